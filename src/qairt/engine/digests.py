@@ -1,0 +1,64 @@
+"""Digests of files a recipe names, remembered by path, size, mtime and inode so that each is hashed once."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from qairt.engine.files import sha256_of, write_atomic
+
+Stamp = list[int]
+"""[size, mtime in ns, inode]."""
+
+
+class FileDigests:
+    """A small store `{path: [size, mtime_ns, inode, sha256]}`; losing it costs time only."""
+
+    def __init__(self, path: Path | None = None) -> None:
+        self._path = path
+        self._known: dict[str, tuple[Stamp, str]] = {}
+        self._seen: dict[Path, Stamp] = {}
+        if path is not None:
+            try:
+                stored = json.loads(path.read_bytes())
+                self._known = {name: (entry[:3], entry[3]) for name, entry in stored.items()}
+            except (OSError, ValueError, IndexError, TypeError, AttributeError):
+                self._known = {}
+
+    def digest(self, path: Path) -> str:
+        """SHA-256 of `path`, hashed only if the file changed since the last time.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        path = path.resolve()
+        stamp = stamp_of(path)
+        self._seen[path] = stamp
+        known = self._known.get(str(path))
+        if known is not None and list(known[0]) == stamp:
+            return known[1]
+        value = sha256_of(path)
+        self._known[str(path)] = (stamp, value)
+        self._save()
+        return value
+
+    def changed_since_seen(self, path: Path) -> bool:
+        """Whether the file is not the one that was digested in this run."""
+        path = path.resolve()
+        try:
+            return stamp_of(path) != self._seen.get(path)
+        except OSError:
+            return True
+
+    def _save(self) -> None:
+        if self._path is not None and self._path.parent.is_dir():
+            stored = {name: [*stamp, value] for name, (stamp, value) in sorted(self._known.items())}
+            try:
+                write_atomic(self._path, json.dumps(stored, indent=0))
+            except OSError:  # a read-only cache directory: hash again next time
+                self._path = None
+
+
+def stamp_of(path: Path) -> Stamp:
+    status = path.stat()
+    return [status.st_size, status.st_mtime_ns, status.st_ino]

@@ -1,0 +1,52 @@
+"""Cache keys: SHA-256 over a canonical JSON of everything an item depends on."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+
+def plain(value: Any) -> Any:
+    """`value` as JSON knows it: tuples of `(str, value)` pairs become mappings, other tuples lists."""
+    if isinstance(value, Mapping):
+        return {str(name): plain(part) for name, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        if isinstance(value, tuple) and value and all(_is_pair(part) for part in value):
+            return {name: plain(part) for name, part in value}
+        return [plain(part) for part in value]
+    if isinstance(value, (set, frozenset)):
+        return sorted(plain(part) for part in value)
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    return str(value)
+
+
+def canonical(value: Any) -> str:
+    """The one JSON text of `value`: sorted names, no spaces."""
+    return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+
+
+def digest(value: Any) -> str:
+    """Hex SHA-256 of `canonical(value)`."""
+    return hashlib.sha256(canonical(value).encode()).hexdigest()
+
+
+def differing_leaves(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """The leaves in which two plain values differ, as `(dotted path, old, new)`."""
+    if isinstance(old, Mapping) and isinstance(new, Mapping):
+        found: list[tuple[str, Any, Any]] = []
+        for name in _in_order(old, new):
+            inner = f"{path}.{name}" if path else str(name)
+            found += differing_leaves(old.get(name), new.get(name), inner)
+        return found
+    return [] if old == new else [(path, old, new)]
+
+
+def _in_order(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[str]:
+    return [*new, *(name for name in old if name not in new)]
+
+
+def _is_pair(value: Any) -> bool:
+    return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)

@@ -1,0 +1,190 @@
+"""`Pipeline`: a recipe's stages over one cache directory; plans, runs, resumes."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+from qairt.engine import events as ev
+from qairt.engine.assembly import check_order
+from qairt.engine.cache import StageCache
+from qairt.engine.digests import FileDigests
+from qairt.engine.files import append_line
+from qairt.engine.history import History
+from qairt.engine.manifest import PipelineManifest
+from qairt.engine.plan import Plan, make_plan
+from qairt.engine.run import Run, RunOptions, RunResult
+from qairt.engine.stage import Env, Stage
+from qairt.errors import RecipeError
+from qairt.recipe import Recipe
+
+if TYPE_CHECKING:
+    from qairt.engine.observers import StageObserver
+
+EventListener = Callable[[ev.Event], None]
+
+
+class Pipeline:
+    """The stages of a recipe, in its order, over one cache directory.
+
+    Args:
+        stages: configured stages in order.
+        cache_dir: folder that gets `pipeline_state/`.
+        recipe: what the stages were made from; kept beside the cache so that `load` can resume.
+        settings: the recipe's top-level settings, for stages that ask `env.settings`.
+
+    Raises:
+        ContractViolation: the stages do not fit together; names the stage.
+    """
+
+    def __init__(
+        self,
+        stages: Sequence[Stage[Any, Any, Any]],
+        cache_dir: str | Path,
+        *,
+        recipe: Recipe | None = None,
+        settings: Any = None,
+        suppress_performance_warnings: bool = False,
+    ) -> None:
+        self.cache_dir = Path(cache_dir).absolute()
+        self.recipe = recipe if recipe is not None else Recipe()
+        self.settings = settings
+        self.suppress_performance_warnings = suppress_performance_warnings
+        self._stages = list(stages)
+        self.stages = SimpleNamespace(**{stage.name: stage.config for stage in stages})
+        """Live configs by stage name: `pipeline.stages.split_model.num_splits = 3`."""
+        self.notes: list[str] = []
+        """What the user should be told about this cache directory."""
+        self.stop = threading.Event()
+        """Set to end a run from another thread: running items are ended, finished ones kept."""
+        self.cache = StageCache(self.cache_dir, self._bad_entry)
+        self.manifest = PipelineManifest(self.cache_dir)
+        self._listeners: list[EventListener] = []
+        self._observers: list[StageObserver] = []
+        self._event_lock = threading.Lock()
+        self._events_file: Path | None = None
+        check_order(self._stages)
+
+    @property
+    def state_folder(self) -> Path:
+        return self.cache.cache_dir
+
+    def stage_names(self) -> list[str]:
+        return [stage.name for stage in self._stages]
+
+    # Watching
+
+    def add_observer(self, observer: StageObserver) -> None:
+        """Add an observer; its hooks are called around every stage that runs, and for every event."""
+        self._observers.append(observer)
+
+    def add_listener(self, listener: EventListener) -> None:
+        """Call `listener` for every event, in order, from the engine's threads."""
+        self._listeners.append(listener)
+
+    def emit(self, event: ev.Event) -> None:
+        """Write an event to the run's stream and tell everyone who listens."""
+        with self._event_lock:
+            if self._events_file is not None:
+                append_line(self._events_file, event.model_dump())
+            for listener in self._listeners:
+                listener(event)
+            for observer in self._observers:
+                observer.on_event(event)
+
+    # Planning
+
+    def env(self) -> Env:
+        """A fresh view for stages to describe their work in."""
+        self._follow_live_configs()
+        return Env(
+            settings=self.settings,
+            configs={stage.name: stage.config for stage in self._stages},
+            digests=FileDigests(self.state_folder / "digests.json"),
+            suppress_performance_warnings=self.suppress_performance_warnings,
+        )
+
+    def check(self, env: Env | None = None) -> None:
+        """Everything that can be known before work starts.
+
+        Raises:
+            QairtError: the first stage that cannot run with these settings says why.
+        """
+        env = env or self.env()
+        for stage in self._stages:
+            stage.check(env)
+
+    def plan(self, options: RunOptions | None = None) -> Plan:
+        """What a run would do: every item, its key, cached or why not. Reads no weights.
+
+        Raises:
+            QairtError: the settings cannot work (see `check`).
+        """
+        env = self.env()
+        self.check(env)
+        return self.plan_in(env, options or RunOptions())
+
+    def plan_in(self, env: Env, options: RunOptions, made: frozenset[str] = frozenset()) -> Plan:
+        """The plan in `env`; items named in `made` count as cached though they were forced."""
+        for name in (options.until, *options.force):
+            if name is not None and name not in self.stage_names():
+                raise RecipeError(
+                    f"there is no stage {name} in this recipe", remedy=f"its stages: {', '.join(self.stage_names())}"
+                )
+        stages = self._stages
+        if options.until is not None:
+            stages = stages[: self.stage_names().index(options.until) + 1]
+        history = History(self.state_folder)
+        return make_plan(stages, env, self.cache, history, force=options.force, made=made)
+
+    # Running
+
+    def construct(self, options: RunOptions | None = None) -> RunResult:
+        """Run all stages, skipping what is done.
+
+        Returns:
+            How it ended; failed items are in `failed`, everything else was made and is kept.
+
+        Raises:
+            QairtError: nothing could start (settings, cache directory).
+        """
+        options = options or RunOptions()
+        env = self.env()
+        self.check(env)
+        self.cache.prepare()
+        self._write_recipe()
+        if self.manifest.is_damaged():
+            self.notes.append(f"{self.manifest.path} was damaged and is written anew")
+        return Run(self, env, options).execute()
+
+    @contextmanager
+    def recording(self, run_id: str) -> Iterator[Path]:
+        """Write events to `runs/{run_id}/events.jsonl` while inside."""
+        folder = self.state_folder / "runs" / run_id
+        (folder / "logs").mkdir(parents=True, exist_ok=True)
+        self._events_file = folder / "events.jsonl"
+        try:
+            yield folder
+        finally:
+            self._events_file = None
+
+    @property
+    def observers(self) -> Sequence[StageObserver]:
+        return tuple(self._observers)
+
+    def _write_recipe(self) -> None:
+        if self.recipe:
+            self.recipe.to_yaml(self.state_folder / "recipe.yaml")
+
+    def _follow_live_configs(self) -> None:
+        for stage in self._stages:
+            stage.config = getattr(self.stages, stage.name)
+
+    def _bad_entry(self, directory: Path, problem: str) -> None:
+        note = f"{directory.parent.name}/{directory.name}: {problem}; set aside, it is made again"
+        if note not in self.notes:
+            self.notes.append(note)

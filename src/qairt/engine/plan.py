@@ -1,0 +1,314 @@
+"""The plan: every item of a run, its key, whether it is cached, and if not, why."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from qairt.engine import keys
+from qairt.engine.axes import Coord, label, without
+from qairt.engine.cache import Entry, StageCache, key_inputs
+from qairt.engine.history import History
+from qairt.engine.stage import Batch, Env, Expansion, Item, Stage, StageConfig, Task
+from qairt.errors import ContractViolation
+
+
+@dataclass
+class PlannedItem:
+    """One item that a run makes or reuses."""
+
+    stage: Stage[Any, Any, Any]
+    coord: Coord
+    task: Task
+    config: StageConfig
+    sources: list[PlannedItem]
+    key: str
+    inputs: dict[str, Any]
+    """What the key was made from."""
+    entry: Entry | None
+    """The cache entry, when it is reused."""
+    reason: str
+    """Why it runs; empty when it is cached."""
+    seconds: float
+    peak_ram: int
+    bytes: int
+    from_history: bool
+
+    @property
+    def label(self) -> str:
+        return label(self.coord)
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage.name} {self.label}"
+
+    @property
+    def cached(self) -> bool:
+        return self.entry is not None
+
+
+@dataclass
+class StagePlan:
+    """One stage of the plan."""
+
+    stage: Stage[Any, Any, Any]
+    items: list[PlannedItem]
+    batch: dict[Coord, PlannedItem]
+    """What goes on to the next stage: its own items, and those that passed through."""
+    expansion: Expansion
+    artifacts: Counter[str]
+    details: dict[str, Any]
+    described: bool
+    """False: the stage must look at artifacts that do not exist yet, and this is its analytic answer."""
+
+
+@dataclass
+class Plan:
+    """All stages in order."""
+
+    stages: list[StagePlan] = field(default_factory=list)
+
+    @property
+    def items(self) -> Iterator[PlannedItem]:
+        for stage in self.stages:
+            yield from stage.items
+
+    def to_run(self) -> list[PlannedItem]:
+        return [item for item in self.items if not item.cached]
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain data for `--json`: per stage the artifact counts, per item its cost and reason."""
+        return {
+            "stages": [
+                {
+                    "name": planned.stage.name,
+                    "artifacts": dict(planned.artifacts),
+                    "items": [_item_as_dict(item) for item in planned.items],
+                    **({"details": planned.details} if planned.details else {}),
+                }
+                for planned in self.stages
+            ],
+            "items": sum(1 for _ in self.items),
+            "to_run": len(self.to_run()),
+            "seconds": round(sum(item.seconds for item in self.to_run()), 1),
+            "bytes": sum(item.bytes for item in self.to_run()),
+            "peak_ram": max((item.peak_ram for item in self.to_run()), default=0),
+        }
+
+
+def make_plan(
+    stages: Sequence[Stage[Any, Any, Any]],
+    env: Env,
+    cache: StageCache,
+    history: History,
+    *,
+    force: frozenset[str] = frozenset(),
+    made: frozenset[str] = frozenset(),
+) -> Plan:
+    """Expand every stage and look its items up.
+
+    Args:
+        stages: in the order of the recipe.
+        force: stages whose items run though they are cached.
+        made: names of items that this run made; they are reused, whatever else holds.
+
+    Raises:
+        ContractViolation: a stage described work that its contract does not allow; names the stage.
+    """
+    plan = Plan()
+    batch: dict[Coord, PlannedItem] = {}
+    known = _latest_entries(cache)
+    stateful_seen = False
+    for stage in stages:
+        stateful_seen = stateful_seen or stage.stateful
+        applies = {coord: item for coord, item in batch.items() if stage.applies_to(coord)}
+        passing = {coord: item for coord, item in batch.items() if coord not in applies}
+        looks = type(stage).dry_expand is not Stage.dry_expand
+        described = not looks or all(item.cached for item in applies.values())
+        handles = {coord: _handle(item, cache if looks and described else None) for coord, item in applies.items()}
+        expansion = stage.expand(handles, env) if described else stage.dry_expand(handles, env)
+        check_expansion(stage, handles, expansion, env, first=not plan.stages)
+        extras = stage.cache_key_extras(env)
+        items = [
+            _planned(stage, task, applies, extras, cache, known, history, stage.name in force, stateful_seen, made)
+            for task in expansion.tasks
+        ]
+        batch = passing | {item.coord: item for item in items}
+        batch = dict(sorted(batch.items()))
+        per_item = stage.artifact_kinds(env)
+        plan.stages.append(
+            StagePlan(
+                stage=stage,
+                items=items,
+                batch=batch,
+                expansion=expansion,
+                artifacts=Counter({kind: count * len(items) for kind, count in per_item.items()}),
+                details=_introspect(stage, handles, env, expansion.token),
+                described=described,
+            )
+        )
+    return plan
+
+
+def check_expansion(stage: Stage[Any, Any, Any], batch: Batch, expansion: Expansion, env: Env, *, first: bool) -> None:
+    """Labels under its own axes, no coordinate twice, every source exists.
+
+    Raises:
+        ContractViolation: names the stage and the coordinate.
+    """
+    own = set(stage.axes(env))
+    seen: set[Coord] = set()
+    for task in expansion.tasks:
+        where = f"stage {stage.name} at {label(task.coord)}"
+        if task.coord in seen:
+            raise ContractViolation("it describes this item twice", where=where)
+        seen.add(task.coord)
+        if not task.sources and not first:
+            raise ContractViolation("its task has no source", where=where)
+        inherited = tuple(pair for pair in task.coord if pair[0] not in own)
+        for source in task.sources:
+            if source not in batch:
+                raise ContractViolation(f"its source {label(source)} does not exist", where=where)
+            if without(source, stage.merges) != inherited:
+                raise ContractViolation(
+                    f"its source {label(source)} does not lead here: it opens {sorted(own) or 'no axis'}"
+                    f" and merges {list(stage.merges) or 'none'}",
+                    where=where,
+                )
+
+
+def _planned(
+    stage: Stage[Any, Any, Any],
+    task: Task,
+    batch: Mapping[Coord, PlannedItem],
+    extras: Any,
+    cache: StageCache,
+    known: Mapping[tuple[str, str], Entry],
+    history: History,
+    forced: bool,
+    stateful: bool,
+    made: frozenset[str],
+) -> PlannedItem:
+    sources = [batch[coord] for coord in task.sources]
+    config = stage.config.at(task.coord)
+    upstream = keys.digest([source.key for source in sources]) if sources else None
+    facts = (
+        ("version", stage.version),
+        ("coordinate", label(task.coord)),
+        ("params", keys.plain(task.params)),
+        ("facts", extras),
+        ("sources", {source.name: source.key for source in sources}),
+    )
+    inputs = key_inputs(stage.name, config, upstream, facts)
+    key = StageCache.compute_key(stage.name, config, upstream, facts)
+    fresh = f"{stage.name} {label(task.coord)}" in made
+    entry = cache.entry(key) if fresh or not (forced or stateful) else None
+    if entry is not None:
+        reason = ""
+    elif forced:
+        reason = "asked for with --force"
+    elif stateful:
+        reason = "this stage, or one before it, is never reused"
+    else:
+        reason = why_not(known.get((stage.name, label(task.coord))), key, inputs, sources)
+    cost = history.of(stage.name, label(task.coord))
+    return PlannedItem(
+        stage=stage,
+        coord=task.coord,
+        task=task,
+        config=config,
+        sources=sources,
+        key=key,
+        inputs=inputs,
+        entry=entry,
+        reason=reason,
+        seconds=cost.seconds if cost else task.estimate.seconds,
+        peak_ram=cost.peak_rss if cost else task.estimate.peak_ram,
+        bytes=entry.bytes if entry else cost.bytes if cost else task.estimate.bytes,
+        from_history=cost is not None,
+    )
+
+
+def why_not(last: Entry | None, key: str, inputs: Mapping[str, Any], sources: Sequence[PlannedItem]) -> str:
+    """Why an item is not in the cache: the leaf that differs from the last time it was made."""
+    if last is None:
+        blocked = next((source for source in sources if not source.cached and source.reason != _NEVER), None)
+        return f"{blocked.name} runs: {_root(blocked.reason)}" if blocked and _is_change(blocked.reason) else _NEVER
+    if last.key == key:
+        return "its result was damaged or removed"
+    old, new = last.inputs, inputs
+    leaves = keys.differing_leaves(old.get("config"), new["config"], f"stages.{new['stage']}")
+    old_extras, new_extras = old.get("extras", {}), new["extras"]
+    leaves += keys.differing_leaves(old_extras.get("facts"), new_extras["facts"], str(new["stage"]))
+    leaves += keys.differing_leaves(old_extras.get("params"), new_extras["params"], str(new["stage"]))
+    leaves += keys.differing_leaves(old_extras.get("version"), new_extras["version"], f"version of {new['stage']}")
+    if leaves:
+        path, before, after = leaves[0]
+        more = f" (and {len(leaves) - 1} more)" if len(leaves) > 1 else ""
+        return f"{path} {_short(before)} → {_short(after)}{more}"
+    changed = [source for source in sources if old_extras.get("sources", {}).get(source.name) != source.key]
+    running = next((source for source in changed if not source.cached), changed[0] if changed else None)
+    if running is not None:
+        cause = f": {_root(running.reason)}" if running.reason else ""
+        return f"{running.name} changed{cause}"
+    return "what it is made from changed"
+
+
+_NEVER = "not made yet"
+
+
+def _is_change(reason: str) -> bool:
+    return "→" in reason or "changed" in reason or "damaged" in reason
+
+
+def _root(reason: str) -> str:
+    """The cause at the end of a chain `a changed: b changed: leaf`."""
+    return reason.rsplit(" changed: ", 1)[-1].rsplit(" runs: ", 1)[-1]
+
+
+def _short(value: Any) -> str:
+    text = value if isinstance(value, str) else keys.canonical(value)
+    if len(text) == 64 and all(char in "0123456789abcdef" for char in text):
+        return text[:8]
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _latest_entries(cache: StageCache) -> dict[tuple[str, str], Entry]:
+    latest: dict[tuple[str, str], Entry] = {}
+    for entry in cache.entries():
+        known = latest.get((entry.stage, entry.label))
+        if known is None or known.timestamp <= entry.timestamp:
+            latest[entry.stage, entry.label] = entry
+    return latest
+
+
+def _handle(item: PlannedItem, cache: StageCache | None) -> Item:
+    return Item(
+        stage=item.stage.name,
+        coord=item.coord,
+        key=item.key,
+        directory=item.entry.directory if item.entry else None,
+        output=cache.get(item.key, type(item.stage)) if cache else None,
+    )
+
+
+def _introspect(stage: Stage[Any, Any, Any], batch: Batch, env: Env, token: Any) -> dict[str, Any]:
+    try:
+        return stage.introspect(batch, env, token)
+    except Exception as error:  # introspection is for people; the plan must not break on it
+        return {"introspection failed": f"{type(error).__name__}: {error}"}
+
+
+def _item_as_dict(item: PlannedItem) -> dict[str, Any]:
+    return {
+        "label": item.label,
+        "key": item.key,
+        "status": "cached" if item.cached else "run",
+        "reason": item.reason,
+        "seconds": round(item.seconds, 2),
+        "from_history": item.from_history,
+        "peak_ram": item.peak_ram,
+        "bytes": item.bytes,
+    }

@@ -1,0 +1,84 @@
+"""The child process of one item: `python -m qairt.engine.worker JOB_FOLDER`.
+
+Its standard output and error are the item's log. It ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import traceback
+from pathlib import Path
+
+
+def main(folder: Path) -> int:
+    _end_with_parent()
+    from qairt.engine.files import append_line, write_atomic
+    from qairt.engine.jobs import PROGRESS, RESULT, Job, JobResult, run_job
+    from qairt.errors import QairtError
+
+    job = Job.model_validate_json((folder / "job.json").read_bytes())
+
+    def progress(fraction: float, message: str) -> None:
+        append_line(folder / PROGRESS, {"fraction": round(fraction, 4), "message": message})
+
+    error = None
+    try:
+        run_job(job, progress)
+    except QairtError as failure:
+        print(f"{type(failure).__name__}: {failure}", file=sys.stderr, flush=True)
+        error = failure.as_dict()
+    except MemoryError:
+        traceback.print_exc()
+        error = {
+            "what": "it ran out of memory",
+            "remedy": "run fewer items at once (--jobs 1) or split the model further",
+        }
+    except OSError as failure:
+        traceback.print_exc()
+        place = f" ({failure.filename})" if failure.filename else ""
+        error = {
+            "what": f"{failure.strerror or failure}{place}",
+            "remedy": "free disk space or fix the permissions, then run again",
+        }
+    except Exception as failure:
+        traceback.print_exc()
+        error = {"what": f"{type(failure).__name__}: {failure}", "remedy": "the item's log has the traceback"}
+    sys.stdout.flush()
+    write_atomic(folder / RESULT, JobResult(error=error, peak_rss=_peak_rss()).model_dump_json())
+    # Vendor libraries tear down badly; everything of ours is on disk.
+    os._exit(0 if error is None else 1)
+
+
+def _peak_rss() -> int:
+    """Peak resident memory of this process or of its largest child, in bytes."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 0
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
+    return max(own, children) * (1 if sys.platform == "darwin" else 1024)
+
+
+def _end_with_parent() -> None:
+    """The parent holds our standard input open; when it is gone, so are we."""
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        if hasattr(os, "killpg"):
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+        os._exit(1)
+
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, also while native code holds the interpreter
+    threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,116 @@
+"""Every error qairt raises on purpose. Each says what happened, where, and what to do.
+
+All of them derive from `QairtError`; a user never sees a traceback for one of these unless they ask with `--debug`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+class QairtError(Exception):
+    """Base of the family: `what` went wrong, `where` (a file:line, a stage, a tensor), and the `remedy`.
+
+    The same three fields reach the command line, the terminal interface and `--json`.
+    """
+
+    exit_code = 1
+
+    def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
+        self.what = what
+        self.where = where
+        self.remedy = remedy
+        super().__init__(str(self))
+
+    def __str__(self) -> str:
+        first = f"{self.where}: {self.what}" if self.where else self.what
+        return f"{first}\n  {self.remedy}" if self.remedy else first
+
+    def as_dict(self) -> dict[str, Any]:
+        """The error as plain data, for events and `--json`."""
+        return {"type": type(self).__name__, "what": self.what, "where": self.where, "remedy": self.remedy}
+
+
+class RecipeError(QairtError, ValueError):
+    """The recipe, or an override of it, is wrong. Raised before any work; several faults are joined into one error."""
+
+    exit_code = 2
+
+    def __init__(
+        self, what: str, *, where: str | None = None, remedy: str | None = None, faults: list[RecipeError] | None = None
+    ) -> None:
+        self.faults = faults or []
+        super().__init__(what, where=where, remedy=remedy)
+
+    def __str__(self) -> str:
+        return "\n".join(str(fault) for fault in self.faults) if self.faults else super().__str__()
+
+
+class ContractViolation(QairtError):
+    """A stage stands in the wrong place, or returned what its contract forbids. Names the stage."""
+
+    exit_code = 2
+
+
+class ModelError(QairtError):
+    """A model's files are missing, truncated, of an unknown architecture, or hold values that cannot be used."""
+
+
+class GraphError(QairtError):
+    """An ONNX graph cannot be built, bound, split or rewritten; `where` names the node or tensor."""
+
+
+class QuantizationError(QairtError):
+    """Calibration or an encoding went wrong; `where` names the tensor."""
+
+
+class ToolchainError(QairtError):
+    """A compiler or DLC writer was called and failed, or its artifact is not what was asked for."""
+
+
+class ToolchainNotAvailable(QairtError):  # noqa: N818 - the name is part of the public interface
+    """A toolchain is missing or too old; the remedy says how to install it."""
+
+    exit_code = 3
+
+
+class GenerationError(QairtError):
+    """Text cannot be generated as asked: the prompt does not fit the context, or a sampling setting is out of range."""
+
+    exit_code = 2
+
+
+class CacheError(QairtError):
+    """The cache directory cannot be used (unwritable, full, locked by a file that is not ours)."""
+
+
+class ItemFailed(QairtError):  # noqa: N818 - the name is part of the public interface
+    """One item failed, by an error or because its process died; the other items went on.
+
+    For an error that ends the whole run before items start, see `RecipeError` and `ContractViolation`.
+    """
+
+    def __init__(
+        self,
+        what: str,
+        *,
+        stage: str,
+        label: str,
+        where: str | None = None,
+        remedy: str | None = None,
+        signal: int | None = None,
+        log_tail: list[str] | None = None,
+    ) -> None:
+        self.stage = stage
+        self.label = label
+        self.signal = signal
+        self.log_tail = log_tail or []
+        super().__init__(what, where=where or f"{stage} {label}".strip(), remedy=remedy)
+
+    def as_dict(self) -> dict[str, Any]:
+        return super().as_dict() | {
+            "stage": self.stage,
+            "label": self.label,
+            "signal": self.signal,
+            "log_tail": self.log_tail,
+        }

@@ -1,0 +1,1 @@
+"""ONNX work: build, bind, split, one head at a time, quantize-dequantize."""

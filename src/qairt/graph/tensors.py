@@ -1,0 +1,42 @@
+"""The inputs and outputs of a graph as a runtime sees them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+
+
+class TensorSpec(BaseModel):
+    """One input or output of a compiled part. `scale` and `offset` are set for quantized tensors (AIMET convention)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    dtype: str
+    """numpy name: int32, float32, uint8, uint16."""
+    shape: tuple[int, ...]
+    scale: float | None = None
+    offset: int | None = None
+
+
+class GraphSignature(BaseModel):
+    """What a part takes and gives, in order; written beside every quantized part as `signature.json`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    """The graph's name, e.g. `ar1-cl512_2_of_4`."""
+    ar: int
+    cl: int
+    part: int
+    of: int
+    inputs: tuple[TensorSpec, ...]
+    outputs: tuple[TensorSpec, ...]
+
+    @classmethod
+    def read(cls, path: Path) -> GraphSignature:
+        return TypeAdapter(cls).validate_json(path.read_bytes())
+
+    def write(self, path: Path) -> None:
+        path.write_text(self.model_dump_json(indent=1) + "\n")

@@ -1,0 +1,40 @@
+"""What distinguishes one supported decoder from another, in one flat record."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+Family = Literal["llama", "mistral", "qwen2", "qwen3"]
+
+
+class DecoderConfig(BaseModel):
+    """A decoder's shape, normalised from `config.json` or a GGUF header (see `qairt.model.describe`)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: Family
+    vocab_size: int
+    hidden_size: int
+    intermediate_size: int
+    num_layers: int
+    num_heads: int
+    num_kv_heads: int
+    head_dim: int
+    rms_norm_eps: float
+    rope_theta: float
+    rope_scaling: dict[str, Any] | None = None
+    """Normalised by `qairt.model.rope_scaling`: `rope_type` is one of linear, dynamic, yarn, llama3, or
+    frequency_factors; None for plain rotary."""
+    tie_word_embeddings: bool = False
+    qkv_bias: bool = False
+    output_bias: bool = False
+    mlp_bias: bool = False
+    qk_norm: bool = False
+    max_position_embeddings: int = 2048
+    sliding_window: int | None = None
+    """Tokens that the layers with windowed attention look back on; None where every layer sees the whole context.
+    The decoder has no windows, so a context longer than this would be computed wrongly: refuse it."""
+    bos_token_id: int | None = None
+    eos_token_ids: tuple[int, ...] = ()

@@ -1,0 +1,170 @@
+"""The decoder, written once.
+
+The same lines compute it (`qairt.model.reference`, torch) and describe it (`qairt.graph.build`, ONNX): what differs is
+the `Ops` they are given. So a tensor has one name everywhere, and an encoding measured on the torch side belongs to the
+ONNX tensor of that name by construction.
+
+Shapes, with `H` query heads in `KV` groups of `G = H / KV`, `D = head_dim`:
+
+    hidden            [1, AR, hidden]
+    query             [KV, G, AR, D]
+    key, transposed   [KV, 1, D, AR]        past_key_in    [KV, 1, D, CL-AR]
+    value             [KV, 1, AR, D]        past_value_in  [KV, 1, CL-AR, D]
+    scores            [KV, G, AR, CL]
+
+Heads stand first, so that grouped-query attention is a broadcast and needs no repeated keys. 1/sqrt(D) is folded into
+`q_proj` (or `q_norm`), see `qairt.model.parameters`.
+
+Source: I/O names and shapes are those the QAIRT runtime expects of a split LLM.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol, TypeVar
+
+from qairt.model.config import DecoderConfig
+
+T = TypeVar("T")
+
+
+class Ops(Protocol[T]):
+    """The operations a decoder is made of. `out` names the result; every name is used once."""
+
+    def embedding(self, ids: T, weight: str, *, out: str) -> T:
+        """Rows `ids` [1, AR] of `weight` [vocab, hidden] -> [1, AR, hidden]."""
+
+    def linear(self, x: T, weight: str, bias: str | None, *, out: str) -> T:
+        """x [..., in] @ weight [in, out] (+ bias [out]). With a bias, the product is named `{out}.matmul`."""
+
+    def rms_norm(self, x: T, weight: str, epsilon: float, *, out: str) -> T:
+        """x / sqrt(mean(x^2, last axis) + epsilon) * weight."""
+
+    def add(self, a: T, b: T, *, out: str) -> T: ...
+
+    def sub(self, a: T, b: T, *, out: str) -> T: ...
+
+    def mul(self, a: T, b: T, *, out: str) -> T: ...
+
+    def sigmoid(self, x: T, *, out: str) -> T: ...
+
+    def softmax(self, x: T, *, out: str) -> T:
+        """Over the last axis."""
+
+    def matmul(self, a: T, b: T, *, out: str) -> T: ...
+
+    def slice(self, x: T, start: int, end: int, *, axis: int, out: str) -> T: ...
+
+    def concat(self, parts: Sequence[T], *, axis: int, out: str) -> T: ...
+
+    def reshape(self, x: T, shape: Sequence[int], *, out: str) -> T:
+        """`shape` holds at most one -1 and never the literal AR or CL."""
+
+    def transpose(self, x: T, order: Sequence[int], *, out: str) -> T: ...
+
+
+def hidden_name(layer: int) -> str:
+    """The tensor that enters decoder layer `layer`; `hidden_name(num_layers)` leaves the last one."""
+    return f"hidden_{layer}"
+
+
+def past_names(layer: int) -> tuple[str, str]:
+    return f"past_key_{layer}_in", f"past_value_{layer}_in"
+
+
+def present_names(layer: int) -> tuple[str, str]:
+    return f"past_key_{layer}_out", f"past_value_{layer}_out"
+
+
+def embed(ops: Ops[T], input_ids: T) -> T:
+    """input_ids [1, AR] -> hidden_0 [1, AR, hidden]."""
+    return ops.embedding(input_ids, "model.embed_tokens.weight", out=hidden_name(0))
+
+
+def block(
+    ops: Ops[T], config: DecoderConfig, layer: int, hidden: T, mask: T, cos: T, sin: T, past_key: T, past_value: T
+) -> tuple[T, T, T]:
+    """One decoder layer.
+
+    Args:
+        hidden: [1, AR, hidden].
+        mask: additive, [1, 1, AR, CL].
+        cos, sin: [1, 1, AR, D / 2].
+        past_key, past_value: [KV, 1, D, CL-AR], [KV, 1, CL-AR, D].
+
+    Returns:
+        hidden [1, AR, hidden], key [KV, 1, D, AR], value [KV, 1, AR, D].
+    """
+    w = f"model.layers.{layer}."
+    t = f"layers.{layer}."
+    attended, key, value = _attention(ops, config, layer, hidden, mask, cos, sin, past_key, past_value)
+    residual = ops.add(hidden, attended, out=t + "attn.residual")
+
+    normed = ops.rms_norm(residual, w + "post_attention_layernorm.weight", config.rms_norm_eps, out=t + "mlp.norm")
+    gate = _linear(ops, config.mlp_bias, normed, w + "mlp.gate_proj", out=t + "mlp.gate")
+    up = _linear(ops, config.mlp_bias, normed, w + "mlp.up_proj", out=t + "mlp.up")
+    silu = ops.mul(gate, ops.sigmoid(gate, out=t + "mlp.sigmoid"), out=t + "mlp.silu")
+    product = ops.mul(silu, up, out=t + "mlp.product")
+    down = _linear(ops, config.mlp_bias, product, w + "mlp.down_proj", out=t + "mlp.down")
+    return ops.add(residual, down, out=hidden_name(layer + 1)), key, value
+
+
+def head(ops: Ops[T], config: DecoderConfig, hidden: T) -> T:
+    """hidden [1, AR, hidden] -> logits [1, AR, vocab]."""
+    normed = ops.rms_norm(hidden, "model.norm.weight", config.rms_norm_eps, out="head.norm")
+    return ops.linear(normed, "lm_head.weight", None, out="logits")
+
+
+def _attention(
+    ops: Ops[T], config: DecoderConfig, layer: int, hidden: T, mask: T, cos: T, sin: T, past_key: T, past_value: T
+) -> tuple[T, T, T]:
+    kv, groups, dim = config.num_kv_heads, config.num_heads // config.num_kv_heads, config.head_dim
+    w = f"model.layers.{layer}."
+    t = f"layers.{layer}.attn."
+    key_out, value_out = present_names(layer)
+
+    normed = ops.rms_norm(hidden, w + "input_layernorm.weight", config.rms_norm_eps, out=t + "norm")
+    q = _linear(ops, config.qkv_bias, normed, w + "self_attn.q_proj", out=t + "q")
+    k = _linear(ops, config.qkv_bias, normed, w + "self_attn.k_proj", out=t + "k")
+    v = _linear(ops, config.qkv_bias, normed, w + "self_attn.v_proj", out=t + "v")
+    q = _heads_first(ops, q, kv, groups, dim, out=t + "q")
+    k = _heads_first(ops, k, kv, 1, dim, out=t + "k")
+    if config.qk_norm:
+        q = ops.rms_norm(q, w + "self_attn.q_norm.weight", config.rms_norm_eps, out=t + "q.norm")
+        k = ops.rms_norm(k, w + "self_attn.k_norm.weight", config.rms_norm_eps, out=t + "k.norm")
+    q = _rotate(ops, q, cos, sin, dim, out=t + "q")
+    k = _rotate(ops, k, cos, sin, dim, out=t + "k")
+    key = ops.transpose(k, (0, 1, 3, 2), out=key_out)
+    value = ops.transpose(ops.reshape(v, (-1, kv, 1, dim), out=t + "v.heads"), (1, 2, 0, 3), out=value_out)
+
+    keys = ops.concat((past_key, key), axis=3, out=t + "keys")
+    values = ops.concat((past_value, value), axis=2, out=t + "values")
+    masked = ops.add(ops.matmul(q, keys, out=t + "scores"), mask, out=t + "masked")
+    context = ops.matmul(ops.softmax(masked, out=t + "probs"), values, out=t + "context")
+    context = ops.transpose(context, (2, 0, 1, 3), out=t + "context.tokens")
+    context = ops.reshape(context, (1, -1, kv * groups * dim), out=t + "context.merged")
+    attended = _linear(ops, config.output_bias, context, w + "self_attn.o_proj", out=t + "o")
+    return attended, key, value
+
+
+def _linear(ops: Ops[T], has_bias: bool, x: T, module: str, *, out: str) -> T:
+    return ops.linear(x, module + ".weight", module + ".bias" if has_bias else None, out=out)
+
+
+def _heads_first(ops: Ops[T], x: T, kv: int, groups: int, dim: int, *, out: str) -> T:
+    """[1, AR, kv * groups * dim] -> [kv, groups, AR, dim]."""
+    split = ops.reshape(x, (-1, kv, groups, dim), out=out + ".heads")
+    return ops.transpose(split, (1, 2, 0, 3), out=out + ".heads_first")
+
+
+def _rotate(ops: Ops[T], x: T, cos: T, sin: T, dim: int, *, out: str) -> T:
+    """Rotary embedding over the halves of the last axis: [x1 cos - x2 sin, x2 cos + x1 sin]."""
+    x1 = ops.slice(x, 0, dim // 2, axis=-1, out=out + ".first")
+    x2 = ops.slice(x, dim // 2, dim, axis=-1, out=out + ".second")
+    first = ops.sub(
+        ops.mul(x1, cos, out=out + ".first_cos"), ops.mul(x2, sin, out=out + ".second_sin"), out=out + ".rotated_first"
+    )
+    second = ops.add(
+        ops.mul(x2, cos, out=out + ".second_cos"), ops.mul(x1, sin, out=out + ".first_sin"), out=out + ".rotated_second"
+    )
+    return ops.concat((first, second), axis=-1, out=out + ".rotated")

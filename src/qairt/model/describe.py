@@ -1,0 +1,104 @@
+"""What a model is, from its headers alone: no weight is read, so it takes milliseconds."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+from typing import Literal
+
+from qairt.errors import ModelError
+from qairt.model.config import DecoderConfig
+from qairt.model.layout import weight_shapes
+from qairt.model.weights import missing_weight
+
+_TOKENIZER_FILES = (
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "chat_template.jinja",
+    "chat_template.json",
+)
+
+
+@dataclass(frozen=True)
+class ModelDescription:
+    """A model on disk."""
+
+    config: DecoderConfig
+    source: Path
+    """The model directory or the .gguf file."""
+    format: Literal["safetensors", "gguf"]
+    files: list[Path]
+    """Everything its content digest covers: weights, configuration, tokenizer; sorted."""
+    tensors: dict[str, tuple[int, ...]]
+    """Name -> shape of every weight of the decoder, in its order; linears are [out, in]."""
+    stored_bytes: int
+    """Bytes of these weights as they are stored."""
+
+    @property
+    def parameter_count(self) -> int:
+        """A tied embedding counts once."""
+        return sum(prod(shape) for shape in self.tensors.values())
+
+    @property
+    def parameter_bytes(self) -> int:
+        """Bytes of the weights in float32; a tied embedding counts once."""
+        return 4 * self.parameter_count
+
+
+def describe_model(path_or_id: str | Path) -> ModelDescription:
+    """Describe a model directory, a .gguf file, or a Hugging Face id (which is downloaded if it is not in its cache).
+
+    Raises:
+        ModelError: it does not exist, is truncated, of an unsupported architecture, or lacks a weight.
+    """
+    from qairt.model.locate import locate_model
+
+    path = locate_model(path_or_id)
+    return _describe_directory(path) if path.is_dir() else _describe_gguf(path)
+
+
+def _describe_directory(directory: Path) -> ModelDescription:
+    from qairt.model.hf_config import read_hf_config
+    from qairt.model.safetensors_weights import SafetensorsWeights
+
+    if not (directory / "config.json").is_file():
+        raise ModelError(
+            "the model directory has no config.json",
+            where=str(directory),
+            remedy="give a directory as Hugging Face publishes it: config.json, .safetensors and the tokenizer's files",
+        )
+    weights = SafetensorsWeights(directory)
+    config = read_hf_config(directory, weights.names())
+    others = ("config.json", "generation_config.json", *_TOKENIZER_FILES)
+    files = weights.files() + [directory / name for name in others if (directory / name).is_file()]
+    tensors = _checked(config, {name: weights.shape(name) for name in weights.names()}, directory)
+    return ModelDescription(config, directory, "safetensors", sorted(files), tensors, weights.stored_bytes())
+
+
+def _describe_gguf(path: Path) -> ModelDescription:
+    from qairt.model.gguf_config import gguf_config
+    from qairt.model.gguf_file import read_gguf_header
+    from qairt.model.gguf_weights import GgufWeights
+
+    header = read_gguf_header(path)
+    config = gguf_config(header)
+    weights = GgufWeights(header)
+    tensors = _checked(config, {name: weights.shape(name) for name in weights.names()}, path)
+    return ModelDescription(config, path, "gguf", [path], tensors, weights.stored_bytes())
+
+
+def _checked(config: DecoderConfig, stored: dict[str, tuple[int, ...]], where: Path) -> dict[str, tuple[int, ...]]:
+    """The weights the configuration asks for, each of them stored in the shape it says."""
+    needed = weight_shapes(config)
+    for name, shape in needed.items():
+        if name not in stored:
+            raise missing_weight(name, where)
+        if stored[name] != shape:
+            raise ModelError(
+                f"the weight {name} has shape {list(stored[name])}, the configuration says {list(shape)}",
+                where=str(where),
+                remedy="the files and the configuration do not belong together",
+            )
+    return needed

@@ -1,0 +1,133 @@
+"""A decoder's weights in the layout its graph multiplies with."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import sqrt
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qairt.errors import ModelError
+from qairt.model.config import DecoderConfig
+from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD, layer_weight_shapes
+from qairt.model.weights import WeightSource, open_weights
+
+Floats = NDArray[np.float32]
+_TILE = 512
+
+
+class Parameters:
+    """Graph parameters: Hugging Face's names, with
+
+    1. linears transposed to [in, out], so that a layer is `x @ weight`;
+    2. the attention scale 1/sqrt(head_dim) folded into q_proj (weight and bias), or into q_norm where there is one;
+    3. `lm_head.weight` [hidden, vocab] a parameter of its own also when the model is tied.
+    """
+
+    def __init__(
+        self,
+        source: WeightSource,
+        config: DecoderConfig,
+        overlay: Mapping[str, Floats] | Path | None = None,
+    ) -> None:
+        """
+        Args:
+            source: the stored weights.
+            config: their decoder.
+            overlay: parameters that quantization changed, already in this layout: a mapping, or a directory of
+                `{name}.npy`. They are read instead of the stored ones.
+        """
+        self.source = source
+        self.config = config
+        self.overlay = overlay
+        self._shapes = _graph_shapes(config)
+
+    def names(self) -> list[str]:
+        """All parameters, in the order the graph uses them."""
+        return list(self._shapes)
+
+    def layer_names(self, layer: int) -> list[str]:
+        """Those of one decoder layer."""
+        return list(layer_weight_shapes(self.config, layer))
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._shapes[name]
+
+    def read(self, name: str) -> Floats:
+        """One parameter, C-contiguous float32; possibly a read-only view of a mapped file.
+
+        Raises:
+            ModelError: it is missing, of another shape, or holds NaN or infinity; names the tensor.
+        """
+        values = self._overlaid(name)
+        if values is None:
+            values = self._stored(name)
+        if values.shape != self._shapes[name]:
+            raise ModelError(
+                f"the parameter {name} has shape {list(values.shape)}, expected {list(self._shapes[name])}",
+                where=self._where(),
+                remedy="the weights and the configuration do not belong together",
+            )
+        # NaN and infinity both reach an extreme, and finding the extremes needs no array of booleans.
+        if values.size and not (np.isfinite(values.min()) and np.isfinite(values.max())):
+            bad = int(values.size - np.isfinite(values).sum())
+            raise ModelError(
+                f"the weight {name} holds {bad:,} values that are NaN or infinite",
+                where=self._where(),
+                remedy="the file is damaged or the model was saved broken; download it again or use another checkpoint",
+            )
+        return values
+
+    def _overlaid(self, name: str) -> Floats | None:
+        if isinstance(self.overlay, Path):
+            path = self.overlay / f"{name}.npy"
+            return np.load(path, mmap_mode="r").view(np.ndarray) if path.is_file() else None
+        return self.overlay.get(name) if self.overlay is not None else None
+
+    def _stored(self, name: str) -> Floats:
+        stored = EMBEDDING if name == LM_HEAD and self.config.tie_word_embeddings else name
+        values = self.source.read(stored)
+        if values.ndim == 2 and name != EMBEDDING:
+            values = transposed(values)
+        if self._holds_attention_scale(name):
+            return values * np.float32(1 / sqrt(self.config.head_dim))
+        return np.ascontiguousarray(values)
+
+    def _holds_attention_scale(self, name: str) -> bool:
+        if self.config.qk_norm:
+            return name.endswith(".self_attn.q_norm.weight")
+        return ".self_attn.q_proj." in name
+
+    def _where(self) -> str:
+        files = self.source.files()
+        return str(files[0] if len(files) == 1 else files[0].parent)
+
+
+def open_parameters(
+    path: str | Path, config: DecoderConfig, overlay: Mapping[str, Floats] | Path | None = None
+) -> Parameters:
+    """The parameters of the model at `path`; see `qairt.model.weights.open_weights` for errors."""
+    return Parameters(open_weights(path), config, overlay)
+
+
+def transposed(matrix: Floats) -> Floats:
+    """A contiguous transpose of [rows, columns], by tiles: row by row it would miss the cache at every value."""
+    rows, columns = matrix.shape
+    result = np.empty((columns, rows), np.float32)
+    for row in range(0, rows, _TILE):
+        for column in range(0, columns, _TILE):
+            tile = matrix[row : row + _TILE, column : column + _TILE]
+            result[column : column + _TILE, row : row + _TILE] = tile.T
+    return result
+
+
+def _graph_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (config.vocab_size, config.hidden_size)}
+    for layer in range(config.num_layers):
+        for name, shape in layer_weight_shapes(config, layer).items():
+            shapes[name] = shape[::-1]
+    shapes[FINAL_NORM] = (config.hidden_size,)
+    shapes[LM_HEAD] = (config.hidden_size, config.vocab_size)
+    return shapes

@@ -1,0 +1,99 @@
+"""The header of a safetensors file, and its tensors as views of the mapped file.
+
+Source: https://huggingface.co/docs/safetensors/index#format. (The `safetensors` package has no bfloat16 for NumPy.)
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qairt.errors import ModelError
+
+_DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+
+
+@dataclass(frozen=True)
+class SafetensorsTensor:
+    """Where a tensor lies: `offset` from the start of the file."""
+
+    shape: tuple[int, ...]
+    dtype: str
+    offset: int
+    nbytes: int
+
+
+def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
+    """Name -> place of every tensor in a file.
+
+    Raises:
+        ModelError: the file is missing, truncated, or not a safetensors file.
+    """
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            length = int.from_bytes(file.read(8), "little")
+            text = file.read(length) if length <= size else b""
+    except OSError as error:
+        raise ModelError(
+            f"cannot be read: {error.strerror}", where=str(path), remedy="download the whole model"
+        ) from error
+    if size < 8 or length > size - 8:
+        raise _truncated(path, size, f"{8 + length:,} bytes of header" if size >= 8 else "8 bytes of header length")
+    try:
+        entries = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
+        tensors = {
+            name: SafetensorsTensor(
+                tuple(entry["shape"]),
+                entry["dtype"],
+                8 + length + entry["data_offsets"][0],
+                entry["data_offsets"][1] - entry["data_offsets"][0],
+            )
+            for name, entry in entries.items()
+        }
+    except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
+        raise ModelError(
+            "not a safetensors file: its header is not the JSON it should be",
+            where=str(path),
+            remedy="download or copy it again",
+        ) from error
+    end = max((tensor.offset + tensor.nbytes for tensor in tensors.values()), default=0)
+    if size < end:
+        raise _truncated(path, size, f"{end:,} bytes")
+    return tensors
+
+
+def read_safetensors_tensor(path: Path, name: str, tensor: SafetensorsTensor) -> NDArray[np.float32]:
+    """A tensor as float32; float32 in the file is a view of it, not a copy.
+
+    Raises:
+        ModelError: stored in a type that is not a plain float.
+    """
+    if tensor.dtype not in _DTYPES:
+        raise ModelError(
+            f"tensor {name} is stored as {tensor.dtype}",
+            where=str(path),
+            remedy="give the model in float: F32, F16 or BF16",
+        )
+    count = prod(tensor.shape)
+    if count == 0:
+        return np.zeros(tensor.shape, np.float32)
+    stored = np.memmap(path, _DTYPES[tensor.dtype], "r", tensor.offset, (count,)).view(np.ndarray)
+    if tensor.dtype == "BF16":
+        bits = stored.astype(np.uint32)
+        bits <<= 16
+        return bits.view(np.float32).reshape(tensor.shape)
+    return stored.astype(np.float32, copy=False).reshape(tensor.shape)
+
+
+def _truncated(path: Path, size: int, expected: str) -> ModelError:
+    return ModelError(
+        f"the safetensors file is truncated: it has {size:,} bytes, expected {expected}",
+        where=str(path),
+        remedy="download or copy it again",
+    )

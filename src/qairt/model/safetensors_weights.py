@@ -1,0 +1,83 @@
+"""Weights in a Hugging Face model directory."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qairt.errors import ModelError
+from qairt.model.safetensors_file import SafetensorsTensor, read_safetensors_header, read_safetensors_tensor
+from qairt.model.weights import missing_weight
+
+_INDEX = "model.safetensors.index.json"
+
+
+class SafetensorsWeights:
+    """`model.safetensors`, or the shards that `model.safetensors.index.json` names."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self._tensors: dict[str, tuple[Path, SafetensorsTensor]] = {}
+        self._files = _weight_files(directory)
+        for file in self._files:
+            if file.suffix == ".safetensors":
+                self._tensors |= {name: (file, tensor) for name, tensor in read_safetensors_header(file).items()}
+
+    def names(self) -> list[str]:
+        return list(self._tensors)
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._find(name)[1].shape
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        file, tensor = self._find(name)
+        return read_safetensors_tensor(file, name, tensor)
+
+    def files(self) -> list[Path]:
+        return list(self._files)
+
+    def stored_bytes(self) -> int:
+        return sum(tensor.nbytes for _, tensor in self._tensors.values())
+
+    def _find(self, name: str) -> tuple[Path, SafetensorsTensor]:
+        if name not in self._tensors:
+            raise missing_weight(name, self.directory)
+        return self._tensors[name]
+
+
+def _weight_files(directory: Path) -> list[Path]:
+    """The index, if there is one, and the .safetensors files."""
+    index = directory / _INDEX
+    if index.is_file():
+        try:
+            shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ModelError(
+                "not a shard index: it has no readable weight_map",
+                where=str(index),
+                remedy="download or copy it again",
+            ) from error
+        for shard in shards:
+            if not (directory / shard).is_file():
+                raise ModelError(
+                    f"the shard {shard} is missing ({len(shards)} shards are listed)",
+                    where=str(index),
+                    remedy="download the whole model",
+                )
+        return [index, *(directory / shard for shard in shards)]
+    files = sorted(directory.glob("*.safetensors"))
+    if (directory / "model.safetensors").is_file():
+        # Some repositories keep the same weights in another layout beside it (consolidated.safetensors).
+        files = [directory / "model.safetensors"]
+    if not files:
+        other = sorted(directory.glob("pytorch_model*.bin"))
+        held = f"; it has {other[0].name}, which is not read" if other else ""
+        raise ModelError(
+            f"no .safetensors file in the model directory{held}",
+            where=str(directory),
+            remedy="save it as safetensors (in transformers: model.save_pretrained(directory)) or give a .gguf file",
+        )
+    return files

@@ -1,0 +1,1 @@
+"""Quantization: encodings, calibration, and the techniques that choose them."""

@@ -1,0 +1,1 @@
+"""Running what was made: sessions over chained parts, text generation, and its measures."""

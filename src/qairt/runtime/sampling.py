@@ -1,0 +1,91 @@
+"""Choosing the next token from logits. NumPy only."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qairt.errors import GenerationError
+
+Logits = NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Sampling:
+    """How a token is drawn. The default is greedy: always the likeliest."""
+
+    temperature: float = 0.0
+    """Logits are divided by it; 0 is greedy and ignores the other settings."""
+    top_k: int = 0
+    """Only the k likeliest tokens can be drawn; 0 for all."""
+    top_p: float = 1.0
+    """Only the likeliest tokens that together reach this probability can be drawn; 1 for all."""
+    seed: int = 0
+    """The same seed draws the same tokens from the same logits."""
+
+    def __post_init__(self) -> None:
+        if not self.temperature >= 0 or self.temperature == float("inf"):
+            raise _out_of_range("temperature", self.temperature, "0 (greedy) or more, usually below 2")
+        if self.top_k < 0:
+            raise _out_of_range("top_k", self.top_k, "0 (all tokens) or more")
+        if not 0 < self.top_p <= 1:
+            raise _out_of_range("top_p", self.top_p, "above 0 and at most 1")
+        if self.seed < 0:
+            raise _out_of_range("seed", self.seed, "0 or more")
+
+
+class Sampler:
+    """Draws one token after the other; holds the state of the random numbers."""
+
+    def __init__(self, sampling: Sampling) -> None:
+        self.sampling = sampling
+        self._random = np.random.Generator(np.random.PCG64(sampling.seed))
+
+    def pick(self, logits: Logits) -> int:
+        """The next token's id.
+
+        Args:
+            logits: [vocab].
+
+        Raises:
+            GenerationError: they hold NaN, so that no token is likeliest.
+        """
+        if np.isnan(logits).any():
+            raise GenerationError(
+                "the logits hold NaN", where="logits", remedy="check the model's weights and encodings (qairt verify)"
+            )
+        if self.sampling.temperature == 0:
+            return int(logits.argmax())
+        candidates, probabilities = distribution(logits, self.sampling)
+        return int(self._random.choice(candidates, p=probabilities))
+
+
+def distribution(logits: Logits, sampling: Sampling) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """The tokens that can be drawn at a temperature above 0, likeliest first, and their probabilities (sum 1).
+
+    Temperature first, then top_k, then top_p, as `transformers` does. Among equals the lower id comes first.
+
+    Args:
+        logits: [vocab].
+    """
+    count = min(sampling.top_k, len(logits)) or len(logits)
+    # Whatever equals the k-th largest is sorted too, so that which of several equals stays does not hang on chance.
+    threshold = np.partition(logits, -count)[-count]
+    candidates = np.flatnonzero(logits >= threshold)
+    order = np.argsort(-logits[candidates], kind="stable")[:count]
+    candidates = candidates[order]
+    scaled = logits[candidates].astype(np.float64) / sampling.temperature
+    probabilities = np.exp(scaled - scaled[0])
+    probabilities /= probabilities.sum()
+    if sampling.top_p < 1:
+        before = np.cumsum(probabilities) - probabilities
+        kept = int((before < sampling.top_p).sum())
+        candidates, probabilities = candidates[:kept], probabilities[:kept]
+        probabilities /= probabilities.sum()
+    return candidates, probabilities
+
+
+def _out_of_range(name: str, value: float, allowed: str) -> GenerationError:
+    return GenerationError(f"{name} cannot be {value}", where=name, remedy=f"allowed: {allowed}")

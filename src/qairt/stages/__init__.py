@@ -1,0 +1,28 @@
+"""The stages from a model to a device bundle, one file each. Importing this package registers them.
+
+Stages are thin: they say which items there are, and hand the work to `model`, `quant`, `graph` and `toolchain`.
+"""
+
+from qairt.stages.convert import Convert
+from qairt.stages.export import Export
+from qairt.stages.export_bundle import ExportBundle
+from qairt.stages.generate_context_binary import GenerateContextBinary
+from qairt.stages.mha_to_sha_conversion import MhaToShaConversion
+from qairt.stages.model_loading import ModelLoading
+from qairt.stages.prepare_exports import PrepareExports
+from qairt.stages.quantization import Quantization
+from qairt.stages.quantize import Quantize
+from qairt.stages.split_model import SplitModel
+
+__all__ = [
+    "Convert",
+    "Export",
+    "ExportBundle",
+    "GenerateContextBinary",
+    "MhaToShaConversion",
+    "ModelLoading",
+    "PrepareExports",
+    "Quantization",
+    "Quantize",
+    "SplitModel",
+]

@@ -1,0 +1,146 @@
+"""Stage 3: the decoder's ONNX with named dimensions, over one file of weights."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import model_validator
+
+from qairt.engine.files import link_or_copy
+from qairt.engine.stage import (
+    Artifact,
+    Batch,
+    Context,
+    Env,
+    Estimate,
+    Expansion,
+    Stage,
+    StageConfig,
+    StageInput,
+    StageOutput,
+    Task,
+    register_stage,
+)
+from qairt.errors import ContractViolation, RecipeError
+from qairt.stages.facts import model_of
+
+
+class ExportConfig(StageConfig):
+    """Empty for a model; `onnx` and `encodings` take somebody else's export in its place."""
+
+    not_in_key = StageConfig.not_in_key | {"onnx", "encodings"}
+
+    onnx: Path | None = None
+    encodings: Path | None = None
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> ExportConfig:
+        if (self.onnx is None) != (self.encodings is None):
+            raise ValueError("onnx and encodings belong together: give both, or neither")
+        return self
+
+
+class ExportInput(StageInput):
+    model: Path | None = None
+    encodings: Path | None = None
+    changed_weights: Path | None = None
+
+
+class ExportedModel(StageOutput):
+    onnx: Annotated[Path, Artifact("ONNX")]
+    weights: Path
+    """Float32, one file; every later graph points into it."""
+    encodings: Annotated[Path, Artifact("encodings")]
+
+
+@register_stage
+class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
+    """Build the decoder's graph from its configuration; write its weights once, as the graph wants them.
+
+    1. The graph is built, not traced: it takes no copy of the weights and a second of time.
+    2. With `onnx` and `encodings` the graph is a foreign one, and no earlier stage is needed.
+    """
+
+    name = "export"
+
+    def check(self, env: Env) -> None:
+        for name in ("onnx", "encodings"):
+            path: Path | None = getattr(self.config, name)
+            if path is not None and not path.is_file():
+                raise RecipeError(
+                    f"{path} does not exist", where=f"stages.export.{name}", remedy="give the path of an existing file"
+                )
+        if self.config.onnx is None and "quantization" not in env.configs:
+            raise ContractViolation(
+                "there is nothing to export",
+                where="stages.export",
+                remedy="put model_loading and quantization before it, or give it onnx and encodings",
+            )
+        if self.config.onnx is not None and "quantization" in env.configs:
+            raise ContractViolation(
+                "it was given an ONNX graph, and there is a model too",
+                where="stages.export",
+                remedy="take out model_loading and quantization, or onnx and encodings",
+            )
+
+    def expand(self, batch: Batch, env: Env) -> Expansion:
+        if self.config.onnx is not None:
+            size = sum(path.stat().st_size for path in _foreign_files(self.config.onnx))
+            paths = {"onnx": self.config.onnx.absolute(), "encodings": _given(self.config.encodings).absolute()}
+            return Expansion([Task(coord=(), sources=(), paths=paths, estimate=Estimate(bytes=size, seconds=2))])
+        model = model_of(env)
+        estimate = Estimate(
+            bytes=4 * model.graph_parameter_count,
+            seconds=2 + model.graph_parameter_count / 1e8,
+            peak_ram=300_000_000 + 2 * model.embedding_bytes,
+        )
+        return Expansion(
+            [Task(coord=coord, sources=(coord,), paths={"model": model.source}, estimate=estimate) for coord in batch]
+        )
+
+    def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
+        if self.config.onnx is None:
+            return ()
+        files = [*_foreign_files(self.config.onnx), _given(self.config.encodings)]
+        return (("files", tuple((path.name, env.digest(self.name, path)) for path in files)),)
+
+    def run(self, task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
+        return self._foreign(task, context) if "onnx" in task.paths else self._own(task, context)
+
+    def _own(self, task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
+        from qairt.graph import files
+        from qairt.graph.build import build_decoder, write_weights
+        from qairt.model.config import DecoderConfig
+        from qairt.model.parameters import Parameters
+        from qairt.model.weights import open_weights
+
+        directory = context.directory
+        decoder = DecoderConfig.model_validate_json(_given(context.input.model).read_bytes())
+        parameters = Parameters(open_weights(task.paths["model"]), decoder)
+        weights, onnx, encodings = (directory / name for name in ("weights.bin", "model.onnx", "model.encodings"))
+        context.progress(0.0, "writing weights")
+        places = write_weights(parameters, weights)
+        context.progress(0.9, "building the graph")
+        files.save(build_decoder(decoder, places), onnx)
+        link_or_copy(_given(context.input.encodings), encodings)
+        return ExportedModel(onnx=onnx, weights=weights, encodings=encodings)
+
+    def _foreign(self, task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
+        from qairt.graph.foreign import adopt
+
+        directory = context.directory
+        weights, onnx, encodings = (directory / name for name in ("weights.bin", "model.onnx", "model.encodings"))
+        adopt(task.paths["onnx"], task.paths["encodings"], onnx=onnx, weights=weights, encodings=encodings)
+        return ExportedModel(onnx=onnx, weights=weights, encodings=encodings)
+
+
+def _foreign_files(onnx: Path) -> list[Path]:
+    from qairt.graph.files import external_files
+
+    return [onnx, *(onnx.parent / name for name in sorted(external_files(onnx)))]
+
+
+def _given(path: Path | None) -> Path:
+    assert path is not None
+    return path

@@ -1,0 +1,104 @@
+"""Stage 9: one weight-shared context binary per part."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from qairt.engine.axes import Coord, value_of, without
+from qairt.engine.stage import (
+    Artifact,
+    Batch,
+    Context,
+    Env,
+    Estimate,
+    Expansion,
+    Stage,
+    StageConfig,
+    StageInput,
+    StageOutput,
+    Task,
+    register_stage,
+)
+from qairt.stages.facts import soc_of
+from qairt.stages.split_model import part_at, parts_of
+
+
+class GenerateContextBinaryConfig(StageConfig):
+    """How the compiler works."""
+
+    optimization_level: Annotated[int, Field(ge=1, le=3)] = 3
+    """How hard the compiler optimises the finished graph (`O`)."""
+
+
+class GenerateContextBinaryInput(StageInput):
+    quantized_onnx: Path
+    quantized_weights: Path
+    signature: Path
+
+
+class ContextBinary(StageOutput):
+    binary: Annotated[Path, Artifact("context binary")]
+    wrappers: dict[str, Path]
+    """`EPContext` ONNX by graph name: what ONNX Runtime loads on the device."""
+    configs: list[Path]
+    """The HTP configuration this binary was made with."""
+    signatures: dict[str, Path]
+    """Inputs and outputs by graph name."""
+
+
+@register_stage
+class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBinaryInput, ContextBinary]):
+    """Compile all ARs of a part into one binary that holds its weights once.
+
+    1. The HTP configuration is written per part, for its graph names are its own.
+    2. Graphs are named so that a runtime can read AR, CL and part from the name.
+    3. What is in the binary is read back and compared with what was asked.
+    """
+
+    name = "generate_context_binary"
+    merges = ("cl", "ar")
+    requires = ("quantize",)
+
+    def check(self, env: Env) -> None:
+        from qairt.toolchain.limits import require_parts_fit
+        from qairt.toolchain.qnn import require
+        from qairt.toolchain.soc import require_weight_sharing
+
+        require()
+        require_weight_sharing(soc_of(env))
+        require_parts_fit(parts_of(env))
+
+    def expand(self, batch: Batch, env: Env) -> Expansion:
+        together: dict[Coord, list[Coord]] = {}
+        for coord in batch:
+            together.setdefault(without(coord, self.merges), []).append(coord)
+        tasks = []
+        for coord, sources in together.items():
+            part = part_at(coord, env)
+            size = part.weight_bytes
+            tasks.append(
+                Task(
+                    coord=coord,
+                    sources=tuple(sources),
+                    params={"part": part.index, "of": part.of},
+                    estimate=Estimate(
+                        bytes=size // 4,
+                        seconds=1 + len(sources) * size / 1.5e7,
+                        peak_ram=400_000_000 + 4 * size,
+                    ),
+                )
+            )
+        return Expansion(tasks)
+
+    def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
+        from qairt.toolchain.qnn import version
+
+        return (("toolchain", version()), ("soc_details", soc_of(env).name))
+
+    def run(
+        self, task: Task, context: Context[GenerateContextBinaryConfig, GenerateContextBinaryInput]
+    ) -> ContextBinary:
+        raise NotImplementedError

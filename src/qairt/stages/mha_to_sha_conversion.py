@@ -1,0 +1,99 @@
+"""Stage 6: every attention head its own operations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from qairt.engine.axes import Coord, value_of
+from qairt.engine.files import link_or_copy
+from qairt.engine.stage import (
+    Artifact,
+    Batch,
+    Context,
+    Env,
+    Estimate,
+    Expansion,
+    Stage,
+    StageConfig,
+    StageInput,
+    StageOutput,
+    Task,
+    register_stage,
+)
+from qairt.errors import GraphError
+
+MOST_ERROR = 1e-5
+"""Largest relative error between the graph before and after, in float."""
+
+
+class MhaToShaConfig(StageConfig):
+    """`mha_to_sha_conversion` has no settings."""
+
+
+class MhaToShaInput(StageInput):
+    onnx: Path
+    weights: Path
+    encodings: Path
+    test_vectors: Path
+
+
+class SingleHeadPart(StageOutput):
+    onnx: Annotated[Path, Artifact("ONNX")]
+    weights: Path
+    head_weights: Path
+    """Projections cut by head, float32."""
+    encodings: Annotated[Path, Artifact("encodings")]
+
+
+@register_stage
+class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
+    """Rewrite attention so that each head has its own MatMuls, K and V per KV head; graph and encodings together.
+
+    1. Part 1 is the embedding and passes through.
+    2. The result is run on the part's test vectors and must equal the graph it came from to 1e-5.
+    """
+
+    name = "mha_to_sha_conversion"
+    requires = ("split_model",)
+
+    def applies_to(self, coord: Coord) -> bool:
+        return value_of(coord, "split") != 1
+
+    def expand(self, batch: Batch, env: Env) -> Expansion:
+        tasks = []
+        for coord in batch:
+            tasks.append(
+                Task(
+                    coord=coord, sources=(coord,), estimate=Estimate(bytes=30_000_000, seconds=4, peak_ram=600_000_000)
+                )
+            )
+        return Expansion(tasks)
+
+    def run(self, task: Task, context: Context[MhaToShaConfig, MhaToShaInput]) -> SingleHeadPart:
+        from qairt.graph import files, test_vectors
+        from qairt.graph.mha2sha import largest_relative_error, to_single_heads
+        from qairt.quant.encodings import Encodings
+
+        source, directory = context.input, context.directory
+        weights = directory / source.weights.name
+        link_or_copy(source.weights, weights)
+        onnx = directory / source.onnx.name
+        encodings = directory / source.encodings.name
+        context.progress(0.0, "separating the heads")
+        heads = to_single_heads(
+            files.load(source.onnx), Encodings.from_json(source.encodings.read_text()), directory, "heads.bin"
+        )
+        files.save(heads.model, onnx)
+        encodings.write_text(heads.encodings.to_json("1.0.0"))
+        context.progress(0.5, "comparing with the graph it came from")
+        inputs = test_vectors.read(source.test_vectors).inputs
+        error = largest_relative_error(source.onnx, onnx, inputs, threads=context.threads)
+        print(f"largest relative error against the graph it came from: {error:.2e}")
+        if not error <= MOST_ERROR:
+            raise GraphError(
+                f"with separate heads it differs from the graph it came from by {error:.1e} (allowed: {MOST_ERROR:.0e})",
+                where=source.onnx.name,
+                remedy="please report this graph; leave mha_to_sha_conversion out to go on without it",
+            )
+        return SingleHeadPart(onnx=onnx, weights=weights, head_weights=directory / "heads.bin", encodings=encodings)

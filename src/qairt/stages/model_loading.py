@@ -1,0 +1,78 @@
+"""Stage 1: find the model, read its header, keep its tokenizer."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from qairt.engine.stage import (
+    Batch,
+    Context,
+    Env,
+    Estimate,
+    Expansion,
+    Stage,
+    StageConfig,
+    StageInput,
+    StageOutput,
+    Task,
+    register_stage,
+)
+from qairt.stages.facts import model_of
+
+
+class ModelLoadingConfig(StageConfig):
+    """`model_loading` has no settings of its own; the model is named by `model_id_or_path`."""
+
+
+class LoadedModel(StageOutput):
+    model: Path
+    """The decoder's configuration, JSON."""
+    tokenizer: Path
+    """Folder with tokenizer.json, its settings and the chat template."""
+
+
+@register_stage
+class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
+    """Describe the model and keep its tokenizer. Weights stay where they are: later stages read them tensor by tensor.
+
+    1. The content of every file of the model is part of the key, its path is not.
+    """
+
+    name = "model_loading"
+
+    def check(self, env: Env) -> None:
+        model_of(env)
+
+    def expand(self, batch: Batch, env: Env) -> Expansion:
+        task = Task(
+            coord=(),
+            sources=(),
+            paths={"model": model_of(env).source},
+            estimate=Estimate(bytes=4_000_000, seconds=2, peak_ram=300_000_000),
+        )
+        return Expansion([task])
+
+    def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
+        files = model_of(env).files
+        return (("model", tuple((path.name, env.digest(self.name, path)) for path in files)),)
+
+    def introspect(self, batch: Batch, env: Env, token: Any) -> dict[str, Any]:
+        model = model_of(env)
+        return {
+            "architecture": model.config.family,
+            "layers": model.config.num_layers,
+            "parameters": model.parameter_count,
+            "source": str(model.source),
+        }
+
+    def run(self, task: Task, context: Context[ModelLoadingConfig, StageInput]) -> LoadedModel:
+        from qairt.model.describe import describe_model
+        from qairt.model.tokenizer import load_tokenizer
+
+        description = describe_model(task.paths["model"])
+        model = context.directory / "model.json"
+        model.write_text(description.config.model_dump_json(indent=1) + "\n")
+        tokenizer = context.directory / "tokenizer"
+        load_tokenizer(description).save(tokenizer)
+        return LoadedModel(model=model, tokenizer=tokenizer)

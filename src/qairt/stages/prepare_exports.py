@@ -1,0 +1,121 @@
+"""Stage 4: one graph for each auto-regressive length (and context length)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, field_validator, model_validator
+
+from qairt.engine.axes import Coord, value_of
+from qairt.engine.files import link_or_copy
+from qairt.engine.stage import (
+    Artifact,
+    Batch,
+    Context,
+    Env,
+    Estimate,
+    Expansion,
+    Stage,
+    StageConfig,
+    StageInput,
+    StageOutput,
+    Task,
+    register_stage,
+)
+
+Length = Annotated[int, Field(gt=0)]
+
+
+class PrepareExportsConfig(StageConfig):
+    """Which graphs to make."""
+
+    not_in_key = StageConfig.not_in_key | {"arn", "context_length"}
+
+    arn: list[Length] = Field(default=[1, 128], min_length=1)
+    """Auto-regressive lengths: tokens per call. 1 decodes, a larger one reads the prompt."""
+    context_length: list[Length] = Field(default=[2048], min_length=1)
+    """Context lengths; each must be larger than every auto-regressive length."""
+
+    @field_validator("arn", "context_length", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: object) -> object:
+        return [value] if isinstance(value, int) else value
+
+    @model_validator(mode="after")
+    def _lengths_fit(self) -> PrepareExportsConfig:
+        for name in ("arn", "context_length"):
+            values = getattr(self, name)
+            if len(set(values)) != len(values):
+                raise ValueError(f"{name} lists a value twice: {values}")
+        if min(self.context_length) <= max(self.arn):
+            raise ValueError(
+                f"context_length {min(self.context_length)} must be larger than every arn, and arn has {max(self.arn)}"
+            )
+        return self
+
+
+class PrepareExportsInput(StageInput):
+    onnx: Path
+    weights: Path
+    encodings: Path
+
+
+class BoundModel(StageOutput):
+    onnx: Annotated[Path, Artifact("ONNX")]
+    weights: Path
+    """The one file of float weights; the same bytes for every graph."""
+    encodings: Annotated[Path, Artifact("encodings")]
+
+
+@register_stage
+class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel]):
+    """Bind AR and CL.
+
+    1. A graph of ours has named dimensions, which are given numbers.
+    2. A foreign graph has fixed numbers: each is rewritten only where shape propagation proves what it means.
+    """
+
+    name = "prepare_exports"
+    axis_name = "ar"
+    requires = ("export",)
+
+    def axes(self, env: Env) -> tuple[str, ...]:
+        return ("cl", "ar") if len(self.config.context_length) > 1 else ("ar",)
+
+    def labels(self, coord: Coord, env: Env) -> Sequence[int]:
+        return self.config.arn
+
+    def expand(self, batch: Batch, env: Env) -> Expansion:
+        tasks = []
+        several = len(self.config.context_length) > 1
+        for coord in batch:
+            for cl in self.config.context_length:
+                for ar in self.labels(coord, env):
+                    own: Coord = (("cl", cl), ("ar", ar)) if several else (("ar", ar),)
+                    tasks.append(
+                        Task(
+                            coord=coord + own,
+                            sources=(coord,),
+                            params={"cl": cl},
+                            estimate=Estimate(bytes=2_000_000, seconds=2, peak_ram=300_000_000),
+                        )
+                    )
+        return Expansion(tasks)
+
+    def run(self, task: Task, context: Context[PrepareExportsConfig, PrepareExportsInput]) -> BoundModel:
+        from qairt.graph import bind, files, foreign
+
+        source, directory = context.input, context.directory
+        ar, cl = value_of(task.coord, "ar"), int(str(task.params["cl"]))
+        context.progress(0.0, f"binding AR {ar}, CL {cl}")
+        model = files.load(source.onnx)
+        bound = bind.bind(model, ar=ar, cl=cl) if bind.is_symbolic(model) else foreign.bind_foreign(model, ar=ar, cl=cl)
+        weights = directory / source.weights.name
+        link_or_copy(source.weights, weights)
+        onnx = directory / f"ar{ar}-cl{cl}.onnx"
+        files.save(bound, onnx)
+        encodings = directory / f"ar{ar}-cl{cl}.encodings"
+        link_or_copy(source.encodings, encodings)
+        return BoundModel(onnx=onnx, weights=weights, encodings=encodings)

@@ -1,0 +1,167 @@
+"""Stage 2: calibrate on text and choose an encoding for every tensor."""
+
+from __future__ import annotations
+
+from importlib.resources import files as package_files
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from qairt.engine.stage import (
+    Artifact,
+    Batch,
+    Context,
+    Env,
+    Estimate,
+    Expansion,
+    Stage,
+    StageConfig,
+    StageInput,
+    StageOutput,
+    Task,
+    register_stage,
+)
+from qairt.errors import QuantizationError
+from qairt.quant.config import TechniqueConfig, load_technique
+from qairt.stages.facts import model_of, settings_of, soc_of
+
+
+class QuantizationConfig(StageConfig):
+    """How weights and activations are quantized."""
+
+    not_in_key = StageConfig.not_in_key | {"recipe", "calibration_text"}
+
+    recipe: str = "lpbq_mse.yaml"
+    """A technique file: beside the recipe, or one that qairt ships (`qairt recipes`)."""
+    technique: dict[str, Any] = Field(default_factory=dict)
+    """Settings that replace those of the technique file."""
+    calibration_text: str | None = None
+    """A UTF-8 text file; the text that qairt ships when left out."""
+    calibration_chunks: Annotated[int, Field(gt=0)] = 16
+    """Sequences to calibrate on."""
+    calibration_length: Annotated[int, Field(gt=1)] = 512
+    """Tokens a sequence."""
+    act_bitwidth: int = 16
+    kv_bitwidth: int = 8
+    mask_floor: float | None = None
+    """The additive mask's value for a position that may not be seen; by model family when left out."""
+
+
+class QuantizationInput(StageInput):
+    model: Path
+    tokenizer: Path
+
+
+class Quantized(StageOutput):
+    encodings: Annotated[Path, Artifact("encodings 1.0.0")]
+    encodings_061: Annotated[Path, Artifact("encodings 0.6.1")]
+    reference: Path
+    """Hidden states, keys and values of the float model on real text, for the parts' test vectors."""
+    changed_weights: Path | None = None
+    """Folder of weights that the technique changed, one file each; None when it changed none."""
+
+
+@register_stage
+class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
+    """Stream the float model over calibration text, block by block, and write encodings for every tensor.
+
+    1. The technique file, the calibration text and the model are part of the key by content.
+    """
+
+    name = "quantization"
+    requires = ("model_loading",)
+
+    def check(self, env: Env) -> None:
+        technique = self._technique(env)
+        technique.check(model_of(env).config)
+        _calibration_path(self.config, env)
+        if technique.needs_block_quantization and settings_of(env).backend == "HTP":
+            from qairt.toolchain.soc import require_block_quantization
+
+            require_block_quantization(soc_of(env))
+
+    def expand(self, batch: Batch, env: Env) -> Expansion:
+        model = model_of(env)
+        tokens = self.config.calibration_chunks * self.config.calibration_length
+        estimate = Estimate(
+            bytes=model.parameter_count // 16 + 50_000_000,
+            seconds=5 + 3e-11 * model.parameter_count * tokens,
+            peak_ram=900_000_000 + 4 * max(model.block_bytes, model.embedding_bytes),
+        )
+        paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
+        technique = self._technique(env).model_dump(mode="json")
+        return Expansion(
+            [
+                Task(coord=coord, sources=(coord,), params={"technique": technique}, paths=paths, estimate=estimate)
+                for coord in batch
+            ]
+        )
+
+    def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
+        return (("calibration_text", env.digest(self.name, _calibration_path(self.config, env))),)
+
+    def introspect(self, batch: Batch, env: Env, token: Any) -> dict[str, Any]:
+        technique = self._technique(env)
+        return {"technique": f"{technique.technique} ({self.config.recipe})"}
+
+    def run(self, task: Task, context: Context[QuantizationConfig, QuantizationInput]) -> Quantized:
+        import torch
+
+        from qairt.model.config import DecoderConfig
+        from qairt.model.parameters import Parameters
+        from qairt.model.tokenizer import Tokenizer
+        from qairt.model.weights import open_weights
+        from qairt.quant.calibration import chunks_of
+        from qairt.quant.quantize_model import quantize_model
+
+        config, directory = context.config, context.directory
+        torch.set_num_threads(context.threads)
+        decoder = DecoderConfig.model_validate_json(context.input.model.read_bytes())
+        text = task.paths["calibration_text"].read_text(encoding="utf-8", errors="replace")
+        tokens = chunks_of(
+            Tokenizer.from_directory(context.input.tokenizer).encode(text),
+            count=config.calibration_chunks,
+            length=config.calibration_length,
+            where=str(task.paths["calibration_text"]),
+        )
+        result = quantize_model(
+            Parameters(open_weights(task.paths["model"]), decoder),
+            tokens,
+            TechniqueConfig.model_validate(task.params["technique"]),
+            mask_floor=config.mask_floor,
+            act_bitwidth=config.act_bitwidth,
+            kv_bitwidth=config.kv_bitwidth,
+            progress=context.progress,
+        )
+        encodings, encodings_061 = directory / "model.encodings", directory / "model_0.6.1.encodings"
+        encodings.write_text(result.encodings.to_json("1.0.0"))
+        encodings_061.write_text(result.encodings.to_json("0.6.1"))
+        reference = directory / "reference.safetensors"
+        result.reference.save(reference)
+        return Quantized(encodings=encodings, encodings_061=encodings_061, reference=reference)
+
+    def _technique(self, env: Env) -> TechniqueConfig:
+        technique: TechniqueConfig = env.once(
+            "technique", lambda: load_technique(self.config.recipe, self.config.technique, env.settings)
+        )
+        return technique
+
+
+def _calibration_path(config: QuantizationConfig, env: Env) -> Path:
+    if config.calibration_text is None:
+        return Path(str(package_files("qairt") / "data" / "calib.txt"))
+    path = Path(config.calibration_text)
+    if not path.is_file():
+        raise QuantizationError(
+            f"the calibration text {path} does not exist",
+            where="stages.quantization.calibration_text",
+            remedy="name a UTF-8 text file, or leave it out to use the text that qairt ships",
+        )
+    if not path.stat().st_size:
+        raise QuantizationError(
+            f"the calibration text {path} is empty",
+            where="stages.quantization.calibration_text",
+            remedy="give it some pages of text of the kind the model will read",
+        )
+    return path

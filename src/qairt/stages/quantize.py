@@ -1,0 +1,119 @@
+"""Stage 8: each part quantized."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import Field
+
+from qairt.engine.axes import value_of
+from qairt.engine.stage import (
+    Artifact,
+    Batch,
+    Context,
+    Env,
+    Estimate,
+    Expansion,
+    Stage,
+    StageConfig,
+    StageInput,
+    StageOutput,
+    Task,
+    register_stage,
+)
+from qairt.stages.facts import settings_of
+from qairt.stages.split_model import part_at
+
+
+class QuantizeConfig(StageConfig):
+    """Bits of what the encodings do not already say."""
+
+    act_bitwidth: Annotated[int, Field(ge=8, le=16)] = 16
+    """Activations; must agree with the encodings."""
+    bias_bitwidth: int = 32
+
+
+class QuantizeInput(StageInput):
+    onnx: Path
+    weights: Path
+    encodings: Path
+
+
+class QuantizedPart(StageOutput):
+    dlc: Annotated[Path | None, Artifact("DLC")] = None
+    """None for `backend: CPU`."""
+    quantized_onnx: Annotated[Path, Artifact("quantized ONNX")]
+    quantized_weights: Path
+    """Integer weights; the same bytes for every AR of a part."""
+    signature: Path
+    """Inputs and outputs with their encodings."""
+
+
+@register_stage
+class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
+    """Put every tensor on its grid: quantized ONNX, and the quantized DLC made from it.
+
+    1. A tensor without an encoding is an error; nothing is invented.
+    2. Weights are rounded on exactly the grid that the technique chose.
+    """
+
+    name = "quantize"
+    requires = ("split_model",)
+
+    def expand(self, batch: Batch, env: Env) -> Expansion:
+        tasks = []
+        for coord in batch:
+            size = part_at(coord, env).weight_bytes
+            estimate = Estimate(bytes=size // 2, seconds=2 + size / 3e7, peak_ram=300_000_000 + 3 * size)
+            tasks.append(
+                Task(
+                    coord=coord,
+                    sources=(coord,),
+                    params={"backend": settings_of(env).backend},
+                    estimate=estimate,
+                )
+            )
+        return Expansion(tasks)
+
+    def artifact_kinds(self, env: Env) -> Counter[str]:
+        kinds = super().artifact_kinds(env)
+        if settings_of(env).backend == "CPU":
+            del kinds["DLC"]
+        return kinds
+
+    def check(self, env: Env) -> None:
+        if settings_of(env).backend == "HTP":
+            from qairt.toolchain.qnn import require
+
+            require()
+
+    def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
+        if settings_of(env).backend == "CPU":
+            return ()
+        from qairt.toolchain.qnn import version
+
+        return (("toolchain", version()),)
+
+    def run(self, task: Task, context: Context[QuantizeConfig, QuantizeInput]) -> QuantizedPart:
+        from qairt.graph import files, qdq
+        from qairt.quant.encodings import Encodings
+
+        source, directory = context.input, context.directory
+        name = f"{source.onnx.stem}_quantized"
+        onnx, weights = directory / f"{name}.onnx", directory / "quantized_weights.bin"
+        context.progress(0.0, "rounding weights")
+        encodings = Encodings.from_json(source.encodings.read_text())
+        model = qdq.quantize_graph(files.load(source.onnx), encodings, weights)
+        files.save(model, onnx)
+        signature = directory / "signature.json"
+        qdq.signature_of(model, encodings, ar=value_of(task.coord, "ar")).write(signature)
+        dlc = None
+        if task.params["backend"] == "HTP":
+            from qairt.toolchain import qnn
+
+            dlc = directory / f"{name}.dlc"
+            context.progress(0.4, "writing the quantized DLC")
+            qnn.quantize(onnx, dlc)
+        return QuantizedPart(dlc=dlc, quantized_onnx=onnx, quantized_weights=weights, signature=signature)

@@ -1,0 +1,31 @@
+"""A recipe's top-level settings."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from qairt.configs import EvaluatorConfig, GeneratorConfig, LoRAFeatureConfig
+
+
+class Settings(BaseModel):
+    """What holds for all stages."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    model_id_or_path: str | None = None
+    """A Hugging Face folder or id, or a GGUF file. A relative path is looked up from the working directory, then
+    beside the recipe. Left out when `stages.export` takes a foreign ONNX."""
+    backend: Literal["HTP", "CPU"] = "HTP"
+    """HTP: DLCs and context binaries for the NPU. CPU: quantized ONNX that runs anywhere."""
+    soc_details: str = "chipset:SM8650"
+    """The chip to compile for, as `chipset:NAME`."""
+    cache_dir: str | None = None
+    """Where work is kept; `qairt-cache/<recipe name>` in the working directory when left out."""
+    suppress_performance_warnings: bool = False
+    generator: GeneratorConfig = Field(default_factory=GeneratorConfig)
+    evaluator: EvaluatorConfig = Field(default_factory=EvaluatorConfig)
+    lora: LoRAFeatureConfig | None = None
+    stages: dict[str, dict[str, Any] | None]
+    """The stages in order; each has its own settings."""

@@ -1,0 +1,172 @@
+"""Stage 5: cut each graph into parts that run one after another."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from qairt.engine.axes import Coord, value_of
+from qairt.engine.files import link_or_copy
+from qairt.engine.stage import (
+    Artifact,
+    Batch,
+    Context,
+    Env,
+    Estimate,
+    Expansion,
+    Stage,
+    StageConfig,
+    StageInput,
+    StageOutput,
+    Task,
+    register_stage,
+)
+from qairt.stages.facts import has_model, model_of
+
+if TYPE_CHECKING:
+    from qairt.graph.parts import Part
+
+
+class SplitModelConfig(StageConfig):
+    """How many parts."""
+
+    not_in_key = StageConfig.not_in_key | {"num_splits"}
+
+    num_splits: Annotated[int, Field(gt=0)] = 4
+    """Parts, the embedding (part 1) counted."""
+
+
+class SplitModelInput(StageInput):
+    onnx: Path
+    weights: Path
+    encodings: Path
+    model: Path | None = None
+    reference: Path | None = None
+
+
+class SplitPart(StageOutput):
+    onnx: Annotated[Path, Artifact("ONNX")]
+    weights: Path
+    encodings: Annotated[Path, Artifact("encodings")]
+    test_vectors: Path
+    """Inputs and float outputs of this part on real text."""
+
+
+@register_stage
+class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
+    """Cut each AR's graph into `num_splits` parts.
+
+    1. Part 1 is the embedding alone.
+    2. A cut lies after the second residual Add of a layer.
+    3. Parts are balanced by bytes, lm_head counted.
+    4. Each part is run on real text and compared with the float model before it is kept.
+
+    Source: the part names and counts are those of the QAIRT compile workflow.
+    """
+
+    name = "split_model"
+    axis_name = "split"
+    requires = ("prepare_exports",)
+
+    def labels(self, coord: Coord, env: Env) -> Sequence[int]:
+        return [part.index for part in parts_of(env)]
+
+    def check(self, env: Env) -> None:
+        parts_of(env)
+
+    def expand(self, batch: Batch, env: Env) -> Expansion:
+        tasks = []
+        for coord in batch:
+            for part in parts_of(env):
+                tasks.append(
+                    Task(
+                        coord=(*coord, ("split", part.index)),
+                        sources=(coord,),
+                        params={"part": part.model_dump(mode="json")},
+                        estimate=Estimate(
+                            bytes=3_000_000,
+                            seconds=2 + part.weight_bytes / 2e8,
+                            peak_ram=400_000_000 + 2 * part.weight_bytes,
+                        ),
+                    )
+                )
+        return Expansion(tasks)
+
+    def introspect(self, batch: Batch, env: Env, token: Any) -> dict[str, Any]:
+        return {f"part {part.index}": part.describe() for part in parts_of(env)}
+
+    def run(self, task: Task, context: Context[SplitModelConfig, SplitModelInput]) -> SplitPart:
+        from qairt.graph import files, split, test_vectors
+        from qairt.graph.parts import Part
+        from qairt.quant.encodings import Encodings
+
+        source, directory = context.input, context.directory
+        part = Part.model_validate(task.params["part"])
+        ar = value_of(task.coord, "ar")
+        context.progress(0.0, "cutting")
+        model = files.load(source.onnx)
+        name = f"{source.onnx.stem}_{part.index}_of_{part.of}"
+        weights = directory / source.weights.name
+        link_or_copy(source.weights, weights)
+        cut = split.cut(model, part, name=name)
+        onnx = directory / f"{name}.onnx"
+        files.save(cut, onnx)
+        encodings = directory / f"{name}.encodings"
+        encodings.write_text(
+            Encodings.from_json(source.encodings.read_text()).subset(split.tensor_names(cut)).to_json("1.0.0")
+        )
+        context.progress(0.3, "running it on real text")
+        vectors = directory / "test_vectors.safetensors"
+        test_vectors.make(
+            vectors,
+            part_onnx=onnx,
+            part=part,
+            ar=ar,
+            whole_onnx=source.onnx,
+            model=source.model,
+            reference=source.reference,
+            threads=context.threads,
+        )
+        return SplitPart(onnx=onnx, weights=weights, encodings=encodings, test_vectors=vectors)
+
+
+def parts_of(env: Env) -> list[Part]:
+    """The parts that this recipe's model is cut into.
+
+    Raises:
+        RecipeError: more parts than layers allow; says how many there can be.
+    """
+    from qairt.graph.parts import plan_split
+
+    config: SplitModelConfig = env.configs["split_model"]  # type: ignore[assignment]
+
+    def make() -> list[Part]:
+        if has_model(env):
+            model = model_of(env)
+            return plan_split(
+                embedding_bytes=model.embedding_bytes,
+                layer_bytes=[model.block_bytes] * model.config.num_layers,
+                head_bytes=model.head_bytes,
+                num_splits=config.num_splits,
+            )
+        from qairt.graph.foreign import measure
+
+        foreign: Any = env.configs["export"]
+        sizes = measure(foreign.onnx)
+        return plan_split(
+            embedding_bytes=sizes.embedding,
+            layer_bytes=sizes.layers,
+            head_bytes=sizes.head,
+            num_splits=config.num_splits,
+        )
+
+    parts: list[Part] = env.once("parts", make)
+    return parts
+
+
+def part_at(coord: Coord, env: Env) -> Part:
+    """The part that stands at `coord`."""
+    return parts_of(env)[value_of(coord, "split") - 1]

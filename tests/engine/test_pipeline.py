@@ -1,0 +1,310 @@
+"""The engine over toy stages: fan-out, cache, resume, failure, interruption."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+from qairt.engine import events as ev
+from qairt.engine.files import read_lines
+from qairt.engine.pipeline import Pipeline
+from qairt.engine.run import RunOptions
+from qairt.engine.run_state import RunState
+from qairt.engine.stage import Expansion, Stage, Task
+from qairt.errors import CacheError, ContractViolation, RecipeError
+
+import toy_stages as toy
+
+INLINE = RunOptions(jobs=2, executor="inline")
+PROCESS = RunOptions(jobs=2)
+
+
+def pipeline(cache: Path, *, text: str = "hello", file: Path | None = None, **fan) -> Pipeline:
+    source = toy.Source(toy.SourceConfig(text=text, file=file))
+    return Pipeline([source, toy.Fan(toy.FanConfig(**fan)), toy.Upper(), toy.Join()], cache)
+
+
+def run(made: Pipeline, options: RunOptions = INLINE) -> list[str]:
+    result = made.construct(options)
+    assert result.status == "done", result.failed
+    return sorted(result.executed)
+
+
+def joined(made: Pipeline) -> str:
+    entry = list(made.plan().items)[-1].entry
+    assert entry is not None
+    return (entry.directory / "joined.txt").read_text()
+
+
+def test_all_items_run_once_and_then_none(tmp_path):
+    assert run(pipeline(tmp_path)) == ["fan ar1", "fan ar2", "join all", "source all", "upper ar2"]
+    assert joined(pipeline(tmp_path)) == "hello 1|HELLO 2"
+    again = pipeline(tmp_path)
+    assert run(again) == []
+    assert [item.name for item in again.plan().items if item.cached] == [
+        "source all", "fan ar1", "fan ar2", "upper ar2", "join all",
+    ]  # fmt: skip
+
+
+def test_children_give_the_same_as_the_engine_process(tmp_path):
+    run(pipeline(tmp_path / "a"), INLINE)
+    run(pipeline(tmp_path / "b"), PROCESS)
+    assert joined(pipeline(tmp_path / "a")) == joined(pipeline(tmp_path / "b"))
+    (log,) = (tmp_path / "b").rglob("fan.ar1.log")
+    assert log.read_text() == "making ar 1\n"
+
+
+def test_adding_an_axis_value_runs_it_and_what_merges_it(tmp_path):
+    run(pipeline(tmp_path, arn=[1, 2]))
+    assert run(pipeline(tmp_path, arn=[1, 2, 3])) == ["fan ar3", "join all", "upper ar3"]
+
+
+def test_a_setting_reruns_its_stage_and_what_follows(tmp_path):
+    run(pipeline(tmp_path))
+    assert run(pipeline(tmp_path, suffix="!")) == ["fan ar1", "fan ar2", "join all", "upper ar2"]
+
+
+def test_an_override_reruns_one_coordinate(tmp_path):
+    run(pipeline(tmp_path))
+    overrides = [{"where": {"ar": 1}, "set": {"suffix": "?"}}]
+    made = pipeline(tmp_path, overrides=overrides)
+    reasons = {item.name: item.reason for item in made.plan().to_run()}
+    assert reasons == {
+        "fan ar1": "stages.fan.suffix  → ?",
+        "join all": "fan ar1 changed: stages.fan.suffix  → ?",
+    }
+    run(made)
+    assert joined(made) == "hello 1?|HELLO 2"
+
+
+def test_a_changed_file_is_named(tmp_path):
+    file = tmp_path / "input.txt"
+    file.write_text("one")
+    run(pipeline(tmp_path / "cache", file=file))
+    file.write_text("two")
+    reason = next(iter(pipeline(tmp_path / "cache", file=file).plan().to_run())).reason
+    assert reason.startswith("source.file ")
+    assert "→" in reason
+
+
+def test_live_configs_are_followed(tmp_path):
+    made = pipeline(tmp_path)
+    made.stages.fan.arn = [5]
+    assert run(made) == ["fan ar5", "join all", "source all", "upper ar5"]
+
+
+def test_clearing_a_stage_reruns_it_alone(tmp_path):
+    made = pipeline(tmp_path)
+    run(made)
+    made.cache.clear("fan")
+    assert run(pipeline(tmp_path)) == ["fan ar1", "fan ar2"]
+
+
+def test_force_runs_though_cached(tmp_path):
+    run(pipeline(tmp_path))
+    result = pipeline(tmp_path).construct(RunOptions(executor="inline", force=frozenset({"upper"})))
+    assert result.executed == ["upper ar2"]
+
+
+def test_until_stops_after_a_stage(tmp_path):
+    result = pipeline(tmp_path).construct(RunOptions(executor="inline", until="fan"))
+    assert sorted(result.executed) == ["fan ar1", "fan ar2", "source all"]
+    with pytest.raises(RecipeError, match="there is no stage fam in this recipe\n  its stages: source, fan, upper, join"):
+        pipeline(tmp_path).plan(RunOptions(until="fam"))
+
+
+def test_a_failed_item_leaves_the_rest_done_and_is_tried_again(tmp_path):
+    result = pipeline(tmp_path, fail_at=2).construct(PROCESS)
+    assert result.status == "failed"
+    (failure,) = result.failed
+    assert failure.as_dict() == {
+        "type": "ItemFailed",
+        "what": "this node is not supported",
+        "where": "node_7",
+        "remedy": "leave it out",
+        "stage": "fan",
+        "label": "ar2",
+        "signal": None,
+        "log_tail": ["making ar 2", "GraphError: node_7: this node is not supported", "  leave it out"],
+    }
+    assert sorted(result.executed) == ["fan ar1", "source all"]
+    assert not list(tmp_path.rglob(".making-*"))
+
+
+def test_a_segfault_is_one_failed_item(tmp_path):
+    result = pipeline(tmp_path, die_at=1).construct(PROCESS)
+    (failure,) = result.failed
+    assert failure.what == "its process was ended by SIGSEGV"
+    assert failure.signal == signal.SIGSEGV
+    assert failure.log_tail == ["making ar 1", "about to die"]
+    assert sorted(result.executed) == ["fan ar2", "source all", "upper ar2"]
+
+
+def test_stop_ends_children_and_keeps_what_is_done(tmp_path):
+    made = pipeline(tmp_path, sleep=30)
+    threading.Timer(1.5, made.stop.set).start()
+    started = time.time()
+    result = made.construct(PROCESS)
+    assert result.status == "interrupted"
+    assert time.time() - started < 15
+    assert result.executed == ["source all"]
+    assert not list(tmp_path.rglob(".making-*"))
+
+
+def test_two_runs_make_an_item_once(tmp_path):
+    counter = tmp_path / "counter"
+    settings = {"sleep": 0.5, "counter": str(counter)}
+    code = (
+        "import sys, toy_stages as toy; from pathlib import Path; from qairt.engine.pipeline import Pipeline;"
+        "from qairt.engine.run import RunOptions;"
+        f"r = Pipeline([toy.Source(), toy.Fan(toy.FanConfig(**{settings!r})), toy.Upper(), toy.Join()], Path({str(tmp_path)!r}))"
+        ".construct(RunOptions(jobs=2)); sys.exit(r.status != 'done')"
+    )
+    children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
+    assert [child.wait(60) for child in children] == [0, 0]
+    assert sorted(counter.read_text().split()) == ["1", "2"]
+
+
+def test_kill_9_loses_only_what_was_running(tmp_path):
+    code = (
+        "import toy_stages as toy; from pathlib import Path; from qairt.engine.pipeline import Pipeline;"
+        "from qairt.engine.run import RunOptions;"
+        f"Pipeline([toy.Source(), toy.Fan(), toy.Upper(toy.LaterConfig(sleep=30)), toy.Join()], Path({str(tmp_path)!r}))"
+        ".construct(RunOptions(jobs=2))"
+    )
+    child = subprocess.Popen([sys.executable, "-c", code])
+    while child.poll() is None and not list(tmp_path.rglob("upper.ar2.log")):
+        time.sleep(0.05)
+    child.kill()
+    child.wait()
+    before = {entry.directory: entry.timestamp for entry in pipeline(tmp_path).cache.entries()}
+    made = Pipeline([toy.Source(), toy.Fan(), toy.Upper(toy.LaterConfig(sleep=0.01)), toy.Join()], tmp_path)
+    assert sorted(entry.stage for entry in made.cache.entries()) == ["fan", "fan", "source"]
+    assert run(made) == ["join all", "upper ar2"]
+    assert before.items() <= {entry.directory: entry.timestamp for entry in made.cache.entries()}.items()
+    assert joined(made) == "hello 1|HELLO 2"
+
+
+def test_events_fold_into_the_state_a_screen_shows(tmp_path):
+    seen: list[ev.Event] = []
+    made = pipeline(tmp_path, fail_at=2)
+    made.add_listener(seen.append)
+    result = made.construct(INLINE)
+    state = RunState()
+    (path,) = tmp_path.rglob("events.jsonl")
+    for record in read_lines(path):
+        state.apply(ev.parse_event(record))
+    assert state.run_id == result.run_id
+    assert state.status == "failed"
+    assert {f"{item.stage} {item.label}": item.status for item in state.items.values()} == {
+        "source all": "done",
+        "fan ar1": "done",
+        "fan ar2": "failed",
+        "upper ar2": "skipped",
+        "join all": "skipped",
+    }
+    assert len(seen) == len(read_lines(path))
+
+
+def test_manifest_and_history_say_what_was_made(tmp_path):
+    made = pipeline(tmp_path)
+    run(made, PROCESS)
+    manifest = made.manifest.read()["stages"]
+    assert list(manifest) == ["source", "fan", "upper", "join"]
+    assert manifest["fan"]["config"] == "{}"
+    assert sorted(manifest["fan"]["items"]) == ["ar1", "ar2"]
+    history = read_lines(made.state_folder / "history.jsonl")
+    assert [record["stage"] for record in history][0] == "source"
+    assert all(record["seconds"] > 0 and record["peak_rss"] > 1_000_000 for record in history)
+    assert all(item.from_history for item in pipeline(tmp_path, suffix="!").plan().items)
+
+
+def test_a_stage_that_must_look_first(tmp_path):
+    made = Pipeline([toy.Source(toy.SourceConfig(text="four")), toy.LookFirst(), toy.Join()], tmp_path)
+    assert len(made.plan().to_run()) == 4
+    assert made.construct(INLINE).status == "done"
+    assert joined(made) == "4 letters|4 letters"
+
+
+def test_results_fold_back_over_the_axes(tmp_path):
+    result = pipeline(tmp_path).construct(RunOptions(executor="inline", until="upper"))
+    assert list(result.output) == [()]
+    assert list(result.output[()]) == [(("ar", 1),), (("ar", 2),)]
+
+
+def test_a_stage_in_the_wrong_place_is_named(tmp_path):
+    with pytest.raises(ContractViolation, match="stages.fan: source must come before it, and comes after\n  put source before fan"):
+        Pipeline([toy.Fan(), toy.Source()], tmp_path)
+    with pytest.raises(ContractViolation, match="stages.upper: nothing before it makes text\n  put source before upper"):
+        Pipeline([toy.Upper(), toy.Source()], tmp_path)
+
+
+class Twice(toy.Fan):
+    name = "twice"
+
+    def expand(self, batch, env):
+        return Expansion([Task(coord=(("ar", 1),), sources=((),))] * 2)
+
+
+class Lost(toy.Fan):
+    name = "lost"
+
+    def expand(self, batch, env):
+        return Expansion([Task(coord=(("ar", 1),), sources=((("ar", 9),),))])
+
+
+@pytest.mark.parametrize(
+    ("stage", "message"),
+    [
+        (Twice, "stage twice at ar1: it describes this item twice"),
+        (Lost, "stage lost at ar1: its source ar9 does not exist"),
+    ],
+)
+def test_what_a_stage_returns_is_checked(tmp_path, stage: type[Stage], message: str):
+    with pytest.raises(ContractViolation, match=message):
+        Pipeline([toy.Source(), stage()], tmp_path).plan()
+
+
+def test_an_unwritable_cache_directory_is_named(tmp_path):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(CacheError, match="the cache directory cannot be written: .*\n  give another one with --cache-dir"):
+        pipeline(tmp_path / "file").construct(INLINE)
+
+
+def test_a_file_that_changes_while_it_is_read_is_not_published(tmp_path):
+    file = tmp_path / "input.txt"
+    file.write_text("one")
+    made = pipeline(tmp_path / "cache", file=file)
+
+    def edit(event: ev.Event) -> None:
+        if isinstance(event, ev.ItemStarted) and event.stage == "source":
+            file.write_text("other")
+
+    made.add_listener(edit)
+    result = made.construct(INLINE)
+    assert [failure.what for failure in result.failed] == [f"{file} changed while this item read it"]
+    assert not list(made.cache.entries())
+
+
+def test_damage_is_set_aside_reported_and_made_again(tmp_path):
+    made = pipeline(tmp_path)
+    run(made)
+    (entry,) = made.cache.entries("upper")
+    (entry.directory / "text.txt").unlink()
+    (source,) = made.cache.entries("source")
+    (source.directory / "cache_entry.json").write_text('{"key": ')
+    made.manifest.path.write_text("not json")
+    again = pipeline(tmp_path)
+    assert run(again) == ["source all", "upper ar2"]
+    assert joined(again) == "hello 1|HELLO 2"
+    assert len(again.notes) == 3
+    assert "text.txt is missing; set aside, it is made again" in " ".join(again.notes)
+    assert json.loads(made.manifest.path.read_bytes())["stages"]
+    assert os.path.isdir(next(iter(again.cache.leftovers())))
