@@ -15,7 +15,7 @@ RECIPE := recipes/smollm2-135m.yaml
 demo: $(VENV)/.installed $(MODEL)
 	$(BIN)/qairt run $(RECIPE) --no-tui
 	@echo
-	@echo "The device bundle:" && ls -lL qairt-cache/smollm2-135m/bundle
+	@echo "The device bundle:" && ls -lL qairt-cache/smollm2-135m/export_bundle
 	@echo
 	$(BIN)/qairt generate $(RECIPE) "What is the capital of France?" --max-new-tokens 24
 

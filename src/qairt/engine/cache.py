@@ -225,6 +225,14 @@ class StageCache:
         """Write per-stage runtime metrics to `metrics.json`."""
         write_atomic(self._root / "metrics.json", json.dumps(metrics, indent=2, default=str) + "\n")
 
+    def read_metrics(self) -> dict[str, Any]:
+        """What `write_metrics` wrote last; empty if nothing usable is there."""
+        try:
+            metrics = json.loads((self._root / "metrics.json").read_bytes())
+        except (OSError, ValueError):
+            return {}
+        return metrics if isinstance(metrics, dict) else {}
+
     # Removing
 
     def clear(self, stage_name: str | None = None) -> None:

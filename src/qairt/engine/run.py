@@ -70,6 +70,7 @@ class Run:
         self._announced: set[str] = set()
         self._left: dict[str, int] = {}
         self._outputs: dict[str, StageOutput] = {}
+        self._costs: dict[str, list[Cost]] = {}
         self._lock = threading.Lock()
 
     def execute(self) -> RunResult:
@@ -91,6 +92,7 @@ class Run:
             status = "interrupted" if self.pipeline.stop.is_set() else "failed" if self.failed else "done"
             if status == "done":
                 self._publish(plan)
+            self._write_metrics()
             self.pipeline.emit(
                 ev.RunFinished(
                     status=status,  # type: ignore[arg-type]
@@ -207,6 +209,8 @@ class Run:
             time=time.time(),
         )
         self.history.add(cost)
+        with self._lock:
+            self._costs.setdefault(cost.stage, []).append(cost)
         pipeline.manifest.update_item(
             item.stage.name,
             item.label,
@@ -349,7 +353,22 @@ class Run:
         for planned in plan.stages:
             if type(planned.stage).publish is not Stage.publish:
                 batch = {item.coord: self._handle(item) for item in planned.items}
-                planned.stage.publish(batch, self.pipeline.state_folder / planned.stage.name)
+                planned.stage.publish(batch, self.pipeline.cache_dir / planned.stage.name)
+
+    def _write_metrics(self) -> None:
+        """Costs of the stages that ran, over those of earlier runs; observers add what they measured."""
+        metrics = self.pipeline.cache.read_metrics()
+        for stage, costs in self._costs.items():
+            metrics[stage] = {
+                "items": len(costs),
+                "seconds": round(sum(cost.seconds for cost in costs), 3),
+                "peak_rss_mb": round(max(cost.peak_rss for cost in costs) / 2**20, 1),
+                "bytes": sum(cost.bytes for cost in costs),
+            }
+        for observer in self.pipeline.observers:
+            for stage, measured in observer.get_report().get("metrics", {}).items():
+                metrics.setdefault(stage, {}).update(measured)
+        self.pipeline.cache.write_metrics(metrics)
 
     def _fold(self, plan: Plan) -> Any:
         results: Any = {coord: self._output(item) for coord, item in plan.stages[-1].batch.items()}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -95,6 +96,24 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         sums = "".join(f"{sha256_of(path)}  {path.relative_to(folder)}\n" for path in files_below(folder))
         (folder / "SHA256SUMS").write_text(sums)
         return Bundle(bundle=folder, metadata=metadata)
+
+    def publish(self, items: Batch, directory: Path) -> None:
+        """The bundle under its plain name, `<cache_dir>/export_bundle`, by hard links; replaced as a whole."""
+        (item,) = items.values()
+        assert isinstance(item.output, Bundle)
+        source = item.output.bundle
+        made_from = directory / "SHA256SUMS"
+        if made_from.is_file() and made_from.read_bytes() == (source / "SHA256SUMS").read_bytes():
+            return
+        fresh, old = directory.with_name(f".{directory.name}.new"), directory.with_name(f".{directory.name}.old")
+        for left in (fresh, old):
+            shutil.rmtree(left, ignore_errors=True)
+        for path in files_below(source):
+            link_or_copy(path, fresh / path.relative_to(source))
+        if directory.exists():
+            directory.rename(old)
+        fresh.rename(directory)
+        shutil.rmtree(old, ignore_errors=True)
 
 
 def _add_part(source: ExportBundleInput, folder: Path) -> list[dict[str, Any]]:
