@@ -56,7 +56,11 @@ def describe_model(path_or_id: str | Path) -> ModelDescription:
     from qairt.model.locate import locate_model
 
     path = locate_model(path_or_id)
-    return _describe_directory(path) if path.is_dir() else _describe_gguf(path)
+    try:
+        return _describe_directory(path) if path.is_dir() else _describe_gguf(path)
+    except OSError as error:
+        where = str(error.filename or path)
+        raise ModelError(f"cannot be read: {error.strerror}", where=where, remedy="check its permissions") from error
 
 
 def _describe_directory(directory: Path) -> ModelDescription:
@@ -64,8 +68,10 @@ def _describe_directory(directory: Path) -> ModelDescription:
     from qairt.model.safetensors_weights import SafetensorsWeights
 
     if not (directory / "config.json").is_file():
+        held = ", ".join(sorted(file.name for file in directory.glob("*.gguf")))
         raise ModelError(
-            "the model directory has no config.json",
+            "the model directory has no config.json"
+            + (f"; to read a GGUF file give its path ({held})" if held else ""),
             where=str(directory),
             remedy="give a directory as Hugging Face publishes it: config.json, .safetensors and the tokenizer's files",
         )

@@ -21,8 +21,19 @@ def gguf_config(header: GgufHeader) -> DecoderConfig:
     """The configuration that a GGUF header states, with biases, norms and tying read off the tensors that exist.
 
     Raises:
-        ModelError: an architecture that is not supported, or a field that is missing.
+        ModelError: an architecture that is not supported, or a field that is missing or impossible.
     """
+    try:
+        return _config(header)
+    except (ValueError, TypeError, ArithmeticError, AttributeError) as error:
+        raise ModelError(
+            f"the GGUF header states an impossible decoder ({str(error).splitlines()[0]})",
+            where=str(header.path),
+            remedy="download or copy it again",
+        ) from error
+
+
+def _config(header: GgufHeader) -> DecoderConfig:
     where, fields, tensors = str(header.path), header.fields, header.tensors
     architecture = fields.get("general.architecture", "")
     if architecture not in _FAMILIES or fields.get(f"{architecture}.expert_count", 0) > 0:

@@ -156,6 +156,12 @@ class _Cursor:
             fields[key] = self.value(self.number("<I"))
         places = [self.tensor() for _ in range(tensor_count)]
         alignment = fields.get("general.alignment", 32)
+        if not isinstance(alignment, int) or alignment <= 0:
+            raise ModelError(
+                f"the GGUF header states an alignment of {alignment}",
+                where=str(self.path),
+                remedy="download or copy it again",
+            )
         start = -(-self.position // alignment) * alignment
         tensors = {place.name: GgufTensor(**(vars(place) | {"offset": start + place.offset})) for place in places}
         return GgufHeader(self.path, fields, tensors)

@@ -33,7 +33,7 @@ _EXPRESSIONS = {
     "deepseek-r1-qwen": _QWEN2,
     "tekken": _TEKKEN,
 }
-_BYTE_LEVEL = ("default", "gpt-2", "smollm")
+_BYTE_LEVEL = ("gpt-2", "smollm")
 _WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3", "tekken")
 """Pre-tokenizers whose models look a word up in the vocabulary before they merge; they also begin texts with BOS."""
 
@@ -63,7 +63,7 @@ def build_tokenizer(header: GgufHeader) -> tuple[Tokenizer, dict[str, Any]]:
         if (key := f"tokenizer.ggml.{_FIELDS[role]}_token_id") in fields and fields[key] < len(tokens)
     }
     if kind == "gpt2":
-        pre = fields.get("tokenizer.ggml.pre", "default")
+        pre = fields.get("tokenizer.ggml.pre", "default")  # of files too old to say; splitting them is a guess
         tokenizer = _byte_level(header, tokens, pre)
         add_bos = fields.get("tokenizer.ggml.add_bos_token", pre in _WHOLE_WORDS_FIRST)
     else:

@@ -41,16 +41,35 @@ def _download(name: str) -> Path:
     repo, _, revision = name.partition("@")
     wanted = {"repo_id": repo, "revision": revision or None, "allow_patterns": _FILES}
     try:
-        return Path(snapshot_download(**wanted, local_files_only=True))
-    except Exception:  # not in its cache (the hub raises one of several kinds): fetch it
-        pass
+        cached = Path(snapshot_download(**wanted, local_files_only=True))
+    except Exception:  # not in its cache, for which the hub raises one of several kinds
+        cached = None
+    if cached is not None and _complete(cached):
+        return cached
     try:
-        return Path(snapshot_download(**wanted, etag_timeout=_SECONDS))
+        fetched = Path(snapshot_download(**wanted, etag_timeout=_SECONDS))
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ModelError(
-            f"no such path, and the Hugging Face hub does not give it: {reason}",
-            where=name,
-            remedy="check the spelling and the network (a gated model needs `hf auth login`), "
-            "or download it elsewhere and give its directory",
-        ) from error
+        raise _not_given(name, reason) from error
+    if not _complete(fetched):  # offline, the hub's client answers with whatever the cache has of it
+        raise _not_given(name, f"no config.json with .safetensors in {fetched}")
+    return fetched
+
+
+def _not_given(name: str, reason: str) -> ModelError:
+    return ModelError(
+        f"no such path, and the Hugging Face hub does not give it: {reason}",
+        where=name,
+        remedy="check the spelling and the network (a gated model needs `hf auth login`), "
+        "or download it elsewhere and give its directory",
+    )
+
+
+def _complete(directory: Path) -> bool:
+    """The cache also holds what another program fetched, perhaps only the configuration."""
+    from qairt.model.safetensors_weights import weight_files
+
+    try:
+        return (directory / "config.json").is_file() and bool(weight_files(directory))
+    except ModelError:
+        return False

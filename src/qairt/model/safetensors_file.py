@@ -62,6 +62,14 @@ def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
             where=str(path),
             remedy="download or copy it again",
         ) from error
+    for name, tensor in tensors.items():
+        size_of = int(_DTYPES.get(tensor.dtype, "0")[-1])
+        if size_of and tensor.nbytes != prod(tensor.shape) * size_of:
+            raise ModelError(
+                f"the safetensors header gives {name} {tensor.nbytes:,} bytes for a shape of {list(tensor.shape)}",
+                where=str(path),
+                remedy="download or copy it again",
+            )
     end = max((tensor.offset + tensor.nbytes for tensor in tensors.values()), default=0)
     if size < end:
         raise _truncated(path, size, f"{end:,} bytes")

@@ -21,7 +21,7 @@ class SafetensorsWeights:
     def __init__(self, directory: Path) -> None:
         self.directory = directory
         self._tensors: dict[str, tuple[Path, SafetensorsTensor]] = {}
-        self._files = _weight_files(directory)
+        self._files = weight_files(directory)
         for file in self._files:
             if file.suffix == ".safetensors":
                 self._tensors |= {name: (file, tensor) for name, tensor in read_safetensors_header(file).items()}
@@ -48,8 +48,12 @@ class SafetensorsWeights:
         return self._tensors[name]
 
 
-def _weight_files(directory: Path) -> list[Path]:
-    """The index, if there is one, and the .safetensors files."""
+def weight_files(directory: Path) -> list[Path]:
+    """The shard index, if there is one, and the .safetensors files.
+
+    Raises:
+        ModelError: there are none, or the index names one that is missing.
+    """
     index = directory / _INDEX
     if index.is_file():
         try:

@@ -88,8 +88,8 @@ def _agreed_specs(signatures: list[GraphSignature]) -> dict[str, TensorSpec]:
             if not PAST.match(spec.name):
                 continue
             name = spec.name.removesuffix("_out").removesuffix("_in") + "_in"
-            shape = list(spec.shape)
-            shape[time_axis(name)] = -1
+            shape: list[int | str] = list(spec.shape)
+            shape[time_axis(name)] = "tokens"
             grid = (spec.dtype, tuple(shape), spec.scale, spec.offset)
             if seen.setdefault(name, grid) != grid:
                 raise GraphError(
@@ -108,5 +108,5 @@ def _tokens(spec: TensorSpec) -> int:
 
 def _grid_text(grid: tuple[object, ...]) -> str:
     dtype, shape, scale, offset = grid
-    text = f"{dtype} {list(shape)}"  # type: ignore[call-overload]
+    text = f"{dtype} [{', '.join(map(str, shape))}]"  # type: ignore[call-overload]
     return text if scale is None else f"{text} with scale {scale} and offset {offset}"

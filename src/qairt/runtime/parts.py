@@ -29,6 +29,9 @@ class QuantizedPart:
 class PartRunner(Protocol):
     """Runs one part on stored numbers; inputs and outputs by name, shapes and dtypes as the part's signature."""
 
+    def ready(self) -> None:
+        """Wait until it can run."""
+
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
 
     def close(self) -> None:
@@ -36,62 +39,7 @@ class PartRunner(Protocol):
 
 
 Opener = Callable[[QuantizedPart], PartRunner]
-"""Makes a part ready to run."""
-
-
-class CpuPart:
-    """A part on ONNX Runtime's CPU provider.
-
-    Weights are mapped from their file. With `fold_weights` they are dequantized once, on opening, which costs 4 bytes a
-    weight; without, before every call, which costs none but makes decoding some 15 times slower.
-    """
-
-    def __init__(self, part: QuantizedPart, *, threads: int | None = None, fold_weights: bool = True) -> None:
-        """
-        Args:
-            part: what to run.
-            threads: None for one per core.
-
-        Raises:
-            GraphError: the file is missing, damaged, or its inputs and outputs are not those of the signature.
-        """
-        import onnxruntime
-
-        options = session_options(threads=threads, fold_weights=fold_weights)
-        try:
-            session = onnxruntime.InferenceSession(part.onnx, options, providers=["CPUExecutionProvider"])
-        except Exception as failure:  # ONNX Runtime's classes share no base but Exception
-            raise GraphError(
-                f"ONNX Runtime cannot load it: {str(failure).splitlines()[0]}",
-                where=str(part.onnx),
-                remedy="run the pipeline again; `qairt cache verify` finds damaged files",
-            ) from failure
-        require_signature(part, session)
-        self.part = part
-        self._session: Any = session
-        self._outputs = [spec.name for spec in part.signature.outputs]
-
-    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
-        return dict(zip(self._outputs, self._session.run(self._outputs, dict(inputs)), strict=True))
-
-    def close(self) -> None:
-        self._session = None
-
-
-def session_options(*, threads: int | None, fold_weights: bool) -> Any:
-    """Options of an ONNX Runtime session that computes a quantized graph as it is written, on floats between Q and DQ."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = threads or 0
-    # Idle threads that spin take the cores away from the next part, and from other processes.
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
-    if fold_weights:
-        # Keeps ONNX Runtime from looking for integer kernels (there are none for 16-bit activations) and so lets it
-        # fold the dequantization of constants.
-        options.add_session_config_entry("session.disable_quant_qdq", "1")
-    return options
+"""Starts to make a part ready; parts may become so at the same time."""
 
 
 def require_signature(part: QuantizedPart, session: Any) -> None:

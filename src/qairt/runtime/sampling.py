@@ -88,4 +88,4 @@ def distribution(logits: Logits, sampling: Sampling) -> tuple[NDArray[np.int64],
 
 
 def _out_of_range(name: str, value: float, allowed: str) -> GenerationError:
-    return GenerationError(f"{name} cannot be {value}", where=name, remedy=f"allowed: {allowed}")
+    return GenerationError(f"{value} is out of range", where=name, remedy=f"allowed: {allowed}")

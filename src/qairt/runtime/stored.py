@@ -17,7 +17,7 @@ def to_stored(values: Floats, spec: TensorSpec) -> Array:
         return np.asarray(values, spec.dtype)
     limits = np.iinfo(spec.dtype)
     grid = np.rint(values / np.float64(spec.scale)) - (spec.offset or 0)
-    return np.clip(grid, limits.min, limits.max).astype(spec.dtype)
+    return np.asarray(np.clip(grid, limits.min, limits.max), spec.dtype)
 
 
 def to_real(stored: Array, spec: TensorSpec) -> Floats:

@@ -1,0 +1,145 @@
+"""The decoder as ONNX: built from its configuration, with dimensions `ar`, `cl` and `past` by name.
+
+1. The graph is `qairt.model.decoder` run over `OnnxOps`: one node an operation, one name a tensor.
+2. Weights are references into one raw float32 file; none is read to build the graph.
+3. RMSNorm is one `RMSNormalization` node (opset 23).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import onnx_ir as ir
+
+from qairt.graph.weights_file import Place, external
+from qairt.model import decoder
+from qairt.model.config import DecoderConfig
+
+OPSET = 23
+IR_VERSION = 11
+
+
+class OnnxOps:
+    """`qairt.model.decoder.Ops` that emits nodes."""
+
+    def __init__(self, places: Mapping[str, Place], weights: Path) -> None:
+        self.nodes: list[ir.Node] = []
+        self.initializers: dict[str, ir.Value] = {}
+        self._places = places
+        self._weights = weights
+
+    def embedding(self, ids: ir.Value, weight: str, *, out: str) -> ir.Value:
+        return self._node("Gather", [self._weight(weight), ids], out)
+
+    def linear(self, x: ir.Value, weight: str, bias: str | None, *, out: str) -> ir.Value:
+        if bias is None:
+            return self._node("MatMul", [x, self._weight(weight)], out)
+        product = self._node("MatMul", [x, self._weight(weight)], f"{out}.matmul")
+        return self._node("Add", [product, self._weight(bias)], out)
+
+    def rms_norm(self, x: ir.Value, weight: str, epsilon: float, *, out: str) -> ir.Value:
+        return self._node("RMSNormalization", [x, self._weight(weight)], out, axis=-1, epsilon=epsilon)
+
+    def add(self, a: ir.Value, b: ir.Value, *, out: str) -> ir.Value:
+        return self._node("Add", [a, b], out)
+
+    def sub(self, a: ir.Value, b: ir.Value, *, out: str) -> ir.Value:
+        return self._node("Sub", [a, b], out)
+
+    def mul(self, a: ir.Value, b: ir.Value, *, out: str) -> ir.Value:
+        return self._node("Mul", [a, b], out)
+
+    def sigmoid(self, x: ir.Value, *, out: str) -> ir.Value:
+        return self._node("Sigmoid", [x], out)
+
+    def softmax(self, x: ir.Value, *, out: str) -> ir.Value:
+        return self._node("Softmax", [x], out, axis=-1)
+
+    def matmul(self, a: ir.Value, b: ir.Value, *, out: str) -> ir.Value:
+        return self._node("MatMul", [a, b], out)
+
+    def slice(self, x: ir.Value, start: int, end: int, *, axis: int, out: str) -> ir.Value:
+        bounds = [self._constant([start]), self._constant([end]), self._constant([axis])]
+        return self._node("Slice", [x, *bounds], out)
+
+    def concat(self, parts: Sequence[ir.Value], *, axis: int, out: str) -> ir.Value:
+        return self._node("Concat", list(parts), out, axis=axis)
+
+    def reshape(self, x: ir.Value, shape: Sequence[int], *, out: str) -> ir.Value:
+        return self._node("Reshape", [x, self._constant(list(shape))], out)
+
+    def transpose(self, x: ir.Value, order: Sequence[int], *, out: str) -> ir.Value:
+        return self._node("Transpose", [x], out, perm=list(order))
+
+    def _node(self, op: str, inputs: list[ir.Value], out: str, **attributes: int | float | list[int]) -> ir.Value:
+        node = ir.node(op, inputs, attributes=attributes, name=f"{op}:{out}")
+        value = node.outputs[0]
+        value.name = out
+        value.dtype = ir.DataType.FLOAT
+        self.nodes.append(node)
+        return value
+
+    def _weight(self, name: str) -> ir.Value:
+        if name not in self.initializers:
+            self.initializers[name] = ir.Value(name=name, const_value=external(name, self._places[name], self._weights))
+        value = self.initializers[name]
+        assert value.const_value is not None
+        value.shape, value.dtype = value.const_value.shape, value.const_value.dtype  # type: ignore[assignment]
+        return value
+
+    def _constant(self, values: list[int]) -> ir.Value:
+        """One initializer for each distinct list of integers, named by its values."""
+        name = "const_" + "_".join(str(value).replace("-", "m") for value in values)
+        if name not in self.initializers:
+            tensor = ir.tensor(np.array(values, np.int64), name=name)
+            self.initializers[name] = ir.Value(
+                name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype)
+            )
+        return self.initializers[name]
+
+
+def build_decoder(config: DecoderConfig, places: Mapping[str, Place], weights: Path) -> ir.Model:
+    """The whole decoder.
+
+    Args:
+        places: where each graph parameter stands in `weights`, as `write_weights` returned it.
+        weights: the raw file; the graph refers to it by its name.
+
+    Returns:
+        Inputs `input_ids` [1, ar], `attention_mask` [1, 1, ar, cl], `position_ids_cos`/`_sin` [1, 1, ar, D/2],
+        `past_key_{i}_in` [KV, 1, D, past], `past_value_{i}_in` [KV, 1, past, D];
+        outputs `logits` [1, ar, vocab] and `past_key_{i}_out`, `past_value_{i}_out` of the new tokens.
+    """
+    kv, dim = config.num_kv_heads, config.head_dim
+    ops = OnnxOps(places, weights)
+    ids = _input("input_ids", ir.DataType.INT32, [1, "ar"])
+    mask = _input("attention_mask", ir.DataType.FLOAT, [1, 1, "ar", "cl"])
+    cos = _input("position_ids_cos", ir.DataType.FLOAT, [1, 1, "ar", dim // 2])
+    sin = _input("position_ids_sin", ir.DataType.FLOAT, [1, 1, "ar", dim // 2])
+    inputs, outputs = [ids, mask, cos, sin], []
+    hidden = decoder.embed(ops, ids)
+    for layer in range(config.num_layers):
+        key_in, value_in = decoder.past_names(layer)
+        past_key = _input(key_in, ir.DataType.FLOAT, [kv, 1, dim, "past"])
+        past_value = _input(value_in, ir.DataType.FLOAT, [kv, 1, "past", dim])
+        hidden, key, value = decoder.block(ops, config, layer, hidden, mask, cos, sin, past_key, past_value)
+        key.shape, value.shape = ir.Shape([kv, 1, dim, "ar"]), ir.Shape([kv, 1, "ar", dim])
+        inputs += [past_key, past_value]
+        outputs += [key, value]
+    logits = decoder.head(ops, config, hidden)
+    logits.shape = ir.Shape([1, "ar", config.vocab_size])
+    graph = ir.Graph(
+        inputs,
+        [logits, *outputs],
+        nodes=ops.nodes,
+        initializers=list(ops.initializers.values()),
+        opset_imports={"": OPSET},
+        name="decoder",
+    )
+    return ir.Model(graph, ir_version=IR_VERSION, producer_name="qairt")
+
+
+def _input(name: str, dtype: ir.DataType, shape: list[int | str]) -> ir.Value:
+    return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape))

@@ -1,0 +1,111 @@
+"""Which layers go into which part. Plain arithmetic: no graph is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import BaseModel, ConfigDict
+
+from qairt.errors import RecipeError
+
+
+class Part(BaseModel):
+    """One part of a split model: `index` of `of`, counted from 1; part 1 is the embedding."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    index: int
+    of: int
+    first_layer: int
+    last_layer: int
+    """Exclusive; equal to `first_layer` for the embedding."""
+    has_embedding: bool
+    has_head: bool
+    weight_bytes: int
+    """Float32 bytes of its weights."""
+
+    def describe(self) -> str:
+        pieces = ["embedding"] if self.has_embedding else []
+        if self.last_layer > self.first_layer:
+            pieces.append(f"layers {self.first_layer}–{self.last_layer - 1}")
+        if self.has_head:
+            pieces.append("lm_head")
+        return f"{' + '.join(pieces)}, {self.weight_bytes / 2**20:,.0f} MiB float"
+
+
+def plan_split(*, embedding_bytes: int, layer_bytes: Sequence[int], head_bytes: int, num_splits: int) -> list[Part]:
+    """Part 1 is the embedding; the layers go into the others so that the largest part is as small as it can be.
+
+    Args:
+        embedding_bytes, layer_bytes, head_bytes: float32 bytes; the head (final norm and lm_head) is in the last part.
+        num_splits: parts, the embedding counted. 1 keeps the model whole.
+
+    Raises:
+        RecipeError: more parts than there are layers; says the most there can be.
+    """
+    layers = len(layer_bytes)
+    whole = embedding_bytes + sum(layer_bytes) + head_bytes
+    if num_splits == 1:
+        only = Part(
+            index=1, of=1, first_layer=0, last_layer=layers, has_embedding=True, has_head=True, weight_bytes=whole
+        )
+        return [only]
+    if num_splits - 1 > layers:
+        raise RecipeError(
+            f"num_splits {num_splits} is too large: part 1 is the embedding, and the model has {layers} layers for the rest",
+            where="stages.split_model.num_splits",
+            remedy=f"use at most {layers + 1}",
+        )
+    cuts = _balanced_cuts(list(layer_bytes), head_bytes, num_splits - 1)
+    parts = [
+        Part(
+            index=1,
+            of=num_splits,
+            first_layer=0,
+            last_layer=0,
+            has_embedding=True,
+            has_head=False,
+            weight_bytes=embedding_bytes,
+        )
+    ]
+    for place, (first, last) in enumerate(zip(cuts, cuts[1:], strict=False)):
+        is_last = place == num_splits - 2
+        parts.append(
+            Part(
+                index=place + 2,
+                of=num_splits,
+                first_layer=first,
+                last_layer=last,
+                has_embedding=False,
+                has_head=is_last,
+                weight_bytes=sum(layer_bytes[first:last]) + (head_bytes if is_last else 0),
+            )
+        )
+    return parts
+
+
+def _balanced_cuts(layer_bytes: list[int], head_bytes: int, parts: int) -> list[int]:
+    """Cuts 0 = c0 < c1 < … < c_parts = layers that make the largest part smallest (and then the others even)."""
+    layers = len(layer_bytes)
+    total = [0]
+    for size in layer_bytes:
+        total.append(total[-1] + size)
+
+    def cost(first: int, last: int) -> int:
+        return total[last] - total[first] + (head_bytes if last == layers else 0)
+
+    # best[k][n]: (largest part, sum of squares) of the first n layers in k parts, and its last cut
+    best: list[dict[int, tuple[int, int, int]]] = [{0: (0, 0, 0)}]
+    for made in range(1, parts + 1):
+        row: dict[int, tuple[int, int, int]] = {}
+        for last in range(made, layers - (parts - made) + 1):
+            row[last] = min(
+                (max(largest, cost(first, last)), squares + cost(first, last) ** 2, first)
+                for first, (largest, squares, _) in best[-1].items()
+                if first < last
+            )
+        best.append(row)
+    cuts = [layers]
+    for made in range(parts, 0, -1):
+        cuts.append(best[made][cuts[-1]][2])
+    return cuts[::-1]

@@ -1,0 +1,193 @@
+"""Weights on their grid, written tensor by tensor into one raw file.
+
+    symmetric:   q = clip(round_half_even(w / scale), -2^(b-1), 2^(b-1) - 1)         stored signed, zero point 0
+    asymmetric:  q = clip(round_half_even(w / scale) - offset, 0, 2^b - 1)           stored unsigned, zero point -offset
+
+In an LPBQ weight the scale of block `b` and output channel `o` is `int_scale[b, o] * per_channel_scale[o]`, in float32.
+What is written depends on the weights and their encodings only, so all ARs of a part write the same bytes.
+
+Source: LPBQ as the HTP compiler recognises it in ONNX, opset 21 and later.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO, Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qairt.errors import QuantizationError
+from qairt.quant.encodings import Encoding
+
+ALIGNMENT = 64
+"""Every tensor begins at a multiple of this many bytes."""
+CHUNK_ELEMENTS = 1 << 22
+"""Weights are read and rounded this many elements at a time."""
+
+_STORED = {
+    (4, True): ir.DataType.INT4,
+    (8, True): ir.DataType.INT8,
+    (8, False): ir.DataType.UINT8,
+    (16, True): ir.DataType.INT16,
+    (16, False): ir.DataType.UINT16,
+    (32, True): ir.DataType.INT32,
+}
+
+
+class WeightFile:
+    """One raw file of tensors, each at a multiple of `ALIGNMENT` bytes.
+
+    It appears under its name when `close` is called, whole or not at all.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._partial = path.with_name(path.name + ".partial")
+        self._file: IO[bytes] = self._partial.open("wb")
+
+    def add(self, name: str, dtype: ir.DataType, shape: tuple[int, ...], chunks: Iterator[NDArray[Any]]) -> ir.Value:
+        """Append `chunks`, in order one tensor of `shape`; 4-bit integers come one to a byte and are packed here."""
+        self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT))
+        offset = self._file.tell()
+        for chunk in chunks:
+            self._file.write(np.ascontiguousarray(_packed(chunk) if dtype == ir.DataType.INT4 else chunk).data)
+        length = self._file.tell() - offset
+        expected = math.ceil(math.prod(shape) * dtype.itemsize)
+        if length != expected:
+            raise QuantizationError(f"{length} bytes written for {expected}", where=name)
+        tensor = ir.ExternalTensor(
+            self.path.name, offset, length, dtype, shape=ir.Shape(shape), name=name, base_dir=self.path.parent
+        )
+        return ir.Value(name=name, type=ir.TensorType(dtype), shape=ir.Shape(shape), const_value=tensor)
+
+    def close(self) -> None:
+        self._file.close()
+        self._partial.replace(self.path)
+
+    def abandon(self) -> None:
+        self._file.close()
+        self._partial.unlink(missing_ok=True)
+
+
+def stored_type(encoding: Encoding, name: str) -> ir.DataType:
+    """The ONNX type that holds a weight of this encoding.
+
+    Raises:
+        QuantizationError: there is none.
+    """
+    dtype = _STORED.get((encoding.bitwidth, encoding.symmetric))
+    if dtype is None:
+        kind = "symmetric" if encoding.symmetric else "asymmetric"
+        raise QuantizationError(
+            f"a weight cannot be stored in {encoding.bitwidth} bits, {kind}",
+            where=name,
+            remedy="use 4 or 8 bits symmetric, 8 or 16 bits asymmetric, or 32 bits for a bias",
+        )
+    return dtype
+
+
+def rounded(weight: ir.Value, encoding: Encoding) -> Iterator[NDArray[Any]]:
+    """The integers of a weight, some of its rows at a time.
+
+    Args:
+        weight: an initializer, float32; [in, out] when the encoding is LPBQ.
+        encoding: its grid.
+
+    Yields:
+        Integers of the stored type (one to a byte for 4 bits), rows in order.
+
+    Raises:
+        QuantizationError: the encoding does not fit the weight's shape, or the weight is not finite.
+    """
+    name = str(weight.name)
+    values = float_values(weight)
+    dtype = stored_type(encoding, name)
+    _check_fits(values.shape, encoding, name)
+    storage = np.int8 if dtype == ir.DataType.INT4 else dtype.numpy()
+    lowest = -(1 << encoding.bitwidth - 1) if encoding.symmetric else 0
+    highest = lowest + (1 << encoding.bitwidth) - 1
+    for start, stop in _row_ranges(values.shape, encoding):
+        rows = values[start:stop]
+        if not np.isfinite(rows).all():
+            raise QuantizationError("holds NaN or Inf", where=name, remedy="check the model's weights")
+        scale, offset = _grid(encoding, values.ndim, start, stop)
+        if encoding.bitwidth > 16:  # beyond the integers that float32 can tell apart
+            rows, scale = rows.astype(np.float64), scale.astype(np.float64)
+        integers = np.rint(rows / scale)
+        if not encoding.symmetric:
+            integers -= offset
+        yield np.clip(integers, lowest, highest, out=integers).astype(storage)
+
+
+def float_values(weight: ir.Value) -> NDArray[np.float32]:
+    """A float initializer's values, mapped from its file where it stands in one.
+
+    Raises:
+        QuantizationError: it is not float32.
+    """
+    tensor = weight.const_value
+    if tensor is None or tensor.dtype != ir.DataType.FLOAT:
+        raise QuantizationError("is not a float32 initializer", where=str(weight.name))
+    if isinstance(tensor, ir.ExternalTensor) and tensor.size:
+        shape = tuple(int(size) for size in tensor.shape.numpy())
+        return np.memmap(tensor.path, np.float32, "r", tensor.offset or 0, shape)
+    return np.asarray(tensor.numpy())
+
+
+def _packed(values: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Two 4-bit integers a byte, the first in the low half."""
+    flat = values.reshape(-1).view(np.uint8) & 0x0F
+    if len(flat) % 2:
+        flat = np.append(flat, np.uint8(0))
+    return flat[0::2] | flat[1::2] << 4
+
+
+def _row_ranges(shape: tuple[int, ...], encoding: Encoding) -> Iterator[tuple[int, int]]:
+    """Ranges of the first axis: whole blocks, and an even number of elements in all but the last."""
+    if not shape:
+        yield 0, 1
+        return
+    step = 2 * (encoding.blocks.block_size if encoding.blocks else 1)
+    rows = max(CHUNK_ELEMENTS // max(math.prod(shape[1:]), 1) // step, 1) * step
+    for start in range(0, shape[0], rows):
+        yield start, min(start + rows, shape[0])
+
+
+def _grid(encoding: Encoding, rank: int, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Scale and offset of rows `start:stop`, in a shape that broadcasts against them."""
+    scale = np.asarray(encoding.scale, np.float32)
+    if encoding.blocks is not None:
+        size = encoding.blocks.block_size
+        integers = encoding.blocks.int_scale[start // size : stop // size].astype(np.float32)
+        return np.repeat(integers * scale, size, axis=0), np.zeros(1, np.int64)
+    offset = np.asarray(encoding.offset, np.int64)
+    if encoding.axis is None:
+        return scale.reshape(-1)[0], offset.reshape(-1)[0]
+    shape = [1] * rank
+    shape[encoding.axis] = -1
+    scale, offset = scale.reshape(shape), offset.reshape(shape)
+    return (scale[start:stop], offset[start:stop]) if encoding.axis == 0 else (scale, offset)
+
+
+def _check_fits(shape: tuple[int, ...], encoding: Encoding, name: str) -> None:
+    channels = len(np.atleast_1d(encoding.scale))
+    if encoding.axis is None:
+        wrong = f"{channels} scales for the whole tensor" if channels != 1 else ""
+    elif not -len(shape) <= encoding.axis < len(shape) or shape[encoding.axis] != channels:
+        wrong = f"{channels} scales on axis {encoding.axis}"
+    else:
+        wrong = ""
+    if encoding.blocks is not None and not wrong:
+        blocks, size = encoding.blocks.int_scale.shape, encoding.blocks.block_size
+        if len(shape) != 2 or encoding.axis != 1 or blocks != (shape[0] // size, shape[1]) or shape[0] % size:
+            wrong = f"blocks of {size} with {list(blocks)} scales"
+    if wrong:
+        raise QuantizationError(
+            f"its encoding has {wrong}, its shape is {list(shape)}",
+            where=name,
+            remedy="encodings and graph are not of the same model; run quantization again",
+        )

@@ -1,0 +1,91 @@
+"""Cut a part out of a bound graph.
+
+1. A part takes `hidden_k` (or the token ids) and gives `hidden_m` (or the logits), keys and values of its layers with it.
+2. Only the nodes and weights between its inputs and outputs stay; weights stay in the file they are in.
+"""
+
+from __future__ import annotations
+
+import onnx_ir as ir
+
+from qairt.errors import GraphError
+from qairt.graph.parts import Part
+from qairt.model.decoder import hidden_name, past_names, present_names
+
+
+def cut(model: ir.Model, part: Part, *, name: str) -> ir.Model:
+    """The part as a model of its own, named `name`; `model` itself is taken apart for it.
+
+    Raises:
+        GraphError: a tensor at the cut does not exist in the graph.
+    """
+    graph = model.graph
+    values = {value.name: value for value in graph.inputs} | {
+        value.name: value for node in graph for value in node.outputs
+    }
+
+    def find(tensor: str) -> ir.Value:
+        if tensor not in values:
+            raise GraphError(f"the graph has no tensor {tensor} to cut at", where=str(graph.name), remedy=_REMEDY)
+        return values[tensor]
+
+    layers = range(part.first_layer, part.last_layer)
+    outputs = [find("logits" if part.has_head else hidden_name(part.last_layer))]
+    outputs += [find(tensor) for layer in layers for tensor in present_names(layer)]
+    inputs: list[ir.Value] = []
+    if not part.has_embedding:
+        entering = find(hidden_name(part.first_layer))
+        own = ir.Value(name=entering.name, type=entering.type, shape=entering.shape)
+        for node, index in list(entering.uses()):
+            node.replace_input_with(index, own)
+        entering.name = f"{entering.name}.before_the_cut"
+        inputs.append(own)
+    nodes, used = _needed(outputs)
+    pasts = {tensor for layer in layers for tensor in past_names(layer)}
+    inputs += [value for value in graph.inputs if value in used and (value.name not in pasts)]
+    inputs += [value for value in graph.inputs if value in used and value.name in pasts]
+    initializers = [value for value in graph.initializers.values() if value in used]
+    graph.remove(list(graph), safe=False)
+    for value in list(graph.initializers.values()):
+        graph.initializers.pop(str(value.name))
+    kept_inputs = list(inputs)
+    graph.inputs.clear()
+    graph.outputs.clear()
+    return ir.Model(
+        ir.Graph(
+            kept_inputs, outputs, nodes=nodes, initializers=initializers, opset_imports=dict(graph.opset_imports), name=name
+        ),
+        ir_version=model.ir_version,
+        producer_name=model.producer_name,
+    )
+
+
+_REMEDY = "export the decoder with one residual Add after attention and one after the MLP of each layer"
+
+
+def tensor_names(model: ir.Model) -> set[str]:
+    """Every tensor of the graph: inputs, initializers, node outputs."""
+    names = {str(value.name) for value in model.graph.inputs} | set(model.graph.initializers)
+    return names | {str(value.name) for node in model.graph for value in node.outputs}
+
+
+def _needed(outputs: list[ir.Value]) -> tuple[list[ir.Node], set[ir.Value]]:
+    """The nodes that `outputs` depend on, in order, and every value these use."""
+    needed: set[ir.Node] = set()
+    used: set[ir.Value] = set()
+    stack = [value.producer() for value in outputs]
+    graph_order: dict[ir.Node, int] = {}
+    while stack:
+        node = stack.pop()
+        if node is None or node in needed:
+            continue
+        needed.add(node)
+        for value in node.inputs:
+            if value is not None:
+                used.add(value)
+                stack.append(value.producer())
+    if needed:
+        owner = next(iter(needed)).graph
+        assert owner is not None
+        graph_order = {node: place for place, node in enumerate(owner)}
+    return sorted(needed, key=lambda node: graph_order[node]), used

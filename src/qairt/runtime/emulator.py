@@ -1,0 +1,139 @@
+"""Parts on the HTP emulator: compiled by the vendor's compiler and run by it on this machine, each in a child process.
+
+Slow: a check of what the compiler made of a graph, not a way to generate text.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import IO
+
+from qairt.engine.executor import log_tail
+from qairt.errors import ToolchainError
+from qairt.model.config import DecoderConfig
+from qairt.runtime.chain import ChainObserver, PartChain
+from qairt.runtime.comparison import Comparison
+from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.stored import Array
+from qairt.runtime.wire import receive, send
+
+Say = Callable[[str], None]
+
+
+class EmulatedPart:
+    """A `PartRunner` in a child process, for a compiler may crash. The child compiles until `ready` returns."""
+
+    def __init__(self, part: QuantizedPart, *, threads: int = 1) -> None:
+        self.part = part
+        self._log: IO[bytes] = tempfile.NamedTemporaryFile(prefix="qairt-emulator-", suffix=".log")  # noqa: SIM115
+        self._child = subprocess.Popen(
+            [sys.executable, "-m", "qairt.runtime.part_process", str(part.onnx)],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=self._log,
+            env=os.environ | {"OMP_NUM_THREADS": str(threads), "QAIRT_THREADS": str(threads)},
+            start_new_session=True,
+        )
+        self._ready = False
+
+    def ready(self) -> None:
+        """
+        Raises:
+            ToolchainError: the compiler refused the graph, or its process died.
+        """
+        if not self._ready:
+            self._receive()
+            self._ready = True
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        self.ready()
+        assert self._child.stdin is not None
+        try:
+            send(self._child.stdin, inputs)
+        except BrokenPipeError:
+            raise self._died() from None
+        return self._receive()
+
+    def close(self) -> None:
+        self._child.kill()
+        self._child.wait()
+        for pipe in (self._child.stdin, self._child.stdout, self._log):
+            try:
+                if pipe is not None:
+                    pipe.close()
+            except BrokenPipeError:  # bytes it never read
+                pass
+
+    def _receive(self) -> dict[str, Array]:
+        assert self._child.stdout is not None
+        try:
+            return receive(self._child.stdout)
+        except EOFError:
+            raise self._died() from None
+        except ToolchainError as error:
+            raise ToolchainError(
+                error.what, where=error.where or self.part.signature.name, remedy=error.remedy
+            ) from None
+
+    def _died(self) -> ToolchainError:
+        code = self._child.wait()
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        last = " / ".join(log_tail(Path(self._log.name), lines=3))
+        return ToolchainError(
+            f"the emulator's process {how}" + (f": {last}" if last else ""),
+            where=self.part.signature.name,
+            remedy="SIGKILL: the machine ran out of memory; otherwise use --target cpu, and report the graph",
+        )
+
+
+class EmulatedGenerator(PartChain):
+    """A `Generator` on the emulator, which says what it does and how long it takes, and compares with the CPU."""
+
+    def __init__(
+        self,
+        parts_by_ar: Mapping[int, Sequence[QuantizedPart]],
+        config: DecoderConfig,
+        *,
+        say: Say,
+        compare: bool = True,
+    ) -> None:
+        """
+        Args:
+            parts_by_ar: by AR, the parts in order.
+            config: gives the rotary embedding.
+            say: told, a line at a time, what is going on.
+            compare: run every part on the CPU too, on the same inputs.
+        """
+        self.comparison = Comparison() if compare else None
+        """How close the emulator came to ONNX Runtime's CPU provider."""
+        super().__init__(parts_by_ar, config, EmulatedPart, observer=_Progress(say, self.comparison))
+
+
+class _Progress(ChainObserver):
+    def __init__(self, say: Say, comparison: Comparison | None) -> None:
+        self._say = say
+        self._comparison = comparison
+        self._timed: set[int] = set()
+
+    def opening(self, ar: int, parts: int) -> None:
+        self._say(f"AR {ar}: compiling {parts} parts for the emulator")
+
+    def opened(self, ar: int, seconds: float) -> None:
+        self._say(f"AR {ar}: compiled in {seconds:.0f} s")
+
+    def ran(self, part: QuantizedPart, inputs: Mapping[str, Array], outputs: Mapping[str, Array], count: int) -> None:
+        if self._comparison is not None:
+            self._comparison.ran(part, inputs, outputs, count)
+
+    def called(self, ar: int, count: int, seconds: float) -> None:
+        if ar not in self._timed:
+            self._timed.add(ar)
+            self._say(
+                f"AR {ar}: {seconds:.1f} s a token" if ar == 1 else f"AR {ar}: {seconds:.1f} s for {count} tokens"
+            )

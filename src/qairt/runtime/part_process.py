@@ -1,0 +1,49 @@
+"""The child process that emulates one part: `python -m qairt.runtime.part_process ONNX`.
+
+Reads inputs from standard input and writes outputs to standard output (`qairt.runtime.wire`), an empty message first,
+when it is ready. What the vendor's libraries print goes to standard error. It ends when its parent does.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import BinaryIO
+
+
+def main(onnx: Path) -> None:
+    if sys.platform == "linux":
+        import ctypes
+
+        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: also while native code holds the interpreter
+    outputs = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+
+    from qairt.errors import QairtError
+    from qairt.runtime.wire import send_error
+
+    try:
+        serve(onnx, sys.stdin.buffer, outputs)
+    except QairtError as error:
+        send_error(outputs, error)
+    except (EOFError, BrokenPipeError):
+        pass
+    sys.stderr.flush()
+    os._exit(0)  # vendor libraries tear down badly
+
+
+def serve(onnx: Path, inputs: BinaryIO, outputs: BinaryIO) -> None:
+    """Compile the part, then run it on whatever comes in until nothing does."""
+    from qairt.runtime.wire import receive, send
+    from qairt.toolchain import qnn
+
+    session = qnn.session(onnx)
+    send(outputs, {})
+    while True:
+        send(outputs, session.run(receive(inputs)))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,42 @@
+"""The float32 model on torch, as a `Generator`: what the quantized graphs are measured against."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qairt.runtime.generator import Logits, require_room
+
+if TYPE_CHECKING:
+    from qairt.model.reference import Reference
+
+
+class TorchGenerator:
+    """`qairt.model.reference.Reference` within a context length. Give it one that keeps its weights."""
+
+    def __init__(self, reference: Reference, context_length: int) -> None:
+        self.context_length = context_length
+        self._reference = reference
+
+    @property
+    def length(self) -> int:
+        """Tokens held."""
+        return self._reference.length
+
+    @property
+    def room(self) -> int:
+        return self.context_length - self.length
+
+    def prefill(self, ids: Sequence[int]) -> Logits:
+        require_room(len(ids), self.room, self.context_length)
+        return self._reference.prefill(ids)
+
+    def decode(self, token: int) -> Logits:
+        return self.prefill([token])
+
+    def reset(self) -> None:
+        self._reference.reset()
+
+    def close(self) -> None:
+        self._reference.reset()
+        self._reference.release()
