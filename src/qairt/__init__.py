@@ -1,0 +1,65 @@
+"""One YAML recipe in, an LLM that runs on a Hexagon NPU out.
+
+The public names are imported when they are first used: `import qairt` loads no torch, ONNX or compiler.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from qairt.engine.cache import StageCache
+    from qairt.engine.manifest import PipelineManifest
+    from qairt.engine.observers import StageObserver
+    from qairt.engine.pipeline import Pipeline
+    from qairt.engine.run import RunOptions
+    from qairt.engine.stage import Stage, StageConfig, StageInput, StageOutput, register_stage
+    from qairt.errors import QairtError
+    from qairt.llm import LLMPipeline
+    from qairt.profiling import ResourceProfiler, StageProfilerObserver
+    from qairt.recipe import Recipe
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "LLMPipeline": "qairt.llm",
+    "Pipeline": "qairt.engine.pipeline",
+    "PipelineManifest": "qairt.engine.manifest",
+    "QairtError": "qairt.errors",
+    "Recipe": "qairt.recipe",
+    "ResourceProfiler": "qairt.profiling",
+    "RunOptions": "qairt.engine.run",
+    "Stage": "qairt.engine.stage",
+    "StageCache": "qairt.engine.cache",
+    "StageConfig": "qairt.engine.stage",
+    "StageInput": "qairt.engine.stage",
+    "StageObserver": "qairt.engine.observers",
+    "StageOutput": "qairt.engine.stage",
+    "StageProfilerObserver": "qairt.profiling",
+    "register_stage": "qairt.engine.stage",
+}
+
+__all__ = [
+    "LLMPipeline",
+    "Pipeline",
+    "PipelineManifest",
+    "QairtError",
+    "Recipe",
+    "ResourceProfiler",
+    "RunOptions",
+    "Stage",
+    "StageCache",
+    "StageConfig",
+    "StageInput",
+    "StageObserver",
+    "StageOutput",
+    "StageProfilerObserver",
+    "register_stage",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        return getattr(importlib.import_module(_HOMES[name]), name)
+    raise AttributeError(f"module 'qairt' has no attribute {name!r}")

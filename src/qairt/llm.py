@@ -72,9 +72,9 @@ class LLMPipeline(Pipeline):
         faults: list[RecipeError] = []
         settings = None
         try:
-            settings = Settings.model_validate(dict(recipe))
+            settings = Settings.model_validate(dict(recipe)).found_in(recipe.source.parent if recipe.source else None)
         except ValidationError as error:
-            faults += faults_from_pydantic(error, recipe, ())
+            faults += faults_from_pydantic(error, recipe, (), Settings)
         found = []
         if "stages" in recipe:
             try:

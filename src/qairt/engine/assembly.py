@@ -73,7 +73,7 @@ def load_configs(
         try:
             found.append((stage, stage.config_type.model_validate(dict(values or {}))))
         except ValidationError as error:
-            faults += faults_from_pydantic(error, recipe, ("stages", name))
+            faults += faults_from_pydantic(error, recipe, ("stages", name), stage.config_type)
     if faults:
         raise faults[0] if len(faults) == 1 else RecipeError("several faults", faults=faults)
     return found

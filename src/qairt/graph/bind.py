@@ -13,7 +13,10 @@ SYMBOLS = ("ar", "cl", "past")
 def is_symbolic(model: ir.Model) -> bool:
     """Whether the graph's inputs have dimensions by name (a graph of ours), not fixed numbers."""
     return any(
-        isinstance(size, ir.SymbolicDim) for value in model.graph.inputs if value.shape is not None for size in value.shape
+        isinstance(size, ir.SymbolicDim)
+        for value in model.graph.inputs
+        if value.shape is not None
+        for size in value.shape
     )
 
 

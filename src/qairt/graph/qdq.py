@@ -25,7 +25,9 @@ from qairt.quant.encodings import Encoding, Encodings
 
 OPSET = 21
 """The first with 4- and 16-bit integers and block scales."""
-MOVES_DATA = frozenset({"Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze"}) | {
+MOVES_DATA = frozenset(
+    {"Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape", "Slice", "Split", "Squeeze"}
+) | {
     "Tile",
     "Transpose",
     "Unsqueeze",
@@ -220,16 +222,12 @@ class _Pass:
             )
         return self.held[name]
 
-    def _quantize(
-        self, source: ir.Value, name: str, grid: Encoding, dtype: ir.DataType | None = None
-    ) -> ir.Value:
+    def _quantize(self, source: ir.Value, name: str, grid: Encoding, dtype: ir.DataType | None = None) -> ir.Value:
         dtype = dtype or _activation_type(grid, name)
         shape = tuple(source.shape.numpy()) if source.shape is not None else ()
         return self._node("QuantizeLinear", [source, *self._scalars(grid, dtype)], name, shape, {}, dtype)
 
-    def _dequantize(
-        self, source: ir.Value, name: str, grid: Encoding, dtype: ir.DataType | None = None
-    ) -> ir.Value:
+    def _dequantize(self, source: ir.Value, name: str, grid: Encoding, dtype: ir.DataType | None = None) -> ir.Value:
         shape = tuple(source.shape.numpy()) if source.shape is not None else ()
         scalars = self._scalars(grid, dtype or _activation_type(grid, name))
         return self._node("DequantizeLinear", [source, *scalars], name, shape, {})

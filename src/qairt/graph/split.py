@@ -53,7 +53,12 @@ def cut(model: ir.Model, part: Part, *, name: str) -> ir.Model:
     graph.outputs.clear()
     return ir.Model(
         ir.Graph(
-            kept_inputs, outputs, nodes=nodes, initializers=initializers, opset_imports=dict(graph.opset_imports), name=name
+            kept_inputs,
+            outputs,
+            nodes=nodes,
+            initializers=initializers,
+            opset_imports=dict(graph.opset_imports),
+            name=name,
         ),
         ir_version=model.ir_version,
         producer_name=model.producer_name,

@@ -3,17 +3,30 @@
 AIMET's convention throughout: `real = (q + offset) * scale` with q on the unsigned grid 0 … 2^bitwidth - 1, so
 `zero_point = -offset` and a symmetric 8-bit tensor has offset -128. ONNX wants uint storage for activations
 (zero_point = -offset) and signed storage with zero point 0 for weights.
+
+All arithmetic is float32 and rounds half to even, as ONNX's QuantizeLinear: what is computed here is bit for bit what
+the quantized graph holds.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qairt.errors import QuantizationError
 
-@dataclass(frozen=True)
+Floats = NDArray[np.float32]
+Integers = NDArray[np.int64]
+
+SMALLEST_SCALE = float(np.finfo(np.float32).eps)
+"""1.19e-7: the scale of a channel or tensor that is zero everywhere ("dead")."""
+
+
+@dataclass(frozen=True, eq=False)
 class BlockScales:
     """The low-power block part of an LPBQ encoding: `scale[b, o] = int_scale[b, o] * per_channel_scale[o]`."""
 
@@ -40,6 +53,133 @@ class Encoding:
     blocks: BlockScales | None = None
     """Set for LPBQ only."""
 
+    @property
+    def highest(self) -> int:
+        """The largest integer of the unsigned grid."""
+        return (1 << self.bitwidth) - 1
+
+    @property
+    def minimum(self) -> Floats:
+        """The smallest value it can hold, per element of `scale`; for LPBQ, with the block scale 1."""
+        return np.asarray(self.offset * self.scale, np.float32)
+
+    @property
+    def maximum(self) -> Floats:
+        """The largest value it can hold, per element of `scale`; for LPBQ, with the block scale 1."""
+        return np.asarray((self.highest + self.offset) * self.scale, np.float32)
+
+    def effective_scale(self, shape: tuple[int, ...]) -> Floats:
+        """The scale of every value, in a shape that broadcasts against `shape`.
+
+        Raises:
+            QuantizationError: the encoding is of a tensor of another shape.
+        """
+        self.check_shape(shape)
+        if self.blocks is not None:
+            per_block: Floats = self.blocks.int_scale.astype(np.float32) * self.scale
+            return np.repeat(per_block, self.blocks.block_size, axis=0)
+        return self.scale.reshape(self._broadcast_shape(len(shape)))
+
+    def quantize(self, values: NDArray[np.floating[Any]]) -> Integers:
+        """Integers on the unsigned grid, rounded half to even and clipped."""
+        exact = np.float64 if self.bitwidth > 16 else np.float32  # float32 holds integers up to 24 bits
+        scaled = np.asarray(values, exact) / self.effective_scale(values.shape).astype(exact)
+        integers = np.rint(scaled) - self.offset.reshape(self._broadcast_shape(values.ndim))
+        return np.asarray(np.clip(integers, 0, self.highest), np.int64)
+
+    def dequantize(self, integers: NDArray[np.integer[Any]]) -> Floats:
+        """The values that integers of the unsigned grid stand for."""
+        exact = np.float64 if self.bitwidth > 16 else np.float32
+        centred: NDArray[Any] = np.asarray(integers + self.offset.reshape(self._broadcast_shape(integers.ndim)), exact)
+        return np.asarray(centred * self.effective_scale(integers.shape), np.float32)
+
+    def nearest(self, values: NDArray[np.floating[Any]]) -> Floats:
+        """The values of the grid nearest to `values`."""
+        return self.dequantize(self.quantize(values))
+
+    def cut(self, axis: int, start: int, stop: int) -> Encoding:
+        """The encoding of `start:stop` of the tensor's `axis`: exact, every value keeps its scale.
+
+        Args:
+            axis: >= 0. Along the channel axis the scales are cut; along the other axis of an LPBQ weight, its blocks.
+
+        Raises:
+            QuantizationError: the cut goes through a block.
+        """
+        if self.axis is None:
+            return self
+        if axis == self.axis:
+            blocks = self.blocks and replace(self.blocks, int_scale=self.blocks.int_scale[:, start:stop])
+            return replace(self, scale=self.scale[start:stop], offset=self.offset[start:stop], blocks=blocks)
+        if self.blocks is None:
+            return self
+        size = self.blocks.block_size
+        if start % size or stop % size:
+            raise QuantizationError(f"inputs {start}:{stop} cut through blocks of {size}")
+        rows = self.blocks.int_scale[start // size : stop // size]
+        return replace(self, blocks=replace(self.blocks, int_scale=rows))
+
+    def same_grid(self, other: Encoding) -> bool:
+        """Both hold the same values."""
+        if (self.bitwidth, self.axis) != (other.bitwidth, other.axis):
+            return False
+        if (self.blocks is None) != (other.blocks is None):
+            return False
+        if self.blocks is not None and other.blocks is not None:
+            alike = self.blocks.block_size == other.blocks.block_size
+            if not (alike and np.array_equal(self.blocks.int_scale, other.blocks.int_scale)):
+                return False
+        return np.array_equal(self.scale, other.scale) and np.array_equal(self.offset, other.offset)
+
+    def check_shape(self, shape: tuple[int, ...]) -> None:
+        """
+        Raises:
+            QuantizationError: this is not the encoding of a tensor of `shape`.
+        """
+        if self.axis is None:
+            fits = len(self.scale) == 1
+        else:
+            fits = self.axis < len(shape) and shape[self.axis] == len(self.scale)
+        if self.blocks is not None:
+            size = self.blocks.block_size
+            fits = fits and len(shape) == 2 and self.blocks.int_scale.shape == (shape[0] / size, shape[1])
+        if not fits:
+            raise QuantizationError(
+                f"an encoding with {len(self.scale)} scales on axis {self.axis}"
+                + (f" and blocks {list(self.blocks.int_scale.shape)}" if self.blocks is not None else "")
+                + f" does not fit the shape {list(shape)}"
+            )
+
+    def _broadcast_shape(self, rank: int) -> tuple[int, ...]:
+        if self.axis is None:
+            return (1,) * rank
+        return tuple(-1 if dimension == self.axis else 1 for dimension in range(rank))
+
+
+def range_encoding(low: float, high: float, bitwidth: int, *, symmetric: bool = False) -> Encoding:
+    """The per-tensor grid of values from `low` to `high`; it always holds 0 exactly.
+
+    Symmetric: `scale = max(|low|, |high|) / (2^(bitwidth - 1) - 1)`, offset -2^(bitwidth - 1).
+    """
+    if symmetric:
+        scale = max(abs(low), abs(high)) / ((1 << bitwidth - 1) - 1)
+        offset = -(1 << bitwidth - 1)
+        return per_tensor(max(scale, SMALLEST_SCALE), offset, bitwidth, symmetric=True)
+    low, high = min(low, 0.0), max(high, 0.0)
+    scale = max((high - low) / ((1 << bitwidth) - 1), SMALLEST_SCALE)
+    return per_tensor(scale, round(low / scale), bitwidth, symmetric=False)
+
+
+def per_tensor(scale: float, offset: int, bitwidth: int, *, symmetric: bool) -> Encoding:
+    """One scale and offset for the whole tensor."""
+    return Encoding(bitwidth, symmetric, np.array([scale], np.float32), np.array([offset], np.int64))
+
+
+def symmetric_channels(scale: Floats, bitwidth: int, axis: int, blocks: BlockScales | None = None) -> Encoding:
+    """A weight's encoding, one scale per channel of `axis`; LPBQ with `blocks`."""
+    offset = np.full(len(scale), -(1 << bitwidth - 1), np.int64)
+    return Encoding(bitwidth, True, np.asarray(scale, np.float32), offset, axis, blocks)
+
 
 @dataclass
 class Encodings:
@@ -47,3 +187,33 @@ class Encodings:
 
     activations: dict[str, Encoding] = field(default_factory=dict)
     params: dict[str, Encoding] = field(default_factory=dict)
+
+    def subset(self, names: Collection[str]) -> Encodings:
+        """Those of the tensors in `names`, in this order; names without an encoding are passed over."""
+        kept = set(names)
+        return Encodings(
+            {name: encoding for name, encoding in self.activations.items() if name in kept},
+            {name: encoding for name, encoding in self.params.items() if name in kept},
+        )
+
+    def to_json(self, version: str = "1.0.0") -> str:
+        """AIMET's file format, version 1.0.0 or 0.6.1; see `qairt.quant.encodings_json`."""
+        from qairt.quant.encodings_json import write_encodings
+
+        return write_encodings(self, version)
+
+    @classmethod
+    def from_json(cls, text: str, *, initializers: Collection[str] | None = None) -> Encodings:
+        """Read version 0.6.1, 1.0.0 or 2.0.0.
+
+        Args:
+            text: the file's content.
+            initializers: names of the graph's weights, to tell them from activations in 2.0.0 (which does not);
+                without them, names that end in `.weight` or `.bias` are taken for weights.
+
+        Raises:
+            QuantizationError: it is not such a file, or holds an encoding that no NPU graph can have.
+        """
+        from qairt.quant.encodings_json import read_encodings
+
+        return read_encodings(text, initializers)

@@ -23,7 +23,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import ContractViolation, RecipeError
-from qairt.stages.facts import model_of
+from qairt.stages.facts import find_file, model_of, sizes_of
 
 
 class ExportConfig(StageConfig):
@@ -66,7 +66,8 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
 
     def check(self, env: Env) -> None:
         for name in ("onnx", "encodings"):
-            path: Path | None = getattr(self.config, name)
+            named: Path | None = getattr(self.config, name)
+            path = find_file(env, named) if named is not None else None
             if path is not None and not path.is_file():
                 raise RecipeError(
                     f"{path} does not exist", where=f"stages.export.{name}", remedy="give the path of an existing file"
@@ -86,14 +87,13 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         if self.config.onnx is not None:
-            size = sum(path.stat().st_size for path in _foreign_files(self.config.onnx))
-            paths = {"onnx": self.config.onnx.absolute(), "encodings": _given(self.config.encodings).absolute()}
+            onnx, encodings = self._foreign_paths(env)
+            size = sum(path.stat().st_size for path in _foreign_files(onnx))
+            paths = {"onnx": onnx, "encodings": encodings}
             return Expansion([Task(coord=(), sources=(), paths=paths, estimate=Estimate(bytes=size, seconds=2))])
-        model = model_of(env)
+        model, sizes = model_of(env), sizes_of(env)
         estimate = Estimate(
-            bytes=4 * model.graph_parameter_count,
-            seconds=2 + model.graph_parameter_count / 1e8,
-            peak_ram=300_000_000 + 2 * model.embedding_bytes,
+            bytes=sizes.total, seconds=2 + sizes.total / 3e8, peak_ram=300_000_000 + 2 * sizes.largest_block
         )
         return Expansion(
             [Task(coord=coord, sources=(coord,), paths={"model": model.source}, estimate=estimate) for coord in batch]
@@ -102,27 +102,30 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
     def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
         if self.config.onnx is None:
             return ()
-        files = [*_foreign_files(self.config.onnx), _given(self.config.encodings)]
+        onnx, encodings = self._foreign_paths(env)
+        files = [*_foreign_files(onnx), encodings]
         return (("files", tuple((path.name, env.digest(self.name, path)) for path in files)),)
+
+    def _foreign_paths(self, env: Env) -> tuple[Path, Path]:
+        return find_file(env, _given(self.config.onnx)), find_file(env, _given(self.config.encodings))
 
     def run(self, task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
         return self._foreign(task, context) if "onnx" in task.paths else self._own(task, context)
 
     def _own(self, task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
         from qairt.graph import files
-        from qairt.graph.build import build_decoder, write_weights
+        from qairt.graph.build import build_decoder
+        from qairt.graph.weights_file import write_weights
         from qairt.model.config import DecoderConfig
         from qairt.model.parameters import Parameters
         from qairt.model.weights import open_weights
 
         directory = context.directory
         decoder = DecoderConfig.model_validate_json(_given(context.input.model).read_bytes())
-        parameters = Parameters(open_weights(task.paths["model"]), decoder)
+        parameters = Parameters(open_weights(task.paths["model"]), decoder, overlay=context.input.changed_weights)
         weights, onnx, encodings = (directory / name for name in ("weights.bin", "model.onnx", "model.encodings"))
-        context.progress(0.0, "writing weights")
-        places = write_weights(parameters, weights)
-        context.progress(0.9, "building the graph")
-        files.save(build_decoder(decoder, places), onnx)
+        places = write_weights(parameters, weights, context.progress)
+        files.save(build_decoder(decoder, places, weights), onnx)
         link_or_copy(_given(context.input.encodings), encodings)
         return ExportedModel(onnx=onnx, weights=weights, encodings=encodings)
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from math import prod
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.engine.stage import Env
@@ -12,6 +15,44 @@ if TYPE_CHECKING:
     from qairt.stages.prepare_exports import PrepareExportsConfig
     from qairt.stages.settings import Settings
     from qairt.toolchain.soc import Soc
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Float32 bytes of a decoder's graph parameters."""
+
+    embedding: int
+    layers: tuple[int, ...]
+    head: int
+    """Final norm and lm_head."""
+
+    @property
+    def total(self) -> int:
+        return self.embedding + sum(self.layers) + self.head
+
+    @property
+    def largest_block(self) -> int:
+        return max(self.embedding, self.head, *self.layers)
+
+
+def sizes_of(env: Env) -> Sizes:
+    """Where the bytes of the recipe's model are."""
+    from qairt.model.layout import layer_weight_shapes
+
+    config = model_of(env).config
+    layer = 4 * sum(prod(shape) for shape in layer_weight_shapes(config, 0).values())
+    table = 4 * config.vocab_size * config.hidden_size
+    return Sizes(embedding=table, layers=(layer,) * config.num_layers, head=table + 4 * config.hidden_size)
+
+
+def find_file(env: Env, name: Path | str) -> Path:
+    """A file the recipe names: from the working directory, else beside the recipe. It need not exist."""
+    given = Path(name).expanduser()
+    folder = settings_of(env).recipe_folder
+    if given.is_absolute() or given.exists() or folder is None:
+        return given.absolute()
+    beside = folder / given
+    return beside.absolute() if beside.exists() else given.absolute()
 
 
 def settings_of(env: Env) -> Settings:
@@ -40,7 +81,7 @@ def model_of(env: Env) -> ModelDescription:
             where="model_id_or_path",
             remedy="set model_id_or_path to a Hugging Face folder, a GGUF file or an id",
         )
-    description: ModelDescription = env.once("model", lambda: describe_model(path))
+    description: ModelDescription = env.once("model", lambda: describe_model(_model_path(env, path)))
     return description
 
 
@@ -60,3 +101,9 @@ def prepare_config(env: Env) -> PrepareExportsConfig:
     """The settings of `prepare_exports`: auto-regressive and context lengths."""
     config: PrepareExportsConfig = env.configs["prepare_exports"]  # type: ignore[assignment]
     return config
+
+
+def _model_path(env: Env, name: str) -> str:
+    """A folder or file if there is one, else the name as it is: a Hugging Face id."""
+    found = find_file(env, name)
+    return str(found) if found.exists() else name

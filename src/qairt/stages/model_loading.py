@@ -68,11 +68,12 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
 
     def run(self, task: Task, context: Context[ModelLoadingConfig, StageInput]) -> LoadedModel:
         from qairt.model.describe import describe_model
-        from qairt.model.tokenizer import load_tokenizer
+        from qairt.model.tokenizer import Tokenizer
 
         description = describe_model(task.paths["model"])
         model = context.directory / "model.json"
         model.write_text(description.config.model_dump_json(indent=1) + "\n")
         tokenizer = context.directory / "tokenizer"
-        load_tokenizer(description).save(tokenizer)
+        tokenizer.mkdir()
+        Tokenizer.open(task.paths["model"]).save(tokenizer)
         return LoadedModel(model=model, tokenizer=tokenizer)

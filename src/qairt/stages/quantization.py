@@ -24,7 +24,7 @@ from qairt.engine.stage import (
 )
 from qairt.errors import QuantizationError
 from qairt.quant.config import TechniqueConfig, load_technique
-from qairt.stages.facts import model_of, settings_of, soc_of
+from qairt.stages.facts import find_file, model_of, settings_of, sizes_of, soc_of
 
 
 class QuantizationConfig(StageConfig):
@@ -82,12 +82,12 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             require_block_quantization(soc_of(env))
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        model = model_of(env)
+        model, sizes = model_of(env), sizes_of(env)
         tokens = self.config.calibration_chunks * self.config.calibration_length
         estimate = Estimate(
             bytes=model.parameter_count // 16 + 50_000_000,
             seconds=5 + 3e-11 * model.parameter_count * tokens,
-            peak_ram=900_000_000 + 4 * max(model.block_bytes, model.embedding_bytes),
+            peak_ram=900_000_000 + 3 * sizes.largest_block,
         )
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
         technique = self._technique(env).model_dump(mode="json")
@@ -151,7 +151,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 def _calibration_path(config: QuantizationConfig, env: Env) -> Path:
     if config.calibration_text is None:
         return Path(str(package_files("qairt") / "data" / "calib.txt"))
-    path = Path(config.calibration_text)
+    path = find_file(env, config.calibration_text)
     if not path.is_file():
         raise QuantizationError(
             f"the calibration text {path} does not exist",

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
 
 from qairt.configs import EvaluatorConfig, GeneratorConfig, LoRAFeatureConfig
 
@@ -29,3 +30,15 @@ class Settings(BaseModel):
     lora: LoRAFeatureConfig | None = None
     stages: dict[str, dict[str, Any] | None]
     """The stages in order; each has its own settings."""
+
+    _recipe_folder: Path | None = PrivateAttr(default=None)
+
+    @property
+    def recipe_folder(self) -> Path | None:
+        """The folder of the recipe's file; files it names are looked up there too."""
+        return self._recipe_folder
+
+    def found_in(self, folder: Path | None) -> Settings:
+        """These settings, read from a file in `folder`."""
+        self._recipe_folder = folder
+        return self

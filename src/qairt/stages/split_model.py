@@ -24,7 +24,7 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.stages.facts import has_model, model_of
+from qairt.stages.facts import Sizes, find_file, has_model, sizes_of
 
 if TYPE_CHECKING:
     from qairt.graph.parts import Part
@@ -145,17 +145,12 @@ def parts_of(env: Env) -> list[Part]:
 
     def make() -> list[Part]:
         if has_model(env):
-            model = model_of(env)
-            return plan_split(
-                embedding_bytes=model.embedding_bytes,
-                layer_bytes=[model.block_bytes] * model.config.num_layers,
-                head_bytes=model.head_bytes,
-                num_splits=config.num_splits,
-            )
-        from qairt.graph.foreign import measure
+            sizes = sizes_of(env)
+        else:
+            from qairt.graph.foreign import measure
 
-        foreign: Any = env.configs["export"]
-        sizes = measure(foreign.onnx)
+            foreign: Any = env.configs["export"]
+            sizes = Sizes(*measure(find_file(env, foreign.onnx)))
         return plan_split(
             embedding_bytes=sizes.embedding,
             layer_bytes=sizes.layers,

@@ -1,0 +1,124 @@
+"""Configuration models that several parts of a pipeline share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
+
+from pydantic import (
+    AliasChoices,
+    BaseModel,
+    ConfigDict,
+    DirectoryPath,
+    Field,
+    SerializeAsAny,
+    SkipValidation,
+    model_validator,
+)
+
+if TYPE_CHECKING:
+    from peft import PeftConfig
+else:
+    PeftConfig = Any  # peft takes seconds to import, and only its objects are held here
+
+
+class EvaluatorConfig(BaseModel):
+    """How a model is evaluated. Each entry of `metrics` has a `name`; its other keys are that metric's arguments."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    context_length: int = 2048
+    """Tokens a chunk."""
+    metrics: list[dict[str, Any]] = Field(default_factory=list)
+    output_dir: str | None = None
+
+
+class GeneratorConfig(BaseModel):
+    """How text is generated."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    context_length: int | None = None
+    """Tokens of prompt and answer together; the longest the artifacts have when left out."""
+    sequence_length: int | None = None
+    """Tokens a call while the prompt is read; the largest AR when left out."""
+
+
+class ExporterConfig(BaseModel):
+    """Base of exporter settings."""
+
+    model_config = ConfigDict(extra="forbid")
+
+
+class OnnxExporterConfig(ExporterConfig):
+    """How ONNX is exported."""
+
+    args: dict[str, Any] = Field(default_factory=dict)
+
+
+class LoRAAdapterConfig(BaseModel):
+    """One LoRA adapter."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    path: DirectoryPath
+    """A folder as PEFT saves it."""
+
+
+class LoRAAdapterMetadata(BaseModel):
+    """What is known of the adapters after the model was loaded, for later stages."""
+
+    model_config = ConfigDict(arbitrary_types_allowed=True)
+
+    alpha_scalings: dict[str, list[float]]
+    """alpha / rank of each adapted module, by adapter."""
+    max_alpha_scale: float
+    peft_configs: dict[str, Annotated[SerializeAsAny[PeftConfig], SkipValidation]]
+    """By adapter."""
+
+
+class LoRAConcurrencyConfig(BaseModel):
+    """A group of adapters that are active together, and the text they are calibrated on."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    adapters: list[str]
+    calibration_dataset: str
+    lora_scaling: list[float]
+    """One scaling for each adapter, in the same order."""
+
+    @model_validator(mode="after")
+    def _check_scaling_length(self) -> Self:
+        if len(self.lora_scaling) != len(self.adapters):
+            raise ValueError(
+                f"lora_scaling has {len(self.lora_scaling)} values for {len(self.adapters)} adapters: one for each"
+            )
+        return self
+
+
+class LoRAFeatureConfig(BaseModel):
+    """LoRA as a feature of the pipeline."""
+
+    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+
+    adapters: dict[str, LoRAAdapterConfig] = Field(default_factory=dict)
+    concurrencies: dict[str, LoRAConcurrencyConfig] = Field(
+        default_factory=dict, validation_alias=AliasChoices("concurrencies", "use_cases")
+    )
+    """Also readable as `use_cases`."""
+    quant_updatable_mode: Literal["adapter_only", "all", "none"] = "adapter_only"
+
+    @model_validator(mode="after")
+    def _check_concurrency_adapter_refs(self) -> Self:
+        for name, concurrency in self.concurrencies.items():
+            missing = [adapter for adapter in concurrency.adapters if adapter not in self.adapters]
+            if missing:
+                raise ValueError(
+                    f"concurrencies.{name} uses {', '.join(missing)}, which adapters does not define"
+                    f" (it defines {', '.join(self.adapters) or 'none'})"
+                )
+        return self
+
+    @property
+    def use_cases(self) -> dict[str, LoRAConcurrencyConfig]:
+        """Another name of `concurrencies`."""
+        return self.concurrencies

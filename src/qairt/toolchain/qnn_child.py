@@ -1,0 +1,96 @@
+"""The process that calls the vendor's compiler. It imports nothing of qairt, and its bytes do not depend on where it runs.
+
+The HTP compiler orders what it writes by the addresses of its objects, so the same graph gives other bytes when the
+kernel places them elsewhere. This process therefore switches address randomisation off for itself, and is started with
+a fixed environment, in the job's folder, with relative paths (ONNX Runtime hashes a model's path into the graph's name).
+
+    python qnn_child.py job.json        writes result.json beside it
+
+Job: {"action": "dlc" | "link", "graphs": [{"onnx": "ar1/ar1.onnx", "context": "ar1_ctx.onnx"}], "options": {…}, "threads": 1}
+Result: {"seconds": [0.8], "peak_rss": 180000000, "fixed_addresses": true} or {"error": "…", "kind": "…"}
+"""
+
+import ctypes
+import json
+import os
+import resource
+import sys
+import time
+
+ADDR_NO_RANDOMIZE = 0x0040000
+PROVIDER = "QNNExecutionProvider"
+
+
+def fix_addresses() -> bool:
+    """Start this process anew without address randomisation; False where the kernel does not allow it."""
+    libc = ctypes.CDLL(None, use_errno=True)
+    persona = libc.personality(0xFFFFFFFF)
+    if persona == -1:
+        return False
+    if persona & ADDR_NO_RANDOMIZE:
+        return True
+    if os.environ.get("QAIRT_ADDRESSES") == "tried" or libc.personality(persona | ADDR_NO_RANDOMIZE) == -1:
+        return False
+    os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"QAIRT_ADDRESSES": "tried"})
+
+
+def run(job: dict) -> list[float]:
+    """Make a session per graph: that compiles it (`link`) or writes its DLC (`dlc`)."""
+    import onnxruntime
+    import onnxruntime_qnn
+
+    onnxruntime.register_execution_provider_library(PROVIDER, onnxruntime_qnn.get_library_path())
+    devices = [device for device in onnxruntime.get_ep_devices() if device.ep_name == PROVIDER]
+    if not devices:
+        raise RuntimeError(f"{PROVIDER} is registered but offers no device")
+    libraries = onnxruntime_qnn.LIB_DIR_FULL_PATH
+    options = {"backend_path": os.path.join(libraries, "libQnnHtp.so")} | job["options"]
+    if job["action"] == "dlc":
+        options |= {
+            "dump_qnn_ir_dlc": "1",
+            "dump_qnn_ir_dlc_dir": "dlc",
+            "qnn_ir_backend_path": os.path.join(libraries, "libQnnIr.so"),
+        }
+    seconds, kept = [], []
+    for place, graph in enumerate(job["graphs"]):
+        session = onnxruntime.SessionOptions()
+        session.intra_op_num_threads = job["threads"]
+        session.inter_op_num_threads = 1
+        entries = {"session.disable_cpu_ep_fallback": "1"}
+        if job["action"] == "link":
+            entries |= {
+                "ep.context_enable": "1",
+                "ep.context_file_path": graph["context"],
+                "ep.context_embed_mode": "0",
+            }
+            if len(job["graphs"]) > 1:
+                entries["ep.share_ep_contexts"] = "1"
+                if place == len(job["graphs"]) - 1:
+                    entries["ep.stop_share_ep_contexts"] = "1"
+        for key, value in entries.items():
+            session.add_session_config_entry(key, value)
+        session.add_provider_for_devices(devices, options)
+        started = time.monotonic()
+        kept.append(onnxruntime.InferenceSession(graph["onnx"], session))
+        seconds.append(round(time.monotonic() - started, 3))
+    return seconds
+
+
+def main() -> None:
+    fixed = fix_addresses()
+    with open(sys.argv[1]) as file:
+        job = json.load(file)
+    try:
+        result = {"seconds": run(job)}
+    except Exception as error:
+        result = {"error": str(error), "kind": type(error).__name__}
+    result |= {"peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "fixed_addresses": fixed}
+    with open("result.json", "w") as file:
+        json.dump(result, file)
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(0 if "error" not in result else 1)  # the vendor's libraries are not always able to unload
+
+
+if __name__ == "__main__":
+    main()

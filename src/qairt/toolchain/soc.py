@@ -1,0 +1,96 @@
+"""The chips, and what their NPU can do."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from qairt.errors import RecipeError
+
+BLOCK_QUANTIZATION_SINCE = 69
+"""The first HTP with block-quantized (LPBQ) weights."""
+WEIGHT_SHARING_SINCE = 73
+"""The first HTP whose context binaries can hold one copy of the weights for several graphs."""
+
+
+@dataclass(frozen=True)
+class Soc:
+    """A chip as the compiler knows it."""
+
+    name: str
+    id: int
+    """The compiler's number for the chip (`soc_model`)."""
+    htp: int
+    """The NPU's architecture, e.g. 75 for v75."""
+    vtcm_mb: int
+    """Fast memory of the NPU."""
+
+
+SOCS = {
+    soc.name: soc
+    for soc in (
+        Soc("SM8350", 30, 68, 4),
+        Soc("SM8450", 36, 69, 8),
+        Soc("SM8475", 42, 69, 8),
+        Soc("SM8550", 43, 73, 8),
+        Soc("SM8650", 57, 75, 8),
+        Soc("SM8750", 69, 79, 8),
+        Soc("SM8850", 87, 81, 8),
+        Soc("SC8380XP", 60, 73, 8),
+        Soc("SC8480XP", 88, 81, 8),
+        Soc("SA8295", 39, 68, 8),
+        Soc("SA8255", 52, 73, 8),
+        Soc("QCS9100", 77, 73, 8),
+        Soc("QCM6490", 93, 68, 2),
+        Soc("SXR2230P", 53, 69, 8),
+    )
+}
+
+
+def parse_soc(details: str) -> Soc:
+    """`chipset:SM8650` -> its `Soc`; upper and lower case are the same.
+
+    Raises:
+        RecipeError: another form, or an unknown chip; lists the known ones.
+    """
+    kind, colon, name = details.strip().partition(":")
+    if kind.strip().lower() != "chipset" or not colon:
+        raise RecipeError(
+            f"soc_details {details!r} is not of the form chipset:NAME",
+            where="soc_details",
+            remedy=f"write for example chipset:SM8650; known are {', '.join(sorted(SOCS))}",
+        )
+    soc = SOCS.get(name.strip().upper())
+    if soc is None:
+        raise RecipeError(
+            f"the chip {name.strip()!r} is not known",
+            where="soc_details",
+            remedy=f"use one of {', '.join(sorted(SOCS))}",
+        )
+    return soc
+
+
+def require_block_quantization(soc: Soc) -> None:
+    """
+    Raises:
+        RecipeError: the chip's NPU has no block-quantized weights.
+    """
+    if soc.htp < BLOCK_QUANTIZATION_SINCE:
+        raise RecipeError(
+            f"{soc.name} (HTP v{soc.htp}) has no block-quantized (LPBQ) weights, they need v{BLOCK_QUANTIZATION_SINCE}",
+            where="stages.quantization.recipe",
+            remedy="use an 8-bit technique such as minmax, or another chip",
+        )
+
+
+def require_weight_sharing(soc: Soc) -> None:
+    """
+    Raises:
+        RecipeError: the chip's NPU cannot share weights between graphs.
+    """
+    if soc.htp < WEIGHT_SHARING_SINCE:
+        able = ", ".join(sorted(name for name, other in SOCS.items() if other.htp >= WEIGHT_SHARING_SINCE))
+        raise RecipeError(
+            f"{soc.name} (HTP v{soc.htp}) cannot share weights between graphs, that needs v{WEIGHT_SHARING_SINCE}",
+            where="soc_details",
+            remedy=f"use one of {able}",
+        )
