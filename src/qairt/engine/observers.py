@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 class StageObserver:
     """Base of observers; override what you want to know. Called from the engine's threads, one call at a time."""
 
-    def run_before_stage(
-        self, stage: Stage[Any, Any, Any], stage_config: StageConfig, stage_input: StageInput
-    ) -> None:
+    def run_before_stage(self, stage: Stage[Any, Any, Any], stage_config: StageConfig, stage_input: StageInput) -> None:
         """The first item of a stage is about to run."""
 
     def run_after_stage(

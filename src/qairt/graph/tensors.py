@@ -34,6 +34,11 @@ class GraphSignature(BaseModel):
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
 
+    @property
+    def graph_name(self) -> str:
+        """Its name in a context binary, from which runtimes read AR, CL and part: `ar1_cl512_2_of_4`."""
+        return f"ar{self.ar}_cl{self.cl}_{self.part}_of_{self.of}"
+
     @classmethod
     def read(cls, path: Path) -> GraphSignature:
         return TypeAdapter(cls).validate_json(path.read_bytes())

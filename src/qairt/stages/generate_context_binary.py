@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from qairt.engine.axes import Coord, value_of, without
+from qairt.engine.axes import Coord, without
+from qairt.engine.files import link_or_copy
 from qairt.engine.stage import (
     Artifact,
     Batch,
@@ -83,7 +84,7 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
                 Task(
                     coord=coord,
                     sources=tuple(sources),
-                    params={"part": part.index, "of": part.of},
+                    params={"part": part.index, "of": part.of, "soc": soc_of(env).name},
                     estimate=Estimate(
                         bytes=size // 4,
                         seconds=1 + len(sources) * size / 1.5e7,
@@ -96,9 +97,35 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
     def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
         from qairt.toolchain.qnn import version
 
-        return (("toolchain", version()), ("soc_details", soc_of(env).name))
+        return (("toolchain", version()),)
 
     def run(
         self, task: Task, context: Context[GenerateContextBinaryConfig, GenerateContextBinaryInput]
     ) -> ContextBinary:
-        raise NotImplementedError
+        from qairt.graph.tensors import GraphSignature
+        from qairt.toolchain import qnn
+        from qairt.toolchain.soc import SOCS
+
+        directory = context.directory
+        part, of = task.params["part"], task.params["of"]
+        graphs: list[tuple[Path, str]] = []
+        signatures: dict[str, Path] = {}
+        for coord in sorted(context.inputs):
+            source = context.inputs[coord]
+            signature = GraphSignature.read(source.signature)
+            name = signature.graph_name
+            graphs.append((source.quantized_onnx, name))
+            signatures[name] = directory / f"{name}.signature.json"
+            link_or_copy(source.signature, signatures[name])
+        context.progress(0.0, f"compiling {len(graphs)} graphs")
+        result = qnn.link(
+            graphs,
+            directory,
+            binary_name=f"weight_sharing_model_{part}_of_{of}.serialized.bin",
+            soc=SOCS[str(task.params["soc"])],
+            optimization_level=context.config.optimization_level,
+            threads=context.threads,
+        )
+        return ContextBinary(
+            binary=result.binary, wrappers=result.wrappers, configs=result.configs, signatures=signatures
+        )

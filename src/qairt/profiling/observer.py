@@ -1,0 +1,64 @@
+"""`StageProfilerObserver`: time and memory of every stage, in one snapshot pair each."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qairt.engine.observers import StageObserver
+from qairt.profiling.profiler import Report, ResourceProfiler
+
+if TYPE_CHECKING:
+    from qairt.engine.stage import Stage, StageConfig, StageInput, StageOutput
+
+
+class StageProfilerObserver(StageObserver):
+    """Records timing and RAM/GPU memory for each pipeline stage, with one `ResourceProfiler`.
+
+    Stages overlap where their items do not wait for one another, so their times can add up to more than the run.
+    """
+
+    def __init__(self) -> None:
+        self._profiler = ResourceProfiler()
+
+    def run_before_stage(self, stage: Stage[Any, Any, Any], stage_config: StageConfig, stage_input: StageInput) -> None:
+        """Capture a snapshot before stage execution."""
+        self._profiler.start(stage.name)
+
+    def run_after_stage(
+        self,
+        stage: Stage[Any, Any, Any],
+        stage_config: StageConfig,
+        stage_input: StageInput,
+        stage_output: StageOutput,
+    ) -> None:
+        """Record timing and memory metrics after stage completion."""
+        self._profiler.stop(stage.name)
+
+    def get_execution_times(self) -> dict[str, float]:
+        """Wall-clock seconds by stage, for all completed stages."""
+        return {event.name: event.seconds for event in self._profiler.get_report().events}
+
+    def get_metrics(self) -> dict[str, dict[str, Any]]:
+        """Memory metrics by stage, in MB; GPU metrics are always present, 0.0 when CUDA is unavailable."""
+        return {
+            event.name: {
+                "ram_pss_entry_mb": event.ram_pss_entry_mb,
+                "ram_pss_mb": event.ram_pss_mb,
+                "ram_pss_peak_mb": event.ram_pss_peak_mb,
+                "gpu_memory_allocated_mb": event.gpu_memory_allocated_mb,
+                "gpu_memory_peak_mb": event.gpu_memory_peak_mb,
+            }
+            for event in self._profiler.get_report().events
+        }
+
+    def get_observer_report(self) -> Report:
+        """The full timing and memory events."""
+        return self._profiler.get_report()
+
+    def get_report(self) -> dict[str, Any]:
+        """`execution_times` and `metrics`."""
+        return {"execution_times": self.get_execution_times(), "metrics": self.get_metrics()}
+
+    def reset(self) -> None:
+        """Forget all collected data."""
+        self._profiler.reset()

@@ -1,0 +1,42 @@
+"""Encodings of everything that is not a weight, from measured ranges.
+
+1. Asymmetric, 0 always on the grid; keys and values symmetric, so that the padding of an empty cache is exact.
+2. Softmax and sigmoid: 0 … 1. Cosine and sine: -1 … 1, times the factor of yarn scaling.
+3. The mask: floor … 0. Masked scores: from the lowest score plus the floor to the highest score.
+
+Source: QAIRT's quantizer rules for LLMs (W4A16, KV 8-bit).
+"""
+
+from __future__ import annotations
+
+from qairt.model.config import DecoderConfig
+from qairt.model.rope import inverse_frequencies
+from qairt.quant.encodings import Encoding, range_encoding
+from qairt.quant.ranges import Ranges
+from qairt.quant.structure import COS, MASK, SIN, Structure
+
+
+def activation_encodings(
+    config: DecoderConfig,
+    structure: Structure,
+    ranges: Ranges,
+    *,
+    mask_floor: float,
+    act_bitwidth: int,
+    kv_bitwidth: int,
+) -> dict[str, Encoding]:
+    """One encoding for every tensor of `structure`, in its order."""
+    turn = max(inverse_frequencies(config, config.max_position_embeddings)[1], 1.0)
+    fixed = {MASK: (mask_floor, 0.0), COS: (-turn, turn), SIN: (-turn, turn)}
+    fixed |= dict.fromkeys(structure.unit, (0.0, 1.0))
+    for masked, scores in structure.masked.items():
+        low, high = ranges.of(scores)
+        fixed[masked] = (low + mask_floor, high)
+    shared: dict[str, Encoding] = {}
+    for name in structure.tensors:
+        key = structure.tied(name)
+        if key not in shared:
+            cached = name in structure.cached
+            low, high = fixed.get(name) or ranges.of(name)
+            shared[key] = range_encoding(low, high, kv_bitwidth if cached else act_bitwidth, symmetric=cached)
+    return {name: shared[structure.tied(name)] for name in structure.tensors}

@@ -1,0 +1,128 @@
+"""The settings of a quantization technique: what a file in `recipes/quantization` holds. Imports no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qairt.errors import QuantizationError, RecipeError
+from qairt.model.config import DecoderConfig
+
+Technique = Literal["minmax", "lpbq"]
+
+
+class ModulePrecisions(BaseModel):
+    """Bits of the weights that are not a decoder layer's linears."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    lm_head: Literal[8] = 8
+    """Symmetric, per channel."""
+    embedding: Literal[8, 16] = 8
+    """One scale for the whole table: the NPU's Gather knows no channels."""
+    rms_norm: Literal[8, 16] = 16
+    """Asymmetric, per tensor."""
+    bias: Literal[32] = 32
+
+
+class TechniqueConfig(BaseModel):
+    """How weights are quantized."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    technique: Technique
+    """minmax: one scale per output channel, from its largest weight. lpbq: 4-bit blocks whose scales are integers
+    1 … 16 times a float per output channel (low-power block quantization)."""
+    weight_bitwidth: Literal[4, 8] | None = None
+    """Bits of the decoder layers' linears; 8 for minmax and 4 for lpbq when left out."""
+    block_size: Annotated[int, Field(gt=0)] = 64
+    """Inputs per scale (lpbq). Must divide the input width of every linear."""
+    decompressed_bitwidth: Literal[8] = 8
+    """What the NPU expands 4-bit weights to (lpbq)."""
+    scale_search: Literal["rtn", "mse"] = "mse"
+    """lpbq: `rtn` takes the largest weight of a block, `mse` the scale on the LPBQ grid with the least squared error."""
+    candidates: Annotated[int, Field(gt=1, le=200)] = 20
+    """Clipping ratios tried per block (lpbq with mse)."""
+    module_precisions: ModulePrecisions = ModulePrecisions()
+
+    def model_post_init(self, context: Any) -> None:
+        unused = self.model_fields_set & {"block_size", "decompressed_bitwidth", "scale_search", "candidates"}
+        if self.technique == "minmax" and unused:
+            raise ValueError(f"{', '.join(sorted(unused))}: not a setting of minmax, which has no blocks")
+        if self.technique == "lpbq" and self.weight_bitwidth == 8:
+            raise ValueError("weight_bitwidth: lpbq holds weights in 4 bits; use minmax for 8")
+
+    @property
+    def bits(self) -> int:
+        """Bits of the decoder layers' linears."""
+        return self.weight_bitwidth or (4 if self.technique == "lpbq" else 8)
+
+    @property
+    def needs_block_quantization(self) -> bool:
+        """Needs an NPU that knows LPBQ (HTP v69 or newer)."""
+        return self.technique == "lpbq"
+
+    def check(self, config: DecoderConfig) -> None:
+        """What can be known before work starts.
+
+        Raises:
+            QuantizationError: the block size does not divide the input width of a linear; names the first.
+        """
+        if self.technique != "lpbq":
+            return
+        widths = {
+            "self_attn.q_proj": config.hidden_size,
+            "self_attn.o_proj": config.num_heads * config.head_dim,
+            "mlp.down_proj": config.intermediate_size,
+        }
+        for module, width in widths.items():
+            if width % self.block_size:
+                raise QuantizationError(
+                    f"block_size {self.block_size} does not divide its input width {width}",
+                    where=f"model.layers.0.{module}.weight",
+                    remedy=_fitting_blocks(list(widths.values())),
+                )
+
+
+def load_technique(name: str, changes: Mapping[str, Any] | None = None, beside: Path | None = None) -> TechniqueConfig:
+    """Read a technique file.
+
+    Args:
+        name: a file beside the recipe, in `quantization/` beside it, or one that qairt ships (`lpbq_mse.yaml`).
+        changes: settings that replace those of the file; `module_precisions` is merged.
+        beside: the recipe's folder.
+
+    Raises:
+        RecipeError: the file does not exist, or has a wrong setting; names file and line.
+    """
+    from qairt.recipe import Recipe, faults_from_pydantic, find_nested
+
+    recipe = Recipe.from_file(find_nested(name, beside, "quantization"))
+    settings: dict[str, Any] = dict(recipe)
+    for key, value in (changes or {}).items():
+        held = settings.get(key)
+        settings[key] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
+    try:
+        return TechniqueConfig.model_validate(settings)
+    except ValidationError as error:
+        faults = faults_from_pydantic(error, recipe, (), TechniqueConfig)
+        raise faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=faults) from error
+
+
+def default_mask_floor(config: DecoderConfig) -> float:
+    """What is added to the score of a position that may not be seen.
+
+    It must be below every real difference of scores and no lower than that, for the masked scores share one 16-bit grid
+    with it. Qwen2's keys have large biases, and its scores spread over hundreds.
+    """
+    return -1000.0 if config.family == "qwen2" else -50.0
+
+
+def _fitting_blocks(widths: list[int]) -> str:
+    sizes = [size for size in (128, 64, 32, 16) if not any(width % size for width in widths)]
+    if sizes:
+        return f"use block_size {' or '.join(map(str, sizes))}, or the minmax technique"
+    return "no usual block size fits this model; use the minmax technique"

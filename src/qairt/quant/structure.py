@@ -1,0 +1,134 @@
+"""Which tensors a decoder has and how their encodings depend on each other.
+
+`qairt.model.decoder` run once more, with names in place of tensors: so nothing the graph holds can be missing here.
+
+1. Data movement (slice, concat, reshape, transpose) keeps its input's encoding: these tensors are *tied*.
+2. Keys and values in the cache have a bitwidth of their own, and are tied among themselves: what comes in, what goes
+   out, and what is attended to.
+3. Softmax and sigmoid give 0 … 1, whatever comes in.
+4. Masked scores are scores plus the mask.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from qairt.model import decoder
+from qairt.model.config import DecoderConfig
+
+MASK = "attention_mask"
+COS, SIN = "position_ids_cos", "position_ids_sin"
+
+
+@dataclass(frozen=True)
+class Linear:
+    """One `x @ weight (+ bias)`."""
+
+    weight: str
+    bias: str | None
+    input: str
+
+
+class Structure:
+    """`qairt.model.decoder.Ops` on names."""
+
+    def __init__(self, config: DecoderConfig) -> None:
+        self.tensors: list[str] = []
+        """All float activations and inputs, in the order of the graph."""
+        self.moved: set[str] = set()
+        """Tensors that are moved data of a tied one: their range need not be measured."""
+        self.unit: set[str] = set()
+        """Outputs of softmax and sigmoid (rule 3)."""
+        self.masked: dict[str, str] = {}
+        """Masked scores -> scores (rule 4)."""
+        self.linears: list[Linear] = []
+        self.norms: list[str] = []
+        """Weights of RMSNorms."""
+        self._tied_to: dict[str, str] = {}
+        for name in (MASK, COS, SIN):
+            self._add(name)
+        hidden = decoder.embed(self, "input_ids")
+        for layer in range(config.num_layers):
+            past = decoder.past_names(layer)
+            for name in past:
+                self._add(name)
+            hidden, *present = decoder.block(self, config, layer, hidden, MASK, COS, SIN, *past)
+            for name_in, name_out in zip(past, present, strict=True):
+                self._tie(name_in, name_out)
+        decoder.head(self, config, hidden)
+        self.cached = {name for name in self.tensors if self.tied(name).startswith("past_")}
+        """Keys and values (rule 2)."""
+
+    def tied(self, name: str) -> str:
+        """The tensor that stands for all those with the encoding of `name`."""
+        while name in self._tied_to:
+            name = self._tied_to[name]
+        return name
+
+    # Ops
+
+    def embedding(self, ids: str, weight: str, *, out: str) -> str:
+        return self._add(out)
+
+    def linear(self, x: str, weight: str, bias: str | None, *, out: str) -> str:
+        self.linears.append(Linear(weight, bias, x))
+        if bias is not None:
+            self._add(out + ".matmul")
+        return self._add(out)
+
+    def rms_norm(self, x: str, weight: str, epsilon: float, *, out: str) -> str:
+        self.norms.append(weight)
+        return self._add(out)
+
+    def add(self, a: str, b: str, *, out: str) -> str:
+        if b == MASK:
+            self.masked[out] = a
+        return self._add(out)
+
+    def sub(self, a: str, b: str, *, out: str) -> str:
+        return self._add(out)
+
+    def mul(self, a: str, b: str, *, out: str) -> str:
+        return self._add(out)
+
+    def sigmoid(self, x: str, *, out: str) -> str:
+        self.unit.add(out)
+        return self._add(out)
+
+    def softmax(self, x: str, *, out: str) -> str:
+        self.unit.add(out)
+        return self._add(out)
+
+    def matmul(self, a: str, b: str, *, out: str) -> str:
+        return self._add(out)
+
+    def slice(self, x: str, start: int, end: int, *, axis: int, out: str) -> str:
+        return self._move([x], out)
+
+    def concat(self, parts: Sequence[str], *, axis: int, out: str) -> str:
+        return self._move(parts, out)
+
+    def reshape(self, x: str, shape: Sequence[int], *, out: str) -> str:
+        return self._move([x], out)
+
+    def transpose(self, x: str, order: Sequence[int], *, out: str) -> str:
+        return self._move([x], out)
+
+    def _add(self, name: str) -> str:
+        self.tensors.append(name)
+        return name
+
+    def _move(self, sources: Sequence[str], out: str) -> str:
+        self._add(out)
+        if out.startswith("past_") and not sources[0].startswith("past_"):
+            return out  # into the cache: another bitwidth
+        self.moved.add(out)
+        for source in sources:
+            self._tie(source, out)
+        return out
+
+    def _tie(self, one: str, other: str) -> None:
+        first, second = self.tied(one), self.tied(other)
+        if first != second:
+            self._tied_to[second] = first
