@@ -99,6 +99,6 @@ def test_a_signature_of_another_graph_is_refused(part):
     with pytest.raises(GraphError) as caught:
         CpuPart(QuantizedPart(part.onnx, other))
     assert str(caught.value) == (
-        f"{part.onnx}: the input hidden_0 is [1, 2, 16] in the graph, but [1, 4, 16] in the signature of "
+        f"{part.onnx}: the input hidden_0 is uint16 [1, 2, 16] in the graph, but uint16 [1, 4, 16] in the signature of "
         "ar2-cl8_2_of_2\n  graph and signature come from different runs; run the pipeline again"
     )

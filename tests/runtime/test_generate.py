@@ -98,6 +98,7 @@ def test_the_seed_decides_what_is_drawn(generator, tokenizer):
 
 def test_times_add_up(generator, tokenizer):
     result = generate(generator, tokenizer, "Hello", max_new_tokens=6).result
+    assert result.load_s == 0, "the torch target opens no graph"
     assert 0 < result.prefill_s == result.time_to_first_token_s
     assert result.decode_s > 0
     np.testing.assert_allclose(result.tokens_per_second, 5 / result.decode_s)

@@ -116,5 +116,3 @@ def _asymmetric(low: float, high: float, bitwidth: int = 16) -> Encoding:
 
 def _symmetric(largest: float) -> Encoding:
     return Encoding(8, True, np.array([largest / 127], np.float32), np.array([-128]))
-
-

@@ -8,6 +8,7 @@
 5. Weights are rounded once and written, tensor by tensor, to one raw file (`qairt.graph.qdq_weights`).
 6. An LPBQ weight keeps its two scales apart: integers per block, dequantized by the float per channel.
 7. Keys and values come in on the grid they went out on.
+8. A bias of 32 bits is added in 16, on the grid of its own largest value: the NPU adds it to a 16-bit product.
 
 The same graph goes to the HTP compiler and to ONNX Runtime's CPU provider.
 """
@@ -20,8 +21,11 @@ import numpy as np
 import onnx_ir as ir
 
 from qairt.errors import GraphError, QuantizationError
-from qairt.graph.qdq_weights import WeightFile, rounded, stored_type
+from qairt.graph.qdq_signature import signature_of
+from qairt.graph.qdq_weights import WeightFile, held_encoding, rounded, stored_type
 from qairt.quant.encodings import Encoding, Encodings
+
+__all__ = ["quantize_graph", "signature_of"]
 
 OPSET = 21
 """The first with 4- and 16-bit integers and block scales."""
@@ -148,7 +152,7 @@ class _Pass:
                 remedy="quantize the embedding per tensor",
             )
         own = self._encoding(value)
-        if _same(grid, own):
+        if grid.same_grid(own):
             self.held[str(value.name)] = self._quantize(output, str(value.name), own)
             return
         gathered = self._quantize(output, f"{value.name}.rows", grid, stored_type(grid, str(source.name)))
@@ -158,10 +162,10 @@ class _Pass:
     def _activation(self, value: ir.Value, target: Encoding | None) -> ir.Value:
         """What a node reads of `value`; in the grid `target` when it is given and another than the value's own."""
         name, own = str(value.name), self._encoding(value)
-        grid = own if target is None or _same(own, target) else target
+        grid = own if target is None or own.same_grid(target) else target
         key = (name, _grid_key(grid))
         if key not in self.read:
-            if grid is own or _same(own, grid):
+            if grid is own:
                 self.read[key] = self._dequantize(self.held[name], f"{name}.dq", own)
             else:
                 converted = f"{name}.to_{grid.bitwidth}_{sum(1 for held, _ in self.read if held == name)}"
@@ -177,6 +181,7 @@ class _Pass:
         encoding = self.encodings.params.get(name)
         if encoding is None:
             raise _no_encoding(name, "weight")
+        encoding = held_encoding(value, encoding)
         dtype = stored_type(encoding, name)
         shape = tuple(value.shape.numpy()) if value.shape is not None else ()
         integers = self._initializer(self.weights.add(name, dtype, shape, rounded(value, encoding)))
@@ -292,7 +297,7 @@ def _check_tied(encodings: Encodings) -> None:
     for name, encoding in encodings.activations.items():
         if name.startswith(("past_key_", "past_value_")) and name.endswith("_in"):
             out = encodings.activations.get(name.removesuffix("_in") + "_out")
-            if out is not None and not _same(encoding, out):
+            if out is not None and not encoding.same_grid(out):
                 raise QuantizationError(
                     "its encoding is not that of the output it comes from",
                     where=name,
@@ -308,13 +313,8 @@ def _no_encoding(name: str, kind: str) -> QuantizationError:
     )
 
 
-def _same(one: Encoding, other: Encoding) -> bool:
-    return _grid_key(one) == _grid_key(other)
-
-
 def _grid_key(encoding: Encoding) -> str:
-    scale = np.asarray(encoding.scale, np.float32).tobytes().hex()
-    return f"{encoding.bitwidth} {scale} {np.asarray(encoding.offset).tolist()} {encoding.axis}"
+    return f"{encoding.bitwidth} {encoding.scale.tobytes().hex()} {encoding.offset.tolist()}"
 
 
 def _is_float(value: ir.Value) -> bool:

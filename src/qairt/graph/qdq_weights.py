@@ -21,7 +21,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qairt.errors import QuantizationError
-from qairt.quant.encodings import Encoding
+from qairt.quant.encodings import SMALLEST_SCALE, Encoding
 
 ALIGNMENT = 64
 """Every tensor begins at a multiple of this many bytes."""
@@ -34,7 +34,6 @@ _STORED = {
     (8, False): ir.DataType.UINT8,
     (16, True): ir.DataType.INT16,
     (16, False): ir.DataType.UINT16,
-    (32, True): ir.DataType.INT32,
 }
 
 
@@ -73,6 +72,15 @@ class WeightFile:
         self._partial.unlink(missing_ok=True)
 
 
+def held_encoding(weight: ir.Value, encoding: Encoding) -> Encoding:
+    """The encoding a weight is held in: its own, or for a bias of 32 bits the 16-bit grid of its largest value."""
+    if encoding.bitwidth <= 16:
+        return encoding
+    largest = np.float32(np.abs(float_values(weight)).max(initial=0))
+    scale = np.maximum(largest / np.float32(32767), np.float32(SMALLEST_SCALE))
+    return Encoding(16, True, np.asarray([scale], np.float32), np.asarray([-(1 << 15)], np.int64))
+
+
 def stored_type(encoding: Encoding, name: str) -> ir.DataType:
     """The ONNX type that holds a weight of this encoding.
 
@@ -85,7 +93,7 @@ def stored_type(encoding: Encoding, name: str) -> ir.DataType:
         raise QuantizationError(
             f"a weight cannot be stored in {encoding.bitwidth} bits, {kind}",
             where=name,
-            remedy="use 4 or 8 bits symmetric, 8 or 16 bits asymmetric, or 32 bits for a bias",
+            remedy="use 4 or 8 bits symmetric, or 8 or 16 bits asymmetric",
         )
     return dtype
 
@@ -115,8 +123,6 @@ def rounded(weight: ir.Value, encoding: Encoding) -> Iterator[NDArray[Any]]:
         if not np.isfinite(rows).all():
             raise QuantizationError("holds NaN or Inf", where=name, remedy="check the model's weights")
         scale, offset = _grid(encoding, values.ndim, start, stop)
-        if encoding.bitwidth > 16:  # beyond the integers that float32 can tell apart
-            rows, scale = rows.astype(np.float64), scale.astype(np.float64)
         integers = np.rint(rows / scale)
         if not encoding.symmetric:
             integers -= offset
@@ -143,7 +149,7 @@ def _packed(values: NDArray[np.int8]) -> NDArray[np.uint8]:
     flat = values.reshape(-1).view(np.uint8) & 0x0F
     if len(flat) % 2:
         flat = np.append(flat, np.uint8(0))
-    return flat[0::2] | flat[1::2] << 4
+    return np.asarray(flat[0::2] | flat[1::2] << 4, np.uint8)
 
 
 def _row_ranges(shape: tuple[int, ...], encoding: Encoding) -> Iterator[tuple[int, int]]:
@@ -174,20 +180,8 @@ def _grid(encoding: Encoding, rank: int, start: int, stop: int) -> tuple[NDArray
 
 
 def _check_fits(shape: tuple[int, ...], encoding: Encoding, name: str) -> None:
-    channels = len(np.atleast_1d(encoding.scale))
-    if encoding.axis is None:
-        wrong = f"{channels} scales for the whole tensor" if channels != 1 else ""
-    elif not -len(shape) <= encoding.axis < len(shape) or shape[encoding.axis] != channels:
-        wrong = f"{channels} scales on axis {encoding.axis}"
-    else:
-        wrong = ""
-    if encoding.blocks is not None and not wrong:
-        blocks, size = encoding.blocks.int_scale.shape, encoding.blocks.block_size
-        if len(shape) != 2 or encoding.axis != 1 or blocks != (shape[0] // size, shape[1]) or shape[0] % size:
-            wrong = f"blocks of {size} with {list(blocks)} scales"
-    if wrong:
-        raise QuantizationError(
-            f"its encoding has {wrong}, its shape is {list(shape)}",
-            where=name,
-            remedy="encodings and graph are not of the same model; run quantization again",
-        )
+    try:
+        encoding.check_shape(shape)
+    except QuantizationError as error:
+        remedy = "encodings and graph are not of the same model; run quantization again"
+        raise QuantizationError(error.what, where=name, remedy=remedy) from error

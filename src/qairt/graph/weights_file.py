@@ -6,7 +6,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from qairt.model.parameters import Parameters
@@ -57,3 +59,11 @@ def external(name: str, place: Place, path: Path) -> ir.ExternalTensor:
         name=name,
         base_dir=path.parent,
     )
+
+
+def read(tensor: ir.TensorProtocol) -> NDArray[np.float32]:
+    """A tensor's values: a read-only map of its file if it lies in one, which may be a hard link."""
+    if isinstance(tensor, ir.ExternalTensor):
+        shape = tuple(int(size) for size in tensor.shape.numpy())
+        return np.memmap(tensor.path, tensor.dtype.numpy(), "r", tensor.offset or 0, shape)
+    return np.asarray(tensor.numpy())

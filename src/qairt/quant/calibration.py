@@ -1,6 +1,6 @@
 """The float decoder over calibration text, one block at a time.
 
-    for each block:  load its weights, run every chunk through it, hand out its weights, let go of them
+    for each block:  load its weights, run every chunk through it, let the technique look at them, let go of them
 
 In memory: one block's weights and the hidden states that enter it, never the model. A chunk runs in segments with a KV
 cache, so that what a runtime does (new tokens on top of a past) is what is measured.
@@ -23,9 +23,6 @@ from qairt.model.rope import rotary
 
 SEGMENT = 256
 """Tokens that go through a block at once."""
-
-Weights = Callable[[str], Tensor]
-"""A weight of the block that just ran, by name, in the layout of `qairt.model.parameters`."""
 
 
 def chunks_of(
@@ -77,14 +74,13 @@ class Calibration:
         """[KV, 1, tokens, D]."""
 
     @torch.inference_mode()
-    def embed(self) -> Weights:
+    def embed(self) -> None:
         """All chunks through the embedding."""
         self._ops.release()
         self.hidden = [decoder.embed(self._ops, torch.from_numpy(np.asarray(ids))[None]) for ids in self.chunks]
-        return self._ops.weight
 
     @torch.inference_mode()
-    def block(self, layer: int) -> Weights:
+    def block(self, layer: int) -> None:
         """All chunks through decoder layer `layer`."""
         self._ops.release()
         for place, hidden in enumerate(self.hidden):
@@ -100,21 +96,24 @@ class Calibration:
             self.hidden[place] = torch.cat(pieces, 1)
             if place == 0:
                 self.first_key, self.first_value = past
-        return self._ops.weight
 
     @torch.inference_mode()
-    def head(self) -> Iterator[Tensor]:
-        """Logits [1, tokens, vocab], segment by segment, chunk by chunk; `head_weights` afterwards."""
+    def head(self, visit: Callable[[int, Tensor], None]) -> None:
+        """All chunks through the head, which may be far wider than a block: `visit(position, logits)` gets the
+        [1, tokens, vocab] of a segment of the first chunk that begins at `position`."""
         self._ops.release()
-        for hidden in self.hidden:
+        for place, hidden in enumerate(self.hidden):
             for start, stop in _segments(hidden.shape[1]):
-                yield decoder.head(self._ops, self.config, hidden[:, start:stop])
+                logits = decoder.head(self._ops, self.config, hidden[:, start:stop])
+                if place == 0:
+                    visit(start, logits)
 
-    def weights(self, name: str) -> Tensor:
-        """A weight of the block that ran last."""
+    def weight(self, name: str) -> Tensor:
+        """A weight of the block that just ran, in the layout of `qairt.model.parameters`."""
         return self._ops.weight(name)
 
     def release(self) -> None:
+        """Let go of all weights."""
         self._ops.release()
 
     def _empty_past(self) -> tuple[Tensor, Tensor]:
@@ -130,7 +129,8 @@ def _segments(length: int) -> Iterator[tuple[int, int]]:
 def _check_tokens(chunks: Sequence[NDArray[np.integer]], vocabulary: int) -> None:
     if not chunks or not all(len(chunk) for chunk in chunks):
         raise QuantizationError(
-            "there are no tokens to calibrate on", remedy="give a text of at least one chunk (calibration_length tokens)"
+            "there are no tokens to calibrate on",
+            remedy="give a text of at least one chunk (calibration_length tokens)",
         )
     for place, chunk in enumerate(chunks):
         outside = chunk[(chunk < 0) | (chunk >= vocabulary)]

@@ -79,6 +79,7 @@ class PartChain:
         self._ars = [ar for ar in self._parts if ar % min(self._parts) == 0]
         self.config = config
         self.context_length = signatures[0].cl
+        self.load_s = 0.0
         self._cache = KVCache(signatures)
         self._open_part = open_part
         self._keep_open = keep_open
@@ -144,7 +145,9 @@ class PartChain:
                     runner.close()
                 raise
             self._open[ar] = runners
-            self._observer.opened(ar, time.perf_counter() - start)
+            seconds = time.perf_counter() - start
+            self.load_s += seconds
+            self._observer.opened(ar, seconds)
         return self._open[ar]
 
     def _calls(self, ids: Sequence[int]) -> Iterator[tuple[Array, TensorSpec]]:

@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import IO
 
@@ -22,24 +23,29 @@ from qairt.runtime.comparison import Comparison
 from qairt.runtime.parts import QuantizedPart
 from qairt.runtime.stored import Array
 from qairt.runtime.wire import receive, send
+from qairt.toolchain.soc import Soc
 
 Say = Callable[[str], None]
+
+MAX_NEW_TOKENS = 4
+"""What to generate when nothing is asked for."""
 
 
 class EmulatedPart:
     """A `PartRunner` in a child process, for a compiler may crash. The child compiles until `ready` returns."""
 
-    def __init__(self, part: QuantizedPart, *, threads: int = 1) -> None:
+    def __init__(self, part: QuantizedPart, *, soc: Soc, threads: int = 1) -> None:
         self.part = part
         self._log: IO[bytes] = tempfile.NamedTemporaryFile(prefix="qairt-emulator-", suffix=".log")  # noqa: SIM115
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "qairt.runtime.part_process", str(part.onnx)],
+            [sys.executable, "-m", "qairt.runtime.part_process", str(part.onnx), soc.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
             env=os.environ | {"OMP_NUM_THREADS": str(threads), "QAIRT_THREADS": str(threads)},
             start_new_session=True,
         )
+        self.pid = self._child.pid
         self._ready = False
 
     def ready(self) -> None:
@@ -101,18 +107,20 @@ class EmulatedGenerator(PartChain):
         config: DecoderConfig,
         *,
         say: Say,
+        soc: Soc,
         compare: bool = True,
     ) -> None:
         """
         Args:
             parts_by_ar: by AR, the parts in order.
             config: gives the rotary embedding.
+            soc: the chip to compile for.
             say: told, a line at a time, what is going on.
             compare: run every part on the CPU too, on the same inputs.
         """
         self.comparison = Comparison() if compare else None
         """How close the emulator came to ONNX Runtime's CPU provider."""
-        super().__init__(parts_by_ar, config, EmulatedPart, observer=_Progress(say, self.comparison))
+        super().__init__(parts_by_ar, config, partial(EmulatedPart, soc=soc), observer=_Progress(say, self.comparison))
 
 
 class _Progress(ChainObserver):

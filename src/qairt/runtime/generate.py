@@ -48,13 +48,16 @@ class GenerationResult(BaseModel):
     prompt_tokens: int
     stop_reason: StopReason
     """eos: the model ended it; max_new_tokens: it was cut off; context: there is no room for another token."""
-    prefill_s: float
-    """Seconds for the prompt, opening the graphs included."""
-    decode_s: float
-    """Seconds for all tokens after the first."""
     time_to_first_token_s: float
+    """From the start to the first token, opening graphs included."""
+    load_s: float
+    """Seconds spent on opening graphs, for the prompt or later."""
+    prefill_s: float
+    """Seconds for the prompt, without opening graphs."""
+    decode_s: float
+    """Seconds for all tokens after the first, without opening graphs."""
     tokens_per_second: float | None
-    """Decoding alone; None when there was but one token."""
+    """While decoding; None when there was but one token."""
 
 
 class Generation(Iterator[Piece]):
@@ -77,8 +80,8 @@ class Generation(Iterator[Piece]):
         self._tokens: list[int] = []
         self._text = ""
         self._stop_reason: StopReason | None = None
-        self._times: list[float] = []
-        self._start = 0.0
+        self._times: list[tuple[float, float]] = []
+        """The clock and the seconds of loading at the start, the first token and the last."""
         self._pieces = vocabulary.decode_stream(self._generate())
 
     def __next__(self) -> Piece:
@@ -97,24 +100,30 @@ class Generation(Iterator[Piece]):
         for _ in self:
             pass
         assert self._stop_reason is not None
-        first, last = self._times[0] - self._start, self._times[-1] - self._times[0]
+        (start, loaded_0), (first, loaded_1), (last, loaded_2) = self._times[0], self._times[1], self._times[-1]
+        decode = last - first - (loaded_2 - loaded_1)
         return GenerationResult(
             text=self._text,
             tokens=tuple(self._tokens),
             prompt_tokens=len(self.prompt_ids),
             stop_reason=self._stop_reason,
-            prefill_s=first,
-            decode_s=last,
-            time_to_first_token_s=first,
-            tokens_per_second=(len(self._tokens) - 1) / last if len(self._tokens) > 1 else None,
+            time_to_first_token_s=first - start,
+            load_s=loaded_2 - loaded_0,
+            prefill_s=first - start - (loaded_1 - loaded_0),
+            decode_s=decode,
+            tokens_per_second=(len(self._tokens) - 1) / decode if len(self._tokens) > 1 else None,
         )
 
+    def _note_time(self) -> None:
+        self._times[2:] = []
+        self._times.append((time.perf_counter(), self._generator.load_s))
+
     def _generate(self) -> Iterator[int]:
-        self._start = time.perf_counter()
+        self._note_time()
         logits = self._generator.prefill(self.prompt_ids)
         while True:
             token = self._sampler.pick(logits)
-            self._times.append(time.perf_counter())
+            self._note_time()
             self._tokens.append(token)
             self._stop_reason = self._why_stop(token)
             if token not in self._eos_ids:

@@ -19,6 +19,9 @@ class Generator(Protocol):
     context_length: int
     """Tokens it can hold, prompt and answer together."""
 
+    load_s: float
+    """Seconds spent on opening graphs so far."""
+
     @property
     def room(self) -> int:
         """Tokens it can still take."""

@@ -1,4 +1,4 @@
-"""The child process that emulates one part: `python -m qairt.runtime.part_process ONNX`.
+"""The child process that emulates one part: `python -m qairt.runtime.part_process ONNX CHIP`, e.g. `… SM8650`.
 
 Reads inputs from standard input and writes outputs to standard output (`qairt.runtime.wire`), an empty message first,
 when it is ready. What the vendor's libraries print goes to standard error. It ends when its parent does.
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def main(onnx: Path) -> None:
+def main(onnx: Path, chip: str) -> None:
     if sys.platform == "linux":
         import ctypes
 
@@ -25,7 +25,7 @@ def main(onnx: Path) -> None:
     from qairt.runtime.wire import send_error
 
     try:
-        serve(onnx, sys.stdin.buffer, outputs)
+        serve(onnx, chip, sys.stdin.buffer, outputs)
     except QairtError as error:
         send_error(outputs, error)
     except (EOFError, BrokenPipeError):
@@ -34,16 +34,18 @@ def main(onnx: Path) -> None:
     os._exit(0)  # vendor libraries tear down badly
 
 
-def serve(onnx: Path, inputs: BinaryIO, outputs: BinaryIO) -> None:
+def serve(onnx: Path, chip: str, inputs: BinaryIO, outputs: BinaryIO) -> None:
     """Compile the part, then run it on whatever comes in until nothing does."""
     from qairt.runtime.wire import receive, send
     from qairt.toolchain import qnn
+    from qairt.toolchain.soc import SOCS
 
-    session = qnn.session(onnx)
+    session = qnn.session(onnx, soc=SOCS[chip], threads=int(os.environ.get("QAIRT_THREADS", "1")))
+    names = [output.name for output in session.get_outputs()]
     send(outputs, {})
     while True:
-        send(outputs, session.run(receive(inputs)))
+        send(outputs, dict(zip(names, session.run(names, receive(inputs)), strict=True)))
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), sys.argv[2])

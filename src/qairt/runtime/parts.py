@@ -52,8 +52,8 @@ def require_signature(part: QuantizedPart, session: Any) -> None:
         ("input", signature.inputs, session.get_inputs()),
         ("output", signature.outputs, session.get_outputs()),
     ):
-        expected = {spec.name: list(spec.shape) for spec in specs}
-        found = {node.name: list(node.shape) for node in nodes}
+        expected = {spec.name: f"{spec.dtype} {list(spec.shape)}" for spec in specs}
+        found = {node.name: f"{_dtype(node.type)} {list(node.shape)}" for node in nodes}
         for name in sorted(expected.keys() | found.keys()):
             if expected.get(name) != found.get(name):
                 raise GraphError(
@@ -62,3 +62,9 @@ def require_signature(part: QuantizedPart, session: Any) -> None:
                     where=str(part.onnx),
                     remedy="graph and signature come from different runs; run the pipeline again",
                 )
+
+
+def _dtype(onnx_type: str) -> str:
+    """numpy's name of `tensor(uint16)`."""
+    name = onnx_type.removeprefix("tensor(").removesuffix(")")
+    return {"float": "float32", "double": "float64"}.get(name, name)

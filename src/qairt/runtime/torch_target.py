@@ -16,6 +16,7 @@ class TorchGenerator:
 
     def __init__(self, reference: Reference, context_length: int) -> None:
         self.context_length = context_length
+        self.load_s = 0.0
         self._reference = reference
 
     @property

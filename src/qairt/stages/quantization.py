@@ -143,7 +143,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def _technique(self, env: Env) -> TechniqueConfig:
         technique: TechniqueConfig = env.once(
-            "technique", lambda: load_technique(self.config.recipe, self.config.technique, env.settings)
+            "technique",
+            lambda: load_technique(self.config.recipe, self.config.technique, settings_of(env).recipe_folder),
         )
         return technique
 

@@ -6,7 +6,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from qairt.engine.axes import value_of
 from qairt.engine.stage import (
@@ -23,7 +23,7 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.stages.facts import context_length_at, settings_of
+from qairt.stages.facts import settings_of
 from qairt.stages.split_model import part_at
 
 
@@ -65,19 +65,13 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
     def expand(self, batch: Batch, env: Env) -> Expansion:
         tasks = []
         for coord in batch:
-            part = part_at(coord, env)
-            size = part.weight_bytes
+            size = part_at(coord, env).weight_bytes
             estimate = Estimate(bytes=size // 2, seconds=2 + size / 3e7, peak_ram=300_000_000 + 3 * size)
-            params: dict[str, JsonValue] = {
-                "backend": settings_of(env).backend,
-                "part": part.model_dump(mode="json"),
-                "cl": context_length_at(coord, env),
-            }
             tasks.append(
                 Task(
                     coord=coord,
                     sources=(coord,),
-                    params=params,
+                    params={"backend": settings_of(env).backend},
                     estimate=estimate,
                 )
             )
@@ -104,30 +98,18 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
 
     def run(self, task: Task, context: Context[QuantizeConfig, QuantizeInput]) -> QuantizedPart:
         from qairt.graph import files, qdq
-        from qairt.graph.parts import Part
-        from qairt.graph.tensors import GraphSignature
+        from qairt.graph.qdq_signature import signature_of
         from qairt.quant.encodings import Encodings
-        from qairt.toolchain import cpu
 
         source, directory = context.input, context.directory
-        part = Part.model_validate(task.params["part"])
         name = f"{source.onnx.stem}_quantized"
         onnx, weights = directory / f"{name}.onnx", directory / "quantized_weights.bin"
         context.progress(0.0, "rounding weights")
         encodings = Encodings.from_json(source.encodings.read_text())
         model = qdq.quantize_graph(files.load(source.onnx), encodings, weights)
         files.save(model, onnx)
-        contents = cpu.inspect(onnx).graphs[0]
         signature = directory / "signature.json"
-        GraphSignature(
-            name=source.onnx.stem,
-            ar=value_of(task.coord, "ar"),
-            cl=int(str(task.params["cl"])),
-            part=part.index,
-            of=part.of,
-            inputs=contents.inputs,
-            outputs=contents.outputs,
-        ).write(signature)
+        signature_of(model, encodings, ar=value_of(task.coord, "ar")).write(signature)
         dlc = None
         if task.params["backend"] == "HTP":
             from qairt.toolchain import qnn

@@ -1,4 +1,4 @@
-"""The `qnn` toolchain: Qualcomm's HTP compiler, DLC writer and x86 emulator, as the wheel `onnxruntime-qnn` brings them.
+"""The `qnn` toolchain: Qualcomm's HTP compiler, DLC writer and x86 emulator, out of the wheel `onnxruntime-qnn`.
 
 Compiler calls run in a process of their own (`qnn_child`); each artifact is read back and compared with what was asked.
 """
@@ -120,8 +120,8 @@ def link(
     """Compile quantize-dequantize graphs for a chip into one context binary that holds shared weights once.
 
     Args:
-        graphs: ONNX files and the names their graphs get, e.g. `ar1_cl512_2_of_4`; in the binary each is padded in front
-            with `_` (see `qairt.toolchain.qnn_names`).
+        graphs: ONNX files and the names their graphs get, e.g. `ar1_cl512_2_of_4`; in the binary each has `_` in
+            front up to the length the compiler gave it (see `qairt.toolchain.qnn_names`).
         out_dir: where the binary, the wrappers (`NAME_ctx.onnx`) and the configuration are written.
         binary_name: e.g. `weight_sharing_model_2_of_4.serialized.bin`.
         soc: the chip.

@@ -1,12 +1,13 @@
-"""The process that calls the vendor's compiler. It imports nothing of qairt, and its bytes do not depend on where it runs.
+"""The process that calls the vendor's compiler. It imports nothing of qairt.
 
 The HTP compiler orders what it writes by the addresses of its objects, so the same graph gives other bytes when the
-kernel places them elsewhere. This process therefore switches address randomisation off for itself, and is started with
-a fixed environment, in the job's folder, with relative paths (ONNX Runtime hashes a model's path into the graph's name).
+kernel places them elsewhere. This process therefore switches address randomisation off for itself, and is started
+with a fixed environment, in the job's folder, with relative paths (ONNX Runtime hashes a model's path into the graph's
+name).
 
     python qnn_child.py job.json        writes result.json beside it
 
-Job: {"action": "dlc" | "link", "graphs": [{"onnx": "ar1/ar1.onnx", "context": "ar1_ctx.onnx"}], "options": {…}, "threads": 1}
+Job: {"action": "dlc" | "link", "graphs": [{"onnx": "a/a.onnx", "context": "a_ctx.onnx"}], "options": {}, "threads": 1}
 Result: {"seconds": [0.8], "peak_rss": 180000000, "fixed_addresses": true} or {"error": "…", "kind": "…"}
 """
 
@@ -16,6 +17,7 @@ import os
 import resource
 import sys
 import time
+from typing import Any
 
 ADDR_NO_RANDOMIZE = 0x0040000
 PROVIDER = "QNNExecutionProvider"
@@ -34,7 +36,7 @@ def fix_addresses() -> bool:
     os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | {"QAIRT_ADDRESSES": "tried"})
 
 
-def run(job: dict) -> list[float]:
+def run(job: dict[str, Any]) -> list[float]:
     """Make a session per graph: that compiles it (`link`) or writes its DLC (`dlc`)."""
     import onnxruntime
     import onnxruntime_qnn
@@ -80,6 +82,7 @@ def main() -> None:
     fixed = fix_addresses()
     with open(sys.argv[1]) as file:
         job = json.load(file)
+    result: dict[str, Any]
     try:
         result = {"seconds": run(job)}
     except Exception as error:

@@ -77,9 +77,7 @@ def link_graphs(
     for path, name in graphs:
         _require_integers(asked[name], path)
     with workplace(out_dir) as folder:
-        jobs = [
-            {"onnx": place_graph(path, folder, name), "context": f"{name}_ctx.onnx"} for path, name in graphs
-        ]
+        jobs = [{"onnx": place_graph(path, folder, name), "context": f"{name}_ctx.onnx"} for path, name in graphs]
         options = compile_options(soc, optimization_level) | (
             {"enable_htp_weight_sharing": "1"} if len(graphs) > 1 else {}
         )

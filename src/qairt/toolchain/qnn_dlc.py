@@ -1,7 +1,7 @@
-"""DLC files: zip archives of `model`, `model.params`, `model.params.bin` and two JSON descriptions, stored uncompressed.
+"""DLC files: zip archives of `model`, `model.params`, `model.params.bin` and two JSON descriptions, uncompressed.
 
-The writer puts the time of day into the descriptions and leaves every checksum 0, so a zip tool calls them damaged; they
-are read by their offsets here.
+The writer puts the time of day into the descriptions and leaves every checksum 0, so a zip tool calls them damaged;
+they are read by their offsets here.
 """
 
 from __future__ import annotations

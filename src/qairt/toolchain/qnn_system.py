@@ -10,8 +10,10 @@ Like `qnn_child` it imports nothing of qairt: a damaged file can end it.
 import ctypes
 import json
 import mmap
+import os
 import sys
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
+from typing import Any
 
 DATA_TYPES = {
     0x0008: "int8",
@@ -117,7 +119,7 @@ class Interface(Structure):
 assert ctypes.sizeof(Tensor) == 144
 
 
-def read(library: str, path: str) -> dict:
+def read(library: str, path: str) -> dict[str, Any]:
     """What stands in the binary, or `{"error": …}`."""
     qnn = ctypes.CDLL(library)
     providers, count = POINTER(POINTER(Interface))(), c_uint32()
@@ -142,12 +144,10 @@ def read(library: str, path: str) -> dict:
         result = describe(found.contents)
         sys.stdout.write(json.dumps(result) + "\n")
         sys.stdout.flush()
-        import os
-
         os._exit(0)  # the mapping is still referred to
 
 
-def describe(binary: BinaryV3) -> dict:
+def describe(binary: BinaryV3) -> dict[str, Any]:
     if binary.version != 3:
         return {"error": f"its description has version {binary.version}, 3 is known"}
     graphs = []
@@ -165,7 +165,7 @@ def describe(binary: BinaryV3) -> dict:
     return {"sdk_version": (binary.build_id or b"").decode(), "soc_model": binary.soc_model, "graphs": graphs}
 
 
-def tensor(found: Tensor) -> dict:
+def tensor(found: Tensor) -> dict[str, Any]:
     quantized = found.quantize.definition == ENCODING_DEFINED and found.quantize.encoding == SCALE_OFFSET
     return {
         "name": found.name.decode(),

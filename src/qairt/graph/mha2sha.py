@@ -1,0 +1,239 @@
+"""Multi-head attention to single heads: every head its own operations, as the NPU schedules them best.
+
+1. A projection becomes one MatMul (+ Add) per head, over that head's columns of the weight.
+2. What was computed for all query heads together is computed per query head; keys and values per KV head.
+3. Each KV head reads its slice of the cache inputs; the cache outputs are the KV heads put together again, so inputs and
+   outputs keep name and shape.
+4. A tensor of one head is named after the tensor of all heads, with `.h{n}` or `.kv{n}`, and inherits its encoding.
+   Weight encodings are cut by column, exactly.
+5. Cut weights go to one new file; every other weight stays where it is.
+
+Source: the per-head form is what the QAIRT compile workflow hands to the compiler.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qairt.graph.attention import Attention, Projection, find_attentions
+from qairt.graph.shapes import propagate
+from qairt.graph.weights_file import ALIGNMENT, Place, external, read
+from qairt.quant.encodings import Encodings
+
+
+@dataclass(frozen=True)
+class SingleHeads:
+    """A graph with separate heads and the encodings of its tensors."""
+
+    model: ir.Model
+    encodings: Encodings
+
+
+def to_single_heads(
+    model: ir.Model, encodings: Encodings, weights_directory: Path, weights_name: str
+) -> SingleHeads:
+    """Separate the heads of every attention in `model`, which is changed in place.
+
+    Args:
+        model: bound (static shapes); float weights outside of it.
+        encodings: of the graph's tensors; tensors without one get none.
+        weights_directory, weights_name: the file that the cut projections are written to.
+
+    Raises:
+        GraphError: the graph has no attention, or builds it in a way that is not known; names the node.
+    """
+    result = Encodings(dict(encodings.activations), dict(encodings.params))
+    path = weights_directory / weights_name
+    with path.open("wb") as file:
+        for attention in find_attentions(model):
+            _Separation(model, attention, result, path, file).run()
+    for value in list(model.graph.initializers.values()):
+        if not value.uses():
+            model.graph.initializers.pop(str(value.name))
+            result.params.pop(str(value.name), None)
+    propagate(model)
+    return SingleHeads(model, result)
+
+
+def largest_relative_error(before: Path, after: Path, inputs: Mapping[str, NDArray[np.generic]], *, threads: int = 1) -> float:
+    """How far two float graphs are apart on the same inputs: max |difference| / max |value|, the worst output.
+
+    One graph is open at a time. NaN when a graph gives NaN.
+    """
+    first = _outputs(before, inputs, threads)
+    second = _outputs(after, inputs, threads)
+    errors = [
+        float(np.max(np.abs(first[name] - second[name])) / max(float(np.max(np.abs(first[name]))), 1e-30))
+        for name in first
+    ]
+    return float(np.max(errors))
+
+
+class _Separation:
+    """One attention taken apart."""
+
+    def __init__(
+        self, model: ir.Model, attention: Attention, encodings: Encodings, path: Path, file: BinaryIO
+    ) -> None:
+        self.graph = model.graph
+        self.attention = attention
+        self.encodings = encodings
+        self.path = path
+        self.file = file
+        self.nodes: list[ir.Node] = []
+
+    def run(self) -> None:
+        found = self.attention
+        new_keys, new_values, keys, values = [], [], [], []
+        for kv in range(found.kv_heads):
+            suffix = f".kv{kv}"
+            key = self._clone(found.key_steps, self._project(found.key, kv, suffix), suffix)
+            value = self._project(found.value, kv, suffix)
+            new_keys.append(key[found.new_key])
+            new_values.append(value[found.new_value])
+            keys.append(self._extend(found.keys, self._past(found.past_key, kv), new_keys[-1], suffix))
+            values.append(self._extend(found.values, self._past(found.past_value, kv), new_values[-1], suffix))
+        contexts = []
+        for head in range(found.kv_heads * found.groups):
+            suffix, kv = f".h{head}", head // found.groups
+            mapping = self._clone(found.query_steps, self._project(found.query, head, suffix), suffix)
+            mapping[_of(found.scores.inputs[1])] = keys[kv]
+            mapping[_of(found.context.inputs[1])] = values[kv]
+            mapping = self._clone([found.scores, *found.score_steps, found.context], mapping, suffix)
+            contexts.append(mapping[found.context.outputs[0]])
+        merged = self._together(found.to_tokens.outputs[0], contexts, axis=-1)
+        key_out = self._together(found.new_key, new_keys, axis=0)
+        value_out = self._together(found.new_value, new_values, axis=0)
+        self._replace({found.to_tokens.outputs[0]: merged, found.new_key: key_out, found.new_value: value_out})
+
+    # Pieces of one head
+
+    def _project(self, projection: Projection, head: int, suffix: str) -> dict[ir.Value, ir.Value]:
+        """Rule 1: [1, AR, in] -> this head's [1, 1, AR, D]."""
+        dim = self.attention.head_dim
+        columns = slice(head * dim, (head + 1) * dim)
+        weight = self._cut(projection.weight, columns, suffix)
+        value = self._node("MatMul", [projection.matmul.inputs[0], weight], projection.matmul.outputs[0], suffix)
+        if projection.bias is not None and projection.bias_value is not None:
+            bias = self._cut(projection.bias_value, columns, suffix)
+            value = self._node("Add", [value, bias], projection.bias.outputs[0], suffix)
+        shape = self._constant([1, 1, -1, dim])
+        heads = projection.transpose.outputs[0]
+        return {heads: self._node("Reshape", [value, shape], heads, suffix)}
+
+    def _past(self, past: ir.Value, kv: int) -> ir.Value:
+        bounds = [self._constant([kv]), self._constant([kv + 1]), self._constant([0])]
+        return self._node("Slice", [past, *bounds], past, f".kv{kv}")
+
+    def _extend(self, concat: ir.Node, past: ir.Value, new: ir.Value, suffix: str) -> ir.Value:
+        return self._node("Concat", [past, new], concat.outputs[0], suffix, list(concat.attributes.values()))
+
+    def _clone(
+        self,
+        nodes: Sequence[ir.Node],
+        mapping: dict[ir.Value, ir.Value],
+        suffix: str,
+    ) -> dict[ir.Value, ir.Value]:
+        """Rule 2: the same operations on one head's tensors."""
+        mapping = dict(mapping)
+        for node in nodes:
+            inputs = [mapping.get(value, value) if value is not None else None for value in node.inputs]
+            attributes = list(node.attributes.values())
+            mapping[node.outputs[0]] = self._node(node.op_type, inputs, node.outputs[0], suffix, attributes)
+        return mapping
+
+    def _together(self, old: ir.Value, parts: Sequence[ir.Value], *, axis: int) -> ir.Value:
+        """Rule 3: the heads as one tensor, under the old name."""
+        if len(parts) == 1:
+            parts[0].name, old_name = old.name, parts[0].name
+            self.encodings.activations.pop(str(old_name), None)
+            return parts[0]
+        value = self._node("Concat", parts, old, "", [ir.AttrInt64("axis", axis)])
+        return value
+
+    def _cut(self, weight: ir.Value, columns: slice, suffix: str) -> ir.Value:
+        """Rule 5: some columns of [in, out], or some values of a bias [out], in the new file."""
+        assert weight.const_value is not None
+        name = f"{weight.name}{suffix}"
+        values = np.ascontiguousarray(read(weight.const_value)[..., columns])
+        offset = -(-self.file.tell() // ALIGNMENT) * ALIGNMENT
+        self.file.seek(offset)
+        self.file.write(values.tobytes())
+        self.file.flush()
+        tensor = external(name, Place(offset, values.nbytes, values.shape), self.path)
+        encoding = self.encodings.params.get(str(weight.name))
+        if encoding is not None:
+            axis = values.ndim - 1
+            self.encodings.params[name] = encoding.cut(axis, columns.start, columns.stop)
+        cut = ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(ir.DataType.FLOAT))
+        self.graph.initializers[name] = cut
+        return cut
+
+    def _constant(self, values: list[int]) -> ir.Value:
+        name = "const_" + "_".join(str(value).replace("-", "m") for value in values)
+        if name not in self.graph.initializers:
+            tensor = ir.tensor(np.array(values, np.int64), name=name)
+            self.graph.initializers[name] = ir.Value(
+                name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype)
+            )
+        return self.graph.initializers[name]
+
+    def _node(
+        self,
+        op: str,
+        inputs: Sequence[ir.Value | None],
+        like: ir.Value,
+        suffix: str,
+        attributes: Sequence[ir.Attr] = (),
+    ) -> ir.Value:
+        name = f"{like.name}{suffix}"
+        node = ir.Node("", op, inputs, attributes, name=f"{op}:{name}")
+        value = node.outputs[0]
+        value.name, value.dtype = name, ir.DataType.FLOAT
+        encoding = self.encodings.activations.get(str(like.name))
+        if encoding is not None:  # rule 4
+            self.encodings.activations[name] = encoding
+        self.nodes.append(node)
+        return value
+
+    # The exchange
+
+    def _replace(self, results: Mapping[ir.Value, ir.Value]) -> None:
+        """Put the new nodes where the old ones stood."""
+        old_nodes = self.attention.nodes
+        kept = {str(value.name) for value in results}
+        self.graph.insert_before(old_nodes[0], self.nodes)
+        for old, new in results.items():
+            for node, index in list(old.uses()):
+                if node not in old_nodes:
+                    node.replace_input_with(index, new)
+            for index, output in enumerate(self.graph.outputs):
+                if output is old:
+                    self.graph.outputs[index] = new
+        for node in old_nodes:
+            for value in node.outputs:
+                if str(value.name) not in kept:
+                    self.encodings.activations.pop(str(value.name), None)
+        self.graph.remove(old_nodes, safe=True)
+
+
+def _of(value: ir.Value | None) -> ir.Value:
+    assert value is not None
+    return value
+
+
+def _outputs(path: Path, inputs: Mapping[str, NDArray[np.generic]], threads: int) -> dict[str, NDArray[np.float32]]:
+    from qairt.toolchain.cpu import session
+
+    opened = session(path, threads=threads)
+    names = [output.name for output in opened.get_outputs()]
+    wanted = {value.name for value in opened.get_inputs()}
+    results = opened.run(names, {name: value for name, value in inputs.items() if name in wanted})
+    return dict(zip(names, results, strict=True))

@@ -1,0 +1,31 @@
+"""One scale per output channel, from its largest weight."""
+
+from __future__ import annotations
+
+import numpy as np
+from torch import Tensor
+
+from qairt.quant.config import TechniqueConfig
+from qairt.quant.encodings import SMALLEST_SCALE, Encoding, symmetric_channels
+
+
+class MinMax:
+    """See `largest_weight_encoding`."""
+
+    def __init__(self, config: TechniqueConfig) -> None:
+        self._bitwidth = config.bits
+
+    def encode(self, name: str, weight: Tensor) -> Encoding:
+        return largest_weight_encoding(weight, self._bitwidth)
+
+
+def largest_weight_encoding(weight: Tensor, bitwidth: int) -> Encoding:
+    """Symmetric, per output channel: the largest weight of a channel becomes 2^(bitwidth - 1) - 1.
+
+    Args:
+        weight: [in, out].
+    """
+    low, high = weight.aminmax(dim=0)
+    largest = high.maximum(-low).numpy()
+    scale = np.maximum(largest / np.float32((1 << bitwidth - 1) - 1), np.float32(SMALLEST_SCALE))
+    return symmetric_channels(scale.astype(np.float32), bitwidth, axis=1)

@@ -1,0 +1,211 @@
+"""Parts chained: the same logits as the whole float model, whatever the ARs and wherever padding falls."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import hf_logits, save_tiny
+from tiny_parts import make_parts, measured_encodings
+
+from qairt.errors import GenerationError, GraphError
+from qairt.graph.tensors import GraphSignature
+from qairt.model.describe import describe_model
+from qairt.model.parameters import open_parameters
+from qairt.runtime.chain import ChainObserver, PartChain
+from qairt.runtime.metrics import sqnr_db
+from qairt.runtime.parts import QuantizedPart
+
+CL = 32
+IDS = np.random.default_rng(0).integers(3, 250, CL).tolist()
+
+
+@pytest.fixture(scope="module")
+def float_parts(tmp_path_factory, parameters):
+    return make_parts(tmp_path_factory.mktemp("float"), parameters, ars=[1, 4, 8, 12], cl=CL, num_splits=3)
+
+
+@pytest.fixture(scope="module")
+def quantized_parts(tmp_path_factory, parameters):
+    encodings = measured_encodings(parameters, IDS)
+    directory = tmp_path_factory.mktemp("quantized")
+    return make_parts(directory, parameters, ars=[1, 8], cl=CL, num_splits=3, encodings=encodings)
+
+
+@pytest.fixture(scope="module")
+def expected(hf_model) -> np.ndarray:
+    return hf_logits(hf_model, IDS)
+
+
+def chain_of(parts, *ars: int, **settings) -> PartChain:
+    return PartChain({ar: parts[ar] for ar in ars}, settings.pop("config"), **settings)
+
+
+def all_logits(chain: PartChain, prompt: int) -> np.ndarray:
+    """Prefill `prompt` tokens, decode the rest as far as there is room: a row for each token."""
+    rows = list(chain.logits(IDS[:prompt]))
+    while chain.room and chain.length < CL:
+        rows.append(chain.decode(IDS[chain.length])[None])
+    return np.concatenate(rows)
+
+
+@pytest.mark.parametrize("ars", [(1,), (1, 8), (1, 4, 8), (8, 1), (1, 12)])
+@pytest.mark.parametrize("prompt", [1, 3, 8, 13, 31, 32])
+def test_float_parts_give_the_models_logits_at_every_position(float_parts, config, expected, ars, prompt):
+    with chain_of(float_parts, *ars, config=config, keep_open=True) as chain:
+        np.testing.assert_allclose(all_logits(chain, prompt), expected, atol=1e-4)
+        assert (chain.length, chain.room) == (CL, 0)
+
+
+@pytest.mark.parametrize(("ars", "end"), [((8,), 25), ((12,), 21), ((4, 8), 29)])
+def test_without_ar_1_it_goes_as_far_as_full_calls_reach(float_parts, config, expected, ars, end):
+    with chain_of(float_parts, *ars, config=config) as chain:
+        logits = all_logits(chain, 13)
+        assert chain.length == end
+        np.testing.assert_allclose(logits, expected[:end], atol=1e-4)
+        assert chain.room == 0
+
+
+def test_prefill_gives_the_last_tokens_logits(float_parts, config, expected):
+    with chain_of(float_parts, 1, 8, config=config) as chain:
+        np.testing.assert_allclose(chain.prefill(IDS[:13]), expected[12], atol=1e-4)
+        np.testing.assert_allclose(chain.prefill(IDS[13:16]), expected[15], atol=1e-4, err_msg="a second prefill")
+        chain.reset()
+        np.testing.assert_allclose(chain.prefill(IDS[:5]), expected[4], atol=1e-4, err_msg="after a reset")
+
+
+@pytest.mark.parametrize(
+    ("family", "changes"),
+    [
+        ("qwen3", {}),
+        ("qwen2", {"num_splits": 1}),
+        (
+            "llama",
+            {
+                "rope_parameters": {
+                    "rope_type": "llama3",
+                    "rope_theta": 1e4,
+                    "factor": 8.0,
+                    "low_freq_factor": 1.0,
+                    "high_freq_factor": 4.0,
+                    "original_max_position_embeddings": 16,
+                }
+            },
+        ),
+    ],
+)
+def test_other_families_and_rotary_scaling(tmp_path: Path, family, changes):
+    splits = changes.pop("num_splits", 2)
+    model = save_tiny(tmp_path / "model", family, **changes)
+    config = describe_model(tmp_path / "model").config
+    parts = make_parts(tmp_path, open_parameters(tmp_path / "model", config), ars=[1, 8], cl=CL, num_splits=splits)
+    ids = [token % 128 for token in IDS]
+    with PartChain(parts, config, keep_open=True) as chain:
+        rows = [*chain.logits(ids[:21]), *(chain.decode(token)[None] for token in ids[21:])]
+    np.testing.assert_allclose(np.concatenate(rows), hf_logits(model, ids), atol=1e-4)
+
+
+def test_quantized_parts_agree_whatever_the_ar(quantized_parts, config, expected):
+    logits = {}
+    for ars in ((1,), (8,), (1, 8)):
+        with chain_of(quantized_parts, *ars, config=config) as chain:
+            logits[ars] = np.concatenate(list(chain.logits(IDS[:21])))
+    # One rounding that falls the other way is enough to part them, so this is no exact equality.
+    assert sqnr_db(logits[1,], logits[8,]) > 40
+    assert sqnr_db(logits[1,], logits[1, 8]) > 40
+    # Keys, values and weights have 8 bits.
+    assert sqnr_db(expected[:21], logits[1, 8]) > 20
+
+
+def test_quantized_decoding_goes_on_from_a_quantized_prefill(quantized_parts, config):
+    with chain_of(quantized_parts, 1, config=config) as chain:
+        alone = all_logits(chain, 1)
+    with chain_of(quantized_parts, 1, 8, config=config, keep_open=True) as chain:
+        assert sqnr_db(alone, all_logits(chain, 19)) > 40
+
+
+def test_parts_of_one_ar_are_open_at_a_time(float_parts, config):
+    class Opened(ChainObserver):
+        def __init__(self) -> None:
+            self.ars: list[int] = []
+
+        def opening(self, ar: int, parts: int) -> None:
+            assert parts == 3
+            self.ars.append(ar)
+
+    def opened(keep_open: bool) -> list[int]:
+        observer = Opened()
+        with chain_of(float_parts, 1, 8, config=config, keep_open=keep_open, observer=observer) as chain:
+            for _ in range(2):
+                chain.reset()
+                chain.prefill(IDS[:10])
+                chain.decode(5)
+                chain.decode(6)
+            assert chain.load_s > 0
+        return observer.ars
+
+    assert opened(keep_open=False) == [8, 1, 8, 1]
+    assert opened(keep_open=True) == [8, 1]
+
+
+def test_more_tokens_than_the_context_are_refused(float_parts, config):
+    with chain_of(float_parts, 1, 8, config=config) as chain:
+        with pytest.raises(GenerationError, match="33 tokens do not fit: the context holds 32\n"):
+            chain.prefill([5] * 33)
+        chain.prefill(IDS)
+        with pytest.raises(GenerationError, match="1 tokens do not fit: the context holds 32, 32 are taken"):
+            chain.decode(5)
+        with pytest.raises(GenerationError, match="there are no tokens to start from"):
+            chain.prefill([])
+
+
+# What is not a chain
+
+
+def changed(part: QuantizedPart, **changes) -> QuantizedPart:
+    return QuantizedPart(part.onnx, GraphSignature.model_validate(part.signature.model_dump() | changes))
+
+
+def test_no_parts(config):
+    with pytest.raises(GraphError, match="there are no parts to run\n  run the pipeline up to the stage quantize"):
+        PartChain({}, config)
+
+
+def test_a_part_is_missing(float_parts, config):
+    with pytest.raises(GraphError, match="AR 8 has the parts 1, 3, expected 1 to 3 in order"):
+        PartChain({1: float_parts[1], 8: [float_parts[8][0], float_parts[8][2]]}, config)
+
+
+def test_a_part_of_another_context_length(float_parts, config):
+    other = [*float_parts[1][:2], changed(float_parts[1][2], cl=64)]
+    with pytest.raises(GraphError) as caught:
+        PartChain({1: other}, config)
+    assert str(caught.value) == (
+        "ar1-cl32_3_of_3: the graph is AR 1, CL 64, one of 3; expected AR 1, CL 32, one of 3\n"
+        "  chain parts of one context length and one split"
+    )
+
+
+def test_parts_filed_under_another_ar(float_parts, config):
+    with pytest.raises(GraphError, match="ar8-cl32_1_of_3: the graph is AR 8, CL 32, one of 3; expected AR 4"):
+        PartChain({4: float_parts[8]}, config)
+
+
+def test_a_tensor_that_is_handed_on_in_another_encoding(quantized_parts, config):
+    first = quantized_parts[1][0]
+    scaled = first.signature.outputs[0].model_copy(update={"scale": 0.5, "offset": -7})
+    parts = [changed(first, outputs=(scaled,)), *quantized_parts[1][1:]]
+    with pytest.raises(GraphError) as caught:
+        PartChain({1: parts}, config)
+    assert caught.value.where == "ar1-cl32_2_of_3"
+    assert caught.value.what.endswith("before it is uint16 [1, 1, 64] with scale 0.5 and offset -7")
+    assert caught.value.remedy == "quantize all parts with the encodings of one calibration"
+
+
+def test_an_input_nobody_gives(float_parts, config):
+    second = float_parts[1][1]
+    strange = second.signature.inputs[0].model_copy(update={"name": "lora_alpha"})
+    parts = [float_parts[1][0], changed(second, inputs=(*second.signature.inputs, strange)), float_parts[1][2]]
+    with pytest.raises(GraphError, match="ar1-cl32_2_of_3: no earlier part gives its input lora_alpha"):
+        PartChain({1: parts}, config)

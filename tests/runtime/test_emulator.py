@@ -1,0 +1,85 @@
+"""Parts on the HTP emulator, by the real compiler, each in a child process."""
+
+from __future__ import annotations
+
+import os
+import signal
+
+import numpy as np
+import pytest
+from tiny_parts import make_parts, measured_encodings
+
+from qairt.errors import ToolchainError
+from qairt.runtime.emulator import EmulatedGenerator, EmulatedPart
+from qairt.runtime.parts import QuantizedPart
+from qairt.toolchain.soc import SOCS
+
+pytest.importorskip("onnxruntime_qnn")
+pytestmark = pytest.mark.compiler
+
+SOC = SOCS["SM8650"]
+IDS = np.random.default_rng(0).integers(3, 250, 32).tolist()
+
+
+@pytest.fixture(scope="module")
+def parts(tmp_path_factory, parameters):
+    encodings = measured_encodings(parameters, IDS)
+    directory = tmp_path_factory.mktemp("quantized")
+    return make_parts(directory, parameters, ars=[1, 8], cl=32, num_splits=3, encodings=encodings)
+
+
+def test_it_says_what_it_does_and_agrees_with_the_cpu(parts, config):
+    said: list[str] = []
+    with EmulatedGenerator(parts, config, say=said.append, soc=SOC) as generator:
+        generator.prefill(IDS[:13])
+        for token in IDS[13:16]:
+            generator.decode(token)
+        assert generator.length == 16
+        comparison = generator.comparison
+    assert [line.split(" s")[0].rstrip("0123456789.") for line in said] == [
+        "AR 8: compiling 3 part",
+        "AR 8: compiled in ",
+        "AR 8: ",
+        "AR 1: compiling 3 part",
+        "AR 1: compiled in ",
+        "AR 1: ",
+    ]
+    assert said[2].endswith(" s for 8 tokens")
+    assert said[5].endswith(" s a token")
+    assert comparison is not None
+    graphs = [f"ar{ar}-cl32_{part}_of_3" for ar in (8, 1) for part in (1, 2, 3)]
+    assert list(comparison.worst_db) == graphs
+    for graph, outputs in comparison.worst_db.items():
+        for name, db in outputs.items():
+            assert db > 30, f"{graph} {name}"
+    assert [line.split(":")[0] for line in comparison.summary()] == graphs
+    assert "keys and values" in comparison.summary()[1]
+    assert "logits" in comparison.summary()[2]
+
+
+def test_a_child_that_dies_is_an_error_that_names_the_part(parts):
+    part = parts[1][0]
+    runner = EmulatedPart(part, soc=SOC)
+    runner.ready()
+    os.kill(runner.pid, signal.SIGSEGV)
+    with pytest.raises(ToolchainError) as caught:
+        runner.run({"input_ids": np.zeros((1, 1), np.int32)})
+    runner.close()
+    assert caught.value.where == "ar1-cl32_1_of_3"
+    assert caught.value.what.startswith("the emulator's process was ended by SIGSEGV")
+
+
+def test_a_graph_the_compiler_refuses_is_an_error_that_names_the_part(parts, tmp_path):
+    broken = QuantizedPart(tmp_path / "broken.onnx", parts[1][0].signature)
+    broken.onnx.write_bytes(b"not a graph")
+    runner = EmulatedPart(broken, soc=SOC)
+    with pytest.raises(ToolchainError, match="the emulator does not take this graph"):
+        runner.ready()
+    runner.close()
+
+
+def test_closing_ends_the_child(parts):
+    runner = EmulatedPart(parts[1][0], soc=SOC)
+    runner.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(runner.pid, 0)
