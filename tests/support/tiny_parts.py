@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-import onnx_ir as ir
 
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
@@ -15,7 +14,7 @@ from qairt.graph.files import save
 from qairt.graph.parts import plan_split
 from qairt.graph.qdq import quantize_graph
 from qairt.graph.split import cut
-from qairt.graph.tensors import GraphSignature, TensorSpec
+from qairt.graph.qdq_signature import signature_of
 from qairt.graph.weights_file import write_weights
 from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference
@@ -48,25 +47,9 @@ def make_parts(
                 model = quantize_graph(model, encodings, directory / f"quantized_{part.index}.bin")
             onnx = directory / f"{name}.onnx"
             save(model, onnx)
-            specs = [[_spec(value, encodings) for value in side] for side in (model.graph.inputs, model.graph.outputs)]
-            signature = GraphSignature(
-                name=name, ar=ar, cl=cl, part=part.index, of=part.of, inputs=tuple(specs[0]), outputs=tuple(specs[1])
-            )
+            signature = signature_of(model, encodings or Encodings(), ar=ar)
             parts[ar].append(QuantizedPart(onnx, signature))
     return parts
-
-
-def _spec(value: ir.Value, encodings: Encodings | None) -> TensorSpec:
-    assert value.dtype is not None
-    assert value.shape is not None
-    grid = None if encodings is None else encodings.activations.get(str(value.name))
-    return TensorSpec(
-        name=str(value.name),
-        dtype=value.dtype.numpy().name,
-        shape=tuple(value.shape.numpy()),
-        scale=None if grid is None else float(grid.scale[0]),
-        offset=None if grid is None else int(grid.offset[0]),
-    )
 
 
 def measured_encodings(parameters: Parameters, ids: Sequence[int]) -> Encodings:

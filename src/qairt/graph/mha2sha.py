@@ -36,9 +36,7 @@ class SingleHeads:
     encodings: Encodings
 
 
-def to_single_heads(
-    model: ir.Model, encodings: Encodings, weights_directory: Path, weights_name: str
-) -> SingleHeads:
+def to_single_heads(model: ir.Model, encodings: Encodings, weights_directory: Path, weights_name: str) -> SingleHeads:
     """Separate the heads of every attention in `model`, which is changed in place.
 
     Args:
@@ -62,13 +60,16 @@ def to_single_heads(
     return SingleHeads(model, result)
 
 
-def largest_relative_error(before: Path, after: Path, inputs: Mapping[str, NDArray[np.generic]], *, threads: int = 1) -> float:
+def largest_relative_error(
+    before: Path, after: Path, inputs: Mapping[str, NDArray[np.generic]], *, threads: int = 1
+) -> float:
     """How far two float graphs are apart on the same inputs: max |difference| / max |value|, the worst output.
 
     One graph is open at a time. NaN when a graph gives NaN.
     """
-    first = _outputs(before, inputs, threads)
-    second = _outputs(after, inputs, threads)
+    from qairt.graph.test_vectors import run
+
+    first, second = run(before, inputs, threads), run(after, inputs, threads)
     errors = [
         float(np.max(np.abs(first[name] - second[name])) / max(float(np.max(np.abs(first[name]))), 1e-30))
         for name in first
@@ -79,9 +80,7 @@ def largest_relative_error(before: Path, after: Path, inputs: Mapping[str, NDArr
 class _Separation:
     """One attention taken apart."""
 
-    def __init__(
-        self, model: ir.Model, attention: Attention, encodings: Encodings, path: Path, file: BinaryIO
-    ) -> None:
+    def __init__(self, model: ir.Model, attention: Attention, encodings: Encodings, path: Path, file: BinaryIO) -> None:
         self.graph = model.graph
         self.attention = attention
         self.encodings = encodings
@@ -227,13 +226,3 @@ class _Separation:
 def _of(value: ir.Value | None) -> ir.Value:
     assert value is not None
     return value
-
-
-def _outputs(path: Path, inputs: Mapping[str, NDArray[np.generic]], threads: int) -> dict[str, NDArray[np.float32]]:
-    from qairt.toolchain.cpu import session
-
-    opened = session(path, threads=threads)
-    names = [output.name for output in opened.get_outputs()]
-    wanted = {value.name for value in opened.get_inputs()}
-    results = opened.run(names, {name: value for name, value in inputs.items() if name in wanted})
-    return dict(zip(names, results, strict=True))

@@ -7,6 +7,7 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qairt.engine.axes import Coord, value_of
 from qairt.engine.stage import Env
 from qairt.errors import RecipeError
 
@@ -101,6 +102,11 @@ def prepare_config(env: Env) -> PrepareExportsConfig:
     """The settings of `prepare_exports`: auto-regressive and context lengths."""
     config: PrepareExportsConfig = env.configs["prepare_exports"]  # type: ignore[assignment]
     return config
+
+
+def context_length_at(coord: Coord, env: Env) -> int:
+    """The context length of a graph: its coordinate, or the only one the recipe lists."""
+    return value_of(coord, "cl", prepare_config(env).context_length[0])
 
 
 def _model_path(env: Env, name: str) -> str:

@@ -106,8 +106,6 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         return {"technique": f"{technique.technique} ({self.config.recipe})"}
 
     def run(self, task: Task, context: Context[QuantizationConfig, QuantizationInput]) -> Quantized:
-        import torch
-
         from qairt.model.config import DecoderConfig
         from qairt.model.parameters import Parameters
         from qairt.model.tokenizer import Tokenizer
@@ -116,7 +114,6 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         from qairt.quant.quantize_model import quantize_model
 
         config, directory = context.config, context.directory
-        torch.set_num_threads(context.threads)
         decoder = DecoderConfig.model_validate_json(context.input.model.read_bytes())
         text = task.paths["calibration_text"].read_text(encoding="utf-8", errors="replace")
         tokens = chunks_of(
@@ -133,7 +130,10 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             act_bitwidth=config.act_bitwidth,
             kv_bitwidth=config.kv_bitwidth,
             progress=context.progress,
+            threads=context.threads,
         )
+        for note in result.notes:
+            print(note)
         encodings, encodings_061 = directory / "model.encodings", directory / "model_0.6.1.encodings"
         encodings.write_text(result.encodings.to_json("1.0.0"))
         encodings_061.write_text(result.encodings.to_json("0.6.1"))

@@ -24,7 +24,7 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.stages.facts import Sizes, find_file, has_model, sizes_of
+from qairt.stages.facts import Sizes, context_length_at, find_file, has_model, sizes_of
 
 if TYPE_CHECKING:
     from qairt.graph.parts import Part
@@ -85,7 +85,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
                     Task(
                         coord=(*coord, ("split", part.index)),
                         sources=(coord,),
-                        params={"part": part.model_dump(mode="json")},
+                        params={"part": part.model_dump(mode="json"), "cl": context_length_at(coord, env)},
                         estimate=Estimate(
                             bytes=3_000_000,
                             seconds=2 + part.weight_bytes / 2e8,
@@ -99,9 +99,11 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         return {f"part {part.index}": part.describe() for part in parts_of(env)}
 
     def run(self, task: Task, context: Context[SplitModelConfig, SplitModelInput]) -> SplitPart:
-        from qairt.graph import files, split, test_vectors
+        from qairt.graph import files, foreign, split, test_vectors
         from qairt.graph.parts import Part
+        from qairt.model.config import DecoderConfig
         from qairt.quant.encodings import Encodings
+        from qairt.quant.reference_vectors import ReferenceVectors
 
         source, directory = context.input, context.directory
         part = Part.model_validate(task.params["part"])
@@ -115,21 +117,25 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         onnx = directory / f"{name}.onnx"
         files.save(cut, onnx)
         encodings = directory / f"{name}.encodings"
-        encodings.write_text(
-            Encodings.from_json(source.encodings.read_text()).subset(split.tensor_names(cut)).to_json("1.0.0")
-        )
+        kept = Encodings.from_json(source.encodings.read_text()).subset(split.tensor_names(cut))
+        encodings.write_text(kept.to_json("1.0.0"))
         context.progress(0.3, "running it on real text")
         vectors = directory / "test_vectors.safetensors"
-        test_vectors.make(
-            vectors,
-            part_onnx=onnx,
-            part=part,
-            ar=ar,
-            whole_onnx=source.onnx,
-            model=source.model,
-            reference=source.reference,
-            threads=context.threads,
-        )
+        floor = float(kept.activations["attention_mask"].minimum[0]) if "attention_mask" in kept.activations else 0.0
+        if source.model is not None and source.reference is not None:
+            test_vectors.from_text(
+                onnx,
+                part,
+                DecoderConfig.model_validate_json(source.model.read_bytes()),
+                ReferenceVectors.load(source.reference),
+                ar=ar,
+                cl=int(str(task.params["cl"])),
+                mask_floor=floor,
+                threads=context.threads,
+            ).save(vectors)
+        else:
+            inputs = foreign.part_inputs(source.onnx, part, directory, mask_floor=floor, threads=context.threads)
+            test_vectors.from_graph(onnx, inputs, threads=context.threads).save(vectors)
         return SplitPart(onnx=onnx, weights=weights, encodings=encodings, test_vectors=vectors)
 
 

@@ -8,7 +8,7 @@ name).
     python qnn_child.py job.json        writes result.json beside it
 
 Job: {"action": "dlc" | "link", "graphs": [{"onnx": "a/a.onnx", "context": "a_ctx.onnx"}], "options": {}, "threads": 1}
-Result: {"seconds": [0.8], "peak_rss": 180000000, "fixed_addresses": true} or {"error": "…", "kind": "…"}
+Result: {"seconds": [0.8], "cpu_seconds": 0.9, "peak_rss": 180000000, "fixed_addresses": true} or {"error": "…", "kind": "…"}
 """
 
 import ctypes
@@ -78,6 +78,12 @@ def run(job: dict[str, Any]) -> list[float]:
     return seconds
 
 
+def peak_rss() -> int:
+    """Bytes; of this program alone, where `ru_maxrss` goes on counting from before it was started."""
+    with open("/proc/self/status") as file:
+        return next(int(line.split()[1]) * 1024 for line in file if line.startswith("VmHWM:"))
+
+
 def main() -> None:
     fixed = fix_addresses()
     with open(sys.argv[1]) as file:
@@ -87,7 +93,12 @@ def main() -> None:
         result = {"seconds": run(job)}
     except Exception as error:
         result = {"error": str(error), "kind": type(error).__name__}
-    result |= {"peak_rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024, "fixed_addresses": fixed}
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    result |= {
+        "cpu_seconds": round(usage.ru_utime + usage.ru_stime, 3),
+        "peak_rss": peak_rss(),
+        "fixed_addresses": fixed,
+    }
     with open("result.json", "w") as file:
         json.dump(result, file)
     sys.stdout.flush()
