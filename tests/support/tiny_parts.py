@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,15 +12,14 @@ from qairt.graph.build import build_decoder
 from qairt.graph.files import save
 from qairt.graph.parts import plan_split
 from qairt.graph.qdq import quantize_graph
-from qairt.graph.split import cut
 from qairt.graph.qdq_signature import signature_of
+from qairt.graph.split import cut
 from qairt.graph.weights_file import write_weights
 from qairt.model.parameters import Parameters
-from qairt.model.reference import Reference
-from qairt.quant.encodings import Encoding, Encodings
+from qairt.quant.config import TechniqueConfig
+from qairt.quant.encodings import Encodings
+from qairt.quant.quantize_model import quantize_model
 from qairt.runtime.parts import QuantizedPart
-
-MASK_FLOOR = -50.0
 
 
 def make_parts(
@@ -54,48 +52,4 @@ def make_parts(
 
 def measured_encodings(parameters: Parameters, ids: Sequence[int]) -> Encodings:
     """16-bit activations, 8-bit keys, values and weights (per channel), from one pass over `ids`."""
-    config = parameters.config
-    extremes: dict[str, tuple[float, float]] = {
-        "attention_mask": (MASK_FLOOR, 0.0),
-        "position_ids_cos": (-1.0, 1.0),
-        "position_ids_sin": (-1.0, 1.0),
-    }
-
-    def tap(name: str, value: object) -> None:
-        array = np.asarray(value)
-        extremes[name] = (float(array.min()), float(array.max()))
-
-    reference = Reference(parameters, keep_weights=True)
-    hidden = reference.embed(ids, tap)
-    mask = reference.causal_mask(len(ids), masked=MASK_FLOOR)
-    cos, sin = reference.rotary(0, len(ids))
-    for layer in range(config.num_layers):
-        hidden, _, _ = reference.run_block(layer, hidden, mask, cos, sin, *reference.empty_past(), tap)
-    reference.head(hidden, tap)
-    encodings = Encodings({name: _asymmetric(*ends) for name, ends in extremes.items()})
-    for layer in range(config.num_layers):
-        for kind, joined in (("key", "keys"), ("value", "values")):
-            grid = _symmetric(max(map(abs, extremes[f"past_{kind}_{layer}_out"])))
-            for name in (f"past_{kind}_{layer}_in", f"past_{kind}_{layer}_out", f"layers.{layer}.attn.{joined}"):
-                assert name.endswith("_in") or name in extremes, name
-                encodings.activations[name] = grid
-    for name in parameters.names():
-        weight = parameters.read(name)
-        if weight.ndim == 1:
-            encodings.params[name] = _asymmetric(float(weight.min()), float(weight.max()))
-        elif re.search("embed", name):
-            encodings.params[name] = _symmetric(float(np.abs(weight).max()))
-        else:
-            scale = np.abs(weight).max(0) / np.float32(127)
-            encodings.params[name] = Encoding(8, True, scale, np.full(len(scale), -128), axis=1)
-    return encodings
-
-
-def _asymmetric(low: float, high: float, bitwidth: int = 16) -> Encoding:
-    low, high = min(low, 0.0), max(high, 0.0)
-    scale = max(high - low, 1e-6) / (2**bitwidth - 1)
-    return Encoding(bitwidth, False, np.array([scale], np.float32), np.array([round(low / scale)]))
-
-
-def _symmetric(largest: float) -> Encoding:
-    return Encoding(8, True, np.array([largest / 127], np.float32), np.array([-128]))
+    return quantize_model(parameters, [np.asarray(ids)], TechniqueConfig(technique="minmax")).encodings

@@ -198,25 +198,26 @@ class _Pass:
             blocks = encoding.blocks
             per_block = self._stored(f"{name}.block_scale", blocks.int_scale.astype(np.uint8))
             per_channel = self._stored(f"{name}.scale", scale)
-            no_offset = self._stored(f"{name}.block_scale.zero_point", np.zeros(scale.shape, np.uint8))
+            scale_inputs = [per_block, per_channel, self._zeros(ir.DataType.UINT8, scale.shape)]
             effective = self._node(
-                "DequantizeLinear",
-                [per_block, per_channel, no_offset],
-                f"{name}.effective_scale",
-                blocks.int_scale.shape,
-                {"axis": 1},
+                "DequantizeLinear", scale_inputs, f"{name}.effective_scale", blocks.int_scale.shape, {"axis": 1}
             )
             attributes = {"axis": 0, "block_size": blocks.block_size}
-            zero = np.zeros(blocks.int_scale.shape, np.int8)
-            points_name = f"{name}.zero_point"
-            zero_point = self._initializer(self.weights.add(points_name, dtype, zero.shape, iter([zero])))
-            inputs = [integers, effective, zero_point]
+            inputs = [integers, effective, self._zeros(dtype, blocks.int_scale.shape)]
         self.read[name, ""] = self._node("DequantizeLinear", inputs, f"{name}.dq", shape, attributes)
         return self.read[name, ""]
 
     def _stored(self, name: str, values: np.ndarray[tuple[int, ...], np.dtype[np.generic]]) -> ir.Value:
         dtype = ir.DataType.from_numpy(values.dtype)
         return self._initializer(self.weights.add(name, dtype, values.shape, iter([values])))
+
+    def _zeros(self, dtype: ir.DataType, shape: tuple[int, ...]) -> ir.Value:
+        """Zero points; one for all weights of a shape, for the compiler's time grows with the count of initializers."""
+        name = f"zero_{dtype.short_name()}_" + "x".join(str(size) for size in shape)
+        if name not in self.initializers:
+            zeros = np.zeros(shape, np.int8 if dtype == ir.DataType.INT4 else dtype.numpy())
+            self._initializer(self.weights.add(name, dtype, shape, iter([zeros])))
+        return self.initializers[name]
 
     def _plain(self, value: ir.Value) -> ir.Value:
         """A tensor that is not float: itself."""

@@ -43,7 +43,7 @@ class TechniqueConfig(BaseModel):
     decompressed_bitwidth: Literal[8] = 8
     """What the NPU expands 4-bit weights to (lpbq)."""
     scale_search: Literal["rtn", "mse"] = "mse"
-    """lpbq: `rtn` takes the largest weight of a block, `mse` the scale on the LPBQ grid with the least squared error."""
+    """lpbq: `rtn` takes a block's largest weight, `mse` the scale on the LPBQ grid with the least squared error."""
     candidates: Annotated[int, Field(gt=1, le=200)] = 20
     """Clipping ratios tried per block (lpbq with mse)."""
     module_precisions: ModulePrecisions = ModulePrecisions()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,10 +13,10 @@ from torch import Tensor
 
 from qairt.model.config import DecoderConfig
 from qairt.model.decoder import hidden_name, present_names
-from qairt.model.layout import EMBEDDING, LM_HEAD
+from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
 from qairt.quant.activations import activation_encodings
-from qairt.quant.calibration import Calibration
+from qairt.quant.calibration import Calibration, one_thread_each
 from qairt.quant.config import TechniqueConfig, default_mask_floor
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding, Encodings
 from qairt.quant.ranges import Ranges
@@ -62,7 +63,7 @@ def quantize_model(
         act_bitwidth: 8 or 16, activations.
         kv_bitwidth: 8 or 16, keys and values.
         progress: called with the fraction done and what is being done.
-        threads: torch's threads; as they are set when None.
+        threads: as many as torch is set to when None. The result does not depend on it.
 
     Raises:
         QuantizationError: the technique does not fit the model, tokens are outside the vocabulary, or the model
@@ -71,30 +72,28 @@ def quantize_model(
     """
     config = parameters.config
     technique_config.check(config)
-    if threads is not None:
-        torch.set_num_threads(threads)
     floor = default_mask_floor(config) if mask_floor is None else mask_floor
     structure = Structure(config)
     ranges = Ranges(structure)
-    calibration = Calibration(parameters, tokens, ranges.tap)
-    weights = _Weights(parameters, technique_config, structure)
-    reference = _Recorder(calibration, config)
+    with one_thread_each(threads) as pool:
+        calibration = Calibration(parameters, tokens, ranges.tap, pool)
+        weights = _Weights(technique_config, structure, pool)
+        recorder = _Recorder(calibration, config)
 
-    progress(0.0, "embedding")
-    calibration.embed()
-    weights.choose([EMBEDDING], calibration.weight)
-    reference.after_embedding()
-    steps = config.num_layers + _head_cost(config)
-    for layer in range(config.num_layers):
-        progress(layer / steps, f"layer {layer + 1} of {config.num_layers}")
-        calibration.block(layer)
-        weights.choose(parameters.layer_names(layer), calibration.weight)
-        reference.after_block(layer)
-    progress(config.num_layers / steps, "lm_head")
-    calibration.head(reference.logits)
-    done = {EMBEDDING} | {name for layer in range(config.num_layers) for name in parameters.layer_names(layer)}
-    weights.choose([name for name in parameters.names() if name not in done], calibration.weight)
-    calibration.release()
+        progress(0.0, "embedding")
+        calibration.embed()
+        weights.choose([EMBEDDING], calibration.weight)
+        recorder.after_embedding()
+        steps = config.num_layers + _head_cost(config)
+        for layer in range(config.num_layers):
+            progress(layer / steps, f"layer {layer + 1} of {config.num_layers}")
+            calibration.block(layer)
+            weights.choose(parameters.layer_names(layer), calibration.weight)
+            recorder.after_block(layer)
+        progress(config.num_layers / steps, "lm_head")
+        calibration.head(recorder.logits)
+        weights.choose([FINAL_NORM, LM_HEAD], calibration.weight)
+        calibration.release()
     activations = activation_encodings(
         config, structure, ranges, mask_floor=floor, act_bitwidth=act_bitwidth, kv_bitwidth=kv_bitwidth
     )
@@ -102,13 +101,14 @@ def quantize_model(
     for note in notes:
         progress(1.0, note)
     progress(1.0, "done")
-    return QuantizationResult(Encodings(activations, weights.encodings), None, reference.vectors(), floor, notes)
+    return QuantizationResult(Encodings(activations, weights.encodings), None, recorder.vectors(), floor, notes)
 
 
 class _Weights:
     """Chooses the encoding of each weight by what it is."""
 
-    def __init__(self, parameters: Parameters, config: TechniqueConfig, structure: Structure) -> None:
+    def __init__(self, config: TechniqueConfig, structure: Structure, pool: ThreadPoolExecutor) -> None:
+        self._pool = pool
         self._technique = technique(config)
         self._precisions = config.module_precisions
         self._norms = set(structure.norms)
@@ -116,8 +116,9 @@ class _Weights:
         self.notes: list[str] = []
 
     def choose(self, names: Sequence[str], weight: Callable[[str], Tensor]) -> None:
-        for name in names:
-            self.encodings[name] = encoding = self._encode(name, weight(name))
+        chosen = self._pool.map(lambda name: self._encode(name, weight(name)), names)
+        for name, encoding in zip(names, chosen, strict=True):
+            self.encodings[name] = encoding
             dead = int((encoding.scale <= np.float32(SMALLEST_SCALE)).sum())
             if dead:
                 self.notes.append(f"{name}: {dead} of {len(encoding.scale)} channels are dead (all weights zero)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from math import isfinite
+from threading import Lock
 
 from torch import Tensor
 
@@ -11,13 +12,15 @@ from qairt.quant.structure import Structure
 
 
 class Ranges:
-    """Running ranges, one for all tensors that share an encoding. `tap` is given to the reference decoder."""
+    """Running ranges, one for all tensors that share an encoding. `tap` is given to the reference decoder, and may
+    be called from several threads."""
 
     def __init__(self, structure: Structure) -> None:
         self._structure = structure
         given = structure.moved | structure.unit | set(structure.masked)
         self._measured = {name: structure.tied(name) for name in structure.tensors if name not in given}
         self._seen: dict[str, tuple[float, float]] = {}
+        self._lock = Lock()
 
     def tap(self, name: str, value: Tensor) -> None:
         """Take a tensor's values into account.
@@ -36,8 +39,9 @@ class Ranges:
                 "give sensible text before it is quantized",
             )
         key = self._measured[name]
-        before = self._seen.get(key, (0.0, 0.0))
-        self._seen[key] = (min(low, before[0]), max(high, before[1]))
+        with self._lock:
+            before = self._seen.get(key, (0.0, 0.0))
+            self._seen[key] = (min(low, before[0]), max(high, before[1]))
 
     def of(self, name: str) -> tuple[float, float]:
         """The range of `name`, 0 included.

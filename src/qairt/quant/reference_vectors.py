@@ -1,7 +1,7 @@
 """What the float model computes for one piece of real text, at every place where it may be cut.
 
-A part of a split model is tested with it by itself: the hidden state that enters it, its keys and values of the past, and
-what must come out, for any AR and CL, without running the parts before it.
+A part of a split model is tested with it by itself: the hidden state that enters it, its keys and values of the past,
+and what must come out, for any AR and CL, without running the parts before it.
 """
 
 from __future__ import annotations
@@ -152,7 +152,7 @@ class _Stored(Mapping[str, Array]):
         from safetensors import SafetensorError, safe_open
 
         try:
-            self._file = safe_open(path, "numpy")
+            self._file: Any = safe_open(path, "numpy")
         except (OSError, SafetensorError) as error:
             raise QuantizationError(
                 f"the reference vectors cannot be read: {error}", where=str(path), remedy="run quantization again"
