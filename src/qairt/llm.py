@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
 
@@ -12,9 +13,21 @@ from qairt.engine.assembly import load_configs
 from qairt.engine.manifest import STATE_FOLDER
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.stage import Stage, registered_stages
-from qairt.errors import RecipeError
+from qairt.engine.axes import value_of
+from qairt.engine.plan import PlannedItem
+from qairt.errors import CacheError, RecipeError
 from qairt.recipe import Recipe, faults_from_pydantic
 from qairt.stages.settings import Settings
+
+if TYPE_CHECKING:
+    from qairt.model.config import DecoderConfig
+    from qairt.model.tokenizer import Tokenizer
+    from qairt.runtime.generate import Generation
+    from qairt.runtime.generator import Generator
+    from qairt.runtime.parts import QuantizedPart
+    from qairt.runtime.sampling import Sampling
+
+Target = Literal["cpu", "torch", "htp-emulator"]
 
 NPU_STAGES = ("convert", "generate_context_binary")
 """Stages that `backend: CPU` leaves out."""
@@ -94,3 +107,115 @@ class LLMPipeline(Pipeline):
             settings=settings,
             suppress_performance_warnings=settings.suppress_performance_warnings,
         )
+
+    # What a finished run is good for
+
+    @contextmanager
+    def generator(self, target: Target = "cpu", say: Callable[[str], None] = print) -> Iterator[Generator]:
+        """What runs the model, open while inside.
+
+        Args:
+            target: `cpu`, the split quantized graphs in ONNX Runtime; `torch`, the float model; `htp-emulator`, the
+                graphs compiled for the NPU and emulated, seconds a token.
+            say: told what the emulator does and how long it takes.
+
+        Raises:
+            CacheError: a stage that it needs has not run; names it.
+        """
+        opened = self._open(target, say)
+        try:
+            yield opened
+        finally:
+            opened.close()
+
+    def generate(
+        self,
+        generator: Generator,
+        prompt: str,
+        sampling: Sampling | None = None,
+        *,
+        max_new_tokens: int = 128,
+        chat: bool | None = None,
+    ) -> Generation:
+        """Answer `prompt`: an iterator over pieces of text with the whole as `.result`; see `runtime.generate`."""
+        from qairt.runtime.generate import generate
+
+        config, tokenizer = self._decoder()
+        return generate(
+            generator,
+            tokenizer,
+            prompt,
+            sampling,
+            max_new_tokens=max_new_tokens,
+            eos_ids=config.eos_token_ids,
+            chat=chat,
+        )
+
+    def quantized_parts(self) -> dict[int, list[QuantizedPart]]:
+        """The parts of the longest context length (or the generator's), by AR.
+
+        Raises:
+            CacheError: `quantize` has not finished for all of them.
+        """
+        from qairt.runtime.parts import QuantizedPart
+
+        wanted = self.settings.generator.context_length
+        found: dict[int, dict[int, dict[int, QuantizedPart]]] = {}
+        for item in self._finished("quantize"):
+            output: Any = self.cache.get(item.key, type(item.stage))
+            part = QuantizedPart.read(output.quantized_onnx, output.signature)
+            by_ar = found.setdefault(part.signature.cl, {})
+            by_ar.setdefault(value_of(item.coord, "ar"), {})[part.signature.part] = part
+        if wanted is not None and wanted not in found:
+            raise RecipeError(
+                f"no graph has context length {wanted}",
+                where=self.recipe.where("generator.context_length"),
+                remedy=f"made were {', '.join(map(str, sorted(found)))}",
+            )
+        length = wanted if wanted is not None else max(found)
+        return {ar: [parts[index] for index in sorted(parts)] for ar, parts in found[length].items()}
+
+    def _open(self, target: Target, say: Callable[[str], None]) -> Generator:
+        config, _ = self._decoder()
+        if target == "torch":
+            from qairt.model.parameters import open_parameters
+            from qairt.model.reference import Reference
+            from qairt.runtime.torch_target import TorchGenerator
+            from qairt.stages.facts import model_of
+
+            parameters = open_parameters(model_of(self.env()).source, config)
+            lengths: Any = self.stages.prepare_exports.context_length
+            return TorchGenerator(Reference(parameters, keep_weights=True), max(lengths))
+        if target == "htp-emulator":
+            from qairt.runtime.emulator import EmulatedGenerator
+            from qairt.toolchain.soc import parse_soc
+
+            soc = parse_soc(self.settings.soc_details)
+            return EmulatedGenerator(self.quantized_parts(), config, say=say, soc=soc)
+        from qairt.runtime.chain import PartChain
+
+        return PartChain(self.quantized_parts(), config)
+
+    def _decoder(self) -> tuple[DecoderConfig, Tokenizer]:
+        from qairt.model.config import DecoderConfig
+        from qairt.model.tokenizer import Tokenizer
+
+        (item,) = self._finished("model_loading")
+        output: Any = self.cache.get(item.key, type(item.stage))
+        return DecoderConfig.model_validate_json(output.model.read_bytes()), Tokenizer.from_directory(output.tokenizer)
+
+    def _finished(self, stage: str) -> list[PlannedItem]:
+        """A stage's items, all of them cached."""
+        if stage not in self.stage_names():
+            raise RecipeError(
+                f"the recipe has no stage {stage}", where=self.recipe.where("stages"), remedy=f"add {stage} to its stages"
+            )
+        planned = next(planned for planned in self.plan().stages if planned.stage.name == stage)
+        missing = [item for item in planned.items if not item.cached]
+        if missing:
+            raise CacheError(
+                f"{len(missing)} of {len(planned.items)} items of {stage} are not made yet: {missing[0].reason}",
+                where=missing[0].name,
+                remedy=f"qairt run {self.recipe.source or 'RECIPE'}",
+            )
+        return planned.items

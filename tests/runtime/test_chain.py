@@ -9,7 +9,7 @@ import pytest
 from tiny_models import hf_logits, save_tiny
 from tiny_parts import make_parts, measured_encodings
 
-from qairt.errors import GenerationError, GraphError
+from qairt.errors import GenerationError, GraphError, ModelError
 from qairt.graph.tensors import GraphSignature
 from qairt.model.describe import describe_model
 from qairt.model.parameters import open_parameters
@@ -154,10 +154,22 @@ def test_more_tokens_than_the_context_are_refused(float_parts, config):
         with pytest.raises(GenerationError, match="33 tokens do not fit: the context holds 32\n"):
             chain.prefill([5] * 33)
         chain.prefill(IDS)
-        with pytest.raises(GenerationError, match="1 tokens do not fit: the context holds 32, 32 are taken"):
+        with pytest.raises(GenerationError, match="1 token does not fit: the context holds 32, 32 are taken"):
             chain.decode(5)
         with pytest.raises(GenerationError, match="there are no tokens to start from"):
             chain.prefill([])
+
+
+def test_a_token_outside_the_vocabulary_is_refused(float_parts, config):
+    with chain_of(float_parts, 1, 8, config=config) as chain:
+        for token in (259, -1):
+            with pytest.raises(ModelError) as caught:
+                chain.prefill([5, token])
+            assert str(caught.value) == (
+                f"prompt: token {token} is not in the model's vocabulary of 259\n"
+                "  the tokenizer and the model do not belong together"
+            )
+        assert chain.length == 0
 
 
 # What is not a chain

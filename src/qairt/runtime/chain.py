@@ -13,7 +13,7 @@ from qairt.model.config import DecoderConfig
 from qairt.model.rope import rotary
 from qairt.runtime.cache import PAST, KVCache
 from qairt.runtime.cpu import CpuPart
-from qairt.runtime.generator import Logits, require_room
+from qairt.runtime.generator import Logits, require_known, require_room
 from qairt.runtime.parts import Opener, PartRunner, QuantizedPart
 from qairt.runtime.stored import Array, Floats, smallest, to_real, to_stored
 
@@ -153,6 +153,7 @@ class PartChain:
     def _calls(self, ids: Sequence[int]) -> Iterator[tuple[Array, TensorSpec]]:
         """Feed tokens; yields each call's logits as stored, without its padding, and their grid."""
         require_room(len(ids), self.room, self.context_length)
+        require_known(ids, self.config.vocab_size)
         start = 0
         while start < len(ids):
             ar = self._ar_for(len(ids) - start)

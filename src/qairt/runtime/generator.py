@@ -8,7 +8,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from qairt.errors import GenerationError
+from qairt.errors import GenerationError, ModelError
 
 Logits = NDArray[np.float32]
 
@@ -31,6 +31,7 @@ class Generator(Protocol):
 
         Raises:
             GenerationError: there are none, or more than `room`.
+            ModelError: one is outside the vocabulary.
         """
 
     def decode(self, token: int) -> Logits:
@@ -47,6 +48,20 @@ class Generator(Protocol):
         """Give memory and processes back."""
 
 
+def require_known(ids: Sequence[int], vocabulary: int) -> None:
+    """
+    Raises:
+        ModelError: a token is outside the vocabulary.
+    """
+    strange = next((token for token in ids if not 0 <= token < vocabulary), None)
+    if strange is not None:
+        raise ModelError(
+            f"token {strange} is not in the model's vocabulary of {vocabulary:,}",
+            where="prompt",
+            remedy="the tokenizer and the model do not belong together",
+        )
+
+
 def require_room(count: int, room: int, context_length: int) -> None:
     """
     Raises:
@@ -56,8 +71,10 @@ def require_room(count: int, room: int, context_length: int) -> None:
         raise GenerationError("there are no tokens to start from", where="prompt", remedy="give a prompt")
     if count > room:
         held = context_length - room
+        fits = "token does not fit" if count == 1 else "tokens do not fit"
+        taken = f", {held} are taken" if held else ""
         raise GenerationError(
-            f"{count} tokens do not fit: the context holds {context_length}" + (f", {held} are taken" if held else ""),
+            f"{count} {fits}: the context holds {context_length}{taken}",
             where="prompt",
             remedy="shorten the prompt, or set a larger context length in stages.prepare_exports and run again",
         )

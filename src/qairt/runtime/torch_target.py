@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qairt.runtime.generator import Logits, require_room
+from qairt.runtime.generator import Logits, require_known, require_room
 
 if TYPE_CHECKING:
     from qairt.model.reference import Reference
@@ -30,6 +30,7 @@ class TorchGenerator:
 
     def prefill(self, ids: Sequence[int]) -> Logits:
         require_room(len(ids), self.room, self.context_length)
+        require_known(ids, self._reference.config.vocab_size)
         return self._reference.prefill(ids)
 
     def decode(self, token: int) -> Logits:

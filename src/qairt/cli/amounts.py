@@ -1,0 +1,65 @@
+"""Sizes, times and counts as people read them, and back."""
+
+from __future__ import annotations
+
+import re
+
+_UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+_SIZE = re.compile(r"(\d+(?:\.\d+)?)\s*([KMGT]?)(I?)B?", re.IGNORECASE)
+
+
+def size(count: float) -> str:
+    """Bytes in decimal units: `540 MB`, `1.24 GB`."""
+    for unit, name in ((10**9, "GB"), (10**6, "MB"), (10**3, "kB")):
+        if count >= 0.9995 * unit:
+            value = count / unit
+            return f"{value:.2f} {name}" if value < 9.995 and name == "GB" else f"{value:,.0f} {name}"
+    return f"{count:.0f} B"
+
+
+def duration(seconds: float) -> str:
+    """`0.3 s`, `12.3 s`, `4 min 58 s`, `1 h 02 min`."""
+    if seconds < 99.95:
+        return f"{seconds:.1f} s"
+    whole = round(seconds)
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60:02d} s"
+    minutes = round(seconds / 60)
+    return f"{minutes // 60} h {minutes % 60:02d} min"
+
+
+def about(seconds: float) -> str:
+    """The same for an estimate, which is not known to a tenth of a second."""
+    return duration(seconds) if seconds < 9.5 or seconds >= 99.5 else f"{seconds:.0f} s"
+
+
+def age(seconds: float) -> str:
+    """How long ago, in its largest unit: `3 days`."""
+    for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
+        if seconds >= unit:
+            return count(int(seconds // unit), name)
+    return count(max(int(seconds), 0), "second")
+
+
+def count(number: int, noun: str, plural: str | None = None) -> str:
+    """`1 item`, `1,234 items`."""
+    return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
+
+
+def parse_size(text: str) -> int:
+    """Bytes of `8G`, `500MB`, `1.5 GiB` or a plain number.
+
+    Raises:
+        ValueError: it is none of these, or zero.
+    """
+    match = _SIZE.fullmatch(text.strip())
+    if match is None:
+        raise ValueError(f"{text!r} is not a size; write for example 8G, 500M or 16GiB")
+    number, unit, binary = match[1], match[2].upper(), match[3]
+    if binary and not unit:
+        raise ValueError(f"{text!r} is not a size; write for example 8G, 500M or 16GiB")
+    base = 1024 ** "KMGT".index(unit) * 1024 if binary else _UNITS[unit]
+    total = int(float(number) * base)
+    if total <= 0:
+        raise ValueError(f"{text!r} leaves no memory at all")
+    return total

@@ -1,0 +1,60 @@
+"""The commands and their groups."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from qairt import __version__
+from qairt.cli import cache, check, doctor, export, generate, init, plan, recipes, run, schema
+
+_HELP = """Turn a Hugging Face or GGUF language model into what runs on a Qualcomm Hexagon NPU.
+
+One recipe (a YAML file) says which model, which chip and how; `run` makes it, and only what changed since the last time.
+
+\b
+  qairt init model.gguf               write a recipe for your model
+  qairt plan recipe.yaml              see what a run would do, and what it costs
+  qairt run recipe.yaml               do it; Ctrl-C is safe, the next run goes on from there
+  qairt generate recipe.yaml "Hi!"    try the quantized model on this machine
+  qairt export recipe.yaml out/       copy the finished bundle for the device
+
+Any command takes --debug, which adds the traceback to an error.
+"""
+
+app = typer.Typer(
+    help=_HELP,
+    add_completion=False,
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"qairt {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _top(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """What stands before any command."""
+
+
+app.command("run")(run.run)
+app.command("plan")(plan.plan)
+app.command("check")(check.check)
+app.command("generate")(generate.generate)
+app.command("export")(export.export)
+app.command("init")(init.init)
+app.command("recipes")(recipes.recipes)
+app.command("schema")(schema.schema)
+app.command("doctor")(doctor.doctor)
+app.add_typer(cache.app, name="cache")

@@ -1,0 +1,72 @@
+"""Where text goes: standard output and error, with colour where a person looks at them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from typing import Any, Literal, TextIO
+
+_CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
+Style = Literal["bold", "dim", "red", "green", "yellow"]
+
+
+def say(text: str = "") -> None:
+    """A line of the answer, to standard output."""
+    print(text, flush=True)
+
+
+def tell(text: str) -> None:
+    """A line beside the answer (errors, notes), to standard error."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def say_json(document: Any) -> None:
+    """The whole answer as one JSON document."""
+    say(json.dumps(document, indent=2, default=str, ensure_ascii=False))
+
+
+def is_terminal(stream: TextIO | None = None) -> bool:
+    """Whether a person looks at `stream` (standard output), on something that can move its cursor."""
+    stream = stream or sys.stdout
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def width() -> int:
+    """Columns of the terminal; text that goes elsewhere is not wrapped."""
+    return shutil.get_terminal_size().columns if is_terminal() else 10_000
+
+
+def styled(text: str, *styles: Style, stream: TextIO | None = None) -> str:
+    """`text` in these styles, plain where `NO_COLOR` is set or nobody looks."""
+    if os.environ.get("NO_COLOR") or not is_terminal(stream):
+        return text
+    return f"\033[{';'.join(_CODES[style] for style in styles)}m{text}\033[0m"
+
+
+def table(rows: Sequence[Sequence[str]], *, header: Sequence[str], right: Sequence[int] = ()) -> list[str]:
+    """Rows in aligned columns; the last column is wrapped to the terminal.
+
+    Args:
+        right: columns that are aligned to the right.
+    """
+    last = len(header) - 1
+    widths = [max(len(row[column]) for row in (header, *rows)) for column in range(last)]
+    lines = []
+    for number, row in enumerate((header, *rows)):
+        cells = [
+            row[column].rjust(widths[column]) if column in right else row[column].ljust(widths[column])
+            for column in range(last)
+        ]
+        start = "  ".join([*cells, ""])
+        room = width() - len(start)
+        if row[last] and room >= 16:
+            wrapped = textwrap.wrap(row[last], room, break_on_hyphens=False)
+            whole = [start + wrapped[0], *(" " * len(start) + more for more in wrapped[1:])]
+        else:
+            whole = [start + row[last]]
+        lines += [styled(line.rstrip(), "bold") if number == 0 else line.rstrip() for line in whole]
+    return lines
