@@ -208,7 +208,9 @@ class LLMPipeline(Pipeline):
         """A stage's items, all of them cached."""
         if stage not in self.stage_names():
             raise RecipeError(
-                f"the recipe has no stage {stage}", where=self.recipe.where("stages"), remedy=f"add {stage} to its stages"
+                f"the recipe has no stage {stage}",
+                where=self.recipe.where("stages"),
+                remedy=f"add {stage} to its stages",
             )
         planned = next(planned for planned in self.plan().stages if planned.stage.name == stage)
         missing = [item for item in planned.items if not item.cached]

@@ -81,7 +81,7 @@ class Recipe(dict[str, Any]):
             kwargs: forwarded to `yaml.dump`.
         """
         path = Path(path)
-        text = yaml.dump(self, Dumper=_Dumper, **({"sort_keys": False, "allow_unicode": True} | kwargs))
+        text: str = yaml.dump(self, Dumper=_Dumper, **({"sort_keys": False, "allow_unicode": True} | kwargs))
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:

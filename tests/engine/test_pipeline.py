@@ -116,7 +116,9 @@ def test_force_runs_though_cached(tmp_path):
 def test_until_stops_after_a_stage(tmp_path):
     result = pipeline(tmp_path).construct(RunOptions(executor="inline", until="fan"))
     assert sorted(result.executed) == ["fan ar1", "fan ar2", "source all"]
-    with pytest.raises(RecipeError, match="there is no stage fam in this recipe\n  its stages: source, fan, upper, join"):
+    with pytest.raises(
+        RecipeError, match="there is no stage fam in this recipe\n  its stages: source, fan, upper, join"
+    ):
         pipeline(tmp_path).plan(RunOptions(until="fam"))
 
 
@@ -240,9 +242,13 @@ def test_results_fold_back_over_the_axes(tmp_path):
 
 
 def test_a_stage_in_the_wrong_place_is_named(tmp_path):
-    with pytest.raises(ContractViolation, match="stages.fan: source must come before it, and comes after\n  put source before fan"):
+    with pytest.raises(
+        ContractViolation, match="stages.fan: source must come before it, and comes after\n  put source before fan"
+    ):
         Pipeline([toy.Fan(), toy.Source()], tmp_path)
-    with pytest.raises(ContractViolation, match="stages.upper: nothing before it makes text\n  put source before upper"):
+    with pytest.raises(
+        ContractViolation, match="stages.upper: nothing before it makes text\n  put source before upper"
+    ):
         Pipeline([toy.Upper(), toy.Source()], tmp_path)
 
 
@@ -274,7 +280,9 @@ def test_what_a_stage_returns_is_checked(tmp_path, stage: type[Stage], message: 
 
 def test_an_unwritable_cache_directory_is_named(tmp_path):
     (tmp_path / "file").write_text("")
-    with pytest.raises(CacheError, match="the cache directory cannot be written: .*\n  give another one with --cache-dir"):
+    with pytest.raises(
+        CacheError, match="the cache directory cannot be written: .*\n  give another one with --cache-dir"
+    ):
         pipeline(tmp_path / "file").construct(INLINE)
 
 

@@ -56,3 +56,10 @@ def tell_item(error: ItemFailed, log: str = "") -> None:
     if log and log not in (error.remedy or ""):
         below.append(f"log: {log}")
     tell_error(error.what, where=where, remedy=error.remedy, below=below)
+
+
+def tell_note(text: str) -> None:
+    """Something the user should know that stops nothing."""
+    import sys
+
+    tell(f"{styled('Note:', 'bold', 'yellow', stream=sys.stderr)} {text}")

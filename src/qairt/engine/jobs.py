@@ -51,9 +51,10 @@ def run_job(job: Job, progress: Callable[[float, str], None]) -> StageOutput:
         QairtError: whatever the stage raises.
     """
     module, _, name = job.stage.partition(":")
-    stage_type: type[Stage[Any, Any, Any]] = importlib.import_module(module)
+    found: Any = importlib.import_module(module)
     for part in name.split("."):
-        stage_type = getattr(stage_type, part)
+        found = getattr(found, part)
+    stage_type: type[Stage[Any, Any, Any]] = found
     config = stage_type.config_type.model_validate(job.config)
     inputs = {coord: stage_type.input_type.model_validate(fields) for coord, fields in job.inputs}
     context: Context[Any, Any] = Context(

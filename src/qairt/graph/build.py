@@ -95,7 +95,7 @@ class OnnxOps:
         if name not in self.initializers:
             tensor = ir.tensor(np.array(values, np.int64), name=name)
             self.initializers[name] = ir.Value(
-                name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype)
+                name=name, const_value=tensor, shape=ir.Shape([len(values)]), type=ir.TensorType(tensor.dtype)
             )
         return self.initializers[name]
 

@@ -180,7 +180,7 @@ class _Separation:
         if name not in self.graph.initializers:
             tensor = ir.tensor(np.array(values, np.int64), name=name)
             self.graph.initializers[name] = ir.Value(
-                name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(tensor.dtype)
+                name=name, const_value=tensor, shape=ir.Shape([len(values)]), type=ir.TensorType(tensor.dtype)
             )
         return self.graph.initializers[name]
 

@@ -34,8 +34,9 @@ def propagate(model: ir.Model) -> None:
                 remedy="the graph is damaged, or AR and CL do not suit it",
             ) from error
         node.outputs[0].shape = ir.Shape(shape)
-        if node.outputs[0].dtype is None:
-            node.outputs[0].dtype = _first_type(node)
+        dtype = _first_type(node)
+        if node.outputs[0].dtype is None and dtype is not None:
+            node.outputs[0].dtype = dtype
 
 
 def static(value: ir.Value | None) -> Shape:

@@ -105,13 +105,15 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         return Expansion(tasks)
 
     def run(self, task: Task, context: Context[PrepareExportsConfig, PrepareExportsInput]) -> BoundModel:
-        from qairt.graph import bind, files, foreign
+        from qairt.graph import files
+        from qairt.graph.bind import bind, is_symbolic
+        from qairt.graph.foreign_bind import bind_foreign
 
         source, directory = context.input, context.directory
         ar, cl = value_of(task.coord, "ar"), int(str(task.params["cl"]))
         context.progress(0.0, f"binding AR {ar}, CL {cl}")
         model = files.load(source.onnx)
-        bound = bind.bind(model, ar=ar, cl=cl) if bind.is_symbolic(model) else foreign.bind_foreign(model, ar=ar, cl=cl)
+        bound = bind(model, ar=ar, cl=cl) if is_symbolic(model) else bind_foreign(model, ar=ar, cl=cl)
         weights = directory / source.weights.name
         link_or_copy(source.weights, weights)
         onnx = directory / f"ar{ar}-cl{cl}.onnx"

@@ -115,7 +115,6 @@ def link(
     binary_name: str,
     soc: Soc,
     optimization_level: int = 3,
-    threads: int = 1,
 ) -> LinkResult:
     """Compile quantize-dequantize graphs for a chip into one context binary that holds shared weights once.
 
@@ -136,9 +135,7 @@ def link(
     from qairt.toolchain.qnn_compile import link_graphs
 
     require()
-    return link_graphs(
-        graphs, out_dir, binary_name=binary_name, soc=soc, optimization_level=optimization_level, threads=threads
-    )
+    return link_graphs(graphs, out_dir, binary_name=binary_name, soc=soc, optimization_level=optimization_level)
 
 
 def inspect(path: Path) -> Inspection:

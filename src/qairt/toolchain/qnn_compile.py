@@ -38,7 +38,7 @@ def write_dlc(onnx_path: Path, dlc: Path, *, quantized: bool = False) -> None:
     with workplace(dlc.parent) as folder:
         source = place_graph(onnx_path, folder, "model")
         (folder / "dlc").mkdir()
-        run_job(folder, {"action": "dlc", "graphs": [{"onnx": source}], "options": {}, "threads": 1}, where=dlc.name)
+        run_job(folder, {"action": "dlc", "graphs": [{"onnx": source}], "options": {}}, where=dlc.name)
         written = sorted((folder / "dlc").iterdir())
         if len(written) != 1 or not PROVIDER_NAME.fullmatch(written[0].stem):
             raise ToolchainError(
@@ -66,7 +66,6 @@ def link_graphs(
     binary_name: str,
     soc: Soc,
     optimization_level: int,
-    threads: int,
 ) -> LinkResult:
     """See `qairt.toolchain.qnn.link`."""
     if not graphs or len({name for _, name in graphs}) != len(graphs):
@@ -77,13 +76,14 @@ def link_graphs(
     for path, name in graphs:
         _require_integers(asked[name], path)
     with workplace(out_dir) as folder:
-        jobs = [{"onnx": place_graph(path, folder, name), "context": f"{name}_ctx.onnx"} for path, name in graphs]
+        jobs = [
+            {"onnx": place_graph(path, folder, name, short_names=True), "context": f"{name}_ctx.onnx"}
+            for path, name in graphs
+        ]
         options = compile_options(soc, optimization_level) | (
             {"enable_htp_weight_sharing": "1"} if len(graphs) > 1 else {}
         )
-        result = run_job(
-            folder, {"action": "link", "graphs": jobs, "options": options, "threads": threads}, where=binary_name
-        )
+        result = run_job(folder, {"action": "link", "graphs": jobs, "options": options}, where=binary_name)
         binaries = sorted(folder.glob("*.bin"))
         if len(binaries) != 1:
             raise ToolchainError(
@@ -192,7 +192,7 @@ def try_provider() -> dict[str, Any]:
         onnx.save(
             helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10), folder / "model.onnx"
         )
-        job = {"action": "dlc", "graphs": [{"onnx": "model.onnx"}], "options": {}, "threads": 1}
+        job = {"action": "dlc", "graphs": [{"onnx": "model.onnx"}], "options": {}}
         result = run_job(folder, job, where="handshake")
         written = list((folder / "dlc").iterdir())
         return result | {"qnn_sdk": qnn_dlc.inspect(written[0]).sdk_version}

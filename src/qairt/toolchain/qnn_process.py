@@ -12,12 +12,16 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import onnx_ir as ir
+
 from qairt.engine.files import link_or_copy
 from qairt.errors import ToolchainError
-from qairt.graph.files import external_files
+from qairt.graph.files import external_files, load
+from qairt.graph.split import tensor_names
 
 _REFUSED = re.compile(r"backendValidateOpConfig\(\) failed for node `([^`]+)` of type `([^`]+)`")
 _ERROR = re.compile(r"\[E:onnxruntime|ERROR|\bQNN_\w*ERROR\w*")
@@ -37,11 +41,24 @@ def workplace(parent: Path) -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def place_graph(onnx: Path, folder: Path, name: str) -> str:
-    """Link a graph and its weights into `folder/name`, as `name.onnx`; returns the path relative to `folder`."""
+def place_graph(onnx: Path, folder: Path, name: str, *, short_names: bool = False) -> str:
+    """Link a graph and its weights into `folder/name`, as `name.onnx`; returns the path relative to `folder`.
+
+    Args:
+        short_names: call initializers i0, i1, …: the provider looks each input up among all of them by name, and a
+            fifth of the compile time goes there when names are long. A binary does not hold them; a DLC does.
+    """
     target = folder / name
     target.mkdir()
-    link_or_copy(onnx, target / f"{name}.onnx")
+    if short_names:
+        model = load(onnx)
+        taken = tensor_names(model)
+        free = (name for place in count() if (name := f"i{place}") not in taken)
+        for value in list(model.graph.initializers.values()):
+            value.name = next(free)
+        (target / f"{name}.onnx").write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+    else:
+        link_or_copy(onnx, target / f"{name}.onnx")
     for weights in external_files(onnx):
         link_or_copy(onnx.parent / weights, target / weights)
     return f"{name}/{name}.onnx"

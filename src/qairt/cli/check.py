@@ -1,0 +1,135 @@
+"""`qairt check`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import typer
+
+from qairt.cli import exit_codes
+from qairt.cli.amounts import count
+from qairt.cli.console import say, say_json, styled
+from qairt.cli.options import CacheDir, Json, Overrides, Recipe
+from qairt.errors import QairtError
+
+if TYPE_CHECKING:
+    from qairt.llm import LLMPipeline
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    status: Literal["ok", "warning", "error"]
+    text: str
+    remedy: str | None = None
+
+
+def check(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Check everything that can be known before a run.
+
+    The recipe and the order of its stages; the model's files; the limits of the chip; the packages it needs; the
+    artifacts of finished stages. Takes a second; nothing is run.
+
+    \b
+    Example:
+      qairt check recipe.yaml soc_details=chipset:SM8750
+    """
+    from qairt.cli.recipe_argument import open_pipeline
+
+    pipeline = open_pipeline(recipe, overrides, cache_dir)
+    findings, code = look(pipeline)
+    if as_json:
+        say_json({"ok": code == exit_codes.DONE, "findings": [asdict(finding) for finding in findings]})
+    else:
+        for finding in findings:
+            show(finding)
+    raise typer.Exit(code)
+
+
+def look(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
+    """All findings, and the exit code of the worst."""
+    recipe = str(pipeline.recipe.source)
+    names = pipeline.stage_names()
+    findings = [Finding("recipe", "ok", f"{recipe}: {count(len(names), 'stage')} in an order that works")]
+    env = pipeline.env()
+    faults: list[QairtError] = []
+    for stage in pipeline.configured_stages:
+        try:
+            stage.check(env)
+        except QairtError as error:
+            if str(error) not in map(str, faults):
+                faults.append(error)
+                findings.append(Finding(stage.name, "error", _sentence(error), error.remedy))
+    if faults:
+        return findings, max(fault.exit_code for fault in faults)
+    findings += _described(pipeline)
+    findings += _artifacts(pipeline)
+    return findings, exit_codes.DONE
+
+
+def _described(pipeline: LLMPipeline) -> list[Finding]:
+    """What stages say of themselves in the plan, and what the toolchain is."""
+    made = pipeline.plan()
+    findings = [
+        Finding(stage.stage.name, "ok", ", ".join(f"{name}: {_value(value)}" for name, value in stage.details.items()))
+        for stage in made.stages
+        if stage.details
+    ]
+    toolchain = _toolchain(pipeline.settings)
+    return [*findings, Finding("dependencies", "ok", toolchain)] if toolchain else findings
+
+
+def _toolchain(settings: Any) -> str:
+    """The target and what compiles for it, once every stage's own check has passed."""
+    if settings is None:
+        return ""
+    if settings.backend == "CPU":
+        from qairt.toolchain import cpu
+
+        return f"{cpu.version()}, for backend CPU"
+    from qairt.toolchain import qnn
+    from qairt.toolchain.soc import parse_soc
+
+    soc = parse_soc(settings.soc_details)
+    return f"{qnn.version()}, for {soc.name} (HTP v{soc.htp}, {soc.vtcm_mb} MB VTCM)"
+
+
+def _artifacts(pipeline: LLMPipeline) -> list[Finding]:
+    """Whether what the manifest says is finished is still there and whole."""
+    made = pipeline.plan()
+    items = list(made.items)
+    findings = [Finding("artifacts", "warning", note) for note in pipeline.notes]
+    recorded = pipeline.manifest.read()["stages"]
+    for item in items:
+        if item.label in recorded.get(item.stage.name, {}).get("items", {}) and "damaged" in item.reason:
+            findings.append(
+                Finding("artifacts", "warning", f"{item.name}: {item.reason}", "the next run makes it again")
+            )
+    cached = sum(item.cached for item in items)
+    text = f"{cached} of {count(len(items), 'item')} finished and whole"
+    if 0 < cached:
+        text += "; `qairt cache verify` compares every byte"
+    return [*findings, Finding("artifacts", "ok", text)]
+
+
+def _sentence(error: QairtError) -> str:
+    return f"{error.where}: {error.what}" if error.where else error.what
+
+
+def _value(value: Any) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def show(finding: Finding) -> None:
+    marks = {"ok": styled("ok     ", "green"), "warning": styled("warning", "yellow"), "error": styled("ERROR  ", "red")}
+    say(f"{marks[finding.status]}  {finding.subject}: {finding.text}")
+    if finding.remedy:
+        say(f"           {finding.remedy}")

@@ -1,0 +1,104 @@
+"""`qairt run`."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+from typing import Annotated
+
+import typer
+
+from qairt.cli import exit_codes
+from qairt.cli.amounts import parse_size
+from qairt.cli.options import CacheDir, Overrides, Recipe
+
+
+class ExecutorName(StrEnum):
+    process = "process"
+    inline = "inline"
+
+
+def _memory(text: str) -> int:
+    try:
+        return parse_size(text)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+Until = Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")]
+Force = Annotated[
+    list[str] | None,
+    typer.Option(metavar="STAGE", help="Run this stage though it is cached; can be given several times."),
+]
+Jobs = Annotated[
+    int | None, typer.Option(metavar="N", min=1, help="Items at once; as many as there are cores when left out.")
+]
+Memory = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SIZE",
+        parser=_memory,
+        help="RAM that running items may use together, such as 8G; what is free when left out.",
+    ),
+]
+
+
+def run(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    until: Until = None,
+    force: Force = None,
+    jobs: Jobs = None,
+    memory: Memory = None,
+    executor: Annotated[
+        ExecutorName,
+        typer.Option(help="process: every item in a process of its own. inline: in this one, for debugging."),
+    ] = ExecutorName.process,
+    cache_dir: CacheDir = None,
+    no_tui: Annotated[bool, typer.Option("--no-tui", help="Print plain progress.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
+) -> None:
+    """Make everything a recipe asks for, reusing what is already made.
+
+    Work is cut into items (a stage at one place of the fan-out, such as `convert ar128-split2`); each is kept when it
+    is finished. Change a setting and run again: only what depends on it is made anew. After Ctrl-C, a crash or a full
+    disk the same command goes on from the first unfinished item.
+
+    \b
+    Examples:
+      qairt run recipes/smollm2-135m.yaml
+      qairt run recipe.yaml stages.split_model.num_splits=3
+      qairt run recipe.yaml --until quantization
+      qairt run recipe.yaml --force convert --jobs 2 --memory 8G
+
+    \b
+    Exit codes: 0 done, 1 an item failed, 2 the command or the recipe is wrong,
+    3 a toolchain is missing, 130 interrupted.
+    """
+    from qairt.cli.interruption import interruptible
+    from qairt.cli.outcome import exit_code, tell_outcome
+    from qairt.cli.recipe_argument import open_pipeline
+    from qairt.cli.watchers import choose
+
+    pipeline = open_pipeline(recipe, overrides, cache_dir)
+    from qairt.engine.run import RunOptions
+
+    given = {"jobs": jobs, "memory": memory}
+    options = RunOptions(
+        executor=executor.value,
+        until=until,
+        force=frozenset(force or ()),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+    watcher = choose(as_json=as_json, stop=pipeline.stop)
+    pipeline.add_listener(watcher.event)
+    try:
+        with interruptible(pipeline.stop), watcher:
+            result = pipeline.construct(options)
+    except KeyboardInterrupt:
+        from qairt.cli.failures import tell_error
+
+        tell_error("interrupted", remedy="finished items are kept: the same command goes on from there")
+        raise typer.Exit(exit_codes.INTERRUPTED) from None
+    if not as_json:
+        tell_outcome(result, watcher, pipeline)
+    raise typer.Exit(exit_code(result))

@@ -1,0 +1,105 @@
+"""A run on a terminal: finished items scroll by, below them a live region with what runs and how far all of it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from qairt.cli import messages
+from qairt.cli.amounts import about, duration
+from qairt.cli.console import say
+from qairt.cli.eta import done_of, fraction, left_seconds
+from qairt.cli.watchers import Watcher
+from qairt.engine import events as ev
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+_REFRESH = 4  # a second
+_BAR = 24  # columns
+
+
+class LiveRegion(Watcher):
+    """Draws with rich, which is imported when the first item starts: a run that has nothing to do costs nothing.
+
+    Args:
+        stop: says that the run was interrupted.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self._stop = stop
+        self._live: Live | None = None
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, event: ev.Event) -> None:
+        match event:
+            case ev.RunStarted():
+                for line in messages.opening(event):
+                    self._print(line)
+            case ev.ItemStarted() if self._live is None:
+                self._live = self._start()
+            case ev.ItemFinished():
+                self._print(messages.finished(event), mark="✓ ", style="green")
+            case ev.ItemFailedEvent():
+                self._print(messages.failed(event), mark="✗ ", style="red")
+            case ev.LogLine():
+                self._print(event.message, mark=f"{event.level}: ", style="yellow")
+
+    def _start(self) -> Live:
+        from rich.console import Console
+        from rich.live import Live
+
+        live = Live(
+            console=Console(highlight=False),
+            get_renderable=self.draw,
+            refresh_per_second=_REFRESH,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        live.start()
+        return live
+
+    def _print(self, text: str, *, mark: str = "", style: str = "") -> None:
+        if self._live is None:
+            say(f"{mark}{text}")
+            return
+        from rich.text import Text
+
+        self._live.console.print(Text.assemble((mark, style), text), soft_wrap=True)
+
+    def draw(self) -> RenderableType:
+        """The region as it is now: one line for each running item, the bar last."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        now = time.time()
+        with self.lock:
+            busy = [item for item in self.state.items.values() if item.status == "running"]
+            done, left = fraction(self.state, now), left_seconds(self.state, now, jobs=self.jobs)
+            finished = self.state.count("done", "failed", "skipped")
+            total = len(self.state.items) - self.state.count("cached")
+        items = Table.grid(padding=(0, 2), expand=False)
+        for column in (1, 1, 0, 0):
+            items.add_column(no_wrap=True, overflow="ellipsis", justify="left" if column else "right")
+        for item in busy:
+            elapsed = duration(now - (item.started or now))
+            expected = f"of about {about(item.expected_seconds)}" if item.expected_seconds >= 1 else ""
+            name = Text(f"  {item.stage} {item.label}", style="bold")
+            items.add_row(name, Text(item.message), f"{elapsed} {expected}", f"{done_of(item, now):.0%}")
+        foot = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=1.0, completed=done, width=_BAR)
+        rest = "stopping: ending what runs" if self._stop.is_set() else f"about {about(left)} left"
+        foot.add_row(bar, f"{done:4.0%}", f"{finished} of {total} items", rest)
+        return Group(items, foot)

@@ -1,0 +1,155 @@
+"""Dimensions of a graph that was exported with fixed sizes: numbers, of which some are AR, CL or CL - AR in disguise.
+
+What a number means is proven by carrying the meaning of the inputs' dimensions through every operation. A literal in the
+graph (a Reshape's target, a Slice's end) is rewritten only where the proof leaves one meaning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import prod
+
+
+class AmbiguousError(Exception):
+    """A number could mean two things, or a tensor was baked for one AR. Becomes a `GraphError` that names the node."""
+
+
+@dataclass(frozen=True)
+class Lengths:
+    """The two lengths of a graph."""
+
+    ar: int
+    cl: int
+
+    def of(self, symbol: str) -> int:
+        return {"ar": self.ar, "cl": self.cl, "past": self.cl - self.ar}[symbol]
+
+
+@dataclass(frozen=True)
+class Dim:
+    """`factor` alone, or `factor` times a symbol."""
+
+    factor: int
+    symbol: str | None = None
+
+    def at(self, lengths: Lengths) -> int:
+        return self.factor * (lengths.of(self.symbol) if self.symbol else 1)
+
+
+Dims = tuple[Dim, ...]
+
+ONE = Dim(1)
+
+
+def fixed(sizes: Sequence[int]) -> Dims:
+    return tuple(Dim(size) for size in sizes)
+
+
+def broadcast(*shapes: Dims) -> Dims:
+    """
+    Raises:
+        AmbiguousError: a number meets AR, CL or CL - AR: a constant was made for one length.
+    """
+    rank = max(len(shape) for shape in shapes)
+    result = []
+    for place in range(-rank, 0):
+        dims = {shape[place] for shape in shapes if len(shape) >= -place} - {ONE}
+        if len(dims) > 1:
+            raise AmbiguousError(f"{_text(dims)} meet: a constant was made for one length")
+        result.append(dims.pop() if dims else ONE)
+    return tuple(result)
+
+
+def concat(shapes: Sequence[Dims], axis: int) -> Dims:
+    """
+    Raises:
+        AmbiguousError: lengths that do not add up to one of ours.
+    """
+    along = [shape[axis] for shape in shapes]
+    symbols = sorted(str(dim.symbol) for dim in along if dim.symbol)
+    if not symbols:
+        total = Dim(sum(dim.factor for dim in along))
+    elif symbols == ["ar", "past"] and len(along) == 2 and all(dim.factor == 1 for dim in along):
+        total = Dim(1, "cl")
+    else:
+        raise AmbiguousError(f"{_text(along)} are put together along axis {axis}")
+    return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
+
+
+def reshape(before: Dims, literal: Sequence[int], old: Lengths) -> Dims:
+    """The dimensions that `literal` stands for, by grouping both sides row-major.
+
+    Raises:
+        AmbiguousError: a group leaves more than one literal that could hold the length.
+    """
+    target = [before[place].at(old) if size == 0 else size for place, size in enumerate(literal)]
+    total = prod(dim.at(old) for dim in before)
+    if -1 in target:
+        target[target.index(-1)] = total // -prod(target)
+    if prod(target) != total:
+        raise AmbiguousError(f"{total} elements do not fit {list(literal)}")
+    result: list[Dim] = []
+    left, right = list(before), list(target)
+    while left or right:
+        some, sizes = _group(left, right, old)
+        result += _resolve(some, sizes, old)
+    return tuple(result)
+
+
+def _group(left: list[Dim], right: list[int], old: Lengths) -> tuple[list[Dim], list[int]]:
+    """Take the shortest runs off both sides that hold the same number of elements."""
+    some, sizes = ([left.pop(0)] if left else []), ([right.pop(0)] if right else [])
+    while (a := prod(dim.at(old) for dim in some)) != (b := prod(sizes)):
+        if a < b:
+            some.append(left.pop(0))
+        else:
+            sizes.append(right.pop(0))
+    if not left:
+        sizes += right
+        right.clear()
+    if not right:
+        some += left
+        left.clear()
+    return some, sizes
+
+
+def _resolve(some: list[Dim], sizes: list[int], old: Lengths) -> list[Dim]:
+    lengths = [dim for dim in some if dim.symbol]
+    if not lengths:
+        return [Dim(size) for size in sizes]
+    if len(lengths) > 1:
+        raise AmbiguousError(f"{_text(lengths)} are folded into each other")
+    (length,) = lengths
+    number = old.of(str(length.symbol))
+    places = [place for place, size in enumerate(sizes) if size % number == 0]
+    if len(some) == len(sizes) and [dim.at(old) for dim in some] == sizes:
+        places = [some.index(length)]
+    if len(places) != 1:
+        raise AmbiguousError(f"which of {sizes} is {_text([length])} = {number} cannot be told")
+    result = [Dim(size) for size in sizes]
+    result[places[0]] = Dim(sizes[places[0]] // number, length.symbol)
+    return result
+
+
+def bound(dim: Dim, literal: int, old: Lengths) -> str | None:
+    """What a Slice bound on an axis of this size means: the name of a length, or None for a plain number.
+
+    Raises:
+        AmbiguousError: it equals one of the lengths, and the axis is one.
+    """
+    size = dim.at(old)
+    if dim.symbol is None or literal == 0 or abs(literal) >= size:
+        return None
+    meanings = {symbol for symbol in ("ar", "past") if abs(literal) == old.of(symbol)}
+    if dim.symbol == "cl" and len(meanings) == 1:
+        return meanings.pop()
+    raise AmbiguousError(f"it slices {_text([dim])} = {size} at {literal}")
+
+
+def _text(dims: Sequence[Dim] | set[Dim]) -> str:
+    names = [
+        f"{dim.factor}·{dim.symbol}" if dim.symbol and dim.factor != 1 else str(dim.symbol or dim.factor)
+        for dim in dims
+    ]
+    return " and ".join(sorted(names))
