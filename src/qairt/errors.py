@@ -46,7 +46,7 @@ class RecipeError(QairtError, ValueError):
         return "\n".join(str(fault) for fault in self.faults) if self.faults else super().__str__()
 
 
-class ContractViolation(QairtError):
+class ContractViolation(QairtError):  # noqa: N818 - the name is part of the public interface
     """A stage stands in the wrong place, or returned what its contract forbids. Names the stage."""
 
     exit_code = 2

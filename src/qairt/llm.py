@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from qairt.engine.assembly import load_configs
+from qairt.engine.axes import value_of
 from qairt.engine.manifest import STATE_FOLDER
 from qairt.engine.pipeline import Pipeline
-from qairt.engine.stage import Stage, registered_stages
-from qairt.engine.axes import value_of
 from qairt.engine.plan import PlannedItem
+from qairt.engine.stage import Stage, registered_stages
 from qairt.errors import CacheError, RecipeError
 from qairt.recipe import Recipe, faults_from_pydantic
 from qairt.stages.settings import Settings

@@ -81,7 +81,8 @@ class Recipe(dict[str, Any]):
             kwargs: forwarded to `yaml.dump`.
         """
         path = Path(path)
-        text: str = yaml.dump(self, Dumper=_Dumper, **({"sort_keys": False, "allow_unicode": True} | kwargs))
+        settings: dict[str, Any] = {"sort_keys": False, "allow_unicode": True} | kwargs
+        text = str(yaml.dump(self, Dumper=_Dumper, **settings))
         handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:

@@ -76,6 +76,12 @@ class Pipeline:
     def stage_names(self) -> list[str]:
         return [stage.name for stage in self._stages]
 
+    @property
+    def configured_stages(self) -> Sequence[Stage[Any, Any, Any]]:
+        """The stages in order, with the settings they have now."""
+        self._follow_live_configs()
+        return tuple(self._stages)
+
     # Watching
 
     def add_observer(self, observer: StageObserver) -> None:

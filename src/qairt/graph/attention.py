@@ -15,7 +15,7 @@ TOKENS_FIRST = (2, 0, 1, 3)
 
 @dataclass(frozen=True)
 class Projection:
-    """A linear whose output is cut into heads: MatMul (+ Add), Reshape to [AR, KV, G, D], Transpose to [KV, G, AR, D]."""
+    """A linear whose output is cut into heads: MatMul (+ Add), Reshape [AR, KV, G, D], Transpose [KV, G, AR, D]."""
 
     matmul: ir.Node
     bias: ir.Node | None

@@ -67,7 +67,7 @@ def measure(source: Path) -> tuple[int, tuple[int, ...], int]:
 def part_inputs(
     whole: Path, part: Part, directory: Path, *, mask_floor: float, threads: int
 ) -> dict[str, NDArray[Any]]:
-    """Inputs of a part, made by running the parts before it: the first AR tokens of the vocabulary on an empty cache."""
+    """Inputs of a part, by running the parts before it: the first AR tokens of the vocabulary on an empty cache."""
     model = files.load(whole)
     lengths = lengths_of(model)
     shapes = {str(value.name): tuple(value.shape.numpy()) for value in model.graph.inputs if value.shape is not None}

@@ -17,6 +17,8 @@ from qairt.errors import GraphError
 from qairt.graph import shapes
 from qairt.graph.foreign_dims import ONE, AmbiguousError, Dim, Dims, Lengths, bound, broadcast, concat, fixed, reshape
 
+_CACHES = "past_key_{i}_in, past_value_{i}_in"
+
 
 def bind_foreign(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
     """`model`, changed in place, for `ar` and `cl`.
@@ -49,7 +51,7 @@ def lengths_of(model: ir.Model) -> Lengths:
             raise GraphError(
                 f"it has no input {name} with {rank} dimensions",
                 where=str(model.graph.name),
-                remedy="name the inputs input_ids [1, AR], attention_mask [1, 1, AR, CL], past_key_{i}_in, past_value_{i}_in",
+                remedy=f"name the inputs input_ids [1, AR], attention_mask [1, 1, AR, CL], {_CACHES}",
             )
     ar, mask = shapes.static(inputs["input_ids"])[1], shapes.static(inputs["attention_mask"])
     if mask[2] != ar or mask[3] <= ar:
@@ -122,7 +124,7 @@ class _Binding:
             raise GraphError(
                 f"what the dimensions of {name} {list(sizes)} mean is not known",
                 where=f"input {name}",
-                remedy="inputs are input_ids, attention_mask, position_ids_cos, position_ids_sin, past_key_{i}_in, past_value_{i}_in",
+                remedy=f"inputs are input_ids, attention_mask, position_ids_cos, position_ids_sin, {_CACHES}",
             )
         for place, symbol in places.items():
             if sizes[place] != self.old.of(symbol):

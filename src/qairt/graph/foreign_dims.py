@@ -1,7 +1,7 @@
-"""Dimensions of a graph that was exported with fixed sizes: numbers, of which some are AR, CL or CL - AR in disguise.
+"""Dimensions of a graph exported with fixed sizes: numbers, of which some are AR, CL or CL - AR in disguise.
 
-What a number means is proven by carrying the meaning of the inputs' dimensions through every operation. A literal in the
-graph (a Reshape's target, a Slice's end) is rewritten only where the proof leaves one meaning.
+What a number means is proven by carrying the meaning of the inputs' dimensions through every operation. A literal in
+the graph (a Reshape's target, a Slice's end) is rewritten only where the proof leaves one meaning.
 """
 
 from __future__ import annotations
@@ -126,7 +126,7 @@ def _resolve(some: list[Dim], sizes: list[int], old: Lengths) -> list[Dim]:
     if len(some) == len(sizes) and [dim.at(old) for dim in some] == sizes:
         places = [some.index(length)]
     if len(places) != 1:
-        raise AmbiguousError(f"which of {sizes} is {_text([length])} = {number} cannot be told")
+        raise AmbiguousError(f"which of {sizes} holds {length.symbol} = {number} cannot be told")
     result = [Dim(size) for size in sizes]
     result[places[0]] = Dim(sizes[places[0]] // number, length.symbol)
     return result

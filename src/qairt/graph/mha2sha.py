@@ -2,8 +2,8 @@
 
 1. A projection becomes one MatMul (+ Add) per head, over that head's columns of the weight.
 2. What was computed for all query heads together is computed per query head; keys and values per KV head.
-3. Each KV head reads its slice of the cache inputs; the cache outputs are the KV heads put together again, so inputs and
-   outputs keep name and shape.
+3. Each KV head reads its slice of the cache inputs; the cache outputs are the KV heads put together again, so inputs
+   and outputs keep name and shape.
 4. A tensor of one head is named after the tensor of all heads, with `.h{n}` or `.kv{n}`, and inherits its encoding.
    Weight encodings are cut by column, exactly.
 5. Cut weights go to one new file; every other weight stays where it is.

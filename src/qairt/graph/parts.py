@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict
 
@@ -27,7 +28,7 @@ class Part(BaseModel):
     def describe(self) -> str:
         pieces = ["embedding"] if self.has_embedding else []
         if self.last_layer > self.first_layer:
-            pieces.append(f"layers {self.first_layer}–{self.last_layer - 1}")
+            pieces.append(f"layers {self.first_layer} to {self.last_layer - 1}")
         if self.has_head:
             pieces.append("lm_head")
         return f"{' + '.join(pieces)}, {self.weight_bytes / 2**20:,.0f} MiB float"
@@ -52,7 +53,7 @@ def plan_split(*, embedding_bytes: int, layer_bytes: Sequence[int], head_bytes: 
         return [only]
     if num_splits - 1 > layers:
         raise RecipeError(
-            f"num_splits {num_splits} is too large: part 1 is the embedding, and the model has {layers} layers for the rest",
+            f"num_splits {num_splits} is too large: part 1 is the embedding, the rest share {layers} layers",
             where="stages.split_model.num_splits",
             remedy=f"use at most {layers + 1}",
         )
@@ -68,7 +69,7 @@ def plan_split(*, embedding_bytes: int, layer_bytes: Sequence[int], head_bytes: 
             weight_bytes=embedding_bytes,
         )
     ]
-    for place, (first, last) in enumerate(zip(cuts, cuts[1:], strict=False)):
+    for place, (first, last) in enumerate(pairwise(cuts)):
         is_last = place == num_splits - 2
         parts.append(
             Part(

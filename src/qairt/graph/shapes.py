@@ -90,7 +90,7 @@ def _matmul(node: ir.Node) -> Shape:
 def _gather(node: ir.Node) -> Shape:
     table, ids = static(node.inputs[0]), static(node.inputs[1])
     axis = _attribute(node, "axis", 0) % len(table)
-    return table[:axis] + ids + table[axis + 1 :]
+    return (*table[:axis], *ids, *table[axis + 1 :])
 
 
 def _slice(node: ir.Node) -> Shape:
@@ -109,7 +109,7 @@ def _concat(node: ir.Node) -> Shape:
     others = {shape[:axis] + shape[axis + 1 :] for shape in shapes}
     if len(others) != 1:
         raise ValueError("sizes beside the axis differ")
-    return shapes[0][:axis] + (sum(shape[axis] for shape in shapes),) + shapes[0][axis + 1 :]
+    return (*shapes[0][:axis], sum(shape[axis] for shape in shapes), *shapes[0][axis + 1 :])
 
 
 def _reshape(node: ir.Node) -> Shape:

@@ -1,6 +1,6 @@
 """Cut a part out of a bound graph.
 
-1. A part takes `hidden_k` (or the token ids) and gives `hidden_m` (or the logits), keys and values of its layers with it.
+1. A part takes `hidden_k` (or the token ids) and gives `hidden_m` (or the logits), with its layers' keys and values.
 2. Only the nodes and weights between its inputs and outputs stay; weights stay in the file they are in.
 """
 

@@ -22,7 +22,7 @@ from qairt.quant.reference_vectors import ReferenceVectors, expected_outputs, pa
 Array = NDArray[Any]
 
 MOST_ERROR = 1e-3
-"""Largest difference between a part in ONNX Runtime and the float model in torch, relative to the output's largest value."""
+"""Largest difference between a part in ONNX Runtime and the float model, relative to the output's largest value."""
 
 
 @dataclass(frozen=True)

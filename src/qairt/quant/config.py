@@ -12,6 +12,7 @@ from qairt.errors import QuantizationError, RecipeError
 from qairt.model.config import DecoderConfig
 
 Technique = Literal["minmax", "lpbq"]
+_LPBQ_SETTINGS = {"block_size", "decompressed_bitwidth", "scale_search", "candidates", "importance"}
 
 
 class ModulePrecisions(BaseModel):
@@ -46,10 +47,13 @@ class TechniqueConfig(BaseModel):
     """lpbq: `rtn` takes a block's largest weight, `mse` the scale on the LPBQ grid with the least squared error."""
     candidates: Annotated[int, Field(gt=1, le=200)] = 20
     """Clipping ratios tried per block (lpbq with mse)."""
+    importance: Literal["none", "energy"] = "energy"
+    """lpbq with mse: `energy` weighs a weight's error by the energy of its input on the calibration text, `none` not at
+    all. Without it a search clips just those weights that matter, and rounding to nearest is better."""
     module_precisions: ModulePrecisions = ModulePrecisions()
 
     def model_post_init(self, context: Any) -> None:
-        unused = self.model_fields_set & {"block_size", "decompressed_bitwidth", "scale_search", "candidates"}
+        unused = self.model_fields_set & _LPBQ_SETTINGS
         if self.technique == "minmax" and unused:
             raise ValueError(f"{', '.join(sorted(unused))}: not a setting of minmax, which has no blocks")
         if self.technique == "lpbq" and self.weight_bitwidth == 8:

@@ -17,12 +17,13 @@ from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
 from qairt.quant.activations import activation_encodings
 from qairt.quant.calibration import Calibration, one_thread_each
-from qairt.quant.config import TechniqueConfig, default_mask_floor
+from qairt.quant.config import ModulePrecisions, TechniqueConfig, default_mask_floor
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding, Encodings
+from qairt.quant.energy import InputEnergy
 from qairt.quant.ranges import Ranges
 from qairt.quant.reference_vectors import LOGIT_VALUES, TOKENS, ReferenceVectors
 from qairt.quant.structure import Structure
-from qairt.quant.techniques import technique
+from qairt.quant.techniques import WeightTechnique, technique
 from qairt.quant.techniques.minmax import largest_weight_encoding
 from qairt.quant.weights import bias_encoding, embedding_encoding, norm_encoding
 
@@ -74,10 +75,17 @@ def quantize_model(
     technique_config.check(config)
     floor = default_mask_floor(config) if mask_floor is None else mask_floor
     structure = Structure(config)
-    ranges = Ranges(structure)
+    ranges, energy = Ranges(structure), InputEnergy(structure)
+    chosen = technique(technique_config)
+
+    def tap(name: str, value: Tensor) -> None:
+        ranges.tap(name, value)
+        if chosen.needs_energy:
+            energy.tap(name, value)
+
     with one_thread_each(threads) as pool:
-        calibration = Calibration(parameters, tokens, ranges.tap, pool)
-        weights = _Weights(technique_config, structure, pool)
+        calibration = Calibration(parameters, tokens, tap, pool)
+        weights = _Weights(chosen, technique_config.module_precisions, structure, energy, pool)
         recorder = _Recorder(calibration, config)
 
         progress(0.0, "embedding")
@@ -89,6 +97,7 @@ def quantize_model(
             progress(layer / steps, f"layer {layer + 1} of {config.num_layers}")
             calibration.block(layer)
             weights.choose(parameters.layer_names(layer), calibration.weight)
+            energy.forget()
             recorder.after_block(layer)
         progress(config.num_layers / steps, "lm_head")
         calibration.head(recorder.logits)
@@ -107,10 +116,18 @@ def quantize_model(
 class _Weights:
     """Chooses the encoding of each weight by what it is."""
 
-    def __init__(self, config: TechniqueConfig, structure: Structure, pool: ThreadPoolExecutor) -> None:
+    def __init__(
+        self,
+        chosen: WeightTechnique,
+        precisions: ModulePrecisions,
+        structure: Structure,
+        energy: InputEnergy,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._technique = chosen
+        self._precisions = precisions
+        self._energy = energy
         self._pool = pool
-        self._technique = technique(config)
-        self._precisions = config.module_precisions
         self._norms = set(structure.norms)
         self.encodings: dict[str, Encoding] = {}
         self.notes: list[str] = []
@@ -132,7 +149,8 @@ class _Weights:
             return norm_encoding(weight, self._precisions.rms_norm)
         if weight.ndim == 1:
             return bias_encoding(weight, self._precisions.bias)
-        return self._technique.encode(name, weight)
+        energy = self._energy.of(name) if self._technique.needs_energy else None
+        return self._technique.encode(name, weight, energy)
 
 
 class _Recorder:

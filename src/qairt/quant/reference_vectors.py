@@ -157,7 +157,7 @@ class _Stored(Mapping[str, Array]):
             raise QuantizationError(
                 f"the reference vectors cannot be read: {error}", where=str(path), remedy="run quantization again"
             ) from error
-        self._names = tuple(self._file.keys())
+        self._names = tuple(self._file.keys())  # type: ignore[no-untyped-call]
 
     def __getitem__(self, name: str) -> Array:
         if name not in self._names:

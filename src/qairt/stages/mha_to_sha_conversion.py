@@ -92,7 +92,7 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         print(f"largest relative error against the graph it came from: {error:.2e}")
         if not error <= MOST_ERROR:
             raise GraphError(
-                f"with separate heads it differs from the graph it came from by {error:.1e} (allowed: {MOST_ERROR:.0e})",
+                f"with separate heads its outputs differ by {error:.1e} (allowed: {MOST_ERROR:.0e})",
                 where=source.onnx.name,
                 remedy="please report this graph; leave mha_to_sha_conversion out to go on without it",
             )

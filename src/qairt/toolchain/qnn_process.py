@@ -53,7 +53,7 @@ def place_graph(onnx: Path, folder: Path, name: str, *, short_names: bool = Fals
     if short_names:
         model = load(onnx)
         taken = tensor_names(model)
-        free = (name for place in count() if (name := f"i{place}") not in taken)
+        free = filter(lambda short: short not in taken, (f"i{place}" for place in count()))
         for value in list(model.graph.initializers.values()):
             value.name = next(free)
         (target / f"{name}.onnx").write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))

@@ -18,8 +18,14 @@ if TYPE_CHECKING:
 class WeightTechnique(Protocol):
     """Chooses the grids of one layer's linears after the calibration text ran through it."""
 
-    def encode(self, name: str, weight: Tensor) -> Encoding:
+    needs_energy: bool
+    """Wants to know how much each input matters (`qairt.quant.energy`)."""
+
+    def encode(self, name: str, weight: Tensor, energy: Tensor | None) -> Encoding:
         """The encoding of `weight` [in, out], channels on axis 1.
+
+        Args:
+            energy: [in], mean 1; None where it was not asked for.
 
         Raises:
             QuantizationError: it cannot be put on such a grid; names the weight.

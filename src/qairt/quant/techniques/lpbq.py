@@ -5,7 +5,7 @@
 The NPU holds nothing finer, so the integers are chosen where they are used, on this grid:
 
 1. `ideal[b, o]`: the scale a block would want by itself. `rtn`: its largest weight becomes the largest integer. `mse`:
-   of ratios of that, the one with the least squared error.
+   of ratios of that, the one with the least squared error; errors count by how much their input matters.
 2. `channel_scale[o]`: a 16th of the channel's largest `ideal`; `mse` also tries a little less, which gives the smaller
    blocks a finer choice.
 3. `int_scale`: `rtn`: the nearest integer. `mse`: of the two integers around `ideal / channel_scale` the better one.
@@ -40,9 +40,10 @@ class Lpbq:
 
     def __init__(self, config: TechniqueConfig) -> None:
         self._config = config
+        self.needs_energy = config.scale_search == "mse" and config.importance == "energy"
 
     @torch.inference_mode()
-    def encode(self, name: str, weight: Tensor) -> Encoding:
+    def encode(self, name: str, weight: Tensor, energy: Tensor | None = None) -> Encoding:
         size = self._config.block_size
         if weight.shape[0] % size:
             raise QuantizationError(
@@ -51,18 +52,21 @@ class Lpbq:
                 remedy="use a block size that does, or the minmax technique",
             )
         candidates = self._config.candidates if self._config.scale_search == "mse" else 0
-        scale, integers = block_scales(weight, size, candidates)
+        scale, integers = block_scales(weight, size, candidates, energy)
         blocks = BlockScales(size, integers.numpy().astype(np.uint8), self._config.decompressed_bitwidth)
         return symmetric_channels(scale.numpy(), self._config.bits, axis=1, blocks=blocks)
 
 
-def block_scales(weight: Tensor, block_size: int, candidates: int) -> tuple[Tensor, Tensor]:
+def block_scales(
+    weight: Tensor, block_size: int, candidates: int, energy: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Scales on the LPBQ grid.
 
     Args:
         weight: [in, out], float32.
         block_size: divides `in`.
         candidates: clipping ratios tried per block; 0 for round to nearest.
+        energy: weights of the squared errors by input [in]; all the same when None.
 
     Returns:
         channel scales [out] and block integers [in / block_size, out].
@@ -73,13 +77,14 @@ def block_scales(weight: Tensor, block_size: int, candidates: int) -> tuple[Tens
     if not candidates:
         channel = _channel_scale(unclipped)
         return channel, _integers((unclipped / channel).round())
-    ideal = _best_ratios(blocks, unclipped, candidates)
+    importance = (torch.ones(len(weight)) if energy is None else energy).reshape(-1, block_size, 1)
+    ideal = _best_ratios(blocks, importance, unclipped, candidates)
     best_channel = _channel_scale(ideal)
     best_integers = torch.empty_like(ideal)
     best_error = torch.full(best_channel.shape, torch.inf)
     for ratio in CHANNEL_RATIOS:
         channel = _channel_scale(ideal * ratio)
-        integers, error = _better_neighbours(blocks, ideal / channel, channel)
+        integers, error = _better_neighbours(blocks, importance, ideal / channel, channel)
         better = error < best_error
         best_error = torch.where(better, error, best_error)
         best_channel = torch.where(better, channel, best_channel)
@@ -87,35 +92,38 @@ def block_scales(weight: Tensor, block_size: int, candidates: int) -> tuple[Tens
     return best_channel, best_integers
 
 
-def _best_ratios(blocks: Tensor, unclipped: Tensor, candidates: int) -> Tensor:
+def _best_ratios(blocks: Tensor, importance: Tensor, unclipped: Tensor, candidates: int) -> Tensor:
     """Of ratios of `unclipped` [blocks, out] the ones with the least squared error."""
     ratios = torch.linspace(1.0, SMALLEST_RATIO, candidates).tolist()
     best = torch.empty_like(unclipped)
     for rows, tile in _tiles(blocks):
         scales = [unclipped[rows] * ratio for ratio in ratios]
-        errors = torch.stack([_errors(tile, scale) for scale in scales])
+        errors = torch.stack([_errors(tile, importance[rows], scale) for scale in scales])
         best[rows] = torch.stack(scales).gather(0, errors.argmin(0, keepdim=True))[0]
     return best
 
 
-def _better_neighbours(blocks: Tensor, wanted: Tensor, channel: Tensor) -> tuple[Tensor, Tensor]:
+def _better_neighbours(blocks: Tensor, importance: Tensor, wanted: Tensor, channel: Tensor) -> tuple[Tensor, Tensor]:
     """Of the integers just below and above `wanted` [blocks, out] the better ones, and each channel's error [out]."""
     integers = torch.empty_like(wanted)
     error = torch.zeros_like(channel)
     for rows, tile in _tiles(blocks):
         below, above = _integers(wanted[rows].floor()), _integers(wanted[rows].ceil())
-        error_below, error_above = _errors(tile, below * channel), _errors(tile, above * channel)
+        error_below, error_above = (
+            _errors(tile, importance[rows], below * channel),
+            _errors(tile, importance[rows], above * channel),
+        )
         integers[rows] = torch.where(error_above < error_below, above, below)
         error += error_below.minimum(error_above).sum(0)
     return integers, error
 
 
-def _errors(tile: Tensor, scale: Tensor) -> Tensor:
-    """Squared error [blocks, out] of `tile` [blocks, block_size, out] on the grids of `scale` [blocks, out]."""
+def _errors(tile: Tensor, importance: Tensor, scale: Tensor) -> Tensor:
+    """Weighted squared error [blocks, out] of `tile` [blocks, block_size, out] on the grids of `scale` [blocks, out]."""
     scale = scale.clamp(min=SMALLEST_SCALE)
     scaled = tile * scale.reciprocal()[:, None]
     rounded = scaled.round().clamp_(LOWEST, HIGHEST)
-    return rounded.sub_(scaled).square_().sum(1) * scale.square()
+    return rounded.sub_(scaled).square_().mul_(importance).sum(1) * scale.square()
 
 
 def _channel_scale(ideal: Tensor) -> Tensor:

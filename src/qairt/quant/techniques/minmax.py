@@ -12,10 +12,12 @@ from qairt.quant.encodings import SMALLEST_SCALE, Encoding, symmetric_channels
 class MinMax:
     """See `largest_weight_encoding`."""
 
+    needs_energy = False
+
     def __init__(self, config: TechniqueConfig) -> None:
         self._bitwidth = config.bits
 
-    def encode(self, name: str, weight: Tensor) -> Encoding:
+    def encode(self, name: str, weight: Tensor, energy: Tensor | None = None) -> Encoding:
         return largest_weight_encoding(weight, self._bitwidth)
 
 

@@ -1,0 +1,181 @@
+"""What `qairt doctor` looks at: packages, the compiler, the machine. Each probe says what it enables."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from qairt.cli.amounts import size
+
+Status = Literal["ok", "missing", "warning"]
+
+
+@dataclass(frozen=True)
+class Probe:
+    """One finding about this machine."""
+
+    name: str
+    status: Status
+    found: str
+    enables: str
+    remedy: str | None = None
+    toolchain: bool = False
+    """Missing means that a toolchain is missing."""
+
+
+_NEEDED = {
+    "torch": "calibration and the float reference",
+    "onnx": "reading and writing graphs",
+    "onnx-ir": "building and rewriting graphs",
+    "onnxruntime": "running quantized graphs (backend CPU, generate --target cpu)",
+    "tokenizers": "text in and out",
+    "gguf": "models in GGUF files",
+    "safetensors": "models in Hugging Face folders",
+}
+_OPTIONAL = {
+    "huggingface-hub": ("models by Hugging Face id", "pip install 'qairt[hub]', or give a folder or a GGUF file"),
+    "nvidia-ml-py": ("GPU memory and load in reports", "pip install 'qairt[gpu]'"),
+}
+_COMPILER_SECONDS = 60
+
+
+def packages() -> list[Probe]:
+    """Installed versions, by package metadata; nothing is imported."""
+    found = [Probe("Python", "ok", f"{platform.python_version()} ({sys.executable})", "qairt")]
+    for name, enables in _NEEDED.items():
+        version = _version(name)
+        if version:
+            found.append(Probe(name, "ok", version, enables))
+        else:
+            remedy = f"pip install {name}"
+            found.append(Probe(name, "missing", "not installed", enables, remedy, name == "onnxruntime"))
+    for name, (enables, remedy) in _OPTIONAL.items():
+        version = _version(name)
+        found.append(Probe(name, "ok" if version else "warning", version or "not installed (optional)", enables, remedy))
+    return [probe if probe.status != "ok" else _without_remedy(probe) for probe in found]
+
+
+def compiler() -> Probe:
+    """Call the compiler once, in a child: it may end the process it runs in."""
+    enables = "float and quantized DLCs, context binaries, the x86 emulator (backend HTP)"
+    name = "HTP compiler"
+    script = (
+        "import json, sys\n"
+        "from qairt.errors import QairtError\n"
+        "from qairt.toolchain import qnn\n"
+        "try:\n    print('\\n' + json.dumps(qnn.handshake()))\n"
+        "except QairtError as error:\n    print('\\n' + json.dumps({'error': error.as_dict()}))\n"
+    )
+    try:
+        child = subprocess.run(
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=_COMPILER_SECONDS, check=False
+        )
+        answer = json.loads(child.stdout.strip().splitlines()[-1])
+    except subprocess.TimeoutExpired:
+        reason = f"no answer in {_COMPILER_SECONDS} s"
+        return Probe(name, "missing", reason, enables, "run `qairt doctor` again on an idle machine", True)
+    except (IndexError, ValueError):
+        last = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
+        return Probe(name, "missing", f"its process failed: {last}", enables, "pip install onnxruntime-qnn==2.7.0", True)
+    if "error" in answer:
+        error = answer["error"]
+        return Probe(name, "missing", error["what"], enables, error["remedy"], True)
+    versions = ", ".join(f"{key} {answer[key]}" for key in ("onnxruntime", "onnxruntime-qnn") if key in answer)
+    sdk = f", QNN {answer['qnn_sdk']}" if "qnn_sdk" in answer else ""
+    fixed = answer.get("fixed_addresses", "yes")
+    if fixed != "yes":
+        return Probe(name, "warning", f"answers: {versions}{sdk}", enables, f"same bytes each time: {fixed}")
+    return Probe(name, "ok", f"answers: {versions}{sdk}", enables)
+
+
+def gpu() -> Probe:
+    """An NVIDIA GPU, as its driver's tool tells."""
+    enables = "nothing needs one; calibration runs on the CPU"
+    tool = shutil.which("nvidia-smi")
+    if tool is None:
+        return Probe("GPU", "ok", "none", enables)
+    query = [tool, "--query-gpu=name,memory.total", "--format=csv,noheader"]
+    try:
+        answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
+    except (OSError, subprocess.SubprocessError):
+        return Probe("GPU", "ok", "none that its driver can use", enables)
+    return Probe("GPU", "ok", "; ".join(answer.splitlines()) or "none", enables)
+
+
+def import_name() -> Probe:
+    """Who owns the import name `qairt`: the vendor's SDK wheel is imported by it too."""
+    from importlib import metadata
+
+    import qairt
+
+    here = Path(str(qairt.__file__)).parent
+    owners = sorted(set(metadata.packages_distributions().get("qairt", [])) - {"qairt"})
+    # A namesake later on the path is hidden by us, one before us would have been imported instead.
+    namesakes = [str(folder) for folder in _folders_of_namesakes() if not folder.samefile(here)]
+    enables = "`import qairt` means this package"
+    if owners or namesakes:
+        who = ", ".join([*owners, *namesakes])
+        remedy = "keep the two in different virtual environments"
+        return Probe("import name qairt", "warning", f"also taken by {who}; {here} is used", enables, remedy)
+    return Probe("import name qairt", "ok", str(here), enables)
+
+
+def machine(folder: Path) -> list[Probe]:
+    """Cores, RAM and the disk of `folder`."""
+    import psutil
+
+    from qairt.engine.machine import available_cores, available_memory
+
+    total, free = psutil.virtual_memory().total, available_memory()
+    disk = shutil.disk_usage(existing(folder))
+    return [
+        Probe("cores", "ok", str(available_cores()), "items at once"),
+        Probe("RAM", "ok", f"{size(free)} for a run now, {size(total)} in all", "how many items fit at once"),
+        Probe("disk", "ok", f"{size(disk.free)} free at {existing(folder)}", "the cache"),
+    ]
+
+
+def platform_probe() -> Probe:
+    """Whether the vendor's compiler exists for this platform."""
+    system, kind = platform.system(), platform.machine()
+    found = f"{system} {kind}"
+    if system == "Linux" and kind in ("x86_64", "AMD64"):
+        return Probe("platform", "ok", found, "backend HTP and CPU")
+    return Probe(
+        "platform", "warning", found, "backend CPU", "the compiler is tried on x86-64 Linux; use backend: CPU elsewhere"
+    )
+
+
+def existing(folder: Path) -> Path:
+    """`folder` or its nearest parent that exists."""
+    return next(path for path in (folder, *folder.parents) if path.is_dir())
+
+
+
+def _folders_of_namesakes() -> list[Path]:
+    found = []
+    for entry in dict.fromkeys(os.path.abspath(path or ".") for path in sys.path):
+        for place in (Path(entry) / "qairt", Path(entry) / "qairt.py"):
+            if (place / "__init__.py").is_file() or place.is_file():
+                found.append(place)
+    return found
+
+
+def _version(name: str) -> str | None:
+    from importlib import metadata
+
+    try:
+        return metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _without_remedy(probe: Probe) -> Probe:
+    return Probe(probe.name, probe.status, probe.found, probe.enables)

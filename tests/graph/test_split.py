@@ -1,0 +1,69 @@
+"""Parts run one after another give what the whole gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_graphs import bound, cut_parts, export_tiny, feeds, run, tiny_parts
+
+from qairt.errors import GraphError, RecipeError
+from qairt.graph import files, split
+from qairt.graph.parts import plan_split
+
+
+@pytest.mark.parametrize("num_splits", [1, 2, 3, 4])
+@pytest.mark.parametrize("ar", [1, 8])
+def test_parts_chained_equal_the_whole(tmp_path: Path, num_splits: int, ar: int):
+    _, config, onnx = export_tiny(tmp_path, "llama", num_hidden_layers=3)
+    whole = bound(onnx, ar)
+    tensors = feeds(config, list(range(ar)))
+    wanted = run(whole, tensors)
+    found: dict[str, np.ndarray] = {}
+    for path in cut_parts(whole, tiny_parts(config, num_splits)):
+        found |= run(path, tensors | found)
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_part_one_is_the_embedding_and_inputs_stand_in_order(tmp_path: Path):
+    _, config, onnx = export_tiny(tmp_path, "llama")
+    first, second, third = (files.load(path) for path in cut_parts(bound(onnx, 4), tiny_parts(config, 3)))
+    assert [node.op_type for node in first.graph] == ["Gather"]
+    assert [value.name for value in first.graph.outputs] == ["hidden_0"]
+    assert [value.name for value in second.graph.inputs] == [
+        "hidden_0", "attention_mask", "position_ids_cos", "position_ids_sin", "past_key_0_in", "past_value_0_in",
+    ]  # fmt: skip
+    assert [value.name for value in second.graph.outputs] == ["hidden_1", "past_key_0_out", "past_value_0_out"]
+    assert [value.name for value in third.graph.outputs] == ["logits", "past_key_1_out", "past_value_1_out"]
+    assert second.graph.name == "ar4-cl32_2_of_3"
+    assert not any(name.startswith("model.layers.1") for name in second.graph.initializers)
+
+
+def test_parts_are_balanced_by_bytes_with_the_head_counted():
+    parts = plan_split(embedding_bytes=100, layer_bytes=[10] * 30, head_bytes=80, num_splits=4)
+    assert [(part.first_layer, part.last_layer) for part in parts] == [(0, 0), (0, 12), (12, 25), (25, 30)]
+    assert max(part.weight_bytes for part in parts[1:]) == 130
+    uneven = plan_split(embedding_bytes=1, layer_bytes=[5, 1, 1, 1, 1, 1], head_bytes=0, num_splits=3)
+    assert [part.last_layer for part in uneven] == [0, 1, 6]
+
+
+@pytest.mark.parametrize("layers", [1, 2, 7])
+@pytest.mark.parametrize("splits", [2, 3, 8])
+def test_every_layer_is_in_one_part(layers: int, splits: int):
+    if splits - 1 > layers:
+        message = f"num_splits {splits} is too large: part 1 is the embedding, the rest share {layers} layers\n  use at most {layers + 1}"
+        with pytest.raises(RecipeError, match=message):
+            plan_split(embedding_bytes=1, layer_bytes=[1] * layers, head_bytes=1, num_splits=splits)
+        return
+    parts = plan_split(embedding_bytes=1, layer_bytes=[1] * layers, head_bytes=1, num_splits=splits)
+    assert [layer for part in parts for layer in range(part.first_layer, part.last_layer)] == list(range(layers))
+
+
+def test_a_missing_cut_is_named(tmp_path: Path):
+    _, config, onnx = export_tiny(tmp_path, "llama")
+    model = files.load(bound(onnx, 4))
+    part = tiny_parts(config, 3)[1].model_copy(update={"last_layer": 9})
+    with pytest.raises(GraphError, match="the graph has no tensor hidden_9 to cut at"):
+        split.cut(model, part, name="x")

@@ -1,0 +1,98 @@
+"""Graphs of a tiny model on disk, and running them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnxruntime
+from tiny_models import save_tiny
+
+from qairt.engine.files import link_or_copy
+from qairt.graph import files, split
+from qairt.graph.bind import bind
+from qairt.graph.build import build_decoder
+from qairt.graph.parts import Part, plan_split
+from qairt.graph.weights_file import write_weights
+from qairt.model.config import DecoderConfig
+from qairt.model.describe import describe_model
+from qairt.model.parameters import open_parameters
+from qairt.model.rope import rotary
+
+CL = 32
+
+
+def export_tiny(directory: Path, family: str, **changes: Any) -> tuple[Any, DecoderConfig, Path]:
+    """A tiny model, its configuration, and its symbolic graph `model.onnx` over `weights.bin` in `directory`."""
+    model = save_tiny(directory / "hf", family, **changes)
+    config = describe_model(directory / "hf").config
+    weights = directory / "weights.bin"
+    places = write_weights(open_parameters(directory / "hf", config), weights)
+    files.save(build_decoder(config, places, weights), directory / "model.onnx")
+    return model, config, directory / "model.onnx"
+
+
+def bound(onnx: Path, ar: int, cl: int = CL) -> Path:
+    """The graph at one AR and CL, beside it."""
+    path = onnx.with_name(f"ar{ar}-cl{cl}.onnx")
+    files.save(bind(files.load(onnx), ar=ar, cl=cl), path)
+    return path
+
+
+def tiny_parts(config: DecoderConfig, num_splits: int) -> list[Part]:
+    return plan_split(embedding_bytes=1, layer_bytes=[1] * config.num_layers, head_bytes=1, num_splits=num_splits)
+
+
+def cut_parts(onnx: Path, parts: Sequence[Part], folder: str = "parts") -> list[Path]:
+    """Each part as a file, over a hard link of the same weights."""
+    directory = onnx.parent / folder
+    directory.mkdir(exist_ok=True)
+    if not (directory / "weights.bin").exists():
+        link_or_copy(onnx.parent / "weights.bin", directory / "weights.bin")
+    paths = []
+    for part in parts:
+        path = directory / f"{onnx.stem}_{part.index}_of_{part.of}.onnx"
+        files.save(split.cut(files.load(onnx), part, name=path.stem), path)
+        paths.append(path)
+    return paths
+
+
+def run(onnx: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    wanted = {value.name for value in session.get_inputs()}
+    return dict(zip(names, session.run(names, {k: v for k, v in inputs.items() if k in wanted}), strict=True))
+
+
+def feeds(
+    config: DecoderConfig, ids: Sequence[int], past: Sequence[dict[str, np.ndarray]] = (), cl: int = CL
+) -> dict[str, np.ndarray]:
+    """Inputs for `ids` after the outputs of earlier calls, padding on the left."""
+    ar = len(ids)
+    held = sum(call["past_key_0_out"].shape[3] for call in past)
+    positions = np.arange(held, held + ar)
+    cos, sin = rotary(config, positions, length=cl)
+    mask = np.full((1, 1, ar, cl), -1e4, np.float32)
+    for row in range(ar):
+        mask[0, 0, row, cl - ar - held : cl - ar + row + 1] = 0
+    made = {
+        "input_ids": np.array([ids], np.int32),
+        "attention_mask": mask,
+        "position_ids_cos": cos[None, None].astype(np.float32),
+        "position_ids_sin": sin[None, None].astype(np.float32),
+    }
+    for layer in range(config.num_layers):
+        for kind, axis in (("key", 3), ("value", 2)):
+            shape = [config.num_kv_heads, 1, cl - ar, config.head_dim]
+            if kind == "key":
+                shape[2], shape[3] = shape[3], shape[2]
+            filled = np.zeros(shape, np.float32)
+            if past:
+                new = np.concatenate([call[f"past_{kind}_{layer}_out"] for call in past], axis)
+                index = [slice(None)] * 4
+                index[axis] = slice(cl - ar - held, None)
+                filled[tuple(index)] = new
+            made[f"past_{kind}_{layer}_in"] = filled
+    return made
