@@ -12,6 +12,8 @@ import time
 from pathlib import Path
 
 import pytest
+import toy_stages as toy
+
 from qairt.engine import events as ev
 from qairt.engine.files import read_lines
 from qairt.engine.pipeline import Pipeline
@@ -19,8 +21,6 @@ from qairt.engine.run import RunOptions
 from qairt.engine.run_state import RunState
 from qairt.engine.stage import Expansion, Stage, Task
 from qairt.errors import CacheError, ContractViolation, RecipeError
-
-import toy_stages as toy
 
 INLINE = RunOptions(jobs=2, executor="inline")
 PROCESS = RunOptions(jobs=2)
@@ -166,7 +166,8 @@ def test_two_runs_make_an_item_once(tmp_path):
     code = (
         "import sys, toy_stages as toy; from pathlib import Path; from qairt.engine.pipeline import Pipeline;"
         "from qairt.engine.run import RunOptions;"
-        f"r = Pipeline([toy.Source(), toy.Fan(toy.FanConfig(**{settings!r})), toy.Upper(), toy.Join()], Path({str(tmp_path)!r}))"
+        f"stages = [toy.Source(), toy.Fan(toy.FanConfig(**{settings!r})), toy.Upper(), toy.Join()];"
+        f"r = Pipeline(stages, Path({str(tmp_path)!r}))"
         ".construct(RunOptions(jobs=2)); sys.exit(r.status != 'done')"
     )
     children = [subprocess.Popen([sys.executable, "-c", code]) for _ in range(2)]
@@ -178,7 +179,8 @@ def test_kill_9_loses_only_what_was_running(tmp_path):
     code = (
         "import toy_stages as toy; from pathlib import Path; from qairt.engine.pipeline import Pipeline;"
         "from qairt.engine.run import RunOptions;"
-        f"Pipeline([toy.Source(), toy.Fan(), toy.Upper(toy.LaterConfig(sleep=30)), toy.Join()], Path({str(tmp_path)!r}))"
+        "stages = [toy.Source(), toy.Fan(), toy.Upper(toy.LaterConfig(sleep=30)), toy.Join()];"
+        f"Pipeline(stages, Path({str(tmp_path)!r}))"
         ".construct(RunOptions(jobs=2))"
     )
     child = subprocess.Popen([sys.executable, "-c", code])
@@ -223,7 +225,7 @@ def test_manifest_and_history_say_what_was_made(tmp_path):
     assert manifest["fan"]["config"] == "{}"
     assert sorted(manifest["fan"]["items"]) == ["ar1", "ar2"]
     history = read_lines(made.state_folder / "history.jsonl")
-    assert [record["stage"] for record in history][0] == "source"
+    assert history[0]["stage"] == "source"
     assert all(record["seconds"] > 0 and record["peak_rss"] > 1_000_000 for record in history)
     assert all(item.from_history for item in pipeline(tmp_path, suffix="!").plan().items)
 

@@ -13,7 +13,8 @@ from tiny_graphs import bound, export_tiny, feeds, run
 from qairt.errors import GraphError
 from qairt.graph import files, foreign
 from qairt.graph.foreign_bind import bind_foreign
-from qairt.graph.foreign_dims import AmbiguousError, Dim, Lengths, bound as slice_bound, reshape
+from qairt.graph.foreign_dims import AmbiguousError, Dim, Lengths, reshape
+from qairt.graph.foreign_dims import bound as slice_bound
 
 
 def somebody_elses(tmp_path: Path, ar: int = 6, cl: int = 40, **changes) -> tuple:

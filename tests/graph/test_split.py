@@ -53,7 +53,7 @@ def test_parts_are_balanced_by_bytes_with_the_head_counted():
 @pytest.mark.parametrize("splits", [2, 3, 8])
 def test_every_layer_is_in_one_part(layers: int, splits: int):
     if splits - 1 > layers:
-        message = f"num_splits {splits} is too large: part 1 is the embedding, the rest share {layers} layers\n  use at most {layers + 1}"
+        message = f"num_splits {splits} is too large: .* share {layers} layers\n  use at most {layers + 1}"
         with pytest.raises(RecipeError, match=message):
             plan_split(embedding_bytes=1, layer_bytes=[1] * layers, head_bytes=1, num_splits=splits)
         return

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+
 import numpy as np
 import pytest
 import torch
@@ -133,3 +136,11 @@ def test_feeding_more_than_there_is_room_for_is_refused(generator):
     generator.prefill([5] * 40)
     with pytest.raises(GenerationError, match="9 tokens do not fit: the context holds 48, 40 are taken"):
         generator.prefill([5] * 9)
+
+
+def test_importing_the_runtime_loads_neither_torch_nor_onnx():
+    modules = "cache chain comparison cpu emulator generate generator metrics parts sampling stored torch_target wire"
+    code = "\n".join(f"import qairt.runtime.{name}" for name in modules.split())
+    code += "\nimport sys; print(sorted({'torch', 'onnx', 'onnx_ir', 'onnxruntime'} & sys.modules.keys()))"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    assert shown == "[]\n"

@@ -33,6 +33,13 @@ def about(seconds: float) -> str:
     return duration(seconds) if seconds < 9.5 or seconds >= 99.5 else f"{seconds:.0f} s"
 
 
+def compact(seconds: float) -> str:
+    """An estimate in few columns: `2.0 s`, `298 s`, `125 min`."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    return f"{seconds:.0f} s" if seconds < 999.5 else f"{seconds / 60:,.0f} min"
+
+
 def age(seconds: float) -> str:
     """How long ago, in its largest unit: `3 days`."""
     for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):

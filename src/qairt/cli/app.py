@@ -11,14 +11,14 @@ from qairt.cli import cache, check, doctor, export, generate, init, plan, recipe
 
 _HELP = """Turn a Hugging Face or GGUF language model into what runs on a Qualcomm Hexagon NPU.
 
-One recipe (a YAML file) says which model, which chip and how; `run` makes it, and only what changed since the last time.
+One recipe (a YAML file) says which model, which chip and how. `run` makes it, and the next time only what changed.
 
 \b
-  qairt init model.gguf               write a recipe for your model
-  qairt plan recipe.yaml              see what a run would do, and what it costs
-  qairt run recipe.yaml               do it; Ctrl-C is safe, the next run goes on from there
-  qairt generate recipe.yaml "Hi!"    try the quantized model on this machine
-  qairt export recipe.yaml out/       copy the finished bundle for the device
+  qairt init model.gguf             write a recipe for your model
+  qairt plan recipe.yaml            see what a run would do and what it costs
+  qairt run recipe.yaml             do it; after Ctrl-C the next run goes on
+  qairt generate recipe.yaml "Hi"   try the quantized model on this machine
+  qairt export recipe.yaml out/     copy the finished bundle for the device
 
 Any command takes --debug, which adds the traceback to an error.
 """

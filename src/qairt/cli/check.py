@@ -9,7 +9,7 @@ import typer
 
 from qairt.cli import exit_codes
 from qairt.cli.amounts import count
-from qairt.cli.console import say, say_json, styled
+from qairt.cli.console import say, say_json, styled, wrapped
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
 from qairt.errors import QairtError
 
@@ -115,7 +115,7 @@ def _artifacts(pipeline: LLMPipeline) -> list[Finding]:
             )
     cached = sum(item.cached for item in items)
     text = f"{cached} of {count(len(items), 'item')} finished and whole"
-    if 0 < cached:
+    if cached:
         text += "; `qairt cache verify` compares every byte"
     return [*findings, Finding("artifacts", "ok", text)]
 
@@ -128,8 +128,17 @@ def _value(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
 
 
+_MARK = " " * 7
+
+
 def show(finding: Finding) -> None:
-    marks = {"ok": styled("ok     ", "green"), "warning": styled("warning", "yellow"), "error": styled("ERROR  ", "red")}
-    say(f"{marks[finding.status]}  {finding.subject}: {finding.text}")
+    marks = {
+        "ok": styled("ok     ", "green"),
+        "warning": styled("warning", "yellow"),
+        "error": styled("ERROR  ", "red"),
+    }
+    mark = marks[finding.status]
+    text = wrapped(f"{_MARK}  {finding.subject}: {finding.text}", indent=11)
+    say(mark + text[len(_MARK) :])
     if finding.remedy:
-        say(f"           {finding.remedy}")
+        say(wrapped(f"           {finding.remedy}", indent=11))

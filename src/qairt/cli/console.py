@@ -47,6 +47,13 @@ def styled(text: str, *styles: Style, stream: TextIO | None = None) -> str:
     return f"\033[{';'.join(_CODES[style] for style in styles)}m{text}\033[0m"
 
 
+def wrapped(text: str, *, indent: int) -> str:
+    """`text` wrapped to the terminal, lines after the first indented."""
+    if len(text) <= width():
+        return text
+    return "\n".join(textwrap.wrap(text, width(), subsequent_indent=" " * indent, break_on_hyphens=False))
+
+
 def table(rows: Sequence[Sequence[str]], *, header: Sequence[str], right: Sequence[int] = ()) -> list[str]:
     """Rows in aligned columns; the last column is wrapped to the terminal.
 
@@ -63,7 +70,7 @@ def table(rows: Sequence[Sequence[str]], *, header: Sequence[str], right: Sequen
         ]
         start = "  ".join([*cells, ""])
         room = width() - len(start)
-        if row[last] and room >= 16:
+        if row[last] and room >= 12:
             wrapped = textwrap.wrap(row[last], room, break_on_hyphens=False)
             whole = [start + wrapped[0], *(" " * len(start) + more for more in wrapped[1:])]
         else:

@@ -20,15 +20,16 @@ if TYPE_CHECKING:
 
 def doctor(
     recipe: Annotated[
-        str | None, typer.Argument(metavar="[RECIPE]", help="Also hold this recipe's needs against the machine.")
+        str | None, typer.Argument(metavar="RECIPE", help="Also hold this recipe's needs against the machine.")
     ] = None,
     overrides: Overrides = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Say what is installed, what it enables, and what to install for the rest.
+    """Say what is installed and what is missing.
 
-    Calls the compiler once, in a process of its own. With a recipe: whether RAM and disk are enough for its run.
+    Each with what it enables and how to install it. Calls the compiler once, in a
+    process of its own. With a recipe: whether RAM and disk are enough for its run.
 
     \b
     Examples:
@@ -36,8 +37,8 @@ def doctor(
       qairt doctor recipe.yaml
 
     \b
-    Exit codes: 0 all that is needed is there, 1 the machine is too small or a package is
-    missing, 3 a toolchain is missing.
+    Exit codes: 0 all that is needed is there, 1 the machine is too small or a
+    package is missing, 3 a toolchain is missing.
     """
     from qairt.cli import probes
     from qairt.cli.recipe_argument import open_pipeline
@@ -99,7 +100,11 @@ def needs(pipeline: LLMPipeline) -> list[Probe]:
 
 
 def show(probe: Probe) -> None:
-    marks = {"ok": styled("ok     ", "green"), "warning": styled("note   ", "yellow"), "missing": styled("MISSING", "red")}
+    marks = {
+        "ok": styled("ok     ", "green"),
+        "warning": styled("note   ", "yellow"),
+        "missing": styled("MISSING", "red"),
+    }
     say(f"{marks[probe.status]}  {styled(probe.name, 'bold')}: {probe.found}")
     say(f"           for: {probe.enables}")
     if probe.remedy:

@@ -24,14 +24,15 @@ def export(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="The folder to write; must be new or empty.")],
     overrides: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[KEY=VALUE]...", help="The overrides of the run, if it had any.", show_default=False),
+        typer.Argument(metavar="KEY=VALUE", help="The overrides of the run, if it had any.", show_default=False),
     ] = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Copy the finished bundle, everything a device needs, to a folder of its own.
+    """Copy the finished bundle to a folder.
 
-    The copy shares nothing with the cache, and is compared with its checksums (SHA256SUMS).
+    It is everything a device needs. The copy shares nothing with the cache, and is
+    compared with its checksums (SHA256SUMS).
 
     \b
     Example:

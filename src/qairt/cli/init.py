@@ -13,6 +13,7 @@ from qairt.cli.console import say
 from qairt.errors import QairtError, RecipeError
 
 if TYPE_CHECKING:
+    from qairt.model.config import DecoderConfig
     from qairt.model.describe import ModelDescription
 
 _PART_BYTES = 1_000_000_000
@@ -37,7 +38,7 @@ def init(
     ] = Backend.HTP,
     force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
 ) -> None:
-    """Write a recipe for a model, with a comment on every setting you may want to change.
+    """Write a commented recipe for a model.
 
     Reads the model's header only, and chooses the number of parts by its size.
 
@@ -47,18 +48,22 @@ def init(
       qairt init Qwen/Qwen3-0.6B --soc SM8750 -o qwen3.yaml
     """
     from qairt.model.describe import describe_model
-    from qairt.toolchain.soc import parse_soc
+    from qairt.toolchain.soc import parse_soc, require_weight_sharing
 
     chip = parse_soc(f"chipset:{soc}")
+    if backend is Backend.HTP:
+        require_weight_sharing(chip)
     description = describe_model(model)
     path = output or Path(f"{_name(model)}.yaml")
     if path.suffix not in (".yaml", ".yml"):
-        raise RecipeError(f"{path.suffix or 'no ending'} is not a recipe's ending", where=str(path), remedy="end it in .yaml")
+        raise RecipeError(
+            f"{path.suffix or 'no ending'} is not a recipe's ending", where=str(path), remedy="end it in .yaml"
+        )
     if path.exists() and not force:
         raise QairtError("it exists already", where=str(path), remedy="give another name with -o, or --force")
     from qairt.engine.files import write_atomic
 
-    text = recipe_text(model, description, soc=chip.name, lpbq=chip.htp >= 69, backend=backend.value)
+    text = recipe_text(model, description, soc=chip.name, backend=backend.value)
     write_atomic(path, text)
     config = description.config
     say(
@@ -74,45 +79,50 @@ def splits_for(description: ModelDescription) -> int:
     return min(1 + max(3, round(quantized / _PART_BYTES)), 1 + description.config.num_layers)
 
 
-def recipe_text(model: str, description: ModelDescription, *, soc: str, lpbq: bool, backend: str) -> str:
+def recipe_text(model: str, description: ModelDescription, *, soc: str, backend: str) -> str:
     """The recipe as text, with its comments."""
     import yaml
 
     named = yaml.safe_dump(model, default_flow_style=True).splitlines()[0]
-    technique = "lpbq_mse.yaml" if lpbq or backend == "CPU" else "minmax.yaml"
+    config = description.config
+    widths = (config.hidden_size, config.intermediate_size, config.num_heads * config.head_dim)
+    technique = "minmax.yaml" if any(width % 64 for width in widths) else "lpbq_mse.yaml"
+    context = _context(config)
+    prompt = 128 if context > 128 else context // 2
     npu = backend == "HTP"
-    lines = [
-        f"# {_name(model)} for a Qualcomm Hexagon NPU. `qairt plan` shows what it does, `qairt run` does it.",
-        f"model_id_or_path: {named}",
-        f"backend: {backend}                        # HTP: for the NPU; CPU: quantized ONNX that runs anywhere",
-        f'soc_details: "chipset:{soc}"        # the chip; `qairt check` says what it cannot do',
-        "",
-        "stages:",
-        "  model_loading: {}",
-        "  quantization:",
-        f"    recipe: {technique:<22}  # or lpbq.yaml (faster), minmax.yaml (8-bit); see `qairt recipes`",
-        "    # calibration_text: my_text.txt   # text like what the model will read; qairt ships one",
-        "    # calibration_chunks: 16          # more is slower and a little better",
-        "  export: {}",
-        "  prepare_exports:",
-        "    arn: [1, 128]                   # tokens per call: 1 to answer, 128 to read the prompt",
-        f"    context_length: {_context(description):<15} # tokens of prompt and answer together",
-        "  split_model:",
-        f"    num_splits: {splits_for(description):<19} # parts of the model, the embedding is the first",
-        "  mha_to_sha_conversion: {}         # one attention head at a time, as the NPU likes it",
-        *(["  convert: {}"] if npu else []),
-        "  quantize:",
-        "    act_bitwidth: 16",
-        "    bias_bitwidth: 32",
-        *(["  generate_context_binary: {}"] if npu else []),
-        "  export_bundle: {}",
+    settings = [
+        (f"model_id_or_path: {named}", ""),
+        (f"backend: {backend}", "HTP: for the NPU; CPU: quantized ONNX that runs anywhere"),
+        (f'soc_details: "chipset:{soc}"', "the chip; `qairt check` says what it cannot do"),
+        ("", ""),
+        ("stages:", ""),
+        ("  model_loading: {}", ""),
+        ("  quantization:", ""),
+        (f"    recipe: {technique}", "4-bit: lpbq_mse.yaml, lpbq.yaml (faster); 8-bit: minmax.yaml"),
+        ("    # calibration_text: my.txt", "text like what the model will read; qairt ships one"),
+        ("    # calibration_chunks: 16", "more is slower and a little better"),
+        ("  export: {}", ""),
+        ("  prepare_exports:", ""),
+        (f"    arn: [1, {prompt}]", f"tokens per call: 1 to answer, {prompt} to read the prompt"),
+        (f"    context_length: {context}", "tokens of prompt and answer together"),
+        ("  split_model:", ""),
+        (f"    num_splits: {splits_for(description)}", "parts of the model; the embedding is the first"),
+        ("  mha_to_sha_conversion: {}", "one attention head at a time, as the NPU likes it"),
+        *([("  convert: {}", "")] if npu else []),
+        ("  quantize:", ""),
+        ("    act_bitwidth: 16", ""),
+        ("    bias_bitwidth: 32", ""),
+        *([("  generate_context_binary: {}", "")] if npu else []),
+        ("  export_bundle: {}", ""),
     ]
-    return "\n".join(lines) + "\n"
+    title = f"# {_name(model)} for a Qualcomm Hexagon NPU. `qairt plan` shows what it does, `qairt run` does it."
+    lines = [f"{setting:<35} # {comment}" if comment else setting for setting, comment in settings]
+    return "\n".join([title, *lines]) + "\n"
 
 
-def _context(description: ModelDescription) -> int:
-    longest = getattr(description.config, "max_position_embeddings", None) or 2048
-    return min(2048, int(longest))
+def _context(config: DecoderConfig) -> int:
+    """Tokens that fit: what the model was trained for, and no attention window is shorter."""
+    return min(2048, config.max_position_embeddings, config.sliding_window or 2048)
 
 
 def _name(model: str) -> str:

@@ -43,6 +43,7 @@ def _run(words: list[str]) -> int:
 def _report(error: Exception, as_json: bool) -> int:
     import typer
 
+    from qairt.cli.console import tell
     from qairt.cli.failures import report, tell_error
     from qairt.errors import QairtError
 
@@ -54,10 +55,10 @@ def _report(error: Exception, as_json: bool) -> int:
             context: Any = getattr(error, "ctx", None)
             command = context.command_path if context else "qairt"
             message = error.format_message()
-            if message:
+            if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
+                tell(message)
+            else:
                 tell_error(message, remedy=f"`{command} --help` says what it takes")
-            elif context:  # a group without a command
-                print(context.get_help(), file=sys.stderr)
             return exit_codes.USAGE
         case typer.Abort():
             tell_error("interrupted")

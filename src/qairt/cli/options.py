@@ -13,7 +13,7 @@ Recipe = Annotated[
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
-        metavar="[KEY=VALUE]...",
+        metavar="KEY=VALUE",
         help="Settings that replace the recipe's, such as stages.split_model.num_splits=3.",
         show_default=False,
     ),

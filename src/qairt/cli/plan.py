@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qairt.cli.amounts import about, count, size
+from qairt.cli.amounts import about, compact, count, size
 from qairt.cli.console import say, say_json, styled, table
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
 from qairt.cli.run import Force, Jobs, Until
@@ -26,9 +26,10 @@ def plan(
     as_json: Json = False,
     brief: Annotated[bool, typer.Option("--brief", help="Leave out the list of items.")] = False,
 ) -> None:
-    """Show what a run would do, what it costs, and why each item runs. Reads no weights and starts no compiler.
+    """Show what a run would do, and why each item runs.
 
-    Sizes, times and memory come from earlier runs where there are any; those with ~ are estimates.
+    Reads no weights and starts no compiler. Sizes, times and memory come from
+    earlier runs where there are any; those with ~ are estimates.
 
     \b
     Examples:
@@ -69,35 +70,31 @@ def show(made: Plan, pipeline: Pipeline, *, jobs: int, brief: bool) -> None:
 
 
 def stage_table(made: Plan) -> list[str]:
-    """One line for each stage; time and RAM are those of the items that run."""
-    rows = [_row(stage) for stage in made.stages]
-    items, to_run = list(made.items), made.to_run()
-    rows.append(
-        (
-            "total",
-            str(len(items)),
-            str(len(to_run)),
-            _marked(size(sum(item.bytes for item in items)), items),
-            _marked(about(sum(item.seconds for item in to_run)), to_run) if to_run else "",
-            _marked(size(max(item.peak_ram for item in to_run)), to_run) if to_run else "",
-            "",
-        )
-    )
-    header = ("stage", "items", "to run", "size", "time", "peak RAM", "makes")
-    return table(rows, header=header, right=(1, 2, 3, 4, 5))
+    """One line for each stage; size is that of all its items, time and RAM are those of the items that run."""
+    rows = [_row(stage.stage.name, stage.items, _made_by(stage)) for stage in made.stages]
+    rows.append(_row("total", list(made.items), ""))
+    return table(rows, header=("stage", "to run", "size", "time", "RAM", "makes"), right=(1, 2, 3, 4))
 
 
-def _row(stage: StagePlan) -> tuple[str, ...]:
-    to_run = [item for item in stage.items if not item.cached]
+def _row(name: str, items: list[PlannedItem], makes: str) -> tuple[str, ...]:
+    to_run = [item for item in items if not item.cached]
     return (
-        stage.stage.name,
-        str(len(stage.items)),
-        str(len(to_run)),
-        _marked(size(sum(item.bytes for item in stage.items)), stage.items),
-        _marked(about(sum(item.seconds for item in to_run)), to_run) if to_run else "",
+        name,
+        f"{len(to_run)}/{len(items)}",
+        _marked(size(sum(item.bytes for item in items)), items),
+        _marked(compact(sum(item.seconds for item in to_run)), to_run) if to_run else "",
         _marked(size(max(item.peak_ram for item in to_run)), to_run) if to_run else "",
-        ", ".join(f"{number} {kind}" for kind, number in stage.artifacts.items()),
+        makes,
     )
+
+
+def _made_by(stage: StagePlan) -> str:
+    """`8 DLC, 8 quantized ONNX`."""
+    kinds = []
+    for kind, number in stage.artifacts.items():
+        plural = f"{kind.removesuffix('y')}ies" if kind.endswith("binary") else kind
+        kinds.append(f"{number} {plural if number != 1 else kind}")
+    return ", ".join(kinds)
 
 
 def _marked(text: str, items: list[PlannedItem]) -> str:
@@ -109,14 +106,12 @@ def _summary(to_run: list[PlannedItem], jobs: int) -> str:
     from qairt.cli.eta import wall_seconds
 
     wall = wall_seconds(((item.stage.name, item.seconds) for item in to_run), jobs=jobs)
-    return f"{count(len(to_run), 'item')} to run, about {_marked(about(wall), to_run)} with {jobs} at once:"
+    return f"{count(len(to_run), 'item')} to run, about {about(wall)} with {jobs} at once:"
 
 
 def reasons(to_run: list[PlannedItem]) -> list[str]:
     """Every item that runs: how long it takes, and why it is not reused."""
     rows = [
-        (f"  {item.stage.name}", item.label, _marked(about(item.seconds), [item]), _marked(size(item.peak_ram), [item]))
-        + (item.reason,)
-        for item in to_run
+        (f"  {item.stage.name}", item.label, _marked(compact(item.seconds), [item]), item.reason) for item in to_run
     ]
-    return table(rows, header=("  stage", "item", "time", "RAM", "why it runs"), right=(2, 3))
+    return table(rows, header=("  stage", "item", "time", "why it runs"), right=(2,))

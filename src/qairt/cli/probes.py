@@ -58,7 +58,9 @@ def packages() -> list[Probe]:
             found.append(Probe(name, "missing", "not installed", enables, remedy, name == "onnxruntime"))
     for name, (enables, remedy) in _OPTIONAL.items():
         version = _version(name)
-        found.append(Probe(name, "ok" if version else "warning", version or "not installed (optional)", enables, remedy))
+        found.append(
+            Probe(name, "ok" if version else "warning", version or "not installed (optional)", enables, remedy)
+        )
     return [probe if probe.status != "ok" else _without_remedy(probe) for probe in found]
 
 
@@ -83,7 +85,9 @@ def compiler() -> Probe:
         return Probe(name, "missing", reason, enables, "run `qairt doctor` again on an idle machine", True)
     except (IndexError, ValueError):
         last = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
-        return Probe(name, "missing", f"its process failed: {last}", enables, "pip install onnxruntime-qnn==2.7.0", True)
+        return Probe(
+            name, "missing", f"its process failed: {last}", enables, "pip install onnxruntime-qnn==2.7.0", True
+        )
     if "error" in answer:
         error = answer["error"]
         return Probe(name, "missing", error["what"], enables, error["remedy"], True)
@@ -158,13 +162,12 @@ def existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
-
 def _folders_of_namesakes() -> list[Path]:
     found = []
     for entry in dict.fromkeys(os.path.abspath(path or ".") for path in sys.path):
-        for place in (Path(entry) / "qairt", Path(entry) / "qairt.py"):
-            if (place / "__init__.py").is_file() or place.is_file():
-                found.append(place)
+        package, module = Path(entry) / "qairt", Path(entry) / "qairt.py"
+        found += [package] if (package / "__init__.py").is_file() else []
+        found += [module] if module.is_file() else []
     return found
 
 

@@ -57,7 +57,7 @@ def run(
     no_tui: Annotated[bool, typer.Option("--no-tui", help="Print plain progress.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
 ) -> None:
-    """Make everything a recipe asks for, reusing what is already made.
+    """Make what a recipe asks for, reusing what is made.
 
     Work is cut into items (a stage at one place of the fan-out, such as `convert ar128-split2`); each is kept when it
     is finished. Change a setting and run again: only what depends on it is made anew. After Ctrl-C, a crash or a full

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 
 def schema() -> None:
-    """Print the JSON Schema of recipes, for editors that complete and check YAML.
+    """Print the JSON Schema of recipes, for editors.
 
     \b
     Example:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import defaultdict
 
 from qairt.engine import events as ev
 
@@ -11,7 +11,7 @@ class WallShares:
     """Divides every moment of a run among the items that ran in it, and adds up by stage."""
 
     def __init__(self) -> None:
-        self.seconds: Counter[str] = Counter()
+        self.seconds: defaultdict[str, float] = defaultdict(float)
         """Wall seconds by stage; together with `idle` they are the whole run."""
         self.idle = 0.0
         """Seconds in which no item ran: planning, publishing."""

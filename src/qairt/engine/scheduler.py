@@ -1,7 +1,8 @@
 """Which item runs next: as soon as what it is made from exists, a core is free and its memory fits.
 
-Stages need no barrier: an item waits for its own sources only. Of several that could start, one further down the
-pipeline goes first, so that a part's long last steps overlap with another part's early ones.
+Stages need no barrier: an item waits for its own sources only. What leads to the same merge is made together, the
+longest merge first, and within that what is further down the pipeline goes first: so one part's long last step overlaps
+with the early steps of the next part, and the shortest is left for the end.
 """
 
 from __future__ import annotations
@@ -35,13 +36,14 @@ def run_items(
     Args:
         jobs: items at once.
         memory: bytes that the running items' estimated peaks may add up to; one item always runs.
-        cores: threads to share: a running item gets `cores // (items that can run beside it)`.
+        cores: threads to share. An item gets what it can use, at most `cores // (items that can run beside it)`;
+            together they get no more than there are.
         stop: set to start nothing new.
     """
     outcome = Outcome()
     waiting = {id(item): item for item in items}
-    order = {id(item): place for place, item in enumerate(items)}
-    running: dict[int, tuple[PlannedItem, threading.Thread]] = {}
+    urgency = _urgency(items)
+    running: dict[int, tuple[PlannedItem, threading.Thread, int]] = {}
     finished: queue.SimpleQueue[tuple[PlannedItem, BaseException | None]] = queue.SimpleQueue()
     pending_or_lost = set(waiting)  # not made: waiting, running, failed or skipped
 
@@ -55,20 +57,20 @@ def run_items(
 
     def start(item: PlannedItem, threads: int) -> None:
         thread = threading.Thread(target=worker, args=(item, threads), name=item.name, daemon=True)
-        running[id(item)] = (item, thread)
+        running[id(item)] = (item, thread, threads)
         thread.start()
 
     while waiting or running:
         ready = [item for item in waiting.values() if not any(id(s) in pending_or_lost for s in item.sources)]
-        ready.sort(key=lambda item: order[id(item)], reverse=True)
-        if not stop.is_set():
-            threads = max(1, cores // max(1, min(jobs, len(ready) + len(running))))
-            for item in ready:
-                used = sum(other.peak_ram for other, _ in running.values())
-                if len(running) >= jobs or (running and used + item.peak_ram > memory):
-                    continue
-                del waiting[id(item)]
-                start(item, threads)
+        ready.sort(key=lambda item: urgency[id(item)])
+        contenders = max(1, min(jobs, len(ready) + len(running)))
+        for item in ready if not stop.is_set() else ():
+            used = sum(other.peak_ram for other, *_ in running.values())
+            free = cores - sum(threads for *_, threads in running.values())
+            if len(running) >= jobs or (running and (free < 1 or used + item.peak_ram > memory)):
+                continue
+            del waiting[id(item)]
+            start(item, max(1, min(item.task.estimate.threads, cores // contenders, free)))
         if not running:
             break
         try:
@@ -85,6 +87,23 @@ def run_items(
             _skip_dependents(item, waiting, outcome)
     outcome.skipped += [(item, None) for item in waiting.values()]
     return outcome
+
+
+def _urgency(items: list[PlannedItem]) -> dict[int, tuple[float, int, int]]:
+    """A sort key for each item: the merge it leads to, then how far down the pipeline it is."""
+    place = {id(item): number for number, item in enumerate(items)}
+    keys: dict[int, tuple[float, int, int]] = {}
+    for item in reversed(items):  # what follows an item stands after it
+        following = [other for other in items[place[id(item)] + 1 :] if any(s is item for s in other.sources)]
+        merge = next((other for other in following if len(other.sources) > 1), None)
+        if merge is not None:
+            first = (-merge.seconds, place[id(merge)])
+        elif following:
+            first = min(keys[id(other)][:2] for other in following)
+        else:
+            first = (-item.seconds, place[id(item)])
+        keys[id(item)] = (*first, -place[id(item)])
+    return keys
 
 
 def _skip_dependents(lost: PlannedItem, waiting: dict[int, PlannedItem], outcome: Outcome) -> None:

@@ -114,6 +114,8 @@ class Estimate(BaseModel):
     seconds: float = 1.0
     peak_ram: int = 400_000_000
     """Bytes."""
+    threads: int = 1
+    """Cores it can make use of."""
 
 
 class Task(BaseModel):

@@ -194,6 +194,8 @@ class _Pass:
                 offset = np.atleast_1d(encoding.offset)
                 points = (-offset if encoding.axis is not None else -offset.reshape(())).astype(dtype.numpy())
                 inputs.append(self._stored(f"{name}.zero_point", points))
+            elif dtype == ir.DataType.INT4:
+                inputs.append(self._zeros(dtype, per.shape))
         else:
             blocks = encoding.blocks
             per_block = self._stored(f"{name}.block_scale", blocks.int_scale.astype(np.uint8))

@@ -116,15 +116,6 @@ def load_technique(name: str, changes: Mapping[str, Any] | None = None, beside: 
         raise faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=faults) from error
 
 
-def default_mask_floor(config: DecoderConfig) -> float:
-    """What is added to the score of a position that may not be seen.
-
-    It must be below every real difference of scores and no lower than that, for the masked scores share one 16-bit grid
-    with it. Qwen2's keys have large biases, and its scores spread over hundreds.
-    """
-    return -1000.0 if config.family == "qwen2" else -50.0
-
-
 def _fitting_blocks(widths: list[int]) -> str:
     sizes = [size for size in (128, 64, 32, 16) if not any(width % size for width in widths)]
     if sizes:

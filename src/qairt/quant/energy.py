@@ -1,8 +1,8 @@
 """How much each input of a linear matters: its share of a token's energy, averaged over the calibration text.
 
-With inputs x, the squared error that a weight error e causes in the output is (x·e)^2, about sum_i x_i^2 e_i^2. Every token
-counts the same however long its vector is, so that the first token, where models park a huge value, does not decide for
-all others.
+With inputs x, the squared error that a weight error e causes in the output is (x·e)^2, about sum_i x_i^2 e_i^2. Every
+token counts the same however long its vector is, so that the first token, where models park a huge value, does not
+decide for all others.
 """
 
 from __future__ import annotations

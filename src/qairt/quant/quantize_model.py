@@ -15,9 +15,10 @@ from qairt.model.config import DecoderConfig
 from qairt.model.decoder import hidden_name, present_names
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
+from qairt.quant import mask
 from qairt.quant.activations import activation_encodings
 from qairt.quant.calibration import Calibration, one_thread_each
-from qairt.quant.config import ModulePrecisions, TechniqueConfig, default_mask_floor
+from qairt.quant.config import ModulePrecisions, TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding, Encodings
 from qairt.quant.energy import InputEnergy
 from qairt.quant.ranges import Ranges
@@ -60,7 +61,7 @@ def quantize_model(
     Args:
         tokens: chunks of token ids, each one sequence. The reference vectors come from the first.
         technique_config: how the layers' linears are quantized.
-        mask_floor: what the mask adds to scores that must not count; by model family when None.
+        mask_floor: what the mask adds to scores that must not count; chosen when None, see `qairt.quant.mask`.
         act_bitwidth: 8 or 16, activations.
         kv_bitwidth: 8 or 16, keys and values.
         progress: called with the fraction done and what is being done.
@@ -73,7 +74,6 @@ def quantize_model(
     """
     config = parameters.config
     technique_config.check(config)
-    floor = default_mask_floor(config) if mask_floor is None else mask_floor
     structure = Structure(config)
     ranges, energy = Ranges(structure), InputEnergy(structure)
     chosen = technique(technique_config)
@@ -103,10 +103,11 @@ def quantize_model(
         calibration.head(recorder.logits)
         weights.choose([FINAL_NORM, LM_HEAD], calibration.weight)
         calibration.release()
+    floor, floor_notes = mask.mask_floor(config, mask_floor, ranges.excess)
     activations = activation_encodings(
         config, structure, ranges, mask_floor=floor, act_bitwidth=act_bitwidth, kv_bitwidth=kv_bitwidth
     )
-    notes = (*weights.notes, *_floor_notes(structure, ranges, floor))
+    notes = (*weights.notes, *floor_notes)
     for note in notes:
         progress(1.0, note)
     progress(1.0, "done")
@@ -191,11 +192,3 @@ def _head_cost(config: DecoderConfig) -> float:
     mlp = 3 * config.hidden_size * config.intermediate_size
     attention = 2 * config.hidden_size * config.head_dim * (config.num_heads + config.num_kv_heads)
     return config.vocab_size * config.hidden_size / (mlp + attention)
-
-
-def _floor_notes(structure: Structure, ranges: Ranges, floor: float) -> list[str]:
-    spreads = {scores: ranges.of(scores)[1] - ranges.of(scores)[0] for scores in structure.masked.values()}
-    name, widest = max(spreads.items(), key=lambda item: item[1])
-    if widest <= -floor:
-        return []
-    return [f"{name}: scores spread over {widest:.0f}, the mask's floor is {floor:g}; masked tokens may leak"]

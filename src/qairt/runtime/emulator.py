@@ -23,6 +23,7 @@ from qairt.runtime.comparison import Comparison
 from qairt.runtime.parts import QuantizedPart
 from qairt.runtime.stored import Array
 from qairt.runtime.wire import receive, send
+from qairt.toolchain import qnn
 from qairt.toolchain.soc import Soc
 
 Say = Callable[[str], None]
@@ -90,11 +91,12 @@ class EmulatedPart:
     def _died(self) -> ToolchainError:
         code = self._child.wait()
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        out_of_memory = "most often the machine ran out of memory: use --target cpu, or split the model further"
         last = " / ".join(log_tail(Path(self._log.name), lines=3))
         return ToolchainError(
             f"the emulator's process {how}" + (f": {last}" if last else ""),
             where=self.part.signature.name,
-            remedy="SIGKILL: the machine ran out of memory; otherwise use --target cpu, and report the graph",
+            remedy=out_of_memory if code == -signal.SIGKILL else "a fault in the compiler: use --target cpu",
         )
 
 
@@ -117,7 +119,12 @@ class EmulatedGenerator(PartChain):
             soc: the chip to compile for.
             say: told, a line at a time, what is going on.
             compare: run every part on the CPU too, on the same inputs.
+
+        Raises:
+            GraphError: the parts do not belong together; names the graph.
+            ToolchainNotAvailable: the compiler's wheel is missing or too old.
         """
+        qnn.require()
         self.comparison = Comparison() if compare else None
         """How close the emulator came to ONNX Runtime's CPU provider."""
         super().__init__(parts_by_ar, config, partial(EmulatedPart, soc=soc), observer=_Progress(say, self.comparison))

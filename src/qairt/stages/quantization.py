@@ -88,6 +88,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             bytes=model.parameter_count // 16 + 50_000_000,
             seconds=5 + 3e-11 * model.parameter_count * tokens,
             peak_ram=900_000_000 + 3 * sizes.largest_block,
+            threads=64,
         )
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
         technique = self._technique(env).model_dump(mode="json")

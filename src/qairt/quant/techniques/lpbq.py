@@ -119,7 +119,8 @@ def _better_neighbours(blocks: Tensor, importance: Tensor, wanted: Tensor, chann
 
 
 def _errors(tile: Tensor, importance: Tensor, scale: Tensor) -> Tensor:
-    """Weighted squared error [blocks, out] of `tile` [blocks, block_size, out] on the grids of `scale` [blocks, out]."""
+    """Squared error [blocks, out] of `tile` [blocks, block_size, out] on the grids of `scale` [blocks, out], weighted
+    by `importance` [blocks, block_size, 1]."""
     scale = scale.clamp(min=SMALLEST_SCALE)
     scaled = tile * scale.reciprocal()[:, None]
     rounded = scaled.round().clamp_(LOWEST, HIGHEST)

@@ -1,0 +1,84 @@
+"""Order, bounds and what a failure takes with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+from qairt.engine.scheduler import run_items
+
+
+def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: int = 1) -> Any:
+    task = SimpleNamespace(estimate=SimpleNamespace(threads=threads))
+    return SimpleNamespace(name=name, sources=list(sources), seconds=seconds, peak_ram=ram, task=task)
+
+
+def order(items: list[Any], **bounds: Any) -> list[str]:
+    started: list[str] = []
+    settings = {"jobs": 1, "memory": 100, "cores": 2, "stop": threading.Event()} | bounds
+    run_items(items, lambda one, threads: started.append(one.name), **settings)
+    return started
+
+
+def test_one_part_is_finished_before_the_next_and_the_longest_merge_goes_first():
+    split = [item(f"split {part} ar{ar}") for part in (1, 2) for ar in (1, 8)]
+    quantize = [item(one.name.replace("split", "quantize"), one) for one in split]
+    links = [item("link 1", *quantize[:2], seconds=5), item("link 2", *quantize[2:], seconds=50)]
+    assert order([*split, *quantize, *links]) == [
+        "split 2 ar8", "quantize 2 ar8", "split 2 ar1", "quantize 2 ar1", "link 2",
+        "split 1 ar8", "quantize 1 ar8", "split 1 ar1", "quantize 1 ar1", "link 1",
+    ]  # fmt: skip
+
+
+def test_jobs_memory_and_threads_are_bounds():
+    running: list[int] = []
+    most: list[tuple[int, int]] = []
+    granted: list[int] = []
+    used: list[int] = []
+    lock = threading.Lock()
+
+    def run(one: Any, threads: int) -> None:
+        with lock:
+            running.append(one.peak_ram)
+            granted.append(threads)
+            most.append((len(running), sum(running)))
+            used.append(sum(granted))
+        time.sleep(0.05)
+        with lock:
+            running.remove(one.peak_ram)
+            granted.remove(threads)
+
+    items = [item(str(number), ram=40, threads=64) for number in range(8)]
+    run_items(items, run, jobs=3, memory=100, cores=6, stop=threading.Event())
+    assert max(count for count, _ in most) == 2
+    assert max(total for _, total in most) == 80
+    assert max(used) <= 6
+
+
+def test_an_item_larger_than_the_memory_runs_alone():
+    assert order([item("huge", ram=1000), item("small", ram=1)], jobs=2) == ["huge", "small"]
+
+
+def test_a_failure_skips_what_needs_it_and_nothing_else():
+    good, bad = item("good"), item("bad")
+    after = item("after", bad)
+    items = [good, bad, after, item("last", after), item("fine", good)]
+
+    def run(one: Any, threads: int) -> None:
+        if one is bad:
+            raise ValueError("no")
+
+    outcome = run_items(items, run, jobs=2, memory=100, cores=2, stop=threading.Event())
+    assert sorted(one.name for one in outcome.done) == ["fine", "good"]
+    assert [(one.name, str(error)) for one, error in outcome.failed] == [("bad", "no")]
+    assert [(one.name, cause.name) for one, cause in outcome.skipped] == [("after", "bad"), ("last", "bad")]
+
+
+def test_stop_starts_nothing_new():
+    stop = threading.Event()
+    items = [item(str(number)) for number in range(5)]
+    outcome = run_items(items, lambda one, threads: stop.set(), jobs=1, memory=100, cores=1, stop=stop)
+    assert len(outcome.done) == 1
+    assert [cause for _, cause in outcome.skipped] == [None] * 4
