@@ -125,7 +125,14 @@ WEIGHT = RNG.standard_normal((64, 6)).astype(np.float32)
 
 @pytest.mark.parametrize(
     "encoding",
-    [per_channel(WEIGHT), per_channel(WEIGHT, 4), lpbq(WEIGHT, 16), lpbq(WEIGHT, 64), symmetric(4.0), symmetric(4.0, 16)],
+    [
+        per_channel(WEIGHT),
+        per_channel(WEIGHT, 4),
+        lpbq(WEIGHT, 16),
+        lpbq(WEIGHT, 64),
+        symmetric(4.0),
+        symmetric(4.0, 16),
+    ],
     ids=["int8", "int4", "lpbq16", "lpbq64", "tensor8", "tensor16"],
 )
 def test_weights_lie_exactly_on_the_grid_of_their_encoding(tmp_path, encoding):
@@ -256,7 +263,9 @@ def test_a_table_with_a_scale_per_channel_cannot_be_gathered_from(tmp_path):
 
 def test_keys_must_come_in_on_the_grid_they_went_out_on(tmp_path):
     encodings = Encodings({"past_key_3_in": symmetric(1.0), "past_key_3_out": symmetric(2.0)})
-    with pytest.raises(QuantizationError, match=r"^past_key_3_in: its encoding is not that of the output it comes from"):
+    with pytest.raises(
+        QuantizationError, match=r"^past_key_3_in: its encoding is not that of the output it comes from"
+    ):
         quantize_graph(linear(WEIGHT), encodings, tmp_path / "w")
 
 

@@ -30,7 +30,9 @@ def write_model(directory: Path, family: str = "llama", **changes: Any) -> Path:
     return directory
 
 
-def write_recipe(directory: Path, *, family: str = "llama", backend: str = "HTP", technique: str = "lpbq_mse.yaml", **model: Any) -> Path:
+def write_recipe(
+    directory: Path, *, family: str = "llama", backend: str = "HTP", technique: str = "lpbq_mse.yaml", **model: Any
+) -> Path:
     """`recipe.yaml` in `directory`, with the model beside it in `model/`."""
     directory.mkdir(parents=True, exist_ok=True)
     write_model(directory / "model", family, **model)

@@ -3,6 +3,7 @@
 import sys
 
 import toy_stages
+
 from qairt.cli.main import main
 from qairt.engine.stage import register_stage
 

@@ -168,8 +168,8 @@ class _Pass:
             if grid is own:
                 self.read[key] = self._dequantize(self.held[name], f"{name}.dq", own)
             else:
-                converted = f"{name}.to_{grid.bitwidth}_{sum(1 for held, _ in self.read if held == name)}"
                 source = self._activation(value, None)
+                converted = f"{name}.to_{grid.bitwidth}_{sum(held == name for held, _ in self.read)}"
                 self.read[key] = self._dequantize(self._quantize(source, converted, grid), f"{converted}.dq", grid)
         return self.read[key]
 

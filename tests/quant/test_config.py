@@ -1,0 +1,93 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from qairt.errors import QuantizationError, RecipeError
+from qairt.model.config import DecoderConfig
+from qairt.quant.config import ModulePrecisions, TechniqueConfig, load_technique
+
+CONFIG = DecoderConfig(
+    family="llama",
+    vocab_size=128,
+    hidden_size=64,
+    intermediate_size=96,
+    num_layers=1,
+    num_heads=4,
+    num_kv_heads=2,
+    head_dim=16,
+    rms_norm_eps=1e-5,
+    rope_theta=1e4,
+)
+
+
+def test_the_shipped_techniques() -> None:
+    default = load_technique("lpbq_mse.yaml")
+    assert (default.technique, default.bits, default.block_size, default.scale_search) == ("lpbq", 4, 64, "mse")
+    assert (default.candidates, default.importance) == (20, "energy")
+    assert default.module_precisions == ModulePrecisions(lm_head=8, embedding=8, rms_norm=16)
+    assert default.needs_block_quantization
+    nearest = load_technique("lpbq.yaml")
+    assert (nearest.technique, nearest.scale_search) == ("lpbq", "rtn")
+    minmax = load_technique("minmax.yaml")
+    assert (minmax.technique, minmax.bits, minmax.needs_block_quantization) == ("minmax", 8, False)
+
+
+def test_changes_replace_settings_and_merge_into_precisions() -> None:
+    changed = load_technique("lpbq_mse.yaml", {"block_size": 32, "module_precisions": {"embedding": 16}})
+    assert changed.block_size == 32
+    assert changed.module_precisions == ModulePrecisions(lm_head=8, embedding=16, rms_norm=16)
+
+
+def test_a_file_beside_the_recipe_is_found_first(tmp_path: Path) -> None:
+    (tmp_path / "lpbq_mse.yaml").write_text("technique: minmax\n")
+    assert load_technique("lpbq_mse.yaml", beside=tmp_path).technique == "minmax"
+
+
+def test_an_unknown_file() -> None:
+    with pytest.raises(RecipeError) as error:
+        load_technique("lpbq_msee.yaml")
+    assert error.value.remedy == "did you mean lpbq_mse.yaml?"
+
+
+def test_an_unknown_setting_names_line_and_nearest(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("technique: lpbq\nblock_sise: 32\n")
+    with pytest.raises(RecipeError) as error:
+        load_technique("mine.yaml", beside=tmp_path)
+    assert error.value.where == f"{path}:2"
+    assert "block_sise" in error.value.what
+    assert "block_size" in str(error.value.remedy)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"technique": "minmax", "block_size": 32}, "block_size: not a setting of minmax, which has no blocks"),
+        ({"technique": "lpbq", "weight_bitwidth": 8}, "weight_bitwidth: lpbq holds weights in 4 bits"),
+        ({"technique": "lpbq", "candidates": 1}, "greater than 1"),
+    ],
+)
+def test_settings_that_do_not_go_together(settings: dict[str, object], message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        TechniqueConfig.model_validate(settings)
+
+
+def test_a_block_size_that_does_not_divide_is_refused_before_work() -> None:
+    with pytest.raises(QuantizationError) as error:
+        TechniqueConfig(technique="lpbq").check(CONFIG)
+    assert str(error.value) == (
+        "model.layers.0.mlp.down_proj.weight: block_size 64 does not divide its input width 96\n"
+        "  use block_size 32 or 16, or the minmax technique"
+    )
+    TechniqueConfig(technique="lpbq", block_size=32).check(CONFIG)
+    TechniqueConfig(technique="minmax").check(CONFIG)
+
+
+def test_settings_load_without_torch() -> None:
+    code = "import sys, qairt.quant.config as c; c.load_technique('lpbq_mse.yaml'); assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

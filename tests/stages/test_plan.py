@@ -1,0 +1,172 @@
+"""The plan says before anything runs what there will be, and refuses what cannot work."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_recipe import write_recipe
+
+from qairt.errors import ContractViolation, ModelError, QairtError, QuantizationError, RecipeError
+from qairt.llm import LLMPipeline
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("plan"), num_hidden_layers=4)
+
+
+def planned(recipe: Path, *changes: str) -> LLMPipeline:
+    return LLMPipeline.from_recipe(recipe, changes, cache_dir=recipe.parent / "cache")
+
+
+@pytest.mark.parametrize("splits", [2, 3, 5])
+def test_artifacts_are_counted_for_two_lengths_and_n_parts(recipe: Path, splits: int):
+    plan = planned(recipe, f"stages.split_model.num_splits={splits}").plan()
+    counts = {stage.stage.name: dict(stage.artifacts) for stage in plan.stages}
+    assert counts["prepare_exports"] == {"ONNX": 2, "encodings": 2}
+    assert counts["split_model"] == {"ONNX": 2 * splits, "encodings": 2 * splits}
+    assert counts["mha_to_sha_conversion"] == {"ONNX": 2 * (splits - 1), "encodings": 2 * (splits - 1)}
+    assert counts["convert"] == {"DLC": 2 * splits}
+    assert counts["quantize"] == {"DLC": 2 * splits, "quantized ONNX": 2 * splits}
+    assert counts["generate_context_binary"] == {"context binary": splits}
+    assert counts["export_bundle"] == {"bundle": 1}
+
+
+def test_several_context_lengths_are_one_more_axis(recipe: Path):
+    plan = planned(recipe, "stages.prepare_exports.context_length=[16, 32, 64]").plan()
+    counts = {stage.stage.name: len(stage.items) for stage in plan.stages}
+    assert counts["prepare_exports"] == 6
+    assert counts["convert"] == 18
+    assert counts["generate_context_binary"] == 3
+    labels = [item.label for item in plan.stages[3].items]
+    assert labels[:2] == ["cl16-ar1", "cl16-ar8"]
+
+
+def test_the_cpu_backend_leaves_the_npu_out(recipe: Path):
+    plan = planned(recipe, "backend=CPU").plan()
+    counts = {stage.stage.name: dict(stage.artifacts) for stage in plan.stages}
+    assert "convert" not in counts
+    assert "generate_context_binary" not in counts
+    assert counts["quantize"] == {"quantized ONNX": 6}
+
+
+def test_a_plan_opens_no_weights_and_loads_no_torch(recipe: Path, tmp_path: Path):
+    import subprocess
+
+    code = (
+        "import sys; from qairt.llm import LLMPipeline;"
+        f"LLMPipeline.from_recipe({str(recipe)!r}, cache_dir={str(tmp_path)!r}).plan();"
+        "print([name for name in ('torch', 'onnx', 'onnx_ir', 'onnxruntime', 'transformers') if name in sys.modules])"
+    )
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
+
+
+REFUSED = [
+    ("stages.split_model.num_splits=6", RecipeError, "num_splits 6 is too large: .* share 4 layers\n  use at most 5"),
+    (
+        "stages.prepare_exports.context_length=8",
+        RecipeError,
+        "context_length 8 must be larger than every arn, and arn has 8",
+    ),
+    ("soc_details=chipset:SM9999", RecipeError, "SM9999.*\n.*SM8650"),
+    ("soc_details=SM8650", RecipeError, "soc_details 'SM8650' is not of the form chipset:NAME"),
+    ("soc_details=chipset:SM8350", QairtError, "(?s)v68.*"),
+    ("soc_details=chipset:SM8450", QairtError, "(?s)v69.*"),
+    ("stages.quantization.recipe=lpqb.yaml", RecipeError, "lpqb.yaml does not exist\n  did you mean lpbq.yaml?"),
+    (
+        "stages.quantization.technique={block_size: 48}",
+        QuantizationError,
+        r"model.layers.0.self_attn.q_proj.weight: block_size 48 does not divide its input width 64",
+    ),
+    ("stages.quantization.calibration_text=missing.txt", QuantizationError, "missing.txt does not exist"),
+    (
+        "stages.quantization.tecnique={}",
+        RecipeError,
+        "tecnique is not a setting of quantization\n  did you mean technique?",
+    ),
+    ("stages.prepare_exports.arn=many", RecipeError, "stages.prepare_exports.arn: input should be a valid list"),
+    ("stages.export.onnx=a.onnx", RecipeError, "onnx and encodings belong together"),
+    ("backend=GPU", RecipeError, "backend: input should be 'HTP' or 'CPU', not 'GPU'"),
+    ("model_id_or_path=missing/model", ModelError, "missing/model"),
+]
+
+
+@pytest.mark.parametrize(("change", "kind", "message"), REFUSED, ids=[case[0] for case in REFUSED])
+def test_what_cannot_work_is_refused_before_anything_runs(recipe: Path, change: str, kind: type, message: str):
+    with pytest.raises(kind, match=message):
+        planned(recipe, change).plan()
+    assert not (recipe.parent / "cache" / "pipeline_state" / "manifest.json").exists()
+
+
+def edited(recipe: Path, change) -> Path:
+    content = yaml.safe_load(recipe.read_text())
+    change(content)
+    path = recipe.with_name("edited.yaml")
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_an_unknown_stage_names_its_line_and_the_nearest(recipe: Path):
+    def change(content: dict) -> None:
+        content["stages"]["split_modle"] = content["stages"].pop("split_model")
+
+    with pytest.raises(
+        RecipeError, match=r"edited\.yaml:\d+: there is no stage split_modle\n  did you mean split_model\?"
+    ):
+        planned(edited(recipe, change))
+
+
+def test_stages_out_of_order_are_named(recipe: Path):
+    def change(content: dict) -> None:
+        stages = content["stages"]
+        content["stages"] = {"split_model": stages.pop("split_model")} | stages
+
+    message = "stages.split_model: prepare_exports must come before it, and comes after\n  put prepare_exports before split_model"
+    with pytest.raises(ContractViolation, match=message):
+        planned(edited(recipe, change))
+
+
+def test_an_empty_calibration_text_is_refused(recipe: Path):
+    (recipe.parent / "empty.txt").write_text("")
+    with pytest.raises(QuantizationError, match=r"empty\.txt is empty"):
+        planned(recipe, "stages.quantization.calibration_text=empty.txt").plan()
+
+
+def test_a_model_without_config_is_named(recipe: Path, tmp_path: Path):
+    (tmp_path / "bare").mkdir()
+    with pytest.raises(ModelError, match=r"bare: the model directory has no config\.json"):
+        planned(recipe, f"model_id_or_path={tmp_path / 'bare'}").plan()
+
+
+def test_a_missing_wheel_says_how_to_install_it(recipe: Path, monkeypatch: pytest.MonkeyPatch):
+    from importlib import metadata
+
+    from qairt.errors import ToolchainNotAvailable
+
+    real = metadata.version
+
+    def version(package: str) -> str:
+        if package == "onnxruntime-qnn":
+            raise metadata.PackageNotFoundError(package)
+        return real(package)
+
+    monkeypatch.setattr(metadata, "version", version)
+    with pytest.raises(
+        ToolchainNotAvailable, match=r"onnxruntime-qnn is not installed\n  pip install onnxruntime-qnn==2.7.0"
+    ):
+        planned(recipe).plan()
+    assert planned(recipe, "backend=CPU").plan().to_run()
+
+
+def test_a_part_over_the_limit_says_which_num_splits_fits(recipe: Path, monkeypatch: pytest.MonkeyPatch):
+    from qairt.toolchain import limits
+
+    # One layer of this model takes 36 KiB in 8 bits, lm_head 16 KiB.
+    monkeypatch.setattr(limits, "GRAPH_BYTES", 64 * 1024)
+    with pytest.raises(RecipeError, match=r"stages\.split_model\.num_splits: part 3 of 3 would hold") as caught:
+        planned(recipe).plan()
+    wanted = caught.value.remedy.split()[3]
+    assert planned(recipe, f"stages.split_model.num_splits={wanted}").plan().to_run()

@@ -1,0 +1,54 @@
+"""The table of chips."""
+
+from __future__ import annotations
+
+import pytest
+
+from qairt.errors import RecipeError
+from qairt.toolchain.soc import SOCS, Soc, parse_soc, require_block_quantization, require_weight_sharing
+
+ALL = (
+    "QCM6490, QCS9100, SA8255, SA8295, SC8380XP, SC8480XP, SM8350, SM8450, SM8475, SM8550, SM8650, SM8750, SM8850, "
+    "SXR2230P"
+)
+
+
+@pytest.mark.parametrize("details", ["chipset:SM8650", " chipset: sm8650 ", "CHIPSET:Sm8650"])
+def test_a_chip_is_found_by_name(details):
+    assert parse_soc(details) == Soc("SM8650", 57, 75, 8)
+
+
+def test_an_unknown_chip_lists_the_known_ones():
+    with pytest.raises(RecipeError) as caught:
+        parse_soc("chipset:SM9999")
+    assert str(caught.value) == f"soc_details: the chip 'SM9999' is not known\n  use one of {ALL}"
+
+
+@pytest.mark.parametrize("details", ["SM8650", "dsp:SM8650", ""])
+def test_another_form_is_refused(details):
+    with pytest.raises(RecipeError) as caught:
+        parse_soc(details)
+    assert str(caught.value) == (
+        f"soc_details: soc_details {details!r} is not of the form chipset:NAME\n"
+        f"  write for example chipset:SM8650; known are {ALL}"
+    )
+
+
+def test_block_quantization_needs_v69():
+    require_block_quantization(SOCS["SM8450"])
+    with pytest.raises(RecipeError) as caught:
+        require_block_quantization(SOCS["SM8350"])
+    assert str(caught.value) == (
+        "stages.quantization.recipe: SM8350 (HTP v68) has no block-quantized (LPBQ) weights, they need v69\n"
+        "  use an 8-bit technique such as minmax, or another chip"
+    )
+
+
+def test_weight_sharing_needs_v73():
+    require_weight_sharing(SOCS["SM8550"])
+    with pytest.raises(RecipeError) as caught:
+        require_weight_sharing(SOCS["SM8475"])
+    assert str(caught.value) == (
+        "soc_details: SM8475 (HTP v69) cannot share weights between graphs, that needs v73\n"
+        "  use one of QCS9100, SA8255, SC8380XP, SC8480XP, SM8550, SM8650, SM8750, SM8850"
+    )
