@@ -20,7 +20,7 @@ demo: $(VENV)/.installed $(MODEL)
 	$(BIN)/qairt generate $(RECIPE) "What is the capital of France?" --max-new-tokens 24
 
 test: $(VENV)/.installed-dev
-	$(BIN)/python -m pytest -n auto tests
+	$(BIN)/python -m pytest -n auto --dist loadfile tests
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .

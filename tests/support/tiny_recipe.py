@@ -10,7 +10,10 @@ import yaml
 from tiny_models import save_tiny
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
-CHAT = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}{% if add_generation_prompt %}[assistant]{% endif %}"
+CHAT = (
+    "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}"
+    "{% if add_generation_prompt %}[assistant]{% endif %}"
+)
 TEXT = "The quick brown fox jumps over the lazy dog, and then it rests a while in the shade of an old tree. " * 30
 
 SIZES = {"hidden_size": 64, "intermediate_size": 128, "head_dim": 16, "vocab_size": 260, "eos_token_id": 256}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -75,7 +76,7 @@ def show(
         for name, file in entry.files.items():
             say(f"    {name}  {size(file['size'])}")
         for name, value in _settings(entry).items():
-            say(f"  {name}: {value}")
+            say(f"  {name}: {json.dumps(value, ensure_ascii=False)}")
 
 
 @app.command("clear")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -14,14 +15,26 @@ _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 Style = Literal["bold", "dim", "red", "green", "yellow"]
 
 
-def say(text: str = "") -> None:
-    """A line of the answer, to standard output."""
-    print(text, flush=True)
+class ReaderLeft(Exception):  # noqa: N818 - it is not an error
+    """Whoever read standard output is gone (`qairt plan | head`, a closed terminal)."""
+
+
+def say(text: str = "", *, end: str = "\n") -> None:
+    """A line of the answer, to standard output.
+
+    Raises:
+        ReaderLeft: nobody reads it.
+    """
+    try:
+        print(text, end=end, flush=True)
+    except OSError as error:
+        raise ReaderLeft from error
 
 
 def tell(text: str) -> None:
     """A line beside the answer (errors, notes), to standard error."""
-    print(text, file=sys.stderr, flush=True)
+    with contextlib.suppress(OSError):
+        print(text, file=sys.stderr, flush=True)
 
 
 def say_json(document: Any) -> None:
@@ -71,8 +84,8 @@ def table(rows: Sequence[Sequence[str]], *, header: Sequence[str], right: Sequen
         start = "  ".join([*cells, ""])
         room = width() - len(start)
         if row[last] and room >= 12:
-            wrapped = textwrap.wrap(row[last], room, break_on_hyphens=False)
-            whole = [start + wrapped[0], *(" " * len(start) + more for more in wrapped[1:])]
+            first, *more = textwrap.wrap(row[last], room, break_on_hyphens=False)
+            whole = [start + first, *(" " * len(start) + line for line in more)]
         else:
             whole = [start + row[last]]
         lines += [styled(line.rstrip(), "bold") if number == 0 else line.rstrip() for line in whole]

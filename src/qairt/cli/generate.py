@@ -79,7 +79,7 @@ def generate(
 def stream(answer: Generation) -> GenerationResult:
     """Print pieces as they come."""
     for piece in answer:
-        print(piece.text, end="", flush=True)
+        say(piece.text, end="")
     say()
     return answer.result
 

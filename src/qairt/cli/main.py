@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from qairt.cli import exit_codes
+from qairt.cli.console import ReaderLeft, tell
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -19,11 +20,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     _prepare_output()
     try:
         code = _run(words)
-        sys.stdout.flush()
         return code
-    except BrokenPipeError:
-        # `qairt plan | head`: the reader has what it wanted. Nothing is left to flush into the closed pipe at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except ReaderLeft:  # `qairt plan | head`: the reader has what it wanted
         return exit_codes.DONE
     except Exception as error:
         if debug:
@@ -31,6 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
             traceback.print_exc()
         return _report(error, as_json)
+    finally:
+        _flush()
 
 
 def _run(words: list[str]) -> int:
@@ -43,7 +43,6 @@ def _run(words: list[str]) -> int:
 def _report(error: Exception, as_json: bool) -> int:
     import typer
 
-    from qairt.cli.console import tell
     from qairt.cli.failures import report, tell_error
     from qairt.errors import QairtError
 
@@ -93,7 +92,15 @@ def _prepare_output() -> None:
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    print(f"Warning: {message}", file=sys.stderr, flush=True)
+    tell(f"Warning: {message}")
+
+
+def _flush() -> None:
+    """What is left of the output goes out now, or nowhere: at exit it would be an error message into a closed pipe."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from enum import StrEnum
 from typing import Annotated
 
@@ -9,6 +10,7 @@ import typer
 
 from qairt.cli import exit_codes
 from qairt.cli.amounts import parse_size
+from qairt.cli.console import ReaderLeft
 from qairt.cli.options import CacheDir, Overrides, Recipe
 
 
@@ -100,5 +102,6 @@ def run(
         tell_error("interrupted", remedy="finished items are kept: the same command goes on from there")
         raise typer.Exit(exit_codes.INTERRUPTED) from None
     if not as_json:
-        tell_outcome(result, watcher, pipeline)
+        with suppress(ReaderLeft):  # the exit code still says how the run ended
+            tell_outcome(result, watcher, pipeline)
     raise typer.Exit(exit_code(result))

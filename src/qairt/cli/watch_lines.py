@@ -9,7 +9,7 @@ from typing import Self
 
 from qairt.cli import messages
 from qairt.cli.amounts import about
-from qairt.cli.console import say
+from qairt.cli.console import ReaderLeft, say
 from qairt.cli.eta import fraction, left_seconds
 from qairt.cli.watchers import Watcher, clock
 from qairt.engine import events as ev
@@ -68,7 +68,7 @@ class Lines(Watcher):
         while not self._over.wait(min(0.2, self._quiet_seconds / 4)):
             try:
                 self._tell_if_quiet(time.time())
-            except BrokenPipeError:
+            except ReaderLeft:
                 return
 
     def _tell_if_quiet(self, now: float) -> None:

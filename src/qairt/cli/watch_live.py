@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from qairt.cli import messages
 from qairt.cli.amounts import about, duration
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _REFRESH = 4  # a second
 _BAR = 24  # columns
+_PATIENCE = 2.0  # seconds before planning is worth a line
 
 
 class LiveRegion(Watcher):
@@ -33,14 +34,22 @@ class LiveRegion(Watcher):
         super().__init__()
         self._stop = stop
         self._live: Live | None = None
+        self._planning = threading.Timer(_PATIENCE, self._print, ["planning: reading what the recipe names"])
+        self._planning.daemon = True
+
+    def __enter__(self) -> Self:
+        self._planning.start()
+        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._planning.cancel()
         if self._live is not None:
             self._live.stop()
 
     def show(self, event: ev.Event) -> None:
+        self._planning.cancel()
         match event:
             case ev.RunStarted():
                 for line in messages.opening(event):
@@ -90,16 +99,15 @@ class LiveRegion(Watcher):
             done, left = fraction(self.state, now), left_seconds(self.state, now, jobs=self.jobs)
             finished = self.state.count("done", "failed", "skipped")
             total = len(self.state.items) - self.state.count("cached")
-        items = Table.grid(padding=(0, 2), expand=False)
-        for column in (1, 1, 0, 0):
-            items.add_column(no_wrap=True, overflow="ellipsis", justify="left" if column else "right")
-        for item in busy:
-            elapsed = duration(now - (item.started or now))
-            expected = f"of about {about(item.expected_seconds)}" if item.expected_seconds >= 1 else ""
-            name = Text(f"  {item.stage} {item.label}", style="bold")
-            items.add_row(name, Text(item.message), f"{elapsed} {expected}", f"{done_of(item, now):.0%}")
+        widest = max((len(f"{item.stage} {item.label}") for item in busy), default=0)
+        lines = [Text(overflow="ellipsis", no_wrap=True) for _ in busy]
+        for line, item in zip(lines, busy, strict=True):
+            expected = f" of ~{about(item.expected_seconds)}" if item.expected_seconds >= 1 else ""
+            line.append(f"  {item.stage} {item.label}".ljust(widest + 2), style="bold")
+            line.append(f"  {done_of(item, now):4.0%}  {duration(now - (item.started or now))}{expected}")
+            line.append(f"  {item.message}", style="dim")
         foot = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=1.0, completed=done, width=_BAR)
         rest = "stopping: ending what runs" if self._stop.is_set() else f"about {about(left)} left"
         foot.add_row(bar, f"{done:4.0%}", f"{finished} of {total} items", rest)
-        return Group(items, foot)
+        return Group(*lines, foot)

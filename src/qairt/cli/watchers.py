@@ -7,6 +7,7 @@ import time
 from types import TracebackType
 from typing import Self
 
+from qairt.cli.console import ReaderLeft, is_terminal, say
 from qairt.cli.shares import WallShares
 from qairt.engine import events as ev
 from qairt.engine.run_state import RunState
@@ -47,7 +48,7 @@ class Watcher:
             return
         try:
             self.show(event)
-        except BrokenPipeError:
+        except (ReaderLeft, OSError):
             self._deaf = True
 
 
@@ -55,13 +56,11 @@ class JsonStream(Watcher):
     """Every event as a line of JSON, as in `events.jsonl`."""
 
     def show(self, event: ev.Event) -> None:
-        print(event.model_dump_json(), flush=True)
+        say(event.model_dump_json())
 
 
 def choose(*, as_json: bool, stop: threading.Event) -> Watcher:
     """The watcher for where standard output goes."""
-    from qairt.cli.console import is_terminal
-
     if as_json:
         return JsonStream()
     if is_terminal():

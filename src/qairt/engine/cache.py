@@ -27,7 +27,7 @@ from qairt.engine.stage import Stage, StageConfig, StageOutput
 from qairt.errors import CacheError
 
 ENTRY = "cache_entry.json"
-_SHARED_FROM = 1 << 16  # bytes; smaller files are not worth a blob
+_SHARED_FROM = 1 << 12  # bytes; smaller files are not worth a blob
 
 
 @dataclass(frozen=True)

@@ -91,7 +91,7 @@ def part_inputs(
         inputs[name] = _left_padded(vectors.tensors[name][:, past : past + new], ar, 1)
     inputs["attention_mask"] = _mask(new, past, ar, cl, mask_floor)
     positions = np.maximum(np.arange(past + new - ar, past + new), 0)
-    cos, sin = rotary(config, positions, length=cl)
+    cos, sin = rotary(config, positions, length=vectors.length)
     inputs["position_ids_cos"], inputs["position_ids_sin"] = cos[None, None], sin[None, None]
     for layer in range(part.first_layer, part.last_layer):
         for name_in, name_out, axis in zip(past_names(layer), present_names(layer), (3, 2), strict=True):
@@ -133,7 +133,7 @@ def _counts(vectors: ReferenceVectors, ar: int, cl: int) -> tuple[int, int]:
 
 
 def _mask(new: int, past: int, ar: int, cl: int, floor: float) -> NDArray[np.float32]:
-    """[1, 1, ar, cl]: a token sees the past, itself and what came before it; padding sees itself alone."""
+    """[1, 1, ar, cl]: a token sees the past, itself and what came before it; a padding row sees nothing."""
     row, column = np.arange(ar)[:, None], np.arange(cl)[None]
     place = column - (cl - ar)
     seen = (place <= row) & (place >= ar - new) | ((place < 0) & (column >= cl - ar - past))

@@ -24,7 +24,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.stages.facts import soc_of
-from qairt.stages.split_model import part_at, parts_of
+from qairt.stages.split_model import part_at, parts_for, parts_of
 
 
 class GenerateContextBinaryConfig(StageConfig):
@@ -70,7 +70,7 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
 
         require()
         require_weight_sharing(soc_of(env))
-        require_parts_fit(parts_of(env))
+        require_parts_fit(parts_of(env), replan=lambda num_splits: parts_for(env, num_splits))
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         together: dict[Coord, list[Coord]] = {}

@@ -30,7 +30,8 @@ from qairt.stages.facts import find_file, model_of, settings_of, sizes_of, soc_o
 class QuantizationConfig(StageConfig):
     """How weights and activations are quantized."""
 
-    not_in_key = StageConfig.not_in_key | {"recipe", "calibration_text"}
+    not_in_key = StageConfig.not_in_key | {"recipe", "technique", "calibration_text"}
+    # the technique they lead to, and the text by content, are
 
     recipe: str = "lpbq_mse.yaml"
     """A technique file: beside the recipe, or one that qairt ships (`qairt recipes`)."""

@@ -145,27 +145,31 @@ def parts_of(env: Env) -> list[Part]:
     Raises:
         RecipeError: more parts than layers allow; says how many there can be.
     """
+    config: SplitModelConfig = env.configs["split_model"]  # type: ignore[assignment]
+    parts: list[Part] = env.once("parts", lambda: parts_for(env, config.num_splits))
+    return parts
+
+
+def parts_for(env: Env, num_splits: int) -> list[Part]:
+    """The parts that this recipe's model would be cut into by another `num_splits`.
+
+    Raises:
+        RecipeError: more parts than layers allow.
+    """
     from qairt.graph.parts import plan_split
 
-    config: SplitModelConfig = env.configs["split_model"]  # type: ignore[assignment]
-
-    def make() -> list[Part]:
+    def measured() -> Sizes:
         if has_model(env):
-            sizes = sizes_of(env)
-        else:
-            from qairt.graph.foreign import measure
+            return sizes_of(env)
+        from qairt.graph.foreign import measure
 
-            foreign: Any = env.configs["export"]
-            sizes = Sizes(*measure(find_file(env, foreign.onnx)))
-        return plan_split(
-            embedding_bytes=sizes.embedding,
-            layer_bytes=sizes.layers,
-            head_bytes=sizes.head,
-            num_splits=config.num_splits,
-        )
+        foreign: Any = env.configs["export"]
+        return Sizes(*measure(find_file(env, foreign.onnx)))
 
-    parts: list[Part] = env.once("parts", make)
-    return parts
+    sizes: Sizes = env.once("sizes of the parts", measured)
+    return plan_split(
+        embedding_bytes=sizes.embedding, layer_bytes=sizes.layers, head_bytes=sizes.head, num_splits=num_splits
+    )
 
 
 def part_at(coord: Coord, env: Env) -> Part:

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from qairt.errors import RecipeError
@@ -17,46 +16,53 @@ CONTEXT_BYTES = 3_750_000_000
 """One context; about, as the NPU's 32-bit address space leaves it."""
 
 
-def require_parts_fit(parts: Sequence[Part], *, bits_per_weight: float = 8) -> None:
+def require_parts_fit(
+    parts: Sequence[Part], *, bits_per_weight: float = 8, replan: Callable[[int], Sequence[Part]] | None = None
+) -> None:
     """Refuse parts that the compiler would refuse after minutes of work.
 
     Args:
         parts: with their float32 bytes.
         bits_per_weight: what a weight takes once quantized.
+        replan: the parts for another `num_splits` (raises RecipeError for too many): to say which number fits.
 
     Raises:
-        RecipeError: a part is over the limit of a graph or a context; says the `num_splits` that fits, if there is one.
+        RecipeError: a part is over the limit of a graph or a context.
     """
-    share = bits_per_weight / 32
     limit = min(GRAPH_BYTES, CONTEXT_BYTES)
-    too_large = [part for part in parts if part.weight_bytes * share > limit]
-    if not too_large:
+
+    def size(part: Part) -> float:
+        return part.weight_bytes * bits_per_weight / 32
+
+    worst = max(parts, key=size)
+    if size(worst) <= limit:
         return
-    worst = max(too_large, key=lambda part: part.weight_bytes)
-    fitting = _fitting_splits(parts, limit / share)
+    if replan is None:
+        remedy = "set num_splits higher, or use fewer bits"
+    else:
+        fitting = _smallest_fit(len(parts), replan, lambda others: max(map(size, others)) <= limit)
+        remedy = (
+            f"set num_splits to {fitting} or more"
+            if fitting is not None
+            else "no num_splits is enough: the embedding, one layer or lm_head alone is too large; use fewer bits"
+        )
     raise RecipeError(
-        f"part {worst.index} of {worst.of} would hold {worst.weight_bytes * share / 2**30:,.2f} GiB of weights at "
+        f"part {worst.index} of {worst.of} would hold {size(worst) / 2**30:,.2f} GiB of weights at "
         f"{bits_per_weight:g} bits; one serialized graph may hold {limit / 2**30:g} GiB",
         where="stages.split_model.num_splits",
-        remedy=f"set num_splits to {fitting} or more"
-        if fitting is not None
-        else "no num_splits is enough: the embedding, one layer or lm_head alone is too large; use fewer bits",
+        remedy=remedy,
     )
 
 
-def _fitting_splits(parts: Sequence[Part], limit: float) -> int | None:
-    """The smallest `num_splits` whose parts hold at most `limit` float32 bytes, by the mean size of a layer."""
-    embedding = max((part.weight_bytes for part in parts if part.has_embedding and part.of > 1), default=0)
-    layers = sum(part.last_layer - part.first_layer for part in parts)
-    middle = [part for part in parts if part.last_layer > part.first_layer and not part.has_head]
-    body = sum(part.weight_bytes for part in parts if part.last_layer > part.first_layer)
-    if middle:
-        layer = sum(part.weight_bytes for part in middle) / sum(part.last_layer - part.first_layer for part in middle)
-    else:
-        layer = body / max(layers, 1)
-    head = max(body - layer * layers, 0)
-    if embedding > limit or layer > limit or layer + head > limit:
-        return None
-    per_part = int(limit // layer)
-    last = int((limit - head) // layer)
-    return 1 + 1 + math.ceil(max(layers - last, 0) / per_part)
+def _smallest_fit(
+    current: int, replan: Callable[[int], Sequence[Part]], fits: Callable[[Sequence[Part]], bool]
+) -> int | None:
+    """The next `num_splits` above `current` that fits; None when the layers run out before."""
+    splits = current + 1
+    while True:
+        try:
+            if fits(replan(splits)):
+                return splits
+        except RecipeError:
+            return None
+        splits += 1

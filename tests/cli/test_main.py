@@ -1,0 +1,198 @@
+"""What holds for every command: help, version, errors, exit codes, pipes, and how long it takes to start."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+
+import pytest
+from toy_cli import command
+
+from qairt import __version__
+
+ALL = ["run", "plan", "check", "generate", "export", "init", "recipes", "schema", "doctor", "cache"]
+CACHE = ["list", "show", "clear", "verify", "prune", "why"]
+
+
+def test_version(qairt):
+    assert qairt("--version").out == f"qairt {__version__}\n"
+
+
+def test_help_names_every_command(qairt):
+    said = qairt("--help")
+    assert said.code == 0
+    assert re.findall(r"^  (\w+)  +\S.*\.$", said.out.partition("Commands:")[2], re.MULTILINE) == ALL
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in ALL), *(["cache", name] for name in CACHE)], ids=" ".join)
+def test_help_fits_80_columns_and_every_option_is_explained(qairt, words):
+    said = qairt(*words, "--help")
+    assert said.code == 0
+    assert [line for line in said.out.splitlines() if len(line) > 80] == []
+    assert re.findall(r"^  -.*?\S(?=\n  -|\n$)", said.out, re.MULTILINE | re.DOTALL)
+    assert not re.search(r"^  -[-\w, ]+( [A-Z<|>a-z-]+)?$\n  -", said.out, re.MULTILINE), "an option without help"
+    assert "..." not in said.out.partition("Commands:")[2], "a command's summary is cut off"
+
+
+def test_no_command_shows_the_help(qairt):
+    said = qairt()
+    assert (said.code, said.out) == (2, "")
+    assert said.err.startswith("Usage: qairt [OPTIONS] COMMAND [ARGS]...")
+    assert "verify  Compare every finished file with its digest." in qairt("cache").err
+
+
+@pytest.mark.parametrize(
+    ("words", "err"),
+    [
+        (["frob"], "Error: No such command 'frob'.\n  `qairt --help` says what it takes\n"),
+        (["run"], "Error: Missing argument 'RECIPE'.\n  `qairt run --help` says what it takes\n"),
+        (["plan", "toy.yaml", "--wat"], "Error: No such option: --wat\n  `qairt plan --help` says what it takes\n"),
+        (
+            ["run", "toy.yaml", "--memory", "8X"],
+            "Error: Invalid value for '--memory': '8X' is not a size; write for example 8G, 500M or 16GiB\n"
+            "  `qairt run --help` says what it takes\n",
+        ),
+        (
+            ["plan", "nope.yaml"],
+            "Error: nope.yaml: there is no such recipe\n"
+            "  `qairt recipes` lists those that qairt ships, `qairt init MODEL` writes one for your model\n",
+        ),
+        (["plan", "tou.yaml"], "Error: tou.yaml: there is no such recipe\n  did you mean toy.yaml?\n"),
+        (
+            ["plan", "smollm-135m"],
+            "Error: smollm-135m: there is no such recipe\n  did you mean smollm2-135m, which qairt ships?\n",
+        ),
+        (["plan", "."], "Error: .: this is a folder, not a recipe\n  it holds toy.yaml\n"),
+        (
+            ["plan", "toy.yaml", "stages.fan.sufix=a"],
+            "Error: command line: stages.fan.sufix is not a setting of fan\n  did you mean suffix?\n",
+        ),
+        (
+            ["plan", "toy.yaml", "fan"],
+            "Error: command line: 'fan' does not set anything\n"
+            "  write KEY=VALUE with a dotted key, such as stages.split_model.num_splits=3\n",
+        ),
+        (
+            ["run", "toy.yaml", "--until", "fen"],
+            "Error: there is no stage fen in this recipe\n  its stages: source, fan, upper, join\n",
+        ),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_bad_usage(qairt, words, err):
+    said = qairt(*words)
+    assert (said.code, said.out, said.err) == (2, "", err)
+
+
+def test_every_fault_of_a_recipe_is_told_with_its_line(qairt, place):
+    (place / "bad.yaml").write_text("backend: CPU\nstages:\n  source: {txt: a}\n  fan: {arn: x}\n  jion: {}\n")
+    said = qairt("plan", "bad.yaml")
+    assert said.code == 2
+    assert said.err == (
+        "Error: bad.yaml:3: stages.source.txt is not a setting of source\n  did you mean text?\n"
+        "Error: bad.yaml:4: stages.fan.arn: input should be a valid list, not 'x'\n  change its value\n"
+        "Error: bad.yaml:5: there is no stage jion\n  did you mean join?\n"
+    )
+
+
+def test_an_error_as_json_has_its_three_fields(qairt, place):
+    (place / "bad.yaml").write_text("backend: CPU\nstages:\n  source: {txt: a}\n")
+    said = qairt("plan", "bad.yaml", "--json")
+    assert said.code == 2
+    assert said.data["error"] == {
+        "type": "RecipeError",
+        "what": "stages.source.txt is not a setting of source",
+        "where": "bad.yaml:3",
+        "remedy": "did you mean text?",
+    }
+
+
+def test_stages_in_an_order_that_cannot_work(qairt, place):
+    (place / "bad.yaml").write_text("backend: CPU\nstages:\n  fan: {}\n  source: {}\n")
+    said = qairt("check", "bad.yaml")
+    assert said.code == 2
+    assert said.err == "Error: stages.fan: source must come before it, and comes after\n  put source before fan\n"
+
+
+def test_an_unwritable_cache_directory(qairt, place):
+    (place / "file").write_text("")
+    said = qairt("run", "toy.yaml", "--cache-dir", "file/cache")
+    assert said.code == 1
+    assert said.err.startswith("Error: ")
+    assert "file/cache/pipeline_state: the cache directory cannot be written" in said.err
+    assert "Traceback" not in said.err
+
+
+def test_a_fault_of_qairt_shows_a_traceback_only_with_debug(qairt, monkeypatch):
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError("by zero")
+
+    monkeypatch.setattr("qairt.cli.recipe_argument.find_recipe", broken)
+    said = qairt("plan", "toy.yaml")
+    assert said.code == 1
+    assert said.err == (
+        "Error: inside qairt: ZeroDivisionError: by zero\n"
+        "  this is a fault of qairt; the same command with --debug prints where it happened\n"
+    )
+    said = qairt("plan", "toy.yaml", "--debug")
+    assert said.code == 1
+    assert said.err.startswith("Traceback")
+    assert "Error: inside qairt: ZeroDivisionError: by zero" in said.err
+
+
+def test_debug_after_a_double_dash_is_a_word(qairt):
+    assert qairt("plan", "--", "--debug").err.startswith("Error: --debug: there is no such recipe")
+
+
+@pytest.mark.parametrize("words", [["plan", "toy.yaml"], ["run", "toy.yaml", "--executor", "inline"], ["schema"]])
+def test_a_reader_that_leaves_is_no_error(place, words):
+    child = subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert child.stdout is not None
+    child.stdout.close()
+    assert child.wait(20) == 0
+    assert child.stderr is not None
+    assert child.stderr.read() == ""
+
+
+def test_colour_only_on_a_terminal_that_wants_it(qairt):
+    assert "\033" not in qairt("plan", "toy.yaml").out
+
+
+def seconds(*words: str) -> float:
+    """The best of three: the machine may be busy."""
+    times = []
+    for _ in range(3):
+        began = time.perf_counter()
+        subprocess.run(words, check=True, capture_output=True)
+        times.append(time.perf_counter() - began)
+    return min(times)
+
+
+def test_help_is_quick():
+    assert seconds(sys.executable, "-m", "qairt.cli.main", "--help") <= 0.3
+
+
+def test_a_second_run_and_a_plan_are_quick_and_load_no_torch(place):
+    subprocess.run(command("run", "toy.yaml"), check=True, capture_output=True)
+    assert seconds(*command("run", "toy.yaml")) <= 1.5
+    assert seconds(*command("plan", "toy.yaml")) <= 1.0
+    script = (
+        "import sys, toy_cli\n"
+        "for words in (['run', 'toy.yaml'], ['plan', 'toy.yaml'], ['check', 'toy.yaml'], ['cache', 'list']):\n"
+        "    if words[0] == 'cache': words += ['--cache-dir', 'cache']\n"
+        "    assert toy_cli.toys_and_main(words) == 0, words\n"
+        "heavy = {'torch', 'onnx', 'onnx_ir', 'onnxruntime', 'transformers'} & set(sys.modules)\n"
+        "sys.exit(f'loaded {heavy}' if heavy else 0)\n"
+    )
+    subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
+
+
+def test_help_loads_nothing_but_the_command_line():
+    script = (
+        "import sys\nfrom qairt.cli.main import main\nmain(['--help'])\n"
+        "sys.exit(str({'pydantic', 'yaml', 'rich', 'numpy', 'qairt.engine'} & set(sys.modules) or 0))\n"
+    )
+    child = subprocess.run([sys.executable, "-c", script], check=False, capture_output=True, text=True)
+    assert child.stderr == "0\n"

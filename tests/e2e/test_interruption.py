@@ -1,0 +1,54 @@
+"""kill -9 at random moments, twenty times: the next run goes on, and the end is the same to the byte."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from tiny_recipe import write_recipe
+
+from qairt.engine.files import files_below, sha256_of
+from qairt.engine.run import RunOptions
+from qairt.llm import LLMPipeline
+
+pytestmark = pytest.mark.compiler
+
+KILLS = 20
+
+
+def digests(cache: Path) -> dict[str, str]:
+    folder = cache / "export_bundle"
+    return {str(path.relative_to(folder)): sha256_of(path) for path in files_below(folder)}
+
+
+def test_a_run_killed_twenty_times_ends_with_the_same_bytes(tmp_path: Path):
+    recipe = write_recipe(tmp_path)
+    undisturbed = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path / "undisturbed")
+    started = time.monotonic()
+    assert undisturbed.construct(RunOptions(jobs=2)).status == "done"
+    whole = time.monotonic() - started
+
+    cache = tmp_path / "killed"
+    code = (
+        "from qairt.llm import LLMPipeline; from qairt.engine.run import RunOptions;"
+        f"LLMPipeline.from_recipe({str(recipe)!r}, cache_dir={str(cache)!r}).construct(RunOptions(jobs=2))"
+    )
+    chance = random.Random(20)
+    seen: dict[Path, float] = {}
+    for _ in range(KILLS):
+        child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        time.sleep(chance.uniform(0.4, 0.4 + whole / 6))
+        child.kill()
+        child.wait()
+        entries = {path: path.stat().st_mtime for path in cache.rglob("cache_entry.json")}
+        assert seen.items() <= entries.items(), "a finished item was touched"
+        seen = entries
+    last = LLMPipeline.from_recipe(recipe, cache_dir=cache)
+    result = last.construct(RunOptions(jobs=2))
+    assert result.status == "done", result.failed
+    assert all(entry.altered() is None for entry in last.cache.entries())
+    assert digests(cache) == digests(tmp_path / "undisturbed")

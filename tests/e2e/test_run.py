@@ -1,0 +1,180 @@
+"""A two-layer model through every stage with the real compiler, and what runs again after each change."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from tiny_recipe import write_recipe
+
+from qairt.engine.files import sha256_of
+from qairt.engine.run import RunOptions
+from qairt.llm import LLMPipeline
+from qairt.toolchain import qnn
+
+pytestmark = pytest.mark.compiler
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("run"))
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Path) -> LLMPipeline:
+    made = opened(recipe)
+    result = made.construct(RunOptions(jobs=2))
+    assert result.status == "done", result.failed
+    return made
+
+
+def opened(recipe: Path, *changes: str) -> LLMPipeline:
+    return LLMPipeline.from_recipe(recipe, changes, cache_dir=recipe.parent / "cache")
+
+
+def would_run(recipe: Path, *changes: str) -> list[str]:
+    return [item.name for item in opened(recipe, *changes).plan().to_run()]
+
+
+def test_the_bundle_is_complete_and_says_what_is_in_it(finished: LLMPipeline):
+    folder = finished.cache_dir / "export_bundle"
+    names = {path.name for path in folder.iterdir()}
+    assert {f"weight_sharing_model_{part}_of_3.serialized.bin" for part in (1, 2, 3)} <= names
+    assert {f"ar{ar}_cl32_{part}_of_3_ctx.onnx" for ar in (1, 8) for part in (1, 2, 3)} <= names
+    assert {"tokenizer.json", "chat_template.jinja", "metadata.yaml", "SHA256SUMS"} <= names
+    metadata = yaml.safe_load((folder / "metadata.yaml").read_text())
+    assert metadata["soc"] == {"name": "SM8650", "id": 57, "htp": 75, "vtcm_mb": 8}
+    assert [(graph["part"], graph["ar"]) for graph in metadata["graphs"]] == [
+        (1, 1), (1, 8), (2, 1), (2, 8), (3, 1), (3, 8),
+    ]  # fmt: skip
+    key = next(t for t in metadata["graphs"][3]["inputs"] if t["name"] == "past_key_0_in")
+    assert key == {
+        "name": "past_key_0_in",
+        "dtype": "uint8",
+        "shape": [2, 1, 16, 24],
+        "scale": key["scale"],
+        "offset": -128,
+    }
+    for line in (folder / "SHA256SUMS").read_text().splitlines():
+        digest, _, name = line.partition("  ")
+        assert sha256_of(folder / name) == digest
+
+
+def test_both_lengths_are_in_each_binary(finished: LLMPipeline):
+    for part in (1, 2, 3):
+        found = qnn.inspect(finished.cache_dir / "export_bundle" / f"weight_sharing_model_{part}_of_3.serialized.bin")
+        assert sorted(graph.name.lstrip("_") for graph in found.graphs) == [f"ar{ar}_cl32_{part}_of_3" for ar in (1, 8)]
+        assert found.soc_model == 57
+
+
+def test_a_second_run_does_nothing(recipe: Path, finished: LLMPipeline):
+    result = opened(recipe).construct()
+    assert result.status == "done"
+    assert result.executed == []
+
+
+def test_it_generates_from_the_quantized_graphs(finished: LLMPipeline):
+    with finished.generator("cpu") as generator:
+        one = finished.generate(generator, "Hi", max_new_tokens=6).result
+        two = finished.generate(generator, "Hi", max_new_tokens=6).result
+    assert len(one.tokens) == 6
+    assert one.tokens == two.tokens
+
+
+def test_the_bytes_of_weights_are_stored_once(finished: LLMPipeline):
+    inodes = {path.stat().st_ino for path in finished.state_folder.rglob("weights.bin")}
+    assert len(inodes) == 1
+    quantized = list((finished.state_folder / "quantize").rglob("quantized_weights.bin"))
+    assert len(quantized) == 6
+    assert len({path.stat().st_ino for path in quantized}) == 3
+
+
+def test_integers_in_the_quantized_graph_are_those_of_the_encodings(finished: LLMPipeline):
+    import onnx_ir as ir
+
+    from qairt.graph import files
+    from qairt.graph.weights_file import read
+    from qairt.quant.encodings import Encodings
+
+    plan = finished.plan()
+    name = "model.layers.0.mlp.down_proj.weight"
+    sources = {
+        item.label: item for stage in plan.stages for item in stage.items if stage.stage.name in ("split_model",)
+    }
+    split = finished.cache.get(sources["ar1-split2"].key, type(sources["ar1-split2"].stage))
+    quantized = next(item for stage in plan.stages for item in stage.items if item.name == "quantize ar1-split2")
+    output = finished.cache.get(quantized.key, type(quantized.stage))
+    encoding = Encodings.from_json(split.encodings.read_text()).params[name]
+    weight = read(files.load(split.onnx).graph.initializers[name].const_value)
+    stored = files.load(output.quantized_onnx).graph.initializers[name].const_value
+    assert stored.dtype == ir.DataType.INT4
+    packed = np.memmap(stored.path, np.uint8, "r", stored.offset, (stored.length,))
+    low, high = (packed & 15).astype(np.int8), (packed >> 4).astype(np.int8)
+    integers = np.stack([low, high], 1).reshape(weight.shape)
+    integers = np.where(integers > 7, integers - 16, integers)
+    np.testing.assert_array_equal(integers + 8, encoding.quantize(np.asarray(weight)))
+
+
+AFTER_SPLIT = [
+    "mha_to_sha_conversion ar{ar}-split2",
+    "mha_to_sha_conversion ar{ar}-split3",
+    "convert ar{ar}-split1",
+    "convert ar{ar}-split2",
+    "convert ar{ar}-split3",
+    "quantize ar{ar}-split1",
+    "quantize ar{ar}-split2",
+    "quantize ar{ar}-split3",
+]
+LINKS = [f"generate_context_binary split{part}" for part in (1, 2, 3)]
+
+
+def test_another_chip_compiles_again_and_nothing_else(recipe: Path, finished: LLMPipeline):
+    assert would_run(recipe, "soc_details=chipset:SM8750") == [*LINKS, "export_bundle all"]
+
+
+def test_another_length_makes_its_own_items_and_the_binaries(recipe: Path, finished: LLMPipeline):
+    items = would_run(recipe, "stages.prepare_exports.arn=[1, 8, 4]")
+    own = ["prepare_exports ar4", *(f"split_model ar4-split{part}" for part in (1, 2, 3))]
+    own += [name.format(ar=4) for name in AFTER_SPLIT]
+    assert sorted(items) == sorted([*own, *LINKS, "export_bundle all"])
+
+
+def test_another_number_of_parts_runs_from_the_split_on(recipe: Path, finished: LLMPipeline):
+    items = would_run(recipe, "stages.split_model.num_splits=2")
+    stages = {name.split()[0] for name in items}
+    assert stages == {
+        "split_model", "mha_to_sha_conversion", "convert", "quantize", "generate_context_binary", "export_bundle",
+    }  # fmt: skip
+    assert len(items) == 4 + 2 + 4 + 4 + 2 + 1
+
+
+def test_a_technique_setting_runs_from_quantization_on(recipe: Path, finished: LLMPipeline):
+    made = opened(recipe, "stages.quantization.technique={block_size: 32}")
+    items = made.plan().to_run()
+    assert items[0].name == "quantization all"
+    assert items[0].reason == "quantization.technique.block_size 64 → 32"
+    assert items[-1].reason == "generate_context_binary split1 changed: quantization.technique.block_size 64 → 32"
+    assert len(items) == sum(1 for _ in made.plan().items) - 1
+
+
+def test_compiler_effort_compiles_again_and_nothing_else(recipe: Path, finished: LLMPipeline):
+    items = would_run(recipe, "stages.generate_context_binary.optimization_level=1")
+    assert items == [*LINKS, "export_bundle all"]
+
+
+def test_one_parts_override_runs_that_part(recipe: Path, finished: LLMPipeline):
+    override = "stages.quantize.overrides=[{where: {split: 2}, set: {bias_bitwidth: 16}}]"
+    assert sorted(would_run(recipe, override)) == sorted(
+        ["quantize ar1-split2", "quantize ar8-split2", "generate_context_binary split2", "export_bundle all"]
+    )
+
+
+def test_metrics_and_manifest_name_every_stage(finished: LLMPipeline):
+    metrics = json.loads((finished.state_folder / "metrics.json").read_text())
+    manifest = finished.manifest.read()["stages"]
+    assert set(metrics) == set(manifest) == set(finished.stage_names())
+    assert metrics["convert"]["items"] == 6
+    assert metrics["generate_context_binary"]["peak_rss_mb"] > 50

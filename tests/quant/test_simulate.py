@@ -1,0 +1,91 @@
+from __future__ import annotations
+
+import math
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tiny_graphs import run, tiny_parts
+from tiny_parameters import TOKENS, tiny_parameters
+
+from qairt.graph import files
+from qairt.graph.bind import bind
+from qairt.graph.build import build_decoder
+from qairt.graph.qdq import quantize_graph
+from qairt.graph.weights_file import write_weights
+from qairt.model.reference import Reference
+from qairt.quant.config import TechniqueConfig
+from qairt.quant.encodings import Encodings, range_encoding
+from qairt.quant.quantize_model import quantize_model
+from qairt.quant.reference_vectors import part_inputs
+from qairt.quant.simulate import Simulated, perplexity, rounded, signal_to_noise
+
+LPBQ = TechniqueConfig(technique="lpbq", block_size=32)
+
+
+def test_tensors_round_as_arrays_do() -> None:
+    values = np.random.default_rng(0).normal(0, 2, 1000).astype(np.float32)
+    for encoding in (range_encoding(-3, 4, 16), range_encoding(-3, 4, 8, symmetric=True)):
+        assert np.array_equal(rounded(torch.from_numpy(values), encoding).numpy(), encoding.nearest(values))
+
+
+def test_perplexity_of_the_float_model(tmp_path: Path) -> None:
+    reference = Reference(tiny_parameters(tmp_path))
+    total = 0.0
+    for chunk in TOKENS:
+        probabilities = torch.softmax(reference.logits(chunk), -1)
+        total -= sum(math.log(probabilities[place, token]) for place, token in enumerate(chunk[1:]))
+    assert perplexity(reference, TOKENS) == pytest.approx(math.exp(total / (3 * 23)), rel=1e-4)
+    assert perplexity(Simulated(reference.parameters, Encodings()), TOKENS) == pytest.approx(
+        perplexity(reference, TOKENS), rel=1e-6
+    )
+
+
+def test_more_bits_are_nearer_to_the_float_model(tmp_path: Path) -> None:
+    parameters = tiny_parameters(tmp_path)
+    expected = Reference(parameters).logits(TOKENS[0]).numpy()
+    minmax = quantize_model(parameters, TOKENS, TechniqueConfig(technique="minmax")).encodings
+    lpbq = quantize_model(parameters, TOKENS, LPBQ).encodings
+
+    def decibels(encodings: Encodings) -> float:
+        return signal_to_noise(expected, Simulated(parameters, encodings).logits(TOKENS[0]).numpy())
+
+    activations = decibels(Encodings(minmax.activations))
+    assert decibels(lpbq) < decibels(minmax) < activations
+    assert activations > 25
+    assert decibels(minmax) > 20
+
+
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize("technique", [TechniqueConfig(technique="minmax"), LPBQ], ids=["minmax", "lpbq"])
+def test_the_simulation_is_the_quantized_graph(tmp_path: Path, family: str, technique: TechniqueConfig) -> None:
+    """The last 8 of 24 tokens, over the float model's keys and values: torch against ONNX Runtime."""
+    parameters = tiny_parameters(tmp_path, family)
+    config = parameters.config
+    result = quantize_model(parameters, TOKENS, technique)
+    places = write_weights(parameters, tmp_path / "weights.bin")
+    graph = bind(build_decoder(config, places, tmp_path / "weights.bin"), ar=8, cl=32)
+    graph.graph.name = "ar8-cl32_1_of_1"
+    files.save(quantize_graph(graph, result.encodings, tmp_path / "quantized.bin"), tmp_path / "quantized.onnx")
+
+    whole = tiny_parts(config, 1)[0]
+    inputs = part_inputs(result.reference, config, whole, ar=8, cl=32, mask_floor=result.mask_floor)
+    grids = result.encodings.activations
+    stored = {
+        name: value if name == "input_ids" else grids[name].quantize(value).astype(f"uint{grids[name].bitwidth}")
+        for name, value in inputs.items()
+    }
+    found = grids["logits"].dequantize(run(tmp_path / "quantized.onnx", stored)["logits"])
+
+    simulated = Simulated(parameters, result.encodings)
+    held = {name: torch.from_numpy(grids[name].nearest(value)) for name, value in inputs.items() if name in grids}
+    hidden = simulated.embed(inputs["input_ids"][0])
+    shared = [held[name] for name in ("attention_mask", "position_ids_cos", "position_ids_sin")]
+    for layer in range(config.num_layers):
+        past = held[f"past_key_{layer}_in"], held[f"past_value_{layer}_in"]
+        hidden, _, _ = simulated.run_block(layer, hidden, *shared, *past)
+    expected = simulated.head(hidden).numpy()
+    decibels = signal_to_noise(expected, found)
+    print(f"{family} {technique.technique}: {decibels:.0f} dB")
+    assert decibels > 45

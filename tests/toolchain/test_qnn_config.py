@@ -1,0 +1,39 @@
+"""The HTP configuration written for a binary."""
+
+from __future__ import annotations
+
+import json
+
+from qairt.toolchain.qnn_config import write_configs
+from qairt.toolchain.soc import SOCS
+
+
+def test_it_names_the_graphs_the_chip_and_each_other(tmp_path):
+    backend, generator = write_configs(
+        tmp_path,
+        "weight_sharing_model_2_of_4.serialized.bin",
+        graph_names=["__ar1_cl512_2_of_4", "ar128_cl512_2_of_4"],
+        soc=SOCS["SM8650"],
+        optimization_level=3,
+        weights_are_shared=True,
+    )
+    assert backend.name == "weight_sharing_model_2_of_4_htp_config.json"
+    assert json.loads(backend.read_text()) == {
+        "graphs": [{"graph_names": ["__ar1_cl512_2_of_4", "ar128_cl512_2_of_4"], "vtcm_mb": 8, "O": 3}],
+        "devices": [
+            {
+                "soc_model": 57,
+                "dsp_arch": "v75",
+                "cores": [{"core_id": 0, "perf_profile": "burst", "rpc_control_latency": 100}],
+            }
+        ],
+        "memory": {"mem_type": "shared_buffer"},
+        "context": {"weight_sharing_enabled": True},
+    }
+    assert json.loads(generator.read_text()) == {
+        "backend_extensions": {
+            "shared_library_path": "libQnnHtpNetRunExtensions.so",
+            "config_file_path": "weight_sharing_model_2_of_4_htp_config.json",
+        },
+        "arguments": {"binary_file": "weight_sharing_model_2_of_4", "input_output_tensor_mem_type": "memhandle"},
+    }
