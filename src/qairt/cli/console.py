@@ -8,15 +8,23 @@ import os
 import shutil
 import sys
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal, TextIO
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 Style = Literal["bold", "dim", "red", "green", "yellow"]
 
+_answers: TextIO | None = None
+"""Standard output, while others are kept from it."""
+
 
 class ReaderLeft(Exception):  # noqa: N818 - it is not an error
     """Whoever read standard output is gone (`qairt plan | head`, a closed terminal)."""
+
+
+def answers() -> TextIO:
+    """Where answers go: standard output."""
+    return _answers or sys.stdout
 
 
 def say(text: str = "", *, end: str = "\n") -> None:
@@ -26,9 +34,21 @@ def say(text: str = "", *, end: str = "\n") -> None:
         ReaderLeft: nobody reads it.
     """
     try:
-        print(text, end=end, flush=True)
+        print(text, end=end, file=answers(), flush=True)
     except OSError as error:
         raise ReaderLeft from error
+
+
+@contextlib.contextmanager
+def others_to_stderr() -> Iterator[None]:
+    """While inside, standard output is ours alone: what a stage in this process prints goes to standard error."""
+    global _answers
+    _answers = sys.stdout
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _answers = None
 
 
 def tell(text: str) -> None:
@@ -44,7 +64,7 @@ def say_json(document: Any) -> None:
 
 def is_terminal(stream: TextIO | None = None) -> bool:
     """Whether a person looks at `stream` (standard output), on something that can move its cursor."""
-    stream = stream or sys.stdout
+    stream = stream or answers()
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 

@@ -55,7 +55,7 @@ def generate(
     \b
     Examples:
       qairt generate recipe.yaml "What is the capital of France?"
-      qairt generate recipe.yaml "Once upon a time" --raw --temperature 0.7 --top-p 0.9
+      qairt generate recipe.yaml "Once upon a time" --raw --temperature 0.7
       qairt generate recipe.yaml "Hi" --target htp-emulator --max-new-tokens 4
     """
     from qairt.cli.recipe_argument import open_pipeline

@@ -31,9 +31,10 @@ def find_recipe(name: str) -> Path:
     if name.removesuffix(".yaml") in shipped:
         return shipped[name.removesuffix(".yaml")]
     close = nearest(path.stem, shipped)
-    beside = nearest(path.name, [file.name for file in path.parent.glob("*.y*ml")]) if path.parent.is_dir() else None
+    neighbours = {file.stem: file for file in path.parent.glob("*.y*ml")}
+    beside = nearest(path.stem, neighbours)
     if beside:
-        remedy = f"did you mean {path.parent / beside}?"
+        remedy = f"did you mean {neighbours[beside]}?"
     elif close:
         remedy = f"did you mean {close}, which qairt ships?"
     else:

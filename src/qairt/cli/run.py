@@ -10,7 +10,7 @@ import typer
 
 from qairt.cli import exit_codes
 from qairt.cli.amounts import parse_size
-from qairt.cli.console import ReaderLeft
+from qairt.cli.console import ReaderLeft, others_to_stderr
 from qairt.cli.options import CacheDir, Overrides, Recipe
 
 
@@ -94,7 +94,7 @@ def run(
     watcher = choose(as_json=as_json, stop=pipeline.stop)
     pipeline.add_listener(watcher.event)
     try:
-        with interruptible(pipeline.stop), watcher:
+        with interruptible(pipeline.stop), others_to_stderr(), watcher:
             result = pipeline.construct(options)
     except KeyboardInterrupt:
         from qairt.cli.failures import tell_error

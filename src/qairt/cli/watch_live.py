@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Self
 
 from qairt.cli import messages
 from qairt.cli.amounts import about, duration
-from qairt.cli.console import say
+from qairt.cli.console import answers, say
 from qairt.cli.eta import done_of, fraction, left_seconds
 from qairt.cli.watchers import Watcher
 from qairt.engine import events as ev
@@ -68,7 +68,7 @@ class LiveRegion(Watcher):
         from rich.live import Live
 
         live = Live(
-            console=Console(highlight=False),
+            console=Console(file=answers(), highlight=False),
             get_renderable=self.draw,
             refresh_per_second=_REFRESH,
             transient=True,

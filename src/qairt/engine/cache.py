@@ -45,6 +45,8 @@ class Entry:
     """Everything that went into the key, to say later why it differs."""
     seconds: float
     peak_rss: int
+    new_bytes: int
+    """Bytes that were not stored before this item was made."""
 
     @property
     def bytes(self) -> int:
@@ -191,7 +193,12 @@ class StageCache:
         """
         place = place or self._free_place(stage_name, key)
         try:
-            files = {str(path.relative_to(work)): self._store(path) for path in files_below(work)}
+            files: dict[str, dict[str, Any]] = {}
+            new_bytes = 0
+            for path in files_below(work):
+                size, digest, is_new = self._store(path)
+                files[str(path.relative_to(work))] = {"size": size, "sha256": digest}
+                new_bytes += size if is_new else 0
             record = {
                 "key": key,
                 "stage_name": stage_name,
@@ -201,6 +208,7 @@ class StageCache:
                 "files": files,
                 "seconds": round(seconds, 3),
                 "peak_rss": peak_rss,
+                "new_bytes": new_bytes,
                 "inputs": inputs or {},
             }
             write_atomic(work / ENTRY, json.dumps(record, indent=1) + "\n")
@@ -300,6 +308,7 @@ class StageCache:
                 inputs=dict(record["inputs"]),
                 seconds=float(record["seconds"]),
                 peak_rss=int(record["peak_rss"]),
+                new_bytes=int(record["new_bytes"]),
             )
         except (FileNotFoundError, NotADirectoryError):
             if directory.is_dir():
@@ -309,8 +318,8 @@ class StageCache:
             self._set_aside(directory, f"{ENTRY} cannot be read ({type(error).__name__})")
             return None
 
-    def _store(self, path: Path) -> dict[str, Any]:
-        """Flush one file, learn its digest, and keep its bytes once."""
+    def _store(self, path: Path) -> tuple[int, str, bool]:
+        """Flush one file and keep its bytes once: size, digest, and whether they were new."""
         status = path.stat()
         stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
         known = self._inodes.get(stamp)
@@ -318,16 +327,18 @@ class StageCache:
             flush(path)
             known = self._blob_of(path, status.st_nlink) or sha256_of(path)
         self._inodes[stamp] = known
+        is_new = True
         if status.st_size >= _SHARED_FROM:
             blob = self._root / "blobs" / known
-            if not blob.exists():
+            is_new = not blob.exists()
+            if is_new:
                 os.chmod(path, 0o444)  # the file may be shared from now on: nobody should write into it
                 link_or_copy(path, blob)
             elif not os.path.samefile(blob, path):
                 twin = path.with_name(path.name + ".twin")
                 link_or_copy(blob, twin)
                 os.replace(twin, path)
-        return {"size": status.st_size, "sha256": known}
+        return status.st_size, known, is_new
 
     def _blob_of(self, path: Path, links: int) -> str | None:
         """The digest of a file that is already a link to a blob, without reading it."""

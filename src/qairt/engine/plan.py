@@ -226,7 +226,7 @@ def _planned(
         reason=reason,
         seconds=cost.seconds if cost else task.estimate.seconds,
         peak_ram=cost.peak_rss if cost else task.estimate.peak_ram,
-        bytes=entry.bytes if entry else cost.bytes if cost else task.estimate.bytes,
+        bytes=entry.new_bytes if entry else cost.bytes if cost else task.estimate.bytes,
         from_history=cost is not None,
     )
 

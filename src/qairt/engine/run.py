@@ -205,7 +205,7 @@ class Run:
             key=item.key,
             seconds=round(seconds, 3),
             peak_rss=peak,
-            bytes=entry.bytes,
+            bytes=entry.new_bytes,
             time=time.time(),
         )
         self.history.add(cost)
@@ -223,7 +223,7 @@ class Run:
                 key=item.key,
                 seconds=cost.seconds,
                 peak_rss=peak,
-                bytes=entry.bytes,
+                bytes=entry.new_bytes,
                 directory=str(entry.directory),
             )
         )

@@ -95,7 +95,7 @@ def _urgency(items: list[PlannedItem]) -> dict[int, tuple[float, int, int]]:
     keys: dict[int, tuple[float, int, int]] = {}
     for item in reversed(items):  # what follows an item stands after it
         following = [other for other in items[place[id(item)] + 1 :] if any(s is item for s in other.sources)]
-        merge = next((other for other in following if len(other.sources) > 1), None)
+        merge = item if len(item.sources) > 1 else next((other for other in following if len(other.sources) > 1), None)
         if merge is not None:
             first = (-merge.seconds, place[id(merge)])
         elif following:
