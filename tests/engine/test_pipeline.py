@@ -184,7 +184,9 @@ def test_kill_9_loses_only_what_was_running(tmp_path):
         ".construct(RunOptions(jobs=2))"
     )
     child = subprocess.Popen([sys.executable, "-c", code])
-    while child.poll() is None and not list(tmp_path.rglob("upper.ar2.log")):
+    while child.poll() is None and not (
+        list(tmp_path.rglob("upper.ar2.log")) and len(list(tmp_path.glob("*/fan/*/cache_entry.json"))) == 2
+    ):
         time.sleep(0.05)
     child.kill()
     child.wait()

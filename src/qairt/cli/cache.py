@@ -240,18 +240,22 @@ def _settings(entry: Entry) -> dict[str, Any]:
     return flat
 
 
+def someone_is_there() -> bool:
+    import sys
+
+    return is_terminal() and sys.stdin.isatty()
+
+
 def _require_consent(question: str) -> None:
     """Ask on a terminal.
 
     Raises:
-        QairtError: nobody is there to ask.
+        RecipeError: nobody is there to ask.
         typer.Exit: the answer is no.
     """
-    import sys
-
     from qairt.errors import RecipeError
 
-    if not (is_terminal() and sys.stdin.isatty()):
+    if not someone_is_there():
         raise RecipeError(f"this would: {question.rstrip('?')}", remedy="give --yes, for there is nobody to ask")
     if not typer.confirm(question):
         raise typer.Exit(exit_codes.DONE)

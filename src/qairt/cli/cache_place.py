@@ -183,8 +183,22 @@ def open_for(recipe: str | None, cache_dir: Path | None) -> LLMPipeline:
     if recipe is not None:
         return open_pipeline(recipe, cache_dir=cache_dir)
     from qairt.llm import LLMPipeline
+    from qairt.recipe import Recipe
 
-    return LLMPipeline.load(find_state(None, cache_dir).cache_dir)
+    folder = find_state(None, cache_dir).cache_dir
+    last = Recipe.from_yaml(folder / STATE_FOLDER / "recipe.yaml")
+    last.source = _recipe_of_last_run(folder) or last.source  # files it names are looked up beside it
+    return LLMPipeline.of(last, cache_dir=folder)
+
+
+def _recipe_of_last_run(folder: Path) -> Path | None:
+    from qairt.engine.files import read_lines
+
+    for events in sorted((folder / STATE_FOLDER / "runs").glob("*/events.jsonl"), reverse=True):
+        named = next((record.get("recipe") for record in read_lines(events)[:1]), None)
+        if named:
+            return Path(named) if Path(named).is_file() else None
+    return None
 
 
 def unused_entries(state: State, recipe: str | None, cache_dir: Path | None) -> list[Entry]:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from qairt.engine import keys
-from qairt.engine.files import files_below, flush, link_or_copy, sha256_of, write_atomic
+from qairt.engine.files import files_below, flush, sha256_of, write_atomic
 from qairt.engine.manifest import STATE_FOLDER
 from qairt.engine.stage import Stage, StageConfig, StageOutput
 from qairt.errors import CacheError
@@ -329,15 +329,7 @@ class StageCache:
         self._inodes[stamp] = known
         is_new = True
         if status.st_size >= _SHARED_FROM:
-            blob = self._root / "blobs" / known
-            is_new = not blob.exists()
-            if is_new:
-                os.chmod(path, 0o444)  # the file may be shared from now on: nobody should write into it
-                link_or_copy(path, blob)
-            elif not os.path.samefile(blob, path):
-                twin = path.with_name(path.name + ".twin")
-                link_or_copy(blob, twin)
-                os.replace(twin, path)
+            is_new = not _shared_with(path, self._root / "blobs" / known)
         return status.st_size, known, is_new
 
     def _blob_of(self, path: Path, links: int) -> str | None:
@@ -364,6 +356,26 @@ class StageCache:
         old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".old-"))
         os.rename(directory, old / directory.name)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def _shared_with(path: Path, blob: Path) -> bool:
+    """Make `path` and `blob` one file. True if the bytes were stored before.
+
+    Another process may add or drop the blob at any moment; then the file keeps its own bytes, which is never wrong.
+    """
+    try:
+        if blob.exists():
+            if not os.path.samefile(blob, path):
+                twin = path.with_name(path.name + ".twin")
+                os.link(blob, twin)
+                os.replace(twin, path)
+            return True
+        blob.parent.mkdir(exist_ok=True)
+        os.chmod(path, 0o444)  # shared from now on: nobody should write into it
+        os.link(path, blob)
+    except OSError:
+        pass
+    return False
 
 
 def key_inputs(stage_name: str, stage_config: StageConfig, upstream_key: str | None, extras: Any) -> dict[str, Any]:
