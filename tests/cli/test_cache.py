@@ -159,7 +159,7 @@ def test_why(qairt, finished, place):
     assert qairt("cache", "why", "fan", *HERE).out == (
         "stage  item  why it runs\nfan    ar1   cached, will be reused\nfan    ar2   cached, will be reused\n"
     )
-    text = (place / "toy.yaml").read_text().replace("arn: [1, 2]", "arn: [1, 2], suffix: '!'")
+    text = (place / "toy.yaml").read_text().replace("arn: [1, 2]", "arn: [1, 2], suffix: x")
     (place / "toy.yaml").write_text(text)
     said = qairt("cache", "why", "upper", "ar2", "-r", "toy.yaml")
     assert said.out.splitlines()[1] == "upper  ar2   fan ar2 changed: stages.fan.suffix  → x"

@@ -108,11 +108,14 @@ def _artifacts(pipeline: LLMPipeline) -> list[Finding]:
     items = list(made.items)
     findings = [Finding("artifacts", "warning", note) for note in pipeline.notes]
     recorded = pipeline.manifest.read()["stages"]
+    if pipeline.manifest.is_damaged():
+        text = f"{pipeline.manifest.path} is damaged; the next run writes it anew"
+        findings.append(Finding("artifacts", "warning", text))
     for item in items:
-        if item.label in recorded.get(item.stage.name, {}).get("items", {}) and "damaged" in item.reason:
-            findings.append(
-                Finding("artifacts", "warning", f"{item.name}: {item.reason}", "the next run makes it again")
-            )
+        record = recorded.get(item.stage.name, {}).get("items", {}).get(item.label)
+        if record is not None and record.get("cache_key") == item.key and not item.cached:
+            text = f"{item.name}: {item.reason}, though a run finished it"
+            findings.append(Finding("artifacts", "warning", text, "the next run makes it again"))
     cached = sum(item.cached for item in items)
     text = f"{cached} of {count(len(items), 'item')} finished and whole"
     if cached:

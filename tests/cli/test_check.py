@@ -1,0 +1,116 @@
+"""`qairt check`: what can be known before a run."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from tiny_recipe import write_recipe
+
+INLINE = ("--executor", "inline")
+
+
+def test_nothing_wrong(qairt):
+    said = qairt("check", "toy.yaml")
+    assert said.code == 0
+    lines = said.out.splitlines()
+    assert lines[0] == "ok       recipe: toy.yaml: 4 stages in an order that works"
+    assert lines[1].startswith("ok       dependencies: onnxruntime ")
+    assert lines[1].endswith(", for backend CPU")
+    assert lines[2] == "ok       artifacts: 0 of 5 items finished and whole"
+
+
+def test_artifacts_of_finished_stages(qairt, place):
+    qairt("run", "toy.yaml", *INLINE)
+    assert qairt("check", "toy.yaml").out.splitlines()[-1] == (
+        "ok       artifacts: 5 of 5 items finished and whole; `qairt cache verify` compares every byte"
+    )
+    (entry,) = place.glob("cache/pipeline_state/upper/upper_*")
+    shutil.rmtree(entry)
+    said = qairt("check", "toy.yaml")
+    assert said.code == 0
+    assert said.out.splitlines()[2:] == [
+        "warning  artifacts: upper ar2: not made yet, though a run finished it",
+        "           the next run makes it again",
+        "ok       artifacts: 4 of 5 items finished and whole; `qairt cache verify` compares every byte",
+    ]
+
+
+def test_a_damaged_manifest_is_told(qairt, place):
+    qairt("run", "toy.yaml", *INLINE)
+    manifest = place / "cache/pipeline_state/manifest.json"
+    manifest.write_text("{")
+    said = qairt("check", "toy.yaml")
+    assert f"warning  artifacts: {manifest} is damaged; the next run writes it anew" in said.out
+
+
+@pytest.fixture
+def real(place):
+    """A recipe for a tiny model, with every stage."""
+    return write_recipe(place / "tiny")
+
+
+def test_a_real_recipe(qairt, real):
+    said = qairt("check", real)
+    assert said.code == 0
+    assert "ok       model_loading: architecture: llama, layers: 2, " in said.out
+    assert "ok       quantization: technique: lpbq (lpbq_mse.yaml)" in said.out
+    assert ", for SM8650 (HTP v75, 8 MB VTCM)" in said.out
+
+
+def test_what_a_chip_cannot_do_is_told_all_at_once_and_before_any_work(qairt, real, place):
+    said = qairt("check", real, "soc_details=chipset:SM8350", "--json")
+    assert said.code == 2
+    wrong = [(finding["subject"], finding["text"]) for finding in said.data["findings"] if finding["status"] == "error"]
+    assert wrong == [
+        (
+            "quantization",
+            "stages.quantization.recipe: SM8350 (HTP v68) has no block-quantized (LPBQ) weights, they need v69",
+        ),
+        (
+            "generate_context_binary",
+            "soc_details: SM8350 (HTP v68) cannot share weights between graphs, that needs v73",
+        ),
+    ]
+    assert said.data["ok"] is False
+    assert not list(place.rglob("pipeline_state"))
+
+
+def test_more_parts_than_layers_and_an_unknown_chip(qairt, real):
+    said = qairt("check", real, "stages.split_model.num_splits=9")
+    assert said.code in (1, 2)
+    assert "ERROR    split_model: " in said.out
+    said = qairt("check", real, "soc_details=chipset:SM1")
+    assert said.code == 2
+    assert "the chip 'SM1' is not known" in said.out
+
+
+def test_a_model_that_is_not_there(qairt, real):
+    said = qairt("check", real, "model_id_or_path=nowhere.gguf")
+    assert said.code == 1
+    assert "ERROR    model_loading: " in said.out
+    assert said.out.count("no such model") == 1, "told once, though several stages ask for the model"
+
+
+def test_a_model_without_config(qairt, real):
+    (real.parent / "model" / "config.json").unlink()
+    said = qairt("check", real)
+    assert said.code == 1
+    assert "config.json" in said.out
+
+
+def test_a_missing_toolchain_is_exit_code_3(qairt, real, monkeypatch):
+    from importlib import metadata
+
+    versions = metadata.version
+    monkeypatch.setattr(
+        metadata, "version", lambda name: "2.1.0" if name == "onnxruntime-qnn" else versions(name)
+    )  # as an old wheel says
+    said = qairt("check", real)
+    assert said.code == 3
+    assert "onnxruntime-qnn 2.1.0 is too old, 2.7.0 is needed" in said.out
+    assert "pip install onnxruntime-qnn==2.7.0" in said.out
+    assert qairt("run", real).code == 3
+    data = json.loads(qairt("plan", real, "--json").out)
+    assert data["error"]["type"] == "ToolchainNotAvailable"
