@@ -1,8 +1,8 @@
 """What the demo costs, against what it cannot do without: `python tests/bench/demo.py [RECIPE]`.
 
-Runs the recipe cold in a fresh cache directory, then times the bare compiler calls of that run one after another on the
-artifacts it left, then runs it again with nothing changed. Everything is printed as a ratio of this one run; run it on a
-machine that does nothing else.
+Runs the recipe cold in a fresh cache directory, then times the bare compiler calls of that run one after another on
+the artifacts it left, then runs it again with nothing changed. Everything is printed as a ratio of this one run; run it
+on a machine that does nothing else.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from qairt.llm import LLMPipeline
-from qairt.stages.facts import sizes_of, soc_of
+from qairt.stages.facts import model_of, soc_of
 from qairt.toolchain import qnn
 
 
@@ -84,7 +84,7 @@ def main(recipe: str) -> None:
             own = f", bare compiler calls {bare[name]:.1f} s" if name in bare else ""
             print(f"  {name:<26}{stage['seconds']:>8.1f} s {stage['seconds'] / total:>6.0%}{own}")
         largest = max([peak, *(stage["peak_rss_mb"] * 2**20 for stage in metrics.values())])
-        allowed = 2 * sizes_of(pipeline.env()).total + 500e6
+        allowed = 2 * model_of(pipeline.env()).parameter_bytes + 500e6
         again, _, printed = timed(*command, "--json")
         executed = json.loads(printed.splitlines()[-1])["executed"]
         plan, _, _ = timed(program, "plan", recipe, "--cache-dir", str(cache))

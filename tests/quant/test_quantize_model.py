@@ -114,6 +114,14 @@ def test_fixed_ranges(llama: tuple[Parameters, QuantizationResult]) -> None:
     np.testing.assert_allclose(limits(activations["attention_mask"]), (-50.0, 0.0), rtol=1e-6)
 
 
+def test_the_embedding_is_exact_on_the_grid_of_what_leaves_it(llama: tuple[Parameters, QuantizationResult]) -> None:
+    encodings = llama[1].encodings
+    table, out = encodings.params["model.embed_tokens.weight"], encodings.activations["hidden_0"]
+    values = table.dequantize(np.arange(256))
+    np.testing.assert_allclose(out.nearest(values), values, rtol=1e-5)
+    assert np.array_equal(np.diff(out.quantize(values)), np.full(255, 257))
+
+
 def test_the_mask_does_not_ruin_the_scores(tmp_path: Path) -> None:
     parameters = tiny_parameters(tmp_path)
     for floor in (-50.0, -4000.0):

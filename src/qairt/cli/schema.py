@@ -34,8 +34,7 @@ def recipe_schema() -> dict[str, Any]:
     for name, stage in registered_stages().items():
         config = _model_schema(stage.config_type, definitions)
         summary = (stage.__doc__ or "").strip().splitlines()
-        config["description"] = summary[0] if summary else name
-        stages[name] = {"anyOf": [config, {"type": "null"}], "description": config["description"]}
+        stages[name] = config | {"type": ["object", "null"], "description": summary[0] if summary else name}
     whole["properties"]["stages"] |= {"type": "object", "properties": stages, "additionalProperties": False}
     whole["title"] = "qairt recipe"
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **whole, "$defs": definitions}

@@ -3,6 +3,10 @@
 1. Asymmetric, 0 always on the grid; keys and values symmetric, so that the padding of an empty cache is exact.
 2. Softmax and sigmoid: 0 … 1. Cosine and sine: -1 … 1, times the factor of yarn scaling.
 3. The mask: floor … 0. Masked scores: from the lowest score plus the floor to the highest score.
+4. What leaves the embedding has the embedding's range, whichever tokens the text held: on 16 bits every value of the
+   8-bit table is then exact (65535 = 255 * 257).
+5. All others: the extremes that were seen. The hidden states of the first token are a thousand times larger than all
+   others and cannot be clipped (by 30 % costs 5 % of perplexity, by 60 % the model).
 
 Source: QAIRT's quantizer rules for LLMs (W4A16, KV 8-bit).
 """
@@ -10,6 +14,7 @@ Source: QAIRT's quantizer rules for LLMs (W4A16, KV 8-bit).
 from __future__ import annotations
 
 from qairt.model.config import DecoderConfig
+from qairt.model.decoder import hidden_name
 from qairt.model.rope import inverse_frequencies
 from qairt.quant.encodings import Encoding, range_encoding
 from qairt.quant.ranges import Ranges
@@ -20,15 +25,22 @@ def activation_encodings(
     config: DecoderConfig,
     structure: Structure,
     ranges: Ranges,
+    embedding: Encoding,
     *,
     mask_floor: float,
     act_bitwidth: int,
     kv_bitwidth: int,
 ) -> dict[str, Encoding]:
-    """One encoding for every tensor of `structure`, in its order."""
+    """One encoding for every tensor of `structure`, in its order.
+
+    Args:
+        ranges: of the calibration text.
+        embedding: of the embedding's table, per tensor.
+    """
     turn = max(inverse_frequencies(config, config.max_position_embeddings)[1], 1.0)
     fixed = {MASK: (mask_floor, 0.0), COS: (-turn, turn), SIN: (-turn, turn)}
     fixed |= dict.fromkeys(structure.unit, (0.0, 1.0))
+    fixed[hidden_name(0)] = float(embedding.minimum[0]), float(embedding.maximum[0])
     for masked, scores in structure.masked.items():
         low, high = ranges.of(scores)
         fixed[masked] = (low + mask_floor, high)

@@ -105,7 +105,13 @@ def quantize_model(
         calibration.release()
     floor, floor_notes = mask.mask_floor(config, mask_floor, ranges.excess)
     activations = activation_encodings(
-        config, structure, ranges, mask_floor=floor, act_bitwidth=act_bitwidth, kv_bitwidth=kv_bitwidth
+        config,
+        structure,
+        ranges,
+        weights.encodings[EMBEDDING],
+        mask_floor=floor,
+        act_bitwidth=act_bitwidth,
+        kv_bitwidth=kv_bitwidth,
     )
     notes = (*weights.notes, *floor_notes)
     for note in notes:

@@ -38,7 +38,7 @@ class PrepareExportsConfig(StageConfig):
     context_length: list[Length] = Field(default=[2048], min_length=1)
     """Context lengths; each must be larger than every auto-regressive length."""
 
-    @field_validator("arn", "context_length", mode="before")
+    @field_validator("arn", "context_length", mode="before", json_schema_input_type=int | list[int])
     @classmethod
     def _one_or_many(cls, value: object) -> object:
         return [value] if isinstance(value, int) else value

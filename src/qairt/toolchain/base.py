@@ -53,10 +53,12 @@ class LinkResult:
 
 
 class Toolchain(Protocol):
-    """The five verbs. Each verifies what it made; a return code is no proof.
+    """The five verbs, functions of a module. Each verifies what it made; a return code is no proof.
 
-    All of them raise `ToolchainNotAvailable` when the toolchain is missing, and `ToolchainError` when it failed or its
-    artifact is not what was asked for.
+    `qnn` has all of them; `cpu` makes no NPU artifacts and has `version`, `require`, `inspect` and `session` only.
+
+    All raise `ToolchainNotAvailable` when the toolchain is missing, and `ToolchainError` when it failed or its artifact
+    is not what was asked for.
     """
 
     def version(self) -> str:

@@ -43,7 +43,7 @@ def session(onnx: Path, *, threads: int = 1) -> Any:
     return onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
 
 
-def inspect(onnx: Path) -> Inspection:
+def inspect(path: Path) -> Inspection:
     """Inputs and outputs of an ONNX file; reads no weights.
 
     Returns:
@@ -53,7 +53,7 @@ def inspect(onnx: Path) -> Inspection:
 
     from qairt.graph.files import load
 
-    model = load(onnx)
+    model = load(path)
 
     def spec(value: onnx_ir.Value) -> TensorSpec:
         assert value.dtype is not None
