@@ -55,13 +55,19 @@ class ContractViolation(QairtError):  # noqa: N818 - the name is part of the pub
 class ModelError(QairtError):
     """A model's files are missing, truncated, of an unknown architecture, or hold values that cannot be used."""
 
+    exit_code = 2
+
 
 class GraphError(QairtError):
     """An ONNX graph cannot be built, bound, split or rewritten; `where` names the node or tensor."""
 
+    exit_code = 2
+
 
 class QuantizationError(QairtError):
     """Calibration or an encoding went wrong; `where` names the tensor."""
+
+    exit_code = 2
 
 
 class ToolchainError(QairtError):

@@ -99,6 +99,7 @@ class LLMPipeline(Pipeline):
         stages: list[Stage[Any, Any, Any]] = [
             stage(config) for stage, config in found if settings.backend == "HTP" or stage.name not in NPU_STAGES
         ]
+        _name_files_absolutely(recipe, settings)
         name = recipe.source.stem if recipe.source else "recipe"
         return cls(
             stages,
@@ -106,6 +107,7 @@ class LLMPipeline(Pipeline):
             recipe=recipe,
             settings=settings,
             suppress_performance_warnings=settings.suppress_performance_warnings,
+            verify_digests=settings.verify == "full",
         )
 
     # What a finished run is good for
@@ -221,3 +223,23 @@ class LLMPipeline(Pipeline):
                 remedy=f"qairt run {self.recipe.source or 'RECIPE'}",
             )
         return planned.items
+
+
+def _name_files_absolutely(recipe: Recipe, settings: Settings) -> None:
+    """What is kept of the recipe beside the cache must lead to the same files from anywhere."""
+    from qairt.stages.facts import found_file
+
+    stages = recipe.get("stages", {})
+    quantization, export = stages.get("quantization") or {}, stages.get("export") or {}
+    for place, key in (
+        (recipe, "model_id_or_path"),
+        (quantization, "calibration_text"),
+        (quantization, "recipe"),
+        (export, "onnx"),
+        (export, "encodings"),
+    ):
+        named = place.get(key)
+        if isinstance(named, str):
+            found = found_file(named, settings.recipe_folder)
+            if found.exists():
+                place[key] = str(found)

@@ -2,23 +2,37 @@
 
 from __future__ import annotations
 
-import difflib
+import copy
 import os
+import re
 import tempfile
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, get_args
+from typing import Any, Self
 
 import yaml
 
 from qairt.errors import RecipeError
-from qairt.recipe_source import KeyPath, load_yaml, read_text
+from qairt.recipe_faults import faults_from_pydantic, faults_from_schema, nearest, together, unknown_key
+from qairt.recipe_files import find_nested, shipped_recipes
+from qairt.recipe_source import KeyPath, PlainDumper, RecipeSyntaxError, load_value, load_yaml, read_text
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel, ValidationError
+__all__ = [
+    "COMMAND_LINE",
+    "KeyPath",
+    "Recipe",
+    "faults_from_pydantic",
+    "find_nested",
+    "nearest",
+    "recipe_representer",
+    "shipped_recipes",
+    "unknown_key",
+]
 
 SUPPORTED = (".yaml", ".yml")
 COMMAND_LINE = "command line"
+
+_STEP = re.compile(r""""([^"]*)"|'([^']*)'|([^.]+)""")
 
 
 class Recipe(dict[str, Any]):
@@ -26,6 +40,9 @@ class Recipe(dict[str, Any]):
 
     Args:
         schema: JSON Schema to validate against, if any.
+
+    Paths into it are dotted (`stages.split_model.num_splits`) or sequences of keys, for keys that hold dots; items of
+    lists go by their index.
     """
 
     def __init__(self, *args: Any, schema: dict[str, Any] | None = None, **kwargs: Any) -> None:
@@ -40,6 +57,10 @@ class Recipe(dict[str, Any]):
     def schema(self) -> dict[str, Any] | None:
         """The current schema for this recipe."""
         return self._schema
+
+    def copy(self) -> Self:
+        """A shallow copy that knows the same places."""
+        return copy.copy(self)
 
     # From and to files
 
@@ -65,7 +86,7 @@ class Recipe(dict[str, Any]):
 
         Raises:
             FileNotFoundError: the file does not exist.
-            yaml.YAMLError: it is not valid YAML, or repeats a key; also a `RecipeError` with file and line.
+            yaml.YAMLError: it is not valid YAML, or sets a key twice; also a `RecipeError` with file and line.
         """
         path = Path(path)
         content, lines = load_yaml(read_text(path), str(path))
@@ -79,19 +100,20 @@ class Recipe(dict[str, Any]):
 
         Args:
             kwargs: forwarded to `yaml.dump`.
+
+        Raises:
+            FileNotFoundError: the folder does not exist.
+            RecipeError: a value is neither text, number, bool, list, mapping nor path; names it.
         """
-        path = Path(path)
-        settings: dict[str, Any] = {"sort_keys": False, "allow_unicode": True} | kwargs
-        text = str(yaml.dump(self, Dumper=_Dumper, **settings))
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        path = Path(os.path.realpath(path))  # behind a link, the file is replaced and not the link
+        settings: dict[str, Any] = {"Dumper": PlainDumper, "sort_keys": False, "allow_unicode": True} | kwargs
         try:
-            with os.fdopen(handle, "w", encoding="utf-8") as file:
-                file.write(text)
-            os.chmod(name, 0o644)
-            os.replace(name, path)
-        except BaseException:
-            Path(name).unlink(missing_ok=True)
-            raise
+            text = yaml.dump(self, **settings)
+        except yaml.representer.RepresenterError as error:
+            raise RecipeError(
+                f"YAML cannot hold {error.args[-1]!r}", where=str(path), remedy="give it as text, a list or a mapping"
+            ) from error
+        _replace(path, text if isinstance(text, bytes) else text.encode())
 
     # Validating
 
@@ -102,170 +124,162 @@ class Recipe(dict[str, Any]):
             ValueError: names every fault with its place.
         """
         schema = schema if schema is not None else self._schema
-        if schema is None:
-            return
-        from jsonschema import Draft202012Validator
-
-        faults = []
-        for error in sorted(Draft202012Validator(schema).iter_errors(dict(self)), key=lambda error: list(error.path)):
-            path = tuple(str(step) for step in error.absolute_path)
-            if error.validator == "additionalProperties":
-                known = list(error.schema.get("properties", {}))
-                unknown = [key for key in error.instance if key not in known]
-                faults += [self._unknown((*path, str(key)), known) for key in unknown]
-            else:
-                faults.append(RecipeError(f"{'.'.join(path) or 'the recipe'}: {error.message}", where=self.where(path)))
+        faults = faults_from_schema(self, schema) if schema is not None else []
         if faults:
-            raise faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=faults)
+            raise together(faults)
 
     # Overriding
 
     def override(self, assignments: Iterable[str]) -> None:
         """Apply `KEY=VALUE` words with dotted keys; values are YAML (`[1, 128]`, `true`, `lpbq.yaml`).
 
+        All of them or, when one is wrong, none.
+
         Raises:
-            RecipeError: a word has no `=`, no key, or a value that is not YAML; names the word.
+            RecipeError: a word has no `=`, no key, a value that is not YAML, or a place that cannot be; names the word.
         """
+        changed = copy.deepcopy(self)
         for word in assignments:
             key, equals, text = word.partition("=")
-            steps = tuple(key.strip().split("."))
-            if not equals or not all(steps):
+            steps = changed.path_of(key.strip())
+            if not equals or not steps:
                 raise RecipeError(
                     f"{word!r} does not set anything",
                     where=COMMAND_LINE,
                     remedy="write KEY=VALUE with a dotted key, such as stages.split_model.num_splits=3",
                 )
             try:
-                value = yaml.safe_load(text)
-            except yaml.YAMLError as error:
+                value = load_value(text)
+            except RecipeSyntaxError as error:
+                problem = error.what.removeprefix("this is not valid YAML: ")
                 raise RecipeError(
-                    f"the value of {word!r} is not YAML", where=COMMAND_LINE, remedy="quote it, or close its brackets"
+                    f"the value of {word!r} is not one YAML value: {problem}", where=COMMAND_LINE, remedy=error.remedy
                 ) from error
-            self._set(steps, value, word)
+            changed._set(steps, value, word)
+        self.clear()
+        self.update(changed)
+        self._overridden = changed._overridden
 
     def _set(self, steps: KeyPath, value: Any, word: str) -> None:
-        place: dict[str, Any] = self
-        for step in steps[:-1]:
-            inner = place.setdefault(step, {})
-            if inner is None:
-                inner = place[step] = {}
-            if not isinstance(inner, dict):
+        place: Any = self
+        for count, step in enumerate(steps):
+            key = _key_in(place, step)
+            if key is None:
                 raise RecipeError(
-                    f"{word!r} sets something inside {step}, which is {inner!r}",
+                    f"{word!r} sets something inside {'.'.join(steps[:count])}, which is {place!r}",
                     where=COMMAND_LINE,
-                    remedy="set it whole",
+                    remedy="give it an index that exists" if isinstance(place, list) else "set it whole",
                 )
-            place = inner
-        place[steps[-1]] = value
-        self._overridden.add(steps)
+            if count == len(steps) - 1:
+                place[key] = value
+                self._overridden.add(steps)
+            elif isinstance(place, dict) and place.get(key) is None:
+                place[key] = {}
+                self._overridden.add(steps[: count + 1])
+            place = place[key]
 
-    # Where things were written
+    # Paths, and where things were written
 
-    def where(self, path: str | Sequence[str]) -> str:
-        """`file:line` of a key, of its nearest parent that was written down, or `command line` if it was overridden."""
-        steps = tuple(path.split(".")) if isinstance(path, str) else tuple(path)
+    def path_of(self, path: str | Sequence[str | int]) -> KeyPath:
+        """A path as its steps.
+
+        A dotted path is taken apart at its dots, except where a key of the recipe holds them or quotes surround them;
+        `()` when it has an empty step.
+        """
+        if not isinstance(path, str):
+            return tuple(str(step) for step in path)
+        steps = _split(path)
+        place: Any = self
+        found: list[str] = []
+        while steps:
+            known = {str(key) for key in place} if isinstance(place, dict) else set()
+            width = next((n for n in range(len(steps), 1, -1) if ".".join(steps[:n]) in known), 1)
+            step = ".".join(steps[:width])
+            found.append(step)
+            steps = steps[width:]
+            key = _key_in(place, step)
+            place = place[key] if key is not None and (isinstance(place, list) or key in place) else None
+        return tuple(found)
+
+    def at(self, path: str | Sequence[str | int], default: Any = None) -> Any:
+        """The value at a path, `default` when there is none."""
+        place: Any = self
+        for step in self.path_of(path):
+            key = _key_in(place, step)
+            if key is None or (isinstance(place, dict) and key not in place):
+                return default
+            place = place[key]
+        return place
+
+    def where(self, path: str | Sequence[str | int]) -> str:
+        """Where a value, or the nearest thing around it that was written, comes from: `file:line` or `command line`."""
+        steps = self.path_of(path)
         for count in range(len(steps), 0, -1):
-            if steps[:count] in self._overridden:
-                return COMMAND_LINE
-        name = str(self.source) if self.source else "recipe"
-        for count in range(len(steps), 0, -1):
-            if steps[:count] in self._lines:
-                return f"{name}:{self._lines[steps[:count]]}"
-        return name
+            if place := self.origin(steps[:count]):
+                return place
+        return self._name
 
-    def _unknown(self, path: KeyPath, known: Iterable[str]) -> RecipeError:
-        return unknown_key(path, known, self.where(path))
+    def origin(self, path: str | Sequence[str | int]) -> str | None:
+        """Where exactly this value was written: `file:line`, `command line`, or None if it was not."""
+        steps = self.path_of(path)
+        if any(steps[:count] in self._overridden for count in range(1, len(steps) + 1)):
+            return COMMAND_LINE
+        return f"{self._name}:{self._lines[steps]}" if steps in self._lines else None
+
+    def line(self, path: Sequence[str | int]) -> int:
+        """The line of a value or of the nearest thing around it, 0 if none is known; for sorting."""
+        steps = tuple(str(step) for step in path)
+        return next((self._lines[steps[:n]] for n in range(len(steps), 0, -1) if steps[:n] in self._lines), 0)
+
+    @property
+    def _name(self) -> str:
+        return str(self.source) if self.source else "recipe"
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes a Recipe as a plain mapping."""
-
-
-def recipe_representer(dumper: yaml.SafeDumper, data: Recipe) -> yaml.MappingNode:
+def recipe_representer(dumper: yaml.representer.SafeRepresenter, data: Recipe) -> yaml.MappingNode:
     """Represent a Recipe as a plain YAML mapping."""
     return dumper.represent_mapping("tag:yaml.org,2002:map", data.items())
 
 
-_Dumper.add_representer(Recipe, recipe_representer)
-_Dumper.add_multi_representer(Path, lambda dumper, path: dumper.represent_str(str(path)))
-yaml.SafeDumper.add_representer(Recipe, recipe_representer)
+for _dumper in (PlainDumper, yaml.SafeDumper, yaml.Dumper):
+    _dumper.add_multi_representer(Recipe, recipe_representer)
+PlainDumper.add_multi_representer(Path, lambda dumper, path: dumper.represent_str(str(path)))
 
 
-def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that looks most like `name`, if one does."""
-    close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
-    return close[0] if close else None
+def _split(path: str) -> list[str]:
+    """`a."b.c".d` as its steps; none when a step is empty."""
+    steps, place = [], 0
+    while match := _STEP.match(path, place):
+        steps.append(next(text for text in match.groups() if text is not None))
+        place = match.end()
+        if place == len(path):
+            return steps
+        if path[place] != ".":
+            break
+        place += 1
+    return []
 
 
-def unknown_key(path: KeyPath, known: Iterable[str], where: str) -> RecipeError:
-    """The error for a key that does not exist."""
-    names = list(known)
-    parent = path[-2] if len(path) > 1 else "a recipe"
-    close = nearest(path[-1], names)
-    remedy = f"did you mean {close}?" if close else f"its settings: {', '.join(names) or 'none'}"
-    return RecipeError(f"{'.'.join(path)} is not a setting of {parent}", where=where, remedy=remedy)
+def _key_in(place: Any, step: str) -> Any:
+    """The key of a container that is written as `step`: of a mapping also a new one, of a list an index that exists."""
+    if isinstance(place, dict):
+        return next((key for key in place if str(key) == step), step)
+    if isinstance(place, list) and step.isdecimal() and int(step) < len(place):
+        return int(step)
+    return None
 
 
-def faults_from_pydantic(
-    error: ValidationError, recipe: Recipe, prefix: KeyPath, model: type[BaseModel]
-) -> list[RecipeError]:
-    """A pydantic error of `model` as recipe errors, one for each fault, with file:line and the nearest valid name."""
-    faults = []
-    for detail in error.errors():
-        path = (*prefix, *(str(step) for step in detail["loc"]))
-        if detail["type"] == "extra_forbidden":
-            faults.append(unknown_key(path, _fields_at(model, detail["loc"][:-1]), recipe.where(path)))
-            continue
-        if detail["type"] == "missing":
-            faults.append(RecipeError(f"{'.'.join(path)} is missing", where=recipe.where(path[:-1]), remedy="add it"))
-            continue
-        cause = detail.get("ctx", {}).get("error")
-        problem = str(cause) if cause else f"{detail['msg'][0].lower()}{detail['msg'][1:]}, not {detail['input']!r}"
-        faults.append(RecipeError(f"{'.'.join(path)}: {problem}", where=recipe.where(path), remedy="change its value"))
-    return faults
-
-
-def _fields_at(model: type[BaseModel], place: Sequence[Any]) -> list[str]:
-    """The settings that exist at `place` inside `model`."""
-    for step in place:
-        info = model.model_fields.get(str(step))
-        inner = (
-            next((arg for arg in _types_in(info.annotation) if hasattr(arg, "model_fields")), None) if info else None
-        )
-        if inner is not None:
-            model = inner
-    return list(model.model_fields)
-
-
-def _types_in(annotation: Any) -> Iterable[Any]:
-    yield annotation
-    for argument in get_args(annotation):
-        yield from _types_in(argument)
-
-
-def shipped_recipes() -> Path:
-    """The folder of recipes that come with qairt: in the package, or at the top of a source checkout."""
-    package = Path(__file__).parent
-    installed = package / "recipes"
-    return installed if installed.is_dir() else package.parents[1] / "recipes"
-
-
-def find_nested(name: str, beside: Path | None, folder: str) -> Path:
-    """A file that a recipe names: beside the recipe, then among the shipped ones in `folder`.
-
-    Raises:
-        RecipeError: it is in neither; says where it was looked for and what there is.
-    """
-    places = [Path(name)] if Path(name).is_absolute() else []
-    if not places:
-        places = [(beside or Path()) / name, (beside or Path()) / folder / name, shipped_recipes() / folder / name]
-    for place in places:
-        if place.is_file():
-            return place.absolute()
-    shipped = sorted(path.name for path in (shipped_recipes() / folder).glob("*.yaml"))
-    close = nearest(name, shipped)
-    raise RecipeError(
-        f"{name} does not exist",
-        where=", ".join(str(place.parent) for place in places),
-        remedy=f"did you mean {close}?" if close else f"qairt ships {', '.join(shipped)}",
-    )
+def _replace(path: Path, data: bytes) -> None:
+    """Write a file through a temporary one beside it."""
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.chmod(name, mode)
+        os.replace(name, path)
+    except BaseException:
+        Path(name).unlink(missing_ok=True)
+        raise

@@ -1,11 +1,17 @@
-"""YAML with places: which line each key of a recipe stands on, and what is wrong with the text.
+"""YAML with places: which line each value of a recipe stands on, and what is wrong with the text.
 
-safe_load only: a recipe cannot construct objects.
+Plain values only, as with `yaml.safe_load`: a recipe cannot construct objects. Differences, each told to the user:
+
+1. A key that stands twice is an error.
+2. A plain key with dots means nesting: `split.num_splits: 9` is `split: {num_splits: 9}`. Quoted, it is taken as it is.
+3. `1e-3` is a number, as in YAML 1.2.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+import errno
+import re
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,134 +21,288 @@ from qairt.errors import RecipeError
 
 KeyPath = tuple[str, ...]
 
+MOST_VALUES = 100_000
+"""A recipe of more is refused; a few lines of aliases can stand for billions."""
+
+_MERGE = "tag:yaml.org,2002:merge"
+_PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+_NUMBER = (
+    "tag:yaml.org,2002:float",
+    re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)[eE][-+]?[0-9]+$"),
+    list("-+.0123456789"),
+)
+
+_REMEDIES = (
+    ("mapping values are not", "check the indentation, and quote a value that holds a colon and a space"),
+    ("could not find expected ':'", "write KEY: VALUE"),
+    ("could not determine a constructor", "remove the tag: a recipe holds plain values only"),
+    ("another document", "keep one recipe in a file"),
+    ("undefined alias", "quote a value that begins with *"),
+    ("that cannot start any token", "quote the value"),
+    ("expected ',' or", "close the bracket, or put a comma"),
+    ("unexpected end of stream", "close the quote"),
+)
+
 
 class RecipeSyntaxError(RecipeError, yaml.YAMLError):
-    """The text is not valid YAML, or repeats a key. For settings that do not exist, see `RecipeError`."""
+    """The text is not valid YAML, or sets a key twice. For settings that do not exist, see `RecipeError`."""
 
 
-class _Loader(yaml.SafeLoader):
-    """SafeLoader that keeps the line of each key, and refuses a key that stands twice."""
+class RecipeNotFound(RecipeError, FileNotFoundError):  # noqa: N818 - reads as what happened
+    """There is no such file."""
 
-    def __init__(self, text: str, name: str) -> None:
-        super().__init__(text)
-        self.file = name
-        self.lines: dict[KeyPath, int] = {}
-
-
-def load_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """A mapping and the line of each of its keys, by path; literal dotted keys are nested.
-
-    Raises:
-        RecipeSyntaxError: names the file, the line and what to do.
-    """
-    for number, line in enumerate(text.splitlines(), 1):
-        indent = line[: len(line) - len(line.lstrip())]
-        if "\t" in indent:
-            raise RecipeSyntaxError("a tab in the indentation", where=f"{name}:{number}", remedy="indent with spaces")
-    loader = _Loader(text, name)
-    try:
-        node = loader.get_single_node()
-        if node is None:
-            raise RecipeSyntaxError("the recipe is empty", where=name, remedy="`qairt init` writes one to start from")
-        if not isinstance(node, yaml.MappingNode):
-            raise RecipeSyntaxError(
-                "a recipe is a mapping of settings",
-                where=f"{name}:{node.start_mark.line + 1}",
-                remedy="write KEY: VALUE",
-            )
-        _check_keys(loader, node, ())
-        content = loader.construct_document(node)
-    except yaml.MarkedYAMLError as error:
-        mark = error.problem_mark or error.context_mark
-        line = f":{mark.line + 1}" if mark else ""
-        raise RecipeSyntaxError(
-            f"this is not valid YAML: {error.problem or error.context}", where=f"{name}{line}", remedy="fix that line"
-        ) from error
-    except yaml.YAMLError as error:
-        raise RecipeSyntaxError(
-            f"this is not valid YAML: {error}", where=name, remedy="save it as UTF-8 text"
-        ) from error
-    finally:
-        loader.dispose()
-    lines: dict[KeyPath, int] = {}
-    return _nested(content, loader.lines, lines, name, (), ()), lines
-
-
-def _check_keys(loader: _Loader, node: yaml.Node, path: KeyPath) -> None:
-    if isinstance(node, yaml.SequenceNode):
-        for index, item in enumerate(node.value):
-            _check_keys(loader, item, (*path, str(index)))
-    if not isinstance(node, yaml.MappingNode):
-        return
-    seen: dict[Hashable, int] = {}
-    for key_node, value_node in node.value:
-        line = key_node.start_mark.line + 1
-        if not isinstance(key_node, yaml.ScalarNode):
-            raise RecipeSyntaxError(
-                "a key must be a plain word", where=f"{loader.file}:{line}", remedy="write KEY: VALUE"
-            )
-        key = str(key_node.value)
-        if key in seen:
-            raise RecipeSyntaxError(
-                f"{key} stands twice, first on line {seen[key]}",
-                where=f"{loader.file}:{line}",
-                remedy="keep one of them",
-            )
-        seen[key] = line
-        loader.lines[(*path, key)] = line
-        _check_keys(loader, value_node, (*path, key))
-
-
-def _nested(
-    content: Any, raw: dict[KeyPath, int], lines: dict[KeyPath, int], name: str, at: KeyPath, raw_at: KeyPath
-) -> Any:
-    """`content` with `a.b: 1` as `a: {b: 1}`; the lines follow."""
-    if isinstance(content, list):
-        return [
-            _nested(item, raw, lines, name, (*at, str(index)), (*raw_at, str(index)))
-            for index, item in enumerate(content)
-        ]
-    if not isinstance(content, dict):
-        return content
-    result: dict[str, Any] = {}
-    for key, value in content.items():
-        line = raw.get((*raw_at, str(key)), 0)
-        steps = str(key).split(".")
-        inner = _nested(value, raw, lines, name, (*at, *steps), (*raw_at, str(key)))
-        for count in range(1, len(steps) + 1):
-            lines.setdefault((*at, *steps[:count]), line)
-        _merge(result, steps, inner, name, line)
-    return result
-
-
-def _merge(into: dict[str, Any], steps: Sequence[str], value: Any, name: str, line: int) -> None:
-    for step in steps[:-1]:
-        into = into.setdefault(step, {})
-        if not isinstance(into, dict):
-            raise RecipeSyntaxError(
-                f"{'.'.join(steps)} sets something inside {step}, which has a value of its own",
-                where=f"{name}:{line}",
-                remedy="keep one of them",
-            )
-    last = steps[-1]
-    old = into.get(last)
-    if isinstance(old, dict) and isinstance(value, dict):
-        for key, inner in value.items():
-            _merge(old, [key], inner, name, line)
-    elif last in into:
-        raise RecipeSyntaxError(f"{'.'.join(steps)} is set twice", where=f"{name}:{line}", remedy="keep one of them")
-    else:
-        into[last] = value
+    def __init__(self, path: Path) -> None:
+        remedy = "check the path, or write a recipe with `qairt init MODEL`"
+        super().__init__("there is no such file", where=str(path), remedy=remedy)
+        self.errno = errno.ENOENT
+        self.filename = str(path)
 
 
 def read_text(path: Path) -> str:
     """A recipe's text.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        RecipeSyntaxError: it is not UTF-8 text.
+        RecipeNotFound: there is no such file; also a `FileNotFoundError`.
+        RecipeError: it cannot be read, or is not UTF-8 text.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
+    except FileNotFoundError as error:
+        raise RecipeNotFound(path) from error
+    except IsADirectoryError as error:
+        raise RecipeError("this is a folder, not a recipe", where=str(path), remedy="give a .yaml file") from error
+    except OSError as error:
+        raise RecipeError(f"it cannot be read: {error.strerror}", where=str(path), remedy="make it readable") from error
     except UnicodeDecodeError as error:
         raise RecipeSyntaxError("this is not UTF-8 text", where=str(path), remedy="save it as UTF-8") from error
+
+
+def load_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """A mapping, and the line of each of its values by path (indices of a list as text).
+
+    Args:
+        name: the file, for messages.
+
+    Raises:
+        RecipeSyntaxError: names the file, the line and what to do.
+    """
+    entry = _read(text, name)
+    if entry is None:
+        raise RecipeSyntaxError("the recipe is empty", where=name, remedy="`qairt init MODEL` writes one to start from")
+    if not isinstance(entry.value, _Mapping):
+        raise RecipeSyntaxError(
+            "a recipe is a mapping of settings", where=f"{name}:{entry.line}", remedy="write KEY: VALUE"
+        )
+    lines: dict[KeyPath, int] = {}
+    return _plain(entry, (), lines), lines
+
+
+def load_value(text: str) -> Any:
+    """One value as it would be written in a recipe: a scalar, `[1, 128]`, `{where: {split: 5}}`.
+
+    Raises:
+        RecipeSyntaxError: it is not YAML, or takes more than one line of it.
+    """
+    entry = _read(text, "value", only_flow=True)
+    return None if entry is None else _plain(entry, (), {})
+
+
+@dataclass
+class _Entry:
+    line: int
+    value: Any
+    """A scalar, a list of entries or a _Mapping."""
+
+
+class _Mapping(dict[Any, _Entry]):
+    """Entries by key."""
+
+
+class _Loader(yaml.SafeLoader):
+    """SafeLoader that reads `1e-3` as a number."""
+
+
+_Loader.add_implicit_resolver(*_NUMBER)
+
+
+class PlainDumper(yaml.SafeDumper):
+    """Writes what `load_yaml` reads back as the same: a key with dots is quoted, for plain it would mean nesting."""
+
+    def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
+        node = super().represent_mapping(tag, mapping, flow_style)
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:str" and "." in key_node.value:
+                key_node.style = '"'
+        return node
+
+
+PlainDumper.add_implicit_resolver(*_NUMBER)
+
+
+def _read(text: str, name: str, only_flow: bool = False) -> _Entry | None:
+    try:
+        loader = _Loader(text)
+        try:
+            node = loader.get_single_node()
+            if node is None:
+                return None
+            if only_flow and isinstance(node, yaml.CollectionNode) and not node.flow_style:
+                raise RecipeSyntaxError("it is more than one value", where=name, remedy="quote it")
+            return _Reader(loader, name, _tab_lines(text)).entry(node, ())
+        finally:
+            loader.dispose()
+    except yaml.MarkedYAMLError as error:
+        raise _explained(error, name, _tab_lines(text)) from error
+    except yaml.reader.ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        raise RecipeSyntaxError(
+            f"a character that text cannot hold, U+{error.character:04X}", where=f"{name}:{line}", remedy="remove it"
+        ) from error
+    except RecursionError as error:
+        raise RecipeSyntaxError("it is nested too deeply", where=name, remedy="write it flatter") from error
+
+
+def _tab_lines(text: str) -> frozenset[int]:
+    """Lines, from 0, that have a tab in their indentation."""
+    lines = text.splitlines()
+    return frozenset(place for place, line in enumerate(lines) if "\t" in line[: len(line) - len(line.lstrip())])
+
+
+def _tab(name: str, line: int) -> RecipeSyntaxError:
+    return RecipeSyntaxError("a tab in the indentation", where=f"{name}:{line + 1}", remedy="indent with spaces")
+
+
+def _explained(error: yaml.MarkedYAMLError, name: str, tabs: frozenset[int]) -> RecipeSyntaxError:
+    problem = " ".join((error.problem or error.context or "").split())
+    mark = error.problem_mark or error.context_mark
+    if "could not find expected ':'" in problem:
+        mark = error.context_mark or mark  # the other one is on the line below
+    if mark and mark.line in tabs:
+        return _tab(name, mark.line)
+    where = f"{name}:{mark.line + 1}" if mark else name
+    fitting = (remedy for sign, remedy in _REMEDIES if sign in problem)
+    remedy = next(fitting, "check its indentation, quotes and brackets")
+    return RecipeSyntaxError(f"this is not valid YAML: {problem}", where=where, remedy=remedy)
+
+
+class _Reader:
+    """From YAML nodes to entries."""
+
+    def __init__(self, loader: _Loader, name: str, tabs: frozenset[int]) -> None:
+        self._loader = loader
+        self._name = name
+        self._tabs = tabs
+        self._count = 0
+
+    def entry(self, node: yaml.Node, around: tuple[yaml.Node, ...]) -> _Entry:
+        line = node.start_mark.line + 1
+        self._count += 1
+        if self._count > MOST_VALUES:
+            raise self._error(line, f"there are more than {MOST_VALUES:,} values", "write less; an alias counts fully")
+        if isinstance(node, yaml.ScalarNode):
+            return _Entry(line, self._scalar(node))
+        if node.tag not in _PLAIN:
+            raise self._error(line, f"a recipe cannot hold {node.tag}", "remove the tag")
+        if any(node is other for other in around):
+            raise self._error(line, "an alias stands for something that contains it", "write the value out")
+        inside = (*around, node)
+        if isinstance(node, yaml.SequenceNode):
+            return _Entry(line, [self.entry(item, inside) for item in node.value])
+        assert isinstance(node, yaml.MappingNode)
+        return _Entry(line, self._mapping(node, inside))
+
+    def _scalar(self, node: yaml.ScalarNode) -> Any:
+        if node.style is None:
+            for line in range(node.start_mark.line + 1, node.end_mark.line + 1):
+                if line in self._tabs:  # YAML would read what was meant as a new entry as more of this text
+                    raise _tab(self._name, line)
+        try:
+            return self._loader.construct_object(node)
+        except (ValueError, OverflowError) as error:  # a date or a number that cannot be
+            raise self._error(
+                node.start_mark.line + 1, f"{node.value} is not a possible value: {error}", "quote it to keep it text"
+            ) from error
+
+    def _mapping(self, node: yaml.MappingNode, around: tuple[yaml.Node, ...]) -> _Mapping:
+        own, inherited = _Mapping(), _Mapping()
+        seen: dict[tuple[Any, ...], int] = {}
+        for key_node, value_node in node.value:
+            line = key_node.start_mark.line + 1
+            if key_node.tag == _MERGE:
+                inherited = _Mapping({**inherited, **self._inherited(value_node, around, line)})
+                continue
+            steps = self._steps(key_node, line)
+            if steps in seen:
+                raise self._twice(steps, seen[steps], line)
+            seen[steps] = line
+            self._put(own, steps, _Entry(line, self.entry(value_node, around).value), steps)
+        return _Mapping({**inherited, **own})
+
+    def _inherited(self, node: yaml.Node, around: tuple[yaml.Node, ...], line: int) -> _Mapping:
+        """What `<<: *base` or `<<: [*first, *second]` brings along; the first one wins."""
+        found = _Mapping()
+        for base in reversed(node.value if isinstance(node, yaml.SequenceNode) else [node]):
+            value = self.entry(base, around).value
+            if not isinstance(value, _Mapping):
+                raise self._error(line, "<< takes mappings only", "write <<: *NAME of a mapping")
+            found.update(value)
+        return found
+
+    def _steps(self, node: yaml.Node, line: int) -> tuple[Any, ...]:
+        if not isinstance(node, yaml.ScalarNode):
+            raise self._error(line, "a key must be a plain word", "write KEY: VALUE")
+        key = self._scalar(node)
+        if key is None:
+            raise self._error(line, "a key is empty", "write KEY: VALUE")
+        if isinstance(key, bool) or not isinstance(key, (str, int, float)):
+            return (node.value,)  # `on: 1` is a key named on
+        if isinstance(key, str) and not node.style and all(key.split(".")):
+            return tuple(key.split("."))
+        return (key,)
+
+    def _put(self, into: _Mapping, steps: tuple[Any, ...], entry: _Entry, whole: tuple[Any, ...]) -> None:
+        for count, step in enumerate(steps[:-1], 1):
+            held = into.setdefault(step, _Entry(entry.line, _Mapping()))
+            if held.value is None:
+                held.value = _Mapping()
+            if not isinstance(held.value, _Mapping):
+                raise self._error(
+                    entry.line,
+                    f"{_dotted(whole)} sets something inside {_dotted(steps[:count])},"
+                    f" which has a value of its own on line {held.line}",
+                    "keep one of them",
+                )
+            into = held.value
+        last = steps[-1]
+        if last not in into:
+            into[last] = entry
+            return
+        held = into[last]
+        if isinstance(held.value, _Mapping) and isinstance(entry.value, _Mapping):
+            for key, inner in entry.value.items():
+                self._put(held.value, (key,), inner, (*whole, key))
+        elif held.value is None or entry.value is None:
+            held.value = entry.value if held.value is None else held.value
+        else:
+            raise self._twice(whole, held.line, entry.line)
+
+    def _twice(self, steps: tuple[Any, ...], first: int, line: int) -> RecipeSyntaxError:
+        return self._error(line, f"{_dotted(steps)} is set twice, first on line {first}", "keep one of them")
+
+    def _error(self, line: int, what: str, remedy: str) -> RecipeSyntaxError:
+        return RecipeSyntaxError(what, where=f"{self._name}:{line}", remedy=remedy)
+
+
+def _dotted(steps: tuple[Any, ...]) -> str:
+    return ".".join(map(str, steps))
+
+
+def _plain(entry: _Entry, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
+    """The value without its places, which go to `lines`."""
+    if path:
+        lines[path] = entry.line
+    if isinstance(entry.value, _Mapping):
+        return {key: _plain(inner, (*path, str(key)), lines) for key, inner in entry.value.items()}
+    if isinstance(entry.value, list):
+        return [_plain(inner, (*path, str(place)), lines) for place, inner in enumerate(entry.value)]
+    return entry.value

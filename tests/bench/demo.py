@@ -15,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +59,19 @@ def compiler_seconds(pipeline: LLMPipeline) -> dict[str, float]:
     return seconds
 
 
+@contextmanager
+def quiet() -> Iterator[None]:
+    """What the compiler prints goes nowhere."""
+    kept = os.dup(2)
+    with open(os.devnull, "wb") as nowhere:
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(kept, 2)
+            os.close(kept)
+
+
 def clock(call: Any, *arguments: Any, **settings: Any) -> float:
     before = time.perf_counter()
     call(*arguments, **settings)
@@ -76,7 +91,8 @@ def main(recipe: str) -> None:
         pipeline = LLMPipeline.from_recipe(recipe, cache_dir=cache)
         metrics = json.loads((pipeline.state_folder / "metrics.json").read_text())
         cores = len(os.sched_getaffinity(0))
-        bare = compiler_seconds(pipeline)
+        with quiet():
+            bare = compiler_seconds(pipeline)
         floor = sum(bare.values()) / cores + metrics["quantization"]["seconds"]
         print(f"cold run {wall:.1f} s on {cores} cores; each stage's share of the items' time:")
         total = sum(stage["seconds"] for stage in metrics.values())

@@ -85,7 +85,7 @@ def test_what_is_not_there(qairt, finished, words, err):
 def test_clear_asks_and_without_anyone_to_ask_refuses(qairt, finished):
     said = qairt("cache", "clear", "fan", *HERE)
     assert said.code == 2
-    assert said.err.startswith("Error: this would: Clear 2 entries, 62 B, ")
+    assert said.err.startswith("Error: this would: Clear 2 entries: frees 62 B, ")
     assert said.err.endswith(" of work to make again\n  give --yes, for there is nobody to ask\n")
     assert entries(qairt) == ALL
 
@@ -96,13 +96,13 @@ def test_clear_on_a_terminal_does_what_it_is_told(qairt, finished, monkeypatch, 
     monkeypatch.setattr("qairt.cli.cache.someone_is_there", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda question: asked.append(question) or answer)
     assert qairt("cache", "clear", "fan", *HERE).code == 0
-    assert asked[0].startswith("Clear 2 entries, 62 B, ")
+    assert asked[0].startswith("Clear 2 entries: frees 62 B, ")
     assert len(entries(qairt)) == left
 
 
 def test_a_cleared_stage_is_made_again_and_what_follows_still_hits(qairt, finished, place):
     said = qairt("cache", "clear", "fan", "--yes", *HERE)
-    assert said.out.startswith("Cleared 2 entries, 62 B, ")
+    assert said.out.startswith("Cleared 2 entries: frees 62 B, ")
     from qairt.engine.manifest import PipelineManifest
 
     assert list(PipelineManifest(place / "cache").read()["stages"]) == ["source", "upper", "join"]
@@ -179,3 +179,15 @@ def test_without_a_recipe_files_are_still_looked_up_beside_the_one_that_ran(qair
     from qairt.cli.cache_place import open_for
 
     assert open_for(None, place / "cache").settings.recipe_folder == place / "sub"
+
+
+def test_what_other_entries_hold_too_is_not_freed(qairt, place):
+    (place / "big.txt").write_text("x" * 100_000)
+    qairt("run", "toy.yaml", "stages.source.file=big.txt", "--until", "source", *INLINE)
+    qairt("run", "toy.yaml", "stages.source.file=big.txt", "stages.source.text=y", "--until", "source", *INLINE)
+    from qairt.cli.cache_place import State
+
+    state = State(place / "cache")
+    one, two = state.entries()
+    assert state.freed_by([one]) == 24  # its record; the text is the other's too
+    assert state.freed_by([one, two]) == 100_048

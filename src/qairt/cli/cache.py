@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -106,14 +107,14 @@ def clear(
     entries = require_entries(state, stage, label) if stage else state.entries()
     if after and stage:
         entries = following(state, entries, whole_stage=None if label else stage)
-    told = f"{count(len(entries), 'entry', 'entries')}, {size(sum(entry.bytes for entry in entries))}"
-    told += f", {duration(sum(entry.seconds for entry in entries))} of work to make again"
+    freed = state.freed_by(entries)
+    told = _told(entries, freed)
     if entries and not yes:
         _require_consent(f"Clear {told}?")
     for entry in entries:
         state.forget(entry)
     if as_json:
-        say_json({"cleared": [as_data(entry) for entry in entries], "bytes": sum(e.bytes for e in entries)})
+        say_json({"cleared": [as_data(entry) for entry in entries], "freed": freed})
     else:
         say(f"Cleared {told}." if entries else "Nothing to clear.")
 
@@ -164,8 +165,7 @@ def prune(
     state = find_state(recipe, cache_dir)
     entries = unused_entries(state, recipe, cache_dir) if unused else []
     if entries and not yes:
-        told = f"{count(len(entries), 'unused entry', 'unused entries')}, {size(sum(e.bytes for e in entries))}"
-        _require_consent(f"Clear {told}, {duration(sum(e.seconds for e in entries))} of work?")
+        _require_consent(f"Clear {_told(entries, state.freed_by(entries))}?")
     before = state.bytes_on_disk()
     leftovers = state.remove_leftovers()
     for entry in entries:
@@ -222,6 +222,12 @@ def as_data(entry: Entry) -> dict[str, Any]:
         "timestamp": entry.timestamp,
         "directory": str(entry.directory),
     }
+
+
+def _told(entries: Sequence[Entry], freed: int) -> str:
+    """`2 entries: frees 62 MB, 12.3 s of work to make again`."""
+    work = duration(sum(entry.seconds for entry in entries))
+    return f"{count(len(entries), 'entry', 'entries')}: frees {size(freed)}, {work} of work to make again"
 
 
 def _age(entry: Entry) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -77,6 +78,19 @@ class State:
             shutil.rmtree(path, ignore_errors=True)
         self._cache.drop_unused_blobs()
         return len(found)
+
+    def freed_by(self, entries: Sequence[Entry]) -> int:
+        """Bytes that removing `entries` gives back: files are stored once, and others may hold the same ones."""
+        held: Counter[tuple[int, int, int, int]] = Counter()
+        for entry in entries:
+            for name, file in entry.files.items():
+                status = (entry.directory / name).stat()
+                inode = (status.st_dev, status.st_ino, status.st_nlink, status.st_size)
+                blob = self._cache.cache_dir / "blobs" / file["sha256"]
+                if inode not in held and blob.exists() and blob.samefile(entry.directory / name):
+                    held[inode] += 1  # the blob itself goes when no entry holds it
+                held[inode] += 1
+        return sum(length for (_, _, links, length), count in held.items() if count >= links)
 
     def bytes_on_disk(self) -> int:
         """Every file once, however many names it has."""

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from pydantic import ValidationError
 
-from qairt.engine.stage import Stage, StageConfig
+from qairt.engine.stage import PipelinePerformanceWarning, Stage, StageConfig
 from qairt.errors import ContractViolation, RecipeError
 from qairt.recipe import Recipe, faults_from_pydantic, nearest
 
 
-def check_order(stages: Sequence[Stage[Any, Any, Any]]) -> None:
+def check_order(stages: Sequence[Stage[Any, Any, Any]], *, suppress_performance_warnings: bool = False) -> None:
     """Names are unique, every stage finds what it takes, and each agrees with its neighbours.
 
     Raises:
@@ -24,7 +25,10 @@ def check_order(stages: Sequence[Stage[Any, Any, Any]]) -> None:
         if stage.name in seen:
             raise ContractViolation("this stage stands twice in the pipeline", where=f"stages.{stage.name}")
         seen.add(stage.name)
-        stage.validate(stages[:place], stages[place + 1 :])
+        with warnings.catch_warnings():
+            if suppress_performance_warnings:
+                warnings.simplefilter("ignore", PipelinePerformanceWarning)
+            stage.validate(stages[:place], stages[place + 1 :])
         for name, info in stage.input_type.model_fields.items():
             if info.is_required() and name not in available:
                 makers = [other.name for other in stages[place + 1 :] if name in other.output_type.model_fields]

@@ -79,9 +79,17 @@ class Entry:
 class StageCache:
     """Finished items on disk by key; safe to use from several processes at once."""
 
-    def __init__(self, cache_dir: str | Path, on_bad_entry: Callable[[Path, str], None] | None = None) -> None:
+    def __init__(
+        self,
+        cache_dir: str | Path,
+        on_bad_entry: Callable[[Path, str], None] | None = None,
+        *,
+        verify_digests: bool = False,
+    ) -> None:
         self._root = (Path(cache_dir) / STATE_FOLDER).absolute()
         self._on_bad_entry = on_bad_entry or (lambda path, why: None)
+        self._verify_digests = verify_digests
+        self._verified: set[Path] = set()
         self._inodes: dict[tuple[int, int, int], str] = {}
 
     @property
@@ -124,8 +132,10 @@ class StageCache:
             entry = self._read(directory)
             if entry is None or entry.key != key:
                 continue
-            problem = entry.missing()
+            by_content = self._verify_digests and directory not in self._verified
+            problem = entry.altered() if by_content else entry.missing()
             if problem is None:
+                self._verified.add(directory)
                 return entry
             self._set_aside(directory, problem)
         return None

@@ -79,7 +79,7 @@ class ProcessExecutor:
     """Items run in children started with the standard library's `subprocess`: own environment, own log."""
 
     def run(self, job: Job, place: Place, progress: Progress, stop: threading.Event) -> int:
-        folder = Path(tempfile.mkdtemp(prefix="qairt-job-"))
+        folder = Path(tempfile.mkdtemp(dir=job.directory.parent, prefix=".making-job-"))
         try:
             (folder / "job.json").write_text(job.model_dump_json())
             place.log.parent.mkdir(parents=True, exist_ok=True)

@@ -36,6 +36,7 @@ class Pipeline:
         cache_dir: folder that gets `pipeline_state/`.
         recipe: what the stages were made from; kept beside the cache so that `load` can resume.
         settings: the recipe's top-level settings, for stages that ask `env.settings`.
+        verify_digests: check what is reused by content, not by presence and size alone; reads every byte.
 
     Raises:
         ContractViolation: the stages do not fit together; names the stage.
@@ -49,6 +50,7 @@ class Pipeline:
         recipe: Recipe | None = None,
         settings: Any = None,
         suppress_performance_warnings: bool = False,
+        verify_digests: bool = False,
     ) -> None:
         self.cache_dir = Path(cache_dir).absolute()
         self.recipe = recipe if recipe is not None else Recipe()
@@ -61,13 +63,13 @@ class Pipeline:
         """What the user should be told about this cache directory."""
         self.stop = threading.Event()
         """Set to end a run from another thread: running items are ended, finished ones kept."""
-        self.cache = StageCache(self.cache_dir, self._bad_entry)
+        self.cache = StageCache(self.cache_dir, self._bad_entry, verify_digests=verify_digests)
         self.manifest = PipelineManifest(self.cache_dir)
         self._listeners: list[EventListener] = []
         self._observers: list[StageObserver] = []
         self._event_lock = threading.Lock()
         self._events_file: Path | None = None
-        check_order(self._stages)
+        check_order(self._stages, suppress_performance_warnings=suppress_performance_warnings)
 
     @property
     def state_folder(self) -> Path:

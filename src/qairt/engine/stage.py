@@ -7,7 +7,6 @@ Five nouns: `Coord` (where in the fan-out), `Item` (a handle on one artifact), `
 from __future__ import annotations
 
 import os
-import warnings
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -327,11 +326,6 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
 
     def publish(self, items: Batch, directory: Path) -> None:
         """Human-facing outputs (predictions, pictures), on a hit as on a run, outside the key."""
-
-    def warn_slow(self, env: Env, message: str) -> None:
-        """Tell the user of a legal but slow configuration, unless they asked not to be told."""
-        if not env.suppress_performance_warnings:
-            warnings.warn(f"{self.name}: {message}", PipelinePerformanceWarning, stacklevel=2)
 
 
 OUTPUT_FILE = "output.json"

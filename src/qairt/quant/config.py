@@ -59,6 +59,10 @@ class TechniqueConfig(BaseModel):
         if self.technique == "lpbq" and self.weight_bitwidth == 8:
             raise ValueError("weight_bitwidth: lpbq holds weights in 4 bits; use minmax for 8")
 
+    def settings(self) -> dict[str, Any]:
+        """All settings that this technique has, defaults too, as plain data: `model_validate` takes them back."""
+        return self.model_dump(mode="json", exclude=set(_LPBQ_SETTINGS) if self.technique == "minmax" else None)
+
     @property
     def bits(self) -> int:
         """Bits of the decoder layers' linears."""

@@ -47,9 +47,13 @@ def sizes_of(env: Env) -> Sizes:
 
 
 def find_file(env: Env, name: Path | str) -> Path:
-    """A file the recipe names: from the working directory, else beside the recipe. It need not exist."""
+    """A file the recipe names, see `found_file`."""
+    return found_file(name, settings_of(env).recipe_folder)
+
+
+def found_file(name: Path | str, folder: Path | None) -> Path:
+    """A file by the name a recipe in `folder` gives it: from the working directory, else from there; it may not exist."""
     given = Path(name).expanduser()
-    folder = settings_of(env).recipe_folder
     if given.is_absolute() or given.exists() or folder is None:
         return given.absolute()
     beside = folder / given

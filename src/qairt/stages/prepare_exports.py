@@ -24,6 +24,8 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
+from qairt.errors import RecipeError
+from qairt.stages.facts import has_model, model_of
 
 Length = Annotated[int, Field(gt=0)]
 
@@ -86,6 +88,17 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
 
     def labels(self, coord: Coord, env: Env) -> Sequence[int]:
         return self.config.arn
+
+    def check(self, env: Env) -> None:
+        window = model_of(env).config.sliding_window if has_model(env) else None
+        longest = max(self.config.context_length)
+        if window is not None and longest > window:
+            raise RecipeError(
+                f"context_length {longest} is longer than the model's sliding window of {window}, and windows are not"
+                " supported",
+                where="stages.prepare_exports.context_length",
+                remedy=f"use at most {window}",
+            )
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         tasks = []

@@ -92,7 +92,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             threads=64,
         )
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
-        technique = self._technique(env).model_dump(mode="json")
+        technique = self._technique(env).settings()
         return Expansion(
             [
                 Task(coord=coord, sources=(coord,), params={"technique": technique}, paths=paths, estimate=estimate)

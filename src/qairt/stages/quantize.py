@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -16,6 +18,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    PipelinePerformanceWarning,
     Stage,
     StageConfig,
     StageInput,
@@ -61,6 +64,15 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
 
     name = "quantize"
     requires = ("split_model",)
+
+    def validate(self, before: Sequence[Stage[Any, Any, Any]], after: Sequence[Stage[Any, Any, Any]]) -> None:
+        super().validate(before, after)
+        if not any(stage.name == "mha_to_sha_conversion" for stage in before):
+            warnings.warn(
+                "quantize: without mha_to_sha_conversion before it, all heads share one operation: slow on the NPU",
+                PipelinePerformanceWarning,
+                stacklevel=2,
+            )
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         tasks = []

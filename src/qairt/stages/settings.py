@@ -24,6 +24,8 @@ class Settings(BaseModel):
     """The chip to compile for, as `chipset:NAME`."""
     cache_dir: str | None = None
     """Where work is kept; `qairt-cache/<recipe name>` in the working directory when left out."""
+    verify: Literal["size", "full"] = "size"
+    """How reused work is checked: by the presence and size of its files, or by the digest of every one."""
     suppress_performance_warnings: bool = False
     generator: GeneratorConfig = Field(default_factory=GeneratorConfig)
     evaluator: EvaluatorConfig = Field(default_factory=EvaluatorConfig)
