@@ -20,11 +20,8 @@ _ALIASES = {
     f"{_ROOT}.pipeline.torch.common.cache": "qairt.engine.cache",
     f"{_ROOT}.pipeline.torch.common.configs": "qairt.configs",
     f"{_ROOT}.pipeline.torch.common.observers.profiler_observer": "qairt.profiling.observer",
-    f"{_ROOT}.pipeline.torch.common.profiler": "qairt.profiling.profiler",
     f"{_ROOT}.pipeline.torch.common.bases.stage": "qairt.engine.stage",
     f"{_ROOT}.pipeline.torch.common.bases.stage_observer": "qairt.engine.observers",
-    f"{_ROOT}.pipeline.torch.pipeline": "qairt.engine.pipeline",
-    f"{_ROOT}.pipeline.torch.llm": "qairt.llm",
 }
 
 
@@ -56,9 +53,12 @@ class _Alias(ModuleType):
         self._home = home
 
     def __getattr__(self, name: str) -> object:
+        home = importlib.import_module(self._home)
+        if name == "__all__":  # what `from … import *` takes
+            return getattr(home, name, [public for public in dir(home) if not public.startswith("_")])
         if name.startswith("__"):
-            raise AttributeError(name)
-        return getattr(importlib.import_module(self._home), name)
+            raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
+        return getattr(home, name)
 
     def __dir__(self) -> list[str]:
         return dir(importlib.import_module(self._home))

@@ -114,9 +114,9 @@ def _remedy(detail: Mapping[str, Any]) -> str:
 def _written(value: Any, location: Sequence[str | int], *, keep_last: bool) -> Iterator[str]:
     """The steps of a pydantic location that are keys of the recipe; the others name validators and union branches."""
     for place, step in enumerate(location):
-        if (isinstance(value, Mapping) and step in value) or (
-            isinstance(value, (list, tuple)) and isinstance(step, int)
-        ):
+        if isinstance(value, (list, tuple)):
+            value = dict(enumerate(value))
+        if isinstance(value, Mapping) and step in value:
             value = value[step]
         elif not (keep_last and place == len(location) - 1):
             continue

@@ -33,6 +33,7 @@ _NUMBER = (
 )
 
 _REMEDIES = (
+    ("character '\\t'", "write spaces for the tab"),
     ("mapping values are not", "check the indentation, and quote a value that holds a colon and a space"),
     ("could not find expected ':'", "write KEY: VALUE"),
     ("could not determine a constructor", "remove the tag: a recipe holds plain values only"),
@@ -148,7 +149,7 @@ def _read(text: str, name: str, only_flow: bool = False) -> _Entry | None:
                 return None
             if only_flow and isinstance(node, yaml.CollectionNode) and not node.flow_style:
                 raise RecipeSyntaxError("it is more than one value", where=name, remedy="quote it")
-            return _Reader(loader, name, _tab_lines(text)).entry(node, ())
+            return _Reader(loader, name, _tab_lines(text)).entry(node, (), ())
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
@@ -194,7 +195,7 @@ class _Reader:
         self._tabs = tabs
         self._count = 0
 
-    def entry(self, node: yaml.Node, around: tuple[yaml.Node, ...]) -> _Entry:
+    def entry(self, node: yaml.Node, path: KeyPath, around: tuple[yaml.Node, ...]) -> _Entry:
         line = node.start_mark.line + 1
         self._count += 1
         if self._count > MOST_VALUES:
@@ -207,9 +208,9 @@ class _Reader:
             raise self._error(line, "an alias stands for something that contains it", "write the value out")
         inside = (*around, node)
         if isinstance(node, yaml.SequenceNode):
-            return _Entry(line, [self.entry(item, inside) for item in node.value])
+            return _Entry(line, [self.entry(item, (*path, str(at)), inside) for at, item in enumerate(node.value)])
         assert isinstance(node, yaml.MappingNode)
-        return _Entry(line, self._mapping(node, inside))
+        return _Entry(line, self._mapping(node, path, inside))
 
     def _scalar(self, node: yaml.ScalarNode) -> Any:
         if node.style is None:
@@ -220,29 +221,32 @@ class _Reader:
             return self._loader.construct_object(node)
         except (ValueError, OverflowError) as error:  # a date or a number that cannot be
             raise self._error(
-                node.start_mark.line + 1, f"{node.value} is not a possible value: {error}", "quote it to keep it text"
+                node.start_mark.line + 1,
+                f"{node.value:.40} is not a possible value: {error}",
+                "quote it to keep it text",
             ) from error
 
-    def _mapping(self, node: yaml.MappingNode, around: tuple[yaml.Node, ...]) -> _Mapping:
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, around: tuple[yaml.Node, ...]) -> _Mapping:
         own, inherited = _Mapping(), _Mapping()
         seen: dict[tuple[Any, ...], int] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if key_node.tag == _MERGE:
-                inherited = _Mapping({**inherited, **self._inherited(value_node, around, line)})
+                inherited = _Mapping({**inherited, **self._inherited(value_node, path, around, line)})
                 continue
             steps = self._steps(key_node, line)
+            here = (*path, *map(str, steps))
             if steps in seen:
-                raise self._twice(steps, seen[steps], line)
+                raise self._twice(here, seen[steps], line)
             seen[steps] = line
-            self._put(own, steps, _Entry(line, self.entry(value_node, around).value), steps)
+            self._put(own, steps, _Entry(line, self.entry(value_node, here, around).value), here)
         return _Mapping({**inherited, **own})
 
-    def _inherited(self, node: yaml.Node, around: tuple[yaml.Node, ...], line: int) -> _Mapping:
+    def _inherited(self, node: yaml.Node, path: KeyPath, around: tuple[yaml.Node, ...], line: int) -> _Mapping:
         """What `<<: *base` or `<<: [*first, *second]` brings along; the first one wins."""
         found = _Mapping()
         for base in reversed(node.value if isinstance(node, yaml.SequenceNode) else [node]):
-            value = self.entry(base, around).value
+            value = self.entry(base, path, around).value
             if not isinstance(value, _Mapping):
                 raise self._error(line, "<< takes mappings only", "write <<: *NAME of a mapping")
             found.update(value)
@@ -260,7 +264,7 @@ class _Reader:
             return tuple(key.split("."))
         return (key,)
 
-    def _put(self, into: _Mapping, steps: tuple[Any, ...], entry: _Entry, whole: tuple[Any, ...]) -> None:
+    def _put(self, into: _Mapping, steps: tuple[Any, ...], entry: _Entry, path: KeyPath) -> None:
         for count, step in enumerate(steps[:-1], 1):
             held = into.setdefault(step, _Entry(entry.line, _Mapping()))
             if held.value is None:
@@ -268,7 +272,7 @@ class _Reader:
             if not isinstance(held.value, _Mapping):
                 raise self._error(
                     entry.line,
-                    f"{_dotted(whole)} sets something inside {_dotted(steps[:count])},"
+                    f"{'.'.join(path)} sets something inside {'.'.join(path[: len(path) - len(steps) + count])},"
                     f" which has a value of its own on line {held.line}",
                     "keep one of them",
                 )
@@ -280,21 +284,17 @@ class _Reader:
         held = into[last]
         if isinstance(held.value, _Mapping) and isinstance(entry.value, _Mapping):
             for key, inner in entry.value.items():
-                self._put(held.value, (key,), inner, (*whole, key))
+                self._put(held.value, (key,), inner, (*path, str(key)))
         elif held.value is None or entry.value is None:
             held.value = entry.value if held.value is None else held.value
         else:
-            raise self._twice(whole, held.line, entry.line)
+            raise self._twice(path, held.line, entry.line)
 
-    def _twice(self, steps: tuple[Any, ...], first: int, line: int) -> RecipeSyntaxError:
-        return self._error(line, f"{_dotted(steps)} is set twice, first on line {first}", "keep one of them")
+    def _twice(self, path: KeyPath, first: int, line: int) -> RecipeSyntaxError:
+        return self._error(line, f"{'.'.join(path)} is set twice, first on line {first}", "keep one of them")
 
     def _error(self, line: int, what: str, remedy: str) -> RecipeSyntaxError:
         return RecipeSyntaxError(what, where=f"{self._name}:{line}", remedy=remedy)
-
-
-def _dotted(steps: tuple[Any, ...]) -> str:
-    return ".".join(map(str, steps))
 
 
 def _plain(entry: _Entry, path: KeyPath, lines: dict[KeyPath, int]) -> Any:

@@ -88,7 +88,7 @@ def test_more_parts_than_layers_and_an_unknown_chip(qairt, real):
 
 def test_a_model_that_is_not_there(qairt, real):
     said = qairt("check", real, "model_id_or_path=nowhere.gguf")
-    assert said.code == 1
+    assert said.code == 2
     assert "ERROR    model_loading: " in said.out
     assert said.out.count("no such model") == 1, "told once, though several stages ask for the model"
 
@@ -96,7 +96,7 @@ def test_a_model_that_is_not_there(qairt, real):
 def test_a_model_without_config(qairt, real):
     (real.parent / "model" / "config.json").unlink()
     said = qairt("check", real)
-    assert said.code == 1
+    assert said.code == 2
     assert "config.json" in said.out
 
 

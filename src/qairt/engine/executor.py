@@ -149,7 +149,8 @@ def make_executor(name: str) -> Executor:
 def _environment(threads: int) -> dict[str, str]:
     """The child's environment: its share of threads, and nothing buffered."""
     own = {variable: str(threads) for variable in _THREAD_VARIABLES}
-    return os.environ | own | {"PYTHONUNBUFFERED": "1", "QAIRT_THREADS": str(threads)}
+    # Threads that spin at a barrier take the cores away from other items.
+    return os.environ | own | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
 
 
 def _forward(path: Path, start: int, progress: Progress) -> int:

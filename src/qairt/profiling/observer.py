@@ -8,6 +8,7 @@ from qairt.engine.observers import StageObserver
 from qairt.profiling.profiler import Report, ResourceProfiler
 
 if TYPE_CHECKING:
+    from qairt.engine.events import Event
     from qairt.engine.stage import Stage, StageConfig, StageInput, StageOutput
 
 
@@ -33,6 +34,11 @@ class StageProfilerObserver(StageObserver):
     ) -> None:
         """Record timing and memory metrics after stage completion."""
         self._profiler.stop(stage.name)
+
+    def on_event(self, event: Event) -> None:
+        """When a run ends, stop to watch stages that failed or were interrupted."""
+        if event.type == "run_finished":
+            self._profiler.abandon()
 
     def get_execution_times(self) -> dict[str, float]:
         """Wall-clock seconds by stage, for all completed stages."""

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from qairt.profiling.resources import Sampler, sample
+from qairt.profiling.resources import Sample, Sampler, sample
 
 MB = 2**20
 
@@ -38,49 +40,67 @@ class Report:
     events: list[MemoryEvent] = field(default_factory=list)
 
     def as_dict(self) -> dict[str, Any]:
+        """Plain data, for JSON."""
         return {"events": [asdict(event) for event in self.events]}
 
     def as_table(self) -> str:
-        """A plain table, one line an event."""
-        lines = [f"{'stage':<28}{'seconds':>10}{'RAM at start':>15}{'growth':>12}{'peak':>12}"]
+        """A plain table, one line an event; GPU columns where a GPU was used."""
+        gpu = any(event.gpu_memory_peak_mb for event in self.events)
+        rows = [["stage", "seconds", "RAM at start", "growth", "peak", *(["GPU growth", "GPU peak"] if gpu else [])]]
         for event in self.events:
-            lines.append(
-                f"{event.name:<28}{event.seconds:>10.1f}{event.ram_pss_entry_mb:>12.0f} MB"
-                f"{event.ram_pss_mb:>9.0f} MB{event.ram_pss_peak_mb:>9.0f} MB"
+            memory = [event.ram_pss_entry_mb, event.ram_pss_mb, event.ram_pss_peak_mb]
+            if gpu:
+                memory += [event.gpu_memory_allocated_mb, event.gpu_memory_peak_mb]
+            rows.append([event.name, f"{event.seconds:.1f}", *(f"{amount:.0f} MB" for amount in memory)])
+        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+        return "\n".join(
+            "  ".join(
+                [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
             )
-        return "\n".join(lines)
+            for row in rows
+        )
 
 
 @dataclass
 class _Open:
+    """A piece of work that has begun."""
+
     started: float
     clock: float
-    ram: int
-    gpu: int
-    sampler: Sampler
+    before: Sample
+    peak_ram: int
+    peak_gpu: int
+
+    def note(self, found: Sample) -> None:
+        self.peak_ram = max(self.peak_ram, found.ram)
+        self.peak_gpu = max(self.peak_gpu, found.gpu_memory or 0)
 
 
 class ResourceProfiler:
     """Measures named pieces of work; several may be open at once.
 
+    While one is open, a thread looks at the process tree's memory, so that a peak inside is seen.
+
     Args:
-        interval: seconds between looks at memory inside a piece of work.
+        interval: seconds between looks.
     """
 
     def __init__(self, interval: float = 0.5) -> None:
         self._interval = interval
         self._open: dict[str, _Open] = {}
-        self._report = Report()
+        self._events: list[MemoryEvent] = []
+        self._sampler: Sampler | None = None
         self._lock = threading.Lock()
 
     def start(self, name: str) -> None:
         """Take the snapshot before `name`; a second start of an open name begins it anew."""
-        self._close(name)
         found = sample()
-        sampler = Sampler(self._interval)
-        sampler.__enter__()
         with self._lock:
-            self._open[name] = _Open(time.time(), time.perf_counter(), found.ram, found.gpu_memory or 0, sampler)
+            gpu = found.gpu_memory or 0
+            self._open[name] = _Open(time.time(), time.perf_counter(), found, found.ram, gpu)
+            if self._sampler is None:
+                self._sampler = Sampler(self._interval, self._note)
+                self._sampler.__enter__()
 
     def stop(self, name: str) -> MemoryEvent:
         """Take the snapshot after `name`.
@@ -88,39 +108,63 @@ class ResourceProfiler:
         Raises:
             KeyError: it was not started.
         """
-        with self._lock:
-            before = self._open.pop(name)
-        seconds = time.perf_counter() - before.clock
-        peak_ram, peak_gpu = before.sampler.take_peaks()
-        before.sampler.__exit__()
+        clock = time.perf_counter()
         after = sample()
-        event = MemoryEvent(
-            name=name,
-            started=before.started,
-            seconds=seconds,
-            ram_pss_entry_mb=before.ram / MB,
-            ram_pss_mb=(after.ram - before.ram) / MB,
-            ram_pss_peak_mb=max(peak_ram, before.ram, after.ram) / MB,
-            gpu_memory_allocated_mb=((after.gpu_memory or 0) - before.gpu) / MB,
-            gpu_memory_peak_mb=max(peak_gpu or 0, before.gpu) / MB,
-        )
         with self._lock:
-            self._report.events.append(event)
+            work = self._open.pop(name)
+            work.note(after)
+            event = MemoryEvent(
+                name=name,
+                started=work.started,
+                seconds=clock - work.clock,
+                ram_pss_entry_mb=work.before.ram / MB,
+                ram_pss_mb=(after.ram - work.before.ram) / MB,
+                ram_pss_peak_mb=work.peak_ram / MB,
+                gpu_memory_allocated_mb=((after.gpu_memory or 0) - (work.before.gpu_memory or 0)) / MB,
+                gpu_memory_peak_mb=work.peak_gpu / MB,
+            )
+            self._events.append(event)
+        self._rest()
         return event
+
+    @contextmanager
+    def measure(self, name: str) -> Iterator[None]:
+        """Measure what happens inside; nothing is kept of work that raised."""
+        self.start(name)
+        try:
+            yield
+        except BaseException:
+            self.abandon(name)
+            raise
+        self.stop(name)
+
+    def abandon(self, *names: str) -> None:
+        """Forget open work that will not end; all of it when no name is given."""
+        with self._lock:
+            for name in names or tuple(self._open):
+                self._open.pop(name, None)
+        self._rest()
 
     def get_report(self) -> Report:
         """Everything measured so far."""
         with self._lock:
-            return Report(list(self._report.events))
+            return Report(list(self._events))
 
     def reset(self) -> None:
         """Forget everything, open work too."""
-        for name in list(self._open):
-            self._close(name)
-        self._report = Report()
-
-    def _close(self, name: str) -> None:
+        self.abandon()
         with self._lock:
-            left = self._open.pop(name, None)
-        if left is not None:
-            left.sampler.__exit__()
+            self._events.clear()
+
+    def _note(self, found: Sample) -> None:
+        with self._lock:
+            for work in self._open.values():
+                work.note(found)
+
+    def _rest(self) -> None:
+        """End the thread when nothing is open."""
+        with self._lock:
+            if self._open or self._sampler is None:
+                return
+            sampler, self._sampler = self._sampler, None
+        sampler.__exit__()  # outside the lock: the thread may be about to note a look

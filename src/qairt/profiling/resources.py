@@ -31,8 +31,14 @@ class TreeMeter:
     def __init__(self, pid: int | None = None) -> None:
         self._root = psutil.Process(pid)
         self._known: dict[int, psutil.Process] = {}
+        self._lock = threading.Lock()
 
     def look(self) -> Sample:
+        """What the tree uses now; may be called from several threads."""
+        with self._lock:
+            return self._look()
+
+    def _look(self) -> Sample:
         ram, cpu = 0, 0.0
         processes = self._tree()
         for process in processes:
@@ -50,7 +56,8 @@ class TreeMeter:
             current = [self._root, *self._root.children(recursive=True)]
         except psutil.NoSuchProcess:
             return []
-        self._known = {process.pid: self._known.get(process.pid, process) for process in current}
+        known = {process: process for process in self._known.values()}  # equal only if begun at the same time
+        self._known = {process.pid: known.get(process, process) for process in current}
         return list(self._known.values())
 
 
@@ -62,7 +69,10 @@ def sample(pid: int | None = None) -> Sample:
 class Sampler:
     """Looks every `interval` seconds in a thread of its own and keeps the peaks.
 
-    Use as a context manager; `on_sample` gets each look.
+    Use as a context manager, once.
+
+    Args:
+        on_sample: gets each look, in that thread.
     """
 
     def __init__(self, interval: float = 0.5, on_sample: Callable[[Sample], None] | None = None) -> None:
@@ -84,9 +94,15 @@ class Sampler:
         self._stop.set()
         self._thread.join()
 
+    def look(self) -> Sample:
+        """One look out of turn, which counts for the peaks too."""
+        found = self._meter.look()
+        self._take(found)
+        return found
+
     def take_peaks(self) -> tuple[int, int | None]:
         """The peaks since the last call: RAM and GPU memory in bytes."""
-        self._take(self._meter.look())
+        self.look()
         with self._lock:
             peaks = self.peak_ram, self.peak_gpu_memory
             self.peak_ram, self.peak_gpu_memory = 0, None
@@ -94,8 +110,7 @@ class Sampler:
 
     def _loop(self) -> None:
         while not self._stop.wait(self._interval):
-            found = self._meter.look()
-            self._take(found)
+            found = self.look()
             if self._on_sample is not None:
                 self._on_sample(found)
 

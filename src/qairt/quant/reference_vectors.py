@@ -49,6 +49,7 @@ class ReferenceVectors:
 
         partial = path.with_name(path.name + ".partial")
         save_file({name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}, partial)
+        partial.chmod(0o644)  # safetensors keeps its files to their owner
         partial.replace(path)
 
     @classmethod

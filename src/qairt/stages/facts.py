@@ -52,7 +52,7 @@ def find_file(env: Env, name: Path | str) -> Path:
 
 
 def found_file(name: Path | str, folder: Path | None) -> Path:
-    """A file by the name a recipe in `folder` gives it: from the working directory, else from there. It may not exist."""
+    """A file by the name a recipe in `folder` gives it: from the working directory, else from `folder`."""
     given = Path(name).expanduser()
     if given.is_absolute() or given.exists() or folder is None:
         return given.absolute()
