@@ -153,6 +153,18 @@ class LLMPipeline(Pipeline):
             chat=chat,
         )
 
+    def export(self, directory: str | Path) -> list[Path]:
+        """Copy the finished bundle to a new folder, compared with its checksums; returns its files.
+
+        Raises:
+            QairtError: the bundle is not finished, `directory` holds something, or the cache is damaged.
+        """
+        from qairt.stages.bundle_files import copy_bundle
+
+        (item,) = self._finished("export_bundle")
+        output: Any = self.cache.get(item.key, type(item.stage))
+        return copy_bundle(output.bundle, Path(directory))
+
     def quantized_parts(self) -> dict[int, list[QuantizedPart]]:
         """The parts of the longest context length (or the generator's), by AR.
 

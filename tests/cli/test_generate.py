@@ -73,8 +73,8 @@ def test_before_a_run_it_says_what_to_run(qairt, recipe):
     assert f"  qairt run {path}\n" in said.err
     said = qairt("export", path, "out", "--cache-dir", "fresh")
     assert said.code == 1
-    assert said.err.startswith(f"Error: {path}: the bundle is not finished: ")
-    assert said.err.endswith(f" items to run\n  run `qairt run {path}` first\n")
+    assert said.err.startswith("Error: export_bundle all: 1 of 1 items of export_bundle are not made yet: ")
+    assert said.err.endswith(f"  qairt run {path}\n")
 
 
 def test_export_copies_and_compares(qairt, recipe, place):
@@ -92,8 +92,8 @@ def test_export_copies_and_compares(qairt, recipe, place):
 
 
 def test_export_refuses_a_damaged_bundle_and_leaves_nothing(qairt, recipe, place):
-    from qairt.cli.export import copy_bundle
     from qairt.errors import QairtError
+    from qairt.stages.bundle_files import copy_bundle
 
     path, *cache = recipe
     qairt("export", path, "good", *cache)
@@ -106,6 +106,6 @@ def test_export_refuses_a_damaged_bundle_and_leaves_nothing(qairt, recipe, place
 def test_a_recipe_without_bundle(qairt):
     said = qairt("export", "toy.yaml", "out")
     assert (said.code, said.err) == (
-        1, "Error: toy.yaml: the recipe has no stage export_bundle\n"
-        "  add `export_bundle: {}` below its stages and run it\n",
+        2, "Error: toy.yaml:3: the recipe has no stage export_bundle\n"
+        "  add export_bundle to its stages\n",
     )  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from qairt.engine.events import RunFinished
 from qairt.engine.observers import StageObserver
 from qairt.profiling.profiler import Report, ResourceProfiler
 
@@ -37,7 +38,7 @@ class StageProfilerObserver(StageObserver):
 
     def on_event(self, event: Event) -> None:
         """When a run ends, stop to watch stages that failed or were interrupted."""
-        if event.type == "run_finished":
+        if isinstance(event, RunFinished):
             self._profiler.abandon()
 
     def get_execution_times(self) -> dict[str, float]:
