@@ -18,7 +18,7 @@ def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: 
 def order(items: list[Any], **bounds: Any) -> list[str]:
     started: list[str] = []
     settings = {"jobs": 1, "memory": 100, "cores": 2, "stop": threading.Event()} | bounds
-    run_items(items, lambda one, threads: started.append(one.name), **settings)
+    run_items(items, lambda one, threads, computed: started.append(one.name), **settings)
     return started
 
 
@@ -41,7 +41,7 @@ def test_jobs_memory_and_threads_are_bounds():
     used: list[int] = []
     lock = threading.Lock()
 
-    def run(one: Any, threads: int) -> None:
+    def run(one: Any, threads: int, computed: Any) -> None:
         with lock:
             running.append(one.peak_ram)
             granted.append(threads)
@@ -68,7 +68,7 @@ def test_a_failure_skips_what_needs_it_and_nothing_else():
     after = item("after", bad)
     items = [good, bad, after, item("last", after), item("fine", good)]
 
-    def run(one: Any, threads: int) -> None:
+    def run(one: Any, threads: int, computed: Any) -> None:
         if one is bad:
             raise ValueError("no")
 
@@ -81,6 +81,40 @@ def test_a_failure_skips_what_needs_it_and_nothing_else():
 def test_stop_starts_nothing_new():
     stop = threading.Event()
     items = [item(str(number)) for number in range(5)]
-    outcome = run_items(items, lambda one, threads: stop.set(), jobs=1, memory=100, cores=1, stop=stop)
+    outcome = run_items(items, lambda one, threads, computed: stop.set(), jobs=1, memory=100, cores=1, stop=stop)
     assert len(outcome.done) == 1
     assert [cause for _, cause in outcome.skipped] == [None] * 4
+
+
+def test_storing_a_result_holds_no_core():
+    storing, other = threading.Event(), threading.Event()
+
+    def run(one: Any, threads: int, computed: Any) -> None:
+        if one.name == "first":
+            computed()
+            storing.set()
+            assert other.wait(5), "the second item should run while the first is stored"
+        else:
+            assert storing.wait(5)
+            other.set()
+
+    items = [item("first", seconds=2), item("second", seconds=1)]
+    outcome = run_items(items, run, jobs=1, memory=1, cores=1, stop=threading.Event())
+    assert len(outcome.done) == 2
+    assert not outcome.failed
+
+
+def test_what_needs_a_result_waits_until_it_is_stored():
+    stored = threading.Event()
+
+    def run(one: Any, threads: int, computed: Any) -> None:
+        computed()
+        if one.name == "first":
+            time.sleep(0.1)
+            stored.set()
+        else:
+            assert stored.is_set()
+
+    first = item("first")
+    outcome = run_items([first, item("second", first)], run, jobs=2, memory=9, cores=2, stop=threading.Event())
+    assert [one.name for one in outcome.done] == ["first", "second"]

@@ -7,6 +7,7 @@ import shutil
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -133,7 +134,7 @@ class Run:
             self.pipeline.emit(ev.ItemSkipped(stage=item.stage.name, label=item.label, because=because))
         return outcome
 
-    def _make(self, item: PlannedItem, threads: int) -> None:
+    def _make(self, item: PlannedItem, threads: int, computed: Callable[[], None]) -> None:
         """Make one item, or take it from another run that made it meanwhile."""
         stage, cache = item.stage, self.pipeline.cache
         log = self.folder / "logs" / f"{stage.name}.{item.label}.log"
@@ -148,7 +149,7 @@ class Run:
                     item.entry = entry
                     self._note_cached(item)
                     return
-                self._run_and_publish(item, threads, log)
+                self._run_and_publish(item, threads, computed, log)
         except Interrupted:
             self.pipeline.emit(ev.ItemSkipped(stage=stage.name, label=item.label, because="the run was interrupted"))
             raise
@@ -162,7 +163,7 @@ class Run:
         finally:
             self._after(item)
 
-    def _run_and_publish(self, item: PlannedItem, threads: int, log: Path) -> None:
+    def _run_and_publish(self, item: PlannedItem, threads: int, computed: Callable[[], None], log: Path) -> None:
         pipeline, stage = self.pipeline, item.stage
         work = pipeline.cache.working_directory(stage.name, item.key)
         started = time.time()
@@ -186,6 +187,7 @@ class Run:
 
             place = Place(stage.name, item.label, log)
             peak = self.executor.run(job, place, progress, pipeline.stop)
+            computed()
             self._refuse_changed_files(item, log)
             seconds = time.time() - started
             item.entry = pipeline.cache.publish(

@@ -11,11 +11,12 @@ import queue
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from qairt.engine.plan import PlannedItem
 
-RunItem = Callable[[PlannedItem, int], None]
-"""`run(item, threads)`; raises if the item failed."""
+RunItem = Callable[[PlannedItem, int, Callable[[], None]], None]
+"""`run(item, threads, computed)` raises if the item failed; it calls `computed` when only storing the result is left."""
 
 
 @dataclass
@@ -34,7 +35,7 @@ def run_items(
     """Run `items`, whose sources are either among them or made already.
 
     Args:
-        jobs: items at once.
+        jobs: items computed at once.
         memory: bytes that the running items' estimated peaks may add up to; one item always runs.
         cores: threads to share. An item gets what it can use, at most `cores // (items that can run beside it)`;
             together they get no more than there are.
@@ -43,42 +44,48 @@ def run_items(
     outcome = Outcome()
     waiting = {id(item): item for item in items}
     urgency = _urgency(items)
-    running: dict[int, tuple[PlannedItem, threading.Thread, int]] = {}
-    finished: queue.SimpleQueue[tuple[PlannedItem, BaseException | None]] = queue.SimpleQueue()
+    running: dict[int, threading.Thread] = {}
+    computing: dict[int, tuple[PlannedItem, int]] = {}  # those of `running` that hold memory and threads
+    news: queue.SimpleQueue[tuple[Literal["computed", "ended"], PlannedItem, BaseException | None]] = (
+        queue.SimpleQueue()
+    )
     pending_or_lost = set(waiting)  # not made: waiting, running, failed or skipped
 
     def worker(item: PlannedItem, threads: int) -> None:
         try:
-            run(item, threads)
+            run(item, threads, lambda: news.put(("computed", item, None)))
         except BaseException as error:  # handed to the caller, who decides
-            finished.put((item, error))
+            news.put(("ended", item, error))
         else:
-            finished.put((item, None))
+            news.put(("ended", item, None))
 
     def start(item: PlannedItem, threads: int) -> None:
         thread = threading.Thread(target=worker, args=(item, threads), name=item.name, daemon=True)
-        running[id(item)] = (item, thread, threads)
+        running[id(item)], computing[id(item)] = thread, (item, threads)
         thread.start()
 
     while waiting or running:
         ready = [item for item in waiting.values() if not any(id(s) in pending_or_lost for s in item.sources)]
         ready.sort(key=lambda item: urgency[id(item)])
-        contenders = max(1, min(jobs, len(ready) + len(running)))
+        contenders = max(1, min(jobs, len(ready) + len(computing)))
         for item in ready if not stop.is_set() else ():
-            used = sum(other.peak_ram for other, *_ in running.values())
-            free = cores - sum(threads for *_, threads in running.values())
-            if len(running) >= jobs or (running and (free < 1 or used + item.peak_ram > memory)):
+            used = sum(other.peak_ram for other, _ in computing.values())
+            free = cores - sum(threads for _, threads in computing.values())
+            if len(computing) >= jobs or (computing and (free < 1 or used + item.peak_ram > memory)):
                 continue
             del waiting[id(item)]
             start(item, max(1, min(item.task.estimate.threads, cores // contenders, free)))
         if not running:
             break
         try:
-            item, error = finished.get()
+            what, item, error = news.get()
         except KeyboardInterrupt:  # children are ended by their own threads, which see `stop`
             stop.set()
             continue
-        running.pop(id(item))[1].join()
+        computing.pop(id(item), None)
+        if what == "computed":
+            continue
+        running.pop(id(item)).join()
         if error is None:
             pending_or_lost.discard(id(item))
             outcome.done.append(item)

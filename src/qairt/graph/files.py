@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import onnx_ir as ir
+from typing import TYPE_CHECKING
 
 from qairt.errors import GraphError
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 
 def load(path: Path) -> ir.Model:
@@ -15,18 +17,20 @@ def load(path: Path) -> ir.Model:
     Raises:
         GraphError: it is not an ONNX file.
     """
+    import onnx_ir as ir
+
     try:
         return ir.load(path)
     except FileNotFoundError as error:
-        raise GraphError("the file does not exist", where=str(path), remedy="run again: it is made anew") from error
-    except Exception as error:
-        raise GraphError(
-            f"this is not an ONNX graph ({type(error).__name__})", where=str(path), remedy="export it again"
-        ) from error
+        raise _missing(path) from error
+    except Exception as error:  # protobuf's
+        raise _unreadable(path, error) from error
 
 
 def save(model: ir.Model, path: Path) -> None:
     """Write the graph alone. External tensors must lie in `path`'s folder under their names."""
+    import onnx_ir as ir
+
     for value in model.graph.initializers.values():
         tensor = value.const_value
         if isinstance(tensor, ir.ExternalTensor) and not (path.parent / tensor.location).is_file():
@@ -39,8 +43,26 @@ def save(model: ir.Model, path: Path) -> None:
 
 def external_files(path: Path) -> set[str]:
     """Names of the files that a graph keeps its weights in."""
+    import onnx
+
+    try:
+        model = onnx.load(path, load_external_data=False)
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    except Exception as error:  # protobuf's
+        raise _unreadable(path, error) from error
     return {
-        str(value.const_value.location)
-        for value in load(path).graph.initializers.values()
-        if isinstance(value.const_value, ir.ExternalTensor)
+        entry.value
+        for tensor in model.graph.initializer
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
     }
+
+
+def _missing(path: Path) -> GraphError:
+    return GraphError("the file does not exist", where=str(path), remedy="run again: it is made anew")
+
+
+def _unreadable(path: Path, error: Exception) -> GraphError:
+    return GraphError(f"this is not an ONNX graph ({type(error).__name__})", where=str(path), remedy="export it again")
