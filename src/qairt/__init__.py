@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from qairt.engine.pipeline import Pipeline
     from qairt.engine.run import RunOptions
     from qairt.engine.stage import Stage, StageConfig, StageInput, StageOutput, register_stage
-    from qairt.errors import QairtError
+    from qairt.errors import ContractViolation, ItemFailed, QairtError, RecipeError, ToolchainNotAvailable
     from qairt.llm import LLMPipeline
     from qairt.profiling import ResourceProfiler, StageProfilerObserver
     from qairt.recipe import Recipe
@@ -23,11 +23,14 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOMES = {
+    "ContractViolation": "qairt.errors",
+    "ItemFailed": "qairt.errors",
     "LLMPipeline": "qairt.llm",
     "Pipeline": "qairt.engine.pipeline",
     "PipelineManifest": "qairt.engine.manifest",
     "QairtError": "qairt.errors",
     "Recipe": "qairt.recipe",
+    "RecipeError": "qairt.errors",
     "ResourceProfiler": "qairt.profiling",
     "RunOptions": "qairt.engine.run",
     "Stage": "qairt.engine.stage",
@@ -37,15 +40,19 @@ _HOMES = {
     "StageObserver": "qairt.engine.observers",
     "StageOutput": "qairt.engine.stage",
     "StageProfilerObserver": "qairt.profiling",
+    "ToolchainNotAvailable": "qairt.errors",
     "register_stage": "qairt.engine.stage",
 }
 
 __all__ = [
+    "ContractViolation",
+    "ItemFailed",
     "LLMPipeline",
     "Pipeline",
     "PipelineManifest",
     "QairtError",
     "Recipe",
+    "RecipeError",
     "ResourceProfiler",
     "RunOptions",
     "Stage",
@@ -55,6 +62,7 @@ __all__ = [
     "StageObserver",
     "StageOutput",
     "StageProfilerObserver",
+    "ToolchainNotAvailable",
     "register_stage",
 ]
 
@@ -63,3 +71,7 @@ def __getattr__(name: str) -> Any:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'qairt' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_HOMES})

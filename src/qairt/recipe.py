@@ -238,7 +238,7 @@ class Recipe(dict[str, Any]):
 
 def recipe_representer(dumper: yaml.representer.SafeRepresenter, data: Recipe) -> yaml.MappingNode:
     """Represent a Recipe as a plain YAML mapping."""
-    return dumper.represent_mapping("tag:yaml.org,2002:map", data.items())
+    return dumper.represent_mapping("tag:yaml.org,2002:map", dict(data))
 
 
 for _dumper in (PlainDumper, yaml.SafeDumper, yaml.Dumper):

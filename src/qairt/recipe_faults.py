@@ -90,7 +90,9 @@ def faults_from_pydantic(
                 said.append(problem)
             what = f"{'.'.join(path) or 'the recipe'}: {' or '.join(said)}{value}"
             faults[path] = RecipeError(what, where=recipe.where(path), remedy=_remedy(detail))
-    return list(faults.values())
+    # Where one branch of a union found a fault inside, that it is of no other branch's type tells nothing.
+    outer = {path[:count] for path in faults for count in range(len(path))}
+    return [fault for path, fault in faults.items() if path not in outer]
 
 
 def _problem(detail: Mapping[str, Any]) -> tuple[str, str]:

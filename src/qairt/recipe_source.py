@@ -32,6 +32,8 @@ _NUMBER = (
     list("-+.0123456789"),
 )
 
+_BREAK = re.compile("[\r\x85\u2028\u2029]")
+
 _REMEDIES = (
     ("character '\\t'", "write spaces for the tab"),
     ("mapping values are not", "check the indentation, and quote a value that holds a colon and a space"),
@@ -137,7 +139,13 @@ class PlainDumper(yaml.SafeDumper):
         return node
 
 
+def _text(dumper: PlainDumper, text: str) -> yaml.ScalarNode:
+    style = '"' if _BREAK.search(text) else None  # PyYAML folds these away in every other style
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
+
+
 PlainDumper.add_implicit_resolver(*_NUMBER)
+PlainDumper.add_representer(str, _text)
 
 
 def _read(text: str, name: str, only_flow: bool = False) -> _Entry | None:

@@ -7,7 +7,9 @@ import time
 from types import SimpleNamespace
 from typing import Any
 
-from qairt.engine.scheduler import run_items
+import pytest
+
+from qairt.engine.scheduler import _longest_path, _makespan, _merge_by_merge, _urgency, run_items
 
 
 def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: int = 1) -> Any:
@@ -22,14 +24,44 @@ def order(items: list[Any], **bounds: Any) -> list[str]:
     return started
 
 
-def test_one_part_is_finished_before_the_next_and_the_longest_merge_goes_first():
-    split = [item(f"split {part} ar{ar}") for part in (1, 2) for ar in (1, 8)]
-    quantize = [item(one.name.replace("split", "quantize"), one) for one in split]
-    links = [item("link 1", *quantize[:2], seconds=5), item("link 2", *quantize[2:], seconds=50)]
-    bundle = item("bundle", *links, seconds=1)
-    assert order([*split, *quantize, *links, bundle]) == [
-        "split 2 ar8", "quantize 2 ar8", "split 2 ar1", "quantize 2 ar1", "link 2",
-        "split 1 ar8", "quantize 1 ar8", "split 1 ar1", "quantize 1 ar1", "link 1",
+def parts(*links: float) -> list[Any]:
+    """For each part two items of 1 s, two of 2 s after them, and a link of so many seconds; then a bundle."""
+    first = [item(f"split {part} ar{ar}") for part in range(len(links)) for ar in (1, 8)]
+    second = [item(one.name.replace("split", "quantize"), one, seconds=2) for one in first]
+    merged = [item(f"link {n}", *second[2 * n : 2 * n + 2], seconds=seconds) for n, seconds in enumerate(links)]
+    return [*first, *second, *merged, item("bundle", *merged)]
+
+
+def test_one_core_is_never_idle_and_order_is_free():
+    started = order(parts(5, 50))
+    assert sorted(started) == sorted(one.name for one in parts(5, 50))
+    assert started[-1] == "bundle"
+
+
+@pytest.mark.parametrize("links", [(18, 9, 14, 1), (10, 10, 10), (1, 30), (5, 5)])
+def test_cores_stand_idle_only_as_long_as_they_must(links: tuple[float, ...]):
+    items = parts(*links)
+    work = sum(one.seconds for one in items)
+    longest = min(
+        _makespan(items, rule, 2)
+        for rule in (
+            _longest_path(items),
+            _merge_by_merge(items, longest_first=True),
+            _merge_by_merge(items, longest_first=False),
+        )
+    )
+    assert _makespan(items, _urgency(items, 2), 2) == longest
+    critical = 1 + 2 + max(links) + 1
+    assert longest <= max(work / 2 + max(links) / 2, critical) + 1
+
+
+def test_what_leads_to_one_merge_is_made_together():
+    items = parts(5, 50)
+    keys = _merge_by_merge(items, longest_first=True)
+    names = [one.name for one in sorted(items, key=lambda one: keys[id(one)])]
+    assert names == [
+        "link 1", "quantize 1 ar8", "quantize 1 ar1", "split 1 ar8", "split 1 ar1",
+        "link 0", "quantize 0 ar8", "quantize 0 ar1", "split 0 ar8", "split 0 ar1",
         "bundle",
     ]  # fmt: skip
 

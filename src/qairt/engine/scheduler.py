@@ -1,8 +1,7 @@
 """Which item runs next: as soon as what it is made from exists, a core is free and its memory fits.
 
-Stages need no barrier: an item waits for its own sources only. What leads to the same merge is made together, the
-longest merge first, and within that what is further down the pipeline goes first: so one part's long last step overlaps
-with the early steps of the next part, and the shortest is left for the end.
+Stages need no barrier: an item waits for its own sources only. Which of several goes first decides how long cores stand
+idle at the end, while the last part is linked: a few simple orders are tried on paper, and the shortest is taken.
 """
 
 from __future__ import annotations
@@ -15,8 +14,11 @@ from typing import Literal
 
 from qairt.engine.plan import PlannedItem
 
+Key = tuple[float, int, int]
+"""Smaller goes first."""
+
 RunItem = Callable[[PlannedItem, int, Callable[[], None]], None]
-"""`run(item, threads, computed)` raises if the item failed; it calls `computed` when only storing the result is left."""
+"""`run(item, threads, computed)` raises if the item failed, and calls `computed` when only storing it is left."""
 
 
 @dataclass
@@ -43,7 +45,7 @@ def run_items(
     """
     outcome = Outcome()
     waiting = {id(item): item for item in items}
-    urgency = _urgency(items)
+    urgency = _urgency(items, jobs)
     running: dict[int, threading.Thread] = {}
     computing: dict[int, tuple[PlannedItem, int]] = {}  # those of `running` that hold memory and threads
     news: queue.SimpleQueue[tuple[Literal["computed", "ended"], PlannedItem, BaseException | None]] = (
@@ -96,21 +98,53 @@ def run_items(
     return outcome
 
 
-def _urgency(items: list[PlannedItem]) -> dict[int, tuple[float, int, int]]:
-    """A sort key for each item: the merge it leads to, then how far down the pipeline it is."""
-    place = {id(item): number for number, item in enumerate(items)}
-    keys: dict[int, tuple[float, int, int]] = {}
+def _urgency(items: list[PlannedItem], jobs: int) -> dict[int, Key]:
+    """A sort key for each item: by the rule that would end soonest with the seconds that are expected."""
+    by_merge = [_merge_by_merge(items, longest_first=longest_first) for longest_first in (True, False)]
+    rules = [_longest_path(items), *by_merge]
+    return min(rules, key=lambda keys: _makespan(items, keys, jobs))
+
+
+def _longest_path(items: list[PlannedItem]) -> dict[int, Key]:
+    """What the most seconds depend on goes first."""
+    left: dict[int, float] = {}
     for item in reversed(items):  # what follows an item stands after it
-        following = [other for other in items[place[id(item)] + 1 :] if any(s is item for s in other.sources)]
-        merge = item if len(item.sources) > 1 else next((other for other in following if len(other.sources) > 1), None)
-        if merge is not None:
-            first = (-merge.seconds, place[id(merge)])
-        elif following:
-            first = min(keys[id(other)][:2] for other in following)
-        else:
-            first = (-item.seconds, place[id(item)])
-        keys[id(item)] = (*first, -place[id(item)])
+        left[id(item)] = item.seconds + left.get(id(item), 0.0)
+        for source in item.sources:
+            left[id(source)] = max(left.get(id(source), 0.0), left[id(item)])
+    return {id(item): (-left[id(item)], 0, place) for place, item in enumerate(items)}
+
+
+def _merge_by_merge(items: list[PlannedItem], *, longest_first: bool) -> dict[int, Key]:
+    """What leads to one merge is made together, and of that what is further down the pipeline goes first."""
+    keys: dict[int, Key] = {}
+    for place, item in reversed(list(enumerate(items))):
+        if len(item.sources) > 1 or id(item) not in keys:
+            keys[id(item)] = (-item.seconds if longest_first else item.seconds, place, -place)
+        for source in item.sources:
+            reached = (*keys[id(item)][:2], 0)
+            keys[id(source)] = min(keys.get(id(source), reached), reached)
+        keys[id(item)] = (*keys[id(item)][:2], -place)
     return keys
+
+
+def _makespan(items: list[PlannedItem], keys: dict[int, Key], jobs: int) -> float:
+    """Seconds until the last of `items` would end, `jobs` at once, the smallest key first."""
+    inside = {id(item) for item in items}
+    waiting = sorted(items, key=lambda item: keys[id(item)])
+    running: list[tuple[float, PlannedItem]] = []
+    done: set[int] = set()
+    now = 0.0
+    while waiting or running:
+        ready = [item for item in waiting if all(id(s) in done or id(s) not in inside for s in item.sources)]
+        for item in ready[: jobs - len(running)]:
+            waiting.remove(item)
+            running.append((now + item.seconds, item))
+        ending = min(running, key=lambda entry: entry[0])
+        running.remove(ending)
+        now = ending[0]
+        done.add(id(ending[1]))
+    return now
 
 
 def _skip_dependents(lost: PlannedItem, waiting: dict[int, PlannedItem], outcome: Outcome) -> None:

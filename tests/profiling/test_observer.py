@@ -1,0 +1,73 @@
+"""`StageProfilerObserver` over real runs of toy stages."""
+
+from __future__ import annotations
+
+import json
+import threading
+
+import pytest
+from toy_stages import Fan, FanConfig, Source, SourceConfig
+
+from qairt import Pipeline, RunOptions, StageObserver, StageProfilerObserver
+
+KEYS = ["ram_pss_entry_mb", "ram_pss_mb", "ram_pss_peak_mb", "gpu_memory_allocated_mb", "gpu_memory_peak_mb"]
+
+
+def run(place, observer, **fan):
+    pipeline = Pipeline([Source(SourceConfig()), Fan(FanConfig(**fan))], place)
+    pipeline.add_observer(observer)
+    return pipeline, pipeline.construct(RunOptions(executor="inline"))
+
+
+def test_a_run(tmp_path):
+    observer = StageProfilerObserver()
+    assert isinstance(observer, StageObserver)
+    pipeline, result = run(tmp_path, observer, sleep=0.1)
+    assert result.status == "done"
+    times = observer.get_execution_times()
+    assert list(times) == ["source", "fan"]
+    assert times["fan"] >= 0.1
+    metrics = observer.get_metrics()
+    for stage in ("source", "fan"):
+        assert list(metrics[stage]) == KEYS
+        assert all(isinstance(value, float) for value in metrics[stage].values())
+        assert metrics[stage]["ram_pss_peak_mb"] >= metrics[stage]["ram_pss_entry_mb"] > 0
+    assert observer.get_report() == {"execution_times": times, "metrics": metrics}
+    assert [event.name for event in observer.get_observer_report().events] == ["source", "fan"]
+    written = json.loads((pipeline.state_folder / "metrics.json").read_text())
+    assert written["fan"]["ram_pss_peak_mb"] == metrics["fan"]["ram_pss_peak_mb"]
+
+
+def test_without_a_gpu_the_metrics_are_zero(tmp_path):
+    from qairt.profiling.resources import _nvml
+
+    if _nvml() is not None:
+        pytest.skip("there is a GPU here")
+    observer = StageProfilerObserver()
+    run(tmp_path, observer)
+    assert observer.get_metrics()["fan"]["gpu_memory_allocated_mb"] == 0.0
+    assert observer.get_metrics()["fan"]["gpu_memory_peak_mb"] == 0.0
+
+
+def test_what_it_gives_is_a_copy(tmp_path):
+    observer = StageProfilerObserver()
+    run(tmp_path, observer)
+    observer.get_execution_times().clear()
+    observer.get_metrics()["fan"].clear()
+    assert list(observer.get_execution_times()) == ["source", "fan"]
+    assert list(observer.get_metrics()["fan"]) == KEYS
+
+
+def test_a_stage_that_failed_is_not_watched_on(tmp_path):
+    observer = StageProfilerObserver()
+    _, result = run(tmp_path, observer, fail_at=1)
+    assert result.status == "failed"
+    assert "source" in observer.get_execution_times()
+    assert not [thread for thread in threading.enumerate() if thread.name == "resource sampler"]
+
+
+def test_reset(tmp_path):
+    observer = StageProfilerObserver()
+    run(tmp_path, observer)
+    observer.reset()
+    assert observer.get_report() == {"execution_times": {}, "metrics": {}}

@@ -1,0 +1,92 @@
+"""Looks at a real process tree."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+
+import pytest
+
+from qairt.profiling.resources import Sampler, TreeMeter, sample
+
+MB = 2**20
+EATER = """
+import sys
+held = bytearray({size})
+held[::4096] = b"x" * len(held[::4096])
+print("ready", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def child():
+    """A process that holds 60 MB until it is told to end."""
+    process = subprocess.Popen(
+        [sys.executable, "-c", EATER.format(size=60 * MB)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    yield process
+    end(process)
+
+
+def end(process: subprocess.Popen[str]) -> None:
+    assert process.stdin is not None
+    process.stdin.close()
+    process.wait(timeout=20)
+
+
+def test_children_count(child):
+    meter = TreeMeter()
+    with_child = meter.look().ram
+    alone = sample(child.pid).ram
+    assert 60 * MB < alone < 100 * MB
+    end(child)
+    assert with_child - meter.look().ram > 50 * MB
+
+
+def test_a_process_that_ended_uses_nothing(child):
+    meter = TreeMeter(child.pid)
+    end(child)
+    assert meter.look().ram == 0
+
+
+def test_cpu_is_what_was_used_since_the_last_look():
+    meter = TreeMeter(os.getpid())
+    meter.look()
+    end = time.process_time() + 0.2
+    while time.process_time() < end:
+        pass
+    assert meter.look().cpu_percent > 10
+
+
+def test_without_a_gpu_there_is_no_number(monkeypatch):
+    from qairt.profiling import resources
+
+    if resources._nvml() is not None:
+        pytest.skip("there is a GPU here")
+    found = sample()
+    assert (found.gpu_memory, found.gpu_percent) == (None, None)
+
+
+def test_the_sampler_keeps_peaks_between_two_takings():
+    seen = []
+    with Sampler(0.01, seen.append) as sampler:
+        sampler.take_peaks()
+        held = bytearray(80 * MB)
+        held[::4096] = b"x" * len(held[::4096])
+        deadline = time.monotonic() + 20
+        count = len(seen)
+        while len(seen) < count + 2 and time.monotonic() < deadline:
+            time.sleep(0.01)
+        del held
+        high, gpu = sampler.take_peaks()
+        low, _ = sampler.take_peaks()
+    assert high - low > 70 * MB
+    assert gpu is None or gpu >= 0
+    count = len(seen)
+    time.sleep(0.05)
+    assert len(seen) == count  # the thread ended

@@ -1,0 +1,90 @@
+"""The documented dotted paths are aliases of the same objects; `import qairt` alone loads none of it."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+import subprocess
+import sys
+
+import pytest
+
+COMMON = "qairt.experimental.pipeline.torch.common"
+PATHS = {
+    "recipe": ("qairt.recipe", ["Recipe", "recipe_representer"]),
+    "manifest": ("qairt.engine.manifest", ["PipelineManifest"]),
+    "cache": ("qairt.engine.cache", ["StageCache"]),
+    "configs": (
+        "qairt.configs",
+        [
+            "EvaluatorConfig",
+            "ExporterConfig",
+            "GeneratorConfig",
+            "LoRAAdapterConfig",
+            "LoRAAdapterMetadata",
+            "LoRAConcurrencyConfig",
+            "LoRAFeatureConfig",
+            "OnnxExporterConfig",
+        ],
+    ),
+    "observers.profiler_observer": ("qairt.profiling.observer", ["StageProfilerObserver"]),
+    "bases.stage": ("qairt.engine.stage", ["Stage", "StageConfig", "StageInput", "StageOutput"]),
+    "bases.stage_observer": ("qairt.engine.observers", ["StageObserver"]),
+}
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_the_same_objects(path):
+    home, names = PATHS[path]
+    alias = importlib.import_module(f"{COMMON}.{path}")
+    original = importlib.import_module(home)
+    for name in names:
+        assert getattr(alias, name) is getattr(original, name)
+        assert name in dir(alias)
+
+
+def test_every_way_to_import():
+    import qairt
+    import qairt.experimental.pipeline.torch.common.recipe as as_module
+    from qairt.experimental.pipeline.torch.common import configs
+    from qairt.experimental.pipeline.torch.common.recipe import Recipe
+
+    assert Recipe is qairt.Recipe is as_module.Recipe
+    assert configs.EvaluatorConfig().context_length == 2048
+    namespace: dict[str, object] = {}
+    exec(f"from {COMMON}.bases.stage import *", namespace)
+    assert namespace["StageConfig"] is qairt.StageConfig
+    assert pickle.loads(pickle.dumps(Recipe(a=1))) == {"a": 1}
+
+
+def test_paths_that_do_not_exist():
+    with pytest.raises(ModuleNotFoundError, match=r"common\.nothing"):
+        importlib.import_module(f"{COMMON}.nothing")
+    recipe = importlib.import_module(f"{COMMON}.recipe")
+    with pytest.raises(AttributeError, match="nothing"):
+        _ = recipe.nothing
+
+
+def python(code: str) -> str:
+    return subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+
+
+def test_import_qairt_loads_little():
+    heavy = "('torch', 'onnx', 'onnx_ir', 'onnxruntime', 'numpy', 'pydantic', 'yaml', 'psutil', 'qairt.experimental')"
+    code = f"import sys, qairt; print([m for m in {heavy} if m in sys.modules], len(qairt.__all__) > 0)"
+    assert python(code) == "[] True"
+
+
+def test_public_names():
+    import qairt
+
+    for name in qairt.__all__:
+        assert getattr(qairt, name).__name__ == name
+    assert set(qairt.__all__) <= set(dir(qairt))
+    with pytest.raises(AttributeError, match="module 'qairt' has no attribute 'Recepie'"):
+        _ = qairt.Recepie
+
+
+def test_aliases_of_the_recipe_load_no_torch():
+    code = f"import sys; from {COMMON}.recipe import Recipe; print([m for m in ('torch', 'onnx') if m in sys.modules])"
+    assert python(code) == "[]"
