@@ -178,3 +178,9 @@ def test_metrics_and_manifest_name_every_stage(finished: LLMPipeline):
     assert set(metrics) == set(manifest) == set(finished.stage_names())
     assert metrics["convert"]["items"] == 6
     assert metrics["generate_context_binary"]["peak_rss_mb"] > 50
+
+
+def test_editing_the_bundle_does_not_reach_into_the_cache(recipe: Path, finished: LLMPipeline):
+    metadata = finished.cache_dir / "export_bundle" / "metadata.yaml"
+    metadata.write_text("edited")
+    assert all(entry.altered() is None for entry in finished.cache.entries("export_bundle"))

@@ -34,7 +34,12 @@ def bind(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
         )
     numbers = {"ar": ar, "cl": cl, "past": cl - ar}
     for value in model.graph.inputs:
-        assert value.shape is not None
+        if value.shape is None:
+            raise GraphError(
+                "its shape is not given",
+                where=f"input {value.name}",
+                remedy=f"export it with numbers, or with dimensions {', '.join(SYMBOLS)}",
+            )
         sizes = []
         for size in value.shape:
             if isinstance(size, ir.SymbolicDim):

@@ -1,13 +1,14 @@
 """Somebody else's export: adopted so that later stages cannot tell it from our own.
 
-1. Its weights go to one raw float32 file, one at a time; constants become initializers.
+1. Its weights go to one raw float32 file, one at a time.
 2. The residual stream is followed from the embedding: the value after every second residual Add is `hidden_k`, and gets
-   that name. Encodings are renamed with it.
+   that name; a tensor that had it for another reason gets a new one. Encodings are renamed with them.
 3. Inputs and outputs must already have the names a runtime expects.
 """
 
 from __future__ import annotations
 
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,9 @@ from numpy.typing import NDArray
 
 from qairt.errors import GraphError
 from qairt.graph import files, split
+from qairt.graph.bind import is_symbolic
 from qairt.graph.foreign_bind import lengths_of
+from qairt.graph.foreign_read import read_foreign
 from qairt.graph.parts import Part
 from qairt.graph.test_vectors import run
 from qairt.graph.weights_file import ALIGNMENT, Place, external, read
@@ -32,15 +35,15 @@ def adopt(source: Path, source_encodings: Path, *, onnx: Path, weights: Path, en
         GraphError: it is no decoder of the supported form; names the node, input or output.
         QuantizationError: the encodings cannot be read.
     """
-    model = _opened(source)
-    lengths_of(model)
-    names = _name_hidden_states(model)
-    _require_outputs(model, len(names) - 1)
+    model = read_foreign(source)
+    if not is_symbolic(model):
+        lengths_of(model)
+    stream = _hidden_states(model)
+    _require_outputs(model, len(stream) - 1)
+    renamed = _name_hidden_states(model, stream)
     _write_weights(model, weights)
     found = Encodings.from_json(source_encodings.read_text(), initializers=set(model.graph.initializers))
-    for old, new in names.items():
-        if old in found.activations:
-            found.activations[new] = found.activations.pop(old)
+    found.activations = {renamed.get(name, name): encoding for name, encoding in found.activations.items()}
     encodings.write_text(found.to_json("1.0.0"))
     files.save(model, onnx)
 
@@ -51,16 +54,15 @@ def measure(source: Path) -> tuple[int, tuple[int, ...], int]:
     Raises:
         GraphError: as `adopt`.
     """
-    model = _opened(source)
-    names = list(_name_hidden_states(model).values())
-    order = {value: place for place, value in enumerate(names)}
-    sizes = [0] * (len(names) + 1)  # embedding, layers, head
+    model = read_foreign(source)
+    order = {value: place for place, value in enumerate(_hidden_states(model))}
+    sizes = [0] * (len(order) + 1)  # embedding, layers, head
     part = 0
     for node in model.graph:
         for value in node.inputs:
             if value is not None and value.const_value is not None and value.const_value.dtype.is_floating_point():
                 sizes[part] += 4 * value.const_value.size
-        part = max([part, *(order[str(out.name)] + 1 for out in node.outputs if str(out.name) in order)])
+        part = max([part, *(order[out] + 1 for out in node.outputs if out in order)])
     return sizes[0], tuple(sizes[1:-1]), sizes[-1]
 
 
@@ -106,25 +108,8 @@ def part_inputs(
     return {hidden_name(part.first_layer): hidden} | {name: inputs[name] for name in inputs if name in shared}
 
 
-def _opened(source: Path) -> ir.Model:
-    model = files.load(source)
-    for node in list(model.graph):
-        if node.op_type == "Constant":  # some exporters write constants as nodes
-            value = node.outputs[0]
-            initializer = ir.Value(name=value.name, const_value=node.attributes["value"].as_tensor())
-            initializer.shape, initializer.type = (
-                ir.Shape(node.attributes["value"].as_tensor().shape.numpy()),
-                ir.TensorType(node.attributes["value"].as_tensor().dtype),
-            )
-            for user, index in list(value.uses()):
-                user.replace_input_with(index, initializer)
-            model.graph.remove(node, safe=True)
-            model.graph.initializers[str(initializer.name)] = initializer
-    return model
-
-
-def _name_hidden_states(model: ir.Model) -> dict[str, str]:
-    """Rule 2. Returns old name -> new name, in order from the embedding."""
+def _hidden_states(model: ir.Model) -> list[ir.Value]:
+    """The tensor that enters each layer, and the one that leaves the last."""
     ids = next((value for value in model.graph.inputs if value.name == "input_ids"), None)
     gather = next((use.node for use in ids.uses() if use.node.op_type == "Gather"), None) if ids else None
     if gather is None:
@@ -143,11 +128,29 @@ def _name_hidden_states(model: ir.Model) -> dict[str, str]:
             where=f"node {gather.name or gather.outputs[0].name}",
             remedy="export the decoder with one residual Add after attention and one after the MLP of each layer",
         )
-    names = {}
-    for place, value in enumerate(stream[::2]):
-        names[str(value.name)] = hidden_name(place)
-        value.name = hidden_name(place)
-    return names
+    return stream[::2]
+
+
+def _name_hidden_states(model: ir.Model, stream: list[ir.Value]) -> dict[str, str]:
+    """Rule 2. Returns old name -> new name."""
+    values = [*model.graph.inputs, *model.graph.initializers.values()]
+    values += [value for node in model.graph for value in node.outputs]
+    taken = {str(value.name) for value in values}
+    places = {value: hidden_name(place) for place, value in enumerate(stream)}
+    wanted = set(places.values())
+    renamed: dict[ir.Value, str] = {}
+    for value in values:
+        name = str(value.name)
+        if value in places:
+            renamed[value] = places[value]
+        elif name in wanted:
+            renamed[value] = next(free for n in count(1) if (free := f"{name}.{n}") not in taken)
+    old = {str(value.name): name for value, name in renamed.items()}
+    for value in renamed:
+        value.name = f"{value.name}.renamed"  # out of the way of the others
+    for value, name in renamed.items():
+        value.name = name
+    return old
 
 
 def _require_outputs(model: ir.Model, layers: int) -> None:
@@ -167,11 +170,10 @@ def _write_weights(model: ir.Model, path: Path) -> None:
     with path.open("wb") as file:
         for name, value in model.graph.initializers.items():
             tensor = value.const_value
-            if tensor is None or not tensor.dtype.is_floating_point():
+            if tensor is None or tensor.dtype != ir.DataType.FLOAT:
                 continue
-            values = np.ascontiguousarray(read(tensor), np.float32)
+            values = np.ascontiguousarray(read(tensor))
             offset = -(-file.tell() // ALIGNMENT) * ALIGNMENT
             file.seek(offset)
             values.tofile(file)
             value.const_value = external(name, Place(offset, values.nbytes, values.shape), path)
-            value.dtype = ir.DataType.FLOAT

@@ -4,6 +4,8 @@
 2. Their meaning is carried through every operation (`foreign_dims`).
 3. Reshape targets, Expand shapes and Slice bounds that mean a length get the new one; every other number stays.
 4. What cannot be proven is an error that names the node.
+5. At the end the shapes that follow from the numbers must be those that follow from the meanings.
+6. At the lengths it was exported for, a graph needs no proof: nothing is rewritten.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ import onnx_ir as ir
 
 from qairt.errors import GraphError
 from qairt.graph import shapes
-from qairt.graph.foreign_dims import ONE, AmbiguousError, Dim, Dims, Lengths, bound, broadcast, concat, fixed, reshape
+from qairt.graph.foreign_dims import ONE, AmbiguousError, Dim, Dims, Lengths, broadcast, concat, cut, fixed, reshape
+from qairt.graph.foreign_read import drop_unused
 
 _CACHES = "past_key_{i}_in, past_value_{i}_in"
 
@@ -32,9 +35,16 @@ def bind_foreign(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
             where=str(model.graph.name),
             remedy="raise context_length or lower arn",
         )
-    binding = _Binding(model, lengths_of(model), Lengths(ar, cl))
-    binding.run()
-    shapes.propagate(model)
+    old, new = lengths_of(model), Lengths(ar, cl)
+    if old != new:
+        binding = _Binding(model, old, new)
+        binding.run()
+        shapes.propagate(model)
+        binding.check()
+        drop_unused(model)
+    else:
+        shapes.propagate(model)
+    require_new_tokens(model, new)
     model.graph.name = f"ar{ar}-cl{cl}"
     return model
 
@@ -53,7 +63,7 @@ def lengths_of(model: ir.Model) -> Lengths:
                 where=str(model.graph.name),
                 remedy=f"name the inputs input_ids [1, AR], attention_mask [1, 1, AR, CL], {_CACHES}",
             )
-    ar, mask = shapes.static(inputs["input_ids"])[1], shapes.static(inputs["attention_mask"])
+    ar, mask = _sizes(inputs["input_ids"])[1], _sizes(inputs["attention_mask"])
     if mask[2] != ar or mask[3] <= ar:
         raise GraphError(
             f"attention_mask {list(mask)} does not fit input_ids [1, {ar}]",
@@ -61,6 +71,36 @@ def lengths_of(model: ir.Model) -> Lengths:
             remedy="it must be [1, 1, AR, CL] with AR smaller than CL",
         )
     return Lengths(ar, mask[3])
+
+
+def require_new_tokens(model: ir.Model, lengths: Lengths) -> None:
+    """Outputs hold AR tokens: all rows of the logits, and the keys and values of the new tokens alone.
+
+    Raises:
+        GraphError: one has another length; names it.
+    """
+    for value in model.graph.outputs:
+        name, shape = str(value.name), shapes.static(value)
+        axis = 3 if name.startswith("past_key_") else 2 if name.startswith("past_value_") else 1
+        if name != "logits" and not name.startswith(("past_key_", "past_value_")):
+            continue
+        if len(shape) <= axis or shape[axis] != lengths.ar:
+            raise GraphError(
+                f"it is {list(shape)}: dimension {axis} is not AR = {lengths.ar}",
+                where=f"output {name}",
+                remedy="give logits [1, AR, vocab], and keys and values of the new tokens only, without the cache",
+            )
+
+
+def _sizes(value: ir.Value) -> shapes.Shape:
+    try:
+        return shapes.static(value)
+    except ValueError as error:
+        raise GraphError(
+            "its shape is not given in numbers",
+            where=f"input {value.name}",
+            remedy="export it with fixed sizes, or with dimensions named ar, cl and past",
+        ) from error
 
 
 class _Binding:
@@ -76,39 +116,54 @@ class _Binding:
             "Expand": self._expand,
             "Gather": self._gather,
             "MatMul": self._matmul,
+            "ReduceMean": self._reduce,
             "Reshape": self._reshape,
             "Slice": self._slice,
+            "Squeeze": self._squeeze,
             "Transpose": self._transpose,
             "Unsqueeze": self._unsqueeze,
             **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow"), self._elementwise),
-            **dict.fromkeys(("Softmax", "Sigmoid", "Sqrt", "Cast", "Identity", "RMSNormalization"), self._same),
+            **dict.fromkeys(("Softmax", "Sigmoid", "Sqrt", "Neg", "Reciprocal"), self._same),
+            **dict.fromkeys(("Cast", "Identity", "RMSNormalization"), self._same),
         }
 
     def run(self) -> None:
         for value in self.graph.inputs:
             self._bind_input(value)
         for node in list(self.graph):
-            where = f"node {node.name or node.outputs[0].name} ({node.op_type})"
-            rule = self.rules.get(node.op_type)
+            rule = self.rules.get(shapes.operation(node))
             if rule is None:
-                raise GraphError(
-                    f"the operation {node.op_type} is not supported",
-                    where=where,
-                    remedy=f"export the decoder with these operations only: {', '.join(sorted(self.rules))}",
-                )
+                raise shapes.unsupported(node)
             try:
                 self.dims[node.outputs[0]] = rule(node)
             except AmbiguousError as error:
                 raise GraphError(
                     f"what AR {self.old.ar} and CL {self.old.cl} become here is ambiguous: {error}",
-                    where=where,
+                    where=shapes.shown(node),
                     remedy="export it with other lengths, such as AR 128 and CL 4096 that no layer size equals",
                 ) from error
+            except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
+                raise GraphError(
+                    "a shape, axis or bound that it needs is not a constant, or does not fit",
+                    where=shapes.shown(node),
+                    remedy="export it with constants folded and fixed sizes",
+                ) from error
+
+    def check(self) -> None:
+        """Rule 5."""
+        for node in self.graph:
+            meant = tuple(dim.at(self.new) for dim in self.dims[node.outputs[0]])
+            if (found := shapes.static(node.outputs[0])) != meant:
+                raise GraphError(
+                    f"its output would be {list(found)} at the new lengths, and should be {list(meant)}",
+                    where=shapes.shown(node),
+                    remedy="export it with other lengths, such as AR 128 and CL 4096 that no layer size equals",
+                )
 
     # Inputs
 
     def _bind_input(self, value: ir.Value) -> None:
-        name, sizes = str(value.name), shapes.static(value)
+        name, sizes = str(value.name), _sizes(value)
         places: dict[int, str] = {}
         if name == "input_ids":
             places = {1: "ar"}
@@ -127,9 +182,9 @@ class _Binding:
                 remedy=f"inputs are input_ids, attention_mask, position_ids_cos, position_ids_sin, {_CACHES}",
             )
         for place, symbol in places.items():
-            if sizes[place] != self.old.of(symbol):
+            if place >= len(sizes) or sizes[place] != self.old.of(symbol):
                 raise GraphError(
-                    f"dimension {place} of {name} is {sizes[place]}, not {symbol} = {self.old.of(symbol)}",
+                    f"dimension {place} of {name} {list(sizes)} is not {symbol} = {self.old.of(symbol)}",
                     where=f"input {name}",
                     remedy="export all inputs for the same AR and CL",
                 )
@@ -160,6 +215,8 @@ class _Binding:
     def _gather(self, node: ir.Node) -> Dims:
         table, ids = self._of(node.inputs[0]), self._of(node.inputs[1])
         axis = node.attributes["axis"].as_int() % len(table) if "axis" in node.attributes else 0
+        if table[axis].symbol is not None:
+            raise AmbiguousError(f"it takes places of {table[axis].symbol}, which may count from its end")
         return (*table[:axis], *ids, *table[axis + 1 :])
 
     def _concat(self, node: ir.Node) -> Dims:
@@ -201,27 +258,26 @@ class _Binding:
     def _slice(self, node: ir.Node) -> Dims:
         dims = list(self._of(node.inputs[0]))
         starts, ends = shapes.constant(node.inputs[1]), shapes.constant(node.inputs[2])
-        axes = shapes.constant(node.inputs[3]) if len(node.inputs) > 3 else list(range(len(starts)))
-        steps = shapes.constant(node.inputs[4]) if len(node.inputs) > 4 else [1] * len(starts)
+        axes = shapes.optional(node, 3, range(len(starts)))
+        steps = shapes.optional(node, 4, [1] * len(starts))
         new_starts, new_ends = list(starts), list(ends)
-        for place, axis in enumerate(axes):
-            dim = dims[axis]
-            for literals, renewed in ((starts, new_starts), (ends, new_ends)):
-                meaning = bound(dim, literals[place], self.old)
-                if meaning is not None:
-                    sign = -1 if literals[place] < 0 else 1
-                    renewed[place] = sign * self.new.of(meaning)
-            size = len(range(*slice(starts[place], ends[place], steps[place]).indices(dim.at(self.old))))
-            if dim.symbol is None:
-                dims[axis] = Dim(size)
-            elif size != dim.at(self.old):
-                kept = [symbol for symbol in ("ar", "past") if size == self.old.of(symbol)]
-                if len(kept) != 1:
-                    raise AmbiguousError(f"it keeps {size} of {dim.at(self.old)}")
-                dims[axis] = Dim(1, kept[0])
+        for place, (axis, start, end, step) in enumerate(zip(axes, starts, ends, steps, strict=True)):
+            new_starts[place], new_ends[place], dims[axis] = cut(dims[axis], start, end, step, self.old, self.new)
         self._rewrite(node, 1, starts, new_starts)
         self._rewrite(node, 2, ends, new_ends)
         return tuple(dims)
+
+    def _reduce(self, node: ir.Node) -> Dims:
+        dims = self._of(node.inputs[0])
+        axes, keep = shapes.reduced_axes(node, len(dims))
+        return tuple(ONE if place in axes else dim for place, dim in enumerate(dims) if keep or place not in axes)
+
+    def _squeeze(self, node: ir.Node) -> Dims:
+        dims = self._of(node.inputs[0])
+        axes = shapes.squeezed_axes(node, len(dims))
+        if any(dims[axis] != ONE for axis in axes):
+            raise AmbiguousError("it takes out a length")
+        return tuple(dim for place, dim in enumerate(dims) if place not in axes)
 
     def _rewrite(self, node: ir.Node, place: int, old: Sequence[int], new: Sequence[int]) -> None:
         """Give this node a constant of its own where a number changed; the old one may serve other nodes."""

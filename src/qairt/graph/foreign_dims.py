@@ -74,6 +74,8 @@ def concat(shapes: Sequence[Dims], axis: int) -> Dims:
         total = Dim(1, "cl")
     else:
         raise AmbiguousError(f"{_text(along)} are put together along axis {axis}")
+    if len({shape[:axis] + shape[axis + 1 :] for shape in shapes}) != 1:
+        raise AmbiguousError("the dimensions beside the axis mean different things")
     return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
 
 
@@ -132,19 +134,56 @@ def _resolve(some: list[Dim], sizes: list[int], old: Lengths) -> list[Dim]:
     return result
 
 
-def bound(dim: Dim, literal: int, old: Lengths) -> str | None:
-    """What a Slice bound on an axis of this size means: the name of a length, or None for a plain number.
+def cut(dim: Dim, start: int, end: int, step: int, old: Lengths, new: Lengths) -> tuple[int, int, Dim]:
+    """A Slice of an axis: its bounds at the new lengths, and what it keeps.
 
     Raises:
-        AmbiguousError: it equals one of the lengths, and the axis is one.
+        AmbiguousError: the axis is a length, and what is kept of it is not a length of ours.
     """
-    size = dim.at(old)
-    if dim.symbol is None or literal == 0 or abs(literal) >= size:
-        return None
-    meanings = {symbol for symbol in ("ar", "past") if abs(literal) == old.of(symbol)}
-    if dim.symbol == "cl" and len(meanings) == 1:
-        return meanings.pop()
-    raise AmbiguousError(f"it slices {_text([dim])} = {size} at {literal}")
+    if dim.symbol is None:
+        return start, end, Dim(len(range(*slice(start, end, step).indices(dim.factor))))
+    first, last = _position(dim, start, old), _position(dim, end, old)
+    if step != 1 or (first, last) not in (_KEPT if dim == Dim(1, "cl") else {("start", "end"): ""}):
+        every = f", every {step}" if step != 1 else ""
+        raise AmbiguousError(f"it slices {_text([dim])} = {dim.at(old)} from {start} to {end}{every}")
+    kept = _KEPT[first, last]
+    return _bound(dim, start, old, new), _bound(dim, end, old, new), Dim(1, kept) if kept else dim
+
+
+_KEPT = {
+    ("start", "end"): "",
+    ("start", "ar"): "ar",
+    ("start", "past"): "past",
+    ("ar", "end"): "past",
+    ("past", "end"): "ar",
+}
+"""What is left of CL = AR + past between two positions; "" is all of it."""
+
+_OPEN = 2**31 - 1
+"""Exporters write "to the end" as a bound at least this large."""
+
+
+def _position(dim: Dim, literal: int, old: Lengths) -> str:
+    """Where on an axis that is a length a Slice bound lies: at its start or end, or AR or CL - AR from the start."""
+    size, other = dim.at(old), {"ar": "past", "past": "ar"}
+    if literal == 0 or literal <= -_OPEN or literal == -size:
+        return "start"
+    if literal >= _OPEN or literal == size:
+        return "end"
+    lengths = [symbol for symbol in other if abs(literal) == old.of(symbol)]
+    if len(lengths) != 1:
+        return ""
+    return other[lengths[0]] if literal < 0 else lengths[0]
+
+
+def _bound(dim: Dim, literal: int, old: Lengths, new: Lengths) -> int:
+    if literal == 0 or abs(literal) >= _OPEN:
+        return literal
+    if abs(literal) == dim.at(old):
+        size = dim.at(new)
+    else:
+        size = new.ar if abs(literal) == old.ar else new.of("past")
+    return -size if literal < 0 else size
 
 
 def _text(dims: Sequence[Dim] | set[Dim]) -> str:

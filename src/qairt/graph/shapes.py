@@ -18,25 +18,40 @@ def propagate(model: ir.Model) -> None:
         GraphError: an operation is not one a decoder is made of, or its inputs do not fit; names the node.
     """
     for node in model.graph:
-        rule = _RULES.get(node.op_type)
-        if rule is None or node.domain not in ("", "ai.onnx"):
-            raise GraphError(
-                f"the operation {node.op_type} is not supported",
-                where=f"node {node.name or node.outputs[0].name}",
-                remedy=f"export the decoder with these operations only: {', '.join(sorted(_RULES))}",
-            )
+        rule = _RULES.get(operation(node))
+        if rule is None:
+            raise unsupported(node)
         try:
             shape = rule(node)
         except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
             raise GraphError(
                 f"the shapes of its inputs do not fit: {[_shown(value) for value in node.inputs]}",
-                where=f"node {node.name or node.outputs[0].name}",
+                where=shown(node),
                 remedy="the graph is damaged, or AR and CL do not suit it",
             ) from error
         node.outputs[0].shape = ir.Shape(shape)
-        dtype = _first_type(node)
+        dtype = _type(node)
         if node.outputs[0].dtype is None and dtype is not None:
             node.outputs[0].dtype = dtype
+
+
+def operation(node: ir.Node) -> str:
+    """The operation's name, with its domain where that is not ONNX's own."""
+    return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
+
+
+def shown(node: ir.Node) -> str:
+    """How errors name a node."""
+    return f"node {node.name or node.outputs[0].name} ({operation(node)})"
+
+
+def unsupported(node: ir.Node) -> GraphError:
+    """The error for an operation that has no rule."""
+    return GraphError(
+        f"the operation {operation(node)} is not supported",
+        where=shown(node),
+        remedy=f"export the decoder with these operations only: {', '.join(sorted(_RULES))}",
+    )
 
 
 def static(value: ir.Value | None) -> Shape:
@@ -58,6 +73,25 @@ def constant(value: ir.Value | None) -> list[int]:
     assert value is not None
     assert value.const_value is not None
     return [int(number) for number in value.const_value.numpy().reshape(-1)]
+
+
+def optional(node: ir.Node, place: int, default: Sequence[int]) -> list[int]:
+    """The integers of an input that may be left out."""
+    given = node.inputs[place] if place < len(node.inputs) else None
+    return list(default) if given is None else constant(given)
+
+
+def reduced_axes(node: ir.Node, rank: int) -> tuple[set[int], bool]:
+    """The axes that a reduction takes, counted from 0, and whether it keeps them with size 1."""
+    axes = optional(node, 1, ())
+    if not axes and not _attribute(node, "noop_with_empty_axes", 0):
+        axes = list(range(rank))
+    return {axis % rank for axis in axes}, bool(_attribute(node, "keepdims", 1))
+
+
+def squeezed_axes(node: ir.Node, rank: int) -> set[int]:
+    """The axes, counted from 0, that a Squeeze with given axes takes out."""
+    return {axis % rank for axis in constant(node.inputs[1])}
 
 
 def broadcast(*shapes: Shape) -> Shape:
@@ -96,8 +130,7 @@ def _gather(node: ir.Node) -> Shape:
 def _slice(node: ir.Node) -> Shape:
     shape = list(static(node.inputs[0]))
     starts, ends = constant(node.inputs[1]), constant(node.inputs[2])
-    axes = constant(node.inputs[3]) if len(node.inputs) > 3 else list(range(len(starts)))
-    steps = constant(node.inputs[4]) if len(node.inputs) > 4 else [1] * len(starts)
+    axes, steps = optional(node, 3, range(len(starts))), optional(node, 4, [1] * len(starts))
     for start, end, axis, step in zip(starts, ends, axes, steps, strict=True):
         shape[axis] = len(range(*slice(start, end, step).indices(shape[axis])))
     return tuple(shape)
@@ -143,6 +176,20 @@ def _expand(node: ir.Node) -> Shape:
     return broadcast(static(node.inputs[0]), tuple(constant(node.inputs[1])))
 
 
+def _reduce(node: ir.Node) -> Shape:
+    shape = static(node.inputs[0])
+    axes, keep = reduced_axes(node, len(shape))
+    return tuple(1 if place in axes else size for place, size in enumerate(shape) if keep or place not in axes)
+
+
+def _squeeze(node: ir.Node) -> Shape:
+    shape = static(node.inputs[0])
+    axes = squeezed_axes(node, len(shape))
+    if any(shape[axis] != 1 for axis in axes):
+        raise ValueError("an axis is not 1")
+    return tuple(size for place, size in enumerate(shape) if place not in axes)
+
+
 def _product(sizes: Sequence[int]) -> int:
     result = 1
     for size in sizes:
@@ -154,7 +201,9 @@ def _attribute(node: ir.Node, name: str, default: int) -> int:
     return node.attributes[name].as_int() if name in node.attributes else default
 
 
-def _first_type(node: ir.Node) -> ir.DataType | None:
+def _type(node: ir.Node) -> ir.DataType | None:
+    if node.op_type == "Cast":
+        return ir.DataType(node.attributes["to"].as_int())
     return next((value.dtype for value in node.inputs if value is not None and value.dtype is not None), None)
 
 
@@ -172,13 +221,17 @@ _RULES: dict[str, Callable[[ir.Node], Shape]] = {
     "Identity": _same,
     "MatMul": _matmul,
     "Mul": _elementwise,
+    "Neg": _same,
     "Pow": _elementwise,
     "RMSNormalization": _same,
+    "Reciprocal": _same,
+    "ReduceMean": _reduce,
     "Reshape": _reshape,
     "Sigmoid": _same,
     "Slice": _slice,
     "Softmax": _same,
     "Sqrt": _same,
+    "Squeeze": _squeeze,
     "Sub": _elementwise,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,

@@ -26,6 +26,9 @@ from qairt.stages.facts import settings_of, soc_of
 from qairt.stages.split_model import part_at
 
 
+_LINKED_FROM = 1 << 20  # bytes
+
+
 class ExportBundleConfig(StageConfig):
     """`export_bundle` has no settings."""
 
@@ -98,7 +101,10 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         return Bundle(bundle=folder, metadata=metadata)
 
     def publish(self, items: Batch, directory: Path) -> None:
-        """The bundle under its plain name, `<cache_dir>/export_bundle`, by hard links; replaced as a whole."""
+        """The bundle under its plain name, `<cache_dir>/export_bundle`; replaced as a whole.
+
+        Large files are read-only links into the cache. Small ones, which a user may well edit, are copies.
+        """
         (item,) = items.values()
         assert isinstance(item.output, Bundle)
         source = item.output.bundle
@@ -109,7 +115,12 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         for left in (fresh, old):
             shutil.rmtree(left, ignore_errors=True)
         for path in files_below(source):
-            link_or_copy(path, fresh / path.relative_to(source))
+            target = fresh / path.relative_to(source)
+            if path.stat().st_size >= _LINKED_FROM:
+                link_or_copy(path, target)
+            else:
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(path, target)
         if directory.exists():
             directory.rename(old)
         fresh.rename(directory)
