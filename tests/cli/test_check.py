@@ -66,11 +66,11 @@ def test_what_a_chip_cannot_do_is_told_all_at_once_and_before_any_work(qairt, re
     assert wrong == [
         (
             "quantization",
-            "stages.quantization.recipe: SM8350 (HTP v68) has no block-quantized (LPBQ) weights, they need v69",
+            f"{real}:7: stages.quantization.recipe: SM8350 (HTP v68) has no block-quantized (LPBQ) weights, they need v69",
         ),
         (
             "generate_context_binary",
-            "soc_details: SM8350 (HTP v68) cannot share weights between graphs, that needs v73",
+            "command line: soc_details: SM8350 (HTP v68) cannot share weights between graphs, that needs v73",
         ),
     ]
     assert said.data["ok"] is False

@@ -63,7 +63,7 @@ def look(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
     faults: list[QairtError] = []
     for stage in pipeline.configured_stages:
         try:
-            stage.check(env)
+            pipeline.check_stage(stage, env)
         except QairtError as error:
             if str(error) not in map(str, faults):
                 faults.append(error)

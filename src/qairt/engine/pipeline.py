@@ -19,7 +19,7 @@ from qairt.engine.manifest import PipelineManifest
 from qairt.engine.plan import Plan, make_plan
 from qairt.engine.run import Run, RunOptions, RunResult
 from qairt.engine.stage import Env, Stage
-from qairt.errors import RecipeError
+from qairt.errors import QairtError, RecipeError
 from qairt.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -124,7 +124,14 @@ class Pipeline:
         """
         env = env or self.env()
         for stage in self._stages:
+            self.check_stage(stage, env)
+
+    def check_stage(self, stage: Stage[Any, Any, Any], env: Env) -> None:
+        """The same for one stage; the error says on which line the setting stands that it is about."""
+        try:
             stage.check(env)
+        except QairtError as error:
+            raise self._placed(error) from error
 
     def plan(self, options: RunOptions | None = None) -> Plan:
         """What a run would do: every item, its key, cached or why not. Reads no weights.
@@ -183,6 +190,13 @@ class Pipeline:
     @property
     def observers(self) -> Sequence[StageObserver]:
         return tuple(self._observers)
+
+    def _placed(self, error: QairtError) -> QairtError:
+        """An error about a setting with the file and line the setting stands on."""
+        setting = error.where or ""
+        if self.recipe.source is None or setting.split(".")[0] not in self.recipe:
+            return error
+        return type(error)(f"{setting}: {error.what}", where=self.recipe.where(setting), remedy=error.remedy)
 
     def _write_recipe(self) -> None:
         if self.recipe:

@@ -179,11 +179,8 @@ def _position(dim: Dim, literal: int, old: Lengths) -> str:
 def _bound(dim: Dim, literal: int, old: Lengths, new: Lengths) -> int:
     if literal == 0 or abs(literal) >= _OPEN:
         return literal
-    if abs(literal) == dim.at(old):
-        size = dim.at(new)
-    else:
-        size = new.ar if abs(literal) == old.ar else new.of("past")
-    return -size if literal < 0 else size
+    meant = dim if abs(literal) == dim.at(old) else Dim(1, "ar" if abs(literal) == old.ar else "past")
+    return -meant.at(new) if literal < 0 else meant.at(new)
 
 
 def _text(dims: Sequence[Dim] | set[Dim]) -> str:

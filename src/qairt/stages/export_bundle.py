@@ -25,7 +25,6 @@ from qairt.engine.stage import (
 from qairt.stages.facts import settings_of, soc_of
 from qairt.stages.split_model import part_at
 
-
 _LINKED_FROM = 1 << 20  # bytes
 
 
