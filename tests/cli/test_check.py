@@ -66,7 +66,8 @@ def test_what_a_chip_cannot_do_is_told_all_at_once_and_before_any_work(qairt, re
     assert wrong == [
         (
             "quantization",
-            f"{real}:7: stages.quantization.recipe: SM8350 (HTP v68) has no block-quantized (LPBQ) weights, they need v69",
+            f"{real}:7: stages.quantization.recipe: SM8350 (HTP v68) has no block-quantized (LPBQ) weights, "
+            "they need v69",
         ),
         (
             "generate_context_binary",

@@ -70,7 +70,10 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
 
         require()
         require_weight_sharing(soc_of(env))
-        require_parts_fit(parts_of(env), replan=lambda num_splits: parts_for(env, num_splits))
+        technique = env.facts.get("technique")
+        # 4-bit blocks, their scales, and some 8-bit weights among them
+        bits = 5 if technique is not None and technique.needs_block_quantization else 8
+        require_parts_fit(parts_of(env), bits_per_weight=bits, replan=lambda num_splits: parts_for(env, num_splits))
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         together: dict[Coord, list[Coord]] = {}
