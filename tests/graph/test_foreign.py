@@ -8,12 +8,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 from foreign_graphs import adopted, constant, first, node, somebody_elses
-from tiny_graphs import bound, feeds, run
+from tiny_graphs import bound, cut_parts, export_tiny, feeds, run, tiny_parts
 
 from qairt.errors import GraphError
 from qairt.graph import files, foreign
 from qairt.graph.bind import bind
 from qairt.graph.foreign_bind import bind_foreign
+from qairt.model import decoder
+from qairt.model.config import DecoderConfig
+from qairt.model.parameters import open_parameters
 
 
 def encoded_tensors(path: Path) -> set[str]:
@@ -143,3 +146,58 @@ def test_an_embedding_that_is_missing_is_said(tmp_path: Path):
     files.save(model, theirs)
     with pytest.raises(GraphError, match="no Gather reads input_ids\n  export the decoder with its embedding"):
         adopted(tmp_path, theirs, encodings)
+
+
+@pytest.mark.filterwarnings("ignore")  # the exporter's own, about its age
+@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+def test_what_torch_exports_is_adopted_bound_and_split(tmp_path: Path, family: str):
+    _, config, ours = export_tiny(tmp_path, family)
+    theirs = traced(tmp_path, config)
+    encodings = theirs.with_suffix(".encodings")
+    encodings.write_text(json.dumps({"version": "1.0.0", "activation_encodings": [], "param_encodings": []}))
+    onnx = adopted(tmp_path, theirs, encodings)
+    for ar, cl in ((1, 16), (8, 32)):
+        path = onnx.with_name(f"ar{ar}.onnx")
+        files.save(bind_foreign(files.load(onnx), ar=ar, cl=cl), path)
+        tensors = feeds(config, list(range(ar)), cl=cl)
+        whole, wanted = run(path, tensors), run(bound(ours, ar, cl), tensors)
+        found: dict[str, np.ndarray] = {}
+        for part in cut_parts(path, tiny_parts(config, 3)):
+            found |= run(part, tensors | found)
+        for name, value in wanted.items():
+            np.testing.assert_allclose(whole[name], value, atol=1e-4)
+            np.testing.assert_array_equal(found[name], whole[name])
+
+
+def traced(tmp_path: Path, config: DecoderConfig, ar: int = 6, cl: int = 40) -> Path:
+    """The decoder as torch's exporter writes it: constants as nodes, norms in single steps, sizes as numbers."""
+    import onnx
+    import torch
+
+    from qairt.model.reference import TorchOps
+
+    ops = TorchOps(open_parameters(tmp_path / "hf", config))
+    layers = range(config.num_layers)
+
+    class Decoder(torch.nn.Module):
+        def forward(self, ids, mask, cos, sin, *past):
+            hidden, present = decoder.embed(ops, ids), []
+            for layer in layers:
+                cache = past[2 * layer : 2 * layer + 2]
+                hidden, key, value = decoder.block(ops, config, layer, hidden, mask, cos, sin, *cache)
+                present += [key, value]
+            return (decoder.head(ops, config, hidden), *present)
+
+    tensors = feeds(config, list(range(ar)), cl=cl)
+    path = tmp_path / "traced.onnx"
+    torch.onnx.export(
+        Decoder(),
+        tuple(torch.from_numpy(value) for value in tensors.values()),
+        path,
+        input_names=list(tensors),
+        output_names=["logits", *(name for layer in layers for name in decoder.present_names(layer))],
+        opset_version=20,  # its newest
+        dynamo=False,
+    )
+    onnx.save(onnx.version_converter.convert_version(onnx.load(path), 21), path)
+    return path
