@@ -21,6 +21,9 @@ RunItem = Callable[[PlannedItem, int, Callable[[], None]], None]
 """`run(item, threads, computed)` raises if the item failed, and calls `computed` when only storing it is left."""
 
 
+_PATIENCE = 0.5  # seconds
+
+
 @dataclass
 class Outcome:
     """How a batch of items ended."""
@@ -51,15 +54,17 @@ def run_items(
     news: queue.SimpleQueue[tuple[Literal["computed", "ended"], PlannedItem, BaseException | None]] = (
         queue.SimpleQueue()
     )
+    results: dict[int, tuple[PlannedItem, BaseException | None]] = {}  # survive an interrupt that swallows the news
     pending_or_lost = set(waiting)  # not made: waiting, running, failed or skipped
 
     def worker(item: PlannedItem, threads: int) -> None:
         try:
             run(item, threads, lambda: news.put(("computed", item, None)))
         except BaseException as error:  # handed to the caller, who decides
-            news.put(("ended", item, error))
+            results[id(item)] = (item, error)
         else:
-            news.put(("ended", item, None))
+            results[id(item)] = (item, None)
+        news.put(("ended", *results[id(item)]))
 
     def start(item: PlannedItem, threads: int) -> None:
         thread = threading.Thread(target=worker, args=(item, threads), name=item.name, daemon=True)
@@ -80,9 +85,16 @@ def run_items(
         if not running:
             break
         try:
-            what, item, error = news.get()
+            what, item, error = news.get(timeout=_PATIENCE)
         except KeyboardInterrupt:  # children are ended by their own threads, which see `stop`
             stop.set()
+            continue
+        except queue.Empty:
+            lost = next((results[key] for key in running if key in results), None)
+            if lost is None:
+                continue
+            what, (item, error) = "ended", lost
+        if id(item) not in running:  # its news was lost, found, and came after all
             continue
         computing.pop(id(item), None)
         if what == "computed":
