@@ -88,3 +88,16 @@ def test_public_names():
 def test_aliases_of_the_recipe_load_no_torch():
     code = f"import sys; from {COMMON}.recipe import Recipe; print([m for m in ('torch', 'onnx') if m in sys.modules])"
     assert python(code) == "[]"
+
+
+@pytest.mark.parametrize("package", ["pipeline", "pipeline.torch.common", "pipeline.torch.common.bases"])
+def test_folders_in_between_are_empty_packages(package):
+    module = importlib.import_module(f"qairt.experimental.{package}")
+    assert module.__path__ == []
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_each_path_can_be_imported_first(path):
+    home, names = PATHS[path]
+    checks = " and ".join(f"alias.{name} is home.{name}" for name in names)
+    assert python(f"import {COMMON}.{path} as alias, {home} as home; print({checks})") == "True"

@@ -81,8 +81,14 @@ def test_a_folder_is_not_a_recipe():
         Recipe.from_file("folder.yaml")
 
 
-@pytest.mark.parametrize("dump", [yaml.dump, yaml.safe_dump])
+def dump_in_c(data: object) -> str:
+    return yaml.dump(data, Dumper=yaml.CSafeDumper)
+
+
+@pytest.mark.parametrize("dump", [yaml.dump, yaml.safe_dump, dump_in_c])
 def test_any_dumper_writes_a_plain_mapping(dump):
+    if dump is dump_in_c and not hasattr(yaml, "CSafeDumper"):
+        pytest.skip("this PyYAML has no dumper written in C")
     assert dump({"outer": Recipe({"a": 1})}) == "outer:\n  a: 1\n"
     assert dump([type("Mine", (Recipe,), {})(a=1)]) == "- a: 1\n"
 
@@ -106,6 +112,35 @@ def test_saving_is_whole_or_not_at_all(place):
     assert Path("r.yaml").read_text() == "precious: 1\n"
     with pytest.raises(FileNotFoundError):
         Recipe({"a": 1}).to_yaml("no/such/folder.yaml")
+
+
+@pytest.mark.parametrize("value", [{1, 2}, {None: 1}, {(1, 2): 3}, object])
+def test_what_could_not_be_read_back_is_not_saved(value, place):
+    with pytest.raises(RecipeError) as error:
+        Recipe({"a": value}).to_yaml("r.yaml")
+    remedy = "give it as text, a list or a mapping"
+    assert str(error.value) == f"{place / 'r.yaml'}: YAML cannot hold {value!r}\n  {remedy}"
+    assert list(place.iterdir()) == []
+
+
+def test_what_is_nested_too_deeply_is_not_saved(place):
+    value: list[object] = []
+    for _ in range(5000):
+        value = [value]
+    with pytest.raises(RecipeError, match=r"r\.yaml: it is nested too deeply\n  make it flatter"):
+        Recipe({"a": value}).to_yaml("r.yaml")
+    assert list(place.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{"indent": 6}, {"width": 10}, {"canonical": True}, {"default_style": '"'}, {"explicit_end": True}],
+    ids=str,
+)
+def test_however_it_is_written_it_reads_the_same(settings):
+    content = {"a.b": "1e-3", "c": {"d": [1, 2.5, None, True, "x: y é\n z " * 3]}}
+    Recipe(content).to_yaml("r.yaml", **settings)
+    assert Recipe.from_yaml("r.yaml") == content
 
 
 def test_saving_keeps_a_files_mode_and_the_link_to_it():
@@ -187,6 +222,13 @@ def test_copies_know_the_same_places(recipe):
         ("~: 1\n", "r.yaml:1", "a key is empty", "write KEY: VALUE"),
         ("[a]: 1\n", "r.yaml:1", "a key must be a plain word", "write KEY: VALUE"),
         ("a: " + "[" * 5000, "r.yaml", "it is nested too deeply", "write it flatter"),
+        ("\nflag: !!bool x\n", "r.yaml:2", "x is not a possible value: it is no bool", "quote it to keep it text"),
+        ("a: !!timestamp x\n", "r.yaml:1", "x is not a possible value: it is no timestamp", "quote it to keep it text"),
+        ("a: 1\n'a': 2\n", "r.yaml:2", "a is set twice, first on line 1", "keep one of them"),
+        ("a.b.c: 1\na.b: 2\n", "r.yaml:2", "a.b is set twice, first on line 1", "keep one of them"),
+        ("<<: 3\n", "r.yaml:1", "<< takes mappings only", "write <<: *NAME of a mapping"),
+        ("", "r.yaml", "the recipe is empty", "`qairt init MODEL` writes one to start from"),
+        ("just words\n", "r.yaml:1", "a recipe is a mapping of settings", "write KEY: VALUE"),
         ("a: &x {b: *x}\n", "r.yaml:1", "an alias stands for something that contains it", "write the value out"),
     ],
 )
@@ -217,6 +259,22 @@ def test_a_few_lines_that_stand_for_billions_are_refused():
     Path("r.yaml").write_text("\n".join(lines))
     with pytest.raises(RecipeError, match="there are more than 100,000 values"):
         Recipe.from_file("r.yaml")
+
+
+def test_merges_that_stand_for_billions_are_refused():
+    lines = ["a0: &a0 {x: 1, y: 2}"]
+    for count in range(1, 9):
+        lines.append(f"a{count}: &a{count}\n  <<: [{', '.join([f'*a{count - 1}'] * 10)}]")
+    Path("r.yaml").write_text("\n".join(lines))
+    with pytest.raises(RecipeError, match="there are more than 100,000 values"):
+        Recipe.from_file("r.yaml")
+
+
+def test_a_mark_at_the_front_of_the_text_and_line_ends_of_other_systems():
+    Path("r.yaml").write_bytes("\ufeffa: 1\r\nb: 2\r\n".encode())
+    recipe = Recipe.from_file("r.yaml")
+    assert recipe == {"a": 1, "b": 2}
+    assert recipe.where("b") == "r.yaml:2"
 
 
 def test_text_in_another_encoding():
@@ -335,6 +393,14 @@ NOTHING_SET = "\n  write KEY=VALUE with a dotted key, such as stages.split_model
         ("=3", f"command line: '=3' does not set anything{NOTHING_SET}"),
         ("a..b=3", f"command line: 'a..b=3' does not set anything{NOTHING_SET}"),
         ("a.=3", f"command line: 'a.=3' does not set anything{NOTHING_SET}"),
+        ("", f"command line: '' does not set anything{NOTHING_SET}"),
+        ('"a.b=3', f"command line: '\"a.b=3' does not set anything{NOTHING_SET}"),
+        (
+            "a=!!python/name:os.system",
+            "command line: the value of 'a=!!python/name:os.system' is not one YAML value: could not determine a"
+            " constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"
+            "\n  remove the tag: a recipe holds plain values only",
+        ),
         (
             "a=[1, 2",
             "command line: the value of 'a=[1, 2' is not one YAML value: expected ',' or ']', but got '<stream end>'"
@@ -423,6 +489,22 @@ def test_a_schema_given_to_validate_wins_and_must_be_one():
         recipe.validate({"properties": {"a": {"type": "nonsense"}}})
 
 
+@pytest.mark.parametrize(
+    ("schema", "message"),
+    [
+        ({"$ref": "#/$defs/gone"}, "schema: there is nothing at $ref /$defs/gone\n  give a valid JSON Schema"),
+        (
+            {"$ref": "#"},
+            "schema: a $ref leads back to itself, or the recipe is nested too deeply\n  make it flatter",
+        ),
+    ],
+)
+def test_a_schema_that_leads_nowhere(schema, message):
+    with pytest.raises(RecipeError) as error:
+        Recipe({"a": 1}).validate(schema)
+    assert str(error.value) == message
+
+
 # Files that a recipe names
 
 
@@ -444,3 +526,18 @@ def test_a_nested_file_that_does_not_exist(place):
     assert str(error.value) == f"{folders}: lpqb_mse.yaml does not exist\n  did you mean lpbq_mse.yaml?"
     with pytest.raises(RecipeError, match=r"qairt ships .*lpbq_mse\.yaml.*minmax\.yaml"):
         find_nested("zzzz", place, "quantization")
+
+
+@pytest.mark.parametrize("name", ["~nosuchuser/x.yaml", "x" * 5000, "", ".", "a\0b", "gone/x.yaml"])
+def test_names_no_file_has(place, name):
+    with pytest.raises(RecipeError, match="does not exist"):
+        find_nested(name, place, "quantization")
+
+
+def test_nested_files_in_the_home_folder_and_without_a_recipe_file(place, monkeypatch):
+    monkeypatch.setenv("HOME", str(place / "home"))
+    (place / "home").mkdir()
+    for file in (place / "home" / "x.yaml", place / "y.yaml"):
+        file.write_text("technique: minmax\n")
+    assert find_nested("~/x.yaml", None, "quantization") == place / "home" / "x.yaml"
+    assert find_nested("y.yaml", None, "quantization") == place / "y.yaml"

@@ -32,7 +32,7 @@ __all__ = [
 SUPPORTED = (".yaml", ".yml")
 COMMAND_LINE = "command line"
 
-_STEP = re.compile(r""""([^"]*)"|'([^']*)'|([^.]+)""")
+_STEP = re.compile(r""""([^"]*)"|'([^']*)'|([^."'][^.]*)""")
 
 
 class Recipe(dict[str, Any]):
@@ -113,6 +113,8 @@ class Recipe(dict[str, Any]):
             raise RecipeError(
                 f"YAML cannot hold {error.args[-1]!r}", where=str(path), remedy="give it as text, a list or a mapping"
             ) from error
+        except RecursionError as error:
+            raise RecipeError("it is nested too deeply", where=str(path), remedy="make it flatter") from error
         _replace(path, text if isinstance(text, bytes) else text.encode())
 
     # Validating
@@ -241,7 +243,8 @@ def recipe_representer(dumper: yaml.representer.SafeRepresenter, data: Recipe) -
     return dumper.represent_mapping("tag:yaml.org,2002:map", dict(data))
 
 
-for _dumper in (PlainDumper, yaml.SafeDumper, yaml.Dumper):
+_BASES = (yaml.representer.SafeRepresenter, yaml.representer.Representer)  # of the dumpers written in C
+for _dumper in (*_BASES, PlainDumper, yaml.SafeDumper, yaml.Dumper):
     _dumper.add_multi_representer(Recipe, recipe_representer)
 PlainDumper.add_multi_representer(Path, lambda dumper, path: dumper.represent_str(str(path)))
 

@@ -151,6 +151,7 @@ def faults_from_schema(recipe: Recipe, schema: dict[str, Any]) -> list[RecipeErr
     """
     from jsonschema import Draft202012Validator, SchemaError
     from jsonschema.validators import validator_for
+    from referencing.exceptions import Unresolvable
 
     kind = validator_for(schema, default=Draft202012Validator)
     try:
@@ -159,10 +160,17 @@ def faults_from_schema(recipe: Recipe, schema: dict[str, Any]) -> list[RecipeErr
         place = ".".join(str(step) for step in wrong.absolute_path) or "its top"
         raise RecipeError(f"{place}: {wrong.message}", where="schema", remedy="give a valid JSON Schema") from wrong
     found: dict[tuple[tuple[str, ...], str], RecipeError] = {}
-    for top in kind(schema).iter_errors(_as_json(recipe)):
-        for error in _likeliest(top):
-            for path, fault in _faults_of(error, recipe):
-                found.setdefault((path, fault.what), fault)
+    try:
+        for top in kind(schema).iter_errors(_as_json(recipe)):
+            for error in _likeliest(top):
+                for path, fault in _faults_of(error, recipe):
+                    found.setdefault((path, fault.what), fault)
+    except Unresolvable as wrong:
+        what = f"there is nothing at $ref {wrong.ref}"
+        raise RecipeError(what, where="schema", remedy="give a valid JSON Schema") from wrong
+    except RecursionError as wrong:
+        what = "a $ref leads back to itself, or the recipe is nested too deeply"
+        raise RecipeError(what, where="schema", remedy="make it flatter") from wrong
     return [found[key] for key in sorted(found, key=lambda key: (recipe.line(key[0]), key))]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from qairt.errors import RecipeError
@@ -26,12 +27,12 @@ def find_nested(name: str, beside: Path | None, folder: str) -> Path:
     Raises:
         RecipeError: it is in none of them; says where it was looked for and what there is.
     """
-    path = Path(name).expanduser()
+    path = Path(os.path.expanduser(name))  # leaves a user it does not know as it is
     home = beside or Path()
     folders = [path.parent] if path.is_absolute() else [home, home / folder, shipped_recipes() / folder]
     places = [path] if path.is_absolute() else [place / path for place in folders]
     for place in places:
-        if place.is_file():
+        if os.path.isfile(place):  # also of a name no file system takes
             return place.absolute()
     there = list(dict.fromkeys(file.name for place in places for file in sorted(place.parent.glob("*.y*ml"))))
     shipped = sorted(file.name for file in (shipped_recipes() / folder).glob("*.y*ml"))

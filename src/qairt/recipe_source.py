@@ -134,6 +134,8 @@ class PlainDumper(yaml.SafeDumper):
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
         node = super().represent_mapping(tag, mapping, flow_style)
         for key_node, _ in node.value:
+            if not isinstance(key_node, yaml.ScalarNode) or key_node.tag == "tag:yaml.org,2002:null":
+                raise yaml.representer.RepresenterError("cannot represent the keys of", mapping)
             if key_node.tag == "tag:yaml.org,2002:str" and "." in key_node.value:
                 key_node.style = '"'
         return node
@@ -146,6 +148,7 @@ def _text(dumper: PlainDumper, text: str) -> yaml.ScalarNode:
 
 PlainDumper.add_implicit_resolver(*_NUMBER)
 PlainDumper.add_representer(str, _text)
+PlainDumper.add_representer(set, PlainDumper.represent_undefined)
 
 
 def _read(text: str, name: str, only_flow: bool = False) -> _Entry | None:
@@ -228,11 +231,9 @@ class _Reader:
         try:
             return self._loader.construct_object(node)
         except (ValueError, OverflowError) as error:  # a date or a number that cannot be
-            raise self._error(
-                node.start_mark.line + 1,
-                f"{node.value:.40} is not a possible value: {error}",
-                "quote it to keep it text",
-            ) from error
+            raise self._impossible(node, str(error)) from error
+        except (LookupError, AttributeError) as error:  # PyYAML's answer to `!!bool x` and `!!timestamp x`
+            raise self._impossible(node, f"it is no {node.tag.rpartition(':')[2]}") from error
 
     def _mapping(self, node: yaml.MappingNode, path: KeyPath, around: tuple[yaml.Node, ...]) -> _Mapping:
         own, inherited = _Mapping(), _Mapping()
@@ -300,6 +301,10 @@ class _Reader:
 
     def _twice(self, path: KeyPath, first: int, line: int) -> RecipeSyntaxError:
         return self._error(line, f"{'.'.join(path)} is set twice, first on line {first}", "keep one of them")
+
+    def _impossible(self, node: yaml.ScalarNode, why: str) -> RecipeSyntaxError:
+        what = f"{node.value:.40} is not a possible value: {why}"
+        return self._error(node.start_mark.line + 1, what, "quote it to keep it text")
 
     def _error(self, line: int, what: str, remedy: str) -> RecipeSyntaxError:
         return RecipeSyntaxError(what, where=f"{self._name}:{line}", remedy=remedy)

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import threading
+import time
+from dataclasses import replace
 
 import pytest
 from toy_stages import Fan, FanConfig, Source, SourceConfig
 
-from qairt import Pipeline, RunOptions, StageObserver, StageProfilerObserver
+from qairt import Pipeline, RunOptions, StageInput, StageObserver, StageOutput, StageProfilerObserver
+from qairt.profiling import ResourceProfiler, Sample, profiler
 
 KEYS = ["ram_pss_entry_mb", "ram_pss_mb", "ram_pss_peak_mb", "gpu_memory_allocated_mb", "gpu_memory_peak_mb"]
 
@@ -71,3 +74,53 @@ def test_reset(tmp_path):
     run(tmp_path, observer)
     observer.reset()
     assert observer.get_report() == {"execution_times": {}, "metrics": {}}
+
+
+def test_reset_while_a_stage_runs_does_not_disturb_it(tmp_path):
+    class Forgetful(StageProfilerObserver):
+        def run_before_stage(self, stage, stage_config, stage_input):
+            super().run_before_stage(stage, stage_config, stage_input)
+            if stage.name == "source":
+                self.reset()
+
+    observer = Forgetful()
+    _, result = run(tmp_path, observer)
+    assert result.status == "done"
+    assert list(observer.get_execution_times()) == ["fan"]
+
+
+def test_a_peak_inside_a_stage_is_seen(tmp_path):
+    observer = StageProfilerObserver()
+    observer._profiler = ResourceProfiler(interval=0.01)
+    stage, config = Source(SourceConfig()), SourceConfig()
+    observer.run_before_stage(stage, config, StageInput())
+    held = bytearray(80 * 2**20)
+    held[::4096] = b"x" * len(held[::4096])
+    time.sleep(0.3)
+    del held
+    observer.run_after_stage(stage, config, StageInput(), StageOutput())
+    metrics = observer.get_metrics()["source"]
+    assert metrics["ram_pss_peak_mb"] > metrics["ram_pss_entry_mb"] + 60
+    assert metrics["ram_pss_mb"] < 40
+
+
+def test_stages_that_come_from_the_cache_are_not_measured(tmp_path):
+    run(tmp_path, StageProfilerObserver())
+    observer = StageProfilerObserver()
+    _, result = run(tmp_path, observer)
+    assert result.status == "done"
+    assert observer.get_report() == {"execution_times": {}, "metrics": {}}
+    assert list(observer.get_observer_report().events) == []
+
+
+def test_gpu_memory_where_there_is_a_gpu(tmp_path, monkeypatch):
+    amounts = iter([100, 300, 250])
+    found = Sample(ram=2**20, cpu_percent=0.0, gpu_memory=None, gpu_percent=None)
+    monkeypatch.setattr(profiler, "sample", lambda: replace(found, gpu_memory=next(amounts) * 2**20))
+    observer = StageProfilerObserver()
+    stage, config = Source(SourceConfig()), SourceConfig()
+    observer.run_before_stage(stage, config, StageInput())
+    observer.run_after_stage(stage, config, StageInput(), StageOutput())
+    metrics = observer.get_metrics()["source"]
+    assert metrics["gpu_memory_allocated_mb"] == 200.0
+    assert metrics["gpu_memory_peak_mb"] == 300.0

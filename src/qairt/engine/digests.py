@@ -20,9 +20,10 @@ class FileDigests:
         self._seen: dict[Path, Stamp] = {}
         if path is not None:
             try:
-                stored = json.loads(path.read_bytes())
-                self._known = {name: (entry[:3], entry[3]) for name, entry in stored.items()}
-            except (OSError, ValueError, IndexError, TypeError, AttributeError):
+                for name, (*stamp, value) in json.loads(path.read_bytes()).items():
+                    if isinstance(value, str):
+                        self._known[name] = (stamp, value)
+            except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # damaged: hash again
                 self._known = {}
 
     def digest(self, path: Path) -> str:
@@ -35,7 +36,7 @@ class FileDigests:
         stamp = stamp_of(path)
         self._seen[path] = stamp
         known = self._known.get(str(path))
-        if known is not None and list(known[0]) == stamp:
+        if known is not None and known[0] == stamp:
             return known[1]
         value = sha256_of(path)
         self._known[str(path)] = (stamp, value)

@@ -6,9 +6,12 @@ The command line, `--json`, the terminal interface, the report and observers rea
 from __future__ import annotations
 
 import time
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+
+from qairt.engine.files import read_lines
 
 
 class Event(BaseModel):
@@ -160,3 +163,14 @@ def parse_event(data: dict[str, Any]) -> AnyEvent:
         pydantic.ValidationError: the record is not an event of this version.
     """
     return _adapter.validate_python(data)
+
+
+def read_events(path: Path) -> list[AnyEvent]:
+    """The events of a file so far; a torn last line and records that only a newer version knows are left out."""
+    events: list[AnyEvent] = []
+    for record in read_lines(path):
+        try:
+            events.append(parse_event(record))
+        except ValidationError:
+            continue
+    return events

@@ -33,12 +33,9 @@ class PipelineManifest:
     def read(self) -> dict[str, Any]:
         """The manifest, or an empty structure if it is absent or damaged (it only repeats what the entries say)."""
         try:
-            content = json.loads(self._path.read_bytes())
+            return self._load()
         except (FileNotFoundError, ValueError):
             return {"stages": {}}
-        if not isinstance(content, dict) or not isinstance(content.get("stages"), dict):
-            return {"stages": {}}
-        return content
 
     def is_damaged(self) -> bool:
         """Whether a file is there that does not hold a manifest."""
@@ -111,9 +108,29 @@ class PipelineManifest:
 
     def _holds_a_manifest(self) -> bool:
         try:
-            return isinstance(json.loads(self._path.read_bytes()).get("stages"), dict)
-        except (OSError, ValueError, AttributeError):
+            self._load()
+        except (OSError, ValueError):
             return False
+        return True
+
+    def _load(self) -> dict[str, Any]:
+        """The content of the file.
+
+        Raises:
+            OSError: it cannot be read.
+            ValueError: it is not a manifest, down to the records of items.
+        """
+        try:
+            content = json.loads(self._path.read_bytes())
+        except RecursionError as error:
+            raise ValueError("it is nested too deeply") from error
+        stages = content.get("stages") if isinstance(content, dict) else None
+        if not isinstance(stages, dict):
+            raise ValueError("it has no stages")
+        for stage in stages.values():
+            if not isinstance(stage, dict) or not isinstance(stage.get("items", {}), dict):
+                raise ValueError("a stage is not a mapping")
+        return dict(content)
 
 
 def _now() -> str:

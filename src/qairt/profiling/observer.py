@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 from qairt.engine.events import RunFinished
@@ -34,7 +35,8 @@ class StageProfilerObserver(StageObserver):
         stage_output: StageOutput,
     ) -> None:
         """Record timing and memory metrics after stage completion."""
-        self._profiler.stop(stage.name)
+        with suppress(KeyError):  # what was forgotten by `reset` while the stage ran
+            self._profiler.stop(stage.name)
 
     def on_event(self, event: Event) -> None:
         """When a run ends, stop to watch stages that failed or were interrupted."""
