@@ -6,7 +6,7 @@ import copy
 import os
 import re
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -51,6 +51,8 @@ class Recipe(dict[str, Any]):
         self._lines: dict[KeyPath, int] = {}
         self._overridden: set[KeyPath] = set()
         self.source: Path | None = None
+        self.overrides: tuple[str, ...] = ()
+        """The words that were applied over it."""
         """The file it was read from."""
 
     @property
@@ -132,7 +134,7 @@ class Recipe(dict[str, Any]):
 
     # Overriding
 
-    def override(self, assignments: Iterable[str]) -> None:
+    def override(self, assignments: Sequence[str]) -> None:
         """Apply `KEY=VALUE` words with dotted keys; values are YAML (`[1, 128]`, `true`, `lpbq.yaml`).
 
         All of them or, when one is wrong, none.
@@ -161,6 +163,7 @@ class Recipe(dict[str, Any]):
         self.clear()
         self.update(changed)
         self._overridden = changed._overridden
+        self.overrides = (*self.overrides, *assignments)
 
     def _set(self, steps: KeyPath, value: Any, word: str) -> None:
         place: Any = self

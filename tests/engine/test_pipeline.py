@@ -213,8 +213,8 @@ def test_events_fold_into_the_state_a_screen_shows(tmp_path):
         "source all": "done",
         "fan ar1": "done",
         "fan ar2": "failed",
-        "upper ar2": "skipped",
-        "join all": "skipped",
+        "upper ar2": "blocked",
+        "join all": "blocked",
     }
     assert len(seen) == len(read_lines(path))
 

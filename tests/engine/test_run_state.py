@@ -14,7 +14,7 @@ from toy_stages import Fan, FanConfig, Source, SourceConfig
 from qairt import Pipeline, RunOptions
 from qairt.engine import events as ev
 from qairt.engine.events import parse_event, read_events
-from qairt.engine.run_state import ItemState, RunState
+from qairt.engine.run_state import RunState
 
 
 def planned(label: str, cached: bool = False, seconds: float = 10.0) -> dict[str, Any]:
@@ -104,16 +104,16 @@ def fold(records: list[dict[str, Any]]) -> RunState:
 
 def test_before_anything_happened():
     state = RunState()
-    assert (state.status, state.items, state.fraction) == ("new", {}, 1.0)
+    assert (state.status, state.items) == ("planned", {})
 
 
 def test_the_plan_is_there_at_once():
     state = fold(RUN[:1])
     assert (state.run_id, state.recipe, state.status, state.started) == ("r1", "llama.yaml", "running", 100.0)
     assert list(state.items) == [("convert", label) for label in "1234"]
-    assert state.count("waiting") == 4
-    assert state.items["convert", "4"] == ItemState("convert", "4", reason="num_splits: 3 -> 4", expected_seconds=20.0)
-    assert state.fraction == 0.0
+    assert state.count("ready") == 4
+    item = state.items["convert", "4"]
+    assert (item.reason, item.expected_seconds) == ("num_splits: 3 -> 4", 20.0)
 
 
 def test_half_way():
@@ -121,7 +121,6 @@ def test_half_way():
     item = state.items["convert", "2"]
     assert (item.status, item.started, item.fraction, item.message) == ("running", 102.0, 0.5, "half")
     assert (item.log, item.reason) == ("logs/2.log", "new")
-    assert state.fraction == pytest.approx(5 / 40)  # the cached one weighs nothing
     assert state.now == 104.0
     assert state.last_sample is not None
     assert (state.last_sample.ram, state.last_sample.gpu_memory) == (5, None)
@@ -131,14 +130,13 @@ def test_half_way():
 def test_a_run_that_failed():
     state = fold(RUN)
     assert (state.status, state.seconds, state.now) == ("failed", 14.0, 114.0)
-    assert [item.status for item in state.items.values()] == ["cached", "done", "failed", "skipped"]
+    assert [item.status for item in state.items.values()] == ["cached", "done", "failed", "blocked"]
     done, failed, skipped = list(state.items.values())[1:]
     assert (done.seconds, done.peak_rss, done.bytes, done.fraction) == (10.0, 99, 1000, 1.0)
     assert failed.error == {"type": "ItemFailed", "what": "killed", "signal": 9}
     assert failed.log == "logs/3.log"
     assert skipped.message == "convert 3 failed"
     assert state.count("done", "cached") == 2
-    assert state.fraction == 1.0
 
 
 @pytest.mark.parametrize("status", ["done", "failed", "interrupted"])
@@ -162,7 +160,7 @@ def test_the_fold_is_pure():
 
 def test_events_of_items_that_were_not_announced_make_them():
     state = fold(RUN[2:])
-    assert [item.status for item in state.items.values()] == ["cached", "done", "failed", "skipped"]
+    assert [item.status for item in state.items.values()] == ["cached", "done", "failed", "blocked"]
 
 
 def test_clocks_that_go_back_do_not():

@@ -9,12 +9,17 @@ from typing import Any
 
 import pytest
 
-from qairt.engine.scheduler import _longest_path, _makespan, _merge_by_merge, _urgency, run_items
+from qairt.engine.order import longest_path, makespan, merge_by_merge, urgency
+from qairt.engine.scheduler import Outcome, Scheduler
 
 
 def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: int = 1) -> Any:
     task = SimpleNamespace(estimate=SimpleNamespace(threads=threads))
     return SimpleNamespace(name=name, sources=list(sources), seconds=seconds, peak_ram=ram, task=task)
+
+
+def run_items(items: list[Any], run: Any, **settings: Any) -> Outcome:
+    return Scheduler(items, run, **settings).run()
 
 
 def order(items: list[Any], **bounds: Any) -> list[str]:
@@ -43,21 +48,21 @@ def test_cores_stand_idle_only_as_long_as_they_must(links: tuple[float, ...]):
     items = parts(*links)
     work = sum(one.seconds for one in items)
     longest = min(
-        _makespan(items, rule, 2)
+        makespan(items, rule, 2)
         for rule in (
-            _longest_path(items),
-            _merge_by_merge(items, longest_first=True),
-            _merge_by_merge(items, longest_first=False),
+            longest_path(items),
+            merge_by_merge(items, longest_first=True),
+            merge_by_merge(items, longest_first=False),
         )
     )
-    assert _makespan(items, _urgency(items, 2), 2) == longest
+    assert makespan(items, urgency(items, 2), 2) == longest
     critical = 1 + 2 + max(links) + 1
     assert longest <= max(work / 2 + max(links) / 2, critical) + 1
 
 
 def test_what_leads_to_one_merge_is_made_together():
     items = parts(5, 50)
-    keys = _merge_by_merge(items, longest_first=True)
+    keys = merge_by_merge(items, longest_first=True)
     names = [one.name for one in sorted(items, key=lambda one: keys[id(one)])]
     assert names == [
         "link 1", "quantize 1 ar8", "quantize 1 ar1", "split 1 ar8", "split 1 ar1",

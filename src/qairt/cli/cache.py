@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from qairt.amounts import age, count, duration, size
 from qairt.cli import exit_codes
-from qairt.cli.amounts import age, count, duration, size
 from qairt.cli.console import is_terminal, say, say_json, table
 from qairt.cli.options import CacheDir, Json, Yes
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import typer
 
+from qairt.amounts import count
 from qairt.cli import exit_codes
-from qairt.cli.amounts import count
 from qairt.cli.console import say, say_json, styled, wrapped
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
 from qairt.errors import QairtError

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qairt.amounts import size
 from qairt.cli import exit_codes
-from qairt.cli.amounts import size
 from qairt.cli.console import say, say_json, styled
 from qairt.cli.options import CacheDir, Json, Overrides
 

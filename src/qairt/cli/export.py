@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qairt.cli.amounts import count, size
+from qairt.amounts import count, size
 from qairt.cli.console import say, say_json
 from qairt.cli.options import CacheDir, Json, Recipe
 

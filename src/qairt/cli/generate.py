@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from qairt.cli.amounts import duration
+from qairt.amounts import duration
 from qairt.cli.console import say, say_json, styled, tell
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
 

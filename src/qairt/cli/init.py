@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qairt.cli.amounts import size
+from qairt.amounts import size
 from qairt.cli.console import say
 from qairt.errors import QairtError, RecipeError
 

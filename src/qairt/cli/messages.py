@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 
-from qairt.cli.amounts import about, count, duration, size
-from qairt.cli.eta import wall_seconds
+from qairt.amounts import about, count, duration, size
 from qairt.engine import events as ev
+from qairt.engine.eta import wall_seconds
 from qairt.engine.run_state import ItemState
 
 

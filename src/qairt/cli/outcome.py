@@ -6,11 +6,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qairt.amounts import count, duration, size
 from qairt.cli import exit_codes
-from qairt.cli.amounts import count, duration, size
 from qairt.cli.console import say, table, tell
 from qairt.cli.failures import tell_item
-from qairt.engine.run_state import ItemState
+from qairt.engine.run_state import MADE, ItemState
 
 if TYPE_CHECKING:
     from qairt.cli.watchers import Watcher
@@ -43,7 +43,7 @@ def tell_outcome(result: RunResult, watcher: Watcher, pipeline: Pipeline) -> Non
         for line in results(result, pipeline):
             say(line)
         return
-    skipped = [item for item in state.items.values() if item.status in ("skipped", "waiting")]
+    skipped = [item for item in state.items.values() if item.status not in MADE | {"failed"}]
     kept = count(state.count("done", "cached"), "finished item is", "finished items are")
     tell("")
     if result.status == "interrupted":

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qairt.cli.amounts import about, compact, count, size
+from qairt.amounts import about, compact, count, size
 from qairt.cli.console import say, say_json, styled, table
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
 from qairt.cli.run import Force, Jobs, Until
@@ -103,7 +103,7 @@ def _marked(text: str, items: list[PlannedItem]) -> str:
 
 
 def _summary(to_run: list[PlannedItem], jobs: int) -> str:
-    from qairt.cli.eta import wall_seconds
+    from qairt.engine.eta import wall_seconds
 
     wall = wall_seconds(((item.stage.name, item.seconds) for item in to_run), jobs=jobs)
     return f"{count(len(to_run), 'item')} to run, about {about(wall)} with {jobs} at once:"

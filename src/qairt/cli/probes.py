@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from qairt.cli.amounts import size
+from qairt.amounts import size
 
 Status = Literal["ok", "missing", "warning"]
 

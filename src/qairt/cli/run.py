@@ -8,8 +8,8 @@ from typing import Annotated
 
 import typer
 
+from qairt.amounts import parse_size
 from qairt.cli import exit_codes
-from qairt.cli.amounts import parse_size
 from qairt.cli.console import ReaderLeft, others_to_stderr
 from qairt.cli.options import CacheDir, Overrides, Recipe
 

@@ -7,12 +7,12 @@ import time
 from types import TracebackType
 from typing import Self
 
+from qairt.amounts import about
 from qairt.cli import messages
-from qairt.cli.amounts import about
 from qairt.cli.console import ReaderLeft, say
-from qairt.cli.eta import fraction, left_seconds
 from qairt.cli.watchers import Watcher, clock
 from qairt.engine import events as ev
+from qairt.engine.eta import fraction, left_seconds
 
 QUIET_SECONDS = 10.0
 """After so long without a line, one says what is running."""

@@ -7,12 +7,12 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
+from qairt.amounts import about, duration
 from qairt.cli import messages
-from qairt.cli.amounts import about, duration
 from qairt.cli.console import answers, say
-from qairt.cli.eta import done_of, fraction, left_seconds
 from qairt.cli.watchers import Watcher
 from qairt.engine import events as ev
+from qairt.engine.eta import done_of, fraction, left_seconds
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -97,7 +97,7 @@ class LiveRegion(Watcher):
         with self.lock:
             busy = [item for item in self.state.items.values() if item.status == "running"]
             done, left = fraction(self.state, now), left_seconds(self.state, now, jobs=self.jobs)
-            finished = self.state.count("done", "failed", "skipped")
+            finished = self.state.count("done", "warn", "failed", "blocked", "cancelled", "interrupted")
             total = len(self.state.items) - self.state.count("cached")
         widest = max((len(f"{item.stage} {item.label}") for item in busy), default=0)
         lines = [Text(overflow="ellipsis", no_wrap=True) for _ in busy]

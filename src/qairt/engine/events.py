@@ -5,21 +5,29 @@ The command line, `--json`, the terminal interface, the report and observers rea
 
 from __future__ import annotations
 
-import time
+import json
 from pathlib import Path
+from time import time as now
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
 
-from qairt.engine.files import read_lines
+VERSION = 1
+"""Of the records; raised when a reader of the old one would misread the new."""
 
 
 class Event(BaseModel):
-    """Base of all events. `time` is in seconds since the epoch."""
+    """Base of all events."""
 
     model_config = ConfigDict(frozen=True)
 
-    time: float = Field(default_factory=time.time)
+    v: int = VERSION
+    seq: int = 0
+    """Number within the run, from 1; the pipeline gives it."""
+    time: float = Field(default_factory=now)
+    """Seconds since the epoch."""
+    mono: float = 0.0
+    """Seconds by a clock of that machine that is never set back; the pipeline gives it."""
 
 
 class PlannedEntry(BaseModel):
@@ -27,11 +35,25 @@ class PlannedEntry(BaseModel):
 
     stage: str
     label: str
+    coord: tuple[tuple[str, int], ...] = ()
     key: str
     cached: bool
+    stale: bool = False
+    """It was made before, of something else."""
     reason: str
+    sources: tuple[str, ...] = ()
+    """The items it is made from, as `stage label`."""
     seconds: float
     """Expected; from history where there is one."""
+    seconds_low: float = 0.0
+    seconds_high: float = 0.0
+    """The range within which half of its earlier runs lie."""
+    samples: int = 0
+    """Earlier runs that the expectation rests on; 0 is an estimate by size."""
+    peak_ram: int = 0
+    """Bytes, expected."""
+    bytes: int = 0
+    """Stored for it, or expected to be."""
     from_history: bool
 
 
@@ -41,9 +63,13 @@ class RunStarted(Event):
     recipe: str
     cache_dir: str
     pid: int
+    host: str = ""
     jobs: int
+    cores: int = 0
     memory: int
     """Bytes that running items may use together."""
+    ram: int = 0
+    """Bytes that the machine (or the container) has."""
     items: list[PlannedEntry]
 
 
@@ -83,6 +109,25 @@ class ItemFinished(Event):
     """Bytes."""
     bytes: int
     directory: str
+    warnings: tuple[str, ...] = ()
+    """What is not as it should be in it, though it was made."""
+
+
+class ItemShared(Event):
+    """Another run is making it; this one waits for that."""
+
+    type: Literal["item_shared"] = "item_shared"
+    stage: str
+    label: str
+
+
+class ItemQuiet(Event):
+    """It runs, but has said and computed nothing for `seconds`; 0 when it is heard again."""
+
+    type: Literal["item_quiet"] = "item_quiet"
+    stage: str
+    label: str
+    seconds: float
 
 
 class ItemFailedEvent(Event):
@@ -100,6 +145,26 @@ class ItemSkipped(Event):
     stage: str
     label: str
     because: str
+    kind: Literal["blocked", "cancelled", "interrupted"] = "blocked"
+
+
+class ItemWaiting(Event):
+    """It will run after all: it, or what it waits for, is tried again."""
+
+    type: Literal["item_waiting"] = "item_waiting"
+    stage: str
+    label: str
+
+
+class RequestAnswered(Event):
+    """What became of something a watcher asked of the run."""
+
+    type: Literal["request_answered"] = "request_answered"
+    request: str
+    """Its id."""
+    action: str
+    done: bool
+    message: str
 
 
 class StageStarted(Event):
@@ -125,6 +190,7 @@ class ResourceSample(Event):
     ram: int
     cpu_percent: float
     gpu_memory: int | None = None
+    gpu_memory_total: int | None = None
     gpu_percent: float | None = None
 
 
@@ -143,8 +209,12 @@ AnyEvent = Annotated[
     | ItemStarted
     | ItemProgress
     | ItemFinished
+    | ItemShared
+    | ItemQuiet
     | ItemFailedEvent
     | ItemSkipped
+    | ItemWaiting
+    | RequestAnswered
     | StageStarted
     | StageFinished
     | LogLine
@@ -165,12 +235,45 @@ def parse_event(data: dict[str, Any]) -> AnyEvent:
     return _adapter.validate_python(data)
 
 
+class EventTail:
+    """Reads a file of events as it grows. A torn last line waits for its rest; damaged ones are passed over."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.unknown = 0
+        """Records that this version does not know, or that are damaged."""
+        self.newer = False
+        """Whether a newer version wrote some of them."""
+        self._offset = 0
+        self._torn = b""
+
+    def read(self) -> list[AnyEvent]:
+        """The events that were written since the last call; none while there is no file."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except FileNotFoundError:
+            return []
+        self._offset += len(data)
+        *lines, self._torn = (self._torn + data).split(b"\n")
+        events: list[AnyEvent] = []
+        for line in lines:
+            try:
+                events.append(_adapter.validate_json(line))
+            except ValidationError:
+                self.unknown += 1
+                self.newer = self.newer or _version(line) > VERSION
+        return events
+
+
 def read_events(path: Path) -> list[AnyEvent]:
     """The events of a file so far; a torn last line and records that only a newer version knows are left out."""
-    events: list[AnyEvent] = []
-    for record in read_lines(path):
-        try:
-            events.append(parse_event(record))
-        except ValidationError:
-            continue
-    return events
+    return EventTail(path).read()
+
+
+def _version(line: bytes) -> int:
+    try:
+        return int(json.loads(line)["v"])
+    except (ValueError, KeyError, TypeError, RecursionError):
+        return 0

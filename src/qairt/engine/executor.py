@@ -32,6 +32,25 @@ class Interrupted(Exception):  # noqa: N818 - it is not an error
     """The run was asked to stop while the item was running."""
 
 
+class Stop:
+    """Says that an item is to end: it alone, or the whole run."""
+
+    def __init__(self, run: threading.Event) -> None:
+        self._run = run
+        self._own = threading.Event()
+
+    def cancel(self) -> None:
+        self._own.set()
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was this item that was meant."""
+        return self._own.is_set()
+
+    def is_set(self) -> bool:
+        return self._own.is_set() or self._run.is_set()
+
+
 @dataclass(frozen=True)
 class Place:
     """Who is asking: for error messages and the log."""
@@ -49,13 +68,13 @@ class Executor(Protocol):
         Interrupted: `stop` was set.
     """
 
-    def run(self, job: Job, place: Place, progress: Progress, stop: threading.Event) -> int: ...
+    def run(self, job: Job, place: Place, progress: Progress, stop: Stop) -> int: ...
 
 
 class InlineExecutor:
     """Items run in the engine's own process; for small models, tests and debugging."""
 
-    def run(self, job: Job, place: Place, progress: Progress, stop: threading.Event) -> int:
+    def run(self, job: Job, place: Place, progress: Progress, stop: Stop) -> int:
         if stop.is_set():
             raise Interrupted
         place.log.parent.mkdir(parents=True, exist_ok=True)
@@ -78,7 +97,7 @@ class InlineExecutor:
 class ProcessExecutor:
     """Items run in children started with the standard library's `subprocess`: own environment, own log."""
 
-    def run(self, job: Job, place: Place, progress: Progress, stop: threading.Event) -> int:
+    def run(self, job: Job, place: Place, progress: Progress, stop: Stop) -> int:
         folder = Path(tempfile.mkdtemp(dir=job.directory.parent, prefix=".making-job-"))
         try:
             (folder / "job.json").write_text(job.model_dump_json())
@@ -100,7 +119,7 @@ class ProcessExecutor:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _watch(self, child: subprocess.Popen[bytes], folder: Path, progress: Progress, stop: threading.Event) -> None:
+    def _watch(self, child: subprocess.Popen[bytes], folder: Path, progress: Progress, stop: Stop) -> None:
         read = 0
         while True:
             try:

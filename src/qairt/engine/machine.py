@@ -27,3 +27,15 @@ def _container_limit() -> int | None:
         return None if most == "max" else max(int(most) - used, 0)
     except (OSError, ValueError):
         return None
+
+
+def total_memory() -> int:
+    """Bytes of RAM that this machine, or the container we are in, has."""
+    import psutil
+
+    physical = int(psutil.virtual_memory().total)
+    try:
+        most = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return physical
+    return min(physical, int(most)) if most.isdigit() else physical

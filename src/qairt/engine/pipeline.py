@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,6 +19,7 @@ from qairt.engine.history import History
 from qairt.engine.manifest import PipelineManifest
 from qairt.engine.plan import Plan, make_plan
 from qairt.engine.run import Run, RunOptions, RunResult
+from qairt.engine.run_folder import RunFolder, new_run_folder
 from qairt.engine.stage import Env, Stage
 from qairt.errors import QairtError, RecipeError
 from qairt.recipe import Recipe
@@ -65,10 +67,13 @@ class Pipeline:
         """Set to end a run from another thread: running items are ended, finished ones kept."""
         self.cache = StageCache(self.cache_dir, self._bad_entry, verify_digests=verify_digests)
         self.manifest = PipelineManifest(self.cache_dir)
+        self.detached = False
+        """Whether no terminal belongs to the process that runs it."""
         self._listeners: list[EventListener] = []
         self._observers: list[StageObserver] = []
         self._event_lock = threading.Lock()
         self._events_file: Path | None = None
+        self._seq = 0
         check_order(self._stages, suppress_performance_warnings=suppress_performance_warnings)
 
     @property
@@ -94,9 +99,16 @@ class Pipeline:
         """Call `listener` for every event, in order, from the engine's threads."""
         self._listeners.append(listener)
 
-    def emit(self, event: ev.Event) -> None:
-        """Write an event to the run's stream and tell everyone who listens."""
+    def remove_listener(self, listener: EventListener) -> None:
+        """Call it no more."""
         with self._event_lock:
+            self._listeners.remove(listener)
+
+    def emit(self, event: ev.Event) -> None:
+        """Number an event, write it to the run's stream and tell everyone who listens."""
+        with self._event_lock:
+            self._seq += 1
+            event = event.model_copy(update={"seq": self._seq, "mono": time.monotonic()})
             if self._events_file is not None:
                 append_line(self._events_file, event.model_dump())
             for listener in self._listeners:
@@ -177,15 +189,16 @@ class Pipeline:
         return Run(self, env, options).execute()
 
     @contextmanager
-    def recording(self, run_id: str) -> Iterator[Path]:
-        """Write events to `runs/{run_id}/events.jsonl` while inside."""
-        folder = self.state_folder / "runs" / run_id
-        (folder / "logs").mkdir(parents=True, exist_ok=True)
-        self._events_file = folder / "events.jsonl"
-        try:
-            yield folder
-        finally:
-            self._events_file = None
+    def recording(self) -> Iterator[RunFolder]:
+        """A new run's folder, held by this process and written to while inside."""
+        folder = new_run_folder(self.state_folder)
+        source = str(self.recipe.source.absolute()) if self.recipe.source else ""
+        with folder.held(source, self.recipe.overrides, detached=self.detached):
+            self._events_file, self._seq = folder.events, 0
+            try:
+                yield folder
+            finally:
+                self._events_file = None
 
     @property
     def observers(self) -> Sequence[StageObserver]:

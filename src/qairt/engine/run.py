@@ -4,23 +4,29 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 import threading
 import time
-import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from qairt.engine import events as ev
-from qairt.engine.executor import Interrupted, Place, log_tail, make_executor
+from qairt.engine.announce import planned_entries
+from qairt.engine.control import RequestServer
+from qairt.engine.executor import Interrupted, Place, Stop, log_tail, make_executor
 from qairt.engine.history import Cost, History
 from qairt.engine.jobs import Job, import_path
-from qairt.engine.machine import available_cores, available_memory
+from qairt.engine.machine import available_cores, available_memory, total_memory
 from qairt.engine.plan import Plan, PlannedItem
-from qairt.engine.scheduler import Outcome, run_items
+from qairt.engine.run_folder import Request, RunFolder
+from qairt.engine.run_state import BUSY, RunState
+from qairt.engine.run_summary import write_summary
+from qairt.engine.scheduler import Outcome, Scheduler
 from qairt.engine.stage import Env, Item, Stage, StageInput, StageOutput
 from qairt.errors import CacheError, ContractViolation, ItemFailed, QairtError
 
@@ -63,107 +69,214 @@ class Run:
         self.options = options
         self.executor = make_executor(options.executor)
         self.history = History(pipeline.state_folder)
-        self.id = time.strftime("%Y%m%d-%H%M%S") + "-" + uuid.uuid4().hex[:6]
-        self.folder = Path()
+        self.state = RunState()
         self.executed: list[str] = []
         self.cached: set[str] = set()
-        self.failed: list[ItemFailed] = []
+        self.failed: dict[str, ItemFailed] = {}
+        self._folder: RunFolder
+        self._scheduler: Scheduler | None = None
+        self._paused = threading.Event()
+        self._items: dict[tuple[str, str], PlannedItem] = {}
+        self._stops: dict[str, Stop] = {}
+        """Of the items that run."""
+        self._cancelled: set[str] = set()
         self._announced: set[str] = set()
-        self._left: dict[str, int] = {}
+        self._left: dict[str, set[str]] = {}
         self._outputs: dict[str, StageOutput] = {}
         self._costs: dict[str, list[Cost]] = {}
         self._lock = threading.Lock()
 
     def execute(self) -> RunResult:
         started = time.time()
-        with self.pipeline.recording(self.id) as self.folder:
-            plan = self.pipeline.plan_in(self.env, self.options)
-            self._announce(plan)
-            while True:
-                # A stage that must look at an artifact is described when what it looks at was made.
-                limit = next((i for i, planned in enumerate(plan.stages) if not planned.described), None)
-                outcome = self._run_part(plan, limit)
-                if limit is None or outcome.failed or self.pipeline.stop.is_set():
-                    break
-                promised = {task.coord for task in plan.stages[limit].expansion.tasks}
-                plan = self.pipeline.plan_in(self.env, self.options, made=frozenset(self.executed))
-                if {task.coord for task in plan.stages[limit].expansion.tasks} != promised:
-                    name = plan.stages[limit].stage.name
-                    raise ContractViolation("expand and dry_expand describe different items", where=f"stage {name}")
-            status = "interrupted" if self.pipeline.stop.is_set() else "failed" if self.failed else "done"
-            if status == "done":
-                self._publish(plan)
-            self._write_metrics()
-            self.pipeline.emit(
-                ev.RunFinished(
-                    status=status,  # type: ignore[arg-type]
-                    seconds=round(time.time() - started, 3),
-                    executed=len(self.executed),
-                    cached=len(self.cached),
-                    failed=len(self.failed),
+        self.pipeline.add_listener(self.state.apply)
+        try:
+            with self.pipeline.recording() as self._folder:
+                plan = self.pipeline.plan_in(self.env, self.options)
+                self._keep(plan)
+                self._announce(plan)
+                with RequestServer(self._folder, self._answer, self.pipeline.emit):
+                    plan = self._run_all(plan)
+                status = self._status()
+                if status == "done":
+                    self._publish(plan)
+                self._write_metrics()
+                self.pipeline.emit(
+                    ev.RunFinished(
+                        status=status,
+                        seconds=round(time.time() - started, 3),
+                        executed=len(self.executed),
+                        cached=len(self.cached),
+                        failed=len(self.failed),
+                    )
                 )
-            )
+                write_summary(self._folder, self.state)
+        finally:
+            self.pipeline.remove_listener(self.state.apply)
         output = self._fold(plan) if status == "done" else None
-        return RunResult(self.id, status, plan, self.executed, self.failed, output)
+        return RunResult(self._folder.id, status, plan, self.executed, list(self.failed.values()), output)
 
     # Items
 
+    def _run_all(self, plan: Plan) -> Plan:
+        while True:
+            # A stage that must look at an artifact is described when what it looks at was made.
+            limit = next((i for i, planned in enumerate(plan.stages) if not planned.described), None)
+            outcome = self._run_part(plan, limit)
+            if limit is None or outcome.failed or outcome.skipped:
+                return plan
+            promised = {task.coord for task in plan.stages[limit].expansion.tasks}
+            plan = self.pipeline.plan_in(self.env, self.options, made=frozenset(self.executed))
+            if {task.coord for task in plan.stages[limit].expansion.tasks} != promised:
+                name = plan.stages[limit].stage.name
+                raise ContractViolation("expand and dry_expand describe different items", where=f"stage {name}")
+
     def _run_part(self, plan: Plan, limit: int | None) -> Outcome:
-        stages = plan.stages[:limit]
         todo = []
-        for planned in stages:
+        for planned in plan.stages[:limit]:
             for item in planned.items:
                 if item.cached:
                     self._note_cached(item)
                 elif item.name not in self.executed:
                     todo.append(item)
-            self._left[planned.stage.name] = sum(item in todo for item in planned.items)
-        outcome = run_items(
+            self._left[planned.stage.name] = {item.name for item in planned.items if item in todo}
+        self._items = {(item.stage.name, item.label): item for item in todo}
+        self._scheduler = Scheduler(
             todo,
             self._make,
             jobs=self.options.jobs,
             memory=self.options.memory,
             cores=available_cores(),
             stop=self.pipeline.stop,
+            paused=self._paused,
+            blocked=self._tell_blocked,
+            unblocked=self._tell_waiting,
         )
+        outcome = self._scheduler.run()
         for _, error in outcome.failed:
             if not isinstance(error, (ItemFailed, Interrupted)):
                 raise error
-        for item, cause in outcome.skipped:
-            because = f"{cause.name} failed" if cause else "the run was interrupted"
-            self.pipeline.emit(ev.ItemSkipped(stage=item.stage.name, label=item.label, because=because))
         return outcome
+
+    def _status(self) -> Literal["done", "failed", "interrupted"]:
+        if self.pipeline.stop.is_set():
+            return "interrupted"
+        if self.failed:
+            return "failed"
+        return "interrupted" if self._cancelled else "done"
+
+    def _tell_blocked(self, item: PlannedItem, cause: PlannedItem | None) -> None:
+        skipped = ev.ItemSkipped(stage=item.stage.name, label=item.label, because="the run was interrupted")
+        if cause is not None:
+            how = "was cancelled" if cause.name in self._cancelled else "failed"
+            told = {"because": f"{cause.name} {how}", "kind": "blocked"}
+        elif item.name in self._cancelled:
+            told = {"because": "cancelled", "kind": "cancelled"}
+        else:
+            told = {"kind": "interrupted"}
+        self.pipeline.emit(skipped.model_copy(update=told))
+
+    def _tell_waiting(self, item: PlannedItem) -> None:
+        self._cancelled.discard(item.name)
+        self.failed.pop(item.name, None)
+        self._left[item.stage.name].add(item.name)
+        self.pipeline.emit(ev.ItemWaiting(stage=item.stage.name, label=item.label))
+
+    # What watchers ask for
+
+    def _answer(self, request: Request) -> tuple[bool, str]:
+        scheduler = self._scheduler
+        if scheduler is None:
+            return False, "the run has not begun yet"
+        match request.action:
+            case "cancel_run":
+                self.pipeline.stop.set()
+                scheduler.look()
+                return True, "the run ends: what runs is stopped, finished items are kept"
+            case "cancel_item":
+                return self._cancel(scheduler, request.stage, request.label)
+            case "pause":
+                self._paused.set()
+                return True, "paused: what runs goes on, nothing new starts"
+            case "resume":
+                self._paused.clear()
+                scheduler.look()
+                return True, "going on"
+            case "retry":
+                if not self.failed and not self._cancelled:
+                    return False, "nothing failed"
+                scheduler.retry()
+                return True, "trying again what failed"
+        return False, f"this version of qairt cannot {request.action}"
+
+    def _cancel(self, scheduler: Scheduler, stage: str, label: str) -> tuple[bool, str]:
+        item = self._items.get((stage, label))
+        state = self.state.items.get((stage, label))
+        if item is None or state is None or state.status not in BUSY | {"waiting", "ready"}:
+            return False, f"{stage} {label} is not waiting or running"
+        with self._lock:
+            self._cancelled.add(item.name)
+            stop = self._stops.get(item.name)
+        if stop is not None:
+            stop.cancel()
+        else:
+            scheduler.cancel(item)
+        return True, f"{item.name} is cancelled"
 
     def _make(self, item: PlannedItem, threads: int, computed: Callable[[], None]) -> None:
         """Make one item, or take it from another run that made it meanwhile."""
         stage, cache = item.stage, self.pipeline.cache
-        log = self.folder / "logs" / f"{stage.name}.{item.label}.log"
+        log = self._folder.logs / f"{stage.name}.{item.label}.log"
         forced = stage.name in self.options.force
+        stop = self._stops[item.name] = Stop(self.pipeline.stop)
         self._before(item)
-        locks = self.pipeline.state_folder / "locks"
-        locks.mkdir(exist_ok=True)
         try:
-            with FileLock(locks / f"{item.key[:16]}.lock"):
+            with self._alone(item, stop):
                 entry = None if forced or self._never_reused(item) else cache.entry(item.key)
                 if entry is not None:
                     item.entry = entry
                     self._note_cached(item)
                     return
-                self._run_and_publish(item, threads, computed, log)
+                self._run_and_publish(item, threads, computed, log, stop)
         except Interrupted:
-            self.pipeline.emit(ev.ItemSkipped(stage=stage.name, label=item.label, because="the run was interrupted"))
+            self._tell_blocked(item, None)
             raise
         except QairtError as error:
             failure = error if isinstance(error, ItemFailed) else self._as_failure(item, error, log)
-            self.failed.append(failure)
+            self.failed[item.name] = failure
             self.pipeline.emit(
                 ev.ItemFailedEvent(stage=stage.name, label=item.label, error=failure.as_dict(), log=str(log))
             )
             raise failure from error
         finally:
+            with self._lock:
+                self._stops.pop(item.name, None)
             self._after(item)
 
-    def _run_and_publish(self, item: PlannedItem, threads: int, computed: Callable[[], None], log: Path) -> None:
+    @contextmanager
+    def _alone(self, item: PlannedItem, stop: Stop) -> Iterator[None]:
+        """Hold the lock of this item's key; while another run makes the same, wait and say so."""
+        locks = self.pipeline.state_folder / "locks"
+        locks.mkdir(exist_ok=True)
+        lock = FileLock(locks / f"{item.key[:16]}.lock")
+        told = False
+        while True:
+            try:
+                lock.acquire(timeout=0.25 if told else 0)
+                break
+            except Timeout:
+                if stop.is_set():
+                    raise Interrupted from None
+                if not told:
+                    self.pipeline.emit(ev.ItemShared(stage=item.stage.name, label=item.label))
+                    told = True
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _run_and_publish(
+        self, item: PlannedItem, threads: int, computed: Callable[[], None], log: Path, stop: Stop
+    ) -> None:
         pipeline, stage = self.pipeline, item.stage
         work = pipeline.cache.working_directory(stage.name, item.key)
         started = time.time()
@@ -186,7 +299,7 @@ class Run:
                 pipeline.emit(ev.ItemProgress(stage=stage.name, label=item.label, fraction=fraction, message=message))
 
             place = Place(stage.name, item.label, log)
-            peak = self.executor.run(job, place, progress, pipeline.stop)
+            peak = self.executor.run(job, place, progress, stop)
             computed()
             self._refuse_changed_files(item, log)
             seconds = time.time() - started
@@ -294,28 +407,30 @@ class Run:
 
     # What is said around items and stages
 
+    def _keep(self, plan: Plan) -> None:
+        """What this run was asked for, beside its events."""
+        pipeline = self.pipeline
+        if pipeline.recipe:
+            pipeline.recipe.to_yaml(self._folder.path / "recipe.yaml")
+        configs = {stage.name: stage.config.model_dump(mode="json") for stage in pipeline.configured_stages}
+        settings = pipeline.settings.model_dump(mode="json") if pipeline.settings is not None else {}
+        self._folder.write("resolved.json", {"settings": settings, "stages": configs})
+        self._folder.write("plan.json", plan.as_dict())
+
     def _announce(self, plan: Plan) -> None:
         pipeline = self.pipeline
         pipeline.emit(
             ev.RunStarted(
-                run_id=self.id,
+                run_id=self._folder.id,
                 recipe=str(pipeline.recipe.source) if pipeline.recipe.source else "",
                 cache_dir=str(pipeline.cache_dir),
                 pid=os.getpid(),
+                host=socket.gethostname(),
                 jobs=self.options.jobs,
+                cores=available_cores(),
                 memory=self.options.memory,
-                items=[
-                    ev.PlannedEntry(
-                        stage=item.stage.name,
-                        label=item.label,
-                        key=item.key,
-                        cached=item.cached,
-                        reason=item.reason,
-                        seconds=item.seconds,
-                        from_history=item.from_history,
-                    )
-                    for item in plan.items
-                ],
+                ram=total_memory(),
+                items=planned_entries(plan),
             )
         )
         for note in pipeline.notes:
@@ -339,8 +454,8 @@ class Run:
     def _after(self, item: PlannedItem) -> None:
         name = item.stage.name
         with self._lock:
-            self._left[name] -= 1
-            last = self._left[name] == 0
+            self._left[name].discard(item.name)
+            last = not self._left[name]
         if not last:
             return
         entry = item.entry

@@ -1,7 +1,6 @@
 """Which item runs next: as soon as what it is made from exists, a core is free and its memory fits.
 
-Stages need no barrier: an item waits for its own sources only. Which of several goes first decides how long cores stand
-idle at the end, while the last part is linked: a few simple orders are tried on paper, and the shortest is taken.
+Stages need no barrier: an item waits for its own sources only; `order` says which of several goes first.
 """
 
 from __future__ import annotations
@@ -12,14 +11,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from qairt.engine.order import urgency
 from qairt.engine.plan import PlannedItem
-
-Key = tuple[float, int, int]
-"""Smaller goes first."""
 
 RunItem = Callable[[PlannedItem, int, Callable[[], None]], None]
 """`run(item, threads, computed)` raises if the item failed, and calls `computed` when only storing it is left."""
-
 
 _PATIENCE = 0.5  # seconds
 
@@ -34,10 +30,17 @@ class Outcome:
     """With the item whose failure it was, None when the run was stopped."""
 
 
-def run_items(
-    items: list[PlannedItem], run: RunItem, *, jobs: int, memory: int, cores: int, stop: threading.Event
-) -> Outcome:
-    """Run `items`, whose sources are either among them or made already.
+@dataclass
+class _News:
+    what: Literal["computed", "ended", "cancel", "retry", "look"]
+    item: PlannedItem | None = None
+    error: BaseException | None = None
+
+
+class Scheduler:
+    """Runs items, whose sources are either among them or made already.
+
+    `cancel`, `retry` and `look` may be called from other threads while `run` runs.
 
     Args:
         jobs: items computed at once.
@@ -45,128 +48,145 @@ def run_items(
         cores: threads to share. An item gets what it can use, at most `cores // (items that can run beside it)`;
             together they get no more than there are.
         stop: set to start nothing new.
+        paused: while set, nothing new is started.
+        blocked: told of each item that will not run, and whose failure that is (None: the run was stopped).
+        unblocked: told of each item that waits again.
     """
-    outcome = Outcome()
-    waiting = {id(item): item for item in items}
-    urgency = _urgency(items, jobs)
-    running: dict[int, threading.Thread] = {}
-    computing: dict[int, tuple[PlannedItem, int]] = {}  # those of `running` that hold memory and threads
-    news: queue.SimpleQueue[tuple[Literal["computed", "ended"], PlannedItem, BaseException | None]] = (
-        queue.SimpleQueue()
-    )
-    results: dict[int, tuple[PlannedItem, BaseException | None]] = {}  # survive an interrupt that swallows the news
-    pending_or_lost = set(waiting)  # not made: waiting, running, failed or skipped
 
-    def worker(item: PlannedItem, threads: int) -> None:
-        try:
-            run(item, threads, lambda: news.put(("computed", item, None)))
-        except BaseException as error:  # handed to the caller, who decides
-            results[id(item)] = (item, error)
-        else:
-            results[id(item)] = (item, None)
-        news.put(("ended", *results[id(item)]))
+    def __init__(
+        self,
+        items: list[PlannedItem],
+        run: RunItem,
+        *,
+        jobs: int,
+        memory: int,
+        cores: int,
+        stop: threading.Event,
+        paused: threading.Event | None = None,
+        blocked: Callable[[PlannedItem, PlannedItem | None], None] = lambda item, cause: None,
+        unblocked: Callable[[PlannedItem], None] = lambda item: None,
+    ) -> None:
+        self._run, self._jobs, self._memory, self._cores = run, jobs, memory, cores
+        self._stop, self._paused = stop, paused or threading.Event()
+        self._blocked, self._unblocked = blocked, unblocked
+        self._outcome = Outcome()
+        self._waiting = {id(item): item for item in items}
+        self._urgency = urgency(items, jobs)
+        self._running: dict[int, threading.Thread] = {}
+        self._computing: dict[int, tuple[PlannedItem, int]] = {}
+        """Those of `_running` that hold memory and threads."""
+        self._news: queue.SimpleQueue[_News] = queue.SimpleQueue()
+        self._ended: dict[int, tuple[PlannedItem, BaseException | None]] = {}
+        """Survives an interrupt that swallows the news."""
+        self._unmade = set(self._waiting)
+        """Waiting, running, failed or skipped."""
 
-    def start(item: PlannedItem, threads: int) -> None:
-        thread = threading.Thread(target=worker, args=(item, threads), name=item.name, daemon=True)
-        running[id(item)], computing[id(item)] = thread, (item, threads)
+    def run(self) -> Outcome:
+        """Run until nothing is left that can."""
+        while self._waiting or self._running:
+            self._start_what_can()
+            if not self._running and not (self._waiting and self._paused.is_set() and not self._stop.is_set()):
+                break
+            try:
+                self._take(self._news.get(timeout=_PATIENCE))
+            except KeyboardInterrupt:  # children are ended by their own threads, which see `stop`
+                self._stop.set()
+            except queue.Empty:
+                lost = next((self._ended[key] for key in self._running if key in self._ended), None)
+                if lost is not None:
+                    self._take(_News("ended", *lost))
+        for item in self._waiting.values():
+            self._skip(item, None)
+        return self._outcome
+
+    def cancel(self, item: PlannedItem) -> None:
+        """Do not start an item that waits; what needs it is skipped with it."""
+        self._news.put(_News("cancel", item))
+
+    def retry(self) -> None:
+        """Let items that failed, and those that were skipped for that, run after all."""
+        self._news.put(_News("retry"))
+
+    def look(self) -> None:
+        """Something changed from outside: see at once what can start."""
+        self._news.put(_News("look"))
+
+    # Inside: one thread only
+
+    def _start_what_can(self) -> None:
+        if self._stop.is_set() or self._paused.is_set():
+            return
+        ready = [item for item in self._waiting.values() if not any(id(s) in self._unmade for s in item.sources)]
+        ready.sort(key=lambda item: self._urgency[id(item)])
+        contenders = max(1, min(self._jobs, len(ready) + len(self._computing)))
+        for item in ready:
+            used = sum(other.peak_ram for other, _ in self._computing.values())
+            free = self._cores - sum(threads for _, threads in self._computing.values())
+            too_much = free < 1 or used + item.peak_ram > self._memory
+            if len(self._computing) >= self._jobs or (self._computing and too_much):
+                continue
+            del self._waiting[id(item)]
+            self._start(item, max(1, min(item.task.estimate.threads, self._cores // contenders, free)))
+
+    def _start(self, item: PlannedItem, threads: int) -> None:
+        thread = threading.Thread(target=self._worker, args=(item, threads), name=item.name, daemon=True)
+        self._ended.pop(id(item), None)
+        self._running[id(item)], self._computing[id(item)] = thread, (item, threads)
         thread.start()
 
-    while waiting or running:
-        ready = [item for item in waiting.values() if not any(id(s) in pending_or_lost for s in item.sources)]
-        ready.sort(key=lambda item: urgency[id(item)])
-        contenders = max(1, min(jobs, len(ready) + len(computing)))
-        for item in ready if not stop.is_set() else ():
-            used = sum(other.peak_ram for other, _ in computing.values())
-            free = cores - sum(threads for _, threads in computing.values())
-            if len(computing) >= jobs or (computing and (free < 1 or used + item.peak_ram > memory)):
-                continue
-            del waiting[id(item)]
-            start(item, max(1, min(item.task.estimate.threads, cores // contenders, free)))
-        if not running:
-            break
+    def _worker(self, item: PlannedItem, threads: int) -> None:
+        error = None
         try:
-            what, item, error = news.get(timeout=_PATIENCE)
-        except KeyboardInterrupt:  # children are ended by their own threads, which see `stop`
-            stop.set()
-            continue
-        except queue.Empty:
-            lost = next((results[key] for key in running if key in results), None)
-            if lost is None:
-                continue
-            what, (item, error) = "ended", lost
-        if id(item) not in running:  # its news was lost, found, and came after all
-            continue
-        computing.pop(id(item), None)
-        if what == "computed":
-            continue
-        running.pop(id(item)).join()
+            self._run(item, threads, lambda: self._news.put(_News("computed", item)))
+        except BaseException as raised:  # handed to the caller, who decides
+            error = raised
+        self._ended[id(item)] = (item, error)
+        self._news.put(_News("ended", item, error))
+
+    def _take(self, news: _News) -> None:
+        item = news.item
+        if news.what == "retry":
+            self._try_again()
+        elif item is None:
+            pass
+        elif news.what == "cancel":
+            if self._waiting.pop(id(item), None) is not None:
+                self._skip(item, None)
+                self._skip_dependents(item)
+        elif id(item) in self._running:  # else its news was lost, found, and came after all
+            self._computing.pop(id(item), None)
+            if news.what == "ended":
+                self._end(item, news.error)
+
+    def _end(self, item: PlannedItem, error: BaseException | None) -> None:
+        self._running.pop(id(item)).join()
         if error is None:
-            pending_or_lost.discard(id(item))
-            outcome.done.append(item)
+            self._unmade.discard(id(item))
+            self._outcome.done.append(item)
         else:
-            outcome.failed.append((item, error))
-            _skip_dependents(item, waiting, outcome)
-    outcome.skipped += [(item, None) for item in waiting.values()]
-    return outcome
+            self._outcome.failed.append((item, error))
+            self._skip_dependents(item)
 
+    def _skip_dependents(self, lost: PlannedItem) -> None:
+        """Everything that needs `lost`, directly or not, will not run."""
+        gone = {id(lost)}
+        grew = True
+        while grew:
+            dependents = [item for item in self._waiting.values() if any(id(source) in gone for source in item.sources)]
+            for item in dependents:
+                gone.add(id(item))
+                del self._waiting[id(item)]
+                self._skip(item, lost)
+            grew = bool(dependents)
 
-def _urgency(items: list[PlannedItem], jobs: int) -> dict[int, Key]:
-    """A sort key for each item: by the rule that would end soonest with the seconds that are expected."""
-    by_merge = [_merge_by_merge(items, longest_first=longest_first) for longest_first in (True, False)]
-    rules = [_longest_path(items), *by_merge]
-    return min(rules, key=lambda keys: _makespan(items, keys, jobs))
+    def _skip(self, item: PlannedItem, cause: PlannedItem | None) -> None:
+        self._outcome.skipped.append((item, cause))
+        self._blocked(item, cause)
 
-
-def _longest_path(items: list[PlannedItem]) -> dict[int, Key]:
-    """What the most seconds depend on goes first."""
-    left: dict[int, float] = {}
-    for item in reversed(items):  # what follows an item stands after it
-        left[id(item)] = item.seconds + left.get(id(item), 0.0)
-        for source in item.sources:
-            left[id(source)] = max(left.get(id(source), 0.0), left[id(item)])
-    return {id(item): (-left[id(item)], 0, place) for place, item in enumerate(items)}
-
-
-def _merge_by_merge(items: list[PlannedItem], *, longest_first: bool) -> dict[int, Key]:
-    """What leads to one merge is made together, and of that what is further down the pipeline goes first."""
-    keys: dict[int, Key] = {}
-    for place, item in reversed(list(enumerate(items))):
-        if len(item.sources) > 1 or id(item) not in keys:
-            keys[id(item)] = (-item.seconds if longest_first else item.seconds, place, -place)
-        for source in item.sources:
-            reached = (*keys[id(item)][:2], 0)
-            keys[id(source)] = min(keys.get(id(source), reached), reached)
-        keys[id(item)] = (*keys[id(item)][:2], -place)
-    return keys
-
-
-def _makespan(items: list[PlannedItem], keys: dict[int, Key], jobs: int) -> float:
-    """Seconds until the last of `items` would end, `jobs` at once, the smallest key first."""
-    inside = {id(item) for item in items}
-    waiting = sorted(items, key=lambda item: keys[id(item)])
-    running: list[tuple[float, PlannedItem]] = []
-    done: set[int] = set()
-    now = 0.0
-    while waiting or running:
-        ready = [item for item in waiting if all(id(s) in done or id(s) not in inside for s in item.sources)]
-        for item in ready[: jobs - len(running)]:
-            waiting.remove(item)
-            running.append((now + item.seconds, item))
-        ending = min(running, key=lambda entry: entry[0])
-        running.remove(ending)
-        now = ending[0]
-        done.add(id(ending[1]))
-    return now
-
-
-def _skip_dependents(lost: PlannedItem, waiting: dict[int, PlannedItem], outcome: Outcome) -> None:
-    """Everything that needs `lost`, directly or not, will not run."""
-    gone = {id(lost)}
-    grew = True
-    while grew:
-        dependents = [item for item in waiting.values() if any(id(source) in gone for source in item.sources)]
-        for item in dependents:
-            gone.add(id(item))
-            del waiting[id(item)]
-            outcome.skipped.append((item, lost))
-        grew = bool(dependents)
+    def _try_again(self) -> None:
+        again = [item for item, _ in self._outcome.failed] + [item for item, _ in self._outcome.skipped]
+        self._outcome.failed.clear()
+        self._outcome.skipped.clear()
+        for item in again:
+            self._waiting[id(item)] = item
+            self._unblocked(item)

@@ -1,8 +1,8 @@
 """Expected times, and which stage a run's time went to."""
 
-from qairt.cli.eta import done_of, fraction, left_of, left_seconds, wall_seconds
 from qairt.cli.shares import WallShares
 from qairt.engine import events as ev
+from qairt.engine.eta import done_of, fraction, left_of, left_seconds, wall_seconds
 from qairt.engine.run_state import ItemState, RunState
 
 

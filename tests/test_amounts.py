@@ -2,7 +2,7 @@
 
 import pytest
 
-from qairt.cli.amounts import about, age, compact, count, duration, parse_size, size
+from qairt.amounts import about, age, compact, count, duration, parse_size, size
 
 
 @pytest.mark.parametrize(

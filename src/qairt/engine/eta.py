@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from qairt.engine.run_state import MADE, UNMADE
+
 if TYPE_CHECKING:
     from qairt.engine.run_state import ItemState, RunState
 
@@ -39,7 +41,7 @@ def left_of(item: ItemState, now: float, pace: float = 1.0) -> float:
 
 def done_of(item: ItemState, now: float) -> float:
     """How far an item is, 0 … 1; by the clock where it does not say."""
-    if item.status in ("cached", "done", "failed", "skipped"):
+    if item.status in MADE | UNMADE:
         return 1.0
     if item.status != "running" or item.started is None:
         return 0.0

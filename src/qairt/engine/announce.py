@@ -1,0 +1,26 @@
+"""A plan as events tell it."""
+
+from __future__ import annotations
+
+from qairt.engine.events import PlannedEntry
+from qairt.engine.plan import Plan
+
+
+def planned_entries(plan: Plan) -> list[PlannedEntry]:
+    """Every item of the plan, in order."""
+    return [
+        PlannedEntry(
+            stage=item.stage.name,
+            label=item.label,
+            coord=item.coord,
+            key=item.key,
+            cached=item.cached,
+            reason=item.reason,
+            sources=tuple(source.name for source in item.sources),
+            seconds=item.seconds,
+            peak_ram=item.peak_ram,
+            bytes=item.bytes,
+            from_history=item.from_history,
+        )
+        for item in plan.items
+    ]

@@ -1,0 +1,1 @@
+"""Screens: each gets what it shows when it is made, and posts messages."""

@@ -1,0 +1,1 @@
+"""Parts of screens: they know their data and post messages, nothing else."""
