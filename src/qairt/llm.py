@@ -20,6 +20,7 @@ from qairt.recipe import Recipe, faults_from_pydantic
 from qairt.stages.settings import Settings
 
 if TYPE_CHECKING:
+    from qairt.engine.run import RunOptions, RunResult
     from qairt.model.config import DecoderConfig
     from qairt.model.tokenizer import Tokenizer
     from qairt.runtime.generate import Generation
@@ -109,6 +110,18 @@ class LLMPipeline(Pipeline):
             suppress_performance_warnings=settings.suppress_performance_warnings,
             verify_digests=settings.verify == "full",
         )
+
+    def construct(self, options: RunOptions | None = None) -> RunResult:
+        """Run all stages (see `Pipeline.construct`), with memory, CPU and GPU among the events once a second."""
+        from qairt.profiling.sampling import ResourceSampling
+
+        sampling = ResourceSampling(self.emit)
+        self.add_observer(sampling)
+        try:
+            return super().construct(options)
+        finally:
+            sampling.close()
+            self.remove_observer(sampling)
 
     # What a finished run is good for
 

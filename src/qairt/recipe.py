@@ -51,9 +51,9 @@ class Recipe(dict[str, Any]):
         self._lines: dict[KeyPath, int] = {}
         self._overridden: set[KeyPath] = set()
         self.source: Path | None = None
+        """The file it was read from."""
         self.overrides: tuple[str, ...] = ()
         """The words that were applied over it."""
-        """The file it was read from."""
 
     @property
     def schema(self) -> dict[str, Any] | None:
@@ -117,7 +117,7 @@ class Recipe(dict[str, Any]):
             ) from error
         except RecursionError as error:
             raise RecipeError("it is nested too deeply", where=str(path), remedy="make it flatter") from error
-        _replace(path, text if isinstance(text, bytes) else text.encode())
+        replace_file(path, text if isinstance(text, bytes) else text.encode())
 
     # Validating
 
@@ -275,8 +275,8 @@ def _key_in(place: Any, step: str) -> Any:
     return None
 
 
-def _replace(path: Path, data: bytes) -> None:
-    """Write a file through a temporary one beside it."""
+def replace_file(path: Path, data: bytes) -> None:
+    """Write a file through a temporary one beside it; its mode stays."""
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:

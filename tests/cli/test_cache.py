@@ -155,6 +155,50 @@ def test_prune_removes_leftovers_and_what_the_recipe_does_not_use(qairt, finishe
     assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 0
 
 
+def test_what_was_cleared_comes_back_until_it_is_pruned(qairt, finished, place):
+    manifest = place / "cache/pipeline_state/manifest.json"
+    before = manifest.read_bytes()
+    said = qairt("cache", "clear", "fan", "--yes", *HERE)
+    assert said.out.splitlines()[1] == (
+        "`qairt cache undo` (z in the terminal interface) brings it back until `qairt cache prune` frees the disk."
+    )
+    assert manifest.read_bytes() != before
+    assert qairt("cache", "undo", *HERE).out == "Brought back 2 entries.\n"
+    assert manifest.read_bytes() == before
+    assert entries(qairt) == ALL
+    assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 0
+    assert qairt("cache", "undo", *HERE).out == "Nothing to bring back.\n"
+    qairt("cache", "clear", "upper", "--yes", *HERE)
+    assert qairt("cache", "prune", *HERE).out.startswith("Removed 0 leftovers and 1 cleared entry, freed ")
+    assert qairt("cache", "undo", "--json", *HERE).data == {"restored": [], "superseded": []}
+
+
+def test_undo_keeps_what_a_run_made_since(qairt, finished):
+    qairt("cache", "clear", "fan", "--yes", *HERE)
+    qairt("run", "toy.yaml", *INLINE)
+    said = qairt("cache", "undo", *HERE)
+    assert said.code == 1
+    assert said.err.endswith(
+        "fan ar1, fan ar2 cannot be brought back: made again since it was cleared, and that is kept\n"
+        "  undo again brings back what was cleared before it\n"
+    )
+    assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 0
+
+
+def test_clear_refuses_what_is_being_made(qairt, finished, place):
+    from filelock import FileLock
+
+    (entry,) = qairt("cache", "show", "upper", *HERE, "--json").data
+    with FileLock(place / f"cache/pipeline_state/locks/{entry['key'][:16]}.lock"):
+        said = qairt("cache", "clear", "upper", "--yes", *HERE)
+    assert (said.code, said.err) == (
+        1,
+        "Error: cache: nothing was cleared: upper ar2 is being made by a run\n"
+        "  wait until that run has ended, or cancel it\n",
+    )
+    assert entries(qairt) == ALL
+
+
 def test_why(qairt, finished, place):
     assert qairt("cache", "why", "fan", *HERE).out == (
         "stage  item  why it runs\nfan    ar1   cached, will be reused\nfan    ar2   cached, will be reused\n"
@@ -185,9 +229,11 @@ def test_what_other_entries_hold_too_is_not_freed(qairt, place):
     (place / "big.txt").write_text("x" * 100_000)
     qairt("run", "toy.yaml", "stages.source.file=big.txt", "--until", "source", *INLINE)
     qairt("run", "toy.yaml", "stages.source.file=big.txt", "stages.source.text=y", "--until", "source", *INLINE)
-    from qairt.cli.cache_place import State
+    from qairt.engine.store import Store
 
-    state = State(place / "cache")
-    one, two = state.entries()
-    assert state.freed_by([one]) == 24  # its record; the text is the other's too
-    assert state.freed_by([one, two]) == 100_048
+    store = Store(place / "cache")
+    one, two = store.entries()
+    assert store.freed_by([one]) == 24  # its record; the text is the other's too
+    assert store.freed_by([one, two]) == 100_048
+    store.clear([one])
+    assert store.freed_by([two]) == 100_024  # the other goes with the next prune

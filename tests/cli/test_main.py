@@ -12,8 +12,11 @@ from toy_cli import command
 
 from qairt import __version__
 
-ALL = ["run", "plan", "check", "generate", "export", "init", "recipes", "schema", "doctor", "cache"]
-CACHE = ["list", "show", "clear", "verify", "prune", "why"]
+ALL = [
+    "run", "tui", "plan", "check", "status", "attach", "logs", "cancel",
+    "generate", "export", "init", "recipes", "schema", "doctor", "cache",
+]  # fmt: skip
+CACHE = ["list", "show", "clear", "undo", "verify", "prune", "why"]
 
 
 def test_version(qairt):

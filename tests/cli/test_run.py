@@ -216,7 +216,7 @@ def test_a_run_is_never_long_silent(place):
         "sys.exit(toy_cli.toys_and_main(['run', 'toy.yaml', 'stages.upper.sleep=1.5']))\n"
     )
     out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
-    assert re.search(CLOCK + r"\d+% done, about .* left; running: upper ar2 \(\d\.\d s\)\n", out), out
+    assert re.search(CLOCK + r"\d+% done, ETA –; running: upper ar2 \(\d\.\d s\)\n", out), out
 
 
 def test_two_runs_at_once_make_each_item_once(place):
@@ -228,16 +228,16 @@ def test_two_runs_at_once_make_each_item_once(place):
 
 
 def test_on_a_terminal_finished_items_scroll_by_and_nothing_of_the_live_region_stays(place):
-    screen = on_a_terminal(*command("run", "toy.yaml", "stages.fan.sleep=0.6"))
+    screen = on_a_terminal(*command("run", "toy.yaml", "--no-tui", "stages.fan.sleep=0.6"))
     assert "✓ \033[0mfan ar1:" in screen
     assert re.search(r"of 5 items", screen)
     assert screen.rstrip().endswith("output.json  28 B")
 
 
 def test_no_color_is_respected_on_a_terminal(place, monkeypatch):
-    assert "\033[32m" in on_a_terminal(*command("run", "toy.yaml"))
+    assert "\033[32m" in on_a_terminal(*command("run", "toy.yaml", "--no-tui"))
     monkeypatch.setenv("NO_COLOR", "1")
-    colours = re.findall(r"\033\[[\d;]*3\d[\d;]*m", on_a_terminal(*command("run", "toy.yaml", "--force", "fan")))
+    colours = re.findall(r"\033\[[\d;]*3\d[\d;]*m", on_a_terminal(*command("run", "toy.yaml", "--no-tui", "--force", "fan")))
     assert colours == []
     assert re.findall(r"\033\[[\d;]+m", on_a_terminal(*command("plan", "toy.yaml"))) == []
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from qairt.engine import files
 from qairt.engine.manifest import PipelineManifest
 from qairt.engine.stage import StageConfig
+from qairt.errors import CacheError
 
 
 class Search(BaseModel):
@@ -172,6 +173,24 @@ def test_a_damaged_file_reads_as_empty_and_is_written_anew(manifest, content, ch
     assert list(manifest.read()["stages"]) == stages
 
 
+def test_a_folder_in_its_place_is_set_aside(manifest):
+    (manifest.path / "inside").mkdir(parents=True)
+    assert manifest.read() == {"stages": {}}
+    assert manifest.is_damaged()
+    manifest.update("a", None)
+    assert list(manifest.read()["stages"]) == ["a"]
+    (aside,) = manifest.path.parent.glob(".bad-manifest.json-*")
+    assert (aside / "inside").is_dir()
+
+
+def test_a_manifest_that_cannot_be_read_or_written_says_so(manifest):
+    manifest.path.parent.parent.mkdir()
+    manifest.path.parent.write_text("a file in place of the folder")
+    assert manifest.read() == {"stages": {}}
+    with pytest.raises(CacheError, match="the manifest cannot be written: File exists\n  give yourself"):
+        manifest.update("a", None)
+
+
 def test_a_change_is_whole_or_not_at_all(manifest, monkeypatch):
     manifest.update("a", None)
     before = manifest.path.read_bytes()
@@ -181,7 +200,7 @@ def test_a_change_is_whole_or_not_at_all(manifest, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(files.os, "replace", fail)
-        with pytest.raises(OSError, match="No space left"):
+        with pytest.raises(CacheError, match="the manifest cannot be written: No space left on device"):
             manifest.update("b", None)
     assert manifest.path.read_bytes() == before
     assert {path.name for path in manifest.path.parent.iterdir()} <= {"manifest.json", "manifest.lock"}

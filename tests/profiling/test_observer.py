@@ -42,9 +42,9 @@ def test_a_run(tmp_path):
 
 
 def test_without_a_gpu_the_metrics_are_zero(tmp_path):
-    from qairt.profiling.resources import _nvml
+    from qairt.profiling.gpu import nvml_module
 
-    if _nvml() is not None:
+    if nvml_module() is not None:
         pytest.skip("there is a GPU here")
     observer = StageProfilerObserver()
     run(tmp_path, observer)

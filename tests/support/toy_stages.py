@@ -60,6 +60,8 @@ class FanConfig(StageConfig):
     arn: list[int] = [1, 2]
     suffix: str = ""
     fail_at: int | None = None
+    fail_while: Path | None = None
+    """It fails as long as this file exists."""
     die_at: int | None = None
     sleep: float = 0.0
     counter: Path | None = None
@@ -91,7 +93,7 @@ class Fan(Stage[FanConfig, TextInput, Text]):
                 file.write(f"{ar}\n")
         context.progress(0.5, "half way")
         time.sleep(config.sleep)
-        if config.fail_at == ar:
+        if config.fail_at == ar and (config.fail_while is None or config.fail_while.exists()):
             raise GraphError("this node is not supported", where="node_7", remedy="leave it out")
         if config.die_at == ar:
             print("about to die", flush=True)

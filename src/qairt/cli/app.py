@@ -7,7 +7,22 @@ from typing import Annotated
 import typer
 
 from qairt import __version__
-from qairt.cli import cache, check, doctor, export, generate, init, plan, recipes, run, schema
+from qairt.cli import (
+    cache,
+    check,
+    detach,
+    doctor,
+    export,
+    generate,
+    init,
+    logs,
+    plan,
+    recipes,
+    run,
+    schema,
+    status,
+    tui,
+)
 
 _HELP = """Turn a Hugging Face or GGUF language model into what runs on a Qualcomm Hexagon NPU.
 
@@ -16,6 +31,7 @@ One recipe (a YAML file) says which model, which chip and how. `run` makes it, a
 \b
   qairt init model.gguf             write a recipe for your model
   qairt plan recipe.yaml            see what a run would do and what it costs
+  qairt tui recipe.yaml             see it on a full screen; enter starts it
   qairt run recipe.yaml             do it; after Ctrl-C the next run goes on
   qairt generate recipe.yaml "Hi"   try the quantized model on this machine
   qairt export recipe.yaml out/     copy the finished bundle for the device
@@ -49,8 +65,13 @@ def _top(
 
 
 app.command("run")(run.run)
+app.command("tui")(tui.tui)
 app.command("plan")(plan.plan)
 app.command("check")(check.check)
+app.command("status")(status.status)
+app.command("attach")(detach.attach)
+app.command("logs")(logs.logs)
+app.command("cancel")(detach.cancel)
 app.command("generate")(generate.generate)
 app.command("export")(export.export)
 app.command("init")(init.init)

@@ -38,12 +38,12 @@ def list_entries(
     stage: StageOrAll = None, recipe: RecipeOption = None, cache_dir: CacheDir = None, as_json: Json = False
 ) -> None:
     """List finished items, what they hold and took to make."""
-    from qairt.cli.cache_place import find_state, known_stage
+    from qairt.cli.cache_place import find_store, known_stage
 
-    state = find_state(recipe, cache_dir)
-    entries = state.entries(known_stage(state, stage))
+    store = find_store(recipe, cache_dir)
+    entries = store.entries(known_stage(store, stage))
     if as_json:
-        say_json({"cache_dir": str(state.cache_dir), "entries": [as_data(entry) for entry in entries]})
+        say_json({"cache_dir": str(store.cache_dir), "entries": [as_data(entry) for entry in entries]})
         return
     rows = [
         (entry.stage, entry.label, size(entry.bytes), duration(entry.seconds), _age(entry), entry.key[:8])
@@ -52,7 +52,7 @@ def list_entries(
     for line in table(rows, header=("stage", "item", "size", "took", "age", "key"), right=(2, 3, 4)):
         say(line)
     say()
-    say(f"{count(len(entries), 'entry', 'entries')}, {size(state.bytes_on_disk())} on disk in {state.cache_dir}")
+    say(f"{count(len(entries), 'entry', 'entries')}, {size(store.bytes_on_disk())} on disk in {store.cache_dir}")
 
 
 @app.command("show")
@@ -64,9 +64,9 @@ def show(
     as_json: Json = False,
 ) -> None:
     """Show an item's files and what its key was made from."""
-    from qairt.cli.cache_place import find_state, require_entries
+    from qairt.cli.cache_place import find_store, require_entries
 
-    entries = require_entries(find_state(recipe, cache_dir), stage, label)
+    entries = require_entries(find_store(recipe, cache_dir), stage, label)
     if as_json:
         say_json([as_data(entry) | {"inputs": entry.inputs, "files": entry.files} for entry in entries])
         return
@@ -92,7 +92,8 @@ def clear(
 ) -> None:
     """Forget finished items: the next run makes them again.
 
-    Says how many bytes that frees and how long it takes to make them again, and asks. Without --after, what follows
+    Says how many bytes that gives back and how long it takes to make them again, and asks. They stay on disk until
+    `qairt cache prune`; until then `qairt cache undo` brings them back. Without --after, what follows
     from a cleared stage is still reused if the stage gives the same again.
 
     \b
@@ -101,22 +102,45 @@ def clear(
       qairt cache clear convert ar1-split2 --after
       qairt cache clear --yes -r recipe.yaml
     """
-    from qairt.cli.cache_place import find_state, following, require_entries
+    from qairt.cli.cache_place import find_store, require_entries
+    from qairt.engine.clearing import clear as forget
+    from qairt.engine.clearing import preview
 
-    state = find_state(recipe, cache_dir)
-    entries = require_entries(state, stage, label) if stage else state.entries()
-    if after and stage:
-        entries = following(state, entries, whole_stage=None if label else stage)
-    freed = state.freed_by(entries)
-    told = _told(entries, freed)
-    if entries and not yes:
+    store = find_store(recipe, cache_dir)
+    entries = require_entries(store, stage, label) if stage else store.entries()
+    found = preview(store, entries, after=after and stage is not None, whole_stage=None if label else stage)
+    told = _told(found.entries, found.bytes)
+    if found.entries and not yes:
         _require_consent(f"Clear {told}?")
-    for entry in entries:
-        state.forget(entry)
+    forget(store, found.entries)
     if as_json:
-        say_json({"cleared": [as_data(entry) for entry in entries], "freed": freed})
+        say_json({"cleared": [as_data(entry) for entry in found.entries], "freed": found.bytes})
+    elif not found.entries:
+        say("Nothing to clear.")
     else:
-        say(f"Cleared {told}." if entries else "Nothing to clear.")
+        say(f"Cleared {told}.")
+        say("`qairt cache undo` (z in the terminal interface) brings it back until `qairt cache prune` frees the disk.")
+
+
+@app.command("undo")
+def undo(recipe: RecipeOption = None, cache_dir: CacheDir = None, as_json: Json = False) -> None:
+    """Bring back what was cleared last.
+
+    Repeat it to go further back. `qairt cache prune` makes clearing final.
+    """
+    from qairt.cli.cache_place import find_store
+
+    back = find_store(recipe, cache_dir).undo()
+    if as_json:
+        named = back.entries if back else ()
+        superseded = back.superseded if back else ()
+        say_json({"restored": [m.model_dump() for m in named], "superseded": [m.model_dump() for m in superseded]})
+    elif back is None:
+        say("Nothing to bring back.")
+    else:
+        say(f"Brought back {count(len(back.entries), 'entry', 'entries')}.")
+        for moved in back.superseded:
+            say(f"{moved.name} was made again meanwhile; the new one stays.")
 
 
 @app.command("verify")
@@ -125,20 +149,20 @@ def verify(recipe: RecipeOption = None, cache_dir: CacheDir = None, as_json: Jso
 
     Reads all of them. A damaged entry is set aside; the next run makes it again. Exit code 1 if there was one.
     """
-    from qairt.cli.cache_place import find_state
+    from qairt.cli.cache_place import find_store
 
-    state = find_state(recipe, cache_dir)
-    read = state.verify()
-    whole = len(state.entries())
+    store = find_store(recipe, cache_dir)
+    read = store.verify()
+    whole = len(store.entries())
     if as_json:
-        say_json({"whole": whole, "bytes": read, "damaged": state.problems})
+        say_json({"whole": whole, "bytes": read, "damaged": store.problems})
     else:
-        for line in state.problems:
+        for line in store.problems:
             say(f"damaged: {line}")
         say(f"{count(whole, 'entry', 'entries')} whole, {size(read)} read")
-        if state.problems:
-            say(f"{len(state.problems)} set aside; the next run makes them again")
-    raise typer.Exit(exit_codes.FAILED if state.problems else exit_codes.DONE)
+        if store.problems:
+            say(f"{len(store.problems)} set aside; the next run makes them again")
+    raise typer.Exit(exit_codes.FAILED if store.problems else exit_codes.DONE)
 
 
 @app.command("prune")
@@ -151,30 +175,33 @@ def prune(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Remove what killed runs left behind.
+    """Free the disk of what was cleared, for good.
 
-    Also entries that were found damaged and set aside.
+    Also of what killed runs left behind, and of entries that were found damaged and set aside.
 
     \b
     Examples:
       qairt cache prune
       qairt cache prune --unused -r recipe.yaml
     """
-    from qairt.cli.cache_place import find_state, unused_entries
+    from qairt.cli.cache_place import find_store, unused_entries
 
-    state = find_state(recipe, cache_dir)
-    entries = unused_entries(state, recipe, cache_dir) if unused else []
+    store = find_store(recipe, cache_dir)
+    entries = unused_entries(store, recipe, cache_dir) if unused else []
     if entries and not yes:
-        _require_consent(f"Clear {_told(entries, state.freed_by(entries))}?")
-    before = state.bytes_on_disk()
-    leftovers = state.remove_leftovers()
-    for entry in entries:
-        state.forget(entry)
-    freed = max(before - state.bytes_on_disk(), 0)
+        _require_consent(f"Clear {_told(entries, store.freed_by(entries))}?")
+    before = store.bytes_on_disk()
+    store.clear(entries)
+    cleared, leftovers = store.prune()
+    cleared -= len(entries)
+    freed = max(before - store.bytes_on_disk(), 0)
     if as_json:
-        say_json({"leftovers": leftovers, "cleared": [as_data(entry) for entry in entries], "freed": freed})
+        named = [as_data(entry) for entry in entries]
+        say_json({"leftovers": leftovers, "trash": cleared, "cleared": named, "freed": freed})
         return
-    kinds = [count(leftovers, "leftover")] + ([count(len(entries), "unused entry", "unused entries")] if unused else [])
+    kinds = [count(leftovers, "leftover")]
+    kinds += [count(cleared, "cleared entry", "cleared entries")] if cleared else []
+    kinds += [count(len(entries), "unused entry", "unused entries")] if unused else []
     say(f"Removed {' and '.join(kinds)}, freed {size(freed)}.")
 
 

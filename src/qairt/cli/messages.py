@@ -6,8 +6,8 @@ from collections import Counter
 
 from qairt.amounts import about, count, duration, size
 from qairt.engine import events as ev
-from qairt.engine.eta import wall_seconds
-from qairt.engine.run_state import ItemState
+from qairt.engine.eta import remaining
+from qairt.engine.run_state import ItemState, RunState
 
 
 def opening(event: ev.RunStarted) -> list[str]:
@@ -18,7 +18,8 @@ def opening(event: ev.RunStarted) -> list[str]:
         return [f"nothing to run: {_all(cached)} cached"]
     known = all(item.from_history for item in to_run)
     basis = "as earlier runs went" if known else "estimated"
-    expected = about(wall_seconds(((item.stage, item.seconds) for item in to_run), jobs=event.jobs))
+    plan = RunState.of_plan(event.items)
+    expected = about(remaining(plan, event.time, jobs=event.jobs, memory=event.memory).seconds)
     first = f"{count(len(to_run), 'item')} to run, {cached} cached; about {expected} ({basis})"
     return [f"{first}, at most {event.jobs} at once"] + ([f"cached: {_cached_stages(event)}"] if cached else [])
 
@@ -57,3 +58,30 @@ def running(item: ItemState, now: float) -> str:
     expected = f" of about {about(item.expected_seconds)}" if item.expected_seconds >= 1 else ""
     doing = f", {item.message}" if item.message else ""
     return f"{item.stage} {item.label} ({elapsed}{expected}{doing})"
+
+
+def told(event: ev.Event) -> list[str]:
+    """The lines that an event is told in; none for those that are not worth one."""
+    match event:
+        case ev.RunStarted():
+            return opening(event)
+        case ev.ItemStarted():
+            return [started(event)]
+        case ev.ItemFinished():
+            return [finished(event)]
+        case ev.ItemFailedEvent():
+            return [failed(event)]
+        case ev.ItemShared():
+            return [f"{event.stage} {event.label}: another run is making it; waiting for that"]
+        case ev.ItemQuiet() if event.seconds:
+            return [f"{event.stage} {event.label}: no sign of life for {about(event.seconds)}"]
+        case ev.ItemSkipped():
+            return [f"{event.stage} {event.label}: not run: {event.because}"]
+        case ev.RequestAnswered():
+            return [event.message]
+        case ev.LogLine():
+            return [f"{event.level}: {event.message}"]
+        case ev.RunFinished():
+            ran = f"{count(event.executed, 'item')} made, {event.cached} cached, {event.failed} failed"
+            return [f"run {event.status} after {duration(event.seconds)}: {ran}"]
+    return []

@@ -63,7 +63,7 @@ def show(made: Plan, pipeline: Pipeline, *, jobs: int, brief: bool) -> None:
     if not to_run:
         say(f"Nothing to run: {count(sum(1 for _ in made.items), 'item')}, all cached.")
         return
-    say(styled(_summary(to_run, jobs), "bold"))
+    say(styled(_summary(made, jobs), "bold"))
     if not brief:
         for line in reasons(to_run):
             say(line)
@@ -102,11 +102,13 @@ def _marked(text: str, items: list[PlannedItem]) -> str:
     return text if all(item.cached or item.from_history for item in items) else f"~{text}"
 
 
-def _summary(to_run: list[PlannedItem], jobs: int) -> str:
-    from qairt.engine.eta import wall_seconds
+def _summary(made: Plan, jobs: int) -> str:
+    from qairt.engine.announce import planned_entries
+    from qairt.engine.eta import remaining
+    from qairt.engine.run_state import RunState
 
-    wall = wall_seconds(((item.stage.name, item.seconds) for item in to_run), jobs=jobs)
-    return f"{count(len(to_run), 'item')} to run, about {about(wall)} with {jobs} at once:"
+    wall = remaining(RunState.of_plan(planned_entries(made)), 0.0, jobs=jobs).seconds
+    return f"{count(len(made.to_run()), 'item')} to run, about {about(wall)} with {jobs} at once:"
 
 
 def reasons(to_run: list[PlannedItem]) -> list[str]:

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 from contextlib import suppress
 from enum import StrEnum
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qairt.amounts import parse_size
 from qairt.cli import exit_codes
-from qairt.cli.console import ReaderLeft, others_to_stderr
+from qairt.cli.console import ReaderLeft, is_terminal, others_to_stderr
 from qairt.cli.options import CacheDir, Overrides, Recipe
+
+if TYPE_CHECKING:
+    from qairt.engine.run import RunOptions
 
 
 class ExecutorName(StrEnum):
@@ -44,6 +47,26 @@ Memory = Annotated[
 ]
 
 
+def make_options(
+    *,
+    until: str | None = None,
+    force: list[str] | None = None,
+    jobs: int | None = None,
+    memory: int | None = None,
+    executor: ExecutorName = ExecutorName.process,
+) -> RunOptions:
+    """How to run, from the options of a command; what was left out is as the machine allows."""
+    from qairt.engine.run import RunOptions
+
+    given = {"jobs": jobs, "memory": memory}
+    return RunOptions(
+        executor=executor.value,
+        until=until,
+        force=frozenset(force or ()),
+        **{name: value for name, value in given.items() if value is not None},
+    )
+
+
 def run(
     recipe: Recipe,
     overrides: Overrides = None,
@@ -56,7 +79,10 @@ def run(
         typer.Option(help="process: every item in a process of its own. inline: in this one, for debugging."),
     ] = ExecutorName.process,
     cache_dir: CacheDir = None,
-    no_tui: Annotated[bool, typer.Option("--no-tui", help="Print plain progress.")] = False,
+    no_tui: Annotated[bool, typer.Option("--no-tui", help="Print plain progress instead of a full screen.")] = False,
+    detach: Annotated[
+        bool, typer.Option("--detach", "-d", help="Start it in the background and return; qairt attach shows it.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print every event as a line of JSON.")] = False,
 ) -> None:
     """Make what a recipe asks for, reusing what is made.
@@ -64,6 +90,8 @@ def run(
     Work is cut into items (a stage at one place of the fan-out, such as `convert ar128-split2`); each is kept when it
     is finished. Change a setting and run again: only what depends on it is made anew. After Ctrl-C, a crash or a full
     disk the same command goes on from the first unfinished item.
+
+    On a terminal this is the screen of `qairt tui`, already running.
 
     \b
     Examples:
@@ -79,18 +107,22 @@ def run(
     from qairt.cli.interruption import interruptible
     from qairt.cli.outcome import exit_code, tell_outcome
     from qairt.cli.recipe_argument import open_pipeline
+    from qairt.cli.screen import why_no_screen
     from qairt.cli.watchers import choose
 
-    pipeline = open_pipeline(recipe, overrides, cache_dir)
-    from qairt.engine.run import RunOptions
+    options = make_options(until=until, force=force, jobs=jobs, memory=memory, executor=executor)
+    if detach:
+        from qairt.cli.detach import start_detached
 
-    given = {"jobs": jobs, "memory": memory}
-    options = RunOptions(
-        executor=executor.value,
-        until=until,
-        force=frozenset(force or ()),
-        **{name: value for name, value in given.items() if value is not None},
-    )
+        start_detached(recipe, overrides or (), cache_dir, options, as_json=as_json)
+        return
+    if not (no_tui or as_json) and executor is ExecutorName.process and why_no_screen() is None:
+        from qairt.cli.recipe_argument import find_recipe
+        from qairt.cli.screen import Wanted, show
+
+        raise typer.Exit(show(Wanted(find_recipe(recipe), overrides or (), cache_dir, options, start=True)))
+    pipeline = open_pipeline(recipe, overrides, cache_dir)
+    pipeline.detached = not is_terminal()
     watcher = choose(as_json=as_json, stop=pipeline.stop)
     pipeline.add_listener(watcher.event)
     try:

@@ -12,7 +12,8 @@ from qairt.cli import messages
 from qairt.cli.console import ReaderLeft, say
 from qairt.cli.watchers import Watcher, clock
 from qairt.engine import events as ev
-from qairt.engine.eta import fraction, left_seconds
+from qairt.engine.eta import SmoothEta, fraction, wording
+from qairt.engine.run_state import BUSY
 
 QUIET_SECONDS = 10.0
 """After so long without a line, one says what is running."""
@@ -30,6 +31,7 @@ class Lines(Watcher):
         self._stop = stop
         self._quiet_seconds = quiet_seconds
         self._began = self._last = time.time()
+        self._eta = SmoothEta()
         self._said_stopping = False
         self._over = threading.Event()
         self._heart = threading.Thread(target=self._beat, daemon=True)
@@ -80,10 +82,10 @@ class Lines(Watcher):
 
     def _what_happens(self, now: float) -> str:
         with self.lock:
-            busy = [item for item in self.state.items.values() if item.status == "running"]
+            busy = [item for item in self.state.items.values() if item.status in BUSY]
             if busy:
-                left = about(left_seconds(self.state, now, jobs=self.jobs))
+                left = wording(self._eta.at(self.state, now))
                 items = ", ".join(messages.running(item, now) for item in busy)
-                return f"{fraction(self.state, now):.0%} done, about {left} left; running: {items}"
+                return f"{fraction(self.state, now):.0%} done, {left}; running: {items}"
         doing = "finishing" if self.state.items else "planning: reading what the recipe names"
         return f"{doing} ({about(now - self._began)})"

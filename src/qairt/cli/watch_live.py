@@ -12,7 +12,8 @@ from qairt.cli import messages
 from qairt.cli.console import answers, say
 from qairt.cli.watchers import Watcher
 from qairt.engine import events as ev
-from qairt.engine.eta import done_of, fraction, left_seconds
+from qairt.engine.eta import SmoothEta, done_of, fraction, wording
+from qairt.engine.run_state import BUSY
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -34,6 +35,7 @@ class LiveRegion(Watcher):
         super().__init__()
         self._stop = stop
         self._live: Live | None = None
+        self._eta = SmoothEta()
         self._planning = threading.Timer(_PATIENCE, self._print, ["planning: reading what the recipe names"])
         self._planning.daemon = True
 
@@ -95,8 +97,8 @@ class LiveRegion(Watcher):
 
         now = time.time()
         with self.lock:
-            busy = [item for item in self.state.items.values() if item.status == "running"]
-            done, left = fraction(self.state, now), left_seconds(self.state, now, jobs=self.jobs)
+            busy = [item for item in self.state.items.values() if item.status in BUSY]
+            done, left = fraction(self.state, now), self._eta.at(self.state, now)
             finished = self.state.count("done", "warn", "failed", "blocked", "cancelled", "interrupted")
             total = len(self.state.items) - self.state.count("cached")
         widest = max((len(f"{item.stage} {item.label}") for item in busy), default=0)
@@ -108,6 +110,6 @@ class LiveRegion(Watcher):
             line.append(f"  {item.message}", style="dim")
         foot = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=1.0, completed=done, width=_BAR)
-        rest = "stopping: ending what runs" if self._stop.is_set() else f"about {about(left)} left"
+        rest = "stopping: ending what runs" if self._stop.is_set() else wording(left)
         foot.add_row(bar, f"{done:4.0%}", f"{finished} of {total} items", rest)
         return Group(*lines, foot)

@@ -3,6 +3,7 @@
     {cache_dir}/pipeline_state/
       blobs/{sha256}                                       every large file once; items hold hard links
       {stage}/{stage}_{key[:8]}/cache_entry.json + files   one finished item
+      trash/{n}/                                           what was cleared and can be brought back: trash.py
 
 An entry appears whole or not at all: an item is made in a folder beside its place, its files are flushed, the entry is
 written last, and one rename makes it visible. A bad entry is set aside, reported and made again; it is never used.
@@ -27,6 +28,7 @@ from qairt.engine.stage import Stage, StageConfig, StageOutput
 from qairt.errors import CacheError
 
 ENTRY = "cache_entry.json"
+_NOT_STAGES = {"runs", "blobs", "locks", "trash"}
 _SHARED_FROM = 1 << 12  # bytes; smaller files are not worth a blob
 
 
@@ -266,10 +268,13 @@ class StageCache:
         self.drop_unused_blobs()
 
     def drop_unused_blobs(self) -> int:
-        """Remove blobs that no entry links to; returns the bytes freed."""
+        """Remove blobs that no entry links to, not even a cleared one; returns the bytes freed."""
         freed = 0
         for blob in (self._root / "blobs").glob("*"):
-            status = blob.stat()
+            try:
+                status = blob.stat()
+            except FileNotFoundError:  # another process dropped it
+                continue
             if status.st_nlink == 1:
                 freed += status.st_size
                 blob.unlink(missing_ok=True)
@@ -299,7 +304,7 @@ class StageCache:
     def _stage_folders(self) -> list[Path]:
         if not self._root.is_dir():
             return []
-        return [path for path in self._root.iterdir() if path.is_dir() and path.name not in ("runs", "blobs", "locks")]
+        return [path for path in self._root.iterdir() if path.is_dir() and path.name not in _NOT_STAGES]
 
     def _read(self, directory: Path) -> Entry | None:
         path = directory / ENTRY

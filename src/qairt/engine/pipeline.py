@@ -21,6 +21,7 @@ from qairt.engine.plan import Plan, make_plan
 from qairt.engine.run import Run, RunOptions, RunResult
 from qairt.engine.run_folder import RunFolder, new_run_folder
 from qairt.engine.stage import Env, Stage
+from qairt.engine.trash import Trash
 from qairt.errors import QairtError, RecipeError
 from qairt.recipe import Recipe
 
@@ -94,6 +95,11 @@ class Pipeline:
     def add_observer(self, observer: StageObserver) -> None:
         """Add an observer; its hooks are called around every stage that runs, and for every event."""
         self._observers.append(observer)
+
+    def remove_observer(self, observer: StageObserver) -> None:
+        """Tell it nothing more."""
+        with self._event_lock:
+            self._observers.remove(observer)
 
     def add_listener(self, listener: EventListener) -> None:
         """Call `listener` for every event, in order, from the engine's threads."""
@@ -183,6 +189,7 @@ class Pipeline:
         env = self.env()
         self.check(env)
         self.cache.prepare()
+        Trash(self.state_folder, self.manifest).recover()
         self._write_recipe()
         if self.manifest.is_damaged():
             self.notes.append(f"{self.manifest.path} was damaged and is written anew")

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from qairt.engine import keys
 from qairt.engine.axes import Coord, label, without
 from qairt.engine.cache import Entry, StageCache, key_inputs
-from qairt.engine.history import History
+from qairt.engine.cause import Cause, cause_of
+from qairt.engine.history import History, size_bucket, this_host
 from qairt.engine.stage import Batch, Env, Expansion, Item, Stage, StageConfig, Task
 from qairt.errors import ContractViolation
 
@@ -29,12 +30,28 @@ class PlannedItem:
     """What the key was made from."""
     entry: Entry | None
     """The cache entry, when it is reused."""
+    last: Entry | None
+    """What was made last at this place, of whatever."""
     reason: str
     """Why it runs; empty when it is cached."""
+    cause: Cause | None
+    """Where that reason begins."""
     seconds: float
     peak_ram: int
     bytes: int
     from_history: bool
+    low: float = 0.0
+    high: float = 0.0
+    """Half of its earlier runs took between these; both 0 where it never ran."""
+    samples: int = 0
+    """Earlier runs that `seconds` rests on."""
+    tools: str = ""
+    """Version of the toolchain that makes it; empty where none does."""
+
+    @property
+    def size(self) -> int:
+        """`size_bucket` of the bytes that its stage thinks it writes."""
+        return size_bucket(self.task.estimate.bytes)
 
     @property
     def label(self) -> str:
@@ -47,6 +64,11 @@ class PlannedItem:
     @property
     def cached(self) -> bool:
         return self.entry is not None
+
+    @property
+    def stale(self) -> bool:
+        """It was made before, and runs again."""
+        return self.entry is None and self.last is not None
 
 
 @dataclass
@@ -69,6 +91,8 @@ class Plan:
     """All stages in order."""
 
     stages: list[StagePlan] = field(default_factory=list)
+    known: dict[str, Entry] = field(default_factory=dict)
+    """Every entry of the cache by its key, whether this plan reuses it or not."""
 
     @property
     def items(self) -> Iterator[PlannedItem]:
@@ -117,9 +141,9 @@ def make_plan(
     Raises:
         ContractViolation: a stage described work that its contract does not allow; names the stage.
     """
-    plan = Plan()
+    plan = Plan(known={entry.key: entry for entry in cache.entries()})
     batch: dict[Coord, PlannedItem] = {}
-    known = _latest_entries(cache)
+    latest = _latest(plan.known.values())
     stateful_seen = False
     for stage in stages:
         stateful_seen = stateful_seen or stage.stateful
@@ -132,7 +156,19 @@ def make_plan(
         check_expansion(stage, handles, expansion, env, first=not plan.stages)
         extras = stage.cache_key_extras(env)
         items = [
-            _planned(stage, task, applies, extras, cache, known, history, stage.name in force, stateful_seen, made)
+            _planned(
+                stage,
+                task,
+                applies,
+                extras,
+                cache,
+                plan.known,
+                latest,
+                history,
+                stage.name in force,
+                stateful_seen,
+                made,
+            )
             for task in expansion.tasks
         ]
         batch = passing | {item.coord: item for item in items}
@@ -185,7 +221,8 @@ def _planned(
     batch: Mapping[Coord, PlannedItem],
     extras: Any,
     cache: StageCache,
-    known: Mapping[tuple[str, str], Entry],
+    known: Mapping[str, Entry],
+    latest: Mapping[tuple[str, str], Entry],
     history: History,
     forced: bool,
     stateful: bool,
@@ -205,16 +242,16 @@ def _planned(
     key = StageCache.compute_key(stage.name, config, upstream, facts)
     fresh = f"{stage.name} {label(task.coord)}" in made
     entry = cache.entry(key) if fresh or not (forced or stateful) else None
-    if entry is not None:
-        reason = ""
-    elif forced:
-        reason = "asked for with --force"
-    elif stateful:
-        reason = "this stage, or one before it, is never reused"
-    else:
-        reason = why_not(known.get((stage.name, label(task.coord))), key, inputs, sources)
-    cost = history.of(stage.name, label(task.coord))
-    return PlannedItem(
+    estimate, tools = task.estimate, str(dict(extras).get("toolchain", ""))
+    expected = history.expect(
+        stage.name,
+        label(task.coord),
+        size=size_bucket(estimate.bytes),
+        tools=tools,
+        host=this_host(),
+        estimate=estimate.seconds,
+    )
+    item = PlannedItem(
         stage=stage,
         coord=task.coord,
         task=task,
@@ -223,61 +260,26 @@ def _planned(
         key=key,
         inputs=inputs,
         entry=entry,
-        reason=reason,
-        seconds=cost.seconds if cost else task.estimate.seconds,
-        peak_ram=cost.peak_rss if cost else task.estimate.peak_ram,
-        bytes=entry.new_bytes if entry else cost.bytes if cost else task.estimate.bytes,
-        from_history=cost is not None,
+        last=latest.get((stage.name, label(task.coord))),
+        reason="",
+        cause=None,
+        seconds=expected.seconds if expected.samples else estimate.seconds * history.scale(stage.name),
+        peak_ram=expected.peak_rss if expected.samples else estimate.peak_ram,
+        bytes=entry.new_bytes if entry else expected.bytes if expected.samples else estimate.bytes,
+        from_history=expected.samples > 0,
+        low=expected.low,
+        high=expected.high,
+        samples=expected.samples,
+        tools=tools,
     )
+    if entry is None:
+        item.cause, item.reason = cause_of(item, known, forced=forced, never=stateful)
+    return item
 
 
-def why_not(last: Entry | None, key: str, inputs: Mapping[str, Any], sources: Sequence[PlannedItem]) -> str:
-    """Why an item is not in the cache: the leaf that differs from the last time it was made."""
-    if last is None:
-        blocked = next((source for source in sources if not source.cached and source.reason != _NEVER), None)
-        return f"{blocked.name} runs: {_root(blocked.reason)}" if blocked and _is_change(blocked.reason) else _NEVER
-    if last.key == key:
-        return "its result was damaged or removed"
-    old, new = last.inputs, inputs
-    leaves = keys.differing_leaves(old.get("config"), new["config"], f"stages.{new['stage']}")
-    old_extras, new_extras = old.get("extras", {}), new["extras"]
-    leaves += keys.differing_leaves(old_extras.get("facts"), new_extras["facts"], str(new["stage"]))
-    leaves += keys.differing_leaves(old_extras.get("params"), new_extras["params"], str(new["stage"]))
-    leaves += keys.differing_leaves(old_extras.get("version"), new_extras["version"], f"version of {new['stage']}")
-    if leaves:
-        path, before, after = leaves[0]
-        more = f" (and {len(leaves) - 1} more)" if len(leaves) > 1 else ""
-        return f"{path} {_short(before)} → {_short(after)}{more}"
-    changed = [source for source in sources if old_extras.get("sources", {}).get(source.name) != source.key]
-    running = next((source for source in changed if not source.cached), changed[0] if changed else None)
-    if running is not None:
-        cause = f": {_root(running.reason)}" if running.reason else ""
-        return f"{running.name} changed{cause}"
-    return "what it is made from changed"
-
-
-_NEVER = "not made yet"
-
-
-def _is_change(reason: str) -> bool:
-    return "→" in reason or "changed" in reason or "damaged" in reason
-
-
-def _root(reason: str) -> str:
-    """The cause at the end of a chain `a changed: b changed: leaf`."""
-    return reason.rsplit(" changed: ", 1)[-1].rsplit(" runs: ", 1)[-1]
-
-
-def _short(value: Any) -> str:
-    text = value if isinstance(value, str) else keys.canonical(value)
-    if len(text) == 64 and all(char in "0123456789abcdef" for char in text):
-        return text[:8]
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _latest_entries(cache: StageCache) -> dict[tuple[str, str], Entry]:
+def _latest(entries: Iterable[Entry]) -> dict[tuple[str, str], Entry]:
     latest: dict[tuple[str, str], Entry] = {}
-    for entry in cache.entries():
+    for entry in entries:
         known = latest.get((entry.stage, entry.label))
         if known is None or known.timestamp <= entry.timestamp:
             latest[entry.stage, entry.label] = entry

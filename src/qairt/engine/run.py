@@ -166,7 +166,9 @@ class Run:
 
     def _tell_blocked(self, item: PlannedItem, cause: PlannedItem | None) -> None:
         skipped = ev.ItemSkipped(stage=item.stage.name, label=item.label, because="the run was interrupted")
-        if cause is not None:
+        if self.pipeline.stop.is_set():
+            told = {"kind": "interrupted"}
+        elif cause is not None:
             how = "was cancelled" if cause.name in self._cancelled else "failed"
             told = {"because": f"{cause.name} {how}", "kind": "blocked"}
         elif item.name in self._cancelled:

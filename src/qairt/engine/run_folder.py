@@ -97,9 +97,9 @@ class RunFolder:
     @contextmanager
     def held(self, recipe: str, overrides: tuple[str, ...], *, detached: bool) -> Iterator[None]:
         """While inside, this process is the one that runs it."""
-        import psutil
+        from importlib.metadata import version
 
-        from qairt import __version__
+        import psutil
 
         own = psutil.Process()
         lock = _lock(self.path / "lock")
@@ -108,7 +108,7 @@ class RunFolder:
             pid_started=own.create_time(),
             host=socket.gethostname(),
             boot_id=boot_id(),
-            version=__version__,
+            version=version("qairt"),
             started=time.time(),
             recipe=recipe,
             overrides=overrides,

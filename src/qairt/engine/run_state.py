@@ -96,6 +96,8 @@ class RunState:
     items: dict[tuple[str, str], ItemState] = field(default_factory=dict)
     log: deque[ev.LogLine] = field(default_factory=lambda: deque(maxlen=_LINES_KEPT))
     samples: deque[ev.ResourceSample] = field(default_factory=lambda: deque(maxlen=_SAMPLES_KEPT))
+    peak_ram: int = 0
+    """Bytes, of the whole process tree."""
     stage_starts: list[tuple[float, str]] = field(default_factory=list)
     """When each stage's first item began."""
     answers: list[ev.RequestAnswered] = field(default_factory=list)
@@ -154,6 +156,7 @@ class RunState:
                 self.log.append(event)
             case ev.ResourceSample():
                 self.samples.append(event)
+                self.peak_ram = max(self.peak_ram, event.ram)
             case ev.RequestAnswered():
                 self.answers.append(event)
                 if event.done and event.action in ("pause", "resume"):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 from typing import Any
 
-import psutil
+from qairt.profiling.gpu import GpuMeter
+from qairt.profiling.process_tree import Process, ProcessTree, SharedMemory
 
 
 @dataclass(frozen=True)
 class Sample:
-    """One look at a process tree. GPU fields are None where there is no GPU (or no NVML)."""
+    """One look at a process tree. GPU fields are None where there is no GPU, or it does not tell."""
 
     ram: int
     """Bytes: the sum of PSS over the tree (RSS where the system gives no PSS)."""
@@ -23,14 +24,20 @@ class Sample:
     """Bytes that the tree holds on all GPUs."""
     gpu_percent: float | None
     """The busiest GPU."""
+    gpu_memory_total: int | None = None
+    """Bytes that the GPUs have."""
 
 
 class TreeMeter:
     """Looks at a process and its children again and again."""
 
     def __init__(self, pid: int | None = None) -> None:
-        self._root = psutil.Process(pid)
-        self._known: dict[int, psutil.Process] = {}
+        self.processes: dict[int, Process] = {}
+        """The tree as it was at the last look."""
+        self._tree = ProcessTree(pid)
+        self._memory = SharedMemory()
+        self._gpu = GpuMeter()
+        self._looked: float | None = None
         self._lock = threading.Lock()
 
     def look(self) -> Sample:
@@ -39,26 +46,26 @@ class TreeMeter:
             return self._look()
 
     def _look(self) -> Sample:
-        ram, cpu = 0, 0.0
-        processes = self._tree()
-        for process in processes:
-            try:
-                ram += _memory(process)
-                cpu += process.cpu_percent()
-            except (psutil.NoSuchProcess, psutil.AccessDenied):
-                continue
-        memory, percent = _gpu({process.pid for process in processes})
-        return Sample(ram=ram, cpu_percent=cpu, gpu_memory=memory, gpu_percent=percent)
+        before, now = self.processes, time.monotonic()
+        processes = self.processes = self._tree.look()
+        spent = 0.0
+        if self._looked is not None and now > self._looked:
+            spent = sum(_since(before.get(pid), process) for pid, process in processes.items()) / (now - self._looked)
+        self._looked = now
+        gpu = self._gpu.look(processes.keys())
+        return Sample(
+            ram=self._memory.of(processes.values()),
+            cpu_percent=100 * spent,
+            gpu_memory=gpu.memory,
+            gpu_memory_total=gpu.memory_total,
+            gpu_percent=gpu.percent,
+        )
 
-    def _tree(self) -> list[psutil.Process]:
-        """The processes, the same objects as last time: CPU percent is a difference between two looks."""
-        try:
-            current = [self._root, *self._root.children(recursive=True)]
-        except psutil.NoSuchProcess:
-            return []
-        known = {process: process for process in self._known.values()}  # equal only if begun at the same time
-        self._known = {process.pid: known.get(process, process) for process in current}
-        return list(self._known.values())
+
+def _since(before: Process | None, process: Process) -> float:
+    """CPU seconds since an earlier look; all of them for a process that was started since."""
+    known = before is not None and before.began == process.began
+    return process.cpu_seconds - (before.cpu_seconds if before is not None and known else 0.0)
 
 
 def sample(pid: int | None = None) -> Sample:
@@ -87,12 +94,25 @@ class Sampler:
         self._thread = threading.Thread(target=self._loop, name="resource sampler", daemon=True)
 
     def __enter__(self) -> Sampler:
-        self._thread.start()
+        self.start()
         return self
 
     def __exit__(self, *_: Any) -> None:
-        self._stop.set()
+        self.stop()
         self._thread.join()
+
+    def start(self) -> None:
+        """Let the thread begin."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Let the thread end, without waiting for that."""
+        self._stop.set()
+
+    @property
+    def processes(self) -> dict[int, Process]:
+        """The tree as it was at the last look."""
+        return self._meter.processes
 
     def look(self) -> Sample:
         """One look out of turn, which counts for the peaks too."""
@@ -119,39 +139,3 @@ class Sampler:
             self.peak_ram = max(self.peak_ram, found.ram)
             if found.gpu_memory is not None:
                 self.peak_gpu_memory = max(self.peak_gpu_memory or 0, found.gpu_memory)
-
-
-def _memory(process: psutil.Process) -> int:
-    try:
-        return int(process.memory_full_info().pss)
-    except (AttributeError, psutil.AccessDenied):
-        return int(process.memory_info().rss)
-
-
-@cache
-def _nvml() -> Any:
-    """The NVML module, ready; None where there is no GPU or the package is not installed."""
-    try:
-        import pynvml
-
-        pynvml.nvmlInit()
-    except Exception:  # no package, no driver, no device: all the same to a reader
-        return None
-    return pynvml
-
-
-def _gpu(pids: set[int]) -> tuple[int | None, float | None]:
-    nvml = _nvml()
-    if nvml is None:
-        return None, None
-    memory, busiest = 0, 0.0
-    try:
-        for index in range(nvml.nvmlDeviceGetCount()):
-            device = nvml.nvmlDeviceGetHandleByIndex(index)
-            busiest = max(busiest, float(nvml.nvmlDeviceGetUtilizationRates(device).gpu))
-            for process in nvml.nvmlDeviceGetComputeRunningProcesses(device):
-                if process.pid in pids:
-                    memory += int(process.usedGpuMemory or 0)
-    except Exception:  # a device can be lost at any time
-        return None, None
-    return memory, busiest

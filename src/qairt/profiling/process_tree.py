@@ -1,0 +1,161 @@
+"""The processes of a tree, looked at again and again for little: on Linux straight from `/proc`."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+import psutil
+
+_PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
+_TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
+_PSS_SHARE = 0.004
+"""Of one core, for reading proportional shares: the kernel walks all pages of a process for one."""
+_PSS_SECONDS = (1.0, 30.0)
+"""A process's share is read anew after at least and at most so long."""
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """One process as it was found."""
+
+    pid: int
+    parent: int
+    began: float
+    """When it was started, by a clock of the system's own: tells two processes of one pid apart."""
+    cpu_seconds: float
+    """Of all its threads, since it was started."""
+    rss: int
+    """Bytes."""
+
+
+class ProcessTree:
+    """A process and everything below it.
+
+    Args:
+        pid: the root; this process when left out.
+    """
+
+    def __init__(self, pid: int | None = None) -> None:
+        self.root = os.getpid() if pid is None else pid
+        self._read: Callable[[int], Process | None] = _from_proc if sys.platform == "linux" else _from_psutil
+        self._members: dict[int, Process] = {}
+        self._foreign: set[int] = set()
+        """Processes that are not of the tree and cannot become so."""
+
+    def look(self) -> dict[int, Process]:
+        """The tree's processes by pid, the root first; empty when the root is gone."""
+        present = set(psutil.pids())
+        self._foreign &= present
+        found = {pid: process for pid in present - self._foreign if (process := self._read(pid)) is not None}
+        root = found.get(self.root)
+        if root is None or self._is_another(root):
+            self._members = {}
+            return {}
+        children: dict[int, list[Process]] = {}
+        for process in found.values():
+            children.setdefault(process.parent, []).append(process)
+        # What was of the tree stays so when its parent ends and it is given to another.
+        waiting = [root, *(process for process in found.values() if self._is_known(process))]
+        members: dict[int, Process] = {}
+        for process in waiting:
+            if process.pid not in members:
+                members[process.pid] = process
+                waiting += children.get(process.pid, ())
+        self._foreign |= found.keys() - members.keys()
+        self._members = members
+        return members
+
+    def _is_known(self, process: Process) -> bool:
+        before = self._members.get(process.pid)
+        return before is not None and before.began == process.began
+
+    def _is_another(self, root: Process) -> bool:
+        """Whether the root's pid was given to another process since the first look."""
+        before = self._members.get(self.root)
+        return before is not None and before.began != root.began
+
+
+class SharedMemory:
+    """Memory of processes as their proportional share, in which what several use counts once.
+
+    Shares are read now and then, as often as costs little; in between RSS tells how they grew.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[float, int, float]] = {}
+        """By pid: when it began, PSS less RSS, when to read it anew."""
+
+    def of(self, processes: Iterable[Process]) -> int:
+        """Bytes that these processes use together."""
+        total, known = 0, {}
+        processes = list(processes)
+        for process in processes:
+            began, less, due = self._known.get(process.pid, (-1.0, 0, 0.0))
+            now = time.monotonic()
+            if began != process.began or now >= due:
+                less = _pss(process) - process.rss
+                spent = (time.monotonic() - now) * len(processes)
+                least, most = _PSS_SECONDS
+                due = now + min(max(spent / _PSS_SHARE, least), most)
+            known[process.pid] = (process.began, less, due)
+            total += max(process.rss + less, 0)
+        self._known = known
+        return total
+
+
+def below(processes: dict[int, Process], roots: Iterable[int]) -> list[Process]:
+    """Those of `processes` that are one of `roots` or below one."""
+    found = set(roots)
+    grew = True
+    while grew:
+        more = {process.pid for process in processes.values() if process.parent in found} - found
+        found |= more
+        grew = bool(more)
+    return [process for process in processes.values() if process.pid in found]
+
+
+def _from_proc(pid: int) -> Process | None:
+    try:
+        with open(f"/proc/{pid}/stat", "rb", buffering=0) as file:
+            fields = file.read().rpartition(b")")[2].split()
+    except OSError:
+        return None
+    if fields[0] in (b"Z", b"X"):
+        return None
+    return Process(
+        pid=pid,
+        parent=int(fields[1]),
+        began=float(fields[19]),
+        cpu_seconds=(int(fields[11]) + int(fields[12])) / _TICK,
+        rss=int(fields[21]) * _PAGE,
+    )
+
+
+def _from_psutil(pid: int) -> Process | None:
+    try:
+        process = psutil.Process(pid)
+        with process.oneshot():
+            times = process.cpu_times()
+            return Process(
+                pid, process.ppid(), process.create_time(), times.user + times.system, process.memory_info().rss
+            )
+    except psutil.Error:
+        return None
+
+
+def _pss(process: Process) -> int:
+    """Its proportional share in bytes, RSS where the system gives none."""
+    try:
+        if sys.platform != "linux":
+            return int(getattr(psutil.Process(process.pid).memory_full_info(), "pss", process.rss))
+        with open(f"/proc/{process.pid}/smaps_rollup", "rb") as file:
+            for line in file:
+                if line.startswith(b"Pss:"):
+                    return int(line.split()[1]) * 1024
+    except (OSError, psutil.Error):
+        pass
+    return process.rss

@@ -1,0 +1,39 @@
+"""The terminal's driver, for terminals that can go away."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from typing import Any, TextIO
+
+from textual.drivers.linux_driver import LinuxDriver
+
+
+class _Forgiving:
+    """A terminal to write to. Once it is gone, what is written is dropped: the run must not wait for it."""
+
+    def __init__(self, file: TextIO) -> None:
+        self._file = file
+
+    def write(self, text: str) -> None:
+        with suppress(OSError):
+            self._file.write(text)
+
+    def flush(self) -> None:
+        with suppress(OSError):
+            self._file.flush()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._file, name)
+
+
+class Driver(LinuxDriver):
+    """Textual's driver, which would wait for ever for a terminal that hung up."""
+
+    def __init__(self, *arguments: Any, **options: Any) -> None:
+        super().__init__(*arguments, **options)
+        self._file: Any = _Forgiving(self._file)
+
+    def run_input_thread(self) -> None:
+        """Read keys until the terminal is gone."""
+        with suppress(OSError):
+            super().run_input_thread()

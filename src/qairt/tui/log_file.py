@@ -1,0 +1,357 @@
+"""A window over a log file that may be large, and may grow, shrink or vanish while it is looked at."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import threading
+from array import array
+from bisect import bisect_left
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from qairt.tui.log_text import ERROR, readable, time_of
+
+BLOCK = 1 << 16
+"""Bytes of which one number is kept: the line ends before them."""
+_AT_ONCE = 8 << 20
+"""A file of at most so many bytes is read through when it is opened."""
+_TAIL = 16 * BLOCK
+"""Of a larger one, so much is there at once."""
+_PER_POLL = 16 << 20
+_CHUNK = 1 << 18
+_OVERLAP = 1 << 10
+"""Bytes searched twice where a line is longer than a chunk."""
+_SHORT = 1 << 14
+"""A line of at most so many bytes is read whole."""
+_LONGEST = 1 << 20
+_HEAD = 64
+_BLOCKS_KEPT = 16
+
+
+class Line(NamedTuple):
+    """One line as it can be shown."""
+
+    text: str
+    more: bool
+    """The line goes on; that much of it was not asked for."""
+
+
+class Change(NamedTuple):
+    """What `poll` found."""
+
+    shift: int = 0
+    """So many lines were found before those known: every number grows by it."""
+    replaced: bool = False
+    """It is another file now, or was emptied: no number holds."""
+
+
+class LogFile:
+    """Lines of a file by number, without reading more of it than is looked at.
+
+    A large file's tail is there at once, numbered from 0; when a thread has counted the lines before it, `poll` tells
+    by how much all numbers grow. Nothing here raises for what is wrong with the file: see `problem`.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.problem = ""
+        """Why nothing, or no more, can be read."""
+        self._file = -1
+        self._identity: tuple[int, int] | None = None
+        self._scan: _Scan | None = None
+        self._forget()
+
+    # What there is
+
+    @property
+    def size(self) -> int:
+        """Bytes known of."""
+        return self._end
+
+    @property
+    def line_count(self) -> int:
+        """Lines known of, a last one without an end included."""
+        return self._ends + (self._end > self._base and not self._closed)
+
+    @property
+    def indexed(self) -> float:
+        """Share of the file whose lines are counted; below 1 the first lines are not there yet."""
+        return 1.0 if self._scan is None else self._scan.done / max(self._base, 1)
+
+    def line(self, number: int, columns: int | None = None) -> Line:
+        """One line, of which `columns` characters are wanted; None for all, up to a megabyte."""
+        begin, end = self._span(number)
+        return self._line(begin, end, _LONGEST if columns is None else max(columns, 0))
+
+    def lines(self, start: int, count: int, columns: int | None = None) -> list[Line]:
+        """Up to `count` lines from number `start` on; none outside the file."""
+        numbers = range(max(start, 0), min(start + count, self.line_count))
+        return [self.line(number, columns) for number in numbers]
+
+    def first_time(self) -> float | None:
+        """The first time that one of the first lines begins with; None where they have none."""
+        if self._scan is not None:
+            return None
+        times = (time_of(line.text) for line in self.lines(0, 100, 80))
+        return next((time for time in times if time is not None), None)
+
+    # Finding
+
+    def search(self, text: str, start: int, step: int) -> Iterator[int | None]:
+        """Lines that contain `text`, in either case; see `find`."""
+        return self.find(re.compile(re.escape(text), re.IGNORECASE), start, step)
+
+    def next_error(self, start: int, step: int = 1) -> Iterator[int | None]:
+        """Lines that tell of an error; see `find`."""
+        return self.find(ERROR, start, step)
+
+    def find(self, pattern: re.Pattern[str], start: int, step: int) -> Iterator[int | None]:
+        """Lines that match, from `start` on, or backwards where `step` is negative.
+
+        Gives None after each chunk without a match, so that whoever waits can do something else. Ends when the file is
+        replaced. When `poll` told of a shift, a new search must be begun.
+        """
+        return self._forwards(pattern, max(start, 0)) if step > 0 else self._backwards(pattern, start)
+
+    # Keeping up
+
+    def poll(self) -> Change | None:
+        """Look at the file again; None when nothing changed. Takes milliseconds, however much was written."""
+        said = self.problem
+        try:
+            status = self.path.stat()
+        except OSError as fault:
+            gone = isinstance(fault, FileNotFoundError)
+            what = "is not there" if gone else f"cannot be read: {fault.strerror}"
+            self.problem = f"{self.path.name} {what}" + ("; this is what it held" if self._end else "")
+            return Change() if self.problem != said else None
+        if not stat.S_ISREG(status.st_mode):
+            self.problem = f"{self.path.name} is not a file"
+            return Change() if self.problem != said else None
+        self.problem = ""
+        replaced = self._is_another(status)
+        if replaced and not self._open(status.st_size):
+            return Change() if self.problem != said else None
+        before = self._end
+        self._extend(min(status.st_size, self._end + _PER_POLL))
+        shift = self._merge()
+        if replaced or shift or self._end != before or self.problem != said:
+            return Change(shift, replaced)
+        return None
+
+    def close(self) -> None:
+        """Let go of the file. It is opened again by `poll`."""
+        if self._scan is not None:
+            self._scan.stop.set()
+            self._scan = None
+        if self._file >= 0:
+            os.close(self._file)
+        self._file = -1
+        self._identity = None
+
+    # Inside: the index
+
+    def _forget(self) -> None:
+        self._head = b""
+        self._base = 0
+        self._end = 0
+        self._ends = 0
+        self._closed = True
+        self._before = array("Q", [0])
+        self._cached: dict[int, list[int]] = {}
+        self._epoch = object()
+
+    def _is_another(self, status: os.stat_result) -> bool:
+        if self._identity != (status.st_dev, status.st_ino) or status.st_size < self._end:
+            return True
+        return status.st_size > self._end and self._read(0, len(self._head)) != self._head
+
+    def _open(self, size: int) -> bool:
+        self.close()
+        self._forget()
+        try:
+            self._file = os.open(self.path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+            status = os.fstat(self._file)
+        except OSError as fault:
+            self.problem = f"{self.path.name} cannot be read: {fault.strerror}"
+            return False
+        self._identity = (status.st_dev, status.st_ino)
+        if size > _AT_ONCE:
+            self._base = self._end = (size - _TAIL) // BLOCK * BLOCK
+            self._scan = _Scan(self.path, self._base, self._identity)
+        return True
+
+    def _extend(self, size: int) -> None:
+        while self._end < size:
+            data = self._read(self._end, min(size - self._end, 16 * BLOCK))
+            if not data:
+                return
+            self._take(data)
+        if len(self._head) < _HEAD and self._end:
+            self._head = self._read(0, min(_HEAD, self._end))
+
+    def _take(self, data: bytes) -> None:
+        at = 0
+        while at < len(data):
+            upto = min(at + BLOCK - (self._end - self._base) % BLOCK, len(data))
+            self._ends += data.count(b"\n", at, upto)
+            self._end += upto - at
+            at = upto
+            if (self._end - self._base) % BLOCK == 0:
+                self._before.append(self._ends)
+        self._closed = data.endswith(b"\n")
+
+    def _merge(self) -> int:
+        """Put what the thread counted before what is known; by how much numbers grow."""
+        scan = self._scan
+        if scan is None or scan.is_alive():
+            return 0
+        self._scan = None
+        if scan.done < self._base:
+            self.problem = f"{self.path.name} cannot be read from its beginning; this is the end of it"
+            return 0
+        shift = scan.before[-1]
+        self._before = scan.before[:-1] + array("Q", (count + shift for count in self._before))
+        self._ends += shift
+        self._base = 0
+        self._cached.clear()
+        self._epoch = object()
+        return shift
+
+    def _read(self, begin: int, size: int) -> bytes:
+        try:
+            return os.pread(self._file, max(size, 0), begin) if self._file >= 0 else b""
+        except OSError:  # a file on a network may be gone though it is open
+            return b""
+
+    def _start(self, number: int) -> int:
+        """Where a line begins; the end of the file for one past the last."""
+        if number <= 0:
+            return self._base
+        if number > self._ends:
+            return self._end
+        block = bisect_left(self._before, number) - 1
+        ends = self._ends_in(block)
+        nth = number - self._before[block] - 1
+        return ends[nth] + 1 if nth < len(ends) else self._end
+
+    def _ends_in(self, block: int) -> list[int]:
+        """Where lines end in a block; fewer than counted when the file shrank a moment ago."""
+        if (known := self._cached.get(block)) is not None:
+            return known
+        begin = self._base + block * BLOCK
+        data = self._read(begin, min(BLOCK, self._end - begin))
+        ends = [begin + match.start() for match in re.finditer(b"\n", data)]
+        if block < len(self._before) - 1:
+            if len(self._cached) >= _BLOCKS_KEPT:
+                del self._cached[next(iter(self._cached))]
+            self._cached[block] = ends
+        return ends
+
+    def _span(self, number: int) -> tuple[int, int]:
+        begin = self._start(number)
+        end = self._start(number + 1)
+        return begin, max(end - 1, begin) if number < self._ends else end
+
+    def _line(self, begin: int, end: int, columns: int) -> Line:
+        if end - begin > _SHORT:
+            last = self._read(end - 4096, 4096).rstrip(b"\r")
+            if b"\r" in last:  # progress, overwritten again and again
+                begin = end - 4096 + last.rindex(b"\r") + 1
+        wanted = _SHORT if end - begin <= _SHORT else 2 * columns + _OVERLAP
+        while True:
+            data = self._read(begin, min(wanted, end - begin))
+            text = readable(data)
+            all_of_it = wanted >= min(end - begin, _LONGEST)
+            if all_of_it or len(text) >= columns + _HEAD:  # an escape may be cut in two at the end
+                more = len(text) > columns or wanted < end - begin
+                return Line(text[:columns], more)
+            wanted *= 4
+
+    # Inside: searching
+
+    def _forwards(self, pattern: re.Pattern[str], number: int) -> Iterator[int | None]:
+        epoch, begin = self._epoch, self._start(number)
+        while epoch is self._epoch and begin < self._end:
+            data = self._read(begin, min(_CHUNK, self._end - begin))
+            whole = data.rfind(b"\n") + 1 or len(data)
+            long_line = whole == len(data) == _CHUNK and not data.endswith(b"\n")
+            for hit in _hits(pattern, readable(data[:whole]), number):
+                yield hit
+                if epoch is not self._epoch:
+                    return
+            if not data:
+                return
+            number += data.count(b"\n", 0, whole)
+            begin += whole - (_OVERLAP if long_line else 0)
+            yield None
+
+    def _backwards(self, pattern: re.Pattern[str], number: int) -> Iterator[int | None]:
+        epoch, number = self._epoch, min(number, self.line_count - 1)
+        end = self._start(number + 1)
+        while epoch is self._epoch and end > self._base:
+            begin = max(end - _CHUNK, self._base)
+            data = self._read(begin, end - begin)
+            if not data:
+                return
+            if begin > self._base and (first := data.find(b"\n", 0, len(data) - 1) + 1):
+                begin, data = begin + first, data[first:]
+            top = number - data.count(b"\n") + data.endswith(b"\n")
+            for hit in reversed(_hits(pattern, readable(data), top)):
+                yield hit
+                if epoch is not self._epoch:
+                    return
+            in_a_line = begin > self._base and self._read(begin - 1, 1) != b"\n"
+            number = top if in_a_line else top - 1
+            end = begin + (min(_OVERLAP, len(data) // 2) if in_a_line else 0)
+            yield None
+
+
+def _hits(pattern: re.Pattern[str], text: str, number: int) -> list[int]:
+    """Numbers of the lines that match, when `text` begins with line `number`."""
+    hits: list[int] = []
+    at = 0
+    for match in pattern.finditer(text):
+        number += text.count("\n", at, match.start())
+        at = match.start()
+        if not hits or hits[-1] != number:
+            hits.append(number)
+    return hits
+
+
+class _Scan(threading.Thread):
+    """Counts the line ends before a large file's tail."""
+
+    def __init__(self, path: Path, upto: int, identity: tuple[int, int]) -> None:
+        super().__init__(name="log index", daemon=True)
+        self.stop = threading.Event()
+        self.before = array("Q", [0])
+        self.done = 0
+        self._path = path
+        self._upto = upto
+        self._identity = identity
+        self.start()
+
+    def run(self) -> None:
+        try:
+            with self._path.open("rb", buffering=0) as file:
+                status = os.fstat(file.fileno())
+                if (status.st_dev, status.st_ino) == self._identity:
+                    self._count(file.fileno())
+        except OSError:
+            return  # what it did not get to is told by `done`
+
+    def _count(self, file: int) -> None:
+        count = 0
+        while self.done < self._upto and not self.stop.is_set():
+            size = min(16 * BLOCK, self._upto - self.done)
+            data = os.pread(file, size, self.done)
+            if len(data) < size:
+                return
+            for at in range(0, size, BLOCK):
+                count += data.count(b"\n", at, at + BLOCK)
+                self.before.append(count)
+            self.done += size

@@ -1,0 +1,65 @@
+"""What a tool wrote, as text that can be shown: no escapes, no control characters; levels and times of lines."""
+
+from __future__ import annotations
+
+import re
+
+ERROR = re.compile(r"\b(?:errors?|fail(?:ed|ure)?|traceback|\w*exception|\w*error|fatal|critical)\b", re.IGNORECASE)
+"""What a line says that tells of an error."""
+_WARNING = re.compile(r"\b(?:warn|warnings?|\w*warning)\b", re.IGNORECASE)
+_NO_ERROR = re.compile(r"\b(?:0|no|without) (?:errors?|failures?)\b|\b(?:errors?|failures?|failed)\s*[:=]\s*0\b", re.I)
+
+_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[PX^_][^\x1b\n]*\x1b\\|[ -/]*[0-~])?")
+_INVISIBLE = (
+    *range(0x09),
+    *range(0x0B, 0x20),
+    *range(0x7F, 0xA0),
+    *(0xAD, 0x61C, 0x180E, 0xFEFF),
+    *range(0x200B, 0x2010),
+    *range(0x2028, 0x202F),
+    *range(0x2060, 0x2070),
+)
+"""Control characters, and those that turn or hide text. Tabs and line ends stay."""
+_REMOVED = dict.fromkeys(_INVISIBLE)
+
+_CLOCK = re.compile(r"\s*\[?(?:\d{4}-\d\d-\d\d[T ])?(\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?\b")
+_SINCE_START = re.compile(r"\s*\[?\s*(\d+(?:\.\d+)?)\s?ms\b")
+_DAY = 86_400.0
+
+
+def readable(data: bytes) -> str:
+    """Bytes of whole lines as text that a terminal shows as it stands.
+
+    Of a line that was overwritten (`10 %\\r20 %`) the last state is left. Line ends stay.
+    """
+    text = data.decode(errors="replace")
+    if "\r" in text:
+        text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    if text.isprintable():
+        return text
+    if "\x1b" in text:
+        text = _ESCAPE.sub("", text)
+    return text.translate(_REMOVED).expandtabs()
+
+
+def level_of(text: str) -> str:
+    """`error`, `warning` or nothing, by the words of a line."""
+    if ERROR.search(text) and ERROR.search(_NO_ERROR.sub("", text)):
+        return "error"
+    return "warning" if _WARNING.search(text) else ""
+
+
+def time_of(text: str) -> float | None:
+    """Seconds that a line begins with: of the day, or since its tool began. None where it begins with neither."""
+    if match := _CLOCK.match(text):
+        hours, minutes, seconds, fraction = match.groups()
+        return 3600 * int(hours) + 60 * int(minutes) + int(seconds) + float(f"0.{fraction or 0}")
+    if match := _SINCE_START.match(text):
+        return float(match[1]) / 1000
+    return None
+
+
+def since(first: float, moment: float) -> str:
+    """Time from one line to a later one, in at most eight columns: `+0:04:12`. Midnight may lie between."""
+    whole = int((moment - first) % _DAY)
+    return f"+{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -1,0 +1,316 @@
+"""What is kept of finished work: how much room it takes, who uses it; clearing, undoing, pruning."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+
+from textual import work
+from textual.app import ComposeResult
+from textual.content import Content
+from textual.message import Message
+from textual.screen import Screen
+from textual.widgets import Footer, Input, Static
+from textual.worker import Worker, WorkerState
+
+from qairt.amounts import count, size
+from qairt.engine.clearing import ClearPreview, Scope, clear, preview
+from qairt.engine.run_state import RunState
+from qairt.engine.store import Store
+from qairt.errors import QairtError
+from qairt.tui.cache_lines import CacheRow, Kept, cache_lines, cache_rows, detail, heading, read_kept
+from qairt.tui.clipboard import copy
+from qairt.tui.glyphs import Look
+from qairt.tui.keymap import bindings
+from qairt.tui.run_lines import cut, plain
+from qairt.tui.screens.clear import ClearChoice, ClearScreen
+from qairt.tui.screens.leave import ConfirmScreen
+from qairt.tui.widgets.row_list import RowList
+
+
+class CacheScreen(Screen[None]):
+    """Finished work by stage.
+
+    Args:
+        store: the cache directory.
+        look: what the terminal can show.
+        used: keys that the recipe at hand uses as it is now; None while that is not known.
+        state: of the run or of the plan at hand: what a run needs is not cleared.
+        changed: called after something was cleared, brought back or deleted.
+        readonly: nothing can be cleared.
+    """
+
+    BINDINGS = bindings("cache")
+    TITLE = "cache"
+    DEFAULT_CSS = """
+    CacheScreen > #head { height: 1; color: $title; text-style: bold; }
+    CacheScreen > #columns { height: 1; color: $text-muted; text-style: underline; }
+    CacheScreen > #detail { height: 1; color: $text-muted; }
+    CacheScreen > #filter { height: 1; border: none; padding: 0; display: none; }
+    CacheScreen > #filter.-open { display: block; }
+    CacheScreen.-ascii RowList { scrollbar-size-vertical: 0; }
+    """
+
+    class _Read(Message):
+        def __init__(self, kept: Kept) -> None:
+            super().__init__()
+            self.kept = kept
+
+    class _Done(Message):
+        def __init__(self, said: str, failed: bool) -> None:
+            super().__init__()
+            self.said = said
+            self.failed = failed
+
+    def __init__(
+        self,
+        store: Store,
+        look: Look,
+        *,
+        used: Collection[str] | None,
+        state: Callable[[], RunState],
+        changed: Callable[[], None],
+        readonly: bool = False,
+    ) -> None:
+        super().__init__()
+        self._store = store
+        self._look = look
+        self._used = used
+        self._state = state
+        self._changed = changed
+        self._readonly = readonly
+        self._kept: Kept | None = None
+        self._reading = False
+        self._stale = False
+        """What is being read was asked for before something changed."""
+        self._problem = ""
+        self._rows: list[CacheRow] = []
+        self._wanted = ""
+        self.set_class(look.ascii, "-ascii")
+        self._head = Static(id="head", markup=False)
+        self._columns = Static(id="columns", markup=False)
+        self._list = RowList()
+        self._detail = Static(id="detail", markup=False)
+        self._input = Input(placeholder="show only entries that contain …", id="filter", select_on_focus=False)
+
+    def compose(self) -> ComposeResult:
+        yield self._head
+        yield self._columns
+        yield self._list
+        yield self._detail
+        yield self._input
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self._list.focus()
+        self._show()
+        self._read()
+
+    def on_resize(self) -> None:
+        self._show()
+
+    # Reading
+
+    def _read(self) -> None:
+        """Read anew, after the reading that goes on: a thread cannot be called off."""
+        self._stale = self._reading
+        if not self._reading:
+            self._reading = True
+            self._read_in_thread()
+
+    @work(thread=True, exit_on_error=False, group="read")
+    def _read_in_thread(self) -> None:
+        self.post_message(self._Read(read_kept(self._store)))
+
+    def on_cache_screen__read(self, message: _Read) -> None:
+        self._reading, self._problem = False, ""
+        self._kept = message.kept
+        if self._stale:
+            self._read()
+        self._show()
+
+    def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
+        if event.state is WorkerState.ERROR and event.worker.group == "read":
+            self._reading = False
+            self._problem = f"the cache cannot be read: {event.worker.error}"
+            self._show()
+
+    # Showing
+
+    def _show(self) -> None:
+        """Everything anew; the cursor stays on its row."""
+        if not self.is_mounted:
+            return
+        width = self.size.width
+        if self._kept is None:
+            text = self._problem or "reading, which takes a while where the directory is big or far away …"
+            self._head.update(cut(self._look.text(f" cache · {plain(text)}"), width, self._look))
+            return
+        before = self._selected()
+        self._rows = cache_rows(self._kept, self._wanted)
+        head = (
+            f" {plain(self._problem)}"
+            if self._problem
+            else heading(self._kept, self._rows, str(self._store.cache_dir), self._wanted)
+        )
+        self._head.update(cut(self._look.text(head), width, self._look))
+        room = max(width - 1, 1)  # beside the scroll bar
+        columns, lines = cache_lines(self._rows, self._kept, self._used, self._look, width=room, now=time.time())
+        self._columns.update(columns)
+        self._list.show(
+            [Content.styled(line, "bold" if row.is_stage else "") for row, line in zip(self._rows, lines, strict=True)]
+        )
+        ids = [row.id for row in self._rows]
+        if before is not None and before.id in ids:
+            self._list.highlighted = ids.index(before.id)
+        self._tell_detail()
+        self.refresh_bindings()
+
+    def _tell_detail(self) -> None:
+        row = self._selected()
+        text = f" {detail(row, self._kept, self._used)}" if row and self._kept else ""
+        self._detail.update(cut(self._look.text(text), self.size.width, self._look))
+
+    def _selected(self) -> CacheRow | None:
+        at = self._list.highlighted
+        return self._rows[at] if at is not None and at < len(self._rows) else None
+
+    def on_option_list_option_highlighted(self) -> None:
+        self._tell_detail()
+
+    # Keys
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that could do nothing now are not offered."""
+        match action:
+            case "clear":
+                return not self._readonly and bool(self._rows)
+            case "undo":
+                return not self._readonly and self._kept is not None and bool(self._kept.undoable)
+            case "prune":
+                return not self._readonly and self._kept is not None
+            case "copy":
+                return bool(self._rows)
+        return True
+
+    def action_clear(self) -> None:
+        """Ask what to clear: the entry, or its stage."""
+        row = self._selected()
+        if row is None:
+            return
+        state = self._state()
+
+        def look_up(scope: Scope, after: bool) -> ClearPreview:
+            if scope == "item":
+                title = f"{row.stage} {row.entries[0].label}"
+                return preview(self._store, row.entries, title=title, state=state, after=after)
+            entries = self._store.entries(row.stage)
+            title = f"{row.stage} · {count(len(entries), 'entry', 'entries')}, of every recipe"
+            return preview(self._store, entries, title=title, state=state, after=after, whole_stage=row.stage)
+
+        scopes: tuple[Scope, ...] = ("stage",) if row.is_stage else ("item", "stage")
+        self.app.push_screen(ClearScreen(look_up, self._look, scopes), self._answered)
+
+    def _answered(self, choice: ClearChoice | None) -> None:
+        if choice is not None:
+            entries, state = choice.preview.entries, self._state()
+            self._do(lambda: cleared_line(clear(self._store, entries, state).bytes, len(entries)))
+
+    def action_undo(self) -> None:
+        """Bring back what was cleared last."""
+        self._do(lambda: undone_line(self._store))
+
+    def action_prune(self) -> None:
+        """Delete for good what was cleared, after asking."""
+        if self._kept is None:
+            return
+        number = count(len(self._kept.trash), "entry", "entries")
+        text = (
+            f"This deletes for good what was cleared ({number}, {size(self._kept.trash_bytes)})"
+            " and what killed runs left behind. It cannot be undone."
+        )
+
+        def answered(yes: bool | None) -> None:
+            if yes:
+                self._do(lambda: pruned_line(self._store))
+
+        self.app.push_screen(ConfirmScreen("Prune", text), answered)
+
+    @work(thread=True, exit_on_error=False, group="do")
+    def _do(self, job: Callable[[], str]) -> None:
+        try:
+            done = self._Done(job(), failed=False)
+        except QairtError as error:
+            done = self._Done(f"{error.what}; {error.remedy}" if error.remedy else error.what, failed=True)
+        except OSError as error:
+            done = self._Done(f"{error.filename}: {error.strerror or error}", failed=True)
+        self.post_message(done)
+
+    def on_cache_screen__done(self, message: _Done) -> None:
+        said = self._look.text(plain(message.said))
+        self.notify(said, severity="error" if message.failed else "information", markup=False)
+        if not message.failed:
+            self._changed()
+        self._read()
+
+    def action_copy(self) -> None:
+        """Copy the folder of the entry, or the folders of the stage's entries."""
+        row = self._selected()
+        if row is not None:
+            folders = "\n".join(str(entry.directory) for entry in row.entries)
+            self.notify(copy(self.app, folders), markup=False)
+
+    def action_filter(self) -> None:
+        self._input.add_class("-open")
+        self._input.focus()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        self._wanted = event.value.strip()
+        self._show()
+
+    def on_input_submitted(self) -> None:
+        self._close_filter()
+
+    def action_back(self) -> None:
+        """Clear the filter; without one, go back."""
+        if self._wanted or self._input.has_class("-open"):
+            self._input.value = self._wanted = ""
+            self._close_filter()
+            self._show()
+        else:
+            self.dismiss()
+
+    def _close_filter(self) -> None:
+        self._input.remove_class("-open")
+        self._list.focus()
+
+
+def cleared_line(freed: int, number: int) -> str:
+    """What was cleared, in a sentence."""
+    return f"cleared {count(number, 'entry', 'entries')}, {size(freed)}; undo brings it back until the next prune"
+
+
+def undone_line(store: Store) -> str:
+    """Undo the last clear, and say what came of it.
+
+    Raises:
+        CacheError: it cannot be undone.
+    """
+    back = store.undo()
+    if back is None:
+        return "there is nothing to bring back"
+    kept = f"; {len(back.superseded)} made again meanwhile stay as they are" if back.superseded else ""
+    return f"brought back {count(len(back.entries), 'entry', 'entries')}{kept}"
+
+
+def pruned_line(store: Store) -> str:
+    """Prune, and say what that gave.
+
+    Raises:
+        CacheError: it cannot be deleted.
+    """
+    before = store.bytes_on_disk()
+    cleared, leftovers = store.prune()
+    freed = max(before - store.bytes_on_disk(), 0)
+    parts = f"{count(cleared, 'cleared entry', 'cleared entries')} and {count(leftovers, 'leftover')}"
+    return f"deleted {parts}, freed {size(freed)}"

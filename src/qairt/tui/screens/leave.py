@@ -1,0 +1,142 @@
+"""Leaving while a run is going, and cancelling it: nothing is ended without being asked for."""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Vertical
+from textual.screen import ModalScreen
+from textual.widgets import Input, OptionList, Static
+from textual.widgets.option_list import Option
+
+Choice = Literal["detach", "cancel", "stay"]
+
+
+class LeaveScreen(ModalScreen[Choice]):
+    """Asks what becomes of the run.
+
+    Args:
+        run_id: of the run that is going.
+        fact: something to know before leaving, such as that this machine ends processes at logout.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("escape,q", "choose('stay')", "Stay"),
+        Binding("d", "choose('detach')", "Leave"),
+        Binding("ctrl+c", "choose('stay')", show=False),
+        Binding("j", "down", show=False),
+        Binding("k", "up", show=False),
+    ]
+    DEFAULT_CSS = """
+    LeaveScreen { align: center middle; }
+    LeaveScreen > Vertical {
+        width: 66; max-width: 100%; height: auto; max-height: 100%;
+        border: solid $border; background: $surface; padding: 0 2;
+    }
+    LeaveScreen OptionList { height: auto; background: $surface; padding: 0; }
+    """
+
+    def __init__(self, run_id: str, fact: str = "") -> None:
+        super().__init__()
+        self._run_id = run_id
+        self._fact = fact
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            box.border_title = f"Run {self._run_id} is going"
+            if self._fact:
+                yield Static(self._fact, markup=False)
+            yield OptionList(
+                Option("Leave: the run goes on without a screen", id="detach"),
+                Option("Stay", id="stay"),
+                Option("Cancel the run, then leave: finished items are kept", id="cancel"),
+                compact=True,
+            )
+
+    def on_mount(self) -> None:
+        self.query_one(OptionList).focus()
+
+    def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
+        choice = event.option.id
+        if choice in ("detach", "stay", "cancel"):
+            self.dismiss(choice)
+
+    def action_choose(self, choice: Choice) -> None:
+        self.dismiss(choice)
+
+    def action_down(self) -> None:
+        self.query_one(OptionList).action_cursor_down()
+
+    def action_up(self) -> None:
+        self.query_one(OptionList).action_cursor_up()
+
+
+class CancelRunScreen(ModalScreen[bool]):
+    """Cancels a run once its id was typed."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c", "keep", "Keep it")]
+    DEFAULT_CSS = """
+    CancelRunScreen { align: center middle; }
+    CancelRunScreen > Vertical {
+        width: 60; max-width: 100%; height: auto; max-height: 100%;
+        border: solid $state-failed; background: $surface; padding: 0 2;
+    }
+    CancelRunScreen Input { background: $panel; }
+    """
+
+    def __init__(self, run_id: str, busy: int) -> None:
+        super().__init__()
+        self._run_id = run_id
+        self._busy = busy
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            box.border_title = f"Cancel run {self._run_id}?"
+            running = f"{self._busy} running item{'s' if self._busy != 1 else ''} lose their work so far. "
+            yield Static((running if self._busy else "") + "Finished items are kept.", markup=False)
+            yield Static(f"Type {self._run_id} and press enter; escape keeps it going.", markup=False)
+            yield Input(placeholder=self._run_id, select_on_focus=False, compact=True)
+
+    def on_mount(self) -> None:
+        self.query_one(Input).focus()
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        if event.value.strip() == self._run_id:
+            self.dismiss(True)
+        else:
+            event.input.value = ""
+
+    def action_keep(self) -> None:
+        self.dismiss(False)
+
+
+class ConfirmScreen(ModalScreen[bool]):
+    """A question whose safe answer is no."""
+
+    DEFAULT_CSS = """
+    ConfirmScreen { align: center middle; }
+    ConfirmScreen > Vertical {
+        width: 66; max-width: 100%; height: auto; max-height: 100%;
+        border: solid $border; background: $surface; padding: 0 2;
+    }
+    """
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes", id="confirm.yes"),
+        Binding("n,escape,enter,ctrl+c", "answer(False)", "No", id="confirm.no"),
+    ]
+
+    def __init__(self, title: str, text: str) -> None:
+        super().__init__()
+        self._title = title
+        self._text = text
+
+    def compose(self) -> ComposeResult:
+        with Vertical(classes="box") as box:
+            box.border_title = self._title.replace("[", "\\[")
+            yield Static(self._text, markup=False)
+            yield Static("y yes    n no (default)", markup=False, classes="keys")
+
+    def action_answer(self, answer: bool) -> None:
+        self.dismiss(answer)

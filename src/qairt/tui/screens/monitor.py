@@ -1,0 +1,341 @@
+"""The monitor: the recipe, the stages, the profiler, the log and the selected item's detail, around one run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.containers import Container
+from textual.message import Message
+from textual.screen import Screen
+from textual.widget import Widget
+from textual.widgets import Footer, Input
+
+from qairt.engine.cache import Entry
+from qairt.engine.events import ResourceSample
+from qairt.engine.eta import SmoothEta, fraction, wording
+from qairt.engine.plan import PlannedItem
+from qairt.engine.run_state import BUSY, MADE, UNMADE, ItemState, RunState
+from qairt.tui.glyphs import Look
+from qairt.tui.keymap import bindings
+from qairt.tui.recipe_values import RecipeValue
+from qairt.tui.rows import ItemKey
+from qairt.tui.session import EngineSession
+from qairt.tui.widgets.detail import Detail
+from qairt.tui.widgets.log_view import LogView
+from qairt.tui.widgets.matrix import StageMatrix
+from qairt.tui.widgets.overall import OverallBar
+from qairt.tui.widgets.profiler import ProfilerLine, ProfilerPane
+from qairt.tui.widgets.recipe_tree import RecipeTree
+from qairt.tui.widgets.status import StatusLine
+
+FindItem = Callable[[str, str], tuple[PlannedItem | None, Entry | None]]
+"""What is planned for an item, and what is kept of it."""
+FindLog = Callable[[ItemState], Path | None]
+
+_HOW = {"plan": "not running", "thread": "in this program", "host": "attached", "replay": "replay"}
+
+
+class MonitorScreen(Screen[None]):
+    """Five panes in one window, or one after another where there is little room.
+
+    Args:
+        name: of the recipe.
+        find_item: looked up when the selection changes.
+        find_log: the same for the log's file.
+    """
+
+    BINDINGS = bindings("monitor")
+    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (100, "-mid"), (160, "-wide")]
+    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-short"), (30, "-tall")]
+    DEFAULT_CSS = """
+    MonitorScreen #body { height: 1fr; layout: vertical; }
+    MonitorScreen .pane { border: round $border; border-title-color: $title; padding: 0; }
+    MonitorScreen .pane:focus, MonitorScreen .pane:focus-within { border: round $border-focus; }
+    MonitorScreen #profiler.pane { border: none; }
+    MonitorScreen #pane-filter { display: none; padding: 0 1; background: $panel; }
+    MonitorScreen.filtering #pane-filter { display: block; }
+
+    MonitorScreen.-narrow .pane, MonitorScreen.-short .pane { display: none; border: none; }
+    MonitorScreen.-narrow #stages, MonitorScreen.-short #stages { display: block; height: auto; max-height: 65%; }
+    MonitorScreen.-narrow #log, MonitorScreen.-short #log {
+        display: block; height: 1fr; min-height: 3; border: none; border-top: solid $border;
+    }
+
+    MonitorScreen.-tall.-mid #body {
+        layout: grid; grid-size: 2 3; grid-columns: 30 1fr; grid-rows: 2fr 8 1fr;
+    }
+    MonitorScreen.-tall.-mid #recipe { row-span: 3; }
+    MonitorScreen.-tall.-mid #detail { display: none; }
+    MonitorScreen.-tall.-mid #line, MonitorScreen.-tall.-wide #line { display: none; }
+    MonitorScreen.-tall.-wide #body {
+        layout: grid; grid-size: 3 2; grid-columns: 36 1fr 46; grid-rows: 1fr 1fr;
+    }
+    MonitorScreen.-tall.-wide #recipe { row-span: 2; }
+    MonitorScreen.-tall .pane { height: 1fr; width: 1fr; }
+
+    MonitorScreen.solo #body { layout: vertical; }
+    MonitorScreen.solo .pane { display: none; }
+    MonitorScreen.solo-1 #recipe, MonitorScreen.solo-2 #stages, MonitorScreen.solo-3 #profiler,
+    MonitorScreen.solo-4 #log, MonitorScreen.solo-5 #detail {
+        display: block; height: 1fr; max-height: 100%; width: 1fr;
+    }
+    MonitorScreen.solo-1 #recipe, MonitorScreen.solo-2 #stages, MonitorScreen.solo-5 #detail {
+        border: round $border-focus;
+    }
+    MonitorScreen.solo-3 #profiler { layout: grid; }
+    """
+
+    class Asked(Message):
+        """A key that the screen itself cannot serve."""
+
+        def __init__(self, what: str) -> None:
+            self.what = what
+            super().__init__()
+
+    def __init__(self, look: Look, name: str, find_item: FindItem, find_log: FindLog) -> None:
+        super().__init__()
+        self._look = look
+        self._recipe_name = name
+        self._find_item = find_item
+        self._find_log = find_log
+        self._eta = SmoothEta()
+        self._shown_item: tuple[ItemKey, str] | None = None
+        self._sample: ResourceSample | None = None
+        """The one that the profiler shows."""
+        self._solo = 0
+        self._user_chose = False
+        self.state = RunState()
+        self.status = StatusLine(look, id="status")
+        self.overall = OverallBar(look, id="overall")
+        self.recipe = RecipeTree(look, id="recipe")
+        self.matrix = StageMatrix(look, id="stages")
+        self.profiler = ProfilerPane(look, number="3", id="profiler")
+        self.log_view = LogView(look=look, compact=True, id="log")
+        self.detail = Detail(look, id="detail")
+        self.line = ProfilerLine(look, id="line")
+        self.filter_input = Input(placeholder="show only what contains this text", id="pane-filter", compact=True)
+
+    def compose(self) -> ComposeResult:
+        yield self.status
+        yield self.overall
+        with Container(id="body"):
+            for pane in self.panes:
+                pane.add_class("pane")
+                yield pane
+        yield self.line
+        yield self.filter_input
+        yield Footer(show_command_palette=False)
+
+    @property
+    def panes(self) -> tuple[Widget, ...]:
+        """In the order of their numbers."""
+        return self.recipe, self.matrix, self.profiler, self.log_view, self.detail
+
+    def on_mount(self) -> None:
+        self.recipe.border_title = "1 Recipe"
+        self.matrix.border_title = "2 Stages"
+        self.detail.border_title = "5 Detail"
+        self.matrix.focus()
+
+    # Showing
+
+    def show(self, session: EngineSession, now: float, *, changed: bool, remark: str = "") -> None:
+        """Show the run as it is now.
+
+        Args:
+            changed: whether anything happened since the last call; else only clocks move.
+        """
+        if session.state.status != self.state.status or session.state is not self.state:
+            self.call_after_refresh(self.refresh_bindings)
+        state = self.state = session.state
+        self.status.show(self._look, self._recipe_name, state, now, how=_HOW[session.kind], remark=remark or _sums(state))
+        self._show_overall(state, now)
+        self.matrix.show(state, now)
+        if not self._user_chose:
+            self._follow_what_runs(state)
+        if state.last_sample is not self._sample:
+            self._sample = state.last_sample
+            if self.profiler.display:
+                self.profiler.show(state)
+            if self.line.display:
+                self.line.show(state)
+        self._show_item(changed)
+        if self.log_view.display:
+            self.log_view.refresh_from_file()
+
+    def show_recipe(self, values: RecipeValue | None) -> None:
+        """Show the recipe's values; None while it cannot be read."""
+        self.recipe.show(values)
+
+    def forget_item(self) -> None:
+        """What was looked up of the selected item may have changed."""
+        self._shown_item = None
+
+    @property
+    def look(self) -> Look:
+        return self._look
+
+    @look.setter
+    def look(self, look: Look) -> None:
+        self._look = look
+        for widget in (self.recipe, self.matrix, self.profiler, self.log_view, self.detail, self.line, self.overall):
+            widget.look = look
+        self._shown_item = None
+
+    @property
+    def selected(self) -> ItemState | None:
+        key = self.matrix.selected_item
+        return self.state.items.get(key) if key else None
+
+    def _show_overall(self, state: RunState, now: float) -> None:
+        done, total = state.count(*MADE), len(state.items)
+        parts = [f"{done}/{total} items"]
+        if cached := state.count("cached"):
+            parts.append(f"{cached} cached")
+        if state.status in ("running", "planned") and done < total:
+            parts.append(wording(self._eta.at(state, now)))
+        self.overall.show(fraction(state, now), " · ".join(parts))
+
+    def _follow_what_runs(self, state: RunState) -> None:
+        """Until a key chose otherwise, the selection goes with the work."""
+        busy = [item for item in state.items.values() if item.status in BUSY]
+        selected = self.selected
+        if busy and (selected is None or selected.status not in BUSY):
+            latest = max(busy, key=lambda item: item.started or 0.0)
+            self.matrix.select((latest.stage, latest.label))
+
+    def _show_item(self, changed: bool) -> None:
+        item = self.selected
+        if item is None:
+            return
+        shown = ((item.stage, item.label), item.status)
+        if shown != self._shown_item:
+            self._shown_item = shown
+            self.refresh_bindings()
+            self.log_view.open(self._find_log(item), item.name)
+        elif not changed and item.status not in BUSY:
+            return
+        if self.detail.display:
+            planned, entry = self._find_item(item.stage, item.label)
+            self.detail.show(item, planned, entry, self.state)
+
+    def on_stage_matrix_selected(self) -> None:
+        self._show_item(changed=True)
+
+    def on_stage_matrix_opened(self) -> None:
+        self.action_ask("open")
+
+    # Keys served here
+
+    def action_pane(self, number: int) -> None:
+        """Go to a pane; one that has no room beside the others takes all of it."""
+        pane = self.panes[number - 1]
+        if self._solo or not pane.display:
+            self._show_alone(number)
+        if pane.can_focus:
+            pane.focus()
+        else:
+            self.set_focus(None)
+
+    def action_focus_next_pane(self) -> None:
+        self._step_pane(1)
+
+    def action_focus_previous_pane(self) -> None:
+        self._step_pane(-1)
+
+    def action_zoom(self) -> None:
+        self._show_alone(self._focused_pane() or 2)
+
+    def action_restore(self) -> None:
+        self._show_alone(0)
+
+    def action_reset_panes(self) -> None:
+        self._show_alone(0)
+        self.matrix.focus()
+
+    def action_filter(self) -> None:
+        self.add_class("filtering")
+        self.filter_input.value = self.matrix.filter
+        self.filter_input.focus()
+
+    def action_back(self) -> None:
+        if self.has_class("filtering") or self.matrix.filter:
+            self.filter_input.value = ""
+            self.matrix.filter = ""
+            self.recipe.filter = ""
+            self._leave_filter()
+        elif self._solo:
+            self.action_reset_panes()
+
+    def on_input_changed(self, event: Input.Changed) -> None:
+        if self.has_class("filtering"):
+            self.matrix.filter = event.value
+            self.recipe.filter = event.value
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        self._leave_filter()
+
+    def on_key(self) -> None:
+        if self.focused is self.matrix:
+            self._user_chose = True
+
+    def action_manifest(self) -> None:
+        self.action_pane(5)
+
+    def action_ask(self, what: str) -> None:
+        """Hand a key to whoever can serve it."""
+        self.post_message(self.Asked(what))
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that do nothing now vanish from the footer."""
+        if action != "ask":
+            return True
+        running, item = self.state.status == "running", self.selected
+        unmade = any(each.status in UNMADE for each in self.state.items.values())
+        return {
+            "pause": running,
+            "cancel_run": running,
+            "cancel_item": running and item is not None and item.status in BUSY | {"waiting", "ready"},
+            "detach": running,
+            "retry": unmade,
+        }.get(str(parameters[0]), True)
+
+    # Inside
+
+    def _show_alone(self, number: int) -> None:
+        for each in range(1, 6):
+            self.set_class(each == number, f"solo-{each}")
+        self.set_class(bool(number), "solo")
+        self._solo = number
+        self._shown_item = None
+
+    def _focused_pane(self) -> int | None:
+        for number, pane in enumerate(self.panes, start=1):
+            if pane.has_focus or pane.has_focus_within:
+                return number
+        return None
+
+    def _step_pane(self, step: int) -> None:
+        number = (self._solo or self._focused_pane() or 2) + step
+        while True:
+            number = (number - 1) % 5 + 1
+            if self._solo or self.panes[number - 1].display:
+                self.action_pane(number)
+                return
+            number += step
+
+    def _leave_filter(self) -> None:
+        self.remove_class("filtering")
+        self.matrix.focus()
+
+
+def _sums(state: RunState) -> str:
+    """What must not be missed: `1 failed: convert ar128-split5`."""
+    failed = [item for item in state.items.values() if item.status == "failed"]
+    if not failed:
+        return ""
+    more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return f"{len(failed)} failed: {failed[0].name}{more}"

@@ -1,0 +1,50 @@
+"""Asks before a line of the recipe is changed."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.screen import ModalScreen
+from textual.widgets import Footer, Static
+
+from qairt.recipe_edit import LineChange
+from qairt.tui.glyphs import Look
+from qairt.tui.keymap import bindings
+from qairt.tui.rows import plain
+
+
+class RevertScreen(ModalScreen[bool]):
+    """True when the line is to be written."""
+
+    BINDINGS = bindings("confirm")
+    DEFAULT_CSS = """
+    RevertScreen { align: center middle; }
+    RevertScreen > VerticalScroll {
+        width: 76; max-width: 100%; height: auto; max-height: 100%;
+        border: solid $border; border-title-color: $title; background: $surface; padding: 0 2;
+    }
+    """
+
+    def __init__(self, change: LineChange, look: Look) -> None:
+        super().__init__()
+        self._change = change
+        self._look = look
+
+    def compose(self) -> ComposeResult:
+        change = self._change
+        with VerticalScroll() as box:
+            box.border_title = Content("Set back in the recipe")
+            lines = (
+                f"{change.file.name}:{change.line}, the rest of the file stays as it is",
+                "",
+                f"- {plain(change.before).strip()}",
+                f"+ {plain(change.after).strip()}",
+                "",
+                "y write it    n leave it",
+            )
+            yield Static(self._look.text("\n".join(lines)), markup=False)
+        yield Footer(show_command_palette=False)
+
+    def action_answer(self, yes: bool) -> None:
+        self.dismiss(yes)

@@ -1,0 +1,175 @@
+"""A user's settings: command-line flags before `QAIRT_…` variables before `$XDG_CONFIG_HOME/qairt/config.yaml`.
+
+What is wrong with one of them is said in a sentence, and the app starts with that one's default.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import Field, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
+
+from qairt.engine.files import write_atomic
+from qairt.recipe_faults import nearest
+from qairt.tui.glyphs import GraphStyle
+from qairt.tui.key_names import wrong_keys
+from qairt.tui.themes import DEFAULT_THEME, config_folder
+from qairt.tui.yaml_file import NotAMapping, YamlFile, in_words, read_yaml
+
+
+class Settings(BaseSettings):
+    """How the terminal interface behaves for this user."""
+
+    model_config = SettingsConfigDict(env_prefix="QAIRT_", env_ignore_empty=True, extra="forbid", frozen=True)
+
+    theme: str = DEFAULT_THEME
+    ascii: bool = False
+    """Nothing but ASCII is written."""
+    graph: GraphStyle | None = None
+    """What curves are drawn with; None: braille where the terminal has it."""
+    refresh: Annotated[float, Field(ge=0.1, le=30)] | None = None
+    """Updates of the screen in a second; None: 4, and 2 over SSH."""
+    mouse: Literal["auto", "off"] = "auto"
+    editor: str | None = None
+    """For recipes; None: `$VISUAL` or `$EDITOR`."""
+    keys: Annotated[dict[str, str], NoDecode] = {}
+    """Keys of actions, by their id: `{item.clear: ctrl+x}`."""
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Only what `load_settings` found, so that it can name the source of what is wrong."""
+        return (init_settings,)
+
+
+def config_file() -> Path:
+    """The user's settings file, whether it exists or not."""
+    return config_folder() / "config.yaml"
+
+
+def load_settings(flags: Mapping[str, Any] | None = None, themes: Collection[str] = ()) -> tuple[Settings, list[str]]:
+    """The settings in force, and a sentence for each that is wrong, with its place.
+
+    Args:
+        flags: settings given on the command line; None counts as not given.
+        themes: names of the themes there are, to check the chosen one against.
+    """
+    problems: list[str] = []
+    try:
+        file = read_yaml(config_file())
+    except FileNotFoundError:
+        file = YamlFile(config_file())
+    except NotAMapping as fault:
+        file = YamlFile(config_file())
+        problems.append(f"{fault}; the defaults are used")
+    sources = _Sources(
+        flags={name: value for name, value in (flags or {}).items() if value is not None},
+        variables=EnvSettingsSource(Settings)(),
+        file=file,
+    )
+    settings = Settings()
+    while True:
+        try:
+            settings = Settings(**sources.merged())
+        except ValidationError as error:
+            problems += sources.refuse(error)
+        else:
+            break
+    if themes and settings.theme not in themes:
+        close = nearest(settings.theme, themes)
+        there = f"did you mean {close}?" if close else f"there are {', '.join(sorted(themes))}"
+        problems.append(f"{sources.where(['theme'])}: there is no theme {settings.theme!r}; {there}")
+        settings = settings.model_copy(update={"theme": DEFAULT_THEME})
+    wrong = wrong_keys(settings.keys)
+    problems += [f"{sources.where(['keys', name])}: {said}" for name, said in wrong.items()]
+    keys = {name: keys for name, keys in settings.keys.items() if name not in wrong}
+    return settings.model_copy(update={"keys": keys}), problems
+
+
+class _Sources:
+    """What each source says, the strongest first."""
+
+    def __init__(self, flags: dict[str, Any], variables: dict[str, Any], file: YamlFile) -> None:
+        self._flags = flags
+        self._variables = variables
+        self._file = file
+        self._values = dict(file.values)
+
+    def merged(self) -> dict[str, Any]:
+        return {**self._values, **self._variables, **self._flags}
+
+    def where(self, place: list[Any]) -> str:
+        name = str(place[0])
+        if name in self._flags:
+            return f"--{name}"
+        return f"QAIRT_{name.upper()}" if name in self._variables else self._file.where(place)
+
+    def refuse(self, error: ValidationError) -> list[str]:
+        """Say what is wrong, and forget it."""
+        said: dict[str, str] = {}
+        for found in error.errors():
+            place = [step for step in found["loc"] if step != "[key]"]
+            where = self.where(place)
+            said.setdefault(where + ".".join(map(str, place)), f"{where}: {in_words(found, Settings)}")
+        for steps in {tuple(map(str, found["loc"][:2])) for found in error.errors()}:
+            self._forget(steps)
+        return list(said.values())
+
+    def _forget(self, place: tuple[str, ...]) -> None:
+        name = place[0]
+        source = next(given for given in (self._flags, self._variables, self._values) if name in given)
+        keys = source[name]
+        if name == "keys" and len(place) > 1 and isinstance(keys, dict):
+            source[name] = {key: value for key, value in keys.items() if str(key) != place[1]}
+        else:
+            del source[name]
+
+
+def save_theme(name: str) -> str:
+    """Write `theme: name` into the settings file, all else as it is. Returns a sentence on how that went."""
+    path = config_file()
+    try:
+        file = read_yaml(path)
+    except FileNotFoundError:
+        file = YamlFile(path)
+    except NotAMapping as fault:
+        return f"the theme is not kept: {fault}"
+    changed = _with_theme(file.text, name)
+    if yaml.safe_load(changed) != {**file.values, "theme": name}:
+        return f"the theme is not kept: write `theme: {name}` into {path} yourself"
+    try:
+        write_atomic(path.resolve(), changed)  # a link to it stays a link
+    except OSError as fault:
+        return f"the theme is not kept: {path}: {fault.strerror or fault}"
+    return f"theme {name} is kept in {path}"
+
+
+def _with_theme(text: str, name: str) -> str:
+    root = yaml.compose(text, Loader=yaml.SafeLoader)
+    if not isinstance(root, yaml.MappingNode):
+        return f"{text.rstrip()}\ntheme: {name}\n".lstrip("\n")
+    for key, value in root.value:
+        if key.value == "theme":
+            before, after = text[: value.start_mark.index], text[value.end_mark.index :]
+            gap = " " if before.endswith(":") else ""
+            return f"{before}{gap}{name}{after}"
+    start = root.start_mark.index
+    if root.flow_style:
+        return f"{text[: start + 1]}theme: {name}, {text[start + 1 :]}"
+    return f"{text[:start]}theme: {name}\n{text[start:]}"

@@ -1,0 +1,81 @@
+"""Pane 5: everything that is known of the selected item."""
+
+from __future__ import annotations
+
+from textual.app import ComposeResult
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from qairt.engine.cache import Entry
+from qairt.engine.plan import PlannedItem
+from qairt.engine.run_state import ItemState, RunState
+from qairt.tui.detail_lines import detail_lines
+from qairt.tui.glyphs import Look
+from qairt.tui.keymap import bindings
+
+_Shown = tuple[ItemState, PlannedItem | None, Entry | None, RunState]
+
+
+class Detail(VerticalScroll, inherit_bindings=False):
+    """Scrolls; its text can be selected. Painted only when it says something else."""
+
+    BINDINGS = bindings("list")
+    DEFAULT_CSS = """
+    Detail { background: $background; scrollbar-size-vertical: 1; overflow-x: hidden; }
+    Detail > Static { width: 1fr; height: auto; }
+    """
+
+    def __init__(self, look: Look | None = None, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(id=id, classes=classes)
+        self._look = look or Look()
+        self._text = Static(markup=False)
+        self._lines: list[Content] = []
+        self._shown: _Shown | None = None
+
+    def compose(self) -> ComposeResult:
+        yield self._text
+
+    @property
+    def look(self) -> Look:
+        return self._look
+
+    @look.setter
+    def look(self, look: Look) -> None:
+        self._look = look
+        if self._shown is not None:
+            self.show(*self._shown)
+
+    @property
+    def copy_text(self) -> str:
+        """All of it as text."""
+        return "\n".join(line.plain for line in self._lines)
+
+    def show(self, item: ItemState, planned: PlannedItem | None, entry: Entry | None, run: RunState) -> None:
+        """Show an item: its state in the run, what is planned for it, and what the cache holds of it."""
+        another = self._shown is None or self._shown[0].name != item.name
+        self._shown = (item, planned, entry, run)
+        lines = detail_lines(item, planned, entry, run, self._look)
+        if lines != self._lines:
+            self._lines = lines
+            self._text.update(Content("\n").join(lines))
+        if another:
+            self.scroll_home(animate=False)
+
+    def action_cursor_down(self) -> None:
+        self.scroll_down(animate=False)
+
+    def action_cursor_up(self) -> None:
+        self.scroll_up(animate=False)
+
+    def action_scroll_top(self) -> None:
+        self.scroll_home(animate=False)
+
+    def action_scroll_bottom(self) -> None:
+        self.scroll_end(animate=False)
+
+    def action_page_up(self) -> None:
+        self.scroll_page_up(animate=False)
+
+    def action_page_down(self) -> None:
+        self.scroll_page_down(animate=False)

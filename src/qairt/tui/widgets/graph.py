@@ -1,0 +1,217 @@
+"""A graph of one resource against its limit, in a frame of its own."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from rich.style import Style
+from textual.geometry import Region
+from textual.strip import Strip
+from textual.widget import Widget
+
+from qairt.tui.glyphs import GraphStyle, Look
+from qairt.tui.rows import plain
+from qairt.tui.widgets.matrix_columns import fitted
+from qairt.tui.widgets.plot import Value, area, newest, points_in
+
+Part = tuple[str, str]
+"""Text, and the component class it is drawn in."""
+
+_NEAR_LIMIT = 0.9
+_FRAMES = {False: ("╭", "─", "╮", "│", "╰", "╯"), True: ("+", "-", "+", "|", "+", "+")}
+"""Corner, edge, corner, side, corners below; the side marks where a stage began, too."""
+
+
+class Graph(Widget):
+    """An area of values, newest at the right, on the fixed scale 0 to its limit.
+
+    The frame names the resource above and says `value / limit` below; where a stage began there is an upright line,
+    with its name if there is room. Without values it says `n/a`. Only lines that changed are painted again.
+    """
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "graph--frame",
+        "graph--title",
+        "graph--ram",
+        "graph--cpu",
+        "graph--gpu",
+        "graph--limit",
+        "graph--mark",
+    }
+    DEFAULT_CSS = """
+    Graph { height: 1fr; width: 1fr; min-height: 3; }
+    Graph > .graph--frame { color: $border; }
+    Graph > .graph--title { color: $title; }
+    Graph > .graph--ram { color: $graph-ram; }
+    Graph > .graph--cpu { color: $graph-cpu; }
+    Graph > .graph--gpu { color: $graph-gpu; }
+    Graph > .graph--limit { color: $graph-limit; text-style: bold; }
+    Graph > .graph--mark { color: $text-muted; }
+    """
+
+    def __init__(
+        self, title: str, role: str, say: Callable[[float], str], look: Look | None = None, *, id: str | None = None
+    ) -> None:
+        """`say` writes a value or limit; `role` is `ram`, `cpu` or `gpu`."""
+        super().__init__(id=id)
+        self._title = title
+        self._role = f"graph--{role}"
+        self._say = say
+        self._look = look or Look()
+        self._values: Sequence[Value] = ()
+        self._limit: float | None = None
+        self._marks: Sequence[tuple[int, str]] = ()
+        self._latest: Value = None
+        self._lines: list[list[Part]] = []
+        self._styles_of: dict[str, Style] = {}
+
+    @property
+    def points(self) -> int:
+        """How many values it has room for."""
+        return points_in(max(self.size.width - 2, 0), self._style)
+
+    @property
+    def lines(self) -> list[str]:
+        """What is on it, as text."""
+        return ["".join(text for text, _ in line) for line in self._lines]
+
+    @property
+    def look(self) -> Look:
+        """How it is drawn."""
+        return self._look
+
+    @look.setter
+    def look(self, look: Look) -> None:
+        self._look = look
+        self._draw()
+
+    def show(
+        self,
+        values: Sequence[Value],
+        limit: float | None,
+        marks: Sequence[tuple[int, str]] = (),
+        *,
+        latest: Value = None,
+        title: str | None = None,
+    ) -> None:
+        """Show values, the last one the newest; None is one that is not known.
+
+        Args:
+            values: in the unit of `limit`.
+            limit: the top of the scale; None scales to the highest value.
+            marks: index into `values` and name of what began there.
+            latest: the value that the frame says, where it is not the last of `values`.
+            title: instead of the one it has.
+        """
+        self._values, self._limit, self._marks = values, limit, marks
+        self._latest = latest if latest is not None else (values[-1] if values else None)
+        self._title = self._title if title is None else title
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def notify_style_update(self) -> None:
+        super().notify_style_update()
+        self._styles_of.clear()
+
+    def render_line(self, y: int) -> Strip:
+        width = self.size.width
+        if y >= len(self._lines):
+            return Strip.blank(width, self._styled("graph--frame"))
+        segments = [Segment(text, self._styled(role)) for text, role in self._lines[y]]
+        return Strip(Segment.simplify(segments)).adjust_cell_length(width, self._styled("graph--frame"))
+
+    @property
+    def _style(self) -> GraphStyle:
+        return "ascii" if self._look.ascii else self._look.graph
+
+    def _styled(self, name: str) -> Style:
+        style = self._styles_of.get(name)
+        if style is None:
+            style = self._styles_of[name] = self.get_component_rich_style(name)
+        return style
+
+    def _draw(self) -> None:
+        width, height = self.size
+        if width < 4 or height < 3:
+            self._lines = []
+            self.refresh()
+            return
+        corner, edge, corner_right, side, low, low_right = _FRAMES[self._look.ascii]
+        title = fitted(f" {self._title} ", min(cell_len(self._title) + 2, width - 3), self._look)
+        below = fitted(f" {self._amount()} ", min(cell_len(self._amount()) + 2, width - 3), self._look)
+        frame, named = "graph--frame", "graph--title"
+        lines: list[list[Part]] = [
+            [(corner + edge, frame), (title, named), (edge * (width - 3 - cell_len(title)) + corner_right, frame)]
+        ]
+        lines += [[(side, frame), *parts, (side, frame)] for parts in self._body(width - 2, height - 2)]
+        lines.append([(low + edge * (width - 3 - cell_len(below)), frame), (below, named), (edge + low_right, frame)])
+        before, self._lines = self._lines, lines
+        if len(before) != len(lines):
+            self.refresh()
+            return
+        for y, (old, new) in enumerate(zip(before, lines, strict=True)):
+            if old != new:
+                self.refresh(Region(0, y, width, 1))
+
+    def _amount(self) -> str:
+        if self._latest is None:
+            return "n/a"
+        if self._limit is None:
+            return self._say(self._latest)
+        return f"{self._say(self._latest)} / {self._say(self._limit)}"
+
+    def _body(self, width: int, height: int) -> list[list[Part]]:
+        known = [value for value in self._values if value is not None]
+        if not known:
+            middle = (height - 1) // 2
+            return [[(("n/a" if y == middle else "").center(width)[:width], "graph--mark")] for y in range(height)]
+        limit = self._limit if self._limit is not None else max(known)
+        lines = area(self._values, limit, width, height, self._style)
+        near = self._near_limit(limit, width)
+        overlay = self._overlay(lines)
+        return [_parts(line, over, near, self._role) for line, over in zip(lines, overlay, strict=True)]
+
+    def _near_limit(self, limit: float, width: int) -> list[bool]:
+        """Which columns are close to the limit."""
+        each = points_in(1, self._style)
+        points = width * each
+        values = newest(self._values, points)
+        return [
+            any(value is not None and value >= _NEAR_LIMIT * limit > 0 for value in values[at : at + each])
+            for at in range(0, points, each)
+        ]
+
+    def _overlay(self, lines: list[str]) -> list[str]:
+        """Marks, to be seen where the area is empty: an upright line, and on the top line a name beside it."""
+        width, each = len(lines[0]), points_in(1, self._style)
+        names: dict[int, str] = {}
+        for index, name in self._marks:
+            column = width - 1 - (len(self._values) - 1 - index) // each
+            if 0 <= column < width:
+                names[column] = self._look.text(plain(name))
+        side = _FRAMES[self._look.ascii][3]
+        upright = "".join(side if column in names else " " for column in range(width))
+        top = upright
+        for column, name in names.items():
+            end = column + 1 + len(name)
+            free = top[column + 1 : end] == lines[0][column + 1 : end] == " " * len(name)
+            if free and cell_len(name) == len(name):
+                top = top[: column + 1] + name + top[end:]
+        return [top, *[upright] * (len(lines) - 1)]
+
+
+def _parts(line: str, over: str, near: list[bool], role: str) -> list[Part]:
+    """One line of the area, with what is over it where it is empty; neighbours that look the same are one part."""
+    parts: list[Part] = []
+    for filled, mark, hot in zip(line, over, near, strict=True):
+        character, look = (filled, "graph--limit" if hot else role) if filled != " " else (mark, "graph--mark")
+        if parts and parts[-1][1] == look:
+            parts[-1] = (parts[-1][0] + character, look)
+        else:
+            parts.append((character, look))
+    return parts

@@ -1,0 +1,253 @@
+"""Memory, CPU and GPU of a run against their limits: as graphs, or in one line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import ClassVar
+
+from rich.segment import Segment
+from textual.app import ComposeResult
+from textual.strip import Strip
+from textual.widget import Widget
+
+from qairt.engine.events import ResourceSample
+from qairt.engine.run_state import RunState
+from qairt.tui.glyphs import GraphStyle, Look
+from qairt.tui.widgets.graph import Graph
+from qairt.tui.widgets.matrix_columns import fitted
+from qairt.tui.widgets.plot import Value, sparkline
+
+_STEPS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600)
+"""Seconds that one point of a graph may stand for."""
+_LEAST_WIDTH, _LEAST_HEIGHT, _GOOD_HEIGHT = 18, 4, 7
+_SPARK = (4, 16)
+
+
+def gigabytes(count: float) -> str:
+    """Bytes in few columns: `20.7 G`, `540 M`."""
+    if count >= 99.95e9:
+        return f"{count / 1e9:.0f} G"
+    return f"{count / 1e9:.1f} G" if count >= 0.9995e9 else f"{count / 1e6:.0f} M"
+
+
+def percent(value: float) -> str:
+    """`211%`."""
+    return f"{value:.0f}%"
+
+
+@dataclass(frozen=True)
+class _Resource:
+    """One of the things that are watched."""
+
+    name: str
+    title: str
+    role: str
+    say: Callable[[float], str]
+    value: Callable[[ResourceSample], Value]
+    limit: Callable[[RunState], float | None]
+
+
+def _gpu_total(state: RunState) -> float | None:
+    last = state.last_sample
+    return last.gpu_memory_total or None if last else None
+
+
+RESOURCES = (
+    _Resource("RAM", "RAM", "ram", gigabytes, lambda each: each.ram, lambda state: state.ram or None),
+    _Resource("CPU", "CPU", "cpu", percent, lambda each: each.cpu_percent, lambda state: 100.0 * max(state.cores, 1)),
+    _Resource("GPU", "GPU", "gpu", percent, lambda each: each.gpu_percent, lambda state: 100.0),
+    _Resource("VRAM", "GPU memory", "gpu", gigabytes, lambda each: each.gpu_memory, _gpu_total),
+)
+"""In the order in which they get room."""
+
+
+class ProfilerPane(Widget, can_focus=True):
+    """The graphs, side by side or one above the other, as many as there is room for.
+
+    They show the whole run as far as samples are kept: one point stands for as many seconds as that takes, and is the
+    highest value in them.
+    """
+
+    DEFAULT_CSS = """
+    ProfilerPane { layout: grid; grid-size: 1; grid-gutter: 0; overflow: hidden; }
+    ProfilerPane:focus Graph > .graph--frame { color: $border-focus; }
+    """
+
+    def __init__(self, look: Look | None = None, *, number: str = "", id: str | None = None) -> None:
+        """`number` is that of the pane, before the first title."""
+        super().__init__(id=id)
+        self._look = look or Look()
+        self._graphs = [
+            Graph(_title(number, resource), resource.role, resource.say, self._look) for resource in RESOURCES
+        ]
+        self._number = number
+        self._state: RunState | None = None
+
+    def compose(self) -> ComposeResult:
+        yield from self._graphs
+
+    @property
+    def look(self) -> Look:
+        """How the graphs are drawn."""
+        return self._look
+
+    @look.setter
+    def look(self, look: Look) -> None:
+        self._look = look
+        for graph in self._graphs:
+            graph.look = look
+
+    @property
+    def graphs(self) -> list[Graph]:
+        """Those that there is room for."""
+        return [graph for graph in self._graphs if graph.display]
+
+    def show(self, state: RunState) -> None:
+        """Show the samples of a run."""
+        self._state = state
+        for graph, resource in zip(self._graphs, RESOURCES, strict=True):
+            if graph.display:
+                self._show_one(graph, resource, state)
+
+    def on_resize(self) -> None:
+        across, count = _arranged(self.size.width, self.size.height)
+        self.styles.grid_size_columns = across
+        for number, graph in enumerate(self._graphs):
+            graph.display = number < count
+        if self._state is not None:
+            self.call_after_refresh(self.show, self._state)
+
+    def _show_one(self, graph: Graph, resource: _Resource, state: RunState) -> None:
+        samples = state.samples
+        latest = resource.value(samples[-1]) if samples else None
+        if not samples or not graph.points:
+            graph.show((), resource.limit(state))
+            return
+        span = samples[-1].time - samples[0].time
+        title = _title(self._number, resource, span)
+        step = next((each for each in _STEPS if span / each < graph.points), _STEPS[-1])
+        first = int(samples[0].time // step)
+        values: list[Value] = [None] * (int(samples[-1].time // step) - first + 1)
+        for sample in samples:
+            value, place = resource.value(sample), max(int(sample.time // step) - first, 0)
+            if value is not None and place < len(values):
+                before = values[place]
+                values[place] = value if before is None else max(before, value)
+        marks = [(int(time // step) - first, stage) for time, stage in state.stage_starts if time // step >= first]
+        graph.show(values, resource.limit(state), marks, latest=latest, title=title)
+
+
+class ProfilerLine(Widget):
+    """The same in one line: `RAM ▂▃▅ 20.7/64G  CPU 180/200%  GPU n/a  VRAM n/a`."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {
+        "profiler-line--ram",
+        "profiler-line--cpu",
+        "profiler-line--gpu",
+        "profiler-line--text",
+    }
+    DEFAULT_CSS = """
+    ProfilerLine { height: 1; width: 1fr; }
+    ProfilerLine > .profiler-line--ram { color: $graph-ram; }
+    ProfilerLine > .profiler-line--cpu { color: $graph-cpu; }
+    ProfilerLine > .profiler-line--gpu { color: $graph-gpu; }
+    ProfilerLine > .profiler-line--text { color: $foreground; }
+    """
+
+    def __init__(self, look: Look | None = None, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._look = look or Look()
+        self._state: RunState | None = None
+        self._parts: list[tuple[str, str]] = []
+
+    @property
+    def look(self) -> Look:
+        """How it is drawn."""
+        return self._look
+
+    @look.setter
+    def look(self, look: Look) -> None:
+        self._look = look
+        self._draw()
+
+    @property
+    def line(self) -> str:
+        """What it shows, as text."""
+        return "".join(text for text, _ in self._parts)
+
+    def show(self, state: RunState) -> None:
+        """Show the newest samples of a run; nothing is painted when it looks the same."""
+        self._state = state
+        self._draw()
+
+    def on_resize(self) -> None:
+        self._draw()
+
+    def render_line(self, y: int) -> Strip:
+        segments = [
+            Segment(text, self.get_component_rich_style(f"profiler-line--{role}")) for text, role in self._parts
+        ]
+        return Strip(segments).adjust_cell_length(self.size.width, self.get_component_rich_style("profiler-line--text"))
+
+    def _draw(self) -> None:
+        if self._state is None:
+            return
+        parts = _line_parts(self._state, self.size.width, "ascii" if self._look.ascii else self._look.graph)
+        shown = [(self._look.text(text), role) for text, role in parts]
+        if shown != self._parts:
+            self._parts = shown
+            self.refresh()
+
+
+def _title(number: str, resource: _Resource, span: float = 0.0) -> str:
+    """The first one names the pane and how long a time the graphs show."""
+    if resource is not RESOURCES[0]:
+        return resource.title
+    named = f"{number} {resource.title}" if number else resource.title
+    return f"{named} · {span / 60:.0f} min" if span >= 60 else named
+
+
+def _arranged(width: int, height: int) -> tuple[int, int]:
+    """Graphs beside each other, and graphs in all: as wide as can be while they are high enough, else what fits."""
+    across = max(min(width // _LEAST_WIDTH, len(RESOURCES)), 1)
+    for least in (_GOOD_HEIGHT, _LEAST_HEIGHT):
+        for wide in (1, 2, 4):
+            if wide <= across and height // (len(RESOURCES) // wide) >= least:
+                return wide, len(RESOURCES)
+    return across, min(across * max(height // _LEAST_HEIGHT, 1), len(RESOURCES))
+
+
+def _line_parts(state: RunState, width: int, style: GraphStyle) -> list[tuple[str, str]]:
+    """Names and amounts; what room is left goes to sparklines, from the first resource on."""
+    last = state.last_sample
+    known = [resource.value(last) if last else None for resource in RESOURCES]
+    said = [_amount(resource, value, state) for resource, value in zip(RESOURCES, known, strict=True)]
+    taken = [len(resource.name) + 1 + len(amount) for resource, amount in zip(RESOURCES, said, strict=True)]
+    room = width - sum(taken) - 2 * (len(taken) - 1)
+    there = sum(value is not None for value in known)
+    parts: list[tuple[str, str]] = []
+    for resource, value, amount in zip(RESOURCES, known, said, strict=True):
+        parts.append((("  " if parts else "") + resource.name + " ", "text"))
+        spark = min(room // there - 1, _SPARK[1]) if value is not None else 0
+        if spark >= _SPARK[0]:
+            newest = [resource.value(sample) for sample in list(state.samples)[-spark:]]
+            limit = resource.limit(state) or max((each for each in newest if each is not None), default=1.0)
+            parts += [(sparkline(newest, limit, spark, style), resource.role), (" ", "text")]
+        parts.append((amount, "text"))
+    if room >= 0:
+        return parts
+    text = "".join(text for text, _ in parts)
+    return [(fitted(text, width, Look(ascii=style == "ascii")), "text")]
+
+
+def _amount(resource: _Resource, value: Value, state: RunState) -> str:
+    """`20.7/64G`: the unit is said once where it is the same."""
+    if value is None:
+        return "n/a"
+    limit = resource.limit(state)
+    said = resource.say(value).replace(" ", "")
+    if limit is None:
+        return said
+    top = resource.say(limit).replace(" ", "").replace(".0G", "G")
+    return f"{said[:-1]}/{top}" if said[-1] == top[-1] else f"{said}/{top}"

@@ -1,0 +1,217 @@
+"""Pane 1: the recipe's values as a tree."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from rich.style import Style
+from rich.text import Text
+from textual.binding import BindingType
+from textual.widgets import Tree
+from textual.widgets.tree import TreeNode
+
+from qairt.recipe import KeyPath
+from qairt.tui.glyphs import Look
+from qairt.tui.keymap import bindings
+from qairt.tui.recipe_values import RecipeValue
+from qairt.tui.rows import plain
+
+_ASCII_LINES = dict.fromkeys(("default", "bold", "double"), ("  ", "| ", "`-", "+-"))
+_LONGEST = 60
+
+
+class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
+    """Settings and stages with their values, and where each comes from.
+
+    A value that the last run had otherwise is marked with a letter and a style; so is every group that holds one.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [*bindings("list"), *bindings("tree")]
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"recipe-tree--{role}" for role in ("differs", "origin", "value", "set")}
+    DEFAULT_CSS = """
+    RecipeTree { background: $background; padding: 0; scrollbar-size: 1 1; overflow-x: hidden; }
+    RecipeTree > .recipe-tree--differs { color: $state-stale; text-style: bold; }
+    RecipeTree > .recipe-tree--origin { color: $text-muted; }
+    RecipeTree > .recipe-tree--value { color: $text-muted; }
+    RecipeTree > .recipe-tree--set { color: $foreground; }
+    RecipeTree > .tree--cursor, RecipeTree:focus > .tree--cursor {
+        color: $foreground; background: $background; text-style: reverse;
+    }
+    RecipeTree > .tree--highlight, RecipeTree > .tree--highlight-line { text-style: none; background: $background; }
+    """
+
+    def __init__(self, look: Look | None = None, *, id: str | None = None, classes: str | None = None) -> None:
+        super().__init__(Text("recipe"), id=id, classes=classes)
+        self.show_root = False
+        self.guide_depth = 2
+        self.auto_expand = False
+        self._look = look or Look()
+        self._values: RecipeValue | None = None
+        self._filter = ""
+        self._shut: set[KeyPath] = set()
+        self._set_characters()
+
+    @property
+    def look(self) -> Look:
+        return self._look
+
+    @look.setter
+    def look(self, look: Look) -> None:
+        self._look = look
+        self._set_characters()
+        self._refill()
+
+    @property
+    def filter(self) -> str:
+        """Only values whose path or text contains it are shown."""
+        return self._filter
+
+    @filter.setter
+    def filter(self, text: str) -> None:
+        if text != self._filter:
+            self._filter = text
+            self._refill()
+
+    @property
+    def selected(self) -> RecipeValue | None:
+        """The value under the cursor."""
+        return self.cursor_node.data if self.cursor_node is not None else None
+
+    @property
+    def copy_text(self) -> str:
+        """What `y` copies: `key=value` as the command line takes it."""
+        return self.selected.assignment if self.selected is not None else ""
+
+    def show(self, values: RecipeValue | None) -> None:
+        """Show these values; None while the recipe cannot be read. Lines that did not change are left alone."""
+        before, self._values = self._values, values
+        if values == before:
+            return
+        if values is not None and before is not None and _shape(values) == _shape(before):
+            found = {value.path: value for value in values.walk()}
+            for node in _nodes(self.root):
+                value = found[node.data.path] if node.data is not None else None
+                if value is not None and value != node.data:
+                    node.data = value
+                    node.set_label(self._label(value))
+            return
+        self._refill()
+
+    def action_open_node(self) -> None:
+        """Open the group under the cursor."""
+        if self.cursor_node is not None and self.cursor_node.allow_expand:
+            self.cursor_node.expand()
+
+    def action_shut_node(self) -> None:
+        """Shut the group under the cursor, or go to the one around it."""
+        node = self.cursor_node
+        if node is None:
+            return
+        if node.allow_expand and node.is_expanded:
+            node.collapse()
+        elif node.parent is not None and node.parent is not self.root:
+            self.move_cursor(node.parent)
+
+    def action_scroll_top(self) -> None:
+        self.cursor_line = 0
+
+    def action_scroll_bottom(self) -> None:
+        self.cursor_line = self.last_line
+
+    def on_tree_node_collapsed(self, event: Tree.NodeCollapsed[RecipeValue]) -> None:
+        if event.node.data is not None:
+            self._shut.add(event.node.data.path)
+
+    def on_tree_node_expanded(self, event: Tree.NodeExpanded[RecipeValue]) -> None:
+        if event.node.data is not None:
+            self._shut.discard(event.node.data.path)
+
+    def render_label(self, node: TreeNode[RecipeValue], base_style: Style, style: Style) -> Text:
+        """The line of one value; what it is made of is styled by the theme."""
+        value = node.data
+        if value is None:
+            return super().render_label(node, base_style, style)
+        icon = (self.ICON_NODE_EXPANDED if node.is_expanded else self.ICON_NODE) if node.allow_expand else ""
+        mark, name, text, where = self._parts(value)
+        differs = self._role("differs") if value.differs else Style()
+        said = self._role("value" if value.source in ("default", "preset") else "set")
+        line = Text(no_wrap=True, end="")
+        line.append(icon, base_style + style)
+        line.append(mark, style + differs)
+        line.append(name, style + differs)
+        line.append(text, style + (differs if value.differs else said))
+        line.append(where, style + self._role("origin"))
+        return line
+
+    # Inside
+
+    def _parts(self, value: RecipeValue) -> tuple[str, str, str, str]:
+        mark = f"{self._look.mark('stale')} " if value.differs else ""
+        shown = plain(value.text)
+        shown = shown if len(shown) <= _LONGEST else f"{shown[: _LONGEST - 1]}…"
+        if value.before and value.differs:
+            shown = f"{shown} (was {plain(value.before)[:_LONGEST]})"
+        text = f" {shown}" if shown else ""
+        where = f"  {_short(value)}" if not value.children or value.text else ""
+        return mark, plain(value.key), self._look.text(text), self._look.text(where)
+
+    def _label(self, value: RecipeValue) -> Text:
+        return Text("".join(self._parts(value)))
+
+    def _role(self, role: str) -> Style:
+        style = self.get_component_rich_style(f"recipe-tree--{role}")
+        return Style(color=style.color, bold=style.bold or None)
+
+    def _refill(self) -> None:
+        selected = self.selected.path if self.selected is not None else None
+        self.root.remove_children()
+        if self._values is None:
+            return
+        for value in self._values.children:
+            self._add(self.root, value, inside=False)
+        self.root.expand()
+        nodes = [node for node in _nodes(self.root) if node.data is not None]
+        again = next((node for node in nodes if node.data is not None and node.data.path == selected), None)
+        self.call_after_refresh(self.move_cursor, again or (nodes[0] if nodes else None))
+
+    def _add(self, node: TreeNode[RecipeValue], value: RecipeValue, *, inside: bool) -> None:
+        inside = inside or self._matches(value)
+        if not inside and not any(self._matches(each) for each in value.walk()):
+            return
+        if not value.children:
+            node.add_leaf(self._label(value), value)
+            return
+        opened = bool(self._filter) or (value.path not in self._shut and value.source != "preset" and not value.text)
+        group = node.add(self._label(value), value, expand=opened)
+        for child in value.children:
+            self._add(group, child, inside=inside)
+
+    def _matches(self, value: RecipeValue) -> bool:
+        wanted = self._filter.casefold()
+        return wanted in f"{'.'.join(value.path)} {value.text}".casefold()
+
+    def _set_characters(self) -> None:
+        ascii_only = self._look.ascii
+        self.ICON_NODE = "> " if ascii_only else Tree.ICON_NODE
+        self.ICON_NODE_EXPANDED = "v " if ascii_only else Tree.ICON_NODE_EXPANDED
+        self.LINES = _ASCII_LINES if ascii_only else Tree.LINES
+
+
+def _short(value: RecipeValue) -> str:
+    """Where it comes from, in few columns: `:14` for a line of the recipe, `lpbq.yaml:4` for one of another file."""
+    file, _, line = value.where.rpartition(":")
+    if value.source == "file":
+        return f":{line}"
+    return f"{Path(file).name}:{line}" if value.source == "preset" else value.where
+
+
+def _shape(values: RecipeValue) -> list[KeyPath]:
+    return [value.path for value in values.walk()]
+
+
+def _nodes(node: TreeNode[RecipeValue]) -> list[TreeNode[RecipeValue]]:
+    found = [node]
+    for child in node.children:
+        found += _nodes(child)
+    return found

@@ -1,0 +1,89 @@
+"""The first line of a screen: which recipe, which run, and how it stands."""
+
+from __future__ import annotations
+
+import time
+from typing import ClassVar
+
+from rich.cells import cell_len
+from rich.segment import Segment
+from textual.strip import Strip
+from textual.widget import Widget
+
+from qairt.engine.run_state import RunState
+from qairt.tui.glyphs import Look
+from qairt.tui.rows import plain
+
+_ROLES = {"running": "running", "done": "done", "failed": "failed", "interrupted": "interrupted", "planned": "waiting"}
+
+
+class StatusLine(Widget):
+    """` qairt  llama.yaml  run 0142 ▶ running 00:41:01  on box7, pid 41231`, and a remark at the right."""
+
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"status-line--{role}" for role in (*_ROLES.values(), "text", "name")}
+    DEFAULT_CSS = """
+    StatusLine { height: 1; width: 1fr; background: $panel; }
+    StatusLine > .status-line--name { text-style: bold; }
+    StatusLine > .status-line--text { color: $foreground; }
+    StatusLine > .status-line--running { color: $state-running; text-style: bold; }
+    StatusLine > .status-line--done { color: $state-done; text-style: bold; }
+    StatusLine > .status-line--failed { color: $state-failed; text-style: bold; }
+    StatusLine > .status-line--interrupted { color: $state-interrupted; text-style: bold; }
+    StatusLine > .status-line--waiting { color: $foreground; }
+    """
+
+    def __init__(self, look: Look, *, id: str | None = None) -> None:
+        super().__init__(id=id)
+        self._look = look
+        self._parts: list[tuple[str, str]] = []
+
+    @property
+    def line(self) -> str:
+        """What it shows, as text."""
+        return "".join(text for text, _ in self._parts)
+
+    def show(self, look: Look, name: str, state: RunState, now: float, *, how: str, remark: str) -> None:
+        """Show a run; nothing is painted when it looks the same.
+
+        Args:
+            name: of the recipe.
+            how: how this screen is tied to the run: `in this program`, `attached`, `replay`.
+            remark: at the right; dropped when there is no room.
+        """
+        self._look = look
+        room = self.size.width
+        parts = [(" qairt ", "name"), (f" {plain(name)} ", "text")]
+        if state.run_id:
+            role = _ROLES[state.status]
+            mark = {"running": "▶", "done": "✓", "failed": "×", "interrupted": "?", "planned": ""}[state.status]
+            word = "paused" if state.paused and state.status == "running" else state.status
+            parts += [(f" run {state.run_id} ", "text"), (f"{mark} {word} {_elapsed(state, now)} ", role)]
+            parts += [(f" {how}", "text")]
+            if state.host:
+                parts += [(f"  host {state.host}  pid {state.pid}", "text")]
+        else:
+            parts += [(f" {how}", "text")]
+        parts = [(self._look.text(text), role) for text, role in parts]
+        while len(parts) > 3 and sum(cell_len(text) for text, _ in parts) > room:
+            parts.pop()
+        taken = sum(cell_len(text) for text, _ in parts)
+        remark = self._look.text(plain(remark))
+        if remark and taken + cell_len(remark) + 2 <= room:
+            parts.append((" " * (room - taken - cell_len(remark) - 1) + remark + " ", "text"))
+        if parts != self._parts:
+            self._parts = parts
+            self.refresh()
+
+    def render_line(self, y: int) -> Strip:
+        style = self.rich_style
+        segments = [
+            Segment(text, style + self.get_component_rich_style(f"status-line--{role}")) for text, role in self._parts
+        ]
+        return Strip(segments).adjust_cell_length(self.size.width, style)
+
+
+def _elapsed(state: RunState, now: float) -> str:
+    seconds = int(state.seconds if state.status != "running" else max(now - state.started, 0)) if state.started else 0
+    if seconds >= 86400:
+        return f"{seconds // 86400}d" + time.strftime("%H:%M:%S", time.gmtime(seconds % 86400))
+    return time.strftime("%H:%M:%S", time.gmtime(seconds))

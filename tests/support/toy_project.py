@@ -1,0 +1,74 @@
+"""The app over toy stages, for Pilot tests."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import toy_stages as toy
+from textual.pilot import Pilot
+
+from qairt.cli.messages import told
+from qairt.engine.pipeline import Pipeline
+from qairt.engine.run import RunOptions
+from qairt.engine.stage import register_stage
+from qairt.llm import LLMPipeline
+from qairt.tui.app import QairtApp
+from qairt.tui.glyphs import Look
+from qairt.tui.project import Project
+from qairt.tui.settings import Settings
+
+RECIPE = """model_id_or_path: nothing
+cache_dir: {cache}
+stages:
+  source: {{text: hello}}
+  fan: {{arn: [1, 2, 3], sleep: {sleep}{fan}}}
+  upper: {{}}
+  join: {{}}
+"""
+
+
+def write_toy_recipe(folder: Path, *, sleep: float = 0.0, fan: str = "", name: str = "toy.yaml") -> Path:
+    """A recipe of toy stages, which must be registered by whoever reads it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / name
+    path.write_text(RECIPE.format(cache=folder / "cache", sleep=sleep, fan=f", {fan}" if fan else ""))
+    return path
+
+
+def toy_project(folder: Path, *, recipe: Path | None = None, jobs: int = 2, **options: Any) -> Project:
+    """A project over that recipe."""
+    for stage in (toy.Source, toy.Fan, toy.Upper, toy.Join):
+        register_stage(stage)
+    path = recipe or write_toy_recipe(folder, **options)
+
+    def open_pipeline() -> Pipeline:
+        return LLMPipeline.from_recipe(path)
+
+    return Project(path, (), open_pipeline, folder / "cache", RunOptions(jobs=jobs, memory=10**9))
+
+
+def toy_app(folder: Path, *, look: Look | None = None, project: Project | None = None, **options: Any) -> QairtApp:
+    """The app over toy stages."""
+    names = ("sleep", "fan", "jobs", "recipe")
+    given = {name: options.pop(name) for name in names if name in options}
+    settings = options.pop("settings", Settings())
+    made = project or toy_project(folder, **given)
+    return QairtApp(made, settings, look or Look(), tell=told, theme="qairt-dark", refresh=10.0, **options)
+
+
+async def until(pilot: Pilot[Any], holds: Callable[[], Any], seconds: float = 20.0) -> None:
+    """Wait until something holds on the screen."""
+    deadline = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < deadline, "it never came to hold"
+        await pilot.pause(0.02)
+        await asyncio.sleep(0)
+
+
+def shown(app: QairtApp) -> str:
+    """The screen as text."""
+    return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())

@@ -1,0 +1,85 @@
+"""The table of keys: every default exists, none is given twice in its scope, and it reads well as a table."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from qairt.tui.key_names import SCOPES, effective, key_names, key_table_markdown, wrong_keys
+from qairt.tui.keymap import KEYS, all_keys, bindings
+
+
+def test_every_id_is_there_once() -> None:
+    assert [name for name, times in Counter(key.id for _, key in all_keys()).items() if times > 1] == []
+
+
+@pytest.mark.parametrize("scope", KEYS)
+def test_no_default_key_is_given_twice_in_a_scope(scope: str) -> None:
+    given = Counter(key.strip() for keys in effective(scope, {}).values() for key in keys.split(","))
+    assert [key for key, times in given.items() if times > 1] == []
+
+
+def test_every_default_key_is_one_that_a_user_could_give() -> None:
+    for _, key in all_keys():
+        assert wrong_keys({key.id: key.keys}) == {}
+
+
+def test_every_scope_has_a_title_and_says_what_its_keys_do() -> None:
+    assert set(KEYS) <= set(SCOPES)
+    for scope, key in all_keys():
+        assert key.help.endswith("."), f"{scope}: {key.id}"
+        assert not key.footer or len(key.says) <= 12, f"{scope}: {key.id} crowds the footer"
+
+
+@pytest.mark.parametrize("scope", KEYS)
+def test_a_footer_has_at_most_eight_entries(scope: str) -> None:
+    assert sum(key.footer for key in KEYS[scope]) <= 8
+
+
+@pytest.mark.parametrize("scope", KEYS)
+def test_bindings_carry_the_ids(scope: str) -> None:
+    assert [binding.id for binding in bindings(scope)] == [key.id for key in KEYS[scope]]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("keys", "plain", "glyphs"),
+    [
+        ("question_mark", "?", "?"),
+        ("ctrl+p,colon", "ctrl+p  :", "ctrl+p  :"),
+        ("left,h", "left  h", "←  h"),
+        ("pageup,ctrl+u", "pgup  ctrl+u", "pgup  ctrl+u"),
+        ("escape", "esc", "esc"),
+        ("plus", "+", "+"),
+        ("underscore", "_", "_"),
+        ("slash", "/", "/"),
+        ("space", "space", "space"),
+        ("shift+tab", "shift+tab", "shift+tab"),
+        ("G", "G", "G"),
+    ],
+)
+def test_keys_are_named_as_people_write_them(keys: str, plain: str, glyphs: str) -> None:
+    assert key_names(keys) == plain
+    assert key_names(keys, ascii=False) == glyphs
+
+
+@pytest.mark.parametrize("scope", KEYS)
+def test_plain_names_are_ascii(scope: str) -> None:
+    assert all(key_names(key.keys).isascii() for key in KEYS[scope])
+
+
+def test_a_dropped_clash_cannot_hide_another() -> None:
+    # clear and why want the same key; the one that falls back to its default meets log, which took that default.
+    wrong = wrong_keys({"item.clear": "ctrl+x", "item.why": "ctrl+x", "item.log": "w"})
+    kept = {name: keys for name, keys in {"item.clear": "ctrl+x", "item.log": "w"}.items() if name not in wrong}
+    taken = Counter(key for keys in effective("monitor", kept).values() for key in keys.split(","))
+    assert [key for key, times in taken.items() if times > 1] == []
+    assert "item.why" in wrong
+
+
+def test_the_markdown_table_has_every_key() -> None:
+    text = key_table_markdown()
+    for _, key in all_keys():
+        assert f"| `{key.id}` |" in text
+    assert "| `?` | Show every key that works here. | `global.help` |" in text
+    assert all(line.count("|") in (0, 4) for line in text.replace("\\|", "").splitlines())
