@@ -82,7 +82,7 @@ def attach(
     if why_no_screen() is not None:
         from qairt.cli.logs import logs
 
-        logs([found.id], cache_dir=found.path.parents[2], follow=True)
+        logs(found.id, cache_dir=found.path.parents[2], follow=True)
         return
     host = found.host()
     source = Path(host.recipe) if host and Path(host.recipe).is_file() else found.path / "recipe.yaml"

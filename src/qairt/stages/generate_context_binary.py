@@ -127,6 +127,7 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
             binary_name=f"weight_sharing_model_{part}_of_{of}.serialized.bin",
             soc=SOCS[str(task.params["soc"])],
             optimization_level=context.config.optimization_level,
+            progress=context.progress,
         )
         return ContextBinary(
             binary=result.binary, wrappers=result.wrappers, configs=result.configs, signatures=signatures

@@ -127,6 +127,6 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
             from qairt.toolchain import qnn
 
             dlc = directory / f"{name}.dlc"
-            context.progress(0.4, "writing the quantized DLC")
+            context.progress(0.2, "writing the quantized DLC")
             qnn.quantize(onnx, dlc)
         return QuantizedPart(dlc=dlc, quantized_onnx=onnx, quantized_weights=weights, signature=signature)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from qairt.graph.tensors import TensorSpec
 
 if TYPE_CHECKING:
+    from qairt.toolchain.progress import Progress
     from qairt.toolchain.soc import Soc
 
 
@@ -78,7 +79,14 @@ class Toolchain(Protocol):
         ...
 
     def link(
-        self, graphs: Sequence[tuple[Path, str]], out_dir: Path, *, binary_name: str, soc: Soc, optimization_level: int
+        self,
+        graphs: Sequence[tuple[Path, str]],
+        out_dir: Path,
+        *,
+        binary_name: str,
+        soc: Soc,
+        optimization_level: int,
+        progress: Progress,
     ) -> LinkResult:
         """Quantize-dequantize ONNX files and the names of their graphs to one binary that holds shared weights once."""
         ...

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from qairt.errors import ToolchainError, ToolchainNotAvailable
 from qairt.toolchain import qnn_dlc
 from qairt.toolchain.base import Inspection, LinkResult
+from qairt.toolchain.progress import Progress, silent
 
 if TYPE_CHECKING:
     from qairt.toolchain.soc import Soc
@@ -115,6 +116,7 @@ def link(
     binary_name: str,
     soc: Soc,
     optimization_level: int = 3,
+    progress: Progress = silent,
 ) -> LinkResult:
     """Compile quantize-dequantize graphs for a chip into one context binary that holds shared weights once.
 
@@ -125,6 +127,7 @@ def link(
         binary_name: e.g. `weight_sharing_model_2_of_4.serialized.bin`.
         soc: the chip.
         optimization_level: 1 … 3, how hard the compiler optimises the finished graph.
+        progress: called with the fraction done and what is being done, before each graph.
 
     Raises:
         ToolchainNotAvailable: see `require`.
@@ -135,7 +138,14 @@ def link(
     from qairt.toolchain.qnn_compile import link_graphs
 
     require()
-    return link_graphs(graphs, out_dir, binary_name=binary_name, soc=soc, optimization_level=optimization_level)
+    return link_graphs(
+        graphs,
+        out_dir,
+        binary_name=binary_name,
+        soc=soc,
+        optimization_level=optimization_level,
+        progress=progress,
+    )
 
 
 def inspect(path: Path) -> Inspection:

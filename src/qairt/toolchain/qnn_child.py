@@ -75,6 +75,8 @@ def run(job: dict[str, Any]) -> list[float]:
         for key, value in entries.items():
             session.add_session_config_entry(key, value)
         session.add_provider_for_devices(devices, options)
+        if len(job["graphs"]) > 1:
+            os.write(1, b"qairt: graph %d of %d\n" % (place + 1, len(job["graphs"])))  # see toolchain/progress.py
         started = time.monotonic()
         kept.append(onnxruntime.InferenceSession(graph["onnx"], session))
         seconds.append(round(time.monotonic() - started, 3))

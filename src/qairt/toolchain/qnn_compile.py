@@ -15,6 +15,7 @@ from qairt.errors import ToolchainError
 from qairt.graph.tensors import TensorSpec
 from qairt.toolchain import cpu, qnn_dlc
 from qairt.toolchain.base import GraphContents, Inspection, LinkResult
+from qairt.toolchain.progress import Progress
 from qairt.toolchain.qnn_config import write_configs
 from qairt.toolchain.qnn_names import padded, rename
 from qairt.toolchain.qnn_process import place_graph, run_job, workplace
@@ -66,6 +67,7 @@ def link_graphs(
     binary_name: str,
     soc: Soc,
     optimization_level: int,
+    progress: Progress,
 ) -> LinkResult:
     """See `qairt.toolchain.qnn.link`."""
     if not graphs or len({name for _, name in graphs}) != len(graphs):
@@ -83,7 +85,8 @@ def link_graphs(
         options = compile_options(soc, optimization_level) | (
             {"enable_htp_weight_sharing": "1"} if len(graphs) > 1 else {}
         )
-        result = run_job(folder, {"action": "link", "graphs": jobs, "options": options}, where=binary_name)
+        job = {"action": "link", "graphs": jobs, "options": options}
+        result = run_job(folder, job, where=binary_name, progress=progress)
         binaries = sorted(folder.glob("*.bin"))
         if len(binaries) != 1:
             raise ToolchainError(

@@ -22,6 +22,7 @@ from qairt.engine.files import link_or_copy
 from qairt.errors import ToolchainError
 from qairt.graph.files import external_files, load
 from qairt.graph.split import tensor_names
+from qairt.toolchain.progress import Progress, silent, step_of
 
 _REFUSED = re.compile(r"backendValidateOpConfig\(\) failed for node `([^`]+)` of type `([^`]+)`")
 _ERROR = re.compile(r"\[E:onnxruntime|ERROR|\bQNN_\w*ERROR\w*")
@@ -64,7 +65,7 @@ def place_graph(onnx: Path, folder: Path, name: str, *, short_names: bool = Fals
     return f"{name}/{name}.onnx"
 
 
-def run_job(folder: Path, job: dict[str, Any], *, where: str) -> dict[str, Any]:
+def run_job(folder: Path, job: dict[str, Any], *, where: str, progress: Progress = silent) -> dict[str, Any]:
     """Run `qnn_child` on `job` in `folder`. What it prints goes to this process's stderr as it comes.
 
     Returns:
@@ -88,6 +89,9 @@ def run_job(folder: Path, job: dict[str, Any], *, where: str) -> dict[str, Any]:
         for raw in child.stdout:
             os.write(2, raw)
             lines.append(raw.decode(errors="replace").rstrip())
+            step = step_of(lines[-1])
+            if step is not None:
+                progress(*step)
         code = child.wait()
     except BaseException:
         child.kill()

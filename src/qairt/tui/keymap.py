@@ -140,6 +140,9 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("log.pager", "o", "pager", "Pager", "Open the file in $PAGER.", footer=True),
         Key("log.copy", "y", "copy", "Copy", "Copy the line, or what is selected.", footer=True),
         Key("log.mark", "v", "mark", "Select", "Begin to select lines, or stop."),
+        Key("log.left", "left,h", "sideways(-1)", "Left", "Go left in long lines."),
+        Key("log.right", "right,l", "sideways(1)", "Right", "Go right in long lines."),
+        Key("log.back", "escape", "back", "Back", "Leave the search or the selection, or go back.", footer=True),
     ),
     "runs": (
         Key("runs.open", "enter", "open", "Open", "Attach to a run that is going, or replay one.", footer=True),

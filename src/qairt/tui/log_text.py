@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 
-ERROR = re.compile(r"\b(?:errors?|fail(?:ed|ure)?|traceback|\w*exception|\w*error|fatal|critical)\b", re.IGNORECASE)
+ERROR = re.compile(r"(?:error|exception)s?\b|\b(?:fail(?:ed|s|ure)?|traceback|fatal|critical)\b", re.IGNORECASE)
 """What a line says that tells of an error."""
-_WARNING = re.compile(r"\b(?:warn|warnings?|\w*warning)\b", re.IGNORECASE)
+ERROR_WORDS = (b"error", b"exception", b"fail", b"traceback", b"fatal", b"critical")
+"""One of these is in every such line, in small letters."""
 _NO_ERROR = re.compile(r"\b(?:0|no|without) (?:errors?|failures?)\b|\b(?:errors?|failures?|failed)\s*[:=]\s*0\b", re.I)
+_WARNING = re.compile(r"\bwarn\b|warnings?\b", re.IGNORECASE)
 
 _ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[PX^_][^\x1b\n]*\x1b\\|[ -/]*[0-~])?")
 _INVISIBLE = (

@@ -59,9 +59,8 @@ class LeaveScreen(ModalScreen[Choice]):
         self.query_one(OptionList).focus()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        choice = event.option.id
-        if choice in ("detach", "stay", "cancel"):
-            self.dismiss(choice)
+        choices: dict[str | None, Choice] = {"detach": "detach", "stay": "stay", "cancel": "cancel"}
+        self.dismiss(choices[event.option.id])
 
     def action_choose(self, choice: Choice) -> None:
         self.dismiss(choice)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.containers import Container
@@ -48,8 +47,8 @@ class MonitorScreen(Screen[None]):
     """
 
     BINDINGS = bindings("monitor")
-    HORIZONTAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-narrow"), (100, "-mid"), (160, "-wide")]
-    VERTICAL_BREAKPOINTS: ClassVar[list[tuple[int, str]]] = [(0, "-short"), (30, "-tall")]
+    HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (100, "-mid"), (160, "-wide")]  # noqa: RUF012 - as Textual declares it
+    VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     DEFAULT_CSS = """
     MonitorScreen #body { height: 1fr; layout: vertical; }
     MonitorScreen .pane { border: round $border; border-title-color: $title; padding: 0; }
@@ -59,7 +58,7 @@ class MonitorScreen(Screen[None]):
     MonitorScreen.filtering #pane-filter { display: block; }
 
     MonitorScreen.-narrow .pane, MonitorScreen.-short .pane { display: none; border: none; }
-    MonitorScreen.-narrow #stages, MonitorScreen.-short #stages { display: block; height: auto; max-height: 65%; }
+    MonitorScreen.-narrow #stages, MonitorScreen.-short #stages { display: block; height: auto; max-height: 80%; }
     MonitorScreen.-narrow #log, MonitorScreen.-short #log {
         display: block; height: 1fr; min-height: 3; border: none; border-top: solid $border;
     }
@@ -151,7 +150,8 @@ class MonitorScreen(Screen[None]):
         if session.state.status != self.state.status or session.state is not self.state:
             self.call_after_refresh(self.refresh_bindings)
         state = self.state = session.state
-        self.status.show(self._look, self._recipe_name, state, now, how=_HOW[session.kind], remark=remark or _sums(state))
+        how, said = _HOW[session.kind], remark or _sums(state)
+        self.status.show(self._look, self._recipe_name, state, now, how=how, remark=said)
         self._show_overall(state, now)
         self.matrix.show(state, now)
         if not self._user_chose:

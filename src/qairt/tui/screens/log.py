@@ -1,0 +1,175 @@
+"""One log over the whole screen."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from typing import ClassVar
+
+from textual.app import ComposeResult, SuspendNotSupported
+from textual.binding import BindingType
+from textual.screen import Screen
+from textual.widgets import Footer, Input, Static
+
+from qairt.amounts import count, size
+from qairt.engine.run_state import BUSY, RunState
+from qairt.tui.glyphs import Look
+from qairt.tui.keymap import bindings
+from qairt.tui.run_lines import cut
+from qairt.tui.widgets.log_view import LogView, is_for_screen
+
+_REFRESH_SECONDS = 0.25
+
+
+class LogScreen(Screen[None]):
+    """A log file, with search and a pager.
+
+    Args:
+        title: of the item, `<stage> <label>`.
+        running: whether the file still grows; `tick` keeps that up to date.
+        seconds: between looks at the file.
+    """
+
+    BINDINGS: ClassVar[list[BindingType]] = [key for key in bindings("log") if is_for_screen(key)]
+    TITLE = "log"
+    DEFAULT_CSS = """
+    LogScreen > #head { height: 1; color: $title; text-style: bold; }
+    LogScreen > LogView { height: 1fr; }
+    LogScreen > #search { height: 1; border: none; padding: 0; display: none; }
+    LogScreen > #search.-open { display: block; }
+    """
+
+    def __init__(
+        self, path: Path, title: str, look: Look, *, running: bool = False, seconds: float = _REFRESH_SECONDS
+    ) -> None:
+        super().__init__()
+        self._path = path
+        self._title = title
+        self._look = look
+        self._status = "running" if running else ""
+        self._running = running
+        self._seconds = seconds
+        self._head = Static(id="head", markup=False)
+        self.view = LogView(look)
+        self._input = Input(placeholder="find …", id="search", compact=True)
+
+    def compose(self) -> ComposeResult:
+        yield self._head
+        yield self.view
+        yield self._input
+        yield Footer(show_command_palette=False)
+
+    def on_mount(self) -> None:
+        self.view.open(self._path, self._title)
+        self.view.focus()
+        self._show()
+        self.set_interval(self._seconds, self._refresh_view)
+
+    def tick(self, state: RunState, now: float) -> None:
+        """Take from the run whether the item still runs."""
+        item = next((item for item in state.items.values() if item.name == self._title), None)
+        if item is not None and item.status != self._status:
+            self._status = item.status
+            self._running = item.status in BUSY
+            self._show()
+
+    @property
+    def look(self) -> Look:
+        """Glyphs or ASCII."""
+        return self._look
+
+    @look.setter
+    def look(self, look: Look) -> None:
+        self._look = look
+        self.view.look = look
+        self._show()
+
+    # Keys
+
+    def action_search(self) -> None:
+        """Ask for a text to find."""
+        self._input.add_class("-open")
+        self._input.placeholder = self._look.text("find …")
+        self._input.focus()
+
+    def action_back(self) -> None:
+        """Leave what was begun last: the search line, a selection, marked places, this screen."""
+        if self._input.has_class("-open"):
+            self._close_search()
+        elif self.view.clear_mark():
+            return
+        elif self.view.is_searching:
+            self.view.search("")
+        else:
+            self.dismiss()
+
+    def action_pager(self) -> None:
+        """Open the file in the user's pager."""
+        words = _pager_words(os.environ.get("PAGER", ""))
+        if not words or shutil.which(words[0]) is None:
+            what = f"{words[0]} is not installed" if words else "there is no pager"
+            self.notify(f"{what}; set PAGER to one, such as less", severity="warning", markup=False)
+            return
+        if Path(words[0]).name == "less" and self._running:
+            words.append("+F")
+        # Ctrl-C in the pager is the pager's; a handler, unlike SIG_IGN, is not handed on to it.
+        before = signal.signal(signal.SIGINT, lambda *_: None)
+        try:
+            with self.app.suspend():
+                done = subprocess.run([*words, str(self._path.absolute())], check=False)
+            if done.returncode not in (0, 130, -signal.SIGINT):
+                self.notify(f"{words[0]} ended with code {done.returncode}", severity="warning", markup=False)
+        except SuspendNotSupported:
+            self.notify(f"this terminal cannot be left for a pager; the file is {self._path}", markup=False)
+        except OSError as fault:
+            self.notify(f"{words[0]} cannot be started: {fault.strerror}", severity="error", markup=False)
+        finally:
+            signal.signal(signal.SIGINT, before or signal.SIG_DFL)
+        self.refresh()
+
+    # Events
+
+    def on_input_submitted(self, event: Input.Submitted) -> None:
+        event.stop()
+        self._close_search()
+        self.view.search(event.value)
+
+    def on_log_window_changed(self) -> None:
+        self._show()
+
+    def on_resize(self) -> None:
+        self._show()
+
+    # Inside
+
+    def _refresh_view(self) -> None:
+        if self.is_current:
+            self.view.refresh_from_file()
+
+    def _close_search(self) -> None:
+        self._input.remove_class("-open")
+        self.view.focus()
+
+    def _show(self) -> None:
+        file = self.view.file
+        if file is None or not self.is_mounted:
+            return
+        words = [self._title, self._status, size(file.size), count(file.line_count, "line")]
+        if file.indexed < 1:
+            words[-1] = f"last {words[-1]}; {100 * file.indexed:.0f} % read"
+        words += [self.view.place, file.problem]
+        line = self._look.text(" " + " · ".join(word for word in words if word))
+        self._head.update(cut(line, self.size.width, self._look))
+
+
+def _pager_words(value: str) -> list[str]:
+    """The user's pager, or one that is usually there."""
+    try:
+        words = shlex.split(value)
+    except ValueError:  # a quote is not closed
+        words = value.split()
+    return words or [name for name in ("less", "more") if shutil.which(name)][:1]
