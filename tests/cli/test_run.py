@@ -237,7 +237,9 @@ def test_on_a_terminal_finished_items_scroll_by_and_nothing_of_the_live_region_s
 def test_no_color_is_respected_on_a_terminal(place, monkeypatch):
     assert "\033[32m" in on_a_terminal(*command("run", "toy.yaml", "--no-tui"))
     monkeypatch.setenv("NO_COLOR", "1")
-    colours = re.findall(r"\033\[[\d;]*3\d[\d;]*m", on_a_terminal(*command("run", "toy.yaml", "--no-tui", "--force", "fan")))
+    colours = re.findall(
+        r"\033\[[\d;]*3\d[\d;]*m", on_a_terminal(*command("run", "toy.yaml", "--no-tui", "--force", "fan"))
+    )
     assert colours == []
     assert re.findall(r"\033\[[\d;]+m", on_a_terminal(*command("plan", "toy.yaml"))) == []
 

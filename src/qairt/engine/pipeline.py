@@ -75,6 +75,8 @@ class Pipeline:
         self._event_lock = threading.Lock()
         self._events_file: Path | None = None
         self._seq = 0
+        self._over = False
+        """The run's last word was said."""
         check_order(self._stages, suppress_performance_warnings=suppress_performance_warnings)
 
     @property
@@ -113,6 +115,9 @@ class Pipeline:
     def emit(self, event: ev.Event) -> None:
         """Number an event, write it to the run's stream and tell everyone who listens."""
         with self._event_lock:
+            if self._over:  # said by a thread that did not know yet; readers look for the end in the last line
+                return
+            self._over = isinstance(event, ev.RunFinished)
             self._seq += 1
             event = event.model_copy(update={"seq": self._seq, "mono": time.monotonic()})
             if self._events_file is not None:
@@ -201,7 +206,7 @@ class Pipeline:
         folder = new_run_folder(self.state_folder)
         source = str(self.recipe.source.absolute()) if self.recipe.source else ""
         with folder.held(source, self.recipe.overrides, detached=self.detached):
-            self._events_file, self._seq = folder.events, 0
+            self._events_file, self._seq, self._over = folder.events, 0, False
             try:
                 yield folder
             finally:

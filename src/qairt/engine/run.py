@@ -19,7 +19,7 @@ from qairt.engine import events as ev
 from qairt.engine.announce import planned_entries
 from qairt.engine.control import RequestServer
 from qairt.engine.executor import Interrupted, Place, Stop, log_tail, make_executor
-from qairt.engine.history import Cost, History
+from qairt.engine.history import Cost, History, this_host
 from qairt.engine.jobs import Job, import_path
 from qairt.engine.machine import available_cores, available_memory, total_memory
 from qairt.engine.plan import Plan, PlannedItem
@@ -324,6 +324,10 @@ class Run:
             peak_rss=peak,
             bytes=entry.new_bytes,
             time=time.time(),
+            host=this_host(),
+            tools=item.tools,
+            size=item.size,
+            estimate=item.task.estimate.seconds,
         )
         self.history.add(cost)
         with self._lock:

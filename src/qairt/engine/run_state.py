@@ -132,8 +132,9 @@ class RunState:
             case ev.ItemShared():
                 self._enter(event.stage, event.label, "shared")
             case ev.ItemQuiet():
-                item = self._enter(event.stage, event.label, "quiet" if event.seconds else "running")
-                item.quiet_seconds = event.seconds
+                item = self._item(event.stage, event.label)
+                if item.status in BUSY:  # it may have ended while this was said
+                    item.status, item.quiet_seconds = "quiet" if event.seconds else "running", event.seconds
             case ev.ItemFinished():
                 item = self._enter(event.stage, event.label, "warn" if event.warnings else "done")
                 item.fraction, item.ended, item.message = 1.0, event.time, "; ".join(event.warnings)

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
+import struct
 from typing import Any
-
-import numpy as np
 
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig, Family
 from qairt.model.families import unknown_architecture
 from qairt.model.gguf_file import GgufHeader
-from qairt.model.rope import llama3_factors, plain_frequencies
 from qairt.model.rope_scaling import normalise_rope_scaling
 
 _FAMILIES: dict[str, Family] = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
@@ -48,8 +46,7 @@ def _config(header: GgufHeader) -> DecoderConfig:
                 where=where,
                 remedy="convert the model again with llama.cpp's convert_hf_to_gguf.py",
             )
-        # A float32 such as 1e-05, not the 9.999999747378752e-06 that Python makes of it.
-        return float(str(np.float32(value))) if isinstance(value, float) else value
+        return _shortest(value) if isinstance(value, float) else value
 
     heads, hidden = field("attention.head_count"), field("embedding_length")
     kv_heads = field("attention.head_count_kv", heads)
@@ -115,6 +112,10 @@ def _rope_scaling(header: GgufHeader, architecture: str, dim: int, trained_at: i
 def _frequency_factors(header: GgufHeader, dim: int, theta: float) -> dict[str, Any]:
     """llama.cpp stores Llama 3's scaling as a table of divisors. Runtimes want its parameters: find them, and keep the
     table only if the published ones do not reproduce it."""
+    import numpy as np
+
+    from qairt.model.rope import llama3_factors, plain_frequencies
+
     tensor = header.tensors["rope_freqs.weight"]
     factors = np.fromfile(header.path, "<f4", tensor.nbytes // 4, offset=tensor.offset)
     llama3 = {
@@ -127,3 +128,12 @@ def _frequency_factors(header: GgufHeader, dim: int, theta: float) -> dict[str, 
     if np.allclose(llama3_factors(plain_frequencies(dim, theta), llama3), factors, rtol=1e-4):
         return llama3
     return {"rope_type": "frequency_factors", "factors": [float(value) for value in factors]}
+
+
+def _shortest(value: float) -> float:
+    """A float32 as it was written: 1e-05, not the 9.999999747378752e-06 that Python makes of it."""
+    for digits in range(6, 10):
+        written = float(f"{value:.{digits}g}")
+        if struct.unpack("f", struct.pack("f", written))[0] == value:
+            return written
+    return value

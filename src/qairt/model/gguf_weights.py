@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from qairt.model.gguf_file import BLOCKS, GgufHeader, GgufTensor
 from qairt.model.gguf_names import gguf_name, hugging_face_name
 from qairt.model.weights import missing_weight
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _CHUNK_VALUES = 1 << 22
 """Values dequantized at once, so that the temporaries of a large embedding stay small."""
@@ -62,6 +64,8 @@ class GgufWeights:
 
 def dequantize(path: Path, tensor: GgufTensor) -> NDArray[np.float32]:
     """A tensor of the file as float32; float32 in the file is a view of it, not a copy."""
+    import numpy as np
+
     kind, _, _ = BLOCKS[tensor.type_id]
     stored = np.memmap(path, np.uint8, "r", tensor.offset, (tensor.nbytes,)).view(np.ndarray)
     if kind == "F32":

@@ -9,11 +9,13 @@ import json
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
@@ -82,6 +84,8 @@ def read_safetensors_tensor(path: Path, name: str, tensor: SafetensorsTensor) ->
     Raises:
         ModelError: stored in a type that is not a plain float.
     """
+    import numpy as np
+
     if tensor.dtype not in _DTYPES:
         raise ModelError(
             f"tensor {name} is stored as {tensor.dtype}",

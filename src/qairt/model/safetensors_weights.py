@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-
-import numpy as np
-from numpy.typing import NDArray
+from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
 from qairt.model.safetensors_file import SafetensorsTensor, read_safetensors_header, read_safetensors_tensor
 from qairt.model.weights import missing_weight
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _INDEX = "model.safetensors.index.json"
 

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from qairt.engine.run_folder import Action
 from qairt.engine.run_state import UNMADE
 from qairt.errors import QairtError
-from qairt.tui.screens.monitor import MonitorScreen
 from qairt.tui.shell import Shell
+
+if TYPE_CHECKING:
+    from qairt.tui.screens.monitor import MonitorScreen
 
 
 class Asking(Shell):

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from functools import partial
+from typing import TYPE_CHECKING
 
 from qairt.amounts import count, size
-from qairt.engine.clearing import ClearPreview, Scope, clear, scope
-from qairt.engine.store import Store
-from qairt.engine.trash import Cleared
 from qairt.errors import CacheError
-from qairt.tui.screens.cache import CacheScreen
-from qairt.tui.screens.clear import ClearChoice, ClearScreen
 from qairt.tui.shell import Shell
+
+if TYPE_CHECKING:
+    from qairt.engine.clearing import ClearPreview, Scope
+    from qairt.engine.trash import Cleared
+    from qairt.tui.screens.clear import ClearChoice
 
 
 class Clearing(Shell):
@@ -23,6 +24,10 @@ class Clearing(Shell):
         if self.readonly:
             self.notify("this screen is for looking only (--readonly)", severity="warning")
         elif item is not None:
+            from qairt.engine.clearing import scope
+            from qairt.engine.store import Store
+            from qairt.tui.screens.clear import ClearScreen
+
             stage, label, state = item.stage, item.label, self.session.state
 
             def preview(what: Scope, after: bool) -> ClearPreview:
@@ -38,6 +43,9 @@ class Clearing(Shell):
             self.work(self._undo, self._undone)
 
     def ask_cache(self) -> None:
+        from qairt.engine.store import Store
+        from qairt.tui.screens.cache import CacheScreen
+
         plan = self.project.planned.plan
         used = frozenset(item.key for item in plan.items) if plan else None
         self.push_screen(
@@ -56,6 +64,9 @@ class Clearing(Shell):
             self.work(partial(self._clear_now, choice), self._cleared)
 
     def _clear_now(self, choice: ClearChoice) -> Cleared:
+        from qairt.engine.clearing import clear
+        from qairt.engine.store import Store
+
         return clear(Store(self.project.cache_dir), choice.preview.entries, self.session.state)
 
     def _cleared(self, cleared: Cleared) -> None:
@@ -64,6 +75,8 @@ class Clearing(Shell):
         self.plan_again()
 
     def _undo(self) -> Cleared:
+        from qairt.engine.store import Store
+
         undone = Store(self.project.cache_dir).undo()
         if undone is None:
             raise CacheError("nothing was cleared that could be brought back")

@@ -132,7 +132,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
     "log": (
         Key("log.follow", "f", "follow", "Follow", "Stay at the end, or stop following.", footer=True),
         Key("log.search", "slash", "search", "Search", "Find a text.", footer=True),
-        Key("log.next", "n", "next(1)", "Next", "Go to the next place it is found.", footer=True),
+        Key("log.next", "n", "next(1)", "Next", "Go to the next place it is found."),
         Key("log.previous", "N", "next(-1)", "Previous", "Go to the place before."),
         Key("log.error", "e", "next_error", "Next error", "Go to the next error.", footer=True),
         Key("log.wrap", "w", "wrap", "Wrap", "Wrap long lines, or cut them.", footer=True),

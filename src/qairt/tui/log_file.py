@@ -196,6 +196,7 @@ class LogFile:
             self._head = self._read(0, min(_HEAD, self._end))
 
     def _take(self, data: bytes) -> None:
+        self._cached.pop(len(self._before) - 1, None)
         at = 0
         while at < len(data):
             upto = min(at + BLOCK - (self._end - self._base) % BLOCK, len(data))
@@ -247,10 +248,9 @@ class LogFile:
         begin = self._base + block * BLOCK
         data = self._read(begin, min(BLOCK, self._end - begin))
         ends = [begin + match.start() for match in re.finditer(b"\n", data)]
-        if block < len(self._before) - 1:
-            if len(self._cached) >= _BLOCKS_KEPT:
-                del self._cached[next(iter(self._cached))]
-            self._cached[block] = ends
+        if len(self._cached) >= _BLOCKS_KEPT:
+            del self._cached[next(iter(self._cached))]
+        self._cached[block] = ends
         return ends
 
     def _span(self, number: int) -> tuple[int, int]:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qairt.engine.cache import Entry, StageCache
 from qairt.engine.plan import PlannedItem
 from qairt.engine.run_folder import RunFolder, run_folders
 from qairt.engine.run_state import BUSY, ItemState
 from qairt.tui.glyphs import Look
-from qairt.tui.screens.help import HelpScreen
-from qairt.tui.screens.log import LogScreen
-from qairt.tui.screens.runs import RunsScreen
-from qairt.tui.screens.theme import ThemeScreen
 from qairt.tui.scrollbar import use_scrollbars
-from qairt.tui.settings import save_theme
 from qairt.tui.shell import Shell
 from qairt.tui.themes import load_themes
-from qairt.tui.widgets.matrix import StageMatrix
+
+if TYPE_CHECKING:
+    from qairt.tui.screens.runs import RunsScreen
 
 _SCOPES = {
     "MonitorScreen": ("monitor", "matrix", "tree"),
@@ -71,11 +69,15 @@ class Looking(Shell):
         if item is None or path is None:
             self.notify("there is no log of it: it did not run yet")
             return
-        self.push_screen(LogScreen(path, item.name, self.look, running=item.status in BUSY))
+        from qairt.tui.screens.log import LogScreen
+
+        self.push_screen(LogScreen(path, item.name, self.look, running=item.status in BUSY, seconds=1 / self.rate))
 
     # Runs
 
     def ask_runs(self) -> None:
+        from qairt.tui.screens.runs import RunsScreen
+
         self.push_screen(RunsScreen(self.project.state_folder, self.look))
 
     def on_runs_screen_open(self, event: RunsScreen.Open) -> None:
@@ -87,11 +89,15 @@ class Looking(Shell):
     # Keys and themes
 
     def action_help(self) -> None:
+        from qairt.tui.screens.help import HelpScreen
+
         scopes = _SCOPES.get(type(self.screen).__name__, ())
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen((*scopes, "global"), self.look, self.settings.keys))
 
     def action_theme(self) -> None:
+        from qairt.tui.screens.theme import ThemeScreen
+
         if isinstance(self.screen, ThemeScreen):
             return
         fact = "NO_COLOR is set: colours are not shown" if self.ansi_color else ""
@@ -120,6 +126,8 @@ class Looking(Shell):
     def _theme_chosen(self, name: str | None) -> None:
         if name is None:
             return
+        from qairt.tui.settings import save_theme
+
         self.notify(save_theme(name), markup=False)
 
     # Copying
@@ -128,7 +136,7 @@ class Looking(Shell):
         """What the focused pane has selected."""
         focused = self.focused_widget()
         text = ""
-        if focused is not None and not isinstance(focused, StageMatrix):
+        if focused is not None:
             text = getattr(focused, "copy_text", "")
         item = self.monitor.selected
         if not text and item is not None:

@@ -6,20 +6,25 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qairt.engine.announce import planned_entries
 from qairt.engine.run import RunOptions
 from qairt.engine.run_state import RunState
 from qairt.tui.project import Planned
-from qairt.tui.recipe_values import recipe_values
 from qairt.tui.screens.plan import PlanScreen
-from qairt.tui.screens.why import WhyScreen
 from qairt.tui.session import PlanSession
 from qairt.tui.shell import Shell
+
+if TYPE_CHECKING:
+    from qairt.tui.screens.why import WhyScreen
 
 
 class Planning(Shell):
     """Keys about what would run."""
+
+    _why: WhyScreen | None = None
+    """The one that was opened last."""
 
     def plan_at_start(self) -> None:
         self._plan(self._show_first)
@@ -80,8 +85,7 @@ class Planning(Shell):
 
     def _take(self, planned: Planned) -> None:
         """Show what a new plan says, wherever it is shown."""
-        if planned.pipeline is not None:
-            self.work(partial(recipe_values, planned.pipeline), self.monitor.show_recipe)
+        self.show_recipe(planned)
         if planned.plan is not None and self.session.kind == "plan":
             entries = planned_entries(planned.plan)
             state = RunState.of_plan(entries, recipe=str(self.project.recipe), cache_dir=str(self.project.cache_dir))
@@ -89,9 +93,22 @@ class Planning(Shell):
         for screen in self.screen_stack:
             if isinstance(screen, PlanScreen):
                 screen.show(planned)
-            elif isinstance(screen, WhyScreen) and planned.plan is not None and planned.pipeline is not None:
-                screen.show(planned.plan, planned.pipeline.recipe)
-        self.monitor.forget_item()
+        if (
+            self._why is not None
+            and self._why.is_attached
+            and planned.plan is not None
+            and planned.pipeline is not None
+        ):
+            self._why.show(planned.plan, planned.pipeline.recipe)
+        if self._monitor is not None:
+            self._monitor.forget_item()
+
+    def show_recipe(self, planned: Planned) -> None:
+        """Show the recipe's values, once there is a place for them."""
+        if planned.pipeline is not None and self._monitor is not None:
+            from qairt.tui.recipe_values import recipe_values
+
+            self.work(partial(recipe_values, planned.pipeline), self._monitor.show_recipe)
 
     def _open_plan(self, planned: Planned) -> None:
         if any(isinstance(screen, PlanScreen) for screen in self.screen_stack):
@@ -121,7 +138,10 @@ class Planning(Shell):
         elif item.cached:
             self.notify(f"{item.name} is cached: the next run reuses it", markup=False)
         else:
-            self.push_screen(WhyScreen(self.look, planned.plan, planned.pipeline.recipe, item))
+            from qairt.tui.screens.why import WhyScreen
+
+            self._why = WhyScreen(self.look, planned.plan, planned.pipeline.recipe, item)
+            self.push_screen(self._why)
 
     def _edit(self, path: Path, line: int) -> None:
         if self.edit_file(path, line):

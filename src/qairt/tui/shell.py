@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from textual.app import App
 from textual.binding import Binding
@@ -26,13 +26,15 @@ from qairt.tui.failure import note_failure
 from qairt.tui.glyphs import Look
 from qairt.tui.key_names import key_names
 from qairt.tui.keymap import bindings
-from qairt.tui.project import Project
-from qairt.tui.screens.monitor import MonitorScreen
+from qairt.tui.project import Planned, Project
 from qairt.tui.scrollbar import use_scrollbars
 from qairt.tui.session import EngineSession, HostSession, PlanSession, ReplaySession, ThreadSession
 from qairt.tui.settings import Settings
 from qairt.tui.streaming import Tell
 from qairt.tui.themes import VARIABLE_DEFAULTS, register_all
+
+if TYPE_CHECKING:
+    from qairt.tui.screens.monitor import MonitorScreen
 
 _CLOCK = 1.0  # seconds between looks at what only time changes
 
@@ -88,7 +90,7 @@ class Shell(App[int]):
         self.host = host
         self.readonly = readonly
         self.session: EngineSession = PlanSession(RunState(recipe=str(project.recipe)))
-        self.monitor = MonitorScreen(look, project.name, self.find_item, self.find_log)
+        self._monitor: MonitorScreen | None = None
         self.events: list[ev.Event] = []
         """Of the session that is shown, for the plain terminal."""
         self.failure: str = ""
@@ -97,7 +99,7 @@ class Shell(App[int]):
         self._attach_to = attach
         self._theme_wanted = theme
         self._problems = list(problems or [])
-        self._rate = refresh
+        self.rate = refresh
         self._timer: Timer | None = None
         self._clock = 0.0
         self._finished = 0.0
@@ -116,8 +118,7 @@ class Shell(App[int]):
             self._problems.append(f"there is no theme {self._theme_wanted}; key t shows those there are")
         self.set_keymap(self.settings.keys)
         use_scrollbars(self.look)
-        self.push_screen(self.monitor)
-        self.set_rate(self._rate)
+        self.set_rate(self.rate)
         going = self._attach_to or self.project.live()
         if going is not None:
             self.attach(going)
@@ -127,7 +128,17 @@ class Shell(App[int]):
 
     def set_rate(self, hertz: float) -> None:
         """Refresh the screen so often."""
-        self._rate = hertz
+        self.rate = hertz
+        self._beat(hertz)
+
+    def on_app_blur(self) -> None:
+        """Nobody looks: once a second is enough."""
+        self._beat(min(self.rate, 1.0))
+
+    def on_app_focus(self) -> None:
+        self._beat(self.rate)
+
+    def _beat(self, hertz: float) -> None:
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_interval(1 / hertz, self._tick)
@@ -138,13 +149,23 @@ class Shell(App[int]):
 
     # Sessions
 
+    @property
+    def monitor(self) -> MonitorScreen:
+        """Made when it is first needed: a plan is shown sooner without it."""
+        if self._monitor is None:
+            from qairt.tui.screens.monitor import MonitorScreen
+
+            self._monitor = MonitorScreen(self.look, self.project.name, self.find_item, self.find_log)
+        return self._monitor
+
     def adopt(self, session: EngineSession) -> None:
         """Show another session. The one before is looked at no more, its run not touched."""
         if session is not self.session:
             self.session.close()
         self.session = session
         self.events = []
-        self.monitor.forget_item()
+        if self._monitor is not None:
+            self._monitor.forget_item()
         self._show(changed=True)
 
     def attach(self, run: RunFolder) -> None:
@@ -156,9 +177,15 @@ class Shell(App[int]):
         self.to_monitor()
 
     def to_monitor(self) -> None:
-        """Close every screen above the monitor."""
-        while self.screen is not self.monitor and len(self.screen_stack) > 1:
-            self.pop_screen()
+        """Show the monitor, and close what is above it."""
+        if self.monitor.is_attached:
+            while self.screen is not self.monitor:
+                self.pop_screen()
+        else:
+            while len(self.screen_stack) > 1:
+                self.pop_screen()
+            self.push_screen(self.monitor)
+            self.show_recipe(self.project.planned)
 
     @property
     def going(self) -> bool:
@@ -204,6 +231,10 @@ class Shell(App[int]):
 
     def ask(self, action: Action, stage: str = "", label: str = "") -> None:
         """Ask something of the run; its answer is shown when it comes."""
+        raise NotImplementedError
+
+    def show_recipe(self, planned: Planned) -> None:
+        """Show the recipe's values, once there is a place for them."""
         raise NotImplementedError
 
     def ask_plan(self) -> None:
@@ -268,8 +299,8 @@ class Shell(App[int]):
     def _show(self, *, changed: bool) -> None:
         screen = self.screen
         now = time.time()
-        if screen is self.monitor:
-            self.monitor.show(self.session, now, changed=changed, remark=self._remark())
+        if screen is self._monitor:
+            self._monitor.show(self.session, now, changed=changed, remark=self._remark())
         elif (tick := getattr(screen, "tick", None)) is not None:
             tick(self.session.state, now)
 
@@ -306,15 +337,17 @@ class Shell(App[int]):
     # Keys of every screen
 
     def action_slower(self) -> None:
-        self.set_rate(max(self._rate / 2, 0.5))
-        self.notify(f"{self._rate:g} refreshes a second")
+        self.set_rate(max(self.rate / 2, 0.5))
+        self.notify(f"{self.rate:g} refreshes a second")
 
     def action_faster(self) -> None:
-        self.set_rate(min(self._rate * 2, 8.0))
-        self.notify(f"{self._rate:g} refreshes a second")
+        self.set_rate(min(self.rate * 2, 8.0))
+        self.notify(f"{self.rate:g} refreshes a second")
 
     async def action_back(self) -> None:
-        if len(self.screen_stack) > 2:
+        if self._monitor is None or not self._monitor.is_attached:
+            self.to_monitor()
+        elif self.screen is not self._monitor:
             self.pop_screen()
 
     def say_copied(self, text: str) -> None:

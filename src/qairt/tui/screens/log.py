@@ -51,7 +51,7 @@ class LogScreen(Screen[None]):
         self._title = title
         self._look = look
         self._status = "running" if running else ""
-        self._running = running
+        self._grows = running
         self._seconds = seconds
         self._head = Static(id="head", markup=False)
         self.view = LogView(look)
@@ -74,7 +74,7 @@ class LogScreen(Screen[None]):
         item = next((item for item in state.items.values() if item.name == self._title), None)
         if item is not None and item.status != self._status:
             self._status = item.status
-            self._running = item.status in BUSY
+            self._grows = item.status in BUSY
             self._show()
 
     @property
@@ -114,7 +114,7 @@ class LogScreen(Screen[None]):
             what = f"{words[0]} is not installed" if words else "there is no pager"
             self.notify(f"{what}; set PAGER to one, such as less", severity="warning", markup=False)
             return
-        if Path(words[0]).name == "less" and self._running:
+        if Path(words[0]).name == "less" and self._grows:
             words.append("+F")
         # Ctrl-C in the pager is the pager's; a handler, unlike SIG_IGN, is not handed on to it.
         before = signal.signal(signal.SIGINT, lambda *_: None)
@@ -158,12 +158,16 @@ class LogScreen(Screen[None]):
         file = self.view.file
         if file is None or not self.is_mounted:
             return
-        words = [self._title, self._status, size(file.size), count(file.line_count, "line")]
-        if file.indexed < 1:
-            words[-1] = f"last {words[-1]}; {100 * file.indexed:.0f} % read"
-        words += [self.view.place, file.problem]
+        words = [self._title, self._status, file.problem]
+        if file.size or not file.problem:
+            words.append(size(file.size))
+            if file.indexed < 1:
+                words.append(f"{100 * file.indexed:.0f} % read")
+            elif self.view.following:
+                words.append(count(file.line_count, "line"))
+            words.append(self.view.place)
         line = self._look.text(" " + " · ".join(word for word in words if word))
-        self._head.update(cut(line, self.size.width, self._look))
+        self._head.update(cut(line, self.size.width, self._look), layout=False)
 
 
 def _pager_words(value: str) -> list[str]:

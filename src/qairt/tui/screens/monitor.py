@@ -13,8 +13,8 @@ from textual.widget import Widget
 from textual.widgets import Footer, Input
 
 from qairt.engine.cache import Entry
-from qairt.engine.events import ResourceSample
 from qairt.engine.eta import SmoothEta, fraction, wording
+from qairt.engine.events import ResourceSample
 from qairt.engine.plan import PlannedItem
 from qairt.engine.run_state import BUSY, MADE, UNMADE, ItemState, RunState
 from qairt.tui.glyphs import Look

@@ -47,10 +47,12 @@ class Page:
     """Given where times are to be shown."""
 
     def rows(self, file: LogFile, top: int) -> list[Row]:
-        """The rows from line `top` on, at most `height`."""
+        """The rows from line `top` on, at most `height`; at the end of wrapped lines, the last rows."""
+        count = file.line_count
+        if self.wrap and top >= self.last_top(file, count - 1):
+            return self._last_rows(file, count)
         rows: list[Row] = []
         number = max(top, 0)
-        count = file.line_count
         while len(rows) < self.height and number < count:
             rows += self._rows_of(number, file.line(number, self._wanted))
             number += 1
@@ -65,6 +67,13 @@ class Page:
             room -= len(self._rows_of(number - 1, file.line(number - 1, self._wanted)))
             number -= 1
         return min(number + (room < 0), max(last, 0))
+
+    def _last_rows(self, file: LogFile, number: int) -> list[Row]:
+        rows: list[Row] = []
+        while len(rows) < self.height and number > 0:
+            number -= 1
+            rows[:0] = self._rows_of(number, file.line(number, self._wanted))
+        return rows[-self.height :] if self.height else []
 
     @property
     def _wanted(self) -> int:

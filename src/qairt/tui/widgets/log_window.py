@@ -70,6 +70,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         self._look = look or Look()
         self._compact = compact
         self._title = ""
+        self._told = ""
         self.file: LogFile | None = None
         """What is looked at."""
         self._following = True
@@ -156,8 +157,9 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         """Where it stands, in words."""
         if self._following:
             return "following"
-        said = f"line {self.cursor + 1:,} of {self.line_count:,}"
-        return said if self._mark is None else f"{said}, {count(abs(self.cursor - self._mark) + 1, 'line')} selected"
+        if self._mark is not None:
+            return f"{count(abs(self._cursor - self._mark) + 1, 'line')} selected"
+        return f"line {self.cursor + 1:,} of {self.line_count:,}"
 
     @property
     def copy_text(self) -> str:
@@ -212,7 +214,8 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
             return Strip([note]).adjust_cell_length(width, base)
         row = rows[y]
         style = base + self._style(row.level) if row.level else base
-        text = Text(row.text, style=style, end="", no_wrap=True)
+        text = Text(row.text, end="", no_wrap=True)
+        text.stylize(style)
         for begin, end in row.found:
             text.stylize(self._style("found"), begin, end)
         self._stylize_chosen(text, row)
@@ -325,7 +328,11 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         top = self._page.last_top(self.file, lines - 1)
         with self._quietly():
             height = top + self._height if top else min(lines, self._height)
-            self.virtual_size = Size(0 if self._wrap else self._widest, height)
+            size = Size(0 if self._wrap else self._widest, height)
+            if size != self.virtual_size:
+                # Assigning it would lay out the whole screen, at every refresh.
+                self.set_reactive(LogWindow.virtual_size, size)
+                self._scroll_update(size)
             if self._following:
                 self.scroll_to(y=top, animate=False, force=True)
 
@@ -399,8 +406,9 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
     def _tell(self) -> None:
         if self._compact:
             words = ["4 Log", self._title, self.place if self.file is not None else ""]
-            title = Content(self._look.text(" · ".join(word for word in words if word)))
-            if title != self.border_title:
-                self.border_title = title
+            told = self._look.text(" · ".join(word for word in words if word))
+            if told != self._told:
+                self._told = told
+                self.border_title = Content(told)
         if self.is_attached:
             self.post_message(self.Changed())
