@@ -9,6 +9,7 @@ import pytest
 from toy_project import shown, toy_app, toy_project, until, write_toy_recipe
 
 from qairt.engine.run_folder import live_runs, run_folders
+from qairt.tui.app import QairtApp
 from qairt.tui.screens.clear import ClearScreen
 from qairt.tui.screens.help import HelpScreen
 from qairt.tui.screens.leave import CancelRunScreen, LeaveScreen
@@ -27,6 +28,11 @@ def own_folders(tmp_path, monkeypatch):
     for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME"):
         monkeypatch.setenv(name, str(tmp_path / name))
     monkeypatch.chdir(tmp_path)
+
+
+def toasts(app: QairtApp) -> str:
+    """What toasts say, before they are wrapped."""
+    return "\n".join(toast.message for toast in app._notifications)
 
 
 async def test_it_opens_on_the_plan_and_enter_runs_it(tmp_path):
@@ -312,3 +318,33 @@ async def test_no_live_run_is_left(tmp_path):
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.state.status == "done" and not app.going)
     assert live_runs(tmp_path / "cache" / "pipeline_state") == []
+
+
+async def test_why_a_run_could_not_start_is_said_and_nothing_is_lost(tmp_path):
+    app = toy_app(tmp_path)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen))
+        (tmp_path / "cache").write_text("in the way")
+        await pilot.press("enter")
+        await until(pilot, lambda: "cannot be written" in toasts(app))
+        assert not app.going
+        (tmp_path / "cache").unlink()
+        await pilot.press("p")
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen))
+        await pilot.press("enter")
+        await until(pilot, lambda: app.session.state.status == "done")
+
+
+async def test_a_fault_of_the_engine_leaves_the_screen_and_a_traceback(tmp_path, monkeypatch):
+    from qairt.engine.run import Run
+
+    def fault(self, plan):
+        raise ZeroDivisionError("of all things")
+
+    monkeypatch.setattr(Run, "_run_all", fault)
+    app = toy_app(tmp_path, start=True)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: "ZeroDivisionError: of all things" in toasts(app))
+        assert app.session.state.status == "interrupted"
+        assert app.screen is app.monitor
+    assert "of all things" in (tmp_path / "XDG_STATE_HOME" / "qairt" / "tui.log").read_text()

@@ -12,11 +12,23 @@ import signal
 import sys
 from collections.abc import Callable
 from contextlib import suppress
+from dataclasses import dataclass
+from typing import Any
 
 _INTERVAL = 0.25  # seconds between looks at whether the child was stopped (Ctrl-Z)
 
+_PLAIN = b"\x1b[<u\x1b[?2026l\x1b[?2004l\x1b[?1004l\x1b[?1006l\x1b[?1015l\x1b[?1003l\x1b[?1000l\x1b[?7h\x1b[?1049l\x1b[0m\x1b[?25h"
+"""Undoes what a full screen asks of a terminal: keys, paste, focus, mouse, wrapping, its own page, cursor."""
+
 Leave = Callable[[int], None]
 """Called in the child with the exit code that the shell is to see: from then on there is no terminal."""
+
+
+@dataclass(frozen=True)
+class Left:
+    """The child left the terminal to the shell and goes on."""
+
+    code: int
 
 
 def run_in_foreground(main: Callable[[Leave], int]) -> int:
@@ -27,6 +39,7 @@ def run_in_foreground(main: Callable[[Leave], int]) -> int:
     if not hasattr(os, "fork"):
         return main(lambda code: None)
     reading, writing = os.pipe()
+    modes = _terminal_modes()
     sys.stdout.flush()
     sys.stderr.flush()
     child = os.fork()
@@ -35,9 +48,15 @@ def run_in_foreground(main: Callable[[Leave], int]) -> int:
         os._exit(_child(main, writing))
     os.close(writing)
     try:
-        return _wait(child, reading)
+        status = _wait(child, reading)
     finally:
         os.close(reading)
+    if isinstance(status, Left):
+        return status.code
+    if os.WIFSIGNALED(status):
+        _take_back_terminal(modes, os.WTERMSIG(status))
+        return 128 + os.WTERMSIG(status)
+    return os.waitstatus_to_exitcode(status)
 
 
 def _child(main: Callable[[Leave], int], writing: int) -> int:
@@ -73,8 +92,8 @@ def close_terminal() -> None:
     os.close(nothing)
 
 
-def _wait(child: int, reading: int) -> int:
-    """The exit code of the child, or the one it left with. Signals that reach us are meant for it."""
+def _wait(child: int, reading: int) -> Left | int:
+    """How the child left, or the status it ended with. Signals that reach us are meant for it."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)  # from the keyboard: the child gets them too
     signal.signal(signal.SIGTERM, lambda number, frame: _pass_on(child, number))
@@ -82,16 +101,36 @@ def _wait(child: int, reading: int) -> int:
         ready, _, _ = select.select([reading], [], [], _INTERVAL)
         if ready:
             left_with = os.read(reading, 1)
-            if left_with:
-                return left_with[0]
-            _, status = os.waitpid(child, 0)
-            return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+            return Left(left_with[0]) if left_with else os.waitpid(child, 0)[1]
         ended, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
         if ended and os.WIFSTOPPED(status):
             os.kill(os.getpid(), signal.SIGSTOP)  # the shell sees that we stopped; it wakes us, and we the child
             _pass_on(child, signal.SIGCONT)
         elif ended:
-            return os.waitstatus_to_exitcode(status) if os.WIFEXITED(status) else 128 + os.WTERMSIG(status)
+            return status
+
+
+def _terminal_modes() -> list[Any] | None:
+    import termios
+
+    try:
+        return termios.tcgetattr(0)
+    except (OSError, termios.error):
+        return None
+
+
+def _take_back_terminal(modes: list[Any] | None, number: int) -> None:
+    """The child was killed and could not restore the terminal."""
+    import termios
+
+    from qairt.cli.failures import tell_error
+
+    if modes is not None:
+        with suppress(OSError, termios.error):
+            termios.tcsetattr(0, termios.TCSAFLUSH, modes)
+            os.write(1, _PLAIN)
+    name = signal.Signals(number).name
+    tell_error(f"the screen was ended by {name}", remedy="finished items are kept: the same command goes on from there")
 
 
 def _pass_on(child: int, number: int) -> None:

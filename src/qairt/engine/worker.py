@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import threading
+import time
 import traceback
 from pathlib import Path
 
@@ -21,8 +22,14 @@ def main(folder: Path) -> int:
 
     job = Job.model_validate_json((folder / "job.json").read_bytes())
 
+    said = ""
+
     def progress(fraction: float, message: str) -> None:
+        nonlocal said
         append_line(folder / PROGRESS, {"fraction": round(fraction, 4), "message": message})
+        if message != said:  # also into the log: it must not look dead while its tool says nothing
+            print(f"{time.strftime('%H:%M:%S')} {fraction:4.0%}  {message}", flush=True)
+        said = message
 
     error = None
     try:

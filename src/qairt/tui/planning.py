@@ -80,7 +80,7 @@ class Planning(Shell):
         start, self.start_at_once = self.start_at_once, False
         if start and planned.plan is not None:
             self.start_run()
-        else:
+        elif start or self.session.kind == "plan":
             self._open_plan(planned)
 
     def _take(self, planned: Planned) -> None:

@@ -134,12 +134,17 @@ class ThreadSession(_Queued):
     def execute(self) -> None:
         """Run it to its end."""
         from qairt.errors import QairtError
+        from qairt.tui.failure import failure_file, note_failure
 
         self.pipeline.add_listener(self._hear)
         try:
             self.result = self.pipeline.construct(self.options)
         except QairtError as error:
             self.error = error
+        except Exception as fault:
+            note_failure(fault)
+            what = f"the run ended by a fault of qairt: {type(fault).__name__}: {fault}"
+            self.error = QairtError(what, remedy=f"finished items are kept; the traceback is in {failure_file()}")
         finally:
             self.over.set()
 

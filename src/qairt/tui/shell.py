@@ -102,7 +102,8 @@ class Shell(App[int]):
         self.rate = refresh
         self._timer: Timer | None = None
         self._clock = 0.0
-        self._finished = 0.0
+        self._told_of: ThreadSession | None = None
+        """Whose error was shown."""
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return VARIABLE_DEFAULTS
@@ -292,9 +293,20 @@ class Shell(App[int]):
         if came:
             self.events += [event for event in came if not isinstance(event, ev.ResourceSample)]
             self._react(came)
-        if came or now - self._clock >= _CLOCK:
+        changed = self._tell_error() or bool(came)
+        if changed or now - self._clock >= _CLOCK:
             self._clock = now
-            self._show(changed=bool(came))
+            self._show(changed=changed)
+
+    def _tell_error(self) -> bool:
+        """Say once why a run here could not start, or ended without a last word."""
+        session = self.session
+        if not isinstance(session, ThreadSession) or session.error is None or session is self._told_of:
+            return False
+        self._told_of = session
+        session.state.end_unexpectedly()
+        self.notify(str(session.error), severity="error", markup=False, timeout=30)
+        return True
 
     def _show(self, *, changed: bool) -> None:
         screen = self.screen

@@ -105,6 +105,7 @@ class MonitorScreen(Screen[None]):
         self._sample: ResourceSample | None = None
         """The one that the profiler shows."""
         self._solo = 0
+        self._usable_before: dict[str, bool] = {}
         self._user_chose = False
         self.state = RunState()
         self.status = StatusLine(look, id="status")
@@ -147,8 +148,6 @@ class MonitorScreen(Screen[None]):
         Args:
             changed: whether anything happened since the last call; else only clocks move.
         """
-        if session.state.status != self.state.status or session.state is not self.state:
-            self.call_after_refresh(self.refresh_bindings)
         state = self.state = session.state
         how, said = _HOW[session.kind], remark or _sums(state)
         self.status.show(self._look, self._recipe_name, state, now, how=how, remark=said)
@@ -165,6 +164,9 @@ class MonitorScreen(Screen[None]):
         self._show_item(changed)
         if self.log_view.display:
             self.log_view.refresh_from_file()
+        if (usable := self._usable()) != self._usable_before:  # each time makes the footer anew
+            self._usable_before = usable
+            self.refresh_bindings()
 
     def show_recipe(self, values: RecipeValue | None) -> None:
         """Show the recipe's values; None while it cannot be read."""
@@ -214,7 +216,6 @@ class MonitorScreen(Screen[None]):
         shown = ((item.stage, item.label), item.status)
         if shown != self._shown_item:
             self._shown_item = shown
-            self.refresh_bindings()
             self.log_view.open(self._find_log(item), item.name)
         elif not changed and item.status not in BUSY:
             return
@@ -291,8 +292,12 @@ class MonitorScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Keys that do nothing now vanish from the footer."""
-        if action != "ask":
-            return True
+        return self._usable().get(str(parameters[0]), True) if action == "ask" else True
+
+    # Inside
+
+    def _usable(self) -> dict[str, bool]:
+        """Of what can be asked for now and then, what can be now."""
         running, item = self.state.status == "running", self.selected
         unmade = any(each.status in UNMADE for each in self.state.items.values())
         return {
@@ -301,9 +306,7 @@ class MonitorScreen(Screen[None]):
             "cancel_item": running and item is not None and item.status in BUSY | {"waiting", "ready"},
             "detach": running,
             "retry": unmade,
-        }.get(str(parameters[0]), True)
-
-    # Inside
+        }
 
     def _show_alone(self, number: int) -> None:
         for each in range(1, 6):
