@@ -130,6 +130,7 @@ def test_a_failed_item_is_told_with_its_log_and_the_rest_is_kept(qairt, place):
         "  leave it out\n"
         "  the end of its log:\n"
         "    making ar 2\n"
+        "    50% half way\n"
         "    GraphError: node_7: this node is not supported\n"
         "      leave it out\n"
         f"  log: {log}\n"

@@ -58,7 +58,7 @@ def test_children_give_the_same_as_the_engine_process(tmp_path):
     run(pipeline(tmp_path / "b"), PROCESS)
     assert joined(pipeline(tmp_path / "a")) == joined(pipeline(tmp_path / "b"))
     (log,) = (tmp_path / "b").rglob("fan.ar1.log")
-    assert log.read_text() == "making ar 1\n"
+    assert log.read_text() == "making ar 1\n50% half way\n"
 
 
 def test_adding_an_axis_value_runs_it_and_what_merges_it(tmp_path):
@@ -134,7 +134,7 @@ def test_a_failed_item_leaves_the_rest_done_and_is_tried_again(tmp_path):
         "stage": "fan",
         "label": "ar2",
         "signal": None,
-        "log_tail": ["making ar 2", "GraphError: node_7: this node is not supported", "  leave it out"],
+        "log_tail": ["making ar 2", "50% half way", "GraphError: node_7: this node is not supported", "  leave it out"],
     }
     assert sorted(result.executed) == ["fan ar1", "source all"]
     assert not list(tmp_path.rglob(".making-*"))
@@ -145,7 +145,7 @@ def test_a_segfault_is_one_failed_item(tmp_path):
     (failure,) = result.failed
     assert failure.what == "its process was ended by SIGSEGV"
     assert failure.signal == signal.SIGSEGV
-    assert failure.log_tail == ["making ar 1", "about to die"]
+    assert failure.log_tail == ["making ar 1", "50% half way", "about to die"]
     assert sorted(result.executed) == ["fan ar2", "source all", "upper ar2"]
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import threading
+import time
 from pathlib import Path
 
 import pytest
@@ -216,12 +218,12 @@ async def test_a_broken_recipe_is_shown_with_its_line_and_planned_again_after_th
 
 
 async def test_it_attaches_to_a_run_that_is_going(tmp_path):
-    import threading
-
     project = toy_project(tmp_path, sleep=4.0)
     pipeline = project.open_pipeline()
     worker = threading.Thread(target=pipeline.construct, args=(project.options,))
     worker.start()
+    while project.live() is None:
+        time.sleep(0.02)
     app = toy_app(tmp_path, project=project)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.session, HostSession))

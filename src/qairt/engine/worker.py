@@ -9,7 +9,6 @@ import os
 import signal
 import sys
 import threading
-import time
 import traceback
 from pathlib import Path
 
@@ -28,7 +27,7 @@ def main(folder: Path) -> int:
         nonlocal said
         append_line(folder / PROGRESS, {"fraction": round(fraction, 4), "message": message})
         if message != said:  # also into the log: it must not look dead while its tool says nothing
-            print(f"{time.strftime('%H:%M:%S')} {fraction:4.0%}  {message}", flush=True)
+            print(f"{fraction:.0%} {message}", flush=True)
         said = message
 
     error = None

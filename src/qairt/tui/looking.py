@@ -120,6 +120,7 @@ class Looking(Shell):
             if hasattr(screen, "look"):
                 screen.look = self.look
             screen.set_class(self.look.ascii, "-ascii")
+            screen.refresh_bindings()  # the footer names keys
         self.screen.refresh(layout=True)
         self._show(changed=True)
 
