@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -83,3 +84,9 @@ def test_the_markdown_table_has_every_key() -> None:
         assert f"| `{key.id}` |" in text
     assert "| `?` | Show every key that works here. | `global.help` |" in text
     assert all(line.count("|") in (0, 4) for line in text.replace("\\|", "").splitlines())
+
+
+def test_the_readme_has_the_table_as_it_is() -> None:
+    readme = (Path(__file__).parents[2] / "README.md").read_text()
+    shown = readme.partition("<!-- keys:")[2].partition("-->\n")[2].partition("<!-- /keys -->")[0]
+    assert shown.strip() == key_table_markdown().replace("### ", "#### ").strip()
