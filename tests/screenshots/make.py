@@ -1,20 +1,52 @@
-"""The README's pictures, from the program itself: `python tests/screenshots/make.py [RECIPE]`."""
+"""The README's pictures, from the program itself.
+
+    PYTHONPATH=tests/support python tests/screenshots/make.py [--cache DIR] [RECIPE]
+
+The recipe is really run: first all of it, unless the cache directory holds it, then again after a setting was changed.
+That takes minutes and needs its model. Folders and names of this machine are not seen.
+"""
 
 from __future__ import annotations
 
+import argparse
+import asyncio
 import os
 import pty
 import re
 import shutil
+import socket
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+from animation import Screen, animated
 from rich.console import Console
 from rich.text import Text
+from staged_app import SCENES, Scene
+from textual.pilot import Pilot
+from toy_project import until
 
+from qairt.cli.messages import told
+from qairt.engine.run import RunOptions
+from qairt.llm import LLMPipeline
+from qairt.tui.app import QairtApp
+from qairt.tui.glyphs import Look
+from qairt.tui.project import Project
+from qairt.tui.screens.plan import PlanScreen
+from qairt.tui.settings import Settings
+
+HERE = Path(__file__).parent
 WIDTH = 100
 LINES = 34
+SCRATCH = Path("/tmp/qairt-pic")
+SHOWN_AS = "/home/ada/work"
+"""In the pictures; as long as the name of the real folder."""
+CHANGE = "stages.generate_context_binary.optimization_level=2"
+AGAIN = frozenset({"quantize"})
+SIZE = (120, 36)
+FRAMES, BETWEEN = 18, 3.0
+"""Of the recording, and the seconds that lie between two of them when they are taken."""
 
 
 def on_a_terminal(command: list[str]) -> str:
@@ -37,18 +69,125 @@ def on_a_terminal(command: list[str]) -> str:
 
 
 def picture(words: list[str], path: Path) -> None:
-    program = shutil.which("qairt", path=str(Path(sys.executable).parent)) or "qairt"
-    printed = on_a_terminal([program, *words]).splitlines()
+    """What `qairt WORDS` prints."""
+    printed = on_a_terminal([sys.executable, "-m", "qairt", *words]).splitlines()
     shown = printed[:LINES] + (["…"] if len(printed) > LINES else [])
     console = Console(record=True, width=WIDTH, file=open(os.devnull, "w"))  # noqa: SIM115
     console.print(Text(f"$ qairt {' '.join(words)}", style="bold"))
     console.print(Text.from_ansi("\n".join(shown)))
-    svg = console.export_svg(title="qairt", unique_id="qairt")
-    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)  # any monospace font will do; fetch none
-    svg = re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
-    path.write_text(svg)
+    path.write_text(without_fonts(console.export_svg(title="qairt", unique_id="qairt")))
+
+
+def without_fonts(svg: str) -> str:
+    """Any monospace font will do; fetch none."""
+    svg = re.sub(r"@font-face \{.*?\}\s*", "", svg, flags=re.DOTALL)
+    return re.sub(r"<!--.*?-->\s*", "", svg, flags=re.DOTALL)
+
+
+class Pictured(QairtApp):
+    """The app as it is, with pictures taken of it."""
+
+    async def settle(self, pilot: Pilot[Any]) -> None:
+        await pilot.pause(0.5)
+        self._show(changed=True)
+        await pilot.pause(0.2)
+
+    def take(self, name: str) -> None:
+        svg = self.export_screenshot(title="qairt")
+        (HERE / f"{name}.svg").write_text(without_fonts(svg).replace(str(SCRATCH), SHOWN_AS))
+
+    def frame(self) -> Screen:
+        return [tuple(strip) for strip in self.screen._compositor.render_strips()]
+
+
+async def pictures(recipe: Path, cache: Path) -> None:
+    """The plan, why, the dialog that clears, then a run: its monitor, and the recording."""
+    options = RunOptions(jobs=2, force=AGAIN)
+    words = (CHANGE,)
+    project = Project(recipe, words, lambda: LLMPipeline.from_recipe(recipe, words, cache), cache, options)
+    app = Pictured(project, Settings(), Look(), tell=told, theme="qairt-dark", refresh=4.0)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen))
+        await app.settle(pilot)
+        frames = [app.frame()] * 2
+        app.take("tui-plan")
+        await pilot.press("escape")
+        await app.settle(pilot)
+        for name, scene in (("tui-why", "why"), ("tui-clear", "clear_refused")):
+            await _scene(scene)(app, pilot)  # type: ignore[arg-type]
+            app.take(name)
+            await pilot.press("escape")
+            await app.settle(pilot)
+        await pilot.press("p")
+        await app.settle(pilot)
+        await pilot.press("enter")
+        await until(pilot, lambda: app.session.state.count("running"))
+        app.monitor._user_chose = False
+        best = 0
+        while app.going and len(frames) < FRAMES * 4:
+            await pilot.pause(BETWEEN)
+            frames.append(app.frame())
+            busy = [item for item in app.session.state.items.values() if item.status == "running"]
+            worth = sum(1 + (item.stage == "generate_context_binary") + bool(item.fraction) for item in busy)
+            if worth >= best and app.screen is app.monitor:
+                best = worth
+                app.take("tui-monitor")
+        await until(pilot, lambda: not app.going)
+        await app.settle(pilot)
+        frames.append(app.frame())
+    chosen = [frames[place * (len(frames) - 1) // (FRAMES - 1)] for place in range(FRAMES)]
+    svg = animated(chosen, SIZE[0], seconds=0.7)
+    (HERE / "run.svg").write_text(svg.replace(str(SCRATCH), SHOWN_AS))
+
+
+def _scene(name: str) -> Scene:
+    import staged_app
+
+    found: Scene = getattr(staged_app, name) if name not in SCENES else SCENES[name]
+    return found
+
+
+async def in_a_browser(recipe: Path, cache: Path) -> None:
+    """`qairt tui --serve` in chromium, where there is one."""
+    import browser
+
+    if browser.CHROMIUM is None:
+        print("no chromium: serve.png is left as it is")
+        return
+    words = [sys.executable, "-m", "qairt", "tui", str(recipe), CHANGE, "--cache-dir", str(cache)]
+    server = subprocess.Popen([*words, "--serve", "--port", "8765"], stdout=subprocess.DEVNULL)
+    try:
+        await asyncio.sleep(3)
+        async with browser.page("http://localhost:8765/", SCRATCH / "profile", (1180, 700)) as page:
+            await page.until_shown("Help")
+            await page.picture(HERE / "serve.png")
+    finally:
+        server.terminate()
+        server.wait()
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("recipe", nargs="?", default="recipes/smollm2-135m.yaml")
+    parser.add_argument("--cache", type=Path, help="a cache directory that holds a run of the recipe")
+    given = parser.parse_args()
+    picture(["plan", given.recipe], HERE / "plan.svg")
+    recipe = Path(given.recipe).absolute()
+    shutil.rmtree(SCRATCH, ignore_errors=True)
+    SCRATCH.mkdir()
+    try:
+        cache = SCRATCH / "qairt-cache"
+        if given.cache:
+            cache.symlink_to(given.cache.absolute())
+        run = [sys.executable, "-m", "qairt", "run", str(recipe), "--cache-dir", str(cache), "--no-tui"]
+        subprocess.run(run, check=True)
+        socket.gethostname = lambda: "devbox"
+        os.chdir(SCRATCH)
+        asyncio.run(in_a_browser(recipe, cache))
+        asyncio.run(pictures(recipe, cache))
+    finally:
+        shutil.rmtree(SCRATCH, ignore_errors=True)
 
 
 if __name__ == "__main__":
-    recipe = sys.argv[1] if len(sys.argv) > 1 else "recipes/smollm2-135m.yaml"
-    picture(["plan", recipe], Path(__file__).with_name("plan.svg"))
+    main()

@@ -187,7 +187,7 @@ async def test_why_after_an_edit(tmp_path):
         await until(pilot, lambda: "stages.fan.suffix" in shown(app))
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is app.monitor)
-        app.monitor.matrix.select(("join", "all"))
+        await until(pilot, lambda: app.monitor.matrix.select(("join", "all")))
         assert app.session.state.items["join", "all"].status == "stale"
         await pilot.press("w")
         await until(pilot, lambda: isinstance(app.screen, WhyScreen))
@@ -209,7 +209,7 @@ async def test_a_broken_recipe_is_shown_with_its_line_and_planned_again_after_th
     monkeypatch.setattr(type(app), "edit_file", edit)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, PlanScreen))
-        assert "toy.yaml:5" in shown(app)
+        await until(pilot, lambda: "toy.yaml:5" in shown(app))
         assert "did you mean sleep?" in shown(app)
         await pilot.press("e")
         await until(pilot, lambda: app.project.planned.plan is not None)

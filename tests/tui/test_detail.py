@@ -44,7 +44,7 @@ def test_a_running_item() -> None:
     )  # fmt: skip
     assert told(item, RunState(now=112.0)) == [
         "fan ar1",
-        "state    ▶ running 42%: runs",
+        "state    ▶ running 42%",
         "half way",
         "elapsed  12.0 s",
         "expected ~1m00 (50s-1m20), 2.00 GB of memory; from 3 earlier runs",
@@ -66,7 +66,7 @@ def test_what_a_waiting_item_waits_for() -> None:
 
 def test_a_failed_item_says_what_where_remedy_and_its_last_lines() -> None:
     lines = told(FAILED)
-    assert lines[:2] == ["[red]odd[/] ar1", "state    × failed: failed"]
+    assert lines[:2] == ["[red]odd[/] ar1", "state    × failed"]
     at = lines.index("what     this node is not [b]supported")
     assert lines[at + 1 : at + 4] == ["where    node_7", "remedy   leave it out", "last lines of its log:"]
     assert lines[at + 4] == "  line 8[31m"

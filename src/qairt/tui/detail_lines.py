@@ -40,7 +40,8 @@ def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
     style = f"bold $state-{item.status}"
     percent = f" {item.fraction:.0%}" if item.status == "running" and item.fraction else ""
     yield "", item.name, "bold"
-    yield "state", f"{look.mark(item.status)} {item.status}{percent}: {_meaning(item)}", style
+    meaning = f": {_meaning(item)}" if _meaning(item) not in ("runs", item.status) else ""
+    yield "state", f"{look.mark(item.status)} {item.status}{percent}{meaning}", style
     if item.message:
         yield "", item.message, ""
     if waits := run.waits_for(item):

@@ -32,8 +32,19 @@ class Driver(LinuxDriver):
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._file: Any = _Forgiving(self._file)
+        self._stopped = False
 
     def run_input_thread(self) -> None:
         """Read keys until the terminal is gone."""
         with suppress(OSError):
             super().run_input_thread()
+
+    def _sigtstp_application(self, *arguments: Any) -> None:
+        self._stopped = True
+        super()._sigtstp_application(*arguments)
+
+    def _sigcont_application(self, *arguments: Any) -> None:
+        """The shell continues its whole job, and our parent us once more: the terminal is set up for the first only."""
+        if self._stopped:
+            self._stopped = False
+            super()._sigcont_application(*arguments)

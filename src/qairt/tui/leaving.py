@@ -67,8 +67,10 @@ class Leaving(Shell):
         self.exit(return_code=0)
 
     def code(self) -> int:
-        """The exit code that says how the run ended; 0 when none was run here."""
+        """The exit code that says how the run ended, or why there can be none; 0 when none was run here."""
         session = self.session
+        if session.kind == "plan" and self.project.planned.error is not None:
+            return self.project.planned.error.exit_code
         if not isinstance(session, ThreadSession) or not session.over.is_set():
             return 0
         if session.error is not None:

@@ -78,7 +78,7 @@ class Looking(Shell):
     def ask_runs(self) -> None:
         from qairt.tui.screens.runs import RunsScreen
 
-        self.push_screen(RunsScreen(self.project.state_folder, self.look))
+        self.push_screen(RunsScreen(self.project.state_folder, self.look, readonly=self.readonly))
 
     def on_runs_screen_open(self, event: RunsScreen.Open) -> None:
         if self.owns_engine:
@@ -115,6 +115,7 @@ class Looking(Shell):
     def action_ascii(self) -> None:
         self.look = self.usual_look if self.look.ascii else Look(ascii=True, graph="ascii")
         use_scrollbars(self.look)
+        self.set_class(self.look.ascii, "-ascii")
         self.monitor.look = self.look
         for screen in self.screen_stack:
             if hasattr(screen, "look"):
@@ -125,7 +126,7 @@ class Looking(Shell):
         self._show(changed=True)
 
     def _theme_chosen(self, name: str | None) -> None:
-        if name is None:
+        if name is None or self.readonly:
             return
         from qairt.tui.settings import save_theme
 

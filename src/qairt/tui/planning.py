@@ -140,9 +140,11 @@ class Planning(Shell):
         else:
             from qairt.tui.screens.why import WhyScreen
 
-            self._why = WhyScreen(self.look, planned.plan, planned.pipeline.recipe, item)
+            self._why = WhyScreen(self.look, planned.plan, planned.pipeline.recipe, item, readonly=self.readonly)
             self.push_screen(self._why)
 
     def _edit(self, path: Path, line: int) -> None:
-        if self.edit_file(path, line):
+        if self.readonly:
+            self.notify("this screen is for looking only (--readonly)", severity="warning")
+        elif self.edit_file(path, line):
             self.plan_again()

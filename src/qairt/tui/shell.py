@@ -58,9 +58,14 @@ class Shell(App[int]):
     BINDINGS = bindings("global")
     CSS = """
     Toast { max-width: 76; }
-    Input:focus { border: tall $border-focus; }
-    .-ascii .pane, .-ascii .box { border: ascii $border; }
-    .-ascii .pane:focus, .-ascii .pane:focus-within { border: ascii $border-focus; }
+    .-ascii .box { border: ascii $border-focus; }
+    .-ascii .-tall.-mid .pane, .-ascii .-tall.-wide .pane { border: ascii $border; }
+    .-ascii .-tall.-mid .pane:focus, .-ascii .-tall.-wide .pane:focus { border: ascii $border-focus; }
+    .-ascii .-tall.-mid #profiler, .-ascii .-tall.-wide #profiler { border: none; }
+    .-ascii .-narrow #log, .-ascii .-short #log { border-top: ascii $border; }
+    .-ascii .solo-1 #recipe, .-ascii .solo-2 #stages, .-ascii .solo-5 #detail { border: ascii $border-focus; }
+    .-ascii CommandPalette SearchIcon { display: none; }
+    .-ascii CommandPalette #--input, .-ascii CommandPalette CommandList { border: none; }
     """
 
     def __init__(
@@ -119,6 +124,7 @@ class Shell(App[int]):
             self._problems.append(f"there is no theme {self._theme_wanted}; key t shows those there are")
         self.set_keymap(self.settings.keys)
         use_scrollbars(self.look)
+        self.set_class(self.look.ascii, "-ascii")
         self.set_rate(self.rate)
         going = self._attach_to or self.project.live()
         if going is not None:
@@ -187,6 +193,7 @@ class Shell(App[int]):
                 self.pop_screen()
             self.push_screen(self.monitor)
             self.show_recipe(self.project.planned)
+            self.monitor.call_after_refresh(self._show, changed=True)
 
     @property
     def going(self) -> bool:

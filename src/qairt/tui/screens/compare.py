@@ -28,7 +28,7 @@ class ComparePane(VerticalScroll):
     BINDINGS = bindings("list")
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"compare-pane--{role}" for role in ("title", "changed", "equal", "note")}
     DEFAULT_CSS = """
-    ComparePane { height: 1fr; background: $background; }
+    ComparePane { height: 1fr; background: $background; padding: 0 1; scrollbar-size-vertical: 1; }
     ComparePane.-ascii { scrollbar-size-vertical: 0; }
     ComparePane > Static { width: 1fr; height: auto; text-wrap: nowrap; }
     ComparePane > .compare-pane--title { color: $title; text-style: bold; }

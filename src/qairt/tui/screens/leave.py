@@ -33,9 +33,11 @@ class LeaveScreen(ModalScreen[Choice]):
     LeaveScreen { align: center middle; }
     LeaveScreen > Vertical {
         width: 66; max-width: 100%; height: auto; max-height: 100%;
-        border: solid $border; background: $surface; padding: 0 2;
+        border: solid $border-focus; border-title-color: $title; border-subtitle-color: $text-muted;
+        background: $surface; padding: 0 2;
     }
     LeaveScreen OptionList { height: auto; background: $surface; padding: 0; }
+    LeaveScreen OptionList:focus { background-tint: $foreground 0%; }
     """
 
     def __init__(self, run_id: str, fact: str = "") -> None:
@@ -46,6 +48,7 @@ class LeaveScreen(ModalScreen[Choice]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
             box.border_title = f"Run {self._run_id} is going"
+            box.border_subtitle = "enter choose   esc stay"
             if self._fact:
                 yield Static(self._fact, markup=False)
             yield OptionList(
@@ -93,7 +96,8 @@ class CancelRunScreen(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
             box.border_title = f"Cancel run {self._run_id}?"
-            running = f"{self._busy} running item{'s' if self._busy != 1 else ''} lose their work so far. "
+            loses = "items lose their" if self._busy != 1 else "item loses its"
+            running = f"{self._busy} running {loses} work so far. "
             yield Static((running if self._busy else "") + "Finished items are kept.", markup=False)
             yield Static(f"Type {self._run_id} and press enter; escape keeps it going.", markup=False)
             yield Input(placeholder=self._run_id, select_on_focus=False, compact=True)
@@ -118,7 +122,7 @@ class ConfirmScreen(ModalScreen[bool]):
     ConfirmScreen { align: center middle; }
     ConfirmScreen > Vertical {
         width: 66; max-width: 100%; height: auto; max-height: 100%;
-        border: solid $border; background: $surface; padding: 0 2;
+        border: solid $border-focus; border-title-color: $title; background: $surface; padding: 0 2;
     }
     """
     BINDINGS: ClassVar[list[BindingType]] = [

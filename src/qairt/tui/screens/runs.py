@@ -36,6 +36,7 @@ class RunTable(DataTable[Text], inherit_bindings=False):
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"run-table--{status}" for status in STATUS}
     DEFAULT_CSS = """
     RunTable { height: 1fr; background: $background; overflow-x: hidden; }
+    RunTable:focus { background-tint: $foreground 0%; }
     RunTable.-ascii { scrollbar-size-vertical: 0; }
     RunTable > .run-table--running { color: $state-running; text-style: bold; }
     RunTable > .run-table--done { color: $state-done; }
@@ -49,6 +50,7 @@ class RunsScreen(Screen[None]):
 
     Args:
         state_folder: `pipeline_state/` of the cache directory.
+        readonly: nothing can be deleted or written.
     """
 
     BINDINGS = bindings("runs")
@@ -72,9 +74,10 @@ class RunsScreen(Screen[None]):
             super().__init__()
             self.runs = runs
 
-    def __init__(self, state_folder: Path, look: Look) -> None:
+    def __init__(self, state_folder: Path, look: Look, *, readonly: bool = False) -> None:
         super().__init__()
         self._state_folder = state_folder
+        self._readonly = readonly
         self._look = look
         self._runs: list[RunSummary] | None = None
         self._reading = False
@@ -204,8 +207,10 @@ class RunsScreen(Screen[None]):
                 return len(self._marked) == 2
             case "open" | "mark":
                 return run is not None
+            case "export":
+                return not self._readonly
             case "delete":
-                return run is not None and run.state not in ("running", "unknown")
+                return not self._readonly and run is not None and run.state not in ("running", "unknown")
             case _:
                 return True
 

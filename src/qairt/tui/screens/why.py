@@ -31,6 +31,7 @@ class WhyScreen(Screen[None]):
         recipe: what the plan was made from.
         item: of the plan.
         clock: gives the time, in seconds since the epoch.
+        readonly: the recipe cannot be changed.
     """
 
     BINDINGS = bindings("why")
@@ -53,9 +54,17 @@ class WhyScreen(Screen[None]):
         """A line of the recipe's file was written."""
 
     def __init__(
-        self, look: Look, plan: Plan, recipe: Recipe, item: PlannedItem, clock: Callable[[], float] = time.time
+        self,
+        look: Look,
+        plan: Plan,
+        recipe: Recipe,
+        item: PlannedItem,
+        clock: Callable[[], float] = time.time,
+        *,
+        readonly: bool = False,
     ) -> None:
         super().__init__()
+        self._readonly = readonly
         self._look = look
         self._plan = plan
         self._recipe = recipe
@@ -128,6 +137,10 @@ class WhyScreen(Screen[None]):
         names = [item.name for item in to_run]
         place = names.index(self._item.name) + step if self._item.name in names else 0
         self._show_item(to_run[place % len(to_run)])
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """Keys that could do nothing are not offered."""
+        return not (self._readonly and action in ("revert", "edit"))
 
     def action_edit(self) -> None:
         row = self.selected

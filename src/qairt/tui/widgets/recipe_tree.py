@@ -35,9 +35,8 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
     RecipeTree > .recipe-tree--origin { color: $text-muted; }
     RecipeTree > .recipe-tree--value { color: $text-muted; }
     RecipeTree > .recipe-tree--set { color: $foreground; }
-    RecipeTree > .tree--cursor, RecipeTree:focus > .tree--cursor {
-        color: $foreground; background: $background; text-style: reverse;
-    }
+    RecipeTree > .tree--cursor { color: $foreground; background: $surface; text-style: none; }
+    RecipeTree:focus > .tree--cursor { color: $foreground; background: $background; text-style: reverse; }
     RecipeTree > .tree--highlight, RecipeTree > .tree--highlight-line { text-style: none; background: $background; }
     """
 
