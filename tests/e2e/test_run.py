@@ -142,6 +142,15 @@ def test_another_length_makes_its_own_items_and_the_binaries(recipe: Path, finis
     assert sorted(items) == sorted([*own, *LINKS, "export_bundle all"])
 
 
+def test_another_number_of_parts_is_named_as_the_setting(recipe: Path, finished: LLMPipeline):
+    made = opened(recipe, "stages.split_model.num_splits=2").plan()
+    reasons = {item.name: item.reason for item in made.to_run()}
+    told = "stages.split_model.num_splits 3 → 2"
+    assert reasons["split_model ar1-split2"] == told
+    assert reasons["convert ar1-split2"].endswith(told)
+    assert reasons["generate_context_binary split1"] == told
+
+
 def test_another_number_of_parts_runs_from_the_split_on(recipe: Path, finished: LLMPipeline):
     items = would_run(recipe, "stages.split_model.num_splits=2")
     stages = {name.split()[0] for name in items}

@@ -23,7 +23,6 @@ from typing import Any
 from animation import Screen, animated
 from rich.console import Console
 from rich.text import Text
-from staged_app import SCENES, Scene
 from textual.pilot import Pilot
 from toy_project import until
 
@@ -33,7 +32,9 @@ from qairt.llm import LLMPipeline
 from qairt.tui.app import QairtApp
 from qairt.tui.glyphs import Look
 from qairt.tui.project import Project
+from qairt.tui.screens.clear import ClearScreen
 from qairt.tui.screens.plan import PlanScreen
+from qairt.tui.screens.why import WhyScreen
 from qairt.tui.settings import Settings
 
 HERE = Path(__file__).parent
@@ -42,8 +43,10 @@ LINES = 34
 SCRATCH = Path("/tmp/qairt-pic")
 SHOWN_AS = "/home/ada/work"
 """In the pictures; as long as the name of the real folder."""
-CHANGE = "stages.generate_context_binary.optimization_level=2"
-AGAIN = frozenset({"quantize"})
+CHANGE = ("stages.generate_context_binary.optimization_level=2",)
+"""What is planned after the first run."""
+AGAIN = ("stages.split_model.num_splits=3",)
+"""What is run then: all from there on is made again."""
 SIZE = (120, 36)
 FRAMES, BETWEEN = 18, 3.0
 """Of the recording, and the seconds that lie between two of them when they are taken."""
@@ -100,31 +103,42 @@ class Pictured(QairtApp):
         return [tuple(strip) for strip in self.screen._compositor.render_strips()]
 
 
-async def pictures(recipe: Path, cache: Path) -> None:
-    """The plan, why, the dialog that clears, then a run: its monitor, and the recording."""
-    options = RunOptions(jobs=2, force=AGAIN)
-    words = (CHANGE,)
-    project = Project(recipe, words, lambda: LLMPipeline.from_recipe(recipe, words, cache), cache, options)
-    app = Pictured(project, Settings(), Look(), tell=told, theme="qairt-dark", refresh=4.0)
+def pictured(recipe: Path, words: tuple[str, ...], cache: Path, *, start: bool = False) -> Pictured:
+    project = Project(recipe, words, lambda: LLMPipeline.from_recipe(recipe, words, cache), cache, RunOptions(jobs=2))
+    return Pictured(project, Settings(), Look(), tell=told, theme="qairt-dark", refresh=4.0, start=start)
+
+
+async def screens(recipe: Path, cache: Path) -> None:
+    """The plan, why, and the dialog that clears."""
+    app = pictured(recipe, CHANGE, cache)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, PlanScreen))
         await app.settle(pilot)
-        frames = [app.frame()] * 2
         app.take("tui-plan")
         await pilot.press("escape")
         await app.settle(pilot)
-        for name, scene in (("tui-why", "why"), ("tui-clear", "clear_refused")):
-            await _scene(scene)(app, pilot)  # type: ignore[arg-type]
+        for item, key, kind, name in (
+            ("generate_context_binary split3", "w", WhyScreen, "tui-why"),
+            ("export all", "c", ClearScreen, "tui-clear"),
+        ):
+            app.monitor.matrix.select(tuple(item.split()))
+            await app.settle(pilot)
+            await pilot.press(key)
+            await until(pilot, lambda kind=kind: isinstance(app.screen, kind))
+            await app.settle(pilot)
             app.take(name)
             await pilot.press("escape")
             await app.settle(pilot)
-        await pilot.press("p")
-        await app.settle(pilot)
-        await pilot.press("enter")
+
+
+async def run(recipe: Path, cache: Path) -> None:
+    """The monitor, and the recording."""
+    app = pictured(recipe, AGAIN, cache, start=True)
+    frames: list[Screen] = []
+    async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.state.count("running"))
-        app.monitor._user_chose = False
         best = 0
-        while app.going and len(frames) < FRAMES * 4:
+        while app.going and len(frames) < FRAMES * 6:
             await pilot.pause(BETWEEN)
             frames.append(app.frame())
             busy = [item for item in app.session.state.items.values() if item.status == "running"]
@@ -140,11 +154,13 @@ async def pictures(recipe: Path, cache: Path) -> None:
     (HERE / "run.svg").write_text(svg.replace(str(SCRATCH), SHOWN_AS))
 
 
-def _scene(name: str) -> Scene:
-    import staged_app
-
-    found: Scene = getattr(staged_app, name) if name not in SCENES else SCENES[name]
-    return found
+def forget_change(recipe: Path, cache: Path) -> None:
+    """Remove what an earlier call made after the change."""
+    usual = {item.key for item in LLMPipeline.from_recipe(recipe, (), cache).plan().items}
+    changed = LLMPipeline.from_recipe(recipe, AGAIN, cache)
+    for item in changed.plan().items:
+        if item.entry is not None and item.key not in usual:
+            changed.cache.remove(item.entry)
 
 
 async def in_a_browser(recipe: Path, cache: Path) -> None:
@@ -154,7 +170,7 @@ async def in_a_browser(recipe: Path, cache: Path) -> None:
     if browser.CHROMIUM is None:
         print("no chromium: serve.png is left as it is")
         return
-    words = [sys.executable, "-m", "qairt", "tui", str(recipe), CHANGE, "--cache-dir", str(cache)]
+    words = [sys.executable, "-m", "qairt", "tui", str(recipe), *CHANGE, "--cache-dir", str(cache)]
     server = subprocess.Popen([*words, "--serve", "--port", "8765"], stdout=subprocess.DEVNULL)
     try:
         await asyncio.sleep(3)
@@ -179,12 +195,14 @@ def main() -> None:
         cache = SCRATCH / "qairt-cache"
         if given.cache:
             cache.symlink_to(given.cache.absolute())
-        run = [sys.executable, "-m", "qairt", "run", str(recipe), "--cache-dir", str(cache), "--no-tui"]
-        subprocess.run(run, check=True)
+        words = [sys.executable, "-m", "qairt", "run", str(recipe), "--cache-dir", str(cache), "--no-tui"]
+        subprocess.run(words, check=True)
+        forget_change(recipe, cache)
         socket.gethostname = lambda: "devbox"
         os.chdir(SCRATCH)
         asyncio.run(in_a_browser(recipe, cache))
-        asyncio.run(pictures(recipe, cache))
+        asyncio.run(screens(recipe, cache))
+        asyncio.run(run(recipe, cache))
     finally:
         shutil.rmtree(SCRATCH, ignore_errors=True)
 

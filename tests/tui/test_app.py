@@ -350,3 +350,79 @@ async def test_a_fault_of_the_engine_leaves_the_screen_and_a_traceback(tmp_path,
         assert app.session.state.status == "interrupted"
         assert app.screen is app.monitor
     assert "of all things" in (tmp_path / "XDG_STATE_HOME" / "qairt" / "tui.log").read_text()
+
+
+async def test_escape_clears_the_filter_and_brings_all_panes_back(tmp_path):
+    app = toy_app(tmp_path, start=True)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        await pilot.press("slash", *"fan")
+        await until(pilot, lambda: "upper" not in shown(app).partition("Stages")[2].partition("RAM")[0])
+        await pilot.press("escape")
+        await until(pilot, lambda: app.monitor.matrix.filter == "" and app.focused is app.monitor.matrix)
+        await pilot.press("plus")
+        await until(pilot, lambda: not app.monitor.recipe.display)
+        await pilot.press("escape")
+        await until(pilot, lambda: app.monitor.recipe.display)
+
+
+@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
+async def test_a_pane_by_its_number_can_be_seen_at_any_size(tmp_path, size):
+    app = toy_app(tmp_path, start=True)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        for number, pane in enumerate(app.monitor.panes, start=1):
+            await pilot.press(str(number), "plus")
+            await until(pilot, lambda pane=pane: pane.region.width > size[0] - 4 and pane.region.height > size[1] - 8)
+            others = [other for other in app.monitor.panes if other is not pane]
+            assert not any(other.display for other in others)
+        await until(pilot, lambda: "artifact" in shown(app))  # the fifth is the detail
+        await pilot.press("0")
+        await until(pilot, lambda: app.monitor.matrix.display and app.monitor.log_view.display)
+
+
+async def test_escape_goes_back_one_screen_at_a_time(tmp_path):
+    app = toy_app(tmp_path)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen))
+        await pilot.press("w")
+        await until(pilot, lambda: isinstance(app.screen, WhyScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: isinstance(app.screen, PlanScreen))
+        await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.monitor)
+
+
+async def test_the_palette_finds_what_keys_do(tmp_path):
+    app = toy_app(tmp_path, start=True)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        app.monitor.matrix.select(("fan", "ar1"))
+        await pilot.press("ctrl+p")
+        await pilot.press(*"clear")
+        await until(pilot, lambda: "Clear the cached results" in shown(app))
+        await pilot.pause(0.5)
+        await pilot.press("down", "enter")
+        await until(pilot, lambda: isinstance(app.screen, ClearScreen))
+
+
+async def test_a_wider_window_shows_what_was_hidden(tmp_path):
+    app = toy_app(tmp_path, start=True)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        await pilot.resize_terminal(200, 50)
+        await until(pilot, lambda: "artifact" in shown(app))
+
+
+async def test_settings_that_a_run_going_does_not_have_are_said(tmp_path):
+    project = toy_project(tmp_path, sleep=4.0)
+    worker = threading.Thread(target=project.open_pipeline().construct, args=(project.options,))
+    worker.start()
+    while project.live() is None:
+        time.sleep(0.02)
+    project.overrides = ("stages.fan.suffix=x",)
+    app = toy_app(tmp_path, project=project)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: "other settings than you gave" in toasts(app))
+        await until(pilot, lambda: app.session.state.items)
+    worker.join()

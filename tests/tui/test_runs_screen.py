@@ -107,7 +107,7 @@ async def test_80_columns(open_screen, place):
         assert [" ".join(line.split()[:3]) for line in lines[2:6]] == [
             "0004 ? interrupted", "0003 ✓ done", "0002 × failed", "0001 ✓ done",
         ]  # fmt: skip
-        assert lines[3].split()[3:] == ["llama3-8b-w4a16-[…", "1", "day", "ago", "30", "s", "25%", "3.00", "GB"]
+        assert lines[3].split()[3:] == ["llama3-8b-w4a16-[…", "1", "day", "ago", "30s", "25%", "3.00", "GB"]
         assert all(len(line) <= 80 for line in lines)
         assert lines[-1].split() == [
             "⏎",

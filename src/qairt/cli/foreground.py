@@ -17,7 +17,10 @@ from typing import Any
 
 _INTERVAL = 0.25  # seconds between looks at whether the child was stopped (Ctrl-Z)
 
-_PLAIN = b"\x1b[<u\x1b[?2026l\x1b[?2004l\x1b[?1004l\x1b[?1006l\x1b[?1015l\x1b[?1003l\x1b[?1000l\x1b[?7h\x1b[?1049l\x1b[0m\x1b[?25h"
+_PLAIN = (
+    b"\x1b[<u\x1b[?2026l\x1b[?2004l\x1b[?1004l\x1b[?1006l\x1b[?1015l\x1b[?1003l\x1b[?1000l"
+    b"\x1b[?7h\x1b[?1049l\x1b[0m\x1b[?25h"
+)
 """Undoes what a full screen asks of a terminal: keys, paste, focus, mouse, wrapping, its own page, cursor."""
 
 Leave = Callable[[int], None]

@@ -45,7 +45,7 @@ def started(event: ev.ItemStarted) -> str:
 def finished(event: ev.ItemFinished) -> str:
     """`convert ar1-split2: 12.3 s, 540 MB, 28 MB written`."""
     memory = f"{size(event.peak_rss)}, " if event.peak_rss else ""
-    return f"{event.stage} {event.label}: {duration(event.seconds)}, {memory}{size(event.bytes)} written"
+    return f"{event.stage} {event.label}: {duration(event.seconds)}, {memory}{size(event.size or event.bytes)} written"
 
 
 def failed(event: ev.ItemFailedEvent) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 import socket
 import sys
@@ -19,6 +20,14 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
 _HOST = "localhost"
+_FROM_ELSEWHERE = re.compile(r'<link[^>]*href="https?://(?!localhost)[^>]*>')
+_TAKE_KEYS = """<script>
+const wait = setInterval(() => {
+  const keys = document.querySelector(".xterm-helper-textarea");
+  if (keys && document.body.classList.contains("-first-byte")) { clearInterval(wait); keys.focus(); }
+}, 50);
+</script>"""
+"""Gives the terminal the keyboard without a click; until then Textual shows no footer."""
 
 
 def serve_in_browser(recipe: Path, overrides: Sequence[str], cache_dir: Path | None, port: int) -> None:
@@ -39,12 +48,14 @@ def serve_in_browser(recipe: Path, overrides: Sequence[str], cache_dir: Path | N
     own = {f"http://{name}:{port}" for name in (_HOST, "127.0.0.1", "[::1]")}
 
     @web.middleware
-    async def refuse_others(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """A page from elsewhere, open in the same browser, must not reach the screen."""
+    async def ours(request: web.Request, handler: Handler) -> web.StreamResponse:
+        """A page from elsewhere must not reach the screen; ours fetches nothing from there."""
         if request.headers.get("Origin", next(iter(own))) not in own:
             raise web.HTTPForbidden
         answer = await handler(request)
         assert isinstance(answer, web.StreamResponse)
+        if request.path == "/" and isinstance(answer, web.Response) and answer.text:
+            answer.text = _FROM_ELSEWHERE.sub("", answer.text).replace("</body>", f"{_TAKE_KEYS}</body>")
         return answer
 
     class QuietServer(Server):
@@ -58,7 +69,7 @@ def serve_in_browser(recipe: Path, overrides: Sequence[str], cache_dir: Path | N
 
         async def _make_app(self) -> web.Application:
             app: web.Application = await super()._make_app()
-            app.middlewares.append(refuse_others)
+            app.middlewares.append(ours)
             return app
 
     words = [sys.executable, "-m", "qairt", "tui", str(recipe), *overrides, "--readonly"]

@@ -24,6 +24,7 @@ def planned_entries(plan: Plan) -> list[PlannedEntry]:
             samples=item.samples,
             peak_ram=item.peak_ram,
             bytes=item.bytes,
+            size=item.entry.bytes if item.entry else 0,
             from_history=item.from_history,
         )
         for item in plan.items

@@ -86,6 +86,10 @@ def root_leaves(item: PlannedItem, known: Mapping[str, Entry]) -> set[str] | Non
 
 def own_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
     """The values of the item's own that differ from `then`, the inputs of an entry."""
+    return _traced_to_settings(item, _own_leaves(item, then))
+
+
+def _own_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
     return [
         Leaf(_kind(kind, path), path, before, after)
         for kind, was, now, name in _parts(item, then)
@@ -93,9 +97,27 @@ def own_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
     ]
 
 
+def _traced_to_settings(item: PlannedItem, leaves: list[Leaf]) -> list[Leaf]:
+    """Parameters that hold a setting's value are told as that setting; what else is computed with them is left out."""
+    prefix = f"{item.stage.name}."
+    found = {leaf.field.removeprefix(prefix): leaf for leaf in leaves if leaf.kind == "parameter"}
+    settings = {
+        name: Leaf("setting", setting, found[name].cached, found[name].now)
+        for name, setting in item.stage.computed_from.items()
+        if name in found
+    }
+    groups = {name.partition(".")[0] for name in settings}
+    rest = [
+        leaf
+        for leaf in leaves
+        if leaf.kind != "parameter" or leaf.field.removeprefix(prefix).partition(".")[0] not in groups
+    ]
+    return [*settings.values(), *rest]
+
+
 def equal_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
     """Those that do not; all of them when `then` is empty."""
-    differing = [leaf.field for leaf in own_leaves(item, then)] if then else []
+    differing = [leaf.field for leaf in _own_leaves(item, then)] if then else []
     return [
         Leaf(_kind(kind, path), path, value, value)
         for kind, _, now, name in _parts(item, then)

@@ -54,6 +54,8 @@ class PlannedEntry(BaseModel):
     """Bytes, expected."""
     bytes: int = 0
     """Stored for it, or expected to be."""
+    size: int = 0
+    """Bytes of its files, where they are cached."""
     from_history: bool
 
 
@@ -108,6 +110,9 @@ class ItemFinished(Event):
     peak_rss: int
     """Bytes."""
     bytes: int
+    """That it added to the disk: files that were there already are linked."""
+    size: int = 0
+    """Bytes of its files."""
     directory: str
     warnings: tuple[str, ...] = ()
     """What is not as it should be in it, though it was made."""

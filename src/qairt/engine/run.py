@@ -345,6 +345,7 @@ class Run:
                 seconds=cost.seconds,
                 peak_rss=peak,
                 bytes=entry.new_bytes,
+                size=entry.bytes,
                 directory=str(entry.directory),
             )
         )

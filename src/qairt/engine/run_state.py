@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -62,6 +62,9 @@ class ItemState:
     attempt: int = 0
     peak_rss: int = 0
     bytes: int = 0
+    """That it added to the disk."""
+    size: int = 0
+    """Of its files."""
     directory: str = ""
     log: str = ""
     error: dict[str, Any] | None = None
@@ -104,9 +107,17 @@ class RunState:
     _dependents: dict[str, list[ItemState]] = field(default_factory=dict)
 
     @classmethod
-    def of_plan(cls, entries: Iterable[ev.PlannedEntry], *, recipe: str = "", cache_dir: str = "") -> RunState:
+    def of_plan(
+        cls,
+        entries: Sequence[ev.PlannedEntry],
+        *,
+        recipe: str = "",
+        cache_dir: str = "",
+        jobs: int = 1,
+        memory: int = 0,
+    ) -> RunState:
         """What a screen shows before a run starts: cached, stale and new items."""
-        state = cls(recipe=recipe, cache_dir=cache_dir)
+        state = cls(recipe=recipe, cache_dir=cache_dir, jobs=jobs, memory=memory)
         state._plan(entries)
         for item, entry in zip(state.items.values(), entries, strict=True):
             item.status = "cached" if entry.cached else "stale" if entry.stale else "waiting"
@@ -138,7 +149,8 @@ class RunState:
             case ev.ItemFinished():
                 item = self._enter(event.stage, event.label, "warn" if event.warnings else "done")
                 item.fraction, item.ended, item.message = 1.0, event.time, "; ".join(event.warnings)
-                item.seconds, item.peak_rss, item.bytes = event.seconds, event.peak_rss, event.bytes
+                item.seconds, item.peak_rss = event.seconds, event.peak_rss
+                item.bytes, item.size = event.bytes, event.size
                 item.directory = event.directory
             case ev.ItemFailedEvent():
                 item = self._enter(event.stage, event.label, "failed")
@@ -218,6 +230,7 @@ class RunState:
             item.expected_seconds, item.samples = entry.seconds, entry.samples
             item.expected_low, item.expected_high = entry.seconds_low, entry.seconds_high
             item.expected_ram, item.bytes = entry.peak_ram, entry.bytes if entry.cached else 0
+            item.size = entry.size
             for source in entry.sources:
                 self._dependents.setdefault(source, []).append(item)
         for item in self.items.values():

@@ -134,7 +134,7 @@ def summary_of(
         items=len(items),
         counts=counts,
         peak_ram=max([state.peak_ram, *(item.peak_rss for item in items)]),
-        bytes=sum(item.bytes for item in items),
+        bytes=sum(item.size or item.bytes for item in items),
         failed=tuple(item.name for item in failed),
         failure=str((failed[0].error or {}).get("what") or "") if failed else "",
         metrics=metrics or {},
@@ -159,7 +159,7 @@ def _stage(name: str, items: list[ItemState]) -> StageSummary:
         cached=sum(item.status == "cached" for item in items),
         seconds=sum(item.seconds for item in items),
         peak_ram=max(item.peak_rss for item in items),
-        bytes=sum(item.bytes for item in items),
+        bytes=sum(item.size or item.bytes for item in items),
     )
 
 

@@ -216,6 +216,9 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     """The axes it closes; one that is not open is passed over."""
     stateful: ClassVar[bool] = False
     """Nothing from here on is reused from the cache."""
+    computed_from: ClassVar[Mapping[str, str]] = {}
+    """Of a task's parameters those that hold a setting's value: `{"part.of": "stages.split_model.num_splits"}`. When it
+    differs, the setting is named as the reason, and other parameters of the same group are its consequences."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Stages that must stand somewhere before it."""
 

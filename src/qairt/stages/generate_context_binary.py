@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -61,6 +62,7 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
 
     name = "generate_context_binary"
     merges = ("cl", "ar")
+    computed_from: ClassVar[Mapping[str, str]] = {"of": "stages.split_model.num_splits"}
     requires = ("quantize",)
 
     def check(self, env: Env) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field
 
@@ -69,6 +69,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
 
     name = "split_model"
     axis_name = "split"
+    computed_from: ClassVar[Mapping[str, str]] = {"part.of": "stages.split_model.num_splits"}
     requires = ("prepare_exports",)
 
     def labels(self, coord: Coord, env: Env) -> Sequence[int]:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import locale
 import os
 import signal
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -61,7 +61,7 @@ def run_app(
     """
     flags = {"ascii": ascii or None, "theme": theme, "refresh": refresh}
     settings, problems = load_settings(flags, themes=[each.name for each in load_themes()[0]])
-    choice = choose_look(settings, os.environ, sys.stdout.encoding or "")
+    choice = choose_look(settings, os.environ, locale.getencoding())
     app = QairtApp(
         project,
         settings,

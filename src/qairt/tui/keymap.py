@@ -39,7 +39,6 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("global.ascii", "a", "ascii", "ASCII", "Show plain ASCII characters, or go back to glyphs."),
         Key("global.slower", "less_than_sign", "slower", "Slower", "Refresh the screen less often."),
         Key("global.faster", "greater_than_sign", "faster", "Faster", "Refresh the screen more often."),
-        Key("global.stream", "s", "stream", "Stream", "Leave for the plain terminal with all events; s returns."),
     ),
     "monitor": (
         Key(
@@ -69,7 +68,15 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "Stream item",
             "Leave for the plain terminal with this item's log; S returns.",
         ),
-        Key("run.undo", "z", "ask('undo')", "Undo", "Bring back what was cleared last.", footer=True),
+        Key("run.undo", "z", "ask('undo')", "Undo", "Bring back what was cleared last."),
+        Key(
+            "run.stream",
+            "s",
+            "ask('stream')",
+            "Stream",
+            "Show everything as plain text; s returns.",
+            footer=True,
+        ),
         Key("run.retry", "r", "ask('retry')", "Retry", "Run failed and interrupted items again.", footer=True),
         Key("run.pause", "space", "ask('pause')", "Pause", "Start no more items, or go on."),
         Key("run.cancel", "X", "ask('cancel_run')", "Cancel run", "Cancel the run, after you typed its id."),
@@ -209,6 +216,23 @@ def bindings(scope: str) -> list[BindingType]:
     return [
         Binding(key.keys, key.action, key.says, id=key.id, show=key.footer, tooltip=key.help) for key in KEYS[scope]
     ]
+
+
+_SCOPES = {
+    "MonitorScreen": ("monitor", "matrix", "tree"),
+    "PlanScreen": ("plan", "list"),
+    "WhyScreen": ("why", "list"),
+    "LogScreen": ("log", "list"),
+    "RunsScreen": ("runs", "list"),
+    "CompareScreen": ("compare", "list"),
+    "CacheScreen": ("cache", "list"),
+    "ClearScreen": ("clear",),
+}
+
+
+def scopes_of(screen: object) -> tuple[str, ...]:
+    """The scopes whose keys work on a screen, beside the global one."""
+    return _SCOPES.get(type(screen).__name__, ())
 
 
 def all_keys() -> Iterator[tuple[str, Key]]:

@@ -91,7 +91,7 @@ class Leaving(Shell):
 
     # For a while
 
-    def action_stream(self) -> None:
+    def ask_stream(self) -> None:
         """Show everything as plain text; the same key returns."""
         missed = self.events[self._streamed :]
         with self._away() as away:

@@ -11,24 +11,13 @@ from qairt.engine.plan import PlannedItem
 from qairt.engine.run_folder import RunFolder, run_folders
 from qairt.engine.run_state import BUSY, ItemState
 from qairt.tui.glyphs import Look
+from qairt.tui.keymap import scopes_of
 from qairt.tui.scrollbar import use_scrollbars
 from qairt.tui.shell import Shell
 from qairt.tui.themes import load_themes
 
 if TYPE_CHECKING:
     from qairt.tui.screens.runs import RunsScreen
-
-_SCOPES = {
-    "MonitorScreen": ("monitor", "matrix", "tree"),
-    "PlanScreen": ("plan", "list"),
-    "WhyScreen": ("why", "list"),
-    "LogScreen": ("log", "list"),
-    "RunsScreen": ("runs", "list"),
-    "CompareScreen": ("compare", "list"),
-    "CacheScreen": ("cache", "list"),
-    "ClearScreen": ("clear",),
-}
-"""Scopes of keys that the help shows, by screen; the global ones come last."""
 
 
 class Looking(Shell):
@@ -91,7 +80,7 @@ class Looking(Shell):
     def action_help(self) -> None:
         from qairt.tui.screens.help import HelpScreen
 
-        scopes = _SCOPES.get(type(self.screen).__name__, ())
+        scopes = scopes_of(self.screen)
         if not isinstance(self.screen, HelpScreen):
             self.push_screen(HelpScreen((*scopes, "global"), self.look, self.settings.keys))
 

@@ -88,7 +88,13 @@ class Planning(Shell):
         self.show_recipe(planned)
         if planned.plan is not None and self.session.kind == "plan":
             entries = planned_entries(planned.plan)
-            state = RunState.of_plan(entries, recipe=str(self.project.recipe), cache_dir=str(self.project.cache_dir))
+            state = RunState.of_plan(
+                entries,
+                recipe=str(self.project.recipe),
+                cache_dir=str(self.project.cache_dir),
+                jobs=self.project.options.jobs,
+                memory=self.project.options.memory,
+            )
             self.adopt(PlanSession(state))
         for screen in self.screen_stack:
             if isinstance(screen, PlanScreen):

@@ -9,10 +9,11 @@ from pathlib import PurePath
 
 from rich.cells import cell_len, set_cell_size
 
-from qairt.amounts import age, compact, count, size
+from qairt.amounts import age, count, size
 from qairt.engine.run_state import ItemStatus
 from qairt.engine.run_summary import RunSummary, SummaryState
 from qairt.tui.glyphs import Look
+from qairt.tui.rows import clock
 
 GAP = 2
 """Columns between two columns."""
@@ -167,7 +168,7 @@ def _fitted(text: str, width: int, right: bool, look: Look) -> str:
 def _time(run: RunSummary, now: float) -> str:
     live = run.state == "running" and run.started is not None
     seconds = max(now - run.started, 0.0) if live and run.started is not None else run.seconds
-    return compact(seconds) if seconds else "-"
+    return clock(seconds) if seconds else "-"
 
 
 def _percent(share: float | None) -> str:

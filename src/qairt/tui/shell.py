@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from textual.app import App
+from textual.app import App, SystemCommand
 from textual.binding import Binding
+from textual.screen import Screen
 from textual.timer import Timer
 from textual.widget import Widget
 from textual.worker import Worker, WorkerState
@@ -25,7 +26,7 @@ from qairt.tui import clipboard
 from qairt.tui.failure import note_failure
 from qairt.tui.glyphs import Look
 from qairt.tui.key_names import key_names
-from qairt.tui.keymap import bindings
+from qairt.tui.keymap import KEYS, bindings, scopes_of
 from qairt.tui.project import Planned, Project
 from qairt.tui.scrollbar import use_scrollbars
 from qairt.tui.session import EngineSession, HostSession, PlanSession, ReplaySession, ThreadSession
@@ -36,6 +37,7 @@ from qairt.tui.themes import VARIABLE_DEFAULTS, register_all
 if TYPE_CHECKING:
     from qairt.tui.screens.monitor import MonitorScreen
 
+_FIRST_THE_RUN = 1.0  # seconds before the recipe of a run that is shown is planned
 _CLOCK = 1.0  # seconds between looks at what only time changes
 
 T = TypeVar("T")
@@ -58,6 +60,7 @@ class Shell(App[int]):
     BINDINGS = bindings("global")
     CSS = """
     Toast { max-width: 76; }
+    .-ascii Toast { border-left: ascii $border; }
     .-ascii .box { border: ascii $border-focus; }
     .-ascii .-tall.-mid .pane, .-ascii .-tall.-wide .pane { border: ascii $border; }
     .-ascii .-tall.-mid .pane:focus, .-ascii .-tall.-wide .pane:focus { border: ascii $border-focus; }
@@ -129,7 +132,14 @@ class Shell(App[int]):
         going = self._attach_to or self.project.live()
         if going is not None:
             self.attach(going)
-        self.plan_at_start()
+            host = going.host()
+            if host is not None and going is not self._attach_to and host.overrides != tuple(self.project.overrides):
+                self.notify(
+                    f"run {going.id} is going and is shown; it has other settings than you gave", severity="warning"
+                )
+            self.set_timer(_FIRST_THE_RUN, self.plan_at_start)
+        else:
+            self.plan_at_start()
         for problem in self._problems:
             self.notify(problem, severity="warning", markup=False, timeout=10)
 
@@ -355,6 +365,14 @@ class Shell(App[int]):
 
     # Keys of every screen
 
+    def get_system_commands(self, screen: Screen[Any]) -> Iterator[SystemCommand]:
+        """For the palette: everything that a key does on this screen."""
+        for scope in (*scopes_of(screen), "global"):
+            for key in KEYS[scope]:
+                if key.action != "command_palette":
+                    run = partial(self.call_later, self.run_action, key.action, screen if scope != "global" else self)
+                    yield SystemCommand(key.says, f"{key.help} ({key_names(key.keys, ascii=self.look.ascii)})", run)
+
     def action_slower(self) -> None:
         self.set_rate(max(self.rate / 2, 0.5))
         self.notify(f"{self.rate:g} refreshes a second")
@@ -364,10 +382,12 @@ class Shell(App[int]):
         self.notify(f"{self.rate:g} refreshes a second")
 
     async def action_back(self) -> None:
-        if self._monitor is None or not self._monitor.is_attached:
-            self.to_monitor()
-        elif self.screen is not self._monitor:
+        if self.screen is self._monitor:
+            self._monitor.action_back()
+        elif len(self.screen_stack) > 2:
             self.pop_screen()
+        else:
+            self.to_monitor()
 
     def say_copied(self, text: str) -> None:
         self.notify(clipboard.copy(self, text), markup=False)

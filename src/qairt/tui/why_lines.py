@@ -72,7 +72,7 @@ def below_lines(diff: KeyDiff, expected: tuple[float, float, float], *, everythi
 
 def full(row: Difference, look: Look) -> str:
     """One row with nothing cut."""
-    preposition = "" if row.field.startswith("input ") else "from "
+    preposition = "" if row.field.startswith("input ") or row.origin.startswith("computed ") else "from "
     where = f"   {preposition}{plain(row.origin)}" if row.origin else ""
     values = plain(row.now) if row.same else f"{plain(row.cached) or '(empty)'} → {plain(row.now) or '(empty)'}"
     return look.text(f"{plain(row.field)}: {values}{where}")

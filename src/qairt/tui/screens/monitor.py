@@ -75,16 +75,19 @@ class MonitorScreen(Screen[None]):
     MonitorScreen.-tall.-wide #recipe { row-span: 2; }
     MonitorScreen.-tall .pane { height: 1fr; width: 1fr; }
 
-    MonitorScreen.solo #body { layout: vertical; }
-    MonitorScreen.solo .pane { display: none; }
-    MonitorScreen.solo-1 #recipe, MonitorScreen.solo-2 #stages, MonitorScreen.solo-3 #profiler,
-    MonitorScreen.solo-4 #log, MonitorScreen.solo-5 #detail {
+    MonitorScreen.solo.alone #body { layout: vertical; }
+    MonitorScreen.solo.alone #recipe, MonitorScreen.solo.alone #stages, MonitorScreen.solo.alone #profiler,
+    MonitorScreen.solo.alone #log, MonitorScreen.solo.alone #detail { display: none; }
+    MonitorScreen.solo.alone.solo-1 #recipe, MonitorScreen.solo.alone.solo-2 #stages,
+    MonitorScreen.solo.alone.solo-3 #profiler, MonitorScreen.solo.alone.solo-4 #log,
+    MonitorScreen.solo.alone.solo-5 #detail {
         display: block; height: 1fr; max-height: 100%; width: 1fr;
     }
-    MonitorScreen.solo-1 #recipe, MonitorScreen.solo-2 #stages, MonitorScreen.solo-5 #detail {
+    MonitorScreen.solo.alone.solo-1 #recipe, MonitorScreen.solo.alone.solo-2 #stages,
+    MonitorScreen.solo.alone.solo-5 #detail {
         border: round $border-focus;
     }
-    MonitorScreen.solo-3 #profiler { layout: grid; }
+    MonitorScreen.solo.alone.solo-3 #profiler { layout: grid; }
     """
 
     class Asked(Message):
@@ -107,6 +110,7 @@ class MonitorScreen(Screen[None]):
         self._solo = 0
         self._usable_before: dict[str, bool] = {}
         self._user_chose = False
+        self._session: EngineSession | None = None
         self.state = RunState()
         self.status = StatusLine(look, id="status")
         self.overall = OverallBar(look, id="overall")
@@ -135,6 +139,9 @@ class MonitorScreen(Screen[None]):
         return self.recipe, self.matrix, self.profiler, self.log_view, self.detail
 
     def on_mount(self) -> None:
+        for size, steps in zip(self.app.size, (self.HORIZONTAL_BREAKPOINTS, self.VERTICAL_BREAKPOINTS), strict=True):
+            # Textual does this only when it has shown a frame.
+            self.add_class(max(step for step in steps or [] if step[0] <= size)[1])
         self.recipe.border_title = "1 Recipe"
         self.matrix.border_title = "2 Stages"
         self.detail.border_title = "5 Detail"
@@ -148,6 +155,8 @@ class MonitorScreen(Screen[None]):
         Args:
             changed: whether anything happened since the last call; else only clocks move.
         """
+        if session is not self._session:
+            self._session, self._user_chose = session, False
         state = self.state = session.state
         how, said = _HOW[session.kind], remark or _sums(state)
         self.status.show(self._look, self._recipe_name, state, now, how=how, remark=said)
@@ -280,7 +289,7 @@ class MonitorScreen(Screen[None]):
         self._leave_filter()
 
     def on_key(self) -> None:
-        if self.focused is self.matrix:
+        if self.focused is self.matrix and self.state.items:
             self._user_chose = True
 
     def action_manifest(self) -> None:
@@ -295,6 +304,13 @@ class MonitorScreen(Screen[None]):
         return self._usable().get(str(parameters[0]), True) if action == "ask" else True
 
     # Inside
+
+    def on_resize(self) -> None:
+        self._look_anew()
+
+    def _look_anew(self) -> None:
+        """Panes that were hidden may be seen now: whatever they show is out of date."""
+        self._shown_item, self._sample = None, None
 
     def _usable(self) -> dict[str, bool]:
         """Of what can be asked for now and then, what can be now."""
@@ -311,9 +327,9 @@ class MonitorScreen(Screen[None]):
     def _show_alone(self, number: int) -> None:
         for each in range(1, 6):
             self.set_class(each == number, f"solo-{each}")
-        self.set_class(bool(number), "solo")
+        self.set_class(bool(number), "solo", "alone")
         self._solo = number
-        self._shown_item = None
+        self._look_anew()
 
     def _focused_pane(self) -> int | None:
         for number, pane in enumerate(self.panes, start=1):

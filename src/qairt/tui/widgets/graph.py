@@ -9,6 +9,7 @@ from rich.cells import cell_len
 from rich.segment import Segment
 from rich.style import Style
 from textual.geometry import Region
+from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
@@ -51,6 +52,9 @@ class Graph(Widget):
     Graph > .graph--limit { color: $graph-limit; text-style: bold; }
     Graph > .graph--mark { color: $text-muted; }
     """
+
+    class Resized(Message):
+        """It has room for another number of points."""
 
     def __init__(
         self, title: str, role: str, say: Callable[[float], str], look: Look | None = None, *, id: str | None = None
@@ -113,6 +117,7 @@ class Graph(Widget):
 
     def on_resize(self) -> None:
         self._draw()
+        self.post_message(self.Resized())
 
     def notify_style_update(self) -> None:
         super().notify_style_update()

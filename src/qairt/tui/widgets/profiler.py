@@ -115,8 +115,11 @@ class ProfilerPane(Widget, can_focus=True):
         self.styles.grid_size_columns = across
         for number, graph in enumerate(self._graphs):
             graph.display = number < count
+
+    def on_graph_resized(self) -> None:
+        """How many seconds a point stands for depends on the room."""
         if self._state is not None:
-            self.call_after_refresh(self.show, self._state)
+            self.show(self._state)
 
     def _show_one(self, graph: Graph, resource: _Resource, state: RunState) -> None:
         samples = state.samples

@@ -1,0 +1,106 @@
+"""Headless chromium, told what to do by the DevTools protocol."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import json
+import shutil
+import subprocess
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+_PATIENCE = 30.0
+# Without WebGL the terminal in the page is made of HTML, which can be read.
+_FLAGS = ("--headless", "--no-sandbox", "--disable-3d-apis", "--hide-scrollbars", "--no-first-run")
+
+
+class Page:
+    """One page of the browser."""
+
+    def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
+        self._socket = socket
+        self._calls = 0
+
+    async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
+        """What a method of the protocol answers; events meanwhile are passed over."""
+        self._calls += 1
+        await self._socket.send_json({"id": self._calls, "method": method, "params": parameters})
+        while True:
+            message = await self._socket.receive_json(timeout=_PATIENCE)
+            if message.get("id") == self._calls:
+                assert "error" not in message, message["error"]
+                return message["result"]
+
+    async def value(self, expression: str) -> Any:
+        """The value of a JavaScript expression in the page."""
+        answer = await self.call("Runtime.evaluate", expression=expression, returnByValue=True)
+        return answer["result"].get("value")
+
+    async def press(self, key: str) -> None:
+        """Type a character, or `\r`, into the terminal."""
+        code = {"\r": 13}.get(key, 0)
+        await self.call("Input.dispatchKeyEvent", type="keyDown", key=key, text=key, windowsVirtualKeyCode=code)
+        await self.call("Input.dispatchKeyEvent", type="keyUp", key=key, windowsVirtualKeyCode=code)
+
+    async def picture(self, path: Path) -> None:
+        answer = await self.call("Page.captureScreenshot", format="png")
+        path.write_bytes(base64.b64decode(answer["data"]))
+
+    async def terminal(self) -> str:
+        """The text of the terminal in the page."""
+        rows = "[...document.querySelectorAll('.xterm-rows > div')].map(row => row.textContent).join('\\n')"
+        return str(await self.value(rows) or "").replace("\xa0", " ")
+
+    async def until_shown(self, text: str) -> str:
+        """Wait until the terminal shows a text; all that it shows."""
+        shown = ""
+        for _ in range(int(_PATIENCE / 0.2)):
+            shown = await self.terminal()
+            if text in shown:
+                return shown
+            await asyncio.sleep(0.2)
+        raise AssertionError(f"{text!r} is not shown: {shown}")
+
+
+@asynccontextmanager
+async def page(url: str, profile: Path, size: tuple[int, int] = (1100, 700)) -> AsyncIterator[Page]:
+    """The page at `url` in a browser that ends with the block."""
+    assert CHROMIUM is not None
+    flags = [*_FLAGS, f"--user-data-dir={profile}", "--remote-debugging-port=0", f"--window-size={size[0]},{size[1]}"]
+    process = subprocess.Popen([CHROMIUM, *flags, "about:blank"], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        address = await _address(profile / "DevToolsActivePort")
+        async with aiohttp.ClientSession() as session:
+            target = await _target(session, address)
+            async with session.ws_connect(target, max_msg_size=0) as socket:
+                opened = Page(socket)
+                await opened.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as a window that is looked at
+                await opened.call("Page.navigate", url=url)
+                yield opened
+    finally:
+        process.terminate()
+        process.wait(10)
+
+
+async def _address(file: Path) -> str:
+    for _ in range(int(_PATIENCE / 0.1)):
+        if file.exists() and (lines := file.read_text().splitlines()):
+            return f"http://127.0.0.1:{lines[0]}"
+        await asyncio.sleep(0.1)
+    raise AssertionError("the browser did not start")
+
+
+async def _target(session: aiohttp.ClientSession, address: str) -> str:
+    for _ in range(int(_PATIENCE / 0.1)):
+        async with session.get(f"{address}/json/list") as answer:
+            for target in json.loads(await answer.text()):
+                if target["type"] == "page":
+                    return str(target["webSocketDebuggerUrl"])
+        await asyncio.sleep(0.1)
+    raise AssertionError("the page did not open")

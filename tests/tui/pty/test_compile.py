@@ -1,0 +1,35 @@
+"""One real compile of a two-layer model under the screen."""
+
+from __future__ import annotations
+
+import sys
+
+import pytest
+from tiny_recipe import write_recipe
+from toy_place import statuses, until
+
+pytestmark = pytest.mark.compiler
+
+
+def test_a_newcomer_compiles_a_model_and_watches_it(place):
+    recipe = write_recipe(place.folder / "tiny")
+    cache = place.folder / "cache"
+    terminal = place.open(
+        "tui", str(recipe), "--cache-dir", str(cache), size=(120, 36), program=[sys.executable, "-m", "qairt"]
+    )
+    terminal.wait_for("generate_context_binary")
+    terminal.send("\r")
+    terminal.wait_for(" running ")
+    terminal.wait_for("export_bundle ")
+    run = place.run()
+    latencies = []
+    for key in "Gg" * 15:
+        latencies.append(terminal.paint_latency(key))
+    assert run.liveness() == "running"
+    until(lambda: run.liveness() == "over", 60)
+    terminal.wait_for("✓ done")
+    assert statuses(run) == ["done"]
+    assert sorted(latencies)[len(latencies) // 2] < 0.1
+    terminal.send("q")
+    assert terminal.wait() == 0
+    until(lambda: list(cache.glob("**/*.bin")) != [])

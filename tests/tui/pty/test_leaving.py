@@ -1,0 +1,146 @@
+"""Leaving the screen, for good and for a while."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from pathlib import Path
+
+import psutil
+from terminal import copied
+from toy_cli import command
+from toy_place import assert_whole, until
+
+
+def test_q_asks_and_ends_nothing(place):
+    place.write(sleep=1.0)
+    terminal = place.open("run", str(place.recipe))
+    terminal.wait_for("▶50")
+    terminal.send("q")
+    terminal.wait_for("Run 0001 is going")
+    terminal.send("q")  # stays
+    terminal.wait_for(lambda text: "is going" not in text)
+    terminal.send("\x03")
+    terminal.wait_for("Run 0001 is going")
+    terminal.send("\r")  # leave: the run goes on
+    assert terminal.wait() == 0
+    run = place.run()
+    assert run.liveness() == "running"
+    said = terminal.text()
+    place_of = f"--cache-dir {place.folder / 'cache'}"
+    for line in ("run 0001 is going", "qairt attach 0001", "qairt logs 0001 -f", "qairt cancel 0001"):
+        assert line in said
+    assert place_of in said.replace("\n", "").replace(" " * 2, " ") or "--cache-dir" in said
+    until(lambda: run.liveness() == "over")
+    assert_whole(run)
+
+
+def test_d_leaves_and_attach_comes_back(place):
+    place.write(sleep=1.5)
+    terminal = place.open("run", str(place.recipe))
+    terminal.wait_for("▶50")
+    terminal.send("d")
+    assert terminal.wait() == 0
+    assert b"\x1b[?1049l" in terminal.bytes()
+    again = place.open("attach", "--cache-dir", str(place.folder / "cache"))
+    again.wait_for("run 0001")
+    again.wait_for("7/7 items")
+    again.send("q")
+    assert again.wait() == 0
+    assert_whole(place.run())
+
+
+def test_y_copies_the_exact_text(place):
+    terminal = place.open("run", str(place.recipe))
+    terminal.wait_for("7/7 items")
+    terminal.settle(0.3)
+    terminal.send("2yy")
+    terminal.wait_for("copied")
+    payloads = copied(terminal.bytes())
+    kept = (Path(place.env["XDG_STATE_HOME"]) / "qairt" / "clipboard.txt").read_text()
+    assert payloads
+    assert payloads[-1] == kept
+    assert re.search(r"_[0-9a-f]{8}", kept), kept
+    terminal.send("Y")
+    until(lambda: copied(terminal.bytes())[-1] != kept)
+    assert copied(terminal.bytes())[-1].startswith("qairt run ")
+    terminal.send("q")
+    assert terminal.wait() == 0
+
+
+def test_the_stream_tells_what_was_missed_once_and_returns_to_the_same_screen(place):
+    terminal = place.open("run", str(place.recipe), size=(100, 30))
+    terminal.wait_for("7/7 items")
+    until(lambda: place.run().liveness() == "over")
+    terminal.wait_for("made, 0 cached")
+    terminal.wait_for(lambda text: "made, 0 cached" not in text)
+    before = terminal.text()
+    start = terminal.send("s")
+    terminal.wait_for("the run is over; s returns")
+    told = terminal.bytes_between(start, time.monotonic()).decode()
+    assert told.count("fan ar2: started") == 1
+    assert told.count("written") == 7
+    terminal.send("s")
+    terminal.wait_for(lambda text: same(text) == same(before))
+    start = terminal.send("s")
+    terminal.wait_for("every event of the run as text")
+    terminal.settle(0.6)
+    assert "started" not in terminal.bytes_between(start, time.monotonic()).decode()
+    terminal.send("s")
+    terminal.wait_for(lambda text: same(text) == same(before))
+    terminal.send("q")
+    assert terminal.wait() == 0
+
+
+def same(text):
+    """Without what time alone changes."""
+    return re.sub(r"RAM .*|CPU .*|\d\d:\d\d:\d\d", "", text).replace(" ", "")
+
+
+def test_a_fault_of_the_screen_restores_the_terminal_and_leaves_the_run_alone(place):
+    place.write(sleep=1.0)
+    terminal = place.open("run", str(place.recipe), program=[sys.executable, "-m", "broken_screen"])
+    assert terminal.wait() == 1
+    data = terminal.bytes()
+    assert data.index(b"\x1b[?1049l") < data.rindex(b"the screen failed")
+    assert b"\x1b[?25h" in data
+    said = re.sub(r"\s+", "", terminal.text())
+    kept = Path(place.env["XDG_STATE_HOME"]) / "qairt" / "tui.log"
+    assert "ZeroDivisionError:afaultofthescreen" in said
+    assert str(kept) in said
+    assert "qairtattach0001" in said
+    assert "in fail_late" in kept.read_text()
+    run = place.run()
+    assert run.liveness() == "running"
+    until(lambda: run.liveness() == "over")
+    assert_whole(run)
+
+
+def test_stopped_and_back(place):
+    """From a shell: job control is the shell's."""
+    place.write(sleep=2.0)
+    shell = place.open(program=["bash", "--norc", "--noprofile", "-i"], PS1="shell> ")
+    shell.wait_for("shell> ")
+    shell.send(" ".join([*command("run", str(place.recipe)), "\r"]))
+    shell.wait_for("▶50")
+    run = place.run()
+    host = run.host()
+    assert host is not None
+    os.kill(host.pid, signal.SIGTSTP)
+    shell.wait_for("Stopped")
+    assert psutil.Process(host.pid).status() == psutil.STATUS_STOPPED
+    shell.send("echo he''re\r")
+    shell.wait_for("here")
+    before = shell.send("fg\r")
+    until(lambda: run.liveness() == "over")
+    shell.wait_for("7/7 items")
+    shell.settle(0.6)
+    assert shell.bytes_between(before, time.monotonic()).count(b"\x1b[?1049h") == 1
+    shell.send("q")
+    shell.wait_for("shell> ")
+    shell.send("echo code $?\r")
+    shell.wait_for("code 0")
+    assert_whole(run)

@@ -1,0 +1,109 @@
+"""`qairt tui --serve`: the screen in a real browser, on this machine only, for looking only."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from tiny_recipe import write_recipe
+
+pytest.importorskip("textual_serve", reason="textual-serve is not installed")
+
+import browser
+
+
+def free_port() -> int:
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return int(listener.getsockname()[1])
+
+
+def wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + 30
+    while True:
+        with socket.socket() as client:
+            if client.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        assert process.poll() is None
+        assert time.monotonic() < deadline, "the server did not start"
+        time.sleep(0.1)
+
+
+@pytest.fixture
+def served(tmp_path):
+    """The port of a server over a two-layer model's recipe, its process and what it printed."""
+    write_recipe(tmp_path / "recipe")
+    port = free_port()
+    said = tmp_path / "said.txt"
+    words = ["tui", "recipe/recipe.yaml", "--cache-dir", "cache", "--serve", "--port", str(port)]
+    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
+    environment["XDG_CONFIG_HOME"] = str(tmp_path / "config")
+    with said.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "qairt", *words], cwd=tmp_path, stdout=output, stderr=output, env=environment
+        )
+    try:
+        wait_until_open(port, process)
+        yield port, process, said
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(20)
+
+
+def test_only_this_machine_can_connect(served):
+    port, process, said = served
+    listening = [each for each in psutil.Process(process.pid).net_connections() if each.status == psutil.CONN_LISTEN]
+    assert {each.laddr.port for each in listening} == {port}
+    assert {each.laddr.ip for each in listening} <= {"127.0.0.1", "::1"}
+    assert f"http://localhost:{port}" in said.read_text()
+
+
+@pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium is installed")
+async def test_a_browser_shows_the_plan_and_starts_nothing(served, tmp_path):
+    port, _, said = served
+    async with browser.page(f"http://localhost:{port}/", tmp_path / "profile") as page:
+        shown = await page.until_shown("? Help")
+        assert "plan  recipe.yaml" in shown
+        assert "31 new" in shown
+        assert "generate_context_binary" in shown
+        assert await page.value("[...document.querySelectorAll('link')].every(each => each.href.includes('localhost'))")
+        await page.press("?")
+        assert "Say why the selected items run." in await page.until_shown("Say why")
+        await page.press("\r")
+        await page.press("q")
+        assert "plan  recipe.yaml" in await page.until_shown("31 new")
+        await page.press("\r")
+        await page.until_shown("for looking only")
+    assert not (tmp_path / "cache" / "pipeline_state" / "runs").exists()
+    assert "Traceback" not in said.read_text()
+
+
+def test_another_page_cannot_connect(served):
+    """A web page that the user has open elsewhere must not see the screen through his browser."""
+    port, _, _ = served
+    request = (
+        f"GET /ws HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: https://elsewhere.example\r\nUpgrade: websocket\r\n"
+        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+    )
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+        client.sendall(request.encode())
+        assert client.recv(64).startswith(b"HTTP/1.1 403")
+
+
+def test_a_taken_port_is_said(tmp_path):
+    write_recipe(tmp_path / "recipe")
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        words = ["tui", "recipe/recipe.yaml", "--serve", "--port", port]
+        ended = subprocess.run([sys.executable, "-m", "qairt", *words], cwd=tmp_path, capture_output=True, timeout=60)
+    assert ended.returncode == 2
+    assert f"port {port} is taken".encode() in ended.stderr
+    assert b"Traceback" not in ended.stderr
