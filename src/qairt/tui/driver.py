@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
 from contextlib import suppress
 from typing import Any, TextIO
 
 from textual.drivers.linux_driver import LinuxDriver
+from textual.events import Resize
+from textual.geometry import Size
 
 
 class _Forgiving:
@@ -27,12 +31,26 @@ class _Forgiving:
 
 
 class Driver(LinuxDriver):
-    """Textual's driver, which would wait for ever for a terminal that hung up."""
+    """Textual's driver, which would wait for ever for a terminal that hung up.
+
+    It also asks for the window's size within the signal's handler. A second signal interrupts the first one's handler,
+    whose older size then comes last and stays. Here the event loop asks, after the signal.
+    """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
         self._file: Any = _Forgiving(self._file)
         self._stopped = False
+
+    def start_application_mode(self) -> None:
+        super().start_application_mode()  # type: ignore[no-untyped-call]
+        loop = asyncio.get_running_loop()
+        signal.signal(signal.SIGWINCH, lambda *_: loop.call_soon_threadsafe(self._tell_size))
+
+    def _tell_size(self) -> None:
+        if not self._in_band_window_resize:
+            size = Size(*self._get_terminal_size())
+            self._app.post_message(Resize(size, size))
 
     def run_input_thread(self) -> None:
         """Read keys until the terminal is gone."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 from textual.app import ComposeResult
 from textual.content import Content
@@ -30,7 +29,6 @@ class WhyScreen(Screen[None]):
     Args:
         recipe: what the plan was made from.
         item: of the plan.
-        clock: gives the time, in seconds since the epoch.
         readonly: the recipe cannot be changed.
     """
 
@@ -59,7 +57,6 @@ class WhyScreen(Screen[None]):
         plan: Plan,
         recipe: Recipe,
         item: PlannedItem,
-        clock: Callable[[], float] = time.time,
         *,
         readonly: bool = False,
     ) -> None:
@@ -69,7 +66,6 @@ class WhyScreen(Screen[None]):
         self._plan = plan
         self._recipe = recipe
         self._item = item
-        self._clock = clock
         self._everything = False
         self._diff: KeyDiff = key_diff(plan, item, recipe)
         self._shown: list[Difference] = []
@@ -147,7 +143,7 @@ class WhyScreen(Screen[None]):
         self.post_message(self.EditRecipe(self._recipe.line(row.path or row.field.split(".")) if row else 0))
 
     def action_copy(self) -> None:
-        text = as_text(self._diff, self._clock(), self._expected(), everything=self._everything)
+        text = as_text(self._diff, time.time(), self._expected(), everything=self._everything)
         self.notify(clipboard.copy(self.app, text), markup=False)
 
     def action_revert(self) -> None:
@@ -193,7 +189,7 @@ class WhyScreen(Screen[None]):
         if not self.is_mounted or not self.size.width:
             return
         look, diff = self._look, self._diff
-        self._head.update("\n".join(head_lines(diff, self._clock(), look)))
+        self._head.update("\n".join(head_lines(diff, time.time(), look)))
         self._shown = rows_of(diff, everything=self._everything)
         heading, lines = laid_out(self._shown, max(self.size.width - 3, 20), look)
         self._heading.update(heading)
