@@ -359,6 +359,7 @@ def rss(process: psutil.Process) -> int:
 
 
 def _take_terminal() -> None:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests themselves ignore it
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
 

@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from qairt.tui.screens.monitor import MonitorScreen
 
 _FIRST_THE_RUN = 1.0  # seconds before the recipe of a run that is shown is planned
+_SIZED = 0.1  # seconds after the last change of the window's size
 _CLOCK = 1.0  # seconds between looks at what only time changes
 
 T = TypeVar("T")
@@ -109,6 +110,7 @@ class Shell(App[int]):
         self._problems = list(problems or [])
         self.rate = refresh
         self._timer: Timer | None = None
+        self._repaint: Timer | None = None
         self._clock = 0.0
         self._told_of: ThreadSession | None = None
         """Whose error was shown."""
@@ -142,6 +144,12 @@ class Shell(App[int]):
             self.plan_at_start()
         for problem in self._problems:
             self.notify(problem, severity="warning", markup=False, timeout=10)
+
+    def on_resize(self) -> None:
+        """The terminal may have lost lines on the way to a size that is the same again: send all of them."""
+        if self._repaint is not None:
+            self._repaint.stop()
+        self._repaint = self.set_timer(_SIZED, lambda: self.screen.refresh())
 
     def set_rate(self, hertz: float) -> None:
         """Refresh the screen so often."""

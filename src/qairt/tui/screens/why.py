@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from textual.app import ComposeResult
 from textual.content import Content
@@ -29,6 +30,7 @@ class WhyScreen(Screen[None]):
     Args:
         recipe: what the plan was made from.
         item: of the plan.
+        clock: gives the time, in seconds since the epoch.
         readonly: the recipe cannot be changed.
     """
 
@@ -57,11 +59,13 @@ class WhyScreen(Screen[None]):
         plan: Plan,
         recipe: Recipe,
         item: PlannedItem,
+        clock: Callable[[], float] = lambda: time.time(),
         *,
         readonly: bool = False,
     ) -> None:
         super().__init__()
         self._readonly = readonly
+        self._clock = clock
         self._look = look
         self._plan = plan
         self._recipe = recipe
@@ -143,7 +147,7 @@ class WhyScreen(Screen[None]):
         self.post_message(self.EditRecipe(self._recipe.line(row.path or row.field.split(".")) if row else 0))
 
     def action_copy(self) -> None:
-        text = as_text(self._diff, time.time(), self._expected(), everything=self._everything)
+        text = as_text(self._diff, self._clock(), self._expected(), everything=self._everything)
         self.notify(clipboard.copy(self.app, text), markup=False)
 
     def action_revert(self) -> None:
@@ -189,7 +193,7 @@ class WhyScreen(Screen[None]):
         if not self.is_mounted or not self.size.width:
             return
         look, diff = self._look, self._diff
-        self._head.update("\n".join(head_lines(diff, time.time(), look)))
+        self._head.update("\n".join(head_lines(diff, self._clock(), look)))
         self._shown = rows_of(diff, everything=self._everything)
         heading, lines = laid_out(self._shown, max(self.size.width - 3, 20), look)
         self._heading.update(heading)
