@@ -26,10 +26,13 @@ class EvaluatorConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    context_length: int = 2048
-    """Tokens a chunk."""
+    context_length: Annotated[int, Field(gt=1)] = 2048
+    """Tokens a chunk of text. A recipe that leaves it out has the context length of its graphs."""
     metrics: list[dict[str, Any]] = Field(default_factory=list)
+    """Such as `{name: perplexity, dataset: text.txt, chunks: 12}`. `display_name` is how its score is called, its name
+    when left out. The perplexity of the text that qairt ships when there is none."""
     output_dir: str | None = None
+    """A folder that gets each evaluation's scores as a JSON file too."""
 
 
 class GeneratorConfig(BaseModel):

@@ -86,6 +86,15 @@ class GenerationError(QairtError):
     exit_code = 2
 
 
+class EvaluationError(QairtError):
+    """A model cannot be evaluated as asked: a data set cannot be read, a text is too short, a package is missing.
+
+    For a metric that is unknown or has wrong arguments, see `RecipeError`.
+    """
+
+    exit_code = 2
+
+
 class CacheError(QairtError):
     """The cache directory cannot be used (unwritable, full, locked by a file that is not ours)."""
 

@@ -23,10 +23,13 @@ if TYPE_CHECKING:
     from qairt.engine.run import RunOptions, RunResult
     from qairt.model.config import DecoderConfig
     from qairt.model.tokenizer import Tokenizer
+    from qairt.runtime.evaluate.record import EvaluationRecord
+    from qairt.runtime.evaluate.subject import EvaluationTarget, Progress
     from qairt.runtime.generate import Generation
     from qairt.runtime.generator import Generator
     from qairt.runtime.parts import QuantizedPart
     from qairt.runtime.sampling import Sampling
+    from qairt.runtime.verify_result import Verification
 
 Target = Literal["cpu", "torch", "htp-emulator"]
 
@@ -89,6 +92,13 @@ class LLMPipeline(Pipeline):
             settings = Settings.model_validate(dict(recipe)).found_in(recipe.source.parent if recipe.source else None)
         except ValidationError as error:
             faults += faults_from_pydantic(error, recipe, (), Settings)
+        if settings is not None and settings.evaluator.metrics:
+            from qairt.runtime.evaluate.choice import recipe_metrics
+
+            try:
+                recipe_metrics(recipe, settings.evaluator.metrics)
+            except RecipeError as error:
+                faults += error.faults or [error]
         found = []
         if "stages" in recipe:
             try:
@@ -108,7 +118,7 @@ class LLMPipeline(Pipeline):
             recipe=recipe,
             settings=settings,
             suppress_performance_warnings=settings.suppress_performance_warnings,
-            verify_digests=settings.verify == "full",
+            verify_digests=settings.verify.artifacts == "full",
         )
 
     def construct(self, options: RunOptions | None = None) -> RunResult:
@@ -165,6 +175,87 @@ class LLMPipeline(Pipeline):
             eos_ids=config.eos_token_ids,
             chat=chat,
         )
+
+    def evaluate(
+        self,
+        target: EvaluationTarget = "cpu",
+        *,
+        metrics: Sequence[str] = (),
+        dataset: str | Path | None = None,
+        chunks: int | None = None,
+    ) -> dict[str, float]:
+        """`{display name: score}` of the recipe's metrics, or of perplexity where it lists none; see `evaluation`."""
+        _, record = self.evaluation(target, metrics=metrics, dataset=dataset, chunks=chunks)
+        return record.scores
+
+    def evaluation(
+        self,
+        target: EvaluationTarget = "cpu",
+        *,
+        metrics: Sequence[str] = (),
+        dataset: str | Path | None = None,
+        chunks: int | None = None,
+        progress: Progress = lambda what, part: None,
+    ) -> tuple[int, EvaluationRecord]:
+        """Measure how good the model is; what is found is kept in `metrics.json` and `history.jsonl`.
+
+        What an evaluation that was killed has measured is not measured again.
+
+        Args:
+            target: `torch`, the float model; `quantsim`, its encodings simulated in torch, on a GPU where there is one;
+                `cpu`, the split quantized graphs in ONNX Runtime.
+            metrics: only these, by display name or name, or others that are registered.
+            dataset: the text that is read: a file, `wikitext`, or a data set on the Hugging Face hub.
+            chunks: so many of its chunks.
+            progress: told what is being measured and which part of it is done.
+
+        Returns:
+            The evaluation's number, from 1, and its record.
+
+        Raises:
+            RecipeError: a metric is unknown or has wrong arguments; names those that there are.
+            EvaluationError: a text is too short or cannot be read, or a package is missing.
+            CacheError: a stage that it needs has not run; names it.
+        """
+        from qairt.stages.evaluation import Evaluation, Opened, chosen_metrics_of
+
+        text = None if dataset is None else str(dataset)
+        chosen = chosen_metrics_of(self, metrics, text, chunks)
+        of_generator: Target = "torch" if target == "torch" else "cpu"
+        opened = Opened(self._finished, self._decoder, self.quantized_parts, lambda: self.generator(of_generator))
+        return Evaluation(self, target, opened, progress).run(chosen)
+
+    def verify(
+        self,
+        rung: str | None = None,
+        *,
+        part: int | None = None,
+        tokens: int | None = None,
+        say: Callable[[str], None] = lambda line: None,
+    ) -> Verification:
+        """How far each finished stage's graphs are from the float model, rung by rung and part by part.
+
+        Args:
+            rung: one of `qairt.runtime.verify_result.RUNGS`; all that are made when None.
+            part: this part alone, counted from 1.
+            tokens: of text that the chained parts read; see `qairt.stages.verification.Asked`.
+            say: told what runs, and what the emulator costs before it starts.
+
+        Raises:
+            RecipeError: there is no such rung or part, or the recipe has no model.
+            CacheError: nothing is made yet.
+            QairtError: an output holds NaN; names it, the rung and the part.
+        """
+        from qairt.stages.verification import Asked, Ladder
+
+        ladder = Ladder(
+            self.plan(),
+            self.env(),
+            self.cache,
+            str(self.recipe.source or "RECIPE"),
+            self.settings.generator.context_length,
+        )
+        return ladder.climb(Asked(rung, part, tokens), self.settings.verify.min_sqnr_db.model_dump(), say)
 
     def export(self, directory: str | Path) -> list[Path]:
         """Copy the finished bundle to a new folder, compared with its checksums; returns its files.

@@ -55,7 +55,7 @@ def test_a_real_recipe(qairt, real):
     said = qairt("check", real)
     assert said.code == 0
     assert "ok       model_loading: architecture: llama, layers: 2, " in said.out
-    assert "ok       quantization: technique: lpbq (lpbq_mse.yaml)" in said.out
+    assert "ok       quantization: technique: lpbq (lpbq_seqmse.yaml)" in said.out
     assert ", for SM8650 (HTP v75, 8 MB VTCM)" in said.out
 
 

@@ -14,7 +14,7 @@ from qairt import __version__
 
 ALL = [
     "run", "tui", "plan", "check", "status", "attach", "logs", "cancel",
-    "generate", "export", "init", "recipes", "schema", "doctor", "cache",
+    "generate", "evaluate", "verify", "export", "init", "recipes", "schema", "doctor", "cache",
 ]  # fmt: skip
 CACHE = ["list", "show", "clear", "undo", "verify", "prune", "why"]
 

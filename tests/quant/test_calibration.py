@@ -11,7 +11,7 @@ from torch import Tensor
 from qairt.errors import QuantizationError
 from qairt.model.reference import Reference
 from qairt.quant import calibration as module
-from qairt.quant.calibration import Calibration, chunks_of, one_thread_each
+from qairt.quant.calibration import FLOAT, Calibration, chunks_of, one_thread_each
 
 
 def test_chunks_are_spread_over_the_text() -> None:
@@ -70,13 +70,14 @@ def test_segments_on_a_cache_are_the_whole_chunk(tmp_path: Path, monkeypatch: py
         calibration.embed()
         for layer in range(2):
             calibration.block(layer)
-        calibration.head(lambda position, values: logits.update({position: values[0]}))
+        calibration.head({FLOAT: lambda position, values: logits.update({position: values[0]})})
     assert pasts == [10, 20, 24] * 3
     assert list(logits) == [0, 10, 20]
     expected = Reference(parameters).logits(TOKENS[0])
     torch.testing.assert_close(torch.cat(list(logits.values())), expected, rtol=1e-4, atol=1e-4)
-    assert calibration.first_key.shape == (2, 1, 16, 24)
-    assert calibration.first_value.shape == (2, 1, 24, 16)
+    key, value = calibration.first[FLOAT]
+    assert key.shape == (2, 1, 16, 24)
+    assert value.shape == (2, 1, 24, 16)
 
 
 def test_torch_keeps_its_threads() -> None:

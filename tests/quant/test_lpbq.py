@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import torch
@@ -9,8 +11,9 @@ from qairt.errors import QuantizationError
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding
 from qairt.quant.techniques import technique
-from qairt.quant.techniques.lpbq import Lpbq, block_scales
+from qairt.quant.techniques.lpbq import Lpbq
 from qairt.quant.techniques.minmax import MinMax, largest_weight_encoding
+from qairt.quant.techniques.weight_error import block_scales
 
 
 def weights(inputs: int = 128, outputs: int = 24, seed: int = 0) -> Tensor:
@@ -24,17 +27,29 @@ def error(weight: Tensor, encoding: Encoding, energy: Tensor | None = None) -> f
 
 
 def encode(weight: Tensor, energy: Tensor | None = None, **settings: object) -> Encoding:
-    config = TechniqueConfig.model_validate({"technique": "lpbq", "block_size": 32} | settings)
-    return technique(config).encode("w", weight, energy)
+    config = TechniqueConfig.model_validate({"technique": "lpbq", "block_size": 32, "scale_search": "mse"} | settings)
+    with ThreadPoolExecutor(1) as pool:
+        return technique(config).choose("w", weight, energy=energy, gram=None, pool=pool).encoding
 
 
 def test_the_registry() -> None:
     assert isinstance(technique(TechniqueConfig(technique="lpbq")), Lpbq)
     assert isinstance(technique(TechniqueConfig(technique="minmax")), MinMax)
-    assert technique(TechniqueConfig(technique="lpbq")).needs_energy
-    assert not technique(TechniqueConfig(technique="lpbq", importance="none")).needs_energy
-    assert not technique(TechniqueConfig(technique="lpbq", scale_search="rtn")).needs_energy
-    assert not technique(TechniqueConfig(technique="minmax")).needs_energy
+
+
+@pytest.mark.parametrize(
+    ("settings", "needs"),
+    [
+        ({"technique": "minmax"}, "weights"),
+        ({"technique": "lpbq", "scale_search": "rtn"}, "weights"),
+        ({"technique": "lpbq", "scale_search": "mse", "importance": "none"}, "weights"),
+        ({"technique": "lpbq", "scale_search": "mse"}, "energy"),
+        ({"technique": "lpbq", "scale_search": "seqmse"}, "inputs"),
+        ({"technique": "lpbq", "scale_search": "rtn", "rounding": "gptq"}, "inputs"),
+    ],
+)
+def test_what_a_technique_looks_at(settings: dict[str, str], needs: str) -> None:
+    assert technique(TechniqueConfig.model_validate(settings)).needs == needs
 
 
 @pytest.mark.parametrize("search", ["rtn", "mse"])
@@ -93,7 +108,7 @@ def test_the_integers_are_the_best_there_are_for_their_channel_scale() -> None:
 def test_tiles_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
     weight = weights()
     whole = block_scales(weight, 32, 20)
-    monkeypatch.setattr("qairt.quant.techniques.lpbq.TILE_ELEMENTS", 1)
+    monkeypatch.setattr("qairt.quant.techniques.weight_error.TILE_ELEMENTS", 1)
     for one, other in zip(whole, block_scales(weight, 32, 20), strict=True):
         torch.testing.assert_close(one, other, rtol=0, atol=0)
 

@@ -16,10 +16,10 @@ from qairt.graph.qdq import quantize_graph
 from qairt.graph.weights_file import write_weights
 from qairt.model.reference import Reference
 from qairt.quant.config import TechniqueConfig
-from qairt.quant.encodings import Encodings, range_encoding
+from qairt.quant.encodings import BlockScales, Encodings, range_encoding, symmetric_channels
 from qairt.quant.quantize_model import quantize_model
 from qairt.quant.reference_vectors import part_inputs
-from qairt.quant.simulate import Simulated, perplexity, rounded, signal_to_noise
+from qairt.quant.simulate import Simulated, perplexity, rounded, rounded_weight, signal_to_noise
 
 LPBQ = TechniqueConfig(technique="lpbq", block_size=32)
 
@@ -89,3 +89,23 @@ def test_the_simulation_is_the_quantized_graph(tmp_path: Path, family: str, tech
     decibels = signal_to_noise(expected, found)
     print(f"{family} {technique.technique}: {decibels:.0f} dB")
     assert decibels > 45
+
+
+@pytest.mark.parametrize("axis", [None, 0, 1, "blocks"])
+def test_weights_round_as_arrays_do(axis: int | str | None) -> None:
+    rng = np.random.default_rng(0)
+    weight = rng.normal(0, 0.1, (64, 24)).astype(np.float32)
+    scales = rng.uniform(0.005, 0.02, 24 if axis in (1, "blocks") else 64).astype(np.float32)
+    encoding = {
+        None: range_encoding(-0.2, 0.3, 8),
+        0: symmetric_channels(scales, 8, 0),
+        1: symmetric_channels(scales, 8, 1),
+        "blocks": symmetric_channels(scales / 8, 4, 1, BlockScales(16, rng.integers(1, 17, (4, 24)).astype(np.uint8))),
+    }[axis]
+    assert np.array_equal(rounded_weight(torch.from_numpy(weight), encoding).numpy(), encoding.nearest(weight))
+
+
+def test_biases_round_as_arrays_do() -> None:
+    bias = np.random.default_rng(0).normal(0, 2, 24).astype(np.float32)
+    encoding = range_encoding(-2, 2, 32, symmetric=True)
+    assert np.array_equal(rounded_weight(torch.from_numpy(bias), encoding).numpy(), encoding.nearest(bias))

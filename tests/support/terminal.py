@@ -104,9 +104,12 @@ class Terminal:
         return now
 
     def escape(self) -> None:
-        """Press escape, and let it be told from the beginning of another key."""
-        self.send("\x1b")
+        """Press escape, and let it be told from the beginning of another key: an answer shows that it was."""
+        pressed = self.send("\x1b")
         time.sleep(0.2)
+        deadline = pressed + 2.0
+        while time.monotonic() < deadline and not self.times_between(pressed, float("inf")):
+            time.sleep(0.02)
 
     def resize(self, columns: int, lines: int) -> None:
         """Give the window another size."""

@@ -34,7 +34,7 @@ def write_model(directory: Path, family: str = "llama", **changes: Any) -> Path:
 
 
 def write_recipe(
-    directory: Path, *, family: str = "llama", backend: str = "HTP", technique: str = "lpbq_mse.yaml", **model: Any
+    directory: Path, *, family: str = "llama", backend: str = "HTP", technique: str = "lpbq_seqmse.yaml", **model: Any
 ) -> Path:
     """`recipe.yaml` in `directory`, with the model beside it in `model/`."""
     directory.mkdir(parents=True, exist_ok=True)

@@ -12,6 +12,7 @@ from qairt.cli import (
     check,
     detach,
     doctor,
+    evaluate,
     export,
     generate,
     init,
@@ -22,6 +23,7 @@ from qairt.cli import (
     schema,
     status,
     tui,
+    verify,
 )
 
 _HELP = """Turn a Hugging Face or GGUF language model into what runs on a Qualcomm Hexagon NPU.
@@ -34,6 +36,7 @@ One recipe (a YAML file) says which model, which chip and how. `run` makes it, a
   qairt tui recipe.yaml             see it on a full screen; enter starts it
   qairt run recipe.yaml             do it; after Ctrl-C the next run goes on
   qairt generate recipe.yaml "Hi"   try the quantized model on this machine
+  qairt evaluate recipe.yaml        measure what quantization costs
   qairt export recipe.yaml out/     copy the finished bundle for the device
 
 Any command takes --debug, which adds the traceback to an error.
@@ -73,6 +76,8 @@ app.command("attach")(detach.attach)
 app.command("logs")(logs.logs)
 app.command("cancel")(detach.cancel)
 app.command("generate")(generate.generate)
+app.command("evaluate")(evaluate.evaluate)
+app.command("verify")(verify.verify)
 app.command("export")(export.export)
 app.command("init")(init.init)
 app.command("recipes")(recipes.recipes)

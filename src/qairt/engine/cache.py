@@ -28,7 +28,8 @@ from qairt.engine.stage import Stage, StageConfig, StageOutput
 from qairt.errors import CacheError
 
 ENTRY = "cache_entry.json"
-_NOT_STAGES = {"runs", "blobs", "locks", "trash"}
+_LEFTOVERS = (".making-", ".resume-", ".bad-", ".old-")
+_NOT_STAGES = {"runs", "blobs", "locks", "trash", "evaluate"}
 _SHARED_FROM = 1 << 12  # bytes; smaller files are not worth a blob
 
 
@@ -175,6 +176,10 @@ class StageCache:
         parent.mkdir(parents=True, exist_ok=True)
         return Path(tempfile.mkdtemp(dir=parent, prefix=f".making-{key[:8]}-"))
 
+    def resume_directory(self, stage_name: str, key: str) -> Path:
+        """Where an item that takes long may keep what it has done so far (not made here)."""
+        return self._root / stage_name / f".resume-{key[:16]}"
+
     def put(self, key: str, stage_output: StageOutput, stage: Stage[Any, Any, Any], artifact_path: Path) -> None:
         """Persist `stage_output` at `artifact_path` by `stage.export()` and register it under `key`."""
         artifact_path = Path(artifact_path).absolute()
@@ -284,7 +289,7 @@ class StageCache:
         """Folders of runs that were killed, and entries set aside."""
         found = []
         for folder in self._stage_folders():
-            found += [path for path in folder.iterdir() if path.name.startswith((".making-", ".bad-", ".old-"))]
+            found += [path for path in folder.iterdir() if path.name.startswith(_LEFTOVERS)]
         return sorted(found)
 
     # Inside

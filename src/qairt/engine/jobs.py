@@ -29,6 +29,8 @@ class Job(BaseModel):
     """Fields of the stage's input type, for each source."""
     directory: Path
     """Empty folder that becomes the item."""
+    resume: Path
+    """Outlives an attempt that was killed; see `Context.resume`."""
     threads: int
 
 
@@ -58,7 +60,7 @@ def run_job(job: Job, progress: Callable[[float, str], None]) -> StageOutput:
     config = stage_type.config_type.model_validate(job.config)
     inputs = {coord: stage_type.input_type.model_validate(fields) for coord, fields in job.inputs}
     context: Context[Any, Any] = Context(
-        config=config, inputs=inputs, directory=job.directory, threads=job.threads, progress=progress
+        config=config, inputs=inputs, directory=job.directory, resume=job.resume, threads=job.threads, progress=progress
     )
     output: StageOutput = stage_type(config).run(job.task, context)
     write_output(output, job.directory)

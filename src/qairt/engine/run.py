@@ -281,6 +281,7 @@ class Run:
     ) -> None:
         pipeline, stage = self.pipeline, item.stage
         work = pipeline.cache.working_directory(stage.name, item.key)
+        resume = pipeline.cache.resume_directory(stage.name, item.key)
         started = time.time()
         try:
             job = Job(
@@ -289,6 +290,7 @@ class Run:
                 task=item.task,
                 inputs=[(source.coord, self._fields_for(stage, source)) for source in item.sources],
                 directory=work,
+                resume=resume,
                 threads=threads,
             )
             pipeline.emit(
@@ -308,6 +310,7 @@ class Run:
             item.entry = pipeline.cache.publish(
                 work, item.key, stage.name, item.label, inputs=item.inputs, seconds=seconds, peak_rss=peak
             )
+            shutil.rmtree(resume, ignore_errors=True)
         finally:
             shutil.rmtree(work, ignore_errors=True)
         self._record(item, seconds, peak)

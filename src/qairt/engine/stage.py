@@ -190,6 +190,9 @@ class Context(Generic[ConfigT, InT]):
     """One for each source of the task."""
     directory: Path
     """Empty; everything written here is the item. It becomes visible only as a whole."""
+    resume: Path
+    """A folder for what a long item has done so far, to go on from when an attempt is killed; it may not exist yet. The
+    stage checks what it finds there. Removed when the item is made."""
     threads: int
     progress: Callable[[float, str], None]
     """`progress(fraction in 0…1, what is being done)`."""

@@ -180,8 +180,8 @@ class Store:
     # Inside
 
     def _is_in_use(self, leftover: Path) -> bool:
-        """Whether a run is still making something in this folder, `.making-1a2b3c4d-…`."""
-        made = re.match(r"\.making-([0-9a-f]{8})-", leftover.name)
+        """Whether a run is still making something in this folder, `.making-1a2b3c4d-…` or `.resume-1a2b3c4d…`."""
+        made = re.match(r"\.(?:making|resume)-([0-9a-f]{8})", leftover.name)
         locks = (self.state_folder / "locks").glob(f"{made[1]}*.lock") if made else ()
         return any(self.is_locked(path.stem) for path in locks)
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import sqrt
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,11 @@ from qairt.model.config import DecoderConfig
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD, layer_weight_shapes
 from qairt.model.weights import WeightSource, open_weights
 
+if TYPE_CHECKING:
+    from qairt.quant.rotation import Rotation
+
 Floats = NDArray[np.float32]
+Turn = Callable[[Floats], Floats]
 _TILE = 512
 
 
@@ -23,7 +28,9 @@ class Parameters:
 
     1. linears transposed to [in, out], so that a layer is `x @ weight`;
     2. the attention scale 1/sqrt(head_dim) folded into q_proj (weight and bias), or into q_norm where there is one;
-    3. `lm_head.weight` [hidden, vocab] a parameter of its own also when the model is tied.
+    3. `lm_head.weight` [hidden, vocab] a parameter of its own also when the model is tied;
+    4. with a rotation, norms folded into the linears after them, and everything beside the residual stream rotated:
+       see `qairt.quant.rotation`. Each weight is folded and rotated when it is read.
     """
 
     def __init__(
@@ -31,17 +38,25 @@ class Parameters:
         source: WeightSource,
         config: DecoderConfig,
         overlay: Mapping[str, Floats] | Path | None = None,
+        rotation: Rotation | None = None,
     ) -> None:
         """
         Args:
             source: the stored weights.
             config: their decoder.
-            overlay: parameters that quantization changed, already in this layout: a mapping, or a directory of
-                `{name}.npy`. They are read instead of the stored ones.
+            overlay: parameters that quantization changed, already in this layout and rotated: a mapping, or a
+                directory of `{name}.npy`. They are read instead of the stored ones.
+            rotation: what the stored weights are multiplied by; none when left out.
+
+        Raises:
+            QuantizationError: the rotation is for a decoder of another width.
         """
+        if rotation is not None:
+            rotation.check(config)
         self.source = source
         self.config = config
         self.overlay = overlay
+        self.rotation = rotation
         self._shapes = _graph_shapes(config)
 
     def names(self) -> list[str]:
@@ -62,8 +77,10 @@ class Parameters:
             ModelError: it is missing, of another shape, or holds NaN or infinity; names the tensor.
         """
         values = self._overlaid(name)
-        if values is None:
-            values = self._stored(name)
+        return self._laid_out(name) if values is None else self._checked(name, values)
+
+    def _checked(self, name: str, values: Floats) -> Floats:
+        """`values` in the layout of the parameter `name`, before anything is computed from them."""
         if values.shape != self._shapes[name]:
             raise ModelError(
                 f"the parameter {name} has shape {list(values.shape)}, expected {list(self._shapes[name])}",
@@ -86,14 +103,40 @@ class Parameters:
             return np.load(path, mmap_mode="r").view(np.ndarray) if path.is_file() else None
         return self.overlay.get(name) if self.overlay is not None else None
 
-    def _stored(self, name: str) -> Floats:
-        stored = EMBEDDING if name == LM_HEAD and self.config.tie_word_embeddings else name
-        values = self.source.read(stored)
+    def _laid_out(self, name: str) -> Floats:
+        if self.rotation is not None and self.rotation.is_folded(name):
+            return np.ones(self._shapes[name], np.float32)
+        values = self._stored(name)
         if values.ndim == 2 and name != EMBEDDING:
-            values = transposed(values)
+            values = transposed(values, self._input_turn(name))
+        turn = self._output_turn(name)
+        if turn is not None:
+            values = turn(values) if values.ndim == 1 else _turned(values, turn)
         if self._holds_attention_scale(name):
             return values * np.float32(1 / sqrt(self.config.head_dim))
         return np.ascontiguousarray(values)
+
+    def _stored(self, name: str) -> Floats:
+        """As the file has it, linears [out, in]."""
+        values = self.source.read(EMBEDDING if name == LM_HEAD and self.config.tie_word_embeddings else name)
+        self._checked(name, values.T if name != EMBEDDING else values)
+        return values
+
+    def _input_turn(self, name: str) -> Turn | None:
+        """What folding and rotation do to the rows [..., in] of a stored linear."""
+        matrix = self.rotation.input_side(name) if self.rotation is not None else None
+        if self.rotation is None or matrix is None:
+            return None
+        norm = self.rotation.folded_norm(name)
+        if norm is None:
+            return matrix.apply
+        gamma = self._stored(norm)
+        return lambda rows: matrix.apply(rows, gamma)
+
+    def _output_turn(self, name: str) -> Turn | None:
+        """What rotation does to the rows [..., out] of a parameter."""
+        matrix = self.rotation.output_side(name) if self.rotation is not None else None
+        return matrix.apply if matrix is not None else None
 
     def _holds_attention_scale(self, name: str) -> bool:
         if self.config.qk_norm:
@@ -106,20 +149,37 @@ class Parameters:
 
 
 def open_parameters(
-    path: str | Path, config: DecoderConfig, overlay: Mapping[str, Floats] | Path | None = None
+    path: str | Path,
+    config: DecoderConfig,
+    overlay: Mapping[str, Floats] | Path | None = None,
+    rotation: Rotation | None = None,
 ) -> Parameters:
     """The parameters of the model at `path`; see `qairt.model.weights.open_weights` for errors."""
-    return Parameters(open_weights(path), config, overlay)
+    return Parameters(open_weights(path), config, overlay, rotation)
 
 
-def transposed(matrix: Floats) -> Floats:
-    """A contiguous transpose of [rows, columns], by tiles: row by row it would miss the cache at every value."""
+def transposed(matrix: Floats, turn: Turn | None = None) -> Floats:
+    """A contiguous transpose of [rows, columns], by tiles: row by row it would miss the cache at every value.
+
+    Args:
+        turn: done to the rows [some, columns] before.
+    """
     rows, columns = matrix.shape
     result = np.empty((columns, rows), np.float32)
     for row in range(0, rows, _TILE):
+        band = matrix[row : row + _TILE]
+        if turn is not None:
+            band = turn(band)
         for column in range(0, columns, _TILE):
-            tile = matrix[row : row + _TILE, column : column + _TILE]
-            result[column : column + _TILE, row : row + _TILE] = tile.T
+            result[column : column + _TILE, row : row + _TILE] = band[:, column : column + _TILE].T
+    return result
+
+
+def _turned(matrix: Floats, turn: Turn) -> Floats:
+    """All rows turned, a band at a time."""
+    result = np.empty(matrix.shape, np.float32)
+    for row in range(0, len(matrix), _TILE):
+        result[row : row + _TILE] = turn(matrix[row : row + _TILE])
     return result
 
 

@@ -1,9 +1,12 @@
-"""The float decoder over calibration text, one block at a time.
+"""The decoder over calibration text, one block at a time.
 
     for each block:  load its weights, run every chunk through it, let the technique look at them, let go of them
 
-In memory: one block's weights and the hidden states that enter it, never the model. A chunk runs in segments with a KV
-cache, so that what a runtime does (new tokens on top of a past) is what is measured.
+In memory: one block's weights and what enters it, never the model. A chunk runs in segments with a KV cache, so that
+what a runtime does (new tokens on top of a past) is what is measured.
+
+A technique may want each linear to see what the quantized layers before it give. Then the chunks run twice side by
+side, once through the float weights and once through those that were chosen: two streams, one pass.
 
 Chunks run side by side, each on one thread: no thread waits for another within an operation, and the result is the
 same bit for bit for any number of threads.
@@ -11,7 +14,7 @@ same bit for bit for any number of threads.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 
@@ -22,10 +25,12 @@ from torch import Tensor
 
 from qairt.errors import QuantizationError
 from qairt.model import decoder
+from qairt.model.decoder import present_names
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
 from qairt.model.reference import MASKED, Tap, TorchOps
 from qairt.model.rope import rotary
+from qairt.quant.lockstep import Deferred, LockstepOps, Piece, Values
 
 SEGMENT = 256
 """Tokens that go through a block at once."""
@@ -56,17 +61,54 @@ def chunks_of(
     return [ids[start : start + length] for start in starts]
 
 
+FLOAT, QUANTIZED = 0, 1
+"""The streams."""
+
+
+class Inputs:
+    """What goes into a linear, in both streams."""
+
+    def __init__(self, ops: LockstepOps, values: Values) -> None:
+        self._ops = ops
+        self._values = values
+
+    def read(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Of the float and of the quantized stream, piece by piece [tokens, in]; pieces are in the same order."""
+        computed = [value.flatten(0, -2) for value in self._ops.compute(self._values)]
+        by_stream: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for piece, value in zip(self._ops.pieces, computed, strict=True):
+            by_stream[piece.stream].append(value)
+        return by_stream
+
+    def same_as(self, other: Inputs) -> bool:
+        """They are the same tensors."""
+        return self._values is other._values
+
+
+Choose = Callable[[str, Inputs], Tensor]
+"""Weight's name and inputs -> the weight [in, out] that the quantized stream goes on with."""
+
+
 class Calibration:
     """Token chunks on their way through the decoder."""
 
     def __init__(
-        self, parameters: Parameters, chunks: Sequence[NDArray[np.integer]], tap: Tap, pool: ThreadPoolExecutor
+        self,
+        parameters: Parameters,
+        chunks: Sequence[NDArray[np.integer]],
+        tap: Tap,
+        pool: ThreadPoolExecutor,
+        *,
+        begins_at: Callable[[int], None] = lambda position: None,
+        device: torch.device | None = None,
     ) -> None:
         """
         Args:
             chunks: token ids, each of one sequence from position 0.
-            tap: called with the name and value of every tensor, segment by segment, on any thread.
+            tap: called with the name and value of every tensor of the float model, segment by segment, on any thread.
             pool: from `one_thread_each`.
+            begins_at: called on the same thread before, with the position of the segment.
+            device: where it is computed; the processor when None.
 
         Raises:
             QuantizationError: there is no chunk, or a token id is outside the vocabulary.
@@ -74,32 +116,66 @@ class Calibration:
         self.config = parameters.config
         _check_tokens(chunks, self.config.vocab_size)
         self.chunks = chunks
+        self.device = device or torch.device("cpu")
         self._parameters = parameters
+        self._tap = tap
+        self._begins_at = begins_at
         self._ops = TorchOps(parameters, tap)
         self._pool = pool
+        self._weights: dict[str, Tensor] = {}
         self.hidden: list[Tensor] = []
         """[1, tokens, hidden] of every chunk: what enters the next block."""
-        self.first_key: Tensor
-        """[KV, 1, D, tokens] of the first chunk in the block that just ran."""
-        self.first_value: Tensor
-        """[KV, 1, tokens, D]."""
+        self.quantized: list[Tensor] | None = None
+        """The same of the quantized stream; None while nothing was chosen, and both are the same."""
+        self.first: dict[int, tuple[Tensor, Tensor]] = {}
+        """By stream, key [KV, 1, D, tokens] and value [KV, 1, tokens, D] of the first chunk in the block that just
+        ran."""
 
     def embed(self) -> None:
         """All chunks through the embedding."""
         self._load([EMBEDDING])
         self.hidden = list(self._pool.map(self._embed_chunk, self.chunks))
 
-    def block(self, layer: int) -> None:
-        """All chunks through decoder layer `layer`."""
+    def block(self, layer: int, choose: Choose | None = None) -> None:
+        """All chunks through decoder layer `layer`; with `choose` in both streams."""
         self._load(self._parameters.layer_names(layer))
-        self.hidden = list(self._pool.map(lambda hidden: self._block_chunk(layer, hidden), self.hidden))
+        chosen: dict[str, Tensor] = {}
+        streams = [self.hidden] if choose is None else [self.hidden, self.quantized or self.hidden]
+        pieces = [
+            Piece(stream, chunk, start, stop)
+            for stream, hiddens in enumerate(streams)
+            for chunk, hidden in enumerate(hiddens)
+            for start, stop in _segments(hidden.shape[1])
+        ]
 
-    def head(self, visit: Callable[[int, Tensor], None]) -> None:
-        """All chunks through the head, which may be far wider than a block: `visit(position, logits)` gets the
-        [1, tokens, vocab] of a segment of the first chunk that begins at `position`, in order."""
+        def weight(stream: int, name: str) -> Tensor:
+            return chosen[name] if stream == QUANTIZED and name in chosen else self.weight(name)
+
+        def look(name: str, values: Values) -> None:
+            if choose is not None:
+                chosen[name] = choose(name, Inputs(ops, values))
+
+        ops = LockstepOps(pieces, weight, look, (self._tap, None), self._pool, self._begins_at)
+        outputs = ops.compute(self._run(ops, layer, streams))
+        self.first = {stream: _first_chunk(ops, layer, stream) for stream in range(len(streams))}
+        joined: list[list[Tensor]] = [[] for _ in range(2 * len(self.chunks))]
+        for piece, value in zip(pieces, outputs, strict=True):
+            joined[piece.stream * len(self.chunks) + piece.chunk].append(value)
+        hidden = [torch.cat(parts, 1) for parts in joined if parts]
+        self.hidden = hidden[: len(self.chunks)]
+        self.quantized = hidden[len(self.chunks) :] or None
+
+    def head(self, visits: Mapping[int, Callable[[int, Tensor], None]]) -> None:
+        """All chunks through the head, which may be far wider than a block: the visit of a stream, called with
+        `(position, logits)`, gets the [1, tokens, vocab] of a segment of its first chunk that begins at `position`, in
+        order."""
         self._load([FINAL_NORM, LM_HEAD])
         places = range(len(self.hidden))
-        list(self._pool.map(lambda place: self._head_chunk(self.hidden[place], None if place else visit), places))
+        first = visits.get(FLOAT)
+        list(self._pool.map(lambda place: self._head_chunk(self.hidden[place], None if place else first), places))
+        if QUANTIZED in visits and self.quantized is not None:
+            self._ops.tap = None
+            self._head_chunk(self.quantized[0], visits[QUANTIZED])
 
     def weight(self, name: str) -> Tensor:
         """A weight of the block that just ran, in the layout of `qairt.model.parameters`."""
@@ -114,35 +190,58 @@ class Calibration:
         for name in names:
             self._ops.weight(name)
 
+    def _run(self, ops: LockstepOps, layer: int, streams: Sequence[list[Tensor]]) -> Values:
+        known: Mapping[tuple[int, int], tuple[Deferred, ...]] = {
+            (start, stop): self._fixed(start, stop) for start, stop in {(one.start, one.stop) for one in ops.pieces}
+        }
+        mask, cos, sin = ([known[piece.start, piece.stop][which] for piece in ops.pieces] for which in range(3))
+        hidden = [Deferred.of(streams[piece.stream][piece.chunk][:, piece.start : piece.stop]) for piece in ops.pieces]
+        past = [
+            ops.past(present, axis, empty)
+            for present, axis, empty in zip(present_names(layer), (3, 2), self._empty_past(), strict=True)
+        ]
+        leaves, _, _ = decoder.block(ops, self.config, layer, hidden, mask, cos, sin, *past)
+        return leaves
+
+    def _fixed(self, start: int, stop: int) -> tuple[Deferred, ...]:
+        """Mask, cosine and sine of tokens start … stop - 1."""
+        turns = rotary(self.config, np.arange(start, stop))
+        cos, sin = (torch.from_numpy(part)[None, None].to(self.device) for part in turns)
+        mask = torch.full((stop - start, stop), MASKED, device=self.device).triu(start + 1)[None, None]
+        return Deferred.of(mask), Deferred.of(cos), Deferred.of(sin)
+
     @torch.inference_mode()
     def _embed_chunk(self, ids: NDArray[np.integer]) -> Tensor:
         return decoder.embed(self._ops, torch.from_numpy(np.asarray(ids))[None])
 
     @torch.inference_mode()
-    def _block_chunk(self, layer: int, hidden: Tensor) -> Tensor:
-        pieces, past = [], self._empty_past()
-        for start, stop in _segments(hidden.shape[1]):
-            cos, sin = (torch.from_numpy(part)[None, None] for part in rotary(self.config, np.arange(start, stop)))
-            mask = torch.full((stop - start, stop), MASKED).triu(start + 1)[None, None]
-            piece, key, value = decoder.block(
-                self._ops, self.config, layer, hidden[:, start:stop], mask, cos, sin, *past
-            )
-            past = torch.cat((past[0], key), 3), torch.cat((past[1], value), 2)
-            pieces.append(piece)
-        if hidden is self.hidden[0]:
-            self.first_key, self.first_value = past
-        return torch.cat(pieces, 1)
-
-    @torch.inference_mode()
     def _head_chunk(self, hidden: Tensor, visit: Callable[[int, Tensor], None] | None) -> None:
         for start, stop in _segments(hidden.shape[1]):
+            self._begins_at(start)
             logits = decoder.head(self._ops, self.config, hidden[:, start:stop])
             if visit is not None:
                 visit(start, logits)
 
     def _empty_past(self) -> tuple[Tensor, Tensor]:
         kv, dim = self.config.num_kv_heads, self.config.head_dim
-        return torch.zeros(kv, 1, dim, 0), torch.zeros(kv, 1, 0, dim)
+        empty = torch.zeros(kv, 1, dim, 0, device=self.device), torch.zeros(kv, 1, 0, dim, device=self.device)
+        return empty
+
+
+def _first_chunk(ops: LockstepOps, layer: int, stream: int) -> tuple[Tensor, Tensor]:
+    """Key and value of a stream's first chunk."""
+    key, value = (
+        torch.cat(
+            [
+                part.value
+                for piece, part in zip(ops.pieces, ops.present(name), strict=True)
+                if piece.stream == stream and piece.chunk == 0 and part.value is not None
+            ],
+            axis,
+        )
+        for name, axis in zip(present_names(layer), (3, 2), strict=True)
+    )
+    return key, value
 
 
 @contextmanager

@@ -2,21 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from qairt.errors import QuantizationError, RecipeError
 from qairt.model.config import DecoderConfig
+from qairt.quant.activation_ranges import ActivationRanges
 
 Technique = Literal["minmax", "lpbq"]
-_LPBQ_SETTINGS = {"block_size", "decompressed_bitwidth", "scale_search", "candidates", "importance"}
+_LPBQ_SETTINGS = {
+    "block_size",
+    "decompressed_bitwidth",
+    "scale_search",
+    "candidates",
+    "importance",
+    "rounding",
+    "damping",
+    "passes",
+}
 
 
 class ModulePrecisions(BaseModel):
-    """Bits of the weights that are not a decoder layer's linears."""
+    """Bits by module: of the weights that are not a decoder layer's linears, of keys and values, and of linears that
+    are to differ from the others."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -27,6 +39,22 @@ class ModulePrecisions(BaseModel):
     rms_norm: Literal[8, 16] = 16
     """Asymmetric, per tensor."""
     bias: Literal[32] = 32
+    kv_cache: Literal[8, 16] | None = None
+    """Keys and values, symmetric; the stage's `kv_bitwidth` when left out."""
+    custom: dict[str, Literal[4, 8]] = Field(default_factory=dict)
+    """Linears by name (`model.layers.3.mlp.down_proj`) or by a regular expression that matches the whole name
+    (`.*\\.(v|down)_proj`). An exact name goes before expressions, of which the first that matches counts. What has not
+    the technique's own bits is quantized per output channel from its largest weight."""
+
+    @field_validator("custom")
+    @classmethod
+    def _expressions(cls, custom: dict[str, int]) -> dict[str, int]:
+        for pattern in custom:
+            try:
+                re.compile(pattern)
+            except re.error as error:
+                raise ValueError(f"{pattern!r} is not a regular expression: {error}") from None
+        return custom
 
 
 class TechniqueConfig(BaseModel):
@@ -43,13 +71,27 @@ class TechniqueConfig(BaseModel):
     """Inputs per scale (lpbq). Must divide the input width of every linear."""
     decompressed_bitwidth: Literal[8] = 8
     """What the NPU expands 4-bit weights to (lpbq)."""
-    scale_search: Literal["rtn", "mse"] = "mse"
-    """lpbq: `rtn` takes a block's largest weight, `mse` the scale on the LPBQ grid with the least squared error."""
+    scale_search: Literal["rtn", "mse", "seqmse"] = "seqmse"
+    """lpbq: `rtn` takes a block's largest weight, `mse` the scale on the LPBQ grid with the least squared error of the
+    weights, `seqmse` that with the least squared error of the layer's output, given the quantized layers before it."""
     candidates: Annotated[int, Field(gt=1, le=200)] = 20
-    """Clipping ratios tried per block (lpbq with mse)."""
+    """Clipping ratios tried per block (lpbq with mse or seqmse)."""
     importance: Literal["none", "energy"] = "energy"
     """lpbq with mse: `energy` weighs a weight's error by the energy of its input on the calibration text, `none` not at
     all. Without it a search clips just those weights that matter, and rounding to nearest is better."""
+    rounding: Literal["nearest", "gptq"] = "nearest"
+    """lpbq: `gptq` changes weights, so that what one loses by rounding the others make good; and aims at the output
+    that the float model would give, so that a layer makes good what the layers before it lost."""
+    damping: Annotated[float, Field(gt=0, le=1)] = 0.01
+    """lpbq with gptq: how little the calibration text is believed; of the mean energy of the inputs."""
+    passes: Annotated[int, Field(ge=0, le=100)] = 2
+    """lpbq with gptq: times that every rounded weight is looked at again given all others."""
+    rotation: list[Literal["R1", "R2"]] = Field(default_factory=list)
+    """R1: the residual stream is multiplied by a Hadamard matrix, R2: so are the values of each head; both fused into
+    the weights (`qairt.quant.rotation`)."""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """Of the rotation's signs."""
+    activation_ranges: ActivationRanges = ActivationRanges()
     module_precisions: ModulePrecisions = ModulePrecisions()
 
     def model_post_init(self, context: Any) -> None:
@@ -72,6 +114,16 @@ class TechniqueConfig(BaseModel):
     def needs_block_quantization(self) -> bool:
         """Needs an NPU that knows LPBQ (HTP v69 or newer)."""
         return self.technique == "lpbq"
+
+    @property
+    def uses_inputs(self) -> bool:
+        """Looks at what goes into each linear: the calibration text also runs through the quantized layers."""
+        return self.technique == "lpbq" and (self.scale_search == "seqmse" or self.rounding == "gptq")
+
+    @property
+    def changes_weights(self) -> bool:
+        """Writes other weights than the stored ones or those nearest to them."""
+        return self.technique == "lpbq" and self.rounding != "nearest"
 
     def check(self, config: DecoderConfig) -> None:
         """What can be known before work starts.
@@ -99,7 +151,7 @@ def load_technique(name: str, changes: Mapping[str, Any] | None = None, beside: 
     """Read a technique file.
 
     Args:
-        name: a file beside the recipe, in `quantization/` beside it, or one that qairt ships (`lpbq_mse.yaml`).
+        name: a file beside the recipe, in `quantization/` beside it, or one that qairt ships (`lpbq_seqmse.yaml`).
         changes: settings that replace those of the file; `module_precisions` is merged.
         beside: the recipe's folder.
 

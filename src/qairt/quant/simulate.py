@@ -10,27 +10,35 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qairt.model.config import DecoderConfig
 from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference, TorchOps
 from qairt.quant.encodings import Encoding, Encodings
-from qairt.quant.structure import MASK
+from qairt.quant.structure import COS, MASK, SIN, Structure
 
 
 class SimulatedOps(TorchOps):
-    """`TorchOps` on weights and tensors that are rounded to their grids; what has no encoding stays float."""
+    """`TorchOps` on weights and tensors that are rounded to their grids; what has no encoding stays float.
 
-    def __init__(self, parameters: Parameters, encodings: Encodings) -> None:
+    Args:
+        device: where weights are held and everything is computed, as torch names it.
+    """
+
+    def __init__(self, parameters: Parameters, encodings: Encodings, device: str = "cpu") -> None:
         super().__init__(parameters)
         self.encodings = encodings
+        self.device = device
+        self._on_grid = _moved_on_one_grid(parameters.config, encodings)
 
     def weight(self, name: str) -> Tensor:
         if name not in self._weights:
-            values, encoding = self.parameters.read(name), self.encodings.params.get(name)
-            self._weights[name] = torch.from_numpy(values if encoding is None else encoding.nearest(values))
+            values = super().weight(name).to(self.device)
+            encoding = self.encodings.params.get(name)
+            self._weights[name] = values if encoding is None else rounded_weight(values, encoding)
         return self._weights[name]
 
     def _named(self, name: str, value: Tensor) -> Tensor:
-        encoding = self.encodings.activations.get(name)
+        encoding = None if name in self._on_grid else self.encodings.activations.get(name)
         return super()._named(name, value if encoding is None else rounded(value, encoding))
 
 
@@ -44,11 +52,15 @@ class Simulated(Reference):
     def __init__(self, parameters: Parameters, encodings: Encodings, keep_weights: bool = False) -> None:
         super().__init__(parameters, keep_weights)
         self._ops = SimulatedOps(parameters, encodings)
-        self._mask = encodings.activations.get(MASK)
+        self._inputs = encodings.activations
+
+    def rotary(self, start: int, count: int) -> tuple[Tensor, Tensor]:
+        cos, sin = super().rotary(start, count)
+        return rounded_input(cos, self._inputs.get(COS)), rounded_input(sin, self._inputs.get(SIN))
 
     def causal_mask(self, count: int, past: int = 0, masked: float | None = None) -> Tensor:
-        if self._mask is not None and masked is None:
-            masked = float(self._mask.minimum[0])
+        if MASK in self._inputs and masked is None:
+            masked = float(self._inputs[MASK].minimum[0])
         return super().causal_mask(count, past) if masked is None else super().causal_mask(count, past, masked)
 
 
@@ -56,6 +68,51 @@ def rounded(value: Tensor, encoding: Encoding) -> Tensor:
     """The nearest values of a per-tensor grid."""
     scale, offset = float(encoding.scale[0]), int(encoding.offset[0])
     return (value / scale).round_().clamp_(offset, encoding.highest + offset).mul_(scale)
+
+
+def rounded_input(value: Tensor, encoding: Encoding | None) -> Tensor:
+    """The same of what a runtime feeds, which stays as it is where it has no encoding."""
+    return value if encoding is None else rounded(value, encoding)
+
+
+def rounded_weight(weight: Tensor, encoding: Encoding) -> Tensor:
+    """`Encoding.nearest` on torch, the same values with one array beside the weight.
+
+    Raises:
+        QuantizationError: the encoding is of a tensor of another shape.
+    """
+    if encoding.bitwidth > 16:  # float32 does not hold these integers
+        return torch.from_numpy(encoding.nearest(weight.cpu().numpy())).to(weight.device)
+    encoding.check_shape(tuple(weight.shape))
+    scale, offset = (
+        torch.from_numpy(np.asarray(values, np.float32)).to(weight.device)
+        for values in (encoding.scale, encoding.offset)
+    )
+    rows = weight
+    if encoding.blocks is not None:
+        integers = torch.from_numpy(encoding.blocks.int_scale.astype(np.float32)).to(weight.device)
+        rows = weight.reshape(len(integers), encoding.blocks.block_size, -1)
+        scale = (integers * scale)[:, None]
+    elif encoding.axis is not None:
+        beside = [-1 if axis == encoding.axis else 1 for axis in range(weight.ndim)]
+        scale, offset = scale.reshape(beside), offset.reshape(beside)
+    grid = (rows / scale).round_()
+    return grid.clamp_(offset, offset + encoding.highest).mul_(scale).reshape(weight.shape)
+
+
+def _moved_on_one_grid(config: DecoderConfig, encodings: Encodings) -> set[str]:
+    """Tensors that need no rounding: moved data, where all that is tied to it lies on one grid already."""
+    structure = Structure(config)
+    tied: dict[str, list[str]] = {}
+    for name in structure.tensors:
+        tied.setdefault(structure.tied(name), []).append(name)
+    found: set[str] = set()
+    for names in tied.values():
+        grids = [encodings.activations.get(name) for name in names]
+        first = grids[0]
+        if first is not None and all(grid is not None and grid.same_grid(first) for grid in grids):
+            found.update(structure.moved.intersection(names))
+    return found
 
 
 def perplexity(model: Reference, chunks: Sequence[NDArray[np.integer]]) -> float:

@@ -45,6 +45,7 @@ class ExportInput(StageInput):
     model: Path | None = None
     encodings: Path | None = None
     changed_weights: Path | None = None
+    rotation: Path | None = None
 
 
 class ExportedModel(StageOutput):
@@ -59,7 +60,8 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
     """Build the decoder's graph from its configuration; write its weights once, as the graph wants them.
 
     1. The graph is built, not traced: it takes no copy of the weights and a second of time.
-    2. With `onnx` and `encodings` the graph is a foreign one, and no earlier stage is needed.
+    2. Weights that quantization changed, or rotated, are written as it left them.
+    3. With `onnx` and `encodings` the graph is a foreign one, and no earlier stage is needed.
     """
 
     name = "export"
@@ -119,10 +121,13 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
         from qairt.model.config import DecoderConfig
         from qairt.model.parameters import Parameters
         from qairt.model.weights import open_weights
+        from qairt.quant.rotation import Rotation
 
         directory = context.directory
         decoder = DecoderConfig.model_validate_json(_given(context.input.model).read_bytes())
-        parameters = Parameters(open_weights(task.paths["model"]), decoder, overlay=context.input.changed_weights)
+        turned = context.input.rotation
+        rotation = Rotation.from_json(turned.read_bytes(), str(turned)) if turned is not None else None
+        parameters = Parameters(open_weights(task.paths["model"]), decoder, context.input.changed_weights, rotation)
         weights, onnx, encodings = (directory / name for name in ("weights.bin", "model.onnx", "model.encodings"))
         places = write_weights(parameters, weights, context.progress)
         files.save(build_decoder(decoder, places, weights), onnx)

@@ -23,6 +23,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import QuantizationError
+from qairt.quant.calibration_text import check_length
 from qairt.quant.config import TechniqueConfig, load_technique
 from qairt.stages.facts import find_file, model_of, settings_of, sizes_of, soc_of
 
@@ -33,7 +34,7 @@ class QuantizationConfig(StageConfig):
     not_in_key = StageConfig.not_in_key | {"recipe", "technique", "calibration_text"}
     # the technique they lead to, and the text by content, are
 
-    recipe: str = "lpbq_mse.yaml"
+    recipe: str = "lpbq_seqmse.yaml"
     """A technique file: beside the recipe, or one that qairt ships (`qairt recipes`)."""
     technique: dict[str, Any] = Field(default_factory=dict)
     """Settings that replace those of the technique file."""
@@ -59,15 +60,20 @@ class Quantized(StageOutput):
     encodings_061: Annotated[Path, Artifact("encodings 0.6.1")]
     reference: Path
     """Hidden states, keys and values of the float model on real text, for the parts' test vectors."""
+    exported_reference: Path | None = None
+    """The same of the model with the changed weights; None when none was changed."""
     changed_weights: Path | None = None
     """Folder of weights that the technique changed, one file each; None when it changed none."""
+    rotation: Path | None = None
+    """What all weights were multiplied by; None when by nothing."""
 
 
 @register_stage
 class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
-    """Stream the float model over calibration text, block by block, and write encodings for every tensor.
+    """Stream the model over calibration text, block by block, and write encodings for every tensor.
 
     1. The technique file, the calibration text and the model are part of the key by content.
+    2. What was done is kept block by block: a run that was killed goes on at the block it was in.
     """
 
     name = "quantization"
@@ -76,7 +82,11 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
     def check(self, env: Env) -> None:
         technique = self._technique(env)
         technique.check(model_of(env).config)
-        _calibration_path(self.config, env)
+        check_length(
+            _calibration_path(self.config, env),
+            chunks=self.config.calibration_chunks,
+            length=self.config.calibration_length,
+        )
         if technique.needs_block_quantization and settings_of(env).backend == "HTP":
             from qairt.toolchain.soc import require_block_quantization
 
@@ -114,6 +124,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         from qairt.model.weights import open_weights
         from qairt.quant.calibration import chunks_of
         from qairt.quant.quantize_model import quantize_model
+        from qairt.quant.rotation import Rotation
 
         config, directory = context.config, context.directory
         decoder = DecoderConfig.model_validate_json(context.input.model.read_bytes())
@@ -124,10 +135,16 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             length=config.calibration_length,
             where=str(task.paths["calibration_text"]),
         )
+        technique = TechniqueConfig.model_validate(task.params["technique"])
+        turned = technique.rotation
+        rotation = (
+            Rotation.of(decoder, stream="R1" in turned, values="R2" in turned, seed=technique.seed) if turned else None
+        )
         result = quantize_model(
-            Parameters(open_weights(task.paths["model"]), decoder),
+            Parameters(open_weights(task.paths["model"]), decoder, rotation=rotation),
             tokens,
-            TechniqueConfig.model_validate(task.params["technique"]),
+            technique,
+            resume=context.resume,
             mask_floor=config.mask_floor,
             act_bitwidth=config.act_bitwidth,
             kv_bitwidth=config.kv_bitwidth,
@@ -141,7 +158,24 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         encodings_061.write_text(result.encodings.to_json("0.6.1"))
         reference = directory / "reference.safetensors"
         result.reference.save(reference)
-        return Quantized(encodings=encodings, encodings_061=encodings_061, reference=reference)
+        exported_reference, changed_weights, rotation_file = None, None, None
+        if result.exported is not None:
+            exported_reference = directory / "exported_reference.safetensors"
+            result.exported.save(exported_reference)
+        if isinstance(result.overlay, Path):
+            changed_weights = directory / "changed_weights"
+            result.overlay.rename(changed_weights)
+        if rotation is not None:
+            rotation_file = directory / "rotation.json"
+            rotation_file.write_text(rotation.to_json())
+        return Quantized(
+            encodings=encodings,
+            encodings_061=encodings_061,
+            reference=reference,
+            exported_reference=exported_reference,
+            changed_weights=changed_weights,
+            rotation=rotation_file,
+        )
 
     def _technique(self, env: Env) -> TechniqueConfig:
         technique: TechniqueConfig = env.once(

@@ -5,9 +5,51 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from qairt.configs import EvaluatorConfig, GeneratorConfig, LoRAFeatureConfig
+
+
+class MinSqnrConfig(BaseModel):
+    """Signal to noise ratio in dB that every output of a rung must reach, over all tokens but the text's first."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    export: float = 60.0
+    """The graph built from the model, in float."""
+    prepare_exports: float = 60.0
+    """The same with AR and CL bound."""
+    split_model: float = 100.0
+    """The float parts."""
+    mha_to_sha_conversion: float = 100.0
+    """The float parts with separate heads."""
+    quantize: float = 6.0
+    """The quantized parts, each on the float model's inputs: 4-bit weights reach 10 to 20, 8-bit ones 30 and more."""
+    htp_emulator: float = 6.0
+    """The same as the NPU's compiler makes them."""
+
+
+class VerifyConfig(BaseModel):
+    """How results are checked."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    artifacts: Literal["size", "full"] = "size"
+    """How reused work is checked: by the presence and size of its files, or by the digest of every one."""
+    min_sqnr_db: MinSqnrConfig = Field(default_factory=MinSqnrConfig)
+    """What `qairt verify` asks of each rung; one number for all of them, or some by name."""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _plain_word(cls, value: object) -> object:
+        return {"artifacts": value} if isinstance(value, str) else value
+
+    @field_validator("min_sqnr_db", mode="before", json_schema_input_type=float | MinSqnrConfig)
+    @classmethod
+    def _one_number(cls, value: object) -> object:
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            return dict.fromkeys(MinSqnrConfig.model_fields, value)
+        return value
 
 
 class Settings(BaseModel):
@@ -24,8 +66,8 @@ class Settings(BaseModel):
     """The chip to compile for, as `chipset:NAME`."""
     cache_dir: str | None = None
     """Where work is kept; `qairt-cache/<recipe name>` in the working directory when left out."""
-    verify: Literal["size", "full"] = "size"
-    """How reused work is checked: by the presence and size of its files, or by the digest of every one."""
+    verify: VerifyConfig = Field(default_factory=VerifyConfig)
+    """How results are checked; `size` or `full` alone is the same as `artifacts: size` or `artifacts: full`."""
     suppress_performance_warnings: bool = False
     generator: GeneratorConfig = Field(default_factory=GeneratorConfig)
     evaluator: EvaluatorConfig = Field(default_factory=EvaluatorConfig)

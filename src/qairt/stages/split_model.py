@@ -45,6 +45,7 @@ class SplitModelInput(StageInput):
     encodings: Path
     model: Path | None = None
     reference: Path | None = None
+    exported_reference: Path | None = None
 
 
 class SplitPart(StageOutput):
@@ -128,7 +129,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
                 onnx,
                 part,
                 DecoderConfig.model_validate_json(source.model.read_bytes()),
-                ReferenceVectors.load(source.reference),
+                ReferenceVectors.load(source.exported_reference or source.reference),
                 ar=ar,
                 cl=int(str(task.params["cl"])),
                 mask_floor=floor,

@@ -1,31 +1,50 @@
-"""Techniques: how the grid of a decoder layer's linear is chosen. One file each.
+"""Techniques: how the grid of a decoder layer's linear is chosen, and what is put on it. One file each.
 
-A new one is a file with a class like these, a name in `qairt.quant.config.Technique` with its settings, a line in
-`technique` below, and a recipe in `recipes/quantization`.
+A new one is a file with a class like these, a name in `qairt.quant.config` with its settings, a line in `technique`
+below, and a recipe in `recipes/quantization`.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Protocol
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from torch import Tensor
+
+    from qairt.quant.gram import Gram
+
+Needs = Literal["weights", "energy", "inputs"]
+"""What a technique looks at: the weights alone; how much each input matters (`qairt.quant.energy`); the inputs that the
+quantized layers before give (`qairt.quant.gram`)."""
+
+
+@dataclass(frozen=True)
+class Chosen:
+    """What became of a weight."""
+
+    encoding: Encoding
+    values: Tensor | None = None
+    """[in, out] on the grid, where they are not those nearest to the stored ones."""
 
 
 class WeightTechnique(Protocol):
-    """Chooses the grids of one layer's linears after the calibration text ran through it."""
+    """Quantizes the linears of a layer, one after the other."""
 
-    needs_energy: bool
-    """Wants to know how much each input matters (`qairt.quant.energy`)."""
+    needs: Needs
 
-    def encode(self, name: str, weight: Tensor, energy: Tensor | None) -> Encoding:
-        """The encoding of `weight` [in, out], channels on axis 1.
+    def choose(self, name: str, weight: Tensor, *, energy: Tensor | None, gram: Gram | None, pool: Executor) -> Chosen:
+        """The encoding of `weight` [in, out], channels on axis 1, and its values.
 
         Args:
             energy: [in], mean 1; None where it was not asked for.
+            gram: of its inputs; None where it was not asked for.
+            pool: for work side by side; the result does not depend on its size.
 
         Raises:
             QuantizationError: it cannot be put on such a grid; names the weight.

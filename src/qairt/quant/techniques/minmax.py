@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
+from concurrent.futures import Executor
+
 import numpy as np
 from torch import Tensor
 
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding, symmetric_channels
+from qairt.quant.gram import Gram
+from qairt.quant.techniques import Chosen, Needs
 
 
 class MinMax:
     """See `largest_weight_encoding`."""
 
-    needs_energy = False
+    needs: Needs = "weights"
 
     def __init__(self, config: TechniqueConfig) -> None:
         self._bitwidth = config.bits
 
-    def encode(self, name: str, weight: Tensor, energy: Tensor | None = None) -> Encoding:
-        return largest_weight_encoding(weight, self._bitwidth)
+    def choose(self, name: str, weight: Tensor, *, energy: Tensor | None, gram: Gram | None, pool: Executor) -> Chosen:
+        return Chosen(largest_weight_encoding(weight, self._bitwidth))
 
 
 def largest_weight_encoding(weight: Tensor, bitwidth: int) -> Encoding:
@@ -28,6 +32,6 @@ def largest_weight_encoding(weight: Tensor, bitwidth: int) -> Encoding:
         weight: [in, out].
     """
     low, high = weight.aminmax(dim=0)
-    largest = high.maximum(-low).numpy()
+    largest = high.maximum(-low).cpu().numpy()
     scale = np.maximum(largest / np.float32((1 << bitwidth - 1) - 1), np.float32(SMALLEST_SCALE))
     return symmetric_channels(scale.astype(np.float32), bitwidth, axis=1)

@@ -1,0 +1,124 @@
+"""The float model as `qairt verify` asks it: recorded tensors of real text, and what was not recorded."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from qairt.model.parameters import Parameters
+    from qairt.quant.reference_vectors import ReferenceVectors
+    from qairt.runtime.stored import Array, Floats
+    from qairt.runtime.verify_text import Text
+
+Ids = NDArray[np.int32]
+
+
+class FloatModel:
+    """What graphs are compared with.
+
+    1. Rounded graphs: the model as it was, which `quantization` recorded; with a rotation, the rotated one, whose
+       logits are the same.
+    2. Float graphs: the model that was exported. Where quantization changed weights it is computed here.
+    """
+
+    def __init__(self, source: Path, loaded: Any, quantized: Any) -> None:
+        """
+        Args:
+            source: where the model's weights are.
+            loaded: the output of `model_loading`.
+            quantized: the output of `quantization`.
+        """
+        from qairt.model.config import DecoderConfig
+        from qairt.quant.encodings import Encodings
+        from qairt.quant.reference_vectors import ReferenceVectors
+
+        self._source = source
+        self._quantized = quantized
+        self.config = DecoderConfig.model_validate_json(loaded.model.read_bytes())
+        self.encodings = Encodings.from_json(quantized.encodings.read_text())
+        self.recorded = ReferenceVectors.load(quantized.reference)
+
+    @property
+    def ids(self) -> Ids:
+        """Tokens of the text."""
+        ids: Ids = self.recorded.tensors["input_ids"]
+        return ids
+
+    @cached_property
+    def original(self) -> Parameters:
+        """As they were, but for a rotation."""
+        return self._parameters(None)
+
+    @cached_property
+    def exported(self) -> Parameters:
+        """With the weights that quantization changed."""
+        return self._parameters(self._quantized.changed_weights)
+
+    def text(self, *, rounded: bool) -> Text:
+        """The text with what the float model computes for it, for float graphs or for rounded ones."""
+        return self._recorded_text if rounded or self._quantized.changed_weights is None else self._exported_text
+
+    @cached_property
+    def _recorded_text(self) -> Text:
+        return self._text_of(self.recorded, self.original)
+
+    @cached_property
+    def _exported_text(self) -> Text:
+        return self._text_of(computed_vectors(self.exported, self.ids), self.exported)
+
+    def _parameters(self, changed: Path | None) -> Parameters:
+        from qairt.model.parameters import open_parameters
+
+        rotation, turned = None, getattr(self._quantized, "rotation", None)
+        if turned is not None:
+            from qairt.quant.rotation import Rotation
+
+            rotation = Rotation.from_json(turned.read_bytes(), str(turned))
+        return open_parameters(self._source, self.config, changed, rotation)
+
+    def _text_of(self, vectors: ReferenceVectors, parameters: Parameters) -> Text:
+        from qairt.runtime.verify_text import Text
+
+        mask = self.encodings.activations["attention_mask"]
+        floor = float(mask.minimum[0])
+        return Text(vectors, self.config, mask_floor=floor, logits=partial(_logits, vectors, parameters))
+
+
+def computed_vectors(parameters: Parameters, ids: Ids) -> ReferenceVectors:
+    """What a float model computes for one text, one block in memory at a time; no logits are kept."""
+    from qairt.model.decoder import hidden_name, present_names
+    from qairt.model.reference import Reference
+    from qairt.quant.reference_vectors import ReferenceVectors
+
+    model, count = Reference(parameters), len(ids)
+    mask, angles, past = model.causal_mask(count), model.rotary(0, count), model.empty_past()
+    hidden = model.embed(ids)
+    tensors: dict[str, Array] = {"input_ids": ids, hidden_name(0): hidden.numpy()}
+    for layer in range(parameters.config.num_layers):
+        hidden, key, value = model.run_block(layer, hidden, mask, *angles, *past)
+        tensors[hidden_name(layer + 1)] = hidden.numpy()
+        tensors |= zip(present_names(layer), (key.contiguous().numpy(), value.contiguous().numpy()), strict=True)
+    tensors["logits"] = np.zeros((1, 0, parameters.config.vocab_size), np.float32)
+    return ReferenceVectors(tensors)
+
+
+def _logits(vectors: ReferenceVectors, parameters: Parameters, start: int, stop: int) -> Floats:
+    """Recorded ones, else computed from the last hidden state."""
+    import torch
+
+    from qairt.model.decoder import hidden_name
+    from qairt.model.reference import Reference
+
+    kept = vectors.tensors["logits"]
+    first = vectors.length - kept.shape[1]
+    if start >= first:
+        recorded: Floats = kept[0, start - first : stop - first]
+        return recorded
+    hidden = vectors.tensors[hidden_name(parameters.config.num_layers)][:, start:stop]
+    computed: Floats = Reference(parameters).head(torch.from_numpy(hidden))[0].numpy()
+    return computed

@@ -1,0 +1,70 @@
+"""One technique of ours, measured by itself: `python quantize_ours.py JOB.json RESULT.json`.
+
+A job without a technique is the float model. Time and memory are those of everything `quantize_model` does, which is
+more than a search for scales: ranges of every activation and the vectors for later checks are part of it.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+started = time.perf_counter()
+
+import numpy as np  # noqa: E402 - importing counts
+import torch  # noqa: E402
+from quantize_measure import machine, peak_rss, perplexity  # noqa: E402
+
+from qairt.model.describe import describe_model  # noqa: E402
+from qairt.model.parameters import open_parameters  # noqa: E402
+from qairt.model.reference import Reference  # noqa: E402
+from qairt.quant.config import load_technique  # noqa: E402
+from qairt.quant.encodings import Encodings  # noqa: E402
+from qairt.quant.quantize_model import quantize_model  # noqa: E402
+from qairt.quant.rotation import Rotation  # noqa: E402
+from qairt.quant.simulate import Simulated  # noqa: E402
+
+
+def main(job: dict[str, Any]) -> dict[str, Any]:
+    torch.set_num_threads(job["threads"])
+    chunks = list(np.load(job["evaluation"]))
+    if job["technique"] is None:
+        model = describe_model(job["model"])
+        reference = Reference(open_parameters(model.source, model.config), keep_weights=True)
+        return {"perplexity": perplexity(reference.logits, chunks), **machine()}
+    # Changed weights go to disk, as in the stage.
+    with tempfile.TemporaryDirectory(dir=Path(job["calibration"]).parent) as folder:
+        simulated, measured = quantized(job, Path(folder))
+        return {**measured, "perplexity": perplexity(simulated.logits, chunks), **machine()}
+
+
+def quantized(job: dict[str, Any], folder: Path) -> tuple[Simulated, dict[str, Any]]:
+    """The model with its weights quantized and its activations float, and what it took to get there."""
+    model, technique = describe_model(job["model"]), load_technique(job["technique"])
+    rotation = None
+    if technique.rotation:
+        stream, values = ("R1" in technique.rotation, "R2" in technique.rotation)
+        rotation = Rotation.of(model.config, stream=stream, values=values, seed=technique.seed)
+    calibration = list(np.load(job["calibration"]))
+    begun, begun_cpu = time.perf_counter(), time.process_time()
+    parameters = open_parameters(model.source, model.config, rotation=rotation)
+    result = quantize_model(parameters, calibration, technique, resume=folder, threads=job["threads"])
+    measured: dict[str, Any] = {
+        "seconds": time.perf_counter() - begun,
+        "cpu_seconds": time.process_time() - begun_cpu,
+        "seconds_of_all": time.perf_counter() - started,
+        "peak_rss": peak_rss(),
+        "notes": list(result.notes),
+    }
+    print(f"{measured['seconds']:.1f} s, peak {measured['peak_rss'] / 1e6:,.0f} MB", flush=True)
+    changed = open_parameters(model.source, model.config, result.overlay, rotation)
+    return Simulated(changed, Encodings(params=result.encodings.params), keep_weights=True), measured
+
+
+if __name__ == "__main__":
+    measured = main(json.loads(Path(sys.argv[1]).read_text()))
+    Path(sys.argv[2]).write_text(json.dumps(measured, indent=1) + "\n")

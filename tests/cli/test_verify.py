@@ -1,0 +1,111 @@
+"""`qairt verify` on the command line: the table, the verdict, exit codes, `--json`."""
+
+from __future__ import annotations
+
+import pytest
+from tiny_recipe import write_recipe
+
+from qairt.cli.main import main
+from qairt.cli.verify import told
+from qairt.runtime.verify_result import LayerCost, OutputFidelity, RungFidelity, SkippedRung, Verification
+
+NEEDED = {"split_model": 100.0, "quantize": 10.0, "htp_emulator": 10.0}
+
+
+def output(part: int, db: float, **more: object) -> OutputFidelity:
+    fields = {"ar": 8, "way": "chained", "output": "hidden_1", "tokens": 8, "max_error": 0.5} | more
+    return OutputFidelity(part=part, sqnr_db=db, **fields)  # type: ignore[arg-type]
+
+
+FOUND = Verification(
+    rungs=(
+        RungFidelity(rung="split_model", tokens=8, seconds=1, outputs=(output(1, 300.0), output(2, 120.0))),
+        RungFidelity(
+            rung="quantize",
+            tokens=8,
+            seconds=2,
+            outputs=(
+                output(1, 40.0, way="isolated"),
+                output(2, 2.0),
+                output(2, 9.5, way="isolated", first_token_db=1.0),
+                output(2, 30.0, way="isolated", output="logits", top1=0.5, kl=0.25),
+            ),
+            layers=(LayerCost(name="layer 0", sqnr_db=12, kl=0.2, top1=0.5),),
+        ),
+    ),
+    skipped=(SkippedRung(rung="htp_emulator", why="backend: CPU makes nothing for the NPU"),),
+    min_sqnr_db=NEEDED,
+    reused=("split_model",),
+)
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory):
+    """A run for backend CPU up to the float graphs."""
+    folder = tmp_path_factory.mktemp("verified")
+    path = write_recipe(folder, backend="CPU", technique="minmax.yaml")
+    cache = ("--cache-dir", str(folder / "cache"))
+    assert main(["run", str(path), *cache, "--until", "prepare_exports", "--executor", "inline"]) == 0
+    return path, *cache
+
+
+def test_the_table_names_the_worst_output_and_the_first_part_below():
+    assert told(FOUND) == [
+        "rung         part  isolated  chained  needs  top-1    KL  max error       worst output",
+        "split_model     1              equal    100                 5.0e-01  ok   hidden_1, AR 8, chained",
+        "split_model     2              120.0    100                 5.0e-01  ok   hidden_1, AR 8, chained",
+        "quantize        1      40.0              10                 5.0e-01  ok   hidden_1, AR 8, isolated",
+        "quantize        2       9.5      2.0     10  50.0%  0.25    5.0e-01  LOW  hidden_1, AR 8, isolated",
+        "htp_emulator: skipped: backend: CPU makes nothing for the NPU",
+        "",
+        "What quantizing one piece alone costs at the logits (simulated; 1 of 1):",
+        "piece     KL  top-1  its SQNR",
+        "layer 0  0.2  50.0%      12.0  ########################",
+        "",
+        "first below what is asked: quantize, part 2: hidden_1, AR 8, isolated has 9.5 dB, 10 are asked"
+        " (2.0 s, 1 rung measured before)",
+    ]
+
+
+def test_exit_code_0_and_progress_beside_the_answer(qairt, recipe):
+    said = qairt("verify", *recipe)
+    assert said.code == 0
+    assert "export: part 2 of 3, AR 8\n" in said.err
+    assert "skipped: 6 of 6 items are not made yet: split_model ar1-split1; " in said.out
+    assert "all parts are above what is asked" in said.out
+    again = qairt("verify", *recipe)
+    assert again.err == ""
+    assert "(0.0 s, 2 rungs measured before)" in again.out
+
+
+def test_exit_code_1_below_a_threshold_of_the_recipe(qairt, recipe):
+    path, *cache = recipe
+    said = qairt("verify", path, "verify.min_sqnr_db.prepare_exports=250", "--json", *cache)
+    assert said.code == 1
+    assert said.data["first_below"]["rung"] == "prepare_exports"
+    assert said.data["first_below"]["part"] == 2
+    assert said.data["min_sqnr_db"]["export"] == 60.0
+    assert [part["passes"] for part in said.data["parts"]] == [True, True, True, True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("words", "err"),
+    [
+        (["--rung", "splits"], "Error: --rung: there is no rung splits\n  the rungs: export, prepare_exports, "),
+        (["--part", "9"], "Error: --part: there is no part 9\n  the model has parts 1 to 3\n"),
+        (["verify.min_sqnr_db.quantise=3"], "Error: command line: verify.min_sqnr_db.quantise is not a setting of "),
+    ],
+)
+def test_bad_words(qairt, recipe, words, err):
+    path, *cache = recipe
+    said = qairt("verify", path, *words, *cache)
+    assert said.code == 2
+    assert said.err.startswith(err)
+
+
+def test_before_a_run_it_says_what_to_run(qairt, recipe):
+    path = recipe[0]
+    said = qairt("verify", path, "--cache-dir", "fresh")
+    assert said.code == 1
+    assert said.err.startswith("Error: model_loading all: nothing to compare with yet: not made yet")
+    assert said.err.endswith(f"  qairt run {path}\n")

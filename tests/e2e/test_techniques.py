@@ -1,0 +1,66 @@
+"""Techniques that change weights, through the whole pipeline: what was chosen is what runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_recipe import write_recipe
+
+from qairt.engine.run import RunOptions
+from qairt.graph import files, weights_file
+from qairt.llm import LLMPipeline
+from qairt.quant.encodings import Encodings
+
+ROTATIONS = [[], ["R1", "R2"]]
+
+
+def output_of(pipeline: LLMPipeline, stage: str) -> Any:
+    planned = next(planned for planned in pipeline.plan().stages if planned.stage.name == stage)
+    return pipeline.cache.get(planned.items[0].key, type(planned.stage))
+
+
+@pytest.fixture(scope="module", params=ROTATIONS, ids=["plain", "rotated"])
+def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> LLMPipeline:
+    recipe = write_recipe(
+        tmp_path_factory.mktemp("gptq"),
+        backend="CPU",
+        technique="lpbq_gptq.yaml",
+        hidden_size=64,
+        intermediate_size=128,
+    )
+    pipeline = LLMPipeline.from_recipe(
+        recipe,
+        cache_dir=recipe.parent / "cache",
+        overrides=[f"stages.quantization.technique={{block_size: 32, rotation: {request.param}}}"],
+    )
+    result = pipeline.construct(RunOptions(jobs=2))
+    assert result.status == "done", result.failed
+    return pipeline
+
+
+def test_every_rung_of_float_graphs_holds_what_was_exported(finished: LLMPipeline) -> None:
+    for rung in ("export", "split_model", "mha_to_sha_conversion"):
+        verification = finished.verify(rung)
+        assert verification.first_below() is None
+
+
+def test_the_exported_weights_are_the_changed_ones_and_lie_on_the_grid(finished: LLMPipeline) -> None:
+    quantized, exported = output_of(finished, "quantization"), output_of(finished, "export")
+    params = Encodings.from_json(quantized.encodings.read_text()).params
+    graph = files.load(exported.onnx).graph
+    changed = {path.stem: np.load(path) for path in Path(quantized.changed_weights).glob("*.npy")}
+    linears = {name for name, encoding in params.items() if encoding.blocks is not None}
+    assert set(changed) == linears
+    for name, values in changed.items():
+        held = graph.initializers[name].const_value
+        assert held is not None
+        assert np.array_equal(weights_file.read(held), values)
+        assert np.array_equal(params[name].nearest(values), values)
+
+
+def test_it_generates(finished: LLMPipeline) -> None:
+    with finished.generator("cpu") as generator:
+        assert list(finished.generate(generator, "hello", max_new_tokens=3, chat=False))

@@ -1,0 +1,206 @@
+"""`qairt verify` over a real run of a tiny model: every rung, a damaged one named, what is stored, bad input."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from tiny_recipe import write_recipe
+
+from qairt.engine.run import RunOptions
+from qairt.errors import CacheError, QairtError, RecipeError
+from qairt.llm import LLMPipeline
+from qairt.runtime.verify_result import RUNGS, Verification
+
+FLOAT = RUNGS[:4]
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("verify"), backend="CPU", technique="minmax.yaml")
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Path) -> LLMPipeline:
+    made = LLMPipeline.from_recipe(recipe, cache_dir=recipe.parent / "cache")
+    result = made.construct(RunOptions(jobs=2))
+    assert result.status == "done", result.failed
+    return made
+
+
+@pytest.fixture(scope="module")
+def found(finished: LLMPipeline) -> Verification:
+    return finished.verify()
+
+
+@pytest.fixture
+def copied(finished: LLMPipeline, recipe: Path, tmp_path: Path) -> LLMPipeline:
+    """The same run in a cache of its own, without what was verified."""
+    shutil.copytree(finished.cache_dir, tmp_path / "cache")
+    shutil.rmtree(tmp_path / "cache" / "pipeline_state" / "verify", ignore_errors=True)
+    return LLMPipeline.from_recipe(recipe, cache_dir=tmp_path / "cache")
+
+
+def output_of(pipeline: LLMPipeline, stage: str, label: str) -> Any:
+    planned = next(planned for planned in pipeline.plan().stages if planned.stage.name == stage)
+    (item,) = (item for item in planned.items if item.label == label)
+    return pipeline.cache.get(item.key, type(item.stage))
+
+
+def change_weight(graph: Path, weight: str, change: float) -> None:
+    """Add to the first value of a weight in the file beside a graph; the file keeps its size."""
+    model = onnx.load(graph, load_external_data=False)
+    (tensor,) = (tensor for tensor in model.graph.initializer if tensor.name == weight)
+    entries = {entry.key: entry.value for entry in tensor.external_data}
+    file = graph.with_name(entries["location"])
+    data = bytearray(file.read_bytes())
+    start = int(entries.get("offset", 0))
+    value = np.frombuffer(data[start : start + 4], np.float32)[0] + np.float32(change)
+    data[start : start + 4] = np.float32(value).tobytes()
+    file.unlink()  # it may be shared with the items around it
+    file.write_bytes(data)
+
+
+def test_float_rungs_are_the_model_and_quantization_is_near(found: Verification):
+    assert [rung.rung for rung in found.rungs] == list(RUNGS[:5])
+    assert [(skipped.rung, skipped.why) for skipped in found.skipped] == [
+        ("htp_emulator", "backend: CPU makes nothing for the NPU")
+    ]
+    parts = found.parts()
+    assert [(part.rung, part.part) for part in parts] == [(rung, part) for rung in RUNGS[:5] for part in (1, 2, 3)]
+    for part in parts:
+        least = 100 if part.rung in FLOAT else 15
+        assert part.judged_db > least, part
+        assert part.isolated_db is not None
+        assert part.chained_db is not None
+    last = parts[-1]
+    assert last.top1 is not None
+    assert last.top1 > 0.6
+    assert last.kl is not None
+    assert 0 < last.kl < 0.1
+    assert found.first_below() is None
+
+
+def test_every_output_is_compared_both_ways_at_each_ar(found: Verification):
+    quantize = found.rungs[-1]
+    assert quantize.tokens == 32, "all that fit the context"
+    seen = {(o.part, o.ar, o.way, o.output) for o in quantize.outputs}
+    layer = ["hidden_1", "past_key_0_out", "past_value_0_out"]
+    wanted = {1: ["hidden_0"], 2: layer, 3: ["logits", "past_key_1_out", "past_value_1_out"]}
+    assert seen == {
+        (part, ar, way, output)
+        for part, outputs in wanted.items()
+        for output in outputs
+        for ar in (1, 8)
+        for way in ("isolated", "chained")
+    }
+    chained = {o.ar: o.tokens for o in quantize.outputs if o.way == "chained" and o.output == "logits"}
+    assert chained == {8: 16, 1: 16}
+
+
+def test_layers_by_what_they_cost(found: Verification):
+    costs = found.rungs[-1].costliest()
+    assert {cost.name for cost in costs} == {"embedding", "layer 0", "layer 1", "lm_head"}
+    assert costs[0].kl == max(cost.kl for cost in costs) > 0
+
+
+def test_the_second_time_nothing_runs(finished: LLMPipeline, found: Verification):
+    said: list[str] = []
+    again = finished.verify(say=said.append)
+    assert said == []
+    assert again.reused == RUNGS[:5]
+    assert again.rungs == found.rungs
+    entries = {entry.label: entry for entry in finished.cache.entries("verify")}
+    assert set(entries) == set(RUNGS[:5])
+    assert "quantize ar1-split2" in entries["quantize"].inputs["extras"]["sources"]
+
+
+def test_thresholds_judge_what_is_stored(finished: LLMPipeline, found: Verification, recipe: Path):
+    strict = LLMPipeline.from_recipe(recipe, ["verify.min_sqnr_db.quantize=200"], cache_dir=finished.cache_dir)
+    again = strict.verify()
+    assert again.reused == RUNGS[:5]
+    below = again.first_below()
+    assert below is not None
+    assert (below.rung, below.part, below.needed_db) == ("quantize", 1, 200.0)
+
+
+def test_a_damaged_weight_is_named_by_rung_and_part(copied: LLMPipeline):
+    part = output_of(copied, "split_model", "ar8-split2")
+    change_weight(part.onnx, "model.layers.0.mlp.up_proj.weight", 0.5)
+    found = copied.verify()
+    below = found.first_below()
+    assert below is not None
+    assert (below.rung, below.part) == ("split_model", 2)
+    assert below.worst.startswith("hidden_1, AR 8")
+    low = [(part.rung, part.part) for part in found.parts() if not part.passes]
+    assert low == [("split_model", 2), ("split_model", 3)], "the rung after it was made from whole files"
+    isolated = {(p.rung, p.part): p.isolated_db for p in found.parts()}
+    assert isolated["split_model", 3] > 100, "the part after it is sound by itself"
+
+
+def test_damage_after_it_was_measured_is_measured_again(copied: LLMPipeline):
+    assert copied.verify("split_model").first_below() is None
+    change_weight(output_of(copied, "split_model", "ar1-split3").onnx, "lm_head.weight", 5.0)
+    again = copied.verify("split_model")
+    assert again.reused == ()
+    below = again.first_below()
+    assert below is not None
+    assert (below.part, below.worst.split(", ")[:2]) == (3, ["logits", "AR 1"])
+
+
+def test_nan_is_named_and_what_came_before_is_kept(copied: LLMPipeline):
+    part = output_of(copied, "mha_to_sha_conversion", "ar8-split2")
+    change_weight(part.onnx, "model.layers.0.mlp.up_proj.weight", np.nan)
+    with pytest.raises(QairtError) as caught:
+        copied.verify()
+    assert caught.value.where == "rung mha_to_sha_conversion, part 2, AR 8, output hidden_1"
+    assert "values are NaN or infinite (isolated)" in caught.value.what
+    assert caught.value.exit_code == 1
+    assert {entry.label for entry in copied.cache.entries("verify")} == set(RUNGS[:3])
+
+
+def test_one_part_of_one_rung(finished: LLMPipeline, found: Verification):
+    said: list[str] = []
+    narrow = finished.verify("quantize", part=2, tokens=9, say=said.append)
+    (rung,) = narrow.rungs
+    assert {output.part for output in rung.outputs} == {2}
+    assert rung.tokens == 9
+    assert rung.layers == ()
+    assert [line for line in said if "part 3" in line] == []
+    of_whole = {o.output: o.sqnr_db for o in found.rungs[-1].outputs if (o.part, o.ar, o.way) == (2, 8, "isolated")}
+    assert {o.output: o.sqnr_db for o in rung.outputs if (o.ar, o.way) == (8, "isolated")} == of_whole
+
+
+def test_what_is_not_made_yet_is_said_and_skipped(recipe: Path, tmp_path: Path):
+    pipeline = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path)
+    with pytest.raises(CacheError, match="model_loading all: nothing to compare with yet") as caught:
+        pipeline.verify()
+    assert caught.value.remedy == f"qairt run {recipe}"
+    assert pipeline.construct(RunOptions(until="quantization", executor="inline")).status == "done"
+    with pytest.raises(CacheError, match="no rung is made yet"):
+        pipeline.verify()
+    assert pipeline.construct(RunOptions(until="prepare_exports", executor="inline")).status == "done"
+    found = pipeline.verify()
+    assert [rung.rung for rung in found.rungs] == ["export", "prepare_exports"]
+    assert [skipped.rung for skipped in found.skipped] == list(RUNGS[2:])
+    assert found.skipped[0].why == f"6 of 6 items are not made yet: split_model ar1-split1; qairt run {recipe}"
+    assert found.first_below() is None
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        ({"rung": "spilt"}, "--rung: there is no rung spilt\n  the rungs: export, prepare_exports, split_model"),
+        ({"part": 4}, "--part: there is no part 4\n  the model has parts 1 to 3"),
+        ({"part": 0}, "--part: there is no part 0\n  the model has parts 1 to 3"),
+        ({"tokens": 0}, "--tokens: 0 is out of range\n  give 1 or more"),
+    ],
+)
+def test_what_cannot_be_asked(finished: LLMPipeline, asked: dict[str, Any], message: str):
+    with pytest.raises(RecipeError) as caught:
+        finished.verify(**asked)
+    assert str(caught.value).startswith(message)

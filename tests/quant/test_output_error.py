@@ -1,0 +1,154 @@
+"""Techniques that look at a linear's inputs: scales by output error, and rounding that makes good its own error."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from concurrent.futures import Executor
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from qairt.quant.calibration import one_thread_each
+from qairt.quant.config import TechniqueConfig
+from qairt.quant.gram import Gram
+from qairt.quant.techniques import Chosen, technique
+from qairt.quant.techniques.compensation import compensated
+from qairt.quant.techniques.output_error import output_error_scales
+from qairt.quant.techniques.weight_error import block_scales
+
+INPUTS, OUTPUTS = 96, 24
+
+
+@pytest.fixture
+def pool() -> Iterator[Executor]:
+    with one_thread_each(2) as opened:
+        yield opened
+
+
+def weights() -> Tensor:
+    """Heavy-tailed, as trained weights are."""
+    return torch.from_numpy(np.random.default_rng(0).standard_t(4, (INPUTS, OUTPUTS)).astype(np.float32))
+
+
+def tokens(count: int = 300, seed: int = 1) -> Tensor:
+    """Inputs that go together and are not equally large."""
+    random = np.random.default_rng(seed)
+    mixed = random.standard_normal((count, 12)) @ random.standard_normal((12, INPUTS))
+    size = random.lognormal(0, 1, INPUTS)
+    return torch.from_numpy(((mixed + 0.5 * random.standard_normal((count, INPUTS))) * size).astype(np.float32))
+
+
+def choose(weight: Tensor, gram: Gram, pool: Executor, **settings: object) -> Chosen:
+    config = TechniqueConfig.model_validate({"technique": "lpbq", "block_size": 32} | settings)
+    return technique(config).choose("w", weight, energy=None, gram=gram, pool=pool)
+
+
+def output_error(x: Tensor, weight: Tensor, quantized: Tensor) -> float:
+    return float(((x @ (weight - quantized)) ** 2).sum())
+
+
+def test_the_matrix_is_that_of_the_inputs_with_loud_tokens_scaled_down(pool: Executor) -> None:
+    x = tokens()
+    x[0] *= 1000
+    pieces = [x[:100], x[100:]]
+    gram = Gram(pieces, pieces, pool)
+    energy = x.double().square().sum(1)
+    share = (energy.median() / energy).clamp(max=1)
+    torch.testing.assert_close(gram.matrix.double(), (x.double() * share[:, None]).T @ x.double(), rtol=1e-4, atol=1e-2)
+    assert gram.shift is None
+    torch.testing.assert_close(gram.matrix, gram.matrix.T, rtol=0, atol=0)
+
+
+def test_the_error_is_the_share_of_the_output_that_is_lost(pool: Executor) -> None:
+    x, weight = tokens(), weights()
+    x /= x.norm(dim=1, keepdim=True)  # all count alike
+    other = weight + 0.1 * torch.from_numpy(np.random.default_rng(2).standard_normal(weight.shape).astype(np.float32))
+    found = Gram([x], [x], pool).error(weight, other)
+    assert found == pytest.approx(output_error(x, weight, other) / float(((x @ weight) ** 2).sum()), rel=1e-3)
+
+
+def test_the_weight_to_aim_at_gives_the_float_output_from_other_inputs(pool: Executor) -> None:
+    floats, weight = tokens(), weights()
+    noise = np.random.default_rng(3).standard_normal(floats.shape).astype(np.float32)
+    inputs = floats * 0.9 + 0.05 * torch.from_numpy(noise)
+    target = Gram([inputs], [floats], pool).target(weight, 1e-4)
+    aimed, before = (float(((floats @ weight - inputs @ value) ** 2).sum()) for value in (target, weight))
+    assert aimed < 0.5 * before
+
+
+def test_the_search_by_output_error_beats_the_one_by_weight_error(pool: Executor) -> None:
+    x, weight = tokens(), weights()
+    gram = Gram([x], [x], pool)
+    searched = choose(weight, gram, pool, scale_search="seqmse").encoding.nearest(weight.numpy())
+    plain = choose(weight, gram, pool, scale_search="rtn").encoding.nearest(weight.numpy())
+    assert gram.error(weight, torch.from_numpy(searched)) < 0.9 * gram.error(weight, torch.from_numpy(plain))
+
+
+def test_the_chosen_scales_are_those_that_running_the_layer_would_choose(pool: Executor) -> None:
+    """Block by block, against the output error of the block's own inputs, computed from the inputs."""
+    x, weight = tokens(), weights()
+    x /= x.norm(dim=1, keepdim=True)
+    channel, integers = output_error_scales(weight, Gram([x], [x], pool).matrix, 32, 20, pool)
+    for block in range(3):
+        rows = slice(block * 32, block * 32 + 32)
+
+        def error(integer: Tensor, rows: slice = rows) -> Tensor:
+            scale = integer * channel
+            lost = (weight[rows] / scale).round().clamp(-8, 7) * scale - weight[rows]
+            return (x[:, rows] @ lost).square().sum(0)
+
+        for step in (-1, 1):
+            beside = (integers[block] + step).clamp(1, 16)
+            better = error(beside) < 0.97 * error(integers[block])
+            assert better.float().mean() < 0.2
+
+
+def test_gptq_and_descent_lower_the_output_error_each(pool: Executor) -> None:
+    x, weight = tokens(), weights()
+    gram = Gram([x], [x], pool)
+    channel, integers = block_scales(weight, 32, 0)
+    grid = (integers * channel).repeat_interleave(32, 0)
+    nearest = (weight / grid).round().clamp(-8, 7) * grid
+    errors = [gram.error(weight, nearest)]
+    for passes in (0, 1, 5):
+        errors.append(gram.error(weight, compensated(weight, grid, gram, pool, damping=0.01, passes=passes)))
+    assert errors[1] < 0.6 * errors[0]
+    assert errors[2] < errors[1]
+    assert errors[3] <= errors[2]
+
+
+def test_compensated_values_are_on_the_grid_and_the_encoding_gives_them_back(pool: Executor) -> None:
+    x, weight = tokens(), weights()
+    chosen = choose(weight, Gram([x], [x], pool), pool, scale_search="seqmse", rounding="gptq")
+    assert chosen.values is not None
+    assert np.array_equal(chosen.encoding.nearest(chosen.values.numpy()), chosen.values.numpy())
+    assert not torch.equal(chosen.values, torch.from_numpy(chosen.encoding.nearest(weight.numpy())))
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "gptq"])
+def test_the_number_of_threads_does_not_matter(rounding: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qairt.quant.gram.TILE", 40)
+    monkeypatch.setattr("qairt.quant.techniques.output_error.COLUMNS", 10)
+    monkeypatch.setattr("qairt.quant.techniques.compensation.COLUMNS", 7)
+    x, weight = tokens(), weights()
+    found = []
+    for threads in (1, 3):
+        with one_thread_each(threads) as pool:
+            gram = Gram([x[:50], x[50:]], [1.1 * x[:50], x[50:]], pool)
+            found.append(choose(weight, gram, pool, scale_search="seqmse", rounding=rounding))
+    assert found[0].encoding.same_grid(found[1].encoding)
+    if found[0].values is not None and found[1].values is not None:
+        assert torch.equal(found[0].values, found[1].values)
+
+
+def test_inputs_that_were_never_seen_and_dead_channels(pool: Executor) -> None:
+    x, weight = tokens(), weights()
+    x[:, 3] = 0
+    x[:, 32:64] = 0
+    weight[:, 5] = 0
+    chosen = choose(weight, Gram([x], [x], pool), pool, scale_search="seqmse", rounding="gptq")
+    assert chosen.values is not None
+    assert torch.isfinite(chosen.values).all()
+    assert not chosen.values[:, 5].any()
