@@ -32,7 +32,7 @@ def main() -> int:
     known = sorted(path.stem for path in RECIPES.glob("*.yaml"))
     parser.add_argument("--only", choices=("aimet", "ours"), help="one side; AIMET's is shown when it is kept")
     parser.add_argument("--techniques", help=f"with commas between; all when left out: {', '.join(known)}")
-    parser.add_argument("--chunks", type=int, default=12, help="of 512 tokens to predict")
+    parser.add_argument("--chunks", type=int, default=12, help="of 512 tokens to predict, spread over the text")
     parser.add_argument("--all", action="store_true", help="predict the whole text")
     parser.add_argument("--calibration", default=f"{BOTH},{DEFAULT_CALIBRATION}", help="chunks for ours; 4,16")
     parser.add_argument("--again", action="store_true", help="measure what is kept, too")
@@ -60,7 +60,12 @@ def main() -> int:
         calibrations = [int(chunks) for chunks in given.calibration.split(",")]
         rows += [runs.ours(name, chunks) for chunks in calibrations for name in techniques]
     measured = [row for row in rows if row is not None]
-    print(f"\n{as_text(as_table(measured))}\n\n{curve(measured)}")
+    print(f"\n{as_text(as_table(measured))}")
+    if any(row.load > 1.5 * cores for row in measured):
+        print("\nSome were measured on a busy machine (load): their seconds, and speeds from them, say little.")
+        print("Compare CPU seconds, or measure on an idle machine with --again.")
+    if drawn := curve(measured):
+        print(f"\n{drawn}")
     about = {
         "model": given.model.name,
         "model_digest": inputs.model_digest,

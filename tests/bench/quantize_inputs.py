@@ -43,14 +43,14 @@ class Inputs:
 
     def calibration(self, chunks: int) -> tuple[Path, str]:
         """A file of so many chunks spread over the calibration text, and its digest."""
-        return _kept(self.folder, "calibration", chunked(self.calibration_ids, chunks))
+        return _kept(self.folder, "calibration", chunked(self.calibration_ids, chunks, "the calibration text"))
 
 
 def make_inputs(folder: Path, model: Path, calibration_text: Path, evaluation_text: Path, chunks: int | None) -> Inputs:
     """
     Args:
         folder: where they are kept; what is there already is not made again.
-        chunks: to predict, from the start of the text; all of it when None.
+        chunks: to predict, evenly spread over the text; all of it when None.
     """
     description = describe_model(model)
     digest = _digest(*description.files)
@@ -61,14 +61,14 @@ def make_inputs(folder: Path, model: Path, calibration_text: Path, evaluation_te
         write_checkpoint(description, checkpoint)
     tokenizer = Tokenizer.open(model)
     ids = np.asarray(tokenizer.encode(evaluation_text.read_text(encoding="utf-8")), np.int64)
-    whole = ids[: len(ids) // LENGTH * LENGTH].reshape(-1, LENGTH)[:chunks]
-    evaluation, evaluation_digest = _kept(folder, "evaluation", whole)
+    predicted = chunked(ids, chunks or len(ids) // LENGTH, str(evaluation_text))
+    evaluation, evaluation_digest = _kept(folder, "evaluation", predicted)
     calibration_ids = np.asarray(tokenizer.encode(calibration_text.read_text(encoding="utf-8")), np.int64)
-    return Inputs(model, checkpoint, evaluation, len(whole), digest, evaluation_digest, folder, calibration_ids)
+    return Inputs(model, checkpoint, evaluation, len(predicted), digest, evaluation_digest, folder, calibration_ids)
 
 
-def chunked(ids: NDArray[np.int64], chunks: int) -> Chunks:
-    return np.stack(chunks_of(ids, count=chunks, length=LENGTH, where="the calibration text"))
+def chunked(ids: NDArray[np.int64], chunks: int, where: str) -> Chunks:
+    return np.stack(chunks_of(ids, count=chunks, length=LENGTH, where=where))
 
 
 def write_checkpoint(description: ModelDescription, directory: Path) -> None:

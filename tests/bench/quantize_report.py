@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 FLOAT, AIMET = "float", "AIMET SeqMSE"
-HEADINGS = ("technique", "calibration", "seconds", "CPU s", "peak RSS", "perplexity", "vs float", "speed vs AIMET")
+COSTS = ("seconds", "CPU s", "peak RSS")
+HEADINGS = ("technique", "calibration", *COSTS, "perplexity", "vs float", "speed vs AIMET", "load")
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,7 @@ def as_table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
             f"{row.perplexity:.2f}",
             above,
             faster,
+            f"{row.load:.1f}",
         )
 
     return [line(row) for row in rows]

@@ -46,7 +46,12 @@ def test_a_technique_file_is_shown_below_its_name(recipe: Path) -> None:
     found = values(recipe)
     name = found["stages.quantization.recipe"]
     assert name.text == "minmax.yaml"
-    assert [child.key for child in name.children] == ["technique", "weight_bitwidth", "module_precisions"]
+    assert [child.key for child in name.children] == [
+        "technique",
+        "weight_bitwidth",
+        "activation_ranges",
+        "module_precisions",
+    ]
     bits = found["stages.quantization.technique.weight_bitwidth"]
     assert (bits.text, bits.source) == ("8", "preset")
     assert bits.where.endswith("quantization/minmax.yaml:3")

@@ -165,6 +165,37 @@ class Calibration:
         self.hidden = hidden[: len(self.chunks)]
         self.quantized = hidden[len(self.chunks) :] or None
 
+    def forward(self, layer: int, hidden: Tensor, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """A whole chunk through decoder layer `layer`, of which the weights are loaded; gradients flow.
+
+        Args:
+            hidden: [1, tokens, hidden].
+            weights: instead of those stored, by name.
+
+        Returns:
+            hidden [1, tokens, hidden], key [KV, 1, D, tokens], value [KV, 1, tokens, D].
+        """
+        mask, cos, sin = self._fixed(0, hidden.shape[1])
+        past_key, past_value = self._empty_past()
+        ops = _Given(self._ops, weights)
+        return decoder.block(ops, self.config, layer, hidden, mask, cos, sin, past_key, past_value)
+
+    def go_on(self, layer: int, before: Sequence[Tensor], weights: Mapping[str, Tensor]) -> None:
+        """Let the quantized stream leave the block that just ran with other weights.
+
+        Args:
+            before: what entered the block in that stream.
+        """
+
+        @torch.inference_mode()
+        def forward(hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return self.forward(layer, hidden, weights)
+
+        outputs = list(self._pool.map(forward, before))
+        self.quantized = [hidden for hidden, _, _ in outputs]
+        _, key, value = outputs[0]
+        self.first[QUANTIZED] = key, value
+
     def head(self, visits: Mapping[int, Callable[[int, Tensor], None]]) -> None:
         """All chunks through the head, which may be far wider than a block: the visit of a stream, called with
         `(position, logits)`, gets the [1, tokens, vocab] of a segment of its first chunk that begins at `position`, in
@@ -191,8 +222,9 @@ class Calibration:
             self._ops.weight(name)
 
     def _run(self, ops: LockstepOps, layer: int, streams: Sequence[list[Tensor]]) -> Values:
-        known: Mapping[tuple[int, int], tuple[Deferred, ...]] = {
-            (start, stop): self._fixed(start, stop) for start, stop in {(one.start, one.stop) for one in ops.pieces}
+        known: Mapping[tuple[int, int], list[Deferred]] = {
+            (start, stop): [Deferred.of(value) for value in self._fixed(start, stop)]
+            for start, stop in {(one.start, one.stop) for one in ops.pieces}
         }
         mask, cos, sin = ([known[piece.start, piece.stop][which] for piece in ops.pieces] for which in range(3))
         hidden = [Deferred.of(streams[piece.stream][piece.chunk][:, piece.start : piece.stop]) for piece in ops.pieces]
@@ -203,12 +235,12 @@ class Calibration:
         leaves, _, _ = decoder.block(ops, self.config, layer, hidden, mask, cos, sin, *past)
         return leaves
 
-    def _fixed(self, start: int, stop: int) -> tuple[Deferred, ...]:
+    def _fixed(self, start: int, stop: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mask, cosine and sine of tokens start … stop - 1."""
         turns = rotary(self.config, np.arange(start, stop))
         cos, sin = (torch.from_numpy(part)[None, None].to(self.device) for part in turns)
         mask = torch.full((stop - start, stop), MASKED, device=self.device).triu(start + 1)[None, None]
-        return Deferred.of(mask), Deferred.of(cos), Deferred.of(sin)
+        return mask, cos, sin
 
     @torch.inference_mode()
     def _embed_chunk(self, ids: NDArray[np.integer]) -> Tensor:
@@ -226,6 +258,19 @@ class Calibration:
         kv, dim = self.config.num_kv_heads, self.config.head_dim
         empty = torch.zeros(kv, 1, dim, 0, device=self.device), torch.zeros(kv, 1, 0, dim, device=self.device)
         return empty
+
+
+class _Given(TorchOps):
+    """`TorchOps` with some weights given."""
+
+    def __init__(self, ops: TorchOps, weights: Mapping[str, Tensor]) -> None:
+        self.tap = None
+        self._stored = ops
+        self._given = weights
+
+    def weight(self, name: str) -> Tensor:
+        given = self._given.get(name)
+        return self._stored.weight(name) if given is None else given
 
 
 def _first_chunk(ops: LockstepOps, layer: int, stream: int) -> tuple[Tensor, Tensor]:

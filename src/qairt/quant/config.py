@@ -23,6 +23,7 @@ _LPBQ_SETTINGS = {
     "rounding",
     "damping",
     "passes",
+    "steps",
 }
 
 
@@ -79,18 +80,21 @@ class TechniqueConfig(BaseModel):
     importance: Literal["none", "energy"] = "energy"
     """lpbq with mse: `energy` weighs a weight's error by the energy of its input on the calibration text, `none` not at
     all. Without it a search clips just those weights that matter, and rounding to nearest is better."""
-    rounding: Literal["nearest", "gptq"] = "nearest"
+    rounding: Literal["nearest", "gptq", "learned"] = "nearest"
     """lpbq: `gptq` changes weights, so that what one loses by rounding the others make good; and aims at the output
-    that the float model would give, so that a layer makes good what the layers before it lost."""
+    that the float model would give, so that a layer makes good what the layers before it lost. `learned` then learns
+    the integers of all linears of a block together, on what leaves the block."""
     damping: Annotated[float, Field(gt=0, le=1)] = 0.01
     """lpbq with gptq: how little the calibration text is believed; of the mean energy of the inputs."""
     passes: Annotated[int, Field(ge=0, le=100)] = 2
     """lpbq with gptq: times that every rounded weight is looked at again given all others."""
+    steps: Annotated[int, Field(gt=0)] = 100
+    """lpbq with learned: steps a block, each on one sequence of the calibration text."""
     rotation: list[Literal["R1", "R2"]] = Field(default_factory=list)
     """R1: the residual stream is multiplied by a Hadamard matrix, R2: so are the values of each head; both fused into
     the weights (`qairt.quant.rotation`)."""
     seed: Annotated[int, Field(ge=0)] = 0
-    """Of the rotation's signs."""
+    """Of the rotation's signs, and of the order of sequences that rounding is learned on."""
     activation_ranges: ActivationRanges = ActivationRanges()
     module_precisions: ModulePrecisions = ModulePrecisions()
 
@@ -118,7 +122,7 @@ class TechniqueConfig(BaseModel):
     @property
     def uses_inputs(self) -> bool:
         """Looks at what goes into each linear: the calibration text also runs through the quantized layers."""
-        return self.technique == "lpbq" and (self.scale_search == "seqmse" or self.rounding == "gptq")
+        return self.technique == "lpbq" and (self.scale_search == "seqmse" or self.rounding != "nearest")
 
     @property
     def changes_weights(self) -> bool:

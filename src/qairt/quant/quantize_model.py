@@ -31,6 +31,7 @@ from qairt.quant.reference_vectors import LOGIT_VALUES, TOKENS, ReferenceVectors
 from qairt.quant.simulate import rounded_weight
 from qairt.quant.structure import Structure
 from qairt.quant.techniques import Chosen, WeightTechnique, technique
+from qairt.quant.techniques.learned import OnGrid, learn_rounding
 from qairt.quant.techniques.minmax import largest_weight_encoding
 from qairt.quant.weights import bias_encoding, embedding_encoding, norm_encoding
 
@@ -128,7 +129,10 @@ def quantize_model(
         steps = config.num_layers + _head_cost(config)
         for layer in range(done.layers, config.num_layers):
             progress(layer / steps, f"layer {layer + 1} of {config.num_layers}")
+            before = calibration.quantized or calibration.hidden
             calibration.block(layer, weights.choose if weights.needs == "inputs" else None)
+            if technique_config.rounding == "learned":
+                weights.learn(layer, before)
             made = weights.finish_block(parameters.layer_names(layer))
             energy.forget()
             kept: dict[str, Tensor] = {}
@@ -177,6 +181,7 @@ class _Weights:
         pool: ThreadPoolExecutor,
         checkpoint: Checkpoint | None,
     ) -> None:
+        self._config = config
         self._techniques = {config.bits: technique(config), **_others(config)}
         self._bits = linear_bits(config.module_precisions, config.bits, decoder)
         self.needs = self._techniques[config.bits].needs
@@ -192,6 +197,10 @@ class _Weights:
         self._inputs: Inputs | None = None
         self._gram: Gram | None = None
         self._here: dict[str, Encoding] = {}
+        self._values: dict[str, Tensor] = {}
+        """Changed weights of the block in work."""
+        self._places: dict[str, OnGrid] = {}
+        """Those of them that are learned further."""
         self.encodings: dict[str, Encoding] = {}
         self.changed: dict[str, Floats] = {}
         """What the technique changed, where there is no folder to keep it in."""
@@ -210,9 +219,31 @@ class _Weights:
         self.errors[name] = self._gram.error(weight, values)
         return values
 
+    def learn(self, layer: int, before: Sequence[Tensor]) -> None:
+        """Learn the rounding of the block that just ran, and let the quantized stream go on with it.
+
+        Args:
+            before: what entered it in the quantized stream.
+        """
+        calibration = self._calibration
+        fixed = {name: value for name, value in self._values.items() if name not in self._places}
+        values = learn_rounding(
+            lambda hidden, weights: calibration.forward(layer, hidden, {**fixed, **weights})[0],
+            [hidden.clone() for hidden in before],
+            [hidden.clone() for hidden in calibration.hidden],
+            self._places,
+            steps=self._config.steps,
+            seed=self._config.seed + layer,
+            pool=self._pool,
+        )
+        calibration.go_on(layer, before, fixed | values)
+        for name, value in values.items():
+            self._keep(name, value)
+
     def finish_block(self, names: Sequence[str]) -> dict[str, Encoding]:
         """Choose what is left of a block's weights; returns all its encodings, by name."""
         self._inputs = self._gram = None
+        self._values, self._places = {}, {}
         left = [name for name in names if name not in self._here]
         linears = [name for name in left if name in self._bits]
         list(self._pool.map(self._encode_alone, linears))
@@ -246,12 +277,18 @@ class _Weights:
         if self.changes and chosen.values is None:
             chosen = Chosen(chosen.encoding, rounded_weight(weight, chosen.encoding))
         if chosen.values is not None:
-            values = chosen.values.cpu().numpy()
-            if self._checkpoint is not None:
-                self._checkpoint.keep_weight(name, values)
-            else:
-                self.changed[name] = values
+            self._keep(name, chosen.values)
+        if chosen.place is not None:
+            self._places[name] = OnGrid(chosen.place.wanted.clone(), chosen.place.scale.clone())
         return chosen
+
+    def _keep(self, name: str, changed: Tensor) -> None:
+        self._values[name] = changed.clone()
+        values = changed.cpu().numpy()
+        if self._checkpoint is not None:
+            self._checkpoint.keep_weight(name, values)
+        else:
+            self.changed[name] = values
 
     def _encode_other(self, name: str, weight: Tensor) -> Encoding:
         if name == EMBEDDING:

@@ -149,7 +149,11 @@ class Shell(App[int]):
         """The terminal may have lost lines on the way to a size that is the same again: send all of them."""
         if self._repaint is not None:
             self._repaint.stop()
-        self._repaint = self.set_timer(_SIZED, lambda: self.screen.refresh())
+        self._repaint = self.set_timer(_SIZED, self._send_all)
+
+    def _send_all(self) -> None:
+        if self.screen_stack:  # not while it closes
+            self.screen.refresh()
 
     def set_rate(self, hertz: float) -> None:
         """Refresh the screen so often."""

@@ -20,7 +20,7 @@ def test_a_newcomer_compiles_a_model_and_watches_it(place):
     terminal.wait_for("generate_context_binary")
     terminal.send("\r")
     terminal.wait_for(" running ")
-    terminal.wait_for("export_bundle ")
+    terminal.wait_for("export_bundle ", timeout=90)
     run = place.run()
     latencies = []
     for key in "Gg" * 15:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from qairt.quant.gram import Gram
+    from qairt.quant.techniques.learned import OnGrid
 
 Needs = Literal["weights", "energy", "inputs"]
 """What a technique looks at: the weights alone; how much each input matters (`qairt.quant.energy`); the inputs that the
@@ -31,6 +32,8 @@ class Chosen:
     encoding: Encoding
     values: Tensor | None = None
     """[in, out] on the grid, where they are not those nearest to the stored ones."""
+    place: OnGrid | None = None
+    """To go on learning from."""
 
 
 class WeightTechnique(Protocol):

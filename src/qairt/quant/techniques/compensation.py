@@ -50,6 +50,12 @@ def compensated(weight: Tensor, scale: Tensor, gram: Gram, pool: Executor, *, da
     return result
 
 
+def wanted(weight: Tensor, rounded: Tensor, gram: Gram, damping: float) -> Tensor:
+    """What each value of `rounded` [in, out] would best be, given all others."""
+    matrix = gram.damped(damping)
+    return rounded + (matrix @ (weight - rounded)) / matrix.diagonal()[:, None]
+
+
 def _gptq(weight: Tensor, scale: Tensor, factor: Tensor) -> Tensor:
     """`weight` (changed on the way) on its grid."""
     rounded = torch.empty_like(weight)

@@ -29,7 +29,8 @@ from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import BlockScales, symmetric_channels
 from qairt.quant.gram import Gram
 from qairt.quant.techniques import Chosen, Needs
-from qairt.quant.techniques.compensation import compensated
+from qairt.quant.techniques.compensation import compensated, wanted
+from qairt.quant.techniques.learned import OnGrid
 from qairt.quant.techniques.output_error import output_error_scales
 from qairt.quant.techniques.weight_error import block_scales
 
@@ -55,7 +56,7 @@ class Lpbq:
                 remedy="use a block size that does, or the minmax technique",
             )
         target = weight
-        if gram is not None and config.rounding == "gptq":
+        if gram is not None and config.rounding != "nearest":
             target = gram.target(weight, config.damping)
         if gram is not None and config.scale_search == "seqmse":
             scale, integers = output_error_scales(target, gram.matrix, size, config.candidates, pool)
@@ -67,4 +68,10 @@ class Lpbq:
         if gram is None or config.rounding == "nearest":
             return Chosen(encoding)
         grid = (integers * scale).repeat_interleave(size, 0)
-        return Chosen(encoding, compensated(target, grid, gram, pool, damping=config.damping, passes=config.passes))
+        values = compensated(target, grid, gram, pool, damping=config.damping, passes=config.passes)
+        if config.rounding != "learned":
+            return Chosen(encoding, values)
+        steps = wanted(target, values, gram, config.damping) / grid
+        # A value that coordinate descent had left to look at stays where it is.
+        integers_now = values / grid
+        return Chosen(encoding, values, OnGrid(steps.clamp(integers_now - 0.49, integers_now + 0.49), grid))

@@ -48,7 +48,8 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
         self._look = look or Look()
         self._values: RecipeValue | None = None
         self._filter = ""
-        self._shut: set[KeyPath] = set()
+        self._opened: dict[KeyPath, bool] = {}
+        """Groups that were opened or shut by key."""
         self._set_characters()
 
     @property
@@ -120,11 +121,11 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
 
     def on_tree_node_collapsed(self, event: Tree.NodeCollapsed[RecipeValue]) -> None:
         if event.node.data is not None:
-            self._shut.add(event.node.data.path)
+            self._opened[event.node.data.path] = False
 
     def on_tree_node_expanded(self, event: Tree.NodeExpanded[RecipeValue]) -> None:
         if event.node.data is not None:
-            self._shut.discard(event.node.data.path)
+            self._opened[event.node.data.path] = True
 
     def render_label(self, node: TreeNode[RecipeValue], base_style: Style, style: Style) -> Text:
         """The line of one value; what it is made of is styled by the theme."""
@@ -181,7 +182,7 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
         if not value.children:
             node.add_leaf(self._label(value), value)
             return
-        opened = bool(self._filter) or (value.path not in self._shut and value.source != "preset" and not value.text)
+        opened = bool(self._filter) or self._opened.get(value.path, _is_open_at_first(value))
         group = node.add(self._label(value), value, expand=opened)
         for child in value.children:
             self._add(group, child, inside=inside)
@@ -195,6 +196,14 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
         self.ICON_NODE = "> " if ascii_only else Tree.ICON_NODE
         self.ICON_NODE_EXPANDED = "v " if ascii_only else Tree.ICON_NODE_EXPANDED
         self.LINES = _ASCII_LINES if ascii_only else Tree.LINES
+
+
+def _is_open_at_first(value: RecipeValue) -> bool:
+    """Not a technique's file, and not a group beside the stages that holds nothing but defaults."""
+    if value.source == "preset" or value.text:
+        return False
+    said = any(not each.children and (each.source != "default" or each.differs) for each in value.walk())
+    return said or len(value.path) > 1
 
 
 def _short(value: RecipeValue) -> str:
