@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -144,6 +145,11 @@ class Shell(App[int]):
             self.plan_at_start()
         for problem in self._problems:
             self.notify(problem, severity="warning", markup=False, timeout=10)
+
+    def on_ready(self) -> None:
+        """All that was made so far stays: the collector need not look at it."""
+        gc.freeze()
+        gc.enable()
 
     def on_resize(self) -> None:
         """The terminal may have lost lines on the way to a size that is the same again: send all of them."""
