@@ -24,16 +24,47 @@ TILE = 256
 """Rows of the matrix that are gathered together."""
 
 
+class Damped:
+    """A damped Gram matrix H, and what is made of it once for all linears with these inputs."""
+
+    def __init__(self, matrix: Tensor) -> None:
+        self.matrix = matrix
+        """H [in, in]."""
+
+    @cached_property
+    def factor(self) -> Tensor:
+        """The lower Cholesky factor of H."""
+        factor: Tensor = torch.linalg.cholesky(self.matrix)
+        return factor
+
+    @cached_property
+    def order(self) -> Tensor:
+        """Inputs [in], those with the most energy first."""
+        return self.matrix.diagonal().argsort(descending=True, stable=True)
+
+    @cached_property
+    def ordered(self) -> Tensor:
+        """H with its inputs in that order."""
+        return self.matrix[self.order][:, self.order]
+
+    @cached_property
+    def passing_on(self) -> Tensor:
+        """The upper factor U of the ordered inverse, H⁻¹ = Uᵀ U: row j says how an error of input j is made good by
+        those after it."""
+        inverse = torch.cholesky_inverse(torch.linalg.cholesky(self.ordered))
+        factor: Tensor = torch.linalg.cholesky(inverse, upper=True)
+        return factor
+
+
 class Gram:
     """H = XᵀX and D = Xᵀ(F - X) of one linear's inputs."""
 
-    def __init__(self, inputs: Sequence[Tensor], floats: Sequence[Tensor], pool: Executor, name: str = "") -> None:
+    def __init__(self, inputs: Sequence[Tensor], floats: Sequence[Tensor], pool: Executor) -> None:
         """
         Args:
             inputs: X of the quantized stream in pieces [tokens, in].
             floats: F of the float stream, the same pieces.
             pool: from `qairt.quant.calibration.one_thread_each`; the result does not depend on its size.
-            name: of the tensor, for errors.
         """
         energies = [piece.square().sum(1) for piece in inputs]
         middle = torch.cat(energies).median()
@@ -44,7 +75,7 @@ class Gram:
         self.matrix = _product(inputs, scaled, pool, symmetric=True)
         """H [in, in]."""
         self._inputs, self._floats, self._scaled, self._pool = inputs, floats, scaled, pool
-        self._factors: dict[float, Tensor] = {}
+        self._damped: dict[float, Damped] = {}
 
     @cached_property
     def shift(self) -> Tensor | None:
@@ -54,20 +85,19 @@ class Gram:
         differences = [one - other for one, other in zip(self._floats, self._inputs, strict=True)]
         return _product(self._scaled, differences, self._pool, symmetric=False)
 
-    def damped(self, damping: float) -> Tensor:
+    def damped(self, damping: float) -> Damped:
         """H + damping * mean(diag H) * I; an input that was never seen counts as one that hardly matters."""
-        diagonal = self.matrix.diagonal()
-        damped = self.matrix.clone()
-        damped.diagonal().add_(float(diagonal.mean()) * damping or 1.0)
-        return damped
+        if damping not in self._damped:
+            matrix = self.matrix.clone()
+            matrix.diagonal().add_(float(self.matrix.diagonal().mean()) * damping or 1.0)
+            self._damped[damping] = Damped(matrix)
+        return self._damped[damping]
 
     def target(self, weight: Tensor, damping: float) -> Tensor:
         """W' [in, out]: see 2 of the module."""
         if self.shift is None:
             return weight
-        if damping not in self._factors:
-            self._factors[damping] = torch.linalg.cholesky(self.damped(damping))
-        return weight + torch.cholesky_solve(self.shift @ weight, self._factors[damping])
+        return weight + torch.cholesky_solve(self.shift @ weight, self.damped(damping).factor)
 
     def error(self, weight: Tensor, quantized: Tensor) -> float:
         """The share of the output's energy that is lost: tr(Eᵀ H E) / tr(Wᵀ H W)."""

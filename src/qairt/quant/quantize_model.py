@@ -212,7 +212,7 @@ class _Weights:
         if self._gram is None or self._inputs is None or not inputs.same_as(self._inputs):
             self._inputs, self._gram = inputs, None
             floats, quantized = inputs.read()
-            self._gram = Gram(quantized, floats, self._pool, name)
+            self._gram = Gram(quantized, floats, self._pool)
         weight = self._calibration.weight(name)
         chosen = self._encode_linear(name, weight, None, self._gram)
         values = rounded_weight(weight, chosen.encoding) if chosen.values is None else chosen.values

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from qairt.quant.gram import Gram
-from qairt.quant.techniques.lpbq_grid import HIGHEST, LOWEST
+from qairt.quant.techniques.lpbq_grid import nearest
 
 COLUMNS = 512
 """Output channels rounded together."""
@@ -31,11 +31,8 @@ def compensated(weight: Tensor, scale: Tensor, gram: Gram, pool: Executor, *, da
         damping: of the mean of the Gram matrix's diagonal, added to it: how little the text is believed.
         passes: of coordinate descent.
     """
-    matrix = gram.damped(damping)
-    order = matrix.diagonal().argsort(descending=True, stable=True)
-    permuted = matrix[order][:, order]
-    # The upper factor U of the inverse: H⁻¹ = Uᵀ U. Row j says how an error of input j is made good by those after it.
-    factor = torch.linalg.cholesky(torch.cholesky_inverse(torch.linalg.cholesky(permuted)), upper=True)
+    damped = gram.damped(damping)
+    order, ordered, factor = damped.order, damped.ordered, damped.passing_on  # made before threads ask for them
     result = torch.empty_like(weight)
 
     @torch.inference_mode()
@@ -43,7 +40,7 @@ def compensated(weight: Tensor, scale: Tensor, gram: Gram, pool: Executor, *, da
         part = slice(start, start + COLUMNS)
         rounded = _gptq(weight[order, part], scale[order, part], factor)
         for _ in range(passes):
-            _descend(rounded, weight[order, part], scale[order, part], permuted)
+            _descend(rounded, weight[order, part], scale[order, part], ordered)
         result[order, part] = rounded
 
     list(pool.map(columns, range(0, weight.shape[1], COLUMNS)))
@@ -52,7 +49,7 @@ def compensated(weight: Tensor, scale: Tensor, gram: Gram, pool: Executor, *, da
 
 def wanted(weight: Tensor, rounded: Tensor, gram: Gram, damping: float) -> Tensor:
     """What each value of `rounded` [in, out] would best be, given all others."""
-    matrix = gram.damped(damping)
+    matrix = gram.damped(damping).matrix
     return rounded + (matrix @ (weight - rounded)) / matrix.diagonal()[:, None]
 
 
@@ -85,8 +82,3 @@ def _descend(rounded: Tensor, weight: Tensor, scale: Tensor, matrix: Tensor) -> 
             rounded[row] = wanted
             here.addr_(matrix[start:stop, row], moved[place], alpha=-1)
         pull.addmm_(matrix[:, start:stop], moved, alpha=-1)
-
-
-def nearest(values: Tensor, scale: Tensor) -> Tensor:
-    """The values of the 4-bit grid nearest to `values`."""
-    return (values / scale).round_().clamp_(LOWEST, HIGHEST).mul_(scale)

@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from qairt.quant.encodings import SMALLEST_SCALE
-from qairt.quant.techniques.lpbq_grid import CHANNEL_RATIOS, HIGHEST, LARGEST_INT_SCALE, LOWEST, SMALLEST_RATIO
+from qairt.quant.techniques.lpbq_grid import CHANNEL_RATIOS, HIGHEST, LARGEST_INT_SCALE, LOWEST, SMALLEST_RATIO, nearest
 
 COLUMNS = 128
 """Output channels looked at together: their copies stay in the processor's cache."""
@@ -83,5 +83,5 @@ def _integers(blocks: Tensor, squares: Tensor, best: Tensor, ratio: float) -> tu
 def _errors(blocks: Tensor, squares: Tensor, scale: Tensor) -> Tensor:
     """eᵀ G e [blocks, out] of `blocks` [blocks, block_size, out] on the grids of `scale` [blocks, out]."""
     scale = scale.clamp(min=SMALLEST_SCALE)[:, None]
-    error = (blocks / scale).round_().clamp_(LOWEST, HIGHEST).mul_(scale).sub_(blocks)
+    error = nearest(blocks, scale).sub_(blocks)
     return torch.bmm(squares, error).mul_(error).sum(1)
