@@ -41,6 +41,7 @@ def float_model(made: SimpleNamespace, changed: Path | None = None) -> FloatMode
         encodings=made.folder / "model.encodings",
         reference=made.folder / "reference.safetensors",
         changed_weights=changed,
+        rotation=None,
     )
     return FloatModel(made.folder / "hf", SimpleNamespace(model=made.folder / "model.json"), quantized)
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model import decoder
+from qairt.model.config import DecoderConfig
 from qairt.model.parameters import Parameters
 from qairt.model.rope import rotary
 
@@ -154,13 +155,12 @@ class Reference:
         return torch.from_numpy(cos)[None, None], torch.from_numpy(sin)[None, None]
 
     def causal_mask(self, count: int, past: int = 0, masked: float = MASKED) -> Tensor:
-        """Additive mask [1, 1, count, past + count]: a token sees the past, itself and what came before it."""
-        return torch.full((count, past + count), masked).triu(past + 1)[None, None]
+        """See the function."""
+        return causal_mask(count, past, masked)
 
     def empty_past(self, length: int = 0) -> tuple[Tensor, Tensor]:
-        """A layer's past of `length` zeros: key [KV, 1, D, length], value [KV, 1, length, D]."""
-        kv, dim = self.config.num_kv_heads, self.config.head_dim
-        return torch.zeros(kv, 1, dim, length), torch.zeros(kv, 1, length, dim)
+        """See the function."""
+        return empty_past(self.config, length)
 
     # As a whole
 
@@ -211,6 +211,17 @@ class Reference:
         self._block = block
         self._ops.tap = tap
         return self._ops
+
+
+def causal_mask(count: int, past: int = 0, masked: float = MASKED) -> Tensor:
+    """Additive mask [1, 1, count, past + count]: a token sees the past, itself and what came before it."""
+    return torch.full((count, past + count), masked).triu(past + 1)[None, None]
+
+
+def empty_past(config: DecoderConfig, length: int = 0) -> tuple[Tensor, Tensor]:
+    """A layer's past of `length` zeros: key [KV, 1, D, length], value [KV, 1, length, D]."""
+    kv, dim = config.num_kv_heads, config.head_dim
+    return torch.zeros(kv, 1, dim, length), torch.zeros(kv, 1, length, dim)
 
 
 def _shared(values: NDArray[np.float32]) -> Tensor:

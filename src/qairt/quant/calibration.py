@@ -28,7 +28,7 @@ from qairt.model import decoder
 from qairt.model.decoder import present_names
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
-from qairt.model.reference import MASKED, Tap, TorchOps
+from qairt.model.reference import Tap, TorchOps, causal_mask, empty_past
 from qairt.model.rope import rotary
 from qairt.quant.lockstep import Deferred, LockstepOps, Piece, Values
 
@@ -239,8 +239,7 @@ class Calibration:
         """Mask, cosine and sine of tokens start … stop - 1."""
         turns = rotary(self.config, np.arange(start, stop))
         cos, sin = (torch.from_numpy(part)[None, None].to(self.device) for part in turns)
-        mask = torch.full((stop - start, stop), MASKED, device=self.device).triu(start + 1)[None, None]
-        return mask, cos, sin
+        return causal_mask(stop - start, start).to(self.device), cos, sin
 
     @torch.inference_mode()
     def _embed_chunk(self, ids: NDArray[np.integer]) -> Tensor:
@@ -255,9 +254,8 @@ class Calibration:
                 visit(start, logits)
 
     def _empty_past(self) -> tuple[Tensor, Tensor]:
-        kv, dim = self.config.num_kv_heads, self.config.head_dim
-        empty = torch.zeros(kv, 1, dim, 0, device=self.device), torch.zeros(kv, 1, 0, dim, device=self.device)
-        return empty
+        key, value = empty_past(self.config)
+        return key.to(self.device), value.to(self.device)
 
 
 class _Given(TorchOps):

@@ -28,7 +28,7 @@ from torch import Tensor
 from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
-from qairt.model.reference import MASKED, TorchOps
+from qairt.model.reference import TorchOps, causal_mask, empty_past
 from qairt.model.rope import rotary
 from qairt.quant.encodings import Encoding
 
@@ -114,10 +114,7 @@ class _Block:
     def _forward(self, ops: TorchOps, hidden: Tensor) -> Tensor:
         config, count = self._held.parameters.config, hidden.shape[1]
         cos, sin = (torch.from_numpy(part)[None, None] for part in rotary(config, np.arange(count)))
-        mask = torch.full((count, count), MASKED).triu(1)[None, None]
-        kv, dim = config.num_kv_heads, config.head_dim
-        past = torch.zeros(kv, 1, dim, 0), torch.zeros(kv, 1, 0, dim)
-        return decoder.block(ops, config, self._layer, hidden, mask, cos, sin, *past)[0]
+        return decoder.block(ops, config, self._layer, hidden, causal_mask(count), cos, sin, *empty_past(config))[0]
 
 
 class _Watched(TorchOps):

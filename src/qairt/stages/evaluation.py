@@ -24,7 +24,7 @@ from qairt.errors import CacheError, EvaluationError, RecipeError
 from qairt.runtime.evaluate import record as records
 from qairt.runtime.evaluate.record import EvaluationRecord
 from qairt.runtime.evaluate.subject import EvaluationTarget, Progress, Subject
-from qairt.stages.facts import find_file, model_of, settings_of
+from qairt.stages.facts import find_file, model_of, open_quantized, settings_of
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig
@@ -144,21 +144,12 @@ class Evaluation:
             identity=keys.digest(identity),
             state_folder=self._pipeline.state_folder,
             find=lambda name: find_file(self._env, name),
-            open_parameters=lambda: self._parameters(config),
+            open_parameters=lambda: open_quantized(model_of(self._env).source, config, None, None),
             open_simulation=lambda: self._simulation(config),
             open_parts=lambda: parts,
             open_generator=lambda: self._generator(config),
             progress=self._progress,
         )
-
-    def _parameters(
-        self, config: DecoderConfig, changed: Path | None = None, rotation: Path | None = None
-    ) -> Parameters:
-        from qairt.model.parameters import open_parameters
-        from qairt.quant.rotation import Rotation
-
-        turned = Rotation.from_json(rotation.read_bytes(), str(rotation)) if rotation is not None else None
-        return open_parameters(model_of(self._env).source, config, changed, turned)
 
     def _simulation(self, config: DecoderConfig) -> tuple[Parameters, Encodings]:
         """The weights as quantization left them, and all encodings."""
@@ -166,10 +157,9 @@ class Evaluation:
 
         (item,) = self._opened.finished("quantization")
         output: Any = self._pipeline.cache.get(item.key, type(item.stage))
-        rotation = getattr(output, "rotation", None)
-        return self._parameters(config, output.changed_weights, rotation), Encodings.from_json(
-            output.encodings.read_text()
-        )
+        source = model_of(self._env).source
+        parameters = open_quantized(source, config, output.changed_weights, output.rotation)
+        return parameters, Encodings.from_json(output.encodings.read_text())
 
     @contextmanager
     def _generator(self, config: DecoderConfig) -> Iterator[Generator]:

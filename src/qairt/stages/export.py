@@ -23,7 +23,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import ContractViolation, RecipeError
-from qairt.stages.facts import find_file, model_of, sizes_of
+from qairt.stages.facts import find_file, model_of, open_quantized, sizes_of
 
 
 class ExportConfig(StageConfig):
@@ -119,15 +119,11 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
         from qairt.graph.build import build_decoder
         from qairt.graph.weights_file import write_weights
         from qairt.model.config import DecoderConfig
-        from qairt.model.parameters import Parameters
-        from qairt.model.weights import open_weights
-        from qairt.quant.rotation import Rotation
 
         directory = context.directory
         decoder = DecoderConfig.model_validate_json(_given(context.input.model).read_bytes())
-        turned = context.input.rotation
-        rotation = Rotation.from_json(turned.read_bytes(), str(turned)) if turned is not None else None
-        parameters = Parameters(open_weights(task.paths["model"]), decoder, context.input.changed_weights, rotation)
+        source = context.input
+        parameters = open_quantized(task.paths["model"], decoder, source.changed_weights, source.rotation)
         weights, onnx, encodings = (directory / name for name in ("weights.bin", "model.onnx", "model.encodings"))
         places = write_weights(parameters, weights, context.progress)
         files.save(build_decoder(decoder, places, weights), onnx)

@@ -12,7 +12,9 @@ from qairt.engine.stage import Env
 from qairt.errors import RecipeError
 
 if TYPE_CHECKING:
+    from qairt.model.config import DecoderConfig
     from qairt.model.describe import ModelDescription
+    from qairt.model.parameters import Parameters
     from qairt.stages.prepare_exports import PrepareExportsConfig
     from qairt.stages.settings import Settings
     from qairt.toolchain.soc import Soc
@@ -44,6 +46,24 @@ def sizes_of(env: Env) -> Sizes:
     layer = 4 * sum(prod(shape) for shape in layer_weight_shapes(config, 0).values())
     table = 4 * config.vocab_size * config.hidden_size
     return Sizes(embedding=table, layers=(layer,) * config.num_layers, head=table + 4 * config.hidden_size)
+
+
+def open_quantized(source: Path, config: DecoderConfig, changed: Path | None, rotation: Path | None) -> Parameters:
+    """The parameters of a model as quantization left them.
+
+    Args:
+        source: where the model's weights are.
+        changed: folder of changed weights; None for those of the model.
+        rotation: file of what all weights were multiplied by.
+
+    Raises:
+        QairtError: a file cannot be read.
+    """
+    from qairt.model.parameters import open_parameters
+    from qairt.quant.rotation import Rotation
+
+    turned = Rotation.from_json(rotation.read_bytes(), str(rotation)) if rotation is not None else None
+    return open_parameters(source, config, changed, turned)
 
 
 def find_file(env: Env, name: Path | str) -> Path:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from qairt.stages.facts import open_quantized
+
 if TYPE_CHECKING:
     from qairt.model.parameters import Parameters
     from qairt.quant.reference_vectors import ReferenceVectors
@@ -72,14 +74,7 @@ class FloatModel:
         return self._text_of(computed_vectors(self.exported, self.ids), self.exported)
 
     def _parameters(self, changed: Path | None) -> Parameters:
-        from qairt.model.parameters import open_parameters
-
-        rotation, turned = None, getattr(self._quantized, "rotation", None)
-        if turned is not None:
-            from qairt.quant.rotation import Rotation
-
-            rotation = Rotation.from_json(turned.read_bytes(), str(turned))
-        return open_parameters(self._source, self.config, changed, rotation)
+        return open_quantized(self._source, self.config, changed, self._quantized.rotation)
 
     def _text_of(self, vectors: ReferenceVectors, parameters: Parameters) -> Text:
         from qairt.runtime.verify_text import Text

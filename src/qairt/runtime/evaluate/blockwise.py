@@ -21,7 +21,7 @@ from qairt.errors import ModelError
 from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
-from qairt.model.reference import MASKED
+from qairt.model.reference import MASKED, causal_mask, empty_past
 from qairt.model.rope import rotary
 from qairt.quant.encodings import Encodings
 from qairt.quant.simulate import SimulatedOps, rounded_input
@@ -117,8 +117,7 @@ class BlockwiseModel:
     @torch.inference_mode()
     def _after_block(self, layer: int, hidden: Tensor) -> Tensor:
         length, pieces = hidden.shape[1], []
-        kv, dim = self.config.num_kv_heads, self.config.head_dim
-        key, value = hidden.new_zeros(kv, 1, dim, 0), hidden.new_zeros(kv, 1, 0, dim)
+        key, value = (empty.to(self._device) for empty in empty_past(self.config))
         for start in range(0, length, SEGMENT):
             stop = min(start + SEGMENT, length)
             piece, new_key, new_value = decoder.block(
@@ -137,7 +136,7 @@ class BlockwiseModel:
     def _made_segment(self, start: int, stop: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mask, cosines and sines of positions `start` … `stop - 1` of a sequence of `length`."""
         masked = float(self._inputs[MASK].minimum[0]) if MASK in self._inputs else MASKED
-        mask = torch.full((stop - start, stop), masked).triu(start + 1)[None, None]
+        mask = causal_mask(stop - start, start, masked)
         cos, sin = (
             rounded_input(torch.from_numpy(part)[None, None], self._inputs.get(name))
             for part, name in zip(rotary(self.config, np.arange(start, stop), length=length), (COS, SIN), strict=True)
