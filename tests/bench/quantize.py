@@ -6,7 +6,7 @@
 The same float weights, calibration tokens and tokens to predict for all, each in a process of its own with all cores.
 Perplexity is of chunks of 512 tokens without BOS, tokens 2 to 512 of each predicted, with the weights quantized and
 the activations float. AIMET (about 20 minutes on two cores that do nothing else) is installed into `.bench/aimet`; its
-time is that of `apply_seq_mse` alone, ours that of the whole `quantize_model`. Measurements are kept in `.bench` by
+time is that of `apply_seq_mse` alone, ours that of the whole stage. Measurements are kept in `.bench` by
 model, tokens, versions and, for ours, the source code, and shown again until one of these changes.
 """
 

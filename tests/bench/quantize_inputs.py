@@ -17,7 +17,7 @@ from qairt.model.describe import ModelDescription, describe_model
 from qairt.model.families import ARCHITECTURES
 from qairt.model.tokenizer import Tokenizer
 from qairt.model.weights import open_weights
-from qairt.quant.calibration import chunks_of
+from qairt.quant.calibration import chunks_of, other_chunks
 
 LENGTH = 512
 """Tokens of a chunk."""
@@ -44,6 +44,11 @@ class Inputs:
     def calibration(self, chunks: int) -> tuple[Path, str]:
         """A file of so many chunks spread over the calibration text, and its digest."""
         return _kept(self.folder, "calibration", chunked(self.calibration_ids, chunks, "the calibration text"))
+
+    def other_text(self, chunks: int) -> tuple[Path, str]:
+        """A file of all chunks of the calibration text that are not among so many, and its digest."""
+        others = other_chunks(self.calibration_ids, chunks, LENGTH, len(self.calibration_ids) // LENGTH)
+        return _kept(self.folder, "other", np.stack(others))
 
 
 def make_inputs(folder: Path, model: Path, calibration_text: Path, evaluation_text: Path, chunks: int | None) -> Inputs:

@@ -1,6 +1,6 @@
 """One technique of ours, measured by itself: `python quantize_ours.py JOB.json RESULT.json`.
 
-A job without a technique is the float model. Time and memory are those of everything `quantize_model` does, which is
+A job without a technique is the float model. Time and memory are those of everything the stage does, which is
 more than a search for scales: ranges of every activation and the vectors for later checks are part of it.
 """
 
@@ -24,7 +24,7 @@ from qairt.model.parameters import open_parameters  # noqa: E402
 from qairt.model.reference import Reference  # noqa: E402
 from qairt.quant.config import load_technique  # noqa: E402
 from qairt.quant.encodings import Encodings  # noqa: E402
-from qairt.quant.quantize_model import quantize_model  # noqa: E402
+from qairt.quant.quantization import quantize  # noqa: E402
 from qairt.quant.rotation import Rotation  # noqa: E402
 from qairt.quant.simulate import Simulated  # noqa: E402
 
@@ -49,10 +49,19 @@ def quantized(job: dict[str, Any], folder: Path) -> tuple[Simulated, dict[str, A
     if technique.rotation:
         stream, values = ("R1" in technique.rotation, "R2" in technique.rotation)
         rotation = Rotation.of(model.config, stream=stream, values=values, seed=technique.seed)
-    calibration = list(np.load(job["calibration"]))
+    calibration, other_text = list(np.load(job["calibration"])), list(np.load(job["other_text"]))
     begun, begun_cpu = time.perf_counter(), time.process_time()
     parameters = open_parameters(model.source, model.config, rotation=rotation)
-    result = quantize_model(parameters, calibration, technique, resume=folder, threads=job["threads"])
+    result = quantize(
+        parameters,
+        calibration,
+        lambda wanted: other_text[:wanted],
+        technique,
+        lambda result: 0.0,
+        folder=folder,
+        progress=lambda fraction, message: None,
+        threads=job["threads"],
+    )
     measured: dict[str, Any] = {
         "seconds": time.perf_counter() - begun,
         "cpu_seconds": time.process_time() - begun_cpu,

@@ -49,9 +49,11 @@ class Runs:
     def ours(self, technique: str, chunks: int) -> Row | None:
         """One of `recipes/quantization` with so many chunks to calibrate on."""
         path, digest = self._inputs.calibration(chunks)
+        other, other_digest = self._inputs.other_text(chunks)
         recipe = self._root / "recipes" / "quantization" / f"{technique}.yaml"
         settings = {
             "calibration": digest,
+            "other_text": other_digest,
             "evaluation": self._inputs.evaluation_digest,
             "code": self._our_code(),
             "recipe": recipe.read_text(),
@@ -60,6 +62,7 @@ class Runs:
             "model": str(self._inputs.model),
             "technique": str(recipe),
             "calibration": str(path),
+            "other_text": str(other),
             "evaluation": str(self._inputs.evaluation),
         }
         calibration = f"{chunks} x {LENGTH}"

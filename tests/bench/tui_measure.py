@@ -77,7 +77,7 @@ class Bench:
     @contextmanager
     def playing(self, cache: Path, recipe: Path, *words: str) -> Iterator[None]:
         """A run on paper that happens now, in a process of its own."""
-        command = [sys.executable, "-m", "recorded", str(cache), "--recipe", str(recipe), *words]
+        command = [sys.executable, "-m", "simulated_runs", str(cache), "--recipe", str(recipe), *words]
         with beside(*command):
             events = cache / "pipeline_state" / "runs" / "0001" / "events.jsonl"
             until(lambda: events.exists() and events.stat().st_size > 0)

@@ -6,7 +6,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from heavy_stages import write_heavy_recipe
-from recorded import write_run
+from simulated_runs import write_run
 from tiny_recipe import write_recipe
 from tui_measure import (
     HEAVY,

@@ -70,6 +70,23 @@ def test_missing_packages_say_how_to_install_them(qairt, monkeypatch):
     assert "note     nvidia-ml-py: not installed (optional)\n" in said.out
 
 
+@pytest.mark.parametrize(
+    ("name", "enables"),
+    [
+        ("lm-eval", "mmlu, hellaswag and the other tasks of lm-eval in qairt evaluate"),
+        ("datasets", "wikitext and other data sets of the Hugging Face hub in qairt evaluate"),
+    ],
+)
+def test_the_extra_for_evaluation(monkeypatch, name, enables):
+    missing(monkeypatch, name)
+    (probe,) = (probe for probe in probes.packages() if probe.name == name)
+    assert (probe.status, probe.found) == ("warning", "not installed (optional)")
+    assert (probe.enables, probe.remedy) == (enables, "pip install 'qairt[eval]'")
+    monkeypatch.setattr(metadata, "version", lambda package: "9.9")
+    (probe,) = (probe for probe in probes.packages() if probe.name == name)
+    assert (probe.status, probe.found, probe.enables, probe.remedy) == ("ok", "9.9", enables, None)
+
+
 def test_a_missing_runtime_is_a_missing_toolchain(qairt, monkeypatch):
     missing(monkeypatch, "onnxruntime")
     assert qairt("doctor", "toy.yaml").code == 3

@@ -135,23 +135,60 @@ def test_by_python_and_in_the_list_of_runs(finished):
         (
             ["evaluator.metrics=[{name: perplexity, chunk: 3}]"],
             2,
-            "chunk is not a setting of 0\n  did you mean chunks?",
+            "chunk is not an argument of perplexity\n  did you mean chunks?",
         ),
         (["--dataset", "gone.txt"], 2, "Error: gone.txt: there is no such text file\n  give a UTF-8 text file: "),
         (["--dataset", "text.txt", "--chunks", "5000"], 2, "5000 chunks take 160,000\n  ask for 93 chunks at most\n"),
         (["evaluator.context_length=64"], 2, "chunks of 64 tokens: the graphs hold 32\n  set evaluator.context_length"),
         (["-m", "mmlu"], 2, "the metric mmlu: it needs the package lm-eval, which is not installed\n  pip install"),
+        (
+            ["-m", "lm_eval"],
+            2,
+            "task is missing\n  add it; lm_eval takes display_name, num_fewshot, limit, score, task\n",
+        ),
+        (["--dataset", "wikitext"], 2, "needs the package datasets\n  pip install 'qairt[eval]', or give a UTF-8 text"),
         (["-m", "generation"], 2, "prompts is missing\n  add it; generation takes display_name, prompts, match, "),
     ],
 )
 def test_what_is_wrong_is_said_before_work_starts(qairt, finished, words, code, err, monkeypatch):
     path, cache = finished
-    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    for package in ("lm_eval", "datasets"):
+        monkeypatch.setitem(sys.modules, package, None)
     before = sorted((cache / "pipeline_state" / "history.jsonl").read_text())
     said = qairt("evaluate", path, "--cache-dir", cache, *words)
     assert said.code == code
     assert err in said.err
     assert sorted((cache / "pipeline_state" / "history.jsonl").read_text()) == before
+
+
+@pytest.mark.parametrize(
+    ("words", "err"),
+    [
+        (
+            ["--dataset", "wikitext"],
+            "Error: wikitext: there is no such file, and the Hugging Face hub does not give it: Couldn't reach ",
+        ),
+        (["-m", "winogrande"], "Error: the metric winogrande: lm-eval cannot run the task winogrande: Couldn't reach "),
+    ],
+)
+def test_without_a_network(finished, words, err, tmp_path):
+    """The packages themselves, told that there is none: otherwise they try for half a minute."""
+    pytest.importorskip("datasets")
+    pytest.importorskip("lm_eval")
+    path, cache = finished
+    before = sorted(cache.rglob("*"))
+    child = subprocess.run(
+        [sys.executable, "-m", "qairt", "evaluate", str(path), "--cache-dir", str(cache), "--target", "torch", *words],
+        capture_output=True,
+        check=False,
+        text=True,
+        env=os.environ | {"HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)},
+    )
+    assert child.returncode == 2
+    (said,) = (line for line in child.stderr.splitlines() if line.startswith("Error"))
+    assert said.startswith(err)
+    assert "Traceback" not in child.stderr
+    assert (child.stdout, sorted(cache.rglob("*"))) == ("", before)
 
 
 def test_a_wrong_metric_is_seen_by_every_command(qairt, finished):
@@ -200,6 +237,53 @@ def test_a_killed_command_goes_on(finished, qairt):
         assert len(pieces) == len(set(pieces)), "nothing was measured twice"
     again = qairt(*words).data
     assert again["scores"] == data["scores"]
+
+
+DIES = """
+import os, signal, sys
+from qairt.cli.main import main
+
+moment, *words = sys.argv[1:]
+write, replace = os.write, os.replace
+
+def half_a_line(handle, data):
+    if data.startswith(b'{"evaluation"'):
+        write(handle, data[: len(data) // 2])
+        os.kill(os.getpid(), signal.SIGKILL)
+    return write(handle, data)
+
+def not_yet_in_its_place(source, target):
+    if os.path.basename(target) == "metrics.json":
+        os.kill(os.getpid(), signal.SIGKILL)
+    replace(source, target)
+
+if moment == "half a line":
+    os.write = half_a_line
+else:
+    os.replace = not_yet_in_its_place
+main(words)
+"""
+"""A process that kills itself while it keeps the scores."""
+
+
+@pytest.mark.parametrize("moment", ["half a line", "not yet in its place"])
+def test_killed_while_scores_are_kept(moment, finished, qairt):
+    path, cache = finished
+    words = ["evaluate", str(path), "--cache-dir", str(cache), "--target", "quantsim", "--chunks", "3"]
+    words += ["--dataset", str(path.parent / "text.txt"), "--json"]
+    state = cache / "pipeline_state"
+    made = qairt(*words).data["number"]
+    before = (state / "metrics.json").read_bytes()
+    child = subprocess.run([sys.executable, "-c", DIES, moment, *words], capture_output=True, check=False)
+    assert child.returncode == -signal.SIGKILL
+    assert (state / "metrics.json").read_bytes() == before
+    kept = made + (moment == "not yet in its place")
+    assert len(qairt("evaluate", path, "--cache-dir", cache, "--list", "--json").data["evaluations"]) == kept
+    again = qairt(*words).data
+    assert again["number"] == kept + 1
+    held = json.loads((state / "metrics.json").read_text())
+    assert held["evaluate"]["quantsim"]["time"] == again["time"]
+    assert held["quantize"]["items"] == 4, "what the run measured is still there"
 
 
 def test_lines_where_nobody_looks():

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
+
 import pytest
 from tiny_recipe import write_recipe
 
 from qairt.cli.main import main
-from qairt.cli.verify import told
+from qairt.cli.verify_lines import layer_lines, told
 from qairt.runtime.verify_result import LayerCost, OutputFidelity, RungFidelity, SkippedRung, Verification
 
 NEEDED = {"split_model": 100.0, "quantize": 10.0, "htp_emulator": 10.0}
@@ -30,7 +32,10 @@ FOUND = Verification(
                 output(2, 9.5, way="isolated", first_token_db=1.0),
                 output(2, 30.0, way="isolated", output="logits", top1=0.5, kl=0.25),
             ),
-            layers=(LayerCost(name="layer 0", sqnr_db=12, kl=0.2, top1=0.5),),
+            layers=(
+                LayerCost(name="lm_head", sqnr_db=30, kl=0.035, top1=0.9),
+                LayerCost(name="layer 0", sqnr_db=12, kl=0.2, top1=0.5),
+            ),
         ),
     ),
     skipped=(SkippedRung(rung="htp_emulator", why="backend: CPU makes nothing for the NPU"),),
@@ -51,20 +56,84 @@ def recipe(tmp_path_factory):
 
 def test_the_table_names_the_worst_output_and_the_first_part_below():
     assert told(FOUND) == [
-        "rung         part  isolated  chained  needs  top-1    KL  max error       worst output",
-        "split_model     1              equal    100                 5.0e-01  ok   hidden_1, AR 8, chained",
-        "split_model     2              120.0    100                 5.0e-01  ok   hidden_1, AR 8, chained",
-        "quantize        1      40.0              10                 5.0e-01  ok   hidden_1, AR 8, isolated",
-        "quantize        2       9.5      2.0     10  50.0%  0.25    5.0e-01  LOW  hidden_1, AR 8, isolated",
+        "part  isolated  chained  top-1    KL  max error  worst output",
+        "split_model, at least 100 dB",
+        "   1              equal                 5.0e-01  hidden_1      ok",
+        "   2              120.0                 5.0e-01  hidden_1      ok",
+        "quantize, at least 10 dB",
+        "   1      40.0                          5.0e-01  hidden_1      ok",
+        "   2       9.5      2.0  50.0%  0.25    5.0e-01  hidden_1      LOW",
         "htp_emulator: skipped: backend: CPU makes nothing for the NPU",
         "",
-        "What quantizing one piece alone costs at the logits (simulated; 1 of 1):",
-        "piece     KL  top-1  its SQNR",
-        "layer 0  0.2  50.0%      12.0  ########################",
+        "What quantizing one piece alone costs at the logits (simulated; 2 of 2):",
+        "piece       KL  top-1  its SQNR",
+        "layer 0    0.2  50.0%      12.0  ########################################",
+        "lm_head  0.035  90.0%      30.0  #######",
         "",
         "first below what is asked: quantize, part 2: hidden_1, AR 8, isolated has 9.5 dB, 10 are asked"
         " (2.0 s, 1 rung measured before)",
     ]
+
+
+WIDEST = Verification(
+    rungs=(
+        RungFidelity(
+            rung="quantize",
+            tokens=256,
+            seconds=2,
+            outputs=(
+                output(12, -123.4, way="isolated", output="past_value_29_out", ar=128, max_error=1.2e-10),
+                output(12, -123.4, output="logits", ar=128, top1=1.0, kl=1.2e-10),
+            ),
+            layers=tuple(LayerCost(name=f"layer {n}", sqnr_db=-123.4, kl=1.2e-10 * n, top1=1.0) for n in range(1, 31)),
+        ),
+    ),
+    skipped=(),
+    min_sqnr_db=NEEDED,
+)
+
+
+class Terminal(io.StringIO):
+    """A screen that knows some characters."""
+
+    def __init__(self, encoding):
+        super().__init__()
+        self.encoding = encoding
+
+    encoding = ""
+
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("columns", "encoding", "bars"),
+    [
+        (80, "utf-8", ["█" * 40, "█" * 38 + "▋", "█" * 37 + "▍"]),
+        (80, "iso8859-1", ["#" * 40, "#" * 39, "#" * 37]),
+        (56, "utf-8", ["█" * 19, "█" * 18 + "▍", "█" * 17 + "▊"]),
+    ],
+)
+def test_bars_on_a_terminal(columns, encoding, bars, monkeypatch):
+    monkeypatch.setattr("sys.stdout", Terminal(encoding))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    (rung,) = WIDEST.rungs
+    title, header, *rows = layer_lines(rung)
+    assert title.endswith("(simulated; 8 of 30):")
+    assert [row.split()[-1] for row in rows[:3]] == bars
+    assert [row.split()[:2] for row in rows] == [["layer", str(n)] for n in range(30, 22, -1)]
+    assert max(map(len, (header, *rows))) <= columns
+
+
+def test_it_fits_80_columns(monkeypatch):
+    monkeypatch.setattr("sys.stdout", Terminal("utf-8"))
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = [line for text in told(WIDEST) for line in text.splitlines()]
+    assert max(map(len, lines)) <= 80
+    assert "  12    -123.4   -123.4  100.0%  1.2e-10    5.0e-01  past_value_29_out  LOW" in lines
 
 
 def test_exit_code_0_and_progress_beside_the_answer(qairt, recipe):

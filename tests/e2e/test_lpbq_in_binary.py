@@ -5,16 +5,22 @@ How a binary lays weights out is the compiler's secret, so they are read by what
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 import pytest
+import torch
 
 from qairt.graph import files
 from qairt.graph.qdq import quantize_graph
 from qairt.graph.qdq_signature import signature_of
-from qairt.quant.encodings import BlockScales, Encodings, per_tensor, range_encoding, symmetric_channels
+from qairt.quant.calibration import one_thread_each
+from qairt.quant.config import load_technique
+from qairt.quant.encodings import BlockScales, Encoding, Encodings, per_tensor, range_encoding, symmetric_channels
+from qairt.quant.gram import Gram
+from qairt.quant.techniques import technique
 
 pytest.importorskip("onnxruntime_qnn")
 pytestmark = pytest.mark.compiler
@@ -37,16 +43,39 @@ def one_linear(weight: np.ndarray) -> ir.Model:
     return ir.Model(graph, ir_version=11)
 
 
-def test_the_identity_through_a_binary_gives_the_integers_that_were_chosen(tmp_path: Path) -> None:
+def any_grid() -> tuple[np.ndarray, Encoding]:
+    """A weight, and a grid that uses every block scale there is."""
+    random = np.random.default_rng(0)
+    weight = random.standard_normal((INPUTS, OUTPUTS)).astype(np.float32)
+    blocks = BlockScales(BLOCK, random.integers(1, 17, (INPUTS // BLOCK, OUTPUTS)).astype(np.uint8))
+    return weight, symmetric_channels(random.uniform(0.02, 0.04, OUTPUTS).astype(np.float32), 4, axis=1, blocks=blocks)
+
+
+def changed_by_gptq() -> tuple[np.ndarray, Encoding]:
+    """A weight as `lpbq_gptq` leaves it, on its grid."""
+    stored = torch.from_numpy(any_grid()[0])
+    inputs = [torch.from_numpy(np.random.default_rng(1).standard_normal((200, INPUTS)).astype(np.float32))]
+    with one_thread_each(1) as pool:
+        gptq = technique(load_technique("lpbq_gptq.yaml", {"block_size": BLOCK}))
+        chosen = gptq.choose("w", stored, energy=None, gram=Gram(inputs, inputs, pool), pool=pool)
+    assert chosen.values is not None
+    weight = chosen.values.numpy()
+    assert (weight == chosen.encoding.nearest(weight)).all()
+    assert (weight != chosen.encoding.nearest(stored.numpy())).any()
+    return weight, chosen.encoding
+
+
+@pytest.mark.parametrize("made", [any_grid, changed_by_gptq])
+def test_the_identity_through_a_binary_gives_the_integers_that_were_chosen(
+    made: Callable[[], tuple[np.ndarray, Encoding]], tmp_path: Path
+) -> None:
     from qairt.runtime.emulator import EmulatedPart
     from qairt.runtime.parts import QuantizedPart
     from qairt.toolchain import qnn
     from qairt.toolchain.soc import SOCS
 
-    random = np.random.default_rng(0)
-    weight = random.standard_normal((INPUTS, OUTPUTS)).astype(np.float32)
-    blocks = BlockScales(BLOCK, random.integers(1, 17, (INPUTS // BLOCK, OUTPUTS)).astype(np.uint8))
-    chosen = symmetric_channels(random.uniform(0.02, 0.04, OUTPUTS).astype(np.float32), 4, axis=1, blocks=blocks)
+    weight, chosen = made()
+    assert chosen.blocks is not None
     largest = float(np.abs(chosen.nearest(weight)).max())
     y = range_encoding(-largest, largest, 16)
     encodings = Encodings({"x": per_tensor(1 / ONE, 0, 16, symmetric=False), "y": y}, {"w": chosen})
@@ -64,6 +93,6 @@ def test_the_identity_through_a_binary_gives_the_integers_that_were_chosen(tmp_p
         part.close()
 
     in_steps = y.dequantize(found.astype(np.int64))[0] / chosen.scale
-    block_scale = np.repeat(blocks.int_scale.astype(np.int64), BLOCK, 0)
+    block_scale = np.repeat(chosen.blocks.int_scale.astype(np.int64), BLOCK, 0)
     np.testing.assert_array_equal(np.rint(in_steps), (chosen.quantize(weight) - 8) * block_scale)
     assert np.abs(in_steps - np.rint(in_steps)).max() < 0.1, "the channels' scales are not those chosen"

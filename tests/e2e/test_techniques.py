@@ -61,6 +61,13 @@ def test_the_exported_weights_are_the_changed_ones_and_lie_on_the_grid(finished:
         assert np.array_equal(params[name].nearest(values), values)
 
 
+def test_quantsim_and_the_graphs_agree(finished: LLMPipeline) -> None:
+    assert finished.recipe.source is not None
+    text = Path(finished.recipe.source).parent / "text.txt"
+    simulated, real = (finished.evaluate(target, dataset=text, chunks=8) for target in ("quantsim", "cpu"))
+    assert real["perplexity"] == pytest.approx(simulated["perplexity"], rel=5e-3)
+
+
 def test_it_generates(finished: LLMPipeline) -> None:
     with finished.generator("cpu") as generator:
         assert list(finished.generate(generator, "hello", max_new_tokens=3, chat=False))

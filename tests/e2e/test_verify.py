@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import shutil
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +16,7 @@ import pytest
 from tiny_recipe import write_recipe
 
 from qairt.engine.run import RunOptions
+from qairt.engine.store import Store
 from qairt.errors import CacheError, QairtError, RecipeError
 from qairt.llm import LLMPipeline
 from qairt.runtime.verify_result import RUNGS, Verification
@@ -161,6 +166,72 @@ def test_nan_is_named_and_what_came_before_is_kept(copied: LLMPipeline):
     assert "values are NaN or infinite (isolated)" in caught.value.what
     assert caught.value.exit_code == 1
     assert {entry.label for entry in copied.cache.entries("verify")} == set(RUNGS[:3])
+
+
+DIES = """
+import os, signal, sys
+from pathlib import Path
+from qairt.cli.main import main
+
+moment, *words = sys.argv[1:]
+write, rename, rungs = Path.write_text, os.rename, []
+
+def die_at_the_second():
+    rungs.append(1)
+    if len(rungs) == 2:
+        os.kill(os.getpid(), signal.SIGKILL)
+
+def half_written(path, text):
+    if path.name == "fidelity.json":
+        write(path, text[: len(text) // 2])
+        die_at_the_second()
+    return write(path, text)
+
+def not_yet_in_its_place(source, target):
+    if Path(target).parent.name == "verify":
+        die_at_the_second()
+    rename(source, target)
+
+if moment == "half written":
+    Path.write_text = half_written
+else:
+    os.rename = not_yet_in_its_place
+main(words)
+"""
+"""A process that kills itself while it keeps the second rung."""
+
+
+def without_seconds(found: Verification) -> list[Any]:
+    return [rung.model_copy(update={"seconds": 0.0}) for rung in found.rungs]
+
+
+@pytest.mark.parametrize("moment", ["half written", "not yet in its place", "from outside"])
+def test_a_killed_verify_goes_on(moment: str, copied: LLMPipeline, recipe: Path, found: Verification):
+    """kill -9: rungs that were measured are kept as they are, the others are measured by the next call."""
+    words = ["verify", str(recipe), "--cache-dir", str(copied.cache_dir)]
+    start = ["-m", "qairt"] if moment == "from outside" else ["-c", DIES, moment]
+    child = subprocess.Popen([sys.executable, *start, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    if moment == "from outside":
+        deadline = time.monotonic() + 60
+        while not list(copied.cache.entries("verify")) and child.poll() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        child.kill()
+    assert child.wait() == -signal.SIGKILL
+    kept = list(copied.cache.entries("verify"))
+    done = tuple(rung for rung in RUNGS if rung in {entry.label for entry in kept})
+    assert done == RUNGS[: len(done)]
+    assert 1 <= len(done) < 5
+    assert [entry.altered() for entry in kept] == [None] * len(kept)
+
+    said: list[str] = []
+    again = copied.verify(say=said.append)
+    assert again.reused == done
+    assert not [line for line in said if line.startswith(tuple(f"{rung}:" for rung in done))]
+    assert without_seconds(again) == without_seconds(found)
+    Store(copied.cache_dir).prune()
+    folder = copied.state_folder / "verify"
+    assert sorted(folder.iterdir()) == sorted(entry.directory for entry in copied.cache.entries("verify"))
+    assert copied.verify().reused == RUNGS[:5]
 
 
 def test_one_part_of_one_rung(finished: LLMPipeline, found: Verification):

@@ -58,23 +58,27 @@ def test_segments_on_a_cache_are_the_whole_chunk(tmp_path: Path, monkeypatch: py
     """24 tokens in segments of 10 give what the reference gives for all at once."""
     monkeypatch.setattr(module, "SEGMENT", 10)
     parameters = tiny_parameters(tmp_path)
+    monkeypatch.setattr("qairt.model.parameters._BAND", 50 * parameters.config.hidden_size)
     pasts: list[int] = []
 
     def tap(name: str, value: Tensor) -> None:
         if name == "layers.0.attn.keys":
             pasts.append(value.shape[3])
 
-    logits: dict[int, Tensor] = {}
+    seen: list[tuple[int, tuple[int, ...]]] = []
     with one_thread_each(1) as pool:
         calibration = Calibration(parameters, TOKENS, tap, pool)
-        calibration.embed()
+        calibration.embed(lambda start, rows: seen.append((start, tuple(rows.shape))))
         for layer in range(2):
             calibration.block(layer)
-        calibration.head({FLOAT: lambda position, values: logits.update({position: values[0]})})
+        logits = calibration.head(lambda start, columns: seen.append((start, tuple(columns.shape))), slice(3, 24))
     assert pasts == [10, 20, 24] * 3
-    assert list(logits) == [0, 10, 20]
-    expected = Reference(parameters).logits(TOKENS[0])
-    torch.testing.assert_close(torch.cat(list(logits.values())), expected, rtol=1e-4, atol=1e-4)
+    hidden = parameters.config.hidden_size
+    parts = ((0, 50), (50, 50), (100, 28))
+    assert seen[:3] == [(start, (count, hidden)) for start, count in parts]
+    assert seen[3:] == [(start, (hidden, count)) for start, count in parts]
+    expected = Reference(parameters).logits(TOKENS[0])[3:]
+    torch.testing.assert_close(logits[FLOAT][0], expected, rtol=1e-4, atol=1e-4)
     key, value = calibration.first[FLOAT]
     assert key.shape == (2, 1, 16, 24)
     assert value.shape == (2, 1, 24, 16)

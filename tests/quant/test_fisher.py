@@ -77,10 +77,9 @@ def test_weights_that_a_technique_changed(parameters: Parameters) -> None:
     name = "model.layers.1.mlp.up_proj.weight"
     chosen = encodings(parameters, 4)[name]
     moved = chosen.nearest(parameters.read(name)) + 2 * chosen.scale
+    other = Parameters(parameters.source, parameters.config, {name: moved})
     with one_thread_each(1) as pool:
-        plain, changed = (
-            output_costs(parameters, CHUNKS, {name: chosen}, pool, changed=c) for c in (None, {name: moved})
-        )
+        plain, changed = (output_costs(parameters, CHUNKS, {name: chosen}, pool, changed=c) for c in (None, other))
     assert changed[name] > 5 * plain[name]
 
 

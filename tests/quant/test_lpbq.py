@@ -8,12 +8,13 @@ import torch
 from torch import Tensor
 
 from qairt.errors import QuantizationError
+from qairt.quant.calibration import one_thread_each
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding
 from qairt.quant.techniques import technique
 from qairt.quant.techniques.lpbq import Lpbq
+from qairt.quant.techniques.lpbq_grid import best_scales, weight_cost
 from qairt.quant.techniques.minmax import MinMax, largest_weight_encoding
-from qairt.quant.techniques.weight_error import block_scales
 
 
 def weights(inputs: int = 128, outputs: int = 24, seed: int = 0) -> Tensor:
@@ -93,7 +94,8 @@ def test_errors_count_by_the_energy_of_their_input() -> None:
 def test_the_integers_are_the_best_there_are_for_their_channel_scale() -> None:
     """Against all 16, in a small weight: the search looks only at two, and may miss by a hair."""
     weight = weights(outputs=8)
-    channel, integers = block_scales(weight, 32, candidates=40)
+    with one_thread_each(2) as pool:
+        channel, integers = best_scales(weight, 32, 40, weight_cost(None, 32), pool)
     blocks = weight.reshape(4, 32, 8)
 
     def errors(integer: Tensor) -> Tensor:
@@ -105,12 +107,10 @@ def test_the_integers_are_the_best_there_are_for_their_channel_scale() -> None:
     assert found <= 1.02 * best
 
 
-def test_tiles_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
-    weight = weights()
-    whole = block_scales(weight, 32, 20)
-    monkeypatch.setattr("qairt.quant.techniques.weight_error.TILE_ELEMENTS", 1)
-    for one, other in zip(whole, block_scales(weight, 32, 20), strict=True):
-        torch.testing.assert_close(one, other, rtol=0, atol=0)
+def test_channels_looked_at_together_do_not_change_the_result(monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = encode(weights())
+    monkeypatch.setattr("qairt.quant.techniques.lpbq_grid.COLUMNS", 3)
+    assert whole.same_grid(encode(weights()))
 
 
 @pytest.mark.parametrize("search", ["rtn", "mse"])

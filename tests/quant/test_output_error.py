@@ -15,8 +15,7 @@ from qairt.quant.config import TechniqueConfig
 from qairt.quant.gram import Gram
 from qairt.quant.techniques import Chosen, technique
 from qairt.quant.techniques.compensation import compensated
-from qairt.quant.techniques.output_error import output_error_scales
-from qairt.quant.techniques.weight_error import block_scales
+from qairt.quant.techniques.lpbq_grid import best_scales, largest_scales, output_cost
 
 INPUTS, OUTPUTS = 96, 24
 
@@ -53,12 +52,29 @@ def test_the_matrix_is_that_of_the_inputs_with_loud_tokens_scaled_down(pool: Exe
     x = tokens()
     x[0] *= 1000
     pieces = [x[:100], x[100:]]
-    gram = Gram(pieces, pieces, pool)
+    gram = Gram(pieces, pieces, pool, damping=1e-9)
     energy = x.double().square().sum(1)
     share = (energy.median() / energy).clamp(max=1)
     torch.testing.assert_close(gram.matrix.double(), (x.double() * share[:, None]).T @ x.double(), rtol=1e-4, atol=1e-2)
-    assert gram.shift is None
     torch.testing.assert_close(gram.matrix, gram.matrix.T, rtol=0, atol=0)
+    blocks = torch.stack([gram.matrix[start : start + 32, start : start + 32] for start in (0, 32, 64)])
+    torch.testing.assert_close(gram.squares(32), blocks, rtol=1e-4, atol=1e-2)
+    weight = weights()
+    assert gram.target(weight) is weight
+
+
+def test_damping_is_of_the_mean_energy(pool: Executor) -> None:
+    x = tokens()
+    plain, damped = (Gram([x], [x], pool, damping=damping).matrix for damping in (1e-9, 0.5))
+    added = 0.5 * plain.diagonal().mean()
+    torch.testing.assert_close(damped - plain, added * torch.eye(INPUTS), rtol=1e-3, atol=float(added) * 1e-3)
+
+
+def test_nan_is_seen(pool: Executor) -> None:
+    x = tokens()
+    assert Gram([x], [x], pool).is_finite
+    x[7, 3] = float("nan")
+    assert not Gram([x], [x], pool).is_finite
 
 
 def test_the_error_is_the_share_of_the_output_that_is_lost(pool: Executor) -> None:
@@ -73,7 +89,7 @@ def test_the_weight_to_aim_at_gives_the_float_output_from_other_inputs(pool: Exe
     floats, weight = tokens(), weights()
     noise = np.random.default_rng(3).standard_normal(floats.shape).astype(np.float32)
     inputs = floats * 0.9 + 0.05 * torch.from_numpy(noise)
-    target = Gram([inputs], [floats], pool).target(weight, 1e-4)
+    target = Gram([inputs], [floats], pool, damping=1e-4).target(weight)
     aimed, before = (float(((floats @ weight - inputs @ value) ** 2).sum()) for value in (target, weight))
     assert aimed < 0.5 * before
 
@@ -90,7 +106,7 @@ def test_the_chosen_scales_are_those_that_running_the_layer_would_choose(pool: E
     """Block by block, against the output error of the block's own inputs, computed from the inputs."""
     x, weight = tokens(), weights()
     x /= x.norm(dim=1, keepdim=True)
-    channel, integers = output_error_scales(weight, Gram([x], [x], pool).matrix, 32, 20, pool)
+    channel, integers = best_scales(weight, 32, 20, output_cost(Gram([x], [x], pool).squares(32)), pool)
     for block in range(3):
         rows = slice(block * 32, block * 32 + 32)
 
@@ -108,12 +124,12 @@ def test_the_chosen_scales_are_those_that_running_the_layer_would_choose(pool: E
 def test_gptq_and_descent_lower_the_output_error_each(pool: Executor) -> None:
     x, weight = tokens(), weights()
     gram = Gram([x], [x], pool)
-    channel, integers = block_scales(weight, 32, 0)
+    channel, integers = largest_scales(weight, 32)
     grid = (integers * channel).repeat_interleave(32, 0)
     nearest = (weight / grid).round().clamp(-8, 7) * grid
     errors = [gram.error(weight, nearest)]
     for passes in (0, 1, 5):
-        errors.append(gram.error(weight, compensated(weight, grid, gram, pool, damping=0.01, passes=passes)))
+        errors.append(gram.error(weight, compensated(weight, grid, gram, pool, passes=passes)))
     assert errors[1] < 0.6 * errors[0]
     assert errors[2] < errors[1]
     assert errors[3] <= errors[2]
@@ -130,7 +146,7 @@ def test_compensated_values_are_on_the_grid_and_the_encoding_gives_them_back(poo
 @pytest.mark.parametrize("rounding", ["nearest", "gptq"])
 def test_the_number_of_threads_does_not_matter(rounding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("qairt.quant.gram.TILE", 40)
-    monkeypatch.setattr("qairt.quant.techniques.output_error.COLUMNS", 10)
+    monkeypatch.setattr("qairt.quant.techniques.lpbq_grid.COLUMNS", 10)
     monkeypatch.setattr("qairt.quant.techniques.compensation.COLUMNS", 7)
     x, weight = tokens(), weights()
     found = []

@@ -16,7 +16,7 @@ from qairt.quant.activations import activation_encodings
 from qairt.quant.calibration import Calibration, one_thread_each
 from qairt.quant.ranges import Ranges
 from qairt.quant.structure import Structure
-from qairt.quant.weights import embedding_encoding
+from qairt.quant.weights import EmbeddingSearch
 
 PERCENTILE = ActivationRanges(method="percentile", percentile=99.0)
 MSE = ActivationRanges(method="mse")
@@ -164,12 +164,14 @@ def test_encodings_stay_tied_and_complete(tmp_path: Path, settings: ActivationRa
     ranges = Ranges(structure, settings)
     with one_thread_each(2) as pool:
         calibration = Calibration(parameters, TOKENS, ranges.tap, pool)
-        calibration.embed()
+        table = EmbeddingSearch(config.vocab_size)
+        calibration.embed(table.look)
         for layer in range(config.num_layers):
             calibration.block(layer)
-        calibration.head({})
-    table = embedding_encoding(torch.from_numpy(np.array(parameters.read("model.embed_tokens.weight"))), 8)
-    encodings = activation_encodings(config, structure, ranges, table, mask_floor=-50.0, act_bitwidth=16, kv_bitwidth=8)
+        calibration.head(lambda start, columns: None, slice(0, 1))
+    encodings = activation_encodings(
+        config, structure, ranges, table.encoding(8), mask_floor=-50.0, act_bitwidth=16, kv_bitwidth=8
+    )
     assert list(encodings) == structure.tensors
     for name, encoding in encodings.items():
         assert encoding.same_grid(encodings[structure.tied(name)]), name

@@ -3,8 +3,25 @@ from __future__ import annotations
 import numpy as np
 import torch
 
-from qairt.quant.encodings import range_encoding
-from qairt.quant.weights import bias_encoding, embedding_encoding, norm_encoding
+from qairt.quant.encodings import Encoding, range_encoding
+from qairt.quant.techniques.minmax import largest_weight_encoding
+from qairt.quant.weights import EmbeddingSearch, HeadSearch, bias_encoding, norm_encoding
+
+
+def embedding_encoding(table: torch.Tensor, bitwidth: int, at_once: int = 1000) -> Encoding:
+    search = EmbeddingSearch(len(table))
+    for start in range(0, len(table), at_once):
+        search.look(start, table[start : start + at_once])
+    return search.encoding(bitwidth)
+
+
+def test_how_much_is_seen_at_once_does_not_matter() -> None:
+    table = torch.from_numpy(np.random.default_rng(0).normal(0, 0.1, (20_000, 8)).astype(np.float32))
+    assert embedding_encoding(table, 8, 1001).same_grid(embedding_encoding(table, 8, 20_000))
+    head = HeadSearch(8)
+    for start in range(0, 20_000, 777):
+        head.look(start, table.T[:, start : start + 777])
+    assert head.encoding().same_grid(largest_weight_encoding(table.T, 8))
 
 
 def test_the_embedding_is_clipped_where_that_costs_less() -> None:

@@ -48,7 +48,8 @@ def doctor(
     found = [probes.platform_probe(), *probes.packages()]
     if needs_compiler:
         found.append(probes.compiler())
-    found += [probes.import_name(), probes.gpu(), *probes.machine(pipeline.cache_dir if pipeline else Path.cwd())]
+    found += [probes.import_name(), probes.gpu(), probes.nsight_systems()]
+    found += [*probes.machine(pipeline.cache_dir if pipeline else Path.cwd())]
     if pipeline is not None:
         found += needs(pipeline)
     code = exit_code(found)

@@ -39,7 +39,10 @@ _NEEDED = {
     "gguf": "models in GGUF files",
     "safetensors": "models in Hugging Face folders",
 }
+_EVAL = "pip install 'qairt[eval]'"
 _OPTIONAL = {
+    "lm-eval": ("mmlu, hellaswag and the other tasks of lm-eval in qairt evaluate", _EVAL),
+    "datasets": ("wikitext and other data sets of the Hugging Face hub in qairt evaluate", _EVAL),
     "huggingface-hub": ("models by Hugging Face id", "pip install 'qairt[hub]', or give a folder or a GGUF file"),
     "nvidia-ml-py": ("GPU memory and load in reports", "pip install 'qairt[gpu]'"),
 }
@@ -101,7 +104,7 @@ def compiler() -> Probe:
 
 def gpu() -> Probe:
     """An NVIDIA GPU, as its driver's tool tells."""
-    enables = "nothing needs one; calibration runs on the CPU"
+    enables = "quantization and evaluation, where torch can use it; nothing needs one"
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return Probe("GPU", "ok", "none", enables)
@@ -111,6 +114,15 @@ def gpu() -> Probe:
     except (OSError, subprocess.SubprocessError):
         return Probe("GPU", "ok", "none that its driver can use", enables)
     return Probe("GPU", "ok", "; ".join(answer.splitlines()) or "none", enables)
+
+
+def nsight_systems() -> Probe:
+    """NVIDIA's profiler, which the stage `nsys` starts."""
+    tool = shutil.which("nsys")
+    enables = "the optional stage nsys"
+    if tool is None:
+        return Probe("nsys", "warning", "not installed (optional)", enables, "install Nsight Systems (the CLI alone)")
+    return Probe("nsys", "ok", tool, enables)
 
 
 def import_name() -> Probe:

@@ -14,11 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Self, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from qairt.engine.axes import Coord, label, without
 from qairt.engine.digests import FileDigests
 from qairt.errors import ContractViolation
+from qairt.output_settings import ModelOutput, OutputSettings
 
 
 class PipelinePerformanceWarning(UserWarning):
@@ -39,11 +40,21 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
-    not_in_key: ClassVar[frozenset[str]] = frozenset({"overrides"})
-    """Fields that do not change what an item holds: those that list axis values, and where outputs go."""
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"overrides", "output"})
+    """Fields that do not change what an item holds: those that list axis values, and what is left for people."""
 
+    output: OutputSettings = Field(default_factory=OutputSettings)
+    """What it leaves for people to read, and where; changing it runs no item again."""
     overrides: list[Override] = Field(default_factory=list)
     """Settings that differ by coordinate: `[{where: {split: 5}, set: {act_bitwidth: 8}}]`."""
+
+    @field_validator("overrides")
+    @classmethod
+    def _by_coordinate(cls, overrides: list[Override]) -> list[Override]:
+        for name in ("output", "overrides"):
+            if any(name in override.set for override in overrides):
+                raise ValueError(f"{name} is of the whole stage: it cannot differ by coordinate")
+        return overrides
 
     def at(self, coord: Coord) -> Self:
         """The settings that hold at `coord`."""
@@ -115,6 +126,8 @@ class Estimate(BaseModel):
     """Bytes."""
     threads: int = 1
     """Cores it can make use of."""
+    alone: bool = False
+    """Nothing else runs meanwhile: it measures."""
 
 
 class Task(BaseModel):
@@ -129,6 +142,8 @@ class Task(BaseModel):
     """What to do, as far as the coordinate and the config do not say it; part of the key."""
     paths: dict[str, Path] = Field(default_factory=dict)
     """Files outside the cache that it reads; not in the key, for their content is (`cache_key_extras`)."""
+    environment: dict[str, JsonValue] = Field(default_factory=dict)
+    """Where it is done, such as the device; not in the key, for it is not what is done."""
     estimate: Estimate = Field(default_factory=Estimate)
 
 
@@ -204,6 +219,21 @@ class Context(Generic[ConfigT, InT]):
         return only
 
 
+@dataclass(frozen=True)
+class OutputPlace:
+    """What a stage sees when it writes something for people to read."""
+
+    directory: Path
+    """Empty; what is written here goes to `save_dir`, each file whole."""
+    model: ModelOutput
+    """`extra` of the model that runs."""
+    env: Env
+    predictions: Path | None
+    """The folder of this stage's predictions; None where none are asked for."""
+    progress: Callable[[float, str], None]
+    """`progress(fraction in 0…1, what is being done)`; raises when the run is to end."""
+
+
 class Stage(ABC, Generic[ConfigT, InT, OutT]):
     """One step from a recipe to a device. Subclasses name their config, input and output types in the bases:
 
@@ -224,6 +254,10 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     differs, the setting is named as the reason, and other parameters of the same group are its consequences."""
     requires: ClassVar[tuple[str, ...]] = ()
     """Stages that must stand somewhere before it."""
+    aside: ClassVar[bool] = False
+    """Nothing is made from its items: the stages after it take what stood before it, and so do their keys."""
+    output_version: ClassVar[int] = 1
+    """Raised by hand when it writes other predictions or pictures of the same items."""
 
     config_type: ClassVar[type[StageConfig]]
     input_type: ClassVar[type[StageInput]]
@@ -330,8 +364,16 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
         """The output that `export` wrote into `path`."""
         return read_output(cls.output_type, path)  # type: ignore[return-value]
 
+    # For people: on a hit as on a run, outside the key
+
     def publish(self, items: Batch, directory: Path) -> None:
-        """Human-facing outputs (predictions, pictures), on a hit as on a run, outside the key."""
+        """Its result under a plain name, `{cache_dir}/{stage}`."""
+
+    def write_predictions(self, items: Batch, place: OutputPlace) -> None:
+        """What the model says at this stage. Override it in a stage that has something to say."""
+
+    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+        """Pictures (`.svg`, `.png`) and pages of its finished items. Override it in a stage that has some to show."""
 
 
 OUTPUT_FILE = "output.json"

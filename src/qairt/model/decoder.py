@@ -84,7 +84,7 @@ def embed(ops: Ops[T], input_ids: T) -> T:
 def block(
     ops: Ops[T], config: DecoderConfig, layer: int, hidden: T, mask: T, cos: T, sin: T, past_key: T, past_value: T
 ) -> tuple[T, T, T]:
-    """One decoder layer.
+    """One decoder layer. (What no later line needs is held by no name: a technique computes all lines for many chunks.)
 
     Args:
         hidden: [1, AR, hidden].
@@ -95,23 +95,24 @@ def block(
     Returns:
         hidden [1, AR, hidden], key [KV, 1, D, AR], value [KV, 1, AR, D].
     """
-    w = f"model.layers.{layer}."
-    t = f"layers.{layer}."
-    attended, key, value = _attention(ops, config, layer, hidden, mask, cos, sin, past_key, past_value)
-    residual = ops.add(hidden, attended, out=t + "attn.residual")
-
-    normed = ops.rms_norm(residual, w + "post_attention_layernorm.weight", config.rms_norm_eps, out=t + "mlp.norm")
-    gate = _linear(ops, config.mlp_bias, normed, w + "mlp.gate_proj", out=t + "mlp.gate")
-    up = _linear(ops, config.mlp_bias, normed, w + "mlp.up_proj", out=t + "mlp.up")
-    silu = ops.mul(gate, ops.sigmoid(gate, out=t + "mlp.sigmoid"), out=t + "mlp.silu")
-    product = ops.mul(silu, up, out=t + "mlp.product")
-    down = _linear(ops, config.mlp_bias, product, w + "mlp.down_proj", out=t + "mlp.down")
+    residual, key, value = _attention(ops, config, layer, hidden, mask, cos, sin, past_key, past_value)
+    product = _gated(ops, config, layer, residual)
+    down = _linear(ops, config.mlp_bias, product, f"model.layers.{layer}.mlp.down_proj", out=f"layers.{layer}.mlp.down")
     return ops.add(residual, down, out=hidden_name(layer + 1)), key, value
 
 
 def head(ops: Ops[T], config: DecoderConfig, hidden: T) -> T:
     """hidden [1, AR, hidden] -> logits [1, AR, vocab]."""
-    normed = ops.rms_norm(hidden, "model.norm.weight", config.rms_norm_eps, out="head.norm")
+    return logits(ops, final_norm(ops, config, hidden))
+
+
+def final_norm(ops: Ops[T], config: DecoderConfig, hidden: T) -> T:
+    """The first half of `head`: hidden [1, AR, hidden] -> the same."""
+    return ops.rms_norm(hidden, "model.norm.weight", config.rms_norm_eps, out="head.norm")
+
+
+def logits(ops: Ops[T], normed: T) -> T:
+    """The second half of `head`: normed [1, AR, hidden] -> [1, AR, vocab]."""
     return ops.linear(normed, "lm_head.weight", None, out="logits")
 
 
@@ -144,7 +145,18 @@ def _attention(
     context = ops.transpose(context, (2, 0, 1, 3), out=t + "context.tokens")
     context = ops.reshape(context, (1, -1, kv * groups * dim), out=t + "context.merged")
     attended = _linear(ops, config.output_bias, context, w + "self_attn.o_proj", out=t + "o")
-    return attended, key, value
+    return ops.add(hidden, attended, out=t + "residual"), key, value
+
+
+def _gated(ops: Ops[T], config: DecoderConfig, layer: int, residual: T) -> T:
+    """What the MLP's last linear is given [1, AR, intermediate]."""
+    w = f"model.layers.{layer}."
+    t = f"layers.{layer}.mlp."
+    normed = ops.rms_norm(residual, w + "post_attention_layernorm.weight", config.rms_norm_eps, out=t + "norm")
+    gate = _linear(ops, config.mlp_bias, normed, w + "mlp.gate_proj", out=t + "gate")
+    up = _linear(ops, config.mlp_bias, normed, w + "mlp.up_proj", out=t + "up")
+    silu = ops.mul(gate, ops.sigmoid(gate, out=t + "sigmoid"), out=t + "silu")
+    return ops.mul(silu, up, out=t + "product")
 
 
 def _linear(ops: Ops[T], has_bias: bool, x: T, module: str, *, out: str) -> T:

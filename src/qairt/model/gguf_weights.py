@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qairt.model.gguf_file import BLOCKS, GgufHeader, GgufTensor
 from qairt.model.gguf_names import gguf_name, hugging_face_name
-from qairt.model.weights import missing_weight
+from qairt.model.weights import ALL, missing_weight
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,13 +42,13 @@ class GgufWeights:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._find(name).shape
 
-    def read(self, name: str) -> NDArray[np.float32]:
-        values = dequantize(self.header.path, self._find(name))
+    def read(self, name: str, rows: slice = ALL) -> NDArray[np.float32]:
         if self._heads is not None and any(part in name for part in _PERMUTED):
+            values = dequantize(self.header.path, self._find(name))
             heads = self._heads[0] if "q_proj" in name else self._heads[1]
             pairs = values.reshape(heads, values.shape[0] // heads // 2, 2, *values.shape[1:])
-            return pairs.swapaxes(1, 2).reshape(values.shape)
-        return values
+            return pairs.swapaxes(1, 2).reshape(values.shape)[rows]
+        return dequantize(self.header.path, self._find(name), rows)
 
     def files(self) -> list[Path]:
         return [self.header.path]
@@ -62,25 +62,26 @@ class GgufWeights:
         return self._tensors[name]
 
 
-def dequantize(path: Path, tensor: GgufTensor) -> NDArray[np.float32]:
-    """A tensor of the file as float32; float32 in the file is a view of it, not a copy."""
+def dequantize(path: Path, tensor: GgufTensor, of_first_axis: slice = ALL) -> NDArray[np.float32]:
+    """A tensor of the file as float32, or a part of it; float32 in the file is a view of it, not a copy."""
     import numpy as np
 
     kind, _, _ = BLOCKS[tensor.type_id]
     stored = np.memmap(path, np.uint8, "r", tensor.offset, (tensor.nbytes,)).view(np.ndarray)
     if kind == "F32":
-        return stored.view("<f4").reshape(tensor.shape)
+        return stored.view("<f4").reshape(tensor.shape)[of_first_axis]
     if kind == "F16":
-        return stored.view("<f2").astype(np.float32).reshape(tensor.shape)
+        return stored.view("<f2").reshape(tensor.shape)[of_first_axis].astype(np.float32)
 
     from gguf import GGMLQuantizationType
     from gguf import dequantize as dequantize_rows
 
     width = tensor.shape[-1]
-    rows = stored.reshape(-1, tensor.nbytes * width // int(np.prod(tensor.shape)))
+    stored = stored.reshape(*tensor.shape[:-1], tensor.nbytes * width // int(np.prod(tensor.shape)))[of_first_axis]
+    rows = stored.reshape(-1, stored.shape[-1])
     values = np.empty((len(rows), width), np.float32)
     step = max(1, _CHUNK_VALUES // width)
     for start in range(0, len(rows), step):
         chunk = rows[start : start + step]
         values[start : start + step] = dequantize_rows(chunk, GGMLQuantizationType(tensor.type_id))
-    return values.reshape(tensor.shape)
+    return values.reshape(*stored.shape[:-1], width)

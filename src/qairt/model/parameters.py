@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD, layer_weight_shapes
-from qairt.model.weights import WeightSource, open_weights
+from qairt.model.weights import ALL, WeightSource, open_weights
 
 if TYPE_CHECKING:
     from qairt.quant.rotation import Rotation
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 Floats = NDArray[np.float32]
 Turn = Callable[[Floats], Floats]
 _TILE = 512
+_BAND = 1 << 23
+"""Values of a vocabulary's matrix read at once (32 MB)."""
 
 
 class Parameters:
@@ -77,16 +79,40 @@ class Parameters:
             ModelError: it is missing, of another shape, or holds NaN or infinity; names the tensor.
         """
         values = self._overlaid(name)
-        return self._laid_out(name) if values is None else self._checked(name, values)
+        if values is None:
+            return self._laid_out(name)
+        self._check_shape(name, values.shape)
+        return self._finite(name, values)
 
-    def _checked(self, name: str, values: Floats) -> Floats:
-        """`values` in the layout of the parameter `name`, before anything is computed from them."""
-        if values.shape != self._shapes[name]:
+    def vocabulary(self, name: str) -> Iterator[tuple[int, Floats]]:
+        """`EMBEDDING` or `LM_HEAD`, which may be far larger than a layer, some tokens at a time.
+
+        Yields:
+            The first one's id, and [tokens, hidden] of the embedding or [hidden, tokens] of lm_head.
+
+        Raises:
+            ModelError: as `read`.
+        """
+        whole = self._overlaid(name)
+        tokens = max(_BAND // self.config.hidden_size, 1)
+        for start in range(0, self.config.vocab_size, tokens):
+            part = slice(start, start + tokens)
+            if whole is None:
+                yield start, self._laid_out(name, part)
+            else:
+                self._check_shape(name, whole.shape)
+                yield start, self._finite(name, whole[part] if name == EMBEDDING else whole[:, part])
+
+    def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
+        if shape != self._shapes[name]:
             raise ModelError(
-                f"the parameter {name} has shape {list(values.shape)}, expected {list(self._shapes[name])}",
+                f"the parameter {name} has shape {list(shape)}, expected {list(self._shapes[name])}",
                 where=self._where(),
                 remedy="the weights and the configuration do not belong together",
             )
+
+    def _finite(self, name: str, values: Floats) -> Floats:
+        """`values`, before anything is computed from them."""
         # NaN and infinity both reach an extreme, and finding the extremes needs no array of booleans.
         if values.size and not (np.isfinite(values.min()) and np.isfinite(values.max())):
             bad = int(values.size - np.isfinite(values).sum())
@@ -103,10 +129,11 @@ class Parameters:
             return np.load(path, mmap_mode="r").view(np.ndarray) if path.is_file() else None
         return self.overlay.get(name) if self.overlay is not None else None
 
-    def _laid_out(self, name: str) -> Floats:
+    def _laid_out(self, name: str, rows: slice = ALL) -> Floats:
+        """Of the stored matrix those rows."""
         if self.rotation is not None and self.rotation.is_folded(name):
             return np.ones(self._shapes[name], np.float32)
-        values = self._stored(name)
+        values = self._stored(name, rows)
         if values.ndim == 2 and name != EMBEDDING:
             values = transposed(values, self._input_turn(name))
         turn = self._output_turn(name)
@@ -116,11 +143,12 @@ class Parameters:
             return values * np.float32(1 / sqrt(self.config.head_dim))
         return np.ascontiguousarray(values)
 
-    def _stored(self, name: str) -> Floats:
+    def _stored(self, name: str, rows: slice = ALL) -> Floats:
         """As the file has it, linears [out, in]."""
-        values = self.source.read(EMBEDDING if name == LM_HEAD and self.config.tie_word_embeddings else name)
-        self._checked(name, values.T if name != EMBEDDING else values)
-        return values
+        stored = EMBEDDING if name == LM_HEAD and self.config.tie_word_embeddings else name
+        shape = self.source.shape(stored)
+        self._check_shape(name, shape if name == EMBEDDING else shape[::-1])
+        return self._finite(name, self.source.read(stored, rows))
 
     def _input_turn(self, name: str) -> Turn | None:
         """What folding and rotation do to the rows [..., in] of a stored linear."""

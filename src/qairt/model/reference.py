@@ -29,15 +29,20 @@ MASKED = -1e9
 class TorchOps:
     """`qairt.model.decoder.Ops` on torch tensors."""
 
-    def __init__(self, parameters: Parameters, tap: Tap | None = None) -> None:
+    def __init__(self, parameters: Parameters, tap: Tap | None = None, device: torch.device | str = "cpu") -> None:
+        """
+        Args:
+            device: where weights are held and everything is computed.
+        """
         self.parameters = parameters
         self.tap = tap
+        self.device = torch.device(device)
         self._weights: dict[str, Tensor] = {}
 
     def weight(self, name: str) -> Tensor:
         """A parameter, read from disk unless it is held; do not write to it."""
         if name not in self._weights:
-            self._weights[name] = _shared(self.parameters.read(name))
+            self._weights[name] = shared(self.parameters.read(name)).to(self.device)
         return self._weights[name]
 
     def release(self, names: Iterable[str] | None = None) -> None:
@@ -224,7 +229,7 @@ def empty_past(config: DecoderConfig, length: int = 0) -> tuple[Tensor, Tensor]:
     return torch.zeros(kv, 1, dim, length), torch.zeros(kv, 1, length, dim)
 
 
-def _shared(values: NDArray[np.float32]) -> Tensor:
+def shared(values: NDArray[np.float32]) -> Tensor:
     """A tensor on the same memory; a mapped file is read-only, which torch warns of and nothing here violates."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)

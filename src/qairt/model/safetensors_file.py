@@ -78,8 +78,10 @@ def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
     return tensors
 
 
-def read_safetensors_tensor(path: Path, name: str, tensor: SafetensorsTensor) -> NDArray[np.float32]:
-    """A tensor as float32; float32 in the file is a view of it, not a copy.
+def read_safetensors_tensor(
+    path: Path, name: str, tensor: SafetensorsTensor, rows: slice = slice(None)
+) -> NDArray[np.float32]:
+    """A tensor as float32, or those rows of it; float32 in the file is a view of it, not a copy.
 
     Raises:
         ModelError: stored in a type that is not a plain float.
@@ -95,12 +97,13 @@ def read_safetensors_tensor(path: Path, name: str, tensor: SafetensorsTensor) ->
     count = prod(tensor.shape)
     if count == 0:
         return np.zeros(tensor.shape, np.float32)
-    stored = np.memmap(path, _DTYPES[tensor.dtype], "r", tensor.offset, (count,)).view(np.ndarray)
+    mapped = np.memmap(path, _DTYPES[tensor.dtype], "r", tensor.offset, tensor.shape)
+    stored = mapped.view(np.ndarray)[rows] if tensor.shape else mapped.view(np.ndarray)
     if tensor.dtype == "BF16":
-        bits = stored.astype(np.uint32)
-        bits <<= 16
-        return bits.view(np.float32).reshape(tensor.shape)
-    return stored.astype(np.float32, copy=False).reshape(tensor.shape)
+        bits: NDArray[np.uint32] = stored.astype(np.uint32)
+        bits <<= np.uint32(16)
+        return bits.view(np.float32)
+    return stored.astype(np.float32, copy=False)
 
 
 def _truncated(path: Path, size: int, expected: str) -> ModelError:

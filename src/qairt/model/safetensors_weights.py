@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
 from qairt.model.safetensors_file import SafetensorsTensor, read_safetensors_header, read_safetensors_tensor
-from qairt.model.weights import missing_weight
+from qairt.model.weights import ALL, missing_weight
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,9 +34,9 @@ class SafetensorsWeights:
     def shape(self, name: str) -> tuple[int, ...]:
         return self._find(name)[1].shape
 
-    def read(self, name: str) -> NDArray[np.float32]:
+    def read(self, name: str, rows: slice = ALL) -> NDArray[np.float32]:
         file, tensor = self._find(name)
-        return read_safetensors_tensor(file, name, tensor)
+        return read_safetensors_tensor(file, name, tensor, rows)
 
     def files(self) -> list[Path]:
         return list(self._files)

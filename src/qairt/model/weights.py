@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 
+ALL = slice(None)
+
+
 class WeightSource(Protocol):
     """Stored weights under Hugging Face's names and in its layout: linears are [out, in]."""
 
@@ -21,8 +24,11 @@ class WeightSource(Protocol):
     def shape(self, name: str) -> tuple[int, ...]:
         """Without reading it."""
 
-    def read(self, name: str) -> NDArray[np.float32]:
+    def read(self, name: str, rows: slice = ALL) -> NDArray[np.float32]:
         """The values; possibly a read-only view of the mapped file.
+
+        Args:
+            rows: of the first axis only these; no more is read.
 
         Raises:
             ModelError: no such weight, or stored in a way that cannot be read.

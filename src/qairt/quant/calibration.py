@@ -28,7 +28,7 @@ from qairt.model import decoder
 from qairt.model.decoder import present_names
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
-from qairt.model.reference import Tap, TorchOps, causal_mask, empty_past
+from qairt.model.reference import Tap, TorchOps, causal_mask, empty_past, shared
 from qairt.model.rope import rotary
 from qairt.quant.lockstep import Deferred, LockstepOps, Piece, Values
 
@@ -61,6 +61,19 @@ def chunks_of(
     return [ids[start : start + length] for start in starts]
 
 
+def other_chunks(
+    tokens: Sequence[int] | NDArray[np.integer], count: int, length: int, wanted: int
+) -> list[NDArray[np.int64]]:
+    """Up to `wanted` chunks of a text that are not among its `chunks_of`, to measure what was calibrated on those; or
+    these themselves, where the text holds no others."""
+    ids = np.asarray(tokens, np.int64)
+    available = len(ids) // length
+    used = {place * available // count for place in range(count)}
+    places = np.array([place for place in range(available) if place not in used] or sorted(used))
+    chosen = places[np.arange(min(wanted, len(places))) * len(places) // min(wanted, len(places))]
+    return [ids[place * length : (place + 1) * length] for place in chosen]
+
+
 FLOAT, QUANTIZED = 0, 1
 """The streams."""
 
@@ -85,6 +98,9 @@ class Inputs:
         return self._values is other._values
 
 
+Look = Callable[[int, Tensor], None]
+"""Told of a part of a vocabulary's matrix: its first token's id, and [tokens, hidden] of the embedding or
+[hidden, tokens] of lm_head."""
 Choose = Callable[[str, Inputs], Tensor]
 """Weight's name and inputs -> the weight [in, out] that the quantized stream goes on with."""
 
@@ -120,7 +136,7 @@ class Calibration:
         self._parameters = parameters
         self._tap = tap
         self._begins_at = begins_at
-        self._ops = TorchOps(parameters, tap)
+        self._ops = TorchOps(parameters, tap, self.device)
         self._pool = pool
         self._weights: dict[str, Tensor] = {}
         self.hidden: list[Tensor] = []
@@ -131,10 +147,22 @@ class Calibration:
         """By stream, key [KV, 1, D, tokens] and value [KV, 1, tokens, D] of the first chunk in the block that just
         ran."""
 
-    def embed(self) -> None:
-        """All chunks through the embedding."""
-        self._load([EMBEDDING])
-        self.hidden = list(self._pool.map(self._embed_chunk, self.chunks))
+    def embed(self, look: Look) -> None:
+        """All chunks through the embedding, some of the vocabulary at a time."""
+        self._ops.release()
+        used = np.unique(np.concatenate([np.asarray(chunk, np.int64) for chunk in self.chunks]))
+        rows = torch.empty(len(used), self.config.hidden_size, device=self.device)
+        for start, some in self._vocabulary(EMBEDDING):
+            look(start, some)
+            first, last = np.searchsorted(used, (start, start + len(some)))
+            rows[first:last] = some[torch.from_numpy(used[first:last] - start)]
+        ops = _Given(self._ops, {EMBEDDING: rows}, self._tap)
+
+        @torch.inference_mode()
+        def embedded(chunk: NDArray[np.integer]) -> Tensor:
+            return decoder.embed(ops, torch.from_numpy(np.searchsorted(used, chunk))[None])
+
+        self.hidden = list(self._pool.map(embedded, self.chunks))
 
     def block(self, layer: int, choose: Choose | None = None) -> None:
         """All chunks through decoder layer `layer`; with `choose` in both streams."""
@@ -162,6 +190,8 @@ class Calibration:
         for piece, value in zip(pieces, outputs, strict=True):
             joined[piece.stream * len(self.chunks) + piece.chunk].append(value)
         hidden = [torch.cat(parts, 1) for parts in joined if parts]
+        chosen.clear()  # what looks at a linear holds on to it in a circle
+        ops.release()
         self.hidden = hidden[: len(self.chunks)]
         self.quantized = hidden[len(self.chunks) :] or None
 
@@ -196,17 +226,31 @@ class Calibration:
         _, key, value = outputs[0]
         self.first[QUANTIZED] = key, value
 
-    def head(self, visits: Mapping[int, Callable[[int, Tensor], None]]) -> None:
-        """All chunks through the head, which may be far wider than a block: the visit of a stream, called with
-        `(position, logits)`, gets the [1, tokens, vocab] of a segment of its first chunk that begins at `position`, in
-        order."""
-        self._load([FINAL_NORM, LM_HEAD])
-        places = range(len(self.hidden))
-        first = visits.get(FLOAT)
-        list(self._pool.map(lambda place: self._head_chunk(self.hidden[place], None if place else first), places))
-        if QUANTIZED in visits and self.quantized is not None:
-            self._ops.tap = None
-            self._head_chunk(self.quantized[0], visits[QUANTIZED])
+    @torch.inference_mode()
+    def head(self, look: Look, kept: slice) -> dict[int, Tensor]:
+        """All chunks through the head, some of the vocabulary at a time; then no hidden state is left.
+
+        Args:
+            kept: positions of the first chunk.
+
+        Returns:
+            Their logits [1, positions, vocab] by stream.
+        """
+        self._load([FINAL_NORM])
+        normed = list(self._pool.map(self._final_norm, self.hidden))
+        wanted = {FLOAT: normed[0][:, kept]}
+        if self.quantized is not None:
+            quiet = _Given(self._ops, {})
+            wanted[QUANTIZED] = decoder.final_norm(quiet, self.config, self.quantized[0])[:, kept]
+        self.hidden, self.quantized = [], None
+        logits: dict[int, list[Tensor]] = {stream: [] for stream in wanted}
+        for start, some in self._vocabulary(LM_HEAD):
+            look(start, some)
+            ops = _Given(self._ops, {LM_HEAD: some}, self._tap)
+            list(self._pool.map(lambda one, ops=ops: self._logits(ops, one), normed))
+            for stream, one in wanted.items():
+                logits[stream].append(one @ some)
+        return {stream: torch.cat(parts, -1) for stream, parts in logits.items()}
 
     def weight(self, name: str) -> Tensor:
         """A weight of the block that just ran, in the layout of `qairt.model.parameters`."""
@@ -242,16 +286,23 @@ class Calibration:
         return causal_mask(stop - start, start).to(self.device), cos, sin
 
     @torch.inference_mode()
-    def _embed_chunk(self, ids: NDArray[np.integer]) -> Tensor:
-        return decoder.embed(self._ops, torch.from_numpy(np.asarray(ids))[None])
-
-    @torch.inference_mode()
-    def _head_chunk(self, hidden: Tensor, visit: Callable[[int, Tensor], None] | None) -> None:
+    def _final_norm(self, hidden: Tensor) -> Tensor:
+        parts = []
         for start, stop in _segments(hidden.shape[1]):
             self._begins_at(start)
-            logits = decoder.head(self._ops, self.config, hidden[:, start:stop])
-            if visit is not None:
-                visit(start, logits)
+            parts.append(decoder.final_norm(self._ops, self.config, hidden[:, start:stop]))
+        return torch.cat(parts, 1)
+
+    @torch.inference_mode()
+    def _logits(self, ops: TorchOps, normed: Tensor) -> None:
+        """Show them to the tap."""
+        for start, stop in _segments(normed.shape[1]):
+            self._begins_at(start)
+            decoder.logits(ops, normed[:, start:stop])
+
+    def _vocabulary(self, name: str) -> Iterator[tuple[int, Tensor]]:
+        for start, some in self._parameters.vocabulary(name):
+            yield start, shared(some).to(self.device)
 
     def _empty_past(self) -> tuple[Tensor, Tensor]:
         key, value = empty_past(self.config)
@@ -261,8 +312,8 @@ class Calibration:
 class _Given(TorchOps):
     """`TorchOps` with some weights given."""
 
-    def __init__(self, ops: TorchOps, weights: Mapping[str, Tensor]) -> None:
-        self.tap = None
+    def __init__(self, ops: TorchOps, weights: Mapping[str, Tensor], tap: Tap | None = None) -> None:
+        self.tap = tap
         self._stored = ops
         self._given = weights
 

@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from qairt.errors import QuantizationError, RecipeError
 from qairt.model.config import DecoderConfig
 from qairt.quant.activation_ranges import ActivationRanges
+from qairt.quant.sensitivity import AutoPrecision
 
 Technique = Literal["minmax", "lpbq"]
 _LPBQ_SETTINGS = {
@@ -90,6 +91,11 @@ class TechniqueConfig(BaseModel):
     """lpbq with gptq: times that every rounded weight is looked at again given all others."""
     steps: Annotated[int, Field(gt=0)] = 100
     """lpbq with learned: steps a block, each on one sequence of the calibration text."""
+    distillation_steps: Annotated[int, Field(ge=0)] = 0
+    """Steps in which the scales of the linears' channels and the norms are tuned on what the whole model says
+    (`qairt.quant.distillation`), on two sequences each; 0 leaves them as they were chosen."""
+    distillation_rate: Annotated[float, Field(gt=0, le=0.1)] = 0.001
+    """How far such a step goes."""
     rotation: list[Literal["R1", "R2"]] = Field(default_factory=list)
     """R1: the residual stream is multiplied by a Hadamard matrix, R2: so are the values of each head; both fused into
     the weights (`qairt.quant.rotation`)."""
@@ -97,6 +103,8 @@ class TechniqueConfig(BaseModel):
     """Of the rotation's signs, and of the order of sequences that rounding is learned on."""
     activation_ranges: ActivationRanges = ActivationRanges()
     module_precisions: ModulePrecisions = ModulePrecisions()
+    auto_precision: AutoPrecision | None = None
+    """Gives some 4-bit linears 8 bits, those that gain most by it; takes two passes, with `max_ppl_increase` more."""
 
     def model_post_init(self, context: Any) -> None:
         unused = self.model_fields_set & _LPBQ_SETTINGS
@@ -104,6 +112,8 @@ class TechniqueConfig(BaseModel):
             raise ValueError(f"{', '.join(sorted(unused))}: not a setting of minmax, which has no blocks")
         if self.technique == "lpbq" and self.weight_bitwidth == 8:
             raise ValueError("weight_bitwidth: lpbq holds weights in 4 bits; use minmax for 8")
+        if self.auto_precision is not None and self.bits != 4:
+            raise ValueError("auto_precision: it gives 8 bits to linears that have 4, here all have 8")
 
     def settings(self) -> dict[str, Any]:
         """All settings that this technique has, defaults too, as plain data: `model_validate` takes them back."""

@@ -42,7 +42,7 @@ def output_costs(
     encodings: Mapping[str, Encoding],
     pool: ThreadPoolExecutor,
     *,
-    changed: Mapping[str, NDArray[np.float32]] | None = None,
+    changed: Parameters | None = None,
     seed: int = 0,
 ) -> dict[str, float]:
     """Nats per token that each weight's rounding costs, the others being float.
@@ -51,7 +51,7 @@ def output_costs(
         chunks: token ids, each of one sequence from position 0. Four of 512 tell the linears apart.
         encodings: of the weights to try, by name.
         pool: from `qairt.quant.calibration.one_thread_each`; the result does not depend on its size.
-        changed: weights that a technique changed, in place of `parameters`' own before they are rounded.
+        changed: weights to round in place of `parameters`' own, where a technique changed them.
         seed: of the next tokens that are drawn.
     """
     config = parameters.config
@@ -79,7 +79,8 @@ def output_costs(
         load(parameters.layer_names(layer))
         wanted = [name for name in parameters.layer_names(layer) if name in encodings]
         errors = {
-            name: _rounding_error(ops.weight(name), (changed or {}).get(name), encodings[name]) for name in wanted
+            name: _rounding_error(ops.weight(name), changed.read(name) if changed else None, encodings[name])
+            for name in wanted
         }
         block = _Block(ops, layer, errors)
         results = list(pool.map(block.back, entering.pop(), gradients))

@@ -141,6 +141,10 @@ class LockstepOps:
             made.append(Deferred("", joined))
         return made
 
+    def release(self) -> None:
+        """Let go of keys and values: the block is done."""
+        self._present.clear()
+
     def present(self, name: str) -> Values:
         """Keys or values of each piece's tokens."""
         return self._present[name]

@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model.config import DecoderConfig
@@ -25,14 +21,13 @@ class SimulatedOps(TorchOps):
     """
 
     def __init__(self, parameters: Parameters, encodings: Encodings, device: str = "cpu") -> None:
-        super().__init__(parameters)
+        super().__init__(parameters, device=device)
         self.encodings = encodings
-        self.device = device
         self._on_grid = _moved_on_one_grid(parameters.config, encodings)
 
     def weight(self, name: str) -> Tensor:
         if name not in self._weights:
-            values = super().weight(name).to(self.device)
+            values = super().weight(name)
             encoding = self.encodings.params.get(name)
             self._weights[name] = values if encoding is None else rounded_weight(values, encoding)
         return self._weights[name]
@@ -113,20 +108,3 @@ def _moved_on_one_grid(config: DecoderConfig, encodings: Encodings) -> set[str]:
         if first is not None and all(grid is not None and grid.same_grid(first) for grid in grids):
             found.update(structure.moved.intersection(names))
     return found
-
-
-def perplexity(model: Reference, chunks: Sequence[NDArray[np.integer]]) -> float:
-    """exp of the mean negative log-likelihood of tokens 2 … of each chunk."""
-    total, count = 0.0, 0
-    for chunk in chunks:
-        log_probabilities = model.logits(chunk[:-1]).log_softmax(-1)
-        targets = torch.from_numpy(np.asarray(chunk[1:], np.int64))
-        total -= float(log_probabilities.gather(1, targets[:, None]).sum())
-        count += len(targets)
-    return math.exp(total / count)
-
-
-def signal_to_noise(reference: NDArray[np.floating], other: NDArray[np.floating]) -> float:
-    """SQNR in dB."""
-    noise = float(np.square(np.asarray(reference, np.float64) - other).sum())
-    return math.inf if not noise else 10 * math.log10(float(np.square(reference, dtype=np.float64).sum()) / noise)

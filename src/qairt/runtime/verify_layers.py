@@ -12,8 +12,9 @@ from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference
 from qairt.quant.encodings import Encodings
 from qairt.quant.simulate import Simulated
+from qairt.runtime.metrics import sqnr_db
 from qairt.runtime.stored import Floats
-from qairt.runtime.verify_measure import decibel, kl_and_agreement
+from qairt.runtime.verify_measure import kl_and_agreement
 from qairt.runtime.verify_result import LayerCost
 
 TOKENS = 64
@@ -76,6 +77,6 @@ def _values(tensor: Tensor) -> Floats:
 
 
 def _sqnr(reference: Tensor, measured: Tensor) -> float:
+    """Over all tokens but the first, where there are others."""
     start = 1 if reference.shape[1] > 1 else 0
-    wanted, found = (tensor[:, start:].double() for tensor in (reference, measured))
-    return decibel(float(wanted.square().sum()), float((wanted - found).square().sum()))
+    return sqnr_db(_values(reference)[start:], _values(measured)[start:])

@@ -5,11 +5,9 @@ from __future__ import annotations
 import numpy as np
 
 from qairt.runtime.cache import PAST, time_axis
+from qairt.runtime.metrics import decibel
 from qairt.runtime.stored import Floats
 from qairt.runtime.verify_result import LOGITS, OutputFidelity, Way
-
-MOST_DB = 300.0
-"""What equal values are given; float32 cannot be told apart long before."""
 
 
 def rows(name: str, values: Floats, count: int) -> Floats:
@@ -17,13 +15,6 @@ def rows(name: str, values: Floats, count: int) -> Floats:
     axis = time_axis(name) if PAST.match(name) else 1
     moved = np.moveaxis(values, axis, 0)[-count:]
     return np.ascontiguousarray(moved).reshape(count, -1)
-
-
-def decibel(signal: float, noise: float) -> float:
-    """SQNR of two energies, kept within ±`MOST_DB`."""
-    if noise == 0:
-        return MOST_DB
-    return float(np.clip(10 * np.log10(signal / noise), -MOST_DB, MOST_DB)) if signal else -MOST_DB
 
 
 def kl_and_agreement(reference: Floats, measured: Floats) -> tuple[float, int]:

@@ -136,6 +136,8 @@ class Evaluation:
             "artifacts": {stage: self._key(stage) for stage in _ARTIFACTS[self._target]},
             "parts": sorted(part.signature.name for of_ar in parts.values() for part in of_ar),
         }
+        from qairt.model.device import torch_device
+
         return Subject(
             target=self._target,
             config=config,
@@ -148,6 +150,7 @@ class Evaluation:
             open_simulation=lambda: self._simulation(config),
             open_parts=lambda: parts,
             open_generator=lambda: self._generator(config),
+            device=torch_device(settings_of(self._env).execution_environment.device),
             progress=self._progress,
         )
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
@@ -15,6 +16,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    OutputPlace,
     Stage,
     StageConfig,
     StageInput,
@@ -26,6 +28,11 @@ from qairt.errors import QuantizationError
 from qairt.quant.calibration_text import check_length
 from qairt.quant.config import TechniqueConfig, load_technique
 from qairt.stages.facts import find_file, model_of, settings_of, sizes_of, soc_of
+from qairt.stages.mixed_precision import Growth
+
+if TYPE_CHECKING:
+    from qairt.model.config import DecoderConfig
+    from qairt.quant.rotation import Rotation
 
 
 class QuantizationConfig(StageConfig):
@@ -82,6 +89,10 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
     def check(self, env: Env) -> None:
         technique = self._technique(env)
         technique.check(model_of(env).config)
+        if settings_of(env).execution_environment.device.startswith("cuda"):
+            from qairt.model.device import torch_device
+
+            torch_device(settings_of(env).execution_environment.device)
         check_length(
             _calibration_path(self.config, env),
             chunks=self.config.calibration_chunks,
@@ -103,9 +114,17 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         )
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
         technique = self._technique(env).settings()
+        environment: dict[str, Any] = {"device": settings_of(env).execution_environment.device}
         return Expansion(
             [
-                Task(coord=coord, sources=(coord,), params={"technique": technique}, paths=paths, estimate=estimate)
+                Task(
+                    coord=coord,
+                    sources=(coord,),
+                    params={"technique": technique},
+                    paths=paths,
+                    environment=environment,
+                    estimate=estimate,
+                )
                 for coord in batch
             ]
         )
@@ -119,37 +138,43 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def run(self, task: Task, context: Context[QuantizationConfig, QuantizationInput]) -> Quantized:
         from qairt.model.config import DecoderConfig
+        from qairt.model.device import torch_device
         from qairt.model.parameters import Parameters
         from qairt.model.tokenizer import Tokenizer
         from qairt.model.weights import open_weights
-        from qairt.quant.calibration import chunks_of
-        from qairt.quant.quantize_model import quantize_model
-        from qairt.quant.rotation import Rotation
+        from qairt.quant.calibration import chunks_of, other_chunks
+        from qairt.quant.quantization import quantize
 
         config, directory = context.config, context.directory
         decoder = DecoderConfig.model_validate_json(context.input.model.read_bytes())
         text = task.paths["calibration_text"].read_text(encoding="utf-8", errors="replace")
+        ids = Tokenizer.from_directory(context.input.tokenizer).encode(text)
         tokens = chunks_of(
-            Tokenizer.from_directory(context.input.tokenizer).encode(text),
+            ids,
             count=config.calibration_chunks,
             length=config.calibration_length,
             where=str(task.paths["calibration_text"]),
         )
         technique = TechniqueConfig.model_validate(task.params["technique"])
-        turned = technique.rotation
-        rotation = (
-            Rotation.of(decoder, stream="R1" in turned, values="R2" in turned, seed=technique.seed) if turned else None
-        )
-        result = quantize_model(
-            Parameters(open_weights(task.paths["model"]), decoder, rotation=rotation),
+        rotation = _rotation(technique, decoder)
+        parameters = Parameters(open_weights(task.paths["model"]), decoder, rotation=rotation)
+        device = torch_device(str(task.environment["device"]))
+
+        other_text = partial(other_chunks, ids, config.calibration_chunks, config.calibration_length)
+        growth = Growth(parameters, other_text, threads=context.threads, device=device)
+        result = quantize(
+            parameters,
             tokens,
+            other_text,
             technique,
-            resume=context.resume,
+            growth.of,
+            folder=context.resume,
+            progress=context.progress,
+            threads=context.threads,
+            device=device,
             mask_floor=config.mask_floor,
             act_bitwidth=config.act_bitwidth,
             kv_bitwidth=config.kv_bitwidth,
-            progress=context.progress,
-            threads=context.threads,
         )
         for note in result.notes:
             print(note)
@@ -177,12 +202,29 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             rotation=rotation_file,
         )
 
+    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+        from qairt.quant.encodings import Encodings
+        from qairt.stages.quantization_pictures import draw_encodings
+
+        (item,) = items.values()
+        assert isinstance(item.output, Quantized)
+        draw_encodings(Encodings.from_json(item.output.encodings.read_text()), place.directory)
+
     def _technique(self, env: Env) -> TechniqueConfig:
         technique: TechniqueConfig = env.once(
             "technique",
             lambda: load_technique(self.config.recipe, self.config.technique, settings_of(env).recipe_folder),
         )
         return technique
+
+
+def _rotation(technique: TechniqueConfig, decoder: DecoderConfig) -> Rotation | None:
+    from qairt.quant.rotation import Rotation
+
+    turned = technique.rotation
+    if not turned:
+        return None
+    return Rotation.of(decoder, stream="R1" in turned, values="R2" in turned, seed=technique.seed)
 
 
 def _calibration_path(config: QuantizationConfig, env: Env) -> Path:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
@@ -52,6 +52,15 @@ class VerifyConfig(BaseModel):
         return value
 
 
+class ExecutionEnvironment(BaseModel):
+    """Where qairt itself computes, as far as the results do not depend on it."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
+    """What quantization and evaluation run on: `cpu`, `cuda`, `cuda:1`; auto is a GPU where torch can use one."""
+
+
 class Settings(BaseModel):
     """What holds for all stages."""
 
@@ -66,6 +75,8 @@ class Settings(BaseModel):
     """The chip to compile for, as `chipset:NAME`."""
     cache_dir: str | None = None
     """Where work is kept; `qairt-cache/<recipe name>` in the working directory when left out."""
+    execution_environment: ExecutionEnvironment = Field(default_factory=ExecutionEnvironment)
+    """Which device computes."""
     verify: VerifyConfig = Field(default_factory=VerifyConfig)
     """How results are checked; `size` or `full` alone is the same as `artifacts: size` or `artifacts: full`."""
     suppress_performance_warnings: bool = False

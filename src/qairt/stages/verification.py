@@ -8,6 +8,7 @@ call that was interrupted goes on at the rung it was in. Thresholds are not in i
 
 from __future__ import annotations
 
+import shutil
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from qairt.graph.parts import Part
     from qairt.runtime.verify_graph import Graph, OpenGraph
 
-VERSION = 1
+VERSION = 2
 """Raised by hand when the same artifacts give another result."""
 STAGE = "verify"
 FIDELITY = "fidelity.json"
@@ -218,11 +219,14 @@ class Ladder:
 
     def _store(self, found: RungFidelity, key: str, inputs: dict[str, Any], asked: Asked, say: Say) -> None:
         label = found.rung if asked.part is None else f"{found.rung}-part{asked.part}"
+        work = None
         try:
             work = self.cache.working_directory(STAGE, key)
             (work / FIDELITY).write_text(found.model_dump_json(indent=1) + "\n")
             self.cache.publish(work, key, STAGE, label, inputs=inputs, seconds=found.seconds)
         except (OSError, CacheError) as error:
+            if work is not None:
+                shutil.rmtree(work, ignore_errors=True)
             say(f"the result is not stored, so it is measured again the next time: {error}")
 
     # Measuring

@@ -14,18 +14,17 @@ from qairt.stages.facts import open_quantized
 if TYPE_CHECKING:
     from qairt.model.parameters import Parameters
     from qairt.quant.reference_vectors import ReferenceVectors
-    from qairt.runtime.stored import Array, Floats
+    from qairt.runtime.stored import Floats
     from qairt.runtime.verify_text import Text
 
 Ids = NDArray[np.int32]
 
 
 class FloatModel:
-    """What graphs are compared with.
+    """What graphs are compared with, as `quantization` recorded it.
 
-    1. Rounded graphs: the model as it was, which `quantization` recorded; with a rotation, the rotated one, whose
-       logits are the same.
-    2. Float graphs: the model that was exported. Where quantization changed weights it is computed here.
+    1. Rounded graphs: the model as it was; with a rotation, the rotated one, whose logits are the same.
+    2. Float graphs: the model that was exported, where quantization changed weights with those.
     """
 
     def __init__(self, source: Path, loaded: Any, quantized: Any) -> None:
@@ -63,7 +62,7 @@ class FloatModel:
 
     def text(self, *, rounded: bool) -> Text:
         """The text with what the float model computes for it, for float graphs or for rounded ones."""
-        return self._recorded_text if rounded or self._quantized.changed_weights is None else self._exported_text
+        return self._recorded_text if rounded or self._quantized.exported_reference is None else self._exported_text
 
     @cached_property
     def _recorded_text(self) -> Text:
@@ -71,7 +70,9 @@ class FloatModel:
 
     @cached_property
     def _exported_text(self) -> Text:
-        return self._text_of(computed_vectors(self.exported, self.ids), self.exported)
+        from qairt.quant.reference_vectors import ReferenceVectors
+
+        return self._text_of(ReferenceVectors.load(self._quantized.exported_reference), self.exported)
 
     def _parameters(self, changed: Path | None) -> Parameters:
         return open_quantized(self._source, self.config, changed, self._quantized.rotation)
@@ -82,24 +83,6 @@ class FloatModel:
         mask = self.encodings.activations["attention_mask"]
         floor = float(mask.minimum[0])
         return Text(vectors, self.config, mask_floor=floor, logits=partial(_logits, vectors, parameters))
-
-
-def computed_vectors(parameters: Parameters, ids: Ids) -> ReferenceVectors:
-    """What a float model computes for one text, one block in memory at a time; no logits are kept."""
-    from qairt.model.decoder import hidden_name, present_names
-    from qairt.model.reference import Reference
-    from qairt.quant.reference_vectors import ReferenceVectors
-
-    model, count = Reference(parameters), len(ids)
-    mask, angles, past = model.causal_mask(count), model.rotary(0, count), model.empty_past()
-    hidden = model.embed(ids)
-    tensors: dict[str, Array] = {"input_ids": ids, hidden_name(0): hidden.numpy()}
-    for layer in range(parameters.config.num_layers):
-        hidden, key, value = model.run_block(layer, hidden, mask, *angles, *past)
-        tensors[hidden_name(layer + 1)] = hidden.numpy()
-        tensors |= zip(present_names(layer), (key.contiguous().numpy(), value.contiguous().numpy()), strict=True)
-    tensors["logits"] = np.zeros((1, 0, parameters.config.vocab_size), np.float32)
-    return ReferenceVectors(tensors)
 
 
 def _logits(vectors: ReferenceVectors, parameters: Parameters, start: int, stop: int) -> Floats:

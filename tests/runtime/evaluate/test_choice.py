@@ -50,7 +50,12 @@ def faults(tmp_path, entries):
         ("{chunks: 3}", "recipe.yaml:3: this metric has no name\n  write `name:` with one of arc_challenge, "),
         (
             "{name: perplexity, chunk: 3}",
-            "recipe.yaml:3: evaluator.metrics.0.chunk is not a setting of 0\n  did you mean chunks?; perplexity takes "
+            "recipe.yaml:3: evaluator.metrics.0.chunk is not an argument of perplexity\n  did you mean chunks? "
+            "perplexity takes display_name, dataset, subset, split, column, chunks",
+        ),
+        (
+            "{name: kl_divergence, speed: 3}",
+            "recipe.yaml:3: evaluator.metrics.0.speed is not an argument of kl_divergence\n  kl_divergence takes "
             "display_name, dataset, subset, split, column, chunks",
         ),
         ("{name: perplexity, chunks: 0}", "recipe.yaml:3: evaluator.metrics.0.chunks: input should be greater than 0"),

@@ -34,6 +34,28 @@ def test_without_the_package(subject_on, monkeypatch):
         Mmlu().check(subject_on("torch"))
 
 
+def test_a_package_that_cannot_be_loaded(subject_on, monkeypatch):
+    """As where something that it needs itself is missing."""
+    monkeypatch.setattr("qairt.runtime.evaluate.tasks.find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "qairt.runtime.evaluate.lm_eval_model", None)
+    with pytest.raises(EvaluationError, match=r"^the metric mmlu: it needs .*, which cannot be loaded: .*\n  pip inst"):
+        Mmlu().check(subject_on("torch"))
+
+
+def test_a_task_that_there_is_not(subject_on, monkeypatch):
+    pytest.importorskip("lm_eval")
+    said = []
+    some = SimpleNamespace(all_tasks=["hellaswag", "mmlu"])  # reading all there are takes seconds
+    monkeypatch.setattr("qairt.runtime.evaluate.lm_eval_model.TaskManager", lambda: some)
+    subject = subject_on("torch", progress=lambda what, part: said.append(what))
+    with pytest.raises(
+        EvaluationError, match=r"^the metric lm_eval: lm-eval has no task helaswag\n  did you mean hellaswag\? `lm_eval"
+    ):
+        LmEval(task="helaswag").check(subject)
+    LmEval(task="hellaswag").check(subject)
+    assert said == ["reading lm-eval's tasks"] * 2, "once"
+
+
 def test_log_likelihoods(asked, parameters, tokenizer):
     """Of the continuation only; a space before it is its own; once for each request."""
     found = asked("torch").loglikelihood(

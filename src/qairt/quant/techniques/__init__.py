@@ -31,7 +31,9 @@ class Chosen:
 
     encoding: Encoding
     values: Tensor | None = None
-    """[in, out] on the grid, where they are not those nearest to the stored ones."""
+    """[in, out] on the grid; None for those nearest to the stored ones, where nobody asked for them yet."""
+    error: float | None = None
+    """The share of the output's energy that is lost; None where the technique does not look at outputs."""
     place: OnGrid | None = None
     """To go on learning from."""
 

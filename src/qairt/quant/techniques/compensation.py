@@ -24,33 +24,31 @@ ROWS = 64
 """Inputs after which what was lost is passed on to all that follow."""
 
 
-def compensated(weight: Tensor, scale: Tensor, gram: Gram, pool: Executor, *, damping: float, passes: int) -> Tensor:
+def compensated(weight: Tensor, scale: Tensor, gram: Gram, pool: Executor, *, passes: int) -> Tensor:
     """`weight` [in, out] on the grid of `scale` [in, out], with a small output error.
 
     Args:
-        damping: of the mean of the Gram matrix's diagonal, added to it: how little the text is believed.
         passes: of coordinate descent.
     """
-    damped = gram.damped(damping)
-    order, ordered, factor = damped.order, damped.ordered, damped.passing_on  # made before threads ask for them
+    matrix, order, factor = gram.matrix, gram.order, gram.passing_on  # made before threads ask for them
     result = torch.empty_like(weight)
 
     @torch.inference_mode()
     def columns(start: int) -> None:
         part = slice(start, start + COLUMNS)
-        rounded = _gptq(weight[order, part], scale[order, part], factor)
+        rounded = torch.empty_like(weight[:, part])
+        rounded[order] = _gptq(weight[order, part], scale[order, part], factor)
         for _ in range(passes):
-            _descend(rounded, weight[order, part], scale[order, part], ordered)
-        result[order, part] = rounded
+            _descend(rounded, weight[:, part], scale[:, part], matrix)
+        result[:, part] = rounded
 
     list(pool.map(columns, range(0, weight.shape[1], COLUMNS)))
     return result
 
 
-def wanted(weight: Tensor, rounded: Tensor, gram: Gram, damping: float) -> Tensor:
+def wanted(weight: Tensor, rounded: Tensor, gram: Gram) -> Tensor:
     """What each value of `rounded` [in, out] would best be, given all others."""
-    matrix = gram.damped(damping).matrix
-    return rounded + (matrix @ (weight - rounded)) / matrix.diagonal()[:, None]
+    return rounded + (gram.matrix @ (weight - rounded)) / gram.matrix.diagonal()[:, None]
 
 
 def _gptq(weight: Tensor, scale: Tensor, factor: Tensor) -> Tensor:

@@ -4,16 +4,13 @@
 
 The NPU holds nothing finer, so the integers are chosen where they are used, on this grid:
 
-1. `ideal[b, o]`: the scale a block would want by itself. `rtn`: its largest weight becomes the largest integer. `mse`,
-   `seqmse`: of ratios of that, the one with the least error: of the weights (`weight_error`), each counted by how much
-   its input matters, or of the linear's output (`output_error`).
-2. `channel_scale[o]`: a 16th of the channel's largest `ideal`; a search also tries a little less, which gives the
-   smaller blocks a finer choice.
-3. `int_scale`: `rtn`: the nearest integer; a search takes the better one of the two around `ideal / channel_scale`.
+1. Scales: `rtn` from a block's largest weight; `mse` and `seqmse` search for those with the least squared error: of the
+   weights, each counted by how much its input matters, or of the linear's output (`lpbq_grid`).
+2. What is put on the grid are the nearest values, or with `gptq` those that make good each other's error
+   (`compensation`).
 
-What is put on the grid are the nearest values, or with `gptq` those that make good each other's error (`compensation`).
-
-Source: AIMET's LPBQ, which rounds block scales after its search; here the search sees the rounding.
+Source: AIMET's LPBQ and SeqMSE, which run the layer for each candidate and round block scales after their search; here
+all candidates are judged from the Gram matrix, and the search sees the rounding.
 """
 
 from __future__ import annotations
@@ -28,11 +25,11 @@ from qairt.errors import QuantizationError
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import BlockScales, symmetric_channels
 from qairt.quant.gram import Gram
+from qairt.quant.simulate import rounded_weight
 from qairt.quant.techniques import Chosen, Needs
 from qairt.quant.techniques.compensation import compensated, wanted
 from qairt.quant.techniques.learned import OnGrid
-from qairt.quant.techniques.output_error import output_error_scales
-from qairt.quant.techniques.weight_error import block_scales
+from qairt.quant.techniques.lpbq_grid import best_scales, largest_scales, output_cost, weight_cost
 
 
 class Lpbq:
@@ -55,23 +52,32 @@ class Lpbq:
                 where=name,
                 remedy="use a block size that does, or the minmax technique",
             )
-        target = weight
-        if gram is not None and config.rounding != "nearest":
-            target = gram.target(weight, config.damping)
-        if gram is not None and config.scale_search == "seqmse":
-            scale, integers = output_error_scales(target, gram.matrix, size, config.candidates, pool)
-        else:
-            candidates = config.candidates if config.scale_search == "mse" else 0
-            scale, integers = block_scales(target, size, candidates, energy)
+        changes = gram is not None and config.rounding != "nearest"
+        target = gram.target(weight) if gram is not None and changes else weight
+        scale, integers = self._scales(target, energy, gram, pool)
         blocks = BlockScales(size, integers.cpu().numpy().astype(np.uint8), config.decompressed_bitwidth)
         encoding = symmetric_channels(scale.cpu().numpy(), config.bits, axis=1, blocks=blocks)
-        if gram is None or config.rounding == "nearest":
+        if gram is None:
             return Chosen(encoding)
+        if not changes:
+            values = rounded_weight(weight, encoding)
+            return Chosen(encoding, values, gram.error_of_blocks(weight, values, size))
         grid = (integers * scale).repeat_interleave(size, 0)
-        values = compensated(target, grid, gram, pool, damping=config.damping, passes=config.passes)
+        values = compensated(target, grid, gram, pool, passes=config.passes)
+        error = gram.error(weight, values)
         if config.rounding != "learned":
-            return Chosen(encoding, values)
-        steps = wanted(target, values, gram, config.damping) / grid
+            return Chosen(encoding, values, error)
+        steps = wanted(target, values, gram) / grid
         # A value that coordinate descent had left to look at stays where it is.
         integers_now = values / grid
-        return Chosen(encoding, values, OnGrid(steps.clamp(integers_now - 0.49, integers_now + 0.49), grid))
+        return Chosen(encoding, values, error, OnGrid(steps.clamp(integers_now - 0.49, integers_now + 0.49), grid))
+
+    def _scales(
+        self, weight: Tensor, energy: Tensor | None, gram: Gram | None, pool: Executor
+    ) -> tuple[Tensor, Tensor]:
+        search, size, candidates = self._config.scale_search, self._config.block_size, self._config.candidates
+        if search == "rtn":
+            return largest_scales(weight, size)
+        if search == "seqmse" and gram is not None:
+            return best_scales(weight, size, candidates, output_cost(gram.squares(size)), pool)
+        return best_scales(weight, size, candidates, weight_cost(energy, size), pool)

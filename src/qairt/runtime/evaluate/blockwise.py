@@ -144,11 +144,6 @@ class BlockwiseModel:
         return mask.to(self._device), cos.to(self._device), sin.to(self._device)
 
 
-def device_to_use() -> str:
-    """`cuda` where there is a GPU that torch can use, else `cpu`."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
-
-
 def _done_in_layer(done: Done, layer: int, layers: int, part: float) -> None:
     done((layer + part) / layers)
 

@@ -104,11 +104,17 @@ def _metric(entry: Mapping[str, Any], recipe: Recipe, path: Sequence[str | int])
     try:
         return metric.model_validate({key: value for key, value in entry.items() if key != "name"})
     except ValidationError as error:
-        faults = [_fault(fault, metric) for fault in faults_from_pydantic(error, recipe, path, metric)]
+        faults = [_fault(fault, metric, str(path[-1])) for fault in faults_from_pydantic(error, recipe, path, metric)]
         raise faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=faults) from error
 
 
-def _fault(fault: RecipeError, metric: type[Metric]) -> RecipeError:
-    """A fault, with the arguments that the metric has."""
-    remedy = f"{fault.remedy}; {metric.name} takes {', '.join(arguments_of(metric))}"
-    return RecipeError(fault.what, where=fault.where, remedy=remedy)
+def _fault(fault: RecipeError, metric: type[Metric], place: str) -> RecipeError:
+    """A fault of the metric at `place` in the list, with the arguments that the metric has."""
+    what = fault.what.replace(f"is not a setting of {place}", f"is not an argument of {metric.name}")
+    takes = f"{metric.name} takes {', '.join(arguments_of(metric))}"
+    advice = fault.remedy or ""
+    if advice.startswith("its settings"):  # which are these
+        remedy = takes
+    else:
+        remedy = f"{advice} {takes}" if advice.endswith("?") else f"{advice}; {takes}"
+    return RecipeError(what, where=fault.where, remedy=remedy)

@@ -11,10 +11,11 @@ import numpy as np
 import torch
 from lm_eval import simple_evaluate
 from lm_eval.api.model import LM
+from lm_eval.tasks import TaskManager
 
 from qairt.errors import EvaluationError
 from qairt.quant.calibration import one_thread_each
-from qairt.runtime.evaluate.blockwise import device_to_use
+from qairt.recipe import nearest
 from qairt.runtime.evaluate.measured import Measured, piece_of
 from qairt.runtime.evaluate.subject import GROUP_TOKENS
 
@@ -23,11 +24,26 @@ if TYPE_CHECKING:
     from qairt.runtime.evaluate.tasks import TaskMetric
 
 
+def require_task(metric: TaskMetric, subject: Subject) -> None:
+    """
+    Raises:
+        EvaluationError: lm-eval does not know the task.
+    """
+    known = _tasks(subject).all_tasks
+    if metric.asked_task not in known:
+        close = nearest(metric.asked_task, known)
+        raise EvaluationError(
+            f"lm-eval has no task {metric.asked_task}",
+            where=f"the metric {metric.title}",
+            remedy=(f"did you mean {close}? " if close else "") + "`lm_eval --tasks list` names its tasks",
+        )
+
+
 def measure_task(metric: TaskMetric, subject: Subject) -> float:
     """The score of a task.
 
     Raises:
-        EvaluationError: lm-eval does not know the task, or cannot load its data.
+        EvaluationError: lm-eval cannot load its data.
     """
     said = io.StringIO()
     try:
@@ -35,6 +51,7 @@ def measure_task(metric: TaskMetric, subject: Subject) -> float:
             results: Any = simple_evaluate(
                 model=Evaluated(metric, subject),
                 tasks=[metric.asked_task],
+                task_manager=_tasks(subject),
                 num_fewshot=metric.num_fewshot,
                 limit=metric.limit,
                 bootstrap_iters=0,
@@ -47,9 +64,18 @@ def measure_task(metric: TaskMetric, subject: Subject) -> float:
         raise EvaluationError(
             f"lm-eval cannot run the task {metric.asked_task}: {reason}",
             where=f"the metric {metric.title}",
-            remedy="`lm_eval --tasks list` names its tasks; their data comes from the Hugging Face hub",
+            remedy="a task's data comes from the Hugging Face hub: try again where it can be reached",
         ) from error
     return _score(results, metric)
+
+
+def _tasks(subject: Subject) -> Any:
+    """lm-eval's tasks, found once."""
+    if "lm-eval" not in subject.facts:
+        subject.progress("reading lm-eval's tasks", 0.0)  # it takes seconds
+        subject.facts["lm-eval"] = TaskManager()
+        subject.progress("reading lm-eval's tasks", 1.0)
+    return subject.facts["lm-eval"]
 
 
 class Evaluated(LM):  # type: ignore[misc]
@@ -137,7 +163,7 @@ class Evaluated(LM):  # type: ignore[misc]
         return [(float(one["likelihood"]), bool(one["likeliest"])) for one in found]
 
     def _read(self, asked: dict[str, tuple[list[int], int]]) -> None:
-        subject, device = self._subject, device_to_use()
+        subject, device = self._subject, self._subject.device
         what, ready = f"{self._title}: {len(asked)} continuations", 0
         with (
             one_thread_each(1 if device != "cpu" else None) as pool,

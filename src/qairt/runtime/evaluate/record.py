@@ -157,12 +157,21 @@ def differences(a: EvaluationRecord, b: EvaluationRecord) -> list[Difference]:
 
 
 def recipe_of(recipe: dict[str, Any]) -> dict[str, Any]:
-    """What of a recipe can change a score: not where work is kept, nor what is asked of `evaluate`."""
+    """What of a recipe can change a score: not where work is kept or done, what it leaves for people, nor what is asked
+    of `evaluate`."""
     kept: dict[str, Any] = keys.plain({name: value for name, value in recipe.items() if name not in _NOT_SCORED})
+    if isinstance(kept.get("stages"), dict):
+        kept["stages"] = {name: _without_output(settings) for name, settings in kept["stages"].items()}
     return kept
 
 
-_NOT_SCORED = ("cache_dir", "evaluator", "verify", "suppress_performance_warnings")
+_NOT_SCORED = ("cache_dir", "evaluator", "verify", "suppress_performance_warnings", "execution_environment")
+
+
+def _without_output(settings: Any) -> Any:
+    if not isinstance(settings, dict):
+        return settings
+    return {name: value for name, value in settings.items() if name != "output"}
 
 
 def now() -> tuple[float, str]:

@@ -47,6 +47,8 @@ class Subject:
     open_simulation: Callable[[], tuple[Parameters, Encodings]]
     open_parts: Callable[[], Mapping[int, Sequence[QuantizedPart]]]
     open_generator: Callable[[], AbstractContextManager[Generator]]
+    device: str = "cpu"
+    """What torch computes on, as torch names it."""
     progress: Progress = lambda what, part: None
     facts: dict[Any, Any] = field(default_factory=dict)
     """Found out once: texts and their tokens."""

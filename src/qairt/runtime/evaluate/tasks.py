@@ -31,16 +31,24 @@ class TaskMetric(Metric):
 
     def check(self, subject: Subject) -> None:
         if find_spec("lm_eval") is None:
-            raise EvaluationError(
-                "it needs the package lm-eval, which is not installed",
-                where=f"the metric {self.title}",
-                remedy="pip install 'qairt[eval]'",
-            )
+            raise self._without("which is not installed")
+        try:
+            from qairt.runtime.evaluate.lm_eval_model import require_task
+        except ImportError as error:
+            raise self._without(f"which cannot be loaded: {error}") from error
+        require_task(self, subject)
 
     def measure(self, subject: Subject) -> float:
         from qairt.runtime.evaluate.lm_eval_model import measure_task
 
         return measure_task(self, subject)
+
+    def _without(self, why: str) -> EvaluationError:
+        return EvaluationError(
+            f"it needs the package lm-eval, {why}",
+            where=f"the metric {self.title}",
+            remedy="pip install 'qairt[eval]'",
+        )
 
 
 @register_metric

@@ -12,7 +12,6 @@ import torch
 
 from qairt.errors import EvaluationError
 from qairt.quant.calibration import one_thread_each
-from qairt.runtime.evaluate.blockwise import device_to_use
 from qairt.runtime.evaluate.measured import Measured, piece_of
 from qairt.runtime.evaluate.metric import Sums, TextMetric
 from qairt.runtime.evaluate.subject import GROUP_TOKENS, Subject
@@ -82,7 +81,7 @@ class _Meter:
 
 
 def _measure(asked: Sequence[_Chunk], measured: Measured, subject: Subject, what: str) -> None:
-    device = device_to_use()
+    device = subject.device
     wants_reference = any(metric.needs_reference for chunk in asked for metric in chunk.metrics)
     meter = _Meter(subject, what, len(asked))
     with (
@@ -131,14 +130,7 @@ def _scored(
         if not len(targets):
             break
         count = len(targets)
-
-        def reference_rows(
-            start: int = start, count: int = count, device: torch.device = logits.device
-        ) -> torch.Tensor:
-            assert reference is not None
-            return reference.rows(place, start, start + count).to(device)
-
-        scores = TokenScores(logits[:count], targets, reference_rows)
+        scores = TokenScores(logits[:count], targets, partial(_reference_rows, reference, place, start, start + count))
         for metric, sums in zip(chunk.metrics, found, strict=True):
             sums.append({**metric.sums(scores), "tokens": count})
         done((start + count) / len(ids))
