@@ -16,7 +16,11 @@ from qairt.engine.pipeline import Pipeline
 from qairt.engine.plan import PlannedItem
 from qairt.engine.stage import Stage, registered_stages
 from qairt.errors import CacheError, RecipeError
+from qairt.output_settings import model_name
 from qairt.recipe import Recipe, faults_from_pydantic
+from qairt.recipe_old_keys import apply_old_keys, told
+from qairt.recipe_presets import foreign_extras
+from qairt.recipe_vendor import read_vendor_recipe
 from qairt.stages.settings import Settings
 
 if TYPE_CHECKING:
@@ -86,6 +90,8 @@ class LLMPipeline(Pipeline):
         """The pipeline of a recipe in memory."""
         import qairt.stages  # noqa: F401 - registers the stages
 
+        old = apply_old_keys(recipe)
+        lost = read_vendor_recipe(recipe)
         faults: list[RecipeError] = []
         settings = None
         try:
@@ -112,14 +118,19 @@ class LLMPipeline(Pipeline):
         ]
         _name_files_absolutely(recipe, settings)
         name = recipe.source.stem if recipe.source else "recipe"
-        return cls(
+        model = model_name(settings.model_id_or_path)
+        made = cls(
             stages,
             cache_dir or settings.cache_dir or Path("qairt-cache") / name,
             recipe=recipe,
             settings=settings,
+            model=model,
             suppress_performance_warnings=settings.suppress_performance_warnings,
             verify_digests=settings.verify.artifacts == "full",
         )
+        made.infos += [told(old, recipe)] if old else []
+        made.notes += [*lost, *foreign_extras(recipe, model)]
+        return made
 
     def construct(self, options: RunOptions | None = None) -> RunResult:
         """Run all stages (see `Pipeline.construct`), with memory, CPU and GPU among the events once a second."""

@@ -50,6 +50,7 @@ class Recipe(dict[str, Any]):
         self._schema = schema
         self._lines: dict[KeyPath, int] = {}
         self._overridden: set[KeyPath] = set()
+        self._presets: dict[KeyPath, str] = {}
         self.source: Path | None = None
         """The file it was read from."""
         self.overrides: tuple[str, ...] = ()
@@ -183,6 +184,45 @@ class Recipe(dict[str, Any]):
                 self._overridden.add(steps[: count + 1])
             place = place[key]
 
+    def take(self, path: KeyPath) -> Any:
+        """Remove a value, and mappings that are empty without it; returns it.
+
+        Raises:
+            KeyError: there is none.
+        """
+        place: Any = self
+        for step in path[:-1]:
+            place = place[_key_in(place, step)]
+        value = place.pop(_key_in(place, path[-1]))
+        if not place and len(path) > 1:
+            self.take(path[:-1])
+        return value
+
+    def put(self, path: KeyPath, value: Any, like: KeyPath) -> None:
+        """Set a value, with mappings around it as needed, as if it had been written where `like` was.
+
+        Raises:
+            RecipeError: something that is no mapping is in the way.
+        """
+        line, given = self.line(like), any(like[:count] in self._overridden for count in range(1, len(like) + 1))
+        place: Any = self
+        for count, step in enumerate(path, 1):
+            key = _key_in(place, step)
+            if not isinstance(place, dict):
+                what = f"{'.'.join(path)} stands inside {'.'.join(path[: count - 1])}, which is no mapping"
+                raise RecipeError(what, where=self.where(path), remedy="make it a mapping")
+            if count == len(path):
+                place[key] = value
+            elif place.get(key) is None:
+                place[key] = {}
+            place = place[key]
+            if line:
+                self._lines.setdefault(path[:count], line)
+        if line:
+            self._lines[path] = line
+        if given:
+            self._overridden.add(path)
+
     # Paths, and where things were written
 
     def path_of(self, path: str | Sequence[str | int]) -> KeyPath:
@@ -230,6 +270,15 @@ class Recipe(dict[str, Any]):
         if any(steps[:count] in self._overridden for count in range(1, len(steps) + 1)):
             return COMMAND_LINE
         return f"{self._name}:{self._lines[steps]}" if steps in self._lines else None
+
+    def note_preset(self, path: KeyPath, where: str) -> None:
+        """Remember that a file of settings, mounted at a place, says something of `path`."""
+        self._presets[path] = where
+
+    def preset_origin(self, path: Sequence[str]) -> str | None:
+        """`file:line` of a preset that holds this value, unless the recipe or the command line says otherwise."""
+        steps = tuple(path)
+        return self._presets.get(steps) if self.origin(steps) is None else None
 
     def line(self, path: Sequence[str | int]) -> int:
         """The line of a value or of the nearest thing around it, 0 if none is known; for sorting."""

@@ -14,7 +14,8 @@ from qairt import __version__
 
 ALL = [
     "run", "tui", "plan", "check", "status", "attach", "logs", "cancel",
-    "generate", "evaluate", "verify", "export", "init", "recipes", "schema", "doctor", "cache",
+    "generate", "evaluate", "verify", "report", "export", "init", "recipes", "migrate", "schema", "doctor", "history",
+    "cache",
 ]  # fmt: skip
 CACHE = ["list", "show", "clear", "undo", "verify", "prune", "why"]
 
@@ -29,7 +30,10 @@ def test_help_names_every_command(qairt):
     assert re.findall(r"^  (\w+)  +\S.*\.$", said.out.partition("Commands:")[2], re.MULTILINE) == ALL
 
 
-@pytest.mark.parametrize("words", [[], *([name] for name in ALL), *(["cache", name] for name in CACHE)], ids=" ".join)
+GROUPS = [["history", "compare"], *(["cache", name] for name in CACHE)]
+
+
+@pytest.mark.parametrize("words", [[], *([name] for name in ALL), *GROUPS], ids=" ".join)
 def test_help_fits_80_columns_and_every_option_is_explained(qairt, words):
     said = qairt(*words, "--help")
     assert said.code == 0

@@ -228,7 +228,10 @@ def test_manifest_and_history_say_what_was_made(tmp_path):
     assert sorted(manifest["fan"]["items"]) == ["ar1", "ar2"]
     history = read_lines(made.state_folder / "history.jsonl")
     assert history[0]["stage"] == "source"
-    assert all(record["seconds"] > 0 and record["peak_rss"] > 1_000_000 for record in history)
+    costs = [record for record in history if "stage" in record]
+    assert len(costs) == 5
+    assert all(record["seconds"] > 0 and record["peak_rss"] > 1_000_000 for record in costs)
+    assert [record["run"] for record in history[5:]] == [1]
     assert all(item.from_history for item in pipeline(tmp_path, suffix="!").plan().items)
 
 

@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from recorded import Kind, compile_plan, simulation_of, write_run
+from simulated_runs import Kind, compile_plan, simulation_of, write_run
 
 from qairt.engine import events as ev
 from qairt.engine.events import EventTail, read_events

@@ -13,8 +13,8 @@ from qairt.engine.order import longest_path, makespan, merge_by_merge, urgency
 from qairt.engine.scheduler import Outcome, Scheduler
 
 
-def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: int = 1) -> Any:
-    task = SimpleNamespace(estimate=SimpleNamespace(threads=threads))
+def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: int = 1, alone: bool = False) -> Any:
+    task = SimpleNamespace(estimate=SimpleNamespace(threads=threads, alone=alone))
     return SimpleNamespace(name=name, sources=list(sources), seconds=seconds, peak_ram=ram, task=task)
 
 
@@ -155,3 +155,47 @@ def test_what_needs_a_result_waits_until_it_is_stored():
     first = item("first")
     outcome = run_items([first, item("second", first)], run, jobs=2, memory=9, cores=2, stop=threading.Event())
     assert [one.name for one in outcome.done] == ["first", "second"]
+
+
+def test_what_measures_runs_alone_first_and_on_all_cores():
+    running: list[str] = []
+    beside: dict[str, set[str]] = {}
+    given: dict[str, int] = {}
+    lock = threading.Lock()
+
+    def run(one: Any, threads: int, computed: Any) -> None:
+        with lock:
+            running.append(one.name)
+            for name in running:
+                beside.setdefault(name, set()).update(running)
+        given[one.name] = threads
+        time.sleep(0.05)
+        with lock:
+            running.remove(one.name)
+
+    first = item("first")
+    others = [item(f"work {place}", first, seconds=9, threads=4) for place in range(4)]
+    items = [first, *others, item("measure", first, threads=64, alone=True)]
+    outcome = run_items(items, run, jobs=4, memory=100, cores=4, stop=threading.Event())
+    assert [one.name for one in outcome.done][:2] == ["first", "measure"]
+    assert len(outcome.done) == 6
+    assert beside["measure"] == {"measure"}
+    assert given["measure"] == 4
+
+
+def test_what_measures_waits_for_what_runs_and_holds_nothing_back():
+    started: list[str] = []
+    slow = threading.Event()
+
+    def run(one: Any, threads: int, computed: Any) -> None:
+        started.append(one.name)
+        if one.name == "slow":
+            assert slow.wait(5)
+        if one.name == "last":
+            slow.set()
+
+    quick = item("quick")
+    items = [item("slow"), quick, item("last", quick), item("measure", quick, alone=True)]
+    outcome = run_items(items, run, jobs=2, memory=100, cores=2, stop=threading.Event())
+    assert started[-1] == "measure"
+    assert len(outcome.done) == 4

@@ -61,11 +61,12 @@ def test_what_it_gives_is_a_copy(tmp_path):
     assert list(observer.get_metrics()["fan"]) == KEYS
 
 
-def test_a_stage_that_failed_is_not_watched_on(tmp_path):
+def test_a_stage_that_failed_is_recorded_and_not_watched_on(tmp_path):
     observer = StageProfilerObserver()
     _, result = run(tmp_path, observer, fail_at=1)
     assert result.status == "failed"
-    assert "source" in observer.get_execution_times()
+    assert list(observer.get_execution_times()) == ["source", "fan"]
+    assert observer.get_metrics()["fan"]["ram_pss_entry_mb"] > 0
     assert not [thread for thread in threading.enumerate() if thread.name == "resource sampler"]
 
 

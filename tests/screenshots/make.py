@@ -17,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,8 @@ from toy_project import until
 from qairt.cli.messages import told
 from qairt.engine.run import RunOptions
 from qairt.llm import LLMPipeline
+from qairt.report.gather import gather
+from qairt.report.render import to_html
 from qairt.tui.app import QairtApp
 from qairt.tui.glyphs import Look
 from qairt.tui.project import Project
@@ -182,6 +185,27 @@ async def in_a_browser(recipe: Path, cache: Path) -> None:
         server.wait()
 
 
+async def report_page(recipe: Path, cache: Path) -> None:
+    """`qairt report` in chromium, where there is one: what the latest run left in `cache`."""
+    import browser
+
+    if browser.CHROMIUM is None:
+        print("no chromium: report.png is left as it is")
+        return
+    found = gather(LLMPipeline.from_recipe(recipe, (), cache).cache, recipe.name)
+    found = replace(
+        found,
+        run=found.run.model_copy(update={"host": "devbox"}),
+        machine=[(name, "devbox" if name == "Machine" else value) for name, value in found.machine],
+    )
+    SCRATCH.mkdir(exist_ok=True)
+    html = SCRATCH / "report.html"
+    html.write_text(to_html(found).replace(str(SCRATCH), SHOWN_AS))
+    async with browser.page(html.as_uri(), SCRATCH / "report-profile", (1180, 1400)) as page:
+        await page.until_loaded(html.as_uri())
+        await page.picture(HERE / "report.png")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("recipe", nargs="?", default="recipes/smollm2-135m.yaml")
@@ -197,6 +221,7 @@ def main() -> None:
             cache.symlink_to(given.cache.absolute())
         words = [sys.executable, "-m", "qairt", "run", str(recipe), "--cache-dir", str(cache), "--no-tui"]
         subprocess.run(words, check=True)
+        asyncio.run(report_page(recipe, cache))
         forget_change(recipe, cache)
         socket.gethostname = lambda: "devbox"
         os.chdir(SCRATCH)

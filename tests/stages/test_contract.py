@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import importlib
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from nsys_stand_in import install
 from tiny_recipe import write_recipe
 
 import qairt.stages  # noqa: F401 - registers them
@@ -31,19 +33,25 @@ ORDER = [
     "generate_context_binary",
     "export_bundle",
 ]
-every_stage = pytest.mark.parametrize("name", ORDER)
+ASIDE = ["torch_profiler", "nsys"]
+"""Optional; right after model_loading."""
+WITH_ASIDE = [ORDER[0], *ASIDE, *ORDER[1:]]
+every_stage = pytest.mark.parametrize("name", WITH_ASIDE)
 
 
 @pytest.fixture(scope="module")
-def pipeline(tmp_path_factory: pytest.TempPathFactory) -> LLMPipeline:
+def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMPipeline]:
     folder = tmp_path_factory.mktemp("contract")
-    return LLMPipeline.from_recipe(write_recipe(folder), cache_dir=folder / "cache")
+    optional = [f"stages.{name}.warmup=1" for name in ASIDE]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PATH", str(install(folder / "bin")), prepend=":")
+        yield LLMPipeline.from_recipe(write_recipe(folder), optional, cache_dir=folder / "cache")
 
 
 def stage_and_batch(pipeline: LLMPipeline, name: str) -> tuple[Stage[Any, Any, Any], dict, Any]:
     """A configured stage, the planned items it is given, and the environment."""
     plan = pipeline.plan()
-    place = ORDER.index(name)
+    place = WITH_ASIDE.index(name)
     stage = plan.stages[place].stage
     before = plan.stages[place - 1].batch if place else {}
     batch = {coord: Item(item.stage.name, coord, item.key) for coord, item in before.items() if stage.applies_to(coord)}
@@ -51,7 +59,8 @@ def stage_and_batch(pipeline: LLMPipeline, name: str) -> tuple[Stage[Any, Any, A
 
 
 def test_these_are_the_stages():
-    assert set(registered_stages()) == set(ORDER)
+    assert set(registered_stages()) == set(WITH_ASIDE)
+    assert {stage.name for stage in registered_stages().values() if stage.aside} == set(ASIDE)
 
 
 @every_stage
@@ -124,6 +133,19 @@ CHANGED: dict[tuple[str, str], Any] = {
     ("quantize", "act_bitwidth"): 8,
     ("quantize", "bias_bitwidth"): 16,
     ("generate_context_binary", "optimization_level"): 1,
+    ("torch_profiler", "enable"): False,
+    ("torch_profiler", "profiled_tokens"): 1,
+} | {
+    (stage, setting): value
+    for stage in ASIDE
+    for setting, value in {
+        "prompts": ["Other"],
+        "max_new_tokens": 3,
+        "warmup": 0,
+        "repeats": 9,
+        "chat": False,
+        "device": "cpu",
+    }.items()
 }
 
 
@@ -136,6 +158,8 @@ def test_each_setting_is_in_the_key_unless_it_is_listed(name: str):
         if field == "overrides":
             value: Any = [{"where": {"ar": 1}, "set": {}}]
             changed = config_type.model_validate({field: value})
+        elif field == "output":
+            changed = config_type.model_validate({field: {"prediction": {"enable": True, "save_dir": "elsewhere"}}})
         else:
             assert (name, field) in CHANGED, f"say here what {name}.{field} may change to"
             changed = config.model_copy(update={field: CHANGED[name, field]})

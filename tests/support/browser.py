@@ -26,9 +26,11 @@ class Page:
     def __init__(self, socket: aiohttp.ClientWebSocketResponse) -> None:
         self._socket = socket
         self._calls = 0
+        self.events: list[dict[str, Any]] = []
+        """What the browser said by itself, as far as it was asked to by `Log.enable` and the like."""
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """What a method of the protocol answers; events meanwhile are passed over."""
+        """What a method of the protocol answers; events meanwhile are kept."""
         self._calls += 1
         await self._socket.send_json({"id": self._calls, "method": method, "params": parameters})
         while True:
@@ -36,6 +38,7 @@ class Page:
             if message.get("id") == self._calls:
                 assert "error" not in message, message["error"]
                 return message["result"]
+            self.events.append(message)
 
     async def value(self, expression: str) -> Any:
         """The value of a JavaScript expression in the page."""
@@ -51,6 +54,14 @@ class Page:
     async def picture(self, path: Path) -> None:
         answer = await self.call("Page.captureScreenshot", format="png")
         path.write_bytes(base64.b64decode(answer["data"]))
+
+    async def until_loaded(self, url: str) -> None:
+        """Wait until the page at `url` is there with all that it needs."""
+        for _ in range(int(_PATIENCE / 0.1)):
+            if await self.value(f"document.readyState === 'complete' && location.href === {json.dumps(url)}"):
+                return
+            await asyncio.sleep(0.1)
+        raise AssertionError(f"{url} did not load")
 
     async def terminal(self) -> str:
         """The text of the terminal in the page."""

@@ -1,4 +1,7 @@
-"""Folders of runs as the engine leaves them, made from events: one that went well, a failed one, a killed one, …"""
+"""Folders of runs as the engine leaves them, made from events: one that went well, a failed one, a killed one, …
+
+They are of a few items. `simulated_runs` has runs of a whole compile.
+"""
 
 from __future__ import annotations
 
@@ -136,12 +139,19 @@ def record(
     events: Iterable[ev.Event | dict[str, Any]],
     *,
     tail: str = "",
+    source: str = "/recipes/tiny.yaml",
     recipe: str = "backend: HTP\nstages:\n  convert: {num_splits: 2}\n",
 ) -> RunFolder:
-    """The folder of a run whose process is gone; `tail` is what it wrote last, such as a torn line."""
+    """The folder of a run whose process is gone.
+
+    Args:
+        tail: what it wrote last, such as a torn line.
+        source: where its recipe was read from.
+        recipe: what stood there.
+    """
     folder = RunFolder(state_folder / "runs" / run_id)
     folder.logs.mkdir(parents=True)
-    with folder.held("/recipes/tiny.yaml", (), detached=False):
+    with folder.held(source, (), detached=False):
         numbered = (
             event if isinstance(event, dict) else event.model_copy(update={"seq": number})
             for number, event in enumerate(events, 1)

@@ -15,10 +15,13 @@ from qairt.cli import (
     evaluate,
     export,
     generate,
+    history,
     init,
     logs,
+    migrate,
     plan,
     recipes,
+    report,
     run,
     schema,
     status,
@@ -37,6 +40,7 @@ One recipe (a YAML file) says which model, which chip and how. `run` makes it, a
   qairt run recipe.yaml             do it; after Ctrl-C the next run goes on
   qairt generate recipe.yaml "Hi"   try the quantized model on this machine
   qairt evaluate recipe.yaml        measure what quantization costs
+  qairt report recipe.yaml          see it all on one page
   qairt export recipe.yaml out/     copy the finished bundle for the device
 
 Any command takes --debug, which adds the traceback to an error.
@@ -78,9 +82,12 @@ app.command("cancel")(detach.cancel)
 app.command("generate")(generate.generate)
 app.command("evaluate")(evaluate.evaluate)
 app.command("verify")(verify.verify)
+app.command("report")(report.report)
+app.add_typer(history.app, name="history")
 app.command("export")(export.export)
 app.command("init")(init.init)
 app.command("recipes")(recipes.recipes)
+app.command("migrate")(migrate.migrate)
 app.command("schema")(schema.schema)
 app.command("doctor")(doctor.doctor)
 app.add_typer(cache.app, name="cache")

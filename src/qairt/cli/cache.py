@@ -102,6 +102,7 @@ def clear(
       qairt cache clear convert ar1-split2 --after
       qairt cache clear --yes -r recipe.yaml
     """
+    import qairt.stages  # noqa: F401 - nothing follows from some of them
     from qairt.cli.cache_place import find_store, require_entries
     from qairt.engine.clearing import clear as forget
     from qairt.engine.clearing import preview

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -59,6 +60,8 @@ def look(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
     recipe = str(pipeline.recipe.source)
     names = pipeline.stage_names()
     findings = [Finding("recipe", "ok", f"{recipe}: {count(len(names), 'stage')} in an order that works")]
+    told = (*pipeline.infos, *pipeline.notes)
+    findings += [Finding("recipe", "warning", note) for note in told]
     env = pipeline.env()
     faults: list[QairtError] = []
     for stage in pipeline.configured_stages:
@@ -71,7 +74,7 @@ def look(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
     if faults:
         return findings, max(fault.exit_code for fault in faults)
     findings += _described(pipeline)
-    findings += _artifacts(pipeline)
+    findings += _artifacts(pipeline, told)
     return findings, exit_codes.DONE
 
 
@@ -102,11 +105,11 @@ def _toolchain(settings: Any) -> str:
     return f"{qnn.version()}, for {soc.name} (HTP v{soc.htp}, {soc.vtcm_mb} MB VTCM)"
 
 
-def _artifacts(pipeline: LLMPipeline) -> list[Finding]:
+def _artifacts(pipeline: LLMPipeline, told: Sequence[str]) -> list[Finding]:
     """Whether what the manifest says is finished is still there and whole."""
     made = pipeline.plan()
     items = list(made.items)
-    findings = [Finding("artifacts", "warning", note) for note in pipeline.notes]
+    findings = [Finding("artifacts", "warning", note) for note in pipeline.notes if note not in told]
     recorded = pipeline.manifest.read()["stages"]
     if pipeline.manifest.is_damaged():
         text = f"{pipeline.manifest.path} is damaged; the next run writes it anew"

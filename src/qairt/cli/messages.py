@@ -52,6 +52,16 @@ def failed(event: ev.ItemFailedEvent) -> str:
     return f"{event.stage} {event.label}: FAILED: {event.error.get('what')}"
 
 
+def output(event: ev.OutputWritten) -> list[str]:
+    """`quantization visualization: 3 files, 12 kB, in cache/outputs/quantization/viz`."""
+    name = f"{event.stage} {event.kind}"
+    if event.status == "written":
+        return [f"{name}: {count(len(event.files), 'file')}, {size(event.bytes)}, in {event.directory}"]
+    if event.status == "failed":
+        return [f"{name}: FAILED: {(event.error or {}).get('what')}"]
+    return []
+
+
 def running(item: ItemState, now: float) -> str:
     """`convert ar1-split2 (10.0 s of about 12 s, writing)`."""
     elapsed = duration(now - item.started) if item.started is not None else "0.0 s"
@@ -77,6 +87,8 @@ def told(event: ev.Event) -> list[str]:
             return [f"{event.stage} {event.label}: no sign of life for {about(event.seconds)}"]
         case ev.ItemSkipped():
             return [f"{event.stage} {event.label}: not run: {event.because}"]
+        case ev.OutputWritten():
+            return output(event)
         case ev.RequestAnswered():
             return [event.message]
         case ev.LogLine():

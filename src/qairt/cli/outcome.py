@@ -40,7 +40,7 @@ def tell_outcome(result: RunResult, watcher: Watcher, pipeline: Pipeline) -> Non
         tell_item(failure, log=item.log if item else "")
     if result.status == "done":
         say()
-        for line in results(result, pipeline):
+        for line in (*results(result, pipeline), *outputs(result)):
             say(line)
         return
     skipped = [item for item in state.items.values() if item.status not in MADE | {"failed"}]
@@ -106,6 +106,16 @@ def results(result: RunResult, pipeline: Pipeline) -> list[str]:
     lines = [f"{last.stage.name}: {shown(folders[0])}  ({count(len(files), 'file')}, {size(sum(s for _, s in files))})"]
     largest = sorted(sorted(files, key=lambda file: -file[1])[:_LARGEST])
     return lines + [f"  {path.relative_to(folders[0])}  {size(bytes_)}" for path, bytes_ in largest]
+
+
+def outputs(result: RunResult) -> list[str]:
+    """Where to look at what stages left for people: the page or file that shows most of it."""
+    lines = []
+    for output in result.plan.outputs:
+        pages = [output.directory / name for name in ("predictions.md", "gallery.html", "predictions.jsonl")]
+        page = next((path for path in pages if path.is_file()), output.directory)
+        lines.append(f"{output.name}: {shown(page)}")
+    return lines
 
 
 def shown(path: Path) -> str:

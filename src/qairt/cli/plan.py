@@ -25,6 +25,9 @@ def plan(
     cache_dir: CacheDir = None,
     as_json: Json = False,
     brief: Annotated[bool, typer.Option("--brief", help="Leave out the list of items.")] = False,
+    show_config: Annotated[
+        bool, typer.Option("--show-config", help="Print the settings as they hold, and where each comes from.")
+    ] = False,
 ) -> None:
     """Show what a run would do, and why each item runs.
 
@@ -36,10 +39,16 @@ def plan(
       qairt plan recipes/smollm2-135m.yaml
       qairt plan recipe.yaml stages.split_model.num_splits=3
       qairt plan recipe.yaml --json | jq '.stages[] | {name, artifacts}'
+      qairt plan recipe.yaml --show-config
     """
     from qairt.cli.recipe_argument import open_pipeline
 
     pipeline = open_pipeline(recipe, overrides, cache_dir)
+    if show_config:
+        from qairt.cli.merged_config import show_merged
+
+        show_merged(pipeline, as_json=as_json)
+        return
     from qairt.engine.machine import available_cores
     from qairt.engine.run import RunOptions
 
@@ -54,18 +63,21 @@ def show(made: Plan, pipeline: Pipeline, *, jobs: int, brief: bool) -> None:
     """Print the table of stages, then every item that runs with its reason."""
     from qairt.cli.failures import tell_note
 
-    for note in pipeline.notes:
+    for note in (*pipeline.infos, *pipeline.notes):
         tell_note(note)
     for line in stage_table(made):
         say(line)
     say()
     to_run = made.to_run()
-    if not to_run:
+    if to_run:
+        say(styled(_summary(made, jobs), "bold"))
+    else:
         say(f"Nothing to run: {count(sum(1 for _ in made.items), 'item')}, all cached.")
-        return
-    say(styled(_summary(made, jobs), "bold"))
-    if not brief:
+    if to_run and not brief:
         for line in reasons(to_run):
+            say(line)
+    if not brief:
+        for line in outputs(made):
             say(line)
 
 
@@ -109,6 +121,18 @@ def _summary(made: Plan, jobs: int) -> str:
 
     wall = remaining(RunState.of_plan(planned_entries(made)), 0.0, jobs=jobs).seconds
     return f"{count(len(made.to_run()), 'item')} to run, about {about(wall)} with {jobs} at once:"
+
+
+def outputs(made: Plan) -> list[str]:
+    """What stages leave for people that is not there yet, or is there of something else."""
+    from qairt.cli.outcome import shown
+
+    due = [output for output in made.outputs if not output.current]
+    if not due:
+        return []
+    rows = [(f"  {output.stage.name}", output.kind, shown(output.directory), output.reason) for output in due]
+    head = styled(f"{count(len(due), 'output')} to write for people:", "bold")
+    return ["", head, *table(rows, header=("  stage", "output", "folder", "why it is written"))]
 
 
 def reasons(to_run: list[PlannedItem]) -> list[str]:

@@ -58,6 +58,9 @@ class Lines(Watcher):
                 self._line(event.time, messages.finished(event))
             case ev.ItemFailedEvent():
                 self._line(event.time, messages.failed(event))
+            case ev.OutputWritten():
+                for line in messages.output(event):
+                    self._line(event.time, line)
             case ev.LogLine():
                 self._line(event.time, f"{event.level}: {event.message}")
 

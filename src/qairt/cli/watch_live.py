@@ -62,6 +62,10 @@ class LiveRegion(Watcher):
                 self._print(messages.finished(event), mark="✓ ", style="green")
             case ev.ItemFailedEvent():
                 self._print(messages.failed(event), mark="✗ ", style="red")
+            case ev.OutputWritten(status="written"):
+                self._print(*messages.output(event), mark="✓ ", style="green")
+            case ev.OutputWritten(status="failed"):
+                self._print(*messages.output(event), mark="✗ ", style="red")
             case ev.LogLine():
                 self._print(event.message, mark=f"{event.level}: ", style="yellow")
 

@@ -11,6 +11,7 @@ from pydantic import ValidationError
 from qairt.engine.stage import PipelinePerformanceWarning, Stage, StageConfig
 from qairt.errors import ContractViolation, RecipeError
 from qairt.recipe import Recipe, faults_from_pydantic, nearest
+from qairt.recipe_presets import OutputPresets
 
 
 def check_order(stages: Sequence[Stage[Any, Any, Any]], *, suppress_performance_warnings: bool = False) -> None:
@@ -37,13 +38,15 @@ def check_order(stages: Sequence[Stage[Any, Any, Any]], *, suppress_performance_
                     where=f"stages.{stage.name}",
                     remedy=f"put {makers[0]} before {stage.name}" if makers else f"add a stage that makes {name}",
                 )
-        available |= set(stage.output_type.model_fields)
+        if not stage.aside:
+            available |= set(stage.output_type.model_fields)
 
 
 def load_configs(
     recipe: Recipe, known: Mapping[str, type[Stage[Any, Any, Any]]]
 ) -> list[tuple[type[Stage[Any, Any, Any]], StageConfig]]:
-    """The stages of a recipe with their settings, in its order.
+    """The stages of a recipe with their settings, in its order; one that stands aside comes right after what it
+    requires, wherever the recipe lists it.
 
     Raises:
         RecipeError: names every unknown stage and key and every wrong type, with file:line and the nearest name.
@@ -58,6 +61,7 @@ def load_configs(
             where=where,
             remedy=f"stages qairt has: {', '.join(known)}",
         )
+    presets = OutputPresets(recipe)
     for name, values in stages.items():
         stage = known.get(str(name))
         if stage is None:
@@ -75,9 +79,25 @@ def load_configs(
             )
             continue
         try:
-            found.append((stage, stage.config_type.model_validate(dict(values or {}))))
+            own = dict(values or {})
+            own["output"] = presets.output_of(str(name), own.get("output"))
+            config = stage.config_type.model_validate(own)
+            presets.keep(str(name), config.output)
+            found.append((stage, config))
         except ValidationError as error:
             faults += faults_from_pydantic(error, recipe, ("stages", name), stage.config_type)
+        except RecipeError as error:
+            faults += error.faults or [error]
     if faults:
         raise faults[0] if len(faults) == 1 else RecipeError("several faults", faults=faults)
-    return found
+    return _asides_in_place(found)
+
+
+def _asides_in_place(
+    stages: list[tuple[type[Stage[Any, Any, Any]], StageConfig]],
+) -> list[tuple[type[Stage[Any, Any, Any]], StageConfig]]:
+    placed = [pair for pair in stages if not pair[0].aside]
+    for pair in reversed([pair for pair in stages if pair[0].aside]):
+        needed = [place for place, (stage, _) in enumerate(placed, 1) if stage.name in pair[0].requires]
+        placed.insert(max(needed, default=len(placed)), pair)
+    return placed

@@ -312,24 +312,8 @@ class StageCache:
         return [path for path in self._root.iterdir() if path.is_dir() and path.name not in _NOT_STAGES]
 
     def _read(self, directory: Path) -> Entry | None:
-        path = directory / ENTRY
         try:
-            record = json.loads(path.read_bytes())
-            return Entry(
-                directory=directory,
-                key=str(record["key"]),
-                stage=str(record["stage_name"]),
-                label=str(record["label"]),
-                timestamp=str(record["timestamp"]),
-                files={
-                    str(name): {"size": int(f["size"]), "sha256": str(f["sha256"])}
-                    for name, f in record["files"].items()
-                },
-                inputs=dict(record["inputs"]),
-                seconds=float(record["seconds"]),
-                peak_rss=int(record["peak_rss"]),
-                new_bytes=int(record["new_bytes"]),
-            )
+            return read_entry(directory)
         except (FileNotFoundError, NotADirectoryError):
             if directory.is_dir():
                 self._set_aside(directory, f"{ENTRY} is missing")
@@ -376,6 +360,28 @@ class StageCache:
         old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=".old-"))
         os.rename(directory, old / directory.name)
         shutil.rmtree(old, ignore_errors=True)
+
+
+def read_entry(directory: Path) -> Entry:
+    """What `cache_entry.json` in a folder says; the folder is left as it is.
+
+    Raises:
+        OSError: it cannot be read.
+        ValueError, KeyError, TypeError, AttributeError: it does not hold an entry.
+    """
+    record = json.loads((directory / ENTRY).read_bytes())
+    return Entry(
+        directory=directory,
+        key=str(record["key"]),
+        stage=str(record["stage_name"]),
+        label=str(record["label"]),
+        timestamp=str(record["timestamp"]),
+        files={str(name): {"size": int(f["size"]), "sha256": str(f["sha256"])} for name, f in record["files"].items()},
+        inputs=dict(record["inputs"]),
+        seconds=float(record["seconds"]),
+        peak_rss=int(record["peak_rss"]),
+        new_bytes=int(record["new_bytes"]),
+    )
 
 
 def _shared_with(path: Path, blob: Path) -> bool:

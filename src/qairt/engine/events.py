@@ -116,6 +116,9 @@ class ItemFinished(Event):
     directory: str
     warnings: tuple[str, ...] = ()
     """What is not as it should be in it, though it was made."""
+    cpu_seconds: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
 
 
 class ItemShared(Event):
@@ -141,6 +144,11 @@ class ItemFailedEvent(Event):
     label: str
     error: dict[str, Any]
     log: str
+    peak_rss: int = 0
+    """Bytes; 0 where its process died, and so in what follows."""
+    cpu_seconds: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
 
 
 class ItemSkipped(Event):
@@ -180,6 +188,26 @@ class StageStarted(Event):
 class StageFinished(Event):
     type: Literal["stage_finished"] = "stage_finished"
     stage: str
+
+
+class OutputWritten(Event):
+    """What a stage leaves for people: being written, written, found current, or failed."""
+
+    type: Literal["output"] = "output"
+    stage: str
+    kind: Literal["prediction", "visualization"]
+    status: Literal["writing", "written", "current", "failed"]
+    directory: str
+    reason: str = ""
+    """Why it is written."""
+    message: str = ""
+    """What is being done."""
+    fraction: float = 0.0
+    files: tuple[str, ...] = ()
+    """Paths below `directory`."""
+    bytes: int = 0
+    seconds: float = 0.0
+    error: dict[str, Any] | None = None
 
 
 class LogLine(Event):
@@ -222,6 +250,7 @@ AnyEvent = Annotated[
     | RequestAnswered
     | StageStarted
     | StageFinished
+    | OutputWritten
     | LogLine
     | ResourceSample
     | RunFinished,

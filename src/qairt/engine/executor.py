@@ -20,9 +20,11 @@ from pathlib import Path
 from typing import Protocol
 
 from qairt.engine.jobs import PROGRESS, RESULT, Job, JobResult, run_job
+from qairt.engine.usage import Usage, usage_so_far
 from qairt.errors import ItemFailed, QairtError
 
 Progress = Callable[[float, str], None]
+Used = Callable[[Usage], None]
 
 _POLL = 0.05  # seconds between looks at a child's progress
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
@@ -61,24 +63,28 @@ class Place:
 
 
 class Executor(Protocol):
-    """Makes items. `run` returns the peak memory in bytes.
+    """Makes items. `used` is told what an item used, also of one that failed, before `run` returns or raises.
 
     Raises:
         ItemFailed: the job failed or its process died.
         Interrupted: `stop` was set.
     """
 
-    def run(self, job: Job, place: Place, progress: Progress, stop: Stop) -> int: ...
+    def run(self, job: Job, place: Place, progress: Progress, stop: Stop, used: Used) -> None: ...
 
 
 class InlineExecutor:
-    """Items run in the engine's own process; for small models, tests and debugging."""
+    """Items run in the engine's own process; for small models, tests and debugging.
 
-    def run(self, job: Job, place: Place, progress: Progress, stop: Stop) -> int:
+    What they use is told as far as the process tells it: with several at once, each has what all of them used.
+    """
+
+    def run(self, job: Job, place: Place, progress: Progress, stop: Stop, used: Used) -> None:
         if stop.is_set():
             raise Interrupted
         place.log.parent.mkdir(parents=True, exist_ok=True)
         place.log.touch()
+        before = usage_so_far()
         try:
             run_job(job, progress)
         except QairtError as error:
@@ -91,13 +97,14 @@ class InlineExecutor:
             raise ItemFailed(
                 str(error), stage=place.stage, label=place.label, remedy="free disk space or fix the permissions"
             ) from error
-        return 0
+        finally:
+            used(usage_so_far().since(before))
 
 
 class ProcessExecutor:
     """Items run in children started with the standard library's `subprocess`: own environment, own log."""
 
-    def run(self, job: Job, place: Place, progress: Progress, stop: Stop) -> int:
+    def run(self, job: Job, place: Place, progress: Progress, stop: Stop, used: Used) -> None:
         folder = Path(tempfile.mkdtemp(dir=job.directory.parent, prefix=".making-job-"))
         try:
             (folder / "job.json").write_text(job.model_dump_json())
@@ -115,7 +122,7 @@ class ProcessExecutor:
                 self._watch(child, folder, progress, stop)
             finally:
                 _end(child)
-            return self._result(child, folder, place)
+            self._take_result(child, folder, place, used)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -133,13 +140,14 @@ class ProcessExecutor:
             if stop.is_set():
                 raise Interrupted
 
-    def _result(self, child: subprocess.Popen[bytes], folder: Path, place: Place) -> int:
+    def _take_result(self, child: subprocess.Popen[bytes], folder: Path, place: Place, used: Used) -> None:
         try:
             result = JobResult.model_validate_json((folder / RESULT).read_bytes())
         except (FileNotFoundError, ValueError):
             raise _died(child.returncode, place) from None
+        used(result.usage)
         if result.error is None:
-            return result.peak_rss
+            return
         error = result.error
         raise ItemFailed(
             error["what"],

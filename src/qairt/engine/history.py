@@ -1,4 +1,7 @@
-"""`history.jsonl`: what items cost when they ran, so that the next plan knows."""
+"""`history.jsonl`: what items cost when they ran, so that the next plan knows.
+
+The file also has lines of finished runs (`run_history`) and of evaluations; they are passed over here.
+"""
 
 from __future__ import annotations
 
@@ -92,7 +95,7 @@ class History:
     def add(self, cost: Cost) -> None:
         """Keep a cost; a line that another writer left unfinished is closed first."""
         self._keep(cost)
-        if _is_torn(self._path):
+        if is_torn(self._path):
             with self._path.open("ab") as file:
                 file.write(b"\n")
         append_line(self._path, cost.model_dump())
@@ -143,7 +146,7 @@ def _read(path: Path) -> list[Cost]:
     return costs
 
 
-def _is_torn(path: Path) -> bool:
+def is_torn(path: Path) -> bool:
     """Whether a file ends within a line."""
     try:
         with path.open("rb") as file:

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from qairt.engine.axes import Coord
 from qairt.engine.stage import Context, Stage, StageOutput, Task, write_output
+from qairt.engine.usage import Usage
 
 RESULT = "result.json"
 PROGRESS = "progress.jsonl"
@@ -35,11 +36,10 @@ class Job(BaseModel):
 
 
 class JobResult(BaseModel):
-    """What a child says when it ends: an error as plain data, or none; its peak memory either way."""
+    """What a child says when it ends: an error as plain data, or none; what it used either way."""
 
     error: dict[str, Any] | None = None
-    peak_rss: int = 0
-    """Bytes, of the child and its own children."""
+    usage: Usage = Usage()
 
 
 def import_path(stage: type[Stage[Any, Any, Any]]) -> str:

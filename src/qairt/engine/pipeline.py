@@ -17,6 +17,8 @@ from qairt.engine.digests import FileDigests
 from qairt.engine.files import append_line
 from qairt.engine.history import History
 from qairt.engine.manifest import PipelineManifest
+from qairt.engine.output_plan import check_outputs, planned_outputs
+from qairt.engine.output_run import prepare_outputs
 from qairt.engine.plan import Plan, make_plan
 from qairt.engine.run import Run, RunOptions, RunResult
 from qairt.engine.run_folder import RunFolder, new_run_folder
@@ -39,6 +41,7 @@ class Pipeline:
         cache_dir: folder that gets `pipeline_state/`.
         recipe: what the stages were made from; kept beside the cache so that `load` can resume.
         settings: the recipe's top-level settings, for stages that ask `env.settings`.
+        model: the name under which `output.extra` holds settings of the model that runs.
         verify_digests: check what is reused by content, not by presence and size alone; reads every byte.
 
     Raises:
@@ -52,18 +55,22 @@ class Pipeline:
         *,
         recipe: Recipe | None = None,
         settings: Any = None,
+        model: str = "",
         suppress_performance_warnings: bool = False,
         verify_digests: bool = False,
     ) -> None:
         self.cache_dir = Path(cache_dir).absolute()
         self.recipe = recipe if recipe is not None else Recipe()
         self.settings = settings
+        self.model = model
         self.suppress_performance_warnings = suppress_performance_warnings
         self._stages = list(stages)
         self.stages = SimpleNamespace(**{stage.name: stage.config for stage in stages})
         """Live configs by stage name: `pipeline.stages.split_model.num_splits = 3`."""
         self.notes: list[str] = []
         """What the user should be told about this cache directory."""
+        self.infos: list[str] = []
+        """What the user may want to know, though nothing is wrong."""
         self.stop = threading.Event()
         """Set to end a run from another thread: running items are ended, finished ones kept."""
         self.cache = StageCache(self.cache_dir, self._bad_entry, verify_digests=verify_digests)
@@ -153,6 +160,7 @@ class Pipeline:
         """The same for one stage; the error says on which line the setting stands that it is about."""
         try:
             stage.check(env)
+            check_outputs(stage, self._stages, self.cache_dir)
         except QairtError as error:
             raise self._placed(error) from error
 
@@ -173,11 +181,11 @@ class Pipeline:
                 raise RecipeError(
                     f"there is no stage {name} in this recipe", remedy=f"its stages: {', '.join(self.stage_names())}"
                 )
-        stages = self._stages
-        if options.until is not None:
-            stages = stages[: self.stage_names().index(options.until) + 1]
+        stages = self._until(options.until)
         history = History(self.state_folder)
-        return make_plan(stages, env, self.cache, history, force=options.force, made=made)
+        plan = make_plan(stages, env, self.cache, history, force=options.force, made=made)
+        plan.outputs = planned_outputs(plan.stages, self.cache_dir, self.model)
+        return plan
 
     # Running
 
@@ -194,6 +202,7 @@ class Pipeline:
         env = self.env()
         self.check(env)
         self.cache.prepare()
+        prepare_outputs(self._until(options.until), self.cache_dir)
         Trash(self.state_folder, self.manifest).recover()
         self._write_recipe()
         if self.manifest.is_damaged():
@@ -222,6 +231,10 @@ class Pipeline:
         if self.recipe.source is None or setting.split(".")[0] not in self.recipe:
             return error
         return type(error)(f"{setting}: {error.what}", where=self.recipe.where(setting), remedy=error.remedy)
+
+    def _until(self, last: str | None) -> Sequence[Stage[Any, Any, Any]]:
+        names = self.stage_names()
+        return self._stages[: names.index(last) + 1] if last in names else self._stages
 
     def _write_recipe(self) -> None:
         if self.recipe:

@@ -12,6 +12,7 @@ from qairt.engine.axes import Coord, label, without
 from qairt.engine.cache import Entry, StageCache, key_inputs
 from qairt.engine.cause import Cause, cause_of
 from qairt.engine.history import History, size_bucket, this_host
+from qairt.engine.output_plan import PlannedOutput
 from qairt.engine.stage import Batch, Env, Expansion, Item, Stage, StageConfig, Task
 from qairt.errors import ContractViolation
 
@@ -91,6 +92,8 @@ class Plan:
     """All stages in order."""
 
     stages: list[StagePlan] = field(default_factory=list)
+    outputs: list[PlannedOutput] = field(default_factory=list)
+    """What stages leave for people."""
     known: dict[str, Entry] = field(default_factory=dict)
     """Every entry of the cache by its key, whether this plan reuses it or not."""
 
@@ -114,6 +117,7 @@ class Plan:
                 }
                 for planned in self.stages
             ],
+            "outputs": [output.as_dict() for output in self.outputs],
             "items": sum(1 for _ in self.items),
             "to_run": len(self.to_run()),
             "seconds": round(sum(item.seconds for item in self.to_run()), 1),
@@ -171,8 +175,8 @@ def make_plan(
             )
             for task in expansion.tasks
         ]
-        batch = passing | {item.coord: item for item in items}
-        batch = dict(sorted(batch.items()))
+        if not stage.aside:
+            batch = dict(sorted((passing | {item.coord: item for item in items}).items()))
         per_item = stage.artifact_kinds(env)
         plan.stages.append(
             StagePlan(

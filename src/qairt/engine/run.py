@@ -22,12 +22,17 @@ from qairt.engine.executor import Interrupted, Place, Stop, log_tail, make_execu
 from qairt.engine.history import Cost, History, this_host
 from qairt.engine.jobs import Job, import_path
 from qairt.engine.machine import available_cores, available_memory, total_memory
+from qairt.engine.output_run import OutputRun
 from qairt.engine.plan import Plan, PlannedItem
 from qairt.engine.run_folder import Request, RunFolder
+from qairt.engine.run_history import add_run
 from qairt.engine.run_state import BUSY, RunState
 from qairt.engine.run_summary import write_summary
 from qairt.engine.scheduler import Outcome, Scheduler
 from qairt.engine.stage import Env, Item, Stage, StageInput, StageOutput
+from qairt.engine.stage_metrics import StageMetrics
+from qairt.engine.tools import tools_of
+from qairt.engine.usage import Usage
 from qairt.errors import CacheError, ContractViolation, ItemFailed, QairtError
 
 if TYPE_CHECKING:
@@ -83,12 +88,15 @@ class Run:
         self._announced: set[str] = set()
         self._left: dict[str, set[str]] = {}
         self._outputs: dict[str, StageOutput] = {}
-        self._costs: dict[str, list[Cost]] = {}
+        self._usage: dict[str, Usage] = {}
+        """Of items whose process said what it used."""
+        self._metrics = StageMetrics(pipeline.cache, self._measured)
         self._lock = threading.Lock()
 
     def execute(self) -> RunResult:
         started = time.time()
         self.pipeline.add_listener(self.state.apply)
+        self.pipeline.add_listener(self._metrics.apply)
         try:
             with self.pipeline.recording() as self._folder:
                 plan = self.pipeline.plan_in(self.env, self.options)
@@ -96,10 +104,11 @@ class Run:
                 self._announce(plan)
                 with RequestServer(self._folder, self._answer, self.pipeline.emit):
                     plan = self._run_all(plan)
+                    self._write_outputs(plan)
                 status = self._status()
                 if status == "done":
                     self._publish(plan)
-                self._write_metrics()
+                self._close_metrics(status)
                 self.pipeline.emit(
                     ev.RunFinished(
                         status=status,
@@ -110,7 +119,9 @@ class Run:
                     )
                 )
                 write_summary(self._folder, self.state)
+                add_run(self._folder, [item.entry for item in plan.items if item.entry is not None])
         finally:
+            self.pipeline.remove_listener(self._metrics.apply)
             self.pipeline.remove_listener(self.state.apply)
         output = self._fold(plan) if status == "done" else None
         return RunResult(self._folder.id, status, plan, self.executed, list(self.failed.values()), output)
@@ -245,8 +256,11 @@ class Run:
         except QairtError as error:
             failure = error if isinstance(error, ItemFailed) else self._as_failure(item, error, log)
             self.failed[item.name] = failure
+            used = self._usage.pop(item.name, Usage())
             self.pipeline.emit(
-                ev.ItemFailedEvent(stage=stage.name, label=item.label, error=failure.as_dict(), log=str(log))
+                ev.ItemFailedEvent(
+                    stage=stage.name, label=item.label, error=failure.as_dict(), log=str(log), **used.model_dump()
+                )
             )
             raise failure from error
         finally:
@@ -302,21 +316,25 @@ class Run:
             def progress(fraction: float, message: str) -> None:
                 pipeline.emit(ev.ItemProgress(stage=stage.name, label=item.label, fraction=fraction, message=message))
 
-            place = Place(stage.name, item.label, log)
-            peak = self.executor.run(job, place, progress, stop)
+            def use(usage: Usage) -> None:
+                self._usage[item.name] = usage
+
+            self.executor.run(job, Place(stage.name, item.label, log), progress, stop, use)
             computed()
             self._refuse_changed_files(item, log)
             seconds = time.time() - started
+            peak = self._usage.get(item.name, Usage()).peak_rss
             item.entry = pipeline.cache.publish(
                 work, item.key, stage.name, item.label, inputs=item.inputs, seconds=seconds, peak_rss=peak
             )
             shutil.rmtree(resume, ignore_errors=True)
         finally:
             shutil.rmtree(work, ignore_errors=True)
-        self._record(item, seconds, peak)
+        self._record(item, seconds)
 
-    def _record(self, item: PlannedItem, seconds: float, peak: int) -> None:
+    def _record(self, item: PlannedItem, seconds: float) -> None:
         pipeline, entry = self.pipeline, item.entry
+        usage = self._usage.pop(item.name, Usage())
         assert entry is not None
         self.executed.append(item.name)
         cost = Cost(
@@ -324,7 +342,7 @@ class Run:
             label=item.label,
             key=item.key,
             seconds=round(seconds, 3),
-            peak_rss=peak,
+            peak_rss=usage.peak_rss,
             bytes=entry.new_bytes,
             time=time.time(),
             host=this_host(),
@@ -333,12 +351,15 @@ class Run:
             estimate=item.task.estimate.seconds,
         )
         self.history.add(cost)
-        with self._lock:
-            self._costs.setdefault(cost.stage, []).append(cost)
         pipeline.manifest.update_item(
             item.stage.name,
             item.label,
-            {"artifact_path": str(entry.directory), "cache_key": item.key, "seconds": cost.seconds, "peak_rss": peak},
+            {
+                "artifact_path": str(entry.directory),
+                "cache_key": item.key,
+                "seconds": cost.seconds,
+                "peak_rss": cost.peak_rss,
+            },
         )
         pipeline.emit(
             ev.ItemFinished(
@@ -346,10 +367,10 @@ class Run:
                 label=item.label,
                 key=item.key,
                 seconds=cost.seconds,
-                peak_rss=peak,
                 bytes=entry.new_bytes,
                 size=entry.bytes,
                 directory=str(entry.directory),
+                **usage.model_dump(),
             )
         )
 
@@ -426,6 +447,7 @@ class Run:
         settings = pipeline.settings.model_dump(mode="json") if pipeline.settings is not None else {}
         self._folder.write("resolved.json", {"settings": settings, "stages": configs})
         self._folder.write("plan.json", plan.as_dict())
+        self._folder.write("tools.json", tools_of(plan))
 
     def _announce(self, plan: Plan) -> None:
         pipeline = self.pipeline
@@ -443,8 +465,9 @@ class Run:
                 items=planned_entries(plan),
             )
         )
-        for note in pipeline.notes:
-            pipeline.emit(ev.LogLine(level="warning", message=note))
+        for level, notes in (("info", pipeline.infos), ("warning", pipeline.notes)):
+            for note in notes:
+                pipeline.emit(ev.LogLine.model_validate({"level": level, "message": note}))
 
     def _note_cached(self, item: PlannedItem) -> None:
         if item.key not in self.cached and item.name not in self.executed:
@@ -476,29 +499,34 @@ class Run:
                 observer.run_after_stage(item.stage, item.stage.config, StageInput(), output)
         self.pipeline.emit(ev.StageFinished(stage=name))
 
+    def _write_outputs(self, plan: Plan) -> None:
+        remade = frozenset(self.executed)
+        self.failed |= OutputRun(self.pipeline, self.env, self._handle, self._folder.id, remade).write(plan)
+
     def _publish(self, plan: Plan) -> None:
         for planned in plan.stages:
             if type(planned.stage).publish is not Stage.publish:
                 batch = {item.coord: self._handle(item) for item in planned.items}
                 planned.stage.publish(batch, self.pipeline.cache_dir / planned.stage.name)
 
-    def _write_metrics(self) -> None:
-        """Costs of the stages that ran, over those of earlier runs; observers add what they measured."""
-        metrics = self.pipeline.cache.read_metrics()
-        for stage, costs in self._costs.items():
-            metrics[stage] = {
-                "items": len(costs),
-                "seconds": round(sum(cost.seconds for cost in costs), 3),
-                "peak_rss_mb": round(max(cost.peak_rss for cost in costs) / 2**20, 1),
-                "bytes": sum(cost.bytes for cost in costs),
-            }
+    def _measured(self) -> dict[str, dict[str, Any]]:
+        """What observers measured so far, by stage."""
+        found: dict[str, dict[str, Any]] = {}
         for observer in self.pipeline.observers:
             for stage, measured in observer.get_report().get("metrics", {}).items():
-                metrics.setdefault(stage, {}).update(measured)
-        self.pipeline.cache.write_metrics(metrics)
+                found.setdefault(stage, {}).update(measured)
+        return found
+
+    def _close_metrics(self, status: Literal["done", "failed", "interrupted"]) -> None:
+        try:
+            self._metrics.close(status)
+        except OSError as error:
+            message = f"metrics.json cannot be written: {error.strerror or error}"
+            self.pipeline.emit(ev.LogLine(level="warning", message=message))
 
     def _fold(self, plan: Plan) -> Any:
         results: Any = {coord: self._output(item) for coord, item in plan.stages[-1].batch.items()}
         for planned in reversed(plan.stages):
-            results = planned.stage.reduce(results, self.env, planned.expansion.token)
+            if not planned.stage.aside:
+                results = planned.stage.reduce(results, self.env, planned.expansion.token)
         return results

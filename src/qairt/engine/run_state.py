@@ -61,6 +61,9 @@ class ItemState:
     quiet_seconds: float = 0.0
     attempt: int = 0
     peak_rss: int = 0
+    cpu_seconds: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
     bytes: int = 0
     """That it added to the disk."""
     size: int = 0
@@ -103,6 +106,8 @@ class RunState:
     """Bytes, of the whole process tree."""
     stage_starts: list[tuple[float, str]] = field(default_factory=list)
     """When each stage's first item began."""
+    outputs: dict[tuple[str, str], ev.OutputWritten] = field(default_factory=dict)
+    """What was said last of each stage's outputs, by stage and kind."""
     answers: list[ev.RequestAnswered] = field(default_factory=list)
     _dependents: dict[str, list[ItemState]] = field(default_factory=dict)
 
@@ -149,13 +154,15 @@ class RunState:
             case ev.ItemFinished():
                 item = self._enter(event.stage, event.label, "warn" if event.warnings else "done")
                 item.fraction, item.ended, item.message = 1.0, event.time, "; ".join(event.warnings)
-                item.seconds, item.peak_rss = event.seconds, event.peak_rss
+                item.seconds = event.seconds
                 item.bytes, item.size = event.bytes, event.size
                 item.directory = event.directory
+                _take_usage(item, event)
             case ev.ItemFailedEvent():
                 item = self._enter(event.stage, event.label, "failed")
                 item.error, item.log, item.ended = event.error, event.log, event.time
                 item.seconds = event.time - item.started if item.started is not None else 0.0
+                _take_usage(item, event)
             case ev.ItemSkipped():
                 item = self._enter(event.stage, event.label, event.kind)
                 item.message, item.ended = event.because, event.time
@@ -165,6 +172,8 @@ class RunState:
                 self._ready_if_it_can(item)
             case ev.StageStarted():
                 self.stage_starts.append((event.time, event.stage))
+            case ev.OutputWritten():
+                self.outputs[event.stage, event.kind] = event
             case ev.LogLine():
                 self.log.append(event)
             case ev.ResourceSample():
@@ -255,3 +264,8 @@ class RunState:
 
     def _item(self, stage: str, label: str) -> ItemState:
         return self.items.setdefault((stage, label), ItemState(stage, label))
+
+
+def _take_usage(item: ItemState, event: ev.ItemFinished | ev.ItemFailedEvent) -> None:
+    item.peak_rss, item.cpu_seconds = event.peak_rss, event.cpu_seconds
+    item.bytes_read, item.bytes_written = event.bytes_read, event.bytes_written

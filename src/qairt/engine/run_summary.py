@@ -40,6 +40,11 @@ class StageSummary(BaseModel):
     """Bytes, of the item that took most."""
     bytes: int
     """Of its results, cached ones too."""
+    failed: int = 0
+    cpu_seconds: float = 0.0
+    """Of its items together; 0 in summaries of before this was kept, and so in what follows."""
+    bytes_read: int = 0
+    bytes_written: int = 0
 
 
 class RunSummary(BaseModel):
@@ -160,6 +165,10 @@ def _stage(name: str, items: list[ItemState]) -> StageSummary:
         seconds=sum(item.seconds for item in items),
         peak_ram=max(item.peak_rss for item in items),
         bytes=sum(item.size or item.bytes for item in items),
+        failed=sum(item.status == "failed" for item in items),
+        cpu_seconds=round(sum(item.cpu_seconds for item in items), 3),
+        bytes_read=sum(item.bytes_read for item in items),
+        bytes_written=sum(item.bytes_written for item in items),
     )
 
 

@@ -107,13 +107,27 @@ class Comparison:
     metrics: tuple[Row, ...]
     notes: tuple[str, ...] = ()
     """What could not be compared."""
+    cpu_seconds: tuple[Row, ...] = ()
 
 
 def compare(a: RunFolder, b: RunFolder) -> Comparison:
     """What differs between two runs: their recipes, what each stage took, what was measured."""
-    summaries = read_summary(a), read_summary(b)
     notes: list[str] = []
     recipes = _recipe(a, notes), _recipe(b, notes)
+    return compare_summaries((read_summary(a), read_summary(b)), None if notes else recipes, tuple(notes))
+
+
+def compare_summaries(
+    summaries: tuple[RunSummary, RunSummary],
+    recipes: tuple[dict[str, Any], dict[str, Any]] | None,
+    notes: tuple[str, ...] = (),
+) -> Comparison:
+    """The same of summaries that are known.
+
+    Args:
+        recipes: settings by dotted name, see `flat_recipe`; None where one is not known.
+        notes: what could not be compared.
+    """
 
     def rows(of: Callable[[StageSummary], Any], share: float = 0.0, least: float = 0.0) -> tuple[Row, ...]:
         in_a, in_b = ({stage.stage: of(stage) for stage in summary.stages} for summary in summaries)
@@ -121,13 +135,14 @@ def compare(a: RunFolder, b: RunFolder) -> Comparison:
 
     return Comparison(
         *summaries,
-        recipe=_rows(*recipes) if not notes else (),
+        recipe=_rows(*recipes) if recipes is not None else (),
         seconds=rows(lambda stage: _unless_cached(stage, stage.seconds), share=0.1, least=1.0),
         peak_ram=rows(lambda stage: _unless_cached(stage, stage.peak_ram), share=0.05),
         bytes=rows(lambda stage: stage.bytes),
         cached=rows(lambda stage: f"{stage.cached} of {stage.items}"),
+        cpu_seconds=rows(lambda stage: _unless_cached(stage, stage.cpu_seconds), share=0.1, least=1.0),
         metrics=_rows(summaries[0].metrics, summaries[1].metrics),
-        notes=tuple(notes),
+        notes=notes,
     )
 
 
@@ -154,7 +169,12 @@ def _recipe(folder: RunFolder, notes: list[str]) -> dict[str, Any]:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged"
         notes.append(f"the recipe of run {folder.id} cannot be read: {why}")
         return {}
-    return dict(_flat("", document))
+    return flat_recipe(document)
+
+
+def flat_recipe(recipe: Any) -> dict[str, Any]:
+    """A recipe's settings by dotted name."""
+    return dict(_flat("", recipe))
 
 
 def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -117,16 +117,20 @@ class Scheduler:
         if self._stop.is_set() or self._paused.is_set():
             return
         ready = [item for item in self._waiting.values() if not any(id(s) in self._unmade for s in item.sources)]
-        ready.sort(key=lambda item: self._urgency[id(item)])
+        ready.sort(key=lambda item: (not item.task.estimate.alone, self._urgency[id(item)]))
         contenders = max(1, min(self._jobs, len(ready) + len(self._computing)))
         for item in ready:
+            alone = item.task.estimate.alone
+            if self._computing and (alone or any(other.task.estimate.alone for other, _ in self._computing.values())):
+                continue
             used = sum(other.peak_ram for other, _ in self._computing.values())
             free = self._cores - sum(threads for _, threads in self._computing.values())
             too_much = free < 1 or used + item.peak_ram > self._memory
             if len(self._computing) >= self._jobs or (self._computing and too_much):
                 continue
             del self._waiting[id(item)]
-            self._start(item, max(1, min(item.task.estimate.threads, self._cores // contenders, free)))
+            share = self._cores if alone else self._cores // contenders
+            self._start(item, max(1, min(item.task.estimate.threads, share, free)))
 
     def _start(self, item: PlannedItem, threads: int) -> None:
         thread = threading.Thread(target=self._worker, args=(item, threads), name=item.name, daemon=True)

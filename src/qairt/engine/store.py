@@ -17,6 +17,7 @@ from qairt.engine.cache import Entry, StageCache
 from qairt.engine.events import RunStarted, parse_event
 from qairt.engine.manifest import PipelineManifest
 from qairt.engine.run_folder import run_folders
+from qairt.engine.stage import registered_stages
 from qairt.engine.trash import Cleared, Trash
 from qairt.errors import CacheError, QairtError
 
@@ -195,8 +196,11 @@ class Store:
         return found
 
     def _stages_after(self, stage: str) -> list[str]:
+        aside = {name for name, known in registered_stages().items() if known.aside}
         order = self._order()
-        return order[order.index(stage) + 1 :] if stage in order else []
+        if stage not in order or stage in aside:
+            return []
+        return [name for name in order[order.index(stage) + 1 :] if name not in aside]
 
     def _order(self) -> list[str]:
         from qairt.recipe import Recipe

@@ -17,6 +17,7 @@ def main(folder: Path) -> int:
     _end_with_parent()
     from qairt.engine.files import append_line, write_atomic
     from qairt.engine.jobs import PROGRESS, RESULT, Job, JobResult, run_job
+    from qairt.engine.usage import usage_so_far
     from qairt.errors import QairtError
 
     job = Job.model_validate_json((folder / "job.json").read_bytes())
@@ -53,25 +54,9 @@ def main(folder: Path) -> int:
         traceback.print_exc()
         error = {"what": f"{type(failure).__name__}: {failure}", "remedy": "the item's log has the traceback"}
     sys.stdout.flush()
-    write_atomic(folder / RESULT, JobResult(error=error, peak_rss=_peak_rss()).model_dump_json())
+    write_atomic(folder / RESULT, JobResult(error=error, usage=usage_so_far()).model_dump_json())
     # Vendor libraries tear down badly; everything of ours is on disk.
     os._exit(0 if error is None else 1)
-
-
-def _peak_rss() -> int:
-    """Peak resident memory of this process or of its largest child, in bytes."""
-    try:
-        import resource
-    except ImportError:  # not on Windows
-        return 0
-    unit = 1 if sys.platform == "darwin" else 1024
-    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-    try:  # on Linux ru_maxrss counts what the parent had when it started us; this does not
-        status = Path("/proc/self/status").read_text()
-        own = int(status.partition("VmHWM:")[2].split()[0]) * 1024
-    except (OSError, IndexError, ValueError):
-        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
-    return max(own, children)
 
 
 def _end_with_parent() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from qairt.engine.events import RunFinished
+from qairt.engine.events import RunFinished, StageFinished
 from qairt.engine.observers import StageObserver
 from qairt.profiling.profiler import Report, ResourceProfiler
 
@@ -39,12 +39,15 @@ class StageProfilerObserver(StageObserver):
             self._profiler.stop(stage.name)
 
     def on_event(self, event: Event) -> None:
-        """When a run ends, stop to watch stages that failed or were interrupted."""
-        if isinstance(event, RunFinished):
+        """Record a stage that failed too; when a run ends, stop to watch those that were interrupted."""
+        if isinstance(event, StageFinished):
+            with suppress(KeyError):  # one that was made is recorded already
+                self._profiler.stop(event.stage)
+        elif isinstance(event, RunFinished):
             self._profiler.abandon()
 
     def get_execution_times(self) -> dict[str, float]:
-        """Wall-clock seconds by stage, for all completed stages."""
+        """Wall-clock seconds by stage, for all that came to their end, made or failed."""
         return {event.name: event.seconds for event in self._profiler.get_report().events}
 
     def get_metrics(self) -> dict[str, dict[str, Any]]:

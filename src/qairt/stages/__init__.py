@@ -9,10 +9,12 @@ from qairt.stages.export_bundle import ExportBundle
 from qairt.stages.generate_context_binary import GenerateContextBinary
 from qairt.stages.mha_to_sha_conversion import MhaToShaConversion
 from qairt.stages.model_loading import ModelLoading
+from qairt.stages.nsys import Nsys
 from qairt.stages.prepare_exports import PrepareExports
 from qairt.stages.quantization import Quantization
 from qairt.stages.quantize import Quantize
 from qairt.stages.split_model import SplitModel
+from qairt.stages.torch_profiler import TorchProfiler
 
 __all__ = [
     "Convert",
@@ -21,8 +23,10 @@ __all__ = [
     "GenerateContextBinary",
     "MhaToShaConversion",
     "ModelLoading",
+    "Nsys",
     "PrepareExports",
     "Quantization",
     "Quantize",
     "SplitModel",
+    "TorchProfiler",
 ]

@@ -17,6 +17,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    OutputPlace,
     Stage,
     StageConfig,
     StageInput,
@@ -134,3 +135,15 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
         return ContextBinary(
             binary=result.binary, wrappers=result.wrappers, configs=result.configs, signatures=signatures
         )
+
+    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+        from qairt.amounts import size
+        from qairt.profiling import svg
+
+        rows = []
+        for item in items.values():
+            assert isinstance(item.output, ContextBinary)
+            bytes_ = item.output.binary.stat().st_size
+            rows.append((item.label, float(bytes_), f"{size(bytes_)}, {len(item.output.signatures)} graphs"))
+        drawn = svg.bars("Context binaries: the weights of a part once, for all its graphs", rows)
+        (place.directory / "binary_sizes.svg").write_text(drawn, encoding="utf-8")

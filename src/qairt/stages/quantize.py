@@ -18,6 +18,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    OutputPlace,
     PipelinePerformanceWarning,
     Stage,
     StageConfig,
@@ -26,7 +27,8 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.stages.facts import settings_of
+from qairt.errors import RecipeError
+from qairt.stages.facts import has_model, settings_of
 from qairt.stages.split_model import part_at
 
 
@@ -96,6 +98,12 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         return kinds
 
     def check(self, env: Env) -> None:
+        if self.config.output.prediction.enable and not has_model(env):
+            raise RecipeError(
+                "predictions need a tokenizer, and a recipe without a model has none",
+                where="stages.quantize.output.prediction.enable",
+                remedy="set model_id_or_path, or leave predictions out",
+            )
         if settings_of(env).backend == "HTP":
             from qairt.toolchain.qnn import require
 
@@ -130,3 +138,24 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
             context.progress(0.2, "writing the quantized DLC")
             qnn.quantize(onnx, dlc)
         return QuantizedPart(dlc=dlc, quantized_onnx=onnx, quantized_weights=weights, signature=signature)
+
+    def write_predictions(self, items: Batch, place: OutputPlace) -> None:
+        from qairt.stages.quantize_predictions import write_answers
+
+        write_answers(items, place)
+
+    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+        from qairt.amounts import size
+        from qairt.profiling import svg
+
+        rows = {}
+        for coord, item in items.items():
+            assert isinstance(item.output, QuantizedPart)
+            bytes_ = item.output.quantized_weights.stat().st_size
+            rows[value_of(coord, "split")] = (f"part {value_of(coord, 'split')}", float(bytes_), size(bytes_))
+        drawn = svg.bars("Quantized weights of each part, the same for all its graphs", [*rows.values()])
+        (place.directory / "quantized_sizes.svg").write_text(drawn, encoding="utf-8")
+        if place.predictions is not None:
+            from qairt.stages.quantize_predictions import write_page
+
+            write_page(place.predictions, place.directory)

@@ -17,6 +17,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    OutputPlace,
     Stage,
     StageConfig,
     StageInput,
@@ -139,6 +140,16 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
             inputs = foreign.part_inputs(source.onnx, part, directory, mask_floor=floor, threads=context.threads)
             test_vectors.from_graph(onnx, inputs, threads=context.threads).save(vectors)
         return SplitPart(onnx=onnx, weights=weights, encodings=encodings, test_vectors=vectors)
+
+    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+        from qairt.amounts import size
+        from qairt.profiling import svg
+
+        rows = [
+            (f"part {part.index}", float(part.weight_bytes), size(part.weight_bytes)) for part in parts_of(place.env)
+        ]
+        drawn = svg.bars("Float weights of each part; part 1 is the embedding", rows)
+        (place.directory / "part_sizes.svg").write_text(drawn, encoding="utf-8")
 
 
 def parts_of(env: Env) -> list[Part]:

@@ -12,6 +12,7 @@ from qairt.engine.keys import canonical
 from qairt.engine.origin import preset_of
 from qairt.errors import QairtError
 from qairt.recipe import COMMAND_LINE, KeyPath, Recipe
+from qairt.recipe_presets import OutputPresets
 
 if TYPE_CHECKING:
     from qairt.engine.pipeline import Pipeline
@@ -66,7 +67,7 @@ def recipe_values(pipeline: Pipeline) -> RecipeValue:
     for stage in pipeline.configured_stages:
         path = ("stages", stage.name)
         held = last.at(path, _ABSENT) if last is not None else _ABSENT
-        then = None if held is _ABSENT else _validated(type(stage.config), held or {})
+        then = None if last is None or held is _ABSENT else _validated(type(stage.config), _mounted(last, stage.name))
         children = maker.fields(stage.config, then, path)
         added = last is not None and held is _ABSENT
         stages.append(_group(path, children, recipe.where(path), changed=added))
@@ -86,7 +87,7 @@ class _Maker:
 
     def fields(self, now: BaseModel, then: BaseModel | None, path: KeyPath) -> list[RecipeValue]:
         found = []
-        for name in type(now).model_fields:
+        for name in sorted(type(now).model_fields, key=lambda name: name == "output"):
             if path or name != "stages":
                 before = getattr(then, name) if then is not None else _ABSENT
                 found += self._value(getattr(now, name), before, (*path, name))
@@ -122,10 +123,12 @@ class _Maker:
 
     def _leaf(self, now: Any, before: Any, path: KeyPath) -> list[RecipeValue]:
         differs = before is not _ABSENT and _plain(before) != _plain(now) and not self._written_alike(path)
-        where = self._around(path)
+        preset = self._recipe.preset_origin(path) or ""
+        where = preset or self._around(path)
         if not where and not differs and (now is None or now == {} or now == []):
             return []
         source: Source = "default" if not where else "command line" if where == COMMAND_LINE else "file"
+        source = "preset" if preset else source
         return [
             RecipeValue(
                 path=path,
@@ -146,8 +149,11 @@ class _Maker:
         """Where this value, or the value that holds it, is written; a stage as a whole says nothing of its settings."""
         least = 2 if path[0] == "stages" else 0
         for count in range(len(path), least, -1):
-            if where := self._recipe.origin(path[:count]):
-                return where
+            where = self._recipe.origin(path[:count])
+            if where:
+                # what a mapping does not say is a default; what a word stands for is not
+                said = count == len(path) or where == COMMAND_LINE
+                return where if said or not isinstance(self._recipe.at(path[:count]), Mapping) else ""
         return ""
 
     def _with_preset(self, value: RecipeValue, name: str, then: BaseModel | None) -> RecipeValue:
@@ -184,6 +190,15 @@ def _of_preset(now: Any, before: Any, preset: Recipe, steps: KeyPath, stage: Key
 def _group(path: KeyPath, children: list[RecipeValue], where: str, *, changed: bool = False) -> RecipeValue:
     differs = changed or any(child.differs for child in children)
     return RecipeValue(path=path, source="file", where=where, differs=differs, children=tuple(children))
+
+
+def _mounted(last: Recipe, stage: str) -> dict[str, Any]:
+    """A stage's settings as they held in the last run, those of presets of output settings among them."""
+    own = dict(last.at(("stages", stage)) or {})
+    try:
+        return {**own, "output": OutputPresets(last).output_of(stage, own.get("output"))}
+    except QairtError:
+        return own
 
 
 def _last(pipeline: Pipeline) -> Recipe | None:

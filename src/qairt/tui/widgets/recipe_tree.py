@@ -179,12 +179,13 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
         inside = inside or self._matches(value)
         if not inside and not any(self._matches(each) for each in value.walk()):
             return
-        if not value.children:
+        shown = [each for each in value.children if self._filter or not _is_untouched_output(each)]
+        if not shown:
             node.add_leaf(self._label(value), value)
             return
         opened = bool(self._filter) or self._opened.get(value.path, _is_open_at_first(value))
         group = node.add(self._label(value), value, expand=opened)
-        for child in value.children:
+        for child in shown:
             self._add(group, child, inside=inside)
 
     def _matches(self, value: RecipeValue) -> bool:
@@ -204,6 +205,15 @@ def _is_open_at_first(value: RecipeValue) -> bool:
         return False
     said = any(not each.children and (each.source != "default" or each.differs) for each in value.walk())
     return said or len(value.path) > 1
+
+
+def _is_untouched_output(value: RecipeValue) -> bool:
+    """A stage's output settings of which the user said nothing: the same at every stage, and found by the filter."""
+    if value.path[:1] != ("stages",) or value.path[2:] != ("output",):
+        return False
+    return not any(
+        not each.children and (each.source not in ("default", "preset") or each.differs) for each in value.walk()
+    )
 
 
 def _short(value: RecipeValue) -> str:

@@ -1,0 +1,66 @@
+"""What a process used of the machine: processor, memory, files."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from pydantic import BaseModel
+
+
+class Usage(BaseModel):
+    """Of one item, all of its processes together."""
+
+    peak_rss: int = 0
+    """Bytes, of the largest process; 0 where it is not known (an item in the engine's own process)."""
+    cpu_seconds: float = 0.0
+    bytes_read: int = 0
+    """By system calls, or from the disk where that is more: files can be mapped. Likewise `bytes_written`."""
+    bytes_written: int = 0
+
+    def since(self, before: Usage) -> Usage:
+        """What was used after `before` was taken in the same process. Its peak is not of that time alone: 0."""
+        return Usage(
+            cpu_seconds=round(max(self.cpu_seconds - before.cpu_seconds, 0.0), 3),
+            bytes_read=max(self.bytes_read - before.bytes_read, 0),
+            bytes_written=max(self.bytes_written - before.bytes_written, 0),
+        )
+
+
+def usage_so_far() -> Usage:
+    """Of this process since it began, with all its children that have ended."""
+    times = os.times()
+    read, written = _bytes_moved()
+    return Usage(
+        peak_rss=_peak_rss(),
+        cpu_seconds=round(times.user + times.system + times.children_user + times.children_system, 3),
+        bytes_read=read,
+        bytes_written=written,
+    )
+
+
+def _bytes_moved() -> tuple[int, int]:
+    """Read and written; (0, 0) where the system does not count them."""
+    try:
+        lines = Path("/proc/self/io").read_text().splitlines()
+        counts = {name: int(count) for name, _, count in (line.partition(":") for line in lines)}
+        return max(counts["rchar"], counts["read_bytes"]), max(counts["wchar"], counts["write_bytes"])
+    except (OSError, ValueError, KeyError):
+        return 0, 0
+
+
+def _peak_rss() -> int:
+    """Peak resident memory of this process or of its largest child, in bytes."""
+    try:
+        import resource
+    except ImportError:  # not on Windows
+        return 0
+    unit = 1 if sys.platform == "darwin" else 1024
+    children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
+    try:  # on Linux ru_maxrss counts what the parent had when it started us; this does not
+        status = Path("/proc/self/status").read_text()
+        own = int(status.partition("VmHWM:")[2].split()[0]) * 1024
+    except (OSError, IndexError, ValueError):
+        own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+    return max(own, children)

@@ -1,0 +1,262 @@
+"""A report as the templates take it: every number already words, every picture already drawn."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from typing import Any
+
+from markupsafe import Markup
+
+from qairt.amounts import count, duration, size
+from qairt.report import words
+from qairt.report.charts import bar, curve, lane
+from qairt.report.facts import Lane, Moment, Report, Score, Timeline
+from qairt.report.quality import change_of
+from qairt.runtime.metrics import MOST_DB
+from qairt.runtime.verify_result import PartFidelity
+
+_LAYERS = 16
+"""Shown of the layers that cost most."""
+_EQUAL_DB = 130.0
+"""Longest bar of the ladder: float32 tells no more."""
+_BLOCKS = 24
+"""Width of a bar in Markdown."""
+_STATES = {
+    "done": "done",
+    "failed": "failed",
+    "interrupted": "interrupted",
+    "running": "still going",
+    "unknown": "end not known",
+}
+_TARGETS = {"quantsim": "simulated", "cpu": "quantized graphs"}
+
+
+@dataclass(frozen=True)
+class Bar:
+    """One row of a bar chart."""
+
+    name: str
+    value: str
+    note: str
+    picture: Markup
+    blocks: str
+    """The same in text."""
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One quantity over time."""
+
+    title: str
+    top: str
+    """The value at its upper edge; the lower one is 0."""
+    says: str
+    picture: Markup
+
+
+@dataclass(frozen=True)
+class Line:
+    """One item of the timeline."""
+
+    label: str
+    took: str
+    start: str
+    status: str
+    picture: Markup
+
+
+def page_of(report: Report) -> dict[str, Any]:
+    """What the templates are given."""
+    timeline = report.timeline
+    return {
+        "report": report,
+        "words": words,
+        "state": _STATES[report.run.state],
+        "key_numbers": _key_numbers(report),
+        "lanes": _lanes(timeline) if timeline else [],
+        "curves": _curves(timeline) if timeline else [],
+        "ends": [duration(timeline.seconds * share) for share in (0, 0.5, 1)] if timeline else [],
+        "known": {
+            name: any(getattr(stage, name) for stage in report.stages)
+            for name in ("cpu_seconds", "bytes_read", "bytes_written")
+        },
+        "sizes": _sizes(report),
+        "ladder": _ladder(report),
+        "rungs": _rungs(report),
+        "layers": _layers(report),
+        "targets": [name for name in _TARGETS if any(name in score.scores for score in report.scores)],
+        "target_names": _TARGETS,
+        "scores": [_score_rows(score) for score in report.scores],
+        "bundle_bytes": sum(file.bytes for file in report.bundle),
+    }
+
+
+def _key_numbers(report: Report) -> list[tuple[str, str, str]]:
+    """Name, value and what it is about, of what a reader wants first."""
+    run = report.run
+    found = [("Took", duration(run.seconds), f"{run.made} of {count(run.items, 'item')} ready")]
+    share = run.cached_share
+    if share:
+        found.append(("Reused", f"{share:.0%}", f"{run.counts.get('cached', 0)} of {count(run.items, 'item')}"))
+    if run.peak_ram:
+        found.append(("Peak RAM", size(run.peak_ram), "all processes together"))
+    by_stage = {each.stage: each.bytes for each in report.sizes if each.stage}
+    last = next((name for name in ("generate_context_binary", "quantize") if name in by_stage), None)
+    if last is not None and "export" in by_stage:
+        small = [each.bytes for each in report.sizes if each.stage == last][-1]
+        what = "context binaries" if last == "generate_context_binary" else "quantized graphs"
+        found.append(("Size", size(small), f"{what}, from {size(by_stage['export'])} in float"))
+    for score in report.scores:
+        if score.title.startswith("perplexity") and score.scores:
+            target, value = list(score.scores.items())[-1]
+            change = change_of(score, value)
+            about = f"{words.change(change)} against float" if change is not None else _TARGETS.get(target, target)
+            found.append(("Perplexity", words.score(value), about))
+            break
+    if report.fidelity:
+        below = report.fidelity.first_below
+        about = f"{below.rung}, part {below.part} is below its threshold" if below else "no part below its threshold"
+        found.append(("Fidelity", "low" if below else "good", about))
+    return found
+
+
+# Over time
+
+
+def _lanes(timeline: Timeline) -> list[tuple[str, list[Line]]]:
+    lines = []
+    for stage, found in groupby(sorted(timeline.lanes, key=_in_order(timeline.lanes)), lambda each: each.stage):
+        lines.append((stage, [_line(each, timeline.seconds) for each in found]))
+    return lines
+
+
+def _in_order(lanes: Sequence[Lane]) -> Callable[[Lane], tuple[int, float]]:
+    """Stages as the run has them, the items of each as they began."""
+    order = {name: place for place, name in enumerate(dict.fromkeys(each.stage for each in lanes))}
+    return lambda each: (order[each.stage], each.start)
+
+
+def _line(each: Lane, seconds: float) -> Line:
+    whole = seconds or 1.0
+    status = {"warn": "done", "quiet": "running"}.get(each.status, each.status)
+    took = duration(each.end - each.start)
+    said = f"{each.stage} {each.label}: from {duration(each.start)} to {duration(each.end)}, {status}"
+    return Line(
+        label=each.label,
+        took=took,
+        start=duration(each.start),
+        status=status,
+        picture=lane(each.start / whole, each.end / whole, said, status),
+    )
+
+
+def _curves(timeline: Timeline) -> list[Curve]:
+    moments = timeline.moments
+    if len(moments) < 2:
+        return []
+    found = [_curve("RAM", timeline, [(each, float(each.ram)) for each in moments], size, "ram")]
+    most = 100.0 * timeline.cores if timeline.cores else 0.0
+    busy = [(each, each.cpu_percent) for each in moments]
+    found.append(_curve("Processor", timeline, busy, "{:.0f} % of a core".format, "cpu", most))
+    gpu = [(each, float(each.gpu_memory)) for each in moments if each.gpu_memory is not None]
+    if len(gpu) > 1 and any(value for _, value in gpu):
+        found.append(_curve("GPU memory", timeline, gpu, size, "gpu"))
+    return found
+
+
+def _curve(
+    title: str, timeline: Timeline, values: Sequence[tuple[Moment, float]], say: Any, kind: str, most: float = 0.0
+) -> Curve:
+    peak_at, peak = max(values, key=lambda each: each[1])
+    top = most or peak or 1.0
+    says = f"{title}: at most {say(peak)}, {duration(peak_at.second)} after the start; {say(values[-1][1])} at the end"
+    points = [(each.second / (timeline.seconds or 1.0), value / top) for each, value in values]
+    return Curve(title, say(top), says, curve(points, says, kind))
+
+
+# Bars
+
+
+def _bars(
+    rows: Sequence[tuple[str, float, str, str]], kind: str, *, full: float = 0.0, low: Collection[str] = ()
+) -> list[Bar]:
+    """Of (name, number, its text, a note).
+
+    Args:
+        full: the number that fills the row; the greatest one when 0.
+        low: names whose bars are to stand out.
+    """
+    most = full or max((number for _, number, _, _ in rows), default=0.0) or 1.0
+    return [
+        Bar(
+            name,
+            text,
+            note,
+            bar(number / most, f"{name}: {text}", "failed" if name in low else kind),
+            "█" * round(_BLOCKS * number / most) or "▏",
+        )
+        for name, number, text, note in rows
+    ]
+
+
+def _sizes(report: Report) -> list[Bar]:
+    whole = next((each.bytes for each in report.sizes if each.stage == "export"), 0)
+    rows = []
+    for each in report.sizes:
+        ratio = words.ratio(each.bytes, whole)
+        note = count(each.files, "file") + ("" if ratio == words.NONE else f", {ratio}")
+        rows.append((each.what, float(each.bytes), size(each.bytes), note))
+    return _bars(rows, "size")
+
+
+def _ladder(report: Report) -> list[Bar]:
+    """The worst part of each rung, by what is judged."""
+    worst: dict[str, PartFidelity] = {}
+    for part in report.fidelity.parts if report.fidelity else ():
+        if part.rung not in worst or part.judged_db < worst[part.rung].judged_db:
+            worst[part.rung] = part
+    rows = [
+        (
+            rung,
+            min(max(part.judged_db, 0.0), _EQUAL_DB),
+            words.decibel(part.judged_db) + (" dB" if part.judged_db < MOST_DB else ""),
+            f"{part.needed_db:.0f} needed",
+        )
+        for rung, part in worst.items()
+    ]
+    return _bars(rows, "rung", low={rung for rung, part in worst.items() if not part.passes})
+
+
+def _rungs(report: Report) -> list[tuple[str, list[PartFidelity]]]:
+    parts = report.fidelity.parts if report.fidelity else ()
+    return [(rung, list(found)) for rung, found in groupby(parts, lambda part: part.rung)]
+
+
+def _layers(report: Report) -> list[Bar]:
+    if report.fidelity is None:
+        return []
+    rows = [
+        (
+            layer.name,
+            max(layer.kl, 0.0),
+            f"{layer.kl:.2g} nats",
+            f"{words.decibel(layer.sqnr_db)} dB, {layer.top1:.1%} top-1",
+        )
+        for layer in report.fidelity.layers[:_LAYERS]
+    ]
+    return _bars(rows, "layer")
+
+
+def _score_rows(score: Score) -> tuple[Score, list[Bar]]:
+    """Float first, then each target."""
+    values = [("float", score.float_score)] if score.float_score is not None else []
+    values += [(_TARGETS.get(target, target), value) for target, value in score.scores.items()]
+    rows = []
+    for name, value in values:
+        assert value is not None
+        change = change_of(score, value) if name != "float" else None
+        rows.append((name, max(value, 0.0), words.score(value), words.change(change) if change is not None else ""))
+    is_share = score.higher_is_better and all(number <= 1 for _, number, _, _ in rows)
+    return score, _bars(rows, "score", full=1.0 if is_share else 0.0)

@@ -1,0 +1,65 @@
+"""A report as a page: HTML for a browser, Markdown for a document. Both carry everything within themselves."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from typing import TYPE_CHECKING, Any
+
+from markupsafe import Markup, escape
+
+from qairt.report.facts import Report
+from qairt.report.page import page_of
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+_COMMAND = re.compile(r"qairt [a-z]+ .+$")
+
+
+def to_html(report: Report) -> str:
+    """One HTML file: style and pictures inside, no scripts, nothing fetched."""
+    environment = _environment(autoescape=True)
+    environment.filters |= {"commands": _commands, "breakable": _breakable}
+    style = (resources.files("qairt.report") / "templates" / "report.css").read_text()
+    return _rendered(environment, "report.html.j2", report, style=Markup(style))
+
+
+def to_markdown(report: Report) -> str:
+    """Markdown with tables, as GitHub and most others show them."""
+    environment = _environment(autoescape=False)
+    environment.filters["cell"] = _cell
+    text = _rendered(environment, "report.md.j2", report)
+    return re.sub(r"\n{3,}", "\n\n", text).strip() + "\n"
+
+
+def _environment(*, autoescape: bool) -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
+    loader = PackageLoader("qairt.report")
+    return Environment(
+        loader=loader, autoescape=autoescape, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+
+
+def _rendered(environment: Environment, name: str, report: Report, **more: Any) -> str:
+    from qairt import __version__
+
+    return environment.get_template(name).render(**page_of(report), version=__version__, **more)
+
+
+def _commands(text: str) -> Markup:
+    """A sentence, the command that it ends with set as code."""
+    match = _COMMAND.search(text)
+    return escape(text) if match is None else Markup("{}<code>{}</code>").format(text[: match.start()], match[0])
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may be broken after an underscore where there is little room."""
+    return Markup("_<wbr>").join(name.split("_"))
+
+
+def _cell(text: str) -> str:
+    """Text that cannot break out of a table's cell, or be taken for Markdown of its own."""
+    plain = "".join(char if char.isprintable() else " " for char in text)
+    return re.sub(r"([\\|<>*\[\]`])", r"\\\1", plain)

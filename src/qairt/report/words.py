@@ -1,0 +1,63 @@
+"""Values of a report as people read them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+from qairt.amounts import duration, size
+from qairt.report.facts import StageLine
+from qairt.runtime.metrics import MOST_DB
+
+NONE = "–"
+
+
+def when(seconds: float | None) -> str:
+    """`2026-11-21 16:05 UTC`: the reader may sit elsewhere."""
+    return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC") if seconds else NONE
+
+
+def amount(count: float) -> str:
+    """Bytes; a dash where none are known."""
+    return size(count) if count else NONE
+
+
+def took(seconds: float) -> str:
+    """Seconds; a dash where none are known."""
+    return duration(seconds) if seconds else NONE
+
+
+def decibel(value: float | None) -> str:
+    """SQNR in dB; `equal` where the values are the same."""
+    return NONE if value is None else "equal" if value >= MOST_DB else f"{value:.1f}"
+
+
+def score(value: float | None) -> str:
+    """`40.28`, `0.0213`."""
+    return NONE if value is None else f"{value:,.2f}" if abs(value) >= 10 else f"{value:.4f}"
+
+
+def percent(value: float | None, digits: int = 1) -> str:
+    return NONE if value is None else f"{value:.{digits}%}"
+
+
+def change(value: float | None) -> str:
+    """`+16.2 %`."""
+    return NONE if value is None else f"{value * 100:+.1f} %"
+
+
+def ratio(part: float, whole: float) -> str:
+    """How many times smaller or larger, such as `÷ 8.0`; a dash where they are about equal."""
+    if not part or not whole or 0.95 < part / whole < 1.05:
+        return NONE
+    return f"÷ {whole / part:.1f}" if part < whole else f"× {part / whole:.1f}"
+
+
+def items(stage: StageLine) -> str:
+    """`8 made, 2 reused`."""
+    parts = [
+        (stage.made, "made"),
+        (stage.cached, "reused"),
+        (stage.failed, "failed"),
+        (stage.unmade, "not made"),
+    ]
+    return ", ".join(f"{number}\u00a0{word}" for number, word in parts if number) or NONE

@@ -1,0 +1,78 @@
+"""What stages leave for people, as the commands tell it."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import pytest
+from toy_outputs import Speaker
+
+from qairt.engine import stage as stage_module
+
+INLINE = ("--executor", "inline", "--no-tui")
+RECIPE = """\
+model_id_or_path: org/Toy-1B
+backend: CPU
+cache_dir: cache
+stages:
+  source: {text: hello}
+  speaker:
+    output:
+      prediction: {enable: true}
+"""
+
+
+@pytest.fixture(autouse=True)
+def speaker(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stage_module, "_registry", {**stage_module.registered_stages(), "speaker": Speaker})
+    (place / "speak.yaml").write_text(RECIPE)
+
+
+def test_a_plan_names_those_that_are_due(qairt):
+    assert qairt("plan", "speak.yaml").out.endswith(
+        "\n2 outputs to write for people:\n"
+        "  stage    output         folder                      why it is written\n"
+        "  speaker  prediction     cache/outputs/speaker/pred  not written yet\n"
+        "  speaker  visualization  cache/outputs/speaker/viz   not written yet\n"
+    )
+    qairt("run", "speak.yaml", *INLINE)
+    assert qairt("plan", "speak.yaml").out.endswith("\nNothing to run: 2 items, all cached.\n")
+    moved = qairt("plan", "speak.yaml", "stages.speaker.output.visualization.save_dir=v")
+    assert "Nothing to run: 2 items, all cached.\n\n1 output to write for people:\n" in moved.out
+    assert "for people" not in qairt("plan", "speak.yaml", "--brief", "--force", "speaker").out
+
+
+def test_a_run_says_where_to_look(qairt, place: Path):
+    said = qairt("run", "speak.yaml", *INLINE)
+    assert said.code == 0
+    assert re.search(rf"speaker prediction: 1 file, \d+ B, in {place}/cache/outputs/speaker/pred\n", said.out)
+    assert said.out.endswith(
+        "\nspeaker prediction: cache/outputs/speaker/pred/predictions.jsonl\n"
+        "speaker visualization: cache/outputs/speaker/viz/predictions.md\n"
+    )
+
+
+def test_a_failed_picture_is_told_with_its_remedy(qairt):
+    said = qairt("run", "speak.yaml", "stages.speaker.fail_drawing=theirs", *INLINE)
+    assert said.code == 1
+    assert "speaker visualization: FAILED: ZeroDivisionError: division by zero\n" in said.out
+    assert "ZeroDivisionError: division by zero\n  its work is kept; this is a fault of the stage\n" in said.err
+    assert "Traceback" not in said.out + said.err
+
+
+def test_events_as_json(qairt):
+    events = [event for event in qairt("run", "speak.yaml", *INLINE, "--json").events if event["type"] == "output"]
+    assert [(event["kind"], event["status"]) for event in events][-1] == ("visualization", "written")
+    assert json.dumps(events[-1]["files"]) == '["gallery.html", "predictions.md", "words_0.svg"]'
+
+
+def test_check_names_old_keys_and_what_cannot_be(qairt, place: Path):
+    (place / "old.yaml").write_text(RECIPE.replace("stages:", "outputs: {save_predictions: true}\nstages:"))
+    said = qairt("check", "old.yaml")
+    assert said.code == 0
+    assert "outputs.save_predictions (" in said.out
+    said = qairt("check", "speak.yaml", "stages.source.output.prediction.enable=true")
+    assert said.code == 2
+    assert "source makes no predictions" in said.out

@@ -1,0 +1,28 @@
+"""What a process says that it used."""
+
+from __future__ import annotations
+
+import time
+
+from qairt.engine.usage import Usage, usage_so_far
+
+
+def test_work_shows(tmp_path):
+    before = usage_so_far()
+    path = tmp_path / "file"
+    path.write_bytes(b"x" * 3_000_000)
+    assert len(path.read_bytes()) == 3_000_000
+    started = time.process_time()
+    while time.process_time() - started < 0.1:
+        sum(range(1000))
+    used = usage_so_far().since(before)
+    assert 0.09 <= used.cpu_seconds < 5
+    assert used.bytes_read >= 3_000_000
+    assert used.bytes_written >= 3_000_000
+    assert used.peak_rss == 0
+    assert usage_so_far().peak_rss > 5_000_000
+
+
+def test_counters_that_go_back_are_not_negative():
+    later = Usage(cpu_seconds=1.0, bytes_read=10, bytes_written=5)
+    assert Usage().since(later) == Usage()

@@ -1,0 +1,277 @@
+"""A report's facts, from what runs, `verify` and `evaluate` leave."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+import recorded_runs as recorded
+
+from qairt.engine import events as ev
+from qairt.engine import keys
+from qairt.engine.cache import StageCache
+from qairt.engine.run_state import RunState
+from qairt.errors import CacheError
+from qairt.report.gather import gather
+from qairt.report.timeline import POINTS, timeline_of
+from qairt.runtime.evaluate.record import EvaluationRecord, MetricRecord, keep
+from qairt.runtime.verify_result import LayerCost, OutputFidelity, RungFidelity
+
+STAGES = ("quantization", "export", "quantize", "export_bundle")
+
+
+def entry(stage: str, label: str = "all", cached: bool = False) -> ev.PlannedEntry:
+    return ev.PlannedEntry(
+        stage=stage,
+        label=label,
+        key=keys.digest([stage, label]),
+        cached=cached,
+        reason="not made yet",
+        seconds=1.0,
+        from_history=False,
+    )
+
+
+ITEMS = [
+    entry("quantization"),
+    entry("export"),
+    entry("quantize", "ar1"),
+    entry("quantize", "ar8"),
+    entry("export_bundle"),
+]
+
+
+def store(cache: StageCache, stage: str, label: str, key: str, files: dict[str, bytes], **more: Any) -> None:
+    work = cache.working_directory(stage, key)
+    for name, content in files.items():
+        (work / name).parent.mkdir(exist_ok=True)
+        (work / name).write_bytes(content)
+    cache.publish(work, key, stage, label, **more)
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> StageCache:
+    """A finished run of five items whose results are all there."""
+    events: list[ev.Event] = [recorded.opening(ITEMS, recipe="/home/ada/llama.yaml")]
+    for number, item in enumerate(ITEMS):
+        events += recorded.made(item, recorded.BEGAN + 10 * number, 9.0)
+    events.append(recorded.closing("done", recorded.BEGAN + 50))
+    recipe = (
+        "model_id_or_path: /models/llama\nstages: {quantization: {}, export: {}, quantize: {}, export_bundle: {}}\n"
+    )
+    folder = recorded.record(tmp_path / "pipeline_state", "0001", events, recipe=recipe)
+    settings = {"model_id_or_path": "/models/llama", "verify": {"min_sqnr_db": {"quantize": 20.0}}}
+    folder.write("resolved.json", {"settings": settings, "stages": {name: {} for name in STAGES}})
+    found = StageCache(tmp_path)
+    weights = b"w" * 8000
+    store(found, "quantization", "all", ITEMS[0].key, {"model.encodings": b"{}"})
+    store(
+        found,
+        "export",
+        "all",
+        ITEMS[1].key,
+        {"model.onnx": b"o" * 100, "weights.bin": b"f" * 32_000, "output.json": b"{}"},
+    )
+    for number, name in ((2, "ar1"), (3, "ar8")):
+        files = {f"{name}.dlc": name.encode() * 2000, f"{name}.onnx": name.encode(), "weights.bin": weights}
+        store(found, "quantize", name, ITEMS[number].key, files)
+    store(
+        found,
+        "export_bundle",
+        "all",
+        ITEMS[4].key,
+        {"bundle/SHA256SUMS": b"sums", "bundle/a.bin": weights, "metadata.yaml": b""},
+    )
+    return found
+
+
+def measured(cache: StageCache, rung: str, db: float, sources: list[ev.PlannedEntry], **asked: Any) -> None:
+    """What `verify` stores of a rung."""
+    outputs = (OutputFidelity(part=1, ar=1, way="isolated", output="logits", tokens=8, sqnr_db=db, max_error=0.1),)
+    layers = (
+        LayerCost(name="layer 0", sqnr_db=9.0, kl=0.1, top1=0.9),
+        LayerCost(name="layer 1", sqnr_db=8.0, kl=0.4, top1=0.8),
+    )
+    found = RungFidelity(rung=rung, tokens=8, seconds=1.0, outputs=outputs, layers=layers if rung == "quantize" else ())
+    inputs = {
+        "stage": "verify",
+        "config": {"rung": rung, "part": None, **asked},
+        "extras": {"sources": {f"{item.stage} {item.label}": item.key for item in sources}},
+    }
+    store(
+        cache,
+        "verify",
+        rung,
+        keys.digest([inputs, db]),
+        {"fidelity.json": found.model_dump_json().encode()},
+        inputs=inputs,
+    )
+
+
+def evaluated(cache: StageCache, target: str, score: float, *, artifacts: dict[str, str], digest: str = "text") -> None:
+    record = EvaluationRecord(
+        target=target,
+        metrics={
+            "perplexity": MetricRecord(
+                metric="perplexity",
+                score=score,
+                higher_is_better=False,
+                dataset="/data/dev.txt",
+                dataset_digest=digest,
+                chunks=4,
+            )
+        },
+        context_length=32,
+        model="/models/llama",
+        model_digest="m",
+        recipe={},
+        recipe_digest="r",
+        artifacts=artifacts,
+        toolchain="t",
+        versions={},
+        time=time.time(),
+        seconds=1.0,
+    )
+    keep(cache.cache_dir, record)
+
+
+def test_sizes_count_a_content_once(cache):
+    report = gather(cache, "llama.yaml")
+    assert [(size.what, size.files, size.bytes) for size in report.sizes] == [
+        ("float graph (ONNX)", 2, 32_100),
+        ("quantized graphs (ONNX)", 4, 8_006),
+        ("quantized graphs (DLC)", 2, 12_000),
+        ("device bundle", 3, 8_004),
+    ]
+    assert [stage.size for stage in report.stages] == [2, 32_102, 20_006, 8_004]
+
+
+def test_the_bundle(cache):
+    report = gather(cache, "llama.yaml")
+    assert [(file.name, file.bytes) for file in report.bundle] == [("a.bin", 8000), ("SHA256SUMS", 4)]
+    assert report.bundle[0].sha256 == cache.entry(ITEMS[4].key).files["bundle/a.bin"]["sha256"]
+
+
+def test_what_is_missing_is_said(cache):
+    assert gather(cache, "llama.yaml").missing == [
+        "How close each stage is to the float model was not measured: qairt verify llama.yaml",
+        "How good the quantized model is was not measured: qairt evaluate llama.yaml",
+    ]
+
+
+def test_fidelity_of_exactly_this_run(cache):
+    of_run = [ITEMS[0], ITEMS[2], ITEMS[3]]
+    measured(cache, "export", 118.0, ITEMS[:2])
+    measured(cache, "quantize", 50.0, of_run)
+    measured(cache, "quantize", 12.0, of_run)  # measured again: the latest counts
+    measured(cache, "quantize", 99.0, [entry("quantization", "other")])  # of something else
+    measured(cache, "split_model", 99.0, of_run, part=2)  # one part alone
+    fidelity = gather(cache, "llama.yaml").fidelity
+    assert [(part.rung, part.isolated_db, part.needed_db) for part in fidelity.parts] == [
+        ("export", 118.0, 60.0),
+        ("quantize", 12.0, 20.0),
+    ]
+    assert fidelity.first_below == fidelity.parts[1]
+    assert [layer.name for layer in fidelity.layers] == ["layer 1", "layer 0"]
+
+
+def test_scores_of_exactly_this_run_beside_float(cache):
+    graphs = {"quantize": keys.digest(sorted([ITEMS[2].key, ITEMS[3].key]))}
+    evaluated(cache, "torch", 10.0, artifacts={})
+    evaluated(cache, "torch", 99.0, artifacts={}, digest="another text")
+    evaluated(cache, "cpu", 77.0, artifacts={"quantize": "of another run"})
+    evaluated(cache, "cpu", 11.5, artifacts=graphs)
+    evaluated(cache, "quantsim", 11.0, artifacts={"quantization": keys.digest([ITEMS[0].key])})
+    report = gather(cache, "llama.yaml")
+    (score,) = report.scores
+    assert (score.float_score, score.scores, score.text) == (
+        10.0,
+        {"cpu": 11.5, "quantsim": 11.0},
+        "4 chunks of dev.txt",
+    )
+    assert not any("evaluate" in line for line in report.missing)
+
+
+def test_a_float_score_alone_is_better_than_none(cache):
+    evaluated(cache, "torch", 10.0, artifacts={})
+    (score,) = gather(cache, "llama.yaml").scores
+    assert (score.float_score, score.scores) == (10.0, {})
+
+
+def test_damaged_files_cost_what_stood_in_them(cache):
+    of_run = [ITEMS[0], ITEMS[2], ITEMS[3]]
+    measured(cache, "quantize", 50.0, of_run)
+    (place,) = (cache.cache_dir / "verify").glob("verify_*")
+    (place / "fidelity.json").write_text("{")
+    (cache.cache_dir / "metrics.json").write_text("[")
+    folder = cache.cache_dir / "runs" / "0001"
+    (folder / "recipe.yaml").write_text("a: [")
+    (folder / "resolved.json").write_text("7")
+    with (folder / "events.jsonl").open("a") as file:
+        file.write("no event\n")
+    report = gather(cache, "llama.yaml")
+    assert report.fidelity is None
+    assert report.recipe_digest == ""
+    assert "1 record of the run's events cannot be read and are left out." in report.notes
+    assert place.exists()
+
+
+def test_a_run_that_goes_on(cache):
+    events = [
+        recorded.opening([entry("export")], run_id="0002"),
+        recorded.made(entry("export"), recorded.BEGAN, 1.0)[0],
+    ]
+    folder = recorded.record(cache.cache_dir, "0002", events)
+    with folder.held("", (), detached=False):
+        report = gather(cache, "llama.yaml")
+    assert report.run.state == "running"
+    assert report.missing[0] == (
+        "Run 0002 is still going: 1 item of 1 not made yet. This is how it stood when the report was made."
+    )
+    assert [lane.status for lane in report.timeline.lanes] == ["running"]
+
+
+def test_before_a_run(tmp_path):
+    with pytest.raises(CacheError, match="nothing was run here yet"):
+        gather(StageCache(tmp_path), "llama.yaml")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_run_that_died_before_its_first_word_is_passed_over(cache):
+    (cache.cache_dir / "runs" / "0002").mkdir()
+    assert gather(cache, "llama.yaml").run.id == "0001"
+
+
+def test_a_long_run_is_thinned_and_keeps_its_peaks():
+    state = RunState()
+    item = entry("export")
+    for event in [recorded.opening([item]), *recorded.made(item, recorded.BEGAN, 7200.0)]:
+        state.apply(event)
+    samples = [
+        ev.ResourceSample(time=recorded.BEGAN + second, ram=9 * 10**9 if second == 4321 else 10**9, cpu_percent=50.0,
+                          gpu_memory=second, gpu_memory_total=80 * 10**9)
+        for second in range(7200)
+    ]  # fmt: skip
+    timeline = timeline_of(state, samples, is_earlier=False)
+    assert len(timeline.moments) <= POINTS
+    assert max(moment.ram for moment in timeline.moments) == 9 * 10**9
+    assert timeline.moments[-1].gpu_memory == 7199
+    assert timeline.gpu_total == 80 * 10**9
+    assert timeline.seconds == 7200.0
+
+
+def test_an_item_that_was_tried_again_runs_from_its_last_start():
+    state = RunState()
+    item = entry("export")
+    again = recorded.BEGAN + 100
+    for event in [
+        recorded.opening([item]),
+        *recorded.failed(item, recorded.BEGAN, "no room"),
+        ev.ItemWaiting(time=again, stage="export", label="all"),
+        *recorded.made(item, again, 5.0),
+    ]:
+        state.apply(event)
+    (lane,) = timeline_of(state, [], is_earlier=False).lanes
+    assert (lane.start, lane.end, lane.status) == (100.0, 105.0, "done")

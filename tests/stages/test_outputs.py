@@ -1,0 +1,156 @@
+"""What the pipeline's own stages leave for people, over a tiny model."""
+
+from __future__ import annotations
+
+import json
+import xml.etree.ElementTree as ET
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_recipe import write_recipe
+
+from qairt.engine.output_plan import kinds_of
+from qairt.engine.run import RunOptions
+from qairt.engine.stage import registered_stages
+from qairt.errors import RecipeError
+from qairt.llm import LLMPipeline
+from qairt.quant.encodings import BlockScales, Encoding, Encodings
+from qairt.stages.quantization_pictures import draw_encodings, heat_map
+
+PREDICTIONS = "stages.quantize.output.prediction.enable=true"
+SVG = "{http://www.w3.org/2000/svg}"
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = write_recipe(tmp_path_factory.mktemp("outputs"), backend="CPU", technique="minmax.yaml")
+    path.write_text(path.read_text().replace("context_length: 32", "context_length: 96"))
+    return path
+
+
+@pytest.fixture(scope="module")
+def finished(recipe: Path) -> LLMPipeline:
+    made = opened(recipe, PREDICTIONS)
+    result = made.construct(RunOptions(executor="inline", until="quantize", memory=10**10))
+    assert result.status == "done", result.failed
+    return made
+
+
+def opened(recipe: Path, *words: str) -> LLMPipeline:
+    return LLMPipeline.from_recipe(recipe, words, cache_dir=recipe.parent / "cache")
+
+
+def run(pipeline: LLMPipeline) -> list[str]:
+    result = pipeline.construct(RunOptions(executor="inline", until="quantize", memory=10**10))
+    assert result.status == "done", result.failed
+    return result.executed
+
+
+def titles(path: Path) -> list[str]:
+    """What a screen reader, or a pointer at rest, is told."""
+    root = ET.parse(path).getroot()
+    assert root.attrib["role"] == "img"
+    return [root.attrib["aria-label"], *(each.text or "" for each in root.iter(f"{SVG}title"))]
+
+
+def test_which_stages_have_something_to_show():
+    kinds = {name: kinds_of(stage()) for name, stage in registered_stages().items()}
+    assert kinds["quantize"] == ("prediction", "visualization")
+    for name in ("quantization", "split_model", "generate_context_binary"):
+        assert kinds[name] == ("visualization",)
+    assert kinds["export"] == ()
+
+
+def test_pictures_of_a_run(finished: LLMPipeline):
+    folder = finished.cache_dir / "outputs"
+    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")) == [
+        "quantization/viz/activation_ranges.svg",
+        "quantization/viz/gallery.html",
+        "quantization/viz/weight_steps.svg",
+        "quantize/pred/predictions.jsonl",
+        "quantize/viz/gallery.html",
+        "quantize/viz/predictions.md",
+        "quantize/viz/quantized_sizes.svg",
+        "split_model/viz/gallery.html",
+        "split_model/viz/part_sizes.svg",
+    ]
+    (parts,) = titles(folder / "split_model/viz/part_sizes.svg")
+    assert parts.count("part ") == 4  # three bars, and the title
+    told = titles(folder / "quantization/viz/weight_steps.svg")
+    assert any(each.startswith("self_attn.q_proj, layer 1: ") for each in told)
+    told = titles(folder / "quantization/viz/activation_ranges.svg")
+    assert any(each.startswith("hidden, layer 0: ") for each in told)
+
+
+def test_what_the_quantized_model_says(finished: LLMPipeline):
+    folder = finished.cache_dir / "outputs/quantize"
+    (line,) = [json.loads(line) for line in (folder / "pred/predictions.jsonl").read_text().splitlines()]
+    assert line["prompt"] == "Why is the sky blue?"  # the other one does not fit 96 tokens
+    assert 0 < line["tokens"] <= 48
+    assert line["text_clean"] == line["text_raw"].strip()
+    assert min(line["prefill_ms"], line["decode_ms"]) > 0
+    page = (folder / "viz/predictions.md").read_text()
+    assert "> Why is the sky blue?" in page
+    with finished.generator("cpu") as generator:
+        answer = finished.generate(generator, line["prompt"], max_new_tokens=48)
+        assert answer.result.tokens[: line["tokens"]]
+        assert len(answer.result.tokens) == line["tokens"]
+
+
+def test_turning_predictions_off_runs_nothing_and_leaves_them(finished: LLMPipeline, recipe: Path):
+    before = (finished.cache_dir / "outputs/quantize/pred/predictions.jsonl").stat().st_mtime_ns
+    assert run(opened(recipe)) == []
+    assert (finished.cache_dir / "outputs/quantize/pred/predictions.jsonl").stat().st_mtime_ns == before
+
+
+def test_another_place_runs_no_item(finished: LLMPipeline, recipe: Path, tmp_path: Path):
+    assert run(opened(recipe, f"stages.split_model.output.visualization.save_dir={tmp_path}/v")) == []
+    assert sorted(path.name for path in (tmp_path / "v").iterdir()) == ["gallery.html", "part_sizes.svg"]
+
+
+def test_no_prompt_that_fits_is_said(recipe: Path, tmp_path: Path):
+    path = tmp_path / "recipe.yaml"
+    path.write_text(recipe.read_text().replace("context_length: 96", "context_length: 16"))
+    for name in ("model", "text.txt"):
+        (tmp_path / name).symlink_to(recipe.parent / name)
+    made = LLMPipeline.from_recipe(path, [PREDICTIONS], cache_dir=recipe.parent / "cache")
+    result = made.construct(RunOptions(executor="inline", until="quantize", memory=10**10))
+    assert result.status == "failed"
+    (failure,) = result.failed
+    assert (failure.stage, failure.label) == ("quantize", "prediction")
+    assert failure.remedy
+
+
+def test_predictions_of_a_foreign_graph_are_refused_before_work_starts(tmp_path: Path):
+    recipe = tmp_path / "foreign.yaml"
+    (tmp_path / "a.onnx").write_bytes(b"")
+    (tmp_path / "a.encodings").write_text("{}")
+    recipe.write_text(
+        "backend: CPU\nstages:\n  export: {onnx: a.onnx, encodings: a.encodings}\n  prepare_exports: {}\n"
+        "  split_model: {}\n  mha_to_sha_conversion: {}\n  quantize: {output: {prediction: {enable: true}}}\n"
+    )
+    made = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path / "cache")
+    stage = next(stage for stage in made.configured_stages if stage.name == "quantize")
+    with pytest.raises(RecipeError, match="foreign.yaml:7: .*predictions need a tokenizer"):
+        made.check_stage(stage, made.env())
+
+
+def test_encodings_without_layers_give_no_picture(tmp_path: Path):
+    flat = Encoding(8, True, np.ones(1, np.float32), np.array([-128]))
+    draw_encodings(Encodings({"logits": flat}, {"lm_head.weight": flat}), tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_step_of_block_scales_is_their_mean(tmp_path: Path):
+    blocks = BlockScales(2, np.array([[1, 3], [3, 5]], np.uint8))
+    scale = np.array([0.5, 2.0], np.float32)
+    lpbq = Encoding(4, True, scale, np.array([-8, -8]), axis=1, blocks=blocks)
+    draw_encodings(Encodings({}, {"model.layers.0.mlp.up_proj.weight": lpbq}), tmp_path)
+    assert titles(tmp_path / "weight_steps.svg")[1] == "mlp.up_proj, layer 0: 4.5"
+
+
+def test_a_map_of_one_value_has_one_colour():
+    drawn = heat_map("Same", [("a", {0: 2.0, 1: 2.0})], [0, 1])
+    assert drawn.count('fill="rgb(225,236,248)"') == 2
+    ET.fromstring(drawn)

@@ -1,0 +1,144 @@
+"""A report in which every section has something to say, and awkward text stands where text comes from outside."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from qairt.engine.run_summary import RunSummary
+from qairt.report.facts import (
+    BundleFile,
+    Failure,
+    Fidelity,
+    Lane,
+    Moment,
+    Output,
+    Reason,
+    Report,
+    Score,
+    Size,
+    StageLine,
+    Timeline,
+)
+from qairt.runtime.verify_result import LayerCost, PartFidelity
+
+AWKWARD = '<script>alert(1)</script> & | `x` "y"'
+STAGES = (
+    "model_loading",
+    "quantization",
+    "export",
+    "mha_to_sha_conversion",
+    "generate_context_binary",
+    "export_bundle",
+)
+
+
+def part(rung: str, number: int, db: float, needed: float) -> PartFidelity:
+    return PartFidelity(
+        rung=rung,
+        part=number,
+        isolated_db=db,
+        chained_db=db - 2,
+        needed_db=needed,
+        max_error=1e-3,
+        top1=0.61 if number == 2 else None,
+        kl=0.28 if number == 2 else None,
+        worst="hidden_1, AR 1, isolated",
+    )
+
+
+def full_report() -> Report:
+    """A finished run with everything measured."""
+    lanes = [Lane(stage, "all", 10.0 * place, 10.0 * place + 9, "done") for place, stage in enumerate(STAGES[:4])]
+    lanes += [Lane(STAGES[4], f"ar128-split{split}", 40.0 + split, 60.0 + split, "done") for split in range(1, 10)]
+    lanes.append(Lane(STAGES[5], "all", 70.0, 70.001, "failed"))
+    parts = [part("export", 1, 300.0, 60), part("export", 2, 118.0, 60), part("quantize", 1, 31.0, 6)]
+    parts.append(part("quantize", 2, 4.2, 6))
+    layers = [LayerCost(name=f"layer {n}", sqnr_db=24.0 - n, kl=0.06 / (n + 1), top1=0.86) for n in range(30)]
+    summary = RunSummary(
+        id="0007",
+        state="done",
+        recipe="/home/ada/recipes/smollm2-135m.yaml",
+        host="box7",
+        started=1.7e9,
+        seconds=80.0,
+        items=15,
+        counts={"done": 13, "cached": 2},
+        peak_ram=1_300_000_000,
+        bytes=900_000_000,
+    )
+    return Report(
+        run=summary,
+        model="SmolLM2-135M-Instruct.Q4_1",
+        recipe_name="smollm2-135m.yaml",
+        recipe_text=f"backend: HTP\nnote: {AWKWARD}\n" + "long: " + "x" * 300,
+        recipe_digest="ab" * 32,
+        made_at=1.7e9 + 100,
+        missing=[],
+        notes=[f"The recipe was changed since this run: stages.quantization.recipe {AWKWARD} → lpbq.yaml."],
+        failures=[],
+        stages=[
+            StageLine(
+                stage, 1, place % 2, 0, 0, 9.0, 15.5, 400_000_000, 10**9, 10**8, 660_000_000, "run 0003" * (place == 1)
+            )
+            for place, stage in enumerate(STAGES)
+        ],
+        reasons=[
+            Reason(f"stages.quantization.recipe: {AWKWARD}", 1, [("quantization", "")]),
+            Reason(
+                "quantization all is made again", 12, [("generate_context_binary", "ar1-split1, ar1-split2 and 7 more")]
+            ),
+        ],
+        timeline=Timeline(
+            run_id="0007",
+            seconds=80.0,
+            cores=8,
+            lanes=lanes,
+            moments=[Moment(float(n), 10**8 * (1 + n % 9), 90.0 + n, 3 * 10**9 + n) for n in range(80)],
+            gpu_total=24 * 10**9,
+            is_earlier=False,
+        ),
+        sizes=[
+            Size("the model as given", 1, 91_000_000),
+            Size("float graph (ONNX)", 3, 660_000_000, "export"),
+            Size("quantized graphs (DLC)", 8, 344_000_000, "quantize"),
+            Size("context binaries", 4, 120_000_000, "generate_context_binary"),
+            Size("device bundle", 21, 121_000_000, "export_bundle"),
+        ],
+        fidelity=Fidelity(parts, parts[-1], layers, {"export": 256, "quantize": 256}),
+        scores=[
+            Score("perplexity", "12 chunks of dev.txt", False, 40.28, {"quantsim": 46.91, "cpu": 47.17}),
+            Score("top1 agreement", "4 chunks of dev.txt", True, None, {"cpu": 0.6937}),
+        ],
+        outputs=[Output("quantization", "visualization", "written", "outputs/quantization/viz", ("gallery.html",))],
+        bundle=[
+            BundleFile("weight_sharing_model_1_of_4.serialized.bin", 28_000_000, "cd" * 32),
+            BundleFile("SHA256SUMS", 900, "ef" * 32),
+        ],
+        tools={
+            "python": "3.11.9",
+            "system": "Linux 6.1, x86_64",
+            "toolchains": ["onnxruntime 1.31.1, onnxruntime-qnn 2.7.0"],
+            "packages": {"qairt": "0.1.0", "torch": "2.13.0", "onnxruntime": "1.31.1"},
+        },
+        machine=[("Machine", "box7"), ("Cores", "8"), ("RAM", "16.0 GB")],
+    )
+
+
+def broken_report() -> Report:
+    """A run that failed before most was made, and of which nothing was measured."""
+    full = full_report()
+    return replace(
+        full,
+        run=full.run.model_copy(update={"state": "failed", "failed": ("export all",)}),
+        missing=[
+            "Run 0007 failed after 12.0 s: 1 item failed, 9 items of 15 not made. It goes on with: qairt run r.yaml"
+        ],
+        failures=[Failure("export all", f"no space left {AWKWARD}", "free the disk", ["a line of the log", AWKWARD])],
+        timeline=None,
+        sizes=[],
+        fidelity=None,
+        scores=[],
+        outputs=[],
+        bundle=[],
+        tools={},
+    )
