@@ -33,12 +33,12 @@ from torch import Tensor
 from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
-from qairt.model.reference import TorchOps, causal_mask, empty_past
-from qairt.model.rope import rotary
+from qairt.model.reference import TorchOps
 from qairt.quant.calibration import Calibration
 from qairt.quant.encodings import Encoding, Encodings
 from qairt.quant.simulate import SimulatedOps, rounded_weight
 from qairt.quant.structure import Structure
+from qairt.quant.whole_block import whole_block
 
 AT_ONCE = 2
 """Chunks a step looks at, side by side."""
@@ -197,13 +197,13 @@ class _Tuned:
 
     @torch.no_grad()
     def _run(self, layer: int, hidden: Tensor) -> Tensor:
-        return _block(_Scaled(self._ops, self.factors), layer, hidden)
+        return whole_block(_Scaled(self._ops, self.factors), layer, hidden)
 
     def _back(self, layer: int, names: Sequence[str], hidden: Tensor, gradient: Tensor) -> tuple[Tensor, list[Tensor]]:
         with torch.enable_grad():
             factors = {name: self.factors[name].detach().requires_grad_() for name in names}
             hidden = hidden.detach().requires_grad_()
-            left = _block(_Scaled(self._ops, factors), layer, hidden)
+            left = whole_block(_Scaled(self._ops, factors), layer, hidden)
             entering, *found = torch.autograd.grad(left, [hidden, *factors.values()], gradient)
         return entering, found
 
@@ -332,11 +332,3 @@ def _embedded(parameters: Parameters, chunks: Sequence[Chunk], pool: ThreadPoolE
     calibration = Calibration(parameters, chunks, lambda name, value: None, pool, device=torch.device(device))
     calibration.embed(lambda token, rows: None)
     return calibration.hidden
-
-
-def _block(ops: TorchOps, layer: int, hidden: Tensor) -> Tensor:
-    """A whole chunk through a decoder layer."""
-    config, tokens = ops.parameters.config, hidden.shape[1]
-    cos, sin = (torch.from_numpy(part)[None, None].to(hidden.device) for part in rotary(config, np.arange(tokens)))
-    key, value = (empty.to(hidden.device) for empty in empty_past(config))
-    return decoder.block(ops, config, layer, hidden, causal_mask(tokens).to(hidden.device), cos, sin, key, value)[0]

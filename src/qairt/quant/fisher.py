@@ -28,9 +28,9 @@ from torch import Tensor
 from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
-from qairt.model.reference import TorchOps, causal_mask, empty_past
-from qairt.model.rope import rotary
+from qairt.model.reference import TorchOps
 from qairt.quant.encodings import Encoding
+from qairt.quant.whole_block import whole_block
 
 HEAD_TOKENS = 128
 """Tokens that go through the head at once, for it may be far wider than a block."""
@@ -102,20 +102,15 @@ class _Block:
 
     @torch.no_grad()
     def run(self, hidden: Tensor) -> Tensor:
-        return self._forward(self._held, hidden)
+        return whole_block(self._held, self._layer, hidden)
 
     def back(self, hidden: Tensor, gradient: Tensor) -> tuple[Tensor, dict[str, float]]:
         """The loss's gradient where the chunk enters, and what every weight's rounding costs, summed over tokens."""
         ops = _Watched(self._held, self._errors)
         with torch.enable_grad():
             hidden = hidden.detach().requires_grad_()
-            [entering] = torch.autograd.grad(self._forward(ops, hidden), hidden, gradient)
+            [entering] = torch.autograd.grad(whole_block(ops, self._layer, hidden), hidden, gradient)
         return entering, ops.costs
-
-    def _forward(self, ops: TorchOps, hidden: Tensor) -> Tensor:
-        config, count = self._held.parameters.config, hidden.shape[1]
-        cos, sin = (torch.from_numpy(part)[None, None] for part in rotary(config, np.arange(count)))
-        return decoder.block(ops, config, self._layer, hidden, causal_mask(count), cos, sin, *empty_past(config))[0]
 
 
 class _Watched(TorchOps):

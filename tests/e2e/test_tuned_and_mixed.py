@@ -1,0 +1,56 @@
+"""`auto_precision` and `distillation_steps` through the pipeline: what was chosen is what is exported and split."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from tiny_recipe import write_recipe
+
+from qairt.engine.run import RunOptions
+from qairt.llm import LLMPipeline
+from qairt.quant.encodings import Encodings
+
+
+def finished(folder: Path, technique: str) -> LLMPipeline:
+    recipe = write_recipe(folder, backend="CPU", technique="lpbq_gptq.yaml", hidden_size=64, intermediate_size=128)
+    pipeline = LLMPipeline.from_recipe(
+        recipe, cache_dir=folder / "cache", overrides=[f"stages.quantization.technique={technique}"]
+    )
+    result = pipeline.construct(RunOptions(jobs=2))
+    assert result.status == "done", result.failed
+    return pipeline
+
+
+def quantized(pipeline: LLMPipeline) -> tuple[Any, dict[str, Any]]:
+    planned = next(planned for planned in pipeline.plan().stages if planned.stage.name == "quantization")
+    output: Any = pipeline.cache.get(planned.items[0].key, type(planned.stage))
+    return output, Encodings.from_json(output.encodings.read_text()).params
+
+
+@pytest.mark.parametrize("rotation", ["[]", "[R1]"])
+def test_tuned_scales_and_norms_are_exported(tmp_path: Path, rotation: str) -> None:
+    settings = f"{{block_size: 32, distillation_steps: 4, distillation_rate: 0.003, rotation: {rotation}}}"
+    pipeline = finished(tmp_path, settings)
+    output, params = quantized(pipeline)
+    changed = {path.stem: np.load(path) for path in Path(output.changed_weights).glob("*.npy")}
+    linears = {name for name, encoding in params.items() if encoding.blocks is not None}
+    norms = {name for name in params if "norm" in name}
+    assert set(changed) == linears | norms
+    for name in linears:
+        assert np.array_equal(params[name].nearest(changed[name]), changed[name])
+    for rung in ("export", "split_model"):
+        assert pipeline.verify(rung).first_below() is None
+    log = next((tmp_path / "cache" / "pipeline_state" / "runs").glob("*/logs/quantization*.log")).read_text()
+    assert "nats a token lost before" in log
+
+
+def test_mixed_bits_run_on_the_quantized_graphs(tmp_path: Path) -> None:
+    pipeline = finished(tmp_path, "{block_size: 32, auto_precision: {budget_mb: 0.08}}")
+    _, params = quantized(pipeline)
+    bits = {name: encoding.bitwidth for name, encoding in params.items() if "_proj" in name}
+    assert set(bits.values()) == {4, 8}
+    assert pipeline.verify("quantize").first_below() is None
+    assert pipeline.construct(RunOptions(jobs=2)).executed == []
