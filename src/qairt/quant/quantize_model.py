@@ -128,7 +128,7 @@ def quantize_model(
             progress(layer / steps, f"layer {layer + 1} of {config.num_layers}")
             before = calibration.quantized or calibration.hidden
             calibration.block(layer, weights.choose if weights.needs == "inputs" else None)
-            if technique_config.rounding == "learned":
+            if weights.learns:
                 weights.learn(layer, before)
             made = weights.finish_block(parameters.layer_names(layer))
             energy.forget()

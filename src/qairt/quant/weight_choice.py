@@ -55,6 +55,8 @@ class WeightChoice:
         self.changes = config.changes_weights and given is None
         """Weights are written as they were rounded: then all linears are, so that the quantized stream is what the
         exported graph computes."""
+        self.learns = config.rounding == "learned" and given is None
+        """A block's weights are learned together after it ran."""
         self._precisions = config.module_precisions
         self._energy = energy
         self._calibration = calibration
@@ -169,7 +171,7 @@ class WeightChoice:
         return chosen
 
     def _keep(self, name: str, changed: Tensor) -> None:
-        if self._config.rounding == "learned":
+        if self.learns:
             self._values[name] = changed.clone()
         values = changed.cpu().numpy()
         if self._checkpoint is not None:
