@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from types import FrameType
 
@@ -15,10 +15,13 @@ _SECONDS_TO_END = 15.0
 
 
 @contextmanager
-def interruptible(stop: threading.Event) -> Iterator[None]:
-    """While inside, the first signal sets `stop` and raises KeyboardInterrupt, which the scheduler waits out.
+def interruptible(stop: threading.Event, heeded: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """While inside, a signal sets `stop`, and raises KeyboardInterrupt where `stop` is not heeded.
 
     A third one gives up waiting: children are killed with this process.
+
+    Args:
+        heeded: what runs looks at `stop` by itself, and ends as it should.
 
     Raises:
         KeyboardInterrupt: it came while nothing was there to wait for; running items have been ended by then.
@@ -32,7 +35,8 @@ def interruptible(stop: threading.Event) -> Iterator[None]:
         if seen > 2:
             _kill_children()
             os._exit(INTERRUPTED)
-        raise KeyboardInterrupt
+        if not heeded():
+            raise KeyboardInterrupt
 
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
     before = {number: signal.signal(number, interrupt) for number in numbers}

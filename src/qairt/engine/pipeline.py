@@ -73,6 +73,8 @@ class Pipeline:
         """What the user may want to know, though nothing is wrong."""
         self.stop = threading.Event()
         """Set to end a run from another thread: running items are ended, finished ones kept."""
+        self.heeds_stop = False
+        """A run is in the part that looks at `stop` all the time: nobody needs to break into it."""
         self.cache = StageCache(self.cache_dir, self._bad_entry, verify_digests=verify_digests)
         self.manifest = PipelineManifest(self.cache_dir)
         self.detached = False

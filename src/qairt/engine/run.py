@@ -102,6 +102,7 @@ class Run:
                 plan = self.pipeline.plan_in(self.env, self.options)
                 self._keep(plan)
                 self._announce(plan)
+                self.pipeline.heeds_stop = True
                 with RequestServer(self._folder, self._answer, self.pipeline.emit):
                     plan = self._run_all(plan)
                     self._write_outputs(plan)
@@ -121,6 +122,7 @@ class Run:
                 write_summary(self._folder, self.state)
                 add_run(self._folder, [item.entry for item in plan.items if item.entry is not None])
         finally:
+            self.pipeline.heeds_stop = False
             self.pipeline.remove_listener(self._metrics.apply)
             self.pipeline.remove_listener(self.state.apply)
         output = self._fold(plan) if status == "done" else None
