@@ -109,7 +109,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         estimate = Estimate(
             bytes=model.parameter_count // 16 + 50_000_000,
             seconds=5 + 3e-11 * model.parameter_count * tokens,
-            peak_ram=900_000_000 + 3 * sizes.largest_block,
+            peak_ram=1_200_000_000 + 4 * max(sizes.layers),
             threads=64,
         )
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
