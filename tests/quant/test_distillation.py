@@ -161,12 +161,12 @@ def test_gradients_are_those_of_the_whole_model(
     parameters: Parameters, quantized: tuple[Parameters, dict[str, Encoding]]
 ) -> None:
     """Against a difference of the loss, for one channel of each kind."""
-    from qairt.quant.distillation import _last_hidden, _Tuned
+    from qairt.quant.distillation import _through_float, _Tuned
 
     model, params = quantized
     with one_thread_each(1) as pool:
-        targets = _last_hidden(parameters, TEXT[:2], pool, "cpu", lambda part: None)
-        tuned = _Tuned(model, params, TEXT[:2], pool, "cpu")
+        embedded, targets = _through_float(parameters, TEXT[:2], pool, "cpu", lambda *said: None)
+        tuned = _Tuned(model, params, embedded, pool, "cpu")
         gradients = tuned.gradients([0, 1], targets)
         assert gradients.keys() == tuned.factors.keys()
         for name in (

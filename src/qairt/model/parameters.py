@@ -61,6 +61,10 @@ class Parameters:
         self.rotation = rotation
         self._shapes = _graph_shapes(config)
 
+    def changed_by(self, overlay: Mapping[str, Floats] | Path | None) -> Parameters:
+        """The same stored weights and rotation with other changed parameters."""
+        return Parameters(self.source, self.config, overlay, self.rotation)
+
     def names(self) -> list[str]:
         """All parameters, in the order the graph uses them."""
         return list(self._shapes)

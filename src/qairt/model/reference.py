@@ -45,6 +45,12 @@ class TorchOps:
             self._weights[name] = shared(self.parameters.read(name)).to(self.device)
         return self._weights[name]
 
+    def hold(self, names: Iterable[str]) -> None:
+        """Let go of all weights and read these, before threads ask for them."""
+        self.release()
+        for name in names:
+            self.weight(name)
+
     def release(self, names: Iterable[str] | None = None) -> None:
         """Let go of these weights, or of all."""
         for name in list(self._weights if names is None else names):

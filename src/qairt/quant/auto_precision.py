@@ -24,7 +24,8 @@ from qairt.quant.calibration import one_thread_each
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.fisher import output_costs
 from qairt.quant.precisions import linear_bits, linear_shapes
-from qairt.quant.quantize_model import Progress, QuantizationResult
+from qairt.quant.progress import Progress, within
+from qairt.quant.quantize_model import QuantizationResult
 from qairt.quant.sensitivity import (
     SCALE_BYTES,
     Choice,
@@ -77,8 +78,8 @@ def quantize_mixed(
     settings = config.auto_precision
     assert settings is not None
     plain = config.model_copy(update={"auto_precision": None})
-    within = _within(progress, 0.0, FIRST_SHARE, "all in 4 bits")
-    result = quantize(parameters, tokens, plain, resume=resume / "round-0", progress=within)
+    first = within(progress, 0.0, FIRST_SHARE, "all in 4 bits")
+    result = quantize(parameters, tokens, plain, resume=resume / "round-0", progress=first)
     limit, points = settings.max_ppl_increase, list[Measured]()
     grown = increase(result) if limit is not None else None
     if limit is not None and grown is not None and grown <= limit:
@@ -92,13 +93,12 @@ def quantize_mixed(
         choice = choose_eight_bits(costs, fixed, settings, points)
         what = f"{len(choice.eight_bits)} of {len(costs)} linears in 8 bits"
         start, stop = (1 - (1 - FIRST_SHARE) * 0.5 ** (attempt - back) for back in (1, 0))
-        within = _within(progress, start, 1.0 if limit is None else stop, what)
         result = quantize(
             parameters,
             tokens,
             _with_eight_bits(plain, choice),
             resume=resume / f"round-{attempt}",
-            progress=within,
+            progress=within(progress, start, 1.0 if limit is None else stop, what),
         )
         if limit is None:
             return _noted(result, _words(choice, len(costs)))
@@ -125,11 +125,7 @@ def _costs(
     decoder = parameters.config
     free = [name for name, given in linear_bits(config.module_precisions, 0, decoder).items() if not given]
     encodings = {name: result.encodings.params[name] for name in free}
-    changed = (
-        Parameters(parameters.source, decoder, result.overlay, parameters.rotation)
-        if result.overlay is not None
-        else None
-    )
+    changed = parameters.changed_by(result.overlay) if result.overlay is not None else None
     with one_thread_each(threads) as pool:
         found = output_costs(parameters, tokens, encodings, pool, changed=changed, seed=config.seed)
     block = config.block_size if config.technique == "lpbq" else None
@@ -161,10 +157,6 @@ def _words(choice: Choice, linears: int) -> str:
     if not choice.eight_bits:
         return f"all {linears} linears have 4 bits: {megabytes}"
     return f"{len(choice.eight_bits)} of {linears} linears have 8 bits: {megabytes}"
-
-
-def _within(progress: Progress, start: float, stop: float, what: str) -> Progress:
-    return lambda fraction, message: progress(start + fraction * (stop - start), f"{what}: {message}")
 
 
 def _noted(result: QuantizationResult, note: str) -> QuantizationResult:

@@ -156,7 +156,7 @@ class Calibration:
             look(start, some)
             first, last = np.searchsorted(used, (start, start + len(some)))
             rows[first:last] = some[torch.from_numpy(used[first:last] - start)]
-        ops = _Given(self._ops, {EMBEDDING: rows}, self._tap)
+        ops = Given(self._ops, {EMBEDDING: rows}, self._tap)
 
         @torch.inference_mode()
         def embedded(chunk: NDArray[np.integer]) -> Tensor:
@@ -166,7 +166,7 @@ class Calibration:
 
     def block(self, layer: int, choose: Choose | None = None) -> None:
         """All chunks through decoder layer `layer`; with `choose` in both streams."""
-        self._load(self._parameters.layer_names(layer))
+        self._ops.hold(self._parameters.layer_names(layer))
         chosen: dict[str, Tensor] = {}
         streams = [self.hidden] if choose is None else [self.hidden, self.quantized or self.hidden]
         pieces = [
@@ -207,7 +207,7 @@ class Calibration:
         """
         mask, cos, sin = self._fixed(0, hidden.shape[1])
         past_key, past_value = self._empty_past()
-        ops = _Given(self._ops, weights)
+        ops = Given(self._ops, weights)
         return decoder.block(ops, self.config, layer, hidden, mask, cos, sin, past_key, past_value)
 
     def go_on(self, layer: int, before: Sequence[Tensor], weights: Mapping[str, Tensor]) -> None:
@@ -236,17 +236,17 @@ class Calibration:
         Returns:
             Their logits [1, positions, vocab] by stream.
         """
-        self._load([FINAL_NORM])
+        self._ops.hold([FINAL_NORM])
         normed = list(self._pool.map(self._final_norm, self.hidden))
         wanted = {FLOAT: normed[0][:, kept]}
         if self.quantized is not None:
-            quiet = _Given(self._ops, {})
+            quiet = Given(self._ops, {})
             wanted[QUANTIZED] = decoder.final_norm(quiet, self.config, self.quantized[0])[:, kept]
         self.hidden, self.quantized = [], None
         logits: dict[int, list[Tensor]] = {stream: [] for stream in wanted}
         for start, some in self._vocabulary(LM_HEAD):
             look(start, some)
-            ops = _Given(self._ops, {LM_HEAD: some}, self._tap)
+            ops = Given(self._ops, {LM_HEAD: some}, self._tap)
             list(self._pool.map(lambda one, ops=ops: self._logits(ops, one), normed))
             for stream, one in wanted.items():
                 logits[stream].append(one @ some)
@@ -259,11 +259,6 @@ class Calibration:
     def release(self) -> None:
         """Let go of all weights."""
         self._ops.release()
-
-    def _load(self, names: Sequence[str]) -> None:
-        self._ops.release()
-        for name in names:
-            self._ops.weight(name)
 
     def _run(self, ops: LockstepOps, layer: int, streams: Sequence[list[Tensor]]) -> Values:
         known: Mapping[tuple[int, int], list[Deferred]] = {
@@ -309,11 +304,11 @@ class Calibration:
         return key.to(self.device), value.to(self.device)
 
 
-class _Given(TorchOps):
-    """`TorchOps` with some weights given."""
+class Given(TorchOps):
+    """On the weights that another holds, some of them given."""
 
     def __init__(self, ops: TorchOps, weights: Mapping[str, Tensor], tap: Tap | None = None) -> None:
-        self.tap = tap
+        super().__init__(ops.parameters, tap, ops.device)
         self._stored = ops
         self._given = weights
 

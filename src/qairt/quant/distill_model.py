@@ -17,7 +17,8 @@ from qairt.quant.config import TechniqueConfig
 from qairt.quant.distillation import ASIDE, AT_ONCE, distill
 from qairt.quant.encodings import Encoding
 from qairt.quant.precisions import linear_shapes
-from qairt.quant.quantize_model import Progress, QuantizationResult
+from qairt.quant.progress import Progress, within
+from qairt.quant.quantize_model import QuantizationResult
 from qairt.quant.structure import Structure
 
 TUNED, MEASURED = 0.05, 0.9
@@ -71,9 +72,9 @@ def distill_model(
     """
     progress(0.0, "weights on their grids")
     encodings = {name: result.encodings.params[name] for name in linear_shapes(parameters.config)}
-    before = Parameters(parameters.source, parameters.config, result.overlay, parameters.rotation)
+    before = parameters.changed_by(result.overlay)
     start = _write(folder / "start", encodings, encodings, before, {})
-    quantized = Parameters(parameters.source, parameters.config, start, parameters.rotation)
+    quantized = parameters.changed_by(start)
     with one_thread_each(threads) as pool:
         found = distill(
             parameters,
@@ -87,7 +88,7 @@ def distill_model(
             device=device,
             keep=folder / "steps.safetensors",
             work=digest([config.settings(), [chunk.tolist() for chunk in (*tokens, *text)]]),
-            progress=lambda fraction, message: progress(TUNED + (MEASURED - TUNED) * fraction, message),
+            progress=within(progress, TUNED, MEASURED),
         )
     note = (
         f"tuned on {len(text) - ASIDE} sequences: {found.before:.4f} nats a token lost before, {found.after:.4f} after"
@@ -97,12 +98,12 @@ def distill_model(
     tuned = {name: _times(encoding, found.factors[name]) for name, encoding in encodings.items()}
     weights = _write(folder / "weights", tuned, encodings, quantized, found.factors)
     measured = quantize(
-        Parameters(parameters.source, parameters.config, weights, parameters.rotation),
+        parameters.changed_by(weights),
         tokens,
         config,
         given=tuned,
         resume=folder / "ranges",
-        progress=lambda fraction, message: progress(MEASURED + (1 - MEASURED) * fraction, f"ranges: {message}"),
+        progress=within(progress, MEASURED, 1.0, "ranges"),
     )
     return replace(
         measured,

@@ -18,9 +18,10 @@ Source: knowledge distillation as in LLM-QAT (Liu et al. 2023); scales alone as 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -34,8 +35,9 @@ from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
 from qairt.model.reference import TorchOps
-from qairt.quant.calibration import Calibration
+from qairt.quant.calibration import Calibration, Given
 from qairt.quant.encodings import Encoding, Encodings
+from qairt.quant.progress import Progress, within
 from qairt.quant.simulate import SimulatedOps, rounded_weight
 from qairt.quant.structure import Structure
 from qairt.quant.whole_block import whole_block
@@ -56,7 +58,6 @@ BETAS, EPSILON = (0.9, 0.95), 1e-8
 """Of Adam."""
 
 Chunk = NDArray[np.integer]
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)
@@ -100,8 +101,8 @@ def distill(
         keep: a file for what was done so far: after a kill, the same call goes on from there.
         work: what is being done, as a digest: what other work left there is not used.
     """
-    targets = _last_hidden(parameters, chunks, pool, device, lambda part: progress(0.1 * part, "float model"))
-    model = _Tuned(quantized, encodings, chunks, pool, device)
+    embedded, targets = _through_float(parameters, chunks, pool, device, within(progress, 0.0, 0.1))
+    model = _Tuned(quantized, encodings, embedded, pool, device)
     aside, learned = range(ASIDE), range(ASIDE, len(chunks))
     before = model.loss(aside, targets)
     adam = _Adam(model.factors, rate, steps)
@@ -130,10 +131,14 @@ class _Tuned:
         self,
         quantized: Parameters,
         encodings: Mapping[str, Encoding],
-        chunks: Sequence[Chunk],
+        embedded: Sequence[Tensor],
         pool: ThreadPoolExecutor,
         device: str,
     ) -> None:
+        """
+        Args:
+            embedded: what leaves the float embedding, [1, tokens, hidden] by chunk.
+        """
         self._parameters = quantized
         self._config = quantized.config
         self._pool = pool
@@ -147,11 +152,8 @@ class _Tuned:
         # Linears are on their grids already; a norm's 16 bits are fitted to it in the end.
         self._ops = TorchOps(quantized, device=device)
         self._head = SimulatedOps(quantized, Encodings(params={LM_HEAD: encodings[LM_HEAD]}), device)
-        for name in (FINAL_NORM, LM_HEAD):
-            self._head.weight(name)
-        self._entering = [
-            rounded_weight(hidden, encodings[EMBEDDING]) for hidden in _embedded(quantized, chunks, pool, device)
-        ]
+        self._head.hold((FINAL_NORM, LM_HEAD))
+        self._entering = [rounded_weight(hidden, encodings[EMBEDDING]) for hidden in embedded]
 
     def loss(self, places: Sequence[int], targets: Sequence[Tensor]) -> float:
         """Nats a token."""
@@ -166,17 +168,16 @@ class _Tuned:
         results = list(
             self._pool.map(lambda one: self._head_loss(one[0], targets[one[1]]), zip(last, places, strict=True))
         )
-        found = {FINAL_NORM: sum(norm for _, _, norm in results)}
+        found = {FINAL_NORM: torch.stack([norm for _, _, norm in results]).sum(0)}
         flowing = [hidden for _, hidden, _ in results]
         for layer in reversed(range(self._config.num_layers)):
             names = self._load(layer)
-            work = [(hidden, gradient) for hidden, gradient in zip(entering.pop(), flowing, strict=True)]
-            back = list(self._pool.map(lambda one, layer=layer, names=names: self._back(layer, names, *one), work))
+            back = list(self._pool.map(partial(self._back, layer, names), entering.pop(), flowing))
             flowing = [hidden for hidden, _ in back]
             for name, *parts in zip(names, *(factors for _, factors in back), strict=True):
-                found[name] = sum(parts)
+                found[name] = torch.stack(parts).sum(0)
         self._ops.release()
-        return {name: value for name, value in found.items() if isinstance(value, Tensor)}
+        return found
 
     @torch.no_grad()
     def _forward(self, places: Sequence[int]) -> list[list[Tensor]]:
@@ -184,15 +185,13 @@ class _Tuned:
         entering = [[self._entering[place] for place in places]]
         for layer in range(self._config.num_layers):
             self._load(layer)
-            entering.append(list(self._pool.map(lambda hidden, layer=layer: self._run(layer, hidden), entering[-1])))
+            entering.append(list(self._pool.map(partial(self._run, layer), entering[-1])))
         return entering
 
     def _load(self, layer: int) -> list[str]:
         """The block's weights; names of those that have factors."""
         names = self._parameters.layer_names(layer)
-        self._ops.release()
-        for name in names:
-            self._ops.weight(name)
+        self._ops.hold(names)
         return [name for name in names if name in self.factors]
 
     @torch.no_grad()
@@ -226,23 +225,22 @@ class _Tuned:
         return total, torch.cat(flowing, 1), by_norm
 
 
-class _Scaled(TorchOps):
-    """On the weights of another, with factors by name."""
+class _Scaled(Given):
+    """With factors by name."""
 
     def __init__(self, held: TorchOps, factors: Mapping[str, Tensor]) -> None:
-        super().__init__(held.parameters, device=held.device)
-        self._held = held
+        super().__init__(held, {})
         self._factors = factors
 
     def weight(self, name: str) -> Tensor:
-        value, factor = self._held.weight(name), self._factors.get(name)
+        value, factor = super().weight(name), self._factors.get(name)
         return value if factor is None else value * factor
 
     def linear(self, x: Tensor, weight: str, bias: str | None, *, out: str) -> Tensor:
-        product, factor = x @ self._held.weight(weight), self._factors.get(weight)
+        product, factor = x @ super().weight(weight), self._factors.get(weight)
         if factor is not None:
             product = product * factor
-        return product if bias is None else product + self._held.weight(bias)
+        return product if bias is None else product + super().weight(bias)
 
 
 class _Adam:
@@ -307,28 +305,21 @@ class _Kept:
         adam.done = int(about["done"])
 
 
-def _last_hidden(
-    parameters: Parameters,
-    chunks: Sequence[Chunk],
-    pool: ThreadPoolExecutor,
-    device: str,
-    done: Callable[[float], None],
-) -> list[Tensor]:
-    """What leaves the float model's last block, [1, tokens, hidden] by chunk."""
+def _through_float(
+    parameters: Parameters, chunks: Sequence[Chunk], pool: ThreadPoolExecutor, device: str, progress: Progress
+) -> tuple[list[Tensor], list[Tensor]]:
+    """What leaves the float model's embedding and its last block, [1, tokens, hidden] by chunk."""
+    first: list[Tensor] = []
     last: list[Tensor] = []
+    layers = parameters.config.num_layers
     for start in range(0, len(chunks), GROUP):
         group = chunks[start : start + GROUP]
         calibration = Calibration(parameters, group, lambda name, value: None, pool, device=torch.device(device))
         calibration.embed(lambda token, rows: None)
-        for layer in range(parameters.config.num_layers):
+        first += calibration.hidden
+        for layer in range(layers):
             calibration.block(layer)
-            done((start + len(group) * (layer + 1) / parameters.config.num_layers) / len(chunks))
+            progress((start + len(group) * (layer + 1) / layers) / len(chunks), "float model")
         last += calibration.hidden
         calibration.release()
-    return last
-
-
-def _embedded(parameters: Parameters, chunks: Sequence[Chunk], pool: ThreadPoolExecutor, device: str) -> list[Tensor]:
-    calibration = Calibration(parameters, chunks, lambda name, value: None, pool, device=torch.device(device))
-    calibration.embed(lambda token, rows: None)
-    return calibration.hidden
+    return first, last

@@ -29,6 +29,7 @@ from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
 from qairt.model.reference import TorchOps
+from qairt.quant.calibration import Given
 from qairt.quant.encodings import Encoding
 from qairt.quant.whole_block import whole_block
 
@@ -57,26 +58,21 @@ def output_costs(
     config = parameters.config
     ops = TorchOps(parameters)
 
-    def load(names: Sequence[str]) -> None:
-        ops.release()
-        for name in names:
-            ops.weight(name)
-
-    load([EMBEDDING])
+    ops.hold([EMBEDDING])
     with torch.no_grad():
         entering = [[decoder.embed(ops, torch.from_numpy(np.asarray(chunk))[None]) for chunk in chunks]]
     for layer in range(config.num_layers):
-        load(parameters.layer_names(layer))
+        ops.hold(parameters.layer_names(layer))
         forward = _Block(ops, layer, {})
         entering.append(list(pool.map(forward.run, entering[-1])))
 
-    load([FINAL_NORM, LM_HEAD])
+    ops.hold([FINAL_NORM, LM_HEAD])
     last = entering.pop()
     gradients = list(pool.map(lambda place: _head_gradient(ops, last[place], seed + place), range(len(chunks))))
 
     totals: dict[str, float] = {}
     for layer in reversed(range(config.num_layers)):
-        load(parameters.layer_names(layer))
+        ops.hold(parameters.layer_names(layer))
         wanted = [name for name in parameters.layer_names(layer) if name in encodings]
         errors = {
             name: _rounding_error(ops.weight(name), changed.read(name) if changed else None, encodings[name])
@@ -113,17 +109,13 @@ class _Block:
         return entering, ops.costs
 
 
-class _Watched(TorchOps):
-    """On the weights of another; adds up the cost of their errors when gradients come back."""
+class _Watched(Given):
+    """Adds up the cost of their errors when gradients come back."""
 
     def __init__(self, held: TorchOps, errors: Mapping[str, Tensor]) -> None:
-        super().__init__(held.parameters)
-        self._held = held
+        super().__init__(held, {})
         self._errors = errors
         self.costs: dict[str, float] = {}
-
-    def weight(self, name: str) -> Tensor:
-        return self._held.weight(name)
 
     def linear(self, x: Tensor, weight: str, bias: str | None, *, out: str) -> Tensor:
         result = super().linear(x, weight, bias, out=out)

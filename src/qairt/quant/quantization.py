@@ -13,7 +13,8 @@ from qairt.model.parameters import Parameters
 from qairt.quant.auto_precision import Increase, quantize_mixed
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.distill_model import distill_model, text_to_tune_on
-from qairt.quant.quantize_model import Progress, QuantizationResult, quantize_model
+from qairt.quant.progress import Progress, within
+from qairt.quant.quantize_model import QuantizationResult, quantize_model
 
 TUNED_FROM = 0.3
 """Of progress, where the scales of chosen weights are tuned."""
@@ -67,12 +68,7 @@ def quantize(
         device=device,
     )
 
-    def choosing(fraction: float, message: str) -> None:
-        progress(fraction * tuned_from, message)
-
-    def tuning(fraction: float, message: str) -> None:
-        progress(tuned_from + (1 - tuned_from) * fraction, message)
-
+    choosing = within(progress, 0.0, tuned_from)
     if technique.auto_precision is None:
         result = model(parameters, tokens, technique, resume=folder / "weights", progress=choosing)
     else:
@@ -89,7 +85,7 @@ def quantize(
         result,
         model,
         folder=folder / "distilled",
-        progress=tuning,
+        progress=within(progress, tuned_from, 1.0),
         threads=threads,
         device=device,
     )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from qairt.quant.checkpoint import Checkpoint, Done
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding, Encodings
 from qairt.quant.energy import InputEnergy
+from qairt.quant.progress import Progress
 from qairt.quant.ranges import Ranges
 from qairt.quant.recorder import Recorder
 from qairt.quant.reference_vectors import ReferenceVectors
@@ -30,7 +31,6 @@ from qairt.quant.weight_choice import WeightChoice
 
 Floats = NDArray[np.float32]
 _RANGES = "ranges."
-Progress = Callable[[float, str], None]
 
 
 @dataclass(frozen=True)

@@ -28,7 +28,8 @@ class Recorder:
         self._tensors: dict[str, NDArray[np.generic]] = {"input_ids": np.asarray(ids, np.int32)}
 
     def after_embedding(self) -> None:
-        self._keep_hidden(0)
+        """What the embedding gave."""
+        self._tensors[hidden_name(0)] = self._hidden()[:, : self._tokens].cpu().contiguous().numpy()
 
     def after_block(self, layer: int) -> dict[str, Tensor]:
         """What is kept of it, by name."""
@@ -60,7 +61,3 @@ class Recorder:
     @property
     def _prefix(self) -> str:
         return f"stream {self._stream} "
-
-    def _keep_hidden(self, place: int) -> None:
-        hidden = self._hidden()[:, : self._tokens]
-        self._tensors[hidden_name(place)] = hidden.cpu().contiguous().numpy()

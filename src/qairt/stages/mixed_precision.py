@@ -41,11 +41,9 @@ class Growth:
 
     def of(self, result: QuantizationResult) -> float:
         """As a fraction: 0.05 is 5 % more."""
-        from qairt.model.parameters import Parameters
         from qairt.quant.encodings import Encodings
 
-        held = self._parameters
-        changed = Parameters(held.source, held.config, result.overlay, held.rotation)
+        changed = self._parameters.changed_by(result.overlay)
         return self._measured(changed, Encodings(params=result.encodings.params)) / self._float - 1
 
     @cached_property

@@ -26,17 +26,6 @@ nvtx_region: Region = torch.cuda.nvtx.range
 """A range in NVIDIA's tools; needs a GPU."""
 
 
-class _OpsOnDevice(TorchOps):
-    def __init__(self, parameters: Parameters, device: str) -> None:
-        super().__init__(parameters)
-        self._device = device
-
-    def weight(self, name: str) -> Tensor:
-        if name not in self._weights:
-            self._weights[name] = super().weight(name).to(self._device)
-        return self._weights[name]
-
-
 class ReferenceOnDevice(Reference):
     """The float model with all its weights on one device; its logits come back to the CPU.
 
@@ -47,7 +36,7 @@ class ReferenceOnDevice(Reference):
     def __init__(self, parameters: Parameters, device: str = "cpu") -> None:
         self._device = device
         super().__init__(parameters, keep_weights=True)
-        self._ops = _OpsOnDevice(parameters, device)
+        self._ops = TorchOps(parameters, device=device)
 
     def load(self, progress: Callable[[float], None] = lambda part: None) -> None:
         """Read every weight now; `progress` is told the part that is done."""

@@ -69,15 +69,15 @@ class BlockwiseModel:
         """
         for ids in sequences:
             _check_tokens(ids, self.config.vocab_size)
-        self._load([EMBEDDING])
+        self._ops.hold([EMBEDDING])
         self._hidden = self._all(self._embedded, sequences, lambda part: None)
         layers = self.config.num_layers
         for layer in range(layers):
-            self._load(self._parameters.layer_names(layer))
+            self._ops.hold(self._parameters.layer_names(layer))
             self._hidden = self._all(
                 partial(self._after_block, layer), self._hidden, partial(_done_in_layer, done, layer, layers)
             )
-        self._load([FINAL_NORM, LM_HEAD])
+        self._ops.hold([FINAL_NORM, LM_HEAD])
 
     def logits(self, place: int) -> Iterator[tuple[int, Tensor]]:
         length = self._hidden[place].shape[1]
@@ -91,12 +91,6 @@ class BlockwiseModel:
     def close(self) -> None:
         self._ops.release()
         self._hidden = []
-
-    def _load(self, names: Sequence[str]) -> None:
-        """Read the weights that are used next, before threads ask for them."""
-        self._ops.release()
-        for name in names:
-            self._ops.weight(name)
 
     def _all(self, work: Callable[[T], Tensor], given: Sequence[T], done: Done) -> list[Tensor]:
         """`work` on each of them, side by side, in their order."""
