@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import ValidationError
 
 from qairt.engine.assembly import load_configs
-from qairt.engine.axes import value_of
 from qairt.engine.manifest import STATE_FOLDER
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.plan import PlannedItem
@@ -286,23 +285,18 @@ class LLMPipeline(Pipeline):
         Raises:
             CacheError: `quantize` has not finished for all of them.
         """
-        from qairt.runtime.parts import QuantizedPart
+        from qairt.runtime.parts import QuantizedPart, by_length
 
         wanted = self.settings.generator.context_length
-        found: dict[int, dict[int, dict[int, QuantizedPart]]] = {}
-        for item in self._finished("quantize"):
-            output: Any = self.cache.get(item.key, type(item.stage))
-            part = QuantizedPart.read(output.quantized_onnx, output.signature)
-            by_ar = found.setdefault(part.signature.cl, {})
-            by_ar.setdefault(value_of(item.coord, "ar"), {})[part.signature.part] = part
+        outputs: list[Any] = [self.cache.get(item.key, type(item.stage)) for item in self._finished("quantize")]
+        found = by_length(QuantizedPart.read(output.quantized_onnx, output.signature) for output in outputs)
         if wanted is not None and wanted not in found:
             raise RecipeError(
                 f"no graph has context length {wanted}",
                 where=self.recipe.where("generator.context_length"),
                 remedy=f"made were {', '.join(map(str, sorted(found)))}",
             )
-        length = wanted if wanted is not None else max(found)
-        return {ar: [parts[index] for index in sorted(parts)] for ar, parts in found[length].items()}
+        return found[wanted if wanted is not None else max(found)]
 
     def _open(self, target: Target, say: Callable[[str], None]) -> Generator:
         config, _ = self._decoder()

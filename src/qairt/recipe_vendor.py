@@ -218,9 +218,11 @@ def _rebuild(reading: _Reading) -> None:
 _OWN_KEYS = ("recipe_name", "technique_kwargs", "module_precisions", "exceptions_json")
 
 
-def _kept(values: Any) -> dict[str, Any]:
-    """Settings of `quantization` that are ours as they are."""
-    return {key: value for key, value in (values or {}).items() if key not in _OWN_KEYS}
+def _kept(values: Any) -> Any:
+    """Settings of `quantization` that are ours as they are; what is no mapping is told where it is loaded."""
+    if not isinstance(values, Mapping):
+        return values or {}
+    return {key: value for key, value in values.items() if key not in _OWN_KEYS}
 
 
 def _by_line(note: str) -> tuple[int, str]:

@@ -306,9 +306,9 @@ def test_what_cannot_work_is_refused_with_its_place(recipe: Path, change: str, m
 
 
 def test_a_gpu_that_is_not_there_is_told_before_work_starts(recipe: Path, monkeypatch: pytest.MonkeyPatch):
-    from qairt.stages import torch_profiler
+    from qairt.profiling import hardware
 
-    monkeypatch.setattr(torch_profiler, "cuda_missing", lambda: "this machine has no NVIDIA GPU, or no driver for it")
+    monkeypatch.setattr(hardware, "cuda_missing", lambda: "this machine has no NVIDIA GPU, or no driver for it")
     with pytest.raises(ToolchainNotAvailable, match="no NVIDIA GPU.*\n  set it to cpu, or to auto"):
         opened(with_profiler(recipe, device="cuda")).plan()
 

@@ -12,7 +12,10 @@ from qairt.cli.options import CacheDir, Json
 from qairt.cli.runs_place import RecipeOption
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from qairt.engine.run_history import RunRecord
+    from qairt.runtime.evaluate.record import EvaluationRecord
 
 app = typer.Typer(
     help="Show finished runs, and what changed between two.",
@@ -107,16 +110,20 @@ def _find(name: str, recipe: str | None, cache_dir: Path | None) -> RunRecord:
         raise RecipeError(
             f"several recipes were run here: {found}", remedy=f"say which one, such as {places[0].parent.name}/{run_id}"
         )
-    return _measured(places[0], find_run_record(places[0], run_id))
+    from qairt.runtime.evaluate.record import records
+
+    return _measured(records(places[0]), find_run_record(places[0], run_id))
 
 
 def _records(place: Path) -> list[RunRecord]:
     from qairt.engine.run_history import runs_of
+    from qairt.runtime.evaluate.record import records
 
-    return [_measured(place, record) for record in runs_of(place)]
+    made = records(place)
+    return [_measured(made, record) for record in runs_of(place)]
 
 
-def _measured(place: Path, record: RunRecord) -> RunRecord:
+def _measured(made: Sequence[EvaluationRecord], record: RunRecord) -> RunRecord:
     """With the perplexity that was measured of the same recipe, where the run itself does not know one."""
     from qairt.engine import keys
     from qairt.report.quality import perplexity_of
@@ -124,7 +131,7 @@ def _measured(place: Path, record: RunRecord) -> RunRecord:
 
     if record.recipe is None or "ppl" in record.summary.metrics or record.summary.state != "done":
         return record
-    found = perplexity_of(place, keys.digest(recipe_of(record.recipe)))
+    found = perplexity_of(made, keys.digest(recipe_of(record.recipe)))
     if found is None:
         return record
     metrics = record.summary.metrics | {"ppl": found}

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from qairt.cli.console import say, say_json, tell
+from qairt.cli.console import say, say_json
+from qairt.cli.failures import tell_note
 
 if TYPE_CHECKING:
     from qairt.engine.pipeline import Pipeline
@@ -31,7 +33,7 @@ def show_merged(pipeline: Pipeline, *, as_json: bool) -> None:
         )
         return
     for note in (*pipeline.infos, *pipeline.notes):
-        tell(f"Note: {note}")
+        tell_note(note)
     lines = list(_lines(whole, 0))
     column = min(max((len(text) for text, _ in lines), default=0), _WIDEST) + 2
     for text, comment in lines:
@@ -40,7 +42,7 @@ def show_merged(pipeline: Pipeline, *, as_json: bool) -> None:
 
 def _lines(group: RecipeValue, depth: int) -> Iterator[tuple[str, str]]:
     for value in group.children:
-        key = value.key if _PLAIN_KEY.fullmatch(value.key) else f'"{value.key}"'
+        key = value.key if _PLAIN_KEY.fullmatch(value.key) else json.dumps(value.key, ensure_ascii=False)
         start = f"{'  ' * depth}{key}:"
         if value.children and not value.text:
             yield start, ""
@@ -63,5 +65,6 @@ def _scalar(text: str) -> str:
     try:
         read = load_value(text)
     except RecipeSyntaxError:
-        return f'"{text}"'
-    return text if text and (not isinstance(read, str) or read == text) else f'"{text}"'
+        return json.dumps(text, ensure_ascii=False)
+    plain = text and (not isinstance(read, str) or read == text)
+    return text if plain else json.dumps(text, ensure_ascii=False)

@@ -7,8 +7,11 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
+
+_LINKED_FROM = 1 << 20  # bytes
 
 
 def sha256_of(path: Path) -> str:
@@ -53,10 +56,15 @@ def flush(path: Path) -> None:
 
 
 def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line; lines of concurrent writers do not mix (one write call, O_APPEND)."""
-    handle = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o644)
+    """Append one JSON line; lines of concurrent writers do not mix (one write call, O_APPEND), and one that a killed
+    writer left unfinished is closed first."""
+    line = (json.dumps(record, separators=(",", ":"), default=str) + "\n").encode()
+    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
-        os.write(handle, (json.dumps(record, separators=(",", ":"), default=str) + "\n").encode())
+        end = os.lseek(handle, 0, os.SEEK_END)
+        if end and os.pread(handle, 1, end - 1) != b"\n":
+            line = b"\n" + line
+        os.write(handle, line)
     finally:
         os.close(handle)
 
@@ -76,6 +84,30 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
         if isinstance(record, dict):
             records.append(record)
     return records
+
+
+def replace_folder(directory: Path, source: Path, files: Iterable[Path], *, told_by: Path) -> None:
+    """Give `directory` copies of `files` from below `source`, as a whole; it stays where its `told_by` is the same.
+
+    Large files are read-only links. Small ones, which a user may well edit, are copies.
+    """
+    known = directory / told_by
+    if known.is_file() and known.read_bytes() == (source / told_by).read_bytes():
+        return
+    fresh, old = directory.with_name(f".{directory.name}.new"), directory.with_name(f".{directory.name}.old")
+    for left in (fresh, old):
+        shutil.rmtree(left, ignore_errors=True)
+    for path in files:
+        target = fresh / path.relative_to(source)
+        if path.stat().st_size >= _LINKED_FROM:
+            link_or_copy(path, target)
+        else:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, target)
+    if directory.exists():
+        directory.rename(old)
+    fresh.rename(directory)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def files_below(directory: Path) -> list[Path]:

@@ -5,7 +5,6 @@ The file also has lines of finished runs (`run_history`) and of evaluations; the
 
 from __future__ import annotations
 
-import os
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -93,11 +92,8 @@ class History:
         return median(cost.seconds / cost.estimate for cost in latest) if latest else 1.0
 
     def add(self, cost: Cost) -> None:
-        """Keep a cost; a line that another writer left unfinished is closed first."""
+        """Keep a cost."""
         self._keep(cost)
-        if is_torn(self._path):
-            with self._path.open("ab") as file:
-                file.write(b"\n")
         append_line(self._path, cost.model_dump())
 
     def _keep(self, cost: Cost) -> None:
@@ -144,15 +140,3 @@ def _read(path: Path) -> list[Cost]:
         except ValidationError:
             continue
     return costs
-
-
-def is_torn(path: Path) -> bool:
-    """Whether a file ends within a line."""
-    try:
-        with path.open("rb") as file:
-            if not file.seek(0, os.SEEK_END):
-                return False
-            file.seek(-1, os.SEEK_END)
-            return file.read(1) != b"\n"
-    except FileNotFoundError:
-        return False

@@ -97,6 +97,7 @@ def planned_outputs(
         predicted: PlannedOutput | None = None
         for kind in wanted_kinds(stage):
             directory = stage.config.output.folder(kind, stage_directory(cache_dir, stage.name))
+            last = records.get(stage.name, {}).get(kind)
             settings = stage.config.output.of_model(model)
             inputs: dict[str, Any] = {
                 "version": stage.output_version,
@@ -113,7 +114,7 @@ def planned_outputs(
                 model=settings,
                 items=tuple(planned.items),
                 inputs=inputs,
-                reason=_reason(records.get(stage.name, {}).get(kind), inputs, planned.items, remade, predicted),
+                reason=_reason(stage.name, last, inputs, planned.items, remade, predicted),
                 predictions=predicted.directory if predicted else None,
             )
             predicted = output if kind == "prediction" else predicted
@@ -122,6 +123,7 @@ def planned_outputs(
 
 
 def _reason(
+    stage: str,
     last: WrittenOutput | None,
     inputs: dict[str, Any],
     items: Sequence[PlannedItem],
@@ -137,7 +139,7 @@ def _reason(
     if differing:
         path, before, now = differing[0]
         if path.startswith("items."):
-            return f"{items[0].stage.name} {path.removeprefix('items.')} is another one"
+            return f"{stage} {path.removeprefix('items.')} is another one"
         return f"{path} {short(before)} → {short(now)}"
     if predicted is not None and not predicted.current:
         return "the predictions are written anew"

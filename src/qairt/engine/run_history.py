@@ -17,7 +17,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from qairt.engine import keys
 from qairt.engine.cache import Entry
 from qairt.engine.files import append_line, read_lines
-from qairt.engine.history import is_torn
 from qairt.engine.run_folder import RunFolder, run_folders
 from qairt.engine.run_summary import RunSummary, read_summary
 from qairt.errors import CacheError
@@ -71,9 +70,6 @@ def add_run(folder: RunFolder, entries: Iterable[Entry]) -> None:
     record = record_of(folder).model_copy(update={"sizes": sizes, "size": sum(whole.values())})
     path = folder.path.parents[1] / HISTORY
     with suppress(OSError):
-        if is_torn(path):
-            with path.open("ab") as file:
-                file.write(b"\n")
         append_line(path, record.model_dump(mode="json"))
 
 

@@ -79,12 +79,10 @@ class StageMetrics:
         match event:
             case ev.RunStarted():
                 self._run = event.run_id
-            case ev.StageStarted():
-                self._stage(event.stage, event.time)
-                return True
-            case ev.ItemStarted():
+            case ev.ItemStarted():  # not the stage: another run may make all of it meanwhile
                 self._stage(event.stage, event.time)["status"] = "running"
                 self._stages[event.stage]["by_item"][event.label] = {"status": "running", "started": event.time}
+                return True
             case ev.ItemFinished():
                 self._item_ended(event, "done", event.seconds, bytes=event.bytes)
                 return True
@@ -97,8 +95,8 @@ class StageMetrics:
                 items = self._stages.get(event.stage, {}).get("by_item", {})
                 if event.label in items:
                     items[event.label]["status"] = event.kind
-            case ev.StageFinished():
-                stage = self._stage(event.stage, event.time)
+            case ev.StageFinished() if event.stage in self._stages:
+                stage = self._stages[event.stage]
                 stage["status"] = "failed" if _count(stage, "failed") else "done"
                 stage["wall_seconds"] = round(event.time - stage["started"], 3)
                 return True

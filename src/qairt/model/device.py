@@ -5,8 +5,11 @@ from __future__ import annotations
 from qairt.errors import ToolchainNotAvailable
 
 
-def torch_device(asked: str = "auto") -> str:
+def torch_device(asked: str = "auto", where: str = "execution_environment.device") -> str:
     """The device to compute on, as torch names it: with `auto` a GPU where there is one that torch can use.
+
+    Args:
+        where: the setting that asks, for errors.
 
     Raises:
         ToolchainNotAvailable: a GPU is asked for that torch cannot use.
@@ -23,7 +26,7 @@ def torch_device(asked: str = "auto") -> str:
         found = f"torch {torch.__version__} can use {count}" if count else f"torch {torch.__version__} can use none"
         raise ToolchainNotAvailable(
             f"there is no GPU {asked}: {found}",
-            where="execution_environment.device",
+            where=where,
             remedy="set it to auto or cpu, or install a torch that was built for this machine's GPU",
         )
     return asked

@@ -16,9 +16,10 @@ _DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
 def cpu_name() -> str:
     """The processor as it calls itself."""
     try:
-        for line in Path("/proc/cpuinfo").read_text().splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
+        with Path("/proc/cpuinfo").open() as file:
+            for line in file:
+                if line.startswith("model name"):
+                    return line.partition(":")[2].strip()
     except OSError:
         pass
     return platform.processor() or platform.machine()

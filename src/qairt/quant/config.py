@@ -135,6 +135,11 @@ class TechniqueConfig(BaseModel):
         return self.technique == "lpbq" and (self.scale_search == "seqmse" or self.rounding != "nearest")
 
     @property
+    def looks_at_the_whole(self) -> bool:
+        """Looks at what the whole model says, its head included."""
+        return self.auto_precision is not None or self.distillation_steps > 0
+
+    @property
     def changes_weights(self) -> bool:
         """Writes other weights than the stored ones or those nearest to them."""
         return self.technique == "lpbq" and self.rounding != "nearest"

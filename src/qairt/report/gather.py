@@ -77,7 +77,7 @@ def gather(cache: StageCache, recipe: str, recipe_now: dict[str, Any] | None = N
             break
         worked = Recorded(folder)
     state, summary = latest.state, read_summary(latest.folder)
-    entries = _entries(cache, state)
+    entries, metrics = _entries(cache, state), cache.read_metrics()
     ran = recipe_of_run(latest.folder) or {}
     resolved = _json(latest.folder.path / "resolved.json")
     settings = resolved.get("settings") or {}
@@ -103,7 +103,7 @@ def gather(cache: StageCache, recipe: str, recipe_now: dict[str, Any] | None = N
             *(_failure(item.name, item.error) for item in state.items.values() if item.status == "failed"),
             *(_failure(f"{o.stage} {o.kind}", o.error) for o in state.outputs.values() if o.status == "failed"),
         ],
-        stages=[_stage(name, state, entries, cache.read_metrics()) for name in state.stages()],
+        stages=[_stage(name, state, entries, metrics) for name in state.stages()],
         reasons=_reasons(state),
         timeline=timeline_of(worked.state, worked.samples, is_earlier=worked is not latest),
         sizes=sizes_of(entries, model),
@@ -198,7 +198,7 @@ def _notes(latest: Recorded, worked: Recorded, ran: dict[str, Any], now: dict[st
         notes.append(f"{count(latest.damaged, 'record')} of the run's events cannot be read and are left out.")
     if worked is not latest and worked.made_something:
         notes.append(f"Run {latest.folder.id} made nothing; the timeline is that of run {worked.folder.id}, which did.")
-    differing = keys.differing_leaves(_of_work(ran), _of_work(now)) if ran and now is not None else []
+    differing = keys.differing_leaves(recipe_of(ran), recipe_of(now)) if ran and now is not None else []
     if differing:
         path, old, new = differing[0]
         more = f" and {count(len(differing) - 1, 'more setting')}" if len(differing) > 1 else ""
@@ -296,20 +296,6 @@ def _outputs(state: RunState) -> list[Output]:
 
 
 # Text
-
-
-def _of_work(recipe: dict[str, Any]) -> dict[str, Any]:
-    """What of a recipe decides what is made: not where stages put what people read."""
-    plain = recipe_of(recipe)
-    stages = plain.get("stages")
-    if isinstance(stages, dict):
-        kept = {
-            name: {key: value for key, value in config.items() if key != "output"}
-            for name, config in stages.items()
-            if isinstance(config, dict)
-        }
-        plain["stages"] = stages | kept
-    return plain
 
 
 def _model_name(source: str) -> str:

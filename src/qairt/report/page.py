@@ -86,8 +86,6 @@ def page_of(report: Report) -> dict[str, Any]:
         "ladder": _ladder(report),
         "rungs": _rungs(report),
         "layers": _layers(report),
-        "targets": [name for name in _TARGETS if any(name in score.scores for score in report.scores)],
-        "target_names": _TARGETS,
         "scores": [_score_rows(score) for score in report.scores],
         "bundle_bytes": sum(file.bytes for file in report.bundle),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path, PurePath
 
 from qairt.amounts import count
@@ -37,11 +38,11 @@ def scores_of(state_folder: Path, state: RunState, model: str) -> list[Score]:
     return [line for line in lines if line.scores] or lines
 
 
-def perplexity_of(state_folder: Path, recipe_digest: str) -> float | None:
+def perplexity_of(made: Sequence[EvaluationRecord], recipe_digest: str) -> float | None:
     """The latest perplexity after quantization of what a recipe makes; None where it was not measured."""
     scores = [
         metric.score
-        for record in records(state_folder)
+        for record in made
         if record.recipe_digest == recipe_digest and record.target != FLOAT
         for metric in record.metrics.values()
         if metric.metric == "perplexity"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -24,6 +24,14 @@ class QuantizedPart:
     def read(cls, onnx: Path, signature: Path) -> QuantizedPart:
         """From the files the `quantize` stage wrote."""
         return cls(onnx, GraphSignature.read(signature))
+
+
+def by_length(parts: Iterable[QuantizedPart]) -> dict[int, dict[int, list[QuantizedPart]]]:
+    """By context length and AR, the parts in order."""
+    found: dict[int, dict[int, list[QuantizedPart]]] = {}
+    for part in sorted(parts, key=lambda each: each.signature.part):
+        found.setdefault(part.signature.cl, {}).setdefault(part.signature.ar, []).append(part)
+    return found
 
 
 class PartRunner(Protocol):

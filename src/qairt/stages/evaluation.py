@@ -11,13 +11,12 @@ from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from qairt.engine import keys
 from qairt.engine.files import write_atomic
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.plan import PlannedItem
 from qairt.engine.run_folder import run_folders
+from qairt.engine.run_history import recipe_of_run
 from qairt.engine.run_summary import FILE as SUMMARY
 from qairt.engine.run_summary import read_summary
 from qairt.errors import CacheError, EvaluationError, RecipeError
@@ -117,10 +116,10 @@ class Evaluation:
         for folder in reversed(run_folders(self._pipeline.state_folder)):
             summary = read_summary(folder)
             if summary.state == "done":
-                with suppress(OSError, yaml.YAMLError):
-                    ran = yaml.safe_load((folder.path / "recipe.yaml").read_bytes())
-                    if isinstance(ran, dict) and records.recipe_of(ran) == record.recipe:
-                        metrics = summary.metrics | {"ppl": perplexities[0]}
+                ran = recipe_of_run(folder)
+                if ran is not None and records.recipe_of(ran) == record.recipe:
+                    metrics = summary.metrics | {"ppl": perplexities[0]}
+                    with suppress(OSError):
                         folder.write(SUMMARY, summary.model_copy(update={"metrics": metrics}).model_dump())
                 return
 

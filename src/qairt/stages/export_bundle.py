@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
 from typing import Annotated, Any
 
 from qairt.engine.axes import Coord, value_of, without
-from qairt.engine.files import files_below, link_or_copy, sha256_of
+from qairt.engine.files import files_below, link_or_copy, replace_folder, sha256_of
 from qairt.engine.stage import (
     Artifact,
     Batch,
@@ -24,8 +23,6 @@ from qairt.engine.stage import (
 )
 from qairt.stages.facts import settings_of, soc_of
 from qairt.stages.split_model import part_at
-
-_LINKED_FROM = 1 << 20  # bytes
 
 
 class ExportBundleConfig(StageConfig):
@@ -107,23 +104,7 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         (item,) = items.values()
         assert isinstance(item.output, Bundle)
         source = item.output.bundle
-        made_from = directory / "SHA256SUMS"
-        if made_from.is_file() and made_from.read_bytes() == (source / "SHA256SUMS").read_bytes():
-            return
-        fresh, old = directory.with_name(f".{directory.name}.new"), directory.with_name(f".{directory.name}.old")
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
-        for path in files_below(source):
-            target = fresh / path.relative_to(source)
-            if path.stat().st_size >= _LINKED_FROM:
-                link_or_copy(path, target)
-            else:
-                target.parent.mkdir(parents=True, exist_ok=True)
-                shutil.copyfile(path, target)
-        if directory.exists():
-            directory.rename(old)
-        fresh.rename(directory)
-        shutil.rmtree(old, ignore_errors=True)
+        replace_folder(directory, source, files_below(source), told_by=Path("SHA256SUMS"))
 
 
 def _add_part(source: ExportBundleInput, folder: Path) -> list[dict[str, Any]]:

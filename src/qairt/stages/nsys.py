@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
-from qairt.engine.files import files_below, link_or_copy
+from qairt.engine.files import files_below, replace_folder
 from qairt.engine.jobs import Job, import_path
 from qairt.engine.stage import (
     Artifact,
@@ -22,7 +21,6 @@ from qairt.engine.stage import (
     read_output,
     register_stage,
 )
-from qairt.profiling.hardware import identity
 from qairt.stages.facts import model_of
 from qairt.stages.nsys_command import find_nsys, run_under_nsys, version_of
 from qairt.stages.torch_profiler import (
@@ -39,7 +37,6 @@ from qairt.stages.torch_profiler import (
 WORKLOAD = Path("tmp", "workload", "torch_profiler")
 """Where the nested run leaves what it found, below the item."""
 REPORT = "workload.nsys-rep"
-_LINKED_FROM = 1 << 20  # bytes
 
 
 class NsysConfig(WorkloadConfig):
@@ -84,6 +81,8 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
         return Expansion([Task(coord=coord, sources=(coord,), paths=paths, estimate=estimate) for coord in batch])
 
     def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
+        from qairt.profiling.hardware import identity
+
         return (("toolchain", self._version(env)), ("torch", metadata.version("torch")), ("machine", identity()))
 
     def introspect(self, batch: Batch, env: Env, token: Any) -> dict[str, Any]:
@@ -117,20 +116,9 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
         """
         (item,) = items.values()
         assert isinstance(item.output, NsysOutput)
-        fresh, old = directory.with_name(f".{directory.name}.new"), directory.with_name(f".{directory.name}.old")
-        for left in (fresh, old):
-            shutil.rmtree(left, ignore_errors=True)
-        for path in (item.output.report, *files_below(item.output.workload)):
-            target = fresh / path.relative_to(item.output.report.parent)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            if path.stat().st_size >= _LINKED_FROM:
-                link_or_copy(path, target)
-            else:
-                shutil.copyfile(path, target)
-        if directory.exists():
-            directory.rename(old)
-        fresh.rename(directory)
-        shutil.rmtree(old, ignore_errors=True)
+        report, workload = item.output.report, item.output.workload
+        told_by = WORKLOAD / "profile.json"  # times were measured: never twice the same
+        replace_folder(directory, report.parent, (report, *files_below(workload)), told_by=told_by)
 
     def _version(self, env: Env) -> str:
         version: str = env.once("nsys", lambda: version_of(find_nsys()))

@@ -104,23 +104,23 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             require_block_quantization(soc_of(env))
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        model, sizes = model_of(env), sizes_of(env)
+        model, sizes, technique = model_of(env), sizes_of(env), self._technique(env)
         tokens = self.config.calibration_chunks * self.config.calibration_length
         estimate = Estimate(
             bytes=model.parameter_count // 16 + 50_000_000,
             seconds=5 + 3e-11 * model.parameter_count * tokens,
-            peak_ram=1_200_000_000 + 4 * max(sizes.layers),
+            # What is measured at the model's output holds the vocabulary's matrices whole.
+            peak_ram=1_200_000_000 + 4 * max(sizes.layers) + (2 * sizes.head if technique.looks_at_the_whole else 0),
             threads=64,
         )
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
-        technique = self._technique(env).settings()
         environment: dict[str, Any] = {"device": settings_of(env).execution_environment.device}
         return Expansion(
             [
                 Task(
                     coord=coord,
                     sources=(coord,),
-                    params={"technique": technique},
+                    params={"technique": technique.settings()},
                     paths=paths,
                     environment=environment,
                     estimate=estimate,

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qairt.engine.axes import value_of
 from qairt.errors import GenerationError
 from qairt.stages.facts import model_of
 from qairt.stages.torch_profiler import PROMPTS
@@ -95,15 +94,11 @@ def _prompts(env: Env) -> tuple[str, ...]:
 
 def _parts(items: Batch) -> dict[int, list[QuantizedPart]]:
     """The parts of the longest context length, by AR, in order."""
-    from qairt.runtime.parts import QuantizedPart
+    from qairt.runtime.parts import QuantizedPart, by_length
 
-    found: dict[int, dict[int, dict[int, QuantizedPart]]] = {}
-    for item in items.values():
-        output: Any = item.output
-        part = QuantizedPart.read(output.quantized_onnx, output.signature)
-        by_ar = found.setdefault(part.signature.cl, {})
-        by_ar.setdefault(value_of(item.coord, "ar"), {})[part.signature.part] = part
-    return {ar: [parts[index] for index in sorted(parts)] for ar, parts in found[max(found)].items()}
+    outputs: list[Any] = [item.output for item in items.values()]
+    found = by_length(QuantizedPart.read(output.quantized_onnx, output.signature) for output in outputs)
+    return found[max(found)]
 
 
 def _quoted(text: str) -> str:

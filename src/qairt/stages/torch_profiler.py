@@ -26,7 +26,6 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import ContractViolation, ToolchainNotAvailable
-from qairt.profiling.hardware import cuda_missing, identity
 from qairt.stages.facts import model_of
 
 PROMPTS = (
@@ -67,9 +66,15 @@ class WorkloadConfig(StageConfig):
         Raises:
             ToolchainNotAvailable: a GPU is asked for, and there is none.
         """
+        from qairt.profiling.hardware import cuda_missing
+
         missing = cuda_missing() if self.device == "cuda" else None
         if missing is not None:
-            raise no_gpu(missing, stage)
+            raise ToolchainNotAvailable(
+                missing,
+                where=f"stages.{stage}.device",
+                remedy="set it to cpu, or to auto to use a GPU only where there is one",
+            )
 
 
 class TorchProfilerConfig(WorkloadConfig):
@@ -125,6 +130,8 @@ class TorchProfiler(Stage[TorchProfilerConfig, ProfilerInput, ProfiledModel]):
         return Expansion([Task(coord=coord, sources=(coord,), paths=paths, estimate=estimate) for coord in batch])
 
     def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
+        from qairt.profiling.hardware import identity
+
         return (("torch", metadata.version("torch")), ("machine", identity()))
 
     def introspect(self, batch: Batch, env: Env, token: Any) -> dict[str, Any]:
@@ -192,9 +199,3 @@ def described(config: WorkloadConfig) -> str:
     """`2 prompts, 32 tokens each; 1 warm-up, 3 timed`."""
     what = f"{count(len(config.prompts), 'prompt')}, {config.max_new_tokens} tokens each"
     return f"{what}; {config.warmup} warm-up, {config.repeats} timed"
-
-
-def no_gpu(why: str, stage: str) -> ToolchainNotAvailable:
-    return ToolchainNotAvailable(
-        why, where=f"stages.{stage}.device", remedy="set it to cpu, or to auto to use a GPU only where there is one"
-    )

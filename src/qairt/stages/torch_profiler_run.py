@@ -16,6 +16,7 @@ import torch
 from qairt.engine.stage import Context
 from qairt.errors import GenerationError
 from qairt.model.config import DecoderConfig
+from qairt.model.device import torch_device
 from qairt.model.parameters import open_parameters
 from qairt.model.tokenizer import Tokenizer
 from qairt.profiling.hardware import cpu_name
@@ -25,7 +26,7 @@ from qairt.profiling.operators_text import operators_markdown
 from qairt.profiling.roofline import Peak, Utilisation, measure_peak
 from qairt.runtime.generate import prompt_ids
 from qairt.runtime.generator import require_known
-from qairt.stages.torch_profiler import ProfiledModel, ProfilerInput, TorchProfilerConfig, WorkloadConfig, no_gpu
+from qairt.stages.torch_profiler import ProfiledModel, ProfilerInput, TorchProfilerConfig, WorkloadConfig
 from qairt.stages.torch_profiler_passes import (
     Answer,
     Profiled,
@@ -68,7 +69,7 @@ def profile_model(source: Path, context: Context[TorchProfilerConfig, ProfilerIn
     decoder = DecoderConfig.model_validate_json(context.input.model.read_bytes())
     tokenizer = Tokenizer.from_directory(context.input.tokenizer)
     prompts = [_tokens(config, decoder, tokenizer, place) for place in range(len(config.prompts))]
-    device = _device(config)
+    device = torch_device(config.device, where="device")
     model = ReferenceOnDevice(open_parameters(source, decoder), device)
     trace = directory / "trace.json.gz"
     profiled = None
@@ -174,16 +175,6 @@ def _tokens(config: WorkloadConfig, decoder: DecoderConfig, tokenizer: Tokenizer
             remedy="shorten the prompt, or lower max_new_tokens",
         )
     return ids
-
-
-def _device(config: WorkloadConfig) -> str:
-    if config.device == "cpu":
-        return "cpu"
-    if torch.cuda.is_available():
-        return "cuda"
-    if config.device == "cuda":
-        raise no_gpu("torch finds no GPU that it can use", "torch_profiler")
-    return "cpu"
 
 
 def _as_record(

@@ -64,10 +64,13 @@ def recipe_values(pipeline: Pipeline) -> RecipeValue:
         then = _validated(type(settings), dict(last)) if last is not None else None
         groups += maker.fields(settings, then, ())
     stages = []
+    presets = OutputPresets(last) if last is not None else None
     for stage in pipeline.configured_stages:
         path = ("stages", stage.name)
         held = last.at(path, _ABSENT) if last is not None else _ABSENT
-        then = None if last is None or held is _ABSENT else _validated(type(stage.config), _mounted(last, stage.name))
+        then = None
+        if presets is not None and held is not _ABSENT:
+            then = _validated(type(stage.config), _mounted(presets, stage.name, held))
         children = maker.fields(stage.config, then, path)
         added = last is not None and held is _ABSENT
         stages.append(_group(path, children, recipe.where(path), changed=added))
@@ -192,11 +195,13 @@ def _group(path: KeyPath, children: list[RecipeValue], where: str, *, changed: b
     return RecipeValue(path=path, source="file", where=where, differs=differs, children=tuple(children))
 
 
-def _mounted(last: Recipe, stage: str) -> dict[str, Any]:
+def _mounted(presets: OutputPresets, stage: str, held: Any) -> Any:
     """A stage's settings as they held in the last run, those of presets of output settings among them."""
-    own = dict(last.at(("stages", stage)) or {})
+    own = held or {}
+    if not isinstance(own, Mapping):  # a recipe of another version
+        return own
     try:
-        return {**own, "output": OutputPresets(last).output_of(stage, own.get("output"))}
+        return {**own, "output": presets.output_of(stage, own.get("output"))}
     except QairtError:
         return own
 

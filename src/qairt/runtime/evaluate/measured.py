@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -41,16 +40,7 @@ class Measured:
         """Keep it."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
         self._known[_name(metric), piece] = found
-        append_whole(self.path, {"metric": _name(metric), "piece": piece, "found": dict(found)})
-
-
-def append_whole(path: Path, record: Mapping[str, Any]) -> None:
-    """Append one JSON line; one that a killed writer left unfinished is closed first."""
-    if path.exists():
-        with path.open("rb+") as file:
-            if file.seek(0, os.SEEK_END) and file.seek(-1, os.SEEK_END) is not None and file.read(1) != b"\n":
-                file.write(b"\n")
-    append_line(path, dict(record))
+        append_line(self.path, {"metric": _name(metric), "piece": piece, "found": dict(found)})
 
 
 def piece_of(content: Any) -> str:

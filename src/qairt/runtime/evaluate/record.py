@@ -16,10 +16,9 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qairt.engine import keys
-from qairt.engine.files import read_lines, write_atomic
+from qairt.engine.files import append_line, read_lines, write_atomic
 from qairt.engine.history import this_host
 from qairt.errors import CacheError
-from qairt.runtime.evaluate.measured import append_whole
 
 HISTORY, METRICS, SECTION = "history.jsonl", "metrics.json", "evaluate"
 
@@ -105,7 +104,7 @@ def keep(state_folder: Path, record: EvaluationRecord) -> int:
     path = state_folder / METRICS
     plain = record.plain()
     try:
-        append_whole(state_folder / HISTORY, plain)
+        append_line(state_folder / HISTORY, plain)
         try:
             metrics = json.loads(path.read_bytes())
         except (OSError, ValueError):
