@@ -226,6 +226,14 @@ def test_a_file_of_exceptions_that_is_none_is_named_with_its_line(tmp_path, cont
         translated(tmp_path, text)
 
 
+def test_text_in_place_of_settings_is_named_with_its_line(model):
+    start, end = VENDOR.index("  quantization:"), VENDOR.index("  genai_builder:")
+    with pytest.raises(RecipeError) as raised:
+        opened(model, f"{VENDOR[:start]}  quantization: foo\n{VENDOR[end:]}")
+    assert "stages.quantization" in str(raised.value)
+    assert f"vendor.yaml:{line_of('  quantization:')}" in str(raised.value)
+
+
 def test_an_exception_for_something_qairt_has_not_is_an_error(tmp_path):
     text = exceptions(tmp_path, entry("Softmax_3", output_exceptions=[{"bitwidth": 8}]))
     with pytest.raises(RecipeError, match="exceptions_json.Softmax_3 has no counterpart, and the result"):

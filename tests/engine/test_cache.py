@@ -158,6 +158,8 @@ def test_a_torn_last_line_is_left_out(tmp_path: Path):
     with path.open("a") as file:
         file.write('{"two": ')
     assert files.read_lines(path) == [{"one": 1}]
+    files.append_line(path, {"three": 3})
+    assert files.read_lines(path) == [{"one": 1}, {"three": 3}]
 
 
 def test_canonical_json_has_one_form():

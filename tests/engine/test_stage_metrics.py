@@ -14,7 +14,7 @@ from toy_stages import Fan, FanConfig, Join, Source, SourceConfig
 
 from qairt import Pipeline, RunOptions
 from qairt.engine import stage_metrics
-from qairt.engine.events import ItemStarted, LogLine, read_events
+from qairt.engine.events import CacheHit, ItemStarted, LogLine, StageFinished, StageStarted, read_events
 from qairt.profiling.sampling import ResourceSampling
 
 INLINE = RunOptions(executor="inline")
@@ -55,6 +55,22 @@ def test_every_stage_and_item_says_what_it_took(tmp_path):
     assert all(item["status"] == "done" and item["cpu_seconds"] > 0 for item in items.values())
     assert fan["cpu_seconds"] == pytest.approx(sum(item["cpu_seconds"] for item in items.values()), abs=0.01)
     assert fan["peak_rss_mb"] == max(item["peak_rss_mb"] for item in items.values()) > 5
+
+
+def test_a_stage_that_another_run_made_meanwhile_keeps_what_that_one_wrote(tmp_path):
+    made = pipeline(tmp_path)
+    assert made.construct(INLINE).status == "done"
+    before = measured(made)
+    waited = stage_metrics.StageMetrics(made.cache, dict)
+    for event in (
+        StageStarted(stage="fan"),
+        CacheHit(stage="fan", label="ar1", key="k"),
+        CacheHit(stage="fan", label="ar2", key="k"),
+        StageFinished(stage="fan"),
+    ):
+        waited.apply(event)
+    waited.close("done")
+    assert measured(made) == before
 
 
 def test_it_is_there_while_the_run_goes_on(tmp_path, monkeypatch):

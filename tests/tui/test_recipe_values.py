@@ -94,6 +94,16 @@ def test_a_damaged_record_of_the_last_run_marks_nothing(recipe: Path) -> None:
     assert not any(value.differs for value in values(recipe).values())
 
 
+def test_a_last_recipe_of_another_version_compares_as_far_as_it_can_be_read(recipe: Path) -> None:
+    remember(recipe)
+    kept = recipe.parent / "cache/pipeline_state/recipe.yaml"
+    stages = yaml.safe_load(kept.read_text())["stages"] | {"export": 5, "split_model": {"num_splits": 2}}
+    kept.write_text(yaml.safe_dump({"stages": stages}))
+    found = values(recipe)
+    assert found["stages.split_model.num_splits"].before == "2"
+    assert not any(value.differs for path, value in found.items() if path.startswith("stages.export."))
+
+
 def test_a_value_is_copied_as_an_assignment(recipe: Path) -> None:
     found = values(recipe)
     assert found["stages.split_model.num_splits"].assignment == "stages.split_model.num_splits=3"
