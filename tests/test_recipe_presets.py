@@ -68,7 +68,7 @@ def test_presets_have_their_effect_on_disk(tmp_path):
     path = recipe(tmp_path)
     Path(path).write_text(path.read_text().replace("source: {}", "source: {output: {prediction: {enable: false}}}"))
     opened(path).construct(INLINE)
-    said = json.loads((tmp_path / "cache/outputs/speaker/said/predictions.jsonl").read_text())
+    said = json.loads((tmp_path / "cache/speaker/said/predictions.jsonl").read_text())
     assert said["text_clean"] == "hello hi"
 
 
@@ -90,7 +90,7 @@ def test_one_by_another_name(tmp_path):
     path = recipe(tmp_path, {"preset": "quiet"})
     assert opened(path).stages.speaker.output.visualization.enable is False
     opened(path).construct(INLINE)
-    assert not (tmp_path / "cache/outputs").exists()
+    assert not (tmp_path / "cache/speaker").exists()
 
 
 def test_what_is_kept_beside_the_cache_means_the_same_from_anywhere(tmp_path):
@@ -218,3 +218,17 @@ def test_a_preset_under_a_written_group_is_still_a_preset(tmp_path):
     assert loaded.preset_origin(("stages", "speaker", "output", "visualization", "enable")) is None
     where = loaded.preset_origin(("stages", "speaker", "output", "visualization", "save_dir"))
     assert where == f"{shipped_recipes()}/output/torch.default.yaml:7"
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["stages.speaker.output.prediction.enable=true", "stages.speaker={output: {prediction: {enable: true}}}"],
+)
+def test_the_command_line_is_named_for_what_it_sets_and_for_nothing_beside_it(tmp_path, word, capsys):
+    path = recipe(tmp_path)
+    assert main(["plan", str(path), word, "--show-config", "--json"]) == 0
+    said = {value["path"]: value["source"] for value in json.loads(capsys.readouterr().out)}
+    under = "stages.speaker.output"
+    assert said[f"{under}.prediction.enable"] == "command line"
+    assert said[f"{under}.prediction.save_dir"] == "preset"
+    assert said[f"{under}.visualization.enable"] == "preset"

@@ -6,7 +6,7 @@ import copy
 import os
 import re
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -178,7 +178,7 @@ class Recipe(dict[str, Any]):
                 )
             if count == len(steps) - 1:
                 place[key] = value
-                self._overridden.add(steps)
+                self._overridden.update(_paths(steps, value))
             elif isinstance(place, dict) and place.get(key) is None:
                 place[key] = {}
                 self._overridden.add(steps[: count + 1])
@@ -204,7 +204,7 @@ class Recipe(dict[str, Any]):
         Raises:
             RecipeError: something that is no mapping is in the way.
         """
-        line, given = self.line(like), any(like[:count] in self._overridden for count in range(1, len(like) + 1))
+        line, given = self.line(like), like in self._overridden
         place: Any = self
         for count, step in enumerate(path, 1):
             key = _key_in(place, step)
@@ -221,7 +221,7 @@ class Recipe(dict[str, Any]):
         if line:
             self._lines[path] = line
         if given:
-            self._overridden.add(path)
+            self._overridden.update(_paths(path, value))
 
     # Paths, and where things were written
 
@@ -267,7 +267,7 @@ class Recipe(dict[str, Any]):
     def origin(self, path: str | Sequence[str | int]) -> str | None:
         """Where exactly this value was written: `file:line`, `command line`, or None if it was not."""
         steps = self.path_of(path)
-        if any(steps[:count] in self._overridden for count in range(1, len(steps) + 1)):
+        if steps in self._overridden:
             return COMMAND_LINE
         return f"{self._name}:{self._lines[steps]}" if steps in self._lines else None
 
@@ -313,6 +313,14 @@ def _split(path: str) -> list[str]:
             break
         place += 1
     return []
+
+
+def _paths(start: KeyPath, value: Any) -> Iterator[KeyPath]:
+    """The path of a value and of all that is in it."""
+    yield start
+    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, inner in inside:
+        yield from _paths((*start, str(key)), inner)
 
 
 def _key_in(place: Any, step: str) -> Any:

@@ -33,9 +33,9 @@ def speaker(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_plan_names_those_that_are_due(qairt):
     assert qairt("plan", "speak.yaml").out.endswith(
         "\n2 outputs to write for people:\n"
-        "  stage    output         folder                      why it is written\n"
-        "  speaker  prediction     cache/outputs/speaker/pred  not written yet\n"
-        "  speaker  visualization  cache/outputs/speaker/viz   not written yet\n"
+        "  stage    output         folder              why it is written\n"
+        "  speaker  prediction     cache/speaker/pred  not written yet\n"
+        "  speaker  visualization  cache/speaker/viz   not written yet\n"
     )
     qairt("run", "speak.yaml", *INLINE)
     assert qairt("plan", "speak.yaml").out.endswith("\nNothing to run: 2 items, all cached.\n")
@@ -47,10 +47,10 @@ def test_a_plan_names_those_that_are_due(qairt):
 def test_a_run_says_where_to_look(qairt, place: Path):
     said = qairt("run", "speak.yaml", *INLINE)
     assert said.code == 0
-    assert re.search(rf"speaker prediction: 1 file, \d+ B, in {place}/cache/outputs/speaker/pred\n", said.out)
+    assert re.search(rf"speaker prediction: 1 file, \d+ B, in {place}/cache/speaker/pred\n", said.out)
     assert said.out.endswith(
-        "\nspeaker prediction: cache/outputs/speaker/pred/predictions.jsonl\n"
-        "speaker visualization: cache/outputs/speaker/viz/predictions.md\n"
+        "\nspeaker prediction: cache/speaker/pred/predictions.jsonl\n"
+        "speaker visualization: cache/speaker/viz/predictions.md\n"
     )
 
 

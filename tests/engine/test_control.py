@@ -101,7 +101,7 @@ def test_a_waiting_item_is_cancelled_and_tried_again(tmp_path):
     going.until(lambda state: state.count("running") == 1 and bool(state.run_id))
     assert going.ask("cancel_item", "join", "all").done
     going.until(lambda state: state.items["join", "all"].status == "cancelled")
-    assert not going.ask("cancel_item", "source", "all").done or going.state.items["source", "all"].status != "done"
+    going.ask("cancel_item", "source", "all")  # it may have finished by now
     assert going.ask("retry").done
     assert set(going.end().values()) == {"done"}
 

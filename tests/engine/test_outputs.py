@@ -39,7 +39,9 @@ def run(made: Pipeline) -> RunResult:
 
 
 def files(folder: Path) -> list[str]:
-    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    """All that lies in a cache directory beside its work."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if not name.startswith("pipeline_state/"))
 
 
 PREDICTION = {"prediction": {"enable": True}}
@@ -50,12 +52,12 @@ PREDICTION = {"prediction": {"enable": True}}
 
 def test_the_defaults_are_pictures_and_no_predictions(tmp_path):
     assert run(pipeline(tmp_path)).status == "done"
-    assert files(tmp_path / "outputs") == ["speaker/viz/gallery.html", "speaker/viz/words_0.svg"]
+    assert files(tmp_path) == ["speaker/viz/gallery.html", "speaker/viz/words_0.svg"]
 
 
 def test_predictions_go_to_pred(tmp_path):
     run(pipeline(tmp_path, PREDICTION))
-    assert files(tmp_path / "outputs") == [
+    assert files(tmp_path) == [
         "speaker/pred/predictions.jsonl",
         "speaker/viz/gallery.html",
         "speaker/viz/predictions.md",
@@ -65,23 +67,23 @@ def test_predictions_go_to_pred(tmp_path):
 
 def test_predictions_without_pictures(tmp_path):
     run(pipeline(tmp_path, PREDICTION | {"visualization": {"enable": False}}))
-    assert files(tmp_path / "outputs") == ["speaker/pred/predictions.jsonl"]
+    assert files(tmp_path) == ["speaker/pred/predictions.jsonl"]
 
 
 def test_with_both_off_nothing_is_left(tmp_path, drawings):
     run(pipeline(tmp_path, {"visualization": {"enable": False}}))
-    assert not (tmp_path / "outputs").exists()
+    assert not files(tmp_path)
     assert drawings == []
 
 
 @pytest.mark.parametrize(
     ("save_dir", "place"),
     [
-        (None, "outputs/speaker/pred"),
-        ("preds", "outputs/speaker/preds"),
-        ("a/b", "outputs/speaker/a/b"),
-        (".", "outputs/speaker"),
-        ("a/../b", "outputs/speaker/b"),
+        (None, "speaker/pred"),
+        ("preds", "speaker/preds"),
+        ("a/b", "speaker/a/b"),
+        (".", "speaker"),
+        ("a/../b", "speaker/b"),
         ("ABSOLUTE", "elsewhere/x"),
     ],
 )
@@ -90,7 +92,7 @@ def test_save_dir(tmp_path, kind, save_dir, place):
     given = str(tmp_path / "elsewhere" / "x") if save_dir == "ABSOLUTE" else save_dir
     other = "visualization" if kind == "prediction" else "prediction"
     run(pipeline(tmp_path, {kind: {"enable": True, "save_dir": given}, other: {"enable": False}}))
-    expected = place if kind == "prediction" or save_dir else "outputs/speaker/viz"
+    expected = place if kind == "prediction" or save_dir else "speaker/viz"
     wanted = "predictions.jsonl" if kind == "prediction" else "words_0.svg"
     assert [path for path in files(tmp_path) if path.endswith(wanted)] == [f"{expected}/{wanted}"]
 
@@ -120,10 +122,10 @@ def test_a_path_that_is_none_is_refused(tmp_path, save_dir):
 def test_extra_reaches_the_stage_that_runs_the_model(tmp_path):
     extra = {"extra": {"toy": {"prediction": {"strip_special_tokens": True}}}}
     run(pipeline(tmp_path, PREDICTION | extra))
-    said = json.loads((tmp_path / "outputs/speaker/pred/predictions.jsonl").read_text())
+    said = json.loads((tmp_path / "speaker/pred/predictions.jsonl").read_text())
     assert said == {"text_raw": "hello hi <|end|>", "text_clean": "hello hi"}
     run(pipeline(tmp_path / "other", PREDICTION | extra, model="other_1b"))
-    said = json.loads((tmp_path / "other/outputs/speaker/pred/predictions.jsonl").read_text())
+    said = json.loads((tmp_path / "other/speaker/pred/predictions.jsonl").read_text())
     assert said["text_clean"] == said["text_raw"]
 
 
@@ -131,7 +133,7 @@ def test_the_gallery_has_so_many_pictures_so_wide(tmp_path):
     def page(**visualization: int) -> str:
         output = {"extra": {"toy": {"visualization": visualization}}} if visualization else {}
         run(pipeline(tmp_path, output, pictures=3))
-        return (tmp_path / "outputs/speaker/viz/gallery.html").read_text()
+        return (tmp_path / "speaker/viz/gallery.html").read_text()
 
     assert page().count('<img src="words_') == page().count('width="480"') == 3
     assert page(max_images=2).count("<img") == 2
@@ -141,7 +143,7 @@ def test_the_gallery_has_so_many_pictures_so_wide(tmp_path):
 
 def test_no_gallery_when_it_may_hold_no_picture(tmp_path):
     run(pipeline(tmp_path, {"extra": {"toy_1b": {"visualization": {"max_images": 0}}}}))
-    assert files(tmp_path / "outputs") == ["speaker/viz/words_0.svg"]
+    assert files(tmp_path) == ["speaker/viz/words_0.svg"]
 
 
 def test_the_longer_name_goes_over_the_shorter(tmp_path):
@@ -150,7 +152,7 @@ def test_the_longer_name_goes_over_the_shorter(tmp_path):
         "toy": {"visualization": {"max_images": 2, "thumbnail_width": 99}},
     }
     run(pipeline(tmp_path, {"extra": extra}, pictures=3))
-    page = (tmp_path / "outputs/speaker/viz/gallery.html").read_text()
+    page = (tmp_path / "speaker/viz/gallery.html").read_text()
     assert (page.count("<img"), page.count('width="99"')) == (1, 1)
 
 
@@ -159,13 +161,13 @@ def test_the_longer_name_goes_over_the_shorter(tmp_path):
 
 def test_a_second_run_writes_nothing(tmp_path, drawings):
     run(pipeline(tmp_path, PREDICTION))
-    before = {path: os.stat(path).st_mtime_ns for path in (tmp_path / "outputs").rglob("*")}
+    before = {path: os.stat(path).st_mtime_ns for path in (tmp_path / "speaker").rglob("*")}
     made = pipeline(tmp_path, PREDICTION)
     assert [output.reason for output in made.plan().outputs] == ["", ""]
     result = run(made)
     assert (result.executed, result.status) == ([], "done")
     assert drawings == ["prediction", "visualization"]
-    assert {path: os.stat(path).st_mtime_ns for path in (tmp_path / "outputs").rglob("*")} == before
+    assert {path: os.stat(path).st_mtime_ns for path in (tmp_path / "speaker").rglob("*")} == before
 
 
 @pytest.mark.parametrize(
@@ -193,7 +195,7 @@ def test_changed_settings_write_outputs_and_run_no_item(tmp_path, drawings, chan
     due = [output for output in made.plan().outputs if not output.current]
     assert made.plan().to_run() == []
     assert [output.kind for output in due] == written
-    folder = str(tmp_path / "outputs/speaker")
+    folder = str(tmp_path / "speaker")
     if reason is not None:
         # a path is shortened in the middle of a sentence
         assert due[0].reason.split(" ")[0] == reason.split(" ")[0]
@@ -214,9 +216,9 @@ def test_other_items_are_drawn_again(tmp_path, drawings):
     assert made.plan().outputs[0].reason == "speaker all is made anew"
     run(made)
     assert drawings == ["prediction", "visualization"] * 2
-    assert "bye" in (tmp_path / "outputs/speaker/pred/predictions.jsonl").read_text()
+    assert "bye" in (tmp_path / "speaker/pred/predictions.jsonl").read_text()
     run(pipeline(tmp_path, PREDICTION))  # back to items that are in the cache
-    assert "hi" in (tmp_path / "outputs/speaker/pred/predictions.jsonl").read_text()
+    assert "hi" in (tmp_path / "speaker/pred/predictions.jsonl").read_text()
 
 
 def test_forced_items_are_drawn_again_though_their_key_is_the_same(tmp_path, drawings):
@@ -228,7 +230,7 @@ def test_forced_items_are_drawn_again_though_their_key_is_the_same(tmp_path, dra
 @pytest.mark.parametrize("how", ["removed", "changed", "record lost", "record damaged"])
 def test_what_is_gone_is_written_again(tmp_path, drawings, how):
     run(pipeline(tmp_path))
-    picture = tmp_path / "outputs/speaker/viz/words_0.svg"
+    picture = tmp_path / "speaker/viz/words_0.svg"
     record = tmp_path / "pipeline_state/outputs.json"
     if how == "removed":
         picture.unlink()
@@ -247,7 +249,7 @@ def test_the_cache_commands_do_not_touch_outputs(tmp_path, drawings):
     made = pipeline(tmp_path)
     run(made)
     made.cache.clear()
-    assert files(tmp_path / "outputs") == ["speaker/viz/gallery.html", "speaker/viz/words_0.svg"]
+    assert files(tmp_path) == ["speaker/viz/gallery.html", "speaker/viz/words_0.svg"]
     assert sorted(run(pipeline(tmp_path)).executed) == ["source all", "speaker all"]
     assert [entry.stage for entry in made.cache.entries()] == ["source", "speaker"]
 
@@ -273,7 +275,7 @@ def test_a_file_of_somebody_else_is_kept(tmp_path):
 
 def test_an_edited_picture_is_kept_when_it_is_drawn_again(tmp_path):
     run(pipeline(tmp_path))
-    place = tmp_path / "outputs/speaker/viz"
+    place = tmp_path / "speaker/viz"
     (place / "words_0.svg").write_text("edited")
     run(pipeline(tmp_path))
     assert (place / "words_0.kept1.svg").read_text() == "edited"
@@ -282,18 +284,18 @@ def test_an_edited_picture_is_kept_when_it_is_drawn_again(tmp_path):
 
 def test_pictures_that_are_no_longer_made_go_unless_they_were_edited(tmp_path):
     run(pipeline(tmp_path, pictures=3))
-    place = tmp_path / "outputs/speaker/viz"
+    place = tmp_path / "speaker/viz"
     (place / "words_2.svg").write_text("edited")
     run(pipeline(tmp_path, pictures=1))
     assert files(place) == ["gallery.html", "words_0.svg", "words_2.svg"]
 
 
 def test_what_a_killed_run_left_is_cleared_away(tmp_path):
-    left = tmp_path / "outputs/speaker/viz/.writing-speaker-visualization-x"
+    left = tmp_path / "speaker/viz/.writing-speaker-visualization-x"
     left.mkdir(parents=True)
     (left / "half.svg").write_text("<sv")
     run(pipeline(tmp_path))
-    assert files(tmp_path / "outputs") == ["speaker/viz/gallery.html", "speaker/viz/words_0.svg"]
+    assert files(tmp_path) == ["speaker/viz/gallery.html", "speaker/viz/words_0.svg"]
 
 
 # Bad input, before work starts
@@ -390,7 +392,7 @@ def test_a_picture_that_cannot_be_drawn_fails_alone(tmp_path, how, what):
     assert sorted(result.executed) == ["source all", "speaker all"]
     (failure,) = result.failed
     assert (failure.what, failure.stage, failure.label) == (what, "speaker", "visualization")
-    assert files(tmp_path / "outputs") == ["speaker/pred/predictions.jsonl"]
+    assert files(tmp_path) == ["speaker/pred/predictions.jsonl"]
     again = run(pipeline(tmp_path, PREDICTION, fail_drawing=""))
     assert (again.status, again.executed) == ("done", ["speaker all"])
 
@@ -399,7 +401,7 @@ def test_stages_that_finished_leave_outputs_though_a_later_one_failed(tmp_path):
     fan = toy.Fan(toy.FanConfig(fail_at=1))
     result = Pipeline([toy.Source(), Speaker(), fan], tmp_path).construct(INLINE)
     assert result.status == "failed"
-    assert "speaker/viz/words_0.svg" in files(tmp_path / "outputs")
+    assert "speaker/viz/words_0.svg" in files(tmp_path)
 
 
 def test_events_and_the_state_say_what_was_written(tmp_path):
@@ -438,9 +440,9 @@ def test_an_interrupt_while_predictions_are_written_leaves_nothing_half_written(
 
     made.add_listener(stop)
     assert run(made).status == "interrupted"
-    assert files(tmp_path / "outputs") == []
+    assert files(tmp_path) == []
     assert run(pipeline(tmp_path, PREDICTION)).executed == []
-    assert "speaker/pred/predictions.jsonl" in files(tmp_path / "outputs")
+    assert "speaker/pred/predictions.jsonl" in files(tmp_path)
 
 
 def test_the_plan_lists_them_as_data(tmp_path):
@@ -449,7 +451,7 @@ def test_the_plan_lists_them_as_data(tmp_path):
         {
             "stage": "speaker",
             "kind": "visualization",
-            "directory": str(tmp_path / "outputs/speaker/viz"),
+            "directory": str(tmp_path / "speaker/viz"),
             "status": "write",
             "reason": "not written yet",
         }

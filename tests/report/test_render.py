@@ -107,7 +107,7 @@ def test_links_lead_somewhere():
 
 def test_what_is_not_there_has_no_section():
     html = to_html(broken_report())
-    for section in ("timeline", "sizes", "quality", "fidelity", "bundle", "outputs"):
+    for section in ("timeline", "sizes", "quality", "fidelity", "speed", "bundle", "outputs"):
         assert f'id="{section}"' not in html
     assert "What is missing" in html
     assert "<code>qairt run r.yaml</code>" in html
@@ -126,6 +126,9 @@ def test_markdown_is_tables_that_hold():
         before = text[: text.index(table)]
         assert before.endswith("\n\n"), table
     assert "<script>" not in text.partition("## Recipe")[0]
+    assert "| time to first token | 178.4 (174.5 to 277.6) ms |" in text
+    assert "| aten::mm | 770.7 ms | 75% | ████" in text
+    assert "### Operators of decode" not in text
     assert "| perplexity | 12 chunks of dev.txt | quantized graphs | 47.17 | +17.1 % |" in text
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
@@ -59,12 +60,22 @@ def test_which_stages_have_something_to_show():
     assert kinds["quantize"] == ("prediction", "visualization")
     for name in ("quantization", "split_model", "generate_context_binary"):
         assert kinds[name] == ("visualization",)
-    assert kinds["export"] == ()
+    assert kinds["nsys"] == ()
 
 
 def test_pictures_of_a_run(finished: LLMPipeline):
-    folder = finished.cache_dir / "outputs"
-    assert sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*.*")) == [
+    folder = finished.cache_dir
+    assert sorted(
+        path.relative_to(folder).as_posix() for path in folder.glob("*/*/*.*") if path.parent.name in ("pred", "viz")
+    ) == [
+        "export/viz/gallery.html",
+        "export/viz/operators.svg",
+        "mha_to_sha_conversion/viz/gallery.html",
+        "mha_to_sha_conversion/viz/operator_counts.svg",
+        "model_loading/viz/gallery.html",
+        "model_loading/viz/model_sizes.svg",
+        "prepare_exports/viz/gallery.html",
+        "prepare_exports/viz/interfaces.svg",
         "quantization/viz/activation_ranges.svg",
         "quantization/viz/gallery.html",
         "quantization/viz/weight_steps.svg",
@@ -77,6 +88,14 @@ def test_pictures_of_a_run(finished: LLMPipeline):
     ]
     (parts,) = titles(folder / "split_model/viz/part_sizes.svg")
     assert parts.count("part ") == 4  # three bars, and the title
+    (operators,) = titles(folder / "export/viz/operators.svg")
+    assert "; MatMul: " in operators
+    (separate,) = titles(folder / "mha_to_sha_conversion/viz/operator_counts.svg")
+    assert re.search(r"ar1-cl96_2_of_3: \d+ operators, \d+ MatMul", separate)
+    (moved,) = titles(folder / "prepare_exports/viz/interfaces.svg")
+    assert re.search(r"ar1-cl96: \S+ kB in, \S+ kB out; ar\d+-cl96: ", moved)
+    (weights,) = titles(folder / "model_loading/viz/model_sizes.svg")
+    assert re.search(r"embedding: \S+ kB; \d+ layers: \S+ kB; final norm, lm_head: ", weights)
     told = titles(folder / "quantization/viz/weight_steps.svg")
     assert any(each.startswith("self_attn.q_proj, layer 1: ") for each in told)
     told = titles(folder / "quantization/viz/activation_ranges.svg")
@@ -84,7 +103,7 @@ def test_pictures_of_a_run(finished: LLMPipeline):
 
 
 def test_what_the_quantized_model_says(finished: LLMPipeline):
-    folder = finished.cache_dir / "outputs/quantize"
+    folder = finished.cache_dir / "quantize"
     (line,) = [json.loads(line) for line in (folder / "pred/predictions.jsonl").read_text().splitlines()]
     assert line["prompt"] == "Why is the sky blue?"  # the other one does not fit 96 tokens
     assert 0 < line["tokens"] <= 48
@@ -99,9 +118,9 @@ def test_what_the_quantized_model_says(finished: LLMPipeline):
 
 
 def test_turning_predictions_off_runs_nothing_and_leaves_them(finished: LLMPipeline, recipe: Path):
-    before = (finished.cache_dir / "outputs/quantize/pred/predictions.jsonl").stat().st_mtime_ns
+    before = (finished.cache_dir / "quantize/pred/predictions.jsonl").stat().st_mtime_ns
     assert run(opened(recipe)) == []
-    assert (finished.cache_dir / "outputs/quantize/pred/predictions.jsonl").stat().st_mtime_ns == before
+    assert (finished.cache_dir / "quantize/pred/predictions.jsonl").stat().st_mtime_ns == before
 
 
 def test_another_place_runs_no_item(finished: LLMPipeline, recipe: Path, tmp_path: Path):

@@ -16,6 +16,7 @@ from qairt.report.facts import (
     Report,
     Score,
     Size,
+    Speed,
     StageLine,
     Timeline,
 )
@@ -109,7 +110,13 @@ def full_report() -> Report:
             Score("perplexity", "12 chunks of dev.txt", False, 40.28, {"quantsim": 46.91, "cpu": 47.17}),
             Score("top1 agreement", "4 chunks of dev.txt", True, None, {"cpu": 0.6937}),
         ],
-        outputs=[Output("quantization", "visualization", "written", "outputs/quantization/viz", ("gallery.html",))],
+        speed=Speed(
+            rows=[("time to first token", "178.4 (174.5 to 277.6) ms"), ("decode", "17.3 (11.9 to 22.0) tokens/s")],
+            warning="Other programs kept 1.2 cores busy meanwhile: on an idle machine it is faster.",
+            operators={"prefill": [("aten::mm", 770.7, 0.75), ("aten::mul", 57.7, 0.06)], "decode": []},
+            answers=[(f"Why? {AWKWARD}", f"The sky {AWKWARD}")],
+        ),
+        outputs=[Output("quantization", "visualization", "written", "quantization/viz", ("gallery.html",))],
         bundle=[
             BundleFile("weight_sharing_model_1_of_4.serialized.bin", 28_000_000, "cd" * 32),
             BundleFile("SHA256SUMS", 900, "ef" * 32),
@@ -138,6 +145,7 @@ def broken_report() -> Report:
         sizes=[],
         fidelity=None,
         scores=[],
+        speed=None,
         outputs=[],
         bundle=[],
         tools={},

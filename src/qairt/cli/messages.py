@@ -53,7 +53,7 @@ def failed(event: ev.ItemFailedEvent) -> str:
 
 
 def output(event: ev.OutputWritten) -> list[str]:
-    """`quantization visualization: 3 files, 12 kB, in cache/outputs/quantization/viz`."""
+    """`quantization visualization: 3 files, 12 kB, in cache/quantization/viz`."""
     name = f"{event.stage} {event.kind}"
     if event.status == "written":
         return [f"{name}: {count(len(event.files), 'file')}, {size(event.bytes)}, in {event.directory}"]

@@ -21,9 +21,6 @@ if TYPE_CHECKING:
 
 AnyStage = Stage[Any, Any, Any]
 
-OUTPUTS = "outputs"
-
-
 @dataclass(frozen=True)
 class PlannedOutput:
     """The predictions of a stage, or its pictures."""
@@ -58,9 +55,10 @@ class PlannedOutput:
         }
 
 
-def stage_directory(cache_dir: Path, stage: str) -> Path:
-    """A stage's output directory, which a relative `save_dir` is below."""
-    return cache_dir / OUTPUTS / stage
+def stage_directory(cache_dir: Path, stage: AnyStage) -> Path:
+    """A stage's output directory, which a relative `save_dir` is below; beside the folder that it publishes, if any."""
+    published = type(stage).publish is not Stage.publish
+    return cache_dir / (f"{stage.name}_outputs" if published else stage.name)
 
 
 def kinds_of(stage: AnyStage) -> tuple[OutputKind, ...]:
@@ -96,7 +94,7 @@ def planned_outputs(
         stage = planned.stage
         predicted: PlannedOutput | None = None
         for kind in wanted_kinds(stage):
-            directory = stage.config.output.folder(kind, stage_directory(cache_dir, stage.name))
+            directory = stage.config.output.folder(kind, stage_directory(cache_dir, stage))
             last = records.get(stage.name, {}).get(kind)
             settings = stage.config.output.of_model(model)
             inputs: dict[str, Any] = {
@@ -161,7 +159,7 @@ def check_outputs(stage: AnyStage, stages: Sequence[AnyStage], cache_dir: Path) 
             remedy=f"ask {' or '.join(able)} for them" if able else "leave it out",
         )
     for kind in wanted_kinds(stage):
-        directory = stage.config.output.folder(kind, stage_directory(cache_dir, stage.name))
+        directory = stage.config.output.folder(kind, stage_directory(cache_dir, stage))
         where = f"{place}.{kind}.save_dir"
         _require_free_of_cache(directory, stages, cache_dir, where)
         for other in stages:
@@ -173,7 +171,7 @@ def check_outputs(stage: AnyStage, stages: Sequence[AnyStage], cache_dir: Path) 
 
 
 def _folders(stage: AnyStage, cache_dir: Path) -> set[Path]:
-    own = stage_directory(cache_dir, stage.name)
+    own = stage_directory(cache_dir, stage)
     return {stage.config.output.folder(kind, own) for kind in wanted_kinds(stage)}
 
 

@@ -27,7 +27,7 @@ def prepare_outputs(stages: Sequence[Stage[Any, Any, Any]], cache_dir: Path) -> 
     """
     for stage in stages:
         for kind in wanted_kinds(stage):
-            prepare(stage.config.output.folder(kind, stage_directory(cache_dir, stage.name)))
+            prepare(stage.config.output.folder(kind, stage_directory(cache_dir, stage)))
 
 
 class OutputRun:

@@ -233,8 +233,8 @@ class Run:
             stop = self._stops.get(item.name)
         if stop is not None:
             stop.cancel()
-        else:
-            scheduler.cancel(item)
+            return True, f"{item.name} is being stopped, unless it has just finished"
+        scheduler.cancel(item)
         return True, f"{item.name} is cancelled"
 
     def _make(self, item: PlannedItem, threads: int, computed: Callable[[], None]) -> None:
@@ -242,7 +242,10 @@ class Run:
         stage, cache = item.stage, self.pipeline.cache
         log = self._folder.logs / f"{stage.name}.{item.label}.log"
         forced = stage.name in self.options.force
-        stop = self._stops[item.name] = Stop(self.pipeline.stop)
+        with self._lock:
+            stop = self._stops[item.name] = Stop(self.pipeline.stop)
+            if item.name in self._cancelled:  # after it was chosen to start
+                stop.cancel()
         self._before(item)
         try:
             with self._alone(item, stop):
@@ -268,6 +271,8 @@ class Run:
         finally:
             with self._lock:
                 self._stops.pop(item.name, None)
+                if item.cached:
+                    self._cancelled.discard(item.name)
             self._after(item)
 
     @contextmanager

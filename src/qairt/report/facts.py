@@ -115,6 +115,19 @@ class Fidelity:
 
 
 @dataclass(frozen=True)
+class Speed:
+    """What `torch_profiler` found of the float model."""
+
+    rows: Sequence[tuple[str, str]]
+    """What was measured, and its value."""
+    warning: str
+    operators: Mapping[str, Sequence[tuple[str, float, float]]]
+    """Of prefill and decode: the dearest operators, their own milliseconds and share of the whole."""
+    answers: Sequence[tuple[str, str]]
+    """Prompt, and what the model said."""
+
+
+@dataclass(frozen=True)
 class Output:
     """What a stage left for people to read."""
 
@@ -166,6 +179,7 @@ class Report:
     sizes: Sequence[Size]
     fidelity: Fidelity | None
     scores: Sequence[Score]
+    speed: Speed | None
     outputs: Sequence[Output]
     bundle: Sequence[BundleFile]
     tools: Mapping[str, Any]

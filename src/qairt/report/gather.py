@@ -23,6 +23,7 @@ from qairt.report.artifacts import bundle_of, entries_of, sizes_of
 from qairt.report.facts import Failure, Output, Reason, Report, StageLine
 from qairt.report.fidelity import fidelity_of
 from qairt.report.quality import scores_of
+from qairt.report.speed import speed_of
 from qairt.report.timeline import timeline_of
 from qairt.runtime.evaluate.record import recipe_of
 
@@ -109,6 +110,7 @@ def gather(cache: StageCache, recipe: str, recipe_now: dict[str, Any] | None = N
         sizes=sizes_of(entries, model),
         fidelity=fidelity,
         scores=scores,
+        speed=speed_of(entries),
         outputs=_outputs(state),
         bundle=bundle_of(entries),
         tools=tools_of_run(latest.folder),

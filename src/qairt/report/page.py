@@ -87,6 +87,7 @@ def page_of(report: Report) -> dict[str, Any]:
         "rungs": _rungs(report),
         "layers": _layers(report),
         "scores": [_score_rows(score) for score in report.scores],
+        "operators": _operators(report),
         "bundle_bytes": sum(file.bytes for file in report.bundle),
     }
 
@@ -245,6 +246,16 @@ def _layers(report: Report) -> list[Bar]:
         for layer in report.fidelity.layers[:_LAYERS]
     ]
     return _bars(rows, "layer")
+
+
+def _operators(report: Report) -> list[tuple[str, list[Bar]]]:
+    """Of each phase, its dearest operators."""
+    if report.speed is None:
+        return []
+    return [
+        (phase, _bars([(name, ms, f"{ms:,.1f} ms", f"{share:.0%}") for name, ms, share in rows], "operator"))
+        for phase, rows in report.speed.operators.items()
+    ]
 
 
 def _score_rows(score: Score) -> tuple[Score, list[Bar]]:

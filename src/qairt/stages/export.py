@@ -15,6 +15,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    OutputPlace,
     Stage,
     StageConfig,
     StageInput,
@@ -137,6 +138,13 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
         weights, onnx, encodings = (directory / name for name in ("weights.bin", "model.onnx", "model.encodings"))
         adopt(task.paths["onnx"], task.paths["encodings"], onnx=onnx, weights=weights, encodings=encodings)
         return ExportedModel(onnx=onnx, weights=weights, encodings=encodings)
+
+    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+        from qairt.stages.graph_pictures import draw_operators
+
+        (item,) = items.values()
+        assert isinstance(item.output, ExportedModel)
+        draw_operators("Operators of the whole model's graph", item.output.onnx, place.directory)
 
 
 def _foreign_files(onnx: Path) -> list[Path]:

@@ -14,6 +14,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    OutputPlace,
     Stage,
     StageConfig,
     StageInput,
@@ -97,3 +98,10 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
                 remedy="please report this graph; leave mha_to_sha_conversion out to go on without it",
             )
         return SingleHeadPart(onnx=onnx, weights=weights, head_weights=directory / "heads.bin", encodings=encodings)
+
+    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+        from qairt.stages.graph_pictures import draw_operator_counts
+
+        outputs = (item.output for item in items.values())
+        graphs = {output.onnx.stem: output.onnx for output in outputs if isinstance(output, SingleHeadPart)}
+        draw_operator_counts("Operators of each part once every head has its own", graphs, place.directory)

@@ -11,6 +11,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    OutputPlace,
     Stage,
     StageConfig,
     StageInput,
@@ -18,7 +19,7 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.stages.facts import model_of
+from qairt.stages.facts import model_of, sizes_of
 
 
 class ModelLoadingConfig(StageConfig):
@@ -77,3 +78,13 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
         tokenizer.mkdir()
         Tokenizer.open(task.paths["model"]).save(tokenizer)
         return LoadedModel(model=model, tokenizer=tokenizer)
+
+    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+        from qairt.amounts import size
+        from qairt.profiling import svg
+
+        sizes = sizes_of(place.env)
+        layers = f"{len(sizes.layers)} layers"
+        rows = [("embedding", sizes.embedding), (layers, sum(sizes.layers)), ("final norm, lm_head", sizes.head)]
+        drawn = svg.bars("Float weights of the model", [(name, float(bytes_), size(bytes_)) for name, bytes_ in rows])
+        (place.directory / "model_sizes.svg").write_text(drawn, encoding="utf-8")

@@ -17,6 +17,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    OutputPlace,
     Stage,
     StageConfig,
     StageInput,
@@ -134,3 +135,10 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         encodings = directory / f"ar{ar}-cl{cl}.encodings"
         link_or_copy(source.encodings, encodings)
         return BoundModel(onnx=onnx, weights=weights, encodings=encodings)
+
+    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+        from qairt.stages.graph_pictures import draw_interfaces
+
+        outputs = (item.output for item in items.values())
+        graphs = {output.onnx.stem: output.onnx for output in outputs if isinstance(output, BoundModel)}
+        draw_interfaces("What one call of each graph takes and gives, in float32", graphs, place.directory)

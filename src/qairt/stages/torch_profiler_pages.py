@@ -20,7 +20,7 @@ from qairt.stages.torch_profiler_record import Prediction, Profile, PromptProfil
 if TYPE_CHECKING:
     from qairt.stages.torch_profiler import ProfiledModel
 
-_TABLES = TypeAdapter(list[OperatorTable])
+_TABLES: TypeAdapter[list[OperatorTable]] = TypeAdapter(list[OperatorTable])
 _BARS = 12
 _BUSY = 0.3
 """Cores kept busy by others that a reader is warned of."""
@@ -29,6 +29,11 @@ _BUSY = 0.3
 def read_profile(output: ProfiledModel) -> Profile:
     """What was found."""
     return Profile.model_validate_json(output.profile.read_bytes())
+
+
+def read_operators(output: ProfiledModel) -> list[OperatorTable]:
+    """Its tables of operators, of prefill and of decode; none where torch.profiler was switched off."""
+    return _TABLES.validate_json(output.operators.read_bytes()) if output.operators is not None else []
 
 
 def write_predictions(profile: Profile, directory: Path, *, strip_special_tokens: bool) -> None:
@@ -75,9 +80,8 @@ def write_pages(
 def _plots(output: ProfiledModel, profile: Profile) -> Mapping[str, str]:
     """SVG texts by file name, in the order in which they are worth a look."""
     plots = {"speed.svg": _speed(profile), "roofline.svg": _roofline(profile)}
-    if output.operators is not None:
-        for table in _TABLES.validate_json(output.operators.read_bytes()):
-            plots[f"operators_{table.phase}.svg"] = _operators(table)
+    for table in read_operators(output):
+        plots[f"operators_{table.phase}.svg"] = _operators(table)
     plots["memory.svg"] = _memory(MemoryTimeline.model_validate_json(output.memory.read_bytes()))
     for place, found in enumerate(profile.prompts, 1):
         plots[_prompt_plot(place)] = svg.lines(
@@ -136,7 +140,8 @@ def _memory(found: MemoryTimeline) -> str:
     return svg.lines("Memory over time", series, x_label="seconds", y_label="MB", bands=bands)
 
 
-def _summary(profile: Profile) -> str:
+def summary_rows(profile: Profile) -> list[tuple[str, str]]:
+    """What was measured, each with its value: the median, and from the lowest to the highest in parentheses."""
     machine, peak = profile.machine, profile.peak
     speed = profile.tokens_per_s
     rows = [
@@ -157,16 +162,24 @@ def _summary(profile: Profile) -> str:
     ]
     if profile.peak_gpu_bytes is not None:
         rows.append(("GPU memory", f"{size(profile.peak_gpu_bytes)} at most"))
-    table = "".join(f"| {name} | {text} |\n" for name, text in rows)
-    busy = machine.busy_elsewhere or 0.0
-    warning = (
-        f"**Other programs kept {busy:.1f} cores busy meanwhile: on an idle machine it is faster.**\n\n"
-        if busy > _BUSY
-        else ""
-    )
+    return rows
+
+
+def busy_warning(profile: Profile) -> str:
+    """That other programs kept the machine busy while it was measured; empty where they did not."""
+    busy = profile.machine.busy_elsewhere or 0.0
+    if busy <= _BUSY:
+        return ""
+    return f"Other programs kept {busy:.1f} cores busy meanwhile: on an idle machine it is faster."
+
+
+def _summary(profile: Profile) -> str:
+    table = "".join(f"| {name} | {text} |\n" for name, text in summary_rows(profile))
+    warning = busy_warning(profile)
     return (
-        f"# The float model: its answers, and how fast\n\n{warning}| what | median (lowest to highest) |\n"
-        f"| --- | --- |\n{table}"
+        "# The float model: its answers, and how fast\n\n"
+        + (f"**{warning}**\n\n" if warning else "")
+        + f"| what | median (lowest to highest) |\n| --- | --- |\n{table}"
     )
 
 

@@ -155,8 +155,8 @@ class _Maker:
             where = self._recipe.origin(path[:count])
             if where:
                 # what a mapping does not say is a default; what a word stands for is not
-                said = count == len(path) or where == COMMAND_LINE
-                return where if said or not isinstance(self._recipe.at(path[:count]), Mapping) else ""
+                said = count == len(path) or not isinstance(self._recipe.at(path[:count]), Mapping)
+                return where if said else ""
         return ""
 
     def _with_preset(self, value: RecipeValue, name: str, then: BaseModel | None) -> RecipeValue:
