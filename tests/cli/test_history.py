@@ -43,7 +43,8 @@ def evaluated(place, recipe, score, target="cpu"):
 def test_the_list(qairt, two_runs, place):
     evaluated(place, "0001", 12.5)
     evaluated(place, "0001", 9.0, target="torch")
-    said = qairt("history", "-r", "toy.yaml")
+    said = qairt("history", "toy.yaml")
+    assert said == qairt("history", "-r", "toy.yaml")
     assert said.code == 0
     head, first, second = said.out.splitlines()
     assert head.split() == [

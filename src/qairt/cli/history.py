@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
 from qairt.cli.console import say, say_json
 from qairt.cli.options import CacheDir, Json
@@ -17,7 +18,18 @@ if TYPE_CHECKING:
     from qairt.engine.run_history import RunRecord
     from qairt.runtime.evaluate.record import EvaluationRecord
 
+
+class _RecipeOrCommand(TyperGroup):
+    """`qairt history recipe.yaml` means the same as with -r, as other commands have it."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        is_recipe = bool(args) and not args[0].startswith("-") and args[0] not in self.commands
+        parsed: list[str] = super().parse_args(ctx, ["--recipe", *args] if is_recipe else args)
+        return parsed
+
+
 app = typer.Typer(
+    cls=_RecipeOrCommand,
     help="Show finished runs, and what changed between two.",
     rich_markup_mode=None,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
@@ -35,7 +47,7 @@ def history(
     \b
     Examples:
       qairt history
-      qairt history -r recipe.yaml --json
+      qairt history recipe.yaml --json
       qairt history compare 1 4 -r recipe.yaml
     """
     if context.invoked_subcommand is not None:

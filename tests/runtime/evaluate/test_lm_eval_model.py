@@ -84,11 +84,13 @@ def test_on_other_targets(asked, target):
 def test_a_long_text_is_read_in_windows(asked):
     model = asked("torch")
     text = "window after window of a text that is longer than the context"
-    (whole,) = model.loglikelihood_rolling([request(text)])
+    short, whole, nothing = model.loglikelihood_rolling([request("short"), request(text), request("")])
     ids = [1, *model._subject.tokenizer.encode(text)]
     pairs = [(ids[at : at + 1], ids[at + 1 : at + 32]) for at in range(0, len(ids) - 1, 31)]
     assert sum(len(after) for _, after in pairs) == len(text)
     assert whole == sum(likelihood for likelihood, _ in model._likelihoods(pairs))
+    assert (short,) == tuple(model.loglikelihood_rolling([request("short")]))
+    assert nothing == 0
 
 
 def test_answers_end_where_they_are_told_to(asked):

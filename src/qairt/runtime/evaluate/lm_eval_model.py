@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -95,12 +96,14 @@ class Evaluated(LM):  # type: ignore[misc]
     def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
         """For each text, the log-likelihood of all of it, in windows of the context."""
         length = self._subject.context_length
-        found = []
+        windows: list[tuple[list[int], list[int]]] = []
+        ends = []
         for request in requests:
             ids = [self._start(), *self._subject.tokenizer.encode(request.args[0])]
-            windows = [(ids[at : at + 1], ids[at + 1 : at + length]) for at in range(0, len(ids) - 1, length - 1)]
-            found.append(sum(likelihood for likelihood, _ in self._likelihoods(windows)))
-        return found
+            windows += [(ids[at : at + 1], ids[at + 1 : at + length]) for at in range(0, len(ids) - 1, length - 1)]
+            ends.append(len(windows))
+        found = [likelihood for likelihood, _ in self._likelihoods(windows)]
+        return [sum(found[start:end]) for start, end in pairwise([0, *ends])]
 
     def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
         """For each prompt, the answer up to the first of the texts that end it."""

@@ -45,7 +45,7 @@ def measure_text(metrics: Sequence[TextMetric], subject: Subject) -> list[float]
     scores = []
     for metric, pieces in zip(metrics, read, strict=True):
         found = [measured.get(metric, piece) for piece in pieces]
-        scores.append(metric.score(_added([sums for sums in found if sums is not None])))
+        scores.append(metric.score(added([sums for sums in found if sums is not None])))
     return scores
 
 
@@ -102,7 +102,10 @@ def _measure(asked: Sequence[_Chunk], measured: Measured, subject: Subject, what
                 start = stop
             scoring = meter.phase(count, start, 1.0)
             if model.side_by_side:
-                futures = {pool.submit(_scored, model, reference, place, group[place]): place for place in range(count)}
+                futures = {
+                    pool.submit(scored, model, reference, place, chunk.ids, chunk.metrics): place
+                    for place, chunk in enumerate(group)
+                }
                 try:
                     for finished, future in enumerate(as_completed(futures), start=1):
                         _keep(measured, group[futures[future]], future.result())
@@ -113,28 +116,37 @@ def _measure(asked: Sequence[_Chunk], measured: Measured, subject: Subject, what
                     raise
             else:
                 for place, chunk in enumerate(group):
-                    found = _scored(model, reference, place, chunk, partial(_within, scoring, place, count))
+                    done = partial(_within, scoring, place, count)
+                    found = scored(model, reference, place, chunk.ids, chunk.metrics, done)
                     _keep(measured, chunk, found)
             meter.finish(count)
 
 
 @torch.inference_mode()
-def _scored(
-    model: TextModel, reference: ReferenceModel | None, place: int, chunk: _Chunk, done: Done = lambda part: None
+def scored(
+    model: TextModel,
+    reference: ReferenceModel | None,
+    place: int,
+    chunk: Ids,
+    metrics: Sequence[TextMetric],
+    done: Done = lambda part: None,
 ) -> list[Sums]:
-    """What each of the chunk's metrics finds in it. Row `i` of the logits is about token `i + 1`, the last one none."""
-    found: list[list[Sums]] = [[] for _ in chunk.metrics]
-    ids = torch.from_numpy(chunk.ids)
+    """What each metric finds in a chunk that was read as number `place`.
+
+    Row `i` of the logits is about token `i + 1`, the last one none.
+    """
+    found: list[list[Sums]] = [[] for _ in metrics]
+    ids = torch.from_numpy(chunk)
     for start, logits in model.logits(place):
         targets = ids[start + 1 : start + 1 + len(logits)].to(logits.device)
         if not len(targets):
             break
         count = len(targets)
         scores = TokenScores(logits[:count], targets, partial(_reference_rows, reference, place, start, start + count))
-        for metric, sums in zip(chunk.metrics, found, strict=True):
+        for metric, sums in zip(metrics, found, strict=True):
             sums.append({**metric.sums(scores), "tokens": count})
         done((start + count) / len(ids))
-    return [_added(sums) for sums in found]
+    return [added(sums) for sums in found]
 
 
 def _reference_rows(reference: ReferenceModel | None, place: int, start: int, stop: int) -> torch.Tensor:
@@ -155,7 +167,8 @@ def _keep(measured: Measured, chunk: _Chunk, found: Sequence[Sums]) -> None:
         measured.add(metric, chunk.piece, sums)
 
 
-def _added(found: Sequence[Sums]) -> dict[str, float]:
+def added(found: Sequence[Sums]) -> dict[str, float]:
+    """The sums of pieces of a text as those of the whole."""
     total: dict[str, float] = {}
     for sums in found:
         for name, value in sums.items():
