@@ -30,6 +30,7 @@ CASES = [
     ("llama", {"attention_bias": True, "mlp_bias": True, "tie_word_embeddings": False}),
     ("llama", {"rope_parameters": LLAMA3}),
     ("mistral", {}),
+    ("phi3", {}),
     ("qwen2", {}),
     ("qwen3", {}),
     ("qwen3", {"num_key_value_heads": 4, "tie_word_embeddings": True}),

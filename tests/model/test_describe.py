@@ -20,7 +20,7 @@ from qairt.errors import ModelError
 from qairt.model.describe import describe_model
 
 SUPPORTED = (
-    "  supported: llama (LlamaForCausalLM), mistral (MistralForCausalLM), "
+    "  supported: llama (LlamaForCausalLM), mistral (MistralForCausalLM), phi3 (Phi3ForCausalLM), "
     "qwen2 (Qwen2ForCausalLM), qwen3 (Qwen3ForCausalLM)"
 )
 
@@ -91,6 +91,8 @@ def test_a_model_without_a_head_that_does_not_say_is_tied(tmp_path: Path) -> Non
     [
         ("mistral", {"sliding_window": 32}, 32),
         ("mistral", {"sliding_window": None}, None),
+        ("phi3", {"sliding_window": 32}, 32),
+        ("phi3", {}, None),
         ("qwen2", {"use_sliding_window": False, "sliding_window": 32}, None),
         ("qwen2", {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": 1}, 32),
         ("qwen2", {"use_sliding_window": True, "sliding_window": 32, "max_window_layers": 2}, None),
@@ -328,9 +330,10 @@ def test_gguf_that_is_something_else(tmp_path: Path) -> None:
 def test_gguf_of_an_unknown_architecture(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     write_tiny_gguf(path, tiny_model("llama"), architecture="gemma3")
-    assert refused(path) == f"{path}: architecture 'gemma3' is not supported\n{SUPPORTED}"
+    of_gguf = SUPPORTED.replace(", phi3 (Phi3ForCausalLM)", "")
+    assert refused(path) == f"{path}: architecture 'gemma3' is not supported\n{of_gguf}"
     write_tiny_gguf(path, tiny_model("llama"), fields={"expert_count": 8})
-    assert refused(path) == f"{path}: architecture 'llama with experts' is not supported\n{SUPPORTED}"
+    assert refused(path) == f"{path}: architecture 'llama with experts' is not supported\n{of_gguf}"
 
 
 def test_gguf_without_a_tensor(tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "llama-wide-heads": ("llama", {"head_dim": 32}),
     "mistral": ("mistral", {}),
     "mistral-one-kv-head": ("mistral", {"num_key_value_heads": 1, "sliding_window": None}),
+    "phi3": ("phi3", {}),
+    "phi3-one-kv-head": ("phi3", {"num_key_value_heads": 1}),
     "qwen2": ("qwen2", {}),
     "qwen2-tied": ("qwen2", {"tie_word_embeddings": True}),
     "qwen3": ("qwen3", {}),

@@ -20,7 +20,14 @@ from qairt.quant.quantize_model import QuantizationResult, quantize_model
 
 MINMAX = TechniqueConfig(technique="minmax")
 LPBQ = TechniqueConfig(technique="lpbq", block_size=32)
-FAMILIES = [("llama", {}), ("llama", {"tie_word_embeddings": True}), ("qwen2", {}), ("qwen3", {}), ("mistral", {})]
+FAMILIES = [
+    ("llama", {}),
+    ("llama", {"tie_word_embeddings": True}),
+    ("qwen2", {}),
+    ("qwen3", {}),
+    ("mistral", {}),
+    ("phi3", {}),
+]
 
 
 @pytest.fixture(scope="module")

@@ -21,9 +21,9 @@ from qairt.quant.simulate import Simulated
 from qairt.runtime.metrics import sqnr_db
 
 BIASES = {"attention_bias": True, "mlp_bias": True}
-FAMILIES = [("llama", {}), ("llama", BIASES), ("mistral", {}), ("qwen2", {}), ("qwen3", {})]
+FAMILIES = [("llama", {}), ("llama", BIASES), ("mistral", {}), ("phi3", {}), ("qwen2", {}), ("qwen3", {})]
 every_family = pytest.mark.parametrize(
-    ("family", "changes"), FAMILIES, ids=["llama", "llama-biases", "mistral", "qwen2", "qwen3"]
+    ("family", "changes"), FAMILIES, ids=["llama", "llama-biases", "mistral", "phi3", "qwen2", "qwen3"]
 )
 
 

@@ -38,7 +38,7 @@ def exported(folder: Path, model: Path, **given: Path) -> ExportedModel:
     return Export().run(Task(coord=(), sources=((),), paths={"model": model}), context)
 
 
-@pytest.mark.parametrize("family", ["llama", "mistral", "qwen2", "qwen3"])
+@pytest.mark.parametrize("family", ["llama", "mistral", "phi3", "qwen2", "qwen3"])
 @pytest.mark.parametrize("values", [False, True], ids=["stream", "stream-and-values"])
 def test_the_logits_of_a_rotated_graph(tmp_path: Path, family: str, values: bool) -> None:
     model = save_tiny(tmp_path / "hf", family, tie_word_embeddings=True)

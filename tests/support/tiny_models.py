@@ -30,8 +30,9 @@ def tiny_model(family: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     """A Hugging Face model of `SIZES`, every parameter random (norms about 1, biases not zero)."""
     torch.manual_seed(seed)
     # Equal to the context, so that it makes no difference unless a test asks for one.
-    window = {"sliding_window": SIZES["max_position_embeddings"]} if family == "mistral" else {}
-    config = AutoConfig.for_model(family, **{**SIZES, **window, **changes})
+    own = {"sliding_window": SIZES["max_position_embeddings"]} if family == "mistral" else {}
+    own = {"pad_token_id": 0} if family == "phi3" else own  # its default lies outside this vocabulary
+    config = AutoConfig.for_model(family, **{**SIZES, **own, **changes})
     model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():

@@ -13,6 +13,7 @@ from qairt.model.rope_scaling import normalise_rope_scaling
 
 _FAMILIES: dict[str, Family] = {"llama": "llama", "qwen2": "qwen2", "qwen3": "qwen3"}
 """llama.cpp calls Mistral's models llama too."""
+_READ: tuple[Family, ...] = (*_FAMILIES.values(), "mistral")
 
 
 def gguf_config(header: GgufHeader) -> DecoderConfig:
@@ -36,7 +37,7 @@ def _config(header: GgufHeader) -> DecoderConfig:
     architecture = fields.get("general.architecture", "")
     if architecture not in _FAMILIES or fields.get(f"{architecture}.expert_count", 0) > 0:
         experts = " with experts" if architecture in _FAMILIES else ""
-        raise unknown_architecture(f"{architecture}{experts}", where)
+        raise unknown_architecture(f"{architecture}{experts}", where, _READ)
 
     def field(key: str, default: Any = None) -> Any:
         value = fields.get(f"{architecture}.{key}", default)
@@ -51,10 +52,10 @@ def _config(header: GgufHeader) -> DecoderConfig:
     heads, hidden = field("attention.head_count"), field("embedding_length")
     kv_heads = field("attention.head_count_kv", heads)
     if not isinstance(heads, int) or not isinstance(kv_heads, int):
-        raise unknown_architecture(f"{architecture} with head counts that differ by layer", where)
+        raise unknown_architecture(f"{architecture} with head counts that differ by layer", where, _READ)
     dim = field("attention.key_length", hidden // heads)
     if field("rope.dimension_count", dim) != dim:
-        raise unknown_architecture(f"{architecture} with rotary embedding on a part of each head", where)
+        raise unknown_architecture(f"{architecture} with rotary embedding on a part of each head", where, _READ)
     embedding = tensors.get("token_embd.weight")
     trained_at = field("context_length")
     return DecoderConfig(

@@ -117,11 +117,11 @@ def _family(stated: Mapping[str, Any], path: Path) -> Family:
 
 def _sliding_window(stated: Mapping[str, Any], family: Family) -> int | None:
     """The window of the layers that have one."""
-    window: int | None = stated.get("sliding_window", 4096)
+    window: int | None = stated.get("sliding_window", 4096 if family == "mistral" else None)
     layer_types = stated.get("layer_types")
     if layer_types is not None and "sliding_attention" not in layer_types:
         return None
-    if family == "mistral":
+    if family in ("mistral", "phi3"):
         # Absent from a config of the first Mistral models means their 4096, null means none.
         return window
     if family == "llama" or not stated.get("use_sliding_window", False):

@@ -29,6 +29,11 @@ class SafetensorsTensor:
     offset: int
     nbytes: int
 
+    def rows(self, start: int, count: int) -> SafetensorsTensor:
+        """Some rows of its first axis, as a tensor of their own."""
+        row = self.nbytes // self.shape[0]
+        return SafetensorsTensor((count, *self.shape[1:]), self.dtype, self.offset + start * row, count * row)
+
 
 def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
     """Name -> place of every tensor in a file.

@@ -27,6 +27,7 @@ class SafetensorsWeights:
         for file in self._files:
             if file.suffix == ".safetensors":
                 self._tensors |= {name: (file, tensor) for name, tensor in read_safetensors_header(file).items()}
+        self._take_apart()
 
     def names(self) -> list[str]:
         return list(self._tensors)
@@ -43,6 +44,23 @@ class SafetensorsWeights:
 
     def stored_bytes(self) -> int:
         return sum(tensor.nbytes for _, tensor in self._tensors.values())
+
+    def _take_apart(self) -> None:
+        """Projections that are stored as one matrix (Phi-3, Phi-4) under the names they have one by one: their rows
+        follow one another in the file."""
+        for name in [name for name in self._tensors if name.endswith(("qkv_proj.weight", "gate_up_proj.weight"))]:
+            file, together = self._tensors.pop(name)
+            module, _, projection = name.removesuffix(".weight").rpartition(".")
+            rows = together.shape[0]
+            if projection == "gate_up_proj":
+                parts = {"gate_proj": rows // 2, "up_proj": rows // 2}
+            else:
+                queries = self._find(f"{module}.o_proj.weight")[1].shape[1]
+                parts = {"q_proj": queries, "k_proj": (rows - queries) // 2, "v_proj": (rows - queries) // 2}
+            start = 0
+            for part, count in parts.items():
+                self._tensors[f"{module}.{part}.weight"] = file, together.rows(start, count)
+                start += count
 
     def _find(self, name: str) -> tuple[Path, SafetensorsTensor]:
         if name not in self._tensors:
