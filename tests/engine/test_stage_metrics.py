@@ -148,4 +148,4 @@ def test_a_file_that_cannot_be_written_does_not_end_the_run(tmp_path):
     events = read_events(made.state_folder / "runs" / "0001" / "events.jsonl")
     said = [event.message for event in events if isinstance(event, LogLine)]
     assert said == ["metrics.json cannot be written: Is a directory"]
-    assert not list(made.state_folder.glob(".metrics.json*"))
+    assert not list(made.state_folder.glob(".writing-metrics.json*"))

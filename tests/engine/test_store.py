@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -183,6 +184,16 @@ def test_refused_while_another_process_holds_its_lock(store):
     finally:
         child.communicate("")
     assert preview(store, [entry]).refused is None
+
+
+def test_prune_takes_files_that_a_killed_process_was_writing(store):
+    left, now = (store.state_folder / f".writing-metrics.json.{name}" for name in ("a", "b"))
+    left.touch()
+    now.touch()
+    os.utime(left, (1e9, 1e9))
+    assert store.prune() == (0, 1)
+    assert now.exists()
+    assert not left.exists()
 
 
 def test_prune_leaves_alone_what_a_run_is_making(store):

@@ -15,6 +15,7 @@ import json
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -22,13 +23,15 @@ from pathlib import Path
 from typing import Any
 
 from qairt.engine import keys
-from qairt.engine.files import files_below, flush, sha256_of, write_atomic
+from qairt.engine.files import WRITING, files_below, flush, sha256_of, write_atomic
 from qairt.engine.manifest import STATE_FOLDER
 from qairt.engine.stage import Stage, StageConfig, StageOutput
 from qairt.errors import CacheError
 
 ENTRY = "cache_entry.json"
 _LEFTOVERS = (".making-", ".resume-", ".bad-", ".old-")
+_WRITTEN_S = 60.0
+"""No file takes longer to write than this."""
 _NOT_STAGES = {"runs", "blobs", "locks", "trash", "evaluate"}
 _SHARED_FROM = 1 << 12  # bytes; smaller files are not worth a blob
 
@@ -286,8 +289,9 @@ class StageCache:
         return freed
 
     def leftovers(self) -> list[Path]:
-        """Folders of runs that were killed, and entries set aside."""
-        found = []
+        """Folders and files of runs that were killed, and entries set aside."""
+        old = time.time() - _WRITTEN_S
+        found = [path for path in self._root.glob(f"{WRITING}*") if path.is_file() and path.stat().st_mtime < old]
         for folder in self._stage_folders():
             found += [path for path in folder.iterdir() if path.name.startswith(_LEFTOVERS)]
         return sorted(found)

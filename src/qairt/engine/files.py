@@ -29,11 +29,15 @@ def link_or_copy(source: Path, target: Path) -> None:
         shutil.copyfile(source, target)
 
 
+WRITING = ".writing-"
+"""How the names of files begin that are not whole yet; a process that was killed leaves them behind."""
+
+
 def write_atomic(path: Path, data: str | bytes) -> None:
     """Replace `path` with `data` so that a reader sees the old content or the new, never a part."""
     raw = data.encode() if isinstance(data, str) else data
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{WRITING}{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(raw)

@@ -153,7 +153,10 @@ class Store:
         cleared = self.trash.empty()
         found = [path for path in self._cache.leftovers() if not self._is_in_use(path)]
         for path in found:
-            shutil.rmtree(path, ignore_errors=True)
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
         try:
             self._cache.drop_unused_blobs()
         except OSError as error:
