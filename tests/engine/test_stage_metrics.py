@@ -109,11 +109,13 @@ def test_a_stage_that_failed_is_recorded(tmp_path):
 
 
 def test_an_item_whose_process_died_is_recorded(tmp_path):
-    made = pipeline(tmp_path, die_at=1)
+    made = pipeline(tmp_path, die_at=1, sleep=1.5)
     assert made.construct(RunOptions(jobs=1)).status == "failed"
     died = measured(made)["fan"]["by_item"]["ar1"]
     assert (died["status"], died["error"]) == ("failed", "its process was ended by SIGSEGV")
     assert died["seconds"] > 0
+    assert died["cpu_seconds"] > 0  # as it was last seen
+    assert died["peak_rss_mb"] > 5
 
 
 def test_a_run_that_is_stopped_says_so(tmp_path):

@@ -20,13 +20,14 @@ from pathlib import Path
 from typing import Protocol
 
 from qairt.engine.jobs import PROGRESS, RESULT, Job, JobResult, run_job
-from qairt.engine.usage import Usage, usage_so_far
+from qairt.engine.usage import Usage, usage_of, usage_so_far
 from qairt.errors import ItemFailed, QairtError
 
 Progress = Callable[[float, str], None]
 Used = Callable[[Usage], None]
 
 _POLL = 0.05  # seconds between looks at a child's progress
+_LOOK = 0.5  # seconds between looks at what it uses
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -119,15 +120,16 @@ class ProcessExecutor:
                     start_new_session=True,
                 )
             try:
-                self._watch(child, folder, progress, stop)
+                seen = self._watch(child, folder, progress, stop)
             finally:
                 _end(child)
-            self._take_result(child, folder, place, used)
+            self._take_result(child, folder, place, used, seen)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _watch(self, child: subprocess.Popen[bytes], folder: Path, progress: Progress, stop: Stop) -> None:
-        read = 0
+    def _watch(self, child: subprocess.Popen[bytes], folder: Path, progress: Progress, stop: Stop) -> Usage:
+        """Until the child has ended; what it was seen to use, for one that cannot say so itself any more."""
+        read, seen, looked = 0, Usage(), time.monotonic()
         while True:
             try:
                 child.wait(timeout=_POLL)
@@ -136,14 +138,17 @@ class ProcessExecutor:
                 ended = False
             read = _forward(folder / PROGRESS, read, progress)
             if ended:
-                return
+                return seen
             if stop.is_set():
                 raise Interrupted
+            if time.monotonic() - looked >= _LOOK:
+                seen, looked = usage_of(child.pid, seen), time.monotonic()
 
-    def _take_result(self, child: subprocess.Popen[bytes], folder: Path, place: Place, used: Used) -> None:
+    def _take_result(self, child: subprocess.Popen[bytes], folder: Path, place: Place, used: Used, seen: Usage) -> None:
         try:
             result = JobResult.model_validate_json((folder / RESULT).read_bytes())
         except (FileNotFoundError, ValueError):
+            used(seen)
             raise _died(child.returncode, place) from None
         used(result.usage)
         if result.error is None:
