@@ -17,6 +17,7 @@ from qairt.errors import ContractViolation, RecipeError, ToolchainNotAvailable
 from qairt.llm import LLMPipeline
 from qairt.profiling.memory_trace import MemoryTimeline
 from qairt.profiling.operators import OperatorTable
+from qairt.report.gather import gather
 from qairt.stages import ModelLoading, Quantization, TorchProfiler
 from qairt.stages.torch_profiler import ProfiledModel, TorchProfilerConfig
 from qairt.stages.torch_profiler_record import Profile
@@ -177,6 +178,17 @@ def test_predictions_and_pages_lie_where_the_settings_say(finished: LLMPipeline)
     assert "> The quick brown fox" in page
     assert page.count("<img ") == 7
     assert 'width="480"' in page
+
+
+def test_the_report_has_it(finished: LLMPipeline, profile: Profile) -> None:
+    speed = gather(finished.cache, "recipe.yaml").speed
+    assert speed is not None
+    assert dict(speed.rows)["time to first token"].startswith(f"{profile.time_to_first_token_ms.median:,.1f} (")
+    assert list(speed.operators) == ["prefill", "decode"]
+    for rows in speed.operators.values():
+        assert rows == sorted(rows, key=lambda row: -row[1])
+        assert 0 < rows[0][2] < 1
+    assert speed.answers == [(found.prompt, found.text_clean) for found in profile.prompts]
 
 
 def test_how_many_pictures_and_how_wide_is_a_setting(finished: LLMPipeline, recipe: Path):
