@@ -91,8 +91,9 @@ def test_every_prompt_has_an_answer_and_its_times_with_their_spread(profile: Pro
         assert found.token_ms[0] == pytest.approx(found.prefill_ms.median, rel=1e-3)
         assert sum(found.token_ms[1:]) == pytest.approx(found.decode_ms.mean, rel=0.5)
         assert found.tokens_per_s is not None
-        for rate, spent in ((found.tokens_per_s.low, found.decode_ms.high), (found.tokens_per_s.high, found.decode_ms.low)):
-            assert rate == pytest.approx((found.tokens - 1) / spent * 1e3, rel=1e-3)
+        rates, spent = found.tokens_per_s, found.decode_ms
+        for rate, ms in ((rates.low, spent.high), (rates.high, spent.low)):
+            assert rate == pytest.approx((found.tokens - 1) / ms * 1e3, rel=1e-3)
     assert profile.time_to_first_token_ms.samples == 4
     assert profile.tokens_per_s is not None
     assert profile.tokens_per_s.samples == 4
