@@ -95,6 +95,13 @@ class EvaluationError(QairtError):
     exit_code = 2
 
 
+class DeviceError(QairtError):
+    """A phone, board or laptop cannot be reached, is not fit for what was compiled, or failed while it ran.
+
+    For a tool or library of the SDK that is missing on this machine, see `ToolchainNotAvailable`.
+    """
+
+
 class CacheError(QairtError):
     """The cache directory cannot be used (unwritable, full, locked by a file that is not ours)."""
 

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import ValidationError
@@ -23,9 +26,11 @@ from qairt.recipe_vendor import read_vendor_recipe
 from qairt.stages.settings import Settings
 
 if TYPE_CHECKING:
+    from qairt.bundle.contents import Format
     from qairt.engine.run import RunOptions, RunResult
     from qairt.model.config import DecoderConfig
     from qairt.model.tokenizer import Tokenizer
+    from qairt.runtime.device_part import DeviceParts
     from qairt.runtime.evaluate.record import EvaluationRecord
     from qairt.runtime.evaluate.subject import EvaluationTarget, Progress
     from qairt.runtime.generate import Generation
@@ -33,6 +38,8 @@ if TYPE_CHECKING:
     from qairt.runtime.parts import QuantizedPart
     from qairt.runtime.sampling import Sampling
     from qairt.runtime.verify_result import Verification
+    from qairt.stages.device_target import Chosen, Compiled, DeviceTarget, Prompt
+    from qairt.stages.genie_model import GenieModel
 
 Target = Literal["cpu", "torch", "htp-emulator"]
 
@@ -166,7 +173,7 @@ class LLMPipeline(Pipeline):
     def generate(
         self,
         generator: Generator,
-        prompt: str,
+        prompt: str | Sequence[dict[str, Any]],
         sampling: Sampling | None = None,
         *,
         max_new_tokens: int = 128,
@@ -185,6 +192,86 @@ class LLMPipeline(Pipeline):
             eos_ids=config.eos_token_ids,
             chat=chat,
         )
+
+    def genie_model(self) -> GenieModel:
+        """The model in Genie, the vendor's runtime, on this machine: `with pipeline.genie_model().answer(…) as answer`.
+
+        Raises:
+            RecipeError: the recipe makes nothing for the NPU, or has no AR 1.
+            CacheError: a part is not quantized yet; names it.
+        """
+        from qairt.stages.genie_model import genie_model
+
+        config, tokenizer = self._decoder()
+        (item,) = self._finished("model_loading")
+        output = self._output(item)
+        file: Path = output.tokenizer / "tokenizer.json"
+        return genie_model(self.plan(), self.env(), self.cache, self._source(), config, tokenizer, file)
+
+    @contextmanager
+    def on_device(
+        self, chosen: Chosen, prompts: Sequence[Prompt] = (), say: Callable[[str], None] = print
+    ) -> Iterator[DeviceTarget]:
+        """The finished bundle on a device, ready to answer; what differs there is sent first.
+
+        Args:
+            chosen: the device.
+            prompts: what will be asked: checked before anything is sent.
+            say: told what goes on.
+
+        Raises:
+            QairtError: see `qairt.stages.device_target.on_device`.
+        """
+        from qairt.stages.device_target import on_device
+
+        with self._compiled() as compiled, on_device(compiled, chosen, prompts, say) as target:
+            yield target
+
+    @contextmanager
+    def device_parts(self, chosen: Chosen, say: Callable[[str], None] = print) -> Iterator[DeviceParts]:
+        """What opens this run's quantized parts on a device: `.open` is an `Opener`, for `PartChain` and others.
+
+        Raises:
+            QairtError: see `qairt.stages.device_parts.device_parts`.
+        """
+        from qairt.stages.device_parts import device_parts
+
+        with self._compiled() as compiled:
+            yield device_parts(compiled, chosen, say)
+
+    @contextmanager
+    def _compiled(self) -> Iterator[Compiled]:
+        """The finished bundle for Genie, and what a device must know of it."""
+        from qairt.bundle.metadata import read_metadata
+        from qairt.stages.device_target import Compiled
+        from qairt.stages.facts import find_file, soc_of
+
+        (item,) = self._finished("export_bundle")
+        output = self._output(item)
+        config, tokenizer = self._decoder()
+        env, made = self.env(), read_metadata(output.bundle)
+        sdk = self.settings.sdk_root
+        with TemporaryDirectory(dir=self.state_folder, prefix=".device-") as work:
+            bundle: Path = output.bundle
+            if made is None or made.format != "genie":
+                bundle = Path(work) / "bundle"
+                self.export(bundle, "genie")
+            yield Compiled(
+                bundle=bundle,
+                recipe=self._name(),
+                soc=soc_of(env),
+                vocabulary=config.vocab_size,
+                tokenizer=tokenizer,
+                sdk_root=None if sdk is None else find_file(env, sdk),
+                state_folder=self.state_folder,
+                digest=lambda path: env.digest("execute", path),
+            )
+
+    def clean_device(self, chosen: Chosen) -> tuple[str, int]:
+        """Remove what this recipe left on a device; returns where, and how many bytes it was."""
+        from qairt.stages.device_target import clean
+
+        return clean(chosen, self._name(), self.state_folder)
 
     def evaluate(
         self,
@@ -205,7 +292,9 @@ class LLMPipeline(Pipeline):
         metrics: Sequence[str] = (),
         dataset: str | Path | None = None,
         chunks: int | None = None,
+        device: str | None = None,
         progress: Progress = lambda what, part: None,
+        say: Callable[[str], None] = lambda line: None,
     ) -> tuple[int, EvaluationRecord]:
         """Measure how good the model is; what is found is kept in `metrics.json` and `history.jsonl`.
 
@@ -213,10 +302,12 @@ class LLMPipeline(Pipeline):
 
         Args:
             target: `torch`, the float model; `quantsim`, its encodings simulated in torch, on a GPU where there is one;
-                `cpu`, the split quantized graphs in ONNX Runtime.
+                `cpu`, the split quantized graphs in ONNX Runtime; `device` and `ssh`, the compiled ones on a device.
             metrics: only these, by display name or name, or others that are registered.
             dataset: the text that is read: a file, `wikitext`, or a data set on the Hugging Face hub.
             chunks: so many of its chunks.
+            device: its name, see `qairt.stages.device_target.Chosen`.
+            say: told what is brought to a device.
             progress: told what is being measured and which part of it is done.
 
         Returns:
@@ -227,13 +318,24 @@ class LLMPipeline(Pipeline):
             EvaluationError: a text is too short or cannot be read, or a package is missing.
             CacheError: a stage that it needs has not run; names it.
         """
+        from qairt.runtime.chain import PartChain
+        from qairt.stages.device_target import Chosen
         from qairt.stages.evaluation import Evaluation, Opened, chosen_metrics_of
 
         text = None if dataset is None else str(dataset)
         chosen = chosen_metrics_of(self, metrics, text, chunks)
         of_generator: Target = "torch" if target == "torch" else "cpu"
         opened = Opened(self._finished, self._decoder, self.quantized_parts, lambda: self.generator(of_generator))
-        return Evaluation(self, target, opened, progress).run(chosen)
+        if target not in ("device", "ssh"):
+            return Evaluation(self, target, opened, progress).run(chosen)
+        with self.device_parts(Chosen(target, device), say) as there:
+            on_device = replace(
+                opened,
+                generator=lambda: PartChain(self.quantized_parts(), self._decoder()[0], there.open),
+                open_part=there.open,
+                device=there.told,
+            )
+            return Evaluation(self, target, on_device, progress).run(chosen)
 
     def verify(
         self,
@@ -241,14 +343,16 @@ class LLMPipeline(Pipeline):
         *,
         part: int | None = None,
         tokens: int | None = None,
+        device: str | None = None,
         say: Callable[[str], None] = lambda line: None,
     ) -> Verification:
         """How far each finished stage's graphs are from the float model, rung by rung and part by part.
 
         Args:
-            rung: one of `qairt.runtime.verify_result.RUNGS`; all that are made when None.
+            rung: one of `qairt.runtime.verify_result.RUNGS` or `TOKEN_RUNGS`, all that are made when None; or `device`.
             part: this part alone, counted from 1.
             tokens: of text that the chained parts read; see `qairt.stages.verification.Asked`.
+            device: for the rung `device`, see `qairt.stages.device_target.Chosen.parse`.
             say: told what runs, and what the emulator costs before it starts.
 
         Raises:
@@ -256,28 +360,44 @@ class LLMPipeline(Pipeline):
             CacheError: nothing is made yet.
             QairtError: an output holds NaN; names it, the rung and the part.
         """
+        from qairt.stages.device_target import Chosen
         from qairt.stages.verification import Asked, Ladder
+        from qairt.stages.verification_genie import GenieRung
 
         ladder = Ladder(
             self.plan(),
             self.env(),
             self.cache,
-            str(self.recipe.source or "RECIPE"),
+            self._source(),
+            GenieRung(self.genie_model, self._source()),
+            partial(self.device_parts, Chosen.parse(device)),
             self.settings.generator.context_length,
         )
-        return ladder.climb(Asked(rung, part, tokens), self.settings.verify.min_sqnr_db.model_dump(), say)
+        asked, judged = Asked(rung, part, tokens), self.settings.verify
+        return ladder.climb(asked, judged.min_sqnr_db.model_dump(), judged.max_tie, say)
 
-    def export(self, directory: str | Path) -> list[Path]:
-        """Copy the finished bundle to a new folder, compared with its checksums; returns its files.
+    def export(self, directory: str | Path, form: Format | None = None) -> list[Path]:
+        """Put the finished bundle into a new folder, compared with its checksums; returns its files.
+
+        Args:
+            form: `genie` or `ort`; the recipe's when None. Nothing is run again for the other one.
 
         Raises:
+            RecipeError: the format does not suit the recipe.
             QairtError: the bundle is not finished, `directory` holds something, or the cache is damaged.
         """
-        from qairt.stages.bundle_files import copy_bundle
+        from qairt.bundle.metadata import read_metadata
+        from qairt.stages.bundle_files import copy_bundle, gathered, make_bundle
+        from qairt.stages.export_bundle import contents_of, require_possible
 
         (item,) = self._finished("export_bundle")
-        output: Any = self.cache.get(item.key, type(item.stage))
-        return copy_bundle(output.bundle, Path(directory))
+        output = self._output(item)
+        made = read_metadata(output.bundle)
+        if form is None or (made is not None and made.format == form):
+            return copy_bundle(output.bundle, Path(directory))
+        require_possible(self.env(), form)
+        inputs, digests = gathered(item, self._output)
+        return make_bundle(contents_of(inputs, item.task), Path(directory), form, digests)
 
     def quantized_parts(self) -> dict[int, list[QuantizedPart]]:
         """The parts of the longest context length (or the generator's), by AR.
@@ -288,7 +408,7 @@ class LLMPipeline(Pipeline):
         from qairt.runtime.parts import QuantizedPart, by_length
 
         wanted = self.settings.generator.context_length
-        outputs: list[Any] = [self.cache.get(item.key, type(item.stage)) for item in self._finished("quantize")]
+        outputs = [self._output(item) for item in self._finished("quantize")]
         found = by_length(QuantizedPart.read(output.quantized_onnx, output.signature) for output in outputs)
         if wanted is not None and wanted not in found:
             raise RecipeError(
@@ -319,13 +439,25 @@ class LLMPipeline(Pipeline):
 
         return PartChain(self.quantized_parts(), config)
 
+    def _name(self) -> str:
+        return self.recipe.source.stem if self.recipe.source else "recipe"
+
+    def _source(self) -> str:
+        """The recipe as remedies name it."""
+        return str(self.recipe.source or "RECIPE")
+
     def _decoder(self) -> tuple[DecoderConfig, Tokenizer]:
         from qairt.model.config import DecoderConfig
         from qairt.model.tokenizer import Tokenizer
 
         (item,) = self._finished("model_loading")
-        output: Any = self.cache.get(item.key, type(item.stage))
+        output = self._output(item)
         return DecoderConfig.model_validate_json(output.model.read_bytes()), Tokenizer.from_directory(output.tokenizer)
+
+    def _output(self, item: PlannedItem) -> Any:
+        from qairt.stages.finished import output_of
+
+        return output_of(self.cache, item, self._source())
 
     def _finished(self, stage: str) -> list[PlannedItem]:
         """A stage's items, all of them cached."""
@@ -354,6 +486,7 @@ def _name_files_absolutely(recipe: Recipe, settings: Settings) -> None:
     quantization, export = stages.get("quantization") or {}, stages.get("export") or {}
     for place, key in (
         (recipe, "model_id_or_path"),
+        (recipe, "sdk_root"),
         (quantization, "calibration_text"),
         (quantization, "recipe"),
         (export, "onnx"),

@@ -14,8 +14,8 @@ from qairt import __version__
 
 ALL = [
     "run", "tui", "plan", "check", "status", "attach", "logs", "cancel",
-    "generate", "evaluate", "verify", "report", "export", "init", "recipes", "migrate", "schema", "doctor", "history",
-    "cache",
+    "generate", "execute", "evaluate", "verify", "report", "export", "init", "recipes", "migrate", "schema", "doctor",
+    "history", "bundle", "cache",
 ]  # fmt: skip
 CACHE = ["list", "show", "clear", "undo", "verify", "prune", "why"]
 
@@ -30,7 +30,7 @@ def test_help_names_every_command(qairt):
     assert re.findall(r"^  (\w+)  +\S.*\.$", said.out.partition("Commands:")[2], re.MULTILINE) == ALL
 
 
-GROUPS = [["history", "compare"], *(["cache", name] for name in CACHE)]
+GROUPS = [["history", "compare"], ["bundle", "check"], *(["cache", name] for name in CACHE)]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in ALL), *GROUPS], ids=" ".join)

@@ -9,7 +9,14 @@ from tiny_recipe import write_recipe
 
 from qairt.cli.main import main
 from qairt.cli.verify_lines import layer_lines, told
-from qairt.runtime.verify_result import LayerCost, OutputFidelity, RungFidelity, SkippedRung, Verification
+from qairt.runtime.verify_result import (
+    LayerCost,
+    OutputFidelity,
+    RungFidelity,
+    SkippedRung,
+    TokenFidelity,
+    Verification,
+)
 
 NEEDED = {"split_model": 100.0, "quantize": 10.0, "htp_emulator": 10.0}
 
@@ -73,6 +80,41 @@ def test_the_table_names_the_worst_output_and_the_first_part_below():
         "first below what is asked: quantize, part 2: hidden_1, AR 8, isolated has 9.5 dB, 10 are asked"
         " (2.0 s, 1 rung measured before)",
     ]
+
+
+def spoken(*found: int, margin: float | None = None) -> Verification:
+    """Genie alone, beside a CPU that says 5, 600, 7."""
+    tokens = TokenFidelity(
+        rung="genie", prompt=(1,) * 8, cpu=(5, 600, 7), found=found, margin=margin, seconds=140.0, seconds_a_token=12.34
+    )
+    return Verification(rungs=(), skipped=(), min_sqnr_db=NEEDED, tokens=(tokens,))
+
+
+def test_both_runtimes_tokens_stand_one_above_the_other():
+    assert told(spoken(5, 600, 7)) == [
+        "genie: 3 tokens after 8 tokens of text, 12.3 s a token",
+        "  cpu      5 600   7",
+        "  genie    5 600   7",
+        "  the same",
+        "",
+        "as on the CPU (2 min 20 s)",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("margin", "passes", "line", "verdict"),
+    [
+        (0.03, True, "by 0.03 (a tie, up to 0.5 is allowed)", "as on the CPU (2 min 20 s)"),
+        (2.5, False, "by 2.50 (at most 0.5 is allowed)", "genie does not say what the CPU says of the same parts "),
+    ],
+)
+def test_a_near_tie_is_told_from_a_fault(margin, passes, line, verdict):
+    found = spoken(5, 601, 9, margin=margin)
+    assert found.passes is passes
+    *_, difference, _, last = told(found)
+    assert difference == f"  they differ from token 2 on: there the CPU prefers its own {line}"
+    assert last.startswith(verdict)
+    assert (found.first_differing() is None) is passes
 
 
 WIDEST = Verification(

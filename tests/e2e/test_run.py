@@ -10,8 +10,10 @@ import pytest
 import yaml
 from tiny_recipe import write_recipe
 
+from qairt.bundle.check import check_bundle
 from qairt.engine.files import sha256_of
 from qairt.engine.run import RunOptions
+from qairt.errors import QairtError
 from qairt.llm import LLMPipeline
 from qairt.toolchain import qnn
 
@@ -43,7 +45,7 @@ def test_the_bundle_is_complete_and_says_what_is_in_it(finished: LLMPipeline):
     folder = finished.cache_dir / "export_bundle"
     names = {path.name for path in folder.iterdir()}
     assert {f"weight_sharing_model_{part}_of_3.serialized.bin" for part in (1, 2, 3)} <= names
-    assert {f"ar{ar}_cl32_{part}_of_3_ctx.onnx" for ar in (1, 8) for part in (1, 2, 3)} <= names
+    assert {"genie_config.json", "htp_backend_ext_config.json", "run_genie.sh"} <= names
     assert {"tokenizer.json", "chat_template.jinja", "metadata.yaml", "SHA256SUMS"} <= names
     metadata = yaml.safe_load((folder / "metadata.yaml").read_text())
     assert metadata["soc"] == {"name": "SM8650", "id": 57, "htp": 75, "vtcm_mb": 8}
@@ -61,6 +63,38 @@ def test_the_bundle_is_complete_and_says_what_is_in_it(finished: LLMPipeline):
     for line in (folder / "SHA256SUMS").read_text().splitlines():
         digest, _, name = line.partition("  ")
         assert sha256_of(folder / name) == digest
+
+
+def test_both_bundles_come_from_one_run(recipe: Path, finished: LLMPipeline, tmp_path: Path):
+    before = [entry.key for entry in finished.cache.entries()]
+    for form in ("genie", "ort", None):
+        files = finished.export(tmp_path / str(form), form)
+        assert all(path.stat().st_nlink == 1 for path in files), "shared with the cache"
+        assert [found.text for found in check_bundle(tmp_path / str(form)) if found.status != "ok"] == []
+    wrappers = {f"ar{ar}_cl32_{part}_of_3_ctx.onnx" for ar in (1, 8) for part in (1, 2, 3)}
+    names = {form: {path.name for path in (tmp_path / form).iterdir()} for form in ("genie", "ort", "None")}
+    assert wrappers | {"genai_config.json", "run_ort.py"} <= names["ort"]
+    assert not wrappers & names["genie"]
+    assert names["None"] == names["genie"], "the recipe's own"
+    assert [entry.key for entry in finished.cache.entries()] == before, "nothing ran again"
+    assert would_run(recipe) == []
+    assert would_run(recipe, "stages.export_bundle.format=ort") == ["export_bundle all"]
+
+
+def test_a_damaged_binary_does_not_leave_the_cache(finished: LLMPipeline, tmp_path: Path):
+    """For the other format files are taken from the stages before, and compared with what those wrote."""
+    entry = next(finished.cache.entries("generate_context_binary"))
+    path = next(entry.directory.glob("*_ctx.onnx"))
+    kept = path.read_bytes()
+    path.chmod(0o644)
+    path.unlink()
+    path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
+    try:
+        with pytest.raises(QairtError, match=f"{path.name} is not what was made: the cache is damaged"):
+            finished.export(tmp_path / "out", "ort")
+        assert list(tmp_path.iterdir()) == []
+    finally:
+        path.write_bytes(kept)
 
 
 def test_both_lengths_are_in_each_binary(finished: LLMPipeline):

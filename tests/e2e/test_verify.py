@@ -19,7 +19,7 @@ from qairt.engine.run import RunOptions
 from qairt.engine.store import Store
 from qairt.errors import CacheError, QairtError, RecipeError
 from qairt.llm import LLMPipeline
-from qairt.runtime.verify_result import RUNGS, Verification
+from qairt.runtime.verify_result import RUNGS, TOKEN_RUNGS, Verification
 
 FLOAT = RUNGS[:4]
 
@@ -73,7 +73,8 @@ def change_weight(graph: Path, weight: str, change: float) -> None:
 def test_float_rungs_are_the_model_and_quantization_is_near(found: Verification):
     assert [rung.rung for rung in found.rungs] == list(RUNGS[:5])
     assert [(skipped.rung, skipped.why) for skipped in found.skipped] == [
-        ("htp_emulator", "backend: CPU makes nothing for the NPU")
+        ("htp_emulator", "backend: CPU makes nothing for the NPU"),
+        ("genie", "backend: CPU makes nothing for the NPU"),
     ]
     parts = found.parts()
     assert [(part.rung, part.part) for part in parts] == [(rung, part) for rung in RUNGS[:5] for part in (1, 2, 3)]
@@ -257,7 +258,7 @@ def test_what_is_not_made_yet_is_said_and_skipped(recipe: Path, tmp_path: Path):
     assert pipeline.construct(RunOptions(until="prepare_exports", executor="inline")).status == "done"
     found = pipeline.verify()
     assert [rung.rung for rung in found.rungs] == ["export", "prepare_exports"]
-    assert [skipped.rung for skipped in found.skipped] == list(RUNGS[2:])
+    assert [skipped.rung for skipped in found.skipped] == [*RUNGS[2:], *TOKEN_RUNGS]
     assert found.skipped[0].why == f"6 of 6 items are not made yet: split_model ar1-split1; qairt run {recipe}"
     assert found.first_below() is None
 

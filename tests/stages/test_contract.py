@@ -117,6 +117,7 @@ def test_settings_survive_json_and_exclusions_are_real_fields(name: str):
 
 
 CHANGED: dict[tuple[str, str], Any] = {
+    ("export_bundle", "format"): "ort",
     ("export", "onnx"): Path("other.onnx"),
     ("export", "encodings"): Path("other.encodings"),
     ("prepare_exports", "arn"): [1, 2, 3],
@@ -130,8 +131,11 @@ CHANGED: dict[tuple[str, str], Any] = {
     ("quantization", "kv_bitwidth"): 16,
     ("quantization", "mask_floor"): -99.0,
     ("split_model", "num_splits"): 9,
+    ("convert", "toolchain"): "sdk",
+    ("quantize", "toolchain"): "sdk",
     ("quantize", "act_bitwidth"): 8,
     ("quantize", "bias_bitwidth"): 16,
+    ("generate_context_binary", "toolchain"): "sdk",
     ("generate_context_binary", "optimization_level"): 1,
     ("torch_profiler", "enable"): False,
     ("torch_profiler", "profiled_tokens"): 1,

@@ -10,7 +10,7 @@ import yaml
 
 from qairt.errors import RecipeError
 from qairt.llm import LLMPipeline
-from qairt.runtime.verify_result import RUNGS
+from qairt.runtime.verify_result import DEVICE, RUNGS
 from qairt.stages.settings import MinSqnrConfig, Settings, VerifyConfig
 
 
@@ -19,7 +19,7 @@ def verify(value: Any) -> VerifyConfig:
 
 
 def test_every_rung_has_a_threshold():
-    assert tuple(MinSqnrConfig.model_fields) == RUNGS
+    assert tuple(MinSqnrConfig.model_fields) == (*RUNGS, DEVICE)
 
 
 @pytest.mark.parametrize("word", ["size", "full"])

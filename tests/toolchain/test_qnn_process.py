@@ -9,7 +9,8 @@ import pytest
 
 from qairt.errors import ToolchainError
 from qairt.toolchain import qnn_process
-from qairt.toolchain.qnn_process import run_job, workplace
+from qairt.toolchain.qnn_process import run_job
+from qairt.toolchain.vendor_process import workplace
 
 JOB = {"action": "dlc", "graphs": [], "options": {}}
 
@@ -57,6 +58,19 @@ def test_another_error_is_told_in_the_compilers_words(tmp_path, compiler):
         ToolchainError, match=r"^part: the QNN compiler failed: \[E:onnxruntime:, y.cc Compile\] out of"
     ):
         run_job(tmp_path, JOB, where="part")
+
+
+@pytest.mark.parametrize("how", ["exit 1", "kill -SEGV $$"])
+def test_a_known_error_is_explained_however_it_ended(tmp_path, compiler, how):
+    line = "fa_alloc.cc:3866:ERROR:graph requires estimated allocation of 2347229 KB, limit is 2097152 KB"
+    compiler(f"""echo '{line}'; echo 'Failed to finalize graph (id: 1) with err 1002' >&2; {how}""")
+    with pytest.raises(ToolchainError) as caught:
+        run_job(tmp_path, JOB, where="part")
+    said = "died of SIGSEGV" if "SEGV" in how else "failed"
+    assert str(caught.value) == (
+        f"part: the QNN compiler {said}: a graph is over 2,097,152 KB, the most that one serialized graph may hold "
+        f"({line})\n  set stages.split_model.num_splits higher, or use fewer bits for the weights"
+    )
 
 
 def test_an_exit_without_a_result_is_a_failure_even_with_code_0(tmp_path, compiler):

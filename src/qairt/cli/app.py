@@ -8,11 +8,13 @@ import typer
 
 from qairt import __version__
 from qairt.cli import (
+    bundle,
     cache,
     check,
     detach,
     doctor,
     evaluate,
+    execute,
     export,
     generate,
     history,
@@ -42,6 +44,7 @@ One recipe (a YAML file) says which model, which chip and how. `run` makes it, a
   qairt evaluate recipe.yaml        measure what quantization costs
   qairt report recipe.yaml          see it all on one page
   qairt export recipe.yaml out/     copy the finished bundle for the device
+  qairt execute recipe.yaml "Hi"    run it on a phone or board
 
 Any command takes --debug, which adds the traceback to an error.
 """
@@ -80,11 +83,13 @@ app.command("attach")(detach.attach)
 app.command("logs")(logs.logs)
 app.command("cancel")(detach.cancel)
 app.command("generate")(generate.generate)
+app.command("execute")(execute.execute)
 app.command("evaluate")(evaluate.evaluate)
 app.command("verify")(verify.verify)
 app.command("report")(report.report)
 app.add_typer(history.app, name="history")
 app.command("export")(export.export)
+app.add_typer(bundle.app, name="bundle")
 app.command("init")(init.init)
 app.command("recipes")(recipes.recipes)
 app.command("migrate")(migrate.migrate)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import typer
 
@@ -13,19 +14,10 @@ from qairt.cli import exit_codes
 from qairt.cli.console import say, say_json, styled, wrapped
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
 from qairt.errors import QairtError
+from qairt.finding import Finding
 
 if TYPE_CHECKING:
     from qairt.llm import LLMPipeline
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One thing that was looked at."""
-
-    subject: str
-    status: Literal["ok", "warning", "error"]
-    text: str
-    remedy: str | None = None
 
 
 def check(
@@ -64,13 +56,16 @@ def look(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
     findings += [Finding("recipe", "warning", note) for note in told]
     env = pipeline.env()
     faults: list[QairtError] = []
-    for stage in pipeline.configured_stages:
-        try:
-            pipeline.check_stage(stage, env)
-        except QairtError as error:
-            if str(error) not in map(str, faults):
-                faults.append(error)
-                findings.append(Finding(stage.name, "error", _sentence(error), error.remedy))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for stage in pipeline.configured_stages:
+            try:
+                pipeline.check_stage(stage, env)
+            except QairtError as error:
+                if str(error) not in map(str, faults):
+                    faults.append(error)
+                    findings.append(Finding(stage.name, "error", _sentence(error), error.remedy))
+    findings += [Finding("dependencies", "warning", str(each.message)) for each in warned]
     if faults:
         return findings, max(fault.exit_code for fault in faults)
     findings += _described(pipeline)
@@ -86,8 +81,8 @@ def _described(pipeline: LLMPipeline) -> list[Finding]:
         for stage in made.stages
         if stage.details
     ]
-    toolchain = _toolchain(pipeline.settings)
-    return [*findings, Finding("dependencies", "ok", toolchain)] if toolchain else findings
+    told = [_toolchain(pipeline.settings), _sdk(pipeline)]
+    return [*findings, *(Finding("dependencies", "ok", text) for text in told if text)]
 
 
 def _toolchain(settings: Any) -> str:
@@ -103,6 +98,18 @@ def _toolchain(settings: Any) -> str:
 
     soc = parse_soc(settings.soc_details)
     return f"{qnn.version()}, for {soc.name} (HTP v{soc.htp}, {soc.vtcm_mb} MB VTCM)"
+
+
+def _sdk(pipeline: LLMPipeline) -> str:
+    """The SDK, where stages are made by it."""
+    from qairt.stages.toolchain_choice import sdk_of, sdk_stages
+
+    env = pipeline.env()
+    made = sdk_stages(env)
+    if not made or pipeline.settings.backend == "CPU":
+        return ""
+    sdk = sdk_of(env)
+    return f"{sdk.describe()} in {sdk.root}, for {', '.join(made)}"
 
 
 def _artifacts(pipeline: LLMPipeline, told: Sequence[str]) -> list[Finding]:

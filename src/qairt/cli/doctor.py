@@ -48,6 +48,7 @@ def doctor(
     found = [probes.platform_probe(), *probes.packages()]
     if needs_compiler:
         found.append(probes.compiler())
+        found += _sdk(pipeline)
     found += [probes.import_name(), probes.gpu(), probes.nsight_systems()]
     found += [*probes.machine(pipeline.cache_dir if pipeline else Path.cwd())]
     if pipeline is not None:
@@ -59,6 +60,18 @@ def doctor(
         for probe in found:
             show(probe)
     raise typer.Exit(code)
+
+
+def _sdk(pipeline: LLMPipeline | None) -> list[Probe]:
+    from qairt.cli import probes
+    from qairt.toolchain.sdk_place import named_root
+
+    if pipeline is None or pipeline.settings is None:
+        return probes.sdk(named_root(None), needed=False)
+    from qairt.stages.toolchain_choice import sdk_root, sdk_stages
+
+    env = pipeline.env()
+    return probes.sdk(sdk_root(env), needed=bool(sdk_stages(env)))
 
 
 def exit_code(found: list[Probe]) -> int:

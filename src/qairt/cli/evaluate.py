@@ -20,6 +20,8 @@ class TargetName(StrEnum):
     cpu = "cpu"
     quantsim = "quantsim"
     torch = "torch"
+    device = "device"
+    ssh = "ssh"
 
 
 def evaluate(
@@ -36,7 +38,8 @@ def evaluate(
         TargetName,
         typer.Option(
             help="cpu: the split, quantized graphs in ONNX Runtime. quantsim: the same numbers simulated in torch, on"
-            " a GPU where there is one; needs no graphs. torch: the float model, to compare with."
+            " a GPU where there is one; needs no graphs. torch: the float model, to compare with. device: the compiled"
+            " graphs on an Android device, by the SDK's qnn-net-run; ssh: on Linux on Arm. Both are slow."
         ),
     ] = TargetName.cpu,
     metric: Annotated[
@@ -61,6 +64,12 @@ def evaluate(
     chunks: Annotated[
         int | None,
         typer.Option(metavar="N", min=1, help="Read only N chunks, evenly spread over the text.", show_default="all"),
+    ] = None,
+    device: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="Which device, as for qairt execute.", show_default="ANDROID_SERIAL, or the only one"
+        ),
     ] = None,
     listed: Annotated[
         bool, typer.Option("--list", help="Show the evaluations made so far, and measure nothing.")
@@ -102,7 +111,13 @@ def evaluate(
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     with watch() as progress:
         number, record = pipeline.evaluation(
-            target.value, metrics=metric or (), dataset=dataset, chunks=chunks, progress=progress
+            target.value,
+            metrics=metric or (),
+            dataset=dataset,
+            chunks=chunks,
+            device=device,
+            progress=progress,
+            say=tell,
         )
     if as_json:
         say_json(_as_data(number, record))

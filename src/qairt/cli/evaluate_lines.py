@@ -17,6 +17,8 @@ _WHAT = {
     "torch": "the float model",
     "quantsim": "the encodings, simulated",
     "cpu": "the quantized graphs",
+    "device": "the compiled graphs on a device",
+    "ssh": "the compiled graphs on a device",
 }
 
 

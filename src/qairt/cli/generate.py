@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast
 
 import typer
 
@@ -13,13 +13,15 @@ from qairt.cli.console import say, say_json, styled, tell
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
 
 if TYPE_CHECKING:
-    from qairt.runtime.generate import Generation, GenerationResult
+    from qairt.llm import Target
+    from qairt.runtime.generate import Answer, GenerationResult
 
 
 class TargetName(StrEnum):
     cpu = "cpu"
     torch = "torch"
     htp_emulator = "htp-emulator"
+    genie = "genie"
 
 
 def generate(
@@ -30,7 +32,8 @@ def generate(
         TargetName,
         typer.Option(
             help="cpu: the quantized graphs in ONNX Runtime. torch: the float model, to compare with. htp-emulator:"
-            " the graphs as compiled for the NPU, emulated; seconds a token."
+            " the graphs as compiled for the NPU, emulated; seconds a token. genie: the same in the vendor's runtime,"
+            " as on a device; slower still, for it reads the prompt token by token."
         ),
     ] = TargetName.cpu,
     max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Cut the answer off there.")] = 128,
@@ -57,6 +60,7 @@ def generate(
       qairt generate recipe.yaml "What is the capital of France?"
       qairt generate recipe.yaml "Once upon a time" --raw --temperature 0.7
       qairt generate recipe.yaml "Hi" --target htp-emulator --max-new-tokens 4
+      qairt generate recipe.yaml "Hi" --target genie --max-new-tokens 4
     """
     from qairt.cli.recipe_argument import open_pipeline
 
@@ -65,18 +69,23 @@ def generate(
     from qairt.runtime.sampling import Sampling
 
     sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    with pipeline.generator(target.value, tell) as generator:
-        answer = pipeline.generate(
-            generator, text, sampling, max_new_tokens=max_new_tokens, chat=False if raw else None
-        )
-        result = answer.result if as_json else stream(answer)
+    chat = False if raw else None
+    if target is TargetName.genie:
+        with pipeline.genie_model().answer(
+            text, sampling, max_new_tokens=max_new_tokens, chat=chat, say=tell
+        ) as from_genie:
+            result = from_genie.result if as_json else stream(from_genie)
+    else:
+        with pipeline.generator(cast("Target", target.value), tell) as generator:
+            answer = pipeline.generate(generator, text, sampling, max_new_tokens=max_new_tokens, chat=chat)
+            result = answer.result if as_json else stream(answer)
     if as_json:
         say_json(result.model_dump(mode="json") | {"target": target.value})
     else:
         tell(styled(summary(result), "dim", stream=sys.stderr))
 
 
-def stream(answer: Generation) -> GenerationResult:
+def stream(answer: Answer) -> GenerationResult:
     """Print pieces as they come."""
     for piece in answer:
         say(piece.text, end="")

@@ -102,6 +102,36 @@ def compiler() -> Probe:
     return Probe(name, "ok", f"answers: {versions}{sdk}", enables)
 
 
+def sdk(root: Path | None, *, needed: bool) -> list[Probe]:
+    """The QAIRT SDK in a folder: its version, what it lacks, and whether its converter starts.
+
+    Args:
+        root: what `sdk_root` or `$QAIRT_SDK_ROOT` names.
+        needed: the recipe has a stage with `toolchain: sdk`.
+    """
+    from qairt.errors import ToolchainNotAvailable
+    from qairt.toolchain.sdk_findings import findings, not_answering
+    from qairt.toolchain.sdk_place import open_sdk
+
+    name, enables = "QAIRT SDK", "stages with toolchain: sdk"
+    if root is None and not needed:
+        return [Probe(name, "warning", "not named (optional)", enables, "set sdk_root or QAIRT_SDK_ROOT to its folder")]
+    missing: Status = "missing" if needed else "warning"
+    try:
+        opened = open_sdk(root)
+    except ToolchainNotAvailable as error:
+        return [Probe(name, missing, error.what, enables, error.remedy, needed)]
+    found = findings(opened)
+    if all(each.status == "warning" for each in found):
+        found += [silent] if (silent := not_answering(opened)) else []
+    probed = [Probe(name, "ok", f"{opened.version or 'of unknown version'} in {opened.root}", enables)]
+    for each in found:
+        lacking = each.status == "error"
+        status = missing if lacking else "warning"
+        probed.append(Probe(name, status, each.text, enables, each.remedy, lacking and needed))
+    return probed
+
+
 def gpu() -> Probe:
     """An NVIDIA GPU, as its driver's tool tells."""
     enables = "quantization and evaluation, where torch can use it; nothing needs one"

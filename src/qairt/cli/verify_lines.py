@@ -5,7 +5,7 @@ from __future__ import annotations
 from qairt.amounts import count, duration
 from qairt.cli.console import answers, is_terminal, styled, table, width, wrapped
 from qairt.runtime.metrics import MOST_DB
-from qairt.runtime.verify_result import LayerCost, PartFidelity, RungFidelity, Verification
+from qairt.runtime.verify_result import LayerCost, PartFidelity, RungFidelity, TokenFidelity, Verification
 
 LAYERS = 8
 """Layers that are listed by cost; `--json` has all."""
@@ -22,6 +22,8 @@ def told(found: Verification) -> list[str]:
     for measured in found.rungs:
         if measured.layers:
             lines += ["", *layer_lines(measured)]
+    for runtime in found.tokens:
+        lines += [*([""] if lines else []), *token_lines(runtime, found.max_tie)]
     return [*lines, "", _verdict(found)]
 
 
@@ -37,6 +39,21 @@ def layer_lines(rung: RungFidelity) -> list[str]:
     most = max(costs[0].kl, 1e-12)
     drawn = [(*row, bar(cost.kl / most, room)) for row, cost in zip(rows, listed, strict=True)]
     return [title, *table(drawn, header=(*header, ""), right=(1, 2, 3))]
+
+
+def token_lines(found: TokenFidelity, most: float) -> list[str]:
+    """Both runtimes' tokens one above the other, and what stands at the first difference."""
+    read, each = count(len(found.prompt), "token"), duration(found.seconds_a_token)
+    lines = [styled(f"{found.rung}: {len(found.found)} tokens after {read} of text, {each} a token", "bold")]
+    width_ = max(len(str(token)) for token in (*found.cpu, *found.found))
+    for name, tokens in (("cpu", found.cpu), (found.rung, found.found)):
+        lines.append(f"  {name:<{max(len(found.rung), 3)}}  " + " ".join(f"{token:>{width_}}" for token in tokens))
+    place = found.first_difference
+    if place is None or found.margin is None:
+        return [*lines, "  the same"]
+    verdict = f"a tie, up to {most:g} is allowed" if found.passes(most) else f"at most {most:g} is allowed"
+    line = f"  they differ from token {place + 1} on: there the CPU prefers its own by {found.margin:.2f} ({verdict})"
+    return [*lines, wrapped(line, indent=2)]
 
 
 def bar(share: float, columns: int) -> str:
@@ -106,15 +123,20 @@ def _beside_cpu(rung: RungFidelity) -> list[str]:
 
 
 def _verdict(found: Verification) -> str:
-    seconds = duration(sum(rung.seconds for rung in found.rungs if rung.rung not in found.reused))
+    measured: list[RungFidelity | TokenFidelity] = [*found.rungs, *found.tokens]
+    seconds = duration(sum(rung.seconds for rung in measured if rung.rung not in found.reused))
     reused = f", {count(len(found.reused), 'rung')} measured before" if found.reused else ""
-    below = found.first_below()
-    if below is None and not found.rungs:
+    below, differing = found.first_below(), found.first_differing()
+    if not measured:
         return "nothing was measured"
-    if below is None:
-        return styled(f"all parts are above what is asked ({seconds}{reused})", "green")
-    text = (
-        f"first below what is asked: {below.rung}, part {below.part}: {below.worst} has {below.judged_db:.1f} dB,"
-        f" {below.needed_db:.0f} are asked ({seconds}{reused})"
-    )
+    if below is not None:
+        text = (
+            f"first below what is asked: {below.rung}, part {below.part}: {below.worst} has {below.judged_db:.1f} dB,"
+            f" {below.needed_db:.0f} are asked ({seconds}{reused})"
+        )
+    elif differing is not None:
+        text = f"{differing.rung} does not say what the CPU says of the same parts ({seconds}{reused})"
+    else:
+        what = "all parts are above what is asked" if found.rungs else "as on the CPU"
+        return styled(f"{what} ({seconds}{reused})", "green")
     return styled(wrapped(text, indent=2), "red")

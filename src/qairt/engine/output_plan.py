@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 AnyStage = Stage[Any, Any, Any]
 
+
 @dataclass(frozen=True)
 class PlannedOutput:
     """The predictions of a stage, or its pictures."""

@@ -148,20 +148,25 @@ class Pipeline:
             suppress_performance_warnings=self.suppress_performance_warnings,
         )
 
-    def check(self, env: Env | None = None) -> None:
+    def check(self, env: Env | None = None, *, tools: bool = True) -> None:
         """Everything that can be known before work starts.
+
+        Args:
+            tools: also what a plan can be made without.
 
         Raises:
             QairtError: the first stage that cannot run with these settings says why.
         """
         env = env or self.env()
         for stage in self._stages:
-            self.check_stage(stage, env)
+            self.check_stage(stage, env, tools=tools)
 
-    def check_stage(self, stage: Stage[Any, Any, Any], env: Env) -> None:
+    def check_stage(self, stage: Stage[Any, Any, Any], env: Env, *, tools: bool = True) -> None:
         """The same for one stage; the error says on which line the setting stands that it is about."""
         try:
             stage.check(env)
+            if tools:
+                stage.check_tools(env)
             check_outputs(stage, self._stages, self.cache_dir)
         except QairtError as error:
             raise self._placed(error) from error
@@ -173,7 +178,7 @@ class Pipeline:
             QairtError: the settings cannot work (see `check`).
         """
         env = self.env()
-        self.check(env)
+        self.check(env, tools=False)
         return self.plan_in(env, options or RunOptions())
 
     def plan_in(self, env: Env, options: RunOptions, made: frozenset[str] = frozenset()) -> Plan:

@@ -322,6 +322,9 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     def check(self, env: Env) -> None:
         """What can be known before work starts: limits of the target, files that must exist. Raises a QairtError."""
 
+    def check_tools(self, env: Env) -> None:
+        """What must be installed to run its items, where a plan can be made without it. Raises a QairtError."""
+
     # Doing it
 
     @abstractmethod

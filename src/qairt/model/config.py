@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
+Token = Annotated[int, Field(ge=0, lt=1 << 31)]
 Family = Literal["llama", "mistral", "phi3", "qwen2", "qwen3"]
 
 
@@ -36,5 +37,5 @@ class DecoderConfig(BaseModel):
     sliding_window: int | None = None
     """Tokens that the layers with windowed attention look back on; None where every layer sees the whole context.
     The decoder has no windows, so a context longer than this would be computed wrongly: refuse it."""
-    bos_token_id: int | None = None
-    eos_token_ids: tuple[int, ...] = ()
+    bos_token_id: Token | None = None
+    eos_token_ids: tuple[Token, ...] = ()

@@ -137,9 +137,9 @@ def _generation_config(directory: Path) -> dict[str, Any]:
 
 
 def _tokens(value: Any) -> list[int]:
-    if value is None:
-        return []
-    return list(value) if isinstance(value, list) else [value]
+    """Some write -1 for a token that the model does not have."""
+    found = list(value) if isinstance(value, list) else [value]
+    return [token for token in found if token is not None and token != -1]
 
 
 def _first(value: Any) -> int | None:

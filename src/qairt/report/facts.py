@@ -8,7 +8,7 @@ from typing import Any
 
 from qairt.engine.run_state import ItemStatus
 from qairt.engine.run_summary import RunSummary
-from qairt.runtime.verify_result import LayerCost, PartFidelity
+from qairt.runtime.verify_result import LayerCost, PartFidelity, TokenFidelity
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,9 @@ class Fidelity:
     """The dearest first."""
     tokens: Mapping[str, int]
     """By rung."""
+    runtimes: Sequence[TokenFidelity] = ()
+    """Runtimes that were compared by what they say."""
+    first_differing: TokenFidelity | None = None
 
 
 @dataclass(frozen=True)

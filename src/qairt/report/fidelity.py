@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
@@ -10,7 +10,10 @@ from qairt.engine.cache import Entry, StageCache
 from qairt.engine.run_state import RunState
 from qairt.report.artifacts import entries_of
 from qairt.report.facts import Fidelity
-from qairt.runtime.verify_result import RUNGS, RungFidelity, Verification
+from qairt.runtime.verify_result import RUNGS, TOKEN_RUNGS, RungFidelity, TokenFidelity, Verification
+
+if TYPE_CHECKING:
+    from qairt.stages.settings import VerifyConfig
 
 STAGE, FIDELITY = "verify", "fidelity.json"
 
@@ -22,23 +25,30 @@ def fidelity_of(cache: StageCache, state: RunState, settings: dict[str, Any]) ->
         settings: the run's, for the thresholds that results are judged by.
     """
     keys = {item.name: item.key for item in state.items.values()}
-    latest: dict[str, tuple[str, RungFidelity]] = {}
+    latest: dict[str, tuple[str, RungFidelity | TokenFidelity]] = {}
     for entry in entries_of(cache, STAGE):
         asked = entry.inputs.get("config")
         asked = asked if isinstance(asked, dict) else {}
         if asked.get("part") is None and _ran_on(entry, keys):
-            found = _read(entry)
+            found = _read(entry, asked.get("rung"))
             if found is not None and (found.rung not in latest or latest[found.rung][0] < entry.timestamp):
                 latest[found.rung] = entry.timestamp, found
-    rungs = tuple(latest[name][1] for name in RUNGS if name in latest)
-    if not rungs:
+    found_of = {name: found for name, (_, found) in latest.items()}
+    rungs = tuple(found for name in RUNGS if isinstance(found := found_of.get(name), RungFidelity))
+    runtimes = tuple(found for name in TOKEN_RUNGS if isinstance(found := found_of.get(name), TokenFidelity))
+    if not rungs and not runtimes:
         return None
-    verification = Verification(rungs=rungs, skipped=(), min_sqnr_db=_thresholds(settings))
+    judged = _judged_by(settings)
+    verification = Verification(
+        rungs=rungs, skipped=(), min_sqnr_db=judged.min_sqnr_db.model_dump(), tokens=runtimes, max_tie=judged.max_tie
+    )
     return Fidelity(
         parts=verification.parts(),
         first_below=verification.first_below(),
         layers=[layer for rung in rungs for layer in rung.costliest()],
         tokens={rung.rung: rung.tokens for rung in rungs},
+        runtimes=runtimes,
+        first_differing=verification.first_differing(),
     )
 
 
@@ -48,17 +58,18 @@ def _ran_on(entry: Entry, keys: dict[str, str]) -> bool:
     return isinstance(sources, dict) and all(keys.get(name) == key for name, key in sources.items())
 
 
-def _read(entry: Entry) -> RungFidelity | None:
+def _read(entry: Entry, rung: object) -> RungFidelity | TokenFidelity | None:
+    kind: type[RungFidelity] | type[TokenFidelity] = TokenFidelity if rung in TOKEN_RUNGS else RungFidelity
     try:
-        return RungFidelity.model_validate_json((entry.directory / FIDELITY).read_bytes())
+        return kind.model_validate_json((entry.directory / FIDELITY).read_bytes())
     except (OSError, ValidationError):
         return None
 
 
-def _thresholds(settings: dict[str, Any]) -> dict[str, float]:
+def _judged_by(settings: dict[str, Any]) -> VerifyConfig:
     from qairt.stages.settings import VerifyConfig
 
     try:
-        return VerifyConfig.model_validate(settings.get("verify") or {}).min_sqnr_db.model_dump()
+        return VerifyConfig.model_validate(settings.get("verify") or {})
     except ValidationError:
-        return VerifyConfig().min_sqnr_db.model_dump()
+        return VerifyConfig()

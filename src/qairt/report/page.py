@@ -30,7 +30,7 @@ _STATES = {
     "running": "still going",
     "unknown": "end not known",
 }
-_TARGETS = {"quantsim": "simulated", "cpu": "quantized graphs"}
+_TARGETS = {"quantsim": "simulated", "cpu": "quantized graphs", "device": "on a device", "ssh": "on a device"}
 
 
 @dataclass(frozen=True)
@@ -115,9 +115,14 @@ def _key_numbers(report: Report) -> list[tuple[str, str, str]]:
             found.append(("Perplexity", words.score(value), about))
             break
     if report.fidelity:
-        below = report.fidelity.first_below
-        about = f"{below.rung}, part {below.part} is below its threshold" if below else "no part below its threshold"
-        found.append(("Fidelity", "low" if below else "good", about))
+        below, differing = report.fidelity.first_below, report.fidelity.first_differing
+        if below:
+            about = f"{below.rung}, part {below.part} is below its threshold"
+        elif differing:
+            about = f"{differing.rung} says other tokens than the CPU"
+        else:
+            about = "no part below its threshold"
+        found.append(("Fidelity", "low" if below or differing else "good", about))
     return found
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -60,28 +61,13 @@ class GenerationResult(BaseModel):
     """While decoding; None when there was but one token."""
 
 
-class Generation(Iterator[Piece]):
+class Answer(Iterator[Piece], ABC):
     """An answer as it is generated: iterate over its pieces, then ask for the `result`."""
 
-    def __init__(
-        self,
-        generator: Generator,
-        vocabulary: Vocabulary,
-        ids: Sequence[int],
-        sampling: Sampling,
-        max_new_tokens: int,
-        eos_ids: frozenset[int],
-    ) -> None:
+    def __init__(self, vocabulary: Vocabulary, ids: Sequence[int]) -> None:
         self.prompt_ids = list(ids)
-        self._generator = generator
-        self._sampler = Sampler(sampling)
-        self._max_new_tokens = max_new_tokens
-        self._eos_ids = eos_ids
         self._tokens: list[int] = []
         self._text = ""
-        self._stop_reason: StopReason | None = None
-        self._times: list[tuple[float, float]] = []
-        """The clock and the seconds of loading at the start, the first token and the last."""
         self._pieces = vocabulary.decode_stream(self._generate())
 
     def __next__(self) -> Piece:
@@ -95,8 +81,38 @@ class Generation(Iterator[Piece]):
         return self._text
 
     @property
+    @abstractmethod
     def result(self) -> GenerationResult:
         """The whole answer; what has not been generated yet is."""
+
+    @abstractmethod
+    def _generate(self) -> Iterator[int]:
+        """Tokens that have a text, each in `_tokens` by then."""
+
+
+class Generation(Answer):
+    """What a `Generator` answers."""
+
+    def __init__(
+        self,
+        generator: Generator,
+        vocabulary: Vocabulary,
+        ids: Sequence[int],
+        sampling: Sampling,
+        max_new_tokens: int,
+        eos_ids: frozenset[int],
+    ) -> None:
+        super().__init__(vocabulary, ids)
+        self._generator = generator
+        self._sampler = Sampler(sampling)
+        self._max_new_tokens = max_new_tokens
+        self._eos_ids = eos_ids
+        self._stop_reason: StopReason | None = None
+        self._times: list[tuple[float, float]] = []
+        """The clock and the seconds of loading at the start, the first token and the last."""
+
+    @property
+    def result(self) -> GenerationResult:
         for _ in self:
             pass
         assert self._stop_reason is not None
@@ -178,10 +194,19 @@ def generate(
 
 def prompt_ids(tokenizer: Vocabulary, prompt: str | Sequence[dict[str, Any]], *, chat: bool | None = None) -> list[int]:
     """The prompt's token ids, in the chat template where `chat` or, when None, where the model has one."""
+    text, is_bare = prompt_text(tokenizer, prompt, chat=chat)
+    return tokenizer.encode(text, add_special_tokens=True) if is_bare else tokenizer.encode(text)
+
+
+def prompt_text(
+    tokenizer: Vocabulary, prompt: str | Sequence[dict[str, Any]], *, chat: bool | None = None
+) -> tuple[str, bool]:
+    """The prompt as the model reads it, and whether it is bare: outside the chat template, which holds all special
+    tokens."""
     if isinstance(prompt, str):
         if not prompt.strip():
             raise GenerationError("the prompt is empty", where="prompt", remedy="give a prompt")
         if not (tokenizer.chat_template is not None if chat is None else chat):
-            return tokenizer.encode(prompt, add_special_tokens=True)
+            return prompt, True
         prompt = [{"role": "user", "content": prompt}]
-    return tokenizer.encode(tokenizer.apply_chat_template(prompt))
+    return tokenizer.apply_chat_template(prompt), False

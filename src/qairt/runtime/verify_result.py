@@ -10,8 +10,14 @@ from pydantic import BaseModel, ConfigDict
 RUNGS = ("export", "prepare_exports", "split_model", "mha_to_sha_conversion", "quantize", "htp_emulator")
 """The ladder from the float model down: the stage whose graphs run, and last the quantized graphs as compiled."""
 
-QUANTIZED = ("quantize", "htp_emulator")
+DEVICE = "device"
+"""The quantized graphs as compiled, on a phone or board; measured only when it is asked for, and never stored."""
+
+QUANTIZED = ("quantize", "htp_emulator", DEVICE)
 """Rungs whose graphs are rounded."""
+
+TOKEN_RUNGS = ("genie",)
+"""The rungs after those: a runtime that tells tokens and no tensors, beside the CPU on the same quantized parts."""
 
 LOGITS = "logits"
 
@@ -74,6 +80,34 @@ class RungFidelity(_Data):
         return sorted(self.layers, key=lambda layer: -layer.kl)
 
 
+class TokenFidelity(_Data):
+    """Another runtime's greedy tokens beside those of ONNX Runtime's CPU provider, after the same prompt.
+
+    After the first difference the two read different texts, and nothing more can be compared.
+    """
+
+    rung: str
+    prompt: tuple[int, ...]
+    cpu: tuple[int, ...]
+    """The CPU's tokens, always the likeliest."""
+    found: tuple[int, ...]
+    """The other runtime's."""
+    margin: float | None = None
+    """At the first difference: the CPU's logit of its own token less that of the other's; None where all are equal."""
+    seconds: float
+    seconds_a_token: float
+    """Of the other runtime, prompt and answer together."""
+
+    @property
+    def first_difference(self) -> int | None:
+        """Place in the answer, from 0; None when all are equal."""
+        return next((at for at, pair in enumerate(zip(self.cpu, self.found, strict=True)) if pair[0] != pair[1]), None)
+
+    def passes(self, most: float) -> bool:
+        """All are equal, or the first difference is nearly a tie."""
+        return self.margin is None or self.margin <= most
+
+
 class SkippedRung(_Data):
     """A rung that could not be measured."""
 
@@ -116,6 +150,10 @@ class Verification(_Data):
     min_sqnr_db: dict[str, float]
     reused: tuple[str, ...] = ()
     """Rungs whose result was stored by an earlier call."""
+    tokens: tuple[TokenFidelity, ...] = ()
+    """Rungs of `TOKEN_RUNGS`."""
+    max_tie: float = 0.5
+    """Where tokens differ, the margin up to which that is a tie."""
 
     def parts(self) -> list[PartFidelity]:
         """Every part of every rung, in the order of the ladder."""
@@ -128,6 +166,14 @@ class Verification(_Data):
     def first_below(self) -> PartFidelity | None:
         """The first rung and part that falls below its threshold: where to look."""
         return next((part for part in self.parts() if not part.passes), None)
+
+    def first_differing(self) -> TokenFidelity | None:
+        """The first runtime that says something else, and not for a tie."""
+        return next((found for found in self.tokens if not found.passes(self.max_tie)), None)
+
+    @property
+    def passes(self) -> bool:
+        return self.first_below() is None and self.first_differing() is None
 
 
 def _summary(rung: str, part: int, outputs: Sequence[OutputFidelity], needed: Mapping[str, float]) -> PartFidelity:

@@ -13,22 +13,30 @@ from qairt.engine.stage import (
     Estimate,
     Expansion,
     Stage,
-    StageConfig,
     StageInput,
     StageOutput,
     Task,
     register_stage,
 )
 from qairt.stages.split_model import part_at
+from qairt.stages.toolchain_choice import (
+    ToolchainChoice,
+    check_toolchain,
+    opened,
+    paths_of,
+    require_tools,
+    version_of,
+)
 
 
-class ConvertConfig(StageConfig):
-    """`convert` has no settings."""
+class ConvertConfig(ToolchainChoice):
+    """Which tools convert."""
 
 
 class ConvertInput(StageInput):
     onnx: Path
     weights: Path
+    encodings: Path | None = None
 
 
 class FloatDlc(StageOutput):
@@ -37,7 +45,10 @@ class FloatDlc(StageOutput):
 
 @register_stage
 class Convert(Stage[ConvertConfig, ConvertInput, FloatDlc]):
-    """Convert ONNX (single heads where there is attention) to a float DLC, and look into what was written."""
+    """Convert ONNX (single heads where there is attention) to a float DLC, and look into what was written.
+
+    `qairt-converter` gets the encodings too, for `qairt-quantizer` to find them in the DLC.
+    """
 
     name = "convert"
     requires = ("split_model",)
@@ -47,24 +58,28 @@ class Convert(Stage[ConvertConfig, ConvertInput, FloatDlc]):
         for coord in batch:
             size = part_at(coord, env).weight_bytes
             estimate = Estimate(bytes=size, seconds=1 + size / 3e7, peak_ram=300_000_000 + 4 * size)
-            tasks.append(Task(coord=coord, sources=(coord,), estimate=estimate))
+            tasks.append(Task(coord=coord, sources=(coord,), paths=paths_of(self.name, env), estimate=estimate))
         return Expansion(tasks)
 
     def check(self, env: Env) -> None:
-        from qairt.toolchain.qnn import require
+        check_toolchain(self.name, env)
 
-        require()
+    def check_tools(self, env: Env) -> None:
+        require_tools(self.name, env)
 
     def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
-        from qairt.toolchain.qnn import version
-
-        return (("toolchain", version()),)
+        return version_of(self.name, env)
 
     def run(self, task: Task, context: Context[ConvertConfig, ConvertInput]) -> FloatDlc:
-        from qairt.toolchain import qnn
+        from qairt.toolchain import qnn, sdk
 
-        onnx = context.input.onnx
-        dlc = context.directory / f"{onnx.stem}.dlc"
+        source = context.input
+        dlc = context.directory / f"{source.onnx.stem}.dlc"
         context.progress(0.0, "writing the float DLC")
-        qnn.convert(onnx, dlc)
+        if context.config.toolchain == "sdk":
+            assert source.encodings is not None
+            tools = opened(task.paths)
+            sdk.convert(tools, source.onnx, dlc, encodings=source.encodings, threads=context.threads)
+        else:
+            qnn.convert(source.onnx, dlc)
         return FloatDlc(float_dlc=dlc)

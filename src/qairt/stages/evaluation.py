@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from qairt.quant.encodings import Encodings
     from qairt.runtime.evaluate.metric import Metric
     from qairt.runtime.generator import Generator
-    from qairt.runtime.parts import QuantizedPart
+    from qairt.runtime.parts import Opener, QuantizedPart
 
 ARITHMETIC = 1
 """Raised when a target computes other numbers from the same artifacts: scores of before are then not reused."""
@@ -41,6 +41,8 @@ _ARTIFACTS: Mapping[EvaluationTarget, tuple[str, ...]] = {
     "torch": (),
     "quantsim": ("quantization",),
     "cpu": ("quantize",),
+    "device": ("quantize", "export_bundle"),
+    "ssh": ("quantize", "export_bundle"),
 }
 """The stages that a target is made of, besides the model."""
 
@@ -54,7 +56,11 @@ class Opened:
     decoder: Callable[[], tuple[DecoderConfig, Tokenizer]]
     parts: Callable[[], Mapping[int, Sequence[QuantizedPart]]]
     generator: Callable[[], AbstractContextManager[Generator]]
-    """Of the targets torch and cpu."""
+    """Of the targets but quantsim."""
+    open_part: Opener | None = None
+    """On a device: what runs a part there."""
+    device: str = ""
+    """What computes there: device, chip and runtime."""
 
 
 class Evaluation:
@@ -127,7 +133,7 @@ class Evaluation:
         for stage in ("model_loading", *_ARTIFACTS[self._target]):
             self._opened.finished(stage)
         config, tokenizer = self._opened.decoder()
-        parts = self._opened.parts() if self._target == "cpu" else {}
+        parts = self._opened.parts() if "quantize" in _ARTIFACTS[self._target] else {}
         identity = {
             "arithmetic": ARITHMETIC,
             "target": self._target,
@@ -135,6 +141,8 @@ class Evaluation:
             "artifacts": {stage: self._key(stage) for stage in _ARTIFACTS[self._target]},
             "parts": sorted(part.signature.name for of_ar in parts.values() for part in of_ar),
         }
+        if self._opened.device:
+            identity["device"] = self._opened.device
         from qairt.model.device import torch_device
 
         return Subject(
@@ -149,6 +157,7 @@ class Evaluation:
             open_simulation=lambda: self._simulation(config),
             open_parts=lambda: parts,
             open_generator=lambda: self._generator(config),
+            open_part=self._opened.open_part,
             device=torch_device(settings_of(self._env).execution_environment.device),
             progress=self._progress,
         )

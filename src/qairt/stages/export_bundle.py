@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from qairt.engine.axes import Coord, value_of, without
-from qairt.engine.files import files_below, link_or_copy, replace_folder, sha256_of
+from qairt.engine.files import files_below, link_or_copy, replace_folder
 from qairt.engine.stage import (
     Artifact,
     Batch,
@@ -21,12 +22,20 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.stages.facts import settings_of, soc_of
+from qairt.stages.facts import model_of, prepare_config, settings_of, soc_of
 from qairt.stages.split_model import part_at
+
+if TYPE_CHECKING:
+    from qairt.bundle.contents import BinaryPart, Contents, Format, OnnxPart
 
 
 class ExportBundleConfig(StageConfig):
-    """`export_bundle` has no settings."""
+    """What runs the bundle."""
+
+    format: Literal["genie", "ort"] | None = None
+    """genie: for Genie of the QAIRT SDK, on Android and Linux. ort: for onnxruntime-genai with public packages, on
+    Windows, Linux and Android; with backend CPU anywhere. Left out: genie, or with backend CPU ort. The other one is
+    always to be had too, without running anything again: `qairt export RECIPE DIR --format ort`."""
 
 
 class ExportBundleInput(StageInput):
@@ -48,25 +57,30 @@ class Bundle(StageOutput):
 
 @register_stage
 class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
-    """Put binaries in order, their `EPContext` wrappers, the tokenizer and a description of every tensor together.
+    """Put binaries in order, the runtime's configuration, the tokenizer and a description of every tensor together.
 
-    1. `metadata.yaml` names every input and output with shape, dtype, scale, offset, AR, CL and part.
-    2. `SHA256SUMS` covers every file.
+    1. The configuration is computed from the model; a fact that is missing is an error, before anything runs.
+    2. `metadata.yaml` names every input and output with shape, dtype, scale, offset, AR, CL and part.
+    3. `SHA256SUMS` covers every file.
+
+    Somebody else's graph, of whose model nothing is known, becomes a bundle without a runtime's configuration.
     """
 
     name = "export_bundle"
+    version = 2
     merges = ("cl", "ar", "split")
     requires = ("quantize",)
+
+    def check(self, env: Env) -> None:
+        require_possible(env, self.config.format)
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         together: dict[Coord, list[Coord]] = {}
         for coord in batch:
             together.setdefault(without(coord, self.merges), []).append(coord)
-        settings = settings_of(env)
-        params: dict[str, Any] = {"backend": settings.backend}
-        if settings.backend == "HTP":
-            soc = soc_of(env)
-            params["soc"] = {"name": soc.name, "id": soc.id, "htp": soc.htp, "vtcm_mb": soc.vtcm_mb}
+        params: dict[str, Any] = {"soc": None, "format": format_for(env, self.config.format)}
+        if settings_of(env).backend == "HTP":
+            params["soc"] = soc_of(env).name
         return Expansion(
             [
                 Task(
@@ -84,16 +98,15 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         )
 
     def run(self, task: Task, context: Context[ExportBundleConfig, ExportBundleInput]) -> Bundle:
+        from qairt.bundle.compose import compose
+
         folder = context.directory / "bundle"
         folder.mkdir()
-        graphs: list[dict[str, Any]] = []
-        for coord in sorted(context.inputs, key=lambda coord: (value_of(coord, "split"), coord)):
-            graphs += _add_part(context.inputs[coord], folder)
-        first = next(iter(context.inputs.values()))
-        metadata = folder / "metadata.yaml"
-        _write_yaml(metadata, task.params | _model_facts(first, folder) | {"graphs": graphs})
-        sums = "".join(f"{sha256_of(path)}  {path.relative_to(folder)}\n" for path in files_below(folder))
-        (folder / "SHA256SUMS").write_text(sums)
+        contents = contents_of(context.inputs, task)
+        form = cast("Format | None", task.params["format"])
+        if form == "ort" and context.config.format is None and not contents.suit_genai():
+            form = None
+        metadata = compose(contents, folder, form, place=link_or_copy)
         return Bundle(bundle=folder, metadata=metadata)
 
     def publish(self, items: Batch, directory: Path) -> None:
@@ -107,57 +120,85 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         replace_folder(directory, source, files_below(source), told_by=Path("SHA256SUMS"))
 
 
-def _add_part(source: ExportBundleInput, folder: Path) -> list[dict[str, Any]]:
-    """Link one part's files into the bundle; returns the description of its graphs."""
-    from qairt.graph.tensors import GraphSignature
+def format_for(env: Env, asked: Format | None) -> Format | None:
+    """The format of a recipe's bundle.
 
-    if source.binary is not None:
-        link_or_copy(source.binary, folder / source.binary.name)
-        described = []
-        wrappers, signatures = source.wrappers or {}, source.signatures or {}
-        for name, path in sorted(signatures.items()):
-            wrapper = wrappers[name]
-            link_or_copy(wrapper, folder / wrapper.name)
-            signature = GraphSignature.read(path)
-            described.append(_describe(signature, name=name, binary=source.binary.name, wrapper=wrapper.name))
-        return described
-    assert source.quantized_onnx is not None
-    assert source.quantized_weights is not None
-    assert source.signature is not None
-    signature = GraphSignature.read(source.signature)
-    part = folder / f"part_{signature.part}_of_{signature.of}"
-    onnx, weights = part / source.quantized_onnx.name, part / source.quantized_weights.name
-    link_or_copy(source.quantized_onnx, onnx)
-    if not weights.exists():
-        link_or_copy(source.quantized_weights, weights)
-    return [_describe(signature, name=signature.name, onnx=str(onnx.relative_to(folder)))]
+    Args:
+        asked: by the recipe; None for the backend's own. With backend CPU that is `ort`, and the parts alone where
+            onnxruntime-genai cannot run them.
+    """
+    if asked is not None:
+        return asked
+    settings = settings_of(env)
+    if settings.model_id_or_path is None:
+        return None
+    return "genie" if settings.backend == "HTP" else "ort"
 
 
-def _describe(signature: Any, **files: str) -> dict[str, Any]:
-    tensors = signature.model_dump(mode="json", exclude_none=True)
-    return {
-        **files,
-        "ar": signature.ar,
-        "cl": signature.cl,
-        "part": signature.part,
-        "of": signature.of,
-        "inputs": tensors["inputs"],
-        "outputs": tensors["outputs"],
-    }
+def require_possible(env: Env, asked: Format | None) -> None:
+    """Everything about a format that is known before a run.
+
+    Raises:
+        RecipeError: it does not suit the recipe.
+        ModelError: the model lacks a fact, or the runtime has no words for it.
+    """
+    from qairt.bundle.genai_config import require_ars
+    from qairt.bundle.genie_config import genie_config
+    from qairt.errors import RecipeError
+
+    form, settings = format_for(env, asked), settings_of(env)
+    if form is None:
+        return
+    if settings.model_id_or_path is None:
+        raise RecipeError(
+            "a runtime's configuration needs the model, and somebody else's graph brings none",
+            where="stages.export_bundle.format",
+            remedy="leave format out: the bundle then holds the parts and metadata.yaml",
+        )
+    if form == "ort":
+        if asked is not None:
+            require_ars(prepare_config(env).arn, max(prepare_config(env).context_length))
+        return
+    if settings.backend == "CPU":
+        raise RecipeError(
+            "Genie runs context binaries, and backend CPU makes none",
+            where="stages.export_bundle.format",
+            remedy="set format to ort, or backend to HTP",
+        )
+    longest = max(prepare_config(env).context_length)
+    genie_config(model_of(env).config, context_size=longest, binaries=["part"], tokenizer="tokenizer.json")
 
 
-def _model_facts(source: ExportBundleInput, folder: Path) -> dict[str, Any]:
-    """What a runtime must know of the model; the tokenizer's files are linked beside the binaries."""
-    import json
+def contents_of(inputs: Mapping[Coord, ExportBundleInput], task: Task) -> Contents:
+    """What the outputs of the stages before make a bundle of; parts in order.
 
-    if source.model is None or source.tokenizer is None:  # a foreign graph brings none
-        return {}
-    for path in files_below(source.tokenizer):
-        link_or_copy(path, folder / path.name)
-    return {"model": json.loads(source.model.read_bytes())}
+    Args:
+        inputs: of every part, or of every part and length.
+        task: names the chip.
+    """
+    from qairt.bundle.contents import Contents
+    from qairt.toolchain.soc import SOCS
+
+    ordered = [inputs[coord] for coord in sorted(inputs, key=lambda coord: (value_of(coord, "split"), coord))]
+    first = ordered[0]
+    return Contents(
+        parts=_parts(ordered),
+        soc=None if task.params["soc"] is None else SOCS[str(task.params["soc"])],
+        model=first.model,
+        tokenizer=first.tokenizer,
+    )
 
 
-def _write_yaml(path: Path, content: dict[str, Any]) -> None:
-    import yaml
+def _parts(sources: Iterable[ExportBundleInput]) -> list[BinaryPart] | list[OnnxPart]:
+    from qairt.bundle.contents import BinaryPart, OnnxPart
 
-    path.write_text(yaml.safe_dump(content, sort_keys=False, width=120, default_flow_style=None))
+    binaries, graphs = [], []
+    for source in sources:
+        if source.binary is not None:
+            binaries.append(BinaryPart(source.binary, source.wrappers or {}, source.signatures or {}))
+            continue
+        assert source.quantized_onnx is not None
+        assert source.quantized_weights is not None
+        assert source.signature is not None
+        graphs.append(OnnxPart(source.quantized_onnx, source.quantized_weights, source.signature))
+    return binaries or graphs

@@ -19,7 +19,6 @@ from qairt.engine.stage import (
     Expansion,
     OutputPlace,
     Stage,
-    StageConfig,
     StageInput,
     StageOutput,
     Task,
@@ -27,9 +26,17 @@ from qairt.engine.stage import (
 )
 from qairt.stages.facts import soc_of
 from qairt.stages.split_model import part_at, parts_for, parts_of
+from qairt.stages.toolchain_choice import (
+    ToolchainChoice,
+    check_toolchain,
+    opened,
+    paths_of,
+    require_tools,
+    version_of,
+)
 
 
-class GenerateContextBinaryConfig(StageConfig):
+class GenerateContextBinaryConfig(ToolchainChoice):
     """How the compiler works."""
 
     optimization_level: Annotated[int, Field(ge=1, le=3)] = 3
@@ -40,6 +47,7 @@ class GenerateContextBinaryInput(StageInput):
     quantized_onnx: Path
     quantized_weights: Path
     signature: Path
+    dlc: Path | None = None
 
 
 class ContextBinary(StageOutput):
@@ -57,7 +65,8 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
     """Compile all ARs of a part into one binary that holds its weights once.
 
     1. The HTP configuration is written per part, for its graph names are its own.
-    2. Graphs are named so that a runtime can read AR, CL and part from the name.
+    2. Graphs are named so that a runtime can read AR, CL and part from the name: `ar1_cl512_2_of_4`, padded in front,
+       by the wheel; `ar1-cl512_2_of_4` by the SDK, which names a graph like its DLC.
     3. What is in the binary is read back and compared with what was asked.
     """
 
@@ -71,12 +80,16 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
         from qairt.toolchain.qnn import require
         from qairt.toolchain.soc import require_weight_sharing
 
-        require()
+        require()  # with the SDK too: the wheel reads back what was written
+        check_toolchain(self.name, env)
         require_weight_sharing(soc_of(env))
         technique = env.facts.get("technique")
         # 4-bit blocks, their scales, and some 8-bit weights among them
         bits = 5 if technique is not None and technique.needs_block_quantization else 8
         require_parts_fit(parts_of(env), bits_per_weight=bits, replan=lambda num_splits: parts_for(env, num_splits))
+
+    def check_tools(self, env: Env) -> None:
+        require_tools(self.name, env)
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         together: dict[Coord, list[Coord]] = {}
@@ -91,6 +104,7 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
                     coord=coord,
                     sources=tuple(sources),
                     params={"part": part.index, "of": part.of, "soc": soc_of(env).name},
+                    paths=paths_of(self.name, env),
                     estimate=Estimate(
                         bytes=size // 4,
                         seconds=1 + len(sources) * size / 1.5e7,
@@ -101,37 +115,38 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
         return Expansion(tasks)
 
     def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
-        from qairt.toolchain.qnn import version
-
-        return (("toolchain", version()),)
+        return version_of(self.name, env)
 
     def run(
         self, task: Task, context: Context[GenerateContextBinaryConfig, GenerateContextBinaryInput]
     ) -> ContextBinary:
         from qairt.graph.tensors import GraphSignature
-        from qairt.toolchain import qnn
+        from qairt.toolchain import qnn, sdk
         from qairt.toolchain.soc import SOCS
 
         directory = context.directory
         part, of = task.params["part"], task.params["of"]
-        graphs: list[tuple[Path, str]] = []
-        signatures: dict[str, Path] = {}
-        for coord in sorted(context.inputs):
-            source = context.inputs[coord]
-            signature = GraphSignature.read(source.signature)
-            name = signature.graph_name
-            graphs.append((source.quantized_onnx, name))
-            signatures[name] = directory / f"{name}.signature.json"
-            link_or_copy(source.signature, signatures[name])
-        context.progress(0.0, f"compiling {len(graphs)} graphs")
-        result = qnn.link(
-            graphs,
-            directory,
-            binary_name=f"weight_sharing_model_{part}_of_{of}.serialized.bin",
-            soc=SOCS[str(task.params["soc"])],
-            optimization_level=context.config.optimization_level,
-            progress=context.progress,
-        )
+        sources = [context.inputs[coord] for coord in sorted(context.inputs)]
+        described = [GraphSignature.read(source.signature) for source in sources]
+        context.progress(0.0, f"compiling {len(sources)} graphs")
+        common: dict[str, Any] = {
+            "binary_name": f"weight_sharing_model_{part}_of_{of}.serialized.bin",
+            "soc": SOCS[str(task.params["soc"])],
+            "optimization_level": context.config.optimization_level,
+            "progress": context.progress,
+        }
+        if context.config.toolchain == "sdk":
+            dlcs = [source.dlc for source in sources if source.dlc is not None]
+            made_from = list(zip(dlcs, described, strict=True))
+            names = [sdk.graph_name(dlc, signature.name) for dlc, signature in made_from]
+            result = sdk.link(opened(task.paths), made_from, directory, threads=context.threads, **common)
+        else:
+            names = [signature.graph_name for signature in described]
+            graphs = [(source.quantized_onnx, name) for source, name in zip(sources, names, strict=True)]
+            result = qnn.link(graphs, directory, **common)
+        signatures = {name: directory / f"{name}.signature.json" for name in names}
+        for source, path in zip(sources, signatures.values(), strict=True):
+            link_or_copy(source.signature, path)
         return ContextBinary(
             binary=result.binary, wrappers=result.wrappers, configs=result.configs, signatures=signatures
         )

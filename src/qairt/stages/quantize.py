@@ -21,7 +21,6 @@ from qairt.engine.stage import (
     OutputPlace,
     PipelinePerformanceWarning,
     Stage,
-    StageConfig,
     StageInput,
     StageOutput,
     Task,
@@ -30,10 +29,18 @@ from qairt.engine.stage import (
 from qairt.errors import RecipeError
 from qairt.stages.facts import has_model, settings_of
 from qairt.stages.split_model import part_at
+from qairt.stages.toolchain_choice import (
+    ToolchainChoice,
+    check_toolchain,
+    opened,
+    paths_of,
+    require_tools,
+    version_of,
+)
 
 
-class QuantizeConfig(StageConfig):
-    """Bits of what the encodings do not already say."""
+class QuantizeConfig(ToolchainChoice):
+    """Bits of what the encodings do not already say, and which tools write the DLC."""
 
     act_bitwidth: Annotated[int, Field(ge=8, le=16)] = 16
     """Activations; must agree with the encodings."""
@@ -44,6 +51,8 @@ class QuantizeInput(StageInput):
     onnx: Path
     weights: Path
     encodings: Path
+    float_dlc: Path | None = None
+    test_vectors: Path | None = None
 
 
 class QuantizedPart(StageOutput):
@@ -62,6 +71,8 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
 
     1. A tensor without an encoding is an error; nothing is invented.
     2. Weights are rounded on exactly the grid that the technique chose.
+    3. With `toolchain: sdk` only the DLC is the vendor's: the quantized ONNX is what the CPU runs and what the binary
+       is compared with.
     """
 
     name = "quantize"
@@ -86,6 +97,7 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
                     coord=coord,
                     sources=(coord,),
                     params={"backend": settings_of(env).backend},
+                    paths=paths_of(self.name, env),
                     estimate=estimate,
                 )
             )
@@ -105,16 +117,16 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
                 remedy="set model_id_or_path, or leave predictions out",
             )
         if settings_of(env).backend == "HTP":
-            from qairt.toolchain.qnn import require
+            check_toolchain(self.name, env)
 
-            require()
+    def check_tools(self, env: Env) -> None:
+        if settings_of(env).backend == "HTP":
+            require_tools(self.name, env)
 
     def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
         if settings_of(env).backend == "CPU":
             return ()
-        from qairt.toolchain.qnn import version
-
-        return (("toolchain", version()),)
+        return version_of(self.name, env)
 
     def run(self, task: Task, context: Context[QuantizeConfig, QuantizeInput]) -> QuantizedPart:
         from qairt.graph import files, qdq
@@ -129,14 +141,30 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         model = qdq.quantize_graph(files.load(source.onnx), encodings, weights)
         files.save(model, onnx)
         signature = directory / "signature.json"
-        signature_of(model, encodings, ar=value_of(task.coord, "ar")).write(signature)
+        described = signature_of(model, encodings, ar=value_of(task.coord, "ar"))
+        described.write(signature)
         dlc = None
         if task.params["backend"] == "HTP":
-            from qairt.toolchain import qnn
+            from qairt.toolchain import qnn, sdk
 
             dlc = directory / f"{name}.dlc"
             context.progress(0.2, "writing the quantized DLC")
-            qnn.quantize(onnx, dlc)
+            if context.config.toolchain == "sdk":
+                assert source.float_dlc is not None
+                assert source.test_vectors is not None
+                sdk.quantize(
+                    opened(task.paths),
+                    source.float_dlc,
+                    dlc,
+                    onnx=source.onnx,
+                    signature=described,
+                    vectors=source.test_vectors,
+                    act_bitwidth=context.config.act_bitwidth,
+                    bias_bitwidth=context.config.bias_bitwidth,
+                    threads=context.threads,
+                )
+            else:
+                qnn.quantize(onnx, dlc)
         return QuantizedPart(dlc=dlc, quantized_onnx=onnx, quantized_weights=weights, signature=signature)
 
     def write_predictions(self, items: Batch, place: OutputPlace) -> None:

@@ -27,6 +27,8 @@ class MinSqnrConfig(BaseModel):
     """The quantized parts, each on the float model's inputs: 4-bit weights reach 10 to 20, 8-bit ones 30 and more."""
     htp_emulator: float = 6.0
     """The same as the NPU's compiler makes them."""
+    device: float = 6.0
+    """The same on a device."""
 
 
 class VerifyConfig(BaseModel):
@@ -38,6 +40,9 @@ class VerifyConfig(BaseModel):
     """How reused work is checked: by the presence and size of its files, or by the digest of every one."""
     min_sqnr_db: MinSqnrConfig = Field(default_factory=MinSqnrConfig)
     """What `qairt verify` asks of each rung; one number for all of them, or some by name."""
+    max_tie: Annotated[float, Field(ge=0)] = 0.5
+    """Where Genie's token is another than the CPU's, how much larger the CPU's logit of its own may be: up to this, the
+    two were nearly equal, and rounding decided."""
 
     @model_validator(mode="before")
     @classmethod
@@ -73,6 +78,8 @@ class Settings(BaseModel):
     """HTP: DLCs and context binaries for the NPU. CPU: quantized ONNX that runs anywhere."""
     soc_details: str = "chipset:SM8650"
     """The chip to compile for, as `chipset:NAME`."""
+    sdk_root: str | None = None
+    """The folder of a QAIRT SDK, for stages with `toolchain: sdk`; `$QAIRT_SDK_ROOT` when left out."""
     cache_dir: str | None = None
     """Where work is kept; `qairt-cache/<recipe name>` in the working directory when left out."""
     execution_environment: ExecutionEnvironment = Field(default_factory=ExecutionEnvironment)

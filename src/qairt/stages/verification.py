@@ -8,37 +8,49 @@ call that was interrupted goes on at the rung it was in. Thresholds are not in i
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, ExitStack
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qairt.engine import keys
 from qairt.engine.axes import value_of
 from qairt.engine.cache import StageCache
 from qairt.engine.plan import Plan, PlannedItem
 from qairt.engine.stage import Env
 from qairt.errors import CacheError, RecipeError
-from qairt.runtime.verify_result import QUANTIZED, RUNGS, RungFidelity, SkippedRung, Verification
+from qairt.runtime.verify_result import (
+    DEVICE,
+    QUANTIZED,
+    RUNGS,
+    TOKEN_RUNGS,
+    RungFidelity,
+    SkippedRung,
+    TokenFidelity,
+    Verification,
+)
 from qairt.stages.facts import model_of, prepare_config, settings_of, soc_of
+from qairt.stages.finished import output_of
 from qairt.stages.split_model import parts_for, parts_of
 from qairt.stages.verification_model import FloatModel
+from qairt.stages.verification_results import STAGE, Results
 
 if TYPE_CHECKING:
     from qairt.graph.parts import Part
+    from qairt.runtime.device_part import DeviceParts
+    from qairt.runtime.parts import Opener
     from qairt.runtime.verify_graph import Graph, OpenGraph
+    from qairt.stages.verification_genie import GenieRung
 
 VERSION = 2
 """Raised by hand when the same artifacts give another result."""
-STAGE = "verify"
-FIDELITY = "fidelity.json"
 DECODED = 16
 """Tokens of the text that the smallest AR reads; the largest reads those before."""
 EMULATED_DECODED = 1
 EMULATOR = "htp_emulator"
+GENIE = "genie"
 
 Say = Callable[[str], None]
 
@@ -48,11 +60,11 @@ class Asked:
     """What to measure."""
 
     rung: str | None = None
-    """One of `RUNGS`; all when None."""
+    """One of `RUNGS` or `TOKEN_RUNGS`, all of them when None; or `DEVICE`."""
     part: int | None = None
     tokens: int | None = None
-    """Tokens of text that the chained parts read: all that are kept, and for the emulator one call of the largest AR
-    and one token, when None."""
+    """Tokens of text that the chained parts read: all that are kept, for the emulator one call of the largest AR and
+    one token, and for Genie 8, when None."""
 
 
 @dataclass
@@ -62,12 +74,16 @@ class Ladder:
     Args:
         context_length: of the graphs; the longest there is when None.
         source: the recipe as the remedies name it.
+        genie: the rung on the vendor's runtime.
+        device_parts: opens the parts on a device.
     """
 
     plan: Plan
     env: Env
     cache: StageCache
     source: str
+    genie: GenieRung
+    device_parts: Callable[[Say], AbstractContextManager[DeviceParts]]
     context_length: int | None = None
     _items: dict[str, list[PlannedItem]] = field(default_factory=dict)
 
@@ -75,8 +91,11 @@ class Ladder:
         for planned in self.plan.stages:
             self._items[planned.stage.name] = list(planned.batch.values())
 
-    def climb(self, asked: Asked, min_sqnr_db: dict[str, float], say: Say) -> Verification:
+    def climb(self, asked: Asked, min_sqnr_db: dict[str, float], max_tie: float, say: Say) -> Verification:
         """Measure the rungs whose artifacts are made; what was measured before is read.
+
+        Args:
+            min_sqnr_db: by rung; `max_tie`: for the rungs of tokens. Both only judge what is found.
 
         Raises:
             RecipeError: there is no such rung or part, or the recipe has no model.
@@ -85,33 +104,39 @@ class Ladder:
         """
         self._require(asked)
         measured: list[RungFidelity] = []
+        tokens: list[TokenFidelity] = []
         skipped: list[SkippedRung] = []
-        reused: list[str] = []
-        for rung in RUNGS if asked.rung is None else (asked.rung,):
+        results = Results(self.cache, say)
+        for rung in (*RUNGS, *TOKEN_RUNGS) if asked.rung is None else (asked.rung,):
             why = self._why_not(rung, asked)
             if why is not None:
                 skipped.append(SkippedRung(rung=rung, why=why))
                 continue
-            inputs = self._inputs(rung, asked)
-            key = keys.digest(inputs)
-            known = self._known(key)
-            if known is None:
-                known = self._measure(rung, asked, say)
-                self._store(known, key, inputs, asked, say)
+            if rung == DEVICE:
+                measured.append(self._measure(rung, asked, say))
+            elif rung in TOKEN_RUNGS:
+                measure_tokens = partial(self._measure_tokens, rung, asked, say)
+                tokens.append(results.kept(rung, self._inputs(rung, asked), TokenFidelity, measure_tokens))
             else:
-                reused.append(rung)
-            measured.append(known)
+                measure = partial(self._measure, rung, asked, say)
+                measured.append(results.kept(rung, self._inputs(rung, asked), RungFidelity, measure))
         if not measured and asked.rung is None:
             raise CacheError("no rung is made yet", where="export", remedy=f"qairt run {self.source}")
         return Verification(
-            rungs=tuple(measured), skipped=tuple(skipped), min_sqnr_db=min_sqnr_db, reused=tuple(reused)
+            rungs=tuple(measured),
+            skipped=tuple(skipped),
+            min_sqnr_db=min_sqnr_db,
+            reused=tuple(results.reused),
+            tokens=tuple(tokens),
+            max_tie=max_tie,
         )
 
     # What there is
 
     def _require(self, asked: Asked) -> None:
-        if asked.rung is not None and asked.rung not in RUNGS:
-            raise RecipeError(f"there is no rung {asked.rung}", where="--rung", remedy=f"the rungs: {', '.join(RUNGS)}")
+        known = (*RUNGS, *TOKEN_RUNGS, DEVICE)
+        if asked.rung is not None and asked.rung not in known:
+            raise RecipeError(f"there is no rung {asked.rung}", where="--rung", remedy=f"the rungs: {', '.join(known)}")
         if "quantization" not in self._items:
             raise RecipeError(
                 "there is no float model to compare with: the recipe starts from a foreign ONNX",
@@ -155,14 +180,14 @@ class Ladder:
         return sorted(prepare_config(self.env).arn) if "prepare_exports" in self.env.configs else [1, 128]
 
     def _stage_of(self, rung: str) -> str:
-        return "quantize" if rung == EMULATOR else rung
+        return "quantize" if rung in (EMULATOR, DEVICE, *TOKEN_RUNGS) else rung
 
     def _why_not(self, rung: str, asked: Asked) -> str | None:
         """Why a rung cannot be measured, or None."""
         stage = self._stage_of(rung)
         if stage not in self._items:
             return f"the recipe has no stage {stage}"
-        if rung == EMULATOR and settings_of(self.env).backend != "HTP":
+        if rung in (EMULATOR, GENIE, DEVICE) and settings_of(self.env).backend != "HTP":
             return "backend: CPU makes nothing for the NPU"
         items = self._items_of(rung, asked)
         missing = [item for item in items if not item.cached]
@@ -176,15 +201,17 @@ class Ladder:
                 qnn.require()
             except ToolchainNotAvailable as error:
                 return f"{error.what}: {error.remedy}"
+        if rung == GENIE:
+            return self.genie.why_not(is_asked=asked.rung == GENIE, part=asked.part)
         return None
 
     def _items_of(self, rung: str, asked: Asked) -> list[PlannedItem]:
         """The items whose graphs a rung runs: those of its context length, up to the part asked for."""
         items = [item for item in self._items[self._stage_of(rung)] if value_of(item.coord, "cl", self.cl) == self.cl]
+        if rung in TOKEN_RUNGS:
+            items = [item for item in items if value_of(item.coord, "ar", 0) == 1]
         last = asked.part or len(self.parts)
         return [item for item in items if value_of(item.coord, "split", 1) <= last]
-
-    # Results
 
     def _inputs(self, rung: str, asked: Asked) -> dict[str, Any]:
         """Everything a result depends on."""
@@ -195,47 +222,30 @@ class Ladder:
             # A file that was changed in place is another one, though its item's key is the same.
             "files": {item.name: _stamps(item) for item in items},
         }
-        if rung == EMULATOR:
+        if rung in (EMULATOR, GENIE):
             from qairt.toolchain import qnn
 
             facts |= {"toolchain": qnn.version(), "soc": soc_of(self.env).name}
+        if rung == GENIE:
+            facts |= {"binaries": self.genie.binaries.keys()}
         asked_for = {
             "rung": rung,
             "part": asked.part,
             "tokens": self._tokens(rung, asked),
-            "decoded": _decoded(rung),
+            "decoded": self.genie.new if rung == GENIE else _decoded(rung),
             "cl": self.cl,
         }
         return {"stage": STAGE, "config": asked_for, "upstream": None, "extras": facts}
-
-    def _known(self, key: str) -> RungFidelity | None:
-        entry = self.cache.entry(key)
-        if entry is None:
-            return None
-        try:
-            return RungFidelity.model_validate_json((entry.directory / FIDELITY).read_bytes())
-        except (OSError, ValueError):
-            return None
-
-    def _store(self, found: RungFidelity, key: str, inputs: dict[str, Any], asked: Asked, say: Say) -> None:
-        label = found.rung if asked.part is None else f"{found.rung}-part{asked.part}"
-        work = None
-        try:
-            work = self.cache.working_directory(STAGE, key)
-            (work / FIDELITY).write_text(found.model_dump_json(indent=1) + "\n")
-            self.cache.publish(work, key, STAGE, label, inputs=inputs, seconds=found.seconds)
-        except (OSError, CacheError) as error:
-            if work is not None:
-                shutil.rmtree(work, ignore_errors=True)
-            say(f"the result is not stored, so it is measured again the next time: {error}")
 
     # Measuring
 
     def _tokens(self, rung: str, asked: Asked) -> int:
         longest = min(len(self._float.ids), self.cl)
+        if rung == GENIE:
+            return min(asked.tokens or self.genie.prompt, longest, self.cl - self.genie.new)
         if asked.tokens is not None:
             return min(asked.tokens, longest)
-        if rung == EMULATOR:
+        if rung in (EMULATOR, DEVICE):
             return min(max(self.ars) + EMULATED_DECODED, longest)
         return longest
 
@@ -250,17 +260,19 @@ class Ladder:
             from qairt.runtime.verify_cost import emulator_cost
 
             say(emulator_cost(self.parts[: asked.part], self.ars, calls))
-        outputs = measure(
-            rung,
-            self.parts,
-            self.ars,
-            self._opener(rung, asked),
-            self._float.text(rounded=rung in QUANTIZED),
-            calls,
-            self.cl,
-            only=asked.part,
-            say=say,
-        )
+        with ExitStack() as stack:
+            on_device = stack.enter_context(self.device_parts(say)).open if rung == DEVICE else None
+            outputs = measure(
+                rung,
+                self.parts,
+                self.ars,
+                self._opener(rung, asked, on_device),
+                self._float.text(rounded=rung in QUANTIZED),
+                calls,
+                self.cl,
+                only=asked.part,
+                say=say,
+            )
         layers: Sequence[Any] = ()
         if rung == "quantize" and asked.part is None:
             from qairt.runtime.verify_layers import TOKENS, layer_costs
@@ -275,7 +287,12 @@ class Ladder:
             layers=tuple(layers),
         )
 
-    def _opener(self, rung: str, asked: Asked) -> OpenGraph:
+    def _measure_tokens(self, rung: str, asked: Asked, say: Say) -> TokenFidelity:
+        ids = [int(token) for token in self._float.ids[: self._tokens(rung, asked)]]
+        parts = {value_of(item.coord, "split", 1): self._output(item) for item in self.genie.binaries.items}
+        return self.genie.measure(ids, [parts[split] for split in sorted(parts)], say)
+
+    def _opener(self, rung: str, asked: Asked, on_device: Opener | None) -> OpenGraph:
         outputs = {
             (value_of(item.coord, "ar", 0), value_of(item.coord, "split", 0)): self._output(item)
             for item in self._items_of(rung, asked)
@@ -293,6 +310,8 @@ class Ladder:
             quantized = QuantizedPart.read(output.quantized_onnx, output.signature)
             if rung == "quantize":
                 return StoredGraph(quantized, CpuPart)
+            if on_device is not None:
+                return StoredGraph(quantized, on_device, compared=True)
             from qairt.runtime.emulator import EmulatedPart
 
             return StoredGraph(quantized, partial(EmulatedPart, soc=soc_of(self.env)), compared=True)
@@ -305,14 +324,11 @@ class Ladder:
         return FloatModel(model_of(self.env).source, self._output(loaded), self._output(quantized))
 
     def _output(self, item: PlannedItem) -> Any:
-        output = self.cache.get(item.key, type(item.stage))
-        if output is None:
-            raise CacheError("it was damaged and is set aside", where=item.name, remedy=f"qairt run {self.source}")
-        return output
+        return output_of(self.cache, item, self.source)
 
 
 def _decoded(rung: str) -> int:
-    return EMULATED_DECODED if rung == EMULATOR else DECODED
+    return EMULATED_DECODED if rung in (EMULATOR, DEVICE) else DECODED
 
 
 def _stamps(item: PlannedItem) -> dict[str, list[int]]:

@@ -57,6 +57,8 @@ class Toolchain(Protocol):
     """The five verbs, functions of a module. Each verifies what it made; a return code is no proof.
 
     `qnn` has all of them; `cpu` makes no NPU artifacts and has `version`, `require`, `inspect` and `session` only.
+    `sdk` has `convert`, `quantize` and `link` in forms of its own, for its tools take other things: the encodings, the
+    float DLC with test vectors, and quantized DLCs. What it makes is read back by `qnn.inspect`.
 
     All raise `ToolchainNotAvailable` when the toolchain is missing, and `ToolchainError` when it failed or its artifact
     is not what was asked for.

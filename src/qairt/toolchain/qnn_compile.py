@@ -15,11 +15,13 @@ from qairt.errors import ToolchainError
 from qairt.graph.tensors import TensorSpec
 from qairt.toolchain import cpu, qnn_dlc
 from qairt.toolchain.base import GraphContents, Inspection, LinkResult
+from qairt.toolchain.comparison import require_as_asked
 from qairt.toolchain.progress import Progress
 from qairt.toolchain.qnn_config import write_configs
 from qairt.toolchain.qnn_names import padded, rename
-from qairt.toolchain.qnn_process import place_graph, run_job, workplace
+from qairt.toolchain.qnn_process import place_graph, run_job
 from qairt.toolchain.soc import SOCS, Soc, require_weight_sharing
+from qairt.toolchain.vendor_process import workplace
 
 if TYPE_CHECKING:
     import onnx
@@ -98,7 +100,8 @@ def link_graphs(
         names = {old: padded(name, len(old)) for old, name in names.items()}
         rename(made, names, expected=TIMES_A_NAME_STANDS)
         inspection = inspect_binary(made)
-        _compare(inspection, {padded(name, _length(wrappers[name])): asked[name] for name in asked}, soc, binary_name)
+        renamed = {padded(name, _length(wrappers[name])): asked[name] for name in asked}
+        require_as_asked(inspection, renamed, soc, where=binary_name)
         written = {}
         for name, wrapper in wrappers.items():
             _point_at(wrapper, names[_partition(wrapper)], binary_name)
@@ -271,30 +274,3 @@ def _point_at(wrapper: onnx.ModelProto, graph_name: str, binary_name: str) -> No
         elif item.name == "ep_cache_context":
             item.s = binary_name.encode()
     node.name = graph_name
-
-
-def _compare(found: Inspection, asked: dict[str, GraphContents], soc: Soc, where: str) -> None:
-    """Raise `ToolchainError` unless a binary holds exactly the graphs, tensors and encodings that were asked for."""
-    faults = []
-    if found.soc_model != soc.id:
-        faults.append(f"it is for chip {found.soc_model}, not {soc.id} ({soc.name})")
-    held = {graph.name: graph for graph in found.graphs}
-    if set(held) != set(asked):
-        faults.append(f"its graphs are {sorted(held)}, not {sorted(asked)}")
-    for name in set(held) & set(asked):
-        for kind, ours, theirs in (
-            ("input", asked[name].inputs, held[name].inputs),
-            ("output", asked[name].outputs, held[name].outputs),
-        ):
-            one, other = {spec.name: spec for spec in ours}, {spec.name: spec for spec in theirs}
-            faults += [f"{name}: no {kind} {missing}" for missing in one.keys() - other.keys()]
-            faults += [f"{name}: {kind} {extra} was not asked for" for extra in other.keys() - one.keys()]
-            faults += [
-                f"{name}: {kind} {tensor} is {other[tensor]}, not {one[tensor]}"
-                for tensor in one.keys() & other.keys()
-                if one[tensor] != other[tensor]
-            ]
-    if faults:
-        raise ToolchainError(
-            "the binary is not what was asked for: " + "; ".join(sorted(faults)[:5]), where=where, remedy="see the log"
-        )

@@ -14,6 +14,9 @@ from typing import Any
 from qairt.toolchain.soc import Soc
 
 EXTENSIONS = "libQnnHtpNetRunExtensions.so"
+MEM_TYPE = "memhandle"
+HVX_THREADS = 4
+"""Vector threads of a graph: what every NPU that can share weights has."""
 
 
 def write_configs(
@@ -24,37 +27,36 @@ def write_configs(
     soc: Soc,
     optimization_level: int,
     weights_are_shared: bool,
+    for_sdk: bool = False,
 ) -> list[Path]:
-    """Write the backend's configuration and the generator's, which names it, beside the binary."""
+    """Write the backend's configuration and the generator's, which names it, beside the binary.
+
+    Args:
+        for_sdk: with the fields that only the generator itself reads: threads, relaxed precision, the session's
+            protection domain; and the chip as `soc_id`.
+    """
     stem = binary_name.split(".")[0]
     backend, generator = folder / f"{stem}_htp_config.json", folder / f"{stem}_generator.json"
+    graph: dict[str, Any] = {"graph_names": list(graph_names), "vtcm_mb": soc.vtcm_mb, "O": optimization_level}
+    core = {"core_id": 0, "perf_profile": "burst", "rpc_control_latency": 100}
+    device: dict[str, Any] = {"soc_model": soc.id, "dsp_arch": f"v{soc.htp}", "cores": [core]}
+    if for_sdk:
+        graph |= {"fp16_relaxed_precision": 0, "hvx_threads": HVX_THREADS}
+        device = {"soc_id": soc.id, "dsp_arch": f"v{soc.htp}", "cores": [core], "pd_session": "unsigned"}
     _write(
         backend,
         {
-            "graphs": [
-                {
-                    "graph_names": list(graph_names),
-                    "vtcm_mb": soc.vtcm_mb,
-                    "O": optimization_level,
-                }
-            ],
-            "devices": [
-                {
-                    "soc_model": soc.id,
-                    "dsp_arch": f"v{soc.htp}",
-                    "cores": [{"core_id": 0, "perf_profile": "burst", "rpc_control_latency": 100}],
-                }
-            ],
+            "graphs": [graph],
+            "devices": [device],
             "memory": {"mem_type": "shared_buffer"},
             "context": {"weight_sharing_enabled": weights_are_shared},
         },
     )
     _write(
         generator,
-        {
-            "backend_extensions": {"shared_library_path": EXTENSIONS, "config_file_path": backend.name},
-            "arguments": {"binary_file": stem, "input_output_tensor_mem_type": "memhandle"},
-        },
+        {"backend_extensions": {"shared_library_path": EXTENSIONS, "config_file_path": backend.name}}
+        # the generator itself takes these as options
+        | ({} if for_sdk else {"arguments": {"binary_file": stem, "input_output_tensor_mem_type": MEM_TYPE}}),
     )
     return [backend, generator]
 

@@ -85,6 +85,11 @@ def inspect(path: Path) -> Inspection:
     return Inspection(kind="dlc", graphs=(graph,), names=frozenset(names), sdk_version=version.decode())
 
 
+def parameter_bytes(path: Path) -> int:
+    """How many bytes its weights take, with what describes them."""
+    return sum(length for name, (_, length) in entries(path).items() if name.startswith("model.params"))
+
+
 def _strings(content: bytes) -> list[str]:
     found = []
     for match in re.finditer(rb"[ -~]+(?=\x00)", content):

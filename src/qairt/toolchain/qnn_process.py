@@ -5,13 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
-import signal
-import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -23,23 +17,10 @@ from qairt.errors import ToolchainError
 from qairt.graph.files import external_files, load
 from qairt.graph.split import tensor_names
 from qairt.toolchain.progress import Progress, silent, step_of
+from qairt.toolchain.vendor_process import Ended, failure, run
 
 _REFUSED = re.compile(r"backendValidateOpConfig\(\) failed for node `([^`]+)` of type `([^`]+)`")
-_ERROR = re.compile(r"\[E:onnxruntime|ERROR|\bQNN_\w*ERROR\w*")
-_NOISE = re.compile("CreateHtpPowerConfigId")
-"""On x86 every session says this; there is no power to configure."""
 MOST_NAMED = 8
-
-
-@contextmanager
-def workplace(parent: Path) -> Iterator[Path]:
-    """A folder for one job, gone afterwards."""
-    parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix=".qnn-"))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def place_graph(onnx: Path, folder: Path, name: str, *, short_names: bool = False) -> str:
@@ -75,33 +56,19 @@ def run_job(folder: Path, job: dict[str, Any], *, where: str, progress: Progress
         ToolchainError: it failed or died; says which operations the NPU refuses, where that was the reason.
     """
     (folder / "job.json").write_text(json.dumps(job))
-    lines: list[str] = []
-    child = subprocess.Popen(
-        [sys.executable, "-B", str(Path(__file__).with_name("qnn_child.py")), "job.json"],
-        cwd=folder,
-        env=_environment(),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )
-    try:
-        assert child.stdout is not None
-        for raw in child.stdout:
-            os.write(2, raw)
-            lines.append(raw.decode(errors="replace").rstrip())
-            step = step_of(lines[-1])
-            if step is not None:
-                progress(*step)
-        code = child.wait()
-    except BaseException:
-        child.kill()
-        child.wait()
-        raise
+
+    def heard(line: str) -> None:
+        step = step_of(line)
+        if step is not None:
+            progress(*step)
+
+    command = [sys.executable, "-B", str(Path(__file__).with_name("qnn_child.py")), "job.json"]
+    ended = run(command, cwd=folder, env=_environment(), heard=heard)
     result_path = folder / "result.json"
     result: dict[str, Any] = json.loads(result_path.read_bytes()) if result_path.is_file() else {}
-    if code == 0 and "error" not in result and result:
+    if ended.code == 0 and "error" not in result and result:
         return result
-    raise _failure(code, result, lines, where)
+    raise _failure(ended, result, where)
 
 
 def _environment() -> dict[str, str]:
@@ -116,19 +83,11 @@ def _environment() -> dict[str, str]:
     } | kept
 
 
-def _failure(code: int, result: dict[str, Any], lines: list[str], where: str) -> ToolchainError:
-    if code < 0:
-        name = signal.Signals(-code).name
-        return ToolchainError(
-            f"the QNN compiler died of {name}",
-            where=where,
-            remedy="its last words are in the item's log; SIGKILL is mostly a lack of memory: use a smaller --jobs, or "
-            "more splits",
-        )
+def _failure(ended: Ended, result: dict[str, Any], where: str) -> ToolchainError:
     refused = dict.fromkeys(
-        f"{match[1]} ({match[2]})" for line in lines for match in [_REFUSED.search(line)] if match is not None
+        f"{match[1]} ({match[2]})" for line in ended.lines for match in [_REFUSED.search(line)] if match is not None
     )
-    if refused:
+    if refused and ended.signal is None:
         named = ", ".join(list(refused)[:MOST_NAMED])
         more = f" and {len(refused) - MOST_NAMED} more" if len(refused) > MOST_NAMED else ""
         return ToolchainError(
@@ -136,8 +95,4 @@ def _failure(code: int, result: dict[str, Any], lines: list[str], where: str) ->
             where=where,
             remedy="nothing falls back to the CPU; change the bit widths of these tensors, or the graph",
         )
-    message = str(result.get("error", "")).strip()
-    if not message:
-        told = [line for line in lines if _ERROR.search(line) and not _NOISE.search(line)]
-        message = told[-1] if told else f"exit code {code} without a message"
-    return ToolchainError(f"the QNN compiler failed: {message}", where=where, remedy="see the item's log")
+    return failure("the QNN compiler", ended, where=where, message=str(result.get("error", "")).strip())

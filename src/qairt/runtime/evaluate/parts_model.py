@@ -1,4 +1,4 @@
-"""The split, quantized graphs as they are, on ONNX Runtime's CPU provider."""
+"""The split, quantized graphs as they are, on ONNX Runtime's CPU provider or on a device."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from torch import Tensor
 
 from qairt.model.config import DecoderConfig
 from qairt.runtime.chain import PartChain
+from qairt.runtime.cpu import CpuPart
 from qairt.runtime.evaluate.text_model import Done, Ids
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.parts import Opener, QuantizedPart
 
 
 class PartsModel:
@@ -19,11 +20,18 @@ class PartsModel:
     side_by_side = False
     share_before = 0.0
 
-    def __init__(self, parts: Mapping[int, Sequence[QuantizedPart]], config: DecoderConfig, length: int) -> None:
+    def __init__(
+        self,
+        parts: Mapping[int, Sequence[QuantizedPart]],
+        config: DecoderConfig,
+        length: int,
+        open_part: Opener | None = None,
+    ) -> None:
         """
         Args:
             parts: by AR, the parts in order.
             length: of the longest sequence that it will be given.
+            open_part: makes what runs a part; ONNX Runtime's CPU provider when None.
 
         Raises:
             GraphError: the parts do not belong together; names the graph.
@@ -32,7 +40,9 @@ class PartsModel:
         whole_calls = -(-length // largest) * largest
         # Near the end of the context a large call can have no room; then the smaller ones finish the sequence.
         fits = whole_calls <= next(iter(parts[largest])).signature.cl
-        self._chain = PartChain({largest: parts[largest]} if fits else parts, config, keep_open=True)
+        self._chain = PartChain(
+            {largest: parts[largest]} if fits else parts, config, open_part or CpuPart, keep_open=True
+        )
         self._sequences: Sequence[Ids] = []
 
     def read(self, sequences: Sequence[Ids], done: Done) -> None:

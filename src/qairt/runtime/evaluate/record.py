@@ -164,7 +164,7 @@ def recipe_of(recipe: dict[str, Any]) -> dict[str, Any]:
     return kept
 
 
-_NOT_SCORED = ("cache_dir", "evaluator", "verify", "suppress_performance_warnings", "execution_environment")
+_NOT_SCORED = ("cache_dir", "evaluator", "verify", "suppress_performance_warnings", "execution_environment", "sdk_root")
 
 
 def _without_output(settings: Any) -> Any:

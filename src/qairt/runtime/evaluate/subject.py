@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from qairt.quant.encodings import Encodings
     from qairt.runtime.evaluate.text_model import ReferenceModel, TextModel
     from qairt.runtime.generator import Generator
-    from qairt.runtime.parts import QuantizedPart
+    from qairt.runtime.parts import Opener, QuantizedPart
 
-EvaluationTarget = Literal["torch", "quantsim", "cpu"]
-"""torch: the float model. quantsim: its encodings simulated in torch. cpu: the split, quantized graphs."""
+EvaluationTarget = Literal["torch", "quantsim", "cpu", "device", "ssh"]
+"""torch: the float model. quantsim: its encodings simulated in torch. cpu: the split, quantized graphs. device, ssh:
+the same as compiled, on an Android device or another machine with an NPU."""
 
 Progress = Callable[[str, float], None]
 """Told what is being measured and which part of it is done, 0 … 1."""
@@ -47,6 +48,8 @@ class Subject:
     open_simulation: Callable[[], tuple[Parameters, Encodings]]
     open_parts: Callable[[], Mapping[int, Sequence[QuantizedPart]]]
     open_generator: Callable[[], AbstractContextManager[Generator]]
+    open_part: Opener | None = None
+    """What runs a part; ONNX Runtime's CPU provider when None."""
     device: str = "cpu"
     """What torch computes on, as torch names it."""
     progress: Progress = lambda what, part: None
@@ -77,7 +80,7 @@ class Subject:
         elif self.target == "quantsim":
             model = BlockwiseModel(*self.open_simulation(), pool, device)
         else:
-            model = PartsModel(self.open_parts(), self.config, length)
+            model = PartsModel(self.open_parts(), self.config, length, self.open_part)
         try:
             yield model, reference if with_reference else None
         finally:

@@ -1,0 +1,179 @@
+"""Putting a bundle together: one function for the stage that makes it and for the command that makes another."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from qairt.bundle import genai_config as genai
+from qairt.bundle import htp_config, metadata, run_scripts
+from qairt.bundle.chat_prompt import around_user, genie_prompt
+from qairt.bundle.contents import BinaryPart, Contents, Format, OnnxPart, PlacedGraph
+from qairt.bundle.genie_config import genie_config
+from qairt.bundle.sums import write_sums
+from qairt.errors import RecipeError
+from qairt.graph.tensors import GraphSignature
+
+if TYPE_CHECKING:
+    from qairt.model.tokenizer import Tokenizer
+
+Place = Callable[[Path, Path], None]
+"""Gives the second path the content of the first."""
+
+GENIE_CONFIG = "genie_config.json"
+
+
+def compose(contents: Contents, folder: Path, form: Format | None, *, place: Place) -> Path:
+    """Fill `folder`, which is empty, with a bundle; returns its `metadata.yaml`.
+
+    1. Files are taken over as they are, under flat names; a graph of quantized ONNX gets a folder for its part.
+    2. The runtime's configuration is computed from the model and the graphs.
+    3. `metadata.yaml` names every tensor, `SHA256SUMS` covers every file.
+
+    Args:
+        form: `genie` or `ort`; None for the parts alone, when nothing is known of the model.
+        place: a copy, or a link.
+
+    Raises:
+        RecipeError: the format cannot be made of these contents.
+        ModelError: a fact about the model is missing, or the runtime has no words for it.
+    """
+    require_format(contents, form)
+    graphs = _place_parts(contents, folder, place, wrapped=form != "genie")
+    if contents.tokenizer is not None:
+        for path in sorted(contents.tokenizer.iterdir()):
+            place(path, folder / path.name)
+    facts: dict[str, Any] = {"backend": "CPU" if contents.soc is None else "HTP"}
+    if form == "genie":
+        facts |= {"format": form, "config": GENIE_CONFIG, "run": run_scripts.GENIE_SCRIPT}
+        _write_genie(contents, graphs, folder)
+    elif form == "ort":
+        facts |= {"format": form, "config": genai.NAME, "run": run_scripts.ORT_SCRIPT}
+        _write_ort(contents, graphs, folder)
+    facts["context_length"] = max(graph.signature.cl for graph in graphs)
+    facts["binaries"] = list(dict.fromkeys(graph.binary for graph in graphs if graph.binary is not None))
+    if contents.soc is not None:
+        soc = contents.soc
+        facts["soc"] = {"name": soc.name, "id": soc.id, "htp": soc.htp, "vtcm_mb": soc.vtcm_mb}
+    if contents.model is not None:
+        facts["model"] = json.loads(contents.model.read_bytes())
+    path = folder / metadata.NAME
+    metadata.write_metadata(path, facts | {"graphs": [_described(graph) for graph in graphs]})
+    write_sums(folder)
+    return path
+
+
+def require_format(contents: Contents, form: Format | None) -> None:
+    """
+    Raises:
+        RecipeError: a Genie bundle without binaries, or a runtime's configuration without a model.
+    """
+    if form == "genie" and contents.soc is None:
+        raise RecipeError(
+            "Genie runs context binaries, and backend CPU makes none",
+            where="stages.export_bundle.format",
+            remedy="set format to ort, or backend to HTP",
+        )
+    if form is not None and (contents.model is None or contents.tokenizer is None):
+        raise RecipeError(
+            f"a bundle for {'Genie' if form == 'genie' else 'onnxruntime-genai'} needs the model's configuration and "
+            "tokenizer, and somebody else's graph brings none",
+            where="stages.export_bundle.format",
+            remedy="leave format out: the bundle then holds the parts and metadata.yaml",
+        )
+
+
+def _place_parts(contents: Contents, folder: Path, place: Place, *, wrapped: bool) -> list[PlacedGraph]:
+    graphs = []
+    for part in contents.parts:
+        graphs += _binary(part, folder, place, wrapped) if isinstance(part, BinaryPart) else _onnx(part, folder, place)
+    return graphs
+
+
+def _binary(part: BinaryPart, folder: Path, place: Place, wrapped: bool) -> list[PlacedGraph]:
+    place(part.binary, folder / part.binary.name)
+    graphs = []
+    for name, path in sorted(part.signatures.items()):
+        file = part.wrappers[name].name if wrapped else ""
+        if wrapped:
+            place(part.wrappers[name], folder / file)
+        graphs.append(PlacedGraph(name, GraphSignature.read(path), file, part.binary.name))
+    return graphs
+
+
+def _onnx(part: OnnxPart, folder: Path, place: Place) -> list[PlacedGraph]:
+    signature = GraphSignature.read(part.signature)
+    target = Path(f"part_{signature.part}_of_{signature.of}")
+    place(part.onnx, folder / target / part.onnx.name)
+    if not (folder / target / part.weights.name).exists():
+        place(part.weights, folder / target / part.weights.name)
+    return [PlacedGraph(signature.name, signature, (target / part.onnx.name).as_posix(), None)]
+
+
+def _described(graph: PlacedGraph) -> dict[str, Any]:
+    signature = graph.signature
+    files = {"onnx": graph.file} if graph.binary is None else {"binary": graph.binary, "wrapper": graph.file}
+    tensors = signature.model_dump(mode="json", exclude_none=True)
+    return {
+        "name": graph.name,
+        **{kind: file for kind, file in files.items() if file},
+        **{key: tensors[key] for key in ("ar", "cl", "part", "of", "inputs", "outputs")},
+    }
+
+
+def _write_genie(contents: Contents, graphs: list[PlacedGraph], folder: Path) -> None:
+    config, soc = contents.config(), contents.soc
+    assert config is not None
+    assert soc is not None
+    binaries = list(dict.fromkeys(graph.binary or "" for graph in graphs))
+    around, puts_begin = genie_prompt(_tokenizer(contents), config.bos_token_id)
+    _write_json(
+        folder / GENIE_CONFIG,
+        genie_config(
+            config,
+            context_size=max(graph.signature.cl for graph in graphs),
+            binaries=binaries,
+            tokenizer="tokenizer.json",
+            extensions=htp_config.NAME,
+            puts_begin=puts_begin,
+        ),
+    )
+    shared = len(graphs) > len(binaries)
+    _write_json(folder / htp_config.NAME, htp_config.htp_extensions(soc, weights_are_shared=shared))
+    (folder / run_scripts.GENIE_SCRIPT).write_text(run_scripts.genie_script(around, htp=soc.htp))
+
+
+def _write_ort(contents: Contents, graphs: list[PlacedGraph], folder: Path) -> None:
+    from qairt.bundle.genai_graphs import write_logits, write_positions
+
+    config, on_npu = contents.config(), contents.soc is not None
+    assert config is not None
+    tokenizer = _tokenizer(contents)
+    size = max(graph.signature.cl for graph in graphs)
+    chains: dict[int, list[PlacedGraph]] = {}
+    for graph in graphs:
+        if graph.signature.cl == size:
+            chains.setdefault(graph.signature.ar, []).append(graph)
+    found = genai.genai_config(
+        config, chains, context_size=size, pad_token=genai.pad_token(tokenizer, config), on_npu=on_npu
+    )
+    _write_json(folder / genai.NAME, found)
+    specs = {spec.name: spec for graph in chains[1] for spec in (*graph.signature.inputs, *graph.signature.outputs)}
+    mask, cos, sin = (specs[name] for name in genai.MADE)
+    write_positions(folder / genai.POSITIONS, config, mask=mask, cos=cos, sin=sin)
+    write_logits(folder / genai.LOGITS, specs["logits"])
+    script = run_scripts.ort_script(around_user(tokenizer), context_size=size, on_npu=on_npu)
+    (folder / run_scripts.ORT_SCRIPT).write_text(script)
+
+
+def _tokenizer(contents: Contents) -> Tokenizer:
+    from qairt.model.tokenizer import Tokenizer
+
+    assert contents.tokenizer is not None
+    return Tokenizer.from_directory(contents.tokenizer)
+
+
+def _write_json(path: Path, content: dict[str, Any]) -> None:
+    path.write_text(json.dumps(content, indent=2) + "\n")

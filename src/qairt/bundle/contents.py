@@ -1,0 +1,83 @@
+"""What a bundle is made of: the files that stages left, and the facts that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from qairt.graph.tensors import GraphSignature
+from qairt.model.config import DecoderConfig
+from qairt.runtime.cache import PAST
+from qairt.toolchain.soc import Soc
+
+Format = Literal["genie", "ort"]
+
+
+@dataclass(frozen=True)
+class BinaryPart:
+    """A part as one context binary of all its graphs."""
+
+    binary: Path
+    wrappers: Mapping[str, Path]
+    """`EPContext` ONNX by graph name."""
+    signatures: Mapping[str, Path]
+    """Inputs and outputs by graph name."""
+
+
+@dataclass(frozen=True)
+class OnnxPart:
+    """One graph of a part as quantized ONNX, for the processor."""
+
+    onnx: Path
+    weights: Path
+    signature: Path
+
+
+@dataclass(frozen=True)
+class Contents:
+    """Everything that goes into a bundle but its configuration."""
+
+    parts: Sequence[BinaryPart] | Sequence[OnnxPart]
+    """In the order they run."""
+    soc: Soc | None
+    """The chip the binaries are for; None where there are none."""
+    model: Path | None
+    """The decoder's configuration as JSON; None for somebody else's graph."""
+    tokenizer: Path | None
+    """The folder of the tokenizer's files."""
+
+    def config(self) -> DecoderConfig | None:
+        return None if self.model is None else DecoderConfig.model_validate_json(self.model.read_bytes())
+
+    def suit_genai(self) -> bool:
+        """Whether onnxruntime-genai can run them: AR 1 and a larger one of at most half the context, keys and values of
+        8 bits."""
+        signatures = [GraphSignature.read(path) for path in self.signature_files()]
+        ars = {signature.ar for signature in signatures}
+        kept = {spec.dtype for signature in signatures for spec in signature.inputs if PAST.match(spec.name)}
+        longest = max(signature.cl for signature in signatures)
+        return 1 in ars and len(ars) > 1 and 2 * max(ars) <= longest and kept == {"uint8"}
+
+    def signature_files(self) -> Iterator[Path]:
+        for part in self.parts:
+            yield from part.signatures.values() if isinstance(part, BinaryPart) else [part.signature]
+
+    def described_by(self) -> Iterator[Path]:
+        """The files that are read for the description and do not themselves go into the bundle."""
+        if self.model is not None:
+            yield self.model
+        yield from self.signature_files()
+
+
+@dataclass(frozen=True)
+class PlacedGraph:
+    """A graph in the bundle; names are relative to its folder."""
+
+    name: str
+    signature: GraphSignature
+    file: str
+    """What ONNX Runtime opens: a wrapper, or the quantized ONNX. Empty where a bundle has no wrappers."""
+    binary: str | None
+    """The context binary it is in."""

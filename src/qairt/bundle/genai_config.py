@@ -1,0 +1,172 @@
+"""`genai_config.json`: how onnxruntime-genai runs the parts as one decoder.
+
+Source: `src/config.h`, `decoder_only_pipeline.cpp` and `windowed_kv_cache.cpp` of onnxruntime-genai 0.16. Its
+`decoder-pipeline` reads a prompt in windows of one AR and goes on with AR 1; its cache holds 8-bit keys and values
+shaped as ours, right-aligned. Versions 0.15 and 0.16 give the tokens that our own chain gives; from 0.17 on a pipeline
+gets another cache, and refuses these shapes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from qairt.bundle.contents import PlacedGraph
+from qairt.errors import ModelError, RecipeError
+from qairt.graph.tensors import TensorSpec
+from qairt.model.config import DecoderConfig
+from qairt.model.tokenizer import Tokenizer
+from qairt.runtime.cache import PAST
+
+NAME = "genai_config.json"
+POSITIONS, LOGITS = "positions.onnx", "logits.onnx"
+"""The graphs on the processor, see `genai_graphs`."""
+POSITION_IDS, TOKEN_MASK, LOGITS_FLOAT = "position_ids", "token_mask", "logits_float"
+NPU = {"provider_options": [{"QNN": {"backend_type": "htp", "htp_performance_mode": "burst"}}]}
+RUNS_WITH = ">=0.15,<0.17"
+"""Versions of onnxruntime-genai."""
+PROCESSOR: dict[str, Any] = {"provider_options": []}
+EXACT = PROCESSOR | {"session.disable_quant_qdq": "1"}
+"""For quantized ONNX: computed as it is written. ONNX Runtime's integer kernels would round activations to 8 bits."""
+MADE = ("attention_mask", "position_ids_cos", "position_ids_sin")
+
+
+def genai_config(
+    config: DecoderConfig,
+    chains: Mapping[int, Sequence[PlacedGraph]],
+    *,
+    context_size: int,
+    pad_token: int,
+    on_npu: bool,
+) -> dict[str, Any]:
+    """The configuration of one model; JSON as it is.
+
+    Args:
+        config: the model that the parts hold.
+        chains: the graphs of `context_size` by AR, in the order they run; the largest AR reads prompts.
+        pad_token: see `pad_token`.
+        on_npu: whether the parts are context binaries or run on the processor.
+
+    Raises:
+        RecipeError: there is no AR 1, or no larger one.
+        ModelError: keys and values are not of 8 bits.
+    """
+    window = require_ars(chains, context_size)
+    first = next(spec for graph in chains[1] for spec in graph.signature.inputs if PAST.match(spec.name))
+    _require_8_bits(first)
+    eos = list(config.eos_token_ids)
+    return {
+        "model": {
+            "type": "decoder-pipeline",
+            "bos_token_id": config.bos_token_id if config.bos_token_id is not None else eos[0],
+            "eos_token_id": eos[0] if len(eos) == 1 else eos,
+            "pad_token_id": pad_token,
+            "vocab_size": config.vocab_size,
+            "context_length": context_size,
+            "decoder": {
+                "session_options": {"log_id": "onnxruntime-genai", **PROCESSOR},
+                "hidden_size": config.hidden_size,
+                "head_size": config.head_dim,
+                "num_attention_heads": config.num_heads,
+                "num_hidden_layers": config.num_layers,
+                "num_key_value_heads": config.num_kv_heads,
+                "inputs": {
+                    "input_ids": "input_ids",
+                    "attention_mask": TOKEN_MASK,
+                    "position_ids": POSITION_IDS,
+                    "past_key_names": "past_key_%d_in",
+                    "past_value_names": "past_value_%d_in",
+                },
+                "outputs": {
+                    "logits": LOGITS_FLOAT,
+                    "present_key_names": "past_key_%d_out",
+                    "present_value_names": "past_value_%d_out",
+                },
+                "sliding_window": {"window_size": window, "pad_value": -(first.offset or 0), "alignment": "right"},
+                "pipeline": [dict(_stages(chains, window, on_npu))],
+            },
+        },
+        "search": {"do_sample": False, "max_length": context_size, "num_beams": 1, "past_present_share_buffer": False},
+    }
+
+
+def pad_token(tokenizer: Tokenizer, config: DecoderConfig) -> int:
+    """A token that no prompt holds: onnxruntime-genai takes each that it meets for padding and leaves it unseen.
+
+    The tokenizer's own where it is no end or beginning of text; else one that the tokenizer has no text for; else a
+    special token that the chat template does not write.
+
+    Raises:
+        ModelError: there is none.
+    """
+    taken = {*config.eos_token_ids, config.bos_token_id}
+    template = tokenizer.chat_template or ""
+    own = tokenizer.special_token("pad_token")
+    texts = tokenizer.fast.get_vocab(with_added_tokens=True)
+    added = sorted(tokenizer.fast.get_added_tokens_decoder().items(), reverse=True)
+    candidates = [
+        *([texts[own]] if own is not None and own in texts and own not in template else []),
+        *range(config.vocab_size - 1, max(texts.values(), default=-1), -1),
+        *(token for token, each in added if each.special and each.content not in template),
+    ]
+    found = next((token for token in candidates if token not in taken and token < config.vocab_size), None)
+    if found is None:
+        raise ModelError(
+            "the tokenizer has no token for padding that cannot stand in a prompt",
+            where="tokenizer",
+            remedy="set pad_token in the model's tokenizer_config.json to a token that prompts do not hold",
+        )
+    return int(found)
+
+
+def require_ars(ars: Iterable[int], context_size: int) -> int:
+    """The AR that reads prompts.
+
+    Raises:
+        RecipeError: onnxruntime-genai needs AR 1 and a larger one, of at most half the context.
+    """
+    found = sorted(set(ars))
+    if 1 not in found or len(found) < 2:
+        raise RecipeError(
+            f"onnxruntime-genai reads prompts with one AR and goes on with AR 1, the graphs have AR "
+            f"{', '.join(map(str, found))}",
+            where="stages.prepare_exports.arn",
+            remedy="set arn to [1, 128], or export_bundle.format to genie",
+        )
+    if found[-1] * 2 > context_size:
+        raise RecipeError(
+            f"onnxruntime-genai reads prompts with AR {found[-1]}, which must not be more than half the context of "
+            f"{context_size}",
+            where="stages.prepare_exports.arn",
+            remedy=f"set arn to [1, {context_size // 2}] or less, or export_bundle.format to genie",
+        )
+    return found[-1]
+
+
+def _require_8_bits(spec: TensorSpec) -> None:
+    if spec.dtype != "uint8":
+        raise ModelError(
+            f"onnxruntime-genai holds keys and values as uint8, {spec.name} is {spec.dtype}",
+            where="stages.quantization",
+            remedy="quantize keys and values to 8 bits, or set export_bundle.format to genie",
+        )
+
+
+def _stages(chains: Mapping[int, Sequence[PlacedGraph]], window: int, on_npu: bool) -> list[tuple[str, dict[str, Any]]]:
+    """The pipeline in the order it runs: positions, the prompt's parts, the parts of AR 1, logits."""
+    around = {"session_options": PROCESSOR}
+    first = {"filename": POSITIONS, "inputs": [POSITION_IDS, TOKEN_MASK], "outputs": list(MADE), **around}
+    stages: list[tuple[str, dict[str, Any]]] = [("positions", first)]
+    for ar, called in ((window, "prompt"), (1, "token")):
+        for graph in chains[ar]:
+            stage = {
+                "filename": graph.file,
+                "inputs": [spec.name for spec in graph.signature.inputs],
+                "outputs": [spec.name for spec in graph.signature.outputs],
+                "session_options": NPU if on_npu else EXACT,
+                "run_on_prompt": called == "prompt",
+                "run_on_token_gen": called == "token",
+            }
+            stages.append((f"{called}_{graph.signature.part}_of_{graph.signature.of}", stage))
+    stages.append(("logits", {"filename": LOGITS, "inputs": ["logits"], "outputs": [LOGITS_FLOAT], **around}))
+    return stages

@@ -1,0 +1,89 @@
+"""A model's rotary embedding in the words of Genie's `positional-encoding`.
+
+Each form was compared with the table that Genie 1.21 computes from it: they agree to one step of 16 bits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from qairt.errors import ModelError
+from qairt.model.config import DecoderConfig
+from qairt.model.rope import inverse_frequencies, plain_frequencies
+
+_NO_COUNTERPART = "Genie has no counterpart of it; `qairt export RECIPE DIR --format ort` computes it on the device"
+
+
+def positional_encoding(config: DecoderConfig, *, context_size: int) -> dict[str, Any]:
+    """What goes into `engine.model.positional-encoding`.
+
+    Args:
+        config: of a model; with plain rotary, `rope-scaling` is left out.
+        context_size: the length that dynamic scaling adapts to.
+
+    Raises:
+        ModelError: Genie has no counterpart of the model's scaling.
+    """
+    encoding: dict[str, Any] = {
+        "type": "rope",
+        "rope-dim": config.head_dim // 2,
+        "rope-theta": float(config.rope_theta),
+    }
+    scaling = config.rope_scaling
+    if scaling is None:
+        return encoding
+    match scaling["rope_type"]:
+        case "linear":
+            words: dict[str, Any] = {"rope-type": "linear", "factor": scaling["factor"]}
+        case "llama3":
+            words = {
+                "rope-type": "llama3",
+                "factor": scaling["factor"],
+                "low-freq-factor": scaling["low_freq_factor"],
+                "high-freq-factor": scaling["high_freq_factor"],
+                "original-max-position-embeddings": scaling["original_max_position_embeddings"],
+            }
+        case "yarn":
+            words = _yarn(config, scaling)
+        case "dynamic" | "frequency_factors":
+            words = _any_frequencies(config, context_size)
+        case other:
+            raise ModelError(f"rotary scaling of type {other!r}", where="rope_scaling", remedy=_NO_COUNTERPART)
+    return encoding | {"rope-scaling": words}
+
+
+def _yarn(config: DecoderConfig, scaling: Mapping[str, Any]) -> dict[str, Any]:
+    if not scaling.get("truncate", True):
+        raise ModelError(
+            "yarn rotary scaling with limits that are not rounded (truncate: false)",
+            where="rope_scaling.truncate",
+            remedy=_NO_COUNTERPART,
+        )
+    factor = scaling["factor"]
+    _, attention = inverse_frequencies(config, 1)
+    return {
+        "rope-type": "yarnrope",
+        "factor": factor,
+        "original-max-position-embeddings": scaling["original_max_position_embeddings"],
+        "dim": config.head_dim,
+        "extrapolation-factor": 1.0,
+        # Genie multiplies yarn's usual attention factor by this one.
+        "attn-factor": attention / (0.1 * math.log(factor) + 1.0),
+        "beta-fast": scaling.get("beta_fast") or 32,
+        "beta-slow": scaling.get("beta_slow") or 1,
+    }
+
+
+def _any_frequencies(config: DecoderConfig, context_size: int) -> dict[str, Any]:
+    """`longrope` divides each plain frequency by a number of its own; with a factor of 1 it does nothing else."""
+    frequencies, _ = inverse_frequencies(config, context_size)
+    factors = [float(factor) for factor in plain_frequencies(config.head_dim, config.rope_theta) / frequencies]
+    return {
+        "rope-type": "longrope",
+        "factor": 1.0,
+        "short-factor": factors,
+        "long-factor": factors,
+        "original-max-position-embeddings": context_size,
+    }

@@ -1,0 +1,121 @@
+"""The scripts that answer a prompt with a bundle, on the device."""
+
+from __future__ import annotations
+
+import shlex
+
+from qairt.bundle.chat_prompt import AroundUser
+from qairt.bundle.genai_config import RUNS_WITH
+
+GENIE_SCRIPT = "run_genie.sh"
+ORT_SCRIPT = "run_ort.py"
+
+_GENIE = """\
+#!/bin/sh
+# Answers a prompt with this bundle: sh run_genie.sh "What is the capital of France?"
+#
+# It needs, in this folder or in lib/ below it, from the QAIRT SDK: genie-t2t-run, libGenie.so, libQnnHtp.so,
+# libQnnHtpNetRunExtensions.so, libQnnSystem.so, libQnnHtpV{htp}Stub.so (for Android or for Linux on Arm) and
+# libQnnHtpV{htp}Skel.so (of hexagon-v{htp}). On Android:
+#   adb push BUNDLE /data/local/tmp/ && adb shell sh /data/local/tmp/BUNDLE/run_genie.sh "'What is …?'"
+set -eu
+cd "$(dirname "$0")"
+here=$(pwd)
+export LD_LIBRARY_PATH="$here:$here/lib:${{LD_LIBRARY_PATH:-}}"
+export ADSP_LIBRARY_PATH="$here;$here/lib;/vendor/dsp/cdsp;/vendor/lib/rfsa/adsp;/system/lib/rfsa/adsp;/dsp"
+export PATH="$here:$here/lib:$PATH"
+if [ $# -ne 1 ]; then
+  echo "usage: sh run_genie.sh PROMPT" >&2
+  exit 2
+fi
+command -v genie-t2t-run >/dev/null || {{
+  echo "genie-t2t-run is not in $here: copy it there from the QAIRT SDK, see the head of this script" >&2
+  exit 3
+}}
+# {note}
+{warn}before={before}
+after={after}
+exec genie-t2t-run -c genie_config.json -p "$before$1$after"
+"""
+
+_ORT = '''\
+"""Answers a prompt with this bundle: python run_ort.py "What is the capital of France?"
+
+{needs}
+"""
+
+import sys
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+import onnxruntime_genai as genai
+from tokenizers import Tokenizer
+from tokenizers.decoders import DecodeStream
+
+HERE = Path(__file__).resolve().parent
+# {note}
+BEFORE = {before!r}
+AFTER = {after!r}
+
+
+def main(prompt: str) -> None:
+    installed = version("onnxruntime-genai")
+    if not (0, 15) <= tuple(map(int, installed.split(".")[:2])) < (0, 17):
+        sys.exit(f"onnxruntime-genai {{installed}} cannot run this bundle: pip install '{genai}'")
+{warn}{register}    model = genai.Model(str(HERE))
+    tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
+    ids = tokenizer.encode(BEFORE + prompt + AFTER, add_special_tokens={is_bare}).ids
+    settings = genai.GeneratorParams(model)
+    settings.set_search_options(max_length={context_size}, do_sample=False)
+    generator = genai.Generator(model, settings)
+    generator.append_tokens(np.array([ids], np.int32))
+    text = DecodeStream(skip_special_tokens=True)
+    while not generator.is_done():
+        generator.generate_next_token()
+        print(text.step(tokenizer, int(generator.get_next_tokens()[0])) or "", end="", flush=True)
+    print()
+
+
+if __name__ == "__main__":
+    if len(sys.argv) != 2:
+        sys.exit("usage: python run_ort.py PROMPT")
+    main(sys.argv[1])
+'''
+_REGISTER = """\
+    import onnxruntime_qnn
+
+    genai.register_execution_provider_library("QNNExecutionProvider", onnxruntime_qnn.get_library_path())
+"""
+
+
+def genie_script(around: AroundUser, *, htp: int) -> str:
+    """`run_genie.sh`, for adb shell and Linux on Arm.
+
+    Args:
+        around: the user's words.
+        htp: the NPU's architecture, which is in its libraries' names.
+    """
+    return _GENIE.format(
+        note=around.note,
+        warn=f"echo {shlex.quote(around.warning)} >&2\n" if around.warning else "",
+        before=shlex.quote(around.before),
+        after=shlex.quote(around.after),
+        htp=htp,
+    )
+
+
+def ort_script(around: AroundUser, *, context_size: int, on_npu: bool) -> str:
+    """`run_ort.py`, for Windows and Linux on Arm, or, without the NPU, anywhere."""
+    packages = [f'"onnxruntime-genai{RUNS_WITH}"', *(["onnxruntime-qnn"] if on_npu else []), "tokenizers"]
+    return _ORT.format(
+        genai=f"onnxruntime-genai{RUNS_WITH}",
+        needs=f"It needs: pip install {' '.join(packages)}",
+        note=around.note,
+        warn=f"    print({around.warning!r}, file=sys.stderr)\n" if around.warning else "",
+        before=around.before,
+        after=around.after,
+        is_bare=around.is_bare,
+        register=_REGISTER if on_npu else "",
+        context_size=context_size,
+    )

@@ -1,0 +1,37 @@
+"""`SHA256SUMS`: the digest of every file, as `sha256sum -c` reads it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qairt.engine.files import files_below, sha256_of
+from qairt.errors import QairtError
+
+NAME = "SHA256SUMS"
+
+
+def write_sums(folder: Path) -> None:
+    """Cover every file in the folder."""
+    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files_below(folder)]
+    (folder / NAME).write_text("".join(lines))
+
+
+def read_sums(folder: Path) -> dict[str, str]:
+    """Digest by name; empty where the folder has no sums.
+
+    Raises:
+        QairtError: a line is not a digest and a name.
+    """
+    path = folder / NAME
+    if not path.is_file():
+        return {}
+    found = {}
+    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+        digest, _, name = line.partition(" ")
+        name = name.lstrip(" *")
+        if len(digest) != 64 or not name:
+            raise QairtError(
+                "it is not a digest and a name", where=f"{NAME}:{number}", remedy="export the bundle again"
+            )
+        found[name] = digest.lower()
+    return found

@@ -1,0 +1,156 @@
+"""adb's host protocol: requests to the adb server, and through it to a device's shell and file service.
+
+Source: the documents SERVICES.TXT, SYNC.TXT and shell_service.h of Android's adb. A request is four hexadecimal digits
+with its length, then its text; the answer is OKAY, or FAIL with a text of the same form.
+"""
+
+from __future__ import annotations
+
+import select
+import socket
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from qairt.device.base import Finished, Output, Sent
+from qairt.errors import DeviceError
+
+CHUNK = 64 * 1024
+"""The most bytes of one DATA message."""
+_SECONDS = 20.0
+"""How long the server may take to answer a request; what runs on the device may take any time."""
+
+_OUT, _ERR, _EXIT = 1, 2, 3
+_MODE = 0o100755
+
+
+class RefusedError(DeviceError):
+    """The adb server, or the device, answered FAIL."""
+
+
+class Link:
+    """One connection to the adb server; it serves one request, or one service of a device."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """
+        Raises:
+            OSError: nobody listens there.
+        """
+        self._socket = socket.create_connection((host, port), timeout=_SECONDS)
+        self._where = f"adb server {host}:{port}"
+
+    def __enter__(self) -> Link:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._socket.close()
+
+    def ask(self, request: str) -> None:
+        """Send a request and read its OKAY.
+
+        Raises:
+            RefusedError: the answer is FAIL; says why.
+            DeviceError: the connection is lost.
+        """
+        text = request.encode()
+        self.send(b"%04x" % len(text) + text)
+        status = self.read(4)
+        if status == b"FAIL":
+            raise RefusedError(self.read(int(self.read(4), 16)).decode(errors="replace"), where=self._where)
+        if status != b"OKAY":
+            raise DeviceError(
+                f"the answer {status!r} is not that of an adb server",
+                where=self._where,
+                remedy="another program listens there: set ANDROID_ADB_SERVER_PORT, or give SERIAL@HOST:PORT",
+            )
+
+    def answer(self, request: str) -> str:
+        """A request that is answered by a text."""
+        self.ask(request)
+        return self.read(int(self.read(4), 16)).decode(errors="replace")
+
+    def send(self, data: bytes) -> None:
+        try:
+            self._socket.sendall(data)
+        except OSError as error:
+            raise self._lost() from error
+
+    def read(self, count: int) -> bytes:
+        """Exactly so many bytes."""
+        data = bytearray()
+        while len(data) < count:
+            try:
+                more = self._socket.recv(count - len(data))
+            except OSError as error:
+                raise self._lost() from error
+            if not more:
+                raise self._lost()
+            data += more
+        return bytes(data)
+
+    def _lost(self) -> DeviceError:
+        return DeviceError(
+            "the connection to the device broke", where=self._where, remedy="check the cable, then run the same again"
+        )
+
+    def shell(self, command: str, output: Output | None) -> Finished:
+        """Run a command by the shell protocol, version 2: output and errors apart, and the exit code.
+
+        Raises:
+            DeviceError: the connection ended before the command did.
+        """
+        self.ask(f"shell,v2,raw:{command}")
+        self._socket.settimeout(None)
+        self.send(struct.pack("<BI", 4, 0))  # no more input
+        out, err = bytearray(), bytearray()
+        while True:
+            kind, length = struct.unpack("<BI", self.read(5))
+            data = self.read(length)
+            if kind == _EXIT:
+                return Finished(data[0], bytes(out), bytes(err))
+            if kind == _OUT and output is not None:
+                output(data)
+            elif kind == _OUT:
+                out += data
+            elif kind == _ERR:
+                err += data
+
+    def sync(self) -> None:
+        """From now on this connection is to the file service."""
+        self.ask("sync:")
+        self._socket.settimeout(None)
+
+    def send_file(self, source: Path, target: str, sent: Sent) -> None:
+        """Write a file; `sync` comes first.
+
+        Raises:
+            RefusedError: the device cannot write it, most often because it is full.
+            DeviceError: the connection is lost.
+        """
+        self._message(b"SEND", f"{target},{_MODE}".encode())
+        modified = int(source.stat().st_mtime)
+        for data in _chunks(source):
+            if self._answered():  # it gave up; the rest would be sent for nothing
+                break
+            self._message(b"DATA", data)
+            sent(len(data))
+        else:
+            self.send(b"DONE" + struct.pack("<I", modified & 0xFFFFFFFF))
+        status, length = struct.unpack("<4sI", self.read(8))
+        if status == b"FAIL":
+            raise RefusedError(self.read(length).decode(errors="replace"), where=target)
+        if status != b"OKAY":
+            raise DeviceError(f"the device's file service answered {status!r}", where=target, remedy="try again")
+
+    def _answered(self) -> bool:
+        return bool(select.select([self._socket], [], [], 0)[0])
+
+    def _message(self, kind: bytes, data: bytes) -> None:
+        self.send(kind + struct.pack("<I", len(data)) + data)
+
+
+def _chunks(path: Path) -> Iterator[Any]:
+    with path.open("rb") as file:
+        while data := file.read(CHUNK):
+            yield data

@@ -1,0 +1,73 @@
+"""`qairt bundle check` and `qairt export --format`, over what a tiny model's stages left."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_bundle import TinyModel, composed, edit, make_tiny
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    return make_tiny(tmp_path_factory.mktemp("tiny"))
+
+
+@pytest.fixture
+def bundle(tiny: TinyModel, place: Path) -> Path:
+    return composed(tiny.onnx(), place / "out", "ort")
+
+
+def test_a_good_bundle(qairt, bundle):
+    said = qairt("bundle", "check", "out")
+    assert (said.code, said.err) == (0, "")
+    assert said.out.splitlines() == [
+        "ok       files: 18 files as SHA256SUMS says",
+        "ok       config: genai_config.json: 8 graphs in a pipeline, each takes what is there",
+        "ok       tokenizer: 257 tokens, a text ends with '<|end|>'",
+        "out: nothing wrong was found",
+    ]
+
+
+def test_a_fault_says_what_to_do(qairt, bundle):
+    edit(bundle / "genai_config.json", "model", "vocab_size", value=300)
+    (bundle / "positions.onnx").unlink()
+    said = qairt("bundle", "check", "out")
+    assert said.code == 1
+    assert "ERROR    files: positions.onnx is missing\n           copy the bundle again, or export it" in said.out
+    assert "model.vocab_size is 300, the graphs have 260\n           write 260\n" in said.out
+    assert said.out.endswith("out: 3 faults\n")
+
+
+def test_json(qairt, bundle):
+    said = qairt("bundle", "check", "out", "--json")
+    assert said.code == 0
+    assert said.data["ok"] is True
+    assert {finding["subject"] for finding in said.data["findings"]} == {"files", "config", "tokenizer"}
+    (bundle / "tokenizer.json").unlink()
+    said = qairt("bundle", "check", "out", "--json")
+    assert (said.code, said.data["ok"]) == (1, False)
+    assert said.data["findings"][0] == {
+        "subject": "files",
+        "status": "error",
+        "text": "tokenizer.json is missing",
+        "remedy": "copy the bundle again, or export it again: qairt export RECIPE DIR",
+    }
+
+
+def test_a_folder_that_is_no_bundle(qairt, place):
+    (place / "other").mkdir()
+    said = qairt("bundle", "check", "other")
+    assert said.code == 1
+    assert said.err == (
+        "Error: other: it is no bundle: it holds neither genie_config.json nor genai_config.json nor metadata.yaml\n"
+        "  make one with `qairt export RECIPE DIR`\n"
+    )
+    assert json.dumps(said.out) == '""'
+    assert qairt("bundle", "check", "nowhere").err.startswith("Error: nowhere: there is no such folder\n")
+
+
+def test_help_names_what_is_looked_at(qairt):
+    assert "check  Say whether a bundle is complete and right." in qairt("bundle", "--help").out
+    assert "Exit code 1 when something is wrong" in qairt("bundle", "check", "--help").out

@@ -1,0 +1,103 @@
+"""Commands on a recipe with `toolchain: sdk`: what is missing is named, with what to do."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+from sdk_stand_in import install
+from tiny_recipe import write_recipe
+
+from qairt.cli import probes
+from qairt.toolchain.sdk_place import PLATFORM
+
+STAGES = ("convert", "quantize", "generate_context_binary")
+
+
+@pytest.fixture
+def recipe(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.delenv("QAIRT_SDK_ROOT", raising=False)
+    monkeypatch.setenv("QAIRT_SDK_PYTHON", sys.executable)
+    monkeypatch.setattr(probes, "compiler", lambda: probes.Probe("HTP compiler", "ok", "answers", "backend HTP"))
+    path = write_recipe(place / "tiny", technique="minmax.yaml")
+    content = yaml.safe_load(path.read_text())
+    for stage in STAGES:
+        content["stages"][stage]["toolchain"] = "sdk"
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return path
+
+
+def test_without_one_the_plan_is_made_and_a_run_says_how_to_get_one(qairt, recipe, place):
+    plan = qairt("plan", recipe, "--json")
+    assert plan.code == 0
+    assert plan.data["to_run"] == plan.data["items"] > 20
+    for command in ("check", "run"):
+        said = qairt(command, recipe)
+        assert said.code == 3
+        told = " ".join((said.out + said.err).split())
+        assert "no QAIRT SDK is named: neither sdk_root nor $QAIRT_SDK_ROOT is set" in told
+        assert "install the Qualcomm AI Runtime SDK" in told
+    assert said.err.count("no QAIRT SDK") == 1
+    assert not list(place.rglob("convert_*"))
+
+
+def test_check_names_the_version_and_warns_of_what_may_not_work(qairt, recipe, place):
+    root = install(place / "sdk")
+    said = qairt("check", recipe, f"sdk_root={root}", "--json")
+    assert said.code == 0, said.out
+    told = [(found["status"], found["text"]) for found in said.data["findings"] if found["subject"] == "dependencies"]
+    assert told[-1] == ("ok", f"QAIRT SDK 2.43.0.260128 in {root}, for {', '.join(STAGES)}")
+    (warning,) = [text for status, text in told if status == "warning"]
+    assert "its libraries are built for 3.10" in warning
+    assert "Warning" not in said.err
+
+
+def test_check_says_on_which_line_the_setting_stands(qairt, recipe, place):
+    install(place / "tiny" / "sdk", version="2.20.0.240223")
+    content = recipe.read_text()
+    recipe.write_text(f"sdk_root: sdk\n{content}")
+    said = qairt("check", recipe, "--json")
+    assert said.code == 3
+    (error,) = [found for found in said.data["findings"] if found["status"] == "error"]
+    assert error["text"] == (f"{recipe}:1: sdk_root: QAIRT SDK 2.20.0.240223 is too old, 2.31 to 2.51 are known")
+
+
+def test_a_mixture_that_cannot_work_is_a_fault_of_the_recipe(qairt, recipe, place):
+    said = qairt("check", recipe, "stages.convert.toolchain=qnn", f"sdk_root={install(place / 'sdk')}")
+    assert said.code == 2
+    assert "toolchain sdk needs convert to be made by the SDK too" in " ".join(said.out.split())
+
+
+def test_doctor_tells_what_is_there_and_what_is_missing(qairt, recipe, place):
+    root = install(place / "sdk")
+    said = qairt("doctor", recipe, f"sdk_root={root}", "--json")
+    found = [probe for probe in said.data["probes"] if probe["name"] == "QAIRT SDK"]
+    assert (found[0]["status"], found[0]["found"]) == ("ok", f"2.43.0.260128 in {root}")
+    assert [probe["status"] for probe in found] == ["ok", "warning"]
+    assert said.code == 0
+    (root / "bin" / PLATFORM / "qairt-quantizer").chmod(0o600)
+    said = qairt("doctor", recipe, f"sdk_root={root}")
+    assert said.code == 3
+    assert f"MISSING  QAIRT SDK: qairt-quantizer is not executable (in {root}/bin/{PLATFORM})" in said.out
+    assert f"do:  chmod +x {root}/bin/{PLATFORM}/*" in said.out
+
+
+def test_doctor_starts_the_converter(qairt, recipe, place):
+    root = install(place / "sdk")
+    (root / "lib" / "python" / "sdk_tools.py").write_text("import a_package_of_the_vendor\n")
+    said = qairt("doctor", recipe, f"sdk_root={root}")
+    assert said.code == 3
+    assert "the SDK's Python lacks a package, or has another version of it than the SDK needs" in said.out
+    assert "do:  run the SDK's bin/check-python-dependency with that Python" in said.out
+
+
+def test_doctor_without_a_recipe_takes_it_as_optional(qairt, place, recipe, monkeypatch):
+    (found,) = [probe for probe in qairt("doctor", "--json").data["probes"] if probe["name"] == "QAIRT SDK"]
+    assert (found["status"], found["found"]) == ("warning", "not named (optional)")
+    monkeypatch.setenv("QAIRT_SDK_ROOT", str(place / "gone"))
+    said = qairt("doctor", "--json")
+    (found,) = [probe for probe in said.data["probes"] if probe["name"] == "QAIRT SDK"]
+    assert (found["status"], found["found"]) == ("warning", f"there is no folder {place}/gone")
+    assert said.code == 0

@@ -1,0 +1,372 @@
+"""Genie, the vendor's own runtime, on a tiny model: made, generated from, verified, interrupted, fed wrong things."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import pytest
+from tiny_recipe import write_model, write_recipe
+
+from qairt.cli.main import main
+from qairt.engine.run import RunOptions
+from qairt.engine.run_folder import run_folders
+from qairt.engine.run_summary import read_state
+from qairt.errors import CacheError, GenerationError, ModelError, RecipeError, ToolchainError
+from qairt.llm import LLMPipeline
+from qairt.model.rope import rotary
+from qairt.model.tokenizer import Tokenizer
+from qairt.report.fidelity import fidelity_of
+from qairt.runtime.chain import PartChain
+from qairt.runtime.genie import require_same_tokens
+from qairt.runtime.sampling import Sampling
+from qairt.runtime.stored import to_stored
+from qairt.toolchain import genie, qnn
+from qairt.toolchain.soc import SOCS
+
+pytest.importorskip("onnxruntime_qnn")
+pytestmark = pytest.mark.compiler
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> LLMPipeline:
+    """4-bit blocks of 64; quantized, nothing compiled."""
+    folder = tmp_path_factory.mktemp("genie")
+    recipe = write_recipe(folder, technique="lpbq.yaml", hidden_size=128, intermediate_size=192)
+    made = LLMPipeline.from_recipe(recipe, cache_dir=folder / "cache")
+    result = made.construct(RunOptions(jobs=2, until="quantize"))
+    assert result.status == "done", result.failed
+    return made
+
+
+@pytest.fixture(scope="module")
+def config(finished: LLMPipeline) -> dict[str, Any]:
+    """Of a dialog with all binaries made."""
+    model = finished.genie_model()
+    return model.genie_config(model.binaries.made(lambda line: None))
+
+
+def bare(pipeline: LLMPipeline, folder: Path) -> LLMPipeline:
+    """The same run in a cache of its own, without Genie's binaries."""
+    cache = folder / "cache"
+    shutil.copytree(pipeline.cache_dir, cache, ignore=lambda folder, names: {"genie_binary", "verify"} & set(names))
+    return LLMPipeline.from_recipe(pipeline.recipe.source, cache_dir=cache)
+
+
+def greedy(pipeline: LLMPipeline, ids: list[int], count: int) -> list[int]:
+    """What the CPU says on the AR-1 parts."""
+    decoder, _ = pipeline._decoder()
+    with PartChain({1: pipeline.quantized_parts()[1]}, decoder) as chain:
+        tokens = [int(chain.prefill(ids).argmax())]
+        while len(tokens) < count:
+            tokens.append(int(chain.decode(tokens[-1]).argmax()))
+    return tokens
+
+
+def command(*words: str | Path) -> tuple[int, str, str]:
+    out, err = io.StringIO(), io.StringIO()
+    with redirect_stdout(out), redirect_stderr(err):
+        code = main([str(word) for word in words])
+    return code, out.getvalue(), err.getvalue()
+
+
+def test_three_chained_parts_say_what_the_cpu_says(finished: LLMPipeline, config: dict[str, Any], capfd):
+    capfd.readouterr()
+    with genie.Dialog(config) as dialog:
+        for prompt in ([39, 68, 75, 75, 78], [7], list(range(60, 80))):
+            assert list(dialog.query_tokens(prompt, max_tokens=5)) == greedy(finished, prompt, 5)
+        assert dialog.encode("Hello") == [39, 68, 75, 75, 78]
+        pieces = list(dialog.query("Hello", max_tokens=5))
+    assert len(pieces) == 5
+    printed = capfd.readouterr()
+    assert "Using create From Binary" not in printed.out + printed.err, "the vendor's words stay in the child"
+
+
+def test_the_whole_context_is_used_and_never_left(finished: LLMPipeline, config: dict[str, Any]):
+    with genie.Dialog(config) as dialog:
+        assert len(list(dialog.query_tokens([39] * 5, max_tokens=1000))) == 27
+        assert list(dialog.query_tokens([39] * 31, max_tokens=9)) == greedy(finished, [39] * 31, 1)
+        with pytest.raises(GenerationError, match="prompt: 32 tokens do not fit: the context holds 32"):
+            dialog.query_tokens([39] * 32, max_tokens=1)
+        assert len(list(dialog.query("Hello", max_tokens=2))) == 2, "it still answers"
+
+
+def test_generate_says_the_cost_makes_what_is_missing_and_answers(finished: LLMPipeline, tmp_path: Path):
+    own = bare(finished, tmp_path)
+    words = ("--cache-dir", own.cache_dir, "--max-new-tokens", "4", "--json")
+    code, out, err = command("generate", own.recipe.source, "Hi", "--target", "genie", *words)
+    assert code == 0, err
+    cost, compiling, *made = err.splitlines()
+    assert cost.startswith("genie: the NPU is emulated, about 0.0 s a token: ")
+    assert " to read 19 prompt tokens one by one, " in cost
+    assert compiling.startswith("compiling 3 parts of 3 for Genie, one graph each; about ")
+    assert [line.split(": compiled in ")[0] for line in made] == ["part 1 of 3", "part 2 of 3", "part 3 of 3"]
+    from_cpu = json.loads(command("generate", own.recipe.source, "Hi", *words)[1])
+    answer = json.loads(out)
+    assert (answer["target"], answer["prompt_tokens"], answer["stop_reason"]) == ("genie", 19, "max_new_tokens")
+    assert answer["tokens"] == from_cpu["tokens"]
+    assert answer["text"] == from_cpu["text"]
+    assert answer.keys() == from_cpu.keys()
+    again = command("generate", own.recipe.source, "Hi", "--target", "genie", *words)
+    assert again[2].splitlines() == [cost], "nothing is compiled twice"
+    assert json.loads(again[1])["tokens"] == answer["tokens"]
+
+
+def test_sampling_and_raw_prompts_reach_genie(finished: LLMPipeline):
+    def tokens(sampling: Sampling | None) -> tuple[int, ...]:
+        model = finished.genie_model()
+        with model.answer("Hello", sampling, max_new_tokens=12, chat=False, say=lambda line: None) as answer:
+            assert answer.prompt_ids == [39, 68, 75, 75, 78]
+            return answer.result.tokens
+
+    likeliest = tokens(None)
+    wild = [tokens(Sampling(temperature=5.0, seed=seed)) for seed in (1, 1, 2)]
+    assert wild[0] == wild[1] != likeliest
+    assert wild[2] != wild[0]
+    assert tokens(Sampling(temperature=5.0, top_k=1, seed=3)) == likeliest
+
+
+def test_an_end_token_ends_the_answer(finished: LLMPipeline):
+    model = finished.genie_model()
+    say = lambda line: None  # noqa: E731
+    with model.answer("Hello", None, max_new_tokens=6, chat=False, say=say) as answer:
+        whole = answer.result.tokens
+    ending = dataclasses.replace(model, config=model.config.model_copy(update={"eos_token_ids": (300, whole[3])}))
+    expected = whole[: whole.index(whole[3])]
+    with ending.answer("Hello", None, max_new_tokens=6, chat=False, say=say) as answer:
+        result = answer.result
+    assert result.stop_reason == "eos"
+    assert result.tokens[: len(expected)] == expected
+    assert len(result.tokens) == len(expected) + 1
+
+
+def test_closing_ends_the_child_in_the_middle_of_an_answer(config: dict[str, Any]):
+    with genie.Dialog(config) as dialog:
+        pieces = dialog.query("Hello", max_tokens=27)
+        next(pieces)
+    assert not psutil.pid_exists(dialog.pid)
+
+
+def test_a_dialog_that_dies_says_so(config: dict[str, Any]):
+    with genie.Dialog(config) as dialog:
+        pieces = dialog.query("Hello", max_tokens=27)
+        next(pieces)
+        os.kill(dialog.pid, signal.SIGKILL)
+        with pytest.raises(ToolchainError, match=r"Genie: died by signal 9 \(SIGKILL, most often because the machine"):
+            list(pieces)
+
+
+SCALINGS: dict[str, dict[str, Any] | None] = {
+    "plain": None,
+    "linear": {"rope_type": "linear", "factor": 4.0},
+    "llama3": {
+        "rope_type": "llama3",
+        "factor": 8.0,
+        "low_freq_factor": 1.0,
+        "high_freq_factor": 4.0,
+        "original_max_position_embeddings": 16,
+    },
+    "yarn": {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 16},
+    "dynamic": {"rope_type": "dynamic", "factor": 2.0, "original_max_position_embeddings": 16},
+}
+
+
+@pytest.mark.parametrize("kind", SCALINGS)
+def test_genie_rotates_as_the_model_does(finished: LLMPipeline, config: dict[str, Any], kind: str, tmp_path: Path):
+    """What Genie hands to the graphs at every position, from its own dump, beside our rotary embedding."""
+    model = finished.genie_model()
+    decoder = model.config.model_copy(update={"rope_scaling": SCALINGS[kind], "rope_theta": 12345.5})
+    binaries = [Path(name) for name in config["dialog"]["engine"]["model"]["binary"]["ctx-bins"]]
+    asked = dataclasses.replace(model, config=decoder).genie_config(binaries)
+    asked["dialog"]["debug"] = {"path": str(tmp_path / "dump"), "dump-tensors": True}
+    with genie.Dialog(asked) as dialog:
+        list(dialog.query_tokens(list(range(50, 78)), max_tokens=2))
+    signature = finished.quantized_parts()[1][1].signature
+    for name, expected in zip(("cos", "sin"), rotary(decoder, np.arange(20), length=32), strict=True):
+        spec = next(spec for spec in signature.inputs if spec.name == f"position_ids_{name}")
+        dumped = sorted((tmp_path / "dump").glob(f"*/*2_of_3/*_in_{spec.name}"))[:20]
+        found = np.stack([np.fromfile(path, spec.dtype) for path in dumped]).astype(int)
+        assert found.shape == (20, 8)
+        # of 65,536 steps: it cuts off where we round
+        assert np.abs(found - to_stored(expected, spec).astype(int)).max() <= 2
+
+
+# What Genie refuses, in its own words
+
+
+def test_a_part_that_is_missing(config: dict[str, Any]):
+    changed = json.loads(json.dumps(config))
+    del changed["dialog"]["engine"]["model"]["binary"]["ctx-bins"][0]
+    complaints = genie.try_dialog(changed)
+    assert any(line.endswith("ar1_cl32_2_of_3 : input_ids - Tensor not found") for line in complaints)
+
+
+def test_shapes_that_do_not_fit(config: dict[str, Any]):
+    changed = json.loads(json.dumps(config))
+    changed["dialog"]["engine"]["backend"]["QnnHtp"]["pos-id-dim"] = 16
+    assert any("position_ids_cos - Expected [ 1, 1, 16]" in line for line in genie.try_dialog(changed))
+
+
+def test_a_tokenizer_that_is_missing(config: dict[str, Any], tmp_path: Path):
+    changed = json.loads(json.dumps(config))
+    changed["dialog"]["tokenizer"]["path"] = "tokenizer.json"
+    complaints = genie.try_dialog(changed, folder=tmp_path)
+    assert "ResourceManager failed to load tokenizer from: tokenizer.json" in complaints
+    assert genie.try_dialog(config) == []
+
+
+def test_a_binary_with_two_graphs_is_never_loaded(finished: LLMPipeline, config: dict[str, Any], tmp_path: Path):
+    both = [parts[0] for parts in finished.quantized_parts().values()]
+    graphs = [(part.onnx, part.signature.graph_name) for part in both]
+    made = qnn.link(graphs, tmp_path, binary_name="two.bin", soc=SOCS["SM8650"]).binary
+    changed = json.loads(json.dumps(config))
+    changed["dialog"]["engine"]["model"]["binary"]["ctx-bins"][0] = "two.bin"
+    (complaint,) = genie.try_dialog(changed, folder=tmp_path)
+    assert complaint.startswith("two.bin: it holds 2 graphs (ar1_cl32_1_of_3, ar8_cl32_1_of_3): on x86 the vendor's")
+    with pytest.raises(ToolchainError, match="so it is not loaded here"):
+        genie.Dialog(changed, folder=tmp_path)
+    assert made.is_file()
+
+
+# Prompts and recipes that cannot work
+
+
+def test_a_prompt_that_is_too_long_is_known_before_anything_is_made(finished: LLMPipeline, tmp_path: Path):
+    own = bare(finished, tmp_path)
+    words = ("generate", own.recipe.source, "a" * 40, "--raw", "--target", "genie", "--cache-dir", own.cache_dir)
+    code, out, err = command(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("Error: prompt: 40 tokens do not fit: the context holds 32, the first new one included\n")
+    assert own.genie_model().binaries.missing() == 3
+
+
+def test_a_tokenizer_of_another_model(finished: LLMPipeline, tmp_path: Path):
+    model = finished.genie_model()
+    other = write_model(tmp_path / "other")
+    stated = json.loads((other / "tokenizer.json").read_text())
+    vocabulary = stated["model"]["vocab"]
+    vocabulary["H"], vocabulary["e"] = vocabulary["e"], vocabulary["H"]
+    (other / "tokenizer.json").write_text(json.dumps(stated))
+    wrong = dataclasses.replace(model, tokenizer_file=other / "tokenizer.json")
+    asked = {"max_new_tokens": 2, "chat": False, "say": lambda line: None}
+    with (
+        pytest.raises(GenerationError, match=r"they differ from token 1 on\n  Genie does not know this kind"),
+        wrong.answer("Hello", None, **asked),
+    ):
+        pass
+    stated["added_tokens"][0]["id"] = vocabulary["<|end|>"] = 7000
+    (other / "tokenizer.json").write_text(json.dumps(stated))
+    larger = dataclasses.replace(model, tokenizer=Tokenizer.from_directory(other))
+    with (
+        pytest.raises(ModelError, match="token 7000 is not in the model's vocabulary of 260"),
+        larger.answer("Hello<|end|>", None, **asked),
+    ):
+        pass
+
+
+def test_a_prompt_that_goes_on_in_one_tokenizer_only():
+    require_same_tokens([5, 6], [5, 6])
+    with pytest.raises(GenerationError, match="Genie's tokenizer makes 3 tokens of the prompt, the model's 2"):
+        require_same_tokens([5, 6], [5, 6, 7])
+
+
+@pytest.mark.parametrize(
+    ("override", "error", "says"),
+    [
+        ("stages.prepare_exports.arn=[8]", RecipeError, "needs graphs of AR 1, the recipe makes AR 8\n  add 1 to arn"),
+        ("backend=CPU", RecipeError, "backend: CPU makes nothing for it"),
+        ("stages.prepare_exports.context_length=64", CacheError, "3 of 3 parts are not quantized yet"),
+        ("generator.context_length=64", RecipeError, "no graph has context length 64\n  the recipe makes 32"),
+    ],
+)
+def test_recipes_that_give_genie_nothing(finished: LLMPipeline, override: str, error: type[Exception], says: str):
+    other = LLMPipeline.from_recipe(finished.recipe.source, [override], cache_dir=finished.cache_dir)
+    with pytest.raises(error, match=says.replace("\n", r"\n")):
+        other.genie_model()
+
+
+# Interrupted
+
+
+@pytest.fixture
+def interrupted(finished: LLMPipeline, tmp_path: Path) -> tuple[LLMPipeline, Any]:
+    """A cache, and a function that signals `generate` when the first of its parts is made; returns its exit code."""
+    own = bare(finished, tmp_path)
+    words = [sys.executable, "-m", "qairt", "generate", str(own.recipe.source), "Hi", "--target", "genie"]
+
+    def send(number: signal.Signals) -> int:
+        child = subprocess.Popen([*words, "--cache-dir", str(own.cache_dir)], stderr=subprocess.PIPE, text=True)
+        assert child.stderr is not None
+        for line in child.stderr:
+            if line.startswith("part 1 of 3: compiled"):
+                child.send_signal(number)
+                break
+        child.communicate()
+        return child.returncode
+
+    return own, send
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGINT, 130)])
+def test_what_was_interrupted_goes_on_at_the_next_part(interrupted: Any, number: signal.Signals, code: int):
+    own, send = interrupted
+    assert send(number) == code
+    model = own.genie_model()
+    left = model.binaries.missing()
+    assert left in (1, 2)
+    said: list[str] = []
+    assert len(model.binaries.made(said.append)) == 3
+    assert said[0].startswith(f"compiling {left} part")
+    assert len(said) == 1 + left
+    if number == signal.SIGINT:
+        assert not list((own.state_folder / "genie_binary").glob(".making-*"))
+
+
+# The last rung of `qairt verify`
+
+
+def test_the_rung_shows_both_and_is_kept(finished: LLMPipeline):
+    said: list[str] = []
+    found = finished.verify("genie", say=said.append)
+    assert said[0].startswith("genie: the NPU is emulated, ")
+    (rung,) = found.tokens
+    assert (len(rung.prompt), len(rung.cpu), rung.margin, rung.first_difference) == (8, 4, None, None)
+    assert rung.found == rung.cpu == tuple(greedy(finished, list(rung.prompt), 4))
+    assert found.passes
+    assert finished.verify("genie").reused == ("genie",)
+    assert finished.verify("genie", tokens=3).reused == (), "another prompt"
+    entry = next(finished.cache.entries("verify"))
+    assert entry.inputs["extras"]["toolchain"] == qnn.version()
+    code, out, _ = command("verify", finished.recipe.source, "--rung", "genie", "--cache-dir", finished.cache_dir)
+    assert code == 0
+    header, cpu, vendor, same, *_ = out.splitlines()
+    assert header.startswith("genie: 4 tokens after 8 tokens of text, ")
+    assert (cpu.split()[0], vendor.split()[0], cpu.split()[1:]) == ("cpu", "genie", vendor.split()[1:])
+    assert same == "  the same"
+
+
+def test_a_recipes_ladder_ends_with_it(finished: LLMPipeline):
+    found = finished.verify(part=1)
+    assert [skipped.rung for skipped in found.skipped] == ["genie"]
+    with pytest.raises(RecipeError, match="--part: Genie tells tokens, and one part gives none"):
+        finished.verify("genie", part=1)
+
+
+def test_the_report_has_it(finished: LLMPipeline):
+    finished.verify("genie")
+    (folder,) = run_folders(finished.state_folder)
+    found = fidelity_of(finished.cache, read_state(folder), {})
+    assert found is not None
+    assert [runtime.rung for runtime in found.runtimes] == ["genie"]
+    assert found.first_differing is None

@@ -1,0 +1,32 @@
+"""A sign of life, for as long as there is something to wait for."""
+
+from __future__ import annotations
+
+import threading
+import time
+
+from qairt.runtime import waiting
+
+
+def test_it_says_that_it_goes_on_and_ends_with_what_it_waits_for(monkeypatch):
+    monkeypatch.setattr(waiting, "FIRST_WORD_S", 0.01)
+    said: list[str] = []
+    spoken = threading.Event()
+
+    def say(line: str) -> None:
+        said.append(line)
+        spoken.set()
+
+    with waiting.said_while_waiting("reading", 120, say):
+        assert spoken.wait(10)
+    assert said[0] == "reading: 0.0 s of about 2 min 00 s"
+    count = len(said)
+    time.sleep(0.1)
+    assert len(said) == count
+
+
+def test_what_is_quick_is_not_talked_about():
+    said: list[str] = []
+    with waiting.said_while_waiting("reading", 120, said.append):
+        pass
+    assert said == []

@@ -1,0 +1,95 @@
+"""What `export_bundle` refuses before anything runs, and which format a recipe gets."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from tiny_recipe import write_recipe
+
+from qairt.errors import QairtError
+from qairt.llm import LLMPipeline
+from qairt.stages.export_bundle import ExportBundle
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_recipe(tmp_path_factory.mktemp("bundle"), technique="minmax.yaml")
+
+
+def opened(recipe: Path, *changes: str) -> tuple[LLMPipeline, ExportBundle]:
+    pipeline = LLMPipeline.from_recipe(recipe, changes, cache_dir=recipe.parent / "cache")
+    stage = next(stage for stage in pipeline.configured_stages if isinstance(stage, ExportBundle))
+    return pipeline, stage
+
+
+def refused(recipe: Path, *changes: str) -> str:
+    pipeline, stage = opened(recipe, *changes)
+    with pytest.raises(QairtError) as caught:
+        pipeline.check_stage(stage, pipeline.env())
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("changes", "form"),
+    [
+        ((), "genie"),
+        (("stages.export_bundle.format=ort",), "ort"),
+        (("backend=CPU",), "ort"),
+    ],
+)
+def test_the_format_of_a_recipe(recipe: Path, changes: tuple[str, ...], form: str):
+    pipeline, stage = opened(recipe, *changes)
+    pipeline.check_stage(stage, pipeline.env())
+    (planned,) = [planned for planned in pipeline.plan().stages if planned.stage.name == "export_bundle"]
+    assert [item.task.params["format"] for item in planned.items] == [form]
+
+
+def test_an_unknown_format_is_refused_with_its_line(recipe: Path):
+    with pytest.raises(QairtError, match=r"stages.export_bundle.format"):
+        opened(recipe, "stages.export_bundle.format=gguf")
+
+
+def test_genie_without_binaries_is_refused(recipe: Path):
+    assert refused(recipe, "backend=CPU", "stages.export_bundle.format=genie") == (
+        "command line: stages.export_bundle.format: Genie runs context binaries, and backend CPU makes none\n"
+        "  set format to ort, or backend to HTP"
+    )
+
+
+def test_lengths_that_onnxruntime_genai_cannot_run_are_refused(recipe: Path):
+    told = refused(recipe, "stages.export_bundle.format=ort", "stages.prepare_exports.arn=[1]")
+    assert told.startswith("command line: stages.prepare_exports.arn: onnxruntime-genai reads prompts with one AR and")
+    told = refused(recipe, "stages.export_bundle.format=ort", "stages.prepare_exports.arn=[1, 24]")
+    assert "which must not be more than half the context of 32" in told
+
+
+def test_a_model_without_an_end_is_refused_before_a_run(tmp_path: Path):
+    path = write_recipe(tmp_path, technique="minmax.yaml")
+    for name in ("config.json", "generation_config.json"):
+        place = tmp_path / "model" / name
+        if place.is_file():
+            stated = json.loads(place.read_bytes())
+            stated.pop("eos_token_id", None)
+            place.write_text(json.dumps(stated))
+    assert refused(path).startswith("eos_token_id: the model names no end-of-text token, and Genie would never stop\n")
+
+
+def test_a_scaling_that_genie_lacks_is_refused_before_a_run(tmp_path: Path):
+    scaling = {
+        "rope_type": "yarn",
+        "rope_theta": 10000.0,
+        "factor": 2.0,
+        "original_max_position_embeddings": 32,
+        "truncate": False,
+    }
+    path = write_recipe(tmp_path, technique="minmax.yaml", rope_parameters=scaling)
+    assert refused(path).startswith("rope_scaling.truncate: yarn rotary scaling with limits that are not rounded")
+    pipeline, stage = opened(path, "stages.export_bundle.format=ort")
+    pipeline.check_stage(stage, pipeline.env())
+
+
+def test_somebody_elses_graph_has_no_runtimes_configuration(recipe: Path):
+    told = refused(recipe, "model_id_or_path=null", "stages.export_bundle.format=genie")
+    assert "a runtime's configuration needs the model, and somebody else's graph brings none\n" in told
