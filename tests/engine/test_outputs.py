@@ -390,7 +390,7 @@ def test_a_picture_that_cannot_be_drawn_fails_alone(tmp_path, how, what):
     result = run(pipeline(tmp_path, PREDICTION, fail_drawing=how))
     assert result.status == "failed"
     assert sorted(result.executed) == ["source all", "speaker all"]
-    (failure,) = result.failed
+    (failure,) = result.failed_outputs
     assert (failure.what, failure.stage, failure.label) == (what, "speaker", "visualization")
     assert files(tmp_path) == ["speaker/pred/predictions.jsonl"]
     again = run(pipeline(tmp_path, PREDICTION, fail_drawing=""))

@@ -133,12 +133,14 @@ def test_no_prompt_that_fits_is_said(recipe: Path, tmp_path: Path):
     path.write_text(recipe.read_text().replace("context_length: 96", "context_length: 16"))
     for name in ("model", "text.txt"):
         (tmp_path / name).symlink_to(recipe.parent / name)
-    made = LLMPipeline.from_recipe(path, [PREDICTIONS], cache_dir=recipe.parent / "cache")
+    made = LLMPipeline.from_recipe(path, [PREDICTIONS], cache_dir=tmp_path / "cache")
     result = made.construct(RunOptions(executor="inline", until="quantize", memory=10**10))
     assert result.status == "failed"
-    (failure,) = result.failed
+    (failure,) = result.failed_outputs
     assert (failure.stage, failure.label) == ("quantize", "prediction")
-    assert failure.remedy
+    assert failure.what.startswith("none of 2 prompts fits: ")
+    assert failure.where == "stages.torch_profiler.prompts"
+    assert (made.cache_dir / "quantize/viz/gallery.html").is_file(), "the pictures do without the predictions"
 
 
 def test_predictions_of_a_foreign_graph_are_refused_before_work_starts(tmp_path: Path):

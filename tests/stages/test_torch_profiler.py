@@ -333,4 +333,4 @@ def test_a_prompt_that_does_not_fit_says_how_long_it_is(recipe: Path):
     (failure,) = result.failed
     assert failure.what.startswith("prompt 2 has ")
     assert failure.what.endswith("tokens, and 6 may follow: the model holds 64")
-    assert failure.remedy == "shorten the prompt, or lower max_new_tokens"
+    assert "stages.torch_profiler.prompts=" in (failure.remedy or "")

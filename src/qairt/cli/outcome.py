@@ -10,7 +10,7 @@ from qairt.amounts import count, duration, size
 from qairt.cli import exit_codes
 from qairt.cli.console import say, table, tell
 from qairt.cli.failures import tell_item
-from qairt.engine.run_state import MADE, ItemState
+from qairt.engine.run_state import MADE, ItemState, RunState
 
 if TYPE_CHECKING:
     from qairt.cli.watchers import Watcher
@@ -33,15 +33,23 @@ def tell_outcome(result: RunResult, watcher: Watcher, pipeline: Pipeline) -> Non
         say()
         for line in stage_table(watcher):
             say(line)
-    state = watcher.state
-    for failure in result.failed:
+    tell_end(result, watcher.state, pipeline)
+
+
+def tell_end(result: RunResult, state: RunState, pipeline: Pipeline) -> None:
+    """Print where the results are, or what kept them from being made."""
+    for failure in (*result.failed, *result.failed_outputs):
         tell("")
         item = state.items.get((failure.stage, failure.label))
         tell_item(failure, log=item.log if item else "")
-    if result.status == "done":
+    if result.output is not None:
         say()
         for line in (*results(result, pipeline), *outputs(result)):
             say(line)
+        if result.failed_outputs:
+            lost = count(len(result.failed_outputs), "output")
+            tell("")
+            tell(f"Every item is made, but {lost} for people could not be written. Run again to write what is missing.")
         return
     skipped = [item for item in state.items.values() if item.status not in MADE | {"failed"}]
     kept = count(state.count("done", "cached"), "finished item is", "finished items are")

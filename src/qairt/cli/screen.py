@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from qairt.engine.run import RunOptions
     from qairt.engine.run_folder import RunFolder
     from qairt.tui.app import Ended
+    from qairt.tui.session import ThreadSession
 
 LEAST = (60, 15)
 """Columns and lines."""
@@ -117,8 +118,21 @@ def _say_goodbye(ended: Ended, leave: Leave) -> None:
     if ended.run is not None:
         for line in how_to_return(ended.run):
             say(line)
+    elif ended.own_run is not None and not ended.hung_up:
+        _say_how_it_ended(ended.own_run)
     if ended.run_is_here:
         leave(ended.code)
+
+
+def _say_how_it_ended(run: ThreadSession) -> None:
+    """The screen is gone, and with it what it showed."""
+    from qairt.cli.failures import report
+    from qairt.cli.outcome import tell_end
+
+    if run.error is not None:
+        report(run.error)
+    elif run.result is not None:
+        tell_end(run.result, run.state, run.pipeline)
 
 
 def _cache_dir(wanted: Wanted) -> Path:

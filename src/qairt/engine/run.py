@@ -61,6 +61,8 @@ class RunResult:
     plan: Plan
     executed: list[str]
     failed: list[ItemFailed]
+    failed_outputs: list[ItemFailed] = field(default_factory=list)
+    """Outputs for people that could not be written; the items they are of are made all the same."""
     output: Any = None
     """The items' outputs folded back by every stage's `reduce`."""
 
@@ -78,6 +80,7 @@ class Run:
         self.executed: list[str] = []
         self.cached: set[str] = set()
         self.failed: dict[str, ItemFailed] = {}
+        self.failed_outputs: dict[str, ItemFailed] = {}
         self._folder: RunFolder
         self._scheduler: Scheduler | None = None
         self._paused = threading.Event()
@@ -106,8 +109,8 @@ class Run:
                 with RequestServer(self._folder, self._answer, self.pipeline.emit):
                     plan = self._run_all(plan)
                     self._write_outputs(plan)
-                status = self._status()
-                if status == "done":
+                made, status = self._made(), self._status()
+                if made == "done":
                     self._publish(plan)
                 self._close_metrics(status)
                 self.pipeline.emit(
@@ -116,7 +119,7 @@ class Run:
                         seconds=round(time.time() - started, 3),
                         executed=len(self.executed),
                         cached=len(self.cached),
-                        failed=len(self.failed),
+                        failed=len(self.failed) + len(self.failed_outputs),
                     )
                 )
                 write_summary(self._folder, self.state)
@@ -125,8 +128,9 @@ class Run:
             self.pipeline.heeds_stop = False
             self.pipeline.remove_listener(self._metrics.apply)
             self.pipeline.remove_listener(self.state.apply)
-        output = self._fold(plan) if status == "done" else None
-        return RunResult(self._folder.id, status, plan, self.executed, list(self.failed.values()), output)
+        output = self._fold(plan) if made == "done" else None
+        failed, outputs = list(self.failed.values()), list(self.failed_outputs.values())
+        return RunResult(self._folder.id, status, plan, self.executed, failed, outputs, output)
 
     # Items
 
@@ -171,6 +175,12 @@ class Run:
         return outcome
 
     def _status(self) -> Literal["done", "failed", "interrupted"]:
+        """What was asked for and could not be written counts as failed too."""
+        made = self._made()
+        return "failed" if made == "done" and self.failed_outputs else made
+
+    def _made(self) -> Literal["done", "failed", "interrupted"]:
+        """How it went with the items."""
         if self.pipeline.stop.is_set():
             return "interrupted"
         if self.failed:
@@ -508,7 +518,7 @@ class Run:
 
     def _write_outputs(self, plan: Plan) -> None:
         remade = frozenset(self.executed)
-        self.failed |= OutputRun(self.pipeline, self.env, self._handle, self._folder.id, remade).write(plan)
+        self.failed_outputs = OutputRun(self.pipeline, self.env, self._handle, self._folder.id, remade).write(plan)
 
     def _publish(self, plan: Plan) -> None:
         for planned in plan.stages:

@@ -67,7 +67,7 @@ class RunSummary(BaseModel):
     bytes: int = 0
     """Of its results, cached ones too."""
     failed: tuple[str, ...] = ()
-    """Names of the items that failed."""
+    """Names of the items that failed, and of outputs for people (`quantize prediction`)."""
     failure: str = ""
     """What the first of them said."""
     metrics: dict[str, float] = {}
@@ -124,7 +124,8 @@ def summary_of(
     """The summary of `state`, with what `host.json` knows where the events say nothing."""
     host = folder.host()
     items = list(state.items.values())
-    failed = [item for item in items if item.status == "failed"]
+    failed = [(item.name, item.error) for item in items if item.status == "failed"]
+    failed += [(f"{said.stage} {said.kind}", said.error) for said in state.outputs.values() if said.status == "failed"]
     counts: dict[ItemStatus, int] = {}
     for item in items:
         counts[item.status] = counts.get(item.status, 0) + 1
@@ -140,8 +141,8 @@ def summary_of(
         counts=counts,
         peak_ram=max([state.peak_ram, *(item.peak_rss for item in items)]),
         bytes=sum(item.size or item.bytes for item in items),
-        failed=tuple(item.name for item in failed),
-        failure=str((failed[0].error or {}).get("what") or "") if failed else "",
+        failed=tuple(name for name, _ in failed),
+        failure=str((failed[0][1] or {}).get("what") or "") if failed else "",
         metrics=metrics or {},
         stages=tuple(_stage(name, [item for item in items if item.stage == name]) for name in state.stages()),
         events_bytes=_length(folder),

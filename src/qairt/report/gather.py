@@ -156,8 +156,12 @@ def _unfinished(summary: RunSummary, state: RunState, recipe: str) -> list[str]:
         case "running":
             return [f"Run {summary.id} is still going: {rest} yet. This is how it stood when the report was made."]
         case "failed":
-            failed = f"{count(len(summary.failed), 'item')} failed, " if summary.failed else ""
-            return [f"Run {summary.id} failed after {duration(summary.seconds)}: {failed}{rest}. {again}"]
+            items = state.count("failed")
+            if not items and not unmade:
+                outputs = count(len(summary.failed), "output")
+                return [f"Run {summary.id} made every item, but {outputs} for people could not be written: see below."]
+            failed = f"{count(items, 'item')} failed" + (f", {rest}" if unmade else "")
+            return [f"Run {summary.id} failed after {duration(summary.seconds)}: {failed}. {again}"]
         case "interrupted":
             return [f"Run {summary.id} was interrupted after {duration(summary.seconds)}: {rest}. {again}"]
         case "unknown":

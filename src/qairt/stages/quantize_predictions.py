@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from qairt.amounts import count
 from qairt.errors import GenerationError
 from qairt.stages.facts import model_of
 from qairt.stages.torch_profiler import PROMPTS
@@ -82,7 +83,12 @@ def _answers(items: Batch, place: OutputPlace) -> Iterator[Prediction]:
                 tokens_per_s=round(result.tokens_per_second, 3) if result.tokens_per_second else None,
             )
         if too_long is not None and not fitted:
-            raise too_long
+            raise GenerationError(
+                f"none of {count(len(prompts), 'prompt')} fits: {too_long.what}",
+                where="stages.torch_profiler.prompts",
+                remedy="give shorter ones there, or a longer context in stages.prepare_exports.context_length; qairt "
+                "brings some where the recipe gives none",
+            )
     finally:
         chain.close()
 

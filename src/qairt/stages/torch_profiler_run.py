@@ -169,10 +169,12 @@ def _tokens(config: WorkloadConfig, decoder: DecoderConfig, tokenizer: Tokenizer
     require_known(ids, decoder.vocab_size)
     most = min(decoder.max_position_embeddings, decoder.sliding_window or decoder.max_position_embeddings)
     if len(ids) + config.max_new_tokens > most:
+        own = "prompts" in config.model_fields_set
+        which = f"prompt {place + 1}" if own else f"prompt {place + 1} of those that qairt brings"
         raise GenerationError(
-            f"prompt {place + 1} has {len(ids)} tokens, and {config.max_new_tokens} may follow: the model holds {most}",
+            f"{which} has {len(ids)} tokens, and {config.max_new_tokens} may follow: the model holds {most}",
             where="prompts",
-            remedy="shorten the prompt, or lower max_new_tokens",
+            remedy='give shorter ones, such as stages.torch_profiler.prompts=["Hi"], or a smaller max_new_tokens there',
         )
     return ids
 

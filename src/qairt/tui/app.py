@@ -18,6 +18,7 @@ from qairt.tui.look import choose_look
 from qairt.tui.looking import Looking
 from qairt.tui.planning import Planning
 from qairt.tui.project import Project
+from qairt.tui.session import ThreadSession
 from qairt.tui.settings import load_settings
 from qairt.tui.streaming import Tell
 from qairt.tui.themes import load_themes
@@ -37,6 +38,8 @@ class Ended:
     """A run that is still going."""
     run_is_here: bool
     """It lives in this process."""
+    own_run: ThreadSession | None
+    """The latest run of this program."""
     hung_up: bool
     failure: str
 
@@ -87,6 +90,7 @@ def run_app(
             code=app.return_code or 0,
             run=app.session.folder if app.going else None,
             run_is_here=app.owns_engine,
+            own_run=app.own_run,
             hung_up=app.hung_up,
             failure=app.failure,
         )

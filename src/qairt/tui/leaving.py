@@ -68,14 +68,15 @@ class Leaving(Shell):
 
     def code(self) -> int:
         """The exit code that says how the run ended, or why there can be none; 0 when none was run here."""
-        session = self.session
-        if session.kind == "plan" and self.project.planned.error is not None:
-            return self.project.planned.error.exit_code
-        if not isinstance(session, ThreadSession) or not session.over.is_set():
+        run = self.own_run
+        if run is None:
+            error = self.project.planned.error if self.session.kind == "plan" else None
+            return error.exit_code if error is not None else 0
+        if not run.over.is_set():
             return 0
-        if session.error is not None:
-            return session.error.exit_code
-        status = session.result.status if session.result else "failed"
+        if run.error is not None:
+            return run.error.exit_code
+        status = run.result.status if run.result else "failed"
         return {"done": 0, "interrupted": 130}.get(status, 1)
 
     def _left(self, choice: Choice | None) -> None:

@@ -115,6 +115,8 @@ class Shell(App[int]):
         self._clock = 0.0
         self._told_of: ThreadSession | None = None
         """Whose error was shown."""
+        self.own_run: ThreadSession | None = None
+        """The latest run of this program, whatever is shown now."""
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return VARIABLE_DEFAULTS
@@ -250,6 +252,7 @@ class Shell(App[int]):
             self.work(partial(self.project.start_host, options), self._host_started)
         else:
             session = ThreadSession(pipeline, options or self.project.options, self.session.state)
+            self.own_run = session
             self.adopt(session)
             self.run_worker(
                 session.execute, name="engine", group="engine", thread=True, exclusive=True, exit_on_error=False
@@ -372,6 +375,12 @@ class Shell(App[int]):
                 case ev.ItemFailedEvent():
                     what = event.error.get("what", "it failed")
                     self.notify(f"{event.stage} {event.label}: {what}", severity="error", markup=False, timeout=10)
+                case ev.OutputWritten(status="failed"):
+                    error = event.error or {}
+                    told = f"{event.stage} {event.kind}: {error.get('what', 'it could not be written')}"
+                    remedy = error.get("remedy")
+                    told += f"\n{remedy}" if remedy else ""
+                    self.notify(told, severity="error", markup=False, timeout=30)
                 case ev.RequestAnswered():
                     self.notify(event.message, severity="information" if event.done else "warning", markup=False)
                 case ev.LogLine() if event.level != "info":

@@ -20,10 +20,10 @@ def test_a_newcomer_compiles_a_model_and_watches_it(place):
     terminal.wait_for("generate_context_binary")
     terminal.send("\r")
     terminal.wait_for(" running ")
-    terminal.wait_for("export_bundle ", timeout=90)
     run = place.run()
+    until(lambda: list(run.logs.glob("convert.*.log")) != [], 90)  # the compiler is at work
     latencies = []
-    for key in "Gg" * 15:
+    for key in "gG" * 15:  # the selection follows what runs, which is not at the top
         latencies.append(terminal.paint_latency(key))
     assert run.liveness() == "running"
     until(lambda: run.liveness() == "over", 60)

@@ -353,8 +353,9 @@ class MonitorScreen(Screen[None]):
 
 def _sums(state: RunState) -> str:
     """What must not be missed: `1 failed: convert ar128-split5`."""
-    failed = [item for item in state.items.values() if item.status == "failed"]
+    failed = [item.name for item in state.items.values() if item.status == "failed"]
+    failed += [f"{said.stage} {said.kind}" for said in state.outputs.values() if said.status == "failed"]
     if not failed:
         return ""
     more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-    return f"{len(failed)} failed: {failed[0].name}{more}"
+    return f"{len(failed)} failed: {failed[0]}{more}"
