@@ -89,6 +89,10 @@ AT = "stages.split_model"
             "num_splits: 1\nby_name:\n  first: {block_sise: 3}",
             f"llama.yaml:5: {AT}.by_name.first.block_sise is not a setting of first\n  did you mean block_size?",
         ),
+        (
+            "num_splits: 1\ninner: 5",
+            f"llama.yaml:4: {AT}.inner: input should be a mapping of settings, not 5\n  change its value",
+        ),
         ("num_splits: 7", f"llama.yaml:2: {AT}: 7 parts bring no luck\n  change its value"),
     ],
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -10,19 +11,17 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import ValidationError
-
-from qairt.engine.assembly import load_configs
+from qairt.engine.cause import NEW
 from qairt.engine.manifest import STATE_FOLDER
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.plan import PlannedItem
-from qairt.engine.stage import Stage, registered_stages
 from qairt.errors import CacheError, RecipeError
 from qairt.output_settings import model_name
-from qairt.recipe import Recipe, faults_from_pydantic
+from qairt.recipe import Recipe
 from qairt.recipe_old_keys import apply_old_keys, told
 from qairt.recipe_presets import foreign_extras
 from qairt.recipe_vendor import read_vendor_recipe
+from qairt.stages.recipe_read import read_recipe
 from qairt.stages.settings import Settings
 
 if TYPE_CHECKING:
@@ -42,9 +41,6 @@ if TYPE_CHECKING:
     from qairt.stages.genie_model import GenieModel
 
 Target = Literal["cpu", "torch", "htp-emulator"]
-
-NPU_STAGES = ("convert", "generate_context_binary")
-"""Stages that `backend: CPU` leaves out."""
 
 
 class LLMPipeline(Pipeline):
@@ -94,35 +90,9 @@ class LLMPipeline(Pipeline):
     @classmethod
     def of(cls, recipe: Recipe, *, cache_dir: str | Path | None = None) -> LLMPipeline:
         """The pipeline of a recipe in memory."""
-        import qairt.stages  # noqa: F401 - registers the stages
-
         old = apply_old_keys(recipe)
         lost = read_vendor_recipe(recipe)
-        faults: list[RecipeError] = []
-        settings = None
-        try:
-            settings = Settings.model_validate(dict(recipe)).found_in(recipe.source.parent if recipe.source else None)
-        except ValidationError as error:
-            faults += faults_from_pydantic(error, recipe, (), Settings)
-        if settings is not None and settings.evaluator.metrics:
-            from qairt.runtime.evaluate.choice import recipe_metrics
-
-            try:
-                recipe_metrics(recipe, settings.evaluator.metrics)
-            except RecipeError as error:
-                faults += error.faults or [error]
-        found = []
-        if "stages" in recipe:
-            try:
-                found = load_configs(recipe, registered_stages())
-            except RecipeError as error:
-                faults += error.faults or [error]
-        if faults or settings is None:
-            raise faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=faults)
-        stages: list[Stage[Any, Any, Any]] = [
-            stage(config) for stage, config in found if settings.backend == "HTP" or stage.name not in NPU_STAGES
-        ]
-        _name_files_absolutely(recipe, settings)
+        settings, stages = read_recipe(recipe)
         name = recipe.source.stem if recipe.source else "recipe"
         model = model_name(settings.model_id_or_path)
         made = cls(
@@ -443,8 +413,8 @@ class LLMPipeline(Pipeline):
         return self.recipe.source.stem if self.recipe.source else "recipe"
 
     def _source(self) -> str:
-        """The recipe as remedies name it."""
-        return str(self.recipe.source or "RECIPE")
+        """The recipe, with what the command line sets over it, as remedies name it."""
+        return shlex.join([str(self.recipe.source or "RECIPE"), *self.recipe.overrides])
 
     def _decoder(self) -> tuple[DecoderConfig, Tokenizer]:
         from qairt.model.config import DecoderConfig
@@ -470,30 +440,11 @@ class LLMPipeline(Pipeline):
         planned = next(planned for planned in self.plan().stages if planned.stage.name == stage)
         missing = [item for item in planned.items if not item.cached]
         if missing:
+            several = f"{len(missing)} of {len(planned.items)} items of {stage} are"
+            why = "" if missing[0].reason == NEW else f": {missing[0].reason}"
             raise CacheError(
-                f"{len(missing)} of {len(planned.items)} items of {stage} are not made yet: {missing[0].reason}",
+                f"{several if len(planned.items) > 1 else 'it is'} not made yet{why}",
                 where=missing[0].name,
-                remedy=f"qairt run {self.recipe.source or 'RECIPE'}",
+                remedy=f"qairt run {self._source()}",
             )
         return planned.items
-
-
-def _name_files_absolutely(recipe: Recipe, settings: Settings) -> None:
-    """What is kept of the recipe beside the cache must lead to the same files from anywhere."""
-    from qairt.stages.facts import found_file
-
-    stages = recipe.get("stages", {})
-    quantization, export = stages.get("quantization") or {}, stages.get("export") or {}
-    for place, key in (
-        (recipe, "model_id_or_path"),
-        (recipe, "sdk_root"),
-        (quantization, "calibration_text"),
-        (quantization, "recipe"),
-        (export, "onnx"),
-        (export, "encodings"),
-    ):
-        named = place.get(key)
-        if isinstance(named, str):
-            found = found_file(named, settings.recipe_folder)
-            if found.exists():
-                place[key] = str(found)

@@ -95,11 +95,25 @@ def faults_from_pydantic(
     return [fault for path, fault in faults.items() if path not in outer]
 
 
+_IN_PLAIN_WORDS = {
+    "model_type": "input should be a mapping of settings",
+    "model_attributes_type": "input should be a mapping of settings",
+    "dict_type": "input should be a mapping",
+    "bool_parsing": "input should be true or false",
+    "bool_type": "input should be true or false",
+}
+"""Of pydantic's kinds of faults, those whose messages speak of Python."""
+
+
 def _problem(detail: Mapping[str, Any]) -> tuple[str, str]:
     """What is wrong, and the value where the message does not hold it."""
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, Exception):
         return str(cause), ""
+    if detail["type"] in _IN_PLAIN_WORDS:
+        return _IN_PLAIN_WORDS[detail["type"]], f", not {_shown(detail['input'])}"
+    if detail["type"] == "too_short":
+        return f"input should hold {detail['ctx']['min_length']} or more", f", not {_shown(detail['input'])}"
     message = str(detail["msg"])
     joint = ", not " if message.startswith("Input should") else ": "
     return f"{message[0].lower()}{message[1:]}", f"{joint}{_shown(detail['input'])}"

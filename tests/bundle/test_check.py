@@ -1,39 +1,24 @@
-"""`check_bundle` on bundles that are right, and on each way one can be broken."""
+"""`check_bundle` on bundles that are right, and on files, binaries and tokenizers that are not."""
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
-from tiny_bundle import TinyModel, composed, edit
+from checked_bundle import BINARY, change, faults, rewrite, said
+from tiny_bundle import TinyModel, edit, make_tiny
 from tokenizers import Tokenizer as FastTokenizer
 
 from qairt.bundle.check import check_bundle
 from qairt.errors import QairtError
 
 pytestmark = pytest.mark.compiler
-AGAIN = "copy the bundle again, or export it again: qairt export RECIPE DIR"
-BINARY = "weight_sharing_model_{}_of_3.serialized.bin"
 CONTEXT = ("dialog", "context")
 ENGINE = ("dialog", "engine")
 HTP = (*ENGINE, "backend", "QnnHtp")
-
-
-def faults(folder: Path, *statuses: str) -> list[tuple[str, str]]:
-    """What is wrong: subject and text."""
-    wanted = statuses or ("error",)
-    found = [finding for finding in check_bundle(folder) if finding.status in wanted]
-    assert all(finding.remedy for finding in found)
-    return [(finding.subject, finding.text) for finding in found]
-
-
-def said(folder: Path) -> dict[str, str]:
-    return {finding.subject: finding.text for finding in check_bundle(folder) if finding.status == "ok"}
 
 
 def test_a_whole_bundle(genie_bundle: Path):
@@ -52,23 +37,6 @@ def test_a_whole_bundle(genie_bundle: Path):
     )
 
 
-def test_genie_loads_binaries_of_one_graph(one_graph_bundle: Path):
-    assert faults(one_graph_bundle, "error", "warning") == []
-    assert said(one_graph_bundle)["genie"] == "Genie takes the configuration, and loaded all binaries"
-
-
-def test_a_whole_ort_bundle(ort_bundle: Path):
-    assert faults(ort_bundle, "error", "warning") == []
-    assert said(ort_bundle)["config"] == "genai_config.json: 8 graphs in a pipeline, each takes what is there"
-
-
-def test_a_bundle_for_the_processor(tiny: TinyModel, tmp_path: Path):
-    folder = composed(tiny.onnx(), tmp_path / "cpu", "ort")
-    assert faults(folder, "error", "warning") == []
-    (folder / "part_2_of_3" / "quantized_2.bin").unlink()
-    assert faults(folder) == [("files", "part_2_of_3/quantized_2.bin is missing")]
-
-
 @pytest.mark.parametrize("form", ["genie", "ort"])
 def test_another_tools_bundle_is_compared_with_itself(form: str, request: pytest.FixtureRequest):
     folder = request.getfixturevalue("one_graph_bundle" if form == "genie" else "ort_bundle")
@@ -81,16 +49,6 @@ def test_another_tools_bundle_is_compared_with_itself(form: str, request: pytest
     (folder / BINARY.format(2)).unlink()
     assert ("files", f"{BINARY.format(2)} is missing") in faults(folder) or form == "ort"
     assert faults(folder)
-
-
-def test_paths_of_the_device_stand_for_files_of_that_name(one_graph_bundle: Path):
-    place = one_graph_bundle / "genie_config.json"
-    names = [f"/data/local/tmp/b/{BINARY.format(part)}" for part in (1, 2, 3)]
-    edit(place, *ENGINE, "model", "binary", "ctx-bins", value=names)
-    edit(place, *ENGINE, "backend", "extensions", value="/data/local/tmp/b/htp_backend_ext_config.json")
-    edit(place, "dialog", "tokenizer", "path", value="/data/local/tmp/b/tokenizer.json")
-    assert faults(one_graph_bundle) == []
-    assert said(one_graph_bundle)["genie"] == "Genie takes the configuration, and loaded all binaries"
 
 
 def test_a_missing_file(genie_bundle: Path):
@@ -137,39 +95,6 @@ def test_a_part_that_is_not_named(genie_bundle: Path):
     assert ("binaries", "AR 1 and context 32 have the parts 1, 3 of 3") in faults(genie_bundle)
 
 
-@pytest.mark.parametrize(
-    ("place", "value", "told"),
-    [
-        ((*CONTEXT, "size"), 64, "context.size is 64, but the longest context of the graphs is 32"),
-        ((*CONTEXT, "n-vocab"), 257, "context.n-vocab is 257, but the tokens that logits score is 260"),
-        ((*HTP, "kv-dim"), 128, "engine.backend.QnnHtp.kv-dim is 128, but the size of a head's keys is 16"),
-        ((*HTP, "pos-id-dim"), 64, "engine.backend.QnnHtp.pos-id-dim is 64, but the angles of a position is 8"),
-        ((*HTP, "rope-theta"), 500000.0, "engine.backend.QnnHtp.rope-theta is 500000.0, the model's is 10000.0"),
-        ((*CONTEXT, "eos-token"), [256, 7], "context.eos-token is [256, 7], the model's is 256"),
-    ],
-)
-def test_a_configuration_of_another_model(genie_bundle: Path, place: tuple[str, ...], value: Any, told: str):
-    edit(genie_bundle / "genie_config.json", *place, value=value)
-    assert ("config", f"genie_config.json: {told}") in faults(genie_bundle)
-
-
-def test_genies_own_words_about_a_bad_configuration(genie_bundle: Path):
-    edit(genie_bundle / "genie_config.json", *ENGINE, "n-threads", value=None)
-    edit(genie_bundle / "genie_config.json", "dialog", "colour", value="blue")
-    told = [text for subject, text in faults(genie_bundle) if subject == "genie"]
-    assert any("n-threads" in text for text in told)
-    assert all(text.startswith("Genie: ") for text in told)
-
-
-def test_genies_own_words_about_a_whole(one_graph_bundle: Path):
-    """It loads the binaries, and misses in them what the configuration promises."""
-    place = one_graph_bundle / "genie_config.json"
-    edit(place, *ENGINE, "model", "binary", "ctx-bins", value=[BINARY.format(2), BINARY.format(3)])
-    told = [text for subject, text in faults(one_graph_bundle) if subject == "genie"]
-    assert any(text.endswith("ar1_cl32_2_of_3 : input_ids - Tensor not found") for text in told)
-    assert not any("affinity" in text for text in told), "a remark about this machine"
-
-
 def test_another_chip(genie_bundle: Path):
     place = genie_bundle / "htp_backend_ext_config.json"
     told = json.loads(place.read_bytes())
@@ -210,8 +135,6 @@ def test_metadata_of_another_compilation(genie_bundle: Path):
 
 def test_parts_of_two_calibrations(genie_bundle: Path, tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory):
     """A part of another model between two of this: what it takes is not what the one before gives."""
-    from tiny_bundle import make_tiny
-
     other = make_tiny(tmp_path_factory.mktemp("other"), seed=3).binaries(ars=(1, 8), name="other")
     shutil.copyfile(other.parts[1].binary, genie_bundle / BINARY.format(2))  # type: ignore[union-attr]
     (genie_bundle / "SHA256SUMS").unlink()
@@ -238,66 +161,6 @@ def test_an_end_token_of_another_tokenizer(genie_bundle: Path, token: int, told:
     assert next(text for subject, text in faults(genie_bundle) if subject == "tokenizer").startswith(told)
 
 
-def rewrite(path: Path, change: Callable[[dict[str, Any]], None]) -> None:
-    content = yaml.safe_load(path.read_text())
-    change(content)
-    path.write_text(yaml.safe_dump(content))
-
-
-DECODER = ("model", "decoder")
-
-
-@pytest.mark.parametrize(
-    ("place", "value", "told"),
-    [
-        (("model", "context_length"), 64, "genai_config.json: model.context_length is 64, the graphs have 32"),
-        (
-            (*DECODER, "sliding_window", "window_size"),
-            4,
-            "sliding_window.window_size is 4, the graphs have 8",
-        ),
-        ((*DECODER, "head_size"), 64, "model.decoder.head_size is 64, the graphs have 16"),
-        ((*DECODER, "num_hidden_layers"), 3, "model.decoder.num_hidden_layers is 3, the graphs have 2"),
-        ((*DECODER, "outputs", "logits"), "scores", "no graph gives scores, the logits (run_on_prompt)"),
-    ],
-)
-def test_a_genai_configuration_of_another_model(ort_bundle: Path, place: tuple[str, ...], value: Any, told: str):
-    edit(ort_bundle / "genai_config.json", *place, value=value)
-    assert any(told in text for subject, text in faults(ort_bundle) if subject == "config")
-
-
-def test_a_pipeline_without_a_part(ort_bundle: Path):
-    place = ort_bundle / "genai_config.json"
-    content = json.loads(place.read_bytes())
-    (stages,) = content["model"]["decoder"]["pipeline"]
-    del stages["token_2_of_3"]
-    place.write_text(json.dumps(content))
-    assert faults(ort_bundle) == [
-        ("config", "token_3_of_3 takes hidden_1, which nothing before it gives (run_on_token_gen)")
-    ]
-
-
-def test_padding_that_ends_a_turn(ort_bundle: Path):
-    edit(ort_bundle / "genai_config.json", "model", "pad_token_id", value=256)
-    assert any(text.startswith("pad_token_id 256 also ends a turn") for _, text in faults(ort_bundle, "warning"))
-
-
-def test_a_wrapper_of_another_binary(ort_bundle: Path):
-    one, other = ort_bundle / "ar1_cl32_2_of_3_ctx.onnx", ort_bundle / "ar8_cl32_2_of_3_ctx.onnx"
-    shutil.copyfile(other, one)
-    found = [fault for fault in faults(ort_bundle) if fault[0] != "files"]
-    assert found == [], "the same graph twice is what the wrapper says; the checksum told"
-    assert ("files", f"{one.name} is not what SHA256SUMS says: it is damaged") in faults(ort_bundle)
-    import onnx
-
-    wrapper = onnx.load(one)
-    attribute = next(item for item in wrapper.graph.node[0].attribute if item.name == "partition_name")
-    attribute.s = b"ar2_cl32_2_of_3"
-    onnx.save(wrapper, one)
-    told = f"{one.name} names the graph ar2_cl32_2_of_3, which {BINARY.format(2)} does not hold"
-    assert ("wrappers", told) in faults(ort_bundle)
-
-
 def test_no_bundle(tmp_path: Path):
     with pytest.raises(QairtError, match="it is no bundle: it holds neither genie_config.json nor genai_config.json"):
         check_bundle(tmp_path)
@@ -319,20 +182,6 @@ def test_damaged_sums(genie_bundle: Path):
     assert ("files", "SHA256SUMS:1: it is not a digest and a name") in faults(genie_bundle)
 
 
-WRONG = [
-    ("genie_config.json", (*CONTEXT, "eos-token"), 10**30, "tokenizer.json has no text for the end token 1000"),
-    ("metadata.yaml", ("model", "rope_scaling"), {}, "metadata.yaml: model.rope_scaling is not what an export writes"),
-]
-
-
-@pytest.mark.parametrize(("file", "place", "value", "told"), WRONG)
-def test_a_value_that_no_export_writes_is_a_fault(
-    one_graph_bundle: Path, file: str, place: tuple[str, ...], value: Any, told: str
-):
-    change(one_graph_bundle / file, place, value)
-    assert any(text.startswith(told) for _, text in faults(one_graph_bundle))
-
-
 @pytest.mark.parametrize(
     ("place", "value", "told"),
     [
@@ -352,21 +201,6 @@ def test_metadata_that_no_export_writes(one_graph_bundle: Path, place: tuple[str
     assert str(caught.value).startswith(told)
 
 
-@pytest.mark.parametrize(
-    ("place", "value", "told"),
-    [
-        (("num_hidden_layers",), 10**9, "model.decoder.num_hidden_layers is 1000000000, the graphs have 2"),
-        (("num_hidden_layers",), "two", "model.decoder.num_hidden_layers is two, the graphs have 2"),
-        (("inputs",), ["input_ids"], "prompt_1_of_3 takes input_ids, which nothing before it gives (run_on_prompt)"),
-        (("outputs", "logits"), ["a"], "no graph gives ['a'], the logits (run_on_prompt)"),
-        (("pipeline",), [{"one": {"filename": "logits.onnx", "inputs": 7}}], "one: inputs are none, logits.onnx has"),
-    ],
-)
-def test_a_pipeline_of_any_content_is_looked_into(ort_bundle: Path, place: tuple[str, ...], value: Any, told: str):
-    edit(ort_bundle / "genai_config.json", "model", "decoder", *place, value=value)
-    assert any(told in text for _, text in faults(ort_bundle))
-
-
 def test_damaged_sums_hide_no_missing_file(genie_bundle: Path):
     (genie_bundle / "SHA256SUMS").write_text("nothing\n")
     (genie_bundle / BINARY.format(2)).unlink()
@@ -374,20 +208,3 @@ def test_damaged_sums_hide_no_missing_file(genie_bundle: Path):
         ("files", f"{BINARY.format(2)} is missing"),
         ("files", "SHA256SUMS:1: it is not a digest and a name"),
     ]
-
-
-def test_a_script_without_the_template_is_told(genie_bundle: Path):
-    (genie_bundle / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content | upper }}{% endfor %}")
-    told = [text for subject, text in faults(genie_bundle, "warning") if subject == "prompt"]
-    assert len(told) == 1
-    assert told[0].startswith("run_genie.sh: The model's chat template is more than text around the user's words")
-
-
-def change(path: Path, place: tuple[str, ...], value: Any) -> None:
-    """Set a value deep in a JSON or YAML file."""
-    content = yaml.safe_load(path.read_text())
-    inner = content
-    for key in place[:-1]:
-        inner = inner[key]
-    inner[place[-1]] = value
-    path.write_text(json.dumps(content) if path.suffix == ".json" else yaml.safe_dump(content))

@@ -73,7 +73,7 @@ def test_before_a_run_it_says_what_to_run(qairt, recipe):
     assert f"  qairt run {path}\n" in said.err
     said = qairt("export", path, "out", "--cache-dir", "fresh")
     assert said.code == 1
-    assert said.err.startswith("Error: export_bundle all: 1 of 1 items of export_bundle are not made yet: ")
+    assert said.err.startswith("Error: export_bundle all: it is not made yet")
     assert said.err.endswith(f"  qairt run {path}\n")
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import socket
+import struct
 import threading
 
 import pytest
 from fake_phone import HOME, FakePhone
 
+from qairt.device import adb_wire
 from qairt.device.adb import find_device, listed
 from qairt.device.base import silent
 from qairt.errors import DeviceError
@@ -39,6 +41,69 @@ def test_output_comes_as_it_is_written(device):
     assert pieces == [b"one\n"], "before the command has ended"
     thread.join()
     assert b"".join(pieces) == b"one\ntwo\n"
+
+
+def test_a_command_that_is_silent_for_long_is_waited_for(device, monkeypatch):
+    monkeypatch.setattr(adb_wire, "_SILENCE", 0.05)
+    assert device.run("sleep 0.3; echo done").text == "done\n"
+
+
+def test_a_device_that_stops_answering_is_told(device, phone, monkeypatch):
+    monkeypatch.setattr(adb_wire, "_SILENCE", 0.05)
+    monkeypatch.setattr(adb_wire, "_SECONDS", 0.2)
+
+    def freeze(command: str) -> None:
+        phone.frozen = True
+
+    phone.on_command = freeze
+    with pytest.raises(DeviceError) as caught:
+        device.run("sleep 1")
+    assert (caught.value.what, caught.value.where) == ("the device does not answer", f"adb device {phone.serial}")
+    assert "adb reconnect" in str(caught.value.remedy)
+
+
+def test_a_device_that_takes_no_more_of_a_file_is_told(device, phone, tmp_path, monkeypatch):
+    monkeypatch.setattr(adb_wire, "_STALLED", 0.2)
+    (tmp_path / "a").write_bytes(bytes(300_000))
+
+    def freeze(count: int) -> None:
+        phone.frozen = True
+
+    with pytest.raises(DeviceError, match="the device does not answer"):
+        device.push({"a": tmp_path / "a"}, HOME, sent=freeze)
+    phone.frozen = False
+
+
+def test_messages_that_come_byte_by_byte():
+    said = (
+        struct.pack("<BI", 1, 5) + b"h\xc3\xa9\n\0" + struct.pack("<BI", 2, 3) + b"err" + struct.pack("<BIB", 3, 1, 7)
+    )
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def answer() -> None:
+            connection, _ = server.accept()
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            with connection:
+                connection.recv(1000)
+                for byte in b"OKAY" + said:
+                    connection.sendall(bytes([byte]))
+                connection.recv(1000)
+
+        threading.Thread(target=answer, daemon=True).start()
+        with adb_wire.Link("127.0.0.1", server.getsockname()[1]) as link:
+            finished = link.shell("any", None, lambda: None)
+    assert (finished.code, finished.out, finished.err) == (7, b"h\xc3\xa9\n\0", b"err")
+
+
+def test_a_command_too_long_for_a_request(device):
+    with pytest.raises(DeviceError, match=r"a command of 65,5\d\d bytes is too long for adb"):
+        device.run("x" * 65_536)
+
+
+def test_names_with_spaces_and_other_letters(device, phone, tmp_path):
+    (tmp_path / "a").write_bytes(b"x")
+    device.push({"größe 'x' $(id).bin": tmp_path / "a"}, HOME, sent=silent)
+    assert (phone.storage / "größe 'x' $(id).bin").read_bytes() == b"x"
 
 
 def test_push_writes_any_bytes_and_tells_how_many(device, phone, tmp_path):
@@ -138,20 +203,23 @@ def test_a_server_is_started_where_adb_is_installed(server, tmp_path, monkeypatc
     error = fault()
     assert (tmp_path / "words").read_text() == "-P 1 start-server\n"
     assert error.remedy == f"check {adb}: `adb -P 1 start-server`"
+    adb.write_text("#!/no/such/program\n")
+    assert fault().what == "no adb server answers: Connection refused"
 
 
-def test_another_program_at_the_port(server, monkeypatch):
+@pytest.mark.parametrize(("said", "seen"), [(b"HTTP/1.1 400 Bad Request", b"HTTP"), (b"OKAY, hello", b", he")])
+def test_another_program_at_the_port(server, monkeypatch, said, seen):
     with socket.create_server(("127.0.0.1", 0)) as other:
 
         def answer() -> None:
             connection, _ = other.accept()
             with connection:
                 connection.recv(100)
-                connection.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n")
+                connection.sendall(said)
 
         threading.Thread(target=answer, daemon=True).start()
         monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(other.getsockname()[1]))
-        assert fault().what == "the answer b'HTTP' is not that of an adb server"
+        assert fault().what == f"the answer {seen!r} is not that of an adb server"
 
 
 @pytest.mark.parametrize("wanted", ["x@host:no", "x@host:0", "x@host:70000"])

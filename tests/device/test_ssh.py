@@ -28,7 +28,7 @@ CONFIG = {"dialog": {"engine": {"model": {"binary": {"ctx-bins": ["part_1.bin"]}
 
 @pytest.fixture
 def board(tmp_path, monkeypatch) -> Iterator[FakeBoard]:
-    made = FakeBoard(tmp_path / "board")
+    made = FakeBoard(tmp_path / "John's board")
     monkeypatch.setenv("PATH", f"{made.commands}:/usr/bin:/bin")
     with open(os.devnull) as nothing:
         monkeypatch.setattr("sys.stdin", nothing)
@@ -48,6 +48,11 @@ def test_a_command_gives_output_errors_and_exit_code(host):
     assert b"".join(pieces) == b"one\ntwo\n"
 
 
+def test_a_command_may_end_as_ssh_does_when_it_loses_the_connection(host):
+    finished = host.run("echo lost >&2; exit 255")
+    assert (finished.code, finished.err) == (255, b"lost\n")
+
+
 def test_one_connection_for_all_and_it_is_closed(host, board):
     host.run("true")
     (path,) = {word for word in board.calls[0].split('"') if word.startswith("ControlPath=")}
@@ -57,6 +62,11 @@ def test_one_connection_for_all_and_it_is_closed(host, board):
     host.close()
     assert '"-O", "exit", "pi@board"' in board.calls[-1]
     assert not os.path.exists(folder)
+
+    other = SshHost("pi@board")
+    folder = other._sharing
+    del other
+    assert not os.path.exists(folder), "nor does one stay that nobody closed"
 
 
 def test_an_answer_from_a_board(host, board, tmp_path):

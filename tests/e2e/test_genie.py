@@ -3,37 +3,29 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import json
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import psutil
 import pytest
-from tiny_recipe import write_model, write_recipe
+from genie_run import bare, command, quantized_run
 
-from qairt.cli.main import main
-from qairt.engine.run import RunOptions
 from qairt.engine.run_folder import run_folders
 from qairt.engine.run_summary import read_state
-from qairt.errors import CacheError, GenerationError, ModelError, RecipeError, ToolchainError
+from qairt.errors import GenerationError, RecipeError, ToolchainError
 from qairt.llm import LLMPipeline
 from qairt.model.rope import rotary
-from qairt.model.tokenizer import Tokenizer
 from qairt.report.fidelity import fidelity_of
 from qairt.runtime.chain import PartChain
-from qairt.runtime.genie import require_same_tokens
 from qairt.runtime.sampling import Sampling
 from qairt.runtime.stored import to_stored
 from qairt.toolchain import genie, qnn
-from qairt.toolchain.soc import SOCS
 
 pytest.importorskip("onnxruntime_qnn")
 pytestmark = pytest.mark.compiler
@@ -41,13 +33,7 @@ pytestmark = pytest.mark.compiler
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> LLMPipeline:
-    """4-bit blocks of 64; quantized, nothing compiled."""
-    folder = tmp_path_factory.mktemp("genie")
-    recipe = write_recipe(folder, technique="lpbq.yaml", hidden_size=128, intermediate_size=192)
-    made = LLMPipeline.from_recipe(recipe, cache_dir=folder / "cache")
-    result = made.construct(RunOptions(jobs=2, until="quantize"))
-    assert result.status == "done", result.failed
-    return made
+    return quantized_run(tmp_path_factory.mktemp("genie"))
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +41,6 @@ def config(finished: LLMPipeline) -> dict[str, Any]:
     """Of a dialog with all binaries made."""
     model = finished.genie_model()
     return model.genie_config(model.binaries.made(lambda line: None))
-
-
-def bare(pipeline: LLMPipeline, folder: Path) -> LLMPipeline:
-    """The same run in a cache of its own, without Genie's binaries."""
-    cache = folder / "cache"
-    shutil.copytree(pipeline.cache_dir, cache, ignore=lambda folder, names: {"genie_binary", "verify"} & set(names))
-    return LLMPipeline.from_recipe(pipeline.recipe.source, cache_dir=cache)
 
 
 def greedy(pipeline: LLMPipeline, ids: list[int], count: int) -> list[int]:
@@ -72,13 +51,6 @@ def greedy(pipeline: LLMPipeline, ids: list[int], count: int) -> list[int]:
         while len(tokens) < count:
             tokens.append(int(chain.decode(tokens[-1]).argmax()))
     return tokens
-
-
-def command(*words: str | Path) -> tuple[int, str, str]:
-    out, err = io.StringIO(), io.StringIO()
-    with redirect_stdout(out), redirect_stderr(err):
-        code = main([str(word) for word in words])
-    return code, out.getvalue(), err.getvalue()
 
 
 def test_three_chained_parts_say_what_the_cpu_says(finished: LLMPipeline, config: dict[str, Any], capfd):
@@ -151,6 +123,14 @@ def test_an_end_token_ends_the_answer(finished: LLMPipeline):
     assert len(result.tokens) == len(expected) + 1
 
 
+def test_an_answer_that_nobody_read_is_not_taken_for_the_next(finished: LLMPipeline, config: dict[str, Any]):
+    with genie.Dialog(config) as dialog:
+        next(dialog.query_tokens([7], max_tokens=6))
+        assert list(dialog.query_tokens([39, 68], max_tokens=4)) == greedy(finished, [39, 68], 4)
+        next(dialog.query("Hello", max_tokens=3))
+        assert dialog.encode("Hello") == [39, 68, 75, 75, 78]
+
+
 def test_closing_ends_the_child_in_the_middle_of_an_answer(config: dict[str, Any]):
     with genie.Dialog(config) as dialog:
         pieces = dialog.query("Hello", max_tokens=27)
@@ -200,100 +180,6 @@ def test_genie_rotates_as_the_model_does(finished: LLMPipeline, config: dict[str
         assert found.shape == (20, 8)
         # of 65,536 steps: it cuts off where we round
         assert np.abs(found - to_stored(expected, spec).astype(int)).max() <= 2
-
-
-# What Genie refuses, in its own words
-
-
-def test_a_part_that_is_missing(config: dict[str, Any]):
-    changed = json.loads(json.dumps(config))
-    del changed["dialog"]["engine"]["model"]["binary"]["ctx-bins"][0]
-    complaints = genie.try_dialog(changed)
-    assert any(line.endswith("ar1_cl32_2_of_3 : input_ids - Tensor not found") for line in complaints)
-
-
-def test_shapes_that_do_not_fit(config: dict[str, Any]):
-    changed = json.loads(json.dumps(config))
-    changed["dialog"]["engine"]["backend"]["QnnHtp"]["pos-id-dim"] = 16
-    assert any("position_ids_cos - Expected [ 1, 1, 16]" in line for line in genie.try_dialog(changed))
-
-
-def test_a_tokenizer_that_is_missing(config: dict[str, Any], tmp_path: Path):
-    changed = json.loads(json.dumps(config))
-    changed["dialog"]["tokenizer"]["path"] = "tokenizer.json"
-    complaints = genie.try_dialog(changed, folder=tmp_path)
-    assert "ResourceManager failed to load tokenizer from: tokenizer.json" in complaints
-    assert genie.try_dialog(config) == []
-
-
-def test_a_binary_with_two_graphs_is_never_loaded(finished: LLMPipeline, config: dict[str, Any], tmp_path: Path):
-    both = [parts[0] for parts in finished.quantized_parts().values()]
-    graphs = [(part.onnx, part.signature.graph_name) for part in both]
-    made = qnn.link(graphs, tmp_path, binary_name="two.bin", soc=SOCS["SM8650"]).binary
-    changed = json.loads(json.dumps(config))
-    changed["dialog"]["engine"]["model"]["binary"]["ctx-bins"][0] = "two.bin"
-    (complaint,) = genie.try_dialog(changed, folder=tmp_path)
-    assert complaint.startswith("two.bin: it holds 2 graphs (ar1_cl32_1_of_3, ar8_cl32_1_of_3): on x86 the vendor's")
-    with pytest.raises(ToolchainError, match="so it is not loaded here"):
-        genie.Dialog(changed, folder=tmp_path)
-    assert made.is_file()
-
-
-# Prompts and recipes that cannot work
-
-
-def test_a_prompt_that_is_too_long_is_known_before_anything_is_made(finished: LLMPipeline, tmp_path: Path):
-    own = bare(finished, tmp_path)
-    words = ("generate", own.recipe.source, "a" * 40, "--raw", "--target", "genie", "--cache-dir", own.cache_dir)
-    code, out, err = command(*words)
-    assert (code, out) == (2, "")
-    assert err.startswith("Error: prompt: 40 tokens do not fit: the context holds 32, the first new one included\n")
-    assert own.genie_model().binaries.missing() == 3
-
-
-def test_a_tokenizer_of_another_model(finished: LLMPipeline, tmp_path: Path):
-    model = finished.genie_model()
-    other = write_model(tmp_path / "other")
-    stated = json.loads((other / "tokenizer.json").read_text())
-    vocabulary = stated["model"]["vocab"]
-    vocabulary["H"], vocabulary["e"] = vocabulary["e"], vocabulary["H"]
-    (other / "tokenizer.json").write_text(json.dumps(stated))
-    wrong = dataclasses.replace(model, tokenizer_file=other / "tokenizer.json")
-    asked = {"max_new_tokens": 2, "chat": False, "say": lambda line: None}
-    with (
-        pytest.raises(GenerationError, match=r"they differ from token 1 on\n  Genie does not know this kind"),
-        wrong.answer("Hello", None, **asked),
-    ):
-        pass
-    stated["added_tokens"][0]["id"] = vocabulary["<|end|>"] = 7000
-    (other / "tokenizer.json").write_text(json.dumps(stated))
-    larger = dataclasses.replace(model, tokenizer=Tokenizer.from_directory(other))
-    with (
-        pytest.raises(ModelError, match="token 7000 is not in the model's vocabulary of 260"),
-        larger.answer("Hello<|end|>", None, **asked),
-    ):
-        pass
-
-
-def test_a_prompt_that_goes_on_in_one_tokenizer_only():
-    require_same_tokens([5, 6], [5, 6])
-    with pytest.raises(GenerationError, match="Genie's tokenizer makes 3 tokens of the prompt, the model's 2"):
-        require_same_tokens([5, 6], [5, 6, 7])
-
-
-@pytest.mark.parametrize(
-    ("override", "error", "says"),
-    [
-        ("stages.prepare_exports.arn=[8]", RecipeError, "needs graphs of AR 1, the recipe makes AR 8\n  add 1 to arn"),
-        ("backend=CPU", RecipeError, "backend: CPU makes nothing for it"),
-        ("stages.prepare_exports.context_length=64", CacheError, "3 of 3 parts are not quantized yet"),
-        ("generator.context_length=64", RecipeError, "no graph has context length 64\n  the recipe makes 32"),
-    ],
-)
-def test_recipes_that_give_genie_nothing(finished: LLMPipeline, override: str, error: type[Exception], says: str):
-    other = LLMPipeline.from_recipe(finished.recipe.source, [override], cache_dir=finished.cache_dir)
-    with pytest.raises(error, match=says.replace("\n", r"\n")):
-        other.genie_model()
 
 
 # Interrupted

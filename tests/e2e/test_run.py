@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from tiny_recipe import write_recipe
 from qairt.bundle.check import check_bundle
 from qairt.engine.files import sha256_of
 from qairt.engine.run import RunOptions
-from qairt.errors import QairtError
+from qairt.errors import CacheError, QairtError
 from qairt.llm import LLMPipeline
 from qairt.toolchain import qnn
 
@@ -95,6 +96,21 @@ def test_a_damaged_binary_does_not_leave_the_cache(finished: LLMPipeline, tmp_pa
         assert list(tmp_path.iterdir()) == []
     finally:
         path.write_bytes(kept)
+
+
+def test_a_result_that_is_damaged_is_named_before_the_other_format_is_made(
+    recipe: Path, finished: LLMPipeline, tmp_path: Path
+):
+    shutil.copytree(finished.cache_dir, tmp_path / "cache")
+    own = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path / "cache")
+    (model,) = own.state_folder.glob("model_loading/*/model.json")
+    model.chmod(0o644)
+    model.write_text("")
+    with pytest.raises(
+        CacheError, match=r"model_loading all: it was damaged and is set aside\n  qairt run .*recipe.yaml"
+    ):
+        own.export(tmp_path / "out", "ort")
+    assert not (tmp_path / "out").exists()
 
 
 def test_both_lengths_are_in_each_binary(finished: LLMPipeline):

@@ -122,6 +122,12 @@ def test_a_model_without_a_template_gets_the_bare_words(tokenizer):
         prompt_ids(tokenizer, "hi", chat=True)
 
 
+@pytest.mark.parametrize("chat", [True, False])
+def test_a_prompt_that_is_no_text_is_refused(tokenizer, chat: bool):
+    with pytest.raises(GenerationError, match="prompt: the prompt holds bytes that are no UTF-8\n  give it in UTF-8"):
+        prompt_ids(tokenizer, b"h\xc3".decode(errors="surrogateescape"), chat=chat)
+
+
 def test_an_empty_prompt_is_refused(generator, tokenizer):
     with pytest.raises(GenerationError, match="prompt: the prompt is empty\n  give a prompt"):
         generate(generator, tokenizer, " \n")

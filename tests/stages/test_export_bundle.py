@@ -92,4 +92,4 @@ def test_a_scaling_that_genie_lacks_is_refused_before_a_run(tmp_path: Path):
 
 def test_somebody_elses_graph_has_no_runtimes_configuration(recipe: Path):
     told = refused(recipe, "model_id_or_path=null", "stages.export_bundle.format=genie")
-    assert "a runtime's configuration needs the model, and somebody else's graph brings none\n" in told
+    assert "configuration and tokenizer, and somebody else's graph brings none\n" in told

@@ -17,7 +17,7 @@ from qairt.engine.stage import registered_stages
 from qairt.errors import RecipeError
 from qairt.llm import LLMPipeline
 from qairt.quant.encodings import BlockScales, Encoding, Encodings
-from qairt.stages.quantization_pictures import draw_encodings, heat_map
+from qairt.stages.quantization_pictures import GridSizes, draw_grids, heat_map
 
 PREDICTIONS = "stages.quantize.output.prediction.enable=true"
 SVG = "{http://www.w3.org/2000/svg}"
@@ -58,7 +58,7 @@ def titles(path: Path) -> list[str]:
 def test_which_stages_have_something_to_show():
     kinds = {name: kinds_of(stage()) for name, stage in registered_stages().items()}
     assert kinds["quantize"] == ("prediction", "visualization")
-    for name in ("quantization", "split_model", "generate_context_binary"):
+    for name in kinds.keys() - {"quantize", "torch_profiler", "nsys"}:
         assert kinds[name] == ("visualization",)
     assert kinds["nsys"] == ()
 
@@ -159,7 +159,7 @@ def test_predictions_of_a_foreign_graph_are_refused_before_work_starts(tmp_path:
 
 def test_encodings_without_layers_give_no_picture(tmp_path: Path):
     flat = Encoding(8, True, np.ones(1, np.float32), np.array([-128]))
-    draw_encodings(Encodings({"logits": flat}, {"lm_head.weight": flat}), tmp_path)
+    draw_grids(GridSizes.of(Encodings({"logits": flat}, {"lm_head.weight": flat})), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -167,7 +167,7 @@ def test_a_step_of_block_scales_is_their_mean(tmp_path: Path):
     blocks = BlockScales(2, np.array([[1, 3], [3, 5]], np.uint8))
     scale = np.array([0.5, 2.0], np.float32)
     lpbq = Encoding(4, True, scale, np.array([-8, -8]), axis=1, blocks=blocks)
-    draw_encodings(Encodings({}, {"model.layers.0.mlp.up_proj.weight": lpbq}), tmp_path)
+    draw_grids(GridSizes.of(Encodings({}, {"model.layers.0.mlp.up_proj.weight": lpbq})), tmp_path)
     assert titles(tmp_path / "weight_steps.svg")[1] == "mlp.up_proj, layer 0: 4.5"
 
 

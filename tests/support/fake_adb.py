@@ -11,6 +11,7 @@ import selectors
 import socket
 import struct
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
@@ -54,6 +55,9 @@ class FakeAdbServer:
                     if phone is None:
                         return
                     connection.sendall(b"OKAY")
+                elif phone.frozen:
+                    connection.recv(1)
+                    return
                 elif request.startswith("shell,v2,raw:"):
                     connection.sendall(b"OKAY")
                     _shell(connection, phone, request.removeprefix("shell,v2,raw:"))
@@ -105,6 +109,7 @@ def _line(phone: FakePhone) -> str:
 def _shell(connection: socket.socket, phone: FakePhone, command: str) -> None:
     """As adb's daemon does it: what runs is not ended when the other side goes away, it only cannot write any more."""
     child = phone.start(command)
+    threading.Thread(target=child.wait, daemon=True).start()  # nobody else would, where the other side goes away
     assert child.stdout is not None
     assert child.stderr is not None
     with child.stdout, child.stderr, selectors.DefaultSelector() as waiting:
@@ -157,6 +162,8 @@ def _receive(connection: socket.socket, phone: FakePhone, target: str, mode: int
         assert kind == b"DATA", kind
         assert length <= 64 * 1024, "the device takes no more at once"
         data = _read(connection, length)
+        while phone.frozen:
+            time.sleep(0.02)
         if phone.cut_after is not None:
             phone.cut_after -= len(data)
             if phone.cut_after < 0:

@@ -31,7 +31,7 @@ _TOOLS = [
     "mkdir",
     "mv",
 ]
-_TOOLS += ["mv", "printf", "ps", "rm", "sed", "sha256sum", "sleep", "sort", "stat", "tail", "test", "tr", "wc"]
+_TOOLS += ["printf", "ps", "rm", "rmdir", "sed", "sha256sum", "sleep", "sort", "stat", "tail", "test", "tr", "wc"]
 
 PROPERTIES = {
     "ro.product.cpu.abilist": "arm64-v8a,armeabi-v7a,armeabi",
@@ -61,6 +61,8 @@ class FakePhone:
     """Bytes of one file after which its storage is full."""
     cut_after: int | None = None
     """Bytes of pushes after which the cable is pulled, once."""
+    frozen: bool = False
+    """It answers nothing any more, though its server still knows it."""
     read_only: bool = False
     """Its file service may not write."""
     features: str = "shell_v2,cmd,stat_v2"

@@ -54,6 +54,8 @@ def _tokenizer(bundle: OpenedBundle) -> list[Finding]:
         vocabulary, ends = (bundle.at("dialog", "context", key) for key in ("n-vocab", "eos-token"))
     else:
         vocabulary, ends = (bundle.at("model", key) for key in ("vocab_size", "eos_token_id"))
+    if bundle.metadata is not None and bundle.metadata.model is not None:
+        vocabulary = bundle.metadata.model.vocab_size  # a wrong number in the configuration is told as such
     tokens = [token for token in (ends if isinstance(ends, list) else [ends]) if isinstance(token, int) and token >= 0]
     size = vocabulary if isinstance(vocabulary, int) else None
     return list(check_tokenizer(bundle.file(bundle.tokenizer), vocabulary=size, end_tokens=tokens))

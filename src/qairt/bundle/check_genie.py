@@ -19,10 +19,11 @@ Place = tuple[str, ...]
 CONTEXT = ("dialog", "context")
 HTP = ("dialog", "engine", "backend", "QnnHtp")
 ENCODING = ("dialog", "engine", "model", "positional-encoding")
+BEGIN = (*CONTEXT, "bos-token")
 OF_THE_MODEL = (
     (*CONTEXT, "size"),
     (*CONTEXT, "n-vocab"),
-    (*CONTEXT, "bos-token"),
+    BEGIN,
     (*CONTEXT, "eos-token"),
     (*HTP, "kv-dim"),
     (*HTP, "pos-id-dim"),
@@ -109,13 +110,14 @@ def _against_model(bundle: OpenedBundle) -> Iterator[tuple[Place, Finding]]:
     if metadata is None or metadata.model is None:
         return
     size = max(graph.cl for graph in metadata.graphs)
+    puts_begin = _puts_begin(bundle, metadata.model.bos_token_id)
     try:
         wanted = genie_config(
             metadata.model,
             context_size=size,
             binaries=["part"],
             tokenizer=bundle.tokenizer,
-            puts_begin=_puts_begin(bundle, metadata.model.bos_token_id),
+            puts_begin=puts_begin is not False,
         )
     except QairtError as error:
         yield (), Finding("config", "error", f"{error.where}: {error.what}", error.remedy)
@@ -126,17 +128,23 @@ def _against_model(bundle: OpenedBundle) -> Iterator[tuple[Place, Finding]]:
         return
     for place in OF_THE_MODEL:
         ours, theirs = at(wanted, *place), bundle.at(*place)
+        if place == BEGIN and puts_begin is None:
+            continue
         if ours != theirs:
             text = f"{_shown(place)} is {_value(theirs)}, the model's is {_value(ours)}"
             remedy = "remove it" if ours is None else f"write {_value(ours)}"
             yield place, Finding("config", "error", text, remedy)
 
 
-def _puts_begin(bundle: OpenedBundle, begin: int | None) -> bool:
+def _puts_begin(bundle: OpenedBundle, begin: int | None) -> bool | None:
+    """None where the tokenizer and its chat template are not beside the configuration: that tells it."""
+    path = bundle.file(bundle.tokenizer)
+    if path.parent != bundle.folder:
+        return None
     try:
         _, puts_begin = genie_prompt(Tokenizer.from_directory(bundle.folder), begin)
     except QairtError:  # said by the checks of files and of the tokenizer
-        return True
+        return None
     return puts_begin
 
 

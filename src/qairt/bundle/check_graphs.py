@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from math import isclose
 from pathlib import Path
 
 from qairt.amounts import count, size
@@ -13,14 +12,16 @@ from qairt.bundle.metadata import BundleGraph
 from qairt.bundle.opened import OpenedBundle, at, extensions_of
 from qairt.errors import GraphError, ToolchainError
 from qairt.finding import Finding
-from qairt.graph.tensors import TensorSpec
 from qairt.runtime.chain import require_chain
 from qairt.runtime.parts import QuantizedPart
+from qairt.toolchain.comparison import differing
 from qairt.toolchain.limits import CONTEXT_BYTES, GRAPH_BYTES
 from qairt.toolchain.soc import SOCS, WEIGHT_SHARING_SINCE
 
 UNKNOWN_VERSION = "its description has version"
 """What the reader says of a binary that an older or newer SDK made: it is not damaged."""
+SCALE_TOLERANCE = 1e-5
+"""Not every compiler keeps the last digits that it was given."""
 OTHER_CHIP = "compile for this chip: set soc_details in the recipe, run, and export again"
 
 
@@ -182,23 +183,14 @@ def _against_metadata(told: Sequence[BundleGraph], binaries: Sequence[CompiledBi
             ("input", graph.inputs, found.contents.inputs),
             ("output", graph.outputs, found.contents.outputs),
         ):
-            one, other = {spec.name: spec for spec in ours}, {spec.name: spec for spec in theirs}
-            for name in sorted(one.keys() | other.keys()):
-                if not _same(one.get(name), other.get(name)):
-                    text = (
-                        f"{graph.name}: the {kind} {name} is {_shown(other.get(name))} in {graph.binary}, "
-                        f"{_shown(one.get(name))} in metadata.yaml"
-                    )
-                    yield Finding("metadata", "error", text, AGAIN)
+            for name, one, other in differing(ours, theirs, scale_tolerance=SCALE_TOLERANCE):
+                text = (
+                    f"{graph.name}: the {kind} {name} is {_shown(other)} in {graph.binary}, {_shown(one)} in "
+                    "metadata.yaml"
+                )
+                yield Finding("metadata", "error", text, AGAIN)
     for binary, name in held:
         yield Finding("metadata", "error", f"{binary} holds the graph {name}, which metadata.yaml does not name", AGAIN)
-
-
-def _same(one: TensorSpec | None, other: TensorSpec | None) -> bool:
-    """Scales may differ in the last digits: not every compiler keeps those it was given."""
-    if one is None or other is None or one.scale is None or other.scale is None:
-        return one == other
-    return isclose(one.scale, other.scale, rel_tol=1e-5) and one == other.model_copy(update={"scale": one.scale})
 
 
 def _shown(spec: object) -> str:

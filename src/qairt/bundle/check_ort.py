@@ -10,11 +10,12 @@ from qairt.bundle import genai_config as genai
 from qairt.bundle.check_files import AGAIN
 from qairt.bundle.compiled import CompiledBinary
 from qairt.bundle.opened import OpenedBundle, at
-from qairt.bundle.wrapper import read_tensors, read_wrapped
+from qairt.bundle.wrapper import OPEN, read_tensors, read_wrapped
 from qairt.errors import GraphError
 from qairt.finding import Finding
 from qairt.runtime.cache import PAST
 from qairt.toolchain.base import GraphContents
+from qairt.toolchain.comparison import differing
 
 DECODER = ("model", "decoder")
 MOST_LAYERS = 1000
@@ -80,11 +81,10 @@ def _wrapped(path: Path, found: GraphContents, binaries: Sequence[CompiledBinary
             ("input", found.inputs, graph.contents.inputs),
             ("output", found.outputs, graph.contents.outputs),
         ):
-            one, other = ({spec.name: (spec.dtype, spec.shape) for spec in specs} for specs in (ours, theirs))
-            for name in sorted(one.keys() | other.keys()):
-                if one.get(name) != other.get(name):
-                    text = f"{path.name}: the {kind} {name} is {one.get(name)}, {binary.name} has {other.get(name)}"
-                    yield Finding("wrappers", "error", text, AGAIN)
+            plain = [spec.model_copy(update={"scale": None, "offset": None}) for spec in theirs]
+            for name, one, other in differing(ours, plain):
+                text = f"{path.name}: the {kind} {name} is {one or 'missing'}, {binary.name} has {other or 'none'}"
+                yield Finding("wrappers", "error", text, AGAIN)
 
 
 def _flow(bundle: OpenedBundle, stages: Mapping[str, Mapping[str, Any]], when: str) -> Iterator[Finding]:
@@ -100,7 +100,11 @@ def _flow(bundle: OpenedBundle, stages: Mapping[str, Mapping[str, Any]], when: s
             if tensor not in known:
                 text = f"{name} takes {tensor}, which nothing before it gives ({when})"
                 yield Finding("config", "error", text, AGAIN)
-        known |= set(_texts(stage.get("outputs")))
+        renamed = stage.get("output_names_forwarder")
+        known |= {
+            *_texts(stage.get("outputs")),
+            *_texts(list(renamed.values()) if isinstance(renamed, Mapping) else []),
+        }
     logits = bundle.at(*DECODER, "outputs", "logits")
     if not isinstance(logits, str) or logits not in known:
         yield Finding("config", "error", f"no graph gives {logits}, the logits ({when})", AGAIN)
@@ -116,9 +120,9 @@ def _sizes(
     layers = {match[2] for name in tensors for match in [PAST.match(name)] if match is not None and match[3] == "in"}
     vocabulary = tensors.get("logits")
     wanted: list[tuple[tuple[str, ...], int]] = []
-    if mask is not None:
+    if mask is not None and mask.shape:
         wanted.append((("model", "context_length"), mask.shape[-1]))
-    if ids is not None:
+    if ids is not None and ids.shape:
         wanted.append(((*DECODER, "sliding_window", "window_size"), ids.shape[-1]))
     if key is not None and len(key.shape) == 4:
         wanted += [((*DECODER, "num_key_value_heads"), key.shape[0]), ((*DECODER, "head_size"), key.shape[2])]
@@ -126,11 +130,11 @@ def _sizes(
         if key.dtype != "uint8":
             text = f"onnxruntime-genai holds keys as uint8, the graphs take {key.dtype}"
             yield Finding("config", "error", text, "quantize keys and values to 8 bits, or use the format genie")
-    if vocabulary is not None:
+    if vocabulary is not None and vocabulary.shape:
         wanted.append((("model", "vocab_size"), vocabulary.shape[-1]))
     for place, value in wanted:
         stated = bundle.at(*place)
-        if stated != value:
+        if value not in (stated, OPEN):
             text = f"{genai.NAME}: {'.'.join(place)} is {stated}, the graphs have {value}"
             yield Finding("config", "error", text, f"write {value}")
     pad, eos = bundle.at("model", "pad_token_id"), bundle.at("model", "eos_token_id")

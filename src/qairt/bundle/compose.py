@@ -40,7 +40,8 @@ def compose(contents: Contents, folder: Path, form: Format | None, *, place: Pla
         RecipeError: the format cannot be made of these contents.
         ModelError: a fact about the model is missing, or the runtime has no words for it.
     """
-    require_format(contents, form)
+    has_model = contents.model is not None and contents.tokenizer is not None
+    require_format(form, has_binaries=contents.soc is not None, has_model=has_model)
     graphs = _place_parts(contents, folder, place, wrapped=form != "genie")
     if contents.tokenizer is not None:
         for path in sorted(contents.tokenizer.iterdir()):
@@ -65,18 +66,18 @@ def compose(contents: Contents, folder: Path, form: Format | None, *, place: Pla
     return path
 
 
-def require_format(contents: Contents, form: Format | None) -> None:
+def require_format(form: Format | None, *, has_binaries: bool, has_model: bool) -> None:
     """
     Raises:
         RecipeError: a Genie bundle without binaries, or a runtime's configuration without a model.
     """
-    if form == "genie" and contents.soc is None:
+    if form == "genie" and not has_binaries:
         raise RecipeError(
             "Genie runs context binaries, and backend CPU makes none",
             where="stages.export_bundle.format",
             remedy="set format to ort, or backend to HTP",
         )
-    if form is not None and (contents.model is None or contents.tokenizer is None):
+    if form is not None and not has_model:
         raise RecipeError(
             f"a bundle for {'Genie' if form == 'genie' else 'onnxruntime-genai'} needs the model's configuration and "
             "tokenizer, and somebody else's graph brings none",

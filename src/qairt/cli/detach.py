@@ -131,7 +131,7 @@ def cancel(
                 if as_json:
                     say_json({"run": found.id, "cancelled": event.done, "message": event.message})
                 else:
-                    say(event.message)
+                    say(f"run {found.id}: {event.message}")
                 return
         if found.liveness() != "running":
             break

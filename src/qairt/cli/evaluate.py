@@ -105,6 +105,12 @@ def evaluate(
         return
     if recipe is None:
         raise RecipeError("which recipe?", where="qairt evaluate", remedy="qairt evaluate RECIPE")
+    if device is not None and target not in (TargetName.device, TargetName.ssh):
+        raise RecipeError(
+            f"--target {target.value} runs on this machine: --device is for others",
+            where="--device",
+            remedy="leave it out, or give --target device or --target ssh",
+        )
     from qairt.cli.evaluate_progress import watch
     from qairt.cli.recipe_argument import open_pipeline
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from enum import StrEnum
 from pathlib import Path
 from threading import Event
@@ -17,7 +17,7 @@ from qairt.amounts import count, duration, size
 from qairt.cli.console import say, say_json, styled, tell
 from qairt.cli.failures import tell_error
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
-from qairt.errors import DeviceError, RecipeError
+from qairt.errors import QairtError, RecipeError
 
 if TYPE_CHECKING:
     from qairt.cli.prompts import Prompt
@@ -114,8 +114,8 @@ def execute(
     from qairt.cli.prompts import read_prompts
     from qairt.cli.recipe_argument import open_pipeline
 
-    if prompt is not None and prompt_file is not None and _OVERRIDE.fullmatch(prompt):
-        overrides, prompt = [prompt, *(overrides or [])], None  # the prompts are in the file
+    if prompt is not None and (clean or prompt_file is not None) and _OVERRIDE.fullmatch(prompt):
+        overrides, prompt = [prompt, *(overrides or [])], None  # the prompts are in the file, or there are none
     if target not in ON_DEVICES and (device is not None or device_folder is not None or clean):
         raise RecipeError(
             f"--target {target.value} runs on this machine: --device, --device-folder and --clean are for others",
@@ -123,6 +123,12 @@ def execute(
             remedy="leave them out, or give --target device or --target ssh",
         )
     pipeline = open_pipeline(recipe, overrides, cache_dir)
+    if target in ON_DEVICES and pipeline.settings.backend != "HTP":
+        raise RecipeError(
+            "a device runs what is compiled for its NPU, and backend: CPU makes nothing for it",
+            where=pipeline.recipe.where("backend"),
+            remedy="set backend: HTP, or use --target cpu",
+        )
     only_clean = clean and prompt is None and prompt_file is None
     prompts = [] if only_clean else read_prompts(prompt, prompt_file, system)
     if target not in ON_DEVICES:
@@ -136,17 +142,29 @@ def execute(
             if prompts:
                 answers = _on_device(pipeline, chosen, prompts, max_new_tokens, keep=not clean, as_json=as_json)
         except BaseException as error:
-            with suppress(DeviceError):  # what went wrong before is what the user must see
-                if clean:
-                    pipeline.clean_device(chosen)
+            stays = "what was sent stays for the next time; --clean alone removes it"
+            if clean:
+                stays = _clean_after(error, pipeline, chosen)
             if isinstance(error, KeyboardInterrupt):
-                tell_error("interrupted", remedy="what was sent stays for the next time; --clean alone removes it")
+                tell_error("interrupted", remedy=stays)
+            elif clean:
+                tell(stays)
             raise
         if clean:
             where, taken = pipeline.clean_device(chosen)
             tell(f"{where}: removed, {size(taken)}")
     if as_json:
         say_json({"target": target.value, "answers": answers})
+
+
+def _clean_after(error: BaseException, pipeline: LLMPipeline, chosen: Chosen) -> str:
+    """Remove everything though it went wrong, and say whether that could be done."""
+    try:
+        where, _ = pipeline.clean_device(chosen)
+    except QairtError as found:
+        why = "" if str(found) == str(error) else f" ({found.what})"
+        return f"the device could not be cleaned{why}; --clean without a prompt removes what may be left there"
+    return f"nothing is left in {where}"
 
 
 def _on_device(
@@ -181,6 +199,8 @@ def _on_device(
             }
             answers.append(found)
             _tell_cost(found, as_json=as_json)
+            if not answer.whole:
+                tell("the runtime did not mark the end of this answer: it may be cut off")
         if keep:
             folder = target.folder
             tell(

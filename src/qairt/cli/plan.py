@@ -70,7 +70,7 @@ def show(made: Plan, pipeline: Pipeline, *, jobs: int, brief: bool) -> None:
     say()
     to_run = made.to_run()
     if to_run:
-        say(styled(_summary(made, jobs), "bold"))
+        say(styled(_summary(made, jobs) + ("." if brief else ":"), "bold"))
     else:
         say(f"Nothing to run: {count(sum(1 for _ in made.items), 'item')}, all cached.")
     if to_run and not brief:
@@ -120,7 +120,7 @@ def _summary(made: Plan, jobs: int) -> str:
     from qairt.engine.run_state import RunState
 
     wall = remaining(RunState.of_plan(planned_entries(made)), 0.0, jobs=jobs).seconds
-    return f"{count(len(made.to_run()), 'item')} to run, about {about(wall)} with {jobs} at once:"
+    return f"{count(len(made.to_run()), 'item')} to run, about {about(wall)} with {jobs} at once"
 
 
 def outputs(made: Plan) -> list[str]:

@@ -46,19 +46,28 @@ def read_prompts(prompt: str | None, file: Path | None, system: str | None) -> l
             remedy='give it as an argument ("What is …?"), or by --prompt-file FILE, or - for standard input',
         )
     if prompt is not None:
-        return [_of(sys.stdin.read() if prompt == "-" else prompt, system, "prompt")]
+        return [_of(_from_standard_input() if prompt == "-" else prompt, system, "prompt")]
     assert file is not None
     try:
-        text = file.read_text(encoding="utf-8")
+        text = file.read_text(encoding="utf-8-sig")  # editors on Windows begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         what = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 text: {error}"
         raise GenerationError(f"it cannot be read: {what}", where=str(file), remedy="give a text file") from error
     if file.suffix != LINES:
         return [_of(text, system, str(file))]
-    lines = [(f"{file}:{number}", line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
+    lines = [(f"{file}:{number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
         raise GenerationError("it is empty", where=str(file), remedy="give one prompt a line")
     return [_of_line(line, system, where) for where, line in lines]
+
+
+def _from_standard_input() -> str:
+    try:
+        return sys.stdin.read()
+    except UnicodeDecodeError as error:
+        raise GenerationError(
+            f"it is not UTF-8 text: {error}", where="standard input", remedy="give UTF-8 text"
+        ) from error
 
 
 def _of_line(line: str, system: str | None, where: str) -> Prompt:
@@ -68,22 +77,35 @@ def _of_line(line: str, system: str | None, where: str) -> Prompt:
         raise _no_prompt(where) from error
     if isinstance(given, str):
         return _of(given, system, where)
-    if isinstance(given, dict) and given.keys() <= {"prompt", "system"} and isinstance(given.get("prompt"), str):
+    if isinstance(given, dict) and given.keys() <= {"prompt", "system"} and _is_prompt(given):
         return _of(given["prompt"], given.get("system", system), where)
     if isinstance(given, dict) and given.keys() == {"messages"} and _are_messages(given["messages"]):
         messages = given["messages"]
         if system is not None and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": system}, *messages]
-        return Prompt(messages[-1]["content"], messages)
+        return Prompt(_said(messages[-1]["content"], where), messages)
     raise _no_prompt(where)
 
 
 def _of(text: str, system: str | None, where: str) -> Prompt:
-    if not text.strip():
-        raise GenerationError("the prompt is empty", where=where, remedy="give a prompt")
+    text = _said(text, where)
     if system is None:
         return Prompt(text, None)
     return Prompt(text, [{"role": "system", "content": system}, {"role": "user", "content": text}])
+
+
+def _said(text: str, where: str) -> str:
+    if not text.strip():
+        raise GenerationError("the prompt is empty", where=where, remedy="give a prompt")
+    try:
+        text.encode()
+    except UnicodeEncodeError as error:
+        raise GenerationError("the prompt is not UTF-8 text", where=where, remedy="give UTF-8 text") from error
+    return text
+
+
+def _is_prompt(given: dict[str, Any]) -> bool:
+    return isinstance(given.get("prompt"), str) and isinstance(given.get("system"), str | None)
 
 
 def _are_messages(given: Any) -> bool:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from qairt.amounts import count
 from qairt.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -129,4 +130,4 @@ def _in_full(folder: RunFolder) -> str:
 def _listed(names: Sequence[str]) -> str:
     """The newest of them, the oldest first."""
     left_out = len(names) - _NAMED_IN_ERRORS
-    return (f"{left_out} older ones, " if left_out > 0 else "") + ", ".join(names[-_NAMED_IN_ERRORS:])
+    return (f"{count(left_out, 'older one')}, " if left_out > 0 else "") + ", ".join(names[-_NAMED_IN_ERRORS:])

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -70,11 +71,19 @@ class AdbDevice:
     def run(self, command: str, *, output: Output | None = None) -> Finished:
         with self._transport() as link:
             try:
-                return link.shell(command, output)
+                return link.shell(command, output, self._require_answer)
             except RefusedError as error:
                 raise DeviceError(f"its shell cannot be used: {error.what}", where=self.name) from error
             except DeviceError as error:
                 raise DeviceError(error.what, where=self.name, remedy=error.remedy) from error
+
+    def _require_answer(self) -> None:
+        """
+        Raises:
+            DeviceError: its shell cannot be reached any more.
+        """
+        with self._transport() as link:
+            link.ask("shell,v2,raw:true")  # it is the device that answers this, not the server
 
     def _transport(self) -> Link:
         link = connect(*self._server)
@@ -168,7 +177,8 @@ def connect(host: str, port: int) -> Link:
     local = host in ("127.0.0.1", "localhost")
     adb = shutil.which("adb")
     if local and adb is not None:
-        subprocess.run([adb, "-P", str(port), "start-server"], capture_output=True, timeout=60, check=False)
+        with suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run([adb, "-P", str(port), "start-server"], capture_output=True, timeout=60, check=False)
         try:
             return Link(host, port)
         except OSError as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import select
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,12 @@ CHUNK = 64 * 1024
 """The most bytes of one DATA message."""
 _SECONDS = 20.0
 """How long the server may take to answer a request; what runs on the device may take any time."""
+_SILENCE = 30.0
+"""After so long without output it is asked whether the device is still there."""
+_STALLED = 120.0
+"""How long a file may not go on; what the server holds back for a slow device has to go over meanwhile."""
+_LONGEST = 0xFFFF
+"""Bytes of a request."""
 
 _OUT, _ERR, _EXIT = 1, 2, 3
 _MODE = 0o100755
@@ -54,59 +60,86 @@ class Link:
             DeviceError: the connection is lost.
         """
         text = request.encode()
+        if len(text) > _LONGEST:
+            raise DeviceError(
+                f"a command of {len(text):,} bytes is too long for adb", where=self._where, remedy="use shorter paths"
+            )
         self.send(b"%04x" % len(text) + text)
         status = self.read(4)
         if status == b"FAIL":
-            raise RefusedError(self.read(int(self.read(4), 16)).decode(errors="replace"), where=self._where)
+            raise RefusedError(self._text(), where=self._where)
         if status != b"OKAY":
-            raise DeviceError(
-                f"the answer {status!r} is not that of an adb server",
-                where=self._where,
-                remedy="another program listens there: set ANDROID_ADB_SERVER_PORT, or give SERIAL@HOST:PORT",
-            )
+            raise self._stranger(status)
 
     def answer(self, request: str) -> str:
         """A request that is answered by a text."""
         self.ask(request)
-        return self.read(int(self.read(4), 16)).decode(errors="replace")
+        return self._text()
+
+    def _text(self) -> str:
+        length = self.read(4)
+        try:
+            count = int(length, 16)
+        except ValueError as error:
+            raise self._stranger(length) from error
+        return self.read(count).decode(errors="replace")
+
+    def _stranger(self, said: bytes) -> DeviceError:
+        return DeviceError(
+            f"the answer {said!r} is not that of an adb server",
+            where=self._where,
+            remedy="another program listens there: set ANDROID_ADB_SERVER_PORT, or give SERIAL@HOST:PORT",
+        )
 
     def send(self, data: bytes) -> None:
         try:
             self._socket.sendall(data)
         except OSError as error:
-            raise self._lost() from error
+            raise self._lost(error) from error
 
-    def read(self, count: int) -> bytes:
-        """Exactly so many bytes."""
+    def read(self, count: int, silent: Callable[[], None] | None = None) -> bytes:
+        """Exactly so many bytes.
+
+        Args:
+            silent: asked each time that nothing came for long; waiting ends when it raises, or when it is None.
+        """
         data = bytearray()
         while len(data) < count:
             try:
                 more = self._socket.recv(count - len(data))
             except OSError as error:
-                raise self._lost() from error
+                if silent is None or not isinstance(error, TimeoutError):
+                    raise self._lost(error) from error
+                silent()
+                continue
             if not more:
                 raise self._lost()
             data += more
         return bytes(data)
 
-    def _lost(self) -> DeviceError:
-        return DeviceError(
-            "the connection to the device broke", where=self._where, remedy="check the cable, then run the same again"
-        )
+    def _lost(self, error: OSError | None = None) -> DeviceError:
+        if isinstance(error, TimeoutError):
+            what, remedy = "the device does not answer", "restart it, or `adb reconnect`, then run the same again"
+        else:
+            what, remedy = "the connection to the device broke", "check the cable, then run the same again"
+        return DeviceError(what, where=self._where, remedy=remedy)
 
-    def shell(self, command: str, output: Output | None) -> Finished:
+    def shell(self, command: str, output: Output | None, silent: Callable[[], None]) -> Finished:
         """Run a command by the shell protocol, version 2: output and errors apart, and the exit code.
+
+        Args:
+            silent: asked each time that the command wrote nothing for long; raises where the device is gone.
 
         Raises:
             DeviceError: the connection ended before the command did.
         """
         self.ask(f"shell,v2,raw:{command}")
-        self._socket.settimeout(None)
+        self._socket.settimeout(_SILENCE)
         self.send(struct.pack("<BI", 4, 0))  # no more input
         out, err = bytearray(), bytearray()
         while True:
-            kind, length = struct.unpack("<BI", self.read(5))
-            data = self.read(length)
+            kind, length = struct.unpack("<BI", self.read(5, silent))
+            data = self.read(length, silent)
             if kind == _EXIT:
                 return Finished(data[0], bytes(out), bytes(err))
             if kind == _OUT and output is not None:
@@ -119,7 +152,7 @@ class Link:
     def sync(self) -> None:
         """From now on this connection is to the file service."""
         self.ask("sync:")
-        self._socket.settimeout(None)
+        self._socket.settimeout(_STALLED)
 
     def send_file(self, source: Path, target: str, sent: Sent) -> None:
         """Write a file; `sync` comes first.

@@ -111,8 +111,12 @@ class Folder:
         return 1024 * int(text[0]) if text else 0
 
     def remove(self) -> None:
-        """Delete it with all that is in it."""
-        self.shell(f"rm -rf {self._quoted}")
+        """Delete it with all that is in it, and the folder around it if it was the last."""
+        self.shell(f"rm -rf {self._quoted} && {self._end_empty}")
+
+    def remove_if_empty(self) -> None:
+        """Leave no empty folder behind."""
+        self.shell(self._end_empty)
 
     def make(self, name: str) -> None:
         """Make a folder in it."""
@@ -144,6 +148,10 @@ class Folder:
     def _quoted(self) -> str:
         return shlex.quote(self.path)
 
+    @property
+    def _end_empty(self) -> str:
+        return f"{{ rmdir {self._quoted} {shlex.quote(self.path.rpartition('/')[0])} 2>/dev/null || true; }}"
+
     def _listing(self, action: str) -> str:
         """One line for each file of ours in the folder, but for those of runs."""
         return self.shell(
@@ -154,7 +162,7 @@ class Folder:
         found = {}
         for line in self._listing("sha256sum").splitlines():
             digest, _, name = line.partition(" ")
-            found[name.strip().removeprefix("./")] = digest
+            found[name[1:].removeprefix("./")] = digest  # a space, or on Windows a star, stands before the name
         return found
 
     def _noted(self) -> dict[str, str]:
@@ -191,6 +199,7 @@ class Folder:
             return
         free = 1024 * int(columns[3])
         if needed > free:
+            self.remove_if_empty()
             raise DeviceError(
                 f"there is no room: {size(needed)} are needed, {size(free)} are free",
                 where=f"{self.device.name}, {self.path}",
@@ -216,13 +225,14 @@ class Folder:
         """Move files from `incoming` to their place."""
         chosen = sorted(names)
         self._make_folders(chosen)
+        incoming = shlex.quote(f"{self.path}/{INCOMING}")
+        self.shell(f"chmod -R 755 {incoming}")
         for some in _groups(chosen):
             self.shell(" && ".join(self._move(name) for name in some))
-        self.shell(f"rm -rf {shlex.quote(f'{self.path}/{INCOMING}')}")
+        self.shell(f"rm -rf {incoming}")
 
     def _move(self, name: str) -> str:
-        arrived, place = shlex.quote(f"{self.path}/{INCOMING}/{name}"), shlex.quote(f"{self.path}/{name}")
-        return f"chmod 755 {arrived} && mv -f {arrived} {place}"
+        return f"mv -f {shlex.quote(f'{self.path}/{INCOMING}/{name}')} {shlex.quote(f'{self.path}/{name}')}"
 
 
 def _groups(names: list[str]) -> Iterator[list[str]]:

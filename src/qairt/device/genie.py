@@ -39,6 +39,8 @@ class Answer:
     log: str
     """Everything that the program wrote."""
     profile: bytes | None
+    whole: bool
+    """The program marked the answer's end."""
 
 
 class ProgramFailedError(DeviceError):
@@ -91,7 +93,7 @@ def ask_genie(folder: Folder, config: dict[str, Any], prompt: str, *, show: Show
     timing = timing_of(profile, stream.raw)
     if timing.time_to_first_token_s is None and first:
         timing = replace(timing, time_to_first_token_s=first[0] - start)
-    return Answer("".join(pieces), timing, seconds, log, profile)
+    return Answer("".join(pieces), timing, seconds, log, profile, stream.ended)
 
 
 def read_config(path: Path) -> dict[str, Any]:

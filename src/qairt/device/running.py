@@ -108,10 +108,10 @@ class Run:
         places = ";".join(_DSP_PLACES)
         command = (
             f"cd {shlex.quote(self._folder.path)} && home=$PWD && echo $$ > {self.name}/pid && mkdir -p {inside}"
-            f" && tool=$home/{TOOL} && export LD_LIBRARY_PATH=$tool PATH=$tool:$PATH"
-            " && if command -v cygpath >/dev/null 2>&1; then tool=$(cygpath -w $tool); fi"
+            f' && tool=$home/{TOOL} && export LD_LIBRARY_PATH="$tool" PATH="$tool:$PATH"'
+            ' && if command -v cygpath >/dev/null 2>&1; then tool=$(cygpath -w "$tool"); fi'
             f' && export ADSP_LIBRARY_PATH="$tool;{places}"'
-            f" && cd {inside} && exec $home/{TOOL}/{tool} {shlex.join(words)}"
+            f' && cd {inside} && exec "$home"/{TOOL}/{tool} {shlex.join(words)}'
         )
         finished = self._folder.device.run(command, output=output)
         if finished.code in (126, 127):

@@ -7,14 +7,15 @@ One connection serves all commands of a device: OpenSSH's own sharing (ControlMa
 
 from __future__ import annotations
 
-import atexit
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping
+import weakref
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
@@ -22,7 +23,9 @@ from qairt.device.base import Finished, Output, Sent
 from qairt.errors import DeviceError, ToolchainNotAvailable
 
 _LOST = 255
-"""ssh's own exit code; a command's is passed on."""
+"""ssh's own exit code; a command's is passed on, and may be the same."""
+_NO_QUESTIONS = ["-o", "BatchMode=yes"]
+_TO_END_S = 10.0
 _PIECE = 64 * 1024
 _FIRST = """case $(uname -s) in MINGW*|MSYS*) find() { /usr/bin/find "$@"; };; esac\n"""
 """On Windows, Git's own `find` and not the system's."""
@@ -66,24 +69,27 @@ class SshHost:
             *("-o", "ControlPersist=60"),
             *("-o", "ConnectTimeout=15"),
             *("-o", "ServerAliveInterval=20"),
-            # Questions go to the terminal; without one there is nobody to answer.
-            *(() if sys.stdin.isatty() else ("-o", "BatchMode=yes")),
         ]
-        atexit.register(self.close)
+        self._close = weakref.finalize(self, _end_sharing, self._sharing, [*self._options, "-O", "exit", host])
+        # Questions go to the terminal; without one there is nobody to answer.
+        self._asking = [] if sys.stdin.isatty() else _NO_QUESTIONS
 
     def push(self, files: Mapping[str, Path], folder: str, *, sent: Sent) -> None:
         for name, source in files.items():
-            done = subprocess.run(
-                ["scp", "-q", "-p", *self._options, str(source), f"{self.host}:{folder}/{name}"],
-                stdin=subprocess.DEVNULL,
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                check=False,
-            )
-            if done.returncode:
-                said = done.stderr.decode(errors="replace")
+            # Not a pipe: a shared connection that scp may open keeps it, and it would not end before that does.
+            with tempfile.TemporaryFile() as errors:
+                code = subprocess.run(
+                    ["scp", "-q", "-p", *self._options, *self._asking, str(source), f"{self.host}:{folder}/{name}"],
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.DEVNULL,
+                    stderr=errors,
+                    check=False,
+                ).returncode
+                errors.seek(0)
+                said = errors.read().decode(errors="replace")
+            if code:
                 raise self._fault(said) or DeviceError(
-                    f"{folder}/{name} cannot be written: {_last(said) or f'scp ended with {done.returncode}'}",
+                    f"{folder}/{name} cannot be written: {_last(said) or f'scp ended with {code}'}",
                     where=self.name,
                     remedy="check its storage and the permissions there; what was sent whole is not sent again",
                 )
@@ -94,7 +100,7 @@ class SshHost:
             tempfile.TemporaryFile() as errors,
             _as_input(command) as script,
             subprocess.Popen(
-                ["ssh", "-T", *self._options, self.host, "sh -s"],
+                ["ssh", "-T", *self._options, *self._asking, self.host, "sh -s"],
                 stdin=script,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -111,24 +117,26 @@ class SshHost:
             err = errors.read()
         if code == _LOST:
             said = err.decode(errors="replace")
-            raise self._fault(said) or DeviceError(
-                f"the connection broke: {_last(said) or 'ssh says nothing'}",
-                where=self.name,
-                remedy="check the network, then run the same again",
-            )
+            fault = self._fault(said)
+            if fault is not None:
+                raise fault
+            if not self._answers():
+                raise DeviceError(
+                    f"the connection broke: {_last(said) or 'ssh says nothing'}",
+                    where=self.name,
+                    remedy="check the network, then run the same again",
+                )
         return Finished(code, out, err)
 
     def close(self) -> None:
-        """End the shared connection."""
-        if os.path.isdir(self._sharing):
-            if os.listdir(self._sharing):
-                subprocess.run(
-                    ["ssh", *self._options, "-O", "exit", self.host],
-                    stdin=subprocess.DEVNULL,
-                    capture_output=True,
-                    check=False,
-                )
-            shutil.rmtree(self._sharing, ignore_errors=True)
+        """End the shared connection; else it ends with this object, or the process."""
+        self._close()
+
+    def _answers(self) -> bool:
+        """The connection holds: an exit code was the command's own."""
+        words = ["ssh", "-T", *self._options, *_NO_QUESTIONS, self.host, "sh -s"]
+        quiet = subprocess.DEVNULL
+        return subprocess.run(words, stdin=quiet, stdout=quiet, stderr=quiet, check=False).returncode == 0
 
     def _fault(self, said: str) -> DeviceError | None:
         """What ssh itself complains of; None where it is something else."""
@@ -157,6 +165,14 @@ def find_host(wanted: str | None) -> SshHost:
             f"{' and '.join(missing)} cannot be found", where="--target ssh", remedy="install the OpenSSH client"
         )
     return SshHost(wanted)
+
+
+def _end_sharing(folder: str, words: Sequence[str]) -> None:
+    if os.path.isdir(folder) and os.listdir(folder):
+        with suppress(OSError, subprocess.TimeoutExpired):
+            quiet = subprocess.DEVNULL
+            subprocess.run(["ssh", *words], stdin=quiet, stdout=quiet, stderr=quiet, timeout=_TO_END_S, check=False)
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 def _as_input(command: str) -> IO[bytes]:

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 Kind = Literal["setting", "parameter", "file", "toolchain", "version", "input", "new", "removed", "forced", "never"]
 CHANGES: frozenset[Kind] = frozenset({"setting", "parameter", "file", "toolchain", "version", "input", "removed"})
 """Kinds that say something happened since an item was made."""
+NEW = "not made yet"
+"""Why an item runs that was never made."""
 
 
 @dataclass(frozen=True)
@@ -142,7 +144,7 @@ def short(value: Any) -> str:
 
 
 def _never_made(item: PlannedItem) -> tuple[Cause, str]:
-    new = Cause("new", item.name, note="not made yet")
+    new = Cause("new", item.name, note=NEW)
     for source in item.sources:
         if source.cause is not None and source.cause.kind != "new":
             if source.cause.kind not in CHANGES:

@@ -47,6 +47,7 @@ class DeviceParts:
         backend: str = "libQnnHtp.so",
         *,
         told: str = "",
+        held: object = None,
     ) -> None:
         """
         Args:
@@ -54,8 +55,10 @@ class DeviceParts:
             graphs: by AR, CL and part.
             backend: the library beside the program.
             told: what computes there: device, chip and runtime.
+            held: what must live as long as this.
         """
         self.told = told
+        self._held = held
         self._folder = folder
         self._graphs = graphs
         self._backend = backend

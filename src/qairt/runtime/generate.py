@@ -207,6 +207,17 @@ def prompt_text(
         if not prompt.strip():
             raise GenerationError("the prompt is empty", where="prompt", remedy="give a prompt")
         if not (tokenizer.chat_template is not None if chat is None else chat):
-            return prompt, True
+            return _text(prompt), True
         prompt = [{"role": "user", "content": prompt}]
-    return tokenizer.apply_chat_template(prompt), False
+    return _text(tokenizer.apply_chat_template(prompt)), False
+
+
+def _text(prompt: str) -> str:
+    """As it is. A terminal's bytes that are no UTF-8 come as lone surrogates, which no tokenizer takes."""
+    try:
+        prompt.encode()
+    except UnicodeEncodeError as error:
+        raise GenerationError(
+            "the prompt holds bytes that are no UTF-8", where="prompt", remedy="give it in UTF-8"
+        ) from error
+    return prompt

@@ -12,6 +12,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    OutputPlace,
     Stage,
     StageInput,
     StageOutput,
@@ -83,3 +84,10 @@ class Convert(Stage[ConvertConfig, ConvertInput, FloatDlc]):
         else:
             qnn.convert(source.onnx, dlc)
         return FloatDlc(float_dlc=dlc)
+
+    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+        from qairt.stages.graph_pictures import draw_sizes
+
+        outputs = (item.output for item in items.values())
+        dlcs = [output.float_dlc for output in outputs if isinstance(output, FloatDlc)]
+        draw_sizes("Float DLCs", {dlc.stem: [dlc] for dlc in dlcs}, place.directory / "dlc_sizes.svg")

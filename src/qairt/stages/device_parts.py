@@ -20,7 +20,7 @@ def device_parts(compiled: Compiled, chosen: Chosen, say: Callable[[str], None])
     """
     graphs = compiled_graphs(compiled.bundle)
     there = brought(compiled, chosen, NET_RUN, say)
-    return DeviceParts(there.folder, graphs, library_name("QnnHtp", there.facts), told=str(there))
+    return DeviceParts(there.folder, graphs, library_name("QnnHtp", there.facts), told=str(there), held=there.lock)
 
 
 def compiled_graphs(bundle: Path) -> dict[tuple[int, int, int], CompiledGraph]:

@@ -8,10 +8,12 @@ import re
 import secrets
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
+
+from filelock import FileLock, Timeout
 
 from qairt.amounts import count, size
 from qairt.device.delivery import Folder
@@ -112,6 +114,8 @@ class Brought:
     folder: Folder
     facts: DeviceFacts
     sdk_version: str
+    lock: FileLock
+    """Held until it is released, or nothing refers to it any more: another qairt would change what is there."""
 
     def __str__(self) -> str:
         return f"{self.folder.device.name}, {_described(self.facts)}, QAIRT SDK {self.sdk_version or '?'}"
@@ -184,10 +188,13 @@ def on_device(compiled: Compiled, chosen: Chosen, prompts: Sequence[Prompt], say
         QairtError: of what kind, the functions say that are called here.
     """
     require_prompts(compiled, prompts)
-    folder = brought(compiled, chosen, GENIE, say).folder
+    there = brought(compiled, chosen, GENIE, say)
     stamp = time.strftime("%Y%m%d-%H%M%S")
     outputs = compiled.state_folder.parent / "execute" / f"{stamp}-{secrets.token_hex(2)}"
-    yield DeviceTarget(compiled, folder, outputs)
+    try:
+        yield DeviceTarget(compiled, there.folder, outputs)
+    finally:
+        there.lock.release()
 
 
 def brought(compiled: Compiled, chosen: Chosen, tool: str, say: Say) -> Brought:
@@ -200,27 +207,66 @@ def brought(compiled: Compiled, chosen: Chosen, tool: str, say: Say) -> Brought:
     root, version = _open_sdk(compiled)
     device = chosen.open()
     folder = Folder(device, chosen.place(compiled.recipe, compiled.state_folder))
-    facts = ask(device, folder.path)
-    say(f"{device.name}: {_described(facts)}")
-    for note in require_fit(facts, compiled.soc, device.name):
-        say(note)
-    tools = sdk_files(root, [tool], facts, facts.soc or compiled.soc)
-    forget_runs(folder)
-    files = {f"{BUNDLE}/{path.relative_to(compiled.bundle)}": path for path in files_below(compiled.bundle)}
-    progress = _Progress(say)
-    delivered = folder.deliver(
-        files | tools, hashing=facts.hashing, digest=compiled.digest, sending=progress.begin, sent=progress.sent
-    )
+    lock = _locked(device, compiled.state_folder)
+    try:
+        facts = ask(device, folder.path)
+        say(f"{device.name}: {_described(facts)}")
+        try:
+            notes = require_fit(facts, compiled.soc, device.name)
+            tools = sdk_files(root, [tool], facts, facts.soc or compiled.soc)
+        except QairtError:
+            with suppress(DeviceError):  # what went wrong before is what the user must see
+                folder.remove_if_empty()
+            raise
+        for note in notes:
+            say(note)
+        forget_runs(folder)
+        files = {f"{BUNDLE}/{path.relative_to(compiled.bundle)}": path for path in files_below(compiled.bundle)}
+        progress = _Progress(say)
+        delivered = folder.deliver(
+            files | tools, hashing=facts.hashing, digest=compiled.digest, sending=progress.begin, sent=progress.sent
+        )
+    except BaseException:
+        lock.release()
+        raise
     say(f"{device.name}: {delivered}; runs with QAIRT SDK {version or 'of unknown version'}")
-    return Brought(folder, facts, version)
+    return Brought(folder, facts, version, lock)
 
 
 def clean(chosen: Chosen, recipe: str, state_folder: Path) -> tuple[str, int]:
-    """Remove what earlier runs of a recipe left on a device; returns where and how many bytes."""
+    """Remove what earlier runs of a recipe left on a device; returns where and how many bytes.
+
+    Raises:
+        DeviceError: it cannot be reached, or another qairt is at work there.
+    """
     folder = Folder(chosen.open(), chosen.place(recipe, state_folder))
-    taken = folder.size()
-    folder.remove()
+    lock = _locked(folder.device, state_folder)
+    try:
+        taken = folder.size()
+        folder.remove()
+    finally:
+        lock.release()
     return f"{folder.device.name}, {folder.path}", taken
+
+
+def _locked(device: Device, state_folder: Path) -> FileLock:
+    """This recipe's folder on a device, for one process alone.
+
+    Raises:
+        DeviceError: another one is at work there.
+    """
+    locks = state_folder / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(locks / f"device-{hashlib.sha256(device.name.encode()).hexdigest()[:16]}.lock", is_singleton=True)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise DeviceError(
+            "another qairt is at work there with this recipe",
+            where=device.name,
+            remedy="wait until it has ended, then run the same again",
+        ) from error
+    return lock
 
 
 def _open_sdk(compiled: Compiled) -> tuple[Path, str]:

@@ -7,8 +7,8 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from importlib import metadata
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qairt.engine import keys
@@ -19,7 +19,7 @@ from qairt.engine.run_folder import run_folders
 from qairt.engine.run_history import recipe_of_run
 from qairt.engine.run_summary import FILE as SUMMARY
 from qairt.engine.run_summary import read_summary
-from qairt.errors import CacheError, EvaluationError, RecipeError
+from qairt.errors import EvaluationError, RecipeError
 from qairt.runtime.evaluate import record as records
 from qairt.runtime.evaluate.record import EvaluationRecord
 from qairt.runtime.evaluate.subject import EvaluationTarget, Progress, Subject
@@ -70,6 +70,7 @@ class Evaluation:
         self._pipeline = pipeline
         self._target = target
         self._opened = opened
+        self._finished = cache(opened.finished)  # each call plans anew
         self._progress = progress
         self._env = pipeline.env()
 
@@ -84,7 +85,7 @@ class Evaluation:
 
         started = time.perf_counter()
         subject = self._subject()
-        _require_writable(subject.state_folder)
+        self._pipeline.cache.prepare()
         found = evaluate(metrics, subject)
         moment, host = records.now()
         model = model_of(self._env)
@@ -131,7 +132,7 @@ class Evaluation:
 
     def _subject(self) -> Subject:
         for stage in ("model_loading", *_ARTIFACTS[self._target]):
-            self._opened.finished(stage)
+            self._finished(stage)
         config, tokenizer = self._opened.decoder()
         parts = self._opened.parts() if "quantize" in _ARTIFACTS[self._target] else {}
         identity = {
@@ -166,7 +167,7 @@ class Evaluation:
         """The weights as quantization left them, and all encodings."""
         from qairt.quant.encodings import Encodings
 
-        (item,) = self._opened.finished("quantization")
+        (item,) = self._finished("quantization")
         output: Any = self._pipeline.cache.get(item.key, type(item.stage))
         source = model_of(self._env).source
         parameters = open_quantized(source, config, output.changed_weights, output.rotation)
@@ -190,7 +191,7 @@ class Evaluation:
 
     def _key(self, stage: str) -> str:
         """A digest of what a stage made, by what it was made from."""
-        return keys.digest(sorted(item.key for item in self._opened.finished(stage)))
+        return keys.digest(sorted(item.key for item in self._finished(stage)))
 
     def _graphs_length(self) -> int | None:
         """The context length of the graphs; None where the recipe makes none."""
@@ -237,16 +238,3 @@ def chosen_metrics_of(
         raise EvaluationError(f"{chunks} chunks are none", where="chunks", remedy="give 1 or more")
     listed = pipeline.settings.evaluator.metrics
     return chosen_metrics(pipeline.recipe, listed, names, dataset=dataset, chunks=chunks)
-
-
-def _require_writable(folder: Path) -> None:
-    import tempfile
-
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.NamedTemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise CacheError(
-            f"scores cannot be kept there: {error.strerror}", where=str(folder), remedy="this needs write access to it"
-        ) from error

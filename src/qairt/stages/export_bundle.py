@@ -15,6 +15,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    OutputPlace,
     Stage,
     StageConfig,
     StageInput,
@@ -67,7 +68,7 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
     """
 
     name = "export_bundle"
-    version = 2
+    version = 3
     merges = ("cl", "ar", "split")
     requires = ("quantize",)
 
@@ -109,6 +110,15 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         metadata = compose(contents, folder, form, place=link_or_copy)
         return Bundle(bundle=folder, metadata=metadata)
 
+    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+        from qairt.stages.graph_pictures import draw_sizes
+
+        (item,) = items.values()
+        assert isinstance(item.output, Bundle)
+        folder = item.output.bundle
+        files = {path.relative_to(folder).as_posix(): [path] for path in files_below(folder)}
+        draw_sizes("What goes to the device", files, place.directory / "bundle_files.svg")
+
     def publish(self, items: Batch, directory: Path) -> None:
         """The bundle under its plain name, `<cache_dir>/export_bundle`; replaced as a whole.
 
@@ -142,29 +152,18 @@ def require_possible(env: Env, asked: Format | None) -> None:
         RecipeError: it does not suit the recipe.
         ModelError: the model lacks a fact, or the runtime has no words for it.
     """
+    from qairt.bundle.compose import require_format
     from qairt.bundle.genai_config import require_ars
     from qairt.bundle.genie_config import genie_config
-    from qairt.errors import RecipeError
 
     form, settings = format_for(env, asked), settings_of(env)
     if form is None:
         return
-    if settings.model_id_or_path is None:
-        raise RecipeError(
-            "a runtime's configuration needs the model, and somebody else's graph brings none",
-            where="stages.export_bundle.format",
-            remedy="leave format out: the bundle then holds the parts and metadata.yaml",
-        )
+    require_format(form, has_binaries=settings.backend == "HTP", has_model=settings.model_id_or_path is not None)
     if form == "ort":
         if asked is not None:
             require_ars(prepare_config(env).arn, max(prepare_config(env).context_length))
         return
-    if settings.backend == "CPU":
-        raise RecipeError(
-            "Genie runs context binaries, and backend CPU makes none",
-            where="stages.export_bundle.format",
-            remedy="set format to ort, or backend to HTP",
-        )
     longest = max(prepare_config(env).context_length)
     genie_config(model_of(env).config, context_size=longest, binaries=["part"], tokenizer="tokenizer.json")
 

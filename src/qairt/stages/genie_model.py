@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 Say = Callable[[str], None]
 NO_TOKEN = -1
 """Genie's word for none."""
+LARGEST_SEED = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
@@ -89,6 +90,10 @@ class GenieModel:
         if max_new_tokens < 1:
             raise GenerationError(
                 f"{max_new_tokens} is out of range", where="max_new_tokens", remedy="allowed: 1 or more"
+            )
+        if sampling is not None and sampling.seed > LARGEST_SEED:
+            raise GenerationError(
+                f"{sampling.seed} is out of range", where="seed", remedy=f"Genie takes 0 to {LARGEST_SEED}"
             )
         text, is_bare = prompt_text(self.tokenizer, prompt, chat=chat)
         ids = self.tokenizer.encode(text, add_special_tokens=is_bare)

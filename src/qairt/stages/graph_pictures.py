@@ -1,4 +1,4 @@
-"""Pictures of graphs: what they compute with, and what each call of them moves."""
+"""Pictures of graphs: what they compute with, what each call of them moves, and how large their files are."""
 
 from __future__ import annotations
 
@@ -49,6 +49,13 @@ def draw_interfaces(title: str, graphs: Mapping[str, Path], directory: Path) -> 
         taken, given = (_bytes(values) for values in (graph.inputs, graph.outputs))
         rows.append((name, float(taken + given), f"{size(taken)} in, {size(given)} out"))
     (directory / "interfaces.svg").write_text(svg.bars(title, rows), encoding="utf-8")
+
+
+def draw_sizes(title: str, files: Mapping[str, Sequence[Path]], picture: Path) -> None:
+    """The bytes of files, by what they belong to."""
+    sizes = {name: sum(path.stat().st_size for path in paths) for name, paths in files.items()}
+    rows = [(name, float(bytes_), size(bytes_)) for name, bytes_ in sizes.items()]
+    picture.write_text(svg.bars(title, rows), encoding="utf-8")
 
 
 def _bytes(values: Sequence[ir.Value]) -> int:

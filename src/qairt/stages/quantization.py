@@ -73,6 +73,8 @@ class Quantized(StageOutput):
     """Folder of weights that the technique changed, one file each; None when it changed none."""
     rotation: Path | None = None
     """What all weights were multiplied by; None when by nothing."""
+    grid_sizes: Path
+    """What is drawn of the encodings."""
 
 
 @register_stage
@@ -84,6 +86,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
     """
 
     name = "quantization"
+    version = 2
     requires = ("model_loading",)
 
     def check(self, env: Env) -> None:
@@ -144,6 +147,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         from qairt.model.weights import open_weights
         from qairt.quant.calibration import chunks_of, other_chunks
         from qairt.quant.quantization import quantize
+        from qairt.stages.quantization_pictures import GridSizes
 
         config, directory = context.config, context.directory
         decoder = DecoderConfig.model_validate_json(context.input.model.read_bytes())
@@ -181,6 +185,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         encodings, encodings_061 = directory / "model.encodings", directory / "model_0.6.1.encodings"
         encodings.write_text(result.encodings.to_json("1.0.0"))
         encodings_061.write_text(result.encodings.to_json("0.6.1"))
+        grid_sizes = directory / "grid_sizes.json"
+        grid_sizes.write_text(GridSizes.of(result.encodings).model_dump_json() + "\n")
         reference = directory / "reference.safetensors"
         result.reference.save(reference)
         exported_reference, changed_weights, rotation_file = None, None, None
@@ -200,15 +206,15 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             exported_reference=exported_reference,
             changed_weights=changed_weights,
             rotation=rotation_file,
+            grid_sizes=grid_sizes,
         )
 
     def write_visualization(self, items: Batch, place: OutputPlace) -> None:
-        from qairt.quant.encodings import Encodings
-        from qairt.stages.quantization_pictures import draw_encodings
+        from qairt.stages.quantization_pictures import GridSizes, draw_grids
 
         (item,) = items.values()
         assert isinstance(item.output, Quantized)
-        draw_encodings(Encodings.from_json(item.output.encodings.read_text()), place.directory)
+        draw_grids(GridSizes.model_validate_json(item.output.grid_sizes.read_bytes()), place.directory)
 
     def _technique(self, env: Env) -> TechniqueConfig:
         technique: TechniqueConfig = env.once(

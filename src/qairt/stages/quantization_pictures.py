@@ -9,6 +9,8 @@ from math import log
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from pydantic import BaseModel, ConfigDict
+
 from qairt.profiling.svg import WIDTH, picture
 
 if TYPE_CHECKING:
@@ -25,17 +27,35 @@ _LEFT, _TOP, _ROW = 168, 64, 22
 _LIGHT, _DARK = (225, 236, 248), (168, 40, 40)
 
 
-def draw_encodings(encodings: Encodings, directory: Path) -> None:
+class GridSizes(BaseModel):
+    """What is drawn of encodings, by tensor: kept beside them, for the encodings of a large model take gigabytes."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    weight_steps: dict[str, float]
+    """Mean step of a weight's grid, where that has several."""
+    activation_ranges: dict[str, float]
+    """The largest value that an activation's grid holds."""
+
+    @classmethod
+    def of(cls, encodings: Encodings) -> GridSizes:
+        return cls(
+            weight_steps={
+                name: _mean_step(encoding) for name, encoding in encodings.params.items() if len(encoding.scale) > 1
+            },
+            activation_ranges={
+                name: float(max(abs(encoding.minimum.min()), abs(encoding.maximum.max())))
+                for name, encoding in encodings.activations.items()
+                if _named(name)[0] in _COMPUTED
+            },
+        )
+
+
+def draw_grids(sizes: GridSizes, directory: Path) -> None:
     """`weight_steps.svg` and `activation_ranges.svg` in `directory`; tensors outside the layers are left out."""
-    steps = {name: _mean_step(encoding) for name, encoding in encodings.params.items() if len(encoding.scale) > 1}
-    ranges = {
-        name: float(max(abs(encoding.minimum.min()), abs(encoding.maximum.max())))
-        for name, encoding in encodings.activations.items()
-        if _named(name)[0] in _COMPUTED
-    }
     for file, title, values in (
-        ("weight_steps.svg", "Mean step of the quantized weights, by layer", steps),
-        ("activation_ranges.svg", "Largest value that an activation's grid holds, by layer", ranges),
+        ("weight_steps.svg", "Mean step of the quantized weights, by layer", sizes.weight_steps),
+        ("activation_ranges.svg", "Largest value that an activation's grid holds, by layer", sizes.activation_ranges),
     ):
         drawn = _by_layer(title, values)
         if drawn:

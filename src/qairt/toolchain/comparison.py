@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from math import isclose
 
 from qairt.errors import ToolchainError
@@ -38,14 +38,13 @@ def require_as_asked(
             ("input", asked[name].inputs, held[name].inputs),
             ("output", asked[name].outputs, held[name].outputs),
         ):
-            one, other = {spec.name: spec for spec in ours}, {spec.name: spec for spec in theirs}
-            faults += [f"{name}: no {kind} {missing}" for missing in one.keys() - other.keys()]
-            faults += [f"{name}: {kind} {extra} was not asked for" for extra in other.keys() - one.keys()]
-            faults += [
-                f"{name}: {kind} {tensor} is {other[tensor]}, not {one[tensor]}"
-                for tensor in one.keys() & other.keys()
-                if not _same(one[tensor], other[tensor], scale_tolerance)
-            ]
+            for tensor, one, other in differing(ours, theirs, scale_tolerance=scale_tolerance):
+                if other is None:
+                    faults.append(f"{name}: no {kind} {tensor}")
+                elif one is None:
+                    faults.append(f"{name}: {kind} {tensor} was not asked for")
+                else:
+                    faults.append(f"{name}: {kind} {tensor} is {other}, not {one}")
     if faults:
         raise ToolchainError(
             "the binary is not what was asked for: " + "; ".join(sorted(faults)[:MOST_NAMED]),
@@ -54,10 +53,18 @@ def require_as_asked(
         )
 
 
-def _same(one: TensorSpec, other: TensorSpec, tolerance: float) -> bool:
-    if one == other:
-        return True
-    if one.scale is None or other.scale is None:
-        return False
+def differing(
+    ours: Iterable[TensorSpec], theirs: Iterable[TensorSpec], *, scale_tolerance: float = 0.0
+) -> Iterator[tuple[str, TensorSpec | None, TensorSpec | None]]:
+    """Tensors that are not the same in both, by name; None where one has it and the other has not."""
+    one, other = {spec.name: spec for spec in ours}, {spec.name: spec for spec in theirs}
+    for name in sorted(one.keys() | other.keys()):
+        if not _same(one.get(name), other.get(name), scale_tolerance):
+            yield name, one.get(name), other.get(name)
+
+
+def _same(one: TensorSpec | None, other: TensorSpec | None, tolerance: float) -> bool:
+    if one is None or other is None or one.scale is None or other.scale is None:
+        return one == other
     close = isclose(one.scale, other.scale, rel_tol=tolerance)
     return close and one == other.model_copy(update={"scale": one.scale})

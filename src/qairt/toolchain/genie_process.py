@@ -38,6 +38,7 @@ class GenieProcess:
         self._log: IO[bytes] = tempfile.TemporaryFile(prefix="qairt-genie-")  # noqa: SIM115
         self._read_to = 0
         self._buffered = b""
+        self._owes = False
         searched = [str(libraries), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
         self._child = subprocess.Popen(
             [sys.executable, "-B", str(Path(__file__).with_name("genie_child.py")), str(libraries)],
@@ -51,11 +52,15 @@ class GenieProcess:
         self.pid = self._child.pid
 
     def ask(self, **words: Any) -> None:
-        """
+        """Put a question; what is left of the last one's answer is waited for and lost.
+
         Raises:
             ToolchainError: it has died.
         """
         assert self._child.stdin is not None
+        if self._owes:
+            self.status()
+        self._owes = True
         try:
             self._child.stdin.write(json.dumps(words).encode() + b"\n")
             self._child.stdin.flush()
@@ -70,8 +75,9 @@ class GenieProcess:
         """
         while True:
             answer = json.loads(self._line(timeout_s))
+            self._owes = "status" not in answer
             yield answer
-            if "status" in answer:
+            if not self._owes:
                 return
 
     def status(self, timeout_s: float | None = None) -> dict[str, Any]:

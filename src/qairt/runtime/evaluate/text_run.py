@@ -10,6 +10,7 @@ from functools import partial
 
 import torch
 
+from qairt.amounts import count as counted
 from qairt.errors import EvaluationError
 from qairt.quant.calibration import one_thread_each
 from qairt.runtime.evaluate.measured import Measured, piece_of
@@ -190,4 +191,4 @@ def _within(done: Done, place: int, count: int, part: float) -> None:
 
 def _what(metrics: Sequence[TextMetric], subject: Subject, chunks: int) -> str:
     titles = ", ".join(metric.title for metric in metrics)
-    return f"{titles} on {chunks} chunks of {text_of(metrics[0], subject).name}"
+    return f"{titles} on {counted(chunks, 'chunk')} of {text_of(metrics[0], subject).name}"
