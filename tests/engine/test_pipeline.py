@@ -120,6 +120,9 @@ def test_until_stops_after_a_stage(tmp_path):
         RecipeError, match="there is no stage fam in this recipe\n  its stages: source, fan, upper, join"
     ):
         pipeline(tmp_path).plan(RunOptions(until="fam"))
+    with pytest.raises(RecipeError, match="there is no stage fam"):
+        pipeline(tmp_path / "new").construct(RunOptions(until="fam"))
+    assert not (tmp_path / "new").exists(), "a run that cannot begin leaves no trace"
 
 
 def test_a_failed_item_leaves_the_rest_done_and_is_tried_again(tmp_path):

@@ -101,8 +101,8 @@ def execute(
 
     What differs from the last time is sent, compared by checksum; it stays there for the next time, in a folder that
     is named at the end, unless --clean is given. Programs and libraries come from the QAIRT SDK (sdk_root, or
-    QAIRT_SDK_ROOT). Answers go to standard output as they come; logs, answers and measurements are kept in
-    `execute` of the cache folder.
+    QAIRT_SDK_ROOT). Answers go to standard output as they come; what a device said, its logs and measurements are
+    kept in `execute` of the cache folder.
 
     \b
     Examples:

@@ -21,6 +21,9 @@ def migrate(
     """Rewrite old keys of a recipe to their new places.
 
     Comments and the order of everything else stay. Where the new key is there too, it holds, and the old one goes.
+    Old keys are pipeline.STAGE.… for stages.STAGE.…, and for the outputs of torch_profiler at the top of a recipe
+    output.… and outputs.…: save_predictions, predictions.strip_special_tokens, visualization.enable, .max_images and
+    .thumbnail_width.
 
     \b
     Example:

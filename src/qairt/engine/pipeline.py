@@ -183,12 +183,7 @@ class Pipeline:
 
     def plan_in(self, env: Env, options: RunOptions, made: frozenset[str] = frozenset()) -> Plan:
         """The plan in `env`; items named in `made` count as cached though they were forced."""
-        for name in (options.until, *options.force):
-            if name is not None and name not in self.stage_names():
-                raise RecipeError(
-                    f"there is no stage {name} in this recipe", remedy=f"its stages: {', '.join(self.stage_names())}"
-                )
-        stages = self._until(options.until)
+        stages = self._until(options)
         history = History(self.state_folder)
         plan = make_plan(stages, env, self.cache, history, force=options.force, made=made)
         plan.outputs = planned_outputs(plan.stages, self.cache_dir, self.model)
@@ -208,8 +203,9 @@ class Pipeline:
         options = options or RunOptions()
         env = self.env()
         self.check(env)
+        stages = self._until(options)
         self.cache.prepare()
-        prepare_outputs(self._until(options.until), self.cache_dir)
+        prepare_outputs(stages, self.cache_dir)
         Trash(self.state_folder, self.manifest).recover()
         self._write_recipe()
         if self.manifest.is_damaged():
@@ -239,9 +235,17 @@ class Pipeline:
             return error
         return type(error)(f"{setting}: {error.what}", where=self.recipe.where(setting), remedy=error.remedy)
 
-    def _until(self, last: str | None) -> Sequence[Stage[Any, Any, Any]]:
+    def _until(self, options: RunOptions) -> Sequence[Stage[Any, Any, Any]]:
+        """The stages that are asked for.
+
+        Raises:
+            RecipeError: a name among the options is no stage's.
+        """
         names = self.stage_names()
-        return self._stages[: names.index(last) + 1] if last in names else self._stages
+        for name in (options.until, *options.force):
+            if name is not None and name not in names:
+                raise RecipeError(f"there is no stage {name} in this recipe", remedy=f"its stages: {', '.join(names)}")
+        return self._stages if options.until is None else self._stages[: names.index(options.until) + 1]
 
     def _write_recipe(self) -> None:
         if self.recipe:

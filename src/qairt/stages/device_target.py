@@ -279,7 +279,7 @@ def _open_sdk(compiled: Compiled) -> tuple[Path, str]:
 
     root = named_root(compiled.sdk_root)
     get = "get the QAIRT SDK (softwarecenter.qualcomm.com) and set QAIRT_SDK_ROOT to the folder with bin/ and lib/;"
-    without = "without one, --target genie runs the same model on this machine"
+    without = "without one, `qairt execute --target genie` runs the same model on this machine"
     if root is None or not root.is_dir():
         what = "sdk_root and QAIRT_SDK_ROOT are not set" if root is None else f"there is no folder {root}"
         raise ToolchainNotAvailable(
