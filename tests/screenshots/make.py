@@ -219,9 +219,11 @@ def main() -> None:
         cache = SCRATCH / "qairt-cache"
         if given.cache:
             cache.symlink_to(given.cache.absolute())
+            asyncio.run(report_page(recipe, cache))  # of the run that made it, not of the next, which reuses it
         words = [sys.executable, "-m", "qairt", "run", str(recipe), "--cache-dir", str(cache), "--no-tui"]
         subprocess.run(words, check=True)
-        asyncio.run(report_page(recipe, cache))
+        if not given.cache:
+            asyncio.run(report_page(recipe, cache))
         forget_change(recipe, cache)
         socket.gethostname = lambda: "devbox"
         os.chdir(SCRATCH)
