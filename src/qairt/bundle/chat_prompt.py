@@ -61,5 +61,8 @@ def genie_prompt(tokenizer: Tokenizer, begin: int | None) -> tuple[AroundUser, b
     if around.is_bare:
         return around, tokenizer.encode(_WORDS, add_special_tokens=True)[:1] == [begin]
     text = tokenizer.decode([begin], skip_special_tokens=False)
-    begins = around.before.startswith(text) and tokenizer.encode(around.before)[:1] == [begin]
-    return (replace(around, before=around.before.removeprefix(text)) if begins else around), begins
+    rest = around.before.removeprefix(text)
+    # some tokenizers read the first word of a text as another token than the same word after a special token
+    whole, after = (tokenizer.encode(start + _WORDS + around.after) for start in (around.before, rest))
+    begins = rest != around.before and whole == [begin, *after]
+    return (replace(around, before=rest) if begins else around), begins
