@@ -283,7 +283,7 @@ def test_no_sdk(qairt, recipe, phone, monkeypatch, tmp_path):
     said = qairt("execute", path, "hello", *cache)
     assert said.code == 3
     assert "a device needs libraries of the QAIRT SDK, and sdk_root and QAIRT_SDK_ROOT are not set" in fault(said)
-    assert "--target genie runs the same model on this machine" in said.err
+    assert "`qairt execute --target genie` runs the same model on this machine" in said.err
     (tmp_path / "empty").mkdir()
     said = qairt("execute", path, "hello", f"sdk_root={tmp_path / 'empty'}", *cache)
     assert "it is no QAIRT SDK: there is no lib/ in it" in fault(said)

@@ -37,12 +37,13 @@ One recipe (a YAML file) says which model, which chip and how. `run` makes it, a
 
 \b
   qairt init model.gguf             write a recipe for your model
-  qairt check recipe.yaml           see that it can run here; doctor says what is installed
+  qairt check recipe.yaml           see what stands in its way on this machine
   qairt plan recipe.yaml            see what a run would do and what it costs
   qairt tui recipe.yaml             see it on a full screen; enter starts it
   qairt run recipe.yaml             do it; after Ctrl-C the next run goes on
   qairt generate recipe.yaml "Hi"   try the quantized model on this machine
-  qairt evaluate recipe.yaml        measure what quantization costs; verify says where
+  qairt evaluate recipe.yaml        measure what quantization costs
+  qairt verify recipe.yaml          see where accuracy goes, stage by stage
   qairt report recipe.yaml          see it all on one page
   qairt export recipe.yaml out/     copy the finished bundle for the device
   qairt execute recipe.yaml "Hi"    run it on a phone or board
