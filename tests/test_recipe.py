@@ -541,3 +541,10 @@ def test_nested_files_in_the_home_folder_and_without_a_recipe_file(place, monkey
         file.write_text("technique: minmax\n")
     assert find_nested("~/x.yaml", None, "quantization") == place / "home" / "x.yaml"
     assert find_nested("y.yaml", None, "quantization") == place / "y.yaml"
+
+
+def test_what_is_overridden_twice_says_where_the_last_one_comes_from() -> None:
+    recipe = Recipe(stages={"fan": {}})
+    recipe.override(["stages.fan={arn: [1], suffix: x}", "stages.fan={arn: [2]}"])
+    assert recipe.origin("stages.fan.arn") == "command line"
+    assert recipe.origin("stages.fan.suffix") is None

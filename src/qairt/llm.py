@@ -214,13 +214,13 @@ class LLMPipeline(Pipeline):
         """The finished bundle for Genie, and what a device must know of it."""
         from qairt.bundle.metadata import read_metadata
         from qairt.stages.device_target import Compiled
-        from qairt.stages.facts import find_file, soc_of
+        from qairt.stages.facts import soc_of
+        from qairt.stages.toolchain_choice import sdk_root
 
         (item,) = self._finished("export_bundle")
         output = self._output(item)
         config, tokenizer = self._decoder()
         env, made = self.env(), read_metadata(output.bundle)
-        sdk = self.settings.sdk_root
         with TemporaryDirectory(dir=self.state_folder, prefix=".device-") as work:
             bundle: Path = output.bundle
             if made is None or made.format != "genie":
@@ -232,7 +232,7 @@ class LLMPipeline(Pipeline):
                 soc=soc_of(env),
                 vocabulary=config.vocab_size,
                 tokenizer=tokenizer,
-                sdk_root=None if sdk is None else find_file(env, sdk),
+                sdk_root=sdk_root(env),
                 state_folder=self.state_folder,
                 digest=lambda path: env.digest("execute", path),
             )

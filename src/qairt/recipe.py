@@ -178,6 +178,7 @@ class Recipe(dict[str, Any]):
                 )
             if count == len(steps) - 1:
                 place[key] = value
+                self._overridden = {path for path in self._overridden if path[: len(steps)] != steps}
                 self._overridden.update(_paths(steps, value))
             elif isinstance(place, dict) and place.get(key) is None:
                 place[key] = {}

@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qairt.amounts import count
-from qairt.bundle import genai_config, htp_config, run_scripts, sums
-from qairt.bundle.compose import GENIE_CONFIG
+from qairt.bundle import genai_config, run_scripts, sums
 from qairt.bundle.opened import OpenedBundle
 from qairt.engine.files import sha256_of
 from qairt.errors import QairtError
 from qairt.finding import Finding
+from qairt.toolchain.genie import CONFIG as GENIE_CONFIG
+from qairt.toolchain.genie import EXTENSIONS
 
-EDITABLE = {GENIE_CONFIG, htp_config.NAME, genai_config.NAME, run_scripts.GENIE_SCRIPT, run_scripts.ORT_SCRIPT}
+EDITABLE = {GENIE_CONFIG, EXTENSIONS, genai_config.NAME, run_scripts.GENIE_SCRIPT, run_scripts.ORT_SCRIPT}
 """What a user may well change after an export."""
 AGAIN = "copy the bundle again, or export it again: qairt export RECIPE DIR"
 

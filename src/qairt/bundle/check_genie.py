@@ -8,12 +8,12 @@ from typing import Any
 from qairt.bundle.chat_prompt import genie_prompt
 from qairt.bundle.check_files import AGAIN
 from qairt.bundle.compiled import CompiledBinary, lengths, tensors_named
-from qairt.bundle.compose import GENIE_CONFIG
 from qairt.bundle.genie_config import genie_config
 from qairt.bundle.opened import OpenedBundle, at
 from qairt.errors import QairtError, ToolchainNotAvailable
 from qairt.finding import Finding
 from qairt.model.tokenizer import Tokenizer
+from qairt.toolchain.genie import CONFIG as GENIE_CONFIG
 
 Place = tuple[str, ...]
 CONTEXT = ("dialog", "context")

@@ -8,21 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qairt.bundle import genai_config as genai
-from qairt.bundle import htp_config, metadata, run_scripts
+from qairt.bundle import metadata, run_scripts
 from qairt.bundle.chat_prompt import around_user, genie_prompt
 from qairt.bundle.contents import BinaryPart, Contents, Format, OnnxPart, PlacedGraph
 from qairt.bundle.genie_config import genie_config
 from qairt.bundle.sums import write_sums
 from qairt.errors import RecipeError
 from qairt.graph.tensors import GraphSignature
+from qairt.toolchain.genie import CONFIG as GENIE_CONFIG
+from qairt.toolchain.genie import EXTENSIONS
+from qairt.toolchain.qnn_config import backend_settings
 
 if TYPE_CHECKING:
     from qairt.model.tokenizer import Tokenizer
 
 Place = Callable[[Path, Path], None]
 """Gives the second path the content of the first."""
-
-GENIE_CONFIG = "genie_config.json"
 
 
 def compose(contents: Contents, folder: Path, form: Format | None, *, place: Place) -> Path:
@@ -137,12 +138,12 @@ def _write_genie(contents: Contents, graphs: list[PlacedGraph], folder: Path) ->
             context_size=max(graph.signature.cl for graph in graphs),
             binaries=binaries,
             tokenizer="tokenizer.json",
-            extensions=htp_config.NAME,
+            extensions=EXTENSIONS,
             puts_begin=puts_begin,
         ),
     )
     shared = len(graphs) > len(binaries)
-    _write_json(folder / htp_config.NAME, htp_config.htp_extensions(soc, weights_are_shared=shared))
+    _write_json(folder / EXTENSIONS, backend_settings(soc, weights_are_shared=shared))
     (folder / run_scripts.GENIE_SCRIPT).write_text(run_scripts.genie_script(around, htp=soc.htp))
 
 

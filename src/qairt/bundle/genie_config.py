@@ -11,9 +11,7 @@ from typing import Any
 from qairt.bundle.genie_rope import positional_encoding
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
-
-UNSET = -1
-"""Genie's word for a token that the model does not have."""
+from qairt.toolchain.genie import NO_TOKEN
 
 
 def genie_config(
@@ -81,7 +79,7 @@ def genie_config(
                 "version": 1,
                 "size": context_size,
                 "n-vocab": config.vocab_size,
-                "bos-token": UNSET if begin is None else begin,
+                "bos-token": NO_TOKEN if begin is None else begin,
                 "eos-token": eos[0] if len(eos) == 1 else eos,
             },
             "sampler": {"version": 1, "seed": 0, "temp": 0.0, "top-k": 1, "top-p": 1.0, "greedy": True},

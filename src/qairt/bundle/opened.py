@@ -9,12 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qairt.bundle import genai_config, htp_config
-from qairt.bundle.compose import GENIE_CONFIG
+from qairt.bundle import genai_config
 from qairt.bundle.contents import Format
 from qairt.bundle.metadata import BundleMetadata, read_metadata
 from qairt.bundle.wrapper import read_wrapped
 from qairt.errors import QairtError
+from qairt.toolchain.genie import CONFIG as GENIE_CONFIG
+from qairt.toolchain.genie import EXTENSIONS
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,7 @@ def at(found: Any, *keys: str) -> Any:
 
 def extensions_of(bundle: OpenedBundle) -> Mapping[str, Any]:
     """The content of `htp_backend_ext_config.json`; empty where there is none, or it cannot be read."""
-    path = bundle.file(bundle.extensions or htp_config.NAME)
+    path = bundle.file(bundle.extensions or EXTENSIONS)
     try:
         return read_json(path) if path.is_file() else {}
     except QairtError:

@@ -16,15 +16,12 @@ from qairt.device.genie_output import AnswerStream, Timing, timing_of
 from qairt.device.running import Run
 from qairt.device.sdk_files import GENIE
 from qairt.errors import DeviceError
+from qairt.toolchain.genie import CONFIG, NO_TOKEN
 
 BUNDLE = "bundle"
 """The folder on the device with the bundle's files."""
-CONFIG = "genie_config.json"
 
 Show = Callable[[str], None]
-
-_NO_TOKEN = -1
-"""Genie's word for a token that there is none of."""
 
 
 @dataclass(frozen=True)
@@ -124,7 +121,7 @@ def for_one_prompt(config: dict[str, Any], *, max_new_tokens: int, has_begin: bo
     """
     dialog = config["dialog"] | {"max-num-tokens": max_new_tokens}
     if has_begin:
-        dialog["context"] = dialog["context"] | {"bos-token": _NO_TOKEN}
+        dialog["context"] = dialog["context"] | {"bos-token": NO_TOKEN}
     return config | {"dialog": dialog}
 
 

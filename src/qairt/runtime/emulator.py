@@ -25,6 +25,7 @@ from qairt.runtime.stored import Array
 from qairt.runtime.wire import receive, send
 from qairt.toolchain import qnn
 from qairt.toolchain.soc import Soc
+from qairt.toolchain.vendor_process import end
 
 Say = Callable[[str], None]
 
@@ -68,14 +69,7 @@ class EmulatedPart:
         return self._receive()
 
     def close(self) -> None:
-        self._child.kill()
-        self._child.wait()
-        for pipe in (self._child.stdin, self._child.stdout, self._log):
-            try:
-                if pipe is not None:
-                    pipe.close()
-            except BrokenPipeError:  # bytes it never read
-                pass
+        end(self._child, self._log)
 
     def _receive(self) -> dict[str, Array]:
         assert self._child.stdout is not None

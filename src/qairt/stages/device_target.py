@@ -18,13 +18,14 @@ from filelock import FileLock, Timeout
 from qairt.amounts import count, size
 from qairt.device.delivery import Folder
 from qairt.device.facts import DeviceFacts, ask, require_fit
-from qairt.device.genie import BUNDLE, CONFIG, Answer, ProgramFailedError, Show, ask_genie, for_one_prompt, read_config
+from qairt.device.genie import BUNDLE, Answer, ProgramFailedError, Show, ask_genie, for_one_prompt, read_config
 from qairt.device.running import forget_runs
 from qairt.device.sdk_files import GENIE, sdk_files
 from qairt.engine.files import files_below, write_atomic
 from qairt.errors import CacheError, DeviceError, QairtError, ToolchainNotAvailable
 from qairt.runtime.generate import prompt_ids, prompt_text
 from qairt.runtime.generator import require_known, require_room
+from qairt.toolchain.genie import CONFIG
 
 if TYPE_CHECKING:
     from qairt.device.base import Device
@@ -275,9 +276,9 @@ def _open_sdk(compiled: Compiled) -> tuple[Path, str]:
     Raises:
         ToolchainNotAvailable: there is none, or it is older than what compiled the binaries.
     """
-    from qairt.toolchain.sdk_place import named_root, numbers, version_in
+    from qairt.toolchain.sdk_place import numbers, version_in
 
-    root = named_root(compiled.sdk_root)
+    root = compiled.sdk_root
     get = "get the QAIRT SDK (softwarecenter.qualcomm.com) and set QAIRT_SDK_ROOT to the folder with bin/ and lib/;"
     without = "without one, `qairt execute --target genie` runs the same model on this machine"
     if root is None or not root.is_dir():

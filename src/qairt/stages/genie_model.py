@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from qairt.errors import GenerationError, RecipeError
 from qairt.stages.facts import prepare_config, settings_of
 from qairt.stages.genie_binaries import GenieBinaries
-from qairt.stages.split_model import parts_for, parts_of
+from qairt.stages.split_model import parts_of
 
 if TYPE_CHECKING:
     from qairt.engine.cache import StageCache
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     from qairt.toolchain.genie import Dialog
 
 Say = Callable[[str], None]
-NO_TOKEN = -1
-"""Genie's word for none."""
 LARGEST_SEED = (1 << 31) - 1
 
 
@@ -117,6 +115,7 @@ class GenieModel:
     ) -> dict[str, Any]:
         """The `genie_config.json` of a dialog on this machine."""
         from qairt.bundle.genie_config import genie_config
+        from qairt.toolchain.genie import NO_TOKEN
 
         threads = min(os.cpu_count() or 1, 8)
         config = genie_config(
@@ -166,5 +165,5 @@ def genie_model(
             remedy=f"the recipe makes {', '.join(map(str, lengths))}",
         )
     binaries = GenieBinaries(plan, env, cache, source, wanted)
-    parts = parts_of(env) if "split_model" in env.configs else parts_for(env, 1)
+    parts = parts_of(env)
     return GenieModel(config, tokenizer, tokenizer_file, binaries, parts, wanted)

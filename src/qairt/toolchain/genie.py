@@ -17,6 +17,11 @@ from qairt.toolchain import qnn
 from qairt.toolchain.genie_process import GenieProcess
 
 LIBRARY = "libGenie.so"
+CONFIG = "genie_config.json"
+EXTENSIONS = "htp_backend_ext_config.json"
+"""The NPU's settings, which Genie hands to its backend (`qairt.toolchain.qnn_config.backend_settings`)."""
+NO_TOKEN = -1
+"""Genie's word for a token that there is none of."""
 CHECK_S = 60.0
 """Seconds after which a config's check is given up; it takes half a second."""
 CREATE_S = 900.0
@@ -38,10 +43,7 @@ def require() -> Path:
             remedy="on a device, run the bundle with genie-t2t-run",
         )
     qnn.require()
-    from importlib.util import find_spec
-
-    found = find_spec("onnxruntime_qnn")
-    folder = Path(found.origin).parent if found is not None and found.origin is not None else None
+    folder = qnn.library_folder()
     if folder is None or not (folder / LIBRARY).is_file():
         raise ToolchainNotAvailable(
             f"the installed {qnn.PACKAGE} has no {LIBRARY}", where="target genie", remedy=qnn.REMEDY

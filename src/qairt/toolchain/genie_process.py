@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from qairt.errors import ToolchainError
+from qairt.toolchain.vendor_process import end
 
 _NOISE = re.compile(
     r"^\s*$|^\s*# LIBNATIVE|CreateHtpPowerConfigId|Failed to create HTP power config|^\[(INFO|DEBUG|VERBOSE)\]"
@@ -100,14 +101,7 @@ class GenieProcess:
 
     def close(self) -> None:
         """End it, whatever it does."""
-        self._child.kill()
-        self._child.wait()
-        for pipe in (self._child.stdin, self._child.stdout, self._log):
-            try:
-                if pipe is not None:
-                    pipe.close()
-            except BrokenPipeError:  # bytes it never read
-                pass
+        end(self._child, self._log)
 
     def _line(self, timeout_s: float | None) -> bytes:
         assert self._child.stdout is not None

@@ -54,6 +54,14 @@ def require() -> None:
         )
 
 
+def library_folder() -> Path | None:
+    """Where the wheel's libraries lie; None where it is not there."""
+    from importlib.util import find_spec
+
+    found = find_spec("onnxruntime_qnn")
+    return Path(found.origin).parent if found is not None and found.origin is not None else None
+
+
 def handshake() -> dict[str, str]:
     """Start the compiler once, in a process of its own, and ask for its version; about half a second.
 

@@ -221,12 +221,11 @@ def _devices() -> list[Any]:
 
 
 def _library(name: str) -> Path:
-    import importlib.util
+    from qairt.toolchain.qnn import library_folder
 
-    found = importlib.util.find_spec("onnxruntime_qnn")
-    assert found is not None
-    assert found.origin is not None
-    return Path(found.origin).parent / name
+    folder = library_folder()
+    assert folder is not None
+    return folder / name
 
 
 def _require_integers(graph: GraphContents, path: Path) -> None:

@@ -19,6 +19,21 @@ HVX_THREADS = 4
 """Vector threads of a graph: what every NPU that can share weights has."""
 
 
+def backend_settings(soc: Soc, *, weights_are_shared: bool) -> dict[str, Any]:
+    """What the HTP backend is told of the chip and its memory.
+
+    Args:
+        soc: the chip that the binaries are compiled for.
+        weights_are_shared: whether a binary holds several graphs with one copy of the weights.
+    """
+    core = {"core_id": 0, "perf_profile": "burst", "rpc_control_latency": 100}
+    return {
+        "devices": [{"soc_model": soc.id, "dsp_arch": f"v{soc.htp}", "cores": [core]}],
+        "memory": {"mem_type": "shared_buffer"},
+        "context": {"weight_sharing_enabled": weights_are_shared},
+    }
+
+
 def write_configs(
     folder: Path,
     binary_name: str,
@@ -38,20 +53,13 @@ def write_configs(
     stem = binary_name.split(".")[0]
     backend, generator = folder / f"{stem}_htp_config.json", folder / f"{stem}_generator.json"
     graph: dict[str, Any] = {"graph_names": list(graph_names), "vtcm_mb": soc.vtcm_mb, "O": optimization_level}
-    core = {"core_id": 0, "perf_profile": "burst", "rpc_control_latency": 100}
-    device: dict[str, Any] = {"soc_model": soc.id, "dsp_arch": f"v{soc.htp}", "cores": [core]}
+    settings = backend_settings(soc, weights_are_shared=weights_are_shared)
     if for_sdk:
         graph |= {"fp16_relaxed_precision": 0, "hvx_threads": HVX_THREADS}
-        device = {"soc_id": soc.id, "dsp_arch": f"v{soc.htp}", "cores": [core], "pd_session": "unsigned"}
-    _write(
-        backend,
-        {
-            "graphs": [graph],
-            "devices": [device],
-            "memory": {"mem_type": "shared_buffer"},
-            "context": {"weight_sharing_enabled": weights_are_shared},
-        },
-    )
+        (device,) = settings["devices"]
+        del device["soc_model"]
+        settings["devices"] = [{"soc_id": soc.id, **device, "pd_session": "unsigned"}]
+    _write(backend, {"graphs": [graph], **settings})
     _write(
         generator,
         {"backend_extensions": {"shared_library_path": EXTENSIONS, "config_file_path": backend.name}}

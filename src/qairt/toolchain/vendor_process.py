@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from qairt.errors import ToolchainError
 from qairt.toolchain.vendor_errors import explain
@@ -80,6 +81,18 @@ def run(
         child.kill()
         child.wait()
         raise
+
+
+def end(child: subprocess.Popen[bytes], *files: IO[bytes] | None) -> None:
+    """End a child that is asked things, whatever it does, and close its pipes and these files."""
+    child.kill()
+    child.wait()
+    for file in (child.stdin, child.stdout, *files):
+        try:
+            if file is not None:
+                file.close()
+        except BrokenPipeError:  # bytes it never read
+            pass
 
 
 def failure(who: str, ended: Ended, *, where: str, message: str = "") -> ToolchainError:
