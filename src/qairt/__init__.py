@@ -8,33 +8,34 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from qairt.version import __version__
+
 if TYPE_CHECKING:
-    from qairt.engine.cache import StageCache
-    from qairt.engine.manifest import PipelineManifest
+    from qairt.engine.cache.cache import StageCache
+    from qairt.engine.cache.manifest import PipelineManifest
     from qairt.engine.observers import StageObserver
     from qairt.engine.pipeline import Pipeline
-    from qairt.engine.run import RunOptions
+    from qairt.engine.run.options import RunOptions
     from qairt.engine.stage import Stage, StageConfig, StageInput, StageOutput, register_stage
     from qairt.errors import ContractViolation, ItemFailed, QairtError, RecipeError, ToolchainNotAvailable
     from qairt.llm import LLMPipeline
     from qairt.profiling import ResourceProfiler, StageProfilerObserver
     from qairt.recipe import Recipe
 
-__version__ = "0.1.0"
 
 _HOMES = {
     "ContractViolation": "qairt.errors",
     "ItemFailed": "qairt.errors",
     "LLMPipeline": "qairt.llm",
     "Pipeline": "qairt.engine.pipeline",
-    "PipelineManifest": "qairt.engine.manifest",
+    "PipelineManifest": "qairt.engine.cache.manifest",
     "QairtError": "qairt.errors",
     "Recipe": "qairt.recipe",
     "RecipeError": "qairt.errors",
     "ResourceProfiler": "qairt.profiling",
-    "RunOptions": "qairt.engine.run",
+    "RunOptions": "qairt.engine.run.run",
     "Stage": "qairt.engine.stage",
-    "StageCache": "qairt.engine.cache",
+    "StageCache": "qairt.engine.cache.cache",
     "StageConfig": "qairt.engine.stage",
     "StageInput": "qairt.engine.stage",
     "StageObserver": "qairt.engine.observers",
@@ -63,6 +64,7 @@ __all__ = [
     "StageOutput",
     "StageProfilerObserver",
     "ToolchainNotAvailable",
+    "__version__",
     "register_stage",
 ]
 

@@ -5,7 +5,8 @@ All of them derive from `QairtError`; a user never sees a traceback for one of t
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import dataclass
+from typing import Any, Literal
 
 
 class QairtError(Exception):
@@ -136,3 +137,13 @@ class ItemFailed(QairtError):  # noqa: N818 - the name is part of the public int
             "signal": self.signal,
             "log_tail": self.log_tail,
         }
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One thing that was looked at."""
+
+    subject: str
+    status: Literal["ok", "warning", "error"]
+    text: str
+    remedy: str | None = None

@@ -16,9 +16,9 @@ from types import ModuleType
 _ROOT = "qairt.experimental"
 _ALIASES = {
     f"{_ROOT}.pipeline.torch.common.recipe": "qairt.recipe",
-    f"{_ROOT}.pipeline.torch.common.manifest": "qairt.engine.manifest",
-    f"{_ROOT}.pipeline.torch.common.cache": "qairt.engine.cache",
-    f"{_ROOT}.pipeline.torch.common.configs": "qairt.configs",
+    f"{_ROOT}.pipeline.torch.common.manifest": "qairt.engine.cache.manifest",
+    f"{_ROOT}.pipeline.torch.common.cache": "qairt.engine.cache.cache",
+    f"{_ROOT}.pipeline.torch.common.configs": "qairt.recipe.configs",
     f"{_ROOT}.pipeline.torch.common.observers.profiler_observer": "qairt.profiling.observer",
     f"{_ROOT}.pipeline.torch.common.bases.stage": "qairt.engine.stage",
     f"{_ROOT}.pipeline.torch.common.bases.stage_observer": "qairt.engine.observers",

@@ -11,34 +11,34 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any, Literal
 
-from qairt.engine.cause import NEW
-from qairt.engine.manifest import STATE_FOLDER
+from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.pipeline import Pipeline
-from qairt.engine.plan import PlannedItem
+from qairt.engine.plan.cause import NEW
+from qairt.engine.plan.planned import PlannedItem
 from qairt.errors import CacheError, RecipeError
-from qairt.output_settings import model_name
-from qairt.recipe import Recipe
-from qairt.recipe_old_keys import apply_old_keys, told
-from qairt.recipe_presets import foreign_extras
-from qairt.recipe_vendor import read_vendor_recipe
-from qairt.stages.recipe_read import read_recipe
-from qairt.stages.settings import Settings
+from qairt.recipe.old_keys import apply_old_keys, told
+from qairt.recipe.output_settings import model_name
+from qairt.recipe.presets import foreign_extras
+from qairt.recipe.recipe import Recipe
+from qairt.recipe.settings import Settings
+from qairt.recipe.vendor import read_vendor_recipe
+from qairt.stages.read_recipe import read_recipe
 
 if TYPE_CHECKING:
     from qairt.bundle.contents import Format
-    from qairt.engine.run import RunOptions, RunResult
+    from qairt.device.parts import DeviceParts
+    from qairt.engine.run.options import RunOptions, RunResult
+    from qairt.evaluate.record import EvaluationRecord
+    from qairt.evaluate.subject import EvaluationTarget, Progress
     from qairt.model.config import DecoderConfig
     from qairt.model.tokenizer import Tokenizer
-    from qairt.runtime.device_part import DeviceParts
-    from qairt.runtime.evaluate.record import EvaluationRecord
-    from qairt.runtime.evaluate.subject import EvaluationTarget, Progress
+    from qairt.results.device import Chosen, Compiled, DeviceTarget, Prompt
+    from qairt.results.genie import GenieModel
     from qairt.runtime.generate import Generation
     from qairt.runtime.generator import Generator
     from qairt.runtime.parts import QuantizedPart
     from qairt.runtime.sampling import Sampling
-    from qairt.runtime.verify_result import Verification
-    from qairt.stages.device_target import Chosen, Compiled, DeviceTarget, Prompt
-    from qairt.stages.genie_model import GenieModel
+    from qairt.verify.result import Verification
 
 Target = Literal["cpu", "torch", "htp-emulator"]
 
@@ -170,7 +170,7 @@ class LLMPipeline(Pipeline):
             RecipeError: the recipe makes nothing for the NPU, or has no AR 1.
             CacheError: a part is not quantized yet; names it.
         """
-        from qairt.stages.genie_model import genie_model
+        from qairt.results.genie import genie_model
 
         config, tokenizer = self._decoder()
         (item,) = self._finished("model_loading")
@@ -190,9 +190,9 @@ class LLMPipeline(Pipeline):
             say: told what goes on.
 
         Raises:
-            QairtError: see `qairt.stages.device_target.on_device`.
+            QairtError: see `qairt.results.device.on_device`.
         """
-        from qairt.stages.device_target import on_device
+        from qairt.results.device import on_device
 
         with self._compiled() as compiled, on_device(compiled, chosen, prompts, say) as target:
             yield target
@@ -202,9 +202,9 @@ class LLMPipeline(Pipeline):
         """What opens this run's quantized parts on a device: `.open` is an `Opener`, for `PartChain` and others.
 
         Raises:
-            QairtError: see `qairt.stages.device_parts.device_parts`.
+            QairtError: see `qairt.results.device_parts.device_parts`.
         """
-        from qairt.stages.device_parts import device_parts
+        from qairt.results.device_parts import device_parts
 
         with self._compiled() as compiled:
             yield device_parts(compiled, chosen, say)
@@ -213,7 +213,7 @@ class LLMPipeline(Pipeline):
     def _compiled(self) -> Iterator[Compiled]:
         """The finished bundle for Genie, and what a device must know of it."""
         from qairt.bundle.metadata import read_metadata
-        from qairt.stages.device_target import Compiled
+        from qairt.results.device import Compiled
         from qairt.stages.facts import soc_of
         from qairt.stages.toolchain_choice import sdk_root
 
@@ -239,7 +239,7 @@ class LLMPipeline(Pipeline):
 
     def clean_device(self, chosen: Chosen) -> tuple[str, int]:
         """Remove what this recipe left on a device; returns where, and how many bytes it was."""
-        from qairt.stages.device_target import clean
+        from qairt.results.device import clean
 
         return clean(chosen, self._name(), self.state_folder)
 
@@ -276,7 +276,7 @@ class LLMPipeline(Pipeline):
             metrics: only these, by display name or name, or others that are registered.
             dataset: the text that is read: a file, `wikitext`, or a data set on the Hugging Face hub.
             chunks: so many of its chunks.
-            device: its name, see `qairt.stages.device_target.Chosen`.
+            device: its name, see `qairt.results.device.Chosen`.
             say: told what is brought to a device.
             progress: told what is being measured and which part of it is done.
 
@@ -288,9 +288,9 @@ class LLMPipeline(Pipeline):
             EvaluationError: a text is too short or cannot be read, or a package is missing.
             CacheError: a stage that it needs has not run; names it.
         """
+        from qairt.results.device import Chosen
+        from qairt.results.evaluation import Evaluation, Opened, chosen_metrics_of
         from qairt.runtime.chain import PartChain
-        from qairt.stages.device_target import Chosen
-        from qairt.stages.evaluation import Evaluation, Opened, chosen_metrics_of
 
         text = None if dataset is None else str(dataset)
         chosen = chosen_metrics_of(self, metrics, text, chunks)
@@ -319,10 +319,10 @@ class LLMPipeline(Pipeline):
         """How far each finished stage's graphs are from the float model, rung by rung and part by part.
 
         Args:
-            rung: one of `qairt.runtime.verify_result.RUNGS` or `TOKEN_RUNGS`, all that are made when None; or `device`.
+            rung: one of `qairt.verify.result.RUNGS` or `TOKEN_RUNGS`, all that are made when None; or `device`.
             part: this part alone, counted from 1.
-            tokens: of text that the chained parts read; see `qairt.stages.verification.Asked`.
-            device: for the rung `device`, see `qairt.stages.device_target.Chosen.parse`.
+            tokens: of text that the chained parts read; see `qairt.verify.ladder.Asked`.
+            device: for the rung `device`, see `qairt.results.device.Chosen.parse`.
             say: told what runs, and what the emulator costs before it starts.
 
         Raises:
@@ -330,9 +330,9 @@ class LLMPipeline(Pipeline):
             CacheError: nothing is made yet.
             QairtError: an output holds NaN; names it, the rung and the part.
         """
-        from qairt.stages.device_target import Chosen
-        from qairt.stages.verification import Asked, Ladder
-        from qairt.stages.verification_genie import GenieRung
+        from qairt.results.device import Chosen
+        from qairt.verify.genie_rung import GenieRung
+        from qairt.verify.ladder import Asked, Ladder
 
         ladder = Ladder(
             self.plan(),
@@ -357,7 +357,7 @@ class LLMPipeline(Pipeline):
             QairtError: the bundle is not finished, `directory` holds something, or the cache is damaged.
         """
         from qairt.bundle.metadata import read_metadata
-        from qairt.stages.bundle_files import copy_bundle, gathered, make_bundle
+        from qairt.results.bundle import copy_bundle, gathered, make_bundle
         from qairt.stages.export_bundle import contents_of, require_possible
 
         (item,) = self._finished("export_bundle")
@@ -425,7 +425,7 @@ class LLMPipeline(Pipeline):
         return DecoderConfig.model_validate_json(output.model.read_bytes()), Tokenizer.from_directory(output.tokenizer)
 
     def _output(self, item: PlannedItem) -> Any:
-        from qairt.stages.finished import output_of
+        from qairt.results.finished import output_of
 
         return output_of(self.cache, item, self._source())
 

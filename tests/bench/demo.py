@@ -22,7 +22,7 @@ from typing import Any
 
 from qairt.llm import LLMPipeline
 from qairt.stages.facts import model_of, soc_of
-from qairt.toolchain import qnn
+from qairt.toolchain.qnn import qnn
 
 
 def timed(*command: str) -> tuple[float, int, str]:

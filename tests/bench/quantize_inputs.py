@@ -15,9 +15,9 @@ from numpy.typing import NDArray
 from qairt.model.config import DecoderConfig
 from qairt.model.describe import ModelDescription, describe_model
 from qairt.model.families import ARCHITECTURES
+from qairt.model.open_weights import open_weights
 from qairt.model.tokenizer import Tokenizer
-from qairt.model.weights import open_weights
-from qairt.quant.calibration import chunks_of, other_chunks
+from qairt.quant.measure.calibration import chunks_of, other_chunks
 
 LENGTH = 512
 """Tokens of a chunk."""

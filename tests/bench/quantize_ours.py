@@ -22,11 +22,11 @@ from quantize_measure import machine, peak_rss, perplexity  # noqa: E402
 from qairt.model.describe import describe_model  # noqa: E402
 from qairt.model.parameters import open_parameters  # noqa: E402
 from qairt.model.reference import Reference  # noqa: E402
-from qairt.quant.config import load_technique  # noqa: E402
+from qairt.model.rotation import Rotation  # noqa: E402
+from qairt.quant.apply_technique import quantize  # noqa: E402
 from qairt.quant.encodings import Encodings  # noqa: E402
-from qairt.quant.quantization import quantize  # noqa: E402
-from qairt.quant.rotation import Rotation  # noqa: E402
 from qairt.quant.simulate import Simulated  # noqa: E402
+from qairt.stages.technique_file import load_technique  # noqa: E402
 
 
 def main(job: dict[str, Any]) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from pathlib import Path
 import psutil
 from terminal import Shown, Terminal, cpu_seconds, rss
 
-from qairt.engine.run_folder import RunFolder
+from qairt.engine.record.folder import RunFolder
 
 SUPPORT = Path(__file__).parents[1] / "support"
 QAIRT = (sys.executable, "-m", "qairt")

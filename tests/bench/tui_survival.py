@@ -15,8 +15,8 @@ from terminal import Terminal
 from tui_measure import QAIRT, Bench, app_of, until
 from tui_times import newest, recipe_of
 
-from qairt.engine import events as ev
-from qairt.engine.run_folder import RunFolder
+from qairt.engine.record import events as ev
+from qairt.engine.record.folder import RunFolder
 
 DROPS = 20
 KILLS = 5

@@ -23,7 +23,7 @@ from tui_measure import (
     until,
 )
 
-from qairt.engine.run_folder import RunFolder, run_folders
+from qairt.engine.record.folder import RunFolder, run_folders
 
 LAST_STAGE = "export_bundle"
 TIMES = 7

@@ -28,9 +28,9 @@ from textual.app import App, ComposeResult
 from textual.timer import Timer
 from textual.widgets import DataTable
 
-from qairt.engine import events as ev
-from qairt.engine.run_state import ItemStatus, RunState
-from qairt.tui.glyphs import MARKS
+from qairt.engine.record import events as ev
+from qairt.engine.record.state import ItemStatus, RunState
+from qairt.tui.terminal.glyphs import MARKS
 from qairt.tui.themes import VARIABLE_DEFAULTS
 from qairt.tui.widgets.matrix import StageMatrix
 

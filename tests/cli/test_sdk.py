@@ -11,7 +11,7 @@ from sdk_stand_in import install
 from tiny_recipe import write_recipe
 
 from qairt.cli import probes
-from qairt.toolchain.sdk_place import PLATFORM
+from qairt.toolchain.sdk.place import PLATFORM
 
 STAGES = ("convert", "quantize", "generate_context_binary")
 

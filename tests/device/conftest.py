@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from fake_adb import FakeAdbServer, serving
 from fake_phone import FakePhone
+from tiny_fixtures import config, hf_model, parameters, tiny_directory
 
 from qairt.device.adb import AdbDevice, find_device
 

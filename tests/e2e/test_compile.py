@@ -17,20 +17,21 @@ from qairt.graph import files
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
 from qairt.graph.mha2sha import to_single_heads
-from qairt.graph.parts import plan_split
-from qairt.graph.qdq import quantize_graph, signature_of
+from qairt.graph.qdq.quantize import quantize_graph, signature_of
+from qairt.graph.session import session as open_session
 from qairt.graph.split import cut
 from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.graph.weights_file import write_weights
 from qairt.model.describe import describe_model
 from qairt.model.parameters import open_parameters
+from qairt.model.parts import plan_split
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encodings
 from qairt.quant.quantize_model import quantize_model
 from qairt.runtime.emulator import EmulatedPart
 from qairt.runtime.parts import QuantizedPart
-from qairt.toolchain import cpu, qnn
-from qairt.toolchain.qnn_dlc import read_entry
+from qairt.toolchain.qnn import qnn
+from qairt.toolchain.qnn.dlc import read_entry
 from qairt.toolchain.soc import SOCS
 
 pytest.importorskip("onnxruntime_qnn")
@@ -155,7 +156,7 @@ def test_the_emulator_agrees_with_the_cpu(made, family, technique, least_db, ar)
     part = made(technique, family)
     signature = part.signature[ar]
     feeds = stored_inputs(part, ar)
-    session = cpu.session(part.quantized[ar])
+    session = open_session(part.quantized[ar])
     names = [spec.name for spec in signature.outputs]
     wanted = dict(zip(names, session.run(names, feeds), strict=True))
     emulated = EmulatedPart(QuantizedPart(part.quantized[ar], signature), soc=SOC)

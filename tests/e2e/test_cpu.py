@@ -11,7 +11,7 @@ import yaml
 from tiny_graphs import run
 from tiny_recipe import write_recipe
 
-from qairt.engine.run import RunOptions
+from qairt.engine.run.options import RunOptions
 from qairt.errors import CacheError, GraphError
 from qairt.graph import files
 from qairt.llm import LLMPipeline

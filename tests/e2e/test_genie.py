@@ -16,8 +16,8 @@ import psutil
 import pytest
 from genie_run import bare, command, quantized_run
 
-from qairt.engine.run_folder import run_folders
-from qairt.engine.run_summary import read_state
+from qairt.engine.record.folder import run_folders
+from qairt.engine.record.summary import read_state
 from qairt.errors import GenerationError, RecipeError, ToolchainError
 from qairt.llm import LLMPipeline
 from qairt.model.rope import rotary
@@ -25,7 +25,8 @@ from qairt.report.fidelity import fidelity_of
 from qairt.runtime.chain import PartChain
 from qairt.runtime.sampling import Sampling
 from qairt.runtime.stored import to_stored
-from qairt.toolchain import genie, qnn
+from qairt.toolchain.genie import genie
+from qairt.toolchain.qnn import wheel
 
 pytest.importorskip("onnxruntime_qnn")
 pytestmark = pytest.mark.compiler
@@ -233,7 +234,7 @@ def test_the_rung_shows_both_and_is_kept(finished: LLMPipeline):
     assert finished.verify("genie").reused == ("genie",)
     assert finished.verify("genie", tokens=3).reused == (), "another prompt"
     entry = next(finished.cache.entries("verify"))
-    assert entry.inputs["extras"]["toolchain"] == qnn.version()
+    assert entry.inputs["extras"]["toolchain"] == wheel.version()
     code, out, _ = command("verify", finished.recipe.source, "--rung", "genie", "--cache-dir", finished.cache_dir)
     assert code == 0
     header, cpu, vendor, same, *_ = out.splitlines()

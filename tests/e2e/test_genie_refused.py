@@ -15,7 +15,8 @@ from qairt.errors import CacheError, GenerationError, ModelError, RecipeError, T
 from qairt.llm import LLMPipeline
 from qairt.model.tokenizer import Tokenizer
 from qairt.runtime.genie import require_same_tokens
-from qairt.toolchain import genie, qnn
+from qairt.toolchain.genie import genie
+from qairt.toolchain.qnn import qnn
 from qairt.toolchain.soc import SOCS
 
 pytest.importorskip("onnxruntime_qnn")

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 from tiny_recipe import write_recipe
 
-from qairt.engine.files import files_below, sha256_of
-from qairt.engine.run import RunOptions
+from qairt.engine.run.options import RunOptions
+from qairt.files import files_below, sha256_of
 from qairt.llm import LLMPipeline
-from qairt.toolchain import qnn
+from qairt.toolchain.qnn import qnn
 
 pytestmark = pytest.mark.compiler
 
@@ -44,7 +44,7 @@ def test_a_run_killed_twenty_times_ends_with_the_same_bytes(tmp_path: Path):
 
     cache = tmp_path / "killed"
     code = (
-        "from qairt.llm import LLMPipeline; from qairt.engine.run import RunOptions;"
+        "from qairt.llm import LLMPipeline; from qairt.engine.run.options import RunOptions;"
         f"LLMPipeline.from_recipe({str(recipe)!r}, cache_dir={str(cache)!r}).construct(RunOptions(jobs=2))"
     )
     chance = random.Random(20)

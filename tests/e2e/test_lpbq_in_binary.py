@@ -14,13 +14,13 @@ import pytest
 import torch
 
 from qairt.graph import files
-from qairt.graph.qdq import quantize_graph
-from qairt.graph.qdq_signature import signature_of
-from qairt.quant.calibration import one_thread_each
-from qairt.quant.config import load_technique
+from qairt.graph.qdq.quantize import quantize_graph
+from qairt.graph.qdq.signature import signature_of
 from qairt.quant.encodings import BlockScales, Encoding, Encodings, per_tensor, range_encoding, symmetric_channels
-from qairt.quant.gram import Gram
+from qairt.quant.measure.calibration import one_thread_each
+from qairt.quant.measure.gram import Gram
 from qairt.quant.techniques import technique
+from qairt.stages.technique_file import load_technique
 
 pytest.importorskip("onnxruntime_qnn")
 pytestmark = pytest.mark.compiler
@@ -71,7 +71,7 @@ def test_the_identity_through_a_binary_gives_the_integers_that_were_chosen(
 ) -> None:
     from qairt.runtime.emulator import EmulatedPart
     from qairt.runtime.parts import QuantizedPart
-    from qairt.toolchain import qnn
+    from qairt.toolchain.qnn import qnn
     from qairt.toolchain.soc import SOCS
 
     weight, chosen = made()

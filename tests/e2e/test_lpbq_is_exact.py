@@ -17,14 +17,14 @@ from qairt.graph import files
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
 from qairt.graph.mha2sha import to_single_heads
-from qairt.graph.parts import plan_split
-from qairt.graph.qdq import quantize_graph
+from qairt.graph.qdq.quantize import quantize_graph
 from qairt.graph.split import cut
 from qairt.graph.weights_file import write_weights
 from qairt.model.parameters import open_parameters
-from qairt.quant.config import load_technique
+from qairt.model.parts import plan_split
 from qairt.quant.encodings import Encoding
 from qairt.quant.quantize_model import quantize_model
+from qairt.stages.technique_file import load_technique
 
 BLOCK = 32
 SIZES = {"hidden_size": 128, "intermediate_size": 96, "head_dim": 32}
@@ -143,7 +143,7 @@ def test_runtimes_multiply_what_the_technique_saw(made: Made) -> None:
 @pytest.mark.compiler
 def test_the_dlc_holds_what_was_chosen(made: Made, tmp_path: Path) -> None:
     pytest.importorskip("onnxruntime_qnn")
-    from qairt.toolchain import qnn
+    from qairt.toolchain.qnn import qnn
 
     qnn.quantize(made.onnx, tmp_path / "a.dlc")
     dlc = DlcWeights(tmp_path / "a.dlc")

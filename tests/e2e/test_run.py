@@ -11,12 +11,12 @@ import pytest
 import yaml
 from tiny_recipe import write_recipe
 
-from qairt.bundle.check import check_bundle
-from qairt.engine.files import sha256_of
-from qairt.engine.run import RunOptions
+from qairt.bundle.check.bundle import check_bundle
+from qairt.engine.run.options import RunOptions
 from qairt.errors import CacheError, QairtError
+from qairt.files import sha256_of
 from qairt.llm import LLMPipeline
-from qairt.toolchain import qnn
+from qairt.toolchain.qnn import qnn
 
 pytestmark = pytest.mark.compiler
 

@@ -15,9 +15,9 @@ import yaml
 from sdk_stand_in import VERSION, calls, install, let_fail
 from tiny_recipe import write_recipe
 
-from qairt.engine.run import RunOptions
+from qairt.engine.run.options import RunOptions
 from qairt.llm import LLMPipeline
-from qairt.toolchain import qnn
+from qairt.toolchain.qnn import qnn
 
 pytestmark = [
     pytest.mark.compiler,

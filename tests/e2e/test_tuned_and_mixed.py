@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from tiny_recipe import write_recipe
 
-from qairt.engine.run import RunOptions
+from qairt.engine.run.options import RunOptions
 from qairt.llm import LLMPipeline
 from qairt.quant.encodings import Encodings
 

@@ -15,11 +15,11 @@ import onnx
 import pytest
 from tiny_recipe import write_recipe
 
-from qairt.engine.run import RunOptions
-from qairt.engine.store import Store
+from qairt.engine.cache.store import Store
+from qairt.engine.run.options import RunOptions
 from qairt.errors import CacheError, QairtError, RecipeError
 from qairt.llm import LLMPipeline
-from qairt.runtime.verify_result import RUNGS, TOKEN_RUNGS, Verification
+from qairt.verify.result import RUNGS, TOKEN_RUNGS, Verification
 
 FLOAT = RUNGS[:4]
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 from tiny_recipe import write_recipe
 
-from qairt.engine.run import RunOptions
+from qairt.engine.run.options import RunOptions
 from qairt.llm import LLMPipeline
-from qairt.toolchain import qnn
+from qairt.toolchain.qnn import wheel
 
 pytest.importorskip("onnxruntime_qnn")
 pytestmark = pytest.mark.compiler
@@ -38,4 +38,4 @@ def test_the_emulator_says_its_cost_runs_few_tokens_and_is_near_the_cpu(finished
     assert again.reused == ("htp_emulator",)
     assert again.rungs == found.rungs
     facts = finished.cache.entries("verify").__next__().inputs["extras"]
-    assert (facts["toolchain"], facts["soc"]) == (qnn.version(), "SM8650")
+    assert (facts["toolchain"], facts["soc"]) == (wheel.version(), "SM8650")

@@ -14,13 +14,13 @@ from pathlib import Path
 import pytest
 import toy_stages as toy
 
-from qairt.engine import events as ev
-from qairt.engine.files import read_lines
 from qairt.engine.pipeline import Pipeline
-from qairt.engine.run import RunOptions
-from qairt.engine.run_state import RunState
+from qairt.engine.record import events as ev
+from qairt.engine.record.state import RunState
+from qairt.engine.run.options import RunOptions
 from qairt.engine.stage import Expansion, Stage, Task
 from qairt.errors import CacheError, ContractViolation, RecipeError
+from qairt.files import read_lines
 
 INLINE = RunOptions(jobs=2, executor="inline")
 PROCESS = RunOptions(jobs=2)
@@ -168,7 +168,7 @@ def test_two_runs_make_an_item_once(tmp_path):
     settings = {"sleep": 0.5, "counter": str(counter)}
     code = (
         "import sys, toy_stages as toy; from pathlib import Path; from qairt.engine.pipeline import Pipeline;"
-        "from qairt.engine.run import RunOptions;"
+        "from qairt.engine.run.options import RunOptions;"
         f"stages = [toy.Source(), toy.Fan(toy.FanConfig(**{settings!r})), toy.Upper(), toy.Join()];"
         f"r = Pipeline(stages, Path({str(tmp_path)!r}))"
         ".construct(RunOptions(jobs=2)); sys.exit(r.status != 'done')"
@@ -181,7 +181,7 @@ def test_two_runs_make_an_item_once(tmp_path):
 def test_kill_9_loses_only_what_was_running(tmp_path):
     code = (
         "import toy_stages as toy; from pathlib import Path; from qairt.engine.pipeline import Pipeline;"
-        "from qairt.engine.run import RunOptions;"
+        "from qairt.engine.run.options import RunOptions;"
         "stages = [toy.Source(), toy.Fan(), toy.Upper(toy.LaterConfig(sleep=30)), toy.Join()];"
         f"Pipeline(stages, Path({str(tmp_path)!r}))"
         ".construct(RunOptions(jobs=2))"

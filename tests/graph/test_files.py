@@ -50,7 +50,7 @@ from pathlib import Path
 from qairt.graph import files, split
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
-from qairt.graph.parts import plan_split
+from qairt.model.parts import plan_split
 from qairt.graph.weights_file import Place
 from qairt.model.config import DecoderConfig
 from qairt.model.parameters import _graph_shapes

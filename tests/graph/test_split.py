@@ -10,7 +10,7 @@ from tiny_graphs import bound, cut_parts, export_tiny, feeds, run, tiny_parts
 
 from qairt.errors import GraphError, RecipeError
 from qairt.graph import files, split
-from qairt.graph.parts import plan_split
+from qairt.model.parts import plan_split
 
 
 @pytest.mark.parametrize("num_splits", [1, 2, 3, 4])

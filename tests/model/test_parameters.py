@@ -12,8 +12,8 @@ from tiny_models import save_tiny, tiny_model
 
 from qairt.errors import ModelError
 from qairt.model.describe import describe_model
+from qairt.model.open_weights import open_weights
 from qairt.model.parameters import Parameters, open_parameters, transposed
-from qairt.model.weights import open_weights
 
 Q = "model.layers.1.self_attn.q_proj"
 

@@ -12,9 +12,9 @@ from tiny_models import save_tiny, tiny_model, write_tiny_gguf
 from qairt.errors import ModelError
 from qairt.model.describe import describe_model
 from qairt.model.layout import EMBEDDING, LM_HEAD
+from qairt.model.open_weights import open_weights
 from qairt.model.parameters import Parameters, open_parameters
-from qairt.model.weights import open_weights
-from qairt.quant.rotation import Rotation
+from qairt.model.rotation import Rotation
 
 
 def parts(parameters: Parameters, name: str, at_once: int, monkeypatch: pytest.MonkeyPatch) -> list[np.ndarray]:

@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from qairt.engine import events as ev
+from qairt.engine.record import events as ev
 from qairt.profiling.process_tree import Process, ProcessTree
 from qairt.profiling.quiet import QuietWatch
 

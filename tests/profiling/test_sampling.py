@@ -11,8 +11,8 @@ import pytest
 from toy_stages import Fan, FanConfig, Source, SourceConfig
 
 from qairt import Pipeline, RunOptions, StageObserver
-from qairt.engine import events as ev
-from qairt.engine.events import read_events
+from qairt.engine.record import events as ev
+from qairt.engine.record.events import read_events
 from qairt.profiling.resources import TreeMeter
 from qairt.profiling.sampling import ResourceSampling
 

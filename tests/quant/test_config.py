@@ -9,7 +9,8 @@ from pydantic import ValidationError
 
 from qairt.errors import QuantizationError, RecipeError
 from qairt.model.config import DecoderConfig
-from qairt.quant.config import ModulePrecisions, TechniqueConfig, load_technique
+from qairt.quant.config import ModulePrecisions, TechniqueConfig
+from qairt.stages.technique_file import load_technique
 
 CONFIG = DecoderConfig(
     family="llama",
@@ -89,5 +90,8 @@ def test_a_block_size_that_does_not_divide_is_refused_before_work() -> None:
 
 
 def test_settings_load_without_torch() -> None:
-    code = "import sys, qairt.quant.config as c; c.load_technique('lpbq_mse.yaml'); assert 'torch' not in sys.modules"
+    code = (
+        "import sys, qairt.stages.technique_file as c; c.load_technique('lpbq_mse.yaml');"
+        "assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,10 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
-from qairt.quant.calibration import one_thread_each
 from qairt.quant.config import TechniqueConfig
-from qairt.quant.gram import Gram
-from qairt.quant.techniques import Chosen, technique
+from qairt.quant.measure.calibration import one_thread_each
+from qairt.quant.measure.gram import Gram
+from qairt.quant.techniques import technique
+from qairt.quant.techniques.base import Chosen
 from qairt.quant.techniques.compensation import compensated
 from qairt.quant.techniques.lpbq_grid import best_scales, largest_scales, output_cost
 
@@ -145,7 +146,7 @@ def test_compensated_values_are_on_the_grid_and_the_encoding_gives_them_back(poo
 
 @pytest.mark.parametrize("rounding", ["nearest", "gptq"])
 def test_the_number_of_threads_does_not_matter(rounding: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("qairt.quant.gram.TILE", 40)
+    monkeypatch.setattr("qairt.quant.measure.gram.TILE", 40)
     monkeypatch.setattr("qairt.quant.techniques.lpbq_grid.COLUMNS", 10)
     monkeypatch.setattr("qairt.quant.techniques.compensation.COLUMNS", 7)
     x, weight = tokens(), weights()

@@ -98,5 +98,7 @@ def test_what_is_no_expression_or_no_bitwidth() -> None:
 
 
 def test_without_torch() -> None:
-    code = "import sys, qairt.quant.precisions, qairt.quant.activation_ranges; assert 'torch' not in sys.modules"
+    code = (
+        "import sys, qairt.quant.precisions, qairt.quant.measure.activation_ranges; assert 'torch' not in sys.modules"
+    )
     subprocess.run([sys.executable, "-c", code], check=True)

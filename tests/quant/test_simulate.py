@@ -11,13 +11,13 @@ from tiny_parameters import TOKENS, tiny_parameters
 from qairt.graph import files
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
-from qairt.graph.qdq import quantize_graph
+from qairt.graph.qdq.quantize import quantize_graph
 from qairt.graph.weights_file import write_weights
 from qairt.model.reference import Reference
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import BlockScales, Encodings, range_encoding, symmetric_channels
+from qairt.quant.measure.reference_vectors import part_inputs
 from qairt.quant.quantize_model import quantize_model
-from qairt.quant.reference_vectors import part_inputs
 from qairt.quant.simulate import Simulated, rounded, rounded_weight
 from qairt.runtime.metrics import sqnr_db
 

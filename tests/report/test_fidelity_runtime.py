@@ -8,7 +8,7 @@ import pytest
 from sample_report import full_report
 
 from qairt.report.render import to_html, to_markdown
-from qairt.runtime.verify_result import TokenFidelity
+from qairt.verify.result import TokenFidelity
 
 PROMPT = (1, 2, 3)
 

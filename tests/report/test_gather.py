@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 import recorded_runs as recorded
 
-from qairt.engine import events as ev
-from qairt.engine import keys
-from qairt.engine.cache import StageCache
-from qairt.engine.run_state import RunState
+from qairt import keys
+from qairt.engine.cache.cache import StageCache
+from qairt.engine.record import events as ev
+from qairt.engine.record.state import RunState
 from qairt.errors import CacheError
+from qairt.evaluate.record import EvaluationRecord, MetricRecord, keep
 from qairt.report.gather import gather
 from qairt.report.timeline import POINTS, timeline_of
-from qairt.runtime.evaluate.record import EvaluationRecord, MetricRecord, keep
-from qairt.runtime.verify_result import LayerCost, OutputFidelity, RungFidelity
+from qairt.verify.result import LayerCost, OutputFidelity, RungFidelity
 
 STAGES = ("quantization", "export", "quantize", "export_bundle")
 

@@ -27,18 +27,18 @@ from rich.text import Text
 from textual.pilot import Pilot
 from toy_project import until
 
-from qairt.cli.messages import told
-from qairt.engine.run import RunOptions
+from qairt.engine.record.sentences import told
+from qairt.engine.run.options import RunOptions
 from qairt.llm import LLMPipeline
+from qairt.project import Project
 from qairt.report.gather import gather
 from qairt.report.render import to_html
 from qairt.tui.app import QairtApp
-from qairt.tui.glyphs import Look
-from qairt.tui.project import Project
 from qairt.tui.screens.clear import ClearScreen
 from qairt.tui.screens.plan import PlanScreen
 from qairt.tui.screens.why import WhyScreen
 from qairt.tui.settings import Settings
+from qairt.tui.terminal.glyphs import Look
 
 HERE = Path(__file__).parent
 WIDTH = 100

@@ -14,9 +14,9 @@ from tiny_recipe import write_recipe
 
 import qairt.stages  # noqa: F401 - registers them
 from qairt.engine.axes import without
-from qairt.engine.cache import StageCache
-from qairt.engine.jobs import import_path
-from qairt.engine.plan import check_expansion
+from qairt.engine.cache.cache import StageCache
+from qairt.engine.plan.plan import check_expansion
+from qairt.engine.run.jobs import import_path
 from qairt.engine.stage import Item, Stage, StageConfig, StageInput, StageOutput, registered_stages
 from qairt.errors import ContractViolation
 from qairt.llm import LLMPipeline

@@ -14,7 +14,7 @@ from qairt.errors import QuantizationError
 from qairt.graph.files import external_files
 from qairt.model.describe import describe_model
 from qairt.model.parameters import open_parameters
-from qairt.quant.rotation import Rotation
+from qairt.model.rotation import Rotation
 from qairt.stages.export import Export, ExportConfig, ExportedModel, ExportInput
 
 IDS = [5, 9, 2, 77, 31, 8, 100, 64]

@@ -11,13 +11,13 @@ import numpy as np
 import pytest
 from tiny_recipe import write_recipe
 
-from qairt.engine.output_plan import kinds_of
-from qairt.engine.run import RunOptions
+from qairt.engine.plan.outputs import kinds_of
+from qairt.engine.run.options import RunOptions
 from qairt.engine.stage import registered_stages
 from qairt.errors import RecipeError
 from qairt.llm import LLMPipeline
 from qairt.quant.encodings import BlockScales, Encoding, Encodings
-from qairt.stages.quantization_pictures import GridSizes, draw_grids, heat_map
+from qairt.stages.pictures.encodings import GridSizes, draw_grids, heat_map
 
 PREDICTIONS = "stages.quantize.output.prediction.enable=true"
 SVG = "{http://www.w3.org/2000/svg}"

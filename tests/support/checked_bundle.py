@@ -9,7 +9,7 @@ from typing import Any
 
 import yaml
 
-from qairt.bundle.check import check_bundle
+from qairt.bundle.check.bundle import check_bundle
 
 BINARY = "weight_sharing_model_{}_of_3.serialized.bin"
 

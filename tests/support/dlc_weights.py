@@ -21,7 +21,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qairt.toolchain.qnn_dlc import read_entry
+from qairt.toolchain.qnn.dlc import read_entry
 
 BITS_AT, SCALE_AT, CHANNEL_BYTES = 8, 12, 16
 GAP = 64

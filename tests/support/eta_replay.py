@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qairt.engine import events as ev
-from qairt.engine.history import Cost, History, size_bucket
-from qairt.engine.order import urgency
+from qairt.engine.plan.costs import Cost, History, size_bucket
+from qairt.engine.plan.order import urgency
+from qairt.engine.record import events as ev
 
 JOBS = 2
 STAGES = {  # seconds of one item on the nominal machine; how far it spreads

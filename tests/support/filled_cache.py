@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from qairt.engine import events as ev
-from qairt.engine.cache import Entry, StageCache
-from qairt.engine.files import append_line
-from qairt.engine.keys import digest
-from qairt.engine.manifest import PipelineManifest
-from qairt.engine.run_state import RunState
+from qairt.engine.cache.cache import Entry, StageCache
+from qairt.engine.cache.manifest import PipelineManifest
+from qairt.engine.record import events as ev
+from qairt.engine.record.state import RunState
+from qairt.files import append_line
+from qairt.keys import digest
 
 RECIPE = """\
 stages:

@@ -10,7 +10,8 @@ import numpy as np
 import onnx_ir as ir
 from tiny_graphs import bound, export_tiny
 
-from qairt.graph import files, foreign
+from qairt.graph import files
+from qairt.graph.foreign import foreign
 from qairt.model.config import DecoderConfig
 
 

@@ -11,7 +11,7 @@ import yaml
 from tiny_recipe import write_recipe
 
 from qairt.cli.main import main
-from qairt.engine.run import RunOptions
+from qairt.engine.run.options import RunOptions
 from qairt.llm import LLMPipeline
 
 

@@ -10,8 +10,8 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from qairt.engine import events as ev
-from qairt.engine.run_folder import RunFolder
+from qairt.engine.record import events as ev
+from qairt.engine.record.folder import RunFolder
 
 BEGAN = 1_763_700_000.0
 """When recorded runs start, unless a test says otherwise."""

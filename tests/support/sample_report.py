@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from qairt.engine.run_summary import RunSummary
+from qairt.engine.record.summary import RunSummary
 from qairt.report.facts import (
     BundleFile,
     Failure,
@@ -20,7 +20,7 @@ from qairt.report.facts import (
     StageLine,
     Timeline,
 )
-from qairt.runtime.verify_result import LayerCost, PartFidelity
+from qairt.verify.result import LayerCost, PartFidelity
 
 AWKWARD = '<script>alert(1)</script> & | `x` "y"'
 STAGES = (

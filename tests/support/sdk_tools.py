@@ -67,7 +67,8 @@ def arguments(required: Sequence[str], **others: dict) -> argparse.Namespace:
 
 
 def convert(root: Path, fault: str) -> None:
-    from qairt.toolchain import cpu, qnn
+    from qairt.toolchain import cpu
+    from qairt.toolchain.qnn import qnn
 
     layouts = {"action": "append", "nargs": 2, "default": []}
     given = arguments(["--input_network", "--quantization_overrides", "-o"], source_model_input_layout=layouts)
@@ -83,7 +84,8 @@ def quantize(root: Path, fault: str) -> None:
     import numpy as np
 
     from qairt.graph.files import external_files
-    from qairt.toolchain import cpu, qnn
+    from qairt.toolchain import cpu
+    from qairt.toolchain.qnn import qnn
 
     numbers = ["--act_bitwidth", "--bias_bitwidth"]
     given = arguments(["--input_dlc", "--input_list", "--output_dlc", *numbers])
@@ -112,7 +114,8 @@ def quantize(root: Path, fault: str) -> None:
 
 
 def link(root: Path, fault: str) -> None:
-    from qairt.toolchain import qnn, qnn_dlc
+    from qairt.toolchain.qnn import dlc as qnn_dlc
+    from qairt.toolchain.qnn import qnn
     from qairt.toolchain.soc import SOCS
 
     given = arguments(

@@ -23,10 +23,10 @@ from typing import Any, Literal
 
 from recorded_runs import BEGAN, line, record
 
-from qairt.engine import events as ev
 from qairt.engine.axes import Coord, label
-from qairt.engine.manifest import STATE_FOLDER
-from qairt.engine.run_folder import RunFolder
+from qairt.engine.cache.manifest import STATE_FOLDER
+from qairt.engine.record import events as ev
+from qairt.engine.record.folder import RunFolder
 
 Kind = Literal["good", "failing", "killed", "torn", "graphs", "long"]
 

@@ -21,15 +21,15 @@ from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
 from toy_project import until
 
-from qairt.cli.messages import told
-from qairt.engine import events as ev
-from qairt.engine.announce import planned_entries
-from qairt.engine.plan import Plan
-from qairt.engine.run import RunOptions
-from qairt.engine.run_state import RunState
+from qairt.engine.plan.announce import planned_entries
+from qairt.engine.plan.planned import Plan
+from qairt.engine.record import events as ev
+from qairt.engine.record.sentences import told
+from qairt.engine.record.state import RunState
+from qairt.engine.run.options import RunOptions
+from qairt.project import Planned, Project
 from qairt.tui.app import QairtApp
 from qairt.tui.look import choose_look
-from qairt.tui.project import Planned, Project
 from qairt.tui.screens.leave import LeaveScreen
 from qairt.tui.screens.plan import PlanScreen
 from qairt.tui.session import PlanSession, ReplaySession, ThreadSession

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from qairt.engine.axes import Coord, label
-from qairt.engine.cache import ENTRY, Entry, key_inputs
-from qairt.engine.cause import cause_of
-from qairt.engine.keys import digest
-from qairt.engine.plan import Plan, PlannedItem, StagePlan
+from qairt.engine.cache.cache import ENTRY, Entry, key_inputs
+from qairt.engine.plan.cause import cause_of
+from qairt.engine.plan.planned import Plan, PlannedItem, StagePlan
 from qairt.engine.stage import Estimate, Expansion, Stage, StageConfig, Task
+from qairt.keys import digest
 from qairt.llm import LLMPipeline
 
 NOW = 1_763_735_400.0

@@ -10,9 +10,9 @@ from typing import Any
 from recorded_runs import line
 from staged_plan import NOW, STATE
 
-from qairt.engine import events as ev
-from qairt.engine.run_folder import Host, RunFolder
-from qairt.engine.run_summary import read_state, write_summary
+from qairt.engine.record import events as ev
+from qairt.engine.record.folder import Host, RunFolder
+from qairt.engine.record.summary import read_state, write_summary
 
 PID = 41231
 HOST = "box7"

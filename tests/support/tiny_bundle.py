@@ -51,7 +51,7 @@ class TinyModel:
             name: of a new folder.
             prefix: what the binaries' names begin with.
         """
-        from qairt.toolchain import qnn
+        from qairt.toolchain.qnn import qnn
 
         out = self.folder / name
         out.mkdir()

@@ -10,15 +10,15 @@ import numpy as np
 import onnxruntime
 from tiny_models import save_tiny
 
-from qairt.engine.files import link_or_copy
+from qairt.files import link_or_copy
 from qairt.graph import files, split
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
-from qairt.graph.parts import Part, plan_split
 from qairt.graph.weights_file import write_weights
 from qairt.model.config import DecoderConfig
 from qairt.model.describe import describe_model
 from qairt.model.parameters import open_parameters
+from qairt.model.parts import Part, plan_split
 from qairt.model.rope import rotary
 
 CL = 32

@@ -10,12 +10,12 @@ import numpy as np
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
 from qairt.graph.files import save
-from qairt.graph.parts import plan_split
-from qairt.graph.qdq import quantize_graph
-from qairt.graph.qdq_signature import signature_of
+from qairt.graph.qdq.quantize import quantize_graph
+from qairt.graph.qdq.signature import signature_of
 from qairt.graph.split import cut
 from qairt.graph.weights_file import write_weights
 from qairt.model.parameters import Parameters
+from qairt.model.parts import plan_split
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encodings
 from qairt.quant.quantize_model import quantize_model

@@ -13,8 +13,8 @@ from terminal import PATIENCE, Terminal
 from toy_cli import command
 from toy_project import write_toy_recipe
 
-from qairt.engine import events as ev
-from qairt.engine.run_folder import RunFolder, run_folders
+from qairt.engine.record import events as ev
+from qairt.engine.record.folder import RunFolder, run_folders
 
 TOYS = 7
 """Items of the toy recipe."""

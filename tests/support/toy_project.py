@@ -11,15 +11,15 @@ from typing import Any
 import toy_stages as toy
 from textual.pilot import Pilot
 
-from qairt.cli.messages import told
 from qairt.engine.pipeline import Pipeline
-from qairt.engine.run import RunOptions
+from qairt.engine.record.sentences import told
+from qairt.engine.run.options import RunOptions
 from qairt.engine.stage import register_stage
 from qairt.llm import LLMPipeline
+from qairt.project import Project
 from qairt.tui.app import QairtApp
-from qairt.tui.glyphs import Look
-from qairt.tui.project import Project
 from qairt.tui.settings import Settings
+from qairt.tui.terminal.glyphs import Look
 
 RECIPE = """model_id_or_path: nothing
 cache_dir: {cache}

@@ -14,9 +14,9 @@ from qairt.errors import ToolchainError
 from qairt.graph.tensors import TensorSpec
 from qairt.runtime.emulator import EmulatedPart
 from qairt.runtime.parts import QuantizedPart
-from qairt.toolchain import qnn
 from qairt.toolchain.base import GraphContents
 from qairt.toolchain.ep_context import write_wrapper
+from qairt.toolchain.qnn import qnn
 from qairt.toolchain.soc import SOCS
 
 GRAPH = GraphContents(

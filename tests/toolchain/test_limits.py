@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qairt.errors import RecipeError
-from qairt.graph.parts import plan_split
+from qairt.model.parts import plan_split
 from qairt.toolchain.limits import GRAPH_BYTES, require_parts_fit
 
 GB = 1_000_000_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from qairt.toolchain import qnn_process
 from qairt.toolchain.progress import step_of
+from qairt.toolchain.qnn import process as qnn_process
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ json.dump({"seconds": [1, 2]}, open("result.json", "w"))
 
 
 def test_the_log_goes_on_and_progress_is_picked_out_of_it(tmp_path, monkeypatch, capfd):
-    (tmp_path / "qnn_child.py").write_text(CHILD)
-    monkeypatch.setattr(qnn_process, "__file__", str(tmp_path / "qnn_process.py"))
+    (tmp_path / "child.py").write_text(CHILD)
+    monkeypatch.setattr(qnn_process, "__file__", str(tmp_path / "process.py"))
     seen = []
     result = qnn_process.run_job(tmp_path, {}, where="x", progress=lambda *step: seen.append(step))
     assert result == {"seconds": [1, 2]}

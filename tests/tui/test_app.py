@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from toy_project import shown, toy_app, toy_project, until, write_toy_recipe
 
-from qairt.engine.run_folder import live_runs, run_folders
+from qairt.engine.record.folder import live_runs, run_folders
 from qairt.tui.app import QairtApp
 from qairt.tui.screens.clear import ClearScreen
 from qairt.tui.screens.help import HelpScreen
@@ -338,7 +338,7 @@ async def test_why_a_run_could_not_start_is_said_and_nothing_is_lost(tmp_path):
 
 
 async def test_a_fault_of_the_engine_leaves_the_screen_and_a_traceback(tmp_path, monkeypatch):
-    from qairt.engine.run import Run
+    from qairt.engine.run.run import Run
 
     def fault(self, plan):
         raise ZeroDivisionError("of all things")

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from qairt.tui import log_file
+from qairt.tui.lines.log import level_of, readable, since, time_of
 from qairt.tui.log_file import BLOCK, Change, LogFile
-from qairt.tui.log_text import level_of, readable, since, time_of
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ from pathlib import Path
 
 import pytest
 
-from qairt.tui.glyphs import Look
 from qairt.tui.look import choose_look
 from qairt.tui.settings import Settings
+from qairt.tui.terminal.glyphs import Look
 
 
 def test_a_good_terminal_gets_everything() -> None:
@@ -67,7 +67,7 @@ APP = """
 import os, sys
 from textual.app import App
 from textual.widgets import Footer, Input, OptionList, Static
-from qairt.tui.glyphs import MARKS
+from qairt.tui.terminal.glyphs import MARKS
 from qairt.tui.look import choose_look
 from qairt.tui.screens.help import HelpScreen
 from qairt.tui.settings import Settings

@@ -15,11 +15,11 @@ import pytest
 import toy_stages as toy
 
 from qairt.engine.pipeline import Pipeline
-from qairt.engine.run import RunOptions
-from qairt.engine.run_folder import RunFolder, live_runs, run_folders
-from qairt.engine.run_state import RunState
+from qairt.engine.record.folder import RunFolder, live_runs, run_folders
+from qairt.engine.record.state import RunState
+from qairt.engine.run.options import RunOptions
 from qairt.errors import CacheError
-from qairt.tui.project import Project
+from qairt.project import Project
 from qairt.tui.session import EngineSession, HostSession, ReplaySession, ThreadSession
 
 OPTIONS = RunOptions(jobs=2, memory=10**9)

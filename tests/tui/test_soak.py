@@ -10,7 +10,7 @@ import psutil
 import recorded_runs as recorded
 from toy_project import shown, toy_app, until
 
-from qairt.engine import events as ev
+from qairt.engine.record import events as ev
 from qairt.tui.session import ReplaySession
 
 SECONDS = 600

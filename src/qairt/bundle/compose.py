@@ -15,9 +15,9 @@ from qairt.bundle.genie_config import genie_config
 from qairt.bundle.sums import write_sums
 from qairt.errors import RecipeError
 from qairt.graph.tensors import GraphSignature
-from qairt.toolchain.genie import CONFIG as GENIE_CONFIG
-from qairt.toolchain.genie import EXTENSIONS
-from qairt.toolchain.qnn_config import backend_settings
+from qairt.toolchain.genie.genie import CONFIG as GENIE_CONFIG
+from qairt.toolchain.genie.genie import EXTENSIONS
+from qairt.toolchain.qnn.config import backend_settings
 
 if TYPE_CHECKING:
     from qairt.model.tokenizer import Tokenizer

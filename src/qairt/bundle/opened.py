@@ -14,8 +14,8 @@ from qairt.bundle.contents import Format
 from qairt.bundle.metadata import BundleMetadata, read_metadata
 from qairt.bundle.wrapper import read_wrapped
 from qairt.errors import QairtError
-from qairt.toolchain.genie import CONFIG as GENIE_CONFIG
-from qairt.toolchain.genie import EXTENSIONS
+from qairt.toolchain.genie.genie import CONFIG as GENIE_CONFIG
+from qairt.toolchain.genie.genie import EXTENSIONS
 
 
 @dataclass(frozen=True)

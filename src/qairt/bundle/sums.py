@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qairt.engine.files import files_below, sha256_of
 from qairt.errors import QairtError
+from qairt.files import files_below, sha256_of
 
 NAME = "SHA256SUMS"
 

@@ -6,8 +6,7 @@ from typing import Annotated
 
 import typer
 
-from qairt import __version__
-from qairt.cli import (
+from qairt.cli.commands import (
     bundle,
     cache,
     check,
@@ -30,6 +29,7 @@ from qairt.cli import (
     tui,
     verify,
 )
+from qairt.version import __version__
 
 _HELP = """Turn a Hugging Face or GGUF language model into what runs on a Qualcomm Hexagon NPU.
 

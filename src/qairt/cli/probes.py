@@ -74,7 +74,7 @@ def compiler() -> Probe:
     script = (
         "import json, sys\n"
         "from qairt.errors import QairtError\n"
-        "from qairt.toolchain import qnn\n"
+        "from qairt.toolchain.qnn import qnn\n"
         "try:\n    print('\\n' + json.dumps(qnn.handshake()))\n"
         "except QairtError as error:\n    print('\\n' + json.dumps({'error': error.as_dict()}))\n"
     )
@@ -110,8 +110,8 @@ def sdk(root: Path | None, *, needed: bool) -> list[Probe]:
         needed: the recipe has a stage with `toolchain: sdk`.
     """
     from qairt.errors import ToolchainNotAvailable
-    from qairt.toolchain.sdk_findings import findings, not_answering
-    from qairt.toolchain.sdk_place import open_sdk
+    from qairt.toolchain.sdk.findings import findings, not_answering
+    from qairt.toolchain.sdk.open import open_sdk
 
     name, enables = "QAIRT SDK", "stages with toolchain: sdk"
     if root is None and not needed:
@@ -177,7 +177,7 @@ def machine(folder: Path) -> list[Probe]:
     """Cores, RAM and the disk of `folder`."""
     import psutil
 
-    from qairt.engine.machine import available_cores, available_memory
+    from qairt.machine import available_cores, available_memory
 
     total, free = psutil.virtual_memory().total, available_memory()
     disk = shutil.disk_usage(existing(folder))

@@ -18,7 +18,7 @@ def find_recipe(name: str) -> Path:
     Raises:
         RecipeError: there is none of that name; says which ones qairt ships.
     """
-    from qairt.recipe import nearest
+    from qairt.recipe.names import nearest
 
     path = Path(name).expanduser()
     if path.is_file():
@@ -44,7 +44,7 @@ def find_recipe(name: str) -> Path:
 
 def shipped_by_name() -> dict[str, Path]:
     """The recipes that come with qairt."""
-    from qairt.recipe import shipped_recipes
+    from qairt.recipe.files import shipped_recipes
 
     return {path.stem: path for path in sorted(shipped_recipes().glob("*.yaml"))}
 

@@ -16,8 +16,8 @@ from qairt.cli.foreground import close_terminal
 
 if TYPE_CHECKING:
     from qairt.cli.foreground import Leave
-    from qairt.engine.run import RunOptions
-    from qairt.engine.run_folder import RunFolder
+    from qairt.engine.record.folder import RunFolder
+    from qairt.engine.run.options import RunOptions
     from qairt.tui.app import Ended
     from qairt.tui.session import ThreadSession
 
@@ -78,10 +78,10 @@ def show(wanted: Wanted) -> int:
 
 def _show_here(wanted: Wanted, leave: Leave) -> int:
     gc.disable()  # what is loaded now stays: looking through it again and again takes a tenth of the start
-    from qairt.cli.messages import told
     from qairt.cli.recipe_argument import open_pipeline
+    from qairt.engine.record.sentences import told
+    from qairt.project import Project
     from qairt.tui.app import run_app
-    from qairt.tui.project import Project
 
     project = Project(
         recipe=wanted.recipe,
@@ -108,8 +108,8 @@ def _show_here(wanted: Wanted, leave: Leave) -> int:
 
 def _say_goodbye(ended: Ended, leave: Leave) -> None:
     """The terminal is the plain one again: say what is left behind. The run may still be going here."""
-    from qairt.cli.detach import how_to_return
     from qairt.cli.failures import tell_error
+    from qairt.cli.find_run import how_to_return
 
     if ended.hung_up:
         close_terminal()
@@ -127,7 +127,7 @@ def _say_goodbye(ended: Ended, leave: Leave) -> None:
 def _say_how_it_ended(run: ThreadSession) -> None:
     """The screen is gone, and with it what it showed."""
     from qairt.cli.failures import report
-    from qairt.cli.outcome import tell_end
+    from qairt.cli.text.outcome import tell_end
 
     if run.error is not None:
         report(run.error)

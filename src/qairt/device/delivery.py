@@ -15,8 +15,8 @@ from pathlib import Path
 
 from qairt.amounts import count, size
 from qairt.device.base import Device, Sent, silent
-from qairt.engine.files import sha256_of
 from qairt.errors import DeviceError
+from qairt.files import sha256_of
 
 INCOMING = "incoming"
 MANIFEST = "manifest"

@@ -16,7 +16,7 @@ from qairt.device.genie_output import AnswerStream, Timing, timing_of
 from qairt.device.running import Run
 from qairt.device.sdk_files import GENIE
 from qairt.errors import DeviceError
-from qairt.toolchain.genie import CONFIG, NO_TOKEN
+from qairt.toolchain.genie.genie import CONFIG, NO_TOKEN
 
 BUNDLE = "bundle"
 """The folder on the device with the bundle's files."""

@@ -10,8 +10,10 @@ from pydantic import ValidationError
 
 from qairt.engine.stage import PipelinePerformanceWarning, Stage, StageConfig
 from qairt.errors import ContractViolation, RecipeError
-from qairt.recipe import Recipe, faults_from_pydantic, nearest
-from qairt.recipe_presets import OutputPresets
+from qairt.recipe.faults import faults_from_pydantic
+from qairt.recipe.names import nearest
+from qairt.recipe.presets import OutputPresets
+from qairt.recipe.recipe import Recipe
 
 
 def check_order(stages: Sequence[Stage[Any, Any, Any]], *, suppress_performance_warnings: bool = False) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from qairt.engine.files import sha256_of, write_atomic
+from qairt.files import sha256_of, write_atomic
 
 Stamp = list[int]
 """[size, mtime in ns, inode]."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from qairt.engine.events import Event
+    from qairt.engine.record.events import Event
     from qairt.engine.stage import Stage, StageConfig, StageInput, StageOutput
 
 

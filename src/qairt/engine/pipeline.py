@@ -10,22 +10,24 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from qairt.engine import events as ev
 from qairt.engine.assembly import check_order
-from qairt.engine.cache import StageCache
+from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.manifest import PipelineManifest
+from qairt.engine.cache.trash import Trash
 from qairt.engine.digests import FileDigests
-from qairt.engine.files import append_line
-from qairt.engine.history import History
-from qairt.engine.manifest import PipelineManifest
-from qairt.engine.output_plan import check_outputs, planned_outputs
-from qairt.engine.output_run import prepare_outputs
-from qairt.engine.plan import Plan, make_plan
-from qairt.engine.run import Run, RunOptions, RunResult
-from qairt.engine.run_folder import RunFolder, new_run_folder
+from qairt.engine.plan.costs import History
+from qairt.engine.plan.outputs import check_outputs, planned_outputs
+from qairt.engine.plan.plan import make_plan
+from qairt.engine.plan.planned import Plan
+from qairt.engine.record import events as ev
+from qairt.engine.record.folder import RunFolder, new_run_folder
+from qairt.engine.run.options import RunOptions, RunResult
+from qairt.engine.run.output_run import prepare_outputs
+from qairt.engine.run.run import Run
 from qairt.engine.stage import Env, Stage
-from qairt.engine.trash import Trash
 from qairt.errors import QairtError, RecipeError
-from qairt.recipe import Recipe
+from qairt.files import append_line
+from qairt.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from qairt.engine.observers import StageObserver

@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 from qairt.engine.axes import Coord, label, without
 from qairt.engine.digests import FileDigests
 from qairt.errors import ContractViolation
-from qairt.output_settings import ModelOutput, OutputSettings
+from qairt.recipe.output_settings import ModelOutput, OutputSettings
 
 
 class PipelinePerformanceWarning(UserWarning):
@@ -352,7 +352,7 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
 
     def export(self, output: OutT, path: Path) -> None:
         """Write `output` into the folder `path`: its files are linked (or copied), its fields go to `output.json`."""
-        from qairt.engine.files import link_or_copy
+        from qairt.files import link_or_copy
 
         path.mkdir(parents=True, exist_ok=True)
         root = _common_folder(list(output.paths()))

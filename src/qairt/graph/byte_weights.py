@@ -17,10 +17,10 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-from qairt.engine.files import link_or_copy
 from qairt.errors import GraphError
+from qairt.files import link_or_copy
 from qairt.graph import files
-from qairt.graph.qdq_weights import WeightFile
+from qairt.graph.qdq.weights import WeightFile
 
 WEIGHTS = "byte_weights.bin"
 
@@ -33,7 +33,7 @@ def write_byte_weights(onnx: Path, target: Path) -> None:
         target: in an empty folder.
 
     Raises:
-        GraphError: a block weight does not have the pattern of `qairt.graph.qdq`, or does not fit 8 bits.
+        GraphError: a block weight does not have the pattern of `qairt.graph.qdq.quantize`, or does not fit 8 bits.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     model = files.load(onnx)

@@ -9,8 +9,8 @@ from __future__ import annotations
 import onnx_ir as ir
 
 from qairt.errors import GraphError
-from qairt.graph.parts import Part
 from qairt.model.decoder import hidden_name, past_names, present_names
+from qairt.model.parts import Part
 
 
 def cut(model: ir.Model, part: Part, *, name: str) -> ir.Model:

@@ -84,9 +84,9 @@ def _describe_directory(directory: Path) -> ModelDescription:
 
 
 def _describe_gguf(path: Path) -> ModelDescription:
-    from qairt.model.gguf_config import gguf_config
-    from qairt.model.gguf_file import read_gguf_header
-    from qairt.model.gguf_weights import GgufWeights
+    from qairt.model.gguf.config import gguf_config
+    from qairt.model.gguf.file import read_gguf_header
+    from qairt.model.gguf.weights import GgufWeights
 
     header = read_gguf_header(path)
     config = gguf_config(header)

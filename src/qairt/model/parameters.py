@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD, layer_weight_shapes
-from qairt.model.weights import ALL, WeightSource, open_weights
+from qairt.model.open_weights import open_weights
+from qairt.model.weights import ALL, WeightSource
 
 if TYPE_CHECKING:
-    from qairt.quant.rotation import Rotation
+    from qairt.model.rotation import Rotation
 
 Floats = NDArray[np.float32]
 Turn = Callable[[Floats], Floats]
@@ -32,7 +33,7 @@ class Parameters:
     2. the attention scale 1/sqrt(head_dim) folded into q_proj (weight and bias), or into q_norm where there is one;
     3. `lm_head.weight` [hidden, vocab] a parameter of its own also when the model is tied;
     4. with a rotation, norms folded into the linears after them, and everything beside the residual stream rotated:
-       see `qairt.quant.rotation`. Each weight is folded and rotated when it is read.
+       see `qairt.model.rotation`. Each weight is folded and rotated when it is read.
     """
 
     def __init__(
@@ -186,7 +187,7 @@ def open_parameters(
     overlay: Mapping[str, Floats] | Path | None = None,
     rotation: Rotation | None = None,
 ) -> Parameters:
-    """The parameters of the model at `path`; see `qairt.model.weights.open_weights` for errors."""
+    """The parameters of the model at `path`; see `qairt.model.open_weights.open_weights` for errors."""
     return Parameters(open_weights(path), config, overlay, rotation)
 
 

@@ -72,8 +72,8 @@ class Tokenizer:
         Raises:
             ModelError: a tokenizer of a kind that is not supported; lists those that are.
         """
-        from qairt.model.gguf_file import read_gguf_header
-        from qairt.model.gguf_tokenizer import build_tokenizer
+        from qairt.model.gguf.file import read_gguf_header
+        from qairt.model.gguf.tokenizer import build_tokenizer
 
         header = read_gguf_header(Path(path))
         fast, settings = build_tokenizer(header)

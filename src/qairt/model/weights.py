@@ -38,27 +38,6 @@ class WeightSource(Protocol):
         """The files that hold them."""
 
 
-def open_weights(path: str | Path) -> WeightSource:
-    """The weights of a model directory (.safetensors, one file or sharded) or of a .gguf file.
-
-    Reads headers only; a tensor is read from the mapped file when it is asked for.
-
-    Raises:
-        ModelError: there are none, or a file is truncated.
-    """
-    path = Path(path)
-    if path.is_dir():
-        from qairt.model.safetensors_weights import SafetensorsWeights
-
-        return SafetensorsWeights(path)
-    from qairt.model.gguf_file import read_gguf_header
-    from qairt.model.gguf_weights import GgufWeights
-
-    if not path.is_file():
-        raise ModelError("no such model", where=str(path), remedy="give a model directory or a .gguf file")
-    return GgufWeights(read_gguf_header(path))
-
-
 def missing_weight(name: str, where: Path) -> ModelError:
     """The error for a weight that the configuration asks for and the files lack."""
     return ModelError(

@@ -5,12 +5,12 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-from qairt.engine.events import RunFinished, StageFinished
 from qairt.engine.observers import StageObserver
+from qairt.engine.record.events import RunFinished, StageFinished
 from qairt.profiling.profiler import Report, ResourceProfiler
 
 if TYPE_CHECKING:
-    from qairt.engine.events import Event
+    from qairt.engine.record.events import Event
     from qairt.engine.stage import Stage, StageConfig, StageInput, StageOutput
 
 

@@ -8,7 +8,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from statistics import median
 
-from qairt.engine import events as ev
+from qairt.engine.record import events as ev
 from qairt.profiling.process_tree import Process, below
 
 QUIET_SECONDS = 30.0

@@ -10,8 +10,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from qairt.engine import events as ev
 from qairt.engine.observers import StageObserver
+from qairt.engine.record import events as ev
 from qairt.profiling.quiet import QUIET_SECONDS, QuietWatch
 from qairt.profiling.resources import Sample, Sampler
 from qairt.profiling.stage_memory import StageMemory

@@ -5,7 +5,7 @@
 3. The mask: floor … 0. Masked scores: from the lowest score plus the floor to the highest score.
 4. What leaves the embedding has the embedding's range, whichever tokens the text held: on 16 bits every value of the
    8-bit table is then exact (65535 = 255 * 257).
-5. All others: as measured (`qairt.quant.ranges`).
+5. All others: as measured (`qairt.quant.measure.ranges`).
 
 Source: QAIRT's quantizer rules for LLMs (W4A16, KV 8-bit).
 """
@@ -16,7 +16,7 @@ from qairt.model.config import DecoderConfig
 from qairt.model.decoder import hidden_name
 from qairt.model.rope import inverse_frequencies
 from qairt.quant.encodings import Encoding, range_encoding
-from qairt.quant.ranges import Ranges
+from qairt.quant.measure.ranges import Ranges
 from qairt.quant.structure import COS, MASK, SIN, Structure
 
 

@@ -25,8 +25,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from qairt.engine.files import write_atomic
 from qairt.errors import QuantizationError
+from qairt.files import write_atomic
 from qairt.quant.encodings import Encoding, Encodings
 
 STEP = "step.json"

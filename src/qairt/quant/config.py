@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
-from qairt.errors import QuantizationError, RecipeError
+from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
-from qairt.quant.activation_ranges import ActivationRanges
-from qairt.quant.sensitivity import AutoPrecision
+from qairt.quant.measure.activation_ranges import ActivationRanges
 
 Technique = Literal["minmax", "lpbq"]
 _LPBQ_SETTINGS = {
@@ -59,6 +56,21 @@ class ModulePrecisions(BaseModel):
         return custom
 
 
+class AutoPrecision(BaseModel):
+    """What mixed 4- and 8-bit weights must keep to: one of the two."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    budget_mb: Annotated[float, Field(gt=0)] | None = None
+    """Size of all weights at most, in MB (1,000,000 bytes): linears, embedding, lm_head and norms."""
+    max_ppl_increase: Annotated[float, Field(gt=0)] | None = None
+    """Perplexity over that of float weights at most, as a fraction: 0.05 is 5 %."""
+
+    def model_post_init(self, context: Any) -> None:
+        if (self.budget_mb is None) == (self.max_ppl_increase is None):
+            raise ValueError("auto_precision: give either budget_mb or max_ppl_increase")
+
+
 class TechniqueConfig(BaseModel):
     """How weights are quantized."""
 
@@ -93,12 +105,12 @@ class TechniqueConfig(BaseModel):
     """lpbq with learned: steps a block, each on one sequence of the calibration text."""
     distillation_steps: Annotated[int, Field(ge=0)] = 0
     """Steps in which the scales of the linears' channels and the norms are tuned on what the whole model says
-    (`qairt.quant.distillation`), on two sequences each; 0 leaves them as they were chosen."""
+    (`qairt.quant.tune.distillation`), on two sequences each; 0 leaves them as they were chosen."""
     distillation_rate: Annotated[float, Field(gt=0, le=0.1)] = 0.001
     """How far such a step goes."""
     rotation: list[Literal["R1", "R2"]] = Field(default_factory=list)
     """R1: the residual stream is multiplied by a Hadamard matrix, R2: so are the values of each head; both fused into
-    the weights (`qairt.quant.rotation`)."""
+    the weights (`qairt.model.rotation`)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Of the rotation's signs, and of the order of sequences that rounding is learned on."""
     activation_ranges: ActivationRanges = ActivationRanges()
@@ -164,31 +176,6 @@ class TechniqueConfig(BaseModel):
                     where=f"model.layers.0.{module}.weight",
                     remedy=_fitting_blocks(list(widths.values())),
                 )
-
-
-def load_technique(name: str, changes: Mapping[str, Any] | None = None, beside: Path | None = None) -> TechniqueConfig:
-    """Read a technique file.
-
-    Args:
-        name: a file beside the recipe, in `quantization/` beside it, or one that qairt ships (`lpbq_seqmse.yaml`).
-        changes: settings that replace those of the file; `module_precisions` is merged.
-        beside: the recipe's folder.
-
-    Raises:
-        RecipeError: the file does not exist, or has a wrong setting; names file and line.
-    """
-    from qairt.recipe import Recipe, faults_from_pydantic, find_nested
-
-    recipe = Recipe.from_file(find_nested(name, beside, "quantization"))
-    settings: dict[str, Any] = dict(recipe)
-    for key, value in (changes or {}).items():
-        held = settings.get(key)
-        settings[key] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
-    try:
-        return TechniqueConfig.model_validate(settings)
-    except ValidationError as error:
-        faults = faults_from_pydantic(error, recipe, (), TechniqueConfig)
-        raise faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=faults) from error
 
 
 def _fitting_blocks(widths: list[int]) -> str:

@@ -11,21 +11,21 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qairt.engine.keys import digest
+from qairt.keys import digest
 from qairt.model.config import DecoderConfig
 from qairt.model.layout import EMBEDDING
 from qairt.model.parameters import Parameters
-from qairt.quant import mask
 from qairt.quant.activations import activation_encodings
-from qairt.quant.calibration import FLOAT, QUANTIZED, Calibration, one_thread_each
 from qairt.quant.checkpoint import Checkpoint, Done
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding, Encodings
-from qairt.quant.energy import InputEnergy
+from qairt.quant.measure import mask
+from qairt.quant.measure.calibration import FLOAT, QUANTIZED, Calibration, one_thread_each
+from qairt.quant.measure.energy import InputEnergy
+from qairt.quant.measure.ranges import Ranges
+from qairt.quant.measure.recorder import Recorder
+from qairt.quant.measure.reference_vectors import ReferenceVectors
 from qairt.quant.progress import Progress
-from qairt.quant.ranges import Ranges
-from qairt.quant.recorder import Recorder
-from qairt.quant.reference_vectors import ReferenceVectors
 from qairt.quant.structure import Structure
 from qairt.quant.weight_choice import WeightChoice
 
@@ -73,7 +73,7 @@ def quantize_model(
         parameters: rotated already where `technique_config` wants it.
         tokens: chunks of token ids, each one sequence. The reference vectors come from the first.
         technique_config: how the layers' linears are quantized, and how ranges are measured.
-        mask_floor: what the mask adds to scores that must not count; chosen when None, see `qairt.quant.mask`.
+        mask_floor: what the mask adds to scores that must not count; chosen when None, see `qairt.quant.measure.mask`.
         act_bitwidth: 8 or 16, activations.
         kv_bitwidth: 8 or 16, keys and values; `module_precisions.kv_cache` goes before it.
         resume: a folder that keeps what was done block by block: after a kill, the same call goes on from there, and

@@ -12,17 +12,18 @@ from torch import Tensor
 from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
-from qairt.quant.calibration import Calibration, Inputs
 from qairt.quant.checkpoint import Checkpoint, Done
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding
-from qairt.quant.energy import InputEnergy
 from qairt.quant.free_memory import give_back
-from qairt.quant.gram import Gram
+from qairt.quant.measure.calibration import Calibration, Inputs
+from qairt.quant.measure.energy import InputEnergy
+from qairt.quant.measure.gram import Gram
 from qairt.quant.precisions import linear_bits
 from qairt.quant.simulate import rounded_weight
 from qairt.quant.structure import Structure
-from qairt.quant.techniques import Chosen, Needs, WeightTechnique, technique
+from qairt.quant.techniques import technique
+from qairt.quant.techniques.base import Chosen, Needs, WeightTechnique
 from qairt.quant.techniques.learned import OnGrid, learn_rounding
 from qairt.quant.weights import EmbeddingSearch, HeadSearch, bias_encoding, norm_encoding
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from qairt.engine.cache import Entry, StageCache, read_entry
+from qairt.engine.cache.cache import Entry, StageCache, read_entry
 from qairt.report.facts import BundleFile, Size
 
 _FORMS = (

@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from qairt.engine.run_state import ItemStatus
-from qairt.engine.run_summary import RunSummary
-from qairt.runtime.verify_result import LayerCost, PartFidelity, TokenFidelity
+from qairt.engine.record.state import ItemStatus
+from qairt.engine.record.summary import RunSummary
+from qairt.verify.result import LayerCost, PartFidelity, TokenFidelity
 
 
 @dataclass(frozen=True)

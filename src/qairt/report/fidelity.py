@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import ValidationError
 
-from qairt.engine.cache import Entry, StageCache
-from qairt.engine.run_state import RunState
+from qairt.engine.cache.cache import Entry, StageCache
+from qairt.engine.record.state import RunState
 from qairt.report.artifacts import entries_of
 from qairt.report.facts import Fidelity
-from qairt.runtime.verify_result import RUNGS, TOKEN_RUNGS, RungFidelity, TokenFidelity, Verification
+from qairt.verify.result import RUNGS, TOKEN_RUNGS, RungFidelity, TokenFidelity, Verification
 
 if TYPE_CHECKING:
-    from qairt.stages.settings import VerifyConfig
+    from qairt.recipe.settings import VerifyConfig
 
 STAGE, FIDELITY = "verify", "fidelity.json"
 
@@ -67,7 +67,7 @@ def _read(entry: Entry, rung: object) -> RungFidelity | TokenFidelity | None:
 
 
 def _judged_by(settings: dict[str, Any]) -> VerifyConfig:
-    from qairt.stages.settings import VerifyConfig
+    from qairt.recipe.settings import VerifyConfig
 
     try:
         return VerifyConfig.model_validate(settings.get("verify") or {})

@@ -9,23 +9,23 @@ from collections.abc import Sequence
 from pathlib import Path, PurePath
 from typing import Any
 
+from qairt import keys
 from qairt.amounts import count, duration, size
-from qairt.engine import events as ev
-from qairt.engine import keys
-from qairt.engine.cache import Entry, StageCache
-from qairt.engine.events import EventTail
-from qairt.engine.run_folder import RunFolder, run_folders
-from qairt.engine.run_history import recipe_of_run, tools_of_run
-from qairt.engine.run_state import MADE, RunState
-from qairt.engine.run_summary import RunSummary, read_summary
+from qairt.engine.cache.cache import Entry, StageCache
+from qairt.engine.record import events as ev
+from qairt.engine.record.events import EventTail
+from qairt.engine.record.folder import RunFolder, run_folders
+from qairt.engine.record.state import MADE, RunState
+from qairt.engine.record.summary import RunSummary, read_summary
+from qairt.engine.run.history import recipe_of_run, tools_of_run
 from qairt.errors import CacheError
+from qairt.evaluate.record import recipe_of
 from qairt.report.artifacts import bundle_of, entries_of, sizes_of
 from qairt.report.facts import Failure, Output, Reason, Report, StageLine
 from qairt.report.fidelity import fidelity_of
 from qairt.report.quality import scores_of
 from qairt.report.speed import speed_of
 from qairt.report.timeline import timeline_of
-from qairt.runtime.evaluate.record import recipe_of
 
 _LABELS = 4
 """Named of the items that ran for one reason."""

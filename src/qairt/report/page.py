@@ -10,12 +10,12 @@ from typing import Any
 from markupsafe import Markup
 
 from qairt.amounts import count, duration, size
-from qairt.report import words
+from qairt.report import format as words
 from qairt.report.charts import bar, curve, lane
 from qairt.report.facts import Lane, Moment, Report, Score, Timeline
 from qairt.report.quality import change_of
 from qairt.runtime.metrics import MOST_DB
-from qairt.runtime.verify_result import PartFidelity
+from qairt.verify.result import PartFidelity
 
 _LAYERS = 16
 """Shown of the layers that cost most."""

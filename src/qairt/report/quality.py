@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path, PurePath
 
+from qairt import keys
 from qairt.amounts import count
-from qairt.engine import keys
-from qairt.engine.run_state import RunState
+from qairt.engine.record.state import RunState
+from qairt.evaluate.record import EvaluationRecord, MetricRecord, records
 from qairt.report.facts import Score
-from qairt.runtime.evaluate.record import EvaluationRecord, MetricRecord, records
 
 FLOAT = "torch"
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import re
 from importlib import resources
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup, escape
 
+from qairt.errors import QairtError
+from qairt.files import write_atomic
 from qairt.report.facts import Report
 from qairt.report.page import page_of
+from qairt.version import __version__
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -43,8 +47,6 @@ def _environment(*, autoescape: bool) -> Environment:
 
 
 def _rendered(environment: Environment, name: str, report: Report, **more: Any) -> str:
-    from qairt import __version__
-
     return environment.get_template(name).render(**page_of(report), version=__version__, **more)
 
 
@@ -63,3 +65,21 @@ def _cell(text: str) -> str:
     """Text that cannot break out of a table's cell, or be taken for Markdown of its own."""
     plain = "".join(char if char.isprintable() else " " for char in text)
     return re.sub(r"([\\|<>*\[\]`])", r"\\\1", plain)
+
+
+def write(path: Path, text: str) -> None:
+    """Replace `path` with `text`; folders above it are made.
+
+    Raises:
+        QairtError: it is a folder, or cannot be written; what was there is left as it was.
+    """
+    if path.is_dir():
+        raise QairtError("this is a folder", where=str(path), remedy="name a file in it")
+    try:
+        write_atomic(path, text)
+    except OSError as error:
+        raise QairtError(
+            f"the report cannot be written: {error.strerror or error}",
+            where=str(path),
+            remedy="name a file in a folder that you may write to, on a disk that is not full",
+        ) from error

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qairt.engine.cache import Entry
+from qairt.engine.cache.cache import Entry
 from qairt.engine.stage import read_output
 from qairt.report.facts import Speed
 
@@ -14,8 +14,8 @@ _OPERATORS = 8
 
 def speed_of(entries: Mapping[tuple[str, str], Entry]) -> Speed | None:
     """What is in the cache of the run's profile; None where there is none, or it cannot be read."""
-    from qairt.stages.torch_profiler import ProfiledModel
-    from qairt.stages.torch_profiler_pages import busy_warning, read_operators, read_profile, summary_rows
+    from qairt.stages.float_profile.pages import busy_warning, read_operators, read_profile, summary_rows
+    from qairt.stages.float_profile.workload import ProfiledModel
 
     entry = entries.get((STAGE, "all"))
     if entry is None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qairt.engine import events as ev
-from qairt.engine.run_state import RunState
+from qairt.engine.record import events as ev
+from qairt.engine.record.state import RunState
 from qairt.report.facts import Lane, Moment, Timeline
 
 POINTS = 240

@@ -15,15 +15,15 @@ from functools import partial
 from pathlib import Path
 from typing import IO
 
-from qairt.engine.executor import log_tail
 from qairt.errors import ToolchainError
+from qairt.files import log_tail
 from qairt.model.config import DecoderConfig
 from qairt.runtime.chain import ChainObserver, PartChain
 from qairt.runtime.comparison import Comparison
 from qairt.runtime.parts import QuantizedPart
 from qairt.runtime.stored import Array
 from qairt.runtime.wire import receive, send
-from qairt.toolchain import qnn
+from qairt.toolchain.qnn import wheel
 from qairt.toolchain.soc import Soc
 from qairt.toolchain.vendor_process import end
 
@@ -118,7 +118,7 @@ class EmulatedGenerator(PartChain):
             GraphError: the parts do not belong together; names the graph.
             ToolchainNotAvailable: the compiler's wheel is missing or too old.
         """
-        qnn.require()
+        wheel.require()
         self.comparison = Comparison() if compare else None
         """How close the emulator came to ONNX Runtime's CPU provider."""
         super().__init__(parts_by_ar, config, partial(EmulatedPart, soc=soc), observer=_Progress(say, self.comparison))

@@ -9,7 +9,7 @@ from qairt.amounts import duration
 from qairt.errors import GenerationError
 from qairt.runtime.generate import Answer, GenerationResult, StopReason, Vocabulary
 from qairt.runtime.waiting import FIRST_WORD_S, said_while_waiting
-from qairt.toolchain.genie import Dialog
+from qairt.toolchain.genie.genie import Dialog
 
 Say = Callable[[str], None]
 

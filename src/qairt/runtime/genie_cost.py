@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qairt.amounts import about, count
-from qairt.graph.parts import Part
+from qairt.model.parts import Part
 
 TOKEN_S = 0.08
 """Seconds for a token and a million weights, all that are multiplied with. Measured on SmolLM2-135M, a 2-core x86

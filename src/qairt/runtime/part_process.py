@@ -37,7 +37,7 @@ def main(onnx: Path, chip: str) -> None:
 def serve(onnx: Path, chip: str, inputs: BinaryIO, outputs: BinaryIO) -> None:
     """Compile the part, then run it on whatever comes in until nothing does."""
     from qairt.runtime.wire import receive, send
-    from qairt.toolchain import qnn
+    from qairt.toolchain.qnn import qnn
     from qairt.toolchain.soc import SOCS
 
     session = qnn.session(onnx, soc=SOCS[chip], threads=int(os.environ.get("QAIRT_THREADS", "1")))

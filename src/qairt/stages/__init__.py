@@ -6,15 +6,15 @@ Stages are thin: they say which items there are, and hand the work to `model`, `
 from qairt.stages.convert import Convert
 from qairt.stages.export import Export
 from qairt.stages.export_bundle import ExportBundle
+from qairt.stages.float_profile.nsys import Nsys
+from qairt.stages.float_profile.torch_profiler import TorchProfiler
 from qairt.stages.generate_context_binary import GenerateContextBinary
 from qairt.stages.mha_to_sha_conversion import MhaToShaConversion
 from qairt.stages.model_loading import ModelLoading
-from qairt.stages.nsys import Nsys
 from qairt.stages.prepare_exports import PrepareExports
 from qairt.stages.quantization import Quantization
 from qairt.stages.quantize import Quantize
 from qairt.stages.split_model import SplitModel
-from qairt.stages.torch_profiler import TorchProfiler
 
 __all__ = [
     "Convert",

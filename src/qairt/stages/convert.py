@@ -72,7 +72,8 @@ class Convert(Stage[ConvertConfig, ConvertInput, FloatDlc]):
         return version_of(self.name, env)
 
     def run(self, task: Task, context: Context[ConvertConfig, ConvertInput]) -> FloatDlc:
-        from qairt.toolchain import qnn, sdk
+        from qairt.toolchain.qnn import qnn
+        from qairt.toolchain.sdk import sdk
 
         source = context.input
         dlc = context.directory / f"{source.onnx.stem}.dlc"
@@ -86,7 +87,7 @@ class Convert(Stage[ConvertConfig, ConvertInput, FloatDlc]):
         return FloatDlc(float_dlc=dlc)
 
     def write_visualization(self, items: Batch, place: OutputPlace) -> None:
-        from qairt.stages.graph_pictures import draw_sizes
+        from qairt.stages.pictures.graphs import draw_sizes
 
         outputs = (item.output for item in items.values())
         dlcs = [output.float_dlc for output in outputs if isinstance(output, FloatDlc)]

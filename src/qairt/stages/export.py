@@ -7,7 +7,6 @@ from typing import Annotated, Any
 
 from pydantic import model_validator
 
-from qairt.engine.files import link_or_copy
 from qairt.engine.stage import (
     Artifact,
     Batch,
@@ -24,6 +23,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import ContractViolation, RecipeError
+from qairt.files import link_or_copy
 from qairt.stages.facts import find_file, model_of, open_quantized, sizes_of
 
 
@@ -132,7 +132,7 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
         return ExportedModel(onnx=onnx, weights=weights, encodings=encodings)
 
     def _foreign(self, task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
-        from qairt.graph.foreign import adopt
+        from qairt.graph.foreign.foreign import adopt
 
         directory = context.directory
         weights, onnx, encodings = (directory / name for name in ("weights.bin", "model.onnx", "model.encodings"))
@@ -140,7 +140,7 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
         return ExportedModel(onnx=onnx, weights=weights, encodings=encodings)
 
     def write_visualization(self, items: Batch, place: OutputPlace) -> None:
-        from qairt.stages.graph_pictures import draw_operators
+        from qairt.stages.pictures.graphs import draw_operators
 
         (item,) = items.values()
         assert isinstance(item.output, ExportedModel)

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 
 from qairt.engine.axes import Coord, value_of, without
-from qairt.engine.files import files_below, link_or_copy, replace_folder
 from qairt.engine.stage import (
     Artifact,
     Batch,
@@ -23,7 +22,9 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.stages.facts import model_of, prepare_config, settings_of, soc_of
+from qairt.files import files_below, link_or_copy, replace_folder
+from qairt.stages.facts import model_of, settings_of, soc_of
+from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.split_model import part_at
 
 if TYPE_CHECKING:
@@ -111,7 +112,7 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         return Bundle(bundle=folder, metadata=metadata)
 
     def write_visualization(self, items: Batch, place: OutputPlace) -> None:
-        from qairt.stages.graph_pictures import draw_sizes
+        from qairt.stages.pictures.graphs import draw_sizes
 
         (item,) = items.values()
         assert isinstance(item.output, Bundle)

@@ -7,16 +7,15 @@ from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qairt.engine.axes import Coord, value_of
 from qairt.engine.stage import Env
 from qairt.errors import RecipeError
+from qairt.recipe.files import found_file
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig
     from qairt.model.describe import ModelDescription
     from qairt.model.parameters import Parameters
-    from qairt.stages.prepare_exports import PrepareExportsConfig
-    from qairt.stages.settings import Settings
+    from qairt.recipe.settings import Settings
     from qairt.toolchain.soc import Soc
 
 
@@ -60,7 +59,7 @@ def open_quantized(source: Path, config: DecoderConfig, changed: Path | None, ro
         QairtError: a file cannot be read.
     """
     from qairt.model.parameters import open_parameters
-    from qairt.quant.rotation import Rotation
+    from qairt.model.rotation import Rotation
 
     turned = Rotation.from_json(rotation.read_bytes(), str(rotation)) if rotation is not None else None
     return open_parameters(source, config, changed, turned)
@@ -69,15 +68,6 @@ def open_quantized(source: Path, config: DecoderConfig, changed: Path | None, ro
 def find_file(env: Env, name: Path | str) -> Path:
     """A file the recipe names, see `found_file`."""
     return found_file(name, settings_of(env).recipe_folder)
-
-
-def found_file(name: Path | str, folder: Path | None) -> Path:
-    """A file by the name a recipe in `folder` gives it: from the working directory, else from `folder`."""
-    given = Path(name).expanduser()
-    if given.is_absolute() or given.exists() or folder is None:
-        return given.absolute()
-    beside = folder / given
-    return beside.absolute() if beside.exists() else given.absolute()
 
 
 def settings_of(env: Env) -> Settings:
@@ -120,17 +110,6 @@ def soc_of(env: Env) -> Soc:
 
     soc: Soc = env.once("soc", lambda: parse_soc(settings_of(env).soc_details))
     return soc
-
-
-def prepare_config(env: Env) -> PrepareExportsConfig:
-    """The settings of `prepare_exports`: auto-regressive and context lengths."""
-    config: PrepareExportsConfig = env.configs["prepare_exports"]  # type: ignore[assignment]
-    return config
-
-
-def context_length_at(coord: Coord, env: Env) -> int:
-    """The context length of a graph: its coordinate, or the only one the recipe lists."""
-    return value_of(coord, "cl", prepare_config(env).context_length[0])
 
 
 def _model_path(env: Env, name: str) -> str:

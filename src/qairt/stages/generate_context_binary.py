@@ -9,7 +9,6 @@ from typing import Annotated, Any, ClassVar
 from pydantic import Field
 
 from qairt.engine.axes import Coord, without
-from qairt.engine.files import link_or_copy
 from qairt.engine.stage import (
     Artifact,
     Batch,
@@ -24,6 +23,7 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
+from qairt.files import link_or_copy
 from qairt.stages.facts import soc_of
 from qairt.stages.split_model import part_at, parts_for, parts_of
 from qairt.stages.toolchain_choice import (
@@ -77,7 +77,7 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
 
     def check(self, env: Env) -> None:
         from qairt.toolchain.limits import require_parts_fit
-        from qairt.toolchain.qnn import require
+        from qairt.toolchain.qnn.wheel import require
         from qairt.toolchain.soc import require_weight_sharing
 
         require()  # with the SDK too: the wheel reads back what was written
@@ -121,7 +121,8 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
         self, task: Task, context: Context[GenerateContextBinaryConfig, GenerateContextBinaryInput]
     ) -> ContextBinary:
         from qairt.graph.tensors import GraphSignature
-        from qairt.toolchain import qnn, sdk
+        from qairt.toolchain.qnn import qnn
+        from qairt.toolchain.sdk import sdk
         from qairt.toolchain.soc import SOCS
 
         directory = context.directory
@@ -153,7 +154,7 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
 
     def write_visualization(self, items: Batch, place: OutputPlace) -> None:
         from qairt.amounts import size
-        from qairt.profiling import svg
+        from qairt.stages.pictures import svg
 
         rows = []
         for item in items.values():

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 from qairt.engine.axes import Coord, value_of
-from qairt.engine.files import link_or_copy
 from qairt.engine.stage import (
     Artifact,
     Batch,
@@ -23,6 +22,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import GraphError
+from qairt.files import link_or_copy
 
 MOST_ERROR = 1e-5
 """Largest relative error between the graph before and after, in float."""
@@ -72,7 +72,8 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         return Expansion(tasks)
 
     def run(self, task: Task, context: Context[MhaToShaConfig, MhaToShaInput]) -> SingleHeadPart:
-        from qairt.graph import files, test_vectors
+        from qairt.graph import files
+        from qairt.graph import part_vectors as test_vectors
         from qairt.graph.mha2sha import largest_relative_error, to_single_heads
         from qairt.quant.encodings import Encodings
 
@@ -100,7 +101,7 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         return SingleHeadPart(onnx=onnx, weights=weights, head_weights=directory / "heads.bin", encodings=encodings)
 
     def write_visualization(self, items: Batch, place: OutputPlace) -> None:
-        from qairt.stages.graph_pictures import draw_operator_counts
+        from qairt.stages.pictures.graphs import draw_operator_counts
 
         outputs = (item.output for item in items.values())
         graphs = {output.onnx.stem: output.onnx for output in outputs if isinstance(output, SingleHeadPart)}

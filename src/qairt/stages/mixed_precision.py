@@ -53,6 +53,6 @@ class Growth:
         return self._measured(self._parameters, Encodings())
 
     def _measured(self, parameters: Parameters, encodings: Encodings) -> float:
-        from qairt.runtime.evaluate.perplexity import perplexity
+        from qairt.evaluate.perplexity import perplexity
 
         return perplexity(parameters, encodings, self._text(CHUNKS), threads=self._threads, device=self._device)

@@ -81,7 +81,7 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
 
     def write_visualization(self, items: Batch, place: OutputPlace) -> None:
         from qairt.amounts import size
-        from qairt.profiling import svg
+        from qairt.stages.pictures import svg
 
         sizes = sizes_of(place.env)
         layers = f"{len(sizes.layers)} layers"

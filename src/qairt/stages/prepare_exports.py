@@ -9,7 +9,6 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from qairt.engine.axes import Coord, value_of
-from qairt.engine.files import link_or_copy
 from qairt.engine.stage import (
     Artifact,
     Batch,
@@ -26,6 +25,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import RecipeError
+from qairt.files import link_or_copy
 from qairt.stages.facts import has_model, model_of
 
 Length = Annotated[int, Field(gt=0)]
@@ -121,7 +121,7 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
     def run(self, task: Task, context: Context[PrepareExportsConfig, PrepareExportsInput]) -> BoundModel:
         from qairt.graph import files
         from qairt.graph.bind import bind, is_symbolic
-        from qairt.graph.foreign_bind import bind_foreign
+        from qairt.graph.foreign.bind import bind_foreign
 
         source, directory = context.input, context.directory
         ar, cl = value_of(task.coord, "ar"), int(str(task.params["cl"]))
@@ -137,8 +137,19 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         return BoundModel(onnx=onnx, weights=weights, encodings=encodings)
 
     def write_visualization(self, items: Batch, place: OutputPlace) -> None:
-        from qairt.stages.graph_pictures import draw_interfaces
+        from qairt.stages.pictures.graphs import draw_interfaces
 
         outputs = (item.output for item in items.values())
         graphs = {output.onnx.stem: output.onnx for output in outputs if isinstance(output, BoundModel)}
         draw_interfaces("What one call of each graph takes and gives, in float32", graphs, place.directory)
+
+
+def prepare_config(env: Env) -> PrepareExportsConfig:
+    """The settings of `prepare_exports`: auto-regressive and context lengths."""
+    config: PrepareExportsConfig = env.configs["prepare_exports"]  # type: ignore[assignment]
+    return config
+
+
+def context_length_at(coord: Coord, env: Env) -> int:
+    """The context length of a graph: its coordinate, or the only one the recipe lists."""
+    return value_of(coord, "cl", prepare_config(env).context_length[0])

@@ -26,13 +26,14 @@ from qairt.engine.stage import (
 )
 from qairt.errors import QuantizationError
 from qairt.quant.calibration_text import check_length
-from qairt.quant.config import TechniqueConfig, load_technique
+from qairt.quant.config import TechniqueConfig
 from qairt.stages.facts import find_file, model_of, settings_of, sizes_of, soc_of
 from qairt.stages.mixed_precision import Growth
+from qairt.stages.technique_file import load_technique
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig
-    from qairt.quant.rotation import Rotation
+    from qairt.model.rotation import Rotation
 
 
 class QuantizationConfig(StageConfig):
@@ -142,12 +143,12 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
     def run(self, task: Task, context: Context[QuantizationConfig, QuantizationInput]) -> Quantized:
         from qairt.model.config import DecoderConfig
         from qairt.model.device import torch_device
+        from qairt.model.open_weights import open_weights
         from qairt.model.parameters import Parameters
         from qairt.model.tokenizer import Tokenizer
-        from qairt.model.weights import open_weights
-        from qairt.quant.calibration import chunks_of, other_chunks
-        from qairt.quant.quantization import quantize
-        from qairt.stages.quantization_pictures import GridSizes
+        from qairt.quant.apply_technique import quantize
+        from qairt.quant.measure.calibration import chunks_of, other_chunks
+        from qairt.stages.pictures.encodings import GridSizes
 
         config, directory = context.config, context.directory
         decoder = DecoderConfig.model_validate_json(context.input.model.read_bytes())
@@ -210,7 +211,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         )
 
     def write_visualization(self, items: Batch, place: OutputPlace) -> None:
-        from qairt.stages.quantization_pictures import GridSizes, draw_grids
+        from qairt.stages.pictures.encodings import GridSizes, draw_grids
 
         (item,) = items.values()
         assert isinstance(item.output, Quantized)
@@ -225,7 +226,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
 
 def _rotation(technique: TechniqueConfig, decoder: DecoderConfig) -> Rotation | None:
-    from qairt.quant.rotation import Rotation
+    from qairt.model.rotation import Rotation
 
     turned = technique.rotation
     if not turned:

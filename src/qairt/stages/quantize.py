@@ -129,8 +129,9 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         return version_of(self.name, env)
 
     def run(self, task: Task, context: Context[QuantizeConfig, QuantizeInput]) -> QuantizedPart:
-        from qairt.graph import files, qdq
-        from qairt.graph.qdq_signature import signature_of
+        from qairt.graph import files
+        from qairt.graph.qdq import quantize as qdq
+        from qairt.graph.qdq.signature import signature_of
         from qairt.quant.encodings import Encodings
 
         source, directory = context.input, context.directory
@@ -145,7 +146,8 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         described.write(signature)
         dlc = None
         if task.params["backend"] == "HTP":
-            from qairt.toolchain import qnn, sdk
+            from qairt.toolchain.qnn import qnn
+            from qairt.toolchain.sdk import sdk
 
             dlc = directory / f"{name}.dlc"
             context.progress(0.2, "writing the quantized DLC")
@@ -174,7 +176,7 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
 
     def write_visualization(self, items: Batch, place: OutputPlace) -> None:
         from qairt.amounts import size
-        from qairt.profiling import svg
+        from qairt.stages.pictures import svg
 
         rows = {}
         for coord, item in items.items():

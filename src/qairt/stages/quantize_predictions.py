@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from qairt.amounts import count
 from qairt.errors import GenerationError
 from qairt.stages.facts import model_of
-from qairt.stages.torch_profiler import PROMPTS
-from qairt.stages.torch_profiler_record import Prediction
+from qairt.stages.float_profile.workload import PROMPTS
+from qairt.stages.predictions import Prediction
 
 if TYPE_CHECKING:
     from qairt.engine.stage import Batch, Env, OutputPlace

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 from pydantic import Field
 
 from qairt.engine.axes import Coord, value_of
-from qairt.engine.files import link_or_copy
 from qairt.engine.stage import (
     Artifact,
     Batch,
@@ -25,10 +24,12 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.stages.facts import Sizes, context_length_at, find_file, has_model, sizes_of
+from qairt.files import link_or_copy
+from qairt.stages.facts import Sizes, find_file, has_model, sizes_of
+from qairt.stages.prepare_exports import context_length_at
 
 if TYPE_CHECKING:
-    from qairt.graph.parts import Part
+    from qairt.model.parts import Part
 
 
 class SplitModelConfig(StageConfig):
@@ -102,11 +103,13 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         return {f"part {part.index}": part.describe() for part in parts_of(env)}
 
     def run(self, task: Task, context: Context[SplitModelConfig, SplitModelInput]) -> SplitPart:
-        from qairt.graph import files, foreign, split, test_vectors
-        from qairt.graph.parts import Part
+        from qairt.graph import files, split
+        from qairt.graph import part_vectors as test_vectors
+        from qairt.graph.foreign import foreign
         from qairt.model.config import DecoderConfig
+        from qairt.model.parts import Part
         from qairt.quant.encodings import Encodings
-        from qairt.quant.reference_vectors import ReferenceVectors
+        from qairt.quant.measure.reference_vectors import ReferenceVectors
 
         source, directory = context.input, context.directory
         part = Part.model_validate(task.params["part"])
@@ -143,7 +146,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
 
     def write_visualization(self, items: Batch, place: OutputPlace) -> None:
         from qairt.amounts import size
-        from qairt.profiling import svg
+        from qairt.stages.pictures import svg
 
         rows = [
             (f"part {part.index}", float(part.weight_bytes), size(part.weight_bytes)) for part in parts_of(place.env)
@@ -169,12 +172,12 @@ def parts_for(env: Env, num_splits: int) -> list[Part]:
     Raises:
         RecipeError: more parts than layers allow.
     """
-    from qairt.graph.parts import plan_split
+    from qairt.model.parts import plan_split
 
     def measured() -> Sizes:
         if has_model(env):
             return sizes_of(env)
-        from qairt.graph.foreign import measure
+        from qairt.graph.foreign.foreign import measure
 
         foreign: Any = env.configs["export"]
         return Sizes(*measure(find_file(env, foreign.onnx)))

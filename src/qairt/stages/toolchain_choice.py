@@ -20,7 +20,7 @@ from qairt.errors import ContractViolation, ToolchainNotAvailable
 from qairt.stages.facts import find_file, settings_of
 
 if TYPE_CHECKING:
-    from qairt.toolchain.sdk_place import Sdk
+    from qairt.toolchain.sdk.place import Sdk
 
 NEEDS: Mapping[str, tuple[str, str]] = {
     "quantize": ("convert", "qairt-quantizer takes the encodings from the DLC, where only qairt-converter puts them"),
@@ -66,7 +66,7 @@ def check_toolchain(stage: str, env: Env) -> None:
         ContractViolation: a stage made by the SDK needs what another toolchain, or no stage, makes.
     """
     if not uses_sdk(env.configs[stage]):
-        from qairt.toolchain.qnn import require
+        from qairt.toolchain.qnn.wheel import require
 
         require()
         return
@@ -87,7 +87,7 @@ def check_toolchain(stage: str, env: Env) -> None:
 
 def sdk_root(env: Env) -> Path | None:
     """The folder that the recipe or the environment names."""
-    from qairt.toolchain.sdk_place import named_root
+    from qairt.toolchain.sdk.place import named_root
 
     setting = settings_of(env).sdk_root
     return named_root(None if setting is None else find_file(env, setting))
@@ -99,7 +99,7 @@ def sdk_of(env: Env) -> Sdk:
     Raises:
         ToolchainNotAvailable: none is named, or the folder holds none.
     """
-    from qairt.toolchain.sdk_place import open_sdk
+    from qairt.toolchain.sdk.open import open_sdk
 
     sdk: Sdk = env.once("sdk", lambda: open_sdk(sdk_root(env)))
     return sdk
@@ -117,7 +117,7 @@ def opened(paths: Mapping[str, Path]) -> Sdk:
     Raises:
         ToolchainNotAvailable: it is not there.
     """
-    from qairt.toolchain.sdk_place import open_sdk
+    from qairt.toolchain.sdk.open import open_sdk
 
     return open_sdk(paths.get(CONTEXT))
 
@@ -125,7 +125,7 @@ def opened(paths: Mapping[str, Path]) -> Sdk:
 def version_of(stage: str, env: Env) -> tuple[tuple[str, Any], ...]:
     """The toolchain's version, for the key of `stage`'s items. A missing SDK is no error: the plan says it runs."""
     if not uses_sdk(env.configs[stage]):
-        from qairt.toolchain.qnn import version
+        from qairt.toolchain.qnn.wheel import version
 
         return (("toolchain", version()),)
     try:
@@ -142,7 +142,7 @@ def require_tools(stage: str, env: Env) -> None:
     """
     if not uses_sdk(env.configs[stage]):
         return
-    from qairt.toolchain.sdk_findings import require
+    from qairt.toolchain.sdk.findings import require
 
     def look() -> bool:
         for finding in require(sdk_of(env)):

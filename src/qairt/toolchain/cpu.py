@@ -33,16 +33,6 @@ def require() -> None:
     version()
 
 
-def session(onnx: Path, *, threads: int = 1) -> Any:
-    """An `onnxruntime.InferenceSession` on the CPU; inputs and outputs are the graph's (integers when quantized)."""
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.inter_op_num_threads = 1
-    return onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
-
-
 def inspect(path: Path) -> Inspection:
     """Inputs and outputs of an ONNX file; reads no weights.
 

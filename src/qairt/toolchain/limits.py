@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from qairt.errors import RecipeError
 
 if TYPE_CHECKING:
-    from qairt.graph.parts import Part
+    from qairt.model.parts import Part
 
 GRAPH_BYTES = 2_097_152 * 1024
 """One serialized graph."""

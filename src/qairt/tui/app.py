@@ -9,18 +9,18 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from qairt.engine.run_folder import RunFolder
-from qairt.tui.asking import Asking
-from qairt.tui.clearing import Clearing
-from qairt.tui.driver import Driver
-from qairt.tui.leaving import Leaving
+from qairt.engine.record.folder import RunFolder
+from qairt.project import Project
+from qairt.tui.actions.clear import Clearing
+from qairt.tui.actions.leave import Leaving
+from qairt.tui.actions.open import Looking
+from qairt.tui.actions.plan import Planning
+from qairt.tui.actions.requests import Asking
 from qairt.tui.look import choose_look
-from qairt.tui.looking import Looking
-from qairt.tui.planning import Planning
-from qairt.tui.project import Project
 from qairt.tui.session import ThreadSession
 from qairt.tui.settings import load_settings
-from qairt.tui.streaming import Tell
+from qairt.tui.terminal.driver import Driver
+from qairt.tui.terminal.streaming import Tell
 from qairt.tui.themes import load_themes
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from textual.keys import Keys, _character_to_key, format_key
 
-from qairt.recipe_faults import nearest
+from qairt.recipe.names import nearest
 from qairt.tui.keymap import KEYS, all_keys
 
 _MODIFIERS = ("ctrl", "shift", "alt", "meta", "super", "hyper")

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from qairt.tui.log_text import ERROR, ERROR_WORDS, level_of, readable, time_of
+from qairt.tui.lines.log import ERROR, ERROR_WORDS, level_of, readable, time_of
 
 BLOCK = 1 << 16
 """Bytes of which one number is kept: the line ends before them."""

@@ -6,8 +6,8 @@ import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qairt.tui.glyphs import GraphStyle, Look
 from qairt.tui.settings import Settings
+from qairt.tui.terminal.glyphs import GraphStyle, Look
 from qairt.tui.themes import MONO_THEME
 
 USUAL_REFRESH = 4.0

@@ -9,14 +9,14 @@ import queue
 import threading
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from qairt.engine import events as ev
-from qairt.engine.events import EventTail
-from qairt.engine.run_folder import Action, RunFolder
-from qairt.engine.run_state import RunState
+from qairt.engine.record import events as ev
+from qairt.engine.record.events import EventTail
+from qairt.engine.record.folder import Action, RunFolder
+from qairt.engine.record.state import RunState
 
 if TYPE_CHECKING:
     from qairt.engine.pipeline import Pipeline
-    from qairt.engine.run import RunOptions, RunResult
+    from qairt.engine.run.options import RunOptions, RunResult
     from qairt.errors import QairtError
 
 Kind = Literal["plan", "thread", "host", "replay"]

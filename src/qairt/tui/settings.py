@@ -19,10 +19,10 @@ from pydantic_settings import (
     SettingsConfigDict,
 )
 
-from qairt.engine.files import write_atomic
-from qairt.recipe_faults import nearest
-from qairt.tui.glyphs import GraphStyle
+from qairt.files import write_atomic
+from qairt.recipe.names import nearest
 from qairt.tui.key_names import wrong_keys
+from qairt.tui.terminal.glyphs import GraphStyle
 from qairt.tui.themes import DEFAULT_THEME, config_folder
 from qairt.tui.yaml_file import NotAMapping, YamlFile, in_words, read_yaml
 

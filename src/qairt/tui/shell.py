@@ -17,22 +17,22 @@ from textual.timer import Timer
 from textual.widget import Widget
 from textual.worker import Worker, WorkerState
 
-from qairt.engine import events as ev
-from qairt.engine.cache import Entry
-from qairt.engine.plan import PlannedItem
-from qairt.engine.run_folder import Action, RunFolder
-from qairt.engine.run_state import ItemState, RunState
+from qairt.engine.cache.cache import Entry
+from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.record import events as ev
+from qairt.engine.record.folder import Action, RunFolder
+from qairt.engine.record.state import ItemState, RunState
 from qairt.errors import QairtError
-from qairt.tui import clipboard
+from qairt.project import Planned, Project
 from qairt.tui.failure import note_failure
-from qairt.tui.glyphs import Look
 from qairt.tui.key_names import key_names
 from qairt.tui.keymap import KEYS, bindings, scopes_of
-from qairt.tui.project import Planned, Project
-from qairt.tui.scrollbar import use_scrollbars
 from qairt.tui.session import EngineSession, HostSession, PlanSession, ReplaySession, ThreadSession
 from qairt.tui.settings import Settings
-from qairt.tui.streaming import Tell
+from qairt.tui.terminal import clipboard
+from qairt.tui.terminal.glyphs import Look
+from qairt.tui.terminal.scrollbar import use_scrollbars
+from qairt.tui.terminal.streaming import Tell
 from qairt.tui.themes import VARIABLE_DEFAULTS, register_all
 
 if TYPE_CHECKING:

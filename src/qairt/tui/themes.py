@@ -15,7 +15,7 @@ from textual.app import App
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
-from qairt.engine.run_state import ItemStatus
+from qairt.engine.record.state import ItemStatus
 from qairt.tui.theme_defaults import ANSI_DEFAULTS, LIGHT_DEFAULTS, VARIABLE_DEFAULTS
 from qairt.tui.yaml_file import NotAMapping, in_words, read_yaml
 

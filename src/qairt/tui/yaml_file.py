@@ -10,7 +10,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel
 
-from qairt.recipe_faults import nearest
+from qairt.recipe.names import nearest
 
 _LONGEST = 60
 """Characters of a wrong value that a sentence shows."""

@@ -14,7 +14,7 @@ import pytest
 from terminal import Terminal
 from toy_place import assert_whole, made, statuses, until
 
-from qairt.engine.events import read_events
+from qairt.engine.record.events import read_events
 
 QAIRT = [sys.executable, "-m", "qairt"]
 """Knows the toy stages by toy_site, also in the processes that it starts."""

@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 import torch
 from torch import Tensor
 
-from qairt.quant.gram import Gram
+from qairt.quant.measure.gram import Gram
 from qairt.quant.techniques.lpbq_grid import nearest
 
 COLUMNS = 512

@@ -70,7 +70,7 @@ def learn_rounding(
         weights: of all its linears.
         steps: times that all of `v` move.
         seed: of the order of chunks.
-        pool: from `qairt.quant.calibration.one_thread_each`; the result does not depend on its size.
+        pool: from `qairt.quant.measure.calibration.one_thread_each`; the result does not depend on its size.
     """
     order = torch.Generator().manual_seed(seed)
     moves = {name: torch.zeros_like(weight.wanted) for name, weight in weights.items()}

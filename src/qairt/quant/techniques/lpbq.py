@@ -24,9 +24,9 @@ from torch import Tensor
 from qairt.errors import QuantizationError
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import BlockScales, symmetric_channels
-from qairt.quant.gram import Gram
+from qairt.quant.measure.gram import Gram
 from qairt.quant.simulate import rounded_weight
-from qairt.quant.techniques import Chosen, Needs
+from qairt.quant.techniques.base import Chosen, Needs
 from qairt.quant.techniques.compensation import compensated, wanted
 from qairt.quant.techniques.learned import OnGrid
 from qairt.quant.techniques.lpbq_grid import best_scales, largest_scales, output_cost, weight_cost

@@ -45,7 +45,7 @@ def output_cost(squares: Tensor) -> Cost:
     """The squared error of the linear's output, every block by itself: eᵀ G e.
 
     Args:
-        squares: G [blocks, block_size, block_size], see `qairt.quant.gram.Gram.squares`.
+        squares: G [blocks, block_size, block_size], see `qairt.quant.measure.gram.Gram.squares`.
     """
     return lambda error: torch.bmm(squares, error).mul_(error).sum(1)
 

@@ -9,8 +9,8 @@ from torch import Tensor
 
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding, symmetric_channels
-from qairt.quant.gram import Gram
-from qairt.quant.techniques import Chosen, Needs
+from qairt.quant.measure.gram import Gram
+from qairt.quant.techniques.base import Chosen, Needs
 
 
 class MinMax:

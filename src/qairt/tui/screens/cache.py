@@ -14,17 +14,18 @@ from textual.widgets import Footer, Input, Static
 from textual.worker import Worker, WorkerState
 
 from qairt.amounts import count, size
-from qairt.engine.clearing import ClearPreview, Scope, clear, preview
-from qairt.engine.run_state import RunState
-from qairt.engine.store import Store
+from qairt.engine.cache.clearing import ClearPreview, Scope, clear, preview
+from qairt.engine.cache.sentences import cleared_line, pruned_line, undone_line
+from qairt.engine.cache.store import Store
+from qairt.engine.record.state import RunState
 from qairt.errors import QairtError
-from qairt.tui.cache_lines import CacheRow, Kept, cache_lines, cache_rows, detail, heading, read_kept
-from qairt.tui.clipboard import copy
-from qairt.tui.glyphs import Look
 from qairt.tui.keymap import bindings
-from qairt.tui.run_lines import cut, plain
+from qairt.tui.lines.cache import CacheRow, Kept, cache_lines, cache_rows, detail, heading, read_kept
+from qairt.tui.lines.runs import cut, plain
 from qairt.tui.screens.clear import ClearChoice, ClearScreen
 from qairt.tui.screens.leave import ConfirmScreen
+from qairt.tui.terminal.clipboard import copy
+from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.row_list import RowList
 
 
@@ -283,34 +284,3 @@ class CacheScreen(Screen[None]):
     def _close_filter(self) -> None:
         self._input.remove_class("-open")
         self._list.focus()
-
-
-def cleared_line(freed: int, number: int) -> str:
-    """What was cleared, in a sentence."""
-    return f"cleared {count(number, 'entry', 'entries')}, {size(freed)}; undo brings it back until the next prune"
-
-
-def undone_line(store: Store) -> str:
-    """Undo the last clear, and say what came of it.
-
-    Raises:
-        CacheError: it cannot be undone.
-    """
-    back = store.undo()
-    if back is None:
-        return "there is nothing to bring back"
-    kept = f"; {len(back.superseded)} made again meanwhile stay as they are" if back.superseded else ""
-    return f"brought back {count(len(back.entries), 'entry', 'entries')}{kept}"
-
-
-def pruned_line(store: Store) -> str:
-    """Prune, and say what that gave.
-
-    Raises:
-        CacheError: it cannot be deleted.
-    """
-    before = store.bytes_on_disk()
-    cleared, leftovers = store.prune()
-    freed = max(before - store.bytes_on_disk(), 0)
-    parts = f"{count(cleared, 'cleared entry', 'cleared entries')} and {count(leftovers, 'leftover')}"
-    return f"deleted {parts}, freed {size(freed)}"

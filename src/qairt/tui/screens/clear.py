@@ -13,11 +13,11 @@ from textual.screen import ModalScreen
 from textual.widgets import Static
 
 from qairt.amounts import about, size
-from qairt.engine.clearing import ClearPreview, Scope
+from qairt.engine.cache.clearing import ClearPreview, Scope
 from qairt.errors import QairtError
-from qairt.tui.glyphs import Look
 from qairt.tui.keymap import bindings
-from qairt.tui.rows import plain
+from qairt.tui.lines.matrix import plain
+from qairt.tui.terminal.glyphs import Look
 
 Preview = Callable[[Scope, bool], ClearPreview]
 """What clearing a scope would do, alone or with everything made from it. Called in a thread."""

@@ -13,13 +13,13 @@ from textual.screen import Screen
 from textual.widgets import Footer, Static
 from textual.worker import Worker, WorkerState
 
-from qairt.engine.run_folder import RunFolder
-from qairt.engine.runs import Comparison, compare
-from qairt.tui.clipboard import copy
-from qairt.tui.compare_lines import Line, compare_lines, compare_markdown
-from qairt.tui.glyphs import Look
+from qairt.engine.record.folder import RunFolder
+from qairt.engine.record.runs import Comparison, compare
 from qairt.tui.keymap import bindings
-from qairt.tui.run_lines import cut
+from qairt.tui.lines.compare import Line, compare_lines, compare_markdown
+from qairt.tui.lines.runs import cut
+from qairt.tui.terminal.clipboard import copy
+from qairt.tui.terminal.glyphs import Look
 
 
 class ComparePane(VerticalScroll):

@@ -7,10 +7,10 @@ from textual.containers import Vertical
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
-from qairt.engine.run_summary import RunSummary
-from qairt.tui.glyphs import Look
+from qairt.engine.record.summary import RunSummary
 from qairt.tui.keymap import bindings
-from qairt.tui.run_lines import plain, recipe_name
+from qairt.tui.lines.runs import plain, recipe_name
+from qairt.tui.terminal.glyphs import Look
 
 
 class DeleteRunScreen(ModalScreen[bool]):

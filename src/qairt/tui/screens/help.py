@@ -14,9 +14,9 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from qairt.tui.glyphs import MARKS, Look
 from qairt.tui.key_names import SCOPES, effective, key_names
 from qairt.tui.keymap import KEYS, bindings
+from qairt.tui.terminal.glyphs import MARKS, Look
 
 
 class HelpScreen(ModalScreen[None]):

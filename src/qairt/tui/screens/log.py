@@ -16,10 +16,10 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from qairt.amounts import count, size
-from qairt.engine.run_state import BUSY, RunState
-from qairt.tui.glyphs import Look
+from qairt.engine.record.state import BUSY, RunState
 from qairt.tui.keymap import bindings
-from qairt.tui.run_lines import cut
+from qairt.tui.lines.runs import cut
+from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.log_view import LogView, is_for_screen
 
 _REFRESH_SECONDS = 0.25

@@ -12,16 +12,16 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Input
 
-from qairt.engine.cache import Entry
-from qairt.engine.eta import SmoothEta, fraction, wording
-from qairt.engine.events import ResourceSample
-from qairt.engine.plan import PlannedItem
-from qairt.engine.run_state import BUSY, MADE, UNMADE, ItemState, RunState
-from qairt.tui.glyphs import Look
+from qairt.engine.cache.cache import Entry
+from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.record.eta import SmoothEta, fraction, wording
+from qairt.engine.record.events import ResourceSample
+from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, RunState
+from qairt.engine.settings_in_force import RecipeValue
 from qairt.tui.keymap import bindings
-from qairt.tui.recipe_values import RecipeValue
-from qairt.tui.rows import ItemKey
+from qairt.tui.lines.matrix import ItemKey
 from qairt.tui.session import EngineSession
+from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.detail import Detail
 from qairt.tui.widgets.log_view import LogView
 from qairt.tui.widgets.matrix import StageMatrix

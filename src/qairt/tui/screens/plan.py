@@ -12,11 +12,11 @@ from textual.widgets import Footer, Static
 from textual.worker import Worker, WorkerState
 
 from qairt.amounts import count
-from qairt.engine.why import Summary, summary
-from qairt.tui import clipboard
-from qairt.tui.glyphs import Look
+from qairt.engine.plan.why import Summary, summary
+from qairt.project import Planned
 from qairt.tui.keymap import bindings
-from qairt.tui.plan_lines import (
+from qairt.tui.lines.matrix import plain
+from qairt.tui.lines.plan import (
     STATUS,
     Fault,
     PlanRow,
@@ -28,9 +28,9 @@ from qairt.tui.plan_lines import (
     laid_out,
     plan_table,
 )
-from qairt.tui.project import Planned
-from qairt.tui.rows import plain
-from qairt.tui.run_lines import cut
+from qairt.tui.lines.runs import cut
+from qairt.tui.terminal import clipboard
+from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.row_list import RowList
 
 Replan = Callable[[str | None, frozenset[str]], Planned]

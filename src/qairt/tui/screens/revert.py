@@ -8,10 +8,10 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
-from qairt.recipe_edit import LineChange
-from qairt.tui.glyphs import Look
+from qairt.recipe.edit import LineChange
 from qairt.tui.keymap import bindings
-from qairt.tui.rows import plain
+from qairt.tui.lines.matrix import plain
+from qairt.tui.terminal.glyphs import Look
 
 
 class RevertScreen(ModalScreen[bool]):

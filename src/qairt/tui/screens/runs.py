@@ -15,16 +15,16 @@ from textual.screen import Screen
 from textual.widgets import DataTable, Footer, Input, Static
 from textual.worker import Worker, WorkerState
 
-from qairt.engine.files import write_atomic
-from qairt.engine.run_summary import RunSummary
-from qairt.engine.runs import delete_run, find_folder, run_summaries
+from qairt.engine.record.runs import delete_run, find_folder, run_summaries
+from qairt.engine.record.summary import RunSummary
 from qairt.errors import QairtError
-from qairt.tui.clipboard import copy
-from qairt.tui.glyphs import Look
+from qairt.files import write_atomic
 from qairt.tui.keymap import bindings
-from qairt.tui.run_lines import STATUS, Table, as_markdown, as_text, cut, detail, plain, recipe_name, table
+from qairt.tui.lines.runs import STATUS, Table, as_markdown, as_text, cut, detail, plain, recipe_name, table
 from qairt.tui.screens.compare import CompareScreen
 from qairt.tui.screens.delete_run import DeleteRunScreen
+from qairt.tui.terminal.clipboard import copy
+from qairt.tui.terminal.glyphs import Look
 
 _RELOAD_SECONDS = 5.0
 

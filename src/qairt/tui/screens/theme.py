@@ -14,9 +14,9 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from qairt.engine.run_state import ItemStatus
-from qairt.tui.glyphs import MARKS, Look
+from qairt.engine.record.state import ItemStatus
 from qairt.tui.keymap import bindings
+from qairt.tui.terminal.glyphs import MARKS, Look
 
 
 class ThemeScreen(ModalScreen[str | None]):

@@ -11,16 +11,16 @@ from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from qairt.engine.plan import Plan, PlannedItem
-from qairt.engine.why import Difference, KeyDiff, key_diff
+from qairt.engine.plan.planned import Plan, PlannedItem
+from qairt.engine.plan.why import Difference, KeyDiff, key_diff
 from qairt.errors import QairtError
-from qairt.recipe import Recipe
-from qairt.recipe_edit import LineChange, set_value
-from qairt.tui import clipboard
-from qairt.tui.glyphs import Look
+from qairt.recipe.edit import LineChange, set_value
+from qairt.recipe.recipe import Recipe
 from qairt.tui.keymap import bindings
+from qairt.tui.lines.why import as_text, below_lines, full, head_lines, laid_out, rows_of
 from qairt.tui.screens.revert import RevertScreen
-from qairt.tui.why_lines import as_text, below_lines, full, head_lines, laid_out, rows_of
+from qairt.tui.terminal import clipboard
+from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.row_list import RowList
 
 

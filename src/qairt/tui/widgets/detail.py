@@ -7,12 +7,12 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from qairt.engine.cache import Entry
-from qairt.engine.plan import PlannedItem
-from qairt.engine.run_state import ItemState, RunState
-from qairt.tui.detail_lines import detail_lines
-from qairt.tui.glyphs import Look
+from qairt.engine.cache.cache import Entry
+from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.record.state import ItemState, RunState
 from qairt.tui.keymap import bindings
+from qairt.tui.lines.detail import detail_lines
+from qairt.tui.terminal.glyphs import Look
 
 _Shown = tuple[ItemState, PlannedItem | None, Entry | None, RunState]
 

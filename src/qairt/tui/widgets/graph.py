@@ -13,8 +13,8 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from qairt.tui.glyphs import GraphStyle, Look
-from qairt.tui.rows import plain
+from qairt.tui.lines.matrix import plain
+from qairt.tui.terminal.glyphs import GraphStyle, Look
 from qairt.tui.widgets.matrix_columns import fitted
 from qairt.tui.widgets.plot import Value, area, newest, points_in
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from rich.cells import get_character_cell_size
 
-from qairt.tui.glyphs import Look
+from qairt.tui.lines.log import level_of, since, time_of
 from qairt.tui.log_file import Line, LogFile
-from qairt.tui.log_text import level_of, since, time_of
+from qairt.tui.terminal.glyphs import Look
 
 _JUDGED = 400
 """Characters of a line that tell its level."""

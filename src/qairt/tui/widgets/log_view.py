@@ -10,8 +10,8 @@ from typing import ClassVar
 from textual.binding import Binding, BindingType
 
 from qairt.amounts import count
-from qairt.tui.clipboard import copy
 from qairt.tui.keymap import bindings
+from qairt.tui.terminal.clipboard import copy
 from qairt.tui.widgets.log_window import COPIED_LINES, LogWindow
 
 SCREEN_ACTIONS = frozenset({"search", "pager", "back"})

@@ -19,8 +19,8 @@ from textual.selection import Selection
 from textual.strip import Strip
 
 from qairt.amounts import count
-from qairt.tui.glyphs import Look
 from qairt.tui.log_file import LogFile
+from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.log_page import Page, Row
 
 COPIED_LINES = 10_000

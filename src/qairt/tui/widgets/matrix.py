@@ -12,10 +12,10 @@ from textual.message import Message
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from qairt.engine.run_state import ItemStatus, RunState
-from qairt.tui.glyphs import Look
+from qairt.engine.record.state import ItemStatus, RunState
 from qairt.tui.keymap import bindings
-from qairt.tui.rows import EMPTY, ItemKey, Matrix, Row, matrix_rows
+from qairt.tui.lines.matrix import EMPTY, ItemKey, Matrix, Row, matrix_rows
+from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.matrix_columns import Columns, fitted, heading, row_parts
 
 _ROLES = (*get_args(ItemStatus), "heading", "name", "tail", "off")

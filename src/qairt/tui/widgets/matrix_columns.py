@@ -7,9 +7,9 @@ from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
 
-from qairt.engine.run_state import ItemStatus
-from qairt.tui.glyphs import Look
-from qairt.tui.rows import Cell, Matrix, Row
+from qairt.engine.record.state import ItemStatus
+from qairt.tui.lines.matrix import Cell, Matrix, Row
+from qairt.tui.terminal.glyphs import Look
 
 Role = ItemStatus | Literal["name", "tail", "off"]
 Part = tuple[str, Role]

@@ -9,8 +9,8 @@ from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
-from qairt.tui.glyphs import Look
-from qairt.tui.rows import plain
+from qairt.tui.lines.matrix import plain
+from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.matrix_columns import fitted
 
 _LEAST_BAR = 8

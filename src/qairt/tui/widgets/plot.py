@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from qairt.tui.glyphs import GraphStyle
+from qairt.tui.terminal.glyphs import GraphStyle
 
 Value = float | None
 

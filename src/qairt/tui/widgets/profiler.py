@@ -11,9 +11,9 @@ from textual.app import ComposeResult
 from textual.strip import Strip
 from textual.widget import Widget
 
-from qairt.engine.events import ResourceSample
-from qairt.engine.run_state import RunState
-from qairt.tui.glyphs import GraphStyle, Look
+from qairt.engine.record.events import ResourceSample
+from qairt.engine.record.state import RunState
+from qairt.tui.terminal.glyphs import GraphStyle, Look
 from qairt.tui.widgets.graph import Graph
 from qairt.tui.widgets.matrix_columns import fitted
 from qairt.tui.widgets.plot import Value, sparkline

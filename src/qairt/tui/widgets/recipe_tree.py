@@ -11,11 +11,11 @@ from textual.binding import BindingType
 from textual.widgets import Tree
 from textual.widgets.tree import TreeNode
 
-from qairt.recipe import KeyPath
-from qairt.tui.glyphs import Look
+from qairt.engine.settings_in_force import RecipeValue
+from qairt.recipe.source import KeyPath
 from qairt.tui.keymap import bindings
-from qairt.tui.recipe_values import RecipeValue
-from qairt.tui.rows import plain
+from qairt.tui.lines.matrix import plain
+from qairt.tui.terminal.glyphs import Look
 
 _ASCII_LINES = dict.fromkeys(("default", "bold", "double"), ("  ", "| ", "`-", "+-"))
 _LONGEST = 60

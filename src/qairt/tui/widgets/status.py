@@ -10,9 +10,9 @@ from rich.segment import Segment
 from textual.strip import Strip
 from textual.widget import Widget
 
-from qairt.engine.run_state import RunState
-from qairt.tui.glyphs import Look
-from qairt.tui.rows import plain
+from qairt.engine.record.state import RunState
+from qairt.tui.lines.matrix import plain
+from qairt.tui.terminal.glyphs import Look
 
 _ROLES = {"running": "running", "done": "done", "failed": "failed", "interrupted": "interrupted", "planned": "waiting"}
 

@@ -1,0 +1,73 @@
+"""Whether a bundle is complete and right: all that can be known of it without the device."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from qairt.bundle.chat_prompt import around_user
+from qairt.bundle.check import genie as check_genie
+from qairt.bundle.check import ort as check_ort
+from qairt.bundle.check.files import check_files
+from qairt.bundle.check.graphs import check_graphs, open_binaries
+from qairt.bundle.check.tokenizer import check_tokenizer
+from qairt.bundle.opened import OpenedBundle, open_bundle
+from qairt.errors import Finding, QairtError, ToolchainNotAvailable
+from qairt.model.tokenizer import Tokenizer
+
+
+def check_bundle(folder: Path) -> list[Finding]:
+    """Everything that was looked at, from the files to what the vendor's own runtime says.
+
+    1. Every file that is named is there, and has the content that `SHA256SUMS` says.
+    2. The binaries are opened: their chip, size, graphs, tensors and encodings; parts suit each other.
+    3. The runtime's configuration says what the graphs and the model are; the tokenizer is the model's.
+    4. Genie reads the configuration, and loads the whole where that is possible on this machine.
+
+    What another tool made has no `metadata.yaml`, and is compared with itself.
+
+    Raises:
+        QairtError: the folder holds no bundle, or its configuration cannot be read.
+    """
+    bundle = open_bundle(folder)
+    findings = list(check_files(bundle))
+    try:
+        binaries, faults = open_binaries(bundle)
+    except ToolchainNotAvailable as error:
+        binaries, faults = [], [Finding("binaries", "warning", f"not opened: {error.what}", error.remedy)]
+    findings += faults
+    if binaries:
+        findings += check_graphs(bundle, binaries)
+    if bundle.form == "genie":
+        findings += check_genie.check_config(bundle, binaries)
+    elif bundle.form == "ort":
+        findings += check_ort.check_config(bundle, binaries)
+    findings += [*_tokenizer(bundle), *_prompt(bundle)]
+    if bundle.form == "genie":
+        findings += check_genie.check_with_vendor(bundle, binaries)
+    return findings
+
+
+def _tokenizer(bundle: OpenedBundle) -> list[Finding]:
+    vocabulary: object
+    ends: object
+    if bundle.form == "genie":
+        vocabulary, ends = (bundle.at("dialog", "context", key) for key in ("n-vocab", "eos-token"))
+    else:
+        vocabulary, ends = (bundle.at("model", key) for key in ("vocab_size", "eos_token_id"))
+    if bundle.metadata is not None and bundle.metadata.model is not None:
+        vocabulary = bundle.metadata.model.vocab_size  # a wrong number in the configuration is told as such
+    tokens = [token for token in (ends if isinstance(ends, list) else [ends]) if isinstance(token, int) and token >= 0]
+    size = vocabulary if isinstance(vocabulary, int) else None
+    return list(check_tokenizer(bundle.file(bundle.tokenizer), vocabulary=size, end_tokens=tokens))
+
+
+def _prompt(bundle: OpenedBundle) -> list[Finding]:
+    """Whether the script of an export puts prompts into the model's chat template."""
+    if bundle.metadata is None or bundle.metadata.run is None:
+        return []
+    try:
+        lost = around_user(Tokenizer.from_directory(bundle.folder)).warning
+    except QairtError:  # said by the checks of files and of the tokenizer
+        return []
+    remedy = "`qairt execute RECIPE PROMPT --target device` puts it into the template"
+    return [Finding("prompt", "warning", f"{bundle.metadata.run}: {lost}", remedy)] if lost else []

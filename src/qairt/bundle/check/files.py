@@ -1,0 +1,69 @@
+"""Whether every file of a bundle is there, as it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from qairt.amounts import count
+from qairt.bundle import genai_config, run_scripts, sums
+from qairt.bundle.opened import OpenedBundle
+from qairt.errors import Finding, QairtError
+from qairt.files import sha256_of
+from qairt.toolchain.genie.genie import CONFIG as GENIE_CONFIG
+from qairt.toolchain.genie.genie import EXTENSIONS
+
+EDITABLE = {GENIE_CONFIG, EXTENSIONS, genai_config.NAME, run_scripts.GENIE_SCRIPT, run_scripts.ORT_SCRIPT}
+"""What a user may well change after an export."""
+AGAIN = "copy the bundle again, or export it again: qairt export RECIPE DIR"
+
+
+def check_files(bundle: OpenedBundle) -> Iterator[Finding]:
+    """Presence of all that is named, and content against `SHA256SUMS` where there is one."""
+    faults = []
+    missing = sorted(name for name in named_files(bundle) if not bundle.file(name).is_file())
+    faults += [Finding("files", "error", f"{name} is missing", AGAIN) for name in missing]
+    digests: dict[str, str] = {}
+    try:
+        digests = sums.read_sums(bundle.folder)
+    except QairtError as error:
+        faults.append(Finding("files", "error", f"{error.where}: {error.what}", error.remedy))
+    for name, digest in digests.items():
+        path = bundle.folder / name
+        if not path.is_file():
+            if name not in missing:
+                faults.append(Finding("files", "error", f"{name} is missing", AGAIN))
+        elif sha256_of(path) != digest:
+            faults.append(_changed(name))
+    yield from faults
+    if faults:
+        return
+    if digests:
+        yield Finding("files", "ok", f"{count(len(digests), 'file')} as {sums.NAME} says")
+    else:
+        named = count(len(named_files(bundle)), "file")
+        yield Finding("files", "ok", f"{named} that the configuration names; there is no {sums.NAME} to compare with")
+
+
+def named_files(bundle: OpenedBundle) -> set[str]:
+    """Every file that the configuration and the metadata name."""
+    names = {*bundle.binaries, bundle.tokenizer}
+    if bundle.extensions is not None:
+        names.add(bundle.extensions)
+    if bundle.form == "ort":
+        names |= {stage["filename"] for stage in bundle.pipeline.values() if isinstance(stage.get("filename"), str)}
+        single = bundle.at("model", "decoder", "filename")
+        names |= {single} if isinstance(single, str) else set()
+    if bundle.metadata is not None:
+        for graph in bundle.metadata.graphs:
+            names |= {name for name in (graph.binary, graph.wrapper, graph.onnx) if name}
+        names |= {bundle.metadata.run} if bundle.metadata.run else set()
+        if bundle.form is None:
+            names.discard("tokenizer.json")
+    return names
+
+
+def _changed(name: str) -> Finding:
+    if name in EDITABLE:
+        text = f"{name} was changed after the export"
+        return Finding("files", "warning", text, f"if that was not you: {AGAIN}")
+    return Finding("files", "error", f"{name} is not what {sums.NAME} says: it is damaged", AGAIN)

@@ -1,0 +1,61 @@
+"""`qairt report`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from qairt.cli.console import say, say_json
+from qairt.cli.options import CacheDir, Json, Overrides, Recipe
+
+
+def report(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    html: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write HTML there.", show_default="report.html in the cache directory"),
+    ] = None,
+    md: Annotated[Path | None, typer.Option(metavar="FILE", help="Write Markdown there.", show_default=False)] = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Put all that is known of the latest run on one page.
+
+    One file, which anyone can open without a network.
+
+    What ran and why, when and with how much memory, how large the model became, how close it is to the float model
+    (where `qairt verify` and `qairt evaluate` measured it), what the device gets, the recipe and the tools. Nothing is
+    run again. A run that goes on, failed or was interrupted has a report too, which says what is missing.
+
+    \b
+    Examples:
+      qairt report recipe.yaml
+      qairt report recipe.yaml --html report.html --md report.md
+    """
+    import shlex
+
+    from qairt.amounts import size
+    from qairt.cli.recipe_argument import open_pipeline
+    from qairt.report.gather import gather
+    from qairt.report.render import to_html, to_markdown, write
+
+    pipeline = open_pipeline(recipe, overrides, cache_dir)
+    found = gather(pipeline.cache, shlex.join([recipe, *(overrides or ())]), dict(pipeline.recipe))
+    pages = []
+    if md is not None:
+        pages.append((md, to_markdown(found)))
+    if html is not None or md is None:
+        pages.append((html or pipeline.cache_dir / "report.html", to_html(found)))
+    for path, text in pages:
+        write(path, text)
+    if as_json:
+        files = [str(path.absolute()) for path, _ in pages]
+        say_json({"run": found.run.id, "state": found.run.state, "files": files, "missing": list(found.missing)})
+        return
+    for line in found.missing:
+        say(line)
+    for path, text in pages:
+        say(f"{path}: run {found.run.id}, {size(len(text.encode()))}")

@@ -1,0 +1,128 @@
+"""The lines of a run, or of one of its items, as far as there are any and as they come."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+from qairt.cli.watch.watcher import clock
+from qairt.engine.record.events import AnyEvent, EventTail, RunFinished, RunStarted
+from qairt.engine.record.folder import RunFolder
+from qairt.engine.record.sentences import told
+from qairt.engine.record.state import MADE, UNMADE, RunState
+from qairt.errors import RecipeError
+
+_POLL = 0.25  # seconds between looks at what is followed
+_LIVENESS = 1.0  # seconds without news after which its process is looked for
+_CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+
+
+class RunLog:
+    """What a run has said. Its lines come in batches: first all there are, then, if it is followed, each few new ones.
+
+    Args:
+        follow: go on until the run ends.
+    """
+
+    def __init__(self, folder: RunFolder, *, follow: bool) -> None:
+        self.tail = EventTail(folder.events)
+        self._folder = folder
+        self._follow = follow
+
+    def of_run(self, stage: str | None = None) -> Iterator[list[str]]:
+        """A line for each event worth one, of the whole run or of one stage.
+
+        Raises:
+            RecipeError: the run has no such stage; names those it has.
+        """
+        stages: set[str] = set()
+        for events, gone in self._watched():
+            stages |= {entry.stage for event in events if isinstance(event, RunStarted) for entry in event.items}
+            if stage is not None and stages and stage not in stages:
+                raise self._no_such(f"stage {stage}", sorted(stages))
+            batch = [
+                f"{clock(event.time)} {plain(line)}"
+                for event in events
+                if stage is None or getattr(event, "stage", None) == stage
+                for line in told(event)
+            ]
+            yield [*batch, "the run's process is gone; what it was making is interrupted"] if gone else batch
+
+    def of_item(self, stage: str, label: str) -> Iterator[list[str]]:
+        """What an item's tools wrote, until it ends.
+
+        Raises:
+            RecipeError: the run has no such item, or that has no log; names what there is.
+        """
+        state = RunState()
+        log = _GrowingText(self._folder.logs / f"{stage}.{label}.log")
+        for events, _ in self._watched():
+            for event in events:
+                state.apply(event)
+            item = state.items.get((stage, label))
+            if item is None and state.items:
+                raise self._no_item(state, stage, label)
+            if not self._follow and not log.path.is_file():
+                remedy = f"in this run it is {item.status}" if item else "the run has not said yet what it makes"
+                raise RecipeError(f"run {self._folder.id} has no log of {stage} {label}", remedy=remedy)
+            ended = item is not None and item.status in MADE | UNMADE
+            yield log.read(to_the_end=ended or not self._follow)
+            if ended:
+                return
+        yield log.read(to_the_end=True)
+
+    def _watched(self) -> Iterator[tuple[list[AnyEvent], bool]]:
+        """New events, and whether the run's process is gone without a last word. Ends with the run."""
+        heard = time.monotonic()
+        while True:
+            late = not self._follow or time.monotonic() - heard >= _LIVENESS
+            gone = late and self._folder.liveness() == "interrupted"
+            events = self.tail.read()
+            if events:
+                heard = time.monotonic()
+            over = any(isinstance(event, RunFinished) for event in events)
+            yield events, gone and not over
+            if over or gone or not self._follow:
+                return
+            time.sleep(_POLL)
+
+    def _no_item(self, state: RunState, stage: str, label: str) -> RecipeError:
+        labels = [other for name, other in state.items if name == stage]
+        if not labels:
+            return self._no_such(f"stage {stage}", state.stages())
+        return self._no_such(f"item {stage} {label}", labels)
+
+    def _no_such(self, what: str, there: Iterable[str]) -> RecipeError:
+        return RecipeError(f"run {self._folder.id} has no {what}", remedy=f"it has {plain(', '.join(there))}")
+
+
+def plain(text: str) -> str:
+    """`text` without colours and other control characters."""
+    return _CONTROL.sub("", text)
+
+
+class _GrowingText:
+    """The lines of a file, as they are written."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._rest = ""
+
+    def read(self, *, to_the_end: bool) -> list[str]:
+        """Lines since the last call; a last one without an end only when no more is to come."""
+        try:
+            with self.path.open("rb") as file:
+                file.seek(self._offset)
+                data = file.read()
+        except OSError:
+            data = b""
+        self._offset += len(data)
+        text = self._rest + data.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
+        *lines, self._rest = text.split("\n")
+        if to_the_end and self._rest:
+            lines.append(self._rest)
+            self._rest = ""
+        return [plain(line) for line in lines]

@@ -1,0 +1,142 @@
+"""What `qairt verify` found, as text: the ladder, the layers that cost most with a bar each, the verdict."""
+
+from __future__ import annotations
+
+from qairt.amounts import count, duration
+from qairt.cli.console import answers, is_terminal, styled, table, width, wrapped
+from qairt.runtime.metrics import MOST_DB
+from qairt.verify.result import LayerCost, PartFidelity, RungFidelity, TokenFidelity, Verification
+
+LAYERS = 8
+"""Layers that are listed by cost; `--json` has all."""
+BAR = 40
+"""Columns of the longest bar, where there is room."""
+_EIGHTHS = " ▏▎▍▌▋▊▉█"
+
+
+def told(found: Verification) -> list[str]:
+    """The answer as people read it: each rung's parts, the costliest layers, the verdict. Fits 80 columns."""
+    lines = _ladder(found.parts())
+    lines += [wrapped(f"{skipped.rung}: skipped: {skipped.why}", indent=2) for skipped in found.skipped]
+    lines += [line for measured in found.rungs for line in _beside_cpu(measured)]
+    for measured in found.rungs:
+        if measured.layers:
+            lines += ["", *layer_lines(measured)]
+    for runtime in found.tokens:
+        lines += [*([""] if lines else []), *token_lines(runtime, found.max_tie)]
+    return [*lines, "", _verdict(found)]
+
+
+def layer_lines(rung: RungFidelity) -> list[str]:
+    """The costliest pieces of the decoder, the dearest first, each with a bar as long as its cost."""
+    costs = rung.costliest()
+    listed = costs[:LAYERS]
+    title = f"What quantizing one piece alone costs at the logits (simulated; {len(listed)} of {len(costs)}):"
+    header = ("piece", "KL", "top-1", "its SQNR")
+    rows = [_layer_row(cost) for cost in listed]
+    taken = sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=True))
+    room = min(BAR, max(width() - taken, 1))
+    most = max(costs[0].kl, 1e-12)
+    drawn = [(*row, bar(cost.kl / most, room)) for row, cost in zip(rows, listed, strict=True)]
+    return [title, *table(drawn, header=(*header, ""), right=(1, 2, 3))]
+
+
+def token_lines(found: TokenFidelity, most: float) -> list[str]:
+    """Both runtimes' tokens one above the other, and what stands at the first difference."""
+    read, each = count(len(found.prompt), "token"), duration(found.seconds_a_token)
+    lines = [styled(f"{found.rung}: {len(found.found)} tokens after {read} of text, {each} a token", "bold")]
+    width_ = max(len(str(token)) for token in (*found.cpu, *found.found))
+    for name, tokens in (("cpu", found.cpu), (found.rung, found.found)):
+        lines.append(f"  {name:<{max(len(found.rung), 3)}}  " + " ".join(f"{token:>{width_}}" for token in tokens))
+    place = found.first_difference
+    if place is None or found.margin is None:
+        return [*lines, "  the same"]
+    verdict = f"a tie, up to {most:g} is allowed" if found.passes(most) else f"at most {most:g} is allowed"
+    line = f"  they differ from token {place + 1} on: there the CPU prefers its own by {found.margin:.2f} ({verdict})"
+    return [*lines, wrapped(line, indent=2)]
+
+
+def bar(share: float, columns: int) -> str:
+    """`share`, 0 … 1, of `columns`: to an eighth of a column on a terminal that shows such characters, else in `#`."""
+    if not (is_terminal() and _shows(_EIGHTHS)):
+        return "#" * round(columns * share)
+    whole, eighths = divmod(round(8 * columns * share), 8)
+    return (_EIGHTHS[8] * whole + _EIGHTHS[eighths]).rstrip()
+
+
+def _shows(characters: str) -> bool:
+    try:
+        characters.encode(answers().encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _ladder(parts: list[PartFidelity]) -> list[str]:
+    """A heading for each rung, a line for each of its parts."""
+    if not parts:
+        return []
+    header = ("part", "isolated", "chained", "top-1", "KL", "max error", "worst output", "")
+    top, *body = table([_part_row(part) for part in parts], header=header, right=(0, 1, 2, 3, 4, 5))
+    lines = [top]
+    rung = None
+    for part, line in zip(parts, body, strict=True):
+        if part.rung != rung:
+            rung = part.rung
+            lines.append(styled(f"{rung}, at least {part.needed_db:.0f} dB", "bold"))
+        lines.append(line)
+    return lines
+
+
+def _part_row(part: PartFidelity) -> tuple[str, ...]:
+    return (
+        str(part.part),
+        _db(part.isolated_db),
+        _db(part.chained_db),
+        "" if part.top1 is None else f"{part.top1:.1%}",
+        "" if part.kl is None else f"{part.kl:.2g}",
+        f"{part.max_error:.1e}",
+        part.worst.partition(",")[0],
+        "ok" if part.passes else "LOW",
+    )
+
+
+def _layer_row(cost: LayerCost) -> tuple[str, ...]:
+    return cost.name, f"{cost.kl:.2g}", f"{cost.top1:.1%}", _db(cost.sqnr_db)
+
+
+def _db(value: float | None) -> str:
+    return "" if value is None else "equal" if value >= MOST_DB else f"{value:.1f}"
+
+
+def _beside_cpu(rung: RungFidelity) -> list[str]:
+    """How close the emulator came to the CPU on the same graphs."""
+    found = [output for output in rung.outputs if output.cpu_db is not None]
+    if not found:
+        return []
+    worst = min(found, key=lambda output: output.cpu_db or 0.0)
+    line = (
+        f"{rung.rung}: against the CPU on the same graphs and inputs at least {_db(worst.cpu_db)} dB"
+        f" ({worst.output} of part {worst.part}, AR {worst.ar}, {worst.way})"
+    )
+    return [wrapped(line, indent=2)]
+
+
+def _verdict(found: Verification) -> str:
+    measured: list[RungFidelity | TokenFidelity] = [*found.rungs, *found.tokens]
+    seconds = duration(sum(rung.seconds for rung in measured if rung.rung not in found.reused))
+    reused = f", {count(len(found.reused), 'rung')} measured before" if found.reused else ""
+    below, differing = found.first_below(), found.first_differing()
+    if not measured:
+        return "nothing was measured"
+    if below is not None:
+        text = (
+            f"first below what is asked: {below.rung}, part {below.part}: {below.worst} has {below.judged_db:.1f} dB,"
+            f" {below.needed_db:.0f} are asked ({seconds}{reused})"
+        )
+    elif differing is not None:
+        text = f"{differing.rung} does not say what the CPU says of the same parts ({seconds}{reused})"
+    else:
+        what = "all parts are above what is asked" if found.rungs else "as on the CPU"
+        return styled(f"{what} ({seconds}{reused})", "green")
+    return styled(wrapped(text, indent=2), "red")

@@ -1,0 +1,119 @@
+"""A run on a terminal: finished items scroll by, below them a live region with what runs and how far all of it is."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from qairt.amounts import about, duration
+from qairt.cli.console import answers, say
+from qairt.cli.watch.watcher import Watcher
+from qairt.engine.record import events as ev
+from qairt.engine.record import sentences as messages
+from qairt.engine.record.eta import SmoothEta, done_of, fraction, wording
+from qairt.engine.record.state import BUSY
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+    from rich.live import Live
+
+_REFRESH = 4  # a second
+_BAR = 24  # columns
+_PATIENCE = 2.0  # seconds before planning is worth a line
+
+
+class LiveRegion(Watcher):
+    """Draws with rich, which is imported when the first item starts: a run that has nothing to do costs nothing.
+
+    Args:
+        stop: says that the run was interrupted.
+    """
+
+    def __init__(self, stop: threading.Event) -> None:
+        super().__init__()
+        self._stop = stop
+        self._live: Live | None = None
+        self._eta = SmoothEta()
+        self._planning = threading.Timer(_PATIENCE, self._print, ["planning: reading what the recipe names"])
+        self._planning.daemon = True
+
+    def __enter__(self) -> Self:
+        self._planning.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._planning.cancel()
+        if self._live is not None:
+            self._live.stop()
+
+    def show(self, event: ev.Event) -> None:
+        self._planning.cancel()
+        match event:
+            case ev.RunStarted():
+                for line in messages.opening(event):
+                    self._print(line)
+            case ev.ItemStarted() if self._live is None:
+                self._live = self._start()
+            case ev.ItemFinished():
+                self._print(messages.finished(event), mark="✓ ", style="green")
+            case ev.ItemFailedEvent():
+                self._print(messages.failed(event), mark="✗ ", style="red")
+            case ev.OutputWritten(status="written"):
+                self._print(*messages.output(event), mark="✓ ", style="green")
+            case ev.OutputWritten(status="failed"):
+                self._print(*messages.output(event), mark="✗ ", style="red")
+            case ev.LogLine():
+                self._print(event.message, mark=f"{event.level}: ", style="yellow")
+
+    def _start(self) -> Live:
+        from rich.console import Console
+        from rich.live import Live
+
+        live = Live(
+            console=Console(file=answers(), highlight=False),
+            get_renderable=self.draw,
+            refresh_per_second=_REFRESH,
+            transient=True,
+            redirect_stdout=False,
+            redirect_stderr=False,
+        )
+        live.start()
+        return live
+
+    def _print(self, text: str, *, mark: str = "", style: str = "") -> None:
+        if self._live is None:
+            say(f"{mark}{text}")
+            return
+        from rich.text import Text
+
+        self._live.console.print(Text.assemble((mark, style), text), soft_wrap=True)
+
+    def draw(self) -> RenderableType:
+        """The region as it is now: one line for each running item, the bar last."""
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.table import Table
+        from rich.text import Text
+
+        now = time.time()
+        with self.lock:
+            busy = [item for item in self.state.items.values() if item.status in BUSY]
+            done, left = fraction(self.state, now), self._eta.at(self.state, now)
+            finished = self.state.count("done", "warn", "failed", "blocked", "cancelled", "interrupted")
+            total = len(self.state.items) - self.state.count("cached")
+        widest = max((len(f"{item.stage} {item.label}") for item in busy), default=0)
+        lines = [Text(overflow="ellipsis", no_wrap=True) for _ in busy]
+        for line, item in zip(lines, busy, strict=True):
+            expected = f" of ~{about(item.expected_seconds)}" if item.expected_seconds >= 1 else ""
+            line.append(f"  {item.stage} {item.label}".ljust(widest + 2), style="bold")
+            line.append(f"  {done_of(item, now):4.0%}  {duration(now - (item.started or now))}{expected}")
+            line.append(f"  {item.message}", style="dim")
+        foot = Table.grid(padding=(0, 2))
+        bar = ProgressBar(total=1.0, completed=done, width=_BAR)
+        rest = "stopping: ending what runs" if self._stop.is_set() else wording(left)
+        foot.add_row(bar, f"{done:4.0%}", f"{finished} of {total} items", rest)
+        return Group(*lines, foot)

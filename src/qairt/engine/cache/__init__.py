@@ -1,0 +1,1 @@
+"""From keys to results: entries, the manifest, the store, the trash."""

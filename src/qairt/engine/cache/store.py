@@ -1,0 +1,267 @@
+"""A cache directory seen without its recipe: what is kept, who uses it, what clearing gives back."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import ValidationError
+
+from qairt.engine.cache.cache import Entry, StageCache
+from qairt.engine.cache.manifest import PipelineManifest
+from qairt.engine.cache.trash import Cleared, Trash
+from qairt.engine.record.events import RunStarted, parse_event
+from qairt.engine.record.folder import run_folders
+from qairt.engine.stage import registered_stages
+from qairt.errors import CacheError, QairtError
+
+
+class Store:
+    """A cache directory, without its recipe. What a killed process began to clear is put right first.
+
+    Args:
+        cache_dir: the folder that holds `pipeline_state`.
+    """
+
+    def __init__(self, cache_dir: Path) -> None:
+        self.cache_dir = cache_dir
+        self.problems: list[str] = []
+        """Entries found damaged; they have been set aside."""
+        self._cache = StageCache(cache_dir, lambda path, why: self.problems.append(f"{path.name}: {why}"))
+        self.state_folder = self._cache.cache_dir
+        self.trash = Trash(self.state_folder, PipelineManifest(cache_dir))
+        self.trash.recover()
+        self._starts: dict[Path, RunStarted] = {}
+
+    # Looking
+
+    def stage_names(self) -> list[str]:
+        """Stages with entries, in the order of the recipe that ran last."""
+        order = self._order()
+        found = {entry.stage for entry in self._cache.entries()}
+        return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
+
+    def entries(self, stage: str | None = None, label: str | None = None) -> list[Entry]:
+        """Entries in the order of stages, the newest of an item first."""
+        order = self._order()
+        found = [entry for entry in self._cache.entries(stage) if label in (None, entry.label)]
+        found.sort(key=lambda entry: entry.timestamp, reverse=True)
+        return sorted(
+            found, key=lambda e: (order.index(e.stage) if e.stage in order else len(order), e.stage, _natural(e.label))
+        )
+
+    def following(self, entries: Sequence[Entry], *, whole_stage: str | None = None) -> list[Entry]:
+        """`entries` and all that was made from them; with `whole_stage` also everything of later stages."""
+        later = set(self._stages_after(whole_stage)) if whole_stage else set()
+        gone = {entry.key for entry in entries}
+        everything = self.entries()
+        made_from = [(entry, set(_sources(entry).values())) for entry in everything]
+        grew = True
+        while grew:
+            more = {entry.key for entry, sources in made_from if gone & sources or entry.stage in later}
+            grew = not more <= gone
+            gone |= more
+        return [entry for entry in everything if entry.key in gone]
+
+    def freed_by(self, entries: Sequence[Entry]) -> int:
+        """Bytes that the next prune gives back when `entries` are cleared: files are stored once, and others may
+        hold the same ones."""
+        return _given_up(
+            (status for entry in entries for status in _files_of(entry)), self._blobs(), also=self.trash.files()
+        )
+
+    def bytes_on_disk(self) -> int:
+        """Every file once, however many names it has."""
+        seen: dict[tuple[int, int], int] = {}
+        for folder, _, names in os.walk(self.state_folder):
+            for name in names:
+                try:
+                    status = os.lstat(os.path.join(folder, name))
+                except OSError:
+                    continue
+                seen[status.st_dev, status.st_ino] = status.st_size
+        return sum(seen.values())
+
+    def bytes_in_trash(self) -> int:
+        """What emptying the trash frees."""
+        return _given_up(self.trash.files(), self._blobs())
+
+    def recipes_by_key(self) -> dict[str, list[str]]:
+        """Which recipes used a key when they ran last; by their absolute paths."""
+        last: dict[str, RunStarted] = {}
+        for folder in run_folders(self.state_folder):
+            started = self._starts.get(folder.path) or _start_of(folder.events)
+            if started is None:
+                continue
+            self._starts[folder.path] = started
+            host = folder.host()
+            recipe = (host.recipe if host else "") or started.recipe
+            if recipe:
+                last[os.path.abspath(recipe)] = started
+        found: dict[str, list[str]] = {}
+        for recipe, started in last.items():
+            for key in dict.fromkeys(item.key for item in started.items):
+                found.setdefault(key, []).append(recipe)
+        return found
+
+    def is_locked(self, key: str) -> bool:
+        """Whether a run, of whatever recipe, is making `key` now."""
+        path = self.state_folder / "locks" / f"{key[:16]}.lock"
+        if not path.exists():
+            return False
+        try:
+            with FileLock(path, timeout=0):
+                return False
+        except Timeout:
+            return True
+        except OSError:  # a cache that cannot be written: nobody makes anything in it
+            return False
+
+    # Changing
+
+    def clear(self, entries: Sequence[Entry]) -> Cleared:
+        """Take entries out of use; `undo` brings them back until the next prune.
+
+        Raises:
+            CacheError: they cannot be moved; then all of them stay.
+        """
+        return self.trash.clear(entries, self.freed_by(entries))
+
+    def undo(self) -> Cleared | None:
+        """Bring back what was cleared last; None when there is nothing.
+
+        Raises:
+            CacheError: it cannot be, or all of it was made again meanwhile.
+        """
+        return self.trash.undo()
+
+    def prune(self) -> tuple[int, int]:
+        """Delete for good what was cleared, what killed runs left behind and entries set aside.
+
+        Returns:
+            How many cleared entries and how many leftovers there were.
+
+        Raises:
+            CacheError: it cannot be deleted.
+        """
+        cleared = self.trash.empty()
+        found = [path for path in self._cache.leftovers() if not self._is_in_use(path)]
+        for path in found:
+            if path.is_dir():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        try:
+            self._cache.drop_unused_blobs()
+        except OSError as error:
+            raise CacheError(
+                f"what nothing uses any more cannot be deleted: {error.strerror or error}",
+                where=str(error.filename or self.state_folder),
+                remedy="this needs write access to the cache directory",
+            ) from error
+        return cleared, len(found)
+
+    def verify(self) -> int:
+        """Compare every file with its digest; entries that differ are taken out of use. Returns the bytes read."""
+        read = 0
+        for entry in self.entries():
+            problem = entry.altered()
+            read += entry.bytes
+            if problem is not None:
+                target = entry.directory.with_name(f".bad-{entry.directory.name}-{os.getpid()}")
+                shutil.rmtree(target, ignore_errors=True)
+                with suppress(OSError):  # read-only: it stays, and is reported
+                    entry.directory.rename(target)
+                self.problems.append(f"{entry.stage} {entry.label}: {problem}")
+        return read
+
+    # Inside
+
+    def _is_in_use(self, leftover: Path) -> bool:
+        """Whether a run is still making something in this folder, `.making-1a2b3c4d-…` or `.resume-1a2b3c4d…`."""
+        made = re.match(r"\.(?:making|resume)-([0-9a-f]{8})", leftover.name)
+        locks = (self.state_folder / "locks").glob(f"{made[1]}*.lock") if made else ()
+        return any(self.is_locked(path.stem) for path in locks)
+
+    def _blobs(self) -> set[tuple[int, int]]:
+        found = set()
+        with suppress(OSError), os.scandir(self.state_folder / "blobs") as blobs:
+            for blob in blobs:
+                with suppress(OSError):
+                    status = blob.stat(follow_symlinks=False)
+                    found.add((status.st_dev, status.st_ino))
+        return found
+
+    def _stages_after(self, stage: str) -> list[str]:
+        aside = {name for name, known in registered_stages().items() if known.aside}
+        order = self._order()
+        if stage not in order or stage in aside:
+            return []
+        return [name for name in order[order.index(stage) + 1 :] if name not in aside]
+
+    def _order(self) -> list[str]:
+        from qairt.recipe.recipe import Recipe
+
+        try:
+            stages = Recipe.from_yaml(self.state_folder / "recipe.yaml").get("stages")
+        except (OSError, QairtError):
+            return []
+        return list(stages) if isinstance(stages, dict) else []
+
+
+def _given_up(files: Iterable[os.stat_result], blobs: set[tuple[int, int]], also: Iterable[os.stat_result] = ()) -> int:
+    """Bytes of `files` that nothing else holds.
+
+    Args:
+        blobs: inodes that have a name in `blobs/` too, which goes when no entry holds it.
+        also: names that go too, though their bytes are not counted.
+    """
+    held: Counter[tuple[int, int]] = Counter()
+    status_of: dict[tuple[int, int], os.stat_result] = {}
+    for status in files:
+        inode = (status.st_dev, status.st_ino)
+        held[inode] += 1
+        status_of[inode] = status
+    for status in also:
+        inode = (status.st_dev, status.st_ino)
+        if inode in held:
+            held[inode] += 1
+    return sum(
+        status.st_size for inode, status in status_of.items() if held[inode] + (inode in blobs) >= status.st_nlink
+    )
+
+
+def _files_of(entry: Entry) -> Iterator[os.stat_result]:
+    for name in entry.files:
+        with suppress(OSError):
+            yield (entry.directory / name).stat()
+
+
+def _start_of(events: Path) -> RunStarted | None:
+    """How a run began: the first line of its events."""
+    import json
+
+    try:
+        with events.open("rb") as file:
+            event = parse_event(json.loads(file.readline()))
+    except (OSError, ValueError, ValidationError, RecursionError):
+        return None
+    return event if isinstance(event, RunStarted) else None
+
+
+def _sources(entry: Entry) -> dict[str, str]:
+    """The keys that an entry was made from, by item."""
+    extras = entry.inputs.get("extras")
+    sources = extras.get("sources") if isinstance(extras, dict) else None
+    return {str(k): v for k, v in sources.items() if isinstance(v, str)} if isinstance(sources, dict) else {}
+
+
+def _natural(label: str) -> list[tuple[str, int]]:
+    """`ar128-split2` after `ar1-split10`."""
+    return [(name, int(number or 0)) for name, number in re.findall(r"([a-z]+)(\d*)", label)]

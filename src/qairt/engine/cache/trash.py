@@ -1,0 +1,347 @@
+"""What was cleared, kept until the next prune so that it can be brought back.
+
+    pipeline_state/trash/{n}/
+      journal.json                       what was cleared, and how far that got; written before anything moves
+      manifest.json                      the manifest as it was before
+      {stage}/{stage}_{key[:8]}/         the entries, moved here whole: the same files, not copies
+
+Nothing is lost when the process ends at any moment: the next one that looks rolls a half-done clear back and ends a
+half-done undo. Both come to the same, since every step says where it moves things and moves them only once.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, Literal
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+
+from qairt.engine.cache.cache import Entry
+from qairt.engine.cache.manifest import PipelineManifest, manifest_bytes, parse_manifest
+from qairt.errors import CacheError
+from qairt.files import flush, write_atomic
+
+TRASH = "trash"
+_JOURNAL = "journal.json"
+_MANIFEST = "manifest.json"
+_PATIENCE = 10.0  # seconds to wait for another process that clears or undoes
+
+
+class Moved(BaseModel):
+    """One entry that was cleared."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    label: str
+    key: str
+    place: str
+    """Its folder below `pipeline_state`, and below the trash: `convert/convert_1a2b3c4d`."""
+
+    @field_validator("place")
+    @classmethod
+    def _stays_inside(cls, place: str) -> str:
+        parts = PurePosixPath(place).parts
+        if len(parts) != 2 or ".." in parts or place.startswith("/"):
+            raise ValueError("not a folder of an entry")
+        return place
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage} {self.label}"
+
+
+class _Journal(BaseModel):
+    v: Literal[1] = 1
+    step: Literal["clearing", "cleared", "undoing", "superseded"]
+    """`superseded`: what is left was made again before it could be brought back."""
+    bytes: int
+    entries: tuple[Moved, ...]
+    records: dict[str, dict[str, Any]]
+    """What the manifest said of these stages, with no items but the cleared ones."""
+    after: str | None
+    """SHA-256 of the manifest after the clear; None when it said nothing of these entries."""
+
+
+@dataclass(frozen=True)
+class Cleared:
+    """What was cleared, or brought back."""
+
+    bytes: int
+    """That the next prune frees, or would have."""
+    entries: tuple[Moved, ...]
+    superseded: tuple[Moved, ...] = ()
+    """Made again meanwhile, so the new ones stay."""
+
+
+class Trash:
+    """The cleared entries of one cache directory; safe to use from several processes at once.
+
+    Args:
+        root: the folder `pipeline_state`.
+    """
+
+    def __init__(self, root: Path, manifest: PipelineManifest) -> None:
+        self.folder = root / TRASH
+        self._root = root
+        self._manifest = manifest
+
+    def clear(self, entries: Sequence[Entry], freed: int) -> Cleared:
+        """Move entries here, and take what the manifest says of them out of it.
+
+        Args:
+            freed: bytes that the next prune gives back for it.
+
+        Raises:
+            CacheError: an entry cannot be moved; then none was.
+        """
+        if not entries:
+            return Cleared(0, ())
+        with self._locked("cleared"):
+            self._recover()
+            folder, journal = self._begin(entries, freed)
+            try:
+                for moved in journal.entries:
+                    held = folder / moved.place
+                    held.parent.mkdir(exist_ok=True)
+                    os.rename(self._root / moved.place, held)
+                self._flush_around(folder, journal.entries)
+                if journal.after is not None:
+                    self._manifest.change(lambda stages: _take_out(stages, journal.entries))
+                self._write(folder, journal.model_copy(update={"step": "cleared"}))
+            except (OSError, CacheError):
+                with suppress(OSError, CacheError):
+                    self._bring_back(folder, journal)
+                raise
+        return Cleared(journal.bytes, journal.entries)
+
+    def undo(self) -> Cleared | None:
+        """Bring back what was cleared last, None when there is nothing. The next call goes one step further back.
+
+        Raises:
+            CacheError: it cannot be moved, or all of it was made again meanwhile; that is kept.
+        """
+        if not self.folder.is_dir():
+            return None
+        with self._locked("brought back"):
+            self._recover()
+            for folder in reversed(self._folders()):
+                journal = self._read(folder)
+                if journal is None or journal.step != "cleared":
+                    continue
+                self._write(folder, journal.model_copy(update={"step": "undoing"}))
+                try:
+                    cleared = self._bring_back(folder, journal)
+                except (OSError, CacheError):
+                    with suppress(OSError):  # what did come back is known by its place
+                        self._write(folder, journal)
+                    raise
+                if not cleared.entries:
+                    names = ", ".join(moved.name for moved in journal.entries[:3])
+                    more = f" and {len(journal.entries) - 3} more" if len(journal.entries) > 3 else ""
+                    raise CacheError(
+                        f"{names}{more} cannot be brought back: made again since it was cleared, and that is kept",
+                        where=str(self._root.parent),
+                        remedy="undo again brings back what was cleared before it",
+                    )
+                return cleared
+        return None
+
+    def empty(self) -> int:
+        """Delete everything here for good; returns how many entries that were.
+
+        Raises:
+            CacheError: it cannot be deleted.
+        """
+        if not self.folder.is_dir():
+            return 0
+        with self._locked("deleted"):
+            self._recover()
+            count = len(self.entries())
+            for folder in self._folders():
+                (folder / _JOURNAL).unlink(missing_ok=True)  # first: what is half deleted must not come back
+                flush(folder)
+                shutil.rmtree(folder)
+            return count
+
+    def recover(self) -> None:
+        """Roll back or end what a killed process began; nothing when another process is at it, or none may write."""
+        if any(journal.step in ("clearing", "undoing") for _, journal in self._journals()):
+            with suppress(OSError, CacheError, Timeout), FileLock(self.folder / ".lock", timeout=0):
+                self._recover()
+
+    def entries(self) -> list[Moved]:
+        """Everything that a prune would delete, the last cleared first."""
+        return [moved for folder, journal in self._journals() for moved in self._held(folder, journal)]
+
+    def undoable(self) -> tuple[Moved, ...]:
+        """What `undo` would bring back."""
+        return next((journal.entries for _, journal in self._journals() if journal.step == "cleared"), ())
+
+    def files(self) -> Iterator[os.stat_result]:
+        """The files of cleared entries."""
+        for folder in self._folders():
+            for directory, _, names in os.walk(folder):
+                for name in names:
+                    with suppress(OSError):
+                        yield os.lstat(os.path.join(directory, name))
+
+    # Inside
+
+    def _begin(self, entries: Sequence[Entry], freed: int) -> tuple[Path, _Journal]:
+        """Say what will be moved, so that this can be rolled back."""
+        number = max((int(folder.name) for folder in self._folders()), default=0) + 1
+        folder = self.folder / str(number)
+        folder.mkdir()
+        places = [entry.directory.relative_to(self._root).as_posix() for entry in entries]
+        moved = tuple(
+            Moved(stage=entry.stage, label=entry.label, key=entry.key, place=place)
+            for entry, place in zip(entries, places, strict=True)
+        )
+        raw = self._manifest.raw()
+        records, after = _without(raw, moved)
+        if raw is not None and after is not None:
+            write_atomic(folder / _MANIFEST, raw)
+        journal = _Journal(step="clearing", bytes=freed, entries=moved, records=records, after=after)
+        self._write(folder, journal)
+        flush(self.folder)
+        return folder, journal
+
+    def _recover(self) -> None:
+        for folder, journal in self._journals():
+            if journal.step in ("clearing", "undoing"):
+                self._bring_back(folder, journal)
+
+    def _bring_back(self, folder: Path, journal: _Journal) -> Cleared:
+        """Move everything to its place again that is not taken, and say so in the manifest."""
+        back: list[Moved] = []
+        superseded: list[Moved] = []
+        for moved in journal.entries:
+            held, place = folder / moved.place, self._root / moved.place
+            if held.is_dir() and place.exists():
+                superseded.append(moved)
+                continue
+            if held.is_dir():
+                place.parent.mkdir(exist_ok=True)
+                os.rename(held, place)
+            if place.exists():
+                back.append(moved)
+        self._flush_around(folder, back)
+        if journal.after is not None and back:
+            before = folder / _MANIFEST
+            whole = not superseded and before.exists() and self._manifest.replace(journal.after, before.read_bytes())
+            if not whole:
+                self._manifest.change(lambda stages: _put_in(stages, back, journal.records))
+        if superseded:
+            self._write(folder, journal.model_copy(update={"step": "superseded", "entries": tuple(superseded)}))
+        else:
+            (folder / _JOURNAL).unlink()
+            flush(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+        return Cleared(journal.bytes, tuple(back), tuple(superseded))
+
+    def _flush_around(self, folder: Path, entries: Sequence[Moved]) -> None:
+        """Force the moves to disk."""
+        for stage in {PurePosixPath(moved.place).parts[0] for moved in entries}:
+            for parent in (self._root / stage, folder / stage):
+                if parent.is_dir():
+                    flush(parent)
+
+    def _folders(self) -> list[Path]:
+        try:
+            found = [path for path in self.folder.iterdir() if path.name.isdecimal()]
+        except OSError:
+            return []
+        return sorted(found, key=lambda path: int(path.name))
+
+    def _journals(self) -> list[tuple[Path, _Journal]]:
+        """The last one first."""
+        read = [(folder, self._read(folder)) for folder in reversed(self._folders())]
+        return [(folder, journal) for folder, journal in read if journal is not None]
+
+    def _held(self, folder: Path, journal: _Journal) -> list[Moved]:
+        return [moved for moved in journal.entries if (folder / moved.place).is_dir()]
+
+    def _read(self, folder: Path) -> _Journal | None:
+        try:
+            return _Journal.model_validate_json((folder / _JOURNAL).read_bytes())
+        except (OSError, ValidationError):  # what it says cannot be done: it waits for the next prune
+            return None
+
+    def _write(self, folder: Path, journal: _Journal) -> None:
+        write_atomic(folder / _JOURNAL, journal.model_dump_json(indent=1) + "\n")
+        flush(folder)
+
+    @contextmanager
+    def _locked(self, done: str) -> Iterator[None]:
+        try:
+            self.folder.mkdir(exist_ok=True)
+            with FileLock(self.folder / ".lock", timeout=_PATIENCE):
+                yield
+        except Timeout as error:
+            raise CacheError(
+                f"nothing was {done}: another process is clearing or undoing here",
+                where=str(self._root.parent),
+                remedy="try again when it has ended",
+            ) from error
+        except OSError as error:
+            raise CacheError(
+                f"nothing was {done}: {error.strerror or error}",
+                where=str(error.filename or self.folder),
+                remedy="free a little room on that disk first; `qairt cache prune` may help"
+                if error.errno in (errno.ENOSPC, errno.EDQUOT)
+                else "this needs write access to the cache directory",
+            ) from error
+
+
+def _without(raw: bytes | None, entries: Sequence[Moved]) -> tuple[dict[str, dict[str, Any]], str | None]:
+    """What a manifest says of entries, and the digest of it without that; None when it says nothing."""
+    try:
+        content = parse_manifest(raw or b"")
+    except ValueError:
+        return {}, None
+    records = _take_out(content["stages"], entries)
+    return (records, hashlib.sha256(manifest_bytes(content)).hexdigest()) if records else ({}, None)
+
+
+def _take_out(stages: dict[str, Any], entries: Sequence[Moved]) -> dict[str, dict[str, Any]]:
+    """Remove the records of entries, and of stages that have none left; returns what was removed."""
+    records: dict[str, dict[str, Any]] = {}
+    for name in dict.fromkeys(moved.stage for moved in entries):
+        stage = stages.get(name)
+        if stage is None:
+            continue
+        items = stage.get("items", {})
+        own = {
+            moved.label: items.pop(moved.label)
+            for moved in entries
+            if moved.stage == name and _key_in(items.get(moved.label)) == moved.key
+        }
+        if own or not items:
+            records[name] = {key: value for key, value in stage.items() if key != "items"} | {"items": own}
+        if not items:
+            del stages[name]
+    return records
+
+
+def _put_in(stages: dict[str, Any], entries: Sequence[Moved], records: dict[str, dict[str, Any]]) -> None:
+    """Add the records of entries again; newer ones stay."""
+    for moved in entries:
+        record = records.get(moved.stage)
+        if record is None:
+            continue
+        stage = stages.setdefault(moved.stage, {key: value for key, value in record.items() if key != "items"})
+        if moved.label in record["items"]:
+            stage.setdefault("items", {}).setdefault(moved.label, record["items"][moved.label])
+
+
+def _key_in(record: Any) -> Any:
+    return record.get("cache_key") if isinstance(record, dict) else None

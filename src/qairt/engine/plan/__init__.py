@@ -1,0 +1,1 @@
+"""What would run, in which order, at what cost, and why."""

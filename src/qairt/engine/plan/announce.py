@@ -1,0 +1,31 @@
+"""A plan as events tell it."""
+
+from __future__ import annotations
+
+from qairt.engine.plan.planned import Plan
+from qairt.engine.record.events import PlannedEntry
+
+
+def planned_entries(plan: Plan) -> list[PlannedEntry]:
+    """Every item of the plan, in order."""
+    return [
+        PlannedEntry(
+            stage=item.stage.name,
+            label=item.label,
+            coord=item.coord,
+            key=item.key,
+            cached=item.cached,
+            stale=item.stale,
+            reason=item.reason,
+            sources=tuple(source.name for source in item.sources),
+            seconds=item.seconds,
+            seconds_low=item.low,
+            seconds_high=item.high,
+            samples=item.samples,
+            peak_ram=item.peak_ram,
+            bytes=item.bytes,
+            size=item.entry.bytes if item.entry else 0,
+            from_history=item.from_history,
+        )
+        for item in plan.items
+    ]

@@ -1,0 +1,187 @@
+"""Why an item is not in the cache: the first thing on its way from the recipe that differs from when it was made.
+
+What an item was made from is known by the key of each source, so a difference is followed from entry to entry to the
+item whose own settings, files, tools or version differ. Its leaves are the root; all that follow only pass it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+from qairt import keys
+from qairt.engine.plan.planned import Cause, Kind, Leaf
+
+if TYPE_CHECKING:
+    from qairt.engine.cache.cache import Entry
+    from qairt.engine.plan.planned import PlannedItem
+
+CHANGES: frozenset[Kind] = frozenset({"setting", "parameter", "file", "toolchain", "version", "input", "removed"})
+"""Kinds that say something happened since an item was made."""
+NEW = "not made yet"
+"""Why an item runs that was never made."""
+
+
+def cause_of(item: PlannedItem, known: Mapping[str, Entry], *, forced: bool, never: bool) -> tuple[Cause, str]:
+    """Why an item without an entry runs: the root, and a sentence about this item that ends in it.
+
+    Args:
+        known: every entry of the cache by its key.
+        forced: it was asked to run again.
+        never: nothing from its stage on is reused.
+    """
+    if forced:
+        cause = Cause("forced", item.name, note="asked for with --force")
+    elif never:
+        cause = Cause("never", item.name, note="this stage, or one before it, is never reused")
+    elif item.last is None:
+        return _never_made(item)
+    elif item.last.key == item.key:
+        cause = Cause("removed", item.name, note="its result was damaged or removed")
+    else:
+        return _changed(item, item.last, known)
+    return cause, cause.text
+
+
+def root_leaves(item: PlannedItem, known: Mapping[str, Entry]) -> set[str] | None:
+    """Every leaf, by its text, that lies between an item and the last time it was made; None where one is not known."""
+    if item.last is None or item.last.key == item.key:
+        return None
+    return _all_leaves(item, item.last, known, {})
+
+
+def own_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
+    """The values of the item's own that differ from `then`, the inputs of an entry."""
+    return _traced_to_settings(item, _own_leaves(item, then))
+
+
+def _own_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
+    return [
+        Leaf(_kind(kind, path), path, before, after)
+        for kind, was, now, name in _parts(item, then)
+        for path, before, after in keys.differing_leaves(was, now, name)
+    ]
+
+
+def _traced_to_settings(item: PlannedItem, leaves: list[Leaf]) -> list[Leaf]:
+    """Parameters that hold a setting's value are told as that setting; what else is computed with them is left out."""
+    prefix = f"{item.stage.name}."
+    found = {leaf.field.removeprefix(prefix): leaf for leaf in leaves if leaf.kind == "parameter"}
+    settings = {
+        name: Leaf("setting", setting, found[name].cached, found[name].now)
+        for name, setting in item.stage.computed_from.items()
+        if name in found
+    }
+    groups = {name.partition(".")[0] for name in settings}
+    rest = [
+        leaf
+        for leaf in leaves
+        if leaf.kind != "parameter" or leaf.field.removeprefix(prefix).partition(".")[0] not in groups
+    ]
+    return [*settings.values(), *rest]
+
+
+def equal_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
+    """Those that do not; all of them when `then` is empty."""
+    differing = [leaf.field for leaf in _own_leaves(item, then)] if then else []
+    return [
+        Leaf(_kind(kind, path), path, value, value)
+        for kind, _, now, name in _parts(item, then)
+        for path, value in _flat(now, name)
+        if not any(path == other or path.startswith(f"{other}.") for other in differing)
+    ]
+
+
+def changed_sources(item: PlannedItem, then: Mapping[str, Any]) -> list[tuple[PlannedItem, str | None]]:
+    """The sources whose key is not the one in `then`, each with that key; those that run come first."""
+    old = _source_keys(then)
+    changed = [(source, old.get(source.name)) for source in item.sources if old.get(source.name) != source.key]
+    return sorted(changed, key=lambda pair: pair[0].cached)
+
+
+def _never_made(item: PlannedItem) -> tuple[Cause, str]:
+    new = Cause("new", item.name, note=NEW)
+    for source in item.sources:
+        if source.cause is not None and source.cause.kind != "new":
+            if source.cause.kind not in CHANGES:
+                break
+            return source.cause, f"{source.name} runs: {source.cause.text}"
+    return new, new.text
+
+
+def _changed(item: PlannedItem, last: Entry, known: Mapping[str, Entry]) -> tuple[Cause, str]:
+    leaves = own_leaves(item, last.inputs)
+    if leaves:
+        cause = Cause(leaves[0].kind, item.name, tuple(leaves))
+        return cause, cause.text
+    changed = changed_sources(item, last.inputs)
+    if not changed:
+        return (cause := _other_input(item, last)), cause.text
+    source, key = changed[0]
+    cause = _root(source, key, known)
+    return cause, f"{source.name} changed: {cause.text}" if cause.text else f"{source.name} changed"
+
+
+def _root(item: PlannedItem, key: str | None, known: Mapping[str, Entry]) -> Cause:
+    """Why an item has another key than `key`, which what follows it was made from."""
+    then = known.get(key) if key is not None else None
+    if then is None:
+        added = f"{item.name} was added" if key is None else f"{item.name} is another one"
+        return item.cause or Cause("input", item.name, note=added)
+    leaves = own_leaves(item, then.inputs)
+    if leaves:
+        return Cause(leaves[0].kind, item.name, tuple(leaves))
+    changed = changed_sources(item, then.inputs)
+    return _root(*changed[0], known) if changed else _other_input(item, then)
+
+
+def _other_input(item: PlannedItem, then: Entry) -> Cause:
+    names = {source.name for source in item.sources}
+    gone = [name for name in _source_keys(then.inputs) if name not in names]
+    note = f"{gone[0]} is no longer part of it" if gone else "what it is made from changed"
+    return Cause("input", item.name, note=note)
+
+
+def _all_leaves(
+    item: PlannedItem, then: Entry, known: Mapping[str, Entry], seen: dict[tuple[str, str], set[str] | None]
+) -> set[str] | None:
+    place = (item.name, then.key)
+    if place in seen:
+        return seen[place]
+    found: set[str] | None = {leaf.text for leaf in own_leaves(item, then.inputs)}
+    changed = changed_sources(item, then.inputs)
+    if not found and not changed:
+        found = None
+    for source, key in changed:
+        before = known.get(key) if key is not None else None
+        inner = _all_leaves(source, before, known, seen) if before is not None else None
+        found = found | inner if found is not None and inner is not None else None
+    seen[place] = found
+    return found
+
+
+def _parts(item: PlannedItem, then: Mapping[str, Any]) -> list[tuple[Kind, Any, Any, str]]:
+    """What is the item's own, then and now, in order: settings, facts, parameters, version."""
+    stage = item.stage.name
+    old, new = then.get("extras", {}), item.inputs["extras"]
+    return [
+        ("setting", then.get("config"), item.inputs["config"], f"stages.{stage}"),
+        ("file", old.get("facts"), new["facts"], stage),
+        ("parameter", old.get("params"), new["params"], stage),
+        ("version", old.get("version"), new["version"], f"version of {stage}"),
+    ]
+
+
+def _kind(kind: Kind, path: str) -> Kind:
+    return "toolchain" if kind == "file" and path.endswith(".toolchain") else kind
+
+
+def _flat(value: Any, path: str) -> list[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        return [leaf for name, inner in value.items() for leaf in _flat(inner, f"{path}.{name}")]
+    return [] if value is None or value == [] else [(path, value)]
+
+
+def _source_keys(inputs: Mapping[str, Any]) -> Mapping[str, str]:
+    found: Mapping[str, str] = inputs.get("extras", {}).get("sources", {})
+    return found

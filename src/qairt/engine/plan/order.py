@@ -1,0 +1,60 @@
+"""In which order items go when several could: a few simple rules are tried on paper, and the shortest is taken.
+
+The order decides how long cores stand idle at the end, while the last part is linked.
+"""
+
+from __future__ import annotations
+
+from qairt.engine.plan.planned import PlannedItem
+
+Key = tuple[float, int, int]
+"""Smaller goes first."""
+
+
+def urgency(items: list[PlannedItem], jobs: int) -> dict[int, Key]:
+    """A sort key for each item: by the rule that would end soonest with the seconds that are expected."""
+    by_merge = [merge_by_merge(items, longest_first=longest_first) for longest_first in (True, False)]
+    rules = [longest_path(items), *by_merge]
+    return min(rules, key=lambda keys: makespan(items, keys, jobs))
+
+
+def longest_path(items: list[PlannedItem]) -> dict[int, Key]:
+    """What the most seconds depend on goes first."""
+    left: dict[int, float] = {}
+    for item in reversed(items):  # what follows an item stands after it
+        left[id(item)] = item.seconds + left.get(id(item), 0.0)
+        for source in item.sources:
+            left[id(source)] = max(left.get(id(source), 0.0), left[id(item)])
+    return {id(item): (-left[id(item)], 0, place) for place, item in enumerate(items)}
+
+
+def merge_by_merge(items: list[PlannedItem], *, longest_first: bool) -> dict[int, Key]:
+    """What leads to one merge is made together, and of that what is further down the pipeline goes first."""
+    keys: dict[int, Key] = {}
+    for place, item in reversed(list(enumerate(items))):
+        if len(item.sources) > 1 or id(item) not in keys:
+            keys[id(item)] = (-item.seconds if longest_first else item.seconds, place, -place)
+        for source in item.sources:
+            reached = (*keys[id(item)][:2], 0)
+            keys[id(source)] = min(keys.get(id(source), reached), reached)
+        keys[id(item)] = (*keys[id(item)][:2], -place)
+    return keys
+
+
+def makespan(items: list[PlannedItem], keys: dict[int, Key], jobs: int) -> float:
+    """Seconds until the last of `items` would end, `jobs` at once, the smallest key first."""
+    inside = {id(item) for item in items}
+    waiting = sorted(items, key=lambda item: keys[id(item)])
+    running: list[tuple[float, PlannedItem]] = []
+    done: set[int] = set()
+    now = 0.0
+    while waiting or running:
+        ready = [item for item in waiting if all(id(s) in done or id(s) not in inside for s in item.sources)]
+        for item in ready[: jobs - len(running)]:
+            waiting.remove(item)
+            running.append((now + item.seconds, item))
+        ending = min(running, key=lambda entry: entry[0])
+        running.remove(ending)
+        now = ending[0]
+        done.add(id(ending[1]))
+    return now

@@ -1,0 +1,99 @@
+"""The sentences a run is told in, on a terminal and in a log alike."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from qairt.amounts import about, count, duration, size
+from qairt.engine.record import events as ev
+from qairt.engine.record.eta import remaining
+from qairt.engine.record.state import ItemState, RunState
+
+
+def opening(event: ev.RunStarted) -> list[str]:
+    """What is about to happen: how much runs, how much is cached, how long it takes."""
+    to_run = [item for item in event.items if not item.cached]
+    cached = len(event.items) - len(to_run)
+    if not to_run:
+        return [f"nothing to run: {_all(cached)} cached"]
+    known = all(item.from_history for item in to_run)
+    basis = "as earlier runs went" if known else "estimated"
+    plan = RunState.of_plan(event.items)
+    expected = about(remaining(plan, event.time, jobs=event.jobs, memory=event.memory).seconds)
+    first = f"{count(len(to_run), 'item')} to run, {cached} cached; about {expected} ({basis})"
+    return [f"{first}, at most {event.jobs} at once"] + ([f"cached: {_cached_stages(event)}"] if cached else [])
+
+
+def _all(number: int) -> str:
+    return "its only item is" if number == 1 else f"all {number} items are"
+
+
+def _cached_stages(event: ev.RunStarted) -> str:
+    """`quantization, 3 of 8 in convert`."""
+    total = Counter(item.stage for item in event.items)
+    cached = Counter(item.stage for item in event.items if item.cached)
+    return ", ".join(
+        stage if number == total[stage] else f"{number} of {total[stage]} in {stage}"
+        for stage, number in cached.items()
+    )
+
+
+def started(event: ev.ItemStarted) -> str:
+    return f"{event.stage} {event.label}: started; {event.reason}"
+
+
+def finished(event: ev.ItemFinished) -> str:
+    """`convert ar1-split2: 12.3 s, 540 MB, 28 MB written`."""
+    memory = f"{size(event.peak_rss)}, " if event.peak_rss else ""
+    return f"{event.stage} {event.label}: {duration(event.seconds)}, {memory}{size(event.size or event.bytes)} written"
+
+
+def failed(event: ev.ItemFailedEvent) -> str:
+    return f"{event.stage} {event.label}: FAILED: {event.error.get('what')}"
+
+
+def output(event: ev.OutputWritten) -> list[str]:
+    """`quantization visualization: 3 files, 12 kB, in cache/quantization/viz`."""
+    name = f"{event.stage} {event.kind}"
+    if event.status == "written":
+        return [f"{name}: {count(len(event.files), 'file')}, {size(event.bytes)}, in {event.directory}"]
+    if event.status == "failed":
+        return [f"{name}: FAILED: {(event.error or {}).get('what')}"]
+    return []
+
+
+def running(item: ItemState, now: float) -> str:
+    """`convert ar1-split2 (10.0 s of about 12 s, writing)`."""
+    elapsed = duration(now - item.started) if item.started is not None else "0.0 s"
+    expected = f" of about {about(item.expected_seconds)}" if item.expected_seconds >= 1 else ""
+    doing = f", {item.message}" if item.message else ""
+    return f"{item.stage} {item.label} ({elapsed}{expected}{doing})"
+
+
+def told(event: ev.Event) -> list[str]:
+    """The lines that an event is told in; none for those that are not worth one."""
+    match event:
+        case ev.RunStarted():
+            return opening(event)
+        case ev.ItemStarted():
+            return [started(event)]
+        case ev.ItemFinished():
+            return [finished(event)]
+        case ev.ItemFailedEvent():
+            return [failed(event)]
+        case ev.ItemShared():
+            return [f"{event.stage} {event.label}: another run is making it; waiting for that"]
+        case ev.ItemQuiet() if event.seconds:
+            return [f"{event.stage} {event.label}: no sign of life for {about(event.seconds)}"]
+        case ev.ItemSkipped():
+            return [f"{event.stage} {event.label}: not run: {event.because}"]
+        case ev.OutputWritten():
+            return output(event)
+        case ev.RequestAnswered():
+            return [event.message]
+        case ev.LogLine():
+            return [f"{event.level}: {event.message}"]
+        case ev.RunFinished():
+            ran = f"{count(event.executed, 'item')} made, {event.cached} cached, {event.failed} failed"
+            return [f"run {event.status} after {duration(event.seconds)}: {ran}"]
+    return []

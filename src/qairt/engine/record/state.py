@@ -1,0 +1,271 @@
+"""`RunState.apply(event)`: a pure fold of events into what a screen shows."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from qairt.engine.record import events as ev
+
+ItemStatus = Literal[
+    "waiting",
+    "ready",
+    "running",
+    "quiet",
+    "done",
+    "cached",
+    "shared",
+    "stale",
+    "warn",
+    "failed",
+    "blocked",
+    "cancelled",
+    "interrupted",
+]
+RunStatus = Literal["planned", "running", "done", "failed", "interrupted"]
+
+MADE: frozenset[ItemStatus] = frozenset({"done", "warn", "cached"})
+BUSY: frozenset[ItemStatus] = frozenset({"running", "quiet", "shared"})
+UNMADE: frozenset[ItemStatus] = frozenset({"failed", "blocked", "cancelled", "interrupted"})
+"""States in which an item stays unless it is tried again."""
+
+_SAMPLES_KEPT = 3600
+_LINES_KEPT = 1000
+
+
+@dataclass
+class ItemState:
+    """One item as a watcher sees it."""
+
+    stage: str
+    label: str
+    coord: tuple[tuple[str, int], ...] = ()
+    key: str = ""
+    status: ItemStatus = "waiting"
+    reason: str = ""
+    """Why it runs; empty when it is cached."""
+    sources: tuple[str, ...] = ()
+    expected_seconds: float = 0.0
+    expected_low: float = 0.0
+    expected_high: float = 0.0
+    samples: int = 0
+    expected_ram: int = 0
+    started: float | None = None
+    ended: float | None = None
+    seconds: float = 0.0
+    fraction: float = 0.0
+    """As its tool says; 0 when it says nothing."""
+    message: str = ""
+    quiet_seconds: float = 0.0
+    attempt: int = 0
+    peak_rss: int = 0
+    cpu_seconds: float = 0.0
+    bytes_read: int = 0
+    bytes_written: int = 0
+    bytes: int = 0
+    """That it added to the disk."""
+    size: int = 0
+    """Of its files."""
+    directory: str = ""
+    log: str = ""
+    error: dict[str, Any] | None = None
+
+    @property
+    def name(self) -> str:
+        return f"{self.stage} {self.label}"
+
+
+@dataclass
+class RunState:
+    """The state of one run after the events applied so far; before it starts, the state of its plan."""
+
+    run_id: str = ""
+    recipe: str = ""
+    cache_dir: str = ""
+    status: RunStatus = "planned"
+    host: str = ""
+    pid: int = 0
+    jobs: int = 1
+    cores: int = 1
+    memory: int = 0
+    ram: int = 0
+    started: float = 0.0
+    seconds: float = 0.0
+    """How long it took, once it is over."""
+    now: float = 0.0
+    """Time of the last event."""
+    seq: int = 0
+    """Number of the last event."""
+    paused: bool = False
+    items: dict[tuple[str, str], ItemState] = field(default_factory=dict)
+    log: deque[ev.LogLine] = field(default_factory=lambda: deque(maxlen=_LINES_KEPT))
+    samples: deque[ev.ResourceSample] = field(default_factory=lambda: deque(maxlen=_SAMPLES_KEPT))
+    peak_ram: int = 0
+    """Bytes, of the whole process tree."""
+    stage_starts: list[tuple[float, str]] = field(default_factory=list)
+    """When each stage's first item began."""
+    outputs: dict[tuple[str, str], ev.OutputWritten] = field(default_factory=dict)
+    """What was said last of each stage's outputs, by stage and kind."""
+    answers: list[ev.RequestAnswered] = field(default_factory=list)
+    _dependents: dict[str, list[ItemState]] = field(default_factory=dict)
+
+    @classmethod
+    def of_plan(
+        cls,
+        entries: Sequence[ev.PlannedEntry],
+        *,
+        recipe: str = "",
+        cache_dir: str = "",
+        jobs: int = 1,
+        memory: int = 0,
+    ) -> RunState:
+        """What a screen shows before a run starts: cached, stale and new items."""
+        state = cls(recipe=recipe, cache_dir=cache_dir, jobs=jobs, memory=memory)
+        state._plan(entries)
+        for item, entry in zip(state.items.values(), entries, strict=True):
+            item.status = "cached" if entry.cached else "stale" if entry.stale else "waiting"
+        return state
+
+    def apply(self, event: ev.Event) -> None:
+        """Take one event in; events of a kind this version does not know change nothing."""
+        self.now = max(self.now, event.time)
+        self.seq = max(self.seq, event.seq)
+        match event:
+            case ev.RunStarted():
+                self._start(event)
+            case ev.CacheHit():
+                self._enter(event.stage, event.label, "cached")
+            case ev.ItemStarted():
+                item = self._enter(event.stage, event.label, "running")
+                item.started, item.log, item.reason = event.time, event.log, event.reason
+                item.fraction, item.message, item.error, item.key = 0.0, "", None, event.key
+                item.attempt += 1
+            case ev.ItemProgress():
+                item = self._enter(event.stage, event.label, "running")
+                item.fraction, item.message = event.fraction, event.message
+            case ev.ItemShared():
+                self._enter(event.stage, event.label, "shared")
+            case ev.ItemQuiet():
+                item = self._item(event.stage, event.label)
+                if item.status in BUSY:  # it may have ended while this was said
+                    item.status, item.quiet_seconds = "quiet" if event.seconds else "running", event.seconds
+            case ev.ItemFinished():
+                item = self._enter(event.stage, event.label, "warn" if event.warnings else "done")
+                item.fraction, item.ended, item.message = 1.0, event.time, "; ".join(event.warnings)
+                item.seconds = event.seconds
+                item.bytes, item.size = event.bytes, event.size
+                item.directory = event.directory
+                _take_usage(item, event)
+            case ev.ItemFailedEvent():
+                item = self._enter(event.stage, event.label, "failed")
+                item.error, item.log, item.ended = event.error, event.log, event.time
+                item.seconds = event.time - item.started if item.started is not None else 0.0
+                _take_usage(item, event)
+            case ev.ItemSkipped():
+                item = self._enter(event.stage, event.label, event.kind)
+                item.message, item.ended = event.because, event.time
+            case ev.ItemWaiting():
+                item = self._enter(event.stage, event.label, "waiting")
+                item.message, item.error, item.started = "", None, None
+                self._ready_if_it_can(item)
+            case ev.StageStarted():
+                self.stage_starts.append((event.time, event.stage))
+            case ev.OutputWritten():
+                self.outputs[event.stage, event.kind] = event
+            case ev.LogLine():
+                self.log.append(event)
+            case ev.ResourceSample():
+                self.samples.append(event)
+                self.peak_ram = max(self.peak_ram, event.ram)
+            case ev.RequestAnswered():
+                self.answers.append(event)
+                if event.done and event.action in ("pause", "resume"):
+                    self.paused = event.action == "pause"
+            case ev.RunFinished():
+                self.status, self.seconds = event.status, event.seconds
+
+    def end_unexpectedly(self) -> None:
+        """Its process is gone and said no last word: what ran is interrupted."""
+        if self.status != "running":
+            return
+        self.status, self.seconds = "interrupted", self.now - self.started
+        for item in self.items.values():
+            if item.status not in MADE | UNMADE:
+                item.status, item.message = "interrupted", "the run's process ended"
+
+    def count(self, *statuses: ItemStatus) -> int:
+        return sum(item.status in statuses for item in self.items.values())
+
+    def stages(self) -> list[str]:
+        """Stages in order."""
+        return list(dict.fromkeys(stage for stage, _ in self.items))
+
+    @property
+    def last_sample(self) -> ev.ResourceSample | None:
+        return self.samples[-1] if self.samples else None
+
+    def waits_for(self, item: ItemState) -> str:
+        """Why an item that could run does not: `needs 3.8 GB, 2.1 GB free`; empty when nothing is known."""
+        if item.status == "waiting":
+            missing = [name for name in item.sources if self._status(name) not in MADE]
+            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
+            return f"waits for {missing[0]}{more}" if missing else ""
+        if item.status != "ready":
+            return ""
+        if self.paused:
+            return "the run is paused"
+        busy = [other for other in self.items.values() if other.status in BUSY]
+        if len(busy) >= self.jobs:
+            return f"waits for one of {self.jobs} places"
+        free = self.memory - sum(other.expected_ram for other in busy)
+        if busy and self.memory and item.expected_ram > free:
+            return f"needs {item.expected_ram / 1e9:.1f} GB of memory, {max(free, 0) / 1e9:.1f} GB free"
+        return "waits for a core"
+
+    # Inside
+
+    def _start(self, event: ev.RunStarted) -> None:
+        self.run_id, self.recipe, self.cache_dir = event.run_id, event.recipe, event.cache_dir
+        self.status, self.started, self.host, self.pid = "running", event.time, event.host, event.pid
+        self.jobs, self.cores, self.memory, self.ram = event.jobs, event.cores, event.memory, event.ram
+        self._plan(event.items)
+
+    def _plan(self, entries: Iterable[ev.PlannedEntry]) -> None:
+        for entry in entries:
+            item = self._item(entry.stage, entry.label)
+            item.coord, item.key, item.reason, item.sources = entry.coord, entry.key, entry.reason, entry.sources
+            item.expected_seconds, item.samples = entry.seconds, entry.samples
+            item.expected_low, item.expected_high = entry.seconds_low, entry.seconds_high
+            item.expected_ram, item.bytes = entry.peak_ram, entry.bytes if entry.cached else 0
+            item.size = entry.size
+            for source in entry.sources:
+                self._dependents.setdefault(source, []).append(item)
+        for item in self.items.values():
+            self._ready_if_it_can(item)
+
+    def _enter(self, stage: str, label: str, status: ItemStatus) -> ItemState:
+        item = self._item(stage, label)
+        item.status = status
+        if status in MADE:
+            for dependent in self._dependents.get(item.name, ()):
+                self._ready_if_it_can(dependent)
+        return item
+
+    def _ready_if_it_can(self, item: ItemState) -> None:
+        if item.status == "waiting" and all(self._status(source) in MADE for source in item.sources):
+            item.status = "ready"
+
+    def _status(self, name: str) -> ItemStatus | None:
+        stage, _, label = name.partition(" ")
+        item = self.items.get((stage, label))
+        return item.status if item else None
+
+    def _item(self, stage: str, label: str) -> ItemState:
+        return self.items.setdefault((stage, label), ItemState(stage, label))
+
+
+def _take_usage(item: ItemState, event: ev.ItemFinished | ev.ItemFailedEvent) -> None:
+    item.peak_rss, item.cpu_seconds = event.peak_rss, event.cpu_seconds
+    item.bytes_read, item.bytes_written = event.bytes_read, event.bytes_written

@@ -1,0 +1,210 @@
+"""How a run went, in a few lines: `summary.json`, so that a list of runs need not read their events."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Iterable
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from qairt.engine.record.events import EventTail
+from qairt.engine.record.folder import Liveness, RunFolder
+from qairt.engine.record.state import ItemState, ItemStatus, RunState
+
+SummaryState = Literal["running", "done", "failed", "interrupted", "unknown"]
+"""`unknown`: it was last heard of on another machine, or its end cannot be read."""
+
+FILE = "summary.json"
+
+_METRICS = {
+    "ppl": ("ppl", "perplexity"),
+    "sqnr_db": ("sqnr_db", "sqnr"),
+    "tokens_per_second": ("tokens_per_second", "tok_per_second"),
+}
+"""What is shown of a run's quality, and the names under which stages and observers report it."""
+
+
+class StageSummary(BaseModel):
+    """What one stage of a run took."""
+
+    model_config = ConfigDict(frozen=True)
+
+    stage: str
+    items: int
+    cached: int
+    seconds: float
+    """Of its items together, as far as they ran in this run."""
+    peak_ram: int
+    """Bytes, of the item that took most."""
+    bytes: int
+    """Of its results, cached ones too."""
+    failed: int = 0
+    cpu_seconds: float = 0.0
+    """Of its items together; 0 in summaries of before this was kept, and so in what follows."""
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
+class RunSummary(BaseModel):
+    """What is known of one run."""
+
+    model_config = ConfigDict(frozen=True)
+
+    id: str
+    state: SummaryState
+    recipe: str = ""
+    host: str = ""
+    pid: int = 0
+    started: float | None = None
+    seconds: float = 0.0
+    """How long it took; of a live run, up to its last event."""
+    items: int = 0
+    counts: dict[ItemStatus, int] = {}
+    peak_ram: int = 0
+    """Bytes, of the whole process tree where that was sampled."""
+    bytes: int = 0
+    """Of its results, cached ones too."""
+    failed: tuple[str, ...] = ()
+    """Names of the items that failed, and of outputs for people (`quantize prediction`)."""
+    failure: str = ""
+    """What the first of them said."""
+    metrics: dict[str, float] = {}
+    """`ppl`, `sqnr_db` and `tokens_per_second`, as far as the run measured them."""
+    stages: tuple[StageSummary, ...] = ()
+    events_bytes: int = 0
+    """Length of the events file it was made from; a file that has grown since is read again."""
+
+    @property
+    def cached_share(self) -> float | None:
+        """Part of its items that was reused, 0 … 1; None where it has none."""
+        return self.counts.get("cached", 0) / self.items if self.items else None
+
+    @property
+    def made(self) -> int:
+        """Items that are there: made or reused."""
+        return sum(self.counts.get(status, 0) for status in ("done", "warn", "cached"))
+
+
+def write_summary(folder: RunFolder, state: RunState) -> None:
+    """Keep what the list of runs shows of a run that is over, with what its stages measured.
+
+    A disk that takes no more costs the summary and nothing else: it can be made from the events again.
+    """
+    measured = _metrics(folder, {item.stage for item in state.items.values() if item.status in ("done", "warn")})
+    _keep(folder, summary_of(folder, state, "over", metrics=measured))
+
+
+def read_summary(folder: RunFolder) -> RunSummary:
+    """What is known of a run. Damaged and torn files cost what stood in them, never the whole run."""
+    liveness = folder.liveness()
+    kept = _kept(folder)
+    if kept is not None and liveness != "running" and kept.events_bytes == _length(folder):
+        return kept
+    summary = summary_of(folder, read_state(folder, liveness), liveness, metrics=kept.metrics if kept else {})
+    if summary.state in ("done", "failed", "interrupted") and folder.host() is not None:
+        _keep(folder, summary)
+    return summary
+
+
+def read_state(folder: RunFolder, liveness: Liveness | None = None) -> RunState:
+    """A run's state from its events; one whose process is gone without a last word is interrupted."""
+    state = RunState()
+    for event in EventTail(folder.events).read():
+        state.apply(event)
+    if (liveness or folder.liveness()) == "interrupted":
+        state.end_unexpectedly()
+    return state
+
+
+def summary_of(
+    folder: RunFolder, state: RunState, liveness: Liveness, *, metrics: dict[str, float] | None = None
+) -> RunSummary:
+    """The summary of `state`, with what `host.json` knows where the events say nothing."""
+    host = folder.host()
+    items = list(state.items.values())
+    failed = [(item.name, item.error) for item in items if item.status == "failed"]
+    failed += [(f"{said.stage} {said.kind}", said.error) for said in state.outputs.values() if said.status == "failed"]
+    counts: dict[ItemStatus, int] = {}
+    for item in items:
+        counts[item.status] = counts.get(item.status, 0) + 1
+    return RunSummary(
+        id=folder.id,
+        state=_state(state, liveness),
+        recipe=state.recipe or (host.recipe if host else ""),
+        host=state.host or (host.host if host else ""),
+        pid=state.pid or (host.pid if host else 0),
+        started=state.started or (host.started if host else None),
+        seconds=state.seconds or (max(state.now - state.started, 0.0) if state.started else 0.0),
+        items=len(items),
+        counts=counts,
+        peak_ram=max([state.peak_ram, *(item.peak_rss for item in items)]),
+        bytes=sum(item.size or item.bytes for item in items),
+        failed=tuple(name for name, _ in failed),
+        failure=str((failed[0][1] or {}).get("what") or "") if failed else "",
+        metrics=metrics or {},
+        stages=tuple(_stage(name, [item for item in items if item.stage == name]) for name in state.stages()),
+        events_bytes=_length(folder),
+    )
+
+
+# Inside
+
+
+def _state(state: RunState, liveness: Liveness) -> SummaryState:
+    if state.status in ("done", "failed", "interrupted"):  # its last word may be newer than `liveness`
+        return state.status
+    return liveness if liveness in ("running", "interrupted") else "unknown"
+
+
+def _stage(name: str, items: list[ItemState]) -> StageSummary:
+    return StageSummary(
+        stage=name,
+        items=len(items),
+        cached=sum(item.status == "cached" for item in items),
+        seconds=sum(item.seconds for item in items),
+        peak_ram=max(item.peak_rss for item in items),
+        bytes=sum(item.size or item.bytes for item in items),
+        failed=sum(item.status == "failed" for item in items),
+        cpu_seconds=round(sum(item.cpu_seconds for item in items), 3),
+        bytes_read=sum(item.bytes_read for item in items),
+        bytes_written=sum(item.bytes_written for item in items),
+    )
+
+
+def _metrics(folder: RunFolder, stages: Iterable[str]) -> dict[str, float]:
+    """What `metrics.json` holds of stages that this run made; of the others it is what an earlier run measured."""
+    try:
+        document = json.loads((folder.path.parent.parent / "metrics.json").read_bytes())
+    except (OSError, ValueError):
+        return {}
+    by_stage: dict[str, Any] = document if isinstance(document, dict) else {}
+    found: dict[str, float] = {}
+    for stage in stages:
+        measured = by_stage.get(stage)
+        for name, spellings in _METRICS.items():
+            for spelling in spellings:
+                value = measured.get(spelling) if isinstance(measured, dict) else None
+                if isinstance(value, int | float) and not isinstance(value, bool):
+                    found[name] = float(value)
+    return found
+
+
+def _kept(folder: RunFolder) -> RunSummary | None:
+    try:
+        return RunSummary.model_validate_json((folder.path / FILE).read_bytes())
+    except (OSError, ValidationError):
+        return None
+
+
+def _keep(folder: RunFolder, summary: RunSummary) -> None:
+    with contextlib.suppress(OSError):
+        folder.write(FILE, summary.model_dump())
+
+
+def _length(folder: RunFolder) -> int:
+    try:
+        return folder.events.stat().st_size
+    except OSError:
+        return 0

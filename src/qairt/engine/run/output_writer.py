@@ -1,0 +1,149 @@
+"""Writing outputs for people: each file appears whole, and nobody else's file is lost."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from filelock import FileLock
+
+from qairt.engine.axes import Coord
+from qairt.engine.plan.output_record import OutputRecords, WrittenFile, WrittenOutput
+from qairt.engine.plan.planned import PlannedOutput
+from qairt.engine.run.gallery import write_gallery
+from qairt.engine.stage import Env, Item, OutputPlace
+from qairt.errors import CacheError
+from qairt.files import files_below, flush, sha256_of
+
+_WRITING = ".writing"
+
+
+@dataclass(frozen=True)
+class Made:
+    """What was written for one stage and kind."""
+
+    files: tuple[Path, ...]
+    bytes: int
+    set_aside: tuple[Path, ...]
+    """Where files lie now that stood in the way and were not of qairt's making."""
+
+
+def write_output(
+    output: PlannedOutput,
+    items: Mapping[Coord, Item],
+    env: Env,
+    state_folder: Path,
+    *,
+    run_id: str = "",
+    progress: Callable[[float, str], None] = lambda fraction, message: None,
+) -> Made:
+    """Have the stage write one output, put it in its place and remember it.
+
+    Of earlier outputs in the same folder those files go that are no longer made, unless somebody changed them. A file
+    that qairt did not write, or that was changed since, is renamed and stays.
+
+    Raises:
+        CacheError: the folder cannot be written.
+        QairtError: the stage cannot make it.
+    """
+    locks = state_folder / "locks"
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(locks / f"output-{output.stage.name}-{output.kind}.lock"):
+        prefix = f"{_WRITING}-{output.stage.name}-{output.kind}-"
+        for left in output.directory.glob(f"{prefix}*"):  # by a run that was killed
+            shutil.rmtree(left, ignore_errors=True)
+        work = _working_directory(output.directory, prefix)
+        try:
+            place = OutputPlace(
+                directory=work, model=output.model, env=env, predictions=output.predictions, progress=progress
+            )
+            if output.kind == "prediction":
+                output.stage.write_predictions(items, place)
+            else:
+                output.stage.write_visualization(items, place)
+                write_gallery(work, output.stage.name, output.model.visualization)
+            return _put_in_place(output, work, OutputRecords(state_folder), run_id)
+        except OSError as error:
+            raise _unwritable(output.directory, error) from error
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+
+
+def prepare(directory: Path) -> None:
+    """Make sure before work starts that `directory` can be written; it is made where there is none.
+
+    Raises:
+        CacheError: it cannot be.
+    """
+    if directory.is_dir():
+        return
+    _working_directory(directory, _WRITING).rmdir()
+
+
+def _working_directory(directory: Path, prefix: str) -> Path:
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+        return Path(tempfile.mkdtemp(dir=directory, prefix=prefix))
+    except OSError as error:
+        raise _unwritable(directory, error) from error
+
+
+def _unwritable(directory: Path, error: OSError) -> CacheError:
+    return CacheError(
+        f"outputs cannot be written there: {error.strerror or error}",
+        where=str(directory),
+        remedy="give another save_dir, or make this folder writable",
+    )
+
+
+def _put_in_place(output: PlannedOutput, work: Path, records: OutputRecords, run_id: str) -> Made:
+    last = records.get(output.stage.name, output.kind)
+    known = last.files if last is not None and last.directory == output.directory else {}
+    files: dict[str, WrittenFile] = {}
+    aside: list[Path] = []
+    for path in files_below(work):
+        name = path.relative_to(work).as_posix()
+        files[name] = WrittenFile(size=path.stat().st_size, sha256=sha256_of(path))
+        flush(path)
+        target = output.directory / name
+        if _is_others(target, known.get(name), files[name]):
+            aside.append(_set_aside(target))
+        target.parent.mkdir(parents=True, exist_ok=True)
+        os.replace(path, target)
+    for name in known.keys() - files.keys():
+        old = output.directory / name
+        if old.is_file() and sha256_of(old) == known[name].sha256:
+            old.unlink()
+    records.put(
+        output.stage.name,
+        output.kind,
+        WrittenOutput(directory=output.directory, inputs=output.inputs, files=files, time=time.time(), run_id=run_id),
+    )
+    return Made(
+        files=tuple(output.directory / name for name in files),
+        bytes=sum(file.size for file in files.values()),
+        set_aside=tuple(aside),
+    )
+
+
+def _is_others(target: Path, known: WrittenFile | None, new: WrittenFile) -> bool:
+    """Whether something is there that qairt did not write as it is now."""
+    if not os.path.lexists(target):
+        return False
+    if not target.is_file():
+        return True
+    held = sha256_of(target)
+    return held != new.sha256 and (known is None or held != known.sha256)
+
+
+def _set_aside(path: Path) -> Path:
+    number = 1
+    while os.path.lexists(other := path.with_name(f"{path.stem}.kept{number}{path.suffix}")):
+        number += 1
+    path.rename(other)
+    return other

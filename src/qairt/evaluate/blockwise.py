@@ -1,0 +1,157 @@
+"""The decoder on torch, float or simulated, one block at a time for many sequences.
+
+    for each block:  load its weights, run every sequence through it, let go of them
+
+In memory: one block's weights, and the hidden states of all sequences. Sequences run side by side, each on one thread
+(on a GPU one after the other): the result is the same bit for bit for any number of threads.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from functools import lru_cache, partial
+from typing import TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from qairt.errors import ModelError
+from qairt.evaluate.text_model import Done, Ids
+from qairt.model import decoder
+from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
+from qairt.model.parameters import Parameters
+from qairt.model.reference import MASKED, causal_mask, empty_past
+from qairt.model.rope import rotary
+from qairt.quant.encodings import Encodings
+from qairt.quant.simulate import SimulatedOps, rounded_input
+from qairt.quant.structure import COS, MASK, SIN
+
+T = TypeVar("T")
+
+SEGMENT = 256
+"""Tokens that go through a block at once: what is between its operations then stays in the processor's cache."""
+HEAD_ROWS = 64
+"""Tokens that go through the head at once."""
+
+
+class BlockwiseModel:
+    """A `ReferenceModel` on torch."""
+
+    side_by_side = True
+
+    def __init__(
+        self, parameters: Parameters, encodings: Encodings, pool: ThreadPoolExecutor, device: str = "cpu"
+    ) -> None:
+        """
+        Args:
+            parameters: with those that quantization changed, where they are simulated.
+            encodings: of what is rounded; none for the float model.
+            pool: from `qairt.quant.measure.calibration.one_thread_each`; of one thread for a GPU.
+            device: as torch names it.
+        """
+        self.config = parameters.config
+        self._parameters = parameters
+        self._ops = SimulatedOps(parameters, encodings, device)
+        self._inputs = encodings.activations
+        self._device = device
+        self._pool = pool
+        self._hidden: list[Tensor] = []
+        layers = self.config.num_layers
+        self.share_before = layers / (layers + _layers_of_head(self.config.vocab_size, self.config.intermediate_size))
+        self._segment = lru_cache(maxsize=64)(self._made_segment)
+
+    def read(self, sequences: Sequence[Ids], done: Done) -> None:
+        """
+        Raises:
+            ModelError: a token is outside the vocabulary, or a weight cannot be read.
+        """
+        for ids in sequences:
+            _check_tokens(ids, self.config.vocab_size)
+        self._ops.hold([EMBEDDING])
+        self._hidden = self._all(self._embedded, sequences, lambda part: None)
+        layers = self.config.num_layers
+        for layer in range(layers):
+            self._ops.hold(self._parameters.layer_names(layer))
+            self._hidden = self._all(
+                partial(self._after_block, layer), self._hidden, partial(_done_in_layer, done, layer, layers)
+            )
+        self._ops.hold([FINAL_NORM, LM_HEAD])
+
+    def logits(self, place: int) -> Iterator[tuple[int, Tensor]]:
+        length = self._hidden[place].shape[1]
+        for start in range(0, length, HEAD_ROWS):
+            yield start, self.rows(place, start, min(start + HEAD_ROWS, length))
+
+    @torch.inference_mode()
+    def rows(self, place: int, start: int, stop: int) -> Tensor:
+        return decoder.head(self._ops, self.config, self._hidden[place][:, start:stop])[0]
+
+    def close(self) -> None:
+        self._ops.release()
+        self._hidden = []
+
+    def _all(self, work: Callable[[T], Tensor], given: Sequence[T], done: Done) -> list[Tensor]:
+        """`work` on each of them, side by side, in their order."""
+        futures = [self._pool.submit(work, one) for one in given]
+        try:
+            for count, _ in enumerate(as_completed(futures), start=1):
+                done(count / len(futures))
+        except BaseException:
+            for future in futures:
+                future.cancel()
+            raise
+        return [future.result() for future in futures]
+
+    @torch.inference_mode()
+    def _embedded(self, ids: Ids) -> Tensor:
+        return decoder.embed(self._ops, torch.from_numpy(np.asarray(ids, np.int64))[None].to(self._device))
+
+    @torch.inference_mode()
+    def _after_block(self, layer: int, hidden: Tensor) -> Tensor:
+        length, pieces = hidden.shape[1], []
+        key, value = (empty.to(self._device) for empty in empty_past(self.config))
+        for start in range(0, length, SEGMENT):
+            stop = min(start + SEGMENT, length)
+            piece, new_key, new_value = decoder.block(
+                self._ops,
+                self.config,
+                layer,
+                hidden[:, start:stop],
+                *self._segment(start, stop, length),
+                key,
+                value,
+            )
+            key, value = torch.cat((key, new_key), 3), torch.cat((value, new_value), 2)
+            pieces.append(piece)
+        return torch.cat(pieces, 1)
+
+    def _made_segment(self, start: int, stop: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Mask, cosines and sines of positions `start` … `stop - 1` of a sequence of `length`."""
+        masked = float(self._inputs[MASK].minimum[0]) if MASK in self._inputs else MASKED
+        mask = causal_mask(stop - start, start, masked)
+        cos, sin = (
+            rounded_input(torch.from_numpy(part)[None, None], self._inputs.get(name))
+            for part, name in zip(rotary(self.config, np.arange(start, stop), length=length), (COS, SIN), strict=True)
+        )
+        return mask.to(self._device), cos.to(self._device), sin.to(self._device)
+
+
+def _done_in_layer(done: Done, layer: int, layers: int, part: float) -> None:
+    done((layer + part) / layers)
+
+
+def _layers_of_head(vocab_size: int, intermediate_size: int) -> float:
+    """How many layers' work the head is, about: a layer has some four matrices of the MLP's width."""
+    return vocab_size / (4 * intermediate_size)
+
+
+def _check_tokens(ids: Ids, vocabulary: int) -> None:
+    outside = ids[(ids < 0) | (ids >= vocabulary)]
+    if len(outside):
+        raise ModelError(
+            f"token {int(outside[0])} is not in the model's vocabulary of {vocabulary:,}",
+            where="the text to evaluate on",
+            remedy="the tokenizer and the model do not belong together",
+        )

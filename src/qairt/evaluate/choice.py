@@ -1,0 +1,122 @@
+"""Which metrics are measured: those of the recipe, or some of them, or others by their name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from pydantic import ValidationError
+
+from qairt.errors import RecipeError
+from qairt.evaluate.metric import Metric, TextMetric, arguments_of
+from qairt.evaluate.registry import registered_metrics
+from qairt.recipe.faults import faults_from_pydantic
+from qairt.recipe.names import nearest
+
+if TYPE_CHECKING:
+    from qairt.recipe.recipe import Recipe
+
+DEFAULT: Mapping[str, Any] = {"name": "perplexity"}
+PLACE = ("evaluator", "metrics")
+
+
+def recipe_metrics(recipe: Recipe, entries: Sequence[Mapping[str, Any]]) -> list[Metric]:
+    """The metrics that a recipe lists.
+
+    Raises:
+        RecipeError: one is unknown, has wrong arguments, or two have one display name; names every fault, its line
+            and what there is.
+    """
+    faults: list[RecipeError] = []
+    found: list[Metric] = []
+    for place, entry in enumerate(entries):
+        try:
+            metric = _metric(entry, recipe, (*PLACE, place))
+        except RecipeError as error:
+            faults += error.faults or [error]
+            continue
+        if metric.title in [other.title for other in found]:
+            faults.append(
+                RecipeError(
+                    f"two metrics are called {metric.title}",
+                    where=recipe.where((*PLACE, place)),
+                    remedy="give one of them a display_name",
+                )
+            )
+        found.append(metric)
+    if faults:
+        raise faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=faults)
+    return found
+
+
+def chosen_metrics(
+    recipe: Recipe,
+    entries: Sequence[Mapping[str, Any]],
+    names: Sequence[str] = (),
+    *,
+    dataset: str | None = None,
+    chunks: int | None = None,
+) -> list[Metric]:
+    """The metrics to measure.
+
+    Args:
+        entries: those of the recipe; perplexity when there are none.
+        names: of these only, by display name or name; one that the recipe does not list is taken with its defaults.
+        dataset: the text of all metrics that read one.
+        chunks: how many chunks of it.
+
+    Raises:
+        RecipeError: as `recipe_metrics`; or a name is unknown.
+    """
+    listed = recipe_metrics(recipe, entries or [DEFAULT])
+    if names:
+        listed = [metric for name in dict.fromkeys(names) for metric in _named(name, listed, recipe)]
+    given = {name: value for name, value in (("dataset", dataset), ("chunks", chunks)) if value is not None}
+    if given and not any(isinstance(metric, TextMetric) for metric in listed):
+        raise RecipeError(
+            f"none of the metrics reads a text: {', '.join(metric.title for metric in listed)}",
+            where=" and ".join(f"--{name}" for name in given),
+            remedy="leave it out, or name a metric that does: --metric perplexity",
+        )
+    return [metric.model_copy(update=given) if isinstance(metric, TextMetric) else metric for metric in listed]
+
+
+def _named(name: str, listed: Sequence[Metric], recipe: Recipe) -> list[Metric]:
+    found = [metric for metric in listed if metric.title == name] or [
+        metric for metric in listed if metric.name == name
+    ]
+    return found or [_metric({"name": name}, recipe, ("evaluator", "metrics", name))]
+
+
+def _metric(entry: Mapping[str, Any], recipe: Recipe, path: Sequence[str | int]) -> Metric:
+    known = registered_metrics()
+    where = recipe.where(path)
+    name = entry.get("name")
+    if name is None:
+        raise RecipeError(
+            "this metric has no name", where=where, remedy=f"write `name:` with one of {', '.join(sorted(known))}"
+        )
+    if name not in known:
+        close = nearest(str(name), known)
+        remedy = f"there is {', '.join(sorted(known))}"
+        raise RecipeError(
+            f"there is no metric {name}", where=where, remedy=f"did you mean {close}? {remedy}" if close else remedy
+        )
+    metric = known[name]
+    try:
+        return metric.model_validate({key: value for key, value in entry.items() if key != "name"})
+    except ValidationError as error:
+        faults = [_fault(fault, metric, str(path[-1])) for fault in faults_from_pydantic(error, recipe, path, metric)]
+        raise faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=faults) from error
+
+
+def _fault(fault: RecipeError, metric: type[Metric], place: str) -> RecipeError:
+    """A fault of the metric at `place` in the list, with the arguments that the metric has."""
+    what = fault.what.replace(f"is not a setting of {place}", f"is not an argument of {metric.name}")
+    takes = f"{metric.name} takes {', '.join(arguments_of(metric))}"
+    advice = fault.remedy or ""
+    if advice.startswith("its settings"):  # which are these
+        remedy = takes
+    else:
+        remedy = f"{advice} {takes}" if advice.endswith("?") else f"{advice}; {takes}"
+    return RecipeError(what, where=fault.where, remedy=remedy)

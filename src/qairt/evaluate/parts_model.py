@@ -1,0 +1,59 @@
+"""The split, quantized graphs as they are, on ONNX Runtime's CPU provider or on a device."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+from qairt.evaluate.text_model import Done, Ids
+from qairt.model.config import DecoderConfig
+from qairt.runtime.chain import PartChain
+from qairt.runtime.cpu import CpuPart
+from qairt.runtime.parts import Opener, QuantizedPart
+
+
+class PartsModel:
+    """A `TextModel` over chained parts, with calls of the largest AR and the cache as a device has it."""
+
+    side_by_side = False
+    share_before = 0.0
+
+    def __init__(
+        self,
+        parts: Mapping[int, Sequence[QuantizedPart]],
+        config: DecoderConfig,
+        length: int,
+        open_part: Opener | None = None,
+    ) -> None:
+        """
+        Args:
+            parts: by AR, the parts in order.
+            length: of the longest sequence that it will be given.
+            open_part: makes what runs a part; ONNX Runtime's CPU provider when None.
+
+        Raises:
+            GraphError: the parts do not belong together; names the graph.
+        """
+        largest = max(parts)
+        whole_calls = -(-length // largest) * largest
+        # Near the end of the context a large call can have no room; then the smaller ones finish the sequence.
+        fits = whole_calls <= next(iter(parts[largest])).signature.cl
+        self._chain = PartChain(
+            {largest: parts[largest]} if fits else parts, config, open_part or CpuPart, keep_open=True
+        )
+        self._sequences: Sequence[Ids] = []
+
+    def read(self, sequences: Sequence[Ids], done: Done) -> None:
+        self._sequences = sequences
+
+    def logits(self, place: int) -> Iterator[tuple[int, Tensor]]:
+        self._chain.reset()
+        start = 0
+        for rows in self._chain.logits([int(token) for token in self._sequences[place]]):
+            yield start, torch.from_numpy(rows)
+            start += len(rows)
+
+    def close(self) -> None:
+        self._chain.close()

@@ -1,0 +1,89 @@
+"""What is evaluated, and where: a model on one of its targets."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from qairt.evaluate.text_model import ReferenceModel, TextModel
+    from qairt.model.config import DecoderConfig
+    from qairt.model.parameters import Parameters
+    from qairt.model.tokenizer import Tokenizer
+    from qairt.quant.encodings import Encodings
+    from qairt.runtime.generator import Generator
+    from qairt.runtime.parts import Opener, QuantizedPart
+
+EvaluationTarget = Literal["torch", "quantsim", "cpu", "device", "ssh"]
+"""torch: the float model. quantsim: its encodings simulated in torch. cpu: the split, quantized graphs. device, ssh:
+the same as compiled, on an Android device or another machine with an NPU."""
+
+Progress = Callable[[str, float], None]
+"""Told what is being measured and which part of it is done, 0 … 1."""
+
+GROUP_TOKENS = 8192
+"""Tokens that a torch model reads at a time. More would read the weights less often; what a kill loses would grow."""
+
+
+@dataclass
+class Subject:
+    """A model on a target. What is opened here is opened when a metric asks for it, not before."""
+
+    target: EvaluationTarget
+    config: DecoderConfig
+    tokenizer: Tokenizer
+    context_length: int
+    """Tokens a chunk."""
+    identity: str
+    """A digest of everything that its scores depend on besides metric and text."""
+    state_folder: Path
+    find: Callable[[str], Path]
+    """Where a file that the recipe names is, if it is anywhere."""
+    open_parameters: Callable[[], Parameters]
+    """The float model's."""
+    open_simulation: Callable[[], tuple[Parameters, Encodings]]
+    open_parts: Callable[[], Mapping[int, Sequence[QuantizedPart]]]
+    open_generator: Callable[[], AbstractContextManager[Generator]]
+    open_part: Opener | None = None
+    """What runs a part; ONNX Runtime's CPU provider when None."""
+    device: str = "cpu"
+    """What torch computes on, as torch names it."""
+    progress: Progress = lambda what, part: None
+    facts: dict[Any, Any] = field(default_factory=dict)
+    """Found out once: texts and their tokens."""
+
+    @contextmanager
+    def text_models(
+        self, pool: ThreadPoolExecutor, *, length: int, device: str, with_reference: bool
+    ) -> Iterator[tuple[TextModel, ReferenceModel | None]]:
+        """What reads text, and the float model to compare with; on the target torch they are one.
+
+        Args:
+            length: of the longest sequence.
+            with_reference: the float model is wanted.
+        """
+        from qairt.evaluate.blockwise import BlockwiseModel
+        from qairt.evaluate.parts_model import PartsModel
+        from qairt.quant.encodings import Encodings
+
+        model: TextModel
+        reference = None
+        if with_reference or self.target == "torch":
+            reference = BlockwiseModel(self.open_parameters(), Encodings(), pool, device)
+        if self.target == "torch":
+            assert reference is not None
+            model = reference
+        elif self.target == "quantsim":
+            model = BlockwiseModel(*self.open_simulation(), pool, device)
+        else:
+            model = PartsModel(self.open_parts(), self.config, length, self.open_part)
+        try:
+            yield model, reference if with_reference else None
+        finally:
+            model.close()
+            if reference is not None:
+                reference.close()

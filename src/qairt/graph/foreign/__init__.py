@@ -1,0 +1,1 @@
+"""External ONNX graphs, adopted instead of exported ones."""

@@ -1,0 +1,179 @@
+"""Somebody else's export: adopted so that later stages cannot tell it from our own.
+
+1. Its weights go to one raw float32 file, one at a time.
+2. The residual stream is followed from the embedding: the value after every second residual Add is `hidden_k`, and gets
+   that name; a tensor that had it for another reason gets a new one. Encodings are renamed with them.
+3. Inputs and outputs must already have the names a runtime expects.
+"""
+
+from __future__ import annotations
+
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx_ir as ir
+from numpy.typing import NDArray
+
+from qairt.errors import GraphError
+from qairt.graph import files, split
+from qairt.graph.bind import is_symbolic
+from qairt.graph.foreign.bind import lengths_of
+from qairt.graph.foreign.read import read_foreign
+from qairt.graph.part_vectors import run
+from qairt.graph.weights_file import ALIGNMENT, Place, external, read
+from qairt.model.decoder import hidden_name, past_names, present_names
+from qairt.model.parts import Part
+from qairt.quant.encodings import Encodings
+
+
+def adopt(source: Path, source_encodings: Path, *, onnx: Path, weights: Path, encodings: Path) -> None:
+    """Write `source` and its encodings the way our own export does.
+
+    Raises:
+        GraphError: it is no decoder of the supported form; names the node, input or output.
+        QuantizationError: the encodings cannot be read.
+    """
+    model = read_foreign(source)
+    if not is_symbolic(model):
+        lengths_of(model)
+    stream = _hidden_states(model)
+    _require_outputs(model, len(stream) - 1)
+    renamed = _name_hidden_states(model, stream)
+    _write_weights(model, weights)
+    found = Encodings.from_json(source_encodings.read_text(), initializers=set(model.graph.initializers))
+    found.activations = {renamed.get(name, name): encoding for name, encoding in found.activations.items()}
+    encodings.write_text(found.to_json("1.0.0"))
+    files.save(model, onnx)
+
+
+def measure(source: Path) -> tuple[int, tuple[int, ...], int]:
+    """Float32 bytes of the embedding, of each layer, and of the head; reads no weights.
+
+    Raises:
+        GraphError: as `adopt`.
+    """
+    model = read_foreign(source)
+    order = {value: place for place, value in enumerate(_hidden_states(model))}
+    sizes = [0] * (len(order) + 1)  # embedding, layers, head
+    part = 0
+    for node in model.graph:
+        for value in node.inputs:
+            if value is not None and value.const_value is not None and value.const_value.dtype.is_floating_point():
+                sizes[part] += 4 * value.const_value.size
+        part = max([part, *(order[out] + 1 for out in node.outputs if out in order)])
+    return sizes[0], tuple(sizes[1:-1]), sizes[-1]
+
+
+def part_inputs(
+    whole: Path, part: Part, directory: Path, *, mask_floor: float, threads: int
+) -> dict[str, NDArray[Any]]:
+    """Inputs of a part, by running the parts before it: the first AR tokens of the vocabulary on an empty cache."""
+    model = files.load(whole)
+    lengths = lengths_of(model)
+    shapes = {str(value.name): tuple(value.shape.numpy()) for value in model.graph.inputs if value.shape is not None}
+    ar, cl = lengths.ar, lengths.cl
+    seen = np.tril(np.ones((ar, ar), bool))
+    mask = np.full((1, 1, ar, cl), mask_floor, np.float32)
+    mask[0, 0, :, cl - ar :][seen] = 0.0
+    inputs: dict[str, NDArray[Any]] = {
+        name: np.zeros(shape, np.float32) for name, shape in shapes.items() if name.startswith("past_")
+    }
+    inputs |= {"input_ids": np.arange(ar, dtype=np.int32)[None], "attention_mask": mask}
+    if "position_ids_cos" in shapes:
+        half = shapes["position_ids_cos"][-1]
+        angles = np.arange(ar)[:, None] / 10000.0 ** (np.arange(half) / half)
+        inputs["position_ids_cos"] = np.cos(angles, dtype=np.float32)[None, None]
+        inputs["position_ids_sin"] = np.sin(angles, dtype=np.float32)[None, None]
+    if part.has_embedding:
+        return {name: value for name, value in inputs.items() if name == "input_ids" or part.of == 1}
+    before = Part(
+        index=1,
+        of=2,
+        first_layer=0,
+        last_layer=part.first_layer,
+        has_embedding=True,
+        has_head=False,
+        weight_bytes=0,
+    )
+    prefix = directory / ".prefix.onnx"
+    files.save(split.cut(model, before, name="prefix"), prefix)
+    try:
+        hidden = run(prefix, inputs, threads)[hidden_name(part.first_layer)]
+    finally:
+        prefix.unlink()
+    own = {name for layer in range(part.first_layer, part.last_layer) for name in past_names(layer)}
+    shared = {"attention_mask", "position_ids_cos", "position_ids_sin"} | own
+    return {hidden_name(part.first_layer): hidden} | {name: inputs[name] for name in inputs if name in shared}
+
+
+def _hidden_states(model: ir.Model) -> list[ir.Value]:
+    """The tensor that enters each layer, and the one that leaves the last."""
+    ids = next((value for value in model.graph.inputs if value.name == "input_ids"), None)
+    gather = next((use.node for use in ids.uses() if use.node.op_type == "Gather"), None) if ids else None
+    if gather is None:
+        raise GraphError(
+            "no Gather reads input_ids", where=str(model.graph.name), remedy="export the decoder with its embedding"
+        )
+    stream = [gather.outputs[0]]
+    for node in model.graph:
+        if node.op_type == "Add" and stream[-1] in node.inputs:
+            other = next((value for value in node.inputs if value is not stream[-1]), None)
+            if other is not None and other.const_value is None:
+                stream.append(node.outputs[0])
+    if len(stream) < 3 or len(stream) % 2 == 0:
+        raise GraphError(
+            f"{len(stream) - 1} residual Adds follow the embedding; a decoder layer has two",
+            where=f"node {gather.name or gather.outputs[0].name}",
+            remedy="export the decoder with one residual Add after attention and one after the MLP of each layer",
+        )
+    return stream[::2]
+
+
+def _name_hidden_states(model: ir.Model, stream: list[ir.Value]) -> dict[str, str]:
+    """Rule 2. Returns old name -> new name."""
+    values = [*model.graph.inputs, *model.graph.initializers.values()]
+    values += [value for node in model.graph for value in node.outputs]
+    taken = {str(value.name) for value in values}
+    places = {value: hidden_name(place) for place, value in enumerate(stream)}
+    wanted = set(places.values())
+    renamed: dict[ir.Value, str] = {}
+    for value in values:
+        name = str(value.name)
+        if value in places:
+            renamed[value] = places[value]
+        elif name in wanted:
+            renamed[value] = next(free for n in count(1) if (free := f"{name}.{n}") not in taken)
+    old = {str(value.name): name for value, name in renamed.items()}
+    for value in renamed:
+        value.name = f"{value.name}.renamed"  # out of the way of the others
+    for value, name in renamed.items():
+        value.name = name
+    return old
+
+
+def _require_outputs(model: ir.Model, layers: int) -> None:
+    have = {str(value.name) for value in model.graph.outputs} | {str(value.name) for value in model.graph.inputs}
+    wanted = ["logits", *(name for i in range(layers) for name in (*past_names(i), *present_names(i)))]
+    missing = [name for name in wanted if name not in have]
+    if missing:
+        raise GraphError(
+            f"it has {layers} layers and no {missing[0]}",
+            where=str(model.graph.name),
+            remedy="name the outputs logits, past_key_{i}_out, past_value_{i}_out and the inputs past_…_in",
+        )
+
+
+def _write_weights(model: ir.Model, path: Path) -> None:
+    """Rule 1."""
+    with path.open("wb") as file:
+        for name, value in model.graph.initializers.items():
+            tensor = value.const_value
+            if tensor is None or tensor.dtype != ir.DataType.FLOAT:
+                continue
+            values = np.ascontiguousarray(read(tensor))
+            offset = -(-file.tell() // ALIGNMENT) * ALIGNMENT
+            file.seek(offset)
+            values.tofile(file)
+            value.const_value = external(name, Place(offset, values.nbytes, values.shape), path)

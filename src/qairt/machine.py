@@ -1,0 +1,47 @@
+"""What this machine has to give to a run."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+
+def available_cores() -> int:
+    """Cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def available_memory() -> int:
+    """Bytes that are free for a run now: available RAM, or what is left of a container's limit, less a tenth."""
+    import psutil
+
+    free = int(psutil.virtual_memory().available)
+    limit = _container_limit()
+    return int(0.9 * (min(free, limit) if limit else free))
+
+
+def _container_limit() -> int | None:
+    try:
+        most = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        return None if most == "max" else max(int(most) - used, 0)
+    except (OSError, ValueError):
+        return None
+
+
+def total_memory() -> int:
+    """Bytes of RAM that this machine, or the container we are in, has."""
+    import psutil
+
+    physical = int(psutil.virtual_memory().total)
+    try:
+        most = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+    except OSError:
+        return physical
+    return min(physical, int(most)) if most.isdigit() else physical
+
+
+def this_host() -> str:
+    """The machine's name, as costs carry it."""
+    return socket.gethostname()

@@ -1,0 +1,167 @@
+"""A `tokenizers` tokenizer from the vocabulary of a GGUF file.
+
+Source: the splitting expressions are those of llama.cpp (`llama-vocab.cpp`) and of the tokenizer.json files the models
+were published with.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from qairt.errors import ModelError
+from qairt.model.gguf.file import GgufHeader
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+_CONTROL, _USER_DEFINED = 3, 4
+
+_WORDS = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+"
+_REST = r"| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+_LLAMA3 = _WORDS + r"|\p{N}{1,3}" + _REST
+_QWEN2 = _WORDS + r"|\p{N}" + _REST
+_TEKKEN = (
+    r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+"
+    r"|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*"
+    r"|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+_EXPRESSIONS = {
+    "llama-bpe": _LLAMA3,
+    "llama3": _LLAMA3,
+    "llama-v3": _LLAMA3,
+    "qwen2": _QWEN2,
+    "deepseek-r1-qwen": _QWEN2,
+    "tekken": _TEKKEN,
+}
+_BYTE_LEVEL = ("gpt-2", "smollm")
+_WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3", "tekken")
+"""Pre-tokenizers whose models look a word up in the vocabulary before they merge; they also begin texts with BOS."""
+
+_OTHERWISE = "or give the model directory the file was made from"
+
+
+def build_tokenizer(header: GgufHeader) -> tuple[Tokenizer, dict[str, Any]]:
+    """The tokenizer, and settings for a `tokenizer_config.json`.
+
+    Raises:
+        ModelError: no vocabulary, or a kind of tokenizer that is not supported.
+    """
+    fields, where = header.fields, str(header.path)
+    kind = fields.get("tokenizer.ggml.model")
+    if kind is None or "tokenizer.ggml.tokens" not in fields:
+        raise ModelError("the GGUF file has no vocabulary", where=where, remedy="convert the model with its tokenizer")
+    if kind not in ("gpt2", "llama"):
+        raise ModelError(
+            f"a GGUF tokenizer of kind {kind!r} is not supported",
+            where=where,
+            remedy=f"supported: gpt2 (byte-level BPE), llama (SentencePiece BPE); {_OTHERWISE}",
+        )
+    tokens = header.array("tokenizer.ggml.tokens")
+    special = {
+        f"{role}_token": tokens[fields[key]]
+        for role in ("bos", "eos", "unk", "pad")
+        if (key := f"tokenizer.ggml.{_FIELDS[role]}_token_id") in fields and fields[key] < len(tokens)
+    }
+    if kind == "gpt2":
+        pre = fields.get("tokenizer.ggml.pre", "default")  # of files too old to say; splitting them is a guess
+        tokenizer = _byte_level(header, tokens, pre)
+        add_bos = fields.get("tokenizer.ggml.add_bos_token", pre in _WHOLE_WORDS_FIRST)
+    else:
+        tokenizer = _sentence_piece(header, tokens, special.get("unk_token"))
+        add_bos = fields.get("tokenizer.ggml.add_bos_token", True)
+    _add_special_tokens(tokenizer, header, tokens)
+    if add_bos and "bos_token" in special:
+        _begin_with(tokenizer, special["bos_token"])
+    settings = special | {
+        "add_bos_token": bool(add_bos),
+        "clean_up_tokenization_spaces": False,
+        "tokenizer_class": "PreTrainedTokenizerFast",
+    }
+    return tokenizer, settings
+
+
+_FIELDS = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
+
+
+def _byte_level(header: GgufHeader, tokens: list[str], pre: str) -> Tokenizer:
+    from tokenizers import Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers
+
+    if pre not in _EXPRESSIONS and pre not in _BYTE_LEVEL:
+        raise ModelError(
+            f"the GGUF pre-tokenizer {pre!r} is not supported",
+            where=str(header.path),
+            remedy=f"supported: {', '.join((*_BYTE_LEVEL, *_EXPRESSIONS))}; {_OTHERWISE}",
+        )
+    merges = [_pair(merge) for merge in header.array("tokenizer.ggml.merges")]
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre in _WHOLE_WORDS_FIRST))
+    if pre in _EXPRESSIONS:
+        split = pre_tokenizers.Split(Regex(_EXPRESSIONS[pre]), "isolated")
+        bytes_only = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([split, bytes_only])
+    else:
+        byte_level = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+        digits = [pre_tokenizers.Digits(individual_digits=True)] if pre == "smollm" else []
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*digits, byte_level])
+    if pre == "qwen2":
+        tokenizer.normalizer = normalizers.NFC()
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _pair(merge: str) -> tuple[str, str]:
+    left, _, right = merge.partition(" ")
+    return left, right
+
+
+def _sentence_piece(header: GgufHeader, tokens: list[str], unknown: str | None) -> Tokenizer:
+    from tokenizers import Tokenizer, decoders, models, normalizers
+
+    scores = header.array("tokenizer.ggml.scores")
+    vocabulary = {token: number for number, token in enumerate(tokens)}
+    merges = _merges(tokens, scores, vocabulary)
+    tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
+    prefix = bool(header.fields.get("tokenizer.ggml.add_space_prefix", True))
+    spaces = normalizers.Replace(" ", "▁")
+    tokenizer.normalizer = normalizers.Sequence([normalizers.Prepend("▁"), spaces] if prefix else [spaces])
+    strip = [decoders.Strip(" ", 1, 0)] if prefix else []
+    tokenizer.decoder = decoders.Sequence(
+        [decoders.Replace("▁", " "), decoders.ByteFallback(), decoders.Fuse(), *strip]
+    )
+    return tokenizer
+
+
+def _merges(tokens: list[str], scores: list[float], vocabulary: dict[str, int]) -> list[tuple[str, str]]:
+    """SentencePiece keeps scores, not merges: every way to make a token of two others, best tokens first.
+
+    Source: `generate_merges` of transformers' slow-to-fast conversion.
+    """
+    merges = []
+    for token, score in zip(tokens, scores, strict=True):
+        parts = [(token[:cut], token[cut:]) for cut in range(1, len(token))]
+        known = [(a, b) for a, b in parts if a in vocabulary and b in vocabulary]
+        known.sort(key=lambda pair: (vocabulary[pair[0]], vocabulary[pair[1]]))
+        merges += [(a, b, score) for a, b in known]
+    merges.sort(key=lambda merge: (merge[2], len(merge[0]), len(merge[1])), reverse=True)
+    return [(a, b) for a, b, _ in merges]
+
+
+def _add_special_tokens(tokenizer: Tokenizer, header: GgufHeader, tokens: list[str]) -> None:
+    from tokenizers import AddedToken
+
+    if "tokenizer.ggml.token_type" not in header.fields:
+        return
+    types = header.array("tokenizer.ggml.token_type")
+    for token, kind in zip(tokens, types, strict=True):
+        if kind == _CONTROL:
+            tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)])
+        elif kind == _USER_DEFINED:
+            tokenizer.add_tokens([AddedToken(token, special=False, normalized=False)])
+
+
+def _begin_with(tokenizer: Tokenizer, bos: str) -> None:
+    from tokenizers import processors
+
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single=f"{bos}:0 $A:0", pair=f"{bos}:0 $A:0 {bos}:1 $B:1", special_tokens=[(bos, tokenizer.token_to_id(bos))]
+    )

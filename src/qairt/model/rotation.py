@@ -1,0 +1,122 @@
+"""A rotation of the residual stream, of the values, or of both, that is fused into the weights.
+
+Every vector of the residual stream is multiplied by an orthogonal matrix R, and every weight beside it so that nothing
+else changes: a spike in one channel, which alone would set the range, is spread over all.
+
+1. RMSNorm commutes with R once its weight is 1: so the weight is folded into the linears that read the norm.
+2. What writes to the stream (embedding, o_proj, down_proj, their biases) is multiplied by R on its output side; what
+   reads it (q, k, v, gate, up, lm_head) by R^T on its input side. The logits stay what they were.
+3. Values: each head's values are multiplied by an orthogonal matrix of their own on the output side of v_proj,
+   and o_proj undoes it on its input side. (Attention mixes tokens, not the channels of a value.)
+4. Queries and keys stay as they are: rotary embedding does not commute with a rotation of their channels. So do the
+   norms of Qwen3's queries and keys.
+
+Source: QuaRot (2024), R1 and the offline half of R2 in the words of SpinQuant (2024).
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from qairt.errors import QuantizationError
+from qairt.model.config import DecoderConfig
+from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
+from qairt.model.rotation_matrix import RotationMatrix
+
+_READS_STREAM = {
+    "self_attn.q_proj.weight": "input_layernorm.weight",
+    "self_attn.k_proj.weight": "input_layernorm.weight",
+    "self_attn.v_proj.weight": "input_layernorm.weight",
+    "mlp.gate_proj.weight": "post_attention_layernorm.weight",
+    "mlp.up_proj.weight": "post_attention_layernorm.weight",
+}
+_WRITES_STREAM = ("self_attn.o_proj", "mlp.down_proj")
+
+
+class Rotation(BaseModel):
+    """Which matrices; the same for the same seed on every machine."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    kind: Literal["hadamard"] = "hadamard"
+    """Hadamard matrices with random signs; see `qairt.model.rotation_matrix`."""
+    hidden_size: int = Field(gt=0)
+    head_dim: int = Field(gt=0)
+    stream: bool = True
+    """Rotate the residual stream (rules 1 and 2)."""
+    values: bool = False
+    """Rotate the values of each head (rule 3)."""
+    seed: int = Field(default=0, ge=0)
+
+    @classmethod
+    def of(cls, config: DecoderConfig, *, stream: bool = True, values: bool = False, seed: int = 0) -> Rotation:
+        """The one that fits a decoder."""
+        return cls(hidden_size=config.hidden_size, head_dim=config.head_dim, stream=stream, values=values, seed=seed)
+
+    def to_json(self) -> str:
+        return self.model_dump_json(indent=2)
+
+    @classmethod
+    def from_json(cls, text: str | bytes, where: str = "rotation.json") -> Rotation:
+        """
+        Raises:
+            QuantizationError: it is not what `to_json` gives; names the first field that is wrong.
+        """
+        try:
+            return cls.model_validate_json(text)
+        except ValidationError as error:
+            fault = error.errors()[0]
+            field = ".".join(map(str, fault["loc"]))
+            raise QuantizationError(
+                f"this is no rotation: {field}: {fault['msg']}" if field else f"this is no rotation: {fault['msg']}",
+                where=where,
+                remedy="clear the quantization stage and run again",
+            ) from error
+
+    def check(self, config: DecoderConfig) -> None:
+        """
+        Raises:
+            QuantizationError: it was made for a decoder of another width.
+        """
+        if (self.hidden_size, self.head_dim) != (config.hidden_size, config.head_dim):
+            raise QuantizationError(
+                f"the rotation is for a hidden size of {self.hidden_size} and heads of {self.head_dim}, "
+                f"the model has {config.hidden_size} and {config.head_dim}",
+                where="rotation.json",
+                remedy="it belongs to another model: quantize this one again",
+            )
+
+    def folded_norm(self, name: str) -> str | None:
+        """The RMSNorm whose weight the weight `name` takes over (rule 1)."""
+        if not self.stream:
+            return None
+        if name == LM_HEAD:
+            return FINAL_NORM
+        module = _module(name)
+        return name.removesuffix(module) + _READS_STREAM[module] if module in _READS_STREAM else None
+
+    def is_folded(self, name: str) -> bool:
+        """A norm whose weight is 1 from now on (rule 1)."""
+        return self.stream and (name == FINAL_NORM or _module(name) in _READS_STREAM.values())
+
+    def input_side(self, name: str) -> RotationMatrix | None:
+        """R of rule 2 or 3, for the input channels of the linear `name`: they are multiplied by R^T."""
+        if self.folded_norm(name) is not None:
+            return RotationMatrix(self.hidden_size, self.seed)
+        turned = self.values and _module(name) == "self_attn.o_proj.weight"
+        return RotationMatrix(self.head_dim, self.seed) if turned else None
+
+    def output_side(self, name: str) -> RotationMatrix | None:
+        """R of rule 2 or 3, for the output channels of `name`: a linear, its bias, or the embedding."""
+        module = _module(name).rpartition(".")[0]
+        if self.stream and (name == EMBEDDING or module in _WRITES_STREAM):
+            return RotationMatrix(self.hidden_size, self.seed)
+        turned = self.values and module == "self_attn.v_proj"
+        return RotationMatrix(self.head_dim, self.seed) if turned else None
+
+
+def _module(name: str) -> str:
+    """`model.layers.3.mlp.up_proj.weight` -> `mlp.up_proj.weight`; all others as they are."""
+    return name.split(".", 3)[3] if name.startswith("model.layers.") else name

@@ -1,0 +1,1 @@
+"""Measured on calibration text: ranges, energies, Gram matrices."""

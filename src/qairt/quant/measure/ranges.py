@@ -1,0 +1,178 @@
+"""The range of every tensor over the calibration text.
+
+1. A range holds 0, and never more than what was seen.
+2. With minmax that is all; other methods (`qairt.quant.measure.activation_ranges`) may clip what is rare.
+3. The first token of a sequence is apart. Models park their largest values there and all other tokens attend to it, so
+   it must neither be clipped (by 30 % costs 5 % of perplexity) nor count in a statistic of the others. Its extremes are
+   kept whole, and its values are in no histogram. In the scores it stands as a query (a row) and as a key (a column).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import isfinite
+from threading import Lock, local
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qairt.errors import QuantizationError
+from qairt.quant.measure.activation_ranges import ActivationRanges
+from qairt.quant.measure.histogram import BINS, count
+from qairt.quant.measure.range_choice import Counts, Range, least_squares_range, percentile_range
+from qairt.quant.structure import Structure
+
+WORTH_A_LOOK = 30.0
+"""Scores that spread less than this are masked by any floor in use."""
+
+
+class Ranges:
+    """Running ranges, one for all tensors that share an encoding. `tap` is given to the reference decoder, and may
+    be called from several threads. The result does not depend on their order."""
+
+    def __init__(self, structure: Structure, settings: ActivationRanges = ActivationRanges()) -> None:  # noqa: B008 - frozen
+        self._structure = structure
+        self._settings = settings
+        given = structure.moved | structure.unit | set(structure.masked)
+        self._measured = {name: structure.tied(name) for name in structure.tensors if name not in given}
+        self._counted = {
+            name
+            for name, key in self._measured.items()
+            if settings.method_of(cached=key in structure.cached) != "minmax"
+        }
+        self._seen: dict[str, Range] = {}
+        self._first: dict[str, Range] = {}
+        self._counts: dict[str, Tensor] = {}
+        self._here = local()
+        self._scores = set(structure.masked.values())
+        self.excess = 0.0
+        """The most by which a score that may not be seen is larger than all those that may. What masks it must be far
+        below."""
+        self._lock = Lock()
+
+    def begins_at(self, position: int) -> None:
+        """The tensors that this thread taps from now on begin at this position of their sequence; at 0 before."""
+        self._here.position = position
+
+    def tap(self, name: str, value: Tensor) -> None:
+        """Take a tensor's values into account.
+
+        Raises:
+            QuantizationError: NaN or infinity among them; names the tensor.
+        """
+        if name not in self._measured:
+            return
+        low, high = (float(extreme) for extreme in value.aminmax())
+        if not (isfinite(low) and isfinite(high)):
+            raise QuantizationError(
+                f"the model computes {'NaN' if low != low or high != high else 'infinity'} in {_place(name)}",
+                where=name,
+                remedy="the checkpoint is damaged or its configuration wrong: `qairt generate --target torch` should "
+                "give sensible text before it is quantized",
+            )
+        key = self._measured[name]
+        with self._lock:
+            _widen(self._seen, key, low, high)
+        if name in self._counted:
+            self._count(name, key, value)
+        if name in self._scores and high - low > WORTH_A_LOOK:
+            excess = _excess(value)
+            with self._lock:
+                self.excess = max(self.excess, excess)
+
+    def of(self, name: str, bitwidth: int, *, symmetric: bool = False) -> Range:
+        """The range of `name` for such a grid, 0 included.
+
+        Raises:
+            KeyError: it was not seen.
+        """
+        key = self._structure.tied(name)
+        seen = self._seen[key]
+        method = self._settings.method_of(cached=key in self._structure.cached)
+        if method == "minmax":
+            return seen
+        counts: Counts = self._counts[key].numpy().astype(np.int64, copy=False)
+        kept = self._first.get(key, (0.0, 0.0))
+        if method == "percentile":
+            return percentile_range(counts, self._settings.percentile, seen=seen, kept=kept, symmetric=symmetric)
+        return least_squares_range(counts, bitwidth, seen=seen, kept=kept, symmetric=symmetric)
+
+    def state(self) -> dict[str, NDArray[np.generic]]:
+        """What was measured so far, by name, for `restore`."""
+        state: dict[str, NDArray[np.generic]] = {"excess": np.asarray(self.excess)}
+        for kind, ranges in (("seen", self._seen), ("first", self._first)):
+            state |= {f"{kind}/{key}": np.asarray(limits) for key, limits in ranges.items()}
+        for key, counts in self._counts.items():
+            flat = counts.numpy().reshape(-1)
+            places = np.flatnonzero(flat)
+            state[f"counts/{key}"] = np.stack((places, flat[places]))
+        return state
+
+    def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
+        """Go on from the `state` of ranges of the same structure and settings, in place of what was measured here."""
+        self.excess = float(state["excess"])
+        found: dict[str, dict[str, NDArray[np.generic]]] = {"seen": {}, "first": {}, "counts": {}}
+        for name, values in state.items():
+            kind, _, key = name.partition("/")
+            if key:
+                found[kind][key] = values
+        self._seen, self._first = (
+            {key: (float(low), float(high)) for key, (low, high) in found[kind].items()} for kind in ("seen", "first")
+        )
+        self._counts = {}
+        for key, (places, numbers) in found["counts"].items():
+            counts = torch.zeros(2 * BINS, dtype=torch.int64)
+            counts[torch.from_numpy(places)] = torch.from_numpy(numbers)
+            self._counts[key] = counts.reshape(2, BINS)
+
+    def _count(self, name: str, key: str, value: Tensor) -> None:
+        counts = count(value)
+        first = self._of_first_token(name, key, value)
+        for part in first:
+            counts -= count(part)
+        extremes = [tuple(float(extreme) for extreme in part.aminmax()) for part in first if part.numel()]
+        counts = counts.cpu()
+        with self._lock:
+            if key in self._counts:
+                self._counts[key] += counts
+            else:
+                self._counts[key] = counts
+            for low, high in extremes:
+                _widen(self._first, key, low, high)
+
+    def _of_first_token(self, name: str, key: str, value: Tensor) -> list[Tensor]:
+        """Its values in a tensor, disjoint. Tokens are on the last axis but one; on the last of transposed keys."""
+        begins = getattr(self._here, "position", 0) == 0
+        if name in self._scores:
+            column = value[..., :1]
+            return [column, value[..., :1, 1:]] if begins else [column]
+        if not begins:
+            return []
+        return [value[..., :1] if key.startswith("past_key_") else value[..., :1, :]]
+
+
+def _widen(ranges: dict[str, Range], key: str, low: float, high: float) -> None:
+    """Make the range at `key`, 0 at first, hold these values."""
+    before = ranges.get(key, (0.0, 0.0))
+    ranges[key] = (min(low, before[0]), max(high, before[1]))
+
+
+def _excess(scores: Tensor) -> float:
+    """scores [KV, G, new, past + new]; a token sees the past, itself and what came before it."""
+    new = scores.shape[-2]
+    past = scores.shape[-1] - new
+    unseen = torch.ones(new, past + new, dtype=torch.bool).triu(past + 1)
+    largest_seen = scores.masked_fill(unseen, -torch.inf).amax(-1)
+    largest_unseen = scores.masked_fill(~unseen, -torch.inf).amax(-1)
+    return float((largest_unseen - largest_seen).max())
+
+
+def _place(name: str) -> str:
+    if name.startswith("layers."):
+        return f"decoder layer {name.split('.')[1]}"
+    if name.startswith("hidden_"):
+        layer = int(name.removeprefix("hidden_"))
+        return f"decoder layer {layer - 1}" if layer else "the embedding"
+    return "the head"

@@ -1,0 +1,63 @@
+"""Reference vectors of one stream of a calibration, recorded on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qairt.model.config import DecoderConfig
+from qairt.model.decoder import hidden_name, present_names
+from qairt.quant.measure.calibration import QUANTIZED, Calibration
+from qairt.quant.measure.reference_vectors import LOGIT_VALUES, TOKENS, ReferenceVectors
+
+
+class Recorder:
+    """Keeps what the first chunk's first tokens give in each block, in one stream."""
+
+    def __init__(self, calibration: Calibration, config: DecoderConfig, stream: int) -> None:
+        ids = calibration.chunks[0][:TOKENS]
+        self._calibration = calibration
+        self._stream = stream
+        self._tokens = len(ids)
+        kept = min(max(LOGIT_VALUES // config.vocab_size, 1), self._tokens)
+        self.logits = slice(self._tokens - kept, self._tokens)
+        """Positions of the first chunk whose logits are wanted."""
+        self._tensors: dict[str, NDArray[np.generic]] = {"input_ids": np.asarray(ids, np.int32)}
+
+    def after_embedding(self) -> None:
+        """What the embedding gave."""
+        self._tensors[hidden_name(0)] = self._hidden()[:, : self._tokens].cpu().contiguous().numpy()
+
+    def after_block(self, layer: int) -> dict[str, Tensor]:
+        """What is kept of it, by name."""
+        key, value = present_names(layer)
+        hidden = hidden_name(layer + 1)
+        kept = {
+            hidden: self._hidden()[:, : self._tokens],
+            key: self._calibration.first[self._stream][0][..., : self._tokens],
+            value: self._calibration.first[self._stream][1][:, :, : self._tokens],
+        }
+        named = {f"{self._prefix}{name}": value.cpu().contiguous() for name, value in kept.items()}
+        self.restore(named)
+        return named
+
+    def restore(self, kept: Mapping[str, Tensor]) -> None:
+        """What `after_block` gave; that of another stream is passed over."""
+        for name, value in kept.items():
+            if name.startswith(self._prefix):
+                self._tensors[name.removeprefix(self._prefix)] = value.numpy()
+
+    def vectors(self, logits: Tensor) -> ReferenceVectors:
+        """All that was recorded, with the logits that were wanted."""
+        return ReferenceVectors(self._tensors | {"logits": logits.cpu().numpy()})
+
+    def _hidden(self) -> Tensor:
+        streams = self._calibration
+        return (streams.quantized or streams.hidden)[0] if self._stream == QUANTIZED else streams.hidden[0]
+
+    @property
+    def _prefix(self) -> str:
+        return f"stream {self._stream} "

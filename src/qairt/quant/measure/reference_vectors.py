@@ -1,0 +1,173 @@
+"""What the float model computes for one piece of real text, at every place where it may be cut.
+
+A part of a split model is tested with it by itself: the hidden state that enters it, its keys and values of the past,
+and what must come out, for any AR and CL, without running the parts before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qairt.errors import QuantizationError
+from qairt.model.config import DecoderConfig
+from qairt.model.decoder import hidden_name, past_names, present_names
+from qairt.model.rope import rotary
+
+if TYPE_CHECKING:
+    from qairt.model.parts import Part
+
+TOKENS = 256
+"""Tokens kept at most."""
+LOGIT_VALUES = 1 << 22
+"""Logits kept at most (16 MB); those of the last positions."""
+
+Array = NDArray[Any]
+
+
+@dataclass(frozen=True)
+class ReferenceVectors:
+    """T tokens of one sequence from position 0, and the float model's tensors for them."""
+
+    tensors: Mapping[str, Array]
+    """`input_ids` int32 [T]; `hidden_{k}` [1, T, hidden] for k in 0 … layers; `past_key_{i}_out` [KV, 1, D, T] and
+    `past_value_{i}_out` [KV, 1, T, D]; `logits` [1, n, vocab] of the last n positions. Float32."""
+
+    @property
+    def length(self) -> int:
+        """T."""
+        return len(self.tensors["input_ids"])
+
+    def save(self, path: Path) -> None:
+        """Write one safetensors file; the same bytes for the same values."""
+        from safetensors.numpy import save_file
+
+        partial = path.with_name(path.name + ".partial")
+        save_file({name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}, partial)
+        partial.chmod(0o644)  # safetensors keeps its files to their owner
+        partial.replace(path)
+
+    @classmethod
+    def load(cls, path: Path) -> ReferenceVectors:
+        """Read what `save` wrote; a tensor is read when it is asked for.
+
+        Raises:
+            QuantizationError: it is not such a file.
+        """
+        return cls(_Stored(path))
+
+
+def part_inputs(
+    vectors: ReferenceVectors, config: DecoderConfig, part: Part, *, ar: int, cl: int, mask_floor: float
+) -> dict[str, Array]:
+    """Inputs of a part for the last `ar` of the first `min(T, cl)` tokens, the ones before them in its cache.
+
+        slot      0 …                    CL-AR-1 | CL-AR …              CL-1
+        holds     padding, oldest … newest past  | (padding,) new tokens
+
+    Padding is on the left: of the past when the text is shorter than the context, of the new tokens when it is shorter
+    than AR. It is zero (token 0, position 0) and masked.
+
+    Args:
+        part: which layers, and whether it begins with the embedding.
+        ar, cl: tokens at a time and context, ar < cl.
+        mask_floor: what the mask holds for a slot that may not be seen.
+
+    Returns:
+        The part's inputs by name; shapes as `qairt.graph.build.build_decoder`.
+    """
+    new, past = _counts(vectors, ar, cl)
+    inputs: dict[str, Array] = {}
+    if part.has_embedding:
+        inputs["input_ids"] = _left_padded(vectors.tensors["input_ids"][None, past : past + new], ar, 1)
+    if part.first_layer == part.last_layer:
+        return inputs
+    if not part.has_embedding:
+        name = hidden_name(part.first_layer)
+        inputs[name] = _left_padded(vectors.tensors[name][:, past : past + new], ar, 1)
+    inputs["attention_mask"] = _mask(new, past, ar, cl, mask_floor)
+    positions = np.maximum(np.arange(past + new - ar, past + new), 0)
+    cos, sin = rotary(config, positions, length=vectors.length)
+    inputs["position_ids_cos"], inputs["position_ids_sin"] = cos[None, None], sin[None, None]
+    for layer in range(part.first_layer, part.last_layer):
+        for name_in, name_out, axis in zip(past_names(layer), present_names(layer), (3, 2), strict=True):
+            seen = vectors.tensors[name_out].take(np.arange(past), axis)
+            inputs[name_in] = _left_padded(seen, cl - ar, axis)
+    return inputs
+
+
+def expected_outputs(
+    vectors: ReferenceVectors, config: DecoderConfig, part: Part, *, ar: int, cl: int
+) -> dict[str, Array]:
+    """What the part's float graph must give for `part_inputs`, at the last positions of its outputs.
+
+    Returns:
+        Output name -> values of the last n <= AR tokens: n is smaller than AR where the text is, and for logits where
+        not all were kept. A last part's logits are left out when none was kept for these tokens (CL < T).
+    """
+    new, past = _counts(vectors, ar, cl)
+    outputs: dict[str, Array] = {}
+    if part.has_head:
+        kept = vectors.tensors["logits"]
+        stop = past + new - (vectors.length - kept.shape[1])
+        if stop > 0:
+            outputs["logits"] = kept[:, max(stop - new, 0) : stop]
+    else:
+        name = hidden_name(part.last_layer)
+        outputs[name] = vectors.tensors[name][:, past : past + new]
+    for layer in range(part.first_layer, part.last_layer):
+        for name, axis in zip(present_names(layer), (3, 2), strict=True):
+            outputs[name] = vectors.tensors[name].take(np.arange(past, past + new), axis)
+    return outputs
+
+
+def _counts(vectors: ReferenceVectors, ar: int, cl: int) -> tuple[int, int]:
+    """New tokens and past tokens."""
+    length = min(vectors.length, cl)
+    new = min(ar, length)
+    return new, length - new
+
+
+def _mask(new: int, past: int, ar: int, cl: int, floor: float) -> NDArray[np.float32]:
+    """[1, 1, ar, cl]: a token sees the past, itself and what came before it; a padding row sees nothing."""
+    row, column = np.arange(ar)[:, None], np.arange(cl)[None]
+    place = column - (cl - ar)
+    seen = (place <= row) & (place >= ar - new) | ((place < 0) & (column >= cl - ar - past))
+    return np.where(seen, 0.0, floor).astype(np.float32)[None, None]
+
+
+def _left_padded(values: Array, length: int, axis: int) -> Array:
+    missing = [(length - values.shape[axis] if place == axis else 0, 0) for place in range(values.ndim)]
+    return np.ascontiguousarray(np.pad(values, missing))
+
+
+class _Stored(Mapping[str, Array]):
+    """The tensors of a safetensors file, each read when it is asked for."""
+
+    def __init__(self, path: Path) -> None:
+        from safetensors import SafetensorError, safe_open
+
+        try:
+            self._file: Any = safe_open(path, "numpy")
+        except (OSError, SafetensorError) as error:
+            raise QuantizationError(
+                f"the reference vectors cannot be read: {error}", where=str(path), remedy="run quantization again"
+            ) from error
+        self._names = tuple(self._file.keys())  # type: ignore[no-untyped-call]
+
+    def __getitem__(self, name: str) -> Array:
+        if name not in self._names:
+            raise KeyError(name)
+        values: Array = self._file.get_tensor(name)
+        return values
+
+    def __iter__(self) -> Any:
+        return iter(self._names)
+
+    def __len__(self) -> int:
+        return len(self._names)

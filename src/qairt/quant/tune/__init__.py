@@ -1,0 +1,1 @@
+"""Tuning on the whole model: distillation, mixed precision."""

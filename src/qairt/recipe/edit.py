@@ -1,0 +1,121 @@
+"""Changing one value in a recipe's file: that line alone, comments and all else as they are."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from qairt.errors import RecipeError
+from qairt.recipe.recipe import replace_file
+from qairt.recipe.source import KeyPath, PlainDumper, load_yaml, read_text
+
+
+@dataclass(frozen=True)
+class LineChange:
+    """A line of a file as it is and as it would be."""
+
+    file: Path
+    line: int
+    before: str
+    after: str
+    _content: str
+    _changed: str
+
+    def apply(self) -> None:
+        """Write it, whole or not at all.
+
+        Raises:
+            RecipeError: the file is no longer what this change was made for, or cannot be written.
+        """
+        path = Path(os.path.realpath(self.file))  # behind a link, the file is replaced and not the link
+        where = f"{self.file}:{self.line}"
+        if _read(path) != self._content:
+            raise RecipeError("the file changed meanwhile", where=where, remedy="look at it again")
+        try:
+            replace_file(path, self._changed.encode())
+        except OSError as error:
+            raise RecipeError(
+                f"it cannot be written: {error.strerror or error}", where=where, remedy="make it writable"
+            ) from error
+
+
+def set_value(file: Path, path: KeyPath, value: Any) -> LineChange:
+    """The change that gives the setting at `path` another value; nothing is written yet.
+
+    Raises:
+        RecipeError: the file does not hold that value as one word on one line; says what to do instead.
+    """
+    name = ".".join(path)
+    content = _read(file)
+    node = _node(yaml.compose(content, Loader=yaml.SafeLoader), path)
+    if node is None:
+        raise RecipeError(f"{name} is not written there", where=str(file), remedy=f"add {name}: {_word(value)}")
+    where = f"{file}:{node.start_mark.line + 1}"
+    start, end = node.start_mark.index, node.end_mark.index
+    held = content[start:end]
+    if isinstance(value, (list, dict)):
+        raise RecipeError(f"{name} was not one word, but {_word(value)}", where=where, remedy="edit the recipe")
+    if not isinstance(node, yaml.ScalarNode) or node.start_mark.line != node.end_mark.line or not held:
+        raise RecipeError(f"{name} is not one word on one line", where=where, remedy="edit the recipe")
+    if held[0] in "&!":
+        raise RecipeError(f"{name} is used in other places too", where=where, remedy="edit the recipe")
+    changed = content[:start] + _word(value) + content[end:]
+    _check(content, changed, path, value, where)
+    first = content.rfind("\n", 0, start) + 1
+    last = content.find("\n", end)
+    after = changed[first : changed.find("\n", start)] if last >= 0 else changed[first:]
+    before = content[first:last] if last >= 0 else content[first:]
+    return LineChange(file, node.start_mark.line + 1, before.rstrip("\r"), after.rstrip("\r"), content, changed)
+
+
+def _check(content: str, changed: str, path: KeyPath, value: Any, where: str) -> None:
+    """Nothing but that value differs once the text is read again."""
+    expected, _ = load_yaml(content.removeprefix("\ufeff"), where)
+    found, _ = load_yaml(changed.removeprefix("\ufeff"), where)
+    place: Any = expected
+    for step in path[:-1]:
+        place = place[int(step)] if isinstance(place, list) else _get(place, step)
+    last: Any = path[-1]
+    if isinstance(place, list):
+        place[int(last)] = value
+    else:
+        place[next((key for key in place if str(key) == last), last)] = value
+    if found != expected:
+        raise RecipeError(f"{'.'.join(path)} is used in other places too", where=where, remedy="edit the recipe")
+
+
+def _get(place: Any, step: str) -> Any:
+    return next((value for key, value in place.items() if str(key) == step), {})
+
+
+def _read(file: Path) -> str:
+    read_text(file)  # says what is wrong with it
+    return file.read_bytes().decode()
+
+
+def _node(node: yaml.Node | None, steps: KeyPath) -> yaml.Node | None:
+    """The node at `steps`; a plain key with dots means nesting. None where it is inherited or an alias stands there."""
+    if not steps:
+        return node
+    if isinstance(node, yaml.SequenceNode):
+        place = int(steps[0]) if steps[0].isdecimal() else len(node.value)
+        return _node(node.value[place], steps[1:]) if place < len(node.value) else None
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            parts = (key.value,) if getattr(key, "style", None) else tuple(str(key.value).split("."))
+            if steps[: len(parts)] != parts:
+                continue
+            found = _node(value, steps[len(parts) :])
+            if found is not None and found.start_mark.index >= key.end_mark.index:
+                return found
+    return None
+
+
+def _word(value: Any) -> str:
+    """`value` as YAML on one line, fit to stand in brackets too."""
+    text = str(yaml.dump([value], Dumper=PlainDumper, default_flow_style=True, width=10**9, allow_unicode=True))
+    return text.strip()[1:-1]

@@ -1,0 +1,249 @@
+"""What is wrong with a recipe, one `RecipeError` a fault: its path, where it was written, the nearest valid name."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, get_args
+
+from qairt.errors import RecipeError
+from qairt.recipe.names import nearest
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError as SchemaFault
+    from pydantic import BaseModel, ValidationError
+
+    from qairt.recipe.recipe import Recipe
+
+_KINDS = {
+    "array": "a list",
+    "boolean": "true or false",
+    "integer": "an integer",
+    "null": "empty",
+    "number": "a number",
+    "object": "a mapping",
+    "string": "text",
+}
+
+
+_LONGEST = 80
+"""Characters of a wrong value that a message shows."""
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+
+
+def unknown_key(path: Sequence[str], known: Iterable[str], where: str) -> RecipeError:
+    """The error for a key that does not exist."""
+    names = list(known)
+    parent = path[-2] if len(path) > 1 else "a recipe"
+    close = nearest(path[-1], names)
+    remedy = f"did you mean {close}?" if close else f"its settings: {', '.join(names) or 'none'}"
+    return RecipeError(f"{'.'.join(path)} is not a setting of {parent}", where=where, remedy=remedy)
+
+
+def together(faults: Sequence[RecipeError]) -> RecipeError:
+    """One error for one fault or several."""
+    return faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=list(faults))
+
+
+# From pydantic
+
+
+def faults_from_pydantic(
+    error: ValidationError,
+    recipe: Recipe,
+    prefix: str | Sequence[str | int] = (),
+    model: type[BaseModel] | None = None,
+) -> list[RecipeError]:
+    """A pydantic error of a part of a recipe as recipe errors, one for each setting that is wrong.
+
+    Args:
+        prefix: the path of what was validated; `()` for the whole recipe.
+        model: what it was validated against, for the names of settings that exist.
+    """
+    start = recipe.path_of(prefix)
+    problems: dict[tuple[str, ...], list[str]] = {}
+    faults: dict[tuple[str, ...], RecipeError] = {}
+    for detail in error.errors():
+        path = (*start, *_written(recipe.at(start), detail["loc"], keep_last=detail["type"] == "missing"))
+        if detail["type"] == "extra_forbidden":
+            known = _fields_at(model, detail["loc"][:-1]) if model is not None else []
+            faults[path] = unknown_key(path, known, recipe.where(path))
+        elif detail["type"] == "missing":
+            what = f"{'.'.join(path)} is missing"
+            faults[path] = RecipeError(what, where=recipe.where(path[:-1]), remedy="add it")
+        else:
+            # The branches of a union are told as one fault.
+            said = problems.setdefault(path, [])
+            problem, value = _problem(detail)
+            if problem not in said:
+                said.append(problem)
+            what = f"{'.'.join(path) or 'the recipe'}: {' or '.join(said)}{value}"
+            faults[path] = RecipeError(what, where=recipe.where(path), remedy=_remedy(detail))
+    # Where one branch of a union found a fault inside, that it is of no other branch's type tells nothing.
+    outer = {path[:count] for path in faults for count in range(len(path))}
+    return [fault for path, fault in faults.items() if path not in outer]
+
+
+_IN_PLAIN_WORDS = {
+    "model_type": "input should be a mapping of settings",
+    "model_attributes_type": "input should be a mapping of settings",
+    "dict_type": "input should be a mapping",
+    "bool_parsing": "input should be true or false",
+    "bool_type": "input should be true or false",
+}
+"""Of pydantic's kinds of faults, those whose messages speak of Python."""
+
+
+def _problem(detail: Mapping[str, Any]) -> tuple[str, str]:
+    """What is wrong, and the value where the message does not hold it."""
+    cause = detail.get("ctx", {}).get("error")
+    if isinstance(cause, Exception):
+        return str(cause), ""
+    if detail["type"] in _IN_PLAIN_WORDS:
+        return _IN_PLAIN_WORDS[detail["type"]], f", not {_shown(detail['input'])}"
+    if detail["type"] == "too_short":
+        return f"input should hold {detail['ctx']['min_length']} or more", f", not {_shown(detail['input'])}"
+    message = str(detail["msg"])
+    joint = ", not " if message.startswith("Input should") else ": "
+    return f"{message[0].lower()}{message[1:]}", f"{joint}{_shown(detail['input'])}"
+
+
+def _remedy(detail: Mapping[str, Any]) -> str:
+    if detail["type"] in ("literal_error", "enum"):
+        close = nearest(str(detail["input"]), re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", ""))))
+        if close:
+            return f"did you mean {close}?"
+    return "change its value"
+
+
+def _written(value: Any, location: Sequence[str | int], *, keep_last: bool) -> Iterator[str]:
+    """The steps of a pydantic location that are keys of the recipe; the others name validators and union branches."""
+    for place, step in enumerate(location):
+        if isinstance(value, (list, tuple)):
+            value = dict(enumerate(value))
+        if isinstance(value, Mapping) and step in value:
+            value = value[step]
+        elif not (keep_last and place == len(location) - 1):
+            continue
+        yield str(step)
+
+
+def _fields_at(model: type[BaseModel], place: Sequence[Any]) -> list[str]:
+    """The settings that exist at `place` inside `model`."""
+    for step in place:
+        info = model.model_fields.get(str(step))
+        inner = (arg for arg in _types_in(info.annotation) if hasattr(arg, "model_fields")) if info else iter(())
+        model = next(inner, model)
+    return list(model.model_fields)
+
+
+def _types_in(annotation: Any) -> Iterator[Any]:
+    yield annotation
+    for argument in get_args(annotation):
+        yield from _types_in(argument)
+
+
+# From a JSON Schema
+
+
+def faults_from_schema(recipe: Recipe, schema: dict[str, Any]) -> list[RecipeError]:
+    """Every fault of a recipe against a JSON Schema, in the order of the file.
+
+    Raises:
+        RecipeError: the schema itself is not one.
+    """
+    from jsonschema import Draft202012Validator, SchemaError
+    from jsonschema.validators import validator_for
+    from referencing.exceptions import Unresolvable
+
+    kind = validator_for(schema, default=Draft202012Validator)
+    try:
+        kind.check_schema(schema)
+    except SchemaError as wrong:
+        place = ".".join(str(step) for step in wrong.absolute_path) or "its top"
+        raise RecipeError(f"{place}: {wrong.message}", where="schema", remedy="give a valid JSON Schema") from wrong
+    found: dict[tuple[tuple[str, ...], str], RecipeError] = {}
+    try:
+        for top in kind(schema).iter_errors(_as_json(recipe)):
+            for error in _likeliest(top):
+                for path, fault in _faults_of(error, recipe):
+                    found.setdefault((path, fault.what), fault)
+    except Unresolvable as wrong:
+        what = f"there is nothing at $ref {wrong.ref}"
+        raise RecipeError(what, where="schema", remedy="give a valid JSON Schema") from wrong
+    except RecursionError as wrong:
+        what = "a $ref leads back to itself, or the recipe is nested too deeply"
+        raise RecipeError(what, where="schema", remedy="make it flatter") from wrong
+    return [found[key] for key in sorted(found, key=lambda key: (recipe.line(key[0]), key))]
+
+
+def _as_json(value: Any) -> Any:
+    """What JSON Schema knows: text keys, lists, paths as text."""
+    if isinstance(value, Mapping):
+        return {str(key): _as_json(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_as_json(inner) for inner in value]
+    return str(value) if isinstance(value, Path) else value
+
+
+def _likeliest(error: SchemaFault) -> list[SchemaFault]:
+    """Of `anyOf` and `oneOf`, the faults of the one branch whose type fits; else the error itself."""
+    if error.validator not in ("anyOf", "oneOf") or not error.context:
+        return [error]
+    branches: dict[Any, list[SchemaFault]] = {}
+    for inner in error.context:
+        branches.setdefault(inner.relative_schema_path[0], []).append(inner)
+    fitting = [faults for faults in branches.values() if not any(_is_type_fault(fault) for fault in faults)]
+    return [deeper for fault in fitting[0] for deeper in _likeliest(fault)] if len(fitting) == 1 else [error]
+
+
+def _is_type_fault(error: SchemaFault) -> bool:
+    return error.validator == "type" and not error.relative_path
+
+
+def _faults_of(error: SchemaFault, recipe: Recipe) -> Iterator[tuple[tuple[str, ...], RecipeError]]:
+    path = tuple(str(step) for step in error.absolute_path)
+    name = ".".join(path) or "the recipe"
+    schema: Any = error.schema
+    asked: Any = error.validator_value
+    instance: Any = error.instance
+    if error.validator == "additionalProperties":
+        known = list(schema.get("properties", {}))
+        patterns = list(schema.get("patternProperties", {}))
+        for key in instance:
+            if key not in known and not any(re.search(pattern, key) for pattern in patterns):
+                yield (*path, key), unknown_key((*path, key), known, recipe.where((*path, key)))
+        return
+    if error.validator == "required":
+        for key in asked:
+            if key not in instance:
+                what = f"{'.'.join((*path, key))} is missing"
+                yield (*path, key), RecipeError(what, where=recipe.where(path), remedy="add it")
+        return
+    remedy = "change its value"
+    what = f"{name}: {error.message}"
+    if error.validator in ("enum", "const"):
+        values = [str(value) for value in (asked if error.validator == "enum" else [asked])]
+        close = nearest(str(error.instance), values)
+        what = f"{name} must be {' or '.join(values)}, not {_shown(error.instance)}"
+        remedy = f"did you mean {close}?" if close else remedy
+    elif (kinds := _kinds(error)) is not None:
+        what = f"{name} must be {kinds}, not {_shown(error.instance)}"
+    yield path, RecipeError(what, where=recipe.where(path), remedy=remedy)
+
+
+def _kinds(error: SchemaFault) -> str | None:
+    """The types that would fit, when the type is what is wrong."""
+    faults = [error] if error.validator == "type" else (error.context or [])
+    if not faults or not all(_is_type_fault(fault) or fault is error for fault in faults):
+        return None
+    names: list[Any] = []
+    for fault in faults:
+        asked: Any = fault.validator_value
+        names += [asked] if isinstance(asked, str) else asked
+    return " or ".join(dict.fromkeys(_KINDS.get(str(name), str(name)) for name in names))

@@ -1,0 +1,95 @@
+"""One part as Genie can load it on this machine: a context binary with one graph, of AR 1; made when it is wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field, JsonValue
+
+from qairt.engine.stage import (
+    Batch,
+    Context,
+    Env,
+    Estimate,
+    Expansion,
+    Stage,
+    StageConfig,
+    StageInput,
+    StageOutput,
+    Task,
+)
+from qairt.stages.facts import soc_of
+from qairt.stages.split_model import part_at
+
+
+class GenieBinaryConfig(StageConfig):
+    """How the compiler works: as in `generate_context_binary`."""
+
+    optimization_level: Annotated[int, Field(ge=1, le=3)] = 3
+
+
+class GenieBinaryInput(StageInput):
+    quantized_onnx: Path
+    signature: Path
+
+
+class OneGraphBinary(StageOutput):
+    binary: Path
+
+
+class GenieBinary(Stage[GenieBinaryConfig, GenieBinaryInput, OneGraphBinary]):
+    """Compile the AR-1 graph of a part alone.
+
+    1. The device's binaries hold all ARs of a part, and loading those ends the vendor's process on x86.
+    2. 4-bit block weights are held as the equal 8-bit ones (`qairt.graph.byte_weights`), which the emulator takes.
+    3. Nothing is made from it, and no recipe lists it: it stands beside what `quantize` gave.
+    """
+
+    name = "genie_binary"
+    requires = ("quantize",)
+    aside = True
+
+    def expand(self, batch: Batch, env: Env) -> Expansion:
+        return Expansion([self.task(coord, env) for coord in batch])
+
+    def task(self, coord: tuple[tuple[str, int], ...], env: Env) -> Task:
+        """Of the part at `coord`."""
+        part = part_at(coord, env)
+        # 8 bits for each float; the compiler holds several copies
+        estimate = Estimate(
+            bytes=part.weight_bytes // 4,
+            seconds=2 + part.weight_bytes / 2e7,
+            peak_ram=400_000_000 + 4 * part.weight_bytes,
+        )
+        params: dict[str, JsonValue] = {"part": part.index, "of": part.of, "soc": soc_of(env).name}
+        return Task(coord=coord, sources=(coord,), params=params, estimate=estimate)
+
+    def cache_key_extras(self, env: Env) -> tuple[tuple[str, str], ...]:
+        from qairt.toolchain.qnn.wheel import version
+
+        return (("toolchain", version()),)
+
+    def run(self, task: Task, context: Context[GenieBinaryConfig, GenieBinaryInput]) -> OneGraphBinary:
+        import tempfile
+
+        from qairt.graph.byte_weights import write_byte_weights
+        from qairt.graph.tensors import GraphSignature
+        from qairt.toolchain.qnn import qnn
+        from qairt.toolchain.soc import SOCS
+
+        source = context.input
+        name = GraphSignature.read(source.signature).graph_name
+        with tempfile.TemporaryDirectory(dir=context.directory, prefix="onnx-") as folder:
+            onnx = Path(folder) / f"{name}.onnx"
+            write_byte_weights(source.quantized_onnx, onnx)
+            result = qnn.link(
+                [(onnx, name)],
+                Path(folder),
+                binary_name=f"{name}.bin",
+                soc=SOCS[str(task.params["soc"])],
+                optimization_level=context.config.optimization_level,
+                progress=context.progress,
+            )
+            kept = result.binary.rename(context.directory / result.binary.name)
+        return OneGraphBinary(binary=kept)

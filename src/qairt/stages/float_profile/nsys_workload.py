@@ -1,0 +1,32 @@
+"""The process that nsys profiles: `python -m qairt.stages.float_profile.nsys_workload JOB`. It makes one item."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from qairt.engine.run.jobs import Job, run_job
+from qairt.errors import QairtError
+
+
+def main(file: Path) -> int:
+    """Run the job in `file`; 1 when it cannot be done, with the reason on standard error."""
+    job = Job.model_validate_json(file.read_bytes())
+    said = ""
+
+    def progress(fraction: float, message: str) -> None:
+        nonlocal said
+        if message != said:
+            print(f"{fraction:.0%} {message}", flush=True)
+        said = message
+
+    try:
+        run_job(job, progress)
+    except QairtError as error:
+        print(error, file=sys.stderr, flush=True)
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(Path(sys.argv[1])))

@@ -1,0 +1,1 @@
+"""The HTP compiler of the wheel `onnxruntime-qnn`."""

@@ -1,0 +1,75 @@
+"""A QAIRT SDK on this machine: where it is, its version, its tools, and the Python that they run with.
+
+Nothing here starts a tool of the SDK but `start_converter`; `open_sdk` needs that only for an SDK that says its version
+nowhere else.
+
+Source: the layout is that of the public documentation ("Set up Qualcomm AI Runtime SDK"): tools in
+`bin/x86_64-linux-clang`, libraries in `lib/x86_64-linux-clang`, Python 3.10, a folder named by the version.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from qairt.toolchain.qnn.config import EXTENSIONS
+
+ROOT_VARIABLE = "QAIRT_SDK_ROOT"
+PLATFORM = "x86_64-linux-clang"
+CONVERTER, QUANTIZER, GENERATOR = "qairt-converter", "qairt-quantizer", "qnn-context-binary-generator"
+TOOLS = (CONVERTER, QUANTIZER, GENERATOR)
+BACKEND, MODEL = "libQnnHtp.so", "libQnnModelDlc.so"
+LIBRARIES = (BACKEND, MODEL, EXTENSIONS)
+OLDEST, NEWEST = (2, 31), (2, 51)
+"""Versions whose public documentation and reports show these commands. The newest is that of the wheel, which reads
+back what the tools wrote."""
+INSTALL = (
+    "install the Qualcomm AI Runtime SDK (softwarecenter.qualcomm.com) and set QAIRT_SDK_ROOT to its folder, the one "
+    "that holds bin/ and lib/; or write toolchain: qnn, which needs none"
+)
+_VERSION = re.compile(r"(?<![\d.])(\d+\.\d+\.\d+(?:\.\d+)?)(?![\d.])")
+_IN_YAML = re.compile(r"^\s*version\s*:\s*[\"']?v?([\d.]+)", re.MULTILINE)
+_SECONDS = 60
+
+
+@dataclass(frozen=True)
+class Sdk:
+    """One SDK. Its folder exists; whether it is complete, `qairt.toolchain.sdk.findings` says."""
+
+    root: Path
+    version: str
+    """`2.43.0.260128`; empty where nothing says it."""
+
+    @property
+    def tools(self) -> Path:
+        return self.root / "bin" / PLATFORM
+
+    @property
+    def libraries(self) -> Path:
+        return self.root / "lib" / PLATFORM
+
+    @property
+    def python_modules(self) -> Path:
+        return self.root / "lib" / "python"
+
+    def tool(self, name: str) -> Path:
+        return self.tools / name
+
+    def describe(self) -> str:
+        """Short and stable: part of cache keys."""
+        return f"QAIRT SDK {self.version or 'of unknown version'}"
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """`2.43.0.260128` -> `(2, 43, 0, 260128)`."""
+    return tuple(int(number) for number in re.findall(r"\d+", version))
+
+
+def named_root(setting: Path | None) -> Path | None:
+    """The folder that `sdk_root` or `$QAIRT_SDK_ROOT` names, the setting first; None where neither does."""
+    if setting is not None:
+        return setting
+    variable = os.environ.get(ROOT_VARIABLE, "").strip()
+    return Path(variable).expanduser().absolute() if variable else None

@@ -1,0 +1,1 @@
+"""Text of screens, without widgets."""

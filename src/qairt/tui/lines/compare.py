@@ -1,0 +1,133 @@
+"""Two runs side by side, as lines and as Markdown. Pure; knows nothing of Textual."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rich.cells import cell_len
+
+from qairt.amounts import duration, size
+from qairt.engine.record.runs import Comparison, Row
+from qairt.engine.record.summary import RunSummary
+from qairt.tui.lines.runs import cut, markdown_row, plain, recipe_name
+from qairt.tui.terminal.glyphs import Look
+
+_METRICS = {"ppl": "perplexity", "sqnr_db": "SQNR, dB", "tokens_per_second": "tokens a second"}
+_GAP = "  "
+_INDENT = "  "
+
+
+@dataclass(frozen=True)
+class Line:
+    """One line of the comparison."""
+
+    text: str
+    role: Literal["title", "changed", "equal", "note"]
+
+
+@dataclass(frozen=True)
+class _Section:
+    title: str
+    rows: tuple[Row, ...]
+    say: Callable[[Any], str]
+    """A value as text."""
+
+
+def compare_lines(comparison: Comparison, look: Look, *, width: int, every: bool = False) -> list[Line]:
+    """Every section with what changed in it; with `every` also what is equal."""
+    lines = [Line(look.text(cut(plain(note), width, look)), "note") for note in comparison.notes]
+    tables = [(section, [*_cells(section, every)]) for section in _sections(comparison)]
+    cells = [row for _, rows in tables for _, row in rows]
+    head = ["", comparison.a.id, comparison.b.id, "difference"]
+    widths = _widths([[look.text(plain(cell)) for cell in row] for row in [head, *cells]], width - len(_INDENT))
+    for section, rows in tables:
+        if rows:
+            lines.append(
+                Line(_line([section.title, *head[1:]], [widths[0] + len(_INDENT), *widths[1:]], look), "title")
+            )
+            lines += [
+                Line(_INDENT + _line(row, widths, look), "changed" if changed else "equal") for changed, row in rows
+            ]
+    if not cells:
+        lines.append(Line("Nothing differs between these runs.", "note"))
+    return lines
+
+
+def compare_markdown(comparison: Comparison, *, every: bool = False) -> str:
+    """The same for a document."""
+    a, b = comparison.a, comparison.b
+    lines = [f"# Runs {a.id} and {b.id}"]
+    lines += ["", *(f"- {plain(note)}" for note in comparison.notes)] if comparison.notes else []
+    for section in _sections(comparison):
+        rows = [cells for _, cells in _cells(section, every)]
+        if rows:
+            lines += ["", f"## {section.title}", "", markdown_row(["", a.id, b.id, "difference"])]
+            lines += [markdown_row(["---"] * 4), *(markdown_row([plain(cell) for cell in row]) for row in rows)]
+    return "\n".join(lines) + "\n"
+
+
+def _sections(comparison: Comparison) -> list[_Section]:
+    return [
+        _Section("Run", tuple(_run_rows(comparison.a, comparison.b)), str),
+        _Section("Recipe", comparison.recipe, _setting),
+        _Section("Time", (_row(comparison, "all", "seconds", 0.1, 1.0), *comparison.seconds), _or_text(duration)),
+        _Section("Memory", (_row(comparison, "all", "peak_ram", 0.05), *comparison.peak_ram), _or_text(size)),
+        _Section("Results", (_row(comparison, "all", "bytes"), *comparison.bytes), _or_text(size)),
+        _Section("Reused", comparison.cached, str),
+        _Section(
+            "Quality",
+            tuple(Row(_METRICS.get(row.name, row.name), row.a, row.b) for row in comparison.metrics),
+            _or_text("{:.4g}".format),
+        ),
+    ]
+
+
+def _row(comparison: Comparison, name: str, field: str, share: float = 0.0, least: float = 0.0) -> Row:
+    return Row(name, getattr(comparison.a, field), getattr(comparison.b, field), share, least)
+
+
+def _run_rows(a: RunSummary, b: RunSummary) -> Iterator[Row]:
+    yield Row("state", a.state, b.state)
+    yield Row("recipe", recipe_name(a), recipe_name(b))
+    yield Row("machine", a.host or "-", b.host or "-")
+    yield Row("failed", ", ".join(a.failed) or "-", ", ".join(b.failed) or "-")
+
+
+def _cells(section: _Section, every: bool) -> Iterator[tuple[bool, list[str]]]:
+    """Name, both values and their difference."""
+    for row in section.rows:
+        if row.changed or every:
+            texts = ["-" if value is None else section.say(value) for value in (row.a, row.b)]
+            yield row.changed, [row.name, *texts, _difference(row, section.say)]
+
+
+def _difference(row: Row, say: Callable[[Any], str]) -> str:
+    difference = row.difference
+    if not difference or say is _setting:
+        return ""
+    return ("+" if difference > 0 else "-") + say(abs(difference))
+
+
+def _or_text(say: Callable[[float], str]) -> Callable[[Any], str]:
+    return lambda value: value if isinstance(value, str) else say(value)
+
+
+def _setting(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
+
+
+def _widths(rows: list[list[str]], room: int) -> list[int]:
+    """Of each column: what its text needs; the widest gives way where there is not room for all."""
+    widths = [max(cell_len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    while sum(widths) + len(_GAP) * (len(widths) - 1) > room and max(widths) > 1:
+        widths[widths.index(max(widths))] -= 1
+    return widths
+
+
+def _line(cells: list[str], widths: list[int], look: Look) -> str:
+    shown = [cut(look.text(plain(cell)), width, look) for cell, width in zip(cells, widths, strict=True)]
+    padded = [text + " " * (width - cell_len(text)) for text, width in zip(shown, widths, strict=True)]
+    return _GAP.join(padded).rstrip()

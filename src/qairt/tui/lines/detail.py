@@ -1,0 +1,133 @@
+"""What pane 5 says of one item: its state, why it runs, what failed, what the manifest holds. Knows no widgets."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from textual.content import Content
+
+from qairt.amounts import count, duration, size
+from qairt.engine.cache.cache import Entry
+from qairt.engine.plan.planned import PlannedItem, short
+from qairt.engine.record.state import ItemState, RunState
+from qairt.tui.lines.matrix import plain
+from qairt.tui.lines.plan import spread
+from qairt.tui.terminal.glyphs import MARKS, Look
+
+_NAMES = 9
+"""Columns of the names on the left."""
+_LOG_LINES = 12
+_DIGEST = 12
+
+
+def detail_lines(
+    item: ItemState, planned: PlannedItem | None, entry: Entry | None, run: RunState, look: Look
+) -> list[Content]:
+    """The pane's lines from the top: what matters now first, then the manifest entry."""
+    texts = [*_state(item, run, look), *_failure(item), *_plan(item, planned), *_manifest(entry)]
+    if entry is None and planned is not None:
+        texts += _config(planned.inputs)
+    return [_content(name, text, style, look) for name, text, style in texts]
+
+
+_Line = tuple[str, str, str]
+"""What stands on the left (empty: the line has the whole width), the text, its style."""
+
+
+def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
+    style = f"bold $state-{item.status}"
+    percent = f" {item.fraction:.0%}" if item.status == "running" and item.fraction else ""
+    yield "", item.name, "bold"
+    meaning = f": {_meaning(item)}" if _meaning(item) not in ("runs", item.status) else ""
+    yield "state", f"{look.mark(item.status)} {item.status}{percent}{meaning}", style
+    if item.message:
+        yield "", item.message, ""
+    if waits := run.waits_for(item):
+        yield "waits", waits, ""
+    if item.status in ("running", "quiet") and item.started is not None:
+        yield "elapsed", duration(max(run.now - item.started, 0.0)), ""
+    if item.quiet_seconds and item.status == "quiet":
+        yield "silent", f"{duration(item.quiet_seconds)} without a word or work", ""
+    if item.status in ("running", "quiet", "waiting", "ready", "stale") and item.expected_seconds:
+        basis = f"from {count(item.samples, 'earlier run')}" if item.samples else "estimated"
+        time = spread(item.expected_seconds, item.expected_low, item.expected_high)
+        ram = f", {size(item.expected_ram)} of memory" if item.expected_ram else ""
+        yield "expected", f"{time}{ram}; {basis}", ""
+    if item.status in ("done", "warn") and item.seconds:
+        yield "took", f"{duration(item.seconds)}, {size(item.peak_rss)} at its peak", ""
+    if item.attempt > 1:
+        yield "attempt", str(item.attempt), ""
+    if item.log:
+        yield "log", item.log, ""
+
+
+def _meaning(item: ItemState) -> str:
+    return MARKS[item.status].meaning.removesuffix("; percent done")
+
+
+def _failure(item: ItemState) -> Iterator[_Line]:
+    error = item.error
+    if error is None:
+        return
+    yield "what", str(error.get("what") or "it gave no reason"), "bold $state-failed"
+    if error.get("where"):
+        yield "where", str(error["where"]), ""
+    if error.get("remedy"):
+        yield "remedy", str(error["remedy"]), "bold"
+    tail = error.get("log_tail") or []
+    if tail:
+        yield "", "last lines of its log:", "$text-muted"
+        for line in tail[-_LOG_LINES:]:
+            yield "", f"  {line}", ""
+
+
+def _plan(item: ItemState, planned: PlannedItem | None) -> Iterator[_Line]:
+    reason = item.reason or (planned.reason if planned is not None else "")
+    if reason:
+        yield "why", reason, ""
+    if item.key:
+        yield "key", item.key, ""
+    for name in item.sources:
+        yield "from", name, ""
+
+
+def _manifest(entry: Entry | None) -> Iterator[_Line]:
+    if entry is None:
+        return
+    yield "", "", ""
+    yield "", "in the cache", "bold"
+    yield "made", entry.timestamp[:19].replace("T", " ") + " UTC", ""
+    yield "artifact", str(entry.directory), ""
+    peak = f", {size(entry.peak_rss)} at its peak" if entry.peak_rss else ""
+    yield "took", f"{duration(entry.seconds)}{peak}", ""
+    yield "size", f"{size(entry.bytes)}, of which {size(entry.new_bytes)} stored for it alone", ""
+    yield "key", entry.key, ""
+    yield from _config(entry.inputs)
+    yield "", count(len(entry.files), "file") + ":", "bold"
+    for name, file in sorted(entry.files.items()):
+        yield "", f"  {name}  {size(int(file['size']))}  sha256 {str(file['sha256'])[:_DIGEST]}", ""
+
+
+def _config(inputs: Mapping[str, Any]) -> Iterator[_Line]:
+    config, params = inputs.get("config"), inputs.get("extras", {}).get("params")
+    values = [*_flat(config, ""), *_flat(params, "")]
+    if values:
+        yield "", "made with:", "bold"
+        for name, value in values:
+            yield "", f"  {name} = {short(value)}", ""
+
+
+def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _flat(inner, f"{path}.{name}" if path else str(name))
+    elif value is not None and value != []:
+        yield path, value
+
+
+def _content(name: str, text: str, style: str, look: Look) -> Content:
+    text = look.text(plain(text))
+    if not name:
+        return Content.styled(text, style) if style else Content(text)
+    return Content.assemble((name.ljust(_NAMES), "$text-muted"), (text, style))

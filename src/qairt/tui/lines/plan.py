@@ -1,0 +1,257 @@
+"""What the plan screen says: a row per stage and AR, the sums, the causes, what does not fit. Knows no widgets."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from rich.cells import cell_len
+
+from qairt.amounts import count, size
+from qairt.engine.plan.announce import planned_entries
+from qairt.engine.plan.planned import Plan, PlannedItem
+from qairt.engine.plan.why import Summary
+from qairt.engine.record.eta import Eta, remaining, wall_seconds, wording
+from qairt.engine.record.state import ItemState, ItemStatus, RunState
+from qairt.errors import QairtError, RecipeError
+from qairt.tui.lines.matrix import clock, matrix_rows, plain
+from qairt.tui.lines.runs import cut
+from qairt.tui.terminal.glyphs import Look
+
+Verdict = Literal["hit", "run", "new"]
+STATUS: dict[Verdict, ItemStatus] = {"hit": "cached", "run": "stale", "new": "waiting"}
+"""The state whose mark and colour a verdict has."""
+
+_WIDE = 100
+"""Columns from which sizes and ranges are shown."""
+_STAGE_LEAST = 10
+
+
+@dataclass(frozen=True)
+class PlanRow:
+    """The items of one stage at one AR."""
+
+    stage: str
+    name: str
+    """The stage's name, fit to be shown."""
+    place: str
+    verdict: Verdict
+    items: tuple[PlannedItem, ...]
+    to_run: int
+    whys: tuple[str, ...]
+    """The first root cause, the most telling first, then in fewer words."""
+    reason: str
+    """The same in full: what changed on the way to it."""
+    seconds: float
+    low: float
+    high: float
+    peak_ram: int
+    bytes: int
+    exact: bool
+    """Whether time and memory come from earlier runs."""
+
+    @property
+    def first(self) -> PlannedItem:
+        """The first item that runs, or the first of all."""
+        return next((item for item in self.items if not item.cached), self.items[0])
+
+
+@dataclass(frozen=True)
+class PlanTable:
+    """A plan as rows."""
+
+    axes: str
+    rows: tuple[PlanRow, ...]
+    eta: Eta
+    peak_ram: int
+
+
+@dataclass(frozen=True)
+class Fault:
+    """Something wrong with the recipe, as the screen tells it."""
+
+    where: str
+    what: str
+    remedy: str
+    file: str
+    line: int
+    """0 where no line is known."""
+
+
+def plan_table(plan: Plan, *, jobs: int, memory: int = 0) -> PlanTable:
+    """Rows and sums of a plan; times are wall times of `jobs` items at once, in `memory` bytes (0: any) in all."""
+    state = RunState.of_plan(planned_entries(plan))
+    found = {(item.stage.name, item.label): item for item in plan.items}
+    matrix = matrix_rows(state, 0.0)
+    rows = []
+    for row in matrix.rows:
+        states = [state.items[key] for key in row.keys]
+        rows.append(_row(row.stage, row.name, row.place, tuple(found[key] for key in row.keys), states, jobs))
+    left = [item for item in state.items.values() if item.status != "cached"]
+    return PlanTable(
+        axes=matrix.axes,
+        rows=tuple(rows),
+        eta=remaining(state, 0.0, jobs=jobs, memory=memory),
+        peak_ram=max((item.expected_ram for item in left), default=0),
+    )
+
+
+def _row(
+    stage: str, name: str, place: str, items: tuple[PlannedItem, ...], states: list[ItemState], jobs: int
+) -> PlanRow:
+    to_run = [item for item in items if not item.cached]
+    left = [each for each in states if each.status != "cached"]
+    verdict: Verdict = "hit" if not to_run else "run" if any(item.stale for item in to_run) else "new"
+    first = to_run[0] if to_run else None
+    seconds, low, high = _walls(left, jobs)
+    return PlanRow(
+        stage=stage,
+        name=name,
+        place=place,
+        verdict=verdict,
+        items=items,
+        to_run=len(to_run),
+        whys=_whys(first),
+        reason=plain(first.reason) if first is not None else "",
+        seconds=seconds,
+        low=low,
+        high=high,
+        peak_ram=max((item.peak_ram for item in to_run), default=0),
+        bytes=sum(item.bytes for item in items),
+        exact=all(item.from_history for item in to_run),
+    )
+
+
+def _whys(item: PlannedItem | None) -> tuple[str, ...]:
+    if item is None or item.cause is None:
+        return ("",)
+    whole = plain(item.cause.text)
+    field = plain(item.cause.leaves[0].field) if item.cause.leaves else ""
+    last = field.rpartition(".")[2]
+    return whole, whole.removeprefix("stages."), f"{last}{whole.removeprefix(field)}"
+
+
+def _walls(items: list[ItemState], jobs: int) -> tuple[float, float, float]:
+    """Expected wall time of items, and its range; an item that never ran adds none."""
+    return (
+        wall_seconds([(item.stage, item.expected_seconds) for item in items], jobs=jobs),
+        wall_seconds([(item.stage, item.expected_low or item.expected_seconds) for item in items], jobs=jobs),
+        wall_seconds([(item.stage, item.expected_high or item.expected_seconds) for item in items], jobs=jobs),
+    )
+
+
+def head_lines(name: str, cache: str, plan: PlanTable, sums: Summary, memory: int, look: Look) -> list[str]:
+    """Two lines above the table: what is planned over which cache, and the sums."""
+    counts = [f"{count(sums.items, 'item')}: {sums.cached} cached {look.mark('cached')}"]
+    if sums.stale:
+        counts.append(f"{sums.stale} stale {look.mark('stale')}")
+    if sums.new:
+        counts.append(f"{sums.new} new")
+    if sums.cached == sums.items:
+        counts.append("nothing to run")
+    else:
+        guess = f"about {clock(plan.eta.seconds)}, guessed by size"
+        counts.append(wording(plan.eta) if plan.eta.known else guess)
+        counts.append(f"peak {size(plan.peak_ram)}" + (f" of {size(memory)}" if memory else ""))
+    return [look.text(f"plan  {plain(name)}   cache {plain(cache)}"), look.text(" · ".join(counts))]
+
+
+def spread(seconds: float, low: float, high: float) -> str:
+    """`~1h05m (45m00-1h30m)`; without a range where nothing is known of it."""
+    if not seconds:
+        return "-"
+    return f"~{clock(seconds)} ({clock(low)}-{clock(high)})" if 0 < low < high else f"~{clock(seconds)}"
+
+
+def titles(table: PlanTable, width: int) -> list[str]:
+    """The columns that `width` has room for."""
+    names = ["STAGE", table.axes or "AR", "PLAN", "RUN", "WHY (first cause)", "TIME", "RAM"]
+    return [*names, "SIZE"] if width >= _WIDE else names
+
+
+def cells(row: PlanRow, width: int, look: Look) -> list[str]:
+    """One row's text by column."""
+    mark = "" if row.exact else "~"
+    runs = row.to_run > 0
+    time = spread(row.seconds, row.low, row.high) if width >= _WIDE else clock(row.seconds)
+    found = [
+        row.name,
+        row.place or "-",
+        f"{look.mark(STATUS[row.verdict])} {row.verdict}",
+        f"{row.to_run}/{len(row.items)}",
+        look.text(row.whys[0]),
+        time if runs else "-",
+        f"{mark}{size(row.peak_ram)}" if runs else "-",
+    ]
+    return [*found, size(row.bytes) if row.bytes else "-"] if width >= _WIDE else found
+
+
+_RIGHT = frozenset({1, 3, 5, 6, 7})
+_WHY = 4
+
+
+def laid_out(table: PlanTable, width: int, look: Look) -> tuple[str, list[list[str]]]:
+    """The heading and the cells of every row, padded to `width` columns; reasons are cut first, then stage names."""
+    heading = titles(table, width)
+    rows = [cells(row, width, look) for row in table.rows]
+    widths = [max(map(cell_len, column)) for column in zip(heading, *rows, strict=True)]
+    room = width - sum(widths) + widths[_WHY] - 2 * (len(widths) - 1)
+    widths[_WHY] = max(room, 6)
+    if room < 6:
+        widths[0] = max(_STAGE_LEAST, widths[0] + room - 6)
+    for row, texts in zip(table.rows, rows, strict=True):
+        said = [look.text(why) for why in row.whys]
+        texts[_WHY] = next((why for why in said if cell_len(why) <= widths[_WHY]), said[-1])
+    return "".join(_padded(heading, widths, look)), [_padded(row, widths, look) for row in rows]
+
+
+def _padded(row: list[str], widths: list[int], look: Look) -> list[str]:
+    found = []
+    for place, (text, width) in enumerate(zip(row, widths, strict=True)):
+        shown = cut(text, width, look)
+        pad = " " * (width - cell_len(shown))
+        gap = "" if place == len(row) - 1 else "  "
+        found.append((pad + shown if place in _RIGHT else shown + pad) + gap)
+    return found
+
+
+def below_lines(table: PlanTable, sums: Summary, memory: int, look: Look) -> list[str]:
+    """What stands below the table: the root causes, what setting them back would save, what is short of memory."""
+    causes = sums.lines()
+    found = [f"Root cause{'' if len(sums.shares) == 1 else 's'}: {causes[0]}", *causes[1:]] if causes else []
+    for row in table.rows:
+        if memory and row.peak_ram > memory:
+            name = f"{row.name} {row.place}".strip()
+            found.append(f"! {name} is expected to need {size(row.peak_ram)}; the limit is {size(memory)}")
+        elif memory and row.to_run > 1 and 2 * row.peak_ram > memory:
+            name = f"{row.name} {row.place}".strip()
+            found.append(f"! {name}: {size(row.peak_ram)} each of {size(memory)}, so one at a time")
+    return [look.text(plain(line)) for line in found]
+
+
+def faults_of(error: QairtError) -> list[Fault]:
+    """Each fault with its place taken apart."""
+    several = error.faults if isinstance(error, RecipeError) and error.faults else [error]
+    return [_fault(each) for each in several]
+
+
+def _fault(error: QairtError) -> Fault:
+    where = error.where or ""
+    file, colon, line = where.rpartition(":")
+    has_line = bool(colon) and line.isdecimal()
+    shown = f"{Path(file).name}:{line}" if has_line else where
+    return Fault(
+        where=plain(shown),
+        what=plain(error.what),
+        remedy=plain(error.remedy or ""),
+        file=file if has_line else "",
+        line=int(line) if has_line else 0,
+    )
+
+
+def as_text(head: list[str], table: PlanTable, below: list[str]) -> str:
+    """The whole plan for the clipboard, wide enough that nothing is cut."""
+    heading, rows = laid_out(table, 250, Look())
+    lines = [*head, "", heading.rstrip(), *("".join(row).rstrip() for row in rows), "", *below]
+    return "\n".join(lines).rstrip() + "\n"

@@ -1,0 +1,184 @@
+"""The list of runs as text: columns by the room there is, plain text, Markdown. Pure; knows nothing of Textual."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
+from pathlib import PurePath
+
+from rich.cells import cell_len, set_cell_size
+
+from qairt.amounts import age, count, size
+from qairt.engine.record.state import ItemStatus
+from qairt.engine.record.summary import RunSummary, SummaryState
+from qairt.tui.lines.matrix import clock
+from qairt.tui.terminal.glyphs import Look
+
+GAP = 2
+"""Columns between two columns."""
+_RECIPE_LEAST = 12
+_DAY = 86400
+
+STATUS: dict[SummaryState, ItemStatus] = {
+    "running": "running",
+    "done": "done",
+    "failed": "failed",
+    "interrupted": "interrupted",
+    "unknown": "interrupted",
+}
+"""The state of an item whose glyph and colour a run's state takes."""
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of the list."""
+
+    title: str
+    cell: Callable[[RunSummary, float, Look], str]
+    right: bool = False
+    measured: bool = False
+    """Only shown when a run has a value for it."""
+
+
+COLUMNS = (
+    Column("ID", lambda run, now, look: plain(run.id)),
+    Column("STATE", lambda run, now, look: state_text(run, look)),
+    Column("RECIPE", lambda run, now, look: recipe_name(run)),
+    Column("STARTED", lambda run, now, look: when(run.started, now)),
+    Column("TIME", lambda run, now, look: _time(run, now), right=True),
+    Column("CACHED", lambda run, now, look: _percent(run.cached_share), right=True),
+    Column("PEAK", lambda run, now, look: size(run.peak_ram) if run.peak_ram else "-", right=True),
+    Column("SIZE", lambda run, now, look: size(run.bytes) if run.bytes else "-", right=True),
+    Column("PPL", lambda run, now, look: _number(run, "ppl", 2), right=True, measured=True),
+    Column("SQNR", lambda run, now, look: _number(run, "sqnr_db", 1), right=True, measured=True),
+    Column("TOK/S", lambda run, now, look: _number(run, "tokens_per_second", 1), right=True, measured=True),
+)
+"""In the order in which room is given to them."""
+
+
+@dataclass(frozen=True)
+class Table:
+    """The list as it fits: every cell is padded to its column's width, the gap included."""
+
+    titles: list[str]
+    widths: list[int]
+    rows: list[list[str]]
+
+
+def table(runs: Sequence[RunSummary], now: float, look: Look, *, width: int, marked: Collection[str] = ()) -> Table:
+    """As many columns as `width` has room for; the recipe's name is cut before a column is left out."""
+    columns = [column for column in COLUMNS if not column.measured or any(_has(column, run, look) for run in runs)]
+    texts = [[column.title, *(look.text(column.cell(run, now, look)) for run in runs)] for column in columns]
+    texts[0] = [f" {texts[0][0]}"] + [
+        (look.text("●") if run.id in marked else " ") + text for run, text in zip(runs, texts[0][1:], strict=True)
+    ]
+    wanted = [max(map(cell_len, column)) + GAP for column in texts]
+    least = [min(want, _RECIPE_LEAST + GAP) if columns[i].title == "RECIPE" else want for i, want in enumerate(wanted)]
+    shown = next((n for n in range(len(columns), 2, -1) if sum(least[:n]) <= width), 2)
+    widths = wanted[:shown]
+    if shown > 2:
+        widths[2] = min(wanted[2], least[2] + width - sum(least[:shown]))
+    padded = [
+        [_fitted(text, widths[i], columns[i].right, look) for text in column] for i, column in enumerate(texts[:shown])
+    ]
+    titles, *rows = map(list, zip(*padded, strict=True))
+    return Table(titles, widths, rows)
+
+
+def as_text(runs: Sequence[RunSummary], now: float, look: Look) -> str:
+    """The whole list, every column."""
+    whole = table(runs, now, look, width=10_000)
+    return "\n".join("".join(row).rstrip() for row in (whole.titles, *whole.rows)) + "\n"
+
+
+def as_markdown(runs: Sequence[RunSummary], now: float) -> str:
+    """The whole list as a Markdown table, with what failed."""
+    look = Look()
+    rows = [[column.title for column in COLUMNS] + ["FAILED"], ["---"] * (len(COLUMNS) + 1)]
+    rows += [[column.cell(run, now, look) for column in COLUMNS] + [failure(run)] for run in runs]
+    return "\n".join(markdown_row(row) for row in rows) + "\n"
+
+
+def markdown_row(cells: Sequence[str]) -> str:
+    """One row of a Markdown table."""
+    return "| " + " | ".join(cell.replace("\\", "\\\\").replace("|", "\\|") for cell in cells) + " |"
+
+
+def state_text(run: RunSummary, look: Look) -> str:
+    """Glyph and word: `✓ done`."""
+    return f"{look.mark(STATUS[run.state])} {run.state}"
+
+
+def recipe_name(run: RunSummary) -> str:
+    return plain(PurePath(run.recipe).stem) or "-"
+
+
+def failure(run: RunSummary) -> str:
+    """`quantize all and 2 more: it was killed`; empty when nothing failed."""
+    if not run.failed:
+        return ""
+    more = f" and {len(run.failed) - 1} more" if len(run.failed) > 1 else ""
+    return plain(f"{run.failed[0]}{more}: {run.failure}" if run.failure else f"{run.failed[0]}{more}")
+
+
+def detail(run: RunSummary, now: float) -> str:
+    """What the columns do not say of a run, in one line."""
+    where = f" on {plain(run.host)}, process {run.pid}" if run.host and run.state in ("running", "unknown") else ""
+    done = f"{run.made} of {count(run.items, 'item')} made or reused" if run.items else "no items are known"
+    failed = f"; failed: {failure(run)}" if run.failed else ""
+    recipe = f"; {plain(run.recipe)}" if run.recipe else ""
+    return f"{plain(run.id)}{where}: {done}{failed}{recipe}"
+
+
+def when(moment: float | None, now: float) -> str:
+    """`today 21:32`, `3 days ago`, `2026-01-31`, in local time."""
+    if moment is None:
+        return "-"
+    local, today = time.localtime(moment), time.localtime(now)
+    if local[:3] == today[:3]:
+        return time.strftime("today %H:%M", local)
+    ago = now - moment
+    return f"{age(ago)} ago" if 0 <= ago < 31 * _DAY else time.strftime("%Y-%m-%d", local)
+
+
+def plain(text: str) -> str:
+    """`text` in one line, without control characters."""
+    return "".join(char if char.isprintable() else " " for char in text)
+
+
+def cut(text: str, width: int, look: Look) -> str:
+    """`text` in at most `width` columns; what is cut off is marked."""
+    if cell_len(text) <= width:
+        return text
+    dots = look.text("…")
+    return set_cell_size(text, width - len(dots)) + dots if width > len(dots) else set_cell_size(text, max(width, 0))
+
+
+# Inside
+
+
+def _fitted(text: str, width: int, right: bool, look: Look) -> str:
+    room = width - GAP
+    text = cut(text, room, look)
+    pad = " " * (room - cell_len(text))
+    return (pad + text if right else text + pad) + " " * GAP
+
+
+def _time(run: RunSummary, now: float) -> str:
+    live = run.state == "running" and run.started is not None
+    seconds = max(now - run.started, 0.0) if live and run.started is not None else run.seconds
+    return clock(seconds) if seconds else "-"
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.0%}"
+
+
+def _number(run: RunSummary, name: str, digits: int) -> str:
+    value = run.metrics.get(name)
+    return "-" if value is None else f"{value:.{digits}f}"
+
+
+def _has(column: Column, run: RunSummary, look: Look) -> bool:
+    return column.cell(run, 0.0, look) != "-"

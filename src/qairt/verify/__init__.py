@@ -1,0 +1,1 @@
+"""The fidelity ladder: each stage's graphs against the float model."""

@@ -1,0 +1,102 @@
+"""The float model as `qairt verify` asks it: recorded tensors of real text, and what was not recorded."""
+
+from __future__ import annotations
+
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qairt.stages.facts import open_quantized
+
+if TYPE_CHECKING:
+    from qairt.model.parameters import Parameters
+    from qairt.quant.measure.reference_vectors import ReferenceVectors
+    from qairt.runtime.stored import Floats
+    from qairt.verify.text import Text
+
+Ids = NDArray[np.int32]
+
+
+class FloatModel:
+    """What graphs are compared with, as `quantization` recorded it.
+
+    1. Rounded graphs: the model as it was; with a rotation, the rotated one, whose logits are the same.
+    2. Float graphs: the model that was exported, where quantization changed weights with those.
+    """
+
+    def __init__(self, source: Path, loaded: Any, quantized: Any) -> None:
+        """
+        Args:
+            source: where the model's weights are.
+            loaded: the output of `model_loading`.
+            quantized: the output of `quantization`.
+        """
+        from qairt.model.config import DecoderConfig
+        from qairt.quant.encodings import Encodings
+        from qairt.quant.measure.reference_vectors import ReferenceVectors
+
+        self._source = source
+        self._quantized = quantized
+        self.config = DecoderConfig.model_validate_json(loaded.model.read_bytes())
+        self.encodings = Encodings.from_json(quantized.encodings.read_text())
+        self.recorded = ReferenceVectors.load(quantized.reference)
+
+    @property
+    def ids(self) -> Ids:
+        """Tokens of the text."""
+        ids: Ids = self.recorded.tensors["input_ids"]
+        return ids
+
+    @cached_property
+    def original(self) -> Parameters:
+        """As they were, but for a rotation."""
+        return self._parameters(None)
+
+    @cached_property
+    def exported(self) -> Parameters:
+        """With the weights that quantization changed."""
+        return self._parameters(self._quantized.changed_weights)
+
+    def text(self, *, rounded: bool) -> Text:
+        """The text with what the float model computes for it, for float graphs or for rounded ones."""
+        return self._recorded_text if rounded or self._quantized.exported_reference is None else self._exported_text
+
+    @cached_property
+    def _recorded_text(self) -> Text:
+        return self._text_of(self.recorded, self.original)
+
+    @cached_property
+    def _exported_text(self) -> Text:
+        from qairt.quant.measure.reference_vectors import ReferenceVectors
+
+        return self._text_of(ReferenceVectors.load(self._quantized.exported_reference), self.exported)
+
+    def _parameters(self, changed: Path | None) -> Parameters:
+        return open_quantized(self._source, self.config, changed, self._quantized.rotation)
+
+    def _text_of(self, vectors: ReferenceVectors, parameters: Parameters) -> Text:
+        from qairt.verify.text import Text
+
+        mask = self.encodings.activations["attention_mask"]
+        floor = float(mask.minimum[0])
+        return Text(vectors, self.config, mask_floor=floor, logits=partial(_logits, vectors, parameters))
+
+
+def _logits(vectors: ReferenceVectors, parameters: Parameters, start: int, stop: int) -> Floats:
+    """Recorded ones, else computed from the last hidden state."""
+    import torch
+
+    from qairt.model.decoder import hidden_name
+    from qairt.model.reference import Reference
+
+    kept = vectors.tensors["logits"]
+    first = vectors.length - kept.shape[1]
+    if start >= first:
+        recorded: Floats = kept[0, start - first : stop - first]
+        return recorded
+    hidden = vectors.tensors[hidden_name(parameters.config.num_layers)][:, start:stop]
+    computed: Floats = Reference(parameters).head(torch.from_numpy(hidden))[0].numpy()
+    return computed

@@ -1,0 +1,136 @@
+"""Graphs of every rung behind one face: real numbers in, real numbers out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from qairt.errors import GraphError
+from qairt.model.parts import Part
+from qairt.runtime.cpu import CpuPart, session_options
+from qairt.runtime.parts import Opener, QuantizedPart
+from qairt.runtime.stored import Array, Floats, to_real, to_stored
+
+
+class Graph(Protocol):
+    """One part's graph, open."""
+
+    @property
+    def inputs(self) -> Mapping[str, tuple[int, ...]]:
+        """Shapes by name; an axis of unknown size is 0."""
+
+    def ready(self) -> None:
+        """Wait until it can run."""
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Floats]: ...
+
+    def beside(self) -> Mapping[str, Floats]:
+        """What another runtime gave for the inputs of the last run; empty when none was asked."""
+
+    def close(self) -> None:
+        """Give its memory back."""
+
+
+OpenGraph = Callable[[Part, int], Graph]
+"""Opens the graph of a part and AR."""
+
+
+class FloatGraph:
+    """A float ONNX on ONNX Runtime's CPU provider; with `cut`, one part of a whole graph, cut out in memory.
+
+    The graph's own nodes and weights run, so a whole graph is compared part by part and never held whole.
+    """
+
+    def __init__(self, onnx: Path, *, cut: Part | None = None, threads: int | None = None) -> None:
+        """
+        Raises:
+            GraphError: the file is missing or damaged, or cannot be cut there.
+        """
+        import onnxruntime
+
+        options = session_options(threads=threads, fold_weights=False)
+        # Rearranged copies of weights would double the memory, for graphs that run a few times.
+        options.add_session_config_entry("session.disable_prepacking", "1")
+        options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(onnx.parent))
+        model = _bytes_of(onnx, cut)
+        try:
+            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+        except Exception as failure:  # ONNX Runtime's classes share no base but Exception
+            first = (str(failure) or type(failure).__name__).splitlines()[0]
+            raise GraphError(
+                f"the graph cannot be loaded: {first}",
+                where=str(onnx),
+                remedy="`qairt cache verify` finds damaged files; then `qairt run` makes them again",
+            ) from failure
+        self.inputs = {
+            node.name: tuple(size if isinstance(size, int) else 0 for size in node.shape)
+            for node in session.get_inputs()
+        }
+        self._outputs = [node.name for node in session.get_outputs()]
+        self._session: Any = session
+
+    def ready(self) -> None:
+        pass
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Floats]:
+        results = self._session.run(self._outputs, {name: inputs[name] for name in self.inputs})
+        return dict(zip(self._outputs, results, strict=True))
+
+    def beside(self) -> Mapping[str, Floats]:
+        return {}
+
+    def close(self) -> None:
+        self._session = None
+
+
+class StoredGraph:
+    """A quantized part: inputs are put on their grids, outputs read from theirs."""
+
+    def __init__(self, part: QuantizedPart, open_part: Opener, *, compared: bool = False) -> None:
+        """
+        Args:
+            open_part: makes what runs it.
+            compared: run the CPU too, on the same stored inputs.
+        """
+        self._part = part
+        self._twin = CpuPart(part, fold_weights=False) if compared else None
+        self._runner = open_part(part)
+        self._twin_outputs: dict[str, Floats] = {}
+        self.inputs = {spec.name: spec.shape for spec in part.signature.inputs}
+
+    def ready(self) -> None:
+        self._runner.ready()
+
+    def run(self, inputs: Mapping[str, Array]) -> dict[str, Floats]:
+        signature = self._part.signature
+        stored = {spec.name: to_stored(np.asarray(inputs[spec.name]), spec) for spec in signature.inputs}
+        if self._twin is not None:
+            self._twin_outputs = self._real(self._twin.run(stored))
+        return self._real(self._runner.run(stored))
+
+    def beside(self) -> Mapping[str, Floats]:
+        return self._twin_outputs
+
+    def close(self) -> None:
+        self._twin = None
+        self._runner.close()
+
+    def _real(self, outputs: Mapping[str, Array]) -> dict[str, Floats]:
+        return {spec.name: to_real(outputs[spec.name], spec) for spec in self._part.signature.outputs}
+
+
+def _bytes_of(onnx: Path, cut: Part | None) -> bytes:
+    from qairt.graph import files
+
+    model = files.load(onnx)
+    if cut is not None:
+        from qairt.graph import split
+
+        model = split.cut(model, cut, name=f"part {cut.index}")
+    import onnx_ir
+
+    data: bytes = onnx_ir.to_proto(model).SerializeToString()
+    return data

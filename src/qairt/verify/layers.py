@@ -1,0 +1,82 @@
+"""What quantizing each decoder layer costs at the logits, in simulation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qairt.model.parameters import Parameters
+from qairt.model.reference import Reference
+from qairt.quant.encodings import Encodings
+from qairt.quant.simulate import Simulated
+from qairt.runtime.metrics import sqnr_db
+from qairt.runtime.stored import Floats
+from qairt.verify.measure import kl_and_agreement
+from qairt.verify.result import LayerCost
+
+TOKENS = 64
+"""Of text, unless fewer are asked for. Work grows with the square of the layers."""
+
+_SAID_EVERY = 10
+
+
+def layer_costs(
+    original: Parameters,
+    exported: Parameters,
+    encodings: Encodings,
+    ids: NDArray[np.integer],
+    say: Callable[[str], None],
+) -> list[LayerCost]:
+    """Quantize one piece at a time, embedding, each layer, lm_head: its weights and activations, all else float.
+
+    The model runs once, layer by layer, with one more stream of hidden states for each piece that was quantized
+    before; so each layer's weights are read once and one layer is in memory.
+
+    Args:
+        original: the float model.
+        exported: the same, or with weights that quantization changed before it rounded them.
+        ids: token ids from position 0.
+
+    Returns:
+        One entry a piece, in the decoder's order. KL and agreement are over all tokens; SQNR leaves out the first.
+    """
+    exact, rounded = Reference(original), Simulated(exported, encodings)
+    config = original.config
+    mask, rounded_mask = exact.causal_mask(len(ids)), rounded.causal_mask(len(ids))
+    angles, rounded_angles = exact.rotary(0, len(ids)), rounded.rotary(0, len(ids))
+    past = exact.empty_past()
+    names = ["embedding", *(f"layer {layer}" for layer in range(config.num_layers)), "lm_head"]
+    truth = exact.embed(ids)
+    streams = [rounded.embed(ids)]
+    own = [_sqnr(truth, streams[0])]
+    for layer in range(config.num_layers):
+        if layer % _SAID_EVERY == 0:
+            say(f"quantize: cost of layer {layer + 1} of {config.num_layers}")
+        quantized = rounded.run_block(layer, truth, rounded_mask, *rounded_angles, *past)[0]
+        truth, *streams = (exact.run_block(layer, hidden, mask, *angles, *past)[0] for hidden in (truth, *streams))
+        streams.append(quantized)
+        own.append(_sqnr(truth, quantized))
+    expected = exact.head(truth)
+    last = rounded.head(truth)
+    rounded.release()
+    own.append(_sqnr(expected, last))
+    costs = []
+    for place, name in enumerate(names):
+        logits = exact.head(streams[place]) if place < len(streams) else last
+        kl, same = kl_and_agreement(_values(expected), _values(logits))
+        costs.append(LayerCost(name=name, sqnr_db=own[place], kl=kl / len(ids), top1=same / len(ids)))
+    return costs
+
+
+def _values(tensor: Tensor) -> Floats:
+    values: Floats = tensor[0].numpy()
+    return values
+
+
+def _sqnr(reference: Tensor, measured: Tensor) -> float:
+    """Over all tokens but the first, where there are others."""
+    start = 1 if reference.shape[1] > 1 else 0
+    return sqnr_db(_values(reference)[start:], _values(measured)[start:])

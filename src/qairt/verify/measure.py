@@ -1,0 +1,91 @@
+"""How far outputs are from the float model's, gathered over calls."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from qairt.runtime.cache import PAST, time_axis
+from qairt.runtime.metrics import decibel
+from qairt.runtime.stored import Floats
+from qairt.verify.result import LOGITS, OutputFidelity, Way
+
+
+def rows(name: str, values: Floats, count: int) -> Floats:
+    """The last `count` tokens of an output [..., tokens, ...] -> [count, values]; those before are padding."""
+    axis = time_axis(name) if PAST.match(name) else 1
+    moved = np.moveaxis(values, axis, 0)[-count:]
+    return np.ascontiguousarray(moved).reshape(count, -1)
+
+
+def kl_and_agreement(reference: Floats, measured: Floats) -> tuple[float, int]:
+    """Of logits [tokens, vocab]: KL(reference || measured) summed over tokens, in nats; tokens of equal likeliest."""
+    total, same = 0.0, 0
+    for row_reference, row_measured in zip(reference, measured, strict=True):
+        p, q = _log_softmax(row_reference), _log_softmax(row_measured)
+        total += float((np.exp(p) * (p - q)).sum())
+        same += int(row_reference.argmax() == row_measured.argmax())
+    return total, same
+
+
+class Deviation:
+    """Energies of one output's values and errors; holds no values."""
+
+    def __init__(self, output: str) -> None:
+        self.output = output
+        self.tokens = 0
+        self._signal = np.zeros(2)
+        self._noise = np.zeros(2)  # of the text's first token, of the others
+        self._counted = np.zeros(2, int)
+        self._largest = np.zeros(2)
+        self._kl, self._same = 0.0, 0
+        self._cpu_signal, self._cpu_noise = 0.0, 0.0
+
+    def add(self, reference: Floats, measured: Floats, start: int) -> None:
+        """Compare the tokens `start` … of the text, [tokens, values] each.
+
+        Of logits, each token's mean is taken out of both: no probability depends on it.
+        """
+        if self.output == LOGITS:
+            kl, same = kl_and_agreement(reference, measured)
+            self._kl += kl
+            self._same += same
+            reference, measured = (values - values.mean(1, keepdims=True) for values in (reference, measured))
+        error = np.subtract(reference, measured, dtype=np.float64)
+        signals = np.square(reference, dtype=np.float64).sum(1)
+        noises = np.square(error).sum(1)
+        first = 1 if start == 0 else 0
+        for place, chosen in enumerate((slice(0, first), slice(first, None))):
+            self._signal[place] += signals[chosen].sum()
+            self._noise[place] += noises[chosen].sum()
+            self._counted[place] += len(signals[chosen])
+            self._largest[place] = max(self._largest[place], float(np.abs(error[chosen]).max(initial=0.0)))
+        self.tokens += len(reference)
+
+    def beside(self, cpu: Floats, measured: Floats) -> None:
+        """Compare with what the CPU gave for the same inputs."""
+        self._cpu_signal += float(np.square(cpu, dtype=np.float64).sum())
+        self._cpu_noise += float(np.square(np.subtract(cpu, measured, dtype=np.float64)).sum())
+
+    def result(self, part: int, ar: int, way: Way) -> OutputFidelity:
+        """What was found; at least one token was compared."""
+        first, others = (decibel(*pair) for pair in zip(self._signal, self._noise, strict=True))
+        has_first, has_others = (bool(count) for count in self._counted)
+        is_logits = self.output == LOGITS
+        return OutputFidelity(
+            part=part,
+            ar=ar,
+            way=way,
+            output=self.output,
+            tokens=self.tokens,
+            sqnr_db=others if has_others else first,
+            first_token_db=first if has_first else None,
+            max_error=float(self._largest[1 if has_others else 0]),
+            top1=self._same / self.tokens if is_logits else None,
+            kl=self._kl / self.tokens if is_logits else None,
+            cpu_db=decibel(self._cpu_signal, self._cpu_noise) if self._cpu_signal else None,
+        )
+
+
+def _log_softmax(row: Floats) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+    shifted = row.astype(np.float64) - float(row.max())
+    return np.asarray(shifted - np.log(np.exp(shifted).sum()))

@@ -1,0 +1,157 @@
+"""The text that every rung runs on: token ids, and what the float model computes for them at every cut."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from qairt.model.config import DecoderConfig
+from qairt.model.decoder import hidden_name
+from qairt.model.rope import rotary
+from qairt.quant.measure.reference_vectors import ReferenceVectors
+from qairt.runtime.cache import PAST, time_axis
+from qairt.runtime.stored import Array, Floats
+from qairt.verify.measure import rows
+from qairt.verify.result import LOGITS
+
+LogitsOf = Callable[[int, int], Floats]
+"""Tokens start … stop - 1 of the text -> the float model's logits [tokens, vocab]."""
+
+
+@dataclass(frozen=True)
+class Call:
+    """One run of a graph: `new` tokens, right-aligned in its `ar` rows, after `past` others."""
+
+    ar: int
+    past: int
+    new: int
+
+
+def plan_calls(tokens: int, ars: Sequence[int], cl: int, *, decoded: int) -> list[Call]:
+    """How a runtime reads `tokens` tokens: by the largest AR, the last `decoded` of them by the smallest.
+
+    A call of AR sees CL - AR tokens of the past, so near the end of the context only small ARs go on.
+    """
+    calls: list[Call] = []
+    past = 0
+    alone = min(decoded, tokens - 1) if min(ars) < max(ars) else 0
+    while past < tokens:
+        left = tokens - alone - past
+        if left > 0:
+            possible = [ar for ar in ars if past <= cl - ar]
+            ar = min((ar for ar in possible if ar >= left), default=max(possible, default=min(ars)))
+        else:
+            ar, left = min(ars), tokens - past
+        if past > cl - ar:
+            break
+        calls.append(Call(ar, past, min(ar, left)))
+        past += calls[-1].new
+    return calls
+
+
+class Text:
+    """One sequence of tokens from position 0."""
+
+    def __init__(
+        self, vectors: ReferenceVectors, config: DecoderConfig, *, mask_floor: float, logits: LogitsOf
+    ) -> None:
+        """
+        Args:
+            vectors: what the float model computed, from the `quantization` stage.
+            mask_floor: what the mask holds for a slot that may not be seen.
+            logits: the float model's; `vectors` holds only the last of them.
+        """
+        self.vectors = vectors
+        self.config = config
+        self.mask_floor = mask_floor
+        self._logits_of = logits
+        self._logits: dict[tuple[int, int], Floats] = {}
+
+    @property
+    def length(self) -> int:
+        return self.vectors.length
+
+    def isolated_call(self, ar: int, cl: int) -> Call:
+        """The call whose inputs are those of `split_model`'s test vectors: the last tokens that fit."""
+        length = min(self.length, cl)
+        new = min(ar, length)
+        return Call(ar, length - new, new)
+
+    def truth(self, output: str, call: Call) -> Floats:
+        """What the float model gives for the call's tokens, [tokens, values]."""
+        start, stop = call.past, call.past + call.new
+        if output == LOGITS:
+            if (start, stop) not in self._logits:
+                self._logits = {(start, stop): self._logits_of(start, stop)}
+            return self._logits[start, stop]
+        axis = time_axis(output) if PAST.match(output) else 1
+        values = self.vectors.tensors[output].take(np.arange(start, stop), axis)
+        return rows(output, values, call.new)
+
+    def made(self, call: Call, cl: int) -> dict[str, Array]:
+        """The inputs that a runtime makes: token ids, mask and positions."""
+        ids = self.vectors.tensors["input_ids"][None, call.past : call.past + call.new]
+        positions = np.maximum(np.arange(call.past + call.new - call.ar, call.past + call.new), 0)
+        cos, sin = rotary(self.config, positions, length=self.length)
+        return {
+            "input_ids": _left_padded(ids, call.ar, 1),
+            "attention_mask": self._mask(call, cl),
+            "position_ids_cos": cos[None, None],
+            "position_ids_sin": sin[None, None],
+        }
+
+    def entering(self, layer: int, call: Call) -> dict[str, Array]:
+        """The float model's hidden state before a layer."""
+        name = hidden_name(layer)
+        return {name: _left_padded(self.vectors.tensors[name][:, call.past : call.past + call.new], call.ar, 1)}
+
+    def past(self, name: str, call: Call, cl: int) -> Array:
+        """The float model's keys or values of the call's past, as the input `name`."""
+        output = name.removesuffix("_in") + "_out"
+        return past_slots(name, self.vectors.tensors[output], call, cl)
+
+    def _mask(self, call: Call, cl: int) -> Floats:
+        """Additive mask [1, 1, AR, CL]: a token sees the tokens held, itself and those before it in the call."""
+        row, column = np.arange(call.ar)[:, None], np.arange(cl)[None]
+        place = column - (cl - call.ar)
+        seen = (place <= row) & (place >= call.ar - call.new) | ((place < 0) & (place >= -call.past))
+        return np.where(seen, 0.0, self.mask_floor).astype(np.float32)[None, None]
+
+
+class Held:
+    """Keys and values that one part gave in its calls so far."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, Floats] = {}
+
+    def past(self, name: str, shape: Sequence[int], call: Call, cl: int) -> Array:
+        """The input `name`; nothing held yet is all padding, of `shape` but for its tokens."""
+        held = self._values.get(name.removesuffix("_in") + "_out")
+        if held is None:
+            empty = list(shape)
+            empty[time_axis(name)] = 0
+            held = np.zeros(empty, np.float32)
+        return past_slots(name, held, call, cl)
+
+    def append(self, outputs: Mapping[str, Floats], new: int) -> None:
+        """Keep the `new` rightmost tokens of each key and value."""
+        for name, values in outputs.items():
+            if PAST.match(name):
+                axis = time_axis(name)
+                fresh = values.take(np.arange(values.shape[axis] - new, values.shape[axis]), axis)
+                held = self._values.get(name)
+                self._values[name] = fresh if held is None else np.concatenate((held, fresh), axis)
+
+
+def past_slots(name: str, values: Array, call: Call, cl: int) -> Array:
+    """The newest CL - AR of `call.past` tokens, padding on the left."""
+    axis, slots = time_axis(name), cl - call.ar
+    taken = values.take(np.arange(max(call.past - slots, 0), call.past), axis)
+    return _left_padded(taken, slots, axis)
+
+
+def _left_padded(values: Array, length: int, axis: int) -> Array:
+    missing = [(length - values.shape[axis] if place == axis else 0, 0) for place in range(values.ndim)]
+    return np.ascontiguousarray(np.pad(values, missing))

@@ -1,0 +1,239 @@
+"""`qairt cache`: looking, clearing, verifying, pruning, asking why."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+INLINE = ("--executor", "inline")
+HERE = ("--cache-dir", "cache")
+
+
+@pytest.fixture
+def finished(qairt):
+    """A finished run."""
+    assert qairt("run", "toy.yaml", *INLINE).code == 0
+
+
+def entries(qairt, *words: str) -> list[str]:
+    return [
+        f"{entry['stage']} {entry['label']}"
+        for entry in qairt("cache", "list", *words, *HERE, "--json").data["entries"]
+    ]
+
+
+ALL = ["source all", "fan ar1", "fan ar2", "upper ar2", "join all"]
+
+
+def test_list(qairt, finished):
+    said = qairt("cache", "list", *HERE)
+    lines = said.out.splitlines()
+    assert lines[0].split() == ["stage", "item", "size", "took", "age", "key"]
+    assert [" ".join(line.split()[:2]) for line in lines[1:6]] == ALL
+    assert lines[-1].startswith("5 entries, ")
+    assert lines[-1].endswith(" on disk in cache")
+    assert entries(qairt, "fan") == ["fan ar1", "fan ar2"]
+
+
+def test_the_cache_is_found_by_recipe_or_when_it_is_the_only_one(qairt, finished, place):
+    assert qairt("cache", "list", "-r", "toy.yaml").out.endswith("on disk in " + str(place / "cache") + "\n")
+    assert qairt("cache", "list").err == (
+        "Error: there is no cache directory below qairt-cache/\n  say which one with --recipe or --cache-dir\n"
+    )
+    for name in ("a", "b"):
+        qairt("run", "toy.yaml", "--until", "source", "--cache-dir", f"qairt-cache/{name}", *INLINE)
+        if name == "a":
+            assert "1 entry" in qairt("cache", "list").out
+    said = qairt("cache", "list")
+    assert said.code == 2
+    assert said.err.startswith("Error: there are several cache directories below qairt-cache/: a, b\n")
+
+
+def test_a_directory_without_runs(qairt):
+    said = qairt("cache", "list", "--cache-dir", "nowhere")
+    assert (said.code, said.err) == (
+        2, "Error: nowhere: nothing was run in this cache directory yet\n  qairt run RECIPE\n"
+    )  # fmt: skip
+
+
+def test_show(qairt, finished):
+    said = qairt("cache", "show", "fan", "ar1", *HERE)
+    assert said.out.startswith("fan ar1  31 B, took ")
+    assert "    text.txt  7 B\n" in said.out
+    assert '  stages.fan.suffix: ""\n' in said.out
+    (entry,) = qairt("cache", "show", "fan", "ar1", *HERE, "--json").data
+    assert entry["inputs"]["config"]["suffix"] == ""
+    assert set(entry["files"]) == {"text.txt", "output.json"}
+
+
+@pytest.mark.parametrize(
+    ("words", "err"),
+    [
+        (["fen"], "Error: cache: nothing of a stage fen is kept\n  did you mean fan?\n"),
+        (["zzz"], "Error: cache: nothing of a stage zzz is kept\n  there is something of source, fan, upper, join\n"),
+        (["fan", "ar9"], "Error: cache: nothing of fan ar9 is kept\n  there is ar1, ar2\n"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_what_is_not_there(qairt, finished, words, err):
+    for command in ("show", "clear"):
+        said = qairt("cache", command, *words, *HERE)
+        assert (said.code, said.err) == (2, err)
+
+
+def test_clear_asks_and_without_anyone_to_ask_refuses(qairt, finished):
+    said = qairt("cache", "clear", "fan", *HERE)
+    assert said.code == 2
+    assert said.err.startswith("Error: this would: Clear 2 entries: frees 62 B, ")
+    assert said.err.endswith(" of work to make again\n  give --yes, for there is nobody to ask\n")
+    assert entries(qairt) == ALL
+
+
+@pytest.mark.parametrize(("answer", "left"), [(True, 3), (False, 5)])
+def test_clear_on_a_terminal_does_what_it_is_told(qairt, finished, monkeypatch, answer, left):
+    asked = []
+    monkeypatch.setattr("qairt.cli.commands.cache.someone_is_there", lambda: True)
+    monkeypatch.setattr("typer.confirm", lambda question: asked.append(question) or answer)
+    assert qairt("cache", "clear", "fan", *HERE).code == 0
+    assert asked[0].startswith("Clear 2 entries: frees 62 B, ")
+    assert len(entries(qairt)) == left
+
+
+def test_a_cleared_stage_is_made_again_and_what_follows_still_hits(qairt, finished, place):
+    said = qairt("cache", "clear", "fan", "--yes", *HERE)
+    assert said.out.startswith("Cleared 2 entries: frees 62 B, ")
+    from qairt.engine.cache.manifest import PipelineManifest
+
+    assert list(PipelineManifest(place / "cache").read()["stages"]) == ["source", "upper", "join"]
+    assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 2
+
+
+def test_clear_one_item_with_everything_after_it(qairt, finished):
+    qairt("cache", "clear", "fan", "ar2", "--after", "--yes", *HERE)
+    assert entries(qairt) == ["source all", "fan ar1"]
+
+
+def test_clear_a_stage_with_everything_after_it_or_all(qairt, finished):
+    qairt("run", "toy.yaml", "stages.fan.suffix=x", *INLINE)
+    assert len(entries(qairt)) == 9
+    qairt("cache", "clear", "upper", "--after", "--yes", *HERE)
+    assert entries(qairt) == ["source all", "fan ar1", "fan ar1", "fan ar2", "fan ar2"]
+    data = qairt("cache", "clear", "--yes", "--json", *HERE).data
+    assert [entry["stage"] for entry in data["cleared"]] == ["source", "fan", "fan", "fan", "fan"]
+    assert qairt("cache", "clear", "--yes", *HERE).out == "Nothing to clear.\n"
+
+
+def test_verify_reads_every_byte(qairt, finished, place):
+    said = qairt("cache", "verify", *HERE)
+    assert (said.code, said.out) == (0, "5 entries whole, 165 B read\n")
+    (entry,) = place.glob("cache/pipeline_state/upper/upper_*")
+    (entry / "text.txt").write_text("HELLO 3")
+    said = qairt("cache", "verify", *HERE)
+    assert said.code == 1
+    assert said.out == (
+        "damaged: upper ar2: text.txt has another content\n"
+        "4 entries whole, 165 B read\n"
+        "1 set aside; the next run makes them again\n"
+    )
+    assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 1
+
+
+def test_prune_removes_leftovers_and_what_the_recipe_does_not_use(qairt, finished, place):
+    making = place / "cache/pipeline_state/fan/.making-12345678-x"
+    making.mkdir()
+    (making / "half.bin").write_bytes(bytes(10_000))
+    said = qairt("cache", "prune", *HERE)
+    assert said.out == "Removed 1 leftover, freed 10 kB.\n"
+    assert not making.exists()
+    qairt("run", "toy.yaml", "stages.fan.suffix=x", *INLINE)
+    said = qairt("cache", "prune", "--unused", *HERE)
+    assert said.err == "Error: --unused compares with a recipe\n  give it with --recipe\n"
+    data = qairt("cache", "prune", "--unused", "--yes", "-r", "toy.yaml", "--json").data
+    assert sorted(entry["stage"] for entry in data["cleared"]) == ["fan", "fan", "join", "upper"]
+    assert entries(qairt) == ALL
+    assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 0
+
+
+def test_what_was_cleared_comes_back_until_it_is_pruned(qairt, finished, place):
+    manifest = place / "cache/pipeline_state/manifest.json"
+    before = manifest.read_bytes()
+    said = qairt("cache", "clear", "fan", "--yes", *HERE)
+    assert said.out.splitlines()[1] == (
+        "`qairt cache undo` (z in the terminal interface) brings it back until `qairt cache prune` frees the disk."
+    )
+    assert manifest.read_bytes() != before
+    assert qairt("cache", "undo", *HERE).out == "Brought back 2 entries.\n"
+    assert manifest.read_bytes() == before
+    assert entries(qairt) == ALL
+    assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 0
+    assert qairt("cache", "undo", *HERE).out == "Nothing to bring back.\n"
+    qairt("cache", "clear", "upper", "--yes", *HERE)
+    assert qairt("cache", "prune", *HERE).out.startswith("Removed 0 leftovers and 1 cleared entry, freed ")
+    assert qairt("cache", "undo", "--json", *HERE).data == {"restored": [], "superseded": []}
+
+
+def test_undo_keeps_what_a_run_made_since(qairt, finished):
+    qairt("cache", "clear", "fan", "--yes", *HERE)
+    qairt("run", "toy.yaml", *INLINE)
+    said = qairt("cache", "undo", *HERE)
+    assert said.code == 1
+    assert said.err.endswith(
+        "fan ar1, fan ar2 cannot be brought back: made again since it was cleared, and that is kept\n"
+        "  undo again brings back what was cleared before it\n"
+    )
+    assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 0
+
+
+def test_clear_refuses_what_is_being_made(qairt, finished, place):
+    from filelock import FileLock
+
+    (entry,) = qairt("cache", "show", "upper", *HERE, "--json").data
+    with FileLock(place / f"cache/pipeline_state/locks/{entry['key'][:16]}.lock"):
+        said = qairt("cache", "clear", "upper", "--yes", *HERE)
+    assert (said.code, said.err) == (
+        1,
+        "Error: cache: nothing was cleared: upper ar2 is being made by a run\n"
+        "  wait until that run has ended, or cancel it\n",
+    )
+    assert entries(qairt) == ALL
+
+
+def test_why(qairt, finished, place):
+    assert qairt("cache", "why", "fan", *HERE).out == (
+        "stage  item  why it runs\nfan    ar1   cached, will be reused\nfan    ar2   cached, will be reused\n"
+    )
+    text = (place / "toy.yaml").read_text().replace("arn: [1, 2]", "arn: [1, 2], suffix: x")
+    (place / "toy.yaml").write_text(text)
+    said = qairt("cache", "why", "upper", "ar2", "-r", "toy.yaml")
+    assert said.out.splitlines()[1] == "upper  ar2   fan ar2 changed: stages.fan.suffix  → x"
+    (item,) = qairt("cache", "why", "upper", "-r", "toy.yaml", "--json").data
+    assert (item["cached"], item["reason"]) == (False, "fan ar2 changed: stages.fan.suffix  → x")
+    assert qairt("cache", "why", "upper", "ar7", *HERE).err == "Error: upper has no item ar7\n  its items: ar2\n"
+    assert qairt("cache", "why", "uper", *HERE).err == (
+        "Error: there is no stage uper in this recipe\n  its stages: source, fan, upper, join\n"
+    )
+
+
+def test_without_a_recipe_files_are_still_looked_up_beside_the_one_that_ran(qairt, place, monkeypatch):
+    (place / "sub").mkdir()
+    (place / "toy.yaml").rename(place / "sub" / "toy.yaml")
+    recipe = os.path.abspath("sub/toy.yaml")
+    assert qairt("run", recipe, *INLINE, *HERE).code == 0
+    from qairt.cli.find_store import open_for
+
+    assert open_for(None, place / "cache").settings.recipe_folder == place / "sub"
+
+
+def test_what_other_entries_hold_too_is_not_freed(qairt, place):
+    (place / "big.txt").write_text("x" * 100_000)
+    qairt("run", "toy.yaml", "stages.source.file=big.txt", "--until", "source", *INLINE)
+    qairt("run", "toy.yaml", "stages.source.file=big.txt", "stages.source.text=y", "--until", "source", *INLINE)
+    from qairt.engine.cache.store import Store
+
+    store = Store(place / "cache")
+    one, two = store.entries()
+    assert store.freed_by([one]) == 24  # its record; the text is the other's too
+    assert store.freed_by([one, two]) == 100_048
+    store.clear([one])
+    assert store.freed_by([two]) == 100_024  # the other goes with the next prune

@@ -1,0 +1,111 @@
+"""`qairt generate` and `qairt export` on a real run of a tiny model; on one that is not finished."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+
+import pytest
+from tiny_recipe import write_recipe
+
+from qairt.cli.main import main
+
+SUMS = "SHA256SUMS"
+
+
+@pytest.fixture(scope="module")
+def recipe(tmp_path_factory, request):
+    """A finished run for backend CPU."""
+    folder = tmp_path_factory.mktemp("finished")
+    path = write_recipe(folder, backend="CPU")
+    assert main(["run", str(path), "--cache-dir", str(folder / "cache")]) == 0
+    return path, "--cache-dir", str(folder / "cache")
+
+
+def test_an_answer_is_streamed_and_its_cost_told_beside_it(qairt, recipe):
+    path, *cache = recipe
+    said = qairt("generate", path, "Hello", "--max-new-tokens", "3", *cache)
+    assert said.code == 0
+    assert said.out.endswith("\n")
+    assert " prompt tokens in " in said.err
+    assert said.err.endswith("(cut off: --max-new-tokens)\n") or " tokens" in said.err
+
+
+def test_json_and_the_prompt_from_standard_input(qairt, recipe, monkeypatch):
+    import io
+
+    path, *cache = recipe
+    words = ("--max-new-tokens", "3", "--json", *cache)
+    given = qairt("generate", path, "Hello", *words).data
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Hello"))
+    piped = qairt("generate", path, "-", *words).data
+    assert piped["tokens"] == given["tokens"]
+    assert given["target"] == "cpu"
+    assert given["prompt_tokens"] > 5, "the chat template is around it"
+    assert qairt("generate", path, "Hello", "--raw", *words).data["prompt_tokens"] == 5
+
+
+def test_the_float_model_answers_too(qairt, recipe):
+    path, *cache = recipe
+    said = qairt("generate", path, "Hi", "--target", "torch", "--max-new-tokens", "2", "--json", *cache)
+    assert (said.code, said.data["target"]) == (0, "torch")
+
+
+@pytest.mark.parametrize(
+    ("words", "err"),
+    [
+        (["Hi", "--top-p", "7"], "Error: top_p: 7.0 is out of range\n  allowed: above 0 and at most 1\n"),
+        ([""], "Error: prompt: the prompt is empty\n  give a prompt\n"),
+    ],
+)
+def test_settings_out_of_range(qairt, recipe, words, err):
+    path, *cache = recipe
+    said = qairt("generate", path, *words, *cache)
+    assert (said.code, said.err) == (2, err)
+
+
+def test_before_a_run_it_says_what_to_run(qairt, recipe):
+    path = recipe[0]
+    said = qairt("generate", path, "Hi", "--cache-dir", "fresh")
+    assert said.code == 1
+    assert f"  qairt run {path}\n" in said.err
+    said = qairt("export", path, "out", "--cache-dir", "fresh")
+    assert said.code == 1
+    assert said.err.startswith("Error: export_bundle all: it is not made yet")
+    assert said.err.endswith(f"  qairt run {path}\n")
+
+
+def test_export_copies_and_compares(qairt, recipe, place):
+    path, *cache = recipe
+    said = qairt("export", path, "out", *cache)
+    assert said.code == 0
+    sums = dict(reversed(line.split("  ")) for line in (place / "out" / SUMS).read_text().splitlines())
+    for name, digest in sums.items():
+        copied = place / "out" / name
+        assert hashlib.sha256(copied.read_bytes()).hexdigest() == digest
+        assert os.stat(copied).st_nlink == 1, "shared with the cache"
+    said = qairt("export", path, "out", *cache)
+    assert (said.code, said.err) == (1, "Error: out: it exists and is not empty\n  give a new folder\n")
+    assert json.loads(qairt("export", path, "out2", "--json", *cache).out)["bytes"] > 0
+
+
+def test_export_refuses_a_damaged_bundle_and_leaves_nothing(qairt, recipe, place):
+    from qairt.errors import QairtError
+    from qairt.results.bundle import copy_bundle
+
+    path, *cache = recipe
+    qairt("export", path, "good", *cache)
+    (place / "good" / "metadata.yaml").write_text("changed")
+    with pytest.raises(QairtError, match=r"metadata.yaml is not what was made: the cache is damaged"):
+        copy_bundle(place / "good", place / "bad")
+    assert sorted(entry.name for entry in place.iterdir()) == ["good", "toy.yaml"]
+
+
+def test_a_recipe_without_bundle(qairt):
+    said = qairt("export", "toy.yaml", "out")
+    assert (said.code, said.err) == (
+        2, "Error: toy.yaml:3: the recipe has no stage export_bundle\n"
+        "  add export_bundle to its stages\n",
+    )  # fmt: skip

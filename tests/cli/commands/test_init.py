@@ -1,0 +1,107 @@
+"""`qairt init`, `qairt recipes` and `qairt schema`: what a recipe starts from."""
+
+from __future__ import annotations
+
+import jsonschema
+import pytest
+import yaml
+from tiny_recipe import write_model
+
+from qairt.cli.commands.init import recipe_text, splits_for
+from qairt.cli.commands.schema import recipe_schema
+from qairt.cli.recipe_argument import shipped_by_name
+from qairt.recipe import Recipe
+
+
+@pytest.fixture
+def model(place):
+    return write_model(place / "tiny-llama")
+
+
+def test_the_written_recipe_passes_check_and_has_comments(qairt, model, place):
+    said = qairt("init", "tiny-llama")
+    assert said.code == 0
+    assert said.out.endswith("\nNext: qairt plan tiny-llama.yaml, then qairt run tiny-llama.yaml\n")
+    text = (place / "tiny-llama.yaml").read_text()
+    assert 'soc_details: "chipset:SM8650"       # the chip; `qairt check` says what it cannot do\n' in text
+    assert max(map(len, text.splitlines())) <= 120
+    assert qairt("check", "tiny-llama.yaml").code == 0
+
+
+def test_backend_cpu_leaves_the_npu_stages_out(qairt, model, place):
+    qairt("init", "tiny-llama", "--backend", "CPU", "-o", "cpu.yaml")
+    stages = yaml.safe_load((place / "cpu.yaml").read_text())["stages"]
+    assert "convert" not in stages
+    assert "quantize" in stages
+    assert qairt("check", "cpu.yaml").code == 0
+
+
+def test_it_replaces_nothing_unasked(qairt, model, place):
+    (place / "mine.yaml").write_text("precious")
+    said = qairt("init", "tiny-llama", "-o", "mine.yaml")
+    assert (said.code, said.err) == (
+        1,
+        "Error: mine.yaml: it exists already\n  give another name with -o, or --force\n",
+    )
+    assert (place / "mine.yaml").read_text() == "precious"
+    assert qairt("init", "tiny-llama", "-o", "mine.yaml", "--force").code == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "err"),
+    [
+        (["nowhere.gguf"], 2, "no such model"),
+        (["tiny-llama", "--soc", "SM1"], 2, "the chip 'SM1' is not known"),
+        (["tiny-llama", "--soc", "SM8350"], 2, "cannot share weights between graphs"),
+        (["tiny-llama", "-o", "recipe.txt"], 2, "recipe.txt: .txt is not a recipe's ending"),
+    ],
+)
+def test_what_it_refuses(qairt, model, place, words, code, err):
+    said = qairt("init", *words)
+    assert said.code == code
+    assert err in said.err
+    assert list(place.glob("*.yaml")) == [place / "toy.yaml"]
+
+
+def test_a_path_that_yaml_would_misread_is_quoted(model):
+    from qairt.model.describe import describe_model
+
+    text = recipe_text("a: b # c", describe_model(model), soc="SM8650", backend="HTP")
+    assert yaml.safe_load(text)["model_id_or_path"] == "a: b # c"
+
+
+def test_parts_are_bounded_by_layers(model):
+    from qairt.model.describe import describe_model
+
+    assert splits_for(describe_model(model)) == 3  # the embedding and two layers
+
+
+def test_recipes_are_listed_and_printed(qairt):
+    said = qairt("recipes")
+    assert said.out.startswith("recipe        what it does\nsmollm2-135m  SmolLM2-135M-Instruct from a GGUF file")
+    assert "minmax.yaml" in said.out
+    assert yaml.safe_load(qairt("recipes", "smollm2-135m").out)["backend"] == "HTP"
+    assert yaml.safe_load(qairt("recipes", "minmax.yaml").out)["technique"] == "minmax"
+    data = qairt("recipes", "--json").data
+    assert [recipe["name"] for recipe in data["recipes"]] == list(shipped_by_name())
+    assert qairt("recipes", "nope").code == 2
+
+
+def test_every_shipped_recipe_fits_the_schema(qairt):
+    schema = qairt("schema").data
+    jsonschema.Draft202012Validator.check_schema(schema)
+    for path in shipped_by_name().values():
+        Recipe.from_file(path).validate(schema)
+
+
+def test_the_schema_knows_every_stage_and_explains_its_settings():
+    schema = recipe_schema()
+    from qairt.engine.stage import registered_stages
+
+    stages = schema["properties"]["stages"]["properties"]
+    assert list(stages) == list(registered_stages())
+    config = stages["split_model"]
+    assert config["properties"]["num_splits"]["description"] == "Parts, the embedding (part 1) counted."
+    assert "overrides" in config["properties"]
+    with pytest.raises(ValueError, match="num_split is not a setting of split_model"):
+        Recipe({"stages": {"split_model": {"num_split": 3}}}).validate(schema)

@@ -1,0 +1,179 @@
+"""`qairt logs`: events as lines, an item's log, following."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import threading
+import time
+from pathlib import Path
+
+import pytest
+import recorded_runs as recorded
+import toy_cli
+
+from qairt.cli.text import run_log
+from qairt.cli.text.run_log import RunLog, plain
+from qairt.engine.record.folder import RunFolder
+
+STATE = Path("qairt-cache/tiny/pipeline_state")
+
+
+def words(text: str) -> list[str]:
+    """Lines without their times."""
+    return [line[9:] if line[2:3] == ":" else line for line in text.splitlines()]
+
+
+def append(folder: RunFolder, events: list) -> None:
+    with folder.events.open("a") as file:
+        file.write("".join(map(recorded.line, events)))
+
+
+def test_a_runs_events(qairt):
+    recorded.record(STATE, "0001", recorded.failing())
+    said = qairt("logs")
+    assert said.code == 0
+    opening, *lines = words(said.out)
+    assert opening.startswith("4 items to run, 0 cached; about ")
+    assert lines == [
+        "convert ar1-split1: started; never made",
+        "convert ar1-split1: 10.0 s, 2.00 GB, 5 kB written",
+        "convert ar1-split2: started; never made",
+        "convert ar1-split2: FAILED: it was killed: out of memory",
+        "quantize ar1-split1: started; never made",
+        "quantize ar1-split1: 10.0 s, 2.00 GB, 5 kB written",
+        "quantize ar1-split2: not run: convert ar1-split2 failed",
+        "run failed after 21.0 s: 1 item made, 0 cached, 1 failed",
+    ]
+    assert words(qairt("logs", "-n", "1").out) == ["run failed after 21.0 s: 1 item made, 0 cached, 1 failed"]
+    assert qairt("logs", "-n", "0").out == ""
+
+
+def test_the_events_of_one_stage(qairt):
+    recorded.record(STATE, "0001", recorded.good(cached=("convert ar1-split1", "quantize ar1-split1")))
+    assert words(qairt("logs", "quantize").out) == [
+        "quantize ar1-split2: started; never made",
+        "quantize ar1-split2: 10.0 s, 2.00 GB, 5 kB written",
+    ]
+    said = qairt("logs", "0001", "quantise")
+    assert (said.code, said.err) == (2, "Error: run 0001 has no stage quantise\n  it has convert, quantize\n")
+
+
+def test_a_killed_run_and_a_torn_last_line(qairt):
+    folder = recorded.record(STATE, "0001", recorded.half(), tail='{"type":"run_fin')
+    assert words(qairt("logs", "-f").out)[-2:] == [
+        "convert ar1-split2: started; never made",
+        "the run's process is gone; what it was making is interrupted",
+    ]
+    folder.events.unlink()
+    assert words(qairt("logs").out) == ["the run's process is gone; what it was making is interrupted"]
+
+
+def test_a_newer_versions_records_are_counted(qairt):
+    recorded.record(STATE, "0001", [*recorded.good(), {"v": 2, "type": "run_napped", "time": 1.0}])
+    said = qairt("logs")
+    assert said.code == 0
+    assert said.err == "Note: a newer qairt wrote 1 record of this run that this one cannot read\n"
+
+
+def test_an_items_log(qairt):
+    folder = recorded.record(STATE, "0001", recorded.failing())
+    log = folder.logs / "convert.ar1-split2.log"
+    log.write_bytes(b"one\r\n\x1b[31mtwo\x1b[0m \x1b]0;title\x07[bold]\n 10 %\r 20 %\rthr\xffee\x00")
+    assert qairt("logs", "convert", "ar1-split2").out == "one\ntwo [bold]\n 10 %\n 20 %\nthr\ufffdee\n"
+    assert qairt("logs", "0001", "convert", "ar1-split2", "-n", "2", "-f").out == " 20 %\nthr\ufffdee\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["conver", "all"], "run 0001 has no stage conver\n  it has convert, quantize"),
+        (["convert", "all"], "run 0001 has no item convert all\n  it has ar1-split1, ar1-split2"),
+        (["quantize", "ar1-split2"], "run 0001 has no log of quantize ar1-split2\n  in this run it is blocked"),
+        (["0009"], "there is no run 0009\n  there is 0001"),
+        (["a", "b", "c"], "a is not a run\n  `qairt status` lists the latest ones"),
+    ],
+)
+def test_what_is_not_there(qairt, words, message):
+    recorded.record(STATE, "0001", recorded.failing())
+    said = qairt("logs", *words)
+    assert (said.code, said.err) == (2, f"Error: {message}\n")
+
+
+def test_nothing_was_run(qairt):
+    assert qairt("logs").code == 2
+    STATE.mkdir(parents=True)
+    assert qairt("logs").err == "Error: nothing was run here yet\n  qairt run RECIPE\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [("a\tb", "a\tb"), ("\x1b[1;31mred\x1b[K", "red"), ("\x1b]8;;http://x\x1b\\link", "link"), ("\x9b2Jx\x7f", "2Jx")],
+)
+def test_plain(text, expected):
+    assert plain(text) == expected
+
+
+# Following
+
+
+def test_following_until_the_run_ends(monkeypatch):
+    monkeypatch.setattr(run_log, "_POLL", 0.01)
+    folder = recorded.record(STATE, "0001", recorded.half())
+    more = [recorded.made(recorded.entries()[1], recorded.BEGAN + 10, 5.0)[1]]
+    batches: list[list[str]] = []
+
+    def follow() -> None:
+        batches.extend(RunLog(folder, follow=True).of_run())
+
+    with folder.held("", (), detached=False):
+        reader = threading.Thread(target=follow)
+        reader.start()
+        while not batches and reader.is_alive() and not folder.events.exists():
+            time.sleep(0.01)
+        time.sleep(0.1)
+        append(folder, more)
+        time.sleep(0.1)
+        append(folder, [recorded.closing("done", recorded.BEGAN + 20)])
+        reader.join(5)
+    assert not reader.is_alive()
+    said = [line for batch in batches for line in words("\n".join(batch))]
+    assert said[-2:] == [
+        "convert ar1-split2: 5.0 s, 2.00 GB, 5 kB written",
+        "run done after 20.0 s: 1 item made, 0 cached, 0 failed",
+    ]
+
+
+def test_following_an_item_until_it_ends(monkeypatch):
+    monkeypatch.setattr(run_log, "_POLL", 0.01)
+    folder = recorded.record(STATE, "0001", recorded.half())
+    log = folder.logs / "convert.ar1-split2.log"
+    with folder.held("", (), detached=False):
+        batches = RunLog(folder, follow=True).of_item("convert", "ar1-split2")
+        assert next(batches) == []
+        log.write_text("first\nsec")
+        assert next(batches) == ["first"]
+        with log.open("a") as file:
+            file.write("ond\nlast")
+        append(folder, [recorded.made(recorded.entries()[1], recorded.BEGAN + 10, 5.0)[1]])
+        assert list(batches) == [["second", "last"]]
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="needs POSIX signals")
+def test_ctrl_c_leaves_and_the_run_goes_on():
+    folder = recorded.record(STATE, "0001", recorded.half())
+    with folder.held("", (), detached=False):
+        child = toy_cli.start("logs", "0001", "-f")
+        assert child.stdout is not None
+        while "convert ar1-split2: started" not in child.stdout.readline():
+            assert child.poll() is None
+        child.send_signal(signal.SIGINT)
+        try:
+            out, err = child.communicate(timeout=20)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            raise
+        assert (child.returncode, out, err) == (0, "", "")
+        assert folder.liveness() == "running"
+        assert list((folder.path / "control").glob("*")) == []

@@ -1,0 +1,171 @@
+"""Entries appear whole or not at all, are checked when they are found, and store their bytes once."""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+from toy_stages import Source, SourceConfig, Text
+
+from qairt import files
+from qairt.engine.cache.cache import ENTRY, StageCache
+from qairt.errors import CacheError
+from qairt.keys import canonical, differing_leaves, digest
+
+KEY = "a" * 64
+
+
+def put(cache: StageCache, key: str, content: str = "hello", name: str = "text.txt") -> Path:
+    work = cache.working_directory("source", key)
+    (work / name).write_text(content)
+    (work / "output.json").write_text(json.dumps({"text": name}))
+    return cache.publish(work, key, "source", "all").directory
+
+
+def test_keys_chain_and_depend_on_settings():
+    one = StageCache.compute_key("source", SourceConfig())
+    assert len(one) == 64
+    assert one == StageCache.compute_key("source", SourceConfig(), None)
+    others = {
+        StageCache.compute_key("other", SourceConfig()),
+        StageCache.compute_key("source", SourceConfig(text="bye")),
+        StageCache.compute_key("source", SourceConfig(), one),
+        StageCache.compute_key("source", SourceConfig(), None, (("soc", "SM8650"),)),
+    }
+    assert len(others | {one}) == 5
+
+
+def test_layout_is_the_documented_one(tmp_path: Path):
+    cache = StageCache(tmp_path)
+    directory = put(cache, KEY)
+    assert cache.cache_dir == tmp_path / "pipeline_state"
+    assert directory == tmp_path / "pipeline_state" / "source" / "source_aaaaaaaa"
+    entry = json.loads((directory / ENTRY).read_text())
+    assert entry["key"] == KEY
+    assert entry["stage_name"] == "source"
+    assert entry["artifact_path"] == str(directory)
+    assert entry["files"]["text.txt"] == {"size": 5, "sha256": files.sha256_of(directory / "text.txt")}
+
+
+def test_put_exports_and_get_loads(tmp_path: Path):
+    made = tmp_path / "made" / "text.txt"
+    made.parent.mkdir()
+    made.write_text("content")
+    cache = StageCache(tmp_path / "cache")
+    assert cache.get(KEY, Source) is None
+    cache.put(KEY, Text(text=made), Source(), cache.cache_dir / "source" / "source_aaaaaaaa")
+    assert cache.has(KEY)
+    output = cache.get(KEY, Source)
+    assert isinstance(output, Text)
+    assert output.text.read_text() == "content"
+    assert output.text.is_relative_to(cache.cache_dir)
+
+
+def test_two_keys_that_begin_alike_are_kept_apart(tmp_path: Path):
+    cache = StageCache(tmp_path)
+    other = "a" * 8 + "b" * 56
+    put(cache, KEY, "one")
+    put(cache, other, "two")
+    assert cache.get(KEY, Source).text.read_text() == "one"
+    assert cache.get(other, Source).text.read_text() == "two"
+
+
+@pytest.mark.parametrize("damage", ["missing", "short", "entry", "no entry", "output"])
+def test_a_damaged_entry_is_set_aside_reported_and_never_used(tmp_path: Path, damage: str):
+    reports: list[str] = []
+    cache = StageCache(tmp_path, lambda path, why: reports.append(why))
+    directory = put(cache, KEY)
+    match damage:
+        case "missing":
+            (directory / "text.txt").unlink()
+        case "short":
+            (directory / "text.txt").write_text("h")
+        case "entry":
+            (directory / ENTRY).write_text("{")
+        case "no entry":
+            (directory / ENTRY).unlink()
+        case "output":
+            (directory / "output.json").write_text(json.dumps({"tixt": "x"}))
+            record = json.loads((directory / ENTRY).read_text())
+            record["files"]["output.json"]["size"] = (directory / "output.json").stat().st_size
+            (directory / ENTRY).write_text(json.dumps(record))
+    assert cache.get(KEY, Source) is None
+    assert len(reports) == 1
+    assert [path.name.split("-")[0] for path in cache.leftovers()] == [".bad"]
+    put(cache, KEY)
+    assert cache.get(KEY, Source).text.read_text() == "hello"
+
+
+def test_altered_content_is_found_by_digest(tmp_path: Path):
+    cache = StageCache(tmp_path)
+    directory = put(cache, KEY)
+    (directory / "text.txt").write_text("jello")
+    (entry,) = cache.entries()
+    assert entry.missing() is None
+    assert entry.altered() == "text.txt has another content"
+
+
+def test_equal_files_are_one_file_on_disk_and_go_with_their_last_entry(tmp_path: Path):
+    cache = StageCache(tmp_path)
+    text = "x" * 10_000
+    one, two = put(cache, KEY, text), put(cache, "b" * 64, text)
+    assert os.path.samefile(one / "text.txt", two / "text.txt")
+    first, second = sorted(cache.entries(), key=lambda entry: entry.timestamp)
+    assert first.new_bytes >= 10_000
+    assert second.new_bytes < 100
+    cache.remove(first)
+    assert (two / "text.txt").read_text() == text
+    cache.clear("source")
+    assert not list((cache.cache_dir / "blobs").iterdir())
+
+
+def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    cache = StageCache(tmp_path)
+    put(cache, "b" * 64)
+    before = sorted(tmp_path.rglob("*"))
+
+    def full(path: Path) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("qairt.engine.cache.cache.flush", full)
+    with pytest.raises(
+        CacheError, match="the result cannot be stored: No space left on device\n  free space on that disk"
+    ):
+        put(cache, KEY, "new")
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_atomic_writes_leave_the_old_content_when_they_fail(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    path = tmp_path / "manifest.json"
+    files.write_atomic(path, "old")
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="No space left"):
+        files.write_atomic(path, "new")
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_torn_last_line_is_left_out(tmp_path: Path):
+    path = tmp_path / "events.jsonl"
+    files.append_line(path, {"one": 1})
+    with path.open("a") as file:
+        file.write('{"two": ')
+    assert files.read_lines(path) == [{"one": 1}]
+    files.append_line(path, {"three": 3})
+    assert files.read_lines(path) == [{"one": 1}, {"three": 3}]
+
+
+def test_canonical_json_has_one_form():
+    assert canonical({"b": (1, 2), "a": (("x", 1), ("y", None))}) == '{"a":{"x":1,"y":null},"b":[1,2]}'
+    assert digest({"a": 1, "b": 2}) == digest({"b": 2, "a": 1})
+    assert differing_leaves({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3, "d": 4}}) == [
+        ("a.c", 2, 3),
+        ("a.d", None, 4),
+    ]

@@ -1,0 +1,201 @@
+"""Order, bounds and what a failure takes with it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from qairt.engine.plan.order import longest_path, makespan, merge_by_merge, urgency
+from qairt.engine.run.scheduler import Outcome, Scheduler
+
+
+def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: int = 1, alone: bool = False) -> Any:
+    task = SimpleNamespace(estimate=SimpleNamespace(threads=threads, alone=alone))
+    return SimpleNamespace(name=name, sources=list(sources), seconds=seconds, peak_ram=ram, task=task)
+
+
+def run_items(items: list[Any], run: Any, **settings: Any) -> Outcome:
+    return Scheduler(items, run, **settings).run()
+
+
+def order(items: list[Any], **bounds: Any) -> list[str]:
+    started: list[str] = []
+    settings = {"jobs": 1, "memory": 100, "cores": 2, "stop": threading.Event()} | bounds
+    run_items(items, lambda one, threads, computed: started.append(one.name), **settings)
+    return started
+
+
+def parts(*links: float) -> list[Any]:
+    """For each part two items of 1 s, two of 2 s after them, and a link of so many seconds; then a bundle."""
+    first = [item(f"split {part} ar{ar}") for part in range(len(links)) for ar in (1, 8)]
+    second = [item(one.name.replace("split", "quantize"), one, seconds=2) for one in first]
+    merged = [item(f"link {n}", *second[2 * n : 2 * n + 2], seconds=seconds) for n, seconds in enumerate(links)]
+    return [*first, *second, *merged, item("bundle", *merged)]
+
+
+def test_one_core_is_never_idle_and_order_is_free():
+    started = order(parts(5, 50))
+    assert sorted(started) == sorted(one.name for one in parts(5, 50))
+    assert started[-1] == "bundle"
+
+
+@pytest.mark.parametrize("links", [(18, 9, 14, 1), (10, 10, 10), (1, 30), (5, 5)])
+def test_cores_stand_idle_only_as_long_as_they_must(links: tuple[float, ...]):
+    items = parts(*links)
+    work = sum(one.seconds for one in items)
+    longest = min(
+        makespan(items, rule, 2)
+        for rule in (
+            longest_path(items),
+            merge_by_merge(items, longest_first=True),
+            merge_by_merge(items, longest_first=False),
+        )
+    )
+    assert makespan(items, urgency(items, 2), 2) == longest
+    critical = 1 + 2 + max(links) + 1
+    assert longest <= max(work / 2 + max(links) / 2, critical) + 1
+
+
+def test_what_leads_to_one_merge_is_made_together():
+    items = parts(5, 50)
+    keys = merge_by_merge(items, longest_first=True)
+    names = [one.name for one in sorted(items, key=lambda one: keys[id(one)])]
+    assert names == [
+        "link 1", "quantize 1 ar8", "quantize 1 ar1", "split 1 ar8", "split 1 ar1",
+        "link 0", "quantize 0 ar8", "quantize 0 ar1", "split 0 ar8", "split 0 ar1",
+        "bundle",
+    ]  # fmt: skip
+
+
+def test_jobs_memory_and_threads_are_bounds():
+    running: list[int] = []
+    most: list[tuple[int, int]] = []
+    granted: list[int] = []
+    used: list[int] = []
+    lock = threading.Lock()
+
+    def run(one: Any, threads: int, computed: Any) -> None:
+        with lock:
+            running.append(one.peak_ram)
+            granted.append(threads)
+            most.append((len(running), sum(running)))
+            used.append(sum(granted))
+        time.sleep(0.05)
+        with lock:
+            running.remove(one.peak_ram)
+            granted.remove(threads)
+
+    items = [item(str(number), ram=40, threads=64) for number in range(8)]
+    run_items(items, run, jobs=3, memory=100, cores=6, stop=threading.Event())
+    assert max(count for count, _ in most) == 2
+    assert max(total for _, total in most) == 80
+    assert max(used) <= 6
+
+
+def test_an_item_larger_than_the_memory_runs_alone():
+    assert order([item("huge", ram=1000), item("small", ram=1)], jobs=2) == ["huge", "small"]
+
+
+def test_a_failure_skips_what_needs_it_and_nothing_else():
+    good, bad = item("good"), item("bad")
+    after = item("after", bad)
+    items = [good, bad, after, item("last", after), item("fine", good)]
+
+    def run(one: Any, threads: int, computed: Any) -> None:
+        if one is bad:
+            raise ValueError("no")
+
+    outcome = run_items(items, run, jobs=2, memory=100, cores=2, stop=threading.Event())
+    assert sorted(one.name for one in outcome.done) == ["fine", "good"]
+    assert [(one.name, str(error)) for one, error in outcome.failed] == [("bad", "no")]
+    assert [(one.name, cause.name) for one, cause in outcome.skipped] == [("after", "bad"), ("last", "bad")]
+
+
+def test_stop_starts_nothing_new():
+    stop = threading.Event()
+    items = [item(str(number)) for number in range(5)]
+    outcome = run_items(items, lambda one, threads, computed: stop.set(), jobs=1, memory=100, cores=1, stop=stop)
+    assert len(outcome.done) == 1
+    assert [cause for _, cause in outcome.skipped] == [None] * 4
+
+
+def test_storing_a_result_holds_no_core():
+    storing, other = threading.Event(), threading.Event()
+
+    def run(one: Any, threads: int, computed: Any) -> None:
+        if one.name == "first":
+            computed()
+            storing.set()
+            assert other.wait(5), "the second item should run while the first is stored"
+        else:
+            assert storing.wait(5)
+            other.set()
+
+    items = [item("first", seconds=2), item("second", seconds=1)]
+    outcome = run_items(items, run, jobs=1, memory=1, cores=1, stop=threading.Event())
+    assert len(outcome.done) == 2
+    assert not outcome.failed
+
+
+def test_what_needs_a_result_waits_until_it_is_stored():
+    stored = threading.Event()
+
+    def run(one: Any, threads: int, computed: Any) -> None:
+        computed()
+        if one.name == "first":
+            time.sleep(0.1)
+            stored.set()
+        else:
+            assert stored.is_set()
+
+    first = item("first")
+    outcome = run_items([first, item("second", first)], run, jobs=2, memory=9, cores=2, stop=threading.Event())
+    assert [one.name for one in outcome.done] == ["first", "second"]
+
+
+def test_what_measures_runs_alone_first_and_on_all_cores():
+    running: list[str] = []
+    beside: dict[str, set[str]] = {}
+    given: dict[str, int] = {}
+    lock = threading.Lock()
+
+    def run(one: Any, threads: int, computed: Any) -> None:
+        with lock:
+            running.append(one.name)
+            for name in running:
+                beside.setdefault(name, set()).update(running)
+        given[one.name] = threads
+        time.sleep(0.05)
+        with lock:
+            running.remove(one.name)
+
+    first = item("first")
+    others = [item(f"work {place}", first, seconds=9, threads=4) for place in range(4)]
+    items = [first, *others, item("measure", first, threads=64, alone=True)]
+    outcome = run_items(items, run, jobs=4, memory=100, cores=4, stop=threading.Event())
+    assert [one.name for one in outcome.done][:2] == ["first", "measure"]
+    assert len(outcome.done) == 6
+    assert beside["measure"] == {"measure"}
+    assert given["measure"] == 4
+
+
+def test_what_measures_waits_for_what_runs_and_holds_nothing_back():
+    started: list[str] = []
+    slow = threading.Event()
+
+    def run(one: Any, threads: int, computed: Any) -> None:
+        started.append(one.name)
+        if one.name == "slow":
+            assert slow.wait(5)
+        if one.name == "last":
+            slow.set()
+
+    quick = item("quick")
+    items = [item("slow"), quick, item("last", quick), item("measure", quick, alone=True)]
+    outcome = run_items(items, run, jobs=2, memory=100, cores=2, stop=threading.Event())
+    assert started[-1] == "measure"
+    assert len(outcome.done) == 4

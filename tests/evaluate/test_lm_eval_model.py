@@ -1,0 +1,101 @@
+"""What lm-eval asks, where it is installed (the extra `eval`)."""
+
+from __future__ import annotations
+
+import sys
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from qairt.errors import EvaluationError
+from qairt.evaluate.tasks import LmEval, Mmlu
+from qairt.model.reference import Reference
+
+
+@pytest.fixture
+def asked(subject_on):
+    """lm-eval's view of a target."""
+    pytest.importorskip("lm_eval")
+    from qairt.evaluate.lm_eval_model import Evaluated
+
+    return lambda target, **changes: Evaluated(LmEval(task="any"), subject_on(target, **changes))
+
+
+def request(*arguments):
+    return SimpleNamespace(args=arguments)
+
+
+def test_without_the_package(subject_on, monkeypatch):
+    monkeypatch.setitem(sys.modules, "lm_eval", None)
+    with pytest.raises(
+        EvaluationError, match=r"^the metric mmlu: it needs the package lm-eval, .*\n  pip install 'qairt"
+    ):
+        Mmlu().check(subject_on("torch"))
+
+
+def test_a_package_that_cannot_be_loaded(subject_on, monkeypatch):
+    """As where something that it needs itself is missing."""
+    monkeypatch.setattr("qairt.evaluate.task_metric.find_spec", lambda name: object())
+    monkeypatch.setitem(sys.modules, "qairt.evaluate.lm_eval_model", None)
+    with pytest.raises(EvaluationError, match=r"^the metric mmlu: it needs .*, which cannot be loaded: .*\n  pip inst"):
+        Mmlu().check(subject_on("torch"))
+
+
+def test_a_task_that_there_is_not(subject_on, monkeypatch):
+    pytest.importorskip("lm_eval")
+    said = []
+    some = SimpleNamespace(all_tasks=["hellaswag", "mmlu"])  # reading all there are takes seconds
+    monkeypatch.setattr("qairt.evaluate.lm_eval_model.TaskManager", lambda: some)
+    subject = subject_on("torch", progress=lambda what, part: said.append(what))
+    with pytest.raises(
+        EvaluationError, match=r"^the metric lm_eval: lm-eval has no task helaswag\n  did you mean hellaswag\? `lm_eval"
+    ):
+        LmEval(task="helaswag").check(subject)
+    LmEval(task="hellaswag").check(subject)
+    assert said == ["reading lm-eval's tasks"] * 2, "once"
+
+
+def test_log_likelihoods(asked, parameters, tokenizer):
+    """Of the continuation only; a space before it is its own; once for each request."""
+    found = asked("torch").loglikelihood(
+        [request("one two ", "three"), request("", "four"), request("one two ", "three")]
+    )
+    model = Reference(parameters, keep_weights=True)
+    before, after = tokenizer.encode("one two"), tokenizer.encode(" three")
+    rows = model.logits([*before, *after[:-1]]).log_softmax(-1)[len(before) - 1 :]
+    expected = float(rows.gather(1, torch.tensor(after)[:, None]).sum())
+    assert found[0] == (pytest.approx(expected, rel=1e-5), bool((rows.argmax(-1) == torch.tensor(after)).all()))
+    assert found[2] == found[0]
+    start = model.logits([1, *tokenizer.encode("four")[:-1]]).log_softmax(-1)
+    expected = float(start.gather(1, torch.tensor(tokenizer.encode("four"))[:, None]).sum())
+    assert found[1][0] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("target", ["quantsim", "cpu"])
+def test_on_other_targets(asked, target):
+    pairs = [request("Which of them", " first"), request("Which of them", " second")]
+    exact = [likelihood for likelihood, _ in asked("torch").loglikelihood(pairs)]
+    found = [likelihood for likelihood, _ in asked(target).loglikelihood(pairs)]
+    assert found == pytest.approx(exact, rel=0.05)
+    assert found != exact
+
+
+def test_a_long_text_is_read_in_windows(asked):
+    model = asked("torch")
+    text = "window after window of a text that is longer than the context"
+    short, whole, nothing = model.loglikelihood_rolling([request("short"), request(text), request("")])
+    ids = [1, *model._subject.tokenizer.encode(text)]
+    pairs = [(ids[at : at + 1], ids[at + 1 : at + 32]) for at in range(0, len(ids) - 1, 31)]
+    assert sum(len(after) for _, after in pairs) == len(text)
+    assert whole == sum(likelihood for likelihood, _ in model._likelihoods(pairs))
+    assert (short,) == tuple(model.loglikelihood_rolling([request("short")]))
+    assert nothing == 0
+
+
+def test_answers_end_where_they_are_told_to(asked):
+    model = asked("torch")
+    (whole,) = model.generate_until([request("Hello", {"until": [], "max_gen_toks": 6})])
+    assert 0 < len(whole) <= 6
+    (cut,) = model.generate_until([request("Hello", {"until": [whole[2]], "max_gen_toks": 6})])
+    assert cut == whole[: whole.index(whole[2])]

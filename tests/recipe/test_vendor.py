@@ -1,0 +1,259 @@
+"""Recipes written for the vendor's pipeline load as they are; what has no counterpart is named with its line."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+from tiny_recipe import write_model
+
+from qairt.errors import RecipeError
+from qairt.llm import LLMPipeline
+from qairt.recipe import Recipe
+from qairt.recipe.vendor import read_vendor_recipe
+
+VENDOR = """\
+model_id_or_path: model
+backend: HTP
+soc_details: "chipset:SC8380XP"
+enable_cache: true
+log_level: info
+generator_config:
+  sequence_length: 100
+  context_length: 256
+stages:
+  model_loader:
+    model_reauthoring: true
+    hf_pretrained_kwargs:
+      dtype: float32
+    model_config_overrides:
+      transposed_key_cache: true
+      num_logits_to_keep: 0
+  quantization:
+    recipe_name: lpbq_seqmse
+    calibration_chunks: 2
+    technique_kwargs:
+      lpbq:
+        module_precisions:
+          rms_norm: {weight_precision: int16, mode: asymmetric}
+          embedding: {weight_precision: int16}
+          lm_head: {weight_precision: int4}
+          kv_cache: {activation_precision: int8, match_info: [v_proj]}
+  genai_builder:
+    weight_sharing: true
+    transform_options:
+      arn: [8, 32]
+      context_length: [64, 96, 128, 192, 256]
+      split.num_splits: 9
+      "split.split_embedding": true
+    calibration_options:
+      act_precision: 16
+      bias_precision: 32
+    compile_options:
+      "graphs.optimization_type": 2
+      graphs.hvx_threads: 4
+"""
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_model(tmp_path_factory.mktemp("vendor") / "model", num_hidden_layers=8)
+
+
+def write(model: Path, text: str = VENDOR) -> Path:
+    path = model.parent / "vendor.yaml"
+    path.write_text(text)
+    return path
+
+
+def opened(model: Path, text: str = VENDOR) -> LLMPipeline:
+    return LLMPipeline.from_recipe(write(model, text), cache_dir=model.parent / "cache")
+
+
+def line_of(word: str) -> int:
+    return next(number for number, line in enumerate(VENDOR.splitlines(), 1) if word in line)
+
+
+def translated(folder: Path, text: str) -> tuple[Recipe, list[str]]:
+    path = folder / "vendor.yaml"
+    path.write_text(text)
+    recipe = Recipe.from_file(path)
+    return recipe, read_vendor_recipe(recipe)
+
+
+def test_the_fan_out_is_90_graphs_and_9_binaries(model):
+    made = opened(model).plan()
+    counts = {stage.stage.name: len(stage.items) for stage in made.stages}
+    assert counts == {
+        "model_loading": 1,
+        "quantization": 1,
+        "export": 1,
+        "prepare_exports": 10,
+        "split_model": 90,
+        "mha_to_sha_conversion": 80,
+        "convert": 90,
+        "quantize": 90,
+        "generate_context_binary": 9,
+        "export_bundle": 1,
+    }
+    assert made.stages[-2].artifacts == {"context binary": 9}
+    assert made.stages[-3].artifacts["DLC"] == 90
+
+
+def test_every_setting_reaches_its_counterpart(model):
+    made = opened(model)
+    stages = made.stages
+    assert stages.prepare_exports.arn == [8, 32]
+    assert stages.prepare_exports.context_length == [64, 96, 128, 192, 256]
+    assert stages.split_model.num_splits == 9
+    assert (stages.quantization.act_bitwidth, stages.quantize.act_bitwidth, stages.quantize.bias_bitwidth) == (
+        16,
+        16,
+        32,
+    )
+    assert stages.generate_context_binary.optimization_level == 2
+    assert stages.quantization.recipe.endswith("lpbq_seqmse.yaml")
+    assert stages.quantization.calibration_chunks == 2
+    assert stages.quantization.technique == {
+        "module_precisions": {"rms_norm": 16, "embedding": 16, "lm_head": 8, "kv_cache": 8}
+    }
+    assert made.settings.generator.context_length == 256
+    assert made.recipe.where("stages.split_model.num_splits") == f"{made.recipe.source}:{line_of('num_splits')}"
+    assert made.recipe.where("stages.quantize") == f"{made.recipe.source}:{line_of('genai_builder')}"
+
+
+def test_what_has_no_counterpart_is_named_with_its_line(model):
+    made = opened(model)
+    named = {
+        "log_level": "log_level",
+        "sequence_length": "generator_config.sequence_length",
+        "dtype": "stages.model_loader.hf_pretrained_kwargs.dtype",
+        "lm_head": "stages.quantization.technique_kwargs.lpbq.module_precisions.lm_head",
+        "hvx_threads": "stages.genai_builder.compile_options.graphs.hvx_threads",
+    }
+    starts = [f"{made.recipe.source}:{line_of(word)}: {name} has no counterpart: " for word, name in named.items()]
+    assert len(made.notes) == len(starts)
+    assert all(note.startswith(start) for note, start in zip(made.notes, starts, strict=True))
+    assert "lm_head gets 8 bits, the fewest qairt has for it" in made.notes[3]
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        ("transposed_key_cache: true", "transposed_key_cache: false", "keys are always kept transposed"),
+        ("num_logits_to_keep: 0", "num_logits_to_keep: 1", "logits of all tokens"),
+        ("arn: [8, 32]", "arns: [8, 32]", "qairt does not know this setting"),
+        ("act_precision: 16", "act_precision: 16\n      per_channel: true", "qairt does not know this setting"),
+        (
+            "embedding: {weight_precision: int16}",
+            "embedding: {weight_precision: int32}",
+            "embedding can have 8 or 16 bits",
+        ),
+        ("embedding: {weight_precision: int16}", "q_proj: {weight_precision: int8}", "qairt does not know it"),
+        ("embedding: {weight_precision: int16}", "embedding: {mode: symmetric}", "it names no precision"),
+        ("embedding: {weight_precision: int16}", "custom: {Mul_7: {weight_precision: int8}}", "the vendor's graph"),
+    ],
+)
+def test_what_would_change_the_result_is_an_error_with_its_line(model, old, new, message):
+    text = VENDOR.replace(old, new)
+    lines = [number for number, line in enumerate(text.splitlines(), 1) if line not in VENDOR.splitlines()]
+    with pytest.raises(RecipeError, match=message) as error:
+        opened(model, text)
+    assert str(error.value).startswith(f"{model.parent}/vendor.yaml:{lines[-1]}: ")
+    assert "the result would be another one" in str(error.value)
+
+
+def test_all_of_them_are_named_at_once(model):
+    text = VENDOR.replace("num_logits_to_keep: 0", "num_logits_to_keep: 1").replace("arn:", "arns:")
+    with pytest.raises(RecipeError) as error:
+        opened(model, text)
+    assert len(error.value.faults) == 2
+
+
+def test_what_changes_speed_only_is_a_note(tmp_path):
+    text = VENDOR.replace("weight_sharing: true", "weight_sharing: false").replace("graphs.hvx", "graphs.anything")
+    _, notes = translated(tmp_path, text)
+    assert any("weight_sharing has no counterpart: a binary always holds its weights once" in note for note in notes)
+    assert any("graphs.anything_threads has no counterpart: it changes speed, not values" in note for note in notes)
+
+
+def test_the_generators_context_length_is_that_of_the_graphs_where_none_is_given(tmp_path):
+    text = VENDOR.replace("      context_length: [64, 96, 128, 192, 256]\n", "")
+    recipe, _ = translated(tmp_path, text)
+    assert recipe.at("stages.prepare_exports.context_length") == 256
+
+
+def exceptions(folder: Path, *entries: dict) -> str:
+    (folder / "exceptions.json").write_text(json.dumps({"module_list": [], "name_list": list(entries)}))
+    text = yaml.safe_load(VENDOR)
+    text["stages"]["quantization"]["technique_kwargs"] = {"lpbq": {"exceptions_json": "exceptions.json"}}
+    return yaml.safe_dump(text, sort_keys=False)
+
+
+def entry(name: str, **exceptions: object) -> dict:
+    return {"module_name": name, "exceptions": exceptions}
+
+
+def test_a_file_of_exceptions(tmp_path):
+    text = exceptions(
+        tmp_path,
+        entry("\\w*model_embed_tokens_Gather", param_exceptions={"bitwidth": 8, "asymmetric": True}),
+        entry("\\w*v_proj_MatMul", param_exceptions=None, output_exceptions=[{"output_index": 0, "bitwidth": 8}]),
+        entry("\\w*norm_Pow", output_exceptions=[{"output_index": 0, "enabled": False}]),
+        entry("\\w*norm_Mul_1", input_exceptions=[{"input_index": 0, "bitwidth": 16}]),
+    )
+    recipe, notes = translated(tmp_path, text)
+    assert recipe.at("stages.quantization.technique.module_precisions") == {"embedding": 8, "kv_cache": 8}
+    assert sum("exceptions_json" in note for note in notes) == 2
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (None, "exceptions.json does not exist\n  put it beside the recipe"),
+        ("{", "is no file of exceptions: JSONDecodeError"),
+        ('{"name_list": [{"module_name": "x"}]}', "is no file of exceptions: KeyError"),
+        ('{"name_list": 3}', "is no file of exceptions: TypeError"),
+    ],
+)
+def test_a_file_of_exceptions_that_is_none_is_named_with_its_line(tmp_path, content, message):
+    text = exceptions(tmp_path)
+    file = tmp_path / "exceptions.json"
+    file.unlink() if content is None else file.write_text(content)
+    with pytest.raises(RecipeError, match=rf"vendor.yaml:\d+: [^\0]*{message}"):
+        translated(tmp_path, text)
+
+
+def test_text_in_place_of_settings_is_named_with_its_line(model):
+    start, end = VENDOR.index("  quantization:"), VENDOR.index("  genai_builder:")
+    with pytest.raises(RecipeError) as raised:
+        opened(model, f"{VENDOR[:start]}  quantization: foo\n{VENDOR[end:]}")
+    assert "stages.quantization" in str(raised.value)
+    assert f"vendor.yaml:{line_of('  quantization:')}" in str(raised.value)
+
+
+def test_an_exception_for_something_qairt_has_not_is_an_error(tmp_path):
+    text = exceptions(tmp_path, entry("Softmax_3", output_exceptions=[{"bitwidth": 8}]))
+    with pytest.raises(RecipeError, match="exceptions_json.Softmax_3 has no counterpart, and the result"):
+        translated(tmp_path, text)
+
+
+def test_what_is_kept_beside_the_cache_is_ours(model):
+    made = opened(model)
+    made.cache.prepare()
+    made._write_recipe()
+    again = LLMPipeline.load(model.parent / "cache")
+    assert again.notes == []
+    assert again.stage_names() == made.stage_names()
+    assert again.stages.split_model.num_splits == 9
+
+
+def test_our_own_recipes_are_left_alone(tmp_path):
+    path = tmp_path / "own.yaml"
+    path.write_text("stages:\n  quantization: {recipe: minmax.yaml}\n")
+    recipe = Recipe.from_file(path)
+    before = dict(recipe)
+    assert read_vendor_recipe(recipe) == []
+    assert dict(recipe) == before

@@ -1,0 +1,3 @@
+"""The tiny model."""
+
+from tiny_fixtures import config, hf_model, parameters, tiny_directory, tokenizer
