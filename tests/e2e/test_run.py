@@ -147,7 +147,7 @@ def test_integers_in_the_quantized_graph_are_those_of_the_encodings(finished: LL
 
     from qairt.graph import files
     from qairt.graph.weights_file import read
-    from qairt.quant.encodings import Encodings
+    from qairt.quant.encodings_json import read_encodings
 
     plan = finished.plan()
     name = "model.layers.0.mlp.down_proj.weight"
@@ -157,7 +157,7 @@ def test_integers_in_the_quantized_graph_are_those_of_the_encodings(finished: LL
     split = finished.cache.get(sources["ar1-split2"].key, type(sources["ar1-split2"].stage))
     quantized = next(item for stage in plan.stages for item in stage.items if item.name == "quantize ar1-split2")
     output = finished.cache.get(quantized.key, type(quantized.stage))
-    encoding = Encodings.from_json(split.encodings.read_text()).params[name]
+    encoding = read_encodings(split.encodings.read_text()).params[name]
     weight = read(files.load(split.onnx).graph.initializers[name].const_value)
     stored = files.load(output.quantized_onnx).graph.initializers[name].const_value
     assert stored.dtype == ir.DataType.INT4

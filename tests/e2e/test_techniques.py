@@ -12,7 +12,7 @@ from tiny_recipe import write_recipe
 from qairt.engine.run.options import RunOptions
 from qairt.graph import files, weights_file
 from qairt.llm import LLMPipeline
-from qairt.quant.encodings import Encodings
+from qairt.quant.encodings_json import read_encodings
 
 ROTATIONS = [[], ["R1", "R2"]]
 
@@ -49,7 +49,7 @@ def test_every_rung_of_float_graphs_holds_what_was_exported(finished: LLMPipelin
 
 def test_the_exported_weights_are_the_changed_ones_and_lie_on_the_grid(finished: LLMPipeline) -> None:
     quantized, exported = output_of(finished, "quantization"), output_of(finished, "export")
-    params = Encodings.from_json(quantized.encodings.read_text()).params
+    params = read_encodings(quantized.encodings.read_text()).params
     graph = files.load(exported.onnx).graph
     changed = {path.stem: np.load(path) for path in Path(quantized.changed_weights).glob("*.npy")}
     linears = {name for name, encoding in params.items() if encoding.blocks is not None}

@@ -11,7 +11,7 @@ from tiny_recipe import write_recipe
 
 from qairt.engine.run.options import RunOptions
 from qairt.llm import LLMPipeline
-from qairt.quant.encodings import Encodings
+from qairt.quant.encodings_json import read_encodings
 
 
 def finished(folder: Path, technique: str) -> LLMPipeline:
@@ -27,7 +27,7 @@ def finished(folder: Path, technique: str) -> LLMPipeline:
 def quantized(pipeline: LLMPipeline) -> tuple[Any, dict[str, Any]]:
     planned = next(planned for planned in pipeline.plan().stages if planned.stage.name == "quantization")
     output: Any = pipeline.cache.get(planned.items[0].key, type(planned.stage))
-    return output, Encodings.from_json(output.encodings.read_text()).params
+    return output, read_encodings(output.encodings.read_text()).params
 
 
 @pytest.mark.parametrize("rotation", ["[]", "[R1]"])

@@ -12,6 +12,7 @@ from tiny_parameters import tiny_parameters
 from qairt.model.parameters import open_parameters
 from qairt.model.reference import Reference
 from qairt.quant.config import TechniqueConfig
+from qairt.quant.encodings_json import write_encodings
 from qairt.quant.measure.reference_vectors import ReferenceVectors
 from qairt.quant.quantize_model import QuantizationResult, quantize_model
 from qairt.verify.float_model import FloatModel
@@ -34,7 +35,7 @@ def quantized(folder: Path, technique: TechniqueConfig) -> tuple[FloatModel, Qua
         changed_weights=result.overlay,
         rotation=None,
     )
-    output.encodings.write_text(result.encodings.to_json("1.0.0"))
+    output.encodings.write_text(write_encodings(result.encodings))
     result.reference.save(output.reference)
     if result.exported is not None:
         output.exported_reference = folder / "exported.safetensors"

@@ -28,6 +28,7 @@ from torch import Tensor
 from qairt.errors import QuantizationError
 from qairt.files import write_atomic
 from qairt.quant.encodings import Encoding, Encodings
+from qairt.quant.encodings_json import read_encodings, write_encodings
 
 STEP = "step.json"
 
@@ -88,7 +89,7 @@ class Checkpoint:
         """One more block is done; see `Done`."""
         layer = self._layers
         encodings = self._folder / f"layer-{layer}.encodings"
-        encodings.write_text(Encodings(params=dict(params)).to_json("1.0.0"))
+        encodings.write_text(write_encodings(Encodings(params=dict(params))))
         self._note(encodings)
         for name, held in ((f"layer-{layer}", tensors), (f"state-{layer}", state)):
             path = self._folder / f"{name}.safetensors"
@@ -112,7 +113,7 @@ class Checkpoint:
         for layer in range(done.layers):
             done.tensors |= load_file(self._folder / f"layer-{layer}.safetensors")
             text = (self._folder / f"layer-{layer}.encodings").read_text()
-            done.params |= Encodings.from_json(text).params
+            done.params |= read_encodings(text).params
         done.state = load_file(self._folder / f"state-{done.layers - 1}.safetensors")
         self._layers, self._files = done.layers, step["files"]
         return done

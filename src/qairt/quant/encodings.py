@@ -4,20 +4,19 @@ AIMET's convention throughout: `real = (q + offset) * scale` with q on the unsig
 `zero_point = -offset` and a symmetric 8-bit tensor has offset -128. ONNX wants uint storage for activations
 (zero_point = -offset) and signed storage with zero point 0 for weights.
 
-All arithmetic is float32 and rounds half to even, as ONNX's QuantizeLinear: what is computed here is bit for bit what
-the quantized graph holds.
+Rounding follows `qairt.quant.grid`, so integers computed here are bit for bit what the quantized graph holds.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from qairt.errors import QuantizationError
+from qairt.quant.grid import Reals, from_steps, to_steps
 
 Floats = NDArray[np.float32]
 Integers = NDArray[np.int64]
@@ -80,20 +79,24 @@ class Encoding:
             return np.repeat(per_block, self.blocks.block_size, axis=0)
         return self.scale.reshape(self._broadcast_shape(len(shape)))
 
-    def quantize(self, values: NDArray[np.floating[Any]]) -> Integers:
-        """Integers on the unsigned grid, rounded half to even and clipped."""
-        exact = np.float64 if self.bitwidth > 16 else np.float32  # float32 holds integers up to 24 bits
-        scaled = np.asarray(values, exact) / self.effective_scale(values.shape).astype(exact)
-        integers = np.rint(scaled) - self.offset.reshape(self._broadcast_shape(values.ndim))
-        return np.asarray(np.clip(integers, 0, self.highest), np.int64)
+    def effective_offset(self, rank: int) -> Integers:
+        """The offset of every value, in a shape that broadcasts against a tensor of `rank`."""
+        return self.offset.reshape(self._broadcast_shape(rank))
 
-    def dequantize(self, integers: NDArray[np.integer[Any]]) -> Floats:
+    def to_steps(self, values: NDArray[np.floating]) -> Reals:
+        """Values in steps of their scale, rounded to the grid: `offset` … `offset + highest`."""
+        return to_steps(values, self.effective_scale(values.shape), self.effective_offset(values.ndim), self.bitwidth)
+
+    def quantize(self, values: NDArray[np.floating]) -> Integers:
+        """Integers on the unsigned grid."""
+        return np.asarray(self.to_steps(values), np.int64) - self.effective_offset(values.ndim)
+
+    def dequantize(self, integers: NDArray[np.integer]) -> Floats:
         """The values that integers of the unsigned grid stand for."""
-        exact = np.float64 if self.bitwidth > 16 else np.float32
-        centred: NDArray[Any] = np.asarray(integers + self.offset.reshape(self._broadcast_shape(integers.ndim)), exact)
-        return np.asarray(centred * self.effective_scale(integers.shape), np.float32)
+        steps = integers + self.effective_offset(integers.ndim)
+        return from_steps(steps, self.effective_scale(integers.shape), self.bitwidth)
 
-    def nearest(self, values: NDArray[np.floating[Any]]) -> Floats:
+    def nearest(self, values: NDArray[np.floating]) -> Floats:
         """The values of the grid nearest to `values`."""
         return self.dequantize(self.quantize(values))
 
@@ -195,25 +198,3 @@ class Encodings:
             {name: encoding for name, encoding in self.activations.items() if name in kept},
             {name: encoding for name, encoding in self.params.items() if name in kept},
         )
-
-    def to_json(self, version: str = "1.0.0") -> str:
-        """AIMET's file format, version 1.0.0 or 0.6.1; see `qairt.quant.encodings_json`."""
-        from qairt.quant.encodings_json import write_encodings
-
-        return write_encodings(self, version)
-
-    @classmethod
-    def from_json(cls, text: str, *, initializers: Collection[str] | None = None) -> Encodings:
-        """Read version 0.6.1, 1.0.0 or 2.0.0.
-
-        Args:
-            text: the file's content.
-            initializers: names of the graph's weights, to tell them from activations in 2.0.0 (which does not);
-                without them, names that end in `.weight` or `.bias` are taken for weights.
-
-        Raises:
-            QuantizationError: it is not such a file, or holds an encoding that no NPU graph can have.
-        """
-        from qairt.quant.encodings_json import read_encodings
-
-        return read_encodings(text, initializers)

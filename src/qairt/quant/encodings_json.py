@@ -26,7 +26,7 @@ VERSIONS = ("0.6.1", "1.0.0")
 CHANNEL_AXIS = 1
 
 
-def write_encodings(encodings: Encodings, version: str) -> str:
+def write_encodings(encodings: Encodings, version: str = "1.0.0") -> str:
     """The file's text; the same bytes for the same encodings.
 
     Raises:
@@ -54,8 +54,17 @@ def _text(value: Any) -> str:
     return json.dumps(value, separators=(",", ":"))
 
 
-def read_encodings(text: str, initializers: Collection[str] | None) -> Encodings:
-    """See `Encodings.from_json`."""
+def read_encodings(text: str, *, initializers: Collection[str] | None = None) -> Encodings:
+    """Read version 0.6.1, 1.0.0 or 2.0.0.
+
+    Args:
+        text: the file's content.
+        initializers: names of the graph's weights, to tell them from activations in 2.0.0 (which does not); without
+            them, names that end in `.weight` or `.bias` are taken for weights.
+
+    Raises:
+        QuantizationError: it is not such a file, or holds an encoding that no NPU graph can have.
+    """
     try:
         document = json.loads(text)
     except ValueError as error:

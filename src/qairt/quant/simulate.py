@@ -10,6 +10,7 @@ from qairt.model.config import DecoderConfig
 from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference, TorchOps
 from qairt.quant.encodings import Encoding, Encodings
+from qairt.quant.grid import nearest
 from qairt.quant.structure import COS, MASK, SIN, Structure
 
 
@@ -61,8 +62,7 @@ class Simulated(Reference):
 
 def rounded(value: Tensor, encoding: Encoding) -> Tensor:
     """The nearest values of a per-tensor grid."""
-    scale, offset = float(encoding.scale[0]), int(encoding.offset[0])
-    return (value / scale).round_().clamp_(offset, encoding.highest + offset).mul_(scale)
+    return nearest(value, float(encoding.scale[0]), int(encoding.offset[0]), encoding.bitwidth)
 
 
 def rounded_input(value: Tensor, encoding: Encoding | None) -> Tensor:
@@ -91,8 +91,7 @@ def rounded_weight(weight: Tensor, encoding: Encoding) -> Tensor:
     elif encoding.axis is not None:
         beside = [-1 if axis == encoding.axis else 1 for axis in range(weight.ndim)]
         scale, offset = scale.reshape(beside), offset.reshape(beside)
-    grid = (rows / scale).round_()
-    return grid.clamp_(offset, offset + encoding.highest).mul_(scale).reshape(weight.shape)
+    return nearest(rows, scale, offset, encoding.bitwidth).reshape(weight.shape)
 
 
 def _moved_on_one_grid(config: DecoderConfig, encodings: Encodings) -> set[str]:

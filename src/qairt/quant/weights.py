@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding, per_tensor, range_encoding, symmetric_channels
+from qairt.quant.grid import nearest
 from qairt.quant.techniques.minmax import largest_weight_encoding
 
 RATIOS = 40
@@ -55,7 +56,7 @@ class EmbeddingSearch:
         best, least = 1.0, float("inf")
         for ratio in torch.linspace(1.0, SMALLEST_RATIO, RATIOS).tolist():
             scale = max(self._largest * ratio / highest, SMALLEST_SCALE)
-            error = float((rows / scale).round_().clamp_(-highest - 1, highest).mul_(scale).sub_(rows).square_().sum())
+            error = float(nearest(rows, scale, -highest - 1, bitwidth).sub_(rows).square_().sum())
             if error < least:
                 best, least = ratio, error
         scale = max(self._largest * best / highest, SMALLEST_SCALE)

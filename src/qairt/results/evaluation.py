@@ -165,13 +165,13 @@ class Evaluation:
 
     def _simulation(self, config: DecoderConfig) -> tuple[Parameters, Encodings]:
         """The weights as quantization left them, and all encodings."""
-        from qairt.quant.encodings import Encodings
+        from qairt.quant.encodings_json import read_encodings
 
         (item,) = self._finished("quantization")
         output: Any = self._pipeline.cache.get(item.key, type(item.stage))
         source = model_of(self._env).source
         parameters = open_quantized(source, config, output.changed_weights, output.rotation)
-        return parameters, Encodings.from_json(output.encodings.read_text())
+        return parameters, read_encodings(output.encodings.read_text())
 
     @contextmanager
     def _generator(self, config: DecoderConfig) -> Iterator[Generator]:

@@ -6,25 +6,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qairt.graph.tensors import TensorSpec
+from qairt.quant.grid import from_steps, to_steps
 
 Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
 
 
 def to_stored(values: Floats, spec: TensorSpec) -> Array:
-    """The nearest numbers on the grid of `spec`, ends clipped; a float tensor is left as it is."""
+    """The nearest integers on the grid of `spec`; a float tensor is left as it is."""
     if spec.scale is None:
         return np.asarray(values, spec.dtype)
-    limits = np.iinfo(spec.dtype)
-    grid = np.rint(values / np.float64(spec.scale)) - (spec.offset or 0)
-    return np.asarray(np.clip(grid, limits.min, limits.max), spec.dtype)
+    limits, offset = np.iinfo(spec.dtype), spec.offset or 0
+    steps = to_steps(values, np.float32(spec.scale), int(limits.min) + offset, limits.bits)
+    return np.asarray(steps.astype(np.int64) - offset, spec.dtype)
 
 
 def to_real(stored: Array, spec: TensorSpec) -> Floats:
-    """What stored numbers stand for, float32."""
+    """What stored integers stand for, float32."""
     if spec.scale is None:
         return np.asarray(stored, np.float32)
-    return np.asarray((stored.astype(np.float64) + (spec.offset or 0)) * spec.scale, np.float32)
+    return from_steps(stored.astype(np.int64) + (spec.offset or 0), np.float32(spec.scale), np.iinfo(spec.dtype).bits)
 
 
 def smallest(spec: TensorSpec) -> float:

@@ -75,7 +75,7 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         from qairt.graph import files
         from qairt.graph import part_vectors as test_vectors
         from qairt.graph.mha2sha import largest_relative_error, to_single_heads
-        from qairt.quant.encodings import Encodings
+        from qairt.quant.encodings_json import read_encodings, write_encodings
 
         source, directory = context.input, context.directory
         weights = directory / source.weights.name
@@ -84,10 +84,10 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         encodings = directory / source.encodings.name
         context.progress(0.0, "separating the heads")
         heads = to_single_heads(
-            files.load(source.onnx), Encodings.from_json(source.encodings.read_text()), directory, "heads.bin"
+            files.load(source.onnx), read_encodings(source.encodings.read_text()), directory, "heads.bin"
         )
         files.save(heads.model, onnx)
-        encodings.write_text(heads.encodings.to_json("1.0.0"))
+        encodings.write_text(write_encodings(heads.encodings))
         context.progress(0.5, "comparing with the graph it came from")
         vectors = test_vectors.read(source.test_vectors)
         error = largest_relative_error(vectors.outputs, test_vectors.run(onnx, vectors.inputs, context.threads))

@@ -147,6 +147,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         from qairt.model.parameters import Parameters
         from qairt.model.tokenizer import Tokenizer
         from qairt.quant.apply_technique import quantize
+        from qairt.quant.encodings_json import write_encodings
         from qairt.quant.measure.calibration import chunks_of, other_chunks
         from qairt.stages.pictures.encodings import GridSizes
 
@@ -184,8 +185,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         for note in result.notes:
             print(note)
         encodings, encodings_061 = directory / "model.encodings", directory / "model_0.6.1.encodings"
-        encodings.write_text(result.encodings.to_json("1.0.0"))
-        encodings_061.write_text(result.encodings.to_json("0.6.1"))
+        encodings.write_text(write_encodings(result.encodings))
+        encodings_061.write_text(write_encodings(result.encodings, "0.6.1"))
         grid_sizes = directory / "grid_sizes.json"
         grid_sizes.write_text(GridSizes.of(result.encodings).model_dump_json() + "\n")
         reference = directory / "reference.safetensors"

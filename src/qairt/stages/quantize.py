@@ -132,13 +132,13 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         from qairt.graph import files
         from qairt.graph.qdq import quantize as qdq
         from qairt.graph.qdq.signature import signature_of
-        from qairt.quant.encodings import Encodings
+        from qairt.quant.encodings_json import read_encodings
 
         source, directory = context.input, context.directory
         name = f"{source.onnx.stem}_quantized"
         onnx, weights = directory / f"{name}.onnx", directory / "quantized_weights.bin"
         context.progress(0.0, "rounding weights")
-        encodings = Encodings.from_json(source.encodings.read_text())
+        encodings = read_encodings(source.encodings.read_text())
         model = qdq.quantize_graph(files.load(source.onnx), encodings, weights)
         files.save(model, onnx)
         signature = directory / "signature.json"

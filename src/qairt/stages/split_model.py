@@ -108,7 +108,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         from qairt.graph.foreign import foreign
         from qairt.model.config import DecoderConfig
         from qairt.model.parts import Part
-        from qairt.quant.encodings import Encodings
+        from qairt.quant.encodings_json import read_encodings, write_encodings
         from qairt.quant.measure.reference_vectors import ReferenceVectors
 
         source, directory = context.input, context.directory
@@ -123,8 +123,8 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         onnx = directory / f"{name}.onnx"
         files.save(cut, onnx)
         encodings = directory / f"{name}.encodings"
-        kept = Encodings.from_json(source.encodings.read_text()).subset(split.tensor_names(cut))
-        encodings.write_text(kept.to_json("1.0.0"))
+        kept = read_encodings(source.encodings.read_text()).subset(split.tensor_names(cut))
+        encodings.write_text(write_encodings(kept))
         context.progress(0.3, "running it on real text")
         vectors = directory / "test_vectors.safetensors"
         floor = float(kept.activations["attention_mask"].minimum[0]) if "attention_mask" in kept.activations else 0.0

@@ -35,13 +35,13 @@ class FloatModel:
             quantized: the output of `quantization`.
         """
         from qairt.model.config import DecoderConfig
-        from qairt.quant.encodings import Encodings
+        from qairt.quant.encodings_json import read_encodings
         from qairt.quant.measure.reference_vectors import ReferenceVectors
 
         self._source = source
         self._quantized = quantized
         self.config = DecoderConfig.model_validate_json(loaded.model.read_bytes())
-        self.encodings = Encodings.from_json(quantized.encodings.read_text())
+        self.encodings = read_encodings(quantized.encodings.read_text())
         self.recorded = ReferenceVectors.load(quantized.reference)
 
     @property

@@ -18,6 +18,7 @@ from qairt.errors import QairtError, ToolchainError, ToolchainNotAvailable
 from qairt.graph.files import external_files
 from qairt.graph.part_vectors import TestVectors
 from qairt.graph.tensors import GraphSignature
+from qairt.quant.encodings_json import write_encodings
 from qairt.toolchain.base import LinkResult
 from qairt.toolchain.sdk import sdk
 from qairt.toolchain.sdk.open import open_sdk
@@ -52,7 +53,7 @@ def part(tmp_path_factory: pytest.TempPathFactory) -> Part:
     float_part = make_parts(folder / "float", parameters, **sizes)[1][0]
     quantized = make_parts(folder / "quantized", parameters, **sizes, encodings=encodings)[1][0]
     path = folder / "encodings.encodings"
-    path.write_text(encodings.to_json("1.0.0"))
+    path.write_text(write_encodings(encodings))
     vectors = folder / "test_vectors.safetensors"
     TestVectors({"input_ids": np.array([[5]], np.int32)}, {}).save(vectors)
     return Part(float_part.onnx, path, quantized.onnx, quantized.signature, vectors)

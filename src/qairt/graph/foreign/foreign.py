@@ -25,7 +25,7 @@ from qairt.graph.part_vectors import run
 from qairt.graph.weights_file import ALIGNMENT, Place, external, read
 from qairt.model.decoder import hidden_name, past_names, present_names
 from qairt.model.parts import Part
-from qairt.quant.encodings import Encodings
+from qairt.quant.encodings_json import read_encodings, write_encodings
 
 
 def adopt(source: Path, source_encodings: Path, *, onnx: Path, weights: Path, encodings: Path) -> None:
@@ -42,9 +42,9 @@ def adopt(source: Path, source_encodings: Path, *, onnx: Path, weights: Path, en
     _require_outputs(model, len(stream) - 1)
     renamed = _name_hidden_states(model, stream)
     _write_weights(model, weights)
-    found = Encodings.from_json(source_encodings.read_text(), initializers=set(model.graph.initializers))
+    found = read_encodings(source_encodings.read_text(), initializers=set(model.graph.initializers))
     found.activations = {renamed.get(name, name): encoding for name, encoding in found.activations.items()}
-    encodings.write_text(found.to_json("1.0.0"))
+    encodings.write_text(write_encodings(found))
     files.save(model, onnx)
 
 

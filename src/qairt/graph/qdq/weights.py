@@ -1,10 +1,11 @@
 """Weights on their grid, written tensor by tensor into one raw file.
 
-    symmetric:   q = clip(round_half_even(w / scale), -2^(b-1), 2^(b-1) - 1)         stored signed, zero point 0
-    asymmetric:  q = clip(round_half_even(w / scale) - offset, 0, 2^b - 1)           stored unsigned, zero point -offset
+    symmetric:   q = step, from -2^(b-1) to 2^(b-1) - 1         stored signed, zero point 0
+    asymmetric:  q = step - offset, from 0 to 2^b - 1           stored unsigned, zero point -offset
 
-In an LPBQ weight the scale of block `b` and output channel `o` is `int_scale[b, o] * per_channel_scale[o]`, in float32.
-What is written depends on the weights and their encodings only, so all ARs of a part write the same bytes.
+Steps are those of `qairt.quant.grid`. In an LPBQ weight the scale of block `b` and output channel `o` is
+`int_scale[b, o] * per_channel_scale[o]`, in float32. What is written depends on the weights and their encodings only,
+so all ARs of a part write the same bytes.
 
 Source: LPBQ as the HTP compiler recognises it in ONNX, opset 21 and later.
 """
@@ -22,6 +23,7 @@ from numpy.typing import NDArray
 
 from qairt.errors import QuantizationError
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding
+from qairt.quant.grid import to_steps
 
 ALIGNMENT = 64
 """Every tensor begins at a multiple of this many bytes."""
@@ -116,17 +118,16 @@ def rounded(weight: ir.Value, encoding: Encoding) -> Iterator[NDArray[Any]]:
     dtype = stored_type(encoding, name)
     _check_fits(values.shape, encoding, name)
     storage = np.int8 if dtype == ir.DataType.INT4 else dtype.numpy()
-    lowest = -(1 << encoding.bitwidth - 1) if encoding.symmetric else 0
-    highest = lowest + (1 << encoding.bitwidth) - 1
     for start, stop in _row_ranges(values.shape, encoding):
         rows = values[start:stop]
         if not np.isfinite(rows).all():
             raise QuantizationError("holds NaN or Inf", where=name, remedy="check the model's weights")
-        scale, offset = _grid(encoding, values.ndim, start, stop)
-        integers = np.rint(rows / scale)
-        if not encoding.symmetric:
-            integers -= offset
-        yield np.clip(integers, lowest, highest, out=integers).astype(storage)
+        part = encoding.cut(0, start, stop)
+        scale = part.effective_scale(rows.shape)
+        if encoding.symmetric:
+            yield to_steps(rows, scale, -(1 << encoding.bitwidth - 1), encoding.bitwidth).astype(storage)
+        else:
+            yield np.asarray(part.to_steps(rows) - part.effective_offset(rows.ndim), storage)
 
 
 def float_values(weight: ir.Value) -> NDArray[np.float32]:
@@ -161,22 +162,6 @@ def _row_ranges(shape: tuple[int, ...], encoding: Encoding) -> Iterator[tuple[in
     rows = max(CHUNK_ELEMENTS // max(math.prod(shape[1:]), 1) // step, 1) * step
     for start in range(0, shape[0], rows):
         yield start, min(start + rows, shape[0])
-
-
-def _grid(encoding: Encoding, rank: int, start: int, stop: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Scale and offset of rows `start:stop`, in a shape that broadcasts against them."""
-    scale = np.asarray(encoding.scale, np.float32)
-    if encoding.blocks is not None:
-        size = encoding.blocks.block_size
-        integers = encoding.blocks.int_scale[start // size : stop // size].astype(np.float32)
-        return np.repeat(integers * scale, size, axis=0), np.zeros(1, np.int64)
-    offset = np.asarray(encoding.offset, np.int64)
-    if encoding.axis is None:
-        return scale.reshape(-1)[0], offset.reshape(-1)[0]
-    shape = [1] * rank
-    shape[encoding.axis] = -1
-    scale, offset = scale.reshape(shape), offset.reshape(shape)
-    return (scale[start:stop], offset[start:stop]) if encoding.axis == 0 else (scale, offset)
 
 
 def _check_fits(shape: tuple[int, ...], encoding: Encoding, name: str) -> None:

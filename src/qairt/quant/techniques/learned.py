@@ -24,7 +24,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qairt.quant.techniques.lpbq_grid import HIGHEST, LOWEST
+from qairt.quant.grid import clip_to_steps_
+from qairt.quant.techniques.lpbq_grid import BITWIDTH, LOWEST
 
 CHUNKS = 2
 """That a step looks at, side by side."""
@@ -48,7 +49,7 @@ class OnGrid:
 
     def values(self, moved: Tensor | float = 0.0) -> Tensor:
         """On the grid, after a move of so many steps."""
-        return (self.wanted + moved).round_().clamp_(LOWEST, HIGHEST).mul_(self.scale)
+        return clip_to_steps_(self.wanted + moved, LOWEST, BITWIDTH).mul_(self.scale)
 
 
 def learn_rounding(

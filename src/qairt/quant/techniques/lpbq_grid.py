@@ -8,10 +8,12 @@ from concurrent.futures import Executor
 import torch
 from torch import Tensor
 
+from qairt.quant import grid
 from qairt.quant.encodings import SMALLEST_SCALE
 
+BITWIDTH = 4
 LOWEST, HIGHEST = -8, 7
-"""The integers of 4 bits."""
+"""The steps of 4 bits."""
 LARGEST_INT_SCALE = 16
 SMALLEST_RATIO = 0.55
 """Of the scale that clips nothing; clipping more never paid on a real model."""
@@ -26,7 +28,7 @@ Cost = Callable[[Tensor], Tensor]
 
 def nearest(values: Tensor, scale: Tensor) -> Tensor:
     """The values of the 4-bit grid nearest to `values`."""
-    return (values / scale).round_().clamp_(LOWEST, HIGHEST).mul_(scale)
+    return grid.nearest(values, scale, LOWEST, BITWIDTH)
 
 
 def weight_cost(energy: Tensor | None, block_size: int) -> Cost:
