@@ -112,7 +112,7 @@ def full_report() -> Report:
         ],
         speed=Speed(
             rows=[("time to first token", "178.4 (174.5 to 277.6) ms"), ("decode", "17.3 (11.9 to 22.0) tokens/s")],
-            warning="Other programs kept 1.2 cores busy meanwhile: on an idle machine it is faster.",
+            warning="Other programs used 1.2 cores during the measurement: an idle machine is faster.",
             operators={"prefill": [("aten::mm", 770.7, 0.75), ("aten::mul", 57.7, 0.06)], "decode": []},
             answers=[(f"Why? {AWKWARD}", f"The sky {AWKWARD}")],
         ),

@@ -1,16 +1,18 @@
-"""What a stage says a model answered, one line of JSON each."""
+"""Records of a model's answers, `predictions.jsonl`."""
 
 from __future__ import annotations
 
 from pydantic import BaseModel, ConfigDict
 
 
-class _Record(BaseModel):
+class FrozenRecord(BaseModel):
+    """Immutable; unknown fields are rejected."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
-class Prediction(_Record):
-    """A line of `predictions.jsonl`."""
+class Prediction(FrozenRecord):
+    """One line of `predictions.jsonl`."""
 
     prompt: str
     text_raw: str

@@ -1,12 +1,12 @@
-"""Memory over time: what is taken is seen, and phases have their place."""
+"""Memory over time: allocations show, and phases span the right samples."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 
 import numpy as np
 import pytest
+from wait import until
 
 from qairt.stages.float_profile import memory_trace
 from qairt.stages.float_profile.memory_trace import MemoryTrace
@@ -14,22 +14,15 @@ from qairt.stages.float_profile.memory_trace import MemoryTrace
 MB = 2**20
 
 
-def wait_for(happened: Callable[[], bool]) -> None:
-    end = time.monotonic() + 10
-    while not happened():
-        assert time.monotonic() < end
-        time.sleep(0.002)
-
-
-def test_what_is_taken_and_given_back_is_seen():
+def test_an_allocation_and_its_release_are_seen():
     with MemoryTrace(0.005) as trace:
         with trace.phase("held"):
             held = np.ones(64 * MB, np.uint8)
-            looked = len(trace.timeline.seconds)
-            wait_for(lambda: len(trace.timeline.seconds) > looked + 1)
+            samples = len(trace.timeline.seconds)
+            until(lambda: len(trace.timeline.seconds) > samples + 1, 10)
         del held
-        looked = len(trace.timeline.seconds)
-        wait_for(lambda: len(trace.timeline.seconds) > looked + 1)
+        samples = len(trace.timeline.seconds)
+        until(lambda: len(trace.timeline.seconds) > samples + 1, 10)
     found = trace.timeline
     assert len(found.seconds) == len(found.resident)
     assert found.seconds == sorted(found.seconds)
@@ -47,9 +40,9 @@ def test_what_is_taken_and_given_back_is_seen():
 
 
 def test_a_long_trace_is_thinned_and_stays_whole(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr(memory_trace, "_MOST", 20)
+    monkeypatch.setattr(memory_trace, "_MAX_SAMPLES", 20)
     with MemoryTrace(0.001) as trace:
-        wait_for(lambda: trace._interval > 0.003)
+        until(lambda: trace._interval > 0.003, 10, every=0.002)
         began = time.perf_counter()
     found = trace.timeline
     assert len(found.seconds) == len(found.resident) <= 22
@@ -57,7 +50,7 @@ def test_a_long_trace_is_thinned_and_stays_whole(monkeypatch: pytest.MonkeyPatch
     assert found.seconds[-1] >= round(began - trace._started, 3)
 
 
-def test_a_phase_that_fails_is_noted():
+def test_a_phase_that_raises_is_recorded():
     with MemoryTrace() as trace, pytest.raises(ValueError, match="lost"), trace.phase("short"):
         raise ValueError("lost")
     assert [phase.name for phase in trace.timeline.phases] == ["short"]

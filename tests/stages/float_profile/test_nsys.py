@@ -1,5 +1,7 @@
-"""The stage for Nsight Systems, with a program in nsys's place: it checks its options, runs what it is given and writes
-a file. Nothing here shows what a real nsys does with them."""
+"""The `nsys` stage with a stand-in for nsys that checks its options, runs the given program and writes a file.
+
+Nothing here shows how a real nsys behaves.
+"""
 
 from __future__ import annotations
 
@@ -67,25 +69,25 @@ def test_nothing_depends_on_it(recipe: Path, tmp_path: Path, monkeypatch: pytest
 
 def test_without_nsys_check_says_so(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(tmp_path))
-    with pytest.raises(ToolchainNotAvailable, match="there is no nsys on PATH\n  install it from NVIDIA") as caught:
+    with pytest.raises(ToolchainNotAvailable, match="nsys is not on PATH\n  install it from NVIDIA") as caught:
         opened(recipe, tmp_path / "cache").plan()
     assert caught.value.exit_code == 3
     assert "recipe.yaml:" in str(caught.value)
 
 
-def test_one_that_does_not_run_is_told_apart(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+def test_an_nsys_that_cannot_be_run_has_its_own_message(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     folder = install(tmp_path / "bin")
     (folder / "nsys").write_text("#!/bin/sh\nexit 7\n")
     monkeypatch.setenv("PATH", str(folder), prepend=":")
-    with pytest.raises(ToolchainNotAvailable, match="does not run: .*exit status 7"):
+    with pytest.raises(ToolchainNotAvailable, match="cannot be run: .*exit status 7"):
         opened(recipe, tmp_path / "cache").plan()
 
 
 @pytest.mark.parametrize(
     ("how", "message"),
     [
-        ({"code": 3}, "the run under Nsight Systems ended with code 3"),
-        ({"writes": False}, "Nsight Systems left no workload.nsys-rep"),
+        ({"code": 3}, "the run under Nsight Systems exited with code 3"),
+        ({"writes": False}, "Nsight Systems did not write workload.nsys-rep"),
     ],
 )
 def test_a_failure_under_it_is_the_item_s(

@@ -1,4 +1,4 @@
-"""Operator tables: nested time counts once, so that the rows add up to the time they cover."""
+"""Operator tables: nested time counts once, so the rows add up to the time they cover."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import pytest
 import torch
 from tiny_parameters import tiny_parameters
 
-from qairt.stages.float_profile.operators import BETWEEN, Call, OperatorTable, calls_of, operator_table
+from qairt.stages.float_profile.operators import BETWEEN, OperatorCall, OperatorTable, calls_of, operator_table
 from qairt.stages.float_profile.operators_text import TOP, operators_markdown
 from qairt.stages.float_profile.passes import PREFILL, Profiled, ReferenceOnDevice, profile, torch_threads
 
 REGION = "region"
 
 
-def table(*calls: Call, wall_ms: float = 1.0) -> OperatorTable:
+def table(*calls: OperatorCall, wall_ms: float = 1.0) -> OperatorTable:
     return operator_table(calls, REGION, phase="phase", wall_ms=wall_ms)
 
 
@@ -28,11 +28,11 @@ def self_us(found: OperatorTable) -> dict[str, float]:
 
 def test_nested_calls_count_once():
     found = table(
-        Call(REGION, 1, 0, 100),
-        Call("matmul", 1, 10, 60),
-        Call("mm", 1, 20, 50),
-        Call("empty", 1, 25, 30),
-        Call("add", 1, 70, 80),
+        OperatorCall(REGION, 1, 0, 100),
+        OperatorCall("matmul", 1, 10, 60),
+        OperatorCall("mm", 1, 20, 50),
+        OperatorCall("empty", 1, 25, 30),
+        OperatorCall("add", 1, 70, 80),
     )
     assert self_us(found) == {BETWEEN: 40, "mm": 25, "matmul": 20, "add": 10, "empty": 5}
     assert found.self_ms == pytest.approx(0.1)
@@ -40,70 +40,81 @@ def test_nested_calls_count_once():
     assert totals == {BETWEEN: 100, "matmul": 50, "mm": 30, "add": 10, "empty": 5}
 
 
-def test_an_operator_inside_itself_has_its_time_once_in_total():
-    found = table(Call(REGION, 1, 0, 100), Call("to", 1, 10, 50), Call("copy", 1, 12, 48), Call("to", 1, 15, 40))
+def test_a_recursive_call_counts_once_in_the_total():
+    found = table(
+        OperatorCall(REGION, 1, 0, 100),
+        OperatorCall("to", 1, 10, 50),
+        OperatorCall("copy", 1, 12, 48),
+        OperatorCall("to", 1, 15, 40),
+    )
     (row,) = [row for row in found.operators if row.name == "to"]
     assert (row.calls, row.self_ms, row.total_ms) == (2, pytest.approx(0.029), pytest.approx(0.04))
     assert found.self_ms == pytest.approx(0.1)
 
 
-def test_a_call_that_seems_to_outlive_its_caller_is_cut_off():
+def test_a_call_that_ends_after_its_caller_is_clipped():
     found = table(
-        Call(REGION, 1, 0, 100),
-        Call("a", 1, 10, 50),
-        Call("b", 1, 20, 50.5),
-        Call("c", 1, 90, 101),
-        Call("d", 1, 50, 60),
+        OperatorCall(REGION, 1, 0, 100),
+        OperatorCall("a", 1, 10, 50),
+        OperatorCall("b", 1, 20, 50.5),
+        OperatorCall("c", 1, 90, 101),
+        OperatorCall("d", 1, 50, 60),
     )
     assert self_us(found) == {BETWEEN: 40, "b": 30, "a": 10, "d": 10, "c": 10}
     assert found.self_ms == pytest.approx(0.1)
 
 
-def test_other_threads_and_what_lies_outside_are_left_out():
+def test_other_threads_and_calls_outside_the_region_are_left_out():
     found = table(
-        Call(REGION, 1, 0, 100), Call("here", 1, 10, 20), Call("beside", 2, 10, 90), Call("after", 1, 100, 300)
+        OperatorCall(REGION, 1, 0, 100),
+        OperatorCall("here", 1, 10, 20),
+        OperatorCall("beside", 2, 10, 90),
+        OperatorCall("after", 1, 100, 300),
     )
     assert self_us(found) == {BETWEEN: 90, "here": 10}
 
 
-def test_regions_of_one_name_are_added_up():
+def test_regions_with_the_same_name_are_added_up():
     found = table(
-        Call(REGION, 1, 0, 10), Call("mm", 1, 2, 5, flops=7), Call(REGION, 1, 50, 70), Call("mm", 1, 55, 60, flops=8)
+        OperatorCall(REGION, 1, 0, 10),
+        OperatorCall("mm", 1, 2, 5, flops=7),
+        OperatorCall(REGION, 1, 50, 70),
+        OperatorCall("mm", 1, 55, 60, flops=8),
     )
     assert self_us(found) == {BETWEEN: 22, "mm": 8}
     assert found.flops == 15
     assert next(row.calls for row in found.operators if row.name == "mm") == 2
 
 
-def test_memory_belongs_to_the_call_that_took_it():
+def test_memory_belongs_to_the_call_that_allocated_it():
     found = table(
-        Call(REGION, 1, 0, 100, memory=700),
-        Call("matmul", 1, 10, 60, memory=1000),
-        Call("mm", 1, 20, 50, memory=1200),
+        OperatorCall(REGION, 1, 0, 100, memory=700),
+        OperatorCall("matmul", 1, 10, 60, memory=1000),
+        OperatorCall("mm", 1, 20, 50, memory=1200),
     )
     assert {row.name: row.memory for row in found.operators} == {BETWEEN: -300, "matmul": -200, "mm": 1200}
     assert [row.name for row in found.by_memory()] == ["mm"]
     assert sum(row.memory for row in found.operators) == 700
 
 
-def test_a_gpu_time_is_no_part_of_the_sum():
-    found = table(Call(REGION, 1, 0, 100), Call("mm", 1, 10, 20, device=400))
+def test_gpu_time_is_not_part_of_the_sum():
+    found = table(OperatorCall(REGION, 1, 0, 100), OperatorCall("mm", 1, 10, 20, device=400))
     assert found.self_ms == pytest.approx(0.1)
     assert next(row.device_ms for row in found.operators if row.name == "mm") == pytest.approx(0.4)
     assert "| GPU ms |" in operators_markdown([found])
 
 
-def test_markdown_has_the_top_rows_and_the_rest_in_one():
+def test_markdown_has_the_top_rows_and_one_row_for_the_rest():
     names = [f"aten::op|{place}" for place in range(TOP + 5)]
-    calls = [Call(name, 1, 10 * place, 10 * place + 5, memory=1000) for place, name in enumerate(names)]
-    found = table(Call(REGION, 1, 0, 1000), *calls, wall_ms=1.01)
+    calls = [OperatorCall(name, 1, 10 * place, 10 * place + 5, memory=1000) for place, name in enumerate(names)]
+    found = table(OperatorCall(REGION, 1, 0, 1000), *calls, wall_ms=1.01)
     text = operators_markdown([found])
     assert "## phase: by self time" in text
-    assert "1.000 ms in all rows together, 1.010 ms by the clock." in text
+    assert "Sum of self times 1.000 ms; wall time 1.010 ms." in text
     assert "| aten::op\\|0 | 1 | 0.005 | 0.5% | 0.005 |  |" in text
     assert "| 6 others | 6 | 0.030 | 3.0% |  |  |" in text
     assert "GPU ms" not in text
-    assert "## phase: by memory it allocated and kept" in text
+    assert "## phase: by memory allocated, net" in text
 
 
 @pytest.fixture(scope="module")
@@ -120,9 +131,9 @@ def profiled(tmp_path_factory: pytest.TempPathFactory, trace: Path) -> Profiled:
     model.load()
     prompts = [list(range(3, 90)), list(range(5, 40))]
     with torch_threads(1):
-        # Milliseconds: another program on this core between the clock and the profiler is more than 2 % of them.
+        # The work takes milliseconds: a context switch between the clock and the profiler is more than 2 % of that.
         for _ in range(5):
-            found = profile(model, prompts, ends=(), most=12, trace=trace, cuda=False)
+            found = profile(model, prompts, eos_ids=(), max_new_tokens=12, trace=trace, cuda=False)
             if all(abs(one.self_ms - one.wall_ms) < 0.015 * one.wall_ms for one in found.tables):
                 break
         return found
@@ -135,13 +146,13 @@ def test_a_real_profile_adds_up_to_the_wall_time_it_covers(profiled: Profiled):
         assert found.self_ms == pytest.approx(sum(row.self_ms for row in found.operators))
         assert all(row.self_ms >= 0 for row in found.operators)
         assert all(row.total_ms >= row.self_ms - 1e-6 for row in found.operators)
-        # The times with what they call hold the same time again and again: this is what must not be added up.
+        # Total times contain their callees' time again, so they must not be added up.
         assert sum(row.total_ms for row in found.operators) > 1.5 * found.wall_ms
     decode = {row.name: row for row in profiled.tables[1].operators}
     assert decode["aten::mm"].calls == 2 * 11 * (4 * 7 + 1)
 
 
-def test_large_operators_take_what_torch_says_they_take():
+def test_times_of_large_operators_agree_with_torch():
     a = torch.rand(200, 200)
     with torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CPU]) as profiler:
         started = time.perf_counter()

@@ -138,10 +138,15 @@ def test_operators_add_up_to_the_wall_time_within_two_percent(output: ProfiledMo
     assert profile.profiled[1].tokens == 2 * 3
 
 
-def test_the_operators_are_told_in_markdown_and_as_a_trace(output: ProfiledModel):
+def test_operators_are_written_as_markdown_and_as_a_trace(output: ProfiledModel):
     assert output.operators_markdown is not None
     text = output.operators_markdown.read_text()
-    for heading in ("prefill: by self time", "prefill: by memory", "decode: by self time", "decode: by memory"):
+    for heading in (
+        "prefill: by self time",
+        "prefill: by memory allocated, net",
+        "decode: by self time",
+        "decode: by memory",
+    ):
         assert f"## {heading}" in text
     assert "| aten::mm |" in text
     assert output.trace is not None
@@ -150,7 +155,7 @@ def test_the_operators_are_told_in_markdown_and_as_a_trace(output: ProfiledModel
 
 def test_memory_over_time_has_the_phases_in_order(output: ProfiledModel, profile: Profile):
     found = MemoryTimeline.model_validate_json(output.memory.read_bytes())
-    names = ["reading the weights", "the machine's peak", "warm-up", "timed", "profiled"]
+    names = ["load weights", "measure peak", "warm-up", "timed", "profiled"]
     assert [phase.name for phase in found.phases] == names
     assert all(before.end <= after.start for before, after in zip(found.phases, found.phases[1:], strict=False))
     answering = [
@@ -281,7 +286,9 @@ def test_clearing_it_with_all_that_follows_clears_it_alone(recipe: Path):
 
 
 def test_it_takes_nothing_but_the_float_model():
-    with pytest.raises(ContractViolation, match="quantization comes before it") as caught:
+    with pytest.raises(
+        ContractViolation, match="it profiles the float model as loaded, but quantization comes before it"
+    ) as caught:
         TorchProfiler().validate([ModelLoading(), Quantization()], [])
     assert caught.value.remedy == "put torch_profiler right after model_loading"
 
@@ -323,8 +330,12 @@ def test_what_cannot_work_is_refused_with_its_place(recipe: Path, change: str, m
 def test_a_gpu_that_is_not_there_is_told_before_work_starts(recipe: Path, monkeypatch: pytest.MonkeyPatch):
     from qairt.stages.float_profile import hardware
 
-    monkeypatch.setattr(hardware, "cuda_missing", lambda: "this machine has no NVIDIA GPU, or no driver for it")
-    with pytest.raises(ToolchainNotAvailable, match="no NVIDIA GPU.*\n  set it to cpu, or to auto"):
+    monkeypatch.setattr(
+        hardware, "cuda_missing", lambda: "this machine has no NVIDIA GPU, or its driver is not installed"
+    )
+    with pytest.raises(
+        ToolchainNotAvailable, match="no NVIDIA GPU.*\n  set it to cpu, or to auto to use a GPU if there is one"
+    ):
         opened(with_profiler(recipe, device="cuda")).plan()
 
 
@@ -333,5 +344,5 @@ def test_a_prompt_that_does_not_fit_says_how_long_it_is(recipe: Path):
     result = pipeline.construct(RunOptions(executor="inline", until="torch_profiler"))
     (failure,) = result.failed
     assert failure.what.startswith("prompt 2 has ")
-    assert failure.what.endswith("tokens, and 6 may follow: the model holds 64")
+    assert failure.what.endswith(" tokens; with 6 more for the answer it exceeds the model's context of 64")
     assert "stages.torch_profiler.prompts=" in (failure.remedy or "")

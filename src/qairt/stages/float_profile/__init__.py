@@ -1,1 +1,1 @@
-"""Profiling the float model."""
+"""Profiling the float model: the stages `torch_profiler` and `nsys`."""

@@ -1,4 +1,4 @@
-"""What a machine is, as far as what is measured on it depends on that. Opens no driver and loads no torch."""
+"""The hardware that a measurement depends on. Opens no driver and does not import torch."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from pathlib import Path
 from qairt.machine import available_cores
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
-"""Of NVIDIA's driver on Linux, and in Windows' Linux."""
+"""Device files of NVIDIA's driver, on Linux and under WSL."""
 
 
 def cpu_name() -> str:
-    """The processor as it calls itself."""
+    """The processor's model name."""
     try:
         with Path("/proc/cpuinfo").open() as file:
             for line in file:
@@ -26,7 +26,7 @@ def cpu_name() -> str:
 
 
 def gpu_names() -> tuple[str, ...]:
-    """The GPUs by name; empty without any, or where the system does not tell."""
+    """Names of the GPUs; empty if there are none or the system does not list them."""
     found = []
     for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         try:
@@ -38,15 +38,14 @@ def gpu_names() -> tuple[str, ...]:
 
 
 def identity() -> tuple[tuple[str, object], ...]:
-    """What makes two measurements comparable, for cache keys: processor, cores we may use, GPUs."""
+    """Processor, usable cores and GPUs, for cache keys: measurements are comparable only if these match."""
     return (("cpu", cpu_name()), ("cores", available_cores()), ("gpus", gpu_names()))
 
 
 def cuda_missing() -> str | None:
-    """Why torch cannot compute on a GPU here, as far as it can be told without asking it; None if nothing speaks
-    against it."""
+    """Why torch cannot use a GPU here, as far as can be seen without importing it; None if nothing was found."""
     if metadata.version("torch").endswith("+cpu"):
-        return "the torch that is installed computes on the CPU only"
+        return "the installed torch is a CPU-only build"
     if sys.platform == "linux" and not any(Path(path).exists() for path in _DRIVERS):
-        return "this machine has no NVIDIA GPU, or no driver for it"
+        return "this machine has no NVIDIA GPU, or its driver is not installed"
     return None

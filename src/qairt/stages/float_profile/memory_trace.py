@@ -1,4 +1,4 @@
-"""A process's own memory over time, with what it was doing meanwhile."""
+"""Memory use of this process over time, with named phases."""
 
 from __future__ import annotations
 
@@ -9,49 +9,47 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import psutil
 from pydantic import BaseModel, ConfigDict
 
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
-
-
-_MOST = 8192
-"""Looks that are kept; of more, every other one is let go, and looks become half as frequent."""
+_MAX_SAMPLES = 8192
+"""When full, every other sample is dropped and the interval doubles."""
 
 
 class MemoryPhase(BaseModel):
-    """A stretch of time with a name."""
+    """A named span of time."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: str
     start: float
-    """Seconds since the first look."""
+    """Seconds since the first sample."""
     end: float
 
 
 class MemoryTimeline(BaseModel):
-    """What was found, in the order of time."""
+    """Samples in chronological order."""
 
     model_config = ConfigDict(extra="forbid")
 
     seconds: list[float] = []
-    """When it was looked, since the first look."""
+    """Time of each sample, since the first."""
     resident: list[int] = []
-    """Bytes of this process in RAM (RSS)."""
+    """Resident set size, bytes."""
     gpu: list[int] = []
-    """Bytes that torch holds on the GPU; empty without one."""
+    """Bytes that torch has allocated on the GPU; empty without a GPU."""
     phases: list[MemoryPhase] = []
 
 
 class MemoryTrace:
-    """Looks at this process every `interval` seconds in a thread of its own, some ten microseconds each; a context
-    manager, used once.
+    """Samples this process's memory every `interval` seconds from a background thread; a single-use context manager.
+
+    A sample takes about ten microseconds.
 
     Args:
-        gpu: look at what torch holds on the GPU too.
+        gpu: sample torch's GPU memory too.
     """
 
     def __init__(self, interval: float = 0.02, *, gpu: bool = False) -> None:
@@ -64,18 +62,18 @@ class MemoryTrace:
 
     def __enter__(self) -> MemoryTrace:
         self._started = time.perf_counter()
-        self._look()
+        self._sample()
         self._thread.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self._look()
+        self._sample()
 
     @contextmanager
     def phase(self, name: str) -> Iterator[None]:
-        """Name what happens inside."""
+        """Record the block as a phase."""
         start = time.perf_counter() - self._started
         try:
             yield
@@ -85,19 +83,20 @@ class MemoryTrace:
 
     def _loop(self) -> None:
         while not self._stop.wait(self._interval):
-            self._look()
+            self._sample()
 
-    def _look(self) -> None:
-        found = self.timeline
-        if len(found.seconds) >= _MOST:
+    def _sample(self) -> None:
+        timeline = self.timeline
+        if len(timeline.seconds) >= _MAX_SAMPLES:
             self._interval *= 2
-            found.seconds, found.resident, found.gpu = found.seconds[::2], found.resident[::2], found.gpu[::2]
-        found.seconds.append(round(time.perf_counter() - self._started, 4))
-        found.resident.append(_resident())
+            timeline.seconds, timeline.resident = timeline.seconds[::2], timeline.resident[::2]
+            timeline.gpu = timeline.gpu[::2]
+        timeline.seconds.append(round(time.perf_counter() - self._started, 4))
+        timeline.resident.append(_resident())
         if self._gpu:
             import torch
 
-            found.gpu.append(torch.cuda.memory_allocated())
+            timeline.gpu.append(torch.cuda.memory_allocated())
 
 
 def _resident() -> int:

@@ -1,6 +1,6 @@
-"""Nsight Systems' command line: finding it, and running a job under it.
+"""Nsight Systems' command line: find `nsys`, and run a job under it.
 
-Source: the options are those of the Nsight Systems user guide, "CLI Profile Command Switch Options".
+Source: options from the Nsight Systems user guide, "CLI Profile Command Switch Options".
 """
 
 from __future__ import annotations
@@ -13,39 +13,43 @@ from pathlib import Path
 from qairt.engine.run.jobs import Job
 from qairt.errors import ToolchainError, ToolchainNotAvailable
 
-_ANSWERS = 60.0
-"""Seconds that nsys may take to say its version."""
+_VERSION_TIMEOUT_S = 60.0
 
 
 def find_nsys() -> Path:
-    """The program on PATH.
+    """Find `nsys` on PATH.
 
     Raises:
-        ToolchainNotAvailable: there is none.
+        ToolchainNotAvailable: it is not there.
     """
     found = shutil.which("nsys")
     if found is None:
         raise ToolchainNotAvailable(
-            "Nsight Systems is not installed: there is no nsys on PATH",
+            "Nsight Systems is not installed: nsys is not on PATH",
             where="stages.nsys",
-            remedy="install it from NVIDIA (the CLI alone is enough), or take nsys out of the recipe's stages",
+            remedy="install it from NVIDIA (the CLI alone is enough), or remove nsys from the recipe's stages",
         )
     return Path(found)
 
 
 def version_of(nsys: Path) -> str:
-    """What it says of itself, `NVIDIA Nsight Systems version 2025.3.1.90-253135822126v0`.
+    """Its version line, such as `NVIDIA Nsight Systems version 2025.3.1.90-253135822126v0`.
 
     Raises:
-        ToolchainNotAvailable: it does not run.
+        ToolchainNotAvailable: it cannot be run.
     """
     try:
         done = subprocess.run(
-            [nsys, "--version"], capture_output=True, text=True, timeout=_ANSWERS, check=True, stdin=subprocess.DEVNULL
+            [nsys, "--version"],
+            capture_output=True,
+            text=True,
+            timeout=_VERSION_TIMEOUT_S,
+            check=True,
+            stdin=subprocess.DEVNULL,
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolchainNotAvailable(
-            f"{nsys} does not run: {error}", where="stages.nsys", remedy="install Nsight Systems again"
+            f"{nsys} cannot be run: {error}", where="stages.nsys", remedy="reinstall Nsight Systems"
         ) from error
     return done.stdout.strip()
 
@@ -54,9 +58,9 @@ def command(nsys: Path, report: Path, job: Path, *, cuda: bool) -> list[str]:
     """The command line that runs a job under nsys.
 
     Args:
-        report: what it writes; its name ends in `.nsys-rep`.
-        job: the file of a `Job`.
-        cuda: watch the GPU too.
+        report: the output file; its name ends in `.nsys-rep`.
+        job: file that holds a `Job`.
+        cuda: trace the GPU too.
     """
     return [
         str(nsys),
@@ -74,11 +78,11 @@ def command(nsys: Path, report: Path, job: Path, *, cuda: bool) -> list[str]:
 
 
 def run_under_nsys(job: Job, report: Path, *, cuda: bool) -> None:
-    """Run `job` in a process that nsys watches; what both say goes to this process's output.
+    """Run `job` in a child process under nsys; the output of both goes to this process's output.
 
     Raises:
-        ToolchainNotAvailable: there is no nsys.
-        ToolchainError: the job failed under it, or it left no report.
+        ToolchainNotAvailable: nsys is not installed.
+        ToolchainError: the job failed, or there is no report.
     """
     nsys = find_nsys()
     file = report.with_name("job.json")
@@ -89,13 +93,13 @@ def run_under_nsys(job: Job, report: Path, *, cuda: bool) -> None:
     file.unlink()
     if code != 0:
         raise ToolchainError(
-            f"the run under Nsight Systems ended with code {code}",
+            f"the run under Nsight Systems exited with code {code}",
             where="nsys profile",
-            remedy="the item's log has what it said",
+            remedy="see the item's log for its output",
         )
     if not report.is_file():
         raise ToolchainError(
-            f"Nsight Systems left no {report.name}",
+            f"Nsight Systems did not write {report.name}",
             where="nsys profile",
-            remedy="versions before 2021.4 write .qdrep: install a newer one",
+            remedy="install version 2021.4 or later: earlier ones write .qdrep",
         )

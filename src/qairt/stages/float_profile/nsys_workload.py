@@ -1,4 +1,4 @@
-"""The process that nsys profiles: `python -m qairt.stages.float_profile.nsys_workload JOB`. It makes one item."""
+"""The process that nsys profiles: `python -m qairt.stages.float_profile.nsys_workload JOB`. Runs one item."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ from qairt.errors import QairtError
 
 
 def main(file: Path) -> int:
-    """Run the job in `file`; 1 when it cannot be done, with the reason on standard error."""
+    """Run the job in `file`; returns 1 on failure, with the reason on standard error."""
     job = Job.model_validate_json(file.read_bytes())
-    said = ""
+    last = ""
 
     def progress(fraction: float, message: str) -> None:
-        nonlocal said
-        if message != said:
+        nonlocal last
+        if message != last:
             print(f"{fraction:.0%} {message}", flush=True)
-        said = message
+        last = message
 
     try:
         run_job(job, progress)

@@ -1,31 +1,34 @@
-"""Which operators a stretch of work spent its time and memory on, so that all rows add up to the time it took."""
+"""Operator tables: where a region spent its time and memory. The rows add up to the region's time."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+if TYPE_CHECKING:
+    from torch.autograd.profiler_util import FunctionEvent
+
 BETWEEN = "(between operators)"
-"""The row of what happens in a region outside every operator: Python, and waiting."""
+"""Row for time in the region but in no operator: Python and waiting."""
 
 
 @dataclass(frozen=True)
-class Call:
-    """One operator as it was recorded on one thread; times in microseconds."""
+class OperatorCall:
+    """One recorded operator call on one thread; times in microseconds."""
 
     name: str
     thread: int
     start: float
     end: float
     memory: int = 0
-    """Bytes allocated less bytes freed while it ran, by itself and by what it called; CPU and GPU together."""
+    """Bytes allocated minus bytes freed during the call, callees included; CPU plus GPU."""
     flops: int = 0
-    """Of this call alone, where torch knows a formula for it."""
+    """Callees excluded; 0 if torch has no formula for the operator."""
     device: float = 0.0
-    """Microseconds of the GPU kernels it started itself."""
+    """Time of the GPU kernels launched by this call itself."""
 
 
 class Operator(BaseModel):
@@ -36,26 +39,26 @@ class Operator(BaseModel):
     name: str
     calls: int
     self_ms: float
-    """Without what it called; these add up."""
+    """Callees excluded; these add up."""
     total_ms: float
-    """With what it called; an operator inside itself counts once. These do not add up."""
+    """Callees included; a recursive call counts once. These do not add up."""
     memory: int
-    """Bytes it allocated less those it freed, without what it called; negative where it gave more back."""
+    """Bytes allocated minus bytes freed, callees excluded; negative if it freed more."""
     flops: int
     device_ms: float
-    """Of its GPU kernels; they run beside the CPU, so they are no part of `self_ms`."""
+    """Time of its GPU kernels. They run in parallel with the CPU and are not part of `self_ms`."""
 
 
 class OperatorTable(BaseModel):
-    """The operators of a phase, those with the most self time first."""
+    """The operators of a phase, by descending self time."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     phase: str
     wall_ms: float
-    """By the clock, around everything the table covers."""
+    """Wall time of everything the table covers."""
     self_ms: float
-    """The sum of all rows."""
+    """Sum over all rows."""
     operators: list[Operator]
 
     @property
@@ -63,14 +66,14 @@ class OperatorTable(BaseModel):
         return sum(operator.flops for operator in self.operators)
 
     def by_memory(self) -> list[Operator]:
-        """Those that allocated something, the most first."""
+        """Operators with net allocations, by descending bytes."""
         return sorted((row for row in self.operators if row.memory > 0), key=lambda row: (-row.memory, row.name))
 
 
-def calls_of(events: Iterable[Any]) -> list[Call]:
-    """What `torch.profiler.profile.events()` gives, as far as it ran on the CPU in one thread."""
+def calls_of(events: Iterable[FunctionEvent]) -> list[OperatorCall]:
+    """The synchronous CPU calls among the events of `torch.profiler.profile.events()`."""
     return [
-        Call(
+        OperatorCall(
             name=str(event.name),
             thread=event.thread,
             start=event.time_range.start,
@@ -84,19 +87,19 @@ def calls_of(events: Iterable[Any]) -> list[Call]:
     ]
 
 
-def operator_table(calls: Sequence[Call], region: str, *, phase: str, wall_ms: float) -> OperatorTable:
-    """The operators inside all regions called `region`.
+def operator_table(calls: Sequence[OperatorCall], region: str, *, phase: str, wall_ms: float) -> OperatorTable:
+    """Add up the calls inside all regions named `region`.
 
-    1. An operator that ran on another thread runs beside the region; it is no part of its time and is left out.
-    2. A call's self time is its time less that of the calls directly inside it.
-    3. Clocks are read one after the other, so a call can seem to end after its caller: it is cut off there. So the
-       self times inside a region, with the region's own, add up to exactly its length.
+    1. Calls on other threads run in parallel with the region and are left out.
+    2. Self time is a call's time minus that of its direct callees.
+    3. A recorded call can end slightly after its caller; it is clipped to the caller's end. So the self times in a
+       region, including the region's own, add up to exactly its duration.
 
     Args:
-        calls: of all threads, in any order.
+        calls: from all threads, in any order.
         region: name of the `torch.profiler.record_function` around the work.
-        phase: what the table is called.
-        wall_ms: by the clock, over all these regions.
+        phase: name of the table.
+        wall_ms: wall time of all these regions.
     """
     rows: dict[str, _Row] = {}
     for root in [call for call in calls if call.name == region]:
@@ -134,8 +137,8 @@ class _Row:
         )
 
 
-def _add_up(root: Call, inside: Sequence[Call], rows: dict[str, _Row]) -> None:
-    """Add the calls of one region to `rows`."""
+def _add_up(root: OperatorCall, inside: Sequence[OperatorCall], rows: dict[str, _Row]) -> None:
+    """Add one region's calls to `rows`."""
     own_time = [root.end - root.start]
     own_memory = [root.memory]
     ordered = [root, *sorted(inside, key=lambda call: (call.start, -call.end))]

@@ -1,4 +1,4 @@
-"""Operator tables in Markdown, for people."""
+"""Operator tables in Markdown."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from qairt.amounts import size
 from qairt.stages.float_profile.operators import Operator, OperatorTable
 
 TOP = 15
-"""Rows of a table."""
+"""Rows per table."""
 
 
 def operators_markdown(tables: Iterable[OperatorTable]) -> str:
@@ -22,7 +22,7 @@ def operators_markdown(tables: Iterable[OperatorTable]) -> str:
 def _by_time(table: OperatorTable) -> str:
     shown = table.operators[:TOP]
     gpu = any(row.device_ms for row in table.operators)
-    head = ["operator", "calls", "self ms", "share", "with what it calls, ms", "GFLOP", *(["GPU ms"] if gpu else [])]
+    head = ["operator", "calls", "self ms", "share", "total ms", "GFLOP", *(["GPU ms"] if gpu else [])]
     lines = [
         [
             row.name,
@@ -40,7 +40,7 @@ def _by_time(table: OperatorTable) -> str:
         lines.append(_rest(rest, table, gpu))
     return (
         f"## {table.phase}: by self time\n\n"
-        f"{table.self_ms:.3f} ms in all rows together, {table.wall_ms:.3f} ms by the clock.\n\n"
+        f"Sum of self times {table.self_ms:.3f} ms; wall time {table.wall_ms:.3f} ms.\n\n"
         f"{_table(head, lines)}"
     )
 
@@ -64,9 +64,7 @@ def _by_memory(table: OperatorTable) -> str:
     lines = [
         [row.name, f"{row.calls:,}", size(row.memory), size(row.memory // row.calls)] for row in table.by_memory()[:TOP]
     ]
-    return (
-        f"## {table.phase}: by memory it allocated and kept\n\n{_table(['operator', 'calls', 'all', 'a call'], lines)}"
-    )
+    return f"## {table.phase}: by memory allocated, net\n\n{_table(['operator', 'calls', 'total', 'per call'], lines)}"
 
 
 def _share(part: float, whole: float) -> str:

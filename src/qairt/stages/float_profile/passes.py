@@ -1,4 +1,4 @@
-"""Prefill and decode of prompts on the float model: by the clock, and under `torch.profiler`."""
+"""Prefill and decode prompts on the float model: timed, and under `torch.profiler`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -18,16 +17,16 @@ from qairt.runtime.sampling import Sampler, Sampling
 from qairt.stages.float_profile.operators import OperatorTable, calls_of, operator_table
 
 PREFILL, DECODE = "qairt.prefill", "qairt.decode"
-"""Names of the regions in a trace."""
+"""Region names in a trace."""
 
-Region = Callable[[str], AbstractContextManager[Any]]
+Region = Callable[[str], AbstractContextManager[object]]
 
 nvtx_region: Region = torch.cuda.nvtx.range
-"""A range in NVIDIA's tools; needs a GPU."""
+"""An NVTX range; needs a GPU."""
 
 
 class ReferenceOnDevice(Reference):
-    """The float model with all its weights on one device; its logits come back to the CPU.
+    """The float model with all weights on one device; logits are returned on the CPU.
 
     Args:
         device: `cpu` or `cuda`.
@@ -38,12 +37,12 @@ class ReferenceOnDevice(Reference):
         super().__init__(parameters, keep_weights=True)
         self._ops = TorchOps(parameters, device=device)
 
-    def load(self, progress: Callable[[float], None] = lambda part: None) -> None:
-        """Read every weight now; `progress` is told the part that is done."""
+    def load(self, progress: Callable[[float], None] = lambda fraction: None) -> None:
+        """Load every weight; `progress` gets the fraction done."""
         names = self.parameters.names()
-        for place, name in enumerate(names, 1):
+        for number, name in enumerate(names, 1):
             self._ops.weight(name)
-            progress(place / len(names))
+            progress(number / len(names))
 
     def rotary(self, start: int, count: int) -> tuple[Tensor, Tensor]:
         cos, sin = super().rotary(start, count)
@@ -61,14 +60,14 @@ class ReferenceOnDevice(Reference):
 
 
 @dataclass(frozen=True)
-class Answer:
-    """What the model said to a prompt, and when."""
+class TimedAnswer:
+    """An answer to a prompt, with the time of each token."""
 
     tokens: tuple[int, ...]
     seconds: tuple[float, ...]
-    """Each token took, the first with the whole prompt."""
+    """Per token; the first includes the whole prompt."""
     ended: bool
-    """The last token is one that ends answers."""
+    """The last token is an end-of-sequence token."""
 
     @property
     def prefill_s(self) -> float:
@@ -80,7 +79,7 @@ class Answer:
 
     @property
     def tokens_per_s(self) -> float | None:
-        """While decoding."""
+        """During decode; None for a single token."""
         return (len(self.tokens) - 1) / self.decode_s if len(self.tokens) > 1 else None
 
 
@@ -88,66 +87,65 @@ def answer(
     model: Reference,
     ids: Sequence[int],
     *,
-    ends: Collection[int],
-    most: int,
+    eos_ids: Collection[int],
+    max_new_tokens: int,
     region: Region = lambda name: nullcontext(),
-) -> Answer:
+) -> TimedAnswer:
     """Prefill `ids` and decode greedily.
 
     Args:
-        ends: tokens that end the answer.
-        most: tokens of the answer.
-        region: what the prefill, and all decoding after it, run inside.
+        eos_ids: end-of-sequence tokens.
+        region: context manager for the prefill, and for all decode steps together.
 
     Raises:
-        GenerationError: the logits hold NaN.
+        GenerationError: the logits contain NaN.
     """
     model.reset()
     sampler = Sampler(Sampling())
     tokens: list[int] = []
     seconds: list[float] = []
 
-    def take(given: Sequence[int]) -> None:
+    def step(inputs: Sequence[int]) -> None:
         started = time.perf_counter()
-        tokens.append(sampler.pick(model.prefill(given)))
+        tokens.append(sampler.pick(model.prefill(inputs)))
         seconds.append(time.perf_counter() - started)
 
     with region(PREFILL):
-        take(ids)
-    if tokens[-1] not in ends and len(tokens) < most:
+        step(ids)
+    if tokens[-1] not in eos_ids and len(tokens) < max_new_tokens:
         with region(DECODE):
-            while tokens[-1] not in ends and len(tokens) < most:
-                take(tokens[-1:])
-    return Answer(tuple(tokens), tuple(seconds), tokens[-1] in ends)
+            while tokens[-1] not in eos_ids and len(tokens) < max_new_tokens:
+                step(tokens[-1:])
+    return TimedAnswer(tuple(tokens), tuple(seconds), tokens[-1] in eos_ids)
 
 
 @dataclass
 class Profiled:
-    """What torch.profiler saw of some prompts."""
+    """What torch.profiler recorded."""
 
     tables: list[OperatorTable]
-    """Prefill, and decode where there was any."""
-    answers: list[Answer]
+    """Prefill, and decode if there was any."""
+    answers: list[TimedAnswer]
 
 
 def profile(
     model: Reference,
     prompts: Sequence[Sequence[int]],
     *,
-    ends: Collection[int],
-    most: int,
+    eos_ids: Collection[int],
+    max_new_tokens: int,
     trace: Path,
     cuda: bool,
-    recorded: Callable[[], None] = lambda: None,
+    on_recorded: Callable[[], None] = lambda: None,
 ) -> Profiled:
-    """Answer every prompt once under `torch.profiler`, which makes everything slower.
+    """Answer every prompt once under `torch.profiler`, which slows everything down.
 
     Args:
-        prompts: their tokens.
-        most: tokens of each answer.
-        trace: gets the Chrome trace; its name ends in `.json.gz`.
+        prompts: token ids of each prompt.
+        max_new_tokens: per answer.
+        trace: path of the Chrome trace to write; its name ends in `.json.gz`.
         cuda: record GPU kernels too.
-        recorded: called when all is answered, and what was recorded is put together, which can take longer.
+        on_recorded: called after the last answer, before the events are collected, which can take longer.
     """
     activities = [torch.profiler.ProfilerActivity.CPU]
     if cuda:
@@ -156,10 +154,12 @@ def profile(
     with torch.profiler.profile(
         activities=activities, record_shapes=True, profile_memory=True, with_flops=True
     ) as profiler:
-        with torch.profiler.record_function("qairt.begin"):  # the first region of all takes longer
+        with torch.profiler.record_function("qairt.begin"):  # warm-up: the first region takes longer
             pass
-        answers = [answer(model, ids, ends=ends, most=most, region=clock.region) for ids in prompts]
-        recorded()
+        answers = [
+            answer(model, ids, eos_ids=eos_ids, max_new_tokens=max_new_tokens, region=clock.region) for ids in prompts
+        ]
+        on_recorded()
     profiler.export_chrome_trace(str(trace))
     calls = calls_of(profiler.events() or ())
     tables = [
@@ -172,7 +172,7 @@ def profile(
 
 @dataclass
 class _Clock:
-    """The seconds that regions took, by the clock around them."""
+    """Wall time of each region."""
 
     seconds: dict[str, float] = field(default_factory=dict)
 
@@ -186,7 +186,7 @@ class _Clock:
 
 @contextmanager
 def torch_threads(count: int) -> Iterator[None]:
-    """torch computes with `count` threads inside."""
+    """Limit torch to `count` threads within the block."""
     before = torch.get_num_threads()
     torch.set_num_threads(count)
     try:

@@ -1,4 +1,4 @@
-"""What profiling a model found, as it is kept: `profile.json` and `predictions.jsonl`."""
+"""Profiling results as stored: `profile.json` and `predictions.jsonl`."""
 
 from __future__ import annotations
 
@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from statistics import fmean, median, stdev
 
 from qairt.stages.float_profile.roofline import Peak, Utilisation
-from qairt.stages.predictions import Prediction, _Record
+from qairt.stages.predictions import FrozenRecord, Prediction
 
 
-class Spread(_Record):
-    """One quantity, measured several times."""
+class Spread(FrozenRecord):
+    """Statistics of repeated measurements."""
 
     median: float
     mean: float
     deviation: float
-    """Standard deviation of the measurements; 0 of one."""
+    """Standard deviation; 0 for a single sample."""
     low: float
     high: float
     samples: int
@@ -32,92 +32,92 @@ class Spread(_Record):
         )
 
 
-class Machine(_Record):
-    """What it was measured on."""
+class Machine(FrozenRecord):
+    """The machine the measurement was taken on."""
 
     cpu: str
     threads: int
-    """That torch computed with."""
+    """Threads used by torch."""
     device: str
     """`cpu`, or the name of the GPU."""
     torch: str
     busy_elsewhere: float | None
-    """Cores that other processes of the machine kept busy while it was measured, on average; None where the system
-    does not tell. Much more than 0 means that the numbers are too low."""
+    """Average number of cores used by other processes during the measurement; None if unknown. Well above 0, the speeds
+    are too low."""
 
 
-class PromptProfile(_Record):
-    """One prompt: its answer, and what it took without the profiler."""
+class PromptProfile(FrozenRecord):
+    """One prompt: its answer and timings, taken without the profiler."""
 
     prompt: str
     prompt_tokens: int
     tokens: int
-    """Of the answer; the one that ended it counts."""
+    """Length of the answer, including the end-of-sequence token."""
     ended: bool
-    """The model ended its answer; else it was cut off."""
+    """False if the answer was cut off."""
     text_raw: str
     """The answer with special tokens."""
     text_clean: str
-    """Without them, and without white space around it."""
+    """Without them, stripped."""
     prefill_ms: Spread
-    """From the prompt's tokens to the first token of the answer."""
+    """Time to the first token of the answer."""
     decode_ms: Spread
-    """For all tokens after the first."""
+    """Time of all tokens after the first."""
     prefill_tokens_per_s: Spread
     tokens_per_s: Spread | None
-    """While decoding; None where the answer has one token."""
+    """During decode; None if the answer is a single token."""
     token_ms: list[float]
-    """Of each token of the answer, the first being the prefill: medians over the repeats."""
+    """Median time of each token of the answer; the first is the prefill."""
 
 
-class ProfiledPhase(_Record):
-    """Prefill or decode under the profiler, all prompts together."""
+class ProfiledPhase(FrozenRecord):
+    """Prefill or decode under the profiler, summed over all prompts."""
 
     phase: str
     tokens: int
     wall_ms: float
     operators_ms: float
-    """All rows of the operator table."""
+    """Sum over the operator table."""
     matrix_flops: int
-    """That torch counted for matrix products."""
+    """Matrix-product FLOPs counted by torch."""
     expected_flops: int
-    """That the model's shape says."""
+    """Matrix-product FLOPs computed from the model's shape."""
 
 
-class Profile(_Record):
+class Profile(FrozenRecord):
     """`profile.json`."""
 
     model: str
-    """The decoder's family."""
+    """Model family."""
     layers: int
     weight_bytes: int
-    """Float32, as they are held."""
+    """Float32, as loaded."""
     machine: Machine
     warmup: int
     repeats: int
     load_s: float
-    """Reading all weights into memory."""
+    """Time to load all weights."""
     peak: Peak
     time_to_first_token_ms: Spread
-    """Over all prompts and repeats, as are the next two."""
+    """Over all prompts and repeats; so are the next two."""
     prefill_tokens_per_s: Spread
     tokens_per_s: Spread | None
     prefill: Utilisation
-    """The median repeat of each prompt, added up."""
+    """Sum over prompts of the median repeat."""
     decode: Utilisation | None
     peak_resident_bytes: int
-    """Of the process, while prompts were answered; what measuring the machine and the profiler take is not meant."""
+    """Peak of the process while answering; excludes the peak measurement and the profiler."""
     peak_gpu_bytes: int | None
     profiled: list[ProfiledPhase]
-    """Empty where torch.profiler was switched off."""
+    """Empty if torch.profiler was disabled."""
     prompts: list[PromptProfile]
 
 
 def predictions_of(profile: Profile, *, strip_special_tokens: bool) -> list[Prediction]:
-    """The answers with the medians of what they took.
+    """The answers with median timings.
 
     Args:
-        strip_special_tokens: `text_clean` has none of them; else it is the raw text without white space around it.
+        strip_special_tokens: remove special tokens from `text_clean`; it is stripped of whitespace either way.
     """
     return [
         Prediction(

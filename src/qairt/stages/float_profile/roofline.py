@@ -1,4 +1,4 @@
-"""What a machine can do at most, measured now, and how much of it a piece of work got.
+"""The machine's measured peak, and the fraction of it that a workload reached.
 
 Source: the roofline model, Williams et al., CACM 52(4), 2009; MFU is from PaLM (Chowdhery et al., 2022), MBU the same
 for bytes.
@@ -8,51 +8,49 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-_LEAST = 5
-"""Times a measurement is made."""
+_MIN_RUNS = 5
 
 
 class Peak(BaseModel):
-    """The most that this machine showed in two short float32 measurements, made beside the work they are a peak of."""
+    """Peak throughput in short float32 measurements, taken in the same item as the workload."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     flops_per_s: float
-    """Of a large square matrix product; a multiplication and an addition are two."""
+    """Large square matrix product; a multiply-add is 2."""
     copy_bytes_per_s: float
-    """Of a copy in memory, its bytes counted once for reading and once for writing."""
+    """Memory copy; each byte counts once as read and once as written."""
     read_bytes_per_s: float
-    """Of a sum over the same memory."""
+    """Sum over the same buffer."""
     matrix: int
     """Width of the matrices."""
     buffer_bytes: int
-    """What was copied; larger than a CPU's caches."""
+    """Size of the copied buffer; larger than a CPU's caches."""
 
     @property
     def bytes_per_s(self) -> float:
-        """The larger of the two: a copy must fetch what it overwrites on some CPUs, which it does not count."""
+        """The larger of the two. On some CPUs a copy also reads its target, which is not counted."""
         return max(self.copy_bytes_per_s, self.read_bytes_per_s)
 
 
 class Utilisation(BaseModel):
-    """Work done in some time, against a peak."""
+    """A workload relative to a peak."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     flops: float
-    """That the model needs for it."""
+    """Required by the model's shape."""
     bytes: float
-    """That must come from memory for it, at least: weights once, and the KV cache. Work that fits into a CPU's caches
-    can so get more than the peak of memory."""
+    """Minimum read from memory: weights once, and the KV cache. A model that fits in the CPU's caches can exceed the
+    memory peak."""
     seconds: float
     flops_share: float
-    """Of the peak, 0 … 1 (MFU)."""
+    """Fraction of peak FLOP/s, 0 to 1 (MFU)."""
     bytes_share: float
-    """Of the peak (MBU)."""
+    """Fraction of peak bandwidth (MBU)."""
 
     @classmethod
     def of(cls, flops: float, moved: float, seconds: float, peak: Peak) -> Utilisation:
@@ -66,47 +64,47 @@ class Utilisation(BaseModel):
 
 
 def measure_peak(device: str = "cpu", *, seconds: float = 0.4, buffer_bytes: int = 256 << 20) -> Peak:
-    """Measure matrix products and memory on `device` with as many threads as torch is set to.
+    """Measure matrix products and memory bandwidth on `device`, with torch's current number of threads.
 
     Args:
         device: `cpu` or `cuda`.
-        seconds: that each of the three is repeated for, at least; the fastest counts.
-        buffer_bytes: of each of two buffers.
+        seconds: minimum time to repeat each of the three measurements; the fastest run counts.
+        buffer_bytes: size of each of two buffers.
     """
     import torch
 
     matrix = 8192 if device == "cuda" else 1024
-    wait = torch.cuda.synchronize if device == "cuda" else _nothing
+    synchronize = torch.cuda.synchronize if device == "cuda" else _nothing
     with torch.inference_mode():
         a, b = (torch.rand(matrix, matrix, device=device) for _ in range(2))
         product = torch.empty_like(a)
-        of_product = _fastest(lambda: torch.mm(a, b, out=product), wait, seconds)
+        product_s = _fastest(lambda: torch.mm(a, b, out=product), synchronize, seconds)
         source = torch.ones(buffer_bytes // 4, device=device)
         target = torch.zeros_like(source)
-        of_copy = _fastest(lambda: target.copy_(source), wait, seconds)
-        of_sum = _fastest(source.sum, wait, seconds)
+        copy_s = _fastest(lambda: target.copy_(source), synchronize, seconds)
+        sum_s = _fastest(source.sum, synchronize, seconds)
     return Peak(
-        flops_per_s=2 * matrix**3 / of_product,
-        copy_bytes_per_s=2 * source.nbytes / of_copy,
-        read_bytes_per_s=source.nbytes / of_sum,
+        flops_per_s=2 * matrix**3 / product_s,
+        copy_bytes_per_s=2 * source.nbytes / copy_s,
+        read_bytes_per_s=source.nbytes / sum_s,
         matrix=matrix,
         buffer_bytes=source.nbytes,
     )
 
 
-def _fastest(work: Callable[[], Any], wait: Callable[[], None], seconds: float) -> float:
-    """Seconds of the fastest of many times, the first not counted."""
+def _fastest(work: Callable[[], object], synchronize: Callable[[], None], seconds: float) -> float:
+    """Seconds of the fastest run; the first is a warm-up."""
     work()
-    wait()
-    found: list[float] = []
+    synchronize()
+    durations: list[float] = []
     end = time.perf_counter() + seconds
-    while len(found) < _LEAST or time.perf_counter() < end:
+    while len(durations) < _MIN_RUNS or time.perf_counter() < end:
         started = time.perf_counter()
         work()
-        wait()
-        found.append(time.perf_counter() - started)
-    return min(found)
+        synchronize()
+        durations.append(time.perf_counter() - started)
+    return min(durations)
 
 
 def _nothing() -> None:
-    """A CPU is done when the call returns."""
+    """CPU work has finished when the call returns."""
