@@ -34,8 +34,13 @@ WRITING = ".writing-"
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
-    """Replace `path` with `data` so that a reader sees the old content or the new, never a part."""
+    """Replace `path` with `data` so that a reader sees the old content or the new, never a part.
+
+    A file keeps its mode. Behind a symbolic link, the file is replaced and the link stays.
+    """
     raw = data.encode() if isinstance(data, str) else data
+    path = Path(os.path.realpath(path))
+    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{WRITING}{path.name}.")
     try:
@@ -43,7 +48,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o644)
+        os.chmod(name, mode)
         os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)

@@ -79,7 +79,7 @@ def test_what_is_not_one_word_on_one_line_is_refused(file: Path, path: str, valu
 def test_a_file_that_changed_meanwhile_is_left_alone(file: Path) -> None:
     change = set_value(file, ("stages", "fan", "suffix"), "b")
     file.write_text(TEXT + "more: 1\n")
-    with pytest.raises(RecipeError, match="the file changed meanwhile"):
+    with pytest.raises(RecipeError, match="the file has changed in the meantime"):
         change.apply()
     assert file.read_text() == TEXT + "more: 1\n"
 

@@ -186,7 +186,7 @@ def test_a_file_that_changed_meanwhile_is_not_overwritten(tmp_path):
     path.write_text(OLD)
     made = migration(path)
     path.write_text("backend: CPU\n")
-    with pytest.raises(RecipeError, match="the file changed meanwhile"):
+    with pytest.raises(RecipeError, match="the file has changed in the meantime"):
         made.apply()
     assert path.read_text() == "backend: CPU\n"
 

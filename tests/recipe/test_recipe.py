@@ -107,7 +107,7 @@ def test_keywords_reach_yaml_dump():
 
 def test_saving_is_whole_or_not_at_all(place):
     Path("r.yaml").write_text("precious: 1\n")
-    with pytest.raises(RecipeError, match=r"r\.yaml: YAML cannot hold <object object"):
+    with pytest.raises(RecipeError, match=r"r\.yaml: YAML cannot represent <object object"):
         Recipe({"a": object()}).to_yaml("r.yaml")
     assert [path.name for path in place.iterdir()] == ["r.yaml"]
     assert Path("r.yaml").read_text() == "precious: 1\n"
@@ -119,8 +119,8 @@ def test_saving_is_whole_or_not_at_all(place):
 def test_what_could_not_be_read_back_is_not_saved(value, place):
     with pytest.raises(RecipeError) as error:
         Recipe({"a": value}).to_yaml("r.yaml")
-    remedy = "give it as text, a list or a mapping"
-    assert str(error.value) == f"{place / 'r.yaml'}: YAML cannot hold {value!r}\n  {remedy}"
+    remedy = "write it as text, a list or a mapping"
+    assert str(error.value) == f"r.yaml: YAML cannot represent {value!r}\n  {remedy}"
     assert list(place.iterdir()) == []
 
 
@@ -128,7 +128,7 @@ def test_what_is_nested_too_deeply_is_not_saved(place):
     value: list[object] = []
     for _ in range(5000):
         value = [value]
-    with pytest.raises(RecipeError, match=r"r\.yaml: it is nested too deeply\n  make it flatter"):
+    with pytest.raises(RecipeError, match=r"r\.yaml: the recipe is nested too deeply\n  flatten it"):
         Recipe({"a": value}).to_yaml("r.yaml")
     assert list(place.iterdir()) == []
 
@@ -411,12 +411,12 @@ NOTHING_SET = "\n  write KEY=VALUE with a dotted key, such as stages.split_model
         (
             "model_id_or_path.x=1",
             "command line: 'model_id_or_path.x=1' sets something inside model_id_or_path, which is 'model'"
-            "\n  set it whole",
+            "\n  set it as a whole",
         ),
         (
             "stages.prepare_exports.arn.9=1",
             "command line: 'stages.prepare_exports.arn.9=1' sets something inside stages.prepare_exports.arn, "
-            "which is [1, 128]\n  give it an index that exists",
+            "which is [1, 128]\n  use an index that exists",
         ),
     ],
 )

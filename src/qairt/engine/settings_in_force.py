@@ -11,8 +11,9 @@ from pydantic import BaseModel, ValidationError
 from qairt.engine.plan.origin import preset_of
 from qairt.errors import QairtError
 from qairt.keys import canonical
+from qairt.recipe.places import COMMAND_LINE
 from qairt.recipe.presets import OutputPresets
-from qairt.recipe.recipe import COMMAND_LINE, Recipe
+from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import yaml
 
 from qairt.errors import RecipeError
-from qairt.recipe.recipe import replace_file
+from qairt.files import write_atomic
 from qairt.recipe.source import KeyPath, PlainDumper, load_yaml, read_text
 
 
@@ -31,15 +30,14 @@ class LineChange:
         Raises:
             RecipeError: the file is no longer what this change was made for, or cannot be written.
         """
-        path = Path(os.path.realpath(self.file))  # behind a link, the file is replaced and not the link
         where = f"{self.file}:{self.line}"
-        if _read(path) != self._content:
-            raise RecipeError("the file changed meanwhile", where=where, remedy="look at it again")
+        if _read(self.file) != self._content:
+            raise RecipeError("the file has changed in the meantime", where=where, remedy="open it again")
         try:
-            replace_file(path, self._changed.encode())
+            write_atomic(self.file, self._changed)
         except OSError as error:
             raise RecipeError(
-                f"it cannot be written: {error.strerror or error}", where=where, remedy="make it writable"
+                f"cannot write the file: {error.strerror or error}", where=where, remedy="make it writable"
             ) from error
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from jsonschema import ValidationError as SchemaFault
     from pydantic import BaseModel, ValidationError
 
-    from qairt.recipe.recipe import Recipe
+    from qairt.recipe.places import LocatedMapping
 
 _KINDS = {
     "array": "a list",
@@ -45,7 +45,7 @@ def unknown_key(path: Sequence[str], known: Iterable[str], where: str) -> Recipe
     return RecipeError(f"{'.'.join(path)} is not a setting of {parent}", where=where, remedy=remedy)
 
 
-def together(faults: Sequence[RecipeError]) -> RecipeError:
+def combined(faults: Sequence[RecipeError]) -> RecipeError:
     """One error for one fault or several."""
     return faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=list(faults))
 
@@ -55,7 +55,7 @@ def together(faults: Sequence[RecipeError]) -> RecipeError:
 
 def faults_from_pydantic(
     error: ValidationError,
-    recipe: Recipe,
+    recipe: LocatedMapping,
     prefix: str | Sequence[str | int] = (),
     model: type[BaseModel] | None = None,
 ) -> list[RecipeError]:
@@ -151,7 +151,7 @@ def _types_in(annotation: Any) -> Iterator[Any]:
 # From a JSON Schema
 
 
-def faults_from_schema(recipe: Recipe, schema: dict[str, Any]) -> list[RecipeError]:
+def faults_from_schema(recipe: LocatedMapping, schema: dict[str, Any]) -> list[RecipeError]:
     """Every fault of a recipe against a JSON Schema, in the order of the file.
 
     Raises:
@@ -206,7 +206,7 @@ def _is_type_fault(error: SchemaFault) -> bool:
     return error.validator == "type" and not error.relative_path
 
 
-def _faults_of(error: SchemaFault, recipe: Recipe) -> Iterator[tuple[tuple[str, ...], RecipeError]]:
+def _faults_of(error: SchemaFault, recipe: LocatedMapping) -> Iterator[tuple[tuple[str, ...], RecipeError]]:
     path = tuple(str(step) for step in error.absolute_path)
     name = ".".join(path) or "the recipe"
     schema: Any = error.schema

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from collections import Counter
 from collections.abc import Sequence
@@ -13,8 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qairt.errors import RecipeError
+from qairt.files import write_atomic
 from qairt.recipe.old_keys import OldKey, apply_old_keys, old_keys
-from qairt.recipe.recipe import Recipe, replace_file
+from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath, load_yaml, read_text
 
 if TYPE_CHECKING:
@@ -45,9 +45,9 @@ class Migration:
             RecipeError: the file is no longer what this was made for, or cannot be written.
         """
         if _text_of(self.file) != self.before:
-            raise RecipeError("the file changed meanwhile", where=str(self.file), remedy="run it again")
+            raise RecipeError("the file has changed in the meantime", where=str(self.file), remedy="run it again")
         try:
-            replace_file(Path(os.path.realpath(self.file)), self.after.encode())
+            write_atomic(self.file, self.after)
         except OSError as error:
             raise RecipeError(
                 f"it cannot be written: {error.strerror or error}", where=str(self.file), remedy="make it writable"

@@ -19,7 +19,7 @@ from typing import Any
 from pydantic import BaseModel, ValidationError
 
 from qairt.errors import RecipeError
-from qairt.recipe.faults import faults_from_pydantic, together
+from qairt.recipe.faults import combined, faults_from_pydantic
 from qairt.recipe.files import shipped_recipes
 from qairt.recipe.names import nearest
 from qairt.recipe.output_settings import DEFAULT_PRESET, ModelOutput, OutputSettings, is_model, model_name
@@ -138,7 +138,7 @@ def _checked(preset: Recipe, model: type[BaseModel]) -> Recipe:
     try:
         model.model_validate(dict(preset))
     except ValidationError as error:
-        raise together(faults_from_pydantic(error, preset, (), model)) from error
+        raise combined(faults_from_pydantic(error, preset, (), model)) from error
     return preset
 
 

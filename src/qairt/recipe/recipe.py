@@ -1,75 +1,53 @@
-"""`Recipe`: the declarative specification of a run, a plain mapping with a memory of where each key was written."""
+"""`Recipe`: the declarative specification of a run, a plain mapping that knows where each key was written."""
 
 from __future__ import annotations
 
 import copy
+import errno
 import os
-import re
-import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 import yaml
 
 from qairt.errors import RecipeError
-from qairt.recipe.faults import faults_from_pydantic, faults_from_schema, together, unknown_key
-from qairt.recipe.files import find_nested, shipped_recipes
-from qairt.recipe.names import nearest
+from qairt.files import write_atomic
+from qairt.recipe.faults import combined, faults_from_schema
+from qairt.recipe.places import COMMAND_LINE, LocatedMapping, key_in, paths_below
 from qairt.recipe.source import KeyPath, PlainDumper, RecipeSyntaxError, load_value, load_yaml, read_text
 
-__all__ = [
-    "COMMAND_LINE",
-    "KeyPath",
-    "Recipe",
-    "faults_from_pydantic",
-    "find_nested",
-    "nearest",
-    "recipe_representer",
-    "shipped_recipes",
-    "unknown_key",
-]
-
 SUPPORTED = (".yaml", ".yml")
-COMMAND_LINE = "command line"
 
-_STEP = re.compile(r""""([^"]*)"|'([^']*)'|([^."'][^.]*)""")
+JsonSchema = dict[str, Any]
 
 
-class Recipe(dict[str, Any]):
+class Recipe(LocatedMapping):
     """Pipeline configuration: arbitrary keys and values in insertion order.
 
     Args:
         schema: JSON Schema to validate against, if any.
-
-    Paths into it are dotted (`stages.split_model.num_splits`) or sequences of keys, for keys that hold dots; items of
-    lists go by their index.
     """
 
-    def __init__(self, *args: Any, schema: dict[str, Any] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, schema: JsonSchema | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self._schema = schema
-        self._lines: dict[KeyPath, int] = {}
-        self._overridden: set[KeyPath] = set()
-        self._presets: dict[KeyPath, str] = {}
-        self.source: Path | None = None
-        """The file it was read from."""
         self.overrides: tuple[str, ...] = ()
-        """The words that were applied over it."""
+        """The `KEY=VALUE` arguments that were applied to it."""
 
     @property
-    def schema(self) -> dict[str, Any] | None:
+    def schema(self) -> JsonSchema | None:
         """The current schema for this recipe."""
         return self._schema
 
     def copy(self) -> Self:
-        """A shallow copy that knows the same places."""
+        """A shallow copy that knows where the values were written."""
         return copy.copy(self)
 
     # From and to files
 
     @classmethod
-    def from_file(cls, path: str | Path, schema: dict[str, Any] | None = None) -> Self:
+    def from_file(cls, path: str | Path, schema: JsonSchema | None = None) -> Self:
         """Load a recipe, dispatching on the file extension: `.yaml`, `.yml`.
 
         Raises:
@@ -85,7 +63,7 @@ class Recipe(dict[str, Any]):
         return cls.from_yaml(path, schema)
 
     @classmethod
-    def from_yaml(cls, path: str | Path, schema: dict[str, Any] | None = None) -> Self:
+    def from_yaml(cls, path: str | Path, schema: JsonSchema | None = None) -> Self:
         """Load a recipe from a YAML file.
 
         Raises:
@@ -109,48 +87,53 @@ class Recipe(dict[str, Any]):
             FileNotFoundError: the folder does not exist.
             RecipeError: a value is neither text, number, bool, list, mapping nor path; names it.
         """
-        path = Path(os.path.realpath(path))  # behind a link, the file is replaced and not the link
+        path = Path(path)
+        if not path.parent.is_dir():
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
         settings: dict[str, Any] = {"Dumper": PlainDumper, "sort_keys": False, "allow_unicode": True} | kwargs
         try:
-            text = yaml.dump(self, **settings)
+            text: str | bytes = yaml.dump(self, **settings)
         except yaml.representer.RepresenterError as error:
             raise RecipeError(
-                f"YAML cannot hold {error.args[-1]!r}", where=str(path), remedy="give it as text, a list or a mapping"
+                f"YAML cannot represent {error.args[-1]!r}",
+                where=str(path),
+                remedy="write it as text, a list or a mapping",
             ) from error
         except RecursionError as error:
-            raise RecipeError("it is nested too deeply", where=str(path), remedy="make it flatter") from error
-        replace_file(path, text if isinstance(text, bytes) else text.encode())
+            raise RecipeError("the recipe is nested too deeply", where=str(path), remedy="flatten it") from error
+        write_atomic(path, text)
 
     # Validating
 
-    def validate(self, schema: dict[str, Any] | None = None) -> None:
+    def validate(self, schema: JsonSchema | None = None) -> None:
         """Validate against a JSON Schema; the one given at construction when `schema` is None.
 
         Raises:
-            ValueError: names every fault with its place.
+            ValueError: names every fault and where it was written.
         """
         schema = schema if schema is not None else self._schema
         faults = faults_from_schema(self, schema) if schema is not None else []
         if faults:
-            raise together(faults)
+            raise combined(faults)
 
     # Overriding
 
     def override(self, assignments: Sequence[str]) -> None:
-        """Apply `KEY=VALUE` words with dotted keys; values are YAML (`[1, 128]`, `true`, `lpbq.yaml`).
+        """Apply `KEY=VALUE` assignments with dotted keys; values are YAML (`[1, 128]`, `true`, `lpbq.yaml`).
 
-        All of them or, when one is wrong, none.
+        All of them or, when one is wrong, none. A file name among the values is relative to the working directory.
 
         Raises:
-            RecipeError: a word has no `=`, no key, a value that is not YAML, or a place that cannot be; names the word.
+            RecipeError: an assignment has no `=`, no key, a value that is not YAML, or a key inside something that is
+                no mapping; names the assignment.
         """
         changed = copy.deepcopy(self)
-        for word in assignments:
-            key, equals, text = word.partition("=")
+        for assignment in assignments:
+            key, equals, text = assignment.partition("=")
             steps = changed.path_of(key.strip())
             if not equals or not steps:
                 raise RecipeError(
-                    f"{word!r} does not set anything",
+                    f"{assignment!r} does not set anything",
                     where=COMMAND_LINE,
                     remedy="write KEY=VALUE with a dotted key, such as stages.split_model.num_splits=3",
                 )
@@ -159,32 +142,34 @@ class Recipe(dict[str, Any]):
             except RecipeSyntaxError as error:
                 problem = error.what.removeprefix("this is not valid YAML: ")
                 raise RecipeError(
-                    f"the value of {word!r} is not one YAML value: {problem}", where=COMMAND_LINE, remedy=error.remedy
+                    f"the value of {assignment!r} is not one YAML value: {problem}",
+                    where=COMMAND_LINE,
+                    remedy=error.remedy,
                 ) from error
-            changed._set(steps, value, word)
+            changed._assign(steps, value, assignment)
         self.clear()
         self.update(changed)
         self._overridden = changed._overridden
         self.overrides = (*self.overrides, *assignments)
 
-    def _set(self, steps: KeyPath, value: Any, word: str) -> None:
-        place: Any = self
+    def _assign(self, steps: KeyPath, value: object, assignment: str) -> None:
+        container: Any = self
         for count, step in enumerate(steps):
-            key = _key_in(place, step)
+            key = key_in(container, step)
             if key is None:
                 raise RecipeError(
-                    f"{word!r} sets something inside {'.'.join(steps[:count])}, which is {place!r}",
+                    f"{assignment!r} sets something inside {'.'.join(steps[:count])}, which is {container!r}",
                     where=COMMAND_LINE,
-                    remedy="give it an index that exists" if isinstance(place, list) else "set it whole",
+                    remedy="use an index that exists" if isinstance(container, list) else "set it as a whole",
                 )
             if count == len(steps) - 1:
-                place[key] = value
+                container[key] = value
                 self._overridden = {path for path in self._overridden if path[: len(steps)] != steps}
-                self._overridden.update(_paths(steps, value))
-            elif isinstance(place, dict) and place.get(key) is None:
-                place[key] = {}
+                self._overridden.update(paths_below(steps, value))
+            elif isinstance(container, dict) and container.get(key) is None:
+                container[key] = {}
                 self._overridden.add(steps[: count + 1])
-            place = place[key]
+            container = container[key]
 
     def take(self, path: KeyPath) -> Any:
         """Remove a value, and mappings that are empty without it; returns it.
@@ -192,104 +177,38 @@ class Recipe(dict[str, Any]):
         Raises:
             KeyError: there is none.
         """
-        place: Any = self
+        container: Any = self
         for step in path[:-1]:
-            place = place[_key_in(place, step)]
-        value = place.pop(_key_in(place, path[-1]))
-        if not place and len(path) > 1:
+            container = container[key_in(container, step)]
+        value = container.pop(key_in(container, path[-1]))
+        if not container and len(path) > 1:
             self.take(path[:-1])
         return value
 
-    def put(self, path: KeyPath, value: Any, like: KeyPath) -> None:
-        """Set a value, with mappings around it as needed, as if it had been written where `like` was.
+    def put(self, path: KeyPath, value: object, like: KeyPath) -> None:
+        """Set a value, creating the mappings around it, as if it had been written where `like` was.
 
         Raises:
-            RecipeError: something that is no mapping is in the way.
+            RecipeError: a value on the way is not a mapping.
         """
-        line, given = self.line(like), like in self._overridden
-        place: Any = self
+        line, overridden = self.line(like), like in self._overridden
+        container: Any = self
         for count, step in enumerate(path, 1):
-            key = _key_in(place, step)
-            if not isinstance(place, dict):
-                what = f"{'.'.join(path)} stands inside {'.'.join(path[: count - 1])}, which is no mapping"
+            key = key_in(container, step)
+            if not isinstance(container, dict):
+                what = f"{'.'.join(path)} is inside {'.'.join(path[: count - 1])}, which is not a mapping"
                 raise RecipeError(what, where=self.where(path), remedy="make it a mapping")
             if count == len(path):
-                place[key] = value
-            elif place.get(key) is None:
-                place[key] = {}
-            place = place[key]
+                container[key] = value
+            elif container.get(key) is None:
+                container[key] = {}
+            container = container[key]
             if line:
                 self._lines.setdefault(path[:count], line)
         if line:
             self._lines[path] = line
-        if given:
-            self._overridden.update(_paths(path, value))
-
-    # Paths, and where things were written
-
-    def path_of(self, path: str | Sequence[str | int]) -> KeyPath:
-        """A path as its steps.
-
-        A dotted path is taken apart at its dots, except where a key of the recipe holds them or quotes surround them;
-        `()` when it has an empty step.
-        """
-        if not isinstance(path, str):
-            return tuple(str(step) for step in path)
-        steps = _split(path)
-        place: Any = self
-        found: list[str] = []
-        while steps:
-            known = {str(key) for key in place} if isinstance(place, dict) else set()
-            width = next((n for n in range(len(steps), 1, -1) if ".".join(steps[:n]) in known), 1)
-            step = ".".join(steps[:width])
-            found.append(step)
-            steps = steps[width:]
-            key = _key_in(place, step)
-            place = place[key] if key is not None and (isinstance(place, list) or key in place) else None
-        return tuple(found)
-
-    def at(self, path: str | Sequence[str | int], default: Any = None) -> Any:
-        """The value at a path, `default` when there is none."""
-        place: Any = self
-        for step in self.path_of(path):
-            key = _key_in(place, step)
-            if key is None or (isinstance(place, dict) and key not in place):
-                return default
-            place = place[key]
-        return place
-
-    def where(self, path: str | Sequence[str | int]) -> str:
-        """Where a value, or the nearest thing around it that was written, comes from: `file:line` or `command line`."""
-        steps = self.path_of(path)
-        for count in range(len(steps), 0, -1):
-            if place := self.origin(steps[:count]):
-                return place
-        return self._name
-
-    def origin(self, path: str | Sequence[str | int]) -> str | None:
-        """Where exactly this value was written: `file:line`, `command line`, or None if it was not."""
-        steps = self.path_of(path)
-        if steps in self._overridden:
-            return COMMAND_LINE
-        return f"{self._name}:{self._lines[steps]}" if steps in self._lines else None
-
-    def note_preset(self, path: KeyPath, where: str) -> None:
-        """Remember that a file of settings, mounted at a place, says something of `path`."""
-        self._presets[path] = where
-
-    def preset_origin(self, path: Sequence[str]) -> str | None:
-        """`file:line` of a preset that holds this value, unless the recipe or the command line says otherwise."""
-        steps = tuple(path)
-        return self._presets.get(steps) if self.origin(steps) is None else None
-
-    def line(self, path: Sequence[str | int]) -> int:
-        """The line of a value or of the nearest thing around it, 0 if none is known; for sorting."""
-        steps = tuple(str(step) for step in path)
-        return next((self._lines[steps[:n]] for n in range(len(steps), 0, -1) if steps[:n] in self._lines), 0)
-
-    @property
-    def _name(self) -> str:
-        return str(self.source) if self.source else "recipe"
+        if overridden:
+            self._overridden.update(paths_below(path, value))
 
 
 def recipe_representer(dumper: yaml.representer.SafeRepresenter, data: Recipe) -> yaml.MappingNode:
@@ -301,50 +220,3 @@ _BASES = (yaml.representer.SafeRepresenter, yaml.representer.Representer)  # of 
 for _dumper in (*_BASES, PlainDumper, yaml.SafeDumper, yaml.Dumper):
     _dumper.add_multi_representer(Recipe, recipe_representer)
 PlainDumper.add_multi_representer(Path, lambda dumper, path: dumper.represent_str(str(path)))
-
-
-def _split(path: str) -> list[str]:
-    """`a."b.c".d` as its steps; none when a step is empty."""
-    steps, place = [], 0
-    while match := _STEP.match(path, place):
-        steps.append(next(text for text in match.groups() if text is not None))
-        place = match.end()
-        if place == len(path):
-            return steps
-        if path[place] != ".":
-            break
-        place += 1
-    return []
-
-
-def _paths(start: KeyPath, value: Any) -> Iterator[KeyPath]:
-    """The path of a value and of all that is in it."""
-    yield start
-    inside = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    for key, inner in inside:
-        yield from _paths((*start, str(key)), inner)
-
-
-def _key_in(place: Any, step: str) -> Any:
-    """The key of a container that is written as `step`: of a mapping also a new one, of a list an index that exists."""
-    if isinstance(place, dict):
-        return next((key for key in place if str(key) == step), step)
-    if isinstance(place, list) and step.isdecimal() and int(step) < len(place):
-        return int(step)
-    return None
-
-
-def replace_file(path: Path, data: bytes) -> None:
-    """Write a file through a temporary one beside it; its mode stays."""
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(name, mode)
-        os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise

@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qairt.errors import RecipeError
-from qairt.recipe.faults import together
+from qairt.recipe.faults import combined
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath
 from qairt.recipe.vendor_precisions import read_precisions
@@ -139,7 +139,7 @@ def read_vendor_recipe(recipe: Recipe) -> list[str]:
     for old, why in found.faults:
         reading.fault(old, why)
     if reading.faults:
-        raise together(reading.faults)
+        raise combined(reading.faults)
     _rebuild(reading)
     return sorted(reading.notes, key=_by_line)
 

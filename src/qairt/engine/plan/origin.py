@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from qairt.engine.plan.planned import Leaf
 from qairt.errors import QairtError
 from qairt.recipe.files import find_nested
-from qairt.recipe.recipe import COMMAND_LINE, Recipe
+from qairt.recipe.places import COMMAND_LINE
+from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath
 
 if TYPE_CHECKING:
