@@ -31,7 +31,7 @@ def test_dataset_and_chunks_replace_those_of_text_metrics():
     text, _, other = chosen_metrics(Recipe(), [*LISTED, questions], dataset="a.txt", chunks=2)
     assert (text.dataset, text.chunks) == ("a.txt", 2)
     assert other.prompts[0].expected == "4"
-    with pytest.raises(RecipeError, match=r"^--chunks: none of the metrics reads a text: generation"):
+    with pytest.raises(RecipeError, match=r"^--chunks: none of the metrics reads text: generation"):
         chosen_metrics(Recipe(), [questions], chunks=2)
 
 
@@ -47,8 +47,11 @@ def faults(tmp_path, entries):
 @pytest.mark.parametrize(
     ("entry", "said"),
     [
-        ("{name: perplexty}", "recipe.yaml:3: there is no metric perplexty\n  did you mean perplexity? there is arc_"),
-        ("{chunks: 3}", "recipe.yaml:3: this metric has no name\n  write `name:` with one of arc_challenge, "),
+        (
+            "{name: perplexty}",
+            "recipe.yaml:3: there is no metric perplexty\n  did you mean perplexity? the metrics are arc_",
+        ),
+        ("{chunks: 3}", "recipe.yaml:3: this metric has no name\n  set `name:` to one of arc_challenge, "),
         (
             "{name: perplexity, chunk: 3}",
             "recipe.yaml:3: evaluator.metrics.0.chunk is not an argument of perplexity\n  did you mean chunks? "
@@ -69,11 +72,11 @@ def test_faults_are_named_with_their_line(entry, said, tmp_path):
 
 def test_all_faults_at_once(tmp_path):
     said = faults(tmp_path, ["{name: perplexity}", "{name: perplexity}", "{name: nothing_like_it}"])
-    assert "recipe.yaml:4: two metrics are called perplexity\n  give one of them a display_name" in said
-    assert "recipe.yaml:5: there is no metric nothing_like_it\n  there is arc_challenge, " in said
+    assert "recipe.yaml:4: two metrics are named perplexity\n  give one of them a display_name" in said
+    assert "recipe.yaml:5: there is no metric nothing_like_it\n  the metrics are arc_challenge, " in said
 
 
-def test_a_metric_of_ones_own(monkeypatch):
+def test_a_users_own_metric(monkeypatch):
     monkeypatch.setattr(metric_module, "_registry", dict(registered_metrics()))
 
     @register_metric

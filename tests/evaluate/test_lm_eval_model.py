@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from qairt.errors import EvaluationError
+from qairt.evaluate.run import check
 from qairt.evaluate.tasks import LmEval, Mmlu
 from qairt.model.reference import Reference
 
@@ -17,9 +18,9 @@ from qairt.model.reference import Reference
 def asked(subject_on):
     """lm-eval's view of a target."""
     pytest.importorskip("lm_eval")
-    from qairt.evaluate.lm_eval_model import Evaluated
+    from qairt.evaluate.lm_eval_model import LmEvalModel
 
-    return lambda target, **changes: Evaluated(LmEval(task="any"), subject_on(target, **changes))
+    return lambda target, **changes: LmEvalModel(LmEval(task="any"), subject_on(target, **changes))
 
 
 def request(*arguments):
@@ -31,15 +32,15 @@ def test_without_the_package(subject_on, monkeypatch):
     with pytest.raises(
         EvaluationError, match=r"^the metric mmlu: it needs the package lm-eval, .*\n  pip install 'qairt"
     ):
-        Mmlu().check(subject_on("torch"))
+        check(Mmlu(), subject_on("torch"))
 
 
 def test_a_package_that_cannot_be_loaded(subject_on, monkeypatch):
     """As where something that it needs itself is missing."""
-    monkeypatch.setattr("qairt.evaluate.task_metric.find_spec", lambda name: object())
+    monkeypatch.setattr("qairt.evaluate.run.find_spec", lambda name: object())
     monkeypatch.setitem(sys.modules, "qairt.evaluate.lm_eval_model", None)
     with pytest.raises(EvaluationError, match=r"^the metric mmlu: it needs .*, which cannot be loaded: .*\n  pip inst"):
-        Mmlu().check(subject_on("torch"))
+        check(Mmlu(), subject_on("torch"))
 
 
 def test_a_task_that_there_is_not(subject_on, monkeypatch):
@@ -51,8 +52,8 @@ def test_a_task_that_there_is_not(subject_on, monkeypatch):
     with pytest.raises(
         EvaluationError, match=r"^the metric lm_eval: lm-eval has no task helaswag\n  did you mean hellaswag\? `lm_eval"
     ):
-        LmEval(task="helaswag").check(subject)
-    LmEval(task="hellaswag").check(subject)
+        check(LmEval(task="helaswag"), subject)
+    check(LmEval(task="hellaswag"), subject)
     assert said == ["reading lm-eval's tasks"] * 2, "once"
 
 

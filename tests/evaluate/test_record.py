@@ -85,8 +85,8 @@ def test_what_differs():
         ("recipe: stages.quantization.recipe", "lpbq.yaml", "minmax.yaml"),
         ("toolchain", "onnxruntime 1", "onnxruntime 2"),
         ("target", "cpu", "quantsim"),
-        ("what quantize made", "3" * 64, None),
-        ("what quantization made", None, "4" * 64),
+        ("items of quantize", "3" * 64, None),
+        ("items of quantization", None, "4" * 64),
         ("ppl: dataset digest", "d", "e"),
         ("ppl: chunks", 4, 8),
     ]
@@ -97,7 +97,9 @@ def test_no_such_evaluation(tmp_path):
     with pytest.raises(CacheError, match=r"there is no evaluation 1\n  qairt evaluate RECIPE$"):
         numbered(tmp_path, 1)
     keep(tmp_path, record())
-    with pytest.raises(CacheError, match=r"there is no evaluation 2\n  there are 1 to 1: qairt evaluate RECIPE --list"):
+    with pytest.raises(
+        CacheError, match=r"there is no evaluation 2\n  choose from 1 to 1: qairt evaluate RECIPE --list"
+    ):
         numbered(tmp_path, 2)
 
 

@@ -10,7 +10,6 @@ from tiny_models import hf_logits, save_tiny
 
 from qairt.errors import EvaluationError
 from qairt.evaluate.metric import TextMetric
-from qairt.evaluate.run import evaluate
 from qairt.evaluate.text_metrics import KlDivergence, Perplexity, Top1Agreement
 from qairt.evaluate.text_run import measure_text
 from qairt.evaluate.texts import chunks_of
@@ -182,21 +181,3 @@ def test_nan_is_an_error_and_is_not_kept(subject_on, parameters):
     with pytest.raises(EvaluationError, match=r"^broken: the model computes NaN or infinity on the text that begins"):
         measure_text([Broken(dataset="text.txt")], subject)
     assert not (subject.state_folder / "evaluate").exists()
-
-
-def test_several_texts_and_metrics_in_their_order(subject_on, tmp_path):
-    (tmp_path / "other.txt").write_text("something else, and more of it than a chunk")
-    other = Perplexity(dataset="other.txt", display_name="elsewhere")
-    found = evaluate([ALL[0], other, ALL[2]], subject_on("quantsim"))
-    assert list(found) == ["perplexity", "elsewhere", "top1_agreement"]
-    assert found["elsewhere"].chunks == 1
-    assert found["elsewhere"].dataset == "other.txt"
-    assert found["elsewhere"].score != found["perplexity"].score
-    assert found["perplexity"].dataset_digest == found["top1_agreement"].dataset_digest
-
-
-def test_nothing_is_measured_when_a_later_text_is_missing(subject_on):
-    subject = subject_on("torch")
-    with pytest.raises(EvaluationError, match=r"^gone.txt: there is no such text file"):
-        evaluate([ALL[0], Perplexity(dataset="gone.txt", display_name="gone")], subject)
-    assert not subject.state_folder.exists()

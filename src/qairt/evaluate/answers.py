@@ -13,45 +13,44 @@ if TYPE_CHECKING:
 
 
 class Question(BaseModel):
-    """A prompt and what its answer should be."""
+    """A prompt and its expected answer."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     prompt: Annotated[str, Field(pattern=r"\S")]
     expected: str | tuple[str, ...]
-    """Any of them counts."""
+    """Any of several counts."""
 
 
 @register_metric
 class GenerationMetric(Metric):
-    """Share of prompts that are answered as expected. Tokens are the likeliest ones; case and space around do not
-    count."""
+    """Share of prompts that are answered as expected. Decoding is greedy; case and surrounding space are ignored."""
 
     name = "generation"
-    names_pieces = frozenset({"prompts"})
+    data_arguments = frozenset({"prompts"})
 
     prompts: Annotated[tuple[Question, ...], Field(min_length=1)]
     """Each `{prompt: …, expected: …}`; `expected` may be a list."""
     match: Literal["contains", "starts", "equals"] = "contains"
-    """What the answer must do with what is expected."""
+    """How the answer must match the expected text."""
     max_new_tokens: Annotated[int, Field(gt=0)] = 32
     chat: bool | None = None
-    """Put prompts into the model's chat template; where it has one when left out."""
+    """Put prompts into the model's chat template; left out: where the model has one."""
 
     def measure(self, subject: Subject) -> float:
-        from qairt.evaluate.measured import Measured, piece_of
+        from qairt.evaluate.measured import MeasuredPieces, piece_of
 
-        measured = Measured(subject.state_folder, subject.identity)
+        measured = MeasuredPieces(subject.state_folder, subject.identity)
         pieces = [piece_of(question.model_dump(mode="json")) for question in self.prompts]
         what = f"{self.title} of {len(pieces)} answers"
-        asked = [place for place, piece in enumerate(pieces) if measured.get(self, piece) is None]
-        if asked:
+        pending = [index for index, piece in enumerate(pieces) if measured.get(self, piece) is None]
+        if pending:
             with subject.open_generator() as generator:
                 from qairt.runtime.generate import generate
 
-                for count, place in enumerate(asked):
-                    subject.progress(what, count / len(asked))
-                    question = self.prompts[place]
+                for count, index in enumerate(pending):
+                    subject.progress(what, count / len(pending))
+                    question = self.prompts[index]
                     answer = generate(
                         generator,
                         subject.tokenizer,
@@ -60,10 +59,10 @@ class GenerationMetric(Metric):
                         eos_ids=subject.config.eos_token_ids,
                         chat=self.chat,
                     ).result.text
-                    measured.add(self, pieces[place], {"answer": answer, "right": self.is_right(answer, question)})
+                    measured.add(self, pieces[index], {"answer": answer, "right": self.is_right(answer, question)})
             subject.progress(what, 1.0)
-        found = [measured.get(self, piece) for piece in pieces]
-        return sum(bool(answer and answer["right"]) for answer in found) / len(found)
+        results = [measured.get(self, piece) for piece in pieces]
+        return sum(bool(result and result["right"]) for result in results) / len(results)
 
     def is_right(self, answer: str, question: Question) -> bool:
         """Whether an answer matches one that is expected."""

@@ -1,9 +1,9 @@
 """The decoder on torch, float or simulated, one block at a time for many sequences.
 
-    for each block:  load its weights, run every sequence through it, let go of them
+    for each block:  load its weights, run every sequence through it, release them
 
-In memory: one block's weights, and the hidden states of all sequences. Sequences run side by side, each on one thread
-(on a GPU one after the other): the result is the same bit for bit for any number of threads.
+In memory: one block's weights, and the hidden states of all sequences. Sequences run concurrently, each on one thread
+(on a GPU one after the other): the result is bit-equal for any number of threads.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from qairt.quant.structure import COS, MASK, SIN
 T = TypeVar("T")
 
 SEGMENT = 256
-"""Tokens that go through a block at once: what is between its operations then stays in the processor's cache."""
+"""Tokens that go through a block at once: intermediate tensors then stay in the processor's cache."""
 HEAD_ROWS = 64
 """Tokens that go through the head at once."""
 
@@ -39,16 +39,16 @@ HEAD_ROWS = 64
 class BlockwiseModel:
     """A `ReferenceModel` on torch."""
 
-    side_by_side = True
+    is_concurrent = True
 
     def __init__(
         self, parameters: Parameters, encodings: Encodings, pool: ThreadPoolExecutor, device: str = "cpu"
     ) -> None:
         """
         Args:
-            parameters: with those that quantization changed, where they are simulated.
-            encodings: of what is rounded; none for the float model.
-            pool: from `qairt.quant.measure.calibration.one_thread_each`; of one thread for a GPU.
+            parameters: the quantized model's, where encodings are given.
+            encodings: of the tensors that are quantized; empty for the float model.
+            pool: from `qairt.quant.measure.calibration.one_thread_each`; one thread for a GPU.
             device: as torch names it.
         """
         self.config = parameters.config
@@ -59,8 +59,8 @@ class BlockwiseModel:
         self._pool = pool
         self._hidden: list[Tensor] = []
         layers = self.config.num_layers
-        self.share_before = layers / (layers + _layers_of_head(self.config.vocab_size, self.config.intermediate_size))
-        self._segment = lru_cache(maxsize=64)(self._made_segment)
+        self.read_fraction = layers / (layers + _head_in_layers(self.config.vocab_size, self.config.intermediate_size))
+        self._segment = lru_cache(maxsize=64)(self._compute_segment)
 
     def read(self, sequences: Sequence[Ids], done: Done) -> None:
         """
@@ -70,7 +70,7 @@ class BlockwiseModel:
         for ids in sequences:
             _check_tokens(ids, self.config.vocab_size)
         self._ops.hold([EMBEDDING])
-        self._hidden = self._all(self._embedded, sequences, lambda part: None)
+        self._hidden = self._all(self._embedded, sequences, lambda fraction: None)
         layers = self.config.num_layers
         for layer in range(layers):
             self._ops.hold(self._parameters.layer_names(layer))
@@ -79,22 +79,22 @@ class BlockwiseModel:
             )
         self._ops.hold([FINAL_NORM, LM_HEAD])
 
-    def logits(self, place: int) -> Iterator[tuple[int, Tensor]]:
-        length = self._hidden[place].shape[1]
+    def logits(self, index: int) -> Iterator[tuple[int, Tensor]]:
+        length = self._hidden[index].shape[1]
         for start in range(0, length, HEAD_ROWS):
-            yield start, self.rows(place, start, min(start + HEAD_ROWS, length))
+            yield start, self.rows(index, start, min(start + HEAD_ROWS, length))
 
     @torch.inference_mode()
-    def rows(self, place: int, start: int, stop: int) -> Tensor:
-        return decoder.head(self._ops, self.config, self._hidden[place][:, start:stop])[0]
+    def rows(self, index: int, start: int, stop: int) -> Tensor:
+        return decoder.head(self._ops, self.config, self._hidden[index][:, start:stop])[0]
 
     def close(self) -> None:
         self._ops.release()
         self._hidden = []
 
-    def _all(self, work: Callable[[T], Tensor], given: Sequence[T], done: Done) -> list[Tensor]:
-        """`work` on each of them, side by side, in their order."""
-        futures = [self._pool.submit(work, one) for one in given]
+    def _all(self, work: Callable[[T], Tensor], inputs: Sequence[T], done: Done) -> list[Tensor]:
+        """The results of `work` on each input, computed concurrently, in their order."""
+        futures = [self._pool.submit(work, each) for each in inputs]
         try:
             for count, _ in enumerate(as_completed(futures), start=1):
                 done(count / len(futures))
@@ -127,7 +127,7 @@ class BlockwiseModel:
             pieces.append(piece)
         return torch.cat(pieces, 1)
 
-    def _made_segment(self, start: int, stop: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
+    def _compute_segment(self, start: int, stop: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
         """Mask, cosines and sines of positions `start` … `stop - 1` of a sequence of `length`."""
         masked = float(self._inputs[MASK].minimum[0]) if MASK in self._inputs else MASKED
         mask = causal_mask(stop - start, start, masked)
@@ -138,12 +138,12 @@ class BlockwiseModel:
         return mask.to(self._device), cos.to(self._device), sin.to(self._device)
 
 
-def _done_in_layer(done: Done, layer: int, layers: int, part: float) -> None:
-    done((layer + part) / layers)
+def _done_in_layer(done: Done, layer: int, layers: int, fraction: float) -> None:
+    done((layer + fraction) / layers)
 
 
-def _layers_of_head(vocab_size: int, intermediate_size: int) -> float:
-    """How many layers' work the head is, about: a layer has some four matrices of the MLP's width."""
+def _head_in_layers(vocab_size: int, intermediate_size: int) -> float:
+    """The head's work in layers, roughly: a layer has about four matrices of the MLP's width."""
     return vocab_size / (4 * intermediate_size)
 
 
@@ -153,5 +153,5 @@ def _check_tokens(ids: Ids, vocabulary: int) -> None:
         raise ModelError(
             f"token {int(outside[0])} is not in the model's vocabulary of {vocabulary:,}",
             where="the text to evaluate on",
-            remedy="the tokenizer and the model do not belong together",
+            remedy="use the tokenizer that belongs to the model",
         )

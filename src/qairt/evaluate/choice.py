@@ -1,11 +1,11 @@
-"""Which metrics are measured: those of the recipe, or some of them, or others by their name."""
+"""Which metrics are measured: those of the recipe, some of them, or others by name."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from pydantic import ValidationError
+from pydantic import JsonValue, ValidationError
 
 from qairt.errors import RecipeError
 from qairt.evaluate.metric import Metric, TextMetric, arguments_of
@@ -16,42 +16,42 @@ from qairt.recipe.names import nearest
 if TYPE_CHECKING:
     from qairt.recipe.recipe import Recipe
 
-DEFAULT: Mapping[str, Any] = {"name": "perplexity"}
-PLACE = ("evaluator", "metrics")
+DEFAULT: Mapping[str, JsonValue] = {"name": "perplexity"}
+_PATH = ("evaluator", "metrics")
 
 
-def recipe_metrics(recipe: Recipe, entries: Sequence[Mapping[str, Any]]) -> list[Metric]:
+def recipe_metrics(recipe: Recipe, entries: Sequence[Mapping[str, JsonValue]]) -> list[Metric]:
     """The metrics that a recipe lists.
 
     Raises:
-        RecipeError: one is unknown, has wrong arguments, or two have one display name; names every fault, its line
-            and what there is.
+        RecipeError: one is unknown or has wrong arguments, or two share a display name; lists every fault with its
+            line and what is allowed.
     """
     faults: list[RecipeError] = []
-    found: list[Metric] = []
-    for place, entry in enumerate(entries):
+    metrics: list[Metric] = []
+    for index, entry in enumerate(entries):
         try:
-            metric = _metric(entry, recipe, (*PLACE, place))
+            metric = _metric(entry, recipe, (*_PATH, index))
         except RecipeError as error:
             faults += error.faults or [error]
             continue
-        if metric.title in [other.title for other in found]:
+        if metric.title in [other.title for other in metrics]:
             faults.append(
                 RecipeError(
-                    f"two metrics are called {metric.title}",
-                    where=recipe.where((*PLACE, place)),
+                    f"two metrics are named {metric.title}",
+                    where=recipe.where((*_PATH, index)),
                     remedy="give one of them a display_name",
                 )
             )
-        found.append(metric)
+        metrics.append(metric)
     if faults:
         raise faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=faults)
-    return found
+    return metrics
 
 
 def chosen_metrics(
     recipe: Recipe,
-    entries: Sequence[Mapping[str, Any]],
+    entries: Sequence[Mapping[str, JsonValue]],
     names: Sequence[str] = (),
     *,
     dataset: str | None = None,
@@ -60,10 +60,10 @@ def chosen_metrics(
     """The metrics to measure.
 
     Args:
-        entries: those of the recipe; perplexity when there are none.
-        names: of these only, by display name or name; one that the recipe does not list is taken with its defaults.
-        dataset: the text of all metrics that read one.
-        chunks: how many chunks of it.
+        entries: the recipe's; perplexity when it has none.
+        names: only these, by display name or name; a metric that the recipe does not list gets its defaults.
+        dataset: overrides the text of all text metrics.
+        chunks: overrides their number of chunks.
 
     Raises:
         RecipeError: as `recipe_metrics`; or a name is unknown.
@@ -71,14 +71,14 @@ def chosen_metrics(
     listed = recipe_metrics(recipe, entries or [DEFAULT])
     if names:
         listed = [metric for name in dict.fromkeys(names) for metric in _named(name, listed, recipe)]
-    given = {name: value for name, value in (("dataset", dataset), ("chunks", chunks)) if value is not None}
-    if given and not any(isinstance(metric, TextMetric) for metric in listed):
+    overrides = {name: value for name, value in (("dataset", dataset), ("chunks", chunks)) if value is not None}
+    if overrides and not any(isinstance(metric, TextMetric) for metric in listed):
         raise RecipeError(
-            f"none of the metrics reads a text: {', '.join(metric.title for metric in listed)}",
-            where=" and ".join(f"--{name}" for name in given),
+            f"none of the metrics reads text: {', '.join(metric.title for metric in listed)}",
+            where=" and ".join(f"--{name}" for name in overrides),
             remedy="leave it out, or name a metric that does: --metric perplexity",
         )
-    return [metric.model_copy(update=given) if isinstance(metric, TextMetric) else metric for metric in listed]
+    return [metric.model_copy(update=overrides) if isinstance(metric, TextMetric) else metric for metric in listed]
 
 
 def _named(name: str, listed: Sequence[Metric], recipe: Recipe) -> list[Metric]:
@@ -88,17 +88,17 @@ def _named(name: str, listed: Sequence[Metric], recipe: Recipe) -> list[Metric]:
     return found or [_metric({"name": name}, recipe, ("evaluator", "metrics", name))]
 
 
-def _metric(entry: Mapping[str, Any], recipe: Recipe, path: Sequence[str | int]) -> Metric:
+def _metric(entry: Mapping[str, JsonValue], recipe: Recipe, path: Sequence[str | int]) -> Metric:
     known = registered_metrics()
     where = recipe.where(path)
     name = entry.get("name")
     if name is None:
         raise RecipeError(
-            "this metric has no name", where=where, remedy=f"write `name:` with one of {', '.join(sorted(known))}"
+            "this metric has no name", where=where, remedy=f"set `name:` to one of {', '.join(sorted(known))}"
         )
     if name not in known:
         close = nearest(str(name), known)
-        remedy = f"there is {', '.join(sorted(known))}"
+        remedy = f"the metrics are {', '.join(sorted(known))}"
         raise RecipeError(
             f"there is no metric {name}", where=where, remedy=f"did you mean {close}? {remedy}" if close else remedy
         )
@@ -110,12 +110,12 @@ def _metric(entry: Mapping[str, Any], recipe: Recipe, path: Sequence[str | int])
         raise faults[0] if len(faults) == 1 else RecipeError(f"{len(faults)} faults", faults=faults) from error
 
 
-def _fault(fault: RecipeError, metric: type[Metric], place: str) -> RecipeError:
-    """A fault of the metric at `place` in the list, with the arguments that the metric has."""
-    what = fault.what.replace(f"is not a setting of {place}", f"is not an argument of {metric.name}")
+def _fault(fault: RecipeError, metric: type[Metric], index: str) -> RecipeError:
+    """A fault of the metric at `index` in the list, with the arguments that the metric takes."""
+    what = fault.what.replace(f"is not a setting of {index}", f"is not an argument of {metric.name}")
     takes = f"{metric.name} takes {', '.join(arguments_of(metric))}"
     advice = fault.remedy or ""
-    if advice.startswith("its settings"):  # which are these
+    if advice.startswith("its settings"):  # `takes` lists them
         remedy = takes
     else:
         remedy = f"{advice} {takes}" if advice.endswith("?") else f"{advice}; {takes}"

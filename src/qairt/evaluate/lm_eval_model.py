@@ -1,12 +1,13 @@
-"""lm-eval's view of the model: log-likelihoods of continuations, and answers."""
+"""The model as lm-eval uses it: log-likelihoods of continuations, and answers."""
 
 from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -15,14 +16,19 @@ from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 
 from qairt.errors import EvaluationError
-from qairt.evaluate.measured import Measured, piece_of
-from qairt.evaluate.subject import GROUP_TOKENS
+from qairt.evaluate.measured import MeasuredPieces, PieceResult, piece_of
+from qairt.evaluate.subject import GROUP_TOKENS, Subject, TaskIndex
+from qairt.evaluate.task_metric import TaskMetric
+from qairt.evaluate.text_model import TextModel
 from qairt.quant.measure.calibration import one_thread_each
 from qairt.recipe.names import nearest
+from qairt.runtime.generator import Generator
 
-if TYPE_CHECKING:
-    from qairt.evaluate.subject import Subject
-    from qairt.evaluate.task_metric import TaskMetric
+
+class LmEvalRequest(Protocol):
+    """A request of lm-eval."""
+
+    args: tuple[Any, ...]
 
 
 def require_task(metric: TaskMetric, subject: Subject) -> None:
@@ -31,10 +37,10 @@ def require_task(metric: TaskMetric, subject: Subject) -> None:
         EvaluationError: lm-eval does not know the task.
     """
     known = _tasks(subject).all_tasks
-    if metric.asked_task not in known:
-        close = nearest(metric.asked_task, known)
+    if metric.task_name not in known:
+        close = nearest(metric.task_name, known)
         raise EvaluationError(
-            f"lm-eval has no task {metric.asked_task}",
+            f"lm-eval has no task {metric.task_name}",
             where=f"the metric {metric.title}",
             remedy=(f"did you mean {close}? " if close else "") + "`lm_eval --tasks list` names its tasks",
         )
@@ -46,12 +52,11 @@ def measure_task(metric: TaskMetric, subject: Subject) -> float:
     Raises:
         EvaluationError: lm-eval cannot load its data.
     """
-    said = io.StringIO()
     try:
-        with contextlib.redirect_stdout(said):
-            results: Any = simple_evaluate(
-                model=Evaluated(metric, subject),
-                tasks=[metric.asked_task],
+        with contextlib.redirect_stdout(io.StringIO()):
+            results = simple_evaluate(
+                model=LmEvalModel(metric, subject),
+                tasks=[metric.task_name],
                 task_manager=_tasks(subject),
                 num_fewshot=metric.num_fewshot,
                 limit=metric.limit,
@@ -63,38 +68,52 @@ def measure_task(metric: TaskMetric, subject: Subject) -> float:
     except Exception as error:  # of the library, of its data sets, of the network
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EvaluationError(
-            f"lm-eval cannot run the task {metric.asked_task}: {reason}",
+            f"lm-eval cannot run the task {metric.task_name}: {reason}",
             where=f"the metric {metric.title}",
             remedy="a task's data comes from the Hugging Face hub: try again where it can be reached",
         ) from error
     return _score(results, metric)
 
 
-def _tasks(subject: Subject) -> Any:
-    """lm-eval's tasks, found once."""
-    if "lm-eval" not in subject.facts:
+def _tasks(subject: Subject) -> TaskIndex:
+    """lm-eval's tasks, loaded once."""
+    if subject.tasks is None:
         subject.progress("reading lm-eval's tasks", 0.0)  # it takes seconds
-        subject.facts["lm-eval"] = TaskManager()
+        subject.tasks = TaskManager()
         subject.progress("reading lm-eval's tasks", 1.0)
-    return subject.facts["lm-eval"]
+    assert subject.tasks is not None
+    return subject.tasks
 
 
-class Evaluated(LM):  # type: ignore[misc]
-    """A `Subject` as lm-eval asks it. What was answered is kept, request by request."""
+@dataclass(frozen=True)
+class Continuation:
+    """Token ids whose last `count` are scored."""
+
+    ids: list[int]
+    count: int
+
+    @property
+    def piece(self) -> str:
+        """What names it among stored results."""
+        return piece_of(["likelihood", self.ids, self.count])
+
+
+class LmEvalModel(LM):  # type: ignore[misc]
+    """A `Subject` behind lm-eval's interface. Results are stored request by request."""
 
     def __init__(self, metric: TaskMetric, subject: Subject) -> None:
         super().__init__()
         self._metric = metric.model_copy(update={"num_fewshot": None, "limit": None, "score": None})
         self._title = metric.title
         self._subject = subject
-        self._measured = Measured(subject.state_folder, subject.identity)
+        self._measured = MeasuredPieces(subject.state_folder, subject.identity)
 
-    def loglikelihood(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
-        """For each (context, continuation), the continuation's log-likelihood and whether it is the likeliest."""
+    def loglikelihood(self, requests: Sequence[LmEvalRequest], disable_tqdm: bool = False) -> list[tuple[float, bool]]:
+        """For each (context, continuation), the continuation's log-likelihood and whether it is the most likely."""
         return self._likelihoods([self._encoded(*request.args) for request in requests])
 
-    def loglikelihood_rolling(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[float]:
-        """For each text, the log-likelihood of all of it, in windows of the context."""
+    def loglikelihood_rolling(self, requests: Sequence[LmEvalRequest], disable_tqdm: bool = False) -> list[float]:
+        """For each text, the log-likelihood of all of it, in windows of the context length."""
         length = self._subject.context_length
         windows: list[tuple[list[int], list[int]]] = []
         ends = []
@@ -102,32 +121,33 @@ class Evaluated(LM):  # type: ignore[misc]
             ids = [self._start(), *self._subject.tokenizer.encode(request.args[0])]
             windows += [(ids[at : at + 1], ids[at + 1 : at + length]) for at in range(0, len(ids) - 1, length - 1)]
             ends.append(len(windows))
-        found = [likelihood for likelihood, _ in self._likelihoods(windows)]
-        return [sum(found[start:end]) for start, end in pairwise([0, *ends])]
+        likelihoods = [likelihood for likelihood, _ in self._likelihoods(windows)]
+        return [sum(likelihoods[start:end]) for start, end in pairwise([0, *ends])]
 
-    def generate_until(self, requests: Sequence[Any], disable_tqdm: bool = False) -> list[str]:
-        """For each prompt, the answer up to the first of the texts that end it."""
+    def generate_until(self, requests: Sequence[LmEvalRequest], disable_tqdm: bool = False) -> list[str]:
+        """For each prompt, the answer up to the first of the stop texts."""
         pieces = [piece_of(["until", *map(str, request.args)]) for request in requests]
-        asked = [at for at, piece in enumerate(pieces) if self._measured.get(self._metric, piece) is None]
-        if asked:
+        pending = [at for at, piece in enumerate(pieces) if self._measured.get(self._metric, piece) is None]
+        if pending:
             with self._subject.open_generator() as generator:
-                for count, at in enumerate(asked):
-                    self._subject.progress(f"{self._title}: {len(asked)} answers", count / len(asked))
+                for count, at in enumerate(pending):
+                    self._subject.progress(f"{self._title}: {len(pending)} answers", count / len(pending))
                     answer = self._answer(generator, *requests[at].args)
                     self._measured.add(self._metric, pieces[at], {"answer": answer})
         return [str((self._measured.get(self._metric, piece) or {})["answer"]) for piece in pieces]
 
-    def _answer(self, generator: Any, prompt: str, settings: dict[str, Any]) -> str:
+    def _answer(self, generator: Generator, prompt: str, settings: Mapping[str, Any]) -> str:
         from qairt.runtime.generate import Generation
         from qairt.runtime.sampling import Sampling
 
         subject = self._subject
         stops = settings.get("until") or []
         stops = [stops] if isinstance(stops, str) else list(stops)
-        new = int(settings.get("max_gen_toks", 256))
+        max_new_tokens = int(settings.get("max_gen_toks", 256))
         generator.reset()
-        ids = subject.tokenizer.encode(prompt)[-max(generator.room - new, 1) :]
-        answer = Generation(generator, subject.tokenizer, ids, Sampling(), new, frozenset(subject.config.eos_token_ids))
+        ids = subject.tokenizer.encode(prompt)[-max(generator.room - max_new_tokens, 1) :]
+        eos_ids = frozenset(subject.config.eos_token_ids)
+        answer = Generation(generator, subject.tokenizer, ids, Sampling(), max_new_tokens, eos_ids)
         for _ in answer:
             if any(stop in answer.text for stop in stops):
                 break
@@ -137,13 +157,13 @@ class Evaluated(LM):  # type: ignore[misc]
         return text
 
     def _encoded(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
-        """Both as ids. Spaces between them belong to the continuation: so tokens do not run across."""
+        """Both as ids. A space between them is part of the continuation, so that no token spans both."""
         encode = self._subject.tokenizer.encode
-        kept = context.rstrip()
-        continuation = context[len(kept) :] + continuation
-        if not kept:
+        stripped = context.rstrip()
+        continuation = context[len(stripped) :] + continuation
+        if not stripped:
             return [self._start()], encode(continuation)
-        before, whole = encode(kept), encode(kept + continuation)
+        before, whole = encode(stripped), encode(stripped + continuation)
         return before, whole[len(before) :]
 
     def _start(self) -> int:
@@ -152,74 +172,72 @@ class Evaluated(LM):  # type: ignore[misc]
 
     def _likelihoods(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
         length = self._subject.context_length
-        # All but the last token is read; of a text that is too long, the end.
-        cut = [((before + after)[-length - 1 :], min(len(after), length)) for before, after in pairs]
-        pieces = [piece_of(["likelihood", ids, count]) for ids, count in cut]
-        asked = {
-            piece: pair
-            for piece, pair in zip(pieces, cut, strict=True)
-            if self._measured.get(self._metric, piece) is None
+        # The last token is scored but not read; of a text that is too long, the end is kept.
+        requests = [Continuation((before + after)[-length - 1 :], min(len(after), length)) for before, after in pairs]
+        pending = {
+            request.piece: request for request in requests if self._measured.get(self._metric, request.piece) is None
         }
-        if asked:
-            self._read(asked)
-        found = [self._measured.get(self._metric, piece) or {} for piece in pieces]
-        return [(float(one["likelihood"]), bool(one["likeliest"])) for one in found]
+        if pending:
+            self._read(list(pending.values()))
+        results = [self._measured.get(self._metric, request.piece) or {} for request in requests]
+        return [(float(result["likelihood"]), bool(result["likeliest"])) for result in results]
 
-    def _read(self, asked: dict[str, tuple[list[int], int]]) -> None:
+    def _read(self, pending: Sequence[Continuation]) -> None:
         subject, device = self._subject, self._subject.device
-        what, ready = f"{self._title}: {len(asked)} continuations", 0
+        what, finished = f"{self._title}: {len(pending)} continuations", 0
         with (
             one_thread_each(1 if device != "cpu" else None) as pool,
             subject.text_models(pool, length=subject.context_length, device=device, with_reference=False) as (model, _),
         ):
-            for group in _groups(list(asked.items())):
-                model.read([np.asarray(ids[:-1], np.int64) for _, (ids, _) in group], lambda part: None)
-                for place, (piece, (ids, count)) in enumerate(group):
-                    self._measured.add(self._metric, piece, _likelihood(model, place, ids, count))
-                ready += len(group)
-                subject.progress(what, ready / len(asked))
+            for group in _groups(pending):
+                model.read([np.asarray(request.ids[:-1], np.int64) for request in group], lambda fraction: None)
+                for index, request in enumerate(group):
+                    self._measured.add(self._metric, request.piece, _likelihood(model, index, request))
+                finished += len(group)
+                subject.progress(what, finished / len(pending))
 
 
 @torch.inference_mode()
-def _likelihood(model: Any, place: int, ids: list[int], count: int) -> dict[str, Any]:
-    """Of the last `count` tokens."""
-    first = len(ids) - 1 - count
-    total, likeliest = 0.0, True
-    for start, logits in model.logits(place):
+def _likelihood(model: TextModel, index: int, request: Continuation) -> PieceResult:
+    """The log-likelihood of the scored tokens, and whether greedy decoding gives them."""
+    ids = request.ids
+    first = len(ids) - 1 - request.count
+    total, is_likeliest = 0.0, True
+    for start, logits in model.logits(index):
         skipped = max(first - start, 0)
         rows = logits[skipped:]
         if not len(rows):
             continue
         targets = torch.tensor(ids[start + skipped + 1 : start + 1 + len(logits)], device=rows.device)
         total += float(rows.log_softmax(-1).gather(1, targets[:, None]).double().sum())
-        likeliest = likeliest and bool((rows.argmax(-1) == targets).all())
-    return {"likelihood": total, "likeliest": likeliest}
+        is_likeliest = is_likeliest and bool((rows.argmax(-1) == targets).all())
+    return {"likelihood": total, "likeliest": is_likeliest}
 
 
-def _groups(asked: list[Any]) -> list[list[Any]]:
-    """Requests of about `GROUP_TOKENS` together."""
-    groups: list[list[Any]] = [[]]
-    held = 0
-    for piece, (ids, count) in asked:
-        if held + len(ids) > GROUP_TOKENS and groups[-1]:
+def _groups(pending: Sequence[Continuation]) -> list[list[Continuation]]:
+    """Groups of about `GROUP_TOKENS`."""
+    groups: list[list[Continuation]] = [[]]
+    tokens = 0
+    for request in pending:
+        if tokens + len(request.ids) > GROUP_TOKENS and groups[-1]:
             groups.append([])
-            held = 0
-        groups[-1].append((piece, (ids, count)))
-        held += len(ids)
+            tokens = 0
+        groups[-1].append(request)
+        tokens += len(request.ids)
     return groups
 
 
-def _score(results: Any, metric: TaskMetric) -> float:
-    """The wanted score of a task; of a group, lm-eval's own mean over its tasks."""
-    found = {**results.get("results", {}), **results.get("groups", {})}.get(metric.asked_task, {})
+def _score(results: Mapping[str, Any], metric: TaskMetric) -> float:
+    """The requested score of a task; of a group, lm-eval's own mean over its tasks."""
+    of_task = {**results.get("results", {}), **results.get("groups", {})}.get(metric.task_name, {})
     scores = {
         name.split(",")[0]: float(value)
-        for name, value in found.items()
+        for name, value in of_task.items()
         if isinstance(value, int | float) and "stderr" not in name and name.split(",")[0] not in ("sample_len",)
     }
     if (metric.score is not None and metric.score not in scores) or not scores:
         raise EvaluationError(
-            f"the task {metric.asked_task} has no score {metric.score or 'at all'}",
+            f"the task {metric.task_name} has no score {metric.score or 'at all'}",
             where=f"the metric {metric.title}",
             remedy=f"it has {', '.join(scores) or 'none'}",
         )

@@ -1,12 +1,16 @@
-"""What a metric is, and the registry that finds it by name."""
+"""What a metric is, and the registry that finds it by name.
+
+A metric is data: its name, its arguments and, for text, how sums become a score. `qairt.evaluate.run` knows what
+measures each kind; a metric of any other kind has its own `measure`.
+"""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, TypeVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 if TYPE_CHECKING:
     from qairt.evaluate.subject import Subject
@@ -19,42 +23,47 @@ Sums = Mapping[str, float]
 class Metric(BaseModel, ABC):
     """One measure of a model. Its fields are the arguments that a recipe gives it.
 
-    A metric of one's own is a subclass of this or of `TextMetric`, registered with `register_metric`.
+    Your own metric is a subclass of `TextMetric`, or of this class with a method `measure(self, subject) -> float`;
+    register it with `register_metric`.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: ClassVar[str]
     version: ClassVar[int] = 1
-    """Raised when it gives another score for the same model and text: what was measured before is then not reused."""
+    """Raised when the score changes for the same model and text; stored results are then not reused."""
     higher_is_better: ClassVar[bool] = True
-    names_pieces: ClassVar[frozenset[str]] = frozenset()
-    """Arguments that say what is measured, but not how: another value does not measure a chunk anew."""
+    data_arguments: ClassVar[frozenset[str]] = frozenset()
+    """Arguments that select the data, not how it is scored; changing one keeps the stored results."""
 
     display_name: str | None = None
-    """How its score is called; its name when left out."""
+    """The name shown for its score; the metric's own name when left out."""
 
     @property
     def title(self) -> str:
-        """How its score is called."""
+        """The name shown for its score."""
         return self.display_name or self.name
 
     def check(self, subject: Subject) -> None:
-        """What can be known before work starts.
+        """Check what can be known before work starts.
 
         Raises:
-            QairtError: it cannot be measured.
+            QairtError: the metric cannot be measured.
         """
 
-    @abstractmethod
+
+@runtime_checkable
+class MeasuresItself(Protocol):
+    """A metric with its own `measure`."""
+
     def measure(self, subject: Subject) -> float:
-        """The score of what `subject` opens; says how far it is by `subject.progress`."""
+        """Return the score of the model in `subject`; report progress by `subject.progress`."""
 
 
 class TextMetric(Metric):
-    """A measure of how a text's tokens are predicted. All those of one text are taken in one pass over it."""
+    """A measure of how well a text's tokens are predicted. All metrics of one text are measured in one pass over it."""
 
-    names_pieces = frozenset({"dataset", "subset", "split", "column", "chunks"})
+    data_arguments = frozenset({"dataset", "subset", "split", "column", "chunks"})
     needs_reference: ClassVar[bool] = False
     """It compares with the float model, which then reads the text too."""
 
@@ -65,7 +74,7 @@ class TextMetric(Metric):
     split: str = "test"
     """Of a data set on the hub."""
     column: str = "text"
-    """Of a data set on the hub: the one that holds text."""
+    """The column of a data set on the hub that holds the text."""
     chunks: Annotated[int | None, Field(gt=0)] = None
     """Chunks to measure, evenly spread over the text; all of them when left out."""
 
@@ -75,17 +84,7 @@ class TextMetric(Metric):
 
     @abstractmethod
     def score(self, sums: Sums) -> float:
-        """The score of the sums over all tokens; `tokens` is always among them."""
-
-    def check(self, subject: Subject) -> None:
-        from qairt.evaluate.texts import chunks_of
-
-        chunks_of(self, subject)
-
-    def measure(self, subject: Subject) -> float:
-        from qairt.evaluate.text_run import measure_text
-
-        return measure_text([self], subject)[0]
+        """The score from the sums over all tokens; `tokens`, their number, is always included."""
 
 
 _registry: dict[str, type[Metric]] = {}
@@ -94,16 +93,16 @@ MetricT = TypeVar("MetricT", bound=type[Metric])
 
 
 def register_metric(metric: MetricT) -> MetricT:
-    """Make a metric known by its `name`; one of the same name is replaced."""
+    """Class decorator: make a metric usable by its `name`. It replaces a metric of the same name."""
     _registry[metric.name] = metric
     return metric
 
 
 def arguments_of(metric: type[Metric]) -> list[str]:
-    """The names of its arguments."""
+    """The names of a metric's arguments."""
     return list(metric.model_fields)
 
 
-def plain_arguments(metric: Metric) -> dict[str, Any]:
-    """What it was asked, for records and for keys: arguments that are not their defaults."""
+def plain_arguments(metric: Metric) -> dict[str, JsonValue]:
+    """The arguments that differ from their defaults, for records and keys."""
     return metric.model_dump(mode="json", exclude_defaults=True, exclude={"display_name"})

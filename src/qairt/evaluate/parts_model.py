@@ -1,4 +1,4 @@
-"""The split, quantized graphs as they are, on ONNX Runtime's CPU provider or on a device."""
+"""The split, quantized graphs on ONNX Runtime's CPU provider or on a device."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from qairt.runtime.parts import Opener, QuantizedPart
 
 
 class PartsModel:
-    """A `TextModel` over chained parts, with calls of the largest AR and the cache as a device has it."""
+    """A `TextModel` over chained parts, with calls of the largest AR and the device's KV cache layout."""
 
-    side_by_side = False
-    share_before = 0.0
+    is_concurrent = False
+    read_fraction = 0.0
 
     def __init__(
         self,
@@ -30,15 +30,15 @@ class PartsModel:
         """
         Args:
             parts: by AR, the parts in order.
-            length: of the longest sequence that it will be given.
-            open_part: makes what runs a part; ONNX Runtime's CPU provider when None.
+            length: of the longest sequence that it will read.
+            open_part: opens a part; ONNX Runtime's CPU provider when None.
 
         Raises:
-            GraphError: the parts do not belong together; names the graph.
+            GraphError: the parts do not fit together; names the graph.
         """
         largest = max(parts)
         whole_calls = -(-length // largest) * largest
-        # Near the end of the context a large call can have no room; then the smaller ones finish the sequence.
+        # Near the end of the context a large call may not fit; the smaller ARs then finish the sequence.
         fits = whole_calls <= next(iter(parts[largest])).signature.cl
         self._chain = PartChain(
             {largest: parts[largest]} if fits else parts, config, open_part or CpuPart, keep_open=True
@@ -48,10 +48,10 @@ class PartsModel:
     def read(self, sequences: Sequence[Ids], done: Done) -> None:
         self._sequences = sequences
 
-    def logits(self, place: int) -> Iterator[tuple[int, Tensor]]:
+    def logits(self, index: int) -> Iterator[tuple[int, Tensor]]:
         self._chain.reset()
         start = 0
-        for rows in self._chain.logits([int(token) for token in self._sequences[place]]):
+        for rows in self._chain.logits([int(token) for token in self._sequences[index]]):
             yield start, torch.from_numpy(rows)
             start += len(rows)
 

@@ -1,19 +1,18 @@
-"""Evaluations kept: each a line of `history.jsonl`, the latest of each target in `metrics.json`.
+"""Records of evaluations: each is a line of `history.jsonl`, the latest of each target is in `metrics.json`.
 
-Other readers of these files know an evaluation by its `evaluation: 1` and pass it over: the costs of items in
-`history.jsonl` have a stage and a label, and in `metrics.json` no stage is called evaluate.
+Other readers of `history.jsonl` skip a line with `evaluation: 1`; in `metrics.json` no stage is named evaluate.
 """
 
 from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from qairt import keys
 from qairt.errors import CacheError
@@ -24,12 +23,12 @@ HISTORY, METRICS, SECTION = "history.jsonl", "metrics.json", "evaluate"
 
 
 class MetricRecord(BaseModel):
-    """One metric's score and what it rests on."""
+    """One metric's score and the data behind it."""
 
     model_config = ConfigDict(ser_json_inf_nan="strings")
 
     metric: str
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, JsonValue] = {}
     score: float
     higher_is_better: bool = True
     dataset: str = ""
@@ -44,7 +43,7 @@ class EvaluationRecord(BaseModel):
     model_config = ConfigDict(ser_json_inf_nan="strings")
 
     evaluation: Literal[1] = 1
-    """The version of this record, and what tells it from others in the same file."""
+    """The version of this record; marks it among other records in the same file."""
     target: str
     metrics: dict[str, MetricRecord]
     """By display name."""
@@ -52,13 +51,13 @@ class EvaluationRecord(BaseModel):
     model: str
     model_digest: str
     """Of the content of the model's files."""
-    recipe: dict[str, Any]
+    recipe: dict[str, JsonValue]
     recipe_digest: str
     artifacts: dict[str, str]
-    """Of the stages that were evaluated, a digest of what they made."""
+    """By stage that was evaluated: a digest of its items."""
     toolchain: str
     versions: dict[str, str]
-    """Of the packages that compute."""
+    """By package that computes."""
     time: float
     seconds: float
     host: str = ""
@@ -69,22 +68,22 @@ class EvaluationRecord(BaseModel):
         return {title: metric.score for title, metric in self.metrics.items()}
 
     def plain(self) -> dict[str, Any]:
-        """As JSON has it; an infinite score is the text `Infinity`."""
+        """The record as JSON; an infinite score is the text `Infinity`."""
         plain: dict[str, Any] = json.loads(self.model_dump_json())
         return plain
 
 
 @dataclass(frozen=True)
-class Difference:
-    """One thing in which two evaluations differ."""
+class RecordDifference:
+    """One fact in which two evaluations differ."""
 
     name: str
-    a: Any
-    b: Any
+    a: object
+    b: object
 
 
 def records(state_folder: Path) -> list[EvaluationRecord]:
-    """All evaluations of a cache directory, the oldest first; their numbers count from 1."""
+    """All evaluations of a cache directory, oldest first, numbered from 1."""
     found = []
     for line in read_lines(state_folder / HISTORY):
         if "evaluation" in line:
@@ -111,8 +110,8 @@ def keep(state_folder: Path, record: EvaluationRecord) -> int:
             metrics = {}
         metrics = metrics if isinstance(metrics, dict) else {}
         latest = metrics.get(SECTION)
-        said = {name: value for name, value in plain.items() if name not in ("recipe", "evaluation")}
-        metrics[SECTION] = {**(latest if isinstance(latest, dict) else {}), record.target: said}
+        kept = {name: value for name, value in plain.items() if name not in ("recipe", "evaluation")}
+        metrics[SECTION] = {**(latest if isinstance(latest, dict) else {}), record.target: kept}
         write_atomic(path, json.dumps(metrics, indent=2, default=str) + "\n")
     except OSError as error:
         raise CacheError(
@@ -128,59 +127,61 @@ def numbered(state_folder: Path, number: int) -> EvaluationRecord:
     """
     known = records(state_folder)
     if not 1 <= number <= len(known):
-        remedy = f"there are 1 to {len(known)}: qairt evaluate RECIPE --list" if known else "qairt evaluate RECIPE"
+        remedy = f"choose from 1 to {len(known)}: qairt evaluate RECIPE --list" if known else "qairt evaluate RECIPE"
         raise CacheError(f"there is no evaluation {number}", where=str(state_folder), remedy=remedy)
     return known[number - 1]
 
 
-def differences(a: EvaluationRecord, b: EvaluationRecord) -> list[Difference]:
-    """Everything but the scores in which two evaluations differ: recipe, model, toolchain, target, texts."""
+def differences(a: EvaluationRecord, b: EvaluationRecord) -> list[RecordDifference]:
+    """Everything in which two evaluations differ besides the scores: recipe, model, toolchain, target, texts."""
     found = [
-        Difference(f"recipe: {path}", one, other) for path, one, other in keys.differing_leaves(a.recipe, b.recipe)
+        RecordDifference(f"recipe: {path}", one, other)
+        for path, one, other in keys.differing_leaves(a.recipe, b.recipe)
     ]
     for name in ("model", "model_digest", "toolchain", "target", "context_length", "host"):
         found += _differing(name.replace("_", " "), getattr(a, name), getattr(b, name))
-    for name in _together(a.artifacts, b.artifacts):
-        found += _differing(f"what {name} made", a.artifacts.get(name), b.artifacts.get(name))
-    for name in _together(a.versions, b.versions):
+    for name in _names(a.artifacts, b.artifacts):
+        found += _differing(f"items of {name}", a.artifacts.get(name), b.artifacts.get(name))
+    for name in _names(a.versions, b.versions):
         found += _differing(name, a.versions.get(name), b.versions.get(name))
-    for title in _together(a.metrics, b.metrics):
+    for title in _names(a.metrics, b.metrics):
         one, other = a.metrics.get(title), b.metrics.get(title)
         if one is not None and other is not None:
             for name in ("metric", "dataset", "dataset_digest", "chunks"):
                 found += _differing(f"{title}: {name.replace('_', ' ')}", getattr(one, name), getattr(other, name))
             for path, before, after in keys.differing_leaves(one.arguments, other.arguments):
                 if path not in ("dataset", "chunks"):
-                    found.append(Difference(f"{title}: {path}", before, after))
+                    found.append(RecordDifference(f"{title}: {path}", before, after))
     return found
 
 
-def recipe_of(recipe: dict[str, Any]) -> dict[str, Any]:
-    """What of a recipe can change a score: not where work is kept or done, what it leaves for people, nor what is asked
-    of `evaluate`."""
-    kept: dict[str, Any] = keys.plain({name: value for name, value in recipe.items() if name not in _NOT_SCORED})
-    if isinstance(kept.get("stages"), dict):
-        kept["stages"] = {name: _without_output(settings) for name, settings in kept["stages"].items()}
+def recipe_of(recipe: Mapping[str, object]) -> dict[str, JsonValue]:
+    """The part of a recipe that can change a score: not where it runs and stores its work, which reports it writes or
+    which metrics it lists."""
+    kept: dict[str, JsonValue] = keys.plain({name: value for name, value in recipe.items() if name not in _NOT_SCORED})
+    stages = kept.get("stages")
+    if isinstance(stages, dict):
+        kept["stages"] = {name: _without_output(settings) for name, settings in stages.items()}
     return kept
 
 
 _NOT_SCORED = ("cache_dir", "evaluator", "verify", "suppress_performance_warnings", "execution_environment", "sdk_root")
 
 
-def _without_output(settings: Any) -> Any:
+def _without_output(settings: JsonValue) -> JsonValue:
     if not isinstance(settings, dict):
         return settings
     return {name: value for name, value in settings.items() if name != "output"}
 
 
 def now() -> tuple[float, str]:
-    """The time and this machine, as records carry them."""
+    """The time and this machine's name, for a record."""
     return time.time(), this_host()
 
 
-def _differing(name: str, a: Any, b: Any) -> list[Difference]:
-    return [] if a == b else [Difference(name, a, b)]
+def _differing(name: str, a: object, b: object) -> list[RecordDifference]:
+    return [] if a == b else [RecordDifference(name, a, b)]
 
 
-def _together(a: dict[str, Any], b: dict[str, Any]) -> Sequence[str]:
+def _names(a: Mapping[str, object], b: Mapping[str, object]) -> Sequence[str]:
     return list(dict.fromkeys([*a, *b]))

@@ -7,10 +7,10 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
-    from qairt.evaluate.text_model import ReferenceModel, TextModel
+    from qairt.evaluate.text_model import EvaluationText, Ids, ReferenceModel, TextKey, TextModel
     from qairt.model.config import DecoderConfig
     from qairt.model.parameters import Parameters
     from qairt.model.tokenizer import Tokenizer
@@ -20,29 +20,36 @@ if TYPE_CHECKING:
 
 EvaluationTarget = Literal["torch", "quantsim", "cpu", "device", "ssh"]
 """torch: the float model. quantsim: its encodings simulated in torch. cpu: the split, quantized graphs. device, ssh:
-the same as compiled, on an Android device or another machine with an NPU."""
+the same graphs as compiled, on an Android device or another machine with an NPU."""
 
 Progress = Callable[[str, float], None]
-"""Told what is being measured and which part of it is done, 0 … 1."""
+"""Called with what is being measured and the fraction of it that is done, 0 … 1."""
 
 GROUP_TOKENS = 8192
-"""Tokens that a torch model reads at a time. More would read the weights less often; what a kill loses would grow."""
+"""Tokens that a torch model reads at a time. A larger group reads the weights less often, but a kill loses more."""
+
+
+class TaskIndex(Protocol):
+    """lm-eval's tasks."""
+
+    @property
+    def all_tasks(self) -> Sequence[str]: ...
 
 
 @dataclass
 class Subject:
-    """A model on a target. What is opened here is opened when a metric asks for it, not before."""
+    """A model on a target. Everything is opened when a metric needs it, not before."""
 
     target: EvaluationTarget
     config: DecoderConfig
     tokenizer: Tokenizer
     context_length: int
-    """Tokens a chunk."""
+    """Tokens per chunk."""
     identity: str
     """A digest of everything that its scores depend on besides metric and text."""
     state_folder: Path
     find: Callable[[str], Path]
-    """Where a file that the recipe names is, if it is anywhere."""
+    """The path of a file that the recipe names; the file need not exist."""
     open_parameters: Callable[[], Parameters]
     """The float model's."""
     open_simulation: Callable[[], tuple[Parameters, Encodings]]
@@ -52,19 +59,23 @@ class Subject:
     """What runs a part; ONNX Runtime's CPU provider when None."""
     device: str = "cpu"
     """What torch computes on, as torch names it."""
-    progress: Progress = lambda what, part: None
-    facts: dict[Any, Any] = field(default_factory=dict)
-    """Found out once: texts and their tokens."""
+    progress: Progress = lambda what, fraction: None
+    texts: dict[TextKey, EvaluationText] = field(default_factory=dict)
+    """Texts that were read."""
+    token_ids: dict[str, Ids] = field(default_factory=dict)
+    """Their tokens, by digest."""
+    tasks: TaskIndex | None = None
+    """lm-eval's tasks, once they were loaded."""
 
     @contextmanager
     def text_models(
         self, pool: ThreadPoolExecutor, *, length: int, device: str, with_reference: bool
     ) -> Iterator[tuple[TextModel, ReferenceModel | None]]:
-        """What reads text, and the float model to compare with; on the target torch they are one.
+        """The model that reads text, and the float model to compare with; on the target torch they are one.
 
         Args:
             length: of the longest sequence.
-            with_reference: the float model is wanted.
+            with_reference: open the float model too.
         """
         from qairt.evaluate.blockwise import BlockwiseModel
         from qairt.evaluate.parts_model import PartsModel

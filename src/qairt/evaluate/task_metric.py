@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from importlib.util import find_spec
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
-from qairt.errors import EvaluationError
 from qairt.evaluate.metric import Metric
-
-if TYPE_CHECKING:
-    from qairt.evaluate.subject import Subject
 
 
 class TaskMetric(Metric):
@@ -25,27 +20,6 @@ class TaskMetric(Metric):
     """Which of the task's scores, such as `acc_norm`; its first when left out."""
 
     @property
-    def asked_task(self) -> str:
+    def task_name(self) -> str:
         """lm-eval's name of the task."""
         return self.name
-
-    def check(self, subject: Subject) -> None:
-        if find_spec("lm_eval") is None:
-            raise self._without("which is not installed")
-        try:
-            from qairt.evaluate.lm_eval_model import require_task
-        except ImportError as error:
-            raise self._without(f"which cannot be loaded: {error}") from error
-        require_task(self, subject)
-
-    def measure(self, subject: Subject) -> float:
-        from qairt.evaluate.lm_eval_model import measure_task
-
-        return measure_task(self, subject)
-
-    def _without(self, why: str) -> EvaluationError:
-        return EvaluationError(
-            f"it needs the package lm-eval, {why}",
-            where=f"the metric {self.title}",
-            remedy="pip install 'qairt[eval]'",
-        )

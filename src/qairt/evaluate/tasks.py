@@ -1,4 +1,4 @@
-"""Metrics that lm-eval measures (the extra `eval`): its tasks, run on the model that is evaluated."""
+"""The tasks of lm-eval (the extra `eval`) as metrics."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ class LmEval(TaskMetric):
     name = "lm_eval"
 
     task: str
-    """As `lm_eval --tasks list` has it."""
+    """As `lm_eval --tasks list` names it."""
 
     @property
-    def asked_task(self) -> str:
+    def task_name(self) -> str:
         return self.task
 
 
 @register_metric
 class Mmlu(TaskMetric):
-    """Questions of 57 fields with four answers each."""
+    """Multiple-choice questions of 57 subjects."""
 
     name = "mmlu"
 
 
 @register_metric
 class HellaSwag(TaskMetric):
-    """Which sentence goes on from a description."""
+    """Which sentence continues a description."""
 
     name = "hellaswag"
 
@@ -50,7 +50,7 @@ class ArcChallenge(TaskMetric):
 
 @register_metric
 class WinoGrande(TaskMetric):
-    """Which noun a pronoun stands for."""
+    """Which noun a pronoun refers to."""
 
     name = "winogrande"
 

@@ -1,4 +1,4 @@
-"""Metrics of predicted text: perplexity, and how far from the float model."""
+"""Metrics of predicted text: perplexity, and the distance from the float model."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Perplexity(TextMetric):
 
 @register_metric
 class KlDivergence(TextMetric):
-    """Mean KL(float || measured) of the next token's distribution, in nats: 0 where they are the same."""
+    """Mean KL(float || measured) of the next token's distribution, in nats; 0 when they are equal."""
 
     name = "kl_divergence"
     higher_is_better = False
@@ -48,7 +48,7 @@ class KlDivergence(TextMetric):
 
 @register_metric
 class Top1Agreement(TextMetric):
-    """Share of tokens after which the likeliest next token is the float model's."""
+    """Share of tokens after which the most likely next token is the float model's."""
 
     name = "top1_agreement"
     needs_reference = True

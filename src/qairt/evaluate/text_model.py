@@ -1,8 +1,10 @@
-"""What reads text for a metric, whatever runs it."""
+"""A text to evaluate on, and what a model that reads it offers, whatever runs it."""
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -12,30 +14,45 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 Ids = NDArray[np.int64]
+TextKey = tuple[str | None, str | None, str, str]
+"""Data set, subset, split and column of a text."""
 Done = Callable[[float], None]
-"""Told which part of a piece of work is done, 0 … 1."""
+"""Called with the fraction of the work that is done, 0 … 1."""
+
+
+@dataclass(frozen=True)
+class EvaluationText:
+    """A text and its name."""
+
+    name: str
+    text: str
+
+    @property
+    def digest(self) -> str:
+        """Hex SHA-256 of its UTF-8."""
+        return hashlib.sha256(self.text.encode()).hexdigest()
 
 
 class TextModel(Protocol):
-    """Gives the logits of whole sequences, a few rows at a time: the logits of a text never fit into memory."""
+    """Gives the logits of whole sequences, a few rows at a time: the logits of a whole text do not fit into memory."""
 
-    side_by_side: bool
-    """`logits` may be called for several sequences at once, each on a thread of its own."""
-    share_before: float
-    """Part of the work that `read` does; `logits` does the rest."""
+    is_concurrent: bool
+    """`logits` may be called for several sequences at once, each on its own thread."""
+    read_fraction: float
+    """Fraction of the work that `read` does; `logits` does the rest."""
 
     def read(self, sequences: Sequence[Ids], done: Done) -> None:
-        """Take these sequences, each from an empty context; those before are forgotten."""
+        """Take these sequences, each with an empty context, in place of the earlier ones."""
 
-    def logits(self, place: int) -> Iterator[tuple[int, Tensor]]:
-        """For sequence `place`: where rows begin and the rows [some, vocab], in order to its end."""
+    def logits(self, index: int) -> Iterator[tuple[int, Tensor]]:
+        """Yield (start, logits [rows, vocab]) of sequence `index`, in order to its end."""
 
     def close(self) -> None:
-        """Give memory back."""
+        """Release its memory."""
 
 
 class ReferenceModel(TextModel, Protocol):
-    """The float model, which is asked for the rows that another model just gave."""
+    """The float model, which also gives single rows for comparison with another model's."""
 
-    def rows(self, place: int, start: int, stop: int) -> Tensor:
-        """Logits [stop - start, vocab] of positions `start` … `stop - 1` of sequence `place`."""
+    def rows(self, index: int, start: int, stop: int) -> Tensor:
+        """Logits [stop - start, vocab] at positions `start` … `stop - 1` of sequence `index`."""

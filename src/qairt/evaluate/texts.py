@@ -1,80 +1,76 @@
-"""The texts that metrics read: a file, the one that qairt ships, or a data set on the Hugging Face hub."""
+"""Reading the texts of metrics: a file, the text that qairt ships, or a data set on the Hugging Face hub."""
 
 from __future__ import annotations
 
-import hashlib
-from dataclasses import dataclass
+from collections.abc import Iterable
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Protocol
 
 import numpy as np
 
 from qairt.errors import EvaluationError
-
-if TYPE_CHECKING:
-    from qairt.evaluate.metric import TextMetric
-    from qairt.evaluate.subject import Subject
-    from qairt.evaluate.text_model import Ids
+from qairt.evaluate.metric import TextMetric
+from qairt.evaluate.subject import Subject
+from qairt.evaluate.text_model import EvaluationText, Ids, TextKey
 
 SHIPPED = "dev.txt"
 _WIKITEXT = ("Salesforce/wikitext", "wikitext-2-raw-v1")
 _REMEDY = "give a UTF-8 text file: dataset: FILE in the recipe, or --dataset FILE"
 
 
-@dataclass(frozen=True)
-class Text:
-    """A text and what it is called."""
-
-    name: str
-    text: str
+class _Rows(Protocol):
+    """A data set of the package `datasets`."""
 
     @property
-    def digest(self) -> str:
-        """Hex SHA-256 of its UTF-8."""
-        return hashlib.sha256(self.text.encode()).hexdigest()
+    def column_names(self) -> list[str]: ...
+
+    def __getitem__(self, column: str) -> Iterable[object]: ...
 
 
-def text_of(metric: TextMetric, subject: Subject) -> Text:
+def key_of(metric: TextMetric) -> TextKey:
+    """What names the text of a metric."""
+    return metric.dataset, metric.subset, metric.split, metric.column
+
+
+def text_of(metric: TextMetric, subject: Subject) -> EvaluationText:
     """The text of a metric's `dataset`, read once.
 
     Raises:
-        EvaluationError: there is none, or it cannot be reached; says what to do.
+        EvaluationError: it does not exist or cannot be read; says what to do.
     """
-    wanted = (metric.dataset, metric.subset, metric.split, metric.column)
-    if wanted not in subject.facts:
-        subject.facts[wanted] = _read(metric, subject)
-    text: Text = subject.facts[wanted]
-    return text
+    key = key_of(metric)
+    if key not in subject.texts:
+        subject.texts[key] = _read(metric, subject)
+    return subject.texts[key]
 
 
 def chunks_of(metric: TextMetric, subject: Subject) -> list[Ids]:
     """The chunks that a metric reads, [context_length] each; see `qairt.evaluate` for the rule.
 
     Raises:
-        EvaluationError: the text has not as many as the metric asks for, or none at all.
+        EvaluationError: the text has fewer chunks than the metric asks for, or none at all.
     """
     text, length = text_of(metric, subject), subject.context_length
-    held = ("tokens", text.digest)
-    if held not in subject.facts:
-        subject.facts[held] = np.asarray(subject.tokenizer.encode(text.text), np.int64)
-    ids: Ids = subject.facts[held]
-    there = len(ids) // length
-    wanted = metric.chunks or max(there, 1)
-    if there < wanted:
+    if text.digest not in subject.token_ids:
+        subject.token_ids[text.digest] = np.asarray(subject.tokenizer.encode(text.text), np.int64)
+    ids = subject.token_ids[text.digest]
+    available = len(ids) // length
+    wanted = metric.chunks or max(available, 1)
+    if available < wanted:
         chunks = "a chunk takes" if wanted == 1 else f"{wanted} chunks take"
         raise EvaluationError(
             f"the text has {len(ids):,} tokens, {chunks} {wanted * length:,}",
             where=text.name,
-            remedy=f"ask for {there} chunks at most"
-            if there
+            remedy=f"ask for at most {available} chunks"
+            if available
             else "give a longer text, or set evaluator.context_length to fewer tokens",
         )
-    starts = np.arange(wanted) * there // wanted * length
+    starts = np.arange(wanted) * available // wanted * length
     return [ids[start : start + length] for start in starts]
 
 
-def _read(metric: TextMetric, subject: Subject) -> Text:
+def _read(metric: TextMetric, subject: Subject) -> EvaluationText:
     if metric.dataset is None:
         return _from_file(Path(str(package_files("qairt") / "data" / SHIPPED)), SHIPPED)
     path = subject.find(metric.dataset)
@@ -85,7 +81,7 @@ def _read(metric: TextMetric, subject: Subject) -> Text:
     return _from_hub(metric.dataset, metric)
 
 
-def _from_file(path: Path, name: str) -> Text:
+def _from_file(path: Path, name: str) -> EvaluationText:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
@@ -94,16 +90,16 @@ def _from_file(path: Path, name: str) -> Text:
         raise EvaluationError(f"it cannot be read: {error.strerror}", where=name, remedy=_REMEDY) from error
     if not text.strip():
         raise EvaluationError("the text is empty", where=name, remedy=_REMEDY)
-    return Text(name, text)
+    return EvaluationText(name, text)
 
 
 def _is_path(name: str) -> bool:
-    """Whether it can only be meant as a file: ids on the hub are `name` or `owner/name`."""
+    """Whether it can only be a file: ids on the hub are `name` or `owner/name`."""
     return name.endswith((".txt", ".md", ".json", ".jsonl")) or name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
-def _from_hub(name: str, metric: TextMetric) -> Text:
-    """A data set's texts, with a blank line between them as Hugging Face's own guide has it."""
+def _from_hub(name: str, metric: TextMetric) -> EvaluationText:
+    """The texts of a data set, separated by blank lines as in Hugging Face's own guide."""
     try:
         from datasets import load_dataset
     except ImportError:
@@ -112,13 +108,15 @@ def _from_hub(name: str, metric: TextMetric) -> Text:
             where=name,
             remedy=f"pip install 'qairt[eval]', or {_REMEDY}",
         ) from None
-    place, subset = _WIKITEXT if name == "wikitext" else (name, None)
+    hub_name, subset = _WIKITEXT if name == "wikitext" else (name, None)
     try:
-        rows: Any = load_dataset(place, metric.subset or subset, split=metric.split)
+        rows: _Rows = load_dataset(hub_name, metric.subset or subset, split=metric.split)
     except Exception as error:  # the library raises one of many kinds
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise EvaluationError(
-            f"there is no such file, and the Hugging Face hub does not give it: {reason}", where=name, remedy=_REMEDY
+            f"there is no such file, and loading it from the Hugging Face hub failed: {reason}",
+            where=name,
+            remedy=_REMEDY,
         ) from error
     if metric.column not in rows.column_names:
         raise EvaluationError(
@@ -129,4 +127,4 @@ def _from_hub(name: str, metric: TextMetric) -> Text:
     text = "\n\n".join(str(row) for row in rows[metric.column])
     if not text.strip():
         raise EvaluationError("the text is empty", where=name, remedy=_REMEDY)
-    return Text(f"{name} ({metric.split})", text)
+    return EvaluationText(f"{name} ({metric.split})", text)

@@ -1,4 +1,4 @@
-"""What a model says of some tokens of a text, as metrics are given it."""
+"""What a model predicts for some tokens of a text, as metrics get it."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from torch import Tensor
 
 
 class TokenScores:
-    """Some consecutive tokens of a chunk, and what was thought of each before it came."""
+    """The predictions for some consecutive tokens of a chunk."""
 
     def __init__(self, logits: Tensor, targets: Tensor, reference_logits: Callable[[], Tensor]) -> None:
         """
         Args:
-            logits: [tokens, vocab], each row from all that stands before its token.
-            targets: [tokens], the ids that came.
-            reference_logits: gives the float model's logits of the same tokens.
+            logits: [tokens, vocab], each row computed from all tokens before its own.
+            targets: [tokens], the ids of the tokens.
+            reference_logits: returns the float model's logits for the same tokens.
         """
         self.logits = logits
         self.targets = targets

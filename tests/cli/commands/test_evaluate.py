@@ -131,14 +131,18 @@ def test_by_python_and_in_the_list_of_runs(finished):
 @pytest.mark.parametrize(
     ("words", "code", "err"),
     [
-        (["-m", "perplexty"], 2, "there is no metric perplexty\n  did you mean perplexity? there is arc_challenge, "),
+        (
+            ["-m", "perplexty"],
+            2,
+            "there is no metric perplexty\n  did you mean perplexity? the metrics are arc_challenge, ",
+        ),
         (
             ["evaluator.metrics=[{name: perplexity, chunk: 3}]"],
             2,
             "chunk is not an argument of perplexity\n  did you mean chunks?",
         ),
         (["--dataset", "gone.txt"], 2, "Error: gone.txt: there is no such text file\n  give a UTF-8 text file: "),
-        (["--dataset", "text.txt", "--chunks", "5000"], 2, "5000 chunks take 160,000\n  ask for 93 chunks at most\n"),
+        (["--dataset", "text.txt", "--chunks", "5000"], 2, "5000 chunks take 160,000\n  ask for at most 93 chunks\n"),
         (["evaluator.context_length=64"], 2, "chunks of 64 tokens: the graphs hold 32\n  set evaluator.context_length"),
         (["-m", "mmlu"], 2, "the metric mmlu: it needs the package lm-eval, which is not installed\n  pip install"),
         (
@@ -166,7 +170,7 @@ def test_what_is_wrong_is_said_before_work_starts(qairt, finished, words, code, 
     [
         (
             ["--dataset", "wikitext"],
-            "Error: wikitext: there is no such file, and the Hugging Face hub does not give it: Couldn't reach ",
+            "Error: wikitext: there is no such file, and loading it from the Hugging Face hub failed: Couldn't reach ",
         ),
         (["-m", "winogrande"], "Error: the metric winogrande: lm-eval cannot run the task winogrande: Couldn't reach "),
     ],
@@ -195,7 +199,7 @@ def test_a_wrong_metric_is_seen_by_every_command(qairt, finished):
     path, cache = finished
     said = qairt("plan", path, "--cache-dir", cache, "evaluator.metrics=[{name: nothing_like_it}]")
     assert said.code == 2
-    assert "Error: command line: there is no metric nothing_like_it\n  there is arc_challenge, " in said.err
+    assert "Error: command line: there is no metric nothing_like_it\n  the metrics are arc_challenge, " in said.err
 
 
 def test_before_a_run_it_says_what_to_run(qairt, finished):
