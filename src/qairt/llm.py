@@ -104,8 +104,8 @@ class LLMPipeline(Pipeline):
             suppress_performance_warnings=settings.suppress_performance_warnings,
             verify_digests=settings.verify.artifacts == "full",
         )
-        made.infos += [told(old, recipe)] if old else []
-        made.notes += [*lost, *foreign_extras(recipe, model)]
+        made.notices += [told(old, recipe)] if old else []
+        made.warnings += [*lost, *foreign_extras(recipe, model)]
         return made
 
     def construct(self, options: RunOptions | None = None) -> RunResult:

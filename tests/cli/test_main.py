@@ -120,7 +120,7 @@ def test_stages_in_an_order_that_cannot_work(qairt, place):
     (place / "bad.yaml").write_text("backend: CPU\nstages:\n  fan: {}\n  source: {}\n")
     said = qairt("check", "bad.yaml")
     assert said.code == 2
-    assert said.err == "Error: stages.fan: source must come before it, and comes after\n  put source before fan\n"
+    assert said.err == "Error: stages.fan: source must come before it but comes after\n  put source before fan\n"
 
 
 def test_an_unwritable_cache_directory(qairt, place):

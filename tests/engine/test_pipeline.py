@@ -253,7 +253,7 @@ def test_results_fold_back_over_the_axes(tmp_path):
 
 def test_a_stage_in_the_wrong_place_is_named(tmp_path):
     with pytest.raises(
-        ContractViolation, match="stages.fan: source must come before it, and comes after\n  put source before fan"
+        ContractViolation, match="stages.fan: source must come before it but comes after\n  put source before fan"
     ):
         Pipeline([toy.Fan(), toy.Source()], tmp_path)
     with pytest.raises(
@@ -322,7 +322,7 @@ def test_damage_is_set_aside_reported_and_made_again(tmp_path):
     again = pipeline(tmp_path)
     assert run(again) == ["source all", "upper ar2"]
     assert joined(again) == "hello 1|HELLO 2"
-    assert len(again.notes) == 3
-    assert "text.txt is missing; set aside, it is made again" in " ".join(again.notes)
+    assert len(again.warnings) == 3
+    assert "text.txt is missing; set aside, it is made again" in " ".join(again.warnings)
     assert json.loads(made.manifest.path.read_bytes())["stages"]
     assert os.path.isdir(next(iter(again.cache.leftovers())))

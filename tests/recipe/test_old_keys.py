@@ -72,7 +72,7 @@ def test_each_goes_to_its_place(tmp_path, old, value, new, how):
         config = config[step]
     assert config == value
     assert set(made.recipe) == {"model_id_or_path", "stages"}
-    (info,) = made.infos
+    (info,) = made.notices
     where = "command line" if how == "command line" else f"{path}:{2 + old.count('.')}"
     assert f"{old} ({where}) is now {STAGE}.{new}" in info
     assert f"qairt migrate {path}" in info
@@ -83,7 +83,7 @@ def test_the_new_spelling_wins_even_when_it_says_false(tmp_path):
     path = recipe(tmp_path, {"outputs": {"save_predictions": True}}, {"prediction": {"enable": False}})
     made = opened(path)
     assert made.stages.torch_profiler.output.prediction.enable is False
-    (info,) = made.infos
+    (info,) = made.notices
     assert f"outputs.save_predictions ({path}:3) is now {STAGE}.prediction.enable" in info
     assert info.endswith(f"which holds: it says false ({path}:9), not true")
 
@@ -92,8 +92,8 @@ def test_also_against_the_command_line(tmp_path):
     path = recipe(tmp_path, {}, {"prediction": {"enable": False}})
     made = opened(path, "outputs.save_predictions=true")
     assert made.stages.torch_profiler.output.prediction.enable is False
-    assert "(command line) is now" in made.infos[0]
-    assert "not true" in made.infos[0]
+    assert "(command line) is now" in made.notices[0]
+    assert "not true" in made.notices[0]
 
 
 def test_of_two_old_ones_the_newer_holds(tmp_path):
@@ -101,18 +101,18 @@ def test_of_two_old_ones_the_newer_holds(tmp_path):
         recipe(tmp_path, {"outputs": {"save_predictions": False}, "output": {"prediction": {"enable": True}}})
     )
     assert made.stages.torch_profiler.output.prediction.enable is True
-    assert "it says true" in made.infos[0]
+    assert "it says true" in made.notices[0]
 
 
 def test_both_saying_the_same_is_no_quarrel(tmp_path):
     path = recipe(tmp_path, {"outputs": {"save_predictions": True}}, {"prediction": {"enable": True}})
-    assert "which holds" not in opened(path).infos[0]
+    assert "which holds" not in opened(path).notices[0]
 
 
 def test_without_that_stage_it_is_said_that_they_do_nothing(tmp_path):
     made = opened(recipe(tmp_path, {"outputs": {"save_predictions": True}}, stage=False))
     assert made.stage_names() == ["source"]
-    assert made.infos[0].endswith("and has no effect: the recipe has no stage torch_profiler")
+    assert made.notices[0].endswith("and has no effect: the recipe has no stage torch_profiler")
 
 
 def test_a_whole_recipe_under_the_old_prefix_keeps_its_order(tmp_path):
@@ -130,7 +130,7 @@ def test_applied_once(tmp_path):
 
 
 def test_a_recipe_without_old_keys_says_nothing(tmp_path):
-    assert opened(recipe(tmp_path, {})).infos == []
+    assert opened(recipe(tmp_path, {})).notices == []
 
 
 def test_an_unknown_old_key_is_named_with_its_line(tmp_path):
@@ -154,4 +154,4 @@ def test_one_info_a_run_and_outputs_where_they_belong(tmp_path):
     assert left == ["predictions.jsonl"]
     kept = Recipe.from_file(tmp_path / "cache/pipeline_state/recipe.yaml")
     assert "outputs" not in kept
-    assert LLMPipeline.load(tmp_path / "cache").infos == []
+    assert LLMPipeline.load(tmp_path / "cache").notices == []

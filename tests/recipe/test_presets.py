@@ -141,7 +141,7 @@ def test_a_wrong_preset_is_named_with_its_own_line(tmp_path, place, content, mes
 
 def test_settings_of_a_model_that_the_recipe_does_not_run_are_named(tmp_path):
     path = recipe(tmp_path, {"extra": {"tooy": {"visualization": {"max_images": 1}}}})
-    assert opened(path).notes == [
+    assert opened(path).warnings == [
         f"{path}:7: stages.speaker.output.extra.tooy has no effect: this recipe runs toy_1b; did you mean toy?"
     ]
     with pytest.raises(RecipeError, match=rf"{path}:8: stages.speaker.output.extra.toy.predict is not a setting"):

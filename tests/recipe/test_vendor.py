@@ -134,9 +134,9 @@ def test_what_has_no_counterpart_is_named_with_its_line(model):
         "hvx_threads": "stages.genai_builder.compile_options.graphs.hvx_threads",
     }
     starts = [f"{made.recipe.source}:{line_of(word)}: {name} has no counterpart: " for word, name in named.items()]
-    assert len(made.notes) == len(starts)
-    assert all(note.startswith(start) for note, start in zip(made.notes, starts, strict=True))
-    assert "lm_head gets 8 bits, the fewest qairt has for it" in made.notes[3]
+    assert len(made.warnings) == len(starts)
+    assert all(note.startswith(start) for note, start in zip(made.warnings, starts, strict=True))
+    assert "lm_head gets 8 bits, the fewest qairt has for it" in made.warnings[3]
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_what_is_kept_beside_the_cache_is_ours(model):
     made.cache.prepare()
     made._write_recipe()
     again = LLMPipeline.load(model.parent / "cache")
-    assert again.notes == []
+    assert again.warnings == []
     assert again.stage_names() == made.stage_names()
     assert again.stages.split_model.num_splits == 9
 

@@ -60,7 +60,7 @@ def stage_and_batch(pipeline: LLMPipeline, name: str) -> tuple[Stage[Any, Any, A
 
 def test_these_are_the_stages():
     assert set(registered_stages()) == set(WITH_ASIDE)
-    assert {stage.name for stage in registered_stages().values() if stage.aside} == set(ASIDE)
+    assert {stage.name for stage in registered_stages().values() if stage.is_side_branch} == set(ASIDE)
 
 
 @every_stage

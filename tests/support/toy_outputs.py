@@ -6,7 +6,7 @@ import json
 
 import toy_stages as toy
 
-from qairt.engine.stage import Batch, Context, Env, Expansion, OutputPlace, Stage, Task
+from qairt.engine.stage import Batch, Context, Env, Expansion, OutputContext, Stage, Task
 from qairt.errors import GraphError
 
 PICTURE = '<svg xmlns="http://www.w3.org/2000/svg"><title>{}</title></svg>\n'
@@ -34,7 +34,7 @@ class Speaker(Stage[SpeakerConfig, toy.TextInput, toy.Text]):
         path.write_text(f"{context.input.text.read_text()} {context.config.word} <|end|>")
         return toy.Text(text=path)
 
-    def write_predictions(self, items: Batch, place: OutputPlace) -> None:
+    def write_predictions(self, items: Batch, place: OutputContext) -> None:
         self.made.append("prediction")
         place.progress(0.5, "speaking")
         (item,) = items.values()
@@ -43,7 +43,7 @@ class Speaker(Stage[SpeakerConfig, toy.TextInput, toy.Text]):
         row = json.dumps({"text_raw": text, "text_clean": clean})
         (place.directory / "predictions.jsonl").write_text(row + "\n")
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         self.made.append("visualization")
         if self.config.fail_drawing == "ours":
             raise GraphError("there is nothing to draw", where="node_7")

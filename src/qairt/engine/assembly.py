@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 from pydantic import ValidationError
 
-from qairt.engine.stage import PipelinePerformanceWarning, Stage, StageConfig
+from qairt.engine.stage import AnyStage, PipelinePerformanceWarning, StageConfig
 from qairt.errors import ContractViolation, RecipeError
 from qairt.recipe.faults import faults_from_pydantic
 from qairt.recipe.names import nearest
@@ -16,7 +15,7 @@ from qairt.recipe.presets import OutputPresets
 from qairt.recipe.recipe import Recipe
 
 
-def check_order(stages: Sequence[Stage[Any, Any, Any]], *, suppress_performance_warnings: bool = False) -> None:
+def check_order(stages: Sequence[AnyStage], *, suppress_performance_warnings: bool = False) -> None:
     """Names are unique, every stage finds what it takes, and each agrees with its neighbours.
 
     Raises:
@@ -40,13 +39,11 @@ def check_order(stages: Sequence[Stage[Any, Any, Any]], *, suppress_performance_
                     where=f"stages.{stage.name}",
                     remedy=f"put {makers[0]} before {stage.name}" if makers else f"add a stage that makes {name}",
                 )
-        if not stage.aside:
+        if not stage.is_side_branch:
             available |= set(stage.output_type.model_fields)
 
 
-def load_configs(
-    recipe: Recipe, known: Mapping[str, type[Stage[Any, Any, Any]]]
-) -> list[tuple[type[Stage[Any, Any, Any]], StageConfig]]:
+def load_configs(recipe: Recipe, known: Mapping[str, type[AnyStage]]) -> list[tuple[type[AnyStage], StageConfig]]:
     """The stages of a recipe with their settings, in its order; one that stands aside comes right after what it
     requires, wherever the recipe lists it.
 
@@ -54,7 +51,7 @@ def load_configs(
         RecipeError: names every unknown stage and key and every wrong type, with file:line and the nearest name.
     """
     faults: list[RecipeError] = []
-    found: list[tuple[type[Stage[Any, Any, Any]], StageConfig]] = []
+    found: list[tuple[type[AnyStage], StageConfig]] = []
     stages = recipe.get("stages")
     if not isinstance(stages, Mapping) or not stages:
         where = recipe.where("stages") if stages is not None else str(recipe.source or "recipe")
@@ -96,10 +93,10 @@ def load_configs(
 
 
 def _asides_in_place(
-    stages: list[tuple[type[Stage[Any, Any, Any]], StageConfig]],
-) -> list[tuple[type[Stage[Any, Any, Any]], StageConfig]]:
-    placed = [pair for pair in stages if not pair[0].aside]
-    for pair in reversed([pair for pair in stages if pair[0].aside]):
+    stages: list[tuple[type[AnyStage], StageConfig]],
+) -> list[tuple[type[AnyStage], StageConfig]]:
+    placed = [pair for pair in stages if not pair[0].is_side_branch]
+    for pair in reversed([pair for pair in stages if pair[0].is_side_branch]):
         needed = [place for place, (stage, _) in enumerate(placed, 1) if stage.name in pair[0].requires]
         placed.insert(max(needed, default=len(placed)), pair)
     return placed

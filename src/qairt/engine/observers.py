@@ -6,18 +6,18 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from qairt.engine.record.events import Event
-    from qairt.engine.stage import Stage, StageConfig, StageInput, StageOutput
+    from qairt.engine.stage import AnyStage, StageConfig, StageInput, StageOutput
 
 
 class StageObserver:
     """Base of observers; override what you want to know. Called from the engine's threads, one call at a time."""
 
-    def run_before_stage(self, stage: Stage[Any, Any, Any], stage_config: StageConfig, stage_input: StageInput) -> None:
+    def run_before_stage(self, stage: AnyStage, stage_config: StageConfig, stage_input: StageInput) -> None:
         """The first item of a stage is about to run."""
 
     def run_after_stage(
         self,
-        stage: Stage[Any, Any, Any],
+        stage: AnyStage,
         stage_config: StageConfig,
         stage_input: StageInput,
         stage_output: StageOutput,

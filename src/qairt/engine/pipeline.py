@@ -24,7 +24,7 @@ from qairt.engine.record.folder import RunFolder, new_run_folder
 from qairt.engine.run.options import RunOptions, RunResult
 from qairt.engine.run.output_run import prepare_outputs
 from qairt.engine.run.run import Run
-from qairt.engine.stage import Env, Stage
+from qairt.engine.stage import AnyStage, Env
 from qairt.errors import QairtError, RecipeError
 from qairt.files import append_line
 from qairt.recipe.recipe import Recipe
@@ -52,7 +52,7 @@ class Pipeline:
 
     def __init__(
         self,
-        stages: Sequence[Stage[Any, Any, Any]],
+        stages: Sequence[AnyStage],
         cache_dir: str | Path,
         *,
         recipe: Recipe | None = None,
@@ -69,13 +69,13 @@ class Pipeline:
         self._stages = list(stages)
         self.stages = SimpleNamespace(**{stage.name: stage.config for stage in stages})
         """Live configs by stage name: `pipeline.stages.split_model.num_splits = 3`."""
-        self.notes: list[str] = []
+        self.warnings: list[str] = []
         """What the user should be told about this cache directory."""
-        self.infos: list[str] = []
+        self.notices: list[str] = []
         """What the user may want to know, though nothing is wrong."""
         self.stop = threading.Event()
         """Set to end a run from another thread: running items are ended, finished ones kept."""
-        self.heeds_stop = False
+        self.handles_stop = False
         """A run is in the part that looks at `stop` all the time: nobody needs to break into it."""
         self.cache = StageCache(self.cache_dir, self._bad_entry, verify_digests=verify_digests)
         self.manifest = PipelineManifest(self.cache_dir)
@@ -98,7 +98,7 @@ class Pipeline:
         return [stage.name for stage in self._stages]
 
     @property
-    def configured_stages(self) -> Sequence[Stage[Any, Any, Any]]:
+    def configured_stages(self) -> Sequence[AnyStage]:
         """The stages in order, with the settings they have now."""
         self._follow_live_configs()
         return tuple(self._stages)
@@ -163,7 +163,7 @@ class Pipeline:
         for stage in self._stages:
             self.check_stage(stage, env, tools=tools)
 
-    def check_stage(self, stage: Stage[Any, Any, Any], env: Env, *, tools: bool = True) -> None:
+    def check_stage(self, stage: AnyStage, env: Env, *, tools: bool = True) -> None:
         """The same for one stage; the error says on which line the setting stands that it is about."""
         try:
             stage.check(env)
@@ -211,7 +211,7 @@ class Pipeline:
         Trash(self.state_folder, self.manifest).recover()
         self._write_recipe()
         if self.manifest.is_damaged():
-            self.notes.append(f"{self.manifest.path} was damaged and is written anew")
+            self.warnings.append(f"{self.manifest.path} was damaged and is written anew")
         return Run(self, env, options).execute()
 
     @contextmanager
@@ -237,7 +237,7 @@ class Pipeline:
             return error
         return type(error)(f"{setting}: {error.what}", where=self.recipe.where(setting), remedy=error.remedy)
 
-    def _until(self, options: RunOptions) -> Sequence[Stage[Any, Any, Any]]:
+    def _until(self, options: RunOptions) -> Sequence[AnyStage]:
         """The stages that are asked for.
 
         Raises:
@@ -259,5 +259,5 @@ class Pipeline:
 
     def _bad_entry(self, directory: Path, problem: str) -> None:
         note = f"{directory.parent.name}/{directory.name}: {problem}; set aside, it is made again"
-        if note not in self.notes:
-            self.notes.append(note)
+        if note not in self.warnings:
+            self.warnings.append(note)

@@ -11,7 +11,7 @@ from qairt.profiling.profiler import Report, ResourceProfiler
 
 if TYPE_CHECKING:
     from qairt.engine.record.events import Event
-    from qairt.engine.stage import Stage, StageConfig, StageInput, StageOutput
+    from qairt.engine.stage import AnyStage, StageConfig, StageInput, StageOutput
 
 
 class StageProfilerObserver(StageObserver):
@@ -23,13 +23,13 @@ class StageProfilerObserver(StageObserver):
     def __init__(self) -> None:
         self._profiler = ResourceProfiler()
 
-    def run_before_stage(self, stage: Stage[Any, Any, Any], stage_config: StageConfig, stage_input: StageInput) -> None:
+    def run_before_stage(self, stage: AnyStage, stage_config: StageConfig, stage_input: StageInput) -> None:
         """Capture a snapshot before stage execution."""
         self._profiler.start(stage.name)
 
     def run_after_stage(
         self,
-        stage: Stage[Any, Any, Any],
+        stage: AnyStage,
         stage_config: StageConfig,
         stage_input: StageInput,
         stage_output: StageOutput,

@@ -48,7 +48,7 @@ class GenieBinary(Stage[GenieBinaryConfig, GenieBinaryInput, OneGraphBinary]):
 
     name = "genie_binary"
     requires = ("quantize",)
-    aside = True
+    is_side_branch = True
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         return Expansion([self.task(coord, env) for coord in batch])

@@ -12,7 +12,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
-    OutputPlace,
+    OutputContext,
     Stage,
     StageInput,
     StageOutput,
@@ -86,7 +86,7 @@ class Convert(Stage[ConvertConfig, ConvertInput, FloatDlc]):
             qnn.convert(source.onnx, dlc)
         return FloatDlc(float_dlc=dlc)
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.stages.pictures.graphs import draw_sizes
 
         outputs = (item.output for item in items.values())

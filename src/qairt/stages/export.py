@@ -14,7 +14,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
-    OutputPlace,
+    OutputContext,
     Stage,
     StageConfig,
     StageInput,
@@ -139,7 +139,7 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
         adopt(task.paths["onnx"], task.paths["encodings"], onnx=onnx, weights=weights, encodings=encodings)
         return ExportedModel(onnx=onnx, weights=weights, encodings=encodings)
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.stages.pictures.graphs import draw_operators
 
         (item,) = items.values()

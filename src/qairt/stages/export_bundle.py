@@ -14,7 +14,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
-    OutputPlace,
+    OutputContext,
     Stage,
     StageConfig,
     StageInput,
@@ -111,7 +111,7 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         metadata = compose(contents, folder, form, place=link_or_copy)
         return Bundle(bundle=folder, metadata=metadata)
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.stages.pictures.graphs import draw_sizes
 
         (item,) = items.values()

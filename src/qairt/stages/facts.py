@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 from qairt.engine.stage import Env
 from qairt.errors import RecipeError
 from qairt.recipe.files import found_file
+from qairt.recipe.settings import Settings
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig
     from qairt.model.describe import ModelDescription
     from qairt.model.parameters import Parameters
-    from qairt.recipe.settings import Settings
     from qairt.toolchain.soc import Soc
 
 
@@ -71,8 +71,8 @@ def find_file(env: Env, name: Path | str) -> Path:
 
 
 def settings_of(env: Env) -> Settings:
-    settings: Settings = env.settings
-    return settings
+    assert isinstance(env.settings, Settings), "these stages are configured by a recipe"
+    return env.settings
 
 
 def has_model(env: Env) -> bool:

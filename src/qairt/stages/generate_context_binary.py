@@ -16,7 +16,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
-    OutputPlace,
+    OutputContext,
     Stage,
     StageInput,
     StageOutput,
@@ -152,7 +152,7 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
             binary=result.binary, wrappers=result.wrappers, configs=result.configs, signatures=signatures
         )
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.amounts import size
         from qairt.stages.pictures import svg
 

@@ -13,7 +13,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
-    OutputPlace,
+    OutputContext,
     Stage,
     StageConfig,
     StageInput,
@@ -100,7 +100,7 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
             )
         return SingleHeadPart(onnx=onnx, weights=weights, head_weights=directory / "heads.bin", encodings=encodings)
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.stages.pictures.graphs import draw_operator_counts
 
         outputs = (item.output for item in items.values())

@@ -11,7 +11,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
-    OutputPlace,
+    OutputContext,
     Stage,
     StageConfig,
     StageInput,
@@ -79,7 +79,7 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
         Tokenizer.open(task.paths["model"]).save(tokenizer)
         return LoadedModel(model=model, tokenizer=tokenizer)
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.amounts import size
         from qairt.stages.pictures import svg
 

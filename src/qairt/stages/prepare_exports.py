@@ -16,7 +16,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
-    OutputPlace,
+    OutputContext,
     Stage,
     StageConfig,
     StageInput,
@@ -136,7 +136,7 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         link_or_copy(source.encodings, encodings)
         return BoundModel(onnx=onnx, weights=weights, encodings=encodings)
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.stages.pictures.graphs import draw_interfaces
 
         outputs = (item.output for item in items.values())

@@ -16,7 +16,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
-    OutputPlace,
+    OutputContext,
     Stage,
     StageConfig,
     StageInput,
@@ -211,7 +211,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             grid_sizes=grid_sizes,
         )
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.stages.pictures.encodings import GridSizes, draw_grids
 
         (item,) = items.values()

@@ -12,13 +12,14 @@ from pydantic import Field
 
 from qairt.engine.axes import value_of
 from qairt.engine.stage import (
+    AnyStage,
     Artifact,
     Batch,
     Context,
     Env,
     Estimate,
     Expansion,
-    OutputPlace,
+    OutputContext,
     PipelinePerformanceWarning,
     Stage,
     StageInput,
@@ -78,7 +79,7 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
     name = "quantize"
     requires = ("split_model",)
 
-    def validate(self, before: Sequence[Stage[Any, Any, Any]], after: Sequence[Stage[Any, Any, Any]]) -> None:
+    def validate(self, before: Sequence[AnyStage], after: Sequence[AnyStage]) -> None:
         super().validate(before, after)
         if not any(stage.name == "mha_to_sha_conversion" for stage in before):
             warnings.warn(
@@ -169,12 +170,12 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
                 qnn.quantize(onnx, dlc)
         return QuantizedPart(dlc=dlc, quantized_onnx=onnx, quantized_weights=weights, signature=signature)
 
-    def write_predictions(self, items: Batch, place: OutputPlace) -> None:
+    def write_predictions(self, items: Batch, place: OutputContext) -> None:
         from qairt.stages.quantize_predictions import write_answers
 
         write_answers(items, place)
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.amounts import size
         from qairt.stages.pictures import svg
 

@@ -13,14 +13,14 @@ from qairt.stages.float_profile.workload import PROMPTS
 from qairt.stages.predictions import Prediction
 
 if TYPE_CHECKING:
-    from qairt.engine.stage import Batch, Env, OutputPlace
+    from qairt.engine.stage import Batch, Env, OutputContext
     from qairt.runtime.parts import QuantizedPart
 
 FILE, PAGE = "predictions.jsonl", "predictions.md"
 _NEW_TOKENS = 48
 
 
-def write_answers(items: Batch, place: OutputPlace) -> None:
+def write_answers(items: Batch, place: OutputContext) -> None:
     """`predictions.jsonl`: greedy answers of the parts of the longest context length, run in ONNX Runtime on the CPU.
 
     The prompts are those of `torch_profiler` where the recipe has it. One that does not fit the context is left out.
@@ -44,7 +44,7 @@ def write_page(predictions: Path, directory: Path) -> None:
     (directory / PAGE).write_text("\n".join(parts), encoding="utf-8")
 
 
-def _answers(items: Batch, place: OutputPlace) -> Iterator[Prediction]:
+def _answers(items: Batch, place: OutputContext) -> Iterator[Prediction]:
     from qairt.model.tokenizer import Tokenizer
     from qairt.runtime.chain import PartChain
     from qairt.runtime.generate import generate

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from pydantic import ValidationError
 
 from qairt.engine.assembly import load_configs
-from qairt.engine.stage import Stage, registered_stages
+from qairt.engine.stage import AnyStage, registered_stages
 from qairt.errors import RecipeError
 from qairt.recipe.faults import faults_from_pydantic
 from qairt.recipe.recipe import Recipe
@@ -17,7 +15,7 @@ NPU_STAGES = ("convert", "generate_context_binary")
 """Stages that `backend: CPU` leaves out."""
 
 
-def read_recipe(recipe: Recipe) -> tuple[Settings, list[Stage[Any, Any, Any]]]:
+def read_recipe(recipe: Recipe) -> tuple[Settings, list[AnyStage]]:
     """What a recipe says, and the stages that it lists; the files that it names are absolute in it from here on.
 
     Raises:

@@ -16,7 +16,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
-    OutputPlace,
+    OutputContext,
     Stage,
     StageConfig,
     StageInput,
@@ -144,7 +144,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
             test_vectors.from_graph(onnx, inputs, threads=context.threads).save(vectors)
         return SplitPart(onnx=onnx, weights=weights, encodings=encodings, test_vectors=vectors)
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.amounts import size
         from qairt.stages.pictures import svg
 

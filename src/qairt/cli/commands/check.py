@@ -51,7 +51,7 @@ def look(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
     recipe = str(pipeline.recipe.source)
     names = pipeline.stage_names()
     findings = [Finding("recipe", "ok", f"{recipe}: {count(len(names), 'stage')} in an order that works")]
-    told = (*pipeline.infos, *pipeline.notes)
+    told = (*pipeline.notices, *pipeline.warnings)
     findings += [Finding("recipe", "warning", note) for note in told]
     env = pipeline.env()
     faults: list[QairtError] = []
@@ -115,7 +115,7 @@ def _artifacts(pipeline: LLMPipeline, told: Sequence[str]) -> list[Finding]:
     """Whether what the manifest says is finished is still there and whole."""
     made = pipeline.plan()
     items = list(made.items)
-    findings = [Finding("artifacts", "warning", note) for note in pipeline.notes if note not in told]
+    findings = [Finding("artifacts", "warning", note) for note in pipeline.warnings if note not in told]
     recorded = pipeline.manifest.read()["stages"]
     if pipeline.manifest.is_damaged():
         text = f"{pipeline.manifest.path} is damaged; the next run writes it anew"

@@ -63,7 +63,7 @@ def show(made: Plan, pipeline: Pipeline, *, jobs: int, brief: bool) -> None:
     """Print the table of stages, then every item that runs with its reason."""
     from qairt.cli.failures import tell_note
 
-    for note in (*pipeline.infos, *pipeline.notes):
+    for note in (*pipeline.notices, *pipeline.warnings):
         tell_note(note)
     for line in stage_table(made):
         say(line)

@@ -72,7 +72,7 @@ def run(
     watcher = choose(as_json=as_json, stop=pipeline.stop)
     pipeline.add_listener(watcher.event)
     try:
-        with interruptible(pipeline.stop, lambda: pipeline.heeds_stop), others_to_stderr(), watcher:
+        with interruptible(pipeline.stop, lambda: pipeline.handles_stop), others_to_stderr(), watcher:
             result = pipeline.construct(options)
     except KeyboardInterrupt:
         from qairt.cli.failures import tell_error

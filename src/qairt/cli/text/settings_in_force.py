@@ -32,7 +32,7 @@ def show_merged(pipeline: Pipeline, *, as_json: bool) -> None:
             ]
         )
         return
-    for note in (*pipeline.infos, *pipeline.notes):
+    for note in (*pipeline.notices, *pipeline.warnings):
         tell_note(note)
     lines = list(_lines(whole, 0))
     column = min(max((len(text) for text, _ in lines), default=0), _WIDEST) + 2

@@ -24,7 +24,7 @@ from typing import Any
 
 from qairt import keys
 from qairt.engine.cache.manifest import STATE_FOLDER
-from qairt.engine.stage import Stage, StageConfig, StageOutput
+from qairt.engine.stage import AnyStage, StageConfig, StageOutput
 from qairt.errors import CacheError
 from qairt.files import WRITING, files_below, flush, sha256_of, write_atomic
 
@@ -150,7 +150,7 @@ class StageCache:
         """Whether a valid entry exists for `key`."""
         return self.entry(key) is not None
 
-    def get(self, key: str, stage_class: type[Stage[Any, Any, Any]], **kwargs: Any) -> StageOutput | None:
+    def get(self, key: str, stage_class: type[AnyStage], **kwargs: Any) -> StageOutput | None:
         """The cached output, or None on a miss or a damaged entry (which is set aside)."""
         entry = self.entry(key)
         if entry is None:
@@ -183,7 +183,7 @@ class StageCache:
         """Where an item that takes long may keep what it has done so far (not made here)."""
         return self._root / stage_name / f".resume-{key[:16]}"
 
-    def put(self, key: str, stage_output: StageOutput, stage: Stage[Any, Any, Any], artifact_path: Path) -> None:
+    def put(self, key: str, stage_output: StageOutput, stage: AnyStage, artifact_path: Path) -> None:
         """Persist `stage_output` at `artifact_path` by `stage.export()` and register it under `key`."""
         artifact_path = Path(artifact_path).absolute()
         artifact_path.parent.mkdir(parents=True, exist_ok=True)

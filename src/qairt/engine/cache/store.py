@@ -199,7 +199,7 @@ class Store:
         return found
 
     def _stages_after(self, stage: str) -> list[str]:
-        aside = {name for name, known in registered_stages().items() if known.aside}
+        aside = {name for name, known in registered_stages().items() if known.is_side_branch}
         order = self._order()
         if stage not in order or stage in aside:
             return []

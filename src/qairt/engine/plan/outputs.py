@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from qairt import keys
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.plan.output_record import OutputRecords, WrittenOutput
-from qairt.engine.plan.planned import AnyStage, PlannedOutput, short
-from qairt.engine.stage import Stage
+from qairt.engine.plan.planned import PlannedOutput, short
+from qairt.engine.stage import AnyStage, Stage
 from qairt.errors import RecipeError
 from qairt.recipe.output_settings import KINDS, OutputKind
 

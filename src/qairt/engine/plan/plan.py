@@ -12,13 +12,13 @@ from qairt.engine.cache.cache import Entry, StageCache, key_inputs
 from qairt.engine.plan.cause import cause_of
 from qairt.engine.plan.costs import History, size_bucket
 from qairt.engine.plan.planned import Plan, PlannedItem, StagePlan
-from qairt.engine.stage import Batch, Env, Expansion, Item, Stage, Task
+from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, Stage, Task
 from qairt.errors import ContractViolation
 from qairt.machine import this_host
 
 
 def make_plan(
-    stages: Sequence[Stage[Any, Any, Any]],
+    stages: Sequence[AnyStage],
     env: Env,
     cache: StageCache,
     history: History,
@@ -66,7 +66,7 @@ def make_plan(
             )
             for task in expansion.tasks
         ]
-        if not stage.aside:
+        if not stage.is_side_branch:
             batch = dict(sorted((passing | {item.coord: item for item in items}).items()))
         per_item = stage.artifact_kinds(env)
         plan.stages.append(
@@ -83,7 +83,7 @@ def make_plan(
     return plan
 
 
-def check_expansion(stage: Stage[Any, Any, Any], batch: Batch, expansion: Expansion, env: Env, *, first: bool) -> None:
+def check_expansion(stage: AnyStage, batch: Batch, expansion: Expansion, env: Env, *, first: bool) -> None:
     """Labels under its own axes, no coordinate twice, every source exists.
 
     Raises:
@@ -111,7 +111,7 @@ def check_expansion(stage: Stage[Any, Any, Any], batch: Batch, expansion: Expans
 
 
 def _planned(
-    stage: Stage[Any, Any, Any],
+    stage: AnyStage,
     task: Task,
     batch: Mapping[Coord, PlannedItem],
     extras: Any,
@@ -191,7 +191,7 @@ def _handle(item: PlannedItem, cache: StageCache | None) -> Item:
     )
 
 
-def _introspect(stage: Stage[Any, Any, Any], batch: Batch, env: Env, token: Any) -> dict[str, Any]:
+def _introspect(stage: AnyStage, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
     try:
         return stage.introspect(batch, env, token)
     except Exception as error:  # introspection is for people; the plan must not break on it

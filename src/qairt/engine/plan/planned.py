@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -12,7 +12,7 @@ from qairt import keys
 from qairt.engine.axes import Coord, label
 from qairt.engine.cache.cache import Entry
 from qairt.engine.plan.costs import size_bucket
-from qairt.engine.stage import Expansion, Stage, StageConfig, Task
+from qairt.engine.stage import AnyStage, Expansion, StageConfig, Task
 from qairt.recipe.output_settings import ModelOutput, OutputKind
 
 Kind = Literal["setting", "parameter", "file", "toolchain", "version", "input", "new", "removed", "forced", "never"]
@@ -61,9 +61,6 @@ def short(value: Any) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 
-AnyStage = Stage[Any, Any, Any]
-
-
 @dataclass(frozen=True)
 class PlannedOutput:
     """The predictions of a stage, or its pictures."""
@@ -102,7 +99,7 @@ class PlannedOutput:
 class PlannedItem:
     """One item that a run makes or reuses."""
 
-    stage: Stage[Any, Any, Any]
+    stage: AnyStage
     coord: Coord
     task: Task
     config: StageConfig
@@ -157,13 +154,13 @@ class PlannedItem:
 class StagePlan:
     """One stage of the plan."""
 
-    stage: Stage[Any, Any, Any]
+    stage: AnyStage
     items: list[PlannedItem]
     batch: dict[Coord, PlannedItem]
     """What goes on to the next stage: its own items, and those that passed through."""
     expansion: Expansion
     artifacts: Counter[str]
-    details: dict[str, Any]
+    details: Mapping[str, object]
     described: bool
     """False: the stage must look at artifacts that do not exist yet, and this is its analytic answer."""
 

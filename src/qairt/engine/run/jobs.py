@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from qairt.engine.axes import Coord
 from qairt.engine.run.usage import Usage
-from qairt.engine.stage import Context, Stage, StageOutput, Task, write_output
+from qairt.engine.stage import AnyStage, Context, StageOutput, Task, write_output
 
 RESULT = "result.json"
 PROGRESS = "progress.jsonl"
@@ -42,7 +42,7 @@ class JobResult(BaseModel):
     usage: Usage = Usage()
 
 
-def import_path(stage: type[Stage[Any, Any, Any]]) -> str:
+def import_path(stage: type[AnyStage]) -> str:
     return f"{stage.__module__}:{stage.__qualname__}"
 
 
@@ -56,7 +56,7 @@ def run_job(job: Job, progress: Callable[[float, str], None]) -> StageOutput:
     found: Any = importlib.import_module(module)
     for part in name.split("."):
         found = getattr(found, part)
-    stage_type: type[Stage[Any, Any, Any]] = found
+    stage_type: type[AnyStage] = found
     config = stage_type.config_type.model_validate(job.config)
     inputs = {coord: stage_type.input_type.model_validate(fields) for coord, fields in job.inputs}
     context: Context[Any, Any] = Context(

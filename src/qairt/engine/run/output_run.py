@@ -13,14 +13,14 @@ from qairt.engine.plan.planned import Plan, PlannedItem, PlannedOutput
 from qairt.engine.record import events as ev
 from qairt.engine.run.executor import Interrupted
 from qairt.engine.run.output_writer import Made, prepare, write_output
-from qairt.engine.stage import Env, Item, Stage
+from qairt.engine.stage import AnyStage, Env, Item
 from qairt.errors import ItemFailed, QairtError
 
 if TYPE_CHECKING:
     from qairt.engine.pipeline import Pipeline
 
 
-def prepare_outputs(stages: Sequence[Stage[Any, Any, Any]], cache_dir: Path) -> None:
+def prepare_outputs(stages: Sequence[AnyStage], cache_dir: Path) -> None:
     """Make sure before work starts that what is asked for can be written.
 
     Raises:

@@ -16,7 +16,7 @@ from qairt.engine.axes import Coord
 from qairt.engine.plan.output_record import OutputRecords, WrittenFile, WrittenOutput
 from qairt.engine.plan.planned import PlannedOutput
 from qairt.engine.run.gallery import write_gallery
-from qairt.engine.stage import Env, Item, OutputPlace
+from qairt.engine.stage import Env, Item, OutputContext
 from qairt.errors import CacheError
 from qairt.files import files_below, flush, sha256_of
 
@@ -59,7 +59,7 @@ def write_output(
             shutil.rmtree(left, ignore_errors=True)
         work = _working_directory(output.directory, prefix)
         try:
-            place = OutputPlace(
+            place = OutputContext(
                 directory=work, model=output.model, env=env, predictions=output.predictions, progress=progress
             )
             if output.kind == "prediction":

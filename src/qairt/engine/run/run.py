@@ -31,7 +31,7 @@ from qairt.engine.run.output_run import OutputRun
 from qairt.engine.run.scheduler import Outcome, Scheduler
 from qairt.engine.run.stage_metrics import StageMetrics
 from qairt.engine.run.usage import Usage
-from qairt.engine.stage import Env, Item, Stage, StageInput, StageOutput
+from qairt.engine.stage import AnyStage, Env, Item, Stage, StageInput, StageOutput
 from qairt.errors import CacheError, ContractViolation, ItemFailed, QairtError
 from qairt.files import log_tail
 from qairt.machine import available_cores, this_host, total_memory
@@ -78,7 +78,7 @@ class Run:
                 plan = self.pipeline.plan_in(self.env, self.options)
                 self._keep(plan)
                 self._announce(plan)
-                self.pipeline.heeds_stop = True
+                self.pipeline.handles_stop = True
                 with RequestServer(self._folder, self._answer, self.pipeline.emit):
                     plan = self._run_all(plan)
                     self._write_outputs(plan)
@@ -98,7 +98,7 @@ class Run:
                 write_summary(self._folder, self.state)
                 add_run(self._folder, [item.entry for item in plan.items if item.entry is not None])
         finally:
-            self.pipeline.heeds_stop = False
+            self.pipeline.handles_stop = False
             self.pipeline.remove_listener(self._metrics.apply)
             self.pipeline.remove_listener(self.state.apply)
         output = self._fold(plan) if made == "done" else None
@@ -375,7 +375,7 @@ class Run:
                     log_tail=log_tail(log),
                 )
 
-    def _fields_for(self, stage: Stage[Any, Any, Any], source: PlannedItem) -> dict[str, Any]:
+    def _fields_for(self, stage: AnyStage, source: PlannedItem) -> dict[str, Any]:
         """The fields of the stage's input type, from the nearest output upstream that has them."""
         fields: dict[str, Any] = {}
         wanted = set(stage.input_type.model_fields)
@@ -455,7 +455,7 @@ class Run:
                 items=planned_entries(plan),
             )
         )
-        for level, notes in (("info", pipeline.infos), ("warning", pipeline.notes)):
+        for level, notes in (("info", pipeline.notices), ("warning", pipeline.warnings)):
             for note in notes:
                 pipeline.emit(ev.LogLine.model_validate({"level": level, "message": note}))
 
@@ -517,6 +517,6 @@ class Run:
     def _fold(self, plan: Plan) -> Any:
         results: Any = {coord: self._output(item) for coord, item in plan.stages[-1].batch.items()}
         for planned in reversed(plan.stages):
-            if not planned.stage.aside:
+            if not planned.stage.is_side_branch:
                 results = planned.stage.reduce(results, self.env, planned.expansion.token)
         return results

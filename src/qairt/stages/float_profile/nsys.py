@@ -9,6 +9,7 @@ from typing import Annotated, Any
 
 from qairt.engine.run.jobs import Job, import_path
 from qairt.engine.stage import (
+    AnyStage,
     Artifact,
     Batch,
     Context,
@@ -62,9 +63,9 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
 
     name = "nsys"
     requires = ("model_loading",)
-    aside = True
+    is_side_branch = True
 
-    def validate(self, before: Sequence[Stage[Any, Any, Any]], after: Sequence[Stage[Any, Any, Any]]) -> None:
+    def validate(self, before: Sequence[AnyStage], after: Sequence[AnyStage]) -> None:
         super().validate(before, after)
         require_float_model(self.name, before)
 

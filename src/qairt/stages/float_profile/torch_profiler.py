@@ -7,11 +7,12 @@ from importlib import metadata
 from typing import Any
 
 from qairt.engine.stage import (
+    AnyStage,
     Batch,
     Context,
     Env,
     Expansion,
-    OutputPlace,
+    OutputContext,
     Stage,
     Task,
     register_stage,
@@ -37,9 +38,9 @@ class TorchProfiler(Stage[TorchProfilerConfig, ProfilerInput, ProfiledModel]):
 
     name = "torch_profiler"
     requires = ("model_loading",)
-    aside = True
+    is_side_branch = True
 
-    def validate(self, before: Sequence[Stage[Any, Any, Any]], after: Sequence[Stage[Any, Any, Any]]) -> None:
+    def validate(self, before: Sequence[AnyStage], after: Sequence[AnyStage]) -> None:
         super().validate(before, after)
         require_float_model(self.name, before)
 
@@ -64,13 +65,13 @@ class TorchProfiler(Stage[TorchProfilerConfig, ProfilerInput, ProfiledModel]):
 
         return profile_model(task.paths["model"], context)
 
-    def write_predictions(self, items: Batch, place: OutputPlace) -> None:
+    def write_predictions(self, items: Batch, place: OutputContext) -> None:
         from qairt.stages.float_profile.pages import read_profile, write_predictions
 
         strip = place.model.prediction.strip_special_tokens
         write_predictions(read_profile(_only(items)), place.directory, strip_special_tokens=strip)
 
-    def write_visualization(self, items: Batch, place: OutputPlace) -> None:
+    def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.stages.float_profile.pages import write_pages
 
         # `strip_special_tokens` is defined only if predictions are written.

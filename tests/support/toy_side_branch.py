@@ -23,7 +23,7 @@ class Measure(Stage[MeasureConfig, toy.TextInput, Measured]):
 
     name = "measure"
     requires = ("source",)
-    aside = True
+    is_side_branch = True
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         estimate = Estimate(bytes=1, seconds=0.1, peak_ram=1000, alone=True)

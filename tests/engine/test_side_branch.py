@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import toy_stages as toy
-from toy_aside import Measure, MeasureConfig
+from toy_side_branch import Measure, MeasureConfig
 
 from qairt.engine.assembly import load_configs
 from qairt.engine.pipeline import Pipeline
@@ -66,7 +66,7 @@ def test_nothing_may_rest_on_what_it_makes(tmp_path: Path):
 
     class Alone(toy.Source):
         name = "alone"
-        aside = True
+        is_side_branch = True
 
     with pytest.raises(ContractViolation, match="stages.upper: nothing before it makes text"):
         Pipeline([Alone(), toy.Upper()], tmp_path)

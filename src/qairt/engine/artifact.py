@@ -1,0 +1,108 @@
+"""Inputs and outputs of stages: pydantic models whose `Path` fields are the files, and their form on disk."""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Self, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+from qairt.files import link_or_copy
+
+OUTPUT_FILE = "output.json"
+
+
+class StageInput(BaseModel):
+    """What a stage reads; each field is filled by name from the nearest upstream output that has it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """Marks a `Path` field of an output that `plan` counts: `Annotated[Path, Artifact("DLC")]`."""
+
+    kind: str
+
+
+class StageOutput(BaseModel):
+    """What a stage produces. `Path` fields are its files: absolute in memory, relative to the item's folder on disk."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @classmethod
+    def artifact_kinds(cls) -> Counter[str]:
+        """How many files of each counted kind one item holds."""
+        kinds: Counter[str] = Counter()
+        for info in cls.model_fields.values():
+            for mark in info.metadata:
+                if isinstance(mark, Artifact):
+                    kinds[mark.kind] += 1
+        return kinds
+
+    def paths(self) -> Iterator[Path]:
+        """Every file and folder this output names."""
+        for name in type(self).model_fields:
+            yield from _paths_in(getattr(self, name))
+
+    def moved(self, old: Path, new: Path) -> Self:
+        """The same output after its folder moved from `old` to `new`."""
+        values = {name: _move(getattr(self, name), old, new) for name in type(self).model_fields}
+        return type(self).model_validate(values)
+
+
+OutT = TypeVar("OutT", bound=StageOutput)
+
+
+def write_output(output: StageOutput, directory: Path) -> None:
+    """Write the fields of `output` into `directory`, paths relative to it."""
+    relative = output.moved(directory, Path())
+    (directory / OUTPUT_FILE).write_text(relative.model_dump_json(indent=1) + "\n")
+
+
+def read_output(output_type: type[OutT], directory: Path) -> OutT:
+    """The inverse of `write_output`."""
+    output = output_type.model_validate_json((directory / OUTPUT_FILE).read_bytes())
+    return output.moved(Path(), directory)
+
+
+def export_output(output: StageOutput, directory: Path) -> None:
+    """Link or copy the files of `output` into `directory`, and write its fields there."""
+    directory.mkdir(parents=True, exist_ok=True)
+    root = _common_folder(list(output.paths()))
+    for source in output.paths():
+        target = directory / source.relative_to(root)
+        if source != target:
+            link_or_copy(source, target)
+    write_output(output.moved(root, directory), directory)
+
+
+def _paths_in(value: object) -> Iterator[Path]:
+    if isinstance(value, Path):
+        yield value
+    elif isinstance(value, Mapping):
+        for part in value.values():
+            yield from _paths_in(part)
+    elif isinstance(value, (list, tuple)):
+        for part in value:
+            yield from _paths_in(part)
+
+
+def _move(value: object, old: Path, new: Path) -> object:
+    if isinstance(value, Path):
+        if old == Path():
+            return value if value.is_absolute() else new / value
+        return new / value.relative_to(old) if value.is_relative_to(old) else value
+    if isinstance(value, Mapping):
+        return {key: _move(part, old, new) for key, part in value.items()}
+    if isinstance(value, (list, tuple)):
+        return type(value)(_move(part, old, new) for part in value)
+    return value
+
+
+def _common_folder(paths: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([path.parent for path in paths])) if paths else Path()

@@ -1,0 +1,41 @@
+"""What stages may look at while they describe their work."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel
+
+from qairt.engine.digests import FileDigests
+from qairt.engine.stage_config import StageConfig
+
+FactT = TypeVar("FactT")
+
+
+@dataclass
+class Env:
+    """The recipe's settings and what stages found out so far; never the content of an artifact."""
+
+    settings: BaseModel | None
+    """The recipe's top-level settings; None for stages that were configured without a recipe."""
+    configs: Mapping[str, StageConfig]
+    digests: FileDigests
+    suppress_performance_warnings: bool = False
+    facts: dict[str, Any] = field(default_factory=dict)
+    files_read: dict[str, set[Path]] = field(default_factory=dict)
+    """By stage."""
+
+    def once(self, name: str, find: Callable[[], FactT]) -> FactT:
+        """A fact that several stages need, such as the model's shape; found out once."""
+        if name not in self.facts:
+            self.facts[name] = find()
+        fact: FactT = self.facts[name]
+        return fact
+
+    def digest(self, stage: str, path: Path) -> str:
+        """SHA-256 of a file that `stage` reads; checked again after its items ran."""
+        self.files_read.setdefault(stage, set()).add(path)
+        return self.digests.digest(path)
