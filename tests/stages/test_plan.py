@@ -124,7 +124,10 @@ def test_stages_out_of_order_are_named(recipe: Path):
         stages = content["stages"]
         content["stages"] = {"split_model": stages.pop("split_model")} | stages
 
-    message = "stages.split_model: prepare_exports must come before it but comes after\n  put prepare_exports before split_model"
+    message = (
+        "stages.split_model: prepare_exports must come before it but comes after\n"
+        "  put prepare_exports before split_model"
+    )
     with pytest.raises(ContractViolation, match=message):
         planned(edited(recipe, change))
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator
 
 from qairt.amounts import count
-from qairt.engine.stage import Artifact, Env, Estimate, Stage, StageConfig, StageInput, StageOutput
+from qairt.engine.stage import AnyStage, Artifact, Env, Estimate, StageConfig, StageInput, StageOutput
 from qairt.errors import ContractViolation, ToolchainNotAvailable
 from qairt.stages.facts import model_of
 
@@ -110,12 +110,12 @@ class ProfiledModel(StageOutput):
     """Chrome trace, gzipped: open it in Perfetto or chrome://tracing."""
 
 
-def require_float_model(stage: str, before: Sequence[Stage[Any, Any, Any]]) -> None:
+def require_float_model(stage: str, before: Sequence[AnyStage]) -> None:
     """
     Raises:
         ContractViolation: a stage before `stage` already changed the model.
     """
-    others = [other.name for other in before if other.name != "model_loading" and not other.aside]
+    others = [other.name for other in before if other.name != "model_loading" and not other.is_side_branch]
     if others:
         raise ContractViolation(
             f"it profiles the float model as loaded, but {others[0]} comes before it",
