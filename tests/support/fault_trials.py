@@ -4,8 +4,8 @@
     PYTHONPATH=tests/support python tests/support/fault_trials.py clear ENOSPC 7     every 7th
 
 Operations: run, change (run again after a setting changed), clear, undo, prune. Faults: exit (as `kill -9`), ENOSPC and
-EROFS (from then on nothing can be written), EIO (once). A run without a fault follows. Each trial that lost or falsified
-something prints a line, then the counts follow; exit code 1 when there were any.
+EROFS (from then on nothing can be written), EIO (once). A run without a fault follows. Each trial that lost or
+falsified something prints a line, then the counts follow; exit code 1 when there were any.
 
 Changes are what Python's audit events report (opening for writing, rename, link, mkdir, remove, rmdir, chmod) and calls
 of `os.fsync` and `os.write`, below the cache directory.

@@ -127,7 +127,11 @@ class Joined(StageOutput):
     joined: Annotated[Path, Artifact("joined")]
 
 
-class Join(Stage[StageConfig, TextInput, Joined]):
+class JoinConfig(StageConfig):
+    suffix: str = ""
+
+
+class Join(Stage[JoinConfig, TextInput, Joined]):
     name = "join"
     merges = ("ar",)
 
@@ -137,9 +141,9 @@ class Join(Stage[StageConfig, TextInput, Joined]):
             together.setdefault(without(coord, self.merges), []).append(coord)
         return Expansion([Task(coord=coord, sources=tuple(found)) for coord, found in together.items()])
 
-    def run(self, task: Task, context: Context[StageConfig, TextInput]) -> Joined:
+    def run(self, task: Task, context: Context[JoinConfig, TextInput]) -> Joined:
         path = context.directory / "joined.txt"
-        path.write_text("|".join(source.text.read_text() for source in context.inputs.values()))
+        path.write_text("|".join(source.text.read_text() for source in context.inputs.values()) + context.config.suffix)
         return Joined(joined=path)
 
 

@@ -21,7 +21,6 @@ from qairt.engine.record import events as ev
 from qairt.engine.record.folder import RunFolder, live_runs, run_folders
 from qairt.engine.record.state import RunState
 from qairt.engine.run.options import RunOptions
-from qairt.engine.stage import StageConfig
 
 
 def made(folder: Path, later: float = 0.0, **fan: object) -> Pipeline:
@@ -29,7 +28,7 @@ def made(folder: Path, later: float = 0.0, **fan: object) -> Pipeline:
         Source(SourceConfig()),
         Fan(FanConfig.model_validate({"arn": [1, 2, 3]} | fan)),
         Upper(LaterConfig(sleep=later)),
-        Join(StageConfig()),
+        Join(),
     ]
     return Pipeline(stages, folder)
 
