@@ -1,6 +1,6 @@
 """The stages from a model to a device bundle, one file each. Importing this package registers them.
 
-Stages are thin: they say which items there are, and hand the work to `model`, `quant`, `graph` and `toolchain`.
+A stage is thin: it lists its items and leaves the work to `model`, `quant`, `graph`, `toolchain` and `bundle`.
 """
 
 from qairt.stages.convert import Convert

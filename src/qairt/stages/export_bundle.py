@@ -1,10 +1,12 @@
-"""Stage 10: one folder that a device runs."""
+"""Stage 10: the bundle, one folder with everything a device needs."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Literal, cast
+
+from pydantic import JsonValue
 
 from qairt.engine.axes import Coord, value_of, without
 from qairt.engine.stage import (
@@ -32,12 +34,12 @@ if TYPE_CHECKING:
 
 
 class ExportBundleConfig(StageConfig):
-    """What runs the bundle."""
+    """Which runtime the bundle is for."""
 
     format: Literal["genie", "ort"] | None = None
-    """genie: for Genie of the QAIRT SDK, on Android and Linux. ort: for onnxruntime-genai with public packages, on
-    Windows, Linux and Android; with backend CPU anywhere. Left out: genie, or with backend CPU ort. The other one is
-    always to be had too, without running anything again: `qairt export RECIPE DIR --format ort`."""
+    """genie: Genie of the QAIRT SDK, on Android and Linux. ort: onnxruntime-genai from public packages, on Windows,
+    Linux and Android; with backend CPU, on any machine. Default: genie, or ort with backend CPU. The other format can
+    be exported at any time without a new run: `qairt export RECIPE DIR --format ort`."""
 
 
 class ExportBundleInput(StageInput):
@@ -59,13 +61,13 @@ class Bundle(StageOutput):
 
 @register_stage
 class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
-    """Put binaries in order, the runtime's configuration, the tokenizer and a description of every tensor together.
+    """Collect the binaries in order, the runtime configuration, the tokenizer and a description of every tensor.
 
-    1. The configuration is computed from the model; a fact that is missing is an error, before anything runs.
-    2. `metadata.yaml` names every input and output with shape, dtype, scale, offset, AR, CL and part.
+    1. The configuration is computed from the model; missing information is an error before anything runs.
+    2. `metadata.yaml` lists every input and output with shape, dtype, scale, offset, AR, CL and part.
     3. `SHA256SUMS` covers every file.
 
-    Somebody else's graph, of whose model nothing is known, becomes a bundle without a runtime's configuration.
+    The bundle of an external ONNX graph has no runtime configuration, as nothing is known about its model.
     """
 
     name = "export_bundle"
@@ -80,9 +82,8 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         together: dict[Coord, list[Coord]] = {}
         for coord in batch:
             together.setdefault(without(coord, self.merges), []).append(coord)
-        params: dict[str, Any] = {"soc": None, "format": format_for(env, self.config.format)}
-        if settings_of(env).backend == "HTP":
-            params["soc"] = soc_of(env).name
+        soc = soc_of(env).name if settings_of(env).backend == "HTP" else None
+        params: dict[str, JsonValue] = {"soc": soc, "format": format_for(env, self.config.format)}
         return Expansion(
             [
                 Task(
@@ -118,7 +119,7 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         assert isinstance(item.output, Bundle)
         folder = item.output.bundle
         files = {path.relative_to(folder).as_posix(): [path] for path in files_below(folder)}
-        draw_sizes("What goes to the device", files, place.directory / "bundle_files.svg")
+        draw_sizes("Files of the bundle", files, place.directory / "bundle_files.svg")
 
     def publish(self, items: Batch, directory: Path) -> None:
         """The bundle under its plain name, `<cache_dir>/export_bundle`; replaced as a whole.
@@ -131,38 +132,37 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         replace_folder(directory, source, files_below(source), told_by=Path("SHA256SUMS"))
 
 
-def format_for(env: Env, asked: Format | None) -> Format | None:
-    """The format of a recipe's bundle.
+def format_for(env: Env, requested: Format | None) -> Format | None:
+    """The format of the recipe's bundle; None for one without a runtime configuration.
 
     Args:
-        asked: by the recipe; None for the backend's own. With backend CPU that is `ort`, and the parts alone where
-            onnxruntime-genai cannot run them.
+        requested: by the recipe; None for the backend's default.
     """
-    if asked is not None:
-        return asked
+    if requested is not None:
+        return requested
     settings = settings_of(env)
     if settings.model_id_or_path is None:
         return None
     return "genie" if settings.backend == "HTP" else "ort"
 
 
-def require_possible(env: Env, asked: Format | None) -> None:
-    """Everything about a format that is known before a run.
+def require_possible(env: Env, requested: Format | None) -> None:
+    """Check everything about a format that is known before a run.
 
     Raises:
-        RecipeError: it does not suit the recipe.
-        ModelError: the model lacks a fact, or the runtime has no words for it.
+        RecipeError: the recipe cannot produce this format.
+        ModelError: the model lacks information that the runtime needs, or the runtime does not support it.
     """
     from qairt.bundle.compose import require_format
     from qairt.bundle.genai_config import require_ars
     from qairt.bundle.genie_config import genie_config
 
-    form, settings = format_for(env, asked), settings_of(env)
+    form, settings = format_for(env, requested), settings_of(env)
     if form is None:
         return
     require_format(form, has_binaries=settings.backend == "HTP", has_model=settings.model_id_or_path is not None)
     if form == "ort":
-        if asked is not None:
+        if requested is not None:
             require_ars(prepare_config(env).arn, max(prepare_config(env).context_length))
         return
     longest = max(prepare_config(env).context_length)
@@ -170,11 +170,11 @@ def require_possible(env: Env, asked: Format | None) -> None:
 
 
 def contents_of(inputs: Mapping[Coord, ExportBundleInput], task: Task) -> Contents:
-    """What the outputs of the stages before make a bundle of; parts in order.
+    """The contents of a bundle, parts in order.
 
     Args:
-        inputs: of every part, or of every part and length.
-        task: names the chip.
+        inputs: one for each part, or for each part and AR (and CL).
+        task: gives the SoC.
     """
     from qairt.bundle.contents import Contents
     from qairt.toolchain.soc import SOCS

@@ -1,4 +1,4 @@
-"""Facts several stages ask for while they describe their work: the model's shape, the chip, the parts."""
+"""Facts about the recipe that several stages need before anything runs: settings, model, weight sizes, SoC."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Sizes:
-    """Float32 bytes of a decoder's graph parameters."""
+    """Bytes of a decoder's weights in float32."""
 
     embedding: int
     layers: tuple[int, ...]
@@ -38,7 +38,7 @@ class Sizes:
 
 
 def sizes_of(env: Env) -> Sizes:
-    """Where the bytes of the recipe's model are."""
+    """Sizes of the recipe's model."""
     from qairt.model.layout import layer_weight_shapes
 
     config = model_of(env).config
@@ -48,12 +48,12 @@ def sizes_of(env: Env) -> Sizes:
 
 
 def open_quantized(source: Path, config: DecoderConfig, changed: Path | None, rotation: Path | None) -> Parameters:
-    """The parameters of a model as quantization left them.
+    """Open a model's weights, with the changes and the rotation that quantization applied.
 
     Args:
-        source: where the model's weights are.
-        changed: folder of changed weights; None for those of the model.
-        rotation: file of what all weights were multiplied by.
+        source: the model's weights, a file or folder.
+        changed: folder of changed weights; None if there are none.
+        rotation: file of the rotation applied to all weights; None if there is none.
 
     Raises:
         QairtError: a file cannot be read.
@@ -61,8 +61,8 @@ def open_quantized(source: Path, config: DecoderConfig, changed: Path | None, ro
     from qairt.model.parameters import open_parameters
     from qairt.model.rotation import Rotation
 
-    turned = Rotation.from_json(rotation.read_bytes(), str(rotation)) if rotation is not None else None
-    return open_parameters(source, config, changed, turned)
+    applied = Rotation.from_json(rotation.read_bytes(), str(rotation)) if rotation is not None else None
+    return open_parameters(source, config, changed, applied)
 
 
 def find_file(env: Env, name: Path | str) -> Path:
@@ -76,16 +76,16 @@ def settings_of(env: Env) -> Settings:
 
 
 def has_model(env: Env) -> bool:
-    """False when the recipe starts from a foreign ONNX."""
+    """False if the recipe starts from an external ONNX graph."""
     return settings_of(env).model_id_or_path is not None
 
 
 def model_of(env: Env) -> ModelDescription:
-    """The model's description, from its header.
+    """The model's description, read from its header.
 
     Raises:
-        ModelError: it is missing, damaged or of an unknown architecture.
-        RecipeError: the recipe names none.
+        ModelError: it is missing, damaged or has an unknown architecture.
+        RecipeError: the recipe names no model.
     """
     from qairt.model.describe import describe_model
 
@@ -94,14 +94,14 @@ def model_of(env: Env) -> ModelDescription:
         raise RecipeError(
             "the recipe names no model",
             where="model_id_or_path",
-            remedy="set model_id_or_path to a Hugging Face folder, a GGUF file or an id",
+            remedy="set model_id_or_path to a Hugging Face folder, a GGUF file or a Hugging Face id",
         )
     description: ModelDescription = env.once("model", lambda: describe_model(_model_path(env, path)))
     return description
 
 
 def soc_of(env: Env) -> Soc:
-    """The chip to compile for.
+    """The SoC to compile for.
 
     Raises:
         RecipeError: it is unknown; lists the known ones.

@@ -1,4 +1,4 @@
-"""Stage 6: every attention head its own operations."""
+"""Stage 6: separate operations for each attention head."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from qairt.engine.stage import (
 from qairt.errors import GraphError
 from qairt.files import link_or_copy
 
-MOST_ERROR = 1e-5
-"""Largest relative error between the graph before and after, in float."""
+MAX_ERROR = 1e-5
+"""Largest relative error allowed between the float graphs before and after."""
 
 
 class MhaToShaConfig(StageConfig):
@@ -43,16 +43,16 @@ class SingleHeadPart(StageOutput):
     onnx: Annotated[Path, Artifact("ONNX")]
     weights: Path
     head_weights: Path
-    """Projections cut by head, float32."""
+    """Projection weights split by head, float32."""
     encodings: Annotated[Path, Artifact("encodings")]
 
 
 @register_stage
 class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
-    """Rewrite attention so that each head has its own MatMuls, K and V per KV head; graph and encodings together.
+    """Convert multi-head to single-head attention: MatMuls per head, K and V per KV head, encodings to match.
 
-    1. Part 1 is the embedding and passes through.
-    2. The result is run on the part's test vectors and must equal the graph it came from to 1e-5.
+    1. Part 1, the embedding, passes through.
+    2. On the part's test vectors the result must agree with the original graph to 1e-5.
     """
 
     name = "mha_to_sha_conversion"
@@ -62,18 +62,11 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         return value_of(coord, "split") != 1
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        tasks = []
-        for coord in batch:
-            tasks.append(
-                Task(
-                    coord=coord, sources=(coord,), estimate=Estimate(bytes=30_000_000, seconds=4, peak_ram=600_000_000)
-                )
-            )
-        return Expansion(tasks)
+        estimate = Estimate(bytes=30_000_000, seconds=4, peak_ram=600_000_000)
+        return Expansion([Task(coord=coord, sources=(coord,), estimate=estimate) for coord in batch])
 
     def run(self, task: Task, context: Context[MhaToShaConfig, MhaToShaInput]) -> SingleHeadPart:
-        from qairt.graph import files
-        from qairt.graph import part_vectors as test_vectors
+        from qairt.graph import files, part_vectors
         from qairt.graph.mha2sha import largest_relative_error, to_single_heads
         from qairt.quant.encodings_json import read_encodings, write_encodings
 
@@ -82,21 +75,21 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         link_or_copy(source.weights, weights)
         onnx = directory / source.onnx.name
         encodings = directory / source.encodings.name
-        context.progress(0.0, "separating the heads")
+        context.progress(0.0, "splitting heads")
         heads = to_single_heads(
             files.load(source.onnx), read_encodings(source.encodings.read_text()), directory, "heads.bin"
         )
         files.save(heads.model, onnx)
         encodings.write_text(write_encodings(heads.encodings))
-        context.progress(0.5, "comparing with the graph it came from")
-        vectors = test_vectors.read(source.test_vectors)
-        error = largest_relative_error(vectors.outputs, test_vectors.run(onnx, vectors.inputs, context.threads))
-        print(f"largest relative error against the graph it came from: {error:.2e}")
-        if not error <= MOST_ERROR:
+        context.progress(0.5, "comparing with the original graph")
+        vectors = part_vectors.read(source.test_vectors)
+        error = largest_relative_error(vectors.outputs, part_vectors.run(onnx, vectors.inputs, context.threads))
+        print(f"largest relative error against the original graph: {error:.2e}")
+        if not error <= MAX_ERROR:
             raise GraphError(
-                f"with separate heads its outputs differ by {error:.1e} (allowed: {MOST_ERROR:.0e})",
+                f"the outputs differ by {error:.1e} after splitting the heads (allowed: {MAX_ERROR:.0e})",
                 where=source.onnx.name,
-                remedy="please report this graph; leave mha_to_sha_conversion out to go on without it",
+                remedy="please report this graph; remove mha_to_sha_conversion to continue without it",
             )
         return SingleHeadPart(onnx=onnx, weights=weights, head_weights=directory / "heads.bin", encodings=encodings)
 
@@ -105,4 +98,4 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
 
         outputs = (item.output for item in items.values())
         graphs = {output.onnx.stem: output.onnx for output in outputs if isinstance(output, SingleHeadPart)}
-        draw_operator_counts("Operators of each part once every head has its own", graphs, place.directory)
+        draw_operator_counts("Operators of each part after splitting heads", graphs, place.directory)

@@ -1,4 +1,4 @@
-"""What `auto_precision` needs of the stage: text to measure on, and how much perplexity grew there."""
+"""Perplexity growth on held-out text, the criterion of `auto_precision`."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ if TYPE_CHECKING:
     from qairt.quant.quantize_model import QuantizationResult
 
 CHUNKS = 12
-"""That perplexity is measured on."""
+"""Text chunks that perplexity is measured on."""
 
 
-class Growth:
-    """Perplexity of quantized weights over that of the float ones, the rest of the model being float."""
+class PerplexityGrowth:
+    """Perplexity with quantized weights relative to float weights; activations are float in both."""
 
     def __init__(
         self,
@@ -31,8 +31,8 @@ class Growth:
     ) -> None:
         """
         Args:
-            parameters: the float model's, rotated where the quantized ones are.
-            text: gives up to so many chunks of token ids, each of one sequence.
+            parameters: of the float model, with the same rotation as the quantized one.
+            text: returns at most the given number of chunks of token ids.
         """
         self._parameters = parameters
         self._text = text
@@ -40,19 +40,19 @@ class Growth:
         self._device = device
 
     def of(self, result: QuantizationResult) -> float:
-        """As a fraction: 0.05 is 5 % more."""
+        """As a fraction: 0.05 means 5 % higher."""
         from qairt.quant.encodings import Encodings
 
         changed = self._parameters.changed_by(result.overlay)
-        return self._measured(changed, Encodings(params=result.encodings.params)) / self._float - 1
+        return self._perplexity(changed, Encodings(params=result.encodings.params)) / self._float - 1
 
     @cached_property
     def _float(self) -> float:
         from qairt.quant.encodings import Encodings
 
-        return self._measured(self._parameters, Encodings())
+        return self._perplexity(self._parameters, Encodings())
 
-    def _measured(self, parameters: Parameters, encodings: Encodings) -> float:
+    def _perplexity(self, parameters: Parameters, encodings: Encodings) -> float:
         from qairt.evaluate.perplexity import perplexity
 
         return perplexity(parameters, encodings, self._text(CHUNKS), threads=self._threads, device=self._device)

@@ -1,4 +1,4 @@
-"""Stage 1: find the model, read its header, keep its tokenizer."""
+"""Stage 1: find the model, read its header, store its tokenizer."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from qairt.stages.facts import model_of, sizes_of
 
 
 class ModelLoadingConfig(StageConfig):
-    """`model_loading` has no settings of its own; the model is named by `model_id_or_path`."""
+    """`model_loading` has no settings; `model_id_or_path` names the model."""
 
 
 class LoadedModel(StageOutput):
@@ -35,9 +35,9 @@ class LoadedModel(StageOutput):
 
 @register_stage
 class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
-    """Describe the model and keep its tokenizer. Weights stay where they are: later stages read them tensor by tensor.
+    """Describe the model and store its tokenizer. Weights are not copied: later stages read them tensor by tensor.
 
-    1. The content of every file of the model is part of the key, its path is not.
+    The content of every file of the model is part of the key; its path is not.
     """
 
     name = "model_loading"
@@ -54,11 +54,11 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
         )
         return Expansion([task])
 
-    def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
+    def cache_key_extras(self, env: Env) -> tuple[tuple[str, object], ...]:
         files = model_of(env).files
         return (("model", tuple((path.name, env.digest(self.name, path)) for path in files)),)
 
-    def introspect(self, batch: Batch, env: Env, token: Any) -> dict[str, Any]:
+    def introspect(self, batch: Batch, env: Env, token: object) -> dict[str, Any]:
         model = model_of(env)
         return {
             "architecture": model.config.family,

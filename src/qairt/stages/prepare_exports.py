@@ -1,4 +1,4 @@
-"""Stage 4: one graph for each auto-regressive length (and context length)."""
+"""Stage 4: one graph per auto-regressive length and context length."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ Length = Annotated[int, Field(gt=0)]
 
 
 class PrepareExportsConfig(StageConfig):
-    """Which graphs to make."""
+    """Which graphs to produce."""
 
     not_in_key = StageConfig.not_in_key | {"arn", "context_length"}
 
     arn: list[Length] = Field(default=[1, 128], min_length=1)
-    """Auto-regressive lengths: tokens per call. 1 decodes, a larger one reads the prompt."""
+    """Auto-regressive lengths: tokens per call. 1 is for decode, larger ones are for prefill."""
     context_length: list[Length] = Field(default=[2048], min_length=1)
     """Context lengths; each must be larger than every auto-regressive length."""
 
@@ -54,7 +54,7 @@ class PrepareExportsConfig(StageConfig):
                 raise ValueError(f"{name} lists a value twice: {values}")
         if min(self.context_length) <= max(self.arn):
             raise ValueError(
-                f"context_length {min(self.context_length)} must be larger than every arn, and arn has {max(self.arn)}"
+                f"context_length {min(self.context_length)} must be larger than every arn, but arn has {max(self.arn)}"
             )
         return self
 
@@ -68,7 +68,7 @@ class PrepareExportsInput(StageInput):
 class BoundModel(StageOutput):
     onnx: Annotated[Path, Artifact("ONNX")]
     weights: Path
-    """The one file of float weights; the same bytes for every graph."""
+    """Float weights, the same file for every graph."""
     encodings: Annotated[Path, Artifact("encodings")]
 
 
@@ -76,8 +76,8 @@ class BoundModel(StageOutput):
 class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel]):
     """Bind AR and CL.
 
-    1. A graph of ours has named dimensions, which are given numbers.
-    2. A foreign graph has fixed numbers: each is rewritten only where shape propagation proves what it means.
+    1. A graph built by `export` has symbolic dimensions, which are set to numbers.
+    2. An external graph has fixed numbers. Each is replaced only if shape propagation proves its meaning.
     """
 
     name = "prepare_exports"
@@ -95,7 +95,7 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         longest = max(self.config.context_length)
         if window is not None and longest > window:
             raise RecipeError(
-                f"context_length {longest} is longer than the model's sliding window of {window}, and windows are not"
+                f"context_length {longest} exceeds the model's sliding window of {window}, and sliding windows are not"
                 " supported",
                 where="stages.prepare_exports.context_length",
                 remedy=f"use at most {window}",
@@ -141,7 +141,7 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
 
         outputs = (item.output for item in items.values())
         graphs = {output.onnx.stem: output.onnx for output in outputs if isinstance(output, BoundModel)}
-        draw_interfaces("What one call of each graph takes and gives, in float32", graphs, place.directory)
+        draw_interfaces("Inputs and outputs of one call of each graph, in float32", graphs, place.directory)
 
 
 def prepare_config(env: Env) -> PrepareExportsConfig:

@@ -1,4 +1,4 @@
-"""Stage 2: calibrate on text and choose an encoding for every tensor."""
+"""Stage 2: calibrate on text and compute an encoding for every tensor."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from qairt.engine.stage import (
     Artifact,
@@ -28,34 +28,35 @@ from qairt.errors import QuantizationError
 from qairt.quant.calibration_text import check_length
 from qairt.quant.config import TechniqueConfig
 from qairt.stages.facts import find_file, model_of, settings_of, sizes_of, soc_of
-from qairt.stages.mixed_precision import Growth
+from qairt.stages.mixed_precision import PerplexityGrowth
 from qairt.stages.technique_file import load_technique
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig
     from qairt.model.rotation import Rotation
+    from qairt.quant.quantize_model import QuantizationResult
 
 
 class QuantizationConfig(StageConfig):
     """How weights and activations are quantized."""
 
+    # The key contains the technique they result in, and the text by content.
     not_in_key = StageConfig.not_in_key | {"recipe", "technique", "calibration_text"}
-    # the technique they lead to, and the text by content, are
 
     recipe: str = "lpbq_seqmse.yaml"
-    """A technique file: beside the recipe, or one that qairt ships (`qairt recipes`)."""
+    """A technique file: one beside the recipe, or a built-in one (`qairt recipes`)."""
     technique: dict[str, Any] = Field(default_factory=dict)
-    """Settings that replace those of the technique file."""
+    """Overrides of the technique file's settings."""
     calibration_text: str | None = None
-    """A UTF-8 text file; the text that qairt ships when left out."""
+    """A UTF-8 text file. Default: a built-in text."""
     calibration_chunks: Annotated[int, Field(gt=0)] = 16
-    """Sequences to calibrate on."""
+    """Number of calibration sequences."""
     calibration_length: Annotated[int, Field(gt=1)] = 512
-    """Tokens a sequence."""
+    """Tokens per sequence."""
     act_bitwidth: int = 16
     kv_bitwidth: int = 8
     mask_floor: float | None = None
-    """The additive mask's value for a position that may not be seen; by model family when left out."""
+    """Value of masked positions in the additive attention mask. Default: depends on the model family."""
 
 
 class QuantizationInput(StageInput):
@@ -67,23 +68,23 @@ class Quantized(StageOutput):
     encodings: Annotated[Path, Artifact("encodings 1.0.0")]
     encodings_061: Annotated[Path, Artifact("encodings 0.6.1")]
     reference: Path
-    """Hidden states, keys and values of the float model on real text, for the parts' test vectors."""
+    """Hidden states, keys and values of the float model for real text; the source of the parts' test vectors."""
     exported_reference: Path | None = None
-    """The same of the model with the changed weights; None when none was changed."""
+    """The same for the model with changed weights; None if no weights changed."""
     changed_weights: Path | None = None
-    """Folder of weights that the technique changed, one file each; None when it changed none."""
+    """Folder of the weights that the technique changed, one file each; None if it changed none."""
     rotation: Path | None = None
-    """What all weights were multiplied by; None when by nothing."""
+    """The rotation applied to all weights; None if there is none."""
     grid_sizes: Path
-    """What is drawn of the encodings."""
+    """Data for the pictures of the encodings."""
 
 
 @register_stage
 class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
-    """Stream the model over calibration text, block by block, and write encodings for every tensor.
+    """Run the model on calibration text, block by block, and write encodings for every tensor.
 
-    1. The technique file, the calibration text and the model are part of the key by content.
-    2. What was done is kept block by block: a run that was killed goes on at the block it was in.
+    1. The content of the technique file, the calibration text and the model is part of the key.
+    2. Each finished block is stored: a killed run resumes at the block it was in.
     """
 
     name = "quantization"
@@ -113,12 +114,12 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         estimate = Estimate(
             bytes=model.parameter_count // 16 + 50_000_000,
             seconds=5 + 3e-11 * model.parameter_count * tokens,
-            # What is measured at the model's output holds the vocabulary's matrices whole.
+            # Techniques that measure the model's output keep the embedding and lm_head in memory.
             peak_ram=1_200_000_000 + 4 * max(sizes.layers) + (2 * sizes.head if technique.looks_at_the_whole else 0),
             threads=64,
         )
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
-        environment: dict[str, Any] = {"device": settings_of(env).execution_environment.device}
+        environment: dict[str, JsonValue] = {"device": settings_of(env).execution_environment.device}
         return Expansion(
             [
                 Task(
@@ -133,10 +134,10 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             ]
         )
 
-    def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
+    def cache_key_extras(self, env: Env) -> tuple[tuple[str, object], ...]:
         return (("calibration_text", env.digest(self.name, _calibration_path(self.config, env))),)
 
-    def introspect(self, batch: Batch, env: Env, token: Any) -> dict[str, Any]:
+    def introspect(self, batch: Batch, env: Env, token: object) -> dict[str, Any]:
         technique = self._technique(env)
         return {"technique": f"{technique.technique} ({self.config.recipe})"}
 
@@ -147,27 +148,20 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         from qairt.model.parameters import Parameters
         from qairt.model.tokenizer import Tokenizer
         from qairt.quant.apply_technique import quantize
-        from qairt.quant.encodings_json import write_encodings
         from qairt.quant.measure.calibration import chunks_of, other_chunks
-        from qairt.stages.pictures.encodings import GridSizes
 
-        config, directory = context.config, context.directory
+        config, text_file = context.config, task.paths["calibration_text"]
         decoder = DecoderConfig.model_validate_json(context.input.model.read_bytes())
-        text = task.paths["calibration_text"].read_text(encoding="utf-8", errors="replace")
+        text = text_file.read_text(encoding="utf-8", errors="replace")
         ids = Tokenizer.from_directory(context.input.tokenizer).encode(text)
-        tokens = chunks_of(
-            ids,
-            count=config.calibration_chunks,
-            length=config.calibration_length,
-            where=str(task.paths["calibration_text"]),
-        )
+        tokens = chunks_of(ids, count=config.calibration_chunks, length=config.calibration_length, where=str(text_file))
         technique = TechniqueConfig.model_validate(task.params["technique"])
         rotation = _rotation(technique, decoder)
         parameters = Parameters(open_weights(task.paths["model"]), decoder, rotation=rotation)
         device = torch_device(str(task.environment["device"]))
 
         other_text = partial(other_chunks, ids, config.calibration_chunks, config.calibration_length)
-        growth = Growth(parameters, other_text, threads=context.threads, device=device)
+        growth = PerplexityGrowth(parameters, other_text, threads=context.threads, device=device)
         result = quantize(
             parameters,
             tokens,
@@ -184,32 +178,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         )
         for note in result.notes:
             print(note)
-        encodings, encodings_061 = directory / "model.encodings", directory / "model_0.6.1.encodings"
-        encodings.write_text(write_encodings(result.encodings))
-        encodings_061.write_text(write_encodings(result.encodings, "0.6.1"))
-        grid_sizes = directory / "grid_sizes.json"
-        grid_sizes.write_text(GridSizes.of(result.encodings).model_dump_json() + "\n")
-        reference = directory / "reference.safetensors"
-        result.reference.save(reference)
-        exported_reference, changed_weights, rotation_file = None, None, None
-        if result.exported is not None:
-            exported_reference = directory / "exported_reference.safetensors"
-            result.exported.save(exported_reference)
-        if isinstance(result.overlay, Path):
-            changed_weights = directory / "changed_weights"
-            result.overlay.rename(changed_weights)
-        if rotation is not None:
-            rotation_file = directory / "rotation.json"
-            rotation_file.write_text(rotation.to_json())
-        return Quantized(
-            encodings=encodings,
-            encodings_061=encodings_061,
-            reference=reference,
-            exported_reference=exported_reference,
-            changed_weights=changed_weights,
-            rotation=rotation_file,
-            grid_sizes=grid_sizes,
-        )
+        return _write(result, rotation, context.directory)
 
     def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.stages.pictures.encodings import GridSizes, draw_grids
@@ -226,13 +195,44 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         return technique
 
 
+def _write(result: QuantizationResult, rotation: Rotation | None, directory: Path) -> Quantized:
+    from qairt.stages.pictures.encodings import GridSizes
+
+    encodings, encodings_061 = directory / "model.encodings", directory / "model_0.6.1.encodings"
+    encodings.write_text(result.encodings.to_json("1.0.0"))
+    encodings_061.write_text(result.encodings.to_json("0.6.1"))
+    grid_sizes = directory / "grid_sizes.json"
+    grid_sizes.write_text(GridSizes.of(result.encodings).model_dump_json() + "\n")
+    reference = directory / "reference.safetensors"
+    result.reference.save(reference)
+    exported_reference, changed_weights, rotation_file = None, None, None
+    if result.exported is not None:
+        exported_reference = directory / "exported_reference.safetensors"
+        result.exported.save(exported_reference)
+    if isinstance(result.overlay, Path):
+        changed_weights = directory / "changed_weights"
+        result.overlay.rename(changed_weights)
+    if rotation is not None:
+        rotation_file = directory / "rotation.json"
+        rotation_file.write_text(rotation.to_json())
+    return Quantized(
+        encodings=encodings,
+        encodings_061=encodings_061,
+        reference=reference,
+        exported_reference=exported_reference,
+        changed_weights=changed_weights,
+        rotation=rotation_file,
+        grid_sizes=grid_sizes,
+    )
+
+
 def _rotation(technique: TechniqueConfig, decoder: DecoderConfig) -> Rotation | None:
     from qairt.model.rotation import Rotation
 
-    turned = technique.rotation
-    if not turned:
+    if not technique.rotation:
         return None
-    return Rotation.of(decoder, stream="R1" in turned, values="R2" in turned, seed=technique.seed)
+    rotations = technique.rotation
+    return Rotation.of(decoder, stream="R1" in rotations, values="R2" in rotations, seed=technique.seed)
 
 
 def _calibration_path(config: QuantizationConfig, env: Env) -> Path:
@@ -243,12 +243,12 @@ def _calibration_path(config: QuantizationConfig, env: Env) -> Path:
         raise QuantizationError(
             f"the calibration text {path} does not exist",
             where="stages.quantization.calibration_text",
-            remedy="name a UTF-8 text file, or leave it out to use the text that qairt ships",
+            remedy="set it to a UTF-8 text file, or remove it to use the built-in text",
         )
     if not path.stat().st_size:
         raise QuantizationError(
             f"the calibration text {path} is empty",
             where="stages.quantization.calibration_text",
-            remedy="give it some pages of text of the kind the model will read",
+            remedy="use some pages of text of the kind the model will process",
         )
     return path

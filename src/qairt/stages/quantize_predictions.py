@@ -1,4 +1,4 @@
-"""What the quantized parts answer to a few prompts, for people: as JSON lines and as a page."""
+"""Answers of the quantized parts to a few prompts, as JSON lines and as a page."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from qairt.amounts import count
 from qairt.errors import GenerationError
 from qairt.stages.facts import model_of
-from qairt.stages.float_profile.workload import PROMPTS
+from qairt.stages.float_profile.workload import PROMPTS, TorchProfilerConfig
 from qairt.stages.predictions import Prediction
 
 if TYPE_CHECKING:
@@ -17,30 +16,31 @@ if TYPE_CHECKING:
     from qairt.runtime.parts import QuantizedPart
 
 FILE, PAGE = "predictions.jsonl", "predictions.md"
-_NEW_TOKENS = 48
+_MAX_NEW_TOKENS = 48
 
 
 def write_answers(items: Batch, place: OutputContext) -> None:
-    """`predictions.jsonl`: greedy answers of the parts of the longest context length, run in ONNX Runtime on the CPU.
+    """Write `predictions.jsonl`: greedy answers of the parts with the longest context, from ONNX Runtime on the CPU.
 
-    The prompts are those of `torch_profiler` where the recipe has it. One that does not fit the context is left out.
+    The prompts are those of `torch_profiler` if the recipe has it. Prompts that do not fit the context are skipped.
 
     Raises:
-        GenerationError: none of them fits.
+        GenerationError: no prompt fits.
     """
     lines = [answer.model_dump_json() for answer in _answers(items, place)]
     (place.directory / FILE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def write_page(predictions: Path, directory: Path) -> None:
-    """`predictions.md` from the JSON lines."""
-    parts = ["# What the quantized model answers\n"]
+    """Write `predictions.md` from the JSON lines."""
+    parts = ["# Answers of the quantized model\n"]
     for number, line in enumerate((predictions / FILE).read_text(encoding="utf-8").splitlines(), 1):
-        said = Prediction.model_validate_json(line)
-        speed = f", {said.tokens_per_s:.1f} tokens/s" if said.tokens_per_s else ""
-        took = f"{said.tokens} tokens; prefill {said.prefill_ms:.0f} ms, decode {said.decode_ms:.0f} ms{speed}"
-        parts += [f"## Prompt {number}\n", _quoted(said.prompt), "**Answer**\n", _quoted(said.text_clean), f"{took}\n"]
-    parts.append("Times are those of ONNX Runtime on this machine's CPU, not of the NPU.\n")
+        found = Prediction.model_validate_json(line)
+        speed = f", {found.tokens_per_s:.1f} tokens/s" if found.tokens_per_s else ""
+        times = f"{found.tokens} tokens; prefill {found.prefill_ms:.0f} ms, decode {found.decode_ms:.0f} ms{speed}"
+        prompt, answer = _quoted(found.prompt), _quoted(found.text_clean)
+        parts += [f"## Prompt {number}\n", prompt, "**Answer**\n", answer, f"{times}\n"]
+    parts.append("Measured with ONNX Runtime on this machine's CPU, not on the NPU.\n")
     (directory / PAGE).write_text("\n".join(parts), encoding="utf-8")
 
 
@@ -61,14 +61,14 @@ def _answers(items: Batch, place: OutputContext) -> Iterator[Prediction]:
             place.progress(number / len(prompts), f"answering prompt {number + 1} of {len(prompts)}")
             try:
                 answer = generate(
-                    chain, tokenizer, prompt, max_new_tokens=_NEW_TOKENS, eos_ids=model.config.eos_token_ids
+                    chain, tokenizer, prompt, max_new_tokens=_MAX_NEW_TOKENS, eos_ids=model.config.eos_token_ids
                 )
             except GenerationError as error:
                 too_long = error
                 continue
             for piece in answer:
-                share = min(piece.tokens / _NEW_TOKENS, 1.0)
-                place.progress((number + share) / len(prompts), f"answering prompt {number + 1} of {len(prompts)}")
+                fraction = min(piece.tokens / _MAX_NEW_TOKENS, 1.0)
+                place.progress((number + fraction) / len(prompts), f"answering prompt {number + 1} of {len(prompts)}")
             result = answer.result
             raw = tokenizer.decode(result.tokens, skip_special_tokens=False)
             clean = tokenizer.decode(result.tokens, skip_special_tokens=True) if strip else raw
@@ -84,22 +84,22 @@ def _answers(items: Batch, place: OutputContext) -> Iterator[Prediction]:
             )
         if too_long is not None and not fitted:
             raise GenerationError(
-                f"none of {count(len(prompts), 'prompt')} fits: {too_long.what}",
+                f"none of the {len(prompts)} prompts fits the context: {too_long.what}",
                 where="stages.torch_profiler.prompts",
-                remedy="give shorter ones there, or a longer context in stages.prepare_exports.context_length; qairt "
-                "brings some where the recipe gives none",
+                remedy="set shorter prompts there (without that setting, default prompts are used), or raise "
+                "stages.prepare_exports.context_length",
             )
     finally:
         chain.close()
 
 
 def _prompts(env: Env) -> tuple[str, ...]:
-    config: Any = env.configs.get("torch_profiler")
-    return tuple(config.prompts) if config is not None else PROMPTS
+    config = env.configs.get("torch_profiler")
+    return tuple(config.prompts) if isinstance(config, TorchProfilerConfig) else PROMPTS
 
 
 def _parts(items: Batch) -> dict[int, list[QuantizedPart]]:
-    """The parts of the longest context length, by AR, in order."""
+    """The parts with the longest context length, in order, by AR."""
     from qairt.runtime.parts import QuantizedPart, by_length
 
     outputs: list[Any] = [item.output for item in items.values()]

@@ -1,4 +1,4 @@
-"""Stage 5: cut each graph into parts that run one after another."""
+"""Stage 5: split each graph into parts that run in sequence."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.files import link_or_copy
+from qairt.stages.export import ExportConfig
 from qairt.stages.facts import Sizes, find_file, has_model, sizes_of
 from qairt.stages.prepare_exports import context_length_at
 
@@ -33,12 +34,12 @@ if TYPE_CHECKING:
 
 
 class SplitModelConfig(StageConfig):
-    """How many parts."""
+    """Number of parts."""
 
     not_in_key = StageConfig.not_in_key | {"num_splits"}
 
     num_splits: Annotated[int, Field(gt=0)] = 4
-    """Parts, the embedding (part 1) counted."""
+    """Number of parts, including the embedding (part 1)."""
 
 
 class SplitModelInput(StageInput):
@@ -55,17 +56,17 @@ class SplitPart(StageOutput):
     weights: Path
     encodings: Annotated[Path, Artifact("encodings")]
     test_vectors: Path
-    """Inputs and float outputs of this part on real text."""
+    """Inputs and float outputs of the part for real text."""
 
 
 @register_stage
 class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
-    """Cut each AR's graph into `num_splits` parts.
+    """Split each graph into `num_splits` parts.
 
     1. Part 1 is the embedding alone.
-    2. A cut lies after the second residual Add of a layer.
-    3. Parts are balanced by bytes, lm_head counted.
-    4. Each part is run on real text and compared with the float model before it is kept.
+    2. A cut comes after the second residual Add of a layer.
+    3. Parts are balanced by bytes, including lm_head.
+    4. Each part is run on real text and compared with the float model.
 
     Source: the part names and counts are those of the QAIRT compile workflow.
     """
@@ -99,7 +100,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
                 )
         return Expansion(tasks)
 
-    def introspect(self, batch: Batch, env: Env, token: Any) -> dict[str, Any]:
+    def introspect(self, batch: Batch, env: Env, token: object) -> dict[str, Any]:
         return {f"part {part.index}": part.describe() for part in parts_of(env)}
 
     def run(self, task: Task, context: Context[SplitModelConfig, SplitModelInput]) -> SplitPart:
@@ -114,7 +115,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         source, directory = context.input, context.directory
         part = Part.model_validate(task.params["part"])
         ar = value_of(task.coord, "ar")
-        context.progress(0.0, "cutting")
+        context.progress(0.0, "splitting")
         model = files.load(source.onnx)
         name = f"{source.onnx.stem}_{part.index}_of_{part.of}"
         weights = directory / source.weights.name
@@ -125,7 +126,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         encodings = directory / f"{name}.encodings"
         kept = read_encodings(source.encodings.read_text()).subset(split.tensor_names(cut))
         encodings.write_text(write_encodings(kept))
-        context.progress(0.3, "running it on real text")
+        context.progress(0.3, "running the part on real text")
         vectors = directory / "test_vectors.safetensors"
         floor = float(kept.activations["attention_mask"].minimum[0]) if "attention_mask" in kept.activations else 0.0
         if source.model is not None and source.reference is not None:
@@ -151,15 +152,15 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         rows = [
             (f"part {part.index}", float(part.weight_bytes), size(part.weight_bytes)) for part in parts_of(place.env)
         ]
-        drawn = svg.bars("Float weights of each part; part 1 is the embedding", rows)
+        drawn = svg.bars("Float weights of each part (part 1 is the embedding)", rows)
         (place.directory / "part_sizes.svg").write_text(drawn, encoding="utf-8")
 
 
 def parts_of(env: Env) -> list[Part]:
-    """The parts that this recipe's model is cut into.
+    """The parts of the recipe's model.
 
     Raises:
-        RecipeError: more parts than layers allow; says how many there can be.
+        RecipeError: more parts than the number of layers allows; gives the maximum.
     """
     config: SplitModelConfig = env.configs["split_model"]  # type: ignore[assignment]
     parts: list[Part] = env.once("parts", lambda: parts_for(env, config.num_splits))
@@ -167,27 +168,29 @@ def parts_of(env: Env) -> list[Part]:
 
 
 def parts_for(env: Env, num_splits: int) -> list[Part]:
-    """The parts that this recipe's model would be cut into by another `num_splits`.
+    """The parts of the recipe's model for any `num_splits`.
 
     Raises:
-        RecipeError: more parts than layers allow.
+        RecipeError: more parts than the number of layers allows.
     """
     from qairt.model.parts import plan_split
 
-    def measured() -> Sizes:
+    def measure() -> Sizes:
         if has_model(env):
             return sizes_of(env)
-        from qairt.graph.foreign.foreign import measure
+        from qairt.graph.foreign import foreign
 
-        foreign: Any = env.configs["export"]
-        return Sizes(*measure(find_file(env, foreign.onnx)))
+        config = env.configs["export"]
+        assert isinstance(config, ExportConfig)
+        assert config.onnx is not None
+        return Sizes(*foreign.measure(find_file(env, config.onnx)))
 
-    sizes: Sizes = env.once("sizes of the parts", measured)
+    sizes: Sizes = env.once("sizes of the parts", measure)
     return plan_split(
         embedding_bytes=sizes.embedding, layer_bytes=sizes.layers, head_bytes=sizes.head, num_splits=num_splits
     )
 
 
 def part_at(coord: Coord, env: Env) -> Part:
-    """The part that stands at `coord`."""
+    """The part at `coord`."""
     return parts_of(env)[value_of(coord, "split") - 1]

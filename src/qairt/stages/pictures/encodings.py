@@ -1,4 +1,4 @@
-"""Pictures of a model's encodings: the steps of its weights and the ranges of its activations, layer by layer."""
+"""Pictures of a model's encodings: weight step sizes and activation ranges by layer."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ _COMPUTED = {
     *("hidden", "attn.norm", "attn.q", "attn.k", "attn.v", "past_key", "past_value", "attn.scores", "attn.context"),
     *("attn.o", "attn.residual", "mlp.norm", "mlp.gate", "mlp.up", "mlp.silu", "mlp.product", "mlp.down"),
 }
-"""Activations that are more than moved or rotated data, and not bounded."""
+"""Unbounded activations that result from computation, not only from moving or rotating data."""
 _LEFT, _TOP, _ROW = 168, 64, 22
 _LIGHT, _DARK = (225, 236, 248), (168, 40, 40)
 
 
 class GridSizes(BaseModel):
-    """What is drawn of encodings, by tensor: kept beside them, for the encodings of a large model take gigabytes."""
+    """The values drawn, by tensor. Stored beside the encodings, as those of a large model take gigabytes to read."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     weight_steps: dict[str, float]
-    """Mean step of a weight's grid, where that has several."""
+    """Mean step size of each weight with more than one scale."""
     activation_ranges: dict[str, float]
-    """The largest value that an activation's grid holds."""
+    """Largest absolute value that each activation's grid can represent."""
 
     @classmethod
     def of(cls, encodings: Encodings) -> GridSizes:
@@ -52,10 +52,14 @@ class GridSizes(BaseModel):
 
 
 def draw_grids(sizes: GridSizes, directory: Path) -> None:
-    """`weight_steps.svg` and `activation_ranges.svg` in `directory`; tensors outside the layers are left out."""
+    """Write `weight_steps.svg` and `activation_ranges.svg`; tensors outside the layers are left out."""
     for file, title, values in (
-        ("weight_steps.svg", "Mean step of the quantized weights, by layer", sizes.weight_steps),
-        ("activation_ranges.svg", "Largest value that an activation's grid holds, by layer", sizes.activation_ranges),
+        ("weight_steps.svg", "Mean step size of the quantized weights, by layer", sizes.weight_steps),
+        (
+            "activation_ranges.svg",
+            "Range of the activations' grids (largest absolute value), by layer",
+            sizes.activation_ranges,
+        ),
     ):
         drawn = _by_layer(title, values)
         if drawn:
@@ -69,13 +73,13 @@ def _mean_step(encoding: Encoding) -> float:
 
 
 def _named(tensor: str) -> tuple[str, int]:
-    """What a tensor is within its layer, and the layer; an empty name outside the layers."""
+    """A tensor's name within its layer, and the layer; an empty name for tensors outside the layers."""
     found = _LAYER.fullmatch(tensor) or _STREAM.fullmatch(tensor)
     return (found["name"].removesuffix(".weight"), int(found["layer"])) if found else ("", 0)
 
 
 def _by_layer(title: str, values: Mapping[str, float]) -> str:
-    """A heat map with a row for each tensor that at least half of the layers have; empty where there is none."""
+    """A heat map with a row for each tensor that at least half of the layers have; empty if there is none."""
     cells: dict[str, dict[int, float]] = {}
     for name, value in values.items():
         tensor, layer = _named(name)
@@ -87,37 +91,37 @@ def _by_layer(title: str, values: Mapping[str, float]) -> str:
 
 
 def heat_map(title: str, rows: Sequence[tuple[str, Mapping[int, float]]], columns: Sequence[int]) -> str:
-    """One cell for each value, the darker the larger its logarithm; each says its value when pointed at.
+    """One cell per value, on a logarithmic colour scale, with the value as tooltip.
 
     Args:
-        rows: name, and values > 0 by column; what is missing or 0 is left empty.
+        rows: name, and positive values by column; cells without one are left empty.
     """
     known = [value for _, line in rows for value in line.values() if value > 0]
     low, high = min(known, default=1.0), max(known, default=1.0)
     cell = (WIDTH - _LEFT - 16) / len(columns)
-    every = max(1, round(32 / cell))
+    label_every = max(1, round(32 / cell))
     parts = [
         f'<text class="faint" x="{_LEFT + (at + 0.5) * cell:.0f}" y="{_TOP - 6}" text-anchor="middle">{column}</text>'
         for at, column in enumerate(columns)
-        if at % every == 0
+        if at % label_every == 0
     ]
-    for place, (name, line) in enumerate(rows):
-        y = _TOP + place * _ROW
+    for row, (name, line) in enumerate(rows):
+        y = _TOP + row * _ROW
         parts.append(f'<text x="{_LEFT - 8}" y="{y + 15}" text-anchor="end">{escape(name)}</text>')
         for at, column in enumerate(columns):
             value = line.get(column, 0.0)
             if value > 0:
-                share = log(value / low) / log(high / low) if high > low else 0.0
+                fraction = log(value / low) / log(high / low) if high > low else 0.0
                 parts.append(
                     f'<rect x="{_LEFT + at * cell:.1f}" y="{y}" width="{cell - 1:.1f}" height="{_ROW - 2}"'
-                    f' fill="{_colour(share)}"><title>{escape(name)}, layer {column}: {value:.4g}</title></rect>'
+                    f' fill="{_colour(fraction)}"><title>{escape(name)}, layer {column}: {value:.4g}</title></rect>'
                 )
     foot = _TOP + len(rows) * _ROW
-    said = f"from {low:.4g} (light) to {high:.4g} (dark), on a logarithmic scale"
-    parts.append(f'<text class="faint" x="{_LEFT}" y="{foot + 18}">{said}</text>')
-    return picture(title, said, foot + 32, parts)
+    scale = f"from {low:.4g} (light) to {high:.4g} (dark), logarithmic"
+    parts.append(f'<text class="faint" x="{_LEFT}" y="{foot + 18}">{scale}</text>')
+    return picture(title, scale, foot + 32, parts)
 
 
-def _colour(share: float) -> str:
-    red, green, blue = (round(light + share * (dark - light)) for light, dark in zip(_LIGHT, _DARK, strict=True))
+def _colour(fraction: float) -> str:
+    red, green, blue = (round(light + fraction * (dark - light)) for light, dark in zip(_LIGHT, _DARK, strict=True))
     return f"rgb({red},{green},{blue})"

@@ -1,4 +1,4 @@
-"""Pictures of graphs: what they compute with, what each call of them moves, and how large their files are."""
+"""Pictures of graphs: operators, bytes in and out per call, and file sizes."""
 
 from __future__ import annotations
 
@@ -14,22 +14,22 @@ from qairt.stages.pictures import svg
 if TYPE_CHECKING:
     import onnx_ir as ir
 
-MOST_KINDS = 20
+MAX_KINDS = 20
 
 
 def draw_operators(title: str, onnx: Path, directory: Path) -> None:
-    """`operators.svg`: how often each kind of operator stands in a graph, the most frequent first."""
+    """Write `operators.svg`: number of operators of each type, most frequent first."""
     from qairt.graph import files
 
     kinds = Counter(node.op_type for node in files.load(onnx).graph)
-    rows = [(kind, float(times), f"{times:,}") for kind, times in kinds.most_common(MOST_KINDS)]
+    rows = [(kind, float(times), f"{times:,}") for kind, times in kinds.most_common(MAX_KINDS)]
     rest = sum(kinds.values()) - sum(int(times) for _, times, _ in rows)
     rows += [("all others", float(rest), f"{rest:,}")] if rest else []
     (directory / "operators.svg").write_text(svg.bars(title, rows), encoding="utf-8")
 
 
 def draw_operator_counts(title: str, graphs: Mapping[str, Path], directory: Path) -> None:
-    """`operator_counts.svg`: the operators of each graph, and the MatMuls among them."""
+    """Write `operator_counts.svg`: operators per graph, with the number of MatMuls."""
     from qairt.graph import files
 
     rows = []
@@ -40,19 +40,19 @@ def draw_operator_counts(title: str, graphs: Mapping[str, Path], directory: Path
 
 
 def draw_interfaces(title: str, graphs: Mapping[str, Path], directory: Path) -> None:
-    """`interfaces.svg`: the bytes of each graph's inputs and outputs, as float32."""
+    """Write `interfaces.svg`: bytes of each graph's inputs and outputs, as float32."""
     from qairt.graph import files
 
     rows = []
     for name, onnx in graphs.items():
         graph = files.load(onnx).graph
-        taken, given = (_bytes(values) for values in (graph.inputs, graph.outputs))
-        rows.append((name, float(taken + given), f"{size(taken)} in, {size(given)} out"))
+        inputs, outputs = (_bytes(values) for values in (graph.inputs, graph.outputs))
+        rows.append((name, float(inputs + outputs), f"{size(inputs)} in, {size(outputs)} out"))
     (directory / "interfaces.svg").write_text(svg.bars(title, rows), encoding="utf-8")
 
 
 def draw_sizes(title: str, files: Mapping[str, Sequence[Path]], picture: Path) -> None:
-    """The bytes of files, by what they belong to."""
+    """Write `picture`: total size of the files in each group."""
     sizes = {name: sum(path.stat().st_size for path in paths) for name, paths in files.items()}
     rows = [(name, float(bytes_), size(bytes_)) for name, bytes_ in sizes.items()]
     picture.write_text(svg.bars(title, rows), encoding="utf-8")

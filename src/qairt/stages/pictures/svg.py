@@ -1,4 +1,4 @@
-"""Small plots as SVG text: they need no package, scale, and follow a light or dark background."""
+"""Small plots as SVG text, without a plotting package. They scale, and adapt to light and dark mode."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ text { font: 12px system-ui, sans-serif; fill: #24292f }
 _LEFT, _RIGHT, _TOP, _BOTTOM = 64, 16, 40, 44
 
 
-def picture(title: str, said: str, height: float, parts: Iterable[str]) -> str:
-    """A whole SVG file of `WIDTH` by `height`.
+def picture(title: str, description: str, height: float, parts: Iterable[str]) -> str:
+    """An SVG file of `WIDTH` by `height`.
 
     Args:
-        title: stands above the plot.
-        said: what it shows in a sentence, for those who cannot see it.
+        title: shown above the plot.
+        description: one sentence for screen readers.
         parts: SVG elements.
     """
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height:.0f}" role="img" '
-        f'aria-label="{escape(f"{title}. {said}")}">\n<style>{_STYLE}</style>\n'
+        f'aria-label="{escape(f"{title}. {description}")}">\n<style>{_STYLE}</style>\n'
         f'<text class="title" x="12" y="24">{escape(title)}</text>\n' + "\n".join(parts) + "\n</svg>\n"
     )
 
@@ -46,20 +46,20 @@ def bars(title: str, rows: Sequence[tuple[str, float, str]]) -> str:
     """Horizontal bars.
 
     Args:
-        rows: name, length, and what is written behind the bar; from the top.
+        rows: name, length, and the label after the bar; from top to bottom.
     """
-    most = max((length for _, length, _ in rows), default=0.0) or 1.0
+    longest = max((length for _, length, _ in rows), default=0.0) or 1.0
     parts = []
-    for place, (name, length, text) in enumerate(rows):
-        y = _TOP + 24 * place
-        long = max(290 * length / most, 1)
+    for row, (name, length, text) in enumerate(rows):
+        y = _TOP + 24 * row
+        width = max(290 * length / longest, 1)
         parts.append(
             f'<text x="200" y="{y + 14}" text-anchor="end">{escape(_short(name, 28))}</text>'
-            f'<rect class="bar" x="208" y="{y + 3}" width="{long:.1f}" height="14" rx="2"/>'
-            f'<text class="faint" x="{214 + long:.1f}" y="{y + 14}">{escape(text)}</text>'
+            f'<rect class="bar" x="208" y="{y + 3}" width="{width:.1f}" height="14" rx="2"/>'
+            f'<text class="faint" x="{214 + width:.1f}" y="{y + 14}">{escape(text)}</text>'
         )
-    said = "; ".join(f"{name}: {text}" for name, _, text in rows)
-    return picture(title, said, _TOP + 24 * len(rows) + 12, parts)
+    description = "; ".join(f"{name}: {text}" for name, _, text in rows)
+    return picture(title, description, _TOP + 24 * len(rows) + 12, parts)
 
 
 def lines(
@@ -71,11 +71,11 @@ def lines(
     bands: Sequence[tuple[str, float, float]] = (),
     height: int = 300,
 ) -> str:
-    """Lines over time, from zero.
+    """Lines over an x axis that starts at zero.
 
     Args:
-        series: one or two, each with its name and points from left to right.
-        bands: named stretches of the x axis.
+        series: one or two, each with a name and points from left to right.
+        bands: named intervals of the x axis.
     """
     right = max((x for _, points in series for x, _ in points), default=0.0) or 1.0
     top = _round_up(max((y for _, points in series for _, y in points), default=0.0))
@@ -96,7 +96,7 @@ def lines(
         f'text-anchor="{("start", "middle", "middle", "middle", "end")[step]}">{right * step / 4:,.3g}</text>'
         for step in range(5)
     ]
-    said = []
+    maxima = []
     for place, (name, points) in enumerate(series):
         drawn = " ".join(f"{x:.1f},{y:.1f}" for x, y in (at(*point) for point in points))
         kind = " second" if place else ""
@@ -107,7 +107,7 @@ def lines(
                 f'<rect class="dot{kind}" x="{x}" y="15" width="10" height="10"/>'
                 f'<text x="{x + 15}" y="24">{escape(name)}</text>'
             )
-        said.append(f"{name}: at most {max((y for _, y in points), default=0):,.4g}")
+        maxima.append(f"{name}: at most {max((y for _, y in points), default=0):,.4g}")
     parts.append(
         f'<text class="faint" x="{WIDTH / 2:.0f}" y="{height - 10}" text-anchor="middle">{escape(x_label)}</text>'
     )
@@ -115,14 +115,14 @@ def lines(
         f'<text class="faint" x="14" y="{height / 2:.0f}" text-anchor="middle" '
         f'transform="rotate(-90 14 {height / 2:.0f})">{escape(y_label)}</text>'
     )
-    return picture(title, f"{y_label} over {x_label}; {'; '.join(said)}", height, parts)
+    return picture(title, f"{y_label} over {x_label}; {'; '.join(maxima)}", height, parts)
 
 
 def roofline(title: str, flops_per_s: float, bytes_per_s: float, points: Sequence[tuple[str, Point]]) -> str:
-    """Work against what a machine can do at most, both axes logarithmic.
+    """Measured points under a machine's roofline; both axes are logarithmic.
 
     Args:
-        points: name, (FLOP a byte, FLOP a second).
+        points: name, (FLOP per byte, FLOP per second).
     """
     height = 340
     ridge = flops_per_s / bytes_per_s
@@ -154,14 +154,15 @@ def roofline(title: str, flops_per_s: float, bytes_per_s: float, points: Sequenc
             f"{escape(name)}: {y / 1e9:,.3g} GFLOP/s</text>"
         )
     parts.append(
-        f'<text class="faint" x="{WIDTH / 2:.0f}" y="{height - 8}" text-anchor="middle">FLOP a byte from memory</text>'
+        f'<text class="faint" x="{WIDTH / 2:.0f}" y="{height - 8}" text-anchor="middle">FLOP per byte read</text>'
         f'<text class="faint" x="14" y="{height / 2:.0f}" text-anchor="middle" '
         f'transform="rotate(-90 14 {height / 2:.0f})">FLOP/s</text>'
     )
-    said = f"The machine's peak is {flops_per_s / 1e9:,.3g} GFLOP/s and {bytes_per_s / 1e9:,.3g} GB/s; " + "; ".join(
-        f"{name} reaches {y / 1e9:,.3g} GFLOP/s" for name, (_, y) in points
+    description = (
+        f"The machine's peak is {flops_per_s / 1e9:,.3g} GFLOP/s and {bytes_per_s / 1e9:,.3g} GB/s; "
+        + "; ".join(f"{name} reaches {y / 1e9:,.3g} GFLOP/s" for name, (_, y) in points)
     )
-    return picture(title, said, height, parts)
+    return picture(title, description, height, parts)
 
 
 def _y_rule(at: Callable[[float, float], Point], y: float, right: float, text: str, left: float = 0.0) -> str:
@@ -173,7 +174,7 @@ def _y_rule(at: Callable[[float, float], Point], y: float, right: float, text: s
 
 
 def _round_up(value: float) -> float:
-    """The next of 1, 2, 4, 5, 8 times a power of ten."""
+    """The next 1, 2, 4, 5 or 8 times a power of ten."""
     if value <= 0:
         return 1.0
     power = 10.0 ** floor(log10(value))
@@ -185,5 +186,5 @@ def _power(power: int) -> str:
     return names.get(power, f"1e{power}")
 
 
-def _short(text: str, most: int) -> str:
-    return text if len(text) <= most else text[: most - 1] + "…"
+def _short(text: str, max_length: int) -> str:
+    return text if len(text) <= max_length else text[: max_length - 1] + "…"
