@@ -69,7 +69,7 @@ REFUSED = [
     (
         "stages.prepare_exports.context_length=8",
         RecipeError,
-        "context_length 8 must be larger than every arn, and arn has 8",
+        "context_length 8 must be larger than every arn, but arn has 8",
     ),
     ("soc_details=chipset:SM9999", RecipeError, "SM9999.*\n.*SM8650"),
     ("soc_details=SM8650", RecipeError, "soc_details 'SM8650' is not of the form chipset:NAME"),

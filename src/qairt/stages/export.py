@@ -14,6 +14,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    KeyFacts,
     OutputContext,
     Stage,
     StageConfig,
@@ -102,7 +103,7 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
             [Task(coord=coord, sources=(coord,), paths={"model": model.source}, estimate=estimate) for coord in batch]
         )
 
-    def cache_key_extras(self, env: Env) -> tuple[tuple[str, object], ...]:
+    def cache_key_extras(self, env: Env) -> KeyFacts:
         if self.config.onnx is None:
             return ()
         onnx, encodings = self._external_paths(env)

@@ -96,8 +96,7 @@ def model_of(env: Env) -> ModelDescription:
             where="model_id_or_path",
             remedy="set model_id_or_path to a Hugging Face folder, a GGUF file or a Hugging Face id",
         )
-    description: ModelDescription = env.once("model", lambda: describe_model(_model_path(env, path)))
-    return description
+    return env.once("model", lambda: describe_model(_model_path(env, path)))
 
 
 def soc_of(env: Env) -> Soc:
@@ -108,8 +107,7 @@ def soc_of(env: Env) -> Soc:
     """
     from qairt.toolchain.soc import parse_soc
 
-    soc: Soc = env.once("soc", lambda: parse_soc(settings_of(env).soc_details))
-    return soc
+    return env.once("soc", lambda: parse_soc(settings_of(env).soc_details))
 
 
 def _model_path(env: Env, name: str) -> str:

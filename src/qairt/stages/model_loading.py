@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from qairt.engine.stage import (
     Batch,
@@ -11,6 +11,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    KeyFacts,
     OutputContext,
     Stage,
     StageConfig,
@@ -54,11 +55,11 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
         )
         return Expansion([task])
 
-    def cache_key_extras(self, env: Env) -> tuple[tuple[str, object], ...]:
+    def cache_key_extras(self, env: Env) -> KeyFacts:
         files = model_of(env).files
         return (("model", tuple((path.name, env.digest(self.name, path)) for path in files)),)
 
-    def introspect(self, batch: Batch, env: Env, token: object) -> dict[str, Any]:
+    def introspect(self, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
         model = model_of(env)
         return {
             "architecture": model.config.family,

@@ -146,7 +146,8 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
 
 def prepare_config(env: Env) -> PrepareExportsConfig:
     """The settings of `prepare_exports`: auto-regressive and context lengths."""
-    config: PrepareExportsConfig = env.configs["prepare_exports"]  # type: ignore[assignment]
+    config = env.configs["prepare_exports"]
+    assert isinstance(config, PrepareExportsConfig)
     return config
 
 

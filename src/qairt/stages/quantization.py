@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -16,6 +17,7 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    KeyFacts,
     OutputContext,
     Stage,
     StageConfig,
@@ -134,10 +136,10 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             ]
         )
 
-    def cache_key_extras(self, env: Env) -> tuple[tuple[str, object], ...]:
+    def cache_key_extras(self, env: Env) -> KeyFacts:
         return (("calibration_text", env.digest(self.name, _calibration_path(self.config, env))),)
 
-    def introspect(self, batch: Batch, env: Env, token: object) -> dict[str, Any]:
+    def introspect(self, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
         technique = self._technique(env)
         return {"technique": f"{technique.technique} ({self.config.recipe})"}
 
@@ -188,19 +190,19 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         draw_grids(GridSizes.model_validate_json(item.output.grid_sizes.read_bytes()), place.directory)
 
     def _technique(self, env: Env) -> TechniqueConfig:
-        technique: TechniqueConfig = env.once(
+        return env.once(
             "technique",
             lambda: load_technique(self.config.recipe, self.config.technique, settings_of(env).recipe_folder),
         )
-        return technique
 
 
 def _write(result: QuantizationResult, rotation: Rotation | None, directory: Path) -> Quantized:
+    from qairt.quant.encodings_json import write_encodings
     from qairt.stages.pictures.encodings import GridSizes
 
     encodings, encodings_061 = directory / "model.encodings", directory / "model_0.6.1.encodings"
-    encodings.write_text(result.encodings.to_json("1.0.0"))
-    encodings_061.write_text(result.encodings.to_json("0.6.1"))
+    encodings.write_text(write_encodings(result.encodings))
+    encodings_061.write_text(write_encodings(result.encodings, "0.6.1"))
     grid_sizes = directory / "grid_sizes.json"
     grid_sizes.write_text(GridSizes.of(result.encodings).model_dump_json() + "\n")
     reference = directory / "reference.safetensors"

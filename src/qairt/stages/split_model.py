@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -100,7 +100,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
                 )
         return Expansion(tasks)
 
-    def introspect(self, batch: Batch, env: Env, token: object) -> dict[str, Any]:
+    def introspect(self, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
         return {f"part {part.index}": part.describe() for part in parts_of(env)}
 
     def run(self, task: Task, context: Context[SplitModelConfig, SplitModelInput]) -> SplitPart:
@@ -162,9 +162,9 @@ def parts_of(env: Env) -> list[Part]:
     Raises:
         RecipeError: more parts than the number of layers allows; gives the maximum.
     """
-    config: SplitModelConfig = env.configs["split_model"]  # type: ignore[assignment]
-    parts: list[Part] = env.once("parts", lambda: parts_for(env, config.num_splits))
-    return parts
+    config = env.configs["split_model"]
+    assert isinstance(config, SplitModelConfig)
+    return env.once("parts", lambda: parts_for(env, config.num_splits))
 
 
 def parts_for(env: Env, num_splits: int) -> list[Part]:
@@ -185,7 +185,7 @@ def parts_for(env: Env, num_splits: int) -> list[Part]:
         assert config.onnx is not None
         return Sizes(*foreign.measure(find_file(env, config.onnx)))
 
-    sizes: Sizes = env.once("sizes of the parts", measure)
+    sizes = env.once("sizes of the parts", measure)
     return plan_split(
         embedding_bytes=sizes.embedding, layer_bytes=sizes.layers, head_bytes=sizes.head, num_splits=num_splits
     )

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from qairt.engine.run.jobs import Job, import_path
 from qairt.engine.stage import (
@@ -15,6 +15,7 @@ from qairt.engine.stage import (
     Context,
     Env,
     Expansion,
+    KeyFacts,
     Stage,
     StageOutput,
     Task,
@@ -78,12 +79,12 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
         estimate = self.config.estimate(env, self.config.warmup + self.config.repeats)
         return Expansion([Task(coord=coord, sources=(coord,), paths=paths, estimate=estimate) for coord in batch])
 
-    def cache_key_extras(self, env: Env) -> tuple[tuple[str, object], ...]:
+    def cache_key_extras(self, env: Env) -> KeyFacts:
         from qairt.stages.float_profile.hardware import identity
 
         return (("toolchain", self._version(env)), ("torch", metadata.version("torch")), ("machine", identity()))
 
-    def introspect(self, batch: Batch, env: Env, token: object) -> dict[str, Any]:
+    def introspect(self, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
         return {"work": self.config.describe(), "toolchain": self._version(env)}
 
     def run(self, task: Task, context: Context[NsysConfig, ProfilerInput]) -> NsysOutput:
@@ -118,5 +119,4 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
         replace_folder(directory, report.parent, (report, *files_below(workload)), told_by=told_by)
 
     def _version(self, env: Env) -> str:
-        version: str = env.once("nsys", lambda: version_of(find_nsys()))
-        return version
+        return env.once("nsys", lambda: version_of(find_nsys()))

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import metadata
-from typing import Any
 
 from qairt.engine.stage import (
     AnyStage,
@@ -12,6 +11,7 @@ from qairt.engine.stage import (
     Context,
     Env,
     Expansion,
+    KeyFacts,
     OutputContext,
     Stage,
     Task,
@@ -52,12 +52,12 @@ class TorchProfiler(Stage[TorchProfilerConfig, ProfilerInput, ProfiledModel]):
         estimate = self.config.estimate(env, self.config.warmup + self.config.repeats + self.config.enable)
         return Expansion([Task(coord=coord, sources=(coord,), paths=paths, estimate=estimate) for coord in batch])
 
-    def cache_key_extras(self, env: Env) -> tuple[tuple[str, object], ...]:
+    def cache_key_extras(self, env: Env) -> KeyFacts:
         from qairt.stages.float_profile.hardware import identity
 
         return (("torch", metadata.version("torch")), ("machine", identity()))
 
-    def introspect(self, batch: Batch, env: Env, token: object) -> dict[str, Any]:
+    def introspect(self, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
         return {"work": self.config.describe(), "profiled": "yes" if self.config.enable else "no, timings only"}
 
     def run(self, task: Task, context: Context[TorchProfilerConfig, ProfilerInput]) -> ProfiledModel:
