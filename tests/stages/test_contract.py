@@ -1,4 +1,4 @@
-"""What every registered stage promises, tried on each of them over the plan of a small recipe."""
+"""The stage contract, checked for every registered stage with the plan of a small recipe."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from qairt.engine.axes import without
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.plan.plan import check_expansion
 from qairt.engine.run.jobs import import_path
-from qairt.engine.stage import Item, Stage, StageConfig, StageInput, StageOutput, registered_stages
+from qairt.engine.stage import AnyStage, Env, Item, StageConfig, StageInput, StageOutput, registered_stages
 from qairt.errors import ContractViolation
 from qairt.llm import LLMPipeline
 
@@ -33,34 +33,34 @@ ORDER = [
     "generate_context_binary",
     "export_bundle",
 ]
-ASIDE = ["torch_profiler", "nsys"]
-"""Optional; right after model_loading."""
-WITH_ASIDE = [ORDER[0], *ASIDE, *ORDER[1:]]
-every_stage = pytest.mark.parametrize("name", WITH_ASIDE)
+SIDE_BRANCHES = ["torch_profiler", "nsys"]
+"""Optional, right after model_loading."""
+ALL_STAGES = [ORDER[0], *SIDE_BRANCHES, *ORDER[1:]]
+every_stage = pytest.mark.parametrize("name", ALL_STAGES)
 
 
 @pytest.fixture(scope="module")
 def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMPipeline]:
     folder = tmp_path_factory.mktemp("contract")
-    optional = [f"stages.{name}.warmup=1" for name in ASIDE]
+    optional = [f"stages.{name}.warmup=1" for name in SIDE_BRANCHES]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(install(folder / "bin")), prepend=":")
         yield LLMPipeline.from_recipe(write_recipe(folder), optional, cache_dir=folder / "cache")
 
 
-def stage_and_batch(pipeline: LLMPipeline, name: str) -> tuple[Stage[Any, Any, Any], dict, Any]:
-    """A configured stage, the planned items it is given, and the environment."""
+def stage_and_batch(pipeline: LLMPipeline, name: str) -> tuple[AnyStage, dict, Env]:
+    """A configured stage, its planned input items, and the environment."""
     plan = pipeline.plan()
-    place = WITH_ASIDE.index(name)
+    place = ALL_STAGES.index(name)
     stage = plan.stages[place].stage
     before = plan.stages[place - 1].batch if place else {}
     batch = {coord: Item(item.stage.name, coord, item.key) for coord, item in before.items() if stage.applies_to(coord)}
     return stage, batch, pipeline.env()
 
 
-def test_these_are_the_stages():
-    assert set(registered_stages()) == set(WITH_ASIDE)
-    assert {stage.name for stage in registered_stages().values() if stage.is_side_branch} == set(ASIDE)
+def test_the_registered_stages():
+    assert set(registered_stages()) == set(ALL_STAGES)
+    assert {stage.name for stage in registered_stages().values() if stage.is_side_branch} == set(SIDE_BRANCHES)
 
 
 @every_stage
@@ -76,7 +76,7 @@ def test_it_names_its_types_and_can_be_imported_by_a_child(name: str):
 
 
 @every_stage
-def test_expanding_describes_and_repeats_itself(pipeline: LLMPipeline, name: str):
+def test_expand_is_deterministic_and_valid(pipeline: LLMPipeline, name: str):
     stage, batch, env = stage_and_batch(pipeline, name)
     one, two = stage.expand(batch, env), stage.expand(batch, pipeline.env())
     assert list(one.tasks) == list(two.tasks)
@@ -90,7 +90,7 @@ def test_expanding_describes_and_repeats_itself(pipeline: LLMPipeline, name: str
 
 
 @every_stage
-def test_it_opens_the_values_it_labels(pipeline: LLMPipeline, name: str):
+def test_tasks_have_the_labels_of_their_axis(pipeline: LLMPipeline, name: str):
     stage, batch, env = stage_and_batch(pipeline, name)
     for task in stage.expand(batch, env).tasks:
         opened = {axis: value for axis, value in task.coord if axis in stage.axes(env)}
@@ -102,14 +102,14 @@ def test_it_opens_the_values_it_labels(pipeline: LLMPipeline, name: str):
 
 
 @every_stage
-def test_its_extras_are_hashable_and_repeat_themselves(pipeline: LLMPipeline, name: str):
+def test_cache_key_extras_are_hashable_and_deterministic(pipeline: LLMPipeline, name: str):
     stage, _, env = stage_and_batch(pipeline, name)
     extras = stage.cache_key_extras(env)
     assert hash(extras) == hash(stage.cache_key_extras(pipeline.env()))
 
 
 @every_stage
-def test_settings_survive_json_and_exclusions_are_real_fields(name: str):
+def test_settings_round_trip_through_json_and_not_in_key_names_fields(name: str):
     config_type = registered_stages()[name].config_type
     config = config_type()
     assert config_type.model_validate_json(config.model_dump_json()) == config
@@ -141,7 +141,7 @@ CHANGED: dict[tuple[str, str], Any] = {
     ("torch_profiler", "profiled_tokens"): 1,
 } | {
     (stage, setting): value
-    for stage in ASIDE
+    for stage in SIDE_BRANCHES
     for setting, value in {
         "prompts": ["Other"],
         "max_new_tokens": 3,
@@ -165,20 +165,20 @@ def test_each_setting_is_in_the_key_unless_it_is_listed(name: str):
         elif field == "output":
             changed = config_type.model_validate({field: {"prediction": {"enable": True, "save_dir": "elsewhere"}}})
         else:
-            assert (name, field) in CHANGED, f"say here what {name}.{field} may change to"
+            assert (name, field) in CHANGED, f"add a changed value of {name}.{field} here"
             changed = config.model_copy(update={field: CHANGED[name, field]})
         same = StageCache.compute_key(name, changed) == key
         assert same == (field in config_type.not_in_key), field
 
 
 @every_stage
-def test_what_it_prints_for_the_plan_is_a_mapping(pipeline: LLMPipeline, name: str):
+def test_introspect_returns_json(pipeline: LLMPipeline, name: str):
     stage, batch, env = stage_and_batch(pipeline, name)
     assert json.dumps(stage.introspect(batch, env, stage.expand(batch, env).token))
 
 
 @every_stage
-def test_folding_undoes_its_fan_out(pipeline: LLMPipeline, name: str):
+def test_reduce_inverts_the_fan_out(pipeline: LLMPipeline, name: str):
     stage, batch, env = stage_and_batch(pipeline, name)
     expansion = stage.expand(batch, env)
     results = {task.coord: str(task.coord) for task in expansion.tasks}
@@ -191,7 +191,7 @@ def test_folding_undoes_its_fan_out(pipeline: LLMPipeline, name: str):
 
 
 @every_stage
-def test_it_checks_its_place(name: str):
+def test_validate_checks_required_stages(name: str):
     stage = registered_stages()[name]()
     others = [other() for other in registered_stages().values() if other.name != name]
     if not stage.requires:

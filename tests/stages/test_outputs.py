@@ -1,4 +1,4 @@
-"""What the pipeline's own stages leave for people, over a tiny model."""
+"""Predictions and pictures of the stages, with a tiny model."""
 
 from __future__ import annotations
 
@@ -49,13 +49,13 @@ def run(pipeline: LLMPipeline) -> list[str]:
 
 
 def titles(path: Path) -> list[str]:
-    """What a screen reader, or a pointer at rest, is told."""
+    """The texts for screen readers and tooltips."""
     root = ET.parse(path).getroot()
     assert root.attrib["role"] == "img"
     return [root.attrib["aria-label"], *(each.text or "" for each in root.iter(f"{SVG}title"))]
 
 
-def test_which_stages_have_something_to_show():
+def test_which_stages_write_predictions_and_pictures():
     kinds = {name: kinds_of(stage()) for name, stage in registered_stages().items()}
     assert kinds["quantize"] == ("prediction", "visualization")
     for name in ("model_loading", "quantization", "export", "prepare_exports", "split_model", "mha_to_sha_conversion"):
@@ -89,7 +89,8 @@ def test_pictures_of_a_run(finished: LLMPipeline):
         "split_model/viz/part_sizes.svg",
     ]
     (parts,) = titles(folder / "split_model/viz/part_sizes.svg")
-    assert parts.count("part ") == 4  # three bars, and the title
+    assert parts.count("; part ") == 2  # three bars
+    assert parts.startswith("Float weights of each part (part 1 is the embedding). part 1: ")
     (operators,) = titles(folder / "export/viz/operators.svg")
     assert "; MatMul: " in operators
     (separate,) = titles(folder / "mha_to_sha_conversion/viz/operator_counts.svg")
@@ -98,13 +99,13 @@ def test_pictures_of_a_run(finished: LLMPipeline):
     assert re.search(r"ar1-cl96: \S+ kB in, \S+ kB out; ar\d+-cl96: ", moved)
     (weights,) = titles(folder / "model_loading/viz/model_sizes.svg")
     assert re.search(r"embedding: \S+ kB; \d+ layers: \S+ kB; final norm, lm_head: ", weights)
-    told = titles(folder / "quantization/viz/weight_steps.svg")
-    assert any(each.startswith("self_attn.q_proj, layer 1: ") for each in told)
-    told = titles(folder / "quantization/viz/activation_ranges.svg")
-    assert any(each.startswith("hidden, layer 0: ") for each in told)
+    tensors = titles(folder / "quantization/viz/weight_steps.svg")
+    assert any(each.startswith("self_attn.q_proj, layer 1: ") for each in tensors)
+    tensors = titles(folder / "quantization/viz/activation_ranges.svg")
+    assert any(each.startswith("hidden, layer 0: ") for each in tensors)
 
 
-def test_what_the_quantized_model_says(finished: LLMPipeline):
+def test_answers_of_the_quantized_model(finished: LLMPipeline):
     folder = finished.cache_dir / "quantize"
     (line,) = [json.loads(line) for line in (folder / "pred/predictions.jsonl").read_text().splitlines()]
     assert line["prompt"] == "Why is the sky blue?"  # the other one does not fit 96 tokens
@@ -125,12 +126,12 @@ def test_turning_predictions_off_runs_nothing_and_leaves_them(finished: LLMPipel
     assert (finished.cache_dir / "quantize/pred/predictions.jsonl").stat().st_mtime_ns == before
 
 
-def test_another_place_runs_no_item(finished: LLMPipeline, recipe: Path, tmp_path: Path):
+def test_another_output_folder_runs_no_item(finished: LLMPipeline, recipe: Path, tmp_path: Path):
     assert run(opened(recipe, f"stages.split_model.output.visualization.save_dir={tmp_path}/v")) == []
     assert sorted(path.name for path in (tmp_path / "v").iterdir()) == ["gallery.html", "part_sizes.svg"]
 
 
-def test_no_prompt_that_fits_is_said(recipe: Path, tmp_path: Path):
+def test_it_is_an_error_if_no_prompt_fits(recipe: Path, tmp_path: Path):
     path = tmp_path / "recipe.yaml"
     path.write_text(recipe.read_text().replace("context_length: 96", "context_length: 16"))
     for name in ("model", "text.txt"):
@@ -140,12 +141,12 @@ def test_no_prompt_that_fits_is_said(recipe: Path, tmp_path: Path):
     assert result.status == "failed"
     (failure,) = result.failed_outputs
     assert (failure.stage, failure.label) == ("quantize", "prediction")
-    assert failure.what.startswith("none of 2 prompts fits: ")
+    assert failure.what.startswith("none of the 2 prompts fits: ")
     assert failure.where == "stages.torch_profiler.prompts"
-    assert (made.cache_dir / "quantize/viz/gallery.html").is_file(), "the pictures do without the predictions"
+    assert (made.cache_dir / "quantize/viz/gallery.html").is_file(), "pictures do not depend on predictions"
 
 
-def test_predictions_of_a_foreign_graph_are_refused_before_work_starts(tmp_path: Path):
+def test_predictions_of_an_external_graph_are_refused_before_work_starts(tmp_path: Path):
     recipe = tmp_path / "foreign.yaml"
     (tmp_path / "a.onnx").write_bytes(b"")
     (tmp_path / "a.encodings").write_text("{}")

@@ -84,7 +84,7 @@ def _answers(items: Batch, place: OutputContext) -> Iterator[Prediction]:
             )
         if too_long is not None and not fitted:
             raise GenerationError(
-                f"none of the {len(prompts)} prompts fits the context: {too_long.what}",
+                f"none of the {len(prompts)} prompts fits: {too_long.what}",
                 where="stages.torch_profiler.prompts",
                 remedy="set shorter prompts there (without that setting, default prompts are used), or raise "
                 "stages.prepare_exports.context_length",
