@@ -68,11 +68,11 @@ def test_a_chain_on_the_phone_is_one_on_the_cpu(parts, config, on_phone, phone):
 
 
 def test_verify_can_open_one(parts, on_phone):
-    graph = StoredGraph(parts[1][0], on_phone.open, compared=True)
+    graph = StoredGraph(parts[1][0], on_phone.open, compare_with_cpu=True)
     graph.ready()
     outputs = graph.run({"input_ids": np.asarray([[5]], np.int32)})
     for name, values in outputs.items():
-        np.testing.assert_array_equal(values, graph.beside()[name])
+        np.testing.assert_array_equal(values, graph.cpu_outputs()[name])
     graph.close()
 
 

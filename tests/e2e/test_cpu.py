@@ -57,7 +57,7 @@ def test_it_generates_what_it_generated_before(finished: LLMPipeline):
 
 def test_generating_before_a_run_says_what_is_missing(recipe: Path, tmp_path: Path):
     pipeline = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path)
-    with pytest.raises(CacheError, match=r"model_loading all: it is not made yet"):
+    with pytest.raises(CacheError, match=r"model_loading all: it is not built yet"):
         pipeline.generate(None, "Hi")
 
 

@@ -41,12 +41,12 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> LLMPipeline:
 def config(finished: LLMPipeline) -> dict[str, Any]:
     """Of a dialog with all binaries made."""
     model = finished.genie_model()
-    return model.genie_config(model.binaries.made(lambda line: None))
+    return model.genie_config(model.binaries.build(lambda line: None))
 
 
 def greedy(pipeline: LLMPipeline, ids: list[int], count: int) -> list[int]:
     """What the CPU says on the AR-1 parts."""
-    decoder, _ = pipeline._decoder()
+    decoder = pipeline.finished().config
     with PartChain({1: pipeline.quantized_parts()[1]}, decoder) as chain:
         tokens = [int(chain.prefill(ids).argmax())]
         while len(tokens) < count:
@@ -99,7 +99,7 @@ def test_generate_says_the_cost_makes_what_is_missing_and_answers(finished: LLMP
 def test_sampling_and_raw_prompts_reach_genie(finished: LLMPipeline):
     def tokens(sampling: Sampling | None) -> tuple[int, ...]:
         model = finished.genie_model()
-        with model.answer("Hello", sampling, max_new_tokens=12, chat=False, say=lambda line: None) as answer:
+        with model.answer("Hello", sampling, max_new_tokens=12, chat=False, notify=lambda line: None) as answer:
             assert answer.prompt_ids == [39, 68, 75, 75, 78]
             return answer.result.tokens
 
@@ -113,11 +113,11 @@ def test_sampling_and_raw_prompts_reach_genie(finished: LLMPipeline):
 def test_an_end_token_ends_the_answer(finished: LLMPipeline):
     model = finished.genie_model()
     say = lambda line: None  # noqa: E731
-    with model.answer("Hello", None, max_new_tokens=6, chat=False, say=say) as answer:
+    with model.answer("Hello", None, max_new_tokens=6, chat=False, notify=say) as answer:
         whole = answer.result.tokens
     ending = dataclasses.replace(model, config=model.config.model_copy(update={"eos_token_ids": (300, whole[3])}))
     expected = whole[: whole.index(whole[3])]
-    with ending.answer("Hello", None, max_new_tokens=6, chat=False, say=say) as answer:
+    with ending.answer("Hello", None, max_new_tokens=6, chat=False, notify=say) as answer:
         result = answer.result
     assert result.stop_reason == "eos"
     assert result.tokens[: len(expected)] == expected
@@ -213,7 +213,7 @@ def test_what_was_interrupted_goes_on_at_the_next_part(interrupted: Any, number:
     left = model.binaries.missing()
     assert left in (1, 2)
     said: list[str] = []
-    assert len(model.binaries.made(said.append)) == 3
+    assert len(model.binaries.build(said.append)) == 3
     assert said[0].startswith(f"compiling {left} part")
     assert len(said) == 1 + left
     if number == signal.SIGINT:
@@ -225,7 +225,7 @@ def test_what_was_interrupted_goes_on_at_the_next_part(interrupted: Any, number:
 
 def test_the_rung_shows_both_and_is_kept(finished: LLMPipeline):
     said: list[str] = []
-    found = finished.verify("genie", say=said.append)
+    found = finished.verify("genie", notify=said.append)
     assert said[0].startswith("genie: the NPU is emulated, ")
     (rung,) = found.tokens
     assert (len(rung.prompt), len(rung.cpu), rung.margin, rung.first_difference) == (8, 4, None, None)

@@ -32,7 +32,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> LLMPipeline:
 def config(finished: LLMPipeline) -> dict[str, Any]:
     """Of a dialog with all binaries made."""
     model = finished.genie_model()
-    return model.genie_config(model.binaries.made(lambda line: None))
+    return model.genie_config(model.binaries.build(lambda line: None))
 
 
 def test_a_part_that_is_missing(config: dict[str, Any]):
@@ -123,10 +123,10 @@ def test_a_prompt_that_goes_on_in_one_tokenizer_only():
 @pytest.mark.parametrize(
     ("override", "error", "says"),
     [
-        ("stages.prepare_exports.arn=[8]", RecipeError, "needs graphs of AR 1, the recipe makes AR 8\n  add 1 to arn"),
-        ("backend=CPU", RecipeError, "backend: CPU makes nothing for it"),
+        ("stages.prepare_exports.arn=[8]", RecipeError, "needs graphs of AR 1, the recipe builds AR 8\n  add 1 to arn"),
+        ("backend=CPU", RecipeError, "backend: CPU builds none"),
         ("stages.prepare_exports.context_length=64", CacheError, "3 of 3 parts are not quantized yet"),
-        ("generator.context_length=64", RecipeError, "no graph has context length 64\n  the recipe makes 32"),
+        ("generator.context_length=64", RecipeError, "no graph has context length 64\n  the recipe builds 32"),
     ],
 )
 def test_recipes_that_give_genie_nothing(finished: LLMPipeline, override: str, error: type[Exception], says: str):

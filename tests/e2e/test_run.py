@@ -91,7 +91,7 @@ def test_a_damaged_binary_does_not_leave_the_cache(finished: LLMPipeline, tmp_pa
     path.unlink()
     path.write_bytes(kept[:-1] + bytes([kept[-1] ^ 1]))
     try:
-        with pytest.raises(QairtError, match=f"{path.name} is not what was made: the cache is damaged"):
+        with pytest.raises(QairtError, match=f"{path.name} differs from its recorded checksum: the cache is damaged"):
             finished.export(tmp_path / "out", "ort")
         assert list(tmp_path.iterdir()) == []
     finally:

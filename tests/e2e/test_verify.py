@@ -116,7 +116,7 @@ def test_layers_by_what_they_cost(found: Verification):
 
 def test_the_second_time_nothing_runs(finished: LLMPipeline, found: Verification):
     said: list[str] = []
-    again = finished.verify(say=said.append)
+    again = finished.verify(notify=said.append)
     assert said == []
     assert again.reused == RUNGS[:5]
     assert again.rungs == found.rungs
@@ -225,7 +225,7 @@ def test_a_killed_verify_goes_on(moment: str, copied: LLMPipeline, recipe: Path,
     assert [entry.altered() for entry in kept] == [None] * len(kept)
 
     said: list[str] = []
-    again = copied.verify(say=said.append)
+    again = copied.verify(notify=said.append)
     assert again.reused == done
     assert not [line for line in said if line.startswith(tuple(f"{rung}:" for rung in done))]
     assert without_seconds(again) == without_seconds(found)
@@ -237,7 +237,7 @@ def test_a_killed_verify_goes_on(moment: str, copied: LLMPipeline, recipe: Path,
 
 def test_one_part_of_one_rung(finished: LLMPipeline, found: Verification):
     said: list[str] = []
-    narrow = finished.verify("quantize", part=2, tokens=9, say=said.append)
+    narrow = finished.verify("quantize", part=2, tokens=9, notify=said.append)
     (rung,) = narrow.rungs
     assert {output.part for output in rung.outputs} == {2}
     assert rung.tokens == 9
@@ -253,20 +253,20 @@ def test_what_is_not_made_yet_is_said_and_skipped(recipe: Path, tmp_path: Path):
         pipeline.verify()
     assert caught.value.remedy == f"qairt run {recipe}"
     assert pipeline.construct(RunOptions(until="quantization", executor="inline")).status == "done"
-    with pytest.raises(CacheError, match="no rung is made yet"):
+    with pytest.raises(CacheError, match="no rung is built yet"):
         pipeline.verify()
     assert pipeline.construct(RunOptions(until="prepare_exports", executor="inline")).status == "done"
     found = pipeline.verify()
     assert [rung.rung for rung in found.rungs] == ["export", "prepare_exports"]
     assert [skipped.rung for skipped in found.skipped] == [*RUNGS[2:], *TOKEN_RUNGS]
-    assert found.skipped[0].why == f"6 of 6 items are not made yet: split_model ar1-split1; qairt run {recipe}"
+    assert found.skipped[0].why == f"6 of 6 items are not built yet: split_model ar1-split1; qairt run {recipe}"
     assert found.first_below() is None
 
 
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"rung": "spilt"}, "--rung: there is no rung spilt\n  the rungs: export, prepare_exports, split_model"),
+        ({"rung": "spilt"}, "--rung: there is no rung spilt\n  the rungs are export, prepare_exports, split_model"),
         ({"part": 4}, "--part: there is no part 4\n  the model has parts 1 to 3"),
         ({"part": 0}, "--part: there is no part 0\n  the model has parts 1 to 3"),
         ({"tokens": 0}, "--tokens: 0 is out of range\n  give 1 or more"),

@@ -215,7 +215,7 @@ def test_show_config_says_where_each_value_comes_from(tmp_path, capsys):
 
 def test_a_preset_under_a_written_group_is_still_a_preset(tmp_path):
     loaded = Recipe.from_file(recipe(tmp_path, {"visualization": {"enable": False}}))
-    LLMPipeline.of(loaded, cache_dir=tmp_path / "cache")
+    LLMPipeline.from_recipe_object(loaded, cache_dir=tmp_path / "cache")
     assert loaded.preset_origin(("stages", "speaker", "output", "visualization", "enable")) is None
     where = loaded.preset_origin(("stages", "speaker", "output", "visualization", "save_dir"))
     assert where == f"{shipped_recipes()}/output/torch.default.yaml:7"

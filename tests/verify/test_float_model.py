@@ -16,7 +16,7 @@ from qairt.quant.encodings_json import write_encodings
 from qairt.quant.measure.reference_vectors import ReferenceVectors
 from qairt.quant.quantize_model import QuantizationResult, quantize_model
 from qairt.verify.float_model import FloatModel
-from qairt.verify.text import Call
+from qairt.verify.text import GraphCall
 
 IDS = np.random.default_rng(0).integers(3, 120, 24).astype(np.int32)
 MINMAX = TechniqueConfig(technique="minmax")
@@ -52,7 +52,7 @@ def test_logits_that_were_not_recorded_are_computed(plain: FloatModel) -> None:
     recorded = plain.recorded.tensors["logits"]
     without = ReferenceVectors({**plain.recorded.tensors, "logits": recorded[:, :0]})
     text = plain._text_of(without, plain.original)
-    np.testing.assert_allclose(text.truth("logits", Call(4, 2, 4)), recorded[0, 2:6], rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(text.truth("logits", GraphCall(4, 2, 4)), recorded[0, 2:6], rtol=1e-4, atol=1e-4)
 
 
 def test_without_changed_weights_all_graphs_have_one_truth(plain: FloatModel) -> None:
@@ -61,7 +61,7 @@ def test_without_changed_weights_all_graphs_have_one_truth(plain: FloatModel) ->
 
 def test_with_changed_weights_float_graphs_are_compared_with_the_changed_model(tmp_path: Path) -> None:
     model, result = quantized(tmp_path, GPTQ)
-    call = Call(8, 0, 8)
+    call = GraphCall(8, 0, 8)
     exported, original = model.text(rounded=False), model.text(rounded=True)
     assert np.array_equal(original.truth("hidden_2", call), result.reference.tensors["hidden_2"][0, :8])
     changed = Reference(open_parameters(tmp_path / "hf", model.config, overlay=result.overlay)).logits(IDS)[:8].numpy()

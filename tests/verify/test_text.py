@@ -15,7 +15,7 @@ from qairt.quant.quantize_model import quantize_model
 from qairt.runtime.cache import PAST
 from qairt.verify.layers import layer_costs
 from qairt.verify.measure import rows
-from qairt.verify.text import Call, Held, Text, plan_calls
+from qairt.verify.text import GraphCall, PartCache, ReferenceText, plan_calls
 
 IDS = np.random.default_rng(0).integers(3, 120, 40)
 FLOOR = -50.0
@@ -36,7 +36,7 @@ def quantized(parameters):
 @pytest.fixture(scope="module")
 def text(parameters, quantized):
     vectors = quantized.reference
-    return Text(
+    return ReferenceText(
         vectors,
         parameters.config,
         mask_floor=FLOOR,
@@ -46,20 +46,24 @@ def text(parameters, quantized):
 
 def test_prefill_by_the_largest_ar_with_a_padded_last_call_then_decode():
     assert plan_calls(32, (1, 8), 32, decoded=4) == [
-        Call(8, 0, 8), Call(8, 8, 8), Call(8, 16, 8), Call(8, 24, 4),
-        Call(1, 28, 1), Call(1, 29, 1), Call(1, 30, 1), Call(1, 31, 1),
+        GraphCall(8, 0, 8), GraphCall(8, 8, 8), GraphCall(8, 16, 8), GraphCall(8, 24, 4),
+        GraphCall(1, 28, 1), GraphCall(1, 29, 1), GraphCall(1, 30, 1), GraphCall(1, 31, 1),
     ]  # fmt: skip
-    assert plan_calls(256, (1, 128), 512, decoded=4)[:3] == [Call(128, 0, 128), Call(128, 128, 124), Call(1, 252, 1)]
-    assert plan_calls(1, (1, 8), 32, decoded=4) == [Call(1, 0, 1)]
-    assert plan_calls(3, (1,), 32, decoded=4) == [Call(1, 0, 1), Call(1, 1, 1), Call(1, 2, 1)]
+    assert plan_calls(256, (1, 128), 512, decoded=4)[:3] == [
+        GraphCall(128, 0, 128),
+        GraphCall(128, 128, 124),
+        GraphCall(1, 252, 1),
+    ]
+    assert plan_calls(1, (1, 8), 32, decoded=4) == [GraphCall(1, 0, 1)]
+    assert plan_calls(3, (1,), 32, decoded=4) == [GraphCall(1, 0, 1), GraphCall(1, 1, 1), GraphCall(1, 2, 1)]
 
 
-def test_near_the_end_of_the_context_only_small_ars_go_on():
+def test_near_the_end_of_the_context_only_small_ars_fit():
     calls = plan_calls(40, (1, 32), 40, decoded=1)
-    assert calls[0] == Call(32, 0, 32)
+    assert calls[0] == GraphCall(32, 0, 32)
     assert {call.ar for call in calls[1:]} == {1}
     assert sum(call.new for call in calls) == 40
-    assert plan_calls(40, (32,), 40, decoded=1) == [Call(32, 0, 32)], "nothing can read the rest"
+    assert plan_calls(40, (32,), 40, decoded=1) == [GraphCall(32, 0, 32)], "nothing can read the rest"
 
 
 @pytest.mark.parametrize(("ar", "cl"), [(1, 64), (8, 64), (8, 24), (64, 128)])
@@ -68,7 +72,7 @@ def test_isolated_inputs_are_the_test_vectors(parameters, quantized, text, ar, c
     config = parameters.config
     wanted = part_inputs(quantized.reference, config, part, ar=ar, cl=cl, mask_floor=FLOOR)
     call = text.isolated_call(ar, cl)
-    found = text.made(call, cl) | text.entering(part.first_layer, call)
+    found = text.runtime_inputs(call, cl) | text.hidden_before(part.first_layer, call)
     found |= {name: text.past(name, call, cl) for name in wanted if PAST.match(name)}
     for name, values in wanted.items():
         assert np.array_equal(found[name], values), name
@@ -76,17 +80,17 @@ def test_isolated_inputs_are_the_test_vectors(parameters, quantized, text, ar, c
         assert np.array_equal(text.truth(name, call), rows(name, values, call.new)), name
 
 
-def test_held_tokens_come_back_newest_on_the_right():
-    held, name = Held(), "past_value_0_in"
-    empty = held.past(name, (2, 1, 6, 3), Call(2, 0, 2), 8)
+def test_cached_tokens_come_back_newest_on_the_right():
+    cache, name = PartCache(), "past_value_0_in"
+    empty = cache.past(name, (2, 1, 6, 3), GraphCall(2, 0, 2), 8)
     assert empty.shape == (2, 1, 6, 3)
     assert not empty.any()
     values = np.arange(12, dtype=np.float32).reshape(1, 1, 4, 3)
-    held.append({"past_value_0_out": values, "hidden_1": values}, 3)
-    back = held.past(name, (1, 1, 6, 3), Call(2, 3, 2), 8)
+    cache.append({"past_value_0_out": values, "hidden_1": values}, 3)
+    back = cache.past(name, (1, 1, 6, 3), GraphCall(2, 3, 2), 8)
     assert back[0, 0, :, 0].tolist() == [0, 0, 0, 3, 6, 9]
-    held.append({"past_value_0_out": values}, 2)
-    assert held.past(name, (1, 1, 4, 3), Call(4, 5, 4), 8)[0, 0, :, 0].tolist() == [6, 9, 6, 9]
+    cache.append({"past_value_0_out": values}, 2)
+    assert cache.past(name, (1, 1, 4, 3), GraphCall(4, 5, 4), 8)[0, 0, :, 0].tolist() == [6, 9, 6, 9]
 
 
 def test_layers_that_are_rounded_coarsely_cost_most(parameters, quantized):

@@ -91,7 +91,7 @@ def open_for(recipe: str | None, cache_dir: Path | None) -> LLMPipeline:
     folder = find_store(None, cache_dir).cache_dir
     last = Recipe.from_yaml(folder / STATE_FOLDER / "recipe.yaml")
     last.source = _recipe_of_last_run(folder) or last.source  # files it names are looked up beside it
-    return LLMPipeline.of(last, cache_dir=folder)
+    return LLMPipeline.from_recipe_object(last, cache_dir=folder)
 
 
 def _recipe_of_last_run(folder: Path) -> Path | None:

@@ -1,33 +1,57 @@
-"""A bundle as a folder of its own, from what is in the cache."""
+"""Writing a finished run's bundle to a folder, from the files in the cache."""
 
 from __future__ import annotations
 
 import shutil
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qairt.bundle.sums import NAME as SUMS
 from qairt.bundle.sums import read_sums
+from qairt.engine.stage import StageOutput
 from qairt.errors import QairtError
 from qairt.files import files_below, sha256_of
+from qairt.stages.export_bundle import Bundle, ExportBundleInput, contents_of, require_possible
 
 if TYPE_CHECKING:
     from qairt.bundle.contents import Contents, Format
+    from qairt.engine.axes import Coord
     from qairt.engine.plan.planned import PlannedItem
-    from qairt.engine.stage import StageOutput
-    from qairt.stages.export_bundle import ExportBundleInput
+    from qairt.results.finished import FinishedRun
 
-_DAMAGED = "run `qairt cache verify`, then `qairt run` to make it again"
+_REBUILD = "run `qairt cache verify`, then `qairt run` to rebuild it"
+
+
+def export(run: FinishedRun, directory: Path, form: Format | None = None) -> list[Path]:
+    """Write the bundle to a new folder and compare it with its checksums; returns its files.
+
+    Args:
+        form: the recipe's format when None. No stage runs again for the other one.
+
+    Raises:
+        RecipeError: the format does not suit the recipe.
+        QairtError: the bundle is not finished, `directory` is not empty, or the cache is damaged.
+    """
+    from qairt.bundle.metadata import read_metadata
+
+    (item,) = run.items("export_bundle")
+    bundle = run.output(item, Bundle).bundle
+    metadata = read_metadata(bundle)
+    if form is None or (metadata is not None and metadata.format == form):
+        return copy_bundle(bundle, directory)
+    require_possible(run.env, form)
+    inputs, digests = bundle_inputs(run, item)
+    return compose_bundle(contents_of(inputs, item.task), directory, form, digests)
 
 
 def copy_bundle(source: Path, directory: Path) -> list[Path]:
     """Copy files and compare them with their checksums; `directory` appears whole or not at all.
 
     Raises:
-        QairtError: `directory` holds something, or the copy is not what was made.
+        QairtError: `directory` is not empty, or a file differs from its checksum.
     """
     with _new_folder(directory) as work:
         for path in files_below(source):
@@ -40,14 +64,14 @@ def copy_bundle(source: Path, directory: Path) -> list[Path]:
     return files_below(directory.absolute())
 
 
-def make_bundle(contents: Contents, directory: Path, form: Format, recorded: Mapping[Path, str]) -> list[Path]:
-    """Compose a bundle from what stages left; `directory` appears whole or not at all.
+def compose_bundle(contents: Contents, directory: Path, form: Format, recorded: Mapping[Path, str]) -> list[Path]:
+    """Compose a bundle from stage outputs; `directory` appears whole or not at all.
 
     Args:
-        recorded: SHA-256 that every file of the contents had when it was made.
+        recorded: SHA-256 of every file of the contents, as recorded when it was built.
 
     Raises:
-        QairtError: `directory` holds something, a file is not what was made, or the format cannot be made of it.
+        QairtError: `directory` is not empty, a file differs from its checksum, or the format is impossible.
     """
     from qairt.bundle.compose import compose
 
@@ -70,37 +94,29 @@ def make_bundle(contents: Contents, directory: Path, form: Format, recorded: Map
     return files_below(directory.absolute())
 
 
-def gathered(
-    item: PlannedItem, output_of: Callable[[PlannedItem], StageOutput]
-) -> tuple[dict[Any, ExportBundleInput], dict[Path, str]]:
-    """What an item of `export_bundle` was made from, by coordinate, and the digest of every file in it.
-
-    Args:
-        output_of: an item's output, from the cache.
-    """
-    from qairt.stages.export_bundle import ExportBundleInput
-
-    inputs: dict[Any, ExportBundleInput] = {}
+def bundle_inputs(run: FinishedRun, item: PlannedItem) -> tuple[dict[Coord, ExportBundleInput], dict[Path, str]]:
+    """The inputs of an item of `export_bundle` by coordinate, and the recorded digest of every file in them."""
+    inputs: dict[Coord, ExportBundleInput] = {}
     digests: dict[Path, str] = {}
     for source in item.sources:
-        fields: dict[str, Any] = {}
+        fields: dict[str, object] = {}
         level = [source]
         while level and len(fields) < len(ExportBundleInput.model_fields):
             for each in level:
-                output = output_of(each)
+                output = run.output(each, StageOutput)
                 if each.entry is not None:
                     digests |= {each.entry.directory / name: file["sha256"] for name, file in each.entry.files.items()}
                 for name in ExportBundleInput.model_fields:
                     if hasattr(output, name):
                         fields.setdefault(name, getattr(output, name))
             level = [each for above in level for each in above.sources]
-        inputs[source.coord] = ExportBundleInput(**fields)
+        inputs[source.coord] = ExportBundleInput.model_validate(fields)
     return inputs, digests
 
 
 @contextmanager
 def _new_folder(directory: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `directory` where nothing went wrong."""
+    """A folder to fill, which becomes `directory` unless an error is raised."""
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise QairtError("it exists and is not empty", where=str(directory), remedy="give a new folder")
     directory = directory.absolute()
@@ -117,7 +133,7 @@ def _new_folder(directory: Path) -> Iterator[Path]:
         raise QairtError(
             f"it cannot be written: {error.strerror}",
             where=str(directory),
-            remedy="give a folder on a disk with room that you may write to",
+            remedy="give a writable folder on a disk with free space",
         ) from error
     finally:
         if work is not None:
@@ -125,4 +141,4 @@ def _new_folder(directory: Path) -> Iterator[Path]:
 
 
 def _damaged(name: str) -> QairtError:
-    return QairtError(f"{name} is not what was made: the cache is damaged", where=SUMS, remedy=_DAMAGED)
+    return QairtError(f"{name} differs from its recorded checksum: the cache is damaged", where=SUMS, remedy=_REBUILD)

@@ -2,32 +2,39 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from qairt.device.parts import CompiledGraph, DeviceParts
 from qairt.device.sdk_files import NET_RUN, library_name
 from qairt.errors import GraphError
-from qairt.results.device import Chosen, Compiled, brought
+from qairt.notify import Notify
+from qairt.results.deploy import deploy, device_bundle
+from qairt.results.device_selection import DeviceSelection
+from qairt.results.finished import FinishedRun
 
 
-def device_parts(compiled: Compiled, chosen: Chosen, say: Callable[[str], None]) -> DeviceParts:
-    """What opens parts on a device; the bundle and `qnn-net-run` are brought there first.
+@contextmanager
+def device_parts(run: FinishedRun, selection: DeviceSelection, notify: Notify) -> Iterator[DeviceParts]:
+    """Opens parts on a device; the bundle and `qnn-net-run` are deployed first.
 
     Raises:
         GraphError: the bundle does not say which graph is in which binary.
-        QairtError: see `qairt.results.device.brought`.
+        QairtError: the run is not finished, or as `qairt.results.deploy.deploy`.
     """
-    graphs = compiled_graphs(compiled.bundle)
-    there = brought(compiled, chosen, NET_RUN, say)
-    return DeviceParts(there.folder, graphs, library_name("QnnHtp", there.facts), told=str(there), held=there.lock)
+    with device_bundle(run) as bundle:
+        graphs = compiled_graphs(bundle.bundle)
+        deployed = deploy(bundle, selection, NET_RUN, notify)
+        backend = library_name("QnnHtp", deployed.facts)
+        yield DeviceParts(deployed.folder, graphs, backend, told=str(deployed), held=deployed.lock)
 
 
 def compiled_graphs(bundle: Path) -> dict[tuple[int, int, int], CompiledGraph]:
     """Where each graph of a bundle is, by AR, CL and part.
 
     Raises:
-        GraphError: a binary does not hold a graph that `metadata.yaml` says it does; names both.
+        GraphError: a binary lacks a graph that `metadata.yaml` lists; names both.
     """
     from qairt.bundle.metadata import read_metadata
     from qairt.toolchain.qnn import qnn
@@ -41,12 +48,12 @@ def compiled_graphs(bundle: Path) -> dict[tuple[int, int, int], CompiledGraph]:
         if graph.binary not in names:
             inspection = qnn.inspect(bundle / graph.binary)
             names[graph.binary] = [each.name.lstrip("_") for each in inspection.graphs]
-        held = names[graph.binary]
-        if graph.name not in held:
+        in_binary = names[graph.binary]
+        if graph.name not in in_binary:
             raise GraphError(
-                f"it holds {', '.join(held)}, not {graph.name}",
+                f"it holds {', '.join(in_binary)}, not {graph.name}",
                 where=str(bundle / graph.binary),
-                remedy="binary and metadata.yaml are of different runs: run the pipeline again",
+                remedy="binary and metadata.yaml come from different runs: run the pipeline again",
             )
-        found[graph.ar, graph.cl, graph.part] = CompiledGraph(graph.binary, held.index(graph.name), len(held))
+        found[graph.ar, graph.cl, graph.part] = CompiledGraph(graph.binary, in_binary.index(graph.name), len(in_binary))
     return found

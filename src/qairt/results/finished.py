@@ -1,26 +1,144 @@
-"""What finished items left."""
+"""What a pipeline has finished: planned once, then asked for the outputs of its stages."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import shlex
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
-from qairt.errors import CacheError
+from qairt.engine.plan.cause import NEW
+from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.run.options import RunOptions
+from qairt.engine.stage import StageOutput
+from qairt.errors import CacheError, RecipeError
+from qairt.stages.facts import settings_of
+from qairt.stages.model_loading import LoadedModel
+from qairt.stages.quantize import QuantizedPart as QuantizeOutput
 
 if TYPE_CHECKING:
-    from qairt.engine.cache.cache import StageCache
-    from qairt.engine.plan.planned import PlannedItem
+    from qairt.engine.pipeline import Pipeline
+    from qairt.model.config import DecoderConfig
+    from qairt.model.tokenizer import Tokenizer
+    from qairt.runtime.parts import QuantizedPart
+
+OutputT = TypeVar("OutputT", bound=StageOutput)
 
 
-def output_of(cache: StageCache, item: PlannedItem, source: str) -> Any:
-    """A finished item's output.
+class FinishedRun:
+    """The plan of a pipeline and the outputs that are in its cache.
 
-    Args:
-        source: the recipe as remedies name it.
-
-    Raises:
-        CacheError: it is not there, or was damaged.
+    Settings and items that change after it was created are not seen.
     """
-    output = cache.get(item.key, type(item.stage))
-    if output is None:
-        raise CacheError("it was damaged and is set aside", where=item.name, remedy=f"qairt run {source}")
-    return output
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        """
+        Raises:
+            QairtError: the settings cannot work.
+        """
+        self.recipe = pipeline.recipe
+        self.cache = pipeline.cache
+        self.state_folder = pipeline.state_folder
+        self.env = pipeline.env()
+        self.settings = settings_of(self.env)
+        pipeline.check(self.env, tools=False)
+        self.plan = pipeline.plan_in(self.env, RunOptions())
+
+    @property
+    def recipe_name(self) -> str:
+        """The name of the recipe's file, without its ending."""
+        return self.recipe.source.stem if self.recipe.source else "recipe"
+
+    @cached_property
+    def recipe_arguments(self) -> str:
+        """The recipe and its overrides as arguments of a command, for remedies."""
+        return shlex.join([str(self.recipe.source or "RECIPE"), *self.recipe.overrides])
+
+    # Outputs of stages
+
+    def items(self, stage: str) -> list[PlannedItem]:
+        """A stage's items.
+
+        Raises:
+            RecipeError: the recipe has no such stage.
+            CacheError: an item is not built yet; names it.
+        """
+        planned = next((planned for planned in self.plan.stages if planned.stage.name == stage), None)
+        if planned is None:
+            raise RecipeError(
+                f"the recipe has no stage {stage}",
+                where=self.recipe.where("stages"),
+                remedy=f"add {stage} to its stages",
+            )
+        missing = [item for item in planned.items if not item.cached]
+        if missing:
+            several = f"{len(missing)} of {len(planned.items)} items of {stage} are"
+            why = "" if missing[0].reason == NEW else f": {missing[0].reason}"
+            raise CacheError(
+                f"{several if len(planned.items) > 1 else 'it is'} not built yet{why}",
+                where=missing[0].name,
+                remedy=f"qairt run {self.recipe_arguments}",
+            )
+        return planned.items
+
+    def output(self, item: PlannedItem, kind: type[OutputT]) -> OutputT:
+        """The output of an item.
+
+        Raises:
+            CacheError: it is missing or damaged.
+        """
+        output = self.cache.get(item.key, type(item.stage))
+        if output is None:
+            raise CacheError(
+                "it was damaged and is set aside", where=item.name, remedy=f"qairt run {self.recipe_arguments}"
+            )
+        assert isinstance(output, kind)
+        return output
+
+    def only_output(self, stage: str, kind: type[OutputT]) -> OutputT:
+        """The output of a stage that has one item; raises what `items` and `output` do."""
+        (item,) = self.items(stage)
+        return self.output(item, kind)
+
+    # The model
+
+    @cached_property
+    def config(self) -> DecoderConfig:
+        from qairt.model.config import DecoderConfig
+
+        return DecoderConfig.model_validate_json(self._loaded.model.read_bytes())
+
+    @cached_property
+    def tokenizer(self) -> Tokenizer:
+        from qairt.model.tokenizer import Tokenizer
+
+        return Tokenizer.from_directory(self._loaded.tokenizer)
+
+    @property
+    def tokenizer_file(self) -> Path:
+        return self._loaded.tokenizer / "tokenizer.json"
+
+    @cached_property
+    def quantized_parts(self) -> dict[int, list[QuantizedPart]]:
+        """The parts of the generator's context length, or of the longest, by AR.
+
+        Raises:
+            RecipeError: no graph has the generator's context length.
+            CacheError: `quantize` has not finished for all of them.
+        """
+        from qairt.runtime.parts import QuantizedPart, by_length
+
+        wanted = self.settings.generator.context_length
+        outputs = [self.output(item, QuantizeOutput) for item in self.items("quantize")]
+        parts = by_length(QuantizedPart.read(output.quantized_onnx, output.signature) for output in outputs)
+        if wanted is not None and wanted not in parts:
+            raise RecipeError(
+                f"no graph has context length {wanted}",
+                where=self.recipe.where("generator.context_length"),
+                remedy=f"the graphs have {', '.join(map(str, sorted(parts)))}",
+            )
+        return parts[wanted if wanted is not None else max(parts)]
+
+    @cached_property
+    def _loaded(self) -> LoadedModel:
+        return self.only_output("model_loading", LoadedModel)

@@ -1,9 +1,9 @@
-"""A plan's model in Genie on this machine: its configuration, its tokenizer, its binaries."""
+"""A finished run's model in Genie on this machine: its configuration, its tokenizer, its binaries."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -11,29 +11,27 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from qairt.errors import GenerationError, RecipeError
+from qairt.notify import Notify
+from qairt.results.finished import FinishedRun
 from qairt.results.genie_binaries import GenieBinaries
-from qairt.stages.facts import settings_of
 from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.split_model import parts_of
 
 if TYPE_CHECKING:
-    from qairt.engine.cache.cache import StageCache
-    from qairt.engine.plan.planned import Plan
-    from qairt.engine.stage import Env
     from qairt.model.config import DecoderConfig
     from qairt.model.parts import Part
     from qairt.model.tokenizer import Tokenizer
+    from qairt.results.generation import Prompt
     from qairt.runtime.genie import GenieAnswer
     from qairt.runtime.sampling import Sampling
     from qairt.toolchain.genie.genie import Dialog
 
-Say = Callable[[str], None]
 LARGEST_SEED = (1 << 31) - 1
 
 
 @dataclass(frozen=True)
 class GenieModel:
-    """What a dialog needs; nothing is compiled or started before it is asked for."""
+    """What a dialog needs; nothing is compiled or started before it is used."""
 
     config: DecoderConfig
     tokenizer: Tokenizer
@@ -44,14 +42,14 @@ class GenieModel:
 
     @cached_property
     def seconds_a_token(self) -> float:
-        """About, before anything was measured."""
+        """An estimate, before anything was measured."""
         from qairt.runtime.genie_cost import seconds_a_token
 
         return seconds_a_token(self.parts)
 
     @contextmanager
-    def dialog(self, say: Say, sampling: Sampling | None = None, *, endless: bool = False) -> Iterator[Dialog]:
-        """Genie with the model, in a process of its own; binaries that are missing are made first.
+    def dialog(self, notify: Notify, sampling: Sampling | None = None, *, endless: bool = False) -> Iterator[Dialog]:
+        """Genie with the model, in its own process; missing binaries are compiled first.
 
         Args:
             sampling: greedy when None.
@@ -59,24 +57,24 @@ class GenieModel:
 
         Raises:
             ToolchainNotAvailable: the installed wheel has no Genie.
-            ItemFailed: a binary cannot be made.
-            ToolchainError: Genie refused the model; tells what it said.
+            ItemFailed: a binary cannot be compiled.
+            ToolchainError: Genie refused the model; quotes its message.
         """
         from qairt.toolchain.genie import genie
 
         genie.require()
-        config = self.genie_config(self.binaries.made(say), sampling, endless=endless)
+        config = self.genie_config(self.binaries.build(notify), sampling, endless=endless)
         with genie.Dialog(config) as opened:
             yield opened
 
     @contextmanager
     def answer(
-        self, prompt: Any, sampling: Sampling | None, *, max_new_tokens: int, chat: bool | None, say: Say
+        self, prompt: Prompt, sampling: Sampling | None, *, max_new_tokens: int, chat: bool | None, notify: Notify
     ) -> Iterator[GenieAnswer]:
-        """The answer to a prompt, which is checked before anything is made; see `qairt.runtime.generate.generate`.
+        """The answer to a prompt, which is checked before anything is compiled; see `qairt.runtime.generate.generate`.
 
         Raises:
-            GenerationError: the prompt is empty or does not fit the context, or Genie reads it as other tokens.
+            GenerationError: the prompt is empty or does not fit the context, or Genie tokenizes it differently.
             QairtError: see `dialog`.
         """
         from qairt.runtime.generate import prompt_text
@@ -87,19 +85,15 @@ class GenieModel:
 
         genie.require()
         if max_new_tokens < 1:
-            raise GenerationError(
-                f"{max_new_tokens} is out of range", where="max_new_tokens", remedy="allowed: 1 or more"
-            )
+            raise GenerationError(f"{max_new_tokens} is out of range", where="max_new_tokens", remedy="use 1 or more")
         if sampling is not None and sampling.seed > LARGEST_SEED:
-            raise GenerationError(
-                f"{sampling.seed} is out of range", where="seed", remedy=f"Genie takes 0 to {LARGEST_SEED}"
-            )
+            raise GenerationError(f"{sampling.seed} is out of range", where="seed", remedy=f"use 0 to {LARGEST_SEED}")
         text, is_bare = prompt_text(self.tokenizer, prompt, chat=chat)
         ids = self.tokenizer.encode(text, add_special_tokens=is_bare)
         require_known(ids, self.config.vocab_size)
         new = min(max_new_tokens, genie.room_after(len(ids), self.context_length))
-        say(genie_cost(self.seconds_a_token, len(ids), new))
-        with self.dialog(say, sampling) as dialog:
+        notify(genie_cost(self.seconds_a_token, len(ids), new))
+        with self.dialog(notify, sampling) as dialog:
             require_same_tokens(self.tokenizer.encode(text), dialog.encode(text))
             yield GenieAnswer(
                 dialog,
@@ -108,7 +102,7 @@ class GenieModel:
                 max_new_tokens,
                 self.config.eos_token_ids,
                 expected_s=self.seconds_a_token,
-                say=say,
+                say=notify,
             )
 
     def genie_config(
@@ -127,7 +121,7 @@ class GenieModel:
             threads=threads,
             cpu_mask=hex((1 << threads) - 1),
             poll=False,
-            puts_begin=False,  # a prompt has its own, where the model wants one
+            puts_begin=False,  # prompts bring their own beginning-of-text token
         )
         dialog = config["dialog"]
         if endless:
@@ -143,28 +137,19 @@ class GenieModel:
         return config
 
 
-def genie_model(
-    plan: Plan,
-    env: Env,
-    cache: StageCache,
-    source: str,
-    config: DecoderConfig,
-    tokenizer: Tokenizer,
-    tokenizer_file: Path,
-) -> GenieModel:
-    """Of the context length that the recipe generates with; errors are those of `GenieBinaries`.
+def genie_model(run: FinishedRun) -> GenieModel:
+    """The model at the context length that the recipe generates with; raises what `GenieBinaries` does too.
 
-    Args:
-        source: the recipe as remedies name it.
+    Raises:
+        RecipeError: no graph has that context length.
     """
-    lengths = prepare_config(env).context_length
-    wanted = settings_of(env).generator.context_length or max(lengths)
+    config, tokenizer = run.config, run.tokenizer
+    lengths = prepare_config(run.env).context_length
+    wanted = run.settings.generator.context_length or max(lengths)
     if wanted not in lengths:
         raise RecipeError(
             f"no graph has context length {wanted}",
             where="generator.context_length",
-            remedy=f"the recipe makes {', '.join(map(str, lengths))}",
+            remedy=f"the recipe builds {', '.join(map(str, lengths))}",
         )
-    binaries = GenieBinaries(plan, env, cache, source, wanted)
-    parts = parts_of(env)
-    return GenieModel(config, tokenizer, tokenizer_file, binaries, parts, wanted)
+    return GenieModel(config, tokenizer, run.tokenizer_file, GenieBinaries(run, wanted), parts_of(run.env), wanted)

@@ -1,8 +1,8 @@
-"""The binaries that Genie runs on this machine, of a plan's finished parts: found in the cache or made, one by one.
+"""The binaries that Genie runs on this machine: one per finished part, taken from the cache or compiled one by one.
 
     pipeline_state/genie_binary/genie_binary_{key[:8]}/    one part, whole or not at all
 
-A part that was made is not made again, so what was interrupted goes on at the next one.
+A binary in the cache is not compiled again, so an interrupted build resumes at the next part.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ from __future__ import annotations
 import shutil
 import threading
 import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,27 +18,26 @@ from filelock import FileLock
 
 from qairt.amounts import about, count, duration, size
 from qairt.engine.axes import Coord, value_of
-from qairt.engine.cache.cache import StageCache, key_inputs
-from qairt.engine.plan.planned import Plan, PlannedItem
+from qairt.engine.cache.cache import key_inputs
+from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.run.executor import Place, ProcessExecutor, Stop
 from qairt.engine.run.jobs import Job, import_path
 from qairt.engine.run.usage import Usage
-from qairt.engine.stage import Env, Task
+from qairt.engine.stage import Env, StageOutput, Task
 from qairt.errors import CacheError, RecipeError
 from qairt.keys import digest
-from qairt.results.finished import output_of
+from qairt.notify import Notify
+from qairt.results.finished import FinishedRun
 from qairt.results.genie_binary import GenieBinary, GenieBinaryConfig, OneGraphBinary
 from qairt.runtime.waiting import said_while_waiting
-from qairt.stages.facts import settings_of
 
-Say = Callable[[str], None]
 AR = 1
-"""Genie reads a prompt with the only graph it has, a token at a time."""
+"""Genie reads a prompt token by token, with the only graph in each binary."""
 
 
 @dataclass(frozen=True)
 class _Binary:
-    """One part's: made, or what it takes to make it."""
+    """The binary of one part, and what compiling it takes."""
 
     item: PlannedItem
     task: Task
@@ -56,81 +54,80 @@ class _Binary:
 
 
 class GenieBinaries:
-    """Of one context length."""
+    """The binaries of one context length."""
 
-    def __init__(self, plan: Plan, env: Env, cache: StageCache, source: str, context_length: int) -> None:
+    def __init__(self, run: FinishedRun, context_length: int) -> None:
         """
         Args:
-            source: the recipe as remedies name it.
             context_length: of the graphs.
 
         Raises:
-            RecipeError: the recipe makes nothing for the NPU, has no stage quantize or no AR 1.
+            RecipeError: the recipe builds nothing for the NPU, has no stage quantize or no AR 1.
             CacheError: a part is not quantized yet.
         """
-        self._cache = cache
-        self._source = source
-        if settings_of(env).backend != "HTP":
+        self._run = run
+        self._cache = run.cache
+        if run.settings.backend != "HTP":
             raise RecipeError(
-                "Genie runs what is compiled for the NPU, and backend: CPU makes nothing for it",
+                "Genie runs graphs compiled for the NPU, and backend: CPU builds none",
                 where="backend",
                 remedy="set backend: HTP, or use --target cpu",
             )
-        items = next((planned.items for planned in plan.stages if planned.stage.name == "quantize"), [])
+        items = next((planned.items for planned in run.plan.stages if planned.stage.name == "quantize"), [])
         self.items = [item for item in items if _is_of(item.coord, context_length)]
         if not self.items:
             found = ", ".join(map(str, sorted({value_of(item.coord, "ar", 0) for item in items}))) or "none"
             raise RecipeError(
-                f"Genie on this machine needs graphs of AR 1, the recipe makes AR {found}",
+                f"Genie on this machine needs graphs of AR 1, the recipe builds AR {found}",
                 where="stages.prepare_exports.arn",
-                remedy="add 1 to arn and run again: only what is missing is made",
+                remedy="add 1 to arn and run again: only missing items are built",
             )
         missing = [item for item in self.items if not item.cached]
         if missing:
             raise CacheError(
                 f"{len(missing)} of {len(self.items)} parts are not quantized yet: {missing[0].reason}",
                 where=missing[0].name,
-                remedy=f"qairt run {source}",
+                remedy=f"qairt run {run.recipe_arguments}",
             )
-        self._binaries = [_described(item, env) for item in sorted(self.items, key=_split)]
+        self._binaries = [_described(item, run.env) for item in sorted(self.items, key=_split)]
 
     def keys(self) -> dict[str, str]:
-        """Of every part, by its item's name."""
+        """The key of every binary, by the name of its part's item."""
         return {binary.item.name: binary.key for binary in self._binaries}
 
     def missing(self) -> int:
-        """How many are not made yet."""
+        """How many are not compiled yet."""
         return sum(not self._cache.has(binary.key) for binary in self._binaries)
 
-    def seconds_to_make(self) -> float:
-        """About how long making those takes."""
-        return sum(b.task.estimate.seconds for b in self._binaries if not self._cache.has(b.key))
+    def seconds_to_build(self) -> float:
+        """Estimated seconds to compile the missing ones."""
+        return sum(each.task.estimate.seconds for each in self._binaries if not self._cache.has(each.key))
 
-    def made(self, say: Say) -> list[Path]:
-        """The binaries in order; those that are missing are compiled, each in a process of its own.
+    def build(self, notify: Notify) -> list[Path]:
+        """Compile the missing binaries, each in its own process; returns all of them in order.
 
         Raises:
-            ItemFailed: the compiler failed; the parts before it are kept.
-            CacheError: what was made cannot be stored.
+            ItemFailed: the compiler failed; the binaries before it are kept.
+            CacheError: a binary cannot be stored.
         """
         paths = []
         if missing := self.missing():
-            say(
+            notify(
                 f"compiling {count(missing, 'part')} of {len(self._binaries)} for Genie, one graph each;"
-                f" about {about(self.seconds_to_make())}"
+                f" about {about(self.seconds_to_build())}"
             )
         for binary in self._binaries:
             if not self._cache.has(binary.key):
-                self._make(binary, say)
+                self._build(binary, notify)
             output = self._cache.get(binary.key, GenieBinary)
             if not isinstance(output, OneGraphBinary):
                 raise CacheError(
-                    "it was damaged and is set aside", where=binary.name, remedy="try again: it is made anew"
+                    "it was damaged and is set aside", where=binary.name, remedy="try again: it will be rebuilt"
                 )
             paths.append(output.binary)
         return paths
 
-    def _make(self, binary: _Binary, say: Say) -> None:
+    def _build(self, binary: _Binary, notify: Notify) -> None:
         locks = self._cache.cache_dir / "locks"
         locks.mkdir(parents=True, exist_ok=True)
         with FileLock(locks / f"{binary.key[:16]}.lock"):
@@ -138,19 +135,19 @@ class GenieBinaries:
                 return
             work = self._cache.working_directory(GenieBinary.name, binary.key)
             try:
-                self._run(binary, work, say)
+                self._compile(binary, work, notify)
             finally:
                 shutil.rmtree(work, ignore_errors=True)
 
-    def _run(self, binary: _Binary, work: Path, say: Say) -> None:
+    def _compile(self, binary: _Binary, work: Path, notify: Notify) -> None:
         start = time.perf_counter()
         used = Usage()
 
-        def use(found: Usage) -> None:
+        def record_usage(usage: Usage) -> None:
             nonlocal used
-            used = found
+            used = usage
 
-        source = output_of(self._cache, binary.item, self._source)
+        source = self._run.output(binary.item, StageOutput)
         wanted = set(GenieBinary.input_type.model_fields)
         label = binary.item.label
         job = Job(
@@ -165,13 +162,15 @@ class GenieBinaries:
         log = self._cache.cache_dir / GenieBinary.name / f"{label}.log"
         log.unlink(missing_ok=True)
         stop = Stop(threading.Event())
-        with said_while_waiting(f"{binary.name}: compiling", binary.task.estimate.seconds, say):
-            ProcessExecutor().run(job, Place(GenieBinary.name, label, log), lambda fraction, message: None, stop, use)
+        with said_while_waiting(f"{binary.name}: compiling", binary.task.estimate.seconds, notify):
+            ProcessExecutor().run(
+                job, Place(GenieBinary.name, label, log), lambda fraction, message: None, stop, record_usage
+            )
         seconds = time.perf_counter() - start
         entry = self._cache.publish(
             work, binary.key, GenieBinary.name, label, inputs=binary.inputs, seconds=seconds, peak_rss=used.peak_rss
         )
-        say(f"{binary.name}: compiled in {duration(seconds)}, {size(entry.bytes)}")
+        notify(f"{binary.name}: compiled in {duration(seconds)}, {size(entry.bytes)}")
 
 
 def _is_of(coord: Coord, context_length: int) -> bool:

@@ -1,4 +1,4 @@
-"""One part as Genie can load it on this machine: a context binary with one graph, of AR 1; made when it is wanted."""
+"""One part as Genie can load it on this machine: a context binary with one graph, of AR 1; compiled on demand."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from qairt.stages.split_model import part_at
 
 
 class GenieBinaryConfig(StageConfig):
-    """How the compiler works: as in `generate_context_binary`."""
+    """Compiler settings, as in `generate_context_binary`."""
 
     optimization_level: Annotated[int, Field(ge=1, le=3)] = 3
 
@@ -41,9 +41,9 @@ class OneGraphBinary(StageOutput):
 class GenieBinary(Stage[GenieBinaryConfig, GenieBinaryInput, OneGraphBinary]):
     """Compile the AR-1 graph of a part alone.
 
-    1. The device's binaries hold all ARs of a part, and loading those ends the vendor's process on x86.
-    2. 4-bit block weights are held as the equal 8-bit ones (`qairt.graph.byte_weights`), which the emulator takes.
-    3. Nothing is made from it, and no recipe lists it: it stands beside what `quantize` gave.
+    1. The device's binaries hold all ARs of a part, and loading such a binary crashes the vendor's process on x86.
+    2. 4-bit block weights become equal 8-bit ones (`qairt.graph.byte_weights`), which the emulator accepts.
+    3. No other stage reads its output, and no recipe lists it: it is a side branch of `quantize`.
     """
 
     name = "genie_binary"
@@ -54,9 +54,9 @@ class GenieBinary(Stage[GenieBinaryConfig, GenieBinaryInput, OneGraphBinary]):
         return Expansion([self.task(coord, env) for coord in batch])
 
     def task(self, coord: tuple[tuple[str, int], ...], env: Env) -> Task:
-        """Of the part at `coord`."""
+        """The task of the part at `coord`."""
         part = part_at(coord, env)
-        # 8 bits for each float; the compiler holds several copies
+        # 8 bits per weight; the compiler holds several copies
         estimate = Estimate(
             bytes=part.weight_bytes // 4,
             seconds=2 + part.weight_bytes / 2e7,

@@ -1,1 +1,1 @@
-"""The fidelity ladder: each stage's graphs against the float model."""
+"""The fidelity ladder: each stage's graphs compared with the float model."""

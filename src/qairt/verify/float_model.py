@@ -1,10 +1,10 @@
-"""The float model as `qairt verify` asks it: recorded tensors of real text, and what was not recorded."""
+"""The float model that graphs are compared with: recorded tensors of real text, others computed on demand."""
 
 from __future__ import annotations
 
 from functools import cached_property, partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,19 +15,22 @@ if TYPE_CHECKING:
     from qairt.model.parameters import Parameters
     from qairt.quant.measure.reference_vectors import ReferenceVectors
     from qairt.runtime.stored import Floats
-    from qairt.verify.text import Text
+    from qairt.stages.model_loading import LoadedModel
+    from qairt.stages.quantization import Quantized
+    from qairt.verify.text import ReferenceText
 
 Ids = NDArray[np.int32]
 
 
 class FloatModel:
-    """What graphs are compared with, as `quantization` recorded it.
+    """The float model as `quantization` recorded it.
 
-    1. Rounded graphs: the model as it was; with a rotation, the rotated one, whose logits are the same.
-    2. Float graphs: the model that was exported, where quantization changed weights with those.
+    1. Quantized graphs are compared with the original model; with a rotation, with the rotated one, whose logits are
+       equal.
+    2. Float graphs are compared with the exported model, including weights that quantization changed.
     """
 
-    def __init__(self, source: Path, loaded: Any, quantized: Any) -> None:
+    def __init__(self, source: Path, loaded: LoadedModel, quantized: Quantized) -> None:
         """
         Args:
             source: where the model's weights are.
@@ -46,47 +49,49 @@ class FloatModel:
 
     @property
     def ids(self) -> Ids:
-        """Tokens of the text."""
+        """Token ids of the text."""
         ids: Ids = self.recorded.tensors["input_ids"]
         return ids
 
     @cached_property
     def original(self) -> Parameters:
-        """As they were, but for a rotation."""
+        """The original weights, rotated if there is a rotation."""
         return self._parameters(None)
 
     @cached_property
     def exported(self) -> Parameters:
-        """With the weights that quantization changed."""
+        """The weights that were exported, including those that quantization changed."""
         return self._parameters(self._quantized.changed_weights)
 
-    def text(self, *, rounded: bool) -> Text:
-        """The text with what the float model computes for it, for float graphs or for rounded ones."""
+    def text(self, *, rounded: bool) -> ReferenceText:
+        """The text with the float model's tensors, for quantized (rounded) or for float graphs."""
         return self._recorded_text if rounded or self._quantized.exported_reference is None else self._exported_text
 
     @cached_property
-    def _recorded_text(self) -> Text:
+    def _recorded_text(self) -> ReferenceText:
         return self._text_of(self.recorded, self.original)
 
     @cached_property
-    def _exported_text(self) -> Text:
+    def _exported_text(self) -> ReferenceText:
         from qairt.quant.measure.reference_vectors import ReferenceVectors
 
-        return self._text_of(ReferenceVectors.load(self._quantized.exported_reference), self.exported)
+        exported = self._quantized.exported_reference
+        assert exported is not None  # by `text`
+        return self._text_of(ReferenceVectors.load(exported), self.exported)
 
     def _parameters(self, changed: Path | None) -> Parameters:
         return open_quantized(self._source, self.config, changed, self._quantized.rotation)
 
-    def _text_of(self, vectors: ReferenceVectors, parameters: Parameters) -> Text:
-        from qairt.verify.text import Text
+    def _text_of(self, vectors: ReferenceVectors, parameters: Parameters) -> ReferenceText:
+        from qairt.verify.text import ReferenceText
 
         mask = self.encodings.activations["attention_mask"]
         floor = float(mask.minimum[0])
-        return Text(vectors, self.config, mask_floor=floor, logits=partial(_logits, vectors, parameters))
+        return ReferenceText(vectors, self.config, mask_floor=floor, logits=partial(_logits, vectors, parameters))
 
 
 def _logits(vectors: ReferenceVectors, parameters: Parameters, start: int, stop: int) -> Floats:
-    """Recorded ones, else computed from the last hidden state."""
+    """Recorded logits, or computed from the last hidden state."""
     import torch
 
     from qairt.model.decoder import hidden_name

@@ -1,10 +1,10 @@
-"""Graphs of every rung behind one face: real numbers in, real numbers out."""
+"""Graphs of every rung behind one interface: real numbers in, real numbers out."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
@@ -14,34 +14,37 @@ from qairt.runtime.cpu import CpuPart, session_options
 from qairt.runtime.parts import Opener, QuantizedPart
 from qairt.runtime.stored import Array, Floats, to_real, to_stored
 
+if TYPE_CHECKING:
+    import onnxruntime
 
-class Graph(Protocol):
-    """One part's graph, open."""
+
+class GraphRunner(Protocol):
+    """Runs the graph of one part."""
 
     @property
     def inputs(self) -> Mapping[str, tuple[int, ...]]:
-        """Shapes by name; an axis of unknown size is 0."""
+        """Shapes by name; 0 for an axis of unknown size."""
 
     def ready(self) -> None:
         """Wait until it can run."""
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Floats]: ...
 
-    def beside(self) -> Mapping[str, Floats]:
-        """What another runtime gave for the inputs of the last run; empty when none was asked."""
+    def cpu_outputs(self) -> Mapping[str, Floats]:
+        """The CPU's outputs for the inputs of the last run; empty when it is not compared."""
 
     def close(self) -> None:
-        """Give its memory back."""
+        """Release its memory."""
 
 
-OpenGraph = Callable[[Part, int], Graph]
+OpenGraph = Callable[[Part, int], GraphRunner]
 """Opens the graph of a part and AR."""
 
 
 class FloatGraph:
     """A float ONNX on ONNX Runtime's CPU provider; with `cut`, one part of a whole graph, cut out in memory.
 
-    The graph's own nodes and weights run, so a whole graph is compared part by part and never held whole.
+    The graph's own nodes and weights run, so a whole graph is compared part by part and never fully in memory.
     """
 
     def __init__(self, onnx: Path, *, cut: Part | None = None, threads: int | None = None) -> None:
@@ -52,7 +55,7 @@ class FloatGraph:
         import onnxruntime
 
         options = session_options(threads=threads, fold_weights=False)
-        # Rearranged copies of weights would double the memory, for graphs that run a few times.
+        # Prepacked copies of weights would double the memory, for graphs that run a few times.
         options.add_session_config_entry("session.disable_prepacking", "1")
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(onnx.parent))
         model = _bytes_of(onnx, cut)
@@ -63,23 +66,24 @@ class FloatGraph:
             raise GraphError(
                 f"the graph cannot be loaded: {first}",
                 where=str(onnx),
-                remedy="`qairt cache verify` finds damaged files; then `qairt run` makes them again",
+                remedy="`qairt cache verify` finds damaged files; `qairt run` then rebuilds them",
             ) from failure
         self.inputs = {
             node.name: tuple(size if isinstance(size, int) else 0 for size in node.shape)
             for node in session.get_inputs()
         }
         self._outputs = [node.name for node in session.get_outputs()]
-        self._session: Any = session
+        self._session: onnxruntime.InferenceSession | None = session
 
     def ready(self) -> None:
         pass
 
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Floats]:
+        assert self._session is not None
         results = self._session.run(self._outputs, {name: inputs[name] for name in self.inputs})
         return dict(zip(self._outputs, results, strict=True))
 
-    def beside(self) -> Mapping[str, Floats]:
+    def cpu_outputs(self) -> Mapping[str, Floats]:
         return {}
 
     def close(self) -> None:
@@ -87,18 +91,18 @@ class FloatGraph:
 
 
 class StoredGraph:
-    """A quantized part: inputs are put on their grids, outputs read from theirs."""
+    """A quantized part: inputs are quantized, outputs dequantized."""
 
-    def __init__(self, part: QuantizedPart, open_part: Opener, *, compared: bool = False) -> None:
+    def __init__(self, part: QuantizedPart, open_part: Opener, *, compare_with_cpu: bool = False) -> None:
         """
         Args:
-            open_part: makes what runs it.
-            compared: run the CPU too, on the same stored inputs.
+            open_part: opens its runner.
+            compare_with_cpu: run the CPU too, on the same stored inputs.
         """
         self._part = part
-        self._twin = CpuPart(part, fold_weights=False) if compared else None
+        self._cpu = CpuPart(part, fold_weights=False) if compare_with_cpu else None
         self._runner = open_part(part)
-        self._twin_outputs: dict[str, Floats] = {}
+        self._cpu_outputs: dict[str, Floats] = {}
         self.inputs = {spec.name: spec.shape for spec in part.signature.inputs}
 
     def ready(self) -> None:
@@ -107,15 +111,15 @@ class StoredGraph:
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Floats]:
         signature = self._part.signature
         stored = {spec.name: to_stored(np.asarray(inputs[spec.name]), spec) for spec in signature.inputs}
-        if self._twin is not None:
-            self._twin_outputs = self._real(self._twin.run(stored))
+        if self._cpu is not None:
+            self._cpu_outputs = self._real(self._cpu.run(stored))
         return self._real(self._runner.run(stored))
 
-    def beside(self) -> Mapping[str, Floats]:
-        return self._twin_outputs
+    def cpu_outputs(self) -> Mapping[str, Floats]:
+        return self._cpu_outputs
 
     def close(self) -> None:
-        self._twin = None
+        self._cpu = None
         self._runner.close()
 
     def _real(self, outputs: Mapping[str, Array]) -> dict[str, Floats]:

@@ -1,8 +1,6 @@
-"""What quantizing each decoder layer costs at the logits, in simulation."""
+"""What quantizing each decoder layer costs at the logits, simulated."""
 
 from __future__ import annotations
-
-from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +8,7 @@ from torch import Tensor
 
 from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference
+from qairt.notify import Notify
 from qairt.quant.encodings import Encodings
 from qairt.quant.simulate import Simulated
 from qairt.runtime.metrics import sqnr_db
@@ -18,9 +17,9 @@ from qairt.verify.measure import kl_and_agreement
 from qairt.verify.result import LayerCost
 
 TOKENS = 64
-"""Of text, unless fewer are asked for. Work grows with the square of the layers."""
+"""Of text, unless fewer are requested. The work grows with the square of the number of layers."""
 
-_SAID_EVERY = 10
+_NOTIFY_EVERY = 10
 
 
 def layer_costs(
@@ -28,20 +27,20 @@ def layer_costs(
     exported: Parameters,
     encodings: Encodings,
     ids: NDArray[np.integer],
-    say: Callable[[str], None],
+    notify: Notify,
 ) -> list[LayerCost]:
-    """Quantize one piece at a time, embedding, each layer, lm_head: its weights and activations, all else float.
+    """Quantize one piece at a time (embedding, each layer, lm_head), weights and activations; all else stays float.
 
-    The model runs once, layer by layer, with one more stream of hidden states for each piece that was quantized
-    before; so each layer's weights are read once and one layer is in memory.
+    The model runs once, layer by layer, with one more stream of hidden states per quantized piece; so each layer's
+    weights are read once and one layer is in memory.
 
     Args:
         original: the float model.
-        exported: the same, or with weights that quantization changed before it rounded them.
+        exported: the float model that was exported; quantization may have changed its weights.
         ids: token ids from position 0.
 
     Returns:
-        One entry a piece, in the decoder's order. KL and agreement are over all tokens; SQNR leaves out the first.
+        One entry per piece, in the decoder's order. KL and agreement are over all tokens, SQNR over all but the first.
     """
     exact, rounded = Reference(original), Simulated(exported, encodings)
     config = original.config
@@ -53,8 +52,8 @@ def layer_costs(
     streams = [rounded.embed(ids)]
     own = [_sqnr(truth, streams[0])]
     for layer in range(config.num_layers):
-        if layer % _SAID_EVERY == 0:
-            say(f"quantize: cost of layer {layer + 1} of {config.num_layers}")
+        if layer % _NOTIFY_EVERY == 0:
+            notify(f"quantize: cost of layer {layer + 1} of {config.num_layers}")
         quantized = rounded.run_block(layer, truth, rounded_mask, *rounded_angles, *past)[0]
         truth, *streams = (exact.run_block(layer, hidden, mask, *angles, *past)[0] for hidden in (truth, *streams))
         streams.append(quantized)
@@ -64,10 +63,10 @@ def layer_costs(
     rounded.release()
     own.append(_sqnr(expected, last))
     costs = []
-    for place, name in enumerate(names):
-        logits = exact.head(streams[place]) if place < len(streams) else last
+    for index, name in enumerate(names):
+        logits = exact.head(streams[index]) if index < len(streams) else last
         kl, same = kl_and_agreement(_values(expected), _values(logits))
-        costs.append(LayerCost(name=name, sqnr_db=own[place], kl=kl / len(ids), top1=same / len(ids)))
+        costs.append(LayerCost(name=name, sqnr_db=own[index], kl=kl / len(ids), top1=same / len(ids)))
     return costs
 
 
@@ -77,6 +76,6 @@ def _values(tensor: Tensor) -> Floats:
 
 
 def _sqnr(reference: Tensor, measured: Tensor) -> float:
-    """Over all tokens but the first, where there are others."""
+    """Over all tokens but the first, if there are others."""
     start = 1 if reference.shape[1] > 1 else 0
     return sqnr_db(_values(reference)[start:], _values(measured)[start:])

@@ -1,4 +1,4 @@
-"""How far outputs are from the float model's, gathered over calls."""
+"""How far outputs are from the float model's, accumulated over calls."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def rows(name: str, values: Floats, count: int) -> Floats:
 
 
 def kl_and_agreement(reference: Floats, measured: Floats) -> tuple[float, int]:
-    """Of logits [tokens, vocab]: KL(reference || measured) summed over tokens, in nats; tokens of equal likeliest."""
+    """For logits [tokens, vocab]: KL(reference || measured) summed over tokens, in nats; tokens with the same top-1."""
     total, same = 0.0, 0
     for row_reference, row_measured in zip(reference, measured, strict=True):
         p, q = _log_softmax(row_reference), _log_softmax(row_measured)
@@ -28,13 +28,13 @@ def kl_and_agreement(reference: Floats, measured: Floats) -> tuple[float, int]:
 
 
 class Deviation:
-    """Energies of one output's values and errors; holds no values."""
+    """Energies of one output's values and errors; keeps no values."""
 
     def __init__(self, output: str) -> None:
         self.output = output
         self.tokens = 0
         self._signal = np.zeros(2)
-        self._noise = np.zeros(2)  # of the text's first token, of the others
+        self._noise = np.zeros(2)  # the text's first token, the others
         self._counted = np.zeros(2, int)
         self._largest = np.zeros(2)
         self._kl, self._same = 0.0, 0
@@ -43,7 +43,7 @@ class Deviation:
     def add(self, reference: Floats, measured: Floats, start: int) -> None:
         """Compare the tokens `start` … of the text, [tokens, values] each.
 
-        Of logits, each token's mean is taken out of both: no probability depends on it.
+        The mean of each token's logits is subtracted from both: no probability depends on it.
         """
         if self.output == LOGITS:
             kl, same = kl_and_agreement(reference, measured)
@@ -54,20 +54,20 @@ class Deviation:
         signals = np.square(reference, dtype=np.float64).sum(1)
         noises = np.square(error).sum(1)
         first = 1 if start == 0 else 0
-        for place, chosen in enumerate((slice(0, first), slice(first, None))):
-            self._signal[place] += signals[chosen].sum()
-            self._noise[place] += noises[chosen].sum()
-            self._counted[place] += len(signals[chosen])
-            self._largest[place] = max(self._largest[place], float(np.abs(error[chosen]).max(initial=0.0)))
+        for group, tokens in enumerate((slice(0, first), slice(first, None))):
+            self._signal[group] += signals[tokens].sum()
+            self._noise[group] += noises[tokens].sum()
+            self._counted[group] += len(signals[tokens])
+            self._largest[group] = max(self._largest[group], float(np.abs(error[tokens]).max(initial=0.0)))
         self.tokens += len(reference)
 
-    def beside(self, cpu: Floats, measured: Floats) -> None:
-        """Compare with what the CPU gave for the same inputs."""
+    def add_cpu(self, cpu: Floats, measured: Floats) -> None:
+        """Compare with the CPU's output for the same inputs."""
         self._cpu_signal += float(np.square(cpu, dtype=np.float64).sum())
         self._cpu_noise += float(np.square(np.subtract(cpu, measured, dtype=np.float64)).sum())
 
     def result(self, part: int, ar: int, way: Way) -> OutputFidelity:
-        """What was found; at least one token was compared."""
+        """The result; at least one token must have been compared."""
         first, others = (decibel(*pair) for pair in zip(self._signal, self._noise, strict=True))
         has_first, has_others = (bool(count) for count in self._counted)
         is_logits = self.output == LOGITS

@@ -1,4 +1,4 @@
-"""What `qairt verify` found: plain data, stored as JSON, judged against thresholds when it is read."""
+"""Results of `qairt verify`: plain data, stored as JSON, judged against thresholds when it is read."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 RUNGS = ("export", "prepare_exports", "split_model", "mha_to_sha_conversion", "quantize", "htp_emulator")
-"""The ladder from the float model down: the stage whose graphs run, and last the quantized graphs as compiled."""
+"""The ladder from the float model down, by the stage whose graphs run; last the quantized graphs as compiled."""
 
 DEVICE = "device"
-"""The quantized graphs as compiled, on a phone or board; measured only when it is asked for, and never stored."""
+"""The quantized graphs as compiled, on a phone or board; measured only on request, and never stored."""
 
 QUANTIZED = ("quantize", "htp_emulator", DEVICE)
-"""Rungs whose graphs are rounded."""
+"""Rungs whose graphs are quantized."""
 
 TOKEN_RUNGS = ("genie",)
-"""The rungs after those: a runtime that tells tokens and no tensors, beside the CPU on the same quantized parts."""
+"""The rungs after those: a runtime that returns tokens and no tensors, compared with the CPU on the same parts."""
 
 LOGITS = "logits"
 
@@ -34,78 +34,78 @@ class OutputFidelity(_Data):
     part: int
     ar: int
     way: Way
-    """isolated: on the float model's own inputs. chained: on what the part before gave, with its own KV cache."""
+    """isolated: on the float model's own inputs. chained: on the outputs of the part before, with its own KV cache."""
     output: str
     tokens: int
     """Tokens compared."""
     sqnr_db: float
-    """Over all tokens but the text's first, whose hidden state is so large that it would hide the others."""
+    """Over all tokens but the text's first, whose hidden state is so large that it would mask the others."""
     first_token_db: float | None = None
-    """That of the text's first token, where it is among them."""
+    """SQNR of the text's first token, if it was compared."""
     max_error: float
     """Largest absolute difference, over the same tokens."""
     top1: float | None = None
-    """Logits: fraction of tokens with the same likeliest next token."""
+    """Logits: fraction of tokens with the same most likely next token."""
     kl: float | None = None
     """Logits: mean Kullback-Leibler divergence from the float model's distribution, in nats."""
     cpu_db: float | None = None
-    """Emulator: SQNR against ONNX Runtime's CPU provider on the same graph and inputs."""
+    """Emulator and device: SQNR against ONNX Runtime's CPU provider on the same graph and inputs."""
 
 
 class LayerCost(_Data):
-    """What quantizing one piece of the decoder alone costs, weights and activations, all else float."""
+    """What quantizing one piece of the decoder costs: its weights and activations, all else float."""
 
     name: str
     """`embedding`, `layer 3`, `lm_head`."""
     sqnr_db: float
-    """Of what the piece itself gives: the hidden state after it, or the logits."""
+    """Of the piece's own output: the hidden state after it, or the logits."""
     kl: float
-    """Of the logits at the end, in nats."""
+    """Of the model's logits, in nats."""
     top1: float
 
 
 class RungFidelity(_Data):
-    """One rung, measured."""
+    """The result of one rung."""
 
     rung: str
     tokens: int
-    """Tokens of text that the chained parts ran on."""
+    """Tokens of text that the chained parts read."""
     seconds: float
     outputs: tuple[OutputFidelity, ...]
     layers: tuple[LayerCost, ...] = ()
-    """Of `quantize`, in the decoder's order; see `costliest`."""
+    """Only for `quantize`, in the decoder's order; see `costliest`."""
 
     def costliest(self) -> list[LayerCost]:
-        """Layers by what they cost at the logits, the dearest first."""
+        """Layers by their cost at the logits, most expensive first."""
         return sorted(self.layers, key=lambda layer: -layer.kl)
 
 
 class TokenFidelity(_Data):
-    """Another runtime's greedy tokens beside those of ONNX Runtime's CPU provider, after the same prompt.
+    """Another runtime's greedy tokens and those of ONNX Runtime's CPU provider, after the same prompt.
 
-    After the first difference the two read different texts, and nothing more can be compared.
+    After the first difference the two read different texts, so later tokens cannot be compared.
     """
 
     rung: str
     prompt: tuple[int, ...]
     cpu: tuple[int, ...]
-    """The CPU's tokens, always the likeliest."""
+    """The CPU's tokens, by greedy decoding."""
     found: tuple[int, ...]
     """The other runtime's."""
     margin: float | None = None
-    """At the first difference: the CPU's logit of its own token less that of the other's; None where all are equal."""
+    """At the first difference: the CPU's logit of its own token minus that of the other; None when all are equal."""
     seconds: float
     seconds_a_token: float
-    """Of the other runtime, prompt and answer together."""
+    """Of the other runtime, over prompt and answer."""
 
     @property
     def first_difference(self) -> int | None:
-        """Place in the answer, from 0; None when all are equal."""
+        """Index in the answer; None when all tokens are equal."""
         return next((at for at, pair in enumerate(zip(self.cpu, self.found, strict=True)) if pair[0] != pair[1]), None)
 
-    def passes(self, most: float) -> bool:
-        """All are equal, or the first difference is nearly a tie."""
-        return self.margin is None or self.margin <= most
+    def passes(self, max_tie: float) -> bool:
+        """All tokens are equal, or the first difference is close to a tie."""
+        return self.margin is None or self.margin <= max_tie
 
 
 class SkippedRung(_Data):
@@ -116,7 +116,7 @@ class SkippedRung(_Data):
 
 
 class PartFidelity(_Data):
-    """One part of one rung, its outputs and ARs put together: the worst of each."""
+    """One part of one rung: the worst value over its outputs and ARs."""
 
     rung: str
     part: int
@@ -125,15 +125,15 @@ class PartFidelity(_Data):
     needed_db: float
     max_error: float
     top1: float | None
-    """Over all tokens of the chained parts, whatever their AR; likewise `kl`."""
+    """Over all tokens of the chained parts, of any AR; `kl` too."""
     kl: float | None
     worst: str
-    """The output with the lowest SQNR of those that are judged, its AR and way: `hidden_10, AR 1, chained`."""
+    """The judged output with the lowest SQNR, its AR and way: `hidden_10, AR 1, chained`."""
 
     @property
     def judged_db(self) -> float:
-        """What is compared with the threshold: of float rungs the lower of both ways, of quantized ones `isolated`, for
-        there the errors of the parts before add up."""
+        """The value compared with the threshold: for float rungs the lower of both ways, for quantized ones `isolated`,
+        because chained errors accumulate over the parts."""
         known = [db for db in (self.isolated_db, self.chained_db) if db is not None]
         return known[0] if self.rung in QUANTIZED else min(known)
 
@@ -143,20 +143,20 @@ class PartFidelity(_Data):
 
 
 class Verification(_Data):
-    """The whole answer."""
+    """The results of all rungs."""
 
     rungs: tuple[RungFidelity, ...]
     skipped: tuple[SkippedRung, ...]
     min_sqnr_db: dict[str, float]
     reused: tuple[str, ...] = ()
-    """Rungs whose result was stored by an earlier call."""
+    """Rungs whose result an earlier call had stored."""
     tokens: tuple[TokenFidelity, ...] = ()
     """Rungs of `TOKEN_RUNGS`."""
     max_tie: float = 0.5
-    """Where tokens differ, the margin up to which that is a tie."""
+    """Largest margin that counts as a tie where tokens differ."""
 
     def parts(self) -> list[PartFidelity]:
-        """Every part of every rung, in the order of the ladder."""
+        """Every part of every rung, in the ladder's order."""
         return [
             _summary(rung.rung, part, [found for found in rung.outputs if found.part == part], self.min_sqnr_db)
             for rung in self.rungs
@@ -164,11 +164,11 @@ class Verification(_Data):
         ]
 
     def first_below(self) -> PartFidelity | None:
-        """The first rung and part that falls below its threshold: where to look."""
+        """The first rung and part below its threshold: where to look."""
         return next((part for part in self.parts() if not part.passes), None)
 
     def first_differing(self) -> TokenFidelity | None:
-        """The first runtime that says something else, and not for a tie."""
+        """The first runtime whose tokens differ by more than a tie."""
         return next((found for found in self.tokens if not found.passes(self.max_tie)), None)
 
     @property
@@ -198,6 +198,6 @@ def _summary(rung: str, part: int, outputs: Sequence[OutputFidelity], needed: Ma
 
 
 def _mean(values: Sequence[tuple[float | None, int]]) -> float | None:
-    """Of values that stand for so many tokens each."""
+    """The mean of (value, tokens) pairs over all tokens."""
     total = sum(tokens for _, tokens in values)
     return sum((value or 0.0) * tokens for value, tokens in values) / total if total else None

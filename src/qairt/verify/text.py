@@ -1,4 +1,4 @@
-"""The text that every rung runs on: token ids, and what the float model computes for them at every cut."""
+"""The text that every rung runs on: token ids, and the float model's tensors for them at every cut."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from qairt.verify.measure import rows
 from qairt.verify.result import LOGITS
 
 LogitsOf = Callable[[int, int], Floats]
-"""Tokens start … stop - 1 of the text -> the float model's logits [tokens, vocab]."""
+"""(start, stop) -> the float model's logits [stop - start, vocab] for those tokens of the text."""
 
 
 @dataclass(frozen=True)
-class Call:
-    """One run of a graph: `new` tokens, right-aligned in its `ar` rows, after `past` others."""
+class GraphCall:
+    """One run of a graph: `new` tokens, right-aligned in its `ar` rows, after `past` earlier tokens."""
 
     ar: int
     past: int
     new: int
 
 
-def plan_calls(tokens: int, ars: Sequence[int], cl: int, *, decoded: int) -> list[Call]:
+def plan_calls(tokens: int, ars: Sequence[int], cl: int, *, decoded: int) -> list[GraphCall]:
     """How a runtime reads `tokens` tokens: by the largest AR, the last `decoded` of them by the smallest.
 
-    A call of AR sees CL - AR tokens of the past, so near the end of the context only small ARs go on.
+    A call of AR sees CL - AR past tokens, so near the end of the context only small ARs fit.
     """
-    calls: list[Call] = []
+    calls: list[GraphCall] = []
     past = 0
-    alone = min(decoded, tokens - 1) if min(ars) < max(ars) else 0
+    tail = min(decoded, tokens - 1) if min(ars) < max(ars) else 0
     while past < tokens:
-        left = tokens - alone - past
+        left = tokens - tail - past
         if left > 0:
             possible = [ar for ar in ars if past <= cl - ar]
             ar = min((ar for ar in possible if ar >= left), default=max(possible, default=min(ars)))
@@ -46,22 +46,22 @@ def plan_calls(tokens: int, ars: Sequence[int], cl: int, *, decoded: int) -> lis
             ar, left = min(ars), tokens - past
         if past > cl - ar:
             break
-        calls.append(Call(ar, past, min(ar, left)))
+        calls.append(GraphCall(ar, past, min(ar, left)))
         past += calls[-1].new
     return calls
 
 
-class Text:
-    """One sequence of tokens from position 0."""
+class ReferenceText:
+    """One sequence of tokens from position 0, and what the float model computes for it."""
 
     def __init__(
         self, vectors: ReferenceVectors, config: DecoderConfig, *, mask_floor: float, logits: LogitsOf
     ) -> None:
         """
         Args:
-            vectors: what the float model computed, from the `quantization` stage.
-            mask_floor: what the mask holds for a slot that may not be seen.
-            logits: the float model's; `vectors` holds only the last of them.
+            vectors: the float model's tensors, from the stage `quantization`.
+            mask_floor: the mask's value for a slot that must not be attended to.
+            logits: the float model's; `vectors` holds only the last ones.
         """
         self.vectors = vectors
         self.config = config
@@ -73,14 +73,14 @@ class Text:
     def length(self) -> int:
         return self.vectors.length
 
-    def isolated_call(self, ar: int, cl: int) -> Call:
-        """The call whose inputs are those of `split_model`'s test vectors: the last tokens that fit."""
+    def isolated_call(self, ar: int, cl: int) -> GraphCall:
+        """The call with the inputs of `split_model`'s test vectors: the last tokens that fit."""
         length = min(self.length, cl)
         new = min(ar, length)
-        return Call(ar, length - new, new)
+        return GraphCall(ar, length - new, new)
 
-    def truth(self, output: str, call: Call) -> Floats:
-        """What the float model gives for the call's tokens, [tokens, values]."""
+    def truth(self, output: str, call: GraphCall) -> Floats:
+        """The float model's output for the call's tokens, [tokens, values]."""
         start, stop = call.past, call.past + call.new
         if output == LOGITS:
             if (start, stop) not in self._logits:
@@ -90,8 +90,8 @@ class Text:
         values = self.vectors.tensors[output].take(np.arange(start, stop), axis)
         return rows(output, values, call.new)
 
-    def made(self, call: Call, cl: int) -> dict[str, Array]:
-        """The inputs that a runtime makes: token ids, mask and positions."""
+    def runtime_inputs(self, call: GraphCall, cl: int) -> dict[str, Array]:
+        """The inputs that a runtime computes: token ids, mask and positions."""
         ids = self.vectors.tensors["input_ids"][None, call.past : call.past + call.new]
         positions = np.maximum(np.arange(call.past + call.new - call.ar, call.past + call.new), 0)
         cos, sin = rotary(self.config, positions, length=self.length)
@@ -102,56 +102,56 @@ class Text:
             "position_ids_sin": sin[None, None],
         }
 
-    def entering(self, layer: int, call: Call) -> dict[str, Array]:
+    def hidden_before(self, layer: int, call: GraphCall) -> dict[str, Array]:
         """The float model's hidden state before a layer."""
         name = hidden_name(layer)
         return {name: _left_padded(self.vectors.tensors[name][:, call.past : call.past + call.new], call.ar, 1)}
 
-    def past(self, name: str, call: Call, cl: int) -> Array:
-        """The float model's keys or values of the call's past, as the input `name`."""
+    def past(self, name: str, call: GraphCall, cl: int) -> Array:
+        """The float model's keys or values of the past tokens, as the input `name`."""
         output = name.removesuffix("_in") + "_out"
         return past_slots(name, self.vectors.tensors[output], call, cl)
 
-    def _mask(self, call: Call, cl: int) -> Floats:
-        """Additive mask [1, 1, AR, CL]: a token sees the tokens held, itself and those before it in the call."""
+    def _mask(self, call: GraphCall, cl: int) -> Floats:
+        """Additive mask [1, 1, AR, CL]: a token attends to the past, itself and the tokens before it in the call."""
         row, column = np.arange(call.ar)[:, None], np.arange(cl)[None]
-        place = column - (cl - call.ar)
-        seen = (place <= row) & (place >= call.ar - call.new) | ((place < 0) & (place >= -call.past))
+        slot = column - (cl - call.ar)
+        seen = (slot <= row) & (slot >= call.ar - call.new) | ((slot < 0) & (slot >= -call.past))
         return np.where(seen, 0.0, self.mask_floor).astype(np.float32)[None, None]
 
 
-class Held:
-    """Keys and values that one part gave in its calls so far."""
+class PartCache:
+    """KV cache of one part: its keys and values of the calls so far."""
 
     def __init__(self) -> None:
         self._values: dict[str, Floats] = {}
 
-    def past(self, name: str, shape: Sequence[int], call: Call, cl: int) -> Array:
-        """The input `name`; nothing held yet is all padding, of `shape` but for its tokens."""
-        held = self._values.get(name.removesuffix("_in") + "_out")
-        if held is None:
+    def past(self, name: str, shape: Sequence[int], call: GraphCall, cl: int) -> Array:
+        """The input `name`. Before the first call it is all padding, of `shape` but for the token axis."""
+        values = self._values.get(name.removesuffix("_in") + "_out")
+        if values is None:
             empty = list(shape)
             empty[time_axis(name)] = 0
-            held = np.zeros(empty, np.float32)
-        return past_slots(name, held, call, cl)
+            values = np.zeros(empty, np.float32)
+        return past_slots(name, values, call, cl)
 
     def append(self, outputs: Mapping[str, Floats], new: int) -> None:
-        """Keep the `new` rightmost tokens of each key and value."""
+        """Add the `new` rightmost tokens of each key and value."""
         for name, values in outputs.items():
             if PAST.match(name):
                 axis = time_axis(name)
                 fresh = values.take(np.arange(values.shape[axis] - new, values.shape[axis]), axis)
-                held = self._values.get(name)
-                self._values[name] = fresh if held is None else np.concatenate((held, fresh), axis)
+                earlier = self._values.get(name)
+                self._values[name] = fresh if earlier is None else np.concatenate((earlier, fresh), axis)
 
 
-def past_slots(name: str, values: Array, call: Call, cl: int) -> Array:
-    """The newest CL - AR of `call.past` tokens, padding on the left."""
+def past_slots(name: str, values: Array, call: GraphCall, cl: int) -> Array:
+    """The newest CL - AR of `call.past` tokens, padded on the left."""
     axis, slots = time_axis(name), cl - call.ar
     taken = values.take(np.arange(max(call.past - slots, 0), call.past), axis)
     return _left_padded(taken, slots, axis)
 
 
 def _left_padded(values: Array, length: int, axis: int) -> Array:
-    missing = [(length - values.shape[axis] if place == axis else 0, 0) for place in range(values.ndim)]
+    missing = [(length - values.shape[axis] if each == axis else 0, 0) for each in range(values.ndim)]
     return np.ascontiguousarray(np.pad(values, missing))

@@ -1,4 +1,4 @@
-"""The last kind of rung: a runtime that tells tokens only, beside the CPU on the same quantized parts."""
+"""The last kind of rung: a runtime that returns tokens only, compared with the CPU on the same quantized parts."""
 
 from __future__ import annotations
 
@@ -11,27 +11,27 @@ from qairt.runtime.generator import Generator, Logits
 from qairt.verify.result import TokenFidelity
 
 PROMPT, NEW = 8, 4
-"""Tokens of text that are read, and tokens that are generated: emulated, each takes seconds."""
+"""Tokens of text that are read, and tokens that are generated. Emulated, each takes seconds."""
 
 
 class TokenSource(Protocol):
-    """What answers token ids with token ids, greedily."""
+    """Continues token ids greedily."""
 
     def query_tokens(self, tokens: Sequence[int], *, max_tokens: int) -> Iterator[int]: ...
 
 
 def compare_tokens(rung: str, source: TokenSource, cpu: Generator, prompt: Sequence[int], new: int) -> TokenFidelity:
-    """Let both go on from `prompt` by `new` tokens.
+    """Continue `prompt` by `new` tokens in both runtimes.
 
     Raises:
-        ToolchainError: the other runtime stopped before that.
+        ToolchainError: the other runtime stopped early.
     """
     start = time.perf_counter()
     found = tuple(source.query_tokens(prompt, max_tokens=new))
     seconds = time.perf_counter() - start
     if len(found) != new:
         raise ToolchainError(
-            f"it generated {len(found)} tokens, {new} were asked for", where=f"rung {rung}", remedy="try again"
+            f"it generated {len(found)} of {new} requested tokens", where=f"rung {rung}", remedy="try again"
         )
     own, logits = _greedy(cpu, prompt, new)
     differing = next((at for at in range(new) if own[at] != found[at]), None)

@@ -19,7 +19,7 @@ from tiny_recipe import write_recipe
 
 from qairt.cli.main import main
 from qairt.llm import LLMPipeline
-from qairt.results.device import Chosen
+from qairt.results.device_selection import DeviceSelection
 from qairt.toolchain.qnn import qnn
 
 pytest.importorskip("onnxruntime_qnn")
@@ -157,7 +157,7 @@ def test_a_folder_of_ones_own_choice(qairt, recipe, phone):
     assert (said.code, f" in {HOME}/mine/qairt/recipe-" in said.err) == (0, True)
     for folder in (f"{HOME}/a b", "-rf", "$HOME", ""):
         said = qairt("execute", path, "hello", "--device-folder", folder, *cache)
-        assert "a folder on a device may have letters, digits and . _ - + / in its path" in fault(said)
+        assert "the path of a folder on a device may have letters, digits and . _ - + /" in fault(said)
     said = qairt("execute", path, "hello", "--device-folder", "/proc/mine", *cache)
     assert "this user may not write there: mkdir: " in fault(said)
 
@@ -189,8 +189,8 @@ def test_clean_leaves_nothing_and_alone_needs_no_prompt(qairt, recipe, phone):
 def test_two_at_once(qairt, recipe, phone):
     path, *cache = recipe
     pipeline = LLMPipeline.from_recipe(path, cache_dir=cache[1])
-    busy = f"adb device {phone.serial}: another qairt is at work there with this recipe"
-    with pipeline.on_device(Chosen("device")):
+    busy = f"adb device {phone.serial}: another qairt is using it with this recipe"
+    with pipeline.on_device(DeviceSelection("device")):
         words = [sys.executable, "-m", "qairt", "execute", str(path), "--clean", *cache]
         environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
         other = subprocess.run(words, capture_output=True, text=True, env=environment, check=False)
@@ -286,7 +286,7 @@ def test_no_sdk(qairt, recipe, phone, monkeypatch, tmp_path):
     assert "`qairt execute --target genie` runs the same model on this machine" in said.err
     (tmp_path / "empty").mkdir()
     said = qairt("execute", path, "hello", f"sdk_root={tmp_path / 'empty'}", *cache)
-    assert "it is no QAIRT SDK: there is no lib/ in it" in fault(said)
+    assert "it is not a QAIRT SDK: it has no lib/" in fault(said)
     monkeypatch.setenv("QAIRT_SDK_ROOT", str(tmp_path / "nowhere"))
     assert f"there is no folder {tmp_path / 'nowhere'}" in fault(qairt("execute", path, "hello", *cache))
     assert phone.server.requests == [], "nothing was asked of a device"
@@ -297,7 +297,7 @@ def test_an_sdk_older_than_the_binaries(qairt, recipe, phone, sdk):
     (sdk / "sdk.yaml").write_text("version: 2.44.0.251222\n")
     said = qairt("execute", path, "hello", *cache)
     assert said.code == 3
-    assert "the SDK is 2.44.0.251222, and the binaries were made by v2.51" in fault(said)
+    assert "the SDK is 2.44.0.251222, and the binaries were compiled by v2.51" in fault(said)
     assert "use SDK 2.51 or newer" in said.err
     assert phone.files == set()
 

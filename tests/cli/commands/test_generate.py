@@ -73,7 +73,7 @@ def test_before_a_run_it_says_what_to_run(qairt, recipe):
     assert f"  qairt run {path}\n" in said.err
     said = qairt("export", path, "out", "--cache-dir", "fresh")
     assert said.code == 1
-    assert said.err.startswith("Error: export_bundle all: it is not made yet")
+    assert said.err.startswith("Error: export_bundle all: it is not built yet")
     assert said.err.endswith(f"  qairt run {path}\n")
 
 
@@ -98,7 +98,7 @@ def test_export_refuses_a_damaged_bundle_and_leaves_nothing(qairt, recipe, place
     path, *cache = recipe
     qairt("export", path, "good", *cache)
     (place / "good" / "metadata.yaml").write_text("changed")
-    with pytest.raises(QairtError, match=r"metadata.yaml is not what was made: the cache is damaged"):
+    with pytest.raises(QairtError, match=r"metadata.yaml differs from its recorded checksum: the cache is damaged"):
         copy_bundle(place / "good", place / "bad")
     assert sorted(entry.name for entry in place.iterdir()) == ["good", "toy.yaml"]
 

@@ -45,7 +45,7 @@ FOUND = Verification(
             ),
         ),
     ),
-    skipped=(SkippedRung(rung="htp_emulator", why="backend: CPU makes nothing for the NPU"),),
+    skipped=(SkippedRung(rung="htp_emulator", why="backend: CPU builds nothing for the NPU"),),
     min_sqnr_db=NEEDED,
     reused=("split_model",),
 )
@@ -70,7 +70,7 @@ def test_the_table_names_the_worst_output_and_the_first_part_below():
         "quantize, at least 10 dB",
         "   1      40.0                          5.0e-01  hidden_1      ok",
         "   2       9.5      2.0  50.0%  0.25    5.0e-01  hidden_1      LOW",
-        "htp_emulator: skipped: backend: CPU makes nothing for the NPU",
+        "htp_emulator: skipped: backend: CPU builds nothing for the NPU",
         "",
         "What quantizing one piece alone costs at the logits (simulated; 2 of 2):",
         "piece       KL  top-1  its SQNR",
@@ -182,7 +182,7 @@ def test_exit_code_0_and_progress_beside_the_answer(qairt, recipe):
     said = qairt("verify", *recipe)
     assert said.code == 0
     assert "export: part 2 of 3, AR 8\n" in said.err
-    assert "skipped: 6 of 6 items are not made yet: split_model ar1-split1; " in said.out
+    assert "skipped: 6 of 6 items are not built yet: split_model ar1-split1; " in said.out
     assert "all parts are above what is asked" in said.out
     again = qairt("verify", *recipe)
     assert again.err == ""
@@ -202,7 +202,7 @@ def test_exit_code_1_below_a_threshold_of_the_recipe(qairt, recipe):
 @pytest.mark.parametrize(
     ("words", "err"),
     [
-        (["--rung", "splits"], "Error: --rung: there is no rung splits\n  the rungs: export, prepare_exports, "),
+        (["--rung", "splits"], "Error: --rung: there is no rung splits\n  the rungs are export, prepare_exports, "),
         (["--part", "9"], "Error: --part: there is no part 9\n  the model has parts 1 to 3\n"),
         (["verify.min_sqnr_db.quantise=3"], "Error: command line: verify.min_sqnr_db.quantise is not a setting of "),
     ],

@@ -123,7 +123,7 @@ def evaluate(
             chunks=chunks,
             device=device,
             progress=progress,
-            say=tell,
+            notify=tell,
         )
     if as_json:
         say_json(_as_data(number, record))

@@ -22,7 +22,7 @@ from qairt.errors import QairtError, RecipeError
 if TYPE_CHECKING:
     from qairt.cli.prompts import Prompt
     from qairt.llm import LLMPipeline
-    from qairt.results.device import Chosen
+    from qairt.results.device_selection import DeviceSelection
     from qairt.runtime.generate import Generation
     from qairt.runtime.genie import GenieAnswer
 
@@ -134,33 +134,33 @@ def execute(
     if target not in ON_DEVICES:
         answers = _here(pipeline, target, prompts, max_new_tokens, as_json=as_json)
     else:
-        from qairt.results.device import Chosen
+        from qairt.results.device_selection import DeviceSelection
 
-        chosen = Chosen("ssh" if target is TargetName.ssh else "device", device, device_folder)
+        selection = DeviceSelection("ssh" if target is TargetName.ssh else "device", device, device_folder)
         answers = []
         try:
             if prompts:
-                answers = _on_device(pipeline, chosen, prompts, max_new_tokens, keep=not clean, as_json=as_json)
+                answers = _on_device(pipeline, selection, prompts, max_new_tokens, keep=not clean, as_json=as_json)
         except BaseException as error:
             stays = "what was sent stays for the next time; --clean alone removes it"
             if clean:
-                stays = _clean_after(error, pipeline, chosen)
+                stays = _clean_after(error, pipeline, selection)
             if isinstance(error, KeyboardInterrupt):
                 tell_error("interrupted", remedy=stays)
             elif clean:
                 tell(stays)
             raise
         if clean:
-            where, taken = pipeline.clean_device(chosen)
+            where, taken = pipeline.clean_device(selection)
             tell(f"{where}: removed, {size(taken)}")
     if as_json:
         say_json({"target": target.value, "answers": answers})
 
 
-def _clean_after(error: BaseException, pipeline: LLMPipeline, chosen: Chosen) -> str:
+def _clean_after(error: BaseException, pipeline: LLMPipeline, selection: DeviceSelection) -> str:
     """Remove everything though it went wrong, and say whether that could be done."""
     try:
-        where, _ = pipeline.clean_device(chosen)
+        where, _ = pipeline.clean_device(selection)
     except QairtError as found:
         why = "" if str(found) == str(error) else f" ({found.what})"
         return f"the device could not be cleaned{why}; --clean without a prompt removes what may be left there"
@@ -169,7 +169,7 @@ def _clean_after(error: BaseException, pipeline: LLMPipeline, chosen: Chosen) ->
 
 def _on_device(
     pipeline: LLMPipeline,
-    chosen: Chosen,
+    selection: DeviceSelection,
     prompts: list[Prompt],
     max_new_tokens: int | None,
     *,
@@ -180,7 +180,7 @@ def _on_device(
 
     answers: list[dict[str, Any]] = []
     asked = [prompt.asked for prompt in prompts]
-    with interruptible(Event()), pipeline.on_device(chosen, asked, tell) as target:
+    with interruptible(Event()), pipeline.on_device(selection, asked, tell) as target:
         for number, prompt in enumerate(prompts, 1):
             _announce(prompt, number, len(prompts))
             show = _silent if as_json else _show
@@ -247,7 +247,7 @@ def _opened(
     if target is TargetName.genie:
         model = pipeline.genie_model()
         count = max_new_tokens or MAX_NEW_TOKENS
-        yield lambda prompt: model.answer(prompt, None, max_new_tokens=count, chat=None, say=tell)
+        yield lambda prompt: model.answer(prompt, None, max_new_tokens=count, chat=None, notify=tell)
     elif target is TargetName.htp_emulator:
         with pipeline.generator("htp-emulator", tell) as emulator:
             count = max_new_tokens or MAX_NEW_TOKENS

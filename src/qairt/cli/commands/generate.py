@@ -13,7 +13,7 @@ from qairt.cli.console import say, say_json, styled, tell
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
 
 if TYPE_CHECKING:
-    from qairt.llm import Target
+    from qairt.results.generation import Target
     from qairt.runtime.generate import Answer, GenerationResult
 
 
@@ -72,7 +72,7 @@ def generate(
     chat = False if raw else None
     if target is TargetName.genie:
         with pipeline.genie_model().answer(
-            text, sampling, max_new_tokens=max_new_tokens, chat=chat, say=tell
+            text, sampling, max_new_tokens=max_new_tokens, chat=chat, notify=tell
         ) as from_genie:
             result = from_genie.result if as_json else stream(from_genie)
     else:

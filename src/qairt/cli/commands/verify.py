@@ -69,7 +69,7 @@ def verify(
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     with others_to_stderr():
         found = pipeline.verify(
-            rung.replace("-", "_") if rung is not None else None, part=part, tokens=tokens, device=device, say=tell
+            rung.replace("-", "_") if rung is not None else None, part=part, tokens=tokens, device=device, notify=tell
         )
         if as_json:
             say_json(as_data(found))

@@ -1,0 +1,55 @@
+"""Generating text with a finished run's model on this machine."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Literal
+
+from qairt.notify import Notify
+from qairt.results.finished import FinishedRun
+from qairt.stages.facts import model_of
+from qairt.stages.prepare_exports import prepare_config
+
+if TYPE_CHECKING:
+    from qairt.runtime.generator import Generator
+
+Target = Literal["cpu", "torch", "htp-emulator"]
+"""cpu: the split, quantized graphs in ONNX Runtime. torch: the float model. htp-emulator: the graphs compiled for the
+NPU and emulated; seconds per token."""
+
+Prompt = str | Sequence[dict[str, Any]]
+"""A text, or the messages of a chat."""
+
+
+@contextmanager
+def opened_generator(run: FinishedRun, target: Target, notify: Notify) -> Iterator[Generator]:
+    """The model on a target, open while inside.
+
+    Raises:
+        CacheError: a stage that the target needs has not finished; names it.
+    """
+    generator = _open(run, target, notify)
+    try:
+        yield generator
+    finally:
+        generator.close()
+
+
+def _open(run: FinishedRun, target: Target, notify: Notify) -> Generator:
+    config = run.config
+    if target == "torch":
+        from qairt.model.parameters import open_parameters
+        from qairt.model.reference import Reference
+        from qairt.runtime.torch_target import TorchGenerator
+
+        parameters = open_parameters(model_of(run.env).source, config)
+        return TorchGenerator(Reference(parameters, keep_weights=True), max(prepare_config(run.env).context_length))
+    if target == "htp-emulator":
+        from qairt.runtime.emulator import EmulatedGenerator
+        from qairt.stages.facts import soc_of
+
+        return EmulatedGenerator(run.quantized_parts, config, say=notify, soc=soc_of(run.env))
+    from qairt.runtime.chain import PartChain
+
+    return PartChain(run.quantized_parts, config)

@@ -1,0 +1,204 @@
+"""The rungs of a finished run: the items of each, why one cannot be measured, and what its result depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from qairt.engine.axes import value_of
+from qairt.engine.plan.planned import PlannedItem
+from qairt.errors import CacheError, RecipeError, ToolchainNotAvailable
+from qairt.model.parts import Part
+from qairt.results.finished import FinishedRun
+from qairt.stages.facts import model_of, soc_of
+from qairt.stages.model_loading import LoadedModel
+from qairt.stages.prepare_exports import prepare_config
+from qairt.stages.quantization import Quantized
+from qairt.stages.split_model import parts_for, parts_of
+from qairt.verify.float_model import FloatModel
+from qairt.verify.genie_rung import GenieRung
+from qairt.verify.result import DEVICE, RUNGS, TOKEN_RUNGS
+from qairt.verify.stored_results import STAGE, ResultKey
+
+VERSION = 2
+"""Raised by hand when the same artifacts give another result."""
+DECODED = 16
+"""Tokens of the text that the smallest AR reads; the largest reads those before."""
+EMULATED_DECODED = 1
+EMULATOR = "htp_emulator"
+GENIE = "genie"
+
+
+@dataclass(frozen=True)
+class VerifyRequest:
+    """What to measure."""
+
+    rung: str | None = None
+    """One of `RUNGS` or `TOKEN_RUNGS`, all of them when None; or `DEVICE`."""
+    part: int | None = None
+    """This part alone, counted from 1."""
+    tokens: int | None = None
+    """Tokens of text that the chained parts read. None: all that are recorded; on the emulator one call of the largest
+    AR and one token; in Genie 8."""
+
+
+class Rungs:
+    """The rungs of a finished run."""
+
+    def __init__(self, run: FinishedRun, genie: GenieRung) -> None:
+        self._run = run
+        self._env = run.env
+        self._genie = genie
+        self._items = {planned.stage.name: list(planned.batch.values()) for planned in run.plan.stages}
+
+    def require(self, request: VerifyRequest) -> None:
+        """
+        Raises:
+            RecipeError: there is no such rung or part, or the recipe has no model.
+            CacheError: the float model is not quantized yet.
+        """
+        known = (*RUNGS, *TOKEN_RUNGS, DEVICE)
+        if request.rung is not None and request.rung not in known:
+            raise RecipeError(
+                f"there is no rung {request.rung}", where="--rung", remedy=f"the rungs are {', '.join(known)}"
+            )
+        if "quantization" not in self._items:
+            raise RecipeError(
+                "there is no float model to compare with: the recipe starts from an external ONNX graph",
+                where="stages.export.onnx",
+                remedy="verify needs a recipe with model_loading and quantization",
+            )
+        lengths = self._context_lengths
+        if self.cl not in lengths:
+            raise RecipeError(
+                f"no graph has context length {self.cl}",
+                where="generator.context_length",
+                remedy=f"the recipe builds {', '.join(map(str, lengths))}",
+            )
+        if request.part is not None and not 1 <= request.part <= len(self.parts):
+            raise RecipeError(
+                f"there is no part {request.part}", where="--part", remedy=f"the model has parts 1 to {len(self.parts)}"
+            )
+        if request.tokens is not None and request.tokens < 1:
+            raise RecipeError(f"{request.tokens} is out of range", where="--tokens", remedy="give 1 or more")
+        for stage in ("model_loading", "quantization"):
+            (item,) = self._items[stage]
+            if not item.cached:
+                raise CacheError(
+                    f"nothing to compare with yet: {item.reason}",
+                    where=item.name,
+                    remedy=f"qairt run {self._run.recipe_arguments}",
+                )
+
+    # Lengths and parts
+
+    @cached_property
+    def parts(self) -> list[Part]:
+        return parts_of(self._env) if "split_model" in self._env.configs else parts_for(self._env, 1)
+
+    @cached_property
+    def cl(self) -> int:
+        return self._run.settings.generator.context_length or max(self._context_lengths)
+
+    @property
+    def _context_lengths(self) -> list[int]:
+        return prepare_config(self._env).context_length if "prepare_exports" in self._env.configs else [2048]
+
+    @cached_property
+    def ars(self) -> list[int]:
+        return sorted(prepare_config(self._env).arn) if "prepare_exports" in self._env.configs else [1, 128]
+
+    # One rung
+
+    def why_not(self, rung: str, request: VerifyRequest) -> str | None:
+        """Why a rung cannot be measured; None when it can."""
+        stage = _stage_of(rung)
+        if stage not in self._items:
+            return f"the recipe has no stage {stage}"
+        if rung in (EMULATOR, GENIE, DEVICE) and self._run.settings.backend != "HTP":
+            return "backend: CPU builds nothing for the NPU"
+        items = self.items(rung, request)
+        missing = [item for item in items if not item.cached]
+        if missing:
+            command = f"qairt run {self._run.recipe_arguments}"
+            return f"{len(missing)} of {len(items)} items are not built yet: {missing[0].name}; {command}"
+        if rung == EMULATOR:
+            from qairt.toolchain.qnn import wheel
+
+            try:
+                wheel.require()
+            except ToolchainNotAvailable as error:
+                return f"{error.what}: {error.remedy}"
+        if rung == GENIE:
+            return self._genie.why_not(is_requested=request.rung == GENIE, part=request.part)
+        return None
+
+    def items(self, rung: str, request: VerifyRequest) -> list[PlannedItem]:
+        """The items whose graphs a rung runs: those of its context length, up to the requested part."""
+        items = [item for item in self._items[_stage_of(rung)] if value_of(item.coord, "cl", self.cl) == self.cl]
+        if rung in TOKEN_RUNGS:
+            items = [item for item in items if value_of(item.coord, "ar", 0) == 1]
+        last = request.part or len(self.parts)
+        return [item for item in items if value_of(item.coord, "split", 1) <= last]
+
+    def tokens(self, rung: str, request: VerifyRequest) -> int:
+        """How many tokens of the text a rung reads."""
+        longest = min(len(self.float_model.ids), self.cl)
+        if rung == GENIE:
+            return min(request.tokens or self._genie.prompt, longest, self.cl - self._genie.new)
+        if request.tokens is not None:
+            return min(request.tokens, longest)
+        if rung in (EMULATOR, DEVICE):
+            return min(max(self.ars) + EMULATED_DECODED, longest)
+        return longest
+
+    def decoded(self, rung: str) -> int:
+        """How many of them the smallest AR reads."""
+        return EMULATED_DECODED if rung in (EMULATOR, DEVICE) else DECODED
+
+    def key(self, rung: str, request: VerifyRequest) -> ResultKey:
+        """Everything that the result of a rung depends on."""
+        items = [*self._items["quantization"], *self.items(rung, request)]
+        facts: dict[str, object] = {
+            "version": VERSION,
+            "sources": {item.name: item.key for item in items},
+            # A file that was changed in place keeps its item's key.
+            "files": {item.name: _stamps(item) for item in items},
+        }
+        if rung in (EMULATOR, GENIE):
+            from qairt.toolchain.qnn import wheel
+
+            facts |= {"toolchain": wheel.version(), "soc": soc_of(self._env).name}
+        if rung == GENIE:
+            facts |= {"binaries": self._genie.binaries.keys()}
+        config = {
+            "rung": rung,
+            "part": request.part,
+            "tokens": self.tokens(rung, request),
+            "decoded": self._genie.new if rung == GENIE else self.decoded(rung),
+            "cl": self.cl,
+        }
+        inputs = {"stage": STAGE, "config": config, "upstream": None, "extras": facts}
+        return ResultKey(rung, request.part, inputs)
+
+    @cached_property
+    def float_model(self) -> FloatModel:
+        loaded = self._run.only_output("model_loading", LoadedModel)
+        quantized = self._run.only_output("quantization", Quantized)
+        return FloatModel(model_of(self._env).source, loaded, quantized)
+
+
+def _stage_of(rung: str) -> str:
+    return "quantize" if rung in (EMULATOR, DEVICE, *TOKEN_RUNGS) else rung
+
+
+def _stamps(item: PlannedItem) -> dict[str, list[int]]:
+    """Size and modification time of an item's files, by name."""
+    if item.entry is None:
+        return {}
+    stamps: dict[str, list[int]] = {}
+    for name in item.entry.files:
+        status = (Path(item.entry.directory) / name).stat()
+        stamps[name] = [status.st_size, status.st_mtime_ns]
+    return stamps

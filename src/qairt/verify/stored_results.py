@@ -1,0 +1,83 @@
+"""Stored results of `qairt verify`: each is an entry of the cache, keyed by everything it depends on."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from pydantic import BaseModel
+
+from qairt import keys
+from qairt.engine.cache.cache import StageCache
+from qairt.errors import CacheError
+from qairt.notify import Notify
+
+STAGE = "verify"
+FIDELITY = "fidelity.json"
+
+ResultT = TypeVar("ResultT", bound=BaseModel)
+
+
+@dataclass(frozen=True)
+class ResultKey:
+    """A rung, and everything that its result depends on."""
+
+    rung: str
+    part: int | None
+    inputs: Mapping[str, object]
+
+    @property
+    def digest(self) -> str:
+        return keys.digest(self.inputs)
+
+    @property
+    def label(self) -> str:
+        return self.rung if self.part is None else f"{self.rung}-part{self.part}"
+
+
+@dataclass
+class StoredResults:
+    """The results in a cache directory.
+
+    Args:
+        notify: gets a line when a result cannot be stored.
+    """
+
+    cache: StageCache
+    notify: Notify
+    reused: list[str] = field(default_factory=list)
+    """Rungs whose result was stored by an earlier call."""
+
+    def get_or_measure(self, key: ResultKey, kind: type[ResultT], measure: Callable[[], ResultT]) -> ResultT:
+        """The result that an earlier call stored; else measure and store it."""
+        known = self._known(key, kind)
+        if known is not None:
+            self.reused.append(key.rung)
+            return known
+        start = time.perf_counter()
+        result = measure()
+        self._store(result, key, time.perf_counter() - start)
+        return result
+
+    def _known(self, key: ResultKey, kind: type[ResultT]) -> ResultT | None:
+        entry = self.cache.entry(key.digest)
+        if entry is None:
+            return None
+        try:
+            return kind.model_validate_json((entry.directory / FIDELITY).read_bytes())
+        except (OSError, ValueError):
+            return None
+
+    def _store(self, result: BaseModel, key: ResultKey, seconds: float) -> None:
+        work = None
+        try:
+            work = self.cache.working_directory(STAGE, key.digest)
+            (work / FIDELITY).write_text(result.model_dump_json(indent=1) + "\n")
+            self.cache.publish(work, key.digest, STAGE, key.label, inputs=dict(key.inputs), seconds=seconds)
+        except (OSError, CacheError) as error:
+            if work is not None:
+                shutil.rmtree(work, ignore_errors=True)
+            self.notify(f"the result could not be stored and will be measured again next time: {error}")

@@ -1,0 +1,175 @@
+"""Measuring the rungs of a finished run, each result stored as an item of the cache.
+
+    pipeline_state/verify/verify_{key[:8]}/fidelity.json    one rung, whole or not at all
+
+The key of a result holds the keys of the items it ran, the request and the toolchain. Results are stored rung by rung,
+so an interrupted call resumes at its rung. Thresholds are not in the key: they judge what was measured.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from contextlib import ExitStack
+from functools import partial
+from typing import TYPE_CHECKING
+
+from qairt.engine.axes import value_of
+from qairt.engine.stage import StageOutput
+from qairt.errors import CacheError
+from qairt.notify import Notify
+from qairt.results.device_selection import DeviceSelection
+from qairt.results.finished import FinishedRun
+from qairt.results.genie import genie_model
+from qairt.stages.export import ExportedModel
+from qairt.stages.facts import soc_of
+from qairt.stages.mha_to_sha_conversion import SingleHeadPart
+from qairt.stages.prepare_exports import BoundModel
+from qairt.stages.quantize import QuantizedPart as QuantizeOutput
+from qairt.stages.split_model import SplitPart
+from qairt.verify.genie_rung import GenieRung
+from qairt.verify.result import (
+    DEVICE,
+    QUANTIZED,
+    RUNGS,
+    TOKEN_RUNGS,
+    LayerCost,
+    RungFidelity,
+    SkippedRung,
+    TokenFidelity,
+    Verification,
+)
+from qairt.verify.rungs import EMULATOR, Rungs, VerifyRequest
+from qairt.verify.stored_results import StoredResults
+
+if TYPE_CHECKING:
+    from qairt.model.parts import Part
+    from qairt.runtime.parts import Opener
+    from qairt.verify.graph import GraphRunner, OpenGraph
+
+_FLOAT_OUTPUTS = (ExportedModel, BoundModel, SplitPart, SingleHeadPart)
+
+
+class Verifier:
+    """Compares a finished run's graphs with the float model."""
+
+    def __init__(self, run: FinishedRun, device: DeviceSelection) -> None:
+        """
+        Args:
+            device: for the rung `device`.
+        """
+        self._run = run
+        self._device = device
+        self._genie = GenieRung(partial(genie_model, run), run.recipe_arguments)
+        self._rungs = Rungs(run, self._genie)
+
+    def run(self, request: VerifyRequest, notify: Notify) -> Verification:
+        """Measure the rungs whose artifacts are built; stored results are reused.
+
+        Raises:
+            RecipeError: there is no such rung or part, or the recipe has no model.
+            CacheError: there is nothing to measure yet.
+            QairtError: an output holds NaN; names it, the rung and the part. Results of earlier rungs are stored.
+        """
+        self._rungs.require(request)
+        measured: list[RungFidelity] = []
+        tokens: list[TokenFidelity] = []
+        skipped: list[SkippedRung] = []
+        results = StoredResults(self._run.cache, notify)
+        for rung in (*RUNGS, *TOKEN_RUNGS) if request.rung is None else (request.rung,):
+            why = self._rungs.why_not(rung, request)
+            if why is not None:
+                skipped.append(SkippedRung(rung=rung, why=why))
+                continue
+            if rung == DEVICE:
+                measured.append(self._measure(rung, request, notify))
+            elif rung in TOKEN_RUNGS:
+                measure_tokens = partial(self._measure_tokens, rung, request, notify)
+                tokens.append(results.get_or_measure(self._rungs.key(rung, request), TokenFidelity, measure_tokens))
+            else:
+                measure = partial(self._measure, rung, request, notify)
+                measured.append(results.get_or_measure(self._rungs.key(rung, request), RungFidelity, measure))
+        if not measured and request.rung is None:
+            raise CacheError("no rung is built yet", where="export", remedy=f"qairt run {self._run.recipe_arguments}")
+        thresholds = self._run.settings.verify
+        return Verification(
+            rungs=tuple(measured),
+            skipped=tuple(skipped),
+            min_sqnr_db=thresholds.min_sqnr_db.model_dump(),
+            reused=tuple(results.reused),
+            tokens=tuple(tokens),
+            max_tie=thresholds.max_tie,
+        )
+
+    def _measure(self, rung: str, request: VerifyRequest, notify: Notify) -> RungFidelity:
+        from qairt.verify.rung import RungGraphs, measure
+        from qairt.verify.text import plan_calls
+
+        start = time.perf_counter()
+        rungs = self._rungs
+        tokens = rungs.tokens(rung, request)
+        calls = plan_calls(tokens, rungs.ars, rungs.cl, decoded=rungs.decoded(rung))
+        if rung == EMULATOR:
+            from qairt.verify.cost import emulator_cost
+
+            notify(emulator_cost(rungs.parts[: request.part], rungs.ars, calls))
+        with ExitStack() as stack:
+            open_on_device = None
+            if rung == DEVICE:
+                from qairt.results.device_parts import device_parts
+
+                open_on_device = stack.enter_context(device_parts(self._run, self._device, notify)).open
+            open_graph = self._opener(rung, request, open_on_device)
+            graphs = RungGraphs(rung, rungs.parts, rungs.ars, rungs.cl, open_graph)
+            text = rungs.float_model.text(rounded=rung in QUANTIZED)
+            outputs = measure(graphs, text, calls, only=request.part, notify=notify)
+        layers = self._layer_costs(tokens, notify) if rung == "quantize" and request.part is None else ()
+        return RungFidelity(
+            rung=rung,
+            tokens=tokens,
+            seconds=round(time.perf_counter() - start, 2),
+            outputs=tuple(outputs),
+            layers=tuple(layers),
+        )
+
+    def _layer_costs(self, tokens: int, notify: Notify) -> Sequence[LayerCost]:
+        from qairt.verify.layers import TOKENS, layer_costs
+
+        model = self._rungs.float_model
+        return layer_costs(model.original, model.exported, model.encodings, model.ids[: min(tokens, TOKENS)], notify)
+
+    def _measure_tokens(self, rung: str, request: VerifyRequest, notify: Notify) -> TokenFidelity:
+        ids = [int(token) for token in self._rungs.float_model.ids[: self._rungs.tokens(rung, request)]]
+        parts = {
+            value_of(item.coord, "split", 1): self._run.output(item, QuantizeOutput)
+            for item in self._genie.binaries.items
+        }
+        return self._genie.measure(ids, [parts[split] for split in sorted(parts)], notify)
+
+    def _opener(self, rung: str, request: VerifyRequest, open_on_device: Opener | None) -> OpenGraph:
+        outputs = {
+            (value_of(item.coord, "ar", 0), value_of(item.coord, "split", 0)): self._run.output(item, StageOutput)
+            for item in self._rungs.items(rung, request)
+        }
+        is_whole = rung in ("export", "prepare_exports")
+
+        def open_graph(part: Part, ar: int) -> GraphRunner:
+            from qairt.runtime.cpu import CpuPart
+            from qairt.runtime.parts import QuantizedPart
+            from qairt.verify.graph import FloatGraph, StoredGraph
+
+            output = outputs[0 if rung == "export" else ar, 0 if is_whole else part.index]
+            if rung not in QUANTIZED:
+                assert isinstance(output, _FLOAT_OUTPUTS)
+                return FloatGraph(output.onnx, cut=part if is_whole else None)
+            assert isinstance(output, QuantizeOutput)
+            quantized = QuantizedPart.read(output.quantized_onnx, output.signature)
+            if rung == "quantize":
+                return StoredGraph(quantized, CpuPart)
+            if open_on_device is not None:
+                return StoredGraph(quantized, open_on_device, compare_with_cpu=True)
+            from qairt.runtime.emulator import EmulatedPart
+
+            return StoredGraph(quantized, partial(EmulatedPart, soc=soc_of(self._run.env)), compare_with_cpu=True)
+
+        return open_graph
