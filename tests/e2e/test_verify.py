@@ -73,8 +73,8 @@ def change_weight(graph: Path, weight: str, change: float) -> None:
 def test_float_rungs_are_the_model_and_quantization_is_near(found: Verification):
     assert [rung.rung for rung in found.rungs] == list(RUNGS[:5])
     assert [(skipped.rung, skipped.why) for skipped in found.skipped] == [
-        ("htp_emulator", "backend: CPU makes nothing for the NPU"),
-        ("genie", "backend: CPU makes nothing for the NPU"),
+        ("htp_emulator", "backend: CPU builds nothing for the NPU"),
+        ("genie", "backend: CPU builds nothing for the NPU"),
     ]
     parts = found.parts()
     assert [(part.rung, part.part) for part in parts] == [(rung, part) for rung in RUNGS[:5] for part in (1, 2, 3)]
