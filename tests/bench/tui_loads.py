@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import time
-
 import psutil
 from heavy_stages import WORDS, write_heavy_recipe
 from tui_measure import HEAVY, QAIRT, Bench, Load, app_of, is_going, is_shown, key_latencies, load, p95, spread
 from tui_times import compiled, newest, recipe_of
+from wait import pass_time
 
 SIZES = {(80, 24): (6.0, 10.0), (120, 36): (6.0, 25.0), (200, 50): (12.0, 60.0)}
 """CPU in percent and kB a second that are allowed while a run goes."""
@@ -24,7 +23,7 @@ def cost(bench: Bench) -> None:
             bench.open(*QAIRT, "attach", "--cache-dir", str(cache), size=size) as terminal,
         ):
             terminal.wait_for(is_shown)
-            time.sleep(2)
+            pass_time(2)
             _add(bench, load(terminal, bench.seconds), f"attached, {size[0]}x{size[1]}", cpu, sent)
         cache = bench.new_folder()
         with bench.open(
@@ -32,7 +31,7 @@ def cost(bench: Bench) -> None:
         ) as terminal:
             terminal.wait_for(is_shown)
             run = newest(cache)
-            time.sleep(2)
+            pass_time(2)
             found = load(terminal, bench.seconds, going=is_going(run))
             _add(bench, found, f"real compile, {size[0]}x{size[1]}", cpu, sent)
             if size == (120, 36):
@@ -48,7 +47,7 @@ def idle(bench: Bench) -> None:
     for what, more in (("plan", ()), ("a run that is over", ("--attach", newest(compiled(bench)).id))):
         with bench.open(*QAIRT, "tui", *words, *more) as terminal:
             terminal.wait_for("export_bundle")
-            time.sleep(2)
+            pass_time(2)
             _add(bench, load(terminal, bench.seconds), f"idle, {what}, 120x36", 1.5, 2.0)
 
 
@@ -66,7 +65,7 @@ def soak(bench: Bench) -> None:
         bench.open(*QAIRT, "attach", "--cache-dir", str(cache)) as terminal,
     ):
         terminal.wait_for(is_shown)
-        time.sleep(5)
+        pass_time(5)
         app = app_of(terminal)
         before = app.memory_info().rss
         terminal.wait_for("40/40 items", 120)
@@ -83,7 +82,7 @@ def many_rows(bench: Bench) -> None:
         bench.open(*QAIRT, "attach", "--cache-dir", str(cache)) as terminal,
     ):
         terminal.wait_for(is_shown)
-        time.sleep(3)
+        pass_time(3)
         found = load(terminal, bench.seconds)
     measured = f"{found.cpu:.1f} %, {found.bytes / 1e3:.1f} kB/s, {found.rss / 1e6:.0f} MB"
     holds = found.cpu <= 4 and found.bytes <= 20e3
@@ -97,7 +96,7 @@ def log_storm(bench: Bench) -> None:
     with bench.open(*HEAVY, "tui", str(recipe), "--run") as terminal:
         terminal.wait_for(WORDS, 30)
         run = newest(recipe.parent / "cache")
-        time.sleep(1)
+        pass_time(1)
         on_monitor = load(terminal, seconds / 3)
         terminal.send("L")
         terminal.wait_for(lambda text: "log_storm ar1 · running" in text)

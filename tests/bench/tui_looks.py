@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
+import math
 import time
 
 from terminal import Terminal, clears, shown_bytes
 from terminal import colours as colours_of
 from tui_measure import QAIRT, Bench
 from tui_times import compiled, newest, recipe_of
+from wait import settled
 
 SIZES = [(80, 24), (200, 50), (40, 10), (250, 70), (120, 36), (20, 5), (60, 15), (80, 24)]
 TOUR = ["?", "p", "R", "C", "t", "L", "w", "c", "X", "q"]
 QUIET = 0.4
 
 
-def settled(terminal: Terminal, columns: int, lines: int) -> float:
-    """Seconds from a resize to the last byte before nothing more comes."""
+def redraw_seconds(terminal: Terminal, columns: int, lines: int) -> float:
+    """Seconds from a resize to the last byte before the terminal is quiet."""
     start = time.monotonic()
     terminal.resize(columns, lines)
-    last, count = start, 0
-    while (now := time.monotonic()) - last < QUIET and now - start < 5:
-        time.sleep(0.01)
-        came = len(terminal.bytes_between(start, now))
-        if came != count:
-            last, count = now, came
-    return last - start
+    return settled(lambda: len(terminal.bytes_between(start, math.inf)), QUIET, 5 + QUIET, every=0.01)
 
 
 def sizes(bench: Bench) -> None:
@@ -39,7 +35,7 @@ def sizes(bench: Bench) -> None:
         for opened in ["", *TOUR]:
             terminal.send(opened)
             terminal.settle(0.2, 2.0)
-            found = [settled(terminal, *size) for size in SIZES] if opened == "" else []
+            found = [redraw_seconds(terminal, *size) for size in SIZES] if opened == "" else []
             if found:
                 measured = f"{1000 * max(found):.0f} ms at most of {len(found)}"
                 bench.add("A13", "a new size is settled, 20x5 … 250x70", "<= 1000 ms", measured, max(found) <= 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import random
 import re
@@ -18,6 +19,7 @@ from pathlib import Path
 
 import psutil
 from terminal import Shown, Terminal, cpu_seconds, rss
+from wait import pass_time, until
 
 from qairt.engine.record.folder import RunFolder
 
@@ -122,22 +124,12 @@ def is_going(run: RunFolder) -> Callable[[], bool]:
     return lambda: run.liveness() == "running"
 
 
-def until(holds: Callable[[], object], seconds: float = 60.0) -> float:
-    """Wait until something holds; returns how long that took."""
-    began = time.monotonic()
-    while not holds():
-        if time.monotonic() - began > seconds:
-            raise AssertionError("it never came to hold")
-        time.sleep(0.02)
-    return time.monotonic() - began
-
-
 def load(terminal: Terminal, seconds: float, *, going: Callable[[], object] = lambda: True) -> Load:
     """Watch a program for some seconds, or as long as something goes on."""
     app = app_of(terminal)
     before, start = cpu_seconds(app), time.monotonic()
-    while (now := time.monotonic()) < start + seconds and going():
-        time.sleep(0.05)
+    until(lambda: time.monotonic() >= start + seconds or not going(), math.inf, every=0.05)
+    now = time.monotonic()
     took = now - start
     sent = len(terminal.bytes_between(start, now))
     return Load(100 * (cpu_seconds(app) - before) / took, sent / took, rss(app))
@@ -178,7 +170,7 @@ def cursor_latencies(
         if not going():
             break
         found.append(terminal.paint_latency(key, partial(_has_moved, terminal, _cursor(terminal, terminal.text()))))
-        time.sleep(chance.uniform(*pause))
+        pass_time(chance.uniform(*pause))
     return found
 
 
@@ -192,7 +184,7 @@ def key_latencies(
         if not going():
             break
         found.append(terminal.paint_latency(key, shown[turn % len(shown)]))
-        time.sleep(chance.uniform(0.1, 0.4))
+        pass_time(chance.uniform(0.1, 0.4))
     return found
 
 

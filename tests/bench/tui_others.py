@@ -5,11 +5,11 @@ from __future__ import annotations
 import shutil
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 from tui_measure import QAIRT, Bench, Starts, load
 from tui_times import compiled, recipe_of
+from wait import pass_time
 
 SIZE = (120, 36)
 TIMES = 5
@@ -50,7 +50,7 @@ def _measure(bench: Bench, name: str, command: tuple[str, ...], shown: str) -> N
         starts.time(bench.open(*command, size=SIZE, PYTHONPATH=""), shown)
     with bench.open(*command, size=SIZE, PYTHONPATH="") as terminal:
         terminal.wait_for(shown)
-        time.sleep(3)
+        pass_time(3)
         found = load(terminal, bench.seconds)
     bench.add("-", f"{name}: start, median of {TIMES}", "", str(starts), None)
     measured = f"{found.cpu:.1f} %, {found.bytes / 1e3:.1f} kB/s, {found.rss / 1e6:.0f} MB RSS"

@@ -12,8 +12,9 @@ from contextlib import suppress
 from functools import partial
 
 from terminal import Terminal
-from tui_measure import QAIRT, Bench, app_of, until
+from tui_measure import QAIRT, Bench, app_of
 from tui_times import newest, recipe_of
+from wait import pass_time, until
 
 from qairt.engine.record import events as ev
 from qairt.engine.record.folder import RunFolder
@@ -66,12 +67,12 @@ def _drop(bench: Bench, what: str, drop: Callable[[Terminal], None], *words: str
             terminal.end()
             terminal, run = start(bench, *words)
             runs.append(run)
-        time.sleep(chance.uniform(0.05, 1.5))
+        pass_time(chance.uniform(0.05, 1.5))
         seen = shown(terminal.text())
         items, seq = made(run)
         drop(terminal)
         terminal.wait(30)
-        time.sleep(0.3)
+        pass_time(0.3)
         survived += run.liveness() in ("running", "over")
         terminal.end()
         terminal = bench.open(*QAIRT, "attach", run.id, "--cache-dir", str(run.path.parents[2]))
@@ -113,7 +114,7 @@ def killed_host(bench: Bench) -> None:
     seconds = []
     for _ in range(KILLS):
         terminal, run = start(bench, "--host")
-        time.sleep(random.Random(len(seconds)).uniform(0.5, 3.0))
+        pass_time(random.Random(len(seconds)).uniform(0.5, 3.0))
         host = run.host()
         assert host is not None
         os.kill(host.pid, signal.SIGKILL)

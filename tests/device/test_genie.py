@@ -5,11 +5,12 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
+from contextlib import suppress
 
 import pytest
 from fake_device_sdk import make_device_sdk
 from fake_phone import HOME
+from wait import until
 
 from qairt.device.delivery import Folder
 from qairt.device.facts import ask
@@ -113,9 +114,8 @@ def test_ctrl_c_ends_the_program_on_the_device_and_leaves_nothing(folder, phone)
     phone.here(f"{PLACE}/tool/slow").touch()
 
     def stop() -> None:
-        deadline = time.monotonic() + 10
-        while not pids(phone) and time.monotonic() < deadline:
-            time.sleep(0.02)
+        with suppress(AssertionError):
+            until(lambda: pids(phone), 10)
         running.extend(pids(phone))
         os.kill(os.getpid(), signal.SIGINT)
 

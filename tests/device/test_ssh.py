@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import threading
-import time
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from fake_device_sdk import make_device_sdk
 from fake_ssh import FakeBoard
+from wait import until
 
 from qairt.device.base import silent
 from qairt.device.delivery import Folder
@@ -88,11 +89,13 @@ def test_an_answer_from_a_board(host, board, tmp_path):
     (board.home / PLACE / "tool" / "slow").touch()
     running: list[int] = []
 
+    def pid_is_written() -> bool:
+        running.extend(int(text) for p in board.home.glob("qairt/*/run-*/pid") if (text := p.read_text().strip()))
+        return bool(running)
+
     def stop() -> None:
-        deadline = time.monotonic() + 20
-        while not running and time.monotonic() < deadline:
-            time.sleep(0.05)
-            running.extend(int(text) for p in board.home.glob("qairt/*/run-*/pid") if (text := p.read_text().strip()))
+        with suppress(AssertionError):
+            until(pid_is_written, 20)
         os.kill(os.getpid(), signal.SIGINT)
 
     threading.Thread(target=stop).start()

@@ -6,7 +6,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +13,7 @@ import numpy as np
 import onnx
 import pytest
 from tiny_recipe import write_recipe
+from wait import until
 
 from qairt.engine.cache.store import Store
 from qairt.engine.run.options import RunOptions
@@ -213,9 +213,7 @@ def test_a_killed_verify_goes_on(moment: str, copied: LLMPipeline, recipe: Path,
     start = ["-m", "qairt"] if moment == "from outside" else ["-c", DIES, moment]
     child = subprocess.Popen([sys.executable, *start, *words], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     if moment == "from outside":
-        deadline = time.monotonic() + 60
-        while not list(copied.cache.entries("verify")) and child.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.01)
+        until(lambda: list(copied.cache.entries("verify")) or child.poll() is not None, every=0.01)
         child.kill()
     assert child.wait() == -signal.SIGKILL
     kept = list(copied.cache.entries("verify"))

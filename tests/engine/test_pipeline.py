@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import toy_stages as toy
+from wait import until
 
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.record import events as ev
@@ -154,11 +155,20 @@ def test_a_segfault_is_one_failed_item(tmp_path):
 
 def test_stop_ends_children_and_keeps_what_is_done(tmp_path):
     made = pipeline(tmp_path, sleep=30)
-    threading.Timer(1.5, made.stop.set).start()
-    started = time.time()
+    stopped = 0.0
+
+    def stop() -> None:
+        nonlocal stopped
+        until(lambda: [log for log in tmp_path.rglob("fan.*.log") if "making ar" in log.read_text()])
+        stopped = time.monotonic()
+        made.stop.set()
+
+    thread = threading.Thread(target=stop)
+    thread.start()
     result = made.construct(PROCESS)
+    thread.join()
     assert result.status == "interrupted"
-    assert time.time() - started < 15
+    assert time.monotonic() - stopped < 15
     assert result.executed == ["source all"]
     assert not list(tmp_path.rglob(".making-*"))
 
@@ -187,10 +197,12 @@ def test_kill_9_loses_only_what_was_running(tmp_path):
         ".construct(RunOptions(jobs=2))"
     )
     child = subprocess.Popen([sys.executable, "-c", code])
-    while child.poll() is None and not (
-        list(tmp_path.rglob("upper.ar2.log")) and len(list(tmp_path.glob("*/fan/*/cache_entry.json"))) == 2
-    ):
-        time.sleep(0.05)
+    until(
+        lambda: (
+            child.poll() is not None
+            or (list(tmp_path.rglob("upper.ar2.log")) and len(list(tmp_path.glob("*/fan/*/cache_entry.json"))) == 2)
+        )
+    )
     child.kill()
     child.wait()
     before = {entry.directory: entry.timestamp for entry in pipeline(tmp_path).cache.entries()}

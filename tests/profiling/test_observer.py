@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import threading
-import time
 from dataclasses import replace
 
 import pytest
 from toy_stages import Fan, FanConfig, Source, SourceConfig
+from wait import until
 
 from qairt import Pipeline, RunOptions, StageInput, StageObserver, StageOutput, StageProfilerObserver
 from qairt.profiling import ResourceProfiler, Sample, profiler
@@ -97,7 +97,8 @@ def test_a_peak_inside_a_stage_is_seen(tmp_path):
     observer.run_before_stage(stage, config, StageInput())
     held = bytearray(80 * 2**20)
     held[::4096] = b"x" * len(held[::4096])
-    time.sleep(0.3)
+    (work,) = observer._profiler._open.values()
+    until(lambda: work.peak_ram > work.before.ram + 60 * 2**20)
     del held
     observer.run_after_stage(stage, config, StageInput(), StageOutput())
     metrics = observer.get_metrics()["source"]

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+from wait import until
 
 from qairt.engine.record import events as ev
 from qairt.profiling.process_tree import Process, ProcessTree
@@ -126,13 +127,13 @@ def test_what_another_item_does_is_no_sign_of_life(tmp_path):
             workers.append(subprocess.Popen(child, stdin=subprocess.PIPE, stdout=file, start_new_session=True))
         watch.on_event(ev.ItemStarted(stage="s", label=name, key="k", reason="", log=str(log), threads=1))
     try:
-        wait_until(lambda: (tmp_path / "asleep").stat().st_size and any(p.cpu_seconds > 0.3 for p in others(tree)))
+        until(lambda: (tmp_path / "asleep").stat().st_size and any(p.cpu_seconds > 0.3 for p in others(tree)))
         told = []
         for second in range(8):
             processes = tree.look()
             before = sum(process.cpu_seconds for process in processes.values())
             told += watch.look(second * 0.5, processes)
-            wait_until(lambda before=before: sum(p.cpu_seconds for p in tree.look().values()) > before + 0.05)
+            until(lambda before=before: sum(p.cpu_seconds for p in tree.look().values()) > before + 0.05)
         assert [(event.label, event.seconds) for event in told] == [("asleep", 3.0)]
     finally:
         for worker in workers:
@@ -142,12 +143,3 @@ def test_what_another_item_does_is_no_sign_of_life(tmp_path):
 
 def others(tree: ProcessTree) -> list[Process]:
     return [process for process in tree.look().values() if process.pid != os.getpid()]
-
-
-def wait_until(holds) -> None:
-    import time
-
-    deadline = time.monotonic() + 30
-    while not holds():
-        assert time.monotonic() < deadline
-        time.sleep(0.01)

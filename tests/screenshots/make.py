@@ -17,6 +17,7 @@ import shutil
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from rich.console import Console
 from rich.text import Text
 from textual.pilot import Pilot
 from toy_project import until
+from wait import until_async
 
 from qairt.engine.record.sentences import told
 from qairt.engine.run.options import RunOptions
@@ -166,6 +168,13 @@ def forget_change(recipe: Path, cache: Path) -> None:
             changed.cache.remove(item.entry)
 
 
+async def server_listens() -> bool:
+    with suppress(OSError):
+        socket.create_connection(("localhost", 8765), 1).close()
+        return True
+    return False
+
+
 async def in_a_browser(recipe: Path, cache: Path) -> None:
     """`qairt tui --serve` in chromium, where there is one."""
     import browser
@@ -176,7 +185,7 @@ async def in_a_browser(recipe: Path, cache: Path) -> None:
     words = [sys.executable, "-m", "qairt", "tui", str(recipe), *CHANGE, "--cache-dir", str(cache)]
     server = subprocess.Popen([*words, "--serve", "--port", "8765"], stdout=subprocess.DEVNULL)
     try:
-        await asyncio.sleep(3)
+        await until_async(server_listens)
         async with browser.page("http://localhost:8765/", SCRATCH / "profile", (1180, 700)) as page:
             await page.until_shown("Help")
             await page.picture(HERE / "serve.png")

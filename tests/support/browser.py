@@ -1,8 +1,7 @@
-"""Headless chromium, told what to do by the DevTools protocol."""
+"""Headless chromium, driven over the DevTools protocol."""
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import shutil
@@ -13,10 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import aiohttp
+from wait import until_async
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 _PATIENCE = 30.0
-# Without WebGL the terminal in the page is made of HTML, which can be read.
+# Without WebGL the terminal in the page is HTML, so its text can be read.
 _FLAGS = ("--headless", "--no-sandbox", "--disable-3d-apis", "--hide-scrollbars", "--no-first-run")
 
 
@@ -27,10 +27,10 @@ class Page:
         self._socket = socket
         self._calls = 0
         self.events: list[dict[str, Any]] = []
-        """What the browser said by itself, as far as it was asked to by `Log.enable` and the like."""
+        """Events from the browser; `Log.enable` and the like turn them on."""
 
     async def call(self, method: str, **parameters: Any) -> dict[str, Any]:
-        """What a method of the protocol answers; events meanwhile are kept."""
+        """Call a protocol method; returns its result. Events that arrive meanwhile are kept."""
         self._calls += 1
         await self._socket.send_json({"id": self._calls, "method": method, "params": parameters})
         while True:
@@ -56,12 +56,9 @@ class Page:
         path.write_bytes(base64.b64decode(answer["data"]))
 
     async def until_loaded(self, url: str) -> None:
-        """Wait until the page at `url` is there with all that it needs."""
-        for _ in range(int(_PATIENCE / 0.1)):
-            if await self.value(f"document.readyState === 'complete' && location.href === {json.dumps(url)}"):
-                return
-            await asyncio.sleep(0.1)
-        raise AssertionError(f"{url} did not load")
+        """Wait until the page at `url` has loaded completely."""
+        loaded = f"document.readyState === 'complete' && location.href === {json.dumps(url)}"
+        await until_async(lambda: self.value(loaded), _PATIENCE, describe=lambda: f"{url} did not load")
 
     async def terminal(self) -> str:
         """The text of the terminal in the page."""
@@ -69,14 +66,16 @@ class Page:
         return str(await self.value(rows) or "").replace("\xa0", " ")
 
     async def until_shown(self, text: str) -> str:
-        """Wait until the terminal shows a text; all that it shows."""
+        """Wait until the terminal shows `text`; returns everything it shows."""
         shown = ""
-        for _ in range(int(_PATIENCE / 0.2)):
+
+        async def is_shown() -> bool:
+            nonlocal shown
             shown = await self.terminal()
-            if text in shown:
-                return shown
-            await asyncio.sleep(0.2)
-        raise AssertionError(f"{text!r} is not shown: {shown}")
+            return text in shown
+
+        await until_async(is_shown, _PATIENCE, every=0.2, describe=lambda: f"{text!r} is not shown: {shown}")
+        return shown
 
 
 @asynccontextmanager
@@ -91,7 +90,7 @@ async def page(url: str, profile: Path, size: tuple[int, int] = (1100, 700)) -> 
             target = await _target(session, address)
             async with session.ws_connect(target, max_msg_size=0) as socket:
                 opened = Page(socket)
-                await opened.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as a window that is looked at
+                await opened.call("Emulation.setFocusEmulationEnabled", enabled=True)  # as if the window had the focus
                 await opened.call("Page.navigate", url=url)
                 yield opened
     finally:
@@ -100,18 +99,16 @@ async def page(url: str, profile: Path, size: tuple[int, int] = (1100, 700)) -> 
 
 
 async def _address(file: Path) -> str:
-    for _ in range(int(_PATIENCE / 0.1)):
-        if file.exists() and (lines := file.read_text().splitlines()):
-            return f"http://127.0.0.1:{lines[0]}"
-        await asyncio.sleep(0.1)
-    raise AssertionError("the browser did not start")
+    async def port() -> str:
+        return next(iter(file.read_text().splitlines()), "") if file.exists() else ""
+
+    return f"http://127.0.0.1:{await until_async(port, _PATIENCE, describe=lambda: 'the browser did not start')}"
 
 
 async def _target(session: aiohttp.ClientSession, address: str) -> str:
-    for _ in range(int(_PATIENCE / 0.1)):
+    async def opened() -> str:
         async with session.get(f"{address}/json/list") as answer:
-            for target in json.loads(await answer.text()):
-                if target["type"] == "page":
-                    return str(target["webSocketDebuggerUrl"])
-        await asyncio.sleep(0.1)
-    raise AssertionError("the page did not open")
+            pages = [target for target in json.loads(await answer.text()) if target["type"] == "page"]
+        return str(pages[0]["webSocketDebuggerUrl"]) if pages else ""
+
+    return str(await until_async(opened, _PATIENCE, describe=lambda: "the page did not open"))

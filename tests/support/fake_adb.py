@@ -6,16 +6,17 @@ shell,v2,raw:COMMAND and sync: with SEND, STAT, QUIT. Anything else is refused a
 
 from __future__ import annotations
 
+import math
 import os
 import selectors
 import socket
 import struct
 import threading
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 
 from fake_phone import FakePhone
+from wait import until
 
 
 class _CableOutError(Exception):
@@ -162,8 +163,7 @@ def _receive(connection: socket.socket, phone: FakePhone, target: str, mode: int
         assert kind == b"DATA", kind
         assert length <= 64 * 1024, "the device takes no more at once"
         data = _read(connection, length)
-        while phone.frozen:
-            time.sleep(0.02)
+        until(lambda: not phone.frozen, math.inf)
         if phone.cut_after is not None:
             phone.cut_after -= len(data)
             if phone.cut_after < 0:

@@ -21,6 +21,7 @@ from pathlib import Path
 
 import psutil
 import pyte
+from wait import until
 
 PATIENCE = 15.0
 """Seconds to wait for something that should come at once: the machine may be busy."""
@@ -104,12 +105,10 @@ class Terminal:
         return now
 
     def escape(self) -> None:
-        """Press escape, and let it be told from the beginning of another key: an answer shows that it was."""
+        """Press escape, and wait until it cannot be taken for the start of another key: until the program responds."""
         pressed = self.send("\x1b")
-        time.sleep(0.2)
-        deadline = pressed + 2.0
-        while time.monotonic() < deadline and not self.times_between(pressed, float("inf")):
-            time.sleep(0.02)
+        with suppress(AssertionError):
+            until(lambda: time.monotonic() >= pressed + 0.2 and self.times_between(pressed, float("inf")), 2.0)
 
     def resize(self, columns: int, lines: int) -> None:
         """Give the window another size."""
@@ -151,13 +150,14 @@ class Terminal:
 
     def settle(self, quiet: float = 0.3, timeout: float = 5.0) -> None:
         """Wait until nothing was sent for `quiet` seconds, at most `timeout`."""
-        deadline = time.monotonic() + timeout
-        while time.monotonic() < deadline:
+
+        def is_quiet() -> bool:
             with self._lock:
                 last = self._records[-1][0] if self._records else self.began
-            if time.monotonic() - last >= quiet:
-                return
-            time.sleep(0.02)
+            return time.monotonic() - last >= quiet
+
+        with suppress(AssertionError):
+            until(is_quiet, timeout)
 
     def paint_latency(self, key: str | bytes, shown: Shown | None = None, timeout: float = 10.0) -> float:
         """Seconds from a key to what it should show; without `shown`, to a selection that has moved."""
@@ -195,16 +195,17 @@ class Terminal:
 
     def app(self) -> psutil.Process:
         """The process that shows the screen: the only child of the one that was started, or that one itself."""
-        deadline = time.monotonic() + PATIENCE
-        while time.monotonic() < deadline:
+        found: list[psutil.Process] = []
+
+        def is_started() -> bool:
+            nonlocal found
             with suppress(psutil.Error):
-                children = psutil.Process(self.process.pid).children()
-                if len(children) == 1:
-                    return children[0]
-            if self.closed:
-                break
-            time.sleep(0.01)
-        raise AssertionError(f"there is no app:\n{self.text()}")
+                found = psutil.Process(self.process.pid).children()
+            return len(found) == 1 or self.closed
+
+        until(is_started, PATIENCE, every=0.01, describe=self.text)
+        assert len(found) == 1, f"there is no app:\n{self.text()}"
+        return found[0]
 
     def wait(self, timeout: float = PATIENCE) -> int:
         """The exit code that a shell sees."""

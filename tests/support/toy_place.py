@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import psutil
-from terminal import PATIENCE, Terminal
+from terminal import Terminal
 from toy_cli import command
 from toy_project import write_toy_recipe
+from wait import until
 
 from qairt.engine.record import events as ev
 from qairt.engine.record.folder import RunFolder, run_folders
@@ -66,15 +65,6 @@ class Place:
                     process = psutil.Process(host.pid)
                     for each in [*process.children(recursive=True), process]:
                         each.kill()
-
-
-def until(holds: Callable[[], object], seconds: float = PATIENCE) -> float:
-    """Wait until something holds; returns how long that took."""
-    began = time.monotonic()
-    while not holds():
-        assert time.monotonic() < began + seconds, "it never came to hold"
-        time.sleep(0.02)
-    return time.monotonic() - began
 
 
 def statuses(run: RunFolder) -> list[str]:

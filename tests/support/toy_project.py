@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -66,7 +65,6 @@ async def until(pilot: Pilot[Any], holds: Callable[[], Any], seconds: float = 20
     while not holds():
         assert time.monotonic() < deadline, "it never came to hold"
         await pilot.pause(0.02)
-        await asyncio.sleep(0)
 
 
 def shown(app: QairtApp) -> str:

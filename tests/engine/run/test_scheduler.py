@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from wait import settled
 
 from qairt.engine.plan.order import longest_path, makespan, merge_by_merge, urgency
 from qairt.engine.run.scheduler import Outcome, Scheduler
@@ -84,7 +84,7 @@ def test_jobs_memory_and_threads_are_bounds():
             granted.append(threads)
             most.append((len(running), sum(running)))
             used.append(sum(granted))
-        time.sleep(0.05)
+        settled(lambda: len(most), quiet=0.05)
         with lock:
             running.remove(one.peak_ram)
             granted.remove(threads)
@@ -143,11 +143,13 @@ def test_storing_a_result_holds_no_core():
 
 def test_what_needs_a_result_waits_until_it_is_stored():
     stored = threading.Event()
+    started: list[str] = []
 
     def run(one: Any, threads: int, computed: Any) -> None:
+        started.append(one.name)
         computed()
         if one.name == "first":
-            time.sleep(0.1)
+            settled(lambda: len(started), quiet=0.1)
             stored.set()
         else:
             assert stored.is_set()
@@ -169,7 +171,7 @@ def test_what_measures_runs_alone_first_and_on_all_cores():
             for name in running:
                 beside.setdefault(name, set()).update(running)
         given[one.name] = threads
-        time.sleep(0.05)
+        settled(lambda: len(given), quiet=0.05)
         with lock:
             running.remove(one.name)
 

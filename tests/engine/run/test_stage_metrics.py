@@ -5,12 +5,12 @@ from __future__ import annotations
 import contextlib
 import json
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 from toy_stages import Fan, FanConfig, Join, Source, SourceConfig
+from wait import until
 
 from qairt import Pipeline, RunOptions
 from qairt.engine.record.events import CacheHit, ItemStarted, LogLine, StageFinished, StageStarted, read_events
@@ -79,10 +79,13 @@ def test_it_is_there_while_the_run_goes_on(tmp_path, monkeypatch):
     thread = threading.Thread(target=made.construct, args=(RunOptions(jobs=1),))
     thread.start()
     seen: list[dict[str, Any]] = []
-    while thread.is_alive():
+
+    def look() -> bool:
         with contextlib.suppress(FileNotFoundError):
             seen.append(measured(made))
-        time.sleep(0.05)
+        return not thread.is_alive()
+
+    until(look, every=0.05)
     thread.join()
     going = [found["fan"] for found in seen if found.get("fan", {}).get("status") == "running"]
     assert len({fan["wall_seconds"] for fan in going}) > 3

@@ -6,7 +6,8 @@ import sys
 
 import pytest
 from tiny_recipe import write_recipe
-from toy_place import statuses, until
+from toy_place import statuses
+from wait import until
 
 pytestmark = pytest.mark.compiler
 

@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 import pytest
 from terminal import Terminal
-from toy_place import assert_whole, made, statuses, until
+from toy_place import assert_whole, made, statuses
+from wait import until
 
 from qairt.engine.record.events import read_events
 

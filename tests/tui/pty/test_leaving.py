@@ -12,7 +12,8 @@ from pathlib import Path
 import psutil
 from terminal import copied
 from toy_cli import command
-from toy_place import assert_whole, until
+from toy_place import assert_whole
+from wait import until
 
 
 def test_q_asks_and_ends_nothing(place):

@@ -10,7 +10,7 @@ import time
 import pytest
 from tiny_recipe import write_recipe
 from toy_cli import command
-from toy_place import until
+from wait import until
 
 IMPORTS = [sys.executable, "-X", "importtime", "-m", "toy_cli"]
 """Tells on standard error, the terminal, what is imported."""
