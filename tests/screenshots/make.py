@@ -29,17 +29,17 @@ from textual.pilot import Pilot
 from toy_project import until
 from wait import until_async
 
-from qairt.engine.record.sentences import told
 from qairt.engine.run.options import RunOptions
 from qairt.llm import LLMPipeline
 from qairt.project import Project
 from qairt.report.gather import gather
 from qairt.report.render import to_html
-from qairt.tui.app import QairtApp
+from qairt.tui.app import LaunchOptions, QairtApp
+from qairt.tui.look import Appearance
 from qairt.tui.screens.clear import ClearScreen
 from qairt.tui.screens.plan import PlanScreen
 from qairt.tui.screens.why import WhyScreen
-from qairt.tui.settings import Settings
+from qairt.tui.settings import UserSettings
 from qairt.tui.terminal.glyphs import Look
 
 HERE = Path(__file__).parent
@@ -97,7 +97,7 @@ class Pictured(QairtApp):
 
     async def settle(self, pilot: Pilot[Any]) -> None:
         await pilot.pause(0.5)
-        self._show(changed=True)
+        self.workspace.refresh(changed=True)
         await pilot.pause(0.2)
 
     def take(self, name: str) -> None:
@@ -110,7 +110,8 @@ class Pictured(QairtApp):
 
 def pictured(recipe: Path, words: tuple[str, ...], cache: Path, *, start: bool = False) -> Pictured:
     project = Project(recipe, words, lambda: LLMPipeline.from_recipe(recipe, words, cache), cache, RunOptions(jobs=2))
-    return Pictured(project, Settings(), Look(), tell=told, theme="qairt-dark", refresh=4.0, start=start)
+    appearance = Appearance(Look(), "qairt-dark", ansi_color=None, refresh=4.0)
+    return Pictured(project, UserSettings(), appearance, LaunchOptions(start=start))
 
 
 async def screens(recipe: Path, cache: Path) -> None:
@@ -126,7 +127,7 @@ async def screens(recipe: Path, cache: Path) -> None:
             ("generate_context_binary split3", "w", WhyScreen, "tui-why"),
             ("export all", "c", ClearScreen, "tui-clear"),
         ):
-            app.monitor.matrix.select(tuple(item.split()))
+            app.workspace.monitor.matrix.select(tuple(item.split()))
             await app.settle(pilot)
             await pilot.press(key)
             await until(pilot, lambda kind=kind: isinstance(app.screen, kind))
@@ -143,15 +144,15 @@ async def run(recipe: Path, cache: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.state.count("running"))
         best = 0
-        while app.going and len(frames) < FRAMES * 6:
+        while app.workspace.run.is_active and len(frames) < FRAMES * 6:
             await pilot.pause(BETWEEN)
             frames.append(app.frame())
             busy = [item for item in app.session.state.items.values() if item.status == "running"]
             worth = sum(1 + (item.stage == "generate_context_binary") + bool(item.fraction) for item in busy)
-            if worth >= best and app.screen is app.monitor:
+            if worth >= best and app.screen is app.workspace.monitor:
                 best = worth
                 app.take("tui-monitor")
-        await until(pilot, lambda: not app.going)
+        await until(pilot, lambda: not app.workspace.run.is_active)
         await app.settle(pilot)
         frames.append(app.frame())
     chosen = [frames[place * (len(frames) - 1) // (FRAMES - 1)] for place in range(FRAMES)]

@@ -11,6 +11,7 @@ import os
 import socket
 import time
 from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,16 +25,15 @@ from toy_project import until
 from qairt.engine.plan.announce import planned_entries
 from qairt.engine.plan.planned import Plan
 from qairt.engine.record import events as ev
-from qairt.engine.record.sentences import told
 from qairt.engine.record.state import RunState
 from qairt.engine.run.options import RunOptions
 from qairt.project import Planned, Project
-from qairt.tui.app import QairtApp
+from qairt.tui.app import LaunchOptions, QairtApp
 from qairt.tui.look import choose_look
 from qairt.tui.screens.leave import LeaveScreen
 from qairt.tui.screens.plan import PlanScreen
 from qairt.tui.session import PlanSession, ReplaySession, ThreadSession
-from qairt.tui.settings import Settings
+from qairt.tui.settings import UserSettings
 
 OPTIONS = RunOptions(jobs=2, memory=6 * runs.GIGABYTE)
 
@@ -75,17 +75,9 @@ class StagedApp(QairtApp):
         environ: dict[str, str] | None = None,
     ) -> None:
         project = StagedProject(fresh=fresh)
-        settings = Settings(ascii=ascii, theme=theme)
-        choice = choose_look(settings, environ or {}, "utf-8")
-        super().__init__(
-            project,
-            settings,
-            choice.look,
-            tell=told,
-            theme=choice.theme,
-            refresh=10.0,
-            ansi_color=choice.ansi_color,
-        )
+        settings = UserSettings(ascii=ascii, theme=theme)
+        appearance = choose_look(settings, environ or {}, "utf-8")
+        super().__init__(project, settings, replace(appearance, refresh=10.0), LaunchOptions())
         self._make_events = events
         self._live = live
 
@@ -95,7 +87,7 @@ class StagedApp(QairtApp):
         while quiet < 2:
             await pilot.pause(0.01)
             quiet = quiet + 1 if all(worker.is_finished for worker in self.workers) else 0
-        self._show(changed=True)
+        self.workspace.refresh(changed=True)
         await pilot.pause()
 
     async def open(self, pilot: Pilot[Any]) -> None:
@@ -106,7 +98,7 @@ class StagedApp(QairtApp):
             plan = self.project.planned.plan
             assert plan is not None
             self._stage(self._make_events(planned_entries(plan)))
-            self.to_monitor()
+            self.workspace.open_monitor()
             await self.settle(pilot)
 
     def _stage(self, events: list[ev.Event]) -> None:
@@ -115,11 +107,11 @@ class StagedApp(QairtApp):
         if self._live:
             session = ThreadSession(pipeline, OPTIONS, RunState())
             for event in events:
-                session._hear(event)
+                session._receive(event)
         else:
             session = ReplaySession(runs.record("0142", events, Path(RECIPE).read_text()))  # type: ignore[assignment]
             session._thread.join()
-        self.adopt(session)
+        self.workspace.show_session(session)
         session.poll()
 
 
@@ -176,8 +168,8 @@ def _moved(events: Iterable[ev.Event], seconds: float, run_id: str) -> list[ev.E
 
 async def _at(app: StagedApp, pilot: Pilot[Any], item: str, *keys: str) -> None:
     stage, label = item.split()
-    app.monitor.matrix.select((stage, label))
-    app.monitor._user_chose = True
+    app.workspace.monitor.matrix.select((stage, label))
+    app.workspace.monitor._user_moved = True
     await pilot.press(*keys)
     await app.settle(pilot)
 
@@ -230,7 +222,7 @@ async def help(app: StagedApp, pilot: Pilot[Any]) -> None:
 async def clear(app: StagedApp, pilot: Pilot[Any]) -> None:
     plan = app.project.planned.plan
     assert plan is not None
-    app.adopt(PlanSession(RunState.of_plan(planned_entries(plan), recipe=runs.RECIPE)))
+    app.workspace.show_session(PlanSession(RunState.of_plan(planned_entries(plan), recipe=runs.RECIPE)))
     await _at(app, pilot, "convert ar128-split2", "c")
 
 

@@ -11,13 +11,13 @@ import toy_stages as toy
 from textual.pilot import Pilot
 
 from qairt.engine.pipeline import Pipeline
-from qairt.engine.record.sentences import told
 from qairt.engine.run.options import RunOptions
 from qairt.engine.stage import register_stage
 from qairt.llm import LLMPipeline
 from qairt.project import Project
-from qairt.tui.app import QairtApp
-from qairt.tui.settings import Settings
+from qairt.tui.app import LaunchOptions, QairtApp
+from qairt.tui.look import Appearance
+from qairt.tui.settings import UserSettings
 from qairt.tui.terminal.glyphs import Look
 
 RECIPE = """model_id_or_path: nothing
@@ -50,13 +50,12 @@ def toy_project(folder: Path, *, recipe: Path | None = None, jobs: int = 2, **op
     return Project(path, (), open_pipeline, folder / "cache", RunOptions(jobs=jobs, memory=10**9))
 
 
-def toy_app(folder: Path, *, look: Look | None = None, project: Project | None = None, **options: Any) -> QairtApp:
+def toy_app(
+    folder: Path, launch: LaunchOptions | None = None, project: Project | None = None, **recipe: Any
+) -> QairtApp:
     """The app over toy stages."""
-    names = ("sleep", "fan", "jobs", "recipe")
-    given = {name: options.pop(name) for name in names if name in options}
-    settings = options.pop("settings", Settings())
-    made = project or toy_project(folder, **given)
-    return QairtApp(made, settings, look or Look(), tell=told, theme="qairt-dark", refresh=10.0, **options)
+    appearance = Appearance(Look(), "qairt-dark", ansi_color=None, refresh=10.0)
+    return QairtApp(project or toy_project(folder, **recipe), UserSettings(), appearance, launch or LaunchOptions())
 
 
 async def until(pilot: Pilot[Any], holds: Callable[[], Any], seconds: float = 20.0) -> None:

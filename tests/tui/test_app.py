@@ -11,7 +11,8 @@ import pytest
 from toy_project import shown, toy_app, toy_project, until, write_toy_recipe
 
 from qairt.engine.record.folder import live_runs, run_folders
-from qairt.tui.app import QairtApp
+from qairt.tui.actions.plain_terminal import PlainTerminalActions
+from qairt.tui.app import LaunchOptions, QairtApp
 from qairt.tui.screens.clear import ClearScreen
 from qairt.tui.screens.help import HelpScreen
 from qairt.tui.screens.leave import CancelRunScreen, LeaveScreen
@@ -44,7 +45,7 @@ async def test_it_opens_on_the_plan_and_enter_runs_it(tmp_path):
         await until(pilot, lambda: "7 new" in shown(app))
         await pilot.press("enter")
         await until(pilot, lambda: app.session.state.status == "done")
-        assert app.screen is app.monitor
+        assert app.screen is app.workspace.monitor
         assert isinstance(app.session, ThreadSession)
         await until(pilot, lambda: "7/7 items" in shown(app))
         await pilot.press("q")
@@ -54,24 +55,24 @@ async def test_it_opens_on_the_plan_and_enter_runs_it(tmp_path):
 
 
 async def test_run_starts_at_once(tmp_path):
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.state.status == "done")
-        assert app.screen is app.monitor
+        assert app.screen is app.workspace.monitor
 
 
 async def test_leaving_asks_while_a_run_is_going_and_never_ends_it(tmp_path):
-    app = toy_app(tmp_path, start=True, sleep=1.0)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True), sleep=1.0)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.state.count("running"))
         await pilot.press("q")
         await until(pilot, lambda: isinstance(app.screen, LeaveScreen))
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is app.monitor)
+        await until(pilot, lambda: app.screen is app.workspace.monitor)
         await pilot.press("ctrl+c")
         await until(pilot, lambda: isinstance(app.screen, LeaveScreen))
         await pilot.press("j", "enter")  # stay
-        await until(pilot, lambda: app.screen is app.monitor)
+        await until(pilot, lambda: app.screen is app.workspace.monitor)
         assert app.session.state.status == "running"
         await pilot.press("q", "enter")  # leave: the run goes on
         await pilot.pause()
@@ -83,7 +84,7 @@ async def test_leaving_asks_while_a_run_is_going_and_never_ends_it(tmp_path):
 
 
 async def test_cancelling_needs_the_runs_id(tmp_path):
-    app = toy_app(tmp_path, start=True, sleep=3.0)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True), sleep=3.0)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.state.count("running"))
         await pilot.press("X")
@@ -97,18 +98,18 @@ async def test_cancelling_needs_the_runs_id(tmp_path):
 
 
 async def test_clear_and_undo_from_the_keyboard(tmp_path):
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     state = tmp_path / "cache" / "pipeline_state"
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
         manifest = (state / "manifest.json").read_bytes()
         files = {path: path.stat().st_ino for path in state.glob("fan/*/*")}
-        app.monitor.matrix.select(("fan", "ar2"))
+        app.workspace.monitor.matrix.select(("fan", "ar2"))
         await pilot.press("c")
         await until(pilot, lambda: isinstance(app.screen, ClearScreen))
         await pilot.press("y")
         await until(pilot, lambda: len(list(state.glob("fan/fan_*"))) == 2)
-        await until(pilot, lambda: app.screen is app.monitor)
+        await until(pilot, lambda: app.screen is app.workspace.monitor)
         await pilot.press("z")
         await until(pilot, lambda: len(list(state.glob("fan/fan_*"))) == 3)
         await until(pilot, lambda: (state / "manifest.json").read_bytes() == manifest)
@@ -116,13 +117,13 @@ async def test_clear_and_undo_from_the_keyboard(tmp_path):
 
 
 async def test_an_item_is_cancelled_and_retried(tmp_path):
-    app = toy_app(tmp_path, start=True, sleep=1.5)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True), sleep=1.5)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.state.count("running") == 2)
-        app.monitor.matrix.select(("fan", "ar2"))
+        app.workspace.monitor.matrix.select(("fan", "ar2"))
         await pilot.press("x")
         await until(pilot, lambda: app.session.state.items["fan", "ar2"].status == "cancelled")
-        await until(pilot, lambda: app.session.state.status == "interrupted" and not app.going)
+        await until(pilot, lambda: app.session.state.status == "interrupted" and not app.workspace.run.is_active)
         await pilot.press("r")
         await until(pilot, lambda: app.session.state.run_id == "0002" and app.session.state.status == "done")
         statuses = {item.name: item.status for item in app.session.state.items.values()}
@@ -131,7 +132,7 @@ async def test_an_item_is_cancelled_and_retried(tmp_path):
 
 
 async def test_pause_and_resume(tmp_path):
-    app = toy_app(tmp_path, start=True, sleep=0.5, jobs=1)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True), sleep=0.5, jobs=1)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.state.count("running"))
         await pilot.press("space")
@@ -142,10 +143,10 @@ async def test_pause_and_resume(tmp_path):
 
 
 async def test_a_failed_item_says_what_where_and_the_remedy(tmp_path):
-    app = toy_app(tmp_path, start=True, fan="fail_at: 2")
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True), fan="fail_at: 2")
     async with app.run_test(size=(200, 50)) as pilot:
-        await until(pilot, lambda: app.session.state.status == "failed" and not app.going)
-        app.monitor.matrix.select(("fan", "ar2"))
+        await until(pilot, lambda: app.session.state.status == "failed" and not app.workspace.run.is_active)
+        app.workspace.monitor.matrix.select(("fan", "ar2"))
         await until(pilot, lambda: "leave it out" in shown(app))
         text = shown(app)
         assert "this node is not supported" in text
@@ -155,39 +156,39 @@ async def test_a_failed_item_says_what_where_and_the_remedy(tmp_path):
 
 
 async def test_every_screen_opens_and_goes_back(tmp_path):
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
         for key, screen in (("R", RunsScreen), ("question_mark", HelpScreen), ("t", ThemeScreen), ("p", PlanScreen)):
             await pilot.press(key)
             await until(pilot, lambda kind=screen: isinstance(app.screen, kind))
             await pilot.press("escape")
-            await until(pilot, lambda: app.screen is app.monitor)
-        app.monitor.matrix.select(("fan", "ar1"))
+            await until(pilot, lambda: app.screen is app.workspace.monitor)
+        app.workspace.monitor.matrix.select(("fan", "ar1"))
         await pilot.press("L")
         await until(pilot, lambda: isinstance(app.screen, LogScreen))
         await until(pilot, lambda: "making ar 1" in shown(app))
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is app.monitor)
+        await until(pilot, lambda: app.screen is app.workspace.monitor)
         await pilot.press("C")
-        await until(pilot, lambda: "fan" in shown(app) and app.screen is not app.monitor)
+        await until(pilot, lambda: "fan" in shown(app) and app.screen is not app.workspace.monitor)
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is app.monitor)
+        await until(pilot, lambda: app.screen is app.workspace.monitor)
 
 
 async def test_why_after_an_edit(tmp_path):
     project = toy_project(tmp_path)
-    app = toy_app(tmp_path, project=project, start=True)
+    app = toy_app(tmp_path, project=project, launch=LaunchOptions(start=True))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
     write_toy_recipe(tmp_path, fan="suffix: '!'")
     app = toy_app(tmp_path, project=project)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, PlanScreen))
         await until(pilot, lambda: "stages.fan.suffix" in shown(app))
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is app.monitor)
-        await until(pilot, lambda: app.monitor.matrix.select(("join", "all")))
+        await until(pilot, lambda: app.screen is app.workspace.monitor)
+        await until(pilot, lambda: app.workspace.monitor.matrix.select(("join", "all")))
         assert app.session.state.items["join", "all"].status == "stale"
         await pilot.press("w")
         await until(pilot, lambda: isinstance(app.screen, WhyScreen))
@@ -201,12 +202,12 @@ async def test_a_broken_recipe_is_shown_with_its_line_and_planned_again_after_th
     app = toy_app(tmp_path, recipe=path)
     fixed: list[Path] = []
 
-    def edit(self, file, line=0):
+    def edit(self, file, line):
         fixed.append(file)
         file.write_text(good)
         return True
 
-    monkeypatch.setattr(type(app), "edit_file", edit)
+    monkeypatch.setattr(PlainTerminalActions, "edit", edit)
     async with app.run_test(size=(80, 24)) as pilot:
         await until(pilot, lambda: isinstance(app.screen, PlanScreen))
         await until(pilot, lambda: "toy.yaml:5" in shown(app))
@@ -228,7 +229,7 @@ async def test_it_attaches_to_a_run_that_is_going(tmp_path):
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.session, HostSession))
         await until(pilot, lambda: app.session.state.status == "done")
-        assert app.screen is app.monitor
+        assert app.screen is app.workspace.monitor
     worker.join()
 
 
@@ -246,12 +247,12 @@ async def test_an_earlier_run_is_replayed(tmp_path):
         await until(pilot, lambda: app.session.state.status == "done")
         await pilot.press("X")
         await pilot.pause()
-        assert app.screen is app.monitor
+        assert app.screen is app.workspace.monitor
 
 
 async def test_readonly_changes_nothing(tmp_path):
     project = toy_project(tmp_path)
-    app = toy_app(tmp_path, project=project, readonly=True)
+    app = toy_app(tmp_path, project=project, launch=LaunchOptions(readonly=True))
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.screen, PlanScreen))
         await pilot.press("enter", "escape", "c", "z", "X")
@@ -260,10 +261,10 @@ async def test_readonly_changes_nothing(tmp_path):
 
 
 async def test_copying_an_item_and_its_command(tmp_path, monkeypatch):
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
-        app.monitor.matrix.select(("fan", "ar1"))
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
+        app.workspace.monitor.matrix.select(("fan", "ar1"))
         await pilot.press("y")
         clipboard = tmp_path / "XDG_STATE_HOME" / "qairt" / "clipboard.txt"
         await until(pilot, clipboard.exists)
@@ -277,9 +278,9 @@ async def test_copying_an_item_and_its_command(tmp_path, monkeypatch):
 
 @pytest.mark.parametrize("size", [(20, 5), (40, 10), (80, 24), (120, 36), (200, 50), (250, 70)])
 async def test_any_size_works(tmp_path, size):
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
         for key in (
             "1",
             "2",
@@ -304,9 +305,9 @@ async def test_any_size_works(tmp_path, size):
 
 
 async def test_ascii_shows_nothing_else(tmp_path):
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
         await pilot.press("a")
         await pilot.pause(0.3)
         assert [char for char in shown(app) if ord(char) > 126] == []
@@ -316,9 +317,9 @@ async def test_ascii_shows_nothing_else(tmp_path):
 
 
 async def test_no_live_run_is_left(tmp_path):
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
     assert live_runs(tmp_path / "cache" / "pipeline_state") == []
 
 
@@ -329,7 +330,7 @@ async def test_why_a_run_could_not_start_is_said_and_nothing_is_lost(tmp_path):
         (tmp_path / "cache").write_text("in the way")
         await pilot.press("enter")
         await until(pilot, lambda: "cannot be written" in toasts(app))
-        assert not app.going
+        assert not app.workspace.run.is_active
         (tmp_path / "cache").unlink()
         await pilot.press("p")
         await until(pilot, lambda: isinstance(app.screen, PlanScreen))
@@ -344,41 +345,43 @@ async def test_a_fault_of_the_engine_leaves_the_screen_and_a_traceback(tmp_path,
         raise ZeroDivisionError("of all things")
 
     monkeypatch.setattr(Run, "_run_all", fault)
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: "ZeroDivisionError: of all things" in toasts(app))
         assert app.session.state.status == "interrupted"
-        assert app.screen is app.monitor
+        assert app.screen is app.workspace.monitor
     assert "of all things" in (tmp_path / "XDG_STATE_HOME" / "qairt" / "tui.log").read_text()
 
 
 async def test_escape_clears_the_filter_and_brings_all_panes_back(tmp_path):
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
         await pilot.press("slash", *"fan")
         await until(pilot, lambda: "upper" not in shown(app).partition("Stages")[2].partition("RAM")[0])
         await pilot.press("escape")
-        await until(pilot, lambda: app.monitor.matrix.filter == "" and app.focused is app.monitor.matrix)
+        await until(
+            pilot, lambda: app.workspace.monitor.matrix.filter == "" and app.focused is app.workspace.monitor.matrix
+        )
         await pilot.press("plus")
-        await until(pilot, lambda: not app.monitor.recipe.display)
+        await until(pilot, lambda: not app.workspace.monitor.recipe.display)
         await pilot.press("escape")
-        await until(pilot, lambda: app.monitor.recipe.display)
+        await until(pilot, lambda: app.workspace.monitor.recipe.display)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
 async def test_a_pane_by_its_number_can_be_seen_at_any_size(tmp_path, size):
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=size) as pilot:
-        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
-        for number, pane in enumerate(app.monitor.panes, start=1):
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
+        for number, pane in enumerate(app.workspace.monitor.panes, start=1):
             await pilot.press(str(number), "plus")
             await until(pilot, lambda pane=pane: pane.region.width > size[0] - 4 and pane.region.height > size[1] - 8)
-            others = [other for other in app.monitor.panes if other is not pane]
+            others = [other for other in app.workspace.monitor.panes if other is not pane]
             assert not any(other.display for other in others)
         await until(pilot, lambda: "artifact" in shown(app))  # the fifth is the detail
         await pilot.press("0")
-        await until(pilot, lambda: app.monitor.matrix.display and app.monitor.log_view.display)
+        await until(pilot, lambda: app.workspace.monitor.matrix.display and app.workspace.monitor.log_view.display)
 
 
 async def test_escape_goes_back_one_screen_at_a_time(tmp_path):
@@ -390,26 +393,26 @@ async def test_escape_goes_back_one_screen_at_a_time(tmp_path):
         await pilot.press("escape")
         await until(pilot, lambda: isinstance(app.screen, PlanScreen))
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is app.monitor)
+        await until(pilot, lambda: app.screen is app.workspace.monitor)
 
 
 async def test_the_palette_finds_what_keys_do(tmp_path):
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
-        app.monitor.matrix.select(("fan", "ar1"))
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
+        app.workspace.monitor.matrix.select(("fan", "ar1"))
         await pilot.press("ctrl+p")
         await pilot.press(*"clear")
-        await until(pilot, lambda: "Clear the cached results" in shown(app))
+        await until(pilot, lambda: "Clear cached results" in shown(app))
         await pilot.pause(0.5)
         await pilot.press("down", "enter")
         await until(pilot, lambda: isinstance(app.screen, ClearScreen))
 
 
 async def test_a_wider_window_shows_what_was_hidden(tmp_path):
-    app = toy_app(tmp_path, start=True)
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=(80, 24)) as pilot:
-        await until(pilot, lambda: app.session.state.status == "done" and not app.going)
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
         await pilot.resize_terminal(200, 50)
         await until(pilot, lambda: "artifact" in shown(app))
 
@@ -423,6 +426,6 @@ async def test_settings_that_a_run_going_does_not_have_are_said(tmp_path):
     project.overrides = ("stages.fan.suffix=x",)
     app = toy_app(tmp_path, project=project)
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: "other settings than you gave" in toasts(app))
+        await until(pilot, lambda: "already running with other settings than yours" in toasts(app))
         await until(pilot, lambda: app.session.state.items)
     worker.join()

@@ -17,50 +17,50 @@ from pathlib import Path
 import pytest
 
 from qairt.tui.look import choose_look
-from qairt.tui.settings import Settings
+from qairt.tui.settings import UserSettings
 from qairt.tui.terminal.glyphs import Look
 
 
 def test_a_good_terminal_gets_everything() -> None:
-    chosen = choose_look(Settings(), {"TERM": "xterm-256color"}, "utf-8")
+    chosen = choose_look(UserSettings(), {"TERM": "xterm-256color"}, "utf-8")
     assert chosen.look == Look()
     assert (chosen.theme, chosen.ansi_color, chosen.refresh, chosen.reasons) == ("qairt-dark", None, 4.0, ())
 
 
 @pytest.mark.parametrize("value", ["1", ""])
 def test_no_color_takes_the_mono_theme_at_construction(value: str) -> None:
-    chosen = choose_look(Settings(theme="qairt-light"), {"NO_COLOR": value}, "UTF-8")
+    chosen = choose_look(UserSettings(theme="qairt-light"), {"NO_COLOR": value}, "UTF-8")
     assert (chosen.theme, chosen.ansi_color) == ("mono", True)
     assert chosen.reasons == ("no colours, because NO_COLOR is set",)
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "ANSI_X3.4-1968", "iso8859-1", "", "nonsense"])
 def test_without_a_utf8_locale_there_is_only_ascii(encoding: str) -> None:
-    chosen = choose_look(Settings(), {}, encoding)
+    chosen = choose_look(UserSettings(), {}, encoding)
     assert chosen.look == Look(ascii=True, graph="ascii")
     assert len(chosen.reasons) == 1
     assert chosen.reasons[0].startswith("plain ASCII, because the locale's encoding is ")
 
 
 def test_ascii_that_was_asked_for_needs_no_reason() -> None:
-    chosen = choose_look(Settings(ascii=True, graph="braille"), {}, "utf-8")
+    chosen = choose_look(UserSettings(ascii=True, graph="braille"), {}, "utf-8")
     assert chosen.look == Look(ascii=True, graph="ascii")
     assert chosen.reasons == ()
 
 
 def test_the_linux_console_draws_blocks_unless_told_otherwise() -> None:
-    chosen = choose_look(Settings(), {"TERM": "linux"}, "utf-8")
+    chosen = choose_look(UserSettings(), {"TERM": "linux"}, "utf-8")
     assert chosen.look.graph == "block"
     assert "TERM=linux" in chosen.reasons[0]
-    assert choose_look(Settings(graph="braille"), {"TERM": "linux"}, "utf-8").look.graph == "braille"
+    assert choose_look(UserSettings(graph="braille"), {"TERM": "linux"}, "utf-8").look.graph == "braille"
 
 
 def test_over_ssh_the_screen_is_refreshed_half_as_often_unless_told_otherwise() -> None:
     environ = {"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"}
-    chosen = choose_look(Settings(), environ, "utf-8")
+    chosen = choose_look(UserSettings(), environ, "utf-8")
     assert chosen.refresh == 2.0
     assert chosen.reasons == ("2 updates a second, because this is an SSH connection",)
-    assert choose_look(Settings(refresh=5), environ, "utf-8").refresh == 5
+    assert choose_look(UserSettings(refresh=5), environ, "utf-8").refresh == 5
 
 
 APP = """
@@ -70,10 +70,10 @@ from textual.widgets import Footer, Input, OptionList, Static
 from qairt.tui.terminal.glyphs import MARKS
 from qairt.tui.look import choose_look
 from qairt.tui.screens.help import HelpScreen
-from qairt.tui.settings import Settings
+from qairt.tui.settings import UserSettings
 from qairt.tui.themes import VARIABLE_DEFAULTS, register_all
 
-chosen = choose_look(Settings(theme=sys.argv[1]), os.environ, "utf-8")
+chosen = choose_look(UserSettings(theme=sys.argv[1]), os.environ, "utf-8")
 
 class Host(App):
     CSS = "\\n".join(f"#{s} {{ color: $state-{s}; text-style: bold; border: solid $border; }}" for s in MARKS)

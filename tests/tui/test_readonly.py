@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 from toy_project import shown, toy_app, toy_project, until, write_toy_recipe
 
+from qairt.tui.app import LaunchOptions
 from qairt.tui.screens.runs import RunsScreen
 from qairt.tui.screens.why import WhyScreen
 
@@ -30,12 +31,12 @@ async def test_no_key_of_any_screen_changes_a_file(tmp_path):
     project.open_pipeline().construct(project.options)
     write_toy_recipe(tmp_path, fan="suffix: '!'")
     before = files(tmp_path)
-    app = toy_app(tmp_path, project=project, readonly=True)
+    app = toy_app(tmp_path, project=project, launch=LaunchOptions(readonly=True))
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: "stages.fan.suffix" in shown(app))
         await pilot.press("enter", "e", "escape")
-        await until(pilot, lambda: app.screen is app.monitor)
-        app.monitor.matrix.select(("fan", "ar1"))
+        await until(pilot, lambda: app.screen is app.workspace.monitor)
+        app.workspace.monitor.matrix.select(("fan", "ar1"))
         await pilot.press("c", "z", "r", "X", "x", "space", "w")
         await until(pilot, lambda: isinstance(app.screen, WhyScreen))
         await pilot.press("u", "y", "enter", "e")
@@ -47,7 +48,7 @@ async def test_no_key_of_any_screen_changes_a_file(tmp_path):
         await pilot.press("escape", "C")
         await until(pilot, lambda: "entries" in shown(app))
         await pilot.press("c", "y", "P", "y", "z", "escape", "t", "down", "enter")
-        await until(pilot, lambda: app.screen is app.monitor)
+        await until(pilot, lambda: app.screen is app.workspace.monitor)
         await pilot.pause(0.2)
     clipboard = str(tmp_path / "XDG_STATE_HOME" / "qairt" / "clipboard.txt")
     after = files(tmp_path)

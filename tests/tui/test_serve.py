@@ -79,7 +79,7 @@ async def test_a_browser_shows_the_plan_and_starts_nothing(served, tmp_path):
         await page.press("q")
         assert "plan  recipe.yaml" in await page.until_shown("31 new")
         await page.press("\r")
-        await page.until_shown("for looking only")
+        await page.until_shown("read-only screen")
     assert not (tmp_path / "cache" / "pipeline_state" / "runs").exists()
     assert "Traceback" not in said.read_text()
 

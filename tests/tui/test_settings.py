@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qairt.tui.settings import Settings, config_file, load_settings, save_theme
+from qairt.tui.settings import UserSettings, config_file, load_settings, save_theme
 
 THEMES = ("qairt-dark", "qairt-light", "mono")
 
@@ -24,9 +24,9 @@ def config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_without_a_file_the_defaults_hold(config: Path) -> None:
-    assert load_settings() == (Settings(), [])
+    assert load_settings() == (UserSettings(), [])
     config.write_text("# nothing yet\n")
-    assert load_settings() == (Settings(), [])
+    assert load_settings() == (UserSettings(), [])
 
 
 def test_everything_can_be_set_in_the_file(config: Path) -> None:
@@ -59,7 +59,7 @@ def test_flags_go_before_variables_before_the_file(config: Path, monkeypatch: py
 
 def test_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("QAIRT_REFRESH", "")
-    assert load_settings() == (Settings(), [])
+    assert load_settings() == (UserSettings(), [])
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("theme: qairt-drak\n", 1, "there is no theme 'qairt-drak'; did you mean qairt-dark?"),
         ("theme: xyz\n", 1, "there is no theme 'xyz'; there are mono, qairt-dark, qairt-light"),
         ("keys:\n  item.cler: x\n", 2, "keys.item.cler is not an action; did you mean item.clear?"),
-        ("keys:\n  item.clear: x\n", 2, "keys.item.clear: x already calls item.cancel; give one of them another key"),
+        ("keys:\n  item.clear: x\n", 2, "keys.item.clear: x is already used by item.cancel; choose another key"),
         ("keys:\n  item.clear: ctrl+escpe\n", 2, "there is no key 'ctrl+escpe'; did you mean escape?"),
         ("keys:\n  item.clear: ''\n", 2, "there is no key ''"),
         ("keys:\n  item.clear: 7\n", 2, "keys.item.clear: input should be a valid string, not 7"),
@@ -89,7 +89,7 @@ def test_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_fault_is_told_with_its_line_and_the_default_holds(config: Path, text: str, line: int, said: str) -> None:
     config.write_text(text)
     settings, problems = load_settings(themes=THEMES)
-    assert settings == Settings()
+    assert settings == UserSettings()
     assert len(problems) == 1
     assert problems[0].startswith(f"{config}:{line}: ")
     assert said in problems[0]
@@ -137,7 +137,7 @@ def test_a_key_given_to_two_actions_by_the_user_is_told_once(config: Path) -> No
 def test_a_file_that_cannot_be_read_is_told(config: Path) -> None:
     config.mkdir()
     settings, problems = load_settings()
-    assert settings == Settings()
+    assert settings == UserSettings()
     assert problems == [f"{config}: cannot be read: Is a directory; the defaults are used"]
 
 

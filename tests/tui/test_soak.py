@@ -11,6 +11,7 @@ import recorded_runs as recorded
 from toy_project import shown, toy_app, until
 
 from qairt.engine.record import events as ev
+from qairt.tui.app import LaunchOptions
 from qairt.tui.session import ReplaySession
 
 SECONDS = 600
@@ -46,7 +47,7 @@ async def test_ten_minutes_do_not_grow(tmp_path: Path, monkeypatch):
     items = recorded.entries(45)
     folder = recorded.record(tmp_path / "cache" / "pipeline_state", "0001", [recorded.opening(items)])
     log = tmp_path / "item.log"
-    app = toy_app(tmp_path, attach=folder)
+    app = toy_app(tmp_path, launch=LaunchOptions(attach=folder))
     process = psutil.Process()
     at_start = 0
     async with app.run_test(size=(120, 36)) as pilot:

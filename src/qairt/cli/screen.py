@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from qairt.cli.foreground import Leave
     from qairt.engine.record.folder import RunFolder
     from qairt.engine.run.options import RunOptions
-    from qairt.tui.app import Ended
+    from qairt.tui.launch import AppExit
     from qairt.tui.session import ThreadSession
 
 LEAST = (60, 15)
@@ -79,9 +79,9 @@ def show(wanted: Wanted) -> int:
 def _show_here(wanted: Wanted, leave: Leave) -> int:
     gc.disable()  # what is loaded now stays: looking through it again and again takes a tenth of the start
     from qairt.cli.recipe_argument import open_pipeline
-    from qairt.engine.record.sentences import told
     from qairt.project import Project
-    from qairt.tui.app import run_app
+    from qairt.tui.app import LaunchOptions
+    from qairt.tui.launch import run_app
 
     project = Project(
         recipe=wanted.recipe,
@@ -93,20 +93,14 @@ def _show_here(wanted: Wanted, leave: Leave) -> int:
     )
     ended = run_app(
         project,
-        tell=told,
-        start=wanted.start,
-        host=wanted.host,
-        attach=wanted.attach,
-        readonly=wanted.readonly,
-        ascii=wanted.ascii,
-        theme=wanted.theme,
-        refresh=wanted.refresh,
-        leaving=lambda ended: _say_goodbye(ended, leave),
+        LaunchOptions(start=wanted.start, host=wanted.host, attach=wanted.attach, readonly=wanted.readonly),
+        flags={"ascii": wanted.ascii or None, "theme": wanted.theme, "refresh": wanted.refresh},
+        on_exit=lambda ended: _say_goodbye(ended, leave),
     )
     return ended.code
 
 
-def _say_goodbye(ended: Ended, leave: Leave) -> None:
+def _say_goodbye(ended: AppExit, leave: Leave) -> None:
     """The terminal is the plain one again: say what is left behind. The run may still be going here."""
     from qairt.cli.failures import tell_error
     from qairt.cli.find_run import how_to_return

@@ -1,4 +1,4 @@
-"""When the screen itself fails: the traceback goes to a file, which is named once the terminal is restored."""
+"""When the app itself fails: the traceback goes to a file, which is named once the terminal is restored."""
 
 from __future__ import annotations
 
@@ -9,13 +9,13 @@ from pathlib import Path
 
 
 def failure_file() -> Path:
-    """Where tracebacks of the screen are kept."""
+    """Where tracebacks of the app are kept."""
     state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
     return Path(os.path.expanduser(state)) / "qairt" / "tui.log"
 
 
-def note_failure(error: BaseException) -> str:
-    """Keep the traceback; returns a sentence that names the error and the file."""
+def write_traceback(error: BaseException) -> str:
+    """Append the traceback to the file; returns a sentence that names the error and the file."""
     path = failure_file()
     what = f"{type(error).__name__}: {error}"
     lines = traceback.format_exception(error)
@@ -24,5 +24,5 @@ def note_failure(error: BaseException) -> str:
         with path.open("a") as file:
             file.write(time.strftime("%Y-%m-%d %H:%M:%S\n") + "".join(lines) + "\n")
     except OSError as problem:
-        return f"the screen failed: {what} (its traceback could not be kept in {path}: {problem.strerror})"
-    return f"the screen failed: {what}; its traceback is in {path}"
+        return f"the screen failed: {what} (the traceback could not be written to {path}: {problem.strerror})"
+    return f"the screen failed: {what}; the traceback is in {path}"

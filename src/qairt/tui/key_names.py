@@ -1,9 +1,10 @@
-"""Keys under their names: what a user's remapping makes of the table, what is wrong with it, and how keys read."""
+"""Names of keys, remapping by the user and its errors, and the key table as Markdown."""
 
 from __future__ import annotations
 
 import string
 from collections.abc import Mapping
+from pathlib import Path
 
 from textual.keys import Keys, _character_to_key, format_key
 
@@ -18,23 +19,23 @@ _NAMED = {
 }
 
 SCOPES: dict[str, str] = {
-    "global": "Everywhere",
-    "monitor": "On the run's screen",
-    "matrix": "Moving in the table of stages",
-    "tree": "Moving in the recipe",
-    "list": "Moving in lists and text",
+    "global": "Every screen",
+    "monitor": "Monitor",
+    "matrix": "Stages",
+    "tree": "Recipe tree",
+    "list": "Lists and text",
     "plan": "Plan",
     "why": "Why an item runs",
     "log": "Log",
     "runs": "Runs",
-    "compare": "Comparing runs",
+    "compare": "Comparison of two runs",
     "cache": "Cache",
-    "clear": "Asking before clearing",
-    "confirm": "Asking before something is done",
+    "clear": "Clear dialog",
+    "confirm": "Yes-no dialogs",
     "help": "Help",
-    "theme": "Choosing a theme",
+    "theme": "Theme",
 }
-"""What the scopes of the table are called on the screen and in the README."""
+"""Titles of the scopes, on the help screen and in keys.md."""
 
 
 _SHOWN = {"escape": "esc", "pageup": "pgup", "pagedown": "pgdn", "enter": "enter", "backspace": "backspace"}
@@ -42,46 +43,46 @@ _ARROWS = {"left": "←", "right": "→", "up": "↑", "down": "↓"}
 
 
 def key_names(keys: str, *, ascii: bool = True) -> str:
-    """Keys as people write them: `question_mark,ctrl+p` is `?  ctrl+p`."""
+    """Keys as users write them: `question_mark,ctrl+p` becomes `?  ctrl+p`."""
     shown = _SHOWN | ({name: name for name in _ARROWS} if ascii else _ARROWS)
     return "  ".join("+".join(shown.get(part) or format_key(part) for part in _parts(key)) for key in _split(keys))
 
 
 def effective(scope: str, remapped: Mapping[str, str]) -> dict[str, str]:
-    """Keys of each id of a scope, after the user's remapping."""
+    """The keys of each id of a scope, after remapping."""
     return {key.id: remapped.get(key.id, key.keys) for key in KEYS[scope]}
 
 
 def wrong_keys(remapped: Mapping[str, str]) -> dict[str, str]:
-    """What is wrong with a remapping, by id: an id or a key there is not, a key given twice in one scope."""
+    """Errors of a remapping by id: unknown ids, unknown keys, and keys used twice in one scope."""
     known = [key.id for _, key in all_keys()]
     wrong: dict[str, str] = {}
     for name, keys in remapped.items():
         if name not in known:
             close = nearest(name, known)
             wrong[name] = f"keys.{name} is not an action; " + (
-                f"did you mean {close}?" if close else "the help screen lists them"
+                f"did you mean {close}?" if close else "keys.md lists them"
             )
         elif unknown := [key for key in _split(keys) if not _exists(key)]:
             close = nearest(unknown[0].rpartition("+")[2], _NAMED)
             wrong[name] = f"keys.{name}: there is no key {unknown[0]!r}" + (f"; did you mean {close}?" if close else "")
     while True:
-        sound = {name: keys for name, keys in remapped.items() if name not in wrong}
-        clashes = {name: said for scope in KEYS for name, said in _clashes(scope, sound).items()}
+        valid = {name: keys for name, keys in remapped.items() if name not in wrong}
+        clashes = {name: problem for scope in KEYS for name, problem in _clashes(scope, valid).items()}
         if not clashes:
             return wrong
-        wrong |= clashes  # their actions have their default keys again, which may be taken
+        wrong |= clashes  # these fall back to their default keys, which may clash in turn
 
 
 def _clashes(scope: str, remapped: Mapping[str, str]) -> dict[str, str]:
-    """Remapped actions of a scope whose key another action of it has."""
+    """Remapped actions of a scope whose key another of its actions has."""
     clashes: dict[str, str] = {}
     taken: dict[str, str] = {}
     for name, keys in sorted(effective(scope, remapped).items(), key=lambda pair: pair[0] in remapped):
         for key in map(_normal, _split(keys)):
             other = taken.setdefault(key, name)
             if other != name and name in remapped:
-                clashes[name] = f"keys.{name}: {key_names(key)} already calls {other}; give one of them another key"
+                clashes[name] = f"keys.{name}: {key_names(key)} is already used by {other}; choose another key"
     return clashes
 
 
@@ -105,12 +106,17 @@ def _exists(key: str) -> bool:
 
 
 def key_table_markdown() -> str:
-    """Every key with its default, its id and what it does, as Markdown tables for the README."""
-    lines: list[str] = []
+    """Every key with its default, its id and what it does: the content of keys.md."""
+    lines = ["# Keys", ""]
+    lines += ["Generated by `qairt.tui.key_names`. Remap a key by its id in the settings.", ""]
     for scope, keys in KEYS.items():
-        lines += [f"### {SCOPES.get(scope, scope)}", "", "| key | what it does | id |", "|---|---|---|"]
+        lines += [f"## {SCOPES.get(scope, scope)}", "", "| key | what it does | id |", "|---|---|---|"]
         for key in keys:
             names = " ".join(f"`{name}`" for name in key_names(key.keys).split("  "))
             lines.append(f"| {names.replace('|', chr(92) + '|')} | {key.help} | `{key.id}` |")
         lines.append("")
     return "\n".join(lines)
+
+
+if __name__ == "__main__":
+    Path(__file__).with_name("keys.md").write_text(key_table_markdown())

@@ -1,42 +1,70 @@
-"""Every key of the terminal interface, in one table: bindings, the help screen and the README come from it.
+"""Every key of the terminal interface, in one table: bindings, the help screen and keys.md are generated from it.
 
-A key can be given to another action by its id, in the user's settings: `keys: {item.clear: ctrl+x}`.
+Users can assign a key to another action by its id in their settings: `keys: {item.clear: ctrl+x}`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 from textual.binding import Binding, BindingType
+
+MonitorAction = Literal[
+    "open",
+    "why",
+    "log",
+    "plan",
+    "runs",
+    "cache",
+    "clear",
+    "undo",
+    "copy",
+    "copy_command",
+    "stream",
+    "stream_item",
+    "cancel_item",
+    "cancel_run",
+    "pause",
+    "retry",
+    "detach",
+]
+"""What the monitor's `request(...)` keys ask of the app."""
 
 
 @dataclass(frozen=True)
 class Key:
-    """One action and the keys that call it."""
+    """One action and the keys that trigger it."""
 
     id: str
-    """`<scope>.<name>`, unique; what a user remaps."""
+    """`<scope>.<name>`, unique; what users remap."""
     keys: str
-    """Default keys, separated by commas, as Textual names them."""
+    """Default keys as Textual names them, separated by commas."""
     action: str
-    says: str
-    """What it does, for the footer: one word or two."""
+    label: str
+    """For the footer: one or two words."""
     help: str
-    """The same in a sentence, for the help screen."""
+    """For the help screen: a sentence."""
     footer: bool = False
-    """Whether the footer names it."""
+    """Whether the footer shows it."""
 
 
 KEYS: dict[str, tuple[Key, ...]] = {
     "global": (
-        Key("global.help", "question_mark", "help", "Help", "Show every key that works here.", footer=True),
+        Key("global.help", "question_mark", "help", "Help", "Show every key of this screen.", footer=True),
         Key("global.palette", "ctrl+p,colon", "command_palette", "Commands", "Find a command by name."),
-        Key("global.back", "escape", "back", "Back", "Go back, or clear a filter."),
-        Key("global.quit", "q", "leave", "Quit", "Leave. A run that is going is never ended by this."),
-        Key("global.copy_or_quit", "ctrl+c", "copy_or_leave", "Copy", "Copy what is selected; else leave."),
-        Key("global.theme", "t", "theme", "Theme", "Choose a theme; the screen shows each as you move."),
-        Key("global.ascii", "a", "ascii", "ASCII", "Show plain ASCII characters, or go back to glyphs."),
+        Key("global.back", "escape", "back", "Back", "Go back, or clear the filter."),
+        Key("global.quit", "q", "leave", "Quit", "Quit. This never ends an active run."),
+        Key(
+            "global.copy_or_quit",
+            "ctrl+c",
+            "copy_or_leave",
+            "Copy",
+            "Copy the selected text; without a selection, quit.",
+        ),
+        Key("global.theme", "t", "theme", "Theme", "Choose a theme, with a live preview."),
+        Key("global.ascii", "a", "ascii", "ASCII", "Switch between glyphs and plain ASCII."),
         Key("global.slower", "less_than_sign", "slower", "Slower", "Refresh the screen less often."),
         Key("global.faster", "greater_than_sign", "faster", "Faster", "Refresh the screen more often."),
     ),
@@ -44,59 +72,71 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key(
             "item.open",
             "enter",
-            "ask('open')",
+            "request('open')",
             "Open",
-            "Start the run, or open the item: its log, or why it runs.",
+            "Open the selected item: its log, or why it will run. Before a run: the plan.",
             footer=True,
         ),
         Key(
             "item.clear",
             "c",
-            "ask('clear')",
+            "request('clear')",
             "Clear",
-            "Clear the cached results of the item, its row or its stage.",
+            "Clear cached results of the item, its row or its stage.",
             footer=True,
         ),
-        Key("item.why", "w", "ask('why')", "Why?", "Say why the item runs again.", footer=True),
-        Key("item.log", "L", "ask('log')", "Log", "Open the item's log.", footer=True),
-        Key("item.manifest", "m", "manifest", "Manifest", "Show what the manifest says of the item."),
-        Key("item.cancel", "x", "ask('cancel_item')", "Cancel", "Cancel the item."),
+        Key("item.why", "w", "request('why')", "Why?", "Show why the item will run.", footer=True),
+        Key("item.log", "L", "request('log')", "Log", "Open the item's log.", footer=True),
+        Key("item.manifest", "m", "manifest", "Manifest", "Show the item's manifest entry."),
+        Key("item.cancel", "x", "request('cancel_item')", "Cancel", "Cancel the item."),
         Key(
             "item.stream",
             "S",
-            "ask('stream_item')",
+            "request('stream_item')",
             "Stream item",
-            "Leave for the plain terminal with this item's log; S returns.",
+            "Print the item's log on the plain terminal; S returns.",
         ),
-        Key("run.undo", "z", "ask('undo')", "Undo", "Bring back what was cleared last."),
+        Key("run.undo", "z", "request('undo')", "Undo", "Undo the last clear."),
         Key(
             "run.stream",
             "s",
-            "ask('stream')",
+            "request('stream')",
             "Stream",
-            "Show everything as plain text; s returns.",
+            "Print the run's events on the plain terminal; s returns.",
             footer=True,
         ),
-        Key("run.retry", "r", "ask('retry')", "Retry", "Run failed and interrupted items again.", footer=True),
-        Key("run.pause", "space", "ask('pause')", "Pause", "Start no more items, or go on."),
-        Key("run.cancel", "X", "ask('cancel_run')", "Cancel run", "Cancel the run, after you typed its id."),
-        Key("run.detach", "d", "ask('detach')", "Detach", "Leave; the run goes on without a screen.", footer=True),
-        Key("view.plan", "p", "ask('plan')", "Plan", "Show what a run would do, and why.", footer=True),
-        Key("view.runs", "R", "ask('runs')", "Runs", "Show earlier runs."),
-        Key("view.cache", "C", "ask('cache')", "Cache", "Show what is kept, and how much room it takes."),
-        Key("view.filter", "slash", "filter", "Filter", "Show only stages or settings that contain a text."),
-        Key("copy.cell", "y", "ask('copy')", "Copy", "Copy what is selected: a key and folder, a line, a setting."),
-        Key("copy.command", "Y", "ask('copy_command')", "Copy command", "Copy the command that does the same."),
+        Key("run.retry", "r", "request('retry')", "Retry", "Run failed and interrupted items again.", footer=True),
+        Key("run.pause", "space", "request('pause')", "Pause", "Pause the run (running items finish), or resume it."),
+        Key("run.cancel", "X", "request('cancel_run')", "Cancel run", "Cancel the run; type its id to confirm."),
+        Key("run.detach", "d", "request('detach')", "Detach", "Quit; the run continues without a screen.", footer=True),
+        Key("view.plan", "p", "request('plan')", "Plan", "Show what a run would do, and why.", footer=True),
+        Key("view.runs", "R", "request('runs')", "Runs", "List all runs."),
+        Key("view.cache", "C", "request('cache')", "Cache", "Show the cache: its entries, their sizes and users."),
+        Key("view.filter", "slash", "filter", "Filter", "Filter stages and settings by text."),
+        Key(
+            "copy.cell",
+            "y",
+            "request('copy')",
+            "Copy",
+            "Copy the selection: an item's key and folder, a log line, a setting.",
+        ),
+        Key(
+            "copy.command",
+            "Y",
+            "request('copy_command')",
+            "Copy command",
+            "Copy the qairt command that runs up to this stage.",
+        ),
         Key("pane.next", "tab", "focus_next_pane", "Next pane", "Go to the next pane."),
-        Key("pane.previous", "shift+tab", "focus_previous_pane", "Previous pane", "Go to the pane before."),
+        Key("pane.previous", "shift+tab", "focus_previous_pane", "Previous pane", "Go to the previous pane."),
         Key("pane.1", "1", "pane(1)", "Recipe", "Go to the recipe."),
         Key("pane.2", "2", "pane(2)", "Stages", "Go to the stages."),
-        Key("pane.3", "3", "pane(3)", "Profiler", "Go to memory, CPU and GPU."),
+        Key("pane.3", "3", "pane(3)", "Profiler", "Go to the memory, CPU and GPU graphs."),
         Key("pane.4", "4", "pane(4)", "Log", "Go to the log."),
-        Key("pane.5", "5", "pane(5)", "Detail", "Go to the item's detail."),
-        Key("pane.zoom", "plus", "zoom", "Zoom", "Let the pane fill the screen."),
+        Key("pane.5", "5", "pane(5)", "Detail", "Go to the item's details."),
+        Key("pane.zoom", "plus", "zoom", "Zoom", "Maximize the pane."),
         Key("pane.restore", "underscore", "restore", "Restore", "Show all panes again."),
-        Key("pane.reset", "0", "reset_panes", "Reset", "Show all panes again, from the top."),
+        Key("pane.reset", "0", "reset_panes", "Reset", "Show all panes and go to the stages."),
     ),
     "matrix": (
         Key("matrix.left", "left,h", "move(0,-1)", "Left", "Go left."),
@@ -105,57 +145,63 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("matrix.right", "right,l", "move(0,1)", "Right", "Go right."),
         Key("matrix.top", "home,g", "edge(-1)", "Top", "Go to the first row."),
         Key("matrix.bottom", "end,G", "edge(1)", "Bottom", "Go to the last row."),
-        Key("matrix.page_up", "pageup,ctrl+u", "page(-1)", "Page up", "Go a page up."),
-        Key("matrix.page_down", "pagedown,ctrl+d", "page(1)", "Page down", "Go a page down."),
+        Key("matrix.page_up", "pageup,ctrl+u", "page(-1)", "Page up", "Go one page up."),
+        Key("matrix.page_down", "pagedown,ctrl+d", "page(1)", "Page down", "Go one page down."),
     ),
     "tree": (
-        Key("tree.open", "right,l", "open_node", "Open", "Open the group."),
-        Key("tree.shut", "left,h", "shut_node", "Shut", "Shut the group, or go to the one around it."),
+        Key("tree.open", "right,l", "open_node", "Open", "Expand the group."),
+        Key("tree.shut", "left,h", "shut_node", "Shut", "Collapse the group, or go to its parent."),
     ),
     "list": (
         Key("list.down", "down,j", "cursor_down", "Down", "Go down."),
         Key("list.up", "up,k", "cursor_up", "Up", "Go up."),
         Key("list.top", "home,g", "scroll_top", "Top", "Go to the first line."),
         Key("list.bottom", "end,G", "scroll_bottom", "Bottom", "Go to the last line."),
-        Key("list.page_up", "pageup,ctrl+u", "page_up", "Page up", "Go a page up."),
-        Key("list.page_down", "pagedown,ctrl+d", "page_down", "Page down", "Go a page down."),
+        Key("list.page_up", "pageup,ctrl+u", "page_up", "Page up", "Go one page up."),
+        Key("list.page_down", "pagedown,ctrl+d", "page_down", "Page down", "Go one page down."),
     ),
     "plan": (
         Key("plan.run", "enter", "run", "Run", "Start the run.", footer=True),
-        Key("plan.why", "w", "why", "Why?", "Say why the selected items run.", footer=True),
-        Key("plan.edit", "e", "edit", "Edit", "Open the recipe in $EDITOR; saving it plans again.", footer=True),
-        Key("plan.until", "o", "until", "Until", "Run up to the selected stage, nothing after it.", footer=True),
-        Key("plan.force", "f", "force", "Force", "Make the selected stage again though it is cached.", footer=True),
+        Key("plan.why", "w", "why", "Why?", "Show why the selected items will run.", footer=True),
+        Key(
+            "plan.edit", "e", "edit", "Edit", "Open the recipe in $EDITOR; the plan is updated afterwards.", footer=True
+        ),
+        Key(
+            "plan.until", "o", "until", "Until", "Run only up to the selected stage, or to the end again.", footer=True
+        ),
+        Key(
+            "plan.force", "f", "force", "Force", "Rebuild the selected stage even if it is cached, or not.", footer=True
+        ),
         Key("plan.copy", "y", "copy", "Copy", "Copy the plan as text.", footer=True),
     ),
     "why": (
-        Key("why.all", "A", "all", "All", "Show what is equal too.", footer=True),
+        Key("why.all", "A", "all", "All", "Show unchanged values too, or only differences.", footer=True),
         Key("why.revert", "u", "revert", "Revert", "Set the recipe's value back to the cached one.", footer=True),
-        Key("why.edit", "e", "edit", "Edit", "Open the recipe in $EDITOR, at that line.", footer=True),
-        Key("why.next", "n", "cause(1)", "Next", "Go to the next item that runs.", footer=True),
-        Key("why.previous", "N", "cause(-1)", "Previous", "Go to the item before.", footer=True),
+        Key("why.edit", "e", "edit", "Edit", "Open the recipe in $EDITOR at this value.", footer=True),
+        Key("why.next", "n", "cause(1)", "Next", "Go to the next item that will run.", footer=True),
+        Key("why.previous", "N", "cause(-1)", "Previous", "Go to the previous one.", footer=True),
         Key("why.copy", "y", "copy", "Copy", "Copy the differences as text.", footer=True),
     ),
     "log": (
-        Key("log.follow", "f", "follow", "Follow", "Stay at the end, or stop following.", footer=True),
-        Key("log.search", "slash", "search", "Search", "Find a text.", footer=True),
-        Key("log.next", "n", "next(1)", "Next", "Go to the next place it is found."),
-        Key("log.previous", "N", "next(-1)", "Previous", "Go to the place before."),
+        Key("log.follow", "f", "follow", "Follow", "Follow the end of the log, or stop following.", footer=True),
+        Key("log.search", "slash", "search", "Search", "Search for text.", footer=True),
+        Key("log.next", "n", "next(1)", "Next", "Go to the next match."),
+        Key("log.previous", "N", "next(-1)", "Previous", "Go to the previous match."),
         Key("log.error", "e", "next_error", "Next error", "Go to the next error.", footer=True),
-        Key("log.wrap", "w", "wrap", "Wrap", "Wrap long lines, or cut them.", footer=True),
-        Key("log.times", "T", "times", "Times", "Show when lines were written."),
+        Key("log.wrap", "w", "wrap", "Wrap", "Wrap long lines, or cut them off.", footer=True),
+        Key("log.times", "T", "times", "Times", "Show the time of each line, or hide it."),
         Key("log.pager", "o", "pager", "Pager", "Open the file in $PAGER.", footer=True),
-        Key("log.copy", "y", "copy", "Copy", "Copy the line, or what is selected.", footer=True),
-        Key("log.mark", "v", "mark", "Select", "Begin to select lines, or stop."),
-        Key("log.left", "left,h", "sideways(-1)", "Left", "Go left in long lines."),
-        Key("log.right", "right,l", "sideways(1)", "Right", "Go right in long lines."),
-        Key("log.back", "escape", "back", "Back", "Leave the search or the selection, or go back.", footer=True),
+        Key("log.copy", "y", "copy", "Copy", "Copy the line or the selection.", footer=True),
+        Key("log.mark", "v", "mark", "Select", "Start selecting lines, or stop."),
+        Key("log.left", "left,h", "sideways(-1)", "Left", "Scroll left."),
+        Key("log.right", "right,l", "sideways(1)", "Right", "Scroll right."),
+        Key("log.back", "escape", "back", "Back", "End the search or the selection, or go back.", footer=True),
     ),
     "runs": (
-        Key("runs.open", "enter", "open", "Open", "Attach to a run that is going, or replay one.", footer=True),
-        Key("runs.mark", "space", "mark", "Mark", "Mark a run to compare.", footer=True),
+        Key("runs.open", "enter", "open", "Open", "Attach to an active run, or replay a finished one.", footer=True),
+        Key("runs.mark", "space", "mark", "Mark", "Mark a run for comparison.", footer=True),
         Key("runs.compare", "equals_sign", "compare", "Compare", "Compare the two marked runs.", footer=True),
-        Key("runs.filter", "slash", "filter", "Filter", "Show only runs that contain a text.", footer=True),
+        Key("runs.filter", "slash", "filter", "Filter", "Filter runs by text.", footer=True),
         Key("runs.copy", "y", "copy", "Copy", "Copy the table as text.", footer=True),
         Key("runs.export", "e", "export", "Export", "Write the table as Markdown and JSON."),
         Key(
@@ -163,58 +209,58 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "D",
             "delete",
             "Delete",
-            "Delete a finished run's events and logs; results stay.",
+            "Delete a finished run's events and logs; its results stay in the cache.",
             footer=True,
         ),
         Key("runs.back", "escape", "back", "Back", "Clear the filter, or go back.", footer=True),
     ),
     "compare": (
-        Key("compare.all", "A", "all", "All", "Show what is equal too.", footer=True),
-        Key("compare.copy", "y", "copy", "Copy", "Copy the comparison as text.", footer=True),
+        Key("compare.all", "A", "all", "All", "Show unchanged values too, or only differences.", footer=True),
+        Key("compare.copy", "y", "copy", "Copy", "Copy the comparison as Markdown.", footer=True),
         Key("compare.back", "escape", "back", "Back", "Go back to the runs.", footer=True),
     ),
     "cache": (
         Key("cache.clear", "c", "clear", "Clear", "Clear the selected entry or stage.", footer=True),
-        Key("cache.undo", "z", "undo", "Undo", "Bring back what was cleared last.", footer=True),
+        Key("cache.undo", "z", "undo", "Undo", "Undo the last clear.", footer=True),
         Key(
             "cache.prune",
             "P",
             "prune",
             "Prune",
-            "Delete for good what was cleared and what killed runs left.",
+            "Permanently delete cleared entries and leftovers of killed runs.",
             footer=True,
         ),
         Key("cache.copy", "y", "copy", "Copy", "Copy the entry's folder.", footer=True),
-        Key("cache.filter", "slash", "filter", "Filter", "Show only entries that contain a text.", footer=True),
+        Key("cache.filter", "slash", "filter", "Filter", "Filter entries by text.", footer=True),
         Key("cache.back", "escape", "back", "Back", "Clear the filter, or go back.", footer=True),
     ),
     "clear": (
-        Key("clear.yes", "y", "answer(True)", "Clear", "Clear it.", footer=True),
-        Key("clear.no", "n,escape,enter,ctrl+c", "answer(False)", "Keep", "Keep it.", footer=True),
+        Key("clear.yes", "y", "answer(True)", "Clear", "Clear.", footer=True),
+        Key("clear.no", "n,escape,enter,ctrl+c", "answer(False)", "Keep", "Keep everything.", footer=True),
         Key("clear.item", "i", "scope('item')", "Item", "Only this item.", footer=True),
         Key("clear.row", "r", "scope('row')", "Row", "All items of this stage at this AR.", footer=True),
         Key("clear.stage", "t", "scope('stage')", "Stage", "The whole stage.", footer=True),
-        Key("clear.after", "a", "after", "After", "With everything made from it, or that alone.", footer=True),
+        Key("clear.after", "a", "after", "After", "Include everything built from it, or not.", footer=True),
     ),
     "confirm": (
         Key("confirm.yes", "y", "answer(True)", "Yes", "Yes.", footer=True),
         Key("confirm.no", "n,escape", "answer(False)", "No", "No.", footer=True),
     ),
     "help": (
-        Key("help.filter", "slash", "filter", "Filter", "Show only keys and states that contain a text.", footer=True),
+        Key("help.filter", "slash", "filter", "Filter", "Filter keys and signs by text.", footer=True),
         Key("help.close", "escape,question_mark,q", "close", "Close", "Clear the filter, or close.", footer=True),
     ),
     "theme": (
-        Key("theme.keep", "enter", "keep", "Keep", "Keep this theme, also for the next time.", footer=True),
-        Key("theme.restore", "escape,q,t", "restore", "Back", "Go back to the theme from before.", footer=True),
+        Key("theme.keep", "enter", "keep", "Keep", "Save this theme as the default.", footer=True),
+        Key("theme.restore", "escape,q,t", "restore", "Back", "Go back to the previous theme.", footer=True),
     ),
 }
 
 
 def bindings(scope: str) -> list[BindingType]:
-    """The Textual bindings of one scope. Aliases that would crowd the footer are left out of it."""
+    """The Textual bindings of one scope."""
     return [
-        Binding(key.keys, key.action, key.says, id=key.id, show=key.footer, tooltip=key.help) for key in KEYS[scope]
+        Binding(key.keys, key.action, key.label, id=key.id, show=key.footer, tooltip=key.help) for key in KEYS[scope]
     ]
 
 
@@ -231,7 +277,7 @@ _SCOPES = {
 
 
 def scopes_of(screen: object) -> tuple[str, ...]:
-    """The scopes whose keys work on a screen, beside the global one."""
+    """The scopes whose keys work on a screen, besides the global one."""
     return _SCOPES.get(type(screen).__name__, ())
 
 

@@ -31,7 +31,7 @@ _HEAD = 64
 _BLOCKS_KEPT = 16
 
 
-class Line(NamedTuple):
+class FileLine(NamedTuple):
     """One line as it can be shown."""
 
     text: str
@@ -81,12 +81,12 @@ class LogFile:
         """Share of the file whose lines are counted; below 1 the first lines are not there yet."""
         return 1.0 if self._scan is None else self._scan.done / max(self._base, 1)
 
-    def line(self, number: int, columns: int | None = None) -> Line:
+    def line(self, number: int, columns: int | None = None) -> FileLine:
         """One line, of which `columns` characters are wanted; None for all, up to a megabyte."""
         begin, end = self._span(number)
         return self._line(begin, end, _LONGEST if columns is None else max(columns, 0))
 
-    def lines(self, start: int, count: int, columns: int | None = None) -> list[Line]:
+    def lines(self, start: int, count: int, columns: int | None = None) -> list[FileLine]:
         """Up to `count` lines from number `start` on; none outside the file."""
         numbers = range(max(start, 0), min(start + count, self.line_count))
         return [self.line(number, columns) for number in numbers]
@@ -258,7 +258,7 @@ class LogFile:
         end = self._start(number + 1)
         return begin, max(end - 1, begin) if number < self._ends else end
 
-    def _line(self, begin: int, end: int, columns: int) -> Line:
+    def _line(self, begin: int, end: int, columns: int) -> FileLine:
         if end - begin > _SHORT:
             last = self._read(end - 4096, 4096).rstrip(b"\r")
             if b"\r" in last:  # progress, overwritten again and again
@@ -270,7 +270,7 @@ class LogFile:
             all_of_it = wanted >= min(end - begin, _LONGEST)
             if all_of_it or len(text) >= columns + _HEAD:  # an escape may be cut in two at the end
                 more = len(text) > columns or wanted < end - begin
-                return Line(text[:columns], more)
+                return FileLine(text[:columns], more)
             wanted *= 4
 
     # Inside: searching

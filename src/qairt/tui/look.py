@@ -6,7 +6,7 @@ import codecs
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from qairt.tui.settings import Settings
+from qairt.tui.settings import UserSettings
 from qairt.tui.terminal.glyphs import GraphStyle, Look
 from qairt.tui.themes import MONO_THEME
 
@@ -28,7 +28,7 @@ class Appearance:
     """What was chosen for the terminal's sake, in sentences."""
 
 
-def choose_look(settings: Settings, environ: Mapping[str, str], encoding: str) -> Appearance:
+def choose_look(settings: UserSettings, environ: Mapping[str, str], encoding: str) -> Appearance:
     """What suits this terminal.
 
     Args:

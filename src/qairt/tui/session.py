@@ -1,6 +1,7 @@
-"""A run as a screen sees it: the same three methods, whether the run lives here, elsewhere, or is over.
+"""A run as screens see it: the same interface whether it executes in this process, in another, or has ended.
 
-All feed one `RunState`. Events come from another thread through a queue; `poll` folds them in on the screen's thread.
+Each session keeps one `RunState` current. Events arrive from another thread through a queue; `poll` applies them on the
+screen's thread.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ if TYPE_CHECKING:
 
 Kind = Literal["plan", "thread", "host", "replay"]
 
-_INTERVAL = 0.25  # seconds between looks at a file of events
-_LIVENESS = 1.0  # seconds between looks at whether its process lives
+_POLL_INTERVAL = 0.25  # seconds between reads of an event file
+_LIVENESS_INTERVAL = 1.0  # seconds between checks that its process is alive
+_EXIT_CODES = {"done": 0, "interrupted": 130}
 
 
 class EngineSession(Protocol):
@@ -31,32 +33,36 @@ class EngineSession(Protocol):
     kind: Kind
     state: RunState
     readonly: bool
-    """Nothing can be asked of it."""
+    """The run takes no requests."""
 
     @property
     def folder(self) -> RunFolder | None:
-        """Where the run keeps its files; None before it has begun."""
+        """Where the run keeps its files; None before it has started."""
 
     @property
     def pending(self) -> dict[str, str]:
-        """Requests that were not answered yet: id -> action."""
+        """Unanswered requests: id -> action."""
+
+    @property
+    def remark(self) -> str:
+        """What the status line adds; may be empty."""
 
     def poll(self) -> list[ev.Event]:
-        """Fold in what happened since the last call, and return it."""
+        """Apply the events since the last call, and return them."""
 
     def request(self, action: Action, stage: str = "", label: str = "") -> None:
-        """Ask something of the run; its answer comes as an event.
+        """Send a request to the run; its answer arrives as an event.
 
         Raises:
-            QairtError: it cannot be asked.
+            QairtError: the request cannot be sent.
         """
 
     def close(self) -> None:
-        """Look no more. The run is not touched."""
+        """Stop following. The run is not affected."""
 
 
-class _Queued:
-    """What all sessions share: a queue of events, and requests by files in the run's folder."""
+class _QueuedSession:
+    """A queue of events, and requests as files in the run's folder."""
 
     kind: Kind
 
@@ -73,6 +79,10 @@ class _Queued:
     @property
     def pending(self) -> dict[str, str]:
         return dict(self._pending)
+
+    @property
+    def remark(self) -> str:
+        return f"{next(iter(self._pending.values())).replace('_', ' ')} requested…" if self._pending else ""
 
     def poll(self) -> list[ev.Event]:
         found: list[ev.Event] = []
@@ -98,7 +108,7 @@ class _Queued:
         pass
 
 
-class PlanSession(_Queued):
+class PlanSession(_QueuedSession):
     """No run yet: the state of a plan."""
 
     kind: Kind = "plan"
@@ -107,11 +117,11 @@ class PlanSession(_Queued):
         super().__init__(state, readonly=True)
 
 
-class ThreadSession(_Queued):
-    """The engine in this process: `execute` runs it in the thread that calls it.
+class ThreadSession(_QueuedSession):
+    """A run in this process, executed by the thread that calls `execute`.
 
     Args:
-        state: shown until the run has begun: that of its plan.
+        state: shown until the run has started: that of its plan.
     """
 
     kind: Kind = "thread"
@@ -131,36 +141,45 @@ class ThreadSession(_Queued):
             return None
         return RunFolder(self.pipeline.state_folder / "runs" / self.state.run_id)
 
-    def execute(self) -> None:
-        """Run it to its end."""
-        from qairt.errors import QairtError
-        from qairt.tui.failure import failure_file, note_failure
+    @property
+    def exit_code(self) -> int:
+        """How the run ended, for the shell; 0 while it is active."""
+        if not self.over.is_set():
+            return 0
+        if self.error is not None:
+            return self.error.exit_code
+        return _EXIT_CODES.get(self.result.status if self.result else "failed", 1)
 
-        self.pipeline.add_listener(self._hear)
+    def execute(self) -> None:
+        """Execute the run until it ends."""
+        from qairt.errors import QairtError
+        from qairt.tui.failure import failure_file, write_traceback
+
+        self.pipeline.add_listener(self._receive)
         try:
             self.result = self.pipeline.construct(self.options)
         except QairtError as error:
             self.error = error
         except Exception as fault:
-            note_failure(fault)
-            what = f"the run ended by a fault of qairt: {type(fault).__name__}: {fault}"
+            write_traceback(fault)
+            what = f"the run ended because of a bug in qairt: {type(fault).__name__}: {fault}"
             self.error = QairtError(what, remedy=f"finished items are kept; the traceback is in {failure_file()}")
         finally:
             self.over.set()
 
-    def _hear(self, event: ev.Event) -> None:
+    def _receive(self, event: ev.Event) -> None:
         self._events.put([event])
 
 
-class _TailSession(_Queued):
-    """Follows a run's file of events in a thread of its own."""
+class _TailSession(_QueuedSession):
+    """Follows a run's event file in a thread."""
 
     def __init__(self, folder: RunFolder, *, readonly: bool) -> None:
         super().__init__(RunState(run_id=folder.id, status="running"), readonly=readonly)
         self._folder = folder
         self.tail = EventTail(folder.events)
-        self.silent = 0.0
-        """Seconds since a run on another machine was heard, once that is suspicious."""
+        self.seconds_silent = 0.0
+        """Time since the last sign of a run on another machine; 0 while that is not suspicious."""
         self._closed = threading.Event()
         self._died = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="events", daemon=True)
@@ -169,6 +188,14 @@ class _TailSession(_Queued):
     @property
     def folder(self) -> RunFolder | None:
         return self._folder
+
+    @property
+    def remark(self) -> str:
+        if requested := super().remark:
+            return requested
+        if self.seconds_silent:
+            return f"no heartbeat for {self.seconds_silent:.0f} s"
+        return "written by a newer qairt: some events are not shown" if self.tail.newer else ""
 
     def poll(self) -> list[ev.Event]:
         found = super().poll()
@@ -180,27 +207,27 @@ class _TailSession(_Queued):
         self._closed.set()
 
     def _follow(self) -> None:
-        waited = _LIVENESS
+        waited = _LIVENESS_INTERVAL
         while not self._closed.is_set():
             found: list[ev.Event] = list(self.tail.read())
             if found:
                 self._events.put(found)
                 if isinstance(found[-1], ev.RunFinished):
                     return
-            if waited >= _LIVENESS:
+            if waited >= _LIVENESS_INTERVAL:
                 waited = 0.0
                 liveness = self._folder.liveness()
-                self.silent = self._folder.seconds_silent() if liveness == "unknown" else 0.0
+                self.seconds_silent = self._folder.seconds_silent() if liveness == "unknown" else 0.0
                 if liveness in ("interrupted", "over") and not found:
                     self._events.put(list(self.tail.read()))
                     self._died.set()
                     return
-            self._closed.wait(_INTERVAL)
-            waited += _INTERVAL
+            self._closed.wait(_POLL_INTERVAL)
+            waited += _POLL_INTERVAL
 
 
 class HostSession(_TailSession):
-    """A run in a process of its own, or in another screen's: followed, and asked by files."""
+    """An active run in another process: followed through its event file, controlled through request files."""
 
     kind: Kind = "host"
 
@@ -209,7 +236,7 @@ class HostSession(_TailSession):
 
 
 class ReplaySession(_TailSession):
-    """A run that is over, as it was."""
+    """A finished run, as recorded."""
 
     kind: Kind = "replay"
 

@@ -27,7 +27,7 @@ from qairt.tui.themes import DEFAULT_THEME, config_folder
 from qairt.tui.yaml_file import NotAMapping, YamlFile, in_words, read_yaml
 
 
-class Settings(BaseSettings):
+class UserSettings(BaseSettings):
     """How the terminal interface behaves for this user."""
 
     model_config = SettingsConfigDict(env_prefix="QAIRT_", env_ignore_empty=True, extra="forbid", frozen=True)
@@ -63,7 +63,9 @@ def config_file() -> Path:
     return config_folder() / "config.yaml"
 
 
-def load_settings(flags: Mapping[str, Any] | None = None, themes: Collection[str] = ()) -> tuple[Settings, list[str]]:
+def load_settings(
+    flags: Mapping[str, Any] | None = None, themes: Collection[str] = ()
+) -> tuple[UserSettings, list[str]]:
     """The settings in force, and a sentence for each that is wrong, with its place.
 
     Args:
@@ -80,13 +82,13 @@ def load_settings(flags: Mapping[str, Any] | None = None, themes: Collection[str
         problems.append(f"{fault}; the defaults are used")
     sources = _Sources(
         flags={name: value for name, value in (flags or {}).items() if value is not None},
-        variables=EnvSettingsSource(Settings)(),
+        variables=EnvSettingsSource(UserSettings)(),
         file=file,
     )
-    settings = Settings()
+    settings = UserSettings()
     while True:
         try:
-            settings = Settings(**sources.merged())
+            settings = UserSettings(**sources.merged())
         except ValidationError as error:
             problems += sources.refuse(error)
         else:
@@ -126,7 +128,7 @@ class _Sources:
         for found in error.errors():
             place = [step for step in found["loc"] if step != "[key]"]
             where = self.where(place)
-            said.setdefault(where + ".".join(map(str, place)), f"{where}: {in_words(found, Settings)}")
+            said.setdefault(where + ".".join(map(str, place)), f"{where}: {in_words(found, UserSettings)}")
         for steps in {tuple(map(str, found["loc"][:2])) for found in error.errors()}:
             self._forget(steps)
         return list(said.values())

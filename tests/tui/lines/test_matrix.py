@@ -8,7 +8,7 @@ import pytest
 
 from qairt.engine.record import events as ev
 from qairt.engine.record.state import RunState
-from qairt.tui.lines.matrix import Matrix, Row, clock, matrix_rows
+from qairt.tui.lines.matrix import Matrix, MatrixRow, clock, matrix_rows
 
 
 def entry(stage: str, coord: tuple[tuple[str, int], ...] = (), **changes: object) -> ev.PlannedEntry:
@@ -44,7 +44,7 @@ def finish(state: RunState, stage: str, label: str, at: float, seconds: float) -
     )
 
 
-def row(matrix: Matrix, stage: str, place: str = "") -> Row:
+def row(matrix: Matrix, stage: str, place: str = "") -> MatrixRow:
     return next(each for each in matrix.rows if each.id == (stage, place))
 
 

@@ -26,7 +26,7 @@ def test_run_on_a_terminal_is_the_same_screen_already_running(place):
 
 
 SCREENS = {
-    "?": "On the run's screen",
+    "?": "Monitor",
     "C": "7 entries",
     "R": "0001",
     "p": "plan  toy.yaml",

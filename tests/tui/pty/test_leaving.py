@@ -21,11 +21,11 @@ def test_q_asks_and_ends_nothing(place):
     terminal = place.open("run", str(place.recipe))
     terminal.wait_for("▶50")
     terminal.send("q")
-    terminal.wait_for("Run 0001 is going")
+    terminal.wait_for("Run 0001 is still running")
     terminal.send("q")  # stays
-    terminal.wait_for(lambda text: "is going" not in text)
+    terminal.wait_for(lambda text: "is still running" not in text)
     terminal.send("\x03")
-    terminal.wait_for("Run 0001 is going")
+    terminal.wait_for("Run 0001 is still running")
     terminal.send("\r")  # leave: the run goes on
     assert terminal.wait() == 0
     run = place.run()

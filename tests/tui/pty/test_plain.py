@@ -110,7 +110,7 @@ def test_an_interrupted_run_is_exit_code_130(place, on_screen):
         terminal = place.open("run", str(place.recipe))
         terminal.wait_for("▶50")
         terminal.send("q")
-        terminal.wait_for("is going")
+        terminal.wait_for("is still running")
         terminal.send("jj\r")
         assert terminal.wait() == 130
     else:

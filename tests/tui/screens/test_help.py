@@ -41,8 +41,8 @@ async def test_every_key_and_sign_can_be_read() -> None:
         assert mark.glyph in text
         assert status in text
         assert mark.meaning in text
-    assert "On the run's screen" in text
-    assert "Everywhere" in text
+    assert "Monitor" in text
+    assert "Every screen" in text
 
 
 async def test_remapped_keys_are_shown_not_the_defaults() -> None:
@@ -63,7 +63,7 @@ async def test_it_fits_every_window_and_ends_at_its_last_line(size: tuple[int, i
         assert "Help" in seen(app)
         await pilot.press("G")
         await pilot.pause()
-        assert words(app).split(" └")[0].endswith("did")
+        assert words(app).split(" └")[0].endswith("when the run ended")
         await pilot.press("g")
         await pilot.pause()
         assert app.screen.query_one(HelpScroll).scroll_y == 0
@@ -79,15 +79,15 @@ async def test_a_filter_shows_only_what_contains_its_text() -> None:
         await pilot.press("slash", *"reused")
         await pilot.pause()
         text = seen(app)
-        assert "cached: reused" in text
+        assert "cached: reused from the cache" in text
         assert "Pause" not in text
-        assert "Everywhere" not in text
+        assert "Every screen" not in text
         await pilot.press("enter")
         await pilot.pause()
         assert isinstance(app.focused, HelpScroll)
         await pilot.press("escape")
         await pilot.pause()
-        assert "Start the run" in seen(app)
+        assert "Open the selected item" in seen(app)
         assert isinstance(app.screen, HelpScreen)
         await pilot.press("escape")
         await pilot.pause()
@@ -100,7 +100,7 @@ async def test_a_filter_that_nothing_contains_says_so_and_takes_markup_as_text()
         await app.push_screen(HelpScreen(["monitor"], Look()))
         await pilot.press("slash", "left_square_bracket", "b", "right_square_bracket")
         await pilot.pause()
-        assert "Nothing contains “[b]”." in seen(app)
+        assert "No match for “[b]”." in seen(app)
 
 
 @pytest.mark.parametrize("key", ["question_mark", "q", "escape"])

@@ -16,7 +16,8 @@ from qairt.errors import QairtError, RecipeError
 from qairt.project import Planned
 from qairt.recipe import Recipe
 from qairt.tui.lines.plan import as_text, faults_of, laid_out, plan_table
-from qairt.tui.screens.plan import PlanScreen
+from qairt.tui.screens.messages import EditRequested
+from qairt.tui.screens.plan import PlanChoice, PlanScreen
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.themes import VARIABLE_DEFAULTS
 
@@ -51,7 +52,7 @@ class Host(App[None]):
     def __init__(self, made: Pipeline | QairtError, look: Look | None = None, memory: int = 0) -> None:
         super().__init__()
         self.posted: list[Any] = []
-        self.asked: list[tuple[str | None, frozenset[str]]] = []
+        self.requested: list[PlanChoice] = []
         self._made = made
         planned = Planned(error=made) if isinstance(made, QairtError) else Planned(made, made.plan())
         self.plan = PlanScreen(look or Look(), "toy.yaml", planned, self.replan, memory=memory)
@@ -62,18 +63,18 @@ class Host(App[None]):
     def on_mount(self) -> None:
         self.push_screen(self.plan)
 
-    def replan(self, until: str | None, force: frozenset[str]) -> Planned:
-        self.asked.append((until, force))
+    def replan(self, choice: PlanChoice) -> Planned:
+        self.requested.append(choice)
         assert isinstance(self._made, Pipeline)
-        return Planned(self._made, self._made.plan(RunOptions(until=until, force=force)))
+        return Planned(self._made, self._made.plan(RunOptions(until=choice.until, force=choice.force)))
 
-    def on_plan_screen_run(self, message: PlanScreen.Run) -> None:
-        self.posted.append(("run", message.until, message.force))
+    def on_plan_screen_start_requested(self, message: PlanScreen.StartRequested) -> None:
+        self.posted.append(("run", message.choice))
 
-    def on_plan_screen_edit_recipe(self, message: PlanScreen.EditRecipe) -> None:
+    def on_edit_requested(self, message: EditRequested) -> None:
         self.posted.append(("edit", message.line, Path(message.file).name))
 
-    def on_plan_screen_open_why(self, message: PlanScreen.OpenWhy) -> None:
+    def on_plan_screen_why_requested(self, message: PlanScreen.WhyRequested) -> None:
         self.posted.append(("why", message.stage, message.label))
 
     def text(self) -> str:
@@ -138,7 +139,7 @@ async def test_keys(made: Path) -> None:
     app = Host(pipeline(made, TEXT.replace("suffix: a", "suffix: b")))
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("j", "w", "e", "enter")
-        assert app.posted == [("why", "fan", "ar1"), ("edit", 3, ""), ("run", None, frozenset())]
+        assert app.posted == [("why", "fan", "ar1"), ("edit", 3, ""), ("run", PlanChoice())]
         await pilot.press("G", "w", "g", "w")
         assert app.posted[3:] == [("why", "join", "all"), ("why", "source", "all")]
 
@@ -159,19 +160,19 @@ async def test_until_and_force_plan_again_and_reach_the_run(made: Path) -> None:
         await pilot.press("j", "f")
         await app.workers.wait_for_complete()
         await pilot.pause()
-        assert app.asked == [(None, frozenset({"fan"}))]
+        assert app.requested == [PlanChoice(force=frozenset({"fan"}))]
         assert "asked for with --force" in app.text()
         await pilot.press("o")
         await app.workers.wait_for_complete()
         await pilot.pause()
-        assert "only up to fan; again: fan" in app.text()
+        assert "only up to fan; rebuilding fan" in app.text()
         assert "join" not in app.text()
         await pilot.press("enter")
-        assert app.posted == [("run", "fan", frozenset({"fan"}))]
+        assert app.posted == [("run", PlanChoice("fan", frozenset({"fan"})))]
         await pilot.press("o", "f")
         await app.workers.wait_for_complete()
         await pilot.pause()
-        assert app.asked[-1] == (None, frozenset())
+        assert app.requested[-1] == PlanChoice()
         assert "nothing to run" in app.text()
 
 
@@ -184,7 +185,7 @@ async def test_faults_are_shown_in_place_and_edited_where_they_are(made: Path) -
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         shown = app.text()
-        assert "2 faults in the recipe: nothing can run" in shown
+        assert "2 errors in the recipe: fix them to run it; e opens the selected one" in shown
         assert "× toy.yaml:4  stages.fan.sufix is not a setting of fan" in shown
         assert "    did you mean suffix?" in shown
         assert "[b]odd[/b] is unknown" in shown

@@ -19,6 +19,7 @@ from qairt.engine.record.summary import RunSummary, read_summary
 from qairt.tui.lines.runs import as_markdown, as_text, cut, detail, table, when
 from qairt.tui.screens.compare import CompareScreen
 from qairt.tui.screens.delete_run import DeleteRunScreen
+from qairt.tui.screens.messages import OpenRunRequested
 from qairt.tui.screens.runs import RunsScreen, RunTable
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.themes import VARIABLE_DEFAULTS
@@ -39,7 +40,7 @@ class Host(App[None]):
     def on_mount(self) -> None:
         self.push_screen(self._screen)
 
-    def on_runs_screen_open(self, message: RunsScreen.Open) -> None:
+    def on_open_run_requested(self, message: OpenRunRequested) -> None:
         self.opened.append(message.run_id)
 
     @property
@@ -182,7 +183,7 @@ async def test_nothing_was_run(open_screen, tmp_path):
     app, running = open_screen(folder=tmp_path / "empty")
     async with running as pilot:
         await ready(pilot)
-        assert "nothing was run here yet" in picture(app)[0]
+        assert "no runs yet" in picture(app)[0]
         await press(pilot, "enter", "space", "equals_sign", "D", "j")
         assert isinstance(app.screen, RunsScreen)
         assert (app.opened, app.messages) == ([], [])
@@ -269,7 +270,7 @@ async def test_export(open_screen, place):
     async with running as pilot:
         await ready(pilot)
         await press(pilot, "e")
-        assert app.messages == [f"written: {place / 'runs.md'} and runs.json beside it"]
+        assert app.messages == [f"wrote {place / 'runs.md'} and runs.json"]
     markdown = (place / "runs.md").read_text().splitlines()
     assert len(markdown) == 6
     assert markdown[4].endswith("| convert ar1-split2: it was killed: out of memory |")
@@ -305,7 +306,7 @@ async def test_delete(open_screen, place):
             if len(ids(app)) == 3:
                 break
         assert ids(app) == ["0004", "0002", "0001"]
-        assert app.messages == ["run 0003 is deleted"]
+        assert app.messages == ["deleted run 0003"]
     assert not (place / "runs" / "0003").exists()
 
 

@@ -14,6 +14,7 @@ from qairt.engine.plan.why import key_diff
 from qairt.engine.run.options import RunOptions
 from qairt.recipe import Recipe
 from qairt.tui.lines.why import head_lines, laid_out, rows_of
+from qairt.tui.screens.messages import EditRequested
 from qairt.tui.screens.revert import RevertScreen
 from qairt.tui.screens.why import WhyScreen
 from qairt.tui.terminal.glyphs import Look
@@ -62,10 +63,10 @@ class Host(App[None]):
     def notify(self, message: str, **more: object) -> None:  # type: ignore[override]
         self.toasts.append(message)
 
-    def on_why_screen_edit_recipe(self, message: WhyScreen.EditRecipe) -> None:
+    def on_edit_requested(self, message: EditRequested) -> None:
         self.edits.append(message.line)
 
-    def on_why_screen_recipe_changed(self) -> None:
+    def on_recipe_changed(self) -> None:
         self.changes += 1
         folder = self._made.cache_dir.parent
         again = pipeline(folder, (folder / "toy.yaml").read_text())
@@ -137,9 +138,9 @@ async def test_setting_back_writes_that_one_line(made: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words", "keys", "told"),
     [
-        (TEXT, ("stages.fan.suffix=z",), "u", "was given on the command line: leave it out there"),
-        (TEXT.replace("    suffix: a  # [b]kept[/b]\n", ""), (), "u", "the recipe does not hold stages.fan.suffix"),
-        (CHANGED, (), "Aju", "is as it was"),
+        (TEXT, ("stages.fan.suffix=z",), "u", "was given on the command line: remove it there"),
+        (TEXT.replace("    suffix: a  # [b]kept[/b]\n", ""), (), "u", "the recipe does not set stages.fan.suffix"),
+        (CHANGED, (), "Aju", "did not change"),
         (TEXT.replace("suffix: a", "suffix: >\n      x"), (), "u", "is not one word on one line"),
     ],
 )
@@ -159,7 +160,7 @@ async def test_what_is_passed_on_is_not_set_back(made: Path) -> None:
     app = Host(pipeline(made, CHANGED), "join all")
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("j", "u")
-        assert app.toasts == ["fan ar1 only passes the change on: select the row it begins in"]
+        assert app.toasts == ["fan ar1 only passes the change on: select its root cause"]
         await pilot.press("g", "e")
         assert app.edits == [4]
 

@@ -10,7 +10,7 @@ from textual.app import App, ComposeResult
 
 from qairt.tui.terminal.glyphs import GraphStyle, Look
 from qairt.tui.themes import VARIABLE_DEFAULTS
-from qairt.tui.widgets.graph import Graph
+from qairt.tui.widgets.graph import ResourceGraph
 from qairt.tui.widgets.overall import OverallBar
 from qairt.tui.widgets.plot import area, sparkline
 
@@ -18,7 +18,7 @@ from qairt.tui.widgets.plot import area, sparkline
 class Host(App[None]):
     def __init__(self, look: Look | None = None) -> None:
         super().__init__()
-        self.graph = Graph("3 RAM", "ram", lambda value: f"{value:.0f} G", look)
+        self.graph = ResourceGraph("3 RAM", "ram", lambda value: f"{value:.0f} G", look)
         self.bar = OverallBar(look)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:

@@ -63,7 +63,7 @@ class Host(App[None]):
     def on_stage_matrix_selected(self, message: StageMatrix.Selected) -> None:
         self.selected.append(message)
 
-    def on_stage_matrix_opened(self, message: StageMatrix.Opened) -> None:
+    def on_stage_matrix_activated(self, message: StageMatrix.Activated) -> None:
         self.opened.append(message.item_key)
 
     @property

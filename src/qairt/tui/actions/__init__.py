@@ -1,1 +1,1 @@
-"""What keys do."""
+"""What keys do: objects that act on a `Workspace`."""

@@ -1,88 +1,85 @@
-"""Clearing cached results, and bringing them back."""
+"""Clearing cached results, and restoring them."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from qairt.amounts import count, size
-from qairt.errors import CacheError
-from qairt.tui.shell import Shell
+from qairt.tui.workspace import Workspace
 
 if TYPE_CHECKING:
     from qairt.engine.cache.clearing import ClearPreview, Scope
-    from qairt.engine.cache.trash import Cleared
     from qairt.tui.screens.clear import ClearChoice
 
 
-class Clearing(Shell):
-    """Keys about what is kept."""
+class ClearActions:
+    """Clears what is selected on the monitor, and opens the cache screen.
 
-    def ask_clear(self) -> None:
-        """Ask what of the selected item's stage is to be cleared."""
-        item = self.monitor.selected
-        if self.readonly:
-            self.notify("this screen is for looking only (--readonly)", severity="warning")
-        elif item is not None:
-            from qairt.engine.cache.clearing import scope
-            from qairt.engine.cache.store import Store
-            from qairt.tui.screens.clear import ClearScreen
+    Args:
+        cache_changed: called after entries were cleared, restored or deleted.
+    """
 
-            stage, label, state = item.stage, item.label, self.session.state
+    def __init__(self, workspace: Workspace, cache_changed: Callable[[], None]) -> None:
+        self._workspace = workspace
+        self._cache_changed = cache_changed
 
-            def preview(what: Scope, after: bool) -> ClearPreview:
-                return scope(Store(self.project.cache_dir), state, stage, label, what, after=after)
+    def clear_selected(self) -> None:
+        """Confirm what to clear: the selected item, its row or its stage."""
+        workspace = self._workspace
+        item = workspace.monitor.selected
+        if workspace.is_refused() or item is None:
+            return
+        from qairt.engine.cache.clearing import scope
+        from qairt.engine.cache.store import Store
+        from qairt.tui.screens.clear import ClearScreen
 
-            self.push_screen(ClearScreen(preview, self.look), self._clear)
+        stage, label, state = item.stage, item.label, workspace.run.session.state
 
-    def ask_undo(self) -> None:
-        """Bring back what was cleared last."""
-        if self.readonly:
-            self.notify("this screen is for looking only (--readonly)", severity="warning")
-        else:
-            self.work(self._undo, self._undone)
+        def preview(what: Scope, after: bool) -> ClearPreview:
+            return scope(Store(workspace.project.cache_dir), state, stage, label, what, after=after)
 
-    def ask_cache(self) -> None:
+        workspace.app.push_screen(ClearScreen(preview, workspace.look), self._clear)
+
+    def undo(self) -> None:
+        """Restore what was cleared last."""
+        if not self._workspace.is_refused():
+            self._workspace.background.run(self._undo_now, self._finished)
+
+    def open_cache(self) -> None:
         from qairt.engine.cache.store import Store
         from qairt.tui.screens.cache import CacheScreen
 
-        plan = self.project.planned.plan
-        used = frozenset(item.key for item in plan.items) if plan else None
-        self.push_screen(
-            CacheScreen(
-                Store(self.project.cache_dir),
-                self.look,
-                used=used,
-                state=lambda: self.session.state,
-                changed=self.plan_again,
-                readonly=self.readonly,
-            )
+        workspace = self._workspace
+        plan = workspace.project.planned.plan
+        screen = CacheScreen(
+            Store(workspace.project.cache_dir),
+            workspace.look,
+            used=frozenset(item.key for item in plan.items) if plan else None,
+            state=lambda: workspace.run.session.state,
+            changed=self._cache_changed,
+            readonly=workspace.readonly,
         )
+        workspace.app.push_screen(screen)
 
     def _clear(self, choice: ClearChoice | None) -> None:
         if choice is not None:
-            self.work(partial(self._clear_now, choice), self._cleared)
+            self._workspace.background.run(lambda: self._clear_now(choice), self._finished)
 
-    def _clear_now(self, choice: ClearChoice) -> Cleared:
+    def _clear_now(self, choice: ClearChoice) -> str:
         from qairt.engine.cache.clearing import clear
+        from qairt.engine.cache.sentences import cleared_line
         from qairt.engine.cache.store import Store
 
-        return clear(Store(self.project.cache_dir), choice.preview.entries, self.session.state)
+        store = Store(self._workspace.project.cache_dir)
+        cleared = clear(store, choice.preview.entries, self._workspace.run.session.state)
+        return cleared_line(cleared.bytes, len(cleared.entries))
 
-    def _cleared(self, cleared: Cleared) -> None:
-        entries = count(len(cleared.entries), "entry", "entries")
-        self.notify(f"cleared {entries}, {size(cleared.bytes)} at the next prune; z brings them back", markup=False)
-        self.plan_again()
-
-    def _undo(self) -> Cleared:
+    def _undo_now(self) -> str:
+        from qairt.engine.cache.sentences import undone_line
         from qairt.engine.cache.store import Store
 
-        undone = Store(self.project.cache_dir).undo()
-        if undone is None:
-            raise CacheError("nothing was cleared that could be brought back")
-        return undone
+        return undone_line(Store(self._workspace.project.cache_dir))
 
-    def _undone(self, undone: Cleared) -> None:
-        kept = f"; {len(undone.superseded)} were made again meanwhile, and stay so" if undone.superseded else ""
-        self.notify(f"brought back {count(len(undone.entries), 'entry', 'entries')}{kept}", markup=False)
-        self.plan_again()
+    def _finished(self, message: str) -> None:
+        self._workspace.app.notify(message, markup=False)
+        self._cache_changed()

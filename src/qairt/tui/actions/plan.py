@@ -1,156 +1,165 @@
-"""Planning: the plan's screen, why items run, editing the recipe, and starting."""
+"""Planning: the plan, why items run, and editing the recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.engine.plan.announce import planned_entries
 from qairt.engine.record.state import RunState
-from qairt.engine.run.options import RunOptions
 from qairt.project import Planned
-from qairt.tui.screens.plan import PlanScreen
+from qairt.tui.actions.plain_terminal import PlainTerminalActions
+from qairt.tui.actions.start import StartActions
+from qairt.tui.screens.plan import PlanChoice, PlanScreen
 from qairt.tui.session import PlanSession
-from qairt.tui.shell import Shell
+from qairt.tui.workspace import Workspace
 
 if TYPE_CHECKING:
     from qairt.tui.screens.why import WhyScreen
 
 
-class Planning(Shell):
-    """Keys about what would run."""
+class PlanActions:
+    """Plans in the background and shows the result wherever a plan is shown.
 
-    _why: WhyScreen | None = None
-    """The one that was opened last."""
+    Args:
+        start_when_planned: start the run as soon as the first plan is there.
+    """
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        start: StartActions,
+        plain_terminal: PlainTerminalActions,
+        *,
+        start_when_planned: bool,
+    ) -> None:
+        self._workspace = workspace
+        self._start = start
+        self._plain_terminal = plain_terminal
+        self._start_when_planned = start_when_planned
+        self._why: WhyScreen | None = None
+        """The last one opened."""
+
+    # Planning
 
     def plan_at_start(self) -> None:
+        """Plan, then show the plan, or start the run if that was requested; nothing while a run is shown."""
         self._plan(self._show_first)
 
     def plan_again(self) -> None:
-        self._plan(self._take)
+        """Plan in the background because something changed."""
+        self._plan(self._show)
 
-    def ask_plan(self) -> None:
-        if self.project.planned.plan is None and self.project.planned.error is None:
-            self.notify("planning: reading what the recipe names")
+    def plan_then_start(self) -> None:
+        """Plan again and start the run; finished items are reused."""
+        self._start_when_planned = True
+        self.plan_at_start()
+
+    # Screens
+
+    def open_plan(self) -> None:
+        planned = self._workspace.project.planned
+        if planned.plan is None and planned.error is None:
+            self._workspace.app.notify("still planning")
             return
-        self._open_plan(self.project.planned)
+        self._open_plan(planned)
         self.plan_again()
 
-    def ask_why(self) -> None:
-        item = self.monitor.selected
+    def open_why(self) -> None:
+        """Show why the selected item runs."""
+        item = self._workspace.monitor.selected
         if item is not None:
-            self._open_why(item.stage, item.label)
+            self.open_why_of(item.stage, item.label)
 
-    # Messages of the screens
+    def open_why_of(self, stage: str, label: str) -> None:
+        workspace, planned = self._workspace, self._workspace.project.planned
+        item = workspace.find_planned(stage, label)
+        if planned.plan is None or planned.pipeline is None or item is None:
+            workspace.app.notify("the recipe cannot be planned: press p to see why", severity="warning")
+        elif item.cached:
+            workspace.app.notify(f"{item.name} is cached: the next run reuses it", markup=False)
+        else:
+            from qairt.tui.screens.why import WhyScreen
 
-    def on_plan_screen_run(self, event: PlanScreen.Run) -> None:
-        self.start_run(replace(self.project.options, until=event.until, force=event.force))
+            self._why = WhyScreen(
+                workspace.look, planned.plan, planned.pipeline.recipe, item, readonly=workspace.readonly
+            )
+            workspace.app.push_screen(self._why)
 
-    def on_plan_screen_open_why(self, event: PlanScreen.OpenWhy) -> None:
-        self._open_why(event.stage, event.label)
+    def start_chosen(self, choice: PlanChoice) -> None:
+        """Start the run as chosen on the plan screen."""
+        self._start.start(replace(self._workspace.project.options, until=choice.until, force=choice.force))
 
-    def on_plan_screen_edit_recipe(self, event: PlanScreen.EditRecipe) -> None:
-        self._edit(Path(event.file) if event.file else self.project.recipe, event.line)
+    def edit(self, file: str, line: int) -> None:
+        """Open a file in the editor, then plan again.
 
-    def on_why_screen_edit_recipe(self, event: WhyScreen.EditRecipe) -> None:
-        self._edit(self.project.recipe, event.line)
-
-    def on_why_screen_recipe_changed(self) -> None:
-        self.plan_again()
+        Args:
+            file: empty for the recipe.
+        """
+        path = Path(file) if file else self._workspace.project.recipe
+        if not self._workspace.is_refused() and self._plain_terminal.edit(path, line):
+            self.plan_again()
 
     # Inside
 
     def _plan(self, then: Callable[[Planned], None]) -> None:
-        self.work(self.project.plan, then)
+        self._workspace.background.run(self._workspace.project.plan, then)
 
-    def _plan_with(self, until: str | None, force: frozenset[str]) -> Planned:
-        return self.project.plan(replace(self.project.options, until=until, force=force))
+    def _plan_with(self, choice: PlanChoice) -> Planned:
+        project = self._workspace.project
+        return project.plan(replace(project.options, until=choice.until, force=choice.force))
 
     def _show_first(self, planned: Planned) -> None:
-        """The first plan of this screen: shown, unless a run is."""
-        self._take(planned)
-        going = None if self.going else self.project.live()
-        if going is not None:  # its cache directory was not known before the recipe was read
-            self.attach(going)
-        if self.going:
+        workspace = self._workspace
+        self._show(planned)
+        active = None if workspace.run.is_active else workspace.project.live()
+        if active is not None:  # its cache directory was not known before the recipe was read
+            workspace.attach(active)
+        if workspace.run.is_active:
             return
-        start, self.start_at_once = self.start_at_once, False
+        start, self._start_when_planned = self._start_when_planned, False
         if start and planned.plan is not None:
-            self.start_run()
-        elif start or self.session.kind == "plan":
+            self._start.start()
+        elif start or workspace.run.session.kind == "plan":
             self._open_plan(planned)
 
-    def _take(self, planned: Planned) -> None:
-        """Show what a new plan says, wherever it is shown."""
-        self.show_recipe(planned)
-        if planned.plan is not None and self.session.kind == "plan":
-            entries = planned_entries(planned.plan)
+    def _show(self, planned: Planned) -> None:
+        """Show a new plan on every screen that shows one."""
+        workspace = self._workspace
+        workspace.show_recipe_values(planned)
+        if planned.plan is not None and workspace.run.session.kind == "plan":
+            options = workspace.project.options
             state = RunState.of_plan(
-                entries,
-                recipe=str(self.project.recipe),
-                cache_dir=str(self.project.cache_dir),
-                jobs=self.project.options.jobs,
-                memory=self.project.options.memory,
+                planned_entries(planned.plan),
+                recipe=str(workspace.project.recipe),
+                cache_dir=str(workspace.project.cache_dir),
+                jobs=options.jobs,
+                memory=options.memory,
             )
-            self.adopt(PlanSession(state))
-        for screen in self.screen_stack:
+            workspace.show_session(PlanSession(state))
+        for screen in workspace.app.screen_stack:
             if isinstance(screen, PlanScreen):
                 screen.show(planned)
-        if (
-            self._why is not None
-            and self._why.is_attached
-            and planned.plan is not None
-            and planned.pipeline is not None
-        ):
-            self._why.show(planned.plan, planned.pipeline.recipe)
-        if self._monitor is not None:
-            self._monitor.forget_item()
-
-    def show_recipe(self, planned: Planned) -> None:
-        """Show the recipe's values, once there is a place for them."""
-        if planned.pipeline is not None and self._monitor is not None:
-            from qairt.engine.settings_in_force import recipe_values
-
-            self.work(partial(recipe_values, planned.pipeline), self._monitor.show_recipe)
+        why = self._why
+        if why is not None and why.is_attached and planned.plan is not None and planned.pipeline is not None:
+            why.show(planned.plan, planned.pipeline.recipe)
+        workspace.forget_item()
 
     def _open_plan(self, planned: Planned) -> None:
-        if any(isinstance(screen, PlanScreen) for screen in self.screen_stack):
+        workspace = self._workspace
+        if any(isinstance(screen, PlanScreen) for screen in workspace.app.screen_stack):
             return
-        options: RunOptions = self.project.options
+        options = workspace.project.options
+        choice = PlanChoice(options.until, frozenset(options.force))
         screen = PlanScreen(
-            self.look,
-            self.project.name,
+            workspace.look,
+            workspace.project.name,
             planned,
             self._plan_with,
-            memory=options.memory,
+            choice,
             jobs=options.jobs,
-            until=options.until,
-            force=options.force,
+            memory=options.memory,
         )
-        self.push_screen(screen)
-
-    def _open_why(self, stage: str, label: str) -> None:
-        planned = self.project.planned
-        item = (
-            next((each for each in planned.plan.items if each.name == f"{stage} {label}"), None)
-            if planned.plan
-            else None
-        )
-        if planned.plan is None or planned.pipeline is None or item is None:
-            self.notify("the recipe cannot be planned: p shows why", severity="warning")
-        elif item.cached:
-            self.notify(f"{item.name} is cached: the next run reuses it", markup=False)
-        else:
-            from qairt.tui.screens.why import WhyScreen
-
-            self._why = WhyScreen(self.look, planned.plan, planned.pipeline.recipe, item, readonly=self.readonly)
-            self.push_screen(self._why)
-
-    def _edit(self, path: Path, line: int) -> None:
-        if self.readonly:
-            self.notify("this screen is for looking only (--readonly)", severity="warning")
-        elif self.edit_file(path, line):
-            self.plan_again()
+        workspace.app.push_screen(screen)

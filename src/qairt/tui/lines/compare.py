@@ -21,7 +21,7 @@ _INDENT = "  "
 
 
 @dataclass(frozen=True)
-class Line:
+class CompareLine:
     """One line of the comparison."""
 
     text: str
@@ -36,9 +36,9 @@ class _Section:
     """A value as text."""
 
 
-def compare_lines(comparison: Comparison, look: Look, *, width: int, every: bool = False) -> list[Line]:
+def compare_lines(comparison: Comparison, look: Look, *, width: int, every: bool = False) -> list[CompareLine]:
     """Every section with what changed in it; with `every` also what is equal."""
-    lines = [Line(look.text(cut(plain(note), width, look)), "note") for note in comparison.notes]
+    lines = [CompareLine(look.text(cut(plain(note), width, look)), "note") for note in comparison.notes]
     tables = [(section, [*_cells(section, every)]) for section in _sections(comparison)]
     cells = [row for _, rows in tables for _, row in rows]
     head = ["", comparison.a.id, comparison.b.id, "difference"]
@@ -46,13 +46,14 @@ def compare_lines(comparison: Comparison, look: Look, *, width: int, every: bool
     for section, rows in tables:
         if rows:
             lines.append(
-                Line(_line([section.title, *head[1:]], [widths[0] + len(_INDENT), *widths[1:]], look), "title")
+                CompareLine(_line([section.title, *head[1:]], [widths[0] + len(_INDENT), *widths[1:]], look), "title")
             )
             lines += [
-                Line(_INDENT + _line(row, widths, look), "changed" if changed else "equal") for changed, row in rows
+                CompareLine(_INDENT + _line(row, widths, look), "changed" if changed else "equal")
+                for changed, row in rows
             ]
     if not cells:
-        lines.append(Line("Nothing differs between these runs.", "note"))
+        lines.append(CompareLine("Nothing differs between these runs.", "note"))
     return lines
 
 

@@ -39,8 +39,9 @@ def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
     style = f"bold $state-{item.status}"
     percent = f" {item.fraction:.0%}" if item.status == "running" and item.fraction else ""
     yield "", item.name, "bold"
-    meaning = f": {_meaning(item)}" if _meaning(item) not in ("runs", item.status) else ""
-    yield "state", f"{look.mark(item.status)} {item.status}{percent}{meaning}", style
+    meaning = MARKS[item.status].meaning
+    explained = "" if item.status == "running" or meaning == item.status else f": {meaning}"
+    yield "state", f"{look.mark(item.status)} {item.status}{percent}{explained}", style
     if item.message:
         yield "", item.message, ""
     if waits := run.waits_for(item):
@@ -60,10 +61,6 @@ def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
         yield "attempt", str(item.attempt), ""
     if item.log:
         yield "log", item.log, ""
-
-
-def _meaning(item: ItemState) -> str:
-    return MARKS[item.status].meaning.removesuffix("; percent done")
 
 
 def _failure(item: ItemState) -> Iterator[_Line]:

@@ -28,7 +28,7 @@ class Cell:
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class MatrixRow:
     """The items of one stage that differ only in their split."""
 
     stage: str
@@ -70,7 +70,7 @@ class Matrix:
     """Heading of the rows' place: `AR`, or `CL/AR`."""
     columns: tuple[int, ...]
     """Numbers of the splits; empty where no stage is split."""
-    rows: tuple[Row, ...]
+    rows: tuple[MatrixRow, ...]
     _items: tuple[tuple[ItemState | None, ...], ...] = ()
     _made_of: tuple[int, str, int] = (0, "", 0)
 
@@ -134,7 +134,7 @@ def _arranged(state: RunState, made_of: tuple[int, str, int]) -> Matrix:
     width = max(len(columns), 1)
     rows, places = [], []
     for stage, place in sorted(by_row, key=lambda each: order[each[0]]):
-        rows.append(Row(stage, plain(stage), place, (), 0, 0, "", "", ()))
+        rows.append(MatrixRow(stage, plain(stage), place, (), 0, 0, "", "", ()))
         places.append(tuple(by_row[stage, place].get(column) for column in range(width)))
     heading = "/".join(axis.upper() for axis in shown)
     return Matrix(plain(heading), tuple(columns), tuple(rows), tuple(places), made_of)
@@ -159,7 +159,9 @@ def _seen(items: tuple[ItemState | None, ...]) -> tuple[object, ...]:
     return (*[item and item.status for item in items], sum([item.seconds for item in items if item]))
 
 
-def _filled(row: Row, items: tuple[ItemState | None, ...], seen: tuple[object, ...], now: float, jobs: int) -> Row:
+def _filled(
+    row: MatrixRow, items: tuple[ItemState | None, ...], seen: tuple[object, ...], now: float, jobs: int
+) -> MatrixRow:
     there = [item for item in items if item is not None]
     cells = tuple(
         None if item is None else Cell((item.stage, item.label), item.status, _percent(item, now)) for item in items
@@ -167,7 +169,7 @@ def _filled(row: Row, items: tuple[ItemState | None, ...], seen: tuple[object, .
     done = sum(item.status in MADE for item in there)
     seconds = sum(item.seconds for item in there if item.status in ("done", "warn", "failed"))
     time = clock(seconds) if seconds else ""
-    return Row(row.stage, row.name, row.place, cells, done, len(there), time, _left(there, now, jobs), seen)
+    return MatrixRow(row.stage, row.name, row.place, cells, done, len(there), time, _left(there, now, jobs), seen)
 
 
 def _percent(item: ItemState, now: float) -> str:

@@ -16,7 +16,7 @@ from textual.worker import Worker, WorkerState
 from qairt.engine.record.folder import RunFolder
 from qairt.engine.record.runs import Comparison, compare
 from qairt.tui.keymap import bindings
-from qairt.tui.lines.compare import Line, compare_lines, compare_markdown
+from qairt.tui.lines.compare import CompareLine, compare_lines, compare_markdown
 from qairt.tui.lines.runs import cut
 from qairt.tui.terminal.clipboard import copy
 from qairt.tui.terminal.glyphs import Look
@@ -44,7 +44,7 @@ class ComparePane(VerticalScroll):
     def compose(self) -> ComposeResult:
         yield self._text
 
-    def show(self, lines: list[Line]) -> None:
+    def show(self, lines: list[CompareLine]) -> None:
         """Put `lines` in place of what is shown."""
         styles = {
             line.role: self.get_component_rich_style(f"compare-pane--{line.role}", partial=True) for line in lines

@@ -98,7 +98,7 @@ class HelpScreen(ModalScreen[None]):
         signs = [(self._look.mark(status), _said(status, mark.meaning), status) for status, mark in MARKS.items()]
         parts.append(("Signs", self._page.table(_matching(signs, wanted), self._look)))
         shown = [(title, table) for title, table in parts if table.row_count]
-        self._page.show(shown, "" if shown else f"Nothing contains “{wanted}”.", self._look)
+        self._page.show(shown, "" if shown else f"No match for “{wanted}”.", self._look)
         self._scroll.scroll_home(animate=False)
 
 

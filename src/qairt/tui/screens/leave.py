@@ -1,4 +1,4 @@
-"""Leaving while a run is going, and cancelling it: nothing is ended without being asked for."""
+"""Confirmations before leaving or cancelling an active run, and before other irreversible actions."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
-Choice = Literal["detach", "cancel", "stay"]
+LeaveChoice = Literal["detach", "cancel", "stay"]
 
 
-class LeaveScreen(ModalScreen[Choice]):
-    """Asks what becomes of the run.
+class LeaveScreen(ModalScreen[LeaveChoice]):
+    """Asks what to do with the run.
 
     Args:
-        run_id: of the run that is going.
-        fact: something to know before leaving, such as that this machine ends processes at logout.
+        run_id: of the active run; empty while it is starting.
+        warning: something to know before leaving, such as that this machine kills processes at logout.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -40,21 +40,21 @@ class LeaveScreen(ModalScreen[Choice]):
     LeaveScreen OptionList:focus { background-tint: $foreground 0%; }
     """
 
-    def __init__(self, run_id: str, fact: str = "") -> None:
+    def __init__(self, run_id: str, warning: str = "") -> None:
         super().__init__()
         self._run_id = run_id
-        self._fact = fact
+        self._warning = warning
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
-            box.border_title = f"Run {self._run_id} is going"
+            box.border_title = f"Run {self._run_id} is still running" if self._run_id else "The run is starting"
             box.border_subtitle = "enter choose   esc stay"
-            if self._fact:
-                yield Static(self._fact, markup=False)
+            if self._warning:
+                yield Static(self._warning, markup=False)
             yield OptionList(
-                Option("Leave: the run goes on without a screen", id="detach"),
+                Option("Leave; the run continues without a screen", id="detach"),
                 Option("Stay", id="stay"),
-                Option("Cancel the run, then leave: finished items are kept", id="cancel"),
+                Option("Cancel the run and leave; finished items are kept", id="cancel"),
                 compact=True,
             )
 
@@ -62,10 +62,10 @@ class LeaveScreen(ModalScreen[Choice]):
         self.query_one(OptionList).focus()
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
-        choices: dict[str | None, Choice] = {"detach": "detach", "stay": "stay", "cancel": "cancel"}
+        choices: dict[str | None, LeaveChoice] = {"detach": "detach", "stay": "stay", "cancel": "cancel"}
         self.dismiss(choices[event.option.id])
 
-    def action_choose(self, choice: Choice) -> None:
+    def action_choose(self, choice: LeaveChoice) -> None:
         self.dismiss(choice)
 
     def action_down(self) -> None:
@@ -76,7 +76,11 @@ class LeaveScreen(ModalScreen[Choice]):
 
 
 class CancelRunScreen(ModalScreen[bool]):
-    """Cancels a run once its id was typed."""
+    """Cancels a run once its id is typed.
+
+    Args:
+        busy: number of running items.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [Binding("escape,ctrl+c", "keep", "Keep it")]
     DEFAULT_CSS = """
@@ -96,10 +100,10 @@ class CancelRunScreen(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
             box.border_title = f"Cancel run {self._run_id}?"
-            loses = "items lose their" if self._busy != 1 else "item loses its"
-            running = f"{self._busy} running {loses} work so far. "
-            yield Static((running if self._busy else "") + "Finished items are kept.", markup=False)
-            yield Static(f"Type {self._run_id} and press enter; escape keeps it going.", markup=False)
+            items = "item loses its" if self._busy == 1 else "items lose their"
+            losses = f"{self._busy} running {items} progress. " if self._busy else ""
+            yield Static(f"{losses}Finished items are kept.", markup=False)
+            yield Static(f"Type {self._run_id} and press enter; esc keeps it running.", markup=False)
             yield Input(placeholder=self._run_id, select_on_focus=False, compact=True)
 
     def on_mount(self) -> None:
@@ -116,7 +120,7 @@ class CancelRunScreen(ModalScreen[bool]):
 
 
 class ConfirmScreen(ModalScreen[bool]):
-    """A question whose safe answer is no."""
+    """A yes-no question. The default is no."""
 
     DEFAULT_CSS = """
     ConfirmScreen { align: center middle; }

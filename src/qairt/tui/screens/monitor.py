@@ -1,4 +1,4 @@
-"""The monitor: the recipe, the stages, the profiler, the log and the selected item's detail, around one run."""
+"""The monitor of one run: recipe, stages, profiler, log, and the selected item's details."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from pathlib import Path
 
 from textual.app import ComposeResult
 from textual.containers import Container
-from textual.message import Message
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Input
@@ -18,8 +17,9 @@ from qairt.engine.record.eta import SmoothEta, fraction, wording
 from qairt.engine.record.events import ResourceSample
 from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, RunState
 from qairt.engine.settings_in_force import RecipeValue
-from qairt.tui.keymap import bindings
+from qairt.tui.keymap import MonitorAction, bindings
 from qairt.tui.lines.matrix import ItemKey
+from qairt.tui.screens.messages import ActionRequested
 from qairt.tui.session import EngineSession
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.detail import Detail
@@ -31,19 +31,19 @@ from qairt.tui.widgets.recipe_tree import RecipeTree
 from qairt.tui.widgets.status import StatusLine
 
 FindItem = Callable[[str, str], tuple[PlannedItem | None, Entry | None]]
-"""What is planned for an item, and what is kept of it."""
+"""The plan of an item, and its cache entry."""
 FindLog = Callable[[ItemState], Path | None]
 
-_HOW = {"plan": "not running", "thread": "in this program", "host": "attached", "replay": "replay"}
+_CONNECTION = {"plan": "not running", "thread": "in this program", "host": "attached", "replay": "replay"}
 
 
 class MonitorScreen(Screen[None]):
-    """Five panes in one window, or one after another where there is little room.
+    """Five panes side by side, or fewer where the window is small.
 
     Args:
         name: of the recipe.
-        find_item: looked up when the selection changes.
-        find_log: the same for the log's file.
+        find_item: called when the selection changes.
+        find_log: the same, for the path of the item's log.
     """
 
     BINDINGS = bindings("monitor")
@@ -90,13 +90,6 @@ class MonitorScreen(Screen[None]):
     MonitorScreen.solo.alone.solo-3 #profiler { layout: grid; }
     """
 
-    class Asked(Message):
-        """A key that the screen itself cannot serve."""
-
-        def __init__(self, what: str) -> None:
-            self.what = what
-            super().__init__()
-
     def __init__(self, look: Look, name: str, find_item: FindItem, find_log: FindLog) -> None:
         super().__init__()
         self._look = look
@@ -106,10 +99,11 @@ class MonitorScreen(Screen[None]):
         self._eta = SmoothEta()
         self._shown_item: tuple[ItemKey, str] | None = None
         self._sample: ResourceSample | None = None
-        """The one that the profiler shows."""
+        """The one the profiler shows."""
         self._solo = 0
-        self._usable_before: dict[str, bool] = {}
-        self._user_chose = False
+        self._usable: dict[str, bool] = {}
+        """Which keys do something now; those not listed always do."""
+        self._user_moved = False
         self._session: EngineSession | None = None
         self.state = RunState()
         self.status = StatusLine(look, id="status")
@@ -120,7 +114,7 @@ class MonitorScreen(Screen[None]):
         self.log_view = LogView(look=look, compact=True, id="log")
         self.detail = Detail(look, id="detail")
         self.line = ProfilerLine(look, id="line")
-        self.filter_input = Input(placeholder="show only what contains this text", id="pane-filter", compact=True)
+        self.filter_input = Input(placeholder="filter", id="pane-filter", compact=True)
 
     def compose(self) -> ComposeResult:
         yield self.status
@@ -140,7 +134,7 @@ class MonitorScreen(Screen[None]):
 
     def on_mount(self) -> None:
         for size, steps in zip(self.app.size, (self.HORIZONTAL_BREAKPOINTS, self.VERTICAL_BREAKPOINTS), strict=True):
-            # Textual does this only when it has shown a frame.
+            # Textual does this only after the first frame.
             self.add_class(max(step for step in steps or [] if step[0] <= size)[1])
         self.recipe.border_title = "1 Recipe"
         self.matrix.border_title = "2 Stages"
@@ -149,21 +143,22 @@ class MonitorScreen(Screen[None]):
 
     # Showing
 
-    def show(self, session: EngineSession, now: float, *, changed: bool, remark: str = "") -> None:
+    def show(self, session: EngineSession, now: float, *, changed: bool) -> None:
         """Show the run as it is now.
 
         Args:
-            changed: whether anything happened since the last call; else only clocks move.
+            changed: whether anything happened since the last call; otherwise only clocks advance.
         """
         if session is not self._session:
-            self._session, self._user_chose = session, False
+            self._session, self._user_moved = session, False
         state = self.state = session.state
-        how, said = _HOW[session.kind], remark or _sums(state)
-        self.status.show(self._look, self._recipe_name, state, now, how=how, remark=said)
+        remark = session.remark or _failures(state)
+        self.status.look = self._look
+        self.status.show(self._recipe_name, state, now, connection=_CONNECTION[session.kind], remark=remark)
         self._show_overall(state, now)
         self.matrix.show(state, now)
-        if not self._user_chose:
-            self._follow_what_runs(state)
+        if not self._user_moved:
+            self._select_running(state)
         if state.last_sample is not self._sample:
             self._sample = state.last_sample
             if self.profiler.display:
@@ -173,16 +168,16 @@ class MonitorScreen(Screen[None]):
         self._show_item(changed)
         if self.log_view.display:
             self.log_view.refresh_from_file()
-        if (usable := self._usable()) != self._usable_before:  # each time makes the footer anew
-            self._usable_before = usable
+        if (usable := self._usable_now()) != self._usable:  # refreshing rebuilds the footer
+            self._usable = usable
             self.refresh_bindings()
 
     def show_recipe(self, values: RecipeValue | None) -> None:
-        """Show the recipe's values; None while it cannot be read."""
+        """Show the recipe's values; None while the recipe cannot be read."""
         self.recipe.show(values)
 
     def forget_item(self) -> None:
-        """What was looked up of the selected item may have changed."""
+        """Look the selected item up again at the next refresh."""
         self._shown_item = None
 
     @property
@@ -210,8 +205,8 @@ class MonitorScreen(Screen[None]):
             parts.append(wording(self._eta.at(state, now)))
         self.overall.show(fraction(state, now), " · ".join(parts))
 
-    def _follow_what_runs(self, state: RunState) -> None:
-        """Until a key chose otherwise, the selection goes with the work."""
+    def _select_running(self, state: RunState) -> None:
+        """Until the user moves the cursor, it follows the running items."""
         busy = [item for item in state.items.values() if item.status in BUSY]
         selected = self.selected
         if busy and (selected is None or selected.status not in BUSY):
@@ -235,13 +230,13 @@ class MonitorScreen(Screen[None]):
     def on_stage_matrix_selected(self) -> None:
         self._show_item(changed=True)
 
-    def on_stage_matrix_opened(self) -> None:
-        self.action_ask("open")
+    def on_stage_matrix_activated(self) -> None:
+        self.action_request("open")
 
-    # Keys served here
+    # Keys
 
     def action_pane(self, number: int) -> None:
-        """Go to a pane; one that has no room beside the others takes all of it."""
+        """Go to a pane; one that is hidden for lack of space is shown alone."""
         pane = self.panes[number - 1]
         if self._solo or not pane.display:
             self._show_alone(number)
@@ -290,38 +285,37 @@ class MonitorScreen(Screen[None]):
 
     def on_key(self) -> None:
         if self.focused is self.matrix and self.state.items:
-            self._user_chose = True
+            self._user_moved = True
 
     def action_manifest(self) -> None:
         self.action_pane(5)
 
-    def action_ask(self, what: str) -> None:
-        """Hand a key to whoever can serve it."""
-        self.post_message(self.Asked(what))
+    def action_request(self, action: MonitorAction) -> None:
+        """Pass a key on to the app."""
+        self.post_message(ActionRequested(action))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that do nothing now vanish from the footer."""
-        return self._usable().get(str(parameters[0]), True) if action == "ask" else True
+        """Hide keys from the footer while they do nothing."""
+        return self._usable_now().get(str(parameters[0]), True) if action == "request" else True
 
     # Inside
 
     def on_resize(self) -> None:
-        self._look_anew()
+        self._invalidate()
 
-    def _look_anew(self) -> None:
-        """Panes that were hidden may be seen now: whatever they show is out of date."""
+    def _invalidate(self) -> None:
+        """Refresh panes that were hidden and may be visible now."""
         self._shown_item, self._sample = None, None
 
-    def _usable(self) -> dict[str, bool]:
-        """Of what can be asked for now and then, what can be now."""
+    def _usable_now(self) -> dict[str, bool]:
         running, item = self.state.status == "running", self.selected
-        unmade = any(each.status in UNMADE for each in self.state.items.values())
+        unfinished = any(each.status in UNMADE for each in self.state.items.values())
         return {
             "pause": running,
             "cancel_run": running,
             "cancel_item": running and item is not None and item.status in BUSY | {"waiting", "ready"},
             "detach": running,
-            "retry": unmade,
+            "retry": unfinished,
         }
 
     def _show_alone(self, number: int) -> None:
@@ -329,7 +323,7 @@ class MonitorScreen(Screen[None]):
             self.set_class(each == number, f"solo-{each}")
         self.set_class(bool(number), "solo", "alone")
         self._solo = number
-        self._look_anew()
+        self._invalidate()
 
     def _focused_pane(self) -> int | None:
         for number, pane in enumerate(self.panes, start=1):
@@ -351,10 +345,10 @@ class MonitorScreen(Screen[None]):
         self.matrix.focus()
 
 
-def _sums(state: RunState) -> str:
-    """What must not be missed: `1 failed: convert ar128-split5`."""
+def _failures(state: RunState) -> str:
+    """`1 failed: convert ar128-split5`; empty when nothing failed."""
     failed = [item.name for item in state.items.values() if item.status == "failed"]
-    failed += [f"{said.stage} {said.kind}" for said in state.outputs.values() if said.status == "failed"]
+    failed += [f"{output.stage} {output.kind}" for output in state.outputs.values() if output.status == "failed"]
     if not failed:
         return ""
     more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""

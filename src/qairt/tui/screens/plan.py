@@ -1,8 +1,9 @@
-"""The plan: what a run would reuse and make, why, how long it takes; or what is wrong with the recipe."""
+"""The plan: what a run would reuse and build, why, and how long it takes; or what is wrong with the recipe."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass, replace
 
 from textual.app import ComposeResult
 from textual.content import Content
@@ -29,15 +30,26 @@ from qairt.tui.lines.plan import (
     plan_table,
 )
 from qairt.tui.lines.runs import cut
+from qairt.tui.screens.messages import EditRequested
 from qairt.tui.terminal import clipboard
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.row_list import RowList
 
-Replan = Callable[[str | None, frozenset[str]], Planned]
-"""Plans again: up to a stage or to the end, with stages that run though they are cached. Takes its time."""
+_VERDICT_COLUMN = 2
 
-_VERDICT = 2
-"""The column whose colour says whether a row is reused."""
+
+@dataclass(frozen=True)
+class PlanChoice:
+    """What the user chose to run of the recipe."""
+
+    until: str | None = None
+    """The last stage to run; None for all."""
+    force: frozenset[str] = frozenset()
+    """Stages to rebuild even if they are cached."""
+
+
+Replan = Callable[[PlanChoice], Planned]
+"""Plans again. Slow."""
 
 
 class PlanScreen(Screen[None]):
@@ -46,11 +58,10 @@ class PlanScreen(Screen[None]):
     Args:
         name: of the recipe.
         planned: the plan, or why there is none.
-        replan: called in a thread of its own.
-        memory: bytes that running items may use together.
-        jobs: items at once.
-        until: the stage that the plan ends with, if it was made so.
-        force: the stages that it runs though they are cached.
+        replan: called in a thread.
+        choice: what `planned` was made for.
+        jobs: items that run at once.
+        memory: limit for all running items together, in bytes.
     """
 
     BINDINGS = bindings("plan")
@@ -62,25 +73,15 @@ class PlanScreen(Screen[None]):
     PlanScreen > #below { height: auto; max-height: 25%; padding: 0 1; }
     """
 
-    class Run(Message):
-        """The run is to start."""
+    class StartRequested(Message):
+        """Start the run."""
 
-        def __init__(self, until: str | None, force: frozenset[str]) -> None:
+        def __init__(self, choice: PlanChoice) -> None:
             super().__init__()
-            self.until = until
-            self.force = force
+            self.choice = choice
 
-    class EditRecipe(Message):
-        """The recipe, or the file that a fault is in, is to be opened at a line; 0 is its top."""
-
-        def __init__(self, line: int, file: str = "") -> None:
-            super().__init__()
-            self.line = line
-            self.file = file
-            """Empty: the recipe."""
-
-    class OpenWhy(Message):
-        """Why this item runs is to be shown."""
+    class WhyRequested(Message):
+        """Show why this item runs."""
 
         def __init__(self, stage: str, label: str) -> None:
             super().__init__()
@@ -93,11 +94,10 @@ class PlanScreen(Screen[None]):
         name: str,
         planned: Planned,
         replan: Replan,
+        choice: PlanChoice = PlanChoice(),
         *,
-        memory: int = 0,
         jobs: int = 1,
-        until: str | None = None,
-        force: frozenset[str] = frozenset(),
+        memory: int = 0,
     ) -> None:
         super().__init__()
         self._look = look
@@ -105,12 +105,12 @@ class PlanScreen(Screen[None]):
         self._replan = replan
         self._memory = memory
         self._jobs = jobs
-        self._until = until
-        self._force = force
+        self._choice = choice
+        self._requested = choice
+        """What the plan being made is for."""
         self._planned = planned
-        self._asked: tuple[str | None, frozenset[str]] = (until, force)
         self._table: PlanTable | None = None
-        self._sums: Summary | None = None
+        self._summary: Summary | None = None
         self._faults: list[Fault] = []
         self._head = Static(id="head", markup=False)
         self._heading = Static(id="heading", markup=False)
@@ -128,7 +128,7 @@ class PlanScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self._rows.focus()
-        self._take(self._planned)
+        self._set_plan(self._planned)
 
     def on_resize(self) -> None:
         self._paint()
@@ -143,17 +143,17 @@ class PlanScreen(Screen[None]):
         self._paint()
 
     def show(self, planned: Planned) -> None:
-        """Show another plan of the whole recipe, such as after it was edited; what was chosen here is chosen again."""
-        self._take(planned)
-        if planned.plan is not None and (self._until or self._force):
-            self._plan_again(self._until, self._force)
+        """Show a new plan of the whole recipe, such as after an edit; what was chosen here still applies."""
+        self._set_plan(planned)
+        if planned.plan is not None and self._choice != PlanChoice():
+            self._plan_again(self._choice)
 
-    def _take(self, planned: Planned) -> None:
+    def _set_plan(self, planned: Planned) -> None:
         self._planned = planned
-        self._table, self._sums, self._faults = None, None, []
+        self._table, self._summary, self._faults = None, None, []
         if planned.plan is not None and planned.pipeline is not None:
             self._table = plan_table(planned.plan, jobs=self._jobs, memory=self._memory)
-            self._sums = summary(planned.plan, planned.pipeline.recipe)
+            self._summary = summary(planned.plan, planned.pipeline.recipe)
         elif planned.error is not None:
             self._faults = faults_of(planned.error)
         self.refresh_bindings()
@@ -169,41 +169,41 @@ class PlanScreen(Screen[None]):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """While the recipe is wrong it can only be edited and copied."""
+        """A recipe with errors can only be edited and copied."""
         return self._table is not None or action not in ("run", "why", "until", "force")
 
     def action_run(self) -> None:
-        self.post_message(self.Run(self._until, self._force))
+        self.post_message(self.StartRequested(self._choice))
 
     def action_why(self) -> None:
         if (row := self.selected) is not None:
-            self.post_message(self.OpenWhy(row.stage, row.first.label))
+            self.post_message(self.WhyRequested(row.stage, row.first.label))
 
     def action_edit(self) -> None:
         place = self._rows.highlighted
         if self._faults and place is not None:
-            self.post_message(self.EditRecipe(self._faults[place].line, self._faults[place].file))
+            self.post_message(EditRequested(self._faults[place].line, self._faults[place].file))
             return
         recipe = self._planned.pipeline.recipe if self._planned.pipeline is not None else None
         row = self.selected
         line = recipe.line(("stages", row.stage)) if recipe is not None and row is not None else 0
-        self.post_message(self.EditRecipe(line))
+        self.post_message(EditRequested(line))
 
     def action_until(self) -> None:
         if (row := self.selected) is not None:
-            until = self._asked[0]
-            self._plan_again(None if until == row.stage else row.stage, self._asked[1])
+            until = None if self._requested.until == row.stage else row.stage
+            self._plan_again(replace(self._requested, until=until))
 
     def action_force(self) -> None:
         if (row := self.selected) is not None:
-            self._plan_again(self._asked[0], self._asked[1] ^ {row.stage})
+            self._plan_again(replace(self._requested, force=self._requested.force ^ {row.stage}))
 
     def action_copy(self) -> None:
-        if self._table is None or self._sums is None:
+        if self._table is None or self._summary is None:
             text = "\n".join(f"{fault.where}: {fault.what}\n  {fault.remedy}" for fault in self._faults) + "\n"
         else:
             look = Look()
-            below = below_lines(self._table, self._sums, self._memory, look)
+            below = below_lines(self._table, self._summary, self._memory, look)
             text = as_text(self._head_lines(look), self._table, below)
         self.notify(clipboard.copy(self.app, text), markup=False)
 
@@ -212,24 +212,24 @@ class PlanScreen(Screen[None]):
 
     # Planning again
 
-    def _plan_again(self, until: str | None, force: frozenset[str]) -> None:
-        """Plan in a thread; the answer to the last question counts."""
-        self._asked = (until, force)
-        self._head.update("\n".join([*self._head_lines(self._look)[:1], "planning"]))
-        self.run_worker(lambda: self._replan(until, force), thread=True, exclusive=True, exit_on_error=False)
+    def _plan_again(self, choice: PlanChoice) -> None:
+        """Plan in a thread; only the latest request counts."""
+        self._requested = choice
+        self._head.update("\n".join([*self._head_lines(self._look)[:1], "planning…"]))
+        self.run_worker(lambda: self._replan(choice), thread=True, exclusive=True, exit_on_error=False)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
         if event.state is WorkerState.SUCCESS and isinstance(event.worker.result, Planned):
             planned = event.worker.result
-            if planned.error is not None:  # the plan that is shown still holds
-                self._asked = (self._until, self._force)
+            if planned.error is not None:  # the plan on the screen still holds
+                self._requested = self._choice
                 self.notify(str(planned.error), severity="error", markup=False)
                 self._paint()
                 return
-            self._until, self._force = self._asked
-            self._take(planned)
+            self._choice = self._requested
+            self._set_plan(planned)
         elif event.state is WorkerState.ERROR:
-            self._asked = (self._until, self._force)
+            self._requested = self._choice
             self.notify(f"planning failed: {event.worker.error}", severity="error", markup=False)
             self._paint()
 
@@ -238,10 +238,10 @@ class PlanScreen(Screen[None]):
     def _paint(self) -> None:
         if not self.is_mounted or not self.size.width:
             return
-        width = max(self.size.width - 3, 20)  # the margins, and the scrollbar
+        width = max(self.size.width - 3, 20)  # without margins and scroll bar
         first, *rest = self._head_lines(self._look)
         self._head.update("\n".join([cut(first, width, self._look), *rest]))
-        if self._table is None or self._sums is None:
+        if self._table is None or self._summary is None:
             self._heading.update("")
             self._rows.show([self._fault_line(fault) for fault in self._faults])
             self._below.update("")
@@ -249,19 +249,20 @@ class PlanScreen(Screen[None]):
             heading, rows = laid_out(self._table, width, self._look)
             self._heading.update(heading)
             self._rows.show([_line(row, cells) for row, cells in zip(self._table.rows, rows, strict=True)])
-            self._below.update("\n".join(below_lines(self._table, self._sums, self._memory, self._look)))
+            self._below.update("\n".join(below_lines(self._table, self._summary, self._memory, self._look)))
         self._paint_reason()
 
     def _head_lines(self, look: Look) -> list[str]:
-        if self._table is None or self._sums is None:
-            told = f"{count(len(self._faults), 'fault')} in the recipe: nothing can run; e opens it at the selected one"
-            return [look.text(f"plan  {plain(self._recipe_name)}"), told]
+        if self._table is None or self._summary is None:
+            errors = f"{count(len(self._faults), 'error')} in the recipe: fix them to run it; e opens the selected one"
+            return [look.text(f"plan  {plain(self._recipe_name)}"), errors]
         pipeline = self._planned.pipeline
         cache = str(pipeline.cache_dir) if pipeline is not None else ""
-        lines = head_lines(self._recipe_name, cache, self._table, self._sums, self._memory, look)
-        choices = [f"up to {plain(self._until)}"] if self._until else []
-        choices += [f"again: {', '.join(plain(stage) for stage in sorted(self._force))}"] if self._force else []
-        return [*lines, look.text("only " + "; ".join(choices))] if self._until else [*lines, *choices]
+        lines = head_lines(self._recipe_name, cache, self._table, self._summary, self._memory, look)
+        until, force = self._choice.until, sorted(self._choice.force)
+        choices = [f"only up to {plain(until)}"] if until else []
+        choices += [f"rebuilding {', '.join(map(plain, force))}"] if force else []
+        return [*lines, look.text("; ".join(choices))] if choices else lines
 
     def _paint_reason(self) -> None:
         row = self.selected
@@ -276,4 +277,4 @@ class PlanScreen(Screen[None]):
 
 def _line(row: PlanRow, cells: list[str]) -> Content:
     style = f"$state-{STATUS[row.verdict]}"
-    return Content.assemble(*((cell, style) if place == _VERDICT else cell for place, cell in enumerate(cells)))
+    return Content.assemble(*((cell, style) if place == _VERDICT_COLUMN else cell for place, cell in enumerate(cells)))

@@ -1,4 +1,4 @@
-"""The runs of a cache directory: open one, compare two, delete what is no longer wanted."""
+"""The runs of a cache directory: open, compare and delete them."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from qairt.tui.keymap import bindings
 from qairt.tui.lines.runs import STATUS, Table, as_markdown, as_text, cut, detail, plain, recipe_name, table
 from qairt.tui.screens.compare import CompareScreen
 from qairt.tui.screens.delete_run import DeleteRunScreen
+from qairt.tui.screens.messages import OpenRunRequested
 from qairt.tui.terminal.clipboard import copy
 from qairt.tui.terminal.glyphs import Look
 
@@ -30,7 +31,7 @@ _RELOAD_SECONDS = 5.0
 
 
 class RunTable(DataTable[Text], inherit_bindings=False):
-    """The list. It has no keys but those that move."""
+    """The list. Its only keys are those that move the cursor."""
 
     BINDINGS = bindings("list")
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"run-table--{status}" for status in STATUS}
@@ -46,11 +47,11 @@ class RunTable(DataTable[Text], inherit_bindings=False):
 
 
 class RunsScreen(Screen[None]):
-    """Earlier runs and those that are going.
+    """Finished and active runs.
 
     Args:
         state_folder: `pipeline_state/` of the cache directory.
-        readonly: nothing can be deleted or written.
+        readonly: nothing can be deleted or exported.
     """
 
     BINDINGS = bindings("runs")
@@ -61,13 +62,6 @@ class RunsScreen(Screen[None]):
     RunsScreen > #filter { height: 1; border: none; padding: 0; display: none; }
     RunsScreen > #filter.-open { display: block; }
     """
-
-    class Open(Message):
-        """A run is to be shown: followed while it is going, else replayed."""
-
-        def __init__(self, run_id: str) -> None:
-            super().__init__()
-            self.run_id = run_id
 
     class _Read(Message):
         def __init__(self, runs: list[RunSummary]) -> None:
@@ -82,7 +76,7 @@ class RunsScreen(Screen[None]):
         self._runs: list[RunSummary] | None = None
         self._reading = False
         self._stale = False
-        """What is being read was asked for before something changed."""
+        """Something changed since the current read began."""
         self._shown: list[RunSummary] = []
         self._marked: list[str] = []
         self._filter = ""
@@ -90,7 +84,7 @@ class RunsScreen(Screen[None]):
         self._table = RunTable(cursor_type="row", cell_padding=0, zebra_stripes=False)
         self._table.set_class(look.ascii, "-ascii")
         self._detail = Static(id="detail", markup=False)
-        self._input = Input(placeholder="show only runs that contain …", id="filter")
+        self._input = Input(placeholder="filter runs", id="filter")
 
     def compose(self) -> ComposeResult:
         yield self._head
@@ -104,7 +98,7 @@ class RunsScreen(Screen[None]):
         self._show()
         self._read()
         self.app.theme_changed_signal.subscribe(self, lambda _: self._show())
-        self.set_interval(_RELOAD_SECONDS, self._read_again)
+        self.set_interval(_RELOAD_SECONDS, self._reload)
 
     def on_screen_resume(self) -> None:
         if self._runs is not None:
@@ -116,7 +110,7 @@ class RunsScreen(Screen[None]):
     # Reading
 
     def _read(self) -> None:
-        """Read the runs anew, after the reading that goes on: a thread cannot be called off, and they would pile up."""
+        """Read the runs again. One thread at a time, since a thread cannot be cancelled and they would pile up."""
         self._stale = self._reading
         if not self._reading:
             self._reading = True
@@ -126,7 +120,7 @@ class RunsScreen(Screen[None]):
     def _read_in_thread(self) -> None:
         self.post_message(self._Read(run_summaries(self._state_folder)))
 
-    def _read_again(self) -> None:
+    def _reload(self) -> None:
         if self.is_current and any(run.state == "running" for run in self._runs or ()):
             self._read()
 
@@ -146,19 +140,19 @@ class RunsScreen(Screen[None]):
     # Showing
 
     def _show(self) -> None:
-        """Everything anew; the cursor stays on its run."""
+        """Repaint everything; the cursor stays on its run."""
         if not self.is_mounted:
             return
         now, width = time.time(), self.size.width
         before = self._selected()
         runs = self._runs or []
-        self._shown = [run for run in runs if self._filter.lower() in _searched(run)]
+        self._shown = [run for run in runs if self._filter.lower() in _searchable(run)]
         self._head.update(self._look.text(self._heading(width)))
         self._fill(table(self._shown, now, self._look, width=max(width - 2, 1), marked=self._marked))
         rows = [run.id for run in self._shown]
         if before is not None and before.id in rows:
             self._table.move_cursor(row=rows.index(before.id))
-        self._tell_detail()
+        self._show_detail()
         self.refresh_bindings()
 
     def _fill(self, listed: Table) -> None:
@@ -173,15 +167,15 @@ class RunsScreen(Screen[None]):
 
     def _heading(self, width: int) -> str:
         if self._runs is None:
-            return " runs · reading …"
+            return " runs · loading…"
         shown = f"{len(self._shown)} of {len(self._runs)}" if self._filter else str(len(self._runs))
         filtered = f" · filter: {plain(self._filter)}" if self._filter else ""
         marked = f" · {len(self._marked)} of 2 marked" if self._marked else ""
-        none = " · nothing was run here yet" if not self._runs else ""
+        none = " · no runs yet" if not self._runs else ""
         start = f" runs · {shown}{filtered}{marked}{none} · "
         return cut(start + plain(str(self._state_folder.parent)), width, self._look)
 
-    def _tell_detail(self) -> None:
+    def _show_detail(self) -> None:
         run = self._selected()
         text = f" {detail(run, time.time())}" if run else ""
         self._detail.update(cut(self._look.text(text), self.size.width, self._look))
@@ -191,7 +185,7 @@ class RunsScreen(Screen[None]):
         return self._shown[row] if 0 <= row < len(self._shown) else None
 
     def on_data_table_row_highlighted(self) -> None:
-        self._tell_detail()
+        self._show_detail()
         self.refresh_bindings()
 
     def on_data_table_row_selected(self) -> None:
@@ -200,7 +194,7 @@ class RunsScreen(Screen[None]):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that could do nothing now are not offered."""
+        """Hide keys that do nothing now."""
         run = self._selected()
         match action:
             case "compare":
@@ -217,10 +211,10 @@ class RunsScreen(Screen[None]):
     def action_open(self) -> None:
         run = self._selected()
         if run is not None:
-            self.post_message(self.Open(run.id))
+            self.post_message(OpenRunRequested(run.id))
 
     def action_mark(self) -> None:
-        """Mark the run or take its mark away; a third mark takes the place of the first."""
+        """Mark or unmark the run; a third mark replaces the first."""
         run = self._selected()
         if run is None:
             return
@@ -234,7 +228,7 @@ class RunsScreen(Screen[None]):
         try:
             folders = [find_folder(self._state_folder, run_id) for run_id in self._marked]
         except QairtError as error:
-            self._tell(error)
+            self._notify_error(error)
             return
         a, b = sorted(folders, key=lambda folder: (len(folder.id), folder.id))
         self.app.push_screen(CompareScreen(a, b, self._look))
@@ -264,7 +258,7 @@ class RunsScreen(Screen[None]):
         self.notify(copy(self.app, as_text(self._shown, time.time(), self._look)), markup=False)
 
     def action_export(self) -> None:
-        """Write what is shown to `runs.md` and `runs.json` beside the runs."""
+        """Write the runs shown to `runs.md` and `runs.json` in the state folder."""
         markdown, data = (self._state_folder / name for name in ("runs.md", "runs.json"))
         try:
             write_atomic(markdown, as_markdown(self._shown, time.time()))
@@ -272,18 +266,18 @@ class RunsScreen(Screen[None]):
         except OSError as error:
             self.notify(f"{self._state_folder}: {error.strerror or error}", severity="error", markup=False)
             return
-        self.notify(f"written: {markdown} and {data.name} beside it", markup=False)
+        self.notify(f"wrote {markdown} and {data.name}", markup=False)
 
     def action_delete(self) -> None:
         run = self._selected()
         if run is None:
             return
 
-        def answered(yes: bool | None) -> None:
+        def confirmed(yes: bool | None) -> None:
             if yes:
                 self._delete(run.id)
 
-        self.app.push_screen(DeleteRunScreen(run, self._look), answered)
+        self.app.push_screen(DeleteRunScreen(run, self._look), confirmed)
 
     # Inside
 
@@ -291,19 +285,19 @@ class RunsScreen(Screen[None]):
         try:
             delete_run(self._state_folder, run_id)
         except QairtError as error:
-            self._tell(error)
+            self._notify_error(error)
         else:
-            self.notify(f"run {run_id} is deleted", markup=False)
+            self.notify(f"deleted run {run_id}", markup=False)
         self._read()
 
     def _close_filter(self) -> None:
         self._input.remove_class("-open")
         self._table.focus()
 
-    def _tell(self, error: QairtError) -> None:
+    def _notify_error(self, error: QairtError) -> None:
         remedy = f"; {error.remedy}" if error.remedy else ""
         self.notify(self._look.text(f"{error.what}{remedy}"), severity="error", markup=False)
 
 
-def _searched(run: RunSummary) -> str:
+def _searchable(run: RunSummary) -> str:
     return f"{run.id} {run.state} {recipe_name(run)} {run.host} {' '.join(run.failed)} {run.failure}".lower()

@@ -1,4 +1,4 @@
-"""Why an item runs: everything its key is made of, beside the last time it was made."""
+"""Why an item runs: the inputs of its key, compared with those of its latest cache entry."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from collections.abc import Callable
 
 from textual.app import ComposeResult
 from textual.content import Content
-from textual.message import Message
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
@@ -18,6 +17,7 @@ from qairt.recipe.edit import LineChange, set_value
 from qairt.recipe.recipe import Recipe
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.why import as_text, below_lines, full, head_lines, laid_out, rows_of
+from qairt.tui.screens.messages import EditRequested, RecipeChanged
 from qairt.tui.screens.revert import RevertScreen
 from qairt.tui.terminal import clipboard
 from qairt.tui.terminal.glyphs import Look
@@ -25,12 +25,12 @@ from qairt.tui.widgets.row_list import RowList
 
 
 class WhyScreen(Screen[None]):
-    """What differs, where the reason begins first; `u` sets a value of the recipe back.
+    """What differs, root causes first; `u` sets a value of the recipe back.
 
     Args:
         recipe: what the plan was made from.
         item: of the plan.
-        clock: gives the time, in seconds since the epoch.
+        clock: returns the time in seconds since the epoch.
         readonly: the recipe cannot be changed.
     """
 
@@ -42,16 +42,6 @@ class WhyScreen(Screen[None]):
     WhyScreen > #full { height: auto; max-height: 4; padding: 0 1; }
     WhyScreen > #below { height: auto; max-height: 25%; color: $text-muted; padding: 0 1; }
     """
-
-    class EditRecipe(Message):
-        """The recipe is to be opened at a line; 0 is its top."""
-
-        def __init__(self, line: int) -> None:
-            super().__init__()
-            self.line = line
-
-    class RecipeChanged(Message):
-        """A line of the recipe's file was written."""
 
     def __init__(
         self,
@@ -104,16 +94,16 @@ class WhyScreen(Screen[None]):
         self._paint()
 
     def show(self, plan: Plan, recipe: Recipe) -> None:
-        """Show the same item in another plan; the first that runs when it is not in it."""
-        again = next((item for item in plan.items if item.name == self._item.name), None)
-        again = again or next(iter(plan.to_run()), None)
-        if again is not None:
+        """Show the same item in a new plan, or the first that runs if it is no longer there."""
+        found = next((item for item in plan.items if item.name == self._item.name), None)
+        item = found or next(iter(plan.to_run()), None)
+        if item is not None:
             self._plan, self._recipe = plan, recipe
-            self._show_item(again)
+            self._show_item(item)
 
     @property
     def item(self) -> PlannedItem:
-        """The item that is shown."""
+        """The item on the screen."""
         return self._item
 
     @property
@@ -129,22 +119,22 @@ class WhyScreen(Screen[None]):
         self._paint()
 
     def action_cause(self, step: int) -> None:
-        """Go to another item that runs, around at the end."""
+        """Go to the next (1) or previous (-1) item that runs, wrapping around."""
         to_run = self._plan.to_run()
         if not to_run:
-            self.notify("nothing else runs")
+            self.notify("no other item will run")
             return
         names = [item.name for item in to_run]
         place = names.index(self._item.name) + step if self._item.name in names else 0
         self._show_item(to_run[place % len(to_run)])
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that could do nothing are not offered."""
+        """Hide keys that change the recipe on a read-only screen."""
         return not (self._readonly and action in ("revert", "edit"))
 
     def action_edit(self) -> None:
         row = self.selected
-        self.post_message(self.EditRecipe(self._recipe.line(row.path or row.field.split(".")) if row else 0))
+        self.post_message(EditRequested(self._recipe.line(row.path or row.field.split(".")) if row else 0))
 
     def action_copy(self) -> None:
         text = as_text(self._diff, self._clock(), self._expected(), everything=self._everything)
@@ -155,7 +145,7 @@ class WhyScreen(Screen[None]):
         if row is None:
             return
         if (refused := _refused(row)) or self._recipe.source is None:
-            self.notify(refused or "this recipe was not read from a file", severity="warning", markup=False)
+            self.notify(refused or "the recipe was not read from a file", severity="warning", markup=False)
             return
         try:
             change = set_value(self._recipe.source, row.path, row.before)
@@ -180,8 +170,8 @@ class WhyScreen(Screen[None]):
         except QairtError as error:
             self.notify(str(error), severity="error", markup=False)
             return
-        self.notify(f"{change.file.name}:{change.line} is written; planning again", markup=False)
-        self.post_message(self.RecipeChanged())
+        self.notify(f"{change.file.name}:{change.line} was changed; planning again", markup=False)
+        self.post_message(RecipeChanged())
 
     def _show_item(self, item: PlannedItem) -> None:
         self._item = item
@@ -217,15 +207,15 @@ def _line(row: Difference, text: str) -> Content:
 
 
 def _refused(row: Difference) -> str:
-    """Why a row cannot be set back in the recipe; empty when it may be."""
+    """Why a row cannot be set back in the recipe; empty when it can."""
     if row.same:
-        return f"{row.field} is as it was"
+        return f"{row.field} did not change"
     if row.path:
         return ""
     if row.field.startswith("input "):
-        return f"{row.field.removeprefix('input ')} only passes the change on: select the row it begins in"
+        return f"{row.field.removeprefix('input ')} only passes the change on: select its root cause"
     if row.origin == "command line":
-        return f"{row.field} was given on the command line: leave it out there"
+        return f"{row.field} was given on the command line: remove it there"
     if row.origin == "default":
-        return f"the recipe does not hold {row.field}: add it there as {row.cached}"
-    return f"{row.field} is not one value on one line of the recipe: it comes from {row.origin}"
+        return f"the recipe does not set {row.field}: add {row.cached} there"
+    return f"{row.field} cannot be set back here: it comes from {row.origin}"

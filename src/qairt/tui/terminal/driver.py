@@ -30,7 +30,7 @@ class _Forgiving:
         return getattr(self._file, name)
 
 
-class Driver(LinuxDriver):
+class ResilientDriver(LinuxDriver):
     """Textual's driver, which would wait for ever for a terminal that hung up.
 
     It also asks for the window's size within the signal's handler. A second signal interrupts the first one's handler,

@@ -1,4 +1,4 @@
-"""How states look: a glyph, an ASCII letter and a style role each, so that no state is told by colour alone."""
+"""How states look: a glyph and an ASCII letter each, so that no state is distinguished by colour alone."""
 
 from __future__ import annotations
 
@@ -16,26 +16,26 @@ class Mark:
 
     glyph: str
     letter: str
-    """The same in ASCII."""
+    """The ASCII equivalent of the glyph."""
     meaning: str
 
 
 MARKS: dict[ItemStatus, Mark] = {
-    "waiting": Mark("·", ".", "waits for items before it"),
-    "ready": Mark("◇", "q", "could run; waits for a core or memory"),
-    "running": Mark("▶", ">", "runs; percent done"),
-    "quiet": Mark("▶?", ">?", "runs, but says and does nothing"),
-    "done": Mark("✓", "+", "made in this run"),
-    "cached": Mark("≡", "=", "reused"),
-    "shared": Mark("◆", "&", "another run is making it"),
-    "stale": Mark("≠", "#", "made before; will run again"),
-    "warn": Mark("!", "!", "made, with a check below its threshold"),
+    "waiting": Mark("·", ".", "waiting for its inputs"),
+    "ready": Mark("◇", "q", "waiting for a core or memory"),
+    "running": Mark("▶", ">", "in progress, with percent done"),
+    "quiet": Mark("▶?", ">?", "running, but without output or CPU use"),
+    "done": Mark("✓", "+", "built in this run"),
+    "cached": Mark("≡", "=", "reused from the cache"),
+    "shared": Mark("◆", "&", "being built by another run"),
+    "stale": Mark("≠", "#", "outdated; will be rebuilt"),
+    "warn": Mark("!", "!", "built, but a check is below its threshold"),
     "failed": Mark("×", "X", "failed"),
-    "blocked": Mark("-", "-", "something before it failed"),
+    "blocked": Mark("-", "-", "not run because an input failed"),
     "cancelled": Mark("~", "~", "cancelled"),
-    "interrupted": Mark("?", "?", "its run ended before it did"),
+    "interrupted": Mark("?", "?", "not finished when the run ended"),
 }
-"""In the order of the legend. A theme colours each by its variable `$state-<status>`."""
+"""In the order of the legend. The theme variable `$state-<status>` is the colour of each."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Look:
     """What the terminal can show."""
 
     ascii: bool = False
-    """Nothing but ASCII is written."""
+    """Only ASCII characters are written."""
     graph: GraphStyle = "braille"
 
     def mark(self, status: ItemStatus) -> str:

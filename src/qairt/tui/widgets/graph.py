@@ -26,7 +26,7 @@ _FRAMES = {False: ("╭", "─", "╮", "│", "╰", "╯"), True: ("+", "-", "
 """Corner, edge, corner, side, corners below; the side marks where a stage began, too."""
 
 
-class Graph(Widget):
+class ResourceGraph(Widget):
     """An area of values, newest at the right, on the fixed scale 0 to its limit.
 
     The frame names the resource above and says `value / limit` below; where a stage began there is an upright line,
@@ -43,14 +43,14 @@ class Graph(Widget):
         "graph--mark",
     }
     DEFAULT_CSS = """
-    Graph { height: 1fr; width: 1fr; min-height: 3; }
-    Graph > .graph--frame { color: $border; }
-    Graph > .graph--title { color: $title; }
-    Graph > .graph--ram { color: $graph-ram; }
-    Graph > .graph--cpu { color: $graph-cpu; }
-    Graph > .graph--gpu { color: $graph-gpu; }
-    Graph > .graph--limit { color: $graph-limit; text-style: bold; }
-    Graph > .graph--mark { color: $text-muted; }
+    ResourceGraph { height: 1fr; width: 1fr; min-height: 3; }
+    ResourceGraph > .graph--frame { color: $border; }
+    ResourceGraph > .graph--title { color: $title; }
+    ResourceGraph > .graph--ram { color: $graph-ram; }
+    ResourceGraph > .graph--cpu { color: $graph-cpu; }
+    ResourceGraph > .graph--gpu { color: $graph-gpu; }
+    ResourceGraph > .graph--limit { color: $graph-limit; text-style: bold; }
+    ResourceGraph > .graph--mark { color: $text-muted; }
     """
 
     class Resized(Message):

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from rich.cells import get_character_cell_size
 
 from qairt.tui.lines.log import level_of, since, time_of
-from qairt.tui.log_file import Line, LogFile
+from qairt.tui.log_file import FileLine, LogFile
 from qairt.tui.terminal.glyphs import Look
 
 _JUDGED = 400
@@ -16,7 +16,7 @@ _JUDGED = 400
 
 
 @dataclass(frozen=True, slots=True)
-class Row:
+class LogRow:
     """One row of the screen: a line, or a part of one."""
 
     line: int
@@ -46,12 +46,12 @@ class Page:
     first_time: float | None = None
     """Given where times are to be shown."""
 
-    def rows(self, file: LogFile, top: int) -> list[Row]:
+    def rows(self, file: LogFile, top: int) -> list[LogRow]:
         """The rows from line `top` on, at most `height`; at the end of wrapped lines, the last rows."""
         count = file.line_count
         if self.wrap and top >= self.last_top(file, count - 1):
             return self._last_rows(file, count)
-        rows: list[Row] = []
+        rows: list[LogRow] = []
         number = max(top, 0)
         while len(rows) < self.height and number < count:
             rows += self._rows_of(number, file.line(number, self._wanted))
@@ -68,8 +68,8 @@ class Page:
             number -= 1
         return min(number + (room < 0), max(last, 0))
 
-    def _last_rows(self, file: LogFile, number: int) -> list[Row]:
-        rows: list[Row] = []
+    def _last_rows(self, file: LogFile, number: int) -> list[LogRow]:
+        rows: list[LogRow] = []
         while len(rows) < self.height and number > 0:
             number -= 1
             rows[:0] = self._rows_of(number, file.line(number, self._wanted))
@@ -79,7 +79,7 @@ class Page:
     def _wanted(self) -> int:
         return max(self.width * self.height if self.wrap else self.left + self.width, _JUDGED)
 
-    def _rows_of(self, number: int, line: Line) -> list[Row]:
+    def _rows_of(self, number: int, line: FileLine) -> list[LogRow]:
         text = self.look.text(line.text)
         level = level_of(text[:_JUDGED])
         found = tuple(match.span() for match in self.pattern.finditer(text)) if self.pattern else ()
@@ -92,7 +92,7 @@ class Page:
             end = start + len(piece)
             here = tuple((max(a, start) - start, min(b, end) - start) for a, b in found if a < end and b > start)
             more = nth == len(pieces) - 1 and (line.more or end < len(text))
-            rows.append(Row(number, start, piece, level, here, more, when if nth == 0 else ""))
+            rows.append(LogRow(number, start, piece, level, here, more, when if nth == 0 else ""))
         return rows
 
 

@@ -21,7 +21,7 @@ from textual.strip import Strip
 from qairt.amounts import count
 from qairt.tui.log_file import LogFile
 from qairt.tui.terminal.glyphs import Look
-from qairt.tui.widgets.log_page import Page, Row
+from qairt.tui.widgets.log_page import LogRow, Page
 
 COPIED_LINES = 10_000
 _TIME_COLUMNS = 9
@@ -80,7 +80,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         self._first_time: float | None = None
         self._pattern: re.Pattern[str] | None = None
         self._widest = 0
-        self._rows: list[Row] | None = None
+        self._rows: list[LogRow] | None = None
         self._settling = False
 
     # What is shown
@@ -229,7 +229,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
             strip = Strip([when, *strip])
         return strip.adjust_cell_length(width, style)
 
-    def _stylize_chosen(self, text: Text, row: Row) -> None:
+    def _stylize_chosen(self, text: Text, row: LogRow) -> None:
         if self._mark is not None:
             if min(self._mark, self._cursor) <= row.line <= max(self._mark, self._cursor):
                 text.stylize(self._style("marked"))
@@ -301,7 +301,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         left = 0 if self._wrap else self.scroll_offset.x
         return Page(self._width, self._height, self._look, self._wrap, left, self._pattern, self._first_time)
 
-    def _shown(self) -> list[Row]:
+    def _shown(self) -> list[LogRow]:
         """The rows on the screen."""
         if self._rows is None:
             self._rows = self._page.rows(self.file, self.scroll_offset.y) if self.file is not None else []
@@ -345,7 +345,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         finally:
             self._settling = before
 
-    def _repaint(self, before: list[Row]) -> None:
+    def _repaint(self, before: list[LogRow]) -> None:
         rows = self._shown()
         for y in range(max(len(rows), len(before))):
             if rows[y : y + 1] != before[y : y + 1]:

@@ -14,7 +14,7 @@ from textual.strip import Strip
 
 from qairt.engine.record.state import ItemStatus, RunState
 from qairt.tui.keymap import bindings
-from qairt.tui.lines.matrix import EMPTY, ItemKey, Matrix, Row, matrix_rows
+from qairt.tui.lines.matrix import EMPTY, ItemKey, Matrix, MatrixRow, matrix_rows
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.matrix_columns import Columns, fitted, heading, row_parts
 
@@ -63,7 +63,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
             self.row_items = row_items
             super().__init__()
 
-    class Opened(Message):
+    class Activated(Message):
         """The selected item was clicked."""
 
         def __init__(self, item_key: ItemKey) -> None:
@@ -74,7 +74,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         super().__init__(id=id, classes=classes)
         self._look = look or Look()
         self._matrix: Matrix = EMPTY
-        self._rows: tuple[Row, ...] = ()
+        self._rows: tuple[MatrixRow, ...] = ()
         self._columns = Columns()
         self._first = 0
         self._key: ItemKey | None = None
@@ -194,7 +194,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         self._wish = self._wish if column is None else column
         self._go(row, None)
         if before == self._key and before is not None:
-            self.post_message(self.Opened(before))
+            self.post_message(self.Activated(before))
 
     # Painting
 
@@ -242,7 +242,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         if 1 <= y < self.size.height:
             self.refresh(Region(0, y, width or self.size.width, 1))
 
-    def _refresh_changes(self, row: int, old: Row, new: Row) -> None:
+    def _refresh_changes(self, row: int, old: MatrixRow, new: MatrixRow) -> None:
         """Paint a row up to its last change. Textual writes a line from its start, so there is no more to be spared."""
         columns, first = self._columns, self._first
         if (old.id, old.done, old.time, old.left) != (new.id, new.done, new.time, new.left):
@@ -260,7 +260,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         """Rows that are visible at once."""
         return max(self.scrollable_content_region.height - 1, 1)
 
-    def _filtered(self) -> tuple[Row, ...]:
+    def _filtered(self) -> tuple[MatrixRow, ...]:
         if not self._filter:
             return self._matrix.rows
         return tuple(row for row in self._matrix.rows if self._filter in row.stage.lower())

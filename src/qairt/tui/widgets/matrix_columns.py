@@ -8,7 +8,7 @@ from typing import Literal
 from rich.cells import cell_len, set_cell_size
 
 from qairt.engine.record.state import ItemStatus
-from qairt.tui.lines.matrix import Cell, Matrix, Row
+from qairt.tui.lines.matrix import Cell, Matrix, MatrixRow
 from qairt.tui.terminal.glyphs import Look
 
 Role = ItemStatus | Literal["name", "tail", "off"]
@@ -83,7 +83,7 @@ def heading(matrix: Matrix, columns: Columns, first: int, look: Look) -> str:
     )
 
 
-def row_parts(row: Row, columns: Columns, first: int, look: Look) -> list[Part]:
+def row_parts(row: MatrixRow, columns: Columns, first: int, look: Look) -> list[Part]:
     """A row as texts side by side; the cells come after the first, one for each column shown."""
     before = f" {row.place.rjust(columns.place)} " if columns.place else " "
     parts: list[Part] = [(fitted(row.name, columns.name, look) + look.text(before), "name")]

@@ -14,7 +14,7 @@ from textual.widget import Widget
 from qairt.engine.record.events import ResourceSample
 from qairt.engine.record.state import RunState
 from qairt.tui.terminal.glyphs import GraphStyle, Look
-from qairt.tui.widgets.graph import Graph
+from qairt.tui.widgets.graph import ResourceGraph
 from qairt.tui.widgets.matrix_columns import fitted
 from qairt.tui.widgets.plot import Value, sparkline
 
@@ -71,7 +71,7 @@ class ProfilerPane(Widget, can_focus=True):
 
     DEFAULT_CSS = """
     ProfilerPane { layout: grid; grid-size: 1; grid-gutter: 0; overflow: hidden; }
-    ProfilerPane:focus Graph > .graph--frame { color: $border-focus; }
+    ProfilerPane:focus ResourceGraph > .graph--frame { color: $border-focus; }
     """
 
     def __init__(self, look: Look | None = None, *, number: str = "", id: str | None = None) -> None:
@@ -79,7 +79,7 @@ class ProfilerPane(Widget, can_focus=True):
         super().__init__(id=id)
         self._look = look or Look()
         self._graphs = [
-            Graph(_title(number, resource), resource.role, resource.say, self._look) for resource in RESOURCES
+            ResourceGraph(_title(number, resource), resource.role, resource.say, self._look) for resource in RESOURCES
         ]
         self._number = number
         self._state: RunState | None = None
@@ -99,7 +99,7 @@ class ProfilerPane(Widget, can_focus=True):
             graph.look = look
 
     @property
-    def graphs(self) -> list[Graph]:
+    def graphs(self) -> list[ResourceGraph]:
         """Those that there is room for."""
         return [graph for graph in self._graphs if graph.display]
 
@@ -116,12 +116,12 @@ class ProfilerPane(Widget, can_focus=True):
         for number, graph in enumerate(self._graphs):
             graph.display = number < count
 
-    def on_graph_resized(self) -> None:
+    def on_resource_graph_resized(self) -> None:
         """How many seconds a point stands for depends on the room."""
         if self._state is not None:
             self.show(self._state)
 
-    def _show_one(self, graph: Graph, resource: _Resource, state: RunState) -> None:
+    def _show_one(self, graph: ResourceGraph, resource: _Resource, state: RunState) -> None:
         samples = state.samples
         latest = resource.value(samples[-1]) if samples else None
         if not samples or not graph.points:

@@ -1,4 +1,4 @@
-"""The first line of a screen: which recipe, which run, and how it stands."""
+"""The monitor's first line: the recipe, the run and its status."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _ROLES = {"running": "running", "done": "done", "failed": "failed", "interrupted
 
 
 class StatusLine(Widget):
-    """` qairt  llama.yaml  run 0142 ▶ running 00:41:01  on box7, pid 41231`, and a remark at the right."""
+    """` qairt  llama.yaml  run 0142 ▶ running 00:41:01  attached  host box7  pid 41231`, and a remark at the right."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"status-line--{role}" for role in (*_ROLES.values(), "text", "name")}
     DEFAULT_CSS = """
@@ -34,23 +34,22 @@ class StatusLine(Widget):
 
     def __init__(self, look: Look, *, id: str | None = None) -> None:
         super().__init__(id=id)
-        self._look = look
+        self.look = look
         self._parts: list[tuple[str, str]] = []
 
     @property
     def line(self) -> str:
-        """What it shows, as text."""
+        """What is shown, as text."""
         return "".join(text for text, _ in self._parts)
 
-    def show(self, look: Look, name: str, state: RunState, now: float, *, how: str, remark: str) -> None:
-        """Show a run; nothing is painted when it looks the same.
+    def show(self, name: str, state: RunState, now: float, *, connection: str, remark: str) -> None:
+        """Show a run; repaints only when the line changed.
 
         Args:
             name: of the recipe.
-            how: how this screen is tied to the run: `in this program`, `attached`, `replay`.
-            remark: at the right; dropped when there is no room.
+            connection: how this screen is connected to the run: `in this program`, `attached`, `replay`.
+            remark: at the right; left out when there is no room.
         """
-        self._look = look
         room = self.size.width
         parts = [(" qairt ", "name"), (f" {plain(name)} ", "text")]
         if state.run_id:
@@ -58,16 +57,16 @@ class StatusLine(Widget):
             mark = {"running": "▶", "done": "✓", "failed": "×", "interrupted": "?", "planned": ""}[state.status]
             word = "paused" if state.paused and state.status == "running" else state.status
             parts += [(f" run {state.run_id} ", "text"), (f"{mark} {word} {_elapsed(state, now)} ", role)]
-            parts += [(f" {how}", "text")]
+            parts += [(f" {connection}", "text")]
             if state.host:
                 parts += [(f"  host {state.host}  pid {state.pid}", "text")]
         else:
-            parts += [(f" {how}", "text")]
-        parts = [(self._look.text(text), role) for text, role in parts]
+            parts += [(f" {connection}", "text")]
+        parts = [(self.look.text(text), role) for text, role in parts]
         while len(parts) > 3 and sum(cell_len(text) for text, _ in parts) > room:
             parts.pop()
         taken = sum(cell_len(text) for text, _ in parts)
-        remark = self._look.text(plain(remark))
+        remark = self.look.text(plain(remark))
         if remark and taken + cell_len(remark) + 2 <= room:
             parts.append((" " * (room - taken - cell_len(remark) - 1) + remark + " ", "text"))
         if parts != self._parts:

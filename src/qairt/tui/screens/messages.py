@@ -1,0 +1,41 @@
+"""What screens ask of the app."""
+
+from __future__ import annotations
+
+from textual.message import Message
+
+from qairt.tui.keymap import MonitorAction
+
+
+class ActionRequested(Message):
+    """A key of the monitor that the app handles."""
+
+    def __init__(self, action: MonitorAction) -> None:
+        super().__init__()
+        self.action = action
+
+
+class EditRequested(Message):
+    """Open the recipe, or another file, in the editor.
+
+    Args:
+        line: to open it at; 0 is the top.
+        file: empty for the recipe.
+    """
+
+    def __init__(self, line: int, file: str = "") -> None:
+        super().__init__()
+        self.line = line
+        self.file = file
+
+
+class RecipeChanged(Message):
+    """A line of the recipe's file was written."""
+
+
+class OpenRunRequested(Message):
+    """Follow a run while it is active, otherwise replay it."""
+
+    def __init__(self, run_id: str) -> None:
+        super().__init__()
+        self.run_id = run_id
