@@ -12,11 +12,12 @@ from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.pipeline import Pipeline
 from qairt.errors import RecipeError
 from qairt.notify import Notify, silent
+from qairt.recipe.file_settings import argument_path
 from qairt.recipe.old_keys import apply_old_keys, told
 from qairt.recipe.output_settings import model_name
 from qairt.recipe.presets import foreign_extras
 from qairt.recipe.recipe import Recipe
-from qairt.recipe.settings import Settings
+from qairt.recipe.settings import RecipeSettings
 from qairt.recipe.vendor import read_vendor_recipe
 from qairt.stages.read_recipe import read_recipe
 
@@ -41,7 +42,7 @@ if TYPE_CHECKING:
 class LLMPipeline(Pipeline):
     """A pipeline for a language model; see `Pipeline` for planning and running."""
 
-    settings: Settings
+    settings: RecipeSettings
 
     @classmethod
     def from_recipe(
@@ -67,9 +68,9 @@ class LLMPipeline(Pipeline):
     def from_pretrained(
         cls, model: str | Path, recipe: str | Path | Recipe, *, cache_dir: str | Path | None = None
     ) -> LLMPipeline:
-        """The pipeline of `recipe` for another model."""
+        """The pipeline of `recipe` for another model; a path is relative to the working directory first."""
         loaded = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe)
-        loaded["model_id_or_path"] = str(model)
+        loaded["model_id_or_path"] = argument_path(loaded, str(model), RecipeSettings, "model_id_or_path")
         return cls.from_recipe_object(loaded, cache_dir=cache_dir)
 
     @classmethod

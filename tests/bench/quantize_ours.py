@@ -44,7 +44,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
 
 def quantized(job: dict[str, Any], folder: Path) -> tuple[Simulated, dict[str, Any]]:
     """The model with its weights quantized and its activations float, and what it took to get there."""
-    model, technique = describe_model(job["model"]), load_technique(job["technique"])
+    model, technique = describe_model(job["model"]), load_technique(Path(job["technique"]))
     rotation = None
     if technique.rotation:
         stream, values = ("R1" in technique.rotation, "R2" in technique.rotation)

@@ -20,7 +20,7 @@ from qairt.quant.encodings import BlockScales, Encoding, Encodings, per_tensor, 
 from qairt.quant.measure.calibration import one_thread_each
 from qairt.quant.measure.gram import Gram
 from qairt.quant.techniques import technique
-from qairt.stages.technique_file import load_technique
+from qairt.stages.technique_file import load_technique, shipped_technique
 
 pytest.importorskip("onnxruntime_qnn")
 pytestmark = pytest.mark.compiler
@@ -56,7 +56,7 @@ def changed_by_gptq() -> tuple[np.ndarray, Encoding]:
     stored = torch.from_numpy(any_grid()[0])
     inputs = [torch.from_numpy(np.random.default_rng(1).standard_normal((200, INPUTS)).astype(np.float32))]
     with one_thread_each(1) as pool:
-        gptq = technique(load_technique("lpbq_gptq.yaml", {"block_size": BLOCK}))
+        gptq = technique(load_technique(shipped_technique("lpbq_gptq.yaml"), {"block_size": BLOCK}))
         chosen = gptq.choose("w", stored, energy=None, gram=Gram(inputs, inputs, pool), pool=pool)
     assert chosen.values is not None
     weight = chosen.values.numpy()

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 
 from qairt.errors import RecipeError
 from qairt.recipe import Recipe, recipe_representer
-from qairt.recipe.files import find_nested, shipped_recipes
 
 TEXT = """\
 # a comment
@@ -504,44 +503,6 @@ def test_a_schema_that_leads_nowhere(schema, message):
     with pytest.raises(RecipeError) as error:
         Recipe({"a": 1}).validate(schema)
     assert str(error.value) == message
-
-
-# Files that a recipe names
-
-
-def test_nested_files_are_found_beside_the_recipe_first(place):
-    shipped = shipped_recipes() / "quantization" / "minmax.yaml"
-    assert find_nested("minmax.yaml", place, "quantization") == shipped
-    (place / "quantization").mkdir()
-    (place / "quantization" / "minmax.yaml").write_text("technique: minmax\n")
-    assert find_nested("minmax.yaml", place, "quantization") == place / "quantization" / "minmax.yaml"
-    (place / "minmax.yaml").write_text("technique: minmax\n")
-    assert find_nested("minmax.yaml", place, "quantization") == place / "minmax.yaml"
-    assert find_nested(str(shipped), place, "quantization") == shipped
-
-
-def test_a_nested_file_that_does_not_exist(place):
-    with pytest.raises(RecipeError) as error:
-        find_nested("lpqb_mse.yaml", place, "quantization")
-    folders = f"{place}, {place}/quantization, {shipped_recipes()}/quantization"
-    assert str(error.value) == f"{folders}: lpqb_mse.yaml does not exist\n  did you mean lpbq_mse.yaml?"
-    with pytest.raises(RecipeError, match=r"qairt ships .*lpbq_mse\.yaml.*minmax\.yaml"):
-        find_nested("zzzz", place, "quantization")
-
-
-@pytest.mark.parametrize("name", ["~nosuchuser/x.yaml", "x" * 5000, "", ".", "a\0b", "gone/x.yaml"])
-def test_names_no_file_has(place, name):
-    with pytest.raises(RecipeError, match="does not exist"):
-        find_nested(name, place, "quantization")
-
-
-def test_nested_files_in_the_home_folder_and_without_a_recipe_file(place, monkeypatch):
-    monkeypatch.setenv("HOME", str(place / "home"))
-    (place / "home").mkdir()
-    for file in (place / "home" / "x.yaml", place / "y.yaml"):
-        file.write_text("technique: minmax\n")
-    assert find_nested("~/x.yaml", None, "quantization") == place / "home" / "x.yaml"
-    assert find_nested("y.yaml", None, "quantization") == place / "y.yaml"
 
 
 def test_what_is_overridden_twice_says_where_the_last_one_comes_from() -> None:

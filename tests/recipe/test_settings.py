@@ -10,12 +10,12 @@ import yaml
 
 from qairt.errors import RecipeError
 from qairt.llm import LLMPipeline
-from qairt.recipe.settings import MinSqnrConfig, Settings, VerifyConfig
+from qairt.recipe.settings import MinSqnrConfig, RecipeSettings, VerifyConfig
 from qairt.verify.result import DEVICE, RUNGS
 
 
 def verify(value: Any) -> VerifyConfig:
-    return Settings.model_validate({"verify": value, "stages": {}}).verify
+    return RecipeSettings.model_validate({"verify": value, "stages": {}}).verify
 
 
 def test_every_rung_has_a_threshold():

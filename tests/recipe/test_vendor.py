@@ -212,7 +212,7 @@ def test_a_file_of_exceptions(tmp_path):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (None, "exceptions.json does not exist\n  put it beside the recipe"),
+        (None, "exceptions_json: exceptions.json was not found in .*\n  give the path of an existing file"),
         ("{", "is no file of exceptions: JSONDecodeError"),
         ('{"name_list": [{"module_name": "x"}]}', "is no file of exceptions: KeyError"),
         ('{"name_list": 3}', "is no file of exceptions: TypeError"),

@@ -75,13 +75,23 @@ REFUSED = [
     ("soc_details=SM8650", RecipeError, "soc_details 'SM8650' is not of the form chipset:NAME"),
     ("soc_details=chipset:SM8350", QairtError, "(?s)v68.*"),
     ("soc_details=chipset:SM8450", QairtError, "(?s)v69.*"),
-    ("stages.quantization.recipe=lpqb.yaml", RecipeError, "lpqb.yaml does not exist\n  did you mean lpbq.yaml?"),
+    (
+        "stages.quantization.recipe=lpqb.yaml",
+        RecipeError,
+        r"command line: stages.quantization.recipe: lpqb.yaml was not found in .*/quantization\n"
+        r"  did you mean lpbq.yaml\?",
+    ),
     (
         "stages.quantization.technique={block_size: 48}",
         QuantizationError,
         r"model.layers.0.self_attn.q_proj.weight: block_size 48 does not divide its input width 64",
     ),
-    ("stages.quantization.calibration_text=missing.txt", QuantizationError, "missing.txt does not exist"),
+    (
+        "stages.quantization.calibration_text=missing.txt",
+        RecipeError,
+        "command line: stages.quantization.calibration_text: missing.txt was not found in .* or .*plan0\n"
+        "  give the path of an existing file",
+    ),
     (
         "stages.quantization.tecnique={}",
         RecipeError,

@@ -27,6 +27,7 @@ from qairt.engine.run.run import Run
 from qairt.engine.stage import AnyStage, Env
 from qairt.errors import QairtError, RecipeError
 from qairt.files import append_line
+from qairt.recipe.file_settings import make_config_files_absolute
 from qairt.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -256,6 +257,7 @@ class Pipeline:
     def _follow_live_configs(self) -> None:
         for stage in self._stages:
             stage.config = getattr(self.stages, stage.name)
+            make_config_files_absolute(self.recipe, ("stages", stage.name), stage.config, assigned=True)
 
     def _bad_entry(self, directory: Path, problem: str) -> None:
         note = f"{directory.parent.name}/{directory.name}: {problem}; set aside, it is made again"

@@ -1,16 +1,18 @@
-"""The recipe as it holds: every value with where it comes from, and whether the last run had another one."""
+"""The settings in force: every value, where it comes from, and whether the last run had another one."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ValidationError
 
-from qairt.engine.plan.origin import preset_of
+from qairt.engine.assembly import stage_config
+from qairt.engine.plan.origin import settings_file
 from qairt.errors import QairtError
 from qairt.keys import canonical
+from qairt.recipe.file_settings import make_files_absolute
 from qairt.recipe.places import COMMAND_LINE
 from qairt.recipe.presets import OutputPresets
 from qairt.recipe.recipe import Recipe
@@ -18,6 +20,7 @@ from qairt.recipe.source import KeyPath
 
 if TYPE_CHECKING:
     from qairt.engine.pipeline import Pipeline
+    from qairt.engine.stage import AnyStage
 
 Source = Literal["file", "command line", "default", "preset"]
 
@@ -28,14 +31,14 @@ class RecipeValue:
 
     path: KeyPath
     text: str = ""
-    """Its value as in a recipe; empty for a group."""
+    """Its value as it would be written in a recipe; empty for a group."""
     source: Source = "default"
     where: str = ""
     """`file:line`, `command line` or `default`."""
     differs: bool = False
-    """Whether the last run over this cache directory had another value, or, of a group, something in it."""
+    """Whether the last run over this cache directory had another value; of a group, whether anything in it differs."""
     before: str = ""
-    """That other value."""
+    """The value in the last run."""
     children: tuple[RecipeValue, ...] = ()
 
     @property
@@ -44,149 +47,134 @@ class RecipeValue:
 
     @property
     def assignment(self) -> str:
-        """As the command line takes it: `stages.split_model.num_splits=3`."""
+        """The command-line form: `stages.split_model.num_splits=3`."""
         name = ".".join(f'"{step}"' if "." in step else step for step in self.path)
         return name if self.children and not self.text else f"{name}={self.text}"
 
     def walk(self) -> Iterator[RecipeValue]:
-        """This one and everything in it, in order."""
+        """This value and everything in it, in order."""
         yield self
         for child in self.children:
             yield from child.walk()
 
 
 def recipe_values(pipeline: Pipeline) -> RecipeValue:
-    """The settings of `pipeline`, then its stages with theirs; defaults that are empty are left out."""
+    """The settings of `pipeline`, then its stages with theirs; empty defaults are left out."""
     recipe = pipeline.recipe
-    last = _last(pipeline)
-    maker = _Maker(recipe, last)
+    last = _recipe_of_last_run(pipeline)
+    values = _Values(recipe, last)
     settings = pipeline.settings
-    groups: list[RecipeValue] = []
-    if isinstance(settings, BaseModel):
-        then = _validated(type(settings), dict(last)) if last is not None else None
-        groups += maker.fields(settings, then, ())
-    stages = []
+    groups = values.of_model(settings, _last_settings(settings, last), ()) if settings is not None else []
     presets = OutputPresets(last) if last is not None else None
+    stages = []
     for stage in pipeline.configured_stages:
         path = ("stages", stage.name)
-        held = last.at(path, _ABSENT) if last is not None else _ABSENT
-        then = None
-        if presets is not None and held is not _ABSENT:
-            then = _validated(type(stage.config), _mounted(presets, stage.name, held))
-        children = maker.fields(stage.config, then, path)
-        added = last is not None and held is _ABSENT
+        added = last is not None and last.at(path, _ABSENT) is _ABSENT
+        before = _last_config(stage, last, presets) if last is not None and presets is not None else None
+        children = values.of_model(stage.config, before, path)
         stages.append(_group(path, children, recipe.where(path), changed=added))
     groups.append(_group(("stages",), stages, recipe.where(("stages",))))
     return _group((), groups, str(recipe.source or ""))
 
 
-_ABSENT: Any = object()
+_ABSENT = object()
 
 
-class _Maker:
-    """Makes values out of configurations."""
+class _Values:
+    """Turns configurations into values."""
 
     def __init__(self, recipe: Recipe, last: Recipe | None) -> None:
         self._recipe = recipe
         self._last = last
 
-    def fields(self, now: BaseModel, then: BaseModel | None, path: KeyPath) -> list[RecipeValue]:
-        found = []
+    def of_model(self, now: BaseModel, before: BaseModel | None, path: KeyPath) -> list[RecipeValue]:
+        found: list[RecipeValue] = []
         for name in sorted(type(now).model_fields, key=lambda name: name == "output"):
             if path or name != "stages":
-                before = getattr(then, name) if then is not None else _ABSENT
-                found += self._value(getattr(now, name), before, (*path, name))
-        preset = getattr(now, "recipe", None)
-        if len(path) == 2 and isinstance(preset, str):
-            found = [self._with_preset(value, preset, then) if value.key == "recipe" else value for value in found]
+                old = getattr(before, name) if before is not None else _ABSENT
+                found += self._value(getattr(now, name), old, (*path, name))
+        file = getattr(now, "recipe", None)
+        if len(path) == 2 and isinstance(file, str):
+            found = [self._with_file(value, file, before) if value.key == "recipe" else value for value in found]
         return found
 
-    def _value(self, now: Any, before: Any, path: KeyPath) -> list[RecipeValue]:
+    def _value(self, now: object, before: object, path: KeyPath) -> list[RecipeValue]:
         if isinstance(now, BaseModel):
-            children = self.fields(now, before if isinstance(before, type(now)) else None, path)
+            children = self.of_model(now, before if isinstance(before, type(now)) else None, path)
             return [_group(path, children, self._recipe.where(path))] if children else []
         if isinstance(now, Mapping) and now:
-            old = before if isinstance(before, Mapping) else {}
-            children = [
-                child
-                for key, value in now.items()
-                for child in self._value(value, old.get(key) if before is not _ABSENT else _ABSENT, (*path, str(key)))
-            ]
+            children = self._inside(now, dict(before) if isinstance(before, Mapping) else {}, before, path)
             return [_group(path, children, self._recipe.where(path))] if children else []
         if isinstance(now, Sequence) and any(isinstance(each, (Mapping, BaseModel)) for each in now):
-            old_list = list(before) if isinstance(before, Sequence) else []
-            old_list += [None] * (len(now) - len(old_list))
-            children = [
-                child
-                for place, value in enumerate(now)
-                for child in self._value(
-                    value, old_list[place] if before is not _ABSENT else _ABSENT, (*path, str(place))
-                )
-            ]
-            return [_group(path, children, self._recipe.where(path))]
+            items: dict[object, object] = dict(enumerate(now))
+            old: dict[object, object] = dict(enumerate(before)) if isinstance(before, Sequence) else {}
+            return [_group(path, self._inside(items, old, before, path), self._recipe.where(path))]
         return self._leaf(now, before, path)
 
-    def _leaf(self, now: Any, before: Any, path: KeyPath) -> list[RecipeValue]:
-        differs = before is not _ABSENT and _plain(before) != _plain(now) and not self._written_alike(path)
+    def _inside(
+        self, now: Mapping[object, object], old: Mapping[object, object], before: object, path: KeyPath
+    ) -> list[RecipeValue]:
+        return [
+            child
+            for key, value in now.items()
+            for child in self._value(value, old.get(key) if before is not _ABSENT else _ABSENT, (*path, str(key)))
+        ]
+
+    def _leaf(self, now: object, before: object, path: KeyPath) -> list[RecipeValue]:
+        differs = before is not _ABSENT and _plain(before) != _plain(now) and not self._same_in_recipes(path)
         preset = self._recipe.preset_origin(path) or ""
-        where = preset or self._around(path)
+        where = preset or self._nearest_origin(path)
         if not where and not differs and (now is None or now == {} or now == []):
             return []
         source: Source = "default" if not where else "command line" if where == COMMAND_LINE else "file"
-        source = "preset" if preset else source
         return [
             RecipeValue(
                 path=path,
-                text=_text(now),
-                source=source,
+                text=_text(self._recipe.as_written(path, now)),
+                source="preset" if preset else source,
                 where=where or "default",
                 differs=differs,
-                before=_text(before) if differs else "",
+                before=_text(before if self._last is None else self._last.as_written(path, before)) if differs else "",
             )
         ]
 
-    def _written_alike(self, path: KeyPath) -> bool:
-        """Both recipes hold the same there: a file's name, which the settings keep as it was given."""
-        held = self._recipe.at(path, _ABSENT)
-        return self._last is not None and held is not _ABSENT and held == self._last.at(path, _ABSENT)
+    def _same_in_recipes(self, path: KeyPath) -> bool:
+        """Whether both recipes set the same, though the settings differ: a file name as it was written, for example."""
+        if self._last is None:
+            return False
+        written = [recipe.as_written(path, recipe.at(path, _ABSENT)) for recipe in (self._recipe, self._last)]
+        return written[0] is not _ABSENT and written[0] == written[1]
 
-    def _around(self, path: KeyPath) -> str:
-        """Where this value, or the value that holds it, is written; a stage as a whole says nothing of its settings."""
+    def _nearest_origin(self, path: KeyPath) -> str:
+        """Where this value, or the value around it, was written; a stage as a whole does not set its settings."""
         least = 2 if path[0] == "stages" else 0
         for count in range(len(path), least, -1):
             where = self._recipe.origin(path[:count])
             if where:
-                # what a mapping does not say is a default; what a word stands for is not
-                said = count == len(path) or not isinstance(self._recipe.at(path[:count]), Mapping)
-                return where if said else ""
+                # a key that a mapping leaves out is a default; a value that is written as one word sets all it means
+                sets = count == len(path) or not isinstance(self._recipe.at(path[:count]), Mapping)
+                return where if sets else ""
         return ""
 
-    def _with_preset(self, value: RecipeValue, name: str, then: BaseModel | None) -> RecipeValue:
-        """The setting that names a file of settings, with those of the file below it."""
-        stage = value.path[1]
-        preset = preset_of(self._recipe, stage, name)
-        if preset is None:
+    def _with_file(self, value: RecipeValue, file: str, before: BaseModel | None) -> RecipeValue:
+        """The setting that names a file of settings, with the file's settings below it."""
+        settings = settings_file(file)
+        if settings is None:
             return value
-        before = preset_of(self._recipe, stage, str(getattr(then, "recipe", ""))) if then is not None else None
-        return RecipeValue(
-            path=value.path,
-            text=value.text,
-            source=value.source,
-            where=value.where,
-            differs=value.differs,
-            before=value.before,
-            children=tuple(_of_preset(preset, before, preset, (), value.path[:2])),
-        )
+        old = settings_file(str(getattr(before, "recipe", ""))) if before is not None else None
+        return replace(value, children=tuple(_of_file(settings, old, settings, (), value.path[:2])))
 
 
-def _of_preset(now: Any, before: Any, preset: Recipe, steps: KeyPath, stage: KeyPath) -> Iterator[RecipeValue]:
+def _of_file(
+    now: Mapping[str, object], before: object, settings: Recipe, steps: KeyPath, stage: KeyPath
+) -> Iterator[RecipeValue]:
     for key, value in now.items():
         inner = (*steps, str(key))
         old = before.get(key) if isinstance(before, Mapping) else None
         path = (*stage, "technique", *inner)
-        where = preset.origin(inner) or ""
+        where = settings.origin(inner) or ""
         if isinstance(value, Mapping):
-            yield _group(path, list(_of_preset(value, old, preset, inner, stage)), where)
+            yield _group(path, list(_of_file(value, old, settings, inner, stage)), where)
         else:
             differs = before is not None and old != value
             yield RecipeValue(path, _text(value), "preset", where, differs, _text(old) if differs else "")
@@ -197,18 +185,7 @@ def _group(path: KeyPath, children: list[RecipeValue], where: str, *, changed: b
     return RecipeValue(path=path, source="file", where=where, differs=differs, children=tuple(children))
 
 
-def _mounted(presets: OutputPresets, stage: str, held: Any) -> Any:
-    """A stage's settings as they held in the last run, those of presets of output settings among them."""
-    own = held or {}
-    if not isinstance(own, Mapping):  # a recipe of another version
-        return own
-    try:
-        return {**own, "output": presets.output_of(stage, own.get("output"))}
-    except QairtError:
-        return own
-
-
-def _last(pipeline: Pipeline) -> Recipe | None:
+def _recipe_of_last_run(pipeline: Pipeline) -> Recipe | None:
     """The recipe of the last run over this cache directory."""
     try:
         return Recipe.from_file(pipeline.state_folder / "recipe.yaml")
@@ -216,18 +193,37 @@ def _last(pipeline: Pipeline) -> Recipe | None:
         return None
 
 
-def _validated(model: type[BaseModel], values: Any) -> BaseModel | None:
+def _last_settings(settings: BaseModel, last: Recipe | None) -> BaseModel | None:
+    """The settings of the last run; None where there was none, or of another version."""
+    if last is None:
+        return None
+    make_files_absolute(last, (), type(settings))
+    return _validated(type(settings), dict(last))
+
+
+def _last_config(stage: AnyStage, last: Recipe, presets: OutputPresets) -> BaseModel | None:
+    """The settings of a stage in the last run; None where it had no such stage, or of another version."""
+    values = last.at(("stages", stage.name), _ABSENT)
+    if values is _ABSENT:
+        return None
+    try:
+        return stage_config(last, presets, stage.name, type(stage.config))
+    except QairtError:
+        return _validated(type(stage.config), values or {})
+
+
+def _validated(model: type[BaseModel], values: object) -> BaseModel | None:
     try:
         return model.model_validate(values)
     except ValidationError:  # of another version: nothing to compare with
         return None
 
 
-def _plain(value: Any) -> Any:
+def _plain(value: object) -> object:
     return value.model_dump(mode="json") if isinstance(value, BaseModel) else canonical(value)
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     if isinstance(value, str):
         return value
     return canonical(value.model_dump(mode="json") if isinstance(value, BaseModel) else value)

@@ -11,6 +11,7 @@ from qairt.errors import RecipeError
 from qairt.evaluate.metric import Metric, TextMetric, arguments_of
 from qairt.evaluate.registry import registered_metrics
 from qairt.recipe.faults import faults_from_pydantic
+from qairt.recipe.file_settings import argument_path
 from qairt.recipe.names import nearest
 
 if TYPE_CHECKING:
@@ -62,12 +63,14 @@ def chosen_metrics(
     Args:
         entries: the recipe's; perplexity when it has none.
         names: only these, by display name or name; a metric that the recipe does not list gets its defaults.
-        dataset: overrides the text of all text metrics.
+        dataset: overrides the text of all text metrics; a path is relative to the working directory first.
         chunks: overrides their number of chunks.
 
     Raises:
-        RecipeError: as `recipe_metrics`; or a name is unknown.
+        RecipeError: as `recipe_metrics`; or a name is unknown, or a text does not exist.
     """
+    if dataset is not None:
+        dataset = argument_path(recipe, dataset, TextMetric, "dataset")
     listed = recipe_metrics(recipe, entries or [DEFAULT])
     if names:
         listed = [metric for name in dict.fromkeys(names) for metric in _named(name, listed, recipe)]
@@ -78,7 +81,16 @@ def chosen_metrics(
             where=" and ".join(f"--{name}" for name in overrides),
             remedy="leave it out, or name a metric that does: --metric perplexity",
         )
-    return [metric.model_copy(update=overrides) if isinstance(metric, TextMetric) else metric for metric in listed]
+    metrics = [metric.model_copy(update=overrides) if isinstance(metric, TextMetric) else metric for metric in listed]
+    _require_texts(recipe, metrics)
+    return metrics
+
+
+def _require_texts(recipe: Recipe, metrics: Sequence[Metric]) -> None:
+    datasets = [metric.dataset for metric in metrics if isinstance(metric, TextMetric)]
+    for setting, error in recipe.missing_files.items():
+        if setting.startswith("evaluator.metrics.") and recipe.at(setting) in datasets:
+            raise recipe.located(error)
 
 
 def _named(name: str, listed: Sequence[Metric], recipe: Recipe) -> list[Metric]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, TypeVar, runtim
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from qairt.recipe.files import RecipeFile
+
 if TYPE_CHECKING:
     from qairt.evaluate.subject import Subject
     from qairt.evaluate.token_scores import TokenScores
@@ -67,7 +69,7 @@ class TextMetric(Metric):
     needs_reference: ClassVar[bool] = False
     """It compares with the float model, which then reads the text too."""
 
-    dataset: str | None = None
+    dataset: Annotated[str | None, RecipeFile(or_hub_id=True)] = None
     """A UTF-8 text file, `wikitext`, or a data set on the Hugging Face hub; the text that qairt ships when left out."""
     subset: str | None = None
     """Of a data set on the hub that has several."""

@@ -48,8 +48,6 @@ class Subject:
     identity: str
     """A digest of everything that its scores depend on besides metric and text."""
     state_folder: Path
-    find: Callable[[str], Path]
-    """The path of a file that the recipe names; the file need not exist."""
     open_parameters: Callable[[], Parameters]
     """The float model's."""
     open_simulation: Callable[[], tuple[Parameters, Encodings]]

@@ -13,6 +13,7 @@ from qairt.errors import EvaluationError
 from qairt.evaluate.metric import TextMetric
 from qairt.evaluate.subject import Subject
 from qairt.evaluate.text_model import EvaluationText, Ids, TextKey
+from qairt.recipe.files import is_path
 
 SHIPPED = "dev.txt"
 _WIKITEXT = ("Salesforce/wikitext", "wikitext-2-raw-v1")
@@ -73,10 +74,10 @@ def chunks_of(metric: TextMetric, subject: Subject) -> list[Ids]:
 def _read(metric: TextMetric, subject: Subject) -> EvaluationText:
     if metric.dataset is None:
         return _from_file(Path(str(package_files("qairt") / "data" / SHIPPED)), SHIPPED)
-    path = subject.find(metric.dataset)
-    if path.is_file():
-        return _from_file(path, metric.dataset)
-    if _is_path(metric.dataset):
+    path = Path(metric.dataset)
+    if path.is_absolute() and path.is_file():
+        return _from_file(path, path.name)
+    if is_path(metric.dataset):
         raise EvaluationError("there is no such text file", where=metric.dataset, remedy=_REMEDY)
     return _from_hub(metric.dataset, metric)
 
@@ -85,17 +86,12 @@ def _from_file(path: Path, name: str) -> EvaluationText:
     try:
         text = path.read_text(encoding="utf-8")
     except UnicodeDecodeError as error:
-        raise EvaluationError(f"it is not UTF-8 text: byte {error.start:,}", where=name, remedy=_REMEDY) from error
+        raise EvaluationError(f"it is not UTF-8 text: byte {error.start:,}", where=str(path), remedy=_REMEDY) from error
     except OSError as error:
-        raise EvaluationError(f"it cannot be read: {error.strerror}", where=name, remedy=_REMEDY) from error
+        raise EvaluationError(f"it cannot be read: {error.strerror}", where=str(path), remedy=_REMEDY) from error
     if not text.strip():
-        raise EvaluationError("the text is empty", where=name, remedy=_REMEDY)
+        raise EvaluationError("the text is empty", where=str(path), remedy=_REMEDY)
     return EvaluationText(name, text)
-
-
-def _is_path(name: str) -> bool:
-    """Whether it can only be a file: ids on the hub are `name` or `owner/name`."""
-    return name.endswith((".txt", ".md", ".json", ".jsonl")) or name.startswith((".", "/", "~")) or name.count("/") > 1
 
 
 def _from_hub(name: str, metric: TextMetric) -> EvaluationText:

@@ -15,6 +15,8 @@ from pydantic import (
     model_validator,
 )
 
+from qairt.recipe.files import RecipeFile
+
 if TYPE_CHECKING:
     from peft import PeftConfig
 else:
@@ -31,8 +33,8 @@ class EvaluatorConfig(BaseModel):
     metrics: list[dict[str, Any]] = Field(default_factory=list)
     """Such as `{name: perplexity, dataset: text.txt, chunks: 12}`. `display_name` is how its score is called, its name
     when left out. The perplexity of the text that qairt ships when there is none."""
-    output_dir: str | None = None
-    """A folder that gets each evaluation's scores as a JSON file too."""
+    output_dir: Annotated[str | None, RecipeFile("folder", output=True)] = None
+    """A folder for each evaluation's scores as a JSON file."""
 
 
 class GeneratorConfig(BaseModel):
@@ -63,7 +65,7 @@ class LoRAAdapterConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    path: DirectoryPath
+    path: Annotated[DirectoryPath, RecipeFile("folder")]
     """A folder as PEFT saves it."""
 
 
@@ -85,7 +87,7 @@ class LoRAConcurrencyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     adapters: list[str]
-    calibration_dataset: str
+    calibration_dataset: Annotated[str, RecipeFile(or_hub_id=True)]
     lora_scaling: list[float]
     """One scaling for each adapter, in the same order."""
 

@@ -1,12 +1,42 @@
-"""Recipe files that a recipe names, and those that come with qairt."""
+"""Files that a recipe names: which settings name one, and where it is looked for.
+
+1. `~` and `${VARIABLE}` are expanded. An absolute path is used as it is.
+2. Any other path is relative to the recipe's file, wherever the program is started.
+3. A technique file is also looked for in `quantization/` beside the recipe, then among those that qairt ships.
+4. A path on the command line is relative to the working directory first; so is one in a recipe that has no file.
+"""
 
 from __future__ import annotations
 
 import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from qairt.errors import RecipeError
 from qairt.recipe.names import nearest
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+_EXTENSIONS = (".gguf", ".safetensors", ".txt", ".md", ".json", ".jsonl")
+_EXISTS = {"file": os.path.isfile, "folder": os.path.isdir, "file or folder": os.path.exists}
+
+
+@dataclass(frozen=True)
+class RecipeFile:
+    """Marks a setting that names a file: `calibration_text: Annotated[str | None, RecipeFile()]`.
+
+    Where a recipe is read, the name is replaced by the file's absolute path.
+    """
+
+    kind: Literal["file", "folder", "file or folder"] = "file"
+    folder: str = ""
+    """Where such files are kept, beside a recipe and among those that qairt ships: `quantization`."""
+    or_hub_id: bool = False
+    """A name that no file has is an id on the Hugging Face hub, and stays as it is."""
+    output: bool = False
+    """It is written, and need not exist."""
 
 
 def shipped_recipes() -> Path:
@@ -16,38 +46,91 @@ def shipped_recipes() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "recipes"
 
 
-def find_nested(name: str, beside: Path | None, folder: str) -> Path:
-    """A file that a recipe names.
-
-    Args:
-        name: a path; a relative one is looked up beside the recipe, in `folder` beside it, then among the shipped.
-        beside: the recipe's folder; None for a recipe that was not read from a file: the working directory.
-        folder: what such files are kept in, such as `quantization`.
-
-    Raises:
-        RecipeError: it is in none of them; says where it was looked for and what there is.
-    """
-    path = Path(os.path.expanduser(name))  # leaves a user it does not know as it is
-    home = beside or Path()
-    folders = [path.parent] if path.is_absolute() else [home, home / folder, shipped_recipes() / folder]
-    places = [path] if path.is_absolute() else [place / path for place in folders]
-    for place in places:
-        if os.path.isfile(place):  # also of a name no file system takes
-            return place.absolute()
-    there = list(dict.fromkeys(file.name for place in places for file in sorted(place.parent.glob("*.y*ml"))))
-    shipped = sorted(file.name for file in (shipped_recipes() / folder).glob("*.y*ml"))
-    close = nearest(path.name, [*shipped, *there])
-    raise RecipeError(
-        f"{name} does not exist",
-        where=", ".join(str(place) for place in folders),
-        remedy=f"did you mean {close}?" if close else f"qairt ships {', '.join(shipped) or 'none'}",
-    )
+def is_path(name: str) -> bool:
+    """Whether a name can only be a path: ids on the hub are `name` or `owner/name`."""
+    return name.endswith(_EXTENSIONS) or name.startswith((".", "/", "~", "$")) or name.count("/") > 1
 
 
-def found_file(name: Path | str, folder: Path | None) -> Path:
-    """A file by the name a recipe in `folder` gives it: from the working directory, else from `folder`."""
-    given = Path(name).expanduser()
-    if given.is_absolute() or given.exists() or folder is None:
-        return given.absolute()
-    beside = folder / given
-    return beside.absolute() if beside.exists() else given.absolute()
+@dataclass(frozen=True)
+class FileSearch:
+    """The search for a file that a recipe names."""
+
+    name: str
+    setting: RecipeFile
+    beside: Path | None
+    """The folder of the recipe; None for one that was not read from a file."""
+    on_command_line: bool = False
+    """The name was given on the command line."""
+
+    def find(self) -> Path | None:
+        """The absolute path of the first match; None when there is none."""
+        exists = _EXISTS[self.setting.kind]
+        return next((path.absolute() for path in self.candidates() if exists(path)), None)
+
+    def candidates(self) -> list[Path]:
+        """Every path that it can mean, in order of preference."""
+        path = self._expanded()
+        return [path] if path.is_absolute() else [folder / path for folder in self._folders()]
+
+    def in_working_directory(self) -> Path | None:
+        """A match in the working directory, where that is not searched."""
+        path = self._expanded()
+        elsewhere = path.is_absolute() or Path() in self._folders()
+        return path.absolute() if not elsewhere and _EXISTS[self.setting.kind](path) else None
+
+    def can_be_hub_id(self) -> bool:
+        """Whether a name that was not found can be an id on the hub; not if the working directory has such a file."""
+        return self.setting.or_hub_id and not is_path(self.name) and self.in_working_directory() is None
+
+    def error(self, where: str) -> RecipeError:
+        """The error for a file that does not exist.
+
+        Args:
+            where: the setting that names it.
+        """
+        other = next((path for path in self.candidates() if os.path.exists(path)), None)
+        if other is not None:
+            what = f"{other} is not a {self.setting.kind}"
+        elif self._expanded().is_absolute():
+            what = f"{self.name} does not exist"
+        else:
+            what = f"{self.name} was not found in {_listed([str(folder.absolute()) for folder in self._folders()])}"
+        return RecipeError(what, where=where, remedy=self._remedy())
+
+    def _remedy(self) -> str:
+        path = self._expanded()
+        if unset := _VARIABLE.search(str(path)):
+            return f"set the environment variable {unset[1]}"
+        if self.beside is not None and (there := self.in_working_directory()) is not None:
+            relative = os.path.relpath(there, self.beside.absolute())
+            return f"it is in the working directory, but a path is relative to the recipe's file: write {relative}"
+        neighbors = {Path(name).stem: name for name in self._neighbors()}
+        if close := nearest(path.stem, neighbors):
+            return f"did you mean {neighbors[close]}?"
+        if self.setting.folder:
+            shipped = sorted(file.name for file in (shipped_recipes() / self.setting.folder).glob("*.y*ml"))
+            return f"qairt ships {', '.join(shipped)}"
+        return f"give the path of an existing {self.setting.kind}"
+
+    def _neighbors(self) -> Iterator[str]:
+        """Names of the files in the folders that were searched."""
+        suffixes = (".yaml", ".yml") if self.setting.folder else (self._expanded().suffix,)
+        for folder in dict.fromkeys(path.parent for path in self.candidates()):
+            if os.path.isdir(folder):
+                yield from sorted(file.name for file in folder.iterdir() if file.suffix in suffixes)
+
+    def _expanded(self) -> Path:
+        text = _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), self.name)
+        return Path(os.path.expanduser(text))  # leaves an unknown user as it is
+
+    def _folders(self) -> list[Path]:
+        home = self.beside if self.beside is not None else Path()
+        folders = [Path(), home] if self.on_command_line else [home]
+        if self.setting.folder:
+            folders += [home / self.setting.folder, shipped_recipes() / self.setting.folder]
+        return list(dict.fromkeys(folders))
+
+
+def _listed(names: list[str]) -> str:
+    """`a, b or c`."""
+    return " or ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)

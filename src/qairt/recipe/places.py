@@ -96,6 +96,11 @@ class LocatedMapping(dict[str, Any]):
         written, absolute = self._resolved.get(path, (value, None))
         return written if str(value) == absolute else value
 
+    def located(self, error: RecipeError) -> RecipeError:
+        """An error about a dotted setting, its `where`, with the file and line of the setting."""
+        setting = error.where or ""
+        return RecipeError(f"{setting}: {error.what}", where=self.where(setting), remedy=error.remedy)
+
     def line(self, path: Sequence[str | int]) -> int:
         """The line of a value or of the nearest written value that contains it, 0 if none is known; for sorting."""
         steps = tuple(str(step) for step in path)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
+from qairt.errors import RecipeError
 from qairt.recipe.configs import EvaluatorConfig, GeneratorConfig, LoRAFeatureConfig
+from qairt.recipe.files import RecipeFile
 
 
 class MinSqnrConfig(BaseModel):
@@ -66,24 +68,24 @@ class ExecutionEnvironment(BaseModel):
     """What quantization and evaluation run on: `cpu`, `cuda`, `cuda:1`; auto is a GPU where torch can use one."""
 
 
-class Settings(BaseModel):
-    """What holds for all stages."""
+class RecipeSettings(BaseModel):
+    """The settings that apply to all stages."""
 
     model_config = ConfigDict(extra="forbid")
 
-    model_id_or_path: str | None = None
-    """A Hugging Face folder or id, or a GGUF file. A relative path is looked up from the working directory, then
-    beside the recipe. Left out when `stages.export` takes a foreign ONNX."""
+    model_id_or_path: Annotated[str | None, RecipeFile("file or folder", or_hub_id=True)] = None
+    """A Hugging Face folder or id, or a GGUF file; a path is relative to the recipe's file. Left out when
+    `stages.export` takes an external ONNX graph."""
     backend: Literal["HTP", "CPU"] = "HTP"
     """HTP: DLCs and context binaries for the NPU. CPU: quantized ONNX that runs anywhere."""
     soc_details: str = "chipset:SM8650"
     """The chip to compile for, as `chipset:NAME`."""
-    sdk_root: str | None = None
+    sdk_root: Annotated[str | None, RecipeFile("folder")] = None
     """The folder of a QAIRT SDK, for stages with `toolchain: sdk`; `$QAIRT_SDK_ROOT` when left out."""
     cache_dir: str | None = None
-    """Where work is kept; `qairt-cache/<recipe name>` in the working directory when left out."""
+    """Where finished work is kept, relative to the working directory; `qairt-cache/<recipe name>` when left out."""
     execution_environment: ExecutionEnvironment = Field(default_factory=ExecutionEnvironment)
-    """Which device computes."""
+    """Which device qairt computes on."""
     verify: VerifyConfig = Field(default_factory=VerifyConfig)
     """How results are checked; `size` or `full` alone is the same as `artifacts: size` or `artifacts: full`."""
     suppress_performance_warnings: bool = False
@@ -93,14 +95,14 @@ class Settings(BaseModel):
     stages: dict[str, dict[str, Any] | None]
     """The stages in order; each has its own settings."""
 
-    _recipe_folder: Path | None = PrivateAttr(default=None)
+    _missing_files: Mapping[str, RecipeError] = PrivateAttr(default_factory=dict)
 
     @property
-    def recipe_folder(self) -> Path | None:
-        """The folder of the recipe's file; files it names are looked up there too."""
-        return self._recipe_folder
+    def missing_files(self) -> Mapping[str, RecipeError]:
+        """By dotted setting: the error for a file that it names and that does not exist."""
+        return self._missing_files
 
-    def found_in(self, folder: Path | None) -> Settings:
-        """These settings, read from a file in `folder`."""
-        self._recipe_folder = folder
+    def with_missing_files(self, missing: Mapping[str, RecipeError]) -> RecipeSettings:
+        """These settings, of a recipe with `missing_files`."""
+        self._missing_files = missing
         return self

@@ -7,14 +7,14 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from qairt.errors import RecipeError
+from qairt.recipe.file_settings import search_for
+from qairt.recipe.files import RecipeFile
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath
 
@@ -113,7 +113,10 @@ def _bits_of(values: Any) -> int | None:
 
 
 def _exceptions(found: Precisions, recipe: Recipe, name: str, path: KeyPath) -> None:
-    file = _find(recipe, name, path)
+    search = search_for(recipe, path, RecipeFile(), name)
+    file = search.find()
+    if file is None:
+        raise recipe.located(search.error(".".join(path)))
     try:
         data = json.loads(file.read_bytes())
         entries = [(kind, entry) for kind in ("module_list", "name_list") for entry in data.get(kind) or ()]
@@ -142,16 +145,3 @@ def _exception(found: Precisions, name: str, exceptions: Mapping[str, Any], path
         found.notes.append((place, "activations have 16 bits unless stages.quantize.act_bitwidth says otherwise"))
     else:
         found.faults.append((place, "the name is one of the vendor's graph, which qairt has not"))
-
-
-def _find(recipe: Recipe, name: str, path: KeyPath) -> Path:
-    given = Path(os.path.expanduser(name))
-    beside = recipe.source.parent if recipe.source else Path()
-    for file in (given, beside / given):
-        if os.path.isfile(file):
-            return file
-    raise RecipeError(
-        f"{name} does not exist",
-        where=recipe.where(path),
-        remedy=f"put it beside the recipe, in {beside.absolute()}",
-    )

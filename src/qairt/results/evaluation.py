@@ -7,6 +7,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt import keys
@@ -21,7 +22,7 @@ from qairt.evaluate.subject import EvaluationTarget, Progress, Subject
 from qairt.files import write_atomic
 from qairt.results.finished import FinishedRun
 from qairt.results.generation import opened_generator
-from qairt.stages.facts import find_file, model_of, open_quantized
+from qairt.stages.facts import model_of, open_quantized
 from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.quantization import Quantized
 
@@ -103,7 +104,7 @@ class Evaluation:
         folder = self._run.settings.evaluator.output_dir
         if folder is not None:
             write_atomic(
-                find_file(self._env, folder) / f"evaluation_{number}.json",
+                Path(folder) / f"evaluation_{number}.json",
                 json.dumps(record.plain(), indent=2) + "\n",
             )
         return number, record
@@ -138,7 +139,6 @@ class Evaluation:
             context_length=self._context_length(parts),
             identity=self._identity(parts),
             state_folder=run.state_folder,
-            find=lambda name: find_file(self._env, name),
             open_parameters=lambda: open_quantized(model_of(self._env).source, config, None, None),
             open_simulation=self._simulation,
             open_parts=lambda: parts,

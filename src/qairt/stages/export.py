@@ -23,9 +23,10 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.errors import ContractViolation, RecipeError
+from qairt.errors import ContractViolation
 from qairt.files import link_or_copy
-from qairt.stages.facts import find_file, model_of, open_quantized, sizes_of
+from qairt.recipe.files import RecipeFile
+from qairt.stages.facts import model_of, open_quantized, require_file, sizes_of
 
 
 class ExportConfig(StageConfig):
@@ -33,8 +34,8 @@ class ExportConfig(StageConfig):
 
     not_in_key = StageConfig.not_in_key | {"onnx", "encodings"}
 
-    onnx: Path | None = None
-    encodings: Path | None = None
+    onnx: Annotated[Path | None, RecipeFile()] = None
+    encodings: Annotated[Path | None, RecipeFile()] = None
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> ExportConfig:
@@ -70,12 +71,9 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
 
     def check(self, env: Env) -> None:
         for name in ("onnx", "encodings"):
-            setting: Path | None = getattr(self.config, name)
-            path = find_file(env, setting) if setting is not None else None
-            if path is not None and not path.is_file():
-                raise RecipeError(
-                    f"{path} does not exist", where=f"stages.export.{name}", remedy="set it to an existing file"
-                )
+            path: Path | None = getattr(self.config, name)
+            if path is not None:
+                require_file(env, f"stages.export.{name}", path)
         if self.config.onnx is None and "quantization" not in env.configs:
             raise ContractViolation(
                 "there is no model to export",
@@ -91,7 +89,7 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         if self.config.onnx is not None:
-            onnx, encodings = self._external_paths(env)
+            onnx, encodings = self._external_paths()
             size = sum(path.stat().st_size for path in _graph_files(onnx))
             paths = {"onnx": onnx, "encodings": encodings}
             return Expansion([Task(coord=(), sources=(), paths=paths, estimate=Estimate(bytes=size, seconds=2))])
@@ -106,12 +104,12 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
     def cache_key_extras(self, env: Env) -> KeyFacts:
         if self.config.onnx is None:
             return ()
-        onnx, encodings = self._external_paths(env)
+        onnx, encodings = self._external_paths()
         files = [*_graph_files(onnx), encodings]
         return (("files", tuple((path.name, env.digest(self.name, path)) for path in files)),)
 
-    def _external_paths(self, env: Env) -> tuple[Path, Path]:
-        return find_file(env, _required(self.config.onnx)), find_file(env, _required(self.config.encodings))
+    def _external_paths(self) -> tuple[Path, Path]:
+        return _required(self.config.onnx), _required(self.config.encodings)
 
     def run(self, task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
         return _import_graph(task, context) if "onnx" in task.paths else _build_graph(task, context)

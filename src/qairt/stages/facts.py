@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.engine.stage import Env
-from qairt.errors import RecipeError
-from qairt.recipe.files import found_file
-from qairt.recipe.settings import Settings
+from qairt.errors import ModelError, RecipeError
+from qairt.recipe.settings import RecipeSettings
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig
@@ -65,13 +64,25 @@ def open_quantized(source: Path, config: DecoderConfig, changed: Path | None, ro
     return open_parameters(source, config, changed, applied)
 
 
-def find_file(env: Env, name: Path | str) -> Path:
-    """A file the recipe names, see `found_file`."""
-    return found_file(name, settings_of(env).recipe_folder)
+def require_file(env: Env, setting: str, path: Path | str) -> Path:
+    """The file that a setting names.
+
+    Args:
+        setting: its dotted name, `stages.quantization.calibration_text`.
+
+    Raises:
+        RecipeError: it does not exist; says where it was looked for.
+    """
+    file = Path(path)
+    if not file.is_file():
+        raise settings_of(env).missing_files.get(setting) or RecipeError(
+            f"{file} does not exist", where=setting, remedy="give the path of an existing file"
+        )
+    return file
 
 
-def settings_of(env: Env) -> Settings:
-    assert isinstance(env.settings, Settings), "these stages are configured by a recipe"
+def settings_of(env: Env) -> RecipeSettings:
+    assert isinstance(env.settings, RecipeSettings), "these stages are configured by a recipe"
     return env.settings
 
 
@@ -89,14 +100,17 @@ def model_of(env: Env) -> ModelDescription:
     """
     from qairt.model.describe import describe_model
 
-    path = settings_of(env).model_id_or_path
-    if path is None:
+    name = settings_of(env).model_id_or_path
+    if name is None:
         raise RecipeError(
             "the recipe names no model",
             where="model_id_or_path",
             remedy="set model_id_or_path to a Hugging Face folder, a GGUF file or a Hugging Face id",
         )
-    return env.once("model", lambda: describe_model(_model_path(env, path)))
+    missing = settings_of(env).missing_files.get("model_id_or_path")
+    if missing is not None and not Path(name).exists():
+        raise ModelError(missing.what, where=missing.where, remedy=missing.remedy)
+    return env.once("model", lambda: describe_model(name))
 
 
 def soc_of(env: Env) -> Soc:
@@ -108,9 +122,3 @@ def soc_of(env: Env) -> Soc:
     from qairt.toolchain.soc import parse_soc
 
     return env.once("soc", lambda: parse_soc(settings_of(env).soc_details))
-
-
-def _model_path(env: Env, name: str) -> str:
-    """A folder or file if there is one, else the name as it is: a Hugging Face id."""
-    found = find_file(env, name)
-    return str(found) if found.exists() else name

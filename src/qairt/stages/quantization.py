@@ -29,7 +29,8 @@ from qairt.engine.stage import (
 from qairt.errors import QuantizationError
 from qairt.quant.calibration_text import check_length
 from qairt.quant.config import TechniqueConfig
-from qairt.stages.facts import find_file, model_of, settings_of, sizes_of, soc_of
+from qairt.recipe.files import RecipeFile
+from qairt.stages.facts import model_of, require_file, settings_of, sizes_of, soc_of
 from qairt.stages.mixed_precision import PerplexityGrowth
 from qairt.stages.technique_file import load_technique
 
@@ -45,11 +46,11 @@ class QuantizationConfig(StageConfig):
     # The key contains the technique they result in, and the text by content.
     not_in_key = StageConfig.not_in_key | {"recipe", "technique", "calibration_text"}
 
-    recipe: str = "lpbq_seqmse.yaml"
+    recipe: Annotated[str, RecipeFile(folder="quantization")] = "lpbq_seqmse.yaml"
     """A technique file: one beside the recipe, or a built-in one (`qairt recipes`)."""
     technique: dict[str, Any] = Field(default_factory=dict)
     """Overrides of the technique file's settings."""
-    calibration_text: str | None = None
+    calibration_text: Annotated[str | None, RecipeFile()] = None
     """A UTF-8 text file. Default: a built-in text."""
     calibration_chunks: Annotated[int, Field(gt=0)] = 16
     """Number of calibration sequences."""
@@ -141,7 +142,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def introspect(self, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
         technique = self._technique(env)
-        return {"technique": f"{technique.technique} ({self.config.recipe})"}
+        return {"technique": f"{technique.technique} ({Path(self.config.recipe).name})"}
 
     def run(self, task: Task, context: Context[QuantizationConfig, QuantizationInput]) -> Quantized:
         from qairt.model.config import DecoderConfig
@@ -190,10 +191,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         draw_grids(GridSizes.model_validate_json(item.output.grid_sizes.read_bytes()), place.directory)
 
     def _technique(self, env: Env) -> TechniqueConfig:
-        return env.once(
-            "technique",
-            lambda: load_technique(self.config.recipe, self.config.technique, settings_of(env).recipe_folder),
-        )
+        path = require_file(env, "stages.quantization.recipe", self.config.recipe)
+        return env.once("technique", lambda: load_technique(path, self.config.technique))
 
 
 def _write(result: QuantizationResult, rotation: Rotation | None, directory: Path) -> Quantized:
@@ -240,13 +239,7 @@ def _rotation(technique: TechniqueConfig, decoder: DecoderConfig) -> Rotation | 
 def _calibration_path(config: QuantizationConfig, env: Env) -> Path:
     if config.calibration_text is None:
         return Path(str(package_files("qairt") / "data" / "calib.txt"))
-    path = find_file(env, config.calibration_text)
-    if not path.is_file():
-        raise QuantizationError(
-            f"the calibration text {path} does not exist",
-            where="stages.quantization.calibration_text",
-            remedy="set it to a UTF-8 text file, or remove it to use the built-in text",
-        )
+    path = require_file(env, "stages.quantization.calibration_text", config.calibration_text)
     if not path.stat().st_size:
         raise QuantizationError(
             f"the calibration text {path} is empty",

@@ -26,7 +26,7 @@ from qairt.engine.stage import (
 )
 from qairt.files import link_or_copy
 from qairt.stages.export import ExportConfig
-from qairt.stages.facts import Sizes, find_file, has_model, sizes_of
+from qairt.stages.facts import Sizes, has_model, sizes_of
 from qairt.stages.prepare_exports import context_length_at
 
 if TYPE_CHECKING:
@@ -183,7 +183,7 @@ def parts_for(env: Env, num_splits: int) -> list[Part]:
         config = env.configs["export"]
         assert isinstance(config, ExportConfig)
         assert config.onnx is not None
-        return Sizes(*foreign.measure(find_file(env, config.onnx)))
+        return Sizes(*foreign.measure(config.onnx))
 
     sizes = env.once("sizes of the parts", measure)
     return plan_split(

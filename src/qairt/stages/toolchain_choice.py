@@ -17,7 +17,7 @@ from pydantic import field_validator
 
 from qairt.engine.stage import Env, Override, StageConfig
 from qairt.errors import ContractViolation, ToolchainNotAvailable
-from qairt.stages.facts import find_file, settings_of
+from qairt.stages.facts import settings_of
 
 if TYPE_CHECKING:
     from qairt.toolchain.sdk.place import Sdk
@@ -90,7 +90,7 @@ def sdk_root(env: Env) -> Path | None:
     from qairt.toolchain.sdk.place import named_root
 
     setting = settings_of(env).sdk_root
-    return named_root(None if setting is None else find_file(env, setting))
+    return named_root(None if setting is None else Path(setting))
 
 
 def sdk_of(env: Env) -> Sdk:

@@ -215,14 +215,14 @@ def test_why(qairt, finished, place):
     )
 
 
-def test_without_a_recipe_files_are_still_looked_up_beside_the_one_that_ran(qairt, place, monkeypatch):
+def test_without_a_recipe_errors_name_the_one_that_ran(qairt, place, monkeypatch):
     (place / "sub").mkdir()
     (place / "toy.yaml").rename(place / "sub" / "toy.yaml")
     recipe = os.path.abspath("sub/toy.yaml")
     assert qairt("run", recipe, *INLINE, *HERE).code == 0
     from qairt.cli.find_store import open_for
 
-    assert open_for(None, place / "cache").settings.recipe_folder == place / "sub"
+    assert open_for(None, place / "cache").recipe.source == place / "sub" / "toy.yaml"
 
 
 def test_what_other_entries_hold_too_is_not_freed(qairt, place):

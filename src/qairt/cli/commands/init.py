@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -63,7 +64,7 @@ def init(
         raise QairtError("it exists already", where=str(path), remedy="give another name with -o, or --force")
     from qairt.files import write_atomic
 
-    text = recipe_text(model, description, soc=chip.name, backend=backend.value)
+    text = recipe_text(_relative_to(path.parent, model), description, soc=chip.name, backend=backend.value)
     write_atomic(path, text)
     config = description.config
     say(
@@ -71,6 +72,12 @@ def init(
         f" {size(description.parameter_bytes)} in float32"
     )
     say(f"Next: qairt plan {path}, then qairt run {path}")
+
+
+def _relative_to(folder: Path, model: str) -> str:
+    """A model's path as a recipe in `folder` must name it; ids and absolute paths as they are."""
+    path = Path(model)
+    return os.path.relpath(path, folder) if path.exists() and not path.is_absolute() else model
 
 
 def splits_for(description: ModelDescription) -> int:

@@ -26,10 +26,10 @@ def recipe_schema() -> dict[str, Any]:
     """The schema of a whole recipe: its top-level settings, and those of every registered stage."""
     import qairt.stages  # noqa: F401 - registers them
     from qairt.engine.stage import registered_stages
-    from qairt.recipe.settings import Settings
+    from qairt.recipe.settings import RecipeSettings
 
     definitions: dict[str, Any] = {}
-    whole = _model_schema(Settings, definitions)
+    whole = _model_schema(RecipeSettings, definitions)
     stages = {}
     for name, stage in registered_stages().items():
         config = _model_schema(stage.config_type, definitions)

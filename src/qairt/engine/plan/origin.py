@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 
 from qairt.engine.plan.planned import Leaf
 from qairt.errors import QairtError
-from qairt.recipe.files import find_nested
 from qairt.recipe.places import COMMAND_LINE
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath
@@ -45,10 +44,10 @@ def origin_of(leaf: Leaf, item: PlannedItem, recipe: Recipe) -> Origin:
     return Origin(_OTHERS.get(leaf.kind, COMPUTED))
 
 
-def preset_of(recipe: Recipe, stage: str, name: str) -> Recipe | None:
+def settings_file(file: str) -> Recipe | None:
     """The file of settings that a stage's `recipe` setting names; None when it cannot be read."""
     try:
-        return Recipe.from_file(find_nested(name, recipe.source.parent if recipe.source else None, stage))
+        return Recipe.from_file(file)
     except (QairtError, OSError):
         return None
 
@@ -63,8 +62,8 @@ def _parameter(leaf: Leaf, item: PlannedItem, recipe: Recipe) -> Origin:
     if found := _written(recipe, steps, after=3):
         return found
     name = getattr(item.stage.config, "recipe", None)
-    preset = preset_of(recipe, item.stage.name, name) if isinstance(name, str) else None
-    if preset is not None and (where := preset.origin(steps[3:])):
+    settings = settings_file(name) if isinstance(name, str) else None
+    if settings is not None and (where := settings.origin(steps[3:])):
         return Origin(where)
     top = next((key for key in recipe if key == steps[2] or str(key).startswith(f"{steps[2]}_")), None)
     written = _written(recipe, (top,), after=0) if top else None
