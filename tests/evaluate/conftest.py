@@ -57,8 +57,10 @@ def subject_on(
     tokenizer: Tokenizer,
     encodings: Encodings,
     parts: dict[int, list[QuantizedPart]],
+    monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Subject]:
-    """`subject_on("cpu")`; `text.txt` is there."""
+    """`subject_on("cpu")`; `text.txt` is in the working directory."""
+    monkeypatch.chdir(tmp_path)
     (tmp_path / "text.txt").write_text(TEXT)
 
     @contextmanager
@@ -72,7 +74,6 @@ def subject_on(
             "context_length": 32,
             "identity": f"identity of {target}",
             "state_folder": tmp_path / "state",
-            "find": lambda name: tmp_path / name,
             "open_parameters": lambda: parameters,
             "open_simulation": lambda: (parameters, encodings),
             "open_parts": lambda: parts,

@@ -282,7 +282,7 @@ def test_a_missing_text_of_a_metric_is_named_with_its_line(recipe, elsewhere):
         chosen_metrics(made.recipe, made.settings.evaluator.metrics)
     assert str(error.value) == (
         f"{recipe}:{line}: evaluator.metrics.0.dataset: gone.txt was not found in {recipe.parent}\n"
-        "  give the path of an existing file"
+        "  give the path of an existing file, or an id on the Hugging Face hub"
     )
     chosen_metrics(made.recipe, made.settings.evaluator.metrics, dataset="text.txt")
 

@@ -75,7 +75,7 @@ def _read(metric: TextMetric, subject: Subject) -> EvaluationText:
     if metric.dataset is None:
         return _from_file(Path(str(package_files("qairt") / "data" / SHIPPED)), SHIPPED)
     path = Path(metric.dataset)
-    if path.is_absolute() and path.is_file():
+    if path.is_file():
         return _from_file(path, path.name)
     if is_path(metric.dataset):
         raise EvaluationError("there is no such text file", where=metric.dataset, remedy=_REMEDY)

@@ -110,7 +110,8 @@ class FileSearch:
         if self.setting.folder:
             shipped = sorted(file.name for file in (shipped_recipes() / self.setting.folder).glob("*.y*ml"))
             return f"qairt ships {', '.join(shipped)}"
-        return f"give the path of an existing {self.setting.kind}"
+        or_id = ", or an id on the Hugging Face hub" if self.setting.or_hub_id else ""
+        return f"give the path of an existing {self.setting.kind}{or_id}"
 
     def _neighbors(self) -> Iterator[str]:
         """Names of the files in the folders that were searched."""
