@@ -231,7 +231,7 @@ def test_another_model_is_in_the_working_directory_first(recipe, elsewhere):
 
 
 def test_a_recipe_in_memory_is_in_the_working_directory(recipe, elsewhere):
-    made = LLMPipeline.of(Recipe(yaml.safe_load(recipe.read_text())), cache_dir=recipe.parent / "cache")
+    made = LLMPipeline.from_recipe_object(Recipe(yaml.safe_load(recipe.read_text())), cache_dir=recipe.parent / "cache")
     assert made.stages.quantization.recipe == str(elsewhere / "mine.yaml")
 
 
