@@ -14,7 +14,7 @@ MOST_RSS = 80e6
 
 
 def cost(bench: Bench) -> None:
-    """A5, A6, A7: idle, beside a run on paper, and with a real compile whose engine is in the program."""
+    """A5, A6, A7: idle, attached to a simulated run, and with a real compile whose engine is in the program."""
     idle(bench)
     for size, (cpu, sent) in SIZES.items():
         cache = bench.new_folder()

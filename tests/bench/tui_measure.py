@@ -78,7 +78,7 @@ class Bench:
 
     @contextmanager
     def playing(self, cache: Path, recipe: Path, *words: str) -> Iterator[None]:
-        """A run on paper that happens now, in a process of its own."""
+        """A simulated run, played in real time by another process."""
         command = [sys.executable, "-m", "simulated_runs", str(cache), "--recipe", str(recipe), *words]
         with beside(*command):
             events = cache / "pipeline_state" / "runs" / "0001" / "events.jsonl"

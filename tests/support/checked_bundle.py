@@ -1,4 +1,4 @@
-"""What `check_bundle` finds, and bundles that somebody changed."""
+"""Findings of `check_bundle`, and altered bundles."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Runs of a compile on paper: noisy times on machines of several paces, told as events, kept as history."""
+"""Simulated compiles with noisy times on machines of different speed, as events and as history."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ STAGES = {  # seconds of one item on the nominal machine; how far it spreads
 
 @dataclass
 class Work:
-    """One item on paper."""
+    """One simulated item."""
 
     stage: str
     label: str

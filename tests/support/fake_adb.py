@@ -1,7 +1,7 @@
 """An adb server with fake phones behind it, speaking the real host protocol on a loopback socket.
 
 Services: host:version, host:devices-l, host:transport:SERIAL, host-serial:SERIAL:features; then on the transport
-shell,v2,raw:COMMAND and sync: with SEND, STAT, QUIT. Anything else is refused as the real one does.
+shell,v2,raw:COMMAND and sync: with SEND, STAT, QUIT. Anything else is refused, as by a real server.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ def _line(phone: FakePhone) -> str:
 
 
 def _shell(connection: socket.socket, phone: FakePhone, command: str) -> None:
-    """As adb's daemon does it: what runs is not ended when the other side goes away, it only cannot write any more."""
+    """As adb's daemon: a program is not ended when the client disconnects; it only cannot write any more."""
     child = phone.start(command)
     threading.Thread(target=child.wait, daemon=True).start()  # nobody else would, where the other side goes away
     assert child.stdout is not None

@@ -1,4 +1,4 @@
-"""What an SDK holds for devices, with programs that are shell scripts: strict about their arguments, true in form."""
+"""The device files of an SDK, with shell scripts as programs that check their arguments strictly."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A phone in a folder: its storage, its properties, its programs. Commands run in a real `sh` with only its tools.
+"""A phone in a folder: storage, properties, programs. Commands run in a real `sh` with only the phone's tools.
 
 `/data/local/tmp` in a command is a folder below `root`; the phone's own programs (getprop, df, …) come first on PATH.
 """
@@ -42,7 +42,7 @@ PROPERTIES = {
 
 @dataclass
 class FakePhone:
-    """A phone. Change its fields before, or while, it is talked to."""
+    """A phone. Its fields may be changed before or during a connection."""
 
     root: Path
     serial: str = "4f2a91c7"
@@ -50,24 +50,24 @@ class FakePhone:
     model: str = "Pixel_Toy"
     machine: str = "aarch64"
     system: str = "Linux"
-    """What `uname -s` says."""
+    """Output of `uname -s`."""
     programs: dict[str, str] = field(default_factory=dict)
-    """More of its programs: shell scripts."""
+    """Additional programs: shell scripts."""
     properties: dict[str, str] = field(default_factory=lambda: dict(PROPERTIES))
     without: tuple[str, ...] = ()
-    """Tools that it does not have."""
+    """Tools that it lacks."""
     free_kb: int = 8_000_000
     full_after: int | None = None
-    """Bytes of one file after which its storage is full."""
+    """Its storage is full after this many bytes of a file."""
     cut_after: int | None = None
-    """Bytes of pushes after which the cable is pulled, once."""
+    """The connection breaks, once, after this many pushed bytes."""
     frozen: bool = False
-    """It answers nothing any more, though its server still knows it."""
+    """It no longer responds, though its server still lists it."""
     read_only: bool = False
-    """Its file service may not write."""
+    """Its file service has no write permission."""
     features: str = "shell_v2,cmd,stat_v2"
     received: list[str] = field(default_factory=list)
-    """Names of files that were pushed, whole."""
+    """Names of completely pushed files."""
     commands: list[str] = field(default_factory=list)
     on_command: Callable[[str], None] = lambda command: None
 

@@ -85,7 +85,7 @@ class FakeBoard:
         (self.root / "environment").write_text(json.dumps(environment))
 
     def fail(self, text: str) -> None:
-        """From now on ssh says this and ends with 255."""
+        """From now on ssh prints this and exits with 255."""
         (self.root / "fault").write_text(text)
 
     @property

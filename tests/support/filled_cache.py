@@ -20,7 +20,7 @@ stages:
   export_bundle: {}
 """
 SIZE = 20_000
-"""Bytes of an entry's big file; those of `convert` and `quantize` of one split are the same."""
+"""Content of an entry's large file; equal for `convert` and `quantize` of one split."""
 
 
 def key_of(stage: str, label: str, version: str = "") -> str:
@@ -28,7 +28,7 @@ def key_of(stage: str, label: str, version: str = "") -> str:
 
 
 def fill(cache_dir: Path, splits: int = 2, *, version: str = "") -> list[Entry]:
-    """`convert` and `quantize` of each split and one `export_bundle` of all."""
+    """`convert` and `quantize` for each split, and one `export_bundle`."""
     cache = StageCache(cache_dir)
     cache.cache_dir.mkdir(parents=True, exist_ok=True)
     (cache.cache_dir / "recipe.yaml").write_text(RECIPE)
@@ -59,7 +59,7 @@ def put(cache: StageCache, stage: str, label: str, *, sources: Sequence[str] = (
 
 
 def planned(entries: Sequence[Entry], *, cached: bool = True) -> list[ev.PlannedEntry]:
-    """A plan of which these are the items."""
+    """A plan with these items."""
     return [
         ev.PlannedEntry(
             stage=entry.stage,

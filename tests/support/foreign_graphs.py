@@ -1,4 +1,4 @@
-"""Our graphs as another tool might have written them."""
+"""Graphs of a tiny model, rewritten as another tool might export them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A tiny model quantized to 4-bit blocks, what Genie's binaries are made from; and the command line."""
+"""A tiny model quantized to 4-bit blocks, the input of Genie's binaries; and the command line."""
 
 from __future__ import annotations
 

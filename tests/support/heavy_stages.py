@@ -1,6 +1,6 @@
-"""Stages that are hard on a screen beside them: one loads large ONNX models, one prints thousands of lines a second.
+"""Stages that load the machine while a screen is shown: one loads large ONNX models, one prints thousands of lines/s.
 
-`python -m heavy_stages …` is qairt's command line with them.
+`python -m heavy_stages …` runs qairt's command line with these stages.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ class HeavyConfig(StageConfig):
     items: int = 2
     megabytes: int = 420
     rate: int = 2000
-    """Lines a second."""
+    """Lines per second."""
 
 
 class _Heavy(Stage[HeavyConfig, StageInput, Note]):
@@ -92,7 +92,7 @@ class OnnxLoad(_Heavy):
 
 
 class LogStorm(_Heavy):
-    """Numbered lines at a steady rate, written as tools do, some at a time."""
+    """Numbered lines at a steady rate, written in batches as tools do."""
 
     name = "log_storm"
 

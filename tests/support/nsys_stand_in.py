@@ -1,4 +1,4 @@
-"""A program in the place of nsys: it checks its options, runs what it is given and writes a file."""
+"""A stand-in for nsys that checks its options, runs the given program and writes a file."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""Folders of runs as the engine leaves them, made from events: one that went well, a failed one, a killed one, …
+"""Run folders as the engine writes them, generated from events: successful, failed, killed, …
 
-They are of a few items. `simulated_runs` has runs of a whole compile.
+Runs of a few items; `simulated_runs` has runs of a whole compile.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ def opening(items: list[ev.PlannedEntry], *, at: float = BEGAN, run_id: str = "0
 def made(
     entry: ev.PlannedEntry, at: float, seconds: float, *, ram: int = 2 * 10**9, size: int = 5000
 ) -> list[ev.Event]:
-    """An item that started at `at` and was made."""
+    """An item that started at `at` and finished."""
     name: dict[str, Any] = {"stage": entry.stage, "label": entry.label, "key": entry.key}
     log = f"/gone/{entry.stage}.{entry.label}.log"
     return [
@@ -99,7 +99,7 @@ def good(
 
 
 def failing(*, at: float = BEGAN, run_id: str = "0001", what: str = "it was killed: out of memory") -> list[ev.Event]:
-    """The first item is made, the second fails, and what is made from it is not run."""
+    """The first item finishes, the second fails, and the items that depend on it do not run."""
     items = entries()
     skip = ev.ItemSkipped(time=at + 11, stage="quantize", label="ar1-split2", because="convert ar1-split2 failed")
     return [
@@ -113,7 +113,7 @@ def failing(*, at: float = BEGAN, run_id: str = "0001", what: str = "it was kill
 
 
 def half(*, at: float = BEGAN, run_id: str = "0001") -> list[ev.Event]:
-    """One item made, one running; no end."""
+    """One item finished, one running; the events stop there."""
     items = entries()
     return [opening(items, at=at, run_id=run_id), *made(items[0], at, 10.0), made(items[1], at + 10, 1.0)[0]]
 
@@ -128,7 +128,7 @@ def many(*, at: float = BEGAN, run_id: str = "0001", splits: int = 45) -> list[e
 
 
 def line(event: ev.Event | dict[str, Any]) -> str:
-    """An event as it stands in the file."""
+    """An event as a line of the file."""
     record = event if isinstance(event, dict) else event.model_dump()
     return json.dumps(record, separators=(",", ":"), default=str) + "\n"
 
@@ -142,7 +142,7 @@ def record(
     source: str = "/recipes/tiny.yaml",
     recipe: str = "backend: HTP\nstages:\n  convert: {num_splits: 2}\n",
 ) -> RunFolder:
-    """The folder of a run whose process is gone.
+    """The folder of a run whose process has ended.
 
     Args:
         tail: what it wrote last, such as a torn line.

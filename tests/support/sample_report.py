@@ -1,4 +1,4 @@
-"""A report in which every section has something to say, and awkward text stands where text comes from outside."""
+"""A report with every section filled, and text that needs escaping wherever text comes from outside."""
 
 from __future__ import annotations
 
@@ -132,7 +132,7 @@ def full_report() -> Report:
 
 
 def broken_report() -> Report:
-    """A run that failed before most was made, and of which nothing was measured."""
+    """A run that failed early, without measurements."""
     full = full_report()
     return replace(
         full,

@@ -1,4 +1,4 @@
-"""A folder laid out like a QAIRT SDK, with programs of our own in the place of its tools (see `sdk_tools`)."""
+"""A folder laid out like a QAIRT SDK, with stand-ins for its tools (see `sdk_tools`)."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
-"""What stands in the place of an SDK's tools: each checks its arguments and its environment strictly, and writes a real
-artifact, made with the `qnn` toolchain. It runs in a process of its own, from `lib/python` of the folder.
+"""Stand-ins for an SDK's tools: each checks its arguments and environment strictly, and writes a real artifact with the
+`qnn` toolchain. They run in their own process, from the folder's `lib/python`.
 
-A DLC of the wheel names its graph by 64 characters, one of the vendor's by the file's name: the name is cut short here.
-What a quantized DLC was made from is kept in `notes`, by its digest: the wheel links ONNX, not DLCs.
+A DLC of the wheel names its graph with 64 characters, the vendor's with the file name: the name is shortened here.
+The source of a quantized DLC is recorded in `notes` by digest, as the wheel links ONNX, not DLCs.
 """
 
 from __future__ import annotations

@@ -4,8 +4,8 @@
 
     python -m simulated_runs FOLDER [--minutes 10] [--speed 10]
 
-plays one as it happens, into the cache directory FOLDER: for soaks and benches. Nothing is computed. Chance is seeded
-and recorded times begin at `BEGAN`, so that a recorded run is the same whenever it is made.
+plays one in real time into the cache directory FOLDER, for soak tests and benchmarks. Nothing is computed. Random
+numbers are seeded and recorded times begin at `BEGAN`, so a recorded run is reproducible.
 """
 
 from __future__ import annotations
@@ -99,13 +99,13 @@ def compile_plan(
 
 @dataclass(frozen=True)
 class Simulation:
-    """A run on paper."""
+    """A simulated run."""
 
     entries: list[ev.PlannedEntry]
     jobs: int = 2
     seed: int = 7
     scale: float = 1.0
-    """Times are multiplied by this: expected ones too, so that a fast run looks like a slow one from close by."""
+    """Factor on all times, expected ones included, so that a fast run looks like a slow one."""
     progress_every: float = 2.0
     samples_every: float = 1.0
     """Seconds, not scaled."""
@@ -125,18 +125,18 @@ class Simulation:
         ]
 
     def events(self, folder: RunFolder, recipe: Path, began: float = BEGAN) -> Iterator[ev.Event]:
-        """What happens, in order, numbered."""
+        """The events in order, numbered."""
         for number, event in enumerate(_Course(self, folder, recipe, began).events(), 1):
             yield event.model_copy(update={"seq": number, "mono": event.time - began + 1000})
 
     def scaled_to(self, seconds: float) -> Simulation:
-        """The same, so that it takes about so long."""
+        """The same run, scaled to take about this long."""
         takes = _length(replace(self, scale=1.0, samples_every=1e9))
         return replace(self, scale=seconds / takes)
 
 
 class _Course:
-    """One run of a simulation: what happens next is on top of the heap."""
+    """One run of a simulation; the next event is on top of the heap."""
 
     def __init__(self, simulation: Simulation, folder: RunFolder, recipe: Path, began: float) -> None:
         self.simulation = simulation
@@ -276,7 +276,7 @@ def _length(simulation: Simulation) -> float:
 
 
 def simulation_of(kind: Kind) -> Simulation:
-    """The run of a kind, before anything befell it."""
+    """The simulation of a kind, before a failure or a kill."""
     if kind == "graphs":
         return Simulation(compile_plan((1, 128), 9, (512, 1024, 2048, 3072, 4096)), jobs=4)
     if kind == "long":
@@ -286,10 +286,11 @@ def simulation_of(kind: Kind) -> Simulation:
 
 
 def write_run(cache_dir: Path, kind: Kind, *, run_id: str = "0001", recipe: Path | None = None) -> RunFolder:
-    """The folder of a recorded run, whose process is gone.
+    """The folder of a recorded run whose process has ended.
 
-    good: 40 items. failing: a context binary fails, so there is no bundle. killed: ended amid two items, without a
-    word. torn: the same, amid a line. graphs: 2 ARs at 5 context lengths in 9 parts. long: six hours, 25,000 events.
+    good: 40 items. failing: a context binary fails, so there is no bundle. killed: the events stop while two
+    items run. torn: the same, within a line. graphs: 2 ARs at 5 context lengths in 9 parts. long: six hours, 25,000
+    events.
     """
     source = recipe or Path("/recipes/smollm2-135m.yaml")
     folder = RunFolder(cache_dir / STATE_FOLDER / "runs" / run_id)
@@ -309,7 +310,7 @@ def play(
     log_lines: float = 4.0,
     until: Callable[[], bool] = lambda: False,
 ) -> RunFolder:
-    """Let a run happen, at its pace, in this process; every running item writes `log_lines` a second."""
+    """Play a run in real time, in this process; every running item writes `log_lines` per second."""
     folder = RunFolder(cache_dir / STATE_FOLDER / "runs" / run_id)
     folder.logs.mkdir(parents=True)
     logs: dict[str, int] = {}
@@ -339,17 +340,17 @@ def _write_logs(logs: dict[str, int], per_second: float, passed: float) -> None:
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description="Play a run on paper as it happens.")
+    parser = argparse.ArgumentParser(description="Play a simulated run in real time.")
     parser.add_argument("folder", type=Path)
     parser.add_argument("--recipe", type=Path, default=Path("/recipes/smollm2-135m.yaml"))
     parser.add_argument("--splits", type=int, default=4)
     parser.add_argument("--contexts", type=int, default=1, help="how many context lengths")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--cached", default="", metavar="STAGE", help="the stages before this one are cached")
-    parser.add_argument("--minutes", type=float, default=10.0, help="how long it takes on paper")
-    parser.add_argument("--speed", type=float, default=1.0, help="how much faster it is played")
-    parser.add_argument("--progress", type=float, default=2.0, help="seconds between words of a tool, on paper")
-    parser.add_argument("--log-lines", type=float, default=4.0, help="a second, by every running item, on paper")
+    parser.add_argument("--minutes", type=float, default=10.0, help="simulated duration")
+    parser.add_argument("--speed", type=float, default=1.0, help="playback speed")
+    parser.add_argument("--progress", type=float, default=2.0, help="simulated seconds between messages")
+    parser.add_argument("--log-lines", type=float, default=4.0, help="per simulated second and running item")
     given = parser.parse_args()
     plan = compile_plan((1, 128), given.splits, [512 * number for number in range(1, given.contexts + 1)])
     stages = list(COSTS)

@@ -1,6 +1,6 @@
-"""The app over the staged plan and run, which looks the same on every machine at every time; and its scenes.
+"""The app with the staged plan and run, which looks the same on any machine at any time; and its scenes.
 
-The app is the product's own. Fixed are the clock, the time zone, the name of the host, the working directory (a folder
+The app is the real one. Fixed are the clock, the time zone, the name of the host, the working directory (a folder
 of the test, named relatively everywhere), the events of its run and the files of its cache.
 """
 
@@ -39,7 +39,7 @@ OPTIONS = RunOptions(jobs=2, memory=6 * runs.GIGABYTE)
 
 MakeEvents = Callable[[list[ev.PlannedEntry]], list[ev.Event]]
 Scene = Callable[["StagedApp", Pilot[Any]], Awaitable[None]]
-"""What is done before the picture is taken."""
+"""Steps before the picture is taken."""
 
 
 class StagedProject(Project):
@@ -82,7 +82,7 @@ class StagedApp(QairtApp):
         self._live = live
 
     async def settle(self, pilot: Pilot[Any]) -> None:
-        """Until all that is read beside the screen has been shown."""
+        """Wait until everything loaded in the background is shown."""
         quiet = 0
         while quiet < 2:
             await pilot.pause(0.01)
@@ -91,7 +91,7 @@ class StagedApp(QairtApp):
         await pilot.pause()
 
     async def open(self, pilot: Pilot[Any]) -> None:
-        """Go on from the plan, on which it opens, to the run."""
+        """Switch from the plan, the first screen, to the run."""
         await until(pilot, lambda: isinstance(self.screen, PlanScreen))
         await self.settle(pilot)
         if self._make_events is not None:
@@ -116,7 +116,7 @@ class StagedApp(QairtApp):
 
 
 def fix(monkeypatch: pytest.MonkeyPatch, folder: Path, *, environ: dict[str, str] | None = None) -> None:
-    """Fix everything that differs from machine to machine and from run to run; work in `folder`."""
+    """Fix everything that differs between machines or runs; work in `folder`."""
     monkeypatch.chdir(folder)
     monkeypatch.setattr(Path, "absolute", lambda self: self)
     monkeypatch.setattr(socket, "gethostname", lambda: runs.HOST)
@@ -133,14 +133,14 @@ def fix(monkeypatch: pytest.MonkeyPatch, folder: Path, *, environ: dict[str, str
 
 
 def fill(plan: Plan) -> None:
-    """Put into the cache what the plan reuses and what was there before."""
+    """Fill the cache with what the plan reuses, and with older entries."""
     keep(list(plan.known.values()))
     before = Path(RECIPE).read_text().replace("act_bitwidth: 16", "act_bitwidth: 8")
     (STATE / "recipe.yaml").write_text(before)
 
 
 def earlier_runs(plan: Plan) -> None:
-    """Four runs: two that went well, one that failed, one that was killed."""
+    """Four runs: two successful, one failed, one killed."""
     entries = planned_entries(plan)
     all_new = [entry.model_copy(update={"cached": False}) for entry in entries]
     now, before = Path(RECIPE).read_text(), (STATE / "recipe.yaml").read_text()
@@ -283,7 +283,7 @@ SCENES: dict[str, Scene] = {
 
 
 def furnish(names: Iterable[str]) -> None:
-    """Make the folders that these scenes look into."""
+    """Create the folders that these scenes show."""
     made = staged_plan(open_pipeline())
     fill(made)
     runs.record("0142", runs.compiling(planned_entries(made)), Path(RECIPE).read_text())

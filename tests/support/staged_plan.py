@@ -1,6 +1,6 @@
-"""A plan of the SmolLM2 recipe that no model is needed for: its 40 items, with fixed keys, times and sizes.
+"""A plan of the SmolLM2 recipe that needs no model: its 40 items, with fixed keys, times and sizes.
 
-`quantize` was changed since the last run, so it and what follows run again; all before is reused.
+`quantize` changed since the last run, so it and later stages run again; earlier ones are reused.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from qairt.llm import LLMPipeline
 NOW = 1_763_735_400.0
 """The time in pictures: 2025-11-21 14:30 UTC."""
 CACHE = Path("qairt-cache/smollm2-135m")
-"""Relative, so that no folder of this machine is seen."""
+"""Relative, so that no folder of this machine is shown."""
 STATE = CACHE / "pipeline_state"
 RECIPE = "smollm2-135m.yaml"
 
@@ -41,7 +41,7 @@ _SHAPES: dict[str, tuple[str, float, int, int, str]] = {
     "generate_context_binary": ("split", 240, 1140, 41, "part.bin"),
     "export_bundle": ("", 2, 200, 163, "bundle.tar"),
 }
-"""By stage: its axes, seconds, MB of memory and MB on disk of an item, and its big file."""
+"""By stage: axes, then per item seconds, MB of memory, MB on disk, and its large file."""
 _CHANGED = "quantize"
 
 
@@ -60,7 +60,7 @@ def open_pipeline(text: str | None = None) -> LLMPipeline:
 
 
 def staged_plan(pipeline: LLMPipeline, *, fresh: bool = False) -> Plan:
-    """The plan; with `fresh` nothing was made before."""
+    """The plan; with `fresh`, nothing is cached."""
     batch: dict[Coord, PlannedItem] = {}
     plan = Plan()
     for stage in pipeline.configured_stages:
@@ -83,7 +83,7 @@ def staged_plan(pipeline: LLMPipeline, *, fresh: bool = False) -> Plan:
 
 
 def keep(entries: Sequence[Entry]) -> None:
-    """Put entries into the cache directory; their files are all hole."""
+    """Put entries into the cache directory; their files are sparse."""
     for entry in entries:
         entry.directory.mkdir(parents=True)
         for name, file in entry.files.items():
@@ -96,7 +96,7 @@ def keep(entries: Sequence[Entry]) -> None:
 
 
 def entry_of(item: PlannedItem, key: str, config: StageConfig, *, ago: float) -> Entry:
-    """What is kept of an item once it is made."""
+    """The cache entry of a finished item."""
     _, _, ram, megabytes, name = _SHAPES[item.stage.name]
     size = megabytes * _MEGABYTE + 7919 * _place(item.coord)
     return Entry(

@@ -1,4 +1,4 @@
-"""Events of runs of the staged plan: one in the middle of compiling, a failed one, one with every state, 90 graphs."""
+"""Events of runs of the staged plan: one while compiling, one failed, one with every state, one with 90 graphs."""
 
 from __future__ import annotations
 
@@ -84,7 +84,7 @@ def made(
 
 
 def samples(seconds: int, *, at: float = BEGAN, gpu: bool = False) -> list[ev.Event]:
-    """One a second: memory in steps as items come and go, processors busy with a tooth each 20 s."""
+    """One per second: memory in steps as items start and end, CPU load as a 20 s sawtooth."""
     found: list[ev.Event] = []
     for second in range(seconds + 1):
         step = (38, 52, 61, 47, 73, 78, 81)[min(second * 7 // max(seconds, 1), 6)]
@@ -97,7 +97,7 @@ def samples(seconds: int, *, at: float = BEGAN, gpu: bool = False) -> list[ev.Ev
 
 
 def compiling(items: Sequence[ev.PlannedEntry], *, gpu: bool = False) -> list[ev.Event]:
-    """Four minutes in: all is quantized, two of four context binaries are being made."""
+    """After four minutes: everything is quantized, two of four context binaries are running."""
     by_name = {f"{entry.stage} {entry.label}": entry for entry in items}
     events = [opening(items), *reused(items), ev.StageStarted(time=BEGAN, stage="quantize")]
     for number, entry in enumerate(entry for entry in items if entry.stage == "quantize"):
@@ -112,7 +112,7 @@ def compiling(items: Sequence[ev.PlannedEntry], *, gpu: bool = False) -> list[ev
 
 
 def failing(items: Sequence[ev.PlannedEntry]) -> list[ev.Event]:
-    """One context binary was killed for want of memory; the bundle cannot be made."""
+    """One context binary ran out of memory; the bundle is blocked."""
     error = {
         "type": "ItemFailed",
         "what": "it was killed by the system: out of memory",
@@ -171,7 +171,7 @@ def every_state(items: Sequence[ev.PlannedEntry]) -> list[ev.Event]:
 
 
 def ended(items: Sequence[ev.PlannedEntry], *, run_id: str, at: float, slower: float = 1.0) -> list[ev.Event]:
-    """A run in which all went well."""
+    """A successful run."""
     events = [opening(items, at=at, run_id=run_id), *reused(items, at), *samples(200, at=at)]
     now = at
     for entry in items:
@@ -214,7 +214,7 @@ def ninety(at: float = BEGAN) -> list[ev.Event]:
 def record(
     run_id: str, events: Iterable[ev.Event], recipe: str, *, metrics: dict[str, float] | None = None
 ) -> RunFolder:
-    """The folder that such a run leaves."""
+    """The folder of such a run."""
     folder = RunFolder(STATE / "runs" / run_id)
     folder.logs.mkdir(parents=True)
     events = list(events)
@@ -232,7 +232,7 @@ def record(
 
 
 def log_text() -> str:
-    """What an item said so far."""
+    """An item's log so far."""
     return LOG + "".join(
         f"{'Starting' if n % 2 else 'Finished'} step {n // 2 + 1} of optimization level 3\n" for n in range(1, 70)
     )

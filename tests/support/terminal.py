@@ -1,4 +1,4 @@
-"""A real program on a real pseudo terminal: what it shows, what it sends, how fast, and what becomes of it."""
+"""A real program on a real pseudo terminal: what it shows and sends, how fast, and how it ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ import pyte
 from wait import until
 
 PATIENCE = 15.0
-"""Seconds to wait for something that should come at once: the machine may be busy."""
+"""Seconds to wait for something immediate: the machine may be busy."""
 
 ANSWERS = {
     b"\x1b[?2026$p": b"\x1b[?2026;2$y",  # synchronized output: supported, off
@@ -32,20 +32,20 @@ ANSWERS = {
     b"\x1b[c": b"\x1b[?62;22c",
     b"\x1b[6n": b"\x1b[1;1R",
 }
-"""What a terminal says when it is asked."""
+"""A terminal's responses to queries."""
 
 _UNSET = ("CI", "NO_COLOR", "SSH_CONNECTION", "TMUX", "QAIRT_THEME", "TEXTUAL", "TEXTUAL_DRIVER", "COLUMNS", "LINES")
 _NOT_FOR_PYTE = re.compile(rb"\x1b\[[<>=][0-9;]*[a-z]|\x1b\[\?[0-9;]*\$p|\x1b\][0-9]+;[^\x07\x1b]*(?:\x07|\x1b\\)")
 _FRAME, _FRAME_END = b"\x1b[?2026h", b"\x1b[?2026l"
-"""What is sent between them is shown at once."""
+"""Output between them is shown as one frame."""
 _UNFINISHED = re.compile(rb"\x1b(?:\[[0-9;?<>=$]*|\][^\x07\x1b]*\x1b?)?$")
 
 Shown = str | Callable[[str], bool]
-"""A text that must stand on the screen, or what its text must fulfil."""
+"""A text that must be on the screen, or a condition on the screen's text."""
 
 
 class Terminal:
-    """Starts `command` on a terminal of its own, which it controls.
+    """Starts `command` on a new terminal, as its controlling terminal.
 
     Every byte is kept with the moment it came. The screen is only made of them when it is asked for, so that looking
     costs nothing while something is measured.
@@ -99,7 +99,7 @@ class Terminal:
     # Keys and size
 
     def send(self, keys: str | bytes) -> float:
-        """Type; returns when."""
+        """Type `keys`; returns when they were sent."""
         now = time.monotonic()
         os.write(self._master, keys.encode() if isinstance(keys, str) else keys)
         return now
@@ -111,7 +111,7 @@ class Terminal:
             until(lambda: time.monotonic() >= pressed + 0.2 and self.times_between(pressed, float("inf")), 2.0)
 
     def resize(self, columns: int, lines: int) -> None:
-        """Give the window another size."""
+        """Resize the window."""
         self._draw()
         self.size = (columns, lines)
         self._screen.resize(lines, columns)
@@ -120,7 +120,7 @@ class Terminal:
     # The screen
 
     def text(self) -> str:
-        """What stands on the screen now."""
+        """The text on the screen now."""
         self._draw()
         return self._shown()
 
@@ -128,7 +128,7 @@ class Terminal:
         """Wait until it is shown; returns the seconds from `since` (or the start) to the byte that completed it.
 
         Raises:
-            AssertionError: it did not come; says what is shown instead.
+            AssertionError: it was not shown in time; contains what is shown instead.
         """
         holds = shown if callable(shown) else lambda text: shown in text
         start = self.began if since is None else since
@@ -149,7 +149,7 @@ class Terminal:
         return came - start
 
     def settle(self, quiet: float = 0.3, timeout: float = 5.0) -> None:
-        """Wait until nothing was sent for `quiet` seconds, at most `timeout`."""
+        """Wait until there was no output for `quiet` seconds, at most `timeout` seconds."""
 
         def is_quiet() -> bool:
             with self._lock:
@@ -167,7 +167,7 @@ class Terminal:
         return self.wait_for(shown or (lambda text: self.selection() != before), timeout, since=sent)
 
     def selection(self) -> set[tuple[int, int]]:
-        """Line and column of each cell that is drawn so far in reverse: how a matrix or a list marks what is chosen."""
+        """Line and column of each cell in reverse video, which marks the selection."""
         return {(y, x) for y, line in self._screen.buffer.items() for x, cell in line.items() if cell.reverse}
 
     def cells(self) -> list[list[pyte.screens.Char]]:
@@ -178,23 +178,23 @@ class Terminal:
     # The bytes
 
     def bytes(self) -> bytes:
-        """All that was sent."""
+        """All output."""
         return self.bytes_between(0, float("inf"))
 
     def bytes_between(self, start: float, end: float) -> bytes:
-        """What was sent between two moments of `time.monotonic`."""
+        """Output between two moments of `time.monotonic`."""
         with self._lock:
             return b"".join(data for moment, data in self._records if start <= moment < end)
 
     def times_between(self, start: float, end: float) -> list[tuple[float, int]]:
-        """When something was sent, and how many bytes."""
+        """Time and size of each chunk of output."""
         with self._lock:
             return [(moment, len(data)) for moment, data in self._records if start <= moment < end]
 
     # The process
 
     def app(self) -> psutil.Process:
-        """The process that shows the screen: the only child of the one that was started, or that one itself."""
+        """The process that shows the screen: the only child of the started one."""
         found: list[psutil.Process] = []
 
         def is_started() -> bool:
@@ -217,15 +217,15 @@ class Terminal:
         return code if code >= 0 else 128 - code
 
     def hangup(self) -> None:
-        """The connection is gone."""
+        """Close the connection."""
         self._close()
 
     def kill(self) -> None:
-        """End the process that was started, at once."""
+        """Kill the started process."""
         self.process.kill()
 
     def end(self) -> None:
-        """Leave nothing behind on this terminal; a run without one is not touched."""
+        """End everything on this terminal; a detached run continues."""
         with suppress(ProcessLookupError, psutil.Error):
             if self.process.poll() is None:
                 session = os.getsid(self.process.pid)
@@ -278,7 +278,7 @@ class Terminal:
             return self._records[self._drawn - 1][0] if self._drawn else self.began
 
     def _draw_next(self) -> float | None:
-        """Put the next bytes on the screen; returns when they came, None when all are."""
+        """Draw the next chunk; returns its time, or None if there is none."""
         with self._lock:
             if self._drawn >= len(self._records):
                 return None
@@ -303,7 +303,7 @@ class Terminal:
 
 @dataclass(frozen=True)
 class Colours:
-    """How many colour codes a program sent, by kind."""
+    """Numbers of colour codes in the output, by kind."""
 
     truecolor: int
     palette: int
@@ -317,7 +317,7 @@ class Colours:
 
 
 def colours(data: bytes) -> Colours:
-    """The colours that `data` sets; bold, dim and reverse are none."""
+    """The colours that `data` sets, without bold, dim and reverse."""
     found = {2: 0, 5: 0, 16: 0}
     for codes in re.findall(rb"\x1b\[([0-9;:]*)m", data):
         numbers = [int(number) if number else 0 for number in re.split(rb"[;:]", codes)]
@@ -333,12 +333,12 @@ def colours(data: bytes) -> Colours:
 
 
 def clears(data: bytes) -> int:
-    """How often the whole screen is cleared: that flickers."""
+    """Number of full-screen clears, which flicker."""
     return data.count(b"\x1b[2J")
 
 
 def copied(data: bytes) -> list[str]:
-    """What was put on the terminal's clipboard."""
+    """Text copied to the terminal's clipboard."""
     return [
         base64.b64decode(payload).decode()
         for payload in re.findall(rb"\x1b\]52;[^;]*;([A-Za-z0-9+/=]*)(?:\x07|\x1b\\)", data)
@@ -346,7 +346,7 @@ def copied(data: bytes) -> list[str]:
 
 
 def shown_bytes(data: bytes) -> bytes:
-    """What is left to be shown: without control sequences."""
+    """`data` without control sequences."""
     data = re.sub(rb"\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)", b"", data)
     return re.sub(rb"\x1b(?:\[[0-9;:?<>=$]*[A-Za-z]|[()][A-Z0-9]|[=>78])", b"", data)
 

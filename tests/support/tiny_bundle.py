@@ -1,4 +1,4 @@
-"""What bundles are made of, for a model of two layers: quantized parts, compiled ones, its tokenizer."""
+"""Contents of bundles for a two-layer model: quantized parts, compiled parts, tokenizer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Fixtures: a tiny random model with a byte-level tokenizer. A folder's conftest imports those that it uses."""
+"""Fixtures: a tiny random model with a byte-level tokenizer. A folder's conftest imports those it uses."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Random models of each family, small enough to make in a test."""
+"""Random models of each family, small enough for a test."""
 
 from __future__ import annotations
 

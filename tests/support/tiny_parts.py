@@ -1,4 +1,4 @@
-"""Split graphs of a tiny model, float or quantized by the extremes seen on one sequence."""
+"""Split graphs of a tiny model, float or quantized with the ranges of one sequence."""
 
 from __future__ import annotations
 

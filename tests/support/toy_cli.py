@@ -1,4 +1,4 @@
-"""`python -m toy_cli …`: qairt's command line with the toy stages registered, for tests that need a process of it."""
+"""`python -m toy_cli …`: qairt's command line with the toy stages registered, for tests that need a child process."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def toys_and_main(words: Sequence[str]) -> int:
 
 
 def command(*words: str) -> list[str]:
-    """The words that start it in a child."""
+    """The command line that starts it in a child process."""
     return [sys.executable, "-m", "toy_cli", *words]
 
 

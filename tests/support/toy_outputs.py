@@ -1,4 +1,4 @@
-"""A toy stage that leaves predictions and pictures for people."""
+"""A toy stage that writes predictions and pictures."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class SpeakerConfig(toy.StageConfig):
 
 
 class Speaker(Stage[SpeakerConfig, toy.TextInput, toy.Text]):
-    """Says what it read; its drawings are counted in `made`, to see what is written anew."""
+    """Repeats its input; `made` records each write."""
 
     name = "speaker"
     requires = ("source",)

@@ -1,4 +1,4 @@
-"""A working directory with a toy recipe, terminals on which the program is started there, and what its runs left."""
+"""A working directory with a toy recipe, terminals with the program in it, and the folders of its runs."""
 
 from __future__ import annotations
 
@@ -68,19 +68,19 @@ class Place:
 
 
 def statuses(run: RunFolder) -> list[str]:
-    """How a run ended: one status; none while it goes."""
+    """The run's final status; empty while it is running."""
     return [event.status for event in ev.read_events(run.events) if isinstance(event, ev.RunFinished)]
 
 
 def made(run: RunFolder) -> list[str]:
-    """The items that it made, as `stage label`."""
+    """The finished items, as `stage label`."""
     return [
         f"{event.stage} {event.label}" for event in ev.read_events(run.events) if isinstance(event, ev.ItemFinished)
     ]
 
 
 def assert_whole(run: RunFolder, items: int = TOYS) -> None:
-    """It made everything, each item once, and every event was kept in its order."""
+    """Every item finished once, and all events are recorded in order."""
     events = list(ev.read_events(run.events))
     assert [event.seq for event in events] == list(range(1, len(events) + 1))
     assert len(made(run)) == len(set(made(run))) == items

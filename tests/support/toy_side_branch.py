@@ -1,4 +1,4 @@
-"""A toy stage that looks at what the source made, and that nothing is made from."""
+"""A toy side branch: it reads the source's output, and no stage reads its own."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Measured(StageOutput):
 
 
 class Measure(Stage[MeasureConfig, toy.TextInput, Measured]):
-    """How many letters there are."""
+    """Counts letters."""
 
     name = "measure"
     requires = ("source",)

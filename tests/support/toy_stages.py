@@ -1,4 +1,4 @@
-"""Toy stages for the engine's tests: they write small text files, slowly, badly or not at all when asked to."""
+"""Toy stages for the engine's tests: they write small text files, and can be slow, fail or crash on request."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class FanConfig(StageConfig):
     suffix: str = ""
     fail_at: int | None = None
     fail_while: Path | None = None
-    """It fails as long as this file exists."""
+    """Fails while this file exists."""
     die_at: int | None = None
     sleep: float = 0.0
     counter: Path | None = None
@@ -148,7 +148,7 @@ class Join(Stage[JoinConfig, TextInput, Joined]):
 
 
 class LookFirst(Fan):
-    """A fan that must look at an artifact: as many items as the text has letters."""
+    """A fan that must read an artifact to describe its work."""
 
     name = "look_first"
 

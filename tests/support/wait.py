@@ -1,4 +1,4 @@
-"""Wait for a state instead of a time. Tests sleep here and nowhere else."""
+"""Wait for a state instead of a time."""
 
 from __future__ import annotations
 
