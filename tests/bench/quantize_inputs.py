@@ -17,7 +17,7 @@ from qairt.model.describe import ModelDescription, describe_model
 from qairt.model.families import ARCHITECTURES
 from qairt.model.open_weights import open_weights
 from qairt.model.tokenizer import Tokenizer
-from qairt.quant.measure.calibration import chunks_of, other_chunks
+from qairt.quant.measure.chunks import chunks_of, other_chunks
 
 LENGTH = 512
 """Tokens of a chunk."""

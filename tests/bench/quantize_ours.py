@@ -23,8 +23,9 @@ from qairt.model.describe import describe_model  # noqa: E402
 from qairt.model.parameters import open_parameters  # noqa: E402
 from qairt.model.reference import Reference  # noqa: E402
 from qairt.model.rotation import Rotation  # noqa: E402
-from qairt.quant.apply_technique import quantize  # noqa: E402
+from qairt.quant.apply_technique import apply_technique  # noqa: E402
 from qairt.quant.encodings import Encodings  # noqa: E402
+from qairt.quant.execution import Execution  # noqa: E402
 from qairt.quant.simulate import Simulated  # noqa: E402
 from qairt.stages.technique_file import load_technique  # noqa: E402
 
@@ -52,15 +53,13 @@ def quantized(job: dict[str, Any], folder: Path) -> tuple[Simulated, dict[str, A
     calibration, other_text = list(np.load(job["calibration"])), list(np.load(job["other_text"]))
     begun, begun_cpu = time.perf_counter(), time.process_time()
     parameters = open_parameters(model.source, model.config, rotation=rotation)
-    result = quantize(
+    result = apply_technique(
         parameters,
         calibration,
         lambda wanted: other_text[:wanted],
         technique,
         lambda result: 0.0,
-        folder=folder,
-        progress=lambda fraction, message: None,
-        threads=job["threads"],
+        execution=Execution(folder, job["threads"]),
     )
     measured: dict[str, Any] = {
         "seconds": time.perf_counter() - begun,

@@ -17,9 +17,9 @@ from qairt.graph import files
 from qairt.graph.qdq.quantize import quantize_graph
 from qairt.graph.qdq.signature import signature_of
 from qairt.quant.encodings import BlockScales, Encoding, Encodings, per_tensor, range_encoding, symmetric_channels
-from qairt.quant.measure.calibration import one_thread_each
 from qairt.quant.measure.gram import Gram
 from qairt.quant.techniques import technique
+from qairt.quant.threads import one_thread_each
 from qairt.stages.technique_file import load_technique, shipped_technique
 
 pytest.importorskip("onnxruntime_qnn")

@@ -146,11 +146,9 @@ def test_tap_sees_every_tensor_of_a_block_by_name(tmp_path: Path) -> None:
     save_tiny(tmp_path, "qwen2")
     reference = reference_of(tmp_path)
     seen: dict[str, torch.Tensor] = {}
-    cos, sin = reference.rotary(0, 5)
-    key, value = reference.empty_past(3)
+    past = reference.empty_past(3)
     hidden = reference.embed([1, 2, 3, 4, 5])
-    mask = reference.causal_mask(5, past=3)
-    hidden, new_key, _ = reference.run_block(1, hidden, mask, cos, sin, key, value, tap=seen.__setitem__)
+    hidden, new_key, _ = reference.run_block(1, hidden, reference.positions(5, past=3), past, tap=seen.__setitem__)
     assert {"layers.1.attn.q.matmul", "layers.1.attn.q", "layers.1.attn.probs", "past_key_1_out", "hidden_2"} <= set(
         seen
     )

@@ -12,6 +12,7 @@ from qairt.model.parameters import Parameters
 from qairt.quant.checkpoint import STEP
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings_json import write_encodings
+from qairt.quant.execution import Execution
 from qairt.quant.quantize_model import QuantizationResult, quantize_model
 
 GPTQ = {"technique": "lpbq", "block_size": 32, "rounding": "gptq", "activation_ranges": {"kv_cache": "mse"}}
@@ -41,12 +42,13 @@ def quantize(parameters: Parameters, resume: Path, settings: dict[str, object], 
             raise KilledError
         said.append(message)
 
-    quantize_model(parameters, TOKENS, TechniqueConfig.model_validate(settings), resume=resume, progress=progress)
+    execution = Execution(resume, progress=progress)
+    quantize_model(parameters, TOKENS, TechniqueConfig.model_validate(settings), execution=execution)
     return said
 
 
 def result_of(parameters: Parameters, settings: dict[str, object], resume: Path | None = None) -> QuantizationResult:
-    return quantize_model(parameters, TOKENS, TechniqueConfig.model_validate(settings), resume=resume)
+    return quantize_model(parameters, TOKENS, TechniqueConfig.model_validate(settings), execution=Execution(resume))
 
 
 @pytest.mark.parametrize("settings", TECHNIQUES.values(), ids=TECHNIQUES)

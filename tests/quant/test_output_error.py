@@ -11,12 +11,12 @@ import torch
 from torch import Tensor
 
 from qairt.quant.config import TechniqueConfig
-from qairt.quant.measure.calibration import one_thread_each
 from qairt.quant.measure.gram import Gram
 from qairt.quant.techniques import technique
-from qairt.quant.techniques.base import Chosen
+from qairt.quant.techniques.base import WeightChoice
 from qairt.quant.techniques.compensation import compensated
 from qairt.quant.techniques.lpbq_grid import best_scales, largest_scales, output_cost
+from qairt.quant.threads import one_thread_each
 
 INPUTS, OUTPUTS = 96, 24
 
@@ -40,7 +40,7 @@ def tokens(count: int = 300, seed: int = 1) -> Tensor:
     return torch.from_numpy(((mixed + 0.5 * random.standard_normal((count, INPUTS))) * size).astype(np.float32))
 
 
-def choose(weight: Tensor, gram: Gram, pool: Executor, **settings: object) -> Chosen:
+def choose(weight: Tensor, gram: Gram, pool: Executor, **settings: object) -> WeightChoice:
     config = TechniqueConfig.model_validate({"technique": "lpbq", "block_size": 32} | settings)
     return technique(config).choose("w", weight, energy=None, gram=gram, pool=pool)
 

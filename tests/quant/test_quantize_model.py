@@ -12,11 +12,14 @@ from torch import Tensor
 
 from qairt.errors import ModelError, QuantizationError
 from qairt.graph import files
+from qairt.model.decoder import Positions
 from qairt.model.parameters import Parameters, open_parameters
 from qairt.model.reference import Reference
+from qairt.quant.activations import ActivationSettings
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding
 from qairt.quant.encodings_json import write_encodings
+from qairt.quant.execution import Execution
 from qairt.quant.quantize_model import QuantizationResult, quantize_model
 
 MINMAX = TechniqueConfig(technique="minmax")
@@ -101,10 +104,10 @@ def test_ranges_hold_what_was_seen(llama: tuple[Parameters, QuantizationResult])
     def tap(name: str, value: Tensor) -> None:
         seen[name] = float(value.min()), float(value.max())
 
-    mask, (cos, sin) = reference.causal_mask(24, masked=-50.0), reference.rotary(0, 24)
+    positions = Positions(reference.causal_mask(24, masked=-50.0), *reference.rotary(0, 24))
     hidden = reference.embed(TOKENS[1])
     for layer in range(2):
-        hidden, _, _ = reference.run_block(layer, hidden, mask, cos, sin, *reference.empty_past(), tap=tap)
+        hidden, _, _ = reference.run_block(layer, hidden, positions, reference.empty_past(), tap=tap)
     assert len(seen) > 80
     for name, (low, high) in seen.items():
         encoding = result.encodings.activations[name]
@@ -133,7 +136,9 @@ def test_the_embedding_is_exact_on_the_grid_of_what_leaves_it(llama: tuple[Param
 def test_the_mask_does_not_ruin_the_scores(tmp_path: Path) -> None:
     parameters = tiny_parameters(tmp_path)
     for floor in (-50.0, -4000.0):
-        activations = quantize_model(parameters, TOKENS, MINMAX, mask_floor=floor).encodings.activations
+        activations = quantize_model(
+            parameters, TOKENS, MINMAX, activations=ActivationSettings(mask_floor=floor)
+        ).encodings.activations
         low, high = limits(activations["layers.0.attn.scores"])
         assert -49 < low < high < 49
         masked = activations["layers.0.attn.masked"]
@@ -155,7 +160,8 @@ def test_keys_and_values_are_symmetric_8_bit_and_one_grid_a_layer(
 
 
 def test_bitwidths_of_activations_and_cache(tmp_path: Path) -> None:
-    encodings = quantize_model(tiny_parameters(tmp_path), TOKENS, MINMAX, act_bitwidth=8, kv_bitwidth=16).encodings
+    settings = ActivationSettings(act_bitwidth=8, kv_bitwidth=16)
+    encodings = quantize_model(tiny_parameters(tmp_path), TOKENS, MINMAX, activations=settings).encodings
     assert encodings.activations["hidden_1"].bitwidth == 8
     assert encodings.activations["past_key_0_in"].bitwidth == 16
     assert encodings.activations["past_key_0_in"].offset.tolist() == [-32768]
@@ -163,7 +169,7 @@ def test_bitwidths_of_activations_and_cache(tmp_path: Path) -> None:
 
 def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
     parameters = tiny_parameters(tmp_path)
-    one, three = (quantize_model(parameters, TOKENS, LPBQ, threads=threads) for threads in (1, 3))
+    one, three = (quantize_model(parameters, TOKENS, LPBQ, execution=Execution(threads=threads)) for threads in (1, 3))
     assert write_encodings(one.encodings) == write_encodings(three.encodings)
     one.reference.save(tmp_path / "one")
     three.reference.save(tmp_path / "three")
@@ -172,7 +178,8 @@ def test_the_number_of_threads_changes_nothing(tmp_path: Path) -> None:
 
 def test_progress_grows_and_ends(tmp_path: Path) -> None:
     said: list[tuple[float, str]] = []
-    quantize_model(tiny_parameters(tmp_path), TOKENS, MINMAX, progress=lambda *report: said.append(report))
+    execution = Execution(progress=lambda *report: said.append(report))
+    quantize_model(tiny_parameters(tmp_path), TOKENS, MINMAX, execution=execution)
     assert [message for _, message in said] == ["embedding", "layer 1 of 2", "layer 2 of 2", "lm_head", "done"]
     fractions = [fraction for fraction, _ in said]
     assert fractions == sorted(fractions)
@@ -211,9 +218,8 @@ def test_dead_channels_are_reported(tmp_path: Path) -> None:
         return {name: weight}
 
     said: list[str] = []
-    result = quantize_model(
-        tiny_parameters(tmp_path, change=change), TOKENS, LPBQ, progress=lambda _, message: said.append(message)
-    )
+    execution = Execution(progress=lambda _, message: said.append(message))
+    result = quantize_model(tiny_parameters(tmp_path, change=change), TOKENS, LPBQ, execution=execution)
     note = f"{name}: 3 of 96 channels are dead (all weights zero)"
     assert result.notes == (note,)
     assert note in said
@@ -221,11 +227,7 @@ def test_dead_channels_are_reported(tmp_path: Path) -> None:
 
 def test_a_block_size_that_does_not_fit_stops_before_work(tmp_path: Path) -> None:
     said: list[str] = []
+    execution = Execution(progress=lambda _, message: said.append(message))
     with pytest.raises(QuantizationError, match="does not divide its input width 96"):
-        quantize_model(
-            tiny_parameters(tmp_path),
-            TOKENS,
-            TechniqueConfig(technique="lpbq"),
-            progress=lambda _, message: said.append(message),
-        )
+        quantize_model(tiny_parameters(tmp_path), TOKENS, TechniqueConfig(technique="lpbq"), execution=execution)
     assert said == []

@@ -13,6 +13,7 @@ from qairt.model.parameters import open_parameters
 from qairt.model.reference import Reference
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings_json import write_encodings
+from qairt.quant.execution import Execution
 from qairt.quant.measure.reference_vectors import ReferenceVectors
 from qairt.quant.quantize_model import QuantizationResult, quantize_model
 from qairt.verify.float_model import FloatModel
@@ -26,7 +27,7 @@ GPTQ = TechniqueConfig(technique="lpbq", block_size=32, rounding="gptq")
 def quantized(folder: Path, technique: TechniqueConfig) -> tuple[FloatModel, QuantizationResult]:
     """A tiny model as `model_loading` and `quantization` leave it."""
     parameters = tiny_parameters(folder / "hf")
-    result = quantize_model(parameters, [IDS], technique, resume=folder / "resume")
+    result = quantize_model(parameters, [IDS], technique, execution=Execution(folder / "resume"))
     (folder / "model.json").write_text(parameters.config.model_dump_json())
     output = SimpleNamespace(
         encodings=folder / "model.encodings",

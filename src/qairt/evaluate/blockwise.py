@@ -20,6 +20,7 @@ from torch import Tensor
 from qairt.errors import ModelError
 from qairt.evaluate.text_model import Done, Ids
 from qairt.model import decoder
+from qairt.model.decoder import Positions
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
 from qairt.model.reference import MASKED, causal_mask, empty_past
@@ -48,7 +49,7 @@ class BlockwiseModel:
         Args:
             parameters: the quantized model's, where encodings are given.
             encodings: of the tensors that are quantized; empty for the float model.
-            pool: from `qairt.quant.measure.calibration.one_thread_each`; one thread for a GPU.
+            pool: from `qairt.quant.threads.one_thread_each`; one thread for a GPU.
             device: as torch names it.
         """
         self.config = parameters.config
@@ -119,23 +120,22 @@ class BlockwiseModel:
                 self.config,
                 layer,
                 hidden[:, start:stop],
-                *self._segment(start, stop, length),
-                key,
-                value,
+                self._segment(start, stop, length),
+                (key, value),
             )
             key, value = torch.cat((key, new_key), 3), torch.cat((value, new_value), 2)
             pieces.append(piece)
         return torch.cat(pieces, 1)
 
-    def _compute_segment(self, start: int, stop: int, length: int) -> tuple[Tensor, Tensor, Tensor]:
-        """Mask, cosines and sines of positions `start` … `stop - 1` of a sequence of `length`."""
+    def _compute_segment(self, start: int, stop: int, length: int) -> Positions[Tensor]:
+        """The positions of tokens `start` … `stop - 1` of a sequence of `length`."""
         masked = float(self._inputs[MASK].minimum[0]) if MASK in self._inputs else MASKED
         mask = causal_mask(stop - start, start, masked)
         cos, sin = (
             rounded_input(torch.from_numpy(part)[None, None], self._inputs.get(name))
             for part, name in zip(rotary(self.config, np.arange(start, stop), length=length), (COS, SIN), strict=True)
         )
-        return mask.to(self._device), cos.to(self._device), sin.to(self._device)
+        return Positions(mask.to(self._device), cos.to(self._device), sin.to(self._device))
 
 
 def _done_in_layer(done: Done, layer: int, layers: int, fraction: float) -> None:

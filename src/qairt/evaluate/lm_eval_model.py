@@ -20,7 +20,7 @@ from qairt.evaluate.measured import MeasuredPieces, PieceResult, piece_of
 from qairt.evaluate.subject import GROUP_TOKENS, Subject, TaskIndex
 from qairt.evaluate.task_metric import TaskMetric
 from qairt.evaluate.text_model import TextModel
-from qairt.quant.measure.calibration import one_thread_each
+from qairt.quant.threads import one_thread_each
 from qairt.recipe.names import nearest
 from qairt.runtime.generator import Generator
 

@@ -10,7 +10,7 @@ from qairt.evaluate.text_model import Ids
 from qairt.evaluate.text_run import scored, total
 from qairt.model.parameters import Parameters
 from qairt.quant.encodings import Encodings
-from qairt.quant.measure.calibration import one_thread_each
+from qairt.quant.threads import one_thread_each
 
 
 def perplexity(

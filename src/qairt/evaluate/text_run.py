@@ -18,7 +18,7 @@ from qairt.evaluate.subject import GROUP_TOKENS, Subject
 from qairt.evaluate.text_model import Done, Ids, ReferenceModel, TextModel
 from qairt.evaluate.texts import chunks_of, text_of
 from qairt.evaluate.token_scores import TokenScores
-from qairt.quant.measure.calibration import one_thread_each
+from qairt.quant.threads import one_thread_each
 
 
 def measure_text(metrics: Sequence[TextMetric], subject: Subject) -> list[float]:

@@ -119,12 +119,13 @@ def build_decoder(config: DecoderConfig, places: Mapping[str, Place], weights: P
     cos = _input("position_ids_cos", ir.DataType.FLOAT, [1, 1, "ar", dim // 2])
     sin = _input("position_ids_sin", ir.DataType.FLOAT, [1, 1, "ar", dim // 2])
     inputs, outputs = [ids, mask, cos, sin], []
+    positions = decoder.Positions(mask, cos, sin)
     hidden = decoder.embed(ops, ids)
     for layer in range(config.num_layers):
         key_in, value_in = decoder.past_names(layer)
         past_key = _input(key_in, ir.DataType.FLOAT, [kv, 1, dim, "past"])
         past_value = _input(value_in, ir.DataType.FLOAT, [kv, 1, "past", dim])
-        hidden, key, value = decoder.block(ops, config, layer, hidden, mask, cos, sin, past_key, past_value)
+        hidden, key, value = decoder.block(ops, config, layer, hidden, positions, (past_key, past_value))
         key.shape, value.shape = ir.Shape([kv, 1, dim, "ar"]), ir.Shape([kv, 1, "ar", dim])
         inputs += [past_key, past_value]
         outputs += [key, value]

@@ -1,8 +1,7 @@
 """The decoder, written once.
 
-The same lines compute it (`qairt.model.reference`, torch) and describe it (`qairt.graph.build`, ONNX): what differs is
-the `Ops` they are given. So a tensor has one name everywhere, and an encoding measured on the torch side belongs to the
-ONNX tensor of that name by construction.
+The same code computes it (`qairt.model.reference`, torch) and describes it (`qairt.graph.build`, ONNX); only the `Ops`
+differ. So a tensor has one name everywhere, and an encoding measured in torch belongs to the ONNX tensor of that name.
 
 Shapes, with `H` query heads in `KV` groups of `G = H / KV`, `D = head_dim`:
 
@@ -12,7 +11,7 @@ Shapes, with `H` query heads in `KV` groups of `G = H / KV`, `D = head_dim`:
     value             [KV, 1, AR, D]        past_value_in  [KV, 1, CL-AR, D]
     scores            [KV, G, AR, CL]
 
-Heads stand first, so that grouped-query attention is a broadcast and needs no repeated keys. 1/sqrt(D) is folded into
+Heads come first, so that grouped-query attention is a broadcast and needs no repeated keys. 1/sqrt(D) is folded into
 `q_proj` (or `q_norm`), see `qairt.model.parameters`.
 
 Source: I/O names and shapes are those the QAIRT runtime expects of a split LLM.
@@ -21,18 +20,16 @@ Source: I/O names and shapes are those the QAIRT runtime expects of a split LLM.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
 
 from qairt.model.config import DecoderConfig
 
 T = TypeVar("T")
 
 
-class Ops(Protocol[T]):
-    """The operations a decoder is made of. `out` names the result; every name is used once."""
-
-    def embedding(self, ids: T, weight: str, *, out: str) -> T:
-        """Rows `ids` [1, AR] of `weight` [vocab, hidden] -> [1, AR, hidden]."""
+class BlockOps(Protocol[T]):
+    """The operations of a decoder layer and of the head. `out` names the result; every name is used once."""
 
     def linear(self, x: T, weight: str, bias: str | None, *, out: str) -> T:
         """x [..., in] @ weight [in, out] (+ bias [out]). With a bias, the product is named `{out}.matmul`."""
@@ -63,8 +60,26 @@ class Ops(Protocol[T]):
     def transpose(self, x: T, order: Sequence[int], *, out: str) -> T: ...
 
 
+class Ops(BlockOps[T], Protocol[T]):
+    """The operations of a whole decoder."""
+
+    def embedding(self, ids: T, weight: str, *, out: str) -> T:
+        """Rows `ids` [1, AR] of `weight` [vocab, hidden] -> [1, AR, hidden]."""
+
+
+@dataclass(frozen=True)
+class Positions(Generic[T]):
+    """Where the new tokens are in their sequence; the same for every layer."""
+
+    mask: T
+    """Additive, [1, 1, AR, CL]."""
+    cos: T
+    sin: T
+    """Of the rotary angles, [1, 1, AR, D / 2]."""
+
+
 def hidden_name(layer: int) -> str:
-    """The tensor that enters decoder layer `layer`; `hidden_name(num_layers)` leaves the last one."""
+    """The input of decoder layer `layer`; `hidden_name(num_layers)` is the output of the last one."""
     return f"hidden_{layer}"
 
 
@@ -82,43 +97,42 @@ def embed(ops: Ops[T], input_ids: T) -> T:
 
 
 def block(
-    ops: Ops[T], config: DecoderConfig, layer: int, hidden: T, mask: T, cos: T, sin: T, past_key: T, past_value: T
+    ops: BlockOps[T], config: DecoderConfig, layer: int, hidden: T, positions: Positions[T], past: tuple[T, T]
 ) -> tuple[T, T, T]:
-    """One decoder layer. (What no later line needs is held by no name: a technique computes all lines for many chunks.)
+    """One decoder layer.
 
     Args:
         hidden: [1, AR, hidden].
-        mask: additive, [1, 1, AR, CL].
-        cos, sin: [1, 1, AR, D / 2].
-        past_key, past_value: [KV, 1, D, CL-AR], [KV, 1, CL-AR, D].
+        past: keys [KV, 1, D, CL-AR] and values [KV, 1, CL-AR, D].
 
     Returns:
         hidden [1, AR, hidden], key [KV, 1, D, AR], value [KV, 1, AR, D].
     """
-    residual, key, value = _attention(ops, config, layer, hidden, mask, cos, sin, past_key, past_value)
+    residual, key, value = _attention(ops, config, layer, hidden, positions, past)
     product = _gated(ops, config, layer, residual)
     down = _linear(ops, config.mlp_bias, product, f"model.layers.{layer}.mlp.down_proj", out=f"layers.{layer}.mlp.down")
     return ops.add(residual, down, out=hidden_name(layer + 1)), key, value
 
 
-def head(ops: Ops[T], config: DecoderConfig, hidden: T) -> T:
+def head(ops: BlockOps[T], config: DecoderConfig, hidden: T) -> T:
     """hidden [1, AR, hidden] -> logits [1, AR, vocab]."""
     return logits(ops, final_norm(ops, config, hidden))
 
 
-def final_norm(ops: Ops[T], config: DecoderConfig, hidden: T) -> T:
+def final_norm(ops: BlockOps[T], config: DecoderConfig, hidden: T) -> T:
     """The first half of `head`: hidden [1, AR, hidden] -> the same."""
     return ops.rms_norm(hidden, "model.norm.weight", config.rms_norm_eps, out="head.norm")
 
 
-def logits(ops: Ops[T], normed: T) -> T:
+def logits(ops: BlockOps[T], normed: T) -> T:
     """The second half of `head`: normed [1, AR, hidden] -> [1, AR, vocab]."""
     return ops.linear(normed, "lm_head.weight", None, out="logits")
 
 
 def _attention(
-    ops: Ops[T], config: DecoderConfig, layer: int, hidden: T, mask: T, cos: T, sin: T, past_key: T, past_value: T
+    ops: BlockOps[T], config: DecoderConfig, layer: int, hidden: T, positions: Positions[T], past: tuple[T, T]
 ) -> tuple[T, T, T]:
+    # No name holds what no later line needs: calibration computes each line for many chunks at once.
     kv, groups, dim = config.num_kv_heads, config.num_heads // config.num_kv_heads, config.head_dim
     w = f"model.layers.{layer}."
     t = f"layers.{layer}.attn."
@@ -133,14 +147,14 @@ def _attention(
     if config.qk_norm:
         q = ops.rms_norm(q, w + "self_attn.q_norm.weight", config.rms_norm_eps, out=t + "q.norm")
         k = ops.rms_norm(k, w + "self_attn.k_norm.weight", config.rms_norm_eps, out=t + "k.norm")
-    q = _rotate(ops, q, cos, sin, dim, out=t + "q")
-    k = _rotate(ops, k, cos, sin, dim, out=t + "k")
+    q = _rotate(ops, q, positions, dim, out=t + "q")
+    k = _rotate(ops, k, positions, dim, out=t + "k")
     key = ops.transpose(k, (0, 1, 3, 2), out=key_out)
     value = ops.transpose(ops.reshape(v, (-1, kv, 1, dim), out=t + "v.heads"), (1, 2, 0, 3), out=value_out)
 
-    keys = ops.concat((past_key, key), axis=3, out=t + "keys")
-    values = ops.concat((past_value, value), axis=2, out=t + "values")
-    masked = ops.add(ops.matmul(q, keys, out=t + "scores"), mask, out=t + "masked")
+    keys = ops.concat((past[0], key), axis=3, out=t + "keys")
+    values = ops.concat((past[1], value), axis=2, out=t + "values")
+    masked = ops.add(ops.matmul(q, keys, out=t + "scores"), positions.mask, out=t + "masked")
     context = ops.matmul(ops.softmax(masked, out=t + "probs"), values, out=t + "context")
     context = ops.transpose(context, (2, 0, 1, 3), out=t + "context.tokens")
     context = ops.reshape(context, (1, -1, kv * groups * dim), out=t + "context.merged")
@@ -148,8 +162,8 @@ def _attention(
     return ops.add(hidden, attended, out=t + "residual"), key, value
 
 
-def _gated(ops: Ops[T], config: DecoderConfig, layer: int, residual: T) -> T:
-    """What the MLP's last linear is given [1, AR, intermediate]."""
+def _gated(ops: BlockOps[T], config: DecoderConfig, layer: int, residual: T) -> T:
+    """The input of the MLP's last linear [1, AR, intermediate]."""
     w = f"model.layers.{layer}."
     t = f"layers.{layer}.mlp."
     normed = ops.rms_norm(residual, w + "post_attention_layernorm.weight", config.rms_norm_eps, out=t + "norm")
@@ -159,18 +173,19 @@ def _gated(ops: Ops[T], config: DecoderConfig, layer: int, residual: T) -> T:
     return ops.mul(silu, up, out=t + "product")
 
 
-def _linear(ops: Ops[T], has_bias: bool, x: T, module: str, *, out: str) -> T:
+def _linear(ops: BlockOps[T], has_bias: bool, x: T, module: str, *, out: str) -> T:
     return ops.linear(x, module + ".weight", module + ".bias" if has_bias else None, out=out)
 
 
-def _heads_first(ops: Ops[T], x: T, kv: int, groups: int, dim: int, *, out: str) -> T:
+def _heads_first(ops: BlockOps[T], x: T, kv: int, groups: int, dim: int, *, out: str) -> T:
     """[1, AR, kv * groups * dim] -> [kv, groups, AR, dim]."""
     split = ops.reshape(x, (-1, kv, groups, dim), out=out + ".heads")
     return ops.transpose(split, (1, 2, 0, 3), out=out + ".heads_first")
 
 
-def _rotate(ops: Ops[T], x: T, cos: T, sin: T, dim: int, *, out: str) -> T:
+def _rotate(ops: BlockOps[T], x: T, positions: Positions[T], dim: int, *, out: str) -> T:
     """Rotary embedding over the halves of the last axis: [x1 cos - x2 sin, x2 cos + x1 sin]."""
+    cos, sin = positions.cos, positions.sin
     x1 = ops.slice(x, 0, dim // 2, axis=-1, out=out + ".first")
     x2 = ops.slice(x, dim // 2, dim, axis=-1, out=out + ".second")
     first = ops.sub(

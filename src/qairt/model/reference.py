@@ -1,7 +1,7 @@
-"""The decoder in float32 on torch: what everything else is measured against.
+"""The decoder in float32 on torch: the reference for all measurements.
 
-It runs the lines of `qairt.model.decoder`, so its tensors have the names of the ONNX graph's. Weights are held for one
-block at a time, so that a model larger than memory can be calibrated; `keep_weights=True` holds all, for generation.
+It runs `qairt.model.decoder`, so its tensors have the names of the ONNX graph's. Weights are held for one block at a
+time, so that a model larger than memory can be calibrated; `keep_weights=True` holds all, for generation.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from torch import Tensor
 
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
+from qairt.model.decoder import Positions
 from qairt.model.parameters import Parameters
 from qairt.model.rope import rotary
 
@@ -23,7 +24,7 @@ Tap = Callable[[str, Tensor], None]
 """Called with the name and value of every tensor the decoder computes, in order."""
 
 MASKED = -1e9
-"""What the float reference adds to a score that must not count. (A quantized graph has a smaller floor.)"""
+"""What the float reference adds to a masked score. (A quantized graph has a smaller floor.)"""
 
 
 class TorchOps:
@@ -32,7 +33,7 @@ class TorchOps:
     def __init__(self, parameters: Parameters, tap: Tap | None = None, device: torch.device | str = "cpu") -> None:
         """
         Args:
-            device: where weights are held and everything is computed.
+            device: where weights are held and computed with.
         """
         self.parameters = parameters
         self.tap = tap
@@ -40,19 +41,19 @@ class TorchOps:
         self._weights: dict[str, Tensor] = {}
 
     def weight(self, name: str) -> Tensor:
-        """A parameter, read from disk unless it is held; do not write to it."""
+        """A parameter, read from disk unless it is already held; do not write to it."""
         if name not in self._weights:
             self._weights[name] = shared(self.parameters.read(name)).to(self.device)
         return self._weights[name]
 
     def hold(self, names: Iterable[str]) -> None:
-        """Let go of all weights and read these, before threads ask for them."""
+        """Release all weights and read these, before threads use them."""
         self.release()
         for name in names:
             self.weight(name)
 
     def release(self, names: Iterable[str] | None = None) -> None:
-        """Let go of these weights, or of all."""
+        """Release these weights, or all."""
         for name in list(self._weights if names is None else names):
             self._weights.pop(name, None)
 
@@ -106,10 +107,10 @@ class TorchOps:
 
 
 class Reference:
-    """A decoder that runs block by block, or as a whole with a KV cache that grows.
+    """A decoder that runs block by block, or as a whole with a growing KV cache.
 
-    `embed`, `run_block` and `head` keep nothing between calls but the weights of the block they ran last: run all
-    chunks of text through one block before the next. `prefill`, `decode` and `reset` share one cache.
+    `embed`, `run_block` and `head` keep only the weights of the block they ran last: run all chunks of text through one
+    block before the next. `prefill`, `decode` and `reset` share one cache.
     """
 
     def __init__(self, parameters: Parameters, keep_weights: bool = False) -> None:
@@ -134,11 +135,8 @@ class Reference:
         self,
         layer: int,
         hidden: Tensor,
-        mask: Tensor,
-        cos: Tensor,
-        sin: Tensor,
-        past_key: Tensor,
-        past_value: Tensor,
+        positions: Positions[Tensor],
+        past: tuple[Tensor, Tensor],
         tap: Tap | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """One decoder layer; shapes as `qairt.model.decoder.block`.
@@ -146,8 +144,7 @@ class Reference:
         Returns:
             hidden [1, AR, hidden], and the new tokens' key [KV, 1, D, AR] and value [KV, 1, AR, D].
         """
-        ops = self._prepared(f"layer {layer}", tap)
-        return decoder.block(ops, self.config, layer, hidden, mask, cos, sin, past_key, past_value)
+        return decoder.block(self._prepared(f"layer {layer}", tap), self.config, layer, hidden, positions, past)
 
     @torch.inference_mode()
     def head(self, hidden: Tensor, tap: Tap | None = None) -> Tensor:
@@ -155,10 +152,14 @@ class Reference:
         return decoder.head(self._prepared("head", tap), self.config, hidden)
 
     def release(self) -> None:
-        """Let go of all weights."""
+        """Release all weights."""
         self._ops.release()
 
     # Inputs of a block
+
+    def positions(self, count: int, past: int = 0) -> Positions[Tensor]:
+        """Those of `count` tokens after `past` others."""
+        return Positions(self.causal_mask(count, past), *self.rotary(past, count))
 
     def rotary(self, start: int, count: int) -> tuple[Tensor, Tensor]:
         """cos, sin [1, 1, count, D / 2] of positions start … start + count - 1."""
@@ -166,22 +167,22 @@ class Reference:
         return torch.from_numpy(cos)[None, None], torch.from_numpy(sin)[None, None]
 
     def causal_mask(self, count: int, past: int = 0, masked: float = MASKED) -> Tensor:
-        """See the function."""
+        """See the module's `causal_mask`."""
         return causal_mask(count, past, masked)
 
     def empty_past(self, length: int = 0) -> tuple[Tensor, Tensor]:
-        """See the function."""
+        """See the module's `empty_past`."""
         return empty_past(self.config, length)
 
     # As a whole
 
     def logits(self, ids: Sequence[int] | NDArray[np.integer]) -> Tensor:
-        """Every position's logits [AR, vocab] for one sequence without a past; leaves the cache alone."""
+        """Logits [AR, vocab] of every position of one sequence without a past; does not use the cache."""
         hidden, _ = self._forward(ids, [self.empty_past()] * self.config.num_layers)
         return self.head(hidden)[0]
 
     def reset(self) -> None:
-        """Forget the tokens seen."""
+        """Empty the cache."""
         self._past = [self.empty_past()] * self.config.num_layers
 
     @property
@@ -190,7 +191,7 @@ class Reference:
         return int(self._past[0][0].shape[-1])
 
     def prefill(self, ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
-        """Take these tokens after those already seen -> logits [vocab] of what follows the last."""
+        """Append tokens to the sequence -> logits [vocab] after the last."""
         hidden, present = self._forward(ids, self._past)
         self._past = [
             (torch.cat((key, new_key), 3), torch.cat((value, new_value), 2))
@@ -199,24 +200,22 @@ class Reference:
         return np.asarray(self.head(hidden[:, -1:])[0, 0].numpy(), np.float32)
 
     def decode(self, token: int) -> NDArray[np.float32]:
-        """Take one more token -> logits [vocab] of the next."""
+        """Append one token -> logits [vocab] after it."""
         return self.prefill([token])
 
     def _forward(
         self, ids: Sequence[int] | NDArray[np.integer], past: Sequence[tuple[Tensor, Tensor]]
     ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        count, seen = len(ids), past[0][0].shape[-1]
-        mask = self.causal_mask(count, seen)
-        cos, sin = self.rotary(seen, count)
+        positions = self.positions(len(ids), past[0][0].shape[-1])
         hidden = self.embed(ids)
         present = []
-        for layer, (past_key, past_value) in enumerate(past):
-            hidden, key, value = self.run_block(layer, hidden, mask, cos, sin, past_key, past_value)
+        for layer, cached in enumerate(past):
+            hidden, key, value = self.run_block(layer, hidden, positions, cached)
             present.append((key, value))
         return hidden, present
 
     def _prepared(self, block: str, tap: Tap | None) -> TorchOps:
-        """The operations with room for this block's weights."""
+        """The operations, without the weights of other blocks."""
         if block != self._block and not self.keep_weights:
             self._ops.release()
         self._block = block
@@ -225,7 +224,7 @@ class Reference:
 
 
 def causal_mask(count: int, past: int = 0, masked: float = MASKED) -> Tensor:
-    """Additive mask [1, 1, count, past + count]: a token sees the past, itself and what came before it."""
+    """Additive mask [1, 1, count, past + count]: a token attends to the past, itself and the tokens before it."""
     return torch.full((count, past + count), masked).triu(past + 1)[None, None]
 
 
@@ -235,8 +234,16 @@ def empty_past(config: DecoderConfig, length: int = 0) -> tuple[Tensor, Tensor]:
     return torch.zeros(kv, 1, dim, length), torch.zeros(kv, 1, length, dim)
 
 
+def sequence_positions(
+    config: DecoderConfig, count: int, past: int = 0, device: torch.device | str = "cpu"
+) -> Positions[Tensor]:
+    """The positions of `count` tokens after `past` others, for the float model."""
+    cos, sin = (torch.from_numpy(part)[None, None].to(device) for part in rotary(config, np.arange(past, past + count)))
+    return Positions(causal_mask(count, past).to(device), cos, sin)
+
+
 def shared(values: NDArray[np.float32]) -> Tensor:
-    """A tensor on the same memory; a mapped file is read-only, which torch warns of and nothing here violates."""
+    """A tensor on the same memory. Torch warns that a mapped file is read-only; no caller writes to it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         return torch.from_numpy(values)

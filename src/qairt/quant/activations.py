@@ -1,10 +1,10 @@
-"""Encodings of everything that is not a weight, from measured ranges.
+"""Encodings of activations and graph inputs, from measured ranges.
 
 1. Asymmetric, 0 always on the grid; keys and values symmetric, so that the padding of an empty cache is exact.
 2. Softmax and sigmoid: 0 … 1. Cosine and sine: -1 … 1, times the factor of yarn scaling.
 3. The mask: floor … 0. Masked scores: from the lowest score plus the floor to the highest score.
-4. What leaves the embedding has the embedding's range, whichever tokens the text held: on 16 bits every value of the
-   8-bit table is then exact (65535 = 255 * 257).
+4. The embedding's output has the table's range, whichever tokens the text held: with 16 bits every value of the 8-bit
+   table is then exact (65535 = 255 * 257).
 5. All others: as measured (`qairt.quant.measure.ranges`).
 
 Source: QAIRT's quantizer rules for LLMs (W4A16, KV 8-bit).
@@ -12,12 +12,26 @@ Source: QAIRT's quantizer rules for LLMs (W4A16, KV 8-bit).
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from qairt.model.config import DecoderConfig
 from qairt.model.decoder import hidden_name
 from qairt.model.rope import inverse_frequencies
 from qairt.quant.encodings import Encoding, range_encoding
 from qairt.quant.measure.ranges import Ranges
 from qairt.quant.structure import COS, MASK, SIN, Structure
+
+
+@dataclass(frozen=True)
+class ActivationSettings:
+    """How activations are quantized; the settings of the stage."""
+
+    act_bitwidth: int = 16
+    """8 or 16."""
+    kv_bitwidth: int = 8
+    """8 or 16, keys and values; `module_precisions.kv_cache` overrides it."""
+    mask_floor: float | None = None
+    """What the mask adds to masked scores; chosen when None, see `qairt.quant.measure.mask`."""
 
 
 def activation_encodings(
@@ -33,11 +47,11 @@ def activation_encodings(
     """One encoding for every tensor of `structure`, in its order.
 
     Args:
-        ranges: of the calibration text.
-        embedding: of the embedding's table, per tensor.
+        ranges: measured on the calibration text.
+        embedding: the encoding of the embedding's table, per tensor.
     """
-    turn = max(inverse_frequencies(config, config.max_position_embeddings)[1], 1.0)
-    fixed = {MASK: (mask_floor, 0.0), COS: (-turn, turn), SIN: (-turn, turn)}
+    rotary = max(inverse_frequencies(config, config.max_position_embeddings)[1], 1.0)
+    fixed = {MASK: (mask_floor, 0.0), COS: (-rotary, rotary), SIN: (-rotary, rotary)}
     fixed |= dict.fromkeys(structure.unit, (0.0, 1.0))
     fixed[hidden_name(0)] = float(embedding.minimum[0]), float(embedding.maximum[0])
     for masked, scores in structure.masked.items():

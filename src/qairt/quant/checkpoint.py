@@ -1,12 +1,12 @@
-"""What quantization has done so far, on disk: a killed run goes on at the block it was in.
+"""Finished blocks of a quantization on disk, so that a killed run resumes at the block it was in.
 
-    step.json                which blocks are done, of which work, and the digest of every file that counts
-    layer-{n}.safetensors    what is wanted of block n in the end
+    step.json                the work's identity, how many blocks are done, and the digest of every file
+    layer-{n}.safetensors    results of block n
     layer-{n}.encodings      encodings of its weights
-    state-{n}.safetensors    what block n + 1 starts from
-    weights/{name}.npy       weights that were changed
+    state-{n}.safetensors    the state that block n + 1 starts from
+    weights/{name}.npy       changed weights
 
-step.json is replaced last, at once. Where a file does not agree with it, or it is of other work, nothing is used.
+step.json is replaced last, atomically. If a file does not match it, or it belongs to other work, nothing is used.
 """
 
 from __future__ import annotations
@@ -14,10 +14,9 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,24 +34,26 @@ STEP = "step.json"
 
 @dataclass
 class Done:
-    """What was done so far."""
+    """The finished blocks."""
 
     layers: int = 0
-    """Blocks, from the first."""
+    """Number of blocks, from the first."""
     params: dict[str, Encoding] = field(default_factory=dict)
     """Encodings of their weights."""
     tensors: dict[str, Tensor] = field(default_factory=dict)
-    """What is wanted of them in the end."""
+    """Their results."""
     state: dict[str, Tensor] = field(default_factory=dict)
-    facts: dict[str, Any] = field(default_factory=dict)
-    """What the next block starts from; empty when nothing was done."""
+    """What the next block starts from."""
+    errors: dict[str, float] = field(default_factory=dict)
+    """By linear, the share of its output's energy that was lost."""
+    notes: list[str] = field(default_factory=list)
 
 
 class Checkpoint:
-    """A folder of its own, which may not exist yet.
+    """A folder, created when needed, that nothing else writes to.
 
     Args:
-        work: what is being done, as a digest: what other work left is not used.
+        work: digest of what is being done; files of other work are not used.
     """
 
     def __init__(self, folder: Path, work: str) -> None:
@@ -64,7 +65,7 @@ class Checkpoint:
         self._files: dict[str, str] = {}
 
     def load(self) -> Done:
-        """What is there. Nothing, and the folder is removed, where it cannot be used."""
+        """What the folder holds; if that cannot be used, the folder is emptied."""
         try:
             done = self._load()
         except (OSError, ValueError, LookupError, TypeError, SafetensorError, QuantizationError):
@@ -74,42 +75,45 @@ class Checkpoint:
         return done
 
     def keep_weight(self, name: str, values: NDArray[np.float32]) -> None:
-        """Keep a changed weight of the block in work."""
+        """Keep a changed weight of the current block."""
         path = self.weights / f"{name}.npy"
         np.save(path, values)
-        self._note(path)
+        self._record(path)
 
     def save(
         self,
         params: Mapping[str, Encoding],
         tensors: Mapping[str, Tensor],
         state: Mapping[str, Tensor],
-        facts: Mapping[str, Any],
+        *,
+        errors: Mapping[str, float],
+        notes: Sequence[str],
     ) -> None:
-        """One more block is done; see `Done`."""
+        """Record one more finished block; arguments as the fields of `Done`."""
         layer = self._layers
         encodings = self._folder / f"layer-{layer}.encodings"
         encodings.write_text(write_encodings(Encodings(params=dict(params))))
-        self._note(encodings)
+        self._record(encodings)
         for name, held in ((f"layer-{layer}", tensors), (f"state-{layer}", state)):
             path = self._folder / f"{name}.safetensors"
             save_file({key: value.contiguous() for key, value in held.items()}, path)
-            self._note(path)
+            self._record(path)
         before = self._folder / f"state-{layer - 1}.safetensors"
         self._files.pop(before.name, None)
         self._layers += 1
-        step = {"work": self._work, "layers": self._layers, "files": self._files, "facts": dict(facts)}
+        facts = {"errors": dict(errors), "notes": list(notes)}
+        step = {"work": self._work, "layers": self._layers, "files": self._files, "facts": facts}
         write_atomic(self._folder / STEP, json.dumps(step))
         before.unlink(missing_ok=True)
 
     def _load(self) -> Done:
         step = json.loads((self._folder / STEP).read_bytes())
         if step["work"] != self._work:
-            raise ValueError("of another work")
+            raise ValueError("it belongs to other work")
         for name, digest in step["files"].items():
             if _digest(self._folder / name) != digest:
-                raise ValueError(f"{name} was changed")
-        done = Done(layers=step["layers"], facts=step["facts"])
+                raise ValueError(f"{name} has changed")
+        done = Done(layers=step["layers"], errors=step["facts"]["errors"], notes=step["facts"]["notes"])
         for layer in range(done.layers):
             done.tensors |= load_file(self._folder / f"layer-{layer}.safetensors")
             text = (self._folder / f"layer-{layer}.encodings").read_text()
@@ -118,7 +122,7 @@ class Checkpoint:
         self._layers, self._files = done.layers, step["files"]
         return done
 
-    def _note(self, path: Path) -> None:
+    def _record(self, path: Path) -> None:
         self._files[str(path.relative_to(self._folder))] = _digest(path)
 
 

@@ -1,7 +1,7 @@
-"""Memory that was let go of, given back to the system.
+"""Returns freed memory to the system.
 
-The C library keeps what tensors of some megabytes left, in pieces that the next ones do not fit into: a process then
-holds twice what it uses. Other C libraries than glibc have no such call, and need none.
+glibc keeps the memory of freed tensors of some megabytes, in fragments that the next tensors do not fit into: a process
+then holds twice what it uses. Other C libraries have no such call and do not need it.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import cache
 
 
-def give_back() -> None:
+def release_free_memory() -> None:
     """Takes milliseconds."""
     trim = _trim()
     if trim is not None:

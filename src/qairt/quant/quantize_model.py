@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -15,19 +17,21 @@ from qairt.keys import digest
 from qairt.model.config import DecoderConfig
 from qairt.model.layout import EMBEDDING
 from qairt.model.parameters import Parameters
-from qairt.quant.activations import activation_encodings
+from qairt.quant.activations import ActivationSettings, activation_encodings
 from qairt.quant.checkpoint import Checkpoint, Done
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding, Encodings
+from qairt.quant.execution import Execution, Progress
 from qairt.quant.measure import mask
-from qairt.quant.measure.calibration import FLOAT, QUANTIZED, Calibration, one_thread_each
+from qairt.quant.measure.calibration import Calibration
 from qairt.quant.measure.energy import InputEnergy
+from qairt.quant.measure.lockstep import FLOAT, QUANTIZED
 from qairt.quant.measure.ranges import Ranges
 from qairt.quant.measure.recorder import Recorder
 from qairt.quant.measure.reference_vectors import ReferenceVectors
-from qairt.quant.progress import Progress
 from qairt.quant.structure import Structure
-from qairt.quant.weight_choice import WeightChoice
+from qairt.quant.threads import one_thread_each
+from qairt.quant.weight_quantizer import WeightQuantizer
 
 Floats = NDArray[np.float32]
 _RANGES = "ranges."
@@ -35,147 +39,181 @@ _RANGES = "ranges."
 
 @dataclass(frozen=True)
 class QuantizationResult:
-    """What `quantize_model` found out."""
+    """The output of `quantize_model`."""
 
     encodings: Encodings
     overlay: Mapping[str, Floats] | Path | None
-    """Weights that the technique changed, in the layout of `qairt.model.parameters`; None when it changed none."""
+    """Weights that the technique changed, in the layout of `qairt.model.parameters`; None if it changed none."""
     reference: ReferenceVectors
-    """Of the model as it was."""
+    """Those of the original model."""
     exported: ReferenceVectors | None
-    """Of the model with the changed weights; None when none was changed."""
+    """Those of the model with the changed weights; None if none was changed."""
     mask_floor: float
-    """What the additive mask holds for a position that may not be seen."""
+    """What the additive mask holds for masked positions."""
     errors: Mapping[str, float]
-    """Of each linear the share of its output's energy that its weights' rounding costs; empty where the technique did
-    not look at outputs."""
+    """By linear, the share of its output's energy that rounding its weights costs; empty if the technique does not
+    measure outputs."""
     notes: tuple[str, ...]
-    """What a user should know: dead channels, a mask floor that does not reach."""
+    """What a user should know: dead channels, a mask floor that is too high."""
+
+
+class QuantizeModel(Protocol):
+    """`quantize_model` with the activation settings already given."""
+
+    def __call__(
+        self,
+        parameters: Parameters,
+        tokens: Sequence[NDArray[np.integer]],
+        technique: TechniqueConfig,
+        *,
+        fixed: Mapping[str, Encoding] | None = None,
+        execution: Execution,
+    ) -> QuantizationResult: ...
 
 
 def quantize_model(
     parameters: Parameters,
     tokens: Sequence[NDArray[np.integer]],
-    technique_config: TechniqueConfig,
+    technique: TechniqueConfig,
     *,
-    mask_floor: float | None = None,
-    act_bitwidth: int = 16,
-    kv_bitwidth: int = 8,
-    resume: Path | None = None,
-    device: str = "cpu",
-    given: Mapping[str, Encoding] | None = None,
-    progress: Progress = lambda fraction, message: None,
-    threads: int | None = None,
+    activations: ActivationSettings = ActivationSettings(),  # noqa: B008 - frozen
+    fixed: Mapping[str, Encoding] | None = None,
+    execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> QuantizationResult:
-    """Stream the model over text, one block in memory at a time, and choose all encodings.
+    """Run text through the model, one block in memory at a time, and choose all encodings.
 
     Args:
-        parameters: rotated already where `technique_config` wants it.
+        parameters: already rotated if `technique` rotates.
         tokens: chunks of token ids, each one sequence. The reference vectors come from the first.
-        technique_config: how the layers' linears are quantized, and how ranges are measured.
-        mask_floor: what the mask adds to scores that must not count; chosen when None, see `qairt.quant.measure.mask`.
-        act_bitwidth: 8 or 16, activations.
-        kv_bitwidth: 8 or 16, keys and values; `module_precisions.kv_cache` goes before it.
-        resume: a folder that keeps what was done block by block: after a kill, the same call goes on from there, and
-            the result is the same. Changed weights stay there; without it they are in memory.
-        device: where the layers are computed, as torch names it.
-        given: encodings of the layers' linears that were chosen before; the technique is not asked again.
-        progress: called with the fraction done and what is being done.
-        threads: as many as torch is set to when None. The result does not depend on it.
+        technique: how the layers' linears are quantized, and how ranges are measured.
+        fixed: encodings of the layers' linears that are already chosen; the technique is not used for them.
+        execution: its folder keeps finished blocks and the changed weights.
 
     Raises:
         QuantizationError: the technique does not fit the model, tokens are outside the vocabulary, or the model
             computes NaN or infinity; names the tensor.
         ModelError: a weight cannot be read, or holds NaN or infinity.
     """
-    config = parameters.config
-    technique_config.check(config)
-    structure = Structure(config)
-    ranges, energy = Ranges(structure, technique_config.activation_ranges), InputEnergy(structure)
-    precisions = technique_config.module_precisions
-    checkpoint = (
-        Checkpoint(resume, _identity(parameters, tokens, technique_config, given)) if resume is not None else None
-    )
-    done = checkpoint.load() if checkpoint is not None else Done()
-
-    def tap(name: str, value: Tensor) -> None:
-        ranges.tap(name, value)
-        if weights.needs == "energy":
-            energy.tap(name, value)
-
-    with one_thread_each(threads) as pool:
-        calibration = Calibration(
-            parameters, tokens, tap, pool, begins_at=ranges.begins_at, device=torch.device(device)
-        )
-        weights = WeightChoice(technique_config, config, structure, energy, calibration, pool, checkpoint, given)
-        recorders = {FLOAT: Recorder(calibration, config, FLOAT)}
-        if weights.changes:
-            recorders[QUANTIZED] = Recorder(calibration, config, QUANTIZED)
-
-        progress(0.0, "embedding")
-        calibration.embed(weights.embedding.look)
-        weights.finish_embedding()
-        for recorder in recorders.values():
-            recorder.after_embedding()
-        if done.layers:
-            calibration.hidden, calibration.quantized = _streams(done.state, calibration.device)
-            ranges.restore(_numpy(done.state, _RANGES))
-            weights.restore(done)
-            for recorder in recorders.values():
-                recorder.restore(done.tensors)
-        steps = config.num_layers + _head_cost(config)
-        for layer in range(done.layers, config.num_layers):
-            progress(layer / steps, f"layer {layer + 1} of {config.num_layers}")
-            before = calibration.quantized or calibration.hidden
-            calibration.block(layer, weights.choose if weights.needs == "inputs" else None)
-            if weights.learns:
-                weights.learn(layer, before)
-            made = weights.finish_block(parameters.layer_names(layer))
-            energy.forget()
-            kept: dict[str, Tensor] = {}
-            for recorder in recorders.values():
-                kept |= recorder.after_block(layer)
-            if checkpoint is not None:
-                state = _streams_state(calibration) | _tensors(ranges.state(), _RANGES)
-                checkpoint.save(made, kept, state, weights.facts())
-        progress(config.num_layers / steps, "lm_head")
-        logits = calibration.head(weights.head.look, recorders[FLOAT].logits)
-        weights.finish_head()
-        calibration.release()
-    floor, floor_notes = mask.mask_floor(config, mask_floor, ranges.excess)
-    activations = activation_encodings(
-        config,
-        structure,
-        ranges,
-        weights.encodings[EMBEDDING],
-        mask_floor=floor,
-        act_bitwidth=act_bitwidth,
-        kv_bitwidth=precisions.kv_cache or kv_bitwidth,
-    )
+    config, progress = parameters.config, execution.progress
+    technique.check(config)
+    checkpoint = None
+    if execution.folder is not None:
+        checkpoint = Checkpoint(execution.folder, _identity(parameters, tokens, technique, fixed))
+    with one_thread_each(execution.threads) as pool:
+        calibrated = _CalibratedModel(parameters, tokens, technique, fixed, checkpoint, execution.device, pool)
+        calibrated.run(progress)
+    weights, ranges = calibrated.weights, calibrated.ranges
+    floor, floor_notes = mask.mask_floor(config, activations.mask_floor, ranges.excess)
     notes = (*weights.notes, *floor_notes)
-    for note in notes:
+    for note in (*notes, "done"):
         progress(1.0, note)
-    progress(1.0, "done")
-    params = {name: weights.encodings[name] for name in parameters.names() if name in weights.encodings}
     overlay: Mapping[str, Floats] | Path | None = weights.changed or None
     if checkpoint is not None and any(checkpoint.weights.iterdir()):
         overlay = checkpoint.weights
-    encodings = Encodings(activations, params)
-    vectors = {stream: recorder.vectors(logits[stream]) for stream, recorder in recorders.items()}
+    encodings = Encodings(
+        activation_encodings(
+            config,
+            calibrated.structure,
+            ranges,
+            weights.encodings[EMBEDDING],
+            mask_floor=floor,
+            act_bitwidth=activations.act_bitwidth,
+            kv_bitwidth=technique.module_precisions.kv_cache or activations.kv_bitwidth,
+        ),
+        {name: weights.encodings[name] for name in parameters.names() if name in weights.encodings},
+    )
+    vectors = calibrated.vectors
     return QuantizationResult(encodings, overlay, vectors[FLOAT], vectors.get(QUANTIZED), floor, weights.errors, notes)
+
+
+class _CalibratedModel:
+    """A decoder on its way through the calibration text, and what is measured and chosen."""
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        tokens: Sequence[NDArray[np.integer]],
+        technique: TechniqueConfig,
+        fixed: Mapping[str, Encoding] | None,
+        checkpoint: Checkpoint | None,
+        device: str,
+        pool: ThreadPoolExecutor,
+    ) -> None:
+        self._parameters = parameters
+        self._checkpoint = checkpoint
+        self.structure = Structure(parameters.config)
+        self.ranges = Ranges(self.structure, technique.activation_ranges)
+        self._energy = InputEnergy(self.structure)
+        self._calibration = Calibration(
+            parameters, tokens, self._tap, pool, begins_at=self.ranges.begins_at, device=torch.device(device)
+        )
+        self.weights = WeightQuantizer(technique, self.structure, self._energy, self._calibration, checkpoint, fixed)
+        streams = (FLOAT, QUANTIZED) if self.weights.changes else (FLOAT,)
+        self._recorders = {stream: Recorder(self._calibration, stream) for stream in streams}
+        self.vectors: dict[int, ReferenceVectors] = {}
+        """By stream, once `run` is done."""
+
+    def run(self, progress: Progress) -> None:
+        """Everything from the embedding to lm_head, except blocks that the checkpoint holds."""
+        done = self._checkpoint.load() if self._checkpoint is not None else Done()
+        config = self._parameters.config
+        progress(0.0, "embedding")
+        self._calibration.embed(self.weights.embedding.look)
+        self.weights.finish_embedding()
+        for recorder in self._recorders.values():
+            recorder.after_embedding()
+        if done.layers:
+            self._restore(done)
+        steps = config.num_layers + _head_cost(config)
+        for layer in range(done.layers, config.num_layers):
+            progress(layer / steps, f"layer {layer + 1} of {config.num_layers}")
+            self._block(layer)
+        progress(config.num_layers / steps, "lm_head")
+        logits = self._calibration.head(self.weights.head.look, self._recorders[FLOAT].logits)
+        self.weights.finish_head()
+        self._calibration.release()
+        self.vectors = {stream: recorder.vectors(logits[stream]) for stream, recorder in self._recorders.items()}
+
+    def _block(self, layer: int) -> None:
+        calibration, weights = self._calibration, self.weights
+        before = calibration.quantized or calibration.hidden
+        calibration.block(layer, weights.choose if weights.needs == "inputs" else None)
+        if weights.learns:
+            weights.learn(layer, before)
+        encodings = weights.finish_block(self._parameters.layer_names(layer))
+        self._energy.forget()
+        recorded: dict[str, Tensor] = {}
+        for recorder in self._recorders.values():
+            recorded |= recorder.after_block(layer)
+        if self._checkpoint is not None:
+            state = _streams_state(calibration) | _tensors(self.ranges.state(), _RANGES)
+            self._checkpoint.save(encodings, recorded, state, errors=weights.errors, notes=weights.notes)
+
+    def _restore(self, done: Done) -> None:
+        calibration = self._calibration
+        calibration.hidden, calibration.quantized = _streams(done.state, calibration.device)
+        self.ranges.restore(_numpy(done.state, _RANGES))
+        self.weights.restore(done)
+        for recorder in self._recorders.values():
+            recorder.restore(done.tensors)
+
+    def _tap(self, name: str, value: Tensor) -> None:
+        self.ranges.tap(name, value)
+        if self.weights.needs == "energy":
+            self._energy.tap(name, value)
 
 
 def _identity(
     parameters: Parameters,
     tokens: Sequence[NDArray[np.integer]],
-    config: TechniqueConfig,
-    given: Mapping[str, Encoding] | None,
+    technique: TechniqueConfig,
+    fixed: Mapping[str, Encoding] | None,
 ) -> str:
-    """A digest of what is being done."""
-    scales = {name: encoding.scale.tolist() for name, encoding in (given or {}).items()}
+    """A digest of the work, so that a checkpoint of other work is not used."""
+    scales = {name: encoding.scale.tolist() for name, encoding in (fixed or {}).items()}
     rotation = parameters.rotation.to_json() if parameters.rotation is not None else None
     chunks = [np.asarray(chunk, np.int64).tolist() for chunk in tokens]
-    return digest([parameters.config.model_dump(mode="json"), config.settings(), rotation, chunks, scales])
+    return digest([parameters.config.model_dump(mode="json"), technique.settings(), rotation, chunks, scales])
 
 
 def _streams_state(calibration: Calibration) -> dict[str, Tensor]:

@@ -48,12 +48,13 @@ class Structure:
         self._tied_to: dict[str, str] = {}
         for name in (MASK, COS, SIN):
             self._add(name)
+        positions = decoder.Positions(MASK, COS, SIN)
         hidden = decoder.embed(self, "input_ids")
         for layer in range(config.num_layers):
             past = decoder.past_names(layer)
             for name in past:
                 self._add(name)
-            hidden, *present = decoder.block(self, config, layer, hidden, MASK, COS, SIN, *past)
+            hidden, *present = decoder.block(self, config, layer, hidden, positions, past)
             for name_in, name_out in zip(past, present, strict=True):
                 self._tie(name_in, name_out)
         decoder.head(self, config, hidden)

@@ -150,8 +150,10 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         from qairt.model.open_weights import open_weights
         from qairt.model.parameters import Parameters
         from qairt.model.tokenizer import Tokenizer
-        from qairt.quant.apply_technique import quantize
-        from qairt.quant.measure.calibration import chunks_of, other_chunks
+        from qairt.quant.activations import ActivationSettings
+        from qairt.quant.apply_technique import apply_technique
+        from qairt.quant.execution import Execution
+        from qairt.quant.measure.chunks import chunks_of, other_chunks
 
         config, text_file = context.config, task.paths["calibration_text"]
         decoder = DecoderConfig.model_validate_json(context.input.model.read_bytes())
@@ -165,19 +167,14 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
         other_text = partial(other_chunks, ids, config.calibration_chunks, config.calibration_length)
         growth = PerplexityGrowth(parameters, other_text, threads=context.threads, device=device)
-        result = quantize(
+        result = apply_technique(
             parameters,
             tokens,
             other_text,
             technique,
             growth.of,
-            folder=context.resume,
-            progress=context.progress,
-            threads=context.threads,
-            device=device,
-            mask_floor=config.mask_floor,
-            act_bitwidth=config.act_bitwidth,
-            kv_bitwidth=config.kv_bitwidth,
+            activations=ActivationSettings(config.act_bitwidth, config.kv_bitwidth, config.mask_floor),
+            execution=Execution(context.resume, context.threads, device, context.progress),
         )
         for note in result.notes:
             print(note)

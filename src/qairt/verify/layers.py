@@ -44,8 +44,7 @@ def layer_costs(
     """
     exact, rounded = Reference(original), Simulated(exported, encodings)
     config = original.config
-    mask, rounded_mask = exact.causal_mask(len(ids)), rounded.causal_mask(len(ids))
-    angles, rounded_angles = exact.rotary(0, len(ids)), rounded.rotary(0, len(ids))
+    positions, rounded_positions = exact.positions(len(ids)), rounded.positions(len(ids))
     past = exact.empty_past()
     names = ["embedding", *(f"layer {layer}" for layer in range(config.num_layers)), "lm_head"]
     truth = exact.embed(ids)
@@ -54,8 +53,8 @@ def layer_costs(
     for layer in range(config.num_layers):
         if layer % _NOTIFY_EVERY == 0:
             notify(f"quantize: cost of layer {layer + 1} of {config.num_layers}")
-        quantized = rounded.run_block(layer, truth, rounded_mask, *rounded_angles, *past)[0]
-        truth, *streams = (exact.run_block(layer, hidden, mask, *angles, *past)[0] for hidden in (truth, *streams))
+        quantized = rounded.run_block(layer, truth, rounded_positions, past)[0]
+        truth, *streams = (exact.run_block(layer, hidden, positions, past)[0] for hidden in (truth, *streams))
         streams.append(quantized)
         own.append(_sqnr(truth, quantized))
     expected = exact.head(truth)

@@ -183,9 +183,10 @@ def traced(tmp_path: Path, config: DecoderConfig, ar: int = 6, cl: int = 40) -> 
     class Decoder(torch.nn.Module):
         def forward(self, ids, mask, cos, sin, *past):
             hidden, present = decoder.embed(ops, ids), []
+            positions = decoder.Positions(mask, cos, sin)
             for layer in layers:
                 cache = past[2 * layer : 2 * layer + 2]
-                hidden, key, value = decoder.block(ops, config, layer, hidden, mask, cos, sin, *cache)
+                hidden, key, value = decoder.block(ops, config, layer, hidden, positions, cache)
                 present += [key, value]
             return (decoder.head(ops, config, hidden), *present)
 

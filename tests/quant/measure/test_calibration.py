@@ -11,7 +11,10 @@ from torch import Tensor
 from qairt.errors import QuantizationError
 from qairt.model.reference import Reference
 from qairt.quant.measure import calibration as module
-from qairt.quant.measure.calibration import FLOAT, Calibration, chunks_of, one_thread_each
+from qairt.quant.measure.calibration import Calibration
+from qairt.quant.measure.chunks import chunks_of
+from qairt.quant.measure.lockstep import FLOAT
+from qairt.quant.threads import one_thread_each
 
 
 def test_chunks_are_spread_over_the_text() -> None:
@@ -24,7 +27,7 @@ def test_a_text_that_is_too_short() -> None:
     with pytest.raises(QuantizationError) as error:
         chunks_of(range(1050), count=4, length=512, where="my.txt")
     assert str(error.value) == (
-        "my.txt: the calibration text holds 1,050 tokens, 4 chunks of 512 need 2,048\n"
+        "my.txt: the calibration text has 1,050 tokens, fewer than 4 chunks of 512 (2,048)\n"
         "  use a longer text, or set calibration_chunks to 2"
     )
 
@@ -33,7 +36,7 @@ def test_a_text_shorter_than_one_chunk() -> None:
     with pytest.raises(QuantizationError) as error:
         chunks_of([], count=1, length=512, where="my.txt")
     assert str(error.value) == (
-        "my.txt: the calibration text holds 0 tokens, 1 chunks of 512 need 512\n"
+        "my.txt: the calibration text has 0 tokens, fewer than 1 chunk of 512 (512)\n"
         "  use a longer text or a smaller calibration_length"
     )
 
@@ -50,13 +53,13 @@ def test_a_token_outside_the_vocabulary(tmp_path: Path, token: int) -> None:
         Calibration(tiny_parameters(tmp_path), chunks, lambda name, value: None, pool)
     assert str(error.value) == (
         f"calibration chunk 1: token {token} is not in the vocabulary of 128\n"
-        "  the tokenizer and the model do not belong together"
+        "  use the tokenizer that was published with the model"
     )
 
 
 def test_segments_on_a_cache_are_the_whole_chunk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """24 tokens in segments of 10 give what the reference gives for all at once."""
-    monkeypatch.setattr(module, "SEGMENT", 10)
+    monkeypatch.setattr(module, "SEGMENT_TOKENS", 10)
     parameters = tiny_parameters(tmp_path)
     monkeypatch.setattr("qairt.model.parameters._BAND", 50 * parameters.config.hidden_size)
     pasts: list[int] = []

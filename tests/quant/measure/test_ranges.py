@@ -13,9 +13,10 @@ from torch import Tensor
 from qairt.errors import QuantizationError
 from qairt.quant.activations import activation_encodings
 from qairt.quant.measure.activation_ranges import ActivationRanges
-from qairt.quant.measure.calibration import Calibration, one_thread_each
+from qairt.quant.measure.calibration import Calibration
 from qairt.quant.measure.ranges import Ranges
 from qairt.quant.structure import Structure
+from qairt.quant.threads import one_thread_each
 from qairt.quant.weights import EmbeddingSearch
 
 PERCENTILE = ActivationRanges(method="percentile", percentile=99.0)

@@ -13,9 +13,10 @@ from torch import Tensor
 from qairt.model.parameters import Parameters
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings_json import write_encodings
-from qairt.quant.measure.calibration import one_thread_each
+from qairt.quant.execution import Execution
 from qairt.quant.quantize_model import QuantizationResult, quantize_model
 from qairt.quant.techniques.learned import OnGrid, learn_rounding
+from qairt.quant.threads import one_thread_each
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +84,7 @@ def test_it_is_no_worse_than_what_error_compensation_left(parameters: Parameters
 
 
 def test_the_same_for_a_seed_whatever_the_threads(parameters: Parameters) -> None:
-    one, other = (quantize(parameters, "learned", threads=threads) for threads in (1, 3))
+    one, other = (quantize(parameters, "learned", execution=Execution(threads=threads)) for threads in (1, 3))
     assert write_encodings(one.encodings) == write_encodings(other.encodings)
     assert all(np.array_equal(changed(one)[name], changed(other)[name]) for name in changed(one))
 

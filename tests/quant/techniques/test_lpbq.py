@@ -10,11 +10,11 @@ from torch import Tensor
 from qairt.errors import QuantizationError
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding
-from qairt.quant.measure.calibration import one_thread_each
 from qairt.quant.techniques import technique
 from qairt.quant.techniques.lpbq import Lpbq
 from qairt.quant.techniques.lpbq_grid import best_scales, weight_cost
 from qairt.quant.techniques.minmax import MinMax, largest_weight_encoding
+from qairt.quant.threads import one_thread_each
 
 
 def weights(inputs: int = 128, outputs: int = 24, seed: int = 0) -> Tensor:

@@ -16,6 +16,7 @@ from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encodings
+from qairt.quant.execution import Execution
 from qairt.quant.quantize_model import QuantizationResult, quantize_model
 from qairt.quant.simulate import Simulated
 from qairt.quant.tune.auto_precision import quantize_mixed
@@ -48,8 +49,7 @@ class Work:
             config,
             self.quantize,
             self.increase,
-            resume=self.folder,
-            progress=lambda fraction, message: self.said.append((fraction, message)),
+            execution=Execution(self.folder, progress=lambda *report: self.said.append(report)),
         )
 
     def quantize(
@@ -130,5 +130,5 @@ def test_what_8_bits_do_not_reach_is_said(parameters: Parameters, tmp_path: Path
 
 
 def test_a_budget_that_is_too_small_is_refused(parameters: Parameters, tmp_path: Path) -> None:
-    with pytest.raises(QuantizationError, match=r"auto_precision\.budget_mb: 0\.001 MB do not hold the weights"):
+    with pytest.raises(QuantizationError, match=r"auto_precision\.budget_mb: the weights do not fit 0\.001 MB: "):
         Work(parameters, tmp_path).run({"budget_mb": 0.001})

@@ -14,12 +14,13 @@ from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding, Encodings
-from qairt.quant.measure.calibration import one_thread_each
+from qairt.quant.execution import Execution
 from qairt.quant.precisions import linear_shapes
 from qairt.quant.quantize_model import QuantizationResult, quantize_model
 from qairt.quant.simulate import Simulated
+from qairt.quant.threads import one_thread_each
 from qairt.quant.tune.distill_model import distill_model, text_to_tune_on
-from qairt.quant.tune.distillation import ASIDE, Distilled, distill
+from qairt.quant.tune.distillation import HELD_OUT, Distilled, distill
 
 TEXT = [np.random.default_rng(seed).integers(3, 128, 32) for seed in range(30, 42)]
 CONFIG = TechniqueConfig.model_validate(
@@ -48,19 +49,15 @@ def run(
     quantized: tuple[Parameters, dict[str, Encoding]],
     *,
     threads: int = 1,
-    steps: int = 12,
-    rate: float = 0.005,
-    keep: Path | None = None,
+    folder: Path | None = None,
     kill_at: str = "",
 ) -> Distilled:
     def progress(fraction: float, message: str) -> None:
         if kill_at and message.startswith(kill_at):
             raise KilledError
 
-    with one_thread_each(threads) as pool:
-        return distill(
-            parameters, *quantized, TEXT, steps=steps, rate=rate, seed=0, pool=pool, keep=keep, progress=progress
-        )
+    execution = Execution(folder, threads, progress=progress)
+    return distill(parameters, *quantized, TEXT, CONFIG, execution=execution)
 
 
 def divergence(parameters: Parameters, model: Parameters, params: dict[str, Encoding], chunk: np.ndarray) -> float:
@@ -70,19 +67,19 @@ def divergence(parameters: Parameters, model: Parameters, params: dict[str, Enco
     return float((plain.exp() * (plain - other)).sum(-1).mean())
 
 
-def test_text_that_was_set_aside_is_told_better(
+def test_held_out_text_is_predicted_better(
     parameters: Parameters, quantized: tuple[Parameters, dict[str, Encoding]]
 ) -> None:
     found = run(parameters, quantized)
     assert found.after < 0.99 * found.before
     model, params = quantized
     body = {name: one for name, one in params.items() if name in ("model.embed_tokens.weight", "lm_head.weight")}
-    before = [divergence(parameters, model, body, chunk) for chunk in TEXT[:ASIDE]]
+    before = [divergence(parameters, model, body, chunk) for chunk in TEXT[:HELD_OUT]]
     # The float side has a rounded head too, which hardly moves it.
     assert np.mean(before) == pytest.approx(found.before, rel=0.1)
     changed = {name: model.read(name) * factors for name, factors in found.factors.items()}
     other = Parameters(parameters.source, parameters.config, changed)
-    after = [divergence(parameters, other, body, chunk) for chunk in TEXT[:ASIDE]]
+    after = [divergence(parameters, other, body, chunk) for chunk in TEXT[:HELD_OUT]]
     assert np.mean(after) == pytest.approx(found.after, rel=0.1)
 
 
@@ -94,18 +91,19 @@ def test_threads_change_nothing(parameters: Parameters, quantized: tuple[Paramet
 
 
 @pytest.mark.parametrize("kill_at", ["step 4 ", "step 11 "])
-def test_a_killed_one_goes_on_to_the_same_end(
+def test_a_killed_run_resumes_to_the_same_result(
     parameters: Parameters, quantized: tuple[Parameters, dict[str, Encoding]], tmp_path: Path, kill_at: str
 ) -> None:
-    keep = tmp_path / "deep" / "steps.safetensors"
+    folder = tmp_path / "deep"
+    steps = folder / "steps.safetensors"
     with pytest.raises(KilledError):
-        run(parameters, quantized, keep=keep, kill_at=kill_at)
-    assert keep.exists() == (kill_at == "step 11 ")
-    resumed, whole = run(parameters, quantized, keep=keep), run(parameters, quantized)
+        run(parameters, quantized, folder=folder, kill_at=kill_at)
+    assert steps.exists() == (kill_at == "step 11 ")
+    resumed, whole = run(parameters, quantized, folder=folder), run(parameters, quantized)
     assert resumed.after == whole.after
     assert all(np.array_equal(values, whole.factors[name]) for name, values in resumed.factors.items())
-    keep.write_bytes(keep.read_bytes()[:100])
-    assert run(parameters, quantized, keep=keep).after == whole.after
+    steps.write_bytes(steps.read_bytes()[:100])
+    assert run(parameters, quantized, folder=folder).after == whole.after
 
 
 @pytest.fixture(scope="module", params=["nearest", "gptq", "learned"])
@@ -114,10 +112,9 @@ def finished(
 ) -> tuple[QuantizationResult, ...]:
     folder = tmp_path_factory.mktemp("work")
     config = CONFIG.model_copy(update={"rounding": request.param, "steps": 2})
-    plain = quantize_model(parameters, TOKENS, config, resume=folder / "weights")
-    tuned = distill_model(
-        parameters, TOKENS, TEXT, config, plain, quantize_model, folder=folder / "tuned", progress=lambda *said: None
-    )
+    plain = quantize_model(parameters, TOKENS, config, execution=Execution(folder / "weights"))
+    execution = Execution(folder / "tuned")
+    tuned = distill_model(parameters, TOKENS, TEXT, config, plain, quantize_model, execution=execution)
     return plain, tuned
 
 
@@ -151,8 +148,8 @@ def test_too_little_text_is_refused() -> None:
     with pytest.raises(QuantizationError) as error:
         text_to_tune_on(lambda wanted: TEXT[:3], CONFIG)
     assert str(error.value) == (
-        "distillation_steps: beside the calibration text there are 3 sequences to tune on, 5 are needed\n"
-        "  give a longer calibration_text, or fewer calibration_chunks"
+        "distillation_steps: tuning needs 5 sequences that are not calibrated on, the text has 3\n"
+        "  use a longer calibration_text, or fewer calibration_chunks"
     )
     assert len(text_to_tune_on(lambda wanted: TEXT[:wanted], CONFIG)) == len(TEXT)
 
@@ -161,12 +158,12 @@ def test_gradients_are_those_of_the_whole_model(
     parameters: Parameters, quantized: tuple[Parameters, dict[str, Encoding]]
 ) -> None:
     """Against a difference of the loss, for one channel of each kind."""
-    from qairt.quant.tune.distillation import _through_float, _Tuned
+    from qairt.quant.tune.distillation import _float_states, _TunedModel
 
     model, params = quantized
     with one_thread_each(1) as pool:
-        embedded, targets = _through_float(parameters, TEXT[:2], pool, "cpu", lambda *said: None)
-        tuned = _Tuned(model, params, embedded, pool, "cpu")
+        embedded, targets = _float_states(parameters, TEXT[:2], pool, "cpu", lambda *said: None)
+        tuned = _TunedModel(model, params, embedded, pool, "cpu")
         gradients = tuned.gradients([0, 1], targets)
         assert gradients.keys() == tuned.factors.keys()
         for name in (

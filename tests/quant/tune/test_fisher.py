@@ -10,10 +10,10 @@ from tiny_parameters import TOKENS, tiny_parameters
 from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference
 from qairt.quant.encodings import Encoding, Encodings
-from qairt.quant.measure.calibration import one_thread_each
 from qairt.quant.precisions import linear_shapes
 from qairt.quant.simulate import Simulated
 from qairt.quant.techniques.minmax import largest_weight_encoding
+from qairt.quant.threads import one_thread_each
 from qairt.quant.tune.fisher import output_costs
 
 CHUNKS = [np.random.default_rng(seed).integers(3, 128, 64) for seed in range(12)]

@@ -7,7 +7,13 @@ from pydantic import ValidationError
 
 from qairt.errors import QuantizationError
 from qairt.quant.config import AutoPrecision
-from qairt.quant.tune.sensitivity import LinearCost, Measured, choose_eight_bits, linear_bytes, predicted_increase
+from qairt.quant.tune.sensitivity import (
+    LinearCost,
+    PerplexityPoint,
+    choose_eight_bits,
+    linear_bytes,
+    predicted_increase,
+)
 
 M = 1_000_000
 COSTS = [
@@ -44,29 +50,29 @@ def test_a_budget_below_4_bits_says_what_is_needed() -> None:
     with pytest.raises(QuantizationError) as error:
         within(17.5)
     assert str(error.value) == (
-        "auto_precision.budget_mb: 17.5 MB do not hold the weights: with every linear in 4 bits they take 18 MB\n"
-        "  give at least 18"
+        "auto_precision.budget_mb: the weights do not fit 17.5 MB: with every linear in 4 bits they take 18 MB\n"
+        "  set it to at least 18"
     )
 
 
 def test_a_line_from_no_cost_through_the_measured_points() -> None:
-    one = [Measured(0.2, math.expm1(0.1))]
+    one = [PerplexityPoint(0.2, math.expm1(0.1))]
     for error, expected in ((0.0, 0.0), (0.1, 0.05), (0.2, 0.1), (0.3, 0.15)):
         assert predicted_increase(one, error) == pytest.approx(math.expm1(expected))
-    two = [*one, Measured(0.1, math.expm1(0.08))]
+    two = [*one, PerplexityPoint(0.1, math.expm1(0.08))]
     for error, expected in ((0.0, 0.0), (0.05, 0.04), (0.1, 0.08), (0.15, 0.09), (0.2, 0.1), (0.3, 0.12)):
         assert predicted_increase(two, error) == pytest.approx(math.expm1(expected))
 
 
 def test_a_point_that_says_less_costs_more_is_not_used() -> None:
-    odd = [Measured(0.2, math.expm1(0.1)), Measured(0.1, -0.01)]
+    odd = [PerplexityPoint(0.2, math.expm1(0.1)), PerplexityPoint(0.1, -0.01)]
     assert predicted_increase(odd, 0.1) == pytest.approx(math.expm1(0.05))
     assert predicted_increase(odd[1:], 0.1) is None
     assert predicted_increase([], 0.1) is None
 
 
 def test_as_few_as_keep_perplexity() -> None:
-    points = [Measured(0.18, 0.20)]
+    points = [PerplexityPoint(0.18, 0.20)]
     sums = {0.18: (), 0.14: ("v",), 0.05: ("v", "down"), 0.03: ("v", "down", "q"), 0.0: ("v", "down", "q", "up")}
     for error, expected in sums.items():
         increase = predicted_increase(points, error)
@@ -79,19 +85,19 @@ def test_as_few_as_keep_perplexity() -> None:
 
 def test_a_second_point_corrects_the_first() -> None:
     settings = AutoPrecision(max_ppl_increase=0.06)
-    points = [Measured(0.18, 0.20)]
+    points = [PerplexityPoint(0.18, 0.20)]
     assert choose_eight_bits(COSTS, FIXED, settings, points).eight_bits == ("v", "down")
-    points.append(Measured(0.05, 0.08))
+    points.append(PerplexityPoint(0.05, 0.08))
     assert choose_eight_bits(COSTS, FIXED, settings, points).eight_bits == ("v", "down", "q")
 
 
 def test_measured_points_give_a_budget_its_prediction() -> None:
-    choice = choose_eight_bits(COSTS, FIXED, AutoPrecision(budget_mb=22), [Measured(0.18, 0.2)])
+    choice = choose_eight_bits(COSTS, FIXED, AutoPrecision(budget_mb=22), [PerplexityPoint(0.18, 0.2)])
     assert choice.increase == pytest.approx(1.2 ** (0.05 / 0.18) - 1)
 
 
 def test_points_without_a_cost_give_a_budget_no_prediction() -> None:
-    assert choose_eight_bits(COSTS, FIXED, AutoPrecision(budget_mb=22), [Measured(0.18, -0.01)]).increase is None
+    assert choose_eight_bits(COSTS, FIXED, AutoPrecision(budget_mb=22), [PerplexityPoint(0.18, -0.01)]).increase is None
 
 
 def test_the_order_of_the_costs_changes_nothing() -> None:
@@ -100,8 +106,10 @@ def test_the_order_of_the_costs_changes_nothing() -> None:
         assert choose_eight_bits(costs, 0, AutoPrecision(budget_mb=5)).eight_bits == ("a", "b")
 
 
-@pytest.mark.parametrize("points", [[], [Measured(0.18, 0.0)], [Measured(0.18, -0.01)], [Measured(0.0, 0.2)]])
-def test_no_prediction_without_a_cost_in_perplexity(points: list[Measured]) -> None:
+@pytest.mark.parametrize(
+    "points", [[], [PerplexityPoint(0.18, 0.0)], [PerplexityPoint(0.18, -0.01)], [PerplexityPoint(0.0, 0.2)]]
+)
+def test_no_prediction_without_a_cost_in_perplexity(points: list[PerplexityPoint]) -> None:
     with pytest.raises(QuantizationError, match=r"^auto_precision\.max_ppl_increase: perplexity did not grow"):
         choose_eight_bits(COSTS, FIXED, AutoPrecision(max_ppl_increase=0.05), points)
 

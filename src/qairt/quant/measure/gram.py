@@ -1,13 +1,13 @@
-"""What the output error of a linear is made of: the Gram matrix of its inputs.
+"""The Gram matrix of a linear's inputs, which gives its output error.
 
-With inputs X [tokens, in] and a weight error E [in, out] the squared output error is tr(Eᵀ H E), H = XᵀX. Gathered
+With inputs X [tokens, in] and a weight error E [in, out] the squared output error is tr(Eᵀ H E), H = XᵀX. Computed
 once, H gives the error of any candidate without running the layer again.
 
-1. A token counts for no more than the median one: its row is scaled down when its energy is larger. Otherwise the first
-   token, a thousand times larger than all others, decides alone (perplexity of GPTQ 47 instead of 41).
-2. The quantized stream's inputs X differ from the float ones F. What the linear should give is F W, so the weight to
-   aim at is the W' with the least |F W - X W'|²: W' = W + H⁻¹ Xᵀ(F - X) W. It makes good what the layers before lost.
-3. Each part of it is made when it is first asked for: a search over blocks needs H only where a block meets itself.
+1. No token counts more than the median one: its row is scaled down if its energy is larger. Otherwise the first token,
+   a thousand times larger than all others, dominates (perplexity of GPTQ 47 instead of 41).
+2. The quantized stream's inputs X differ from the float ones F. The linear should produce F W, so the target weight is
+   the W' with the least |F W - X W'|²: W' = W + H⁻¹ Xᵀ(F - X) W. It compensates the errors of earlier layers.
+3. Each part is computed on first use: a search over blocks needs only the diagonal blocks of H.
 
 Source: GPTQ (Frantar et al. 2022), and GPTAQ (Li et al. 2025) for 2.
 """
@@ -22,24 +22,24 @@ import torch
 from torch import Tensor
 
 TILE = 256
-"""Rows of the matrix that are gathered together."""
+"""Rows of the matrix that are computed together."""
 
 
 class Gram:
-    """Of one linear's inputs; all linears with these inputs share it."""
+    """The Gram matrix of one linear's inputs; all linears with these inputs share it."""
 
     def __init__(
         self, inputs: Sequence[Tensor], floats: Sequence[Tensor], pool: Executor, *, damping: float = 0.01
     ) -> None:
         """
         Args:
-            inputs: X of the quantized stream in pieces [tokens, in].
-            floats: F of the float stream, the same pieces.
-            pool: from `qairt.quant.measure.calibration.one_thread_each`; the result does not depend on its size.
-            damping: how little the text is believed: of the mean of H's diagonal, added to it.
+            inputs: X of the quantized stream, [tokens, in] by segment.
+            floats: F of the float stream, the same segments.
+            pool: from `qairt.quant.threads.one_thread_each`; the result does not depend on its size.
+            damping: fraction of the mean of H's diagonal that is added to it.
         """
         self._inputs, self._floats, self._pool, self._damping = inputs, floats, pool, damping
-        energies = [piece.square().sum(1) for piece in inputs]
+        energies = [segment.square().sum(1) for segment in inputs]
         self.is_finite = all(bool(energy.isfinite().all()) for energy in energies)
         """No input is NaN or infinite."""
         middle = torch.cat(energies).median()
@@ -49,14 +49,14 @@ class Gram:
 
     @cached_property
     def matrix(self) -> Tensor:
-        """H [in, in], damped; an input that was never seen counts as one that hardly matters."""
+        """H [in, in], damped; an input that is always zero counts a little."""
         result = self._inputs[0].new_empty(self._width, self._width)
 
         @torch.inference_mode()
         def rows(start: int) -> None:
             tile = result[start : start + TILE, start:].zero_()
-            for left, piece in zip(self._rows(start, TILE), self._inputs, strict=True):
-                tile.addmm_(left.T, piece[:, start:])
+            for left, segment in zip(self._rows(start, TILE), self._inputs, strict=True):
+                tile.addmm_(left.T, segment[:, start:])
             square = tile[:, :TILE]
             square.copy_(square.triu() + square.triu(1).T)
             result[start + TILE :, start : start + TILE] = tile[:, TILE:].T
@@ -71,27 +71,27 @@ class Gram:
         return self.matrix.diagonal().argsort(descending=True, stable=True)
 
     @cached_property
-    def passing_on(self) -> Tensor:
-        """With inputs in that order, the upper factor U of H's inverse, H⁻¹ = Uᵀ U: row j says how an error of input j
-        is made good by those after it."""
+    def inverse_cholesky(self) -> Tensor:
+        """With inputs in that order, the upper factor U of H's inverse, H⁻¹ = Uᵀ U: row j tells how the inputs after j
+        compensate an error of input j."""
         work = torch.linalg.cholesky(self.matrix[self.order][:, self.order])
         work = torch.cholesky_inverse(work)
         factor: Tensor = torch.linalg.cholesky(work, upper=True)
         return factor
 
     def squares(self, block_size: int) -> Tensor:
-        """XᵀX where a block of inputs meets itself [in / block_size, block_size, block_size]."""
+        """The diagonal blocks of XᵀX [in / block_size, block_size, block_size]."""
         if block_size not in self._squares:
-            self._squares[block_size] = self._blocks_with_themselves(block_size)
+            self._squares[block_size] = self._diagonal_blocks(block_size)
         return self._squares[block_size]
 
     def target(self, weight: Tensor) -> Tensor:
-        """W' [in, out]: see 2 of the module."""
+        """W' [in, out], rule 2 of the module."""
         if all(one is other for one, other in zip(self._inputs, self._floats, strict=True)):
             return weight
-        missing = (self._shift @ weight)[self.order]
+        missing = (self.stream_mismatch @ weight)[self.order]
         shifted = weight.clone()
-        shifted[self.order] += self.passing_on.T @ (self.passing_on @ missing)
+        shifted[self.order] += self.inverse_cholesky.T @ (self.inverse_cholesky @ missing)
         return shifted
 
     def error(self, weight: Tensor, quantized: Tensor) -> float:
@@ -99,36 +99,36 @@ class Gram:
         return _share(*((value * (self.matrix @ value)).sum() for value in (weight - quantized, weight)))
 
     def error_of_blocks(self, weight: Tensor, quantized: Tensor, block_size: int) -> float:
-        """The same without what the errors of different blocks have in common."""
+        """The same without the cross terms between blocks."""
         squares = self.squares(block_size)
         blocks = [value.reshape(len(squares), block_size, -1) for value in (weight - quantized, weight)]
         return _share(*((value * torch.bmm(squares, value)).sum() for value in blocks))
 
     @cached_property
-    def _shift(self) -> Tensor:
+    def stream_mismatch(self) -> Tensor:
         """Xᵀ(F - X) [in, in]."""
         result = self._inputs[0].new_empty(self._width, self._width)
 
         @torch.inference_mode()
         def rows(start: int) -> None:
             tile = result[start : start + TILE].zero_()
-            for left, floats, piece in zip(self._rows(start, TILE), self._floats, self._inputs, strict=True):
-                tile.addmm_(left.T, floats).addmm_(left.T, piece, alpha=-1)
+            for left, floats, segment in zip(self._rows(start, TILE), self._floats, self._inputs, strict=True):
+                tile.addmm_(left.T, floats).addmm_(left.T, segment, alpha=-1)
 
         list(self._pool.map(rows, range(0, self._width, TILE)))
         return result
 
-    def _blocks_with_themselves(self, block_size: int) -> Tensor:
+    def _diagonal_blocks(self, block_size: int) -> Tensor:
         result = self._inputs[0].new_zeros(self._width // block_size, block_size, block_size)
         inputs = max(TILE // block_size, 1) * block_size
 
         @torch.inference_mode()
         def rows(start: int) -> None:
             tile = result[start // block_size : (start + inputs) // block_size]
-            for left, piece in zip(self._rows(start, inputs), self._inputs, strict=True):
+            for left, segment in zip(self._rows(start, inputs), self._inputs, strict=True):
                 one, other = (
                     value.reshape(len(value), -1, block_size).transpose(0, 1)
-                    for value in (left, piece[:, start : start + inputs])
+                    for value in (left, segment[:, start : start + inputs])
                 )
                 tile.baddbmm_(one.transpose(1, 2), other)
 
@@ -136,10 +136,10 @@ class Gram:
         return result
 
     def _rows(self, start: int, count: int) -> Iterator[Tensor]:
-        """Of each piece `count` inputs, every token counted as it should [tokens, inputs]."""
-        for piece, share in zip(self._inputs, self._shares, strict=True):
-            yield piece[:, start : start + count] * share
+        """`count` inputs of each segment, weighted by token [tokens, inputs]."""
+        for segment, share in zip(self._inputs, self._shares, strict=True):
+            yield segment[:, start : start + count] * share
 
 
-def _share(lost: Tensor, all_of_it: Tensor) -> float:
-    return float(lost / all_of_it) if float(all_of_it) else 0.0
+def _share(lost: Tensor, total: Tensor) -> float:
+    return float(lost / total) if float(total) else 0.0

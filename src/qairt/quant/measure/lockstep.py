@@ -1,9 +1,9 @@
-"""A decoder block over many pieces of text at once, linear by linear.
+"""A decoder block over many segments of text at once, linear by linear.
 
-`LockstepOps` runs the lines of `qairt.model.decoder` on lists, one value a piece. Nothing is computed before a linear's
-inputs are asked for: then all pieces are computed up to there, side by side, and what they needed on the way is let go
-of. So a technique can look at all inputs of a linear, choose its weights, and the pieces go on with the chosen ones:
-every operation runs once, and in memory are a few tensors a piece, never the scores of all of them.
+`LockstepOps` runs `qairt.model.decoder` on lists, one value per segment. Nothing is computed before the inputs of a
+linear are read: then all segments are computed up to there, side by side, and intermediate values are released. So a
+technique can look at all inputs of a linear and choose its weights, and the segments continue with the chosen weights.
+Every operation runs once, and only a few tensors per segment are in memory, never the scores of all of them.
 """
 
 from __future__ import annotations
@@ -17,13 +17,16 @@ from torch import Tensor
 
 from qairt.model.reference import Tap, TorchOps
 
+FLOAT, QUANTIZED = 0, 1
+"""The streams: text on its way through the float weights, and through the quantized ones."""
+
 KEPT = ".attn.residual"
-"""Needed by both the MLP and what leaves the block."""
+"""Used by both the MLP and the block's output."""
 
 
 @dataclass(frozen=True)
-class Piece:
-    """Tokens start … stop - 1 of a chunk, on the way through one of the streams."""
+class Segment:
+    """Tokens start … stop - 1 of a chunk in one of the streams."""
 
     stream: int
     chunk: int
@@ -32,23 +35,28 @@ class Piece:
 
 
 class Deferred:
-    """A value that is computed when it is needed."""
+    """A value that is computed when it is first needed."""
 
-    __slots__ = ("_make", "_name", "_sources", "_tapped", "keep", "value")
+    __slots__ = ("_compute", "_keep", "_name", "_sources", "_tapped", "value")
 
     def __init__(
-        self, name: str, make: Callable[..., Tensor] | None, sources: tuple[Deferred, ...] = (), *, keep: bool = False
+        self,
+        name: str,
+        compute: Callable[..., Tensor] | None,
+        sources: tuple[Deferred, ...] = (),
+        *,
+        keep: bool = False,
     ) -> None:
         self.value: Tensor | None = None
-        self.keep = keep
+        self._keep = keep
         self._name = name
-        self._make = make
+        self._compute = compute
         self._sources = sources
         self._tapped = False
 
     @classmethod
-    def of(cls, value: Tensor) -> Deferred:
-        """One that is known."""
+    def known(cls, value: Tensor) -> Deferred:
+        """One that is already computed."""
         known = cls("", None)
         known.value = value
         return known
@@ -57,123 +65,122 @@ class Deferred:
         """The value.
 
         Args:
-            tap: told of it, once.
+            tap: called with it, once.
             done: values computed on the way, by the identity of their `Deferred`.
         """
         if self.value is not None:
             return self.value
         if id(self) in done:
             return done[id(self)]
-        assert self._make is not None
-        value = self._make(*(source.compute(tap, done) for source in self._sources))
+        assert self._compute is not None
+        value = self._compute(*(source.compute(tap, done) for source in self._sources))
         if tap is not None and not self._tapped and self._name:
             tap(self._name, value)
         self._tapped = True
         done[id(self)] = value
-        if self.keep:
+        if self._keep:
             self.hold(value)
         return value
 
     def hold(self, value: Tensor) -> None:
-        """Keep it, and let go of what it was made from."""
-        self.value, self._make, self._sources = value, None, ()
+        """Keep the value and release its sources."""
+        self.value, self._compute, self._sources = value, None, ()
 
 
 Values = list[Deferred]
+"""One per segment."""
 
 
 class LockstepOps:
-    """`qairt.model.decoder.Ops` on a value for each piece."""
+    """`qairt.model.decoder.BlockOps` on a value for each segment."""
 
     def __init__(
         self,
-        pieces: Sequence[Piece],
+        segments: Sequence[Segment],
         weight: Callable[[int, str], Tensor],
-        look: Callable[[str, Values], None],
+        on_linear: Callable[[str, Values], None],
         taps: Sequence[Tap | None],
         pool: Executor,
         begins_at: Callable[[int], None],
     ) -> None:
         """
         Args:
-            pieces: of a chunk in their order.
-            weight: a parameter, by stream and name.
-            look: called with the weight's name and the inputs of a linear before it is computed.
-            taps: by stream, told of every tensor.
-            begins_at: called with the position of a piece on the thread that is about to compute it.
+            segments: those of a chunk in their order.
+            weight: gives a parameter, by stream and name.
+            on_linear: called with a linear's weight name and inputs before it is computed.
+            taps: by stream, called with every tensor.
+            begins_at: called with a segment's position on the thread that is about to compute it.
         """
-        self.pieces = pieces
+        self.segments = segments
         self._weight = weight
-        self._look = look
+        self._on_linear = on_linear
         self._taps = taps
         self._pool = pool
         self._begins_at = begins_at
         self._present: dict[str, Values] = {}
-        self._groups: dict[tuple[int, int], list[int]] = {}
-        for place, piece in enumerate(pieces):
-            self._groups.setdefault((piece.stream, piece.chunk), []).append(place)
+        self._chunks: dict[tuple[int, int], list[int]] = {}
+        """By stream and chunk, the places of its segments."""
+        for place, segment in enumerate(segments):
+            self._chunks.setdefault((segment.stream, segment.chunk), []).append(place)
 
     def compute(self, values: Values) -> list[Tensor]:
         """All values, chunks side by side; they are kept from now on."""
-        list(self._pool.map(lambda places: self._compute_chunk(values, places), self._groups.values()))
+        list(self._pool.map(lambda places: self._compute_chunk(values, places), self._chunks.values()))
         return [value.value for value in values if value.value is not None]
 
     @torch.inference_mode()
     def _compute_chunk(self, values: Values, places: list[int]) -> None:
         for place in places:
             if values[place].value is None:
-                piece = self.pieces[place]
-                self._begins_at(piece.start)
-                values[place].hold(values[place].compute(self._taps[piece.stream], {}))
+                segment = self.segments[place]
+                self._begins_at(segment.start)
+                values[place].hold(values[place].compute(self._taps[segment.stream], {}))
 
     def past(self, present: str, axis: int, empty: Tensor) -> Values:
-        """Keys or values before each piece: those of the pieces before it in its chunk."""
-        made: Values = []
-        for place, piece in enumerate(self.pieces):
-            before = [one for one in self._groups[piece.stream, piece.chunk] if one < place]
+        """Keys or values before each segment: those of the earlier segments of its chunk."""
+        pasts: Values = []
+        for place, segment in enumerate(self.segments):
+            before = [earlier for earlier in self._chunks[segment.stream, segment.chunk] if earlier < place]
             if not before:
-                made.append(Deferred.of(empty))
+                pasts.append(Deferred.known(empty))
                 continue
 
             def joined(before: list[int] = before) -> Tensor:
-                return torch.cat([self._present[present][one].compute(None, {}) for one in before], axis)
+                return torch.cat([self._present[present][earlier].compute(None, {}) for earlier in before], axis)
 
-            made.append(Deferred("", joined))
-        return made
+            pasts.append(Deferred("", joined))
+        return pasts
 
     def release(self) -> None:
-        """Let go of keys and values: the block is done."""
+        """Release keys and values: the block is done."""
         self._present.clear()
 
     def present(self, name: str) -> Values:
-        """Keys or values of each piece's tokens."""
+        """Keys or values of each segment's tokens."""
         return self._present[name]
 
-    # Ops
-
-    def embedding(self, ids: Values, weight: str, *, out: str) -> Values:
-        raise NotImplementedError("a block begins after the embedding")
+    # BlockOps
 
     def linear(self, x: Values, weight: str, bias: str | None, *, out: str) -> Values:
-        self._look(weight, x)
+        self._on_linear(weight, x)
         product = self._each(
             out if bias is None else out + ".matmul",
-            lambda piece: lambda value: value @ self._weight(piece.stream, weight),
+            lambda segment: lambda value: value @ self._weight(segment.stream, weight),
             x,
         )
         if bias is None:
             return product
-        return self._each(out, lambda piece: lambda value: value + self._weight(piece.stream, bias), product)
+        return self._each(out, lambda segment: lambda value: value + self._weight(segment.stream, bias), product)
 
     def rms_norm(self, x: Values, weight: str, epsilon: float, *, out: str) -> Values:
-        def normed(piece: Piece) -> Callable[..., Tensor]:
-            def of(value: Tensor) -> Tensor:
+        def norm_of(segment: Segment) -> Callable[..., Tensor]:
+            def norm(value: Tensor) -> Tensor:
                 scale = torch.rsqrt(value.square().mean(-1, keepdim=True) + epsilon)
-                return value * scale * self._weight(piece.stream, weight)
+                return value * scale * self._weight(segment.stream, weight)
 
-            return of
+            return norm
 
-        return self._each(out, normed, x)
+        return self._each(out, norm_of, x)
 
     def add(self, a: Values, b: Values, *, out: str) -> Values:
         return self._all(out, _PLAIN.add, a, b)
@@ -203,25 +210,44 @@ class LockstepOps:
         return self._all(out, lambda value, *, out: _PLAIN.reshape(value, shape, out=out), x)
 
     def transpose(self, x: Values, order: Sequence[int], *, out: str) -> Values:
-        made = self._all(out, lambda value, *, out: _PLAIN.transpose(value, order, out=out), x)
+        moved = self._all(out, lambda value, *, out: _PLAIN.transpose(value, order, out=out), x)
         if out.startswith("past_"):
-            self._present[out] = made
-        return made
+            self._present[out] = moved
+        return moved
 
     def _all(self, out: str, operation: Callable[..., Tensor], *sources: Values) -> Values:
-        return self._each(out, lambda piece: lambda *values: operation(*values, out=out), *sources)
+        return self._each(out, lambda segment: lambda *values: operation(*values, out=out), *sources)
 
-    def _each(self, out: str, make: Callable[[Piece], Callable[..., Tensor]], *sources: Values) -> Values:
+    def _each(self, out: str, operation_of: Callable[[Segment], Callable[..., Tensor]], *sources: Values) -> Values:
         keep = out.endswith(KEPT) or out.startswith("past_")
         return [
-            Deferred(out, make(piece), values, keep=keep)
-            for piece, *values_ in zip(self.pieces, *sources, strict=True)
-            for values in [tuple(values_)]
+            Deferred(out, operation_of(segment), tuple(values), keep=keep)
+            for segment, *values in zip(self.segments, *sources, strict=True)
         ]
 
 
+class LinearInputs:
+    """The inputs of a linear, in both streams."""
+
+    def __init__(self, ops: LockstepOps, values: Values) -> None:
+        self._ops = ops
+        self._values = values
+
+    def read(self) -> tuple[list[Tensor], list[Tensor]]:
+        """Those of the float and of the quantized stream, [tokens, in] by segment, in the same order."""
+        computed = [value.flatten(0, -2) for value in self._ops.compute(self._values)]
+        by_stream: tuple[list[Tensor], list[Tensor]] = ([], [])
+        for segment, value in zip(self._ops.segments, computed, strict=True):
+            by_stream[segment.stream].append(value)
+        return by_stream
+
+    def same_as(self, other: LinearInputs) -> bool:
+        """Both are the same tensors."""
+        return self._values is other._values
+
+
 class _Plain(TorchOps):
-    """The arithmetic alone."""
+    """The arithmetic alone, without parameters."""
 
     def __init__(self) -> None:
         self.tap = None

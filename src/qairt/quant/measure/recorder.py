@@ -1,4 +1,4 @@
-"""Reference vectors of one stream of a calibration, recorded on the way."""
+"""Records the reference vectors of one stream while it is calibrated."""
 
 from __future__ import annotations
 
@@ -8,31 +8,31 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qairt.model.config import DecoderConfig
 from qairt.model.decoder import hidden_name, present_names
-from qairt.quant.measure.calibration import QUANTIZED, Calibration
+from qairt.quant.measure.calibration import Calibration
+from qairt.quant.measure.lockstep import QUANTIZED
 from qairt.quant.measure.reference_vectors import LOGIT_VALUES, TOKENS, ReferenceVectors
 
 
 class Recorder:
-    """Keeps what the first chunk's first tokens give in each block, in one stream."""
+    """Keeps the outputs of each block for the first tokens of the first chunk, in one stream."""
 
-    def __init__(self, calibration: Calibration, config: DecoderConfig, stream: int) -> None:
+    def __init__(self, calibration: Calibration, stream: int) -> None:
         ids = calibration.chunks[0][:TOKENS]
         self._calibration = calibration
         self._stream = stream
         self._tokens = len(ids)
-        kept = min(max(LOGIT_VALUES // config.vocab_size, 1), self._tokens)
+        kept = min(max(LOGIT_VALUES // calibration.config.vocab_size, 1), self._tokens)
         self.logits = slice(self._tokens - kept, self._tokens)
-        """Positions of the first chunk whose logits are wanted."""
+        """Positions of the first chunk whose logits are recorded."""
         self._tensors: dict[str, NDArray[np.generic]] = {"input_ids": np.asarray(ids, np.int32)}
 
     def after_embedding(self) -> None:
-        """What the embedding gave."""
+        """Record the embedding's output."""
         self._tensors[hidden_name(0)] = self._hidden()[:, : self._tokens].cpu().contiguous().numpy()
 
     def after_block(self, layer: int) -> dict[str, Tensor]:
-        """What is kept of it, by name."""
+        """Record the block's outputs; returns them by name."""
         key, value = present_names(layer)
         hidden = hidden_name(layer + 1)
         kept = {
@@ -45,13 +45,13 @@ class Recorder:
         return named
 
     def restore(self, kept: Mapping[str, Tensor]) -> None:
-        """What `after_block` gave; that of another stream is passed over."""
+        """Take over what `after_block` returned; other streams' tensors are ignored."""
         for name, value in kept.items():
             if name.startswith(self._prefix):
                 self._tensors[name.removeprefix(self._prefix)] = value.numpy()
 
     def vectors(self, logits: Tensor) -> ReferenceVectors:
-        """All that was recorded, with the logits that were wanted."""
+        """Everything recorded, with these logits."""
         return ReferenceVectors(self._tensors | {"logits": logits.cpu().numpy()})
 
     def _hidden(self) -> Tensor:

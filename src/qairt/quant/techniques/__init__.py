@@ -1,7 +1,7 @@
-"""Techniques: how the grid of a decoder layer's linear is chosen, and what is put on it. One file each.
+"""Techniques: how the grid and the values of a decoder layer's linear are chosen. One file each.
 
-A new one is a file with a class like these, a name in `qairt.quant.config` with its settings, a line in `technique`
-below, and a recipe in `recipes/quantization`.
+To add one: a file with a class like these, its name and settings in `qairt.quant.config`, a line in `technique` below,
+and a recipe in `recipes/quantization`.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What every weight technique gets and gives."""
+"""The interface of weight techniques."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ if TYPE_CHECKING:
 
 
 Needs = Literal["weights", "energy", "inputs"]
-"""What a technique reads: only the weights; how much each input matters (`qairt.quant.measure.energy`); the inputs that
-the quantized layers before it produce (`qairt.quant.measure.gram`)."""
+"""What a technique reads besides the weights: nothing; how much each input matters (`qairt.quant.measure.energy`); the
+inputs that the quantized layers before it produce (`qairt.quant.measure.gram`)."""
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """What became of a weight."""
+class WeightChoice:
+    """The grid of a weight, and its values there."""
 
     encoding: Encoding
     values: Tensor | None = None
-    """[in, out] on the grid; None for those nearest to the stored ones, where nobody asked for them yet."""
+    """[in, out] on the grid; None for those nearest to the stored ones, not computed yet."""
     error: float | None = None
-    """The share of the output's energy that is lost; None where the technique does not look at outputs."""
-    place: OnGrid | None = None
-    """To go on learning from."""
+    """The share of the output's energy that is lost; None if the technique does not measure outputs."""
+    learnable: OnGrid | None = None
+    """Set if the rounding is to be learned further."""
 
 
 class WeightTechnique(Protocol):
@@ -39,14 +39,16 @@ class WeightTechnique(Protocol):
 
     needs: Needs
 
-    def choose(self, name: str, weight: Tensor, *, energy: Tensor | None, gram: Gram | None, pool: Executor) -> Chosen:
+    def choose(
+        self, name: str, weight: Tensor, *, energy: Tensor | None, gram: Gram | None, pool: Executor
+    ) -> WeightChoice:
         """The encoding of `weight` [in, out], channels on axis 1, and its values.
 
         Args:
-            energy: [in], mean 1; None where it was not asked for.
-            gram: of its inputs; None where it was not asked for.
-            pool: for work side by side; the result does not depend on its size.
+            energy: [in], mean 1; None unless the technique needs it.
+            gram: that of its inputs; None unless the technique needs it.
+            pool: runs parts of the work in parallel; the result does not depend on its size.
 
         Raises:
-            QuantizationError: it cannot be put on such a grid; names the weight.
+            QuantizationError: the weight does not fit such a grid; names it.
         """

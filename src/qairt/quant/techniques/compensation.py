@@ -1,9 +1,9 @@
-"""Rounding that makes good its own error: GPTQ on a fixed grid, then coordinate descent.
+"""Rounding that compensates its own error: GPTQ on a fixed grid, then coordinate descent.
 
-1. GPTQ: inputs are rounded one after the other, those that matter most first; what one lost is made good by those that
-   are not rounded yet, as far as their inputs go together.
-2. Coordinate descent: once all are rounded, each is looked at again given all others, and moves to the grid value with
-   the least output error. Never worse than before.
+1. GPTQ: inputs are rounded one by one, those that matter most first; the inputs not rounded yet compensate each error,
+   as far as they correlate.
+2. Coordinate descent: once all are rounded, each weight moves to the grid value with the least output error given all
+   others. The result is never worse than before.
 
 Source: GPTQ (Frantar et al. 2022); QuantEase (Behdin et al. 2023) for the descent.
 """
@@ -21,16 +21,16 @@ from qairt.quant.techniques.lpbq_grid import nearest
 COLUMNS = 512
 """Output channels rounded together."""
 ROWS = 64
-"""Inputs after which what was lost is passed on to all that follow."""
+"""Inputs after which accumulated errors are propagated to all that follow."""
 
 
 def compensated(weight: Tensor, scale: Tensor, gram: Gram, pool: Executor, *, passes: int) -> Tensor:
     """`weight` [in, out] on the grid of `scale` [in, out], with a small output error.
 
     Args:
-        passes: of coordinate descent.
+        passes: number of coordinate descent passes.
     """
-    matrix, order, factor = gram.matrix, gram.order, gram.passing_on  # made before threads ask for them
+    matrix, order, factor = gram.matrix, gram.order, gram.inverse_cholesky  # computed before threads use them
     result = torch.empty_like(weight)
 
     @torch.inference_mode()
@@ -46,13 +46,13 @@ def compensated(weight: Tensor, scale: Tensor, gram: Gram, pool: Executor, *, pa
     return result
 
 
-def wanted(weight: Tensor, rounded: Tensor, gram: Gram) -> Tensor:
-    """What each value of `rounded` [in, out] would best be, given all others."""
+def ideal_values(weight: Tensor, rounded: Tensor, gram: Gram) -> Tensor:
+    """The value of each weight that minimizes the output error, given all others of `rounded` [in, out]."""
     return rounded + (gram.matrix @ (weight - rounded)) / gram.matrix.diagonal()[:, None]
 
 
 def _gptq(weight: Tensor, scale: Tensor, factor: Tensor) -> Tensor:
-    """`weight` (changed on the way) on its grid."""
+    """`weight` (overwritten) on its grid."""
     rounded = torch.empty_like(weight)
     for start in range(0, len(weight), ROWS):
         stop = min(start + ROWS, len(weight))
@@ -75,8 +75,8 @@ def _descend(rounded: Tensor, weight: Tensor, scale: Tensor, matrix: Tensor) -> 
         here = pull[start:stop].clone()
         for row in range(start, stop):
             place = row - start
-            wanted = nearest(rounded[row] + here[place] / diagonal[row], scale[row])
-            moved[place] = wanted - rounded[row]
-            rounded[row] = wanted
+            best = nearest(rounded[row] + here[place] / diagonal[row], scale[row])
+            moved[place] = best - rounded[row]
+            rounded[row] = best
             here.addr_(matrix[start:stop, row], moved[place], alpha=-1)
         pull.addmm_(matrix[:, start:stop], moved, alpha=-1)

@@ -1,18 +1,19 @@
 """Rounding that is learned for a whole decoder block.
 
-What error compensation leaves is what no linear can see by itself: how its error goes through attention, the gate and
-the linears after it. So the integers of all linears of a block are learned together, on what leaves the block:
+Error compensation treats each linear alone; it cannot see how an error propagates through attention, the gate and the
+later linears. So the integers of all linears of a block are learned together, from the block's output:
 
-    weight = clamp(round(wanted + v), -8, 7) * scale         v = 0 at first, one a weight
+    weight = clamp(round(ideal + v), -8, 7) * scale         v = 0 at first, one per weight
 
-`wanted` is what a weight would best be, given all others of its linear; rounded, it is where error compensation ended.
-v goes a small step against the sign of its gradient, in ever smaller steps that add up to a half: a weight moves to the
-next integer when the text keeps on pulling there, the sooner the closer it was. Scales stay, so the grid stays exact. A
-few times the loss over the whole text is looked at; the best is kept, so there it is never worse than at the start.
+`ideal` is the best value of a weight given all others of its linear; rounded, it is the result of error compensation.
+v takes small steps against the sign of its gradient, ever smaller ones that add up to a half: a weight moves to the
+next integer if the text consistently pulls it there, the sooner the closer it was. Scales stay, so the grid stays
+exact. The loss over the whole text is evaluated a few times and the best result is kept, so on that text it is never
+worse than at the start.
 
-The loss of a token is the squared error of its hidden state; a token counts for no more than the median one.
+The loss of a token is the squared error of its hidden state; no token counts more than the median one.
 
-Source: SignRound (Cheng et al. 2023), here from integers that already make good each other's error.
+Source: SignRound (Cheng et al. 2023), here from integers that already compensate each other's error.
 """
 
 from __future__ import annotations
@@ -28,28 +29,28 @@ from qairt.quant.grid import clip_to_steps_
 from qairt.quant.techniques.lpbq_grid import BITWIDTH, LOWEST
 
 CHUNKS = 2
-"""That a step looks at, side by side."""
-LOOKS = 4
-"""Times that the loss over the whole text is looked at."""
+"""Chunks per step, side by side."""
+EVALUATIONS = 4
+"""How often the loss over the whole text is computed."""
 
 Forward = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
-"""A chunk's hidden state [1, tokens, hidden] and weights by name -> what leaves the block."""
+"""A chunk's hidden state [1, tokens, hidden] and weights by name -> the block's output."""
 LossOf = Callable[[Mapping[str, Tensor], int], Tensor]
-"""Weights by name and which chunk -> loss."""
+"""Weights by name and a chunk's index -> loss."""
 
 
 @dataclass(frozen=True)
 class OnGrid:
-    """A weight and its place on the LPBQ grid."""
+    """A weight on the LPBQ grid, before rounding."""
 
-    wanted: Tensor
+    ideal: Tensor
     """[in, out], in steps of the grid, not rounded."""
     scale: Tensor
     """[in, out]."""
 
     def values(self, moved: Tensor | float = 0.0) -> Tensor:
-        """On the grid, after a move of so many steps."""
-        return clip_to_steps_(self.wanted + moved, LOWEST, BITWIDTH).mul_(self.scale)
+        """The rounded weight after a move, in steps."""
+        return clip_to_steps_(self.ideal + moved, LOWEST, BITWIDTH).mul_(self.scale)
 
 
 def learn_rounding(
@@ -66,15 +67,15 @@ def learn_rounding(
 
     Args:
         forward: the block.
-        inputs: what enters it in the quantized stream, [1, tokens, hidden] by chunk.
-        targets: what leaves it in the float stream.
-        weights: of all its linears.
-        steps: times that all of `v` move.
-        seed: of the order of chunks.
-        pool: from `qairt.quant.measure.calibration.one_thread_each`; the result does not depend on its size.
+        inputs: its input in the quantized stream, [1, tokens, hidden] by chunk.
+        targets: its output in the float stream.
+        weights: all its linears.
+        steps: number of steps of `v`.
+        seed: fixes the order of chunks.
+        pool: from `qairt.quant.threads.one_thread_each`; the result does not depend on its size.
     """
     order = torch.Generator().manual_seed(seed)
-    moves = {name: torch.zeros_like(weight.wanted) for name, weight in weights.items()}
+    moves = {name: torch.zeros_like(weight.ideal) for name, weight in weights.items()}
     best = {name: weight.values() for name, weight in weights.items()}
     shares = _shares(targets)
 
@@ -82,10 +83,10 @@ def learn_rounding(
         error = (forward(inputs[place], values) - targets[place]).square().sum(-1)
         return (error * shares[place]).sum()
 
-    def whole(values: Mapping[str, Tensor]) -> float:
+    def total(values: Mapping[str, Tensor]) -> float:
         return sum(pool.map(lambda place: _without_gradient(loss_of, values, place), range(len(inputs))))
 
-    least = whole(best)
+    least = total(best)
     places: list[int] = []
     for step in range(steps):
         while len(places) < CHUNKS:
@@ -96,9 +97,9 @@ def learn_rounding(
         size = (1 - step / steps) / steps
         for name, gradients in zip(values, zip(*found, strict=True), strict=True):
             moves[name].sub_(torch.stack(gradients).sum(0).sign_(), alpha=size)
-        if (step + 1) % max(steps // LOOKS, 1) == 0:
+        if (step + 1) % max(steps // EVALUATIONS, 1) == 0:
             now = {name: one.values(moves[name]) for name, one in weights.items()}
-            loss_now = whole(now)
+            loss_now = total(now)
             if loss_now < least:
                 least, best = loss_now, now
     return best
@@ -116,7 +117,7 @@ def _without_gradient(loss_of: LossOf, values: Mapping[str, Tensor], place: int)
 
 
 def _shares(targets: Sequence[Tensor]) -> list[Tensor]:
-    """How much each token counts, [1, tokens] by chunk."""
+    """The weight of each token in the loss, [1, tokens] by chunk."""
     energies = [target.square().sum(-1) for target in targets]
     middle = torch.cat([energy.flatten() for energy in energies]).median()
     return [(middle / energy).clamp(max=1.0) / middle for energy in energies]

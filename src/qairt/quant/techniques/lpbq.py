@@ -2,15 +2,14 @@
 
     scale[b, o] = int_scale[b, o] * channel_scale[o],   int_scale in 1 … 16
 
-The NPU holds nothing finer, so the integers are chosen where they are used, on this grid:
+The NPU has no finer scales, so the search runs on this grid:
 
-1. Scales: `rtn` from a block's largest weight; `mse` and `seqmse` search for those with the least squared error: of the
-   weights, each counted by how much its input matters, or of the linear's output (`lpbq_grid`).
-2. What is put on the grid are the nearest values, or with `gptq` those that make good each other's error
-   (`compensation`).
+1. Scales: `rtn` takes a block's largest weight; `mse` and `seqmse` search for the least squared error: of the weights,
+   weighted by how much each input matters, or of the linear's output (`lpbq_grid`).
+2. Values: the nearest, or with `gptq` values that compensate each other's error (`compensation`).
 
 Source: AIMET's LPBQ and SeqMSE, which run the layer for each candidate and round block scales after their search; here
-all candidates are judged from the Gram matrix, and the search sees the rounding.
+all candidates are evaluated with the Gram matrix, and the search includes the rounding.
 """
 
 from __future__ import annotations
@@ -26,14 +25,14 @@ from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import BlockScales, symmetric_channels
 from qairt.quant.measure.gram import Gram
 from qairt.quant.simulate import rounded_weight
-from qairt.quant.techniques.base import Chosen, Needs
-from qairt.quant.techniques.compensation import compensated, wanted
+from qairt.quant.techniques.base import Needs, WeightChoice
+from qairt.quant.techniques.compensation import compensated, ideal_values
 from qairt.quant.techniques.learned import OnGrid
 from qairt.quant.techniques.lpbq_grid import best_scales, largest_scales, output_cost, weight_cost
 
 
 class Lpbq:
-    """See the module."""
+    """See the module's docstring."""
 
     def __init__(self, config: TechniqueConfig) -> None:
         self._config = config
@@ -44,7 +43,9 @@ class Lpbq:
             self.needs = "energy"
 
     @torch.inference_mode()
-    def choose(self, name: str, weight: Tensor, *, energy: Tensor | None, gram: Gram | None, pool: Executor) -> Chosen:
+    def choose(
+        self, name: str, weight: Tensor, *, energy: Tensor | None, gram: Gram | None, pool: Executor
+    ) -> WeightChoice:
         config, size = self._config, self._config.block_size
         if weight.shape[0] % size:
             raise QuantizationError(
@@ -58,19 +59,19 @@ class Lpbq:
         blocks = BlockScales(size, integers.cpu().numpy().astype(np.uint8), config.decompressed_bitwidth)
         encoding = symmetric_channels(scale.cpu().numpy(), config.bits, axis=1, blocks=blocks)
         if gram is None:
-            return Chosen(encoding)
+            return WeightChoice(encoding)
         if not changes:
             values = rounded_weight(weight, encoding)
-            return Chosen(encoding, values, gram.error_of_blocks(weight, values, size))
+            return WeightChoice(encoding, values, gram.error_of_blocks(weight, values, size))
         grid = (integers * scale).repeat_interleave(size, 0)
         values = compensated(target, grid, gram, pool, passes=config.passes)
         error = gram.error(weight, values)
         if config.rounding != "learned":
-            return Chosen(encoding, values, error)
-        steps = wanted(target, values, gram) / grid
-        # A value that coordinate descent had left to look at stays where it is.
-        integers_now = values / grid
-        return Chosen(encoding, values, error, OnGrid(steps.clamp(integers_now - 0.49, integers_now + 0.49), grid))
+            return WeightChoice(encoding, values, error)
+        ideal = ideal_values(target, values, gram) / grid
+        # A value that coordinate descent has not revisited keeps its integer.
+        steps = values / grid
+        return WeightChoice(encoding, values, error, OnGrid(ideal.clamp(steps - 0.49, steps + 0.49), grid))
 
     def _scales(
         self, weight: Tensor, energy: Tensor | None, gram: Gram | None, pool: Executor

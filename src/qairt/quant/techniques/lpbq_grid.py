@@ -16,14 +16,14 @@ LOWEST, HIGHEST = -8, 7
 """The steps of 4 bits."""
 LARGEST_INT_SCALE = 16
 SMALLEST_RATIO = 0.55
-"""Of the scale that clips nothing; clipping more never paid on a real model."""
+"""Of the scale that clips nothing; more clipping never helped on a real model."""
 CHANNEL_RATIOS = (1.0, 0.95, 0.9)
 """Of the channel scale that fits its largest block."""
 COLUMNS = 128
-"""Output channels looked at together: their copies stay in the processor's cache."""
+"""Output channels searched together: their copies stay in the processor's cache."""
 
 Cost = Callable[[Tensor], Tensor]
-"""Errors of the weights [blocks, block_size, out] -> what each block's cost [blocks, out]; may write to them."""
+"""Errors of the weights [blocks, block_size, out], which it may overwrite -> cost of each block [blocks, out]."""
 
 
 def nearest(values: Tensor, scale: Tensor) -> Tensor:
@@ -35,7 +35,7 @@ def weight_cost(energy: Tensor | None, block_size: int) -> Cost:
     """The squared error of the weights.
 
     Args:
-        energy: how much each input counts [in]; all the same when None.
+        energy: weight of each input [in]; all equal when None.
     """
     if energy is None:
         return lambda error: error.square_().sum(1)
@@ -44,7 +44,7 @@ def weight_cost(energy: Tensor | None, block_size: int) -> Cost:
 
 
 def output_cost(squares: Tensor) -> Cost:
-    """The squared error of the linear's output, every block by itself: eᵀ G e.
+    """The squared error of the linear's output, each block alone: eᵀ G e.
 
     Args:
         squares: G [blocks, block_size, block_size], see `qairt.quant.measure.gram.Gram.squares`.
@@ -53,7 +53,7 @@ def output_cost(squares: Tensor) -> Cost:
 
 
 def largest_scales(weight: Tensor, block_size: int) -> tuple[Tensor, Tensor]:
-    """Scales that round to nearest needs: a block's largest weight becomes the largest integer.
+    """The scales of round to nearest: a block's largest weight becomes the largest integer.
 
     Args:
         weight: [in, out].
@@ -68,14 +68,14 @@ def largest_scales(weight: Tensor, block_size: int) -> tuple[Tensor, Tensor]:
 
 
 def best_scales(weight: Tensor, block_size: int, candidates: int, cost: Cost, pool: Executor) -> tuple[Tensor, Tensor]:
-    """Scales with the least cost, as `largest_scales`.
+    """Scales with the least cost, in the form of `largest_scales`.
 
-    1. Of `candidates` clipping ratios the one with the least cost gives each block the scale it would want.
+    1. Each block's ideal scale is the one with the least cost among `candidates` clipping ratios.
     2. The channel scale is a 16th of the largest of these, or a little less, which gives smaller blocks a finer choice;
-       a block's integer is the better of the two around. So the search sees the rounding of the scales too.
+       a block's integer is the better of the two neighbours. So the search includes the rounding of the scales.
 
     Args:
-        pool: for channels side by side; the result does not depend on its size.
+        pool: runs channels in parallel; the result does not depend on its size.
     """
     blocks = weight.reshape(-1, block_size, weight.shape[1])
     channel = weight.new_empty(weight.shape[1])
@@ -108,8 +108,8 @@ def _search(blocks: Tensor, candidates: int, cost: Cost) -> tuple[Tensor, Tensor
 def _integers(blocks: Tensor, best: Tensor, ratio: float, cost: Cost) -> tuple[Tensor, Tensor, Tensor]:
     """Channel scales [out] of `ratio` of those that fit, the better integers [blocks, out] and their cost [out]."""
     channel = _channel_scale(best * ratio)
-    wanted = best / channel
-    below, above = (value.clamp_(1, LARGEST_INT_SCALE) for value in (wanted.floor(), wanted.ceil()))
+    exact = best / channel
+    below, above = (value.clamp_(1, LARGEST_INT_SCALE) for value in (exact.floor(), exact.ceil()))
     cost_below, cost_above = (_cost_of(blocks, integers * channel, cost) for integers in (below, above))
     return channel, torch.where(cost_above < cost_below, above, below), cost_below.minimum(cost_above).sum(0)
 

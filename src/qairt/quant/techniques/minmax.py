@@ -10,7 +10,7 @@ from torch import Tensor
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding, symmetric_channels
 from qairt.quant.measure.gram import Gram
-from qairt.quant.techniques.base import Chosen, Needs
+from qairt.quant.techniques.base import Needs, WeightChoice
 
 
 class MinMax:
@@ -21,8 +21,10 @@ class MinMax:
     def __init__(self, config: TechniqueConfig) -> None:
         self._bitwidth = config.bits
 
-    def choose(self, name: str, weight: Tensor, *, energy: Tensor | None, gram: Gram | None, pool: Executor) -> Chosen:
-        return Chosen(largest_weight_encoding(weight, self._bitwidth))
+    def choose(
+        self, name: str, weight: Tensor, *, energy: Tensor | None, gram: Gram | None, pool: Executor
+    ) -> WeightChoice:
+        return WeightChoice(largest_weight_encoding(weight, self._bitwidth))
 
 
 def largest_weight_encoding(weight: Tensor, bitwidth: int) -> Encoding:

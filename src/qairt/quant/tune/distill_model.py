@@ -1,4 +1,4 @@
-"""A quantized model whose scales and norms are tuned end to end, with the ranges it then has."""
+"""Tunes the scales and norms of a quantized model end to end, then measures its ranges again."""
 
 from __future__ import annotations
 
@@ -14,34 +14,32 @@ from qairt.keys import digest
 from qairt.model.parameters import Parameters
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding
-from qairt.quant.measure.calibration import one_thread_each
+from qairt.quant.execution import Execution, within
 from qairt.quant.precisions import linear_shapes
-from qairt.quant.progress import Progress, within
-from qairt.quant.quantize_model import QuantizationResult
+from qairt.quant.quantize_model import QuantizationResult, QuantizeModel
 from qairt.quant.structure import Structure
-from qairt.quant.tune.distillation import ASIDE, AT_ONCE, distill
+from qairt.quant.tune.distillation import CHUNKS_PER_STEP, HELD_OUT, distill
 
-TUNED, MEASURED = 0.05, 0.9
-"""Where in its progress the tuning begins, and the ranges are measured again."""
+TUNING_STARTS, MEASURING_STARTS = 0.05, 0.9
+"""Where in the progress the scales are tuned, and the ranges are measured again."""
 
 Chunk = NDArray[np.integer]
+OtherText = Callable[[int], Sequence[Chunk]]
+"""Returns up to so many chunks of text that is not calibrated on."""
 
 
-def text_to_tune_on(other_text: Callable[[int], Sequence[Chunk]], config: TechniqueConfig) -> Sequence[Chunk]:
+def text_to_tune_on(other_text: OtherText, config: TechniqueConfig) -> Sequence[Chunk]:
     """As much as `config` can use.
-
-    Args:
-        other_text: gives up to so many chunks that are not calibrated on.
 
     Raises:
         QuantizationError: there is too little.
     """
-    text = other_text(ASIDE + AT_ONCE * config.distillation_steps)
-    if len(text) <= ASIDE:
+    text = other_text(HELD_OUT + CHUNKS_PER_STEP * config.distillation_steps)
+    if len(text) <= HELD_OUT:
         raise QuantizationError(
-            f"beside the calibration text there are {len(text)} sequences to tune on, {ASIDE + 1} are needed",
+            f"tuning needs {HELD_OUT + 1} sequences that are not calibrated on, the text has {len(text)}",
             where="distillation_steps",
-            remedy="give a longer calibration_text, or fewer calibration_chunks",
+            remedy="use a longer calibration_text, or fewer calibration_chunks",
         )
     return text
 
@@ -52,58 +50,46 @@ def distill_model(
     text: Sequence[Chunk],
     config: TechniqueConfig,
     result: QuantizationResult,
-    quantize: Callable[..., QuantizationResult],
+    quantize: QuantizeModel,
     *,
-    folder: Path,
-    progress: Progress,
-    threads: int | None = None,
-    device: str = "cpu",
+    execution: Execution,
 ) -> QuantizationResult:
-    """`result`, tuned; unchanged where tuning did not help.
+    """`result`, tuned; its encodings unchanged if tuning did not help.
 
     Args:
-        parameters: the float model's, rotated where `config` wants it.
+        parameters: those of the float model, already rotated if `config` rotates.
         tokens: chunks that ranges are measured on.
         text: chunks to tune on, which the weights were not chosen on.
-        quantize: `quantize_model` with what else it needs.
-        folder: of its own; keeps what was done, and in the end the changed weights.
-        threads: as many as torch is set to when None.
-        device: as torch names it.
+        execution: has a folder, which keeps the steps done and in the end the changed weights.
     """
-    progress(0.0, "weights on their grids")
+    folder, progress = execution.folder, execution.progress
+    assert folder is not None
+    progress(0.0, "rounding weights")
     encodings = {name: result.encodings.params[name] for name in linear_shapes(parameters.config)}
-    before = parameters.changed_by(result.overlay)
-    start = _write(folder / "start", encodings, encodings, before, {})
-    quantized = parameters.changed_by(start)
-    with one_thread_each(threads) as pool:
-        found = distill(
-            parameters,
-            quantized,
-            result.encodings.params,
-            text,
-            steps=config.distillation_steps,
-            rate=config.distillation_rate,
-            seed=config.seed,
-            pool=pool,
-            device=device,
-            keep=folder / "steps.safetensors",
-            work=digest([config.settings(), [chunk.tolist() for chunk in (*tokens, *text)]]),
-            progress=within(progress, TUNED, MEASURED),
-        )
+    chosen = parameters.changed_by(result.overlay)
+    quantized = parameters.changed_by(_write(folder / "start", encodings, encodings, chosen, {}))
+    found = distill(
+        parameters,
+        quantized,
+        result.encodings.params,
+        text,
+        config,
+        work=digest([config.settings(), [chunk.tolist() for chunk in (*tokens, *text)]]),
+        execution=replace(execution, progress=within(progress, TUNING_STARTS, MEASURING_STARTS)),
+    )
     note = (
-        f"tuned on {len(text) - ASIDE} sequences: {found.before:.4f} nats a token lost before, {found.after:.4f} after"
+        f"tuned on {len(text) - HELD_OUT} sequences: loss {found.before:.4f} nats/token before, {found.after:.4f} after"
     )
     if not found.factors:
-        return replace(result, notes=(*result.notes, f"{note}; left as it was"))
-    tuned = {name: _times(encoding, found.factors[name]) for name, encoding in encodings.items()}
+        return replace(result, notes=(*result.notes, f"{note}; kept the untuned scales"))
+    tuned = {name: _scaled(encoding, found.factors[name]) for name, encoding in encodings.items()}
     weights = _write(folder / "weights", tuned, encodings, quantized, found.factors)
     measured = quantize(
         parameters.changed_by(weights),
         tokens,
         config,
-        given=tuned,
-        resume=folder / "ranges",
-        progress=within(progress, MEASURED, 1.0, "ranges"),
+        fixed=tuned,
+        execution=execution.part("ranges", MEASURING_STARTS, 1.0, "ranges"),
     )
     return replace(
         measured,
@@ -115,7 +101,7 @@ def distill_model(
     )
 
 
-def _times(encoding: Encoding, factors: NDArray[np.float32]) -> Encoding:
+def _scaled(encoding: Encoding, factors: NDArray[np.float32]) -> Encoding:
     return replace(encoding, scale=np.asarray(encoding.scale * factors, np.float32))
 
 
@@ -126,7 +112,7 @@ def _write(
     parameters: Parameters,
     factors: Mapping[str, NDArray[np.float32]],
 ) -> Path:
-    """Linears with their integers in `integers` and the scales of `encodings`, and norms times their factors."""
+    """Write linears with their integers in `integers` and the scales of `encodings`, and norms times their factors."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, encoding in encodings.items():
         np.save(folder / f"{name}.npy", encoding.dequantize(integers[name].quantize(parameters.read(name))))

@@ -1,15 +1,15 @@
-"""Scales and norms, tuned on what the whole model says.
+"""Tunes scales and norms on the output of the whole model.
 
-Techniques look at a linear or a block, and a lower error there is not yet a better model. What is left is tuned end to
-end: the integers of all weights stay, and what the NPU holds as floats (or 16 bits) anyway, the scale of each output
-channel and the weights of the norms, goes some steps down the gradient of
+Techniques minimize the error of a linear or a block, which does not always give the best model. The rest is tuned end
+to end: the integers of all weights stay, and what the NPU holds as floats (or 16 bits) anyway, the scale of each output
+channel and the weights of the norms, takes some steps down the gradient of
 
     KL(float || quantized) of the next token, on text that the weights were not chosen on
 
-The grid stays exact, for a channel's scale is a factor of the whole channel. A few chunks are set aside; where the loss
-there did not fall, nothing is changed.
+The grid stays exact, because a channel's scale is a factor of the whole channel. A few chunks are held out; if the loss
+on them does not fall, nothing is changed.
 
-In memory: one block's weights, lm_head, what enters each block for the chunks at work, and the float model's last
+In memory: one block's weights, lm_head, the input of each block for the chunks in progress, and the float model's last
 hidden states of all chunks.
 
 Source: knowledge distillation as in LLM-QAT (Liu et al. 2023); scales alone as in EfficientQAT (Chen et al. 2024).
@@ -17,57 +17,53 @@ Source: knowledge distillation as in LLM-QAT (Liu et al. 2023); scales alone as 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.parameters import Parameters
 from qairt.model.reference import TorchOps
+from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding, Encodings
-from qairt.quant.measure.calibration import Calibration, Given
-from qairt.quant.measure.whole_block import whole_block
-from qairt.quant.progress import Progress, within
+from qairt.quant.execution import Execution, Progress, within
+from qairt.quant.measure.block_forward import block_forward
+from qairt.quant.measure.calibration import Calibration
+from qairt.quant.measure.overlay_ops import OverlayOps
 from qairt.quant.simulate import SimulatedOps, rounded_weight
 from qairt.quant.structure import Structure
+from qairt.quant.threads import one_thread_each
+from qairt.quant.tune.adam import Adam, SavedSteps
+from qairt.quant.tune.blocks import Backward, run_backward, run_forward
 
-AT_ONCE = 2
-"""Chunks a step looks at, side by side."""
-ASIDE = 4
-"""Chunks that the loss is looked at on, before and after."""
+CHUNKS_PER_STEP = 2
+"""Side by side."""
+HELD_OUT = 4
+"""Chunks that the loss is measured on, before and after."""
 GROUP = 16
 """Chunks that go through the float model together."""
 HEAD_TOKENS = 128
-"""Tokens that go through the head at once, for it may be far wider than a block."""
-KEPT_AFTER = 5
-"""Steps."""
-WARM_UP = 5
-"""Steps in which the rate grows."""
-BETAS, EPSILON = (0.9, 0.95), 1e-8
-"""Of Adam."""
+"""Tokens that go through the head at once, because it may be far wider than a block."""
+STEPS_PER_SAVE = 5
 
 Chunk = NDArray[np.integer]
 
 
 @dataclass(frozen=True)
 class Distilled:
-    """Factors that make the quantized model say what the float one does."""
+    """Factors that bring the quantized model's predictions closer to the float model's."""
 
     factors: Mapping[str, NDArray[np.float32]]
-    """By weight: of a linear one an output channel, of a norm one a channel."""
+    """By weight: one per output channel of a linear, one per channel of a norm. Empty if nothing was gained."""
     before: float
-    """Nats a token that the chunks set aside lost."""
+    """Loss on the held-out chunks, nats per token."""
     after: float
 
 
@@ -76,56 +72,51 @@ def distill(
     quantized: Parameters,
     encodings: Mapping[str, Encoding],
     chunks: Sequence[Chunk],
+    config: TechniqueConfig,
     *,
-    steps: int,
-    rate: float,
-    seed: int,
-    pool: ThreadPoolExecutor,
-    device: str = "cpu",
-    keep: Path | None = None,
     work: str = "",
-    progress: Progress = lambda fraction, message: None,
+    execution: Execution,
 ) -> Distilled:
     """Tune the scales of linears and the weights of norms.
 
     Args:
-        parameters: the float model's.
+        parameters: those of the float model.
         quantized: the same with linears whose values are on their grids.
-        encodings: of weights, by name.
-        chunks: token ids, each of one sequence from position 0; more than `ASIDE`.
-        steps: each on `AT_ONCE` chunks.
-        rate: how far a factor goes in a step.
-        seed: of the order of chunks.
-        pool: from `qairt.quant.measure.calibration.one_thread_each`; the result does not depend on its size.
-        device: where it is computed, as torch names it.
-        keep: a file for what was done so far: after a kill, the same call goes on from there.
-        work: what is being done, as a digest: what other work left there is not used.
+        encodings: those of all weights, by name.
+        chunks: token ids, each of one sequence from position 0; more than `HELD_OUT`.
+        config: `distillation_steps`, each on `CHUNKS_PER_STEP` chunks; `distillation_rate`; `seed` of their order.
+        work: digest of what is being done; saved steps of other work are not used.
+        execution: its folder keeps the steps done.
     """
-    embedded, targets = _through_float(parameters, chunks, pool, device, within(progress, 0.0, 0.1))
-    model = _Tuned(quantized, encodings, embedded, pool, device)
-    aside, learned = range(ASIDE), range(ASIDE, len(chunks))
-    before = model.loss(aside, targets)
-    adam = _Adam(model.factors, rate, steps)
-    kept = _Kept(keep, work, adam) if keep is not None else None
-    order = torch.Generator().manual_seed(seed)
-    places: list[int] = []
-    for step in range(steps):
-        while len(places) < AT_ONCE:
-            places += [learned[place] for place in torch.randperm(len(learned), generator=order).tolist()]
-        here, places = places[:AT_ONCE], places[AT_ONCE:]
-        if step < adam.done:
-            continue
-        progress(0.1 + 0.88 * step / steps, f"step {step + 1} of {steps}")
-        adam.step(model.gradients(here, targets))
-        if kept is not None and (step + 1) % KEPT_AFTER == 0:
-            kept.save()
-    after = model.loss(aside, targets)
+    progress, steps = execution.progress, config.distillation_steps
+    with one_thread_each(execution.threads) as pool:
+        embedded, targets = _float_states(parameters, chunks, pool, execution.device, within(progress, 0.0, 0.1))
+        model = _TunedModel(quantized, encodings, embedded, pool, execution.device)
+        held_out, learned = range(HELD_OUT), range(HELD_OUT, len(chunks))
+        before = model.loss(held_out, targets)
+        adam = Adam(model.factors, config.distillation_rate, steps)
+        saved = None
+        if execution.folder is not None:
+            saved = SavedSteps(execution.folder / "steps.safetensors", work, adam)
+        order = torch.Generator().manual_seed(config.seed)
+        places: list[int] = []
+        for step in range(steps):
+            while len(places) < CHUNKS_PER_STEP:
+                places += [learned[place] for place in torch.randperm(len(learned), generator=order).tolist()]
+            here, places = places[:CHUNKS_PER_STEP], places[CHUNKS_PER_STEP:]
+            if step < adam.done:
+                continue
+            progress(0.1 + 0.88 * step / steps, f"step {step + 1} of {steps}")
+            adam.step(model.gradients(here, targets))
+            if saved is not None and (step + 1) % STEPS_PER_SAVE == 0:
+                saved.save()
+        after = model.loss(held_out, targets)
     tuned = model.factors if after < before else {}
     return Distilled({name: value.cpu().numpy() for name, value in tuned.items()}, before, min(after, before))
 
 
-class _Tuned:
-    """The quantized model with a factor for each channel of its linears and norms, all 1 at first."""
+class _TunedModel:
+    """The quantized model with a factor for each channel of its linears and norms, initially 1."""
 
     def __init__(
         self,
@@ -137,7 +128,7 @@ class _Tuned:
     ) -> None:
         """
         Args:
-            embedded: what leaves the float embedding, [1, tokens, hidden] by chunk.
+            embedded: the float embedding's output, [1, tokens, hidden] by chunk.
         """
         self._parameters = quantized
         self._config = quantized.config
@@ -156,58 +147,55 @@ class _Tuned:
         self._entering = [rounded_weight(hidden, encodings[EMBEDDING]) for hidden in embedded]
 
     def loss(self, places: Sequence[int], targets: Sequence[Tensor]) -> float:
-        """Nats a token."""
+        """Nats per token."""
         last = self._forward(places)[-1]
-        found = self._pool.map(lambda one: self._head_loss(one[0], targets[one[1]])[0], zip(last, places, strict=True))
-        return sum(found) / sum(targets[place].shape[1] for place in places)
+        found = self._head_losses(last, places, targets)
+        return sum(nats for nats, _, _ in found) / sum(targets[place].shape[1] for place in places)
 
     def gradients(self, places: Sequence[int], targets: Sequence[Tensor]) -> dict[str, Tensor]:
-        """Of the loss by the factors."""
+        """Of the loss with respect to the factors."""
         entering = self._forward(places)
-        last = entering.pop()
-        results = list(
-            self._pool.map(lambda one: self._head_loss(one[0], targets[one[1]]), zip(last, places, strict=True))
-        )
-        found = {FINAL_NORM: torch.stack([norm for _, _, norm in results]).sum(0)}
+        results = self._head_losses(entering.pop(), places, targets)
+        gradients = {FINAL_NORM: torch.stack([norm for _, _, norm in results]).sum(0)}
         flowing = [hidden for _, hidden, _ in results]
-        for layer in reversed(range(self._config.num_layers)):
-            names = self._load(layer)
-            back = list(self._pool.map(partial(self._back, layer, names), entering.pop(), flowing))
-            flowing = [hidden for hidden, _ in back]
-            for name, *parts in zip(names, *(factors for _, factors in back), strict=True):
-                found[name] = torch.stack(parts).sum(0)
+        for layer, found in run_backward(self._ops, entering, flowing, self._backward_of, self._pool):
+            for name, *parts in zip(self._tuned_names(layer), *found, strict=True):
+                gradients[name] = torch.stack(parts).sum(0)
         self._ops.release()
-        return found
+        return gradients
 
     @torch.no_grad()
     def _forward(self, places: Sequence[int]) -> list[list[Tensor]]:
-        """What enters each block, and what leaves the last."""
-        entering = [[self._entering[place] for place in places]]
-        for layer in range(self._config.num_layers):
-            self._load(layer)
-            entering.append(list(self._pool.map(partial(self._run, layer), entering[-1])))
-        return entering
+        """The input of each block, and the output of the last."""
+        return run_forward(self._ops, [self._entering[place] for place in places], self._run, self._pool)
 
-    def _load(self, layer: int) -> list[str]:
-        """The block's weights; names of those that have factors."""
-        names = self._parameters.layer_names(layer)
-        self._ops.hold(names)
-        return [name for name in names if name in self.factors]
+    def _tuned_names(self, layer: int) -> list[str]:
+        return [name for name in self._parameters.layer_names(layer) if name in self.factors]
 
     @torch.no_grad()
     def _run(self, layer: int, hidden: Tensor) -> Tensor:
-        return whole_block(_Scaled(self._ops, self.factors), layer, hidden)
+        return block_forward(_ScaledOps(self._ops, self.factors), layer, hidden)[0]
 
-    def _back(self, layer: int, names: Sequence[str], hidden: Tensor, gradient: Tensor) -> tuple[Tensor, list[Tensor]]:
+    def _backward_of(self, layer: int) -> Backward[list[Tensor]]:
+        return partial(self._backward, layer, self._tuned_names(layer))
+
+    def _backward(
+        self, layer: int, names: Sequence[str], hidden: Tensor, gradient: Tensor
+    ) -> tuple[Tensor, list[Tensor]]:
         with torch.enable_grad():
             factors = {name: self.factors[name].detach().requires_grad_() for name in names}
             hidden = hidden.detach().requires_grad_()
-            left = whole_block(_Scaled(self._ops, factors), layer, hidden)
-            entering, *found = torch.autograd.grad(left, [hidden, *factors.values()], gradient)
+            output = block_forward(_ScaledOps(self._ops, factors), layer, hidden)[0]
+            entering, *found = torch.autograd.grad(output, [hidden, *factors.values()], gradient)
         return entering, found
 
+    def _head_losses(
+        self, last: Sequence[Tensor], places: Sequence[int], targets: Sequence[Tensor]
+    ) -> list[tuple[float, Tensor, Tensor]]:
+        return list(self._pool.map(self._head_loss, last, [targets[place] for place in places]))
+
     def _head_loss(self, hidden: Tensor, target: Tensor) -> tuple[float, Tensor, Tensor]:
-        """Nats, and the gradients by `hidden` and by the final norm's factors."""
+        """Nats, and the gradients with respect to `hidden` and to the final norm's factors."""
         total, flowing, by_norm = 0.0, [], torch.zeros_like(self.factors[FINAL_NORM])
         tokens = hidden.shape[1]
         for some, float_some in zip(*(torch.split(one, HEAD_TOKENS, 1) for one in (hidden, target)), strict=True):
@@ -216,16 +204,17 @@ class _Tuned:
             with torch.enable_grad():
                 factor = self.factors[FINAL_NORM].detach().requires_grad_()
                 some = some.detach().requires_grad_()
-                found = decoder.head(_Scaled(self._head, {FINAL_NORM: factor}), self._config, some)[0].log_softmax(-1)
+                ops = _ScaledOps(self._head, {FINAL_NORM: factor})
+                found = decoder.head(ops, self._config, some)[0].log_softmax(-1)
                 loss = (wanted.exp() * (wanted - found)).sum()
-                one, other = torch.autograd.grad(loss / tokens, [some, factor])
+                by_hidden, by_factor = torch.autograd.grad(loss / tokens, [some, factor])
             total += float(loss.detach())
-            flowing.append(one)
-            by_norm += other
+            flowing.append(by_hidden)
+            by_norm += by_factor
         return total, torch.cat(flowing, 1), by_norm
 
 
-class _Scaled(Given):
+class _ScaledOps(OverlayOps):
     """With factors by name."""
 
     def __init__(self, held: TorchOps, factors: Mapping[str, Tensor]) -> None:
@@ -243,72 +232,10 @@ class _Scaled(Given):
         return product if bias is None else product + super().weight(bias)
 
 
-class _Adam:
-    """Adam with a rate that grows, then falls along a cosine."""
-
-    def __init__(self, values: Mapping[str, Tensor], rate: float, steps: int) -> None:
-        self.values = values
-        self._rate = rate
-        self._steps = steps
-        self.done = 0
-        self.moments = {name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in values.items()}
-
-    @torch.no_grad()
-    def step(self, gradients: Mapping[str, Tensor]) -> None:
-        """Change the values in place."""
-        share = min(1.0, (self.done + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * self.done / self._steps))
-        self.done += 1
-        unbiased = [1 - beta**self.done for beta in BETAS]
-        for name, gradient in gradients.items():
-            first, second = self.moments[name]
-            first.lerp_(gradient, 1 - BETAS[0])
-            second.lerp_(gradient.square(), 1 - BETAS[1])
-            size = (second / unbiased[1]).sqrt_().add_(EPSILON)
-            self.values[name].sub_(first / unbiased[0] / size, alpha=share * self._rate)
-
-
-class _Kept:
-    """The state of the tuning in a file."""
-
-    def __init__(self, path: Path, work: str, adam: _Adam) -> None:
-        self._path = path
-        self._work = work
-        self._adam = adam
-        self._load()
-
-    def save(self) -> None:
-        """Replaces the file at once."""
-        adam = self._adam
-        state = {f"value {name}": value.cpu() for name, value in adam.values.items()}
-        for name, moments in adam.moments.items():
-            state |= {f"moment {which} {name}": moment.cpu() for which, moment in enumerate(moments)}
-        self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_name(f"{self._path.name}.partial")
-        save_file(state, partial, {"work": self._work, "done": str(adam.done)})
-        partial.replace(self._path)
-
-    def _load(self) -> None:
-        """Nothing is used of a file that is damaged or of other work."""
-        try:
-            with safe_open(self._path, "pt") as file:
-                about = file.metadata() or {}
-                if about.get("work") != self._work:
-                    return
-                state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - no mapping
-        except (OSError, SafetensorError):
-            return
-        adam = self._adam
-        for name, value in adam.values.items():
-            value.copy_(state[f"value {name}"])
-            for which, moment in enumerate(adam.moments[name]):
-                moment.copy_(state[f"moment {which} {name}"])
-        adam.done = int(about["done"])
-
-
-def _through_float(
+def _float_states(
     parameters: Parameters, chunks: Sequence[Chunk], pool: ThreadPoolExecutor, device: str, progress: Progress
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """What leaves the float model's embedding and its last block, [1, tokens, hidden] by chunk."""
+    """The outputs of the float model's embedding and of its last block, [1, tokens, hidden] by chunk."""
     first: list[Tensor] = []
     last: list[Tensor] = []
     layers = parameters.config.num_layers

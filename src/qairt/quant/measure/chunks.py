@@ -1,0 +1,70 @@
+"""Chunks of a tokenized text: some to calibrate on, others to measure on."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from qairt import amounts
+from qairt.errors import QuantizationError
+
+
+def chunks_of(
+    tokens: Sequence[int] | NDArray[np.integer], *, count: int, length: int, where: str
+) -> list[NDArray[np.int64]]:
+    """`count` chunks of `length` tokens, evenly spread over a text.
+
+    Args:
+        tokens: ids of the whole text.
+        where: the text's name, for errors.
+
+    Raises:
+        QuantizationError: the text is too short.
+    """
+    ids = np.asarray(tokens, np.int64)
+    available = len(ids) // length
+    if available < count:
+        raise QuantizationError(
+            f"the calibration text has {len(ids):,} tokens, "
+            f"fewer than {amounts.count(count, 'chunk')} of {length} ({count * length:,})",
+            where=where,
+            remedy="use a longer text"
+            + (f", or set calibration_chunks to {available}" if available else " or a smaller calibration_length"),
+        )
+    starts = (np.arange(count) * available // count) * length
+    return [ids[start : start + length] for start in starts]
+
+
+def other_chunks(
+    tokens: Sequence[int] | NDArray[np.integer], count: int, length: int, wanted: int
+) -> list[NDArray[np.int64]]:
+    """Up to `wanted` chunks of a text that `chunks_of` did not take, to measure what was calibrated on those; the
+    calibration chunks themselves if the text has no others."""
+    ids = np.asarray(tokens, np.int64)
+    available = len(ids) // length
+    used = {place * available // count for place in range(count)}
+    places = np.array([place for place in range(available) if place not in used] or sorted(used))
+    chosen = places[np.arange(min(wanted, len(places))) * len(places) // min(wanted, len(places))]
+    return [ids[place * length : (place + 1) * length] for place in chosen]
+
+
+def check_tokens(chunks: Sequence[NDArray[np.integer]], vocabulary: int) -> None:
+    """
+    Raises:
+        QuantizationError: there is no chunk, or a token id is outside the vocabulary.
+    """
+    if not chunks or not all(len(chunk) for chunk in chunks):
+        raise QuantizationError(
+            "there are no tokens to calibrate on",
+            remedy="give a text of at least one chunk (calibration_length tokens)",
+        )
+    for place, chunk in enumerate(chunks):
+        outside = chunk[(chunk < 0) | (chunk >= vocabulary)]
+        if len(outside):
+            raise QuantizationError(
+                f"token {int(outside[0])} is not in the vocabulary of {vocabulary:,}",
+                where=f"calibration chunk {place}",
+                remedy="use the tokenizer that was published with the model",
+            )

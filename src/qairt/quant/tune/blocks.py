@@ -1,0 +1,59 @@
+"""The decoder forward and back over chunks of text, with one block's weights in memory.
+
+What enters each block stays in memory: layers * tokens * hidden size * 4 bytes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
+from functools import partial
+from typing import TypeVar
+
+from torch import Tensor
+
+from qairt.model.reference import TorchOps
+
+T = TypeVar("T")
+
+Forward = Callable[[int, Tensor], Tensor]
+"""A layer and a chunk's hidden state [1, tokens, hidden] -> the layer's output."""
+Backward = Callable[[Tensor, Tensor], tuple[Tensor, T]]
+"""A chunk's hidden state as it enters a layer and the loss's gradient at the output -> the gradient at the input, and
+what else was found."""
+
+
+def run_forward(ops: TorchOps, hidden: Sequence[Tensor], forward: Forward, pool: Executor) -> list[list[Tensor]]:
+    """The input of each block by chunk, and the output of the last.
+
+    Args:
+        ops: holds the weights of the block that is running.
+        hidden: the first block's input by chunk.
+        forward: called on any thread.
+    """
+    entering = [list(hidden)]
+    for layer in range(ops.parameters.config.num_layers):
+        ops.hold(ops.parameters.layer_names(layer))
+        entering.append(list(pool.map(partial(forward, layer), entering[-1])))
+    return entering
+
+
+def run_backward(
+    ops: TorchOps,
+    entering: list[list[Tensor]],
+    gradients: Sequence[Tensor],
+    backward_of: Callable[[int], Backward[T]],
+    pool: Executor,
+) -> Iterator[tuple[int, list[T]]]:
+    """Every layer, from the last to the first, with what its backward pass found by chunk.
+
+    Args:
+        entering: the input of each block by chunk; emptied on the way.
+        gradients: of the loss at the last block's output, by chunk.
+        backward_of: called with a layer once its weights are held; what it returns is called on any thread.
+    """
+    for layer in reversed(range(ops.parameters.config.num_layers)):
+        ops.hold(ops.parameters.layer_names(layer))
+        results = list(pool.map(backward_of(layer), entering.pop(), gradients))
+        gradients = [gradient for gradient, _ in results]
+        yield layer, [found for _, found in results]
