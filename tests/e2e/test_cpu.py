@@ -27,7 +27,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(recipe: Path) -> LLMPipeline:
     made = LLMPipeline.from_recipe(recipe, cache_dir=recipe.parent / "cache")
-    result = made.construct(RunOptions(jobs=2))
+    result = made.construct(RunOptions(executor="inline"))
     assert result.status == "done", result.failed
     return made
 
@@ -77,7 +77,7 @@ def test_a_foreign_graph_goes_the_same_way(finished: LLMPipeline, tmp_path: Path
     pipeline = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path / "cache")
     counts = {stage.stage.name: dict(stage.artifacts) for stage in pipeline.plan().stages}
     assert counts["split_model"] == {"ONNX": 6, "encodings": 6}
-    result = pipeline.construct(RunOptions(jobs=2))
+    result = pipeline.construct(RunOptions(executor="inline"))
     assert result.status == "done", result.failed
     parts = pipeline.quantized_parts()
     assert {ar: len(chain) for ar, chain in parts.items()} == {1: 3, 4: 3}

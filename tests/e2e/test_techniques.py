@@ -36,7 +36,7 @@ def finished(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
         cache_dir=recipe.parent / "cache",
         overrides=[f"stages.quantization.technique={{block_size: 32, rotation: {request.param}}}"],
     )
-    result = pipeline.construct(RunOptions(jobs=2))
+    result = pipeline.construct(RunOptions(executor="inline"))
     assert result.status == "done", result.failed
     return pipeline
 

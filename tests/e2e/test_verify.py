@@ -32,7 +32,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(recipe: Path) -> LLMPipeline:
     made = LLMPipeline.from_recipe(recipe, cache_dir=recipe.parent / "cache")
-    result = made.construct(RunOptions(jobs=2))
+    result = made.construct(RunOptions(executor="inline"))
     assert result.status == "done", result.failed
     return made
 

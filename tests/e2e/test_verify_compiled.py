@@ -17,7 +17,7 @@ pytestmark = pytest.mark.compiler
 def finished(tmp_path_factory: pytest.TempPathFactory) -> LLMPipeline:
     recipe = write_recipe(tmp_path_factory.mktemp("emulated"), technique="minmax.yaml")
     made = LLMPipeline.from_recipe(recipe, cache_dir=recipe.parent / "cache")
-    result = made.construct(RunOptions(jobs=2, until="quantize"))
+    result = made.construct(RunOptions(executor="inline", until="quantize"))
     assert result.status == "done", result.failed
     return made
 
