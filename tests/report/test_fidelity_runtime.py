@@ -1,4 +1,4 @@
-"""The report's words about a runtime that tells tokens only."""
+"""The report on a runtime that returns tokens only."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from qairt.verify.result import TokenFidelity
 PROMPT = (1, 2, 3)
 
 
-def spoken(*found: int, margin: float | None) -> TokenFidelity:
+def generated(*found: int, margin: float | None) -> TokenFidelity:
     return TokenFidelity(
         rung="genie", prompt=PROMPT, cpu=(5, 6, 7), found=found, margin=margin, seconds=90.0, seconds_a_token=11.6
     )
@@ -22,9 +22,17 @@ def spoken(*found: int, margin: float | None) -> TokenFidelity:
 @pytest.mark.parametrize(
     ("found", "is_fault", "says"),
     [
-        (spoken(5, 6, 7, margin=None), False, "the same 3 tokens as the CPU on the same parts"),
-        (spoken(5, 9, 7, margin=0.03), False, "another from the 2. of 3 on, which the CPU finds less likely by 0.03"),
-        (spoken(5, 9, 7, margin=4.0), True, "another from the 2. of 3 on, which the CPU finds less likely by 4.00"),
+        (generated(5, 6, 7, margin=None), False, "the same 3 tokens as the CPU on the same parts"),
+        (
+            generated(5, 9, 7, margin=0.03),
+            False,
+            "token 2 of 3 is the first that differs; the CPU's logit for it is 0.03 below",
+        ),
+        (
+            generated(5, 9, 7, margin=4.0),
+            True,
+            "token 2 of 3 is the first that differs; the CPU's logit for it is 4.00 below",
+        ),
     ],
 )
 def test_a_tie_is_told_from_a_fault(found: TokenFidelity, is_fault: bool, says: str):
@@ -36,7 +44,7 @@ def test_a_tie_is_told_from_a_fault(found: TokenFidelity, is_fault: bool, says: 
     report = replace(report, fidelity=fidelity)
     page, text = to_html(report), to_markdown(report)
     assert says in page
-    assert "11.6 s a token" in page
-    assert "11.6 s a token" in text
-    assert ("genie says other tokens than the CPU" in page) is is_fault
+    assert "11.6 s per token" in page
+    assert "11.6 s per token" in text
+    assert ("genie generates other tokens than the CPU" in page) is is_fault
     assert ("**more than a tie**" in text) is is_fault

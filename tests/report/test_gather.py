@@ -156,8 +156,8 @@ def test_the_bundle(cache):
 
 def test_what_is_missing_is_said(cache):
     assert gather(cache, "llama.yaml").missing == [
-        "How close each stage is to the float model was not measured: qairt verify llama.yaml",
-        "How good the quantized model is was not measured: qairt evaluate llama.yaml",
+        "The stages were not compared with the float model: qairt verify llama.yaml",
+        "The quality of the quantized model was not measured: qairt evaluate llama.yaml",
     ]
 
 
@@ -214,7 +214,7 @@ def test_damaged_files_cost_what_stood_in_them(cache):
     report = gather(cache, "llama.yaml")
     assert report.fidelity is None
     assert report.recipe_digest == ""
-    assert "1 record of the run's events cannot be read and are left out." in report.notes
+    assert "1 record of the run's events could not be read and is left out." in report.notes
     assert place.exists()
 
 
@@ -228,13 +228,13 @@ def test_a_run_that_goes_on(cache):
         report = gather(cache, "llama.yaml")
     assert report.run.state == "running"
     assert report.missing[0] == (
-        "Run 0002 is still going: 1 item of 1 not made yet. This is how it stood when the report was made."
+        "Run 0002 is still running: 1 item of 1 not built yet. The report shows its state when it was written."
     )
     assert [lane.status for lane in report.timeline.lanes] == ["running"]
 
 
 def test_before_a_run(tmp_path):
-    with pytest.raises(CacheError, match="nothing was run here yet"):
+    with pytest.raises(CacheError, match="no run was started here yet"):
         gather(StageCache(tmp_path), "llama.yaml")
     assert list(tmp_path.iterdir()) == []
 

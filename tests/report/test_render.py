@@ -66,7 +66,7 @@ def test_every_section_says_its_numbers():
         "from 660 MB in float",
         "÷ 5.5",
         "quantize, part 2",
-        "4.2 dB instead of 6",
+        "4.2 dB, threshold 6 dB",
         "layer 0",
         "16 of 30",
         "cd" * 32,
@@ -74,7 +74,7 @@ def test_every_section_says_its_numbers():
         "onnxruntime-qnn 2.7.0",
         "2023-11-14 22:13 UTC",
         "by run 0003",
-        "GPU memory: at most",
+        "GPU memory: peak",
     ):
         assert said in html or said == "1 min", said
 

@@ -13,11 +13,12 @@ from qairt.report.facts import (
     Moment,
     Output,
     Reason,
-    Report,
+    RunReport,
     Score,
     Size,
     Speed,
     StageLine,
+    StageUsage,
     Timeline,
 )
 from qairt.verify.result import LayerCost, PartFidelity
@@ -47,7 +48,7 @@ def part(rung: str, number: int, db: float, needed: float) -> PartFidelity:
     )
 
 
-def full_report() -> Report:
+def full_report() -> RunReport:
     """A finished run with everything measured."""
     lanes = [Lane(stage, "all", 10.0 * place, 10.0 * place + 9, "done") for place, stage in enumerate(STAGES[:4])]
     lanes += [Lane(STAGES[4], f"ar128-split{split}", 40.0 + split, 60.0 + split, "done") for split in range(1, 10)]
@@ -67,19 +68,26 @@ def full_report() -> Report:
         peak_ram=1_300_000_000,
         bytes=900_000_000,
     )
-    return Report(
+    return RunReport(
         run=summary,
         model="SmolLM2-135M-Instruct.Q4_1",
         recipe_name="smollm2-135m.yaml",
         recipe_text=f"backend: HTP\nnote: {AWKWARD}\n" + "long: " + "x" * 300,
         recipe_digest="ab" * 32,
-        made_at=1.7e9 + 100,
+        created_at=1.7e9 + 100,
         missing=[],
-        notes=[f"The recipe was changed since this run: stages.quantization.recipe {AWKWARD} → lpbq.yaml."],
+        notes=[f"The recipe has changed since this run: stages.quantization.recipe {AWKWARD} → lpbq.yaml."],
         failures=[],
         stages=[
             StageLine(
-                stage, 1, place % 2, 0, 0, 9.0, 15.5, 400_000_000, 10**9, 10**8, 660_000_000, "run 0003" * (place == 1)
+                name=stage,
+                built=1,
+                cached=place % 2,
+                failed=0,
+                pending=0,
+                usage=StageUsage(9.0, 15.5, 400_000_000, 10**9, 10**8),
+                size=660_000_000,
+                earlier="run 0003" * (place == 1),
             )
             for place, stage in enumerate(STAGES)
         ],
@@ -99,7 +107,7 @@ def full_report() -> Report:
             is_earlier=False,
         ),
         sizes=[
-            Size("the model as given", 1, 91_000_000),
+            Size("input model", 1, 91_000_000),
             Size("float graph (ONNX)", 3, 660_000_000, "export"),
             Size("quantized graphs (DLC)", 8, 344_000_000, "quantize"),
             Size("context binaries", 4, 120_000_000, "generate_context_binary"),
@@ -131,14 +139,14 @@ def full_report() -> Report:
     )
 
 
-def broken_report() -> Report:
+def broken_report() -> RunReport:
     """A run that failed early, without measurements."""
     full = full_report()
     return replace(
         full,
         run=full.run.model_copy(update={"state": "failed", "failed": ("export all",)}),
         missing=[
-            "Run 0007 failed after 12.0 s: 1 item failed, 9 items of 15 not made. It goes on with: qairt run r.yaml"
+            "Run 0007 failed after 12.0 s: 1 item failed, 9 items of 15 not built. Resume it with: qairt run r.yaml"
         ],
         failures=[Failure("export all", f"no space left {AWKWARD}", "free the disk", ["a line of the log", AWKWARD])],
         timeline=None,

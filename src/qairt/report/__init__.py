@@ -1,4 +1,4 @@
-"""What a finished run says to people: one page, made of its events, its cache and what was measured of it.
+"""The report of the latest run on one page, from its events, its cache and stored measurements.
 
 Nothing is computed again, and neither torch nor a compiler is loaded.
 """

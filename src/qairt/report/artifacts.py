@@ -1,4 +1,4 @@
-"""What a run made, by what is in the cache of it: sizes, and the bundle for the device."""
+"""What a run built, from the cache: sizes, and the bundle for the device."""
 
 from __future__ import annotations
 
@@ -17,26 +17,26 @@ _FORMS = (
     ("generate_context_binary", ".bin", "context binaries"),
     ("export_bundle", "", "device bundle"),
 )
-"""Stage, the endings that count (all when empty), and what they are, from the float model to the device."""
+"""Stage, file endings (all when empty) and description of each form, from the float model to the device."""
 _WEIGHTS = (".safetensors", ".gguf", ".bin")
 _BUNDLE = "bundle/"
 _SUMS = "SHA256SUMS"
 
 
 def entries_of(cache: StageCache, stage: str) -> Iterator[Entry]:
-    """What is in the cache of a stage. Looks only: what is damaged stays where it is and is left out."""
+    """The cache entries of a stage. Read-only: damaged entries are skipped and stay in place."""
     for directory in sorted((cache.cache_dir / stage).glob(f"{stage}_*")):
         with suppress(OSError, ValueError, KeyError, TypeError, AttributeError):
             yield read_entry(directory)
 
 
 def sizes_of(entries: Mapping[tuple[str, str], Entry], model: str) -> list[Size]:
-    """The model in each of its forms, from what was given to what goes to the device; a content counts once.
+    """The size of the model in each form, from the input to the device bundle; equal contents count once.
 
     Args:
-        model: its file or folder; passed over where it is not on this machine.
+        model: its file or folder; skipped if it is not on this machine.
     """
-    found = _given(Path(model)) if model else []
+    sizes = _model_size(Path(model)) if model else []
     for stage, endings, what in _FORMS:
         files = [
             file
@@ -47,12 +47,12 @@ def sizes_of(entries: Mapping[tuple[str, str], Entry], model: str) -> list[Size]
         ]
         if files:
             contents = {str(file["sha256"]): int(file["size"]) for file in files}
-            found.append(Size(what, len(files), sum(contents.values()), stage))
-    return found
+            sizes.append(Size(what, len(files), sum(contents.values()), stage))
+    return sizes
 
 
 def bundle_of(entries: Mapping[tuple[str, str], Entry]) -> list[BundleFile]:
-    """The files of the bundle with the digests that were taken when it was made."""
+    """The files of the bundle, with the digests recorded when it was built."""
     return [
         BundleFile(name.removeprefix(_BUNDLE), int(file["size"]), str(file["sha256"]))
         for (stage, _), entry in entries.items()
@@ -62,9 +62,9 @@ def bundle_of(entries: Mapping[tuple[str, str], Entry]) -> list[BundleFile]:
     ]
 
 
-def _given(model: Path) -> list[Size]:
+def _model_size(model: Path) -> list[Size]:
     try:
         files = [model] if model.is_file() else [path for path in model.iterdir() if path.suffix in _WEIGHTS]
-        return [Size("the model as given", len(files), sum(path.stat().st_size for path in files))] if files else []
+        return [Size("input model", len(files), sum(path.stat().st_size for path in files))] if files else []
     except OSError:
         return []

@@ -1,6 +1,6 @@
-"""Pictures as inline SVG. They carry no text: labels stand beside them in HTML, so they are readable at any width.
+"""Charts as inline SVG. They hold no text: labels are beside them in HTML, so that they are readable at any width.
 
-Each says in words what it shows (`role="img"` and `aria-label`), and stretches to the room it is given.
+Each has a description for screen readers (`role="img"` and `aria-label`), and scales to the available width.
 """
 
 from __future__ import annotations
@@ -10,26 +10,27 @@ from collections.abc import Sequence
 from markupsafe import Markup
 
 _WIDTH, _HEIGHT = 1000.0, 200.0
-"""Of a curve, in its own units."""
+"""The viewBox of a curve."""
 _LANE = 10.0
 
 
-def bar(share: float, says: str, kind: str = "") -> Markup:
+def bar(share: float, label: str, kind: str = "") -> Markup:
     """A bar that fills `share` (0 … 1) of its row.
 
     Args:
-        kind: its colour, a class of the style sheet.
+        label: its description.
+        kind: a class of the style sheet, for its colour.
     """
-    return _rows([(0.0, min(max(share, 0.0), 1.0), kind)], says)
+    return _row([(0.0, min(max(share, 0.0), 1.0), kind)], label)
 
 
-def lane(start: float, end: float, says: str, kind: str = "") -> Markup:
-    """A bar from `start` to `end`, in parts of the row."""
-    return _rows([(start, end, kind)], says)
+def lane(start: float, end: float, label: str, kind: str = "") -> Markup:
+    """A bar from `start` to `end`, as fractions of the row."""
+    return _row([(start, end, kind)], label)
 
 
-def curve(points: Sequence[tuple[float, float]], says: str, kind: str = "") -> Markup:
-    """An area below a line; points are (x, y) in parts of the width and height, in order of x."""
+def curve(points: Sequence[tuple[float, float]], label: str, kind: str = "") -> Markup:
+    """A filled line; points are (x, y) as fractions of width and height, sorted by x."""
     placed = [(_WIDTH * min(max(x, 0.0), 1.0), _HEIGHT * (1 - min(max(y, 0.0), 1.0))) for x, y in points]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in placed)
     area = f"{placed[0][0]:.1f},{_HEIGHT:.0f} {line} {placed[-1][0]:.1f},{_HEIGHT:.0f}"
@@ -40,11 +41,11 @@ def curve(points: Sequence[tuple[float, float]], says: str, kind: str = "") -> M
     drawn = Markup('<polygon class="area" points="{}"/><polyline class="line" points="{}"/>').format(area, line)
     return Markup(
         '<svg class="curve {}" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}{}</svg>'
-    ).format(kind, int(_WIDTH), int(_HEIGHT), says, grid, drawn)
+    ).format(kind, int(_WIDTH), int(_HEIGHT), label, grid, drawn)
 
 
-def _rows(pieces: Sequence[tuple[float, float, str]], says: str) -> Markup:
-    """Pieces of one row; a piece that is too short to be seen is drawn as wide as a hair."""
+def _row(pieces: Sequence[tuple[float, float, str]], label: str) -> Markup:
+    """One row of pieces; a piece too short to be visible is drawn as a hairline."""
     hair = 0.004
     drawn = Markup("").join(
         Markup('<rect class="{}" x="{:.1f}" y="0" width="{:.1f}" height="{}"/>').format(
@@ -57,4 +58,4 @@ def _rows(pieces: Sequence[tuple[float, float, str]], says: str) -> Markup:
     )
     return Markup(
         '<svg class="lane" viewBox="0 0 {} {}" preserveAspectRatio="none" role="img" aria-label="{}">{}</svg>'
-    ).format(int(_WIDTH), int(_LANE), says, drawn)
+    ).format(int(_WIDTH), int(_LANE), label, drawn)

@@ -1,10 +1,9 @@
-"""What a report says, as plain data. Sizes in bytes, times in seconds."""
+"""The contents of a report, as plain data. Sizes in bytes, times in seconds."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from qairt.engine.record.state import ItemStatus
 from qairt.engine.record.summary import RunSummary
@@ -12,25 +11,32 @@ from qairt.verify.result import LayerCost, PartFidelity, TokenFidelity
 
 
 @dataclass(frozen=True)
+class StageUsage:
+    """Resources that a stage's items took together, in the run that built them."""
+
+    seconds: float = 0.0
+    cpu_seconds: float = 0.0
+    peak_ram: int = 0
+    """Of the item that took most."""
+    bytes_read: int = 0
+    bytes_written: int = 0
+
+
+@dataclass(frozen=True)
 class StageLine:
     """One stage of the run."""
 
     name: str
-    made: int
+    built: int
     cached: int
     failed: int
-    unmade: int
+    pending: int
     """Waiting, blocked, cancelled or interrupted."""
-    seconds: float
-    """Of its items together, in the run that made them; likewise what follows."""
-    cpu_seconds: float
-    peak_ram: int
-    bytes_read: int
-    bytes_written: int
+    usage: StageUsage
     size: int
-    """Of its files in the cache, each content once."""
+    """Of its files in the cache, equal contents counted once."""
     earlier: str = ""
-    """The run that made it, where that was another one: `run 0003`, or `an earlier run`."""
+    """The run that built it, if it was another one: `run 0003`, or `an earlier run`."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +46,7 @@ class Reason:
     why: str
     count: int
     stages: Sequence[tuple[str, str]]
-    """Of each stage, which of its items: `("quantize", "ar1-split1, ar1-split2 …")`, `all 8`."""
+    """The items by stage: `("quantize", "ar1-split1, ar1-split2 …")`, `all 8`."""
 
 
 @dataclass(frozen=True)
@@ -56,7 +62,7 @@ class Lane:
 
 @dataclass(frozen=True)
 class Moment:
-    """The process tree at one time; several looks put together show the greatest."""
+    """The process tree at one time, or the peak of several samples."""
 
     second: float
     ram: int
@@ -66,7 +72,7 @@ class Moment:
 
 @dataclass(frozen=True)
 class Timeline:
-    """A run that made something."""
+    """A run that built something."""
 
     run_id: str
     seconds: float
@@ -74,14 +80,14 @@ class Timeline:
     lanes: Sequence[Lane]
     moments: Sequence[Moment]
     gpu_total: int | None
-    """Bytes that the GPUs have, where one was seen."""
+    """Memory of the GPUs, if there are any."""
     is_earlier: bool
-    """The latest run made nothing; this is the latest one that did."""
+    """The latest run built nothing; this is the latest one that did."""
 
 
 @dataclass(frozen=True)
 class Size:
-    """One form of the model on the disk."""
+    """One form of the model on disk."""
 
     what: str
     files: int
@@ -91,11 +97,11 @@ class Size:
 
 @dataclass(frozen=True)
 class Score:
-    """One metric on the model and its targets."""
+    """One metric on the float model and on the targets."""
 
     title: str
     text: str
-    """What it rests on: `12 chunks of dev.txt`."""
+    """The data: `12 chunks of dev.txt`."""
     higher_is_better: bool
     float_score: float | None
     scores: Mapping[str, float]
@@ -104,41 +110,41 @@ class Score:
 
 @dataclass(frozen=True)
 class Fidelity:
-    """What `verify` found of the artifacts of this run."""
+    """Results of `verify` on this run's artifacts."""
 
     parts: Sequence[PartFidelity]
     first_below: PartFidelity | None
     layers: Sequence[LayerCost]
-    """The dearest first."""
+    """Most expensive first."""
     tokens: Mapping[str, int]
-    """By rung."""
+    """Tokens of text, by rung."""
     runtimes: Sequence[TokenFidelity] = ()
-    """Runtimes that were compared by what they say."""
+    """Runtimes that were compared by their tokens."""
     first_differing: TokenFidelity | None = None
 
 
 @dataclass(frozen=True)
 class Speed:
-    """What `torch_profiler` found of the float model."""
+    """Measurements of the float model by `torch_profiler`."""
 
     rows: Sequence[tuple[str, str]]
-    """What was measured, and its value."""
+    """Name and value of each measurement."""
     warning: str
     operators: Mapping[str, Sequence[tuple[str, float, float]]]
-    """Of prefill and decode: the dearest operators, their own milliseconds and share of the whole."""
+    """For prefill and decode: the most expensive operators, their own milliseconds and share of the total."""
     answers: Sequence[tuple[str, str]]
-    """Prompt, and what the model said."""
+    """Prompt and answer."""
 
 
 @dataclass(frozen=True)
 class Output:
-    """What a stage left for people to read."""
+    """A report that a stage wrote."""
 
     stage: str
     kind: str
     status: str
     directory: str
-    """Below the cache directory where it lies there."""
+    """Relative to the cache directory if it is inside."""
     files: Sequence[str]
 
 
@@ -153,7 +159,7 @@ class BundleFile:
 
 @dataclass(frozen=True)
 class Failure:
-    """An item that could not be made."""
+    """An item or output that failed."""
 
     item: str
     what: str
@@ -162,19 +168,19 @@ class Failure:
 
 
 @dataclass(frozen=True)
-class Report:
-    """Everything that one page says."""
+class RunReport:
+    """The contents of the page."""
 
     run: RunSummary
     model: str
     recipe_name: str
     recipe_text: str
     recipe_digest: str
-    made_at: float
+    created_at: float
     missing: Sequence[str]
-    """What a finished run would have and this one has not, and how to get it; a sentence each."""
+    """What this run lacks and how to get it; one sentence each."""
     notes: Sequence[str]
-    """What else the reader should know."""
+    """Other remarks for the reader."""
     failures: Sequence[Failure]
     stages: Sequence[StageLine]
     reasons: Sequence[Reason]
@@ -185,6 +191,6 @@ class Report:
     speed: Speed | None
     outputs: Sequence[Output]
     bundle: Sequence[BundleFile]
-    tools: Mapping[str, Any]
+    tools: Mapping[str, object]
     machine: Sequence[tuple[str, str]]
     """Name and value."""

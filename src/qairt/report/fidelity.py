@@ -1,8 +1,9 @@
-"""What `verify` stored of the artifacts of a run."""
+"""Stored results of `verify` for the artifacts of a run."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
@@ -18,19 +19,19 @@ if TYPE_CHECKING:
 STAGE, FIDELITY = "verify", "fidelity.json"
 
 
-def fidelity_of(cache: StageCache, state: RunState, settings: dict[str, Any]) -> Fidelity | None:
-    """The latest result of each rung that ran on exactly this run's items, all parts; None when there is none.
+def fidelity_of(cache: StageCache, state: RunState, settings: Mapping[str, object]) -> Fidelity | None:
+    """The latest result of each rung over all parts of exactly this run's items; None when there is none.
 
     Args:
-        settings: the run's, for the thresholds that results are judged by.
+        settings: the run's, for the thresholds.
     """
     keys = {item.name: item.key for item in state.items.values()}
     latest: dict[str, tuple[str, RungFidelity | TokenFidelity]] = {}
     for entry in entries_of(cache, STAGE):
-        asked = entry.inputs.get("config")
-        asked = asked if isinstance(asked, dict) else {}
-        if asked.get("part") is None and _ran_on(entry, keys):
-            found = _read(entry, asked.get("rung"))
+        config = entry.inputs.get("config")
+        config = config if isinstance(config, dict) else {}
+        if config.get("part") is None and _ran_on(entry, keys):
+            found = _read(entry, config.get("rung"))
             if found is not None and (found.rung not in latest or latest[found.rung][0] < entry.timestamp):
                 latest[found.rung] = entry.timestamp, found
     found_of = {name: found for name, (_, found) in latest.items()}
@@ -38,9 +39,13 @@ def fidelity_of(cache: StageCache, state: RunState, settings: dict[str, Any]) ->
     runtimes = tuple(found for name in TOKEN_RUNGS if isinstance(found := found_of.get(name), TokenFidelity))
     if not rungs and not runtimes:
         return None
-    judged = _judged_by(settings)
+    thresholds = _thresholds(settings)
     verification = Verification(
-        rungs=rungs, skipped=(), min_sqnr_db=judged.min_sqnr_db.model_dump(), tokens=runtimes, max_tie=judged.max_tie
+        rungs=rungs,
+        skipped=(),
+        min_sqnr_db=thresholds.min_sqnr_db.model_dump(),
+        tokens=runtimes,
+        max_tie=thresholds.max_tie,
     )
     return Fidelity(
         parts=verification.parts(),
@@ -66,7 +71,7 @@ def _read(entry: Entry, rung: object) -> RungFidelity | TokenFidelity | None:
         return None
 
 
-def _judged_by(settings: dict[str, Any]) -> VerifyConfig:
+def _thresholds(settings: Mapping[str, object]) -> VerifyConfig:
     from qairt.recipe.settings import VerifyConfig
 
     try:

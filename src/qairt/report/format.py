@@ -1,4 +1,4 @@
-"""Values of a report as people read them."""
+"""Values of a report as text."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ NONE = "–"
 
 
 def when(seconds: float | None) -> str:
-    """`2026-11-21 16:05 UTC`: the reader may sit elsewhere."""
+    """`2026-11-21 16:05 UTC`: the reader may be in another time zone."""
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%d %H:%M UTC") if seconds else NONE
 
 
 def amount(count: float) -> str:
-    """Bytes; a dash where none are known."""
+    """Bytes; a dash when unknown."""
     return size(count) if count else NONE
 
 
 def took(seconds: float) -> str:
-    """Seconds; a dash where none are known."""
+    """Seconds; a dash when unknown."""
     return duration(seconds) if seconds else NONE
 
 
 def decibel(value: float | None) -> str:
-    """SQNR in dB; `equal` where the values are the same."""
+    """SQNR in dB; `equal` when the values are."""
     return NONE if value is None else "equal" if value >= MOST_DB else f"{value:.1f}"
 
 
@@ -46,18 +46,18 @@ def change(value: float | None) -> str:
 
 
 def ratio(part: float, whole: float) -> str:
-    """How many times smaller or larger, such as `÷ 8.0`; a dash where they are about equal."""
+    """How many times smaller or larger, such as `÷ 8.0`; a dash when about equal."""
     if not part or not whole or 0.95 < part / whole < 1.05:
         return NONE
     return f"÷ {whole / part:.1f}" if part < whole else f"× {part / whole:.1f}"
 
 
 def items(stage: StageLine) -> str:
-    """`8 made, 2 reused`."""
+    """`8 built, 2 reused`."""
     parts = [
-        (stage.made, "made"),
+        (stage.built, "built"),
         (stage.cached, "reused"),
         (stage.failed, "failed"),
-        (stage.unmade, "not made"),
+        (stage.pending, "not built"),
     ]
     return ", ".join(f"{number}\u00a0{word}" for number, word in parts if number) or NONE

@@ -1,34 +1,33 @@
-"""A report as the templates take it: every number already words, every picture already drawn."""
+"""A report as the templates take it: every number formatted, every chart drawn."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from typing import Any
 
 from markupsafe import Markup
 
 from qairt.amounts import count, duration, size
-from qairt.report import format as words
+from qairt.report import format as fmt
 from qairt.report.charts import bar, curve, lane
-from qairt.report.facts import Lane, Moment, Report, Score, Timeline
+from qairt.report.facts import Lane, Moment, RunReport, Score, Timeline
 from qairt.report.quality import change_of
 from qairt.runtime.metrics import MOST_DB
 from qairt.verify.result import PartFidelity
 
 _LAYERS = 16
-"""Shown of the layers that cost most."""
+"""Layers shown, most expensive first."""
 _EQUAL_DB = 130.0
-"""Longest bar of the ladder: float32 tells no more."""
+"""The longest bar of the ladder: the limit of float32."""
 _BLOCKS = 24
 """Width of a bar in Markdown."""
 _STATES = {
     "done": "done",
     "failed": "failed",
     "interrupted": "interrupted",
-    "running": "still going",
-    "unknown": "end not known",
+    "running": "running",
+    "unknown": "unknown",
 }
 _TARGETS = {"quantsim": "simulated", "cpu": "quantized graphs", "device": "on a device", "ssh": "on a device"}
 
@@ -42,7 +41,7 @@ class Bar:
     note: str
     picture: Markup
     blocks: str
-    """The same in text."""
+    """The bar as text."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +50,13 @@ class Curve:
 
     title: str
     top: str
-    """The value at its upper edge; the lower one is 0."""
-    says: str
+    """The value at the upper edge; the lower edge is 0."""
+    summary: str
     picture: Markup
 
 
 @dataclass(frozen=True)
-class Line:
+class TimelineRow:
     """One item of the timeline."""
 
     label: str
@@ -67,19 +66,19 @@ class Line:
     picture: Markup
 
 
-def page_of(report: Report) -> dict[str, Any]:
-    """What the templates are given."""
+def page_of(report: RunReport) -> dict[str, object]:
+    """The variables of the templates."""
     timeline = report.timeline
     return {
         "report": report,
-        "words": words,
+        "fmt": fmt,
         "state": _STATES[report.run.state],
         "key_numbers": _key_numbers(report),
         "lanes": _lanes(timeline) if timeline else [],
         "curves": _curves(timeline) if timeline else [],
         "ends": [duration(timeline.seconds * share) for share in (0, 0.5, 1)] if timeline else [],
         "known": {
-            name: any(getattr(stage, name) for stage in report.stages)
+            name: any(getattr(stage.usage, name) for stage in report.stages)
             for name in ("cpu_seconds", "bytes_read", "bytes_written")
         },
         "sizes": _sizes(report),
@@ -92,15 +91,15 @@ def page_of(report: Report) -> dict[str, Any]:
     }
 
 
-def _key_numbers(report: Report) -> list[tuple[str, str, str]]:
-    """Name, value and what it is about, of what a reader wants first."""
+def _key_numbers(report: RunReport) -> list[tuple[str, str, str]]:
+    """Name, value and remark of each key figure."""
     run = report.run
-    found = [("Took", duration(run.seconds), f"{run.made} of {count(run.items, 'item')} ready")]
+    found = [("Took", duration(run.seconds), f"{run.made} of {count(run.items, 'item')} done")]
     share = run.cached_share
     if share:
         found.append(("Reused", f"{share:.0%}", f"{run.counts.get('cached', 0)} of {count(run.items, 'item')}"))
     if run.peak_ram:
-        found.append(("Peak RAM", size(run.peak_ram), "all processes together"))
+        found.append(("Peak RAM", size(run.peak_ram), "all processes"))
     by_stage = {each.stage: each.bytes for each in report.sizes if each.stage}
     last = next((name for name in ("generate_context_binary", "quantize") if name in by_stage), None)
     if last is not None and "export" in by_stage:
@@ -111,15 +110,15 @@ def _key_numbers(report: Report) -> list[tuple[str, str, str]]:
         if score.title.startswith("perplexity") and score.scores:
             target, value = list(score.scores.items())[-1]
             change = change_of(score, value)
-            about = f"{words.change(change)} against float" if change is not None else _TARGETS.get(target, target)
-            found.append(("Perplexity", words.score(value), about))
+            about = f"{fmt.change(change)} against float" if change is not None else _TARGETS.get(target, target)
+            found.append(("Perplexity", fmt.score(value), about))
             break
     if report.fidelity:
         below, differing = report.fidelity.first_below, report.fidelity.first_differing
         if below:
-            about = f"{below.rung}, part {below.part} is below its threshold"
+            about = f"{below.rung}, part {below.part}, is below its threshold"
         elif differing:
-            about = f"{differing.rung} says other tokens than the CPU"
+            about = f"{differing.rung} generates other tokens than the CPU"
         else:
             about = "no part below its threshold"
         found.append(("Fidelity", "low" if below or differing else "good", about))
@@ -129,30 +128,30 @@ def _key_numbers(report: Report) -> list[tuple[str, str, str]]:
 # Over time
 
 
-def _lanes(timeline: Timeline) -> list[tuple[str, list[Line]]]:
-    lines = []
+def _lanes(timeline: Timeline) -> list[tuple[str, list[TimelineRow]]]:
+    rows = []
     for stage, found in groupby(sorted(timeline.lanes, key=_in_order(timeline.lanes)), lambda each: each.stage):
-        lines.append((stage, [_line(each, timeline.seconds) for each in found]))
-    return lines
+        rows.append((stage, [_timeline_row(each, timeline.seconds) for each in found]))
+    return rows
 
 
 def _in_order(lanes: Sequence[Lane]) -> Callable[[Lane], tuple[int, float]]:
-    """Stages as the run has them, the items of each as they began."""
-    order = {name: place for place, name in enumerate(dict.fromkeys(each.stage for each in lanes))}
+    """Sorts stages in the run's order, and the items of each by their start."""
+    order = {name: index for index, name in enumerate(dict.fromkeys(each.stage for each in lanes))}
     return lambda each: (order[each.stage], each.start)
 
 
-def _line(each: Lane, seconds: float) -> Line:
+def _timeline_row(each: Lane, seconds: float) -> TimelineRow:
     whole = seconds or 1.0
     status = {"warn": "done", "quiet": "running"}.get(each.status, each.status)
     took = duration(each.end - each.start)
-    said = f"{each.stage} {each.label}: from {duration(each.start)} to {duration(each.end)}, {status}"
-    return Line(
+    label = f"{each.stage} {each.label}: from {duration(each.start)} to {duration(each.end)}, {status}"
+    return TimelineRow(
         label=each.label,
         took=took,
         start=duration(each.start),
         status=status,
-        picture=lane(each.start / whole, each.end / whole, said, status),
+        picture=lane(each.start / whole, each.end / whole, label, status),
     )
 
 
@@ -163,7 +162,7 @@ def _curves(timeline: Timeline) -> list[Curve]:
     found = [_curve("RAM", timeline, [(each, float(each.ram)) for each in moments], size, "ram")]
     most = 100.0 * timeline.cores if timeline.cores else 0.0
     busy = [(each, each.cpu_percent) for each in moments]
-    found.append(_curve("Processor", timeline, busy, "{:.0f} % of a core".format, "cpu", most))
+    found.append(_curve("Processor", timeline, busy, "{:.0f} % of one core".format, "cpu", most))
     gpu = [(each, float(each.gpu_memory)) for each in moments if each.gpu_memory is not None]
     if len(gpu) > 1 and any(value for _, value in gpu):
         found.append(_curve("GPU memory", timeline, gpu, size, "gpu"))
@@ -171,13 +170,18 @@ def _curves(timeline: Timeline) -> list[Curve]:
 
 
 def _curve(
-    title: str, timeline: Timeline, values: Sequence[tuple[Moment, float]], say: Any, kind: str, most: float = 0.0
+    title: str,
+    timeline: Timeline,
+    values: Sequence[tuple[Moment, float]],
+    text: Callable[[float], str],
+    kind: str,
+    most: float = 0.0,
 ) -> Curve:
     peak_at, peak = max(values, key=lambda each: each[1])
     top = most or peak or 1.0
-    says = f"{title}: at most {say(peak)}, {duration(peak_at.second)} after the start; {say(values[-1][1])} at the end"
+    summary = f"{title}: peak {text(peak)} after {duration(peak_at.second)}, {text(values[-1][1])} at the end"
     points = [(each.second / (timeline.seconds or 1.0), value / top) for each, value in values]
-    return Curve(title, say(top), says, curve(points, says, kind))
+    return Curve(title, text(top), summary, curve(points, summary, kind))
 
 
 # Bars
@@ -186,11 +190,11 @@ def _curve(
 def _bars(
     rows: Sequence[tuple[str, float, str, str]], kind: str, *, full: float = 0.0, low: Collection[str] = ()
 ) -> list[Bar]:
-    """Of (name, number, its text, a note).
+    """Bars of (name, number, its text, note).
 
     Args:
-        full: the number that fills the row; the greatest one when 0.
-        low: names whose bars are to stand out.
+        full: the number that fills the row; the largest one when 0.
+        low: names of bars to highlight.
     """
     most = full or max((number for _, number, _, _ in rows), default=0.0) or 1.0
     return [
@@ -205,18 +209,18 @@ def _bars(
     ]
 
 
-def _sizes(report: Report) -> list[Bar]:
+def _sizes(report: RunReport) -> list[Bar]:
     whole = next((each.bytes for each in report.sizes if each.stage == "export"), 0)
     rows = []
     for each in report.sizes:
-        ratio = words.ratio(each.bytes, whole)
-        note = count(each.files, "file") + ("" if ratio == words.NONE else f", {ratio}")
+        ratio = fmt.ratio(each.bytes, whole)
+        note = count(each.files, "file") + ("" if ratio == fmt.NONE else f", {ratio}")
         rows.append((each.what, float(each.bytes), size(each.bytes), note))
     return _bars(rows, "size")
 
 
-def _ladder(report: Report) -> list[Bar]:
-    """The worst part of each rung, by what is judged."""
+def _ladder(report: RunReport) -> list[Bar]:
+    """The worst part of each rung, by its judged value."""
     worst: dict[str, PartFidelity] = {}
     for part in report.fidelity.parts if report.fidelity else ():
         if part.rung not in worst or part.judged_db < worst[part.rung].judged_db:
@@ -225,20 +229,20 @@ def _ladder(report: Report) -> list[Bar]:
         (
             rung,
             min(max(part.judged_db, 0.0), _EQUAL_DB),
-            words.decibel(part.judged_db) + (" dB" if part.judged_db < MOST_DB else ""),
-            f"{part.needed_db:.0f} needed",
+            fmt.decibel(part.judged_db) + (" dB" if part.judged_db < MOST_DB else ""),
+            f"threshold {part.needed_db:.0f}",
         )
         for rung, part in worst.items()
     ]
     return _bars(rows, "rung", low={rung for rung, part in worst.items() if not part.passes})
 
 
-def _rungs(report: Report) -> list[tuple[str, list[PartFidelity]]]:
+def _rungs(report: RunReport) -> list[tuple[str, list[PartFidelity]]]:
     parts = report.fidelity.parts if report.fidelity else ()
     return [(rung, list(found)) for rung, found in groupby(parts, lambda part: part.rung)]
 
 
-def _layers(report: Report) -> list[Bar]:
+def _layers(report: RunReport) -> list[Bar]:
     if report.fidelity is None:
         return []
     rows = [
@@ -246,15 +250,15 @@ def _layers(report: Report) -> list[Bar]:
             layer.name,
             max(layer.kl, 0.0),
             f"{layer.kl:.2g} nats",
-            f"{words.decibel(layer.sqnr_db)} dB, {layer.top1:.1%} top-1",
+            f"{fmt.decibel(layer.sqnr_db)} dB, {layer.top1:.1%} top-1",
         )
         for layer in report.fidelity.layers[:_LAYERS]
     ]
     return _bars(rows, "layer")
 
 
-def _operators(report: Report) -> list[tuple[str, list[Bar]]]:
-    """Of each phase, its dearest operators."""
+def _operators(report: RunReport) -> list[tuple[str, list[Bar]]]:
+    """The most expensive operators of each phase."""
     if report.speed is None:
         return []
     return [
@@ -264,13 +268,13 @@ def _operators(report: Report) -> list[tuple[str, list[Bar]]]:
 
 
 def _score_rows(score: Score) -> tuple[Score, list[Bar]]:
-    """Float first, then each target."""
+    """The float model first, then each target."""
     values = [("float", score.float_score)] if score.float_score is not None else []
     values += [(_TARGETS.get(target, target), value) for target, value in score.scores.items()]
     rows = []
     for name, value in values:
         assert value is not None
         change = change_of(score, value) if name != "float" else None
-        rows.append((name, max(value, 0.0), words.score(value), words.change(change) if change is not None else ""))
+        rows.append((name, max(value, 0.0), fmt.score(value), fmt.change(change) if change is not None else ""))
     is_share = score.higher_is_better and all(number <= 1 for _, number, _, _ in rows)
     return score, _bars(rows, "score", full=1.0 if is_share else 0.0)

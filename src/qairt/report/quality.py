@@ -1,4 +1,4 @@
-"""What `evaluate` measured of the artifacts of a run, beside the float model."""
+"""Scores by `evaluate` for the artifacts of a run and for the float model."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ FLOAT = "torch"
 
 
 def scores_of(state_folder: Path, state: RunState, model: str) -> list[Score]:
-    """The latest score of each metric on each target of this run, and on the float model where the same text was read.
+    """The latest score of each metric on each target of this run, and on the float model if it read the same text.
 
     Args:
-        model: the recipe's, for a float model that was measured without any of this run's targets.
+        model: the recipe's, for scores of the float model when none of this run's targets was measured.
     """
-    made = records(state_folder)
-    of_run = [record for record in made if record.target != FLOAT and _is_of(record, state)]
+    evaluations = records(state_folder)
+    of_run = [record for record in evaluations if record.target != FLOAT and _is_of(record, state)]
     digests = {record.model_digest for record in of_run}
     of_float = [
         record
-        for record in made
+        for record in evaluations
         if record.target == FLOAT
         and (record.model_digest in digests if digests else PurePath(record.model) == PurePath(model))
     ]
     found: dict[tuple[str, ...], dict[str, MetricRecord]] = {}
     for record in [*of_float, *of_run]:
         for title, metric in record.metrics.items():
-            found.setdefault(_same(title, metric, record), {})[record.target] = metric
+            found.setdefault(_comparison_key(title, metric, record), {})[record.target] = metric
     lines = [_score(name[0], by_target) for name, by_target in found.items()]
-    # What only the float model has says nothing of this run, unless nothing else is known.
+    # Scores of the float model alone say nothing about this run; show them only if there are no others.
     return [line for line in lines if line.scores] or lines
 
 
-def perplexity_of(made: Sequence[EvaluationRecord], recipe_digest: str) -> float | None:
-    """The latest perplexity after quantization of what a recipe makes; None where it was not measured."""
+def perplexity_of(evaluations: Sequence[EvaluationRecord], recipe_digest: str) -> float | None:
+    """The latest perplexity of a recipe's quantized model; None when it was not measured."""
     scores = [
         metric.score
-        for record in made
+        for record in evaluations
         if record.recipe_digest == recipe_digest and record.target != FLOAT
         for metric in record.metrics.values()
         if metric.metric == "perplexity"
@@ -51,30 +51,30 @@ def perplexity_of(made: Sequence[EvaluationRecord], recipe_digest: str) -> float
 
 
 def _is_of(record: EvaluationRecord, state: RunState) -> bool:
-    """Whether it ran on exactly what this run made."""
+    """Whether it ran on exactly this run's items."""
     return bool(record.artifacts) and all(
         digest == keys.digest(sorted(item.key for item in state.items.values() if item.stage == stage))
         for stage, digest in record.artifacts.items()
     )
 
 
-def _same(title: str, metric: MetricRecord, record: EvaluationRecord) -> tuple[str, ...]:
-    """What must be equal for two scores to be compared."""
+def _comparison_key(title: str, metric: MetricRecord, record: EvaluationRecord) -> tuple[str, ...]:
+    """What must be equal for two scores to be comparable."""
     return title, metric.metric, metric.dataset_digest, str(metric.chunks), str(record.context_length)
 
 
 def _score(title: str, by_target: dict[str, MetricRecord]) -> Score:
     metric = next(reversed(by_target.values()))
-    own = by_target.get(FLOAT)
+    float_metric = by_target.get(FLOAT)
     return Score(
         title=title.replace("_", " "),
         text=f"{count(metric.chunks, 'chunk')} of {PurePath(metric.dataset).name}" if metric.dataset else "",
         higher_is_better=metric.higher_is_better,
-        float_score=own.score if own is not None else None,
+        float_score=float_metric.score if float_metric is not None else None,
         scores={target: found.score for target, found in by_target.items() if target != FLOAT},
     )
 
 
 def change_of(score: Score, value: float) -> float | None:
-    """By what part of the float model's score a target's differs; None where there is none."""
+    """Relative difference of a target's score from the float model's; None when that is unknown."""
     return value / score.float_score - 1 if score.float_score else None

@@ -1,17 +1,17 @@
-"""A report as a page: HTML for a browser, Markdown for a document. Both carry everything within themselves."""
+"""A report as a page: self-contained HTML for a browser, or Markdown."""
 
 from __future__ import annotations
 
 import re
 from importlib import resources
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup, escape
 
 from qairt.errors import QairtError
 from qairt.files import write_atomic
-from qairt.report.facts import Report
+from qairt.report.facts import RunReport
 from qairt.report.page import page_of
 from qairt.version import __version__
 
@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 _COMMAND = re.compile(r"qairt [a-z]+ .+$")
 
 
-def to_html(report: Report) -> str:
-    """One HTML file: style and pictures inside, no scripts, nothing fetched."""
+def to_html(report: RunReport) -> str:
+    """One HTML file with inline style and charts; no scripts, no external resources."""
     environment = _environment(autoescape=True)
     environment.filters |= {"commands": _commands, "breakable": _breakable}
     style = (resources.files("qairt.report") / "templates" / "report.css").read_text()
     return _rendered(environment, "report.html.j2", report, style=Markup(style))
 
 
-def to_markdown(report: Report) -> str:
-    """Markdown with tables, as GitHub and most others show them."""
+def to_markdown(report: RunReport) -> str:
+    """Markdown with tables, as GitHub renders them."""
     environment = _environment(autoescape=False)
     environment.filters["cell"] = _cell
     text = _rendered(environment, "report.md.j2", report)
@@ -46,40 +46,40 @@ def _environment(*, autoescape: bool) -> Environment:
     )
 
 
-def _rendered(environment: Environment, name: str, report: Report, **more: Any) -> str:
+def _rendered(environment: Environment, name: str, report: RunReport, **more: object) -> str:
     return environment.get_template(name).render(**page_of(report), version=__version__, **more)
 
 
 def _commands(text: str) -> Markup:
-    """A sentence, the command that it ends with set as code."""
+    """A sentence; the command at its end becomes code."""
     match = _COMMAND.search(text)
     return escape(text) if match is None else Markup("{}<code>{}</code>").format(text[: match.start()], match[0])
 
 
 def _breakable(name: str) -> Markup:
-    """A name that may be broken after an underscore where there is little room."""
+    """A name with line breaks allowed after underscores."""
     return Markup("_<wbr>").join(name.split("_"))
 
 
 def _cell(text: str) -> str:
-    """Text that cannot break out of a table's cell, or be taken for Markdown of its own."""
+    """Text escaped so that it stays in its table cell and is not read as Markdown."""
     plain = "".join(char if char.isprintable() else " " for char in text)
     return re.sub(r"([\\|<>*\[\]`])", r"\\\1", plain)
 
 
 def write(path: Path, text: str) -> None:
-    """Replace `path` with `text`; folders above it are made.
+    """Replace `path` with `text`; missing parent folders are created.
 
     Raises:
-        QairtError: it is a folder, or cannot be written; what was there is left as it was.
+        QairtError: it is a folder, or cannot be written; the old file is kept.
     """
     if path.is_dir():
-        raise QairtError("this is a folder", where=str(path), remedy="name a file in it")
+        raise QairtError("this is a folder", where=str(path), remedy="give the path of a file in it")
     try:
         write_atomic(path, text)
     except OSError as error:
         raise QairtError(
             f"the report cannot be written: {error.strerror or error}",
             where=str(path),
-            remedy="name a file in a folder that you may write to, on a disk that is not full",
+            remedy="give a path in a writable folder, on a disk with free space",
         ) from error

@@ -1,4 +1,4 @@
-"""How fast the float model is, and what it says, where the run profiled it."""
+"""Speed and answers of the float model, if the run profiled it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _OPERATORS = 8
 
 
 def speed_of(entries: Mapping[tuple[str, str], Entry]) -> Speed | None:
-    """What is in the cache of the run's profile; None where there is none, or it cannot be read."""
+    """The run's profile from the cache; None when it is missing or cannot be read."""
     from qairt.stages.float_profile.pages import busy_warning, read_operators, read_profile, summary_rows
     from qairt.stages.float_profile.workload import ProfiledModel
 

@@ -1,4 +1,4 @@
-"""When items ran, and what the process tree held meanwhile."""
+"""When items ran, and what the process tree used meanwhile."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from qairt.engine.record.state import RunState
 from qairt.report.facts import Lane, Moment, Timeline
 
 POINTS = 240
-"""A curve has at most so many: more cannot be told apart on a page."""
+"""Points of a curve at most: more cannot be distinguished on a page."""
 
 
 def timeline_of(state: RunState, samples: Sequence[ev.ResourceSample], *, is_earlier: bool) -> Timeline | None:
-    """The timeline of a run; None of one that made nothing."""
+    """The timeline of a run; None if it built nothing."""
     began = state.started
     lanes = [
         Lane(
@@ -35,14 +35,14 @@ def timeline_of(state: RunState, samples: Sequence[ev.ResourceSample], *, is_ear
         seconds=seconds,
         cores=state.cores,
         lanes=lanes,
-        moments=_thinned(samples, began),
+        moments=_downsampled(samples, began),
         gpu_total=max(totals) if totals else None,
         is_earlier=is_earlier,
     )
 
 
-def _thinned(samples: Sequence[ev.ResourceSample], began: float) -> list[Moment]:
-    """Neighbours put together, peaks kept."""
+def _downsampled(samples: Sequence[ev.ResourceSample], began: float) -> list[Moment]:
+    """Downsampled samples; peaks are kept."""
     step = max(-(-len(samples) // POINTS), 1)
     moments = []
     for start in range(0, len(samples), step):

@@ -21,10 +21,10 @@ def test_after_a_run(qairt):
     said = qairt("report", "toy.yaml")
     assert said.code == 0
     assert f"{REPORT}: run 0001" in said.out.replace(os.getcwd() + "/", "")
-    assert "How good the quantized model is was not measured: qairt evaluate toy.yaml" in said.out
+    assert "The quality of the quantized model was not measured: qairt evaluate toy.yaml" in said.out
     html = REPORT.read_text()
     assert html.startswith("<!doctype html>")
-    for said_there in ("<title>a foreign graph, run 0001: done</title>", "ar1", "arn:", "toy.yaml", "not made yet"):
+    for said_there in ("<title>an external graph, run 0001: done</title>", "ar1", "arn:", "toy.yaml", "not made yet"):
         assert said_there in html
 
 
@@ -33,7 +33,7 @@ def test_in_both_forms_where_it_was_asked_for(qairt, place):
     said = qairt("report", "toy.yaml", "--html", "out/a.html", "--md", "out/a.md", "--json")
     assert said.data["files"] == [str(place / "out/a.md"), str(place / "out/a.html")]
     assert said.data["state"] == "done"
-    assert (place / "out/a.md").read_text().startswith("# a foreign graph: run 0001, done\n")
+    assert (place / "out/a.md").read_text().startswith("# an external graph: run 0001, done\n")
     assert not REPORT.exists()
     assert qairt("report", "toy.yaml", "--md", "only.md").code == 0
     assert not REPORT.exists()
@@ -47,7 +47,7 @@ def test_it_runs_and_changes_nothing(qairt, place):
     before = {path: path.stat().st_mtime_ns for path in sorted(state.rglob("*"))}
     said = qairt("report", "toy.yaml")
     assert said.code == 0
-    assert "1 of 2 results of fan is not in the cache any more: qairt run toy.yaml" in said.out
+    assert "1 of 2 results of fan is no longer in the cache: qairt run toy.yaml" in said.out
     after = {path: path.stat().st_mtime_ns for path in sorted(state.rglob("*"))}
     assert after == before
 
@@ -55,7 +55,7 @@ def test_it_runs_and_changes_nothing(qairt, place):
 def test_before_a_run(qairt):
     said = qairt("report", "toy.yaml")
     assert said.code == 1
-    assert "there is nothing to report: nothing was run here yet" in said.err
+    assert "there is nothing to report: no run was started here yet" in said.err
     assert "qairt run toy.yaml" in said.err
     assert not REPORT.parent.exists()
 
@@ -65,10 +65,10 @@ def test_of_a_run_that_failed(qairt):
     said = qairt("report", "toy.yaml", "stages.fan.fail_at=2", "--md", "a.md")
     assert said.code == 0
     assert "Run 0001 failed after" in said.out
-    assert "1 item failed, 2 items of 5 not made. It goes on where it stopped with: qairt run toy.yaml" in said.out
+    assert "1 item failed, 2 items of 5 not built. Resume it with: qairt run toy.yaml" in said.out
     text = Path("a.md").read_text()
     assert "## fan ar2 failed\n\nthis node is not supported (leave it out)" in text
-    assert "| fan | 1\xa0made, 1\xa0failed |" in text
+    assert "| fan | 1\xa0built, 1\xa0failed |" in text
 
 
 def test_of_a_run_that_was_cut_off(qairt, place):
@@ -76,14 +76,14 @@ def test_of_a_run_that_was_cut_off(qairt, place):
     said = qairt("report", "toy.yaml", "--md", "a.md")
     assert said.code == 0
     assert "Run 0001 was interrupted after" in said.out
-    assert "1 of 1 result of convert is not in the cache any more" in said.out
+    assert "1 of 1 result of convert is no longer in the cache" in said.out
     assert "interrupted" in Path("a.md").read_text()
 
 
 def test_of_a_run_that_was_asked_for_a_part(qairt):
     assert run(qairt, "--until", "fan") == 0
     said = qairt("report", "toy.yaml")
-    assert "This run was not asked for upper, join: qairt run toy.yaml" in said.out
+    assert "This run did not include upper, join: qairt run toy.yaml" in said.out
 
 
 def test_of_a_run_that_reused_everything(qairt):
@@ -91,7 +91,7 @@ def test_of_a_run_that_reused_everything(qairt):
     assert run(qairt) == 0
     assert qairt("report", "toy.yaml", "--md", "a.md").code == 0
     text = Path("a.md").read_text()
-    assert "Run 0002 made nothing; the timeline is that of run 0001, which did." in text
+    assert "Run 0002 built nothing; the timeline shows run 0001, which did." in text
     assert "Everything was in the cache" in text
     assert "2\xa0reused (by run 0001)" in text
     assert "| fan ar1 |" in text
@@ -100,7 +100,7 @@ def test_of_a_run_that_reused_everything(qairt):
 def test_after_the_recipe_was_changed(qairt):
     assert run(qairt) == 0
     assert qairt("report", "toy.yaml", "stages.fan.suffix=X", "--md", "a.md").code == 0
-    assert "The recipe was changed since this run: stages.fan.suffix nothing → X." in Path("a.md").read_text()
+    assert "The recipe has changed since this run: stages.fan.suffix nothing → X." in Path("a.md").read_text()
 
 
 def test_where_it_cannot_be_written(qairt, place):
