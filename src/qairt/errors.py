@@ -1,12 +1,16 @@
 """Every error qairt raises on purpose. Each says what happened, where, and what to do.
 
-All of them derive from `QairtError`; a user never sees a traceback for one of these unless they ask with `--debug`.
+All of them derive from `QairtError`; users see a traceback only with `--debug`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 
 class QairtError(Exception):
@@ -27,13 +31,13 @@ class QairtError(Exception):
         first = f"{self.where}: {self.what}" if self.where else self.what
         return f"{first}\n  {self.remedy}" if self.remedy else first
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         """The error as plain data, for events and `--json`."""
         return {"type": type(self).__name__, "what": self.what, "where": self.where, "remedy": self.remedy}
 
 
 class RecipeError(QairtError, ValueError):
-    """The recipe, or an override of it, is wrong. Raised before any work; several faults are joined into one error."""
+    """The recipe, or an override of it, is wrong. Raised before any work; several faults become one error."""
 
     exit_code = 2
 
@@ -48,13 +52,13 @@ class RecipeError(QairtError, ValueError):
 
 
 class ContractViolation(QairtError):  # noqa: N818 - the name is part of the public interface
-    """A stage stands in the wrong place, or returned what its contract forbids. Names the stage."""
+    """A stage is in the wrong position, or returned what its contract forbids. Names the stage."""
 
     exit_code = 2
 
 
 class ModelError(QairtError):
-    """A model's files are missing, truncated, of an unknown architecture, or hold values that cannot be used."""
+    """A model's files are missing, truncated, of an unknown architecture, or hold unusable values."""
 
     exit_code = 2
 
@@ -72,7 +76,7 @@ class QuantizationError(QairtError):
 
 
 class ToolchainError(QairtError):
-    """A compiler or DLC writer was called and failed, or its artifact is not what was asked for."""
+    """A compiler or DLC writer failed, or its artifact is not what was requested."""
 
 
 class ToolchainNotAvailable(QairtError):  # noqa: N818 - the name is part of the public interface
@@ -82,13 +86,13 @@ class ToolchainNotAvailable(QairtError):  # noqa: N818 - the name is part of the
 
 
 class GenerationError(QairtError):
-    """Text cannot be generated as asked: the prompt does not fit the context, or a sampling setting is out of range."""
+    """Text cannot be generated: the prompt does not fit the context, or a sampling setting is out of range."""
 
     exit_code = 2
 
 
 class EvaluationError(QairtError):
-    """A model cannot be evaluated as asked: a data set cannot be read, a text is too short, a package is missing.
+    """A model cannot be evaluated: a data set cannot be read, a text is too short, a package is missing.
 
     For a metric that is unknown or has wrong arguments, see `RecipeError`.
     """
@@ -97,18 +101,18 @@ class EvaluationError(QairtError):
 
 
 class DeviceError(QairtError):
-    """A phone, board or laptop cannot be reached, is not fit for what was compiled, or failed while it ran.
+    """A phone, board or laptop cannot be reached, cannot run what was compiled, or failed while it ran.
 
-    For a tool or library of the SDK that is missing on this machine, see `ToolchainNotAvailable`.
+    For an SDK tool or library that is missing on this machine, see `ToolchainNotAvailable`.
     """
 
 
 class CacheError(QairtError):
-    """The cache directory cannot be used (unwritable, full, locked by a file that is not ours)."""
+    """The cache directory cannot be used: unwritable, full, or damaged."""
 
 
 class ItemFailed(QairtError):  # noqa: N818 - the name is part of the public interface
-    """One item failed, by an error or because its process died; the other items went on.
+    """One item failed, by an error or because its process died; the other items continue.
 
     For an error that ends the whole run before items start, see `RecipeError` and `ContractViolation`.
     """
@@ -130,18 +134,61 @@ class ItemFailed(QairtError):  # noqa: N818 - the name is part of the public int
         self.log_tail = log_tail or []
         super().__init__(what, where=where or f"{stage} {label}".strip(), remedy=remedy)
 
-    def as_dict(self) -> dict[str, Any]:
+    @classmethod
+    def from_error(
+        cls,
+        error: BaseException,
+        *,
+        stage: str,
+        label: str,
+        remedy: str | None = None,
+        log_tail: Sequence[str] = (),
+    ) -> ItemFailed:
+        """Any exception as the failure of an item.
+
+        Args:
+            remedy: used if the error has none.
+        """
+        if isinstance(error, ItemFailed):
+            return error
+        known = as_qairt_error(error)
+        return cls(
+            known.what,
+            stage=stage,
+            label=label,
+            where=known.where,
+            remedy=known.remedy or remedy,
+            log_tail=list(log_tail),
+        )
+
+    def as_dict(self) -> dict[str, JsonValue]:
         return super().as_dict() | {
             "stage": self.stage,
             "label": self.label,
             "signal": self.signal,
-            "log_tail": self.log_tail,
+            "log_tail": list(self.log_tail),
         }
+
+
+def as_qairt_error(error: BaseException) -> QairtError:
+    """Any exception as what happened, where, and what to do."""
+    if isinstance(error, QairtError):
+        return error
+    if isinstance(error, MemoryError):
+        return QairtError(
+            "it ran out of memory", remedy="run fewer items at once (--jobs 1) or split the model further"
+        )
+    if isinstance(error, OSError):
+        path = f" ({error.filename})" if error.filename else ""
+        return QairtError(
+            f"{error.strerror or error}{path}", remedy="free disk space or fix the permissions, then run again"
+        )
+    return QairtError(f"{type(error).__name__}: {error}")
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One thing that was looked at."""
+    """The result of one check."""
 
     subject: str
     status: Literal["ok", "warning", "error"]

@@ -1,4 +1,4 @@
-"""Files as the cache handles them: whole or not at all, and stored once."""
+"""Files on disk: written as a whole or not at all, and stored once."""
 
 from __future__ import annotations
 
@@ -7,11 +7,19 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 _LINKED_FROM = 1 << 20  # bytes
+
+WRITING = ".writing-"
+"""Prefix of temporary files; a process that was killed leaves them behind."""
+BAD = ".bad-"
+"""Prefix of damaged files and folders that were set aside."""
 
 
 def sha256_of(path: Path) -> str:
@@ -27,10 +35,6 @@ def link_or_copy(source: Path, target: Path) -> None:
         os.link(source, target)
     except OSError:
         shutil.copyfile(source, target)
-
-
-WRITING = ".writing-"
-"""How the names of files begin that are not whole yet; a process that was killed leaves them behind."""
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -55,8 +59,21 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         raise
 
 
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file or folder to `.bad-<name>-<pid>` beside it, so that nothing uses it any more.
+
+    Raises:
+        OSError: it cannot be renamed.
+    """
+    target = path.with_name(f"{BAD}{path.name}-{os.getpid()}")
+    if target.is_dir() and not target.is_symlink():
+        shutil.rmtree(target)
+    path.rename(target)
+    return target
+
+
 def flush(path: Path) -> None:
-    """Force a file's (or a folder's entries') content to disk."""
+    """Force a file's content, or a folder's list of entries, to disk."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
@@ -64,9 +81,9 @@ def flush(path: Path) -> None:
         os.close(handle)
 
 
-def append_line(path: Path, record: dict[str, Any]) -> None:
-    """Append one JSON line; lines of concurrent writers do not mix (one write call, O_APPEND), and one that a killed
-    writer left unfinished is closed first."""
+def append_line(path: Path, record: Mapping[str, object]) -> None:
+    """Append one JSON line. Lines of concurrent writers do not mix (one write call, O_APPEND); a line that a killed
+    writer left unfinished is ended first."""
     line = (json.dumps(record, separators=(",", ":"), default=str) + "\n").encode()
     handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
     try:
@@ -78,9 +95,9 @@ def append_line(path: Path, record: dict[str, Any]) -> None:
         os.close(handle)
 
 
-def read_lines(path: Path) -> list[dict[str, Any]]:
-    """The JSON lines of a file; a torn last line (the writer was killed) is left out, a missing file has none."""
-    records = []
+def read_lines(path: Path) -> list[dict[str, JsonValue]]:
+    """The JSON objects of a file, one a line; damaged lines are skipped, and a missing file has none."""
+    records: list[dict[str, JsonValue]] = []
     try:
         text = path.read_text(errors="replace")
     except FileNotFoundError:
@@ -95,13 +112,13 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return records
 
 
-def replace_folder(directory: Path, source: Path, files: Iterable[Path], *, told_by: Path) -> None:
-    """Give `directory` copies of `files` from below `source`, as a whole; it stays where its `told_by` is the same.
+def replace_folder(directory: Path, source: Path, files: Iterable[Path], *, unless_same: Path) -> None:
+    """Replace `directory` by copies of `files` from below `source`; unchanged if its `unless_same` has equal bytes.
 
-    Large files are read-only links. Small ones, which a user may well edit, are copies.
+    Large files become read-only links. Small ones, which a user may edit, are copied.
     """
-    known = directory / told_by
-    if known.is_file() and known.read_bytes() == (source / told_by).read_bytes():
+    known = directory / unless_same
+    if known.is_file() and known.read_bytes() == (source / unless_same).read_bytes():
         return
     fresh, old = directory.with_name(f".{directory.name}.new"), directory.with_name(f".{directory.name}.old")
     for left in (fresh, old):
@@ -125,7 +142,7 @@ def files_below(directory: Path) -> list[Path]:
 
 
 def log_tail(path: Path, lines: int = 12) -> list[str]:
-    """The last lines of a log, control characters removed."""
+    """The last lines of a log, without control characters."""
     try:
         text = path.read_bytes()[-20_000:].decode(errors="replace")
     except OSError:

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
-from typing import Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, overload
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 
-def plain(value: Any) -> Any:
-    """`value` as JSON knows it: tuples of `(str, value)` pairs become mappings, other tuples lists."""
+@overload
+def plain(value: Mapping[str, object]) -> dict[str, JsonValue]: ...
+@overload
+def plain(value: object) -> JsonValue: ...
+def plain(value: object) -> JsonValue:
+    """`value` as JSON: tuples of `(str, value)` pairs become mappings, other tuples lists, other types their text."""
     if isinstance(value, Mapping):
         return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
@@ -17,36 +24,33 @@ def plain(value: Any) -> Any:
             return {name: plain(part) for name, part in value}
         return [plain(part) for part in value]
     if isinstance(value, (set, frozenset)):
-        return sorted(plain(part) for part in value)
+        parts: list[Any] = [plain(part) for part in value]
+        return sorted(parts)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     return str(value)
 
 
-def canonical(value: Any) -> str:
+def canonical(value: object) -> str:
     """The one JSON text of `value`: sorted names, no spaces."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 
-def digest(value: Any) -> str:
+def digest(value: object) -> str:
     """Hex SHA-256 of `canonical(value)`."""
     return hashlib.sha256(canonical(value).encode()).hexdigest()
 
 
-def differing_leaves(old: Any, new: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+def differing_leaves(old: object, new: object, path: str = "") -> list[tuple[str, object, object]]:
     """The leaves in which two plain values differ, as `(dotted path, old, new)`."""
     if isinstance(old, Mapping) and isinstance(new, Mapping):
-        found: list[tuple[str, Any, Any]] = []
-        for name in _in_order(old, new):
+        found: list[tuple[str, object, object]] = []
+        for name in [*new, *(name for name in old if name not in new)]:
             inner = f"{path}.{name}" if path else str(name)
             found += differing_leaves(old.get(name), new.get(name), inner)
         return found
     return [] if old == new else [(path, old, new)]
 
 
-def _in_order(old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterable[str]:
-    return [*new, *(name for name in old if name not in new)]
-
-
-def _is_pair(value: Any) -> bool:
+def _is_pair(value: object) -> bool:
     return isinstance(value, tuple) and len(value) == 2 and isinstance(value[0], str)

@@ -116,6 +116,6 @@ def test_full_verification_finds_an_altered_byte(recipe: Path, finished: LLMPipe
     assert plain.plan().to_run() == []
     full = LLMPipeline.from_recipe(recipe, ["verify=full"], cache_dir=finished.cache_dir)
     assert [item.name for item in full.plan().to_run()] == ["quantize ar1-split1"]
-    assert any("signature.json has another content" in note for note in full.warnings)
+    assert any("signature.json has different content" in note for note in full.warnings)
     result = full.construct(RunOptions(executor="inline"))
     assert result.executed == ["quantize ar1-split1"]

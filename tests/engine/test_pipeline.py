@@ -303,7 +303,7 @@ def test_what_a_stage_returns_is_checked(tmp_path, stage: type[Stage], message: 
 def test_an_unwritable_cache_directory_is_named(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(
-        CacheError, match="the cache directory cannot be written: .*\n  give another one with --cache-dir"
+        CacheError, match="the cache directory cannot be written: .*\n  choose another one with --cache-dir"
     ):
         pipeline(tmp_path / "file").construct(INLINE)
 

@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from qairt.engine.plan.costs import Cost, History
+from qairt.engine.plan.costs import Cost, CostHistory
 from qairt.errors import CacheError
 from qairt.evaluate.record import (
     EvaluationRecord,
@@ -41,15 +41,15 @@ def record(**changes) -> EvaluationRecord:
 
 def test_records_and_costs_share_a_file(tmp_path):
     """Also with a line that a killed writer left."""
-    History(tmp_path).add(COST)
+    CostHistory(tmp_path).add(COST)
     assert keep(tmp_path, record()) == 1
     with (tmp_path / "history.jsonl").open("a") as file:
         file.write('{"evaluation":1,"tar')
     assert keep(tmp_path, record(target="torch")) == 2
-    History(tmp_path).add(COST.model_copy(update={"seconds": 4.0}))
+    CostHistory(tmp_path).add(COST.model_copy(update={"seconds": 4.0}))
     assert [found.target for found in records(tmp_path)] == ["cpu", "torch"]
     assert numbered(tmp_path, 1) == record()
-    expected = History(tmp_path).expect("export", "all", size=0, tools="", host="h")
+    expected = CostHistory(tmp_path).expect("export", "all", size=0, tools="", host="h")
     assert (expected.samples, expected.seconds) == (2, 3.0)
 
 

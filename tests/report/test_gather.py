@@ -11,6 +11,7 @@ import recorded_runs as recorded
 
 from qairt import keys
 from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import NewEntry
 from qairt.engine.record import events as ev
 from qairt.engine.record.state import RunState
 from qairt.errors import CacheError
@@ -48,7 +49,7 @@ def store(cache: StageCache, stage: str, label: str, key: str, files: dict[str, 
     for name, content in files.items():
         (work / name).parent.mkdir(exist_ok=True)
         (work / name).write_bytes(content)
-    cache.publish(work, key, stage, label, **more)
+    cache.publish(work, NewEntry(key, stage, label, **more))
 
 
 @pytest.fixture

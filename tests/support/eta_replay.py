@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from qairt.engine.plan.costs import Cost, History, size_bucket
+from qairt.engine.plan.costs import Cost, CostHistory, size_bucket
 from qairt.engine.plan.order import urgency
 from qairt.engine.record import events as ev
 
@@ -68,7 +68,7 @@ def works(ars: tuple[int, ...] = (1, 128), splits: int = 4) -> list[Work]:
 
 
 def run(
-    items: list[Work], history: History, chance: random.Random, *, pace: float, host: str, jobs: int = JOBS
+    items: list[Work], history: CostHistory, chance: random.Random, *, pace: float, host: str, jobs: int = JOBS
 ) -> Iterator[ev.Event]:
     """One run as events, from time 0; each item's cost is kept in `history` when it ends.
 
@@ -119,13 +119,13 @@ def run(
     yield ev.RunFinished(time=now, status="done", seconds=now, executed=len(items), cached=0, failed=0)
 
 
-def learned(folder: Path) -> History:
+def learned(folder: Path) -> CostHistory:
     """The history in a folder, which is made."""
     folder.mkdir(parents=True, exist_ok=True)
-    return History(folder)
+    return CostHistory(folder)
 
 
-def _planned(item: Work, history: History, host: str) -> ev.PlannedEntry:
+def _planned(item: Work, history: CostHistory, host: str) -> ev.PlannedEntry:
     expected = history.expect(item.stage, item.label, size=size_bucket(1000), tools="", host=host)
     return ev.PlannedEntry(
         stage=item.stage,

@@ -112,7 +112,7 @@ def run(cache: Path, suffix: str = "") -> list[str]:
 
 
 def fan_and_after(store: Store) -> list[object]:
-    return list(store.following(store.entries("fan")))
+    return list(store.with_dependents(store.entries("fan")))
 
 
 def clear(cache: Path) -> None:

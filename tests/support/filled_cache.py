@@ -6,7 +6,8 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from qairt.engine.cache.cache import Entry, StageCache
+from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import Entry, NewEntry
 from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.record import events as ev
 from qairt.engine.record.state import RunState
@@ -49,9 +50,8 @@ def put(cache: StageCache, stage: str, label: str, *, sources: Sequence[str] = (
     (work / "big.bin").write_bytes(label.encode() * (SIZE // len(label)))
     (work / "note.txt").write_text(f"{stage} {label} {version}")
     made_from = {name: key_of(*name.split(" "), version) for name in sources}
-    entry = cache.publish(
-        work, key, stage, label, inputs={"extras": {"sources": made_from}}, seconds=60.0, peak_rss=10**9
-    )
+    inputs = {"extras": {"sources": made_from}}
+    entry = cache.publish(work, NewEntry(key, stage, label, inputs, seconds=60.0, peak_rss=10**9))
     PipelineManifest(cache.cache_dir.parent).update_item(
         stage, label, {"artifact_path": str(entry.directory), "cache_key": key, "seconds": 60.0, "peak_rss": 10**9}
     )

@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from qairt.engine.axes import Coord, label
-from qairt.engine.cache.cache import ENTRY, Entry, key_inputs
+from qairt.engine.cache.cache import key_inputs
+from qairt.engine.cache.entry import ENTRY, Entry
 from qairt.engine.plan.cause import cause_of
 from qairt.engine.plan.planned import Plan, PlannedItem, StagePlan
 from qairt.engine.stage import Estimate, Expansion, Stage, StageConfig, Task

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qairt.engine.cache.cache import Entry
+from qairt.engine.cache.entry import Entry
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.cache.store import Store
 from qairt.errors import RecipeError
@@ -99,7 +99,7 @@ def _recipe_of_last_run(folder: Path) -> Path | None:
 
     for events in sorted((folder / STATE_FOLDER / "runs").glob("*/events.jsonl"), reverse=True):
         named = next((record.get("recipe") for record in read_lines(events)[:1]), None)
-        if named:
+        if isinstance(named, str) and named:
             return Path(named) if Path(named).is_file() else None
     return None
 

@@ -15,7 +15,7 @@ from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.cache.trash import Trash
 from qairt.engine.digests import FileDigests
-from qairt.engine.plan.costs import History
+from qairt.engine.plan.costs import CostHistory
 from qairt.engine.plan.outputs import check_outputs, planned_outputs
 from qairt.engine.plan.plan import make_plan
 from qairt.engine.plan.planned import Plan
@@ -187,7 +187,7 @@ class Pipeline:
     def plan_in(self, env: Env, options: RunOptions, made: frozenset[str] = frozenset()) -> Plan:
         """The plan in `env`; items named in `made` count as cached though they were forced."""
         stages = self._until(options)
-        history = History(self.state_folder)
+        history = CostHistory(self.state_folder)
         plan = make_plan(stages, env, self.cache, history, force=options.force, made=made)
         plan.outputs = planned_outputs(plan.stages, self.cache_dir, self.model)
         return plan

@@ -31,7 +31,8 @@ class MeasuredPieces:
         for line in read_lines(self.path):
             result = line.get("found")
             if isinstance(result, dict):
-                self._known[str(line.get("metric")), str(line.get("piece"))] = result
+                numbers = {name: value for name, value in result.items() if isinstance(value, (int, float, str))}
+                self._known[str(line.get("metric")), str(line.get("piece"))] = numbers
 
     def get(self, metric: Metric, piece: str) -> PieceResult | None:
         """The stored result; None when the metric has not measured this piece yet."""

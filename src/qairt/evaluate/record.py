@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -15,11 +16,13 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from qairt import keys
+from qairt.engine.record.history_file import HistoryFile
+from qairt.engine.record.metrics_file import MetricsFile
 from qairt.errors import CacheError
-from qairt.files import append_line, read_lines, write_atomic
 from qairt.machine import this_host
 
-HISTORY, METRICS, SECTION = "history.jsonl", "metrics.json", "evaluate"
+SECTION = "evaluate"
+"""Of `metrics.json`."""
 
 
 class MetricRecord(BaseModel):
@@ -85,12 +88,9 @@ class RecordDifference:
 def records(state_folder: Path) -> list[EvaluationRecord]:
     """All evaluations of a cache directory, oldest first, numbered from 1."""
     found = []
-    for line in read_lines(state_folder / HISTORY):
-        if "evaluation" in line:
-            try:
-                found.append(EvaluationRecord.model_validate(line))
-            except ValidationError:
-                continue
+    for line in HistoryFile(state_folder).read("evaluation"):
+        with suppress(ValidationError):
+            found.append(EvaluationRecord.model_validate(line))
     return found
 
 
@@ -100,19 +100,16 @@ def keep(state_folder: Path, record: EvaluationRecord) -> int:
     Raises:
         CacheError: the cache directory cannot be written.
     """
-    path = state_folder / METRICS
     plain = record.plain()
+    scores = {name: value for name, value in plain.items() if name not in ("recipe", "evaluation")}
+
+    def add_scores(sections: dict[str, JsonValue]) -> None:
+        latest = sections.get(SECTION)
+        sections[SECTION] = {**(latest if isinstance(latest, dict) else {}), record.target: scores}
+
     try:
-        append_line(state_folder / HISTORY, plain)
-        try:
-            metrics = json.loads(path.read_bytes())
-        except (OSError, ValueError):
-            metrics = {}
-        metrics = metrics if isinstance(metrics, dict) else {}
-        latest = metrics.get(SECTION)
-        kept = {name: value for name, value in plain.items() if name not in ("recipe", "evaluation")}
-        metrics[SECTION] = {**(latest if isinstance(latest, dict) else {}), record.target: kept}
-        write_atomic(path, json.dumps(metrics, indent=2, default=str) + "\n")
+        HistoryFile(state_folder).append(plain)
+        MetricsFile(state_folder).change(add_scores)
     except OSError as error:
         raise CacheError(
             f"the scores cannot be kept: {error.strerror}", where=str(state_folder), remedy="this needs write access"

@@ -6,7 +6,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-from qairt.engine.cache.cache import Entry, StageCache, read_entry
+from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import Entry, read_entry
 from qairt.report.facts import BundleFile, Size
 
 _FORMS = (

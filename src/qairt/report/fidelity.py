@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 from pydantic import ValidationError
 
-from qairt.engine.cache.cache import Entry, StageCache
+from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import Entry
 from qairt.engine.record.state import RunState
 from qairt.report.artifacts import entries_of
 from qairt.report.facts import Fidelity

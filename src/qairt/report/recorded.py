@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
 
-from qairt.engine.cache.cache import Entry, StageCache
+from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import Entry
 from qairt.engine.record import events as ev
 from qairt.engine.record.events import EventTail
 from qairt.engine.record.folder import RunFolder, run_folders

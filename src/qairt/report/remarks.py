@@ -7,7 +7,7 @@ from collections.abc import Mapping
 
 from qairt import keys
 from qairt.amounts import count, duration
-from qairt.engine.cache.cache import Entry
+from qairt.engine.cache.entry import Entry
 from qairt.engine.record.state import MADE, RunState
 from qairt.engine.record.summary import RunSummary
 from qairt.evaluate.record import recipe_of

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from qairt.engine.cache.cache import Entry
+from qairt.engine.cache.entry import Entry
 from qairt.engine.record.state import MADE, ItemState, RunState
 from qairt.report.facts import Output, Reason, StageLine, StageUsage
 

@@ -19,6 +19,7 @@ from filelock import FileLock
 from qairt.amounts import about, count, duration, size
 from qairt.engine.axes import Coord, value_of
 from qairt.engine.cache.cache import key_inputs
+from qairt.engine.cache.entry import NewEntry
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.run.executor import Place, ProcessExecutor, Stop
 from qairt.engine.run.jobs import Job, import_path
@@ -167,9 +168,8 @@ class GenieBinaries:
                 job, Place(GenieBinary.name, label, log), lambda fraction, message: None, stop, record_usage
             )
         seconds = time.perf_counter() - start
-        entry = self._cache.publish(
-            work, binary.key, GenieBinary.name, label, inputs=binary.inputs, seconds=seconds, peak_rss=used.peak_rss
-        )
+        new = NewEntry(binary.key, GenieBinary.name, label, binary.inputs, seconds, used.peak_rss)
+        entry = self._cache.publish(work, new)
         notify(f"{binary.name}: compiled in {duration(seconds)}, {size(entry.bytes)}")
 
 

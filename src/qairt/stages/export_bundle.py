@@ -129,7 +129,7 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         (item,) = items.values()
         assert isinstance(item.output, Bundle)
         source = item.output.bundle
-        replace_folder(directory, source, files_below(source), told_by=Path("SHA256SUMS"))
+        replace_folder(directory, source, files_below(source), unless_same=Path("SHA256SUMS"))
 
 
 def format_for(env: Env, requested: Format | None) -> Format | None:

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from textual.app import App
 
-from qairt.engine.cache.cache import Entry, StageCache
+from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.folder import RunFolder, run_folders
 from qairt.engine.record.state import ItemState, RunState

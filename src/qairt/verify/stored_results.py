@@ -12,6 +12,7 @@ from pydantic import BaseModel
 
 from qairt import keys
 from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import NewEntry
 from qairt.errors import CacheError
 from qairt.notify import Notify
 
@@ -76,7 +77,7 @@ class StoredResults:
         try:
             work = self.cache.working_directory(STAGE, key.digest)
             (work / FIDELITY).write_text(result.model_dump_json(indent=1) + "\n")
-            self.cache.publish(work, key.digest, STAGE, key.label, inputs=dict(key.inputs), seconds=seconds)
+            self.cache.publish(work, NewEntry(key.digest, STAGE, key.label, keys.plain(key.inputs), seconds))
         except (OSError, CacheError) as error:
             if work is not None:
                 shutil.rmtree(work, ignore_errors=True)

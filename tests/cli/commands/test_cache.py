@@ -132,7 +132,7 @@ def test_verify_reads_every_byte(qairt, finished, place):
     said = qairt("cache", "verify", *HERE)
     assert said.code == 1
     assert said.out == (
-        "damaged: upper ar2: text.txt has another content\n"
+        "damaged: upper ar2: text.txt has different content\n"
         "4 entries whole, 165 B read\n"
         "1 set aside; the next run makes them again\n"
     )
@@ -179,8 +179,8 @@ def test_undo_keeps_what_a_run_made_since(qairt, finished):
     said = qairt("cache", "undo", *HERE)
     assert said.code == 1
     assert said.err.endswith(
-        "fan ar1, fan ar2 cannot be brought back: made again since it was cleared, and that is kept\n"
-        "  undo again brings back what was cleared before it\n"
+        "fan ar1, fan ar2 cannot be restored: rebuilt since then, and the new entries are kept\n"
+        "  undo again to restore what was cleared before\n"
     )
     assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 0
 
@@ -193,8 +193,8 @@ def test_clear_refuses_what_is_being_made(qairt, finished, place):
         said = qairt("cache", "clear", "upper", "--yes", *HERE)
     assert (said.code, said.err) == (
         1,
-        "Error: cache: nothing was cleared: upper ar2 is being made by a run\n"
-        "  wait until that run has ended, or cancel it\n",
+        "Error: cache: nothing was cleared: upper ar2 is being built by a run\n"
+        "  wait for that run to end, or cancel it\n",
     )
     assert entries(qairt) == ALL
 

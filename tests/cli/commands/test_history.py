@@ -96,7 +96,7 @@ def test_a_run_that_is_not_there(qairt, two_runs):
     said = qairt("history", "compare", "1", "7", "--cache-dir", "cache")
     assert said.code == 1
     assert "there is no finished run 7" in said.err
-    assert "there is 0001, 0002" in said.err
+    assert "finished runs: 0001, 0002" in said.err
     other = qairt("history", "compare", "1", "llama/1", "--cache-dir", "cache")
     assert other.code == 2
     assert "no cache directory llama" in other.err

@@ -11,7 +11,8 @@ import pytest
 from toy_stages import Source, SourceConfig, Text
 
 from qairt import files
-from qairt.engine.cache.cache import ENTRY, StageCache
+from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import ENTRY, NewEntry
 from qairt.errors import CacheError
 from qairt.keys import canonical, differing_leaves, digest
 
@@ -22,7 +23,7 @@ def put(cache: StageCache, key: str, content: str = "hello", name: str = "text.t
     work = cache.working_directory("source", key)
     (work / name).write_text(content)
     (work / "output.json").write_text(json.dumps({"text": name}))
-    return cache.publish(work, key, "source", "all").directory
+    return cache.publish(work, NewEntry(key, "source", "all")).directory
 
 
 def test_keys_chain_and_depend_on_settings():
@@ -105,7 +106,7 @@ def test_altered_content_is_found_by_digest(tmp_path: Path):
     (directory / "text.txt").write_text("jello")
     (entry,) = cache.entries()
     assert entry.missing() is None
-    assert entry.altered() == "text.txt has another content"
+    assert entry.altered() == "text.txt has different content"
 
 
 def test_equal_files_are_one_file_on_disk_and_go_with_their_last_entry(tmp_path: Path):
@@ -131,9 +132,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr("qairt.engine.cache.cache.flush", full)
-    with pytest.raises(
-        CacheError, match="the result cannot be stored: No space left on device\n  free space on that disk"
-    ):
+    with pytest.raises(CacheError, match="the result cannot be stored: No space left on device\n  free disk space"):
         put(cache, KEY, "new")
     assert sorted(tmp_path.rglob("*")) == before
 

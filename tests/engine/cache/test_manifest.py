@@ -99,11 +99,8 @@ def test_items(manifest):
     for label in ("ar1", "ar128", "ar1"):
         manifest.update_item("prepare_exports", label, {"cache_key": label})
     assert list(manifest.read()["stages"]["prepare_exports"]["items"]) == ["ar1", "ar128"]
-    manifest.remove_item("prepare_exports", "ar1")
-    manifest.remove_item("prepare_exports", "gone")
-    manifest.remove_item("gone", "ar1")
-    assert list(manifest.read()["stages"]["prepare_exports"]["items"]) == ["ar128"]
-    assert list(manifest.read()["stages"]) == ["prepare_exports"]
+    assert manifest.item("prepare_exports", "ar1")["cache_key"] == "ar1"
+    assert manifest.item("prepare_exports", "gone") == manifest.item("gone", "ar1") == {}
 
 
 def test_removing(manifest):
@@ -160,7 +157,6 @@ DAMAGED = [
         (lambda manifest: manifest.update("a", None), ["a"]),
         (lambda manifest: manifest.update_item("a", "x", {}), ["a"]),
         (lambda manifest: manifest.remove("a"), []),
-        (lambda manifest: manifest.remove_item("a", "x"), []),
     ],
 )
 def test_a_damaged_file_reads_as_empty_and_is_written_anew(manifest, content, change, stages):
@@ -187,7 +183,7 @@ def test_a_manifest_that_cannot_be_read_or_written_says_so(manifest):
     manifest.path.parent.parent.mkdir()
     manifest.path.parent.write_text("a file in place of the folder")
     assert manifest.read() == {"stages": {}}
-    with pytest.raises(CacheError, match="the manifest cannot be written: File exists\n  give yourself"):
+    with pytest.raises(CacheError, match="the manifest cannot be written: File exists\n  allow reading"):
         manifest.update("a", None)
 
 

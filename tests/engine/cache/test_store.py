@@ -12,7 +12,7 @@ from filelock import FileLock
 from filled_cache import SIZE, fill, key_of, planned, put, ran, state_of
 
 from qairt.engine.cache.cache import StageCache
-from qairt.engine.cache.clearing import preview, scope, short_names
+from qairt.engine.cache.clearing import preview, preview_items, short_names
 from qairt.engine.cache.store import Store
 from qairt.engine.record import events as ev
 from qairt.engine.record.folder import new_run_folder
@@ -40,10 +40,10 @@ def names(entries) -> list[str]:
 
 
 def test_an_item_and_what_is_made_from_it(store):
-    found = scope(store, state_of(store.entries()), "convert", "ar1-split1", "item")
+    found = preview_items(store, state_of(store.entries()), ("convert", "ar1-split1"), "item")
     assert found.title == "convert ar1-split1"
     assert names(found.entries) == ["convert ar1-split1"]
-    assert found.seconds_to_remake == 60
+    assert found.seconds_to_rebuild == 60
     assert found.dependents == {"quantize": 1, "export_bundle": 1}
     assert found.refused is None
     assert found.other_recipes == ()
@@ -51,43 +51,46 @@ def test_an_item_and_what_is_made_from_it(store):
 
 
 def test_with_everything_made_from_it(store):
-    found = scope(store, state_of(store.entries()), "convert", "ar1-split1", "item", after=True)
+    found = preview_items(store, state_of(store.entries()), ("convert", "ar1-split1"), "item", after=True)
     assert names(found.entries) == ["convert ar1-split1", "quantize ar1-split1", "export_bundle all"]
     assert found.dependents == {"quantize": 1, "export_bundle": 1}
-    assert found.seconds_to_remake == 180
+    assert found.seconds_to_rebuild == 180
     assert found.bytes > SIZE - 20
 
 
 def test_dependents_are_found_though_what_lies_between_is_gone(store):
     state = state_of(store.entries())
     store.clear(store.entries("quantize"))
-    found = scope(store, state, "convert", "ar1-split2", "item", after=True)
+    found = preview_items(store, state, ("convert", "ar1-split2"), "item", after=True)
     assert names(found.entries) == ["convert ar1-split2", "export_bundle all"]
 
 
 def test_a_row_is_the_items_that_differ_only_in_their_split(store):
     other = put(StageCache(store.cache_dir), "convert", "ar128-split1")
     state = state_of([*store.entries()])
-    row = scope(store, state, "convert", "ar1-split2", "row")
+    row = preview_items(store, state, ("convert", "ar1-split2"), "row", row_axis="split")
     assert row.title == "convert · AR 1 · 2 items"
     assert names(row.entries) == ["convert ar1-split1", "convert ar1-split2"]
-    stage = scope(store, state, "convert", "ar1-split2", "stage")
+    stage = preview_items(store, state, ("convert", "ar1-split2"), "stage")
     assert stage.title == "convert · 3 items"
     assert other.key in [entry.key for entry in stage.entries]
-    assert scope(store, state, "export_bundle", "all", "row").title == "export_bundle · all · 1 item"
+    assert (
+        preview_items(store, state, ("export_bundle", "all"), "row", row_axis="split").title
+        == "export_bundle · all · 1 item"
+    )
 
 
 def test_what_a_stale_item_was_made_as_last_goes(store):
     items = planned(store.entries("convert"), cached=False)
     state = RunState.of_plan([item.model_copy(update={"key": item.key[::-1], "stale": True}) for item in items])
-    found = scope(store, state, "convert", "ar1-split1", "item")
+    found = preview_items(store, state, ("convert", "ar1-split1"), "item")
     assert [entry.key for entry in found.entries] == [key_of("convert", "ar1-split1")]
 
 
 def test_an_entry_of_another_recipe_at_the_same_place_stays(store):
     fill(store.cache_dir, version="2")
     state = state_of([entry for entry in store.entries() if entry.key == key_of(entry.stage, entry.label)])
-    found = scope(store, state, "convert", "ar1-split1", "stage", after=True)
+    found = preview_items(store, state, ("convert", "ar1-split1"), "stage", after=True)
     assert len(found.entries) == 5
     store.clear(found.entries)
     assert [entry.key for entry in store.entries("convert")] == [
@@ -98,8 +101,8 @@ def test_an_entry_of_another_recipe_at_the_same_place_stays(store):
 def test_nothing_kept(store):
     state = state_of(store.entries())
     store.clear(store.entries())
-    found = scope(store, state, "convert", "ar1-split1", "stage")
-    assert (found.entries, found.bytes, found.refused) == ((), 0, "nothing of it is kept")
+    found = preview_items(store, state, ("convert", "ar1-split1"), "stage")
+    assert (found.entries, found.bytes, found.refused) == ((), 0, "it has no entries in the cache")
 
 
 def test_other_recipes_that_used_it_last_are_named(store):
@@ -109,9 +112,9 @@ def test_other_recipes_that_used_it_last_are_named(store):
     ran(store.cache_dir, "/recipes/former.yaml", entries)
     ran(store.cache_dir, "/recipes/former.yaml", [])
     state = state_of(entries)
-    assert scope(store, state, "convert", "ar1-split1", "stage").other_recipes == ("other.yaml",)
-    assert scope(store, state, "convert", "ar1-split1", "stage").shared == 1
-    assert scope(store, state, "convert", "ar1-split2", "item").other_recipes == ()
+    assert preview_items(store, state, ("convert", "ar1-split1"), "stage").other_recipes == ("other.yaml",)
+    assert preview_items(store, state, ("convert", "ar1-split1"), "stage").shared == 1
+    assert preview_items(store, state, ("convert", "ar1-split2"), "item").other_recipes == ()
     assert store.recipes_by_key()[entries[0].key] == ["/recipes/own.yaml", "/recipes/other.yaml"]
     assert short_names(["/a/x.yaml", "/b/x.yaml", "/b/y.yaml"]) == ("/a/x.yaml", "/b/x.yaml", "y.yaml")
 
@@ -146,14 +149,14 @@ def test_refused_while_it_runs_or_is_still_needed_by_what_runs(store):
     entries = store.entries()
     convert1, convert2, quantize1, quantize2, bundle = entries
     state = run_of(entries, hit(convert1), hit(convert2), hit(quantize2), start(quantize1))
-    assert scope(store, state, "quantize", "ar1-split1", "stage").refused == "quantize ar1-split1 is running"
-    needed = "convert ar1-split1 is still needed: quantize ar1-split1 of run 0007 is made from it"
-    assert scope(store, state, "convert", "ar1-split1", "item").refused == needed
-    needed = "convert ar1-split2 is still needed: export_bundle all of run 0007 is made from it"
-    assert scope(store, state, "convert", "ar1-split2", "item").refused == needed
+    assert preview_items(store, state, ("quantize", "ar1-split1"), "stage").refused == "quantize ar1-split1 is running"
+    needed = "convert ar1-split1 is still needed by quantize ar1-split1 of run 0007"
+    assert preview_items(store, state, ("convert", "ar1-split1"), "item").refused == needed
+    needed = "convert ar1-split2 is still needed by export_bundle all of run 0007"
+    assert preview_items(store, state, ("convert", "ar1-split2"), "item").refused == needed
     for event in (hit(quantize1), hit(bundle)):
         state.apply(event)
-    assert scope(store, state, "convert", "ar1-split2", "stage", after=True).refused is None
+    assert preview_items(store, state, ("convert", "ar1-split2"), "stage", after=True).refused is None
 
 
 def test_refused_while_another_run_in_this_directory_needs_it(store):
@@ -180,7 +183,7 @@ def test_refused_while_another_process_holds_its_lock(store):
     )
     try:
         assert child.stdout.readline() == "held\n"
-        assert preview(store, [entry]).refused == "convert ar1-split1 is being made by a run"
+        assert preview(store, [entry]).refused == "convert ar1-split1 is being built by a run"
     finally:
         child.communicate("")
     assert preview(store, [entry]).refused is None
@@ -210,9 +213,9 @@ def test_prune_leaves_alone_what_a_run_is_making(store):
 
 def test_following_a_whole_stage_takes_what_stands_behind_it(store):
     put(StageCache(store.cache_dir), "quantize", "ar5")
-    whole = store.following(store.entries("convert"), whole_stage="convert")
+    whole = store.with_dependents(store.entries("convert"), whole_stage="convert")
     assert names(whole) == names(store.entries())
-    assert "quantize ar5" not in names(store.following(store.entries("convert")))
+    assert "quantize ar5" not in names(store.with_dependents(store.entries("convert")))
 
 
 def test_an_entry_whose_file_is_gone_frees_what_is_left(store):
@@ -229,7 +232,5 @@ def test_a_prune_that_may_not_delete_says_so(store, monkeypatch):
         raise PermissionError(13, "Permission denied", str(path))
 
     monkeypatch.setattr(Path, "unlink", refuse)
-    with pytest.raises(
-        CacheError, match="what nothing uses any more cannot be deleted: Permission denied\n  this needs"
-    ):
+    with pytest.raises(CacheError, match="unused files cannot be deleted: Permission denied\n  this needs"):
         store.prune()

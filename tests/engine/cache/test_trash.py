@@ -73,7 +73,7 @@ def test_a_manifest_that_changed_meanwhile_gets_only_the_records_of_what_comes_b
     record = PipelineManifest(store.cache_dir).read()["stages"]["quantize"]["items"]["ar1-split1"]
     store.clear([first])
     PipelineManifest(store.cache_dir).update_item("quantize", "ar128", {"cache_key": "new"})
-    PipelineManifest(store.cache_dir).remove_item("quantize", "ar1-split2")
+    PipelineManifest(store.cache_dir).change(lambda stages: stages["quantize"]["items"].pop("ar1-split2"))
     store.undo()
     items = PipelineManifest(store.cache_dir).read()["stages"]["quantize"]["items"]
     assert items["ar1-split1"] == record
@@ -116,8 +116,7 @@ def test_undo_refuses_when_all_of_it_was_made_again_and_then_goes_further_back(s
     with pytest.raises(CacheError) as raised:
         store.undo()
     assert raised.value.what == (
-        "convert ar1-split1, convert ar1-split2 cannot be brought back:"
-        " made again since it was cleared, and that is kept"
+        "convert ar1-split1, convert ar1-split2 cannot be restored: rebuilt since then, and the new entries are kept"
     )
     assert snapshot(store.cache_dir) == made
     assert [moved.stage for moved in store.undo().entries] == ["quantize", "quantize"]
@@ -271,7 +270,7 @@ def test_an_undo_that_fails_can_be_tried_again(store, monkeypatch):
 
     with monkeypatch.context() as patched:
         patched.setattr(os, "rename", refuse)
-        with pytest.raises(CacheError, match="nothing was brought back: Read-only file system"):
+        with pytest.raises(CacheError, match="nothing was restored: Read-only file system"):
             store.undo()
     assert store.undo() is not None
     assert snapshot(store.cache_dir) == before

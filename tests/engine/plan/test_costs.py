@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from qairt.engine.plan.costs import NOTHING, Cost, History, size_bucket
+from qairt.engine.plan.costs import NOTHING, Cost, CostHistory, size_bucket
 
 LIKE = {"size": 20, "tools": "qnn 2.7", "host": "box7"}
 
@@ -24,11 +24,11 @@ def cost(seconds: float, **changes: object) -> Cost:
     return Cost(**(fields | LIKE | changes))
 
 
-def history(folder, *costs: Cost) -> History:
-    kept = History(folder)
+def history(folder, *costs: Cost) -> CostHistory:
+    kept = CostHistory(folder)
     for each in costs:
         kept.add(each)
-    return History(folder)
+    return CostHistory(folder)
 
 
 def test_all_costs_are_kept_and_the_last_ten_count(tmp_path):
@@ -71,7 +71,7 @@ def test_a_torn_last_line_does_not_swallow_the_next_cost(tmp_path):
     path = tmp_path / "history.jsonl"
     path.write_bytes(path.read_bytes() + b'{"stage": "convert", "lab')
     kept.add(cost(3))
-    assert History(tmp_path).expect("convert", "ar1", **LIKE).samples == 2
+    assert CostHistory(tmp_path).expect("convert", "ar1", **LIKE).samples == 2
     assert path.read_bytes().endswith(b"}\n")
 
 
@@ -79,7 +79,7 @@ def test_records_of_an_older_version_are_read(tmp_path):
     old = {"stage": "convert", "label": "ar1", "key": "k", "seconds": 5, "peak_rss": 9, "bytes": 1, "time": 0}
     lines = ["not json", "", "[]", json.dumps({"stage": 1}), json.dumps(old)]
     (tmp_path / "history.jsonl").write_text("\n".join(lines) + "\n")
-    assert History(tmp_path).expect("convert", "ar1", **LIKE).seconds == 5
+    assert CostHistory(tmp_path).expect("convert", "ar1", **LIKE).seconds == 5
 
 
 @pytest.mark.parametrize(("size", "bucket"), [(-1, 0), (0, 0), (1, 1), (1023, 10), (1024, 11), (2047, 11)])

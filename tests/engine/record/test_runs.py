@@ -199,14 +199,14 @@ def test_deleting(tmp_path):
     assert not folder.path.exists()
     with pytest.raises(CacheError) as missing:
         delete_run(tmp_path, "0001")
-    assert (missing.value.what, missing.value.remedy) == ("there is no run 0001", "nothing was run here yet")
+    assert (missing.value.what, missing.value.remedy) == ("there is no run 0001", "nothing was run in this cache yet")
 
 
 def test_a_run_that_is_not_there(tmp_path: Path):
     recorded.record(tmp_path, "0001", recorded.good())
     with pytest.raises(CacheError) as missing:
         find_folder(tmp_path, "../0001")
-    assert missing.value.remedy == "there is 0001"
+    assert missing.value.remedy == "latest runs: 0001"
 
 
 # Compared

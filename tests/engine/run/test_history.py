@@ -12,7 +12,7 @@ import recorded_runs as recorded
 from toy_stages import Fan, FanConfig, Join, Source, SourceConfig
 
 from qairt import Pipeline, RunOptions
-from qairt.engine.plan.costs import History
+from qairt.engine.plan.costs import CostHistory
 from qairt.engine.record.folder import RunFolder
 from qairt.engine.record.summary import read_state, write_summary
 from qairt.engine.run.history import add_run, find_run_record, runs_of
@@ -67,7 +67,7 @@ def test_other_readers_pass_it_over(tmp_path):
     made = pipeline(tmp_path)
     made.construct(INLINE)
     assert records(made.state_folder) == []
-    history = History(made.state_folder)
+    history = CostHistory(made.state_folder)
     assert history.expect("fan", "ar1", size=0, tools="", host="elsewhere").samples == 1
     assert all(item.from_history for item in pipeline(tmp_path, suffix="!").plan().items)
 
@@ -116,8 +116,8 @@ def test_a_torn_line_costs_itself(tmp_path):
 def test_a_run_that_is_not_there(tmp_path):
     with pytest.raises(CacheError, match="no finished run 4") as nothing:
         find_run_record(tmp_path, "4")
-    assert nothing.value.remedy == "nothing was run here yet"
+    assert nothing.value.remedy == "nothing was run in this cache yet"
     recorded.record(tmp_path, "0001", recorded.good())
     with pytest.raises(CacheError) as other:
         find_run_record(tmp_path, "4")
-    assert other.value.remedy == "there is 0001"
+    assert other.value.remedy == "finished runs: 0001"

@@ -279,9 +279,9 @@ def test_a_recipe_without_it_gets_it_by_an_override(recipe: Path):
 def test_clearing_it_with_all_that_follows_clears_it_alone(recipe: Path):
     pipeline = made(opened(with_profiler(recipe)), until="quantization")
     store = Store(pipeline.cache_dir)
-    gone = store.following(store.entries("torch_profiler"), whole_stage="torch_profiler")
+    gone = store.with_dependents(store.entries("torch_profiler"), whole_stage="torch_profiler")
     assert {entry.stage for entry in gone} == {"torch_profiler"}
-    everything = store.following(store.entries("model_loading"), whole_stage="model_loading")
+    everything = store.with_dependents(store.entries("model_loading"), whole_stage="model_loading")
     assert {entry.stage for entry in everything} >= {"model_loading", "torch_profiler", "quantization"}
 
 

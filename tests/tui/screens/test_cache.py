@@ -121,7 +121,7 @@ async def test_what_a_run_began_to_need_since_it_was_asked_stays(store, state):
         state.items["export_bundle", "all"].status = "running"
         await pilot.press("y")
         await settle(pilot)
-        assert app.messages[-1].startswith("nothing was cleared: export_bundle all is running; wait until")
+        assert app.messages[-1].startswith("nothing was cleared: export_bundle all is running; wait for")
         assert len(store.entries()) == 6
         assert app.changes == 0
 
@@ -169,7 +169,7 @@ async def test_clear_undo_and_prune(store, state):
         await pilot.press("z")
         await settle(pilot)
         assert snapshot(store.cache_dir) == before
-        assert app.messages[-1] == "brought back 3 entries"
+        assert app.messages[-1] == "restored 3 entries"
         await pilot.press("j", "c", "y")
         await settle(pilot)
         assert len(store.entries()) == 5
@@ -208,7 +208,7 @@ async def test_what_cannot_be_undone_is_told(store, state):
         put(StageCache(store.cache_dir), "export_bundle", "all")
         await pilot.press("z")
         await settle(pilot)
-        assert app.messages[-1].startswith("export_bundle all cannot be brought back: made again since it was cleared")
+        assert app.messages[-1].startswith("export_bundle all cannot be restored: rebuilt since then")
         assert app.changes == 1
 
 

@@ -11,7 +11,7 @@ from filled_cache import fill, put, ran, state_of
 from textual.app import App
 
 from qairt.engine.cache.cache import StageCache
-from qairt.engine.cache.clearing import ClearPreview, Scope, scope
+from qairt.engine.cache.clearing import ClearPreview, Scope, preview_items
 from qairt.engine.cache.store import Store
 from qairt.errors import CacheError
 from qairt.tui.screens.clear import ClearChoice, ClearScreen, Preview
@@ -49,7 +49,9 @@ def store(tmp_path: Path) -> Store:
 def of_first(store: Store) -> Preview:
     """Previews of the first item of `convert`."""
     state = state_of(store.entries())
-    return lambda what, after: scope(store, state, "convert", "ar1-split1", what, after=after)
+    return lambda scope, after: preview_items(
+        store, state, ("convert", "ar1-split1"), scope, row_axis="split", after=after
+    )
 
 
 async def settle(pilot) -> None:

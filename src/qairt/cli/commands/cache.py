@@ -14,7 +14,7 @@ from qairt.cli.console import is_terminal, say, say_json, table
 from qairt.cli.options import CacheDir, Json, Yes
 
 if TYPE_CHECKING:
-    from qairt.engine.cache.cache import Entry
+    from qairt.engine.cache.entry import Entry
 
 app = typer.Typer(
     help="Look at finished work, and let go of it.\n\nWork lies in a cache directory, one entry for each finished item."
@@ -266,11 +266,11 @@ def _age(entry: Entry) -> str:
 
 def _settings(entry: Entry) -> dict[str, Any]:
     """What the key was made from, by dotted name."""
-    extras = entry.inputs.get("extras", {})
-    flat = {f"stages.{entry.stage}.{name}": value for name, value in entry.inputs.get("config", {}).items()}
+    from qairt.engine.cache.entry import mapping_in
+
+    flat = {f"stages.{entry.stage}.{name}": value for name, value in mapping_in(entry.inputs, "config").items()}
     for group in ("params", "facts", "sources"):
-        values = extras.get(group) or {}
-        flat |= {f"{group} {name}": value for name, value in values.items()} if isinstance(values, dict) else {}
+        flat |= {f"{group} {name}": value for name, value in mapping_in(entry.inputs, "extras", group).items()}
     return flat
 
 

@@ -116,13 +116,11 @@ def _artifacts(pipeline: LLMPipeline, told: Sequence[str]) -> list[Finding]:
     made = pipeline.plan()
     items = list(made.items)
     findings = [Finding("artifacts", "warning", note) for note in pipeline.warnings if note not in told]
-    recorded = pipeline.manifest.read()["stages"]
     if pipeline.manifest.is_damaged():
         text = f"{pipeline.manifest.path} is damaged; the next run writes it anew"
         findings.append(Finding("artifacts", "warning", text))
     for item in items:
-        record = recorded.get(item.stage.name, {}).get("items", {}).get(item.label)
-        if record is not None and record.get("cache_key") == item.key and not item.cached:
+        if not item.cached and pipeline.manifest.item(item.stage.name, item.label).get("cache_key") == item.key:
             text = f"{item.name}: {item.reason}, though a run finished it"
             findings.append(Finding("artifacts", "warning", text, "the next run makes it again"))
     cached = sum(item.cached for item in items)

@@ -1,4 +1,4 @@
-"""What a clear would do, before it is done."""
+"""What clearing would do: previewed, refused while a run needs it, then done."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from dataclasses import dataclass, field
 from pathlib import PurePath
 from typing import Literal
 
+from qairt.amounts import count
 from qairt.engine.axes import without
-from qairt.engine.cache.cache import Entry
+from qairt.engine.cache.entry import Entry, newest_by_item
 from qairt.engine.cache.store import Store
 from qairt.engine.cache.trash import Cleared
 from qairt.engine.record.events import read_events
@@ -19,7 +20,7 @@ from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, RunState
 from qairt.errors import CacheError
 
 Scope = Literal["item", "row", "stage"]
-"""One item; the items of its stage that differ only in their split; the whole stage."""
+"""One item; the items of its stage that differ only in one axis; the whole stage."""
 
 
 @dataclass(frozen=True)
@@ -29,37 +30,42 @@ class ClearPreview:
     title: str
     """What is cleared, such as `convert ar1-split2`."""
     entries: tuple[Entry, ...]
-    """That go; nothing is kept when there are none."""
+    """Entries that would be cleared."""
     bytes: int
-    """Given back at the next prune."""
-    seconds_to_remake: float
-    """Of work, one item after the other."""
+    """Freed at the next prune."""
+    seconds_to_rebuild: float
+    """One item after the other."""
     dependents: dict[str, int] = field(default_factory=dict)
-    """Entries made from these, by stage; they go too when that is asked for, else they stay."""
+    """By stage, how many entries were made from these; cleared only on request."""
     other_recipes: tuple[str, ...] = ()
-    """Names of other recipes that used one of these entries when they ran last."""
+    """Names of other recipes whose latest run used one of these entries."""
     shared: int = 0
     """How many of the entries those used."""
     refused: str | None = None
-    """Why it cannot be done now."""
+    """Why it is not possible now."""
 
 
-def scope(store: Store, state: RunState, stage: str, label: str, what: Scope, *, after: bool = False) -> ClearPreview:
+def preview_items(
+    store: Store, state: RunState, item: tuple[str, str], scope: Scope, *, row_axis: str = "", after: bool = False
+) -> ClearPreview:
     """What clearing an item, its row or its stage would do.
 
-    Of an item goes what this recipe reuses; where that is not made yet, what was made last at its place.
+    For each item the entry that this recipe reuses is cleared; if there is none, the item's newest entry.
 
     Args:
-        state: of the run or of the plan that the item is shown in.
+        state: the run or plan that shows the item.
+        item: its stage and label.
+        row_axis: the axis in which the items of a row differ.
         after: also everything made from it.
     """
-    items = _in_scope(state, stage, label, what)
-    kept = store.entries()
-    title = {"item": f"{stage} {label}", "row": f"{stage} · {_row_name(items)}", "stage": stage}[what]
-    if what != "item":
-        title += f" · {len(items)} item{'s' if len(items) != 1 else ''}"
-    later = _entries_of(_dependents(state, items), kept, stale=False)
-    return preview(store, _entries_of(items, kept), title=title, state=state, after=after, later=later)
+    stage, label = item
+    items = _in_scope(state, stage, label, scope, row_axis)
+    entries = store.entries()
+    title = {"item": f"{stage} {label}", "row": f"{stage} · {_row_name(items, row_axis)}", "stage": stage}[scope]
+    if scope != "item":
+        title += f" · {count(len(items), 'item')}"
+    later = _entries_of(_dependents(state, items), entries, stale=False)
+    return preview(store, _entries_of(items, entries), title=title, state=state, after=after, later=later)
 
 
 def preview(
@@ -75,62 +81,62 @@ def preview(
     """What clearing these entries would do.
 
     Args:
-        state: a run that is watched; others that go in this cache directory are found.
+        state: the run on the screen; other active runs of this cache directory are found.
         after: also everything made from them.
-        later: known to be made from them; the rest is found by what the entries say.
-        whole_stage: with `after`, also everything of the stages behind this one.
+        later: entries known to be made from them; the others are found by their recorded sources.
+        whole_stage: with `after`, also everything of the stages after this one.
     """
     own = {entry.key for entry in entries}
-    following = store.following([*entries, *later], whole_stage=whole_stage if after else None)
-    made_from = Counter(entry.stage for entry in following if entry.key not in own)
-    going = tuple(following if after else entries)
-    recipes, shared = _other_recipes(store, going, state.recipe if state else "")
+    following = store.with_dependents([*entries, *later], whole_stage=whole_stage if after else None)
+    dependents = Counter(entry.stage for entry in following if entry.key not in own)
+    cleared = tuple(following if after else entries)
+    recipes, shared = _other_recipes(store, cleared, state.recipe if state else "")
     return ClearPreview(
         title=title,
-        entries=going,
-        bytes=store.freed_by(going),
-        seconds_to_remake=sum(entry.seconds for entry in going),
-        dependents=dict(made_from),
+        entries=cleared,
+        bytes=store.freed_by(cleared),
+        seconds_to_rebuild=sum(entry.seconds for entry in cleared),
+        dependents=dict(dependents),
         other_recipes=recipes,
         shared=shared,
-        refused=refusal(store, going, state) if going else "nothing of it is kept",
+        refused=refusal(store, cleared, state) if cleared else "it has no entries in the cache",
     )
 
 
 def refusal(store: Store, entries: Sequence[Entry], state: RunState | None = None) -> str | None:
-    """Why these entries must stay for now: a run is making one of them, or still needs it. None when they may go."""
+    """Why these entries cannot be cleared now: a run is making one of them, or still needs it. None if they can."""
     keys = {entry.key for entry in entries}
-    for run in _going(store, state):
+    for run in _active_runs(store, state):
         for item in run.items.values():
             if item.key in keys and item.status in BUSY:
                 return f"{item.name} is running"
         for source, item in _needed(run):
             if source.key in keys:
-                return f"{source.name} is still needed: {item.name} of run {run.run_id} is made from it"
+                return f"{source.name} is still needed by {item.name} of run {run.run_id}"
     for entry in entries:
         if store.is_locked(entry.key):
-            return f"{entry.stage} {entry.label} is being made by a run"
+            return f"{entry.stage} {entry.label} is being built by a run"
     return None
 
 
 def clear(store: Store, entries: Sequence[Entry], state: RunState | None = None) -> Cleared:
-    """Clear what a preview showed, unless a run began to need it meanwhile.
+    """Clear what a preview showed, unless a run has started to need it.
 
     Raises:
-        CacheError: it is needed, or cannot be moved; then all of it stays.
+        CacheError: it is needed, or cannot be moved; nothing was cleared.
     """
     refused = refusal(store, entries, state)
     if refused is not None:
         raise CacheError(
             f"nothing was cleared: {refused}",
             where=str(store.cache_dir),
-            remedy="wait until that run has ended, or cancel it",
+            remedy="wait for that run to end, or cancel it",
         )
     return store.clear(entries)
 
 
-def _going(store: Store, state: RunState | None) -> list[RunState]:
-    """The runs that go now, `state` among them when it does."""
+def _active_runs(store: Store, state: RunState | None) -> list[RunState]:
+    """The runs in progress, `state` among them if it is."""
     runs = [state] if state is not None and state.status == "running" else []
     for folder in live_runs(store.state_folder):
         if state is not None and folder.id == state.run_id:
@@ -143,39 +149,32 @@ def _going(store: Store, state: RunState | None) -> list[RunState]:
     return runs
 
 
-def _in_scope(state: RunState, stage: str, label: str, what: Scope) -> list[ItemState]:
+def _in_scope(state: RunState, stage: str, label: str, scope: Scope, row_axis: str) -> list[ItemState]:
     of_stage = [item for item in state.items.values() if item.stage == stage]
-    if what == "stage":
+    if scope == "stage":
         return of_stage
     one = [item for item in of_stage if item.label == label]
-    if what == "item" or not one:
+    if scope == "item" or not one:
         return one
-    place = without(one[0].coord, ("split",))
-    return [item for item in of_stage if without(item.coord, ("split",)) == place]
+    row = without(one[0].coord, (row_axis,))
+    return [item for item in of_stage if without(item.coord, (row_axis,)) == row]
 
 
-def _row_name(items: Sequence[ItemState]) -> str:
-    place = without(items[0].coord, ("split",)) if items else ()
-    return " ".join(f"{axis.upper()} {value}" for axis, value in place) or "all"
+def _row_name(items: Sequence[ItemState], row_axis: str) -> str:
+    row = without(items[0].coord, (row_axis,)) if items else ()
+    return " ".join(f"{axis.upper()} {value}" for axis, value in row) or "all"
 
 
-def _entries_of(items: Iterable[ItemState], kept: Sequence[Entry], *, stale: bool = True) -> list[Entry]:
-    by_key = {entry.key: entry for entry in kept}
-    newest: dict[tuple[str, str], Entry] = {}
-    for entry in kept:
-        known = newest.get((entry.stage, entry.label))
-        if known is None or known.timestamp < entry.timestamp:
-            newest[entry.stage, entry.label] = entry
-    found = [by_key.get(item.key) or (newest.get((item.stage, item.label)) if stale else None) for item in items]
-    return _once([entry for entry in found if entry is not None])
-
-
-def _once(entries: Iterable[Entry]) -> list[Entry]:
-    return list({entry.key: entry for entry in entries}.values())
+def _entries_of(items: Iterable[ItemState], entries: Sequence[Entry], *, stale: bool = True) -> list[Entry]:
+    """The entries of items, each once; of an item without one its newest entry if `stale`."""
+    by_key = {entry.key: entry for entry in entries}
+    newest = newest_by_item(entries) if stale else {}
+    found = [by_key.get(item.key) or newest.get((item.stage, item.label)) for item in items]
+    return list({entry.key: entry for entry in found if entry is not None}.values())
 
 
 def _dependents(state: RunState, items: Sequence[ItemState]) -> list[ItemState]:
-    """The items of the plan that are made from these, at any distance; sources stand before what is made of them."""
+    """The items of the plan that depend on these, directly or not; sources come before their dependents."""
     reached = {item.name for item in items}
     found = []
     for item in state.items.values():
@@ -186,21 +185,21 @@ def _dependents(state: RunState, items: Sequence[ItemState]) -> list[ItemState]:
 
 
 def _needed(state: RunState) -> Iterator[tuple[ItemState, ItemState]]:
-    """Everything that what is not made yet may read, at any distance, and for what."""
+    """Each item that an unfinished one depends on, directly or not, with that unfinished item."""
     by_name = {item.name: item for item in state.items.values()}
     seen: set[str] = set()
     todo = deque((item, item) for item in by_name.values() if item.status not in MADE | UNMADE)
     while todo:
-        item, wanted_by = todo.popleft()
+        item, dependent = todo.popleft()
         for name in item.sources:
             if name in by_name and name not in seen:
                 seen.add(name)
-                yield by_name[name], wanted_by
-                todo.append((by_name[name], wanted_by))
+                yield by_name[name], dependent
+                todo.append((by_name[name], dependent))
 
 
 def _other_recipes(store: Store, entries: Sequence[Entry], recipe: str) -> tuple[tuple[str, ...], int]:
-    """Names of recipes other than `recipe` that used one of these, and how many of these."""
+    """Names of recipes other than `recipe` that used one of these entries, and how many entries they used."""
     users = store.recipes_by_key()
     own = os.path.abspath(recipe) if recipe else ""
     used = {entry.key: [user for user in users.get(entry.key, ()) if user != own] for entry in entries}
@@ -209,6 +208,6 @@ def _other_recipes(store: Store, entries: Sequence[Entry], recipe: str) -> tuple
 
 
 def short_names(paths: Sequence[str]) -> tuple[str, ...]:
-    """Recipes by the names of their files; by their paths where two names are the same."""
+    """Recipes by file name, or by path where two names are equal."""
     names = Counter(PurePath(path).name for path in paths)
     return tuple(path if names[PurePath(path).name] > 1 else PurePath(path).name for path in paths)

@@ -1,4 +1,4 @@
-"""`manifest.json`: which stages have completed and where their artifacts live.
+"""`manifest.json`: which stages have completed and where their artifacts are.
 
 {"stages": {"<stage>": {"artifact_path", "timestamp", "config"?, "cache_key"?, "items"?: {"<label>": {...}}}}}
 """
@@ -7,20 +7,23 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
+from pydantic import JsonValue
 
 from qairt.engine.stage import StageConfig
 from qairt.errors import CacheError
-from qairt.files import write_atomic
+from qairt.files import set_aside, write_atomic
 
 STATE_FOLDER = "pipeline_state"
+
+StageRecord = dict[str, JsonValue]
+"""What the manifest holds of one stage; `items_of` gives its items."""
+Stages = dict[str, StageRecord]
 
 
 class PipelineManifest:
@@ -34,11 +37,11 @@ class PipelineManifest:
         """Absolute path to `manifest.json`."""
         return self._path
 
-    def read(self) -> dict[str, Any]:
-        """The manifest, or an empty structure if it is absent or damaged (it only repeats what the entries say).
+    def read(self) -> dict[str, Stages]:
+        """The manifest, or an empty one if it is absent or damaged; the entries hold the same facts.
 
         Raises:
-            CacheError: a file is there that cannot be read.
+            CacheError: the file exists but cannot be read.
         """
         raw = self.raw()
         try:
@@ -46,8 +49,17 @@ class PipelineManifest:
         except ValueError:
             return {"stages": {}}
 
+    def item(self, stage_name: str, label: str) -> dict[str, JsonValue]:
+        """The record of one item; empty if there is none.
+
+        Raises:
+            CacheError: the file exists but cannot be read.
+        """
+        record = items_of(self.read()["stages"].get(stage_name, {})).get(label)
+        return record if isinstance(record, dict) else {}
+
     def raw(self) -> bytes | None:
-        """The bytes of the file; None when there is no file.
+        """The bytes of the file; None if there is none.
 
         Raises:
             CacheError: it cannot be read.
@@ -60,23 +72,15 @@ class PipelineManifest:
             raise self._refused("read", error) from error
 
     def is_damaged(self) -> bool:
-        """Whether a file is there that does not hold a manifest."""
-        return self._path.exists() and not self._holds_a_manifest()
+        """Whether the file exists but does not hold a manifest."""
+        return self._path.exists() and not self._is_valid()
 
     def remove(self, *stage_names: str) -> None:
-        """Remove stage entries; names that are not there are passed over."""
+        """Remove stage entries; unknown names are ignored."""
 
-        def change(stages: dict[str, Any]) -> None:
+        def change(stages: Stages) -> None:
             for name in stage_names:
                 stages.pop(name, None)
-
-        self.change(change)
-
-    def remove_item(self, stage_name: str, label: str) -> None:
-        """Remove one item's record."""
-
-        def change(stages: dict[str, Any]) -> None:
-            stages.get(stage_name, {}).get("items", {}).pop(label, None)
 
         self.change(change)
 
@@ -91,11 +95,11 @@ class PipelineManifest:
 
         Args:
             stage_name: name of the stage.
-            artifact_path: where artifacts were written, or None if none were persisted.
+            artifact_path: where artifacts were written, or None if none were kept.
             stage_config: only explicitly set fields are serialised.
             cache_key: the key-chain key, checked on resume.
         """
-        entry: dict[str, Any] = {
+        entry: StageRecord = {
             "artifact_path": None if artifact_path is None else str(artifact_path),
             "timestamp": _now(),
         }
@@ -104,23 +108,23 @@ class PipelineManifest:
         if cache_key is not None:
             entry["cache_key"] = cache_key
 
-        def change(stages: dict[str, Any]) -> None:
-            items = stages.get(stage_name, {}).get("items")
+        def change(stages: Stages) -> None:
+            items = items_of(stages.get(stage_name, {}))
             stages[stage_name] = entry | ({"items": items} if items else {})
 
         self.change(change)
 
-    def update_item(self, stage_name: str, label: str, record: dict[str, Any]) -> None:
+    def update_item(self, stage_name: str, label: str, record: Mapping[str, JsonValue]) -> None:
         """Add or update one item's record below its stage."""
 
-        def change(stages: dict[str, Any]) -> None:
+        def change(stages: Stages) -> None:
             stage = stages.setdefault(stage_name, {"artifact_path": None, "timestamp": _now()})
-            stage.setdefault("items", {})[label] = record | {"timestamp": _now()}
+            stage["items"] = items_of(stage) | {label: {**record, "timestamp": _now()}}
 
         self.change(change)
 
-    def change(self, change: Callable[[dict[str, Any]], object]) -> None:
-        """Let `change` alter the stages' records in place; nothing is written when it leaves them as they are.
+    def change(self, change: Callable[[Stages], object]) -> None:
+        """Let `change` alter the stages' records in place; nothing is written if they stay the same.
 
         Raises:
             CacheError: the file cannot be read or written.
@@ -129,11 +133,11 @@ class PipelineManifest:
             content = self.read()
             before = json.dumps(content)
             change(content["stages"])
-            if json.dumps(content) != before or not self._holds_a_manifest():
+            if json.dumps(content) != before or not self._is_valid():
                 self._write(manifest_bytes(content))
 
     def replace(self, digest: str, raw: bytes) -> bool:
-        """Write `raw` if the file has the SHA-256 `digest` now; returns whether it had.
+        """Write `raw` if the file's SHA-256 is `digest`; returns whether it was.
 
         Raises:
             CacheError: the file cannot be read or written.
@@ -155,18 +159,18 @@ class PipelineManifest:
             raise self._refused("written", error) from error
 
     def _write(self, raw: bytes) -> None:
-        if self._path.is_dir():  # it is no manifest, but it may be of use to someone
-            os.rename(self._path, self._path.with_name(f".bad-{self._path.name}-{os.getpid()}"))
+        if self._path.is_dir():  # not ours to delete
+            set_aside(self._path)
         write_atomic(self._path, raw)
 
     def _refused(self, what: str, error: OSError) -> CacheError:
         return CacheError(
             f"the manifest cannot be {what}: {error.strerror or error}",
             where=str(self._path),
-            remedy="give yourself read and write access to the cache directory, or give another one with --cache-dir",
+            remedy="allow reading and writing in the cache directory, or choose another one with --cache-dir",
         )
 
-    def _holds_a_manifest(self) -> bool:
+    def _is_valid(self) -> bool:
         try:
             parse_manifest(self._path.read_bytes())
         except (OSError, ValueError):
@@ -174,11 +178,11 @@ class PipelineManifest:
         return True
 
 
-def parse_manifest(raw: bytes) -> dict[str, Any]:
-    """What the bytes of a manifest say.
+def parse_manifest(raw: bytes) -> dict[str, Stages]:
+    """The content of a manifest.
 
     Raises:
-        ValueError: they are not a manifest, down to the records of items.
+        ValueError: the bytes are not a manifest, or a record in it is damaged.
     """
     try:
         content = json.loads(raw)
@@ -193,8 +197,14 @@ def parse_manifest(raw: bytes) -> dict[str, Any]:
     return dict(content)
 
 
-def manifest_bytes(content: dict[str, Any]) -> bytes:
-    """A manifest as it is written."""
+def items_of(record: StageRecord) -> dict[str, JsonValue]:
+    """The records of a stage's items, by label."""
+    items = record.get("items")
+    return items if isinstance(items, dict) else {}
+
+
+def manifest_bytes(content: Mapping[str, Stages]) -> bytes:
+    """A manifest as bytes of a file."""
     return (json.dumps(content, indent=2) + "\n").encode()
 
 

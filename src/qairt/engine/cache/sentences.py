@@ -1,4 +1,4 @@
-"""One sentence each for what clearing, undo and prune did, for the screen and the shell."""
+"""One sentence each for the result of clear, undo and prune, on the screen and in the shell."""
 
 from __future__ import annotations
 
@@ -7,25 +7,26 @@ from qairt.engine.cache.store import Store
 
 
 def cleared_line(freed: int, number: int) -> str:
-    """What was cleared, in a sentence."""
-    return f"cleared {count(number, 'entry', 'entries')}, {size(freed)}; undo brings it back until the next prune"
+    """What was cleared."""
+    return f"cleared {count(number, 'entry', 'entries')}, {size(freed)}; undo restores it until the next prune"
 
 
 def undone_line(store: Store) -> str:
-    """Undo the last clear, and say what came of it.
+    """Undo the last clear, and describe the result.
 
     Raises:
         CacheError: it cannot be undone.
     """
-    back = store.undo()
-    if back is None:
-        return "there is nothing to bring back"
-    kept = f"; {len(back.superseded)} made again meanwhile stay as they are" if back.superseded else ""
-    return f"brought back {count(len(back.entries), 'entry', 'entries')}{kept}"
+    restored = store.undo()
+    if restored is None:
+        return "there is nothing to undo"
+    rebuilt = len(restored.superseded)
+    kept = f"; {rebuilt} rebuilt since then {'is' if rebuilt == 1 else 'are'} kept" if rebuilt else ""
+    return f"restored {count(len(restored.entries), 'entry', 'entries')}{kept}"
 
 
 def pruned_line(store: Store) -> str:
-    """Prune, and say what that gave.
+    """Prune, and describe the result.
 
     Raises:
         CacheError: it cannot be deleted.

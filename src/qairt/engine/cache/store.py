@@ -1,4 +1,4 @@
-"""A cache directory seen without its recipe: what is kept, who uses it, what clearing gives back."""
+"""A cache directory without its recipe: its entries, which recipes use them, and what clearing frees."""
 
 from __future__ import annotations
 
@@ -13,17 +13,19 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
-from qairt.engine.cache.cache import Entry, StageCache
+from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import Entry, by_age, mapping_in
 from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.cache.trash import Cleared, Trash
 from qairt.engine.record.events import RunStarted, parse_event
 from qairt.engine.record.folder import run_folders
 from qairt.engine.stage import registered_stages
 from qairt.errors import CacheError, QairtError
+from qairt.files import set_aside
 
 
 class Store:
-    """A cache directory, without its recipe. What a killed process began to clear is put right first.
+    """A cache directory, without its recipe. A clear that was killed half-way is rolled back first.
 
     Args:
         cache_dir: the folder that holds `pipeline_state`.
@@ -32,17 +34,17 @@ class Store:
     def __init__(self, cache_dir: Path) -> None:
         self.cache_dir = cache_dir
         self.problems: list[str] = []
-        """Entries found damaged; they have been set aside."""
+        """Damaged entries that were found and set aside."""
         self._cache = StageCache(cache_dir, lambda path, why: self.problems.append(f"{path.name}: {why}"))
         self.state_folder = self._cache.cache_dir
         self.trash = Trash(self.state_folder, PipelineManifest(cache_dir))
         self.trash.recover()
         self._starts: dict[Path, RunStarted] = {}
 
-    # Looking
+    # Reading
 
     def stage_names(self) -> list[str]:
-        """Stages with entries, in the order of the recipe that ran last."""
+        """Stages with entries, in the order of the latest recipe."""
         order = self._order()
         found = {entry.stage for entry in self._cache.entries()}
         return sorted(found, key=lambda name: (order.index(name) if name in order else len(order), name))
@@ -51,13 +53,13 @@ class Store:
         """Entries in the order of stages, the newest of an item first."""
         order = self._order()
         found = [entry for entry in self._cache.entries(stage) if label in (None, entry.label)]
-        found.sort(key=lambda entry: entry.timestamp, reverse=True)
+        found.sort(key=by_age, reverse=True)
         return sorted(
             found, key=lambda e: (order.index(e.stage) if e.stage in order else len(order), e.stage, _natural(e.label))
         )
 
-    def following(self, entries: Sequence[Entry], *, whole_stage: str | None = None) -> list[Entry]:
-        """`entries` and all that was made from them; with `whole_stage` also everything of later stages."""
+    def with_dependents(self, entries: Sequence[Entry], *, whole_stage: str | None = None) -> list[Entry]:
+        """`entries` and everything made from them; with `whole_stage` also all entries of later stages."""
         later = set(self._stages_after(whole_stage)) if whole_stage else set()
         gone = {entry.key for entry in entries}
         everything = self.entries()
@@ -70,14 +72,13 @@ class Store:
         return [entry for entry in everything if entry.key in gone]
 
     def freed_by(self, entries: Sequence[Entry]) -> int:
-        """Bytes that the next prune gives back when `entries` are cleared: files are stored once, and others may
-        hold the same ones."""
-        return _given_up(
+        """Bytes that the next prune frees if `entries` are cleared; bytes that other entries share stay."""
+        return _freed_bytes(
             (status for entry in entries for status in _files_of(entry)), self._blobs(), also=self.trash.files()
         )
 
     def bytes_on_disk(self) -> int:
-        """Every file once, however many names it has."""
+        """Size of all files; hard links count once."""
         seen: dict[tuple[int, int], int] = {}
         for folder, _, names in os.walk(self.state_folder):
             for name in names:
@@ -89,11 +90,11 @@ class Store:
         return sum(seen.values())
 
     def bytes_in_trash(self) -> int:
-        """What emptying the trash frees."""
-        return _given_up(self.trash.files(), self._blobs())
+        """Bytes that emptying the trash frees."""
+        return _freed_bytes(self.trash.files(), self._blobs())
 
     def recipes_by_key(self) -> dict[str, list[str]]:
-        """Which recipes used a key when they ran last; by their absolute paths."""
+        """For each key the recipes whose latest run used it, by absolute path."""
         last: dict[str, RunStarted] = {}
         for folder in run_folders(self.state_folder):
             started = self._starts.get(folder.path) or _start_of(folder.events)
@@ -111,7 +112,7 @@ class Store:
         return found
 
     def is_locked(self, key: str) -> bool:
-        """Whether a run, of whatever recipe, is making `key` now."""
+        """Whether a run of any recipe is building `key` now."""
         path = self.state_folder / "locks" / f"{key[:16]}.lock"
         if not path.exists():
             return False
@@ -120,32 +121,32 @@ class Store:
                 return False
         except Timeout:
             return True
-        except OSError:  # a cache that cannot be written: nobody makes anything in it
+        except OSError:  # a read-only cache: nothing is being built in it
             return False
 
     # Changing
 
     def clear(self, entries: Sequence[Entry]) -> Cleared:
-        """Take entries out of use; `undo` brings them back until the next prune.
+        """Move entries to the trash; `undo` restores them until the next prune.
 
         Raises:
-            CacheError: they cannot be moved; then all of them stay.
+            CacheError: they cannot be moved; nothing was cleared.
         """
         return self.trash.clear(entries, self.freed_by(entries))
 
     def undo(self) -> Cleared | None:
-        """Bring back what was cleared last; None when there is nothing.
+        """Restore what was cleared last; None if there is nothing.
 
         Raises:
-            CacheError: it cannot be, or all of it was made again meanwhile.
+            CacheError: it cannot be moved, or all of it was rebuilt since then.
         """
         return self.trash.undo()
 
     def prune(self) -> tuple[int, int]:
-        """Delete for good what was cleared, what killed runs left behind and entries set aside.
+        """Permanently delete cleared entries, leftovers of killed runs and entries that were set aside.
 
         Returns:
-            How many cleared entries and how many leftovers there were.
+            The number of cleared entries and of leftovers.
 
         Raises:
             CacheError: it cannot be deleted.
@@ -161,32 +162,30 @@ class Store:
             self._cache.drop_unused_blobs()
         except OSError as error:
             raise CacheError(
-                f"what nothing uses any more cannot be deleted: {error.strerror or error}",
+                f"unused files cannot be deleted: {error.strerror or error}",
                 where=str(error.filename or self.state_folder),
                 remedy="this needs write access to the cache directory",
             ) from error
         return cleared, len(found)
 
     def verify(self) -> int:
-        """Compare every file with its digest; entries that differ are taken out of use. Returns the bytes read."""
+        """Compare every file with its digest; entries that differ are set aside. Returns the bytes read."""
         read = 0
         for entry in self.entries():
             problem = entry.altered()
             read += entry.bytes
             if problem is not None:
-                target = entry.directory.with_name(f".bad-{entry.directory.name}-{os.getpid()}")
-                shutil.rmtree(target, ignore_errors=True)
                 with suppress(OSError):  # read-only: it stays, and is reported
-                    entry.directory.rename(target)
+                    set_aside(entry.directory)
                 self.problems.append(f"{entry.stage} {entry.label}: {problem}")
         return read
 
     # Inside
 
     def _is_in_use(self, leftover: Path) -> bool:
-        """Whether a run is still making something in this folder, `.making-1a2b3c4d-…` or `.resume-1a2b3c4d…`."""
-        made = re.match(r"\.(?:making|resume)-([0-9a-f]{8})", leftover.name)
-        locks = (self.state_folder / "locks").glob(f"{made[1]}*.lock") if made else ()
+        """Whether a run is still working in this folder, `.making-1a2b3c4d-…` or `.resume-1a2b3c4d…`."""
+        match = re.match(r"\.(?:making|resume)-([0-9a-f]{8})", leftover.name)
+        locks = (self.state_folder / "locks").glob(f"{match[1]}*.lock") if match else ()
         return any(self.is_locked(path.stem) for path in locks)
 
     def _blobs(self) -> set[tuple[int, int]]:
@@ -199,11 +198,11 @@ class Store:
         return found
 
     def _stages_after(self, stage: str) -> list[str]:
-        aside = {name for name, known in registered_stages().items() if known.is_side_branch}
+        side_branches = {name for name, known in registered_stages().items() if known.is_side_branch}
         order = self._order()
-        if stage not in order or stage in aside:
+        if stage not in order or stage in side_branches:
             return []
-        return [name for name in order[order.index(stage) + 1 :] if name not in aside]
+        return [name for name in order[order.index(stage) + 1 :] if name not in side_branches]
 
     def _order(self) -> list[str]:
         from qairt.recipe.recipe import Recipe
@@ -215,12 +214,14 @@ class Store:
         return list(stages) if isinstance(stages, dict) else []
 
 
-def _given_up(files: Iterable[os.stat_result], blobs: set[tuple[int, int]], also: Iterable[os.stat_result] = ()) -> int:
-    """Bytes of `files` that nothing else holds.
+def _freed_bytes(
+    files: Iterable[os.stat_result], blobs: set[tuple[int, int]], also: Iterable[os.stat_result] = ()
+) -> int:
+    """Bytes of `files` that no other entry holds.
 
     Args:
-        blobs: inodes that have a name in `blobs/` too, which goes when no entry holds it.
-        also: names that go too, though their bytes are not counted.
+        blobs: inodes with a link in `blobs/`, which is dropped when no entry holds it.
+        also: links that are deleted too but whose bytes are not counted.
     """
     held: Counter[tuple[int, int]] = Counter()
     status_of: dict[tuple[int, int], os.stat_result] = {}
@@ -244,7 +245,7 @@ def _files_of(entry: Entry) -> Iterator[os.stat_result]:
 
 
 def _start_of(events: Path) -> RunStarted | None:
-    """How a run began: the first line of its events."""
+    """The first event of a run."""
     import json
 
     try:
@@ -256,10 +257,9 @@ def _start_of(events: Path) -> RunStarted | None:
 
 
 def _sources(entry: Entry) -> dict[str, str]:
-    """The keys that an entry was made from, by item."""
-    extras = entry.inputs.get("extras")
-    sources = extras.get("sources") if isinstance(extras, dict) else None
-    return {str(k): v for k, v in sources.items() if isinstance(v, str)} if isinstance(sources, dict) else {}
+    """The keys of an entry's sources, by item."""
+    sources = mapping_in(entry.inputs, "extras", "sources")
+    return {name: key for name, key in sources.items() if isinstance(key, str)}
 
 
 def _natural(label: str) -> list[tuple[str, int]]:

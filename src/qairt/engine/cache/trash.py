@@ -1,12 +1,12 @@
-"""What was cleared, kept until the next prune so that it can be brought back.
+"""Cleared entries, which can be restored until the next prune.
 
     pipeline_state/trash/{n}/
-      journal.json                       what was cleared, and how far that got; written before anything moves
-      manifest.json                      the manifest as it was before
-      {stage}/{stage}_{key[:8]}/         the entries, moved here whole: the same files, not copies
+      journal.json                       what was cleared, and how far it got; written before anything moves
+      manifest.json                      the manifest before the clear
+      {stage}/{stage}_{key[:8]}/         the entries, moved here: the same files, not copies
 
-Nothing is lost when the process ends at any moment: the next one that looks rolls a half-done clear back and ends a
-half-done undo. Both come to the same, since every step says where it moves things and moves them only once.
+Nothing is lost if the process ends at any moment: the next one rolls an unfinished clear back and completes an
+unfinished undo. Both use the same steps, since the journal says where each entry belongs and a move is done once.
 """
 
 from __future__ import annotations
@@ -19,20 +19,20 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any, Literal
+from typing import Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
 
-from qairt.engine.cache.cache import Entry
-from qairt.engine.cache.manifest import PipelineManifest, manifest_bytes, parse_manifest
+from qairt.engine.cache.entry import Entry
+from qairt.engine.cache.manifest import PipelineManifest, Stages, items_of, manifest_bytes, parse_manifest
 from qairt.errors import CacheError
 from qairt.files import flush, write_atomic
 
 TRASH = "trash"
 _JOURNAL = "journal.json"
 _MANIFEST = "manifest.json"
-_PATIENCE = 10.0  # seconds to wait for another process that clears or undoes
+_LOCK_TIMEOUT = 10.0  # seconds to wait for another process that clears or undoes
 
 
 class Moved(BaseModel):
@@ -44,11 +44,11 @@ class Moved(BaseModel):
     label: str
     key: str
     place: str
-    """Its folder below `pipeline_state`, and below the trash: `convert/convert_1a2b3c4d`."""
+    """Its folder below `pipeline_state` and below the trash: `convert/convert_1a2b3c4d`."""
 
     @field_validator("place")
     @classmethod
-    def _stays_inside(cls, place: str) -> str:
+    def _is_inside(cls, place: str) -> str:
         parts = PurePosixPath(place).parts
         if len(parts) != 2 or ".." in parts or place.startswith("/"):
             raise ValueError("not a folder of an entry")
@@ -62,24 +62,24 @@ class Moved(BaseModel):
 class _Journal(BaseModel):
     v: Literal[1] = 1
     step: Literal["clearing", "cleared", "undoing", "superseded"]
-    """`superseded`: what is left was made again before it could be brought back."""
+    """`superseded`: the remaining entries were rebuilt before they could be restored."""
     bytes: int
     entries: tuple[Moved, ...]
-    records: dict[str, dict[str, Any]]
-    """What the manifest said of these stages, with no items but the cleared ones."""
+    records: Stages
+    """The manifest's records of these stages, with only the cleared items."""
     after: str | None
-    """SHA-256 of the manifest after the clear; None when it said nothing of these entries."""
+    """SHA-256 of the manifest after the clear; None if it did not mention these entries."""
 
 
 @dataclass(frozen=True)
 class Cleared:
-    """What was cleared, or brought back."""
+    """What was cleared, or restored."""
 
     bytes: int
-    """That the next prune frees, or would have."""
+    """Freed by the next prune, or held back from it."""
     entries: tuple[Moved, ...]
     superseded: tuple[Moved, ...] = ()
-    """Made again meanwhile, so the new ones stay."""
+    """Rebuilt since they were cleared, so the new ones stay."""
 
 
 class Trash:
@@ -95,13 +95,13 @@ class Trash:
         self._manifest = manifest
 
     def clear(self, entries: Sequence[Entry], freed: int) -> Cleared:
-        """Move entries here, and take what the manifest says of them out of it.
+        """Move entries here, and remove their records from the manifest.
 
         Args:
-            freed: bytes that the next prune gives back for it.
+            freed: bytes that the next prune frees for it.
 
         Raises:
-            CacheError: an entry cannot be moved; then none was.
+            CacheError: an entry cannot be moved; none was.
         """
         if not entries:
             return Cleared(0, ())
@@ -119,19 +119,19 @@ class Trash:
                 self._write(folder, journal.model_copy(update={"step": "cleared"}))
             except (OSError, CacheError):
                 with suppress(OSError, CacheError):
-                    self._bring_back(folder, journal)
+                    self._restore(folder, journal)
                 raise
         return Cleared(journal.bytes, journal.entries)
 
     def undo(self) -> Cleared | None:
-        """Bring back what was cleared last, None when there is nothing. The next call goes one step further back.
+        """Restore what was cleared last; None if there is nothing. The next call restores the clear before it.
 
         Raises:
-            CacheError: it cannot be moved, or all of it was made again meanwhile; that is kept.
+            CacheError: it cannot be moved, or all of it was rebuilt since then; the rebuilt entries stay.
         """
         if not self.folder.is_dir():
             return None
-        with self._locked("brought back"):
+        with self._locked("restored"):
             self._recover()
             for folder in reversed(self._folders()):
                 journal = self._read(folder)
@@ -139,24 +139,24 @@ class Trash:
                     continue
                 self._write(folder, journal.model_copy(update={"step": "undoing"}))
                 try:
-                    cleared = self._bring_back(folder, journal)
+                    cleared = self._restore(folder, journal)
                 except (OSError, CacheError):
-                    with suppress(OSError):  # what did come back is known by its place
+                    with suppress(OSError):  # entries that were restored are recognized by their place
                         self._write(folder, journal)
                     raise
                 if not cleared.entries:
                     names = ", ".join(moved.name for moved in journal.entries[:3])
                     more = f" and {len(journal.entries) - 3} more" if len(journal.entries) > 3 else ""
                     raise CacheError(
-                        f"{names}{more} cannot be brought back: made again since it was cleared, and that is kept",
+                        f"{names}{more} cannot be restored: rebuilt since then, and the new entries are kept",
                         where=str(self._root.parent),
-                        remedy="undo again brings back what was cleared before it",
+                        remedy="undo again to restore what was cleared before",
                     )
                 return cleared
         return None
 
     def empty(self) -> int:
-        """Delete everything here for good; returns how many entries that were.
+        """Permanently delete everything here; returns the number of entries.
 
         Raises:
             CacheError: it cannot be deleted.
@@ -167,23 +167,23 @@ class Trash:
             self._recover()
             count = len(self.entries())
             for folder in self._folders():
-                (folder / _JOURNAL).unlink(missing_ok=True)  # first: what is half deleted must not come back
+                (folder / _JOURNAL).unlink(missing_ok=True)  # first, so that a half-deleted clear is never restored
                 flush(folder)
                 shutil.rmtree(folder)
             return count
 
     def recover(self) -> None:
-        """Roll back or end what a killed process began; nothing when another process is at it, or none may write."""
+        """Complete or roll back what a killed process left, unless another one does or the cache is read-only."""
         if any(journal.step in ("clearing", "undoing") for _, journal in self._journals()):
             with suppress(OSError, CacheError, Timeout), FileLock(self.folder / ".lock", timeout=0):
                 self._recover()
 
     def entries(self) -> list[Moved]:
-        """Everything that a prune would delete, the last cleared first."""
+        """Everything that a prune would delete, the latest clear first."""
         return [moved for folder, journal in self._journals() for moved in self._held(folder, journal)]
 
     def undoable(self) -> tuple[Moved, ...]:
-        """What `undo` would bring back."""
+        """What `undo` would restore."""
         return next((journal.entries for _, journal in self._journals() if journal.step == "cleared"), ())
 
     def files(self) -> Iterator[os.stat_result]:
@@ -197,7 +197,7 @@ class Trash:
     # Inside
 
     def _begin(self, entries: Sequence[Entry], freed: int) -> tuple[Path, _Journal]:
-        """Say what will be moved, so that this can be rolled back."""
+        """Write the journal, so that the clear can be rolled back."""
         number = max((int(folder.name) for folder in self._folders()), default=0) + 1
         folder = self.folder / str(number)
         folder.mkdir()
@@ -218,10 +218,10 @@ class Trash:
     def _recover(self) -> None:
         for folder, journal in self._journals():
             if journal.step in ("clearing", "undoing"):
-                self._bring_back(folder, journal)
+                self._restore(folder, journal)
 
-    def _bring_back(self, folder: Path, journal: _Journal) -> Cleared:
-        """Move everything to its place again that is not taken, and say so in the manifest."""
+    def _restore(self, folder: Path, journal: _Journal) -> Cleared:
+        """Move everything back whose place is free, and add it to the manifest."""
         back: list[Moved] = []
         superseded: list[Moved] = []
         for moved in journal.entries:
@@ -263,7 +263,7 @@ class Trash:
         return sorted(found, key=lambda path: int(path.name))
 
     def _journals(self) -> list[tuple[Path, _Journal]]:
-        """The last one first."""
+        """The latest first."""
         read = [(folder, self._read(folder)) for folder in reversed(self._folders())]
         return [(folder, journal) for folder, journal in read if journal is not None]
 
@@ -273,7 +273,7 @@ class Trash:
     def _read(self, folder: Path) -> _Journal | None:
         try:
             return _Journal.model_validate_json((folder / _JOURNAL).read_bytes())
-        except (OSError, ValidationError):  # what it says cannot be done: it waits for the next prune
+        except (OSError, ValidationError):  # unusable: it waits for the next prune
             return None
 
     def _write(self, folder: Path, journal: _Journal) -> None:
@@ -284,26 +284,26 @@ class Trash:
     def _locked(self, done: str) -> Iterator[None]:
         try:
             self.folder.mkdir(exist_ok=True)
-            with FileLock(self.folder / ".lock", timeout=_PATIENCE):
+            with FileLock(self.folder / ".lock", timeout=_LOCK_TIMEOUT):
                 yield
         except Timeout as error:
             raise CacheError(
-                f"nothing was {done}: another process is clearing or undoing here",
+                f"nothing was {done}: another process is clearing or undoing in this cache",
                 where=str(self._root.parent),
-                remedy="try again when it has ended",
+                remedy="try again when it has finished",
             ) from error
         except OSError as error:
             raise CacheError(
                 f"nothing was {done}: {error.strerror or error}",
                 where=str(error.filename or self.folder),
-                remedy="free a little room on that disk first; `qairt cache prune` may help"
+                remedy="free some disk space first; `qairt cache prune` may help"
                 if error.errno in (errno.ENOSPC, errno.EDQUOT)
                 else "this needs write access to the cache directory",
             ) from error
 
 
-def _without(raw: bytes | None, entries: Sequence[Moved]) -> tuple[dict[str, dict[str, Any]], str | None]:
-    """What a manifest says of entries, and the digest of it without that; None when it says nothing."""
+def _without(raw: bytes | None, entries: Sequence[Moved]) -> tuple[Stages, str | None]:
+    """A manifest's records of entries, and the digest of the manifest without them; None if it has no such records."""
     try:
         content = parse_manifest(raw or b"")
     except ValueError:
@@ -312,14 +312,14 @@ def _without(raw: bytes | None, entries: Sequence[Moved]) -> tuple[dict[str, dic
     return (records, hashlib.sha256(manifest_bytes(content)).hexdigest()) if records else ({}, None)
 
 
-def _take_out(stages: dict[str, Any], entries: Sequence[Moved]) -> dict[str, dict[str, Any]]:
+def _take_out(stages: Stages, entries: Sequence[Moved]) -> Stages:
     """Remove the records of entries, and of stages that have none left; returns what was removed."""
-    records: dict[str, dict[str, Any]] = {}
+    records: Stages = {}
     for name in dict.fromkeys(moved.stage for moved in entries):
         stage = stages.get(name)
         if stage is None:
             continue
-        items = stage.get("items", {})
+        items = items_of(stage)
         own = {
             moved.label: items.pop(moved.label)
             for moved in entries
@@ -332,16 +332,17 @@ def _take_out(stages: dict[str, Any], entries: Sequence[Moved]) -> dict[str, dic
     return records
 
 
-def _put_in(stages: dict[str, Any], entries: Sequence[Moved], records: dict[str, dict[str, Any]]) -> None:
-    """Add the records of entries again; newer ones stay."""
+def _put_in(stages: Stages, entries: Sequence[Moved], records: Stages) -> None:
+    """Add the records of entries; newer ones stay."""
     for moved in entries:
         record = records.get(moved.stage)
         if record is None:
             continue
         stage = stages.setdefault(moved.stage, {key: value for key, value in record.items() if key != "items"})
-        if moved.label in record["items"]:
-            stage.setdefault("items", {}).setdefault(moved.label, record["items"][moved.label])
+        removed, items = items_of(record), items_of(stage)
+        if moved.label in removed and moved.label not in items:
+            stage["items"] = items | {moved.label: removed[moved.label]}
 
 
-def _key_in(record: Any) -> Any:
+def _key_in(record: JsonValue) -> JsonValue:
     return record.get("cache_key") if isinstance(record, dict) else None

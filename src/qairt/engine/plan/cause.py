@@ -13,7 +13,7 @@ from qairt import keys
 from qairt.engine.plan.planned import Cause, Kind, Leaf
 
 if TYPE_CHECKING:
-    from qairt.engine.cache.cache import Entry
+    from qairt.engine.cache.entry import Entry
     from qairt.engine.plan.planned import PlannedItem
 
 CHANGES: frozenset[Kind] = frozenset({"setting", "parameter", "file", "toolchain", "version", "input", "removed"})

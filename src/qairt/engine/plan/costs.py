@@ -1,21 +1,19 @@
-"""`history.jsonl`: what items cost when they ran, so that the next plan knows.
-
-The file also has lines of finished runs (`run_history`) and of evaluations; they are passed over here.
-"""
+"""What items cost in earlier runs, and what they are expected to cost in the next one."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median, quantiles
 
 from pydantic import BaseModel, ValidationError
 
-from qairt.files import append_line
+from qairt.engine.record.history_file import HistoryFile
 
 LATEST = 10
-"""Costs that an expectation rests on, at most."""
+"""How many earlier runs an expectation is based on, at most."""
 
 
 class Cost(BaseModel):
@@ -30,11 +28,11 @@ class Cost(BaseModel):
     time: float
     host: str = ""
     tools: str = ""
-    """Version of the toolchain that made it; empty where none has a part in it."""
+    """Version of the toolchain that made it; empty if none was used."""
     size: int = 0
-    """`size_bucket` of the bytes it was thought to write; 0 in records of before this was kept."""
+    """`size_bucket` of the bytes it was expected to write; 0 in old records."""
     estimate: float = 0.0
-    """Seconds that its stage had thought it would take, without history."""
+    """Seconds its stage estimated, without history."""
 
 
 @dataclass(frozen=True)
@@ -45,33 +43,34 @@ class Expectation:
     """The median."""
     low: float
     high: float
-    """Half of the earlier runs lie between."""
+    """Half of the earlier runs took between `low` and `high`."""
     peak_rss: int
     """The largest one."""
     bytes: int
     """The latest one."""
     samples: int
-    """Earlier runs it rests on, at most ten; with none everything else is 0."""
+    """Earlier runs it is based on, at most ten; if 0, so is everything else."""
 
 
 NOTHING = Expectation(0.0, 0.0, 0.0, 0, 0, 0)
 
 
-class History:
+class CostHistory:
     """Costs of finished items, the latest last."""
 
     def __init__(self, state_folder: Path) -> None:
-        self._path = state_folder / "history.jsonl"
+        self._file = HistoryFile(state_folder)
         self._costs: dict[tuple[str, str], list[Cost]] = {}
         self._of_stage: dict[str, list[Cost]] = {}
-        for cost in _read(self._path):
-            self._keep(cost)
+        for line in self._file.read("cost"):
+            with suppress(ValidationError):
+                self._keep(Cost.model_validate(line))
 
     def expect(self, stage: str, label: str, *, size: int, tools: str, host: str, estimate: float = 0.0) -> Expectation:
-        """What an item like this took when it ran last, from those that are most like it.
+        """What an item is expected to cost, from the earlier runs that are most like it.
 
-        Those of this host count; if there are none, those of any host, then of any toolchain version, then of any size.
-        Of another size, times are taken in proportion to what its stage estimates (`estimate`, seconds).
+        Runs on the same host count first; without any, those of any host, then of any toolchain version, then of any
+        size. For another size, times scale with the stage's own estimate (`estimate`, seconds).
         """
         costs = self._costs.get((stage, label), [])
         for alike in (
@@ -86,14 +85,14 @@ class History:
         return _expectation(latest, ratios)
 
     def scale(self, stage: str) -> float:
-        """By how much the estimates of a stage's items were wrong, 1 where nothing is known: took / estimated."""
+        """Actual over estimated seconds of a stage's items, the median; 1 if unknown."""
         latest = self._of_stage.get(stage, [])[-2 * LATEST :]
         return median(cost.seconds / cost.estimate for cost in latest) if latest else 1.0
 
     def add(self, cost: Cost) -> None:
-        """Keep a cost."""
+        """Record a cost."""
         self._keep(cost)
-        append_line(self._path, cost.model_dump())
+        self._file.append(cost.model_dump())
 
     def _keep(self, cost: Cost) -> None:
         self._costs.setdefault((cost.stage, cost.label), []).append(cost)
@@ -102,7 +101,7 @@ class History:
 
 
 def size_bucket(size: int) -> int:
-    """The power of two that `size` bytes lie below: 11 for 1024 … 2047; 0 for nothing."""
+    """The number of bits of `size` in bytes: 11 for 1024 … 2047, 0 for 0."""
     return max(size, 0).bit_length()
 
 
@@ -119,18 +118,3 @@ def _expectation(costs: Sequence[Cost], ratios: Sequence[float]) -> Expectation:
         bytes=costs[-1].bytes,
         samples=len(costs),
     )
-
-
-def _read(path: Path) -> list[Cost]:
-    """The costs in a file; lines that are torn or damaged are passed over."""
-    try:
-        lines = path.read_bytes().splitlines()
-    except FileNotFoundError:
-        return []
-    costs = []
-    for line in lines:
-        try:
-            costs.append(Cost.model_validate_json(line))
-        except ValidationError:
-            continue
-    return costs

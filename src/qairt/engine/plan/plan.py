@@ -8,9 +8,10 @@ from typing import Any
 
 from qairt import keys
 from qairt.engine.axes import Coord, label, without
-from qairt.engine.cache.cache import Entry, StageCache, key_inputs
+from qairt.engine.cache.cache import StageCache, key_inputs
+from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.cause import cause_of
-from qairt.engine.plan.costs import History, size_bucket
+from qairt.engine.plan.costs import CostHistory, size_bucket
 from qairt.engine.plan.planned import Plan, PlannedItem, StagePlan
 from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, Stage, Task
 from qairt.errors import ContractViolation
@@ -21,7 +22,7 @@ def make_plan(
     stages: Sequence[AnyStage],
     env: Env,
     cache: StageCache,
-    history: History,
+    history: CostHistory,
     *,
     force: frozenset[str] = frozenset(),
     made: frozenset[str] = frozenset(),
@@ -118,7 +119,7 @@ def _planned(
     cache: StageCache,
     known: Mapping[str, Entry],
     latest: Mapping[tuple[str, str], Entry],
-    history: History,
+    history: CostHistory,
     forced: bool,
     stateful: bool,
     made: frozenset[str],

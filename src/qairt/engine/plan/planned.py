@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from qairt import keys
 from qairt.engine.axes import Coord, label
-from qairt.engine.cache.cache import Entry
+from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.costs import size_bucket
 from qairt.engine.stage import AnyStage, Expansion, StageConfig, Task
 from qairt.recipe.output_settings import ModelOutput, OutputKind

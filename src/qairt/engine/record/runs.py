@@ -30,7 +30,8 @@ def find_folder(state_folder: Path, run_id: str) -> RunFolder:
     for folder in folders:
         if folder.id == run_id:
             return folder
-    remedy = f"there is {', '.join(folder.id for folder in folders[-8:])}" if folders else "nothing was run here yet"
+    latest = ", ".join(folder.id for folder in folders[-8:])
+    remedy = f"latest runs: {latest}" if folders else "nothing was run in this cache yet"
     raise CacheError(f"there is no run {run_id}", where=str(state_folder), remedy=remedy)
 
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Iterable
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qairt.engine.record.events import EventTail
 from qairt.engine.record.folder import Liveness, RunFolder
+from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.record.state import ItemState, ItemStatus, RunState
 
 SummaryState = Literal["running", "done", "failed", "interrupted", "unknown"]
@@ -175,17 +175,13 @@ def _stage(name: str, items: list[ItemState]) -> StageSummary:
 
 def _metrics(folder: RunFolder, stages: Iterable[str]) -> dict[str, float]:
     """What `metrics.json` holds of stages that this run made; of the others it is what an earlier run measured."""
-    try:
-        document = json.loads((folder.path.parent.parent / "metrics.json").read_bytes())
-    except (OSError, ValueError):
-        return {}
-    by_stage: dict[str, Any] = document if isinstance(document, dict) else {}
+    metrics = MetricsFile(folder.path.parents[1])
     found: dict[str, float] = {}
     for stage in stages:
-        measured = by_stage.get(stage)
+        measured = metrics.section(stage)
         for name, spellings in _METRICS.items():
             for spelling in spellings:
-                value = measured.get(spelling) if isinstance(measured, dict) else None
+                value = measured.get(spelling)
                 if isinstance(value, int | float) and not isinstance(value, bool):
                     found[name] = float(value)
     return found

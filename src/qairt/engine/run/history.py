@@ -1,7 +1,4 @@
-"""Finished runs in `history.jsonl`: one line each, which stays when the run's folder is deleted.
-
-Other readers of that file know such a line by its `run: 1` and pass it over.
-"""
+"""Finished runs: one line of `history.jsonl` each, which stays when the run's folder is deleted."""
 
 from __future__ import annotations
 
@@ -9,19 +6,17 @@ import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from qairt import keys
-from qairt.engine.cache.cache import Entry
+from qairt.engine.cache.entry import Entry
 from qairt.engine.record.folder import RunFolder, run_folders
+from qairt.engine.record.history_file import HistoryFile
 from qairt.engine.record.summary import RunSummary, read_summary
 from qairt.errors import CacheError
-from qairt.files import append_line, read_lines
-
-HISTORY = "history.jsonl"
 
 
 class RunRecord(BaseModel):
@@ -30,24 +25,24 @@ class RunRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     run: Literal[1] = 1
-    """The version of this record, and what tells it from others in the same file."""
+    """The version of this record; marks the kind of line."""
     summary: RunSummary
-    recipe: dict[str, Any] | None = None
-    """With the overrides of that run; None where it cannot be read."""
+    recipe: dict[str, JsonValue] | None = None
+    """With the overrides of that run; None if it cannot be read."""
     recipe_digest: str = ""
-    tools: dict[str, Any] = {}
+    tools: dict[str, JsonValue] = {}
     """See `qairt.engine.plan.tools.tools_of`."""
     sizes: dict[str, int] = {}
-    """Bytes of each stage's results, a content once; empty where that was not looked at."""
+    """Bytes of each stage's results, equal files counted once; empty in old records."""
     size: int = 0
-    """Of all together, a content once."""
+    """Bytes of all results, equal files counted once."""
 
     @property
     def id(self) -> str:
         return self.summary.id
 
     def with_true_sizes(self) -> RunSummary:
-        """The summary, in which the bytes of what items share count once."""
+        """The summary, with shared bytes counted once."""
         stages = tuple(
             stage.model_copy(update={"bytes": self.sizes.get(stage.stage, stage.bytes)})
             for stage in self.summary.stages
@@ -56,34 +51,31 @@ class RunRecord(BaseModel):
 
 
 def add_run(folder: RunFolder, entries: Iterable[Entry]) -> None:
-    """Add the line of a run that is over. A disk that takes no more costs the line: the folder still has it all.
+    """Add the line of a finished run. On a full disk the line is lost, but the run's folder still has everything.
 
     Args:
-        entries: what it made and reused.
+        entries: of all its items, made and reused.
     """
     contents: dict[str, dict[str, int]] = {}
     for entry in entries:
-        files = {str(file["sha256"]): int(file["size"]) for file in entry.files.values()}
+        files = {file["sha256"]: file["size"] for file in entry.files.values()}
         contents.setdefault(entry.stage, {}).update(files)
     sizes = {stage: sum(files.values()) for stage, files in contents.items()}
     whole = {digest: size for files in contents.values() for digest, size in files.items()}
     record = record_of(folder).model_copy(update={"sizes": sizes, "size": sum(whole.values())})
-    path = folder.path.parents[1] / HISTORY
     with suppress(OSError):
-        append_line(path, record.model_dump(mode="json"))
+        HistoryFile(folder.path.parents[1]).append(record.model_dump(mode="json"))
 
 
 def runs_of(state_folder: Path) -> list[RunRecord]:
-    """All finished runs of a cache directory, the oldest first; those that died without a line too, while their folder
-    is there."""
+    """All finished runs of a cache directory, the oldest first; without a line, those that still have a folder."""
     known: dict[tuple[str, float], RunRecord] = {}
-    for line in read_lines(state_folder / HISTORY):
-        if "run" in line:
-            with suppress(ValidationError):
-                record = RunRecord.model_validate(line)
-                known[_name(record.summary)] = record
+    for line in HistoryFile(state_folder).read("run"):
+        with suppress(ValidationError):
+            record = RunRecord.model_validate(line)
+            known[_name(record.summary)] = record
     for folder in run_folders(state_folder):
-        summary = read_summary(folder)  # what was measured later is in it
+        summary = read_summary(folder)  # it may hold later measurements
         if summary.state not in ("done", "failed", "interrupted"):
             continue
         kept = known.get(_name(summary))
@@ -95,7 +87,7 @@ def find_run_record(state_folder: Path, run_id: str) -> RunRecord:
     """The latest finished run of that number.
 
     Raises:
-        CacheError: there is none; says which there are.
+        CacheError: there is none; lists the latest ones.
     """
     records = runs_of(state_folder)
     for record in reversed(records):
@@ -105,12 +97,12 @@ def find_run_record(state_folder: Path, run_id: str) -> RunRecord:
     raise CacheError(
         f"there is no finished run {run_id}",
         where=str(state_folder),
-        remedy=f"there is {latest}" if records else "nothing was run here yet",
+        remedy=f"finished runs: {latest}" if records else "nothing was run in this cache yet",
     )
 
 
 def record_of(folder: RunFolder) -> RunRecord:
-    """What a run's folder says."""
+    """The record of a run, from its folder."""
     recipe = recipe_of_run(folder)
     return RunRecord(
         summary=read_summary(folder),
@@ -120,18 +112,17 @@ def record_of(folder: RunFolder) -> RunRecord:
     )
 
 
-def recipe_of_run(folder: RunFolder) -> dict[str, Any] | None:
-    """The recipe as it was run, None where it cannot be read."""
+def recipe_of_run(folder: RunFolder) -> dict[str, JsonValue] | None:
+    """The recipe as it was run; None if it cannot be read."""
     try:
         found = yaml.safe_load((folder.path / "recipe.yaml").read_bytes())
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return None
-    plain: dict[str, Any] | None = keys.plain(found) if isinstance(found, dict) else None
-    return plain
+    return keys.plain(found) if isinstance(found, dict) else None
 
 
-def tools_of_run(folder: RunFolder) -> dict[str, Any]:
-    """With what it was made; empty for runs of before this was kept."""
+def tools_of_run(folder: RunFolder) -> dict[str, JsonValue]:
+    """Versions of the tools it was made with; empty for old runs."""
     try:
         found = json.loads((folder.path / "tools.json").read_bytes())
     except (OSError, ValueError):
@@ -140,5 +131,5 @@ def tools_of_run(folder: RunFolder) -> dict[str, Any]:
 
 
 def _name(summary: RunSummary) -> tuple[str, float]:
-    """Numbers are given again when the newest run was deleted."""
+    """A number is used again after the newest run was deleted."""
     return summary.id, round(summary.started or 0.0, 3)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from filelock import FileLock, Timeout
 
+from qairt.engine.cache.entry import NewEntry
 from qairt.engine.plan.announce import planned_entries
-from qairt.engine.plan.costs import Cost, History
+from qairt.engine.plan.costs import Cost, CostHistory
 from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.plan.tools import tools_of
 from qairt.engine.record import events as ev
@@ -48,7 +49,7 @@ class Run:
         self.env = env
         self.options = options
         self.executor = make_executor(options.executor)
-        self.history = History(pipeline.state_folder)
+        self.history = CostHistory(pipeline.state_folder)
         self.state = RunState()
         self.executed: list[str] = []
         self.cached: set[str] = set()
@@ -315,7 +316,7 @@ class Run:
             seconds = time.time() - started
             peak = self._usage.get(item.name, Usage()).peak_rss
             item.entry = pipeline.cache.publish(
-                work, item.key, stage.name, item.label, inputs=item.inputs, seconds=seconds, peak_rss=peak
+                work, NewEntry(item.key, stage.name, item.label, item.inputs, seconds, peak)
             )
             shutil.rmtree(resume, ignore_errors=True)
         finally:

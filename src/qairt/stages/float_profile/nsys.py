@@ -116,7 +116,7 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
         assert isinstance(item.output, NsysOutput)
         report, workload = item.output.report, item.output.workload
         told_by = WORKLOAD / "profile.json"  # contains timings, so no two are equal
-        replace_folder(directory, report.parent, (report, *files_below(workload)), told_by=told_by)
+        replace_folder(directory, report.parent, (report, *files_below(workload)), unless_same=told_by)
 
     def _version(self, env: Env) -> str:
         return env.once("nsys", lambda: version_of(find_nsys()))

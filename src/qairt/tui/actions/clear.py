@@ -29,14 +29,16 @@ class ClearActions:
         item = workspace.monitor.selected
         if workspace.is_refused() or item is None:
             return
-        from qairt.engine.cache.clearing import scope
+        from qairt.engine.cache.clearing import preview_items
         from qairt.engine.cache.store import Store
+        from qairt.tui.lines.matrix import COLUMN_AXIS
         from qairt.tui.screens.clear import ClearScreen
 
         stage, label, state = item.stage, item.label, workspace.run.session.state
 
-        def preview(what: Scope, after: bool) -> ClearPreview:
-            return scope(Store(workspace.project.cache_dir), state, stage, label, what, after=after)
+        def preview(scope: Scope, after: bool) -> ClearPreview:
+            store = Store(workspace.project.cache_dir)
+            return preview_items(store, state, (stage, label), scope, row_axis=COLUMN_AXIS, after=after)
 
         workspace.app.push_screen(ClearScreen(preview, workspace.look), self._clear)
 

@@ -8,7 +8,7 @@ from typing import Any
 from textual.content import Content
 
 from qairt.amounts import count, duration, size
-from qairt.engine.cache.cache import Entry
+from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem, short
 from qairt.engine.record.state import ItemState, RunState
 from qairt.tui.lines.matrix import plain

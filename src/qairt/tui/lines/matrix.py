@@ -12,7 +12,7 @@ from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, ItemStatus,
 ItemKey = tuple[str, str]
 """Stage and label of an item."""
 
-_COLUMN_AXIS = "split"
+COLUMN_AXIS = "split"
 _ALWAYS_NAMED = "ar"
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
@@ -120,13 +120,13 @@ def plain(text: str) -> str:
 def _arranged(state: RunState, made_of: tuple[int, str, int]) -> Matrix:
     """Which item stands where; what the rows say is filled in afterwards."""
     items = state.items.values()
-    columns = sorted({value for item in items for axis, value in item.coord if axis == _COLUMN_AXIS})
+    columns = sorted({value for item in items for axis, value in item.coord if axis == COLUMN_AXIS})
     shown = _row_axes(items)
     by_row: dict[tuple[str, str], dict[int, ItemState]] = {}
     order = {stage: number for number, stage in enumerate(state.stages())}
     for item in items:
         coord = dict(item.coord)
-        column = columns.index(coord[_COLUMN_AXIS]) if _COLUMN_AXIS in coord else 0
+        column = columns.index(coord[COLUMN_AXIS]) if COLUMN_AXIS in coord else 0
         row = (item.stage, _place(coord, shown))
         if column in by_row.get(row, {}) or (not coord and item.label != "all"):
             row = (item.stage, plain(item.label))
@@ -146,7 +146,7 @@ def _row_axes(items: Iterable[ItemState]) -> list[str]:
     for item in items:
         for axis, value in item.coord:
             values.setdefault(axis, set()).add(value)
-    return [axis for axis in values if axis != _COLUMN_AXIS and (axis == _ALWAYS_NAMED or len(values[axis]) > 1)]
+    return [axis for axis in values if axis != COLUMN_AXIS and (axis == _ALWAYS_NAMED or len(values[axis]) > 1)]
 
 
 def _place(coord: dict[str, int], shown: list[str]) -> str:

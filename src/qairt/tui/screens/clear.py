@@ -205,7 +205,7 @@ def facts(preview: ClearPreview, after: bool) -> list[str]:
     """
     lines = [
         f"frees {size(preview.bytes)} at the next prune; undo brings it back until then",
-        f"takes {about(preview.seconds_to_remake)} of work to make again",
+        f"takes {about(preview.seconds_to_rebuild)} of work to make again",
     ]
     if preview.dependents:
         stages = ", ".join(f"{stage} ({number})" for stage, number in preview.dependents.items())

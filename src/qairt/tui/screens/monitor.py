@@ -11,7 +11,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Input
 
-from qairt.engine.cache.cache import Entry
+from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.eta import SmoothEta, fraction, wording
 from qairt.engine.record.events import ResourceSample

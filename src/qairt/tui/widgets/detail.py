@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.widgets import Static
 
-from qairt.engine.cache.cache import Entry
+from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.state import ItemState, RunState
 from qairt.tui.keymap import bindings

@@ -1,0 +1,73 @@
+"""The blobs of a cache directory: every large file once, under its digest; entries hold hard links to them."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qairt.files import flush, sha256_of
+
+_SHARED_FROM = 1 << 12  # bytes; smaller files are not worth a blob
+
+
+class Blobs:
+    """Stores the bytes of files once. Another process may add or drop a blob at any moment."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._digests: dict[tuple[int, int, int], str] = {}
+        """By inode, size and mtime in ns."""
+
+    def store(self, path: Path) -> tuple[int, str, bool]:
+        """Flush one file and share its bytes: its size, its digest, and whether its bytes were new."""
+        status = path.stat()
+        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+        digest = self._digests.get(stamp)
+        if digest is None:
+            flush(path)
+            digest = self._digest_of_link(path, status.st_nlink) or sha256_of(path)
+        self._digests[stamp] = digest
+        shared = status.st_size >= _SHARED_FROM and _share(path, self._folder / digest)
+        return status.st_size, digest, not shared
+
+    def drop_unused(self) -> int:
+        """Remove blobs that no entry links to, not even a cleared one; returns the bytes freed."""
+        freed = 0
+        for blob in self._folder.glob("*"):
+            try:
+                status = blob.stat()
+            except FileNotFoundError:  # another process dropped it
+                continue
+            if status.st_nlink == 1:
+                freed += status.st_size
+                blob.unlink(missing_ok=True)
+        return freed
+
+    def _digest_of_link(self, path: Path, links: int) -> str | None:
+        """The digest of a file that is a link to a blob, without reading it."""
+        if links < 2:
+            return None
+        for blob in self._folder.glob("*"):
+            if os.path.samefile(blob, path):
+                return blob.name
+        return None
+
+
+def _share(path: Path, blob: Path) -> bool:
+    """Make `path` and `blob` the same file. True if the bytes were stored before.
+
+    If that fails, the file keeps its own bytes, which is always correct.
+    """
+    try:
+        if blob.exists():
+            if not os.path.samefile(blob, path):
+                twin = path.with_name(path.name + ".twin")
+                os.link(blob, twin)
+                os.replace(twin, path)
+            return True
+        blob.parent.mkdir(exist_ok=True)
+        os.chmod(path, 0o444)  # shared from now on: nobody should write into it
+        os.link(path, blob)
+    except OSError:
+        pass
+    return False

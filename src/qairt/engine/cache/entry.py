@@ -1,0 +1,124 @@
+"""Entries of the cache: what `cache_entry.json` records about one finished item."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TypedDict
+
+from pydantic import JsonValue
+
+from qairt.files import sha256_of
+
+ENTRY = "cache_entry.json"
+
+
+class StoredFile(TypedDict):
+    """One file of an entry."""
+
+    size: int
+    """Bytes."""
+    sha256: str
+
+
+@dataclass(frozen=True)
+class NewEntry:
+    """What is recorded of an item when it is stored."""
+
+    key: str
+    stage: str
+    label: str
+    inputs: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Everything that entered the key, to explain later why it differs."""
+    seconds: float = 0.0
+    peak_rss: int = 0
+    """Bytes."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One finished item on disk."""
+
+    directory: Path
+    key: str
+    stage: str
+    label: str
+    timestamp: str
+    """ISO 8601, UTC."""
+    files: dict[str, StoredFile]
+    """By path below `directory`."""
+    inputs: dict[str, JsonValue]
+    """Everything that entered the key."""
+    seconds: float
+    peak_rss: int
+    new_bytes: int
+    """Bytes that were not stored before this item was made."""
+
+    @property
+    def bytes(self) -> int:
+        return sum(file["size"] for file in self.files.values())
+
+    def missing(self) -> str | None:
+        """The first file that is absent or has another size, or None."""
+        for name, file in self.files.items():
+            try:
+                size = (self.directory / name).stat().st_size
+            except OSError:
+                return f"{name} is missing"
+            if size != file["size"]:
+                return f"{name} has {size:,} bytes, not {file['size']:,}"
+        return None
+
+    def altered(self) -> str | None:
+        """The first file whose content is not what was stored, or None. Reads every byte."""
+        return self.missing() or next(
+            (
+                f"{name} has different content"
+                for name, file in self.files.items()
+                if sha256_of(self.directory / name) != file["sha256"]
+            ),
+            None,
+        )
+
+
+def read_entry(directory: Path) -> Entry:
+    """The entry in a folder.
+
+    Raises:
+        OSError: its record cannot be read.
+        ValueError, KeyError, TypeError, AttributeError: the record is damaged.
+    """
+    record = json.loads((directory / ENTRY).read_bytes())
+    return Entry(
+        directory=directory,
+        key=str(record["key"]),
+        stage=str(record["stage_name"]),
+        label=str(record["label"]),
+        timestamp=str(record["timestamp"]),
+        files={str(name): {"size": int(f["size"]), "sha256": str(f["sha256"])} for name, f in record["files"].items()},
+        inputs=dict(record["inputs"]),
+        seconds=float(record["seconds"]),
+        peak_rss=int(record["peak_rss"]),
+        new_bytes=int(record["new_bytes"]),
+    )
+
+
+def mapping_in(inputs: Mapping[str, JsonValue], *names: str) -> dict[str, JsonValue]:
+    """The mapping at a path of names below an entry's inputs; empty if there is none."""
+    found = dict(inputs)
+    for name in names:
+        inner = found.get(name)
+        found = inner if isinstance(inner, dict) else {}
+    return found
+
+
+def by_age(entry: Entry) -> tuple[str, str]:
+    """A sort key, the oldest entry first. Of two with the same time, the order of their keys decides."""
+    return entry.timestamp, entry.key
+
+
+def newest_by_item(entries: Iterable[Entry]) -> dict[tuple[str, str], Entry]:
+    """The newest entry of each item, by stage and label."""
+    return {(entry.stage, entry.label): entry for entry in sorted(entries, key=by_age)}

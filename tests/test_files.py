@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from qairt.files import append_line, read_lines, set_aside
+
+
+def test_a_bad_file_and_a_bad_folder_are_renamed_beside_their_place(tmp_path: Path):
+    file, folder = tmp_path / "manifest.json", tmp_path / "fan_1a2b3c4d"
+    file.write_text("{")
+    folder.mkdir()
+    (folder / "text.txt").write_text("half")
+    assert set_aside(file) == tmp_path / f".bad-manifest.json-{os.getpid()}"
+    assert (set_aside(folder) / "text.txt").read_text() == "half"
+    assert not file.exists()
+    assert not folder.exists()
+
+
+def test_what_was_set_aside_before_gives_way(tmp_path: Path):
+    for text in ("first", "second"):
+        folder = tmp_path / "entry"
+        folder.mkdir()
+        (folder / "text.txt").write_text(text)
+        set_aside(folder)
+    (only,) = tmp_path.iterdir()
+    assert (only / "text.txt").read_text() == "second"
+
+
+def test_a_torn_line_costs_only_itself(tmp_path: Path):
+    path = tmp_path / "history.jsonl"
+    append_line(path, {"a": 1})
+    with path.open("a") as file:
+        file.write('{"a": 2, "b"')
+    append_line(path, {"a": 3})
+    with path.open("a") as file:
+        file.write("[4]\n")
+    assert read_lines(path) == [{"a": 1}, {"a": 3}]
+    assert read_lines(tmp_path / "none.jsonl") == []
