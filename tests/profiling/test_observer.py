@@ -97,7 +97,7 @@ def test_a_peak_inside_a_stage_is_seen(tmp_path):
     observer.run_before_stage(stage, config, StageInput())
     held = bytearray(80 * 2**20)
     held[::4096] = b"x" * len(held[::4096])
-    (work,) = observer._profiler._open.values()
+    (work,) = observer._profiler._running.values()
     until(lambda: work.peak_ram > work.before.ram + 60 * 2**20)
     del held
     observer.run_after_stage(stage, config, StageInput(), StageOutput())

@@ -8,7 +8,7 @@ import threading
 import pytest
 from wait import until
 
-from qairt.profiling import MemoryEvent, Report, ResourceProfiler
+from qairt.profiling import MemoryEvent, ProfilerReport, ResourceProfiler
 
 MB = 2**20
 
@@ -27,7 +27,7 @@ def test_a_peak_inside_is_seen():
     profiler = ResourceProfiler(interval=0.01)
     profiler.start("work")
     held = eat(80 * MB)
-    work = profiler._open["work"]
+    work = profiler._running["work"]
     waited = until(lambda: work.peak_ram > work.before.ram + 60 * MB)
     del held
     event = profiler.stop("work")
@@ -94,7 +94,7 @@ def event(name: str, gpu: float = 0.0) -> MemoryEvent:
 
 
 def test_the_report_as_data_and_as_a_table():
-    report = Report([event("model_loading"), event("mha_to_sha_conversion_of_everything")])
+    report = ProfilerReport([event("model_loading"), event("mha_to_sha_conversion_of_everything")])
     assert json.loads(json.dumps(report.as_dict()))["events"][0] == {
         "name": "model_loading",
         "started": 1.0,
@@ -113,7 +113,7 @@ def test_the_report_as_data_and_as_a_table():
 
 
 def test_gpu_columns_where_a_gpu_was_used():
-    assert Report([event("x", gpu=64.0)]).as_table().splitlines() == [
+    assert ProfilerReport([event("x", gpu=64.0)]).as_table().splitlines() == [
         "stage  seconds  RAM at start  growth    peak  GPU growth  GPU peak",
         "x         12.3        512 MB  128 MB  700 MB       64 MB     64 MB",
     ]

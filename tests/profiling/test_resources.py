@@ -1,4 +1,4 @@
-"""Looks at a real process tree."""
+"""Samples of a real process tree."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import time
 import pytest
 from wait import until
 
-from qairt.profiling.resources import Sampler, TreeMeter, sample
+from qairt.profiling.resources import ResourceSampler, TreeMeter, sample
 
 MB = 2**20
 EATER = """
@@ -43,26 +43,26 @@ def end(process: subprocess.Popen[str]) -> None:
 
 def test_children_count(child):
     meter = TreeMeter()
-    with_child = meter.look().ram
+    with_child = meter.sample().ram
     alone = sample(child.pid).ram
     assert 60 * MB < alone < 100 * MB
     end(child)
-    assert with_child - meter.look().ram > 50 * MB
+    assert with_child - meter.sample().ram > 50 * MB
 
 
 def test_a_process_that_ended_uses_nothing(child):
     meter = TreeMeter(child.pid)
     end(child)
-    assert meter.look().ram == 0
+    assert meter.sample().ram == 0
 
 
-def test_cpu_is_what_was_used_since_the_last_look():
+def test_cpu_is_what_was_used_since_the_last_sample():
     meter = TreeMeter(os.getpid())
-    meter.look()
+    meter.sample()
     end = time.process_time() + 0.2
     while time.process_time() < end:
         pass
-    assert meter.look().cpu_percent > 10
+    assert meter.sample().cpu_percent > 10
 
 
 def test_without_a_gpu_there_is_no_number():
@@ -74,17 +74,18 @@ def test_without_a_gpu_there_is_no_number():
     assert (found.gpu_memory, found.gpu_memory_total, found.gpu_percent) == (None, None, None)
 
 
-def test_the_sampler_keeps_peaks_between_two_takings():
+def test_the_sampler_sees_memory_while_it_is_held():
     seen = []
-    with Sampler(0.01, seen.append) as sampler:
-        sampler.take_peaks()
-        held = bytearray(80 * MB)
-        held[::4096] = b"x" * len(held[::4096])
-        count = len(seen)
-        until(lambda: len(seen) >= count + 2, 20)
-        del held
-        high, gpu = sampler.take_peaks()
-        low, _ = sampler.take_peaks()
-    assert high - low > 70 * MB
-    assert gpu is None or gpu >= 0
+    sampler = ResourceSampler(0.01, seen.append)
+    sampler.start()
+    before = sampler.sample().ram
+    held = bytearray(80 * MB)
+    held[::4096] = b"x" * len(held[::4096])
+    count = len(seen)
+    until(lambda: len(seen) >= count + 2, 20)
+    del held
+    after = sampler.sample().ram
+    sampler.stop()
+    sampler.join()
+    assert max(found.ram for found in seen) - max(before, after) > 70 * MB
     assert not [thread for thread in threading.enumerate() if thread.name == "resource sampler"]

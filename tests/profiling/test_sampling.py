@@ -18,9 +18,9 @@ from qairt.profiling.resources import TreeMeter
 from qairt.profiling.sampling import ResourceSampling
 
 
-def pipeline_in(place, *, interval: float = 0.02, quiet_seconds: float = 30.0, **fan):
+def pipeline_in(place, *, interval: float = 0.02, stall_seconds: float = 30.0, **fan):
     pipeline = Pipeline([Source(SourceConfig()), Fan(FanConfig(arn=[1], **fan))], place)
-    sampling = ResourceSampling(pipeline.emit, interval, quiet_seconds)
+    sampling = ResourceSampling(pipeline.emit, interval, stall_seconds)
     pipeline.add_observer(sampling)
     return pipeline, sampling
 
@@ -38,8 +38,8 @@ def test_a_run_is_sampled_from_its_start_to_its_end(tmp_path):
     until_no_thread()
 
 
-def test_a_worker_that_sleeps_is_quiet(tmp_path):
-    pipeline, _ = pipeline_in(tmp_path, quiet_seconds=0.4, sleep=2.5)
+def test_a_sleeping_worker_is_stalled(tmp_path):
+    pipeline, _ = pipeline_in(tmp_path, stall_seconds=0.4, sleep=2.5)
     assert pipeline.construct(RunOptions(executor="process")).status == "done"
     quiet = [event for event in events_of(pipeline) if isinstance(event, ev.ItemQuiet) and event.stage == "fan"]
     assert [event.label for event in quiet[:2]] == ["ar1", "ar1"]
@@ -104,16 +104,16 @@ def test_a_full_disk_does_not_end_in_a_traceback(capsys):
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it takes longer")
-def test_a_look_at_forty_processes_takes_less_than_a_hundredth_of_a_second():
+def test_a_sample_of_forty_processes_takes_less_than_a_hundredth_of_a_second():
     children = [subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) for _ in range(40)]
     try:
         meter = TreeMeter()
-        meter.look()
+        meter.sample()
         assert len(meter.processes) >= 41
-        began, looks = time.thread_time(), 15
-        for _ in range(looks):
-            meter.look()
-        assert (time.thread_time() - began) / looks < 0.01
+        began, samples = time.thread_time(), 15
+        for _ in range(samples):
+            meter.sample()
+        assert (time.thread_time() - began) / samples < 0.01
     finally:
         for child in children:
             child.kill()

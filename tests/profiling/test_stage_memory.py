@@ -6,19 +6,19 @@ from qairt.profiling.resources import Sample
 from qairt.profiling.stage_memory import MB, StageMemory
 
 
-def look(ram: int, gpu: int | None = None) -> Sample:
+def sample(ram: int, gpu: int | None = None) -> Sample:
     return Sample(ram=ram * MB, cpu_percent=0.0, gpu_memory=None if gpu is None else gpu * MB, gpu_percent=None)
 
 
-def test_a_peak_inside_counts_for_the_stages_that_are_open():
+def test_a_peak_inside_counts_for_the_running_stages():
     memory = StageMemory()
-    memory.begin("a", look(100))
-    memory.note(look(300))
-    memory.begin("b", look(250))
-    memory.end("a", look(200))
-    memory.note(look(900))
-    memory.end("b", look(220))
-    memory.note(look(5000))
+    memory.begin("a", sample(100))
+    memory.add(sample(300))
+    memory.begin("b", sample(250))
+    memory.end("a", sample(200))
+    memory.add(sample(900))
+    memory.end("b", sample(220))
+    memory.add(sample(5000))
     assert memory.metrics() == {
         "a": {
             "ram_pss_entry_mb": 100.0,
@@ -37,11 +37,11 @@ def test_a_peak_inside_counts_for_the_stages_that_are_open():
     }
 
 
-def test_a_stage_that_goes_on_says_what_is_known_so_far():
+def test_a_running_stage_reports_what_is_known_so_far():
     memory = StageMemory()
-    memory.begin("a", look(100, gpu=10))
-    memory.note(look(150, gpu=70))
-    memory.note(look(140, gpu=40))
+    memory.begin("a", sample(100, gpu=10))
+    memory.add(sample(150, gpu=70))
+    memory.add(sample(140, gpu=40))
     assert memory.metrics()["a"] == {
         "ram_pss_entry_mb": 100.0,
         "ram_pss_mb": 40.0,
@@ -51,10 +51,10 @@ def test_a_stage_that_goes_on_says_what_is_known_so_far():
     }
 
 
-def test_what_was_not_begun_is_passed_over():
+def test_a_stage_that_was_not_started_is_ignored():
     memory = StageMemory()
-    memory.end("a", look(1))
+    memory.end("a", sample(1))
     assert memory.metrics() == {}
-    memory.begin("a", look(1))
+    memory.begin("a", sample(1))
     memory.reset()
     assert memory.metrics() == {}

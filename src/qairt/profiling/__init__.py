@@ -1,7 +1,15 @@
-"""How long things took and how much memory they had: snapshots, true peaks, a report."""
+"""Time and memory of pieces of work: snapshots, sampled peaks, a report."""
 
 from qairt.profiling.observer import StageProfilerObserver
-from qairt.profiling.profiler import MemoryEvent, Report, ResourceProfiler
-from qairt.profiling.resources import Sample, Sampler, sample
+from qairt.profiling.profiler import MemoryEvent, ProfilerReport, ResourceProfiler
+from qairt.profiling.resources import ResourceSampler, Sample, sample
 
-__all__ = ["MemoryEvent", "Report", "ResourceProfiler", "Sample", "Sampler", "StageProfilerObserver", "sample"]
+__all__ = [
+    "MemoryEvent",
+    "ProfilerReport",
+    "ResourceProfiler",
+    "ResourceSampler",
+    "Sample",
+    "StageProfilerObserver",
+    "sample",
+]

@@ -1,13 +1,13 @@
-"""`StageProfilerObserver`: time and memory of every stage, in one snapshot pair each."""
+"""`StageProfilerObserver`: time and memory of every stage, by one pair of snapshots each."""
 
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qairt.engine.observers import StageObserver
 from qairt.engine.record.events import RunFinished, StageFinished
-from qairt.profiling.profiler import Report, ResourceProfiler
+from qairt.profiling.profiler import ProfilerReport, ResourceProfiler
 
 if TYPE_CHECKING:
     from qairt.engine.record.events import Event
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 class StageProfilerObserver(StageObserver):
     """Records timing and RAM/GPU memory for each pipeline stage, with one `ResourceProfiler`.
 
-    Stages overlap where their items do not wait for one another, so their times can add up to more than the run.
+    Stages can overlap, so their times can add up to more than the run's.
     """
 
     def __init__(self) -> None:
@@ -35,22 +35,22 @@ class StageProfilerObserver(StageObserver):
         stage_output: StageOutput,
     ) -> None:
         """Record timing and memory metrics after stage completion."""
-        with suppress(KeyError):  # what was forgotten by `reset` while the stage ran
+        with suppress(KeyError):  # `reset` was called while the stage ran
             self._profiler.stop(stage.name)
 
     def on_event(self, event: Event) -> None:
-        """Record a stage that failed too; when a run ends, stop to watch those that were interrupted."""
+        """Record failed stages too; when a run ends, forget those that were interrupted."""
         if isinstance(event, StageFinished):
-            with suppress(KeyError):  # one that was made is recorded already
+            with suppress(KeyError):  # a stage that succeeded is recorded already
                 self._profiler.stop(event.stage)
         elif isinstance(event, RunFinished):
             self._profiler.abandon()
 
     def get_execution_times(self) -> dict[str, float]:
-        """Wall-clock seconds by stage, for all that came to their end, made or failed."""
+        """Wall-clock seconds by stage, for all stages that succeeded or failed."""
         return {event.name: event.seconds for event in self._profiler.get_report().events}
 
-    def get_metrics(self) -> dict[str, dict[str, Any]]:
+    def get_metrics(self) -> dict[str, dict[str, float]]:
         """Memory metrics by stage, in MB; GPU metrics are always present, 0.0 when CUDA is unavailable."""
         return {
             event.name: {
@@ -63,11 +63,11 @@ class StageProfilerObserver(StageObserver):
             for event in self._profiler.get_report().events
         }
 
-    def get_observer_report(self) -> Report:
-        """The full timing and memory events."""
+    def get_observer_report(self) -> ProfilerReport:
+        """All timing and memory events."""
         return self._profiler.get_report()
 
-    def get_report(self) -> dict[str, Any]:
+    def get_report(self) -> dict[str, object]:
         """`execution_times` and `metrics`."""
         return {"execution_times": self.get_execution_times(), "metrics": self.get_metrics()}
 

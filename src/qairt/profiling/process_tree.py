@@ -1,4 +1,4 @@
-"""The processes of a tree, looked at again and again for little: on Linux straight from `/proc`."""
+"""The processes of a tree, sampled repeatedly at low cost: on Linux directly from `/proc`."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ import psutil
 _PAGE = os.sysconf("SC_PAGE_SIZE") if hasattr(os, "sysconf") else 4096
 _TICK = os.sysconf("SC_CLK_TCK") if hasattr(os, "sysconf") else 100
 _PSS_SHARE = 0.004
-"""Of one core, for reading proportional shares: the kernel walks all pages of a process for one."""
+"""Share of one core spent on reading PSS: the kernel walks all pages of a process for it."""
 _PSS_SECONDS = (1.0, 30.0)
-"""A process's share is read anew after at least and at most so long."""
+"""Shortest and longest time after which the PSS of a process is read again."""
 
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """One process as it was found."""
+    """One process at the time of a sample."""
 
     pid: int
     parent: int
     began: float
-    """When it was started, by a clock of the system's own: tells two processes of one pid apart."""
+    """Its start time by a clock of the system; distinguishes processes that reuse a pid."""
     cpu_seconds: float
     """Of all its threads, since it was started."""
     rss: int
@@ -44,10 +44,10 @@ class ProcessTree:
         self._read: Callable[[int], Process | None] = _from_proc if sys.platform == "linux" else _from_psutil
         self._members: dict[int, Process] = {}
         self._foreign: set[int] = set()
-        """Processes that are not of the tree and cannot become so."""
+        """Processes outside the tree, which cannot join it."""
 
-    def look(self) -> dict[int, Process]:
-        """The tree's processes by pid, the root first; empty when the root is gone."""
+    def sample(self) -> dict[int, Process]:
+        """The tree's processes by pid, the root first; empty when the root has ended."""
         present = set(psutil.pids())
         self._foreign &= present
         found = {pid: process for pid in present - self._foreign if (process := self._read(pid)) is not None}
@@ -58,7 +58,7 @@ class ProcessTree:
         children: dict[int, list[Process]] = {}
         for process in found.values():
             children.setdefault(process.parent, []).append(process)
-        # What was of the tree stays so when its parent ends and it is given to another.
+        # A process stays in the tree when its parent ends and it is reparented.
         waiting = [root, *(process for process in found.values() if self._is_known(process))]
         members: dict[int, Process] = {}
         for process in waiting:
@@ -74,41 +74,41 @@ class ProcessTree:
         return before is not None and before.began == process.began
 
     def _is_another(self, root: Process) -> bool:
-        """Whether the root's pid was given to another process since the first look."""
+        """Whether another process reuses the root's pid since the first sample."""
         before = self._members.get(self.root)
         return before is not None and before.began != root.began
 
 
 class SharedMemory:
-    """Memory of processes as their proportional share, in which what several use counts once.
+    """Memory of processes as proportional set size (PSS), which counts shared pages once.
 
-    Shares are read now and then, as often as costs little; in between RSS tells how they grew.
+    PSS is read as often as its cost allows; in between, growth is taken from RSS.
     """
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[float, int, float]] = {}
-        """By pid: when it began, PSS less RSS, when to read it anew."""
+        """By pid: start time, PSS minus RSS, when to read it again."""
 
-    def of(self, processes: Iterable[Process]) -> int:
+    def total(self, processes: Iterable[Process]) -> int:
         """Bytes that these processes use together."""
-        total, known = 0, {}
+        memory, known = 0, {}
         processes = list(processes)
         for process in processes:
-            began, less, due = self._known.get(process.pid, (-1.0, 0, 0.0))
+            began, difference, due = self._known.get(process.pid, (-1.0, 0, 0.0))
             now = time.monotonic()
             if began != process.began or now >= due:
-                less = _pss(process) - process.rss
+                difference = _pss(process) - process.rss
                 spent = (time.monotonic() - now) * len(processes)
                 least, most = _PSS_SECONDS
                 due = now + min(max(spent / _PSS_SHARE, least), most)
-            known[process.pid] = (process.began, less, due)
-            total += max(process.rss + less, 0)
+            known[process.pid] = (process.began, difference, due)
+            memory += max(process.rss + difference, 0)
         self._known = known
-        return total
+        return memory
 
 
 def below(processes: dict[int, Process], roots: Iterable[int]) -> list[Process]:
-    """Those of `processes` that are one of `roots` or below one."""
+    """The processes that are one of `roots` or a descendant of one."""
     found = set(roots)
     grew = True
     while grew:
@@ -148,7 +148,7 @@ def _from_psutil(pid: int) -> Process | None:
 
 
 def _pss(process: Process) -> int:
-    """Its proportional share in bytes, RSS where the system gives none."""
+    """PSS in bytes; RSS where the system has no PSS."""
     try:
         if sys.platform != "linux":
             return int(getattr(psutil.Process(process.pid).memory_full_info(), "pss", process.rss))

@@ -1,4 +1,4 @@
-"""`ResourceProfiler`: named snapshot pairs of time and memory, and the report made of them."""
+"""`ResourceProfiler`: named pairs of snapshots of time and memory, and a report of them."""
 
 from __future__ import annotations
 
@@ -7,44 +7,43 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
-from typing import Any
 
-from qairt.profiling.resources import Sample, Sampler, sample
+from qairt.profiling.resources import ResourceSampler, Sample, sample
 
 MB = 2**20
 
 
 @dataclass(frozen=True)
 class MemoryEvent:
-    """What one named piece of work took."""
+    """Time and memory of one named piece of work."""
 
     name: str
     started: float
     """Seconds since the epoch."""
     seconds: float
     ram_pss_entry_mb: float
-    """RAM of the process tree when it began."""
+    """RAM of the process tree at its start."""
     ram_pss_mb: float
-    """Growth of RAM from its beginning to its end; negative when it gave memory back."""
+    """Growth of RAM from start to end; negative when memory was released."""
     ram_pss_peak_mb: float
-    """The true peak inside, sampled, not the larger of the two ends."""
+    """The sampled peak in between, not the larger of both ends."""
     gpu_memory_allocated_mb: float
     """Growth on the GPU; 0.0 when CUDA is unavailable."""
     gpu_memory_peak_mb: float
 
 
 @dataclass
-class Report:
-    """All events in the order in which they ended."""
+class ProfilerReport:
+    """All events in the order of their ends."""
 
     events: list[MemoryEvent] = field(default_factory=list)
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, list[dict[str, object]]]:
         """Plain data, for JSON."""
         return {"events": [asdict(event) for event in self.events]}
 
     def as_table(self) -> str:
-        """A plain table, one line an event; GPU columns where a GPU was used."""
+        """A plain table with one line per event; GPU columns if a GPU was used."""
         gpu = any(event.gpu_memory_peak_mb for event in self.events)
         rows = [["stage", "seconds", "RAM at start", "growth", "peak", *(["GPU growth", "GPU peak"] if gpu else [])]]
         for event in self.events:
@@ -62,8 +61,8 @@ class Report:
 
 
 @dataclass
-class _Open:
-    """A piece of work that has begun."""
+class _Running:
+    """A piece of work that has started."""
 
     started: float
     clock: float
@@ -71,36 +70,36 @@ class _Open:
     peak_ram: int
     peak_gpu: int
 
-    def note(self, found: Sample) -> None:
-        self.peak_ram = max(self.peak_ram, found.ram)
-        self.peak_gpu = max(self.peak_gpu, found.gpu_memory or 0)
+    def add(self, sample: Sample) -> None:
+        self.peak_ram = max(self.peak_ram, sample.ram)
+        self.peak_gpu = max(self.peak_gpu, sample.gpu_memory or 0)
 
 
 class ResourceProfiler:
-    """Measures named pieces of work; several may be open at once.
+    """Measures named pieces of work; several may run at once.
 
-    While one is open, a thread looks at the process tree's memory, so that a peak inside is seen.
+    While one runs, a thread samples the process tree's memory, to catch peaks.
 
     Args:
-        interval: seconds between looks.
+        interval: seconds between samples.
     """
 
     def __init__(self, interval: float = 0.5) -> None:
         self._interval = interval
-        self._open: dict[str, _Open] = {}
+        self._running: dict[str, _Running] = {}
         self._events: list[MemoryEvent] = []
-        self._sampler: Sampler | None = None
+        self._sampler: ResourceSampler | None = None
         self._lock = threading.Lock()
 
     def start(self, name: str) -> None:
-        """Take the snapshot before `name`; a second start of an open name begins it anew."""
+        """Take the snapshot before `name`; starting a running name restarts it."""
         found = sample()
         with self._lock:
             gpu = found.gpu_memory or 0
-            self._open[name] = _Open(time.time(), time.perf_counter(), found, found.ram, gpu)
+            self._running[name] = _Running(time.time(), time.perf_counter(), found, found.ram, gpu)
             if self._sampler is None:
-                self._sampler = Sampler(self._interval, self._note)
-                self._sampler.__enter__()
+                self._sampler = ResourceSampler(self._interval, self._add)
+                self._sampler.start()
 
     def stop(self, name: str) -> MemoryEvent:
         """Take the snapshot after `name`.
@@ -111,8 +110,8 @@ class ResourceProfiler:
         clock = time.perf_counter()
         after = sample()
         with self._lock:
-            work = self._open.pop(name)
-            work.note(after)
+            work = self._running.pop(name)
+            work.add(after)
             event = MemoryEvent(
                 name=name,
                 started=work.started,
@@ -124,12 +123,12 @@ class ResourceProfiler:
                 gpu_memory_peak_mb=work.peak_gpu / MB,
             )
             self._events.append(event)
-        self._rest()
+        self._stop_sampler_if_idle()
         return event
 
     @contextmanager
     def measure(self, name: str) -> Iterator[None]:
-        """Measure what happens inside; nothing is kept of work that raised."""
+        """Measure the body; nothing is recorded if it raises."""
         self.start(name)
         try:
             yield
@@ -139,32 +138,33 @@ class ResourceProfiler:
         self.stop(name)
 
     def abandon(self, *names: str) -> None:
-        """Forget open work that will not end; all of it when no name is given."""
+        """Forget running work that will not end; all of it when no name is given."""
         with self._lock:
-            for name in names or tuple(self._open):
-                self._open.pop(name, None)
-        self._rest()
+            for name in names or tuple(self._running):
+                self._running.pop(name, None)
+        self._stop_sampler_if_idle()
 
-    def get_report(self) -> Report:
+    def get_report(self) -> ProfilerReport:
         """Everything measured so far."""
         with self._lock:
-            return Report(list(self._events))
+            return ProfilerReport(list(self._events))
 
     def reset(self) -> None:
-        """Forget everything, open work too."""
+        """Forget everything, running work too."""
         self.abandon()
         with self._lock:
             self._events.clear()
 
-    def _note(self, found: Sample) -> None:
+    def _add(self, found: Sample) -> None:
         with self._lock:
-            for work in self._open.values():
-                work.note(found)
+            for work in self._running.values():
+                work.add(found)
 
-    def _rest(self) -> None:
-        """End the thread when nothing is open."""
+    def _stop_sampler_if_idle(self) -> None:
+        """End the thread when nothing runs."""
         with self._lock:
-            if self._open or self._sampler is None:
+            if self._running or self._sampler is None:
                 return
             sampler, self._sampler = self._sampler, None
-        sampler.__exit__()  # outside the lock: the thread may be about to note a look
+        sampler.stop()
+        sampler.join()  # outside the lock: the thread may be waiting for it

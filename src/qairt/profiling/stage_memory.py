@@ -1,4 +1,4 @@
-"""Memory by stage, of looks at a process tree that many stages share."""
+"""Memory by stage, from samples of a process tree that concurrent stages share."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ MB = 2**20
 
 
 @dataclass
-class _Watched:
-    """A stage that has begun."""
+class _StageSamples:
+    """A stage that has started."""
 
     entry: Sample
     last: Sample
     peak_ram: int
     peak_gpu: int
-    open: bool = True
+    is_running: bool = True
 
-    def note(self, found: Sample) -> None:
+    def add(self, found: Sample) -> None:
         self.last = found
         self.peak_ram = max(self.peak_ram, found.ram)
         self.peak_gpu = max(self.peak_gpu, found.gpu_memory or 0)
@@ -37,31 +37,31 @@ class _Watched:
 
 
 class StageMemory:
-    """What the process tree held when each stage began, at its peak inside, and when it ended."""
+    """Memory of the process tree at the start of each stage, at its peak, and at its end."""
 
     def __init__(self) -> None:
-        self._stages: dict[str, _Watched] = {}
+        self._stages: dict[str, _StageSamples] = {}
         self._lock = threading.Lock()
 
     def begin(self, stage: str, found: Sample) -> None:
-        """Watch a stage from this look on."""
+        """Start a stage with its first sample."""
         with self._lock:
-            self._stages[stage] = _Watched(found, found, found.ram, found.gpu_memory or 0)
+            self._stages[stage] = _StageSamples(found, found, found.ram, found.gpu_memory or 0)
 
-    def note(self, found: Sample) -> None:
-        """A look counts for every stage that is open."""
+    def add(self, found: Sample) -> None:
+        """Count a sample for every running stage."""
         with self._lock:
-            for watched in self._stages.values():
-                if watched.open:
-                    watched.note(found)
+            for samples in self._stages.values():
+                if samples.is_running:
+                    samples.add(found)
 
     def end(self, stage: str, found: Sample) -> None:
-        """The last look at a stage; one that was not begun is passed over."""
+        """End a stage with its last sample; a stage that was not started is ignored."""
         with self._lock:
-            watched = self._stages.get(stage)
-            if watched is not None and watched.open:
-                watched.note(found)
-                watched.open = False
+            samples = self._stages.get(stage)
+            if samples is not None and samples.is_running:
+                samples.add(found)
+                samples.is_running = False
 
     def reset(self) -> None:
         """Forget all stages."""
@@ -69,9 +69,9 @@ class StageMemory:
             self._stages.clear()
 
     def metrics(self) -> dict[str, dict[str, float]]:
-        """In MB by stage, of those that go on what is known so far. GPU metrics are 0.0 where no GPU is used.
+        """In MB by stage; for running stages so far. GPU metrics are 0.0 when no GPU is used.
 
-        `ram_pss_mb` and `gpu_memory_allocated_mb` are growth from entry to end; negative when memory was given back.
+        `ram_pss_mb` and `gpu_memory_allocated_mb` are growth from start to end; negative when memory was released.
         """
         with self._lock:
-            return {name: watched.metrics() for name, watched in self._stages.items()}
+            return {name: samples.metrics() for name, samples in self._stages.items()}
