@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from qairt.results.genie import GenieModel
     from qairt.runtime.generate import Generation
     from qairt.runtime.generator import Generator
-    from qairt.runtime.parts import QuantizedPart
+    from qairt.runtime.parts import PartGraph
     from qairt.runtime.sampling import Sampling
     from qairt.verify.result import Verification
 
@@ -305,7 +305,7 @@ class LLMPipeline(Pipeline):
 
         return export(self.finished(), Path(directory), form)
 
-    def quantized_parts(self) -> dict[int, list[QuantizedPart]]:
+    def quantized_parts(self) -> dict[int, list[PartGraph]]:
         """The parts of the generator's context length, or of the longest, by AR.
 
         Raises:

@@ -20,9 +20,12 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+sys.path.insert(0, str(Path(__file__).parent.parent / "support"))
+
+import qnn_calls
+
 from qairt.llm import LLMPipeline
 from qairt.stages.facts import model_of, soc_of
-from qairt.toolchain.qnn import qnn
 
 
 def timed(*command: str) -> tuple[float, int, str]:
@@ -50,12 +53,13 @@ def compiler_seconds(pipeline: LLMPipeline) -> dict[str, float]:
     with tempfile.TemporaryDirectory(dir=pipeline.cache_dir) as folder:
         scratch = Path(folder)
         for output in outputs["split_model"]:
-            seconds["convert"] += clock(qnn.convert, heads.get(output.onnx.name, output.onnx), scratch / "float.dlc")
+            onnx = heads.get(output.onnx.name, output.onnx)
+            seconds["convert"] += clock(qnn_calls.convert, onnx, scratch / "float.dlc")
         for output in outputs["quantize"]:
-            seconds["quantize"] += clock(qnn.quantize, output.quantized_onnx, scratch / "quantized.dlc")
+            seconds["quantize"] += clock(qnn_calls.quantize, output.quantized_onnx, scratch / "quantized.dlc")
         for name, graphs in links:
             named = [(onnx, onnx.stem.replace("-", "_").removesuffix("_quantized")) for onnx in graphs]
-            seconds["generate_context_binary"] += clock(qnn.link, named, scratch, binary_name=name, soc=soc)
+            seconds["generate_context_binary"] += clock(qnn_calls.link, named, scratch, binary_name=name, soc=soc)
     return seconds
 
 

@@ -97,7 +97,7 @@ def test_genie_computes_the_same_angles(
 
 def genie_tables(config: DecoderConfig, single: Contents, folder: Path) -> dict[str, np.ndarray]:
     """What a dialog of this configuration writes for debugging: the stored cosines and sines of every position."""
-    from qairt.toolchain.genie.genie import Dialog
+    from qairt.toolchain.genie.dialog import Dialog
 
     assert single.tokenizer is not None
     made = genie_config(

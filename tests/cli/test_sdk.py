@@ -11,7 +11,7 @@ from sdk_stand_in import install
 from tiny_recipe import write_recipe
 
 from qairt.cli import probes
-from qairt.toolchain.sdk.place import PLATFORM
+from qairt.toolchain.sdk.install import PLATFORM
 
 STAGES = ("convert", "quantize", "generate_context_binary")
 
@@ -37,7 +37,7 @@ def test_without_one_the_plan_is_made_and_a_run_says_how_to_get_one(qairt, recip
         said = qairt(command, recipe)
         assert said.code == 3
         told = " ".join((said.out + said.err).split())
-        assert "no QAIRT SDK is named: neither sdk_root nor $QAIRT_SDK_ROOT is set" in told
+        assert "no QAIRT SDK is configured: neither sdk_root nor $QAIRT_SDK_ROOT is set" in told
         assert "install the Qualcomm AI Runtime SDK" in told
     assert said.err.count("no QAIRT SDK") == 1
     assert not list(place.rglob("convert_*"))
@@ -61,13 +61,13 @@ def test_check_says_on_which_line_the_setting_stands(qairt, recipe, place):
     said = qairt("check", recipe, "--json")
     assert said.code == 3
     (error,) = [found for found in said.data["findings"] if found["status"] == "error"]
-    assert error["text"] == (f"{recipe}:1: sdk_root: QAIRT SDK 2.20.0.240223 is too old, 2.31 to 2.51 are known")
+    assert error["text"] == (f"{recipe}:1: sdk_root: QAIRT SDK 2.20.0.240223 is too old: 2.31 to 2.51 are supported")
 
 
 def test_a_mixture_that_cannot_work_is_a_fault_of_the_recipe(qairt, recipe, place):
     said = qairt("check", recipe, "stages.convert.toolchain=qnn", f"sdk_root={install(place / 'sdk')}")
     assert said.code == 2
-    assert "toolchain sdk needs convert to be made by the SDK too" in " ".join(said.out.split())
+    assert "toolchain: sdk needs the same of the stage convert" in " ".join(said.out.split())
 
 
 def test_doctor_tells_what_is_there_and_what_is_missing(qairt, recipe, place):
@@ -89,7 +89,7 @@ def test_doctor_starts_the_converter(qairt, recipe, place):
     (root / "lib" / "python" / "sdk_tools.py").write_text("import a_package_of_the_vendor\n")
     said = qairt("doctor", recipe, f"sdk_root={root}")
     assert said.code == 3
-    assert "the SDK's Python lacks a package, or has another version of it than the SDK needs" in said.out
+    assert "the SDK's Python lacks a package, or has a version of it that the SDK does not support" in said.out
     assert "do:  run the SDK's bin/check-python-dependency with that Python" in said.out
 
 
@@ -99,5 +99,5 @@ def test_doctor_without_a_recipe_takes_it_as_optional(qairt, place, recipe, monk
     monkeypatch.setenv("QAIRT_SDK_ROOT", str(place / "gone"))
     said = qairt("doctor", "--json")
     (found,) = [probe for probe in said.data["probes"] if probe["name"] == "QAIRT SDK"]
-    assert (found["status"], found["found"]) == ("warning", f"there is no folder {place}/gone")
+    assert (found["status"], found["found"]) == ("warning", f"the folder {place}/gone does not exist")
     assert said.code == 0

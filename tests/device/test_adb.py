@@ -9,7 +9,7 @@ import threading
 import pytest
 from fake_phone import HOME, FakePhone
 
-from qairt.device import adb_wire
+from qairt.device import adb_protocol
 from qairt.device.adb import find_device, listed
 from qairt.device.base import silent
 from qairt.errors import DeviceError
@@ -44,13 +44,13 @@ def test_output_comes_as_it_is_written(device):
 
 
 def test_a_command_that_is_silent_for_long_is_waited_for(device, monkeypatch):
-    monkeypatch.setattr(adb_wire, "_SILENCE", 0.05)
+    monkeypatch.setattr(adb_protocol, "_SILENCE", 0.05)
     assert device.run("sleep 0.3; echo done").text == "done\n"
 
 
 def test_a_device_that_stops_answering_is_told(device, phone, monkeypatch):
-    monkeypatch.setattr(adb_wire, "_SILENCE", 0.05)
-    monkeypatch.setattr(adb_wire, "_SECONDS", 0.2)
+    monkeypatch.setattr(adb_protocol, "_SILENCE", 0.05)
+    monkeypatch.setattr(adb_protocol, "_SECONDS", 0.2)
 
     def freeze(command: str) -> None:
         phone.frozen = True
@@ -63,7 +63,7 @@ def test_a_device_that_stops_answering_is_told(device, phone, monkeypatch):
 
 
 def test_a_device_that_takes_no_more_of_a_file_is_told(device, phone, tmp_path, monkeypatch):
-    monkeypatch.setattr(adb_wire, "_STALLED", 0.2)
+    monkeypatch.setattr(adb_protocol, "_STALLED", 0.2)
     (tmp_path / "a").write_bytes(bytes(300_000))
 
     def freeze(count: int) -> None:
@@ -90,7 +90,7 @@ def test_messages_that_come_byte_by_byte():
                 connection.recv(1000)
 
         threading.Thread(target=answer, daemon=True).start()
-        with adb_wire.Link("127.0.0.1", server.getsockname()[1]) as link:
+        with adb_protocol.Link("127.0.0.1", server.getsockname()[1]) as link:
             finished = link.shell("any", None, lambda: None)
     assert (finished.code, finished.out, finished.err) == (7, b"h\xc3\xa9\n\0", b"err")
 

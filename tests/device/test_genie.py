@@ -13,9 +13,9 @@ from fake_phone import HOME
 from wait import until
 
 from qairt.device.delivery import Folder
+from qairt.device.device_run import forget_runs
 from qairt.device.facts import ask
 from qairt.device.genie import ask_genie, for_one_prompt, read_config
-from qairt.device.running import forget_runs
 from qairt.device.sdk_files import GENIE, sdk_files
 from qairt.errors import DeviceError
 from qairt.toolchain.soc import SOCS

@@ -14,7 +14,7 @@ from tiny_parts import make_parts, measured_encodings
 
 from qairt.device.adb import AdbDevice
 from qairt.device.delivery import Folder
-from qairt.device.parts import CompiledGraph, DeviceParts
+from qairt.device.parts import DeviceParts, GraphLocation
 from qairt.errors import DeviceError, GraphError
 from qairt.runtime.chain import PartChain
 from qairt.verify.graph import StoredGraph
@@ -39,7 +39,7 @@ def phone(tmp_path) -> FakePhone:
 def on_phone(parts, phone, tmp_path):
     """Binaries of two graphs each on a phone, with a program that runs them."""
     table: dict[str, list[object]] = {}
-    graphs: dict[tuple[int, int, int], CompiledGraph] = {}
+    graphs: dict[tuple[int, int, int], GraphLocation] = {}
     files: dict[str, Path] = {}
     for index in (1, 2, 3):
         binary = f"part_{index}.bin"
@@ -49,7 +49,7 @@ def on_phone(parts, phone, tmp_path):
         for place, ar in enumerate((8, 1)):
             part = parts[ar][index - 1]
             table[binary].append([str(part.onnx), {spec.name: spec.dtype for spec in part.signature.inputs}])
-            graphs[ar, 32, index] = CompiledGraph(binary, place, 2)
+            graphs[ar, 32, index] = GraphLocation(binary, place, 2)
     (tmp_path / "table.json").write_text(json.dumps(table))
     write_net_run(tmp_path / "qnn-net-run", tmp_path / "table.json")
     (tmp_path / "libQnnHtp.so").write_text("library")

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import qnn_calls
 import torch
 from tiny_models import tiny_model
 
@@ -18,7 +19,7 @@ from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
 from qairt.graph.mha2sha import to_single_heads
 from qairt.graph.qdq.quantize import quantize_graph, signature_of
-from qairt.graph.session import session as open_session
+from qairt.graph.session import open_session
 from qairt.graph.split import cut
 from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.graph.weights_file import write_weights
@@ -29,9 +30,10 @@ from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encodings
 from qairt.quant.quantize_model import quantize_model
 from qairt.runtime.emulator import EmulatedPart
-from qairt.runtime.parts import QuantizedPart
-from qairt.toolchain.qnn import qnn
+from qairt.runtime.parts import PartGraph
 from qairt.toolchain.qnn.dlc import read_entry
+from qairt.toolchain.qnn.handshake import handshake
+from qairt.toolchain.qnn.inspection import inspect
 from qairt.toolchain.soc import SOCS
 
 pytest.importorskip("onnxruntime_qnn")
@@ -106,7 +108,7 @@ def made(tmp_path_factory):
 
 def link(made: Made, out: Path, ars: tuple[int, ...] = ARS, *, soc: str = "SM8650"):
     graphs = [(made.quantized[ar], f"ar{ar}_cl{CL}_2_of_2") for ar in ars]
-    return qnn.link(graphs, out, binary_name="weight_sharing_model_2_of_2.serialized.bin", soc=SOCS[soc])
+    return qnn_calls.link(graphs, out, binary_name="weight_sharing_model_2_of_2.serialized.bin", soc=SOCS[soc])
 
 
 def stored_inputs(part: Made, ar: int) -> dict[str, np.ndarray]:
@@ -159,7 +161,7 @@ def test_the_emulator_agrees_with_the_cpu(made, family, technique, least_db, ar)
     session = open_session(part.quantized[ar])
     names = [spec.name for spec in signature.outputs]
     wanted = dict(zip(names, session.run(names, feeds), strict=True))
-    emulated = EmulatedPart(QuantizedPart(part.quantized[ar], signature), soc=SOC)
+    emulated = EmulatedPart(PartGraph(part.quantized[ar], signature), soc=SOC)
     try:
         found = emulated.run(feeds)
     finally:
@@ -214,7 +216,7 @@ def test_a_renamed_binary_runs_and_gives_what_the_compiled_graph_gives(tmp_path,
     feeds = stored_inputs(part, 8)
     results = []
     for path in (part.quantized[8], wrapper):
-        emulated = EmulatedPart(QuantizedPart(path, signature), soc=SOC)
+        emulated = EmulatedPart(PartGraph(path, signature), soc=SOC)
         try:
             results.append(emulated.run(feeds))
         finally:
@@ -225,13 +227,13 @@ def test_a_renamed_binary_runs_and_gives_what_the_compiled_graph_gives(tmp_path,
 
 def test_the_same_input_gives_the_same_bytes_elsewhere(tmp_path, made, monkeypatch):
     part = made("lpbq")
-    if qnn.handshake()["fixed_addresses"] != "yes":
+    if handshake()["fixed_addresses"] != "yes":
         pytest.skip("this kernel does not let a process fix its addresses")
     folders = [tmp_path / "a", tmp_path / "another" / "much" / "longer" / "place"]
     for folder in folders:
         link(part, folder)
-        qnn.convert(part.float_onnx[8], folder / "float.dlc")
-        qnn.quantize(part.quantized[8], folder / "quantized.dlc")
+        qnn_calls.convert(part.float_onnx[8], folder / "float.dlc")
+        qnn_calls.quantize(part.quantized[8], folder / "quantized.dlc")
         monkeypatch.setenv("SOMETHING", "else" * 500)
     for path in folders[0].iterdir():
         assert path.read_bytes() == (folders[1] / path.name).read_bytes(), path.name
@@ -239,8 +241,8 @@ def test_the_same_input_gives_the_same_bytes_elsewhere(tmp_path, made, monkeypat
 
 def test_a_float_dlc_holds_the_graph_under_its_name(tmp_path, made):
     part = made("minmax")
-    qnn.convert(part.float_onnx[8], tmp_path / "a.dlc")
-    found = qnn.inspect(tmp_path / "a.dlc")
+    qnn_calls.convert(part.float_onnx[8], tmp_path / "a.dlc")
+    found = inspect(tmp_path / "a.dlc")
     assert found.graphs[0].name.endswith("_ar8-cl32_2_of_2")
     assert found.sdk_version.startswith("2.")
     assert {spec.name for spec in (*part.signature[8].inputs, *part.signature[8].outputs)} <= found.names
@@ -249,7 +251,7 @@ def test_a_float_dlc_holds_the_graph_under_its_name(tmp_path, made):
 
 def test_the_integers_of_a_weight_can_be_read_out_of_the_quantized_dlc(tmp_path, made):
     part = made("minmax")
-    qnn.quantize(part.quantized[8], tmp_path / "a.dlc")
+    qnn_calls.quantize(part.quantized[8], tmp_path / "a.dlc")
     content = read_entry(tmp_path / "a.dlc", "model.params.bin")
     model = files.load(part.quantized[8])
     for name in ("model.layers.1.mlp.down_proj.weight", "lm_head.weight"):
@@ -269,8 +271,8 @@ def files_float(part: Made, name: str) -> np.ndarray:
 
 def test_a_float_graph_is_not_linked(tmp_path, made):
     with pytest.raises(ToolchainError) as caught:
-        qnn.link([(made("minmax").float_onnx[1], "ar1_cl32_2_of_2")], tmp_path, binary_name="a.bin", soc=SOC)
-    assert str(caught.value).startswith("ar1-cl32_2_of_2.onnx: inputs or outputs that are not integers: hidden_0, ")
+        qnn_calls.link([(made("minmax").float_onnx[1], "ar1_cl32_2_of_2")], tmp_path, binary_name="a.bin", soc=SOC)
+    assert str(caught.value).startswith("ar1-cl32_2_of_2.onnx: these inputs or outputs are not integers: hidden_0, ")
 
 
 def test_what_the_npu_does_not_run_is_named_and_nothing_is_left(tmp_path, made):
@@ -280,5 +282,5 @@ def test_what_the_npu_does_not_run_is_named_and_nothing_is_left(tmp_path, made):
     node.op_type = "Hardmax"
     onnx.save(model, tmp_path / "a.onnx")
     with pytest.raises(ToolchainError, match=r"^a\.bin: "):
-        qnn.link([(tmp_path / "a.onnx", "ar1_cl32_2_of_2")], tmp_path / "out", binary_name="a.bin", soc=SOC)
+        qnn_calls.link([(tmp_path / "a.onnx", "ar1_cl32_2_of_2")], tmp_path / "out", binary_name="a.bin", soc=SOC)
     assert list((tmp_path / "out").iterdir()) == []

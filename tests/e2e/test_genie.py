@@ -25,7 +25,7 @@ from qairt.report.fidelity import fidelity_of
 from qairt.runtime.chain import PartChain
 from qairt.runtime.sampling import Sampling
 from qairt.runtime.stored import to_stored
-from qairt.toolchain.genie import genie
+from qairt.toolchain.genie import dialog as genie
 from qairt.toolchain.qnn import wheel
 
 pytest.importorskip("onnxruntime_qnn")

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import qnn_calls
 from genie_run import bare, command, quantized_run
 from tiny_recipe import write_model
 
@@ -15,8 +16,7 @@ from qairt.errors import CacheError, GenerationError, ModelError, RecipeError, T
 from qairt.llm import LLMPipeline
 from qairt.model.tokenizer import Tokenizer
 from qairt.runtime.genie import require_same_tokens
-from qairt.toolchain.genie import genie
-from qairt.toolchain.qnn import qnn
+from qairt.toolchain.genie import dialog as genie
 from qairt.toolchain.soc import SOCS
 
 pytest.importorskip("onnxruntime_qnn")
@@ -59,11 +59,11 @@ def test_a_tokenizer_that_is_missing(config: dict[str, Any], tmp_path: Path):
 def test_a_binary_with_two_graphs_is_never_loaded(finished: LLMPipeline, config: dict[str, Any], tmp_path: Path):
     both = [parts[0] for parts in finished.quantized_parts().values()]
     graphs = [(part.onnx, part.signature.graph_name) for part in both]
-    made = qnn.link(graphs, tmp_path, binary_name="two.bin", soc=SOCS["SM8650"]).binary
+    made = qnn_calls.link(graphs, tmp_path, binary_name="two.bin", soc=SOCS["SM8650"]).binary
     changed = json.loads(json.dumps(config))
     changed["dialog"]["engine"]["model"]["binary"]["ctx-bins"][0] = "two.bin"
     (complaint,) = genie.try_dialog(changed, folder=tmp_path)
-    assert complaint.startswith("two.bin: it holds 2 graphs (ar1_cl32_1_of_3, ar8_cl32_1_of_3): on x86 the vendor's")
+    assert complaint.startswith("two.bin: it holds 2 graphs (ar1_cl32_1_of_3, ar8_cl32_1_of_3); on x86 the vendor's")
     with pytest.raises(ToolchainError, match="so it is not loaded here"):
         genie.Dialog(changed, folder=tmp_path)
     assert made.is_file()
@@ -77,7 +77,7 @@ def test_a_prompt_that_is_too_long_is_known_before_anything_is_made(finished: LL
     words = ("generate", own.recipe.source, "a" * 40, "--raw", "--target", "genie", "--cache-dir", own.cache_dir)
     code, out, err = command(*words)
     assert (code, out) == (2, "")
-    assert err.startswith("Error: prompt: 40 tokens do not fit: the context holds 32, the first new one included\n")
+    assert err.startswith("Error: prompt: 40 tokens do not fit: the context holds 32, including the first new one\n")
     assert own.genie_model().binaries.missing() == 3
 
 

@@ -15,7 +15,7 @@ from tiny_recipe import write_recipe
 from qairt.engine.run.options import RunOptions
 from qairt.files import files_below, sha256_of
 from qairt.llm import LLMPipeline
-from qairt.toolchain.qnn import qnn
+from qairt.toolchain.qnn.inspection import inspect
 
 pytestmark = pytest.mark.compiler
 
@@ -74,4 +74,4 @@ def test_a_run_killed_twenty_times_ends_with_the_same_bytes(tmp_path: Path):
     for name in binaries:
         assert name.endswith(".bin")
         one, other = (folder / "export_bundle" / name for folder in (cache, tmp_path / "undisturbed"))
-        assert qnn.inspect(one) == qnn.inspect(other)
+        assert inspect(one) == inspect(other)

@@ -69,9 +69,10 @@ def changed_by_gptq() -> tuple[np.ndarray, Encoding]:
 def test_the_identity_through_a_binary_gives_the_integers_that_were_chosen(
     made: Callable[[], tuple[np.ndarray, Encoding]], tmp_path: Path
 ) -> None:
+    import qnn_calls
+
     from qairt.runtime.emulator import EmulatedPart
-    from qairt.runtime.parts import QuantizedPart
-    from qairt.toolchain.qnn import qnn
+    from qairt.runtime.parts import PartGraph
     from qairt.toolchain.soc import SOCS
 
     weight, chosen = made()
@@ -82,11 +83,11 @@ def test_the_identity_through_a_binary_gives_the_integers_that_were_chosen(
     model = quantize_graph(one_linear(weight), encodings, tmp_path / "quantized.bin")
     files.save(model, tmp_path / "quantized.onnx")
 
-    linked = qnn.link(
+    linked = qnn_calls.link(
         [(tmp_path / "quantized.onnx", "ar96_cl128_1_of_1")], tmp_path, binary_name="a.bin", soc=SOCS["SM8650"]
     )
     [wrapper] = linked.wrappers.values()
-    part = EmulatedPart(QuantizedPart(wrapper, signature_of(model, encodings)), soc=SOCS["SM8650"])
+    part = EmulatedPart(PartGraph(wrapper, signature_of(model, encodings)), soc=SOCS["SM8650"])
     try:
         found = part.run({"x": np.eye(INPUTS, dtype=np.uint16)[None] * np.uint16(ONE)})["y"]
     finally:

@@ -16,7 +16,7 @@ from qairt.engine.run.options import RunOptions
 from qairt.errors import CacheError, QairtError
 from qairt.files import sha256_of
 from qairt.llm import LLMPipeline
-from qairt.toolchain.qnn import qnn
+from qairt.toolchain.qnn.inspection import inspect
 
 pytestmark = pytest.mark.compiler
 
@@ -115,7 +115,7 @@ def test_a_result_that_is_damaged_is_named_before_the_other_format_is_made(
 
 def test_both_lengths_are_in_each_binary(finished: LLMPipeline):
     for part in (1, 2, 3):
-        found = qnn.inspect(finished.cache_dir / "export_bundle" / f"weight_sharing_model_{part}_of_3.serialized.bin")
+        found = inspect(finished.cache_dir / "export_bundle" / f"weight_sharing_model_{part}_of_3.serialized.bin")
         assert sorted(graph.name.lstrip("_") for graph in found.graphs) == [f"ar{ar}_cl32_{part}_of_3" for ar in (1, 8)]
         assert found.soc_model == 57
 

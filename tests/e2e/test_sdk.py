@@ -17,11 +17,11 @@ from tiny_recipe import write_recipe
 
 from qairt.engine.run.options import RunOptions
 from qairt.llm import LLMPipeline
-from qairt.toolchain.qnn import qnn
+from qairt.toolchain.qnn.inspection import inspect
 
 pytestmark = [
     pytest.mark.compiler,
-    pytest.mark.filterwarnings("ignore:the SDK's converter runs with Python:UserWarning"),
+    pytest.mark.filterwarnings("ignore:the SDK's converter runs on Python:UserWarning"),
 ]
 
 STAGES = ("convert", "quantize", "generate_context_binary")
@@ -95,7 +95,7 @@ def test_binaries_wrappers_and_bundle_name_the_graphs(finished: LLMPipeline):
 
     for part, made in enumerate(outputs(finished, "generate_context_binary"), 1):
         names = [f"ar{ar}-cl32_{part}_of_2" for ar in (1, 8)]
-        assert [graph.name for graph in qnn.inspect(made.binary).graphs] == names
+        assert [graph.name for graph in inspect(made.binary).graphs] == names
         assert sorted(made.wrappers) == sorted(made.signatures) == names
         for name, wrapper in made.wrappers.items():
             assert wrapper.parent == made.binary.parent
@@ -151,7 +151,7 @@ def test_a_failure_is_one_items_and_says_what_to_do(recipe: Path, tmp_path: Path
     result = made.construct(RunOptions(until="convert", jobs=1, force=frozenset({"convert"})))
     assert {failure.stage for failure in result.failed} == {"convert"}
     failure = result.failed[0]
-    assert "mostly because one of them is not quantized" in failure.what
+    assert "usually because one of them is not quantized" in failure.what
     assert "0x416 != 0x232" in failure.what
     assert "every tensor needs an encoding" in str(failure.remedy)
     assert not [*made.state_folder.rglob("*.sdk-*")]

@@ -18,7 +18,7 @@ from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference
 from qairt.model.tokenizer import Tokenizer
 from qairt.quant.encodings import Encodings
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.parts import PartGraph
 from qairt.runtime.torch_target import TorchGenerator
 
 TEXT = " ".join(f"{word} {number}" for number in range(40) for word in ("quick", "brown", "fox"))
@@ -42,7 +42,7 @@ def encodings(parameters: Parameters) -> Encodings:
 @pytest.fixture(scope="session")
 def parts(
     parameters: Parameters, encodings: Encodings, tmp_path_factory: pytest.TempPathFactory
-) -> dict[int, list[QuantizedPart]]:
+) -> dict[int, list[PartGraph]]:
     """Two parts, AR 1 and 8, CL 32."""
     return make_parts(
         tmp_path_factory.mktemp("parts"), parameters, ars=(1, 8), cl=32, num_splits=2, encodings=encodings
@@ -56,7 +56,7 @@ def subject_on(
     config: DecoderConfig,
     tokenizer: Tokenizer,
     encodings: Encodings,
-    parts: dict[int, list[QuantizedPart]],
+    parts: dict[int, list[PartGraph]],
     monkeypatch: pytest.MonkeyPatch,
 ) -> Callable[..., Subject]:
     """`subject_on("cpu")`; `text.txt` is in the working directory."""

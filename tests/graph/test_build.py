@@ -100,9 +100,9 @@ def test_a_file_that_is_no_graph_is_named(tmp_path: Path):
 def test_thirty_layers_are_built_without_reading_a_weight(tmp_path: Path):
     _, config, _ = export_tiny(tmp_path, "llama")
     large = config.model_copy(update={"num_layers": 30})
-    from qairt.graph.weights_file import Place
+    from qairt.graph.weights_file import TensorLocation
     from qairt.model.parameters import _graph_shapes
 
-    places = {name: Place(0, 0, shape) for name, shape in _graph_shapes(large).items()}
+    places = {name: TensorLocation(0, 0, shape) for name, shape in _graph_shapes(large).items()}
     model = build_decoder(large, places, tmp_path / "missing.bin")
     assert len(model.graph.outputs) == 61

@@ -18,10 +18,10 @@ from qairt.graph.byte_weights import WEIGHTS, write_byte_weights
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.quantize_model import quantize_model
 from qairt.runtime.cpu import CpuPart
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.parts import PartGraph
 
 
-def parts(folder: Path, technique: str) -> list[QuantizedPart]:
+def parts(folder: Path, technique: str) -> list[PartGraph]:
     parameters = tiny_parameters(folder / "model", hidden_size=128, intermediate_size=192)
     encodings = quantize_model(parameters, TOKENS[:1], TechniqueConfig(technique=technique)).encodings
     return make_parts(folder, parameters, ars=[1], cl=16, num_splits=2, encodings=encodings)[1]
@@ -44,7 +44,7 @@ def test_it_computes_the_same(tmp_path: Path):
             for spec in part.signature.inputs
         }
         before = CpuPart(part, threads=1).run(given)
-        after = CpuPart(QuantizedPart(target, part.signature), threads=1).run(given)
+        after = CpuPart(PartGraph(target, part.signature), threads=1).run(given)
         for name, values in before.items():
             # float32 sums in another order may round to the next step
             assert np.abs(values.astype(int) - after[name].astype(int)).max() <= 1, name

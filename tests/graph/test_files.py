@@ -51,7 +51,7 @@ from qairt.graph import files, split
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
 from qairt.model.parts import plan_split
-from qairt.graph.weights_file import Place
+from qairt.graph.weights_file import TensorLocation
 from qairt.model.config import DecoderConfig
 from qairt.model.parameters import _graph_shapes
 
@@ -63,7 +63,7 @@ config = DecoderConfig(
 places, end = {}, 0
 for name, shape in _graph_shapes(config).items():
     size = 4 * shape[0] * (shape[1] if len(shape) > 1 else 1)
-    places[name], end = Place(end, size, shape), end + size
+    places[name], end = TensorLocation(end, size, shape), end + size
 with (folder / "weights.bin").open("wb") as file:
     file.truncate(end)
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss

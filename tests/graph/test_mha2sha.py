@@ -10,7 +10,8 @@ from tiny_graphs import bound, cut_parts, export_tiny, feeds, run, tiny_parts
 
 from qairt.errors import GraphError
 from qairt.graph import files, split
-from qairt.graph.mha2sha import largest_relative_error, to_single_heads
+from qairt.graph.mha2sha import to_single_heads
+from qairt.graph.part_vectors import largest_relative_error
 from qairt.quant.encodings import BlockScales, Encoding, Encodings, per_tensor
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from qairt.bundle.sums import write_sums
+from qairt.bundle.checksums import write_checksums
 from qairt.errors import QairtError
 from qairt.results.bundle import copy_bundle
 
@@ -16,7 +16,7 @@ def bundle(tmp_path: Path) -> Path:
     (folder / "part_1_of_2").mkdir(parents=True)
     (folder / "part_1_of_2" / "weights.bin").write_bytes(bytes(100_000))
     (folder / "metadata.yaml").write_text("backend: CPU\n")
-    write_sums(folder)
+    write_checksums(folder)
     return folder
 
 

@@ -15,7 +15,7 @@ from qairt.model.describe import describe_model
 from qairt.model.parameters import open_parameters
 from qairt.runtime.chain import ChainObserver, PartChain
 from qairt.runtime.metrics import sqnr_db
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.parts import PartGraph
 
 CL = 32
 IDS = np.random.default_rng(0).integers(3, 250, CL).tolist()
@@ -175,8 +175,8 @@ def test_a_token_outside_the_vocabulary_is_refused(float_parts, config):
 # What is not a chain
 
 
-def changed(part: QuantizedPart, **changes) -> QuantizedPart:
-    return QuantizedPart(part.onnx, GraphSignature.model_validate(part.signature.model_dump() | changes))
+def changed(part: PartGraph, **changes) -> PartGraph:
+    return PartGraph(part.onnx, GraphSignature.model_validate(part.signature.model_dump() | changes))
 
 
 def test_no_parts(config):

@@ -12,7 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from qairt.errors import GraphError
 from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.runtime.cpu import CpuPart, float_bytes
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.parts import PartGraph
 
 SIGNATURE = GraphSignature(
     name="ar2-cl8_2_of_2",
@@ -26,7 +26,7 @@ SIGNATURE = GraphSignature(
 
 
 @pytest.fixture
-def part(tmp_path: Path) -> QuantizedPart:
+def part(tmp_path: Path) -> PartGraph:
     """logits = Q(DQ(hidden_0) @ DQ(weight)), the weight int8 per channel in a file of its own."""
     nodes = [
         helper.make_node("DequantizeLinear", ["hidden_0", "scale_in", "zero_in"], ["x"]),
@@ -54,7 +54,7 @@ def part(tmp_path: Path) -> QuantizedPart:
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 21)], ir_version=10)
     path = tmp_path / "part.onnx"
     onnx.save(model, path, save_as_external_data=True, location="weights.bin", size_threshold=100)
-    return QuantizedPart(path, SIGNATURE)
+    return PartGraph(path, SIGNATURE)
 
 
 @pytest.mark.parametrize("fold_weights", [True, False, None])
@@ -97,7 +97,7 @@ def test_a_missing_file_is_refused(part, missing):
 def test_a_signature_of_another_graph_is_refused(part):
     other = SIGNATURE.model_copy(update={"inputs": (SIGNATURE.inputs[0].model_copy(update={"shape": (1, 4, 16)}),)})
     with pytest.raises(GraphError) as caught:
-        CpuPart(QuantizedPart(part.onnx, other))
+        CpuPart(PartGraph(part.onnx, other))
     assert str(caught.value) == (
         f"{part.onnx}: the input hidden_0 is uint16 [1, 2, 16] in the graph, but uint16 [1, 4, 16] in the signature of "
         "ar2-cl8_2_of_2\n  graph and signature come from different runs; run the pipeline again"

@@ -12,7 +12,7 @@ from tiny_parts import make_parts, measured_encodings
 
 from qairt.errors import ToolchainError
 from qairt.runtime.emulator import EmulatedGenerator, EmulatedPart
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.parts import PartGraph
 from qairt.toolchain.soc import SOCS
 
 pytest.importorskip("onnxruntime_qnn")
@@ -68,10 +68,10 @@ def test_a_child_that_dies_is_an_error_that_names_the_part(parts):
 
 
 def test_a_graph_the_compiler_refuses_is_an_error_that_names_the_part(parts, tmp_path):
-    broken = QuantizedPart(tmp_path / "broken.onnx", parts[1][0].signature)
+    broken = PartGraph(tmp_path / "broken.onnx", parts[1][0].signature)
     broken.onnx.write_bytes(b"not a graph")
     runner = EmulatedPart(broken, soc=SOC)
-    with pytest.raises(ToolchainError, match="the emulator does not take this graph"):
+    with pytest.raises(ToolchainError, match="the emulator rejects this graph"):
         runner.ready()
     runner.close()
 

@@ -145,7 +145,7 @@ def test_feeding_more_than_there_is_room_for_is_refused(generator):
 
 
 def test_importing_the_runtime_loads_neither_torch_nor_onnx():
-    modules = "cache chain comparison cpu emulator generate generator metrics parts sampling stored torch_target wire"
+    modules = "cache chain comparison cpu emulator generate generator metrics parts sampling stored torch_target pipe_protocol"
     code = "\n".join(f"import qairt.runtime.{name}" for name in modules.split())
     code += "\nimport sys; print(sorted({'torch', 'onnx', 'onnx_ir', 'onnxruntime'} & sys.modules.keys()))"
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout

@@ -4,19 +4,19 @@ import numpy as np
 import pytest
 
 from qairt.errors import GenerationError
-from qairt.runtime.sampling import Sampler, Sampling, distribution
+from qairt.runtime.sampling import Sampling, TokenSampler, distribution
 
 LOGITS = np.log(np.array([0.1, 0.4, 0.05, 0.3, 0.15], np.float32))
 
 
 def draw(count: int = 2000, **settings: float) -> np.ndarray:
-    sampler = Sampler(Sampling(**settings))
+    sampler = TokenSampler(Sampling(**settings))
     return np.bincount([sampler.pick(LOGITS) for _ in range(count)], minlength=5) / count
 
 
 def test_greedy_takes_the_likeliest_and_the_first_of_equals():
-    assert Sampler(Sampling()).pick(LOGITS) == 1
-    assert Sampler(Sampling(seed=7, top_k=3)).pick(np.array([1, 5, 5, 0], np.float32)) == 1
+    assert TokenSampler(Sampling()).pick(LOGITS) == 1
+    assert TokenSampler(Sampling(seed=7, top_k=3)).pick(np.array([1, 5, 5, 0], np.float32)) == 1
 
 
 def test_temperature_one_draws_by_the_models_own_probabilities():
@@ -74,7 +74,7 @@ def test_it_is_what_transformers_draws_from():
 
 def test_a_seed_repeats_and_another_does_not():
     def tokens(seed: int) -> list[int]:
-        sampler = Sampler(Sampling(temperature=1, seed=seed))
+        sampler = TokenSampler(Sampling(temperature=1, seed=seed))
         return [sampler.pick(LOGITS) for _ in range(40)]
 
     assert tokens(3) == tokens(3)
@@ -106,4 +106,4 @@ def test_a_setting_out_of_range_is_refused(setting, value, message):
 
 def test_logits_with_nan_are_refused():
     with pytest.raises(GenerationError, match="logits: the logits hold NaN"):
-        Sampler(Sampling()).pick(np.array([0, np.nan], np.float32))
+        TokenSampler(Sampling()).pick(np.array([0, np.nan], np.float32))

@@ -78,13 +78,13 @@ def test_the_wheels_keys_are_those_of_a_recipe_that_says_nothing(recipe: Path):
     [
         (
             ("stages.quantize.toolchain=sdk",),
-            "toolchain sdk needs convert to be made by the SDK too",
-            "set stages.convert.toolchain to sdk as well, or this one to qnn",
+            "toolchain: sdk needs the same of the stage convert",
+            "set stages.convert.toolchain to sdk too, or this one to qnn",
         ),
         (
             ("stages.convert.toolchain=sdk", "stages.generate_context_binary.toolchain=sdk"),
-            "toolchain sdk needs quantize to be made by the SDK too",
-            "set stages.quantize.toolchain to sdk as well, or this one to qnn",
+            "toolchain: sdk needs the same of the stage quantize",
+            "set stages.quantize.toolchain to sdk too, or this one to qnn",
         ),
     ],
 )
@@ -106,7 +106,7 @@ def test_the_quantizer_needs_the_stage_convert(recipe: Path, tmp_path: Path):
     content["stages"]["quantization"]["calibration_text"] = str(recipe.parent / "text.txt")
     other = tmp_path / "recipe.yaml"
     other.write_text(yaml.safe_dump(content, sort_keys=False))
-    with pytest.raises(ContractViolation, match="toolchain sdk needs the stage convert") as caught:
+    with pytest.raises(ContractViolation, match="toolchain: sdk needs the stage convert") as caught:
         opened(other, "stages.quantize.toolchain=sdk").plan()
     assert caught.value.remedy == "add convert"
 
@@ -124,7 +124,7 @@ def test_the_wheel_can_follow_on_the_sdk_anywhere(recipe: Path, tmp_path: Path, 
 
 def test_a_part_cannot_choose_for_itself(recipe: Path):
     override = "stages.quantize.overrides=[{where: {split: 2}, set: {toolchain: sdk}}]"
-    with pytest.raises(RecipeError, match="toolchain is of the whole stage: it cannot differ by coordinate"):
+    with pytest.raises(RecipeError, match="toolchain applies to the whole stage: it cannot differ by coordinate"):
         opened(recipe, override)
     with pytest.raises(RecipeError, match="toolchain"):
         opened(recipe, "stages.convert.toolchain=sdkk")

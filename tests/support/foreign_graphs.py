@@ -11,7 +11,7 @@ import onnx_ir as ir
 from tiny_graphs import bound, export_tiny
 
 from qairt.graph import files
-from qairt.graph.foreign import foreign
+from qairt.graph.foreign.adopt import adopt
 from qairt.model.config import DecoderConfig
 
 
@@ -49,7 +49,7 @@ def adopted(tmp_path: Path, theirs: Path, encodings: Path) -> Path:
     folder = tmp_path / "adopted"
     folder.mkdir()
     onnx = folder / "model.onnx"
-    foreign.adopt(theirs, encodings, onnx=onnx, weights=folder / "weights.bin", encodings=folder / "model.encodings")
+    adopt(theirs, encodings, onnx=onnx, weights=folder / "weights.bin", encodings=folder / "model.encodings")
     return onnx
 
 

@@ -7,6 +7,7 @@ import stat
 import sys
 from pathlib import Path
 
+import qnn_calls
 import sdk_tools
 
 PLATFORM = "x86_64-linux-clang"
@@ -27,7 +28,8 @@ def install(root: Path, *, version: str = VERSION) -> Path:
     for name in ("libQnnHtp.so", "libQnnModelDlc.so", "libQnnHtpNetRunExtensions.so"):
         (libraries / name).touch()
     (root / "sdk.yaml").write_text(f"name: qairt\nversion: {version}\n")
-    shutil.copyfile(str(sdk_tools.__file__), modules / "sdk_tools.py")
+    for module in (sdk_tools, qnn_calls):
+        shutil.copy(str(module.__file__), modules)
     for name in (*SCRIPTS, PROGRAM):
         interpreter = "/usr/bin/env python3" if name in SCRIPTS else sys.executable
         (tools / name).write_text(f"#!{interpreter}\nimport sdk_tools\nsdk_tools.main({name!r})\n")

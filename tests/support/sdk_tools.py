@@ -67,25 +67,26 @@ def arguments(required: Sequence[str], **others: dict) -> argparse.Namespace:
 
 
 def convert(root: Path, fault: str) -> None:
-    from qairt.toolchain import cpu
-    from qairt.toolchain.qnn import qnn
+    import qnn_calls
+
+    from qairt.toolchain.onnx_contents import onnx_contents
 
     layouts = {"action": "append", "nargs": 2, "default": []}
     given = arguments(["--input_network", "--quantization_overrides", "-o"], source_model_input_layout=layouts)
     onnx, dlc = Path(given.input_network), Path(given.o)
-    names = [spec.name for spec in cpu.inspect(onnx).graphs[0].inputs]
+    names = [spec.name for spec in onnx_contents(onnx).inputs]
     assert given.source_model_input_layout == [[name, "NONTRIVIAL"] for name in names], given.source_model_input_layout
     assert json.loads(Path(given.quantization_overrides).read_text())["version"] == "1.0.0"
-    qnn.convert(onnx, dlc)
+    qnn_calls.convert(onnx, dlc)
     finish(dlc, "somewhere_else" if fault == "another graph" else dlc.stem, fault)
 
 
 def quantize(root: Path, fault: str) -> None:
     import numpy as np
+    import qnn_calls
 
     from qairt.graph.files import external_files
-    from qairt.toolchain import cpu
-    from qairt.toolchain.qnn import qnn
+    from qairt.toolchain.onnx_contents import onnx_contents
 
     numbers = ["--act_bitwidth", "--bias_bitwidth"]
     given = arguments(["--input_dlc", "--input_list", "--output_dlc", *numbers])
@@ -96,7 +97,7 @@ def quantize(root: Path, fault: str) -> None:
         shutil.copyfile(source, dlc)
         return
     onnx = Path.cwd().parent / f"{dlc.stem}.onnx"  # what the stage wrote before it called
-    inputs = {spec.name: spec for spec in cpu.inspect(onnx).graphs[0].inputs}
+    inputs = {spec.name: spec for spec in onnx_contents(onnx).inputs}
     (sample,) = Path(given.input_list).read_text().splitlines()
     files = dict(entry.split(":=") for entry in sample.split(" "))
     assert list(files) == list(inputs)
@@ -104,7 +105,7 @@ def quantize(root: Path, fault: str) -> None:
         values = np.fromfile(path, "<f4")
         assert values.size == np.prod(inputs[name].shape), name
         assert np.isfinite(values).all()
-    qnn.quantize(onnx, dlc)
+    qnn_calls.quantize(onnx, dlc)
     finish(dlc, "somewhere_else" if fault == "another graph" else source.stem, fault)
     kept = root / "notes" / digest(dlc)
     if not kept.exists():
@@ -114,8 +115,9 @@ def quantize(root: Path, fault: str) -> None:
 
 
 def link(root: Path, fault: str) -> None:
+    import qnn_calls
+
     from qairt.toolchain.qnn import dlc as qnn_dlc
-    from qairt.toolchain.qnn import qnn
     from qairt.toolchain.soc import SOCS
 
     given = arguments(
@@ -132,10 +134,10 @@ def link(root: Path, fault: str) -> None:
     asked = list(zip(dlcs, names, strict=True))[: 1 if fault == "another graph" else None]
     graphs = [(next((root / "notes" / digest(path)).glob("*.onnx")), name) for path, name in asked]
     binary = f"{given.binary_file}.bin"
-    made = qnn.link(graphs, Path("made"), binary_name=binary, soc=soc, optimization_level=level)
+    made = qnn_calls.link(graphs, Path("made"), binary_name=binary, soc=soc, optimization_level=level)
     content = b"garbage" if fault == "garbage" else made.binary.read_bytes()
     for graph in made.inspection.graphs:
-        name = graph.name.lstrip("_")
+        name = next(name for name in names if graph.name.endswith(name.replace("-", "_")))
         content = content.replace(graph.name.encode(), name.encode().ljust(len(graph.name), b"\0"))
     Path("output").mkdir()
     (Path("output") / binary).write_bytes(content)

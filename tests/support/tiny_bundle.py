@@ -19,7 +19,7 @@ from qairt.model.config import DecoderConfig
 from qairt.model.describe import describe_model
 from qairt.model.parameters import open_parameters
 from qairt.model.tokenizer import Tokenizer
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.parts import PartGraph
 from qairt.toolchain.soc import SOCS
 
 CL, PARTS = 32, 3
@@ -32,7 +32,7 @@ class TinyModel:
 
     folder: Path
     config: DecoderConfig
-    parts: Mapping[int, Sequence[QuantizedPart]]
+    parts: Mapping[int, Sequence[PartGraph]]
     """By AR, in order."""
 
     def onnx(self) -> Contents:
@@ -51,14 +51,14 @@ class TinyModel:
             name: of a new folder.
             prefix: what the binaries' names begin with.
         """
-        from qairt.toolchain.qnn import qnn
+        import qnn_calls
 
         out = self.folder / name
         out.mkdir()
         parts = []
         for index in range(PARTS):
             chosen = [self.parts[ar][index] for ar in ars]
-            linked = qnn.link(
+            linked = qnn_calls.link(
                 [(part.onnx, part.signature.graph_name) for part in chosen],
                 out,
                 binary_name=f"{prefix}_{index + 1}_of_{PARTS}.serialized.bin",
@@ -69,7 +69,7 @@ class TinyModel:
             parts.append(BinaryPart(linked.binary, linked.wrappers, signatures))
         return Contents(parts, SOC, self.folder / "model.json", self.folder / "tokenizer")
 
-    def _signature(self, part: QuantizedPart) -> Path:
+    def _signature(self, part: PartGraph) -> Path:
         path = part.onnx.with_suffix(".signature.json")
         part.signature.write(path)
         return path

@@ -19,7 +19,7 @@ from qairt.model.parts import plan_split
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encodings
 from qairt.quant.quantize_model import quantize_model
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.parts import PartGraph
 
 
 def make_parts(
@@ -30,13 +30,13 @@ def make_parts(
     cl: int,
     num_splits: int,
     encodings: Encodings | None = None,
-) -> dict[int, list[QuantizedPart]]:
+) -> dict[int, list[PartGraph]]:
     """Parts by AR in `directory`; float without `encodings`."""
     weights = directory / "weights.bin"
     places = write_weights(parameters, weights)
     layers = parameters.config.num_layers
     plan = plan_split(embedding_bytes=1, layer_bytes=[1] * layers, head_bytes=1, num_splits=num_splits)
-    parts: dict[int, list[QuantizedPart]] = {ar: [] for ar in ars}
+    parts: dict[int, list[PartGraph]] = {ar: [] for ar in ars}
     for ar in ars:
         for part in plan:
             name = f"ar{ar}-cl{cl}_{part.index}_of_{part.of}"
@@ -46,7 +46,7 @@ def make_parts(
             onnx = directory / f"{name}.onnx"
             save(model, onnx)
             signature = signature_of(model, encodings or Encodings(), ar=ar)
-            parts[ar].append(QuantizedPart(onnx, signature))
+            parts[ar].append(PartGraph(onnx, signature))
     return parts
 
 

@@ -9,7 +9,7 @@ import pytest
 from qairt.errors import ToolchainError
 from qairt.graph.tensors import TensorSpec
 from qairt.toolchain.base import GraphContents, Inspection
-from qairt.toolchain.comparison import require_as_asked
+from qairt.toolchain.comparison import require_match
 from qairt.toolchain.soc import SOCS
 
 NAME = "ar1-cl8_1_of_2"
@@ -23,7 +23,7 @@ def graph(**changes: Any) -> GraphContents:
 
 def compare(found: GraphContents, *, tolerance: float = 0.0, soc: int = 57) -> None:
     read = Inspection("context binary", (found,), soc_model=soc)
-    require_as_asked(read, {NAME: graph()}, SOCS["SM8650"], where="a.bin", scale_tolerance=tolerance)
+    require_match(read, {NAME: graph()}, SOCS["SM8650"], where="a.bin", scale_tolerance=tolerance)
 
 
 def test_what_is_the_same_passes():
@@ -32,7 +32,7 @@ def test_what_is_the_same_passes():
 
 @pytest.mark.parametrize("changes", [{"dtype": "uint8"}, {"shape": (1, 64, 1)}, {"offset": -32767}, {"scale": None}])
 def test_types_shapes_and_offsets_are_exact_whatever_the_tolerance(changes):
-    with pytest.raises(ToolchainError, match=f"not what was asked for: {NAME}: output hidden_0 is"):
+    with pytest.raises(ToolchainError, match=f"does not match the request: {NAME}: output hidden_0 is"):
         compare(graph(**changes), tolerance=0.5)
 
 
@@ -47,6 +47,6 @@ def test_every_difference_is_named():
     with pytest.raises(ToolchainError) as caught:
         compare(graph(name="other"), soc=69)
     assert caught.value.what == (
-        f"the binary is not what was asked for: {NAME}: no output hidden_0; {NAME}: output other was not asked for; "
+        f"the binary does not match the request: {NAME}: output hidden_0 is missing; {NAME}: unexpected output other; "
         "it is for chip 69, not 57 (SM8650)"
     )

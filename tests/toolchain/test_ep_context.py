@@ -7,16 +7,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+import qnn_calls
 from tiny_parameters import TOKENS, tiny_parameters
 from tiny_parts import make_parts, measured_encodings
 
 from qairt.errors import ToolchainError
 from qairt.graph.tensors import TensorSpec
 from qairt.runtime.emulator import EmulatedPart
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.parts import PartGraph
 from qairt.toolchain.base import GraphContents
 from qairt.toolchain.ep_context import write_wrapper
-from qairt.toolchain.qnn import qnn
 from qairt.toolchain.soc import SOCS
 
 GRAPH = GraphContents(
@@ -53,7 +53,7 @@ def test_a_wrapper_is_one_node_that_names_the_graph_and_the_binary(tmp_path: Pat
 
 def test_a_type_that_onnx_does_not_know_is_told(tmp_path: Path):
     odd = GraphContents("g", (TensorSpec(name="x", dtype="0x999", shape=(1,)),), ())
-    with pytest.raises(ToolchainError, match=r"^a_ctx\.onnx: x has the type 0x999, which ONNX does not know"):
+    with pytest.raises(ToolchainError, match=r"^a_ctx\.onnx: x has type 0x999, which ONNX does not know"):
         write_wrapper(tmp_path / "a_ctx.onnx", odd, binary_name="a.bin", sdk_version="")
 
 
@@ -62,14 +62,16 @@ def test_onnx_runtime_loads_a_graph_by_it_and_runs_it(tmp_path: Path):
     parameters = tiny_parameters(tmp_path / "model")
     encodings = measured_encodings(parameters, TOKENS[0])
     part = make_parts(tmp_path, parameters, ars=[1], cl=8, num_splits=2, encodings=encodings)[1][0]
-    made = qnn.link([(part.onnx, part.signature.graph_name)], tmp_path / "out", binary_name="a.bin", soc=SOCS["SM8650"])
+    made = qnn_calls.link(
+        [(part.onnx, part.signature.graph_name)], tmp_path / "out", binary_name="a.bin", soc=SOCS["SM8650"]
+    )
     (graph,) = made.inspection.graphs
     ours = tmp_path / "out" / "ours_ctx.onnx"
     write_wrapper(ours, graph, binary_name="a.bin", sdk_version=made.inspection.sdk_version)
     feeds = {"input_ids": np.array([[7]], np.int32)}
     results = []
     for path in (part.onnx, ours):
-        emulated = EmulatedPart(QuantizedPart(path, part.signature), soc=SOCS["SM8650"])
+        emulated = EmulatedPart(PartGraph(path, part.signature), soc=SOCS["SM8650"])
         try:
             results.append(emulated.run(feeds))
         finally:

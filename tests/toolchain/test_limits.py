@@ -24,8 +24,8 @@ def test_the_number_of_parts_it_names_fits_and_one_less_does_not():
     with pytest.raises(RecipeError) as caught:
         require_parts_fit(parts(2), replan=parts)
     assert str(caught.value) == (
-        "stages.split_model.num_splits: part 2 of 2 would hold 7.19 GiB of weights at 8 bits; one serialized graph may "
-        "hold 2 GiB\n  set num_splits to 5 or more"
+        "stages.split_model.num_splits: part 2 of 2 would hold 7.19 GiB of weights at 8 bits; the limit of one "
+        "serialized graph is 2 GiB\n  set num_splits to 5 or more"
     )
     require_parts_fit(parts(5))
     with pytest.raises(RecipeError):
@@ -33,7 +33,7 @@ def test_the_number_of_parts_it_names_fits_and_one_less_does_not():
 
 
 def test_without_another_plan_it_says_which_way_to_go():
-    with pytest.raises(RecipeError, match=r"\n  set num_splits higher, or use fewer bits$"):
+    with pytest.raises(RecipeError, match=r"\n  increase num_splits, or use fewer bits per weight$"):
         require_parts_fit(parts(2))
 
 
@@ -48,6 +48,7 @@ def test_a_layer_that_is_too_large_alone_says_so():
         require_parts_fit(
             parts(5, layer=4 * GRAPH_BYTES / GB + 1, layers=8), replan=lambda n: parts(n, layers=8, layer=9)
         )
-    assert "no num_splits is enough: the embedding, one layer or lm_head alone is too large; use fewer bits" in str(
-        caught.value
+    assert (
+        "no num_splits fits: the embedding, one layer or lm_head alone is too large; use fewer bits per weight"
+        in str(caught.value)
     )

@@ -21,7 +21,7 @@ def test_a_chip_is_found_by_name(details):
 def test_an_unknown_chip_lists_the_known_ones():
     with pytest.raises(RecipeError) as caught:
         parse_soc("chipset:SM9999")
-    assert str(caught.value) == f"soc_details: the chip 'SM9999' is not known\n  use one of {ALL}"
+    assert str(caught.value) == f"soc_details: unknown chip 'SM9999'\n  use one of {ALL}"
 
 
 @pytest.mark.parametrize("details", ["SM8650", "dsp:SM8650", ""])
@@ -30,7 +30,7 @@ def test_another_form_is_refused(details):
         parse_soc(details)
     assert str(caught.value) == (
         f"soc_details: soc_details {details!r} is not of the form chipset:NAME\n"
-        f"  write for example chipset:SM8650; known are {ALL}"
+        f"  write for example chipset:SM8650; known chips: {ALL}"
     )
 
 
@@ -39,7 +39,8 @@ def test_block_quantization_needs_v69():
     with pytest.raises(RecipeError) as caught:
         require_block_quantization(SOCS["SM8350"])
     assert str(caught.value) == (
-        "stages.quantization.recipe: SM8350 (HTP v68) has no block-quantized (LPBQ) weights, they need v69\n"
+        "stages.quantization.recipe: SM8350 (HTP v68) does not support block-quantized (LPBQ) weights: "
+        "they need HTP v69\n"
         "  use an 8-bit technique such as minmax, or another chip"
     )
 
@@ -49,6 +50,6 @@ def test_weight_sharing_needs_v73():
     with pytest.raises(RecipeError) as caught:
         require_weight_sharing(SOCS["SM8475"])
     assert str(caught.value) == (
-        "soc_details: SM8475 (HTP v69) cannot share weights between graphs, that needs v73\n"
+        "soc_details: SM8475 (HTP v69) cannot share weights between graphs: that needs HTP v73\n"
         "  use one of QCS9100, SA8255, SC8380XP, SC8480XP, SM8550, SM8650, SM8750, SM8850"
     )

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING, Any
 from qairt.bundle import genai_config as genai
 from qairt.bundle import metadata, run_scripts
 from qairt.bundle.chat_prompt import around_user, genie_prompt
+from qairt.bundle.checksums import write_checksums
 from qairt.bundle.contents import BinaryPart, Contents, Format, OnnxPart, PlacedGraph
 from qairt.bundle.genie_config import genie_config
-from qairt.bundle.sums import write_sums
 from qairt.errors import RecipeError
 from qairt.graph.tensors import GraphSignature
-from qairt.toolchain.genie.genie import CONFIG as GENIE_CONFIG
-from qairt.toolchain.genie.genie import EXTENSIONS
-from qairt.toolchain.qnn.config import backend_settings
+from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS
+from qairt.toolchain.qnn.htp_config import backend_settings
 
 if TYPE_CHECKING:
     from qairt.model.tokenizer import Tokenizer
@@ -63,7 +62,7 @@ def compose(contents: Contents, folder: Path, form: Format | None, *, place: Pla
         facts["model"] = json.loads(contents.model.read_bytes())
     path = folder / metadata.NAME
     metadata.write_metadata(path, facts | {"graphs": [_described(graph) for graph in graphs]})
-    write_sums(folder)
+    write_checksums(folder)
     return path
 
 
@@ -138,12 +137,12 @@ def _write_genie(contents: Contents, graphs: list[PlacedGraph], folder: Path) ->
             context_size=max(graph.signature.cl for graph in graphs),
             binaries=binaries,
             tokenizer="tokenizer.json",
-            extensions=EXTENSIONS,
+            extensions=HTP_EXTENSIONS,
             puts_begin=puts_begin,
         ),
     )
     shared = len(graphs) > len(binaries)
-    _write_json(folder / EXTENSIONS, backend_settings(soc, weights_are_shared=shared))
+    _write_json(folder / HTP_EXTENSIONS, backend_settings(soc, shares_weights=shared))
     (folder / run_scripts.GENIE_SCRIPT).write_text(run_scripts.genie_script(around, htp=soc.htp))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from qairt.bundle.genie_rope import positional_encoding
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
-from qairt.toolchain.genie.genie import NO_TOKEN
+from qairt.toolchain.genie.config import NO_TOKEN
 
 
 def genie_config(

@@ -14,8 +14,7 @@ from qairt.bundle.contents import Format
 from qairt.bundle.metadata import BundleMetadata, read_metadata
 from qairt.bundle.wrapper import read_wrapped
 from qairt.errors import QairtError
-from qairt.toolchain.genie.genie import CONFIG as GENIE_CONFIG
-from qairt.toolchain.genie.genie import EXTENSIONS
+from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS
 
 
 @dataclass(frozen=True)
@@ -159,7 +158,7 @@ def at(found: Any, *keys: str) -> Any:
 
 def extensions_of(bundle: OpenedBundle) -> Mapping[str, Any]:
     """The content of `htp_backend_ext_config.json`; empty where there is none, or it cannot be read."""
-    path = bundle.file(bundle.extensions or EXTENSIONS)
+    path = bundle.file(bundle.extensions or HTP_EXTENSIONS)
     try:
         return read_json(path) if path.is_file() else {}
     except QairtError:

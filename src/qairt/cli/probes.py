@@ -74,8 +74,8 @@ def compiler() -> Probe:
     script = (
         "import json, sys\n"
         "from qairt.errors import QairtError\n"
-        "from qairt.toolchain.qnn import qnn\n"
-        "try:\n    print('\\n' + json.dumps(qnn.handshake()))\n"
+        "from qairt.toolchain.qnn.handshake import handshake\n"
+        "try:\n    print('\\n' + json.dumps(handshake()))\n"
         "except QairtError as error:\n    print('\\n' + json.dumps({'error': error.as_dict()}))\n"
     )
     try:
@@ -110,7 +110,7 @@ def sdk(root: Path | None, *, needed: bool) -> list[Probe]:
         needed: the recipe has a stage with `toolchain: sdk`.
     """
     from qairt.errors import ToolchainNotAvailable
-    from qairt.toolchain.sdk.findings import findings, not_answering
+    from qairt.toolchain.sdk.findings import converter_fault, findings
     from qairt.toolchain.sdk.open import open_sdk
 
     name, enables = "QAIRT SDK", "stages with toolchain: sdk"
@@ -123,7 +123,7 @@ def sdk(root: Path | None, *, needed: bool) -> list[Probe]:
         return [Probe(name, missing, error.what, enables, error.remedy, needed)]
     found = findings(opened)
     if all(each.status == "warning" for each in found):
-        found += [silent] if (silent := not_answering(opened)) else []
+        found += [silent] if (silent := converter_fault(opened)) else []
     probed = [Probe(name, "ok", f"{opened.version or 'of unknown version'} in {opened.root}", enables)]
     for each in found:
         lacking = each.status == "error"

@@ -10,7 +10,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from qairt.device.adb_wire import Link, RefusedError
+from qairt.device.adb_protocol import Link, RefusedError
 from qairt.device.base import Finished, Output, Sent
 from qairt.errors import DeviceError
 

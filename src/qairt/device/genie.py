@@ -11,12 +11,12 @@ from typing import Any
 
 from qairt.device.base import Finished
 from qairt.device.delivery import Folder
+from qairt.device.device_run import DeviceRun
 from qairt.device.failure import how_it_ended, last_words, remedy_for
 from qairt.device.genie_output import AnswerStream, Timing, timing_of
-from qairt.device.running import Run
 from qairt.device.sdk_files import GENIE
 from qairt.errors import DeviceError
-from qairt.toolchain.genie.genie import CONFIG, NO_TOKEN
+from qairt.toolchain.genie.config import GENIE_CONFIG, NO_TOKEN
 
 BUNDLE = "bundle"
 """The folder on the device with the bundle's files."""
@@ -71,10 +71,10 @@ def ask_genie(folder: Folder, config: dict[str, Any], prompt: str, *, show: Show
             pieces.append(text)
             show(text)
 
-    with Run(folder) as run:
-        run.write({"prompt.txt": prompt.encode(), CONFIG: json.dumps(config, indent=2).encode()})
+    with DeviceRun(folder) as run:
+        run.write({"prompt.txt": prompt.encode(), GENIE_CONFIG: json.dumps(config, indent=2).encode()})
         inside = f"../{run.name}"
-        words = ["-c", f"{inside}/{CONFIG}", "--prompt_file", f"{inside}/prompt.txt"]
+        words = ["-c", f"{inside}/{GENIE_CONFIG}", "--prompt_file", f"{inside}/prompt.txt"]
         start = time.perf_counter()
         finished = run.program(
             GENIE,

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from qairt.device.delivery import Folder
+from qairt.device.device_run import DeviceRun
 from qairt.device.failure import how_it_ended, last_words, remedy_for
 from qairt.device.genie import BUNDLE
-from qairt.device.running import Run
 from qairt.device.sdk_files import NET_RUN, TOOL
 from qairt.errors import DeviceError, GraphError
 from qairt.graph.tensors import TensorSpec
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.parts import PartGraph
 from qairt.runtime.stored import Array
 
 _SKIPPED = "__"
@@ -26,7 +26,7 @@ _SKIPPED = "__"
 
 
 @dataclass(frozen=True)
-class CompiledGraph:
+class GraphLocation:
     """Where a graph is."""
 
     binary: str
@@ -43,7 +43,7 @@ class DeviceParts:
     def __init__(
         self,
         folder: Folder,
-        graphs: Mapping[tuple[int, int, int], CompiledGraph],
+        graphs: Mapping[tuple[int, int, int], GraphLocation],
         backend: str = "libQnnHtp.so",
         *,
         told: str = "",
@@ -63,7 +63,7 @@ class DeviceParts:
         self._graphs = graphs
         self._backend = backend
 
-    def open(self, part: QuantizedPart) -> DevicePart:
+    def open(self, part: PartGraph) -> DevicePart:
         """
         Raises:
             GraphError: no binary of the bundle has this graph.
@@ -82,7 +82,7 @@ class DeviceParts:
 class DevicePart:
     """A `PartRunner` on a device, by the SDK's `qnn-net-run`, inputs and outputs as the graph stores them."""
 
-    def __init__(self, part: QuantizedPart, graph: CompiledGraph, folder: Folder, backend: str) -> None:
+    def __init__(self, part: PartGraph, graph: GraphLocation, folder: Folder, backend: str) -> None:
         self.part = part
         self._backend = backend
         self._graph = graph
@@ -97,7 +97,7 @@ class DevicePart:
             DeviceError: the program failed, an output is missing or of another size, or the device was lost.
         """
         signature = self.part.signature
-        with Run(self._folder) as run:
+        with DeviceRun(self._folder) as run:
             data = {f"{spec.name}.raw": _bytes(inputs[spec.name], spec) for spec in signature.inputs}
             line = " ".join(f"{spec.name}:=../{run.name}/{spec.name}.raw" for spec in signature.inputs)
             run.write(data | {"list.txt": f"{line}\n".encode()})
@@ -124,7 +124,7 @@ class DevicePart:
     def close(self) -> None:
         pass
 
-    def _outputs(self, run: Run) -> dict[str, Array]:
+    def _outputs(self, run: DeviceRun) -> dict[str, Array]:
         """All outputs, by one command."""
         found: dict[str, tuple[str, int]] = {}
         for name, count in run.sizes("out").items():

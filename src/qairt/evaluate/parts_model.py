@@ -11,7 +11,7 @@ from qairt.evaluate.text_model import Done, Ids
 from qairt.model.config import DecoderConfig
 from qairt.runtime.chain import PartChain
 from qairt.runtime.cpu import CpuPart
-from qairt.runtime.parts import Opener, QuantizedPart
+from qairt.runtime.parts import Opener, PartGraph
 
 
 class PartsModel:
@@ -22,7 +22,7 @@ class PartsModel:
 
     def __init__(
         self,
-        parts: Mapping[int, Sequence[QuantizedPart]],
+        parts: Mapping[int, Sequence[PartGraph]],
         config: DecoderConfig,
         length: int,
         open_part: Opener | None = None,

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qairt.model.tokenizer import Tokenizer
     from qairt.quant.encodings import Encodings
     from qairt.runtime.generator import Generator
-    from qairt.runtime.parts import Opener, QuantizedPart
+    from qairt.runtime.parts import Opener, PartGraph
 
 EvaluationTarget = Literal["torch", "quantsim", "cpu", "device", "ssh"]
 """torch: the float model. quantsim: its encodings simulated in torch. cpu: the split, quantized graphs. device, ssh:
@@ -51,7 +51,7 @@ class Subject:
     open_parameters: Callable[[], Parameters]
     """The float model's."""
     open_simulation: Callable[[], tuple[Parameters, Encodings]]
-    open_parts: Callable[[], Mapping[int, Sequence[QuantizedPart]]]
+    open_parts: Callable[[], Mapping[int, Sequence[PartGraph]]]
     open_generator: Callable[[], AbstractContextManager[Generator]]
     open_part: Opener | None = None
     """What runs a part; ONNX Runtime's CPU provider when None."""

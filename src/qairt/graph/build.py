@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 
-from qairt.graph.weights_file import Place, external
+from qairt.graph.weights_file import TensorLocation, external
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
 
@@ -24,7 +24,7 @@ IR_VERSION = 11
 class OnnxOps:
     """`qairt.model.decoder.Ops` that emits nodes."""
 
-    def __init__(self, places: Mapping[str, Place], weights: Path) -> None:
+    def __init__(self, places: Mapping[str, TensorLocation], weights: Path) -> None:
         self.nodes: list[ir.Node] = []
         self.initializers: dict[str, ir.Value] = {}
         self._places = places
@@ -100,7 +100,7 @@ class OnnxOps:
         return self.initializers[name]
 
 
-def build_decoder(config: DecoderConfig, places: Mapping[str, Place], weights: Path) -> ir.Model:
+def build_decoder(config: DecoderConfig, places: Mapping[str, TensorLocation], weights: Path) -> ir.Model:
     """The whole decoder.
 
     Args:

@@ -20,11 +20,10 @@ from typing import BinaryIO
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from qairt.graph.attention import Attention, Projection, find_attentions
 from qairt.graph.shapes import propagate
-from qairt.graph.weights_file import ALIGNMENT, Place, external, read
+from qairt.graph.weights_file import ALIGNMENT, TensorLocation, external, read
 from qairt.quant.encodings import Encodings
 
 
@@ -58,17 +57,6 @@ def to_single_heads(model: ir.Model, encodings: Encodings, weights_directory: Pa
             result.params.pop(str(value.name), None)
     propagate(model)
     return SingleHeads(model, result)
-
-
-def largest_relative_error(
-    before: Mapping[str, NDArray[np.float32]], after: Mapping[str, NDArray[np.float32]]
-) -> float:
-    """How far two graphs' outputs are apart: max |difference| / max |value| of the worst; NaN where one has NaN."""
-    errors = [
-        float(np.max(np.abs(value - after[name])) / max(float(np.max(np.abs(value))), 1e-30))
-        for name, value in before.items()
-    ]
-    return float(np.max(errors))
 
 
 class _Separation:
@@ -160,7 +148,7 @@ class _Separation:
         self.file.seek(offset)
         self.file.write(values.tobytes())
         self.file.flush()
-        tensor = external(name, Place(offset, values.nbytes, values.shape), self.path)
+        tensor = external(name, TensorLocation(offset, values.nbytes, values.shape), self.path)
         encoding = self.encodings.params.get(str(weight.name))
         if encoding is not None:
             axis = values.ndim - 1

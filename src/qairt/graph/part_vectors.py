@@ -1,7 +1,6 @@
-"""Test vectors of a part: inputs from real text and the float outputs they give, one safetensors file.
+"""Test vectors of a part: inputs and the float outputs they give, in one safetensors file.
 
-Names in the file are `inputs/NAME` and `outputs/NAME`. A part of our own graphs is compared with the float model while
-they are made: a cut in the wrong place cannot pass.
+Names in the file are `inputs/NAME` and `outputs/NAME`.
 """
 
 from __future__ import annotations
@@ -9,27 +8,21 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qairt.errors import GraphError
-from qairt.model.config import DecoderConfig
-from qairt.model.parts import Part
-from qairt.quant.measure.reference_vectors import ReferenceVectors, expected_outputs, part_inputs
+from qairt.graph.session import Array, open_session
 
-Array = NDArray[Any]
-
-MOST_ERROR = 1e-3
-"""Largest difference between a part in ONNX Runtime and the float model, relative to the output's largest value."""
+MAX_ERROR = 1e-3
+"""Largest allowed difference between a part in ONNX Runtime and the float model, relative to the output's maximum."""
 
 
 @dataclass(frozen=True)
 class TestVectors:
     """Arrays by tensor name."""
 
-    __test__ = False  # not a test, whatever pytest thinks of the name
+    __test__ = False  # pytest would collect it by its name
 
     inputs: Mapping[str, Array]
     outputs: Mapping[str, Array]
@@ -44,7 +37,7 @@ class TestVectors:
 
 
 def read(path: Path) -> TestVectors:
-    """What `TestVectors.save` wrote."""
+    """Read a file that `TestVectors.save` wrote."""
     from safetensors.numpy import load_file
 
     inputs: dict[str, Array] = {}
@@ -55,56 +48,53 @@ def read(path: Path) -> TestVectors:
     return TestVectors(inputs, outputs)
 
 
-def from_text(
-    onnx: Path,
-    part: Part,
-    config: DecoderConfig,
-    vectors: ReferenceVectors,
-    *,
-    ar: int,
-    cl: int,
-    mask_floor: float,
-    threads: int,
+def record(
+    onnx: Path, inputs: Mapping[str, Array], *, expected: Mapping[str, Array] | None = None, threads: int
 ) -> TestVectors:
-    """Run a part of a model on real text.
+    """Run a part on `inputs`, and compare its outputs with the float model's, so that a wrong cut cannot go unnoticed.
+
+    Args:
+        onnx: the float part.
+        inputs: by name, in the graph's shapes.
+        expected: outputs of the float model, at their last positions; None for an external graph, whose float model is
+            not available.
+        threads: the most to use.
 
     Raises:
-        GraphError: its outputs are not those of the float model; names the output.
+        GraphError: an output differs from the float model's; names it.
     """
-    inputs = part_inputs(vectors, config, part, ar=ar, cl=cl, mask_floor=mask_floor)
     outputs = run(onnx, inputs, threads)
-    for name, wanted in expected_outputs(vectors, config, part, ar=ar, cl=cl).items():
-        error = _error(outputs[name], wanted)
+    for name, wanted in (expected or {}).items():
+        error = _relative_error(outputs[name], wanted)
         print(f"{name}: differs from the float model by {error:.1e}")
-        if not error <= MOST_ERROR:
+        if not error <= MAX_ERROR:
             raise GraphError(
-                f"it differs from the float model by {error:.1e} (allowed: {MOST_ERROR:.0e})",
+                f"it differs from the float model by {error:.1e} (allowed: {MAX_ERROR:.0e})",
                 where=f"{onnx.name}, output {name}",
-                remedy="please report this model: the graph was cut or built wrongly",
+                remedy="please report this model: its graph was split or built incorrectly",
             )
     return TestVectors(inputs, outputs)
 
 
-def from_graph(onnx: Path, inputs: Mapping[str, Array], *, threads: int) -> TestVectors:
-    """Run a part of a foreign graph on inputs that the parts before it gave."""
-    return TestVectors(inputs, run(onnx, inputs, threads))
-
-
 def run(onnx: Path, inputs: Mapping[str, Array], threads: int) -> dict[str, Array]:
-    """All outputs of a graph in ONNX Runtime; inputs it does not have are passed over."""
-    from qairt.graph.session import session
-
-    opened = session(onnx, threads=threads)
-    wanted = {value.name for value in opened.get_inputs()}
-    names = [output.name for output in opened.get_outputs()]
-    results = opened.run(names, {name: value for name, value in inputs.items() if name in wanted})
+    """All outputs of a graph in ONNX Runtime; ignores inputs that the graph does not have."""
+    session = open_session(onnx, threads=threads)
+    wanted = {value.name for value in session.get_inputs()}
+    names = [output.name for output in session.get_outputs()]
+    results = session.run(names, {name: value for name, value in inputs.items() if name in wanted})
     return dict(zip(names, results, strict=True))
 
 
-def _error(found: Array, wanted: Array) -> float:
-    """Over the last positions, which `wanted` holds: padding stands before them."""
-    axis = next((place for place in range(found.ndim) if found.shape[place] != wanted.shape[place]), None)
+def largest_relative_error(found: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
+    """The largest relative error of all outputs: max |difference| / max |expected|; NaN where one has NaN."""
+    return float(np.max([_relative_error(found[name], wanted) for name, wanted in expected.items()]))
+
+
+def _relative_error(found: Array, wanted: Array) -> float:
+    """Over the last positions, which `wanted` holds; padding comes before them."""
+    axis = next((axis for axis in range(found.ndim) if found.shape[axis] != wanted.shape[axis]), None)
     if axis is not None:
         start = found.shape[axis] - wanted.shape[axis]
         found = found.take(np.arange(start, found.shape[axis]), axis)
-    return float(np.max(np.abs(found - wanted)) / max(float(np.max(np.abs(wanted))), 1e-30))
+    difference = np.max(np.abs(np.subtract(found, wanted, dtype=np.float32)))
+    return float(difference / max(float(np.max(np.abs(np.asarray(wanted, np.float32)))), 1e-30))

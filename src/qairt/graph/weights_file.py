@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 ALIGNMENT = 4096
 
 
-class Place(NamedTuple):
+class TensorLocation(NamedTuple):
     """Where one tensor stands: byte offset, bytes, shape."""
 
     offset: int
@@ -26,7 +26,7 @@ class Place(NamedTuple):
 
 def write_weights(
     parameters: Parameters, path: Path, progress: Callable[[float, str], None] = lambda fraction, what: None
-) -> dict[str, Place]:
+) -> dict[str, TensorLocation]:
     """Write all parameters to `path`, one at a time, page-aligned.
 
     Returns:
@@ -35,7 +35,7 @@ def write_weights(
     Raises:
         ModelError: a weight is missing or holds NaN; names it.
     """
-    places: dict[str, Place] = {}
+    places: dict[str, TensorLocation] = {}
     names = parameters.names()
     with path.open("wb") as file:
         for number, name in enumerate(names):
@@ -43,12 +43,12 @@ def write_weights(
             offset = -(-file.tell() // ALIGNMENT) * ALIGNMENT
             file.seek(offset)
             values.tofile(file)
-            places[name] = Place(offset, values.nbytes, values.shape)
+            places[name] = TensorLocation(offset, values.nbytes, values.shape)
             progress(number / len(names), name)
     return places
 
 
-def external(name: str, place: Place, path: Path) -> ir.ExternalTensor:
+def external(name: str, place: TensorLocation, path: Path) -> ir.ExternalTensor:
     """A float32 tensor that stays in the file."""
     return ir.ExternalTensor(
         path.name,

@@ -9,8 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qairt.bundle.sums import NAME as SUMS
-from qairt.bundle.sums import read_sums
+from qairt.bundle.checksums import NAME as SUMS
+from qairt.bundle.checksums import read_checksums
 from qairt.engine.stage import StageOutput
 from qairt.errors import QairtError
 from qairt.files import files_below, sha256_of
@@ -58,7 +58,7 @@ def copy_bundle(source: Path, directory: Path) -> list[Path]:
             target = work / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(path, target)
-        for name, digest in read_sums(work).items():
+        for name, digest in read_checksums(work).items():
             if sha256_of(work / name) != digest:
                 raise _damaged(name)
     return files_below(directory.absolute())
@@ -87,7 +87,7 @@ def compose_bundle(contents: Contents, directory: Path, form: Format, recorded: 
             if sha256_of(path) != recorded.get(path):
                 raise _damaged(path.name)
         compose(contents, work, form, place=place)
-        digests = read_sums(work)
+        digests = read_checksums(work)
         for name, source in placed.items():
             if digests[name] != recorded.get(source):
                 raise _damaged(name)

@@ -15,9 +15,9 @@ from filelock import FileLock, Timeout
 
 from qairt.amounts import count, size
 from qairt.device.delivery import Folder
+from qairt.device.device_run import forget_runs
 from qairt.device.facts import DeviceFacts, ask, require_fit
 from qairt.device.genie import BUNDLE
-from qairt.device.running import forget_runs
 from qairt.device.sdk_files import sdk_files
 from qairt.errors import CacheError, DeviceError, QairtError, ToolchainNotAvailable
 from qairt.files import files_below
@@ -168,8 +168,8 @@ def _open_sdk(bundle: DeviceBundle) -> tuple[Path, str]:
     Raises:
         ToolchainNotAvailable: there is none, or it is older than the compiler of the binaries.
     """
+    from qairt.toolchain.sdk.install import numbers
     from qairt.toolchain.sdk.open import version_in
-    from qairt.toolchain.sdk.place import numbers
 
     root = bundle.sdk_root
     get = "get the QAIRT SDK (softwarecenter.qualcomm.com) and set QAIRT_SDK_ROOT to the folder with bin/ and lib/;"
@@ -200,13 +200,13 @@ def _open_sdk(bundle: DeviceBundle) -> tuple[Path, str]:
 
 def _compiler_version(bundle: Path) -> str:
     """The version that compiled a bundle's binaries; empty when it cannot be read here."""
-    from qairt.toolchain.qnn import qnn
+    from qairt.toolchain.qnn.inspection import inspect
 
     binaries = sorted(bundle.rglob("*.bin"))
     if not binaries:
         raise CacheError("there is no binary in the bundle", where=str(bundle), remedy="`qairt run` builds them")
     try:
-        return qnn.inspect(binaries[0]).sdk_version
+        return inspect(binaries[0]).sdk_version
     except QairtError:
         return ""
 

@@ -22,7 +22,7 @@ from qairt.results.finished import FinishedRun
 from qairt.results.generation import Prompt
 from qairt.runtime.generate import prompt_ids, prompt_text
 from qairt.runtime.generator import require_known, require_room
-from qairt.toolchain.genie.genie import CONFIG
+from qairt.toolchain.genie.config import GENIE_CONFIG
 
 
 class DeviceTarget:
@@ -31,7 +31,7 @@ class DeviceTarget:
     def __init__(self, bundle: DeviceBundle, folder: Folder, outputs: Path) -> None:
         self.folder = folder
         self._tokenizer = bundle.tokenizer
-        self._config = read_config(bundle.bundle / CONFIG)
+        self._config = read_config(bundle.bundle / GENIE_CONFIG)
         self._outputs = outputs
         self._answers = 0
 
@@ -95,7 +95,7 @@ def require_prompts(bundle: DeviceBundle, prompts: Sequence[Prompt]) -> None:
         GenerationError: a prompt is empty, or leaves no room for an answer in the context.
         ModelError: the tokenizer does not fit the model, or the chat template rejects a prompt.
     """
-    context = int(read_config(bundle.bundle / CONFIG)["dialog"]["context"]["size"])
+    context = int(read_config(bundle.bundle / GENIE_CONFIG)["dialog"]["context"]["size"])
     for prompt in prompts:
         ids = prompt_ids(bundle.tokenizer, prompt)
         require_known(ids, bundle.vocabulary)

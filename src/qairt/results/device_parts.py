@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qairt.device.parts import CompiledGraph, DeviceParts
+from qairt.device.parts import DeviceParts, GraphLocation
 from qairt.device.sdk_files import NET_RUN, library_name
 from qairt.errors import GraphError
 from qairt.notify import Notify
@@ -30,23 +30,23 @@ def device_parts(run: FinishedRun, selection: DeviceSelection, notify: Notify) -
         yield DeviceParts(deployed.folder, graphs, backend, told=str(deployed), held=deployed.lock)
 
 
-def compiled_graphs(bundle: Path) -> dict[tuple[int, int, int], CompiledGraph]:
+def compiled_graphs(bundle: Path) -> dict[tuple[int, int, int], GraphLocation]:
     """Where each graph of a bundle is, by AR, CL and part.
 
     Raises:
         GraphError: a binary lacks a graph that `metadata.yaml` lists; names both.
     """
     from qairt.bundle.metadata import read_metadata
-    from qairt.toolchain.qnn import qnn
+    from qairt.toolchain.qnn.inspection import inspect
 
     metadata = read_metadata(bundle)
-    found: dict[tuple[int, int, int], CompiledGraph] = {}
+    found: dict[tuple[int, int, int], GraphLocation] = {}
     names: dict[str, list[str]] = {}
     for graph in metadata.graphs if metadata is not None else ():
         if graph.binary is None:
             continue
         if graph.binary not in names:
-            inspection = qnn.inspect(bundle / graph.binary)
+            inspection = inspect(bundle / graph.binary)
             names[graph.binary] = [each.name.lstrip("_") for each in inspection.graphs]
         in_binary = names[graph.binary]
         if graph.name not in in_binary:
@@ -55,5 +55,5 @@ def compiled_graphs(bundle: Path) -> dict[tuple[int, int, int], CompiledGraph]:
                 where=str(bundle / graph.binary),
                 remedy="binary and metadata.yaml come from different runs: run the pipeline again",
             )
-        found[graph.ar, graph.cl, graph.part] = CompiledGraph(graph.binary, in_binary.index(graph.name), len(in_binary))
+        found[graph.ar, graph.cl, graph.part] = GraphLocation(graph.binary, in_binary.index(graph.name), len(in_binary))
     return found

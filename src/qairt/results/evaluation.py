@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from qairt.model.parameters import Parameters
     from qairt.quant.encodings import Encodings
     from qairt.runtime.generator import Generator
-    from qairt.runtime.parts import QuantizedPart
+    from qairt.runtime.parts import PartGraph
 
 ARITHMETIC = 1
 """Raised when a target computes different numbers from the same artifacts; stored scores are then not reused."""
@@ -148,7 +148,7 @@ class Evaluation:
             progress=self._progress,
         )
 
-    def _identity(self, parts: Mapping[int, Sequence[QuantizedPart]]) -> str:
+    def _identity(self, parts: Mapping[int, Sequence[PartGraph]]) -> str:
         """A digest of everything that scores depend on besides metric and text."""
         identity: dict[str, object] = {
             "arithmetic": ARITHMETIC,
@@ -203,7 +203,7 @@ class Evaluation:
             return length
         return max(prepare_config(self._env).context_length)
 
-    def _context_length(self, parts: Mapping[int, Sequence[QuantizedPart]]) -> int:
+    def _context_length(self, parts: Mapping[int, Sequence[PartGraph]]) -> int:
         """Tokens per chunk.
 
         Raises:

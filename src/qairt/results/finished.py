@@ -14,13 +14,13 @@ from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError, RecipeError
 from qairt.stages.facts import settings_of
 from qairt.stages.model_loading import LoadedModel
-from qairt.stages.quantize import QuantizedPart as QuantizeOutput
+from qairt.stages.quantize import QuantizedPart
 
 if TYPE_CHECKING:
     from qairt.engine.pipeline import Pipeline
     from qairt.model.config import DecoderConfig
     from qairt.model.tokenizer import Tokenizer
-    from qairt.runtime.parts import QuantizedPart
+    from qairt.runtime.parts import PartGraph
 
 OutputT = TypeVar("OutputT", bound=StageOutput)
 
@@ -119,18 +119,18 @@ class FinishedRun:
         return self._loaded.tokenizer / "tokenizer.json"
 
     @cached_property
-    def quantized_parts(self) -> dict[int, list[QuantizedPart]]:
+    def quantized_parts(self) -> dict[int, list[PartGraph]]:
         """The parts of the generator's context length, or of the longest, by AR.
 
         Raises:
             RecipeError: no graph has the generator's context length.
             CacheError: `quantize` has not finished for all of them.
         """
-        from qairt.runtime.parts import QuantizedPart, by_length
+        from qairt.runtime.parts import PartGraph, by_length
 
         wanted = self.settings.generator.context_length
-        outputs = [self.output(item, QuantizeOutput) for item in self.items("quantize")]
-        parts = by_length(QuantizedPart.read(output.quantized_onnx, output.signature) for output in outputs)
+        outputs = [self.output(item, QuantizedPart) for item in self.items("quantize")]
+        parts = by_length(PartGraph.read(output.quantized_onnx, output.signature) for output in outputs)
         if wanted is not None and wanted not in parts:
             raise RecipeError(
                 f"no graph has context length {wanted}",

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qairt.results.generation import Prompt
     from qairt.runtime.genie import GenieAnswer
     from qairt.runtime.sampling import Sampling
-    from qairt.toolchain.genie.genie import Dialog
+    from qairt.toolchain.genie.dialog import Dialog
 
 LARGEST_SEED = (1 << 31) - 1
 
@@ -60,7 +60,7 @@ class GenieModel:
             ItemFailed: a binary cannot be compiled.
             ToolchainError: Genie refused the model; quotes its message.
         """
-        from qairt.toolchain.genie import genie
+        from qairt.toolchain.genie import dialog as genie
 
         genie.require()
         config = self.genie_config(self.binaries.build(notify), sampling, endless=endless)
@@ -81,7 +81,7 @@ class GenieModel:
         from qairt.runtime.generator import require_known
         from qairt.runtime.genie import GenieAnswer, require_same_tokens
         from qairt.runtime.genie_cost import genie_cost
-        from qairt.toolchain.genie import genie
+        from qairt.toolchain.genie import dialog as genie
 
         genie.require()
         if max_new_tokens < 1:
@@ -110,7 +110,7 @@ class GenieModel:
     ) -> dict[str, Any]:
         """The `genie_config.json` of a dialog on this machine."""
         from qairt.bundle.genie_config import genie_config
-        from qairt.toolchain.genie.genie import NO_TOKEN
+        from qairt.toolchain.genie.config import NO_TOKEN
 
         threads = min(os.cpu_count() or 1, 8)
         config = genie_config(

@@ -30,7 +30,7 @@ from qairt.keys import digest
 from qairt.notify import Notify
 from qairt.results.finished import FinishedRun
 from qairt.results.genie_binary import GenieBinary, GenieBinaryConfig, OneGraphBinary
-from qairt.runtime.waiting import said_while_waiting
+from qairt.runtime.heartbeat import heartbeat
 
 AR = 1
 """Genie reads a prompt token by token, with the only graph in each binary."""
@@ -163,7 +163,7 @@ class GenieBinaries:
         log = self._cache.cache_dir / GenieBinary.name / f"{label}.log"
         log.unlink(missing_ok=True)
         stop = Stop(threading.Event())
-        with said_while_waiting(f"{binary.name}: compiling", binary.task.estimate.seconds, notify):
+        with heartbeat(f"{binary.name}: compiling", binary.task.estimate.seconds, notify):
             ProcessExecutor().run(
                 job, Place(GenieBinary.name, label, log), lambda fraction, message: None, stop, record_usage
             )

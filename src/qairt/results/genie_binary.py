@@ -75,20 +75,23 @@ class GenieBinary(Stage[GenieBinaryConfig, GenieBinaryInput, OneGraphBinary]):
 
         from qairt.graph.byte_weights import write_byte_weights
         from qairt.graph.tensors import GraphSignature
-        from qairt.toolchain.qnn import qnn
+        from qairt.toolchain.base import BinarySpec, QuantizedGraph
+        from qairt.toolchain.qnn.compiler import QnnToolchain
         from qairt.toolchain.soc import SOCS
 
         source = context.input
-        name = GraphSignature.read(source.signature).graph_name
+        signature = GraphSignature.read(source.signature)
         with tempfile.TemporaryDirectory(dir=context.directory, prefix="onnx-") as folder:
-            onnx = Path(folder) / f"{name}.onnx"
+            onnx = Path(folder) / f"{signature.graph_name}.onnx"
             write_byte_weights(source.quantized_onnx, onnx)
-            result = qnn.link(
-                [(onnx, name)],
+            result = QnnToolchain().link(
+                [QuantizedGraph(onnx, signature)],
                 Path(folder),
-                binary_name=f"{name}.bin",
-                soc=SOCS[str(task.params["soc"])],
-                optimization_level=context.config.optimization_level,
+                BinarySpec(
+                    file_name=f"{signature.graph_name}.bin",
+                    soc=SOCS[str(task.params["soc"])],
+                    optimization_level=context.config.optimization_level,
+                ),
                 progress=context.progress,
             )
             kept = result.binary.rename(context.directory / result.binary.name)

@@ -14,7 +14,7 @@ from qairt.model.rope import rotary
 from qairt.runtime.cache import PAST, KVCache
 from qairt.runtime.cpu import CpuPart
 from qairt.runtime.generator import Logits, require_known, require_room
-from qairt.runtime.parts import Opener, PartRunner, QuantizedPart
+from qairt.runtime.parts import Opener, PartGraph, PartRunner
 from qairt.runtime.stored import Array, Floats, smallest, to_real, to_stored
 
 MASKED = -1e9
@@ -35,7 +35,7 @@ class ChainObserver:
     def opened(self, ar: int, seconds: float) -> None:
         """They are."""
 
-    def ran(self, part: QuantizedPart, inputs: Mapping[str, Array], outputs: Mapping[str, Array], count: int) -> None:
+    def ran(self, part: PartGraph, inputs: Mapping[str, Array], outputs: Mapping[str, Array], count: int) -> None:
         """A part ran; of its AR rows the last `count` are tokens, those before are padding."""
 
     def called(self, ar: int, count: int, seconds: float) -> None:
@@ -55,7 +55,7 @@ class PartChain:
 
     def __init__(
         self,
-        parts_by_ar: Mapping[int, Sequence[QuantizedPart]],
+        parts_by_ar: Mapping[int, Sequence[PartGraph]],
         config: DecoderConfig,
         open_part: Opener = CpuPart,
         *,
@@ -216,12 +216,12 @@ class PartChain:
         return mask[None, None]
 
 
-def logits_spec(parts: Sequence[QuantizedPart]) -> TensorSpec:
+def logits_spec(parts: Sequence[PartGraph]) -> TensorSpec:
     """The last part's `logits`."""
     return next(spec for spec in parts[-1].signature.outputs if spec.name == LOGITS)
 
 
-def require_chain(parts_by_ar: Mapping[int, Sequence[QuantizedPart]]) -> None:
+def require_chain(parts_by_ar: Mapping[int, Sequence[PartGraph]]) -> None:
     """
     Raises:
         GraphError: parts are missing, are not those of one context length, or hand on a tensor on another grid than

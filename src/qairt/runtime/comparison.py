@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from qairt.runtime.cache import PAST, time_axis
 from qairt.runtime.cpu import CpuPart
 from qairt.runtime.metrics import sqnr_db
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.parts import PartGraph
 from qairt.runtime.stored import Array, Floats, to_real
 
 
-class Comparison:
+class CpuComparison:
     """Runs every part a second time, on the CPU, and keeps the worst SQNR of each output.
 
     Errors do not add up from part to part: both are given the same inputs.
@@ -22,7 +22,7 @@ class Comparison:
         """By graph and output: signal to noise ratio in dB over the real tokens of a call, the worst of all calls."""
         self._cpu: dict[str, CpuPart] = {}
 
-    def ran(self, part: QuantizedPart, inputs: Mapping[str, Array], outputs: Mapping[str, Array], count: int) -> None:
+    def ran(self, part: PartGraph, inputs: Mapping[str, Array], outputs: Mapping[str, Array], count: int) -> None:
         """Compare one run; the last `count` rows of its outputs are tokens."""
         signature = part.signature
         if signature.name not in self._cpu:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from qairt.errors import GraphError
-from qairt.runtime.parts import QuantizedPart, require_signature
+from qairt.runtime.parts import PartGraph, require_signature
 from qairt.runtime.stored import Array
 
 
@@ -18,7 +18,7 @@ class CpuPart:
     before every call, which takes no memory and makes decoding some 15 times slower.
     """
 
-    def __init__(self, part: QuantizedPart, *, threads: int | None = None, fold_weights: bool | None = None) -> None:
+    def __init__(self, part: PartGraph, *, threads: int | None = None, fold_weights: bool | None = None) -> None:
         """
         Args:
             part: what to run.
@@ -69,13 +69,13 @@ def session_options(*, threads: int | None, fold_weights: bool) -> Any:
     return options
 
 
-def _fits(part: QuantizedPart) -> bool:
+def _fits(part: PartGraph) -> bool:
     import psutil
 
     return 2 * float_bytes(part) < psutil.virtual_memory().available
 
 
-def float_bytes(part: QuantizedPart) -> int:
+def float_bytes(part: PartGraph) -> int:
     """What the part's weights take as float32.
 
     Raises:
@@ -91,7 +91,7 @@ def float_bytes(part: QuantizedPart) -> int:
     return 4 * elements
 
 
-def _unreadable(part: QuantizedPart, failure: Exception) -> GraphError:
+def _unreadable(part: PartGraph, failure: Exception) -> GraphError:
     return GraphError(
         f"the graph cannot be loaded: {(str(failure) or type(failure).__name__).splitlines()[0]}",
         where=str(part.onnx),

@@ -19,10 +19,10 @@ from qairt.errors import ToolchainError
 from qairt.files import log_tail
 from qairt.model.config import DecoderConfig
 from qairt.runtime.chain import ChainObserver, PartChain
-from qairt.runtime.comparison import Comparison
-from qairt.runtime.parts import QuantizedPart
+from qairt.runtime.comparison import CpuComparison
+from qairt.runtime.parts import PartGraph
+from qairt.runtime.pipe_protocol import receive, send
 from qairt.runtime.stored import Array
-from qairt.runtime.wire import receive, send
 from qairt.toolchain.qnn import wheel
 from qairt.toolchain.soc import Soc
 from qairt.toolchain.vendor_process import end
@@ -36,11 +36,11 @@ MAX_NEW_TOKENS = 4
 class EmulatedPart:
     """A `PartRunner` in a child process, for a compiler may crash. The child compiles until `ready` returns."""
 
-    def __init__(self, part: QuantizedPart, *, soc: Soc, threads: int = 1) -> None:
+    def __init__(self, part: PartGraph, *, soc: Soc, threads: int = 1) -> None:
         self.part = part
         self._log: IO[bytes] = tempfile.NamedTemporaryFile(prefix="qairt-emulator-", suffix=".log")  # noqa: SIM115
         self._child = subprocess.Popen(
-            [sys.executable, "-m", "qairt.runtime.part_process", str(part.onnx), soc.name],
+            [sys.executable, "-P", "-m", "qairt.runtime.part_process", str(part.onnx), soc.name],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -99,7 +99,7 @@ class EmulatedGenerator(PartChain):
 
     def __init__(
         self,
-        parts_by_ar: Mapping[int, Sequence[QuantizedPart]],
+        parts_by_ar: Mapping[int, Sequence[PartGraph]],
         config: DecoderConfig,
         *,
         say: Say,
@@ -119,13 +119,13 @@ class EmulatedGenerator(PartChain):
             ToolchainNotAvailable: the compiler's wheel is missing or too old.
         """
         wheel.require()
-        self.comparison = Comparison() if compare else None
+        self.comparison = CpuComparison() if compare else None
         """How close the emulator came to ONNX Runtime's CPU provider."""
         super().__init__(parts_by_ar, config, partial(EmulatedPart, soc=soc), observer=_Progress(say, self.comparison))
 
 
 class _Progress(ChainObserver):
-    def __init__(self, say: Say, comparison: Comparison | None) -> None:
+    def __init__(self, say: Say, comparison: CpuComparison | None) -> None:
         self._say = say
         self._comparison = comparison
         self._timed: set[int] = set()
@@ -136,7 +136,7 @@ class _Progress(ChainObserver):
     def opened(self, ar: int, seconds: float) -> None:
         self._say(f"AR {ar}: compiled in {seconds:.0f} s")
 
-    def ran(self, part: QuantizedPart, inputs: Mapping[str, Array], outputs: Mapping[str, Array], count: int) -> None:
+    def ran(self, part: PartGraph, inputs: Mapping[str, Array], outputs: Mapping[str, Array], count: int) -> None:
         if self._comparison is not None:
             self._comparison.ran(part, inputs, outputs, count)
 

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict
 
 from qairt.errors import GenerationError
 from qairt.runtime.generator import Generator, require_room
-from qairt.runtime.sampling import Sampler, Sampling
+from qairt.runtime.sampling import Sampling, TokenSampler
 
 StopReason = Literal["eos", "max_new_tokens", "context"]
 
@@ -104,7 +104,7 @@ class Generation(Answer):
     ) -> None:
         super().__init__(vocabulary, ids)
         self._generator = generator
-        self._sampler = Sampler(sampling)
+        self._sampler = TokenSampler(sampling)
         self._max_new_tokens = max_new_tokens
         self._eos_ids = eos_ids
         self._stop_reason: StopReason | None = None

@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterator, Sequence
 from qairt.amounts import duration
 from qairt.errors import GenerationError
 from qairt.runtime.generate import Answer, GenerationResult, StopReason, Vocabulary
-from qairt.runtime.waiting import FIRST_WORD_S, said_while_waiting
-from qairt.toolchain.genie.genie import Dialog
+from qairt.runtime.heartbeat import FIRST_PAUSE_S, heartbeat
+from qairt.toolchain.genie.dialog import Dialog
 
 Say = Callable[[str], None]
 
@@ -86,10 +86,10 @@ class GenieAnswer(Answer):
 
     def _first(self, told: Iterator[int]) -> int | None:
         expected = self._expected_s * len(self.prompt_ids)
-        with said_while_waiting("reading the prompt", expected, self._say):
+        with heartbeat("reading the prompt", expected, self._say):
             token = next(told, None)
         seconds = time.perf_counter() - self._times[0]
-        if seconds >= FIRST_WORD_S:
+        if seconds >= FIRST_PAUSE_S:
             each = seconds / len(self.prompt_ids)
             self._say(f"the prompt was read in {duration(seconds)}: {duration(each)} a token")
         return token

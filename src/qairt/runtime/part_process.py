@@ -1,7 +1,8 @@
-"""The child process that emulates one part: `python -m qairt.runtime.part_process ONNX CHIP`, e.g. `… SM8650`.
+"""The child process that emulates one part: `python -P -m qairt.runtime.part_process ONNX CHIP`, CHIP such as `SM8650`.
 
-Reads inputs from standard input and writes outputs to standard output (`qairt.runtime.wire`), an empty message first,
-when it is ready. What the vendor's libraries print goes to standard error. It ends when its parent does.
+It reads inputs from standard input and writes outputs to standard output (`qairt.runtime.pipe_protocol`); an empty
+message comes first, when it is ready. The output of the vendor's libraries goes to standard error. It ends when its
+parent does.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ def main(onnx: Path, chip: str) -> None:
     os.dup2(2, 1)
 
     from qairt.errors import QairtError
-    from qairt.runtime.wire import send_error
+    from qairt.runtime.pipe_protocol import send_error
 
     try:
         serve(onnx, chip, sys.stdin.buffer, outputs)
@@ -35,12 +36,12 @@ def main(onnx: Path, chip: str) -> None:
 
 
 def serve(onnx: Path, chip: str, inputs: BinaryIO, outputs: BinaryIO) -> None:
-    """Compile the part, then run it on whatever comes in until nothing does."""
-    from qairt.runtime.wire import receive, send
-    from qairt.toolchain.qnn import qnn
+    """Compile the part, then run it on every message until the input ends."""
+    from qairt.runtime.pipe_protocol import receive, send
+    from qairt.toolchain.qnn.emulator import emulator_session
     from qairt.toolchain.soc import SOCS
 
-    session = qnn.session(onnx, soc=SOCS[chip], threads=int(os.environ.get("QAIRT_THREADS", "1")))
+    session = emulator_session(onnx, soc=SOCS[chip], threads=int(os.environ.get("QAIRT_THREADS", "1")))
     names = [output.name for output in session.get_outputs()]
     send(outputs, {})
     while True:

@@ -13,7 +13,7 @@ from qairt.runtime.stored import Array
 
 
 @dataclass(frozen=True)
-class QuantizedPart:
+class PartGraph:
     """A part's graph for one AR. A float graph is a part too: its tensors then have no scale."""
 
     onnx: Path
@@ -21,14 +21,14 @@ class QuantizedPart:
     signature: GraphSignature
 
     @classmethod
-    def read(cls, onnx: Path, signature: Path) -> QuantizedPart:
+    def read(cls, onnx: Path, signature: Path) -> PartGraph:
         """From the files the `quantize` stage wrote."""
         return cls(onnx, GraphSignature.read(signature))
 
 
-def by_length(parts: Iterable[QuantizedPart]) -> dict[int, dict[int, list[QuantizedPart]]]:
+def by_length(parts: Iterable[PartGraph]) -> dict[int, dict[int, list[PartGraph]]]:
     """By context length and AR, the parts in order."""
-    found: dict[int, dict[int, list[QuantizedPart]]] = {}
+    found: dict[int, dict[int, list[PartGraph]]] = {}
     for part in sorted(parts, key=lambda each: each.signature.part):
         found.setdefault(part.signature.cl, {}).setdefault(part.signature.ar, []).append(part)
     return found
@@ -46,11 +46,11 @@ class PartRunner(Protocol):
         """Give its memory back; it cannot run any more."""
 
 
-Opener = Callable[[QuantizedPart], PartRunner]
+Opener = Callable[[PartGraph], PartRunner]
 """Starts to make a part ready; parts may become so at the same time."""
 
 
-def require_signature(part: QuantizedPart, session: Any) -> None:
+def require_signature(part: PartGraph, session: Any) -> None:
     """
     Raises:
         GraphError: the session's inputs or outputs are not those of the part's signature; names the first.

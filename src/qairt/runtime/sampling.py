@@ -36,7 +36,7 @@ class Sampling:
             raise _out_of_range("seed", self.seed, "0 or more")
 
 
-class Sampler:
+class TokenSampler:
     """Draws one token after the other; holds the state of the random numbers."""
 
     def __init__(self, sampling: Sampling) -> None:

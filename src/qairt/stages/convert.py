@@ -23,9 +23,9 @@ from qairt.stages.split_model import part_at
 from qairt.stages.toolchain_choice import (
     ToolchainChoice,
     check_toolchain,
-    opened,
     paths_of,
     require_tools,
+    toolchain_of,
     version_of,
 )
 
@@ -72,18 +72,11 @@ class Convert(Stage[ConvertConfig, ConvertInput, FloatDlc]):
         return version_of(self.name, env)
 
     def run(self, task: Task, context: Context[ConvertConfig, ConvertInput]) -> FloatDlc:
-        from qairt.toolchain.qnn import qnn
-        from qairt.toolchain.sdk import sdk
-
         source = context.input
         dlc = context.directory / f"{source.onnx.stem}.dlc"
         context.progress(0.0, "writing the float DLC")
-        if context.config.toolchain == "sdk":
-            assert source.encodings is not None
-            tools = opened(task.paths)
-            sdk.convert(tools, source.onnx, dlc, encodings=source.encodings, threads=context.threads)
-        else:
-            qnn.convert(source.onnx, dlc)
+        toolchain = toolchain_of(context.config, task.paths, threads=context.threads)
+        toolchain.convert(source.onnx, dlc, encodings=source.encodings)
         return FloatDlc(float_dlc=dlc)
 
     def write_visualization(self, items: Batch, place: OutputContext) -> None:

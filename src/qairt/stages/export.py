@@ -139,7 +139,7 @@ def _build_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> Exp
 
 
 def _import_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
-    from qairt.graph.foreign.foreign import adopt
+    from qairt.graph.foreign.adopt import adopt
 
     output = _output_in(context.directory)
     adopt(

@@ -29,9 +29,9 @@ from qairt.stages.split_model import part_at, parts_for, parts_of
 from qairt.stages.toolchain_choice import (
     ToolchainChoice,
     check_toolchain,
-    opened,
     paths_of,
     require_tools,
+    toolchain_of,
     version_of,
 )
 
@@ -121,31 +121,24 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
         self, task: Task, context: Context[GenerateContextBinaryConfig, GenerateContextBinaryInput]
     ) -> ContextBinary:
         from qairt.graph.tensors import GraphSignature
-        from qairt.toolchain.qnn import qnn
-        from qairt.toolchain.sdk import sdk
+        from qairt.toolchain.base import BinarySpec, QuantizedGraph
         from qairt.toolchain.soc import SOCS
 
         directory = context.directory
-        part, of = task.params["part"], task.params["of"]
         sources = [context.inputs[coord] for coord in sorted(context.inputs)]
-        described = [GraphSignature.read(source.signature) for source in sources]
-        context.progress(0.0, f"compiling {len(sources)} graphs")
-        common: dict[str, Any] = {
-            "binary_name": f"weight_sharing_model_{part}_of_{of}.serialized.bin",
-            "soc": SOCS[str(task.params["soc"])],
-            "optimization_level": context.config.optimization_level,
-            "progress": context.progress,
-        }
-        if context.config.toolchain == "sdk":
-            dlcs = [source.dlc for source in sources if source.dlc is not None]
-            made_from = list(zip(dlcs, described, strict=True))
-            names = [sdk.graph_name(dlc, signature.name) for dlc, signature in made_from]
-            result = sdk.link(opened(task.paths), made_from, directory, threads=context.threads, **common)
-        else:
-            names = [signature.graph_name for signature in described]
-            graphs = [(source.quantized_onnx, name) for source, name in zip(sources, names, strict=True)]
-            result = qnn.link(graphs, directory, **common)
-        signatures = {name: directory / f"{name}.signature.json" for name in names}
+        graphs = [
+            QuantizedGraph(source.quantized_onnx, GraphSignature.read(source.signature), source.dlc)
+            for source in sources
+        ]
+        binary = BinarySpec(
+            file_name=f"weight_sharing_model_{task.params['part']}_of_{task.params['of']}.serialized.bin",
+            soc=SOCS[str(task.params["soc"])],
+            optimization_level=context.config.optimization_level,
+        )
+        context.progress(0.0, f"compiling {len(graphs)} graphs")
+        toolchain = toolchain_of(context.config, task.paths, threads=context.threads)
+        result = toolchain.link(graphs, directory, binary, progress=context.progress)
+        signatures = {name: directory / f"{name}.signature.json" for name in result.graph_names}
         for source, path in zip(sources, signatures.values(), strict=True):
             link_or_copy(source.signature, path)
         return ContextBinary(

@@ -67,7 +67,7 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
 
     def run(self, task: Task, context: Context[MhaToShaConfig, MhaToShaInput]) -> SingleHeadPart:
         from qairt.graph import files, part_vectors
-        from qairt.graph.mha2sha import largest_relative_error, to_single_heads
+        from qairt.graph.mha2sha import to_single_heads
         from qairt.quant.encodings_json import read_encodings, write_encodings
 
         source, directory = context.input, context.directory
@@ -83,7 +83,9 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         encodings.write_text(write_encodings(heads.encodings))
         context.progress(0.5, "comparing with the original graph")
         vectors = part_vectors.read(source.test_vectors)
-        error = largest_relative_error(vectors.outputs, part_vectors.run(onnx, vectors.inputs, context.threads))
+        error = part_vectors.largest_relative_error(
+            part_vectors.run(onnx, vectors.inputs, context.threads), vectors.outputs
+        )
         print(f"largest relative error against the original graph: {error:.2e}")
         if not error <= MAX_ERROR:
             raise GraphError(

@@ -33,9 +33,9 @@ from qairt.stages.split_model import part_at
 from qairt.stages.toolchain_choice import (
     ToolchainChoice,
     check_toolchain,
-    opened,
     paths_of,
     require_tools,
+    toolchain_of,
     version_of,
 )
 
@@ -147,27 +147,20 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         described.write(signature)
         dlc = None
         if task.params["backend"] == "HTP":
-            from qairt.toolchain.qnn import qnn
-            from qairt.toolchain.sdk import sdk
+            from qairt.toolchain.base import PartToQuantize
 
             dlc = directory / f"{name}.dlc"
             context.progress(0.2, "writing the quantized DLC")
-            if context.config.toolchain == "sdk":
-                assert source.float_dlc is not None
-                assert source.test_vectors is not None
-                sdk.quantize(
-                    opened(task.paths),
-                    source.float_dlc,
-                    dlc,
-                    onnx=source.onnx,
-                    signature=described,
-                    vectors=source.test_vectors,
-                    act_bitwidth=context.config.act_bitwidth,
-                    bias_bitwidth=context.config.bias_bitwidth,
-                    threads=context.threads,
-                )
-            else:
-                qnn.quantize(onnx, dlc)
+            part = PartToQuantize(
+                quantized_onnx=onnx,
+                float_onnx=source.onnx,
+                signature=described,
+                float_dlc=source.float_dlc,
+                test_vectors=source.test_vectors,
+                act_bitwidth=context.config.act_bitwidth,
+                bias_bitwidth=context.config.bias_bitwidth,
+            )
+            toolchain_of(context.config, task.paths, threads=context.threads).quantize(part, dlc)
         return QuantizedPart(dlc=dlc, quantized_onnx=onnx, quantized_weights=weights, signature=signature)
 
     def write_predictions(self, items: Batch, place: OutputContext) -> None:

@@ -13,7 +13,7 @@ from qairt.stages.predictions import Prediction
 
 if TYPE_CHECKING:
     from qairt.engine.stage import Batch, Env, OutputContext
-    from qairt.runtime.parts import QuantizedPart
+    from qairt.runtime.parts import PartGraph
 
 FILE, PAGE = "predictions.jsonl", "predictions.md"
 _MAX_NEW_TOKENS = 48
@@ -98,12 +98,12 @@ def _prompts(env: Env) -> tuple[str, ...]:
     return tuple(config.prompts) if isinstance(config, TorchProfilerConfig) else PROMPTS
 
 
-def _parts(items: Batch) -> dict[int, list[QuantizedPart]]:
+def _parts(items: Batch) -> dict[int, list[PartGraph]]:
     """The parts with the longest context length, in order, by AR."""
-    from qairt.runtime.parts import QuantizedPart, by_length
+    from qairt.runtime.parts import PartGraph, by_length
 
     outputs: list[Any] = [item.output for item in items.values()]
-    found = by_length(QuantizedPart.read(output.quantized_onnx, output.signature) for output in outputs)
+    found = by_length(PartGraph.read(output.quantized_onnx, output.signature) for output in outputs)
     return found[max(found)]
 
 

@@ -104,13 +104,12 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         return {f"part {part.index}": part.describe() for part in parts_of(env)}
 
     def run(self, task: Task, context: Context[SplitModelConfig, SplitModelInput]) -> SplitPart:
-        from qairt.graph import files, split
-        from qairt.graph import part_vectors as test_vectors
-        from qairt.graph.foreign import foreign
+        from qairt.graph import files, part_vectors, split
+        from qairt.graph.foreign.adopt import external_part_inputs
         from qairt.model.config import DecoderConfig
         from qairt.model.parts import Part
         from qairt.quant.encodings_json import read_encodings, write_encodings
-        from qairt.quant.measure.reference_vectors import ReferenceVectors
+        from qairt.quant.measure.reference_vectors import ReferenceVectors, expected_outputs, part_inputs
 
         source, directory = context.input, context.directory
         part = Part.model_validate(task.params["part"])
@@ -130,19 +129,16 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         vectors = directory / "test_vectors.safetensors"
         floor = float(kept.activations["attention_mask"].minimum[0]) if "attention_mask" in kept.activations else 0.0
         if source.model is not None and source.reference is not None:
-            test_vectors.from_text(
-                onnx,
-                part,
-                DecoderConfig.model_validate_json(source.model.read_bytes()),
-                ReferenceVectors.load(source.exported_reference or source.reference),
-                ar=ar,
-                cl=int(str(task.params["cl"])),
-                mask_floor=floor,
-                threads=context.threads,
-            ).save(vectors)
+            config = DecoderConfig.model_validate_json(source.model.read_bytes())
+            reference = ReferenceVectors.load(source.exported_reference or source.reference)
+            cl = int(str(task.params["cl"]))
+            inputs = part_inputs(reference, config, part, ar=ar, cl=cl, mask_floor=floor)
+            expected = expected_outputs(reference, config, part, ar=ar, cl=cl)
+            recorded = part_vectors.record(onnx, inputs, expected=expected, threads=context.threads)
         else:
-            inputs = foreign.part_inputs(source.onnx, part, directory, mask_floor=floor, threads=context.threads)
-            test_vectors.from_graph(onnx, inputs, threads=context.threads).save(vectors)
+            external = external_part_inputs(source.onnx, part, directory, mask_floor=floor, threads=context.threads)
+            recorded = part_vectors.record(onnx, external, threads=context.threads)
+        recorded.save(vectors)
         return SplitPart(onnx=onnx, weights=weights, encodings=encodings, test_vectors=vectors)
 
     def write_visualization(self, items: Batch, place: OutputContext) -> None:
@@ -178,12 +174,12 @@ def parts_for(env: Env, num_splits: int) -> list[Part]:
     def measure() -> Sizes:
         if has_model(env):
             return sizes_of(env)
-        from qairt.graph.foreign import foreign
+        from qairt.graph.foreign.adopt import layer_sizes
 
         config = env.configs["export"]
         assert isinstance(config, ExportConfig)
         assert config.onnx is not None
-        return Sizes(*foreign.measure(config.onnx))
+        return Sizes(*layer_sizes(config.onnx))
 
     sizes = env.once("sizes of the parts", measure)
     return plan_split(

@@ -1,9 +1,9 @@
-"""Which tools make a stage's NPU artifacts: the wheel's (`qnn`) or those of a QAIRT SDK (`sdk`).
+"""The choice of the toolchain that makes a stage's NPU artifacts: the wheel (`qnn`) or a QAIRT SDK (`sdk`).
 
-1. The SDK's quantizer takes its encodings from the DLC, and only the SDK's converter puts them there.
+1. The SDK's quantizer reads the encodings from the DLC, and only the SDK's converter writes them there.
 2. The SDK's generator takes the DLCs of the SDK's quantizer.
-3. The wheel makes everything from our own ONNX, so it can follow on the SDK anywhere.
-4. The SDK's version is part of the key, not the folder that it lies in, and not the word in the recipe.
+3. The wheel works from our ONNX, so it can follow the SDK at any stage.
+4. The SDK's version is part of the key; its folder and the recipe's word for it are not.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import field_validator
 
@@ -20,110 +20,120 @@ from qairt.errors import ContractViolation, ToolchainNotAvailable
 from qairt.stages.facts import settings_of
 
 if TYPE_CHECKING:
-    from qairt.toolchain.sdk.place import Sdk
+    from qairt.toolchain.base import Toolchain
+    from qairt.toolchain.sdk.install import Sdk
 
-NEEDS: Mapping[str, tuple[str, str]] = {
-    "quantize": ("convert", "qairt-quantizer takes the encodings from the DLC, where only qairt-converter puts them"),
-    "generate_context_binary": ("quantize", "qnn-context-binary-generator takes the DLCs that qairt-quantizer made"),
+REQUIRED_STAGE: Mapping[str, tuple[str, str]] = {
+    "quantize": ("convert", "qairt-quantizer reads the encodings from the DLC, and only qairt-converter writes them"),
+    "generate_context_binary": ("quantize", "qnn-context-binary-generator takes the DLCs of qairt-quantizer"),
 }
-"""Of a stage made by the SDK: the stage that it must be made by too, and why."""
+"""For a stage that uses the SDK: the stage before it that must use the SDK too, and why."""
 
-CONTEXT = "SDK"
-"""Among a task's paths: the SDK's folder."""
+SDK_PATH = "SDK"
+"""The key of the SDK's folder in `Task.paths`."""
 
 
 class ToolchainChoice(StageConfig):
-    """A stage's choice between the two."""
+    """The toolchain setting that three stages share."""
 
     not_in_key: ClassVar[frozenset[str]] = StageConfig.not_in_key | {"toolchain"}
 
     toolchain: Literal["qnn", "sdk"] = "qnn"
-    """`qnn`: the compiler in the wheel onnxruntime-qnn. `sdk`: the tools of a QAIRT SDK, in the folder that `sdk_root`
-    or `$QAIRT_SDK_ROOT` names."""
+    """`qnn`: the compiler in the wheel onnxruntime-qnn. `sdk`: the tools of the QAIRT SDK in `sdk_root` or
+    `$QAIRT_SDK_ROOT`."""
 
     @field_validator("overrides")
     @classmethod
-    def _of_the_whole_stage(cls, overrides: list[Override]) -> list[Override]:
+    def _same_for_all_items(cls, overrides: list[Override]) -> list[Override]:
         if any("toolchain" in override.set for override in overrides):
-            raise ValueError("toolchain is of the whole stage: it cannot differ by coordinate")
+            raise ValueError("toolchain applies to the whole stage: it cannot differ by coordinate")
         return overrides
 
 
 def uses_sdk(config: StageConfig | None) -> bool:
-    """Whether a stage with these settings calls an SDK."""
+    """Whether a stage with these settings uses an SDK."""
     return isinstance(config, ToolchainChoice) and config.toolchain == "sdk"
 
 
 def sdk_stages(env: Env) -> list[str]:
-    """The stages of a recipe that call an SDK."""
+    """The stages of a recipe that use an SDK."""
     return [name for name, config in env.configs.items() if uses_sdk(config)]
 
 
 def check_toolchain(stage: str, env: Env) -> None:
     """
     Raises:
-        ToolchainNotAvailable: the wheel is to make the stage's artifacts, and is missing or too old.
-        ContractViolation: a stage made by the SDK needs what another toolchain, or no stage, makes.
+        ToolchainNotAvailable: the stage uses the wheel, which is missing or too old.
+        ContractViolation: the stage uses the SDK, and the stage it depends on is missing or uses the wheel.
     """
     if not uses_sdk(env.configs[stage]):
         from qairt.toolchain.qnn.wheel import require
 
         require()
         return
-    if stage not in NEEDS:
+    if stage not in REQUIRED_STAGE:
         return
-    needed, why = NEEDS[stage]
+    needed, why = REQUIRED_STAGE[stage]
     if uses_sdk(env.configs.get(needed)):
         return
     where = f"stages.{stage}.toolchain"
     if needed not in env.configs:
-        raise ContractViolation(f"toolchain sdk needs the stage {needed}: {why}", where=where, remedy=f"add {needed}")
+        raise ContractViolation(f"toolchain: sdk needs the stage {needed}: {why}", where=where, remedy=f"add {needed}")
     raise ContractViolation(
-        f"toolchain sdk needs {needed} to be made by the SDK too: {why}",
+        f"toolchain: sdk needs the same of the stage {needed}: {why}",
         where=where,
-        remedy=f"set stages.{needed}.toolchain to sdk as well, or this one to qnn",
+        remedy=f"set stages.{needed}.toolchain to sdk too, or this one to qnn",
     )
 
 
 def sdk_root(env: Env) -> Path | None:
-    """The folder that the recipe or the environment names."""
-    from qairt.toolchain.sdk.place import named_root
+    """The folder that the recipe or the environment names, None where neither does."""
+    from qairt.toolchain.sdk.install import configured_root
 
     setting = settings_of(env).sdk_root
-    return named_root(None if setting is None else Path(setting))
+    return configured_root(None if setting is None else Path(setting))
 
 
 def sdk_of(env: Env) -> Sdk:
     """The recipe's SDK.
 
     Raises:
-        ToolchainNotAvailable: none is named, or the folder holds none.
+        ToolchainNotAvailable: none is configured, or the folder is not an SDK.
     """
     from qairt.toolchain.sdk.open import open_sdk
 
-    sdk: Sdk = env.once("sdk", lambda: open_sdk(sdk_root(env)))
-    return sdk
+    return env.once("sdk", lambda: open_sdk(sdk_root(env)))
 
 
 def paths_of(stage: str, env: Env) -> dict[str, Path]:
-    """What a task of `stage` must know to find its tools; empty for `qnn`, and where no SDK is named."""
+    """The paths that a task of `stage` needs to find its tools; empty for `qnn`, and where no SDK is configured."""
     root = sdk_root(env) if uses_sdk(env.configs[stage]) else None
-    return {CONTEXT: root} if root is not None else {}
+    return {SDK_PATH: root} if root is not None else {}
 
 
-def opened(paths: Mapping[str, Path]) -> Sdk:
-    """The SDK that a task was given by `paths_of`.
+def toolchain_of(config: ToolchainChoice, paths: Mapping[str, Path], *, threads: int) -> Toolchain:
+    """The toolchain of a task.
+
+    Args:
+        config: the stage's settings.
+        paths: from `paths_of`.
+        threads: the most that a tool may use.
 
     Raises:
-        ToolchainNotAvailable: it is not there.
+        ToolchainNotAvailable: the SDK is missing.
     """
+    if config.toolchain == "qnn":
+        from qairt.toolchain.qnn.compiler import QnnToolchain
+
+        return QnnToolchain()
     from qairt.toolchain.sdk.open import open_sdk
+    from qairt.toolchain.sdk.tools import SdkToolchain
 
-    return open_sdk(paths.get(CONTEXT))
+    return SdkToolchain(open_sdk(paths.get(SDK_PATH)), threads=threads)
 
 
-def version_of(stage: str, env: Env) -> tuple[tuple[str, Any], ...]:
-    """The toolchain's version, for the key of `stage`'s items. A missing SDK is no error: the plan says it runs."""
+def version_of(stage: str, env: Env) -> tuple[tuple[str, str], ...]:
+    """The toolchain's version, for the keys of the stage's items. Planning works without the SDK."""
     if not uses_sdk(env.configs[stage]):
         from qairt.toolchain.qnn.wheel import version
 
@@ -135,18 +145,18 @@ def version_of(stage: str, env: Env) -> tuple[tuple[str, Any], ...]:
 
 
 def require_tools(stage: str, env: Env) -> None:
-    """What must be installed for `stage`; an SDK is looked at once, whichever stages use it.
+    """Check that the tools of `stage` are installed; the SDK is checked once for all stages.
 
     Raises:
-        ToolchainNotAvailable: it is missing, too old, or not whole.
+        ToolchainNotAvailable: it is missing, too old, or incomplete.
     """
     if not uses_sdk(env.configs[stage]):
         return
     from qairt.toolchain.sdk.findings import require
 
-    def look() -> bool:
+    def check() -> bool:
         for finding in require(sdk_of(env)):
             warnings.warn(f"{finding.text}; {finding.remedy}", UserWarning, stacklevel=2)
         return True
 
-    env.once("sdk is whole", look)
+    env.once("sdk is complete", check)

@@ -1,13 +1,19 @@
-"""What a toolchain does, and what it hands back."""
+"""The seam between the stages and the tools that make NPU artifacts.
+
+A `Toolchain` makes the artifacts of three stages: `convert`, `quantize` and `generate_context_binary`. `qnn` (the
+compiler in the wheel onnxruntime-qnn) and `sdk` (the tools of a QAIRT SDK) implement it; the stages pick one in
+`qairt.stages.toolchain_choice`. Each verifies what it made: a return code is no proof. What either made is read back by
+`qairt.toolchain.qnn.inspection`.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from qairt.graph.tensors import TensorSpec
+from qairt.graph.tensors import GraphSignature, TensorSpec
 
 if TYPE_CHECKING:
     from qairt.toolchain.progress import Progress
@@ -16,7 +22,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class GraphContents:
-    """One graph as it was read out of an artifact."""
+    """One graph as read from an artifact."""
 
     name: str
     inputs: tuple[TensorSpec, ...]
@@ -25,78 +31,108 @@ class GraphContents:
 
 @dataclass(frozen=True)
 class Inspection:
-    """What an artifact holds, read from its bytes."""
+    """The contents of an artifact, read from its bytes."""
 
     kind: str
     """`dlc`, `context binary` or `onnx`."""
     graphs: tuple[GraphContents, ...]
-    """In the order they stand in it. A DLC's tensors are known by name only, see `names`."""
+    """In file order. A DLC's tensors are known by name only, see `names`."""
     names: frozenset[str] = frozenset()
-    """DLC only: every name in it, of graphs, tensors and operations."""
+    """DLC only: the names of all its graphs, tensors and operations."""
     sdk_version: str = ""
     soc_model: int = 0
-    """Context binary only: the chip's number that it was compiled for."""
+    """Context binary only: the id of the chip it was compiled for."""
+
+
+@dataclass(frozen=True)
+class PartToQuantize:
+    """A part in every form that a toolchain may start from."""
+
+    quantized_onnx: Path
+    """The QDQ ONNX (`qairt.graph.qdq.quantize`), its weights beside it."""
+    float_onnx: Path
+    """Its source, weights beside it."""
+    signature: GraphSignature
+    """Inputs and outputs of the quantized part."""
+    float_dlc: Path | None = None
+    """From `Toolchain.convert`."""
+    test_vectors: Path | None = None
+    """Calibration inputs of the part, see `qairt.graph.part_vectors`."""
+    act_bitwidth: int = 16
+    """For activations without an encoding."""
+    bias_bitwidth: int = 32
+
+
+@dataclass(frozen=True)
+class QuantizedGraph:
+    """One graph of a context binary, before it is compiled."""
+
+    onnx: Path
+    """QDQ ONNX, its weights beside it."""
+    signature: GraphSignature
+    dlc: Path | None = None
+    """From `Toolchain.quantize`."""
+
+
+@dataclass(frozen=True)
+class BinarySpec:
+    """The context binary to compile."""
+
+    file_name: str
+    """`weight_sharing_model_2_of_4.serialized.bin`."""
+    soc: Soc
+    optimization_level: int = 3
+    """1 … 3: how hard the compiler optimises the finished graph."""
 
 
 @dataclass(frozen=True)
 class LinkResult:
-    """One context binary and what belongs to it."""
+    """A context binary and the files that belong to it."""
 
     binary: Path
+    graph_names: tuple[str, ...]
+    """In the order of the graphs that were linked."""
     wrappers: dict[str, Path]
-    """`EPContext` ONNX by graph name: what ONNX Runtime loads on the device."""
+    """`EPContext` ONNX by graph name: the file that ONNX Runtime loads on the device."""
     configs: list[Path]
-    """The HTP configuration it was made with."""
+    """The HTP configuration it was compiled with."""
     inspection: Inspection
-    """What was read back from the binary."""
-    seconds: dict[str, float] = field(default_factory=dict)
-    """Compile time by graph name."""
+    """Read back from the binary."""
 
 
 class Toolchain(Protocol):
-    """The five verbs, functions of a module. Each verifies what it made; a return code is no proof.
+    """Makes DLCs and context binaries.
 
-    `qnn` has all of them; `cpu` makes no NPU artifacts and has `version`, `require`, `inspect` and `session` only.
-    `sdk` has `convert`, `quantize` and `link` in forms of its own, for its tools take other things: the encodings, the
-    float DLC with test vectors, and quantized DLCs. What it makes is read back by `qnn.inspect`.
-
-    All raise `ToolchainNotAvailable` when the toolchain is missing, and `ToolchainError` when it failed or its artifact
-    is not what was asked for.
+    Every method raises `ToolchainNotAvailable` when the toolchain is missing, and `ToolchainError` when it failed or
+    its artifact does not match the request.
     """
 
-    def version(self) -> str:
-        """Short, cheap and stable: part of cache keys."""
+    def convert(self, onnx: Path, dlc: Path, *, encodings: Path | None = None) -> None:
+        """Write a float ONNX as a float DLC.
+
+        Args:
+            onnx: float32, static shapes; its weights beside it.
+            dlc: the file to write.
+            encodings: AIMET's file, version 1.0.0; only `sdk` uses it.
+        """
         ...
 
-    def require(self) -> None:
-        """Raise `ToolchainNotAvailable` unless it can be used here."""
-        ...
-
-    def convert(self, onnx: Path, dlc: Path) -> None:
-        """A float ONNX to a float DLC."""
-        ...
-
-    def quantize(self, onnx: Path, dlc: Path) -> None:
-        """A quantize-dequantize ONNX to a quantized DLC."""
+    def quantize(self, part: PartToQuantize, dlc: Path) -> None:
+        """Write a part as a quantized DLC."""
         ...
 
     def link(
-        self,
-        graphs: Sequence[tuple[Path, str]],
-        out_dir: Path,
-        *,
-        binary_name: str,
-        soc: Soc,
-        optimization_level: int,
-        progress: Progress,
+        self, graphs: Sequence[QuantizedGraph], out_dir: Path, binary: BinarySpec, *, progress: Progress = ...
     ) -> LinkResult:
-        """Quantize-dequantize ONNX files and the names of their graphs to one binary that holds shared weights once."""
-        ...
+        """Compile graphs for a chip into one context binary that stores shared weights once.
 
-    def inspect(self, path: Path) -> Inspection:
-        """What an artifact holds."""
-        ...
+        Args:
+            graphs: quantized graphs, in the order of `LinkResult.graph_names`.
+            out_dir: the folder for the binary, the wrappers (`NAME_ctx.onnx`) and the configuration.
+            binary: file name, chip and optimisation level.
+            progress: called with the fraction done and the current step.
 
-    def session(self, onnx: Path, *, threads: int = 1) -> Any:
-        """An `onnxruntime.InferenceSession` that runs a quantize-dequantize ONNX."""
+        Raises:
+            RecipeError: several graphs for a chip without weight sharing.
+        """
         ...

@@ -1,7 +1,8 @@
-"""`EPContext` graphs: the ONNX files by which ONNX Runtime loads a context binary's graphs.
+"""`EPContext` graphs ("wrappers"): the ONNX files through which ONNX Runtime loads the graphs of a context binary.
 
-One node, of domain `com.microsoft`, with the graph's inputs and outputs; the binary lies beside the file. The wheel's
-compiler writes them with its binaries (see `qnn_compile`); here they are written for binaries that another tool made.
+A wrapper is one node of domain `com.microsoft` with the graph's inputs and outputs; the binary lies beside the file.
+The wheel's compiler writes wrappers with its binaries, which `retarget` corrects after graph and binary were renamed;
+`write_wrapper` writes them for binaries of other tools.
 
 Source: the schema of the operator `EPContext` in ONNX Runtime's contrib operators.
 """
@@ -9,9 +10,13 @@ Source: the schema of the operator `EPContext` in ONNX Runtime's contrib operato
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qairt.errors import ToolchainError
 from qairt.toolchain.base import GraphContents
+
+if TYPE_CHECKING:
+    import onnx
 
 PROVIDER = "QNNExecutionProvider"
 OPSET, IR_VERSION = 21, 10
@@ -22,12 +27,12 @@ def write_wrapper(path: Path, graph: GraphContents, *, binary_name: str, sdk_ver
 
     Args:
         path: `NAME_ctx.onnx`, in the binary's folder.
-        graph: as it was read out of the binary: its name and tensors are those that the runtime asks for.
+        graph: as read from the binary: the runtime looks its name and tensors up there.
         binary_name: the binary's file name.
-        sdk_version: of the SDK that made it, as it stands in the binary.
+        sdk_version: of the SDK that made the binary, as stored in it.
 
     Raises:
-        ToolchainError: a tensor has a type that ONNX does not know.
+        ToolchainError: ONNX does not know the type of a tensor.
     """
     from onnx import helper
 
@@ -57,6 +62,44 @@ def write_wrapper(path: Path, graph: GraphContents, *, binary_name: str, sdk_ver
     path.write_bytes(model.SerializeToString(deterministic=True))
 
 
+def read_wrapper(path: Path) -> onnx.ModelProto:
+    """Read a wrapper that the wheel's compiler wrote.
+
+    Raises:
+        ToolchainError: there is none, or the compiler split the graph.
+    """
+    import onnx
+
+    if not path.is_file():
+        raise ToolchainError("the compiler wrote no EPContext graph", where=path.name)
+    wrapper = onnx.load(path)
+    others = [node.op_type for node in wrapper.graph.node if node.op_type != "EPContext"]
+    if others or len(wrapper.graph.node) != 1:
+        raise ToolchainError(
+            f"the graph was split into {len(wrapper.graph.node)} pieces ({', '.join(others) or 'all on the NPU'})",
+            where=path.name,
+            remedy="a part must run on the NPU as a whole; the item's log names the operations that were refused",
+        )
+    return wrapper
+
+
+def partition_name(wrapper: onnx.ModelProto) -> str:
+    """The graph's name in the binary, according to its wrapper."""
+    name = next(item.s for item in wrapper.graph.node[0].attribute if item.name == "partition_name").decode()
+    return str(name)
+
+
+def retarget(wrapper: onnx.ModelProto, *, graph_name: str, binary_name: str) -> None:
+    """Point a wrapper to a renamed graph in a renamed binary beside it."""
+    node = wrapper.graph.node[0]
+    for item in node.attribute:
+        if item.name == "partition_name":
+            item.s = graph_name.encode()
+        elif item.name == "ep_cache_context":
+            item.s = binary_name.encode()
+    node.name = graph_name
+
+
 def _type(dtype: str, path: Path, tensor: str) -> int:
     import numpy as np
     from onnx import helper
@@ -65,5 +108,5 @@ def _type(dtype: str, path: Path, tensor: str) -> int:
         return int(helper.np_dtype_to_tensor_dtype(np.dtype(dtype)))
     except (TypeError, KeyError, ValueError) as error:
         raise ToolchainError(
-            f"{tensor} has the type {dtype}, which ONNX does not know", where=path.name, remedy="see the item's log"
+            f"{tensor} has type {dtype}, which ONNX does not know", where=path.name, remedy="see the item's log"
         ) from error

@@ -1,4 +1,4 @@
-"""What one binary may hold."""
+"""Size limits of graphs and context binaries."""
 
 from __future__ import annotations
 
@@ -13,21 +13,22 @@ if TYPE_CHECKING:
 GRAPH_BYTES = 2_097_152 * 1024
 """One serialized graph."""
 CONTEXT_BYTES = 3_750_000_000
-"""One context; about, as the NPU's 32-bit address space leaves it."""
+"""One context: about what fits the NPU's 32-bit address space."""
 
 
 def require_parts_fit(
     parts: Sequence[Part], *, bits_per_weight: float = 8, replan: Callable[[int], Sequence[Part]] | None = None
 ) -> None:
-    """Refuse parts that the compiler would refuse after minutes of work.
+    """Reject parts that the compiler would reject after minutes of work.
 
     Args:
-        parts: with their float32 bytes.
-        bits_per_weight: what a weight takes once quantized.
-        replan: the parts for another `num_splits` (raises RecipeError for too many): to say which number fits.
+        parts: their sizes are float32 bytes.
+        bits_per_weight: average size of a quantized weight.
+        replan: returns the parts for another `num_splits` (raises RecipeError for too many); used to suggest a number
+            that fits.
 
     Raises:
-        RecipeError: a part is over the limit of a graph or a context.
+        RecipeError: a part exceeds the limit of a graph or a context.
     """
     limit = min(GRAPH_BYTES, CONTEXT_BYTES)
 
@@ -38,17 +39,17 @@ def require_parts_fit(
     if size(worst) <= limit:
         return
     if replan is None:
-        remedy = "set num_splits higher, or use fewer bits"
+        remedy = "increase num_splits, or use fewer bits per weight"
     else:
         fitting = _smallest_fit(len(parts), replan, lambda others: max(map(size, others)) <= limit)
         remedy = (
             f"set num_splits to {fitting} or more"
             if fitting is not None
-            else "no num_splits is enough: the embedding, one layer or lm_head alone is too large; use fewer bits"
+            else "no num_splits fits: the embedding, one layer or lm_head alone is too large; use fewer bits per weight"
         )
     raise RecipeError(
         f"part {worst.index} of {worst.of} would hold {size(worst) / 2**30:,.2f} GiB of weights at "
-        f"{bits_per_weight:g} bits; one serialized graph may hold {limit / 2**30:g} GiB",
+        f"{bits_per_weight:g} bits; the limit of one serialized graph is {limit / 2**30:g} GiB",
         where="stages.split_model.num_splits",
         remedy=remedy,
     )
@@ -57,7 +58,7 @@ def require_parts_fit(
 def _smallest_fit(
     current: int, replan: Callable[[int], Sequence[Part]], fits: Callable[[Sequence[Part]], bool]
 ) -> int | None:
-    """The next `num_splits` above `current` that fits; None when the layers run out before."""
+    """The smallest `num_splits` above `current` that fits; None when there are not enough layers."""
     splits = current + 1
     while True:
         try:

@@ -1,8 +1,8 @@
-"""Progress that is told in lines of a compiler's log.
+"""Progress of a compilation, read from the compiler's log.
 
-Of QNN 2.51 (onnxruntime-qnn 2.7.0): the compiler itself tells nothing while it works on a graph. Not even its verbose
-log does: between `FinalizeGraphs started` and `completed`, where the time goes, stands no line. What is told is which
-of several graphs it works on, by a line of the process that calls it (`qnn_child`).
+QNN 2.51 (onnxruntime-qnn 2.7.0) reports nothing while it compiles a graph, not even in its verbose log, which has no
+line between `FinalizeGraphs started` and `completed`. So the process that calls it (`qnn/compile_child.py`) prints
+which of several graphs it is on.
 """
 
 from __future__ import annotations
@@ -11,20 +11,20 @@ import re
 from collections.abc import Callable
 
 Progress = Callable[[float, str], None]
-"""`progress(fraction, message)`."""
+"""Called as `progress(fraction, message)`."""
 
 _GRAPH = re.compile(r"qairt: graph (\d{1,6}) of (\d{1,6})")
 
 
 def silent(fraction: float, message: str) -> None:
-    """Tells nobody."""
+    """The `Progress` that reports nothing."""
 
 
 def step_of(line: str) -> tuple[float, str] | None:
-    """What a line of the log says of the progress; None for all others.
+    """Parse a progress line of the log; None for any other line.
 
     Returns:
-        The fraction that is done, and what is being done: `(0.5, "compiling graph 2 of 2")`.
+        The fraction done and the current step: `(0.5, "compiling graph 2 of 2")`.
     """
     match = _GRAPH.fullmatch(line.strip())
     if match is None:

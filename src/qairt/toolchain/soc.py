@@ -1,4 +1,4 @@
-"""The chips, and what their NPU can do."""
+"""The supported chips and the abilities of their NPUs."""
 
 from __future__ import annotations
 
@@ -7,22 +7,22 @@ from dataclasses import dataclass
 from qairt.errors import RecipeError
 
 BLOCK_QUANTIZATION_SINCE = 69
-"""The first HTP with block-quantized (LPBQ) weights."""
+"""The first HTP version with block-quantized (LPBQ) weights."""
 WEIGHT_SHARING_SINCE = 73
-"""The first HTP whose context binaries can hold one copy of the weights for several graphs."""
+"""The first HTP version whose context binaries can share one copy of the weights among graphs."""
 
 
 @dataclass(frozen=True)
 class Soc:
-    """A chip as the compiler knows it."""
+    """A chip, with the compiler's numbers for it."""
 
     name: str
     id: int
-    """The compiler's number for the chip (`soc_model`)."""
+    """The compiler's id of the chip (`soc_model`)."""
     htp: int
-    """The NPU's architecture, e.g. 75 for v75."""
+    """The NPU's architecture, for example 75 for v75."""
     vtcm_mb: int
-    """Fast memory of the NPU."""
+    """Tightly coupled memory of the NPU."""
 
 
 SOCS = {
@@ -47,22 +47,22 @@ SOCS = {
 
 
 def parse_soc(details: str) -> Soc:
-    """`chipset:SM8650` -> its `Soc`; upper and lower case are the same.
+    """Parse `chipset:SM8650`, ignoring case.
 
     Raises:
-        RecipeError: another form, or an unknown chip; lists the known ones.
+        RecipeError: the form is wrong or the chip unknown; lists the known ones.
     """
     kind, colon, name = details.strip().partition(":")
     if kind.strip().lower() != "chipset" or not colon:
         raise RecipeError(
             f"soc_details {details!r} is not of the form chipset:NAME",
             where="soc_details",
-            remedy=f"write for example chipset:SM8650; known are {', '.join(sorted(SOCS))}",
+            remedy=f"write for example chipset:SM8650; known chips: {', '.join(sorted(SOCS))}",
         )
     soc = SOCS.get(name.strip().upper())
     if soc is None:
         raise RecipeError(
-            f"the chip {name.strip()!r} is not known",
+            f"unknown chip {name.strip()!r}",
             where="soc_details",
             remedy=f"use one of {', '.join(sorted(SOCS))}",
         )
@@ -72,11 +72,12 @@ def parse_soc(details: str) -> Soc:
 def require_block_quantization(soc: Soc) -> None:
     """
     Raises:
-        RecipeError: the chip's NPU has no block-quantized weights.
+        RecipeError: the chip's NPU does not support block-quantized weights.
     """
     if soc.htp < BLOCK_QUANTIZATION_SINCE:
         raise RecipeError(
-            f"{soc.name} (HTP v{soc.htp}) has no block-quantized (LPBQ) weights, they need v{BLOCK_QUANTIZATION_SINCE}",
+            f"{soc.name} (HTP v{soc.htp}) does not support block-quantized (LPBQ) weights: they need HTP "
+            f"v{BLOCK_QUANTIZATION_SINCE}",
             where="stages.quantization.recipe",
             remedy="use an 8-bit technique such as minmax, or another chip",
         )
@@ -90,7 +91,7 @@ def require_weight_sharing(soc: Soc) -> None:
     if soc.htp < WEIGHT_SHARING_SINCE:
         able = ", ".join(sorted(name for name, other in SOCS.items() if other.htp >= WEIGHT_SHARING_SINCE))
         raise RecipeError(
-            f"{soc.name} (HTP v{soc.htp}) cannot share weights between graphs, that needs v{WEIGHT_SHARING_SINCE}",
+            f"{soc.name} (HTP v{soc.htp}) cannot share weights between graphs: that needs HTP v{WEIGHT_SHARING_SINCE}",
             where="soc_details",
             remedy=f"use one of {able}",
         )

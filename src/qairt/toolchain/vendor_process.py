@@ -1,4 +1,4 @@
-"""Running a program of the vendor's: in a folder of its own, what it says passed on as it comes."""
+"""Running the vendor's programs: each in its own folder, its output passed on as it arrives."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -19,29 +20,29 @@ from qairt.toolchain.vendor_errors import explain
 
 _ERROR = re.compile(r"\[E:onnxruntime|ERROR|\bQNN_\w*ERROR\w*|\b[Ee]rror:|^\w*(?:Error|Exception)\b")
 _NOISE = re.compile("CreateHtpPowerConfigId")
-"""On x86 every session says this; there is no power to configure."""
+"""Printed by every session on x86, where there is no power to configure."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
-_LONGEST = 240
+_MAX_LENGTH = 240
 
 
 @dataclass(frozen=True)
-class Ended:
+class ProcessExit:
     """How a program ended."""
 
     code: int
     """Negative when a signal ended it."""
     lines: list[str]
-    """What it printed, to either stream."""
+    """Its output on either stream."""
 
     @property
     def signal(self) -> str | None:
-        """`SIGSEGV`, where it died of one."""
+        """The signal that ended it, such as `SIGSEGV`."""
         return signal.Signals(-self.code).name if self.code < 0 else None
 
 
 @contextmanager
-def workplace(parent: Path, prefix: str = ".qnn-") -> Iterator[Path]:
-    """A folder for one job, gone afterwards."""
+def job_folder(parent: Path, prefix: str = ".qnn-") -> Iterator[Path]:
+    """A folder for one job, removed afterwards."""
     parent.mkdir(parents=True, exist_ok=True)
     folder = Path(tempfile.mkdtemp(dir=parent, prefix=prefix))
     try:
@@ -50,14 +51,37 @@ def workplace(parent: Path, prefix: str = ".qnn-") -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
+def script_command(script: Path, *arguments: str) -> list[str]:
+    """The command that runs a Python script by its path.
+
+    `-P` keeps the script's folder off the module path: no file beside it can shadow a library. Together with
+    `python_path`, neither can one in the working directory.
+    """
+    return [sys.executable, "-P", "-B", str(script), *arguments]
+
+
+def python_path() -> dict[str, str]:
+    """The environment entry `PYTHONPATH` for a child in another folder, made absolute; empty where none is set.
+
+    An empty or relative entry means the working directory, which for the child is another one.
+    """
+    entries = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return {"PYTHONPATH": os.pathsep.join(entries)} if entries else {}
+
+
+def script_environment() -> dict[str, str]:
+    """This process's environment for a script of ours."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | python_path()
+
+
 def run(
     command: Sequence[str],
     *,
     cwd: Path,
     env: Mapping[str, str],
-    heard: Callable[[str], None] = lambda line: None,
-) -> Ended:
-    """Run `command`; what it prints goes to this process's stderr as it comes, and line by line to `heard`.
+    on_line: Callable[[str], None] = lambda line: None,
+) -> ProcessExit:
+    """Run `command`; its output goes to this process's stderr as it arrives, and line by line to `on_line`.
 
     Args:
         env: its whole environment; nothing of this process's is added.
@@ -75,8 +99,8 @@ def run(
             for raw in child.stdout:
                 os.write(2, raw)
                 lines.append(raw.decode(errors="replace").rstrip())
-                heard(lines[-1])
-        return Ended(child.wait(), lines)
+                on_line(lines[-1])
+        return ProcessExit(child.wait(), lines)
     except BaseException:
         child.kill()
         child.wait()
@@ -84,45 +108,44 @@ def run(
 
 
 def end(child: subprocess.Popen[bytes], *files: IO[bytes] | None) -> None:
-    """End a child that is asked things, whatever it does, and close its pipes and these files."""
+    """Kill a child that answers requests, and close its pipes and these files."""
     child.kill()
     child.wait()
     for file in (child.stdin, child.stdout, *files):
         try:
             if file is not None:
                 file.close()
-        except BrokenPipeError:  # bytes it never read
+        except BrokenPipeError:  # unread bytes
             pass
 
 
-def failure(who: str, ended: Ended, *, where: str, message: str = "") -> ToolchainError:
-    """What went wrong with a program that failed, in words of the table of vendor errors where one of its rows fits.
+def failure(program: str, ended: ProcessExit, *, where: str, message: str = "") -> ToolchainError:
+    """The error for a program that failed, explained by the table of vendor errors where a row matches.
 
     Args:
-        who: `the QNN compiler`, `qairt-converter`.
-        where: what it was to make.
-        message: what it gave as its reason, if it gave one other than by printing.
+        program: `the QNN compiler`, `qairt-converter`.
+        where: the artifact it was to make.
+        message: the reason it reported other than in its output, if any.
     """
     explained = explain([*ended.lines, *message.splitlines()])
     cause = f"{explained.error.cause} ({_short(explained.line)})" if explained else ""
     if ended.signal is not None:
         return ToolchainError(
-            f"{who} died of {ended.signal}" + (f": {cause}" if cause else ""),
+            f"{program} was killed by {ended.signal}" + (f": {cause}" if cause else ""),
             where=where,
             remedy=explained.error.remedy
             if explained
-            else "its last words are in the item's log; SIGKILL is mostly a lack of memory: use a smaller --jobs, or "
-            "more splits",
+            else "see the item's log; SIGKILL usually means that memory ran out: lower --jobs, or raise num_splits",
         )
     if explained:
-        return ToolchainError(f"{who} failed: {cause}", where=where, remedy=explained.error.remedy)
+        return ToolchainError(f"{program} failed: {cause}", where=where, remedy=explained.error.remedy)
     if not message:
-        told = [line for line in ended.lines if _ERROR.search(line) and not _NOISE.search(line)]
-        message = _short(told[-1]) if told else f"exit code {ended.code} without a message"
-    return ToolchainError(f"{who} failed: {message}", where=where, remedy="see the item's log")
+        errors = [line for line in ended.lines if _ERROR.search(line) and not _NOISE.search(line)]
+        message = _short(errors[-1]) if errors else f"exit code {ended.code} without a message"
+    return ToolchainError(f"{program} failed: {message}", where=where, remedy="see the item's log")
 
 
 def _short(line: str) -> str:
-    """Without colours, and no longer than a line of a screen or two."""
+    """Without colours, at most a line or two of a screen."""
     plain = "".join(char for char in _COLOUR.sub("", line) if char.isprintable()).strip()
-    return plain if len(plain) <= _LONGEST else plain[: _LONGEST - 1] + "…"
+    return plain if len(plain) <= _MAX_LENGTH else plain[: _MAX_LENGTH - 1] + "…"

@@ -15,7 +15,7 @@ from qairt.verify.tokens import NEW, PROMPT, compare_tokens
 if TYPE_CHECKING:
     from qairt.results.genie import GenieModel
     from qairt.results.genie_binaries import GenieBinaries
-    from qairt.stages.quantize import QuantizedPart as QuantizeOutput
+    from qairt.stages.quantize import QuantizedPart
     from qairt.verify.result import TokenFidelity
 
 LONGEST_S = 300.0
@@ -50,7 +50,7 @@ class GenieRung:
         Raises:
             RecipeError: it is requested for one part.
         """
-        from qairt.toolchain.genie import genie
+        from qairt.toolchain.genie import dialog as genie
 
         if part is not None:
             if is_requested:
@@ -67,7 +67,7 @@ class GenieRung:
             return f"it takes about {about(seconds)}; qairt verify {self.recipe_arguments} --rung genie"
         return None
 
-    def measure(self, prompt: Sequence[int], parts: Sequence[QuantizeOutput], notify: Notify) -> TokenFidelity:
+    def measure(self, prompt: Sequence[int], parts: Sequence[QuantizedPart], notify: Notify) -> TokenFidelity:
         """
         Args:
             prompt: token ids.
@@ -78,15 +78,15 @@ class GenieRung:
         """
         from qairt.runtime.chain import PartChain
         from qairt.runtime.genie_cost import genie_cost
-        from qairt.runtime.parts import QuantizedPart
-        from qairt.runtime.waiting import said_while_waiting
+        from qairt.runtime.heartbeat import heartbeat
+        from qairt.runtime.parts import PartGraph
 
         each = self.model.seconds_a_token
         notify(genie_cost(each, len(prompt), NEW))
-        quantized = [QuantizedPart.read(part.quantized_onnx, part.signature) for part in parts]
+        quantized = [PartGraph.read(part.quantized_onnx, part.signature) for part in parts]
         with (
             self.model.dialog(notify, endless=True) as dialog,
             PartChain({1: quantized}, self.model.config) as cpu,
-            said_while_waiting("genie", each * (len(prompt) + NEW - 1), notify),
+            heartbeat("genie", each * (len(prompt) + NEW - 1), notify),
         ):
             return compare_tokens("genie", dialog, cpu, prompt, NEW)

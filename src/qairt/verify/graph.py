@@ -11,7 +11,7 @@ import numpy as np
 from qairt.errors import GraphError
 from qairt.model.parts import Part
 from qairt.runtime.cpu import CpuPart, session_options
-from qairt.runtime.parts import Opener, QuantizedPart
+from qairt.runtime.parts import Opener, PartGraph
 from qairt.runtime.stored import Array, Floats, to_real, to_stored
 
 if TYPE_CHECKING:
@@ -93,7 +93,7 @@ class FloatGraph:
 class StoredGraph:
     """A quantized part: inputs are quantized, outputs dequantized."""
 
-    def __init__(self, part: QuantizedPart, open_part: Opener, *, compare_with_cpu: bool = False) -> None:
+    def __init__(self, part: PartGraph, open_part: Opener, *, compare_with_cpu: bool = False) -> None:
         """
         Args:
             open_part: opens its runner.

@@ -25,7 +25,7 @@ from qairt.stages.export import ExportedModel
 from qairt.stages.facts import soc_of
 from qairt.stages.mha_to_sha_conversion import SingleHeadPart
 from qairt.stages.prepare_exports import BoundModel
-from qairt.stages.quantize import QuantizedPart as QuantizeOutput
+from qairt.stages.quantize import QuantizedPart
 from qairt.stages.split_model import SplitPart
 from qairt.verify.genie_rung import GenieRung
 from qairt.verify.result import (
@@ -141,7 +141,7 @@ class Verifier:
     def _measure_tokens(self, rung: str, request: VerifyRequest, notify: Notify) -> TokenFidelity:
         ids = [int(token) for token in self._rungs.float_model.ids[: self._rungs.tokens(rung, request)]]
         parts = {
-            value_of(item.coord, "split", 1): self._run.output(item, QuantizeOutput)
+            value_of(item.coord, "split", 1): self._run.output(item, QuantizedPart)
             for item in self._genie.binaries.items
         }
         return self._genie.measure(ids, [parts[split] for split in sorted(parts)], notify)
@@ -155,15 +155,15 @@ class Verifier:
 
         def open_graph(part: Part, ar: int) -> GraphRunner:
             from qairt.runtime.cpu import CpuPart
-            from qairt.runtime.parts import QuantizedPart
+            from qairt.runtime.parts import PartGraph
             from qairt.verify.graph import FloatGraph, StoredGraph
 
             output = outputs[0 if rung == "export" else ar, 0 if is_whole else part.index]
             if rung not in QUANTIZED:
                 assert isinstance(output, _FLOAT_OUTPUTS)
                 return FloatGraph(output.onnx, cut=part if is_whole else None)
-            assert isinstance(output, QuantizeOutput)
-            quantized = QuantizedPart.read(output.quantized_onnx, output.signature)
+            assert isinstance(output, QuantizedPart)
+            quantized = PartGraph.read(output.quantized_onnx, output.signature)
             if rung == "quantize":
                 return StoredGraph(quantized, CpuPart)
             if open_on_device is not None:

@@ -66,12 +66,12 @@ def test_what_a_chip_cannot_do_is_told_all_at_once_and_before_any_work(qairt, re
     assert wrong == [
         (
             "quantization",
-            f"{real}:7: stages.quantization.recipe: SM8350 (HTP v68) has no block-quantized (LPBQ) weights, "
-            "they need v69",
+            f"{real}:7: stages.quantization.recipe: SM8350 (HTP v68) does not support "
+            "block-quantized (LPBQ) weights: they need HTP v69",
         ),
         (
             "generate_context_binary",
-            "command line: soc_details: SM8350 (HTP v68) cannot share weights between graphs, that needs v73",
+            "command line: soc_details: SM8350 (HTP v68) cannot share weights between graphs: that needs HTP v73",
         ),
     ]
     assert said.data["ok"] is False
@@ -84,7 +84,7 @@ def test_more_parts_than_layers_and_an_unknown_chip(qairt, real):
     assert "ERROR    split_model: " in said.out
     said = qairt("check", real, "soc_details=chipset:SM1")
     assert said.code == 2
-    assert "the chip 'SM1' is not known" in said.out
+    assert "unknown chip 'SM1'" in said.out
 
 
 def test_a_model_that_is_not_there(qairt, real):

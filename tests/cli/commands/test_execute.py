@@ -20,7 +20,7 @@ from tiny_recipe import write_recipe
 from qairt.cli.main import main
 from qairt.llm import LLMPipeline
 from qairt.results.device_selection import DeviceSelection
-from qairt.toolchain.qnn import qnn
+from qairt.toolchain.qnn.inspection import inspect
 
 pytest.importorskip("onnxruntime_qnn")
 pytestmark = pytest.mark.compiler
@@ -427,7 +427,7 @@ def net_run(recipe, sdk, tmp_path) -> None:
     parts = {part.signature.graph_name: part for of_ar in pipeline.quantized_parts().values() for part in of_ar}
     table = {}
     for binary in Path(cache).glob("pipeline_state/generate_context_binary/*/*.bin"):
-        names = [graph.name.lstrip("_") for graph in qnn.inspect(binary).graphs]
+        names = [graph.name.lstrip("_") for graph in inspect(binary).graphs]
         specs = {name: {spec.name: spec.dtype for spec in parts[name].signature.inputs} for name in names}
         table[binary.name] = [[str(parts[name].onnx), specs[name]] for name in names]
     assert [len(graphs) for graphs in table.values()] == [2, 2]

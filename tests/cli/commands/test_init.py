@@ -51,7 +51,7 @@ def test_it_replaces_nothing_unasked(qairt, model, place):
     ("words", "code", "err"),
     [
         (["nowhere.gguf"], 2, "no such model"),
-        (["tiny-llama", "--soc", "SM1"], 2, "the chip 'SM1' is not known"),
+        (["tiny-llama", "--soc", "SM1"], 2, "unknown chip 'SM1'"),
         (["tiny-llama", "--soc", "SM8350"], 2, "cannot share weights between graphs"),
         (["tiny-llama", "-o", "recipe.txt"], 2, "recipe.txt: .txt is not a recipe's ending"),
     ],

@@ -10,7 +10,7 @@ import pytest
 from qairt.errors import ToolchainError
 from qairt.toolchain.qnn import process as qnn_process
 from qairt.toolchain.qnn.process import run_job
-from qairt.toolchain.vendor_process import workplace
+from qairt.toolchain.vendor_process import job_folder
 
 JOB = {"action": "dlc", "graphs": [], "options": {}}
 
@@ -33,7 +33,7 @@ def test_a_process_that_died_is_told_with_its_signal(tmp_path, compiler, name):
     compiler(f"kill -{name} $$")
     with pytest.raises(ToolchainError) as caught:
         run_job(tmp_path, JOB, where="model_2_of_4.bin")
-    assert caught.value.what == f"the QNN compiler died of SIG{name}"
+    assert caught.value.what == f"the QNN compiler was killed by SIG{name}"
     assert caught.value.where == "model_2_of_4.bin"
 
 
@@ -46,7 +46,7 @@ def test_operations_that_the_npu_refuses_are_named_once(tmp_path, compiler):
     with pytest.raises(ToolchainError) as caught:
         run_job(tmp_path, JOB, where="part")
     assert str(caught.value) == (
-        "part: the NPU does not run these operations as they are quantized: norm (RmsNorm), bias (Dequantize)\n"
+        "part: the NPU does not support these operations as quantized: norm (RmsNorm), bias (Dequantize)\n"
         "  nothing falls back to the CPU; change the bit widths of these tensors, or the graph"
     )
 
@@ -66,10 +66,10 @@ def test_a_known_error_is_explained_however_it_ended(tmp_path, compiler, how):
     compiler(f"""echo '{line}'; echo 'Failed to finalize graph (id: 1) with err 1002' >&2; {how}""")
     with pytest.raises(ToolchainError) as caught:
         run_job(tmp_path, JOB, where="part")
-    said = "died of SIGSEGV" if "SEGV" in how else "failed"
+    said = "was killed by SIGSEGV" if "SEGV" in how else "failed"
     assert str(caught.value) == (
-        f"part: the QNN compiler {said}: a graph is over 2,097,152 KB, the most that one serialized graph may hold "
-        f"({line})\n  set stages.split_model.num_splits higher, or use fewer bits for the weights"
+        f"part: the QNN compiler {said}: a graph exceeds 2,097,152 KB, the limit of one serialized graph "
+        f"({line})\n  increase stages.split_model.num_splits, or use fewer bits per weight"
     )
 
 
@@ -80,14 +80,14 @@ def test_an_exit_without_a_result_is_a_failure_even_with_code_0(tmp_path, compil
 
 
 def test_what_it_prints_goes_to_the_log_as_it_is(tmp_path, compiler, capfd):
-    compiler("""echo to stdout; echo to stderr >&2; echo '{"seconds": []}' > result.json""")
-    assert run_job(tmp_path, JOB, where="part") == {"seconds": []}
+    compiler("""echo to stdout; echo to stderr >&2; echo '{"fixed_addresses": true}' > result.json""")
+    assert run_job(tmp_path, JOB, where="part") == {"fixed_addresses": True}
     assert capfd.readouterr().err == "to stdout\nto stderr\n"
 
 
 def test_a_workplace_is_gone_after_a_failure(tmp_path):
     def fail() -> None:
-        with workplace(tmp_path / "out") as folder:
+        with job_folder(tmp_path / "out") as folder:
             (folder / "left").write_text("x")
             raise RuntimeError
 

@@ -9,9 +9,9 @@ import pytest
 from sdk_stand_in import install, let_fail
 
 from qairt.errors import ToolchainNotAvailable
-from qairt.toolchain.sdk.findings import findings, not_answering, require
+from qairt.toolchain.sdk.findings import converter_fault, findings, require
+from qairt.toolchain.sdk.install import CONVERTER, PLATFORM
 from qairt.toolchain.sdk.open import open_sdk
-from qairt.toolchain.sdk.place import CONVERTER, PLATFORM
 
 
 @pytest.fixture(autouse=True)
@@ -43,11 +43,11 @@ def test_known_versions(tmp_path: Path, version: str):
 
 def test_an_older_version_is_refused_and_a_newer_one_tried(tmp_path: Path):
     old, new = install(tmp_path / "a", version="2.28.0.241029"), install(tmp_path / "b", version="2.60.0.1")
-    assert told(old) == [("QAIRT SDK 2.28.0.241029 is too old, 2.31 to 2.51 are known", True)]
+    assert told(old) == [("QAIRT SDK 2.28.0.241029 is too old: 2.31 to 2.51 are supported", True)]
     with pytest.raises(ToolchainNotAvailable, match=r"^sdk_root: QAIRT SDK 2\.28\.0\.241029 is too old") as caught:
         require(open_sdk(old))
     assert caught.value.exit_code == 3
-    what = "QAIRT SDK 2.60.0.1 is newer than what qairt knows: 2.31 to 2.51 are known; it is tried"
+    what = "QAIRT SDK 2.60.0.1 is newer than the supported versions: 2.31 to 2.51 are supported"
     assert told(new) == [(what, False)]
     assert [finding.text for finding in require(open_sdk(new))] == [what]
 
@@ -65,7 +65,7 @@ def test_each_tool_and_library_that_is_missing_is_named(tmp_path: Path):
     ]
     with pytest.raises(ToolchainNotAvailable) as caught:
         require(open_sdk(root))
-    assert caught.value.what.endswith("(and 2 more: qairt doctor names them)")
+    assert caught.value.what.endswith("(and 2 more: see qairt doctor)")
     assert caught.value.remedy == f"chmod +x {tools}/*"
 
 
@@ -74,14 +74,14 @@ def test_a_python_that_is_too_old_is_refused_and_a_newer_one_tried(tmp_path: Pat
     python = tmp_path / "python"
     answer(python, "3, 8, 10")
     assert told(root) == [
-        (f"the SDK's converter would run with Python 3.8.10 ({python}), which is too old: it needs 3.10", True)
+        (f"the SDK's converter would run on Python 3.8.10 ({python}), which is too old: it needs 3.10", True)
     ]
     answer(python, "3, 12, 3")
     assert told(root) == [
-        (f"the SDK's converter runs with Python 3.12.3 ({python}); its libraries are built for 3.10", False)
+        (f"the SDK's converter runs on Python 3.12.3 ({python}); its libraries are built for 3.10", False)
     ]
     monkeypatch.setenv("QAIRT_SDK_PYTHON", str(tmp_path / "gone"))
-    assert told(root) == [("there is no Python to run the SDK's converter with", True)]
+    assert told(root) == [("there is no Python to run the SDK's converter", True)]
     for tool in ("qairt-converter", "qairt-quantizer"):
         (root / "bin" / PLATFORM / tool).write_text("#!/bin/sh\n")
     assert told(root) == [], "programs of their own need none"
@@ -91,18 +91,18 @@ def test_a_converter_that_does_not_start_is_explained(tmp_path: Path, monkeypatc
     monkeypatch.setenv("QAIRT_SDK_PYTHON", sys.executable)
     sdk = open_sdk(install(tmp_path / "sdk"))
     let_fail(sdk.root, CONVERTER, "nothing")
-    assert not_answering(sdk) is None
+    assert converter_fault(sdk) is None
     tool = sdk.tool(CONVERTER)
     tool.write_text("#!/bin/sh\necho 'ImportError: libpython3.10.so.1.0: cannot open shared object file' >&2; exit 1\n")
-    found = not_answering(sdk)
+    found = converter_fault(sdk)
     assert found is not None
-    assert found.text.startswith("qairt-converter failed: the SDK's converter does not run with this Python")
+    assert found.text.startswith("qairt-converter failed: the SDK's converter does not run on this Python")
     assert "QAIRT_SDK_PYTHON" in str(found.remedy)
     tool.write_text("#!/bin/sh\nkill -SEGV $$\n")
-    found = not_answering(sdk)
+    found = converter_fault(sdk)
     assert found is not None
-    assert found.text == "qairt-converter died of SIGSEGV"
+    assert found.text == "qairt-converter was killed by SIGSEGV"
     tool.write_bytes(b"\x7fELF of another machine")
-    found = not_answering(sdk)
+    found = converter_fault(sdk)
     assert found is not None
     assert found.text.startswith("qairt-converter does not answer: [Errno 8] Exec format error")

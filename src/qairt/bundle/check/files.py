@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from qairt.amounts import count
-from qairt.bundle import genai_config, run_scripts, sums
+from qairt.bundle import checksums, genai_config, run_scripts
 from qairt.bundle.opened import OpenedBundle
 from qairt.errors import Finding, QairtError
 from qairt.files import sha256_of
-from qairt.toolchain.genie.genie import CONFIG as GENIE_CONFIG
-from qairt.toolchain.genie.genie import EXTENSIONS
+from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS
 
-EDITABLE = {GENIE_CONFIG, EXTENSIONS, genai_config.NAME, run_scripts.GENIE_SCRIPT, run_scripts.ORT_SCRIPT}
+EDITABLE = {GENIE_CONFIG, HTP_EXTENSIONS, genai_config.NAME, run_scripts.GENIE_SCRIPT, run_scripts.ORT_SCRIPT}
 """What a user may well change after an export."""
 AGAIN = "copy the bundle again, or export it again: qairt export RECIPE DIR"
 
@@ -24,7 +23,7 @@ def check_files(bundle: OpenedBundle) -> Iterator[Finding]:
     faults += [Finding("files", "error", f"{name} is missing", AGAIN) for name in missing]
     digests: dict[str, str] = {}
     try:
-        digests = sums.read_sums(bundle.folder)
+        digests = checksums.read_checksums(bundle.folder)
     except QairtError as error:
         faults.append(Finding("files", "error", f"{error.where}: {error.what}", error.remedy))
     for name, digest in digests.items():
@@ -38,10 +37,12 @@ def check_files(bundle: OpenedBundle) -> Iterator[Finding]:
     if faults:
         return
     if digests:
-        yield Finding("files", "ok", f"{count(len(digests), 'file')} as {sums.NAME} says")
+        yield Finding("files", "ok", f"{count(len(digests), 'file')} as {checksums.NAME} says")
     else:
         named = count(len(named_files(bundle)), "file")
-        yield Finding("files", "ok", f"{named} that the configuration names; there is no {sums.NAME} to compare with")
+        yield Finding(
+            "files", "ok", f"{named} that the configuration names; there is no {checksums.NAME} to compare with"
+        )
 
 
 def named_files(bundle: OpenedBundle) -> set[str]:
@@ -66,4 +67,4 @@ def _changed(name: str) -> Finding:
     if name in EDITABLE:
         text = f"{name} was changed after the export"
         return Finding("files", "warning", text, f"if that was not you: {AGAIN}")
-    return Finding("files", "error", f"{name} is not what {sums.NAME} says: it is damaged", AGAIN)
+    return Finding("files", "error", f"{name} is not what {checksums.NAME} says: it is damaged", AGAIN)

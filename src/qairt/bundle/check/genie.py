@@ -12,7 +12,7 @@ from qairt.bundle.genie_config import genie_config
 from qairt.bundle.opened import OpenedBundle, at
 from qairt.errors import Finding, QairtError, ToolchainNotAvailable
 from qairt.model.tokenizer import Tokenizer
-from qairt.toolchain.genie.genie import CONFIG as GENIE_CONFIG
+from qairt.toolchain.genie.config import GENIE_CONFIG
 
 Place = tuple[str, ...]
 CONTEXT = ("dialog", "context")
@@ -43,7 +43,7 @@ def check_config(bundle: OpenedBundle, binaries: Sequence[CompiledBinary]) -> It
 
 def check_with_vendor(bundle: OpenedBundle, binaries: Sequence[CompiledBinary]) -> Iterator[Finding]:
     """Genie's own words about the configuration, and about the whole where it can be loaded on this machine."""
-    from qairt.toolchain.genie import genie
+    from qairt.toolchain.genie import dialog as genie
 
     whole = len(binaries) == len(bundle.binaries) > 0
     several = [binary for binary in binaries if len(binary.graphs) > 1]

@@ -12,8 +12,8 @@ from qairt.bundle.metadata import BundleGraph
 from qairt.bundle.opened import OpenedBundle, at, extensions_of
 from qairt.errors import Finding, GraphError, ToolchainError
 from qairt.runtime.chain import require_chain
-from qairt.runtime.parts import QuantizedPart
-from qairt.toolchain.comparison import differing
+from qairt.runtime.parts import PartGraph
+from qairt.toolchain.comparison import differences
 from qairt.toolchain.limits import CONTEXT_BYTES, GRAPH_BYTES
 from qairt.toolchain.soc import SOCS, WEIGHT_SHARING_SINCE
 
@@ -26,7 +26,7 @@ OTHER_CHIP = "compile for this chip: set soc_details in the recipe, run, and exp
 
 def open_binaries(bundle: OpenedBundle) -> tuple[list[CompiledBinary], list[Finding]]:
     """The binaries in the order they run, and what is wrong with those that cannot be opened."""
-    from qairt.toolchain.qnn import qnn
+    from qairt.toolchain.qnn.inspection import inspect
 
     found, faults = [], []
     for name in bundle.binaries:
@@ -34,7 +34,7 @@ def open_binaries(bundle: OpenedBundle) -> tuple[list[CompiledBinary], list[Find
         if not path.is_file():
             continue  # said by the check of files
         try:
-            found.append(compiled(Path(name).name, path, qnn.inspect(path)))
+            found.append(compiled(Path(name).name, path, inspect(path)))
         except ToolchainError as error:
             text = f"{Path(name).name}: {error.what}"
             if UNKNOWN_VERSION in error.what:
@@ -159,7 +159,7 @@ def _of(graphs: Sequence[CompiledGraph]) -> int:
 def _chains(binaries: Sequence[CompiledBinary]) -> Iterator[Finding]:
     for (ar, _), graphs in _by_length(binaries).items():
         signatures = [graph.signature for graph in graphs if graph.signature is not None]
-        chain = [QuantizedPart(Path(each.name), each) for each in sorted(signatures, key=lambda each: each.part)]
+        chain = [PartGraph(Path(each.name), each) for each in sorted(signatures, key=lambda each: each.part)]
         try:
             require_chain({ar: chain})
         except GraphError as error:
@@ -182,7 +182,7 @@ def _against_metadata(told: Sequence[BundleGraph], binaries: Sequence[CompiledBi
             ("input", graph.inputs, found.contents.inputs),
             ("output", graph.outputs, found.contents.outputs),
         ):
-            for name, one, other in differing(ours, theirs, scale_tolerance=SCALE_TOLERANCE):
+            for name, one, other in differences(ours, theirs, scale_tolerance=SCALE_TOLERANCE):
                 text = (
                     f"{graph.name}: the {kind} {name} is {_shown(other)} in {graph.binary}, {_shown(one)} in "
                     "metadata.yaml"

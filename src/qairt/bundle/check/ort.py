@@ -14,7 +14,7 @@ from qairt.bundle.wrapper import OPEN, read_tensors, read_wrapped
 from qairt.errors import Finding, GraphError
 from qairt.runtime.cache import PAST
 from qairt.toolchain.base import GraphContents
-from qairt.toolchain.comparison import differing
+from qairt.toolchain.comparison import differences
 
 DECODER = ("model", "decoder")
 MOST_LAYERS = 1000
@@ -81,7 +81,7 @@ def _wrapped(path: Path, found: GraphContents, binaries: Sequence[CompiledBinary
             ("output", found.outputs, graph.contents.outputs),
         ):
             plain = [spec.model_copy(update={"scale": None, "offset": None}) for spec in theirs]
-            for name, one, other in differing(ours, plain):
+            for name, one, other in differences(ours, plain):
                 text = f"{path.name}: the {kind} {name} is {one or 'missing'}, {binary.name} has {other or 'none'}"
                 yield Finding("wrappers", "error", text, AGAIN)
 

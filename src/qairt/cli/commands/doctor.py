@@ -64,10 +64,10 @@ def doctor(
 
 def _sdk(pipeline: LLMPipeline | None) -> list[Probe]:
     from qairt.cli import probes
-    from qairt.toolchain.sdk.place import named_root
+    from qairt.toolchain.sdk.install import configured_root
 
     if pipeline is None or pipeline.settings is None:
-        return probes.sdk(named_root(None), needed=False)
+        return probes.sdk(configured_root(None), needed=False)
     from qairt.stages.toolchain_choice import sdk_root, sdk_stages
 
     env = pipeline.env()

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from qairt.model.parameters import Parameters
 from qairt.model.reference import MASKED, Reference, Tap, TorchOps
-from qairt.runtime.sampling import Sampler, Sampling
+from qairt.runtime.sampling import Sampling, TokenSampler
 from qairt.stages.float_profile.operators import OperatorTable, calls_of, operator_table
 
 PREFILL, DECODE = "qairt.prefill", "qairt.decode"
@@ -101,7 +101,7 @@ def answer(
         GenerationError: the logits contain NaN.
     """
     model.reset()
-    sampler = Sampler(Sampling())
+    sampler = TokenSampler(Sampling())
     tokens: list[int] = []
     seconds: list[float] = []
 

@@ -1,1 +1,1 @@
-"""Genie, the vendor's runtime."""
+"""Genie, the vendor's runtime for language models."""

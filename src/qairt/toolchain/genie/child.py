@@ -1,9 +1,9 @@
-"""The process that holds Genie, the vendor's runtime. It imports nothing of qairt.
+"""The process that runs Genie, the vendor's runtime. It imports nothing of qairt.
 
-    python child.py FOLDER        FOLDER holds the libraries, and stands on LD_LIBRARY_PATH
+    python -P child.py FOLDER        FOLDER holds the libraries, and is on LD_LIBRARY_PATH
 
-Questions come on standard input, answers go to standard output, both JSON, a line each. What the vendor's libraries
-print goes to standard error, whichever stream they print to. It ends when its parent does.
+Requests arrive on standard input, replies go to standard output; both are JSON, one per line. The output of the
+vendor's libraries goes to standard error, whichever stream they print to. The process ends when its parent does.
 
     {"do": "check", "config": {…}}                      {"status": 0}
     {"do": "create", "config": {…}}                     {"status": 0, "seconds": 0.1}
@@ -11,9 +11,11 @@ print goes to standard error, whichever stream they print to. It ends when its p
     {"do": "query", "text": "…", "max_tokens": 8}       {"piece": "…"} for each token, then {"status": 0}
     {"do": "query_tokens", "tokens": […], "max_tokens": 8}      {"token": 5} for each, then {"status": 0}
 
-A status is Genie's: 0 is good, below 0 an error, above 0 a warning. The functions are those of GenieDialog.h and
+A status is Genie's: 0 is success, below 0 an error, above 0 a warning. The functions are those of GenieDialog.h and
 GenieTokenizer.h, API 1.x.
 """
+
+from __future__ import annotations
 
 import ctypes
 import json
@@ -22,12 +24,29 @@ import signal
 import sys
 import time
 from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_void_p
-from typing import Any, BinaryIO
+from typing import BinaryIO, Protocol, TypedDict
+
+
+class Reply(TypedDict, total=False):
+    """One line of an answer. The last has a `status`; `query` sends a `piece` or `token` in each line before it."""
+
+    status: int
+    seconds: float
+    tokens: list[int]
+    piece: str
+    token: int
+
+
+class PointerTo(Protocol):
+    """A ctypes pointer to integers, as a callback gets it."""
+
+    def __getitem__(self, index: slice) -> list[int]: ...
+
 
 WHOLE = 0
 """A query that is a whole sentence."""
 BEGIN, CONTINUE = 1, 2
-"""Codes of an answer's pieces that stand for a token; the last one has neither, and no token."""
+"""Codes of the pieces that stand for a token; the last piece has neither, and no token."""
 
 Text = CFUNCTYPE(None, c_char_p, c_int, c_void_p)
 Tokens = CFUNCTYPE(None, POINTER(c_uint32), c_uint32, c_int, c_void_p)
@@ -46,9 +65,9 @@ ARGUMENTS = {
 
 
 class Genie:
-    """The library, and the one dialog this process has."""
+    """The library, and the one dialog of this process."""
 
-    def __init__(self, folder: str, answers: BinaryIO) -> None:
+    def __init__(self, folder: str, replies: BinaryIO) -> None:
         for name in ("libQnnSystem.so", "libQnnHtp.so"):
             ctypes.CDLL(os.path.join(folder, name), ctypes.RTLD_GLOBAL)
         self._library = ctypes.CDLL(os.path.join(folder, "libGenie.so"))
@@ -56,79 +75,80 @@ class Genie:
             function = getattr(self._library, name)
             function.argtypes, function.restype = arguments, c_int32
         self._c = ctypes.CDLL(None)
-        self._answers = answers
+        self._replies = replies
         self._dialog = c_void_p()
 
-    def answer(self, **words: Any) -> None:
-        self._c.fflush(None)  # what the library printed so far is there before the answer is
-        self._answers.write(json.dumps(words).encode() + b"\n")
-        self._answers.flush()
+    def reply(self, line: Reply) -> None:
+        self._c.fflush(None)  # the library's output must precede the reply
+        self._replies.write(json.dumps(line).encode() + b"\n")
+        self._replies.flush()
 
-    def check(self, config: dict[str, Any]) -> None:
-        self.answer(status=self._configured(config)[0])
+    def check(self, config: dict[str, object]) -> None:
+        self.reply({"status": self._configure(config)[0]})
 
-    def create(self, config: dict[str, Any]) -> None:
+    def create(self, config: dict[str, object]) -> None:
         started = time.monotonic()
-        status, made = self._configured(config)
+        status, made = self._configure(config)
         if status == 0:
             status = self._library.GenieDialog_create(made, byref(self._dialog))
-        self.answer(status=status, seconds=round(time.monotonic() - started, 3))
+        self.reply({"status": status, "seconds": round(time.monotonic() - started, 3)})
 
     def encode(self, text: str) -> None:
         tokenizer, tokens, count = c_void_p(), POINTER(c_int32)(), c_uint32()
-        kept = []
+        buffers = []
 
-        def allocate(size: int, place: Any) -> None:
-            kept.append(ctypes.create_string_buffer(size))
-            place[0] = ctypes.addressof(kept[-1])
+        def allocate(size: int, address: ctypes.Array[c_void_p]) -> None:
+            buffers.append(ctypes.create_string_buffer(size))
+            address[0] = ctypes.addressof(buffers[-1])
 
         status = self._library.GenieDialog_getTokenizer(self._dialog, byref(tokenizer))
         if status == 0:
             status = self._library.GenieTokenizer_encode(
                 tokenizer, text.encode(), Allocate(allocate), byref(tokens), byref(count)
             )
-        self.answer(status=status, tokens=tokens[: count.value] if status == 0 else [])
+        self.reply({"status": status, "tokens": tokens[: count.value] if status == 0 else []})
 
     def query(self, text: str, max_tokens: int) -> None:
-        def told(piece: bytes, code: int, _: Any) -> None:
+        def on_piece(piece: bytes, code: int, _: object) -> None:
             if code in (BEGIN, CONTINUE):
-                self.answer(piece=piece.decode(errors="replace"))
+                self.reply({"piece": piece.decode(errors="replace")})
 
         self._library.GenieDialog_setMaxNumTokens(self._dialog, max_tokens)
-        self._ended(self._library.GenieDialog_query(self._dialog, text.encode(), WHOLE, Text(told), None))
+        self._finish(self._library.GenieDialog_query(self._dialog, text.encode(), WHOLE, Text(on_piece), None))
 
     def query_tokens(self, tokens: list[int], max_tokens: int) -> None:
-        def told(made: Any, count: int, code: int, _: Any) -> None:
-            for token in made[:count] if code in (BEGIN, CONTINUE) else ():
-                self.answer(token=token)
+        def on_tokens(generated: PointerTo, count: int, code: int, _: object) -> None:
+            for token in generated[:count] if code in (BEGIN, CONTINUE) else ():
+                self.reply({"token": token})
 
         self._library.GenieDialog_setMaxNumTokens(self._dialog, max_tokens)
-        given = (c_uint32 * len(tokens))(*tokens)
-        self._ended(self._library.GenieDialog_tokenQuery(self._dialog, given, len(tokens), WHOLE, Tokens(told), None))
+        prompt = (c_uint32 * len(tokens))(*tokens)
+        query = self._library.GenieDialog_tokenQuery
+        self._finish(query(self._dialog, prompt, len(tokens), WHOLE, Tokens(on_tokens), None))
 
-    def _ended(self, status: int) -> None:
-        """Forget the conversation: the next query begins another."""
+    def _finish(self, status: int) -> None:
+        """Forget the conversation: the next query starts a new one."""
         self._library.GenieDialog_reset(self._dialog)
-        self.answer(status=status)
+        self.reply({"status": status})
 
-    def _configured(self, config: dict[str, Any]) -> tuple[int, c_void_p]:
+    def _configure(self, config: dict[str, object]) -> tuple[int, c_void_p]:
         made = c_void_p()
         return self._library.GenieDialogConfig_createFromJson(json.dumps(config).encode(), byref(made)), made
 
 
 def main() -> None:
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: also while the library holds the interpreter
-    answers = os.fdopen(os.dup(1), "wb")
+    replies = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    genie = Genie(sys.argv[1], answers)
+    genie = Genie(sys.argv[1], replies)
     try:
         for line in sys.stdin.buffer:
-            words = json.loads(line)
-            getattr(genie, words.pop("do"))(**words)
+            request = json.loads(line)
+            getattr(genie, request.pop("do"))(**request)
     except BrokenPipeError:
         pass
     sys.stderr.flush()
-    os._exit(0)  # the vendor's libraries are not always able to unload
+    os._exit(0)  # the vendor's libraries cannot always unload
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""The HTP compiler of the wheel `onnxruntime-qnn`."""
+"""The compiler, DLC writer and x86 emulator in the wheel `onnxruntime-qnn`."""

@@ -1,14 +1,13 @@
-"""Starting `child` on a job, passing its log through, and telling what went wrong."""
+"""Running `compile_child` on a job: its log is passed through, its failure explained."""
 
 from __future__ import annotations
 
 import json
 import os
 import re
-import sys
 from itertools import count
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
@@ -17,25 +16,28 @@ from qairt.files import link_or_copy
 from qairt.graph.files import external_files, load
 from qairt.graph.split import tensor_names
 from qairt.toolchain.progress import Progress, silent, step_of
-from qairt.toolchain.vendor_process import Ended, failure, run
+from qairt.toolchain.vendor_process import ProcessExit, failure, python_path, run, script_command
 
-_REFUSED = re.compile(r"backendValidateOpConfig\(\) failed for node `([^`]+)` of type `([^`]+)`")
-MOST_NAMED = 8
+if TYPE_CHECKING:
+    from qairt.toolchain.qnn.compile_child import CompileJob, CompileResult
+
+_REJECTED = re.compile(r"backendValidateOpConfig\(\) failed for node `([^`]+)` of type `([^`]+)`")
+MAX_LISTED = 8
 
 
 def place_graph(onnx: Path, folder: Path, name: str, *, short_names: bool = False) -> str:
     """Link a graph and its weights into `folder/name`, as `name.onnx`; returns the path relative to `folder`.
 
     Args:
-        short_names: call initializers i0, i1, …: the provider looks each input up among all of them by name, and a
-            fifth of the compile time goes there when names are long. A binary does not hold them; a DLC does.
+        short_names: call initializers i0, i1, …. The provider looks up each input among all of them by name, which
+            takes a fifth of the compile time when names are long. A binary does not contain them; a DLC does.
     """
     target = folder / name
     target.mkdir()
     if short_names:
         model = load(onnx)
         taken = tensor_names(model)
-        free = filter(lambda short: short not in taken, (f"i{place}" for place in count()))
+        free = filter(lambda short: short not in taken, (f"i{number}" for number in count()))
         for value in list(model.graph.initializers.values()):
             value.name = next(free)
         (target / f"{name}.onnx").write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
@@ -46,53 +48,50 @@ def place_graph(onnx: Path, folder: Path, name: str, *, short_names: bool = Fals
     return f"{name}/{name}.onnx"
 
 
-def run_job(folder: Path, job: dict[str, Any], *, where: str, progress: Progress = silent) -> dict[str, Any]:
-    """Run `child` on `job` in `folder`. What it prints goes to this process's stderr as it comes.
-
-    Returns:
-        Its result: `seconds` by graph, `peak_rss` in bytes, `fixed_addresses`.
+def run_job(folder: Path, job: CompileJob, *, where: str, progress: Progress = silent) -> CompileResult:
+    """Run `compile_child` on `job` in `folder`. Its output goes to this process's stderr as it arrives.
 
     Raises:
-        ToolchainError: it failed or died; says which operations the NPU refuses, where that was the reason.
+        ToolchainError: it failed or died; lists the operations that the NPU rejects, if that was the reason.
     """
     (folder / "job.json").write_text(json.dumps(job))
 
-    def heard(line: str) -> None:
+    def on_line(line: str) -> None:
         step = step_of(line)
         if step is not None:
             progress(*step)
 
-    command = [sys.executable, "-B", str(Path(__file__).with_name("child.py")), "job.json"]
-    ended = run(command, cwd=folder, env=_environment(), heard=heard)
-    result_path = folder / "result.json"
-    result: dict[str, Any] = json.loads(result_path.read_bytes()) if result_path.is_file() else {}
-    if ended.code == 0 and "error" not in result and result:
+    command = script_command(Path(__file__).with_name("compile_child.py"), "job.json")
+    ended = run(command, cwd=folder, env=_environment(), on_line=on_line)
+    path = folder / "result.json"
+    result: CompileResult | None = json.loads(path.read_bytes()) if path.is_file() else None
+    if ended.code == 0 and result is not None and "error" not in result:
         return result
-    raise _failure(ended, result, where)
+    raise _failure(ended, result.get("error", "") if result is not None else "", where)
 
 
 def _environment() -> dict[str, str]:
-    """The same for every run: what stands in it moves the child's memory, and that shows in the binary."""
-    kept = {key: os.environ[key] for key in ("PYTHONPATH", "SYSTEMROOT") if key in os.environ}
+    """The same for every run: its content shifts the child's memory, which shows in the binary."""
+    kept = {"SYSTEMROOT": os.environ["SYSTEMROOT"]} if "SYSTEMROOT" in os.environ else {}
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
         "LC_ALL": "C.UTF-8",
         "OMP_NUM_THREADS": "1",
         "PYTHONHASHSEED": "0",
         "HOME": "/",
-    } | kept
+    } | (python_path() | kept)
 
 
-def _failure(ended: Ended, result: dict[str, Any], where: str) -> ToolchainError:
-    refused = dict.fromkeys(
-        f"{match[1]} ({match[2]})" for line in ended.lines for match in [_REFUSED.search(line)] if match is not None
+def _failure(ended: ProcessExit, message: str, where: str) -> ToolchainError:
+    rejected = dict.fromkeys(
+        f"{match[1]} ({match[2]})" for line in ended.lines for match in [_REJECTED.search(line)] if match is not None
     )
-    if refused and ended.signal is None:
-        named = ", ".join(list(refused)[:MOST_NAMED])
-        more = f" and {len(refused) - MOST_NAMED} more" if len(refused) > MOST_NAMED else ""
+    if rejected and ended.signal is None:
+        listed = ", ".join(list(rejected)[:MAX_LISTED])
+        more = f" and {len(rejected) - MAX_LISTED} more" if len(rejected) > MAX_LISTED else ""
         return ToolchainError(
-            f"the NPU does not run these operations as they are quantized: {named}{more}",
+            f"the NPU does not support these operations as quantized: {listed}{more}",
             where=where,
             remedy="nothing falls back to the CPU; change the bit widths of these tensors, or the graph",
         )
-    return failure("the QNN compiler", ended, where=where, message=str(result.get("error", "")).strip())
+    return failure("the QNN compiler", ended, where=where, message=message.strip())

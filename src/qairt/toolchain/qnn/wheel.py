@@ -1,4 +1,4 @@
-"""The `onnxruntime-qnn` wheel: whether it is there, its version, its libraries."""
+"""The `onnxruntime-qnn` wheel: whether it is installed, its version, its libraries."""
 
 from __future__ import annotations
 
@@ -9,17 +9,13 @@ from pathlib import Path
 from qairt.errors import ToolchainNotAvailable
 
 PACKAGE = "onnxruntime-qnn"
-
-
 SUPPORTED = "2.7.0"
-"""Known to work; older ones are refused, newer ones are tried."""
-
-
+"""Known to work; older ones are rejected, newer ones are tried."""
 REMEDY = f"pip install {PACKAGE}=={SUPPORTED} (x86-64 Linux, Python 3.11 or newer)"
 
 
 def version() -> str:
-    """e.g. `onnxruntime 1.31.1, onnxruntime-qnn 2.7.0`; imports neither.
+    """E.g. `onnxruntime 1.31.1, onnxruntime-qnn 2.7.0`; part of cache keys. Imports neither.
 
     Raises:
         ToolchainNotAvailable: one of them is missing.
@@ -34,7 +30,7 @@ def version() -> str:
 
 
 def require() -> None:
-    """Cheap: looks at package metadata only; `handshake` talks to the compiler.
+    """Check the wheel by package metadata alone; `handshake` starts the compiler.
 
     Raises:
         ToolchainNotAvailable: the wheel is missing or older than the supported one.
@@ -48,11 +44,18 @@ def require() -> None:
 
 
 def library_folder() -> Path | None:
-    """Where the wheel's libraries lie; None where it is not there."""
+    """The folder of the wheel's libraries; None when it is not installed."""
     from importlib.util import find_spec
 
     found = find_spec("onnxruntime_qnn")
     return Path(found.origin).parent if found is not None and found.origin is not None else None
+
+
+def library(name: str) -> Path:
+    """One of the wheel's libraries; call `require` or `version` first."""
+    folder = library_folder()
+    assert folder is not None
+    return folder / name
 
 
 def _numbers(text: str) -> tuple[int, ...]:

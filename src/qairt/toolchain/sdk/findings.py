@@ -1,20 +1,20 @@
-"""What an SDK lacks, said before work starts: by `qairt check`, by `qairt doctor` and at the beginning of a run."""
+"""Problems of an SDK, reported before work starts: by `qairt check`, `qairt doctor` and at the start of a run."""
 
 from __future__ import annotations
 
 from typing import Literal
 
 from qairt.errors import Finding, ToolchainNotAvailable
-from qairt.toolchain.sdk import python as sdk_python
+from qairt.toolchain.sdk import sdk_python
+from qairt.toolchain.sdk.install import CONVERTER, INSTALL, LIBRARIES, NEWEST, OLDEST, TOOLS, Sdk, numbers
 from qairt.toolchain.sdk.open import start_converter
-from qairt.toolchain.sdk.place import CONVERTER, INSTALL, LIBRARIES, NEWEST, OLDEST, TOOLS, Sdk, numbers
 from qairt.toolchain.sdk.process import require_executable
-from qairt.toolchain.sdk.python import find_python, needs_python
+from qairt.toolchain.sdk.sdk_python import find_python, needs_python
 from qairt.toolchain.vendor_process import failure
 
 
 def findings(sdk: Sdk) -> list[Finding]:
-    """`error` for what is missing, first; `warning` for what may not work. Starts no tool but the Python."""
+    """Missing pieces (`error`) first, then what may not work (`warning`). Starts no tool but the SDK's Python."""
     found = [*_version(sdk), *_tools(sdk), *_python(sdk)]
     return sorted(found, key=lambda finding: finding.status != "error")
 
@@ -22,42 +22,44 @@ def findings(sdk: Sdk) -> list[Finding]:
 def require(sdk: Sdk) -> list[Finding]:
     """
     Returns:
-        What may not work but is tried.
+        Warnings: what may not work.
 
     Raises:
-        ToolchainNotAvailable: names the first thing that is missing, and how many more there are.
+        ToolchainNotAvailable: something is missing; names the first and counts the rest.
     """
     found = findings(sdk)
     missing = [finding for finding in found if finding.status == "error"]
     if missing:
-        more = f" (and {len(missing) - 1} more: qairt doctor names them)" if len(missing) > 1 else ""
+        more = f" (and {len(missing) - 1} more: see qairt doctor)" if len(missing) > 1 else ""
         raise ToolchainNotAvailable(missing[0].text + more, where="sdk_root", remedy=missing[0].remedy)
     return found
 
 
-def not_answering(sdk: Sdk) -> Finding | None:
-    """Start the converter, which loads the vendor's libraries; None where it answers."""
+def converter_fault(sdk: Sdk) -> Finding | None:
+    """Start the converter, which loads the vendor's libraries; None where it works."""
     try:
         ended = start_converter(sdk)
     except ToolchainNotAvailable as error:
         return _finding("error", error.what, error.remedy or INSTALL)
     if ended.code == 0:
         return None
-    told = failure(CONVERTER, ended, where="")
-    return _finding("error", told.what, told.remedy or INSTALL)
+    fault = failure(CONVERTER, ended, where="")
+    return _finding("error", fault.what, fault.remedy or INSTALL)
 
 
 def _version(sdk: Sdk) -> list[Finding]:
-    known = f"{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]} are known"
+    supported = f"{OLDEST[0]}.{OLDEST[1]} to {NEWEST[0]}.{NEWEST[1]} are supported"
     version = numbers(sdk.version)[:2]
     if not version:
-        what = f"the version of the SDK in {sdk.root} is written nowhere, and its converter does not say it"
-        return [_finding("error", what, "install it again: sdk.yaml is missing, and the folder has another name")]
+        what = (
+            f"cannot find out the version of the SDK in {sdk.root}: no sdk.yaml, and its converter does not report it"
+        )
+        return [_finding("error", what, "install it again, in a folder named after the version")]
     if version < OLDEST:
-        return [_finding("error", f"QAIRT SDK {sdk.version} is too old, {known}", "install a newer one")]
+        return [_finding("error", f"QAIRT SDK {sdk.version} is too old: {supported}", "install a newer one")]
     if version > NEWEST:
-        what = f"QAIRT SDK {sdk.version} is newer than what qairt knows: {known}; it is tried"
-        return [_finding("warning", what, "if what it made cannot be read back, use a known version")]
+        what = f"QAIRT SDK {sdk.version} is newer than the supported versions: {supported}"
+        return [_finding("warning", what, "it may work; if its artifacts cannot be read back, use a supported version")]
     return []
 
 
@@ -79,12 +81,12 @@ def _python(sdk: Sdk) -> list[Finding]:
         return []
     python = find_python()
     if python is None:
-        return [_finding("error", "there is no Python to run the SDK's converter with", sdk_python.REMEDY)]
+        return [_finding("error", "there is no Python to run the SDK's converter", sdk_python.REMEDY)]
     if python.version[:2] < sdk_python.BUILT_FOR:
-        what = f"the SDK's converter would run with {python.describe()}, which is too old: it needs 3.10"
+        what = f"the SDK's converter would run on {python.describe()}, which is too old: it needs 3.10"
         return [_finding("error", what, sdk_python.REMEDY)]
     if python.version[:2] > sdk_python.BUILT_FOR:
-        what = f"the SDK's converter runs with {python.describe()}; its libraries are built for 3.10"
+        what = f"the SDK's converter runs on {python.describe()}; its libraries are built for 3.10"
         return [_finding("warning", what, sdk_python.REMEDY)]
     return []
 

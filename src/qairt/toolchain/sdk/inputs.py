@@ -1,7 +1,7 @@
-"""Calibration inputs for `qairt-quantizer`: raw tensors, and the list that names them.
+"""Calibration inputs for `qairt-quantizer`: raw tensors and the list of them.
 
-One line a sample, `NAME:=PATH` for each input, separated by spaces. Every file is little-endian float32, integers too:
-so the quantizer reads them unless it is told otherwise.
+The list has one line per sample: `NAME:=PATH` for each input, separated by spaces. Every file is little-endian float32,
+integers too: the quantizer's default.
 
 Source: `--input_list` in the public documentation of `qairt-quantizer` and `qnn-net-run`.
 """
@@ -14,50 +14,50 @@ from pathlib import Path
 from qairt.errors import ToolchainError
 from qairt.graph.tensors import TensorSpec
 
-LIST = "input_list.txt"
-_LARGEST = 1 << 24
-"""Integers up to here are float32 numbers."""
+INPUT_LIST = "input_list.txt"
+_MAX_EXACT = 1 << 24
+"""float32 represents all integers up to here."""
 
 
 def write_inputs(folder: Path, vectors: Path, inputs: Sequence[TensorSpec]) -> Path:
-    """Write a part's test vectors as raw tensors into `folder`, and their list, with paths relative to it.
+    """Write a part's test vectors into `folder` as raw tensors, and the list with paths relative to it.
 
     Args:
         vectors: from `split_model` (`qairt.graph.part_vectors`).
-        inputs: those of the graph, in order.
+        inputs: the graph's inputs, in order.
 
     Returns:
-        The list.
+        The path of the list.
 
     Raises:
-        ToolchainError: the vectors lack an input, or one has another shape or a number that float32 does not hold.
+        ToolchainError: an input is missing, has another shape, or holds a number that float32 cannot represent.
     """
     import numpy as np
 
-    from qairt.graph import part_vectors as test_vectors
+    from qairt.graph import part_vectors
 
-    found = test_vectors.read(vectors).inputs
+    found = part_vectors.read(vectors).inputs
     raw = folder / "raw"
     raw.mkdir()
     entries = []
     for spec in inputs:
         values = found.get(spec.name)
         if values is None or tuple(values.shape) != spec.shape:
-            shape = "no such input" if values is None else f"shape {tuple(values.shape)}"
+            shape = "missing" if values is None else f"of shape {tuple(values.shape)}"
             raise ToolchainError(
-                f"the test vectors have {shape} for {spec.name}, which is {spec.shape}",
+                f"the input {spec.name} is {shape} in the test vectors; the graph takes shape {spec.shape}",
                 where=vectors.name,
                 remedy="run split_model again (--force split_model)",
             )
-        if values.dtype.kind in "iu" and values.size and int(np.abs(values).max()) > _LARGEST:
+        if values.dtype.kind in "iu" and values.size and int(np.abs(values).max()) > _MAX_EXACT:
             raise ToolchainError(
-                f"{spec.name} holds {int(np.abs(values).max())}, which float32 does not",
+                f"the input {spec.name} holds {int(np.abs(values).max())}, which float32 cannot represent",
                 where=vectors.name,
                 remedy="quantize this part with toolchain: qnn",
             )
-        path = raw / f"{spec.name}.raw"
-        path.write_bytes(np.ascontiguousarray(values, dtype="<f4").tobytes())
-        entries.append(f"{spec.name}:={path.relative_to(folder)}")
-    listed = folder / LIST
-    listed.write_text(" ".join(entries) + "\n")
-    return listed
+        file = raw / f"{spec.name}.raw"
+        file.write_bytes(np.ascontiguousarray(values, dtype="<f4").tobytes())
+        entries.append(f"{spec.name}:={file.relative_to(folder)}")
+    path = folder / INPUT_LIST
+    path.write_text(" ".join(entries) + "\n")
+    return path

@@ -1,66 +1,62 @@
-"""Opening a QAIRT SDK: its version and its tools."""
+"""Opening a QAIRT SDK and finding out its version."""
 
 from __future__ import annotations
 
+import re
 import subprocess
 from pathlib import Path
 
 from qairt.errors import ToolchainNotAvailable
-from qairt.toolchain.sdk.place import _IN_YAML, _SECONDS, _VERSION, CONVERTER, INSTALL, PLATFORM, ROOT_VARIABLE, Sdk
-from qairt.toolchain.vendor_process import Ended
+from qairt.toolchain.sdk.install import CONVERTER, INSTALL, PLATFORM, ROOT_VARIABLE, Sdk
+from qairt.toolchain.sdk.process import tool_command
+from qairt.toolchain.vendor_process import ProcessExit
+
+_VERSION = re.compile(r"(?<![\d.])(\d+\.\d+\.\d+(?:\.\d+)?)(?![\d.])")
+_VERSION_IN_YAML = re.compile(r"^\s*version\s*:\s*[\"']?v?([\d.]+)", re.MULTILINE)
+_TIMEOUT_S = 60
 
 
 def open_sdk(root: Path | None) -> Sdk:
-    """The SDK in a folder, with the version that its `sdk.yaml`, its folder's name or its converter says.
+    """The SDK in a folder. Its version comes from `sdk.yaml`, the folder's name or, failing these, the converter.
 
     Raises:
-        ToolchainNotAvailable: no folder is named, it does not exist, or it is not an SDK's.
+        ToolchainNotAvailable: `root` is None, does not exist, or is not an SDK.
     """
     if root is None:
         raise ToolchainNotAvailable(
-            f"no QAIRT SDK is named: neither sdk_root nor ${ROOT_VARIABLE} is set", where="sdk_root", remedy=INSTALL
+            f"no QAIRT SDK is configured: neither sdk_root nor ${ROOT_VARIABLE} is set",
+            where="sdk_root",
+            remedy=INSTALL,
         )
     if not root.is_dir():
-        raise ToolchainNotAvailable(f"there is no folder {root}", where="sdk_root", remedy=INSTALL)
+        raise ToolchainNotAvailable(f"the folder {root} does not exist", where="sdk_root", remedy=INSTALL)
     if not (root / "bin" / PLATFORM).is_dir():
         inner = sorted(path for path in root.glob("*") if (path / "bin" / PLATFORM).is_dir())
         raise ToolchainNotAvailable(
-            f"{root} holds no QAIRT SDK for x86-64 Linux: there is no bin/{PLATFORM}",
+            f"{root} is not a QAIRT SDK for x86-64 Linux: it has no bin/{PLATFORM}",
             where="sdk_root",
             remedy=f"did you mean {inner[-1]}?" if inner else INSTALL,
         )
-    return Sdk(root, version_in(root) or asked_version(root))
+    return Sdk(root, version_in(root) or _version_from_converter(root))
 
 
 def version_in(root: Path) -> str:
-    """What `sdk.yaml` or the folder's name says; empty where neither does."""
+    """The version in `sdk.yaml` or the folder's name; empty where there is none."""
     try:
-        match = _IN_YAML.search((root / "sdk.yaml").read_text(errors="replace"))
+        match = _VERSION_IN_YAML.search((root / "sdk.yaml").read_text(errors="replace"))
     except OSError:
         match = None
     match = match or _VERSION.search(root.resolve().name)
     return match[1] if match else ""
 
 
-def asked_version(root: Path) -> str:
-    """What `qairt-converter --version` says; empty where it does not run."""
-    try:
-        ended = start_converter(Sdk(root, ""))
-    except ToolchainNotAvailable:
-        return ""
-    match = _VERSION.search("\n".join(ended.lines))
-    return match[1] if match and ended.code == 0 else ""
-
-
-def start_converter(sdk: Sdk) -> Ended:
-    """Run `qairt-converter --version`, which loads the vendor's libraries into its Python: seconds.
+def start_converter(sdk: Sdk) -> ProcessExit:
+    """Run `qairt-converter --version`, which loads the vendor's libraries into its Python: takes seconds.
 
     Raises:
         ToolchainNotAvailable: it cannot be started, or does not end.
     """
-    from qairt.toolchain.sdk.process import prepared
-
-    command, environment = prepared(sdk, CONVERTER, ["--version"], home=Path("/"))
+    command, environment = tool_command(sdk, CONVERTER, ["--version"], home=Path("/"))
     try:
         done = subprocess.run(
             command,
@@ -69,7 +65,7 @@ def start_converter(sdk: Sdk) -> Ended:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            timeout=_SECONDS,
+            timeout=_TIMEOUT_S,
             check=False,
             errors="replace",
         )
@@ -77,4 +73,13 @@ def start_converter(sdk: Sdk) -> Ended:
         raise ToolchainNotAvailable(
             f"{CONVERTER} does not answer: {error}", where=str(sdk.tools), remedy="install the SDK again"
         ) from error
-    return Ended(done.returncode, done.stdout.splitlines())
+    return ProcessExit(done.returncode, done.stdout.splitlines())
+
+
+def _version_from_converter(root: Path) -> str:
+    try:
+        ended = start_converter(Sdk(root, ""))
+    except ToolchainNotAvailable:
+        return ""
+    match = _VERSION.search("\n".join(ended.lines))
+    return match[1] if match and ended.code == 0 else ""

@@ -1,4 +1,4 @@
-"""Running one of an SDK's tools: its environment is made here, and nothing but its exit code 0 passes."""
+"""Running an SDK's tools, each in an environment built here. Any exit code but 0 is an error."""
 
 from __future__ import annotations
 
@@ -7,27 +7,26 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from qairt.errors import ToolchainError, ToolchainNotAvailable
-from qairt.toolchain.sdk import python as sdk_python
-from qairt.toolchain.sdk.place import ROOT_VARIABLE, Sdk
-from qairt.toolchain.sdk.python import SdkPython, find_python, needs_python
+from qairt.toolchain.sdk import sdk_python
+from qairt.toolchain.sdk.install import ROOT_VARIABLE, Sdk
+from qairt.toolchain.sdk.sdk_python import SdkPython, find_python, needs_python
 from qairt.toolchain.vendor_process import failure, run
 
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
 
 
 def run_tool(sdk: Sdk, tool: str, arguments: Sequence[str], folder: Path, *, where: str, threads: int = 1) -> None:
-    """Run a tool in `folder`, where its arguments' relative paths begin. What it prints goes to the item's log as it
-    comes.
+    """Run a tool in `folder`, to which its arguments' paths are relative. Its output goes to the item's log.
 
     Args:
-        where: what it is to make, for messages.
-        threads: how many it may use.
+        where: the artifact it makes, for messages.
+        threads: the most it may use.
 
     Raises:
-        ToolchainNotAvailable: it is not there, cannot be executed, or there is no Python to run it with.
-        ToolchainError: it failed or died; says why in words of `qairt.toolchain.vendor_errors` where it can.
+        ToolchainNotAvailable: it is missing or not executable, or there is no Python to run it.
+        ToolchainError: it failed or died; explained by `qairt.toolchain.vendor_errors` where possible.
     """
-    command, environment = prepared(sdk, tool, arguments, home=folder, threads=threads)
+    command, environment = tool_command(sdk, tool, arguments, home=folder, threads=threads)
     print(f"{sdk.describe()}: {tool} {' '.join(arguments)}", flush=True)
     try:
         ended = run(command, cwd=folder, env=environment)
@@ -41,16 +40,16 @@ def run_tool(sdk: Sdk, tool: str, arguments: Sequence[str], folder: Path, *, whe
         raise failure(tool, ended, where=where)
 
 
-def prepared(
+def tool_command(
     sdk: Sdk, tool: str, arguments: Sequence[str], *, home: Path, threads: int = 1
 ) -> tuple[list[str], dict[str, str]]:
     """The command line of a tool and its whole environment.
 
     Args:
-        home: a folder that the tool may take for the user's and for temporary files.
+        home: its home folder and its folder for temporary files.
 
     Raises:
-        ToolchainNotAvailable: the tool is not there, cannot be executed, or there is no Python to run it with.
+        ToolchainNotAvailable: the tool is missing or not executable, or there is no Python to run it.
     """
     path = sdk.tool(tool)
     require_executable(path)
@@ -59,17 +58,15 @@ def prepared(
     if needs_python(path):
         python = find_python()
         if python is None:
-            raise ToolchainNotAvailable(
-                f"there is no Python to run {tool} with", where="sdk_root", remedy=sdk_python.REMEDY
-            )
+            raise ToolchainNotAvailable(f"there is no Python to run {tool}", where="sdk_root", remedy=sdk_python.REMEDY)
         command = [str(python.path), *command]
-    return command, environment_for(sdk, python, home, threads)
+    return command, _environment(sdk, python, home, threads)
 
 
 def require_executable(path: Path) -> None:
     """
     Raises:
-        ToolchainNotAvailable: a tool is not there or not executable.
+        ToolchainNotAvailable: a tool is missing or not executable.
     """
     if not path.is_file():
         raise ToolchainNotAvailable(f"the SDK lacks {path.name}", where=str(path.parent), remedy="install it again")
@@ -79,9 +76,9 @@ def require_executable(path: Path) -> None:
         )
 
 
-def environment_for(sdk: Sdk, python: SdkPython | None, home: Path, threads: int) -> dict[str, str]:
-    """The SDK's tools, libraries and modules first, then the system's. Of this process's environment it has only
-    `LD_LIBRARY_PATH`, at the end: some machines have the C++ runtime that the tools need in a folder of its own."""
+def _environment(sdk: Sdk, python: SdkPython | None, home: Path, threads: int) -> dict[str, str]:
+    """The SDK's tools, libraries and modules first, then the system's. Only `LD_LIBRARY_PATH` is taken from this
+    process, as the last entry: some machines keep the C++ runtime that the tools need in a separate folder."""
     libraries = [str(sdk.libraries), python.libraries if python else "", os.environ.get("LD_LIBRARY_PATH", "")]
     tools = [str(sdk.tools), str(python.path.parent) if python else "", *_SYSTEM_PATH]
     return {
@@ -99,14 +96,14 @@ def environment_for(sdk: Sdk, python: SdkPython | None, home: Path, threads: int
     }
 
 
-def require_made(path: Path, tool: str, *, where: str) -> None:
+def require_written(path: Path, tool: str, *, where: str) -> None:
     """
     Raises:
-        ToolchainError: a tool that ended well left no file, or an empty one.
+        ToolchainError: a tool succeeded but left no file, or an empty one.
     """
     if not path.is_file() or path.stat().st_size == 0:
         raise ToolchainError(
-            f"{tool} ended without an error and wrote no {path.name}",
+            f"{tool} reported success but wrote no {path.name}",
             where=where,
-            remedy="see the item's log for what it did; run again, or use another version of the SDK",
+            remedy="see the item's log; run again, or use another version of the SDK",
         )

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 from itertools import count
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import onnx_ir as ir
-from numpy.typing import NDArray
 
 from qairt.errors import GraphError
 from qairt.graph import files, split
@@ -22,7 +20,8 @@ from qairt.graph.bind import is_symbolic
 from qairt.graph.foreign.bind import lengths_of
 from qairt.graph.foreign.read import read_foreign
 from qairt.graph.part_vectors import run
-from qairt.graph.weights_file import ALIGNMENT, Place, external, read
+from qairt.graph.session import Array
+from qairt.graph.weights_file import ALIGNMENT, TensorLocation, external, read
 from qairt.model.decoder import hidden_name, past_names, present_names
 from qairt.model.parts import Part
 from qairt.quant.encodings_json import read_encodings, write_encodings
@@ -48,7 +47,7 @@ def adopt(source: Path, source_encodings: Path, *, onnx: Path, weights: Path, en
     files.save(model, onnx)
 
 
-def measure(source: Path) -> tuple[int, tuple[int, ...], int]:
+def layer_sizes(source: Path) -> tuple[int, tuple[int, ...], int]:
     """Float32 bytes of the embedding, of each layer, and of the head; reads no weights.
 
     Raises:
@@ -66,9 +65,9 @@ def measure(source: Path) -> tuple[int, tuple[int, ...], int]:
     return sizes[0], tuple(sizes[1:-1]), sizes[-1]
 
 
-def part_inputs(
+def external_part_inputs(
     whole: Path, part: Part, directory: Path, *, mask_floor: float, threads: int
-) -> dict[str, NDArray[Any]]:
+) -> dict[str, Array]:
     """Inputs of a part, by running the parts before it: the first AR tokens of the vocabulary on an empty cache."""
     model = files.load(whole)
     lengths = lengths_of(model)
@@ -77,7 +76,7 @@ def part_inputs(
     seen = np.tril(np.ones((ar, ar), bool))
     mask = np.full((1, 1, ar, cl), mask_floor, np.float32)
     mask[0, 0, :, cl - ar :][seen] = 0.0
-    inputs: dict[str, NDArray[Any]] = {
+    inputs: dict[str, Array] = {
         name: np.zeros(shape, np.float32) for name, shape in shapes.items() if name.startswith("past_")
     }
     inputs |= {"input_ids": np.arange(ar, dtype=np.int32)[None], "attention_mask": mask}
@@ -176,4 +175,4 @@ def _write_weights(model: ir.Model, path: Path) -> None:
             offset = -(-file.tell() // ALIGNMENT) * ALIGNMENT
             file.seek(offset)
             values.tofile(file)
-            value.const_value = external(name, Place(offset, values.nbytes, values.shape), path)
+            value.const_value = external(name, TensorLocation(offset, values.nbytes, values.shape), path)

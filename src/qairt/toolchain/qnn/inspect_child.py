@@ -1,11 +1,13 @@
-"""Reading a context binary with the vendor's `libQnnSystem.so`, by ctypes, in a process of its own.
+"""The process that reads a context binary with the vendor's `libQnnSystem.so`, through ctypes.
 
-    python system.py libQnnSystem.so model.bin       prints one JSON object
+    python -P inspect_child.py libQnnSystem.so model.bin       prints one JSON object, a `BinaryContents`
 
-The structures are those of QnnSystemContext.h and QnnTypes.h (system API 1.x, core API 2.x) on a 64-bit machine. Only
-version 3 of the binary's description and of the graph's is read, and tensors of version 1 and 2 share their beginning.
-Like `child` it imports nothing of qairt: a damaged file can end it.
+The structures are those of QnnSystemContext.h and QnnTypes.h (system API 1.x, core API 2.x) on a 64-bit machine. It
+reads version 3 of the binary's and of the graph's description; tensors of version 1 and 2 begin alike. It imports
+nothing of qairt and runs on its own because a damaged file can end it.
 """
+
+from __future__ import annotations
 
 import ctypes
 import json
@@ -13,7 +15,7 @@ import mmap
 import os
 import sys
 from ctypes import POINTER, Structure, c_char_p, c_float, c_int32, c_uint8, c_uint32, c_uint64, c_void_p
-from typing import Any
+from typing import TypedDict
 
 DATA_TYPES = {
     0x0008: "int8",
@@ -34,6 +36,33 @@ DATA_TYPES = {
 }
 ENCODING_DEFINED = 1
 SCALE_OFFSET = 0
+
+
+class TensorDescription(TypedDict):
+    """An input or output; `scale` and `offset` are None unless it is quantized."""
+
+    name: str
+    dtype: str
+    shape: list[int]
+    scale: float | None
+    offset: int | None
+
+
+class GraphDescription(TypedDict):
+    """One graph of the binary."""
+
+    name: str
+    inputs: list[TensorDescription]
+    outputs: list[TensorDescription]
+
+
+class BinaryContents(TypedDict, total=False):
+    """The contents of the binary, or the `error` alone."""
+
+    sdk_version: str
+    soc_model: int
+    graphs: list[GraphDescription]
+    error: str
 
 
 class Version(Structure):
@@ -119,42 +148,41 @@ class Interface(Structure):
 assert ctypes.sizeof(Tensor) == 144
 
 
-def read(library: str, path: str) -> dict[str, Any]:
-    """What stands in the binary, or `{"error": …}`."""
+def read(library: str, path: str) -> BinaryContents:
+    """Return the error; on success, print the contents and end the process."""
     qnn = ctypes.CDLL(library)
     providers, count = POINTER(POINTER(Interface))(), c_uint32()
     qnn.QnnSystemInterface_getProviders.restype = c_uint64
     if qnn.QnnSystemInterface_getProviders(ctypes.byref(providers), ctypes.byref(count)) or not count.value:
-        return {"error": "libQnnSystem offers no interface"}
+        return {"error": "libQnnSystem has no interface"}
     interface = providers[0].contents
     if interface.version.major != 1:
-        return {"error": f"libQnnSystem has interface version {interface.version.major}, 1 is known"}
+        return {"error": f"libQnnSystem has interface version {interface.version.major}, expected 1"}
     create = ctypes.CFUNCTYPE(c_uint64, POINTER(c_void_p))(interface.create)
     metadata = ctypes.CFUNCTYPE(c_uint64, c_void_p, c_void_p, c_uint64, POINTER(POINTER(BinaryV3)))(
         interface.get_metadata
     )
     handle, found = c_void_p(), POINTER(BinaryV3)()
     if create(ctypes.byref(handle)):
-        return {"error": "libQnnSystem makes no context"}
+        return {"error": "libQnnSystem cannot create a context"}
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE) as content:
         address = c_void_p(ctypes.addressof(c_uint8.from_buffer(content)))
         code = metadata(handle, address, len(content), ctypes.byref(found))
         if code or not found:
             return {"error": f"it is not a context binary (QNN error {code})"}
-        result = describe(found.contents)
-        sys.stdout.write(json.dumps(result) + "\n")
+        sys.stdout.write(json.dumps(describe(found.contents)) + "\n")
         sys.stdout.flush()
-        os._exit(0)  # the mapping is still referred to
+        os._exit(0)  # the mapping cannot be closed while ctypes refers to it
 
 
-def describe(binary: BinaryV3) -> dict[str, Any]:
+def describe(binary: BinaryV3) -> BinaryContents:
     if binary.version != 3:
-        return {"error": f"its description has version {binary.version}, 3 is known"}
-    graphs = []
-    for place in range(binary.num_graphs):
-        graph = binary.graphs[place]
+        return {"error": f"its description has version {binary.version}, expected 3"}
+    graphs: list[GraphDescription] = []
+    for index in range(binary.num_graphs):
+        graph = binary.graphs[index]
         if graph.version != 3:
-            return {"error": f"a graph's description has version {graph.version}, 3 is known"}
+            return {"error": f"a graph's description has version {graph.version}, expected 3"}
         graphs.append(
             {
                 "name": graph.name.decode(),
@@ -165,7 +193,7 @@ def describe(binary: BinaryV3) -> dict[str, Any]:
     return {"sdk_version": (binary.build_id or b"").decode(), "soc_model": binary.soc_model, "graphs": graphs}
 
 
-def tensor(found: Tensor) -> dict[str, Any]:
+def tensor(found: Tensor) -> TensorDescription:
     quantized = found.quantize.definition == ENCODING_DEFINED and found.quantize.encoding == SCALE_OFFSET
     return {
         "name": found.name.decode(),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from qairt.runtime import waiting
+from qairt.runtime import heartbeat as module
 
 
 def test_it_says_that_it_goes_on_and_ends_with_what_it_waits_for(monkeypatch):
-    monkeypatch.setattr(waiting, "FIRST_WORD_S", 0.01)
+    monkeypatch.setattr(module, "FIRST_PAUSE_S", 0.01)
     said: list[str] = []
     spoken = threading.Event()
 
@@ -17,7 +17,7 @@ def test_it_says_that_it_goes_on_and_ends_with_what_it_waits_for(monkeypatch):
         spoken.set()
 
     threads = set(threading.enumerate())
-    with waiting.said_while_waiting("reading", 120, say):
+    with module.heartbeat("reading", 120, say):
         assert spoken.wait(10)
     assert said[0] == "reading: 0.0 s of about 2 min 00 s"
     assert set(threading.enumerate()) <= threads  # so nothing is said afterwards
@@ -25,6 +25,6 @@ def test_it_says_that_it_goes_on_and_ends_with_what_it_waits_for(monkeypatch):
 
 def test_what_is_quick_is_not_talked_about():
     said: list[str] = []
-    with waiting.said_while_waiting("reading", 120, said.append):
+    with module.heartbeat("reading", 120, said.append):
         pass
     assert said == []

@@ -1,4 +1,4 @@
-"""The Python that an SDK's converter and quantizer run with. Not ours: the vendor's libraries are built for 3.10."""
+"""The Python that runs an SDK's converter and quantizer. Not ours: the vendor's libraries are built for 3.10."""
 
 from __future__ import annotations
 
@@ -12,34 +12,34 @@ from pathlib import Path
 
 VARIABLE = "QAIRT_SDK_PYTHON"
 BUILT_FOR = (3, 10)
-REMEDY = f"make a virtual environment of Python 3.10 for the SDK and set {VARIABLE} to its bin/python"
-_ASK = (
+REMEDY = f"create a virtual environment with Python 3.10 for the SDK and set {VARIABLE} to its bin/python"
+_QUERY = (
     "import json, sys, sysconfig;"
     "print(json.dumps([list(sys.version_info[:3]), sysconfig.get_config_var('LIBDIR') or '']))"
 )
-_SECONDS = 20
+_TIMEOUT_S = 20
 
 
 @dataclass(frozen=True)
 class SdkPython:
-    """An interpreter that answers."""
+    """A working interpreter."""
 
     path: Path
     version: tuple[int, int, int]
     libraries: str
-    """Where its libpython lies."""
+    """The folder of its libpython."""
 
     def describe(self) -> str:
         return f"Python {'.'.join(map(str, self.version))} ({self.path})"
 
 
 def find_python() -> SdkPython | None:
-    """`$QAIRT_SDK_PYTHON` where that is set, else `python3.10`, else `python3` on PATH; None where none runs."""
-    return next((found for candidate in _candidates() if (found := _asked(candidate)) is not None), None)
+    """`$QAIRT_SDK_PYTHON` if set, else `python3.10` or `python3` on PATH; None where none works."""
+    return next((found for candidate in _candidates() if (found := _query(candidate)) is not None), None)
 
 
 def needs_python(tool: Path) -> bool:
-    """Whether a tool is a script for whatever Python is found: `#!/usr/bin/env python3`."""
+    """Whether a tool is a Python script without a fixed interpreter: `#!/usr/bin/env python3`."""
     try:
         with tool.open("rb") as file:
             first = file.readline(200)
@@ -59,10 +59,10 @@ def _candidates() -> Iterator[str]:
             yield found
 
 
-def _asked(path: str) -> SdkPython | None:
+def _query(path: str) -> SdkPython | None:
     try:
         done = subprocess.run(
-            [path, "-I", "-c", _ASK], capture_output=True, text=True, timeout=_SECONDS, check=True, errors="replace"
+            [path, "-I", "-c", _QUERY], capture_output=True, text=True, timeout=_TIMEOUT_S, check=True, errors="replace"
         )
         version, libraries = json.loads(done.stdout)
     except (OSError, subprocess.SubprocessError, ValueError):

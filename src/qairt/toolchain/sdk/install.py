@@ -1,10 +1,7 @@
-"""A QAIRT SDK on this machine: where it is, its version, its tools, and the Python that they run with.
+"""A QAIRT SDK on this machine: its folder, version and tools.
 
-Nothing here starts a tool of the SDK but `start_converter`; `open_sdk` needs that only for an SDK that says its version
-nowhere else.
-
-Source: the layout is that of the public documentation ("Set up Qualcomm AI Runtime SDK"): tools in
-`bin/x86_64-linux-clang`, libraries in `lib/x86_64-linux-clang`, Python 3.10, a folder named by the version.
+Source: the layout in the public documentation ("Set up Qualcomm AI Runtime SDK"): tools in `bin/x86_64-linux-clang`,
+libraries in `lib/x86_64-linux-clang`, Python 3.10, a folder named after the version.
 """
 
 from __future__ import annotations
@@ -14,7 +11,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from qairt.toolchain.qnn.config import EXTENSIONS
+from qairt.toolchain.qnn.htp_config import EXTENSIONS
 
 ROOT_VARIABLE = "QAIRT_SDK_ROOT"
 PLATFORM = "x86_64-linux-clang"
@@ -27,20 +24,17 @@ OLDEST, NEWEST = (2, 31), (2, 51)
 back what the tools wrote."""
 INSTALL = (
     "install the Qualcomm AI Runtime SDK (softwarecenter.qualcomm.com) and set QAIRT_SDK_ROOT to its folder, the one "
-    "that holds bin/ and lib/; or write toolchain: qnn, which needs none"
+    "with bin/ and lib/; or use toolchain: qnn, which needs no SDK"
 )
-_VERSION = re.compile(r"(?<![\d.])(\d+\.\d+\.\d+(?:\.\d+)?)(?![\d.])")
-_IN_YAML = re.compile(r"^\s*version\s*:\s*[\"']?v?([\d.]+)", re.MULTILINE)
-_SECONDS = 60
 
 
 @dataclass(frozen=True)
 class Sdk:
-    """One SDK. Its folder exists; whether it is complete, `qairt.toolchain.sdk.findings` says."""
+    """One SDK. Its folder exists; `qairt.toolchain.sdk.findings` says whether it is complete."""
 
     root: Path
     version: str
-    """`2.43.0.260128`; empty where nothing says it."""
+    """`2.43.0.260128`; empty where it cannot be found out."""
 
     @property
     def tools(self) -> Path:
@@ -67,8 +61,8 @@ def numbers(version: str) -> tuple[int, ...]:
     return tuple(int(number) for number in re.findall(r"\d+", version))
 
 
-def named_root(setting: Path | None) -> Path | None:
-    """The folder that `sdk_root` or `$QAIRT_SDK_ROOT` names, the setting first; None where neither does."""
+def configured_root(setting: Path | None) -> Path | None:
+    """The folder that `sdk_root`, or else `$QAIRT_SDK_ROOT`, names; None where neither is set."""
     if setting is not None:
         return setting
     variable = os.environ.get(ROOT_VARIABLE, "").strip()

@@ -10,9 +10,9 @@ from sdk_stand_in import VERSION, install
 
 from qairt.errors import ToolchainNotAvailable
 from qairt.toolchain.sdk import process as sdk_process
-from qairt.toolchain.sdk import python as sdk_python
+from qairt.toolchain.sdk import sdk_python
+from qairt.toolchain.sdk.install import CONVERTER, PLATFORM, Sdk, configured_root
 from qairt.toolchain.sdk.open import open_sdk
-from qairt.toolchain.sdk.place import CONVERTER, PLATFORM, Sdk, named_root
 
 
 @pytest.fixture(autouse=True)
@@ -29,18 +29,18 @@ def interpreter(path: Path, version: str) -> Path:
 
 
 def test_the_setting_goes_before_the_variable(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
-    assert named_root(None) is None
+    assert configured_root(None) is None
     monkeypatch.setenv("QAIRT_SDK_ROOT", str(tmp_path / "variable"))
-    assert named_root(None) == tmp_path / "variable"
-    assert named_root(tmp_path / "setting") == tmp_path / "setting"
+    assert configured_root(None) == tmp_path / "variable"
+    assert configured_root(tmp_path / "setting") == tmp_path / "setting"
 
 
 def test_no_sdk_says_what_to_do(tmp_path: Path):
     with pytest.raises(ToolchainNotAvailable) as caught:
         open_sdk(None)
-    assert caught.value.what == "no QAIRT SDK is named: neither sdk_root nor $QAIRT_SDK_ROOT is set"
+    assert caught.value.what == "no QAIRT SDK is configured: neither sdk_root nor $QAIRT_SDK_ROOT is set"
     assert "toolchain: qnn" in str(caught.value.remedy)
-    with pytest.raises(ToolchainNotAvailable, match="there is no folder "):
+    with pytest.raises(ToolchainNotAvailable, match=r"the folder .*gone does not exist"):
         open_sdk(tmp_path / "gone")
 
 
@@ -48,7 +48,7 @@ def test_the_folder_above_names_the_one_that_is_meant(tmp_path: Path):
     install(tmp_path / "qairt" / "2.43.0.260128")
     with pytest.raises(ToolchainNotAvailable) as caught:
         open_sdk(tmp_path / "qairt")
-    assert caught.value.what == f"{tmp_path}/qairt holds no QAIRT SDK for x86-64 Linux: there is no bin/{PLATFORM}"
+    assert caught.value.what == f"{tmp_path}/qairt is not a QAIRT SDK for x86-64 Linux: it has no bin/{PLATFORM}"
     assert caught.value.remedy == f"did you mean {tmp_path}/qairt/2.43.0.260128?"
 
 
@@ -91,7 +91,7 @@ def test_a_script_runs_with_the_sdks_python_and_a_program_as_it_is(tmp_path: Pat
     monkeypatch.setenv("QAIRT_SDK_PYTHON", str(python))
     monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/libc++")
     monkeypatch.setenv("PYTHONPATH", "/ours")
-    command, environment = sdk_process.prepared(sdk, CONVERTER, ["--version"], home=tmp_path, threads=3)
+    command, environment = sdk_process.tool_command(sdk, CONVERTER, ["--version"], home=tmp_path, threads=3)
     assert command == [str(python), str(sdk.tool(CONVERTER)), "--version"]
     assert environment == {
         "QAIRT_SDK_ROOT": str(sdk.root),
@@ -106,7 +106,7 @@ def test_a_script_runs_with_the_sdks_python_and_a_program_as_it_is(tmp_path: Pat
         "HOME": str(tmp_path),
         "TMPDIR": str(tmp_path),
     }
-    command, environment = sdk_process.prepared(sdk, "qnn-context-binary-generator", ["a"], home=tmp_path)
+    command, environment = sdk_process.tool_command(sdk, "qnn-context-binary-generator", ["a"], home=tmp_path)
     assert command == [str(sdk.tool("qnn-context-binary-generator")), "a"]
     assert environment["PATH"] == f"{sdk.tools}:/usr/local/bin:/usr/bin:/bin"
 
@@ -130,5 +130,5 @@ def test_the_python_is_the_variables_else_3_10_else_any(tmp_path: Path, monkeypa
     assert found.describe() == f"Python 3.10.14 ({broken})"
     monkeypatch.setenv("QAIRT_SDK_PYTHON", str(tmp_path / "gone"))
     assert sdk_python.find_python() is None
-    with pytest.raises(ToolchainNotAvailable, match="there is no Python to run qairt-converter with"):
-        sdk_process.prepared(Sdk(install(tmp_path / "sdk"), VERSION), CONVERTER, [], home=tmp_path)
+    with pytest.raises(ToolchainNotAvailable, match="there is no Python to run qairt-converter"):
+        sdk_process.tool_command(Sdk(install(tmp_path / "sdk"), VERSION), CONVERTER, [], home=tmp_path)

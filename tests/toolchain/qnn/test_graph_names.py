@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from qairt.errors import ToolchainError
-from qairt.toolchain.qnn.names import padded, rename
+from qairt.toolchain.qnn.graph_names import padded, rename
 
 OLD = ("Provider_111_1_0", "Provider_222_1_0")
 
@@ -28,10 +28,10 @@ def test_every_place_is_replaced_and_nothing_else(tmp_path):
 @pytest.mark.parametrize(
     ("content", "told"),
     [
-        (OLD[0] * 3 + OLD[1] * 2, r"its graph names stand in it \[2, 3\] times, not 3 times"),
-        (OLD[0] * 2 + OLD[1] * 2, r"its graph names stand in it \[2, 2\] times, not 3 times"),
-        ("", r"its graph names stand in it \[0, 0\] times, not 3 times"),
-        ("_____________ar1" + (OLD[0] + OLD[1]) * 3, "'_____________ar1' stands in it before it was written"),
+        (OLD[0] * 3 + OLD[1] * 2, r"it contains its graph names \[2, 3\] times, not 3 times each"),
+        (OLD[0] * 2 + OLD[1] * 2, r"it contains its graph names \[2, 2\] times, not 3 times each"),
+        ("", r"it contains its graph names \[0, 0\] times, not 3 times each"),
+        ("_____________ar1" + (OLD[0] + OLD[1]) * 3, "it already contains the new name '_____________ar1'"),
     ],
 )
 def test_another_count_than_expected_changes_nothing(tmp_path, content, told):

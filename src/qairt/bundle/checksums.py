@@ -10,13 +10,13 @@ from qairt.files import files_below, sha256_of
 NAME = "SHA256SUMS"
 
 
-def write_sums(folder: Path) -> None:
+def write_checksums(folder: Path) -> None:
     """Cover every file in the folder."""
     lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files_below(folder)]
     (folder / NAME).write_text("".join(lines))
 
 
-def read_sums(folder: Path) -> dict[str, str]:
+def read_checksums(folder: Path) -> dict[str, str]:
     """Digest by name; empty where the folder has no sums.
 
     Raises:

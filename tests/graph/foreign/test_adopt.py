@@ -13,7 +13,7 @@ from tiny_graphs import bound, cut_parts, export_tiny, feeds, run, tiny_parts
 from qairt.errors import GraphError
 from qairt.graph import files
 from qairt.graph.bind import bind
-from qairt.graph.foreign import foreign
+from qairt.graph.foreign.adopt import layer_sizes
 from qairt.graph.foreign.bind import bind_foreign
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
@@ -52,7 +52,7 @@ def test_a_tensor_that_has_the_name_of_a_hidden_state_makes_way(tmp_path: Path):
 
 def test_sizes_are_measured_without_reading_weights(tmp_path: Path):
     _, _, theirs, _ = somebody_elses(tmp_path)
-    embedding, layers, head = foreign.measure(theirs)
+    embedding, layers, head = layer_sizes(theirs)
     per_layer = 4 * (64 * (64 + 32 + 32 + 64) + 3 * 64 * 96 + 2 * 64)
     assert (embedding, layers, head) == (4 * 128 * 64, (per_layer, per_layer), 4 * (128 * 64 + 64))
 
@@ -126,7 +126,7 @@ def test_a_norm_made_of_single_steps_is_bound_and_split(tmp_path: Path):
     files.save(bind_foreign(files.load(onnx), ar=3, cl=16), path)
     tensors = feeds(config, [1, 2, 3], cl=16)
     np.testing.assert_allclose(run(path, tensors)["logits"], run(bound(ours, 3, 16), tensors)["logits"], atol=1e-5)
-    assert foreign.measure(theirs)[1] == (foreign.measure(theirs)[1][0],) * 2
+    assert layer_sizes(theirs)[1] == (layer_sizes(theirs)[1][0],) * 2
 
 
 def test_the_same_export_is_adopted_to_the_same_bytes(tmp_path: Path):

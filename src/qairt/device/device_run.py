@@ -36,14 +36,14 @@ done
 """
 
 
-class Run:
+class DeviceRun:
     """Inside, a folder `run-…` is on the device; after it, neither that nor a process of ours is."""
 
     def __init__(self, folder: Folder) -> None:
         self._folder = folder
         self.name = f"run-{secrets.token_hex(4)}"
 
-    def __enter__(self) -> Run:
+    def __enter__(self) -> DeviceRun:
         self._folder.make(self.name)
         return self
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,16 +20,16 @@ from qairt.graph.files import external_files
 from qairt.graph.part_vectors import TestVectors
 from qairt.graph.tensors import GraphSignature
 from qairt.quant.encodings_json import write_encodings
-from qairt.toolchain.base import LinkResult
-from qairt.toolchain.sdk import sdk
+from qairt.toolchain.base import BinarySpec, LinkResult, PartToQuantize, QuantizedGraph
+from qairt.toolchain.sdk.install import PLATFORM, Sdk
 from qairt.toolchain.sdk.open import open_sdk
-from qairt.toolchain.sdk.place import PLATFORM, Sdk
+from qairt.toolchain.sdk.tools import SdkToolchain, graph_name
 from qairt.toolchain.soc import SOCS
 
 NAME = "ar1-cl8_1_of_2"
 BINARY = "weight_sharing_model_1_of_2.serialized.bin"
 TOOLS = {"convert": "qairt-converter", "quantize": "qairt-quantizer", "link": "qnn-context-binary-generator"}
-LOOK = "see the item's log for what it did; run again, or use another version of the SDK"
+LOOK = "see the item's log; run again, or use another version of the SDK"
 
 
 @dataclass
@@ -70,32 +71,29 @@ class Work:
         self.dlc = folder / "quantize" / f"{NAME}_quantized.dlc"
 
     def convert(self) -> None:
-        sdk.convert(self.sdk, self.part.onnx, self.float_dlc, encodings=self.part.encodings)
+        SdkToolchain(self.sdk).convert(self.part.onnx, self.float_dlc, encodings=self.part.encodings)
 
     def quantize(self) -> None:
         for path, name in self.given():
             if not (self.dlc.parent / name).exists():
                 os.link(path, self.dlc.parent / name)
-        sdk.quantize(
-            self.sdk,
-            self.float_dlc,
-            self.dlc,
-            onnx=self.part.onnx,
+        part = PartToQuantize(
+            quantized_onnx=self.part.quantized,
+            float_onnx=self.part.onnx,
             signature=self.part.signature,
-            vectors=self.part.vectors,
-            act_bitwidth=16,
-            bias_bitwidth=32,
+            float_dlc=self.float_dlc,
+            test_vectors=self.part.vectors,
         )
+        SdkToolchain(self.sdk).quantize(part, self.dlc)
 
     def link(self, soc: str = "SM8650") -> LinkResult:
-        return sdk.link(
-            self.sdk,
-            [(self.dlc, self.part.signature)],
-            self.folder / "link",
-            binary_name=BINARY,
-            soc=SOCS[soc],
-            optimization_level=3,
-        )
+        return self.link_all([self.graph(self.dlc, self.part.signature)], soc)
+
+    def link_all(self, graphs: Sequence[QuantizedGraph], soc: str) -> LinkResult:
+        return SdkToolchain(self.sdk).link(graphs, self.folder / "link", BinarySpec(BINARY, SOCS[soc]))
+
+    def graph(self, dlc: Path, signature: GraphSignature) -> QuantizedGraph:
+        return QuantizedGraph(self.part.quantized, signature, dlc)
 
     def given(self) -> list[tuple[Path, str]]:
         """What the stage wrote before it calls the quantizer, and the names that it has there."""
@@ -165,12 +163,12 @@ def test_each_step_leaves_what_was_asked_for_and_nothing_else(finished: tuple[Wo
 @pytest.mark.parametrize(
     ("how", "what", "remedy"),
     [
-        ("nothing", "{tool} ended without an error and wrote no {name}", LOOK),
-        ("segfault", "{tool} died of SIGSEGV", "its last words are in the item's log; SIGKILL is mostly a lack of"),
+        ("nothing", "{tool} reported success but wrote no {name}", LOOK),
+        ("segfault", "{tool} was killed by SIGSEGV", "see the item's log; SIGKILL usually means that memory ran out"),
         (
             "[ ERROR ] Finalize Graph for Idx = 0 failed with error = 1002",
             "{tool} failed: the compiler or the NPU ran out of memory for a graph ([ ERROR ] Finalize",
-            "set stages.split_model.num_splits higher",
+            "increase stages.split_model.num_splits",
         ),
         ("ERROR - something else", "{tool} failed: ERROR - something else", "see the item's log"),
         ("it stops", "{tool} failed: exit code 1 without a message", "see the item's log"),
@@ -196,16 +194,16 @@ def test_a_step_that_fails_says_so_and_leaves_nothing(work: Work, step: str, how
         (
             "convert",
             "another graph",
-            f"the DLC is not what was asked for: its graph is somewhere_else, not {NAME}",
+            f"the DLC does not match the request: its graph is somewhere_else, not {NAME}",
         ),
-        ("convert", "empty", f"qairt-converter ended without an error and wrote no {NAME}.dlc"),
+        ("convert", "empty", f"qairt-converter reported success but wrote no {NAME}.dlc"),
         ("quantize", "float", "its weights take "),
         (
             "link",
             "garbage",
-            "what qnn-context-binary-generator wrote cannot be read as a context binary: it is not a context binary",
+            "the output of qnn-context-binary-generator cannot be read as a context binary: it is not a context binary",
         ),
-        ("link", "another chip", "the binary is not what was asked for: it is for chip 69, not 57 (SM8650)"),
+        ("link", "another chip", "the binary does not match the request: it is for chip 69, not 57 (SM8650)"),
     ],
 )
 def test_what_a_tool_wrote_is_opened_and_compared(work: Work, step: str, how: str, what: str):
@@ -223,12 +221,12 @@ def test_a_binary_without_one_of_its_graphs_is_refused(work: Work):
     second = work.dlc.with_name(f"{other}_quantized.dlc")
     second.write_bytes(work.dlc.read_bytes().replace(NAME.encode(), other.encode()))
     let_fail(work.sdk.root, TOOLS["link"], "another graph")
-    graphs = [(work.dlc, work.part.signature), (second, work.part.signature.model_copy(update={"name": other}))]
-    out, wanted = work.folder / "link", {"binary_name": BINARY, "optimization_level": 3}
+    signature = work.part.signature
+    graphs = [work.graph(work.dlc, signature), work.graph(second, signature.model_copy(update={"name": other}))]
     with pytest.raises(QairtError, match="cannot share weights between graphs"):
-        sdk.link(work.sdk, graphs, out, soc=SOCS["SM8350"], **wanted)
+        work.link_all(graphs, "SM8350")
     with pytest.raises(ToolchainError, match=re.escape(f"its graphs are ['{NAME}'], not ['{NAME}', '{other}']")):
-        sdk.link(work.sdk, graphs, out, soc=SOCS["SM8650"], **wanted)
+        work.link_all(graphs, "SM8650")
     assert calls(work.sdk.root)[-1].endswith(f"--dlc_path {work.dlc.name},{second.name}")
     assert work.left("link") == []
 
@@ -238,16 +236,19 @@ def test_vectors_that_do_not_fit_are_told_before_the_quantizer_starts(work: Work
     without_result(work, "quantize")
     before = len(calls(work.sdk.root))
     for wrong, told in (
-        ({"input_ids": np.zeros((1, 2), np.int32)}, "shape (1, 2) for input_ids, which is (1, 1)"),
-        ({}, "no such input for input_ids"),
+        (
+            {"input_ids": np.zeros((1, 2), np.int32)},
+            "the input input_ids is of shape (1, 2) in the test vectors; the graph takes shape (1, 1)",
+        ),
+        ({}, "the input input_ids is missing in the test vectors; the graph takes shape (1, 1)"),
     ):
         work.part.vectors.unlink()
         TestVectors(wrong, {"x": np.zeros(1, np.float32)}).save(work.part.vectors)
         with pytest.raises(ToolchainError) as caught:
             work.quantize()
-        assert told in caught.value.what
+        assert caught.value.what == told
     TestVectors({"input_ids": np.array([[1 << 25]], np.int32)}, {}).save(work.part.vectors)
-    with pytest.raises(ToolchainError, match="input_ids holds 33554432, which float32 does not"):
+    with pytest.raises(ToolchainError, match="the input input_ids holds 33554432, which float32 cannot represent"):
         work.quantize()
     TestVectors({"input_ids": np.array([[5]], np.int32)}, {}).save(work.part.vectors)
     assert len(calls(work.sdk.root)) == before
@@ -280,7 +281,7 @@ def test_a_graph_may_be_named_as_a_c_identifier(finished: tuple[Work, LinkResult
     work, _ = finished
     dlc = tmp_path / "a.dlc"
     dlc.write_bytes(work.dlc.read_bytes().replace(NAME.encode(), NAME.replace("-", "_").encode()))
-    assert sdk.graph_name(work.dlc, NAME) == NAME
-    assert sdk.graph_name(dlc, NAME) == "ar1_cl8_1_of_2"
+    assert graph_name(work.dlc, NAME) == NAME
+    assert graph_name(dlc, NAME) == "ar1_cl8_1_of_2"
     with pytest.raises(ToolchainError, match=f"its graph is {NAME}, not ar8-cl8_1_of_2"):
-        sdk.graph_name(work.dlc, "ar8-cl8_1_of_2")
+        graph_name(work.dlc, "ar8-cl8_1_of_2")

@@ -13,7 +13,8 @@ import psutil
 import pytest
 
 from qairt.errors import GenerationError, ToolchainError, ToolchainNotAvailable
-from qairt.toolchain.genie import genie
+from qairt.toolchain.genie import dialog as genie
+from qairt.toolchain.genie.config import binaries_of
 from qairt.toolchain.genie.process import GenieProcess
 
 pytest.importorskip("onnxruntime_qnn")
@@ -72,13 +73,13 @@ def test_the_vendors_own_words_about_a_bad_config():
 
 def test_what_genie_refused_is_never_taken_for_good(monkeypatch):
     monkeypatch.setattr(GenieProcess, "complaints", lambda self: [])
-    assert genie.check_config(without_tokenizer()) == ["Genie refused it with status -8 and said nothing"]
+    assert genie.check_config(without_tokenizer()) == ["Genie rejected it with status -8 and no message"]
 
 
 def test_nothing_is_left_of_a_process(tmp_path: Path, monkeypatch):
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     process = GenieProcess(genie.require(), None)
-    process.ask(do="check", config=without_tokenizer())
+    process.request(do="check", config=without_tokenizer())
     assert process.status(30.0)["status"] == -8
     assert any("required property" in line for line in process.complaints())
     assert process.complaints() == []
@@ -90,7 +91,7 @@ def test_a_dialog_without_its_files(tmp_path: Path):
     complaints = genie.try_dialog(CONFIG, folder=tmp_path)
     assert "Failed to open input file: tokenizer.json" in complaints
     assert "NSPModel: Can't access model file : a.bin" in complaints
-    with pytest.raises(ToolchainError, match="Genie: it refused the model .* Can't access model file : a.bin"):
+    with pytest.raises(ToolchainError, match="Genie: it rejected the model .* Can't access model file : a.bin"):
         genie.Dialog(CONFIG, folder=tmp_path)
 
 
@@ -101,16 +102,16 @@ def test_a_damaged_binary_is_left_to_genie(tmp_path: Path):
 
 
 def test_paths_begin_in_the_folder(tmp_path: Path):
-    assert genie.binaries_of(CONFIG, tmp_path) == [tmp_path / "a.bin", tmp_path / "b.bin"]
-    assert genie.binaries_of({"dialog": []}) == []
-    assert genie.binaries_of(CONFIG | {"dialog": {"engine": {"model": {"binary": {"ctx-bins": "a.bin"}}}}}) == []
+    assert binaries_of(CONFIG, tmp_path) == [tmp_path / "a.bin", tmp_path / "b.bin"]
+    assert binaries_of({"dialog": []}) == []
+    assert binaries_of(CONFIG | {"dialog": {"engine": {"model": {"binary": {"ctx-bins": "a.bin"}}}}}) == []
 
 
 def test_a_child_that_hangs_is_ended():
     process = GenieProcess(genie.require(), None)
     os.kill(process.pid, signal.SIGSTOP)
-    process.ask(do="check", config=CONFIG)
-    with pytest.raises(ToolchainError, match="Genie: no answer after 1 s, so its process was ended"):
+    process.request(do="check", config=CONFIG)
+    with pytest.raises(ToolchainError, match="Genie: no reply after 1 s, so its process was killed"):
         process.status(1.0)
     assert not psutil.pid_exists(process.pid)
     process.close()
@@ -122,7 +123,7 @@ def test_a_child_that_dies_says_of_what():
     with pytest.raises(ToolchainError, match=r"Genie: died by signal 11 \(SIGSEGV\)"):
         process.status(30.0)
     with pytest.raises(ToolchainError, match=r"died by signal 11"):
-        process.ask(do="check", config=CONFIG)
+        process.request(do="check", config=CONFIG)
     process.close()
 
 
@@ -138,11 +139,11 @@ def test_a_wheel_without_genie(tmp_path: Path, monkeypatch):
 
 def test_another_machine(monkeypatch):
     monkeypatch.setattr("platform.machine", lambda: "aarch64")
-    with pytest.raises(ToolchainNotAvailable, match="Genie out of the wheel runs on x86-64 Linux, this is .* aarch64"):
+    with pytest.raises(ToolchainNotAvailable, match="the wheel's Genie runs on x86-64 Linux, this is .* aarch64"):
         genie.require()
 
 
 def test_the_context_is_never_left():
     assert genie.room_after(31, 32) == 1
-    with pytest.raises(GenerationError, match="prompt: 32 tokens do not fit: the context holds 32, the first new one"):
+    with pytest.raises(GenerationError, match="prompt: 32 tokens do not fit: the context holds 32, including"):
         genie.room_after(32, 32)

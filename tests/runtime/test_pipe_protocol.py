@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from qairt.errors import GraphError, ToolchainError
-from qairt.runtime.wire import receive, send, send_error
+from qairt.runtime.pipe_protocol import receive, send, send_error
 
 
 def test_arrays_arrive_as_they_were_sent():

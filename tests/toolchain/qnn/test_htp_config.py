@@ -4,18 +4,16 @@ from __future__ import annotations
 
 import json
 
-from qairt.toolchain.qnn.config import write_configs
+from qairt.toolchain.base import BinarySpec
+from qairt.toolchain.qnn.htp_config import write_configs
 from qairt.toolchain.soc import SOCS
 
 
 def test_it_names_the_graphs_the_chip_and_each_other(tmp_path):
     backend, generator = write_configs(
         tmp_path,
-        "weight_sharing_model_2_of_4.serialized.bin",
-        graph_names=["__ar1_cl512_2_of_4", "ar128_cl512_2_of_4"],
-        soc=SOCS["SM8650"],
-        optimization_level=3,
-        weights_are_shared=True,
+        BinarySpec("weight_sharing_model_2_of_4.serialized.bin", SOCS["SM8650"], 3),
+        ["__ar1_cl512_2_of_4", "ar128_cl512_2_of_4"],
     )
     assert backend.name == "weight_sharing_model_2_of_4_htp_config.json"
     assert json.loads(backend.read_text()) == {
@@ -42,11 +40,8 @@ def test_it_names_the_graphs_the_chip_and_each_other(tmp_path):
 def test_for_the_sdks_generator_it_says_threads_precision_and_domain_too(tmp_path):
     backend, generator = write_configs(
         tmp_path,
-        "weight_sharing_model_1_of_4.serialized.bin",
-        graph_names=["ar1-cl512_1_of_4"],
-        soc=SOCS["SM8750"],
-        optimization_level=2,
-        weights_are_shared=False,
+        BinarySpec("weight_sharing_model_1_of_4.serialized.bin", SOCS["SM8750"], 2),
+        ["ar1-cl512_1_of_4"],
         for_sdk=True,
     )
     assert json.loads(backend.read_text()) == {
