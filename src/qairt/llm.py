@@ -13,7 +13,7 @@ from qairt.engine.pipeline import Pipeline
 from qairt.errors import RecipeError
 from qairt.notify import Notify, silent
 from qairt.recipe.file_settings import argument_path
-from qairt.recipe.old_keys import apply_old_keys, told
+from qairt.recipe.old_keys import apply_old_keys, format_old_keys
 from qairt.recipe.output_settings import model_name
 from qairt.recipe.presets import foreign_extras
 from qairt.recipe.recipe import Recipe
@@ -102,7 +102,7 @@ class LLMPipeline(Pipeline):
             suppress_performance_warnings=settings.suppress_performance_warnings,
             verify_digests=settings.verify.artifacts == "full",
         )
-        pipeline.notices += [told(old_keys, recipe)] if old_keys else []
+        pipeline.notices += [format_old_keys(old_keys, recipe)] if old_keys else []
         pipeline.warnings += [*ignored, *foreign_extras(recipe, model)]
         return pipeline
 

@@ -59,7 +59,7 @@ def opened(path: Path, *words: str) -> LLMPipeline:
     ],
 )
 @pytest.mark.parametrize("how", ["file", "command line"])
-def test_each_goes_to_its_place(tmp_path, old, value, new, how):
+def test_each_old_key_moves(tmp_path, old, value, new, how):
     nested: object = value
     for step in reversed(old.split(".")):
         nested = {step: nested}
@@ -79,13 +79,13 @@ def test_each_goes_to_its_place(tmp_path, old, value, new, how):
     assert made.recipe.where(f"{STAGE}.{new}") == where
 
 
-def test_the_new_spelling_wins_even_when_it_says_false(tmp_path):
+def test_the_new_key_takes_precedence_even_when_it_is_false(tmp_path):
     path = recipe(tmp_path, {"outputs": {"save_predictions": True}}, {"prediction": {"enable": False}})
     made = opened(path)
     assert made.stages.torch_profiler.output.prediction.enable is False
     (info,) = made.notices
     assert f"outputs.save_predictions ({path}:3) is now {STAGE}.prediction.enable" in info
-    assert info.endswith(f"which holds: it says false ({path}:9), not true")
+    assert info.endswith(f", which is set to false ({path}:9): true is ignored")
 
 
 def test_also_against_the_command_line(tmp_path):
@@ -93,23 +93,24 @@ def test_also_against_the_command_line(tmp_path):
     made = opened(path, "outputs.save_predictions=true")
     assert made.stages.torch_profiler.output.prediction.enable is False
     assert "(command line) is now" in made.notices[0]
-    assert "not true" in made.notices[0]
+    assert made.notices[0].endswith(f", which is set to false ({path}:7): true is ignored")
 
 
-def test_of_two_old_ones_the_newer_holds(tmp_path):
+def test_of_two_old_keys_the_newer_takes_precedence(tmp_path):
     made = opened(
         recipe(tmp_path, {"outputs": {"save_predictions": False}, "output": {"prediction": {"enable": True}}})
     )
     assert made.stages.torch_profiler.output.prediction.enable is True
-    assert "it says true" in made.notices[0]
+    assert "which is set to true (" in made.notices[0]
+    assert made.notices[0].endswith("): false is ignored")
 
 
-def test_both_saying_the_same_is_no_quarrel(tmp_path):
+def test_equal_values_are_not_reported_as_ignored(tmp_path):
     path = recipe(tmp_path, {"outputs": {"save_predictions": True}}, {"prediction": {"enable": True}})
-    assert "which holds" not in opened(path).notices[0]
+    assert "which is set to" not in opened(path).notices[0]
 
 
-def test_without_that_stage_it_is_said_that_they_do_nothing(tmp_path):
+def test_without_that_stage_they_are_reported_to_have_no_effect(tmp_path):
     made = opened(recipe(tmp_path, {"outputs": {"save_predictions": True}}, stage=False))
     assert made.stage_names() == ["source"]
     assert made.notices[0].endswith("and has no effect: the recipe has no stage torch_profiler")
@@ -129,7 +130,7 @@ def test_applied_once(tmp_path):
     assert apply_old_keys(loaded) == []
 
 
-def test_a_recipe_without_old_keys_says_nothing(tmp_path):
+def test_a_recipe_without_old_keys_has_no_notice(tmp_path):
     assert opened(recipe(tmp_path, {})).notices == []
 
 

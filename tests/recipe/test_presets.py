@@ -108,16 +108,16 @@ def test_a_preset_that_does_not_exist_is_named_with_its_line(tmp_path):
     path = recipe(tmp_path, {"preset": "torch.defualt"})
     with pytest.raises(RecipeError) as error:
         opened(path)
-    assert str(error.value) == (
-        f"{path}:6: there is no preset torch.defualt of output settings\n  did you mean torch.default?"
-    )
-    with pytest.raises(RecipeError, match="command line: there is no preset nothing .*\n  there are torch.default"):
+    assert str(error.value) == (f"{path}:6: there is no output preset torch.defualt\n  did you mean torch.default?")
+    with pytest.raises(
+        RecipeError, match="command line: there is no output preset nothing\n  the presets are torch.default"
+    ):
         opened(recipe(tmp_path), "stages.speaker.output.preset=nothing")
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "*", ""])
 def test_a_preset_is_a_name_and_no_path(tmp_path, name):
-    with pytest.raises(RecipeError, match="there is no preset"):
+    with pytest.raises(RecipeError, match="there is no output preset"):
         opened(recipe(tmp_path, {"preset": name}))
 
 

@@ -72,7 +72,7 @@ def test_a_missing_file_is_both_errors(load):
     assert isinstance(error.value, RecipeError)
     assert error.value.filename == "gone.yaml"
     remedy = "check the path, or write a recipe with `qairt init MODEL`"
-    assert str(error.value) == f"gone.yaml: there is no such file\n  {remedy}"
+    assert str(error.value) == f"gone.yaml: file not found\n  {remedy}"
 
 
 def test_a_folder_is_not_a_recipe():
@@ -188,15 +188,15 @@ def test_copies_know_the_same_places(recipe):
 @pytest.mark.parametrize(
     ("text", "where", "what", "remedy"),
     [
-        ("a: 1\na: 2\n", "r.yaml:2", "a is set twice, first on line 1", "keep one of them"),
-        ("a:\n  b: 1\n  c: 1\n  b: 2\n", "r.yaml:4", "a.b is set twice, first on line 2", "keep one of them"),
-        ("a:\n- {b: 1,\n   b: 2}\n", "r.yaml:3", "a.0.b is set twice, first on line 2", "keep one of them"),
-        ("a:\n  b: 1\nc: 2\na.b: 3\n", "r.yaml:4", "a.b is set twice, first on line 2", "keep one of them"),
+        ("a: 1\na: 2\n", "r.yaml:2", "a is set twice, first on line 1", "remove one of them"),
+        ("a:\n  b: 1\n  c: 1\n  b: 2\n", "r.yaml:4", "a.b is set twice, first on line 2", "remove one of them"),
+        ("a:\n- {b: 1,\n   b: 2}\n", "r.yaml:3", "a.0.b is set twice, first on line 2", "remove one of them"),
+        ("a:\n  b: 1\nc: 2\na.b: 3\n", "r.yaml:4", "a.b is set twice, first on line 2", "remove one of them"),
         (
             "a: 3\na.b: 1\n",
             "r.yaml:2",
-            "a.b sets something inside a, which has a value of its own on line 1",
-            "keep one of them",
+            "a.b sets something inside a, which is set on line 1",
+            "remove one of them",
         ),
         ("a:\n\tb: 1\n", "r.yaml:2", "a tab in the indentation", "indent with spaces"),
         ("a:\n  b: 1\n\tc: 2\n", "r.yaml:3", "a tab in the indentation", "indent with spaces"),
@@ -205,31 +205,36 @@ def test_copies_know_the_same_places(recipe):
             "a: [1, 2\nb: 3\n",
             "r.yaml:2",
             "this is not valid YAML: expected ',' or ']', but got ':'",
-            "close the bracket, or put a comma",
+            "close the bracket, or add a comma",
         ),
         (
             "a: b: c\n",
             "r.yaml:1",
             "this is not valid YAML: mapping values are not allowed here",
-            "check the indentation, and quote a value that holds a colon and a space",
+            "check the indentation, and quote a value that contains a colon and a space",
         ),
         ("a: 'x\n", "r.yaml:2", "this is not valid YAML: found unexpected end of stream", "close the quote"),
         ("- a\n", "r.yaml:1", "a recipe is a mapping of settings", "write KEY: VALUE"),
-        ("# nothing\n", "r.yaml", "the recipe is empty", "`qairt init MODEL` writes one to start from"),
-        ("a: 1\n---\nb: 2\n", "r.yaml:2", "this is not valid YAML: but found another document", "keep one recipe in"),
-        ("a: 2024-99-99\n", "r.yaml:1", "2024-99-99 is not a possible value: month must be in 1..12", "quote it"),
-        ("a: 1\nb: \x07\n", "r.yaml:2", "a character that text cannot hold, U+0007", "remove it"),
+        ("# nothing\n", "r.yaml", "the recipe is empty", "`qairt init MODEL` writes one"),
+        (
+            "a: 1\n---\nb: 2\n",
+            "r.yaml:2",
+            "this is not valid YAML: but found another document",
+            "write one recipe per file",
+        ),
+        ("a: 2024-99-99\n", "r.yaml:1", "2024-99-99 is not a valid value: month must be in 1..12", "quote it"),
+        ("a: 1\nb: \x07\n", "r.yaml:2", "the text contains the invalid character U+0007", "remove it"),
         ("~: 1\n", "r.yaml:1", "a key is empty", "write KEY: VALUE"),
-        ("[a]: 1\n", "r.yaml:1", "a key must be a plain word", "write KEY: VALUE"),
-        ("a: " + "[" * 5000, "r.yaml", "it is nested too deeply", "write it flatter"),
-        ("\nflag: !!bool x\n", "r.yaml:2", "x is not a possible value: it is no bool", "quote it to keep it text"),
-        ("a: !!timestamp x\n", "r.yaml:1", "x is not a possible value: it is no timestamp", "quote it to keep it text"),
-        ("a: 1\n'a': 2\n", "r.yaml:2", "a is set twice, first on line 1", "keep one of them"),
-        ("a.b.c: 1\na.b: 2\n", "r.yaml:2", "a.b is set twice, first on line 1", "keep one of them"),
-        ("<<: 3\n", "r.yaml:1", "<< takes mappings only", "write <<: *NAME of a mapping"),
-        ("", "r.yaml", "the recipe is empty", "`qairt init MODEL` writes one to start from"),
+        ("[a]: 1\n", "r.yaml:1", "a key must be a single word", "write KEY: VALUE"),
+        ("a: " + "[" * 5000, "r.yaml", "the recipe is nested too deeply", "flatten it"),
+        ("\nflag: !!bool x\n", "r.yaml:2", "x is not a valid value: it is not a bool", "quote it to make it text"),
+        ("a: !!timestamp x\n", "r.yaml:1", "x is not a valid value: it is not a timestamp", "quote it to make it text"),
+        ("a: 1\n'a': 2\n", "r.yaml:2", "a is set twice, first on line 1", "remove one of them"),
+        ("a.b.c: 1\na.b: 2\n", "r.yaml:2", "a.b is set twice, first on line 1", "remove one of them"),
+        ("<<: 3\n", "r.yaml:1", "<< merges mappings only", "write <<: *NAME with the name of a mapping"),
+        ("", "r.yaml", "the recipe is empty", "`qairt init MODEL` writes one"),
         ("just words\n", "r.yaml:1", "a recipe is a mapping of settings", "write KEY: VALUE"),
-        ("a: &x {b: *x}\n", "r.yaml:1", "an alias stands for something that contains it", "write the value out"),
+        ("a: &x {b: *x}\n", "r.yaml:1", "an alias refers to a value that contains it", "write the value out"),
     ],
 )
 def test_what_cannot_be_read(text, where, what, remedy):
@@ -257,7 +262,7 @@ def test_a_few_lines_that_stand_for_billions_are_refused():
     for before, name in zip("abcdefgh", "bcdefghi", strict=True):
         lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]")
     Path("r.yaml").write_text("\n".join(lines))
-    with pytest.raises(RecipeError, match="there are more than 100,000 values"):
+    with pytest.raises(RecipeError, match="the recipe has more than 100,000 values"):
         Recipe.from_file("r.yaml")
 
 
@@ -266,7 +271,7 @@ def test_merges_that_stand_for_billions_are_refused():
     for count in range(1, 9):
         lines.append(f"a{count}: &a{count}\n  <<: [{', '.join([f'*a{count - 1}'] * 10)}]")
     Path("r.yaml").write_text("\n".join(lines))
-    with pytest.raises(RecipeError, match="there are more than 100,000 values"):
+    with pytest.raises(RecipeError, match="the recipe has more than 100,000 values"):
         Recipe.from_file("r.yaml")
 
 
@@ -279,7 +284,7 @@ def test_a_mark_at_the_front_of_the_text_and_line_ends_of_other_systems():
 
 def test_text_in_another_encoding():
     Path("r.yaml").write_bytes("a: é\n".encode("latin-1"))
-    with pytest.raises(RecipeError, match=r"r\.yaml: this is not UTF-8 text\n  save it as UTF-8"):
+    with pytest.raises(RecipeError, match=r"r\.yaml: the file is not UTF-8 text\n  save it as UTF-8"):
         Recipe.from_file("r.yaml")
 
 
@@ -399,14 +404,17 @@ NOTHING_SET = "\n  write KEY=VALUE with a dotted key, such as stages.split_model
             "a=!!python/name:os.system",
             "command line: the value of 'a=!!python/name:os.system' is not one YAML value: could not determine a"
             " constructor for the tag 'tag:yaml.org,2002:python/name:os.system'"
-            "\n  remove the tag: a recipe holds plain values only",
+            "\n  remove the tag: a recipe contains plain values only",
         ),
         (
             "a=[1, 2",
             "command line: the value of 'a=[1, 2' is not one YAML value: expected ',' or ']', but got '<stream end>'"
-            "\n  close the bracket, or put a comma",
+            "\n  close the bracket, or add a comma",
         ),
-        ("a=b: c", "command line: the value of 'a=b: c' is not one YAML value: it is more than one value\n  quote it"),
+        (
+            "a=b: c",
+            "command line: the value of 'a=b: c' is not one YAML value: this is more than one value\n  quote it",
+        ),
         (
             "model_id_or_path.x=1",
             "command line: 'model_id_or_path.x=1' sets something inside model_id_or_path, which is 'model'"
@@ -492,10 +500,10 @@ def test_a_schema_given_to_validate_wins_and_must_be_one():
 @pytest.mark.parametrize(
     ("schema", "message"),
     [
-        ({"$ref": "#/$defs/gone"}, "schema: there is nothing at $ref /$defs/gone\n  give a valid JSON Schema"),
+        ({"$ref": "#/$defs/gone"}, "schema: $ref /$defs/gone does not exist\n  use a valid JSON Schema"),
         (
             {"$ref": "#"},
-            "schema: a $ref leads back to itself, or the recipe is nested too deeply\n  make it flatter",
+            "schema: a $ref refers to itself, or the recipe is nested too deeply\n  flatten it",
         ),
     ],
 )

@@ -71,7 +71,7 @@ def load_configs(recipe: Recipe, known: Mapping[str, type[AnyStage]]) -> list[tu
         except RecipeError as error:
             faults += error.faults or [error]
             continue
-        presets.keep(str(name), config.output)
+        presets.inline(str(name), config.output)
         keep_default_files(recipe, ("stages", str(name)), config)
         configured.append((stage, config))
     if faults:

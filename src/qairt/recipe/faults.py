@@ -1,4 +1,4 @@
-"""What is wrong with a recipe, one `RecipeError` a fault: its path, where it was written, the nearest valid name."""
+"""Faults of a recipe, one `RecipeError` for each: its path, where it was written, the nearest valid name."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from qairt.recipe.names import nearest
 if TYPE_CHECKING:
     from jsonschema import ValidationError as SchemaFault
     from pydantic import BaseModel, ValidationError
+    from pydantic_core import ErrorDetails
 
     from qairt.recipe.places import LocatedMapping
 
@@ -27,17 +28,17 @@ _KINDS = {
 }
 
 
-_LONGEST = 80
+_MAX_SHOWN = 80
 """Characters of a wrong value that a message shows."""
 
 
-def _shown(value: Any) -> str:
+def _shown(value: object) -> str:
     text = repr(value)
-    return text if len(text) <= _LONGEST else f"{text[: _LONGEST - 1]}…"
+    return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
 def unknown_key(path: Sequence[str], known: Iterable[str], where: str) -> RecipeError:
-    """The error for a key that does not exist."""
+    """The error for an unknown key."""
     names = list(known)
     parent = path[-2] if len(path) > 1 else "a recipe"
     close = nearest(path[-1], names)
@@ -59,11 +60,11 @@ def faults_from_pydantic(
     prefix: str | Sequence[str | int] = (),
     model: type[BaseModel] | None = None,
 ) -> list[RecipeError]:
-    """A pydantic error of a part of a recipe as recipe errors, one for each setting that is wrong.
+    """The recipe errors in a pydantic error, one for each setting.
 
     Args:
-        prefix: the path of what was validated; `()` for the whole recipe.
-        model: what it was validated against, for the names of settings that exist.
+        prefix: the path of the part that was validated; `()` for the whole recipe.
+        model: the model that it was validated against, for the names of its settings.
     """
     start = recipe.path_of(prefix)
     problems: dict[tuple[str, ...], list[str]] = {}
@@ -77,14 +78,14 @@ def faults_from_pydantic(
             what = f"{'.'.join(path)} is missing"
             faults[path] = RecipeError(what, where=recipe.where(path[:-1]), remedy="add it")
         else:
-            # The branches of a union are told as one fault.
-            said = problems.setdefault(path, [])
+            # The branches of a union are reported as one fault.
+            found = problems.setdefault(path, [])
             problem, value = _problem(detail)
-            if problem not in said:
-                said.append(problem)
-            what = f"{'.'.join(path) or 'the recipe'}: {' or '.join(said)}{value}"
+            if problem not in found:
+                found.append(problem)
+            what = f"{'.'.join(path) or 'the recipe'}: {' or '.join(found)}{value}"
             faults[path] = RecipeError(what, where=recipe.where(path), remedy=_remedy(detail))
-    # Where one branch of a union found a fault inside, that it is of no other branch's type tells nothing.
+    # A fault inside one branch of a union says more than that the value does not have another branch's type.
     outer = {path[:count] for path in faults for count in range(len(path))}
     return [fault for path, fault in faults.items() if path not in outer]
 
@@ -96,24 +97,26 @@ _IN_PLAIN_WORDS = {
     "bool_parsing": "input should be true or false",
     "bool_type": "input should be true or false",
 }
-"""Of pydantic's kinds of faults, those whose messages speak of Python."""
+"""Messages for the pydantic error types whose own messages speak of Python."""
 
 
-def _problem(detail: Mapping[str, Any]) -> tuple[str, str]:
-    """What is wrong, and the value where the message does not hold it."""
+def _problem(detail: ErrorDetails) -> tuple[str, str]:
+    """What is wrong, and the value where the message does not contain it."""
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, Exception):
         return str(cause), ""
     if detail["type"] in _IN_PLAIN_WORDS:
         return _IN_PLAIN_WORDS[detail["type"]], f", not {_shown(detail['input'])}"
     if detail["type"] == "too_short":
-        return f"input should hold {detail['ctx']['min_length']} or more", f", not {_shown(detail['input'])}"
+        least = detail["ctx"]["min_length"]
+        items = "item" if least == 1 else "items"
+        return f"input should have at least {least} {items}", f", not {_shown(detail['input'])}"
     message = str(detail["msg"])
     joint = ", not " if message.startswith("Input should") else ": "
     return f"{message[0].lower()}{message[1:]}", f"{joint}{_shown(detail['input'])}"
 
 
-def _remedy(detail: Mapping[str, Any]) -> str:
+def _remedy(detail: ErrorDetails) -> str:
     if detail["type"] in ("literal_error", "enum"):
         close = nearest(str(detail["input"]), re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", ""))))
         if close:
@@ -121,31 +124,33 @@ def _remedy(detail: Mapping[str, Any]) -> str:
     return "change its value"
 
 
-def _written(value: Any, location: Sequence[str | int], *, keep_last: bool) -> Iterator[str]:
+def _written(value: object, location: Sequence[str | int], *, keep_last: bool) -> Iterator[str]:
     """The steps of a pydantic location that are keys of the recipe; the others name validators and union branches."""
-    for place, step in enumerate(location):
+    for index, step in enumerate(location):
         if isinstance(value, (list, tuple)):
             value = dict(enumerate(value))
         if isinstance(value, Mapping) and step in value:
             value = value[step]
-        elif not (keep_last and place == len(location) - 1):
+        elif not (keep_last and index == len(location) - 1):
             continue
         yield str(step)
 
 
-def _fields_at(model: type[BaseModel], place: Sequence[Any]) -> list[str]:
-    """The settings that exist at `place` inside `model`."""
-    for step in place:
+def _fields_at(model: type[BaseModel], location: Sequence[str | int]) -> list[str]:
+    """The names of the settings at `location` inside `model`."""
+    for step in location:
         info = model.model_fields.get(str(step))
-        inner = (arg for arg in _types_in(info.annotation) if hasattr(arg, "model_fields")) if info else iter(())
-        model = next(inner, model)
+        model = next(_models_in(info.annotation), model) if info else model
     return list(model.model_fields)
 
 
-def _types_in(annotation: Any) -> Iterator[Any]:
-    yield annotation
+def _models_in(annotation: object) -> Iterator[type[BaseModel]]:
+    from pydantic import BaseModel
+
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
     for argument in get_args(annotation):
-        yield from _types_in(argument)
+        yield from _models_in(argument)
 
 
 # From a JSON Schema
@@ -155,7 +160,7 @@ def faults_from_schema(recipe: LocatedMapping, schema: dict[str, Any]) -> list[R
     """Every fault of a recipe against a JSON Schema, in the order of the file.
 
     Raises:
-        RecipeError: the schema itself is not one.
+        RecipeError: the schema is not a valid one.
     """
     from jsonschema import Draft202012Validator, SchemaError
     from jsonschema.validators import validator_for
@@ -165,25 +170,25 @@ def faults_from_schema(recipe: LocatedMapping, schema: dict[str, Any]) -> list[R
     try:
         kind.check_schema(schema)
     except SchemaError as wrong:
-        place = ".".join(str(step) for step in wrong.absolute_path) or "its top"
-        raise RecipeError(f"{place}: {wrong.message}", where="schema", remedy="give a valid JSON Schema") from wrong
+        path = ".".join(str(step) for step in wrong.absolute_path) or "its top level"
+        raise RecipeError(f"{path}: {wrong.message}", where="schema", remedy="use a valid JSON Schema") from wrong
     found: dict[tuple[tuple[str, ...], str], RecipeError] = {}
     try:
         for top in kind(schema).iter_errors(_as_json(recipe)):
-            for error in _likeliest(top):
-                for path, fault in _faults_of(error, recipe):
-                    found.setdefault((path, fault.what), fault)
+            for error in _most_specific(top):
+                for steps, fault in _faults_of(error, recipe):
+                    found.setdefault((steps, fault.what), fault)
     except Unresolvable as wrong:
-        what = f"there is nothing at $ref {wrong.ref}"
-        raise RecipeError(what, where="schema", remedy="give a valid JSON Schema") from wrong
+        what = f"$ref {wrong.ref} does not exist"
+        raise RecipeError(what, where="schema", remedy="use a valid JSON Schema") from wrong
     except RecursionError as wrong:
-        what = "a $ref leads back to itself, or the recipe is nested too deeply"
-        raise RecipeError(what, where="schema", remedy="make it flatter") from wrong
+        what = "a $ref refers to itself, or the recipe is nested too deeply"
+        raise RecipeError(what, where="schema", remedy="flatten it") from wrong
     return [found[key] for key in sorted(found, key=lambda key: (recipe.line(key[0]), key))]
 
 
-def _as_json(value: Any) -> Any:
-    """What JSON Schema knows: text keys, lists, paths as text."""
+def _as_json(value: object) -> Any:
+    """The value as JSON Schema knows it: text keys, lists, paths as text."""
     if isinstance(value, Mapping):
         return {str(key): _as_json(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):
@@ -191,15 +196,15 @@ def _as_json(value: Any) -> Any:
     return str(value) if isinstance(value, Path) else value
 
 
-def _likeliest(error: SchemaFault) -> list[SchemaFault]:
+def _most_specific(error: SchemaFault) -> list[SchemaFault]:
     """Of `anyOf` and `oneOf`, the faults of the one branch whose type fits; else the error itself."""
     if error.validator not in ("anyOf", "oneOf") or not error.context:
         return [error]
-    branches: dict[Any, list[SchemaFault]] = {}
+    branches: dict[str | int, list[SchemaFault]] = {}
     for inner in error.context:
         branches.setdefault(inner.relative_schema_path[0], []).append(inner)
     fitting = [faults for faults in branches.values() if not any(_is_type_fault(fault) for fault in faults)]
-    return [deeper for fault in fitting[0] for deeper in _likeliest(fault)] if len(fitting) == 1 else [error]
+    return [deeper for fault in fitting[0] for deeper in _most_specific(fault)] if len(fitting) == 1 else [error]
 
 
 def _is_type_fault(error: SchemaFault) -> bool:
@@ -210,7 +215,7 @@ def _faults_of(error: SchemaFault, recipe: LocatedMapping) -> Iterator[tuple[tup
     path = tuple(str(step) for step in error.absolute_path)
     name = ".".join(path) or "the recipe"
     schema: Any = error.schema
-    asked: Any = error.validator_value
+    expected: Any = error.validator_value
     instance: Any = error.instance
     if error.validator == "additionalProperties":
         known = list(schema.get("properties", {}))
@@ -220,7 +225,7 @@ def _faults_of(error: SchemaFault, recipe: LocatedMapping) -> Iterator[tuple[tup
                 yield (*path, key), unknown_key((*path, key), known, recipe.where((*path, key)))
         return
     if error.validator == "required":
-        for key in asked:
+        for key in expected:
             if key not in instance:
                 what = f"{'.'.join((*path, key))} is missing"
                 yield (*path, key), RecipeError(what, where=recipe.where(path), remedy="add it")
@@ -228,7 +233,7 @@ def _faults_of(error: SchemaFault, recipe: LocatedMapping) -> Iterator[tuple[tup
     remedy = "change its value"
     what = f"{name}: {error.message}"
     if error.validator in ("enum", "const"):
-        values = [str(value) for value in (asked if error.validator == "enum" else [asked])]
+        values = [str(value) for value in (expected if error.validator == "enum" else [expected])]
         close = nearest(str(error.instance), values)
         what = f"{name} must be {' or '.join(values)}, not {_shown(error.instance)}"
         remedy = f"did you mean {close}?" if close else remedy
@@ -238,12 +243,12 @@ def _faults_of(error: SchemaFault, recipe: LocatedMapping) -> Iterator[tuple[tup
 
 
 def _kinds(error: SchemaFault) -> str | None:
-    """The types that would fit, when the type is what is wrong."""
+    """The expected types, where the type is wrong."""
     faults = [error] if error.validator == "type" else (error.context or [])
     if not faults or not all(_is_type_fault(fault) or fault is error for fault in faults):
         return None
-    names: list[Any] = []
+    names: list[object] = []
     for fault in faults:
-        asked: Any = fault.validator_value
-        names += [asked] if isinstance(asked, str) else asked
+        expected: Any = fault.validator_value
+        names += [expected] if isinstance(expected, str) else expected
     return " or ".join(dict.fromkeys(_KINDS.get(str(name), str(name)) for name in names))

@@ -1,4 +1,4 @@
-"""Keys of earlier releases, read for one more: one table of prefixes, applied once when a recipe is loaded.
+"""Keys of earlier releases, supported for one more: one table of prefixes, applied once when a recipe is loaded.
 
 Source: the old names and their new places are those of seed 003.
 """
@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from qairt.recipe.output_settings import model_name
 from qairt.recipe.recipe import Recipe
@@ -35,66 +34,68 @@ PREFIXES: tuple[tuple[KeyPath, KeyPath], ...] = (
         )
     ),
 )
-"""Old and new; the first that fits counts."""
+"""Old prefix and new one; the first match applies."""
 
 
 @dataclass(frozen=True)
 class OldKey:
-    """One value that stood under an old key."""
+    """A value under an old key."""
 
     old: KeyPath
     new: KeyPath
     where: str
     """`file:line` or `command line`."""
-    value: Any
-    kept: Any = None
-    """What the new key (or a newer old one) says, which holds; None where none said anything."""
+    value: object
+    kept: object = None
+    """The value that takes precedence: of the new key, or of an old key that comes first."""
     kept_where: str = ""
+    """Where that value was written; empty if there is none."""
     no_stage: bool = False
-    """Its stage is not in the recipe: it has no effect."""
+    """Its stage is not in the recipe, so it has no effect."""
 
     @property
     def overruled(self) -> bool:
-        """The new key is there too and says something else."""
+        """Whether another value takes precedence."""
         return bool(self.kept_where) and self.kept != self.value and self.value not in ({}, None)
 
     def __str__(self) -> str:
-        said = f"{'.'.join(self.old)} ({self.where}) is now {'.'.join(self.new)}"
+        moved = f"{'.'.join(self.old)} ({self.where}) is now {'.'.join(self.new)}"
         if self.no_stage:
-            return f"{said}, and has no effect: the recipe has no stage {self.new[1]}"
+            return f"{moved} and has no effect: the recipe has no stage {self.new[1]}"
         if self.overruled:
-            return f"{said}, which holds: it says {_text(self.kept)} ({self.kept_where}), not {_text(self.value)}"
-        return said
+            set_to = f"which is set to {_text(self.kept)} ({self.kept_where})"
+            return f"{moved}, {set_to}: {_text(self.value)} is ignored"
+        return moved
 
 
 def old_keys(recipe: Recipe) -> list[OldKey]:
-    """The values under old keys, in the order of the recipe; nothing is changed."""
+    """The values under old keys, in the order of the recipe."""
     stages = recipe.get("stages")
     known = set(map(str, stages)) if isinstance(stages, Mapping) else set()
     pipeline = recipe.get("pipeline")
     known |= set(map(str, pipeline)) if isinstance(pipeline, Mapping) else set()
     model = model_name(recipe.get("model_id_or_path")) or "model"
     found = []
-    placed: dict[KeyPath, tuple[Any, str]] = {}
+    first: dict[KeyPath, tuple[object, str]] = {}
     for top in dict.fromkeys(old[0] for old, _ in PREFIXES):
         for path, value in _leaves(recipe.get(top), (top,)) if top in recipe else ():
-            new = _new_place(path, model)
-            there = recipe.at(new, _ABSENT)
+            new = _new_path(path, model)
+            present = recipe.at(new, _ABSENT)
             no_stage = len(new) > 1 and new[1] not in known
-            kept, kept_where = placed.get(new, (None, "")) if there is _ABSENT else (there, recipe.where(new))
+            kept, kept_where = first.get(new, (None, "")) if present is _ABSENT else (present, recipe.where(new))
             found.append(OldKey(path, new, recipe.where(path), value, kept, kept_where, no_stage))
-            placed.setdefault(new, (value, recipe.where(path)))
+            first.setdefault(new, (value, recipe.where(path)))
     return found
 
 
 def apply_old_keys(recipe: Recipe) -> list[OldKey]:
-    """Move what stands under old keys to its new place; where the new key is there too, it holds.
+    """Move the values under old keys to their new keys; a value under the new key takes precedence.
 
     Returns:
-        What was found.
+        The old keys.
 
     Raises:
-        RecipeError: a new place is inside something that is no mapping.
+        RecipeError: a new key is inside a value that is not a mapping.
     """
     found = old_keys(recipe)
     for key in found:
@@ -104,16 +105,16 @@ def apply_old_keys(recipe: Recipe) -> list[OldKey]:
     return found
 
 
-def told(keys: Sequence[OldKey], recipe: Recipe) -> str:
-    """One sentence that names every old key and its new place."""
-    rewritten = f"; `qairt migrate {recipe.source}` rewrites them" if recipe.source else ""
-    return f"old keys, read for this release only{rewritten}: {'; '.join(map(str, keys))}"
+def format_old_keys(keys: Sequence[OldKey], recipe: Recipe) -> str:
+    """One sentence that names every old key and its new one."""
+    migrate = f"; `qairt migrate {recipe.source}` updates the file" if recipe.source else ""
+    return f"old keys, supported in this release only{migrate}: {'; '.join(map(str, keys))}"
 
 
-_ABSENT: Any = object()
+_ABSENT = object()
 
 
-def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+def _leaves(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
     if isinstance(value, Mapping) and value:
         for key, inner in value.items():
             yield from _leaves(inner, (*path, str(key)))
@@ -121,10 +122,10 @@ def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
         yield path, value
 
 
-def _new_place(path: KeyPath, model: str) -> KeyPath:
+def _new_path(path: KeyPath, model: str) -> KeyPath:
     old, new = next(pair for pair in PREFIXES if path[: len(pair[0])] == pair[0])
     return tuple(model if step == _MODEL else step for step in (*new, *path[len(old) :]))
 
 
-def _text(value: Any) -> str:
+def _text(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) or value is None else str(value)

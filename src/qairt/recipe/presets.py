@@ -1,11 +1,11 @@
-"""Presets of output settings: files mounted by name under `stages.<stage>.output`, below what the recipe says.
+"""Output presets: files with defaults for `stages.<stage>.output`, chosen by name. Later ones override earlier ones:
 
-    output/torch.default.yaml                    for every model, at `output`
-    model/<model>/output/torch.default.yaml      over it, at `output.extra.<model>`, where the recipe runs that model
-    the recipe                                   over both
-    the command line                             over all
+    output/torch.default.yaml                    `output` of every stage, for every model
+    model/<model>/output/torch.default.yaml      `output.extra.<model>`, if the recipe runs that model
+    the recipe
+    the command line
 
-Each file is looked up beside the recipe, then among those that qairt ships.
+Each file is looked for beside the recipe, then among those that qairt ships.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import copy
 import re
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from pydantic import BaseModel, ValidationError
 
@@ -29,8 +28,11 @@ from qairt.recipe.source import KeyPath
 _NAME = re.compile(r"\w[\w.-]*")
 
 
+Values = dict[str, object]
+
+
 class OutputPresets:
-    """The presets that a recipe's stages ask for; each file is read once.
+    """The presets that a recipe's stages use; each file is read once.
 
     Args:
         recipe: with the overrides of the command line applied.
@@ -41,18 +43,19 @@ class OutputPresets:
         self._model = model_name(recipe.get("model_id_or_path"))
         beside = recipe.source.parent if recipe.source else None
         self._folders = [folder for folder in (beside, shipped_recipes()) if folder is not None]
-        self._mounted: dict[str, tuple[dict[str, Any], dict[KeyPath, str]]] = {}
-        self._own: set[str] = set()
-        """Names of presets of which a file lies beside the recipe."""
+        self._read_presets: dict[str, tuple[Values, dict[KeyPath, str]]] = {}
+        """By name: the values, and where each of them was written."""
+        self._custom: set[str] = set()
+        """Names of presets with a file beside the recipe."""
 
-    def output_of(self, stage: str, own: Any) -> Any:
-        """The merged `output` of a stage; the recipe remembers which of it comes from a preset.
+    def output_of(self, stage: str, own: object) -> object:
+        """The merged `output` of a stage; the recipe remembers which values come from a preset.
 
         Args:
-            own: what the recipe and the command line say.
+            own: the value in the recipe, with overrides.
 
         Raises:
-            RecipeError: there is no such preset, or it holds what is not a setting.
+            RecipeError: the preset does not exist, or has an unknown setting.
         """
         own = {} if own is None else own
         if not isinstance(own, Mapping):
@@ -62,39 +65,42 @@ class OutputPresets:
             return own
         if not _NAME.fullmatch(name):
             raise self._unknown(name, stage)
-        if name not in self._mounted:
-            self._mounted[name] = self._read(name, stage)
-        values, origins = self._mounted[name]
+        if name not in self._read_presets:
+            self._read_presets[name] = self._read(name, stage)
+        values, origins = self._read_presets[name]
         for path, where in origins.items():
             self._recipe.note_preset(("stages", stage, "output", *path), where)
         return _merged(values, own)
 
-    def _read(self, name: str, stage: str) -> tuple[dict[str, Any], dict[KeyPath, str]]:
-        values: dict[str, Any] = {}
+    def _read(self, name: str, stage: str) -> tuple[Values, dict[KeyPath, str]]:
+        values: Values = {}
         origins: dict[KeyPath, str] = {}
-        files = [*self._general(name)][:1], [*self._of_model(name)]
-        if not any(files):
+        general = [*self._general(name)][:1]
+        of_model = [*self._of_model(name)]
+        if not general and not of_model:
             raise self._unknown(name, stage)
-        for path in files[0]:
+        for path in general:
             preset = _checked(Recipe.from_file(path), OutputSettings)
             values, origins = _merged(values, preset), origins | _origins(preset, ())
-        for model, path in files[1]:
+        for model, path in of_model:
             preset = _checked(Recipe.from_file(path), ModelOutput)
             values = _merged(values, {"extra": {model: dict(preset)}})
             origins |= _origins(preset, ("extra", model))
         shipped = shipped_recipes()
-        if not all(path.is_relative_to(shipped) for path in (*files[0], *(path for _, path in files[1]))):
-            self._own.add(name)
+        if not all(path.is_relative_to(shipped) for path in (*general, *(path for _, path in of_model))):
+            self._custom.add(name)
         return values, origins
 
-    def keep(self, stage: str, settings: OutputSettings) -> None:
-        """Write the settings of a stage out into the recipe where they rest on files beside it: what is kept of the
-        recipe must mean the same from anywhere."""
+    def inline(self, stage: str, settings: OutputSettings) -> None:
+        """Write output settings that come from presets beside the recipe into the recipe itself.
+
+        The copy that is kept with the cache then means the same from anywhere.
+        """
         stages = self._recipe["stages"]
-        if settings.preset in self._own:
+        if settings.preset in self._custom:
             own = {self._model: settings.of_model(self._model)} if self._model else {}
-            whole = settings.model_copy(update={"preset": DEFAULT_PRESET, "extra": settings.extra | own})
-            stages[stage] = {**(stages[stage] or {}), "output": whole.model_dump(mode="json")}
+            complete = settings.model_copy(update={"preset": DEFAULT_PRESET, "extra": settings.extra | own})
+            stages[stage] = {**(stages[stage] or {}), "output": complete.model_dump(mode="json")}
 
     def _general(self, name: str) -> Iterator[Path]:
         for folder in self._folders:
@@ -111,27 +117,27 @@ class OutputPresets:
                     yield model, path
 
     def _unknown(self, name: str, stage: str) -> RecipeError:
-        there = sorted({path.stem for folder in self._folders for path in (folder / "output").glob("*.yaml")})
-        close = nearest(name, there)
+        known = sorted({path.stem for folder in self._folders for path in (folder / "output").glob("*.yaml")})
+        close = nearest(name, known)
         return RecipeError(
-            f"there is no preset {name} of output settings",
+            f"there is no output preset {name}",
             where=self._recipe.where(("stages", stage, "output", "preset")),
-            remedy=f"did you mean {close}?" if close else f"there are {', '.join(there) or 'none'}",
+            remedy=f"did you mean {close}?" if close else f"the presets are {', '.join(known) or 'none'}",
         )
 
 
 def foreign_extras(recipe: Recipe, model: str) -> Iterator[str]:
-    """What is said under `extra` of a model that this recipe does not run, one sentence each."""
+    """One sentence for each entry of `extra` for a model that this recipe does not run."""
     stages = recipe.get("stages")
     for stage in stages if isinstance(stages, Mapping) else ():
         extra = recipe.at(("stages", stage, "output", "extra"))
         for key in extra if isinstance(extra, Mapping) else ():
             path = ("stages", str(stage), "output", "extra", str(key))
             if not is_model(model, str(key)):
-                named = f"this recipe runs {model}" if model else "this recipe names no model"
+                runs = f"this recipe runs {model}" if model else "this recipe names no model"
                 close = nearest(str(key), {"_".join(model.split("_")[:n]) for n in range(1, model.count("_") + 2)})
                 advice = f"; did you mean {close}?" if close else ""
-                yield f"{recipe.where(path)}: {'.'.join(path)} has no effect: {named}{advice}"
+                yield f"{recipe.where(path)}: {'.'.join(path)} has no effect: {runs}{advice}"
 
 
 def _checked(preset: Recipe, model: type[BaseModel]) -> Recipe:
@@ -142,8 +148,8 @@ def _checked(preset: Recipe, model: type[BaseModel]) -> Recipe:
     return preset
 
 
-def _origins(preset: Recipe, under: KeyPath) -> dict[KeyPath, str]:
-    def leaves(values: Mapping[str, Any], path: KeyPath) -> Iterator[KeyPath]:
+def _origins(preset: Recipe, prefix: KeyPath) -> dict[KeyPath, str]:
+    def leaves(values: Mapping[str, object], path: KeyPath) -> Iterator[KeyPath]:
         for key, value in values.items():
             inner = (*path, str(key))
             if isinstance(value, Mapping):
@@ -151,11 +157,11 @@ def _origins(preset: Recipe, under: KeyPath) -> dict[KeyPath, str]:
             else:
                 yield inner
 
-    return {(*under, *path): preset.origin(path) or str(preset.source) for path in leaves(preset, ())}
+    return {(*prefix, *path): preset.origin(path) or str(preset.source) for path in leaves(preset, ())}
 
 
-def _merged(under: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    merged = copy.deepcopy(dict(under))
+def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> Values:
+    merged = copy.deepcopy(dict(base))
     for key, value in over.items():
         held = merged.get(key)
         both = isinstance(held, Mapping) and isinstance(value, Mapping)

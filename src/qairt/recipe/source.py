@@ -1,9 +1,9 @@
-"""YAML with places: which line each value of a recipe stands on, and what is wrong with the text.
+"""Recipe files as YAML: the line of each value, and what is wrong with the text.
 
-Plain values only, as with `yaml.safe_load`: a recipe cannot construct objects. Differences, each told to the user:
+Plain values only, as with `yaml.safe_load`: a recipe cannot construct objects. Differences:
 
-1. A key that stands twice is an error.
-2. A plain key with dots means nesting: `split.num_splits: 9` is `split: {num_splits: 9}`. Quoted, it is taken as it is.
+1. A duplicate key is an error.
+2. A plain key with dots means nesting: `split.num_splits: 9` is `split: {num_splits: 9}`. A quoted key is not split.
 3. `1e-3` is a number, as in YAML 1.2.
 """
 
@@ -12,17 +12,21 @@ from __future__ import annotations
 import errno
 import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import yaml
 
 from qairt.errors import RecipeError
 
 KeyPath = tuple[str, ...]
+Key = str | int | float
+Scalar = str | int | float | bool | date | bytes | None
+YamlValue: TypeAlias = "Scalar | list[YamlValue] | dict[Key, YamlValue]"
 
-MOST_VALUES = 100_000
-"""A recipe of more is refused; a few lines of aliases can stand for billions."""
+MAX_VALUES = 100_000
+"""A larger recipe is refused; a few lines of aliases can expand to billions of values."""
 
 _MERGE = "tag:yaml.org,2002:merge"
 _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
@@ -35,14 +39,14 @@ _NUMBER = (
 _BREAK = re.compile("[\r\x85\u2028\u2029]")
 
 _REMEDIES = (
-    ("character '\\t'", "write spaces for the tab"),
-    ("mapping values are not", "check the indentation, and quote a value that holds a colon and a space"),
+    ("character '\\t'", "replace the tab by spaces"),
+    ("mapping values are not", "check the indentation, and quote a value that contains a colon and a space"),
     ("could not find expected ':'", "write KEY: VALUE"),
-    ("could not determine a constructor", "remove the tag: a recipe holds plain values only"),
-    ("another document", "keep one recipe in a file"),
-    ("undefined alias", "quote a value that begins with *"),
+    ("could not determine a constructor", "remove the tag: a recipe contains plain values only"),
+    ("another document", "write one recipe per file"),
+    ("undefined alias", "quote a value that starts with *"),
     ("that cannot start any token", "quote the value"),
-    ("expected ',' or", "close the bracket, or put a comma"),
+    ("expected ',' or", "close the bracket, or add a comma"),
     ("unexpected end of stream", "close the quote"),
 )
 
@@ -52,11 +56,11 @@ class RecipeSyntaxError(RecipeError, yaml.YAMLError):
 
 
 class RecipeNotFound(RecipeError, FileNotFoundError):  # noqa: N818 - reads as what happened
-    """There is no such file."""
+    """The file does not exist."""
 
     def __init__(self, path: Path) -> None:
         remedy = "check the path, or write a recipe with `qairt init MODEL`"
-        super().__init__("there is no such file", where=str(path), remedy=remedy)
+        super().__init__("file not found", where=str(path), remedy=remedy)
         self.errno = errno.ENOENT
         self.filename = str(path)
 
@@ -65,46 +69,48 @@ def read_text(path: Path) -> str:
     """A recipe's text.
 
     Raises:
-        RecipeNotFound: there is no such file; also a `FileNotFoundError`.
-        RecipeError: it cannot be read, or is not UTF-8 text.
+        RecipeNotFound: the file does not exist; also a `FileNotFoundError`.
+        RecipeError: the file cannot be read, or is not UTF-8 text.
     """
     try:
         return path.read_text(encoding="utf-8-sig")
     except FileNotFoundError as error:
         raise RecipeNotFound(path) from error
     except IsADirectoryError as error:
-        raise RecipeError("this is a folder, not a recipe", where=str(path), remedy="give a .yaml file") from error
+        raise RecipeError("this is a folder, not a recipe", where=str(path), remedy="name a .yaml file") from error
     except OSError as error:
-        raise RecipeError(f"it cannot be read: {error.strerror}", where=str(path), remedy="make it readable") from error
+        raise RecipeError(
+            f"cannot read the file: {error.strerror}", where=str(path), remedy="make it readable"
+        ) from error
     except UnicodeDecodeError as error:
-        raise RecipeSyntaxError("this is not UTF-8 text", where=str(path), remedy="save it as UTF-8") from error
+        raise RecipeSyntaxError("the file is not UTF-8 text", where=str(path), remedy="save it as UTF-8") from error
 
 
 def load_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
-    """A mapping, and the line of each of its values by path (indices of a list as text).
+    """Parse a mapping; returns it and the line of each of its values by path (indices of a list as text).
 
     Args:
         name: the file, for messages.
 
     Raises:
-        RecipeSyntaxError: names the file, the line and what to do.
+        RecipeSyntaxError: names the file, the line and the remedy.
     """
     entry = _read(text, name)
     if entry is None:
-        raise RecipeSyntaxError("the recipe is empty", where=name, remedy="`qairt init MODEL` writes one to start from")
+        raise RecipeSyntaxError("the recipe is empty", where=name, remedy="`qairt init MODEL` writes one")
     if not isinstance(entry.value, _Mapping):
         raise RecipeSyntaxError(
             "a recipe is a mapping of settings", where=f"{name}:{entry.line}", remedy="write KEY: VALUE"
         )
     lines: dict[KeyPath, int] = {}
-    return _plain(entry, (), lines), lines
+    return _plain_mapping(entry.value, (), lines), lines
 
 
-def load_value(text: str) -> Any:
-    """One value as it would be written in a recipe: a scalar, `[1, 128]`, `{where: {split: 5}}`.
+def load_value(text: str) -> YamlValue:
+    """Parse one value as a recipe writes it: a scalar, `[1, 128]`, `{where: {split: 5}}`.
 
     Raises:
-        RecipeSyntaxError: it is not YAML, or takes more than one line of it.
+        RecipeSyntaxError: it is not YAML, or more than one value.
     """
     entry = _read(text, "value", only_flow=True)
     return None if entry is None else _plain(entry, (), {})
@@ -113,11 +119,10 @@ def load_value(text: str) -> Any:
 @dataclass
 class _Entry:
     line: int
-    value: Any
-    """A scalar, a list of entries or a _Mapping."""
+    value: Scalar | list[_Entry] | _Mapping
 
 
-class _Mapping(dict[Any, _Entry]):
+class _Mapping(dict[Key, _Entry]):
     """Entries by key."""
 
 
@@ -129,7 +134,7 @@ _Loader.add_implicit_resolver(*_NUMBER)
 
 
 class PlainDumper(yaml.SafeDumper):
-    """Writes what `load_yaml` reads back as the same: a key with dots is quoted, for plain it would mean nesting."""
+    """Writes YAML that `load_yaml` reads back unchanged: a key with dots is quoted, since a plain one means nesting."""
 
     def represent_mapping(self, tag: str, mapping: Any, flow_style: bool | None = None) -> yaml.MappingNode:
         node = super().represent_mapping(tag, mapping, flow_style)
@@ -142,7 +147,7 @@ class PlainDumper(yaml.SafeDumper):
 
 
 def _text(dumper: PlainDumper, text: str) -> yaml.ScalarNode:
-    style = '"' if _BREAK.search(text) else None  # PyYAML folds these away in every other style
+    style = '"' if _BREAK.search(text) else None  # PyYAML drops these in every other style
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style)
 
 
@@ -159,46 +164,48 @@ def _read(text: str, name: str, only_flow: bool = False) -> _Entry | None:
             if node is None:
                 return None
             if only_flow and isinstance(node, yaml.CollectionNode) and not node.flow_style:
-                raise RecipeSyntaxError("it is more than one value", where=name, remedy="quote it")
+                raise RecipeSyntaxError("this is more than one value", where=name, remedy="quote it")
             return _Reader(loader, name, _tab_lines(text)).entry(node, (), ())
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        raise _explained(error, name, _tab_lines(text)) from error
+        raise _syntax_error(error, name, _tab_lines(text)) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise RecipeSyntaxError(
-            f"a character that text cannot hold, U+{error.character:04X}", where=f"{name}:{line}", remedy="remove it"
+            f"the text contains the invalid character U+{error.character:04X}",
+            where=f"{name}:{line}",
+            remedy="remove it",
         ) from error
     except RecursionError as error:
-        raise RecipeSyntaxError("it is nested too deeply", where=name, remedy="write it flatter") from error
+        raise RecipeSyntaxError("the recipe is nested too deeply", where=name, remedy="flatten it") from error
 
 
 def _tab_lines(text: str) -> frozenset[int]:
-    """Lines, from 0, that have a tab in their indentation."""
+    """The lines, counted from 0, with a tab in their indentation."""
     lines = text.splitlines()
-    return frozenset(place for place, line in enumerate(lines) if "\t" in line[: len(line) - len(line.lstrip())])
+    return frozenset(index for index, line in enumerate(lines) if "\t" in line[: len(line) - len(line.lstrip())])
 
 
-def _tab(name: str, line: int) -> RecipeSyntaxError:
+def _tab_error(name: str, line: int) -> RecipeSyntaxError:
     return RecipeSyntaxError("a tab in the indentation", where=f"{name}:{line + 1}", remedy="indent with spaces")
 
 
-def _explained(error: yaml.MarkedYAMLError, name: str, tabs: frozenset[int]) -> RecipeSyntaxError:
+def _syntax_error(error: yaml.MarkedYAMLError, name: str, tabs: frozenset[int]) -> RecipeSyntaxError:
     problem = " ".join((error.problem or error.context or "").split())
     mark = error.problem_mark or error.context_mark
     if "could not find expected ':'" in problem:
-        mark = error.context_mark or mark  # the other one is on the line below
+        mark = error.context_mark or mark  # problem_mark is one line too low
     if mark and mark.line in tabs:
-        return _tab(name, mark.line)
+        return _tab_error(name, mark.line)
     where = f"{name}:{mark.line + 1}" if mark else name
-    fitting = (remedy for sign, remedy in _REMEDIES if sign in problem)
-    remedy = next(fitting, "check its indentation, quotes and brackets")
+    matching = (remedy for pattern, remedy in _REMEDIES if pattern in problem)
+    remedy = next(matching, "check the indentation, quotes and brackets")
     return RecipeSyntaxError(f"this is not valid YAML: {problem}", where=where, remedy=remedy)
 
 
 class _Reader:
-    """From YAML nodes to entries."""
+    """Turns YAML nodes into entries."""
 
     def __init__(self, loader: _Loader, name: str, tabs: frozenset[int]) -> None:
         self._loader = loader
@@ -206,74 +213,81 @@ class _Reader:
         self._tabs = tabs
         self._count = 0
 
-    def entry(self, node: yaml.Node, path: KeyPath, around: tuple[yaml.Node, ...]) -> _Entry:
+    def entry(self, node: yaml.Node, path: KeyPath, ancestors: tuple[yaml.Node, ...]) -> _Entry:
         line = node.start_mark.line + 1
         self._count += 1
-        if self._count > MOST_VALUES:
-            raise self._error(line, f"there are more than {MOST_VALUES:,} values", "write less; an alias counts fully")
+        if self._count > MAX_VALUES:
+            raise self._error(
+                line,
+                f"the recipe has more than {MAX_VALUES:,} values",
+                "use fewer; an alias counts as what it refers to",
+            )
         if isinstance(node, yaml.ScalarNode):
             return _Entry(line, self._scalar(node))
         if node.tag not in _PLAIN:
-            raise self._error(line, f"a recipe cannot hold {node.tag}", "remove the tag")
-        if any(node is other for other in around):
-            raise self._error(line, "an alias stands for something that contains it", "write the value out")
-        inside = (*around, node)
+            raise self._error(line, f"a recipe cannot contain {node.tag}", "remove the tag")
+        if any(node is other for other in ancestors):
+            raise self._error(line, "an alias refers to a value that contains it", "write the value out")
+        inside = (*ancestors, node)
         if isinstance(node, yaml.SequenceNode):
-            return _Entry(line, [self.entry(item, (*path, str(at)), inside) for at, item in enumerate(node.value)])
+            return _Entry(
+                line, [self.entry(item, (*path, str(index)), inside) for index, item in enumerate(node.value)]
+            )
         assert isinstance(node, yaml.MappingNode)
         return _Entry(line, self._mapping(node, path, inside))
 
-    def _scalar(self, node: yaml.ScalarNode) -> Any:
+    def _scalar(self, node: yaml.ScalarNode) -> Scalar:
         if node.style is None:
             for line in range(node.start_mark.line + 1, node.end_mark.line + 1):
-                if line in self._tabs:  # YAML would read what was meant as a new entry as more of this text
-                    raise _tab(self._name, line)
+                if line in self._tabs:  # YAML would read the next entry as a continuation of this text
+                    raise _tab_error(self._name, line)
         try:
-            return self._loader.construct_object(node)
-        except (ValueError, OverflowError) as error:  # a date or a number that cannot be
-            raise self._impossible(node, str(error)) from error
-        except (LookupError, AttributeError) as error:  # PyYAML's answer to `!!bool x` and `!!timestamp x`
-            raise self._impossible(node, f"it is no {node.tag.rpartition(':')[2]}") from error
+            value: Scalar = self._loader.construct_object(node)
+            return value
+        except (ValueError, OverflowError) as error:  # a date or number out of range
+            raise self._invalid(node, str(error)) from error
+        except (LookupError, AttributeError) as error:  # what PyYAML raises for `!!bool x` and `!!timestamp x`
+            raise self._invalid(node, f"it is not a {node.tag.rpartition(':')[2]}") from error
 
-    def _mapping(self, node: yaml.MappingNode, path: KeyPath, around: tuple[yaml.Node, ...]) -> _Mapping:
+    def _mapping(self, node: yaml.MappingNode, path: KeyPath, ancestors: tuple[yaml.Node, ...]) -> _Mapping:
         own, inherited = _Mapping(), _Mapping()
-        seen: dict[tuple[Any, ...], int] = {}
+        seen: dict[tuple[Key, ...], int] = {}
         for key_node, value_node in node.value:
             line = key_node.start_mark.line + 1
             if key_node.tag == _MERGE:
-                inherited = _Mapping({**inherited, **self._inherited(value_node, path, around, line)})
+                inherited = _Mapping({**inherited, **self._inherited(value_node, path, ancestors, line)})
                 continue
             steps = self._steps(key_node, line)
             here = (*path, *map(str, steps))
             if steps in seen:
-                raise self._twice(here, seen[steps], line)
+                raise self._duplicate(here, seen[steps], line)
             seen[steps] = line
-            self._put(own, steps, _Entry(line, self.entry(value_node, here, around).value), here)
+            self._put(own, steps, _Entry(line, self.entry(value_node, here, ancestors).value), here)
         return _Mapping({**inherited, **own})
 
-    def _inherited(self, node: yaml.Node, path: KeyPath, around: tuple[yaml.Node, ...], line: int) -> _Mapping:
-        """What `<<: *base` or `<<: [*first, *second]` brings along; the first one wins."""
+    def _inherited(self, node: yaml.Node, path: KeyPath, ancestors: tuple[yaml.Node, ...], line: int) -> _Mapping:
+        """The entries that `<<: *base` or `<<: [*first, *second]` merges in; the first base wins."""
         found = _Mapping()
         for base in reversed(node.value if isinstance(node, yaml.SequenceNode) else [node]):
-            value = self.entry(base, path, around).value
+            value = self.entry(base, path, ancestors).value
             if not isinstance(value, _Mapping):
-                raise self._error(line, "<< takes mappings only", "write <<: *NAME of a mapping")
+                raise self._error(line, "<< merges mappings only", "write <<: *NAME with the name of a mapping")
             found.update(value)
         return found
 
-    def _steps(self, node: yaml.Node, line: int) -> tuple[Any, ...]:
+    def _steps(self, node: yaml.Node, line: int) -> tuple[Key, ...]:
         if not isinstance(node, yaml.ScalarNode):
-            raise self._error(line, "a key must be a plain word", "write KEY: VALUE")
+            raise self._error(line, "a key must be a single word", "write KEY: VALUE")
         key = self._scalar(node)
         if key is None:
             raise self._error(line, "a key is empty", "write KEY: VALUE")
         if isinstance(key, bool) or not isinstance(key, (str, int, float)):
-            return (node.value,)  # `on: 1` is a key named on
+            return (node.value,)  # `on: 1` is a key called on
         if isinstance(key, str) and not node.style and all(key.split(".")):
             return tuple(key.split("."))
         return (key,)
 
-    def _put(self, into: _Mapping, steps: tuple[Any, ...], entry: _Entry, path: KeyPath) -> None:
+    def _put(self, into: _Mapping, steps: tuple[Key, ...], entry: _Entry, path: KeyPath) -> None:
         for count, step in enumerate(steps[:-1], 1):
             held = into.setdefault(step, _Entry(entry.line, _Mapping()))
             if held.value is None:
@@ -282,8 +296,8 @@ class _Reader:
                 raise self._error(
                     entry.line,
                     f"{'.'.join(path)} sets something inside {'.'.join(path[: len(path) - len(steps) + count])},"
-                    f" which has a value of its own on line {held.line}",
-                    "keep one of them",
+                    f" which is set on line {held.line}",
+                    "remove one of them",
                 )
             into = held.value
         last = steps[-1]
@@ -297,25 +311,29 @@ class _Reader:
         elif held.value is None or entry.value is None:
             held.value = entry.value if held.value is None else held.value
         else:
-            raise self._twice(path, held.line, entry.line)
+            raise self._duplicate(path, held.line, entry.line)
 
-    def _twice(self, path: KeyPath, first: int, line: int) -> RecipeSyntaxError:
-        return self._error(line, f"{'.'.join(path)} is set twice, first on line {first}", "keep one of them")
+    def _duplicate(self, path: KeyPath, first: int, line: int) -> RecipeSyntaxError:
+        return self._error(line, f"{'.'.join(path)} is set twice, first on line {first}", "remove one of them")
 
-    def _impossible(self, node: yaml.ScalarNode, why: str) -> RecipeSyntaxError:
-        what = f"{node.value:.40} is not a possible value: {why}"
-        return self._error(node.start_mark.line + 1, what, "quote it to keep it text")
+    def _invalid(self, node: yaml.ScalarNode, why: str) -> RecipeSyntaxError:
+        what = f"{node.value:.40} is not a valid value: {why}"
+        return self._error(node.start_mark.line + 1, what, "quote it to make it text")
 
     def _error(self, line: int, what: str, remedy: str) -> RecipeSyntaxError:
         return RecipeSyntaxError(what, where=f"{self._name}:{line}", remedy=remedy)
 
 
-def _plain(entry: _Entry, path: KeyPath, lines: dict[KeyPath, int]) -> Any:
-    """The value without its places, which go to `lines`."""
+def _plain(entry: _Entry, path: KeyPath, lines: dict[KeyPath, int]) -> YamlValue:
+    """The value without its lines, which are added to `lines`."""
     if path:
         lines[path] = entry.line
     if isinstance(entry.value, _Mapping):
-        return {key: _plain(inner, (*path, str(key)), lines) for key, inner in entry.value.items()}
+        return _plain_mapping(entry.value, path, lines)
     if isinstance(entry.value, list):
-        return [_plain(inner, (*path, str(place)), lines) for place, inner in enumerate(entry.value)]
+        return [_plain(inner, (*path, str(index)), lines) for index, inner in enumerate(entry.value)]
     return entry.value
+
+
+def _plain_mapping(mapping: _Mapping, path: KeyPath, lines: dict[KeyPath, int]) -> dict[Any, Any]:
+    return {key: _plain(inner, (*path, str(key)), lines) for key, inner in mapping.items()}

@@ -314,7 +314,7 @@ def test_with_the_profiler_off_there_are_times_and_no_operators(recipe: Path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ("prompts=[]", "prompts: input should hold 1 or more"),
+        ("prompts=[]", "prompts: input should have at least 1 item"),
         ('prompts=["a", "  "]', "prompt 2 is empty"),
         ("repeats=0", "repeats: input should be greater than 0"),
         ("device=tpu", "device: input should be 'auto', 'cpu' or 'cuda', not 'tpu'"),
