@@ -174,7 +174,7 @@ def test_the_command_shows_and_writes(tmp_path, capsys):
     assert path.read_text() == OLD
     path.chmod(0o640)
     assert main(["migrate", str(path)]) == 0
-    assert "which holds: it says true" in capsys.readouterr().out
+    assert "which is set to true" in capsys.readouterr().out
     assert yaml.safe_load(path.read_text())["stages"]["torch_profiler"]["output"]["prediction"] == {"enable": True}
     assert path.stat().st_mode & 0o777 == 0o640
     assert main(["migrate", str(path)]) == 0
