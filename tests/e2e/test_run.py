@@ -107,7 +107,7 @@ def test_a_result_that_is_damaged_is_named_before_the_other_format_is_made(
     model.chmod(0o644)
     model.write_text("")
     with pytest.raises(
-        CacheError, match=r"model_loading all: it was damaged and is set aside\n  qairt run .*recipe.yaml"
+        CacheError, match=r"model_loading all: it is damaged and was set aside\n  qairt run .*recipe.yaml"
     ):
         own.export(tmp_path / "out", "ort")
     assert not (tmp_path / "out").exists()

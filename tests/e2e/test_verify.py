@@ -108,13 +108,13 @@ def test_every_output_is_compared_both_ways_at_each_ar(found: Verification):
     assert chained == {8: 16, 1: 16}
 
 
-def test_layers_by_what_they_cost(found: Verification):
+def test_layers_by_cost(found: Verification):
     costs = found.rungs[-1].costliest()
     assert {cost.name for cost in costs} == {"embedding", "layer 0", "layer 1", "lm_head"}
     assert costs[0].kl == max(cost.kl for cost in costs) > 0
 
 
-def test_the_second_time_nothing_runs(finished: LLMPipeline, found: Verification):
+def test_stored_results_are_reused(finished: LLMPipeline, found: Verification):
     said: list[str] = []
     again = finished.verify(notify=said.append)
     assert said == []
@@ -125,7 +125,7 @@ def test_the_second_time_nothing_runs(finished: LLMPipeline, found: Verification
     assert "quantize ar1-split2" in entries["quantize"].inputs["extras"]["sources"]
 
 
-def test_thresholds_judge_what_is_stored(finished: LLMPipeline, found: Verification, recipe: Path):
+def test_thresholds_judge_stored_results(finished: LLMPipeline, found: Verification, recipe: Path):
     strict = LLMPipeline.from_recipe(recipe, ["verify.min_sqnr_db.quantize=200"], cache_dir=finished.cache_dir)
     again = strict.verify()
     assert again.reused == RUNGS[:5]
@@ -148,7 +148,7 @@ def test_a_damaged_weight_is_named_by_rung_and_part(copied: LLMPipeline):
     assert isolated["split_model", 3] > 100, "the part after it is sound by itself"
 
 
-def test_damage_after_it_was_measured_is_measured_again(copied: LLMPipeline):
+def test_a_file_damaged_after_measuring_is_measured_again(copied: LLMPipeline):
     assert copied.verify("split_model").first_below() is None
     change_weight(output_of(copied, "split_model", "ar1-split3").onnx, "lm_head.weight", 5.0)
     again = copied.verify("split_model")
@@ -158,7 +158,7 @@ def test_damage_after_it_was_measured_is_measured_again(copied: LLMPipeline):
     assert (below.part, below.worst.split(", ")[:2]) == (3, ["logits", "AR 1"])
 
 
-def test_nan_is_named_and_what_came_before_is_kept(copied: LLMPipeline):
+def test_nan_is_named_and_earlier_rungs_are_stored(copied: LLMPipeline):
     part = output_of(copied, "mha_to_sha_conversion", "ar8-split2")
     change_weight(part.onnx, "model.layers.0.mlp.up_proj.weight", np.nan)
     with pytest.raises(QairtError) as caught:
@@ -207,7 +207,7 @@ def without_seconds(found: Verification) -> list[Any]:
 
 
 @pytest.mark.parametrize("moment", ["half written", "not yet in its place", "from outside"])
-def test_a_killed_verify_goes_on(moment: str, copied: LLMPipeline, recipe: Path, found: Verification):
+def test_a_killed_verify_resumes(moment: str, copied: LLMPipeline, recipe: Path, found: Verification):
     """kill -9: rungs that were measured are kept as they are, the others are measured by the next call."""
     words = ["verify", str(recipe), "--cache-dir", str(copied.cache_dir)]
     start = ["-m", "qairt"] if moment == "from outside" else ["-c", DIES, moment]
@@ -245,7 +245,7 @@ def test_one_part_of_one_rung(finished: LLMPipeline, found: Verification):
     assert {o.output: o.sqnr_db for o in rung.outputs if (o.ar, o.way) == (8, "isolated")} == of_whole
 
 
-def test_what_is_not_made_yet_is_said_and_skipped(recipe: Path, tmp_path: Path):
+def test_rungs_that_are_not_built_yet_are_skipped_with_the_reason(recipe: Path, tmp_path: Path):
     pipeline = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path)
     with pytest.raises(CacheError, match="model_loading all: nothing to compare with yet") as caught:
         pipeline.verify()
@@ -270,7 +270,7 @@ def test_what_is_not_made_yet_is_said_and_skipped(recipe: Path, tmp_path: Path):
         ({"tokens": 0}, "--tokens: 0 is out of range\n  give 1 or more"),
     ],
 )
-def test_what_cannot_be_asked(finished: LLMPipeline, asked: dict[str, Any], message: str):
+def test_invalid_requests(finished: LLMPipeline, asked: dict[str, Any], message: str):
     with pytest.raises(RecipeError) as caught:
         finished.verify(**asked)
     assert str(caught.value).startswith(message)

@@ -22,7 +22,7 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> LLMPipeline:
     return made
 
 
-def test_the_emulator_says_its_cost_runs_few_tokens_and_is_near_the_cpu(finished: LLMPipeline):
+def test_the_emulator_announces_its_cost_reads_few_tokens_and_is_close_to_the_cpu(finished: LLMPipeline):
     said: list[str] = []
     found = finished.verify("htp_emulator", notify=said.append)
     assert said[0].startswith("htp_emulator: compiles 3 parts for AR 1 and 8 and emulates them: 2 calls chained, ")

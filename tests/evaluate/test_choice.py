@@ -12,12 +12,12 @@ from qairt.recipe import Recipe
 LISTED = [{"name": "perplexity", "display_name": "ppl", "chunks": 4}, {"name": "top1_agreement"}]
 
 
-def test_perplexity_is_measured_where_nothing_is_listed():
+def test_perplexity_is_the_default():
     (metric,) = chosen_metrics(Recipe(), [])
     assert (metric.name, metric.title, metric.dataset, metric.chunks) == ("perplexity", "perplexity", None, None)
 
 
-def test_some_of_them_by_display_name_or_name():
+def test_metrics_by_display_name_or_name():
     def titles(*names):
         return [metric.title for metric in chosen_metrics(Recipe(), LISTED, names)]
 
@@ -66,7 +66,7 @@ def faults(tmp_path, entries):
         ("{name: generation}", "recipe.yaml:3: evaluator.metrics.0.prompts is missing\n  add it; generation takes "),
     ],
 )
-def test_faults_are_named_with_their_line(entry, said, tmp_path):
+def test_faults_have_their_line(entry, said, tmp_path):
     assert faults(tmp_path, [entry]).startswith(said)
 
 

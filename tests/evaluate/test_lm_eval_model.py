@@ -43,7 +43,7 @@ def test_a_package_that_cannot_be_loaded(subject_on, monkeypatch):
         check(Mmlu(), subject_on("torch"))
 
 
-def test_a_task_that_there_is_not(subject_on, monkeypatch):
+def test_an_unknown_task(subject_on, monkeypatch):
     pytest.importorskip("lm_eval")
     said = []
     some = SimpleNamespace(all_tasks=["hellaswag", "mmlu"])  # reading all there are takes seconds
@@ -94,7 +94,7 @@ def test_a_long_text_is_read_in_windows(asked):
     assert nothing == 0
 
 
-def test_answers_end_where_they_are_told_to(asked):
+def test_answers_end_at_the_stop_texts(asked):
     model = asked("torch")
     (whole,) = model.generate_until([request("Hello", {"until": [], "max_gen_toks": 6})])
     assert 0 < len(whole) <= 6

@@ -13,7 +13,7 @@ from qairt.model.reference import Reference
 from qairt.quant.encodings import Encodings
 
 
-def test_it_is_that_of_the_whole_logits(tmp_path: Path) -> None:
+def test_it_equals_perplexity_from_the_whole_logits(tmp_path: Path) -> None:
     parameters = tiny_parameters(tmp_path)
     chunks = [*TOKENS, TOKENS[0][:9]]
     losses = []

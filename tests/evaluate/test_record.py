@@ -9,9 +9,9 @@ from qairt.errors import CacheError
 from qairt.evaluate.record import (
     EvaluationRecord,
     MetricRecord,
+    add_record,
     differences,
-    keep,
-    numbered,
+    find_record,
     recipe_of,
     records,
 )
@@ -42,22 +42,22 @@ def record(**changes) -> EvaluationRecord:
 def test_records_and_costs_share_a_file(tmp_path):
     """Also with a line that a killed writer left."""
     CostHistory(tmp_path).add(COST)
-    assert keep(tmp_path, record()) == 1
+    assert add_record(tmp_path, record()) == 1
     with (tmp_path / "history.jsonl").open("a") as file:
         file.write('{"evaluation":1,"tar')
-    assert keep(tmp_path, record(target="torch")) == 2
+    assert add_record(tmp_path, record(target="torch")) == 2
     CostHistory(tmp_path).add(COST.model_copy(update={"seconds": 4.0}))
     assert [found.target for found in records(tmp_path)] == ["cpu", "torch"]
-    assert numbered(tmp_path, 1) == record()
+    assert find_record(tmp_path, 1) == record()
     expected = CostHistory(tmp_path).expect("export", "all", size=0, tools="", host="h")
     assert (expected.samples, expected.seconds) == (2, 3.0)
 
 
-def test_the_latest_of_each_target_stands_beside_the_stages(tmp_path):
+def test_metrics_json_holds_the_latest_of_each_target_and_the_stages(tmp_path):
     path = tmp_path / "metrics.json"
     path.write_text(json.dumps({"export": {"seconds": 2.0}}))
     for score, target in ((41.0, "cpu"), (40.0, "torch"), (42.0, "cpu")):
-        keep(tmp_path, record(target=target, metrics={"ppl": MetricRecord(metric="perplexity", score=score)}))
+        add_record(tmp_path, record(target=target, metrics={"ppl": MetricRecord(metric="perplexity", score=score)}))
     held = json.loads(path.read_text())
     assert held["export"] == {"seconds": 2.0}
     assert {target: said["metrics"]["ppl"]["score"] for target, said in held["evaluate"].items()} == {
@@ -67,13 +67,13 @@ def test_the_latest_of_each_target_stands_beside_the_stages(tmp_path):
     assert held["evaluate"]["cpu"]["model_digest"] == "1" * 64
 
 
-def test_infinite_scores_come_back(tmp_path):
-    keep(tmp_path, record(metrics={"ppl": MetricRecord(metric="perplexity", score=float("inf"))}))
+def test_infinite_scores_round_trip(tmp_path):
+    add_record(tmp_path, record(metrics={"ppl": MetricRecord(metric="perplexity", score=float("inf"))}))
     json.loads((tmp_path / "metrics.json").read_text(), parse_constant=pytest.fail)
-    assert numbered(tmp_path, 1).scores == {"ppl": float("inf")}
+    assert find_record(tmp_path, 1).scores == {"ppl": float("inf")}
 
 
-def test_what_differs():
+def test_differences():
     other = record(
         target="quantsim",
         recipe={"backend": "CPU", "stages": {"quantization": {"recipe": "minmax.yaml"}}},
@@ -93,16 +93,16 @@ def test_what_differs():
     assert differences(record(), record(time=5.0, seconds=9.0)) == []
 
 
-def test_no_such_evaluation(tmp_path):
+def test_an_unknown_evaluation(tmp_path):
     with pytest.raises(CacheError, match=r"there is no evaluation 1\n  qairt evaluate RECIPE$"):
-        numbered(tmp_path, 1)
-    keep(tmp_path, record())
+        find_record(tmp_path, 1)
+    add_record(tmp_path, record())
     with pytest.raises(
         CacheError, match=r"there is no evaluation 2\n  choose from 1 to 1: qairt evaluate RECIPE --list"
     ):
-        numbered(tmp_path, 2)
+        find_record(tmp_path, 2)
 
 
-def test_where_work_is_kept_is_no_part_of_the_recipe():
+def test_the_scored_recipe_leaves_out_where_work_is_stored():
     recipe = {"backend": "CPU", "cache_dir": "x", "evaluator": {"metrics": []}, "stages": {"export": {}}}
     assert recipe_of(recipe) == {"backend": "CPU", "stages": {"export": {}}}

@@ -89,7 +89,7 @@ def test_several_texts_and_metrics_in_their_order(subject_on, tmp_path):
     assert found["perplexity"].dataset_digest == found["top1_agreement"].dataset_digest
 
 
-def test_nothing_is_measured_when_a_later_text_is_missing(subject_on):
+def test_nothing_is_measured_if_a_later_text_is_missing(subject_on):
     subject = subject_on("torch")
     with pytest.raises(EvaluationError, match=r"^gone.txt: there is no such text file"):
         evaluate([TEXT[0], Perplexity(dataset="gone.txt", display_name="gone")], subject)

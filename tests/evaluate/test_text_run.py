@@ -72,7 +72,7 @@ def test_distances_from_the_float_model(subject_on, parameters, encodings, hf_mo
     assert measure_text(ALL[1:], subject) == pytest.approx(expected, rel=1e-3)
 
 
-def test_the_float_model_is_no_distance_from_itself(subject_on):
+def test_the_float_model_has_no_distance_from_itself(subject_on):
     assert measure_text(ALL[1:], subject_on("torch")) == [0.0, 1.0]
 
 
@@ -109,7 +109,7 @@ def test_one_block_at_a_time(subject_on, parameters, monkeypatch):
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_a_killed_evaluation_goes_on(target, subject_on, monkeypatch):
+def test_a_killed_evaluation_resumes(target, subject_on, monkeypatch):
     """Stopped after some chunks, with a line cut off in the middle as a kill may leave it."""
     monkeypatch.setattr("qairt.evaluate.text_run.GROUP_TOKENS", 64)
     whole = measure_text(ALL, subject_on(target, identity="whole"))
@@ -138,7 +138,7 @@ def test_a_killed_evaluation_goes_on(target, subject_on, monkeypatch):
     assert parts_done == []
 
 
-def test_more_chunks_take_those_that_are_there(subject_on):
+def test_more_chunks_reuse_the_measured_ones(subject_on):
     said = []
     subject = subject_on("torch", progress=lambda what, part: said.append(what))
     few = Perplexity(dataset="text.txt", chunks=2)
@@ -167,7 +167,7 @@ def test_a_text_that_repeats_counts_twice(subject_on, tmp_path):
     ]
 
 
-def test_nan_is_an_error_and_is_not_kept(subject_on, parameters):
+def test_nan_is_an_error_and_is_not_stored(subject_on, parameters):
     class Broken(TextMetric):
         name = "broken"
 

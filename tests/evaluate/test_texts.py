@@ -17,7 +17,7 @@ def test_the_text_that_is_shipped(subject_on):
     assert len(text.digest) == 64
 
 
-def test_no_token_is_added_and_the_end_is_left_out(subject_on, tmp_path, tokenizer):
+def test_no_token_is_added_and_the_rest_is_not_used(subject_on, tmp_path, tokenizer):
     (tmp_path / "short.txt").write_text("x" * 70)
     chunks = chunks_of(Perplexity(dataset="short.txt"), subject_on("torch"))
     assert [len(chunk) for chunk in chunks] == [32, 32]
@@ -80,7 +80,7 @@ def test_a_data_set_of_the_hub(hub, subject_on):
     assert hub == [("Salesforce/wikitext", "wikitext-2-raw-v1", "test")], "read once"
 
 
-def test_a_hub_that_cannot_be_reached_and_a_column_that_is_not_there(hub, subject_on):
+def test_an_unreachable_hub_and_a_missing_column(hub, subject_on):
     with pytest.raises(
         EvaluationError,
         match=r"^owner/set: there is no such file, and loading it from the Hugging Face hub failed: cannot reach the",

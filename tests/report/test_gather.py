@@ -15,7 +15,7 @@ from qairt.engine.cache.entry import NewEntry
 from qairt.engine.record import events as ev
 from qairt.engine.record.state import RunState
 from qairt.errors import CacheError
-from qairt.evaluate.record import EvaluationRecord, MetricRecord, keep
+from qairt.evaluate.record import EvaluationRecord, MetricRecord, add_record
 from qairt.report.gather import gather
 from qairt.report.timeline import POINTS, timeline_of
 from qairt.verify.result import LayerCost, OutputFidelity, RungFidelity
@@ -135,10 +135,10 @@ def evaluated(cache: StageCache, target: str, score: float, *, artifacts: dict[s
         time=time.time(),
         seconds=1.0,
     )
-    keep(cache.cache_dir, record)
+    add_record(cache.cache_dir, record)
 
 
-def test_sizes_count_a_content_once(cache):
+def test_equal_contents_count_once(cache):
     report = gather(cache, "llama.yaml")
     assert [(size.what, size.files, size.bytes) for size in report.sizes] == [
         ("float graph (ONNX)", 2, 32_100),
@@ -155,7 +155,7 @@ def test_the_bundle(cache):
     assert report.bundle[0].sha256 == cache.entry(ITEMS[4].key).files["bundle/a.bin"]["sha256"]
 
 
-def test_what_is_missing_is_said(cache):
+def test_missing_measurements_are_named(cache):
     assert gather(cache, "llama.yaml").missing == [
         "The stages were not compared with the float model: qairt verify llama.yaml",
         "The quality of the quantized model was not measured: qairt evaluate llama.yaml",
@@ -178,7 +178,7 @@ def test_fidelity_of_exactly_this_run(cache):
     assert [layer.name for layer in fidelity.layers] == ["layer 1", "layer 0"]
 
 
-def test_scores_of_exactly_this_run_beside_float(cache):
+def test_scores_of_exactly_this_run_and_of_the_float_model(cache):
     graphs = {"quantize": keys.digest(sorted([ITEMS[2].key, ITEMS[3].key]))}
     evaluated(cache, "torch", 10.0, artifacts={})
     evaluated(cache, "torch", 99.0, artifacts={}, digest="another text")
@@ -201,7 +201,7 @@ def test_a_float_score_alone_is_better_than_none(cache):
     assert (score.float_score, score.scores) == (10.0, {})
 
 
-def test_damaged_files_cost_what_stood_in_them(cache):
+def test_damaged_files_cost_only_their_content(cache):
     of_run = [ITEMS[0], ITEMS[2], ITEMS[3]]
     measured(cache, "quantize", 50.0, of_run)
     (place,) = (cache.cache_dir / "verify").glob("verify_*")
@@ -219,7 +219,7 @@ def test_damaged_files_cost_what_stood_in_them(cache):
     assert place.exists()
 
 
-def test_a_run_that_goes_on(cache):
+def test_a_running_run(cache):
     events = [
         recorded.opening([entry("export")], run_id="0002"),
         recorded.made(entry("export"), recorded.BEGAN, 1.0)[0],
@@ -240,12 +240,12 @@ def test_before_a_run(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_run_that_died_before_its_first_word_is_passed_over(cache):
+def test_a_run_without_events_is_skipped(cache):
     (cache.cache_dir / "runs" / "0002").mkdir()
     assert gather(cache, "llama.yaml").run.id == "0001"
 
 
-def test_a_long_run_is_thinned_and_keeps_its_peaks():
+def test_samples_of_a_long_run_are_downsampled_and_keep_their_peaks():
     state = RunState()
     item = entry("export")
     for event in [recorded.opening([item]), *recorded.made(item, recorded.BEGAN, 7200.0)]:
@@ -263,7 +263,7 @@ def test_a_long_run_is_thinned_and_keeps_its_peaks():
     assert timeline.seconds == 7200.0
 
 
-def test_an_item_that_was_tried_again_runs_from_its_last_start():
+def test_a_retried_item_is_shown_from_its_last_start():
     state = RunState()
     item = entry("export")
     again = recorded.BEGAN + 100

@@ -44,7 +44,7 @@ def parsed(html: str) -> Structure:
 
 
 @pytest.mark.parametrize("report", [full_report(), broken_report()], ids=["full", "broken"])
-def test_html_stands_alone(report):
+def test_html_is_self_contained(report):
     html = to_html(report)
     structure = parsed(html)
     assert "script" not in structure.tags
@@ -55,7 +55,7 @@ def test_html_stands_alone(report):
     assert "<script" not in html
 
 
-def test_every_section_says_its_numbers():
+def test_every_section_shows_its_numbers():
     html = to_html(full_report())
     for said in (
         "SmolLM2-135M-Instruct.Q4_1",
@@ -105,7 +105,7 @@ def test_links_lead_somewhere():
         assert set(named) <= set(ids)
 
 
-def test_what_is_not_there_has_no_section():
+def test_missing_facts_have_no_section():
     html = to_html(broken_report())
     for section in ("timeline", "sizes", "quality", "fidelity", "speed", "bundle", "outputs"):
         assert f'id="{section}"' not in html
@@ -115,7 +115,7 @@ def test_what_is_not_there_has_no_section():
     assert "free the disk" in html
 
 
-def test_markdown_is_tables_that_hold():
+def test_markdown_tables_are_well_formed():
     text = to_markdown(full_report())
     assert "\n\n\n" not in text
     tables = re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE)

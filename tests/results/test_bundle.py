@@ -20,7 +20,7 @@ def bundle(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_copy_is_whole(bundle: Path, tmp_path: Path):
+def test_a_copy_is_complete(bundle: Path, tmp_path: Path):
     files = copy_bundle(bundle, tmp_path / "out")
     assert [path.relative_to(tmp_path / "out").as_posix() for path in files] == [
         "SHA256SUMS",
@@ -40,7 +40,7 @@ def test_a_full_disk_leaves_nothing(bundle: Path, tmp_path: Path):
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
 
 
-def test_a_place_that_cannot_be(bundle: Path):
+def test_an_impossible_destination(bundle: Path):
     with pytest.raises(QairtError, match="it cannot be written: "):
         copy_bundle(bundle, bundle / "metadata.yaml" / "out")
     (bundle.parent / "full").mkdir()

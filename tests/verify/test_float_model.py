@@ -56,7 +56,7 @@ def test_logits_that_were_not_recorded_are_computed(plain: FloatModel) -> None:
     np.testing.assert_allclose(text.truth("logits", GraphCall(4, 2, 4)), recorded[0, 2:6], rtol=1e-4, atol=1e-4)
 
 
-def test_without_changed_weights_all_graphs_have_one_truth(plain: FloatModel) -> None:
+def test_without_changed_weights_all_graphs_share_one_reference(plain: FloatModel) -> None:
     assert plain.text(rounded=True) is plain.text(rounded=False)
 
 

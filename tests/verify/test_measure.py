@@ -12,7 +12,7 @@ from qairt.verify.measure import Deviation, kl_and_agreement, rows
 RANDOM = np.random.default_rng(0)
 
 
-def test_decibel_of_equal_absent_and_plain_values():
+def test_decibel_of_equal_missing_and_ordinary_values():
     assert decibel(100.0, 1.0) == pytest.approx(20.0)
     assert decibel(1.0, 0.0) == decibel(0.0, 0.0) == MOST_DB
     assert decibel(0.0, 1.0) == -MOST_DB
@@ -45,7 +45,7 @@ def test_the_first_token_does_not_hide_the_others():
     assert (found.part, found.ar, found.way, found.tokens, found.top1) == (2, 8, "chained", 4, None)
 
 
-def test_what_all_logits_of_a_token_have_in_common_is_no_error():
+def test_a_constant_offset_of_a_tokens_logits_is_no_error():
     reference = RANDOM.normal(size=(3, 50)).astype(np.float32)
     deviation = Deviation("logits")
     deviation.add(reference, reference + np.float32([[5], [-3], [7]]), 0)

@@ -80,7 +80,7 @@ def test_isolated_inputs_are_the_test_vectors(parameters, quantized, text, ar, c
         assert np.array_equal(text.truth(name, call), rows(name, values, call.new)), name
 
 
-def test_cached_tokens_come_back_newest_on_the_right():
+def test_cached_tokens_are_right_aligned():
     cache, name = PartCache(), "past_value_0_in"
     empty = cache.past(name, (2, 1, 6, 3), GraphCall(2, 0, 2), 8)
     assert empty.shape == (2, 1, 6, 3)
@@ -93,7 +93,7 @@ def test_cached_tokens_come_back_newest_on_the_right():
     assert cache.past(name, (1, 1, 4, 3), GraphCall(4, 5, 4), 8)[0, 0, :, 0].tolist() == [6, 9, 6, 9]
 
 
-def test_layers_that_are_rounded_coarsely_cost_most(parameters, quantized):
+def test_layers_with_the_fewest_bits_cost_most(parameters, quantized):
     said: list[str] = []
     costs = layer_costs(parameters, parameters, quantized.encodings, IDS[:16], said.append)
     assert [cost.name for cost in costs] == ["embedding", "layer 0", "layer 1", "lm_head"]

@@ -48,7 +48,7 @@ class Reciting:
         return iter(self.tokens[:max_tokens])
 
 
-def test_equal():
+def test_equal_tokens():
     cpu = Counting()
     found = compare_tokens("genie", Reciting(4, 5, 6), cpu, [2, 3], 3)
     assert (found.cpu, found.found, found.margin, found.first_difference) == ((4, 5, 6), (4, 5, 6), None, None)
@@ -69,7 +69,7 @@ def test_a_runtime_that_stops_early():
         compare_tokens("genie", Reciting(4, 5), Counting(), [2, 3], 3)
 
 
-def test_the_cost_is_that_of_every_token_that_is_read():
+def test_the_cost_counts_every_token_that_is_read():
     parts = [
         Part(index=1, of=2, first_layer=0, last_layer=0, has_embedding=True, has_head=False, weight_bytes=10**9),
         Part(index=2, of=2, first_layer=0, last_layer=9, has_embedding=False, has_head=True, weight_bytes=4 * 10**8),

@@ -86,7 +86,7 @@ class RecordDifference:
 
 
 def records(state_folder: Path) -> list[EvaluationRecord]:
-    """All evaluations of a cache directory, oldest first, numbered from 1."""
+    """All evaluations of a cache directory, oldest first, find_record from 1."""
     found = []
     for line in HistoryFile(state_folder).read("evaluation"):
         with suppress(ValidationError):
@@ -94,7 +94,7 @@ def records(state_folder: Path) -> list[EvaluationRecord]:
     return found
 
 
-def keep(state_folder: Path, record: EvaluationRecord) -> int:
+def add_record(state_folder: Path, record: EvaluationRecord) -> int:
     """Add an evaluation; returns its number.
 
     Raises:
@@ -112,12 +112,12 @@ def keep(state_folder: Path, record: EvaluationRecord) -> int:
         MetricsFile(state_folder).change(add_scores)
     except OSError as error:
         raise CacheError(
-            f"the scores cannot be kept: {error.strerror}", where=str(state_folder), remedy="this needs write access"
+            f"the scores cannot be stored: {error.strerror}", where=str(state_folder), remedy="this needs write access"
         ) from error
     return len(records(state_folder))
 
 
-def numbered(state_folder: Path, number: int) -> EvaluationRecord:
+def find_record(state_folder: Path, number: int) -> EvaluationRecord:
     """
     Raises:
         CacheError: there is no evaluation of that number; says which there are.

@@ -20,6 +20,7 @@ from qairt.evaluate import record as records
 from qairt.evaluate.record import EvaluationRecord
 from qairt.evaluate.subject import EvaluationTarget, Progress, Subject
 from qairt.files import write_atomic
+from qairt.notify import silent
 from qairt.results.finished import FinishedRun
 from qairt.results.generation import opened_generator
 from qairt.stages.facts import model_of, open_quantized
@@ -99,7 +100,7 @@ class Evaluation:
             seconds=round(time.perf_counter() - started, 3),
             host=host,
         )
-        number = records.keep(subject.state_folder, record)
+        number = records.add_record(subject.state_folder, record)
         self._add_to_summary(record)
         folder = self._run.settings.evaluator.output_dir
         if folder is not None:
@@ -184,7 +185,7 @@ class Evaluation:
             simulated = Simulated(*self._simulation(), keep_weights=True)
             generator = TorchGenerator(simulated, self._graphs_length() or self._run.config.max_position_embeddings)
         else:
-            with opened_generator(self._run, "torch" if self._target == "torch" else "cpu", print) as opened:
+            with opened_generator(self._run, "torch" if self._target == "torch" else "cpu", silent) as opened:
                 yield opened
             return
         try:

@@ -90,7 +90,7 @@ class FinishedRun:
         output = self.cache.get(item.key, type(item.stage))
         if output is None:
             raise CacheError(
-                "it was damaged and is set aside", where=item.name, remedy=f"qairt run {self.recipe_arguments}"
+                "it is damaged and was set aside", where=item.name, remedy=f"qairt run {self.recipe_arguments}"
             )
         assert isinstance(output, kind)
         return output

@@ -123,7 +123,7 @@ class GenieBinaries:
             output = self._cache.get(binary.key, GenieBinary)
             if not isinstance(output, OneGraphBinary):
                 raise CacheError(
-                    "it was damaged and is set aside", where=binary.name, remedy="try again: it will be rebuilt"
+                    "it is damaged and was set aside", where=binary.name, remedy="try again: it will be rebuilt"
                 )
             paths.append(output.binary)
         return paths

@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from qairt.evaluate.record import EvaluationRecord, MetricRecord, keep, recipe_of
+from qairt.evaluate.record import EvaluationRecord, MetricRecord, add_record, recipe_of
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def evaluated(place, recipe, score, target="cpu"):
         time=time.time(),
         seconds=1.0,
     )
-    keep(place / "cache/pipeline_state", record)
+    add_record(place / "cache/pipeline_state", record)
 
 
 def test_the_list(qairt, two_runs, place):

@@ -140,7 +140,7 @@ def evaluate(
 def _look_back(recipe: str | None, numbers: tuple[int, int] | None, cache_dir: Path | None, *, as_json: bool) -> None:
     """What was measured earlier: all of it, or two side by side."""
     from qairt.cli.text.evaluations import compare_lines, list_lines
-    from qairt.evaluate.record import differences, numbered, records
+    from qairt.evaluate.record import differences, find_record, records
 
     place = _state_folder(recipe, cache_dir)
     if numbers is None:
@@ -151,7 +151,7 @@ def _look_back(recipe: str | None, numbers: tuple[int, int] | None, cache_dir: P
         for line in list_lines(made):
             say(line)
         return
-    one, other = (numbered(place, number) for number in numbers)
+    one, other = (find_record(place, number) for number in numbers)
     if as_json:
         differing = [{"name": found.name, "a": found.a, "b": found.b} for found in differences(one, other)]
         sides = {"a": _as_data(numbers[0], one), "b": _as_data(numbers[1], other)}

@@ -35,7 +35,7 @@ def generated(*found: int, margin: float | None) -> TokenFidelity:
         ),
     ],
 )
-def test_a_tie_is_told_from_a_fault(found: TokenFidelity, is_fault: bool, says: str):
+def test_a_tie_and_a_fault_are_distinguished(found: TokenFidelity, is_fault: bool, says: str):
     report = full_report()
     assert report.fidelity is not None
     fidelity = replace(
