@@ -29,7 +29,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def finished(recipe: Path) -> LLMPipeline:
     made = opened(recipe)
-    result = made.construct(RunOptions(jobs=2))
+    result = made.construct(RunOptions(executor="inline"))
     assert result.status == "done", result.failed
     return made
 

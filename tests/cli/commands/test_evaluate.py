@@ -117,7 +117,7 @@ def test_metrics_of_the_recipe(qairt, finished, tmp_path):
 def test_by_python_and_in_the_list_of_runs(finished):
     path, cache = finished
     pipeline = LLMPipeline.from_recipe(path, cache_dir=cache)
-    pipeline.construct(RunOptions(until="quantize"))
+    pipeline.construct(RunOptions(executor="inline", until="quantize"))
     scores = pipeline.evaluate("quantsim", metrics=["top1_agreement"], dataset=path.parent / "text.txt", chunks=2)
     assert list(scores) == ["top1_agreement"]
     assert 0 < scores["top1_agreement"] <= 1

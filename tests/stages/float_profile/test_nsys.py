@@ -39,7 +39,7 @@ def opened(recipe: Path, cache: Path) -> LLMPipeline:
 def test_it_wraps_a_nested_run_with_torch_profiler_off(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setenv("PATH", str(install(tmp_path / "bin")), prepend=":")
     pipeline = opened(recipe, tmp_path / "cache")
-    result = pipeline.construct(RunOptions(until="nsys"))
+    result = pipeline.construct(RunOptions(executor="inline", until="nsys"))
     assert result.status == "done", result.failed
     (item,) = pipeline.plan().stages[1].items
     found = pipeline.cache.get(item.key, type(item.stage))
