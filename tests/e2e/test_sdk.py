@@ -52,7 +52,7 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def finished(recipe: Path) -> LLMPipeline:
     before = dict(os.environ)
     made = opened(recipe)
-    result = made.construct(RunOptions(executor="inline"))
+    result = made.construct(RunOptions(jobs=2))
     assert result.status == "done", result.failed
     assert dict(os.environ) == before
     return made
