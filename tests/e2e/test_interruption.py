@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import random
 import subprocess
 import sys
@@ -43,6 +44,8 @@ def test_a_run_killed_twenty_times_ends_with_the_same_bytes(tmp_path: Path):
     started = time.monotonic()
     assert undisturbed.construct(RunOptions(jobs=2)).status == "done"
     whole = time.monotonic() - started
+    metrics = json.loads((undisturbed.state_folder / "metrics.json").read_text())
+    assert metrics["generate_context_binary"]["peak_rss_mb"] > 50, "measured in the child"
 
     cache = tmp_path / "killed"
     code = (

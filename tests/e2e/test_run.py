@@ -236,7 +236,6 @@ def test_metrics_and_manifest_name_every_stage(finished: LLMPipeline):
     manifest = finished.manifest.read()["stages"]
     assert set(metrics) == set(manifest) == set(finished.stage_names())
     assert metrics["convert"]["items"] == 6
-    assert metrics["generate_context_binary"]["peak_rss_mb"] > 50
 
 
 def test_editing_the_bundle_does_not_reach_into_the_cache(recipe: Path, finished: LLMPipeline):
