@@ -1,1 +1,1 @@
-"""The terminal interface: a Textual app over a run's events. Nothing outside this package imports Textual."""
+"""The terminal interface: a Textual app driven by a run's events. Nothing outside this package imports Textual."""

@@ -1,4 +1,4 @@
-"""A window over a log file that may be large, and may grow, shrink or vanish while it is looked at."""
+"""Random access to lines of a log file, which may be large, and may grow, shrink or vanish meanwhile."""
 
 from __future__ import annotations
 
@@ -15,137 +15,137 @@ from typing import NamedTuple
 from qairt.tui.lines.log import ERROR, ERROR_WORDS, level_of, readable, time_of
 
 BLOCK = 1 << 16
-"""Bytes of which one number is kept: the line ends before them."""
+"""Bytes per entry of the index, which holds the number of line ends before each block."""
 _AT_ONCE = 8 << 20
-"""A file of at most so many bytes is read through when it is opened."""
+"""Files up to this many bytes are indexed when opened."""
 _TAIL = 16 * BLOCK
-"""Of a larger one, so much is there at once."""
+"""The part of a larger file that is available at once."""
 _PER_POLL = 16 << 20
 _CHUNK = 1 << 18
 _OVERLAP = 1 << 10
-"""Bytes searched twice where a line is longer than a chunk."""
+"""Bytes searched twice if a line is longer than a chunk."""
 _SHORT = 1 << 14
-"""A line of at most so many bytes is read whole."""
+"""Lines up to this many bytes are read whole."""
 _LONGEST = 1 << 20
 _HEAD = 64
 _BLOCKS_KEPT = 16
 
 
 class FileLine(NamedTuple):
-    """One line as it can be shown."""
+    """One line as displayable text."""
 
     text: str
     more: bool
-    """The line goes on; that much of it was not asked for."""
+    """The line continues beyond the requested columns."""
 
 
 class Change(NamedTuple):
     """What `poll` found."""
 
     shift: int = 0
-    """So many lines were found before those known: every number grows by it."""
+    """Lines found before the known ones: every line number grows by this."""
     replaced: bool = False
-    """It is another file now, or was emptied: no number holds."""
+    """The file was replaced or truncated: line numbers are no longer valid."""
 
 
 class LogFile:
-    """Lines of a file by number, without reading more of it than is looked at.
+    """Lines of a file by number, reading only the parts that are used.
 
-    A large file's tail is there at once, numbered from 0; when a thread has counted the lines before it, `poll` tells
-    by how much all numbers grow. Nothing here raises for what is wrong with the file: see `problem`.
+    The tail of a large file is available at once, numbered from 0. Once a thread has counted the lines before it,
+    `poll` returns by how much all numbers grow. File errors are never raised: see `problem`.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.problem = ""
-        """Why nothing, or no more, can be read."""
+        """Why the file, or the rest of it, cannot be read."""
         self._file = -1
         self._identity: tuple[int, int] | None = None
         self._scan: _Scan | None = None
         self._forget()
 
-    # What there is
+    # Content
 
     @property
     def size(self) -> int:
-        """Bytes known of."""
+        """Known bytes."""
         return self._end
 
     @property
     def line_count(self) -> int:
-        """Lines known of, a last one without an end included."""
+        """Known lines, including a last one without a line end."""
         return self._ends + (self._end > self._base and not self._closed)
 
     @property
     def indexed(self) -> float:
-        """Share of the file whose lines are counted; below 1 the first lines are not there yet."""
+        """Indexed share of the file, 0 to 1; below 1 the first lines are not available yet."""
         return 1.0 if self._scan is None else self._scan.done / max(self._base, 1)
 
     def line(self, number: int, columns: int | None = None) -> FileLine:
-        """One line, of which `columns` characters are wanted; None for all, up to a megabyte."""
+        """One line, up to `columns` characters of it; None for all, up to a megabyte."""
         begin, end = self._span(number)
         return self._line(begin, end, _LONGEST if columns is None else max(columns, 0))
 
     def lines(self, start: int, count: int, columns: int | None = None) -> list[FileLine]:
-        """Up to `count` lines from number `start` on; none outside the file."""
+        """Up to `count` lines starting at `start`, within the file."""
         numbers = range(max(start, 0), min(start + count, self.line_count))
         return [self.line(number, columns) for number in numbers]
 
     def first_time(self) -> float | None:
-        """The first time that one of the first lines begins with; None where they have none."""
+        """The first time at the start of one of the first lines; None if they have none."""
         if self._scan is not None:
             return None
         times = (time_of(line.text) for line in self.lines(0, 100, 80))
         return next((time for time in times if time is not None), None)
 
-    # Finding
+    # Searching
 
     def search(self, text: str, start: int, step: int) -> Iterator[int | None]:
-        """Lines that contain `text`, in either case; see `find`."""
+        """Lines that contain `text`, ignoring case; see `find`."""
         return self.find(re.compile(re.escape(text), re.IGNORECASE), start, step)
 
     def next_error(self, start: int, step: int = 1) -> Iterator[int | None]:
-        """Lines that tell of an error; see `find`."""
+        """Lines that report an error; see `find`."""
         for hit in self._find(ERROR, start, step, ERROR_WORDS):
             if hit is None or level_of(self.line(hit, _SHORT).text) == "error":
                 yield hit
 
     def find(self, pattern: re.Pattern[str], start: int, step: int) -> Iterator[int | None]:
-        """Lines that match, from `start` on, or backwards where `step` is negative.
+        """Numbers of matching lines from `start` on, or backwards if `step` is negative.
 
-        Gives None after each chunk without a match, so that whoever waits can do something else. Ends when the file is
-        replaced. When `poll` told of a shift, a new search must be begun.
+        Yields None after each chunk without a match, so that the caller can do other work. Ends when the file is
+        replaced. After a shift reported by `poll`, start a new search.
         """
         return self._find(pattern, start, step)
 
-    # Keeping up
+    # Following
 
     def poll(self) -> Change | None:
-        """Look at the file again; None when nothing changed. Takes milliseconds, however much was written."""
-        said = self.problem
+        """Read what was appended; None when nothing changed. Takes milliseconds, however much was written."""
+        before_problem = self.problem
         try:
             status = self.path.stat()
         except OSError as fault:
             gone = isinstance(fault, FileNotFoundError)
-            what = "is not there" if gone else f"cannot be read: {fault.strerror}"
-            self.problem = f"{self.path.name} {what}" + ("; this is what it held" if self._end else "")
-            return Change() if self.problem != said else None
+            what = "does not exist" if gone else f"cannot be read: {fault.strerror}"
+            self.problem = f"{self.path.name} {what}" + ("; showing what it contained" if self._end else "")
+            return Change() if self.problem != before_problem else None
         if not stat.S_ISREG(status.st_mode):
             self.problem = f"{self.path.name} is not a file"
-            return Change() if self.problem != said else None
+            return Change() if self.problem != before_problem else None
         self.problem = ""
-        replaced = self._is_another(status)
+        replaced = self._is_replaced(status)
         if replaced and not self._open(status.st_size):
-            return Change() if self.problem != said else None
+            return Change() if self.problem != before_problem else None
         before = self._end
         self._extend(min(status.st_size, self._end + _PER_POLL))
         shift = self._merge()
-        if replaced or shift or self._end != before or self.problem != said:
+        if replaced or shift or self._end != before or self.problem != before_problem:
             return Change(shift, replaced)
         return None
 
     def close(self) -> None:
-        """Let go of the file. It is opened again by `poll`."""
+        """Close the file. `poll` opens it again."""
         if self._scan is not None:
             self._scan.stop.set()
             self._scan = None
@@ -154,7 +154,7 @@ class LogFile:
         self._file = -1
         self._identity = None
 
-    # Inside: the index
+    # Index
 
     def _forget(self) -> None:
         self._head = b""
@@ -166,7 +166,7 @@ class LogFile:
         self._cached: dict[int, list[int]] = {}
         self._epoch = object()
 
-    def _is_another(self, status: os.stat_result) -> bool:
+    def _is_replaced(self, status: os.stat_result) -> bool:
         if self._identity != (status.st_dev, status.st_ino) or status.st_size < self._end:
             return True
         return status.st_size > self._end and self._read(0, len(self._head)) != self._head
@@ -208,13 +208,13 @@ class LogFile:
         self._closed = data.endswith(b"\n")
 
     def _merge(self) -> int:
-        """Put what the thread counted before what is known; by how much numbers grow."""
+        """Prepend the index built by the thread; returns by how much line numbers grow."""
         scan = self._scan
         if scan is None or scan.is_alive():
             return 0
         self._scan = None
         if scan.done < self._base:
-            self.problem = f"{self.path.name} cannot be read from its beginning; this is the end of it"
+            self.problem = f"{self.path.name} cannot be read from its beginning; showing its end"
             return 0
         shift = scan.before[-1]
         self._before = scan.before[:-1] + array("Q", (count + shift for count in self._before))
@@ -227,11 +227,11 @@ class LogFile:
     def _read(self, begin: int, size: int) -> bytes:
         try:
             return os.pread(self._file, max(size, 0), begin) if self._file >= 0 else b""
-        except OSError:  # a file on a network may be gone though it is open
+        except OSError:  # a remote file may vanish while open
             return b""
 
     def _start(self, number: int) -> int:
-        """Where a line begins; the end of the file for one past the last."""
+        """Offset of a line; the end of the file for the one past the last."""
         if number <= 0:
             return self._base
         if number > self._ends:
@@ -242,7 +242,7 @@ class LogFile:
         return ends[nth] + 1 if nth < len(ends) else self._end
 
     def _ends_in(self, block: int) -> list[int]:
-        """Where lines end in a block; fewer than counted when the file shrank a moment ago."""
+        """Offsets of line ends in a block; fewer than counted if the file just shrank."""
         if (known := self._cached.get(block)) is not None:
             return known
         begin = self._base + block * BLOCK
@@ -261,19 +261,19 @@ class LogFile:
     def _line(self, begin: int, end: int, columns: int) -> FileLine:
         if end - begin > _SHORT:
             last = self._read(end - 4096, 4096).rstrip(b"\r")
-            if b"\r" in last:  # progress, overwritten again and again
+            if b"\r" in last:  # overwritten progress
                 begin = end - 4096 + last.rindex(b"\r") + 1
-        wanted = _SHORT if end - begin <= _SHORT else 2 * columns + _OVERLAP
+        size = _SHORT if end - begin <= _SHORT else 2 * columns + _OVERLAP
         while True:
-            data = self._read(begin, min(wanted, end - begin))
+            data = self._read(begin, min(size, end - begin))
             text = readable(data)
-            all_of_it = wanted >= min(end - begin, _LONGEST)
-            if all_of_it or len(text) >= columns + _HEAD:  # an escape may be cut in two at the end
-                more = len(text) > columns or wanted < end - begin
+            is_complete = size >= min(end - begin, _LONGEST)
+            if is_complete or len(text) >= columns + _HEAD:  # an escape may be cut at the end
+                more = len(text) > columns or size < end - begin
                 return FileLine(text[:columns], more)
-            wanted *= 4
+            size *= 4
 
-    # Inside: searching
+    # Search
 
     def _find(
         self, pattern: re.Pattern[str], start: int, step: int, words: tuple[bytes, ...] = ()
@@ -320,14 +320,14 @@ class LogFile:
 
 
 def _hits(pattern: re.Pattern[str], data: bytes, number: int, words: tuple[bytes, ...]) -> list[int]:
-    """Numbers of the lines that match, when `data` begins with line `number`.
+    """Numbers of matching lines in `data`, which starts with line `number`.
 
     Args:
-        words: one of them is in every line that matches; looking for them is faster than the pattern.
+        words: every match contains one of them, in lower case; searching for them first is faster.
     """
     if words:
-        small = data.lower()
-        if not any(word in small for word in words):
+        lower = data.lower()
+        if not any(word in lower for word in words):
             return []
     text = readable(data)
     hits: list[int] = []
@@ -341,7 +341,7 @@ def _hits(pattern: re.Pattern[str], data: bytes, number: int, words: tuple[bytes
 
 
 class _Scan(threading.Thread):
-    """Counts the line ends before a large file's tail."""
+    """Indexes the part of a large file before its tail."""
 
     def __init__(self, path: Path, upto: int, identity: tuple[int, int]) -> None:
         super().__init__(name="log index", daemon=True)
@@ -360,7 +360,7 @@ class _Scan(threading.Thread):
                 if (status.st_dev, status.st_ino) == self._identity:
                     self._count(file.fileno())
         except OSError:
-            return  # what it did not get to is told by `done`
+            return  # `done` says how far it got
 
     def _count(self, file: int) -> None:
         count = 0

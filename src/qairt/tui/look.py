@@ -1,4 +1,4 @@
-"""How the screen looks on this terminal: what the user asked for, and what the terminal can show."""
+"""How the app looks: what the user chose, as far as the terminal can show it."""
 
 from __future__ import annotations
 
@@ -10,51 +10,51 @@ from qairt.tui.settings import UserSettings
 from qairt.tui.terminal.glyphs import GraphStyle, Look
 from qairt.tui.themes import MONO_THEME
 
-USUAL_REFRESH = 4.0
+DEFAULT_REFRESH = 4.0
 REFRESH_OVER_SSH = 2.0
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """What the app is built with."""
+    """The look, theme and refresh rate that the app starts with."""
 
     look: Look
     theme: str
     ansi_color: bool | None
-    """For `App.__init__`, where alone it keeps Textual from sending grey for `NO_COLOR`; None: as the theme says."""
+    """For `App.__init__`; only there it keeps Textual from sending greys for `NO_COLOR`. None: as the theme says."""
     refresh: float
-    """Updates of the screen in a second, at most."""
+    """Screen refreshes per second, at most."""
     reasons: tuple[str, ...] = ()
-    """What was chosen for the terminal's sake, in sentences."""
+    """What was chosen because of the terminal, in sentences."""
 
 
 def choose_look(settings: UserSettings, environ: Mapping[str, str], encoding: str) -> Appearance:
-    """What suits this terminal.
+    """Adapt the settings to the terminal.
 
     Args:
-        settings: the user's wishes; `--ascii` and the like are among them.
-        environ: the environment, of which `NO_COLOR`, `TERM` and `SSH_CONNECTION` matter.
+        settings: including command-line flags.
+        environ: the environment; `NO_COLOR`, `TERM` and `SSH_CONNECTION` are used.
         encoding: of standard output.
     """
     reasons: list[str] = []
     theme, ansi_color = settings.theme, None
-    if "NO_COLOR" in environ:  # also when empty: Textual takes it so
+    if "NO_COLOR" in environ:  # even if empty, as in Textual
         theme, ansi_color = MONO_THEME, True
         reasons.append("no colours, because NO_COLOR is set")
     ascii_only = settings.ascii
     if not ascii_only and not _is_utf8(encoding):
         ascii_only = True
-        reasons.append(f"plain ASCII, because the locale's encoding is {encoding or 'not known'}, not UTF-8")
+        reasons.append(f"plain ASCII, because the locale's encoding is {encoding or 'unknown'}, not UTF-8")
     graph: GraphStyle = settings.graph or "braille"
     if ascii_only:
         graph = "ascii"
     elif settings.graph is None and environ.get("TERM") == "linux":
         graph = "block"
-        reasons.append("graphs of blocks, because the Linux console has no braille (TERM=linux)")
-    refresh = settings.refresh or USUAL_REFRESH
+        reasons.append("block graphs, because the Linux console has no braille (TERM=linux)")
+    refresh = settings.refresh or DEFAULT_REFRESH
     if settings.refresh is None and environ.get("SSH_CONNECTION"):
         refresh = REFRESH_OVER_SSH
-        reasons.append(f"{REFRESH_OVER_SSH:.0f} updates a second, because this is an SSH connection")
+        reasons.append(f"{REFRESH_OVER_SSH:.0f} refreshes per second, because this is an SSH connection")
     return Appearance(Look(ascii_only, graph), theme, ansi_color, refresh, tuple(reasons))
 
 

@@ -1,13 +1,13 @@
-"""A user's settings: command-line flags before `QAIRT_…` variables before `$XDG_CONFIG_HOME/qairt/config.yaml`.
+"""A user's settings: command-line flags, then `QAIRT_…` variables, then `$XDG_CONFIG_HOME/qairt/config.yaml`.
 
-What is wrong with one of them is said in a sentence, and the app starts with that one's default.
+An invalid setting is reported in a sentence, and the app starts with its default.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import yaml
 from pydantic import Field, ValidationError
@@ -24,7 +24,7 @@ from qairt.recipe.names import nearest
 from qairt.tui.key_names import wrong_keys
 from qairt.tui.terminal.glyphs import GraphStyle
 from qairt.tui.themes import DEFAULT_THEME, config_folder
-from qairt.tui.yaml_file import NotAMapping, YamlFile, in_words, read_yaml
+from qairt.tui.yaml_file import NotAMapping, YamlFile, describe_error, read_yaml
 
 
 class UserSettings(BaseSettings):
@@ -34,16 +34,16 @@ class UserSettings(BaseSettings):
 
     theme: str = DEFAULT_THEME
     ascii: bool = False
-    """Nothing but ASCII is written."""
+    """Write only ASCII characters."""
     graph: GraphStyle | None = None
-    """What curves are drawn with; None: braille where the terminal has it."""
+    """Characters that graphs are drawn with; None: braille if the terminal has it."""
     refresh: Annotated[float, Field(ge=0.1, le=30)] | None = None
-    """Updates of the screen in a second; None: 4, and 2 over SSH."""
+    """Screen refreshes per second; None: 4, or 2 over SSH."""
     mouse: Literal["auto", "off"] = "auto"
     editor: str | None = None
-    """For recipes; None: `$VISUAL` or `$EDITOR`."""
+    """For editing recipes; None: `$VISUAL` or `$EDITOR`."""
     keys: Annotated[dict[str, str], NoDecode] = {}
-    """Keys of actions, by their id: `{item.clear: ctrl+x}`."""
+    """Keys by action id: `{item.clear: ctrl+x}`."""
 
     @classmethod
     def settings_customise_sources(
@@ -54,7 +54,7 @@ class UserSettings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `load_settings` found, so that it can name the source of what is wrong."""
+        """Only what `load_settings` passes, so that it can name the source of an error."""
         return (init_settings,)
 
 
@@ -64,13 +64,13 @@ def config_file() -> Path:
 
 
 def load_settings(
-    flags: Mapping[str, Any] | None = None, themes: Collection[str] = ()
+    flags: Mapping[str, object] | None = None, themes: Collection[str] = ()
 ) -> tuple[UserSettings, list[str]]:
-    """The settings in force, and a sentence for each that is wrong, with its place.
+    """The effective settings, and a sentence with file and line for each invalid one.
 
     Args:
         flags: settings given on the command line; None counts as not given.
-        themes: names of the themes there are, to check the chosen one against.
+        themes: names of all themes, to check the chosen one against.
     """
     problems: list[str] = []
     try:
@@ -88,78 +88,79 @@ def load_settings(
     settings = UserSettings()
     while True:
         try:
-            settings = UserSettings(**sources.merged())
+            settings = UserSettings.model_validate(sources.merged())
         except ValidationError as error:
             problems += sources.refuse(error)
         else:
             break
     if themes and settings.theme not in themes:
         close = nearest(settings.theme, themes)
-        there = f"did you mean {close}?" if close else f"there are {', '.join(sorted(themes))}"
-        problems.append(f"{sources.where(['theme'])}: there is no theme {settings.theme!r}; {there}")
+        remedy = f"did you mean {close}?" if close else f"choose one of {', '.join(sorted(themes))}"
+        problems.append(f"{sources.where(['theme'])}: there is no theme {settings.theme!r}; {remedy}")
         settings = settings.model_copy(update={"theme": DEFAULT_THEME})
     wrong = wrong_keys(settings.keys)
-    problems += [f"{sources.where(['keys', name])}: {said}" for name, said in wrong.items()]
+    problems += [f"{sources.where(['keys', name])}: {problem}" for name, problem in wrong.items()]
     keys = {name: keys for name, keys in settings.keys.items() if name not in wrong}
     return settings.model_copy(update={"keys": keys}), problems
 
 
 class _Sources:
-    """What each source says, the strongest first."""
+    """Settings by source, in order of precedence."""
 
-    def __init__(self, flags: dict[str, Any], variables: dict[str, Any], file: YamlFile) -> None:
+    def __init__(self, flags: dict[str, object], variables: dict[str, object], file: YamlFile) -> None:
         self._flags = flags
         self._variables = variables
         self._file = file
         self._values = dict(file.values)
 
-    def merged(self) -> dict[str, Any]:
+    def merged(self) -> dict[str, object]:
         return {**self._values, **self._variables, **self._flags}
 
-    def where(self, place: list[Any]) -> str:
-        name = str(place[0])
+    def where(self, path: Sequence[object]) -> str:
+        """The source of a setting: the flag, the variable, or `file:line`."""
+        name = str(path[0])
         if name in self._flags:
             return f"--{name}"
-        return f"QAIRT_{name.upper()}" if name in self._variables else self._file.where(place)
+        return f"QAIRT_{name.upper()}" if name in self._variables else self._file.where(path)
 
     def refuse(self, error: ValidationError) -> list[str]:
-        """Say what is wrong, and forget it."""
-        said: dict[str, str] = {}
+        """Drop the invalid settings; returns a sentence for each."""
+        problems: dict[str, str] = {}
         for found in error.errors():
-            place = [step for step in found["loc"] if step != "[key]"]
-            where = self.where(place)
-            said.setdefault(where + ".".join(map(str, place)), f"{where}: {in_words(found, UserSettings)}")
+            path = [step for step in found["loc"] if step != "[key]"]
+            where = self.where(path)
+            problems.setdefault(where + ".".join(map(str, path)), f"{where}: {describe_error(found, UserSettings)}")
         for steps in {tuple(map(str, found["loc"][:2])) for found in error.errors()}:
-            self._forget(steps)
-        return list(said.values())
+            self._drop(steps)
+        return list(problems.values())
 
-    def _forget(self, place: tuple[str, ...]) -> None:
-        name = place[0]
-        source = next(given for given in (self._flags, self._variables, self._values) if name in given)
+    def _drop(self, path: tuple[str, ...]) -> None:
+        name = path[0]
+        source = next(each for each in (self._flags, self._variables, self._values) if name in each)
         keys = source[name]
-        if name == "keys" and len(place) > 1 and isinstance(keys, dict):
-            source[name] = {key: value for key, value in keys.items() if str(key) != place[1]}
+        if name == "keys" and len(path) > 1 and isinstance(keys, dict):
+            source[name] = {key: value for key, value in keys.items() if str(key) != path[1]}
         else:
             del source[name]
 
 
 def save_theme(name: str) -> str:
-    """Write `theme: name` into the settings file, all else as it is. Returns a sentence on how that went."""
+    """Write `theme: name` into the settings file and leave the rest unchanged. Returns a sentence with the outcome."""
     path = config_file()
     try:
         file = read_yaml(path)
     except FileNotFoundError:
         file = YamlFile(path)
     except NotAMapping as fault:
-        return f"the theme is not kept: {fault}"
+        return f"the theme was not saved: {fault}"
     changed = _with_theme(file.text, name)
     if yaml.safe_load(changed) != {**file.values, "theme": name}:
-        return f"the theme is not kept: write `theme: {name}` into {path} yourself"
+        return f"the theme was not saved: write `theme: {name}` into {path} yourself"
     try:
-        write_atomic(path.resolve(), changed)  # a link to it stays a link
+        write_atomic(path.resolve(), changed)  # keep a symbolic link
     except OSError as fault:
-        return f"the theme is not kept: {path}: {fault.strerror or fault}"
-    return f"theme {name} is kept in {path}"
+        return f"the theme was not saved: {path}: {fault.strerror or fault}"
+    return f"saved theme {name} in {path}"
 
 
 def _with_theme(text: str, name: str) -> str:

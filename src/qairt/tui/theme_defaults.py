@@ -1,4 +1,4 @@
-"""What our variables are where a theme does not say: in a dark theme, in a light one, in the terminal's own colours."""
+"""Default values of qairt's theme variables: for dark themes, light themes, and the terminal's own colours."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ VARIABLE_DEFAULTS: dict[str, str] = {
     "border-focus": "#7aa8f7",
     "title": "#d6dde9",
 }
-"""Our own variables as in `qairt-dark`, for themes that do not give them.
+"""qairt's variables as in `qairt-dark`, for themes that do not set them.
 
-Textual has `border` too: there it is the border of what has the focus.
+Textual has `border` too, for the focused widget.
 """
 
 LIGHT_DEFAULTS: dict[str, str] = {
@@ -63,7 +63,7 @@ _PLAIN = (
     *("input-selection-background", "screen-selection-background", "screen-selection-foreground"),
     *(f"markdown-h{level}-color" for level in range(1, 7)),
 )
-"""What Textual leaves out of a theme of the terminal's own colours, or gives a hue in it."""
+"""What Textual leaves out of a theme with the terminal's own colours, or gives a hue."""
 
 ANSI_DEFAULTS: dict[str, str] = {
     **dict.fromkeys((*VARIABLE_DEFAULTS, *_PLAIN), "ansi_default"),
@@ -71,4 +71,4 @@ ANSI_DEFAULTS: dict[str, str] = {
     **{f"block-cursor-blurred-{part}": value for part, value in _ANSI_CURSOR.items()},
     "block-cursor-blurred-text-style": "underline",
 }
-"""No hue anywhere, and cursors that show without colour."""
+"""No hue anywhere, and cursors that are visible without colour."""

@@ -1,34 +1,35 @@
-"""Themes: colours of states, graphs, borders and text, each theme a YAML file.
+"""Themes: colours of statuses, graphs, borders and text. Each theme is a YAML file.
 
-Those that come with qairt lie in `themes/` of the repository (`qairt/themes` once installed); a user's own in
-`$XDG_CONFIG_HOME/qairt/themes`. A user's theme of a shipped name takes its place.
+Shipped themes are in `themes/` of the repository (`qairt/themes` once installed), the user's own in
+`$XDG_CONFIG_HOME/qairt/themes`. A user's theme replaces a shipped one of the same name.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, TypeVar
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from textual.app import App
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
-from qairt.engine.record.state import ItemStatus
 from qairt.tui.theme_defaults import ANSI_DEFAULTS, LIGHT_DEFAULTS, VARIABLE_DEFAULTS
-from qairt.tui.yaml_file import NotAMapping, in_words, read_yaml
+from qairt.tui.yaml_file import NotAMapping, describe_error, read_yaml
 
 __all__ = ["DEFAULT_THEME", "MONO_THEME", "VARIABLE_DEFAULTS", "load_themes", "read_theme", "register_all"]
 
 DEFAULT_THEME = "qairt-dark"
 MONO_THEME = "mono"
-"""The one without any hue."""
+"""The theme without any hue."""
+
+ReturnType = TypeVar("ReturnType")
 
 
-def _colour(value: Any) -> str:
+def _colour(value: object) -> str:
     if value is None:
-        raise ValueError("should be a colour in quotes, such as '#7aa8f7'; after a bare # all is a comment")
+        raise ValueError("should be a colour in quotes, such as '#7aa8f7'; without quotes, # starts a comment")
     if not isinstance(value, str):
         raise ValueError("should be a colour in quotes, such as '#7aa8f7'")
     try:
@@ -47,7 +48,7 @@ class _Strict(BaseModel):
 
 
 class GraphColours(_Strict):
-    """Curves, and the line of their limit."""
+    """Graphs, and the line of their limit."""
 
     ram: Colour | None = None
     cpu: Colour | None = None
@@ -55,13 +56,26 @@ class GraphColours(_Strict):
     limit: Colour | None = None
 
 
-_STATES: dict[str, Any] = dict.fromkeys(get_args(ItemStatus), (Colour | None, None))
-StateColours: type[BaseModel] = create_model("StateColours", __base__=_Strict, **_STATES)
-"""One colour for each state of an item."""
+class StateColours(_Strict):
+    """One colour for each item status."""
+
+    waiting: Colour | None = None
+    ready: Colour | None = None
+    running: Colour | None = None
+    quiet: Colour | None = None
+    done: Colour | None = None
+    cached: Colour | None = None
+    shared: Colour | None = None
+    stale: Colour | None = None
+    warn: Colour | None = None
+    failed: Colour | None = None
+    blocked: Colour | None = None
+    cancelled: Colour | None = None
+    interrupted: Colour | None = None
 
 
 class ThemeFile(_Strict):
-    """What a theme file may say. Where it says nothing, Textual's or qairt's own colour stands."""
+    """The content of a theme file. Colours it leaves out are those of Textual or qairt."""
 
     name: str = Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$", max_length=40)
     dark: bool = True
@@ -78,18 +92,18 @@ class ThemeFile(_Strict):
     warning: Colour | None = None
     error: Colour | None = None
     muted: Colour | None = None
-    """Text of less weight."""
+    """Less important text."""
     border: Colour | None = None
-    """Of a pane without the focus."""
+    """Of panes without focus."""
     border_focus: Colour | None = None
     title: Colour | None = None
-    state: StateColours = StateColours()  # type: ignore[valid-type]
+    state: StateColours = StateColours()
     graph: GraphColours = GraphColours()
 
     def theme(self) -> Theme:
-        """The same for Textual."""
+        """The Textual theme."""
         ours = {
-            **{f"state-{name}": colour for name, colour in self.state.model_dump().items()},  # type: ignore[attr-defined]
+            **{f"state-{name}": colour for name, colour in self.state.model_dump().items()},
             **{f"graph-{name}": colour for name, colour in self.graph.model_dump().items()},
             "border": self.border,
             "border-focus": self.border_focus,
@@ -116,20 +130,20 @@ def _quiet_scrollbars(variables: dict[str, str]) -> dict[str, str]:
 
 
 def shipped_themes() -> Path:
-    """The folder of themes that come with qairt: in the package, or at the top of a source checkout."""
+    """The folder of shipped themes: in the package, or at the top of a source checkout."""
     package = Path(__file__).parents[1]
     installed = package / "themes"
     return installed if installed.is_dir() else package.parents[1] / "themes"
 
 
 def config_folder() -> Path:
-    """Where a user's settings and themes are kept."""
+    """The folder of the user's settings and themes."""
     config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
     return Path(os.path.expanduser(config)) / "qairt"
 
 
 def load_themes() -> tuple[list[Theme], list[str]]:
-    """Every theme that could be read, qairt's own look first, and a sentence for each file that could not."""
+    """All valid themes, qairt's own look first, and a sentence for each invalid file."""
     themes: dict[str, Theme] = {}
     problems: list[str] = []
     for folder in (shipped_themes(), config_folder() / "themes"):
@@ -142,21 +156,21 @@ def load_themes() -> tuple[list[Theme], list[str]]:
 
 
 def read_theme(path: Path) -> tuple[Theme | None, list[str]]:
-    """One theme, or what is wrong with its file: `file:line: state.runing is not known; did you mean running?`."""
+    """One theme, or its errors: `file:line: state.runing is not known; did you mean running?`."""
     try:
         file = read_yaml(path)
         return ThemeFile.model_validate(file.values).theme(), []
     except NotAMapping as fault:
-        return None, [f"{fault}; the theme is left out"]
+        return None, [f"{fault}; the theme is ignored"]
     except FileNotFoundError:
-        return None, [f"{path}: cannot be read: it is gone, or a link to nothing; the theme is left out"]
+        return None, [f"{path}: cannot be read: it was deleted, or is a broken link; the theme is ignored"]
     except ValidationError as error:
-        said = [f"{file.where(found['loc'])}: {in_words(found, ThemeFile)}" for found in error.errors()]
-        return None, [f"{sentence}; the theme is left out" for sentence in said]
+        problems = [f"{file.where(found['loc'])}: {describe_error(found, ThemeFile)}" for found in error.errors()]
+        return None, [f"{problem}; the theme is ignored" for problem in problems]
 
 
-def register_all(app: App[Any]) -> list[str]:
-    """Make every theme known to `app`. Returns what was wrong with theme files; those are left out."""
+def register_all(app: App[ReturnType]) -> list[str]:
+    """Register every theme with `app`. Returns the errors of invalid theme files, which are ignored."""
     themes, problems = load_themes()
     for theme in themes:
         app.register_theme(theme)

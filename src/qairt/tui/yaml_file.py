@@ -1,48 +1,48 @@
-"""A user's small YAML files: their values, the line of each key, and what a model finds wrong in words."""
+"""A user's small YAML files: their values, the line of each key, and validation errors as sentences."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import yaml
 from pydantic import BaseModel
+from pydantic_core import ErrorDetails
 
 from qairt.recipe.names import nearest
 
 _LONGEST = 60
-"""Characters of a wrong value that a sentence shows."""
+"""Characters of an invalid value that a sentence shows."""
 
 
 class NotAMapping(ValueError):  # noqa: N818 - reads as what happened
-    """The file cannot be read, or holds something else than settings. Its text is a sentence with file and line."""
+    """The file cannot be read, or is not a mapping. The text is a sentence with file and line."""
 
 
 @dataclass
 class YamlFile:
-    """What one file says, and where."""
+    """The content of one file, with line numbers."""
 
     path: Path
     text: str = ""
-    values: dict[str, Any] = field(default_factory=dict)
+    values: dict[str, object] = field(default_factory=dict)
     lines: dict[tuple[str, ...], int] = field(default_factory=dict)
     """Line of each key, two levels deep."""
 
-    def where(self, place: Sequence[Any]) -> str:
-        """`file:line` of a setting, or of what it stands in."""
-        steps = tuple(str(step) for step in place)
+    def where(self, path: Sequence[object]) -> str:
+        """`file:line` of a setting, or of the closest one around it."""
+        steps = tuple(str(step) for step in path)
         line = next((self.lines[steps[:end]] for end in range(len(steps), 0, -1) if steps[:end] in self.lines), None)
         return f"{self.path}:{line}" if line else str(self.path)
 
 
 def read_yaml(path: Path) -> YamlFile:
-    """A file of settings; an empty one has none.
+    """Read a file of settings, which may be empty.
 
     Raises:
-        NotAMapping: says what is wrong, and where.
-        FileNotFoundError: there is none.
+        NotAMapping: the file is invalid.
+        FileNotFoundError: the file does not exist.
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
@@ -63,7 +63,7 @@ def read_yaml(path: Path) -> YamlFile:
     if root is None or values is None:
         return YamlFile(path, text)
     if not isinstance(root, yaml.MappingNode) or not all(isinstance(key, str) for key in values):
-        raise NotAMapping(f"{path}:{root.start_mark.line + 1}: should be lines of KEY: VALUE")
+        raise NotAMapping(f"{path}:{root.start_mark.line + 1}: should consist of KEY: VALUE lines")
     return YamlFile(path, text, values, _lines(root, path))
 
 
@@ -84,26 +84,26 @@ def _lines(root: yaml.MappingNode, path: Path) -> dict[tuple[str, ...], int]:
     return lines
 
 
-def in_words(error: Any, model: type[BaseModel]) -> str:
-    """One entry of `ValidationError.errors()` without its place: `sate is not known; did you mean state?`."""
-    place = [str(step) for step in error["loc"]]
-    name = ".".join(place)
+def describe_error(error: ErrorDetails, model: type[BaseModel]) -> str:
+    """One entry of `ValidationError.errors()` as a sentence: `sate is not known; did you mean state?`."""
+    path = [str(step) for step in error["loc"]]
+    name = ".".join(path)
     if error["type"] == "extra_forbidden":
-        known = fields_at(model, place[:-1])
-        close = nearest(place[-1], known)
-        return f"{name} is not known; " + (f"did you mean {close}?" if close else f"there are {', '.join(known)}")
+        known = fields_at(model, path[:-1])
+        close = nearest(path[-1], known)
+        return f"{name} is not known; " + (f"did you mean {close}?" if close else f"known are {', '.join(known)}")
     if error["type"] == "missing":
         return f"{name} is missing"
     cause = error.get("ctx", {}).get("error")
-    said = str(cause) if cause is not None else _first_small(error["msg"])
-    return f"{name}: {said}{_value(error['input'])}"
+    problem = str(cause) if cause is not None else _lower_first(error["msg"])
+    return f"{name}: {problem}{_value(error['input'])}"
 
 
-def _first_small(message: str) -> str:
+def _lower_first(message: str) -> str:
     return message[0].lower() + message[1:]
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     if value is None:
         return ", not empty"
     if isinstance(value, (dict, list)):
@@ -112,9 +112,9 @@ def _value(value: Any) -> str:
     return f", not {shown if len(shown) <= _LONGEST else shown[:_LONGEST] + '...'}"
 
 
-def fields_at(model: type[BaseModel], place: Sequence[str]) -> list[str]:
-    """Names that exist in a model, or in the model of one of its fields."""
-    for step in place:
+def fields_at(model: type[BaseModel], path: Sequence[str]) -> list[str]:
+    """Field names of a model, or of the model of one of its fields."""
+    for step in path:
         inner = model.model_fields[step].annotation
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             model = inner

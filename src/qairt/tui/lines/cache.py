@@ -1,4 +1,4 @@
-"""What a cache directory holds, as lines: stages with their entries below them. Pure; knows nothing of Textual."""
+"""The content of a cache directory as lines: stages with their entries. No Textual here."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from qairt.tui.lines.runs import cut, plain
 from qairt.tui.terminal.glyphs import Look
 
 _WIDTHS = {"size": 9, "took": 13, "age": 12, "key": 10, "used by": 16}
-"""Columns after the item; those that do not fit are left out, the last one first."""
-_ITEM_LEAST = 18
-_ITEM_MOST = 40
+"""Columns after the item; the last ones are left out if they do not fit."""
+_ITEM_MIN = 18
+_ITEM_MAX = 40
 
 
 @dataclass(frozen=True)
-class Kept:
+class CacheContent:
     """What is in a cache directory."""
 
     entries: Sequence[Entry]
     users: Mapping[str, Sequence[str]]
-    """Names of the recipes that used a key when they ran last."""
+    """By key: the recipes whose latest runs used it."""
     on_disk: int
     trash: Sequence[Moved]
-    """What was cleared and not deleted yet."""
+    """Cleared entries that are not deleted yet."""
     trash_bytes: int
     undoable: Sequence[Moved]
-    """What an undo brings back."""
+    """What an undo restores."""
 
 
 @dataclass(frozen=True)
@@ -43,21 +43,21 @@ class CacheRow:
 
     stage: str
     entries: tuple[Entry, ...]
-    """Of the stage those that are shown; of an entry itself."""
+    """The stage's entries that are shown, or the one entry."""
     is_stage: bool
 
     @property
     def id(self) -> tuple[str, str]:
-        """The row among all rows."""
+        """Identifies the row."""
         return self.stage, "" if self.is_stage else self.entries[0].key
 
 
-def read_kept(store: Store) -> Kept:
-    """Look through the cache directory; takes a while where it is big or far away."""
+def read_cache(store: Store) -> CacheContent:
+    """Read the cache directory. Slow where it is large or remote."""
     users = store.recipes_by_key()
     paths = sorted({path for found in users.values() for path in found})
     names = dict(zip(paths, short_names(paths), strict=True))
-    return Kept(
+    return CacheContent(
         entries=store.entries(),
         users={key: [names[path] for path in found] for key, found in users.items()},
         on_disk=store.bytes_on_disk(),
@@ -67,12 +67,12 @@ def read_kept(store: Store) -> Kept:
     )
 
 
-def cache_rows(kept: Kept, wanted: str = "") -> list[CacheRow]:
-    """Every stage and below it its entries that contain a text."""
+def cache_rows(content: CacheContent, pattern: str = "") -> list[CacheRow]:
+    """Every stage, followed by its entries that contain `pattern`."""
     by_stage: dict[str, list[Entry]] = {}
-    for entry in kept.entries:
-        searched = f"{entry.stage} {entry.label} {entry.key} {' '.join(kept.users.get(entry.key, ()))}"
-        if wanted.lower() in searched.lower():
+    for entry in content.entries:
+        text = f"{entry.stage} {entry.label} {entry.key} {' '.join(content.users.get(entry.key, ()))}"
+        if pattern.lower() in text.lower():
             by_stage.setdefault(entry.stage, []).append(entry)
     rows: list[CacheRow] = []
     for stage, entries in by_stage.items():
@@ -82,16 +82,16 @@ def cache_rows(kept: Kept, wanted: str = "") -> list[CacheRow]:
 
 
 def cache_lines(
-    rows: Sequence[CacheRow], kept: Kept, used: Collection[str] | None, look: Look, *, width: int, now: float
+    rows: Sequence[CacheRow], content: CacheContent, used: Collection[str] | None, look: Look, *, width: int, now: float
 ) -> tuple[str, list[str]]:
-    """The heading of the columns, and a line for each row.
+    """The column headings, and one line per row.
 
     Args:
-        used: keys that the recipe at hand uses as it is now; their rows are marked. None: not known.
+        used: keys that the current recipe uses, whose rows are marked; None if not known.
     """
     columns = dict(_WIDTHS)
     longest = max((cell_len(_name(row, used, look)) for row in rows), default=0)
-    item = min(max(longest, _ITEM_LEAST), _ITEM_MOST)
+    item = min(max(longest, _ITEM_MIN), _ITEM_MAX)
     while columns and item + sum(columns.values()) > width:
         columns.popitem()
     if "used by" in columns:
@@ -106,21 +106,25 @@ def cache_lines(
         return look.text(text.rstrip())
 
     heading = line("  stage and item", {column: column for column in _WIDTHS})
-    return heading, [line(_name(row, used, look), _cells(row, kept, now)) for row in rows]
+    return heading, [line(_name(row, used, look), _cells(row, content, now)) for row in rows]
 
 
-def heading(kept: Kept, rows: Sequence[CacheRow], where: str, wanted: str) -> str:
-    """How much is kept, how much of it is shown, and what was cleared."""
+def heading(content: CacheContent, rows: Sequence[CacheRow], where: str, pattern: str) -> str:
+    """How many entries there are, how many are shown, and what was cleared."""
     shown = sum(not row.is_stage for row in rows)
-    number = f"{shown} of {len(kept.entries)} entries" if wanted else count(len(kept.entries), "entry", "entries")
-    trash = (
-        f" · cleared: {size(kept.trash_bytes)} in {count(len(kept.trash), 'entry', 'entries')}" if kept.trash else ""
+    number = (
+        f"{shown} of {len(content.entries)} entries" if pattern else count(len(content.entries), "entry", "entries")
     )
-    return plain(f" cache · {number}, {size(kept.on_disk)} on disk{trash} · {where}")
+    trash = (
+        f" · cleared: {size(content.trash_bytes)} in {count(len(content.trash), 'entry', 'entries')}"
+        if content.trash
+        else ""
+    )
+    return plain(f" cache · {number}, {size(content.on_disk)} on disk{trash} · {where}")
 
 
-def detail(row: CacheRow, kept: Kept, used: Collection[str] | None) -> str:
-    """What the columns do not say of a row."""
+def detail(row: CacheRow, content: CacheContent, used: Collection[str] | None) -> str:
+    """What the columns do not show of a row."""
     number = sum(entry.key in used for entry in row.entries) if used is not None else None
     if row.is_stage:
         whole = count(len(row.entries), "entry", "entries")
@@ -128,9 +132,9 @@ def detail(row: CacheRow, kept: Kept, used: Collection[str] | None) -> str:
             f"{row.stage}: {whole}" if number is None else f"{row.stage}: this recipe uses {number} of {whole}"
         )
     (entry,) = row.entries
-    facts = [] if number is None else ["used by this recipe" if number else "not used by this recipe as it is now"]
-    users = kept.users.get(entry.key, ())
-    facts += [f"last runs of {', '.join(users)}"] if users else []
+    facts = [] if number is None else ["used by this recipe" if number else "not used by this recipe"]
+    users = content.users.get(entry.key, ())
+    facts += [f"used by the latest run of {', '.join(users)}"] if users else []
     return plain(" · ".join([*facts, str(entry.directory)]))
 
 
@@ -141,7 +145,7 @@ def _name(row: CacheRow, used: Collection[str] | None, look: Look) -> str:
     return f"  {mark} {plain(row.entries[0].label)}"
 
 
-def _cells(row: CacheRow, kept: Kept, now: float) -> dict[str, str]:
+def _cells(row: CacheRow, content: CacheContent, now: float) -> dict[str, str]:
     cells = {
         "size": size(sum(entry.bytes for entry in row.entries)),
         "took": duration(sum(entry.seconds for entry in row.entries)),
@@ -152,7 +156,7 @@ def _cells(row: CacheRow, kept: Kept, now: float) -> dict[str, str]:
     if not row.is_stage:
         (entry,) = row.entries
         cells |= {"age": _age(entry, now), "key": plain(entry.key[:8])}
-        cells["used by"] = plain(", ".join(kept.users.get(entry.key, ())))
+        cells["used by"] = plain(", ".join(content.users.get(entry.key, ())))
     return cells
 
 

@@ -1,11 +1,11 @@
-"""Two runs side by side, as lines and as Markdown. Pure; knows nothing of Textual."""
+"""Two runs side by side, as lines and as Markdown. No Textual here."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from rich.cells import cell_len
 
@@ -15,7 +15,7 @@ from qairt.engine.record.summary import RunSummary
 from qairt.tui.lines.runs import cut, markdown_row, plain, recipe_name
 from qairt.tui.terminal.glyphs import Look
 
-_METRICS = {"ppl": "perplexity", "sqnr_db": "SQNR, dB", "tokens_per_second": "tokens a second"}
+_METRICS = {"ppl": "perplexity", "sqnr_db": "SQNR, dB", "tokens_per_second": "tokens per second"}
 _GAP = "  "
 _INDENT = "  "
 
@@ -32,12 +32,11 @@ class CompareLine:
 class _Section:
     title: str
     rows: tuple[Row, ...]
-    say: Callable[[Any], str]
-    """A value as text."""
+    format: Callable[[object], str]
 
 
 def compare_lines(comparison: Comparison, look: Look, *, width: int, every: bool = False) -> list[CompareLine]:
-    """Every section with what changed in it; with `every` also what is equal."""
+    """Every section with its differences; with `every`, also unchanged values."""
     lines = [CompareLine(look.text(cut(plain(note), width, look)), "note") for note in comparison.notes]
     tables = [(section, [*_cells(section, every)]) for section in _sections(comparison)]
     cells = [row for _, rows in tables for _, row in rows]
@@ -53,12 +52,12 @@ def compare_lines(comparison: Comparison, look: Look, *, width: int, every: bool
                 for changed, row in rows
             ]
     if not cells:
-        lines.append(CompareLine("Nothing differs between these runs.", "note"))
+        lines.append(CompareLine("The runs do not differ.", "note"))
     return lines
 
 
 def compare_markdown(comparison: Comparison, *, every: bool = False) -> str:
-    """The same for a document."""
+    """The same as a Markdown document."""
     a, b = comparison.a, comparison.b
     lines = [f"# Runs {a.id} and {b.id}"]
     lines += ["", *(f"- {plain(note)}" for note in comparison.notes)] if comparison.notes else []
@@ -74,14 +73,16 @@ def _sections(comparison: Comparison) -> list[_Section]:
     return [
         _Section("Run", tuple(_run_rows(comparison.a, comparison.b)), str),
         _Section("Recipe", comparison.recipe, _setting),
-        _Section("Time", (_row(comparison, "all", "seconds", 0.1, 1.0), *comparison.seconds), _or_text(duration)),
-        _Section("Memory", (_row(comparison, "all", "peak_ram", 0.05), *comparison.peak_ram), _or_text(size)),
-        _Section("Results", (_row(comparison, "all", "bytes"), *comparison.bytes), _or_text(size)),
+        _Section(
+            "Time", (_row(comparison, "all", "seconds", 0.1, 1.0), *comparison.seconds), _number_or_text(duration)
+        ),
+        _Section("Memory", (_row(comparison, "all", "peak_ram", 0.05), *comparison.peak_ram), _number_or_text(size)),
+        _Section("Results", (_row(comparison, "all", "bytes"), *comparison.bytes), _number_or_text(size)),
         _Section("Reused", comparison.cached, str),
         _Section(
             "Quality",
             tuple(Row(_METRICS.get(row.name, row.name), row.a, row.b) for row in comparison.metrics),
-            _or_text("{:.4g}".format),
+            _number_or_text("{:.4g}".format),
         ),
     ]
 
@@ -101,27 +102,27 @@ def _cells(section: _Section, every: bool) -> Iterator[tuple[bool, list[str]]]:
     """Name, both values and their difference."""
     for row in section.rows:
         if row.changed or every:
-            texts = ["-" if value is None else section.say(value) for value in (row.a, row.b)]
-            yield row.changed, [row.name, *texts, _difference(row, section.say)]
+            texts = ["-" if value is None else section.format(value) for value in (row.a, row.b)]
+            yield row.changed, [row.name, *texts, _difference(row, section.format)]
 
 
-def _difference(row: Row, say: Callable[[Any], str]) -> str:
+def _difference(row: Row, format_value: Callable[[object], str]) -> str:
     difference = row.difference
-    if not difference or say is _setting:
+    if not difference or format_value is _setting:
         return ""
-    return ("+" if difference > 0 else "-") + say(abs(difference))
+    return ("+" if difference > 0 else "-") + format_value(abs(difference))
 
 
-def _or_text(say: Callable[[float], str]) -> Callable[[Any], str]:
-    return lambda value: value if isinstance(value, str) else say(value)
+def _number_or_text(format_number: Callable[[float], str]) -> Callable[[object], str]:
+    return lambda value: format_number(value) if isinstance(value, (int, float)) else str(value)
 
 
-def _setting(value: Any) -> str:
+def _setting(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)
 
 
 def _widths(rows: list[list[str]], room: int) -> list[int]:
-    """Of each column: what its text needs; the widest gives way where there is not room for all."""
+    """The width of each column; the widest shrink first when there is not enough room."""
     widths = [max(cell_len(cell) for cell in column) for column in zip(*rows, strict=True)]
     while sum(widths) + len(_GAP) * (len(widths) - 1) > room and max(widths) > 1:
         widths[widths.index(max(widths))] -= 1

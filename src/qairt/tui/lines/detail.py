@@ -1,9 +1,8 @@
-"""What pane 5 says of one item: its state, why it runs, what failed, what the manifest holds. Knows no widgets."""
+"""Text of pane 5 about one item: its status, why it runs, what failed, its manifest entry. No widgets here."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
 
 from textual.content import Content
 
@@ -16,7 +15,7 @@ from qairt.tui.lines.plan import spread
 from qairt.tui.terminal.glyphs import MARKS, Look
 
 _NAMES = 9
-"""Columns of the names on the left."""
+"""Width of the names on the left."""
 _LOG_LINES = 12
 _DIGEST = 12
 
@@ -24,7 +23,7 @@ _DIGEST = 12
 def detail_lines(
     item: ItemState, planned: PlannedItem | None, entry: Entry | None, run: RunState, look: Look
 ) -> list[Content]:
-    """The pane's lines from the top: what matters now first, then the manifest entry."""
+    """The pane's lines: the current status first, then the manifest entry."""
     texts = [*_state(item, run, look), *_failure(item), *_plan(item, planned), *_manifest(entry)]
     if entry is None and planned is not None:
         texts += _config(planned.inputs)
@@ -32,7 +31,7 @@ def detail_lines(
 
 
 _Line = tuple[str, str, str]
-"""What stands on the left (empty: the line has the whole width), the text, its style."""
+"""A name (if empty, the text has the whole width), the text, and its style."""
 
 
 def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
@@ -45,18 +44,18 @@ def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
     if item.message:
         yield "", item.message, ""
     if waits := run.waits_for(item):
-        yield "waits", waits, ""
+        yield "waiting", waits, ""
     if item.status in ("running", "quiet") and item.started is not None:
         yield "elapsed", duration(max(run.now - item.started, 0.0)), ""
     if item.quiet_seconds and item.status == "quiet":
-        yield "silent", f"{duration(item.quiet_seconds)} without a word or work", ""
+        yield "silent", f"{duration(item.quiet_seconds)} without output or CPU use", ""
     if item.status in ("running", "quiet", "waiting", "ready", "stale") and item.expected_seconds:
         basis = f"from {count(item.samples, 'earlier run')}" if item.samples else "estimated"
         time = spread(item.expected_seconds, item.expected_low, item.expected_high)
         ram = f", {size(item.expected_ram)} of memory" if item.expected_ram else ""
         yield "expected", f"{time}{ram}; {basis}", ""
     if item.status in ("done", "warn") and item.seconds:
-        yield "took", f"{duration(item.seconds)}, {size(item.peak_rss)} at its peak", ""
+        yield "took", f"{duration(item.seconds)}, peak {size(item.peak_rss)}", ""
     if item.attempt > 1:
         yield "attempt", str(item.attempt), ""
     if item.log:
@@ -67,14 +66,14 @@ def _failure(item: ItemState) -> Iterator[_Line]:
     error = item.error
     if error is None:
         return
-    yield "what", str(error.get("what") or "it gave no reason"), "bold $state-failed"
+    yield "what", str(error.get("what") or "no reason was given"), "bold $state-failed"
     if error.get("where"):
         yield "where", str(error["where"]), ""
     if error.get("remedy"):
         yield "remedy", str(error["remedy"]), "bold"
     tail = error.get("log_tail") or []
     if tail:
-        yield "", "last lines of its log:", "$text-muted"
+        yield "", "last lines of the log:", "$text-muted"
         for line in tail[-_LOG_LINES:]:
             yield "", f"  {line}", ""
 
@@ -94,11 +93,11 @@ def _manifest(entry: Entry | None) -> Iterator[_Line]:
         return
     yield "", "", ""
     yield "", "in the cache", "bold"
-    yield "made", entry.timestamp[:19].replace("T", " ") + " UTC", ""
+    yield "built", entry.timestamp[:19].replace("T", " ") + " UTC", ""
     yield "artifact", str(entry.directory), ""
-    peak = f", {size(entry.peak_rss)} at its peak" if entry.peak_rss else ""
+    peak = f", peak {size(entry.peak_rss)}" if entry.peak_rss else ""
     yield "took", f"{duration(entry.seconds)}{peak}", ""
-    yield "size", f"{size(entry.bytes)}, of which {size(entry.new_bytes)} stored for it alone", ""
+    yield "size", f"{size(entry.bytes)}, {size(entry.new_bytes)} not shared with other entries", ""
     yield "key", entry.key, ""
     yield from _config(entry.inputs)
     yield "", count(len(entry.files), "file") + ":", "bold"
@@ -106,16 +105,17 @@ def _manifest(entry: Entry | None) -> Iterator[_Line]:
         yield "", f"  {name}  {size(int(file['size']))}  sha256 {str(file['sha256'])[:_DIGEST]}", ""
 
 
-def _config(inputs: Mapping[str, Any]) -> Iterator[_Line]:
-    config, params = inputs.get("config"), inputs.get("extras", {}).get("params")
+def _config(inputs: Mapping[str, object]) -> Iterator[_Line]:
+    extras = inputs.get("extras")
+    config, params = inputs.get("config"), extras.get("params") if isinstance(extras, Mapping) else None
     values = [*_flat(config, ""), *_flat(params, "")]
     if values:
-        yield "", "made with:", "bold"
+        yield "", "settings:", "bold"
         for name, value in values:
             yield "", f"  {name} = {short(value)}", ""
 
 
-def _flat(value: Any, path: str) -> Iterator[tuple[str, Any]]:
+def _flat(value: object, path: str) -> Iterator[tuple[str, object]]:
     if isinstance(value, Mapping):
         for name, inner in value.items():
             yield from _flat(inner, f"{path}.{name}" if path else str(name))

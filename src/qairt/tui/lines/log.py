@@ -1,13 +1,13 @@
-"""What a tool wrote, as text that can be shown: no escapes, no control characters; levels and times of lines."""
+"""Tool output as displayable text, without escapes and control characters; the level and time of its lines."""
 
 from __future__ import annotations
 
 import re
 
 ERROR = re.compile(r"(?:error|exception)s?\b|\b(?:fail(?:ed|s|ure)?|traceback|fatal|critical)\b", re.IGNORECASE)
-"""What a line says that tells of an error."""
+"""Matches in lines that report an error."""
 ERROR_WORDS = (b"error", b"exception", b"fail", b"traceback", b"fatal", b"critical")
-"""One of these is in every such line, in small letters."""
+"""Every such line contains one of these, in lower case."""
 _NO_ERROR = re.compile(r"\b(?:0|no|without) (?:errors?|failures?)\b|\b(?:errors?|failures?|failed)\s*[:=]\s*0\b", re.I)
 _WARNING = re.compile(r"\bwarn\b|warnings?\b", re.IGNORECASE)
 
@@ -21,7 +21,7 @@ _INVISIBLE = (
     *range(0x2028, 0x202F),
     *range(0x2060, 0x2070),
 )
-"""Control characters, and those that turn or hide text. Tabs and line ends stay."""
+"""Control characters, and those that reverse or hide text. Tabs and line ends are kept."""
 _REMOVED = dict.fromkeys(_INVISIBLE)
 
 _CLOCK = re.compile(r"\s*\[?(?:\d{4}-\d\d-\d\d[T ])?(\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?\b")
@@ -30,9 +30,9 @@ _DAY = 86_400.0
 
 
 def readable(data: bytes) -> str:
-    """Bytes of whole lines as text that a terminal shows as it stands.
+    """Bytes of whole lines as text that is safe to show on a terminal.
 
-    Of a line that was overwritten (`10 %\\r20 %`) the last state is left. Line ends stay.
+    Of an overwritten line (`10 %\\r20 %`) the last state is kept. Line ends are kept.
     """
     text = data.decode(errors="replace")
     if "\r" in text:
@@ -45,14 +45,14 @@ def readable(data: bytes) -> str:
 
 
 def level_of(text: str) -> str:
-    """`error`, `warning` or nothing, by the words of a line."""
+    """`error`, `warning` or empty, judged by the words of a line."""
     if ERROR.search(text) and ERROR.search(_NO_ERROR.sub("", text)):
         return "error"
     return "warning" if _WARNING.search(text) else ""
 
 
 def time_of(text: str) -> float | None:
-    """Seconds that a line begins with: of the day, or since its tool began. None where it begins with neither."""
+    """The time a line starts with, in seconds of the day or since its tool started; None if it starts with neither."""
     if match := _CLOCK.match(text):
         hours, minutes, seconds, fraction = match.groups()
         return 3600 * int(hours) + 60 * int(minutes) + int(seconds) + float(f"0.{fraction or 0}")
@@ -62,6 +62,6 @@ def time_of(text: str) -> float | None:
 
 
 def since(first: float, moment: float) -> str:
-    """Time from one line to a later one, in at most eight columns: `+0:04:12`. Midnight may lie between."""
+    """Time from one line to a later one, in at most eight columns: `+0:04:12`. May cross midnight."""
     whole = int((moment - first) % _DAY)
     return f"+{whole // 3600}:{whole // 60 % 60:02d}:{whole % 60:02d}"

@@ -1,4 +1,4 @@
-"""What the stage matrix says: a row per stage and AR, a column per split. Pure; knows nothing of Textual."""
+"""Rows of the stage matrix: one per stage and AR, a column per split. No Textual here."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ class Cell:
     key: ItemKey
     status: ItemStatus
     percent: str = ""
-    """`62` as its tool says, `~62` by the clock; empty unless it runs."""
+    """`62` as reported by its tool, `~62` as estimated from the time; empty unless it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,50 +33,50 @@ class MatrixRow:
 
     stage: str
     name: str
-    """The stage's name, fit to be shown."""
+    """The stage's name without control characters."""
     place: str
-    """Where it stands on the other axes: `128`, or `4096/128`."""
+    """Position on the other axes: `128`, or `4096/128`."""
     cells: tuple[Cell | None, ...]
-    """By column; None where the stage has no such item."""
+    """By column; None where there is no item."""
     done: int
     total: int
     time: str
-    """Seconds its finished items took together."""
+    """Total time of its finished items."""
     left: str
-    """How long it still takes, or `cached`, `stale`, `1 failed`."""
-    seen: tuple[object, ...]
-    """What it was made from; a row of which nothing runs is made anew only when this differs."""
+    """Estimated time left, or `cached`, `stale`, `1 failed`."""
+    inputs: tuple[object, ...]
+    """What the row was built from; a row without running items is rebuilt only when this differs."""
 
     @property
     def id(self) -> tuple[str, str]:
-        """The row among all rows."""
+        """Identifies the row."""
         return self.stage, self.place
 
     @property
     def keys(self) -> list[ItemKey]:
-        """Its items."""
+        """Keys of its items."""
         return [cell.key for cell in self.cells if cell is not None]
 
     def has(self, *statuses: ItemStatus) -> bool:
-        """Whether one of its items is in one of these states."""
+        """Whether one of its items has one of these statuses."""
         return any(cell is not None and cell.status in statuses for cell in self.cells)
 
 
 @dataclass(frozen=True, slots=True)
 class Matrix:
-    """All rows, in the order of the stages."""
+    """All rows, in stage order."""
 
     axes: str
-    """Heading of the rows' place: `AR`, or `CL/AR`."""
+    """Heading of the rows' positions: `AR`, or `CL/AR`."""
     columns: tuple[int, ...]
-    """Numbers of the splits; empty where no stage is split."""
+    """Split numbers; empty if no stage is split."""
     rows: tuple[MatrixRow, ...]
     _items: tuple[tuple[ItemState | None, ...], ...] = ()
-    _made_of: tuple[int, str, int] = (0, "", 0)
+    _source: tuple[int, str, int] = (0, "", 0)
 
     @property
     def width(self) -> int:
-        """Columns that rows have; a matrix without splits has one."""
+        """Columns per row; one if there are no splits."""
         return max(len(self.columns), 1)
 
 
@@ -84,16 +84,18 @@ EMPTY = Matrix("", (), ())
 
 
 def matrix_rows(state: RunState, now: float, before: Matrix = EMPTY) -> Matrix:
-    """The matrix of a run at `now`. Rows of `before` in which nothing changed are the same objects again."""
+    """The matrix of a run at `now`. Unchanged rows of `before` are reused, as the same objects."""
     first = next(iter(state.items.values()), None)
-    made_of = (id(first), state.run_id, len(state.items))
-    grid = before if before._made_of == made_of else _arranged(state, made_of)
+    source = (id(first), state.run_id, len(state.items))
+    grid = before if before._source == source else _arranged(state, source)
     jobs = state.jobs
     rows = tuple(
-        row if row.seen == (seen := _seen(items)) and not row.has(*BUSY) else _filled(row, items, seen, now, jobs)
+        row
+        if row.inputs == (inputs := _row_inputs(items)) and not row.has(*BUSY)
+        else _filled(row, items, inputs, now, jobs)
         for row, items in zip(grid.rows, grid._items, strict=True)
     )
-    return Matrix(grid.axes, grid.columns, rows, grid._items, made_of)
+    return Matrix(grid.axes, grid.columns, rows, grid._items, source)
 
 
 def clock(seconds: float) -> str:
@@ -117,8 +119,8 @@ def plain(text: str) -> str:
 # Inside
 
 
-def _arranged(state: RunState, made_of: tuple[int, str, int]) -> Matrix:
-    """Which item stands where; what the rows say is filled in afterwards."""
+def _arranged(state: RunState, source: tuple[int, str, int]) -> Matrix:
+    """Where each item is; the rows' texts are filled in afterwards."""
     items = state.items.values()
     columns = sorted({value for item in items for axis, value in item.coord if axis == COLUMN_AXIS})
     shown = _row_axes(items)
@@ -137,11 +139,11 @@ def _arranged(state: RunState, made_of: tuple[int, str, int]) -> Matrix:
         rows.append(MatrixRow(stage, plain(stage), place, (), 0, 0, "", "", ()))
         places.append(tuple(by_row[stage, place].get(column) for column in range(width)))
     heading = "/".join(axis.upper() for axis in shown)
-    return Matrix(plain(heading), tuple(columns), tuple(rows), tuple(places), made_of)
+    return Matrix(plain(heading), tuple(columns), tuple(rows), tuple(places), source)
 
 
 def _row_axes(items: Iterable[ItemState]) -> list[str]:
-    """Axes that tell rows apart; an axis with one value tells nothing."""
+    """Axes that distinguish rows; one with a single value does not."""
     values: dict[str, set[int]] = {}
     for item in items:
         for axis, value in item.coord:
@@ -155,12 +157,12 @@ def _place(coord: dict[str, int], shown: list[str]) -> str:
     return "/".join(str(coord.get(axis, "-")) for axis in shown)
 
 
-def _seen(items: tuple[ItemState | None, ...]) -> tuple[object, ...]:
+def _row_inputs(items: tuple[ItemState | None, ...]) -> tuple[object, ...]:
     return (*[item and item.status for item in items], sum([item.seconds for item in items if item]))
 
 
 def _filled(
-    row: MatrixRow, items: tuple[ItemState | None, ...], seen: tuple[object, ...], now: float, jobs: int
+    row: MatrixRow, items: tuple[ItemState | None, ...], inputs: tuple[object, ...], now: float, jobs: int
 ) -> MatrixRow:
     there = [item for item in items if item is not None]
     cells = tuple(
@@ -169,7 +171,9 @@ def _filled(
     done = sum(item.status in MADE for item in there)
     seconds = sum(item.seconds for item in there if item.status in ("done", "warn", "failed"))
     time = clock(seconds) if seconds else ""
-    return MatrixRow(row.stage, row.name, row.place, cells, done, len(there), time, _left(there, now, jobs), seen)
+    return MatrixRow(
+        row.stage, row.name, row.place, cells, done, len(there), time, _time_left(there, now, jobs), inputs
+    )
 
 
 def _percent(item: ItemState, now: float) -> str:
@@ -182,7 +186,7 @@ def _percent(item: ItemState, now: float) -> str:
     return f"~{min(int(100 * max(now - item.started, 0.0) / item.expected_seconds), 95)}"
 
 
-def _left(items: list[ItemState], now: float, jobs: int) -> str:
+def _time_left(items: list[ItemState], now: float, jobs: int) -> str:
     statuses = {item.status for item in items}
     failed = sum(item.status == "failed" for item in items)
     if failed:

@@ -1,4 +1,4 @@
-"""What the plan screen says: a row per stage and AR, the sums, the causes, what does not fit. Knows no widgets."""
+"""Text of the plan screen: a row per stage and AR, totals, causes, what exceeds the memory limit. No widgets here."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from qairt.tui.terminal.glyphs import Look
 
 Verdict = Literal["hit", "run", "new"]
 STATUS: dict[Verdict, ItemStatus] = {"hit": "cached", "run": "stale", "new": "waiting"}
-"""The state whose mark and colour a verdict has."""
+"""The item status whose mark and colour a verdict uses."""
 
 _WIDE = 100
-"""Columns from which sizes and ranges are shown."""
-_STAGE_LEAST = 10
+"""Width from which sizes and ranges are shown."""
+_STAGE_MIN = 10
 
 
 @dataclass(frozen=True)
@@ -34,26 +34,26 @@ class PlanRow:
 
     stage: str
     name: str
-    """The stage's name, fit to be shown."""
+    """The stage's name without control characters."""
     place: str
     verdict: Verdict
     items: tuple[PlannedItem, ...]
     to_run: int
-    whys: tuple[str, ...]
-    """The first root cause, the most telling first, then in fewer words."""
+    causes: tuple[str, ...]
+    """The first root cause in full, then shorter versions."""
     reason: str
-    """The same in full: what changed on the way to it."""
+    """The full chain of changes."""
     seconds: float
     low: float
     high: float
     peak_ram: int
     bytes: int
     exact: bool
-    """Whether time and memory come from earlier runs."""
+    """Whether time and memory were measured in earlier runs."""
 
     @property
     def first(self) -> PlannedItem:
-        """The first item that runs, or the first of all."""
+        """The first item that runs, or the first if none does."""
         return next((item for item in self.items if not item.cached), self.items[0])
 
 
@@ -68,19 +68,22 @@ class PlanTable:
 
 
 @dataclass(frozen=True)
-class Fault:
-    """Something wrong with the recipe, as the screen tells it."""
+class RecipeFault:
+    """An error in the recipe."""
 
     where: str
     what: str
     remedy: str
     file: str
     line: int
-    """0 where no line is known."""
+    """0 if not known."""
 
 
 def plan_table(plan: Plan, *, jobs: int, memory: int = 0) -> PlanTable:
-    """Rows and sums of a plan; times are wall times of `jobs` items at once, in `memory` bytes (0: any) in all."""
+    """Rows and totals of a plan.
+
+    Times are wall times with `jobs` items running at once, in `memory` bytes together (0: no limit).
+    """
     state = RunState.of_plan(planned_entries(plan))
     found = {(item.stage.name, item.label): item for item in plan.items}
     matrix = matrix_rows(state, 0.0)
@@ -112,7 +115,7 @@ def _row(
         verdict=verdict,
         items=items,
         to_run=len(to_run),
-        whys=_whys(first),
+        causes=_causes(first),
         reason=plain(first.reason) if first is not None else "",
         seconds=seconds,
         low=low,
@@ -123,7 +126,7 @@ def _row(
     )
 
 
-def _whys(item: PlannedItem | None) -> tuple[str, ...]:
+def _causes(item: PlannedItem | None) -> tuple[str, ...]:
     if item is None or item.cause is None:
         return ("",)
     whole = plain(item.cause.text)
@@ -133,7 +136,7 @@ def _whys(item: PlannedItem | None) -> tuple[str, ...]:
 
 
 def _walls(items: list[ItemState], jobs: int) -> tuple[float, float, float]:
-    """Expected wall time of items, and its range; an item that never ran adds none."""
+    """Expected wall time of items and its range; an item that never ran adds nothing to the range."""
     return (
         wall_seconds([(item.stage, item.expected_seconds) for item in items], jobs=jobs),
         wall_seconds([(item.stage, item.expected_low or item.expected_seconds) for item in items], jobs=jobs),
@@ -141,37 +144,37 @@ def _walls(items: list[ItemState], jobs: int) -> tuple[float, float, float]:
     )
 
 
-def head_lines(name: str, cache: str, plan: PlanTable, sums: Summary, memory: int, look: Look) -> list[str]:
-    """Two lines above the table: what is planned over which cache, and the sums."""
-    counts = [f"{count(sums.items, 'item')}: {sums.cached} cached {look.mark('cached')}"]
-    if sums.stale:
-        counts.append(f"{sums.stale} stale {look.mark('stale')}")
-    if sums.new:
-        counts.append(f"{sums.new} new")
-    if sums.cached == sums.items:
+def head_lines(name: str, cache: str, plan: PlanTable, summary: Summary, memory: int, look: Look) -> list[str]:
+    """Two lines above the table: the recipe and its cache, and the totals."""
+    counts = [f"{count(summary.items, 'item')}: {summary.cached} cached {look.mark('cached')}"]
+    if summary.stale:
+        counts.append(f"{summary.stale} stale {look.mark('stale')}")
+    if summary.new:
+        counts.append(f"{summary.new} new")
+    if summary.cached == summary.items:
         counts.append("nothing to run")
     else:
-        guess = f"about {clock(plan.eta.seconds)}, guessed by size"
+        guess = f"about {clock(plan.eta.seconds)}, estimated from sizes"
         counts.append(wording(plan.eta) if plan.eta.known else guess)
         counts.append(f"peak {size(plan.peak_ram)}" + (f" of {size(memory)}" if memory else ""))
     return [look.text(f"plan  {plain(name)}   cache {plain(cache)}"), look.text(" · ".join(counts))]
 
 
 def spread(seconds: float, low: float, high: float) -> str:
-    """`~1h05m (45m00-1h30m)`; without a range where nothing is known of it."""
+    """`~1h05m (45m00-1h30m)`; without the range if it is not known."""
     if not seconds:
         return "-"
     return f"~{clock(seconds)} ({clock(low)}-{clock(high)})" if 0 < low < high else f"~{clock(seconds)}"
 
 
 def titles(table: PlanTable, width: int) -> list[str]:
-    """The columns that `width` has room for."""
+    """The columns that fit into `width`."""
     names = ["STAGE", table.axes or "AR", "PLAN", "RUN", "WHY (first cause)", "TIME", "RAM"]
     return [*names, "SIZE"] if width >= _WIDE else names
 
 
 def cells(row: PlanRow, width: int, look: Look) -> list[str]:
-    """One row's text by column."""
+    """The cells of one row."""
     mark = "" if row.exact else "~"
     runs = row.to_run > 0
     time = spread(row.seconds, row.low, row.high) if width >= _WIDE else clock(row.seconds)
@@ -180,7 +183,7 @@ def cells(row: PlanRow, width: int, look: Look) -> list[str]:
         row.place or "-",
         f"{look.mark(STATUS[row.verdict])} {row.verdict}",
         f"{row.to_run}/{len(row.items)}",
-        look.text(row.whys[0]),
+        look.text(row.causes[0]),
         time if runs else "-",
         f"{mark}{size(row.peak_ram)}" if runs else "-",
     ]
@@ -192,17 +195,17 @@ _WHY = 4
 
 
 def laid_out(table: PlanTable, width: int, look: Look) -> tuple[str, list[list[str]]]:
-    """The heading and the cells of every row, padded to `width` columns; reasons are cut first, then stage names."""
+    """The heading and the cells of every row, padded to `width`; reasons are cut first, then stage names."""
     heading = titles(table, width)
     rows = [cells(row, width, look) for row in table.rows]
     widths = [max(map(cell_len, column)) for column in zip(heading, *rows, strict=True)]
     room = width - sum(widths) + widths[_WHY] - 2 * (len(widths) - 1)
     widths[_WHY] = max(room, 6)
     if room < 6:
-        widths[0] = max(_STAGE_LEAST, widths[0] + room - 6)
+        widths[0] = max(_STAGE_MIN, widths[0] + room - 6)
     for row, texts in zip(table.rows, rows, strict=True):
-        said = [look.text(why) for why in row.whys]
-        texts[_WHY] = next((why for why in said if cell_len(why) <= widths[_WHY]), said[-1])
+        causes = [look.text(cause) for cause in row.causes]
+        texts[_WHY] = next((cause for cause in causes if cell_len(cause) <= widths[_WHY]), causes[-1])
     return "".join(_padded(heading, widths, look)), [_padded(row, widths, look) for row in rows]
 
 
@@ -216,32 +219,32 @@ def _padded(row: list[str], widths: list[int], look: Look) -> list[str]:
     return found
 
 
-def below_lines(table: PlanTable, sums: Summary, memory: int, look: Look) -> list[str]:
-    """What stands below the table: the root causes, what setting them back would save, what is short of memory."""
-    causes = sums.lines()
-    found = [f"Root cause{'' if len(sums.shares) == 1 else 's'}: {causes[0]}", *causes[1:]] if causes else []
+def below_lines(table: PlanTable, summary: Summary, memory: int, look: Look) -> list[str]:
+    """Text below the table: root causes, what reverting them would save, what exceeds the memory limit."""
+    causes = summary.lines()
+    found = [f"Root cause{'' if len(summary.shares) == 1 else 's'}: {causes[0]}", *causes[1:]] if causes else []
     for row in table.rows:
         if memory and row.peak_ram > memory:
             name = f"{row.name} {row.place}".strip()
             found.append(f"! {name} is expected to need {size(row.peak_ram)}; the limit is {size(memory)}")
         elif memory and row.to_run > 1 and 2 * row.peak_ram > memory:
             name = f"{row.name} {row.place}".strip()
-            found.append(f"! {name}: {size(row.peak_ram)} each of {size(memory)}, so one at a time")
+            found.append(f"! {name}: one item at a time, {size(row.peak_ram)} each of {size(memory)}")
     return [look.text(plain(line)) for line in found]
 
 
-def faults_of(error: QairtError) -> list[Fault]:
-    """Each fault with its place taken apart."""
+def faults_of(error: QairtError) -> list[RecipeFault]:
+    """Every fault, with file and line separated."""
     several = error.faults if isinstance(error, RecipeError) and error.faults else [error]
     return [_fault(each) for each in several]
 
 
-def _fault(error: QairtError) -> Fault:
+def _fault(error: QairtError) -> RecipeFault:
     where = error.where or ""
     file, colon, line = where.rpartition(":")
     has_line = bool(colon) and line.isdecimal()
     shown = f"{Path(file).name}:{line}" if has_line else where
-    return Fault(
+    return RecipeFault(
         where=plain(shown),
         what=plain(error.what),
         remedy=plain(error.remedy or ""),
@@ -251,7 +254,7 @@ def _fault(error: QairtError) -> Fault:
 
 
 def as_text(head: list[str], table: PlanTable, below: list[str]) -> str:
-    """The whole plan for the clipboard, wide enough that nothing is cut."""
+    """The whole plan, uncut, for the clipboard."""
     heading, rows = laid_out(table, 250, Look())
     lines = [*head, "", heading.rstrip(), *("".join(row).rstrip() for row in rows), "", *below]
     return "\n".join(lines).rstrip() + "\n"

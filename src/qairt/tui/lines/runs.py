@@ -1,4 +1,4 @@
-"""The list of runs as text: columns by the room there is, plain text, Markdown. Pure; knows nothing of Textual."""
+"""The list of runs: as many columns as fit, plain text, Markdown. No Textual here."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from qairt.tui.lines.matrix import clock
 from qairt.tui.terminal.glyphs import Look
 
 GAP = 2
-"""Columns between two columns."""
-_RECIPE_LEAST = 12
+"""Cells between two columns."""
+_RECIPE_MIN = 12
 _DAY = 86400
 
 STATUS: dict[SummaryState, ItemStatus] = {
@@ -27,7 +27,7 @@ STATUS: dict[SummaryState, ItemStatus] = {
     "interrupted": "interrupted",
     "unknown": "interrupted",
 }
-"""The state of an item whose glyph and colour a run's state takes."""
+"""The item status whose glyph and colour a run's state uses."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Column:
     cell: Callable[[RunSummary, float, Look], str]
     right: bool = False
     measured: bool = False
-    """Only shown when a run has a value for it."""
+    """Shown only if a run has a value for it."""
 
 
 COLUMNS = (
@@ -54,12 +54,12 @@ COLUMNS = (
     Column("SQNR", lambda run, now, look: _number(run, "sqnr_db", 1), right=True, measured=True),
     Column("TOK/S", lambda run, now, look: _number(run, "tokens_per_second", 1), right=True, measured=True),
 )
-"""In the order in which room is given to them."""
+"""In order of priority."""
 
 
 @dataclass(frozen=True)
 class Table:
-    """The list as it fits: every cell is padded to its column's width, the gap included."""
+    """The list as it fits: every cell is padded to its column's width, including the gap."""
 
     titles: list[str]
     widths: list[int]
@@ -67,14 +67,14 @@ class Table:
 
 
 def table(runs: Sequence[RunSummary], now: float, look: Look, *, width: int, marked: Collection[str] = ()) -> Table:
-    """As many columns as `width` has room for; the recipe's name is cut before a column is left out."""
+    """As many columns as fit into `width`; the recipe's name is cut before a column is left out."""
     columns = [column for column in COLUMNS if not column.measured or any(_has(column, run, look) for run in runs)]
     texts = [[column.title, *(look.text(column.cell(run, now, look)) for run in runs)] for column in columns]
     texts[0] = [f" {texts[0][0]}"] + [
         (look.text("●") if run.id in marked else " ") + text for run, text in zip(runs, texts[0][1:], strict=True)
     ]
     wanted = [max(map(cell_len, column)) + GAP for column in texts]
-    least = [min(want, _RECIPE_LEAST + GAP) if columns[i].title == "RECIPE" else want for i, want in enumerate(wanted)]
+    least = [min(want, _RECIPE_MIN + GAP) if columns[i].title == "RECIPE" else want for i, want in enumerate(wanted)]
     shown = next((n for n in range(len(columns), 2, -1) if sum(least[:n]) <= width), 2)
     widths = wanted[:shown]
     if shown > 2:
@@ -93,7 +93,7 @@ def as_text(runs: Sequence[RunSummary], now: float, look: Look) -> str:
 
 
 def as_markdown(runs: Sequence[RunSummary], now: float) -> str:
-    """The whole list as a Markdown table, with what failed."""
+    """The whole list as a Markdown table, including failures."""
     look = Look()
     rows = [[column.title for column in COLUMNS] + ["FAILED"], ["---"] * (len(COLUMNS) + 1)]
     rows += [[column.cell(run, now, look) for column in COLUMNS] + [failure(run)] for run in runs]
@@ -123,9 +123,9 @@ def failure(run: RunSummary) -> str:
 
 
 def detail(run: RunSummary, now: float) -> str:
-    """What the columns do not say of a run, in one line."""
+    """What the columns do not show, in one line."""
     where = f" on {plain(run.host)}, process {run.pid}" if run.host and run.state in ("running", "unknown") else ""
-    done = f"{run.made} of {count(run.items, 'item')} made or reused" if run.items else "no items are known"
+    done = f"{run.made} of {count(run.items, 'item')} built or reused" if run.items else "no items recorded"
     failed = f"; failed: {failure(run)}" if run.failed else ""
     recipe = f"; {plain(run.recipe)}" if run.recipe else ""
     return f"{plain(run.id)}{where}: {done}{failed}{recipe}"
@@ -143,12 +143,12 @@ def when(moment: float | None, now: float) -> str:
 
 
 def plain(text: str) -> str:
-    """`text` in one line, without control characters."""
+    """`text` on one line, without control characters."""
     return "".join(char if char.isprintable() else " " for char in text)
 
 
 def cut(text: str, width: int, look: Look) -> str:
-    """`text` in at most `width` columns; what is cut off is marked."""
+    """`text` in at most `width` columns; an ellipsis marks a cut."""
     if cell_len(text) <= width:
         return text
     dots = look.text("…")

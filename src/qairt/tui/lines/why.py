@@ -1,4 +1,4 @@
-"""What the why screen says of one item: its key then and now, what differs, what follows. Knows no widgets."""
+"""Text of the "why" view of one item: its key then and now, what differs, what depends on it. No widgets here."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from qairt.tui.terminal.glyphs import Look
 
 _TITLES = ("  FIELD", "CACHED", "NOW", "FROM")
 _GAP = 2
-_LEAST = 8
+_MIN_WIDTH = 8
 
 
 def head_lines(diff: KeyDiff, now: float, look: Look) -> list[str]:
-    """Which item, where the reason begins, and its key now and when it was made last."""
+    """The item, its root cause, and its key now and in its latest cache entry."""
     item = diff.item
     if item.cached:
         state = f"{look.mark('cached')} cached: the next run reuses it"
@@ -31,23 +31,23 @@ def head_lines(diff: KeyDiff, now: float, look: Look) -> list[str]:
     root = f"   root cause: {plain(diff.root)}" if diff.root else ""
     if diff.cached_key:
         same = "=" if diff.cached_key == item.key else "≠"
-        made = f"made {_ago(diff.cached_at, now)}, {size(diff.cached_bytes)}"
+        made = f"built {_ago(diff.cached_at, now)}, {size(diff.cached_bytes)}"
         keys = f"key  {item.key[:8]} now   {same}   {diff.cached_key[:8]} {made}"
     else:
-        keys = f"key  {item.key[:8]} now; nothing was made here before"
+        keys = f"key  {item.key[:8]} now; never built before"
     return [look.text(f"why  {plain(item.name)}   {state}{root}"), look.text(keys)]
 
 
 def rows_of(diff: KeyDiff, *, everything: bool) -> list[Difference]:
-    """The differences; with `everything`, or where there are none, what is equal too."""
+    """The differences; with `everything`, or if there are none, also unchanged values."""
     return [*diff.rows, *(diff.same if everything or not diff.rows else ())]
 
 
 def laid_out(rows: list[Difference], width: int, look: Look) -> tuple[str, list[str]]:
-    """The heading and a line for each row; the widest columns are cut first."""
+    """The heading and one line per row; the widest columns are cut first."""
     texts = [_cells(row, look) for row in rows]
     widths = [max(map(cell_len, column)) for column in zip(_TITLES, *texts, strict=True)]
-    while sum(widths) + _GAP * 3 > width and max(widths) > _LEAST:
+    while sum(widths) + _GAP * 3 > width and max(widths) > _MIN_WIDTH:
         widths[widths.index(max(widths))] -= 1
     lines = []
     for cells in (_TITLES, *texts):
@@ -58,20 +58,20 @@ def laid_out(rows: list[Difference], width: int, look: Look) -> tuple[str, list[
 
 
 def below_lines(diff: KeyDiff, expected: tuple[float, float, float], *, everything: bool, look: Look) -> list[str]:
-    """What else would be made again, how long this takes, and how much is equal."""
+    """What depends on the item, how long building it takes, and how many values are unchanged."""
     found = []
     if diff.downstream:
         more = f" and {len(diff.downstream) - 4} more" if len(diff.downstream) > 4 else ""
-        found.append(f"made from it: {', '.join(plain(name) for name in diff.downstream[:4])}{more}")
+        found.append(f"needed by: {', '.join(plain(name) for name in diff.downstream[:4])}{more}")
     if not diff.item.cached and expected[0]:
-        found.append(f"making it takes {spread(*expected)}")
+        found.append(f"building it takes {spread(*expected)}")
     if diff.rows and diff.same and not everything:
-        found.append(f"{count(len(diff.same), 'value')} equal (A shows)")
+        found.append(f"{count(len(diff.same), 'value')} unchanged (A shows them)")
     return [look.text(line) for line in found]
 
 
 def full(row: Difference, look: Look) -> str:
-    """One row with nothing cut."""
+    """One row, uncut."""
     preposition = "" if row.field.startswith("input ") or row.origin.startswith("computed ") else "from "
     where = f"   {preposition}{plain(row.origin)}" if row.origin else ""
     values = plain(row.now) if row.same else f"{plain(row.cached) or '(empty)'} → {plain(row.now) or '(empty)'}"
@@ -79,7 +79,7 @@ def full(row: Difference, look: Look) -> str:
 
 
 def as_text(diff: KeyDiff, now: float, expected: tuple[float, float, float], *, everything: bool) -> str:
-    """All of it for the clipboard, nothing cut."""
+    """Everything, uncut, for the clipboard."""
     look = Look()
     heading, lines = laid_out(rows_of(diff, everything=everything), 10_000, look)
     below = below_lines(diff, expected, everything=everything, look=look)

@@ -1,1 +1,1 @@
-"""Screens: each gets what it shows when it is made, and posts messages."""
+"""Screens. Each is constructed with what it shows, owns its state, and posts messages."""

@@ -1,4 +1,4 @@
-"""What is kept of finished work: how much room it takes, who uses it; clearing, undoing, pruning."""
+"""The cache: its entries, their sizes and users; clearing, undoing, pruning."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qairt.engine.cache.store import Store
 from qairt.engine.record.state import RunState
 from qairt.errors import QairtError
 from qairt.tui.keymap import bindings
-from qairt.tui.lines.cache import CacheRow, Kept, cache_lines, cache_rows, detail, heading, read_kept
+from qairt.tui.lines.cache import CacheContent, CacheRow, cache_lines, cache_rows, detail, heading, read_cache
 from qairt.tui.lines.runs import cut, plain
 from qairt.tui.screens.clear import ClearChoice, ClearScreen
 from qairt.tui.screens.leave import ConfirmScreen
@@ -30,14 +30,14 @@ from qairt.tui.widgets.row_list import RowList
 
 
 class CacheScreen(Screen[None]):
-    """Finished work by stage.
+    """Cache entries by stage.
 
     Args:
         store: the cache directory.
         look: what the terminal can show.
-        used: keys that the recipe at hand uses as it is now; None while that is not known.
-        state: of the run or of the plan at hand: what a run needs is not cleared.
-        changed: called after something was cleared, brought back or deleted.
+        used: keys that the current recipe uses; None while not known.
+        state: of the current run or plan, since entries that a run needs are not cleared.
+        changed: called after entries were cleared, restored or deleted.
         readonly: nothing can be cleared.
     """
 
@@ -53,14 +53,14 @@ class CacheScreen(Screen[None]):
     """
 
     class _Read(Message):
-        def __init__(self, kept: Kept) -> None:
+        def __init__(self, content: CacheContent) -> None:
             super().__init__()
-            self.kept = kept
+            self.content = content
 
-    class _Done(Message):
-        def __init__(self, said: str, failed: bool) -> None:
+    class _Finished(Message):
+        def __init__(self, text: str, failed: bool) -> None:
             super().__init__()
-            self.said = said
+            self.text = text
             self.failed = failed
 
     def __init__(
@@ -80,19 +80,19 @@ class CacheScreen(Screen[None]):
         self._state = state
         self._changed = changed
         self._readonly = readonly
-        self._kept: Kept | None = None
+        self._content: CacheContent | None = None
         self._reading = False
         self._stale = False
-        """What is being read was asked for before something changed."""
+        """Something changed since the current read began."""
         self._problem = ""
         self._rows: list[CacheRow] = []
-        self._wanted = ""
+        self._filter = ""
         self.set_class(look.ascii, "-ascii")
         self._head = Static(id="head", markup=False)
         self._columns = Static(id="columns", markup=False)
         self._list = RowList()
         self._detail = Static(id="detail", markup=False)
-        self._input = Input(placeholder="show only entries that contain …", id="filter", select_on_focus=False)
+        self._input = Input(placeholder="filter entries", id="filter", select_on_focus=False)
 
     def compose(self) -> ComposeResult:
         yield self._head
@@ -113,7 +113,7 @@ class CacheScreen(Screen[None]):
     # Reading
 
     def _read(self) -> None:
-        """Read anew, after the reading that goes on: a thread cannot be called off."""
+        """Read again, after the current read: a thread cannot be cancelled."""
         self._stale = self._reading
         if not self._reading:
             self._reading = True
@@ -121,11 +121,11 @@ class CacheScreen(Screen[None]):
 
     @work(thread=True, exit_on_error=False, group="read")
     def _read_in_thread(self) -> None:
-        self.post_message(self._Read(read_kept(self._store)))
+        self.post_message(self._Read(read_cache(self._store)))
 
     def on_cache_screen__read(self, message: _Read) -> None:
         self._reading, self._problem = False, ""
-        self._kept = message.kept
+        self._content = message.content
         if self._stale:
             self._read()
         self._show()
@@ -139,24 +139,24 @@ class CacheScreen(Screen[None]):
     # Showing
 
     def _show(self) -> None:
-        """Everything anew; the cursor stays on its row."""
+        """Repaint everything; the cursor stays on its row."""
         if not self.is_mounted:
             return
         width = self.size.width
-        if self._kept is None:
-            text = self._problem or "reading, which takes a while where the directory is big or far away …"
+        if self._content is None:
+            text = self._problem or "loading; a large or remote directory takes a while…"
             self._head.update(cut(self._look.text(f" cache · {plain(text)}"), width, self._look))
             return
         before = self._selected()
-        self._rows = cache_rows(self._kept, self._wanted)
+        self._rows = cache_rows(self._content, self._filter)
         head = (
             f" {plain(self._problem)}"
             if self._problem
-            else heading(self._kept, self._rows, str(self._store.cache_dir), self._wanted)
+            else heading(self._content, self._rows, str(self._store.cache_dir), self._filter)
         )
         self._head.update(cut(self._look.text(head), width, self._look))
-        room = max(width - 1, 1)  # beside the scroll bar
-        columns, lines = cache_lines(self._rows, self._kept, self._used, self._look, width=room, now=time.time())
+        room = max(width - 1, 1)  # without the scroll bar
+        columns, lines = cache_lines(self._rows, self._content, self._used, self._look, width=room, now=time.time())
         self._columns.update(columns)
         self._list.show(
             [Content.styled(line, "bold" if row.is_stage else "") for row, line in zip(self._rows, lines, strict=True)]
@@ -164,12 +164,12 @@ class CacheScreen(Screen[None]):
         ids = [row.id for row in self._rows]
         if before is not None and before.id in ids:
             self._list.highlighted = ids.index(before.id)
-        self._tell_detail()
+        self._show_detail()
         self.refresh_bindings()
 
-    def _tell_detail(self) -> None:
+    def _show_detail(self) -> None:
         row = self._selected()
-        text = f" {detail(row, self._kept, self._used)}" if row and self._kept else ""
+        text = f" {detail(row, self._content, self._used)}" if row and self._content else ""
         self._detail.update(cut(self._look.text(text), self.size.width, self._look))
 
     def _selected(self) -> CacheRow | None:
@@ -177,25 +177,25 @@ class CacheScreen(Screen[None]):
         return self._rows[at] if at is not None and at < len(self._rows) else None
 
     def on_option_list_option_highlighted(self) -> None:
-        self._tell_detail()
+        self._show_detail()
 
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Keys that could do nothing now are not offered."""
+        """Hide keys that do nothing now."""
         match action:
             case "clear":
                 return not self._readonly and bool(self._rows)
             case "undo":
-                return not self._readonly and self._kept is not None and bool(self._kept.undoable)
+                return not self._readonly and self._content is not None and bool(self._content.undoable)
             case "prune":
-                return not self._readonly and self._kept is not None
+                return not self._readonly and self._content is not None
             case "copy":
                 return bool(self._rows)
         return True
 
     def action_clear(self) -> None:
-        """Ask what to clear: the entry, or its stage."""
+        """Confirm what to clear: the entry, or its stage."""
         row = self._selected()
         if row is None:
             return
@@ -206,56 +206,56 @@ class CacheScreen(Screen[None]):
                 title = f"{row.stage} {row.entries[0].label}"
                 return preview(self._store, row.entries, title=title, state=state, after=after)
             entries = self._store.entries(row.stage)
-            title = f"{row.stage} · {count(len(entries), 'entry', 'entries')}, of every recipe"
+            title = f"{row.stage} · {count(len(entries), 'entry', 'entries')} of all recipes"
             return preview(self._store, entries, title=title, state=state, after=after, whole_stage=row.stage)
 
         scopes: tuple[Scope, ...] = ("stage",) if row.is_stage else ("item", "stage")
-        self.app.push_screen(ClearScreen(look_up, self._look, scopes), self._answered)
+        self.app.push_screen(ClearScreen(look_up, self._look, scopes), self._confirmed)
 
-    def _answered(self, choice: ClearChoice | None) -> None:
+    def _confirmed(self, choice: ClearChoice | None) -> None:
         if choice is not None:
             entries, state = choice.preview.entries, self._state()
-            self._do(lambda: cleared_line(clear(self._store, entries, state).bytes, len(entries)))
+            self._run(lambda: cleared_line(clear(self._store, entries, state).bytes, len(entries)))
 
     def action_undo(self) -> None:
-        """Bring back what was cleared last."""
-        self._do(lambda: undone_line(self._store))
+        """Undo the last clear."""
+        self._run(lambda: undone_line(self._store))
 
     def action_prune(self) -> None:
-        """Delete for good what was cleared, after asking."""
-        if self._kept is None:
+        """Permanently delete cleared entries, after confirmation."""
+        if self._content is None:
             return
-        number = count(len(self._kept.trash), "entry", "entries")
+        number = count(len(self._content.trash), "entry", "entries")
         text = (
-            f"This deletes for good what was cleared ({number}, {size(self._kept.trash_bytes)})"
-            " and what killed runs left behind. It cannot be undone."
+            f"This permanently deletes cleared entries ({number}, {size(self._content.trash_bytes)})"
+            " and leftovers of killed runs. It cannot be undone."
         )
 
-        def answered(yes: bool | None) -> None:
+        def confirmed(yes: bool | None) -> None:
             if yes:
-                self._do(lambda: pruned_line(self._store))
+                self._run(lambda: pruned_line(self._store))
 
-        self.app.push_screen(ConfirmScreen("Prune", text), answered)
+        self.app.push_screen(ConfirmScreen("Prune", text), confirmed)
 
-    @work(thread=True, exit_on_error=False, group="do")
-    def _do(self, job: Callable[[], str]) -> None:
+    @work(thread=True, exit_on_error=False, group="change")
+    def _run(self, job: Callable[[], str]) -> None:
         try:
-            done = self._Done(job(), failed=False)
+            finished = self._Finished(job(), failed=False)
         except QairtError as error:
-            done = self._Done(f"{error.what}; {error.remedy}" if error.remedy else error.what, failed=True)
+            finished = self._Finished(f"{error.what}; {error.remedy}" if error.remedy else error.what, failed=True)
         except OSError as error:
-            done = self._Done(f"{error.filename}: {error.strerror or error}", failed=True)
-        self.post_message(done)
+            finished = self._Finished(f"{error.filename}: {error.strerror or error}", failed=True)
+        self.post_message(finished)
 
-    def on_cache_screen__done(self, message: _Done) -> None:
-        said = self._look.text(plain(message.said))
-        self.notify(said, severity="error" if message.failed else "information", markup=False)
+    def on_cache_screen__finished(self, message: _Finished) -> None:
+        text = self._look.text(plain(message.text))
+        self.notify(text, severity="error" if message.failed else "information", markup=False)
         if not message.failed:
             self._changed()
         self._read()
 
     def action_copy(self) -> None:
-        """Copy the folder of the entry, or the folders of the stage's entries."""
+        """Copy the folder of the entry, or of all the stage's entries."""
         row = self._selected()
         if row is not None:
             folders = "\n".join(str(entry.directory) for entry in row.entries)
@@ -266,7 +266,7 @@ class CacheScreen(Screen[None]):
         self._input.focus()
 
     def on_input_changed(self, event: Input.Changed) -> None:
-        self._wanted = event.value.strip()
+        self._filter = event.value.strip()
         self._show()
 
     def on_input_submitted(self) -> None:
@@ -274,8 +274,8 @@ class CacheScreen(Screen[None]):
 
     def action_back(self) -> None:
         """Clear the filter; without one, go back."""
-        if self._wanted or self._input.has_class("-open"):
-            self._input.value = self._wanted = ""
+        if self._filter or self._input.has_class("-open"):
+            self._input.value = self._filter = ""
             self._close_filter()
             self._show()
         else:

@@ -1,4 +1,4 @@
-"""Asks before cached results are cleared, and says what that means."""
+"""Confirmation before cached results are cleared, with what that means."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from qairt.tui.lines.matrix import plain
 from qairt.tui.terminal.glyphs import Look
 
 Preview = Callable[[Scope, bool], ClearPreview]
-"""What clearing a scope would do, alone or with everything made from it. Called in a thread."""
+"""What clearing a scope would do, alone or with everything built from it. Called in a thread."""
 
 _SCOPES: tuple[Scope, ...] = ("item", "row", "stage")
 _NAMES: dict[Scope, str] = {"item": "this item", "row": "this row", "stage": "whole stage"}
@@ -28,21 +28,21 @@ _NAMES: dict[Scope, str] = {"item": "this item", "row": "this row", "stage": "wh
 
 @dataclass(frozen=True)
 class ClearChoice:
-    """What the user wants cleared."""
+    """What the user confirmed."""
 
     scope: Scope
     after: bool
     preview: ClearPreview
-    """What they were shown; its entries are those to clear."""
+    """What they were shown; its entries are to be cleared."""
 
 
 class ClearScreen(ModalScreen[ClearChoice | None]):
-    """Shows what a clear would do; None when it is to stay.
+    """Shows what a clear would do. Dismissed with None when nothing is to be cleared.
 
     Args:
-        preview: says what a scope holds.
+        preview: looks up what clearing a scope would do.
         look: what the terminal can show.
-        scopes: that can be chosen; the first is chosen to begin with.
+        scopes: to choose from; the first is the default.
     """
 
     BINDINGS = bindings("clear")
@@ -60,8 +60,8 @@ class ClearScreen(ModalScreen[ClearChoice | None]):
     ClearScreen #refused { color: $state-failed; text-style: bold; }
     """
 
-    class _Told(Message):
-        """What a scope holds; or why that cannot be said."""
+    class _PreviewReady(Message):
+        """What clearing a scope would do, or why that is not known."""
 
         def __init__(self, scope: Scope, after: bool, preview: ClearPreview | None, problem: str) -> None:
             super().__init__()
@@ -77,10 +77,10 @@ class ClearScreen(ModalScreen[ClearChoice | None]):
         self._scopes = scopes
         self._scope: Scope = scopes[0]
         self._after = False
-        self._told: dict[tuple[Scope, bool], ClearPreview] = {}
+        self._previews: dict[tuple[Scope, bool], ClearPreview] = {}
         self._problem = ""
-        self._asked = False
-        """`y` was pressed before it could be told what that means."""
+        self._confirmed = False
+        """`y` was pressed before the preview was there."""
         self.set_class(look.ascii, "-ascii")
         self._box = VerticalScroll()
         self._what = Static(id="what", markup=False)
@@ -107,7 +107,7 @@ class ClearScreen(ModalScreen[ClearChoice | None]):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """Scopes that there are not cannot be chosen."""
+        """Disable keys of scopes that cannot be chosen."""
         return parameters[0] in self._scopes if action == "scope" else True
 
     def action_scope(self, scope: Scope) -> None:
@@ -116,46 +116,46 @@ class ClearScreen(ModalScreen[ClearChoice | None]):
         self._look_up()
 
     def action_after(self) -> None:
-        """With everything made from it, or that alone."""
+        """Include everything built from it, or not."""
         self._after = not self._after
         self._look_up()
 
     def action_answer(self, yes: bool) -> None:
-        """Clear it, or keep it. What cannot be cleared is kept."""
-        preview = self._told.get((self._scope, self._after))
+        """Clear, or keep everything. What cannot be cleared is kept."""
+        preview = self._previews.get((self._scope, self._after))
         if not yes:
             self.dismiss(None)
         elif preview is None:
-            self._asked = not self._problem
+            self._confirmed = not self._problem
         elif preview.refused is None:
             self.dismiss(ClearChoice(self._scope, self._after, preview))
 
     # Looking up
 
     def _look_up(self) -> None:
-        self._asked, self._problem = False, ""
-        if (self._scope, self._after) not in self._told:
-            self._ask(self._scope, self._after)
+        self._confirmed, self._problem = False, ""
+        if (self._scope, self._after) not in self._previews:
+            self._request_preview(self._scope, self._after)
         self._show()
 
     @work(thread=True, exit_on_error=False)
-    def _ask(self, scope: Scope, after: bool) -> None:
+    def _request_preview(self, scope: Scope, after: bool) -> None:
         try:
-            told = self._Told(scope, after, self._preview(scope, after), "")
+            ready = self._PreviewReady(scope, after, self._preview(scope, after), "")
         except QairtError as error:
-            told = self._Told(scope, after, None, str(error))
+            ready = self._PreviewReady(scope, after, None, str(error))
         except OSError as error:
-            told = self._Told(scope, after, None, f"{error.filename}: {error.strerror or error}")
-        self.post_message(told)
+            ready = self._PreviewReady(scope, after, None, f"{error.filename}: {error.strerror or error}")
+        self.post_message(ready)
 
-    def on_clear_screen__told(self, message: _Told) -> None:
+    def on_clear_screen__preview_ready(self, message: _PreviewReady) -> None:
         if message.preview is not None:
-            self._told[message.scope, message.after] = message.preview
+            self._previews[message.scope, message.after] = message.preview
         if (message.scope, message.after) != (self._scope, self._after):
             return
         self._problem = message.problem
-        if self._asked and message.preview is not None:
-            self._asked = False
+        if self._confirmed and message.preview is not None:
+            self._confirmed = False
             self.action_answer(True)
         if self.is_running and self.is_current:
             self._show()
@@ -163,21 +163,21 @@ class ClearScreen(ModalScreen[ClearChoice | None]):
     # Showing
 
     def _show(self) -> None:
-        preview = self._told.get((self._scope, self._after))
+        preview = self._previews.get((self._scope, self._after))
         look, keys = self._look, self._keys()
-        kept = preview is None or preview.refused is not None
+        refused = preview is None or preview.refused is not None
         self._box.border_title = "Clear cache"
         no, yes = ("keep (default) ", "clear") if self.size.width >= 40 else ("no", "yes")
-        answers = f"{keys['clear.no']} {no}" + ("" if kept else f"  {keys['clear.yes']} {yes}")
+        answers = f"{keys['clear.no']} {no}" + ("" if refused else f"  {keys['clear.yes']} {yes}")
         self._box.border_subtitle = look.text(answers).replace("[", "\\[")
-        self._fill(self._what, preview.title if preview else "" if self._problem else "reading the cache …")
+        self._fill(self._what, preview.title if preview else "" if self._problem else "reading the cache…")
         self._fill(self._facts, *(facts(preview, self._after) if preview and preview.entries else ()))
         self._fill(self._others, others_line(preview) if preview else "")
         self._fill(self._refused, *(self._problem.splitlines() or [refused_line(preview) if preview else ""]))
         scopes = [
             self._option(scope == self._scope, "()", keys[f"clear.{scope}"], _NAMES[scope]) for scope in self._scopes
         ]
-        after = self._option(self._after, "[]", keys["clear.after"], "and all made from it")
+        after = self._option(self._after, "[]", keys["clear.after"], "and everything built from it")
         self._fill(self._choice, "", "   ".join(scopes), after)
 
     def _option(self, chosen: bool, box: str, key: str, name: str) -> str:
@@ -188,7 +188,7 @@ class ClearScreen(ModalScreen[ClearChoice | None]):
         part.update(self._look.text("\n".join(plain(line) for line in lines)))
 
     def _keys(self) -> dict[str, str]:
-        """The shortest key of each action, as the user has it."""
+        """The shortest key of each action, after remapping."""
         found: dict[str, str] = {f"clear.{name}": "" for name in (*_SCOPES, "after", "yes", "no")}
         for active in self.active_bindings.values():
             shown, known = self.app.get_key_display(active.binding), found.get(active.binding.id or "")
@@ -198,33 +198,33 @@ class ClearScreen(ModalScreen[ClearChoice | None]):
 
 
 def facts(preview: ClearPreview, after: bool) -> list[str]:
-    """What a clear gives back, costs and leaves.
+    """What a clear frees and costs, and what it leaves.
 
     Args:
-        after: what was made from it goes too.
+        after: everything built from it is cleared too.
     """
     lines = [
-        f"frees {size(preview.bytes)} at the next prune; undo brings it back until then",
-        f"takes {about(preview.seconds_to_rebuild)} of work to make again",
+        f"frees {size(preview.bytes)} at the next prune; can be undone until then",
+        f"rebuilding takes {about(preview.seconds_to_rebuild)}",
     ]
     if preview.dependents:
         stages = ", ".join(f"{stage} ({number})" for stage, number in preview.dependents.items())
-        lines.append(f"made from it, goes too: {stages}" if after else f"made from it, stays in use: {stages}")
+        lines.append(f"also clears {stages}, built from it" if after else f"keeps {stages}, built from it")
     return lines
 
 
 def others_line(preview: ClearPreview) -> str:
-    """Which other recipes used it; empty when none did."""
+    """Which other recipes used it; empty if none did."""
     if not preview.other_recipes:
         return ""
     number = f"{preview.shared} of {len(preview.entries)} items" if len(preview.entries) > 1 else "it"
     verb = "were" if preview.shared > 1 else "was"
     noun = "recipe" if len(preview.other_recipes) == 1 else "recipes"
-    return f"! {number} {verb} used by {noun} {', '.join(preview.other_recipes)} too"
+    return f"! {number} {verb} also used by {noun} {', '.join(preview.other_recipes)}"
 
 
 def refused_line(preview: ClearPreview) -> str:
-    """Why it cannot be cleared; empty when it can."""
+    """Why it cannot be cleared; empty if it can."""
     if preview.refused is None:
         return ""
     return f"cannot be cleared now: {preview.refused}" if preview.entries else preview.refused

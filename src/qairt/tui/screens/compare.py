@@ -45,7 +45,7 @@ class ComparePane(VerticalScroll):
         yield self._text
 
     def show(self, lines: list[CompareLine]) -> None:
-        """Put `lines` in place of what is shown."""
+        """Replace what is shown with `lines`."""
         styles = {
             line.role: self.get_component_rich_style(f"compare-pane--{line.role}", partial=True) for line in lines
         }
@@ -68,7 +68,7 @@ class ComparePane(VerticalScroll):
 
 
 class CompareScreen(Screen[None]):
-    """What differs between two runs, the first one left."""
+    """The differences between two runs, the first on the left."""
 
     BINDINGS = bindings("compare")
     TITLE = "compare"
@@ -119,12 +119,12 @@ class CompareScreen(Screen[None]):
             self.notify(f"the runs cannot be compared: {event.worker.error}", severity="error", markup=False)
 
     def action_all(self) -> None:
-        """Show what is equal too, or only what changed."""
+        """Show unchanged values too, or only differences."""
         self._every = not self._every
         self._show()
 
     def action_copy(self) -> None:
-        """Copy what is shown as Markdown."""
+        """Copy what is shown, as Markdown."""
         if self._comparison is not None:
             self.notify(copy(self.app, compare_markdown(self._comparison, every=self._every)), markup=False)
 
@@ -135,9 +135,9 @@ class CompareScreen(Screen[None]):
         if not self.is_mounted:
             return
         width = self.size.width
-        what = "everything" if self._every else "only what changed; A shows all"
+        what = "all values" if self._every else "differences; A shows all"
         if self._comparison is None:
-            what = "reading …"
+            what = "loading…"
         self._head.update(cut(self._look.text(f" compare {self._a.id} and {self._b.id} · {what}"), width, self._look))
         if self._comparison is not None:
             room = max(width - 2, 1)

@@ -1,4 +1,4 @@
-"""Asks before a run's events and logs are deleted."""
+"""Confirmation before a run's events and logs are deleted."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qairt.tui.terminal.glyphs import Look
 
 
 class DeleteRunScreen(ModalScreen[bool]):
-    """True when the run is to be deleted."""
+    """True when the user confirms."""
 
     BINDINGS = bindings("confirm")
     DEFAULT_CSS = """
@@ -28,7 +28,7 @@ class DeleteRunScreen(ModalScreen[bool]):
 
     def __init__(self, run: RunSummary, look: Look) -> None:
         super().__init__()
-        self._about = look.text(f"Run {plain(run.id)} ({recipe_name(run)}, {run.state})")
+        self._run = look.text(f"Run {plain(run.id)} ({recipe_name(run)}, {run.state})")
         self._ascii = look.ascii
 
     def compose(self) -> ComposeResult:
@@ -36,7 +36,7 @@ class DeleteRunScreen(ModalScreen[bool]):
             box.border_title = "Delete a run"
             box.set_class(self._ascii, "-ascii")
             yield Static(
-                f"{self._about}: its events and logs are deleted for good. What it made stays in the cache."
+                f"{self._run}: its events and logs will be permanently deleted. Its results stay in the cache."
                 "\n\ny delete    n keep",
                 markup=False,
             )

@@ -1,4 +1,4 @@
-"""Help: the keys that work here, as the user has them, and what the signs of the stages mean."""
+"""Help: the keys of a screen, as remapped by the user, and the meaning of status signs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from qairt.tui.terminal.glyphs import MARKS, Look
 
 
 class HelpScreen(ModalScreen[None]):
-    """Keys and signs, in one list that scrolls and can be filtered.
+    """Keys and signs in one list that scrolls and can be filtered.
 
     Args:
-        scopes: of `KEYS`, those that work where help was asked for; the first comes first.
+        scopes: of `KEYS`, in this order.
         look: what the terminal can show.
-        remapped: the user's own keys, by id.
+        remapped: keys set by the user, by id.
     """
 
     BINDINGS = bindings("help")
@@ -50,7 +50,7 @@ class HelpScreen(ModalScreen[None]):
         self._remapped = remapped or {}
         self._page = HelpPage()
         self._scroll = HelpScroll(self._page)
-        self._input = Input(placeholder="text to find", select_on_focus=False, compact=True)
+        self._input = Input(placeholder="filter", select_on_focus=False, compact=True)
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
@@ -67,12 +67,12 @@ class HelpScreen(ModalScreen[None]):
         self._scroll.focus()
 
     def action_filter(self) -> None:
-        """Let the user type what to look for."""
+        """Open the filter line."""
         self._input.add_class("-open")
         self._input.focus()
 
     def action_close(self) -> None:
-        """Clear the filter; where there is none, leave."""
+        """Clear the filter; without one, close."""
         if not self._input.has_class("-open"):
             self.dismiss()
             return
@@ -89,45 +89,45 @@ class HelpScreen(ModalScreen[None]):
         event.stop()
         self._scroll.focus()
 
-    def _show(self, wanted: str) -> None:
+    def _show(self, pattern: str) -> None:
         parts: list[tuple[str, Table]] = []
         for scope in self._scopes:
             keys = effective(scope, self._remapped)
             rows = [(key_names(keys[key.id], ascii=self._look.ascii), key.help, None) for key in KEYS[scope]]
-            parts.append((SCOPES.get(scope, scope), self._page.table(_matching(rows, wanted), self._look)))
-        signs = [(self._look.mark(status), _said(status, mark.meaning), status) for status, mark in MARKS.items()]
-        parts.append(("Signs", self._page.table(_matching(signs, wanted), self._look)))
+            parts.append((SCOPES.get(scope, scope), self._page.table(_matching(rows, pattern), self._look)))
+        signs = [(self._look.mark(status), _explained(status, mark.meaning), status) for status, mark in MARKS.items()]
+        parts.append(("Signs", self._page.table(_matching(signs, pattern), self._look)))
         shown = [(title, table) for title, table in parts if table.row_count]
-        self._page.show(shown, "" if shown else f"No match for “{wanted}”.", self._look)
+        self._page.show(shown, "" if shown else f"No match for “{pattern}”.", self._look)
         self._scroll.scroll_home(animate=False)
 
 
 _SIGN_WIDTH = 12
-"""Cells of the first column, so that all tables of the page line up."""
+"""Width of the first column, so that all tables line up."""
 
-Row = tuple[str, str, str | None]
-"""Keys or a sign, what it means, and the state whose sign it is."""
+HelpRow = tuple[str, str, str | None]
+"""Keys or a sign, the meaning, and the status if it is a sign."""
 
 
-def _said(status: str, meaning: str) -> str:
+def _explained(status: str, meaning: str) -> str:
     return meaning if meaning == status else f"{status}: {meaning}"
 
 
-def _matching(rows: Sequence[Row], wanted: str) -> list[Row]:
-    return [row for row in rows if wanted in f"{row[0]} {row[1]}".lower()]
+def _matching(rows: Sequence[HelpRow], pattern: str) -> list[HelpRow]:
+    return [row for row in rows if pattern in f"{row[0]} {row[1]}".lower()]
 
 
 class HelpScroll(VerticalScroll):
-    """Scrolls by the keys of lists."""
+    """Scrolls with the keys of lists."""
 
     BINDINGS = bindings("list")
 
     def action_cursor_down(self) -> None:
-        """Go a line down."""
+        """Go one line down."""
         self.scroll_down(animate=False)
 
     def action_cursor_up(self) -> None:
-        """Go a line up."""
+        """Go one line up."""
         self.scroll_up(animate=False)
 
     def action_scroll_top(self) -> None:
@@ -139,16 +139,16 @@ class HelpScroll(VerticalScroll):
         self.scroll_end(animate=False)
 
     def action_page_down(self) -> None:
-        """Go a page down."""
+        """Go one page down."""
         self.scroll_page_down(animate=False)
 
     def action_page_up(self) -> None:
-        """Go a page up."""
+        """Go one page up."""
         self.scroll_page_up(animate=False)
 
 
 class HelpPage(Static):
-    """Headings and two columns below each."""
+    """Headings, each with a table of two columns."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"help--key", "help--heading", *(f"help--{status}" for status in MARKS)}
     DEFAULT_CSS = (
@@ -157,8 +157,8 @@ class HelpPage(Static):
         "HelpPage > .help--heading { color: $title; text-style: bold; }\n"
     ) + "\n".join(f"HelpPage > .help--{status} {{ color: $state-{status}; text-style: bold; }}" for status in MARKS)
 
-    def table(self, rows: Sequence[Row], look: Look) -> Table:
-        """Rows as a table whose second column wraps."""
+    def table(self, rows: Sequence[HelpRow], look: Look) -> Table:
+        """A table whose second column wraps."""
         table = Table.grid(padding=(0, 2, 0, 0), expand=True)
         table.add_column(min_width=_SIGN_WIDTH if self.app.size.width >= 60 else 0, max_width=_SIGN_WIDTH)
         table.add_column(ratio=1)
@@ -167,7 +167,7 @@ class HelpPage(Static):
         return table
 
     def show(self, parts: Sequence[tuple[str, Table]], otherwise: str, look: Look) -> None:
-        """Show headings with their tables, or one sentence."""
+        """Show headings with their tables, or one sentence if there are none."""
         lines: list[RenderableType] = []
         for title, table in parts:
             lines += [Text(title, self._style("heading")), table, Text()]

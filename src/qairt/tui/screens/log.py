@@ -1,4 +1,4 @@
-"""One log over the whole screen."""
+"""One log on the full screen."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ class LogScreen(Screen[None]):
 
     Args:
         title: of the item, `<stage> <label>`.
-        running: whether the file still grows; `tick` keeps that up to date.
-        seconds: between looks at the file.
+        running: whether the file still grows; `tick` updates it.
+        seconds: between reads of the file.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [key for key in bindings("log") if is_for_screen(key)]
@@ -55,7 +55,7 @@ class LogScreen(Screen[None]):
         self._seconds = seconds
         self._head = Static(id="head", markup=False)
         self.view = LogView(look)
-        self._input = Input(placeholder="find …", id="search", compact=True)
+        self._input = Input(placeholder="search", id="search", compact=True)
 
     def compose(self) -> ComposeResult:
         yield self._head
@@ -70,7 +70,7 @@ class LogScreen(Screen[None]):
         self.set_interval(self._seconds, self._refresh_view)
 
     def tick(self, state: RunState, now: float) -> None:
-        """Take from the run whether the item still runs."""
+        """Update whether the item still runs."""
         item = next((item for item in state.items.values() if item.name == self._title), None)
         if item is not None and item.status != self._status:
             self._status = item.status
@@ -91,13 +91,12 @@ class LogScreen(Screen[None]):
     # Keys
 
     def action_search(self) -> None:
-        """Ask for a text to find."""
+        """Open the search line."""
         self._input.add_class("-open")
-        self._input.placeholder = self._look.text("find …")
         self._input.focus()
 
     def action_back(self) -> None:
-        """Leave what was begun last: the search line, a selection, marked places, this screen."""
+        """Close the search line, the selection, the search, or this screen: whichever was opened last."""
         if self._input.has_class("-open"):
             self._close_search()
         elif self.view.clear_mark():
@@ -109,24 +108,24 @@ class LogScreen(Screen[None]):
 
     def action_pager(self) -> None:
         """Open the file in the user's pager."""
-        words = _pager_words(os.environ.get("PAGER", ""))
-        if not words or shutil.which(words[0]) is None:
-            what = f"{words[0]} is not installed" if words else "there is no pager"
-            self.notify(f"{what}; set PAGER to one, such as less", severity="warning", markup=False)
+        command = _pager_command(os.environ.get("PAGER", ""))
+        if not command or shutil.which(command[0]) is None:
+            what = f"{command[0]} is not installed" if command else "no pager found"
+            self.notify(f"{what}; set PAGER to a pager such as less", severity="warning", markup=False)
             return
-        if Path(words[0]).name == "less" and self._grows:
-            words.append("+F")
-        # Ctrl-C in the pager is the pager's; a handler, unlike SIG_IGN, is not handed on to it.
+        if Path(command[0]).name == "less" and self._grows:
+            command.append("+F")
+        # Ctrl-C is for the pager. A handler, unlike SIG_IGN, is not inherited by it.
         before = signal.signal(signal.SIGINT, lambda *_: None)
         try:
             with self.app.suspend():
-                done = subprocess.run([*words, str(self._path.absolute())], check=False)
+                done = subprocess.run([*command, str(self._path.absolute())], check=False)
             if done.returncode not in (0, 130, -signal.SIGINT):
-                self.notify(f"{words[0]} ended with code {done.returncode}", severity="warning", markup=False)
+                self.notify(f"{command[0]} ended with exit code {done.returncode}", severity="warning", markup=False)
         except SuspendNotSupported:
-            self.notify(f"this terminal cannot be left for a pager; the file is {self._path}", markup=False)
+            self.notify(f"the pager cannot open on this terminal; the file is {self._path}", markup=False)
         except OSError as fault:
-            self.notify(f"{words[0]} cannot be started: {fault.strerror}", severity="error", markup=False)
+            self.notify(f"{command[0]} cannot be started: {fault.strerror}", severity="error", markup=False)
         finally:
             signal.signal(signal.SIGINT, before or signal.SIG_DFL)
         self.refresh()
@@ -158,22 +157,22 @@ class LogScreen(Screen[None]):
         file = self.view.file
         if file is None or not self.is_mounted:
             return
-        words = [self._title, self._status, file.problem]
+        parts = [self._title, self._status, file.problem]
         if file.size or not file.problem:
-            words.append(size(file.size))
+            parts.append(size(file.size))
             if file.indexed < 1:
-                words.append(f"{100 * file.indexed:.0f} % read")
+                parts.append(f"{100 * file.indexed:.0f} % read")
             elif self.view.following:
-                words.append(count(file.line_count, "line"))
-            words.append(self.view.place)
-        line = self._look.text(" " + " · ".join(word for word in words if word))
+                parts.append(count(file.line_count, "line"))
+            parts.append(self.view.position)
+        line = self._look.text(" " + " · ".join(part for part in parts if part))
         self._head.update(cut(line, self.size.width, self._look), layout=False)
 
 
-def _pager_words(value: str) -> list[str]:
-    """The user's pager, or one that is usually there."""
+def _pager_command(value: str) -> list[str]:
+    """The user's pager, or one that most systems have."""
     try:
-        words = shlex.split(value)
-    except ValueError:  # a quote is not closed
-        words = value.split()
-    return words or [name for name in ("less", "more") if shutil.which(name)][:1]
+        command = shlex.split(value)
+    except ValueError:  # an unclosed quote
+        command = value.split()
+    return command or [name for name in ("less", "more") if shutil.which(name)][:1]

@@ -19,9 +19,9 @@ from qairt.tui.keymap import bindings
 from qairt.tui.lines.matrix import plain
 from qairt.tui.lines.plan import (
     STATUS,
-    Fault,
     PlanRow,
     PlanTable,
+    RecipeFault,
     as_text,
     below_lines,
     faults_of,
@@ -111,7 +111,7 @@ class PlanScreen(Screen[None]):
         self._planned = planned
         self._table: PlanTable | None = None
         self._summary: Summary | None = None
-        self._faults: list[Fault] = []
+        self._faults: list[RecipeFault] = []
         self._head = Static(id="head", markup=False)
         self._heading = Static(id="heading", markup=False)
         self._rows = RowList()
@@ -268,7 +268,7 @@ class PlanScreen(Screen[None]):
         row = self.selected
         self._reason.update(self._look.text(f"{row.first.name}: {row.reason}") if row and row.to_run else "")
 
-    def _fault_line(self, fault: Fault) -> Content:
+    def _fault_line(self, fault: RecipeFault) -> Content:
         text = self._look.text
         where = f"{fault.where}  " if fault.where else ""
         first = Content.assemble((f"{self._look.mark('failed')} ", "bold $state-failed"), (text(where), "bold"))

@@ -1,4 +1,4 @@
-"""Asks before a line of the recipe is changed."""
+"""Confirmation before a line of the recipe is changed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from qairt.tui.terminal.glyphs import Look
 
 
 class RevertScreen(ModalScreen[bool]):
-    """True when the line is to be written."""
+    """True when the user confirms."""
 
     BINDINGS = bindings("confirm")
     DEFAULT_CSS = """
@@ -34,14 +34,14 @@ class RevertScreen(ModalScreen[bool]):
     def compose(self) -> ComposeResult:
         change = self._change
         with VerticalScroll() as box:
-            box.border_title = Content("Set back in the recipe")
+            box.border_title = Content("Revert in the recipe")
             lines = (
-                f"{change.file.name}:{change.line}, the rest of the file stays as it is",
+                f"{change.file.name}:{change.line}, the rest of the file is unchanged",
                 "",
                 f"- {plain(change.before).strip()}",
                 f"+ {plain(change.after).strip()}",
                 "",
-                "y write it    n leave it",
+                "y change it    n keep it",
             )
             yield Static(self._look.text("\n".join(lines)), markup=False)
         yield Footer(show_command_palette=False)

@@ -1,4 +1,4 @@
-"""Choosing a theme: the screen behind the list takes each one on as the cursor reaches it."""
+"""Choosing a theme, with a live preview on the screen behind the list."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from qairt.tui.terminal.glyphs import MARKS, Look
 
 
 class ThemeScreen(ModalScreen[str | None]):
-    """A list of themes. Ends with the name that was kept, or None.
+    """A list of themes. Dismissed with the name of the chosen one, or None.
 
     Args:
-        names: of the themes there are.
-        current: the one in force.
+        names: of all themes.
+        current: the active one.
         look: what the terminal can show.
-        preview: puts a theme on the screen.
-        fact: something to know, such as that `NO_COLOR` leaves no choice.
+        preview: applies a theme.
+        note: shown below the list, such as that `NO_COLOR` is set.
     """
 
     BINDINGS = bindings("theme")
@@ -43,7 +43,7 @@ class ThemeScreen(ModalScreen[str | None]):
         height: auto; max-height: 10; padding: 0; background: $surface; scrollbar-size-vertical: 1;
     }
     ThemeScreen OptionList:focus { background-tint: $foreground 0%; }
-    ThemeScreen .fact { color: $text-muted; }
+    ThemeScreen .note { color: $text-muted; }
     """
 
     def __init__(
@@ -52,7 +52,7 @@ class ThemeScreen(ModalScreen[str | None]):
         current: str,
         look: Look,
         preview: Callable[[str], None],
-        fact: str = "",
+        note: str = "",
     ) -> None:
         super().__init__()
         self._names = list(names)
@@ -60,17 +60,17 @@ class ThemeScreen(ModalScreen[str | None]):
         self._look = look
         self.set_class(look.ascii, "-ascii")
         self._preview = preview
-        self._fact = fact
+        self._note = note
         self._list = ThemeList(*(Option(Text(name), id=name) for name in self._names), markup=False, compact=True)
         self._sample = ThemeSample(look)
 
     def compose(self) -> ComposeResult:
         with Vertical() as box:
             box.border_title = "Theme"
-            box.border_subtitle = "enter keep   esc back"
+            box.border_subtitle = "enter save   esc back"
             yield self._list
-            if self._fact:
-                yield Static(self._look.text(self._fact), markup=False, classes="fact")
+            if self._note:
+                yield Static(self._look.text(self._note), markup=False, classes="note")
             yield self._sample
 
     def on_mount(self) -> None:
@@ -88,31 +88,31 @@ class ThemeScreen(ModalScreen[str | None]):
         self.dismiss(event.option.id)
 
     def action_keep(self) -> None:
-        """Keep the theme under the cursor."""
+        """Choose the theme under the cursor."""
         self._list.action_select()
 
     def action_restore(self) -> None:
-        """Go back to the theme from before."""
+        """Go back to the previous theme."""
         self._preview(self._before)
         self.dismiss(None)
 
 
 class ThemeList(OptionList):
-    """Moves by the keys of lists."""
+    """Moves with the keys of lists."""
 
     BINDINGS = bindings("list")
 
     def action_scroll_top(self) -> None:
-        """Go to the first."""
+        """Go to the first theme."""
         self.action_first()
 
     def action_scroll_bottom(self) -> None:
-        """Go to the last."""
+        """Go to the last theme."""
         self.action_last()
 
 
 class ThemeSample(Static):
-    """The signs of all states, in the theme's colours."""
+    """The signs of all statuses in the theme's colours."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {f"theme--{status}" for status in MARKS}
     DEFAULT_CSS = "ThemeSample { height: auto; margin: 1 0 0 0; }\n" + "\n".join(
@@ -124,7 +124,7 @@ class ThemeSample(Static):
         self._look = look
 
     def render(self) -> Content:
-        """Two columns, which fit any window."""
+        """Two columns of signs."""
         signs = list(MARKS)
         half = (len(signs) + 1) // 2
         lines = []

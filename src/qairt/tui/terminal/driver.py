@@ -1,4 +1,4 @@
-"""The terminal's driver, for terminals that can go away."""
+"""A driver for terminals that can disconnect."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from textual.events import Resize
 from textual.geometry import Size
 
 
-class _Forgiving:
-    """A terminal to write to. Once it is gone, what is written is dropped: the run must not wait for it."""
+class _ForgivingFile:
+    """A terminal to write to. Once it is gone, output is dropped, so that the run never waits for it."""
 
     def __init__(self, file: TextIO) -> None:
         self._file = file
@@ -31,23 +31,23 @@ class _Forgiving:
 
 
 class ResilientDriver(LinuxDriver):
-    """Textual's driver, which would wait for ever for a terminal that hung up.
+    """Textual's driver, except that it does not wait forever for a terminal that hung up.
 
-    It also asks for the window's size within the signal's handler. A second signal interrupts the first one's handler,
-    whose older size then comes last and stays. Here the event loop asks, after the signal.
+    Textual also reads the window size in the signal handler. A second signal interrupts the first handler, whose older
+    size then arrives last and stays. Here the event loop reads it, after the signal.
     """
 
     def __init__(self, *arguments: Any, **options: Any) -> None:
         super().__init__(*arguments, **options)
-        self._file: Any = _Forgiving(self._file)
+        self._file: Any = _ForgivingFile(self._file)
         self._stopped = False
 
     def start_application_mode(self) -> None:
         super().start_application_mode()  # type: ignore[no-untyped-call]
         loop = asyncio.get_running_loop()
-        signal.signal(signal.SIGWINCH, lambda *_: loop.call_soon_threadsafe(self._tell_size))
+        signal.signal(signal.SIGWINCH, lambda *_: loop.call_soon_threadsafe(self._post_size))
 
-    def _tell_size(self) -> None:
+    def _post_size(self) -> None:
         if not self._in_band_window_resize:
             size = Size(*self._get_terminal_size())
             self._app.post_message(Resize(size, size))
@@ -62,7 +62,7 @@ class ResilientDriver(LinuxDriver):
         super()._sigtstp_application(*arguments)
 
     def _sigcont_application(self, *arguments: Any) -> None:
-        """The shell continues its whole job, and our parent us once more: the terminal is set up for the first only."""
+        """The shell resumes its whole job, and our parent resumes us again: set up the terminal only once."""
         if self._stopped:
             self._stopped = False
             super()._sigcont_application(*arguments)

@@ -1,4 +1,4 @@
-"""Scroll bars of nothing but ASCII."""
+"""ASCII scroll bars."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from qairt.tui.terminal.glyphs import Look
 
 
 class PlainScrollBarRender(ScrollBarRender):
-    """A thumb of whole cells; Textual's has ends of an eighth of a cell, which ASCII does not."""
+    """A thumb of whole cells; Textual's ends with eighths of a cell, which ASCII lacks."""
 
     VERTICAL_BARS = [" "]  # noqa: RUF012 - Textual's own declaration
     HORIZONTAL_BARS = [" "]  # noqa: RUF012
 
 
 def use_scrollbars(look: Look) -> None:
-    """Draw every scroll bar as this terminal can show it."""
+    """Draw all scroll bars as this terminal can show them."""
     ScrollBar.renderer = PlainScrollBarRender if look.ascii else ScrollBarRender

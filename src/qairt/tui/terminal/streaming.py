@@ -1,4 +1,4 @@
-"""The plain terminal for a while: what happens scrolls by as text that can be selected, searched and kept."""
+"""The run or a log as plain text on the terminal, for selecting, searching and scrollback."""
 
 from __future__ import annotations
 
@@ -16,76 +16,76 @@ from qairt.engine.record import events as ev
 _INTERVAL = 0.25  # seconds
 _CTRL_C = b"\x03"
 
-Tell = Callable[[ev.Event], list[str]]
-"""The lines that an event is told in; none for those that are not worth one."""
+FormatEvent = Callable[[ev.Event], list[str]]
+"""The lines for an event; none for unimportant ones."""
 
 
 def stream_events(
     missed: Iterable[ev.Event],
     poll: Callable[[], list[ev.Event]],
-    tell: Tell,
+    format_event: FormatEvent,
     *,
     is_over: Callable[[], bool],
     back: str,
 ) -> list[ev.Event]:
-    """Print what was missed, then what comes, until `back` is pressed. Returns the events that came.
+    """Print the missed events, then new ones, until `back` is pressed. Returns the new events.
 
-    The terminal must be ours, in its usual mode.
+    Call it while the app is suspended.
     """
-    came: list[ev.Event] = []
+    received: list[ev.Event] = []
     with _keys() as pressed:
-        _say(f"── every event of the run as text; {back} returns to the screen ──")
+        _write(f"── all events of the run; press {back} to return ──\n")
         for event in missed:
-            _say_all(event, tell)
+            _print(event, format_event)
         over = False
         while not pressed(back):
             for event in poll():
-                came.append(event)
-                _say_all(event, tell)
+                received.append(event)
+                _print(event, format_event)
             if is_over() and not over:
                 over = True
-                _say(f"── the run is over; {back} returns to the screen ──")
-    return came
+                _write(f"── the run has ended; press {back} to return ──\n")
+    return received
 
 
 def stream_file(path: Path, start: int, *, back: str) -> int:
-    """Print a file from byte `start` on, as it grows, until `back` is pressed. Returns where printing ended."""
+    """Print a file from byte `start` on, as it grows, until `back` is pressed. Returns the offset reached."""
     with _keys() as pressed:
-        _say(f"── {path}; {back} returns to the screen ──")
+        _write(f"── {path}; press {back} to return ──\n")
         while True:
             try:
                 with path.open("rb") as file:
                     file.seek(start)
                     data = file.read()
             except OSError as error:
-                _say(f"it cannot be read: {error.strerror}")
+                _write(f"cannot be read: {error.strerror}\n")
                 data = b""
             start += len(data)
             if data:
-                _say(printable(data.decode(errors="replace")), end="")
+                _write(printable(data.decode(errors="replace")))
             if pressed(back):
                 return start
 
 
 def printable(text: str) -> str:
-    """`text` without what a terminal would obey."""
+    """`text` without control sequences."""
     return "".join(char for char in text if char in "\n\t" or char.isprintable())
 
 
-def _say_all(event: ev.Event, tell: Tell) -> None:
+def _print(event: ev.Event, format_event: FormatEvent) -> None:
     moment = time.strftime("%H:%M:%S", time.localtime(event.time))
-    for line in tell(event):
-        _say(f"{moment} {printable(line)}")
+    for line in format_event(event):
+        _write(f"{moment} {printable(line)}\n")
 
 
-def _say(text: str, end: str = "\n") -> None:
+def _write(text: str) -> None:
     encoding = sys.__stdout__.encoding if sys.__stdout__ else "utf-8"
-    os.write(1, (text + end).encode(encoding or "utf-8", errors="replace"))
+    os.write(1, text.encode(encoding or "utf-8", errors="replace"))
 
 
 @contextmanager
 def _keys() -> Iterator[Callable[[str], bool]]:
-    """While inside, a function that waits a moment and tells whether a key was pressed; nothing is echoed."""
+    """Inside the block, a function that waits briefly and returns whether a key was pressed. Nothing is echoed."""
     before = termios.tcgetattr(0)
     quiet = termios.tcgetattr(0)
     quiet[3] &= ~(termios.ECHO | termios.ICANON | termios.ISIG)
@@ -96,7 +96,7 @@ def _keys() -> Iterator[Callable[[str], bool]]:
         if not ready:
             return False
         data = os.read(0, 1024)
-        return not data or key.encode() in data or _CTRL_C in data  # where leaving asks
+        return not data or key.encode() in data or _CTRL_C in data  # the app asks there before leaving
 
     try:
         yield pressed

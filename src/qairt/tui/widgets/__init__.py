@@ -1,1 +1,1 @@
-"""Parts of screens: they know their data and post messages, nothing else."""
+"""Parts of screens. They know their data and post messages, nothing else."""

@@ -1,4 +1,4 @@
-"""Pane 5: everything that is known of the selected item."""
+"""Pane 5: details of the selected item."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _Shown = tuple[ItemState, PlannedItem | None, Entry | None, RunState]
 
 
 class Detail(VerticalScroll, inherit_bindings=False):
-    """Scrolls; its text can be selected. Painted only when it says something else."""
+    """Scrollable and selectable text, repainted only when it changes."""
 
     BINDINGS = bindings("list")
     DEFAULT_CSS = """
@@ -48,18 +48,18 @@ class Detail(VerticalScroll, inherit_bindings=False):
 
     @property
     def copy_text(self) -> str:
-        """All of it as text."""
+        """The whole text."""
         return "\n".join(line.plain for line in self._lines)
 
     def show(self, item: ItemState, planned: PlannedItem | None, entry: Entry | None, run: RunState) -> None:
-        """Show an item: its state in the run, what is planned for it, and what the cache holds of it."""
-        another = self._shown is None or self._shown[0].name != item.name
+        """Show an item: its state in the run, its plan, and its cache entry."""
+        is_other_item = self._shown is None or self._shown[0].name != item.name
         self._shown = (item, planned, entry, run)
         lines = detail_lines(item, planned, entry, run, self._look)
         if lines != self._lines:
             self._lines = lines
             self._text.update(Content("\n").join(lines))
-        if another:
+        if is_other_item:
             self.scroll_home(animate=False)
 
     def action_cursor_down(self) -> None:

@@ -1,4 +1,4 @@
-"""A graph of one resource against its limit, in a frame of its own."""
+"""A framed graph of one resource against its limit."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from qairt.tui.widgets.matrix_columns import fitted
 from qairt.tui.widgets.plot import Value, area, newest, points_in
 
 Part = tuple[str, str]
-"""Text, and the component class it is drawn in."""
+"""Text and its component class."""
 
 _NEAR_LIMIT = 0.9
 _FRAMES = {False: ("╭", "─", "╮", "│", "╰", "╯"), True: ("+", "-", "+", "|", "+", "+")}
-"""Corner, edge, corner, side, corners below; the side marks where a stage began, too."""
+"""Corner, edge, corner, side, bottom corners. The side also marks the start of a stage."""
 
 
 class ResourceGraph(Widget):
     """An area of values, newest at the right, on the fixed scale 0 to its limit.
 
-    The frame names the resource above and says `value / limit` below; where a stage began there is an upright line,
-    with its name if there is room. Without values it says `n/a`. Only lines that changed are painted again.
+    The frame has the resource's name at the top and `value / limit` at the bottom. A vertical line marks the start of a
+    stage, with its name if it fits. Without values it shows `n/a`. Only changed lines are repainted.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -54,16 +54,22 @@ class ResourceGraph(Widget):
     """
 
     class Resized(Message):
-        """It has room for another number of points."""
+        """The number of points that fit has changed."""
 
     def __init__(
-        self, title: str, role: str, say: Callable[[float], str], look: Look | None = None, *, id: str | None = None
+        self,
+        title: str,
+        role: str,
+        format_value: Callable[[float], str],
+        look: Look | None = None,
+        *,
+        id: str | None = None,
     ) -> None:
-        """`say` writes a value or limit; `role` is `ram`, `cpu` or `gpu`."""
+        """`format_value` formats values and the limit; `role` is `ram`, `cpu` or `gpu`."""
         super().__init__(id=id)
         self._title = title
         self._role = f"graph--{role}"
-        self._say = say
+        self._format = format_value
         self._look = look or Look()
         self._values: Sequence[Value] = ()
         self._limit: float | None = None
@@ -74,12 +80,12 @@ class ResourceGraph(Widget):
 
     @property
     def points(self) -> int:
-        """How many values it has room for."""
+        """How many values fit."""
         return points_in(max(self.size.width - 2, 0), self._style)
 
     @property
     def lines(self) -> list[str]:
-        """What is on it, as text."""
+        """What is shown, as text."""
         return ["".join(text for text, _ in line) for line in self._lines]
 
     @property
@@ -167,8 +173,8 @@ class ResourceGraph(Widget):
         if self._latest is None:
             return "n/a"
         if self._limit is None:
-            return self._say(self._latest)
-        return f"{self._say(self._latest)} / {self._say(self._limit)}"
+            return self._format(self._latest)
+        return f"{self._format(self._latest)} / {self._format(self._limit)}"
 
     def _body(self, width: int, height: int) -> list[list[Part]]:
         known = [value for value in self._values if value is not None]
@@ -182,7 +188,7 @@ class ResourceGraph(Widget):
         return [_parts(line, over, near, self._role) for line, over in zip(lines, overlay, strict=True)]
 
     def _near_limit(self, limit: float, width: int) -> list[bool]:
-        """Which columns are close to the limit."""
+        """By column: whether a value is close to the limit."""
         each = points_in(1, self._style)
         points = width * each
         values = newest(self._values, points)
@@ -192,7 +198,7 @@ class ResourceGraph(Widget):
         ]
 
     def _overlay(self, lines: list[str]) -> list[str]:
-        """Marks, to be seen where the area is empty: an upright line, and on the top line a name beside it."""
+        """Stage marks, visible where the area is empty: a vertical line, with a name on the top line."""
         width, each = len(lines[0]), points_in(1, self._style)
         names: dict[int, str] = {}
         for index, name in self._marks:
@@ -200,18 +206,18 @@ class ResourceGraph(Widget):
             if 0 <= column < width:
                 names[column] = self._look.text(plain(name))
         side = _FRAMES[self._look.ascii][3]
-        upright = "".join(side if column in names else " " for column in range(width))
-        top = upright
+        vertical = "".join(side if column in names else " " for column in range(width))
+        top = vertical
         for column, name in names.items():
             end = column + 1 + len(name)
             free = top[column + 1 : end] == lines[0][column + 1 : end] == " " * len(name)
             if free and cell_len(name) == len(name):
                 top = top[: column + 1] + name + top[end:]
-        return [top, *[upright] * (len(lines) - 1)]
+        return [top, *[vertical] * (len(lines) - 1)]
 
 
 def _parts(line: str, over: str, near: list[bool], role: str) -> list[Part]:
-    """One line of the area, with what is over it where it is empty; neighbours that look the same are one part."""
+    """One line of the area, with marks where it is empty; neighbours of the same style form one part."""
     parts: list[Part] = []
     for filled, mark, hot in zip(line, over, near, strict=True):
         character, look = (filled, "graph--limit" if hot else role) if filled != " " else (mark, "graph--mark")

@@ -1,4 +1,4 @@
-"""A log on the screen, with its keys: moving, searching, selecting lines, copying."""
+"""A log with its keys: moving, searching, selecting lines, copying."""
 
 from __future__ import annotations
 
@@ -15,18 +15,22 @@ from qairt.tui.terminal.clipboard import copy
 from qairt.tui.widgets.log_window import COPIED_LINES, LogWindow
 
 SCREEN_ACTIONS = frozenset({"search", "pager", "back"})
-"""Keys of a log that are served by the screen around it."""
-_ROOMY = frozenset({"wrap", "times", "copy", "next"})
-"""Actions whose keys mean something else where the log is one pane of several."""
+"""Actions handled by the screen around the log."""
+_FULL_SCREEN_ACTIONS = frozenset({"wrap", "times", "copy", "next"})
+"""Actions whose keys mean something else when the log is one pane of several."""
 
 
 def is_for_screen(key: BindingType) -> bool:
-    """Whether the screen around a log serves this key."""
+    """Whether the screen around the log handles this key."""
     return isinstance(key, Binding) and key.action in SCREEN_ACTIONS
 
 
+FindLines = Callable[[int, int], Iterator[int | None]]
+"""Yields matching line numbers, given a start and a step, and None while it searches."""
+
+
 class LogView(LogWindow, inherit_bindings=False):
-    """A `LogWindow` with keys. In its compact form some are left to the screen, where they mean something else."""
+    """A `LogWindow` with keys. In compact form it leaves those to the screen that mean something else there."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *bindings("list"),
@@ -36,40 +40,39 @@ class LogView(LogWindow, inherit_bindings=False):
     # Searching
 
     def search(self, text: str) -> None:
-        """Go to the next line that contains `text`, in either case; an empty text is forgotten."""
+        """Go to the next line that contains `text`, ignoring case; an empty text ends the search."""
         self._pattern = re.compile(re.escape(text), re.IGNORECASE) if text else None
         self._settle()
         self.refresh()
         self.screen.refresh_bindings()
         if self._pattern is not None:
-            self._look_for(
-                self._hits_of(self._pattern), 0 if self._following else self.cursor, 1, f"{text!r} is not there"
-            )
+            start = 0 if self._following else self.cursor
+            self._go_to_first(self._matches(self._pattern), start, 1, not_found=f"no match for {text!r}")
 
     @property
     def is_searching(self) -> bool:
-        """Whether places where a text is found are marked."""
+        """Whether matches of a search are highlighted."""
         return self._pattern is not None
 
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        if self._compact and action in _ROOMY:
+        if self._compact and action in _FULL_SCREEN_ACTIONS:
             return False
         return action != "next" or self._pattern is not None
 
     def action_follow(self) -> None:
-        """Stay at the end, or stop."""
+        """Follow the end, or stop following."""
         self.following = not self._following
 
     def action_next(self, step: int) -> None:
         if self._pattern is not None:
-            self._look_for(self._hits_of(self._pattern), self.cursor + step, step, "it is not there any more")
+            self._go_to_first(self._matches(self._pattern), self.cursor + step, step, not_found="no match any more")
 
     def action_next_error(self) -> None:
         if self.file is not None:
             start = 0 if self._following else self.cursor + 1
-            self._look_for(self.file.next_error, start, 1, "no line tells of an error")
+            self._go_to_first(self.file.next_error, start, 1, not_found="no errors")
 
     def action_wrap(self) -> None:
         self._wrap = not self._wrap
@@ -79,7 +82,7 @@ class LogView(LogWindow, inherit_bindings=False):
         if not self._following:
             self._show_line(self._cursor)
         self.refresh()
-        self._tell()
+        self._announce_change()
 
     def action_times(self) -> None:
         if self._first_time is not None:
@@ -87,13 +90,15 @@ class LogView(LogWindow, inherit_bindings=False):
         elif self.file is not None:
             self._first_time = self.file.first_time()
             if self._first_time is None:
-                said = "its beginning is still being read" if self.file.indexed < 1 else "no line begins with a time"
-                self.notify(f"when the lines were written is not known: {said}", severity="warning")
+                why = (
+                    "the start of the file is still being read" if self.file.indexed < 1 else "no line starts with one"
+                )
+                self.notify(f"no times to show: {why}", severity="warning")
         self._settle()
         self.refresh()
 
     def action_mark(self) -> None:
-        """Begin to select lines at the cursor, or select none."""
+        """Start selecting lines at the cursor, or stop."""
         cursor = self.cursor
         if self._mark is None:
             self.following = False
@@ -101,14 +106,14 @@ class LogView(LogWindow, inherit_bindings=False):
         else:
             self._mark = None
         self.refresh()
-        self._tell()
+        self._announce_change()
 
     def action_copy(self) -> None:
         text = self.copy_text
-        said = copy(self.app, text)
+        outcome = copy(self.app, text)
         if text.count("\n") + 1 >= COPIED_LINES:
-            said += f"; no more than {COPIED_LINES:,} lines are copied"
-        self.notify(said, markup=False)
+            outcome += f"; at most {COPIED_LINES:,} lines are copied"
+        self.notify(outcome, markup=False)
         self.clear_mark()
 
     def action_sideways(self, step: int) -> None:
@@ -116,16 +121,16 @@ class LogView(LogWindow, inherit_bindings=False):
             self.scroll_to(x=max(self.scroll_offset.x + step * max(self._width // 2, 1), 0), animate=False, force=True)
 
     def action_cursor_down(self) -> None:
-        self._go(self._seen_cursor + 1)
+        self._go(self._visible_cursor + 1)
 
     def action_cursor_up(self) -> None:
-        self._go(self._seen_cursor - 1)
+        self._go(self._visible_cursor - 1)
 
     def action_page_down(self) -> None:
-        self._go(self._seen_cursor + max(self._height - 1, 1))
+        self._go(self._visible_cursor + max(self._height - 1, 1))
 
     def action_page_up(self) -> None:
-        self._go(self._seen_cursor - max(self._height - 1, 1))
+        self._go(self._visible_cursor - max(self._height - 1, 1))
 
     def action_scroll_top(self) -> None:
         self._go(0)
@@ -133,46 +138,44 @@ class LogView(LogWindow, inherit_bindings=False):
     def action_scroll_bottom(self) -> None:
         self.following = True
 
-    # Looking for lines
+    # Finding lines
 
-    def _hits_of(self, pattern: re.Pattern[str]) -> Callable[[int, int], Iterator[int | None]]:
+    def _matches(self, pattern: re.Pattern[str]) -> FindLines:
         file = self.file
         return lambda start, step: iter(()) if file is None else file.find(pattern, start, step)
 
-    def _look_for(self, find: Callable[[int, int], Iterator[int | None]], start: int, step: int, else_say: str) -> None:
-        """Go to the first line found, past the end from the other end on. Keys are served meanwhile."""
-        self.run_worker(self._find(find, start, step, else_say), group="find", exclusive=True)
+    def _go_to_first(self, find: FindLines, start: int, step: int, *, not_found: str) -> None:
+        """Go to the first line found, wrapping around at the end, while keys still work."""
+        self.run_worker(self._find(find, start, step, not_found), group="find", exclusive=True)
 
-    async def _find(
-        self, find: Callable[[int, int], Iterator[int | None]], start: int, step: int, else_say: str
-    ) -> None:
+    async def _find(self, find: FindLines, start: int, step: int, not_found: str) -> None:
         file = self.file
         if file is None:
             return
-        for around in (False, True):
-            begin = start if not around else 0 if step > 0 else file.line_count - 1
+        for wrapped in (False, True):
+            begin = start if not wrapped else 0 if step > 0 else file.line_count - 1
             for line in find(begin, step):
                 if line is None:
                     await asyncio.sleep(0)
                     continue
-                if around:
-                    self.notify("from the beginning again" if step > 0 else "from the end again")
-                self._go_to_found(line)
+                if wrapped:
+                    self.notify("continued from the start" if step > 0 else "continued from the end")
+                self._go_to_match(line)
                 return
         if file.indexed < 1:
-            else_say += f" in the last {count(file.line_count, 'line')}; those before are still being read"
-        self.notify(else_say, severity="warning", markup=False)
+            not_found += f" in the last {count(file.line_count, 'line')}; earlier lines are still being read"
+        self.notify(not_found, severity="warning", markup=False)
 
-    def _go_to_found(self, line: int) -> None:
+    def _go_to_match(self, line: int) -> None:
         self._following = False
         self._cursor = line
         self._show_line(line)
         self._show_match(line)
         self.refresh()
-        self._tell()
+        self._announce_change()
 
     def _show_match(self, line: int) -> None:
-        """Scroll sideways to where the text is found, where lines are cut."""
+        """Scroll sideways to the match if lines are cut off."""
         if self._pattern is None or self._wrap or self.file is None:
             return
         match = self._pattern.search(self._look.text(self.file.line(line).text))

@@ -1,4 +1,4 @@
-"""What a log's keys act on: a window over its file, at its end or at any place in it."""
+"""A window over a log file, at its end or anywhere in it."""
 
 from __future__ import annotations
 
@@ -8,9 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
-from rich.segment import Segment
 from rich.style import Style
-from rich.text import Text
 from textual.content import Content
 from textual.geometry import Region, Size
 from textual.message import Message
@@ -22,24 +20,22 @@ from qairt.amounts import count
 from qairt.tui.log_file import LogFile
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.log_page import LogRow, Page
+from qairt.tui.widgets.log_strip import ROLES, TIME_COLUMNS, Highlight, LogPainter
 
 COPIED_LINES = 10_000
-_TIME_COLUMNS = 9
-_ROLES = ("error", "warning", "found", "marked", "cursor", "note")
 
 
 class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
-    """A window over a log file. It stays at the end until it is scrolled up, and again once it is back there.
+    """A window over a log file. It follows the end of the file unless it is scrolled up.
 
-    The file is looked at only when `refresh_from_file` is called; rows that stay the same are not painted again.
-    It has no keys; `LogView` has.
+    The file is read only when `refresh_from_file` is called; only changed rows are repainted. `LogView` adds keys.
 
     Args:
-        compact: one pane of several: it says in its border title what it shows.
+        compact: one pane of several, with its content in the border title.
     """
 
     ALLOW_SELECT = True
-    COMPONENT_CLASSES: ClassVar[set[str]] = {f"log-view--{role}" for role in _ROLES}
+    COMPONENT_CLASSES: ClassVar[set[str]] = {f"log-view--{role}" for role in ROLES}
     DEFAULT_CSS = """
     LogWindow {
         background: $background;
@@ -52,7 +48,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
     LogWindow > .log-view--error { color: $state-failed; }
     LogWindow > .log-view--warning { color: $state-warn; }
     LogWindow > .log-view--note { color: $text-muted; }
-    LogWindow > .log-view--found { text-style: bold reverse; }
+    LogWindow > .log-view--match { text-style: bold reverse; }
     LogWindow > .log-view--marked { text-style: reverse; }
     LogWindow > .log-view--cursor {
         background: $block-cursor-blurred-background;
@@ -61,7 +57,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
     """
 
     class Changed(Message):
-        """What is shown, or whether it follows the file, is another now."""
+        """What is shown, or whether it follows the file, has changed."""
 
     def __init__(
         self, look: Look | None = None, *, compact: bool = False, id: str | None = None, classes: str | None = None
@@ -70,9 +66,9 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         self._look = look or Look()
         self._compact = compact
         self._title = ""
-        self._told = ""
+        self._shown_title = ""
         self.file: LogFile | None = None
-        """What is looked at."""
+        """The file that is shown."""
         self._following = True
         self._cursor = 0
         self._mark: int | None = None
@@ -83,10 +79,10 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         self._rows: list[LogRow] | None = None
         self._settling = False
 
-    # What is shown
+    # Content
 
     def open(self, path: Path | None, title: str = "") -> None:
-        """Show the end of a file; None for nothing. The same file again stays where it is."""
+        """Show the end of a file; None for nothing. Opening the same file again keeps the position."""
         self._title = title
         if path is None or self.file is None or self.file.path != path:
             self._close()
@@ -94,24 +90,24 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
             self._start_over()
             if self.is_attached and self.display:
                 self.refresh_from_file()
-        self._tell()
+        self._announce_change()
 
     def refresh_from_file(self) -> bool:
-        """Show what was written since the last call; whether there was anything."""
+        """Show what was written since the last call; whether anything was."""
         change = self.file.poll() if self.file is not None else None
         if change is None:
             return False
-        before, place = self._rows, self.scroll_offset
+        before, offset = self._rows, self.scroll_offset
         if change.replaced:
             self._start_over()
         elif change.shift:
             self._shift(change.shift)
         self._settle()
-        if self.scroll_offset == place and before is not None and not change.replaced:
+        if self.scroll_offset == offset and before is not None and not change.replaced:
             self._repaint(before)
         else:
             self.refresh()
-        self._tell()
+        self._announce_change()
         return True
 
     @property
@@ -124,7 +120,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         self._look = look
         self._settle()
         self.refresh()
-        self._tell()
+        self._announce_change()
 
     @property
     def line_count(self) -> int:
@@ -132,7 +128,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
 
     @property
     def following(self) -> bool:
-        """Whether it stays at the end of the file as that grows."""
+        """Whether it stays at the end of the file as the file grows."""
         return self._following
 
     @following.setter
@@ -145,16 +141,16 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
             self._mark = None
             self._settle()
         self.refresh()
-        self._tell()
+        self._announce_change()
 
     @property
     def cursor(self) -> int:
-        """The line that keys act on; the last one while it follows."""
+        """The line that keys act on; the last one while following."""
         return max(self.line_count - 1, 0) if self._following else self._cursor
 
     @property
-    def place(self) -> str:
-        """Where it stands, in words."""
+    def position(self) -> str:
+        """The position as text."""
         if self._following:
             return "following"
         if self._mark is not None:
@@ -163,7 +159,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
 
     @property
     def copy_text(self) -> str:
-        """What is selected, or the line under the cursor."""
+        """The selection, or the line under the cursor."""
         if self.file is None:
             return ""
         if self.is_attached and (selection := self.text_selection) is not None:
@@ -172,10 +168,10 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         return "\n".join(line.text for line in self.file.lines(first, min(last + 1 - first, COPIED_LINES)))
 
     def clear_mark(self) -> bool:
-        """Select no lines; whether any were."""
+        """Deselect all lines; whether any were selected."""
         had, self._mark = self._mark is not None, None
         self.refresh()
-        self._tell()
+        self._announce_change()
         return had
 
     # Selecting with the mouse
@@ -185,7 +181,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         return True
 
     def get_selection(self, selection: Selection) -> tuple[str, str]:
-        """The text of a selection made on the screen; of a very long one, its first lines."""
+        """The text of a mouse selection; of a very long one, its first lines."""
         if self.file is None:
             return "", "\n"
         first = selection.start.y if selection.start else 0
@@ -200,64 +196,51 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
 
     def selection_updated(self, selection: Selection | None) -> None:
         if selection is not None and self._following:
-            self.following = False  # else the text would move away under the mouse
+            self.following = False  # or the text would move under the mouse
         self.refresh()
 
     # Painting
 
     def render_line(self, y: int) -> Strip:
-        rows = self._shown()
-        base = self.rich_style
+        rows = self._visible_rows()
         width = self.size.width
+        painter = LogPainter(self._page, self.rich_style, self._style, self.app.console)
         if y >= len(rows):
-            note = Segment(self._note if y == 0 and not rows else "", base + self._style("note"))
-            return Strip([note]).adjust_cell_length(width, base)
-        row = rows[y]
-        style = base + self._style(row.level) if row.level else base
-        text = Text(row.text, end="", no_wrap=True)
-        text.stylize(style)
-        for begin, end in row.found:
-            text.stylize(self._style("found"), begin, end)
-        self._stylize_chosen(text, row)
-        strip = Strip(text.render(self.app.console)).apply_offsets(row.start, row.line)
-        if row.more:
-            end = max(self._width - 1, 0)
-            mark = Segment(">" if self._look.ascii else "…", style + self._style("note"))
-            strip = Strip([*strip.adjust_cell_length(end, style), mark])
-        if self._first_time is not None:
-            when = Segment(row.when.ljust(_TIME_COLUMNS)[:_TIME_COLUMNS], base + self._style("note"))
-            strip = Strip([when, *strip])
-        return strip.adjust_cell_length(width, style)
+            return painter.note(self._empty_text if y == 0 and not rows else "", width)
+        return painter.strip(rows[y], self._highlights(rows[y]), width)
 
-    def _stylize_chosen(self, text: Text, row: LogRow) -> None:
+    def _highlights(self, row: LogRow) -> list[Highlight]:
+        """The marked lines, the cursor, and what is selected with the mouse."""
+        found: list[Highlight] = []
         if self._mark is not None:
             if min(self._mark, self._cursor) <= row.line <= max(self._mark, self._cursor):
-                text.stylize(self._style("marked"))
+                found.append(Highlight(self._style("marked"), 0, len(row.text)))
         elif row.line == self._cursor and not self._following and self.has_focus:
-            text.pad_right(max(self._width - text.cell_len, 0))
-            text.stylize(self._style("cursor"))
+            found.append(Highlight(self._style("cursor")))
         selection = self.text_selection
         span = selection.get_span(row.line) if selection is not None else None
         if span is not None:
-            begin, end = span
+            start, end = span
             end = len(row.text) if end == -1 else end - row.start
             if end > 0:
-                text.stylize(self.screen.get_component_rich_style("screen--selection"), max(begin - row.start, 0), end)
+                style = self.screen.get_component_rich_style("screen--selection")
+                found.append(Highlight(style, max(start - row.start, 0), end))
+        return found
 
     def _style(self, role: str) -> Style:
         return self.get_component_rich_style(f"log-view--{role}", partial=True)
 
     @property
-    def _note(self) -> str:
-        """What stands where there are no lines."""
+    def _empty_text(self) -> str:
+        """Shown instead of lines if there are none."""
         if self.file is None:
-            return "no log: it did not run yet" if self._title else ""
-        return self._look.text(self.file.problem or "nothing was written yet")
+            return "no log: the item has not run yet" if self._title else ""
+        return self._look.text(self.file.problem or "the log is empty")
 
     # Events
 
     def on_mount(self) -> None:
-        self._tell()
+        self._announce_change()
 
     def on_unmount(self) -> None:
         self._close()
@@ -290,7 +273,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
     @property
     def _width(self) -> int:
         """Columns for text."""
-        return max(self.scrollable_content_region.width - (_TIME_COLUMNS if self._first_time is not None else 0), 1)
+        return max(self.scrollable_content_region.width - (TIME_COLUMNS if self._first_time is not None else 0), 1)
 
     @property
     def _height(self) -> int:
@@ -301,8 +284,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         left = 0 if self._wrap else self.scroll_offset.x
         return Page(self._width, self._height, self._look, self._wrap, left, self._pattern, self._first_time)
 
-    def _shown(self) -> list[LogRow]:
-        """The rows on the screen."""
+    def _visible_rows(self) -> list[LogRow]:
         if self._rows is None:
             self._rows = self._page.rows(self.file, self.scroll_offset.y) if self.file is not None else []
             longest = max((row.start + len(row.text) for row in self._rows), default=0)
@@ -314,13 +296,13 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         return self._rows
 
     @property
-    def _seen_cursor(self) -> int:
-        """The cursor, or where it would be had it gone along with what was scrolled."""
-        rows = self._shown()
+    def _visible_cursor(self) -> int:
+        """The cursor, moved into the visible rows."""
+        rows = self._visible_rows()
         return min(max(self.cursor, rows[0].line), rows[-1].line) if rows else 0
 
     def _settle(self) -> None:
-        """Fit the scroll bar to the file, and stay at its end while following."""
+        """Adjust the scroll bar to the file, and stay at its end while following."""
         self._rows = None
         if self.file is None or not self.is_attached or not self._height:
             return
@@ -330,7 +312,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
             height = top + self._height if top else min(lines, self._height)
             size = Size(0 if self._wrap else self._widest, height)
             if size != self.virtual_size:
-                # Assigning it would lay out the whole screen, at every refresh.
+                # Assigning it would lay out the whole screen at every refresh.
                 self.set_reactive(LogWindow.virtual_size, size)
                 self._scroll_update(size)
             if self._following:
@@ -338,7 +320,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
 
     @contextmanager
     def _quietly(self) -> Iterator[None]:
-        """While inside, scrolling is not the user's."""
+        """Inside the block, scrolling is not done by the user."""
         before, self._settling = self._settling, True
         try:
             yield
@@ -346,13 +328,13 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
             self._settling = before
 
     def _repaint(self, before: list[LogRow]) -> None:
-        rows = self._shown()
+        rows = self._visible_rows()
         for y in range(max(len(rows), len(before))):
             if rows[y : y + 1] != before[y : y + 1]:
                 self.refresh(Region(0, y, self.size.width, 1))
 
     def _go(self, line: int) -> None:
-        """Put the cursor on a line; on the last one, follow."""
+        """Move the cursor to a line; on the last one, follow."""
         last = self.line_count - 1
         line = max(min(line, last), 0)
         if line == last and self._mark is None:
@@ -362,7 +344,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         self._cursor = line
         self._show_line(line)
         self.refresh()
-        self._tell()
+        self._announce_change()
 
     def _show_line(self, line: int) -> None:
         if self.file is None:
@@ -388,7 +370,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
             self.refresh()
 
     def _shift(self, lines: int) -> None:
-        """So many lines were found before those that are shown."""
+        """Adjust to lines that were found before the known ones."""
         self._cursor += lines
         if self._mark is not None:
             self._mark += lines
@@ -403,12 +385,12 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         if self.file is not None:
             self.file.close()
 
-    def _tell(self) -> None:
+    def _announce_change(self) -> None:
         if self._compact:
-            words = ["4 Log", self._title, self.place if self.file is not None else ""]
-            told = self._look.text(" · ".join(word for word in words if word))
-            if told != self._told:
-                self._told = told
-                self.border_title = Content(told)
+            parts = ["4 Log", self._title, self.position if self.file is not None else ""]
+            title = self._look.text(" · ".join(part for part in parts if part))
+            if title != self._shown_title:
+                self._shown_title = title
+                self.border_title = Content(title)
         if self.is_attached:
             self.post_message(self.Changed())

@@ -1,4 +1,4 @@
-"""The stage matrix: which item of which stage is in what state, and the cursor among them."""
+"""The stage matrix: the status of every item, and a cursor."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ _CURSOR_ROW = Style(bold=True)
 
 
 class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
-    """A row per stage and AR, a column per split, a cursor on one item.
+    """A row per stage and AR, a column per split, and a cursor on one item.
 
-    Only lines that changed are painted again. Beside the cells, names and sums stay in place when splits scroll.
+    Only changed lines are repainted. Names and totals stay in place when splits scroll.
     """
 
     BINDINGS = bindings("matrix")
@@ -55,7 +55,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
     """
 
     class Selected(Message):
-        """The cursor is on another item."""
+        """The cursor moved to another item."""
 
         def __init__(self, item_key: ItemKey | None, stage: str | None, row_items: tuple[ItemKey, ...]) -> None:
             self.item_key = item_key
@@ -80,17 +80,17 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         self._key: ItemKey | None = None
         self._row = 0
         self._column = 0
-        self._wish = 0
-        """The column that up and down keep to, where a row has an item there."""
+        self._preferred_column = 0
+        """The column that up and down return to, if a row has an item there."""
         self._moved = False
         self._revealed: set[tuple[str, str]] = set()
         self._filter = ""
         self._styles_of: dict[str, Style] = {}
 
-    # What it shows
+    # Content
 
     def show(self, state: RunState, now: float) -> None:
-        """Show a run as it is at `now`; lines that stay the same are not painted again."""
+        """Show a run as it is at `now`; repaints only changed lines."""
         before, heading_before = self._rows, (self._columns, self._matrix.columns, self._matrix.axes)
         self._matrix = matrix_rows(state, now, self._matrix)
         self._rows = self._filtered()
@@ -116,7 +116,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
 
     @property
     def filter(self) -> str:
-        """Only stages whose name contains this are shown."""
+        """Text that the names of shown stages contain."""
         return self._filter
 
     @filter.setter
@@ -128,11 +128,11 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         self._find_cursor()
         self._scroll_to_row(self._row)
 
-    # What is selected
+    # Selection
 
     @property
     def selected_item(self) -> ItemKey | None:
-        """Stage and label of the item under the cursor; None when there is no row."""
+        """Stage and label of the item under the cursor; None if there are no rows."""
         return self._key if self._rows else None
 
     @property
@@ -146,18 +146,18 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         return tuple(self._rows[self._row].keys) if self._rows else ()
 
     def select(self, key: ItemKey) -> bool:
-        """Put the cursor on an item; False when it is not shown."""
+        """Move the cursor to an item; False if it is not shown."""
         place = self._place_of(key)
         if place is None:
             return False
-        self._wish = place[1]
+        self._preferred_column = place[1]
         self._go(*place)
         return True
 
     # Keys and mouse
 
     def action_move(self, down: int, right: int) -> None:
-        """Move by rows, or along a row to the next item."""
+        """Move by rows, or within a row to the next item."""
         if not self._rows:
             return
         self._moved = True
@@ -166,21 +166,21 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
             return
         there = [column for column in self._columns_of(self._row) if (column - self._column) * right > 0]
         if there:
-            self._wish = min(there, key=lambda column: abs(column - self._column))
-            self._go(self._row, self._wish)
+            self._preferred_column = min(there, key=lambda column: abs(column - self._column))
+            self._go(self._row, self._preferred_column)
 
     def action_edge(self, end: int) -> None:
-        """Go to the first row, or with 1 to the last."""
+        """Go to the first row (-1) or the last (1)."""
         self._moved = True
         self._go(0 if end < 0 else len(self._rows) - 1, None)
 
     def action_page(self, direction: int) -> None:
-        """Go a page down, or with -1 up."""
+        """Go one page down (1) or up (-1)."""
         self._moved = True
         self._go(self._row + direction * max(self._lines - 1, 1), None)
 
     def on_click(self, event: events.Click) -> None:
-        """A click selects; a click on what is selected opens it."""
+        """Select the clicked item, or open it if it is already selected."""
         place = event.get_content_offset(self)
         if place is None or place.y == 0 or not self._rows:
             return
@@ -191,7 +191,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         before = self._key
         column = self._columns.column_at(place.x, self._first)
         self._moved = True
-        self._wish = self._wish if column is None else column
+        self._preferred_column = self._preferred_column if column is None else column
         self._go(row, None)
         if before == self._key and before is not None:
             self.post_message(self.Activated(before))
@@ -207,14 +207,14 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         self._styles_of.clear()
 
     def render_line(self, y: int) -> Strip:
-        """One line: the heading, then rows."""
+        """The heading, then the rows."""
         width = self.scrollable_content_region.width
         if y == 0:
             text = heading(self._matrix, self._columns, self._first, self._look)
             return Strip([Segment(fitted(text, width, self._look), self._style("heading"))], width)
         row = self.scroll_offset.y + y - 1
         if row >= len(self._rows):
-            return Strip([Segment(fitted(self._nothing(y), width, self._look), self._style("off"))], width)
+            return Strip([Segment(fitted(self._empty_text(y), width, self._look), self._style("off"))], width)
         chosen = self._column - self._first + 1 if row == self._row else -1
         segments = []
         for number, (text, role) in enumerate(row_parts(self._rows[row], self._columns, self._first, self._look)):
@@ -226,10 +226,10 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
             segments.append(Segment(text, style))
         return Strip(Segment.simplify(segments)).adjust_cell_length(width, self._style("off"))
 
-    def _nothing(self, y: int) -> str:
+    def _empty_text(self, y: int) -> str:
         if self._rows or y > 1:
             return ""
-        return f"No stage's name contains {self._filter!r}." if self._filter else "No items yet."
+        return f"No stage matches {self._filter!r}." if self._filter else "No items yet."
 
     def _style(self, role: str) -> Style:
         style = self._styles_of.get(role)
@@ -243,7 +243,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
             self.refresh(Region(0, y, width or self.size.width, 1))
 
     def _refresh_changes(self, row: int, old: MatrixRow, new: MatrixRow) -> None:
-        """Paint a row up to its last change. Textual writes a line from its start, so there is no more to be spared."""
+        """Repaint a row up to its last change; Textual always writes a line from its start."""
         columns, first = self._columns, self._first
         if (old.id, old.done, old.time, old.left) != (new.id, new.done, new.time, new.left):
             self._refresh_row(row)
@@ -253,11 +253,11 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         if changed:
             self._refresh_row(row, columns.cells_at + (changed[-1] + 1) * columns.cell)
 
-    # Places
+    # Positions
 
     @property
     def _lines(self) -> int:
-        """Rows that are visible at once."""
+        """Visible rows."""
         return max(self.scrollable_content_region.height - 1, 1)
 
     def _filtered(self) -> tuple[MatrixRow, ...]:
@@ -287,7 +287,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         return None
 
     def _find_cursor(self) -> None:
-        """Rows may have come or gone: the cursor stays on its item."""
+        """Keep the cursor on its item when rows appear or disappear."""
         place = self._place_of(self._key) if self._key is not None else None
         if place == (self._row, self._column):
             return
@@ -301,12 +301,12 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
             self._announce(None)
 
     def _go(self, row: int, column: int | None) -> None:
-        """Select an item; without `column` the one of the row that is nearest to the column wished for."""
+        """Select an item; without `column`, the one closest to the preferred column."""
         if not self._rows:
             return
         row = min(max(row, 0), len(self._rows) - 1)
         if column is None:
-            column = min(self._columns_of(row), key=lambda each: abs(each - self._wish))
+            column = min(self._columns_of(row), key=lambda each: abs(each - self._preferred_column))
         before = self._row
         self._row, self._column = row, column
         self._refresh_row(before)
@@ -336,7 +336,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
             self.refresh()
 
     def _reveal_failed(self) -> None:
-        """A row with a new failure comes into view; the cursor goes there unless the user has moved it."""
+        """Scroll to a row with a new failure, and select it unless the user has moved the cursor."""
         if not self.size.height:
             return
         failed = {row.id: number for number, row in enumerate(self._rows) if row.has("failed")}
@@ -348,5 +348,7 @@ class StageMatrix(ScrollView, can_focus=True, inherit_bindings=False):
         if self._moved:
             self._scroll_to_row(new[0])
         else:
-            self._wish = next(column for column, cell in enumerate(cells) if cell and cell.status == "failed")
+            self._preferred_column = next(
+                column for column, cell in enumerate(cells) if cell and cell.status == "failed"
+            )
             self._go(new[0], None)

@@ -1,4 +1,4 @@
-"""How far the whole run is, in one line."""
+"""Progress of the whole run, in one line."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from qairt.tui.lines.matrix import plain
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.matrix_columns import fitted
 
-_LEAST_BAR = 8
+_MIN_BAR = 8
 
 
 class OverallBar(Widget):
-    """A bar and, beside it, a text such as `38/61 items · 2 cached · ETA ~1h05m (45m-1h30m)`.
+    """A bar, followed by text such as `38/61 items · 2 cached · ETA ~1h05m (45m-1h30m)`.
 
-    In a narrow window the bar is the first to shrink and the first to go.
+    In a narrow window the bar shrinks first, then disappears.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {"overall-bar--done", "overall-bar--left", "overall-bar--text"}
@@ -49,11 +49,11 @@ class OverallBar(Widget):
 
     @property
     def line(self) -> str:
-        """What it shows, as text."""
+        """What is shown, as text."""
         return "".join(self._parts)
 
     def show(self, fraction: float, text: str) -> None:
-        """Show how far the run is, 0 to 1, and what else is to be said; nothing is painted when it looks the same."""
+        """Show the progress, 0 to 1, and a text; repaints only when the line changed."""
         self._fraction, self._text = min(max(fraction, 0.0), 1.0), plain(text)
         self._draw()
 
@@ -74,7 +74,7 @@ class OverallBar(Widget):
         width = self.size.width
         text = self._look.text(self._text)
         bar = width - cell_len(text) - 3
-        if bar < _LEAST_BAR:
+        if bar < _MIN_BAR:
             parts = ("", "", fitted(" " + text, width, self._look))
         else:
             done = round(self._fraction * bar)

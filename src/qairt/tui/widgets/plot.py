@@ -1,4 +1,4 @@
-"""Values as characters: areas in braille, blocks or ASCII on a fixed scale, and one-line sparklines. Pure."""
+"""Values as characters: areas in braille, blocks or ASCII on a fixed scale, and one-line sparklines."""
 
 from __future__ import annotations
 
@@ -13,26 +13,26 @@ _ASCII_LEVELS = " .:#"
 _ASCII_SPARK = "_.-=#"
 _LEFT_DOTS = (0x00, 0x40, 0x44, 0x46, 0x47)
 _RIGHT_DOTS = (0x00, 0x80, 0xA0, 0xB0, 0xB8)
-"""Bits of the braille pattern when the lowest 0 to 4 dots of a side are set."""
+"""Bits of the braille pattern with the lowest 0 to 4 dots of a side set."""
 
 
 def points_in(width: int, style: GraphStyle) -> int:
-    """How many values an area of `width` columns shows."""
+    """How many values fit into `width` columns."""
     return 2 * width if style == "braille" else width
 
 
 def newest(values: Sequence[Value], points: int) -> list[Value]:
-    """The last `points` values; None before the first."""
+    """The last `points` values, padded with None at the front."""
     last = list(values[-points:]) if points > 0 else []
     missing: list[Value] = [None] * (points - len(last))
     return missing + last
 
 
 def area(values: Sequence[Value], limit: float, width: int, height: int, style: GraphStyle) -> list[str]:
-    """The newest values as a filled area, newest at the right, from the top line down.
+    """The newest values as a filled area, newest at the right; lines from the top down.
 
-    The scale is 0 to `limit`, always; what is above it fills the column. A value that is there is never drawn as
-    nothing, so that it differs from one that is missing.
+    The scale is always 0 to `limit`; values above it fill the column. A known value is never drawn as blank, so that it
+    differs from a missing one.
     """
     steps = {"braille": 4, "block": 8, "ascii": 3}[style]
     levels = [_level(value, limit, steps * height) for value in newest(values, points_in(width, style))]
@@ -53,7 +53,7 @@ def area(values: Sequence[Value], limit: float, width: int, height: int, style: 
 
 
 def sparkline(values: Sequence[Value], limit: float, width: int, style: GraphStyle) -> str:
-    """The newest values in one line, on the same fixed scale."""
+    """The newest values on one line, on the same scale."""
     characters = _ASCII_SPARK if style == "ascii" else _BLOCKS[1:]
     newest = list(values[-width:]) if width > 0 else []
     line = "".join(" " if value is None else characters[_level(value, limit, len(characters)) - 1] for value in newest)

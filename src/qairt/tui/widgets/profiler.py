@@ -1,4 +1,4 @@
-"""Memory, CPU and GPU of a run against their limits: as graphs, or in one line."""
+"""Memory, CPU and GPU of a run against their limits, as graphs or on one line."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from qairt.tui.widgets.matrix_columns import fitted
 from qairt.tui.widgets.plot import Value, sparkline
 
 _STEPS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600)
-"""Seconds that one point of a graph may stand for."""
-_LEAST_WIDTH, _LEAST_HEIGHT, _GOOD_HEIGHT = 18, 4, 7
-_SPARK = (4, 16)
+"""Possible seconds per point of a graph."""
+_MIN_WIDTH, _MIN_HEIGHT, _GOOD_HEIGHT = 18, 4, 7
+_SPARK_MIN, _SPARK_MAX = 4, 16
 
 
 def gigabytes(count: float) -> str:
-    """Bytes in few columns: `20.7 G`, `540 M`."""
+    """Bytes in a short form: `20.7 G`, `540 M`."""
     if count >= 99.95e9:
         return f"{count / 1e9:.0f} G"
     return f"{count / 1e9:.1f} G" if count >= 0.9995e9 else f"{count / 1e6:.0f} M"
@@ -38,12 +38,12 @@ def percent(value: float) -> str:
 
 @dataclass(frozen=True)
 class _Resource:
-    """One of the things that are watched."""
+    """A monitored resource."""
 
     name: str
     title: str
     role: str
-    say: Callable[[float], str]
+    format: Callable[[float], str]
     value: Callable[[ResourceSample], Value]
     limit: Callable[[RunState], float | None]
 
@@ -59,14 +59,14 @@ RESOURCES = (
     _Resource("GPU", "GPU", "gpu", percent, lambda each: each.gpu_percent, lambda state: 100.0),
     _Resource("VRAM", "GPU memory", "gpu", gigabytes, lambda each: each.gpu_memory, _gpu_total),
 )
-"""In the order in which they get room."""
+"""In order of priority."""
 
 
 class ProfilerPane(Widget, can_focus=True):
-    """The graphs, side by side or one above the other, as many as there is room for.
+    """As many graphs as fit, side by side or stacked.
 
-    They show the whole run as far as samples are kept: one point stands for as many seconds as that takes, and is the
-    highest value in them.
+    They show the whole run, as far as samples are kept. A point covers as many seconds as that takes, and is their
+    maximum.
     """
 
     DEFAULT_CSS = """
@@ -75,11 +75,12 @@ class ProfilerPane(Widget, can_focus=True):
     """
 
     def __init__(self, look: Look | None = None, *, number: str = "", id: str | None = None) -> None:
-        """`number` is that of the pane, before the first title."""
+        """`number` is the pane's number, shown before the first title."""
         super().__init__(id=id)
         self._look = look or Look()
         self._graphs = [
-            ResourceGraph(_title(number, resource), resource.role, resource.say, self._look) for resource in RESOURCES
+            ResourceGraph(_title(number, resource), resource.role, resource.format, self._look)
+            for resource in RESOURCES
         ]
         self._number = number
         self._state: RunState | None = None
@@ -100,7 +101,7 @@ class ProfilerPane(Widget, can_focus=True):
 
     @property
     def graphs(self) -> list[ResourceGraph]:
-        """Those that there is room for."""
+        """The graphs that fit."""
         return [graph for graph in self._graphs if graph.display]
 
     def show(self, state: RunState) -> None:
@@ -117,7 +118,7 @@ class ProfilerPane(Widget, can_focus=True):
             graph.display = number < count
 
     def on_resource_graph_resized(self) -> None:
-        """How many seconds a point stands for depends on the room."""
+        """Show again: the seconds per point depend on the size."""
         if self._state is not None:
             self.show(self._state)
 
@@ -142,7 +143,7 @@ class ProfilerPane(Widget, can_focus=True):
 
 
 class ProfilerLine(Widget):
-    """The same in one line: `RAM ▂▃▅ 20.7/64G  CPU 180/200%  GPU n/a  VRAM n/a`."""
+    """The same on one line: `RAM ▂▃▅ 20.7/64G  CPU 180/200%  GPU n/a  VRAM n/a`."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "profiler-line--ram",
@@ -176,11 +177,11 @@ class ProfilerLine(Widget):
 
     @property
     def line(self) -> str:
-        """What it shows, as text."""
+        """What is shown, as text."""
         return "".join(text for text, _ in self._parts)
 
     def show(self, state: RunState) -> None:
-        """Show the newest samples of a run; nothing is painted when it looks the same."""
+        """Show the newest samples of a run; repaints only when the line changed."""
         self._state = state
         self._draw()
 
@@ -204,7 +205,7 @@ class ProfilerLine(Widget):
 
 
 def _title(number: str, resource: _Resource, span: float = 0.0) -> str:
-    """The first one names the pane and how long a time the graphs show."""
+    """The first title also has the pane's number and the time span of the graphs."""
     if resource is not RESOURCES[0]:
         return resource.title
     named = f"{number} {resource.title}" if number else resource.title
@@ -212,28 +213,28 @@ def _title(number: str, resource: _Resource, span: float = 0.0) -> str:
 
 
 def _arranged(width: int, height: int) -> tuple[int, int]:
-    """Graphs beside each other, and graphs in all: as wide as can be while they are high enough, else what fits."""
-    across = max(min(width // _LEAST_WIDTH, len(RESOURCES)), 1)
-    for least in (_GOOD_HEIGHT, _LEAST_HEIGHT):
+    """Graphs per row, and graphs in total: as wide as possible while they are high enough, otherwise what fits."""
+    across = max(min(width // _MIN_WIDTH, len(RESOURCES)), 1)
+    for height_needed in (_GOOD_HEIGHT, _MIN_HEIGHT):
         for wide in (1, 2, 4):
-            if wide <= across and height // (len(RESOURCES) // wide) >= least:
+            if wide <= across and height // (len(RESOURCES) // wide) >= height_needed:
                 return wide, len(RESOURCES)
-    return across, min(across * max(height // _LEAST_HEIGHT, 1), len(RESOURCES))
+    return across, min(across * max(height // _MIN_HEIGHT, 1), len(RESOURCES))
 
 
 def _line_parts(state: RunState, width: int, style: GraphStyle) -> list[tuple[str, str]]:
-    """Names and amounts; what room is left goes to sparklines, from the first resource on."""
+    """Names and amounts; the remaining space goes to sparklines."""
     last = state.last_sample
     known = [resource.value(last) if last else None for resource in RESOURCES]
-    said = [_amount(resource, value, state) for resource, value in zip(RESOURCES, known, strict=True)]
-    taken = [len(resource.name) + 1 + len(amount) for resource, amount in zip(RESOURCES, said, strict=True)]
+    amounts = [_amount(resource, value, state) for resource, value in zip(RESOURCES, known, strict=True)]
+    taken = [len(resource.name) + 1 + len(amount) for resource, amount in zip(RESOURCES, amounts, strict=True)]
     room = width - sum(taken) - 2 * (len(taken) - 1)
-    there = sum(value is not None for value in known)
+    sparklines = sum(value is not None for value in known)
     parts: list[tuple[str, str]] = []
-    for resource, value, amount in zip(RESOURCES, known, said, strict=True):
+    for resource, value, amount in zip(RESOURCES, known, amounts, strict=True):
         parts.append((("  " if parts else "") + resource.name + " ", "text"))
-        spark = min(room // there - 1, _SPARK[1]) if value is not None else 0
-        if spark >= _SPARK[0]:
+        spark = min(room // sparklines - 1, _SPARK_MAX) if value is not None else 0
+        if spark >= _SPARK_MIN:
             newest = [resource.value(sample) for sample in list(state.samples)[-spark:]]
             limit = resource.limit(state) or max((each for each in newest if each is not None), default=1.0)
             parts += [(sparkline(newest, limit, spark, style), resource.role), (" ", "text")]
@@ -245,12 +246,12 @@ def _line_parts(state: RunState, width: int, style: GraphStyle) -> list[tuple[st
 
 
 def _amount(resource: _Resource, value: Value, state: RunState) -> str:
-    """`20.7/64G`: the unit is said once where it is the same."""
+    """`20.7/64G`, with the unit only once if both have the same."""
     if value is None:
         return "n/a"
     limit = resource.limit(state)
-    said = resource.say(value).replace(" ", "")
+    shown = resource.format(value).replace(" ", "")
     if limit is None:
-        return said
-    top = resource.say(limit).replace(" ", "").replace(".0G", "G")
-    return f"{said[:-1]}/{top}" if said[-1] == top[-1] else f"{said}/{top}"
+        return shown
+    top = resource.format(limit).replace(" ", "").replace(".0G", "G")
+    return f"{shown[:-1]}/{top}" if shown[-1] == top[-1] else f"{shown}/{top}"

@@ -22,9 +22,9 @@ _LONGEST = 60
 
 
 class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
-    """Settings and stages with their values, and where each comes from.
+    """Settings and stages with their values, and the origin of each.
 
-    A value that the last run had otherwise is marked with a letter and a style; so is every group that holds one.
+    Values that differ from the last run are marked with a letter and a style, as are the groups that contain them.
     """
 
     BINDINGS: ClassVar[list[BindingType]] = [*bindings("list"), *bindings("tree")]
@@ -49,7 +49,7 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
         self._values: RecipeValue | None = None
         self._filter = ""
         self._opened: dict[KeyPath, bool] = {}
-        """Groups that were opened or shut by key."""
+        """Groups that the user expanded or collapsed."""
         self._set_characters()
 
     @property
@@ -64,7 +64,7 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
 
     @property
     def filter(self) -> str:
-        """Only values whose path or text contains it are shown."""
+        """Text that the path or value of shown settings contains."""
         return self._filter
 
     @filter.setter
@@ -80,11 +80,11 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
 
     @property
     def copy_text(self) -> str:
-        """What `y` copies: `key=value` as the command line takes it."""
+        """What `y` copies: `key=value` for the command line."""
         return self.selected.assignment if self.selected is not None else ""
 
     def show(self, values: RecipeValue | None) -> None:
-        """Show these values; None while the recipe cannot be read. Lines that did not change are left alone."""
+        """Show these values; None while the recipe cannot be read. Only changed lines are updated."""
         before, self._values = self._values, values
         if values == before:
             return
@@ -99,12 +99,12 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
         self._refill()
 
     def action_open_node(self) -> None:
-        """Open the group under the cursor."""
+        """Expand the group under the cursor."""
         if self.cursor_node is not None and self.cursor_node.allow_expand:
             self.cursor_node.expand()
 
     def action_shut_node(self) -> None:
-        """Shut the group under the cursor, or go to the one around it."""
+        """Collapse the group under the cursor, or go to its parent."""
         node = self.cursor_node
         if node is None:
             return
@@ -128,19 +128,19 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
             self._opened[event.node.data.path] = True
 
     def render_label(self, node: TreeNode[RecipeValue], base_style: Style, style: Style) -> Text:
-        """The line of one value; what it is made of is styled by the theme."""
+        """The line of one value, styled by the theme."""
         value = node.data
         if value is None:
             return super().render_label(node, base_style, style)
         icon = (self.ICON_NODE_EXPANDED if node.is_expanded else self.ICON_NODE) if node.allow_expand else ""
         mark, name, text, where = self._parts(value)
         differs = self._role("differs") if value.differs else Style()
-        said = self._role("value" if value.source in ("default", "preset") else "set")
+        role = self._role("value" if value.source in ("default", "preset") else "set")
         line = Text(no_wrap=True, end="")
         line.append(icon, base_style + style)
         line.append(mark, style + differs)
         line.append(name, style + differs)
-        line.append(text, style + (differs if value.differs else said))
+        line.append(text, style + (differs if value.differs else role))
         line.append(where, style + self._role("origin"))
         return line
 
@@ -189,8 +189,7 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
             self._add(group, child, inside=inside)
 
     def _matches(self, value: RecipeValue) -> bool:
-        wanted = self._filter.casefold()
-        return wanted in f"{'.'.join(value.path)} {value.text}".casefold()
+        return self._filter.casefold() in f"{'.'.join(value.path)} {value.text}".casefold()
 
     def _set_characters(self) -> None:
         ascii_only = self._look.ascii
@@ -200,15 +199,15 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
 
 
 def _is_open_at_first(value: RecipeValue) -> bool:
-    """Not a technique's file, and not a group beside the stages that holds nothing but defaults."""
+    """False for technique files, and for groups outside the stages that contain only defaults."""
     if value.source == "preset" or value.text:
         return False
-    said = any(not each.children and (each.source != "default" or each.differs) for each in value.walk())
-    return said or len(value.path) > 1
+    is_set = any(not each.children and (each.source != "default" or each.differs) for each in value.walk())
+    return is_set or len(value.path) > 1
 
 
 def _is_untouched_output(value: RecipeValue) -> bool:
-    """A stage's output settings of which the user said nothing: the same at every stage, and found by the filter."""
+    """Output settings of a stage that are all defaults: the same for every stage, and shown only when filtering."""
     if value.path[:1] != ("stages",) or value.path[2:] != ("output",):
         return False
     return not any(
@@ -217,7 +216,7 @@ def _is_untouched_output(value: RecipeValue) -> bool:
 
 
 def _short(value: RecipeValue) -> str:
-    """Where it comes from, in few columns: `:14` for a line of the recipe, `lpbq.yaml:4` for one of another file."""
+    """The origin in a short form: `:14` for a line of the recipe, `lpbq.yaml:4` for another file."""
     file, _, line = value.where.rpartition(":")
     if value.source == "file":
         return f":{line}"

@@ -1,4 +1,4 @@
-"""A list of lines with a cursor: arrows and letters move it, nothing else happens by itself."""
+"""A list of lines with a cursor that keys move."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CURSOR = Style(reverse=True)
 
 
 class RowList(OptionList, inherit_bindings=False):
-    """Lines that are built by whoever shows them. The line under the cursor is reversed, so it needs no colour."""
+    """Lines supplied by the caller. The line under the cursor is reversed, so that it needs no colour."""
 
     BINDINGS = bindings("list")
     DEFAULT_CSS = """
@@ -32,7 +32,7 @@ class RowList(OptionList, inherit_bindings=False):
     """
 
     def show(self, lines: Sequence[Content]) -> None:
-        """Show these lines; the cursor stays at its number."""
+        """Show these lines; the cursor stays at its index."""
         place = self.highlighted or 0
         self.clear_options()
         self.add_options(list(lines))
@@ -40,7 +40,7 @@ class RowList(OptionList, inherit_bindings=False):
             self.highlighted = min(place, len(lines) - 1)
 
     def render_line(self, y: int) -> Strip:
-        """Reverses the cursor's lines: Textual drops `text-style: reverse` on its way to the list's lines."""
+        """Reverse the cursor's lines, since Textual ignores `text-style: reverse` for options."""
         strip = super().render_line(y)
         if self.highlighted is not None and any(
             segment.style is not None and segment.style.meta.get("option") == self.highlighted for segment in strip
