@@ -20,6 +20,9 @@ from qairt.tui.look import Appearance
 from qairt.tui.settings import UserSettings
 from qairt.tui.terminal.glyphs import Look
 
+SIZE = (120, 36)
+"""Of the terminal, in columns and rows."""
+
 RECIPE = """model_id_or_path: nothing
 cache_dir: {cache}
 stages:
@@ -69,3 +72,8 @@ async def until(pilot: Pilot[Any], holds: Callable[[], Any], seconds: float = 20
 def shown(app: QairtApp) -> str:
     """The screen as text."""
     return "\n".join("".join(segment.text for segment in strip) for strip in app.screen._compositor.render_strips())
+
+
+def toasts(app: QairtApp) -> str:
+    """The text of all notifications, before it is wrapped."""
+    return "\n".join(toast.message for toast in app._notifications)

@@ -80,7 +80,7 @@ def test_a_file_that_was_written_anew_in_place_is_noticed(path: Path) -> None:
 def test_a_missing_file_is_told_and_found_once_it_is_there(path: Path) -> None:
     file = LogFile(path)
     file.poll()
-    assert file.problem == "convert.ar1-split2.log is not there"
+    assert file.problem == "convert.ar1-split2.log does not exist"
     assert file.poll() is None, "nothing is new"
     path.write_text("at last\n")
     assert file.poll() == Change(replaced=True)
@@ -91,7 +91,7 @@ def test_of_a_removed_file_there_stays_what_it_held(path: Path) -> None:
     file = opened(path, "one\n")
     path.unlink()
     assert file.poll() == Change()
-    assert file.problem == "convert.ar1-split2.log is not there; this is what it held"
+    assert file.problem == "convert.ar1-split2.log does not exist; showing what it contained"
     assert texts(file) == ["one"]
 
 

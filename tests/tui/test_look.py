@@ -59,7 +59,7 @@ def test_over_ssh_the_screen_is_refreshed_half_as_often_unless_told_otherwise() 
     environ = {"SSH_CONNECTION": "10.0.0.1 1 10.0.0.2 22"}
     chosen = choose_look(UserSettings(), environ, "utf-8")
     assert chosen.refresh == 2.0
-    assert chosen.reasons == ("2 updates a second, because this is an SSH connection",)
+    assert chosen.reasons == ("2 refreshes per second, because this is an SSH connection",)
     assert choose_look(UserSettings(refresh=5), environ, "utf-8").refresh == 5
 
 

@@ -7,11 +7,11 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 
 import psutil
 import pytest
 from tiny_recipe import write_recipe
+from wait import until
 
 pytest.importorskip("textual_serve", reason="textual-serve is not installed")
 
@@ -25,14 +25,12 @@ def free_port() -> int:
 
 
 def wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 30
-    while True:
-        with socket.socket() as client:
-            if client.connect_ex(("127.0.0.1", port)) == 0:
-                return
+    def is_open() -> bool:
         assert process.poll() is None
-        assert time.monotonic() < deadline, "the server did not start"
-        time.sleep(0.1)
+        with socket.socket() as client:
+            return client.connect_ex(("127.0.0.1", port)) == 0
+
+    until(is_open)
 
 
 @pytest.fixture

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import toy_stages as toy
+import wait
 
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.record.folder import RunFolder, live_runs, run_folders
@@ -30,13 +31,12 @@ def pipeline(folder: Path, **fan: object) -> Pipeline:
 
 
 def until(session: EngineSession, holds: Callable[[RunState], bool], seconds: float = 20.0) -> RunState:
-    deadline = time.monotonic() + seconds
-    while True:
+    def is_reached() -> bool:
         session.poll()
-        if holds(session.state):
-            return session.state
-        assert time.monotonic() < deadline, session.state
-        time.sleep(0.02)
+        return holds(session.state)
+
+    wait.until(is_reached, seconds, describe=lambda: session.state)
+    return session.state
 
 
 def statuses(state: RunState) -> dict[str, str]:
@@ -95,9 +95,7 @@ def test_a_killed_host_is_interrupted_within_two_seconds(tmp_path):
     words = "import sys; sys.path[:0] = sys.argv[2:]; from pathlib import Path; import test_session as t;"
     words += "t.pipeline(Path(sys.argv[1]), sleep=30.0).construct(t.OPTIONS)"
     child = subprocess.Popen([sys.executable, "-c", words, str(tmp_path), str(Path(__file__).parent)])
-    deadline = time.monotonic() + 20
-    while not live_runs(tmp_path / "pipeline_state") and time.monotonic() < deadline:
-        time.sleep(0.05)
+    wait.until(lambda: live_runs(tmp_path / "pipeline_state"))
     (folder,) = live_runs(tmp_path / "pipeline_state")
     session = HostSession(folder)
     until(session, lambda state: state.count("done") == 1 and state.count("running") > 0)
@@ -109,7 +107,8 @@ def test_a_killed_host_is_interrupted_within_two_seconds(tmp_path):
     assert set(statuses(state).values()) == {"done", "interrupted"}
 
 
-def test_a_file_of_events_that_grows_by_parts_of_lines(tmp_path):
+def test_a_file_of_events_that_grows_by_parts_of_lines(tmp_path, monkeypatch):
+    monkeypatch.setattr("qairt.tui.session._POLL_INTERVAL", 0.01)
     made = pipeline(tmp_path / "cache")
     made.construct(OPTIONS)
     (source,) = run_folders(made.state_folder)
@@ -121,12 +120,12 @@ def test_a_file_of_events_that_grows_by_parts_of_lines(tmp_path):
     )
     folder.events.write_bytes(data[:100])
     session = HostSession(folder)
-    time.sleep(0.4)
+    wait.until(lambda: session.tail._offset == 100)
     assert session.poll() == []
     for start in range(100, len(data), 700):
         with folder.events.open("ab") as file:
             file.write(data[start : start + 700])
-        time.sleep(0.02)
+        wait.until(lambda: session.tail._offset == folder.events.stat().st_size)
     until(session, lambda state: state.status == "done")
     assert session.state.seq == data.count(b"\n")
 

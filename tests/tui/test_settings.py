@@ -66,14 +66,14 @@ def test_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "line", "said"),
     [
         ("teme: mono\n", 1, "teme is not known; did you mean theme?"),
-        ("\nzzz: 1\n", 2, "zzz is not known; there are theme, ascii, graph, refresh, mouse, editor, keys"),
+        ("\nzzz: 1\n", 2, "zzz is not known; known are theme, ascii, graph, refresh, mouse, editor, keys"),
         ("graph: brail\n", 1, "graph: input should be 'braille', 'block' or 'ascii', not 'brail'"),
         ("refresh: fast\n", 1, "refresh: input should be a valid number"),
         ("refresh: 0\n", 1, "refresh: input should be greater than or equal to 0.1, not 0"),
         ("refresh: .nan\n", 1, "refresh: "),
         ("theme: [mono]\n", 1, "theme: input should be a valid string, not a list"),
         ("theme: qairt-drak\n", 1, "there is no theme 'qairt-drak'; did you mean qairt-dark?"),
-        ("theme: xyz\n", 1, "there is no theme 'xyz'; there are mono, qairt-dark, qairt-light"),
+        ("theme: xyz\n", 1, "there is no theme 'xyz'; choose one of mono, qairt-dark, qairt-light"),
         ("keys:\n  item.cler: x\n", 2, "keys.item.cler is not an action; did you mean item.clear?"),
         ("keys:\n  item.clear: x\n", 2, "keys.item.clear: x is already used by item.cancel; choose another key"),
         ("keys:\n  item.clear: ctrl+escpe\n", 2, "there is no key 'ctrl+escpe'; did you mean escape?"),
@@ -82,8 +82,8 @@ def test_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
         ("keys: ctrl+x\n", 1, "keys: input should be a valid dictionary, not 'ctrl+x'"),
         ("theme: mono\ntheme: mono\n", 2, "theme is set twice, first on line 1"),
         ("theme: [\n", 2, "is not valid YAML"),
-        ("just text\n", 1, "should be lines of KEY: VALUE"),
-        ("1: 2\n", 1, "should be lines of KEY: VALUE"),
+        ("just text\n", 1, "should consist of KEY: VALUE lines"),
+        ("1: 2\n", 1, "should consist of KEY: VALUE lines"),
     ],
 )
 def test_a_fault_is_told_with_its_line_and_the_default_holds(config: Path, text: str, line: int, said: str) -> None:
@@ -158,7 +158,7 @@ def test_a_file_that_cannot_be_read_is_told(config: Path) -> None:
 def test_keeping_a_theme_changes_one_line(config: Path, before: str | None, after: str | None) -> None:
     if before is not None:
         config.write_text(before)
-    assert save_theme("mono") == f"theme mono is kept in {config}"
+    assert save_theme("mono") == f"saved theme mono in {config}"
     expected = after or "# a\nascii: true\n\ntheme: mono  # bright\nrefresh: 2\n"
     assert config.read_text() == expected
     assert load_settings()[0].theme == "mono"
@@ -175,11 +175,11 @@ def test_a_linked_settings_file_stays_a_link(config: Path, tmp_path: Path) -> No
 
 def test_a_broken_settings_file_is_left_as_it_is(config: Path) -> None:
     config.write_text("theme: [\n")
-    assert save_theme("mono").startswith(f"the theme is not kept: {config}:2: is not valid YAML")
+    assert save_theme("mono").startswith(f"the theme was not saved: {config}:2: is not valid YAML")
     assert config.read_text() == "theme: [\n"
 
 
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
-    assert save_theme("mono").startswith("the theme is not kept: ")
+    assert save_theme("mono").startswith("the theme was not saved: ")

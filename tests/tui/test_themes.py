@@ -139,7 +139,7 @@ def test_colorblind_tells_the_states_that_matter_apart_without_green_cones() -> 
     [
         ("name: x\nprimary: '#zzz'\n", ":2", "primary: should be a colour such as '#7aa8f7', not '#zzz'"),
         ("name: x\nprimary: bluu\n", ":2", "should be a colour such as '#7aa8f7'; did you mean blue?"),
-        ("name: x\nprimary: #fff\n", ":2", "after a bare # all is a comment"),
+        ("name: x\nprimary: #fff\n", ":2", "without quotes, # starts a comment"),
         ("name: x\nprimary: 123456\n", ":2", "should be a colour in quotes"),
         ("name: x\nprimery: '#fff'\nprimary: '#fff'\n", ":2", "primery is not known; did you mean primary?"),
         (
@@ -152,7 +152,7 @@ def test_colorblind_tells_the_states_that_matter_apart_without_green_cones() -> 
         ("name: a,b\nprimary: '#fff'\n", ":1", "name: "),
         ("name: x\nname: y\nprimary: '#fff'\n", ":2", "name is set twice, first on line 1"),
         ("name: [\n", ":2", "is not valid YAML"),
-        ("- a\n", ":1", "should be lines of KEY: VALUE"),
+        ("- a\n", ":1", "should consist of KEY: VALUE lines"),
         ("", "", "name is missing"),
         ("name: x\nprimary: !!python/object:os.system {}\n", ":2", "is not valid YAML"),
         ("name: x\ndark: maybe\nprimary: '#fff'\n", ":2", "dark: input should be a valid boolean, not 'maybe'"),
@@ -165,7 +165,7 @@ def test_a_bad_file_is_named_with_its_line_and_left_out(config: Path, text: str,
     assert {theme.name for theme in themes} == SHIPPED
     assert problems[0].startswith(f"{path}{place}: ")
     assert said in problems[0]
-    assert problems[0].endswith("; the theme is left out")
+    assert problems[0].endswith("; the theme is ignored")
 
 
 def test_a_file_that_is_no_text_or_cannot_be_opened_is_named(config: Path) -> None:

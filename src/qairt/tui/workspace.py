@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 @runtime_checkable
 class RunFollower(Protocol):
-    """A screen other than the monitor that shows how the run stands."""
+    """A screen other than the monitor that shows the state of the run."""
 
     def tick(self, state: RunState, now: float) -> None:
         """Show the run as it is at `now`."""
@@ -113,7 +113,7 @@ class Workspace:
             screen.tick(self.run.session.state, now)
 
     def show_recipe_values(self, planned: Planned) -> None:
-        """Fill the monitor's recipe pane, once there is a monitor."""
+        """Fill the monitor's recipe pane, if there is a monitor."""
         if planned.pipeline is not None and self._monitor is not None:
             from qairt.engine.settings_in_force import recipe_values
 

@@ -80,14 +80,14 @@ def test_the_stream_tells_what_was_missed_once_and_returns_to_the_same_screen(pl
     terminal.wait_for(lambda text: "made, 0 cached" not in text)
     before = terminal.text()
     start = terminal.send("s")
-    terminal.wait_for("the run is over; s returns")
+    terminal.wait_for("the run has ended; press s to return")
     told = terminal.bytes_between(start, time.monotonic()).decode()
     assert told.count("fan ar2: started") == 1
     assert told.count("written") == 7
     terminal.send("s")
     terminal.wait_for(lambda text: same(text) == same(before))
     start = terminal.send("s")
-    terminal.wait_for("every event of the run as text")
+    terminal.wait_for("all events of the run")
     terminal.settle(0.6)
     assert "started" not in terminal.bytes_between(start, time.monotonic()).decode()
     terminal.send("s")

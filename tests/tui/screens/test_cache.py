@@ -14,7 +14,7 @@ from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.store import Store
 from qairt.engine.record.state import RunState
 from qairt.tui.lines import cache as lines_module
-from qairt.tui.lines.cache import cache_lines, cache_rows, detail, read_kept
+from qairt.tui.lines.cache import cache_lines, cache_rows, detail, read_cache
 from qairt.tui.screens.cache import CacheScreen
 from qairt.tui.screens.clear import ClearScreen
 from qairt.tui.terminal.glyphs import Look
@@ -104,11 +104,11 @@ async def test_a_row_is_told_in_full_below(store, state):
         assert picture(app)[-2] == " convert: this recipe uses 2 of 3 entries"
         await pilot.press("G")
         await pilot.pause()
-        assert picture(app)[-2].startswith(" used by this recipe · last runs of own.yaml · /")
-    kept = read_kept(store)
-    rows = cache_rows(kept)
-    assert detail(rows[0], kept, None) == "convert: 3 entries"
-    assert "recipe" not in detail(rows[1], kept, None)
+        assert picture(app)[-2].startswith(" used by this recipe · used by the latest run of own.yaml · /")
+    content = read_cache(store)
+    rows = cache_rows(content)
+    assert detail(rows[0], content, None) == "convert: 3 entries"
+    assert "recipe" not in detail(rows[1], content, None)
 
 
 async def test_what_a_run_began_to_need_since_it_was_asked_stays(store, state):
@@ -128,12 +128,12 @@ async def test_what_a_run_began_to_need_since_it_was_asked_stays(store, state):
 
 async def test_it_says_that_it_reads(store, state, monkeypatch):
     go = threading.Event()
-    read = lines_module.read_kept
-    monkeypatch.setattr("qairt.tui.screens.cache.read_kept", lambda store: go.wait(10) and read(store))
+    read = lines_module.read_cache
+    monkeypatch.setattr("qairt.tui.screens.cache.read_cache", lambda store: go.wait(10) and read(store))
     app = Host(store, state)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert picture(app)[0].startswith(" cache · reading, which takes a while")
+        assert picture(app)[0].startswith(" cache · loading; a large or remote directory takes a while")
         await pilot.press("c", "z", "P", "y", "j")  # nothing to do yet
         go.set()
         await settle(pilot)
@@ -145,7 +145,7 @@ async def test_a_cache_that_cannot_be_read(store, state, monkeypatch):
     def fail(store):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr("qairt.tui.screens.cache.read_kept", fail)
+    monkeypatch.setattr("qairt.tui.screens.cache.read_cache", fail)
     app = Host(store, state)
     async with app.run_test(size=(80, 24)) as pilot:
         await settle(pilot)
@@ -160,7 +160,7 @@ async def test_clear_undo_and_prune(store, state):
         await pilot.press("c")
         assert isinstance(app.screen, ClearScreen)
         await settle(pilot)
-        assert "convert · 3 entries, of every recipe" in "\n".join(picture(app))
+        assert "convert · 3 entries of all recipes" in "\n".join(picture(app))
         await pilot.press("y")
         await settle(pilot)
         assert [entry.stage for entry in store.entries()] == ["quantize", "quantize", "export_bundle"]
@@ -192,7 +192,7 @@ async def test_an_entry_alone_its_stage_or_with_what_is_made_from_it(store, stat
         await settle(pilot)
         shown = "\n".join(picture(app))
         assert "quantize ar1-split2" in shown
-        assert "made from it, stays in use: export_bundle (1)" in shown
+        assert "keeps export_bundle (1), built from it" in shown
         assert "this row" not in shown
         await pilot.press("t", "a", "y")
         await settle(pilot)
@@ -263,10 +263,10 @@ async def test_every_size_in_ascii(store, state, size):
 
 def test_names_with_control_characters_stay_in_their_column(store, state):
     put(StageCache(store.cache_dir), "convert", "a\x1b[31m\n[bold]b")
-    kept = read_kept(store)
-    rows = cache_rows(kept)
+    content = read_cache(store)
+    rows = cache_rows(content)
     for width in (20, 80, 200):
-        head, lines = cache_lines(rows, kept, set(), Look(), width=width, now=0)
+        head, lines = cache_lines(rows, content, set(), Look(), width=width, now=0)
         assert all(line.isprintable() and len(line) <= width for line in [head, *lines])
     assert any("a [31m [bold]b" in line for line in lines)
 
@@ -274,8 +274,8 @@ def test_names_with_control_characters_stay_in_their_column(store, state):
 def test_a_big_cache_is_laid_out_quickly(store):
     import time
 
-    kept = read_kept(store)
-    many = type(kept)([kept.entries[0]] * 3000, kept.users, 0, (), 0, ())
+    content = read_cache(store)
+    many = type(content)([content.entries[0]] * 3000, content.users, 0, (), 0, ())
     began = time.perf_counter()
     rows = cache_rows(many)
     _, lines = cache_lines(rows, many, set(), Look(), width=100, now=time.time())

@@ -68,11 +68,11 @@ async def test_what_it_says(of_first, store):
         for part in (
             "Clear cache",
             "convert ar1-split1",
-            "frees 19 B at the next prune; undo brings it back until then",
-            "takes 60 s of work to make again",
-            "made from it, stays in use: quantize (1), export_bundle (1)",
+            "frees 19 B at the next prune; can be undone until then",
+            "rebuilding takes 60 s",
+            "keeps quantize (1), export_bundle (1), built from it",
             "(x) i this item   ( ) r this row   ( ) t whole stage",
-            "[ ] a and all made from it",
+            "[ ] a and everything built from it",
             "n keep (default)   y clear",
         ):
             assert part in shown
@@ -81,10 +81,10 @@ async def test_what_it_says(of_first, store):
         await settle(pilot)
         shown = "\n".join(picture(app))
         assert "convert · AR 1 · 2 items" in shown
-        assert "made from it, goes too: quantize (2), export_bundle (1)" in shown
-        assert "! 1 of 5 items was used by recipe other[bold].yaml too" in shown
+        assert "also clears quantize (2), export_bundle (1), built from it" in shown
+        assert "! 1 of 5 items was also used by recipe other[bold].yaml" in shown
         assert "( ) i this item   (x) r this row   ( ) t whole stage" in shown
-        assert "[x] a and all made from it" in shown
+        assert "[x] a and everything built from it" in shown
 
 
 @pytest.mark.parametrize(
@@ -174,7 +174,7 @@ async def test_it_says_that_it_reads_and_an_answer_for_another_scope_does_not_co
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("y")
         await pilot.pause()
-        assert "reading the cache …" in "\n".join(picture(app))
+        assert "reading the cache…" in "\n".join(picture(app))
         await pilot.press("r")
         go.set()
         await settle(pilot)

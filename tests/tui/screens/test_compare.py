@@ -82,7 +82,7 @@ def test_everything(comparison):
 
 
 def test_a_run_and_itself(pair):
-    assert shown(compare(pair[0], pair[0])) == [["Nothing differs between these runs."]]
+    assert shown(compare(pair[0], pair[0])) == [["The runs do not differ."]]
 
 
 def test_recipes_that_cannot_be_read(pair):
@@ -142,7 +142,7 @@ async def test_the_screen(pair):
     app = Host(pair, Look())
     async with app.run_test(size=(80, 24)) as pilot:
         await ready(pilot)
-        assert picture(app)[0] == " compare 0139 and 0141 · only what changed; A shows all"
+        assert picture(app)[0] == " compare 0139 and 0141 · differences; A shows all"
         assert picture(app)[1].split() == ["Recipe", "0139", "0141", "difference"]
         assert picture(app)[-1].split() == ["A", "All", "y", "Copy", "esc", "Back"]
         await pilot.press("A")

@@ -87,7 +87,7 @@ async def test_a_filter_shows_only_what_contains_its_text() -> None:
         assert isinstance(app.focused, HelpScroll)
         await pilot.press("escape")
         await pilot.pause()
-        assert "Open the selected item" in seen(app)
+        assert "Open the item's log" in seen(app)
         assert isinstance(app.screen, HelpScreen)
         await pilot.press("escape")
         await pilot.pause()

@@ -128,9 +128,9 @@ async def test_escape_leaves_one_thing_after_the_other(path: Path) -> None:
         screen.view.search("line")
         await pilot.press("v", "slash", "escape")
         assert screen.view.has_focus
-        assert "selected" in screen.view.place
+        assert "selected" in screen.view.position
         await pilot.press("escape")
-        assert "selected" not in screen.view.place
+        assert "selected" not in screen.view.position
         assert screen.view.is_searching
         await pilot.press("escape")
         assert not screen.view.is_searching
@@ -159,14 +159,14 @@ async def test_another_pager_is_not_given_the_options_of_less(path: Path, monkey
         await pilot.press("o")
         await pilot.pause()
         assert calls.read_text() == f"{path}\n"
-        assert app.said == [f"{program} ended with code 3"]
+        assert app.said == [f"{program} ended with exit code 3"]
 
 
 @pytest.mark.parametrize(
     ("pager", "sentence"),
     [
-        ("no-such-pager -x", "no-such-pager is not installed; set PAGER to one, such as less"),
-        ("'unclosed", "'unclosed is not installed; set PAGER to one, such as less"),
+        ("no-such-pager -x", "no-such-pager is not installed; set PAGER to a pager such as less"),
+        ("'unclosed", "'unclosed is not installed; set PAGER to a pager such as less"),
     ],
 )
 async def test_a_pager_that_is_not_there(
@@ -184,7 +184,7 @@ async def test_no_pager_at_all(path: Path, monkeypatch: pytest.MonkeyPatch) -> N
     app = Leaving(path)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("o")
-        assert app.said == ["there is no pager; set PAGER to one, such as less"]
+        assert app.said == ["no pager found; set PAGER to a pager such as less"]
 
 
 async def test_a_terminal_that_cannot_be_left_says_where_the_file_is(
@@ -195,7 +195,7 @@ async def test_a_terminal_that_cannot_be_left_says_where_the_file_is(
     app = Host(path)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.press("o")
-        assert app.said == [f"this terminal cannot be left for a pager; the file is {path}"]
+        assert app.said == [f"the pager cannot open on this terminal; the file is {path}"]
         assert not calls.exists()
 
 
@@ -204,7 +204,7 @@ async def test_a_file_that_is_not_there_yet(path: Path) -> None:
     app = Host(path)
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert head(app) == " convert ar1-split2 · convert.ar1-split2.log is not there"
+        assert head(app) == " convert ar1-split2 · convert.ar1-split2.log does not exist"
         path.write_text("now\n")
         await grown(pilot)
         assert app.log_screen.view.render_line(0).text.rstrip() == "now"

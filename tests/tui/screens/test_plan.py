@@ -94,10 +94,10 @@ def test_rows_say_what_is_reused_and_why_the_rest_runs(made: Path) -> None:
         ("upper", "3"): "new",
         ("join", ""): "run",
     }
-    assert rows["fan", "1"].whys == ("stages.fan.suffix a → b", "fan.suffix a → b", "suffix a → b")
+    assert rows["fan", "1"].causes == ("stages.fan.suffix a → b", "fan.suffix a → b", "suffix a → b")
     assert rows["upper", "2"].reason == "fan ar2 changed: stages.fan.suffix a → b"
-    assert rows["upper", "2"].whys[0] == "stages.fan.suffix a → b"
-    assert rows["source", ""].whys == ("",)
+    assert rows["upper", "2"].causes[0] == "stages.fan.suffix a → b"
+    assert rows["source", ""].causes == ("",)
     assert table.axes == "AR"
 
 

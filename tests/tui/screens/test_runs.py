@@ -205,7 +205,7 @@ async def test_the_selected_run_is_told_in_full(open_screen):
         await ready(pilot)
         await press(pilot, "j", "j")
         assert picture(app)[-2].startswith(
-            " 0002: 2 of 4 items made or reused; failed: convert ar1-split2: it was killed"
+            " 0002: 2 of 4 items built or reused; failed: convert ar1-split2: it was killed"
         )
 
 

@@ -87,12 +87,12 @@ async def test_it_shows_both_keys_the_root_and_what_passes_it_on(made: Path) -> 
         await pilot.pause()
         shown = app.text()
         assert "why  join all   ≠ stale   root cause: stages.fan.suffix a → [red]b[/] (at fan" in shown
-        assert "made 2 hours ago" in shown
+        assert "built 2 hours ago" in shown
         assert "≠ stages.fan.suffix  a" in shown
         assert "toy.yaml:4" in shown
         assert "≠ input fan ar1" in shown
         assert "passed on" in shown
-        assert "1 value equal (A shows)" in shown
+        assert "1 value unchanged (A shows them)" in shown
 
 
 async def test_equal_rows_are_shown_on_demand(made: Path) -> None:
@@ -100,10 +100,10 @@ async def test_equal_rows_are_shown_on_demand(made: Path) -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert "stages.fan.sleep" not in app.text()
-        assert "values equal (A shows)" in app.text()
+        assert "values unchanged (A shows them)" in app.text()
         await pilot.press("A")
         assert "= stages.fan.sleep" in app.text()
-        assert "made from it: join all" in app.text()
+        assert "needed by: join all" in app.text()
         await pilot.press("A")
         assert "stages.fan.sleep" not in app.text()
 

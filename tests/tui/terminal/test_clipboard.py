@@ -41,7 +41,7 @@ def test_a_home_folder_is_written_short(tmp_path: Path, monkeypatch: pytest.Monk
 def test_what_is_too_long_for_a_terminal_is_cut_at_a_whole_character(state: Path) -> None:
     app: App[None] = App()
     text = "é" * CAP
-    assert copy(app, text) == f"copied the first {CAP} of {2 * CAP} bytes; all of it is in {state}"
+    assert copy(app, text) == f"copied the first {CAP} of {2 * CAP} bytes; the full text is in {state}"
     assert app.clipboard == "é" * (CAP // 2)
     assert state.read_text() == text
     odd = "a" + "é" * CAP
@@ -66,7 +66,7 @@ def test_a_folder_that_cannot_be_written_is_said_not_raised(tmp_path: Path, monk
     monkeypatch.setenv("XDG_STATE_HOME", str(blocked))
     app: App[None] = App()
     said = copy(app, "text")
-    assert said == f"copied 4 characters; not in a file: {blocked}/qairt/clipboard.txt: Not a directory"
+    assert said == f"copied 4 characters; not saved to {blocked}/qairt/clipboard.txt: Not a directory"
     assert app.clipboard == "text"
 
 
@@ -75,7 +75,7 @@ def test_a_read_only_folder_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     folder = tmp_path / "ro"
     folder.mkdir(mode=0o500)
     monkeypatch.setenv("XDG_STATE_HOME", str(folder))
-    assert "not in a file" in copy(App(), "text")
+    assert "not saved to" in copy(App(), "text")
 
 
 def test_half_a_surrogate_pair_is_copied_as_a_question_mark(state: Path) -> None:

@@ -60,7 +60,7 @@ def test_what_a_waiting_item_waits_for() -> None:
     item = ItemState("fan", "ar1", status="waiting", sources=("source all",), expected_seconds=2.0)
     run = RunState(items={("source", "all"): source, ("fan", "ar1"): item})
     lines = told(item, run)
-    assert "waits    waits for source all" in lines
+    assert "waiting  waits for source all" in lines
     assert "expected ~2.0s; estimated" in lines
 
 
@@ -68,14 +68,14 @@ def test_a_failed_item_says_what_where_remedy_and_its_last_lines() -> None:
     lines = told(FAILED)
     assert lines[:2] == ["[red]odd[/] ar1", "state    × failed"]
     at = lines.index("what     this node is not [b]supported")
-    assert lines[at + 1 : at + 4] == ["where    node_7", "remedy   leave it out", "last lines of its log:"]
+    assert lines[at + 1 : at + 4] == ["where    node_7", "remedy   leave it out", "last lines of the log:"]
     assert lines[at + 4] == "  line 8[31m"
     assert lines[-1] == "  line 19[31m"
     assert "attempt  2" in lines
 
 
 def test_an_error_without_words() -> None:
-    assert "what     it gave no reason" in told(ItemState("fan", "ar1", status="failed", error={}))
+    assert "what     no reason was given" in told(ItemState("fan", "ar1", status="failed", error={}))
 
 
 def test_ascii() -> None:
@@ -90,7 +90,7 @@ def test_a_made_item_shows_its_manifest_entry(tmp_path: Path) -> None:
     item = ItemState("fan", "ar1", status="cached", key=planned.key)
     lines = [line.plain for line in detail_lines(item, planned, planned.entry, RunState(), Look())]
     assert f"artifact {planned.entry.directory}" in lines
-    assert f"made     {planned.entry.timestamp[:10]}" in "\n".join(lines)
+    assert f"built    {planned.entry.timestamp[:10]}" in "\n".join(lines)
     assert "  suffix = " in lines
     assert "2 files:" in lines
     digest = planned.entry.files["text.txt"]["sha256"][:12]

@@ -77,7 +77,7 @@ async def test_it_begins_at_the_end_and_stays_there(path: Path) -> None:
         add(path, "re\n" + "x\n" * 500)
         await settled(pilot, app.view)
         assert rows(app.view) == ["x"] * 10
-        assert app.view.place == "following"
+        assert app.view.position == "following"
 
 
 async def test_scrolling_up_stops_following_and_the_end_resumes_it(path: Path) -> None:
@@ -156,14 +156,14 @@ async def test_an_emptied_file_begins_again(path: Path) -> None:
 async def test_no_file_an_empty_one_and_a_missing_one_say_so(tmp_path: Path) -> None:
     app = Host(None)
     async with app.run_test(size=(80, 10)) as pilot:
-        assert rows(app.view)[0] == "no log: it did not run yet"
+        assert rows(app.view)[0] == "no log: the item has not run yet"
         (tmp_path / "empty.log").touch()
         app.view.open(tmp_path / "empty.log", "convert all")
         await settled(pilot, app.view)
-        assert rows(app.view)[0] == "nothing was written yet"
+        assert rows(app.view)[0] == "the log is empty"
         app.view.open(tmp_path / "none.log", "convert all")
         await settled(pilot, app.view)
-        assert rows(app.view)[0] == "none.log is not there"
+        assert rows(app.view)[0] == "none.log does not exist"
         await pilot.press("j", "k", "g", "G", "n", "e", "v", "w", "T", "left", "right", "y", "ctrl+d", "f")
 
 
@@ -233,7 +233,7 @@ async def test_search_goes_on_and_around(path: Path) -> None:
         await pilot.press("N", "N")
         await settled(pilot, app.view)
         assert app.view.cursor == 49
-        assert [toast.message for toast in app._notifications] == ["from the end again"]
+        assert [toast.message for toast in app._notifications] == ["continued from the end"]
         await pilot.press("n")
         await settled(pilot, app.view)
         assert app.view.cursor == 4
@@ -256,7 +256,7 @@ async def test_a_text_that_is_not_there_is_said_to_be_not_there(path: Path) -> N
     async with app.run_test(size=(80, 10)) as pilot:
         app.view.search("[no such]")
         await settled(pilot, app.view)
-        assert [toast.message for toast in app._notifications] == ["'[no such]' is not there"]
+        assert [toast.message for toast in app._notifications] == ["no match for '[no such]'"]
         assert app.view.following
 
 
@@ -276,11 +276,11 @@ async def test_copying_a_line_and_selected_lines(path: Path) -> None:
         await pilot.press("k", "y")
         assert app.clipboard == "line 98"
         await pilot.press("k", "v", "k", "k")
-        assert app.view.place == "3 lines selected"
+        assert app.view.position == "3 lines selected"
         await pilot.press("y")
         assert app.clipboard == "line 95\nline 96\nline 97"
         assert clipboard.clipboard_file().read_text() == "line 95\nline 96\nline 97"
-        assert app.view.place == "line 96 of 100"
+        assert app.view.position == "line 96 of 100"
 
 
 @pytest.mark.parametrize("keys", [[], ["w"]])
@@ -329,7 +329,7 @@ async def test_a_log_without_times_says_so(path: Path) -> None:
     async with app.run_test(size=(80, 10)) as pilot:
         await pilot.press("T")
         said = [toast.message for toast in app._notifications]
-        assert said == ["when the lines were written is not known: no line begins with a time"]
+        assert said == ["no times to show: no line starts with one"]
 
 
 async def test_a_pane_says_in_its_title_what_it_shows_and_leaves_keys_to_the_screen(path: Path) -> None:
@@ -343,7 +343,7 @@ async def test_a_pane_says_in_its_title_what_it_shows_and_leaves_keys_to_the_scr
         assert app.view.copy_text == "line 98"
         app.view.open(None, "quantize [all]")
         assert title(app.view) == "4 Log · quantize [all]"
-        assert rows(app.view)[0] == "no log: it did not run yet"
+        assert rows(app.view)[0] == "no log: the item has not run yet"
 
 
 async def test_ascii_writes_nothing_else(path: Path) -> None:

@@ -162,10 +162,10 @@ def _cells(row: CacheRow, content: CacheContent, now: float) -> dict[str, str]:
 
 def _age(entry: Entry, now: float) -> str:
     try:
-        made = datetime.fromisoformat(entry.timestamp)
+        built = datetime.fromisoformat(entry.timestamp)
     except ValueError:
         return "-"
-    return age(now - (made if made.tzinfo else made.replace(tzinfo=UTC)).timestamp())
+    return age(now - (built if built.tzinfo else built.replace(tzinfo=UTC)).timestamp())
 
 
 def _fitted(text: str, room: int, look: Look, *, right: bool = False) -> str:

@@ -73,12 +73,15 @@ def table(runs: Sequence[RunSummary], now: float, look: Look, *, width: int, mar
     texts[0] = [f" {texts[0][0]}"] + [
         (look.text("●") if run.id in marked else " ") + text for run, text in zip(runs, texts[0][1:], strict=True)
     ]
-    wanted = [max(map(cell_len, column)) + GAP for column in texts]
-    least = [min(want, _RECIPE_MIN + GAP) if columns[i].title == "RECIPE" else want for i, want in enumerate(wanted)]
-    shown = next((n for n in range(len(columns), 2, -1) if sum(least[:n]) <= width), 2)
-    widths = wanted[:shown]
+    natural = [max(map(cell_len, column)) + GAP for column in texts]
+    minimum = [
+        min(natural_width, _RECIPE_MIN + GAP) if column.title == "RECIPE" else natural_width
+        for column, natural_width in zip(columns, natural, strict=True)
+    ]
+    shown = next((n for n in range(len(columns), 2, -1) if sum(minimum[:n]) <= width), 2)
+    widths = natural[:shown]
     if shown > 2:
-        widths[2] = min(wanted[2], least[2] + width - sum(least[:shown]))
+        widths[2] = min(natural[2], minimum[2] + width - sum(minimum[:shown]))
     padded = [
         [_fitted(text, widths[i], columns[i].right, look) for text in column] for i, column in enumerate(texts[:shown])
     ]

@@ -31,8 +31,8 @@ def head_lines(diff: KeyDiff, now: float, look: Look) -> list[str]:
     root = f"   root cause: {plain(diff.root)}" if diff.root else ""
     if diff.cached_key:
         same = "=" if diff.cached_key == item.key else "≠"
-        made = f"built {_ago(diff.cached_at, now)}, {size(diff.cached_bytes)}"
-        keys = f"key  {item.key[:8]} now   {same}   {diff.cached_key[:8]} {made}"
+        built = f"built {_ago(diff.cached_at, now)}, {size(diff.cached_bytes)}"
+        keys = f"key  {item.key[:8]} now   {same}   {diff.cached_key[:8]} {built}"
     else:
         keys = f"key  {item.key[:8]} now; never built before"
     return [look.text(f"why  {plain(item.name)}   {state}{root}"), look.text(keys)]

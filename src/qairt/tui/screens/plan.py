@@ -59,7 +59,7 @@ class PlanScreen(Screen[None]):
         name: of the recipe.
         planned: the plan, or why there is none.
         replan: called in a thread.
-        choice: what `planned` was made for.
+        choice: the selection that `planned` is for.
         jobs: items that run at once.
         memory: limit for all running items together, in bytes.
     """
@@ -107,7 +107,7 @@ class PlanScreen(Screen[None]):
         self._jobs = jobs
         self._choice = choice
         self._requested = choice
-        """What the plan being made is for."""
+        """What is being planned."""
         self._planned = planned
         self._table: PlanTable | None = None
         self._summary: Summary | None = None

@@ -28,7 +28,7 @@ class WhyScreen(Screen[None]):
     """What differs, root causes first; `u` sets a value of the recipe back.
 
     Args:
-        recipe: what the plan was made from.
+        recipe: of the plan.
         item: of the plan.
         clock: returns the time in seconds since the epoch.
         readonly: the recipe cannot be changed.

@@ -7,6 +7,7 @@ import signal
 from contextlib import suppress
 from typing import Any, TextIO
 
+from textual.app import App
 from textual.drivers.linux_driver import LinuxDriver
 from textual.events import Resize
 from textual.geometry import Size
@@ -26,7 +27,7 @@ class _ForgivingFile:
         with suppress(OSError):
             self._file.flush()
 
-    def __getattr__(self, name: str) -> Any:
+    def __getattr__(self, name: str) -> object:
         return getattr(self._file, name)
 
 
@@ -37,8 +38,10 @@ class ResilientDriver(LinuxDriver):
     size then arrives last and stays. Here the event loop reads it, after the signal.
     """
 
-    def __init__(self, *arguments: Any, **options: Any) -> None:
-        super().__init__(*arguments, **options)
+    def __init__(
+        self, app: App[object], *, debug: bool = False, mouse: bool = True, size: tuple[int, int] | None = None
+    ) -> None:
+        super().__init__(app, debug=debug, mouse=mouse, size=size)
         self._file: Any = _ForgivingFile(self._file)
         self._stopped = False
 
@@ -57,11 +60,11 @@ class ResilientDriver(LinuxDriver):
         with suppress(OSError):
             super().run_input_thread()
 
-    def _sigtstp_application(self, *arguments: Any) -> None:
+    def _sigtstp_application(self, *arguments: object) -> None:
         self._stopped = True
         super()._sigtstp_application(*arguments)
 
-    def _sigcont_application(self, *arguments: Any) -> None:
+    def _sigcont_application(self, *arguments: object) -> None:
         """The shell resumes its whole job, and our parent resumes us again: set up the terminal only once."""
         if self._stopped:
             self._stopped = False

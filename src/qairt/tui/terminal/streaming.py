@@ -96,7 +96,7 @@ def _keys() -> Iterator[Callable[[str], bool]]:
         if not ready:
             return False
         data = os.read(0, 1024)
-        return not data or key.encode() in data or _CTRL_C in data  # the app asks there before leaving
+        return not data or key.encode() in data or _CTRL_C in data  # the app confirms before leaving
 
     try:
         yield pressed

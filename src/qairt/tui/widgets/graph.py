@@ -113,7 +113,7 @@ class ResourceGraph(Widget):
             values: in the unit of `limit`.
             limit: the top of the scale; None scales to the highest value.
             marks: index into `values` and name of what began there.
-            latest: the value that the frame says, where it is not the last of `values`.
+            latest: the value in the frame, if it is not the last of `values`.
             title: instead of the one it has.
         """
         self._values, self._limit, self._marks = values, limit, marks
