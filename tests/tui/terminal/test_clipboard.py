@@ -57,7 +57,7 @@ def test_text_of_exactly_the_cap_is_whole(state: Path) -> None:
 
 def test_tmux_is_told_what_it_needs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TMUX", "/tmp/tmux-0/default,1,0")
-    assert copy(App(), "x").endswith("; tmux passes it on after: set -g set-clipboard on")
+    assert copy(App(), "x").endswith("; in tmux this needs: set -g set-clipboard on")
 
 
 def test_a_folder_that_cannot_be_written_is_said_not_raised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
