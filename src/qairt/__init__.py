@@ -6,10 +6,10 @@ The public names are imported when they are first used: `import qairt` loads no 
 from __future__ import annotations
 
 import importlib
-from typing import TYPE_CHECKING, Any
 
 from qairt.version import __version__
 
+TYPE_CHECKING = False  # importing `typing` for it would be most of the time that `import qairt` takes
 if TYPE_CHECKING:
     from qairt.engine.cache.cache import StageCache
     from qairt.engine.cache.manifest import PipelineManifest
@@ -69,7 +69,7 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOMES:
         return getattr(importlib.import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'qairt' has no attribute {name!r}")

@@ -47,31 +47,34 @@ def test_no_command_shows_the_help(qairt):
     said = qairt()
     assert (said.code, said.out) == (2, "")
     assert said.err.startswith("Usage: qairt [OPTIONS] COMMAND [ARGS]...")
-    assert "verify  Compare every finished file with its digest." in qairt("cache").err
+    assert "verify  Compare every cached file with its digest." in qairt("cache").err
 
 
 @pytest.mark.parametrize(
     ("words", "err"),
     [
-        (["frob"], "Error: No such command 'frob'.\n  `qairt --help` says what it takes\n"),
-        (["run"], "Error: Missing argument 'RECIPE'.\n  `qairt run --help` says what it takes\n"),
-        (["plan", "toy.yaml", "--wat"], "Error: No such option: --wat\n  `qairt plan --help` says what it takes\n"),
+        (["frob"], "Error: No such command 'frob'.\n  `qairt --help` lists its arguments and options\n"),
+        (["run"], "Error: Missing argument 'RECIPE'.\n  `qairt run --help` lists its arguments and options\n"),
+        (
+            ["plan", "toy.yaml", "--wat"],
+            "Error: No such option: --wat\n  `qairt plan --help` lists its arguments and options\n",
+        ),
         (
             ["run", "toy.yaml", "--memory", "8X"],
             "Error: Invalid value for '--memory': '8X' is not a size; write for example 8G, 500M or 16GiB\n"
-            "  `qairt run --help` says what it takes\n",
+            "  `qairt run --help` lists its arguments and options\n",
         ),
         (
             ["plan", "nope.yaml"],
             "Error: nope.yaml: there is no such recipe\n"
-            "  `qairt recipes` lists those that qairt ships, `qairt init MODEL` writes one for your model\n",
+            "  `qairt recipes` lists those that come with qairt, `qairt init MODEL` writes one for your model\n",
         ),
         (["plan", "tou.yaml"], "Error: tou.yaml: there is no such recipe\n  did you mean toy.yaml?\n"),
         (
             ["plan", "smollm-135m"],
-            "Error: smollm-135m: there is no such recipe\n  did you mean smollm2-135m, which qairt ships?\n",
+            "Error: smollm-135m: there is no such recipe\n  did you mean smollm2-135m, which comes with qairt?\n",
         ),
-        (["plan", "."], "Error: .: this is a folder, not a recipe\n  it holds toy.yaml\n"),
+        (["plan", "."], "Error: .: this is a folder, not a recipe\n  it contains toy.yaml\n"),
         (
             ["plan", "toy.yaml", "stages.fan.sufix=a"],
             "Error: command line: stages.fan.sufix is not a setting of fan\n  did you mean suffix?\n",
@@ -136,17 +139,17 @@ def test_a_fault_of_qairt_shows_a_traceback_only_with_debug(qairt, monkeypatch):
     def broken(*_: object) -> None:
         raise ZeroDivisionError("by zero")
 
-    monkeypatch.setattr("qairt.cli.recipe_argument.find_recipe", broken)
+    monkeypatch.setattr("qairt.cli.find_recipe.find_recipe", broken)
     said = qairt("plan", "toy.yaml")
     assert said.code == 1
     assert said.err == (
-        "Error: inside qairt: ZeroDivisionError: by zero\n"
-        "  this is a fault of qairt; the same command with --debug prints where it happened\n"
+        "Error: internal error: ZeroDivisionError: by zero\n"
+        "  this is a bug in qairt; run the same command with --debug for the traceback\n"
     )
     said = qairt("plan", "toy.yaml", "--debug")
     assert said.code == 1
     assert said.err.startswith("Traceback")
-    assert "Error: inside qairt: ZeroDivisionError: by zero" in said.err
+    assert "Error: internal error: ZeroDivisionError: by zero" in said.err
 
 
 def test_debug_after_a_double_dash_is_a_word(qairt):

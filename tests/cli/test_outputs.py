@@ -32,15 +32,15 @@ def speaker(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_a_plan_names_those_that_are_due(qairt):
     assert qairt("plan", "speak.yaml").out.endswith(
-        "\n2 outputs to write for people:\n"
-        "  stage    output         folder              why it is written\n"
+        "\n2 reports to write:\n"
+        "  stage    report         folder              why it is written\n"
         "  speaker  prediction     cache/speaker/pred  not written yet\n"
         "  speaker  visualization  cache/speaker/viz   not written yet\n"
     )
     qairt("run", "speak.yaml", *INLINE)
     assert qairt("plan", "speak.yaml").out.endswith("\nNothing to run: 2 items, all cached.\n")
     moved = qairt("plan", "speak.yaml", "stages.speaker.output.visualization.save_dir=v")
-    assert "Nothing to run: 2 items, all cached.\n\n1 output to write for people:\n" in moved.out
+    assert "Nothing to run: 2 items, all cached.\n\n1 report to write:\n" in moved.out
     assert "for people" not in qairt("plan", "speak.yaml", "--brief", "--force", "speaker").out
 
 

@@ -53,8 +53,8 @@ def test_a_conversation_that_ends_with_nothing(tmp_path):
 
 def test_what_is_not_utf_8(tmp_path, monkeypatch):
     assert fault(tmp_path, rb'"\ud800"').what == "the prompt is not UTF-8 text"
-    with pytest.raises(GenerationError, match="it is not UTF-8 text"):
+    with pytest.raises(GenerationError, match=": cannot be read: not UTF-8 text: "):
         of_file(tmp_path, b'"\xff"')
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
-    with pytest.raises(GenerationError, match="standard input: it is not UTF-8 text"):
+    with pytest.raises(GenerationError, match="standard input: not UTF-8 text"):
         read_prompts("-", None, None)

@@ -20,7 +20,7 @@ STAGES = ("convert", "quantize", "generate_context_binary")
 def recipe(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.delenv("QAIRT_SDK_ROOT", raising=False)
     monkeypatch.setenv("QAIRT_SDK_PYTHON", sys.executable)
-    monkeypatch.setattr(probes, "compiler", lambda: probes.Probe("HTP compiler", "ok", "answers", "backend HTP"))
+    monkeypatch.setattr(probes, "compiler", lambda: probes.Probe("HTP compiler", "ok", "works", "backend HTP"))
     path = write_recipe(place / "tiny", technique="minmax.yaml")
     content = yaml.safe_load(path.read_text())
     for stage in STAGES:
@@ -95,7 +95,7 @@ def test_doctor_starts_the_converter(qairt, recipe, place):
 
 def test_doctor_without_a_recipe_takes_it_as_optional(qairt, place, recipe, monkeypatch):
     (found,) = [probe for probe in qairt("doctor", "--json").data["probes"] if probe["name"] == "QAIRT SDK"]
-    assert (found["status"], found["found"]) == ("warning", "not named (optional)")
+    assert (found["status"], found["found"]) == ("warning", "not configured (optional)")
     monkeypatch.setenv("QAIRT_SDK_ROOT", str(place / "gone"))
     said = qairt("doctor", "--json")
     (found,) = [probe for probe in said.data["probes"] if probe["name"] == "QAIRT SDK"]

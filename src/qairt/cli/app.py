@@ -1,59 +1,78 @@
-"""The commands and their groups."""
+"""The commands. Each is a module of `qairt.cli.commands`, imported when it is used."""
 
 from __future__ import annotations
 
-from typing import Annotated
+import importlib
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
 
-from qairt.cli.commands import (
-    bundle,
-    cache,
-    check,
-    detach,
-    doctor,
-    evaluate,
-    execute,
-    export,
-    generate,
-    history,
-    init,
-    logs,
-    migrate,
-    plan,
-    recipes,
-    report,
-    run,
-    schema,
-    status,
-    tui,
-    verify,
-)
 from qairt.version import __version__
 
 _HELP = """Turn a Hugging Face or GGUF language model into what runs on a Qualcomm Hexagon NPU.
 
-One recipe (a YAML file) says which model, which chip and how. `run` makes it, and the next time only what changed.
+One recipe (a YAML file) names the model, the chip and the steps. `run` builds it; the next run rebuilds only what
+changed.
 
 \b
   qairt init model.gguf             write a recipe for your model
-  qairt check recipe.yaml           see what stands in its way on this machine
-  qairt plan recipe.yaml            see what a run would do and what it costs
-  qairt tui recipe.yaml             see it on a full screen; enter starts it
-  qairt run recipe.yaml             do it; after Ctrl-C the next run goes on
+  qairt check recipe.yaml           check the recipe and this machine
+  qairt plan recipe.yaml            show what a run would do and what it costs
+  qairt tui recipe.yaml             the same on a full screen; enter starts it
+  qairt run recipe.yaml             run it; after Ctrl-C the next run resumes
   qairt generate recipe.yaml "Hi"   try the quantized model on this machine
-  qairt evaluate recipe.yaml        measure what quantization costs
-  qairt verify recipe.yaml          see where accuracy goes, stage by stage
-  qairt report recipe.yaml          see it all on one page
+  qairt evaluate recipe.yaml        measure the loss from quantization
+  qairt verify recipe.yaml          find the stage that loses accuracy
+  qairt report recipe.yaml          all results on one page
   qairt export recipe.yaml out/     copy the finished bundle for the device
   qairt execute recipe.yaml "Hi"    run it on a phone or board
 
-Any command takes --debug, which adds the traceback to an error.
+RECIPE is the first argument of every command. A run is chosen by --run RUN, such as --run 142; attach, logs and cancel
+also accept RUN in place of RECIPE. --debug adds the traceback to an error.
 """
 
+SUMMARIES = {
+    "run": "Build what a recipe describes, reusing what is cached.",
+    "tui": "Plan, run and watch a recipe on a full screen.",
+    "plan": "Show what a run would do, and why each item runs.",
+    "check": "Check a recipe and this machine before a run.",
+    "status": "List active runs, and how the latest ones ended.",
+    "attach": "Show a run on a full screen, active or finished.",
+    "logs": "Print the events of a run, or the log of one of its items.",
+    "cancel": "Cancel an active run.",
+    "generate": "Answer a prompt with the quantized model.",
+    "execute": "Answer prompts with the finished model on a phone or board.",
+    "evaluate": "Measure how good the model is, quantized or in float.",
+    "verify": "Compare each stage's graphs with the float model.",
+    "report": "Write one page about the latest run.",
+    "export": "Copy the finished bundle to a folder, for either runtime.",
+    "init": "Write a commented recipe for a model.",
+    "recipes": "List the recipes that come with qairt, or print one.",
+    "migrate": "Replace a recipe's old keys by the current ones.",
+    "schema": "Print the JSON Schema of recipes, for editors.",
+    "doctor": "Report what is installed and what is missing.",
+    "history": "List finished runs, and compare two of them.",
+    "bundle": "Check a bundle before it goes to a device.",
+    "cache": "List, verify and clear finished work.",
+}
+"""Commands in the order of `qairt --help`; each summary is the first line of the command's own help."""
+
+
+class CommandGroup(TyperGroup):
+    """Knows its commands by name and summary, and imports the one that is called."""
+
+    def resolve_command(
+        self, ctx: Any, args: list[str]
+    ) -> tuple[str | None, TyperCommand | TyperGroup | None, list[str]]:
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, None if command is None or name is None else load(name), rest
+
+
 app = typer.Typer(
+    cls=CommandGroup,
     help=_HELP,
-    add_completion=False,
     no_args_is_help=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
@@ -61,40 +80,39 @@ app = typer.Typer(
 )
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
+def _print_version(requested: bool) -> None:
+    if requested:
         typer.echo(f"qairt {__version__}")
         raise typer.Exit
 
 
 @app.callback()
-def _top(
+def _common(
     version: Annotated[
-        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and exit.")
     ] = False,
 ) -> None:
-    """What stands before any command."""
+    """Options common to all commands."""
 
 
-app.command("run")(run.run)
-app.command("tui")(tui.tui)
-app.command("plan")(plan.plan)
-app.command("check")(check.check)
-app.command("status")(status.status)
-app.command("attach")(detach.attach)
-app.command("logs")(logs.logs)
-app.command("cancel")(detach.cancel)
-app.command("generate")(generate.generate)
-app.command("execute")(execute.execute)
-app.command("evaluate")(evaluate.evaluate)
-app.command("verify")(verify.verify)
-app.command("report")(report.report)
-app.add_typer(history.app, name="history")
-app.command("export")(export.export)
-app.add_typer(bundle.app, name="bundle")
-app.command("init")(init.init)
-app.command("recipes")(recipes.recipes)
-app.command("migrate")(migrate.migrate)
-app.command("schema")(schema.schema)
-app.command("doctor")(doctor.doctor)
-app.add_typer(cache.app, name="cache")
+def command_line() -> CommandGroup:
+    """The group of all commands, none of them imported yet."""
+    group = get_command(app)
+    assert isinstance(group, CommandGroup)
+    group.commands = {name: TyperCommand(name, short_help=summary) for name, summary in SUMMARIES.items()}
+    return group
+
+
+def load(name: str) -> TyperCommand | TyperGroup:
+    """The command of `qairt.cli.commands.<name>`: its Typer app, or the function of that name."""
+    from qairt.cli.signature import flattened
+
+    module = importlib.import_module(f"qairt.cli.commands.{name}")
+    group = getattr(module, "app", None)
+    if group is None:
+        group = typer.Typer(add_completion=False, rich_markup_mode=None)
+        group.command(name)(flattened(getattr(module, name)))
+    command = get_command(group)
+    assert isinstance(command, TyperCommand | TyperGroup)
+    command.name = name
+    return command

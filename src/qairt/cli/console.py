@@ -1,70 +1,71 @@
-"""Where text goes: standard output and error, with colour where a person looks at them."""
+"""Standard output and standard error, with colour on a terminal."""
 
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, TextIO
+from typing import Literal, TextIO
 
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 Style = Literal["bold", "dim", "red", "green", "yellow"]
 
-_answers: TextIO | None = None
-"""Standard output, while others are kept from it."""
+_reserved: TextIO | None = None
+"""Standard output, while `stray_output_to_stderr` keeps others from it."""
 
 
-class ReaderLeft(Exception):  # noqa: N818 - it is not an error
-    """Whoever read standard output is gone (`qairt plan | head`, a closed terminal)."""
+class ReaderGone(Exception):  # noqa: N818 - it is not an error
+    """The reader of standard output has gone (`qairt plan | head`, a closed terminal)."""
 
 
-def answers() -> TextIO:
-    """Where answers go: standard output."""
-    return _answers or sys.stdout
+def output_stream() -> TextIO:
+    """Standard output, also inside `stray_output_to_stderr`."""
+    return _reserved or sys.stdout
 
 
-def say(text: str = "", *, end: str = "\n") -> None:
-    """A line of the answer, to standard output.
+def emit(text: str = "", *, end: str = "\n") -> None:
+    """Print a line of the result to standard output.
 
     Raises:
-        ReaderLeft: nobody reads it.
+        ReaderGone: nobody reads it any more.
     """
     try:
-        print(text, end=end, file=answers(), flush=True)
+        print(text, end=end, file=output_stream(), flush=True)
     except OSError as error:
-        raise ReaderLeft from error
+        raise ReaderGone from error
 
 
-@contextlib.contextmanager
-def others_to_stderr() -> Iterator[None]:
-    """While inside, standard output is ours alone: what a stage in this process prints goes to standard error."""
-    global _answers
-    _answers = sys.stdout
-    try:
-        with contextlib.redirect_stdout(sys.stderr):
-            yield
-    finally:
-        _answers = None
+def emit_json(document: object) -> None:
+    """Print the whole result as one JSON document."""
+    import json
+
+    emit(json.dumps(document, indent=2, default=str, ensure_ascii=False))
 
 
-def tell(text: str) -> None:
-    """A line beside the answer (errors, notes), to standard error."""
+def report(text: str) -> None:
+    """Print a line beside the result (progress, notes, errors) to standard error."""
     with contextlib.suppress(OSError):
         print(text, file=sys.stderr, flush=True)
 
 
-def say_json(document: Any) -> None:
-    """The whole answer as one JSON document."""
-    say(json.dumps(document, indent=2, default=str, ensure_ascii=False))
+@contextlib.contextmanager
+def stray_output_to_stderr() -> Iterator[None]:
+    """Inside, standard output is reserved for `emit`: what a stage in this process prints goes to standard error."""
+    global _reserved
+    _reserved = sys.stdout
+    try:
+        with contextlib.redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _reserved = None
 
 
 def is_terminal(stream: TextIO | None = None) -> bool:
-    """Whether a person looks at `stream` (standard output), on something that can move its cursor."""
-    stream = stream or answers()
+    """Whether `stream` (default: standard output) is a terminal that can move its cursor."""
+    stream = stream or output_stream()
     return stream.isatty() and os.environ.get("TERM") != "dumb"
 
 
@@ -74,7 +75,7 @@ def width() -> int:
 
 
 def styled(text: str, *styles: Style, stream: TextIO | None = None) -> str:
-    """`text` in these styles, plain where `NO_COLOR` is set or nobody looks."""
+    """`text` in these styles; plain if `NO_COLOR` is set or `stream` is no terminal."""
     if os.environ.get("NO_COLOR") or not is_terminal(stream):
         return text
     return f"\033[{';'.join(_CODES[style] for style in styles)}m{text}\033[0m"

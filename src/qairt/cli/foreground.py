@@ -1,7 +1,8 @@
-"""A program that can leave the terminal to the shell and go on: it is a child, and the shell waits for its parent.
+"""A program that can give the terminal back to the shell and keep running.
 
-The parent does nothing but wait. When the child says that it leaves, the parent ends, the shell takes the terminal
-back, and the child goes on without one. Forked before anything large is imported, the parent costs next to nothing.
+It runs in a child of the process that the shell started, and that process only waits. When the child detaches, the
+parent exits, the shell takes the terminal back, and the child continues without one. The fork comes before anything
+large is imported, so the parent costs next to nothing.
 """
 
 from __future__ import annotations
@@ -13,31 +14,34 @@ import sys
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-_INTERVAL = 0.25  # seconds between looks at whether the child was stopped (Ctrl-Z)
+if TYPE_CHECKING:
+    from termios import _AttrReturn
 
-_PLAIN = (
+_INTERVAL = 0.25  # seconds between checks whether the child was stopped (Ctrl-Z)
+
+_RESET_TERMINAL = (
     b"\x1b[<u\x1b[?2026l\x1b[?2004l\x1b[?1004l\x1b[?1006l\x1b[?1015l\x1b[?1003l\x1b[?1000l"
     b"\x1b[?7h\x1b[?1049l\x1b[0m\x1b[?25h"
 )
-"""Undoes what a full screen asks of a terminal: keys, paste, focus, mouse, wrapping, its own page, cursor."""
+"""Undoes what a full screen sets: keys, paste, focus, mouse, wrapping, alternate screen, cursor."""
 
 Leave = Callable[[int], None]
-"""Called in the child with the exit code that the shell is to see: from then on there is no terminal."""
+"""Called in the child with the exit code for the shell; afterwards there is no terminal."""
 
 
 @dataclass(frozen=True)
-class Left:
-    """The child left the terminal to the shell and goes on."""
+class Detached:
+    """The child gave the terminal back and keeps running."""
 
     code: int
 
 
 def run_in_foreground(main: Callable[[Leave], int]) -> int:
-    """Run `main` in a child; returns its exit code, or that with which it left.
+    """Run `main` in a child; returns its exit code, or the one it detached with.
 
-    Where a process cannot fork, `main` runs here, and leaving only closes the terminal.
+    Where a process cannot fork, `main` runs here, and detaching only closes the terminal.
     """
     if not hasattr(os, "fork"):
         return main(lambda code: None)
@@ -54,10 +58,10 @@ def run_in_foreground(main: Callable[[Leave], int]) -> int:
         status = _wait(child, reading)
     finally:
         os.close(reading)
-    if isinstance(status, Left):
+    if isinstance(status, Detached):
         return status.code
     if os.WIFSIGNALED(status):
-        _take_back_terminal(modes, os.WTERMSIG(status))
+        _restore_terminal(modes, os.WTERMSIG(status))
         return 128 + os.WTERMSIG(status)
     return os.waitstatus_to_exitcode(status)
 
@@ -87,7 +91,7 @@ def _child(main: Callable[[Leave], int], writing: int) -> int:
 
 
 def close_terminal() -> None:
-    """From now on nothing is read from the terminal or written to it."""
+    """Point standard input, output and error to nothing."""
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     nothing = os.open(os.devnull, os.O_RDWR)
     for number in (0, 1, 2):
@@ -95,25 +99,25 @@ def close_terminal() -> None:
     os.close(nothing)
 
 
-def _wait(child: int, reading: int) -> Left | int:
-    """How the child left, or the status it ended with. Signals that reach us are meant for it."""
+def _wait(child: int, reading: int) -> Detached | int:
+    """Wait until the child detaches or ends; returns its wait status if it ended. Signals are passed on to it."""
     for number in (signal.SIGINT, signal.SIGQUIT, signal.SIGTSTP):
         signal.signal(number, signal.SIG_IGN)  # from the keyboard: the child gets them too
-    signal.signal(signal.SIGTERM, lambda number, frame: _pass_on(child, number))
+    signal.signal(signal.SIGTERM, lambda number, frame: _send(child, number))
     while True:
         ready, _, _ = select.select([reading], [], [], _INTERVAL)
         if ready:
-            left_with = os.read(reading, 1)
-            return Left(left_with[0]) if left_with else os.waitpid(child, 0)[1]
+            code = os.read(reading, 1)
+            return Detached(code[0]) if code else os.waitpid(child, 0)[1]
         ended, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
         if ended and os.WIFSTOPPED(status):
             os.kill(os.getpid(), signal.SIGSTOP)  # the shell sees that we stopped; it wakes us, and we the child
-            _pass_on(child, signal.SIGCONT)
+            _send(child, signal.SIGCONT)
         elif ended:
             return status
 
 
-def _terminal_modes() -> list[Any] | None:
+def _terminal_modes() -> _AttrReturn | None:
     import termios
 
     try:
@@ -122,20 +126,20 @@ def _terminal_modes() -> list[Any] | None:
         return None
 
 
-def _take_back_terminal(modes: list[Any] | None, number: int) -> None:
-    """The child was killed and could not restore the terminal."""
+def _restore_terminal(modes: _AttrReturn | None, number: int) -> None:
+    """Do what a killed child could not."""
     import termios
 
-    from qairt.cli.failures import tell_error
+    from qairt.cli.failures import report_error
 
     if modes is not None:
         with suppress(OSError, termios.error):
             termios.tcsetattr(0, termios.TCSAFLUSH, modes)
-            os.write(1, _PLAIN)
+            os.write(1, _RESET_TERMINAL)
     name = signal.Signals(number).name
-    tell_error(f"the screen was ended by {name}", remedy="finished items are kept: the same command goes on from there")
+    report_error(f"the screen was killed by {name}", remedy="finished items are kept: the same command resumes there")
 
 
-def _pass_on(child: int, number: int) -> None:
+def _send(child: int, number: int) -> None:
     with suppress(ProcessLookupError):
         os.kill(child, number)

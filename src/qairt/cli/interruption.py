@@ -11,31 +11,31 @@ from types import FrameType
 
 from qairt.cli.exit_codes import INTERRUPTED
 
-_SECONDS_TO_END = 15.0
+_TIMEOUT = 15.0  # seconds for each thread to end
 
 
 @contextmanager
-def interruptible(stop: threading.Event, heeded: Callable[[], bool] = lambda: False) -> Iterator[None]:
-    """While inside, a signal sets `stop`, and raises KeyboardInterrupt where `stop` is not heeded.
+def interruptible(stop: threading.Event, handles_stop: Callable[[], bool] = lambda: False) -> Iterator[None]:
+    """Inside, a signal sets `stop`, and raises KeyboardInterrupt unless `stop` is handled.
 
-    A third one gives up waiting: children are killed with this process.
+    A third signal does not wait: children are killed with this process.
 
     Args:
-        heeded: what runs looks at `stop` by itself, and ends as it should.
+        handles_stop: whether the running code polls `stop` and ends in order.
 
     Raises:
-        KeyboardInterrupt: it came while nothing was there to wait for; running items have been ended by then.
+        KeyboardInterrupt: `stop` was not handled; running items have ended by then.
     """
-    seen = 0
+    signals = 0
 
     def interrupt(number: int, frame: FrameType | None) -> None:
-        nonlocal seen
-        seen += 1
+        nonlocal signals
+        signals += 1
         stop.set()
-        if seen > 2:
+        if signals > 2:
             _kill_children()
             os._exit(INTERRUPTED)
-        if not heeded():
+        if not handles_stop():
             raise KeyboardInterrupt
 
     numbers = [signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
@@ -43,18 +43,18 @@ def interruptible(stop: threading.Event, heeded: Callable[[], bool] = lambda: Fa
     try:
         yield
     except KeyboardInterrupt:
-        _wait_for_items()
+        _join_threads()
         raise
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
 
 
-def _wait_for_items() -> None:
-    """Threads that run items see `stop` and end their children; daemons would be cut off before they can."""
+def _join_threads() -> None:
+    """Wait for the threads that run items: they see `stop` and end their children, if they are given the time."""
     for thread in threading.enumerate():
         if thread is not threading.current_thread():
-            thread.join(_SECONDS_TO_END)
+            thread.join(_TIMEOUT)
 
 
 def _kill_children() -> None:

@@ -1,82 +1,137 @@
-"""`qairt`: the entry point, and what becomes of everything that ends a command early."""
+"""`qairt`: the entry point, and what it prints when a command ends early.
+
+Next to nothing is imported before `main` begins, so that Ctrl-C is handled from the first moment.
+"""
 
 from __future__ import annotations
 
 import os
 import sys
-import warnings
-from collections.abc import Sequence
-from typing import Any
 
 from qairt.cli import exit_codes
-from qairt.cli.console import ReaderLeft, tell
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+COMPLETION_VARIABLE = "_QAIRT_COMPLETE"
+"""Set by the shell's completion script."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `exit_codes`)."""
-    words = list(sys.argv[1:] if arguments is None else arguments)
+    try:
+        words = list(sys.argv[1:] if arguments is None else arguments)
+        return _complete() if COMPLETION_VARIABLE in os.environ else _run(words)
+    except KeyboardInterrupt:
+        return _interrupted()
+    finally:
+        _flush()
+
+
+def _run(words: list[str]) -> int:
+    from qairt.cli.console import ReaderGone
+
     debug = _take_debug(words)
-    as_json = "--json" in words
     _prepare_output()
     try:
-        code = _run(words)
-        return code
-    except ReaderLeft:  # `qairt plan | head`: the reader has what it wanted
+        return _invoke(words)
+    except (ReaderGone, BrokenPipeError):  # `qairt plan | head`: the reader has seen enough
         return exit_codes.DONE
     except Exception as error:
         if debug:
             import traceback
 
             traceback.print_exc()
-        return _report(error, as_json)
-    finally:
-        _flush()
+        return _report(error, as_json="--json" in words)
 
 
-def _run(words: list[str]) -> int:
-    from qairt.cli.app import app
-
-    code = app(words, prog_name="qairt", standalone_mode=False)
-    return code if isinstance(code, int) else exit_codes.DONE
-
-
-def _report(error: Exception, as_json: bool) -> int:
+def _invoke(words: list[str]) -> int:
     import typer
 
-    from qairt.cli.failures import report, tell_error
+    from qairt.cli.app import command_line
+
+    commands = command_line()
+    try:
+        with commands.make_context("qairt", words) as context:
+            commands.invoke(context)
+    except typer.Exit as ended:
+        return ended.exit_code
+    except SystemExit as ended:  # Typer's own --install-completion and --show-completion
+        return ended.code if isinstance(ended.code, int) else exit_codes.DONE
+    return exit_codes.DONE
+
+
+def _complete() -> int:
+    """Print completions for the shell. A failure prints nothing: it would land in the middle of the prompt."""
+    from contextlib import redirect_stderr
+
+    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+        try:
+            from qairt.cli.app import command_line
+
+            command_line()(prog_name="qairt")
+        except SystemExit as ended:
+            return ended.code if isinstance(ended.code, int) else 0
+        except Exception:
+            return 1
+    return 0
+
+
+def _interrupted() -> int:
+    """Report Ctrl-C; another one meanwhile changes nothing."""
+    from contextlib import suppress
+
+    with suppress(KeyboardInterrupt):
+        from qairt.cli.failures import report_error
+
+        report_error("interrupted")
+    return exit_codes.INTERRUPTED
+
+
+def _report(error: Exception, *, as_json: bool) -> int:
+    import typer
+
+    from qairt.cli.console import report
+    from qairt.cli.failures import report_error, report_failure
     from qairt.errors import QairtError
 
     match error:
         case QairtError():
-            report(error, as_json=as_json)
+            report_failure(error, as_json=as_json)
             return error.exit_code
         case typer.TyperException():
-            context: Any = getattr(error, "ctx", None)
-            command = context.command_path if context else "qairt"
             message = error.format_message()
             if type(error).__name__ == "NoArgsIsHelpError":  # its message is the help
-                tell(message)
+                report(message)
             else:
-                tell_error(message, remedy=f"`{command} --help` says what it takes")
+                report_error(message, remedy=f"`{_command_path(error)} --help` lists its arguments and options")
             return exit_codes.USAGE
         case typer.Abort():
-            tell_error("interrupted")
+            report_error("interrupted")
             return exit_codes.INTERRUPTED
         case OSError():
             where = f"{error.filename}" if error.filename else None
-            tell_error(error.strerror or str(error), where=where, remedy="check the path, its permissions and the disk")
+            remedy = "check the path, its permissions and the disk"
+            report_error(error.strerror or str(error), where=where, remedy=remedy)
             return exit_codes.FAILED
         case _:
-            tell_error(
+            report_error(
                 f"{type(error).__name__}: {error}",
-                where="inside qairt",
-                remedy="this is a fault of qairt; the same command with --debug prints where it happened",
+                where="internal error",
+                remedy="this is a bug in qairt; run the same command with --debug for the traceback",
             )
             return exit_codes.FAILED
 
 
+def _command_path(error: Exception) -> str:
+    """`qairt cache list`: the command whose usage was wrong."""
+    context = getattr(error, "ctx", None)
+    return str(context.command_path) if context else "qairt"
+
+
 def _take_debug(words: list[str]) -> bool:
-    """Take `--debug` out of the words, wherever it stands before a `--`."""
+    """Remove `--debug` from the words, anywhere before a `--`."""
     end = words.index("--") if "--" in words else len(words)
     found = "--debug" in words[:end]
     words[:end] = [word for word in words[:end] if word != "--debug"]
@@ -85,18 +140,23 @@ def _take_debug(words: list[str]) -> bool:
 
 def _prepare_output() -> None:
     """Characters that the terminal cannot show become `?`; warnings are one line without a file name."""
+    import io
+    import warnings
+
     for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):
+        if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")
     warnings.showwarning = _show_warning
 
 
 def _show_warning(message: Warning | str, *_: object, **__: object) -> None:
-    tell(f"Warning: {message}")
+    from qairt.cli.console import report
+
+    report(f"Warning: {message}")
 
 
 def _flush() -> None:
-    """What is left of the output goes out now, or nowhere: at exit it would be an error message into a closed pipe."""
+    """Write buffered output now, or discard it: at exit a closed pipe would print an error."""
     try:
         sys.stdout.flush()
     except OSError:

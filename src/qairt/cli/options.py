@@ -1,26 +1,55 @@
-"""Options that several commands share."""
+"""Arguments and options that several commands share, and the rule for all of them.
+
+RECIPE is the first argument of every command: a file, or the name of a recipe that comes with qairt. A run is the
+option `--run RUN`, where RUN is `142` or `llama/142`. `attach`, `logs` and `cancel`, which are about one run, also
+accept RUN in place of RECIPE, and `history compare` takes its two runs as arguments.
+"""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
+from qairt.cli import completion
+
 Recipe = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe file, or the name of one that qairt ships (qairt recipes).")
+    str,
+    typer.Argument(
+        metavar="RECIPE",
+        help="A recipe file, or the name of a recipe that comes with qairt (qairt recipes).",
+        autocompletion=completion.recipes,
+    ),
 ]
+RecipeOfCache = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="RECIPE",
+        help="The recipe whose cache this is about. Left out: the cache in --cache-dir, or those in qairt-cache/.",
+        show_default=False,
+        autocompletion=completion.recipes,
+    ),
+]
+HiddenRecipe = Annotated[str | None, typer.Option("--recipe", "-r", hidden=True)]
+"""For scripts that still give the recipe by option; the argument is the documented form."""
+
 Overrides = Annotated[
     list[str] | None,
     typer.Argument(
         metavar="KEY=VALUE",
-        help="Settings that replace the recipe's, such as stages.split_model.num_splits=3.",
+        help="Settings that override the recipe's, such as stages.split_model.num_splits=3.",
         show_default=False,
+        autocompletion=completion.overrides,
     ),
 ]
 CacheDir = Annotated[
     Path | None,
-    typer.Option("--cache-dir", metavar="DIR", help="Where work is kept, instead of the recipe's cache_dir."),
+    typer.Option("--cache-dir", metavar="DIR", help="The cache directory, instead of the recipe's cache_dir."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
-Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
+Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
+
+GenerateTarget = Literal["cpu", "torch", "htp-emulator", "genie"]
+EvaluateTarget = Literal["cpu", "quantsim", "torch", "device", "ssh"]
+ExecuteTarget = Literal["device", "ssh", "genie", "cpu", "htp-emulator"]

@@ -1,4 +1,4 @@
-"""What `qairt doctor` looks at: packages, the compiler, the machine. Each probe says what it enables."""
+"""The checks of `qairt doctor`: packages, the compiler, the machine."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Status = Literal["ok", "missing", "warning"]
 
 @dataclass(frozen=True)
 class Probe:
-    """One finding about this machine."""
+    """One finding about this machine, and what it is needed for."""
 
     name: str
     status: Status
@@ -27,7 +27,7 @@ class Probe:
     enables: str
     remedy: str | None = None
     toolchain: bool = False
-    """Missing means that a toolchain is missing."""
+    """If it is missing, a toolchain is."""
 
 
 _NEEDED = {
@@ -46,11 +46,11 @@ _OPTIONAL = {
     "huggingface-hub": ("models by Hugging Face id", "pip install 'qairt[hub]', or give a folder or a GGUF file"),
     "nvidia-ml-py": ("GPU memory and load in reports", "pip install 'qairt[gpu]'"),
 }
-_COMPILER_SECONDS = 60
+_COMPILER_TIMEOUT_S = 60
 
 
 def packages() -> list[Probe]:
-    """Installed versions, by package metadata; nothing is imported."""
+    """Installed versions, from package metadata; nothing is imported."""
     found = [Probe("Python", "ok", f"{platform.python_version()} ({sys.executable})", "qairt")]
     for name, enables in _NEEDED.items():
         version = _version(name)
@@ -68,7 +68,7 @@ def packages() -> list[Probe]:
 
 
 def compiler() -> Probe:
-    """Call the compiler once, in a child: it may end the process it runs in."""
+    """Call the compiler once, in a child: it can crash its process."""
     enables = "float and quantized DLCs, context binaries, the x86 emulator (backend HTP)"
     name = "HTP compiler"
     script = (
@@ -80,11 +80,11 @@ def compiler() -> Probe:
     )
     try:
         child = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, timeout=_COMPILER_SECONDS, check=False
+            [sys.executable, "-c", script], capture_output=True, text=True, timeout=_COMPILER_TIMEOUT_S, check=False
         )
         answer = json.loads(child.stdout.strip().splitlines()[-1])
     except subprocess.TimeoutExpired:
-        reason = f"no answer in {_COMPILER_SECONDS} s"
+        reason = f"no answer within {_COMPILER_TIMEOUT_S} s"
         return Probe(name, "missing", reason, enables, "run `qairt doctor` again on an idle machine", True)
     except (IndexError, ValueError):
         last = (child.stderr.strip().splitlines() or [f"exit code {child.returncode}"])[-1]
@@ -98,15 +98,15 @@ def compiler() -> Probe:
     sdk = f", QNN {answer['qnn_sdk']}" if "qnn_sdk" in answer else ""
     fixed = answer.get("fixed_addresses", "yes")
     if fixed != "yes":
-        return Probe(name, "warning", f"answers: {versions}{sdk}", enables, f"same bytes each time: {fixed}")
-    return Probe(name, "ok", f"answers: {versions}{sdk}", enables)
+        return Probe(name, "warning", f"works: {versions}{sdk}", enables, f"reproducible output: {fixed}")
+    return Probe(name, "ok", f"works: {versions}{sdk}", enables)
 
 
 def sdk(root: Path | None, *, needed: bool) -> list[Probe]:
-    """The QAIRT SDK in a folder: its version, what it lacks, and whether its converter starts.
+    """The QAIRT SDK in a folder: its version, missing parts, and whether its converter starts.
 
     Args:
-        root: what `sdk_root` or `$QAIRT_SDK_ROOT` names.
+        root: the folder in `sdk_root` or `$QAIRT_SDK_ROOT`.
         needed: the recipe has a stage with `toolchain: sdk`.
     """
     from qairt.errors import ToolchainNotAvailable
@@ -115,7 +115,9 @@ def sdk(root: Path | None, *, needed: bool) -> list[Probe]:
 
     name, enables = "QAIRT SDK", "stages with toolchain: sdk"
     if root is None and not needed:
-        return [Probe(name, "warning", "not named (optional)", enables, "set sdk_root or QAIRT_SDK_ROOT to its folder")]
+        return [
+            Probe(name, "warning", "not configured (optional)", enables, "set sdk_root or QAIRT_SDK_ROOT to its folder")
+        ]
     missing: Status = "missing" if needed else "warning"
     try:
         opened = open_sdk(root)
@@ -123,8 +125,8 @@ def sdk(root: Path | None, *, needed: bool) -> list[Probe]:
         return [Probe(name, missing, error.what, enables, error.remedy, needed)]
     found = findings(opened)
     if all(each.status == "warning" for each in found):
-        found += [silent] if (silent := converter_fault(opened)) else []
-    probed = [Probe(name, "ok", f"{opened.version or 'of unknown version'} in {opened.root}", enables)]
+        found += [fault] if (fault := converter_fault(opened)) else []
+    probed = [Probe(name, "ok", f"{opened.version or 'unknown version'} in {opened.root}", enables)]
     for each in found:
         lacking = each.status == "error"
         status = missing if lacking else "warning"
@@ -133,8 +135,8 @@ def sdk(root: Path | None, *, needed: bool) -> list[Probe]:
 
 
 def gpu() -> Probe:
-    """An NVIDIA GPU, as its driver's tool tells."""
-    enables = "quantization and evaluation, where torch can use it; nothing needs one"
+    """An NVIDIA GPU, as reported by nvidia-smi."""
+    enables = "quantization and evaluation, if torch can use it; optional"
     tool = shutil.which("nvidia-smi")
     if tool is None:
         return Probe("GPU", "ok", "none", enables)
@@ -142,12 +144,12 @@ def gpu() -> Probe:
     try:
         answer = subprocess.run(query, capture_output=True, text=True, timeout=20, check=True).stdout.strip()
     except (OSError, subprocess.SubprocessError):
-        return Probe("GPU", "ok", "none that its driver can use", enables)
+        return Probe("GPU", "ok", "none that the driver can use", enables)
     return Probe("GPU", "ok", "; ".join(answer.splitlines()) or "none", enables)
 
 
 def nsight_systems() -> Probe:
-    """NVIDIA's profiler, which the stage `nsys` starts."""
+    """NVIDIA's profiler, used by the stage `nsys`."""
     tool = shutil.which("nsys")
     enables = "the optional stage nsys"
     if tool is None:
@@ -156,20 +158,20 @@ def nsight_systems() -> Probe:
 
 
 def import_name() -> Probe:
-    """Who owns the import name `qairt`: the vendor's SDK wheel is imported by it too."""
+    """Whether another package has the import name `qairt`, as the vendor's SDK wheel does."""
     from importlib import metadata
 
     import qairt
 
     here = Path(str(qairt.__file__)).parent
     owners = sorted(set(metadata.packages_distributions().get("qairt", [])) - {"qairt"})
-    # A namesake later on the path is hidden by us, one before us would have been imported instead.
-    namesakes = [str(folder) for folder in _folders_of_namesakes() if not folder.samefile(here)]
+    # A package of the same name later on the path is hidden by this one; an earlier one would have been imported.
+    others = [str(folder) for folder in _packages_of_same_name() if not folder.samefile(here)]
     enables = "`import qairt` means this package"
-    if owners or namesakes:
-        who = ", ".join([*owners, *namesakes])
-        remedy = "keep the two in different virtual environments"
-        return Probe("import name qairt", "warning", f"also taken by {who}; {here} is used", enables, remedy)
+    if owners or others:
+        who = ", ".join([*owners, *others])
+        remedy = "install them in separate virtual environments"
+        return Probe("import name qairt", "warning", f"also the name of {who}; {here} is used", enables, remedy)
     return Probe("import name qairt", "ok", str(here), enables)
 
 
@@ -182,20 +184,24 @@ def machine(folder: Path) -> list[Probe]:
     total, free = psutil.virtual_memory().total, available_memory()
     disk = shutil.disk_usage(existing(folder))
     return [
-        Probe("cores", "ok", str(available_cores()), "items at once"),
-        Probe("RAM", "ok", f"{size(free)} for a run now, {size(total)} in all", "how many items fit at once"),
+        Probe("cores", "ok", str(available_cores()), "items at a time"),
+        Probe("RAM", "ok", f"{size(free)} free, {size(total)} in total", "items at a time"),
         Probe("disk", "ok", f"{size(disk.free)} free at {existing(folder)}", "the cache"),
     ]
 
 
 def platform_probe() -> Probe:
-    """Whether the vendor's compiler exists for this platform."""
+    """Whether the vendor's compiler supports this platform."""
     system, kind = platform.system(), platform.machine()
     found = f"{system} {kind}"
     if system == "Linux" and kind in ("x86_64", "AMD64"):
         return Probe("platform", "ok", found, "backend HTP and CPU")
     return Probe(
-        "platform", "warning", found, "backend CPU", "the compiler is tried on x86-64 Linux; use backend: CPU elsewhere"
+        "platform",
+        "warning",
+        found,
+        "backend CPU",
+        "the compiler is tested on x86-64 Linux; use backend: CPU elsewhere",
     )
 
 
@@ -204,7 +210,7 @@ def existing(folder: Path) -> Path:
     return next(path for path in (folder, *folder.parents) if path.is_dir())
 
 
-def _folders_of_namesakes() -> list[Path]:
+def _packages_of_same_name() -> list[Path]:
     found = []
     for entry in dict.fromkeys(os.path.abspath(path or ".") for path in sys.path):
         package, module = Path(entry) / "qairt", Path(entry) / "qairt.py"

@@ -6,24 +6,30 @@ import json
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TypeGuard
 
 from qairt.errors import GenerationError
 
 LINES = ".jsonl"
 
 
+Message = dict[str, str]
+"""`{"role": …, "content": …}`"""
+Conversation = str | list[Message]
+"""The user's words alone, or the messages of a conversation."""
+
+
 @dataclass(frozen=True)
 class Prompt:
-    """One question, as it was given."""
+    """One prompt."""
 
     text: str
     """The user's words; the last of a conversation."""
-    messages: list[dict[str, Any]] | None
-    """The conversation; None for the user's words alone, which a model without chat template goes on from."""
+    messages: list[Message] | None
+    """The conversation; None for the user's words alone, which a model without chat template continues."""
 
     @property
-    def asked(self) -> str | list[dict[str, Any]]:
+    def content(self) -> Conversation:
         """As `qairt.runtime.generate` takes it."""
         return self.text if self.messages is None else self.messages
 
@@ -31,70 +37,70 @@ class Prompt:
 def read_prompts(prompt: str | None, file: Path | None, system: str | None) -> list[Prompt]:
     """
     Args:
-        prompt: the words themselves; `-` for standard input.
-        file: one prompt, or with the ending `.jsonl` one on each line: a JSON string, `{"prompt": …, "system": …}`, or
+        prompt: the prompt itself; `-` for standard input.
+        file: one prompt; or, if it ends in `.jsonl`, one per line: a JSON string, `{"prompt": …, "system": …}`, or
             `{"messages": [{"role": …, "content": …}, …]}`.
-        system: what the model is told before the user's words, where a line does not say otherwise.
+        system: the system prompt, unless a line has its own.
 
     Raises:
-        GenerationError: there is none, there are two, one is empty, or a line is not of these forms; names the line.
+        GenerationError: there is no prompt, there are two, one is empty, or a line has none of these forms.
     """
     if (prompt is None) == (file is None):
         raise GenerationError(
             "there is no prompt" if prompt is None else "there are two prompts",
             where="prompt",
-            remedy='give it as an argument ("What is …?"), or by --prompt-file FILE, or - for standard input',
+            remedy='give it as an argument ("What is …?"), by --prompt-file FILE, or give - for standard input',
         )
     if prompt is not None:
-        return [_of(_from_standard_input() if prompt == "-" else prompt, system, "prompt")]
+        return [_with_system(_from_standard_input() if prompt == "-" else prompt, system, "prompt")]
     assert file is not None
     try:
         text = file.read_text(encoding="utf-8-sig")  # editors on Windows begin with a mark
     except (OSError, UnicodeDecodeError) as error:
-        what = error.strerror if isinstance(error, OSError) else f"it is not UTF-8 text: {error}"
-        raise GenerationError(f"it cannot be read: {what}", where=str(file), remedy="give a text file") from error
+        what = error.strerror if isinstance(error, OSError) else f"not UTF-8 text: {error}"
+        raise GenerationError(f"cannot be read: {what}", where=str(file), remedy="give a text file") from error
     if file.suffix != LINES:
-        return [_of(text, system, str(file))]
+        return [_with_system(text, system, str(file))]
     lines = [(f"{file}:{number}", line) for number, line in enumerate(text.split("\n"), 1) if line.strip()]
     if not lines:
-        raise GenerationError("it is empty", where=str(file), remedy="give one prompt a line")
-    return [_of_line(line, system, where) for where, line in lines]
+        raise GenerationError("the file is empty", where=str(file), remedy="give one prompt per line")
+    return [_from_line(line, system, where) for where, line in lines]
 
 
 def _from_standard_input() -> str:
     try:
         return sys.stdin.read()
     except UnicodeDecodeError as error:
-        raise GenerationError(
-            f"it is not UTF-8 text: {error}", where="standard input", remedy="give UTF-8 text"
-        ) from error
+        raise GenerationError(f"not UTF-8 text: {error}", where="standard input", remedy="give UTF-8 text") from error
 
 
-def _of_line(line: str, system: str | None, where: str) -> Prompt:
+def _from_line(line: str, system: str | None, where: str) -> Prompt:
     try:
-        given = json.loads(line)
+        content: object = json.loads(line)
     except ValueError as error:
-        raise _no_prompt(where) from error
-    if isinstance(given, str):
-        return _of(given, system, where)
-    if isinstance(given, dict) and given.keys() <= {"prompt", "system"} and _is_prompt(given):
-        return _of(given["prompt"], given.get("system", system), where)
-    if isinstance(given, dict) and given.keys() == {"messages"} and _are_messages(given["messages"]):
-        messages = given["messages"]
+        raise _not_a_prompt(where) from error
+    if isinstance(content, str):
+        return _with_system(content, system, where)
+    if not isinstance(content, dict):
+        raise _not_a_prompt(where)
+    text, own_system, messages = content.get("prompt"), content.get("system"), content.get("messages")
+    if content.keys() <= {"prompt", "system"} and isinstance(text, str) and isinstance(own_system, str | None):
+        return _with_system(text, own_system if "system" in content else system, where)
+    if content.keys() == {"messages"} and _are_messages(messages):
         if system is not None and messages[0]["role"] != "system":
             messages = [{"role": "system", "content": system}, *messages]
-        return Prompt(_said(messages[-1]["content"], where), messages)
-    raise _no_prompt(where)
+        return Prompt(_checked(messages[-1]["content"], where), messages)
+    raise _not_a_prompt(where)
 
 
-def _of(text: str, system: str | None, where: str) -> Prompt:
-    text = _said(text, where)
+def _with_system(text: str, system: str | None, where: str) -> Prompt:
+    text = _checked(text, where)
     if system is None:
         return Prompt(text, None)
     return Prompt(text, [{"role": "system", "content": system}, {"role": "user", "content": text}])
 
 
-def _said(text: str, where: str) -> str:
+def _checked(text: str, where: str) -> str:
     if not text.strip():
         raise GenerationError("the prompt is empty", where=where, remedy="give a prompt")
     try:
@@ -104,22 +110,18 @@ def _said(text: str, where: str) -> str:
     return text
 
 
-def _is_prompt(given: dict[str, Any]) -> bool:
-    return isinstance(given.get("prompt"), str) and isinstance(given.get("system"), str | None)
-
-
-def _are_messages(given: Any) -> bool:
+def _are_messages(content: object) -> TypeGuard[list[Message]]:
     return (
-        isinstance(given, list)
-        and len(given) > 0
+        isinstance(content, list)
+        and len(content) > 0
         and all(
             isinstance(each, dict) and isinstance(each.get("role"), str) and isinstance(each.get("content"), str)
-            for each in given
+            for each in content
         )
     )
 
 
-def _no_prompt(where: str) -> GenerationError:
+def _not_a_prompt(where: str) -> GenerationError:
     return GenerationError(
         "this line is not a prompt",
         where=where,

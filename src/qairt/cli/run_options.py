@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from qairt.amounts import parse_size
+from qairt.cli import completion
 
 if TYPE_CHECKING:
     from qairt.engine.run.options import RunOptions
 
-
-class ExecutorName(StrEnum):
-    process = "process"
-    inline = "inline"
+ExecutorName = Literal["process", "inline"]
 
 
 def _memory(text: str) -> int:
@@ -25,45 +23,48 @@ def _memory(text: str) -> int:
         raise typer.BadParameter(str(error)) from None
 
 
-Until = Annotated[str | None, typer.Option(metavar="STAGE", help="Stop after this stage.")]
-
-
+Until = Annotated[
+    str | None, typer.Option(metavar="STAGE", help="Stop after this stage.", autocompletion=completion.stages)
+]
 Force = Annotated[
     list[str] | None,
-    typer.Option(metavar="STAGE", help="Run this stage though it is cached; can be given several times."),
+    typer.Option(
+        metavar="STAGE",
+        help="Run this stage even if it is cached; can be repeated.",
+        autocompletion=completion.stages,
+    ),
 ]
-
-
 Jobs = Annotated[
-    int | None, typer.Option(metavar="N", min=1, help="Items at once; as many as there are cores when left out.")
+    int | None, typer.Option(metavar="N", min=1, help="Items at a time.", show_default="the number of cores")
 ]
-
-
 Memory = Annotated[
     int | None,
     typer.Option(
         metavar="SIZE",
         parser=_memory,
-        help="RAM that running items may use together, such as 8G; what is free when left out.",
+        help="RAM for all running items together, such as 8G.",
+        show_default="the free RAM",
     ),
 ]
 
 
-def make_options(
-    *,
-    until: str | None = None,
-    force: list[str] | None = None,
-    jobs: int | None = None,
-    memory: int | None = None,
-    executor: ExecutorName = ExecutorName.process,
-) -> RunOptions:
-    """How to run, from the options of a command; what was left out is as the machine allows."""
-    from qairt.engine.run.options import RunOptions
+@dataclass(frozen=True)
+class RunLimits:
+    """Which stages a run covers, and what it may use."""
 
-    given = {"jobs": jobs, "memory": memory}
-    return RunOptions(
-        executor=executor.value,
-        until=until,
-        force=frozenset(force or ()),
-        **{name: value for name, value in given.items() if value is not None},
-    )
+    until: Until = None
+    force: Force = None
+    jobs: Jobs = None
+    memory: Memory = None
+
+    def options(self, executor: ExecutorName = "process") -> RunOptions:
+        """Options of the engine; what was not given is chosen for this machine."""
+        from qairt.engine.run.options import RunOptions
+
+        limits = {"jobs": self.jobs, "memory": self.memory}
+        return RunOptions(
+            executor=executor,
+            until=self.until,
+            force=frozenset(self.force or ()),
+            **{name: value for name, value in limits.items() if value is not None},
+        )

@@ -1,4 +1,4 @@
-"""Whether a full screen can be shown here, and showing it."""
+"""Whether a full screen can be shown, and showing it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qairt.cli.console import say
+from qairt.cli.console import emit
+from qairt.cli.find_cache_dir import PARENT
 from qairt.cli.foreground import close_terminal
+from qairt.cli.screen_options import ScreenLook
 
 if TYPE_CHECKING:
     from qairt.cli.foreground import Leave
@@ -21,12 +23,12 @@ if TYPE_CHECKING:
     from qairt.tui.launch import AppExit
     from qairt.tui.session import ThreadSession
 
-LEAST = (60, 15)
+SMALLEST = (60, 15)
 """Columns and lines."""
 
 
 def why_no_screen() -> str | None:
-    """Why plain text is shown instead of a full screen; None when nothing stands against one."""
+    """Why plain text is printed instead of a full screen; None if a screen is possible."""
     if is_in_browser():
         return None
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -36,21 +38,21 @@ def why_no_screen() -> str | None:
     if os.environ.get("TERM", "dumb") in ("dumb", ""):
         return "TERM is dumb"
     columns, lines = shutil.get_terminal_size()
-    if columns < LEAST[0] or lines < LEAST[1]:
-        return f"the window has {columns}x{lines} characters, less than {LEAST[0]}x{LEAST[1]}"
+    if columns < SMALLEST[0] or lines < SMALLEST[1]:
+        return f"the window is {columns}x{lines} characters, smaller than {SMALLEST[0]}x{SMALLEST[1]}"
     if sys.platform == "win32":
         return "this system's terminal is not supported"
     return None
 
 
 def is_in_browser() -> bool:
-    """Whether textual-serve runs us: the screen goes to a browser."""
+    """Whether textual-serve runs this process: the screen goes to a browser."""
     return "WebDriver" in os.environ.get("TEXTUAL_DRIVER", "")
 
 
 @dataclass(frozen=True)
-class Wanted:
-    """What the user asked of the screen."""
+class ScreenRequest:
+    """What the screen is to show."""
 
     recipe: Path
     overrides: Sequence[str]
@@ -59,76 +61,74 @@ class Wanted:
     start: bool = False
     """Start the run at once."""
     host: bool = False
-    """Run it in a process of its own."""
+    """Run it in a separate process."""
     attach: RunFolder | None = None
-    readonly: bool = False
-    ascii: bool = False
-    theme: str | None = None
-    refresh: float | None = None
+    look: ScreenLook = ScreenLook()  # noqa: RUF009 - frozen
 
 
-def show(wanted: Wanted) -> int:
-    """Show the screen until it is left; returns the exit code of what was run in it."""
+def show(request: ScreenRequest) -> int:
+    """Show the screen until the user leaves it; returns the exit code of the run in it."""
     from qairt.cli.foreground import run_in_foreground
 
     if is_in_browser():
-        return _show_here(wanted, lambda code: None)
-    return run_in_foreground(lambda leave: _show_here(wanted, leave))
+        return _show_here(request, lambda code: None)
+    return run_in_foreground(lambda leave: _show_here(request, leave))
 
 
-def _show_here(wanted: Wanted, leave: Leave) -> int:
-    gc.disable()  # what is loaded now stays: looking through it again and again takes a tenth of the start
-    from qairt.cli.recipe_argument import open_pipeline
+def _show_here(request: ScreenRequest, leave: Leave) -> int:
+    gc.disable()  # everything loaded now stays: collecting while it loads is a tenth of the start-up time
+    from qairt.cli.find_recipe import open_pipeline
     from qairt.project import Project
     from qairt.tui.app import LaunchOptions
     from qairt.tui.launch import run_app
 
     project = Project(
-        recipe=wanted.recipe,
-        overrides=tuple(wanted.overrides),
-        open_pipeline=lambda: open_pipeline(str(wanted.recipe), wanted.overrides, wanted.cache_dir),
-        cache_dir=wanted.attach.path.parents[2] if wanted.attach else _cache_dir(wanted),
-        options=wanted.options,
-        cache_option=wanted.cache_dir,
+        recipe=request.recipe,
+        overrides=tuple(request.overrides),
+        open_pipeline=lambda: open_pipeline(str(request.recipe), request.overrides, request.cache_dir),
+        cache_dir=request.attach.path.parents[2] if request.attach else _cache_dir(request),
+        options=request.options,
+        cache_option=request.cache_dir,
     )
+    look = request.look
     ended = run_app(
         project,
-        LaunchOptions(start=wanted.start, host=wanted.host, attach=wanted.attach, readonly=wanted.readonly),
-        flags={"ascii": wanted.ascii or None, "theme": wanted.theme, "refresh": wanted.refresh},
-        on_exit=lambda ended: _say_goodbye(ended, leave),
+        LaunchOptions(start=request.start, host=request.host, attach=request.attach, readonly=look.readonly),
+        flags={"ascii": look.ascii or None, "theme": look.theme, "refresh": look.refresh},
+        on_exit=lambda ended: _after_screen(ended, leave),
     )
     return ended.code
 
 
-def _say_goodbye(ended: AppExit, leave: Leave) -> None:
-    """The terminal is the plain one again: say what is left behind. The run may still be going here."""
-    from qairt.cli.failures import tell_error
+def _after_screen(ended: AppExit, leave: Leave) -> None:
+    """The terminal is plain again: print what the run left. It may still be running in this process."""
+    from qairt.cli.failures import report_error
     from qairt.cli.find_run import how_to_return
 
     if ended.hung_up:
         close_terminal()
     if ended.failure:
-        tell_error(ended.failure, remedy="the run is not affected" if ended.run else "please report it")
+        report_error(ended.failure, remedy="the run is not affected" if ended.run else "please report this bug")
     if ended.run is not None:
         for line in how_to_return(ended.run):
-            say(line)
+            emit(line)
     elif ended.own_run is not None and not ended.hung_up:
-        _say_how_it_ended(ended.own_run)
+        _print_outcome(ended.own_run)
     if ended.run_is_here:
         leave(ended.code)
 
 
-def _say_how_it_ended(run: ThreadSession) -> None:
-    """The screen is gone, and with it what it showed."""
-    from qairt.cli.failures import report
-    from qairt.cli.text.outcome import tell_end
+def _print_outcome(run: ThreadSession) -> None:
+    """Print how the run ended: the screen that showed it is gone."""
+    from qairt.cli.failures import report_failure
+    from qairt.cli.text.outcome import print_end
 
     if run.error is not None:
-        report(run.error)
+        report_failure(run.error)
     elif run.result is not None:
-        tell_end(run.result, run.state, run.pipeline)
+        print_end(run.result, run.state, run.pipeline)
 
 
-def _cache_dir(wanted: Wanted) -> Path:
-    """Where work is kept as far as known before the recipe is read."""
-    return (wanted.cache_dir or Path("qairt-cache") / wanted.recipe.stem).absolute()
+def _cache_dir(request: ScreenRequest) -> Path:
+    """The cache directory, as far as it is known before the recipe is read."""
+    return (request.cache_dir or Path(PARENT) / request.recipe.stem).absolute()

@@ -26,7 +26,7 @@ def test_a_good_bundle(qairt, bundle):
         "ok       files: 18 files as SHA256SUMS says",
         "ok       config: genai_config.json: 8 graphs in a pipeline, each takes what is there",
         "ok       tokenizer: 257 tokens, a text ends with '<|end|>'",
-        "out: nothing wrong was found",
+        "out: no errors",
     ]
 
 
@@ -37,7 +37,7 @@ def test_a_fault_says_what_to_do(qairt, bundle):
     assert said.code == 1
     assert "ERROR    files: positions.onnx is missing\n           copy the bundle again, or export it" in said.out
     assert "model.vocab_size is 300, the graphs have 260\n           write 260\n" in said.out
-    assert said.out.endswith("out: 2 faults\n")
+    assert said.out.endswith("out: 2 errors\n")
 
 
 def test_json(qairt, bundle):
@@ -69,5 +69,5 @@ def test_a_folder_that_is_no_bundle(qairt, place):
 
 
 def test_help_names_what_is_looked_at(qairt):
-    assert "check  Say whether a bundle is complete and right." in qairt("bundle", "--help").out
-    assert "Exit code 1 when something is wrong" in qairt("bundle", "check", "--help").out
+    assert "check  Check that a bundle is complete and consistent." in qairt("bundle", "--help").out
+    assert "Exit code 1 if there is an error" in qairt("bundle", "check", "--help").out

@@ -37,9 +37,9 @@ def test_list(qairt, finished):
 
 
 def test_the_cache_is_found_by_recipe_or_when_it_is_the_only_one(qairt, finished, place):
-    assert qairt("cache", "list", "-r", "toy.yaml").out.endswith("on disk in " + str(place / "cache") + "\n")
+    assert qairt("cache", "list", "toy.yaml").out.endswith("on disk in " + str(place / "cache") + "\n")
     assert qairt("cache", "list").err == (
-        "Error: there is no cache directory below qairt-cache/\n  say which one with --recipe or --cache-dir\n"
+        "Error: there is no cache directory in qairt-cache/\n  name one with RECIPE or --cache-dir\n"
     )
     for name in ("a", "b"):
         qairt("run", "toy.yaml", "--until", "source", "--cache-dir", f"qairt-cache/{name}", *INLINE)
@@ -47,13 +47,13 @@ def test_the_cache_is_found_by_recipe_or_when_it_is_the_only_one(qairt, finished
             assert "1 entry" in qairt("cache", "list").out
     said = qairt("cache", "list")
     assert said.code == 2
-    assert said.err.startswith("Error: there are several cache directories below qairt-cache/: a, b\n")
+    assert said.err.startswith("Error: there are several cache directories in qairt-cache/: a, b\n")
 
 
 def test_a_directory_without_runs(qairt):
     said = qairt("cache", "list", "--cache-dir", "nowhere")
     assert (said.code, said.err) == (
-        2, "Error: nowhere: nothing was run in this cache directory yet\n  qairt run RECIPE\n"
+        2, "Error: nowhere: nothing has run in this cache directory\n  qairt run RECIPE\n"
     )  # fmt: skip
 
 
@@ -70,9 +70,9 @@ def test_show(qairt, finished):
 @pytest.mark.parametrize(
     ("words", "err"),
     [
-        (["fen"], "Error: cache: nothing of a stage fen is kept\n  did you mean fan?\n"),
-        (["zzz"], "Error: cache: nothing of a stage zzz is kept\n  there is something of source, fan, upper, join\n"),
-        (["fan", "ar9"], "Error: cache: nothing of fan ar9 is kept\n  there is ar1, ar2\n"),
+        (["fen"], "Error: cache: nothing of a stage fen is cached\n  did you mean fan?\n"),
+        (["zzz"], "Error: cache: nothing of a stage zzz is cached\n  cached stages: source, fan, upper, join\n"),
+        (["fan", "ar9"], "Error: cache: nothing of fan ar9 is cached\n  cached: ar1, ar2\n"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
@@ -85,15 +85,15 @@ def test_what_is_not_there(qairt, finished, words, err):
 def test_clear_asks_and_without_anyone_to_ask_refuses(qairt, finished):
     said = qairt("cache", "clear", "fan", *HERE)
     assert said.code == 2
-    assert said.err.startswith("Error: this would: Clear 2 entries: frees 62 B, ")
-    assert said.err.endswith(" of work to make again\n  give --yes, for there is nobody to ask\n")
+    assert said.err.startswith("Error: not confirmed: Clear 2 entries: frees 62 B, ")
+    assert said.err.endswith(" to rebuild?\n  give --yes: there is no terminal to confirm on\n")
     assert entries(qairt) == ALL
 
 
 @pytest.mark.parametrize(("answer", "left"), [(True, 3), (False, 5)])
 def test_clear_on_a_terminal_does_what_it_is_told(qairt, finished, monkeypatch, answer, left):
     asked = []
-    monkeypatch.setattr("qairt.cli.commands.cache.someone_is_there", lambda: True)
+    monkeypatch.setattr("qairt.cli.confirm.is_interactive", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda question: asked.append(question) or answer)
     assert qairt("cache", "clear", "fan", *HERE).code == 0
     assert asked[0].startswith("Clear 2 entries: frees 62 B, ")
@@ -126,15 +126,15 @@ def test_clear_a_stage_with_everything_after_it_or_all(qairt, finished):
 
 def test_verify_reads_every_byte(qairt, finished, place):
     said = qairt("cache", "verify", *HERE)
-    assert (said.code, said.out) == (0, "5 entries whole, 165 B read\n")
+    assert (said.code, said.out) == (0, "5 intact entries, 165 B read\n")
     (entry,) = place.glob("cache/pipeline_state/upper/upper_*")
     (entry / "text.txt").write_text("HELLO 3")
     said = qairt("cache", "verify", *HERE)
     assert said.code == 1
     assert said.out == (
         "damaged: upper ar2: text.txt has different content\n"
-        "4 entries whole, 165 B read\n"
-        "1 set aside; the next run makes them again\n"
+        "4 intact entries, 165 B read\n"
+        "1 set aside; the next run rebuilds them\n"
     )
     assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 1
 
@@ -144,12 +144,12 @@ def test_prune_removes_leftovers_and_what_the_recipe_does_not_use(qairt, finishe
     making.mkdir()
     (making / "half.bin").write_bytes(bytes(10_000))
     said = qairt("cache", "prune", *HERE)
-    assert said.out == "Removed 1 leftover, freed 10 kB.\n"
+    assert said.out == "Deleted 1 leftover, freed 10 kB.\n"
     assert not making.exists()
     qairt("run", "toy.yaml", "stages.fan.suffix=x", *INLINE)
     said = qairt("cache", "prune", "--unused", *HERE)
-    assert said.err == "Error: --unused compares with a recipe\n  give it with --recipe\n"
-    data = qairt("cache", "prune", "--unused", "--yes", "-r", "toy.yaml", "--json").data
+    assert said.err == "Error: --unused needs a recipe to compare with\n  qairt cache prune RECIPE --unused\n"
+    data = qairt("cache", "prune", "toy.yaml", "--unused", "--yes", "--json").data
     assert sorted(entry["stage"] for entry in data["cleared"]) == ["fan", "fan", "join", "upper"]
     assert entries(qairt) == ALL
     assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 0
@@ -160,16 +160,16 @@ def test_what_was_cleared_comes_back_until_it_is_pruned(qairt, finished, place):
     before = manifest.read_bytes()
     said = qairt("cache", "clear", "fan", "--yes", *HERE)
     assert said.out.splitlines()[1] == (
-        "`qairt cache undo` (z in the terminal interface) brings it back until `qairt cache prune` frees the disk."
+        "`qairt cache undo` (z on the full screen) restores it until `qairt cache prune` frees the disk."
     )
     assert manifest.read_bytes() != before
-    assert qairt("cache", "undo", *HERE).out == "Brought back 2 entries.\n"
+    assert qairt("cache", "undo", *HERE).out == "Restored 2 entries.\n"
     assert manifest.read_bytes() == before
     assert entries(qairt) == ALL
     assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 0
-    assert qairt("cache", "undo", *HERE).out == "Nothing to bring back.\n"
+    assert qairt("cache", "undo", *HERE).out == "Nothing to restore.\n"
     qairt("cache", "clear", "upper", "--yes", *HERE)
-    assert qairt("cache", "prune", *HERE).out.startswith("Removed 0 leftovers and 1 cleared entry, freed ")
+    assert qairt("cache", "prune", *HERE).out.startswith("Deleted 0 leftovers and 1 cleared entry, freed ")
     assert qairt("cache", "undo", "--json", *HERE).data == {"restored": [], "superseded": []}
 
 
@@ -205,9 +205,9 @@ def test_why(qairt, finished, place):
     )
     text = (place / "toy.yaml").read_text().replace("arn: [1, 2]", "arn: [1, 2], suffix: x")
     (place / "toy.yaml").write_text(text)
-    said = qairt("cache", "why", "upper", "ar2", "-r", "toy.yaml")
+    said = qairt("cache", "why", "toy.yaml", "upper", "ar2")
     assert said.out.splitlines()[1] == "upper  ar2   fan ar2 changed: stages.fan.suffix  → x"
-    (item,) = qairt("cache", "why", "upper", "-r", "toy.yaml", "--json").data
+    (item,) = qairt("cache", "why", "toy.yaml", "upper", "--json").data
     assert (item["cached"], item["reason"]) == (False, "fan ar2 changed: stages.fan.suffix  → x")
     assert qairt("cache", "why", "upper", "ar7", *HERE).err == "Error: upper has no item ar7\n  its items: ar2\n"
     assert qairt("cache", "why", "uper", *HERE).err == (

@@ -15,25 +15,25 @@ def test_nothing_wrong(qairt):
     said = qairt("check", "toy.yaml")
     assert said.code == 0
     lines = said.out.splitlines()
-    assert lines[0] == "ok       recipe: toy.yaml: 4 stages in an order that works"
+    assert lines[0] == "ok       recipe: toy.yaml: 4 stages in a valid order"
     assert lines[1].startswith("ok       dependencies: onnxruntime ")
     assert lines[1].endswith(", for backend CPU")
-    assert lines[2] == "ok       artifacts: 0 of 5 items finished and whole"
+    assert lines[2] == "ok       artifacts: 0 of 5 items finished and intact"
 
 
 def test_artifacts_of_finished_stages(qairt, place):
     qairt("run", "toy.yaml", *INLINE)
     assert qairt("check", "toy.yaml").out.splitlines()[-1] == (
-        "ok       artifacts: 5 of 5 items finished and whole; `qairt cache verify` compares every byte"
+        "ok       artifacts: 5 of 5 items finished and intact; `qairt cache verify` compares every byte"
     )
     (entry,) = place.glob("cache/pipeline_state/upper/upper_*")
     shutil.rmtree(entry)
     said = qairt("check", "toy.yaml")
     assert said.code == 0
     assert said.out.splitlines()[2:] == [
-        "warning  artifacts: upper ar2: not made yet, though a run finished it",
-        "           the next run makes it again",
-        "ok       artifacts: 4 of 5 items finished and whole; `qairt cache verify` compares every byte",
+        "warning  artifacts: upper ar2: not made yet, although a run finished it",
+        "           the next run rebuilds it",
+        "ok       artifacts: 4 of 5 items finished and intact; `qairt cache verify` compares every byte",
     ]
 
 
@@ -42,7 +42,7 @@ def test_a_damaged_manifest_is_told(qairt, place):
     manifest = place / "cache/pipeline_state/manifest.json"
     manifest.write_text("{")
     said = qairt("check", "toy.yaml")
-    assert f"warning  artifacts: {manifest} is damaged; the next run writes it anew" in said.out
+    assert f"warning  artifacts: {manifest} is damaged; the next run rewrites it" in said.out
 
 
 @pytest.fixture

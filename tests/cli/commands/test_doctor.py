@@ -16,7 +16,7 @@ def test_everything_is_here(qairt):
     said = qairt("doctor", "--json")
     found = {probe["name"]: probe for probe in said.data["probes"]}
     assert said.code == 0, [probe for probe in said.data["probes"] if probe["status"] == "missing"]
-    assert found["HTP compiler"]["found"].startswith("answers: onnxruntime ")
+    assert found["HTP compiler"]["found"].startswith("works: onnxruntime ")
     assert "QNN 2." in found["HTP compiler"]["found"]
     assert found["torch"]["found"] == metadata.version("torch")
     assert all(probe["enables"] for probe in found.values())
@@ -26,8 +26,8 @@ def test_the_needs_of_a_recipe(qairt):
     said = qairt("doctor", "toy.yaml")
     assert said.code == 0
     assert "HTP compiler" not in said.out, "backend CPU needs none"
-    assert "ok       RAM for this recipe: its largest item needs 400 MB, " in said.out
-    assert "ok       disk for this recipe: it writes up to 5 B, " in said.out
+    assert "ok       RAM for this recipe: the largest item needs 400 MB, " in said.out
+    assert "ok       disk for this recipe: the run writes up to 5 B, " in said.out
 
 
 def test_a_machine_that_is_too_small(qairt, monkeypatch):
@@ -37,14 +37,14 @@ def test_a_machine_that_is_too_small(qairt, monkeypatch):
     said = qairt("doctor", "toy.yaml")
     assert said.code == 1
     assert (
-        "MISSING  RAM for this recipe: its largest item needs 400 MB, 1 kB is free\n"
+        "MISSING  RAM for this recipe: the largest item needs 400 MB, 1 kB is free\n"
         "           for: its run\n"
         "           do:  close other programs, or raise num_splits\n"
     ) in said.out
     assert (
-        "MISSING  disk for this recipe: it writes up to 5 B, 2 B is free\n"
+        "MISSING  disk for this recipe: the run writes up to 5 B, 2 B is free\n"
         "           for: its run\n"
-        "           do:  free space, or give another disk with --cache-dir\n"
+        "           do:  free some space, or choose another disk with --cache-dir\n"
     ) in said.out
 
 
@@ -113,6 +113,6 @@ def test_another_owner_of_the_import_name(monkeypatch, tmp_path):
     probe = probes.import_name()
     assert probe.status == "warning"
     assert str(tmp_path / "vendor" / "qairt") in probe.found
-    assert probe.remedy == "keep the two in different virtual environments"
+    assert probe.remedy == "install them in separate virtual environments"
     monkeypatch.setattr(metadata, "packages_distributions", lambda: {"qairt": ["qairt", "qualcomm-qairt"]})
-    assert probes.import_name().found.startswith("also taken by qualcomm-qairt, ")
+    assert probes.import_name().found.startswith("also the name of qualcomm-qairt, ")

@@ -13,7 +13,7 @@ import pytest
 from tiny_recipe import write_recipe
 
 from qairt.cli.main import main
-from qairt.cli.watch.evaluation import Lines, left
+from qairt.cli.watch.evaluation import ProgressLines, time_left
 from qairt.engine.record.runs import run_summaries
 from qairt.engine.run.options import RunOptions
 from qairt.llm import LLMPipeline
@@ -292,9 +292,9 @@ def test_killed_while_scores_are_kept(moment, finished, qairt):
 
 def test_lines_where_nobody_looks():
     said, now = [], [0.0]
-    lines = Lines(said.append, lambda: now[0])
+    lines = ProgressLines(said.append, lambda: now[0])
     for seconds, part in ((0, 0.0), (4, 0.1), (10, 0.25), (15, 0.4), (20, 0.5), (40, 1.0)):
         now[0] = float(seconds)
         lines("perplexity", part)
     assert said == ["perplexity", "perplexity: 25%, about 30 s left", "perplexity: 50%, about 20 s left"]
-    assert left(0.0, 5.0) == ""
+    assert time_left(0.0, 5.0) == ""

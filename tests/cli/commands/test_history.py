@@ -44,7 +44,7 @@ def test_the_list(qairt, two_runs, place):
     evaluated(place, "0001", 12.5)
     evaluated(place, "0001", 9.0, target="torch")
     said = qairt("history", "toy.yaml")
-    assert said == qairt("history", "-r", "toy.yaml")
+    assert said == qairt("history", "-r", "toy.yaml") == qairt("history", "--recipe", "toy.yaml")
     assert said.code == 0
     head, first, second = said.out.splitlines()
     assert head.split() == [
@@ -52,7 +52,7 @@ def test_the_list(qairt, two_runs, place):
         "state",
         "when",
         "took",
-        "processor",
+        "CPU",
         "peak",
         "RAM",
         "results",
@@ -72,7 +72,7 @@ def test_the_list(qairt, two_runs, place):
 def test_two_runs_side_by_side(qairt, two_runs, place):
     evaluated(place, "0001", 10.0)
     evaluated(place, "0002", 11.0)
-    said = qairt("history", "compare", "1", "2", "-r", "toy.yaml")
+    said = qairt("history", "compare", "toy.yaml", "1", "2")
     assert said.code == 0
     lines = [" ".join(line.split()) for line in said.out.splitlines()]
     assert lines[:2] == ["what changed run 0001 run 0002", "stages.fan.suffix - X"]
@@ -103,9 +103,9 @@ def test_a_run_that_is_not_there(qairt, two_runs):
 
 
 def test_before_the_first_run(qairt, place):
-    said = qairt("history", "-r", "toy.yaml")
+    said = qairt("history", "toy.yaml")
     assert said.code == 2
-    assert "nothing was run in this cache directory yet" in said.err
+    assert "nothing has run in this cache directory" in said.err
     (place / "cache" / "pipeline_state").mkdir(parents=True)
-    assert qairt("history", "-r", "toy.yaml").out == "No run is finished here yet.\n"
+    assert qairt("history", "toy.yaml").out == "No run has finished here yet.\n"
     assert json.loads(qairt("history", "-r", "toy.yaml", "--json").out) == {"runs": []}

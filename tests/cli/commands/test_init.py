@@ -9,7 +9,7 @@ from tiny_recipe import write_model
 
 from qairt.cli.commands.init import recipe_text, splits_for
 from qairt.cli.commands.schema import recipe_schema
-from qairt.cli.recipe_argument import shipped_by_name
+from qairt.cli.find_recipe import shipped_by_name
 from qairt.recipe import Recipe
 
 
@@ -23,7 +23,7 @@ def test_the_written_recipe_passes_check_and_has_comments(qairt, model, place):
     assert said.code == 0
     assert said.out.endswith("\nNext: qairt plan tiny-llama.yaml, then qairt run tiny-llama.yaml\n")
     text = (place / "tiny-llama.yaml").read_text()
-    assert 'soc_details: "chipset:SM8650"       # the chip; `qairt check` says what it cannot do\n' in text
+    assert 'soc_details: "chipset:SM8650"       # the chip; `qairt check` lists its limits\n' in text
     assert max(map(len, text.splitlines())) <= 120
     assert qairt("check", "tiny-llama.yaml").code == 0
 
@@ -41,7 +41,7 @@ def test_it_replaces_nothing_unasked(qairt, model, place):
     said = qairt("init", "tiny-llama", "-o", "mine.yaml")
     assert (said.code, said.err) == (
         1,
-        "Error: mine.yaml: it exists already\n  give another name with -o, or --force\n",
+        "Error: mine.yaml: the file exists\n  give another name with -o, or --force\n",
     )
     assert (place / "mine.yaml").read_text() == "precious"
     assert qairt("init", "tiny-llama", "-o", "mine.yaml", "--force").code == 0
@@ -53,7 +53,7 @@ def test_it_replaces_nothing_unasked(qairt, model, place):
         (["nowhere.gguf"], 2, "no such model"),
         (["tiny-llama", "--soc", "SM1"], 2, "unknown chip 'SM1'"),
         (["tiny-llama", "--soc", "SM8350"], 2, "cannot share weights between graphs"),
-        (["tiny-llama", "-o", "recipe.txt"], 2, "recipe.txt: .txt is not a recipe's ending"),
+        (["tiny-llama", "-o", "recipe.txt"], 2, "recipe.txt: a recipe is a .yaml file"),
     ],
 )
 def test_what_it_refuses(qairt, model, place, words, code, err):

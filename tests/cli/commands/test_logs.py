@@ -64,17 +64,17 @@ def test_a_killed_run_and_a_torn_last_line(qairt):
     folder = recorded.record(STATE, "0001", recorded.half(), tail='{"type":"run_fin')
     assert words(qairt("logs", "-f").out)[-2:] == [
         "convert ar1-split2: started; never made",
-        "the run's process is gone; what it was making is interrupted",
+        "the run's process has ended; its running items were interrupted",
     ]
     folder.events.unlink()
-    assert words(qairt("logs").out) == ["the run's process is gone; what it was making is interrupted"]
+    assert words(qairt("logs").out) == ["the run's process has ended; its running items were interrupted"]
 
 
 def test_a_newer_versions_records_are_counted(qairt):
     recorded.record(STATE, "0001", [*recorded.good(), {"v": 2, "type": "run_napped", "time": 1.0}])
     said = qairt("logs")
     assert said.code == 0
-    assert said.err == "Note: a newer qairt wrote 1 record of this run that this one cannot read\n"
+    assert said.err == "Note: a newer qairt wrote 1 record of this run that this version cannot read\n"
 
 
 def test_an_items_log(qairt):
@@ -91,8 +91,8 @@ def test_an_items_log(qairt):
         (["conver", "all"], "run 0001 has no stage conver\n  it has convert, quantize"),
         (["convert", "all"], "run 0001 has no item convert all\n  it has ar1-split1, ar1-split2"),
         (["quantize", "ar1-split2"], "run 0001 has no log of quantize ar1-split2\n  in this run it is blocked"),
-        (["0009"], "there is no run 0009\n  there is 0001"),
-        (["a", "b", "c"], "a is not a run\n  `qairt status` lists the latest ones"),
+        (["0009"], "there is no run 0009\n  existing runs: 0001"),
+        (["a", "b", "c"], "a is neither a recipe nor a run\n  `qairt status` lists the latest runs"),
     ],
 )
 def test_what_is_not_there(qairt, words, message):
@@ -104,7 +104,7 @@ def test_what_is_not_there(qairt, words, message):
 def test_nothing_was_run(qairt):
     assert qairt("logs").code == 2
     STATE.mkdir(parents=True)
-    assert qairt("logs").err == "Error: nothing was run here yet\n  qairt run RECIPE\n"
+    assert qairt("logs").err == "Error: nothing has run here yet\n  qairt run RECIPE\n"
 
 
 @pytest.mark.parametrize(

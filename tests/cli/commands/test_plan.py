@@ -11,14 +11,14 @@ def test_before_the_first_run_everything_is_estimated(qairt, place):
     said = qairt("plan", "toy.yaml", "--jobs", "2")
     assert said.code == 0
     assert said.out == (
-        "stage   to run  size    time      RAM  makes\n"
+        "stage   to run  size    time      RAM  output\n"
         "source     1/1  ~5 B  ~0.1 s    ~1 kB  1 text\n"
         "fan        2/2  ~0 B  ~0.2 s    ~1 kB  2 text\n"
         "upper      1/1  ~0 B  ~0.1 s  ~400 MB  1 text\n"
         "join       1/1  ~0 B  ~1.0 s  ~400 MB  1 joined\n"
         "total      5/5  ~5 B  ~1.4 s  ~400 MB\n"
         "\n"
-        "5 items to run, about 1.3 s with 2 at once:\n"
+        "5 items to run, about 1.3 s with 2 at a time:\n"
         "  stage   item    time  why it runs\n"
         "  source  all   ~0.1 s  not made yet\n"
         "  fan     ar1   ~0.1 s  not made yet\n"

@@ -135,8 +135,8 @@ def test_a_failed_item_is_told_with_its_log_and_the_rest_is_kept(qairt, place):
         "      leave it out\n"
         f"  log: {log}\n"
         "\n"
-        "1 item failed, 2 not run because of that (upper ar2, join all). "
-        "2 finished items are kept: run again to go on from there.\n"
+        "1 item failed, 2 skipped because of that (upper ar2, join all). "
+        "2 finished items are kept: run again to resume there.\n"
     )
     again = qairt("run", "toy.yaml")
     assert again.code == 0
@@ -176,7 +176,7 @@ def test_a_signal_ends_children_and_keeps_what_is_finished(place, qairt, number)
     assert child.returncode == 130
     assert time.monotonic() - began < 8
     assert re.fullmatch(
-        r"\nInterrupted after \d+\.\d s\. [23] finished items are kept: the same command goes on from there\.\n", err
+        r"\nInterrupted after \d+\.\d s\. [23] finished items are kept: the same command resumes there\.\n", err
     ), err
     assert not any(process.is_running() for process in items)
     assert list(place.rglob(".making-*")) == []
@@ -201,19 +201,45 @@ def wait_for_item(child: subprocess.Popen[str], line: str, place: Path) -> list[
 
 
 def test_an_interruption_while_planning(place):
-    os.mkfifo(place / "slow.txt")  # hashing it never ends
+    os.mkfifo(place / "slow.txt")
     child = start("run", "toy.yaml", "stages.source.file=slow.txt")
-    time.sleep(1.5)
-    child.send_signal(signal.SIGINT)
-    _, err = child.communicate(timeout=20)
+    with (place / "slow.txt").open("wb"):  # opens when planning has opened it to hash it, which then never ends
+        child.send_signal(signal.SIGINT)
+        _, err = child.communicate(timeout=20)
     assert child.returncode == 130
-    assert err == "Error: interrupted\n  finished items are kept: the same command goes on from there\n"
+    assert err == "Error: interrupted\n  finished items are kept: the same command resumes there\n"
+
+
+BLOCKED_IMPORT = """
+import sys
+
+class Block:
+    def find_spec(self, name, path, target=None):
+        if name == sys.argv[1]:
+            sys.meta_path.remove(self)
+            open("importing").read()
+
+sys.meta_path.insert(0, Block())
+from qairt.cli.main import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.mark.parametrize("module", ["qairt.cli.console", "typer", "qairt.cli.commands.run", "pydantic", "qairt.llm"])
+def test_an_interruption_while_importing(place, module):
+    os.mkfifo(place / "importing")
+    words = [sys.executable, "-c", BLOCKED_IMPORT, module, "run", "toy.yaml"]
+    child = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    with (place / "importing").open("wb"):  # opens when the import has begun, which then never ends
+        child.send_signal(signal.SIGINT)
+        out, err = child.communicate(timeout=20)
+    assert (child.returncode, out, err) == (130, "", "Error: interrupted\n")
 
 
 def test_a_run_is_never_long_silent(place):
     script = (
         "import qairt.cli.watch.lines as lines, sys, toy_cli\nlines.QUIET_SECONDS = 0.3\n"
-        "lines.Lines.__init__.__defaults__ = (0.3,)\n"
+        "lines.EventLines.__init__.__defaults__ = (0.3,)\n"
         "sys.exit(toy_cli.toys_and_main(['run', 'toy.yaml', 'stages.upper.sleep=1.5']))\n"
     )
     out = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout

@@ -59,10 +59,10 @@ def test_a_live_run_comes_first_and_says_how_to_reach_it(qairt, runs):
     assert lines[1].startswith("tiny/0003 running 1 of 4 15.")
     assert lines[1].split()[7] not in ("-", "0.0")
     assert lines[-4:] == [
-        "tiny/0003 runs on box7, process 41231",
+        "tiny/0003 is running on box7, process 41231",
         "attach: qairt attach tiny/0003",
         "follow: qairt logs tiny/0003 -f",
-        "end it: qairt cancel tiny/0003",
+        "cancel: qairt cancel tiny/0003",
     ]
     assert [(run["id"], run["state"]) for run in data][:2] == [("0003", "running"), ("0001", "interrupted")]
     assert (data[0]["host"], data[0]["pid"], data[0]["made"], data[0]["items"]) == ("box7", 41231, 1, 4)
@@ -79,7 +79,7 @@ def test_a_run_that_was_heard_of_last_on_another_machine(qairt, runs):
     os.utime(folder.events, (1.0, 1.0))
     said = qairt("status")
     assert "llama/0001  unknown" in said.out
-    assert said.out.endswith("llama/0001: nothing was heard of it lately; it was started on else[where]\n")
+    assert said.out.endswith("llama/0001: no sign of life lately; it was started on else[where]\n")
 
 
 def test_only_the_latest_few_are_listed(qairt):
@@ -91,7 +91,7 @@ def test_only_the_latest_few_are_listed(qairt):
 
 def test_what_a_real_run_leaves(qairt):
     assert qairt("run", "toy.yaml", "--executor", "inline").code == 0
-    (run,) = qairt("status", "--json", "-r", "toy.yaml").data["runs"]
+    (run,) = qairt("status", "toy.yaml", "--json").data["runs"]
     assert (run["id"], run["state"], run["made"], run["items"]) == ("0001", "done", 5, 5)
     assert "0001  done" in qairt("status", "--cache-dir", "cache").out
 
@@ -100,12 +100,12 @@ def test_nothing_was_run(qairt, place):
     said = qairt("status")
     assert (said.code, said.err) == (
         2,
-        "Error: there is no cache directory below qairt-cache/\n  say which one with --recipe or --cache-dir\n",
+        "Error: there is no cache directory in qairt-cache/\n  name one with RECIPE or --cache-dir\n",
     )
     said = qairt("status", "--cache-dir", "nowhere")
-    assert said.err == "Error: nowhere: nothing was run in this cache directory yet\n  qairt run RECIPE\n"
+    assert said.err == "Error: nowhere: nothing has run in this cache directory\n  qairt run RECIPE\n"
     state_folder("tiny").mkdir(parents=True)
-    assert qairt("status").out == "Nothing was run here yet.\n"
+    assert qairt("status").out == "Nothing has run here yet.\n"
 
 
 # Which run is meant
@@ -131,9 +131,9 @@ def test_one_that_goes_is_preferred_where_it_matters(runs):
 @pytest.mark.parametrize(
     ("run", "what", "remedy"),
     [
-        ("0001", "there are several runs 0001", "say which one: tiny/0001, llama/0001"),
-        ("0007", "there is no run 0007", "there is tiny/0001, tiny/0002, llama/0001"),
-        ("tiny/0007", "there is no run tiny/0007", "there is tiny/0001, tiny/0002, llama/0001"),
+        ("0001", "there are several runs 0001", "name one of tiny/0001, llama/0001"),
+        ("0007", "there is no run 0007", "existing runs: tiny/0001, tiny/0002, llama/0001"),
+        ("tiny/0007", "there is no run tiny/0007", "existing runs: tiny/0001, tiny/0002, llama/0001"),
     ],
 )
 def test_runs_that_cannot_be_told(runs, run, what, remedy):
@@ -147,7 +147,7 @@ def test_many_runs_are_not_all_named():
         started(recorded.record(state_folder("tiny"), f"{number:04d}", []), 100 - number)
     with pytest.raises(RecipeError) as error:
         find_run("99", None, None)
-    assert error.value.remedy == "there is 4 older ones, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012"
+    assert error.value.remedy == "existing runs: 4 older ones, 0005, 0006, 0007, 0008, 0009, 0010, 0011, 0012"
 
 
 def test_commands_find_the_run_again(runs, place):

@@ -8,7 +8,7 @@ import pytest
 from tiny_recipe import write_recipe
 
 from qairt.cli.main import main
-from qairt.cli.text.verification import layer_lines, told
+from qairt.cli.text.verification import layer_lines, verification_lines
 from qairt.verify.result import (
     LayerCost,
     OutputFidelity,
@@ -62,7 +62,7 @@ def recipe(tmp_path_factory):
 
 
 def test_the_table_names_the_worst_output_and_the_first_part_below():
-    assert told(FOUND) == [
+    assert verification_lines(FOUND) == [
         "part  isolated  chained  top-1    KL  max error  worst output",
         "split_model, at least 100 dB",
         "   1              equal                 5.0e-01  hidden_1      ok",
@@ -72,13 +72,13 @@ def test_the_table_names_the_worst_output_and_the_first_part_below():
         "   2       9.5      2.0  50.0%  0.25    5.0e-01  hidden_1      LOW",
         "htp_emulator: skipped: backend: CPU builds nothing for the NPU",
         "",
-        "What quantizing one piece alone costs at the logits (simulated; 2 of 2):",
-        "piece       KL  top-1  its SQNR",
+        "Loss at the logits from quantizing one module alone (simulated; 2 of 2):",
+        "module      KL  top-1  own SQNR",
         "layer 0    0.2  50.0%      12.0  ########################################",
         "lm_head  0.035  90.0%      30.0  #######",
         "",
-        "first below what is asked: quantize, part 2: hidden_1, AR 8, isolated has 9.5 dB, 10 are asked"
-        " (2.0 s, 1 rung measured before)",
+        "first below its threshold: quantize, part 2: hidden_1, AR 8, isolated has 9.5 dB, the threshold is 10 dB"
+        " (2.0 s, 1 rung reused)",
     ]
 
 
@@ -91,28 +91,33 @@ def spoken(*found: int, margin: float | None = None) -> Verification:
 
 
 def test_both_runtimes_tokens_stand_one_above_the_other():
-    assert told(spoken(5, 600, 7)) == [
-        "genie: 3 tokens after 8 tokens of text, 12.3 s a token",
+    assert verification_lines(spoken(5, 600, 7)) == [
+        "genie: 3 tokens after 8 tokens of text, 12.3 s per token",
         "  cpu      5 600   7",
         "  genie    5 600   7",
-        "  the same",
+        "  identical",
         "",
-        "as on the CPU (2 min 20 s)",
+        "identical to the CPU (2 min 20 s)",
     ]
 
 
 @pytest.mark.parametrize(
     ("margin", "passes", "line", "verdict"),
     [
-        (0.03, True, "by 0.03 (a tie, up to 0.5 is allowed)", "as on the CPU (2 min 20 s)"),
-        (2.5, False, "by 2.50 (at most 0.5 is allowed)", "genie does not say what the CPU says of the same parts "),
+        (0.03, True, "by a logit margin of 0.03 (a tie: up to 0.5 is allowed)", "identical to the CPU (2 min 20 s)"),
+        (
+            2.5,
+            False,
+            "by a logit margin of 2.50 (at most 0.5 is allowed)",
+            "genie generates other tokens than the CPU with the same parts ",
+        ),
     ],
 )
 def test_a_near_tie_is_told_from_a_fault(margin, passes, line, verdict):
     found = spoken(5, 601, 9, margin=margin)
     assert found.passes is passes
-    *_, difference, _, last = told(found)
-    assert difference == f"  they differ from token 2 on: there the CPU prefers its own {line}"
+    *_, difference, _, last = verification_lines(found)
+    assert difference == f"  they differ from token 2 on: the CPU prefers its own {line}"
     assert last.startswith(verdict)
     assert (found.first_differing() is None) is passes
 
@@ -173,7 +178,7 @@ def test_it_fits_80_columns(monkeypatch):
     monkeypatch.setattr("sys.stdout", Terminal("utf-8"))
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1")
-    lines = [line for text in told(WIDEST) for line in text.splitlines()]
+    lines = [line for text in verification_lines(WIDEST) for line in text.splitlines()]
     assert max(map(len, lines)) <= 80
     assert "  12    -123.4   -123.4  100.0%  1.2e-10    5.0e-01  past_value_29_out  LOW" in lines
 
@@ -183,10 +188,10 @@ def test_exit_code_0_and_progress_beside_the_answer(qairt, recipe):
     assert said.code == 0
     assert "export: part 2 of 3, AR 8\n" in said.err
     assert "skipped: 6 of 6 items are not built yet: split_model ar1-split1; " in said.out
-    assert "all parts are above what is asked" in said.out
+    assert "all parts are above their thresholds" in said.out
     again = qairt("verify", *recipe)
     assert again.err == ""
-    assert "(0.0 s, 2 rungs measured before)" in again.out
+    assert "(0.0 s, 2 rungs reused)" in again.out
 
 
 def test_exit_code_1_below_a_threshold_of_the_recipe(qairt, recipe):

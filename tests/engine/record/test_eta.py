@@ -9,7 +9,7 @@ import pytest
 from eta_replay import learned, run, works
 from recorded_runs import entries
 
-from qairt.cli.watch.shares import WallShares
+from qairt.cli.watch.wall_time_by_stage import WallTimeByStage
 from qairt.engine.record import events as ev
 from qairt.engine.record.eta import Eta, SmoothEta, done_of, fraction, left_of, remaining, wall_seconds, wording
 from qairt.engine.record.state import ItemState, RunState
@@ -286,11 +286,11 @@ def test_every_moment_is_divided_among_what_ran_in_it():
             time=time, stage=stage, label="all", key="k", seconds=1, peak_rss=0, bytes=0, directory=""
         )
 
-    shares = WallShares()
-    shares.apply(ev.RunStarted(time=0, run_id="r", recipe="", cache_dir="", pid=1, jobs=2, memory=1, items=[]))
+    wall_time = WallTimeByStage()
+    wall_time.apply(ev.RunStarted(time=0, run_id="r", recipe="", cache_dir="", pid=1, jobs=2, memory=1, items=[]))
     for event in (started(1, "a"), started(2, "b"), finished(4, "a"), finished(9, "b")):
-        shares.apply(event)
-    shares.apply(ev.RunFinished(time=10, status="done", seconds=10, executed=2, cached=0, failed=0))
-    assert dict(shares.seconds) == {"a": 2.0, "b": 6.0}
-    assert shares.idle == 2.0
-    assert shares.share("b") == 0.6
+        wall_time.apply(event)
+    wall_time.apply(ev.RunFinished(time=10, status="done", seconds=10, executed=2, cached=0, failed=0))
+    assert dict(wall_time.seconds) == {"a": 2.0, "b": 6.0}
+    assert wall_time.idle == 2.0
+    assert wall_time.fraction("b") == 0.6

@@ -1,4 +1,4 @@
-"""`qairt bundle`: what is in a finished bundle."""
+"""`qairt bundle`."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ import typer
 
 from qairt.amounts import count
 from qairt.cli import exit_codes
-from qairt.cli.commands.check import show
-from qairt.cli.console import say, say_json
+from qairt.cli.console import emit, emit_json
 from qairt.cli.options import Json
+from qairt.cli.text.findings import print_finding
 
-app = typer.Typer(help="Check a bundle before it goes to a device.", no_args_is_help=True)
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, add_completion=False)
 
 
 @app.callback()
@@ -24,16 +24,16 @@ def _group() -> None:
 
 @app.command("check")
 def check(
-    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle's folder, of qairt or of another tool.")],
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="A bundle's folder, from qairt or another tool.")],
     as_json: Json = False,
 ) -> None:
-    """Say whether a bundle is complete and right.
+    """Check that a bundle is complete and consistent.
 
-    All that is known without the device: files and checksums; the binaries' chip, graphs, tensors and encodings;
-    whether parts suit each other; the runtime's configuration against all of that; the tokenizer. Genie itself reads
-    genie_config.json and, where every binary holds one graph, loads the whole.
+    Covers all that can be checked without the device: files and checksums; the chip, graphs, tensors and encodings of
+    the binaries; whether the parts match each other; the runtime's configuration; the tokenizer. Genie itself reads
+    genie_config.json and, if every binary holds a single graph, loads the model.
 
-    Exit code 1 when something is wrong; each finding says what to do.
+    Exit code 1 if there is an error; each finding has its remedy.
 
     \b
     Example:
@@ -42,11 +42,11 @@ def check(
     from qairt.bundle.check.bundle import check_bundle
 
     findings = check_bundle(directory)
-    wrong = [finding for finding in findings if finding.status == "error"]
+    errors = [finding for finding in findings if finding.status == "error"]
     if as_json:
-        say_json({"ok": not wrong, "findings": [asdict(finding) for finding in findings]})
+        emit_json({"ok": not errors, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            show(finding)
-        say(f"{directory}: {count(len(wrong), 'fault') if wrong else 'nothing wrong was found'}")
-    raise typer.Exit(exit_codes.FAILED if wrong else exit_codes.DONE)
+            print_finding(finding)
+        emit(f"{directory}: {count(len(errors), 'error') if errors else 'no errors'}")
+    raise typer.Exit(exit_codes.FAILED if errors else exit_codes.DONE)

@@ -5,18 +5,20 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
 from qairt.amounts import count
 from qairt.cli import exit_codes
-from qairt.cli.console import say, say_json, styled, wrapped
+from qairt.cli.console import emit_json
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
+from qairt.cli.text.findings import print_finding
 from qairt.errors import Finding, QairtError
 
 if TYPE_CHECKING:
     from qairt.llm import LLMPipeline
+    from qairt.recipe.settings import RecipeSettings
 
 
 def check(
@@ -25,34 +27,34 @@ def check(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Check everything that can be known before a run.
+    """Check a recipe and this machine before a run.
 
-    The recipe and the order of its stages; the model's files; the limits of the chip; the packages it needs; the
-    artifacts of finished stages. Takes a second; nothing is run.
+    Covers the settings and the order of the stages, the model's files, the limits of the chip, the installed packages,
+    and the artifacts of finished stages. Takes a second; nothing is run.
 
     \b
     Example:
       qairt check recipe.yaml soc_details=chipset:SM8750
     """
-    from qairt.cli.recipe_argument import open_pipeline
+    from qairt.cli.find_recipe import open_pipeline
 
     pipeline = open_pipeline(recipe, overrides, cache_dir)
-    findings, code = look(pipeline)
+    findings, code = findings_of(pipeline)
     if as_json:
-        say_json({"ok": code == exit_codes.DONE, "findings": [asdict(finding) for finding in findings]})
+        emit_json({"ok": code == exit_codes.DONE, "findings": [asdict(finding) for finding in findings]})
     else:
         for finding in findings:
-            show(finding)
+            print_finding(finding)
     raise typer.Exit(code)
 
 
-def look(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
+def findings_of(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
     """All findings, and the exit code of the worst."""
     recipe = str(pipeline.recipe.source)
     names = pipeline.stage_names()
-    findings = [Finding("recipe", "ok", f"{recipe}: {count(len(names), 'stage')} in an order that works")]
-    told = (*pipeline.notices, *pipeline.warnings)
-    findings += [Finding("recipe", "warning", note) for note in told]
+    findings = [Finding("recipe", "ok", f"{recipe}: {count(len(names), 'stage')} in a valid order")]
+    notes = (*pipeline.notices, *pipeline.warnings)
+    findings += [Finding("recipe", "warning", note) for note in notes]
     env = pipeline.env()
     faults: list[QairtError] = []
     with warnings.catch_warnings(record=True) as warned:
@@ -68,24 +70,24 @@ def look(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
     if faults:
         return findings, max(fault.exit_code for fault in faults)
     findings += _described(pipeline)
-    findings += _artifacts(pipeline, told)
+    findings += _artifacts(pipeline, notes)
     return findings, exit_codes.DONE
 
 
 def _described(pipeline: LLMPipeline) -> list[Finding]:
-    """What stages say of themselves in the plan, and what the toolchain is."""
-    made = pipeline.plan()
+    """The details that stages give in the plan, and the toolchain."""
+    plan = pipeline.plan()
     findings = [
         Finding(stage.stage.name, "ok", ", ".join(f"{name}: {_value(value)}" for name, value in stage.details.items()))
-        for stage in made.stages
+        for stage in plan.stages
         if stage.details
     ]
-    told = [_toolchain(pipeline.settings), _sdk(pipeline)]
-    return [*findings, *(Finding("dependencies", "ok", text) for text in told if text)]
+    toolchains = [_toolchain(pipeline.settings), _sdk(pipeline)]
+    return [*findings, *(Finding("dependencies", "ok", text) for text in toolchains if text)]
 
 
-def _toolchain(settings: Any) -> str:
-    """The target and what compiles for it, once every stage's own check has passed."""
+def _toolchain(settings: RecipeSettings | None) -> str:
+    """The target and its compiler; every stage's own check has passed."""
     if settings is None:
         return ""
     if settings.backend == "CPU":
@@ -100,31 +102,30 @@ def _toolchain(settings: Any) -> str:
 
 
 def _sdk(pipeline: LLMPipeline) -> str:
-    """The SDK, where stages are made by it."""
+    """The SDK and the stages that use it."""
     from qairt.stages.toolchain_choice import sdk_of, sdk_stages
 
     env = pipeline.env()
-    made = sdk_stages(env)
-    if not made or pipeline.settings.backend == "CPU":
+    stages = sdk_stages(env)
+    if not stages or pipeline.settings.backend == "CPU":
         return ""
     sdk = sdk_of(env)
-    return f"{sdk.describe()} in {sdk.root}, for {', '.join(made)}"
+    return f"{sdk.describe()} in {sdk.root}, for {', '.join(stages)}"
 
 
-def _artifacts(pipeline: LLMPipeline, told: Sequence[str]) -> list[Finding]:
-    """Whether what the manifest says is finished is still there and whole."""
-    made = pipeline.plan()
-    items = list(made.items)
-    findings = [Finding("artifacts", "warning", note) for note in pipeline.warnings if note not in told]
+def _artifacts(pipeline: LLMPipeline, reported: Sequence[str]) -> list[Finding]:
+    """Whether the artifacts that the manifest lists exist and are intact."""
+    items = list(pipeline.plan().items)
+    findings = [Finding("artifacts", "warning", note) for note in pipeline.warnings if note not in reported]
     if pipeline.manifest.is_damaged():
-        text = f"{pipeline.manifest.path} is damaged; the next run writes it anew"
+        text = f"{pipeline.manifest.path} is damaged; the next run rewrites it"
         findings.append(Finding("artifacts", "warning", text))
     for item in items:
         if not item.cached and pipeline.manifest.item(item.stage.name, item.label).get("cache_key") == item.key:
-            text = f"{item.name}: {item.reason}, though a run finished it"
-            findings.append(Finding("artifacts", "warning", text, "the next run makes it again"))
+            text = f"{item.name}: {item.reason}, although a run finished it"
+            findings.append(Finding("artifacts", "warning", text, "the next run rebuilds it"))
     cached = sum(item.cached for item in items)
-    text = f"{cached} of {count(len(items), 'item')} finished and whole"
+    text = f"{cached} of {count(len(items), 'item')} finished and intact"
     if cached:
         text += "; `qairt cache verify` compares every byte"
     return [*findings, Finding("artifacts", "ok", text)]
@@ -134,21 +135,5 @@ def _sentence(error: QairtError) -> str:
     return f"{error.where}: {error.what}" if error.where else error.what
 
 
-def _value(value: Any) -> str:
+def _value(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) else str(value)
-
-
-_MARK = " " * 7
-
-
-def show(finding: Finding) -> None:
-    marks = {
-        "ok": styled("ok     ", "green"),
-        "warning": styled("warning", "yellow"),
-        "error": styled("ERROR  ", "red"),
-    }
-    mark = marks[finding.status]
-    text = wrapped(f"{_MARK}  {finding.subject}: {finding.text}", indent=11)
-    say(mark + text[len(_MARK) :])
-    if finding.remedy:
-        say(wrapped(f"           {finding.remedy}", indent=11))

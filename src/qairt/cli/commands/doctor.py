@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qairt.amounts import size
-from qairt.cli import exit_codes
-from qairt.cli.console import say, say_json, styled
+from qairt.cli import completion, exit_codes
+from qairt.cli.console import emit, emit_json, styled
 from qairt.cli.options import CacheDir, Json, Overrides
 
 if TYPE_CHECKING:
@@ -20,16 +20,22 @@ if TYPE_CHECKING:
 
 def doctor(
     recipe: Annotated[
-        str | None, typer.Argument(metavar="RECIPE", help="Also hold this recipe's needs against the machine.")
+        str | None,
+        typer.Argument(
+            metavar="RECIPE",
+            help="Also check the requirements of this recipe.",
+            show_default=False,
+            autocompletion=completion.recipes,
+        ),
     ] = None,
     overrides: Overrides = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Say what is installed and what is missing.
+    """Report what is installed and what is missing.
 
-    Each with what it enables and how to install it. Calls the compiler once, in a
-    process of its own. With a recipe: whether RAM and disk are enough for its run.
+    Each with what it is needed for and how to install it. Calls the compiler once, in a separate process. With
+    RECIPE also checks whether RAM and disk are sufficient for its run.
 
     \b
     Examples:
@@ -37,11 +43,11 @@ def doctor(
       qairt doctor recipe.yaml
 
     \b
-    Exit codes: 0 all that is needed is there, 1 the machine is too small or a
+    Exit codes: 0 everything needed is present, 1 the machine is too small or a
     package is missing, 3 a toolchain is missing.
     """
     from qairt.cli import probes
-    from qairt.cli.recipe_argument import open_pipeline
+    from qairt.cli.find_recipe import open_pipeline
 
     pipeline = open_pipeline(recipe, overrides, cache_dir) if recipe else None
     needs_compiler = pipeline is None or pipeline.settings is None or pipeline.settings.backend == "HTP"
@@ -52,10 +58,10 @@ def doctor(
     found += [probes.import_name(), probes.gpu(), probes.nsight_systems()]
     found += [*probes.machine(pipeline.cache_dir if pipeline else Path.cwd())]
     if pipeline is not None:
-        found += needs(pipeline)
+        found += requirements(pipeline)
     code = exit_code(found)
     if as_json:
-        say_json({"ok": code == exit_codes.DONE, "probes": [asdict(probe) for probe in found]})
+        emit_json({"ok": code == exit_codes.DONE, "probes": [asdict(probe) for probe in found]})
     else:
         for probe in found:
             show(probe)
@@ -81,8 +87,8 @@ def exit_code(found: list[Probe]) -> int:
     return exit_codes.FAILED if missing else exit_codes.DONE
 
 
-def needs(pipeline: LLMPipeline) -> list[Probe]:
-    """The plan of a recipe against this machine's RAM and disk."""
+def requirements(pipeline: LLMPipeline) -> list[Probe]:
+    """The RAM and disk that a recipe's plan needs against this machine's."""
     import shutil
 
     from qairt.cli.probes import Probe, existing
@@ -91,7 +97,7 @@ def needs(pipeline: LLMPipeline) -> list[Probe]:
 
     try:
         to_run = pipeline.plan().to_run()
-    except ToolchainNotAvailable as error:  # already told by the compiler's probe
+    except ToolchainNotAvailable as error:  # the compiler's probe has reported it
         return [Probe("this recipe", "missing", error.what, "its run", error.remedy, True)]
     ram, disk = max((item.peak_ram for item in to_run), default=0), sum(item.bytes for item in to_run)
     free_ram, free_disk = available_memory(), shutil.disk_usage(existing(pipeline.cache_dir)).free
@@ -99,16 +105,16 @@ def needs(pipeline: LLMPipeline) -> list[Probe]:
         Probe(
             "RAM for this recipe",
             "ok" if ram <= free_ram else "missing",
-            f"its largest item needs {size(ram)}, {size(free_ram)} is free",
+            f"the largest item needs {size(ram)}, {size(free_ram)} is free",
             "its run",
             None if ram <= free_ram else "close other programs, or raise num_splits",
         ),
         Probe(
             "disk for this recipe",
             "ok" if disk <= free_disk else "missing",
-            f"it writes up to {size(disk)}, {size(free_disk)} is free",
+            f"the run writes up to {size(disk)}, {size(free_disk)} is free",
             "its run",
-            None if disk <= free_disk else "free space, or give another disk with --cache-dir",
+            None if disk <= free_disk else "free some space, or choose another disk with --cache-dir",
         ),
     ]
 
@@ -119,7 +125,7 @@ def show(probe: Probe) -> None:
         "warning": styled("note   ", "yellow"),
         "missing": styled("MISSING", "red"),
     }
-    say(f"{marks[probe.status]}  {styled(probe.name, 'bold')}: {probe.found}")
-    say(f"           for: {probe.enables}")
+    emit(f"{marks[probe.status]}  {styled(probe.name, 'bold')}: {probe.found}")
+    emit(f"           for: {probe.enables}")
     if probe.remedy:
-        say(f"           do:  {probe.remedy}")
+        emit(f"           do:  {probe.remedy}")

@@ -3,57 +3,57 @@
 from __future__ import annotations
 
 import sys
-from enum import StrEnum
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qairt.amounts import duration
-from qairt.cli.console import say, say_json, styled, tell
-from qairt.cli.options import CacheDir, Json, Overrides, Recipe
+from qairt.cli.console import emit, emit_json, report, styled
+from qairt.cli.options import CacheDir, GenerateTarget, Json, Overrides, Recipe
 
 if TYPE_CHECKING:
-    from qairt.results.generation import Target
+    from qairt.llm import LLMPipeline
     from qairt.runtime.generate import Answer, GenerationResult
 
 
-class TargetName(StrEnum):
-    cpu = "cpu"
-    torch = "torch"
-    htp_emulator = "htp-emulator"
-    genie = "genie"
+@dataclass(frozen=True)
+class SamplingOptions:
+    """How tokens are chosen, and how many."""
+
+    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="The most tokens to generate.")] = 128
+    temperature: Annotated[
+        float, typer.Option(metavar="T", min=0.0, help="0 always takes the most likely token; 0.7 varies more.")
+    ] = 0.0
+    top_k: Annotated[
+        int, typer.Option(metavar="K", min=0, help="Sample from the K most likely tokens; 0 from all.")
+    ] = 0
+    top_p: Annotated[
+        float, typer.Option(metavar="P", help="Sample from the most likely tokens that together reach probability P.")
+    ] = 1.0
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="The same seed samples the same tokens.")] = 0
+    raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without the chat template.")] = False
 
 
 def generate(
     recipe: Recipe,
-    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="What to say to the model; - reads standard input.")],
+    prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The prompt; - reads standard input.")],
     overrides: Overrides = None,
+    *,
     target: Annotated[
-        TargetName,
+        GenerateTarget,
         typer.Option(
-            help="cpu: the quantized graphs in ONNX Runtime. torch: the float model, to compare with. htp-emulator:"
-            " the graphs as compiled for the NPU, emulated; seconds a token. genie: the same in the vendor's runtime,"
-            " as on a device; slower still, for it reads the prompt token by token."
+            help="cpu: the quantized graphs in ONNX Runtime. torch: the float model. htp-emulator: the graphs compiled"
+            " for the NPU, emulated; seconds per token. genie: the same in the vendor's runtime, as on a device; slower"
+            " still, since it reads the prompt token by token."
         ),
-    ] = TargetName.cpu,
-    max_new_tokens: Annotated[int, typer.Option(metavar="N", min=1, help="Cut the answer off there.")] = 128,
-    temperature: Annotated[
-        float, typer.Option(metavar="T", min=0.0, help="0 always takes the likeliest token; 0.7 is livelier.")
-    ] = 0.0,
-    top_k: Annotated[int, typer.Option(metavar="K", min=0, help="Draw from the K likeliest tokens; 0 from all.")] = 0,
-    top_p: Annotated[
-        float, typer.Option(metavar="P", help="Draw from the likeliest tokens that together reach P.")
-    ] = 1.0,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="The same seed draws the same tokens.")] = 0,
-    raw: Annotated[
-        bool, typer.Option("--raw", help="Go on from the prompt itself, without the chat template.")
-    ] = False,
+    ] = "cpu",
+    sampling: SamplingOptions,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Answer a prompt with the quantized model.
 
-    A finished run is needed. The answer is streamed to standard output, how long it took to standard error.
+    Needs a finished run. The answer is streamed to standard output; its timing goes to standard error.
 
     \b
     Examples:
@@ -62,41 +62,46 @@ def generate(
       qairt generate recipe.yaml "Hi" --target htp-emulator --max-new-tokens 4
       qairt generate recipe.yaml "Hi" --target genie --max-new-tokens 4
     """
-    from qairt.cli.recipe_argument import open_pipeline
+    from qairt.cli.find_recipe import open_pipeline
 
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     text = sys.stdin.read() if prompt == "-" else prompt
+    result = _answer(pipeline, text, target, sampling, show=not as_json)
+    if as_json:
+        emit_json(result.model_dump(mode="json") | {"target": target})
+    else:
+        report(styled(summary(result), "dim", stream=sys.stderr))
+
+
+def _answer(
+    pipeline: LLMPipeline, text: str, target: GenerateTarget, options: SamplingOptions, *, show: bool
+) -> GenerationResult:
+    """Run the model until the answer ends; `show` prints each piece when it is generated."""
     from qairt.runtime.sampling import Sampling
 
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, seed=seed)
-    chat = False if raw else None
-    if target is TargetName.genie:
-        with pipeline.genie_model().answer(
-            text, sampling, max_new_tokens=max_new_tokens, chat=chat, notify=tell
-        ) as from_genie:
-            result = from_genie.result if as_json else stream(from_genie)
-    else:
-        with pipeline.generator(cast("Target", target.value), tell) as generator:
-            answer = pipeline.generate(generator, text, sampling, max_new_tokens=max_new_tokens, chat=chat)
-            result = answer.result if as_json else stream(answer)
-    if as_json:
-        say_json(result.model_dump(mode="json") | {"target": target.value})
-    else:
-        tell(styled(summary(result), "dim", stream=sys.stderr))
+    sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed)
+    most, chat = options.max_new_tokens, False if options.raw else None
+    if target == "genie":
+        with pipeline.genie_model().answer(text, sampling, max_new_tokens=most, chat=chat, notify=report) as from_genie:
+            return _streamed(from_genie) if show else from_genie.result
+    with pipeline.generator(target, report) as generator:
+        answer = pipeline.generate(generator, text, sampling, max_new_tokens=most, chat=chat)
+        return _streamed(answer) if show else answer.result
 
 
-def stream(answer: Answer) -> GenerationResult:
-    """Print pieces as they come."""
+def _streamed(answer: Answer) -> GenerationResult:
     for piece in answer:
-        say(piece.text, end="")
-    say()
+        emit(piece.text, end="")
+    emit()
     return answer.result
 
 
-def summary(result: Any) -> str:
-    """`36 prompt tokens in 1.2 s (0.8 s of it opening graphs), 9 tokens at 4.1 a second`."""
+def summary(result: GenerationResult) -> str:
+    """`36 prompt tokens in 1.2 s, opening graphs 0.8 s, 9 tokens at 4.1 per second`."""
+    from qairt.amounts import duration
+
     first = f"{result.prompt_tokens} prompt tokens in {duration(result.prefill_s)}"
     loading = f", opening graphs {duration(result.load_s)}" if result.load_s >= 0.05 else ""
-    speed = f" at {result.tokens_per_second:.2f} a second" if result.tokens_per_second else ""
-    why = {"max_new_tokens": " (cut off: --max-new-tokens)", "context": " (cut off: the context is full)"}
+    speed = f" at {result.tokens_per_second:.2f} per second" if result.tokens_per_second else ""
+    why = {"max_new_tokens": " (stopped: --max-new-tokens)", "context": " (stopped: the context is full)"}
     return f"{first}{loading}, {len(result.tokens)} tokens{speed}{why.get(result.stop_reason, '')}"

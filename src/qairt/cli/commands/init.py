@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
 from qairt.amounts import size
-from qairt.cli.console import say
+from qairt.cli.console import emit
 from qairt.errors import QairtError, RecipeError
 
 if TYPE_CHECKING:
@@ -18,12 +17,10 @@ if TYPE_CHECKING:
     from qairt.model.describe import ModelDescription
 
 _PART_BYTES = 1_000_000_000
-"""Quantized bytes aimed at for a part: well below every limit, and quick to compile again."""
+"""Target size of a quantized part: well below every limit, and quick to recompile."""
 
 
-class Backend(StrEnum):
-    HTP = "HTP"
-    CPU = "CPU"
+BackendName = Literal["HTP", "CPU"]
 
 
 def init(
@@ -31,17 +28,18 @@ def init(
         str, typer.Argument(metavar="MODEL", help="A Hugging Face folder, a GGUF file, or a Hugging Face id.")
     ],
     output: Annotated[
-        Path | None, typer.Option("--output", "-o", metavar="FILE", help="The recipe to write; MODEL.yaml if left out.")
+        Path | None,
+        typer.Option("--output", "-o", metavar="FILE", help="The recipe to write.", show_default="MODEL.yaml"),
     ] = None,
     soc: Annotated[str, typer.Option(metavar="CHIP", help="The chip to compile for.")] = "SM8650",
     backend: Annotated[
-        Backend, typer.Option(help="HTP: for the NPU. CPU: quantized ONNX that runs anywhere.")
-    ] = Backend.HTP,
-    force: Annotated[bool, typer.Option("--force", help="Replace the file if it exists.")] = False,
+        BackendName, typer.Option(help="HTP: for the NPU. CPU: quantized ONNX that runs anywhere.")
+    ] = "HTP",
+    force: Annotated[bool, typer.Option("--force", help="Overwrite an existing file.")] = False,
 ) -> None:
     """Write a commented recipe for a model.
 
-    Reads the model's header only, and chooses the number of parts by its size.
+    Reads only the model's header; the number of parts depends on its size.
 
     \b
     Examples:
@@ -52,26 +50,24 @@ def init(
     from qairt.toolchain.soc import parse_soc, require_weight_sharing
 
     chip = parse_soc(f"chipset:{soc}")
-    if backend is Backend.HTP:
+    if backend == "HTP":
         require_weight_sharing(chip)
     description = describe_model(model)
     path = output or Path(f"{_name(model)}.yaml")
     if path.suffix not in (".yaml", ".yml"):
-        raise RecipeError(
-            f"{path.suffix or 'no ending'} is not a recipe's ending", where=str(path), remedy="end it in .yaml"
-        )
+        raise RecipeError("a recipe is a .yaml file", where=str(path), remedy="give a name that ends in .yaml")
     if path.exists() and not force:
-        raise QairtError("it exists already", where=str(path), remedy="give another name with -o, or --force")
+        raise QairtError("the file exists", where=str(path), remedy="give another name with -o, or --force")
     from qairt.files import write_atomic
 
-    text = recipe_text(_relative_to(path.parent, model), description, soc=chip.name, backend=backend.value)
+    text = recipe_text(_relative_to(path.parent, model), description, soc=chip.name, backend=backend)
     write_atomic(path, text)
     config = description.config
-    say(
+    emit(
         f"{path}: {config.family}, {config.num_layers} layers, {description.parameter_count / 1e6:,.0f} M parameters,"
         f" {size(description.parameter_bytes)} in float32"
     )
-    say(f"Next: qairt plan {path}, then qairt run {path}")
+    emit(f"Next: qairt plan {path}, then qairt run {path}")
 
 
 def _relative_to(folder: Path, model: str) -> str:
@@ -81,13 +77,13 @@ def _relative_to(folder: Path, model: str) -> str:
 
 
 def splits_for(description: ModelDescription) -> int:
-    """Parts of about a gigabyte quantized; the embedding is one of them, and a part holds at least a layer."""
+    """Parts of about a gigabyte when quantized; the embedding is one, and each other part has at least one layer."""
     quantized = description.parameter_bytes / 4
     return min(1 + max(3, round(quantized / _PART_BYTES)), 1 + description.config.num_layers)
 
 
 def recipe_text(model: str, description: ModelDescription, *, soc: str, backend: str) -> str:
-    """The recipe as text, with its comments."""
+    """The recipe as text, with comments."""
     import yaml
 
     named = yaml.safe_dump(model, default_flow_style=True).splitlines()[0]
@@ -100,21 +96,21 @@ def recipe_text(model: str, description: ModelDescription, *, soc: str, backend:
     settings = [
         (f"model_id_or_path: {named}", ""),
         (f"backend: {backend}", "HTP: for the NPU; CPU: quantized ONNX that runs anywhere"),
-        (f'soc_details: "chipset:{soc}"', "the chip; `qairt check` says what it cannot do"),
+        (f'soc_details: "chipset:{soc}"', "the chip; `qairt check` lists its limits"),
         ("", ""),
         ("stages:", ""),
         ("  model_loading: {}", ""),
         ("  quantization:", ""),
         (f"    recipe: {technique}", "4-bit: lpbq_seqmse.yaml, lpbq.yaml (faster); 8-bit: minmax.yaml"),
-        ("    # calibration_text: my.txt", "text like what the model will read; qairt ships one"),
-        ("    # calibration_chunks: 16", "more is slower and a little better"),
+        ("    # calibration_text: my.txt", "text like the model's input; qairt comes with one"),
+        ("    # calibration_chunks: 16", "more is slower and slightly better"),
         ("  export: {}", ""),
         ("  prepare_exports:", ""),
-        (f"    arn: [1, {prompt}]", f"tokens per call: 1 to answer, {prompt} to read the prompt"),
+        (f"    arn: [1, {prompt}]", f"tokens per call: 1 to generate, {prompt} to read the prompt"),
         (f"    context_length: {context}", "tokens of prompt and answer together"),
         ("  split_model:", ""),
         (f"    num_splits: {splits_for(description)}", "parts of the model; the embedding is the first"),
-        ("  mha_to_sha_conversion: {}", "one attention head at a time, as the NPU likes it"),
+        ("  mha_to_sha_conversion: {}", "one attention head at a time, which suits the NPU"),
         *([("  convert: {}", "")] if npu else []),
         ("  quantize:", ""),
         ("    act_bitwidth: 16", ""),
@@ -122,13 +118,13 @@ def recipe_text(model: str, description: ModelDescription, *, soc: str, backend:
         *([("  generate_context_binary: {}", "")] if npu else []),
         ("  export_bundle: {}", ""),
     ]
-    title = f"# {_name(model)} for a Qualcomm Hexagon NPU. `qairt plan` shows what it does, `qairt run` does it."
+    title = f"# {_name(model)} for a Qualcomm Hexagon NPU. `qairt plan` shows the steps, `qairt run` runs them."
     lines = [f"{setting:<35} # {comment}" if comment else setting for setting, comment in settings]
     return "\n".join([title, *lines]) + "\n"
 
 
 def _context(config: DecoderConfig) -> int:
-    """Tokens that fit: what the model was trained for, and no attention window is shorter."""
+    """At most what the model was trained for, and its attention window."""
     return min(2048, config.max_position_embeddings, config.sliding_window or 2048)
 
 

@@ -1,72 +1,106 @@
-"""`qairt logs`: what a run said, or one of its items; `-f` follows it."""
+"""`qairt logs`."""
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator
-from typing import Annotated
+from contextlib import suppress
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from qairt.cli.console import say
-from qairt.cli.find_run import RecipeOption, find_run
+from qairt.cli import completion
+from qairt.cli.console import emit
+from qairt.cli.find_recipe import is_recipe
+from qairt.cli.find_run import RunSelection, is_run
 from qairt.cli.options import CacheDir
 from qairt.errors import RecipeError
 
+if TYPE_CHECKING:
+    from qairt.engine.record.folder import RunFolder
+
 
 def logs(
-    run: Annotated[str | None, typer.Argument(metavar="RUN", help="A run, such as 0142; else the latest.")] = None,
-    stage: Annotated[str | None, typer.Argument(metavar="STAGE", help="Only what happened in this stage.")] = None,
+    *,
+    selection: RunSelection,
+    stage: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="STAGE",
+            help="Only events of this stage.",
+            show_default=False,
+            autocompletion=completion.stages,
+        ),
+    ] = None,
     item: Annotated[
-        str | None, typer.Argument(metavar="ITEM", help="With it, what the tools of that item wrote.")
+        str | None, typer.Argument(metavar="ITEM", help="The log of this item of the stage.", show_default=False)
     ] = None,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run ends. Ctrl-C leaves it.")] = False,
+    is_followed: Annotated[
+        bool, typer.Option("--follow", "-f", help="Continue until the run ends. Ctrl-C stops the output, not the run.")
+    ] = False,
     lines: Annotated[
-        int | None, typer.Option("--lines", "-n", min=0, metavar="LINES", help="Only the last lines so far.")
+        int | None, typer.Option("--lines", "-n", min=0, metavar="N", help="Begin with the last N lines.")
     ] = None,
-    recipe: RecipeOption = None,
     cache_dir: CacheDir = None,
 ) -> None:
-    """Print what happened in a run, or the log of one of its items.
-
-    Leaving with Ctrl-C ends the printing, never the run.
+    """Print the events of a run, or the log of one of its items.
 
     \b
     Examples:
       qairt logs
-      qairt logs 0142 -f
+      qairt logs 142 -f
+      qairt logs recipe.yaml convert
       qairt logs convert ar1-split2 -n 50
-      qairt logs llama/0142 convert ar1-split2
+      qairt logs llama/142 convert ar1-split2
     """
-    from qairt.amounts import count
-    from qairt.cli.failures import tell_note
-    from qairt.cli.text.run_log import RunLog
-
-    run, stage, item = _placed([word for word in (run, stage, item) if word])
-    folder = find_run(run, recipe, cache_dir, live=follow)
-    log = RunLog(folder, follow=follow)
-    with contextlib.suppress(KeyboardInterrupt):
-        _print(log.of_item(stage, item) if stage and item else log.of_run(stage), lines)
-    if log.tail.newer:
-        tell_note(f"a newer qairt wrote {count(log.tail.unknown, 'record')} of this run that this one cannot read")
+    selection, stage, item = _resolved(selection, stage, item)
+    _print_log(selection.find(cache_dir, live=is_followed), stage, item, is_followed=is_followed, lines=lines)
 
 
-def _placed(words: list[str]) -> tuple[str | None, str | None, str | None]:
-    """Run, stage and item, also when the run is left out: its id begins with a digit, a stage's name does not.
+def follow(run: RunFolder) -> None:
+    """Print the events of a run until it ends."""
+    _print_log(run, is_followed=True)
+
+
+def _resolved(
+    selection: RunSelection, stage: str | None, item: str | None
+) -> tuple[RunSelection, str | None, str | None]:
+    """Run, stage and item, also when RECIPE and RUN were left out.
 
     Raises:
-        RecipeError: the first of three is not a run.
+        RecipeError: the first of three words is neither a recipe nor a run.
     """
-    has_run = bool(words) and (words[0][0].isdigit() or "/" in words[0])
-    if len(words) == 3 and not has_run:
-        raise RecipeError(f"{words[0]} is not a run", remedy="`qairt status` lists the latest ones")
-    run, rest = (words[0], words[1:]) if has_run else (None, words)
-    return run, rest[0] if rest else None, rest[1] if len(rest) > 1 else None
+    first = selection.recipe_or_run
+    if first is None or is_run(first) or is_recipe(first):
+        return selection, stage, item
+    if item is not None:
+        raise RecipeError(f"{first} is neither a recipe nor a run", remedy="`qairt status` lists the latest runs")
+    return RunSelection(None, selection.run, selection.recipe_option), first, stage
 
 
-def _print(batches: Iterator[list[str]], lines: int | None) -> None:
+def _print_log(
+    run: RunFolder,
+    stage: str | None = None,
+    item: str | None = None,
+    *,
+    is_followed: bool,
+    lines: int | None = None,
+) -> None:
+    from qairt.amounts import count
+    from qairt.cli.failures import report_note
+    from qairt.cli.text.run_log import RunLog
+
+    log = RunLog(run, follow=is_followed)
+    with suppress(KeyboardInterrupt):
+        _print_batches(log.of_item(stage, item) if stage and item else log.of_run(stage), lines)
+    if log.tail.newer:
+        report_note(
+            f"a newer qairt wrote {count(log.tail.unknown, 'record')} of this run that this version cannot read"
+        )
+
+
+def _print_batches(batches: Iterator[list[str]], lines: int | None) -> None:
     for number, batch in enumerate(batches):
         if number == 0 and lines is not None:
             batch = batch[-lines:] if lines else []
         if batch:
-            say("\n".join(batch))
+            emit("\n".join(batch))

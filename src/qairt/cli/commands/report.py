@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from qairt.cli.console import say, say_json
+from qairt.cli.console import emit, emit_json
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
 
 
@@ -16,19 +16,18 @@ def report(
     overrides: Overrides = None,
     html: Annotated[
         Path | None,
-        typer.Option(metavar="FILE", help="Write HTML there.", show_default="report.html in the cache directory"),
+        typer.Option(metavar="FILE", help="Write HTML to FILE.", show_default="report.html in the cache directory"),
     ] = None,
-    md: Annotated[Path | None, typer.Option(metavar="FILE", help="Write Markdown there.", show_default=False)] = None,
+    md: Annotated[Path | None, typer.Option(metavar="FILE", help="Write Markdown to FILE.", show_default=False)] = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Put all that is known of the latest run on one page.
+    """Write one page about the latest run.
 
-    One file, which anyone can open without a network.
-
-    What ran and why, when and with how much memory, how large the model became, how close it is to the float model
-    (where `qairt verify` and `qairt evaluate` measured it), what the device gets, the recipe and the tools. Nothing is
-    run again. A run that goes on, failed or was interrupted has a report too, which says what is missing.
+    The page is a single file that needs no network: what ran and why, when and with how much memory, the size of the
+    model, how close it is to the float model (as measured by `qairt verify` and `qairt evaluate`), the files for the
+    device, the recipe and the tools. Nothing is run. The report of an active, failed or interrupted run lists what is
+    missing.
 
     \b
     Examples:
@@ -38,7 +37,7 @@ def report(
     import shlex
 
     from qairt.amounts import size
-    from qairt.cli.recipe_argument import open_pipeline
+    from qairt.cli.find_recipe import open_pipeline
     from qairt.report.gather import gather
     from qairt.report.render import to_html, to_markdown, write
 
@@ -53,9 +52,9 @@ def report(
         write(path, text)
     if as_json:
         files = [str(path.absolute()) for path, _ in pages]
-        say_json({"run": found.run.id, "state": found.run.state, "files": files, "missing": list(found.missing)})
+        emit_json({"run": found.run.id, "state": found.run.state, "files": files, "missing": list(found.missing)})
         return
     for line in found.missing:
-        say(line)
+        emit(line)
     for path, text in pages:
-        say(f"{path}: run {found.run.id}, {size(len(text.encode()))}")
+        emit(f"{path}: run {found.run.id}, {size(len(text.encode()))}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from qairt.cli.console import say_json
+from qairt.cli.console import emit_json
 
 if TYPE_CHECKING:
     from pydantic import BaseModel
@@ -19,7 +19,7 @@ def schema() -> None:
     and as the first line of a recipe:
       # yaml-language-server: $schema=recipe.schema.json
     """
-    say_json(recipe_schema())
+    emit_json(recipe_schema())
 
 
 def recipe_schema() -> dict[str, Any]:

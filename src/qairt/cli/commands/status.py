@@ -1,12 +1,12 @@
-"""`qairt status`: which runs go on now, and how the latest ones ended."""
+"""`qairt status`."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from qairt.cli.console import say, say_json, styled, table
-from qairt.cli.find_run import RecipeOption, began, cache_dir_of, command, name_of, state_folders
-from qairt.cli.options import CacheDir, Json
+from qairt.cli.console import emit, emit_json, styled, table
+from qairt.cli.find_run import cache_dir_of, command, name_of, start_time, state_folders
+from qairt.cli.options import CacheDir, HiddenRecipe, Json, RecipeOfCache
 
 if TYPE_CHECKING:
     from qairt.engine.record.folder import RunFolder
@@ -15,47 +15,59 @@ if TYPE_CHECKING:
 _LATEST = 5
 
 
-def status(recipe: RecipeOption = None, cache_dir: CacheDir = None, as_json: Json = False) -> None:
-    """Say which runs are going and how the latest ended.
-
-    Looks at all cache directories below qairt-cache/, or at that of --recipe or --cache-dir.
+def status(
+    recipe: RecipeOfCache = None,
+    *,
+    recipe_option: HiddenRecipe = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """List active runs, and how the latest ones ended.
 
     \b
     Examples:
       qairt status
-      qairt status --json -r recipe.yaml
+      qairt status recipe.yaml --json
     """
     import time
 
     from qairt.engine.record.folder import run_folders
     from qairt.engine.record.summary import read_summary
 
-    folders = [folder for place in state_folders(recipe, cache_dir) for folder in run_folders(place)]
-    folders.sort(key=began, reverse=True)
-    going = [folder for folder in folders if folder.liveness() == "running"]
-    shown = [*going, *[folder for folder in folders if folder not in going][:_LATEST]]
+    folders = [folder for cache in state_folders(recipe or recipe_option, cache_dir) for folder in run_folders(cache)]
+    folders.sort(key=start_time, reverse=True)
+    active = [folder for folder in folders if folder.liveness() == "running"]
+    listed = [*active, *[folder for folder in folders if folder not in active][:_LATEST]]
     now = time.time()
-    runs = [(folder, read_summary(folder)) for folder in shown]
-    left = {folder.path: _left(folder, now) for folder in going}
+    runs = [(folder, read_summary(folder)) for folder in listed]
+    left = {folder.path: _seconds_left(folder, now) for folder in active}
     if as_json:
-        say_json({"runs": [_as_data(folder, run, left.get(folder.path)) for folder, run in runs]})
+        emit_json({"runs": [_as_data(folder, run, left.get(folder.path)) for folder, run in runs]})
         return
     if not runs:
-        say("Nothing was run here yet.")
+        emit("Nothing has run here yet.")
         return
     rows = [_row(name_of(folder), run, left.get(folder.path), now) for folder, run in runs]
     for line in table(rows, header=("run", "state", "items", "took", "left", "started", "recipe"), right=(3, 4)):
-        say(line)
+        emit(line)
     for folder, run in runs:
-        if run.state == "running":
-            say()
-            say(f"{styled(name_of(folder), 'bold')} runs on {_plain(run.host)}, process {run.pid}")
-            say(f"  attach: {command('attach', folder)}")
-            say(f"  follow: {command('logs', folder, '-f')}")
-            say(f"  end it: {command('cancel', folder)}")
-        elif run.state == "unknown" and run.host:
-            say()
-            say(f"{name_of(folder)}: nothing was heard of it lately; it was started on {_plain(run.host)}")
+        for line in _about_process(folder, run):
+            emit(line)
+
+
+def _about_process(folder: RunFolder, run: RunSummary) -> list[str]:
+    """Where an active run's process is, and what can be done with it."""
+    if run.state == "running":
+        return [
+            "",
+            f"{styled(name_of(folder), 'bold')} is running on {_printable(run.host)}, process {run.pid}",
+            f"  attach: {command('attach', folder)}",
+            f"  follow: {command('logs', folder, '-f')}",
+            f"  cancel: {command('cancel', folder)}",
+        ]
+    if run.state == "unknown" and run.host:
+        return ["", f"{name_of(folder)}: no sign of life lately; it was started on {_printable(run.host)}"]
+    return []
 
 
 def _row(name: str, run: RunSummary, left: float | None, now: float) -> tuple[str, ...]:
@@ -72,12 +84,12 @@ def _row(name: str, run: RunSummary, left: float | None, now: float) -> tuple[st
         duration(max(took, 0.0)),
         about(left) if left else "-",
         started,
-        _plain(PurePath(run.recipe).name) or "-",
+        _printable(PurePath(run.recipe).name) or "-",
     )
 
 
-def _left(folder: RunFolder, now: float) -> float | None:
-    """Seconds that a live run still takes; None before it knows what there is to do."""
+def _seconds_left(folder: RunFolder, now: float) -> float | None:
+    """Seconds until an active run ends; None before it has planned."""
     from qairt.engine.record.eta import remaining
     from qairt.engine.record.summary import read_state
 
@@ -85,10 +97,10 @@ def _left(folder: RunFolder, now: float) -> float | None:
     return remaining(state, now).seconds if state.items else None
 
 
-def _as_data(folder: RunFolder, run: RunSummary, left: float | None) -> dict[str, Any]:
+def _as_data(folder: RunFolder, run: RunSummary, left: float | None) -> dict[str, object]:
     data = run.model_dump(exclude={"stages", "events_bytes"})
     return data | {"made": run.made, "left_seconds": left, "cache_dir": str(cache_dir_of(folder).absolute())}
 
 
-def _plain(text: str) -> str:
+def _printable(text: str) -> str:
     return "".join(char for char in text if char.isprintable())

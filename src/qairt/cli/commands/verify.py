@@ -2,33 +2,35 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qairt.cli import exit_codes
-from qairt.cli.console import others_to_stderr, say, say_json, tell
+from qairt.cli.console import emit, emit_json, report, stray_output_to_stderr
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
 
 if TYPE_CHECKING:
     from qairt.verify.result import Verification
 
 
-def verify(
-    recipe: Recipe,
-    overrides: Overrides = None,
-    rung: Annotated[
-        str | None, typer.Option(metavar="NAME", help="This rung alone, such as split_model or genie.")
-    ] = None,
-    part: Annotated[int | None, typer.Option(metavar="N", help="This part alone, counted from 1.")] = None,
+@dataclass(frozen=True)
+class VerifyScope:
+    """What is compared."""
+
+    rung: Annotated[str | None, typer.Option(metavar="NAME", help="Only this rung, such as split_model or genie.")] = (
+        None
+    )
+    part: Annotated[int | None, typer.Option(metavar="N", help="Only this part, counted from 1.")] = None
     tokens: Annotated[
         int | None,
         typer.Option(
             metavar="N",
-            help="Tokens of text that the chained parts read. Left out: up to 256, on the emulator one call of the"
-            " largest AR and one token, in Genie 8.",
+            help="Tokens of text that the chained parts read.",
+            show_default="up to 256; on the emulator one call of the largest AR and one token; in Genie 8",
         ),
-    ] = None,
+    ] = None
     device: Annotated[
         str | None,
         typer.Option(
@@ -36,24 +38,32 @@ def verify(
             help="For --rung device: SERIAL[@HOST[:PORT]] of adb, or ssh:USER@HOST.",
             show_default="ANDROID_SERIAL, or the only one",
         ),
-    ] = None,
+    ] = None
+
+
+def verify(
+    recipe: Recipe,
+    overrides: Overrides = None,
+    *,
+    scope: VerifyScope,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Say, stage by stage, how far the result is from the float model.
+    """Compare each stage's graphs with the float model.
 
-    Every finished stage's graphs run on the same text. SQNR is in dB: how much larger the float model's values are
-    than the error, over all tokens but the first; the worst output of each part counts. `isolated` runs a part on the
-    float model's own inputs, `chained` on what the part before gave. Of quantized parts `isolated` is what must reach
-    the threshold; chained, their errors add up. For quantization also: the layers that cost most.
+    The graphs of every finished stage (a rung) run on the same text. SQNR, in dB, is the power of the float model's
+    values over that of the error, over all tokens but the first; the worst output of each part counts. `isolated` runs
+    a part on the float model's own inputs, `chained` on the outputs of the part before it. Quantized parts are judged
+    by `isolated`, since errors add up along the chain. For quantization, the layers with the largest loss are listed.
 
-    The last rung, genie, runs all parts in the vendor's own runtime on this machine and compares its tokens with the
-    CPU's. Where it takes more than five minutes it is left out, unless --rung genie asks for it.
+    The last rung, genie, runs all parts in the vendor's runtime on this machine and compares its tokens with those of
+    the CPU. It is skipped if it would take more than five minutes, unless --rung genie is given.
 
-    --rung device runs the compiled parts on a phone or board, with the SDK's qnn-net-run; slow, and never unasked.
+    --rung device runs the compiled parts on a phone or board with the SDK's qnn-net-run. It is slow, and never runs
+    unless requested.
 
-    Exit code 1 when a part falls below what the recipe asks (verify.min_sqnr_db), or when Genie's tokens differ and it
-    was no tie (verify.max_tie). What was measured is kept, and said again at once the next time.
+    Exit code 1 if a part is below the recipe's threshold (verify.min_sqnr_db), or if Genie's tokens differ by more
+    than a tie (verify.max_tie). Measurements are kept and reused.
 
     \b
     Examples:
@@ -63,24 +73,23 @@ def verify(
       qairt verify recipe.yaml --rung device --device 4f2a91c7
       qairt verify recipe.yaml verify.min_sqnr_db.quantize=20
     """
-    from qairt.cli.recipe_argument import open_pipeline
-    from qairt.cli.text.verification import told
+    from qairt.cli.find_recipe import open_pipeline
+    from qairt.cli.text.verification import verification_lines
 
     pipeline = open_pipeline(recipe, overrides, cache_dir)
-    with others_to_stderr():
-        found = pipeline.verify(
-            rung.replace("-", "_") if rung is not None else None, part=part, tokens=tokens, device=device, notify=tell
-        )
+    rung = scope.rung.replace("-", "_") if scope.rung is not None else None
+    with stray_output_to_stderr():
+        found = pipeline.verify(rung, part=scope.part, tokens=scope.tokens, device=scope.device, notify=report)
         if as_json:
-            say_json(as_data(found))
+            emit_json(as_data(found))
         else:
-            for line in told(found):
-                say(line)
+            for line in verification_lines(found):
+                emit(line)
     raise typer.Exit(exit_codes.DONE if found.passes else exit_codes.FAILED)
 
 
 def as_data(found: Verification) -> dict[str, object]:
-    """Everything that was measured, and the judgement."""
+    """All measurements and the verdict."""
     below = found.first_below()
     return found.model_dump(mode="json") | {
         "parts": [part.model_dump(mode="json") | {"passes": part.passes} for part in found.parts()],

@@ -6,14 +6,13 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import PurePath
-from typing import Any
 
 from qairt.amounts import age, count, duration
 from qairt.cli.console import styled, table
 from qairt.evaluate.record import EvaluationRecord, MetricRecord, differences
 
-_DIGITS = 12  # of a digest that is shown
-_WHAT = {
+_DIGITS = 12  # shown of a digest
+_MEASURED = {
     "torch": "the float model",
     "quantsim": "the encodings, simulated",
     "cpu": "the quantized graphs",
@@ -23,39 +22,38 @@ _WHAT = {
 
 
 def score_lines(record: EvaluationRecord) -> list[str]:
-    """A line for each metric."""
-    rows = [(title, number(metric.score), read(metric)) for title, metric in record.metrics.items()]
+    """One line per metric."""
+    rows = [(title, number(metric.score), basis(metric)) for title, metric in record.metrics.items()]
     return table(rows, header=("metric", "score", "on"), right=(1,))
 
 
-def took_line(place: int, record: EvaluationRecord) -> str:
-    """`Evaluation 3 of the quantized graphs (cpu), in 12.3 s`."""
-    return (
-        f"Evaluation {place}, of {_WHAT.get(record.target, 'the model')} ({record.target}), {duration(record.seconds)}"
-    )
+def took_line(index: int, record: EvaluationRecord) -> str:
+    """`Evaluation 3, of the quantized graphs (cpu), 12.3 s`."""
+    measured = _MEASURED.get(record.target, "the model")
+    return f"Evaluation {index}, of {measured} ({record.target}), {duration(record.seconds)}"
 
 
-def list_lines(made: Sequence[EvaluationRecord]) -> list[str]:
-    """All evaluations, the latest last."""
-    if not made:
-        return ["Nothing was evaluated here yet."]
+def list_lines(records: Sequence[EvaluationRecord]) -> list[str]:
+    """One line per evaluation, the latest last."""
+    if not records:
+        return ["Nothing has been evaluated here yet."]
     now = time.time()
     rows = [
         (
-            str(place),
+            str(index),
             f"{age(now - record.time)} ago",
             record.target,
             record.recipe_digest[:_DIGITS],
-            ", ".join(f"{title} {number(metric.score)} ({read(metric)})" for title, metric in record.metrics.items()),
+            ", ".join(f"{title} {number(metric.score)} ({basis(metric)})" for title, metric in record.metrics.items()),
         )
-        for place, record in enumerate(made, start=1)
+        for index, record in enumerate(records, start=1)
     ]
     return table(rows, header=("number", "when", "target", "recipe", "scores"), right=(0,))
 
 
 def compare_lines(numbers: tuple[int, int], a: EvaluationRecord, b: EvaluationRecord) -> list[str]:
     """Scores side by side, then everything else that differs."""
-    one, other = (f"evaluation {place}" for place in numbers)
+    one, other = (f"evaluation {index}" for index in numbers)
     rows = [
         (
             title,
@@ -69,25 +67,25 @@ def compare_lines(numbers: tuple[int, int], a: EvaluationRecord, b: EvaluationRe
     found = differences(a, b)
     if not found:
         return [*lines, "", "Recipe, model, toolchain, target and texts are the same."]
-    said = [(found.name, value(found.a), value(found.b)) for found in found]
-    return [*lines, "", *table(said, header=("what differs", one, other))]
+    differing = [(each.name, value(each.a), value(each.b)) for each in found]
+    return [*lines, "", *table(differing, header=("what differs", one, other))]
 
 
 def number(score: float) -> str:
-    """`40.28`, `0.0213`: four digits, or two behind the point."""
+    """`40.28`, `0.0213`: two decimals from 10 on, else four."""
     return f"{score:,.2f}" if abs(score) >= 10 else f"{score:.4f}"
 
 
-def read(metric: MetricRecord) -> str:
-    """What the score rests on."""
+def basis(metric: MetricRecord) -> str:
+    """What the score was measured on."""
     return f"{count(metric.chunks, 'chunk')} of {PurePath(metric.dataset).name}" if metric.dataset else metric.metric
 
 
-def value(of: Any) -> str:
+def value(setting: object) -> str:
     """A value of a recipe, or a digest, as text."""
-    if of is None:
+    if setting is None:
         return "-"
-    text = of if isinstance(of, str) else json.dumps(of)
+    text = setting if isinstance(setting, str) else json.dumps(setting)
     return text[:_DIGITS] if len(text) == 64 and text.isalnum() else text
 
 
@@ -96,7 +94,7 @@ def _change(a: MetricRecord | None, b: MetricRecord | None) -> str:
         return ""
     if a.score == b.score:
         return "the same"
-    share = f" ({(b.score / a.score - 1) * 100:+.2f} %)" if a.score else ""
+    relative = f" ({(b.score / a.score - 1) * 100:+.2f} %)" if a.score else ""
     better = (b.score > a.score) == b.higher_is_better
     word = styled("better", "green") if better else styled("worse", "red")
-    return f"{b.score - a.score:+.4g}{share} {word}"
+    return f"{b.score - a.score:+.4g}{relative} {word}"

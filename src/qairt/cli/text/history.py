@@ -5,29 +5,33 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING
 
 from qairt.amounts import age, duration, size
 from qairt.cli.console import styled, table
 from qairt.engine.record.runs import Comparison, Row, compare_summaries, flat_recipe
 from qairt.engine.run.history import RunRecord
 
-_DIGITS = 8  # of a digest that is shown
+if TYPE_CHECKING:
+    from qairt.engine.record.summary import RunSummary
+
+_DIGITS = 8  # shown of a digest
 _NONE = "-"
-_METRICS = {"ppl": "perplexity", "sqnr_db": "SQNR, dB", "tokens_per_second": "tokens a second"}
+Format = Callable[[float], str]
+_METRICS = {"ppl": "perplexity", "sqnr_db": "SQNR, dB", "tokens_per_second": "tokens per second"}
 
 
 def list_lines(runs: Sequence[tuple[str, RunRecord]]) -> list[str]:
-    """A line for each, the latest last."""
+    """One line per run, the latest last."""
     if not runs:
-        return ["No run is finished here yet."]
+        return ["No run has finished here yet."]
     now = time.time()
-    header = ("run", "state", "when", "took", "processor", "peak RAM", "results", "perplexity", "recipe")
+    header = ("run", "state", "when", "took", "CPU", "peak RAM", "results", "perplexity", "recipe")
     return table([_row(name, record, now) for name, record in runs], header=header, right=(3, 4, 5, 6, 7))
 
 
 def compared(a: RunRecord, b: RunRecord) -> Comparison:
-    """What differs between two."""
+    """The differences between two runs."""
     notes = tuple(f"the recipe of run {record.id} is not known" for record in (a, b) if record.recipe is None)
     recipes = None if notes else (flat_recipe(a.recipe), flat_recipe(b.recipe))
     both = a.sizes and b.sizes
@@ -36,7 +40,7 @@ def compared(a: RunRecord, b: RunRecord) -> Comparison:
 
 
 def compare_lines(found: Comparison) -> list[str]:
-    """What changed in the recipe, then what it did."""
+    """The settings that changed, then the effect."""
     a, b = f"run {found.a.id}", f"run {found.b.id}"
     lines = [*found.notes]
     settings = [(row.name, _setting(row.a), _setting(row.b)) for row in found.recipe if row.changed]
@@ -50,22 +54,24 @@ def compare_lines(found: Comparison) -> list[str]:
         *([Row("reused", _reused(found.a), _reused(found.b))] if _reused(found.a) != _reused(found.b) else []),
     ]
     rows: list[tuple[str, ...]] = [(row.name, str(row.a or _NONE), str(row.b or _NONE), "") for row in whole]
-    for name, field, say, least in (
+    for name, field, format_value, least in (
         ("time", "seconds", duration, 0.0),
         ("peak RAM", "peak_ram", size, 0.0),
         ("size of results", "bytes", size, 0.0),
     ):
-        rows.append(_measured(Row(name, getattr(found.a, field), getattr(found.b, field), least=least), say))
+        rows.append(_measured(Row(name, getattr(found.a, field), getattr(found.b, field), least=least), format_value))
     for metric in found.metrics:
         rows.append(_measured(Row(_METRICS.get(metric.name, metric.name), metric.a, metric.b), "{:,.4g}".format))
-    for title, of_stages, say in (
+    for title, of_stages, format_value in (
         ("time", found.seconds, duration),
-        ("processor", found.cpu_seconds, duration),
+        ("CPU", found.cpu_seconds, duration),
         ("peak RAM", found.peak_ram, size),
         ("size", found.bytes, size),
     ):
-        rows += [_measured(row, say, f"{row.name}: {title}") for row in of_stages if row.changed and _in_both(row)]
-    return [*lines, "", *table(rows, header=("what it did", a, b, "change"), right=(1, 2))]
+        rows += [
+            _measured(row, format_value, f"{row.name}: {title}") for row in of_stages if row.changed and _in_both(row)
+        ]
+    return [*lines, "", *table(rows, header=("effect", a, b, "change"), right=(1, 2))]
 
 
 def _row(name: str, record: RunRecord, now: float) -> tuple[str, ...]:
@@ -84,35 +90,35 @@ def _row(name: str, record: RunRecord, now: float) -> tuple[str, ...]:
     )
 
 
-def _measured(row: Row, say: Callable[[Any], str], name: str = "") -> tuple[str, ...]:
-    def text(value: Any) -> str:
-        return _NONE if value is None else value if isinstance(value, str) else say(value)
+def _measured(row: Row, format_value: Format, name: str = "") -> tuple[str, ...]:
+    def text(value: float | str | None) -> str:
+        return _NONE if value is None else value if isinstance(value, str) else format_value(value)
 
-    return name or row.name, text(row.a), text(row.b), _change(row, say)
+    return name or row.name, text(row.a), text(row.b), _change(row, format_value)
 
 
-def _change(row: Row, say: Callable[[Any], str]) -> str:
+def _change(row: Row, format_value: Format) -> str:
     difference = row.difference
     if difference is None:
         return ""
     if not difference:
         return "the same"
     times = row.b / row.a if row.a else 0.0
-    share = f" ({times:,.0f} times)" if times > 10 else f" ({(times - 1) * 100:+.1f} %)" if times else ""
+    relative = f" ({times:,.0f} times)" if times > 10 else f" ({(times - 1) * 100:+.1f} %)" if times else ""
     sign = "+" if difference > 0 else "-"
-    return styled(f"{sign}{say(abs(difference))}{share}", "bold")
+    return styled(f"{sign}{format_value(abs(difference))}{relative}", "bold")
 
 
 def _in_both(row: Row) -> bool:
-    """Whether both runs had that stage, and at least one of them knows what it took."""
+    """Whether both runs have that stage, and at least one of them measured it."""
     return row.a is not None and row.b is not None and any(value not in (0, "cached") for value in (row.a, row.b))
 
 
-def _reused(run: Any) -> str:
+def _reused(run: RunSummary) -> str:
     return f"{run.counts.get('cached', 0)} of {run.items}"
 
 
-def _setting(value: Any) -> str:
+def _setting(value: object) -> str:
     if value is None:
         return _NONE
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str)

@@ -1,4 +1,4 @@
-"""The end of a run: what each stage cost, what failed, and where the results are."""
+"""The end of a run: what each stage took, what failed, and where the results are."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from qairt.amounts import count, duration, size
 from qairt.cli import exit_codes
-from qairt.cli.console import say, table, tell
-from qairt.cli.failures import tell_item
+from qairt.cli.console import emit, report, table
+from qairt.cli.failures import report_item
 from qairt.engine.record.state import MADE, ItemState, RunState
 
 if TYPE_CHECKING:
@@ -27,42 +27,42 @@ def exit_code(result: RunResult) -> int:
     return {"done": exit_codes.DONE, "interrupted": exit_codes.INTERRUPTED}.get(result.status, exit_codes.FAILED)
 
 
-def tell_outcome(result: RunResult, watcher: Watcher, pipeline: Pipeline) -> None:
-    """Print the table of stages, then the results or what kept them from being made."""
+def print_outcome(result: RunResult, watcher: Watcher, pipeline: Pipeline) -> None:
+    """Print the table of stages, then the results or the failures."""
     if result.executed:
-        say()
+        emit()
         for line in stage_table(watcher):
-            say(line)
-    tell_end(result, watcher.state, pipeline)
+            emit(line)
+    print_end(result, watcher.state, pipeline)
 
 
-def tell_end(result: RunResult, state: RunState, pipeline: Pipeline) -> None:
-    """Print where the results are, or what kept them from being made."""
+def print_end(result: RunResult, state: RunState, pipeline: Pipeline) -> None:
+    """Print where the results are, or what failed."""
     for failure in (*result.failed, *result.failed_outputs):
-        tell("")
+        report("")
         item = state.items.get((failure.stage, failure.label))
-        tell_item(failure, log=item.log if item else "")
+        report_item(failure, log=item.log if item else "")
     if result.output is not None:
-        say()
-        for line in (*results(result, pipeline), *outputs(result)):
-            say(line)
+        emit()
+        for line in (*results(result, pipeline), *reports(result)):
+            emit(line)
         if result.failed_outputs:
-            lost = count(len(result.failed_outputs), "output")
-            tell("")
-            tell(f"Every item is made, but {lost} for people could not be written. Run again to write what is missing.")
+            lost = count(len(result.failed_outputs), "report")
+            report("")
+            report(f"Every item is finished, but {lost} could not be written. Run again to write what is missing.")
         return
     skipped = [item for item in state.items.values() if item.status not in MADE | {"failed"}]
     kept = count(state.count("done", "cached"), "finished item is", "finished items are")
-    tell("")
+    report("")
     if result.status == "interrupted":
-        tell(f"Interrupted after {duration(state.seconds)}. {kept} kept: the same command goes on from there.")
+        report(f"Interrupted after {duration(state.seconds)}. {kept} kept: the same command resumes there.")
     else:
-        lost = f", {len(skipped)} not run because of that ({_names(skipped)})" if skipped else ""
-        tell(f"{count(len(result.failed), 'item')} failed{lost}. {kept} kept: run again to go on from there.")
+        lost = f", {len(skipped)} skipped because of that ({_names(skipped)})" if skipped else ""
+        report(f"{count(len(result.failed), 'item')} failed{lost}. {kept} kept: run again to resume there.")
 
 
 def stage_table(watcher: Watcher) -> list[str]:
-    """One line for each stage: items, time, its share of the wall time, memory, bytes."""
+    """One line per stage: items, time, fraction of the wall time, memory, bytes."""
     by_stage: dict[str, list[ItemState]] = {}
     for item in watcher.state.items.values():
         by_stage.setdefault(item.stage, []).append(item)
@@ -76,7 +76,7 @@ def stage_table(watcher: Watcher) -> list[str]:
                 str(len(ran) or ""),
                 str(by_status["cached"] or ""),
                 duration(sum(item.seconds for item in ran)) if ran else "",
-                f"{watcher.shares.share(stage):.0%}" if ran else "",
+                f"{watcher.wall_time.fraction(stage):.0%}" if ran else "",
                 size(max(item.peak_rss for item in ran)) if ran and ran[0].peak_rss else "",
                 size(sum(item.bytes for item in ran)) if ran else "",
             )
@@ -99,7 +99,7 @@ def stage_table(watcher: Watcher) -> list[str]:
 
 
 def results(result: RunResult, pipeline: Pipeline) -> list[str]:
-    """Where the last stage's outputs are, with their largest files."""
+    """The folder of the last stage's outputs, with its largest files."""
     last = result.plan.stages[-1]
     published = pipeline.cache_dir / last.stage.name
     folders = [published] if published.is_dir() else [item.entry.directory for item in last.items if item.entry]
@@ -116,8 +116,8 @@ def results(result: RunResult, pipeline: Pipeline) -> list[str]:
     return lines + [f"  {path.relative_to(folders[0])}  {size(bytes_)}" for path, bytes_ in largest]
 
 
-def outputs(result: RunResult) -> list[str]:
-    """Where to look at what stages left for people: the page or file that shows most of it."""
+def reports(result: RunResult) -> list[str]:
+    """The page or file of each report that stages wrote."""
     lines = []
     for output in result.plan.outputs:
         pages = [output.directory / name for name in ("predictions.md", "gallery.html", "predictions.jsonl")]
@@ -127,7 +127,7 @@ def outputs(result: RunResult) -> list[str]:
 
 
 def shown(path: Path) -> str:
-    """A path from the working directory where it lies below it."""
+    """A path, relative to the working directory if it is below it."""
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 

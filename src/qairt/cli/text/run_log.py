@@ -1,4 +1,4 @@
-"""The lines of a run, or of one of its items, as far as there are any and as they come."""
+"""The events of a run as lines, or the log of one of its items; both can be followed."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from qairt.engine.record.sentences import told
 from qairt.engine.record.state import MADE, UNMADE, RunState
 from qairt.errors import RecipeError
 
-_POLL = 0.25  # seconds between looks at what is followed
-_LIVENESS = 1.0  # seconds without news after which its process is looked for
+_POLL = 0.25  # seconds between reads of a followed file
+_LIVENESS = 1.0  # seconds without events before the process is checked
 _CONTROL = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]|\x1b\][^\x07\x1b]*(?:\x07|\x1b\\)|[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
 class RunLog:
-    """What a run has said. Its lines come in batches: first all there are, then, if it is followed, each few new ones.
+    """Lines in batches: first all that exist, then, if followed, the new ones.
 
     Args:
-        follow: go on until the run ends.
+        follow: continue until the run ends.
     """
 
     def __init__(self, folder: RunFolder, *, follow: bool) -> None:
@@ -32,10 +32,10 @@ class RunLog:
         self._follow = follow
 
     def of_run(self, stage: str | None = None) -> Iterator[list[str]]:
-        """A line for each event worth one, of the whole run or of one stage.
+        """The lines of the whole run or of one stage; some events have none.
 
         Raises:
-            RecipeError: the run has no such stage; names those it has.
+            RecipeError: the run has no such stage; names its stages.
         """
         stages: set[str] = set()
         for events, gone in self._watched():
@@ -48,13 +48,13 @@ class RunLog:
                 if stage is None or getattr(event, "stage", None) == stage
                 for line in told(event)
             ]
-            yield [*batch, "the run's process is gone; what it was making is interrupted"] if gone else batch
+            yield [*batch, "the run's process has ended; its running items were interrupted"] if gone else batch
 
     def of_item(self, stage: str, label: str) -> Iterator[list[str]]:
-        """What an item's tools wrote, until it ends.
+        """The output of an item's tools, until the item ends.
 
         Raises:
-            RecipeError: the run has no such item, or that has no log; names what there is.
+            RecipeError: the run has no such item, or it has no log; names the existing ones.
         """
         state = RunState()
         log = _GrowingText(self._folder.logs / f"{stage}.{label}.log")
@@ -65,7 +65,7 @@ class RunLog:
             if item is None and state.items:
                 raise self._no_item(state, stage, label)
             if not self._follow and not log.path.is_file():
-                remedy = f"in this run it is {item.status}" if item else "the run has not said yet what it makes"
+                remedy = f"in this run it is {item.status}" if item else "the run has not planned its items yet"
                 raise RecipeError(f"run {self._folder.id} has no log of {stage} {label}", remedy=remedy)
             ended = item is not None and item.status in MADE | UNMADE
             yield log.read(to_the_end=ended or not self._follow)
@@ -74,14 +74,14 @@ class RunLog:
         yield log.read(to_the_end=True)
 
     def _watched(self) -> Iterator[tuple[list[AnyEvent], bool]]:
-        """New events, and whether the run's process is gone without a last word. Ends with the run."""
-        heard = time.monotonic()
+        """New events, and whether the process ended without a final event. Ends with the run."""
+        last_event = time.monotonic()
         while True:
-            late = not self._follow or time.monotonic() - heard >= _LIVENESS
+            late = not self._follow or time.monotonic() - last_event >= _LIVENESS
             gone = late and self._folder.liveness() == "interrupted"
             events = self.tail.read()
             if events:
-                heard = time.monotonic()
+                last_event = time.monotonic()
             over = any(isinstance(event, RunFinished) for event in events)
             yield events, gone and not over
             if over or gone or not self._follow:
@@ -104,7 +104,7 @@ def plain(text: str) -> str:
 
 
 class _GrowingText:
-    """The lines of a file, as they are written."""
+    """The lines of a file that grows."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -112,7 +112,7 @@ class _GrowingText:
         self._rest = ""
 
     def read(self, *, to_the_end: bool) -> list[str]:
-        """Lines since the last call; a last one without an end only when no more is to come."""
+        """Lines since the last call; an unterminated last line only if nothing follows."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)

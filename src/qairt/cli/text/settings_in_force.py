@@ -1,4 +1,4 @@
-"""The settings of a pipeline as they hold, with where each comes from: a recipe with a comment on each line."""
+"""The effective settings of a pipeline as a recipe, with the origin of each as a comment."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from qairt.cli.console import say, say_json
-from qairt.cli.failures import tell_note
+from qairt.cli.console import emit, emit_json
+from qairt.cli.failures import report_note
 
 if TYPE_CHECKING:
     from qairt.engine.pipeline import Pipeline
@@ -18,13 +18,13 @@ _WIDEST = 60
 _PLAIN_KEY = re.compile(r"[A-Za-z_][\w-]*")
 
 
-def show_merged(pipeline: Pipeline, *, as_json: bool) -> None:
+def print_settings(pipeline: Pipeline, *, as_json: bool) -> None:
     """Print every setting that is not empty, with `file:line`, `preset file:line`, `command line` or `default`."""
     from qairt.engine.settings_in_force import recipe_values
 
     whole = recipe_values(pipeline)
     if as_json:
-        say_json(
+        emit_json(
             [
                 {"path": ".".join(value.path), "value": value.text, "source": value.source, "where": value.where}
                 for value in whole.walk()
@@ -33,11 +33,11 @@ def show_merged(pipeline: Pipeline, *, as_json: bool) -> None:
         )
         return
     for note in (*pipeline.notices, *pipeline.warnings):
-        tell_note(note)
+        report_note(note)
     lines = list(_lines(whole, 0))
     column = min(max((len(text) for text, _ in lines), default=0), _WIDEST) + 2
     for text, comment in lines:
-        say(f"{text.ljust(column)}# {comment}" if comment else text)
+        emit(f"{text.ljust(column)}# {comment}" if comment else text)
 
 
 def _lines(group: RecipeValue, depth: int) -> Iterator[tuple[str, str]]:
@@ -50,7 +50,7 @@ def _lines(group: RecipeValue, depth: int) -> Iterator[tuple[str, str]]:
             continue
         source = f"preset {value.where}" if value.source == "preset" else value.where
         yield f"{start} {_scalar(value.text)}", source
-        # what a named file of settings holds stands below the name as comments: it is no setting of the recipe
+        # the contents of a preset or technique file are comments: they are no settings of the recipe
         for inner in value.children:
             for leaf in inner.walk():
                 if not leaf.children:
@@ -59,7 +59,7 @@ def _lines(group: RecipeValue, depth: int) -> Iterator[tuple[str, str]]:
 
 
 def _scalar(text: str) -> str:
-    """A value as YAML reads it back: text is quoted where it would be taken for something else."""
+    """A value as YAML reads it back: text is quoted if YAML would read it as another type."""
     from qairt.recipe.source import RecipeSyntaxError, load_value
 
     try:

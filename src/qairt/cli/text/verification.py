@@ -1,24 +1,24 @@
-"""What `qairt verify` found, as text: the ladder, the layers that cost most with a bar each, the verdict."""
+"""The result of `qairt verify` as text: parts rung by rung, the modules with the largest loss, the verdict."""
 
 from __future__ import annotations
 
 from qairt.amounts import count, duration
-from qairt.cli.console import answers, is_terminal, styled, table, width, wrapped
+from qairt.cli.console import is_terminal, output_stream, styled, table, width, wrapped
 from qairt.runtime.metrics import MOST_DB
 from qairt.verify.result import LayerCost, PartFidelity, RungFidelity, TokenFidelity, Verification
 
 LAYERS = 8
-"""Layers that are listed by cost; `--json` has all."""
+"""Modules listed; `--json` has all."""
 BAR = 40
-"""Columns of the longest bar, where there is room."""
+"""Columns of the longest bar, if the terminal is wide enough."""
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 
 
-def told(found: Verification) -> list[str]:
-    """The answer as people read it: each rung's parts, the costliest layers, the verdict. Fits 80 columns."""
+def verification_lines(found: Verification) -> list[str]:
+    """Each rung's parts, the modules with the largest loss, the verdict; at most 80 columns."""
     lines = _ladder(found.parts())
     lines += [wrapped(f"{skipped.rung}: skipped: {skipped.why}", indent=2) for skipped in found.skipped]
-    lines += [line for measured in found.rungs for line in _beside_cpu(measured)]
+    lines += [line for measured in found.rungs for line in _against_cpu(measured)]
     for measured in found.rungs:
         if measured.layers:
             lines += ["", *layer_lines(measured)]
@@ -28,11 +28,11 @@ def told(found: Verification) -> list[str]:
 
 
 def layer_lines(rung: RungFidelity) -> list[str]:
-    """The costliest pieces of the decoder, the dearest first, each with a bar as long as its cost."""
+    """The modules with the largest loss, largest first, each with a bar."""
     costs = rung.costliest()
     listed = costs[:LAYERS]
-    title = f"What quantizing one piece alone costs at the logits (simulated; {len(listed)} of {len(costs)}):"
-    header = ("piece", "KL", "top-1", "its SQNR")
+    title = f"Loss at the logits from quantizing one module alone (simulated; {len(listed)} of {len(costs)}):"
+    header = ("module", "KL", "top-1", "own SQNR")
     rows = [_layer_row(cost) for cost in listed]
     taken = sum(max(map(len, column)) + 2 for column in zip(header, *rows, strict=True))
     room = min(BAR, max(width() - taken, 1))
@@ -42,38 +42,39 @@ def layer_lines(rung: RungFidelity) -> list[str]:
 
 
 def token_lines(found: TokenFidelity, most: float) -> list[str]:
-    """Both runtimes' tokens one above the other, and what stands at the first difference."""
+    """The tokens of both runtimes, one line each, and their first difference."""
     read, each = count(len(found.prompt), "token"), duration(found.seconds_a_token)
-    lines = [styled(f"{found.rung}: {len(found.found)} tokens after {read} of text, {each} a token", "bold")]
+    lines = [styled(f"{found.rung}: {len(found.found)} tokens after {read} of text, {each} per token", "bold")]
     width_ = max(len(str(token)) for token in (*found.cpu, *found.found))
     for name, tokens in (("cpu", found.cpu), (found.rung, found.found)):
         lines.append(f"  {name:<{max(len(found.rung), 3)}}  " + " ".join(f"{token:>{width_}}" for token in tokens))
-    place = found.first_difference
-    if place is None or found.margin is None:
-        return [*lines, "  the same"]
-    verdict = f"a tie, up to {most:g} is allowed" if found.passes(most) else f"at most {most:g} is allowed"
-    line = f"  they differ from token {place + 1} on: there the CPU prefers its own by {found.margin:.2f} ({verdict})"
+    first = found.first_difference
+    if first is None or found.margin is None:
+        return [*lines, "  identical"]
+    verdict = f"a tie: up to {most:g} is allowed" if found.passes(most) else f"at most {most:g} is allowed"
+    margin = f"the CPU prefers its own by a logit margin of {found.margin:.2f} ({verdict})"
+    line = f"  they differ from token {first + 1} on: {margin}"
     return [*lines, wrapped(line, indent=2)]
 
 
-def bar(share: float, columns: int) -> str:
-    """`share`, 0 … 1, of `columns`: to an eighth of a column on a terminal that shows such characters, else in `#`."""
+def bar(fraction: float, columns: int) -> str:
+    """A bar of `fraction`, 0 … 1, of `columns`: in eighths of a column on a terminal that shows them, else in `#`."""
     if not (is_terminal() and _shows(_EIGHTHS)):
-        return "#" * round(columns * share)
-    whole, eighths = divmod(round(8 * columns * share), 8)
+        return "#" * round(columns * fraction)
+    whole, eighths = divmod(round(8 * columns * fraction), 8)
     return (_EIGHTHS[8] * whole + _EIGHTHS[eighths]).rstrip()
 
 
 def _shows(characters: str) -> bool:
     try:
-        characters.encode(answers().encoding or "ascii")
+        characters.encode(output_stream().encoding or "ascii")
     except UnicodeEncodeError:
         return False
     return True
 
 
 def _ladder(parts: list[PartFidelity]) -> list[str]:
-    """A heading for each rung, a line for each of its parts."""
+    """One heading per rung, one line per part."""
     if not parts:
         return []
     header = ("part", "isolated", "chained", "top-1", "KL", "max error", "worst output", "")
@@ -109,14 +110,14 @@ def _db(value: float | None) -> str:
     return "" if value is None else "equal" if value >= MOST_DB else f"{value:.1f}"
 
 
-def _beside_cpu(rung: RungFidelity) -> list[str]:
-    """How close the emulator came to the CPU on the same graphs."""
+def _against_cpu(rung: RungFidelity) -> list[str]:
+    """How close the emulator is to the CPU on the same graphs."""
     found = [output for output in rung.outputs if output.cpu_db is not None]
     if not found:
         return []
     worst = min(found, key=lambda output: output.cpu_db or 0.0)
     line = (
-        f"{rung.rung}: against the CPU on the same graphs and inputs at least {_db(worst.cpu_db)} dB"
+        f"{rung.rung}: at least {_db(worst.cpu_db)} dB against the CPU on the same graphs and inputs"
         f" ({worst.output} of part {worst.part}, AR {worst.ar}, {worst.way})"
     )
     return [wrapped(line, indent=2)]
@@ -125,18 +126,18 @@ def _beside_cpu(rung: RungFidelity) -> list[str]:
 def _verdict(found: Verification) -> str:
     measured: list[RungFidelity | TokenFidelity] = [*found.rungs, *found.tokens]
     seconds = duration(sum(rung.seconds for rung in measured if rung.rung not in found.reused))
-    reused = f", {count(len(found.reused), 'rung')} measured before" if found.reused else ""
+    reused = f", {count(len(found.reused), 'rung')} reused" if found.reused else ""
     below, differing = found.first_below(), found.first_differing()
     if not measured:
         return "nothing was measured"
     if below is not None:
         text = (
-            f"first below what is asked: {below.rung}, part {below.part}: {below.worst} has {below.judged_db:.1f} dB,"
-            f" {below.needed_db:.0f} are asked ({seconds}{reused})"
+            f"first below its threshold: {below.rung}, part {below.part}: {below.worst} has {below.judged_db:.1f} dB,"
+            f" the threshold is {below.needed_db:.0f} dB ({seconds}{reused})"
         )
     elif differing is not None:
-        text = f"{differing.rung} does not say what the CPU says of the same parts ({seconds}{reused})"
+        text = f"{differing.rung} generates other tokens than the CPU with the same parts ({seconds}{reused})"
     else:
-        what = "all parts are above what is asked" if found.rungs else "as on the CPU"
+        what = "all parts are above their thresholds" if found.rungs else "identical to the CPU"
         return styled(f"{what} ({seconds}{reused})", "green")
     return styled(wrapped(text, indent=2), "red")

@@ -1,1 +1,1 @@
-"""What watches a run on the shell: JSON, lines, or a live region."""
+"""What shows a run on the shell while it is going: JSON, lines, or a live region."""

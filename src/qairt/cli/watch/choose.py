@@ -1,10 +1,10 @@
-"""The watcher for where standard output goes."""
+"""The watcher that suits standard output."""
 
 from __future__ import annotations
 
 import threading
 
-from qairt.cli.console import is_terminal, say
+from qairt.cli.console import emit, is_terminal
 from qairt.cli.watch.watcher import Watcher
 from qairt.engine.record import events as ev
 
@@ -13,17 +13,17 @@ class JsonStream(Watcher):
     """Every event as a line of JSON, as in `events.jsonl`."""
 
     def show(self, event: ev.Event) -> None:
-        say(event.model_dump_json())
+        emit(event.model_dump_json())
 
 
 def choose(*, as_json: bool, stop: threading.Event) -> Watcher:
-    """The watcher for where standard output goes."""
+    """JSON if requested, a live region on a terminal, else lines."""
     if as_json:
         return JsonStream()
     if is_terminal():
         from qairt.cli.watch.live import LiveRegion
 
         return LiveRegion(stop)
-    from qairt.cli.watch.lines import Lines
+    from qairt.cli.watch.lines import EventLines
 
-    return Lines(stop)
+    return EventLines(stop)

@@ -1,4 +1,4 @@
-"""How far an evaluation is: a bar with the time left on a terminal, a line now and then elsewhere."""
+"""Progress of an evaluation: a bar with the time left on a terminal, a line now and then elsewhere."""
 
 from __future__ import annotations
 
@@ -9,53 +9,54 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from qairt.amounts import about
-from qairt.cli.console import is_terminal, tell
+from qairt.cli.console import is_terminal, report
+from qairt.notify import Notify
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
 
-_EVERY = 10.0  # seconds between lines
-_EARLY = 0.02  # share of the work from which its pace tells something
-_DONE = 0.995  # share that is shown as all of it
+_INTERVAL = 10.0  # seconds between lines
+_FIRST_ESTIMATE = 0.02  # fraction of the work from which the time left is estimated
+_DONE = 0.995  # fraction that is shown as all of it
 
 
 @contextmanager
 def watch() -> Iterator[Callable[[str, float], None]]:
-    """What `LLMPipeline.evaluation` tells its progress to; on standard error, for scores go to standard output."""
+    """The progress callback of `LLMPipeline.evaluation`; on standard error, since scores go to standard output."""
     if is_terminal(sys.stderr):
         yield from _bars()
     else:
-        yield Lines(tell)
+        yield ProgressLines(report)
 
 
-class Lines:
-    """A line when something new is measured, and one every ten seconds.
+class ProgressLines:
+    """A line when a new measurement begins, and one every ten seconds.
 
     Args:
-        say: prints a line.
+        notify: prints a line.
         clock: seconds.
     """
 
-    def __init__(self, say: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
-        self._say = say
+    def __init__(self, notify: Notify, clock: Callable[[], float] = time.monotonic) -> None:
+        self._notify = notify
         self._clock = clock
-        self._what = ""
+        self._name = ""
         self._began = 0.0
-        self._said = 0.0
+        self._printed = 0.0
 
-    def __call__(self, what: str, part: float) -> None:
+    def __call__(self, name: str, fraction: float) -> None:
         now = self._clock()
-        if what != self._what:
-            self._what, self._began, self._said = what, now, now
-            self._say(what)
-        elif now - self._said >= _EVERY and part < _DONE:
-            self._said = now
-            self._say(f"{what}: {part:.0%}{left(part, now - self._began)}")
+        if name != self._name:
+            self._name, self._began, self._printed = name, now, now
+            self._notify(name)
+        elif now - self._printed >= _INTERVAL and fraction < _DONE:
+            self._printed = now
+            self._notify(f"{name}: {fraction:.0%}{time_left(fraction, now - self._began)}")
 
 
-def left(part: float, seconds: float) -> str:
-    """`, about 12 s left`, empty while that is not known."""
-    return f", about {about(seconds * (1 - part) / part)} left" if _EARLY <= part < _DONE else ""
+def time_left(fraction: float, seconds: float) -> str:
+    """`, about 12 s left`; empty while it is unknown."""
+    return f", about {about(seconds * (1 - fraction) / fraction)} left" if _FIRST_ESTIMATE <= fraction < _DONE else ""
 
 
 def _bars() -> Iterator[Callable[[str, float], None]]:
@@ -70,10 +71,10 @@ def _bars() -> Iterator[Callable[[str, float], None]]:
     tasks: dict[str, tuple[TaskID, float]] = {}
     with Progress(*columns, console=Console(stderr=True, highlight=False), transient=True) as bars:
 
-        def show(what: str, part: float) -> None:
-            if what not in tasks:
-                tasks[what] = bars.add_task(what, total=1.0, left=""), time.monotonic()
-            task, began = tasks[what]
-            bars.update(task, completed=part, left=left(part, time.monotonic() - began))
+        def show(name: str, fraction: float) -> None:
+            if name not in tasks:
+                tasks[name] = bars.add_task(name, total=1.0, left=""), time.monotonic()
+            task, began = tasks[name]
+            bars.update(task, completed=fraction, left=time_left(fraction, time.monotonic() - began))
 
         yield show

@@ -1,4 +1,4 @@
-"""A run as lines of text, for logs and pipes: one for each event, and never long silent."""
+"""A run as lines of text, for logs and pipes: one per event, and one every ten seconds of silence."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import Self
 
 from qairt.amounts import about
-from qairt.cli.console import ReaderLeft, say
+from qairt.cli.console import ReaderGone, emit
 from qairt.cli.watch.watcher import Watcher, clock
 from qairt.engine.record import events as ev
 from qairt.engine.record import sentences as messages
@@ -16,14 +16,14 @@ from qairt.engine.record.eta import SmoothEta, fraction, wording
 from qairt.engine.record.state import BUSY
 
 QUIET_SECONDS = 10.0
-"""After so long without a line, one says what is running."""
+"""After this long without a line, one tells what is running."""
 
 
-class Lines(Watcher):
+class EventLines(Watcher):
     """Prints a line with the time for each event.
 
     Args:
-        stop: says that the run was interrupted.
+        stop: set when the run is interrupted.
     """
 
     def __init__(self, stop: threading.Event, quiet_seconds: float = QUIET_SECONDS) -> None:
@@ -32,63 +32,63 @@ class Lines(Watcher):
         self._quiet_seconds = quiet_seconds
         self._began = self._last = time.time()
         self._eta = SmoothEta()
-        self._said_stopping = False
+        self._stop_printed = False
         self._over = threading.Event()
-        self._heart = threading.Thread(target=self._beat, daemon=True)
+        self._silence = threading.Thread(target=self._watch_silence, daemon=True)
         self._writing = threading.Lock()
 
     def __enter__(self) -> Self:
-        self._heart.start()
+        self._silence.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._heart.join()
+        self._silence.join()
 
     def show(self, event: ev.Event) -> None:
         match event:
             case ev.RunStarted():
                 for line in messages.opening(event):
-                    self._line(event.time, line)
+                    self._print(event.time, line)
             case ev.ItemStarted():
-                self._line(event.time, messages.started(event))
+                self._print(event.time, messages.started(event))
             case ev.ItemFinished():
-                self._line(event.time, messages.finished(event))
+                self._print(event.time, messages.finished(event))
             case ev.ItemFailedEvent():
-                self._line(event.time, messages.failed(event))
+                self._print(event.time, messages.failed(event))
             case ev.OutputWritten():
                 for line in messages.output(event):
-                    self._line(event.time, line)
+                    self._print(event.time, line)
             case ev.LogLine():
-                self._line(event.time, f"{event.level}: {event.message}")
+                self._print(event.time, f"{event.level}: {event.message}")
 
-    def _line(self, moment: float, text: str) -> None:
+    def _print(self, moment: float, text: str) -> None:
         with self._writing:
             self._last = time.time()
-            say(f"{clock(moment)} {text}")
+            emit(f"{clock(moment)} {text}")
 
-    def _beat(self) -> None:
+    def _watch_silence(self) -> None:
         while not self._over.wait(min(0.2, self._quiet_seconds / 4)):
             try:
-                self._tell_if_quiet(time.time())
-            except ReaderLeft:
+                self._print_if_quiet(time.time())
+            except ReaderGone:
                 return
 
-    def _tell_if_quiet(self, now: float) -> None:
-        if self._stop.is_set() and not self._said_stopping:
-            self._said_stopping = True
-            self._line(now, "interrupted: ending what runs; finished items are kept")
+    def _print_if_quiet(self, now: float) -> None:
+        if self._stop.is_set() and not self._stop_printed:
+            self._stop_printed = True
+            self._print(now, "interrupted: stopping running items; finished items are kept")
         elif now - self._last >= self._quiet_seconds:
-            self._line(now, self._what_happens(now))
+            self._print(now, self._activity(now))
 
-    def _what_happens(self, now: float) -> str:
+    def _activity(self, now: float) -> str:
         with self.lock:
-            busy = [item for item in self.state.items.values() if item.status in BUSY]
-            if busy:
+            running = [item for item in self.state.items.values() if item.status in BUSY]
+            if running:
                 left = wording(self._eta.at(self.state, now))
-                items = ", ".join(messages.running(item, now) for item in busy)
+                items = ", ".join(messages.running(item, now) for item in running)
                 return f"{fraction(self.state, now):.0%} done, {left}; running: {items}"
-        doing = "finishing" if self.state.items else "planning: reading what the recipe names"
+        doing = "finishing" if self.state.items else "planning: reading the model and the files of the recipe"
         return f"{doing} ({about(now - self._began)})"

@@ -1,4 +1,4 @@
-"""A run on a terminal: finished items scroll by, below them a live region with what runs and how far all of it is."""
+"""A run on a terminal: finished items scroll by; a live region below shows the running ones and the progress."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from qairt.amounts import about, duration
-from qairt.cli.console import answers, say
+from qairt.cli.console import emit, output_stream
 from qairt.cli.watch.watcher import Watcher
 from qairt.engine.record import events as ev
 from qairt.engine.record import sentences as messages
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
 
 _REFRESH = 4  # a second
 _BAR = 24  # columns
-_PATIENCE = 2.0  # seconds before planning is worth a line
+_PLANNING_NOTE_S = 2.0  # planning that takes longer gets a line
 
 
 class LiveRegion(Watcher):
-    """Draws with rich, which is imported when the first item starts: a run that has nothing to do costs nothing.
+    """Draws with rich, imported when the first item starts: a run with nothing to do never loads it.
 
     Args:
-        stop: says that the run was interrupted.
+        stop: set when the run is interrupted.
     """
 
     def __init__(self, stop: threading.Event) -> None:
@@ -36,7 +36,9 @@ class LiveRegion(Watcher):
         self._stop = stop
         self._live: Live | None = None
         self._eta = SmoothEta()
-        self._planning = threading.Timer(_PATIENCE, self._print, ["planning: reading what the recipe names"])
+        self._planning = threading.Timer(
+            _PLANNING_NOTE_S, self._print, ["planning: reading the model and the files of the recipe"]
+        )
         self._planning.daemon = True
 
     def __enter__(self) -> Self:
@@ -74,7 +76,7 @@ class LiveRegion(Watcher):
         from rich.live import Live
 
         live = Live(
-            console=Console(file=answers(), highlight=False),
+            console=Console(file=output_stream(), highlight=False),
             get_renderable=self.draw,
             refresh_per_second=_REFRESH,
             transient=True,
@@ -86,14 +88,14 @@ class LiveRegion(Watcher):
 
     def _print(self, text: str, *, mark: str = "", style: str = "") -> None:
         if self._live is None:
-            say(f"{mark}{text}")
+            emit(f"{mark}{text}")
             return
         from rich.text import Text
 
         self._live.console.print(Text.assemble((mark, style), text), soft_wrap=True)
 
     def draw(self) -> RenderableType:
-        """The region as it is now: one line for each running item, the bar last."""
+        """The region: one line per running item, the bar last."""
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
@@ -101,19 +103,19 @@ class LiveRegion(Watcher):
 
         now = time.time()
         with self.lock:
-            busy = [item for item in self.state.items.values() if item.status in BUSY]
+            running = [item for item in self.state.items.values() if item.status in BUSY]
             done, left = fraction(self.state, now), self._eta.at(self.state, now)
             finished = self.state.count("done", "warn", "failed", "blocked", "cancelled", "interrupted")
             total = len(self.state.items) - self.state.count("cached")
-        widest = max((len(f"{item.stage} {item.label}") for item in busy), default=0)
-        lines = [Text(overflow="ellipsis", no_wrap=True) for _ in busy]
-        for line, item in zip(lines, busy, strict=True):
+        widest = max((len(f"{item.stage} {item.label}") for item in running), default=0)
+        lines = [Text(overflow="ellipsis", no_wrap=True) for _ in running]
+        for line, item in zip(lines, running, strict=True):
             expected = f" of ~{about(item.expected_seconds)}" if item.expected_seconds >= 1 else ""
             line.append(f"  {item.stage} {item.label}".ljust(widest + 2), style="bold")
             line.append(f"  {done_of(item, now):4.0%}  {duration(now - (item.started or now))}{expected}")
             line.append(f"  {item.message}", style="dim")
         foot = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=1.0, completed=done, width=_BAR)
-        rest = "stopping: ending what runs" if self._stop.is_set() else wording(left)
+        rest = "stopping running items" if self._stop.is_set() else wording(left)
         foot.add_row(bar, f"{done:4.0%}", f"{finished} of {total} items", rest)
         return Group(*lines, foot)

@@ -1,4 +1,4 @@
-"""What watches a run: the JSON stream, one line for each event, or a live region on a terminal."""
+"""Base of the watchers."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ import time
 from types import TracebackType
 from typing import Self
 
-from qairt.cli.console import ReaderLeft
-from qairt.cli.watch.shares import WallShares
+from qairt.cli.console import ReaderGone
+from qairt.cli.watch.wall_time_by_stage import WallTimeByStage
 from qairt.engine.record import events as ev
 from qairt.engine.record.state import RunState
 
 
 class Watcher:
-    """Base: folds events into `state`, and says nothing. `event` is called from the engine's threads, one at a time."""
+    """Folds events into `state`, and prints nothing. `event` is called from the engine's threads, one at a time."""
 
     def __init__(self) -> None:
         self.state = RunState()
-        self.shares = WallShares()
+        self.wall_time = WallTimeByStage()
         self.jobs = 1
         self.lock = threading.Lock()
-        self._deaf = False
+        self._reader_gone = False
 
     def event(self, event: ev.Event) -> None:
         with self.lock:
             self.state.apply(event)
-            self.shares.apply(event)
+            self.wall_time.apply(event)
             if isinstance(event, ev.RunStarted):
                 self.jobs = event.jobs
-        self._safely(event)
+        self._show_while_read(event)
 
     def show(self, event: ev.Event) -> None:
         """Show one event."""
@@ -40,16 +40,16 @@ class Watcher:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take down what was put up."""
+        """Remove what is on the terminal."""
 
-    def _safely(self, event: ev.Event) -> None:
-        """A reader that went away (`qairt run | head`) does not end the run: its work is kept all the same."""
-        if self._deaf:
+    def _show_while_read(self, event: ev.Event) -> None:
+        """Show an event. When the reader has gone away (`qairt run | head`) the run continues: its work is kept."""
+        if self._reader_gone:
             return
         try:
             self.show(event)
-        except (ReaderLeft, OSError):
-            self._deaf = True
+        except (ReaderGone, OSError):
+            self._reader_gone = True
 
 
 def clock(moment: float) -> str:

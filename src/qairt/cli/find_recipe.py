@@ -1,4 +1,4 @@
-"""The RECIPE argument: a path, or the name of a shipped recipe."""
+"""The RECIPE argument: a path, or the name of a recipe that comes with qairt."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def find_recipe(name: str) -> Path:
     """The file of a recipe.
 
     Raises:
-        RecipeError: there is none of that name; says which ones qairt ships.
+        RecipeError: there is none of that name; names the nearest one.
     """
     from qairt.recipe.names import nearest
 
@@ -25,7 +25,7 @@ def find_recipe(name: str) -> Path:
         return path
     if path.is_dir():
         inside = sorted(file.name for file in path.glob("*.y*ml"))
-        remedy = f"it holds {', '.join(inside)}" if inside else "give a .yaml file"
+        remedy = f"it contains {', '.join(inside)}" if inside else "give a .yaml file"
         raise RecipeError("this is a folder, not a recipe", where=name, remedy=remedy)
     shipped = shipped_by_name()
     if name.removesuffix(".yaml") in shipped:
@@ -36,10 +36,15 @@ def find_recipe(name: str) -> Path:
     if beside:
         remedy = f"did you mean {neighbours[beside]}?"
     elif close:
-        remedy = f"did you mean {close}, which qairt ships?"
+        remedy = f"did you mean {close}, which comes with qairt?"
     else:
-        remedy = "`qairt recipes` lists those that qairt ships, `qairt init MODEL` writes one for your model"
+        remedy = "`qairt recipes` lists those that come with qairt, `qairt init MODEL` writes one for your model"
     raise RecipeError("there is no such recipe", where=name, remedy=remedy)
+
+
+def is_recipe(word: str) -> bool:
+    """Whether a word means a recipe where it could also be a stage: a YAML file, or the name of one that ships."""
+    return word.endswith((".yaml", ".yml")) or Path(word).is_file() or word in shipped_by_name()
 
 
 def shipped_by_name() -> dict[str, Path]:
@@ -53,8 +58,8 @@ def open_pipeline(recipe: str, overrides: Sequence[str] | None = None, cache_dir
     """The pipeline of a recipe, with overrides from the command line.
 
     Raises:
-        RecipeError: names every fault with its place and the nearest valid name.
-        ContractViolation: the stages are in an order that cannot work.
+        RecipeError: lists every fault with its line and the nearest valid name.
+        ContractViolation: the order of the stages cannot work.
     """
     path = find_recipe(recipe)
     from qairt.llm import LLMPipeline

@@ -1,0 +1,58 @@
+"""Cache entries as text and as data for scripts."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qairt.amounts import age, count, duration, size
+
+if TYPE_CHECKING:
+    from qairt.engine.cache.entry import Entry
+
+EntryData = dict[str, object]
+
+
+def entry_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
+    """Stage, item, size, time, age and short key of each."""
+    return [
+        (entry.stage, entry.label, size(entry.bytes), duration(entry.seconds), entry_age(entry), entry.key[:8])
+        for entry in entries
+    ]
+
+
+def entry_age(entry: Entry) -> str:
+    from datetime import UTC, datetime
+
+    return age((datetime.now(UTC) - datetime.fromisoformat(entry.timestamp)).total_seconds())
+
+
+def clearing(entries: Sequence[Entry], freed: int) -> str:
+    """`2 entries: frees 62 MB, 12.3 s to rebuild`."""
+    work = duration(sum(entry.seconds for entry in entries))
+    return f"{count(len(entries), 'entry', 'entries')}: frees {size(freed)}, {work} to rebuild"
+
+
+def inputs(entry: Entry) -> dict[str, object]:
+    """The inputs of an entry's key, by dotted name."""
+    from qairt.engine.cache.entry import mapping_in
+
+    flat: dict[str, object] = {
+        f"stages.{entry.stage}.{name}": value for name, value in mapping_in(entry.inputs, "config").items()
+    }
+    for group in ("params", "facts", "sources"):
+        flat |= {f"{group} {name}": value for name, value in mapping_in(entry.inputs, "extras", group).items()}
+    return flat
+
+
+def as_data(entry: Entry) -> EntryData:
+    return {
+        "stage": entry.stage,
+        "label": entry.label,
+        "key": entry.key,
+        "bytes": entry.bytes,
+        "seconds": entry.seconds,
+        "peak_rss": entry.peak_rss,
+        "timestamp": entry.timestamp,
+        "directory": str(entry.directory),
+    }

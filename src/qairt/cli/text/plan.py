@@ -1,0 +1,86 @@
+"""A plan as text: the table of stages, the items that run with their reasons, the reports to write."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qairt.amounts import about, compact, count, size
+from qairt.cli.console import styled, table
+
+if TYPE_CHECKING:
+    from qairt.engine.plan.planned import Plan, PlannedItem, StagePlan
+
+
+def plan_lines(plan: Plan, *, jobs: int, brief: bool = False) -> list[str]:
+    """The whole plan; the table of stages and one sentence if `brief`."""
+    lines = [*stage_table(plan), ""]
+    to_run = plan.to_run()
+    if not to_run:
+        lines.append(f"Nothing to run: {count(sum(1 for _ in plan.items), 'item')}, all cached.")
+    else:
+        lines.append(styled(_summary(plan, jobs) + ("." if brief else ":"), "bold"))
+    if brief:
+        return lines
+    return [*lines, *(reasons(to_run) if to_run else []), *report_lines(plan)]
+
+
+def stage_table(plan: Plan) -> list[str]:
+    """One line per stage; size covers all its items, time and RAM those that run."""
+    rows = [_row(stage.stage.name, stage.items, _artifacts(stage)) for stage in plan.stages]
+    rows.append(_row("total", list(plan.items), ""))
+    return table(rows, header=("stage", "to run", "size", "time", "RAM", "output"), right=(1, 2, 3, 4))
+
+
+def reasons(to_run: list[PlannedItem]) -> list[str]:
+    """Every item that runs: how long it takes, and why it is not reused."""
+    rows = [
+        (f"  {item.stage.name}", item.label, _marked(compact(item.seconds), [item]), item.reason) for item in to_run
+    ]
+    return table(rows, header=("  stage", "item", "time", "why it runs"), right=(2,))
+
+
+def report_lines(plan: Plan) -> list[str]:
+    """The reports of stages that are missing or belong to another result."""
+    from qairt.cli.text.outcome import shown
+
+    due = [output for output in plan.outputs if not output.current]
+    if not due:
+        return []
+    rows = [(f"  {output.stage.name}", output.kind, shown(output.directory), output.reason) for output in due]
+    head = styled(f"{count(len(due), 'report')} to write:", "bold")
+    return ["", head, *table(rows, header=("  stage", "report", "folder", "why it is written"))]
+
+
+def _row(name: str, items: list[PlannedItem], output: str) -> tuple[str, ...]:
+    to_run = [item for item in items if not item.cached]
+    return (
+        name,
+        f"{len(to_run)}/{len(items)}",
+        _marked(size(sum(item.bytes for item in items)), items),
+        _marked(compact(sum(item.seconds for item in to_run)), to_run) if to_run else "",
+        _marked(size(max(item.peak_ram for item in to_run)), to_run) if to_run else "",
+        output,
+    )
+
+
+def _artifacts(stage: StagePlan) -> str:
+    """`8 DLC, 8 quantized ONNX`."""
+    kinds = []
+    for kind, number in stage.artifacts.items():
+        plural = f"{kind.removesuffix('y')}ies" if kind.endswith("binary") else kind
+        kinds.append(f"{number} {plural if number != 1 else kind}")
+    return ", ".join(kinds)
+
+
+def _marked(text: str, items: list[PlannedItem]) -> str:
+    """`text` with `~` if one of the items has never run."""
+    return text if all(item.cached or item.from_history for item in items) else f"~{text}"
+
+
+def _summary(plan: Plan, jobs: int) -> str:
+    from qairt.engine.plan.announce import planned_entries
+    from qairt.engine.record.eta import remaining
+    from qairt.engine.record.state import RunState
+
+    wall = remaining(RunState.of_plan(planned_entries(plan)), 0.0, jobs=jobs).seconds
+    return f"{count(len(plan.to_run()), 'item')} to run, about {about(wall)} with {jobs} at a time"
