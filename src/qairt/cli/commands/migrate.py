@@ -38,7 +38,7 @@ def migrate(
         emit_json({"file": str(found.file), "keys": keys, "written": bool(found.keys) and not dry_run})
         return
     if not found.keys:
-        emit(f"{found.file}: no old keys, nothing to replace")
+        emit(f"{found.file}: no old keys, nothing to rewrite")
         return
     for key in found.keys:
         emit(str(key))
@@ -46,9 +46,7 @@ def migrate(
     for line in found.changed_lines():
         emit(_coloured(line))
     emit()
-    done = (
-        f"{count(len(found.keys), 'key')} would be replaced" if dry_run else f"{count(len(found.keys), 'key')} replaced"
-    )
+    done = f"{count(len(found.keys), 'key')} would be moved" if dry_run else f"{count(len(found.keys), 'key')} moved"
     emit(f"{found.file}: {done}")
 
 
