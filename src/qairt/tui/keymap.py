@@ -74,7 +74,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
             "enter",
             "request('open')",
             "Open",
-            "Open the item's log, or why it will run. Before a run: the plan.",
+            "Open the item's log, or why it runs; before a run, the plan.",
             footer=True,
         ),
         Key(

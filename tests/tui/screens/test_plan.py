@@ -185,7 +185,7 @@ async def test_faults_are_shown_in_place_and_edited_where_they_are(made: Path) -
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         shown = app.text()
-        assert "2 errors in the recipe: fix them to run it; e opens the selected one" in shown
+        assert "2 errors in the recipe. Press e to open the selected one in the editor." in shown
         assert "× toy.yaml:4  stages.fan.sufix is not a setting of fan" in shown
         assert "    did you mean suffix?" in shown
         assert "[b]odd[/b] is unknown" in shown

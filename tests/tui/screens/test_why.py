@@ -92,7 +92,7 @@ async def test_it_shows_both_keys_the_root_and_what_passes_it_on(made: Path) -> 
         assert "toy.yaml:4" in shown
         assert "≠ input fan ar1" in shown
         assert "passed on" in shown
-        assert "1 value unchanged (A shows them)" in shown
+        assert "2 values unchanged (A shows them)" in shown
 
 
 async def test_equal_rows_are_shown_on_demand(made: Path) -> None:

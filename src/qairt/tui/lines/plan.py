@@ -154,7 +154,7 @@ def head_lines(name: str, cache: str, plan: PlanTable, summary: Summary, memory:
     if summary.cached == summary.items:
         counts.append("nothing to run")
     else:
-        guess = f"about {clock(plan.eta.seconds)}, estimated from sizes"
+        guess = f"about {clock(plan.eta.seconds)} (estimate)"
         counts.append(wording(plan.eta) if plan.eta.known else guess)
         counts.append(f"peak {size(plan.peak_ram)}" + (f" of {size(memory)}" if memory else ""))
     return [look.text(f"plan  {plain(name)}   cache {plain(cache)}"), look.text(" · ".join(counts))]

@@ -254,7 +254,9 @@ class PlanScreen(Screen[None]):
 
     def _head_lines(self, look: Look) -> list[str]:
         if self._table is None or self._summary is None:
-            errors = f"{count(len(self._faults), 'error')} in the recipe: fix them to run it; e opens the selected one"
+            errors = (
+                f"{count(len(self._faults), 'error')} in the recipe. Press e to open the selected one in the editor."
+            )
             return [look.text(f"plan  {plain(self._recipe_name)}"), errors]
         pipeline = self._planned.pipeline
         cache = str(pipeline.cache_dir) if pipeline is not None else ""
