@@ -61,12 +61,12 @@ def test_one_line_changes(file: Path, path: str, value: Any, line: int, after: s
 @pytest.mark.parametrize(
     ("path", "value", "told"),
     [
-        ("stages.fan.nothing", 1, "stages.fan.nothing is not written there"),
-        ("stages.fan.arn", 1, "stages.fan.arn is not one word on one line"),
-        ("stages.fan.suffix", [1], "stages.fan.suffix was not one word, but"),
-        ("stages.fan.base", 4, "stages.fan.base is used in other places too"),
-        ("stages.fan.other", 4, "stages.fan.other is not written there"),
-        ("stages.fan.note", "x", "stages.fan.note is not one word on one line"),
+        ("stages.fan.nothing", 1, "stages.fan.nothing is not set in this file"),
+        ("stages.fan.arn", 1, "stages.fan.arn is not a single word on one line"),
+        ("stages.fan.suffix", [1], r"\[1\] is not a single word"),
+        ("stages.fan.base", 4, "stages.fan.base is shared with other settings"),
+        ("stages.fan.other", 4, "stages.fan.other is not set in this file"),
+        ("stages.fan.note", "x", "stages.fan.note is not a single word on one line"),
     ],
 )
 def test_what_is_not_one_word_on_one_line_is_refused(file: Path, path: str, value: Any, told: str) -> None:

@@ -1,4 +1,4 @@
-"""Recipes written for the vendor's pipeline load as they are; what has no counterpart is named with its line."""
+"""Recipes written for the vendor's pipeline load as they are; what has no equivalent is named with its line."""
 
 from __future__ import annotations
 
@@ -133,16 +133,16 @@ def test_what_has_no_counterpart_is_named_with_its_line(model):
         "lm_head": "stages.quantization.technique_kwargs.lpbq.module_precisions.lm_head",
         "hvx_threads": "stages.genai_builder.compile_options.graphs.hvx_threads",
     }
-    starts = [f"{made.recipe.source}:{line_of(word)}: {name} has no counterpart: " for word, name in named.items()]
+    starts = [f"{made.recipe.source}:{line_of(word)}: {name} has no equivalent: " for word, name in named.items()]
     assert len(made.warnings) == len(starts)
     assert all(note.startswith(start) for note, start in zip(made.warnings, starts, strict=True))
-    assert "lm_head gets 8 bits, the fewest qairt has for it" in made.warnings[3]
+    assert "lm_head gets 8 bits, the fewest that qairt supports for it" in made.warnings[3]
 
 
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("transposed_key_cache: true", "transposed_key_cache: false", "keys are always kept transposed"),
+        ("transposed_key_cache: true", "transposed_key_cache: false", "the key cache is always transposed"),
         ("num_logits_to_keep: 0", "num_logits_to_keep: 1", "logits of all tokens"),
         ("arn: [8, 32]", "arns: [8, 32]", "qairt does not know this setting"),
         ("act_precision: 16", "act_precision: 16\n      per_channel: true", "qairt does not know this setting"),
@@ -151,8 +151,8 @@ def test_what_has_no_counterpart_is_named_with_its_line(model):
             "embedding: {weight_precision: int32}",
             "embedding can have 8 or 16 bits",
         ),
-        ("embedding: {weight_precision: int16}", "q_proj: {weight_precision: int8}", "qairt does not know it"),
-        ("embedding: {weight_precision: int16}", "embedding: {mode: symmetric}", "it names no precision"),
+        ("embedding: {weight_precision: int16}", "q_proj: {weight_precision: int8}", "qairt does not know this module"),
+        ("embedding: {weight_precision: int16}", "embedding: {mode: symmetric}", "it has no precision"),
         ("embedding: {weight_precision: int16}", "custom: {Mul_7: {weight_precision: int8}}", "the vendor's graph"),
     ],
 )
@@ -162,7 +162,7 @@ def test_what_would_change_the_result_is_an_error_with_its_line(model, old, new,
     with pytest.raises(RecipeError, match=message) as error:
         opened(model, text)
     assert str(error.value).startswith(f"{model.parent}/vendor.yaml:{lines[-1]}: ")
-    assert "the result would be another one" in str(error.value)
+    assert "ignoring it would change the result" in str(error.value)
 
 
 def test_all_of_them_are_named_at_once(model):
@@ -175,8 +175,8 @@ def test_all_of_them_are_named_at_once(model):
 def test_what_changes_speed_only_is_a_note(tmp_path):
     text = VENDOR.replace("weight_sharing: true", "weight_sharing: false").replace("graphs.hvx", "graphs.anything")
     _, notes = translated(tmp_path, text)
-    assert any("weight_sharing has no counterpart: a binary always holds its weights once" in note for note in notes)
-    assert any("graphs.anything_threads has no counterpart: it changes speed, not values" in note for note in notes)
+    assert any("weight_sharing has no equivalent: the graphs in a binary always share their weights" in note for note in notes)
+    assert any("graphs.anything_threads has no equivalent: it changes speed, not values" in note for note in notes)
 
 
 def test_the_generators_context_length_is_that_of_the_graphs_where_none_is_given(tmp_path):
@@ -213,9 +213,9 @@ def test_a_file_of_exceptions(tmp_path):
     ("content", "message"),
     [
         (None, "exceptions_json: exceptions.json was not found in .*\n  give the path of an existing file"),
-        ("{", "is no file of exceptions: JSONDecodeError"),
-        ('{"name_list": [{"module_name": "x"}]}', "is no file of exceptions: KeyError"),
-        ('{"name_list": 3}', "is no file of exceptions: TypeError"),
+        ("{", "is not an exceptions file: JSONDecodeError"),
+        ('{"name_list": [{"module_name": "x"}]}', "is not an exceptions file: KeyError"),
+        ('{"name_list": 3}', "is not an exceptions file: TypeError"),
     ],
 )
 def test_a_file_of_exceptions_that_is_none_is_named_with_its_line(tmp_path, content, message):
@@ -236,7 +236,7 @@ def test_text_in_place_of_settings_is_named_with_its_line(model):
 
 def test_an_exception_for_something_qairt_has_not_is_an_error(tmp_path):
     text = exceptions(tmp_path, entry("Softmax_3", output_exceptions=[{"bitwidth": 8}]))
-    with pytest.raises(RecipeError, match="exceptions_json.Softmax_3 has no counterpart, and the result"):
+    with pytest.raises(RecipeError, match="exceptions_json.Softmax_3 has no equivalent, and ignoring it would change the result"):
         translated(tmp_path, text)
 
 

@@ -1,4 +1,4 @@
-"""Changing one value in a recipe's file: that line alone, comments and all else as they are."""
+"""Changing one value in a recipe's file: only its line changes, comments stay."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ import yaml
 
 from qairt.errors import RecipeError
 from qairt.files import write_atomic
+from qairt.recipe.places import child, key_in
 from qairt.recipe.source import KeyPath, PlainDumper, load_yaml, read_text
 
 
 @dataclass(frozen=True)
 class LineChange:
-    """A line of a file as it is and as it would be."""
+    """A change of one line of a file."""
 
     file: Path
     line: int
@@ -25,10 +26,10 @@ class LineChange:
     _changed: str
 
     def apply(self) -> None:
-        """Write it, whole or not at all.
+        """Write the file, whole or not at all.
 
         Raises:
-            RecipeError: the file is no longer what this change was made for, or cannot be written.
+            RecipeError: the file has changed since, or cannot be written.
         """
         where = f"{self.file}:{self.line}"
         if _read(self.file) != self._content:
@@ -41,26 +42,26 @@ class LineChange:
             ) from error
 
 
-def set_value(file: Path, path: KeyPath, value: Any) -> LineChange:
-    """The change that gives the setting at `path` another value; nothing is written yet.
+def set_value(file: Path, path: KeyPath, value: object) -> LineChange:
+    """The change that sets the setting at `path`; nothing is written yet.
 
     Raises:
-        RecipeError: the file does not hold that value as one word on one line; says what to do instead.
+        RecipeError: the value is not a single word on one line; the remedy says what to do instead.
     """
     name = ".".join(path)
     content = _read(file)
     node = _node(yaml.compose(content, Loader=yaml.SafeLoader), path)
     if node is None:
-        raise RecipeError(f"{name} is not written there", where=str(file), remedy=f"add {name}: {_word(value)}")
+        raise RecipeError(f"{name} is not set in this file", where=str(file), remedy=f"add {name}: {_word(value)}")
     where = f"{file}:{node.start_mark.line + 1}"
     start, end = node.start_mark.index, node.end_mark.index
     held = content[start:end]
     if isinstance(value, (list, dict)):
-        raise RecipeError(f"{name} was not one word, but {_word(value)}", where=where, remedy="edit the recipe")
+        raise RecipeError(f"{_word(value)} is not a single word", where=where, remedy="edit the recipe")
     if not isinstance(node, yaml.ScalarNode) or node.start_mark.line != node.end_mark.line or not held:
-        raise RecipeError(f"{name} is not one word on one line", where=where, remedy="edit the recipe")
+        raise RecipeError(f"{name} is not a single word on one line", where=where, remedy="edit the recipe")
     if held[0] in "&!":
-        raise RecipeError(f"{name} is used in other places too", where=where, remedy="edit the recipe")
+        raise RecipeError(f"{name} is shared with other settings", where=where, remedy="edit the recipe")
     changed = content[:start] + _word(value) + content[end:]
     _check(content, changed, path, value, where)
     first = content.rfind("\n", 0, start) + 1
@@ -70,38 +71,30 @@ def set_value(file: Path, path: KeyPath, value: Any) -> LineChange:
     return LineChange(file, node.start_mark.line + 1, before.rstrip("\r"), after.rstrip("\r"), content, changed)
 
 
-def _check(content: str, changed: str, path: KeyPath, value: Any, where: str) -> None:
-    """Nothing but that value differs once the text is read again."""
+def _check(content: str, changed: str, path: KeyPath, value: object, where: str) -> None:
+    """Check that the changed text differs in that value only."""
     expected, _ = load_yaml(content.removeprefix("\ufeff"), where)
     found, _ = load_yaml(changed.removeprefix("\ufeff"), where)
-    place: Any = expected
+    container: Any = expected
     for step in path[:-1]:
-        place = place[int(step)] if isinstance(place, list) else _get(place, step)
-    last: Any = path[-1]
-    if isinstance(place, list):
-        place[int(last)] = value
-    else:
-        place[next((key for key in place if str(key) == last), last)] = value
+        container = child(container, step, {})
+    container[key_in(container, path[-1])] = value
     if found != expected:
-        raise RecipeError(f"{'.'.join(path)} is used in other places too", where=where, remedy="edit the recipe")
-
-
-def _get(place: Any, step: str) -> Any:
-    return next((value for key, value in place.items() if str(key) == step), {})
+        raise RecipeError(f"{'.'.join(path)} is shared with other settings", where=where, remedy="edit the recipe")
 
 
 def _read(file: Path) -> str:
-    read_text(file)  # says what is wrong with it
+    read_text(file)  # for its errors
     return file.read_bytes().decode()
 
 
 def _node(node: yaml.Node | None, steps: KeyPath) -> yaml.Node | None:
-    """The node at `steps`; a plain key with dots means nesting. None where it is inherited or an alias stands there."""
+    """The node at `steps`; a plain key with dots means nesting. None where it is an alias or merged in by `<<`."""
     if not steps:
         return node
     if isinstance(node, yaml.SequenceNode):
-        place = int(steps[0]) if steps[0].isdecimal() else len(node.value)
-        return _node(node.value[place], steps[1:]) if place < len(node.value) else None
+        index = int(steps[0]) if steps[0].isdecimal() else len(node.value)
+        return _node(node.value[index], steps[1:]) if index < len(node.value) else None
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
             parts = (key.value,) if getattr(key, "style", None) else tuple(str(key.value).split("."))
@@ -113,7 +106,7 @@ def _node(node: yaml.Node | None, steps: KeyPath) -> yaml.Node | None:
     return None
 
 
-def _word(value: Any) -> str:
-    """`value` as YAML on one line, fit to stand in brackets too."""
+def _word(value: object) -> str:
+    """`value` as YAML on one line, valid inside brackets too."""
     text = str(yaml.dump([value], Dumper=PlainDumper, default_flow_style=True, width=10**9, allow_unicode=True))
     return text.strip()[1:-1]

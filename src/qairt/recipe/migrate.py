@@ -1,4 +1,4 @@
-"""Rewriting a recipe's file: old keys go to their new places, comments stay, all else stays as it is."""
+"""Replacing the old keys of a recipe's file by the new ones; comments and everything else stay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from io import StringIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qairt.errors import RecipeError
 from qairt.files import write_atomic
@@ -26,7 +26,7 @@ _COMMENT = re.compile(r"(?:^|\s)#\s*(\S.*?)\s*$", re.MULTILINE)
 
 @dataclass(frozen=True)
 class Migration:
-    """A recipe's file as it is and as it would be."""
+    """The text of a recipe's file before and after."""
 
     file: Path
     keys: tuple[OldKey, ...]
@@ -34,15 +34,15 @@ class Migration:
     after: str
 
     def changed_lines(self) -> list[str]:
-        """A unified diff without its head."""
+        """A unified diff without its header."""
         lines = difflib.unified_diff(self.before.splitlines(), self.after.splitlines(), lineterm="", n=1)
         return [line for line in lines if not line.startswith(("---", "+++"))]
 
     def apply(self) -> None:
-        """Write it, whole or not at all.
+        """Write the file, whole or not at all.
 
         Raises:
-            RecipeError: the file is no longer what this was made for, or cannot be written.
+            RecipeError: the file has changed since, or cannot be written.
         """
         if _text_of(self.file) != self.before:
             raise RecipeError("the file has changed in the meantime", where=str(self.file), remedy="run it again")
@@ -50,15 +50,15 @@ class Migration:
             write_atomic(self.file, self.after)
         except OSError as error:
             raise RecipeError(
-                f"it cannot be written: {error.strerror or error}", where=str(self.file), remedy="make it writable"
+                f"cannot write the file: {error.strerror or error}", where=str(self.file), remedy="make it writable"
             ) from error
 
 
 def migration(file: Path) -> Migration:
-    """What rewriting the old keys of `file` would change; nothing is written.
+    """The migration of `file`; nothing is written yet.
 
     Raises:
-        RecipeError: the file is no recipe, or cannot be rewritten without losing something; says what to do by hand.
+        RecipeError: the file is not a recipe, or cannot be rewritten without loss; the remedy says what to do by hand.
     """
     recipe = Recipe.from_file(file)
     keys = tuple(old_keys(recipe))
@@ -72,7 +72,7 @@ def migration(file: Path) -> Migration:
 
 
 def _text_of(file: Path) -> str:
-    read_text(file)  # says what is wrong with it
+    read_text(file)  # for its errors
     return file.read_bytes().decode()
 
 
@@ -93,12 +93,13 @@ def _rewritten(text: str, keys: Sequence[OldKey], file: Path) -> str:
 
 
 def _with_lost_comments(before: str, after: str) -> str:
-    """Comments that went with their keys are put back where the first of these stood."""
+    """Put comments that were removed with their keys back where the first of these keys was."""
     lost = Counter(_COMMENT.findall(before)) - Counter(_COMMENT.findall(after))
     lines = after.splitlines(keepends=True)
     old = before.splitlines(keepends=True)
-    same = next((at for at, pair in enumerate(zip(old, lines, strict=False)) if pair[0] != pair[1]), len(lines))
-    return "".join([*lines[:same], *(f"# {comment}\n" for comment in lost.elements()), *lines[same:]])
+    pairs = enumerate(zip(old, lines, strict=False))
+    first = next((index for index, (one, other) in pairs if one != other), len(lines))
+    return "".join([*lines[:first], *(f"# {comment}\n" for comment in lost.elements()), *lines[first:]])
 
 
 def _yaml(text: str) -> YAML:
@@ -114,13 +115,13 @@ def _yaml(text: str) -> YAML:
 
 
 def _move(document: CommentedMap, key: OldKey) -> None:
-    place, name = _find(document, key.old)
-    comment = _end_of_line_comment(place, name)
-    value = place[name]
-    _take(document, key.old)
+    parent, name = _find(document, key.old)
+    comment = _end_of_line_comment(parent, name)
+    value = parent[name]
+    _remove(document, key.old)
     if key.kept_where or key.no_stage:
         return
-    target: Any = document
+    target = document
     for step in key.new[:-1]:
         if not isinstance(target.get(step), dict):
             target[step] = type(document)()
@@ -130,73 +131,74 @@ def _move(document: CommentedMap, key: OldKey) -> None:
         target.yaml_add_eol_comment(comment, key.new[-1])
 
 
-def _find(place: Any, path: KeyPath) -> tuple[Any, Any]:
-    """The mapping that holds the last key of `path`, and that key as it is written there, `a.b.c` perhaps."""
-    for name in place:
+def _find(mapping: CommentedMap, path: KeyPath) -> tuple[CommentedMap, str]:
+    """The mapping with the last key of `path`, and that key as it is written there, such as `a.b.c`."""
+    for name in mapping:
         steps = (name,) if getattr(name, "style", None) else tuple(str(name).split("."))
-        if path == steps or (path[: len(steps)] == steps and not isinstance(place[name], dict)):
-            return place, name
+        if path == steps or (path[: len(steps)] == steps and not isinstance(mapping[name], dict)):
+            return mapping, name
         if path[: len(steps)] == steps:
-            return _find(place[name], path[len(steps) :])
+            return _find(mapping[name], path[len(steps) :])
     raise AttributeError(".".join(path))
 
 
-def _end_of_line_comment(place: CommentedMap, name: Any) -> str:
-    """The comment on the key's own line, without what follows on later lines."""
-    tokens = place.ca.items.get(name) or []
+def _end_of_line_comment(mapping: CommentedMap, name: str) -> str:
+    """The comment on the key's own line, without the lines below."""
+    tokens = mapping.ca.items.get(name) or []
     token = tokens[2] if len(tokens) > 2 else None
     first = token.value.split("\n")[0].strip() if token is not None else ""
     return first.removeprefix("#").strip()
 
 
-def _take(document: Any, path: KeyPath) -> None:
-    """Remove a key, and mappings that are empty without it; comments below it stay with what stands before it."""
-    place, name = _find(document, path)
-    below = _comment_below(place, name)
-    names = list(place)
+def _remove(document: CommentedMap, path: KeyPath) -> None:
+    """Remove a key, and mappings that are empty without it; comments below it stay with the key before it."""
+    mapping, name = _find(document, path)
+    below = _comment_below(mapping, name)
+    names = list(mapping)
     before = names[names.index(name) - 1] if names.index(name) else None
-    del place[name]
-    place.ca.items.pop(name, None)
+    del mapping[name]
+    mapping.ca.items.pop(name, None)
     if below and before is not None:
-        _append(place, before, below)
+        _append_comment(mapping, before, below)
         below = ""
-    if not place and place is not document:
-        parent, own = _holder(document, place)
-        _take_empty(document, parent, own, below)
-    elif below and place:
-        place.yaml_set_comment_before_after_key(next(iter(place)), before=_bare(below))
+    if not mapping and mapping is not document:
+        parent, own = _parent(document, mapping)
+        _remove_empty(document, parent, own, below)
+    elif below and mapping:
+        mapping.yaml_set_comment_before_after_key(next(iter(mapping)), before=_comment_text(below))
 
 
-def _take_empty(document: Any, parent: Any, own: Any, below: str) -> None:
+def _remove_empty(document: CommentedMap, parent: CommentedMap, own: str, below: str) -> None:
     names = list(parent)
-    at = names.index(own)
+    index = names.index(own)
     below = _comment_below(parent, own) + below
     del parent[own]
     parent.ca.items.pop(own, None)
     if not parent and parent is not document:
-        grandparent, name = _holder(document, parent)
-        _take_empty(document, grandparent, name, below)
-    elif below and at:
-        _append(parent, names[at - 1], below)
+        grandparent, name = _parent(document, parent)
+        _remove_empty(document, grandparent, name, below)
+    elif below and index:
+        _append_comment(parent, names[index - 1], below)
     elif below and parent:
-        parent.yaml_set_comment_before_after_key(next(iter(parent)), before=_bare(below))
+        parent.yaml_set_comment_before_after_key(next(iter(parent)), before=_comment_text(below))
 
 
-def _holder(place: Any, wanted: Any) -> tuple[Any, Any]:
-    for name, value in place.items():
+def _parent(mapping: CommentedMap, wanted: CommentedMap) -> tuple[CommentedMap, str]:
+    """The mapping around `wanted`, and its key there."""
+    for name, value in mapping.items():
         if value is wanted:
-            return place, name
-        if isinstance(value, dict):
+            return mapping, name
+        if isinstance(value, type(mapping)):
             try:
-                return _holder(value, wanted)
+                return _parent(value, wanted)
             except AttributeError:
                 continue
-    raise AttributeError("a mapping that was there")
+    raise AttributeError("a mapping is not in the document")
 
 
-def _comment_below(place: Any, name: Any) -> str:
-    """Lines after the key's own, up to the next key."""
-    tokens = place.ca.items.get(name) or []
+def _comment_below(mapping: CommentedMap, name: str) -> str:
+    """The comment lines between a key's own line and the next key."""
+    tokens = mapping.ca.items.get(name) or []
     found = ""
     for token in tokens[1:]:
         for each in token if isinstance(token, list) else [token]:
@@ -205,32 +207,32 @@ def _comment_below(place: Any, name: Any) -> str:
     return found if found.strip() else ""
 
 
-def _append(place: Any, name: Any, lines: str) -> None:
-    """Put lines of comment behind the value of `name`, the last one inside it."""
-    while isinstance(place[name], dict) and place[name] and not place[name].fa.flow_style():
-        place = place[name]
-        name = list(place)[-1]
-    tokens = place.ca.items.get(name)
+def _append_comment(mapping: CommentedMap, name: str, lines: str) -> None:
+    """Put comment lines below the value of `name`, after the last key inside it."""
+    while isinstance(mapping[name], dict) and mapping[name] and not mapping[name].fa.flow_style():
+        mapping = mapping[name]
+        name = list(mapping)[-1]
+    tokens = mapping.ca.items.get(name)
     if tokens is not None and tokens[2] is not None:
         tokens[2].value = f"{tokens[2].value.rstrip(chr(10))}\n{lines}"
         return
     from ruamel.yaml.error import CommentMark
     from ruamel.yaml.tokens import CommentToken
 
-    place.ca.items[name] = [None, None, CommentToken(f"\n{lines}", CommentMark(0), None), None]
+    mapping.ca.items[name] = [None, None, CommentToken(f"\n{lines}", CommentMark(0), None), None]
 
 
-def _bare(lines: str) -> str:
+def _comment_text(lines: str) -> str:
     return "\n".join(line.strip().removeprefix("#").strip() for line in lines.strip().splitlines())
 
 
 def _require_same(after: str, expected: Recipe, file: Path, keys: Sequence[OldKey]) -> None:
-    """Read again, it says what the old recipe was taken to say."""
+    """Check that the rewritten file means what the old one did."""
     found, _ = load_yaml(after.removeprefix("\ufeff"), str(file))
     if found != dict(expected):
-        raise _by_hand(file, keys, "the file is written in a way that cannot be kept")
+        raise _by_hand(file, keys, "its formatting cannot be preserved")
 
 
 def _by_hand(file: Path, keys: Sequence[OldKey], why: str) -> RecipeError:
     moves = "; ".join(f"{'.'.join(key.old)} to {'.'.join(key.new)}" for key in keys)
-    return RecipeError(f"it cannot be rewritten: {why}", where=str(file), remedy=f"by hand, move {moves}")
+    return RecipeError(f"cannot rewrite the file: {why}", where=str(file), remedy=f"by hand, move {moves}")

@@ -1,9 +1,9 @@
-"""Recipes written for the vendor's own pipeline, read as ours: `model_loader`, `quantization` and `genai_builder`.
+"""Recipes for the vendor's own pipeline (`model_loader`, `quantization`, `genai_builder`), translated to qairt's.
 
-1. Each of its settings is moved to its counterpart, and keeps the line it was written on.
-2. A setting without a counterpart is named with its line. Where qairt would give another result because of it, and not
-   merely a faster, larger or more precise one, it is an error.
-3. `genai_builder` stands for all stages from `export` to `export_bundle`.
+1. Each setting is moved to its equivalent, and keeps its line number.
+2. A setting without an equivalent is reported with its line. It is an error if ignoring it would change the result by
+   more than its speed, size or precision.
+3. `genai_builder` becomes all stages from `export` to `export_bundle`.
 
 Source: the names are those of public recipes, such as microsoft/olive-recipes, `microsoft-Phi-4-reasoning/QAIRT`.
 """
@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from qairt.errors import RecipeError
 from qairt.recipe.faults import combined
@@ -21,7 +20,7 @@ from qairt.recipe.source import KeyPath
 from qairt.recipe.vendor_precisions import read_precisions
 
 LOADER, QUANTIZATION, BUILDER = "model_loader", "quantization", "genai_builder"
-_TOP = ("enable_cache", "enable_observers", "log_level", "generator_config")
+_TOP_LEVEL = ("enable_cache", "enable_observers", "log_level", "generator_config")
 _BUILT = (
     "export",
     "prepare_exports",
@@ -34,9 +33,7 @@ _BUILT = (
 )
 _LENGTHS = ("stages", "prepare_exports", "context_length")
 
-Places = tuple[KeyPath, ...]
-
-MOVED: dict[str, Places] = {
+MOVED: dict[str, tuple[KeyPath, ...]] = {
     "generator_config.context_length": (("generator", "context_length"),),
     "quantization.recipe_name": (("stages", "quantization", "recipe"),),
     "genai_builder.transform_options.arn": (("stages", "prepare_exports", "arn"),),
@@ -51,116 +48,124 @@ MOVED: dict[str, Places] = {
         ("stages", "generate_context_binary", "optimization_level"),
     ),
 }
-"""Settings that have a counterpart, by their dotted names."""
+"""The equivalents of settings, by dotted name."""
 
-BUILT_IN: dict[str, tuple[Any, str, bool]] = {
-    "enable_cache": (True, "finished work is always kept; `--force STAGE` makes a stage anew", False),
-    "enable_observers": (True, "every run is measured", False),
-    "model_loader.model_reauthoring": (True, "graphs are always built for the NPU", False),
-    "model_loader.apply_default_adaptations": (True, "graphs are always built for the NPU", False),
-    "model_loader.model_config_overrides.transposed_key_cache": (True, "keys are always kept transposed", True),
-    "model_loader.model_config_overrides.return_new_key_value_only": (
-        True,
-        "a graph always gives the new keys and values only",
-        True,
+
+@dataclass(frozen=True)
+class _Fixed:
+    """A setting for which qairt has one value only."""
+
+    value: bool | int | str
+    why: str
+    changes_result: bool = False
+    """Whether another value would change the result."""
+
+
+FIXED: dict[str, _Fixed] = {
+    "enable_cache": _Fixed(True, "finished work is always cached; `--force STAGE` rebuilds a stage"),
+    "enable_observers": _Fixed(True, "every run is measured"),
+    "model_loader.model_reauthoring": _Fixed(True, "graphs are always built for the NPU"),
+    "model_loader.apply_default_adaptations": _Fixed(True, "graphs are always built for the NPU"),
+    "model_loader.model_config_overrides.transposed_key_cache": _Fixed(
+        True, "the key cache is always transposed", changes_result=True
     ),
-    "model_loader.model_config_overrides.num_logits_to_keep": (
-        0,
-        "a graph always gives the logits of all tokens",
-        True,
+    "model_loader.model_config_overrides.return_new_key_value_only": _Fixed(
+        True, "a graph always returns the new keys and values only", changes_result=True
     ),
-    "genai_builder.weight_sharing": (True, "a binary always holds its weights once", False),
-    "genai_builder.prepare_embedding_lut": (False, "the embedding is part 1", False),
-    "genai_builder.transform_options.split.split_embedding": (True, "part 1 is always the embedding alone", False),
-    "genai_builder.transform_options.split.split_lm_head": (False, "lm_head is in the last part, with layers", False),
-    "genai_builder.compile_options.devices.cores.perf_profile": ("burst", "the profile is always burst", False),
+    "model_loader.model_config_overrides.num_logits_to_keep": _Fixed(
+        0, "a graph always returns the logits of all tokens", changes_result=True
+    ),
+    "genai_builder.weight_sharing": _Fixed(True, "the graphs in a binary always share their weights"),
+    "genai_builder.prepare_embedding_lut": _Fixed(False, "the embedding is part 1"),
+    "genai_builder.transform_options.split.split_embedding": _Fixed(True, "part 1 is always the embedding alone"),
+    "genai_builder.transform_options.split.split_lm_head": _Fixed(False, "lm_head is in the last part, with layers"),
+    "genai_builder.compile_options.devices.cores.perf_profile": _Fixed("burst", "the profile is always burst"),
 }
-"""Settings of which qairt knows one value: that value, what it means, and whether another changes the result."""
 
-NO_COUNTERPART: dict[str, str] = {
-    "log_level": "every item has a log of its own",
-    "generator_config.sequence_length": "the prompt is read in calls of the largest AR",
+IGNORED: dict[str, str] = {
+    "log_level": "every item has its own log",
+    "generator_config.sequence_length": "the prompt is processed with the largest AR",
     "model_loader.hf_tokenizer_kwargs": "the tokenizer is read from tokenizer.json",
-    "model_loader.hf_pretrained_kwargs": "weights are read tensor by tensor and computed with in float32",
+    "model_loader.hf_pretrained_kwargs": "weights are read tensor by tensor, and computed in float32",
     "model_loader.model_config_overrides.input_tokens_per_inference": (
-        "calibration reads sequences of stages.quantization.calibration_length tokens"
+        "calibration uses sequences of stages.quantization.calibration_length tokens"
     ),
-    "genai_builder.native_kv": "keys and values have the graph's own layout",
-    "genai_builder.multi_graph": "a binary holds the graphs of all ARs and context lengths of a part",
+    "genai_builder.native_kv": "keys and values have the layout of the graph",
+    "genai_builder.multi_graph": "a binary contains the graphs of all ARs and context lengths of a part",
     "genai_builder.compile_options": "it changes speed, not values",
 }
-"""Beginnings of settings that change nothing in the result."""
+"""Prefixes of settings that do not change the result, with the reason."""
 
 
 @dataclass
-class _Reading:
-    """One recipe on its way."""
+class _Translation:
+    """The translation of one recipe."""
 
     recipe: Recipe
     notes: list[str] = field(default_factory=list)
     faults: list[RecipeError] = field(default_factory=list)
-    moves: list[tuple[KeyPath, Any, KeyPath]] = field(default_factory=list)
-    """New place, value, old place."""
+    moves: list[tuple[KeyPath, object, KeyPath]] = field(default_factory=list)
+    """New path, value, old path."""
 
     def note(self, path: KeyPath, why: str) -> None:
-        self.notes.append(f"{self.recipe.where(path)}: {'.'.join(path)} has no counterpart: {why}")
+        self.notes.append(f"{self.recipe.where(path)}: {'.'.join(path)} has no equivalent: {why}")
 
     def fault(self, path: KeyPath, why: str) -> None:
-        remedy = "take it out, or write the recipe with qairt's own stages (`qairt init`)"
-        what = f"{'.'.join(path)} has no counterpart, and the result would be another one: {why}"
+        remedy = "remove it, or write the recipe with qairt's own stages (`qairt init`)"
+        what = f"{'.'.join(path)} has no equivalent, and ignoring it would change the result: {why}"
         self.faults.append(RecipeError(what, where=self.recipe.where(path), remedy=remedy))
 
 
 def is_vendor_recipe(recipe: Recipe) -> bool:
-    """Whether a recipe is written for the vendor's pipeline."""
+    """Whether a recipe is for the vendor's pipeline."""
     stages = recipe.get("stages")
     return isinstance(stages, Mapping) and (LOADER in stages or BUILDER in stages)
 
 
 def read_vendor_recipe(recipe: Recipe) -> list[str]:
-    """Turn such a recipe into one of ours, in place; any other is left as it is.
+    """Translate a vendor's recipe in place; any other recipe is not changed.
 
     Returns:
-        What has no counterpart, one sentence with `file:line` each.
+        The settings that are ignored, one sentence with `file:line` each.
 
     Raises:
-        RecipeError: it asks for what would give another result; names every such setting with its line.
+        RecipeError: a setting cannot be ignored; names every one with its line.
     """
     if not is_vendor_recipe(recipe):
         return []
-    reading = _Reading(recipe)
-    for path, value in [*_written(recipe)]:
-        _read(reading, path, value)
-    found = read_precisions(recipe, _under(recipe, QUANTIZATION))
-    for old, setting, value in found.moved:
-        reading.moves.append((("stages", "quantization", "technique", *setting), value, old))
-    for old, why in found.notes:
-        reading.note(old, why)
-    for old, why in found.faults:
-        reading.fault(old, why)
-    if reading.faults:
-        raise combined(reading.faults)
-    _rebuild(reading)
-    return sorted(reading.notes, key=_by_line)
+    translation = _Translation(recipe)
+    for path, value in [*_settings(recipe)]:
+        _translate(translation, path, value)
+    precisions = read_precisions(recipe, _stage(recipe, QUANTIZATION))
+    for old, setting, bits in precisions.moved:
+        translation.moves.append((("stages", "quantization", "technique", *setting), bits, old))
+    for old, why in precisions.notes:
+        translation.note(old, why)
+    for old, why in precisions.faults:
+        translation.fault(old, why)
+    if translation.faults:
+        raise combined(translation.faults)
+    _rebuild(translation)
+    return sorted(translation.notes, key=_line_of)
 
 
-def _written(recipe: Recipe) -> Iterator[tuple[KeyPath, Any]]:
-    """The vendor's settings, leaf by leaf, precisions left out."""
-    for key in _TOP:
+def _settings(recipe: Recipe) -> Iterator[tuple[KeyPath, object]]:
+    """Path and value of each of the vendor's settings, except precisions."""
+    for key in _TOP_LEVEL:
         if key in recipe:
             yield from _leaves(recipe[key], (key,))
     for stage in (LOADER, BUILDER):
-        yield from _leaves(_under(recipe, stage), ("stages", stage))
-    for path, value in _leaves(_under(recipe, QUANTIZATION), ("stages", QUANTIZATION)):
+        yield from _leaves(_stage(recipe, stage), ("stages", stage))
+    for path, value in _leaves(_stage(recipe, QUANTIZATION), ("stages", QUANTIZATION)):
         if path[2:3] == ("recipe_name",):
             yield path, value
 
 
-def _under(recipe: Recipe, stage: str) -> Any:
+def _stage(recipe: Recipe, stage: str) -> object:
     return recipe["stages"].get(stage) or {}
 
 
-def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+def _leaves(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
     if isinstance(value, Mapping):
         for key, inner in value.items():
             yield from _leaves(inner, (*path, str(key)))
@@ -168,64 +173,63 @@ def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
         yield path, value
 
 
-def _read(reading: _Reading, path: KeyPath, value: Any) -> None:
+def _translate(translation: _Translation, path: KeyPath, value: object) -> None:
     name = ".".join(path[1:] if path[0] == "stages" else path)
     if name in MOVED:
         for new in MOVED[name]:
-            reading.moves.append((new, _converted(name, value), path))
-    elif name in BUILT_IN:
-        only, why, matters = BUILT_IN[name]
-        if value != only:
-            (reading.fault if matters else reading.note)(path, why)
-    elif why := next((why for start, why in NO_COUNTERPART.items() if f"{name}.".startswith(f"{start}.")), ""):
-        reading.note(path, why)
+            translation.moves.append((new, _converted(name, value), path))
+    elif name in FIXED:
+        fixed = FIXED[name]
+        if value != fixed.value:
+            (translation.fault if fixed.changes_result else translation.note)(path, fixed.why)
+    elif why := next((why for prefix, why in IGNORED.items() if f"{name}.".startswith(f"{prefix}.")), ""):
+        translation.note(path, why)
     else:
-        reading.fault(path, "qairt does not know this setting")
+        translation.fault(path, "qairt does not know this setting")
 
 
-def _converted(name: str, value: Any) -> Any:
-    """`lpbq_seqmse` is a file for us."""
+def _converted(name: str, value: object) -> object:
+    """The value in qairt's form: `lpbq_seqmse` becomes a file name."""
     if name == "quantization.recipe_name" and isinstance(value, str) and not value.endswith((".yaml", ".yml")):
         return f"{value}.yaml"
     return value
 
 
-def _rebuild(reading: _Reading) -> None:
-    """Put our stages where the vendor's were, then every setting in its place."""
-    recipe = reading.recipe
-    lengths = {new: value for new, value, _ in reading.moves}
-    for new, value, old in [*reading.moves]:
-        if new == ("generator", "context_length") and _LENGTHS not in lengths:
-            reading.moves.append((_LENGTHS, value, old))
-    places: dict[str, tuple[str, ...]] = {LOADER: ("model_loading",), BUILDER: _BUILT}
-    theirs = recipe["stages"]
-    ours: dict[str, Any] = {}
+def _rebuild(translation: _Translation) -> None:
+    """Replace the vendor's stages by qairt's, then move every setting."""
+    recipe = translation.recipe
+    moved = {new for new, _, _ in translation.moves}
+    for new, value, old in [*translation.moves]:
+        if new == ("generator", "context_length") and _LENGTHS not in moved:
+            translation.moves.append((_LENGTHS, value, old))
+    replacements: dict[str, tuple[str, ...]] = {LOADER: ("model_loading",), BUILDER: _BUILT}
+    stages: dict[str, object] = {}
     origins: dict[str, KeyPath] = {}
-    for stage, values in theirs.items():
-        for name in places.get(str(stage), (str(stage),)):
-            own = stage not in places and stage != QUANTIZATION
-            ours[name] = values if own else _kept(values) if stage == QUANTIZATION else {}
+    for stage, values in recipe["stages"].items():
+        for name in replacements.get(str(stage), (str(stage),)):
+            own = stage not in replacements and stage != QUANTIZATION
+            stages[name] = values if own else _without_vendor_keys(values) if stage == QUANTIZATION else {}
             origins[name] = ("stages", str(stage))
-    for key in _TOP:
+    for key in _TOP_LEVEL:
         recipe.pop(key, None)
-    recipe["stages"] = ours
+    recipe["stages"] = stages
     for name, old in origins.items():
         if ("stages", name) != old:
-            recipe.put(("stages", name), ours[name], like=old)
-    for new, value, old in reading.moves:
+            recipe.put(("stages", name), stages[name], like=old)
+    for new, value, old in translation.moves:
         recipe.put(new, value, like=old)
 
 
-_OWN_KEYS = ("recipe_name", "technique_kwargs", "module_precisions", "exceptions_json")
+_VENDOR_KEYS = ("recipe_name", "technique_kwargs", "module_precisions", "exceptions_json")
 
 
-def _kept(values: Any) -> Any:
-    """Settings of `quantization` that are ours as they are; what is no mapping is told where it is loaded."""
+def _without_vendor_keys(values: object) -> object:
+    """The settings of `quantization` that qairt has too; a value that is not a mapping is reported later."""
     if not isinstance(values, Mapping):
         return values or {}
-    return {key: value for key, value in values.items() if key not in _OWN_KEYS}
+    return {key: value for key, value in values.items() if key not in _VENDOR_KEYS}
 
 
-def _by_line(note: str) -> tuple[int, str]:
+def _line_of(note: str) -> tuple[int, str]:
     number = note.split(": ")[0].rpartition(":")[2]
     return (int(number) if number.isdecimal() else 0, note)
