@@ -15,7 +15,7 @@ from qairt.notify import Notify, silent
 from qairt.recipe.file_settings import argument_path
 from qairt.recipe.old_keys import apply_old_keys, format_old_keys
 from qairt.recipe.output_settings import model_name
-from qairt.recipe.presets import foreign_extras
+from qairt.recipe.presets import unused_extras
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.settings import RecipeSettings
 from qairt.recipe.vendor import read_vendor_recipe
@@ -103,7 +103,7 @@ class LLMPipeline(Pipeline):
             verify_digests=settings.verify.artifacts == "full",
         )
         pipeline.notices += [format_old_keys(old_keys, recipe)] if old_keys else []
-        pipeline.warnings += [*ignored, *foreign_extras(recipe, model)]
+        pipeline.warnings += [*ignored, *unused_extras(recipe, model)]
         return pipeline
 
     def construct(self, options: RunOptions | None = None) -> RunResult:

@@ -61,7 +61,7 @@ def concurrency(adapters=("french",), scaling=(1.0,)):
 
 def test_one_scaling_for_each_adapter():
     assert LoRAConcurrencyConfig(**concurrency()).lora_scaling == [1.0]
-    with pytest.raises(ValidationError, match="lora_scaling has 1 values for 2 adapters: one for each"):
+    with pytest.raises(ValidationError, match="lora_scaling has 1 values for 2 adapters: give one for each"):
         LoRAConcurrencyConfig(**concurrency(("a", "b"), (0.5,)))
 
 

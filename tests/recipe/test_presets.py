@@ -130,7 +130,7 @@ def test_a_preset_is_a_name_and_no_path(tmp_path, name):
             "prediction.enabled is not a setting of prediction",
         ),
         ("model/toy/output/torch.default.yaml", {"visualization": {"max_image": 1}}, "did you mean max_images"),
-        ("output/torch.default.yaml", {"prediction": {"save_dir": "../x"}}, "leaves the stage's output directory"),
+        ("output/torch.default.yaml", {"prediction": {"save_dir": "../x"}}, "is outside the stage's output directory"),
     ],
 )
 def test_a_wrong_preset_is_named_with_its_own_line(tmp_path, place, content, message):
@@ -150,7 +150,7 @@ def test_settings_of_a_model_that_the_recipe_does_not_run_are_named(tmp_path):
 
 def test_wrong_values_are_named_with_their_line(tmp_path):
     path = recipe(tmp_path, {"prediction": {"save_dir": "../../x"}})
-    with pytest.raises(RecipeError, match=rf"{path}:7: stages.speaker.output.prediction.save_dir: \.\./\.\./x leaves"):
+    with pytest.raises(RecipeError, match=rf"{path}:7: stages.speaker.output.prediction.save_dir: \.\./\.\./x is outside"):
         opened(path)
     path = recipe(tmp_path, {"visualization": {"save_dir": str(tmp_path / "cache/pipeline_state/x")}})
     with pytest.raises(

@@ -1,4 +1,4 @@
-"""What a recipe says: its text, the places of its keys, its faults, and the files that it names."""
+"""Recipes: their text, where each key was written, their faults, and the files that they name."""
 
 from qairt.recipe.recipe import Recipe, recipe_representer
 

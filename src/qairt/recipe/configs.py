@@ -20,7 +20,7 @@ from qairt.recipe.files import RecipeFile
 if TYPE_CHECKING:
     from peft import PeftConfig
 else:
-    PeftConfig = Any  # peft takes seconds to import, and only its objects are held here
+    PeftConfig = Any  # peft takes seconds to import, and only its objects are stored here
 
 
 class EvaluatorConfig(BaseModel):
@@ -29,12 +29,12 @@ class EvaluatorConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     context_length: Annotated[int, Field(gt=1)] = 2048
-    """Tokens a chunk of text. A recipe that leaves it out has the context length of its graphs."""
+    """Tokens per chunk of text. Default in a recipe: the context length of its graphs."""
     metrics: list[dict[str, Any]] = Field(default_factory=list)
-    """Such as `{name: perplexity, dataset: text.txt, chunks: 12}`. `display_name` is how its score is called, its name
-    when left out. The perplexity of the text that qairt ships when there is none."""
+    """Such as `{name: perplexity, dataset: text.txt, chunks: 12}`; `display_name` is the name of its score. Default:
+    the perplexity on a built-in text."""
     output_dir: Annotated[str | None, RecipeFile("folder", output=True)] = None
-    """A folder for each evaluation's scores as a JSON file."""
+    """A folder to which the scores of each evaluation are written as JSON, relative to the recipe's file."""
 
 
 class GeneratorConfig(BaseModel):
@@ -43,9 +43,9 @@ class GeneratorConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     context_length: int | None = None
-    """Tokens of prompt and answer together; the longest the artifacts have when left out."""
+    """Tokens of prompt and answer together. Default: the longest context length of the graphs."""
     sequence_length: int | None = None
-    """Tokens a call while the prompt is read; the largest AR when left out."""
+    """Tokens per call while the prompt is processed. Default: the largest AR."""
 
 
 class ExporterConfig(BaseModel):
@@ -66,11 +66,11 @@ class LoRAAdapterConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     path: Annotated[DirectoryPath, RecipeFile("folder")]
-    """A folder as PEFT saves it."""
+    """A folder saved by PEFT."""
 
 
 class LoRAAdapterMetadata(BaseModel):
-    """What is known of the adapters after the model was loaded, for later stages."""
+    """Facts about the adapters from loading the model, for later stages."""
 
     model_config = ConfigDict(arbitrary_types_allowed=True)
 
@@ -89,13 +89,13 @@ class LoRAConcurrencyConfig(BaseModel):
     adapters: list[str]
     calibration_dataset: Annotated[str, RecipeFile(or_hub_id=True)]
     lora_scaling: list[float]
-    """One scaling for each adapter, in the same order."""
+    """One scaling per adapter, in the same order."""
 
     @model_validator(mode="after")
     def _check_scaling_length(self) -> Self:
         if len(self.lora_scaling) != len(self.adapters):
             raise ValueError(
-                f"lora_scaling has {len(self.lora_scaling)} values for {len(self.adapters)} adapters: one for each"
+                f"lora_scaling has {len(self.lora_scaling)} values for {len(self.adapters)} adapters: give one for each"
             )
         return self
 
@@ -109,7 +109,7 @@ class LoRAFeatureConfig(BaseModel):
     concurrencies: dict[str, LoRAConcurrencyConfig] = Field(
         default_factory=dict, validation_alias=AliasChoices("concurrencies", "use_cases")
     )
-    """Also readable as `use_cases`."""
+    """Also accepted as `use_cases`."""
     quant_updatable_mode: Literal["adapter_only", "all", "none"] = "adapter_only"
 
     @model_validator(mode="after")

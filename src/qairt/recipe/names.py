@@ -1,4 +1,4 @@
-"""The known name that a mistyped one is nearest to."""
+"""The known name that a mistyped one most likely means."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from collections.abc import Iterable
 
 
 def nearest(name: str, known: Iterable[str]) -> str | None:
-    """The known name that looks most like `name`, if one does."""
+    """The known name most similar to `name`; None if none is similar."""
     close = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return close[0] if close else None

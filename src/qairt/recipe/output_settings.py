@@ -1,4 +1,4 @@
-"""What a stage leaves for people to read, and where: `output` in every stage's settings. None of it is in a cache key.
+"""`output` in every stage's settings: its human-readable outputs and their folders. None of it is in a cache key.
 
 Source: the names, the defaults and how `save_dir` is resolved are those of seed 003.
 """
@@ -17,31 +17,30 @@ DEFAULT_PRESET = "torch.default"
 _SUBDIRECTORIES: dict[OutputKind, str] = {"prediction": "pred", "visualization": "viz"}
 
 
-def _stays_inside(save_dir: str | None) -> str | None:
+def _check_save_dir(save_dir: str | None) -> str | None:
     if save_dir is None:
         return None
     if not save_dir.strip() or "\0" in save_dir:
-        raise ValueError("it names no folder: give one, or leave save_dir out for the default")
+        raise ValueError("save_dir is not a folder: name one, or remove save_dir to use the default")
     given = Path(os.path.expanduser(save_dir))
     if not given.is_absolute() and os.path.normpath(given).split(os.sep)[0] == os.pardir:
         raise ValueError(
-            f"{save_dir} leaves the stage's output directory: name a folder inside it, or give an absolute path"
+            f"{save_dir} is outside the stage's output directory: name a folder inside it, or use an absolute path"
         )
     return save_dir
 
 
-SaveDir = Annotated[str | None, AfterValidator(_stays_inside)]
+SaveDir = Annotated[str | None, AfterValidator(_check_save_dir)]
 
 
 class PredictionOutput(BaseModel):
-    """What the model says at this stage."""
+    """The model's answers at this stage."""
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
     enable: bool = False
     save_dir: SaveDir = None
-    """Relative to the stage's output directory, which is `.`; absolute paths are taken as they are. `pred` when left
-    out."""
+    """Relative to the stage's output directory, which is `.`, or absolute. Default: `pred`."""
 
 
 class VisualizationOutput(BaseModel):
@@ -51,8 +50,7 @@ class VisualizationOutput(BaseModel):
 
     enable: bool = True
     save_dir: SaveDir = None
-    """Relative to the stage's output directory, which is `.`; absolute paths are taken as they are. `viz` when left
-    out."""
+    """Relative to the stage's output directory, which is `.`, or absolute. Default: `viz`."""
 
 
 class ModelPrediction(BaseModel):
@@ -61,7 +59,7 @@ class ModelPrediction(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     strip_special_tokens: bool = False
-    """Leave tokens such as `<|im_end|>` out of `text_clean`."""
+    """Remove tokens such as `<|im_end|>` from `text_clean`."""
 
 
 class ModelVisualization(BaseModel):
@@ -70,9 +68,9 @@ class ModelVisualization(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     max_images: Annotated[int, Field(ge=0)] = 16
-    """Pictures on the gallery's page; 0 for no page."""
+    """Pictures in the gallery; 0 for no gallery."""
     thumbnail_width: Annotated[int, Field(gt=0)] = 480
-    """Pixels of each of them."""
+    """Width of a picture in the gallery, in pixels."""
 
 
 class ModelOutput(BaseModel):
@@ -85,30 +83,30 @@ class ModelOutput(BaseModel):
 
 
 class OutputSettings(BaseModel):
-    """What a stage leaves for people to read. Changing it runs no item again."""
+    """A stage's human-readable outputs. Changing them rebuilds no item."""
 
     model_config = ConfigDict(extra="forbid")
 
     preset: str = DEFAULT_PRESET
-    """A file of output settings under these: `output/NAME.yaml` and `model/MODEL/output/NAME.yaml`, beside the recipe
-    or among those that qairt ships."""
+    """Name of a file with defaults for these settings: `output/NAME.yaml` and `model/MODEL/output/NAME.yaml`, beside
+    the recipe or built in."""
     prediction: PredictionOutput = Field(default_factory=PredictionOutput)
     visualization: VisualizationOutput = Field(default_factory=VisualizationOutput)
     extra: dict[str, ModelOutput] = Field(default_factory=dict)
-    """By model: the beginning of the model's name, in small letters and with _ for what is neither letter nor digit."""
+    """By model: the start of its name in lower case, with `_` in place of other characters than letters and digits."""
 
     def wants(self, kind: OutputKind) -> bool:
-        """Whether outputs of this kind are asked for."""
+        """Whether outputs of this kind are enabled."""
         return bool(getattr(self, kind).enable)
 
     def folder(self, kind: OutputKind, stage_directory: Path) -> Path:
-        """Where outputs of this kind go."""
+        """The folder for outputs of this kind."""
         save_dir = getattr(self, kind).save_dir
         given = os.path.expanduser(save_dir if save_dir is not None else _SUBDIRECTORIES[kind])
         return Path(os.path.normpath(stage_directory / given))
 
     def of_model(self, name: str) -> ModelOutput:
-        """The settings in `extra` of the model called `name`; those of a longer name go over those of a shorter."""
+        """The settings in `extra` for the model called `name`; a longer key overrides a shorter one."""
         values: dict[str, dict[str, object]] = {kind: {} for kind in KINDS}
         for key in sorted((key for key in self.extra if is_model(name, key)), key=len):
             for kind in KINDS:
@@ -117,7 +115,7 @@ class OutputSettings(BaseModel):
 
 
 def model_name(model_id_or_path: str | None) -> str:
-    """What `extra` calls a model: `smollm2_135m_instruct` for `org/SmolLM2-135M-Instruct`; empty for none."""
+    """A model's name as a key of `extra`: `smollm2_135m_instruct` for `org/SmolLM2-135M-Instruct`; empty for None."""
     given = (model_id_or_path or "").rstrip("/").rpartition("/")[2]
     for ending in (".gguf", ".safetensors"):
         given = given.removesuffix(ending)
@@ -126,5 +124,5 @@ def model_name(model_id_or_path: str | None) -> str:
 
 
 def is_model(name: str, key: str) -> bool:
-    """Whether `key` stands for the model called `name`: `smollm2` does for `smollm2_135m_instruct`."""
+    """Whether `key` matches the model called `name`: `smollm2` matches `smollm2_135m_instruct`."""
     return bool(name) and (name == key or name.startswith(f"{key}_"))

@@ -126,7 +126,7 @@ class OutputPresets:
         )
 
 
-def foreign_extras(recipe: Recipe, model: str) -> Iterator[str]:
+def unused_extras(recipe: Recipe, model: str) -> Iterator[str]:
     """One sentence for each entry of `extra` for a model that this recipe does not run."""
     stages = recipe.get("stages")
     for stage in stages if isinstance(stages, Mapping) else ():

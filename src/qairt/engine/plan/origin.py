@@ -1,4 +1,4 @@
-"""Where a value that went into a key comes from: a line of the recipe, the command line, a default, a file, a tool."""
+"""Where a value in a cache key comes from: a line of the recipe, the command line, a default, a file, a tool."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ class Origin:
     where: str
     """`file:line`, `command line`, `default`, or what it was read from."""
     path: KeyPath = ()
-    """The setting's path, when the recipe's own file holds just this value."""
+    """The setting's path, if exactly this value is written in the recipe's file."""
 
 
 def origin_of(leaf: Leaf, item: PlannedItem, recipe: Recipe) -> Origin:
-    """Where the value that `leaf` has now comes from."""
+    """Where the current value of `leaf` comes from."""
     if leaf.kind == "setting":
         return _setting(leaf, item, recipe)
     if leaf.kind == "parameter":
@@ -73,16 +73,16 @@ def _parameter(leaf: Leaf, item: PlannedItem, recipe: Recipe) -> Origin:
 
 
 def _in_overrides(item: PlannedItem, steps: KeyPath) -> KeyPath:
-    """The path below the stage's `overrides` that sets this value at the item's coordinate, if one does."""
-    place = dict(item.coord)
+    """The path below the stage's `overrides` that sets this value for the item; empty if none does."""
+    coord = dict(item.coord)
     for number, override in reversed(list(enumerate(item.stage.config.overrides))):
-        if steps[2] in override.set and all(place.get(axis) == value for axis, value in override.where.items()):
+        if steps[2] in override.set and all(coord.get(axis) == value for axis, value in override.where.items()):
             return (*steps[:2], "overrides", str(number), "set", *steps[2:])
     return ()
 
 
 def _written(recipe: Recipe, steps: KeyPath, *, after: int) -> Origin | None:
-    """Where the value at `steps`, or what holds it, is written; the first `after` steps hold more than it."""
+    """Where the value at `steps`, or a value around it with more than `after` steps, was written."""
     for count in range(len(steps), after, -1):
         if where := recipe.origin(steps[:count]):
             in_file = where != COMMAND_LINE and count == len(steps)
