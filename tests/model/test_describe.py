@@ -161,20 +161,20 @@ def test_a_large_vocabulary_takes_no_time_and_no_torch(tmp_path: Path) -> None:
 
 def test_no_such_path(tmp_path: Path) -> None:
     path = tmp_path / "nothing"
-    assert refused(path) == f"{path}: no such model\n  give a model directory, a .gguf file or an id `owner/name`"
+    assert refused(path) == f"{path}: no such model\n  use a model directory, a .gguf file or an id `owner/name`"
 
 
 def test_no_config(tmp_path: Path) -> None:
     assert refused(tmp_path) == (
         f"{tmp_path}: the model directory has no config.json\n"
-        "  give a directory as Hugging Face publishes it: config.json, .safetensors and the tokenizer's files"
+        "  use a directory as published on Hugging Face: config.json, .safetensors and the tokenizer's files"
     )
 
 
 def test_directory_of_a_gguf_file(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").write_bytes(b"")
     assert refused(tmp_path).startswith(
-        f"{tmp_path}: the model directory has no config.json; to read a GGUF file give its path (m.gguf)\n"
+        f"{tmp_path}: the model directory has no config.json; to use a GGUF file, give its path (m.gguf)\n"
     )
 
 
@@ -182,8 +182,8 @@ def test_no_weights(tmp_path: Path) -> None:
     (tmp_path / "config.json").write_text("{}")
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     assert refused(tmp_path) == (
-        f"{tmp_path}: no .safetensors file in the model directory; it has pytorch_model.bin, which is not read\n"
-        "  save it as safetensors (in transformers: model.save_pretrained(directory)) or give a .gguf file"
+        f"{tmp_path}: no .safetensors file in the model directory; pytorch_model.bin is not supported\n"
+        "  save it as safetensors (in transformers: model.save_pretrained(directory)), or use a .gguf file"
     )
 
 
@@ -221,7 +221,7 @@ def test_unknown_architecture(changes: dict[str, Any], name: str, tmp_path: Path
 def test_config_with_a_fault(changes: dict[str, Any], message: str, tmp_path: Path) -> None:
     save_tiny(tmp_path, "llama")
     config = change_config(tmp_path, **changes)
-    assert refused(tmp_path) == f"{config}: {message}\n  take the config.json that was published with the model"
+    assert refused(tmp_path) == f"{config}: {message}\n  use the config.json that was published with the model"
 
 
 def test_config_that_is_not_json(tmp_path: Path) -> None:
@@ -259,7 +259,7 @@ def test_safetensors_that_is_something_else(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes((6).to_bytes(8, "little") + b"<html>")
     assert refused(tmp_path) == (
-        f"{file}: not a safetensors file: its header is not the JSON it should be\n  download or copy it again"
+        f"{file}: not a safetensors file: its header is not valid\n  download or copy it again"
     )
 
 
@@ -268,7 +268,7 @@ def test_safetensors_header_that_contradicts_itself(tmp_path: Path) -> None:
     file = tmp_path / "model.safetensors"
     file.write_bytes(file.read_bytes().replace(b'"shape":[128,64]', b'"shape":[128,65]'))
     assert refused(tmp_path) == (
-        f"{file}: the safetensors header gives lm_head.weight 32,768 bytes for a shape of [128, 65]\n"
+        f"{file}: the safetensors header gives lm_head.weight 32,768 bytes for shape [128, 65]\n"
         "  download or copy it again"
     )
 
@@ -292,12 +292,12 @@ def test_missing_weight_and_wrong_shape(tmp_path: Path) -> None:
     save_file({key: value for key, value in tensors.items() if key != name}, file)
     assert refused(tmp_path) == (
         f"{tmp_path}: the weight {name} is missing\n"
-        "  the files and the configuration do not belong together, or the download is incomplete"
+        "  download the whole model, with the config.json that was published with it"
     )
     save_file(tensors | {name: np.zeros((64, 32), np.float32)}, file)
     assert refused(tmp_path) == (
-        f"{tmp_path}: the weight {name} has shape [64, 32], the configuration says [64, 64]\n"
-        "  the files and the configuration do not belong together"
+        f"{tmp_path}: the weight {name} has shape [64, 32], the configuration requires [64, 64]\n"
+        "  use the config.json that was published with the weights"
     )
 
 
@@ -315,15 +315,15 @@ def test_truncated_gguf(tmp_path: Path) -> None:
         f"{path}: the GGUF file is truncated: it has 200 bytes, expected a complete header\n"
     )
     os.truncate(path, 0)
-    assert "it has 0 bytes, expected 24 bytes of header at the least" in refused(path)
+    assert "it has 0 bytes, expected at least 24 bytes of header" in refused(path)
 
 
 def test_gguf_that_is_something_else(tmp_path: Path) -> None:
     path = tmp_path / "m.gguf"
     path.write_bytes(b"PK" + bytes(100))
     assert refused(path) == (
-        f"{path}: not a GGUF file (it does not begin with 'GGUF')\n"
-        "  give a .gguf file, or a directory with config.json and .safetensors"
+        f"{path}: not a GGUF file (it does not start with 'GGUF')\n"
+        "  use a .gguf file, or a directory with config.json and .safetensors"
     )
 
 
@@ -349,9 +349,7 @@ def test_gguf_in_parts(tmp_path: Path) -> None:
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.close()
-    assert refused(path) == (
-        f"{path}: this is one part of a model cut into 3 files\n  join them first: llama-gguf-split --merge"
-    )
+    assert refused(path) == (f"{path}: this is one of 3 parts of a model\n  join them first: llama-gguf-split --merge")
 
 
 def test_damaged_headers_are_refused_and_never_a_traceback(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ def test_a_path_is_itself(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> No
 def test_what_cannot_be_an_id_is_not_asked_for(name: str) -> None:
     with pytest.raises(ModelError) as raised:
         locate_model(name)
-    assert str(raised.value) == f"{name}: no such model\n  give a model directory, a .gguf file or an id `owner/name`"
+    assert str(raised.value) == f"{name}: no such model\n  use a model directory, a .gguf file or an id `owner/name`"
 
 
 def test_offline_says_what_to_do_quickly(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -35,10 +35,10 @@ def test_offline_says_what_to_do_quickly(monkeypatch: pytest.MonkeyPatch, tmp_pa
         locate_model("owner/no-such-model")
     assert time.perf_counter() - start < 10
     first, remedy = str(raised.value).splitlines()
-    assert first.startswith("owner/no-such-model: no such path, and the Hugging Face hub does not give it: ")
+    assert first.startswith("owner/no-such-model: no such path, and not available from the Hugging Face hub: ")
     assert remedy == (
         "  check the spelling and the network (a gated model needs `hf auth login`), "
-        "or download it elsewhere and give its directory"
+        "or download it elsewhere and use its directory"
     )
 
 
@@ -54,7 +54,7 @@ def test_a_model_in_the_hub_cache_needs_no_network(monkeypatch: pytest.MonkeyPat
     (repository / "refs").mkdir()
     (repository / "refs" / "main").write_text(commit)
     (snapshot / "config.json").write_text("{}")
-    with pytest.raises(ModelError, match="the Hugging Face hub does not give it"):
+    with pytest.raises(ModelError, match="not available from the Hugging Face hub"):
         locate_model("owner/name")  # only the configuration is there
     (snapshot / "model.safetensors").write_bytes(b"")
     assert locate_model("owner/name") == snapshot
@@ -68,6 +68,6 @@ def test_without_the_hub_package(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError) as raised:
         locate_model("owner/name-of-a-model")
     assert str(raised.value) == (
-        "owner/name-of-a-model: no such path, and reading a Hugging Face id needs the package huggingface-hub\n"
-        "  pip install 'qairt[hub]', or download the model and give its directory"
+        "owner/name-of-a-model: no such path, and Hugging Face ids need the package huggingface-hub\n"
+        "  pip install 'qairt[hub]', or download the model and use its directory"
     )

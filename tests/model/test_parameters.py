@@ -90,7 +90,7 @@ def test_overlay_of_another_shape_is_refused(tmp_path: Path) -> None:
         parameters.read(f"{Q}.weight")
     assert str(raised.value) == (
         f"{tmp_path / 'model.safetensors'}: the parameter {Q}.weight has shape [64, 32], expected [64, 64]\n"
-        "  the weights and the configuration do not belong together"
+        "  use the config.json that was published with the weights"
     )
 
 
@@ -107,7 +107,7 @@ def test_weights_that_are_not_numbers_are_refused(value: float, tmp_path: Path) 
     assert str(raised.value) == (
         f"{tmp_path / 'model.safetensors'}: "
         "the weight model.layers.1.mlp.up_proj.weight holds 2 values that are NaN or infinite\n"
-        "  the file is damaged or the model was saved broken; download it again or use another checkpoint"
+        "  download the model again, or use another checkpoint"
     )
 
 

@@ -94,7 +94,7 @@ def test_yarn_without_a_factor_takes_it_from_the_lengths() -> None:
         (
             {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0},
             "config.json: rotary scaling of type 'llama3' lacks 'high_freq_factor'\n"
-            "  take the config.json that was published with the model",
+            "  use the config.json that was published with the model",
         ),
         (
             {"rope_theta": 1e4, "partial_rotary_factor": 0.5},

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from dense_rotation import dense
 from tiny_models import tiny_model
 from tiny_parameters import TOKENS, tiny_parameters
 
@@ -85,8 +86,8 @@ def test_each_weight_by_the_formula(tmp_path: Path) -> None:
     parameters = tiny_parameters(tmp_path, "llama", **BIASES)
     layer, turned, r = "model.layers.1.", rotated(parameters), rotated(parameters).rotation
     assert r is not None
-    stream = r.input_side("lm_head.weight").dense()
-    value = r.output_side(layer + "self_attn.v_proj.weight").dense()
+    stream = dense(r.input_side("lm_head.weight"))
+    value = dense(r.output_side(layer + "self_attn.v_proj.weight"))
     assert stream.shape == (64, 64)
     assert value.shape == (16, 16)
     values, heads = np.kron(np.eye(2), value), np.kron(np.eye(4), value)
@@ -205,7 +206,7 @@ def test_a_file_that_is_no_rotation_is_refused(text: str, fault: str) -> None:
     with pytest.raises(QuantizationError) as raised:
         Rotation.from_json(text, "cache/rotation.json")
     assert str(raised.value) == (
-        f"cache/rotation.json: this is no rotation: {fault}\n  clear the quantization stage and run again"
+        f"cache/rotation.json: not a rotation: {fault}\n  clear the quantization stage and run again"
     )
 
 
@@ -215,7 +216,7 @@ def test_another_models_rotation_is_refused(tmp_path: Path) -> None:
         Parameters(parameters.source, parameters.config, rotation=Rotation(hidden_size=576, head_dim=64))
     assert str(raised.value) == (
         "rotation.json: the rotation is for a hidden size of 576 and heads of 64, the model has 64 and 16\n"
-        "  it belongs to another model: quantize this one again"
+        "  quantize this model again: the rotation belongs to another"
     )
 
 

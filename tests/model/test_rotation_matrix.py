@@ -6,6 +6,7 @@ from math import sqrt
 
 import numpy as np
 import pytest
+from dense_rotation import dense
 
 from qairt.model.rotation_matrix import RotationMatrix
 
@@ -16,7 +17,7 @@ OTHERS = [1, 3, 5, 7, 18, 50, 52, 100]
 
 @pytest.mark.parametrize("size", HADAMARD + OTHERS)
 def test_orthogonal(size: int) -> None:
-    matrix = RotationMatrix(size, 3).dense()
+    matrix = dense(RotationMatrix(size, 3))
     assert matrix.shape == (size, size)
     assert matrix.dtype == np.float64
     np.testing.assert_allclose(matrix @ matrix.T, np.eye(size), atol=1e-12)
@@ -24,12 +25,12 @@ def test_orthogonal(size: int) -> None:
 
 @pytest.mark.parametrize("size", HADAMARD)
 def test_hadamard_entries_are_all_of_one_size(size: int) -> None:
-    np.testing.assert_allclose(np.abs(RotationMatrix(size, 0).dense()), 1 / sqrt(size), rtol=1e-12)
+    np.testing.assert_allclose(np.abs(dense(RotationMatrix(size, 0))), 1 / sqrt(size), rtol=1e-12)
 
 
 @pytest.mark.parametrize("size", OTHERS)
 def test_no_entry_is_large(size: int) -> None:
-    assert np.abs(RotationMatrix(size, 0).dense()).max() <= sqrt(2 / size) * (1 + 1e-12)
+    assert np.abs(dense(RotationMatrix(size, 0))).max() <= sqrt(2 / size) * (1 + 1e-12)
 
 
 @pytest.mark.parametrize("size", [1, 3, 12, 64, 100, 576, 960])
@@ -39,8 +40,8 @@ def test_apply_is_the_product_with_the_matrix(size: int) -> None:
     matrix = RotationMatrix(size, 1)
     turned = matrix.apply(rows)
     assert turned.dtype == np.float32
-    np.testing.assert_allclose(turned, rows @ matrix.dense(), rtol=1e-6, atol=1e-6)
-    np.testing.assert_allclose(matrix.apply(rows, scale), (rows * scale) @ matrix.dense(), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(turned, rows @ dense(matrix), rtol=1e-6, atol=1e-6)
+    np.testing.assert_allclose(matrix.apply(rows, scale), (rows * scale) @ dense(matrix), rtol=1e-6, atol=1e-6)
     np.testing.assert_array_equal(matrix.apply(rows[2]), turned[2])
 
 
@@ -61,7 +62,7 @@ def test_a_spike_is_spread_and_a_constant_is_not_gathered() -> None:
 
 def test_a_seed_is_one_matrix_everywhere() -> None:
     """Written down: a change of the construction would turn finished runs into nonsense."""
-    signs = RotationMatrix(12, 0).dense() > 0
+    signs = dense(RotationMatrix(12, 0)) > 0
     rows = ["".join("-+"[int(positive)] for positive in row) for row in signs]
     assert rows == [
         "------------",
@@ -77,5 +78,5 @@ def test_a_seed_is_one_matrix_everywhere() -> None:
         "+-+++---+--+",
         "--+---+++-++",
     ]
-    assert np.array_equal(RotationMatrix(576, 5).dense(), RotationMatrix(576, 5).dense())
-    assert not np.array_equal(RotationMatrix(576, 5).dense(), RotationMatrix(576, 6).dense())
+    assert np.array_equal(dense(RotationMatrix(576, 5)), dense(RotationMatrix(576, 5)))
+    assert not np.array_equal(dense(RotationMatrix(576, 5)), dense(RotationMatrix(576, 6)))

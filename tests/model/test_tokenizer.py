@@ -108,7 +108,7 @@ def test_byte_level_bpe_of_a_gguf(pre: str, tmp_path: Path) -> None:
             assert tokenizer.encode(text, add_special_tokens=special) == expected
         assert tokenizer.decode(tokenizer.encode(text), skip_special_tokens=False) == text
     assert tokenizer.settings["add_bos_token"] is (pre == "llama-bpe")
-    assert tokenizer.vocab_size == original.get_vocab_size()
+    assert tokenizer.fast.get_vocab_size() == original.get_vocab_size()
 
 
 @pytest.mark.parametrize("prefix", [True, False])
@@ -146,7 +146,7 @@ def test_stream_gives_what_decode_gives_even_when_cut_inside_a_character(smollm:
 
 def test_special_tokens_are_left_out_of_text(smollm: Tokenizer) -> None:
     ids = smollm.encode("<|im_start|>user\nhi<|im_end|>")
-    assert ids[0] == smollm.token_id("<|im_start|>") == 1
+    assert ids[0] == smollm.fast.token_to_id("<|im_start|>") == 1
     assert smollm.decode(ids) == "user\nhi"
 
 
@@ -178,7 +178,6 @@ def test_chat_template(smollm: Tokenizer) -> None:
     assert (
         smollm.apply_chat_template(messages, add_generation_prompt=False) == prompt[: -len("<|im_start|>assistant\n")]
     )
-    assert smollm.encode_chat(messages) == smollm.encode(prompt)
 
 
 @pytest.mark.parametrize(
@@ -209,7 +208,7 @@ def test_a_template_that_fails_or_escapes(template: str, reason: str, smollm: To
         Tokenizer(smollm.fast, {}, template).apply_chat_template([])
     assert str(raised.value) == (
         f"the chat template cannot render these messages: {reason}\n"
-        "  give messages in the roles the model knows, or a prompt without a template"
+        "  use the roles that the model supports, or a prompt without a template"
     )
 
 
@@ -217,7 +216,7 @@ def test_no_chat_template(smollm: Tokenizer) -> None:
     with pytest.raises(ModelError) as raised:
         Tokenizer(smollm.fast, {}, None).apply_chat_template([])
     assert str(raised.value) == (
-        "the model has no chat template\n  give a prompt without a template, or use an instruction-tuned model"
+        "the model has no chat template\n  use a prompt without a template, or an instruction-tuned model"
     )
 
 
@@ -255,8 +254,8 @@ def test_no_tokenizer(tmp_path: Path) -> None:
     with pytest.raises(ModelError) as raised:
         Tokenizer.from_directory(tmp_path)
     assert str(raised.value) == (
-        f"{tmp_path}: the model directory has no tokenizer.json; its tokenizer.model is not read\n"
-        "  save one there with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(directory)"
+        f"{tmp_path}: the model directory has no tokenizer.json; tokenizer.model is not supported\n"
+        "  write one with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(directory)"
     )
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelError, match="not a tokenizer: "):
@@ -270,12 +269,12 @@ def test_unsupported_gguf_tokenizers(tmp_path: Path) -> None:
         Tokenizer.open(path)
     assert str(raised.value) == (
         f"{path}: a GGUF tokenizer of kind 'bert' is not supported\n  supported: gpt2 (byte-level BPE), "
-        "llama (SentencePiece BPE); or give the model directory the file was made from"
+        "llama (SentencePiece BPE); or use the model directory that the file was converted from"
     )
     write_vocabulary(path, byte_level_bpe("smollm"), "gpt2", "poro-chat")
     with pytest.raises(ModelError) as raised:
         Tokenizer.open(path)
     assert str(raised.value) == (
         f"{path}: the GGUF pre-tokenizer 'poro-chat' is not supported\n  supported: gpt-2, smollm, llama-bpe, llama3, "
-        "llama-v3, qwen2, deepseek-r1-qwen, tekken; or give the model directory the file was made from"
+        "llama-v3, qwen2, deepseek-r1-qwen, tekken; or use the model directory that the file was converted from"
     )

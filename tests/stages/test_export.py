@@ -72,6 +72,6 @@ def test_changed_weights_are_written_as_they_are(tmp_path: Path) -> None:
 def test_a_damaged_rotation_is_refused(tmp_path: Path) -> None:
     save_tiny(tmp_path / "hf", "llama")
     (tmp_path / "rotation.json").write_text("{}")
-    with pytest.raises(QuantizationError, match="this is no rotation: hidden_size: Field required"):
+    with pytest.raises(QuantizationError, match="not a rotation: hidden_size: Field required"):
         exported(tmp_path / "turned", tmp_path / "hf", rotation=tmp_path / "rotation.json")
     assert not list((tmp_path / "turned" / "item").iterdir())

@@ -1,1 +1,1 @@
-"""What a decoder is: its configuration, its weights read tensor by tensor, and its mathematics written once."""
+"""Decoders: configuration, weights read tensor by tensor, and the computation, written once."""

@@ -1,31 +1,31 @@
-"""Chat templates, rendered in a sandbox: they come with a model and are not trusted."""
+"""Chat templates, rendered in a sandbox because they come with a model and are not trusted."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
 
 if TYPE_CHECKING:
     from jinja2 import Template
 
-Message = Mapping[str, Any]
+Message = Mapping[str, object]
 """`{"role": "user", "content": "…"}`."""
 
 
-def render_chat(template: str, messages: Sequence[Message], **variables: Any) -> str:
-    """The prompt that `template` makes of a conversation.
+def render_chat(template: str, messages: Sequence[Message], **variables: object) -> str:
+    """Render a conversation as a prompt.
 
     Args:
         template: Jinja as Hugging Face writes it.
         messages: the conversation so far.
-        variables: what else the template may ask for: `add_generation_prompt`, `bos_token`, …
+        variables: what else the template may use: `add_generation_prompt`, `bos_token`, …
 
     Raises:
-        ModelError: the template is malformed, or refuses these messages.
+        ModelError: the template is malformed, or rejects these messages.
     """
     from jinja2 import TemplateError
 
@@ -34,7 +34,7 @@ def render_chat(template: str, messages: Sequence[Message], **variables: Any) ->
     except (TemplateError, TypeError, ValueError, KeyError) as error:
         raise ModelError(
             f"the chat template cannot render these messages: {error}",
-            remedy="give messages in the roles the model knows, or a prompt without a template",
+            remedy="use the roles that the model supports, or a prompt without a template",
         ) from error
 
 
@@ -45,8 +45,8 @@ def _compiled(template: str) -> Template:
     from jinja2.parser import Parser
     from jinja2.sandbox import ImmutableSandboxedEnvironment
 
-    class Generation(Extension):
-        """`{% generation %}` marks the assistant's words for training; here it renders what it holds."""
+    class GenerationTag(Extension):
+        """`{% generation %}` marks the assistant's text for training; here it only renders its content."""
 
         tags = {"generation"}  # noqa: RUF012 - jinja's own attribute
 
@@ -57,12 +57,18 @@ def _compiled(template: str) -> Template:
     def raise_exception(message: str) -> None:
         raise TemplateError(message)
 
-    def tojson(value: Any, ensure_ascii: bool = False, indent: int | None = None, **options: Any) -> str:
+    def tojson(
+        value: object,
+        ensure_ascii: bool = False,
+        indent: int | None = None,
+        separators: tuple[str, str] | None = None,
+        sort_keys: bool = False,
+    ) -> str:
         # Jinja's own escapes HTML.
-        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, **options)
+        return json.dumps(value, ensure_ascii=ensure_ascii, indent=indent, separators=separators, sort_keys=sort_keys)
 
     environment = ImmutableSandboxedEnvironment(
-        trim_blocks=True, lstrip_blocks=True, extensions=[Generation, loopcontrols]
+        trim_blocks=True, lstrip_blocks=True, extensions=[GenerationTag, loopcontrols]
     )
     environment.filters["tojson"] = tojson
     environment.globals["raise_exception"] = raise_exception

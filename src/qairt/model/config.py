@@ -1,10 +1,10 @@
-"""What distinguishes one supported decoder from another, in one flat record."""
+"""Everything that distinguishes one supported decoder from another, in one flat record."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Token = Annotated[int, Field(ge=0, lt=1 << 31)]
 Family = Literal["llama", "mistral", "phi3", "qwen2", "qwen3"]
@@ -25,7 +25,7 @@ class DecoderConfig(BaseModel):
     head_dim: int
     rms_norm_eps: float
     rope_theta: float
-    rope_scaling: dict[str, Any] | None = None
+    rope_scaling: dict[str, JsonValue] | None = None
     """Normalised by `qairt.model.rope_scaling`: `rope_type` is one of linear, dynamic, yarn, llama3, or
     frequency_factors; None for plain rotary."""
     tie_word_embeddings: bool = False
@@ -35,7 +35,7 @@ class DecoderConfig(BaseModel):
     qk_norm: bool = False
     max_position_embeddings: int = 2048
     sliding_window: int | None = None
-    """Tokens that the layers with windowed attention look back on; None where every layer sees the whole context.
-    The decoder has no windows, so a context longer than this would be computed wrongly: refuse it."""
+    """Tokens that the layers with windowed attention look back; None if every layer attends to the whole context. The
+    decoder has no windows, so a longer context would be computed wrongly and must be refused."""
     bos_token_id: Token | None = None
     eos_token_ids: tuple[Token, ...] = ()

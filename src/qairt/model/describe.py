@@ -1,4 +1,4 @@
-"""What a model is, from its headers alone: no weight is read, so it takes milliseconds."""
+"""Describes a model from its headers alone: no weight is read, so it takes milliseconds."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ class ModelDescription:
     """The model directory or the .gguf file."""
     format: Literal["safetensors", "gguf"]
     files: list[Path]
-    """Everything its content digest covers: weights, configuration, tokenizer; sorted."""
+    """Everything that its content digest covers: weights, configuration, tokenizer; sorted."""
     tensors: dict[str, tuple[int, ...]]
     """Name -> shape of every weight of the decoder, in its order; linears are [out, in]."""
     stored_bytes: int
-    """Bytes of these weights as they are stored."""
+    """Stored size of these weights."""
 
     @property
     def parameter_count(self) -> int:
@@ -71,9 +71,9 @@ def _describe_directory(directory: Path) -> ModelDescription:
         held = ", ".join(sorted(file.name for file in directory.glob("*.gguf")))
         raise ModelError(
             "the model directory has no config.json"
-            + (f"; to read a GGUF file give its path ({held})" if held else ""),
+            + (f"; to use a GGUF file, give its path ({held})" if held else ""),
             where=str(directory),
-            remedy="give a directory as Hugging Face publishes it: config.json, .safetensors and the tokenizer's files",
+            remedy="use a directory as published on Hugging Face: config.json, .safetensors and the tokenizer's files",
         )
     weights = SafetensorsWeights(directory)
     config = read_hf_config(directory, weights.names())
@@ -96,15 +96,15 @@ def _describe_gguf(path: Path) -> ModelDescription:
 
 
 def _checked(config: DecoderConfig, stored: dict[str, tuple[int, ...]], where: Path) -> dict[str, tuple[int, ...]]:
-    """The weights the configuration asks for, each of them stored in the shape it says."""
+    """The weights that the configuration requires, each stored in the required shape."""
     needed = weight_shapes(config)
     for name, shape in needed.items():
         if name not in stored:
             raise missing_weight(name, where)
         if stored[name] != shape:
             raise ModelError(
-                f"the weight {name} has shape {list(stored[name])}, the configuration says {list(shape)}",
+                f"the weight {name} has shape {list(stored[name])}, the configuration requires {list(shape)}",
                 where=str(where),
-                remedy="the files and the configuration do not belong together",
+                remedy="use the config.json that was published with the weights",
             )
     return needed

@@ -1,4 +1,4 @@
-"""The decoder families that are supported, and what is said about any other."""
+"""The supported decoder families, and the error for any other."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ ARCHITECTURES: dict[Family, str] = {
 
 
 def unknown_architecture(name: str, where: str, among: Collection[Family] = tuple(ARCHITECTURES)) -> ModelError:
-    """The error for a model that is none of these.
+    """The error for an unsupported model.
 
     Args:
-        among: the families that this kind of file is read of.
+        among: the families supported in this kind of file.
     """
     supported = ", ".join(f"{family} ({ARCHITECTURES[family]})" for family in ARCHITECTURES if family in among)
     return ModelError(f"architecture {name!r} is not supported", where=where, remedy=f"supported: {supported}")

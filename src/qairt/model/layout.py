@@ -10,9 +10,9 @@ LM_HEAD = "lm_head.weight"
 
 
 def weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every weight in the order the decoder uses them; linears are [out, in].
+    """Name -> shape of every weight in the decoder's order; linears are [out, in].
 
-    A tied model has no `lm_head.weight` here: it is the embedding.
+    A tied model has no `lm_head.weight`: it is the embedding.
     """
     shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (config.vocab_size, config.hidden_size)}
     for layer in range(config.num_layers):

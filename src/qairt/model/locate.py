@@ -1,4 +1,4 @@
-"""Find a model: a path, or an id on the Hugging Face hub."""
+"""Find a model by path, or by its id on the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def locate_model(path_or_id: str | Path) -> Path:
     if isinstance(path_or_id, str) and _ID.fullmatch(path_or_id) and path.suffix != ".gguf":
         return _download(path_or_id)
     raise ModelError(
-        "no such model", where=str(path), remedy="give a model directory, a .gguf file or an id `owner/name`"
+        "no such model", where=str(path), remedy="use a model directory, a .gguf file or an id `owner/name`"
     )
 
 
@@ -33,16 +33,16 @@ def _download(name: str) -> Path:
         from huggingface_hub import snapshot_download
     except ImportError:
         raise ModelError(
-            "no such path, and reading a Hugging Face id needs the package huggingface-hub",
+            "no such path, and Hugging Face ids need the package huggingface-hub",
             where=name,
-            remedy="pip install 'qairt[hub]', or download the model and give its directory",
+            remedy="pip install 'qairt[hub]', or download the model and use its directory",
         ) from None
 
     repo, _, revision = name.partition("@")
     wanted = {"repo_id": repo, "revision": revision or None, "allow_patterns": _FILES}
     try:
         cached = Path(snapshot_download(**wanted, local_files_only=True))
-    except Exception:  # not in its cache, for which the hub raises one of several kinds
+    except Exception:  # not in the cache; the hub raises one of several types
         cached = None
     if cached is not None and _complete(cached):
         return cached
@@ -50,23 +50,23 @@ def _download(name: str) -> Path:
         fetched = Path(snapshot_download(**wanted, etag_timeout=_SECONDS))
     except Exception as error:
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise _not_given(name, reason) from error
-    if not _complete(fetched):  # offline, the hub's client answers with whatever the cache has of it
-        raise _not_given(name, f"no config.json with .safetensors in {fetched}")
+        raise _not_on_hub(name, reason) from error
+    if not _complete(fetched):  # offline, the hub's client returns whatever its cache has
+        raise _not_on_hub(name, f"no config.json with .safetensors in {fetched}")
     return fetched
 
 
-def _not_given(name: str, reason: str) -> ModelError:
+def _not_on_hub(name: str, reason: str) -> ModelError:
     return ModelError(
-        f"no such path, and the Hugging Face hub does not give it: {reason}",
+        f"no such path, and not available from the Hugging Face hub: {reason}",
         where=name,
         remedy="check the spelling and the network (a gated model needs `hf auth login`), "
-        "or download it elsewhere and give its directory",
+        "or download it elsewhere and use its directory",
     )
 
 
 def _complete(directory: Path) -> bool:
-    """The cache also holds what another program fetched, perhaps only the configuration."""
+    """The hub's cache may hold only some files, such as the configuration that another program fetched."""
     from qairt.model.safetensors_weights import weight_files
 
     try:

@@ -11,7 +11,7 @@ from qairt.model.weights import WeightSource
 def open_weights(path: str | Path) -> WeightSource:
     """The weights of a model directory (.safetensors, one file or sharded) or of a .gguf file.
 
-    Reads headers only; a tensor is read from the mapped file when it is asked for.
+    Reads headers only; a tensor is read from the mapped file on demand.
 
     Raises:
         ModelError: there are none, or a file is truncated.
@@ -25,5 +25,5 @@ def open_weights(path: str | Path) -> WeightSource:
     from qairt.model.gguf.weights import GgufWeights
 
     if not path.is_file():
-        raise ModelError("no such model", where=str(path), remedy="give a model directory or a .gguf file")
+        raise ModelError("no such model", where=str(path), remedy="use a model directory or a .gguf file")
     return GgufWeights(read_gguf_header(path))

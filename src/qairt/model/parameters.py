@@ -1,4 +1,4 @@
-"""A decoder's weights in the layout its graph multiplies with."""
+"""A decoder's weights in the layout of its graph."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ if TYPE_CHECKING:
     from qairt.model.rotation import Rotation
 
 Floats = NDArray[np.float32]
-Turn = Callable[[Floats], Floats]
+Rotate = Callable[[Floats], Floats]
 _TILE = 512
 _BAND = 1 << 23
-"""Values of a vocabulary's matrix read at once (32 MB)."""
+"""Values of a vocabulary's matrix that are read together (32 MB)."""
 
 
 class Parameters:
@@ -31,8 +31,8 @@ class Parameters:
 
     1. linears transposed to [in, out], so that a layer is `x @ weight`;
     2. the attention scale 1/sqrt(head_dim) folded into q_proj (weight and bias), or into q_norm where there is one;
-    3. `lm_head.weight` [hidden, vocab] a parameter of its own also when the model is tied;
-    4. with a rotation, norms folded into the linears after them, and everything beside the residual stream rotated:
+    3. `lm_head.weight` [hidden, vocab] as a separate parameter even if the model is tied;
+    4. with a rotation, norms folded into the linears after them, and all weights next to the residual stream rotated:
        see `qairt.model.rotation`. Each weight is folded and rotated when it is read.
     """
 
@@ -48,8 +48,8 @@ class Parameters:
             source: the stored weights.
             config: their decoder.
             overlay: parameters that quantization changed, already in this layout and rotated: a mapping, or a
-                directory of `{name}.npy`. They are read instead of the stored ones.
-            rotation: what the stored weights are multiplied by; none when left out.
+                directory of `{name}.npy`. They replace the stored ones.
+            rotation: what the stored weights are multiplied by.
 
         Raises:
             QuantizationError: the rotation is for a decoder of another width.
@@ -63,11 +63,11 @@ class Parameters:
         self._shapes = _graph_shapes(config)
 
     def changed_by(self, overlay: Mapping[str, Floats] | Path | None) -> Parameters:
-        """The same stored weights and rotation with other changed parameters."""
+        """The same stored weights and rotation with another overlay."""
         return Parameters(self.source, self.config, overlay, self.rotation)
 
     def names(self) -> list[str]:
-        """All parameters, in the order the graph uses them."""
+        """All parameters, in the order of the graph."""
         return list(self._shapes)
 
     def layer_names(self, layer: int) -> list[str]:
@@ -90,10 +90,10 @@ class Parameters:
         return self._finite(name, values)
 
     def vocabulary(self, name: str) -> Iterator[tuple[int, Floats]]:
-        """`EMBEDDING` or `LM_HEAD`, which may be far larger than a layer, some tokens at a time.
+        """`EMBEDDING` or `LM_HEAD`, which may be far larger than a layer, a slice of the vocabulary at a time.
 
         Yields:
-            The first one's id, and [tokens, hidden] of the embedding or [hidden, tokens] of lm_head.
+            The first token's id, and [tokens, hidden] of the embedding or [hidden, tokens] of lm_head.
 
         Raises:
             ModelError: as `read`.
@@ -113,18 +113,17 @@ class Parameters:
             raise ModelError(
                 f"the parameter {name} has shape {list(shape)}, expected {list(self._shapes[name])}",
                 where=self._where(),
-                remedy="the weights and the configuration do not belong together",
+                remedy="use the config.json that was published with the weights",
             )
 
     def _finite(self, name: str, values: Floats) -> Floats:
-        """`values`, before anything is computed from them."""
-        # NaN and infinity both reach an extreme, and finding the extremes needs no array of booleans.
+        # NaN and infinity both show up in an extreme, and computing the extremes needs no array of booleans.
         if values.size and not (np.isfinite(values.min()) and np.isfinite(values.max())):
             bad = int(values.size - np.isfinite(values).sum())
             raise ModelError(
                 f"the weight {name} holds {bad:,} values that are NaN or infinite",
                 where=self._where(),
-                remedy="the file is damaged or the model was saved broken; download it again or use another checkpoint",
+                remedy="download the model again, or use another checkpoint",
             )
         return values
 
@@ -135,28 +134,28 @@ class Parameters:
         return self.overlay.get(name) if self.overlay is not None else None
 
     def _laid_out(self, name: str, rows: slice = ALL) -> Floats:
-        """Of the stored matrix those rows."""
+        """In graph layout; `rows` are those of the stored matrix."""
         if self.rotation is not None and self.rotation.is_folded(name):
             return np.ones(self._shapes[name], np.float32)
         values = self._stored(name, rows)
         if values.ndim == 2 and name != EMBEDDING:
-            values = transposed(values, self._input_turn(name))
-        turn = self._output_turn(name)
-        if turn is not None:
-            values = turn(values) if values.ndim == 1 else _turned(values, turn)
+            values = transposed(values, self._input_rotation(name))
+        rotate = self._output_rotation(name)
+        if rotate is not None:
+            values = rotate(values) if values.ndim == 1 else _rotated(values, rotate)
         if self._holds_attention_scale(name):
             return values * np.float32(1 / sqrt(self.config.head_dim))
         return np.ascontiguousarray(values)
 
     def _stored(self, name: str, rows: slice = ALL) -> Floats:
-        """As the file has it, linears [out, in]."""
+        """As in the file, linears [out, in]."""
         stored = EMBEDDING if name == LM_HEAD and self.config.tie_word_embeddings else name
         shape = self.source.shape(stored)
         self._check_shape(name, shape if name == EMBEDDING else shape[::-1])
         return self._finite(name, self.source.read(stored, rows))
 
-    def _input_turn(self, name: str) -> Turn | None:
-        """What folding and rotation do to the rows [..., in] of a stored linear."""
+    def _input_rotation(self, name: str) -> Rotate | None:
+        """Folding and rotation of the rows [..., in] of a stored linear."""
         matrix = self.rotation.input_side(name) if self.rotation is not None else None
         if self.rotation is None or matrix is None:
             return None
@@ -166,8 +165,8 @@ class Parameters:
         gamma = self._stored(norm)
         return lambda rows: matrix.apply(rows, gamma)
 
-    def _output_turn(self, name: str) -> Turn | None:
-        """What rotation does to the rows [..., out] of a parameter."""
+    def _output_rotation(self, name: str) -> Rotate | None:
+        """Rotation of the rows [..., out] of a parameter."""
         matrix = self.rotation.output_side(name) if self.rotation is not None else None
         return matrix.apply if matrix is not None else None
 
@@ -191,28 +190,28 @@ def open_parameters(
     return Parameters(open_weights(path), config, overlay, rotation)
 
 
-def transposed(matrix: Floats, turn: Turn | None = None) -> Floats:
-    """A contiguous transpose of [rows, columns], by tiles: row by row it would miss the cache at every value.
+def transposed(matrix: Floats, rotate: Rotate | None = None) -> Floats:
+    """A contiguous transpose of [rows, columns], by tiles: row by row, every value would miss the cache.
 
     Args:
-        turn: done to the rows [some, columns] before.
+        rotate: applied to the rows [some, columns] first.
     """
     rows, columns = matrix.shape
     result = np.empty((columns, rows), np.float32)
     for row in range(0, rows, _TILE):
         band = matrix[row : row + _TILE]
-        if turn is not None:
-            band = turn(band)
+        if rotate is not None:
+            band = rotate(band)
         for column in range(0, columns, _TILE):
             result[column : column + _TILE, row : row + _TILE] = band[:, column : column + _TILE].T
     return result
 
 
-def _turned(matrix: Floats, turn: Turn) -> Floats:
-    """All rows turned, a band at a time."""
+def _rotated(matrix: Floats, rotate: Rotate) -> Floats:
+    """All rows rotated, a band at a time."""
     result = np.empty(matrix.shape, np.float32)
     for row in range(0, len(matrix), _TILE):
-        result[row : row + _TILE] = turn(matrix[row : row + _TILE])
+        result[row : row + _TILE] = rotate(matrix[row : row + _TILE])
     return result
 
 

@@ -1,4 +1,4 @@
-"""Which layers go into which part. Plain arithmetic: no graph is needed."""
+"""Which layers go into which part of a split model. Plain arithmetic, without a graph."""
 
 from __future__ import annotations
 
@@ -35,14 +35,14 @@ class Part(BaseModel):
 
 
 def plan_split(*, embedding_bytes: int, layer_bytes: Sequence[int], head_bytes: int, num_splits: int) -> list[Part]:
-    """Part 1 is the embedding; the layers go into the others so that the largest part is as small as it can be.
+    """Part 1 is the embedding; the layers are distributed over the others so that the largest part is minimal.
 
     Args:
         embedding_bytes, layer_bytes, head_bytes: float32 bytes; the head (final norm and lm_head) is in the last part.
-        num_splits: parts, the embedding counted. 1 keeps the model whole.
+        num_splits: number of parts, including the embedding. 1 keeps the model whole.
 
     Raises:
-        RecipeError: more parts than there are layers; says the most there can be.
+        RecipeError: more parts than layers; gives the maximum.
     """
     layers = len(layer_bytes)
     whole = embedding_bytes + sum(layer_bytes) + head_bytes
@@ -86,7 +86,7 @@ def plan_split(*, embedding_bytes: int, layer_bytes: Sequence[int], head_bytes: 
 
 
 def _balanced_cuts(layer_bytes: list[int], head_bytes: int, parts: int) -> list[int]:
-    """Cuts 0 = c0 < c1 < … < c_parts = layers that make the largest part smallest (and then the others even)."""
+    """Cuts 0 = c0 < c1 < … < c_parts = layers that minimize the largest part (and then balance the others)."""
     layers = len(layer_bytes)
     total = [0]
     for size in layer_bytes:

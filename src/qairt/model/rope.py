@@ -1,29 +1,30 @@
-"""Rotary position embedding: the cosines and sines a decoder is given as inputs. NumPy only; the runtime uses it too.
+"""Rotary position embedding: the cosine and sine inputs of a decoder. NumPy only; the runtime uses it too.
 
-Source: `transformers.modeling_rope_utils`, computed in float32 in the same order so that both agree to rounding.
+Source: `transformers.modeling_rope_utils`, computed in float32 in the same order, so that both agree up to rounding.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from pydantic import JsonValue
 
 from qairt.model.config import DecoderConfig
+from qairt.model.rope_scaling import number
 
 Floats = NDArray[np.float32]
 
 
 def rotary(config: DecoderConfig, positions: ArrayLike, *, length: int | None = None) -> tuple[Floats, Floats]:
-    """Cosine and sine of every position's angles, times the attention factor of the scaling (1 but for yarn).
+    """Cosine and sine of every position's angles, times the attention factor of the scaling (1 except for yarn).
 
     Args:
         config: gives head_dim `D`, rope_theta and rope_scaling.
-        positions: integers of any shape [...]; a negative one (padding) counts as position 0.
-        length: the context length that dynamic scaling adapts to; by default the largest position + 1.
+        positions: integers of any shape [...]; negative ones (padding) count as position 0.
+        length: the context length that dynamic scaling adapts to; the largest position + 1 when None.
 
     Returns:
         cos, sin: [..., D / 2], float32.
@@ -44,7 +45,7 @@ def inverse_frequencies(config: DecoderConfig, length: int) -> tuple[Floats, flo
         return plain, 1.0
     match scaling["rope_type"]:
         case "linear":
-            return np.asarray(plain / np.float32(scaling["factor"]), np.float32), 1.0
+            return np.asarray(plain / np.float32(number(scaling, "factor")), np.float32), 1.0
         case "dynamic":
             return _dynamic(config, scaling, length), 1.0
         case "yarn":
@@ -63,10 +64,10 @@ def plain_frequencies(head_dim: int, theta: float) -> Floats:
     return np.asarray(np.float32(1.0) / np.float32(theta) ** exponents, np.float32)
 
 
-def llama3_factors(plain: Floats, scaling: Mapping[str, Any]) -> Floats:
-    """What Llama 3.1 divides each frequency by: 1 for short waves, `factor` for long ones, a blend between."""
-    factor, low, high = (np.float32(scaling[key]) for key in ("factor", "low_freq_factor", "high_freq_factor"))
-    trained_at = np.float32(scaling["original_max_position_embeddings"])
+def llama3_factors(plain: Floats, scaling: Mapping[str, JsonValue]) -> Floats:
+    """Llama 3.1's divisor of each frequency: 1 for short waves, `factor` for long ones, a blend between."""
+    factor, low, high = (np.float32(number(scaling, key)) for key in ("factor", "low_freq_factor", "high_freq_factor"))
+    trained_at = np.float32(number(scaling, "original_max_position_embeddings"))
     wavelength = np.float32(2 * math.pi) / plain
     smooth = (trained_at / wavelength - low) / (high - low)
     blended = np.float32(1) / ((np.float32(1) - smooth) / factor + smooth)
@@ -74,22 +75,23 @@ def llama3_factors(plain: Floats, scaling: Mapping[str, Any]) -> Floats:
     return np.asarray(np.where(wavelength < trained_at / high, np.float32(1), factors), np.float32)
 
 
-def _dynamic(config: DecoderConfig, scaling: Mapping[str, Any], length: int) -> Floats:
-    """NTK scaling: the base grows with the context once it is longer than the model was trained at."""
-    trained_at, factor, dim = scaling["original_max_position_embeddings"], scaling["factor"], config.head_dim
+def _dynamic(config: DecoderConfig, scaling: Mapping[str, JsonValue], length: int) -> Floats:
+    """NTK scaling: the base grows with the context once that exceeds the training length."""
+    trained_at, factor = (number(scaling, key) for key in ("original_max_position_embeddings", "factor"))
+    dim = config.head_dim
     stretch = factor * max(length, trained_at) / trained_at - (factor - 1)
     return plain_frequencies(dim, config.rope_theta * stretch ** (dim / (dim - 2)))
 
 
-def _yarn(config: DecoderConfig, scaling: Mapping[str, Any]) -> tuple[Floats, float]:
+def _yarn(config: DecoderConfig, scaling: Mapping[str, JsonValue]) -> tuple[Floats, float]:
     """Interpolate long waves, keep short ones, ramp between (https://arxiv.org/abs/2309.00071)."""
-    dim, theta, factor = config.head_dim, config.rope_theta, scaling["factor"]
-    trained_at = scaling["original_max_position_embeddings"]
+    dim, theta, factor = config.head_dim, config.rope_theta, number(scaling, "factor")
+    trained_at = number(scaling, "original_max_position_embeddings")
 
     def dimension(rotations: float) -> float:
         return dim * math.log(trained_at / (rotations * 2 * math.pi)) / (2 * math.log(theta))
 
-    low, high = dimension(scaling.get("beta_fast") or 32), dimension(scaling.get("beta_slow") or 1)
+    low, high = dimension(number(scaling, "beta_fast", 32)), dimension(number(scaling, "beta_slow", 1))
     if scaling.get("truncate", True):
         low, high = math.floor(low), math.ceil(high)
     low, high = max(low, 0), min(high, dim - 1)
@@ -101,12 +103,14 @@ def _yarn(config: DecoderConfig, scaling: Mapping[str, Any]) -> tuple[Floats, fl
     return np.asarray(frequencies, np.float32), _yarn_attention_factor(scaling)
 
 
-def _yarn_attention_factor(scaling: Mapping[str, Any]) -> float:
+def _yarn_attention_factor(scaling: Mapping[str, JsonValue]) -> float:
+    factor = number(scaling, "factor")
+
     def mscale(weight: float) -> float:
-        return 1.0 if scaling["factor"] <= 1 else 0.1 * weight * math.log(scaling["factor"]) + 1.0
+        return 1.0 if factor <= 1 else 0.1 * weight * math.log(factor) + 1.0
 
     if scaling.get("attention_factor") is not None:
-        return float(scaling["attention_factor"])
+        return float(number(scaling, "attention_factor"))
     if scaling.get("mscale") and scaling.get("mscale_all_dim"):
-        return mscale(scaling["mscale"]) / mscale(scaling["mscale_all_dim"])
+        return mscale(number(scaling, "mscale")) / mscale(number(scaling, "mscale_all_dim"))
     return mscale(1.0)

@@ -1,17 +1,17 @@
-"""A rotation of the residual stream, of the values, or of both, that is fused into the weights.
+"""A rotation of the residual stream, of the values, or of both, fused into the weights.
 
-Every vector of the residual stream is multiplied by an orthogonal matrix R, and every weight beside it so that nothing
-else changes: a spike in one channel, which alone would set the range, is spread over all.
+Every vector of the residual stream is multiplied by an orthogonal matrix R, and the adjacent weights so that the model
+computes the same: a spike in one channel, which would determine the range alone, is spread over all channels.
 
-1. RMSNorm commutes with R once its weight is 1: so the weight is folded into the linears that read the norm.
-2. What writes to the stream (embedding, o_proj, down_proj, their biases) is multiplied by R on its output side; what
-   reads it (q, k, v, gate, up, lm_head) by R^T on its input side. The logits stay what they were.
-3. Values: each head's values are multiplied by an orthogonal matrix of their own on the output side of v_proj,
-   and o_proj undoes it on its input side. (Attention mixes tokens, not the channels of a value.)
-4. Queries and keys stay as they are: rotary embedding does not commute with a rotation of their channels. So do the
-   norms of Qwen3's queries and keys.
+1. RMSNorm commutes with R once its weight is 1, so the weight is folded into the linears that read the norm.
+2. Weights that write to the stream (embedding, o_proj, down_proj, their biases) are multiplied by R on their output
+   side; those that read it (q, k, v, gate, up, lm_head) by R^T on their input side. The logits do not change.
+3. Each head's values are multiplied by their own orthogonal matrix on the output side of v_proj; o_proj undoes it on
+   its input side. (Attention mixes tokens, not the channels of a value.)
+4. Queries and keys are not rotated: rotary embedding does not commute with a rotation of their channels. Neither are
+   the norms of Qwen3's queries and keys.
 
-Source: QuaRot (2024), R1 and the offline half of R2 in the words of SpinQuant (2024).
+Source: QuaRot (2024); R1 and the offline half of R2 in the terms of SpinQuant (2024).
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _WRITES_STREAM = ("self_attn.o_proj", "mlp.down_proj")
 
 
 class Rotation(BaseModel):
-    """Which matrices; the same for the same seed on every machine."""
+    """Selects the matrices; the same seed gives the same on every machine."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -52,7 +52,7 @@ class Rotation(BaseModel):
 
     @classmethod
     def of(cls, config: DecoderConfig, *, stream: bool = True, values: bool = False, seed: int = 0) -> Rotation:
-        """The one that fits a decoder."""
+        """The rotation for a decoder."""
         return cls(hidden_size=config.hidden_size, head_dim=config.head_dim, stream=stream, values=values, seed=seed)
 
     def to_json(self) -> str:
@@ -62,7 +62,7 @@ class Rotation(BaseModel):
     def from_json(cls, text: str | bytes, where: str = "rotation.json") -> Rotation:
         """
         Raises:
-            QuantizationError: it is not what `to_json` gives; names the first field that is wrong.
+            QuantizationError: it was not written by `to_json`; names the first wrong field.
         """
         try:
             return cls.model_validate_json(text)
@@ -70,7 +70,7 @@ class Rotation(BaseModel):
             fault = error.errors()[0]
             field = ".".join(map(str, fault["loc"]))
             raise QuantizationError(
-                f"this is no rotation: {field}: {fault['msg']}" if field else f"this is no rotation: {fault['msg']}",
+                f"not a rotation: {field}: {fault['msg']}" if field else f"not a rotation: {fault['msg']}",
                 where=where,
                 remedy="clear the quantization stage and run again",
             ) from error
@@ -78,14 +78,14 @@ class Rotation(BaseModel):
     def check(self, config: DecoderConfig) -> None:
         """
         Raises:
-            QuantizationError: it was made for a decoder of another width.
+            QuantizationError: it is for a decoder of another width.
         """
         if (self.hidden_size, self.head_dim) != (config.hidden_size, config.head_dim):
             raise QuantizationError(
                 f"the rotation is for a hidden size of {self.hidden_size} and heads of {self.head_dim}, "
                 f"the model has {config.hidden_size} and {config.head_dim}",
                 where="rotation.json",
-                remedy="it belongs to another model: quantize this one again",
+                remedy="quantize this model again: the rotation belongs to another",
             )
 
     def folded_norm(self, name: str) -> str | None:
@@ -98,25 +98,25 @@ class Rotation(BaseModel):
         return name.removesuffix(module) + _READS_STREAM[module] if module in _READS_STREAM else None
 
     def is_folded(self, name: str) -> bool:
-        """A norm whose weight is 1 from now on (rule 1)."""
+        """A norm whose weight becomes 1 (rule 1)."""
         return self.stream and (name == FINAL_NORM or _module(name) in _READS_STREAM.values())
 
     def input_side(self, name: str) -> RotationMatrix | None:
         """R of rule 2 or 3, for the input channels of the linear `name`: they are multiplied by R^T."""
         if self.folded_norm(name) is not None:
             return RotationMatrix(self.hidden_size, self.seed)
-        turned = self.values and _module(name) == "self_attn.o_proj.weight"
-        return RotationMatrix(self.head_dim, self.seed) if turned else None
+        rotated = self.values and _module(name) == "self_attn.o_proj.weight"
+        return RotationMatrix(self.head_dim, self.seed) if rotated else None
 
     def output_side(self, name: str) -> RotationMatrix | None:
         """R of rule 2 or 3, for the output channels of `name`: a linear, its bias, or the embedding."""
         module = _module(name).rpartition(".")[0]
         if self.stream and (name == EMBEDDING or module in _WRITES_STREAM):
             return RotationMatrix(self.hidden_size, self.seed)
-        turned = self.values and module == "self_attn.v_proj"
-        return RotationMatrix(self.head_dim, self.seed) if turned else None
+        rotated = self.values and module == "self_attn.v_proj"
+        return RotationMatrix(self.head_dim, self.seed) if rotated else None
 
 
 def _module(name: str) -> str:
-    """`model.layers.3.mlp.up_proj.weight` -> `mlp.up_proj.weight`; all others as they are."""
+    """`model.layers.3.mlp.up_proj.weight` -> `mlp.up_proj.weight`; other names unchanged."""
     return name.split(".", 3)[3] if name.startswith("model.layers.") else name

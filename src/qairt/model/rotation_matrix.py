@@ -1,13 +1,13 @@
-"""Orthogonal matrices that spread a value over all channels, and their product with rows without the matrix itself.
+"""Orthogonal matrices that spread a value over all channels, and their product with rows without building the matrix.
 
     R = diag(signs) (A ⊗ B ⊗ …) / sqrt(size)
 
-1. Signs are random, from a seed: without them a constant row would end in one channel.
-2. A, B, … are Hadamard matrices: entries 1 and -1, so that a row with one huge value becomes one without any. Orders
+1. Signs are random, from a seed: without them a constant row would end up in one channel.
+2. A, B, … are Hadamard matrices: entries 1 and -1, so that a row with one huge value becomes a row without any. Orders
    2 (Sylvester) and q + 1 or 2 (q + 1) for a prime q (Paley) multiply to the hidden sizes in use:
    576 = 12 * 12 * 4, 896 = 28 * 32, 960 = 20 * 12 * 4, 3072 = 12 * 256.
-3. An odd factor that no such order holds is a Hartley matrix, cos + sin of 2 pi j k / m: entries at most sqrt(2).
-4. All is computed from integers in float64, so that a seed means the same matrix on every machine.
+3. An odd factor without such an order is a Hartley matrix, cos + sin of 2 pi j k / m: entries at most sqrt(2).
+4. Everything is computed from integers in float64, so that a seed gives the same matrix on every machine.
 
 Source: R. Paley, On orthogonal matrices (1933); QuaRot (2024) and SpinQuant (2024) for their use.
 """
@@ -34,11 +34,11 @@ class RotationMatrix:
     seed: int
 
     def apply(self, rows: NDArray[np.floating], scale: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
-        """rows [..., in] @ R in float64, rounded once; where `in` is a multiple of `size`, every `size` of them alone.
-        Takes four times the rows' memory: give it tiles.
+        """rows [..., in] @ R in float64, rounded once; if `in` is a multiple of `size`, each `size` channels alone.
+        Needs four times the memory of `rows`, so call it on tiles.
 
         Args:
-            scale: [in], multiplied with every row before.
+            scale: [in], multiplied with every row first.
         """
         doubles = rows.astype(np.float64)
         if scale is not None:
@@ -52,17 +52,10 @@ class RotationMatrix:
             turned = turned.reshape(-1, order) @ factor if after == 1 else factor.T @ turned.reshape(-1, order, after)
         return turned.reshape(rows.shape).astype(np.float32)
 
-    def dense(self) -> Doubles:
-        """The matrix [size, size] itself."""
-        matrix = np.ones((1, 1))
-        for factor in _factors(self.size):
-            matrix = _kron(matrix, factor)
-        return _signs(self.size, self.seed)[:, None] * matrix
-
 
 @cache
 def _signs(size: int, seed: int) -> Doubles:
-    # The raw stream of a bit generator is the same in every version of numpy; what is drawn from it need not be.
+    # The raw stream of a bit generator is the same in every version of numpy; samples drawn from it may not be.
     drawn = np.random.PCG64(seed).random_raw(size) >> np.uint64(63)
     return 1 - 2 * drawn.astype(np.float64)
 
@@ -82,7 +75,7 @@ def _factors(size: int) -> tuple[Doubles, ...]:
 
 
 def _orders(size: int) -> tuple[list[int], int]:
-    """Hadamard orders whose product is `size` divided by the second, odd number; that is 1 where it can be."""
+    """Hadamard orders whose product is `size` divided by the second, odd number; that is 1 if possible."""
     twos = (size & -size).bit_length() - 1
     odd = size >> twos
     parts = _parts(odd, twos // 2)
@@ -92,7 +85,7 @@ def _orders(size: int) -> tuple[list[int], int]:
 
 
 def _parts(odd: int, most: int) -> list[int] | None:
-    """At most so many factors of `odd` such that four times each is a Paley order; None where there are none."""
+    """At most `most` factors of `odd` such that four times each is a Paley order; None if there are none."""
     if odd == 1:
         return []
     for part in range(3, odd + 1 if most else 0, 2):
@@ -104,7 +97,7 @@ def _parts(odd: int, most: int) -> list[int] | None:
 
 
 def _paley_prime(order: int) -> int | None:
-    """The prime that a Hadamard matrix of this order is made from."""
+    """The prime that a Hadamard matrix of this order is built from."""
     for prime in (order - 1, order // 2 - 1):
         if _is_prime(prime) and prime % 4 == (3 if prime == order - 1 else 1):
             return prime

@@ -22,7 +22,7 @@ _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 @dataclass(frozen=True)
 class SafetensorsTensor:
-    """Where a tensor lies: `offset` from the start of the file."""
+    """The location of a tensor: `offset` from the start of the file."""
 
     shape: tuple[int, ...]
     dtype: str
@@ -30,13 +30,13 @@ class SafetensorsTensor:
     nbytes: int
 
     def rows(self, start: int, count: int) -> SafetensorsTensor:
-        """Some rows of its first axis, as a tensor of their own."""
+        """Some rows of its first axis, as a separate tensor."""
         row = self.nbytes // self.shape[0]
         return SafetensorsTensor((count, *self.shape[1:]), self.dtype, self.offset + start * row, count * row)
 
 
 def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
-    """Name -> place of every tensor in a file.
+    """Name -> location of every tensor in a file.
 
     Raises:
         ModelError: the file is missing, truncated, or not a safetensors file.
@@ -65,7 +65,7 @@ def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
         }
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise ModelError(
-            "not a safetensors file: its header is not the JSON it should be",
+            "not a safetensors file: its header is not valid",
             where=str(path),
             remedy="download or copy it again",
         ) from error
@@ -73,7 +73,7 @@ def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
         size_of = int(_DTYPES.get(tensor.dtype, "0")[-1])
         if size_of and tensor.nbytes != prod(tensor.shape) * size_of:
             raise ModelError(
-                f"the safetensors header gives {name} {tensor.nbytes:,} bytes for a shape of {list(tensor.shape)}",
+                f"the safetensors header gives {name} {tensor.nbytes:,} bytes for shape {list(tensor.shape)}",
                 where=str(path),
                 remedy="download or copy it again",
             )
@@ -86,10 +86,10 @@ def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
 def read_safetensors_tensor(
     path: Path, name: str, tensor: SafetensorsTensor, rows: slice = slice(None)
 ) -> NDArray[np.float32]:
-    """A tensor as float32, or those rows of it; float32 in the file is a view of it, not a copy.
+    """A tensor, or some of its rows, as float32; stored float32 is returned as a view of the file.
 
     Raises:
-        ModelError: stored in a type that is not a plain float.
+        ModelError: the stored type is not a plain float.
     """
     import numpy as np
 
@@ -97,7 +97,7 @@ def read_safetensors_tensor(
         raise ModelError(
             f"tensor {name} is stored as {tensor.dtype}",
             where=str(path),
-            remedy="give the model in float: F32, F16 or BF16",
+            remedy="use the float model: F32, F16 or BF16",
         )
     count = prod(tensor.shape)
     if count == 0:

@@ -27,7 +27,7 @@ class SafetensorsWeights:
         for file in self._files:
             if file.suffix == ".safetensors":
                 self._tensors |= {name: (file, tensor) for name, tensor in read_safetensors_header(file).items()}
-        self._take_apart()
+        self._split_projections()
 
     def names(self) -> list[str]:
         return list(self._tensors)
@@ -45,13 +45,13 @@ class SafetensorsWeights:
     def stored_bytes(self) -> int:
         return sum(tensor.nbytes for _, tensor in self._tensors.values())
 
-    def _take_apart(self) -> None:
-        """Projections that are stored as one matrix (Phi-3, Phi-4) under the names they have one by one: their rows
-        follow one another in the file."""
+    def _split_projections(self) -> None:
+        """Give the projections stored as one matrix (Phi-3, Phi-4) their separate names: their rows are consecutive in
+        the file."""
         for name in [name for name in self._tensors if name.endswith(("qkv_proj.weight", "gate_up_proj.weight"))]:
-            file, together = self._tensors.pop(name)
+            file, joined = self._tensors.pop(name)
             module, _, projection = name.removesuffix(".weight").rpartition(".")
-            rows = together.shape[0]
+            rows = joined.shape[0]
             if projection == "gate_up_proj":
                 parts = {"gate_proj": rows // 2, "up_proj": rows // 2}
             else:
@@ -59,7 +59,7 @@ class SafetensorsWeights:
                 parts = {"q_proj": queries, "k_proj": (rows - queries) // 2, "v_proj": (rows - queries) // 2}
             start = 0
             for part, count in parts.items():
-                self._tensors[f"{module}.{part}.weight"] = file, together.rows(start, count)
+                self._tensors[f"{module}.{part}.weight"] = file, joined.rows(start, count)
                 start += count
 
     def _find(self, name: str) -> tuple[Path, SafetensorsTensor]:
@@ -80,7 +80,7 @@ def weight_files(directory: Path) -> list[Path]:
             shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
-                "not a shard index: it has no readable weight_map",
+                "not a shard index: it has no valid weight_map",
                 where=str(index),
                 remedy="download or copy it again",
             ) from error
@@ -94,14 +94,14 @@ def weight_files(directory: Path) -> list[Path]:
         return [index, *(directory / shard for shard in shards)]
     files = sorted(directory.glob("*.safetensors"))
     if (directory / "model.safetensors").is_file():
-        # Some repositories keep the same weights in another layout beside it (consolidated.safetensors).
+        # Some repositories also have the same weights in another layout (consolidated.safetensors).
         files = [directory / "model.safetensors"]
     if not files:
         other = sorted(directory.glob("pytorch_model*.bin"))
-        held = f"; it has {other[0].name}, which is not read" if other else ""
+        held = f"; {other[0].name} is not supported" if other else ""
         raise ModelError(
             f"no .safetensors file in the model directory{held}",
             where=str(directory),
-            remedy="save it as safetensors (in transformers: model.save_pretrained(directory)) or give a .gguf file",
+            remedy="save it as safetensors (in transformers: model.save_pretrained(directory)), or use a .gguf file",
         )
     return files

@@ -1,11 +1,13 @@
-"""Text to token ids and back, and the chat template, as the model was published with them."""
+"""Text to token ids and back, and the chat template, as published with the model."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from qairt.errors import ModelError
 from qairt.model.chat import Message, render_chat
@@ -17,16 +19,16 @@ _SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 class Tokenizer:
-    """A `tokenizers` tokenizer with the settings that stand in the files beside it."""
+    """A `tokenizers` tokenizer with the settings of the files beside it."""
 
-    def __init__(self, fast: FastTokenizer, settings: dict[str, Any], chat_template: str | None) -> None:
+    def __init__(self, fast: FastTokenizer, settings: dict[str, JsonValue], chat_template: str | None) -> None:
         """
         Args:
-            fast: what does the work.
+            fast: the underlying tokenizer.
             settings: `tokenizer_config.json`, without the chat template.
             chat_template: Jinja, or None for a base model.
         """
-        # Padding and truncation saved with a model would change lengths behind the caller's back.
+        # Padding and truncation saved with a model would silently change lengths.
         fast.no_padding()
         fast.no_truncation()
         self.fast = fast
@@ -35,7 +37,7 @@ class Tokenizer:
 
     @classmethod
     def open(cls, path: str | Path) -> Tokenizer:
-        """Of a model directory or a .gguf file; see `from_directory` and `from_gguf`."""
+        """The tokenizer of a model directory or a .gguf file; see `from_directory` and `from_gguf`."""
         path = Path(path)
         return cls.from_directory(path) if path.is_dir() else cls.from_gguf(path)
 
@@ -51,11 +53,11 @@ class Tokenizer:
         directory = Path(directory)
         path = directory / "tokenizer.json"
         if not path.is_file():
-            held = "; its tokenizer.model is not read" if (directory / "tokenizer.model").is_file() else ""
+            held = "; tokenizer.model is not supported" if (directory / "tokenizer.model").is_file() else ""
             raise ModelError(
                 f"the model directory has no tokenizer.json{held}",
                 where=str(directory),
-                remedy="save one there with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(directory)",
+                remedy="write one with transformers: AutoTokenizer.from_pretrained(…).save_pretrained(directory)",
             )
         try:
             fast = FastTokenizer.from_file(str(path))
@@ -67,33 +69,30 @@ class Tokenizer:
 
     @classmethod
     def from_gguf(cls, path: str | Path) -> Tokenizer:
-        """Build it from the vocabulary and merges that a GGUF file carries.
+        """Build it from the vocabulary and merges of a GGUF file.
 
         Raises:
-            ModelError: a tokenizer of a kind that is not supported; lists those that are.
+            ModelError: an unsupported kind of tokenizer; lists the supported ones.
         """
         from qairt.model.gguf.file import read_gguf_header
         from qairt.model.gguf.tokenizer import build_tokenizer
 
         header = read_gguf_header(Path(path))
         fast, settings = build_tokenizer(header)
-        return cls(fast, settings, header.fields.get("tokenizer.chat_template"))
-
-    @property
-    def vocab_size(self) -> int:
-        return int(self.fast.get_vocab_size())
+        template = header.fields.get("tokenizer.chat_template")
+        return cls(fast, settings, template if isinstance(template, str) else None)
 
     def encode(self, text: str, *, add_special_tokens: bool = False) -> list[int]:
-        """Token ids. A rendered chat template holds its special tokens already; a bare text for a model that wants a
-        beginning-of-text token needs `add_special_tokens`."""
+        """Token ids. A rendered chat template already contains its special tokens; plain text needs
+        `add_special_tokens` if the model expects a beginning-of-text token."""
         return list(self.fast.encode(text, add_special_tokens=add_special_tokens).ids)
 
     def decode(self, ids: Sequence[int], *, skip_special_tokens: bool = True) -> str:
         return str(self.fast.decode(list(ids), skip_special_tokens=skip_special_tokens))
 
     def decode_stream(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> Iterator[str]:
-        """The text of `ids` piece by piece as they arrive. Bytes of a character that is not complete yet wait for the
-        rest, so that the pieces joined are what `decode` gives."""
+        """The text of `ids` in pieces, as tokens arrive. Bytes of an incomplete character wait for the rest, so that
+        the joined pieces equal what `decode` returns."""
         from tokenizers.decoders import DecodeStream
 
         stream = DecodeStream(skip_special_tokens=skip_special_tokens)
@@ -109,10 +108,6 @@ class Tokenizer:
         if rest:
             yield rest
 
-    def token_id(self, token: str) -> int | None:
-        found = self.fast.token_to_id(token)
-        return None if found is None else int(found)
-
     def special_token(self, kind: str) -> str | None:
         """The text of `bos_token`, `eos_token`, `unk_token` or `pad_token`."""
         value = self.settings.get(kind)
@@ -123,23 +118,19 @@ class Tokenizer:
         """The prompt for a conversation, up to where the assistant answers.
 
         Raises:
-            ModelError: the model has no chat template, or it refuses these messages.
+            ModelError: the model has no chat template, or it rejects these messages.
         """
         if self.chat_template is None:
             raise ModelError(
                 "the model has no chat template",
-                remedy="give a prompt without a template, or use an instruction-tuned model",
+                remedy="use a prompt without a template, or an instruction-tuned model",
             )
         special = {kind: self.special_token(kind) or "" for kind in _SPECIAL}
         return render_chat(self.chat_template, messages, add_generation_prompt=add_generation_prompt, **special)
 
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
-        """`apply_chat_template`, then `encode`."""
-        return self.encode(self.apply_chat_template(messages))
-
     def save(self, directory: str | Path) -> list[Path]:
         """Write `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and, if there is one,
-        `chat_template.jinja`; the same bytes every time.
+        `chat_template.jinja`; always the same bytes.
 
         Returns:
             The files written.
@@ -160,7 +151,7 @@ class Tokenizer:
         return [directory / name for name in contents]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Path) -> dict[str, JsonValue]:
     if not path.is_file():
         return {}
     try:
@@ -177,8 +168,8 @@ def _template_file(directory: Path) -> str | None:
     return _default_template(_json(directory / "chat_template.json").get("chat_template"))
 
 
-def _default_template(stated: Any) -> str | None:
-    """A template, or of several named ones the default."""
+def _default_template(stated: JsonValue) -> str | None:
+    """The template, or the default of several named ones."""
     if isinstance(stated, list):
         named = {entry.get("name"): entry.get("template") for entry in stated if isinstance(entry, dict)}
         stated = named.get("default")

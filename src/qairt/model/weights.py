@@ -28,10 +28,10 @@ class WeightSource(Protocol):
         """The values; possibly a read-only view of the mapped file.
 
         Args:
-            rows: of the first axis only these; no more is read.
+            rows: only these of the first axis; no others are read.
 
         Raises:
-            ModelError: no such weight, or stored in a way that cannot be read.
+            ModelError: no such weight, or stored in an unsupported type.
         """
 
     def files(self) -> list[Path]:
@@ -39,9 +39,9 @@ class WeightSource(Protocol):
 
 
 def missing_weight(name: str, where: Path) -> ModelError:
-    """The error for a weight that the configuration asks for and the files lack."""
+    """The error for a weight that the configuration requires and the files lack."""
     return ModelError(
         f"the weight {name} is missing",
         where=str(where),
-        remedy="the files and the configuration do not belong together, or the download is incomplete",
+        remedy="download the whole model, with the config.json that was published with it",
     )

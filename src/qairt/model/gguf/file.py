@@ -1,17 +1,17 @@
-"""The header of a GGUF file, read without its weights and without walking through its vocabulary in Python objects.
+"""The header of a GGUF file, read without its weights and without creating a Python object per vocabulary entry.
 
-Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. (`gguf.GGUFReader` makes an array object of every
-token and merge, which takes seconds; a plan has less time than that.)
+Source: https://github.com/ggml-org/ggml/blob/master/docs/gguf.md. (`gguf.GGUFReader` creates an array object for every
+token and merge, which takes seconds: too long for `plan`.)
 """
 
 from __future__ import annotations
 
 import mmap
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import prod
 from pathlib import Path
-from typing import Any
+from typing import TypeAlias
 
 from qairt.errors import ModelError
 
@@ -50,7 +50,7 @@ BLOCKS = {
 
 @dataclass(frozen=True)
 class GgufTensor:
-    """Where a tensor lies. `shape` is in NumPy's order (GGUF writes it reversed)."""
+    """The location of a tensor. `shape` is in NumPy's order (GGUF writes it reversed)."""
 
     name: str
     shape: tuple[int, ...]
@@ -61,28 +61,32 @@ class GgufTensor:
 
 @dataclass(frozen=True)
 class GgufArray:
-    """An array field, left in the file until `GgufHeader.array` reads it."""
+    """An array field, left in the file until `GgufHeader` reads it."""
 
     item_type: int
     count: int
     offset: int
 
 
+GgufValue: TypeAlias = bool | int | float | str | GgufArray
+
+
 @dataclass(frozen=True)
 class GgufHeader:
-    """Fields (arrays as `GgufArray`) and tensors of one file."""
+    """Fields and tensors of one file."""
 
     path: Path
-    fields: dict[str, Any]
+    fields: dict[str, GgufValue]
     tensors: dict[str, GgufTensor]
 
-    def array(self, key: str) -> list[Any]:
-        """The values of the array field `key`; a KeyError where there is none."""
-        field: GgufArray = self.fields[key]
+    def strings(self, key: str) -> list[str]:
+        """The values of an array field of strings.
+
+        Raises:
+            ModelError: there is no such field.
+        """
+        field = self._array(key, strings=True)
         with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            if field.item_type != _STRING:
-                code = _SCALARS[field.item_type][1]
-                return list(struct.unpack_from(f"<{field.count}{code}", data, field.offset))
             values, position = [], field.offset
             for _ in range(field.count):
                 (length,) = _U64.unpack_from(data, position)
@@ -90,25 +94,43 @@ class GgufHeader:
                 values.append(data[position - length : position].decode("utf-8", errors="replace"))
             return values
 
+    def numbers(self, key: str) -> list[float]:
+        """The values of an array field of numbers.
+
+        Raises:
+            ModelError: there is no such field.
+        """
+        field = self._array(key, strings=False)
+        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+            return list(struct.unpack_from(f"<{field.count}{_SCALARS[field.item_type][1]}", data, field.offset))
+
+    def _array(self, key: str, *, strings: bool) -> GgufArray:
+        field = self.fields.get(key)
+        if not isinstance(field, GgufArray) or (field.item_type == _STRING) != strings:
+            raise ModelError(
+                f"the GGUF header has no {key}", where=str(self.path), remedy="convert the model with its tokenizer"
+            )
+        return field
+
 
 _U32, _U64 = struct.Struct("<I"), struct.Struct("<Q")
 
 
 def read_gguf_header(path: Path) -> GgufHeader:
-    """Read fields and tensor places of a GGUF file (versions 2 and 3).
+    """Read fields and tensor locations of a GGUF file (versions 2 and 3).
 
     Raises:
         ModelError: not a GGUF file, truncated, one part of several, or a storage type that cannot be dequantized.
     """
     size = path.stat().st_size
     if size < 24:
-        raise _truncated(path, size, "24 bytes of header at the least")
+        raise _truncated(path, size, "at least 24 bytes of header")
     with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[:4] != b"GGUF":
             raise ModelError(
-                "not a GGUF file (it does not begin with 'GGUF')",
+                "not a GGUF file (it does not start with 'GGUF')",
                 where=str(path),
-                remedy="give a .gguf file, or a directory with config.json and .safetensors",
+                remedy="use a .gguf file, or a directory with config.json and .safetensors",
             )
         (version,) = _U32.unpack_from(data, 4)
         if version not in (2, 3):
@@ -125,9 +147,9 @@ def read_gguf_header(path: Path) -> GgufHeader:
     if size < end:
         raise _truncated(path, size, f"{end:,} bytes")
     parts = header.fields.get("split.count", 1)
-    if parts > 1:
+    if isinstance(parts, int) and parts > 1:
         raise ModelError(
-            f"this is one part of a model cut into {parts} files",
+            f"this is one of {parts} parts of a model",
             where=str(path),
             remedy="join them first: llama-gguf-split --merge",
         )
@@ -143,53 +165,56 @@ def _truncated(path: Path, size: int, expected: str) -> ModelError:
 
 
 class _Cursor:
-    """A place in the header that moves on as values are read."""
+    """A position in the header that advances as values are read."""
 
     def __init__(self, data: mmap.mmap, path: Path) -> None:
         self.data, self.path, self.position = data, path, 8
 
     def header(self) -> GgufHeader:
-        tensor_count, field_count = self.number("<Q"), self.number("<Q")
-        fields = {}
+        tensor_count, field_count = self.integer("<Q"), self.integer("<Q")
+        fields: dict[str, GgufValue] = {}
         for _ in range(field_count):
             key = self.string()
-            fields[key] = self.value(self.number("<I"))
-        places = [self.tensor() for _ in range(tensor_count)]
+            fields[key] = self.value(self.integer("<I"))
+        relative = [self.tensor() for _ in range(tensor_count)]
         alignment = fields.get("general.alignment", 32)
         if not isinstance(alignment, int) or alignment <= 0:
             raise ModelError(
-                f"the GGUF header states an alignment of {alignment}",
+                f"the GGUF header has an alignment of {alignment}",
                 where=str(self.path),
                 remedy="download or copy it again",
             )
         start = -(-self.position // alignment) * alignment
-        tensors = {place.name: GgufTensor(**(vars(place) | {"offset": start + place.offset})) for place in places}
+        tensors = {tensor.name: replace(tensor, offset=start + tensor.offset) for tensor in relative}
         return GgufHeader(self.path, fields, tensors)
 
-    def number(self, code: str) -> Any:
-        (value,) = struct.unpack_from(code, self.data, self.position)
+    def scalar(self, code: str) -> bool | int | float:
+        value: bool | int | float = struct.unpack_from(code, self.data, self.position)[0]
         self.position += struct.calcsize(code)
         return value
 
+    def integer(self, code: str) -> int:
+        return int(self.scalar(code))
+
     def string(self) -> str:
-        length = self.number("<Q")
+        length = self.integer("<Q")
         text = self.data[self.position : self.position + length]
         if len(text) != length:
             raise IndexError
         self.position += length
         return text.decode()
 
-    def value(self, kind: int) -> Any:
+    def value(self, kind: int) -> GgufValue:
         if kind == _STRING:
             return self.string()
         if kind == _ARRAY:
             return self.array()
         if kind not in _SCALARS:
             raise ModelError(f"GGUF field of unknown type {kind}", where=str(self.path), remedy="download it again")
-        return self.number(_SCALARS[kind])
+        return self.scalar(_SCALARS[kind])
 
     def array(self) -> GgufArray:
-        item_type, count = self.number("<I"), self.number("<Q")
+        item_type, count = self.integer("<I"), self.integer("<Q")
         array = GgufArray(item_type, count, self.position)
         if item_type == _STRING:
             read, data, position = _U64.unpack_from, self.data, self.position
@@ -205,10 +230,10 @@ class _Cursor:
         return array
 
     def tensor(self) -> GgufTensor:
-        """One tensor's place, its offset still relative to the data section."""
-        name, dims = self.string(), self.number("<I")
-        shape = tuple(reversed([self.number("<Q") for _ in range(dims)]))
-        type_id, offset = self.number("<I"), self.number("<Q")
+        """One tensor's location, its offset still relative to the data section."""
+        name, dims = self.string(), self.integer("<I")
+        shape = tuple(reversed([self.integer("<Q") for _ in range(dims)]))
+        type_id, offset = self.integer("<I"), self.integer("<Q")
         if type_id not in BLOCKS:
             raise ModelError(
                 f"tensor {name} is stored as GGUF type {type_id}, which cannot be dequantized",

@@ -36,7 +36,7 @@ def gguf_name(name: str) -> str | None:
 
 
 def hugging_face_name(name: str) -> str | None:
-    """The inverse; None for tensors that are no weight of the decoder (`rope_freqs.weight`)."""
+    """The inverse; None for tensors that are not weights of the decoder (`rope_freqs.weight`)."""
     module, _, kind = name.rpartition(".")
     if module in _WHOLE_BACK:
         return f"{_WHOLE_BACK[module]}.{kind}"

@@ -6,7 +6,9 @@ were published with.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from pydantic import JsonValue
 
 from qairt.errors import ModelError
 from qairt.model.gguf.file import GgufHeader
@@ -35,16 +37,16 @@ _EXPRESSIONS = {
 }
 _BYTE_LEVEL = ("gpt-2", "smollm")
 _WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3", "tekken")
-"""Pre-tokenizers whose models look a word up in the vocabulary before they merge; they also begin texts with BOS."""
+"""Pre-tokenizers whose models look a word up in the vocabulary before they merge; they also start texts with BOS."""
 
-_OTHERWISE = "or give the model directory the file was made from"
+_OTHERWISE = "or use the model directory that the file was converted from"
 
 
-def build_tokenizer(header: GgufHeader) -> tuple[Tokenizer, dict[str, Any]]:
+def build_tokenizer(header: GgufHeader) -> tuple[Tokenizer, dict[str, JsonValue]]:
     """The tokenizer, and settings for a `tokenizer_config.json`.
 
     Raises:
-        ModelError: no vocabulary, or a kind of tokenizer that is not supported.
+        ModelError: no vocabulary, or an unsupported kind of tokenizer.
     """
     fields, where = header.fields, str(header.path)
     kind = fields.get("tokenizer.ggml.model")
@@ -56,14 +58,14 @@ def build_tokenizer(header: GgufHeader) -> tuple[Tokenizer, dict[str, Any]]:
             where=where,
             remedy=f"supported: gpt2 (byte-level BPE), llama (SentencePiece BPE); {_OTHERWISE}",
         )
-    tokens = header.array("tokenizer.ggml.tokens")
-    special = {
-        f"{role}_token": tokens[fields[key]]
-        for role in ("bos", "eos", "unk", "pad")
-        if (key := f"tokenizer.ggml.{_FIELDS[role]}_token_id") in fields and fields[key] < len(tokens)
-    }
+    tokens = header.strings("tokenizer.ggml.tokens")
+    special: dict[str, str] = {}
+    for role, field in _SPECIAL_TOKENS.items():
+        token = fields.get(f"tokenizer.ggml.{field}_token_id")
+        if isinstance(token, int) and token < len(tokens):
+            special[f"{role}_token"] = tokens[token]
     if kind == "gpt2":
-        pre = fields.get("tokenizer.ggml.pre", "default")  # of files too old to say; splitting them is a guess
+        pre = str(fields.get("tokenizer.ggml.pre", "default"))  # missing in old files; how to split is a guess
         tokenizer = _byte_level(header, tokens, pre)
         add_bos = fields.get("tokenizer.ggml.add_bos_token", pre in _WHOLE_WORDS_FIRST)
     else:
@@ -72,7 +74,8 @@ def build_tokenizer(header: GgufHeader) -> tuple[Tokenizer, dict[str, Any]]:
     _add_special_tokens(tokenizer, header, tokens)
     if add_bos and "bos_token" in special:
         _begin_with(tokenizer, special["bos_token"])
-    settings = special | {
+    settings: dict[str, JsonValue] = {
+        **special,
         "add_bos_token": bool(add_bos),
         "clean_up_tokenization_spaces": False,
         "tokenizer_class": "PreTrainedTokenizerFast",
@@ -80,7 +83,8 @@ def build_tokenizer(header: GgufHeader) -> tuple[Tokenizer, dict[str, Any]]:
     return tokenizer, settings
 
 
-_FIELDS = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
+_SPECIAL_TOKENS = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
+"""Hugging Face's name -> GGUF's."""
 
 
 def _byte_level(header: GgufHeader, tokens: list[str], pre: str) -> Tokenizer:
@@ -92,7 +96,7 @@ def _byte_level(header: GgufHeader, tokens: list[str], pre: str) -> Tokenizer:
             where=str(header.path),
             remedy=f"supported: {', '.join((*_BYTE_LEVEL, *_EXPRESSIONS))}; {_OTHERWISE}",
         )
-    merges = [_pair(merge) for merge in header.array("tokenizer.ggml.merges")]
+    merges = [_pair(merge) for merge in header.strings("tokenizer.ggml.merges")]
     vocabulary = {token: number for number, token in enumerate(tokens)}
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre in _WHOLE_WORDS_FIRST))
     if pre in _EXPRESSIONS:
@@ -117,7 +121,7 @@ def _pair(merge: str) -> tuple[str, str]:
 def _sentence_piece(header: GgufHeader, tokens: list[str], unknown: str | None) -> Tokenizer:
     from tokenizers import Tokenizer, decoders, models, normalizers
 
-    scores = header.array("tokenizer.ggml.scores")
+    scores = header.numbers("tokenizer.ggml.scores")
     vocabulary = {token: number for number, token in enumerate(tokens)}
     merges = _merges(tokens, scores, vocabulary)
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
@@ -132,7 +136,7 @@ def _sentence_piece(header: GgufHeader, tokens: list[str], unknown: str | None) 
 
 
 def _merges(tokens: list[str], scores: list[float], vocabulary: dict[str, int]) -> list[tuple[str, str]]:
-    """SentencePiece keeps scores, not merges: every way to make a token of two others, best tokens first.
+    """SentencePiece keeps scores, not merges: all pairs of tokens that form a token, best tokens first.
 
     Source: `generate_merges` of transformers' slow-to-fast conversion.
     """
@@ -151,7 +155,7 @@ def _add_special_tokens(tokenizer: Tokenizer, header: GgufHeader, tokens: list[s
 
     if "tokenizer.ggml.token_type" not in header.fields:
         return
-    types = header.array("tokenizer.ggml.token_type")
+    types = header.numbers("tokenizer.ggml.token_type")
     for token, kind in zip(tokens, types, strict=True):
         if kind == _CONTROL:
             tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)])

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 _CHUNK_VALUES = 1 << 22
-"""Values dequantized at once, so that the temporaries of a large embedding stay small."""
+"""Values dequantized together, so that the temporaries of a large embedding stay small."""
 
 _PERMUTED = ("self_attn.q_proj", "self_attn.k_proj")
 
@@ -22,8 +22,8 @@ _PERMUTED = ("self_attn.q_proj", "self_attn.k_proj")
 class GgufWeights:
     """The decoder's weights under Hugging Face's names.
 
-    llama.cpp rotates pairs of neighbours where Hugging Face rotates halves, and stores the llama family's query and
-    key rows permuted for that (`LlamaModel.permute` in convert_hf_to_gguf.py); `read` undoes it. Qwen's are not.
+    llama.cpp rotates pairs of neighbours, Hugging Face halves, so the llama family's query and key rows are stored
+    permuted (`LlamaModel.permute` in convert_hf_to_gguf.py); `read` undoes it. Qwen's are not permuted.
     """
 
     def __init__(self, header: GgufHeader) -> None:
@@ -34,7 +34,10 @@ class GgufWeights:
         self._heads: tuple[int, int] | None = None
         if architecture == "llama":
             heads = header.fields["llama.attention.head_count"]
-            self._heads = heads, header.fields.get("llama.attention.head_count_kv", heads)
+            kv_heads = header.fields.get("llama.attention.head_count_kv", heads)
+            assert isinstance(heads, int)
+            assert isinstance(kv_heads, int)  # `gguf_config` rejects others
+            self._heads = heads, kv_heads
 
     def names(self) -> list[str]:
         return list(self._tensors)
@@ -63,7 +66,7 @@ class GgufWeights:
 
 
 def dequantize(path: Path, tensor: GgufTensor, of_first_axis: slice = ALL) -> NDArray[np.float32]:
-    """A tensor of the file as float32, or a part of it; float32 in the file is a view of it, not a copy."""
+    """A tensor of the file as float32, or a part of it; stored float32 is returned as a view of the file."""
     import numpy as np
 
     kind, _, _ = BLOCKS[tensor.type_id]
