@@ -6,7 +6,7 @@ import importlib
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 from qairt.version import __version__
@@ -62,6 +62,14 @@ SUMMARIES = {
 
 class CommandGroup(TyperGroup):
     """Knows its commands by name and summary, and imports the one that is called."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        """The group's options; flags are False by default, since Typer loads pydantic to convert None."""
+        params = super().get_params(ctx)
+        for option in params:
+            if isinstance(option, TyperOption) and option.is_flag and option.default is None:
+                option.default = False
+        return params
 
     def resolve_command(
         self, ctx: Any, args: list[str]

@@ -74,15 +74,13 @@ def _techniques(*, shipped_only: bool = False) -> list[str]:
 
 def _recipe_of(ctx: typer.Context) -> Path | None:
     """The recipe on the command line, as far as it is typed."""
-    from qairt.cli.find_recipe import find_recipe
-    from qairt.errors import QairtError
+    from qairt.cli.find_recipe import find_recipe, is_recipe
 
-    for name in ("recipe", "recipe_or_run", "recipe_option"):
-        try:
-            if given := ctx.params.get(name):
-                return find_recipe(str(given))
-        except QairtError:
-            continue
+    named = [ctx.params.get(name) for name in ("recipe", "recipe_or_run", "recipe_option")]
+    unparsed = ctx.args  # all arguments, where the last word is an option without its value
+    for word in (*named, *unparsed):
+        if isinstance(word, str) and is_recipe(word):
+            return find_recipe(word)
     return None
 
 

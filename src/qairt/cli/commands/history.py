@@ -29,6 +29,12 @@ class _RecipeOrCommand(TyperGroup):
         has_recipe = bool(args) and not args[0].startswith("-") and args[0] not in self.commands
         return super().parse_args(ctx, ["--recipe", *args] if has_recipe else args)
 
+    def shell_complete(self, ctx: Any, incomplete: str) -> list[Any]:
+        from typer._click.shell_completion import CompletionItem
+
+        recipes = [] if incomplete.startswith("-") else completion.recipes(incomplete)
+        return [*super().shell_complete(ctx, incomplete), *map(CompletionItem, recipes)]
+
 
 app = typer.Typer(
     cls=_RecipeOrCommand,
