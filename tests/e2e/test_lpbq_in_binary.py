@@ -20,7 +20,8 @@ from qairt.quant.encodings import BlockScales, Encoding, Encodings, per_tensor, 
 from qairt.quant.measure.gram import Gram
 from qairt.quant.techniques import technique
 from qairt.quant.threads import one_thread_each
-from qairt.stages.technique_file import load_technique, shipped_technique
+from qairt.recipe.files import shipped_recipes
+from qairt.stages.technique_file import load_technique
 
 pytest.importorskip("onnxruntime_qnn")
 pytestmark = pytest.mark.compiler
@@ -56,7 +57,7 @@ def changed_by_gptq() -> tuple[np.ndarray, Encoding]:
     stored = torch.from_numpy(any_grid()[0])
     inputs = [torch.from_numpy(np.random.default_rng(1).standard_normal((200, INPUTS)).astype(np.float32))]
     with one_thread_each(1) as pool:
-        gptq = technique(load_technique(shipped_technique("lpbq_gptq.yaml"), {"block_size": BLOCK}))
+        gptq = technique(load_technique(shipped_recipes() / "quantization" / "lpbq_gptq.yaml", {"block_size": BLOCK}))
         chosen = gptq.choose("w", stored, energy=None, gram=Gram(inputs, inputs, pool), pool=pool)
     assert chosen.values is not None
     weight = chosen.values.numpy()

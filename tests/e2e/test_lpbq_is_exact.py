@@ -24,7 +24,8 @@ from qairt.model.parameters import open_parameters
 from qairt.model.parts import plan_split
 from qairt.quant.encodings import Encoding
 from qairt.quant.quantize_model import quantize_model
-from qairt.stages.technique_file import load_technique, shipped_technique
+from qairt.recipe.files import shipped_recipes
+from qairt.stages.technique_file import load_technique
 
 BLOCK = 32
 SIZES = {"hidden_size": 128, "intermediate_size": 96, "head_dim": 32}
@@ -60,7 +61,7 @@ def made(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureReques
     folder = tmp_path_factory.mktemp("made")
     parameters = tiny_parameters(folder / "hf", **SIZES)
     technique = load_technique(
-        shipped_technique(f"{request.param}.yaml"), {"block_size": BLOCK, **TECHNIQUES[request.param]}
+        shipped_recipes() / "quantization" / f"{request.param}.yaml", {"block_size": BLOCK, **TECHNIQUES[request.param]}
     )
     result = quantize_model(parameters, TOKENS, technique)
     encodings = result.encodings

@@ -10,7 +10,10 @@ from pydantic import ValidationError
 from qairt.errors import QuantizationError, RecipeError
 from qairt.model.config import DecoderConfig
 from qairt.quant.config import ModulePrecisions, TechniqueConfig
-from qairt.stages.technique_file import load_technique, shipped_technique
+from qairt.recipe.files import shipped_recipes
+from qairt.stages.technique_file import load_technique
+
+SHIPPED = shipped_recipes() / "quantization"
 
 CONFIG = DecoderConfig(
     family="llama",
@@ -27,21 +30,19 @@ CONFIG = DecoderConfig(
 
 
 def test_the_shipped_techniques() -> None:
-    default = load_technique(shipped_technique("lpbq_mse.yaml"))
+    default = load_technique(SHIPPED / "lpbq_mse.yaml")
     assert (default.technique, default.bits, default.block_size, default.scale_search) == ("lpbq", 4, 64, "mse")
     assert (default.candidates, default.importance) == (20, "energy")
     assert default.module_precisions == ModulePrecisions(lm_head=8, embedding=8, rms_norm=16)
     assert default.needs_block_quantization
-    nearest = load_technique(shipped_technique("lpbq.yaml"))
+    nearest = load_technique(SHIPPED / "lpbq.yaml")
     assert (nearest.technique, nearest.scale_search) == ("lpbq", "rtn")
-    minmax = load_technique(shipped_technique("minmax.yaml"))
+    minmax = load_technique(SHIPPED / "minmax.yaml")
     assert (minmax.technique, minmax.bits, minmax.needs_block_quantization) == ("minmax", 8, False)
 
 
 def test_changes_replace_settings_and_merge_into_precisions() -> None:
-    changed = load_technique(
-        shipped_technique("lpbq_mse.yaml"), {"block_size": 32, "module_precisions": {"embedding": 16}}
-    )
+    changed = load_technique(SHIPPED / "lpbq_mse.yaml", {"block_size": 32, "module_precisions": {"embedding": 16}})
     assert changed.block_size == 32
     assert changed.module_precisions == ModulePrecisions(lm_head=8, embedding=16, rms_norm=16)
 
@@ -82,7 +83,7 @@ def test_a_block_size_that_does_not_divide_is_refused_before_work() -> None:
 
 def test_settings_load_without_torch() -> None:
     code = (
-        "import sys, qairt.stages.technique_file as c; c.load_technique(c.shipped_technique('lpbq_mse.yaml'));"
+        f"import sys, qairt.stages.technique_file as c; c.load_technique({str(SHIPPED / 'lpbq_mse.yaml')!r});"
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)

@@ -10,13 +10,6 @@ from pydantic import ValidationError
 from qairt.quant.config import TechniqueConfig
 
 
-def shipped_technique(name: str) -> Path:
-    """The technique file `name` (`lpbq_seqmse.yaml`) that comes with qairt."""
-    from qairt.recipe.files import shipped_recipes
-
-    return shipped_recipes() / "quantization" / name
-
-
 def load_technique(path: Path, changes: Mapping[str, object] | None = None) -> TechniqueConfig:
     """Read a technique file.
 

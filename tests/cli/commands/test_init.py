@@ -28,6 +28,12 @@ def test_the_written_recipe_passes_check_and_has_comments(qairt, model, place):
     assert qairt("check", "tiny-llama.yaml").code == 0
 
 
+def test_a_recipe_in_another_folder_names_the_model_relative_to_itself(qairt, model, place):
+    assert qairt("init", "tiny-llama", "-o", "recipes/mine.yaml").code == 0
+    assert yaml.safe_load((place / "recipes" / "mine.yaml").read_text())["model_id_or_path"] == "../tiny-llama"
+    assert qairt("check", "recipes/mine.yaml").code == 0
+
+
 def test_backend_cpu_leaves_the_npu_stages_out(qairt, model, place):
     qairt("init", "tiny-llama", "--backend", "CPU", "-o", "cpu.yaml")
     stages = yaml.safe_load((place / "cpu.yaml").read_text())["stages"]
