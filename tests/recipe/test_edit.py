@@ -59,7 +59,7 @@ def test_one_line_changes(file: Path, path: str, value: Any, line: int, after: s
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "told"),
+    ("path", "value", "message"),
     [
         ("stages.fan.nothing", 1, "stages.fan.nothing is not set in this file"),
         ("stages.fan.arn", 1, "stages.fan.arn is not a single word on one line"),
@@ -69,14 +69,14 @@ def test_one_line_changes(file: Path, path: str, value: Any, line: int, after: s
         ("stages.fan.note", "x", "stages.fan.note is not a single word on one line"),
     ],
 )
-def test_what_is_not_one_word_on_one_line_is_refused(file: Path, path: str, value: Any, told: str) -> None:
-    with pytest.raises(RecipeError, match=told) as caught:
+def test_values_that_are_not_a_single_word_are_refused(file: Path, path: str, value: Any, message: str) -> None:
+    with pytest.raises(RecipeError, match=message) as caught:
         set_value(file, tuple(path.split(".")), value)
     assert caught.value.remedy
     assert file.read_text() == TEXT
 
 
-def test_a_file_that_changed_meanwhile_is_left_alone(file: Path) -> None:
+def test_a_file_that_has_changed_is_not_written(file: Path) -> None:
     change = set_value(file, ("stages", "fan", "suffix"), "b")
     file.write_text(TEXT + "more: 1\n")
     with pytest.raises(RecipeError, match="the file has changed in the meantime"):

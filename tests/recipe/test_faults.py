@@ -1,4 +1,4 @@
-"""Pydantic errors as a recipe's user reads them."""
+"""Pydantic errors in the form that the user of a recipe reads."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Config(BaseModel):
         return self
 
 
-def told(text: str, model: type[BaseModel] | None = Config, prefix: Any = ("stages", "split_model")) -> list[str]:
+def messages(text: str, model: type[BaseModel] | None = Config, prefix: Any = ("stages", "split_model")) -> list[str]:
     Path("llama.yaml").write_text("stages:\n  split_model:\n" + "".join(f"    {line}\n" for line in text.split("\n")))
     recipe = Recipe.from_file("llama.yaml")
     with pytest.raises(ValidationError) as error:
@@ -98,27 +98,27 @@ AT = "stages.split_model"
     ],
 )
 def test_one_fault(text, message):
-    assert told(text) == [message]
+    assert messages(text) == [message]
 
 
 def test_all_faults_at_once():
-    assert len(told("num_splits: x\nnum_split: 2\nscheme: z\narn: [1, x]")) == 4
+    assert len(messages("num_splits: x\nnum_split: 2\nscheme: z\narn: [1, x]")) == 4
 
 
-def test_an_item_of_a_list_has_its_line_and_the_other_branch_is_not_told():
-    assert told("num_splits: 1\narn:\n- 1\n- x") == [
+def test_an_item_of_a_list_has_its_line_and_the_other_branch_is_not_reported():
+    assert messages("num_splits: 1\narn:\n- 1\n- x") == [
         f"llama.yaml:6: {AT}.arn.1: input should be a valid integer, unable to parse string as an integer, not 'x'\n"
         "  change its value"
     ]
 
 
 def test_long_values_are_cut():
-    (message,) = told(f"num_splits: {'x' * 5000}")
+    (message,) = messages(f"num_splits: {'x' * 5000}")
     assert len(message) < 300
 
 
 def test_without_the_model_no_names_are_known():
-    (message,) = told("num_splits: 1\nnum_split: 2", model=None)
+    (message,) = messages("num_splits: 1\nnum_split: 2", model=None)
     assert message == f"llama.yaml:4: {AT}.num_split is not a setting of split_model\n  its settings: none"
 
 
@@ -132,7 +132,7 @@ def test_the_whole_recipe_and_overrides():
 
 
 def test_a_dotted_prefix_and_a_path_that_does_not_exist():
-    (message,) = told("adapters:\n  one: {path: /no/such}", model=LoRAFeatureConfig, prefix="stages.split_model")
+    (message,) = messages("adapters:\n  one: {path: /no/such}", model=LoRAFeatureConfig, prefix="stages.split_model")
     assert message == (
         f"llama.yaml:4: {AT}.adapters.one.path: path does not point to a directory: '/no/such'\n  change its value"
     )

@@ -1,4 +1,4 @@
-"""Where a file that a recipe names is looked for, and what is said when it is nowhere."""
+"""Where a file that a recipe names is looked for, and the error when it does not exist."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def test_beside_the_recipe_then_in_its_folder_then_shipped_and_never_in_the_work
     assert search.find() == beside
 
 
-def test_an_absolute_path_is_looked_for_nowhere_else(home):
+def test_an_absolute_path_is_used_as_it_is(home):
     shipped = shipped_recipes() / "quantization" / "minmax.yaml"
     write(home / "minmax.yaml")
     assert FileSearch(str(shipped), TECHNIQUE, home).find() == shipped
@@ -75,7 +75,7 @@ def test_the_home_folder_and_variables_are_expanded(home, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["~nosuchuser/x.yaml", "x" * 5000, "", ".", "a\0b", "gone/x.yaml"])
-def test_names_that_no_file_has(home, name):
+def test_invalid_names(home, name):
     search = FileSearch(name, TECHNIQUE, home)
     assert search.find() is None
     assert search.error("recipe").where == "recipe"
@@ -131,6 +131,6 @@ def test_what_can_be_an_id(home, name):
     assert not FileSearch(name, RecipeFile("file or folder"), home).can_be_hub_id()
 
 
-def test_a_name_that_the_working_directory_has_is_no_id(home):
+def test_a_name_in_the_working_directory_is_not_an_id(home):
     write(Path.cwd() / "org" / "Model")
     assert not FileSearch("org/Model", RecipeFile("file or folder", or_hub_id=True), home).can_be_hub_id()

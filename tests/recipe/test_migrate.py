@@ -1,4 +1,4 @@
-"""`qairt migrate`: old keys go to their new places, comments stay."""
+"""`qairt migrate`: old keys become new ones, comments stay."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rewritten(folder: Path, text: str) -> str:
     return after
 
 
-def test_old_keys_move_and_all_else_stays(tmp_path):
+def test_old_keys_move_and_everything_else_stays(tmp_path):
     assert (
         rewritten(tmp_path, OLD)
         == """\
@@ -154,7 +154,7 @@ def test_however_they_are_written(tmp_path, text):
     assert (again.keys, again.before) == ((), again.after)
 
 
-def test_what_it_cannot_rewrite_is_left_as_it_is(tmp_path):
+def test_a_file_that_cannot_be_rewritten_is_not_changed(tmp_path):
     text = "base: &b {save_predictions: true}\noutputs: *b\nstages: {torch_profiler: {}}\n"
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
@@ -181,7 +181,7 @@ def test_the_command_shows_and_writes(tmp_path, capsys):
     assert capsys.readouterr().out == f"{path}: no old keys, nothing to rewrite\n"
 
 
-def test_a_file_that_changed_meanwhile_is_not_overwritten(tmp_path):
+def test_a_file_that_has_changed_is_not_overwritten(tmp_path):
     path = tmp_path / "recipe.yaml"
     path.write_text(OLD)
     made = migration(path)
@@ -191,7 +191,7 @@ def test_a_file_that_changed_meanwhile_is_not_overwritten(tmp_path):
     assert path.read_text() == "backend: CPU\n"
 
 
-def test_what_is_no_recipe_is_named(tmp_path):
+def test_a_file_that_is_not_a_recipe(tmp_path):
     (tmp_path / "bad.yaml").write_text("a: [1\n")
     with pytest.raises(RecipeError, match=r"bad.yaml:"):
         migration(tmp_path / "bad.yaml")

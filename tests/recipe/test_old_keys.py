@@ -1,4 +1,4 @@
-"""Old keys, for one release: one table, the new spelling holds, one line that names all of them."""
+"""Old keys, for one release: one table, the new key takes precedence, one notice names all of them."""
 
 from __future__ import annotations
 
@@ -134,13 +134,13 @@ def test_a_recipe_without_old_keys_has_no_notice(tmp_path):
     assert opened(recipe(tmp_path, {})).notices == []
 
 
-def test_an_unknown_old_key_is_named_with_its_line(tmp_path):
+def test_an_unknown_old_key_is_reported_with_its_line(tmp_path):
     path = recipe(tmp_path, {"outputs": {"save_prediction": True}})
     with pytest.raises(RecipeError, match=rf"{path}:3: {STAGE}.save_prediction is not a setting of output"):
         opened(path)
 
 
-def test_one_info_a_run_and_outputs_where_they_belong(tmp_path):
+def test_one_notice_per_run_and_outputs_in_their_folders(tmp_path):
     path = recipe(tmp_path, {"outputs": {"save_predictions": True, "visualization": {"enable": False}}})
     seen: list[tuple[str, str]] = []
     made = opened(path)

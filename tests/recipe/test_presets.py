@@ -1,4 +1,4 @@
-"""Presets of output settings: the general one, the model's over it, the recipe over both, the command line over all."""
+"""Output presets: general, of the model, the recipe, the command line; each overrides those before."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def opened(path: Path, *words: str) -> LLMPipeline:
     return LLMPipeline.from_recipe(path, words, cache_dir=path.parent / "cache")
 
 
-def test_each_layer_goes_over_the_one_below(tmp_path):
+def test_each_layer_overrides_the_one_before(tmp_path):
     preset(tmp_path, "output/torch.default.yaml", {"prediction": {"enable": True, "save_dir": "general"}})
     mine = {"visualization": {"max_images": 3, "thumbnail_width": 30}, "prediction": {"strip_special_tokens": True}}
     preset(tmp_path, "model/toy/output/torch.default.yaml", mine)
@@ -73,7 +73,7 @@ def test_presets_have_their_effect_on_disk(tmp_path):
     assert said["text_clean"] == "hello hi"
 
 
-def test_another_models_preset_is_not_mounted(tmp_path):
+def test_another_models_preset_is_not_used(tmp_path):
     preset(tmp_path, "model/other/output/torch.default.yaml", {"visualization": {"max_images": 3}})
     assert opened(recipe(tmp_path)).stages.speaker.output.extra == {}
 
@@ -94,7 +94,7 @@ def test_one_by_another_name(tmp_path):
     assert not (tmp_path / "cache/speaker").exists()
 
 
-def test_what_is_kept_beside_the_cache_means_the_same_from_anywhere(tmp_path):
+def test_the_kept_recipe_means_the_same_from_anywhere(tmp_path):
     preset(tmp_path, "output/quiet.yaml", {"visualization": {"enable": False}})
     preset(tmp_path, "model/toy/output/quiet.yaml", {"visualization": {"max_images": 7}})
     opened(recipe(tmp_path, {"preset": "quiet"})).construct(INLINE)
@@ -116,7 +116,7 @@ def test_a_preset_that_does_not_exist_is_named_with_its_line(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["../x", "a/b", "*", ""])
-def test_a_preset_is_a_name_and_no_path(tmp_path, name):
+def test_a_preset_is_a_name_not_a_path(tmp_path, name):
     with pytest.raises(RecipeError, match="there is no output preset"):
         opened(recipe(tmp_path, {"preset": name}))
 
@@ -150,7 +150,9 @@ def test_settings_of_a_model_that_the_recipe_does_not_run_are_named(tmp_path):
 
 def test_wrong_values_are_named_with_their_line(tmp_path):
     path = recipe(tmp_path, {"prediction": {"save_dir": "../../x"}})
-    with pytest.raises(RecipeError, match=rf"{path}:7: stages.speaker.output.prediction.save_dir: \.\./\.\./x is outside"):
+    with pytest.raises(
+        RecipeError, match=rf"{path}:7: stages.speaker.output.prediction.save_dir: \.\./\.\./x is outside"
+    ):
         opened(path)
     path = recipe(tmp_path, {"visualization": {"save_dir": str(tmp_path / "cache/pipeline_state/x")}})
     with pytest.raises(
@@ -175,7 +177,7 @@ def test_what_a_model_is_called(given, name):
     assert model_name(given) == name
 
 
-def test_which_names_stand_for_it():
+def test_which_names_match_a_model():
     assert is_model("smollm2_135m_instruct", "smollm2")
     assert is_model("deepseek_ocr", "deepseek_ocr")
     assert not is_model("smollm2_135m", "smollm")
@@ -225,7 +227,7 @@ def test_a_preset_under_a_written_group_is_still_a_preset(tmp_path):
     "word",
     ["stages.speaker.output.prediction.enable=true", "stages.speaker={output: {prediction: {enable: true}}}"],
 )
-def test_the_command_line_is_named_for_what_it_sets_and_for_nothing_beside_it(tmp_path, word, capsys):
+def test_the_command_line_is_the_origin_of_what_it_sets_and_nothing_else(tmp_path, word, capsys):
     path = recipe(tmp_path)
     assert main(["plan", str(path), word, "--show-config", "--json"]) == 0
     said = {value["path"]: value["source"] for value in json.loads(capsys.readouterr().out)}

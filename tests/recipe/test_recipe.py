@@ -1,4 +1,4 @@
-"""`Recipe`: files, places, overrides, schemas."""
+"""`Recipe`: files, locations, overrides, schemas."""
 
 from __future__ import annotations
 
@@ -115,7 +115,7 @@ def test_saving_is_whole_or_not_at_all(place):
 
 
 @pytest.mark.parametrize("value", [{1, 2}, {None: 1}, {(1, 2): 3}, object])
-def test_what_could_not_be_read_back_is_not_saved(value, place):
+def test_values_that_cannot_be_read_back_are_not_saved(value, place):
     with pytest.raises(RecipeError) as error:
         Recipe({"a": value}).to_yaml("r.yaml")
     remedy = "write it as text, a list or a mapping"
@@ -123,7 +123,7 @@ def test_what_could_not_be_read_back_is_not_saved(value, place):
     assert list(place.iterdir()) == []
 
 
-def test_what_is_nested_too_deeply_is_not_saved(place):
+def test_too_deep_nesting_is_not_saved(place):
     value: list[object] = []
     for _ in range(5000):
         value = [value]
@@ -137,7 +137,7 @@ def test_what_is_nested_too_deeply_is_not_saved(place):
     [{"indent": 6}, {"width": 10}, {"canonical": True}, {"default_style": '"'}, {"explicit_end": True}],
     ids=str,
 )
-def test_however_it_is_written_it_reads_the_same(settings):
+def test_every_yaml_style_reads_the_same(settings):
     content = {"a.b": "1e-3", "c": {"d": [1, 2.5, None, True, "x: y é\n z " * 3]}}
     Recipe(content).to_yaml("r.yaml", **settings)
     assert Recipe.from_yaml("r.yaml") == content
@@ -163,7 +163,7 @@ values = st.recursive(
 
 @settings(deadline=None, max_examples=100, derandomize=True)
 @given(content=st.dictionaries(st.text(), values, min_size=1, max_size=3))
-def test_what_is_saved_is_what_is_loaded(content, tmp_path_factory):
+def test_saving_and_loading_round_trips(content, tmp_path_factory):
     path = tmp_path_factory.getbasetemp() / "round.yaml"
     Recipe(content).to_yaml(path)
     assert Recipe.from_yaml(path) == content
@@ -175,7 +175,7 @@ def test_text_that_looks_like_a_number_stays_text():
     assert Recipe.from_yaml("r.yaml") == content | {"g": "x/y"}
 
 
-def test_copies_know_the_same_places(recipe):
+def test_copies_keep_locations(recipe):
     for other in (recipe.copy(), copy.deepcopy(recipe), pickle.loads(pickle.dumps(recipe))):
         assert type(other) is Recipe
         assert other == recipe
@@ -237,7 +237,7 @@ def test_copies_know_the_same_places(recipe):
         ("a: &x {b: *x}\n", "r.yaml:1", "an alias refers to a value that contains it", "write the value out"),
     ],
 )
-def test_what_cannot_be_read(text, where, what, remedy):
+def test_syntax_errors(text, where, what, remedy):
     Path("r.yaml").write_text(text)
     with pytest.raises(yaml.YAMLError) as error:
         Recipe.from_file("r.yaml")
@@ -257,7 +257,7 @@ def test_a_recipe_constructs_no_objects(value, place):
     assert not (place / "made").exists()
 
 
-def test_a_few_lines_that_stand_for_billions_are_refused():
+def test_aliases_that_expand_to_billions_of_values_are_refused():
     lines = ["a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]"]
     for before, name in zip("abcdefgh", "bcdefghi", strict=True):
         lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]")
@@ -266,7 +266,7 @@ def test_a_few_lines_that_stand_for_billions_are_refused():
         Recipe.from_file("r.yaml")
 
 
-def test_merges_that_stand_for_billions_are_refused():
+def test_merges_that_expand_to_billions_of_values_are_refused():
     lines = ["a0: &a0 {x: 1, y: 2}"]
     for count in range(1, 9):
         lines.append(f"a{count}: &a{count}\n  <<: [{', '.join([f'*a{count - 1}'] * 10)}]")
@@ -275,7 +275,7 @@ def test_merges_that_stand_for_billions_are_refused():
         Recipe.from_file("r.yaml")
 
 
-def test_a_mark_at_the_front_of_the_text_and_line_ends_of_other_systems():
+def test_byte_order_mark_and_crlf():
     Path("r.yaml").write_bytes("\ufeffa: 1\r\nb: 2\r\n".encode())
     recipe = Recipe.from_file("r.yaml")
     assert recipe == {"a": 1, "b": 2}
@@ -427,7 +427,7 @@ NOTHING_SET = "\n  write KEY=VALUE with a dotted key, such as stages.split_model
         ),
     ],
 )
-def test_overrides_that_cannot_be(recipe, word, message):
+def test_invalid_overrides(recipe, word, message):
     with pytest.raises(RecipeError) as error:
         recipe.override(["backend=CPU", word])
     assert str(error.value) == message
@@ -460,7 +460,7 @@ SCHEMA = {
 }
 
 
-def test_a_recipe_that_fits_its_schema():
+def test_a_recipe_that_matches_its_schema():
     Recipe({"model_id_or_path": "x", "stages": {"arn": (1, 2), "export": None}}, schema=SCHEMA).validate()
     Recipe({"anything": 1}).validate()
     Recipe({"model_id_or_path": Path("x"), "stages": {1: 2}}).validate(SCHEMA)
@@ -490,7 +490,7 @@ def test_every_fault_is_named_in_the_order_of_the_file():
     ]
 
 
-def test_a_schema_given_to_validate_wins_and_must_be_one():
+def test_a_schema_passed_to_validate_takes_precedence_and_must_be_valid():
     recipe = Recipe({"a": 1}, schema={"required": ["b"]})
     recipe.validate({"required": ["a"]})
     with pytest.raises(ValueError, match=r"^schema: properties\.a\.type: 'nonsense' is not valid"):
@@ -507,13 +507,13 @@ def test_a_schema_given_to_validate_wins_and_must_be_one():
         ),
     ],
 )
-def test_a_schema_that_leads_nowhere(schema, message):
+def test_schemas_with_broken_references(schema, message):
     with pytest.raises(RecipeError) as error:
         Recipe({"a": 1}).validate(schema)
     assert str(error.value) == message
 
 
-def test_what_is_overridden_twice_says_where_the_last_one_comes_from() -> None:
+def test_the_second_of_two_overrides_determines_the_origin() -> None:
     recipe = Recipe(stages={"fan": {}})
     recipe.override(["stages.fan={arn: [1], suffix: x}", "stages.fan={arn: [2]}"])
     assert recipe.origin("stages.fan.arn") == "command line"

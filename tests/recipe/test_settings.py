@@ -1,4 +1,4 @@
-"""The `verify` setting: the plain words, one number for all rungs, some by name, and what is wrong said."""
+"""The `verify` setting: short forms, thresholds for all rungs or by rung, and errors."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def test_every_rung_has_a_threshold():
 
 
 @pytest.mark.parametrize("word", ["size", "full"])
-def test_a_plain_word_says_how_artifacts_are_checked(word):
+def test_the_short_form_sets_how_artifacts_are_checked(word):
     assert verify(word) == verify({"artifacts": word})
     assert verify(word).min_sqnr_db == MinSqnrConfig()
 
@@ -42,7 +42,7 @@ def test_thresholds_of_all_rungs_or_of_some():
         ({"min_sqnr_db": {"quantise": 3}}, "verify.min_sqnr_db.quantise is not a setting of min_sqnr_db"),
     ],
 )
-def test_what_is_wrong_is_said_with_its_line(tmp_path: Path, value: Any, message: str):
+def test_errors_name_the_line(tmp_path: Path, value: Any, message: str):
     path = tmp_path / "recipe.yaml"
     path.write_text(yaml.safe_dump({"verify": value, "backend": "CPU", "stages": {}}))
     with pytest.raises(RecipeError) as caught:

@@ -1,4 +1,4 @@
-"""Recipes written for the vendor's pipeline load as they are; what has no equivalent is named with its line."""
+"""Recipes for the vendor's pipeline are translated; settings without an equivalent are reported with their line."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def test_the_fan_out_is_90_graphs_and_9_binaries(model):
     assert made.stages[-3].artifacts["DLC"] == 90
 
 
-def test_every_setting_reaches_its_counterpart(model):
+def test_every_setting_is_moved_to_its_equivalent(model):
     made = opened(model)
     stages = made.stages
     assert stages.prepare_exports.arn == [8, 32]
@@ -124,7 +124,7 @@ def test_every_setting_reaches_its_counterpart(model):
     assert made.recipe.where("stages.quantize") == f"{made.recipe.source}:{line_of('genai_builder')}"
 
 
-def test_what_has_no_counterpart_is_named_with_its_line(model):
+def test_settings_without_an_equivalent_are_reported_with_their_line(model):
     made = opened(model)
     named = {
         "log_level": "log_level",
@@ -156,7 +156,7 @@ def test_what_has_no_counterpart_is_named_with_its_line(model):
         ("embedding: {weight_precision: int16}", "custom: {Mul_7: {weight_precision: int8}}", "the vendor's graph"),
     ],
 )
-def test_what_would_change_the_result_is_an_error_with_its_line(model, old, new, message):
+def test_a_setting_that_would_change_the_result_is_an_error_with_its_line(model, old, new, message):
     text = VENDOR.replace(old, new)
     lines = [number for number, line in enumerate(text.splitlines(), 1) if line not in VENDOR.splitlines()]
     with pytest.raises(RecipeError, match=message) as error:
@@ -165,21 +165,23 @@ def test_what_would_change_the_result_is_an_error_with_its_line(model, old, new,
     assert "ignoring it would change the result" in str(error.value)
 
 
-def test_all_of_them_are_named_at_once(model):
+def test_all_errors_are_reported_at_once(model):
     text = VENDOR.replace("num_logits_to_keep: 0", "num_logits_to_keep: 1").replace("arn:", "arns:")
     with pytest.raises(RecipeError) as error:
         opened(model, text)
     assert len(error.value.faults) == 2
 
 
-def test_what_changes_speed_only_is_a_note(tmp_path):
+def test_a_setting_that_changes_speed_only_is_a_note(tmp_path):
     text = VENDOR.replace("weight_sharing: true", "weight_sharing: false").replace("graphs.hvx", "graphs.anything")
     _, notes = translated(tmp_path, text)
-    assert any("weight_sharing has no equivalent: the graphs in a binary always share their weights" in note for note in notes)
+    assert any(
+        "weight_sharing has no equivalent: the graphs in a binary always share their weights" in note for note in notes
+    )
     assert any("graphs.anything_threads has no equivalent: it changes speed, not values" in note for note in notes)
 
 
-def test_the_generators_context_length_is_that_of_the_graphs_where_none_is_given(tmp_path):
+def test_graphs_default_to_the_context_length_of_the_generator(tmp_path):
     text = VENDOR.replace("      context_length: [64, 96, 128, 192, 256]\n", "")
     recipe, _ = translated(tmp_path, text)
     assert recipe.at("stages.prepare_exports.context_length") == 256
@@ -196,7 +198,7 @@ def entry(name: str, **exceptions: object) -> dict:
     return {"module_name": name, "exceptions": exceptions}
 
 
-def test_a_file_of_exceptions(tmp_path):
+def test_an_exceptions_file(tmp_path):
     text = exceptions(
         tmp_path,
         entry("\\w*model_embed_tokens_Gather", param_exceptions={"bitwidth": 8, "asymmetric": True}),
@@ -218,7 +220,7 @@ def test_a_file_of_exceptions(tmp_path):
         ('{"name_list": 3}', "is not an exceptions file: TypeError"),
     ],
 )
-def test_a_file_of_exceptions_that_is_none_is_named_with_its_line(tmp_path, content, message):
+def test_an_invalid_exceptions_file_is_reported_with_its_line(tmp_path, content, message):
     text = exceptions(tmp_path)
     file = tmp_path / "exceptions.json"
     file.unlink() if content is None else file.write_text(content)
@@ -226,7 +228,7 @@ def test_a_file_of_exceptions_that_is_none_is_named_with_its_line(tmp_path, cont
         translated(tmp_path, text)
 
 
-def test_text_in_place_of_settings_is_named_with_its_line(model):
+def test_text_instead_of_settings_is_reported_with_its_line(model):
     start, end = VENDOR.index("  quantization:"), VENDOR.index("  genai_builder:")
     with pytest.raises(RecipeError) as raised:
         opened(model, f"{VENDOR[:start]}  quantization: foo\n{VENDOR[end:]}")
@@ -234,13 +236,15 @@ def test_text_in_place_of_settings_is_named_with_its_line(model):
     assert f"vendor.yaml:{line_of('  quantization:')}" in str(raised.value)
 
 
-def test_an_exception_for_something_qairt_has_not_is_an_error(tmp_path):
+def test_an_exception_for_an_unknown_module_is_an_error(tmp_path):
     text = exceptions(tmp_path, entry("Softmax_3", output_exceptions=[{"bitwidth": 8}]))
-    with pytest.raises(RecipeError, match="exceptions_json.Softmax_3 has no equivalent, and ignoring it would change the result"):
+    with pytest.raises(
+        RecipeError, match="exceptions_json.Softmax_3 has no equivalent, and ignoring it would change the result"
+    ):
         translated(tmp_path, text)
 
 
-def test_what_is_kept_beside_the_cache_is_ours(model):
+def test_the_translated_recipe_is_kept_with_the_cache(model):
     made = opened(model)
     made.cache.prepare()
     made._write_recipe()
@@ -250,7 +254,7 @@ def test_what_is_kept_beside_the_cache_is_ours(model):
     assert again.stages.split_model.num_splits == 9
 
 
-def test_our_own_recipes_are_left_alone(tmp_path):
+def test_our_own_recipes_are_not_changed(tmp_path):
     path = tmp_path / "own.yaml"
     path.write_text("stages:\n  quantization: {recipe: minmax.yaml}\n")
     recipe = Recipe.from_file(path)
