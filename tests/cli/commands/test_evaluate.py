@@ -207,7 +207,7 @@ def test_before_a_run_it_says_what_to_run(qairt, finished):
     for target in ("cpu", "quantsim", "torch"):
         said = qairt("evaluate", path, "--cache-dir", "fresh", "--target", target)
         assert said.code == 1
-        assert "not made yet" in said.err
+        assert "not built yet" in said.err
         assert f"  qairt run {path}\n" in said.err
     assert qairt("evaluate").code == 2
     assert qairt("evaluate", path, "--cache-dir", "fresh", "--list").code == 2
