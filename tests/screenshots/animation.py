@@ -1,4 +1,4 @@
-"""Screens, one after another, as one SVG that moves: no script in it, only what changed is drawn anew."""
+"""A sequence of screens as one animated SVG, without scripts; unchanged lines are drawn once."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from rich.segment import Segment
 from rich.terminal_theme import SVG_EXPORT_THEME
 
 WIDTH, HEIGHT, SIZE = 8.4, 17.0, 14.0
-"""Of a cell and of the letters in it, in pixels."""
+"""Width and height of a cell, and the font size, in pixels."""
 FONTS = "'JetBrains Mono','DejaVu Sans Mono',Menlo,Consolas,monospace"
 
 Line = tuple[Segment, ...]
 Screen = Sequence[Line]
-"""Its lines."""
+"""The lines of a screen."""
 
 
 def animated(screens: Sequence[Screen], columns: int, *, seconds: float) -> str:
-    """Each screen is shown for so many seconds, then it begins again."""
+    """Show each screen for `seconds`, in a loop."""
     rows = len(screens[0])
     number = len(screens)
     groups, spans = [], set()
@@ -80,7 +80,7 @@ def _drawn(line: Line, row: int) -> str:
 
 
 PAPER = "#12161d"
-"""What lies below; cells of this colour are not drawn."""
+"""The background; cells of this colour are not drawn."""
 
 
 def _colours(segment: Segment) -> tuple[str, str]:

@@ -2,8 +2,8 @@
 
     PYTHONPATH=tests/support python tests/screenshots/make.py [--cache DIR] [RECIPE]
 
-The recipe is really run: first all of it, unless the cache directory holds it, then again after a setting was changed.
-That takes minutes and needs its model. Folders and names of this machine are not seen.
+Runs the recipe: first completely, unless the cache directory already holds the results, then again with a changed
+setting. Takes minutes and needs the model. Names of this machine and its folders do not appear.
 """
 
 from __future__ import annotations
@@ -47,18 +47,18 @@ WIDTH = 100
 LINES = 34
 SCRATCH = Path("/tmp/qairt-pic")
 SHOWN_AS = "/home/ada/work"
-"""In the pictures; as long as the name of the real folder."""
+"""Shown in the pictures; as long as the name of the real folder."""
 CHANGE = ("stages.generate_context_binary.optimization_level=2",)
-"""What is planned after the first run."""
+"""The change that is planned after the first run."""
 AGAIN = ("stages.split_model.num_splits=3",)
-"""What is run then: all from there on is made again."""
+"""The change that is then run: everything from there on is rebuilt."""
 SIZE = (120, 36)
 FRAMES, BETWEEN = 18, 3.0
-"""Of the recording, and the seconds that lie between two of them when they are taken."""
+"""Number of frames of the recording, and seconds between them."""
 
 
 def on_a_terminal(command: list[str]) -> str:
-    """What a command prints when it stands in a terminal, colours and all."""
+    """What a command prints on a terminal, including colours."""
     parent, child = pty.openpty()
     environment = os.environ | {"COLUMNS": str(WIDTH), "LINES": "50", "TERM": "xterm-256color"}
     process = subprocess.Popen(command, stdout=child, stderr=child, stdin=subprocess.DEVNULL, env=environment)
@@ -161,7 +161,7 @@ async def run(recipe: Path, cache: Path) -> None:
 
 
 def forget_change(recipe: Path, cache: Path) -> None:
-    """Remove what an earlier call made after the change."""
+    """Remove what an earlier call built after the change."""
     usual = {item.key for item in LLMPipeline.from_recipe(recipe, (), cache).plan().items}
     changed = LLMPipeline.from_recipe(recipe, AGAIN, cache)
     for item in changed.plan().items:

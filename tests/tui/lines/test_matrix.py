@@ -1,4 +1,4 @@
-"""What the stage matrix says of a run."""
+"""Rows and cells of the stage matrix."""
 
 from __future__ import annotations
 

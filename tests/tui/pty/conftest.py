@@ -1,4 +1,4 @@
-"""The real program on a real terminal, over toy stages unless a test says otherwise."""
+"""The real program on a real terminal, with toy stages unless a test uses others."""
 
 from __future__ import annotations
 

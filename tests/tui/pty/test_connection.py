@@ -1,4 +1,4 @@
-"""A run outlives its screen, however that ends; and the screen says when a run is gone."""
+"""A run outlives its screen, however the screen ends, and the screen shows when a run has died."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The dialog before a clear: what it says, every key of it, and that it fits."""
+"""The clear dialog: its text, all its keys, and that it fits."""
 
 from __future__ import annotations
 

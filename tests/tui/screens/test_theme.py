@@ -1,4 +1,4 @@
-"""Choosing a theme: each is shown as the cursor moves; enter keeps it, escape brings the one from before back."""
+"""Choosing a theme: live preview, enter saves, escape restores the previous one."""
 
 from __future__ import annotations
 

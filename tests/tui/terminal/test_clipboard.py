@@ -1,4 +1,4 @@
-"""Copying goes to the terminal and to a file, says how far it went, and never raises."""
+"""Copying goes to the terminal and to a file, reports the outcome, and never raises."""
 
 from __future__ import annotations
 

@@ -48,7 +48,7 @@ def path(tmp_path: Path) -> Path:
 
 
 def rows(view: LogView) -> list[str]:
-    """What stands on the screen."""
+    """The rows on the screen."""
     return [view.render_line(y).text.rstrip() for y in range(view.size.height)]
 
 
