@@ -156,7 +156,7 @@ async def test_an_emptied_file_begins_again(path: Path) -> None:
 async def test_no_file_an_empty_one_and_a_missing_one_say_so(tmp_path: Path) -> None:
     app = Host(None)
     async with app.run_test(size=(80, 10)) as pilot:
-        assert rows(app.view)[0] == "no log: the item has not run yet"
+        assert rows(app.view)[0] == "no log for this item"
         (tmp_path / "empty.log").touch()
         app.view.open(tmp_path / "empty.log", "convert all")
         await settled(pilot, app.view)
@@ -343,7 +343,7 @@ async def test_a_pane_says_in_its_title_what_it_shows_and_leaves_keys_to_the_scr
         assert app.view.copy_text == "line 98"
         app.view.open(None, "quantize [all]")
         assert title(app.view) == "4 Log · quantize [all]"
-        assert rows(app.view)[0] == "no log: the item has not run yet"
+        assert rows(app.view)[0] == "no log for this item"
 
 
 async def test_ascii_writes_nothing_else(path: Path) -> None:

@@ -37,7 +37,7 @@ class OpenActions:
         item = workspace.monitor.selected
         path = workspace.find_log(item) if item else None
         if item is None or path is None:
-            workspace.app.notify("no log: the item has not run yet")
+            workspace.app.notify("no log for this item")
             return
         from qairt.tui.screens.log import LogScreen
 

@@ -47,7 +47,7 @@ class PlainTerminalActions:
         item = self._workspace.monitor.selected
         path = self._workspace.find_log(item) if item else None
         if path is None:
-            self._workspace.app.notify("this item has no log", severity="warning")
+            self._workspace.app.notify("no log for this item", severity="warning")
             return
         with self._suspended() as suspended:
             if suspended:

@@ -234,7 +234,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
     def _empty_text(self) -> str:
         """Shown instead of lines if there are none."""
         if self.file is None:
-            return "no log: the item has not run yet" if self._title else ""
+            return "no log for this item" if self._title else ""
         return self._look.text(self.file.problem or "the log is empty")
 
     # Events
