@@ -138,7 +138,8 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()
         for base in getattr(cls, "__orig_bases__", ()):
-            if getattr(base, "__origin__", None) is Stage:
+            origin = getattr(base, "__origin__", None)
+            if isinstance(origin, type) and issubclass(origin, Stage):
                 cls.config_type, cls.input_type, cls.output_type = get_args(base)
 
     def __init__(self, config: ConfigT | None = None) -> None:

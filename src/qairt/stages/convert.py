@@ -1,9 +1,9 @@
-"""Stage 7: each part as a float DLC."""
+"""Stage 7: convert each part to a float DLC."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from qairt.engine.stage import (
     Artifact,
@@ -13,25 +13,18 @@ from qairt.engine.stage import (
     Estimate,
     Expansion,
     OutputContext,
-    Stage,
     StageInput,
     StageOutput,
     Task,
     register_stage,
 )
 from qairt.stages.split_model import part_at
-from qairt.stages.toolchain_choice import (
-    ToolchainChoice,
-    check_toolchain,
-    paths_of,
-    require_tools,
-    toolchain_of,
-    version_of,
-)
+from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of
+from qairt.stages.toolchain_stage import ToolchainStage
 
 
 class ConvertConfig(ToolchainChoice):
-    """Which tools convert."""
+    """Which toolchain converts."""
 
 
 class ConvertInput(StageInput):
@@ -45,31 +38,22 @@ class FloatDlc(StageOutput):
 
 
 @register_stage
-class Convert(Stage[ConvertConfig, ConvertInput, FloatDlc]):
-    """Convert ONNX (single heads where there is attention) to a float DLC, and look into what was written.
+class Convert(ToolchainStage[ConvertConfig, ConvertInput, FloatDlc]):
+    """Convert each part's ONNX graph to a float DLC, and check the DLC.
 
-    `qairt-converter` gets the encodings too, for `qairt-quantizer` to find them in the DLC.
+    `qairt-converter` also writes the encodings into the DLC, for `qairt-quantizer`.
     """
 
     name = "convert"
     requires = ("split_model",)
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        tasks = []
+        tasks, paths = [], paths_of(self.name, env)
         for coord in batch:
             size = part_at(coord, env).weight_bytes
             estimate = Estimate(bytes=size, seconds=1 + size / 3e7, peak_ram=300_000_000 + 4 * size)
-            tasks.append(Task(coord=coord, sources=(coord,), paths=paths_of(self.name, env), estimate=estimate))
+            tasks.append(Task(coord=coord, sources=(coord,), paths=paths, estimate=estimate))
         return Expansion(tasks)
-
-    def check(self, env: Env) -> None:
-        check_toolchain(self.name, env)
-
-    def check_tools(self, env: Env) -> None:
-        require_tools(self.name, env)
-
-    def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
-        return version_of(self.name, env)
 
     def run(self, task: Task, context: Context[ConvertConfig, ConvertInput]) -> FloatDlc:
         source = context.input
@@ -84,4 +68,4 @@ class Convert(Stage[ConvertConfig, ConvertInput, FloatDlc]):
 
         outputs = (item.output for item in items.values())
         dlcs = [output.float_dlc for output in outputs if isinstance(output, FloatDlc)]
-        draw_sizes("Float DLCs", {dlc.stem: [dlc] for dlc in dlcs}, place.directory / "dlc_sizes.svg")
+        draw_sizes("Sizes of the float DLCs", {dlc.stem: [dlc] for dlc in dlcs}, place.directory / "dlc_sizes.svg")

@@ -1,10 +1,10 @@
-"""Stage 9: one weight-shared context binary per part."""
+"""Stage 9: compile one weight-shared context binary per part."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, ClassVar
 
 from pydantic import Field
 
@@ -17,7 +17,6 @@ from qairt.engine.stage import (
     Estimate,
     Expansion,
     OutputContext,
-    Stage,
     StageInput,
     StageOutput,
     Task,
@@ -26,21 +25,15 @@ from qairt.engine.stage import (
 from qairt.files import link_or_copy
 from qairt.stages.facts import soc_of
 from qairt.stages.split_model import part_at, parts_for, parts_of
-from qairt.stages.toolchain_choice import (
-    ToolchainChoice,
-    check_toolchain,
-    paths_of,
-    require_tools,
-    toolchain_of,
-    version_of,
-)
+from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of
+from qairt.stages.toolchain_stage import ToolchainStage
 
 
 class GenerateContextBinaryConfig(ToolchainChoice):
-    """How the compiler works."""
+    """Compiler settings."""
 
     optimization_level: Annotated[int, Field(ge=1, le=3)] = 3
-    """How hard the compiler optimises the finished graph (`O`)."""
+    """Optimization level of the compiler (`O`)."""
 
 
 class GenerateContextBinaryInput(StageInput):
@@ -53,21 +46,21 @@ class GenerateContextBinaryInput(StageInput):
 class ContextBinary(StageOutput):
     binary: Annotated[Path, Artifact("context binary")]
     wrappers: dict[str, Path]
-    """`EPContext` ONNX by graph name: what ONNX Runtime loads on the device."""
+    """`EPContext` ONNX by graph name, for ONNX Runtime on the device."""
     configs: list[Path]
-    """The HTP configuration this binary was made with."""
+    """The HTP configuration of the compiler."""
     signatures: dict[str, Path]
     """Inputs and outputs by graph name."""
 
 
 @register_stage
-class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBinaryInput, ContextBinary]):
-    """Compile all ARs of a part into one binary that holds its weights once.
+class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, GenerateContextBinaryInput, ContextBinary]):
+    """Compile all graphs of a part (every AR and CL) into one binary that contains the weights once.
 
-    1. The HTP configuration is written per part, for its graph names are its own.
-    2. Graphs are named so that a runtime can read AR, CL and part from the name: `ar1_cl512_2_of_4`, padded in front,
-       by the wheel; `ar1-cl512_2_of_4` by the SDK, which names a graph like its DLC.
-    3. What is in the binary is read back and compared with what was asked.
+    1. Each part has its own HTP configuration, as it lists the graph names.
+    2. Graph names contain AR, CL and part: `ar1_cl512_2_of_4`, padded at the front, from the wheel;
+       `ar1-cl512_2_of_4` from the SDK, which names a graph after its DLC.
+    3. The binary is read back and compared with the requested graphs.
     """
 
     name = "generate_context_binary"
@@ -80,22 +73,19 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
         from qairt.toolchain.qnn.wheel import require
         from qairt.toolchain.soc import require_weight_sharing
 
-        require()  # with the SDK too: the wheel reads back what was written
-        check_toolchain(self.name, env)
+        require()  # with the SDK too: the wheel reads the binary back
+        super().check(env)
         require_weight_sharing(soc_of(env))
         technique = env.facts.get("technique")
-        # 4-bit blocks, their scales, and some 8-bit weights among them
+        # 4-bit blocks with their scales, and some 8-bit weights
         bits = 5 if technique is not None and technique.needs_block_quantization else 8
         require_parts_fit(parts_of(env), bits_per_weight=bits, replan=lambda num_splits: parts_for(env, num_splits))
-
-    def check_tools(self, env: Env) -> None:
-        require_tools(self.name, env)
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         together: dict[Coord, list[Coord]] = {}
         for coord in batch:
             together.setdefault(without(coord, self.merges), []).append(coord)
-        tasks = []
+        tasks, paths = [], paths_of(self.name, env)
         for coord, sources in together.items():
             part = part_at(coord, env)
             size = part.weight_bytes
@@ -104,7 +94,7 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
                     coord=coord,
                     sources=tuple(sources),
                     params={"part": part.index, "of": part.of, "soc": soc_of(env).name},
-                    paths=paths_of(self.name, env),
+                    paths=paths,
                     estimate=Estimate(
                         bytes=size // 4,
                         seconds=1 + len(sources) * size / 1.5e7,
@@ -113,9 +103,6 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
                 )
             )
         return Expansion(tasks)
-
-    def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
-        return version_of(self.name, env)
 
     def run(
         self, task: Task, context: Context[GenerateContextBinaryConfig, GenerateContextBinaryInput]
@@ -154,5 +141,5 @@ class GenerateContextBinary(Stage[GenerateContextBinaryConfig, GenerateContextBi
             assert isinstance(item.output, ContextBinary)
             bytes_ = item.output.binary.stat().st_size
             rows.append((item.label, float(bytes_), f"{size(bytes_)}, {len(item.output.signatures)} graphs"))
-        drawn = svg.bars("Context binaries: the weights of a part once, for all its graphs", rows)
+        drawn = svg.bars("Context binaries (weights shared by the graphs of a part)", rows)
         (place.directory / "binary_sizes.svg").write_text(drawn, encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Stage 8: each part quantized."""
+"""Stage 8: quantize each part."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import warnings
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 from pydantic import Field
 
-from qairt.engine.axes import value_of
+from qairt.engine.axes import Coord, value_of
 from qairt.engine.stage import (
     AnyStage,
     Artifact,
@@ -19,9 +19,9 @@ from qairt.engine.stage import (
     Env,
     Estimate,
     Expansion,
+    KeyFacts,
     OutputContext,
     PipelinePerformanceWarning,
-    Stage,
     StageInput,
     StageOutput,
     Task,
@@ -30,21 +30,15 @@ from qairt.engine.stage import (
 from qairt.errors import RecipeError
 from qairt.stages.facts import has_model, settings_of
 from qairt.stages.split_model import part_at
-from qairt.stages.toolchain_choice import (
-    ToolchainChoice,
-    check_toolchain,
-    paths_of,
-    require_tools,
-    toolchain_of,
-    version_of,
-)
+from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of
+from qairt.stages.toolchain_stage import ToolchainStage
 
 
 class QuantizeConfig(ToolchainChoice):
-    """Bits of what the encodings do not already say, and which tools write the DLC."""
+    """Bit widths that the encodings do not define, and which toolchain writes the DLC."""
 
     act_bitwidth: Annotated[int, Field(ge=8, le=16)] = 16
-    """Activations; must agree with the encodings."""
+    """Must match the encodings."""
     bias_bitwidth: int = 32
 
 
@@ -58,22 +52,22 @@ class QuantizeInput(StageInput):
 
 class QuantizedPart(StageOutput):
     dlc: Annotated[Path | None, Artifact("DLC")] = None
-    """None for `backend: CPU`."""
+    """None with `backend: CPU`."""
     quantized_onnx: Annotated[Path, Artifact("quantized ONNX")]
     quantized_weights: Path
-    """Integer weights; the same bytes for every AR of a part."""
+    """Integer weights, the same file for all graphs of a part."""
     signature: Path
     """Inputs and outputs with their encodings."""
 
 
 @register_stage
-class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
-    """Put every tensor on its grid: quantized ONNX, and the quantized DLC made from it.
+class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
+    """Quantize every tensor to its encoding, as quantized ONNX and as a quantized DLC.
 
-    1. A tensor without an encoding is an error; nothing is invented.
-    2. Weights are rounded on exactly the grid that the technique chose.
-    3. With `toolchain: sdk` only the DLC is the vendor's: the quantized ONNX is what the CPU runs and what the binary
-       is compared with.
+    1. A tensor without an encoding is an error.
+    2. Weights are rounded to exactly the grid that the technique chose.
+    3. With `toolchain: sdk` the DLC comes from the SDK. The CPU still runs the quantized ONNX, and the binary is
+       compared with it.
     """
 
     name = "quantize"
@@ -83,13 +77,13 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         super().validate(before, after)
         if not any(stage.name == "mha_to_sha_conversion" for stage in before):
             warnings.warn(
-                "quantize: without mha_to_sha_conversion before it, all heads share one operation: slow on the NPU",
+                "quantize: without mha_to_sha_conversion before it, heads share operations, which is slow on the NPU",
                 PipelinePerformanceWarning,
                 stacklevel=2,
             )
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        tasks = []
+        tasks, paths = [], paths_of(self.name, env)
         for coord in batch:
             size = part_at(coord, env).weight_bytes
             estimate = Estimate(bytes=size // 2, seconds=2 + size / 3e7, peak_ram=300_000_000 + 3 * size)
@@ -98,7 +92,7 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
                     coord=coord,
                     sources=(coord,),
                     params={"backend": settings_of(env).backend},
-                    paths=paths_of(self.name, env),
+                    paths=paths,
                     estimate=estimate,
                 )
             )
@@ -113,21 +107,19 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
     def check(self, env: Env) -> None:
         if self.config.output.prediction.enable and not has_model(env):
             raise RecipeError(
-                "predictions need a tokenizer, and a recipe without a model has none",
+                "predictions need a tokenizer, but the recipe has no model",
                 where="stages.quantize.output.prediction.enable",
-                remedy="set model_id_or_path, or leave predictions out",
+                remedy="set model_id_or_path, or disable predictions",
             )
         if settings_of(env).backend == "HTP":
-            check_toolchain(self.name, env)
+            super().check(env)
 
     def check_tools(self, env: Env) -> None:
         if settings_of(env).backend == "HTP":
-            require_tools(self.name, env)
+            super().check_tools(env)
 
-    def cache_key_extras(self, env: Env) -> tuple[tuple[str, Any], ...]:
-        if settings_of(env).backend == "CPU":
-            return ()
-        return version_of(self.name, env)
+    def cache_key_extras(self, env: Env) -> KeyFacts:
+        return () if settings_of(env).backend == "CPU" else super().cache_key_extras(env)
 
     def run(self, task: Task, context: Context[QuantizeConfig, QuantizeInput]) -> QuantizedPart:
         from qairt.graph import files
@@ -143,8 +135,8 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         model = qdq.quantize_graph(files.load(source.onnx), encodings, weights)
         files.save(model, onnx)
         signature = directory / "signature.json"
-        described = signature_of(model, encodings, ar=value_of(task.coord, "ar"))
-        described.write(signature)
+        part_signature = signature_of(model, encodings, ar=value_of(task.coord, "ar"))
+        part_signature.write(signature)
         dlc = None
         if task.params["backend"] == "HTP":
             from qairt.toolchain.base import PartToQuantize
@@ -154,7 +146,7 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
             part = PartToQuantize(
                 quantized_onnx=onnx,
                 float_onnx=source.onnx,
-                signature=described,
+                signature=part_signature,
                 float_dlc=source.float_dlc,
                 test_vectors=source.test_vectors,
                 act_bitwidth=context.config.act_bitwidth,
@@ -164,22 +156,26 @@ class Quantize(Stage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         return QuantizedPart(dlc=dlc, quantized_onnx=onnx, quantized_weights=weights, signature=signature)
 
     def write_predictions(self, items: Batch, place: OutputContext) -> None:
+        from qairt.runtime.parts import PartGraph
         from qairt.stages.quantize_predictions import write_answers
 
-        write_answers(items, place)
+        write_answers((PartGraph.read(part.quantized_onnx, part.signature) for part in _outputs(items).values()), place)
 
     def write_visualization(self, items: Batch, place: OutputContext) -> None:
         from qairt.amounts import size
         from qairt.stages.pictures import svg
 
         rows = {}
-        for coord, item in items.items():
-            assert isinstance(item.output, QuantizedPart)
-            bytes_ = item.output.quantized_weights.stat().st_size
+        for coord, output in _outputs(items).items():
+            bytes_ = output.quantized_weights.stat().st_size
             rows[value_of(coord, "split")] = (f"part {value_of(coord, 'split')}", float(bytes_), size(bytes_))
-        drawn = svg.bars("Quantized weights of each part, the same for all its graphs", [*rows.values()])
+        drawn = svg.bars("Quantized weights of each part, shared by its graphs", [*rows.values()])
         (place.directory / "quantized_sizes.svg").write_text(drawn, encoding="utf-8")
         if place.predictions is not None:
             from qairt.stages.quantize_predictions import write_page
 
             write_page(place.predictions, place.directory)
+
+
+def _outputs(items: Batch) -> dict[Coord, QuantizedPart]:
+    return {coord: item.output for coord, item in items.items() if isinstance(item.output, QuantizedPart)}

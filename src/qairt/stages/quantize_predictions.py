@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qairt.errors import GenerationError
 from qairt.stages.facts import model_of
@@ -12,14 +12,14 @@ from qairt.stages.float_profile.workload import PROMPTS, TorchProfilerConfig
 from qairt.stages.predictions import Prediction
 
 if TYPE_CHECKING:
-    from qairt.engine.stage import Batch, Env, OutputContext
+    from qairt.engine.stage import Env, OutputContext
     from qairt.runtime.parts import PartGraph
 
 FILE, PAGE = "predictions.jsonl", "predictions.md"
 _MAX_NEW_TOKENS = 48
 
 
-def write_answers(items: Batch, place: OutputContext) -> None:
+def write_answers(parts: Iterable[PartGraph], place: OutputContext) -> None:
     """Write `predictions.jsonl`: greedy answers of the parts with the longest context, from ONNX Runtime on the CPU.
 
     The prompts are those of `torch_profiler` if the recipe has it. Prompts that do not fit the context are skipped.
@@ -27,7 +27,7 @@ def write_answers(items: Batch, place: OutputContext) -> None:
     Raises:
         GenerationError: no prompt fits.
     """
-    lines = [answer.model_dump_json() for answer in _answers(items, place)]
+    lines = [answer.model_dump_json() for answer in _answers(parts, place)]
     (place.directory / FILE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
@@ -44,16 +44,18 @@ def write_page(predictions: Path, directory: Path) -> None:
     (directory / PAGE).write_text("\n".join(parts), encoding="utf-8")
 
 
-def _answers(items: Batch, place: OutputContext) -> Iterator[Prediction]:
+def _answers(parts: Iterable[PartGraph], place: OutputContext) -> Iterator[Prediction]:
     from qairt.model.tokenizer import Tokenizer
     from qairt.runtime.chain import PartChain
     from qairt.runtime.generate import generate
+    from qairt.runtime.parts import by_length
 
     model = model_of(place.env)
     tokenizer = Tokenizer.open(model.source)
     strip = place.model.prediction.strip_special_tokens
     prompts = _prompts(place.env)
-    chain = PartChain(_parts(items), model.config)
+    parts_by_length = by_length(parts)
+    chain = PartChain(parts_by_length[max(parts_by_length)], model.config)
     too_long: GenerationError | None = None
     fitted = False
     try:
@@ -96,15 +98,6 @@ def _answers(items: Batch, place: OutputContext) -> Iterator[Prediction]:
 def _prompts(env: Env) -> tuple[str, ...]:
     config = env.configs.get("torch_profiler")
     return tuple(config.prompts) if isinstance(config, TorchProfilerConfig) else PROMPTS
-
-
-def _parts(items: Batch) -> dict[int, list[PartGraph]]:
-    """The parts with the longest context length, in order, by AR."""
-    from qairt.runtime.parts import PartGraph, by_length
-
-    outputs: list[Any] = [item.output for item in items.values()]
-    found = by_length(PartGraph.read(output.quantized_onnx, output.signature) for output in outputs)
-    return found[max(found)]
 
 
 def _quoted(text: str) -> str:
