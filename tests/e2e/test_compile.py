@@ -18,7 +18,8 @@ from qairt.graph import files
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
 from qairt.graph.mha2sha import to_single_heads
-from qairt.graph.qdq.quantize import quantize_graph, signature_of
+from qairt.graph.qdq.quantize import quantize_graph
+from qairt.graph.qdq.signature import signature_of
 from qairt.graph.session import open_session
 from qairt.graph.split import cut
 from qairt.graph.tensors import GraphSignature, TensorSpec

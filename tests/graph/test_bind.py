@@ -61,12 +61,14 @@ def test_a_dimension_of_another_name_is_refused(tmp_path: Path):
     model.graph.inputs[0].shape = ir.Shape(["batch", "ar"])
     with pytest.raises(GraphError) as caught:
         bind(model, ar=8, cl=32)
-    assert str(caught.value) == "input input_ids: it has a dimension 'batch'\n  name dimensions ar, cl, past"
+    assert (
+        str(caught.value) == "input input_ids: it has an unknown dimension 'batch'\n  name its dimensions ar, cl, past"
+    )
 
 
 def test_an_input_without_a_shape_is_refused(tmp_path: Path):
     _, _, symbolic = export_tiny(tmp_path, "llama")
     model = files.load(symbolic)
     model.graph.inputs[1].shape = None
-    with pytest.raises(GraphError, match="input attention_mask: its shape is not given\n"):
+    with pytest.raises(GraphError, match="input attention_mask: its shape is missing\n"):
         bind(model, ar=8, cl=32)

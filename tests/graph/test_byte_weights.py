@@ -91,7 +91,7 @@ def test_another_pattern_is_an_error_that_leaves_no_half_file(tmp_path: Path):
                 node.input[1] = "a.scale.that.nothing.makes"
     strange = part.onnx.with_name("strange.onnx")
     strange.write_bytes(model.SerializeToString())
-    with pytest.raises(GraphError, match="it is a block weight, but not a 4-bit one with integer block scales"):
+    with pytest.raises(GraphError, match="it is a block weight, but not 4-bit with integer block scales"):
         write_byte_weights(strange, tmp_path / "bytes" / "graph.onnx")
     assert list((tmp_path / "bytes").iterdir()) == []
     assert byte_weights.WEIGHTS.endswith(".bin")

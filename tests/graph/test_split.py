@@ -65,5 +65,5 @@ def test_a_missing_cut_is_named(tmp_path: Path):
     _, config, onnx = export_tiny(tmp_path, "llama")
     model = files.load(bound(onnx, 4))
     part = tiny_parts(config, 3)[1].model_copy(update={"last_layer": 9})
-    with pytest.raises(GraphError, match="the graph has no tensor hidden_9 to cut at"):
+    with pytest.raises(GraphError, match="the graph has no tensor hidden_9, where the part starts or ends"):
         split.cut(model, part, name="x")

@@ -1,1 +1,1 @@
-"""ONNX work: build, bind, split, one head at a time, quantize-dequantize."""
+"""ONNX graphs: building, binding AR and CL, splitting, separating heads, quantizing."""

@@ -1,4 +1,4 @@
-"""Find attention in a graph by its structure: from the cache inputs forward, never by name."""
+"""Find attention in a graph by its structure, starting at the cache inputs, never by name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ TOKENS_FIRST = (2, 0, 1, 3)
 
 @dataclass(frozen=True)
 class Projection:
-    """A linear whose output is cut into heads: MatMul (+ Add), Reshape [AR, KV, G, D], Transpose [KV, G, AR, D]."""
+    """A linear layer and the split into heads: MatMul (+ Add), Reshape [AR, KV, G, D], Transpose [KV, G, AR, D]."""
 
     matmul: ir.Node
     bias: ir.Node | None
@@ -28,7 +28,7 @@ class Projection:
 
     @property
     def weight(self) -> ir.Value:
-        return _given(self.matmul.inputs[1])
+        return _required(self.matmul.inputs[1])
 
     @property
     def bias_value(self) -> ir.Value | None:
@@ -63,49 +63,49 @@ class Attention:
 
     @property
     def past_key(self) -> ir.Value:
-        return _given(self.keys.inputs[0])
+        return _required(self.keys.inputs[0])
 
     @property
     def past_value(self) -> ir.Value:
-        return _given(self.values.inputs[0])
+        return _required(self.values.inputs[0])
 
     @property
     def new_key(self) -> ir.Value:
-        return _given(self.keys.inputs[1])
+        return _required(self.keys.inputs[1])
 
     @property
     def new_value(self) -> ir.Value:
-        return _given(self.values.inputs[1])
+        return _required(self.values.inputs[1])
 
     @property
     def nodes(self) -> list[ir.Node]:
-        """Every node that is replaced."""
+        """All nodes of this attention."""
         projections = [*self.query.nodes, *self.key.nodes, *self.value.nodes]
         steps = [*self.query_steps, *self.key_steps, self.keys, self.values, self.scores, *self.score_steps]
         return [*projections, *steps, self.context, self.to_tokens]
 
 
 def find_attentions(model: ir.Model) -> list[Attention]:
-    """All layers' attentions, in order.
+    """The attention of every layer, in order.
 
     Raises:
-        GraphError: there is none, or one is built in another way; names the node where it differs.
+        GraphError: there is none, or one has another structure; names the node that differs.
     """
     inputs = set(model.graph.inputs)
     found = []
     for node in model.graph:
         if node.op_type != "MatMul":
             continue
-        keys = _given(node.inputs[1]).producer()
+        keys = _required(node.inputs[1]).producer()
         if keys is not None and _extends_cache(keys, inputs):
             following = _find_context(node, inputs)
             if following is not None:
                 found.append(_attention(node, keys, *following))
     if not found:
         raise GraphError(
-            "it has no attention: no MatMul reads keys that extend a cache input",
+            "it has no attention: no MatMul reads a cache input concatenated with new keys",
             where=f"graph {model.graph.name}",
-            remedy="a part with the embedding alone needs no conversion",
+            remedy="a part that is only the embedding needs no conversion",
         )
     return found
 
@@ -115,7 +115,7 @@ def _extends_cache(node: ir.Node, inputs: set[ir.Value]) -> bool:
 
 
 def _find_context(scores: ir.Node, inputs: set[ir.Value]) -> tuple[list[ir.Node], ir.Node, ir.Node] | None:
-    """The steps from `scores` to the probabilities, the Concat of the values, and the MatMul that applies them."""
+    """The steps from the scores to the probabilities, the Concat of the values, and the MatMul of the two."""
     steps: list[ir.Node] = []
     node = scores
     while True:
@@ -124,7 +124,7 @@ def _find_context(scores: ir.Node, inputs: set[ir.Value]) -> tuple[list[ir.Node]
             return None
         (node,) = users
         if node.op_type == "MatMul":
-            values = _given(node.inputs[1]).producer()
+            values = _required(node.inputs[1]).producer()
             return (steps, values, node) if values is not None and _extends_cache(values, inputs) else None
         if node.op_type not in ("Add", "Mul", "Div", "Softmax"):
             return None
@@ -134,15 +134,15 @@ def _find_context(scores: ir.Node, inputs: set[ir.Value]) -> tuple[list[ir.Node]
 def _attention(
     scores: ir.Node, keys: ir.Node, score_steps: list[ir.Node], values: ir.Node, context: ir.Node
 ) -> Attention:
-    query, query_steps = _walk_back(_given(scores.inputs[0]), scores)
-    key, key_steps = _walk_back(_given(keys.inputs[1]), keys)
-    value, value_steps = _walk_back(_given(values.inputs[1]), values)
+    query, query_steps = _walk_back(_required(scores.inputs[0]), scores)
+    key, key_steps = _walk_back(_required(keys.inputs[1]), keys)
+    value, value_steps = _walk_back(_required(values.inputs[1]), values)
     if value_steps:
-        raise _differs(value_steps[0], "nothing between the value heads and the cache")
+        raise _differs(value_steps[0], "no operation between the value heads and the cache")
     to_tokens = _only_user(context)
     if to_tokens.op_type != "Transpose" or tuple(to_tokens.attributes["perm"].as_ints()) != TOKENS_FIRST:
         raise _differs(to_tokens, f"a Transpose with perm {list(TOKENS_FIRST)} after the context")
-    kv, groups, _, dim = static(_given(query.transpose.outputs[0]))
+    kv, groups, _, dim = static(_required(query.transpose.outputs[0]))
     return Attention(
         query=query,
         key=key,
@@ -162,7 +162,7 @@ def _attention(
 
 
 def _walk_back(value: ir.Value, user: ir.Node) -> tuple[Projection, list[ir.Node]]:
-    """The projection that `value` comes from, and the nodes between, in order."""
+    """The projection behind `value`, and the nodes in between, in order."""
     steps: set[ir.Node] = set()
     projection: Projection | None = None
     stack = [value]
@@ -175,46 +175,49 @@ def _walk_back(value: ir.Value, user: ir.Node) -> tuple[Projection, list[ir.Node
             projection = _projection(node)
             continue
         if node.op_type == "MatMul":
-            raise _differs(node, f"heads by Reshape and a Transpose with perm {list(HEADS_FIRST)} before this MatMul")
+            raise _differs(
+                node,
+                f"Reshape and Transpose with perm {list(HEADS_FIRST)} between this MatMul and the scores",
+            )
         steps.add(node)
-        stack += [_given(part) for part in node.inputs if part is not None]
+        stack += [_required(part) for part in node.inputs if part is not None]
     if projection is None:
-        raise _differs(user, "a projection whose heads are made by Reshape and Transpose")
+        raise _differs(user, "a projection, split into heads by Reshape and Transpose, before it")
     graph = projection.matmul.graph
     assert graph is not None
     return projection, [node for node in graph if node in steps]
 
 
 def _projection(transpose: ir.Node) -> Projection:
-    reshape = _given(transpose.inputs[0]).producer()
+    reshape = _required(transpose.inputs[0]).producer()
     if reshape is None or reshape.op_type != "Reshape" or len(constant(reshape.inputs[1])) != 4:
         raise _differs(transpose, "a Reshape to [AR, KV heads, group, head size] before it")
-    linear = _given(reshape.inputs[0]).producer()
+    linear = _required(reshape.inputs[0]).producer()
     bias = linear if linear is not None and linear.op_type == "Add" else None
     if bias is not None:
         linear = next(
             (value.producer() for value in bias.inputs if value is not None and value.const_value is None), None
         )
-    if linear is None or linear.op_type != "MatMul" or _given(linear.inputs[1]).const_value is None:
-        raise _differs(reshape, "a MatMul with a weight before it, and at most an Add of a bias")
+    if linear is None or linear.op_type != "MatMul" or _required(linear.inputs[1]).const_value is None:
+        raise _differs(reshape, "a MatMul with a weight before it, and at most a bias Add in between")
     return Projection(linear, bias, reshape, transpose)
 
 
 def _only_user(node: ir.Node) -> ir.Node:
     users = [use.node for use in node.outputs[0].uses()]
     if len(users) != 1:
-        raise _differs(node, "exactly one user of its output")
+        raise _differs(node, "exactly one consumer of its output")
     return users[0]
 
 
 def _differs(node: ir.Node, expected: str) -> GraphError:
     return GraphError(
-        f"attention is built in a way that cannot be separated into heads: expected {expected}",
+        f"this attention cannot be separated into heads: expected {expected}",
         where=f"node {node.name or node.outputs[0].name} ({node.op_type})",
-        remedy="leave mha_to_sha_conversion out of the recipe, or export attention with heads first",
+        remedy="remove mha_to_sha_conversion from the recipe, or export attention with the heads as the first axis",
     )
 
 
-def _given(value: ir.Value | None) -> ir.Value:
+def _required(value: ir.Value | None) -> ir.Value:
     assert value is not None
     return value

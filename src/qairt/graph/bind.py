@@ -1,4 +1,4 @@
-"""Give the dimensions `ar`, `cl` and `past` their numbers."""
+"""Replace the dimensions `ar`, `cl` and `past` by numbers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ SYMBOLS = ("ar", "cl", "past")
 
 
 def is_symbolic(model: ir.Model) -> bool:
-    """Whether the graph's inputs have dimensions by name (a graph of ours), not fixed numbers."""
+    """Whether the graph's inputs have named dimensions (as our exports do) instead of fixed sizes."""
     return any(
         isinstance(size, ir.SymbolicDim)
         for value in model.graph.inputs
@@ -21,10 +21,10 @@ def is_symbolic(model: ir.Model) -> bool:
 
 
 def bind(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
-    """`model`, changed in place: every tensor gets the shape it has at this AR and CL.
+    """Give every tensor of `model` its shape at this AR and CL, in place.
 
     Raises:
-        GraphError: CL is not larger than AR, or a dimension has another name.
+        GraphError: CL is not larger than AR, or a dimension has an unknown name.
     """
     if cl <= ar:
         raise GraphError(
@@ -36,18 +36,18 @@ def bind(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
     for value in model.graph.inputs:
         if value.shape is None:
             raise GraphError(
-                "its shape is not given",
+                "its shape is missing",
                 where=f"input {value.name}",
-                remedy=f"export it with numbers, or with dimensions {', '.join(SYMBOLS)}",
+                remedy=f"export it with fixed sizes, or with dimensions named {', '.join(SYMBOLS)}",
             )
         sizes = []
         for size in value.shape:
             if isinstance(size, ir.SymbolicDim):
                 if size.value not in numbers:
                     raise GraphError(
-                        f"it has a dimension {size.value!r}",
+                        f"it has an unknown dimension {size.value!r}",
                         where=f"input {value.name}",
-                        remedy=f"name dimensions {', '.join(SYMBOLS)}",
+                        remedy=f"name its dimensions {', '.join(SYMBOLS)}",
                     )
                 sizes.append(numbers[str(size.value)])
             else:

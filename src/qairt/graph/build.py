@@ -1,7 +1,7 @@
-"""The decoder as ONNX: built from its configuration, with dimensions `ar`, `cl` and `past` by name.
+"""Build the decoder as ONNX from its configuration, with named dimensions `ar`, `cl` and `past`.
 
-1. The graph is `qairt.model.decoder` run over `OnnxOps`: one node an operation, one name a tensor.
-2. Weights are references into one raw float32 file; none is read to build the graph.
+1. The graph is `qairt.model.decoder` run with `OnnxOps`: one node per operation, one name per tensor.
+2. Weights refer to one raw float32 file; none is read to build the graph.
 3. RMSNorm is one `RMSNormalization` node (opset 23).
 """
 
@@ -10,9 +10,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-import numpy as np
 import onnx_ir as ir
 
+from qairt.graph.constants import integer_constant
 from qairt.graph.weights_file import TensorLocation, external
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
@@ -22,12 +22,12 @@ IR_VERSION = 11
 
 
 class OnnxOps:
-    """`qairt.model.decoder.Ops` that emits nodes."""
+    """`qairt.model.decoder.Ops` that emits ONNX nodes."""
 
-    def __init__(self, places: Mapping[str, TensorLocation], weights: Path) -> None:
+    def __init__(self, locations: Mapping[str, TensorLocation], weights: Path) -> None:
         self.nodes: list[ir.Node] = []
         self.initializers: dict[str, ir.Value] = {}
-        self._places = places
+        self._locations = locations
         self._weights = weights
 
     def embedding(self, ids: ir.Value, weight: str, *, out: str) -> ir.Value:
@@ -61,14 +61,18 @@ class OnnxOps:
         return self._node("MatMul", [a, b], out)
 
     def slice(self, x: ir.Value, start: int, end: int, *, axis: int, out: str) -> ir.Value:
-        bounds = [self._constant([start]), self._constant([end]), self._constant([axis])]
+        bounds = [
+            integer_constant(self.initializers, [start]),
+            integer_constant(self.initializers, [end]),
+            integer_constant(self.initializers, [axis]),
+        ]
         return self._node("Slice", [x, *bounds], out)
 
     def concat(self, parts: Sequence[ir.Value], *, axis: int, out: str) -> ir.Value:
         return self._node("Concat", list(parts), out, axis=axis)
 
     def reshape(self, x: ir.Value, shape: Sequence[int], *, out: str) -> ir.Value:
-        return self._node("Reshape", [x, self._constant(list(shape))], out)
+        return self._node("Reshape", [x, integer_constant(self.initializers, list(shape))], out)
 
     def transpose(self, x: ir.Value, order: Sequence[int], *, out: str) -> ir.Value:
         return self._node("Transpose", [x], out, perm=list(order))
@@ -83,29 +87,21 @@ class OnnxOps:
 
     def _weight(self, name: str) -> ir.Value:
         if name not in self.initializers:
-            self.initializers[name] = ir.Value(name=name, const_value=external(name, self._places[name], self._weights))
+            self.initializers[name] = ir.Value(
+                name=name, const_value=external(name, self._locations[name], self._weights)
+            )
         value = self.initializers[name]
         assert value.const_value is not None
         value.shape, value.dtype = value.const_value.shape, value.const_value.dtype  # type: ignore[assignment]
         return value
 
-    def _constant(self, values: list[int]) -> ir.Value:
-        """One initializer for each distinct list of integers, named by its values."""
-        name = "const_" + "_".join(str(value).replace("-", "m") for value in values)
-        if name not in self.initializers:
-            tensor = ir.tensor(np.array(values, np.int64), name=name)
-            self.initializers[name] = ir.Value(
-                name=name, const_value=tensor, shape=ir.Shape([len(values)]), type=ir.TensorType(tensor.dtype)
-            )
-        return self.initializers[name]
 
-
-def build_decoder(config: DecoderConfig, places: Mapping[str, TensorLocation], weights: Path) -> ir.Model:
-    """The whole decoder.
+def build_decoder(config: DecoderConfig, locations: Mapping[str, TensorLocation], weights: Path) -> ir.Model:
+    """Build the whole decoder.
 
     Args:
-        places: where each graph parameter stands in `weights`, as `write_weights` returned it.
-        weights: the raw file; the graph refers to it by its name.
+        locations: of each graph parameter in `weights`, from `write_weights`.
+        weights: the raw file, which the graph refers to by name.
 
     Returns:
         Inputs `input_ids` [1, ar], `attention_mask` [1, 1, ar, cl], `position_ids_cos`/`_sin` [1, 1, ar, D/2],
@@ -113,7 +109,7 @@ def build_decoder(config: DecoderConfig, places: Mapping[str, TensorLocation], w
         outputs `logits` [1, ar, vocab] and `past_key_{i}_out`, `past_value_{i}_out` of the new tokens.
     """
     kv, dim = config.num_kv_heads, config.head_dim
-    ops = OnnxOps(places, weights)
+    ops = OnnxOps(locations, weights)
     ids = _input("input_ids", ir.DataType.INT32, [1, "ar"])
     mask = _input("attention_mask", ir.DataType.FLOAT, [1, 1, "ar", "cl"])
     cos = _input("position_ids_cos", ir.DataType.FLOAT, [1, 1, "ar", dim // 2])

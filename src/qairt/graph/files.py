@@ -1,4 +1,4 @@
-"""ONNX files whose weights stay outside: loaded and saved without reading one."""
+"""ONNX files with external weights, loaded and saved without reading them."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def load(path: Path) -> ir.Model:
-    """Read a graph; its weights are references into the files beside it.
+    """Read a graph; its weights refer to the files beside it.
 
     Raises:
         GraphError: it is not an ONNX file.
@@ -28,7 +28,7 @@ def load(path: Path) -> ir.Model:
 
 
 def save(model: ir.Model, path: Path) -> None:
-    """Write the graph alone. External tensors must lie in `path`'s folder under their names."""
+    """Write the graph only. The files of its external tensors must be in the same folder."""
     import onnx_ir as ir
 
     for value in model.graph.initializers.values():
@@ -42,7 +42,7 @@ def save(model: ir.Model, path: Path) -> None:
 
 
 def external_files(path: Path) -> set[str]:
-    """Names of the files that a graph keeps its weights in."""
+    """Names of the files with the graph's weights."""
     import onnx
 
     try:
@@ -61,7 +61,7 @@ def external_files(path: Path) -> set[str]:
 
 
 def _missing(path: Path) -> GraphError:
-    return GraphError("the file does not exist", where=str(path), remedy="run again: it is made anew")
+    return GraphError("the file does not exist", where=str(path), remedy="run again to rebuild it")
 
 
 def _unreadable(path: Path, error: Exception) -> GraphError:

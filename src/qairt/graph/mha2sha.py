@@ -1,12 +1,12 @@
-"""Multi-head attention to single heads: every head its own operations, as the NPU schedules them best.
+"""Split multi-head attention (MHA) into single heads (SHA), which the NPU schedules best.
 
-1. A projection becomes one MatMul (+ Add) per head, over that head's columns of the weight.
-2. What was computed for all query heads together is computed per query head; keys and values per KV head.
-3. Each KV head reads its slice of the cache inputs; the cache outputs are the KV heads put together again, so inputs
-   and outputs keep name and shape.
-4. A tensor of one head is named after the tensor of all heads, with `.h{n}` or `.kv{n}`, and inherits its encoding.
-   Weight encodings are cut by column, exactly.
-5. Cut weights go to one new file; every other weight stays where it is.
+1. A projection becomes one MatMul (+ Add) per head, with that head's columns of the weight.
+2. Operations on all query heads become one per query head; those on keys and values one per KV head.
+3. Each KV head reads its slice of the cache inputs; the cache outputs concatenate the KV heads, so inputs and outputs
+   keep their names and shapes.
+4. A tensor of one head has the name of the original tensor plus `.h{n}` or `.kv{n}`, and its encoding. Weight encodings
+   are cut by column, exactly.
+5. Cut weights go to one new file; all other weights stay where they are.
 
 Source: the per-head form is what the QAIRT compile workflow hands to the compiler.
 """
@@ -18,12 +18,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-import numpy as np
 import onnx_ir as ir
 
 from qairt.graph.attention import Attention, Projection, find_attentions
+from qairt.graph.constants import integer_constant
 from qairt.graph.shapes import propagate
-from qairt.graph.weights_file import ALIGNMENT, TensorLocation, external, read
+from qairt.graph.weights_file import append, external, read
 from qairt.quant.encodings import Encodings
 
 
@@ -36,15 +36,15 @@ class SingleHeads:
 
 
 def to_single_heads(model: ir.Model, encodings: Encodings, weights_directory: Path, weights_name: str) -> SingleHeads:
-    """Separate the heads of every attention in `model`, which is changed in place.
+    """Separate the heads of every attention in `model`, in place.
 
     Args:
-        model: bound (static shapes); float weights outside of it.
-        encodings: of the graph's tensors; tensors without one get none.
-        weights_directory, weights_name: the file that the cut projections are written to.
+        model: bound (static shapes), with external float weights.
+        encodings: of the graph's tensors; a tensor without one stays without.
+        weights_directory, weights_name: the file for the cut projections.
 
     Raises:
-        GraphError: the graph has no attention, or builds it in a way that is not known; names the node.
+        GraphError: the graph has no attention, or one of another structure; names the node.
     """
     result = Encodings(dict(encodings.activations), dict(encodings.params))
     path = weights_directory / weights_name
@@ -60,7 +60,7 @@ def to_single_heads(model: ir.Model, encodings: Encodings, weights_directory: Pa
 
 
 class _Separation:
-    """One attention taken apart."""
+    """The separation of one attention."""
 
     def __init__(self, model: ir.Model, attention: Attention, encodings: Encodings, path: Path, file: BinaryIO) -> None:
         self.graph = model.graph
@@ -85,13 +85,13 @@ class _Separation:
         for head in range(found.kv_heads * found.groups):
             suffix, kv = f".h{head}", head // found.groups
             mapping = self._clone(found.query_steps, self._project(found.query, head, suffix), suffix)
-            mapping[_of(found.scores.inputs[1])] = keys[kv]
-            mapping[_of(found.context.inputs[1])] = values[kv]
+            mapping[_required(found.scores.inputs[1])] = keys[kv]
+            mapping[_required(found.context.inputs[1])] = values[kv]
             mapping = self._clone([found.scores, *found.score_steps, found.context], mapping, suffix)
             contexts.append(mapping[found.context.outputs[0]])
-        merged = self._together(found.to_tokens.outputs[0], contexts, axis=-1)
-        key_out = self._together(found.new_key, new_keys, axis=0)
-        value_out = self._together(found.new_value, new_values, axis=0)
+        merged = self._merged(found.to_tokens.outputs[0], contexts, axis=-1)
+        key_out = self._merged(found.new_key, new_keys, axis=0)
+        value_out = self._merged(found.new_value, new_values, axis=0)
         self._replace({found.to_tokens.outputs[0]: merged, found.new_key: key_out, found.new_value: value_out})
 
     # Pieces of one head
@@ -105,12 +105,16 @@ class _Separation:
         if projection.bias is not None and projection.bias_value is not None:
             bias = self._cut(projection.bias_value, columns, suffix)
             value = self._node("Add", [value, bias], projection.bias.outputs[0], suffix)
-        shape = self._constant([1, 1, -1, dim])
+        shape = integer_constant(self.graph.initializers, [1, 1, -1, dim])
         heads = projection.transpose.outputs[0]
         return {heads: self._node("Reshape", [value, shape], heads, suffix)}
 
     def _past(self, past: ir.Value, kv: int) -> ir.Value:
-        bounds = [self._constant([kv]), self._constant([kv + 1]), self._constant([0])]
+        bounds = [
+            integer_constant(self.graph.initializers, [kv]),
+            integer_constant(self.graph.initializers, [kv + 1]),
+            integer_constant(self.graph.initializers, [0]),
+        ]
         return self._node("Slice", [past, *bounds], past, f".kv{kv}")
 
     def _extend(self, concat: ir.Node, past: ir.Value, new: ir.Value, suffix: str) -> ir.Value:
@@ -130,25 +134,20 @@ class _Separation:
             mapping[node.outputs[0]] = self._node(node.op_type, inputs, node.outputs[0], suffix, attributes)
         return mapping
 
-    def _together(self, old: ir.Value, parts: Sequence[ir.Value], *, axis: int) -> ir.Value:
-        """Rule 3: the heads as one tensor, under the old name."""
+    def _merged(self, old: ir.Value, parts: Sequence[ir.Value], *, axis: int) -> ir.Value:
+        """Rule 3: concatenate the heads under the old name."""
         if len(parts) == 1:
             parts[0].name, old_name = old.name, parts[0].name
             self.encodings.activations.pop(str(old_name), None)
             return parts[0]
-        value = self._node("Concat", parts, old, "", [ir.AttrInt64("axis", axis)])
-        return value
+        return self._node("Concat", parts, old, "", [ir.AttrInt64("axis", axis)])
 
     def _cut(self, weight: ir.Value, columns: slice, suffix: str) -> ir.Value:
-        """Rule 5: some columns of [in, out], or some values of a bias [out], in the new file."""
+        """Rule 5: write some columns of [in, out], or values of a bias [out], to the new file."""
         assert weight.const_value is not None
         name = f"{weight.name}{suffix}"
-        values = np.ascontiguousarray(read(weight.const_value)[..., columns])
-        offset = -(-self.file.tell() // ALIGNMENT) * ALIGNMENT
-        self.file.seek(offset)
-        self.file.write(values.tobytes())
-        self.file.flush()
-        tensor = external(name, TensorLocation(offset, values.nbytes, values.shape), self.path)
+        values = read(weight.const_value)[..., columns]
+        tensor = external(name, append(self.file, values), self.path)
         encoding = self.encodings.params.get(str(weight.name))
         if encoding is not None:
             axis = values.ndim - 1
@@ -156,15 +155,6 @@ class _Separation:
         cut = ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(ir.DataType.FLOAT))
         self.graph.initializers[name] = cut
         return cut
-
-    def _constant(self, values: list[int]) -> ir.Value:
-        name = "const_" + "_".join(str(value).replace("-", "m") for value in values)
-        if name not in self.graph.initializers:
-            tensor = ir.tensor(np.array(values, np.int64), name=name)
-            self.graph.initializers[name] = ir.Value(
-                name=name, const_value=tensor, shape=ir.Shape([len(values)]), type=ir.TensorType(tensor.dtype)
-            )
-        return self.graph.initializers[name]
 
     def _node(
         self,
@@ -184,10 +174,10 @@ class _Separation:
         self.nodes.append(node)
         return value
 
-    # The exchange
+    # Replacing
 
     def _replace(self, results: Mapping[ir.Value, ir.Value]) -> None:
-        """Put the new nodes where the old ones stood."""
+        """Replace the old nodes by the new ones."""
         old_nodes = self.attention.nodes
         kept = {str(value.name) for value in results}
         self.graph.insert_before(old_nodes[0], self.nodes)
@@ -205,6 +195,6 @@ class _Separation:
         self.graph.remove(old_nodes, safe=True)
 
 
-def _of(value: ir.Value | None) -> ir.Value:
+def _required(value: ir.Value | None) -> ir.Value:
     assert value is not None
     return value

@@ -1,4 +1,4 @@
-"""Static shapes of every tensor, by the rules of the few operations a decoder is made of. No weight is read."""
+"""Static shape inference for the few operations that decoders use. Reads no weights."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ Shape = tuple[int, ...]
 
 
 def propagate(model: ir.Model) -> None:
-    """Set shape and type of every node output from the static shapes of the inputs.
+    """Set shape and type of every node output from the inputs' static shapes.
 
     Raises:
-        GraphError: an operation is not one a decoder is made of, or its inputs do not fit; names the node.
+        GraphError: an operation is not supported, or its inputs do not fit; names the node.
     """
     for node in model.graph:
         rule = _RULES.get(operation(node))
@@ -25,9 +25,9 @@ def propagate(model: ir.Model) -> None:
             shape = rule(node)
         except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
             raise GraphError(
-                f"the shapes of its inputs do not fit: {[_shown(value) for value in node.inputs]}",
-                where=shown(node),
-                remedy="the graph is damaged, or AR and CL do not suit it",
+                f"the shapes of its inputs do not fit: {[_shape_text(value) for value in node.inputs]}",
+                where=node_text(node),
+                remedy="the graph is damaged, or does not support this AR and CL",
             ) from error
         node.outputs[0].shape = ir.Shape(shape)
         dtype = _type(node)
@@ -36,26 +36,26 @@ def propagate(model: ir.Model) -> None:
 
 
 def operation(node: ir.Node) -> str:
-    """The operation's name, with its domain where that is not ONNX's own."""
+    """The operation's name, with its domain unless that is ONNX's own."""
     return node.op_type if node.domain in ("", "ai.onnx") else f"{node.domain}::{node.op_type}"
 
 
-def shown(node: ir.Node) -> str:
+def node_text(node: ir.Node) -> str:
     """How errors name a node."""
     return f"node {node.name or node.outputs[0].name} ({operation(node)})"
 
 
 def unsupported(node: ir.Node) -> GraphError:
-    """The error for an operation that has no rule."""
+    """The error for an unsupported operation."""
     return GraphError(
         f"the operation {operation(node)} is not supported",
-        where=shown(node),
+        where=node_text(node),
         remedy=f"export the decoder with these operations only: {', '.join(sorted(_RULES))}",
     )
 
 
 def static(value: ir.Value | None) -> Shape:
-    """The shape of a value in numbers.
+    """A value's shape in numbers.
 
     Raises:
         ValueError: it is not static.
@@ -75,14 +75,14 @@ def constant(value: ir.Value | None) -> list[int]:
     return [int(number) for number in value.const_value.numpy().reshape(-1)]
 
 
-def optional(node: ir.Node, place: int, default: Sequence[int]) -> list[int]:
-    """The integers of an input that may be left out."""
-    given = node.inputs[place] if place < len(node.inputs) else None
-    return list(default) if given is None else constant(given)
+def optional(node: ir.Node, position: int, default: Sequence[int]) -> list[int]:
+    """The integers of an optional constant input."""
+    value = node.inputs[position] if position < len(node.inputs) else None
+    return list(default) if value is None else constant(value)
 
 
 def reduced_axes(node: ir.Node, rank: int) -> tuple[set[int], bool]:
-    """The axes that a reduction takes, counted from 0, and whether it keeps them with size 1."""
+    """The axes of a reduction, counted from 0, and whether they remain with size 1."""
     axes = optional(node, 1, ())
     if not axes and not _attribute(node, "noop_with_empty_axes", 0):
         axes = list(range(rank))
@@ -90,7 +90,7 @@ def reduced_axes(node: ir.Node, rank: int) -> tuple[set[int], bool]:
 
 
 def squeezed_axes(node: ir.Node, rank: int) -> set[int]:
-    """The axes, counted from 0, that a Squeeze with given axes takes out."""
+    """The axes, counted from 0, that a Squeeze with explicit axes removes."""
     return {axis % rank for axis in constant(node.inputs[1])}
 
 
@@ -147,16 +147,16 @@ def _concat(node: ir.Node) -> Shape:
 
 def _reshape(node: ir.Node) -> Shape:
     before = static(node.inputs[0])
-    wanted = [before[place] if size == 0 else size for place, size in enumerate(constant(node.inputs[1]))]
+    target = [before[axis] if size == 0 else size for axis, size in enumerate(constant(node.inputs[1]))]
     count = _product(before)
-    if -1 in wanted:
-        rest = -_product(wanted)
+    if -1 in target:
+        rest = -_product(target)
         if count % rest:
             raise ValueError("elements do not divide")
-        wanted[wanted.index(-1)] = count // rest
-    if _product(wanted) != count:
+        target[target.index(-1)] = count // rest
+    if _product(target) != count:
         raise ValueError("elements differ")
-    return tuple(wanted)
+    return tuple(target)
 
 
 def _transpose(node: ir.Node) -> Shape:
@@ -179,7 +179,7 @@ def _expand(node: ir.Node) -> Shape:
 def _reduce(node: ir.Node) -> Shape:
     shape = static(node.inputs[0])
     axes, keep = reduced_axes(node, len(shape))
-    return tuple(1 if place in axes else size for place, size in enumerate(shape) if keep or place not in axes)
+    return tuple(1 if axis in axes else size for axis, size in enumerate(shape) if keep or axis not in axes)
 
 
 def _squeeze(node: ir.Node) -> Shape:
@@ -187,7 +187,7 @@ def _squeeze(node: ir.Node) -> Shape:
     axes = squeezed_axes(node, len(shape))
     if any(shape[axis] != 1 for axis in axes):
         raise ValueError("an axis is not 1")
-    return tuple(size for place, size in enumerate(shape) if place not in axes)
+    return tuple(size for axis, size in enumerate(shape) if axis not in axes)
 
 
 def _product(sizes: Sequence[int]) -> int:
@@ -207,7 +207,7 @@ def _type(node: ir.Node) -> ir.DataType | None:
     return next((value.dtype for value in node.inputs if value is not None and value.dtype is not None), None)
 
 
-def _shown(value: ir.Value | None) -> str:
+def _shape_text(value: ir.Value | None) -> str:
     return f"{value.name} {list(value.shape) if value.shape is not None else '?'}" if value is not None else "none"
 
 

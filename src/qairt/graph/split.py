@@ -1,7 +1,7 @@
-"""Cut a part out of a bound graph.
+"""Extract a part from a bound graph.
 
-1. A part takes `hidden_k` (or the token ids) and gives `hidden_m` (or the logits), with its layers' keys and values.
-2. Only the nodes and weights between its inputs and outputs stay; weights stay in the file they are in.
+1. A part turns `hidden_k` (or token ids) into `hidden_m` (or logits), and reads and writes its layers' keys and values.
+2. It keeps only the nodes and weights between its inputs and outputs; weights stay in their file.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from qairt.model.parts import Part
 
 
 def cut(model: ir.Model, part: Part, *, name: str) -> ir.Model:
-    """The part as a model of its own, named `name`; `model` itself is taken apart for it.
+    """Return the part as a new model named `name`. Consumes `model`.
 
     Raises:
-        GraphError: a tensor at the cut does not exist in the graph.
+        GraphError: the graph lacks a tensor where the part starts or ends.
     """
     graph = model.graph
     values = {value.name: value for value in graph.inputs} | {
@@ -26,7 +26,11 @@ def cut(model: ir.Model, part: Part, *, name: str) -> ir.Model:
 
     def find(tensor: str) -> ir.Value:
         if tensor not in values:
-            raise GraphError(f"the graph has no tensor {tensor} to cut at", where=str(graph.name), remedy=_REMEDY)
+            raise GraphError(
+                f"the graph has no tensor {tensor}, where the part starts or ends",
+                where=str(graph.name),
+                remedy=_REMEDY,
+            )
         return values[tensor]
 
     layers = range(part.first_layer, part.last_layer)
@@ -65,7 +69,7 @@ def cut(model: ir.Model, part: Part, *, name: str) -> ir.Model:
     )
 
 
-_REMEDY = "export the decoder with one residual Add after attention and one after the MLP of each layer"
+_REMEDY = "export the decoder with a residual Add after attention and after the MLP of each layer"
 
 
 def tensor_names(model: ir.Model) -> set[str]:
@@ -75,7 +79,7 @@ def tensor_names(model: ir.Model) -> set[str]:
 
 
 def _needed(outputs: list[ir.Value]) -> tuple[list[ir.Node], set[ir.Value]]:
-    """The nodes that `outputs` depend on, in order, and every value these use."""
+    """The nodes that `outputs` depend on, in order, and all values that these read."""
     needed: set[ir.Node] = set()
     used: set[ir.Value] = set()
     stack = [value.producer() for value in outputs]
@@ -92,5 +96,5 @@ def _needed(outputs: list[ir.Value]) -> tuple[list[ir.Node], set[ir.Value]]:
     if needed:
         owner = next(iter(needed)).graph
         assert owner is not None
-        graph_order = {node: place for place, node in enumerate(owner)}
+        graph_order = {node: index for index, node in enumerate(owner)}
     return sorted(needed, key=lambda node: graph_order[node]), used

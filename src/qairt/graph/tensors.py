@@ -1,4 +1,4 @@
-"""The inputs and outputs of a graph as a runtime sees them."""
+"""The inputs and outputs of a graph, as a runtime sees them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, TypeAdapter
 
 
 class TensorSpec(BaseModel):
-    """One input or output of a compiled part. `scale` and `offset` are set for quantized tensors (AIMET convention)."""
+    """One input or output of a compiled part. Quantized tensors have `scale` and `offset` (AIMET convention)."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -21,7 +21,7 @@ class TensorSpec(BaseModel):
 
 
 class GraphSignature(BaseModel):
-    """What a part takes and gives, in order; written beside every quantized part as `signature.json`."""
+    """A part's inputs and outputs, in order; written beside every quantized part as `signature.json`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -36,7 +36,7 @@ class GraphSignature(BaseModel):
 
     @property
     def graph_name(self) -> str:
-        """Its name in a context binary, from which runtimes read AR, CL and part: `ar1_cl512_2_of_4`."""
+        """Its name in a context binary, where runtimes read AR, CL and part: `ar1_cl512_2_of_4`."""
         return f"ar{self.ar}_cl{self.cl}_{self.part}_of_{self.of}"
 
     @classmethod

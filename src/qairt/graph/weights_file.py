@@ -1,10 +1,10 @@
-"""One raw file of float32 weights that every graph of a model points into."""
+"""The raw file of float32 weights that all graphs of a model refer to."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
 import numpy as np
 import onnx_ir as ir
@@ -17,7 +17,7 @@ ALIGNMENT = 4096
 
 
 class TensorLocation(NamedTuple):
-    """Where one tensor stands: byte offset, bytes, shape."""
+    """A tensor's position in the file: byte offset, length in bytes, shape."""
 
     offset: int
     length: int
@@ -30,40 +30,45 @@ def write_weights(
     """Write all parameters to `path`, one at a time, page-aligned.
 
     Returns:
-        Where each stands, by name.
+        The location of each, by name.
 
     Raises:
-        ModelError: a weight is missing or holds NaN; names it.
+        ModelError: a weight is missing or contains NaN; names it.
     """
-    places: dict[str, TensorLocation] = {}
+    locations: dict[str, TensorLocation] = {}
     names = parameters.names()
     with path.open("wb") as file:
         for number, name in enumerate(names):
-            values = parameters.read(name)
-            offset = -(-file.tell() // ALIGNMENT) * ALIGNMENT
-            file.seek(offset)
-            values.tofile(file)
-            places[name] = TensorLocation(offset, values.nbytes, values.shape)
+            locations[name] = append(file, parameters.read(name))
             progress(number / len(names), name)
-    return places
+    return locations
 
 
-def external(name: str, place: TensorLocation, path: Path) -> ir.ExternalTensor:
-    """A float32 tensor that stays in the file."""
+def append(file: BinaryIO, values: NDArray[np.float32]) -> TensorLocation:
+    """Write a tensor at the next multiple of `ALIGNMENT`; returns its location."""
+    offset = -(-file.tell() // ALIGNMENT) * ALIGNMENT
+    file.seek(offset)
+    file.write(np.ascontiguousarray(values).data)
+    file.flush()
+    return TensorLocation(offset, values.nbytes, values.shape)
+
+
+def external(name: str, location: TensorLocation, path: Path) -> ir.ExternalTensor:
+    """A float32 tensor that refers to the file."""
     return ir.ExternalTensor(
         path.name,
-        place.offset,
-        place.length,
+        location.offset,
+        location.length,
         ir.DataType.FLOAT,
-        shape=ir.Shape(place.shape),
+        shape=ir.Shape(location.shape),
         name=name,
         base_dir=path.parent,
     )
 
 
 def read(tensor: ir.TensorProtocol) -> NDArray[np.float32]:
-    """A tensor's values: a read-only map of its file if it lies in one, which may be a hard link."""
-    if isinstance(tensor, ir.ExternalTensor):
+    """A tensor's values; a read-only memory map if it is in a file, which may be a hard link."""
+    if isinstance(tensor, ir.ExternalTensor) and tensor.size:
         shape = tuple(int(size) for size in tensor.shape.numpy())
         return np.memmap(tensor.path, tensor.dtype.numpy(), "r", tensor.offset or 0, shape)
     return np.asarray(tensor.numpy())

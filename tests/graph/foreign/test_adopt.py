@@ -83,8 +83,8 @@ def test_a_decoder_without_its_residual_adds_is_refused(tmp_path: Path):
     with pytest.raises(GraphError) as caught:
         adopted(tmp_path, theirs, encodings)
     assert str(caught.value) == (
-        "node Gather:hidden_0: 3 residual Adds follow the embedding; a decoder layer has two\n"
-        "  export the decoder with one residual Add after attention and one after the MLP of each layer"
+        "node Gather:hidden_0: 3 residual Adds follow the embedding, but each decoder layer has two\n"
+        "  export the decoder with a residual Add after attention and after the MLP of each layer"
     )
 
 
@@ -93,7 +93,9 @@ def test_a_missing_cache_output_is_named(tmp_path: Path):
     model = files.load(theirs)
     model.graph.outputs[3].name = "present.1.key"
     files.save(model, theirs)
-    with pytest.raises(GraphError, match="it has 2 layers and no past_key_1_out\n  name the outputs logits, "):
+    with pytest.raises(
+        GraphError, match="it has 2 layers but no input or output past_key_1_out\n  name the outputs logits, "
+    ):
         adopted(tmp_path, theirs, encodings)
 
 

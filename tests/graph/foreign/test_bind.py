@@ -14,7 +14,7 @@ from qairt.errors import GraphError
 from qairt.graph import files
 from qairt.graph.foreign.bind import bind_foreign
 
-OTHER_LENGTHS = "export it with other lengths, such as AR 128 and CL 4096 that no layer size equals"
+OTHER_LENGTHS = "export it with lengths that equal no layer size, such as AR 128 and CL 4096"
 
 
 def opened(tmp_path: Path, ar: int = 6, cl: int = 40) -> ir.Model:
@@ -65,8 +65,8 @@ def test_a_graph_for_one_token_serves_its_own_lengths_and_no_other(tmp_path: Pat
     assert model.graph.name == "ar1-cl40"
     message = refused(opened(tmp_path / "again", ar=1, cl=40), ar=8, cl=40)
     assert message == (
-        "node Reshape:layers.0.attn.q.heads (Reshape): what AR 1 and CL 40 become here is ambiguous: "
-        f"which of [2, 2, 16] holds ar = 1 cannot be told\n  {OTHER_LENGTHS}"
+        "node Reshape:layers.0.attn.q.heads (Reshape): it cannot be rebound from AR 1 and CL 40: "
+        f"it is unclear which of [2, 2, 16] holds ar = 1\n  {OTHER_LENGTHS}"
     )
 
 
@@ -75,8 +75,8 @@ def test_an_ambiguous_reshape_names_its_node(tmp_path: Path):
     heads = next(found for found in model.graph if found.name == "Reshape:layers.0.attn.q.heads")
     heads.replace_input_with(1, constant(model, [2, 2, 2, 2, 16], "target"))
     assert refused(model) == (
-        "node Reshape:layers.0.attn.q.heads (Reshape): what AR 4 and CL 40 become here is ambiguous: "
-        f"which of [2, 2] holds ar = 4 cannot be told\n  {OTHER_LENGTHS}"
+        "node Reshape:layers.0.attn.q.heads (Reshape): it cannot be rebound from AR 4 and CL 40: "
+        f"it is unclear which of [2, 2] holds ar = 4\n  {OTHER_LENGTHS}"
     )
 
 
@@ -99,8 +99,8 @@ def test_a_mask_made_for_one_length_is_refused(tmp_path: Path):
     masked = next(found for found in model.graph if found.name == "Add:layers.0.attn.masked")
     masked.replace_input_with(1, constant(model, np.zeros((1, 1, 6, 40)), "baked"))
     message = refused(model)
-    assert message.startswith("node Add:layers.0.attn.masked (Add): what AR 6 and CL 40 become here is ambiguous: ")
-    assert "meet: a constant was made for one length" in message
+    assert message.startswith("node Add:layers.0.attn.masked (Add): it cannot be rebound from AR 6 and CL 40: ")
+    assert "meet: a constant was exported for one length" in message
 
 
 def test_a_shape_that_is_computed_is_refused(tmp_path: Path):
@@ -108,7 +108,7 @@ def test_a_shape_that_is_computed_is_refused(tmp_path: Path):
     heads = first(model, "Reshape")
     heads.replace_input_with(1, node(model, heads, "Identity", [heads.inputs[1]], "computed"))
     assert refused(model) == (
-        "node Reshape:layers.0.attn.q.heads (Reshape): a shape, axis or bound that it needs is not a constant, or does"
+        "node Reshape:layers.0.attn.q.heads (Reshape): one of its shapes, axes or bounds is not constant, or does"
         " not fit\n  export it with constants folded and fixed sizes"
     )
 
@@ -116,7 +116,7 @@ def test_a_shape_that_is_computed_is_refused(tmp_path: Path):
 def test_a_reshape_that_copies_a_size_that_is_not_there_is_refused(tmp_path: Path):
     model = opened(tmp_path)
     first(model, "Reshape").replace_input_with(1, constant(model, [6, 2, 2, 16, 0], "target"))
-    assert "node Reshape:layers.0.attn.q.heads (Reshape): a shape, axis or bound" in refused(model)
+    assert "node Reshape:layers.0.attn.q.heads (Reshape): one of its shapes, axes or bounds" in refused(model)
 
 
 def test_a_place_counted_from_the_start_is_not_taken_for_the_last(tmp_path: Path):
@@ -127,8 +127,8 @@ def test_a_place_counted_from_the_start_is_not_taken_for_the_last(tmp_path: Path
         0, node(model, norm, "Gather", [norm.inputs[0], constant(model, [5], "last")], "picked", axis=1)
     )
     assert refused(model, ar=12, cl=40) == (
-        "node Gather:picked (Gather): what AR 6 and CL 40 become here is ambiguous: it takes places of ar, which may"
-        f" count from its end\n  {OTHER_LENGTHS}"
+        "node Gather:picked (Gather): it cannot be rebound from AR 6 and CL 40: it indexes ar, and the index may"
+        f" count from the end\n  {OTHER_LENGTHS}"
     )
 
 
@@ -149,7 +149,7 @@ def test_a_slice_of_something_else_is_refused(tmp_path: Path, start: int, end: i
     assert f"node Slice:sliced (Slice): {AMBIGUOUS}: it slices cl = 40 from {start} to {end}{every}" in refused(model)
 
 
-AMBIGUOUS = "what AR 6 and CL 40 become here is ambiguous"
+AMBIGUOUS = "it cannot be rebound from AR 6 and CL 40"
 
 
 def test_outputs_that_hold_the_whole_cache_are_refused(tmp_path: Path):
@@ -160,8 +160,8 @@ def test_outputs_that_hold_the_whole_cache_are_refused(tmp_path: Path):
             value.name, keys.name = "new_key_0", "past_key_0_out"
             model.graph.outputs[place] = keys
     assert refused(model) == (
-        "output past_key_0_out: it is [2, 1, 16, 16]: dimension 3 is not AR = 2\n"
-        "  give logits [1, AR, vocab], and keys and values of the new tokens only, without the cache"
+        "output past_key_0_out: its shape is [2, 1, 16, 16]: dimension 3 is not AR = 2\n"
+        "  output logits [1, AR, vocab], and keys and values of the new tokens only, without the cache"
     )
 
 
@@ -169,7 +169,7 @@ def test_an_input_without_a_shape_is_named(tmp_path: Path):
     model = opened(tmp_path)
     next(value for value in model.graph.inputs if value.name == "position_ids_cos").shape = None
     assert refused(model) == (
-        "input position_ids_cos: its shape is not given in numbers\n"
+        "input position_ids_cos: its shape is not fixed\n"
         "  export it with fixed sizes, or with dimensions named ar, cl and past"
     )
 
@@ -186,7 +186,7 @@ def test_an_input_of_another_length_is_named(tmp_path: Path):
 def test_an_unknown_input_is_named(tmp_path: Path):
     model = opened(tmp_path)
     next(value for value in model.graph.inputs if value.name == "position_ids_cos").name = "rotary"
-    assert refused(model).startswith("input rotary: what the dimensions of rotary [1, 1, 6, 8] mean is not known\n")
+    assert refused(model).startswith("input rotary: the meaning of the dimensions of rotary [1, 1, 6, 8] is unknown\n")
 
 
 def test_context_must_be_longer_than_a_call(tmp_path: Path):

@@ -86,7 +86,7 @@ def test_token_ids_read_by_something_else(tmp_path: Path):
     odd.outputs[0].name, odd.outputs[0].dtype = "twice", ir.DataType.INT32
     model.graph.insert_before(found, odd)
     files.save(model, theirs)
-    assert refused(theirs).startswith("input input_ids: token ids are read by Add, which is not the embedding\n")
+    assert refused(theirs).startswith("input input_ids: token ids are read by Add, not only by the embedding\n")
 
 
 def test_an_old_opset(tmp_path: Path):
@@ -95,7 +95,7 @@ def test_an_old_opset(tmp_path: Path):
     model.graph.opset_imports[""] = 17
     files.save(model, theirs)
     assert refused(theirs) == (
-        f"{theirs}: opset 17 cannot hold 4- and 16-bit integers\n"
+        f"{theirs}: opset 17 has no 4- and 16-bit integers\n"
         "  export it with opset 21 or later (RMSNormalization needs 23)"
     )
 
@@ -108,7 +108,7 @@ def test_sixteen_bit_weights(tmp_path: Path):
     value.dtype = ir.DataType.FLOAT16
     files.save(model, theirs)
     assert refused(theirs) == (
-        "initializer model.layers.0.mlp.up_proj.weight: it is float16, and encodings belong to a float32 graph\n"
+        "initializer model.layers.0.mlp.up_proj.weight: it is float16, but encodings need a float32 graph\n"
         "  export it in float32"
     )
 
@@ -126,7 +126,7 @@ def test_a_weights_file_that_is_missing(tmp_path: Path):
     theirs.with_name("weights.bin").unlink()
     assert refused(theirs) == (
         "initializer model.embed_tokens.weight: its weights file weights.bin does not exist\n"
-        "  copy the export again, with its weights file beside it"
+        "  copy the graph again, with its weights file beside it"
     )
 
 
@@ -135,6 +135,7 @@ def test_a_weights_file_that_was_cut_short(tmp_path: Path):
     weights = theirs.with_name("weights.bin")
     weights.write_bytes(weights.read_bytes()[:-1])
     whole = weights.stat().st_size + 1
-    assert f"lm_head.weight: its weights file weights.bin holds {whole - 1:,} bytes of at least {whole:,}\n" in refused(
-        theirs
+    assert (
+        f"lm_head.weight: its weights file weights.bin has {whole - 1:,} bytes, expected at least {whole:,}\n"
+        in refused(theirs)
     )

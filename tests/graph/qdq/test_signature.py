@@ -45,5 +45,5 @@ def test_it_says_shapes_types_and_grids_in_order_and_survives_a_file(tmp_path):
 
 @pytest.mark.parametrize("name", ["ar1-cl32_2_of_3", "decoder"])
 def test_a_name_that_says_something_else_is_an_error(name):
-    with pytest.raises(GraphError, match=rf"^{name}: the graph's name should say ar4-cl…_…_of_…\n"):
+    with pytest.raises(GraphError, match=rf"^{name}: the graph's name should be ar4-cl…_…_of_…\n"):
         signature_of(part(name), Encodings(GRIDS), ar=4)

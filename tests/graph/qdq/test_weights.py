@@ -8,7 +8,7 @@ import pytest
 
 from qairt.errors import QuantizationError
 from qairt.graph.qdq import weights as qdq_weights
-from qairt.graph.qdq.weights import ALIGNMENT, WeightFile, float_values, held_encoding, rounded
+from qairt.graph.qdq.weights import ALIGNMENT, WeightFile, float_values, rounded, storage_encoding
 from qairt.quant.encodings import BlockScales, Encoding
 
 WEIGHT = np.random.default_rng(1).standard_normal((24, 5)).astype(np.float32)
@@ -66,7 +66,7 @@ def test_every_tensor_is_aligned_and_the_file_appears_when_it_is_whole(tmp_path)
 
 def test_bytes_that_are_not_those_of_the_shape_are_an_error(tmp_path):
     file = WeightFile(tmp_path / "w.bin")
-    with pytest.raises(QuantizationError, match=r"^w: 3 bytes written for 4$"):
+    with pytest.raises(QuantizationError, match=r"^w: wrote 3 bytes, expected 4$"):
         file.add("w", ir.DataType.UINT8, (4,), iter([np.zeros(3, np.uint8)]))
     file.abandon()
     assert list(tmp_path.iterdir()) == []
@@ -88,14 +88,14 @@ def test_a_width_that_cannot_be_stored_is_an_error():
     with pytest.raises(QuantizationError) as caught:
         list(rounded(value(WEIGHT), encoding))
     assert str(caught.value) == (
-        "w: a weight cannot be stored in 4 bits, asymmetric\n  use 4 or 8 bits symmetric, or 8 or 16 bits asymmetric"
+        "w: a weight cannot be stored in 4 bits asymmetric\n  use 4 or 8 bits symmetric, or 8 or 16 bits asymmetric"
     )
 
 
 def test_only_a_32_bit_encoding_is_held_in_another():
     narrow = Encoding(16, True, np.asarray([1], np.float32), np.asarray([-32768]))
-    assert held_encoding(value(WEIGHT), narrow) is narrow
+    assert storage_encoding(value(WEIGHT), narrow) is narrow
     zeros = value(np.zeros(3, np.float32))
-    wide = held_encoding(zeros, Encoding(32, True, np.ones(1, np.float32), np.asarray([-(1 << 31)])))
+    wide = storage_encoding(zeros, Encoding(32, True, np.ones(1, np.float32), np.asarray([-(1 << 31)])))
     assert (wide.bitwidth, wide.symmetric, wide.offset.tolist()) == (16, True, [-32768])
     assert wide.scale[0] > 0

@@ -1,9 +1,9 @@
-"""Somebody else's export: adopted so that later stages cannot tell it from our own.
+"""Adopt an external ONNX graph: afterwards it looks like one of our own exports.
 
-1. Its weights go to one raw float32 file, one at a time.
-2. The residual stream is followed from the embedding: the value after every second residual Add is `hidden_k`, and gets
-   that name; a tensor that had it for another reason gets a new one. Encodings are renamed with them.
-3. Inputs and outputs must already have the names a runtime expects.
+1. Its weights are copied to one raw float32 file, one at a time.
+2. The residual stream is followed from the embedding: the value after every second residual Add becomes `hidden_k`; any
+   other tensor of that name gets a new one. Encodings are renamed accordingly.
+3. Inputs and outputs must already have the names that runtimes expect.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ from qairt.graph.foreign.bind import lengths_of
 from qairt.graph.foreign.read import read_foreign
 from qairt.graph.part_vectors import run
 from qairt.graph.session import Array
-from qairt.graph.weights_file import ALIGNMENT, TensorLocation, external, read
+from qairt.graph.weights_file import append, external, read
 from qairt.model.decoder import hidden_name, past_names, present_names
 from qairt.model.parts import Part
 from qairt.quant.encodings_json import read_encodings, write_encodings
 
 
 def adopt(source: Path, source_encodings: Path, *, onnx: Path, weights: Path, encodings: Path) -> None:
-    """Write `source` and its encodings the way our own export does.
+    """Write `source` and its encodings in the form of our own export.
 
     Raises:
-        GraphError: it is no decoder of the supported form; names the node, input or output.
+        GraphError: it is not a decoder of the supported form; names the node, input or output.
         QuantizationError: the encodings cannot be read.
     """
     model = read_foreign(source)
@@ -48,13 +48,13 @@ def adopt(source: Path, source_encodings: Path, *, onnx: Path, weights: Path, en
 
 
 def layer_sizes(source: Path) -> tuple[int, tuple[int, ...], int]:
-    """Float32 bytes of the embedding, of each layer, and of the head; reads no weights.
+    """Float32 bytes of the embedding, of each layer, and of the head. Reads no weights.
 
     Raises:
         GraphError: as `adopt`.
     """
     model = read_foreign(source)
-    order = {value: place for place, value in enumerate(_hidden_states(model))}
+    order = {value: index for index, value in enumerate(_hidden_states(model))}
     sizes = [0] * (len(order) + 1)  # embedding, layers, head
     part = 0
     for node in model.graph:
@@ -68,7 +68,7 @@ def layer_sizes(source: Path) -> tuple[int, tuple[int, ...], int]:
 def external_part_inputs(
     whole: Path, part: Part, directory: Path, *, mask_floor: float, threads: int
 ) -> dict[str, Array]:
-    """Inputs of a part, by running the parts before it: the first AR tokens of the vocabulary on an empty cache."""
+    """Inputs of a part: the first AR tokens of the vocabulary on an empty cache, run through the parts before it."""
     model = files.load(whole)
     lengths = lengths_of(model)
     shapes = {str(value.name): tuple(value.shape.numpy()) for value in model.graph.inputs if value.shape is not None}
@@ -108,7 +108,7 @@ def external_part_inputs(
 
 
 def _hidden_states(model: ir.Model) -> list[ir.Value]:
-    """The tensor that enters each layer, and the one that leaves the last."""
+    """The input of each layer, and the output of the last."""
     ids = next((value for value in model.graph.inputs if value.name == "input_ids"), None)
     gather = next((use.node for use in ids.uses() if use.node.op_type == "Gather"), None) if ids else None
     if gather is None:
@@ -123,30 +123,30 @@ def _hidden_states(model: ir.Model) -> list[ir.Value]:
                 stream.append(node.outputs[0])
     if len(stream) < 3 or len(stream) % 2 == 0:
         raise GraphError(
-            f"{len(stream) - 1} residual Adds follow the embedding; a decoder layer has two",
+            f"{len(stream) - 1} residual Adds follow the embedding, but each decoder layer has two",
             where=f"node {gather.name or gather.outputs[0].name}",
-            remedy="export the decoder with one residual Add after attention and one after the MLP of each layer",
+            remedy="export the decoder with a residual Add after attention and after the MLP of each layer",
         )
     return stream[::2]
 
 
 def _name_hidden_states(model: ir.Model, stream: list[ir.Value]) -> dict[str, str]:
-    """Rule 2. Returns old name -> new name."""
+    """Rule 2. Returns the new names by old name."""
     values = [*model.graph.inputs, *model.graph.initializers.values()]
     values += [value for node in model.graph for value in node.outputs]
     taken = {str(value.name) for value in values}
-    places = {value: hidden_name(place) for place, value in enumerate(stream)}
-    wanted = set(places.values())
+    new_names = {value: hidden_name(index) for index, value in enumerate(stream)}
+    reserved = set(new_names.values())
     renamed: dict[ir.Value, str] = {}
     for value in values:
         name = str(value.name)
-        if value in places:
-            renamed[value] = places[value]
-        elif name in wanted:
+        if value in new_names:
+            renamed[value] = new_names[value]
+        elif name in reserved:
             renamed[value] = next(free for n in count(1) if (free := f"{name}.{n}") not in taken)
     old = {str(value.name): name for value, name in renamed.items()}
     for value in renamed:
-        value.name = f"{value.name}.renamed"  # out of the way of the others
+        value.name = f"{value.name}.renamed"  # two of them may swap names
     for value, name in renamed.items():
         value.name = name
     return old
@@ -158,9 +158,9 @@ def _require_outputs(model: ir.Model, layers: int) -> None:
     missing = [name for name in wanted if name not in have]
     if missing:
         raise GraphError(
-            f"it has {layers} layers and no {missing[0]}",
+            f"it has {layers} layers but no input or output {missing[0]}",
             where=str(model.graph.name),
-            remedy="name the outputs logits, past_key_{i}_out, past_value_{i}_out and the inputs past_…_in",
+            remedy="name the outputs logits, past_key_{i}_out, past_value_{i}_out, and the inputs past_…_in",
         )
 
 
@@ -171,8 +171,4 @@ def _write_weights(model: ir.Model, path: Path) -> None:
             tensor = value.const_value
             if tensor is None or tensor.dtype != ir.DataType.FLOAT:
                 continue
-            values = np.ascontiguousarray(read(tensor))
-            offset = -(-file.tell() // ALIGNMENT) * ALIGNMENT
-            file.seek(offset)
-            values.tofile(file)
-            value.const_value = external(name, TensorLocation(offset, values.nbytes, values.shape), path)
+            value.const_value = external(name, append(file, read(tensor)), path)

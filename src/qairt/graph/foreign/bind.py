@@ -1,22 +1,22 @@
-"""Bind a foreign graph, exported for one AR and CL, to others.
+"""Bind an external graph, exported for one AR and CL, to others.
 
-1. The inputs say what AR and CL are: `input_ids` [1, AR], `attention_mask` [1, 1, AR, CL], caches [.., CL - AR ..].
-2. Their meaning is carried through every operation (`foreign_dims`).
-3. Reshape targets, Expand shapes and Slice bounds that mean a length get the new one; every other number stays.
-4. What cannot be proven is an error that names the node.
-5. At the end the shapes that follow from the numbers must be those that follow from the meanings.
-6. At the lengths it was exported for, a graph needs no proof: nothing is rewritten.
+1. The inputs define AR and CL: `input_ids` [1, AR], `attention_mask` [1, 1, AR, CL], caches [.., CL - AR ..].
+2. The meaning of each dimension is propagated through every operation (`dims`).
+3. Reshape targets, Expand shapes and Slice bounds that mean a length are replaced; all other numbers stay.
+4. A number whose meaning cannot be proven is an error that names the node.
+5. In the end, shapes inferred from the numbers must equal those inferred from the meanings.
+6. At the lengths that it was exported for, a graph needs no proof and is not rewritten.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-import numpy as np
 import onnx_ir as ir
 
 from qairt.errors import GraphError
 from qairt.graph import shapes
+from qairt.graph.constants import integer_initializer
 from qairt.graph.foreign.dims import ONE, AmbiguousError, Dim, Dims, Lengths, broadcast, concat, cut, fixed, reshape
 from qairt.graph.foreign.read import drop_unused
 
@@ -24,7 +24,7 @@ _CACHES = "past_key_{i}_in, past_value_{i}_in"
 
 
 def bind_foreign(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
-    """`model`, changed in place, for `ar` and `cl`.
+    """Bind `model` to `ar` and `cl`, in place.
 
     Raises:
         GraphError: CL is not larger than AR, an operation is not supported, or a number's meaning cannot be proven.
@@ -53,7 +53,7 @@ def lengths_of(model: ir.Model) -> Lengths:
     """The AR and CL that a graph was exported for.
 
     Raises:
-        GraphError: an input that says it is missing, or they do not agree.
+        GraphError: an input that defines them is missing, or the inputs disagree.
     """
     inputs = {str(value.name): value for value in model.graph.inputs}
     for name, rank in (("input_ids", 2), ("attention_mask", 4)):
@@ -74,10 +74,10 @@ def lengths_of(model: ir.Model) -> Lengths:
 
 
 def require_new_tokens(model: ir.Model, lengths: Lengths) -> None:
-    """Outputs hold AR tokens: all rows of the logits, and the keys and values of the new tokens alone.
+    """Check that the outputs hold AR tokens: all rows of the logits, and only the new tokens' keys and values.
 
     Raises:
-        GraphError: one has another length; names it.
+        GraphError: an output has another length; names it.
     """
     for value in model.graph.outputs:
         name, shape = str(value.name), shapes.static(value)
@@ -86,9 +86,9 @@ def require_new_tokens(model: ir.Model, lengths: Lengths) -> None:
             continue
         if len(shape) <= axis or shape[axis] != lengths.ar:
             raise GraphError(
-                f"it is {list(shape)}: dimension {axis} is not AR = {lengths.ar}",
+                f"its shape is {list(shape)}: dimension {axis} is not AR = {lengths.ar}",
                 where=f"output {name}",
-                remedy="give logits [1, AR, vocab], and keys and values of the new tokens only, without the cache",
+                remedy="output logits [1, AR, vocab], and keys and values of the new tokens only, without the cache",
             )
 
 
@@ -97,7 +97,7 @@ def _sizes(value: ir.Value) -> shapes.Shape:
         return shapes.static(value)
     except ValueError as error:
         raise GraphError(
-            "its shape is not given in numbers",
+            "its shape is not fixed",
             where=f"input {value.name}",
             remedy="export it with fixed sizes, or with dimensions named ar, cl and past",
         ) from error
@@ -138,14 +138,14 @@ class _Binding:
                 self.dims[node.outputs[0]] = rule(node)
             except AmbiguousError as error:
                 raise GraphError(
-                    f"what AR {self.old.ar} and CL {self.old.cl} become here is ambiguous: {error}",
-                    where=shapes.shown(node),
-                    remedy="export it with other lengths, such as AR 128 and CL 4096 that no layer size equals",
+                    f"it cannot be rebound from AR {self.old.ar} and CL {self.old.cl}: {error}",
+                    where=shapes.node_text(node),
+                    remedy="export it with lengths that equal no layer size, such as AR 128 and CL 4096",
                 ) from error
             except (ValueError, IndexError, KeyError, TypeError, AssertionError) as error:
                 raise GraphError(
-                    "a shape, axis or bound that it needs is not a constant, or does not fit",
-                    where=shapes.shown(node),
+                    "one of its shapes, axes or bounds is not constant, or does not fit",
+                    where=shapes.node_text(node),
                     remedy="export it with constants folded and fixed sizes",
                 ) from error
 
@@ -155,40 +155,40 @@ class _Binding:
             meant = tuple(dim.at(self.new) for dim in self.dims[node.outputs[0]])
             if (found := shapes.static(node.outputs[0])) != meant:
                 raise GraphError(
-                    f"its output would be {list(found)} at the new lengths, and should be {list(meant)}",
-                    where=shapes.shown(node),
-                    remedy="export it with other lengths, such as AR 128 and CL 4096 that no layer size equals",
+                    f"at the new lengths its output would be {list(found)} instead of {list(meant)}",
+                    where=shapes.node_text(node),
+                    remedy="export it with lengths that equal no layer size, such as AR 128 and CL 4096",
                 )
 
     # Inputs
 
     def _bind_input(self, value: ir.Value) -> None:
         name, sizes = str(value.name), _sizes(value)
-        places: dict[int, str] = {}
+        symbols: dict[int, str] = {}
         if name == "input_ids":
-            places = {1: "ar"}
+            symbols = {1: "ar"}
         elif name == "attention_mask":
-            places = {2: "ar", 3: "cl"}
+            symbols = {2: "ar", 3: "cl"}
         elif name in ("position_ids_cos", "position_ids_sin"):
-            places = {2: "ar"}
+            symbols = {2: "ar"}
         elif name.startswith("past_key_"):
-            places = {3: "past"}
+            symbols = {3: "past"}
         elif name.startswith("past_value_"):
-            places = {2: "past"}
+            symbols = {2: "past"}
         else:
             raise GraphError(
-                f"what the dimensions of {name} {list(sizes)} mean is not known",
+                f"the meaning of the dimensions of {name} {list(sizes)} is unknown",
                 where=f"input {name}",
-                remedy=f"inputs are input_ids, attention_mask, position_ids_cos, position_ids_sin, {_CACHES}",
+                remedy=f"supported inputs: input_ids, attention_mask, position_ids_cos, position_ids_sin, {_CACHES}",
             )
-        for place, symbol in places.items():
-            if place >= len(sizes) or sizes[place] != self.old.of(symbol):
+        for axis, symbol in symbols.items():
+            if axis >= len(sizes) or sizes[axis] != self.old.of(symbol):
                 raise GraphError(
-                    f"dimension {place} of {name} {list(sizes)} is not {symbol} = {self.old.of(symbol)}",
+                    f"dimension {axis} of {name} {list(sizes)} is not {symbol} = {self.old.of(symbol)}",
                     where=f"input {name}",
                     remedy="export all inputs for the same AR and CL",
                 )
-        dims = tuple(Dim(1, places[place]) if place in places else Dim(size) for place, size in enumerate(sizes))
+        dims = tuple(Dim(1, symbols[axis]) if axis in symbols else Dim(size) for axis, size in enumerate(sizes))
         self.dims[value] = dims
         value.shape = ir.Shape([dim.at(self.new) for dim in dims])
 
@@ -209,14 +209,14 @@ class _Binding:
     def _matmul(self, node: ir.Node) -> Dims:
         a, b = self._of(node.inputs[0]), self._of(node.inputs[1])
         if a[-1] != b[-2]:
-            raise AmbiguousError("the inner dimensions mean different things")
+            raise AmbiguousError("its inner dimensions have different meanings")
         return (*broadcast(a[:-2], b[:-2]), a[-2], b[-1]) if len(a) > 2 or len(b) > 2 else (a[-2], b[-1])
 
     def _gather(self, node: ir.Node) -> Dims:
         table, ids = self._of(node.inputs[0]), self._of(node.inputs[1])
         axis = node.attributes["axis"].as_int() % len(table) if "axis" in node.attributes else 0
         if table[axis].symbol is not None:
-            raise AmbiguousError(f"it takes places of {table[axis].symbol}, which may count from its end")
+            raise AmbiguousError(f"it indexes {table[axis].symbol}, and the index may count from the end")
         return (*table[:axis], *ids, *table[axis + 1 :])
 
     def _concat(self, node: ir.Node) -> Dims:
@@ -261,8 +261,8 @@ class _Binding:
         axes = shapes.optional(node, 3, range(len(starts)))
         steps = shapes.optional(node, 4, [1] * len(starts))
         new_starts, new_ends = list(starts), list(ends)
-        for place, (axis, start, end, step) in enumerate(zip(axes, starts, ends, steps, strict=True)):
-            new_starts[place], new_ends[place], dims[axis] = cut(dims[axis], start, end, step, self.old, self.new)
+        for index, (axis, start, end, step) in enumerate(zip(axes, starts, ends, steps, strict=True)):
+            new_starts[index], new_ends[index], dims[axis] = cut(dims[axis], start, end, step, self.old, self.new)
         self._rewrite(node, 1, starts, new_starts)
         self._rewrite(node, 2, ends, new_ends)
         return tuple(dims)
@@ -270,21 +270,19 @@ class _Binding:
     def _reduce(self, node: ir.Node) -> Dims:
         dims = self._of(node.inputs[0])
         axes, keep = shapes.reduced_axes(node, len(dims))
-        return tuple(ONE if place in axes else dim for place, dim in enumerate(dims) if keep or place not in axes)
+        return tuple(ONE if axis in axes else dim for axis, dim in enumerate(dims) if keep or axis not in axes)
 
     def _squeeze(self, node: ir.Node) -> Dims:
         dims = self._of(node.inputs[0])
         axes = shapes.squeezed_axes(node, len(dims))
         if any(dims[axis] != ONE for axis in axes):
-            raise AmbiguousError("it takes out a length")
-        return tuple(dim for place, dim in enumerate(dims) if place not in axes)
+            raise AmbiguousError("it removes a length")
+        return tuple(dim for axis, dim in enumerate(dims) if axis not in axes)
 
-    def _rewrite(self, node: ir.Node, place: int, old: Sequence[int], new: Sequence[int]) -> None:
-        """Give this node a constant of its own where a number changed; the old one may serve other nodes."""
+    def _rewrite(self, node: ir.Node, position: int, old: Sequence[int], new: Sequence[int]) -> None:
+        """If a number changed, give this node its own constant; other nodes may use the old one."""
         if list(old) == list(new):
             return
-        name = f"{node.outputs[0].name}.bound_{place}"
-        tensor = ir.tensor(np.array(new, np.int64), name=name)
-        value = ir.Value(name=name, const_value=tensor, shape=ir.Shape([len(new)]), type=ir.TensorType(tensor.dtype))
-        self.graph.initializers[name] = value
-        node.replace_input_with(place, value)
+        value = integer_initializer(f"{node.outputs[0].name}.bound_{position}", new)
+        self.graph.initializers[str(value.name)] = value
+        node.replace_input_with(position, value)

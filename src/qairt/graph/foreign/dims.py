@@ -1,7 +1,7 @@
-"""Dimensions of a graph exported with fixed sizes: numbers, of which some are AR, CL or CL - AR in disguise.
+"""Dimensions of a graph exported with fixed sizes: numbers, some of which mean AR, CL or CL - AR.
 
-What a number means is proven by carrying the meaning of the inputs' dimensions through every operation. A literal in
-the graph (a Reshape's target, a Slice's end) is rewritten only where the proof leaves one meaning.
+The meaning of a number is proven by propagating the meaning of the inputs' dimensions through every operation. A
+literal in the graph (a Reshape's target, a Slice's end) is rewritten only if exactly one meaning is possible.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from math import prod
 
 
 class AmbiguousError(Exception):
-    """A number could mean two things, or a tensor was baked for one AR. Becomes a `GraphError` that names the node."""
+    """A number could mean two things, or a constant was exported for one AR. Becomes a `GraphError` with the node."""
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """The two lengths of a graph."""
+    """AR and CL of a graph."""
 
     ar: int
     cl: int
@@ -28,7 +28,7 @@ class Lengths:
 
 @dataclass(frozen=True)
 class Dim:
-    """`factor` alone, or `factor` times a symbol."""
+    """`factor`, or `factor` times a symbol."""
 
     factor: int
     symbol: str | None = None
@@ -49,14 +49,14 @@ def fixed(sizes: Sequence[int]) -> Dims:
 def broadcast(*shapes: Dims) -> Dims:
     """
     Raises:
-        AmbiguousError: a number meets AR, CL or CL - AR: a constant was made for one length.
+        AmbiguousError: a number meets AR, CL or CL - AR: a constant was exported for one length.
     """
     rank = max(len(shape) for shape in shapes)
     result = []
-    for place in range(-rank, 0):
-        dims = {shape[place] for shape in shapes if len(shape) >= -place} - {ONE}
+    for axis in range(-rank, 0):
+        dims = {shape[axis] for shape in shapes if len(shape) >= -axis} - {ONE}
         if len(dims) > 1:
-            raise AmbiguousError(f"{_text(dims)} meet: a constant was made for one length")
+            raise AmbiguousError(f"{_text(dims)} meet: a constant was exported for one length")
         result.append(dims.pop() if dims else ONE)
     return tuple(result)
 
@@ -64,7 +64,7 @@ def broadcast(*shapes: Dims) -> Dims:
 def concat(shapes: Sequence[Dims], axis: int) -> Dims:
     """
     Raises:
-        AmbiguousError: lengths that do not add up to one of ours.
+        AmbiguousError: the sum of the lengths is not AR, CL or CL - AR.
     """
     along = [shape[axis] for shape in shapes]
     symbols = sorted(str(dim.symbol) for dim in along if dim.symbol)
@@ -73,19 +73,19 @@ def concat(shapes: Sequence[Dims], axis: int) -> Dims:
     elif symbols == ["ar", "past"] and len(along) == 2 and all(dim.factor == 1 for dim in along):
         total = Dim(1, "cl")
     else:
-        raise AmbiguousError(f"{_text(along)} are put together along axis {axis}")
+        raise AmbiguousError(f"it concatenates {_text(along)} along axis {axis}")
     if len({shape[:axis] + shape[axis + 1 :] for shape in shapes}) != 1:
-        raise AmbiguousError("the dimensions beside the axis mean different things")
+        raise AmbiguousError("the other dimensions have different meanings")
     return (*shapes[0][:axis], total, *shapes[0][axis + 1 :])
 
 
 def reshape(before: Dims, literal: Sequence[int], old: Lengths) -> Dims:
-    """The dimensions that `literal` stands for, by grouping both sides row-major.
+    """The meaning of a Reshape's target `literal`, found by grouping both shapes row-major.
 
     Raises:
-        AmbiguousError: a group leaves more than one literal that could hold the length.
+        AmbiguousError: several literals of a group could hold the length.
     """
-    target = [before[place].at(old) if size == 0 else size for place, size in enumerate(literal)]
+    target = [before[axis].at(old) if size == 0 else size for axis, size in enumerate(literal)]
     total = prod(dim.at(old) for dim in before)
     if -1 in target:
         target[target.index(-1)] = total // -prod(target)
@@ -100,7 +100,7 @@ def reshape(before: Dims, literal: Sequence[int], old: Lengths) -> Dims:
 
 
 def _group(left: list[Dim], right: list[int], old: Lengths) -> tuple[list[Dim], list[int]]:
-    """Take the shortest runs off both sides that hold the same number of elements."""
+    """Remove the shortest runs with equal numbers of elements from the front of both sides."""
     some, sizes = ([left.pop(0)] if left else []), ([right.pop(0)] if right else [])
     while (a := prod(dim.at(old) for dim in some)) != (b := prod(sizes)):
         if a < b:
@@ -121,24 +121,25 @@ def _resolve(some: list[Dim], sizes: list[int], old: Lengths) -> list[Dim]:
     if not lengths:
         return [Dim(size) for size in sizes]
     if len(lengths) > 1:
-        raise AmbiguousError(f"{_text(lengths)} are folded into each other")
+        raise AmbiguousError(f"it merges {_text(lengths)}")
     (length,) = lengths
     number = old.of(str(length.symbol))
-    places = [place for place, size in enumerate(sizes) if size % number == 0]
+    positions = [position for position, size in enumerate(sizes) if size % number == 0]
     if len(some) == len(sizes) and [dim.at(old) for dim in some] == sizes:
-        places = [some.index(length)]
-    if len(places) != 1:
-        raise AmbiguousError(f"which of {sizes} holds {length.symbol} = {number} cannot be told")
+        positions = [some.index(length)]
+    if len(positions) != 1:
+        raise AmbiguousError(f"it is unclear which of {sizes} holds {length.symbol} = {number}")
     result = [Dim(size) for size in sizes]
-    result[places[0]] = Dim(sizes[places[0]] // number, length.symbol)
+    (position,) = positions
+    result[position] = Dim(sizes[position] // number, length.symbol)
     return result
 
 
 def cut(dim: Dim, start: int, end: int, step: int, old: Lengths, new: Lengths) -> tuple[int, int, Dim]:
-    """A Slice of an axis: its bounds at the new lengths, and what it keeps.
+    """A Slice of an axis: its bounds at the new lengths, and the dimension it keeps.
 
     Raises:
-        AmbiguousError: the axis is a length, and what is kept of it is not a length of ours.
+        AmbiguousError: the axis is a length, and the slice of it is not AR, CL or CL - AR.
     """
     if dim.symbol is None:
         return start, end, Dim(len(range(*slice(start, end, step).indices(dim.factor))))
@@ -157,14 +158,14 @@ _KEPT = {
     ("ar", "end"): "past",
     ("past", "end"): "ar",
 }
-"""What is left of CL = AR + past between two positions; "" is all of it."""
+"""The part of CL = AR + past between two positions; "" is all of it."""
 
 _OPEN = 2**31 - 1
-"""Exporters write "to the end" as a bound at least this large."""
+"""Exporters write "to the end" as a bound of at least this size."""
 
 
 def _position(dim: Dim, literal: int, old: Lengths) -> str:
-    """Where on an axis that is a length a Slice bound lies: at its start or end, or AR or CL - AR from the start."""
+    """The position of a Slice bound on an axis that is a length: start, end, or AR or CL - AR from the start."""
     size, other = dim.at(old), {"ar": "past", "past": "ar"}
     if literal == 0 or literal <= -_OPEN or literal == -size:
         return "start"

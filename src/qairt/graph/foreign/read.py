@@ -1,8 +1,8 @@
-"""Read somebody else's export into the plain form that the other passes know.
+"""Read an external ONNX graph into the form that the other passes expect.
 
-1. Constants become initializers; those that nothing reads go. Integers are held in memory, wherever they were stored.
-2. Token ids are int32, as a runtime gives them; a Cast before the embedding goes.
-3. What no later stage could take is refused here: an old opset, 16-bit floats, a weights file that is not whole.
+1. Constants become initializers; unused ones are removed. Integers are loaded into memory.
+2. Token ids become int32, as runtimes pass them; a Cast before the embedding is removed.
+3. What no later stage could handle is rejected here: an old opset, 16-bit floats, a truncated weights file.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ from qairt.errors import GraphError
 from qairt.graph import files
 
 OPSET = 21
-"""The first whose integers hold a quantized graph; see `qairt.graph.qdq.quantize`."""
+"""The first with the integer types of a quantized graph, see `qairt.graph.qdq.quantize`."""
 
 
 def read_foreign(source: Path) -> ir.Model:
-    """The graph at `source`; its weights stay where they are and are not read.
+    """Read the graph at `source`, but not its weights, which stay where they are.
 
     Raises:
-        GraphError: it breaks rule 3, or is no ONNX file; names the tensor.
+        GraphError: it violates rule 3, or is not an ONNX file; names the tensor.
     """
     model = files.load(source)
     _require_opset(model, source)
@@ -44,7 +44,7 @@ def read_foreign(source: Path) -> ir.Model:
 
 
 def drop_unused(model: ir.Model) -> None:
-    """Take out the initializers that no node reads."""
+    """Remove the initializers that no node reads."""
     for name, value in list(model.graph.initializers.items()):
         if not value.uses() and not value.is_graph_output():
             del model.graph.initializers[name]
@@ -61,9 +61,9 @@ def _narrow(ids: ir.Value) -> None:
     others = sorted({node.op_type for node, _ in ids.uses()} - {"Gather"})
     if others:
         raise GraphError(
-            f"token ids are read by {', '.join(others)}, which is not the embedding",
+            f"token ids are read by {', '.join(others)}, not only by the embedding",
             where=f"input {ids.name}",
-            remedy="export the decoder with a Gather that looks up input_ids, and nothing else that reads them",
+            remedy="export the decoder so that one Gather looks up input_ids and nothing else reads them",
         )
     ids.dtype = ir.DataType.INT32
 
@@ -72,7 +72,7 @@ def _require_opset(model: ir.Model, source: Path) -> None:
     version = model.opset_imports.get("", 0)
     if version < OPSET:
         raise GraphError(
-            f"opset {version} cannot hold 4- and 16-bit integers",
+            f"opset {version} has no 4- and 16-bit integers",
             where=str(source),
             remedy=f"export it with opset {OPSET} or later (RMSNormalization needs 23)",
         )
@@ -82,7 +82,7 @@ def _require_float32(value: ir.Value, kind: str) -> None:
     dtype = value.const_value.dtype if value.const_value is not None else value.dtype
     if dtype is not None and dtype.is_floating_point() and dtype != ir.DataType.FLOAT:
         raise GraphError(
-            f"it is {dtype.name.lower()}, and encodings belong to a float32 graph",
+            f"it is {dtype.name.lower()}, but encodings need a float32 graph",
             where=f"{kind} {value.name}",
             remedy="export it in float32",
         )
@@ -93,9 +93,9 @@ def _require_whole(tensor: ir.ExternalTensor) -> None:
     held = path.stat().st_size if path.is_file() else None
     end = (tensor.offset or 0) + tensor.nbytes
     if held is None or held < end:
-        state = "does not exist" if held is None else f"holds {held:,} bytes of at least {end:,}"
+        state = "does not exist" if held is None else f"has {held:,} bytes, expected at least {end:,}"
         raise GraphError(
             f"its weights file {tensor.location} {state}",
             where=f"initializer {tensor.name}",
-            remedy="copy the export again, with its weights file beside it",
+            remedy="copy the graph again, with its weights file beside it",
         )

@@ -1,1 +1,1 @@
-"""Quantize-dequantize graphs."""
+"""Quantize-dequantize (QDQ) graphs."""

@@ -1,4 +1,4 @@
-"""What a quantized part takes and gives, in the words of a runtime."""
+"""The inputs and outputs of a quantized part, as a runtime sees them."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ _NAME = re.compile(r"ar(\d+)[-_]cl(\d+)_(\d+)_of_(\d+)")
 
 
 def signature_of(model: ir.Model, encodings: Encodings, *, ar: int | None = None) -> GraphSignature:
-    """Inputs and outputs of a quantized part, in order, each integer tensor with its grid.
+    """Inputs and outputs of a quantized part, in order, integer tensors with scale and offset.
 
     Args:
-        model: from `qairt.graph.qdq.quantize.quantize_graph`; its graph's name gives AR, CL and part, such as
+        model: from `qairt.graph.qdq.quantize.quantize_graph`; its graph's name has AR, CL and part, such as
             `ar1-cl512_2_of_4`.
-        encodings: the ones it was quantized with.
-        ar: what the name must say, when given.
+        encodings: those it was quantized with.
+        ar: the AR that the name must have, if given.
 
     Raises:
-        GraphError: the name says something else, or an input or output has no fixed shape.
+        GraphError: the name differs from that, or an input or output has no fixed shape.
     """
     name = str(model.graph.name)
     match = _NAME.search(name)
     if match is None or (ar is not None and int(match[1]) != ar):
         wanted = f"ar{ar}-cl…_…_of_…" if ar is not None else "ar…-cl…_…_of_…"
-        raise GraphError(f"the graph's name should say {wanted}", where=name, remedy="name it when cutting the part")
+        raise GraphError(f"the graph's name should be {wanted}", where=name, remedy="name it when splitting the model")
 
     def spec(value: ir.Value) -> TensorSpec:
         if value.shape is None or value.dtype is None or not value.shape.is_static():
-            raise GraphError("has no fixed shape", where=str(value.name), remedy="bind AR and CL first")
+            raise GraphError("it has no fixed shape", where=str(value.name), remedy="bind AR and CL first")
         grid = encodings.activations.get(str(value.name))
         if not value.dtype.is_integer() or value.dtype == ir.DataType.INT32:
             grid = None

@@ -1,11 +1,11 @@
-"""Weights on their grid, written tensor by tensor into one raw file.
+"""Rounded weights, written tensor by tensor into one raw file.
 
     symmetric:   q = step, from -2^(b-1) to 2^(b-1) - 1         stored signed, zero point 0
     asymmetric:  q = step - offset, from 0 to 2^b - 1           stored unsigned, zero point -offset
 
 Steps are those of `qairt.quant.grid`. In an LPBQ weight the scale of block `b` and output channel `o` is
-`int_scale[b, o] * per_channel_scale[o]`, in float32. What is written depends on the weights and their encodings only,
-so all ARs of a part write the same bytes.
+`int_scale[b, o] * per_channel_scale[o]`, in float32. The bytes depend only on the weights and their encodings, so all
+ARs of a part write the same file.
 
 Source: LPBQ as the HTP compiler recognises it in ONNX, opset 21 and later.
 """
@@ -15,20 +15,23 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qairt.errors import QuantizationError
+from qairt.graph.weights_file import read
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding
 from qairt.quant.grid import to_steps
 
+Integers = NDArray[np.generic]
+
 ALIGNMENT = 64
-"""Every tensor begins at a multiple of this many bytes."""
+"""Every tensor starts at a multiple of this many bytes."""
 CHUNK_ELEMENTS = 1 << 22
-"""Weights are read and rounded this many elements at a time."""
+"""Elements that are read and rounded at a time."""
 
 _STORED = {
     (4, True): ir.DataType.INT4,
@@ -42,7 +45,7 @@ _STORED = {
 class WeightFile:
     """One raw file of tensors, each at a multiple of `ALIGNMENT` bytes.
 
-    It appears under its name when `close` is called, whole or not at all.
+    It appears under its name only when `close` is called.
     """
 
     def __init__(self, path: Path) -> None:
@@ -50,8 +53,8 @@ class WeightFile:
         self._partial = path.with_name(path.name + ".partial")
         self._file: IO[bytes] = self._partial.open("wb")
 
-    def add(self, name: str, dtype: ir.DataType, shape: tuple[int, ...], chunks: Iterator[NDArray[Any]]) -> ir.Value:
-        """Append `chunks`, in order one tensor of `shape`; 4-bit integers come one to a byte and are packed here."""
+    def add(self, name: str, dtype: ir.DataType, shape: tuple[int, ...], chunks: Iterator[Integers]) -> ir.Value:
+        """Append one tensor of `shape` in chunks; 4-bit integers arrive one per byte and are packed here."""
         self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT))
         offset = self._file.tell()
         for chunk in chunks:
@@ -59,7 +62,7 @@ class WeightFile:
         length = self._file.tell() - offset
         expected = math.ceil(math.prod(shape) * dtype.itemsize)
         if length != expected:
-            raise QuantizationError(f"{length} bytes written for {expected}", where=name)
+            raise QuantizationError(f"wrote {length} bytes, expected {expected}", where=name)
         tensor = ir.ExternalTensor(
             self.path.name, offset, length, dtype, shape=ir.Shape(shape), name=name, base_dir=self.path.parent
         )
@@ -74,8 +77,8 @@ class WeightFile:
         self._partial.unlink(missing_ok=True)
 
 
-def held_encoding(weight: ir.Value, encoding: Encoding) -> Encoding:
-    """The encoding a weight is held in: its own, or for a bias of 32 bits the 16-bit grid of its largest value."""
+def storage_encoding(weight: ir.Value, encoding: Encoding) -> Encoding:
+    """The encoding that a weight is stored in: its own, or for a 32-bit bias the 16-bit grid of its largest value."""
     if encoding.bitwidth <= 16:
         return encoding
     largest = np.float32(np.abs(float_values(weight)).max(initial=0))
@@ -84,7 +87,7 @@ def held_encoding(weight: ir.Value, encoding: Encoding) -> Encoding:
 
 
 def stored_type(encoding: Encoding, name: str) -> ir.DataType:
-    """The ONNX type that holds a weight of this encoding.
+    """The ONNX type that stores a weight of this encoding.
 
     Raises:
         QuantizationError: there is none.
@@ -93,22 +96,22 @@ def stored_type(encoding: Encoding, name: str) -> ir.DataType:
     if dtype is None:
         kind = "symmetric" if encoding.symmetric else "asymmetric"
         raise QuantizationError(
-            f"a weight cannot be stored in {encoding.bitwidth} bits, {kind}",
+            f"a weight cannot be stored in {encoding.bitwidth} bits {kind}",
             where=name,
             remedy="use 4 or 8 bits symmetric, or 8 or 16 bits asymmetric",
         )
     return dtype
 
 
-def rounded(weight: ir.Value, encoding: Encoding) -> Iterator[NDArray[Any]]:
-    """The integers of a weight, some of its rows at a time.
+def rounded(weight: ir.Value, encoding: Encoding) -> Iterator[Integers]:
+    """Round a weight, some rows at a time.
 
     Args:
         weight: an initializer, float32; [in, out] when the encoding is LPBQ.
         encoding: its grid.
 
     Yields:
-        Integers of the stored type (one to a byte for 4 bits), rows in order.
+        Integers of the stored type (one per byte for 4 bits), rows in order.
 
     Raises:
         QuantizationError: the encoding does not fit the weight's shape, or the weight is not finite.
@@ -131,7 +134,7 @@ def rounded(weight: ir.Value, encoding: Encoding) -> Iterator[NDArray[Any]]:
 
 
 def float_values(weight: ir.Value) -> NDArray[np.float32]:
-    """A float initializer's values, mapped from its file where it stands in one.
+    """A float initializer's values, mapped from its file if it has one.
 
     Raises:
         QuantizationError: it is not float32.
@@ -139,14 +142,11 @@ def float_values(weight: ir.Value) -> NDArray[np.float32]:
     tensor = weight.const_value
     if tensor is None or tensor.dtype != ir.DataType.FLOAT:
         raise QuantizationError("is not a float32 initializer", where=str(weight.name))
-    if isinstance(tensor, ir.ExternalTensor) and tensor.size:
-        shape = tuple(int(size) for size in tensor.shape.numpy())
-        return np.memmap(tensor.path, np.float32, "r", tensor.offset or 0, shape)
-    return np.asarray(tensor.numpy())
+    return read(tensor)
 
 
-def _packed(values: NDArray[np.int8]) -> NDArray[np.uint8]:
-    """Two 4-bit integers a byte, the first in the low half."""
+def _packed(values: Integers) -> NDArray[np.uint8]:
+    """Two 4-bit integers per byte, the first in the low half."""
     flat = values.reshape(-1).view(np.uint8) & 0x0F
     if len(flat) % 2:
         flat = np.append(flat, np.uint8(0))
@@ -168,5 +168,5 @@ def _check_fits(shape: tuple[int, ...], encoding: Encoding, name: str) -> None:
     try:
         encoding.check_shape(shape)
     except QuantizationError as error:
-        remedy = "encodings and graph are not of the same model; run quantization again"
+        remedy = "encodings and graph belong to different models; run quantization again"
         raise QuantizationError(error.what, where=name, remedy=remedy) from error
