@@ -269,7 +269,7 @@ def test_a_stage_in_the_wrong_place_is_named(tmp_path):
     ):
         Pipeline([toy.Fan(), toy.Source()], tmp_path)
     with pytest.raises(
-        ContractViolation, match="stages.upper: nothing before it makes text\n  put source before upper"
+        ContractViolation, match="stages.upper: no stage before it produces text\n  put source before upper"
     ):
         Pipeline([toy.Upper(), toy.Source()], tmp_path)
 

@@ -61,14 +61,14 @@ def test_nothing_may_rest_on_what_it_makes(tmp_path: Path):
         name = "first"
         requires = ()
 
-    with pytest.raises(ContractViolation, match="stages.first: nothing before it makes text"):
+    with pytest.raises(ContractViolation, match="stages.first: no stage before it produces text"):
         Pipeline([NeedsSource(), toy.Source()], tmp_path)
 
     class Alone(toy.Source):
         name = "alone"
         is_side_branch = True
 
-    with pytest.raises(ContractViolation, match="stages.upper: nothing before it makes text"):
+    with pytest.raises(ContractViolation, match="stages.upper: no stage before it produces text"):
         Pipeline([Alone(), toy.Upper()], tmp_path)
 
 

@@ -141,7 +141,7 @@ async def test_setting_back_writes_that_one_line(made: Path) -> None:
         (TEXT, ("stages.fan.suffix=z",), "u", "was given on the command line: remove it there"),
         (TEXT.replace("    suffix: a  # [b]kept[/b]\n", ""), (), "u", "the recipe does not set stages.fan.suffix"),
         (CHANGED, (), "Aju", "did not change"),
-        (TEXT.replace("suffix: a", "suffix: >\n      x"), (), "u", "is not one word on one line"),
+        (TEXT.replace("suffix: a", "suffix: >\n      x"), (), "u", "is not a single word on one line"),
     ],
 )
 async def test_what_cannot_be_set_back_is_refused(
