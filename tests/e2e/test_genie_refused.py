@@ -86,7 +86,7 @@ def test_a_seed_that_genie_does_not_take(finished: LLMPipeline, tmp_path: Path):
     words = ("generate", own.recipe.source, "Hi", "--target", "genie", "--cache-dir", own.cache_dir)
     code, out, err = command(*words, "--temperature", "1", "--seed", 1 << 31)
     assert (code, out) == (2, "")
-    assert err == "Error: seed: 2147483648 is out of range\n  Genie takes 0 to 2147483647\n"
+    assert err == "Error: seed: 2147483648 is out of range\n  use 0 to 2147483647\n"
     assert own.genie_model().binaries.missing() == 3
 
 
@@ -98,7 +98,7 @@ def test_a_tokenizer_of_another_model(finished: LLMPipeline, tmp_path: Path):
     vocabulary["H"], vocabulary["e"] = vocabulary["e"], vocabulary["H"]
     (other / "tokenizer.json").write_text(json.dumps(stated))
     wrong = dataclasses.replace(model, tokenizer_file=other / "tokenizer.json")
-    asked = {"max_new_tokens": 2, "chat": False, "say": lambda line: None}
+    asked = {"max_new_tokens": 2, "chat": False, "notify": lambda line: None}
     with (
         pytest.raises(GenerationError, match=r"they differ from token 1 on\n  Genie does not know this kind"),
         wrong.answer("Hello", None, **asked),
