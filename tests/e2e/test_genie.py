@@ -81,7 +81,7 @@ def test_generate_says_the_cost_makes_what_is_missing_and_answers(finished: LLMP
     code, out, err = command("generate", own.recipe.source, "Hi", "--target", "genie", *words)
     assert code == 0, err
     cost, compiling, *made = err.splitlines()
-    assert cost.startswith("genie: the NPU is emulated, about 0.0 s a token: ")
+    assert cost.startswith("genie: the NPU is emulated at about 0.0 s per token: ")
     assert " to read 19 prompt tokens one by one, " in cost
     assert compiling.startswith("compiling 3 parts of 3 for Genie, one graph each; about ")
     assert [line.split(": compiled in ")[0] for line in made] == ["part 1 of 3", "part 2 of 3", "part 3 of 3"]

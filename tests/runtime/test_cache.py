@@ -91,8 +91,8 @@ def test_an_encoding_that_differs_between_ars_is_refused():
         KVCache([signature(1), signature(4, scale=0.25, out_scale=0.25)])
     assert str(caught.value) == (
         "ar4-cl8_2_of_2: past_key_4_in is uint8 [2, 1, 3, tokens] with scale 0.25 and offset -128 in ar4-cl8_2_of_2, "
-        "but uint8 [2, 1, 3, tokens] with scale 0.5 and offset -128 elsewhere\n"
-        "  the KV cache is one for all ARs and for inputs and outputs: quantize with tied encodings"
+        "but uint8 [2, 1, 3, tokens] with scale 0.5 and offset -128 in another graph\n"
+        "  all ARs, inputs and outputs share one KV cache: quantize with tied encodings"
     )
 
 

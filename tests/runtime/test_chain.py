@@ -154,9 +154,9 @@ def test_more_tokens_than_the_context_are_refused(float_parts, config):
         with pytest.raises(GenerationError, match="33 tokens do not fit: the context holds 32\n"):
             chain.prefill([5] * 33)
         chain.prefill(IDS)
-        with pytest.raises(GenerationError, match="1 token does not fit: the context holds 32, 32 are taken"):
+        with pytest.raises(GenerationError, match="1 token does not fit: the context holds 32, 32 of them taken"):
             chain.decode(5)
-        with pytest.raises(GenerationError, match="there are no tokens to start from"):
+        with pytest.raises(GenerationError, match="the prompt has no tokens"):
             chain.prefill([])
 
 
@@ -185,7 +185,7 @@ def test_no_parts(config):
 
 
 def test_a_part_is_missing(float_parts, config):
-    with pytest.raises(GraphError, match="AR 8 has the parts 1, 3, expected 1 to 3 in order"):
+    with pytest.raises(GraphError, match="AR 8 has parts 1, 3, expected 1 to 3 in order"):
         PartChain({1: float_parts[1], 8: [float_parts[8][0], float_parts[8][2]]}, config)
 
 
@@ -194,13 +194,13 @@ def test_a_part_of_another_context_length(float_parts, config):
     with pytest.raises(GraphError) as caught:
         PartChain({1: other}, config)
     assert str(caught.value) == (
-        "ar1-cl32_3_of_3: the graph is AR 1, CL 64, one of 3; expected AR 1, CL 32, one of 3\n"
-        "  chain parts of one context length and one split"
+        "ar1-cl32_3_of_3: the graph has AR 1, CL 64, 3 parts; expected AR 1, CL 32, 3 parts\n"
+        "  chain parts of one context length and one num_splits"
     )
 
 
 def test_parts_filed_under_another_ar(float_parts, config):
-    with pytest.raises(GraphError, match="ar8-cl32_1_of_3: the graph is AR 8, CL 32, one of 3; expected AR 4"):
+    with pytest.raises(GraphError, match="ar8-cl32_1_of_3: the graph has AR 8, CL 32, 3 parts; expected AR 4"):
         PartChain({4: float_parts[8]}, config)
 
 
@@ -211,7 +211,7 @@ def test_a_tensor_that_is_handed_on_in_another_encoding(quantized_parts, config)
     with pytest.raises(GraphError) as caught:
         PartChain({1: parts}, config)
     assert caught.value.where == "ar1-cl32_2_of_3"
-    assert caught.value.what.endswith("before it is uint16 [1, 1, 64] with scale 0.5 and offset -7")
+    assert caught.value.what.endswith("but the earlier part outputs uint16 [1, 1, 64] with scale 0.5 and offset -7")
     assert caught.value.remedy == "quantize all parts with the encodings of one calibration"
 
 
@@ -219,5 +219,5 @@ def test_an_input_nobody_gives(float_parts, config):
     second = float_parts[1][1]
     strange = second.signature.inputs[0].model_copy(update={"name": "lora_alpha"})
     parts = [float_parts[1][0], changed(second, inputs=(*second.signature.inputs, strange)), float_parts[1][2]]
-    with pytest.raises(GraphError, match="ar1-cl32_2_of_3: no earlier part gives its input lora_alpha"):
+    with pytest.raises(GraphError, match="ar1-cl32_2_of_3: no earlier part has an output for its input lora_alpha"):
         PartChain({1: parts}, config)

@@ -31,7 +31,7 @@ def parts(tmp_path_factory, parameters):
 
 def test_it_says_what_it_does_and_agrees_with_the_cpu(parts, config):
     said: list[str] = []
-    with EmulatedGenerator(parts, config, say=said.append, soc=SOC) as generator:
+    with EmulatedGenerator(parts, config, notify=said.append, soc=SOC) as generator:
         generator.prefill(IDS[:13])
         for token in IDS[13:16]:
             generator.decode(token)
@@ -46,8 +46,8 @@ def test_it_says_what_it_does_and_agrees_with_the_cpu(parts, config):
     assert said == []
     assert comparison is not None
     graphs = [f"ar{ar}-cl32_{part}_of_3" for ar in (8, 1) for part in (1, 2, 3)]
-    assert list(comparison.worst_db) == graphs
-    for graph, outputs in comparison.worst_db.items():
+    assert list(comparison.worst_sqnr_db) == graphs
+    for graph, outputs in comparison.worst_sqnr_db.items():
         for name, db in outputs.items():
             assert db > 30, f"{graph} {name}"
     assert [line.split(":")[0] for line in comparison.summary()] == graphs
@@ -64,7 +64,7 @@ def test_a_child_that_dies_is_an_error_that_names_the_part(parts):
         runner.run({"input_ids": np.zeros((1, 1), np.int32)})
     runner.close()
     assert caught.value.where == "ar1-cl32_1_of_3"
-    assert caught.value.what.startswith("the emulator's process was ended by SIGSEGV")
+    assert caught.value.what.startswith("the emulator's process was killed by SIGSEGV")
 
 
 def test_a_graph_the_compiler_refuses_is_an_error_that_names_the_part(parts, tmp_path):

@@ -124,7 +124,9 @@ def test_a_model_without_a_template_gets_the_bare_words(tokenizer):
 
 @pytest.mark.parametrize("chat", [True, False])
 def test_a_prompt_that_is_no_text_is_refused(tokenizer, chat: bool):
-    with pytest.raises(GenerationError, match="prompt: the prompt holds bytes that are no UTF-8\n  give it in UTF-8"):
+    with pytest.raises(
+        GenerationError, match="prompt: the prompt contains bytes that are not UTF-8\n  pass it in UTF-8"
+    ):
         prompt_ids(tokenizer, b"h\xc3".decode(errors="surrogateescape"), chat=chat)
 
 
@@ -140,7 +142,7 @@ def test_no_tokens_at_all_is_refused(generator, tokenizer):
 
 def test_feeding_more_than_there_is_room_for_is_refused(generator):
     generator.prefill([5] * 40)
-    with pytest.raises(GenerationError, match="9 tokens do not fit: the context holds 48, 40 are taken"):
+    with pytest.raises(GenerationError, match="9 tokens do not fit: the context holds 48, 40 of them taken"):
         generator.prefill([5] * 9)
 
 

@@ -105,5 +105,5 @@ def test_a_setting_out_of_range_is_refused(setting, value, message):
 
 
 def test_logits_with_nan_are_refused():
-    with pytest.raises(GenerationError, match="logits: the logits hold NaN"):
+    with pytest.raises(GenerationError, match="logits: the logits contain NaN"):
         TokenSampler(Sampling()).pick(np.array([0, np.nan], np.float32))

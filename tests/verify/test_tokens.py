@@ -9,7 +9,7 @@ import pytest
 
 from qairt.errors import ToolchainError
 from qairt.model.parts import Part
-from qairt.runtime.genie_cost import genie_cost, seconds_a_token
+from qairt.runtime.genie_cost import genie_cost, seconds_per_token
 from qairt.verify.result import Verification
 from qairt.verify.tokens import compare_tokens
 
@@ -74,8 +74,8 @@ def test_the_cost_counts_every_token_that_is_read():
         Part(index=1, of=2, first_layer=0, last_layer=0, has_embedding=True, has_head=False, weight_bytes=10**9),
         Part(index=2, of=2, first_layer=0, last_layer=9, has_embedding=False, has_head=True, weight_bytes=4 * 10**8),
     ]
-    assert seconds_a_token(parts) == pytest.approx(8.0)
+    assert seconds_per_token(parts) == pytest.approx(8.0)
     assert genie_cost(8.0, 30, 11) == (
-        "genie: the NPU is emulated, about 8.0 s a token: 4 min 00 s to read 30 prompt tokens one by one,"
+        "genie: the NPU is emulated at about 8.0 s per token: 4 min 00 s to read 30 prompt tokens one by one,"
         " 5 min 20 s with 11 new tokens"
     )

@@ -22,7 +22,7 @@ from qairt.graph.files import save
 from qairt.graph.tensors import TensorSpec
 from qairt.model.config import DecoderConfig
 from qairt.model.rope import rotary
-from qairt.runtime.stored import Array, smallest, to_stored
+from qairt.runtime.stored import Array, minimum, to_stored
 
 _OPSET, _IR_VERSION = 21, 10
 
@@ -58,7 +58,7 @@ def write_positions(path: Path, config: DecoderConfig, *, mask: TensorSpec, cos:
         [graph.constant("columns", np.arange(length)), graph.node("Unsqueeze", [rows, one])],
     )
     seen = graph.node("And", [earlier, graph.node("Cast", [tokens], to=int(ir.DataType.BOOL))])
-    values = to_stored(np.array([0.0, smallest(mask) if mask.scale is not None else -1e4], np.float32), mask)
+    values = to_stored(np.array([0.0, minimum(mask) if mask.scale is not None else -1e4], np.float32), mask)
     # ONNX Runtime has no Where for 16 bits.
     wide = np.int32 if mask.scale is not None else np.float32
     stored = graph.node(

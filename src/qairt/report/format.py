@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 from qairt.amounts import duration, size
 from qairt.report.facts import StageLine
-from qairt.runtime.metrics import MOST_DB
+from qairt.runtime.metrics import MAX_DB
 
 NONE = "–"
 
@@ -28,7 +28,7 @@ def took(seconds: float) -> str:
 
 def decibel(value: float | None) -> str:
     """SQNR in dB; `equal` when the values are."""
-    return NONE if value is None else "equal" if value >= MOST_DB else f"{value:.1f}"
+    return NONE if value is None else "equal" if value >= MAX_DB else f"{value:.1f}"
 
 
 def score(value: float | None) -> str:

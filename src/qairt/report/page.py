@@ -13,7 +13,7 @@ from qairt.report import format as fmt
 from qairt.report.charts import bar, curve, lane
 from qairt.report.facts import Lane, Moment, RunReport, Score, Timeline
 from qairt.report.quality import change_of
-from qairt.runtime.metrics import MOST_DB
+from qairt.runtime.metrics import MAX_DB
 from qairt.verify.result import PartFidelity
 
 _LAYERS = 16
@@ -229,7 +229,7 @@ def _ladder(report: RunReport) -> list[Bar]:
         (
             rung,
             min(max(part.judged_db, 0.0), _EQUAL_DB),
-            fmt.decibel(part.judged_db) + (" dB" if part.judged_db < MOST_DB else ""),
+            fmt.decibel(part.judged_db) + (" dB" if part.judged_db < MAX_DB else ""),
             f"threshold {part.needed_db:.0f}",
         )
         for rung, part in worst.items()

@@ -49,7 +49,7 @@ def _open(run: FinishedRun, target: Target, notify: Notify) -> Generator:
         from qairt.runtime.emulator import EmulatedGenerator
         from qairt.stages.facts import soc_of
 
-        return EmulatedGenerator(run.quantized_parts, config, say=notify, soc=soc_of(run.env))
+        return EmulatedGenerator(run.quantized_parts, config, notify=notify, soc=soc_of(run.env))
     from qairt.runtime.chain import PartChain
 
     return PartChain(run.quantized_parts, config)

@@ -41,11 +41,11 @@ class GenieModel:
     context_length: int
 
     @cached_property
-    def seconds_a_token(self) -> float:
+    def seconds_per_token(self) -> float:
         """An estimate, before anything was measured."""
-        from qairt.runtime.genie_cost import seconds_a_token
+        from qairt.runtime.genie_cost import seconds_per_token
 
-        return seconds_a_token(self.parts)
+        return seconds_per_token(self.parts)
 
     @contextmanager
     def dialog(self, notify: Notify, sampling: Sampling | None = None, *, endless: bool = False) -> Iterator[Dialog]:
@@ -92,7 +92,7 @@ class GenieModel:
         ids = self.tokenizer.encode(text, add_special_tokens=is_bare)
         require_known(ids, self.config.vocab_size)
         new = min(max_new_tokens, genie.room_after(len(ids), self.context_length))
-        notify(genie_cost(self.seconds_a_token, len(ids), new))
+        notify(genie_cost(self.seconds_per_token, len(ids), new))
         with self.dialog(notify, sampling) as dialog:
             require_same_tokens(self.tokenizer.encode(text), dialog.encode(text))
             yield GenieAnswer(
@@ -101,8 +101,8 @@ class GenieModel:
                 ids,
                 max_new_tokens,
                 self.config.eos_token_ids,
-                expected_s=self.seconds_a_token,
-                say=notify,
+                expected_s=self.seconds_per_token,
+                notify=notify,
             )
 
     def genie_config(

@@ -1,1 +1,1 @@
-"""Running what was made: sessions over chained parts, text generation, and its measures."""
+"""Running quantized parts: chained into a decoder, on the CPU, the emulator or Genie; text generation."""

@@ -1,10 +1,10 @@
-"""The KV cache of a chain of parts: one for all ARs, in the numbers the graphs store.
+"""The KV cache of a chain of parts: one for all ARs, in stored integers.
 
     slot     0 ……………………… past - length …………………… past - 1
              padding (zero)    oldest token … newest token
 
-Left padding: the newest token is the rightmost. A token that comes in moves all others one slot to the left; the
-leftmost slot, padding as long as the context is not full, falls out.
+Left padding: the newest token is the rightmost. A new token shifts all others one slot to the left and drops the
+leftmost slot, which is padding until the context is full.
 """
 
 from __future__ import annotations
@@ -13,39 +13,40 @@ import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
-from numpy.typing import NDArray
 
 from qairt.errors import GraphError
+from qairt.graph.session import Array
 from qairt.graph.tensors import GraphSignature, TensorSpec
 
-Array = NDArray[np.generic]
+Grid = tuple[str, tuple[int | str, ...], float | None, int | None]
+"""Dtype, shape with the token axis left open, scale, offset."""
 
 PAST = re.compile(r"^past_(key|value)_(\d+)_(in|out)$")
 
 
 class KVCache:
-    """Keys [KV, 1, D, past] and values [KV, 1, past, D] of every layer; `past` is the most a graph takes."""
+    """Keys [KV, 1, D, past] and values [KV, 1, past, D] of every layer; `past` is the largest of all graphs."""
 
     def __init__(self, signatures: Iterable[GraphSignature]) -> None:
-        """Empty, for graphs of one model and context length; their ARs may differ.
+        """An empty cache for graphs of one model and context length; their ARs may differ.
 
         Raises:
-            GraphError: a tensor's dtype, shape or encoding differs between graphs, or between in and out.
+            GraphError: a tensor's dtype, shape or encoding differs between graphs, or between input and output.
         """
         self._specs = _agreed_specs(list(signatures))
         self._slots = {name: np.empty(spec.shape, spec.dtype) for name, spec in self._specs.items()}
         self.length = 0
-        """Tokens held."""
+        """Tokens in the cache."""
         self.reset()
 
     def reset(self) -> None:
-        """Forget all tokens. Padding is the stored number of 0.0, so that it is harmless even before it is masked."""
+        """Forget all tokens. Padding is the stored value of 0.0, so it is harmless even before masking."""
         for name, slots in self._slots.items():
             slots.fill(-(self._specs[name].offset or 0))
         self.length = 0
 
     def past(self, spec: TensorSpec) -> Array:
-        """What the input `spec` of some AR takes: the newest CL - AR slots, C-contiguous.
+        """The value of the input `spec` of some AR: the newest CL - AR slots, C-contiguous.
 
         Valid until the next `append`.
         """
@@ -54,7 +55,7 @@ class KVCache:
         return np.ascontiguousarray(slots[:, :, :, surplus:] if axis == 3 else slots[:, :, surplus:])
 
     def append(self, present: Mapping[str, Array], count: int) -> None:
-        """Take the `count` rightmost tokens of every `past_…_out` in `present` (the rest of it is padding)."""
+        """Append the `count` rightmost tokens of every `past_…_out` in `present` (the others are padding)."""
         for name, slots in self._slots.items():
             fresh = present[name.removesuffix("_in") + "_out"]
             if count < slots.shape[time_axis(name)]:
@@ -72,17 +73,17 @@ def time_axis(name: str) -> int:
 
 
 def _shift_left(slots: Array, count: int, axis: int) -> None:
-    # Rows follow each other in memory, so one move of the whole block shifts every row; what runs over from the next
-    # row lands in the `count` slots that are about to be written.
+    # Rows are contiguous, so moving the whole block shifts every row; what spills over from the next row lands in the
+    # `count` slots that are about to be overwritten.
     flat = slots.reshape(-1)
     step = count if axis == 3 else count * slots.shape[3]
     flat[:-step] = flat[step:]
 
 
 def _agreed_specs(signatures: list[GraphSignature]) -> dict[str, TensorSpec]:
-    """By input name, the spec with the most slots among the ARs; all else about it is equal everywhere."""
+    """By input name, the spec with the most slots of all ARs; everything else about it must be equal."""
     specs: dict[str, TensorSpec] = {}
-    seen: dict[str, tuple[object, ...]] = {}
+    seen: dict[str, Grid] = {}
     for signature in signatures:
         for spec in (*signature.inputs, *signature.outputs):
             if not PAST.match(spec.name):
@@ -93,9 +94,9 @@ def _agreed_specs(signatures: list[GraphSignature]) -> dict[str, TensorSpec]:
             grid = (spec.dtype, tuple(shape), spec.scale, spec.offset)
             if seen.setdefault(name, grid) != grid:
                 raise GraphError(
-                    f"{spec.name} is {_grid_text(grid)} in {signature.name}, but {_grid_text(seen[name])} elsewhere",
+                    f"{spec.name} is {_format(grid)} in {signature.name}, but {_format(seen[name])} in another graph",
                     where=signature.name,
-                    remedy="the KV cache is one for all ARs and for inputs and outputs: quantize with tied encodings",
+                    remedy="all ARs, inputs and outputs share one KV cache: quantize with tied encodings",
                 )
             if spec.name == name and (name not in specs or spec.shape[time_axis(name)] > _tokens(specs[name])):
                 specs[name] = spec
@@ -106,7 +107,7 @@ def _tokens(spec: TensorSpec) -> int:
     return spec.shape[time_axis(spec.name)]
 
 
-def _grid_text(grid: tuple[object, ...]) -> str:
+def _format(grid: Grid) -> str:
     dtype, shape, scale, offset = grid
-    text = f"{dtype} [{', '.join(map(str, shape))}]"  # type: ignore[call-overload]
+    text = f"{dtype} [{', '.join(map(str, shape))}]"
     return text if scale is None else f"{text} with scale {scale} and offset {offset}"

@@ -1,4 +1,4 @@
-"""Parts chained into a decoder: prefill by a large AR, decode by the smallest, one KV cache for all."""
+"""Parts chained into a decoder: prefill with a large AR, decode with the smallest, one KV cache for all."""
 
 from __future__ import annotations
 
@@ -15,42 +15,42 @@ from qairt.runtime.cache import PAST, KVCache
 from qairt.runtime.cpu import CpuPart
 from qairt.runtime.generator import Logits, require_known, require_room
 from qairt.runtime.parts import Opener, PartGraph, PartRunner
-from qairt.runtime.stored import Array, Floats, smallest, to_real, to_stored
+from qairt.runtime.stored import Array, Floats, minimum, to_real, to_stored
 
 MASKED = -1e9
-"""What a float graph is given for a position that must not be seen; a quantized one gets its encoding's least value."""
+"""The mask value of hidden positions for a float graph; a quantized one gets its encoding's minimum."""
 
-MADE = ("input_ids", "attention_mask", "position_ids_cos", "position_ids_sin")
-"""Inputs that a call makes from token ids and the tokens held."""
+COMPUTED_INPUTS = ("input_ids", "attention_mask", "position_ids_cos", "position_ids_sin")
+"""Inputs computed from the token ids and the number of tokens in the cache."""
 
 LOGITS = "logits"
 
 
 class ChainObserver:
-    """Is told what a chain does; does nothing with it."""
+    """Callbacks of a chain; these do nothing."""
 
     def opening(self, ar: int, parts: int) -> None:
-        """The parts of an AR are being made ready."""
+        """The parts of an AR are being opened."""
 
     def opened(self, ar: int, seconds: float) -> None:
-        """They are."""
+        """They are open."""
 
     def ran(self, part: PartGraph, inputs: Mapping[str, Array], outputs: Mapping[str, Array], count: int) -> None:
-        """A part ran; of its AR rows the last `count` are tokens, those before are padding."""
+        """A part ran; the last `count` of its AR rows are tokens, the others padding."""
 
     def called(self, ar: int, count: int, seconds: float) -> None:
-        """All parts ran, for `count` tokens; `seconds` without opening them."""
+        """All parts ran on `count` tokens; `seconds` excludes opening them."""
 
 
 class PartChain:
     """A `Generator` over the parts of one context length.
 
-    1. A call of AR takes up to AR tokens, right-aligned: with fewer, the left is padding, so the last token's logits
-       are always in the last row.
-    2. Tokens have their real positions (rotary embedding) wherever they lie; padding is masked for everybody.
-    3. A call sees CL - AR tokens of the past, so near the end of the context only small ARs can go on. The AR of a call
-       is the smallest that takes all tokens left, else the largest; only multiples of the smallest AR are used.
-    4. Parts of one AR are open at a time, unless `keep_open`: prefill's memory is given back before decoding.
+    1. A call at some AR takes up to AR tokens, right-aligned with padding on the left, so the last token's logits are
+       always in the last row.
+    2. Tokens have their true positions (rotary embedding) wherever they lie; padding is masked for all tokens.
+    3. A call sees CL - AR past tokens, so near the end of the context only small ARs are usable. A call uses the
+       smallest AR that takes all remaining tokens, else the largest; only multiples of the smallest AR are used.
+    4. Parts of only one AR are open at a time, unless `keep_open`: prefill's memory is freed before decoding.
     """
 
     def __init__(
@@ -65,13 +65,13 @@ class PartChain:
         """
         Args:
             parts_by_ar: by AR, the parts in order.
-            config: gives the rotary embedding.
-            open_part: makes a part ready to run; by default on ONNX Runtime's CPU provider.
-            keep_open: keep the parts of every AR open, to answer many prompts.
-            observer: is told of every call.
+            config: for the rotary embedding.
+            open_part: opens a part; by default on ONNX Runtime's CPU provider.
+            keep_open: keep the parts of every AR open, for many prompts.
+            observer: notified of every call.
 
         Raises:
-            GraphError: the parts do not belong together; names the graph.
+            GraphError: the parts do not form a chain; names the graph.
         """
         self._parts = {ar: list(parts_by_ar[ar]) for ar in sorted(parts_by_ar)}
         signatures = [part.signature for parts in self._parts.values() for part in parts]
@@ -88,18 +88,18 @@ class PartChain:
 
     @property
     def length(self) -> int:
-        """Tokens held."""
+        """Tokens in the cache."""
         return self._cache.length
 
     @property
     def room(self) -> int:
-        # Full calls of the smallest AR, and one more that may be padded: with AR 1 all that is left of the context.
+        # in calls of the smallest AR; with AR 1 this is the rest of the context
         least = self._ars[0]
         return (self.context_length - self.length) // least * least
 
     def prefill(self, ids: Sequence[int]) -> Logits:
         rows, spec = None, None
-        for rows, spec in self._calls(ids):  # noqa: B007 - only the last call's are wanted
+        for rows, spec in self._calls(ids):  # noqa: B007 - only the last is needed
             pass
         assert rows is not None
         assert spec is not None
@@ -109,7 +109,7 @@ class PartChain:
         return self.prefill([token])
 
     def logits(self, ids: Sequence[int]) -> Iterator[Logits]:
-        """As `prefill`, but every token's logits: [tokens of the call, vocab], call by call."""
+        """Like `prefill`, but all tokens' logits, one call at a time: [tokens of the call, vocab]."""
         for rows, spec in self._calls(ids):
             yield to_real(rows, spec)
 
@@ -128,7 +128,7 @@ class PartChain:
         self.close()
 
     def _runners(self, ar: int) -> list[PartRunner]:
-        """The runners of one AR, made ready if they are not."""
+        """The runners of one AR, opened if necessary."""
         if ar not in self._open:
             if not self._keep_open:
                 self.close()
@@ -151,7 +151,7 @@ class PartChain:
         return self._open[ar]
 
     def _calls(self, ids: Sequence[int]) -> Iterator[tuple[Array, TensorSpec]]:
-        """Feed tokens; yields each call's logits as stored, without its padding, and their grid."""
+        """Run tokens; yields each call's stored logits without padding, and their spec."""
         require_room(len(ids), self.room, self.context_length)
         require_known(ids, self.config.vocab_size)
         start = 0
@@ -180,14 +180,14 @@ class PartChain:
         return known[spec.name][0, -len(ids) :], spec
 
     def _input(self, spec: TensorSpec, ar: int, ids: Sequence[int], known: dict[str, Array]) -> Array:
-        """What a call of `ids` feeds to one input; what is alike for all parts is made once, in `known`."""
+        """One input of a call; inputs common to all parts are computed once and kept in `known`."""
         if PAST.match(spec.name):
             return self._cache.past(spec)
         if spec.name not in known:
-            known[spec.name] = self._made(spec, ar, ids)
+            known[spec.name] = self._computed(spec, ar, ids)
         return known[spec.name]
 
-    def _made(self, spec: TensorSpec, ar: int, ids: Sequence[int]) -> Array:
+    def _computed(self, spec: TensorSpec, ar: int, ids: Sequence[int]) -> Array:
         padding = ar - len(ids)
         match spec.name:
             case "input_ids":
@@ -195,19 +195,19 @@ class PartChain:
             case "attention_mask":
                 return to_stored(self._mask(spec, ar, len(ids)), spec)
             case "position_ids_cos" | "position_ids_sin":
-                # Padding gets positions below the first token's; nobody sees it. One length for all calls, because
-                # the keys in the cache stay as they were rotated.
+                # Padding gets positions before the first token's, and is masked. All calls use the same length,
+                # because keys in the cache stay as they were rotated.
                 positions = np.arange(self.length - padding, self.length + len(ids))
                 cos, sin = rotary(self.config, positions, length=self.context_length)
                 return to_stored((cos if spec.name == "position_ids_cos" else sin)[None, None], spec)
-        raise AssertionError(spec.name)  # require_chain knows every input
+        raise AssertionError(spec.name)  # require_chain checked all inputs
 
     def _mask(self, spec: TensorSpec, ar: int, count: int) -> Floats:
-        """Additive mask [1, 1, AR, CL]: a token sees the tokens held, itself and those before it in the call.
+        """Additive mask [1, 1, AR, CL]: a token sees the cache, itself and the tokens before it in the call.
 
-        columns   0 … CL-AR-1 the past, right-aligned      CL-AR … CL-1 this call, right-aligned
+        columns   0 … CL-AR-1 the cache, right-aligned      CL-AR … CL-1 this call, right-aligned
         """
-        masked = MASKED if spec.scale is None else smallest(spec)
+        masked = MASKED if spec.scale is None else minimum(spec)
         mask = np.full((ar, self.context_length), masked, np.float32)
         past = self.context_length - ar
         mask[:, past - self.length : past] = 0
@@ -217,15 +217,15 @@ class PartChain:
 
 
 def logits_spec(parts: Sequence[PartGraph]) -> TensorSpec:
-    """The last part's `logits`."""
+    """The spec of the last part's logits."""
     return next(spec for spec in parts[-1].signature.outputs if spec.name == LOGITS)
 
 
 def require_chain(parts_by_ar: Mapping[int, Sequence[PartGraph]]) -> None:
     """
     Raises:
-        GraphError: parts are missing, are not those of one context length, or hand on a tensor on another grid than
-            the next one takes; names the graph.
+        GraphError: parts are missing, have different context lengths, or pass on a tensor with another encoding than
+            the next one expects; names the graph.
     """
     if not any(parts_by_ar.values()):
         raise GraphError("there are no parts to run", remedy="run the pipeline up to the stage quantize")
@@ -235,50 +235,51 @@ def require_chain(parts_by_ar: Mapping[int, Sequence[PartGraph]]) -> None:
         if [signature.part for signature in signatures] != list(range(1, first.of + 1)):
             found = ", ".join(str(signature.part) for signature in signatures) or "none"
             raise GraphError(
-                f"AR {ar} has the parts {found}, expected 1 to {first.of} in order",
+                f"AR {ar} has parts {found}, expected 1 to {first.of} in order",
                 remedy="run the pipeline up to the stage quantize",
             )
         for signature in signatures:
-            _require_place(signature, ar=ar, first=first)
+            _require_lengths(signature, ar=ar, first=first)
         _require_flow(signatures)
 
 
-def _require_place(signature: GraphSignature, *, ar: int, first: GraphSignature) -> None:
+def _require_lengths(signature: GraphSignature, *, ar: int, first: GraphSignature) -> None:
     if (signature.ar, signature.cl, signature.of) != (ar, first.cl, first.of):
         raise GraphError(
-            f"the graph is AR {signature.ar}, CL {signature.cl}, one of {signature.of}; "
-            f"expected AR {ar}, CL {first.cl}, one of {first.of}",
+            f"the graph has AR {signature.ar}, CL {signature.cl}, {signature.of} parts; "
+            f"expected AR {ar}, CL {first.cl}, {first.of} parts",
             where=signature.name,
-            remedy="chain parts of one context length and one split",
+            remedy="chain parts of one context length and one num_splits",
         )
 
 
 def _require_flow(signatures: Sequence[GraphSignature]) -> None:
-    """Every input is made by the runtime, held in the cache, or handed on by an earlier part as it is taken."""
+    """Every input is computed by the runtime, is in the cache, or is the output of an earlier part."""
     known: dict[str, TensorSpec] = {}
     for signature in signatures:
         for spec in signature.inputs:
             if PAST.match(spec.name):
                 continue
-            if spec.name in MADE:
+            if spec.name in COMPUTED_INPUTS:
                 known.setdefault(spec.name, spec)
             if spec.name not in known:
                 raise GraphError(
-                    f"no earlier part gives its input {spec.name}",
+                    f"no earlier part has an output for its input {spec.name}",
                     where=signature.name,
-                    remedy=f"inputs besides hidden states: {', '.join(MADE)}, past_key_…_in, past_value_…_in",
+                    remedy=f"supported: hidden states, {', '.join(COMPUTED_INPUTS)}, past_key_…_in, past_value_…_in",
                 )
             if known[spec.name] != spec:
                 raise GraphError(
-                    f"it takes {spec.name} as {_text(spec)}, before it is {_text(known[spec.name])}",
+                    f"its input {spec.name} is {_format(spec)}, "
+                    f"but the earlier part outputs {_format(known[spec.name])}",
                     where=signature.name,
                     remedy="quantize all parts with the encodings of one calibration",
                 )
         known |= {spec.name: spec for spec in signature.outputs}
     if LOGITS not in {spec.name for spec in signatures[-1].outputs}:
-        raise GraphError("the last part has no output logits", where=signatures[-1].name, remedy="give all parts")
+        raise GraphError("the last part has no output logits", where=signatures[-1].name, remedy="pass all parts")
 
 
-def _text(spec: TensorSpec) -> str:
+def _format(spec: TensorSpec) -> str:
     text = f"{spec.dtype} {list(spec.shape)}"
     return text if spec.scale is None else f"{text} with scale {spec.scale} and offset {spec.offset}"

@@ -1,4 +1,4 @@
-"""How close another way of running parts comes to ONNX Runtime's CPU provider on the same graphs and inputs."""
+"""Comparison of another way to run parts with ONNX Runtime's CPU provider, on the same graphs and inputs."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from qairt.runtime.stored import Array, Floats, to_real
 
 
 class CpuComparison:
-    """Runs every part a second time, on the CPU, and keeps the worst SQNR of each output.
+    """Runs every part again on the CPU and keeps the worst SQNR of each output.
 
-    Errors do not add up from part to part: both are given the same inputs.
+    Errors do not accumulate over parts, because both get the same inputs.
     """
 
     def __init__(self) -> None:
-        self.worst_db: dict[str, dict[str, float]] = {}
-        """By graph and output: signal to noise ratio in dB over the real tokens of a call, the worst of all calls."""
+        self.worst_sqnr_db: dict[str, dict[str, float]] = {}
+        """SQNR in dB over the tokens of a call, the worst of all calls, by graph and output."""
         self._cpu: dict[str, CpuPart] = {}
 
     def ran(self, part: PartGraph, inputs: Mapping[str, Array], outputs: Mapping[str, Array], count: int) -> None:
@@ -29,7 +29,7 @@ class CpuComparison:
             self._cpu = {name: cpu for name, cpu in self._cpu.items() if cpu.part.signature.ar == signature.ar}
             self._cpu[signature.name] = CpuPart(part, fold_weights=False)
         expected = self._cpu[signature.name].run(inputs)
-        worst = self.worst_db.setdefault(signature.name, {})
+        worst = self.worst_sqnr_db.setdefault(signature.name, {})
         for spec in signature.outputs:
             reference, measured = (
                 _tokens(spec.name, to_real(values[spec.name], spec), count) for values in (expected, outputs)
@@ -37,9 +37,9 @@ class CpuComparison:
             worst[spec.name] = min(worst.get(spec.name, float("inf")), sqnr_db(reference, measured))
 
     def summary(self) -> list[str]:
-        """A line for each graph: the worst of its keys and values, and of its other outputs."""
+        """One line per graph: the worst of its keys and values, and of its other outputs."""
         lines = []
-        for graph, outputs in self.worst_db.items():
+        for graph, outputs in self.worst_sqnr_db.items():
             cache = [db for name, db in outputs.items() if PAST.match(name)]
             others = [f"{name} {db:.0f} dB" for name, db in outputs.items() if not PAST.match(name)]
             lines.append(f"{graph}: " + ", ".join(([f"keys and values {min(cache):.0f} dB"] if cache else []) + others))
@@ -47,6 +47,6 @@ class CpuComparison:
 
 
 def _tokens(name: str, values: Floats, count: int) -> Floats:
-    """The last `count` tokens of an output; rows stand on axis 1 but in keys and values."""
+    """The last `count` tokens of an output; the token axis is 1 except in keys and values."""
     axis = time_axis(name) if PAST.match(name) else 1
     return values[(slice(None),) * axis + (slice(-count, None),)]

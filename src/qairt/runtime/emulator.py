@@ -1,6 +1,6 @@
-"""Parts on the HTP emulator: compiled by the vendor's compiler and run by it on this machine, each in a child process.
+"""Parts on the HTP emulator: the vendor's compiler compiles and emulates them here, each in a child process.
 
-Slow: a check of what the compiler made of a graph, not a way to generate text.
+Slow: it checks the compiler's output; it is no way to generate text.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
@@ -18,6 +18,7 @@ from typing import IO
 from qairt.errors import ToolchainError
 from qairt.files import log_tail
 from qairt.model.config import DecoderConfig
+from qairt.notify import Notify
 from qairt.runtime.chain import ChainObserver, PartChain
 from qairt.runtime.comparison import CpuComparison
 from qairt.runtime.parts import PartGraph
@@ -27,14 +28,12 @@ from qairt.toolchain.qnn import wheel
 from qairt.toolchain.soc import Soc
 from qairt.toolchain.vendor_process import end
 
-Say = Callable[[str], None]
-
 MAX_NEW_TOKENS = 4
-"""What to generate when nothing is asked for."""
+"""The default number of tokens to generate."""
 
 
 class EmulatedPart:
-    """A `PartRunner` in a child process, for a compiler may crash. The child compiles until `ready` returns."""
+    """A `PartRunner` in a child process, because the compiler may crash. `ready` waits for the compilation."""
 
     def __init__(self, part: PartGraph, *, soc: Soc, threads: int = 1) -> None:
         self.part = part
@@ -53,7 +52,7 @@ class EmulatedPart:
     def ready(self) -> None:
         """
         Raises:
-            ToolchainError: the compiler refused the graph, or its process died.
+            ToolchainError: the compiler rejected the graph, or its process died.
         """
         if not self._ready:
             self._receive()
@@ -84,57 +83,59 @@ class EmulatedPart:
 
     def _died(self) -> ToolchainError:
         code = self._child.wait()
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
-        out_of_memory = "most often the machine ran out of memory: use --target cpu, or split the model further"
-        last = " / ".join(log_tail(Path(self._log.name), lines=3))
+        how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
+        out_of_memory = "most likely the machine ran out of memory: use --target cpu, or increase num_splits"
+        tail = " / ".join(log_tail(Path(self._log.name), lines=3))
         return ToolchainError(
-            f"the emulator's process {how}" + (f": {last}" if last else ""),
+            f"the emulator's process {how}" + (f": {tail}" if tail else ""),
             where=self.part.signature.name,
-            remedy=out_of_memory if code == -signal.SIGKILL else "a fault in the compiler: use --target cpu",
+            remedy=out_of_memory if code == -signal.SIGKILL else "the compiler crashed: use --target cpu",
         )
 
 
 class EmulatedGenerator(PartChain):
-    """A `Generator` on the emulator, which says what it does and how long it takes, and compares with the CPU."""
+    """A `Generator` on the emulator, which reports its progress and compares itself with the CPU."""
 
     def __init__(
         self,
         parts_by_ar: Mapping[int, Sequence[PartGraph]],
         config: DecoderConfig,
         *,
-        say: Say,
+        notify: Notify,
         soc: Soc,
         compare: bool = True,
     ) -> None:
         """
         Args:
             parts_by_ar: by AR, the parts in order.
-            config: gives the rotary embedding.
+            config: for the rotary embedding.
             soc: the chip to compile for.
-            say: told, a line at a time, what is going on.
-            compare: run every part on the CPU too, on the same inputs.
+            notify: gets progress, one line at a time.
+            compare: also run every part on the CPU, on the same inputs.
 
         Raises:
-            GraphError: the parts do not belong together; names the graph.
+            GraphError: the parts do not form a chain; names the graph.
             ToolchainNotAvailable: the compiler's wheel is missing or too old.
         """
         wheel.require()
         self.comparison = CpuComparison() if compare else None
-        """How close the emulator came to ONNX Runtime's CPU provider."""
-        super().__init__(parts_by_ar, config, partial(EmulatedPart, soc=soc), observer=_Progress(say, self.comparison))
+        """The comparison with ONNX Runtime's CPU provider."""
+        super().__init__(
+            parts_by_ar, config, partial(EmulatedPart, soc=soc), observer=_Progress(notify, self.comparison)
+        )
 
 
 class _Progress(ChainObserver):
-    def __init__(self, say: Say, comparison: CpuComparison | None) -> None:
-        self._say = say
+    def __init__(self, notify: Notify, comparison: CpuComparison | None) -> None:
+        self._notify = notify
         self._comparison = comparison
         self._timed: set[int] = set()
 
     def opening(self, ar: int, parts: int) -> None:
-        self._say(f"AR {ar}: compiling {parts} parts for the emulator")
+        self._notify(f"AR {ar}: compiling {parts} parts for the emulator")
 
     def opened(self, ar: int, seconds: float) -> None:
-        self._say(f"AR {ar}: compiled in {seconds:.0f} s")
+        self._notify(f"AR {ar}: compiled in {seconds:.0f} s")
 
     def ran(self, part: PartGraph, inputs: Mapping[str, Array], outputs: Mapping[str, Array], count: int) -> None:
         if self._comparison is not None:
@@ -143,6 +144,6 @@ class _Progress(ChainObserver):
     def called(self, ar: int, count: int, seconds: float) -> None:
         if ar not in self._timed:
             self._timed.add(ar)
-            self._say(
-                f"AR {ar}: {seconds:.1f} s a token" if ar == 1 else f"AR {ar}: {seconds:.1f} s for {count} tokens"
+            self._notify(
+                f"AR {ar}: {seconds:.1f} s per token" if ar == 1 else f"AR {ar}: {seconds:.1f} s for {count} tokens"
             )

@@ -1,4 +1,4 @@
-"""Text from a prompt: prefill, then token by token until the answer ends."""
+"""Text generation: prefill the prompt, then decode token by token until the answer ends."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
@@ -14,11 +14,14 @@ from qairt.errors import GenerationError
 from qairt.runtime.generator import Generator, require_room
 from qairt.runtime.sampling import Sampling, TokenSampler
 
+if TYPE_CHECKING:
+    from qairt.model.chat import Message
+
 StopReason = Literal["eos", "max_new_tokens", "context"]
 
 
 class Vocabulary(Protocol):
-    """What generation needs of `qairt.model.tokenizer.Tokenizer`."""
+    """The part of `qairt.model.tokenizer.Tokenizer` that generation needs."""
 
     chat_template: str | None
 
@@ -26,43 +29,43 @@ class Vocabulary(Protocol):
 
     def decode_stream(self, ids: Iterator[int], *, skip_special_tokens: bool = ...) -> Iterator[str]: ...
 
-    def apply_chat_template(self, messages: Sequence[dict[str, Any]], *, add_generation_prompt: bool = ...) -> str: ...
+    def apply_chat_template(self, messages: Sequence[Message], *, add_generation_prompt: bool = ...) -> str: ...
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Text as it appears on the screen."""
+    """The next piece of text."""
 
     text: str
     tokens: int
-    """Tokens generated so far. A piece can take several: a character may span tokens."""
+    """Tokens generated so far. A piece can take several, because a character may span tokens."""
 
 
 class GenerationResult(BaseModel):
-    """One answer and what it took."""
+    """One answer and its timing."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     text: str
     tokens: tuple[int, ...]
-    """Generated ids; the one that ended the answer is among them."""
+    """Generated ids, including the one that ended the answer."""
     prompt_tokens: int
     stop_reason: StopReason
-    """eos: the model ended it; max_new_tokens: it was cut off; context: there is no room for another token."""
+    """eos: the model ended it; max_new_tokens: it was cut off; context: no room for another token."""
     time_to_first_token_s: float
-    """From the start to the first token, opening graphs included."""
+    """From the start to the first token, including opening graphs."""
     load_s: float
-    """Seconds spent on opening graphs, for the prompt or later."""
+    """Seconds spent opening graphs, for the prompt or later."""
     prefill_s: float
-    """Seconds for the prompt, without opening graphs."""
+    """Seconds for the prompt, excluding opening graphs."""
     decode_s: float
-    """Seconds for all tokens after the first, without opening graphs."""
+    """Seconds for all tokens after the first, excluding opening graphs."""
     tokens_per_second: float | None
-    """While decoding; None when there was but one token."""
+    """While decoding; None with a single token."""
 
 
 class Answer(Iterator[Piece], ABC):
-    """An answer as it is generated: iterate over its pieces, then ask for the `result`."""
+    """An answer while it is generated: iterate over its pieces, then read `result`."""
 
     def __init__(self, vocabulary: Vocabulary, ids: Sequence[int]) -> None:
         self.prompt_ids = list(ids)
@@ -77,21 +80,21 @@ class Answer(Iterator[Piece], ABC):
 
     @property
     def text(self) -> str:
-        """What has been generated so far."""
+        """The text generated so far."""
         return self._text
 
     @property
     @abstractmethod
     def result(self) -> GenerationResult:
-        """The whole answer; what has not been generated yet is."""
+        """The whole answer; generates the rest first."""
 
     @abstractmethod
     def _generate(self) -> Iterator[int]:
-        """Tokens that have a text, each in `_tokens` by then."""
+        """Yield tokens that have a text, each after appending it to `_tokens`."""
 
 
 class Generation(Answer):
-    """What a `Generator` answers."""
+    """The answer of a `Generator`."""
 
     def __init__(
         self,
@@ -109,7 +112,7 @@ class Generation(Answer):
         self._eos_ids = eos_ids
         self._stop_reason: StopReason | None = None
         self._times: list[tuple[float, float]] = []
-        """The clock and the seconds of loading at the start, the first token and the last."""
+        """Clock and loading seconds at the start, the first token and the last."""
 
     @property
     def result(self) -> GenerationResult:
@@ -159,30 +162,30 @@ class Generation(Answer):
 def generate(
     generator: Generator,
     tokenizer: Vocabulary,
-    prompt: str | Sequence[dict[str, Any]],
+    prompt: str | Sequence[Message],
     sampling: Sampling | None = None,
     *,
     max_new_tokens: int = 128,
     eos_ids: Sequence[int] = (),
     chat: bool | None = None,
 ) -> Generation:
-    """Answer `prompt`. Nothing runs before the first piece is asked for.
+    """Answer `prompt`. Nothing runs until the first piece is requested.
 
     Args:
-        generator: what runs the model; its tokens are forgotten first.
+        generator: the model; is reset first.
         tokenizer: the model's.
-        prompt: a user's words, or a conversation `[{"role": …, "content": …}, …]`.
-        sampling: how tokens are drawn; greedy by default.
-        max_new_tokens: the answer is cut off there.
+        prompt: a user message, or a conversation `[{"role": …, "content": …}, …]`.
+        sampling: greedy by default.
+        max_new_tokens: the limit of the answer's length.
         eos_ids: tokens that end the answer, `DecoderConfig.eos_token_ids`.
-        chat: put the words into the model's chat template; by default where it has one. A conversation always is.
+        chat: apply the model's chat template; by default if it has one. Always applied to a conversation.
 
     Returns:
-        An iterator over pieces of text, with the whole as `.result`.
+        An iterator over pieces of text, with the whole answer as `.result`.
 
     Raises:
         GenerationError: the prompt is empty or does not fit the context, or a setting is out of range.
-        ModelError: a chat template is asked for, and the model has none.
+        ModelError: `chat` is True, and the model has no chat template.
     """
     if max_new_tokens < 1:
         raise GenerationError(f"{max_new_tokens} is out of range", where="max_new_tokens", remedy="allowed: 1 or more")
@@ -192,32 +195,32 @@ def generate(
     return Generation(generator, tokenizer, ids, sampling or Sampling(), max_new_tokens, frozenset(eos_ids))
 
 
-def prompt_ids(tokenizer: Vocabulary, prompt: str | Sequence[dict[str, Any]], *, chat: bool | None = None) -> list[int]:
-    """The prompt's token ids, in the chat template where `chat` or, when None, where the model has one."""
+def prompt_ids(tokenizer: Vocabulary, prompt: str | Sequence[Message], *, chat: bool | None = None) -> list[int]:
+    """The prompt's token ids; the chat template is applied if `chat` or, when None, if the model has one."""
     text, is_bare = prompt_text(tokenizer, prompt, chat=chat)
     return tokenizer.encode(text, add_special_tokens=True) if is_bare else tokenizer.encode(text)
 
 
 def prompt_text(
-    tokenizer: Vocabulary, prompt: str | Sequence[dict[str, Any]], *, chat: bool | None = None
+    tokenizer: Vocabulary, prompt: str | Sequence[Message], *, chat: bool | None = None
 ) -> tuple[str, bool]:
-    """The prompt as the model reads it, and whether it is bare: outside the chat template, which holds all special
+    """The prompt as the model gets it, and whether it is bare: without the chat template, which has all special
     tokens."""
     if isinstance(prompt, str):
         if not prompt.strip():
             raise GenerationError("the prompt is empty", where="prompt", remedy="give a prompt")
         if not (tokenizer.chat_template is not None if chat is None else chat):
-            return _text(prompt), True
+            return _valid(prompt), True
         prompt = [{"role": "user", "content": prompt}]
-    return _text(tokenizer.apply_chat_template(prompt)), False
+    return _valid(tokenizer.apply_chat_template(prompt)), False
 
 
-def _text(prompt: str) -> str:
-    """As it is. A terminal's bytes that are no UTF-8 come as lone surrogates, which no tokenizer takes."""
+def _valid(prompt: str) -> str:
+    """Reject lone surrogates, which stand for a terminal's bytes that are not UTF-8."""
     try:
         prompt.encode()
     except UnicodeEncodeError as error:
         raise GenerationError(
-            "the prompt holds bytes that are no UTF-8", where="prompt", remedy="give it in UTF-8"
+            "the prompt contains bytes that are not UTF-8", where="prompt", remedy="pass it in UTF-8"
         ) from error
     return prompt

@@ -1,4 +1,4 @@
-"""What text generation needs of a model, whatever runs it."""
+"""The interface that text generation needs of a model."""
 
 from __future__ import annotations
 
@@ -14,28 +14,28 @@ Logits = NDArray[np.float32]
 
 
 class Generator(Protocol):
-    """A decoder with a KV cache: takes tokens, gives the logits of the next."""
+    """A decoder with a KV cache: takes tokens, returns the logits of the next."""
 
     context_length: int
-    """Tokens it can hold, prompt and answer together."""
+    """Maximum number of tokens, prompt and answer together."""
 
     load_s: float
-    """Seconds spent on opening graphs so far."""
+    """Seconds spent opening graphs so far."""
 
     @property
     def room(self) -> int:
-        """Tokens it can still take."""
+        """How many more tokens it can take."""
 
     def prefill(self, ids: Sequence[int]) -> Logits:
-        """Take these tokens after those already held -> logits [vocab] of what follows the last.
+        """Append tokens -> logits [vocab] of the token after the last.
 
         Raises:
-            GenerationError: there are none, or more than `room`.
+            GenerationError: `ids` is empty or longer than `room`.
             ModelError: one is outside the vocabulary.
         """
 
     def decode(self, token: int) -> Logits:
-        """Take one more token -> logits [vocab] of the next.
+        """Append one token -> logits [vocab] of the next.
 
         Raises:
             GenerationError: there is no `room`.
@@ -45,7 +45,7 @@ class Generator(Protocol):
         """Forget all tokens."""
 
     def close(self) -> None:
-        """Give memory and processes back."""
+        """Free memory and end processes."""
 
 
 def require_known(ids: Sequence[int], vocabulary: int) -> None:
@@ -53,10 +53,10 @@ def require_known(ids: Sequence[int], vocabulary: int) -> None:
     Raises:
         ModelError: a token is outside the vocabulary.
     """
-    strange = next((token for token in ids if not 0 <= token < vocabulary), None)
-    if strange is not None:
+    unknown = next((token for token in ids if not 0 <= token < vocabulary), None)
+    if unknown is not None:
         raise ModelError(
-            f"token {strange} is not in the model's vocabulary of {vocabulary:,}",
+            f"token {unknown} is not in the model's vocabulary of {vocabulary:,}",
             where="prompt",
             remedy="the tokenizer and the model do not belong together",
         )
@@ -65,14 +65,14 @@ def require_known(ids: Sequence[int], vocabulary: int) -> None:
 def require_room(count: int, room: int, context_length: int) -> None:
     """
     Raises:
-        GenerationError: `count` tokens are none, or more than there is room for.
+        GenerationError: `count` is 0 or larger than `room`.
     """
     if count == 0:
-        raise GenerationError("there are no tokens to start from", where="prompt", remedy="give a prompt")
+        raise GenerationError("the prompt has no tokens", where="prompt", remedy="give a prompt")
     if count > room:
         held = context_length - room
         fits = "token does not fit" if count == 1 else "tokens do not fit"
-        taken = f", {held} are taken" if held else ""
+        taken = f", {held} of them taken" if held else ""
         raise GenerationError(
             f"{count} {fits}: the context holds {context_length}{taken}",
             where="prompt",

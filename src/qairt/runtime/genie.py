@@ -1,21 +1,20 @@
-"""Text from Genie, the vendor's runtime, as `qairt.runtime.generate` gives it from a `Generator`."""
+"""Text generation with Genie, the vendor's runtime, like `qairt.runtime.generate` with a `Generator`."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from qairt.amounts import duration
 from qairt.errors import GenerationError
+from qairt.notify import Notify, silent
 from qairt.runtime.generate import Answer, GenerationResult, StopReason, Vocabulary
 from qairt.runtime.heartbeat import FIRST_PAUSE_S, heartbeat
 from qairt.toolchain.genie.dialog import Dialog
 
-Say = Callable[[str], None]
-
 
 class GenieAnswer(Answer):
-    """What Genie answers. In its `result`, `load_s` is what loading the binaries took."""
+    """The answer of Genie. In its `result`, `load_s` is the time of loading the binaries."""
 
     def __init__(
         self,
@@ -26,26 +25,26 @@ class GenieAnswer(Answer):
         eos_ids: Sequence[int],
         *,
         expected_s: float = 0.0,
-        say: Say = lambda line: None,
+        notify: Notify = silent,
     ) -> None:
         """
         Args:
             dialog: with the model.
-            vocabulary: the model's; Genie's own text loses what follows an incomplete character.
+            vocabulary: the model's; Genie's own text loses everything after an incomplete character.
             ids: the prompt.
-            eos_ids: tokens that end the answer; Genie tells that it ended, not by which.
-            expected_s: about what a token takes.
-            say: told that the prompt is still being read, and what a token took.
+            eos_ids: tokens that end the answer; Genie reports that it ended, not with which token.
+            expected_s: expected seconds per token.
+            notify: gets progress while the prompt is read, and the time per token.
         """
         super().__init__(vocabulary, ids)
         self._dialog = dialog
-        self._asked = min(max_new_tokens, dialog.room_after(len(ids)))
+        self._requested = min(max_new_tokens, dialog.room_after(len(ids)))
         self._max_new_tokens = max_new_tokens
         self._ends = tuple(eos_ids)
         self._expected_s = expected_s
-        self._say = say
+        self._notify = notify
         self._times: list[float] = []
-        """The clock at the start, at each token, and at the end where no token told it."""
+        """The clock at the start, at each token, and at the end unless a token marks it."""
 
     @property
     def result(self) -> GenerationResult:
@@ -67,47 +66,47 @@ class GenieAnswer(Answer):
 
     @property
     def _stop_reason(self) -> StopReason:
-        if len(self._tokens) < self._asked:
+        if len(self._tokens) < self._requested:
             return "eos"
-        return "max_new_tokens" if self._asked == self._max_new_tokens else "context"
+        return "max_new_tokens" if self._requested == self._max_new_tokens else "context"
 
     def _generate(self) -> Iterator[int]:
         self._times.append(time.perf_counter())
-        told = self._dialog.query_tokens(self.prompt_ids, max_tokens=self._asked)
+        tokens = self._dialog.query_tokens(self.prompt_ids, max_tokens=self._requested)
         while True:
-            token = self._first(told) if len(self._times) == 1 else next(told, None)
-            if token is None and len(self._tokens) == self._asked:
+            token = self._first(tokens) if len(self._times) == 1 else next(tokens, None)
+            if token is None and len(self._tokens) == self._requested:
                 return
             self._times.append(time.perf_counter())
-            if token is None:  # it ended the answer
+            if token is None:  # end of the answer
                 return
             self._tokens.append(token)
             yield token
 
-    def _first(self, told: Iterator[int]) -> int | None:
+    def _first(self, tokens: Iterator[int]) -> int | None:
         expected = self._expected_s * len(self.prompt_ids)
-        with heartbeat("reading the prompt", expected, self._say):
-            token = next(told, None)
+        with heartbeat("reading the prompt", expected, self._notify):
+            token = next(tokens, None)
         seconds = time.perf_counter() - self._times[0]
         if seconds >= FIRST_PAUSE_S:
             each = seconds / len(self.prompt_ids)
-            self._say(f"the prompt was read in {duration(seconds)}: {duration(each)} a token")
+            self._notify(f"read the prompt in {duration(seconds)}, {duration(each)} per token")
         return token
 
 
 def require_same_tokens(ours: Sequence[int], genies: Sequence[int]) -> None:
-    """That Genie's tokenizer makes of a prompt what the model's does.
+    """Check that Genie's tokenizer and the model's give the same tokens for a prompt.
 
     Raises:
-        GenerationError: it does not; names the first difference.
+        GenerationError: they differ; names the first difference.
     """
     if list(genies) == list(ours):
         return
     pairs = zip(ours, genies, strict=False)
-    place = next((at for at, (one, other) in enumerate(pairs) if one != other), min(len(ours), len(genies)))
+    first = next((index for index, (one, other) in enumerate(pairs) if one != other), min(len(ours), len(genies)))
     raise GenerationError(
-        f"Genie's tokenizer makes {len(genies)} tokens of the prompt, the model's {len(ours)};"
-        f" they differ from token {place + 1} on",
+        f"Genie's tokenizer gives {len(genies)} tokens for the prompt, the model's {len(ours)};"
+        f" they differ from token {first + 1} on",
         where="tokenizer.json",
-        remedy="Genie does not know this kind of tokenizer as the model means it; use --target cpu",
+        remedy="Genie does not support this kind of tokenizer correctly; use --target cpu",
     )

@@ -1,4 +1,4 @@
-"""What Genie costs on this machine, said before it starts."""
+"""The expected time of Genie on this machine, reported before it starts."""
 
 from __future__ import annotations
 
@@ -8,25 +8,25 @@ from qairt.amounts import about, count
 from qairt.model.parts import Part
 
 TOKEN_S = 0.08
-"""Seconds for a token and a million weights, all that are multiplied with. Measured on SmolLM2-135M, a 2-core x86
-machine."""
+"""Seconds per token and million weights of the linear layers. Measured with SmolLM2-135M on a 2-core x86 machine."""
 
 
-def seconds_a_token(parts: Sequence[Part]) -> float:
-    """About how long the emulated NPU takes for one token, read or generated.
+def seconds_per_token(parts: Sequence[Part]) -> float:
+    """The expected time of the emulated NPU for one token, read or generated.
 
     Args:
-        parts: all of the model's; an embedding alone costs nothing.
+        parts: all parts of the model; one that is only the embedding costs nothing.
     """
     weights = sum(part.weight_bytes for part in parts if part.last_layer > part.first_layer) / 4e6
     return max(TOKEN_S * weights, 0.01)
 
 
 def genie_cost(seconds: float, prompt_tokens: int, new_tokens: int) -> str:
-    """A sentence: what an answer takes at so many seconds a token, Genie reading the prompt token by token."""
-    # the last token that is generated is not read
+    """A line of text: the time of an answer. Genie reads the prompt token by token."""
+    # the last generated token is not read
     longest = seconds * (prompt_tokens + new_tokens - 1)
     return (
-        f"genie: the NPU is emulated, about {about(seconds)} a token: {about(seconds * prompt_tokens)} to read"
-        f" {count(prompt_tokens, 'prompt token')} one by one, {about(longest)} with {count(new_tokens, 'new token')}"
+        f"genie: the NPU is emulated at about {about(seconds)} per token: {about(seconds * prompt_tokens)} to"
+        f" read {count(prompt_tokens, 'prompt token')} one by one, {about(longest)} with"
+        f" {count(new_tokens, 'new token')}"
     )

@@ -1,4 +1,4 @@
-"""Measures of how close two runs are."""
+"""Measures of the difference between two runs."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ import numpy as np
 
 from qairt.runtime.stored import Floats
 
-MOST_DB = 300.0
-"""What equal values are given; float32 cannot be told apart long before."""
+MAX_DB = 300.0
+"""The value for equal arrays; float32 differences disappear long before."""
 
 
 def sqnr_db(reference: Floats, measured: Floats) -> float:
@@ -22,7 +22,7 @@ def sqnr_db(reference: Floats, measured: Floats) -> float:
 
 
 def decibel(signal: float, noise: float) -> float:
-    """10 log10(signal / noise) of two energies, kept within ±`MOST_DB`."""
+    """10 log10(signal / noise) of two energies, kept within ±`MAX_DB`."""
     if noise == 0:
-        return MOST_DB
-    return float(np.clip(10 * np.log10(signal / noise), -MOST_DB, MOST_DB)) if signal else -MOST_DB
+        return MAX_DB
+    return float(np.clip(10 * np.log10(signal / noise), -MAX_DB, MAX_DB)) if signal else -MAX_DB

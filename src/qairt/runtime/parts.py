@@ -1,33 +1,36 @@
-"""One part of a split decoder, and what runs it."""
+"""One part of a split decoder, and the interface to run it."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from qairt.errors import GraphError
 from qairt.graph.tensors import GraphSignature
 from qairt.runtime.stored import Array
 
+if TYPE_CHECKING:
+    from qairt.graph.session import Session
+
 
 @dataclass(frozen=True)
 class PartGraph:
-    """A part's graph for one AR. A float graph is a part too: its tensors then have no scale."""
+    """A part's graph for one AR; float or quantized."""
 
     onnx: Path
-    """Its weights lie beside it."""
+    """Its weights are beside it."""
     signature: GraphSignature
 
     @classmethod
     def read(cls, onnx: Path, signature: Path) -> PartGraph:
-        """From the files the `quantize` stage wrote."""
+        """Read the files of the stage `quantize`."""
         return cls(onnx, GraphSignature.read(signature))
 
 
 def by_length(parts: Iterable[PartGraph]) -> dict[int, dict[int, list[PartGraph]]]:
-    """By context length and AR, the parts in order."""
+    """Parts in order, by context length and AR."""
     found: dict[int, dict[int, list[PartGraph]]] = {}
     for part in sorted(parts, key=lambda each: each.signature.part):
         found.setdefault(part.signature.cl, {}).setdefault(part.signature.ar, []).append(part)
@@ -35,7 +38,7 @@ def by_length(parts: Iterable[PartGraph]) -> dict[int, dict[int, list[PartGraph]
 
 
 class PartRunner(Protocol):
-    """Runs one part on stored numbers; inputs and outputs by name, shapes and dtypes as the part's signature."""
+    """Runs one part on stored integers; inputs and outputs by name, as in the part's signature."""
 
     def ready(self) -> None:
         """Wait until it can run."""
@@ -43,17 +46,17 @@ class PartRunner(Protocol):
     def run(self, inputs: Mapping[str, Array]) -> dict[str, Array]: ...
 
     def close(self) -> None:
-        """Give its memory back; it cannot run any more."""
+        """Free its memory; it cannot run any more."""
 
 
 Opener = Callable[[PartGraph], PartRunner]
-"""Starts to make a part ready; parts may become so at the same time."""
+"""Starts to open a part; several parts may open at the same time."""
 
 
-def require_signature(part: PartGraph, session: Any) -> None:
+def require_signature(part: PartGraph, session: Session) -> None:
     """
     Raises:
-        GraphError: the session's inputs or outputs are not those of the part's signature; names the first.
+        GraphError: the session's inputs or outputs differ from the part's signature; names the first.
     """
     signature = part.signature
     for kind, specs, nodes in (
@@ -73,6 +76,6 @@ def require_signature(part: PartGraph, session: Any) -> None:
 
 
 def _dtype(onnx_type: str) -> str:
-    """numpy's name of `tensor(uint16)`."""
+    """NumPy's name of `tensor(uint16)`."""
     name = onnx_type.removeprefix("tensor(").removesuffix(")")
     return {"float": "float32", "double": "float64"}.get(name, name)

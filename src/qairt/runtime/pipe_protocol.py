@@ -1,10 +1,10 @@
-"""Named arrays over a pipe: a line of JSON that says what follows, then the arrays' bytes; or an error in that line."""
+"""Named arrays over a pipe: a line of JSON with names, dtypes and shapes, then the arrays' bytes; or an error."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
@@ -15,7 +15,7 @@ from qairt.runtime.stored import Array
 def send(pipe: IO[bytes], arrays: Mapping[str, Array]) -> None:
     """
     Raises:
-        BrokenPipeError: the other side is gone.
+        BrokenPipeError: the reader is gone.
     """
     _send_line(pipe, {"arrays": [[name, array.dtype.name, array.shape] for name, array in arrays.items()]})
     for array in arrays.values():
@@ -24,7 +24,7 @@ def send(pipe: IO[bytes], arrays: Mapping[str, Array]) -> None:
 
 
 def send_error(pipe: IO[bytes], error: QairtError) -> None:
-    """The other side's `receive` raises it."""
+    """Send an error, which the reader's `receive` raises."""
     _send_line(pipe, {"error": {"what": error.what, "where": error.where, "remedy": error.remedy}})
     pipe.flush()
 
@@ -32,8 +32,8 @@ def send_error(pipe: IO[bytes], error: QairtError) -> None:
 def receive(pipe: IO[bytes]) -> dict[str, Array]:
     """
     Raises:
-        EOFError: the other side is gone.
-        ToolchainError: the other side sent an error.
+        EOFError: the sender is gone.
+        ToolchainError: the sender sent an error.
     """
     line = pipe.readline()
     if not line.endswith(b"\n"):
@@ -51,5 +51,5 @@ def receive(pipe: IO[bytes]) -> dict[str, Array]:
     return arrays
 
 
-def _send_line(pipe: IO[bytes], head: dict[str, Any]) -> None:
+def _send_line(pipe: IO[bytes], head: Mapping[str, object]) -> None:
     pipe.write(json.dumps(head).encode() + b"\n")

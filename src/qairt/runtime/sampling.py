@@ -14,16 +14,16 @@ Logits = NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Sampling:
-    """How a token is drawn. The default is greedy: always the likeliest."""
+    """Sampling settings. The default is greedy: always the most likely token."""
 
     temperature: float = 0.0
-    """Logits are divided by it; 0 is greedy and ignores the other settings."""
+    """Divides the logits; 0 is greedy and ignores the other settings."""
     top_k: int = 0
-    """Only the k likeliest tokens can be drawn; 0 for all."""
+    """Sample from the k most likely tokens; 0 for all."""
     top_p: float = 1.0
-    """Only the likeliest tokens that together reach this probability can be drawn; 1 for all."""
+    """Sample from the most likely tokens that together reach this probability; 1 for all."""
     seed: int = 0
-    """The same seed draws the same tokens from the same logits."""
+    """The same seed gives the same tokens for the same logits."""
 
     def __post_init__(self) -> None:
         if not self.temperature >= 0 or self.temperature == float("inf"):
@@ -37,7 +37,7 @@ class Sampling:
 
 
 class TokenSampler:
-    """Draws one token after the other; holds the state of the random numbers."""
+    """Samples one token after another; holds the random state."""
 
     def __init__(self, sampling: Sampling) -> None:
         self.sampling = sampling
@@ -50,11 +50,13 @@ class TokenSampler:
             logits: [vocab].
 
         Raises:
-            GenerationError: they hold NaN, so that no token is likeliest.
+            GenerationError: the logits contain NaN.
         """
         if np.isnan(logits).any():
             raise GenerationError(
-                "the logits hold NaN", where="logits", remedy="check the model's weights and encodings (qairt verify)"
+                "the logits contain NaN",
+                where="logits",
+                remedy="check the model's weights and encodings (qairt verify)",
             )
         if self.sampling.temperature == 0:
             return int(logits.argmax())
@@ -63,15 +65,15 @@ class TokenSampler:
 
 
 def distribution(logits: Logits, sampling: Sampling) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """The tokens that can be drawn at a temperature above 0, likeliest first, and their probabilities (sum 1).
+    """The tokens that can be sampled at a temperature above 0, most likely first, and their probabilities (sum 1).
 
-    Temperature first, then top_k, then top_p, as `transformers` does. Among equals the lower id comes first.
+    Applies temperature, then top_k, then top_p, like `transformers`. Of equally likely tokens the lower id is first.
 
     Args:
         logits: [vocab].
     """
     count = min(sampling.top_k, len(logits)) or len(logits)
-    # Whatever equals the k-th largest is sorted too, so that which of several equals stays does not hang on chance.
+    # all tokens equal to the k-th largest are sorted, so that which of them remain is deterministic
     threshold = np.partition(logits, -count)[-count]
     candidates = np.flatnonzero(logits >= threshold)
     order = np.argsort(-logits[candidates], kind="stable")[:count]

@@ -1,14 +1,14 @@
-"""Real values and the numbers a graph stores for them: `real = (q + offset) * scale`."""
+"""Conversion between real values and stored integers: `real = (q + offset) * scale`."""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import NDArray
 
+from qairt.graph.session import Array as Array
 from qairt.graph.tensors import TensorSpec
 from qairt.quant.grid import from_steps, to_steps
 
-Array = NDArray[np.generic]
 Floats = NDArray[np.float32]
 
 
@@ -22,13 +22,13 @@ def to_stored(values: Floats, spec: TensorSpec) -> Array:
 
 
 def to_real(stored: Array, spec: TensorSpec) -> Floats:
-    """What stored integers stand for, float32."""
+    """The real values of stored integers, float32."""
     if spec.scale is None:
         return np.asarray(stored, np.float32)
     return from_steps(stored.astype(np.int64) + (spec.offset or 0), np.float32(spec.scale), np.iinfo(spec.dtype).bits)
 
 
-def smallest(spec: TensorSpec) -> float:
-    """The least real value that the grid of a quantized tensor holds."""
+def minimum(spec: TensorSpec) -> float:
+    """The smallest real value that a quantized tensor can represent."""
     assert spec.scale is not None
     return (int(np.iinfo(spec.dtype).min) + (spec.offset or 0)) * spec.scale

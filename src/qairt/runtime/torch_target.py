@@ -1,4 +1,4 @@
-"""The float32 model on torch, as a `Generator`: what the quantized graphs are measured against."""
+"""The float32 model on torch as a `Generator`: the reference for the quantized graphs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class TorchGenerator:
-    """`qairt.model.reference.Reference` within a context length. Give it one that keeps its weights."""
+    """`qairt.model.reference.Reference` within a context length; it should be one that keeps its weights."""
 
     def __init__(self, reference: Reference, context_length: int) -> None:
         self.context_length = context_length
@@ -21,7 +21,7 @@ class TorchGenerator:
 
     @property
     def length(self) -> int:
-        """Tokens held."""
+        """Tokens in the cache."""
         return self._reference.length
 
     @property

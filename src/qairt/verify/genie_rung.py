@@ -60,7 +60,7 @@ class GenieRung:
             return "it runs all parts together"
         try:
             genie.require()
-            seconds = self.model.seconds_a_token * (PROMPT + NEW - 1) + self.binaries.seconds_to_build()
+            seconds = self.model.seconds_per_token * (PROMPT + NEW - 1) + self.binaries.seconds_to_build()
         except QairtError as error:
             return f"{error.what}: {error.remedy}"
         if seconds > LONGEST_S and not is_requested:
@@ -81,7 +81,7 @@ class GenieRung:
         from qairt.runtime.heartbeat import heartbeat
         from qairt.runtime.parts import PartGraph
 
-        each = self.model.seconds_a_token
+        each = self.model.seconds_per_token
         notify(genie_cost(each, len(prompt), NEW))
         quantized = [PartGraph.read(part.quantized_onnx, part.signature) for part in parts]
         with (

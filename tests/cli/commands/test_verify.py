@@ -85,7 +85,13 @@ def test_the_table_names_the_worst_output_and_the_first_part_below():
 def spoken(*found: int, margin: float | None = None) -> Verification:
     """Genie alone, beside a CPU that says 5, 600, 7."""
     tokens = TokenFidelity(
-        rung="genie", prompt=(1,) * 8, cpu=(5, 600, 7), found=found, margin=margin, seconds=140.0, seconds_a_token=12.34
+        rung="genie",
+        prompt=(1,) * 8,
+        cpu=(5, 600, 7),
+        found=found,
+        margin=margin,
+        seconds=140.0,
+        seconds_per_token=12.34,
     )
     return Verification(rungs=(), skipped=(), min_sqnr_db=NEEDED, tokens=(tokens,))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from qairt.amounts import count, duration
 from qairt.cli.console import is_terminal, output_stream, styled, table, width, wrapped
-from qairt.runtime.metrics import MOST_DB
+from qairt.runtime.metrics import MAX_DB
 from qairt.verify.result import LayerCost, PartFidelity, RungFidelity, TokenFidelity, Verification
 
 LAYERS = 8
@@ -43,7 +43,7 @@ def layer_lines(rung: RungFidelity) -> list[str]:
 
 def token_lines(found: TokenFidelity, most: float) -> list[str]:
     """The tokens of both runtimes, one line each, and their first difference."""
-    read, each = count(len(found.prompt), "token"), duration(found.seconds_a_token)
+    read, each = count(len(found.prompt), "token"), duration(found.seconds_per_token)
     lines = [styled(f"{found.rung}: {len(found.found)} tokens after {read} of text, {each} per token", "bold")]
     width_ = max(len(str(token)) for token in (*found.cpu, *found.found))
     for name, tokens in (("cpu", found.cpu), (found.rung, found.found)):
@@ -107,7 +107,7 @@ def _layer_row(cost: LayerCost) -> tuple[str, ...]:
 
 
 def _db(value: float | None) -> str:
-    return "" if value is None else "equal" if value >= MOST_DB else f"{value:.1f}"
+    return "" if value is None else "equal" if value >= MAX_DB else f"{value:.1f}"
 
 
 def _against_cpu(rung: RungFidelity) -> list[str]:
