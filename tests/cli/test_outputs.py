@@ -75,4 +75,4 @@ def test_check_names_old_keys_and_what_cannot_be(qairt, place: Path):
     assert "outputs.save_predictions (" in said.out
     said = qairt("check", "speak.yaml", "stages.source.output.prediction.enable=true")
     assert said.code == 2
-    assert "source makes no predictions" in said.out
+    assert "source writes no predictions" in said.out

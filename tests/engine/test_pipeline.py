@@ -335,6 +335,6 @@ def test_damage_is_set_aside_reported_and_made_again(tmp_path):
     assert run(again) == ["source all", "upper ar2"]
     assert joined(again) == "hello 1|HELLO 2"
     assert len(again.warnings) == 3
-    assert "text.txt is missing; set aside, it is made again" in " ".join(again.warnings)
+    assert "text.txt is missing; it was set aside and will be rebuilt" in " ".join(again.warnings)
     assert json.loads(made.manifest.path.read_bytes())["stages"]
     assert os.path.isdir(next(iter(again.cache.leftovers())))

@@ -29,7 +29,7 @@ def entry(stage: str, label: str = "all", cached: bool = False) -> ev.PlannedEnt
         label=label,
         key=keys.digest([stage, label]),
         cached=cached,
-        reason="not made yet",
+        reason="not built yet",
         seconds=1.0,
         from_history=False,
     )

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 from tiny_recipe import write_recipe
 
-from qairt.engine import pipeline as engine_pipeline
+from qairt.engine.plan.plan import Planner
+from qairt.engine.plan.planned import Plan
 from qairt.engine.run.options import RunOptions
 from qairt.errors import CacheError, RecipeError
 from qairt.llm import LLMPipeline
@@ -24,38 +24,38 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> LLMPipeline:
 
 
 @pytest.fixture
-def plans(monkeypatch: pytest.MonkeyPatch) -> list[object]:
+def plans(monkeypatch: pytest.MonkeyPatch) -> list[Plan]:
     """Grows by one with every plan."""
-    made: list[object] = []
-    make_plan = engine_pipeline.make_plan
+    made: list[Plan] = []
+    plan = Planner.plan
 
-    def counted(*arguments: Any, **options: Any) -> object:
-        made.append(make_plan(*arguments, **options))
+    def counted(planner: Planner, made_items: frozenset[str] = frozenset()) -> Plan:
+        made.append(plan(planner, made_items))
         return made[-1]
 
-    monkeypatch.setattr(engine_pipeline, "make_plan", counted)
+    monkeypatch.setattr(Planner, "plan", counted)
     return made
 
 
-def test_evaluate_plans_once(finished: LLMPipeline, plans: list[object]) -> None:
+def test_evaluate_plans_once(finished: LLMPipeline, plans: list[Plan]) -> None:
     text = finished.cache_dir.parent / "text.txt"
     assert finished.evaluate("cpu", dataset=text, chunks=1)["perplexity"] > 1
     assert len(plans) == 1
 
 
-def test_verify_plans_once(finished: LLMPipeline, plans: list[object]) -> None:
+def test_verify_plans_once(finished: LLMPipeline, plans: list[Plan]) -> None:
     assert len(finished.verify(tokens=4).rungs) == 5
     assert len(plans) == 1
 
 
-def test_generate_plans_once(finished: LLMPipeline, plans: list[object]) -> None:
+def test_generate_plans_once(finished: LLMPipeline, plans: list[Plan]) -> None:
     with finished.generator("cpu") as generator:
         assert finished.generate(generator, "Hello", max_new_tokens=2, chat=False).result.tokens
         assert finished.generate(generator, "Again", max_new_tokens=2, chat=False).result.tokens
     assert len(plans) == 1
 
 
-def test_export_plans_once(finished: LLMPipeline, plans: list[object], tmp_path: Path) -> None:
+def test_export_plans_once(finished: LLMPipeline, plans: list[Plan], tmp_path: Path) -> None:
     assert finished.export(tmp_path / "same")
     assert len(plans) == 1
     assert finished.export(tmp_path / "ort", "ort")

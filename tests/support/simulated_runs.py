@@ -66,7 +66,7 @@ def compile_plan(
                 coord=coord,
                 key=random.Random(f"{stage} {label(coord)}").randbytes(32).hex(),
                 cached=False,
-                reason="not made yet",
+                reason="not built yet",
                 sources=sources,
                 seconds=seconds,
                 seconds_low=seconds * 0.9,

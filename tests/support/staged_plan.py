@@ -17,6 +17,7 @@ from qairt.engine.axes import Coord, label
 from qairt.engine.cache.cache import key_inputs
 from qairt.engine.cache.entry import ENTRY, Entry
 from qairt.engine.plan.cause import cause_of
+from qairt.engine.plan.costs import Expectation
 from qairt.engine.plan.planned import Plan, PlannedItem, StagePlan
 from qairt.engine.stage import Estimate, Expansion, Stage, StageConfig, Task
 from qairt.keys import digest
@@ -140,9 +141,9 @@ def _sources(stage: str, coord: Coord, batch: dict[Coord, PlannedItem]) -> list[
 
 def _item(stage: Stage[Any, Any, Any], coord: Coord, sources: list[PlannedItem]) -> PlannedItem:
     _, _, ram, megabytes, _ = _SHAPES[stage.name]
+    seconds = _seconds(stage.name, coord)
     item = PlannedItem(
         stage=stage,
-        coord=coord,
         task=Task(coord=coord, sources=tuple(source.coord for source in sources), estimate=Estimate()),
         config=stage.config,
         sources=sources,
@@ -150,15 +151,9 @@ def _item(stage: Stage[Any, Any, Any], coord: Coord, sources: list[PlannedItem])
         inputs={},
         entry=None,
         last=None,
-        reason="not made yet",
-        cause=None,
-        seconds=_seconds(stage.name, coord),
-        peak_ram=ram * _MEGABYTE,
+        expected=Expectation(seconds, seconds * 0.85, seconds * 1.3, ram * _MEGABYTE, megabytes * _MEGABYTE, samples=3),
         bytes=megabytes * _MEGABYTE,
-        from_history=True,
-        low=_seconds(stage.name, coord) * 0.85,
-        high=_seconds(stage.name, coord) * 1.3,
-        samples=3,
+        reason="not built yet",
     )
     item.inputs = _inputs(item, item.config, {source.name: source.key for source in sources})
     return item

@@ -1,4 +1,4 @@
-"""Observers: code that is told what the engine does, without a part in it."""
+"""Observers: code that is notified of what the engine does, without changing it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 class StageObserver:
-    """Base of observers; override what you want to know. Called from the engine's threads, one call at a time."""
+    """Base of observers; override the hooks you need. Called from the engine's threads, one call at a time."""
 
     def run_before_stage(self, stage: AnyStage, stage_config: StageConfig, stage_input: StageInput) -> None:
         """The first item of a stage is about to run."""
@@ -22,14 +22,14 @@ class StageObserver:
         stage_input: StageInput,
         stage_output: StageOutput,
     ) -> None:
-        """The last item of a stage was made; `stage_output` is that item's."""
+        """The last item of a stage is finished; `stage_output` is its output."""
 
     def on_event(self, event: Event) -> None:
-        """Anything the engine says."""
+        """Any event of the run."""
 
     def get_report(self) -> dict[str, Any]:
-        """What was observed, as plain data."""
+        """The observations as plain data; `metrics` holds what goes into `metrics.json`, by stage."""
         return {}
 
     def reset(self) -> None:
-        """Forget what was observed."""
+        """Forget all observations."""

@@ -3,37 +3,33 @@
 from __future__ import annotations
 
 import threading
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+from pydantic import BaseModel
 
 from qairt.engine.assembly import check_order
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.cache.trash import Trash
 from qairt.engine.digests import FileDigests
-from qairt.engine.plan.costs import CostHistory
-from qairt.engine.plan.outputs import check_outputs, planned_outputs
-from qairt.engine.plan.plan import make_plan
+from qairt.engine.plan.outputs import check_outputs
+from qairt.engine.plan.plan import Planner
 from qairt.engine.plan.planned import Plan
-from qairt.engine.record import events as ev
+from qairt.engine.record.events import Event
 from qairt.engine.record.folder import RunFolder, new_run_folder
 from qairt.engine.run.options import RunOptions, RunResult
 from qairt.engine.run.output_run import prepare_outputs
-from qairt.engine.run.run import Run
-from qairt.engine.stage import AnyStage, Env
+from qairt.engine.run.run import Run, RunSetup
+from qairt.engine.run.stream import EventListener, EventStream
+from qairt.engine.stage import AnyStage, Env, StageConfig
 from qairt.errors import QairtError, RecipeError
-from qairt.files import append_line
-from qairt.recipe.file_settings import make_config_files_absolute
 from qairt.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
     from qairt.engine.observers import StageObserver
-
-EventListener = Callable[[ev.Event], None]
 
 
 class Pipeline:
@@ -42,10 +38,10 @@ class Pipeline:
     Args:
         stages: configured stages in order.
         cache_dir: folder that gets `pipeline_state/`.
-        recipe: what the stages were made from; kept beside the cache so that `load` can resume.
-        settings: the recipe's top-level settings, for stages that ask `env.settings`.
-        model: the name under which `output.extra` holds settings of the model that runs.
-        verify_digests: check what is reused by content, not by presence and size alone; reads every byte.
+        recipe: what the stages were configured from; kept in the cache directory so that `load` can resume.
+        settings: the recipe's top-level settings, for stages that use `env.settings`.
+        model: the model's name in `output.extra`.
+        verify_digests: check reused entries by content, not by presence and size alone; reads every byte.
 
     Raises:
         ContractViolation: the stages do not fit together; names the stage.
@@ -57,7 +53,7 @@ class Pipeline:
         cache_dir: str | Path,
         *,
         recipe: Recipe | None = None,
-        settings: Any = None,
+        settings: BaseModel | None = None,
         model: str = "",
         suppress_performance_warnings: bool = False,
         verify_digests: bool = False,
@@ -67,28 +63,21 @@ class Pipeline:
         self.settings = settings
         self.model = model
         self.suppress_performance_warnings = suppress_performance_warnings
-        self._stages = list(stages)
-        self.stages = SimpleNamespace(**{stage.name: stage.config for stage in stages})
-        """Live configs by stage name: `pipeline.stages.split_model.num_splits = 3`."""
+        self._stages = tuple(stages)
+        self.stages = LiveConfigs(stages)
+        """Settings by stage name: `pipeline.stages.split_model.num_splits = 3`."""
         self.warnings: list[str] = []
-        """What the user should be told about this cache directory."""
+        """Problems with the recipe or this cache directory."""
         self.notices: list[str] = []
         """What the user may want to know, though nothing is wrong."""
         self.stop = threading.Event()
-        """Set to end a run from another thread: running items are ended, finished ones kept."""
-        self.handles_stop = False
-        """A run is in the part that looks at `stop` all the time: nobody needs to break into it."""
+        """Set to end a run from another thread: running items are stopped, finished ones kept."""
         self.cache = StageCache(self.cache_dir, self._bad_entry, verify_digests=verify_digests)
         self.manifest = PipelineManifest(self.cache_dir)
         self.detached = False
-        """Whether no terminal belongs to the process that runs it."""
-        self._listeners: list[EventListener] = []
-        self._observers: list[StageObserver] = []
-        self._event_lock = threading.Lock()
-        self._events_file: Path | None = None
-        self._seq = 0
-        self._over = False
-        """The run's last word was said."""
+        """Whether the process that runs it has no terminal."""
+        self._stream = EventStream()
+        self._run: Run | None = None
         check_order(self._stages, suppress_performance_warnings=suppress_performance_warnings)
 
     @property
@@ -100,50 +89,33 @@ class Pipeline:
 
     @property
     def configured_stages(self) -> Sequence[AnyStage]:
-        """The stages in order, with the settings they have now."""
-        self._follow_live_configs()
-        return tuple(self._stages)
+        """The stages in order, with their present settings."""
+        return self._stages
 
-    # Watching
+    # Events
 
     def add_observer(self, observer: StageObserver) -> None:
         """Add an observer; its hooks are called around every stage that runs, and for every event."""
-        self._observers.append(observer)
+        self._stream.add_observer(observer)
 
     def remove_observer(self, observer: StageObserver) -> None:
-        """Tell it nothing more."""
-        with self._event_lock:
-            self._observers.remove(observer)
+        self._stream.remove_observer(observer)
 
     def add_listener(self, listener: EventListener) -> None:
         """Call `listener` for every event, in order, from the engine's threads."""
-        self._listeners.append(listener)
+        self._stream.add_listener(listener)
 
     def remove_listener(self, listener: EventListener) -> None:
-        """Call it no more."""
-        with self._event_lock:
-            self._listeners.remove(listener)
+        self._stream.remove_listener(listener)
 
-    def emit(self, event: ev.Event) -> None:
-        """Number an event, write it to the run's stream and tell everyone who listens."""
-        with self._event_lock:
-            if self._over:  # said by a thread that did not know yet; readers look for the end in the last line
-                return
-            self._over = isinstance(event, ev.RunFinished)
-            self._seq += 1
-            event = event.model_copy(update={"seq": self._seq, "mono": time.monotonic()})
-            if self._events_file is not None:
-                append_line(self._events_file, event.model_dump())
-            for listener in self._listeners:
-                listener(event)
-            for observer in self._observers:
-                observer.on_event(event)
+    def emit(self, event: Event) -> None:
+        """Number an event, record it in the run in progress and pass it to all listeners."""
+        self._stream.emit(event)
 
     # Planning
 
     def env(self) -> Env:
-        """A fresh view for stages to describe their work in."""
-        self._follow_live_configs()
+        """A new environment for stages to describe their work in."""
         return Env(
             settings=self.settings,
             configs={stage.name: stage.config for stage in self._stages},
@@ -152,30 +124,30 @@ class Pipeline:
         )
 
     def check(self, env: Env | None = None, *, tools: bool = True) -> None:
-        """Everything that can be known before work starts.
+        """Check everything that can be known before work starts.
 
         Args:
-            tools: also what a plan can be made without.
+            tools: also what only a run needs, not a plan.
 
         Raises:
-            QairtError: the first stage that cannot run with these settings says why.
+            QairtError: from the first stage that cannot run with these settings.
         """
         env = env or self.env()
         for stage in self._stages:
             self.check_stage(stage, env, tools=tools)
 
     def check_stage(self, stage: AnyStage, env: Env, *, tools: bool = True) -> None:
-        """The same for one stage; the error says on which line the setting stands that it is about."""
+        """The same for one stage; the error names the line of the setting it is about."""
         try:
             stage.check(env)
             if tools:
                 stage.check_tools(env)
             check_outputs(stage, self._stages, self.cache_dir)
         except QairtError as error:
-            raise self._placed(error) from error
+            raise self._located(error) from error
 
     def plan(self, options: RunOptions | None = None) -> Plan:
-        """What a run would do: every item, its key, cached or why not. Reads no weights.
+        """What a run would do: every item, its key, and whether it is cached or why not. Reads no weights.
 
         Raises:
             QairtError: the settings cannot work (see `check`).
@@ -184,21 +156,22 @@ class Pipeline:
         self.check(env, tools=False)
         return self.plan_in(env, options or RunOptions())
 
-    def plan_in(self, env: Env, options: RunOptions, made: frozenset[str] = frozenset()) -> Plan:
-        """The plan in `env`; items named in `made` count as cached though they were forced."""
-        stages = self._until(options)
-        history = CostHistory(self.state_folder)
-        plan = make_plan(stages, env, self.cache, history, force=options.force, made=made)
-        plan.outputs = planned_outputs(plan.stages, self.cache_dir, self.model)
-        return plan
+    def plan_in(self, env: Env, options: RunOptions) -> Plan:
+        """The plan in `env`, unchecked."""
+        return self._planner(env, options).plan()
 
     # Running
 
+    @property
+    def handles_stop(self) -> bool:
+        """Whether a run is in progress that checks `stop` all the time, so that nobody needs to interrupt it."""
+        return self._run is not None and self._run.handles_stop
+
     def construct(self, options: RunOptions | None = None) -> RunResult:
-        """Run all stages, skipping what is done.
+        """Run all stages, skipping finished items.
 
         Returns:
-            How it ended; failed items are in `failed`, everything else was made and is kept.
+            The result; failed items are in `failed`, everything else is finished and kept.
 
         Raises:
             QairtError: nothing could start (settings, cache directory).
@@ -206,43 +179,36 @@ class Pipeline:
         options = options or RunOptions()
         env = self.env()
         self.check(env)
-        stages = self._until(options)
+        planner = self._planner(env, options)
         self.cache.prepare()
-        prepare_outputs(stages, self.cache_dir)
+        prepare_outputs(planner.stages, self.cache_dir)
         Trash(self.state_folder, self.manifest).recover()
         self._write_recipe()
         if self.manifest.is_damaged():
-            self.warnings.append(f"{self.manifest.path} was damaged and is written anew")
-        return Run(self, env, options).execute()
+            self.warnings.append(f"{self.manifest.path} is damaged; it will be rewritten")
+        with self._new_run_folder() as folder:
+            setup = RunSetup(planner, self.manifest, self.recipe, folder, self.notices, self.warnings)
+            self._run = Run(setup, options, self._stream, self.stop)
+            try:
+                return self._run.execute()
+            finally:
+                self._run = None
 
     @contextmanager
-    def recording(self) -> Iterator[RunFolder]:
-        """A new run's folder, held by this process and written to while inside."""
+    def _new_run_folder(self) -> Iterator[RunFolder]:
         folder = new_run_folder(self.state_folder)
         source = str(self.recipe.source.absolute()) if self.recipe.source else ""
         with folder.held(source, self.recipe.overrides, detached=self.detached):
-            self._events_file, self._seq, self._over = folder.events, 0, False
-            try:
-                yield folder
-            finally:
-                self._events_file = None
+            yield folder
 
-    @property
-    def observers(self) -> Sequence[StageObserver]:
-        return tuple(self._observers)
+    def _planner(self, env: Env, options: RunOptions) -> Planner:
+        return Planner(self._requested(options), env, self.cache, options.force, self.model)
 
-    def _placed(self, error: QairtError) -> QairtError:
-        """An error about a setting with the file and line the setting stands on."""
-        setting = error.where or ""
-        if self.recipe.source is None or setting.split(".")[0] not in self.recipe:
-            return error
-        return type(error)(f"{setting}: {error.what}", where=self.recipe.where(setting), remedy=error.remedy)
-
-    def _until(self, options: RunOptions) -> Sequence[AnyStage]:
-        """The stages that are asked for.
+    def _requested(self, options: RunOptions) -> Sequence[AnyStage]:
+        """The stages up to `options.until`.
 
         Raises:
-            RecipeError: a name among the options is no stage's.
+            RecipeError: the options name an unknown stage.
         """
         names = self.stage_names()
         for name in (options.until, *options.force):
@@ -250,16 +216,42 @@ class Pipeline:
                 raise RecipeError(f"there is no stage {name} in this recipe", remedy=f"its stages: {', '.join(names)}")
         return self._stages if options.until is None else self._stages[: names.index(options.until) + 1]
 
+    def _located(self, error: QairtError) -> QairtError:
+        """An error about a setting, with the file and line of the setting."""
+        setting = error.where or ""
+        if self.recipe.source is None or setting.split(".")[0] not in self.recipe:
+            return error
+        return type(error)(f"{setting}: {error.what}", where=self.recipe.where(setting), remedy=error.remedy)
+
     def _write_recipe(self) -> None:
         if self.recipe:
             self.recipe.to_yaml(self.state_folder / "recipe.yaml")
 
-    def _follow_live_configs(self) -> None:
-        for stage in self._stages:
-            stage.config = getattr(self.stages, stage.name)
-            make_config_files_absolute(self.recipe, ("stages", stage.name), stage.config, assigned=True)
-
     def _bad_entry(self, directory: Path, problem: str) -> None:
-        note = f"{directory.parent.name}/{directory.name}: {problem}; set aside, it is made again"
-        if note not in self.warnings:
-            self.warnings.append(note)
+        warning = f"{directory.parent.name}/{directory.name}: {problem}; it was set aside and will be rebuilt"
+        if warning not in self.warnings:
+            self.warnings.append(warning)
+
+
+class LiveConfigs:
+    """The settings of a pipeline's stages, as attributes named like the stages."""
+
+    _stages: dict[str, AnyStage]
+
+    def __init__(self, stages: Iterable[AnyStage]) -> None:
+        object.__setattr__(self, "_stages", {stage.name: stage for stage in stages})
+
+    def __getattr__(self, name: str) -> Any:
+        return self._find(name).config
+
+    def __setattr__(self, name: str, config: StageConfig) -> None:
+        self._find(name).config = config
+
+    def __dir__(self) -> list[str]:
+        return list(self._stages)
+
+    def _find(self, name: str) -> AnyStage:
+        stages: dict[str, AnyStage] = object.__getattribute__(self, "__dict__").get("_stages", {})
+        if name not in stages:
+            raise AttributeError(f"there is no stage {name} in this recipe; its stages: {', '.join(stages)}")
+        return stages[name]

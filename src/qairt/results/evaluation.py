@@ -23,7 +23,7 @@ from qairt.files import write_atomic
 from qairt.notify import silent
 from qairt.results.finished import FinishedRun
 from qairt.results.generation import opened_generator
-from qairt.stages.facts import model_of, open_quantized
+from qairt.stages.facts import model_of, open_quantized, settings_of
 from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.quantization import Quantized
 
@@ -240,5 +240,5 @@ def metrics_to_measure(
 
     if chunks is not None and chunks < 1:
         raise EvaluationError(f"{chunks} chunks are out of range", where="chunks", remedy="use 1 or more")
-    listed = pipeline.settings.evaluator.metrics
+    listed = settings_of(pipeline.env()).evaluator.metrics
     return chosen_metrics(pipeline.recipe, listed, names, dataset=dataset, chunks=chunks)

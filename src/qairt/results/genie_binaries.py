@@ -21,8 +21,9 @@ from qairt.engine.axes import Coord, value_of
 from qairt.engine.cache.cache import key_inputs
 from qairt.engine.cache.entry import NewEntry
 from qairt.engine.plan.planned import PlannedItem
-from qairt.engine.run.executor import Place, ProcessExecutor, Stop
+from qairt.engine.run.executor import ItemLog, ProcessExecutor
 from qairt.engine.run.jobs import Job, import_path
+from qairt.engine.run.stop import Stop
 from qairt.engine.run.usage import Usage
 from qairt.engine.stage import Env, StageOutput, Task
 from qairt.errors import CacheError, RecipeError
@@ -165,7 +166,7 @@ class GenieBinaries:
         stop = Stop(threading.Event())
         with heartbeat(f"{binary.name}: compiling", binary.task.estimate.seconds, notify):
             ProcessExecutor().run(
-                job, Place(GenieBinary.name, label, log), lambda fraction, message: None, stop, record_usage
+                job, ItemLog(GenieBinary.name, label, log), lambda fraction, message: None, stop, record_usage
             )
         seconds = time.perf_counter() - start
         new = NewEntry(binary.key, GenieBinary.name, label, binary.inputs, seconds, used.peak_rss)

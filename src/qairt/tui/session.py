@@ -102,7 +102,7 @@ class _QueuedSession:
     def request(self, action: Action, stage: str = "", label: str = "") -> None:
         if self.readonly or self.folder is None:
             return
-        self._pending[self.folder.ask(action, stage, label)] = action
+        self._pending[self.folder.request(action, stage, label)] = action
 
     def close(self) -> None:
         pass

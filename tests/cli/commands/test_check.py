@@ -31,7 +31,7 @@ def test_artifacts_of_finished_stages(qairt, place):
     said = qairt("check", "toy.yaml")
     assert said.code == 0
     assert said.out.splitlines()[2:] == [
-        "warning  artifacts: upper ar2: not made yet, although a run finished it",
+        "warning  artifacts: upper ar2: not built yet, although a run finished it",
         "           the next run rebuilds it",
         "ok       artifacts: 4 of 5 items finished and intact; `qairt cache verify` compares every byte",
     ]

@@ -20,11 +20,11 @@ def test_before_the_first_run_everything_is_estimated(qairt, place):
         "\n"
         "5 items to run, about 1.3 s with 2 at a time:\n"
         "  stage   item    time  why it runs\n"
-        "  source  all   ~0.1 s  not made yet\n"
-        "  fan     ar1   ~0.1 s  not made yet\n"
-        "  fan     ar2   ~0.1 s  not made yet\n"
-        "  upper   ar2   ~0.1 s  not made yet\n"
-        "  join    all   ~1.0 s  not made yet\n"
+        "  source  all   ~0.1 s  not built yet\n"
+        "  fan     ar1   ~0.1 s  not built yet\n"
+        "  fan     ar2   ~0.1 s  not built yet\n"
+        "  upper   ar2   ~0.1 s  not built yet\n"
+        "  join    all   ~1.0 s  not built yet\n"
     )
     assert not (place / "cache").exists(), "a plan leaves nothing behind"
 
@@ -53,7 +53,7 @@ def test_until_force_and_brief(qairt):
     qairt("run", "toy.yaml", *INLINE)
     said = qairt("plan", "toy.yaml", "--until", "fan", "--force", "fan", "--brief")
     assert [line.split()[0] for line in said.out.splitlines() if line] == ["stage", "source", "fan", "total", "2"]
-    assert "asked for with --force" in qairt("plan", "toy.yaml", "--force", "fan").out
+    assert "requested with --force" in qairt("plan", "toy.yaml", "--force", "fan").out
 
 
 def test_json_is_the_plan_as_data(qairt):
@@ -62,7 +62,7 @@ def test_json_is_the_plan_as_data(qairt):
     assert data["stages"][1]["artifacts"] == {"text": 2}
     assert (data["items"], data["to_run"]) == (5, 5)
     (upper,) = data["stages"][2]["items"]
-    assert (upper["label"], upper["status"], upper["reason"]) == ("ar2", "run", "not made yet")
+    assert (upper["label"], upper["status"], upper["reason"]) == ("ar2", "run", "not built yet")
 
 
 def test_on_a_narrow_terminal_reasons_are_wrapped_below_themselves(monkeypatch):

@@ -24,7 +24,7 @@ def test_after_a_run(qairt):
     assert "The quality of the quantized model was not measured: qairt evaluate toy.yaml" in said.out
     html = REPORT.read_text()
     assert html.startswith("<!doctype html>")
-    for said_there in ("<title>an external graph, run 0001: done</title>", "ar1", "arn:", "toy.yaml", "not made yet"):
+    for said_there in ("<title>an external graph, run 0001: done</title>", "ar1", "arn:", "toy.yaml", "not built yet"):
         assert said_there in html
 
 

@@ -40,10 +40,10 @@ def test_a_run_without_a_terminal_says_a_line_for_each_event(qairt, place):
     made = {"source all": 29, "fan ar1": 31, "fan ar2": 31, "upper ar2": 31, "join all": 43}
     # An item may start while the one before it is stored.
     assert sorted(lines[1:11]) == sorted(
-        [f"{item}: started; not made yet" for item in made]
+        [f"{item}: started; not built yet" for item in made]
         + [f"{item}: T s, {size} B written" for item, size in made.items()]
     )
-    assert lines.index("source all: T s, 29 B written") < lines.index("fan ar1: started; not made yet")
+    assert lines.index("source all: T s, 29 B written") < lines.index("fan ar1: started; not built yet")
     assert lines[11:] == [
         "",
         *said_table(said.out),
@@ -105,7 +105,7 @@ def test_until_force_and_where_the_results_are(qairt, place):
         "fan: 2 folders in cache/pipeline_state/fan", "  fan_KEY  ar1", "  fan_KEY  ar2"
     ]  # fmt: skip
     said = qairt("run", "toy.yaml", "--force", "fan", "--until", "fan", *INLINE)
-    assert "fan ar1: started; asked for with --force" in said.out
+    assert "fan ar1: started; requested with --force" in said.out
 
 
 def test_json_is_the_event_stream(qairt, place):
@@ -299,7 +299,7 @@ def test_a_bad_entry_is_noted_and_made_again(qairt, place):
     (entry / "text.txt").write_text("x")
     said = qairt("run", "toy.yaml", *INLINE)
     assert said.code == 0
-    assert f"warning: upper/{entry.name}: text.txt has 1 bytes, not 7; set aside, it is made again" in said.out
+    assert f"warning: upper/{entry.name}: text.txt has 1 bytes, not 7; it was set aside and will be rebuilt" in said.out
     assert "upper ar2: started; its result was damaged or removed" in said.out
 
 

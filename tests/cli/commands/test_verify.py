@@ -229,5 +229,5 @@ def test_before_a_run_it_says_what_to_run(qairt, recipe):
     path = recipe[0]
     said = qairt("verify", path, "--cache-dir", "fresh")
     assert said.code == 1
-    assert said.err.startswith("Error: model_loading all: nothing to compare with yet: not made yet")
+    assert said.err.startswith("Error: model_loading all: nothing to compare with yet: not built yet")
     assert said.err.endswith(f"  qairt run {path}\n")

@@ -97,7 +97,7 @@ def test_every_item_that_runs_names_a_root(made: Path) -> None:
 
 def test_a_source_that_fell_out_is_named(made: Path) -> None:
     _, diffs = differing(made, PLAIN.replace("[1, 2]", "[2]"))
-    assert diffs["join all"].root == "fan ar1 is no longer part of it"
+    assert diffs["join all"].root == "fan ar1 is no longer an input"
 
 
 def test_the_root_is_found_behind_a_source_that_is_cached(made: Path) -> None:
@@ -139,7 +139,7 @@ def test_the_summary_counts_what_each_cause_explains(made: Path) -> None:
     assert (found.items, found.cached, found.stale, found.new) == (5, 1, 4, 0)
     assert found.lines() == [
         "1 recipe change (stages.fan.suffix) explains 4 of 4 stale items",
-        "  reused if stages.fan.suffix were a again: 5 of 5 items",
+        "  with stages.fan.suffix back at a, 5 of 5 items would be reused",
     ]
     assert toys(made, PLAIN).plan().to_run() == []
 
@@ -147,7 +147,7 @@ def test_the_summary_counts_what_each_cause_explains(made: Path) -> None:
 def test_what_two_causes_made_stale_does_not_come_back_with_one(made: Path) -> None:
     two = PLAIN.replace("suffix: a", "suffix: b").replace("upper: {}", "upper: {sleep: 0.001}")
     pipeline = toys(made, two)
-    shares = summary(pipeline.plan(), pipeline.recipe).shares
+    shares = summary(pipeline.plan(), pipeline.recipe).root_causes
     told = {share.cause.leaves[0].field: (share.stale, share.reverted) for share in shares}
     assert told == {"stages.fan.suffix": (3, 2), "stages.upper.sleep": (1, 0)}
 
@@ -155,9 +155,9 @@ def test_what_two_causes_made_stale_does_not_come_back_with_one(made: Path) -> N
 def test_nothing_made_yet(tmp_path: Path) -> None:
     pipeline = toys(tmp_path, PLAIN)
     plan = pipeline.plan()
-    assert summary(plan, pipeline.recipe).lines() == ["5 new items: not made yet"]
+    assert summary(plan, pipeline.recipe).lines() == ["5 new items: not built yet"]
     diff = key_diff(plan, next(plan.items), pipeline.recipe)
-    assert (diff.rows, diff.cached_key, diff.root) == ((), "", "not made yet")
+    assert (diff.rows, diff.cached_key, diff.root) == ((), "", "not built yet")
     assert {row.field for row in diff.same} == {"stages.source.text", "version of source"}
 
 

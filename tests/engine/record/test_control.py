@@ -59,7 +59,7 @@ class Going:
         return RunFolder(self.pipeline.state_folder / "runs" / self.state.run_id)
 
     def ask(self, *words: str) -> ev.RequestAnswered:
-        request = self.folder.ask(*words)  # type: ignore[arg-type]
+        request = self.folder.request(*words)  # type: ignore[arg-type]
         self.until(lambda state: any(answer.request == request for answer in state.answers))
         return next(answer for answer in self.state.answers if answer.request == request)
 
@@ -172,7 +172,7 @@ def test_events_are_numbered_and_the_folder_says_what_was_run(tmp_path):
 SLOWLY = """
 import sys
 from pathlib import Path
-from qairt.engine.run.run import RunOptions
+from qairt.engine.run.options import RunOptions
 sys.path.insert(0, sys.argv[2])
 from test_control import made
 made(Path(sys.argv[1]), sleep=30.0).construct(RunOptions(jobs=2, memory=10**9))

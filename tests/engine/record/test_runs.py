@@ -118,7 +118,7 @@ def test_a_run_on_another_machine_without_a_heartbeat(tmp_path):
     assert read_summary(folder).state == "running"
     os.utime(folder.events, (1.0, 1.0))
     assert read_summary(folder).state == "unknown"
-    with pytest.raises(CacheError, match="run 0001 may still be going on elsewhere"):
+    with pytest.raises(CacheError, match="run 0001 may still be in progress on elsewhere"):
         delete_run(tmp_path, "0001")
 
 
@@ -193,7 +193,7 @@ def test_deleting(tmp_path):
     folder = recorded.record(tmp_path, "0001", recorded.half())
     with folder.held("", (), detached=False), pytest.raises(CacheError) as refused:
         delete_run(tmp_path, "0001")
-    assert (refused.value.what, refused.value.remedy) == ("run 0001 is still going", "cancel it first")
+    assert (refused.value.what, refused.value.remedy) == ("run 0001 is still in progress", "cancel it first")
     assert folder.events.exists()
     delete_run(tmp_path, "0001")
     assert not folder.path.exists()

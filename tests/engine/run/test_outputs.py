@@ -213,7 +213,7 @@ def test_turning_a_picture_on_runs_no_item(tmp_path, drawings):
 def test_other_items_are_drawn_again(tmp_path, drawings):
     run(pipeline(tmp_path, PREDICTION))
     made = pipeline(tmp_path, PREDICTION, word="bye")
-    assert made.plan().outputs[0].reason == "speaker all is made anew"
+    assert made.plan().outputs[0].reason == "speaker all is rebuilt"
     run(made)
     assert drawings == ["prediction", "visualization"] * 2
     assert "bye" in (tmp_path / "speaker/pred/predictions.jsonl").read_text()
@@ -269,7 +269,7 @@ def test_a_file_of_somebody_else_is_kept(tmp_path):
     assert files(place) == ["notes.txt", "predictions.jsonl", "predictions.kept1.jsonl"]
     assert (place / "predictions.kept1.jsonl").read_text() == "my own"
     assert seen == [
-        f"speaker prediction: predictions.kept1.jsonl in {place} was there before and is kept under that name"
+        f"speaker prediction: predictions.kept1.jsonl in {place} was there before and is kept under this name"
     ]
 
 
@@ -311,21 +311,21 @@ def refused(made: Pipeline, message: str) -> None:
 @pytest.mark.parametrize("place", ["pipeline_state", "pipeline_state/speaker", "pipeline_state/blobs/x"])
 def test_a_folder_inside_the_cache_is_refused(tmp_path, place):
     made = pipeline(tmp_path, {"visualization": {"save_dir": str(tmp_path / place)}})
-    refused(
-        made, rf"stages.speaker.output.visualization.save_dir: {tmp_path}/{place} lies where the cache keeps its work"
-    )
+    refused(made, rf"stages.speaker.output.visualization.save_dir: {tmp_path}/{place} is inside the cache's own folder")
 
 
 def test_so_is_one_that_leads_there_by_a_link(tmp_path):
     (tmp_path / "pipeline_state").mkdir()
     (tmp_path / "link").symlink_to(tmp_path / "pipeline_state")
-    refused(pipeline(tmp_path, {"visualization": {"save_dir": str(tmp_path / "link/x")}}), "the cache keeps its work")
+    refused(
+        pipeline(tmp_path, {"visualization": {"save_dir": str(tmp_path / "link/x")}}), "inside the cache's own folder"
+    )
 
 
 def test_a_file_where_a_folder_should_be(tmp_path):
     (tmp_path / "file").write_text("mine")
     made = pipeline(tmp_path / "cache", {"visualization": {"save_dir": str(tmp_path / "file/viz")}})
-    refused(made, rf"{tmp_path}/file is not a folder\n  move it away, or give another folder")
+    refused(made, rf"{tmp_path}/file is not a folder\n  move it away, or choose another folder")
     assert (tmp_path / "file").read_text() == "mine"
 
 
@@ -349,13 +349,13 @@ def test_two_stages_cannot_share_a_folder(tmp_path):
 
     shared = SpeakerConfig(output={"visualization": {"save_dir": str(tmp_path / "v")}})
     made = Pipeline([toy.Source(), Speaker(shared), Second(shared)], tmp_path / "cache")
-    refused(made, f"{tmp_path}/v gets the outputs of second too\n  give each stage its own")
+    refused(made, f"{tmp_path}/v also receives the outputs of second\n  use a separate folder for each stage")
 
 
 def test_a_stage_that_makes_no_predictions_says_so(tmp_path):
     source = toy.SourceConfig(output=PREDICTION)
     made = Pipeline([toy.Source(source), Speaker()], tmp_path)
-    refused(made, "stages.source.output.prediction.enable: source makes no predictions\n  ask speaker for them")
+    refused(made, "stages.source.output.prediction.enable: source writes no predictions\n  enable them for speaker")
 
 
 @pytest.mark.parametrize(
@@ -376,7 +376,7 @@ def test_unknown_keys_are_refused(tmp_path, output):
 
 def test_outputs_cannot_differ_by_coordinate(tmp_path):
     overrides = [{"where": {"ar": 1}, "set": {"output": {"visualization": {"enable": False}}}}]
-    with pytest.raises(ValueError, match="output is of the whole stage: it cannot differ by coordinate"):
+    with pytest.raises(ValueError, match="output applies to the whole stage and cannot differ by coordinate"):
         pipeline(tmp_path, overrides=overrides)
 
 

@@ -10,7 +10,7 @@ import pytest
 from wait import settled
 
 from qairt.engine.plan.order import longest_path, makespan, merge_by_merge, urgency
-from qairt.engine.run.scheduler import Outcome, Scheduler
+from qairt.engine.run.scheduler import Capacity, Outcome, Scheduler
 
 
 def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: int = 1, alone: bool = False) -> Any:
@@ -19,7 +19,8 @@ def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: 
 
 
 def run_items(items: list[Any], run: Any, **settings: Any) -> Outcome:
-    return Scheduler(items, run, **settings).run()
+    capacity = Capacity(*(settings.pop(name) for name in ("jobs", "memory", "cores")))
+    return Scheduler(items, run, capacity, **settings).run()
 
 
 def order(items: list[Any], **bounds: Any) -> list[str]:

@@ -14,6 +14,7 @@ from wait import until
 
 from qairt import Pipeline, RunOptions
 from qairt.engine.record.events import CacheHit, ItemStarted, LogLine, StageFinished, StageStarted, read_events
+from qairt.engine.record.state import RunState
 from qairt.engine.run import stage_metrics
 from qairt.profiling.sampling import ResourceSampling
 
@@ -61,20 +62,22 @@ def test_a_stage_that_another_run_made_meanwhile_keeps_what_that_one_wrote(tmp_p
     made = pipeline(tmp_path)
     assert made.construct(INLINE).status == "done"
     before = measured(made)
-    waited = stage_metrics.StageMetrics(made.cache, dict)
+    state = RunState()
+    waited = stage_metrics.StageMetrics(made.state_folder, state, dict)
     for event in (
         StageStarted(stage="fan"),
         CacheHit(stage="fan", label="ar1", key="k"),
         CacheHit(stage="fan", label="ar2", key="k"),
         StageFinished(stage="fan"),
     ):
+        state.apply(event)
         waited.apply(event)
     waited.close("done")
     assert measured(made) == before
 
 
 def test_it_is_there_while_the_run_goes_on(tmp_path, monkeypatch):
-    monkeypatch.setattr(stage_metrics, "BETWEEN", 0.05)
+    monkeypatch.setattr(stage_metrics, "UNCHANGED_INTERVAL", 0.05)
     made = sampled(pipeline(tmp_path, sleep=1.0))
     thread = threading.Thread(target=made.construct, args=(RunOptions(jobs=1),))
     thread.start()

@@ -11,7 +11,7 @@ from textual.app import App
 from textual.pilot import Pilot
 
 from qairt.engine.record.folder import RunFolder
-from qairt.engine.record.runs import Comparison, compare
+from qairt.engine.record.runs import RunComparison, compare
 from qairt.engine.record.summary import read_state, write_summary
 from qairt.tui.lines.compare import compare_lines, compare_markdown
 from qairt.tui.screens.compare import ComparePane, CompareScreen
@@ -41,11 +41,11 @@ def pair(tmp_path: Path) -> tuple[RunFolder, RunFolder]:
 
 
 @pytest.fixture
-def comparison(pair) -> Comparison:
+def comparison(pair) -> RunComparison:
     return compare(*pair)
 
 
-def shown(comparison: Comparison, **options: Any) -> list[list[str]]:
+def shown(comparison: RunComparison, **options: Any) -> list[list[str]]:
     """Cells of each line; cells are two columns apart."""
     lines = compare_lines(comparison, Look(), **{"width": 100} | options)
     return [[cell.strip() for cell in line.text.split("  ") if cell.strip()] for line in lines]

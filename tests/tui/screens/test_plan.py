@@ -123,7 +123,7 @@ async def test_it_shows_counts_rows_and_causes(made: Path, size: tuple[int, int]
         assert "≡ hit" in shown
         assert "≠ run" in shown
         assert "Root cause: 1 recipe change (stages.fan.suffix) explains 4 of 4 stale items" in shown
-        assert "reused if stages.fan.suffix were a again: 5 of 5 items" in shown
+        assert "with stages.fan.suffix back at a, 5 of 5 items would be reused" in shown
 
 
 async def test_nothing_but_ascii_when_asked(made: Path) -> None:
@@ -161,7 +161,7 @@ async def test_until_and_force_plan_again_and_reach_the_run(made: Path) -> None:
         await app.workers.wait_for_complete()
         await pilot.pause()
         assert app.requested == [PlanChoice(force=frozenset({"fan"}))]
-        assert "asked for with --force" in app.text()
+        assert "requested with --force" in app.text()
         await pilot.press("o")
         await app.workers.wait_for_complete()
         await pilot.pause()
@@ -204,7 +204,7 @@ async def test_names_with_markup_are_shown_as_they_are(tmp_path: Path) -> None:
         assert "[red]odd[/]" in app.text()
         await pilot.press("j", "j", "j", "w")
         assert app.posted == [("why", "[red]odd[/]", "ar2")]
-        assert "[red]odd[/] ar2: not made yet" in str(app.plan.query_one("#reason", Static).content)
+        assert "[red]odd[/] ar2: not built yet" in str(app.plan.query_one("#reason", Static).content)
 
 
 async def test_the_plan_is_copied_whole(made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

@@ -330,7 +330,7 @@ async def test_a_run_that_came_alive_after_it_was_listed_is_not_deleted(open_scr
         await ready(pilot)
         with RunFolder(place / "runs" / "0004").held("", (), detached=False):
             await press(pilot, "D", "y")
-            assert app.messages == ["run 0004 is still going; cancel it first"]
+            assert app.messages == ["run 0004 is still in progress; cancel it first"]
     assert (place / "runs" / "0004" / "events.jsonl").exists()
 
 

@@ -186,7 +186,7 @@ def test_lines_of_an_item_that_was_never_made(tmp_path: Path) -> None:
     new = pipeline(tmp_path, TEXT)
     plan = new.plan()
     diff = key_diff(plan, next(plan.items), new.recipe)
-    assert head_lines(diff, 0.0, Look())[0] == "why  source all   · new   root cause: not made yet"
+    assert head_lines(diff, 0.0, Look())[0] == "why  source all   · new   root cause: not built yet"
     _, lines = laid_out(rows_of(diff, everything=False), 60, Look())
     assert lines[0].startswith("= stages.source.text")
     assert all(len(line) <= 60 for line in lines)

@@ -57,7 +57,7 @@ def _request_cancel(run: RunFolder) -> RequestAnswered:
 
     tail = EventTail(run.events)
     tail.read()
-    request = run.ask("cancel_run")
+    request = run.request("cancel_run")
     deadline = time.monotonic() + _TIMEOUT
     while time.monotonic() < deadline:
         for event in tail.read():

@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 
 from qairt.amounts import age, duration, size
 from qairt.cli.console import styled, table
-from qairt.engine.record.runs import Comparison, Row, compare_summaries, flat_recipe
+from qairt.engine.record.runs import ComparedValue, RunComparison, compare_summaries, flat_recipe
 from qairt.engine.run.history import RunRecord
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
+
     from qairt.engine.record.summary import RunSummary
 
 _DIGITS = 8  # shown of a digest
@@ -30,7 +32,7 @@ def list_lines(runs: Sequence[tuple[str, RunRecord]]) -> list[str]:
     return table([_row(name, record, now) for name, record in runs], header=header, right=(3, 4, 5, 6, 7))
 
 
-def compared(a: RunRecord, b: RunRecord) -> Comparison:
+def compared(a: RunRecord, b: RunRecord) -> RunComparison:
     """The differences between two runs."""
     notes = tuple(f"the recipe of run {record.id} is not known" for record in (a, b) if record.recipe is None)
     recipes = None if notes else (flat_recipe(a.recipe), flat_recipe(b.recipe))
@@ -39,7 +41,7 @@ def compared(a: RunRecord, b: RunRecord) -> Comparison:
     return compare_summaries((one, other), recipes, notes)
 
 
-def compare_lines(found: Comparison) -> list[str]:
+def compare_lines(found: RunComparison) -> list[str]:
     """The settings that changed, then the effect."""
     a, b = f"run {found.a.id}", f"run {found.b.id}"
     lines = [*found.notes]
@@ -49,9 +51,13 @@ def compare_lines(found: Comparison) -> list[str]:
     elif not found.notes:
         lines.append("The recipes are the same.")
     whole = [
-        *([Row("state", found.a.state, found.b.state)] if found.a.state != found.b.state else []),
-        *([Row("machine", found.a.host, found.b.host)] if found.a.host != found.b.host else []),
-        *([Row("reused", _reused(found.a), _reused(found.b))] if _reused(found.a) != _reused(found.b) else []),
+        *([ComparedValue("state", found.a.state, found.b.state)] if found.a.state != found.b.state else []),
+        *([ComparedValue("machine", found.a.host, found.b.host)] if found.a.host != found.b.host else []),
+        *(
+            [ComparedValue("reused", _reused(found.a), _reused(found.b))]
+            if _reused(found.a) != _reused(found.b)
+            else []
+        ),
     ]
     rows: list[tuple[str, ...]] = [(row.name, str(row.a or _NONE), str(row.b or _NONE), "") for row in whole]
     for name, field, format_value, least in (
@@ -59,9 +65,13 @@ def compare_lines(found: Comparison) -> list[str]:
         ("peak RAM", "peak_ram", size, 0.0),
         ("size of results", "bytes", size, 0.0),
     ):
-        rows.append(_measured(Row(name, getattr(found.a, field), getattr(found.b, field), least=least), format_value))
+        rows.append(
+            _measured(ComparedValue(name, getattr(found.a, field), getattr(found.b, field), least=least), format_value)
+        )
     for metric in found.metrics:
-        rows.append(_measured(Row(_METRICS.get(metric.name, metric.name), metric.a, metric.b), "{:,.4g}".format))
+        rows.append(
+            _measured(ComparedValue(_METRICS.get(metric.name, metric.name), metric.a, metric.b), "{:,.4g}".format)
+        )
     for title, of_stages, format_value in (
         ("time", found.seconds, duration),
         ("CPU", found.cpu_seconds, duration),
@@ -90,26 +100,26 @@ def _row(name: str, record: RunRecord, now: float) -> tuple[str, ...]:
     )
 
 
-def _measured(row: Row, format_value: Format, name: str = "") -> tuple[str, ...]:
-    def text(value: float | str | None) -> str:
-        return _NONE if value is None else value if isinstance(value, str) else format_value(value)
+def _measured(row: ComparedValue, format_value: Format, name: str = "") -> tuple[str, ...]:
+    def text(value: JsonValue) -> str:
+        return _NONE if value is None else format_value(value) if isinstance(value, (int, float)) else str(value)
 
     return name or row.name, text(row.a), text(row.b), _change(row, format_value)
 
 
-def _change(row: Row, format_value: Format) -> str:
+def _change(row: ComparedValue, format_value: Format) -> str:
     difference = row.difference
     if difference is None:
         return ""
     if not difference:
         return "the same"
-    times = row.b / row.a if row.a else 0.0
+    times = row.ratio or 0.0
     relative = f" ({times:,.0f} times)" if times > 10 else f" ({(times - 1) * 100:+.1f} %)" if times else ""
     sign = "+" if difference > 0 else "-"
     return styled(f"{sign}{format_value(abs(difference))}{relative}", "bold")
 
 
-def _in_both(row: Row) -> bool:
+def _in_both(row: ComparedValue) -> bool:
     """Whether both runs have that stage, and at least one of them measured it."""
     return row.a is not None and row.b is not None and any(value not in (0, "cached") for value in (row.a, row.b))
 

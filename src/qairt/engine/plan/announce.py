@@ -1,4 +1,4 @@
-"""A plan as events tell it."""
+"""A plan in the form of events."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ def planned_entries(plan: Plan) -> list[PlannedEntry]:
             reason=item.reason,
             sources=tuple(source.name for source in item.sources),
             seconds=item.seconds,
-            seconds_low=item.low,
-            seconds_high=item.high,
-            samples=item.samples,
+            seconds_low=item.expected.low,
+            seconds_high=item.expected.high,
+            samples=item.expected.samples,
             peak_ram=item.peak_ram,
             bytes=item.bytes,
             size=item.entry.bytes if item.entry else 0,

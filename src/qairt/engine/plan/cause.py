@@ -1,37 +1,41 @@
-"""Why an item is not in the cache: the first thing on its way from the recipe that differs from when it was made.
+"""Why an item is not in the cache: the first difference on the way from the recipe to it.
 
-What an item was made from is known by the key of each source, so a difference is followed from entry to entry to the
-item whose own settings, files, tools or version differ. Its leaves are the root; all that follow only pass it on.
+Each entry records the keys of its sources, so a difference is followed from entry to entry up to the item whose own
+settings, files, tools or version differ. The differing leaves there are the root; later items only pass it on.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qairt import keys
+from qairt.engine.cache.entry import Entry, mapping_in
 from qairt.engine.plan.planned import Cause, Kind, Leaf
 
 if TYPE_CHECKING:
-    from qairt.engine.cache.entry import Entry
+    from pydantic import JsonValue
+
     from qairt.engine.plan.planned import PlannedItem
 
+Inputs = Mapping[str, "JsonValue"]
+"""The recorded inputs of an entry."""
 CHANGES: frozenset[Kind] = frozenset({"setting", "parameter", "file", "toolchain", "version", "input", "removed"})
-"""Kinds that say something happened since an item was made."""
-NEW = "not made yet"
-"""Why an item runs that was never made."""
+"""Kinds that mean something changed since an item was made."""
+NEW = "not built yet"
+"""The reason of an item that was never made."""
 
 
 def cause_of(item: PlannedItem, known: Mapping[str, Entry], *, forced: bool, never: bool) -> tuple[Cause, str]:
-    """Why an item without an entry runs: the root, and a sentence about this item that ends in it.
+    """Why an item without an entry runs: the root cause, and one line about this item that ends in it.
 
     Args:
-        known: every entry of the cache by its key.
-        forced: it was asked to run again.
-        never: nothing from its stage on is reused.
+        known: every entry of the cache by key.
+        forced: a rerun was requested.
+        never: its stage, or one before it, is never reused.
     """
     if forced:
-        cause = Cause("forced", item.name, note="asked for with --force")
+        cause = Cause("forced", item.name, note="requested with --force")
     elif never:
         cause = Cause("never", item.name, note="this stage, or one before it, is never reused")
     elif item.last is None:
@@ -44,18 +48,18 @@ def cause_of(item: PlannedItem, known: Mapping[str, Entry], *, forced: bool, nev
 
 
 def root_leaves(item: PlannedItem, known: Mapping[str, Entry]) -> set[str] | None:
-    """Every leaf, by its text, that lies between an item and the last time it was made; None where one is not known."""
+    """Every leaf, as text, in which an item differs from its newest entry; None if a difference is not known."""
     if item.last is None or item.last.key == item.key:
         return None
     return _all_leaves(item, item.last, known, {})
 
 
-def own_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
-    """The values of the item's own that differ from `then`, the inputs of an entry."""
+def own_leaves(item: PlannedItem, then: Inputs) -> list[Leaf]:
+    """The item's own values that differ from `then`, the inputs of an entry."""
     return _traced_to_settings(item, _own_leaves(item, then))
 
 
-def _own_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
+def _own_leaves(item: PlannedItem, then: Inputs) -> list[Leaf]:
     return [
         Leaf(_kind(kind, path), path, before, after)
         for kind, was, now, name in _parts(item, then)
@@ -64,7 +68,7 @@ def _own_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
 
 
 def _traced_to_settings(item: PlannedItem, leaves: list[Leaf]) -> list[Leaf]:
-    """Parameters that hold a setting's value are told as that setting; what else is computed with them is left out."""
+    """Parameters that hold a setting's value are named as that setting; their consequences are left out."""
     prefix = f"{item.stage.name}."
     found = {leaf.field.removeprefix(prefix): leaf for leaf in leaves if leaf.kind == "parameter"}
     settings = {
@@ -81,8 +85,8 @@ def _traced_to_settings(item: PlannedItem, leaves: list[Leaf]) -> list[Leaf]:
     return [*settings.values(), *rest]
 
 
-def equal_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
-    """Those that do not; all of them when `then` is empty."""
+def equal_leaves(item: PlannedItem, then: Inputs) -> list[Leaf]:
+    """The item's own values that are equal in `then`; all of them if `then` is empty."""
     differing = [leaf.field for leaf in _own_leaves(item, then)] if then else []
     return [
         Leaf(_kind(kind, path), path, value, value)
@@ -92,8 +96,8 @@ def equal_leaves(item: PlannedItem, then: Mapping[str, Any]) -> list[Leaf]:
     ]
 
 
-def changed_sources(item: PlannedItem, then: Mapping[str, Any]) -> list[tuple[PlannedItem, str | None]]:
-    """The sources whose key is not the one in `then`, each with that key; those that run come first."""
+def changed_sources(item: PlannedItem, then: Inputs) -> list[tuple[PlannedItem, str | None]]:
+    """The sources whose key differs from the one in `then`, with that key; those that run come first."""
     old = _source_keys(then)
     changed = [(source, old.get(source.name)) for source in item.sources if old.get(source.name) != source.key]
     return sorted(changed, key=lambda pair: pair[0].cached)
@@ -123,10 +127,10 @@ def _changed(item: PlannedItem, last: Entry, known: Mapping[str, Entry]) -> tupl
 
 
 def _root(item: PlannedItem, key: str | None, known: Mapping[str, Entry]) -> Cause:
-    """Why an item has another key than `key`, which what follows it was made from."""
+    """Why an item no longer has the key `key`, under which a later item used it."""
     then = known.get(key) if key is not None else None
     if then is None:
-        added = f"{item.name} was added" if key is None else f"{item.name} is another one"
+        added = f"{item.name} was added" if key is None else f"{item.name} has a different key"
         return item.cause or Cause("input", item.name, note=added)
     leaves = own_leaves(item, then.inputs)
     if leaves:
@@ -138,7 +142,7 @@ def _root(item: PlannedItem, key: str | None, known: Mapping[str, Entry]) -> Cau
 def _other_input(item: PlannedItem, then: Entry) -> Cause:
     names = {source.name for source in item.sources}
     gone = [name for name in _source_keys(then.inputs) if name not in names]
-    note = f"{gone[0]} is no longer part of it" if gone else "what it is made from changed"
+    note = f"{gone[0]} is no longer an input" if gone else "an input changed"
     return Cause("input", item.name, note=note)
 
 
@@ -160,10 +164,10 @@ def _all_leaves(
     return found
 
 
-def _parts(item: PlannedItem, then: Mapping[str, Any]) -> list[tuple[Kind, Any, Any, str]]:
-    """What is the item's own, then and now, in order: settings, facts, parameters, version."""
+def _parts(item: PlannedItem, then: Inputs) -> list[tuple[Kind, object, object, str]]:
+    """The item's own inputs, then and now, in order: settings, facts, parameters, version."""
     stage = item.stage.name
-    old, new = then.get("extras", {}), item.inputs["extras"]
+    old, new = mapping_in(then, "extras"), mapping_in(item.inputs, "extras")
     return [
         ("setting", then.get("config"), item.inputs["config"], f"stages.{stage}"),
         ("file", old.get("facts"), new["facts"], stage),
@@ -176,12 +180,11 @@ def _kind(kind: Kind, path: str) -> Kind:
     return "toolchain" if kind == "file" and path.endswith(".toolchain") else kind
 
 
-def _flat(value: Any, path: str) -> list[tuple[str, Any]]:
+def _flat(value: object, path: str) -> list[tuple[str, object]]:
     if isinstance(value, Mapping):
         return [leaf for name, inner in value.items() for leaf in _flat(inner, f"{path}.{name}")]
     return [] if value is None or value == [] else [(path, value)]
 
 
-def _source_keys(inputs: Mapping[str, Any]) -> Mapping[str, str]:
-    found: Mapping[str, str] = inputs.get("extras", {}).get("sources", {})
-    return found
+def _source_keys(inputs: Inputs) -> dict[str, str]:
+    return {name: str(key) for name, key in mapping_in(inputs, "extras", "sources").items()}

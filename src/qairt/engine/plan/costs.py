@@ -43,13 +43,13 @@ class Expectation:
     """The median."""
     low: float
     high: float
-    """Half of the earlier runs took between `low` and `high`."""
+    """Half of the earlier runs took between `low` and `high`; both 0 without any."""
     peak_rss: int
     """The largest one."""
     bytes: int
     """The latest one."""
     samples: int
-    """Earlier runs it is based on, at most ten; if 0, so is everything else."""
+    """Earlier runs it is based on, at most ten; 0 for an estimate."""
 
 
 NOTHING = Expectation(0.0, 0.0, 0.0, 0, 0, 0)

@@ -1,6 +1,6 @@
-"""In which order items go when several could: a few simple rules are tried on paper, and the shortest is taken.
+"""The order of items that could run at the same time: a few rules are simulated, and the fastest is used.
 
-The order decides how long cores stand idle at the end, while the last part is linked.
+The order decides how long cores are idle at the end, while the last part is linked.
 """
 
 from __future__ import annotations
@@ -8,20 +8,20 @@ from __future__ import annotations
 from qairt.engine.plan.planned import PlannedItem
 
 Key = tuple[float, int, int]
-"""Smaller goes first."""
+"""The smallest runs first."""
 
 
 def urgency(items: list[PlannedItem], jobs: int) -> dict[int, Key]:
-    """A sort key for each item: by the rule that would end soonest with the seconds that are expected."""
+    """A sort key for each item, by the rule with the shortest makespan for the expected seconds."""
     by_merge = [merge_by_merge(items, longest_first=longest_first) for longest_first in (True, False)]
     rules = [longest_path(items), *by_merge]
     return min(rules, key=lambda keys: makespan(items, keys, jobs))
 
 
 def longest_path(items: list[PlannedItem]) -> dict[int, Key]:
-    """What the most seconds depend on goes first."""
+    """The item at the start of the longest path runs first."""
     left: dict[int, float] = {}
-    for item in reversed(items):  # what follows an item stands after it
+    for item in reversed(items):  # dependents come after their sources
         left[id(item)] = item.seconds + left.get(id(item), 0.0)
         for source in item.sources:
             left[id(source)] = max(left.get(id(source), 0.0), left[id(item)])
@@ -29,7 +29,7 @@ def longest_path(items: list[PlannedItem]) -> dict[int, Key]:
 
 
 def merge_by_merge(items: list[PlannedItem], *, longest_first: bool) -> dict[int, Key]:
-    """What leads to one merge is made together, and of that what is further down the pipeline goes first."""
+    """Items that lead to the same merge run together, those further down the pipeline first."""
     keys: dict[int, Key] = {}
     for place, item in reversed(list(enumerate(items))):
         if len(item.sources) > 1 or id(item) not in keys:
@@ -42,7 +42,7 @@ def merge_by_merge(items: list[PlannedItem], *, longest_first: bool) -> dict[int
 
 
 def makespan(items: list[PlannedItem], keys: dict[int, Key], jobs: int) -> float:
-    """Seconds until the last of `items` would end, `jobs` at once, the smallest key first."""
+    """Seconds until the last of `items` ends, `jobs` at a time, the smallest key first."""
     inside = {id(item) for item in items}
     waiting = sorted(items, key=lambda item: keys[id(item)])
     running: list[tuple[float, PlannedItem]] = []

@@ -1,13 +1,12 @@
-"""`outputs.json` beside the cache: what was written for people, where, of which items and with which settings."""
+"""`outputs.json` of a cache directory: the predictions and pictures that were written, where, and from what."""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from filelock import FileLock
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from qairt.files import write_atomic
 from qairt.recipe.output_settings import OutputKind
@@ -25,13 +24,13 @@ class WrittenFile(BaseModel):
 
 
 class WrittenOutput(BaseModel):
-    """What was written last for one stage and kind."""
+    """The latest output of one stage and kind."""
 
     model_config = ConfigDict(frozen=True)
 
     directory: Path
-    inputs: dict[str, Any]
-    """All that it depends on: the items by label, the settings, the stage's `output_version`."""
+    inputs: dict[str, JsonValue]
+    """Everything it depends on: the items by label, the settings, the stage's `output_version`."""
     files: dict[str, WrittenFile]
     """By path below `directory`."""
     time: float
@@ -57,7 +56,7 @@ class OutputRecords:
         self._path = state_folder / RECORD
 
     def read(self) -> dict[str, dict[OutputKind, WrittenOutput]]:
-        """By stage and kind; what cannot be read is left out, and so written again."""
+        """By stage and kind; damaged records are left out, so those outputs are rewritten."""
         try:
             data = json.loads(self._path.read_bytes())
         except (OSError, ValueError, RecursionError):
@@ -75,7 +74,7 @@ class OutputRecords:
         return self.read().get(stage, {}).get(kind)
 
     def put(self, stage: str, kind: OutputKind, written: WrittenOutput) -> None:
-        """Remember what was written.
+        """Record an output.
 
         Raises:
             OSError: the file cannot be written.

@@ -1,11 +1,11 @@
-"""Which outputs for people a run writes: one unit for each stage and kind, current or not, and why not."""
+"""Which predictions and pictures a run writes: one output for each stage and kind, up to date or not, and why not."""
 
 from __future__ import annotations
 
 import os
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qairt import keys
 from qairt.engine.cache.manifest import STATE_FOLDER
@@ -16,17 +16,19 @@ from qairt.errors import RecipeError
 from qairt.recipe.output_settings import KINDS, OutputKind
 
 if TYPE_CHECKING:
-    from qairt.engine.plan.planned import PlannedItem, StagePlan
+    from pydantic import JsonValue
+
+    from qairt.engine.plan.planned import StagePlan
 
 
 def stage_directory(cache_dir: Path, stage: AnyStage) -> Path:
-    """A stage's output directory, which a relative `save_dir` is below; beside the folder that it publishes, if any."""
+    """A stage's output directory, the base of a relative `save_dir`; another one if the stage publishes a folder."""
     published = type(stage).publish is not Stage.publish
     return cache_dir / (f"{stage.name}_outputs" if published else stage.name)
 
 
 def kinds_of(stage: AnyStage) -> tuple[OutputKind, ...]:
-    """The kinds of output that this stage can make."""
+    """The kinds of output that this stage can write."""
     made = {
         "prediction": type(stage).write_predictions is not Stage.write_predictions,
         "visualization": type(stage).write_visualization is not Stage.write_visualization,
@@ -34,8 +36,8 @@ def kinds_of(stage: AnyStage) -> tuple[OutputKind, ...]:
     return tuple(kind for kind in KINDS if made[kind])
 
 
-def wanted_kinds(stage: AnyStage) -> tuple[OutputKind, ...]:
-    """Those that it can make and that are asked for."""
+def requested_kinds(stage: AnyStage) -> tuple[OutputKind, ...]:
+    """Those that it can write and the recipe requests."""
     return tuple(kind for kind in kinds_of(stage) if stage.config.output.wants(kind))
 
 
@@ -44,24 +46,24 @@ def planned_outputs(
     cache_dir: Path,
     model: str,
     *,
-    remade: frozenset[str] = frozenset(),
+    made: frozenset[str] = frozenset(),
 ) -> list[PlannedOutput]:
-    """Every output that is asked for, predictions of a stage before its pictures.
+    """Every requested output, predictions of a stage before its pictures.
 
     Args:
         model: the model's name, for `extra`.
-        remade: items that were made in this run, though perhaps under the key they had.
+        made: items that this run made, perhaps under the key they had before.
     """
     records = OutputRecords(cache_dir / STATE_FOLDER).read()
     found: list[PlannedOutput] = []
     for planned in stages:
         stage = planned.stage
         predicted: PlannedOutput | None = None
-        for kind in wanted_kinds(stage):
+        for kind in requested_kinds(stage):
             directory = stage.config.output.folder(kind, stage_directory(cache_dir, stage))
             last = records.get(stage.name, {}).get(kind)
             settings = stage.config.output.of_model(model)
-            inputs: dict[str, Any] = {
+            inputs: dict[str, JsonValue] = {
                 "version": stage.output_version,
                 "items": {item.label: item.key for item in planned.items},
                 "extra": getattr(settings, kind).model_dump(mode="json"),
@@ -76,7 +78,7 @@ def planned_outputs(
                 model=settings,
                 items=tuple(planned.items),
                 inputs=inputs,
-                reason=_reason(stage.name, last, inputs, planned.items, remade, predicted),
+                reason=_reason(planned, last, inputs, made, predicted),
                 predictions=predicted.directory if predicted else None,
             )
             predicted = output if kind == "prediction" else predicted
@@ -85,58 +87,60 @@ def planned_outputs(
 
 
 def _reason(
-    stage: str,
+    planned: StagePlan,
     last: WrittenOutput | None,
-    inputs: dict[str, Any],
-    items: Sequence[PlannedItem],
-    remade: frozenset[str],
+    inputs: dict[str, JsonValue],
+    made: frozenset[str],
     predicted: PlannedOutput | None,
 ) -> str:
-    new = [item.name for item in items if not item.cached or item.name in remade]
+    """Why an output is written; empty if it is up to date."""
+    new = [item.name for item in planned.items if not item.cached or item.name in made]
     if last is None:
         return "not written yet"
     if new:
-        return f"{new[0]} is made anew"
+        return f"{new[0]} is rebuilt"
     differing = keys.differing_leaves(last.inputs, inputs)
     if differing:
         path, before, now = differing[0]
         if path.startswith("items."):
-            return f"{stage} {path.removeprefix('items.')} is another one"
+            return f"{planned.stage.name} {path.removeprefix('items.')} changed"
         return f"{path} {short(before)} → {short(now)}"
     if predicted is not None and not predicted.current:
-        return "the predictions are written anew"
+        return "the predictions will be rewritten"
     return last.missing() or ""
 
 
 def check_outputs(stage: AnyStage, stages: Sequence[AnyStage], cache_dir: Path) -> None:
-    """What can be known of a stage's outputs before work starts.
+    """Check before work starts that a stage's requested outputs can be written.
 
     Raises:
-        RecipeError: it cannot make what is asked for, or has nowhere to write it.
+        RecipeError: the stage cannot write them, or has nowhere to put them.
     """
-    place = f"stages.{stage.name}.output"
+    setting = f"stages.{stage.name}.output"
     if stage.config.output.prediction.enable and "prediction" not in kinds_of(stage):
         able = [other.name for other in stages if "prediction" in kinds_of(other)]
         raise RecipeError(
-            f"{stage.name} makes no predictions",
-            where=f"{place}.prediction.enable",
-            remedy=f"ask {' or '.join(able)} for them" if able else "leave it out",
+            f"{stage.name} writes no predictions",
+            where=f"{setting}.prediction.enable",
+            remedy=f"enable them for {' or '.join(able)}" if able else "remove this setting",
         )
-    for kind in wanted_kinds(stage):
+    for kind in requested_kinds(stage):
         directory = stage.config.output.folder(kind, stage_directory(cache_dir, stage))
-        where = f"{place}.{kind}.save_dir"
+        where = f"{setting}.{kind}.save_dir"
         _require_free_of_cache(directory, stages, cache_dir, where)
         for other in stages:
             if other is not stage and directory in _folders(other, cache_dir):
                 raise RecipeError(
-                    f"{directory} gets the outputs of {other.name} too", where=where, remedy="give each stage its own"
+                    f"{directory} also receives the outputs of {other.name}",
+                    where=where,
+                    remedy="use a separate folder for each stage",
                 )
         _require_writable(directory, where)
 
 
 def _folders(stage: AnyStage, cache_dir: Path) -> set[Path]:
     own = stage_directory(cache_dir, stage)
-    return {stage.config.output.folder(kind, own) for kind in wanted_kinds(stage)}
+    return {stage.config.output.folder(kind, own) for kind in requested_kinds(stage)}
 
 
 def _require_free_of_cache(directory: Path, stages: Sequence[AnyStage], cache_dir: Path, where: str) -> None:
@@ -145,13 +149,15 @@ def _require_free_of_cache(directory: Path, stages: Sequence[AnyStage], cache_di
     for name in (STATE_FOLDER, *published):
         taken = Path(os.path.realpath(cache_dir / name))
         if real == taken or taken in real.parents:
-            what = "the cache keeps its work" if name == STATE_FOLDER else f"{name} puts its result"
-            raise RecipeError(f"{directory} lies where {what}", where=where, remedy="give another folder")
+            folder = "the cache's own folder" if name == STATE_FOLDER else f"the result folder of {name}"
+            raise RecipeError(f"{directory} is inside {folder}", where=where, remedy="choose another folder")
 
 
 def _require_writable(directory: Path, where: str) -> None:
     there = next((path for path in (directory, *directory.parents) if os.path.lexists(path)), directory)
     if not there.is_dir():
-        raise RecipeError(f"{there} is not a folder", where=where, remedy="move it away, or give another folder")
+        raise RecipeError(f"{there} is not a folder", where=where, remedy="move it away, or choose another folder")
     if not os.access(there, os.W_OK | os.X_OK):
-        raise RecipeError(f"{there} cannot be written", where=where, remedy="make it writable, or give another folder")
+        raise RecipeError(
+            f"{there} cannot be written", where=where, remedy="make it writable, or choose another folder"
+        )

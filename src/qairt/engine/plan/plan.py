@@ -3,89 +3,161 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from qairt import keys
 from qairt.engine.axes import Coord, label, without
 from qairt.engine.cache.cache import StageCache, key_inputs
-from qairt.engine.cache.entry import Entry
+from qairt.engine.cache.entry import newest_by_item
 from qairt.engine.plan.cause import cause_of
-from qairt.engine.plan.costs import CostHistory, size_bucket
-from qairt.engine.plan.planned import Plan, PlannedItem, StagePlan
-from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, Stage, Task
+from qairt.engine.plan.costs import CostHistory, Expectation, size_bucket
+from qairt.engine.plan.outputs import planned_outputs
+from qairt.engine.plan.planned import Plan, PlannedItem, PlannedOutput, StagePlan
+from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, KeyFacts, Stage, Task
 from qairt.errors import ContractViolation
 from qairt.machine import this_host
 
 
-def make_plan(
-    stages: Sequence[AnyStage],
-    env: Env,
-    cache: StageCache,
-    history: CostHistory,
-    *,
-    force: frozenset[str] = frozenset(),
-    made: frozenset[str] = frozenset(),
-) -> Plan:
-    """Expand every stage and look its items up.
+@dataclass(frozen=True)
+class Planner:
+    """Plans configured stages over one cache directory.
 
     Args:
         stages: in the order of the recipe.
-        force: stages whose items run though they are cached.
-        made: names of items that this run made; they are reused, whatever else holds.
-
-    Raises:
-        ContractViolation: a stage described work that its contract does not allow; names the stage.
+        force: stages whose items run even if they are cached.
+        model: the model's name in `output.extra`.
     """
-    plan = Plan(known={entry.key: entry for entry in cache.entries()})
-    batch: dict[Coord, PlannedItem] = {}
-    latest = _latest(plan.known.values())
-    stateful_seen = False
-    for stage in stages:
-        stateful_seen = stateful_seen or stage.stateful
-        applies = {coord: item for coord, item in batch.items() if stage.applies_to(coord)}
-        passing = {coord: item for coord, item in batch.items() if coord not in applies}
-        looks = type(stage).dry_expand is not Stage.dry_expand
-        described = not looks or all(item.cached for item in applies.values())
-        handles = {coord: _handle(item, cache if looks and described else None) for coord, item in applies.items()}
-        expansion = stage.expand(handles, env) if described else stage.dry_expand(handles, env)
-        check_expansion(stage, handles, expansion, env, first=not plan.stages)
-        extras = stage.cache_key_extras(env)
-        items = [
-            _planned(
-                stage,
-                task,
-                applies,
-                extras,
-                cache,
-                plan.known,
-                latest,
-                history,
-                stage.name in force,
-                stateful_seen,
-                made,
-            )
-            for task in expansion.tasks
-        ]
+
+    stages: Sequence[AnyStage]
+    env: Env
+    cache: StageCache
+    force: frozenset[str] = frozenset()
+    model: str = ""
+
+    def plan(self, made: frozenset[str] = frozenset()) -> Plan:
+        """Expand every stage and look its items up.
+
+        Args:
+            made: names of items that this run made; they are reused even if their stage is forced.
+
+        Raises:
+            ContractViolation: a stage described work that its contract does not allow; names the stage.
+        """
+        planning = _Planning(self, made)
+        for stage in self.stages:
+            planning.add(stage)
+        planning.plan.outputs = self.outputs(planning.plan)
+        return planning.plan
+
+    def outputs(self, plan: Plan, made: frozenset[str] = frozenset()) -> list[PlannedOutput]:
+        """The predictions and pictures of a plan's stages, up to date or not.
+
+        Args:
+            made: names of items that this run made.
+        """
+        return planned_outputs(plan.stages, self.cache.cache_dir.parent, self.model, made=made)
+
+
+class _Planning:
+    """One plan in the making: stages are added in order."""
+
+    def __init__(self, planner: Planner, made: frozenset[str]) -> None:
+        self.plan = Plan(known={entry.key: entry for entry in planner.cache.entries()})
+        self._env, self._cache, self._force, self._made = planner.env, planner.cache, planner.force, made
+        self._newest = newest_by_item(self.plan.known.values())
+        self._costs = CostHistory(planner.cache.cache_dir)
+        self._batch: dict[Coord, PlannedItem] = {}
+        self._stateful = False
+        """This stage or one before it is never reused."""
+
+    def add(self, stage: AnyStage) -> None:
+        self._stateful = self._stateful or stage.stateful
+        sources = {coord: item for coord, item in self._batch.items() if stage.applies_to(coord)}
+        needs_artifacts = type(stage).dry_expand is not Stage.dry_expand
+        described = not needs_artifacts or all(item.cached for item in sources.values())
+        handles = {coord: self._handle(item, read=needs_artifacts and described) for coord, item in sources.items()}
+        expansion = stage.expand(handles, self._env) if described else stage.dry_expand(handles, self._env)
+        check_expansion(stage, handles, expansion, self._env, first=not self.plan.stages)
+        facts = stage.cache_key_extras(self._env)
+        items = [self._item(stage, task, [sources[coord] for coord in task.sources], facts) for task in expansion.tasks]
         if not stage.is_side_branch:
-            batch = dict(sorted((passing | {item.coord: item for item in items}).items()))
-        per_item = stage.artifact_kinds(env)
-        plan.stages.append(
+            passing = {coord: item for coord, item in self._batch.items() if coord not in sources}
+            self._batch = dict(sorted((passing | {item.coord: item for item in items}).items()))
+        per_item = stage.artifact_kinds(self._env)
+        self.plan.stages.append(
             StagePlan(
                 stage=stage,
                 items=items,
-                batch=batch,
+                batch=self._batch,
                 expansion=expansion,
                 artifacts=Counter({kind: count * len(items) for kind, count in per_item.items()}),
-                details=_introspect(stage, handles, env, expansion.token),
+                details=_introspect(stage, handles, self._env, expansion.token),
                 described=described,
             )
         )
-    return plan
+
+    def _item(self, stage: AnyStage, task: Task, sources: list[PlannedItem], stage_facts: KeyFacts) -> PlannedItem:
+        config = stage.config.at(task.coord)
+        upstream = keys.digest([source.key for source in sources]) if sources else None
+        extras = (
+            ("version", stage.version),
+            ("coordinate", label(task.coord)),
+            ("params", keys.plain(task.params)),
+            ("facts", stage_facts),
+            ("sources", {source.name: source.key for source in sources}),
+        )
+        key = StageCache.compute_key(stage.name, config, upstream, extras)
+        name = f"{stage.name} {label(task.coord)}"
+        forced = stage.name in self._force
+        entry = self._cache.entry(key) if name in self._made or not (forced or self._stateful) else None
+        tools = str(dict(stage_facts).get("toolchain", ""))
+        expected = self._expected(stage.name, task, tools)
+        item = PlannedItem(
+            stage=stage,
+            task=task,
+            config=config,
+            sources=sources,
+            key=key,
+            inputs=key_inputs(stage.name, config, upstream, extras),
+            entry=entry,
+            last=self._newest.get((stage.name, label(task.coord))),
+            expected=expected,
+            bytes=entry.new_bytes if entry else expected.bytes,
+            tools=tools,
+        )
+        if entry is None:
+            item.cause, item.reason = cause_of(item, self.plan.known, forced=forced, never=self._stateful)
+        return item
+
+    def _expected(self, stage: str, task: Task, tools: str) -> Expectation:
+        """From history, or else from the stage's own estimate."""
+        estimate = task.estimate
+        past = self._costs.expect(
+            stage,
+            label(task.coord),
+            size=size_bucket(estimate.bytes),
+            tools=tools,
+            host=this_host(),
+            estimate=estimate.seconds,
+        )
+        if past.samples:
+            return past
+        seconds = estimate.seconds * self._costs.scale(stage)
+        return Expectation(seconds, low=0.0, high=0.0, peak_rss=estimate.peak_ram, bytes=estimate.bytes, samples=0)
+
+    def _handle(self, item: PlannedItem, *, read: bool) -> Item:
+        return Item(
+            stage=item.stage.name,
+            coord=item.coord,
+            key=item.key,
+            directory=item.entry.directory if item.entry else None,
+            output=self._cache.get(item.key, type(item.stage)) if read else None,
+        )
 
 
 def check_expansion(stage: AnyStage, batch: Batch, expansion: Expansion, env: Env, *, first: bool) -> None:
-    """Labels under its own axes, no coordinate twice, every source exists.
+    """Check that labels are under the stage's own axes, coordinates are unique, and sources exist.
 
     Raises:
         ContractViolation: names the stage and the coordinate.
@@ -111,89 +183,8 @@ def check_expansion(stage: AnyStage, batch: Batch, expansion: Expansion, env: En
                 )
 
 
-def _planned(
-    stage: AnyStage,
-    task: Task,
-    batch: Mapping[Coord, PlannedItem],
-    extras: Any,
-    cache: StageCache,
-    known: Mapping[str, Entry],
-    latest: Mapping[tuple[str, str], Entry],
-    history: CostHistory,
-    forced: bool,
-    stateful: bool,
-    made: frozenset[str],
-) -> PlannedItem:
-    sources = [batch[coord] for coord in task.sources]
-    config = stage.config.at(task.coord)
-    upstream = keys.digest([source.key for source in sources]) if sources else None
-    facts = (
-        ("version", stage.version),
-        ("coordinate", label(task.coord)),
-        ("params", keys.plain(task.params)),
-        ("facts", extras),
-        ("sources", {source.name: source.key for source in sources}),
-    )
-    inputs = key_inputs(stage.name, config, upstream, facts)
-    key = StageCache.compute_key(stage.name, config, upstream, facts)
-    fresh = f"{stage.name} {label(task.coord)}" in made
-    entry = cache.entry(key) if fresh or not (forced or stateful) else None
-    estimate, tools = task.estimate, str(dict(extras).get("toolchain", ""))
-    expected = history.expect(
-        stage.name,
-        label(task.coord),
-        size=size_bucket(estimate.bytes),
-        tools=tools,
-        host=this_host(),
-        estimate=estimate.seconds,
-    )
-    item = PlannedItem(
-        stage=stage,
-        coord=task.coord,
-        task=task,
-        config=config,
-        sources=sources,
-        key=key,
-        inputs=inputs,
-        entry=entry,
-        last=latest.get((stage.name, label(task.coord))),
-        reason="",
-        cause=None,
-        seconds=expected.seconds if expected.samples else estimate.seconds * history.scale(stage.name),
-        peak_ram=expected.peak_rss if expected.samples else estimate.peak_ram,
-        bytes=entry.new_bytes if entry else expected.bytes if expected.samples else estimate.bytes,
-        from_history=expected.samples > 0,
-        low=expected.low,
-        high=expected.high,
-        samples=expected.samples,
-        tools=tools,
-    )
-    if entry is None:
-        item.cause, item.reason = cause_of(item, known, forced=forced, never=stateful)
-    return item
-
-
-def _latest(entries: Iterable[Entry]) -> dict[tuple[str, str], Entry]:
-    latest: dict[tuple[str, str], Entry] = {}
-    for entry in entries:
-        known = latest.get((entry.stage, entry.label))
-        if known is None or known.timestamp <= entry.timestamp:
-            latest[entry.stage, entry.label] = entry
-    return latest
-
-
-def _handle(item: PlannedItem, cache: StageCache | None) -> Item:
-    return Item(
-        stage=item.stage.name,
-        coord=item.coord,
-        key=item.key,
-        directory=item.entry.directory if item.entry else None,
-        output=cache.get(item.key, type(item.stage)) if cache else None,
-    )
-
-
 def _introspect(stage: AnyStage, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
     try:
         return stage.introspect(batch, env, token)
-    except Exception as error:  # introspection is for people; the plan must not break on it
+    except Exception as error:  # it only informs; the plan must not fail because of it
         return {"introspection failed": f"{type(error).__name__}: {error}"}

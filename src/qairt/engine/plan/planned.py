@@ -1,4 +1,4 @@
-"""What a plan holds, as data: items, stages, outputs, and why an item runs."""
+"""A plan as data: items, stages, outputs, and why an item runs."""
 
 from __future__ import annotations
 
@@ -6,12 +6,14 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
+
+from pydantic import JsonValue
 
 from qairt import keys
 from qairt.engine.axes import Coord, label
 from qairt.engine.cache.entry import Entry
-from qairt.engine.plan.costs import size_bucket
+from qairt.engine.plan.costs import Expectation, size_bucket
 from qairt.engine.stage import AnyStage, Expansion, StageConfig, Task
 from qairt.recipe.output_settings import ModelOutput, OutputKind
 
@@ -20,14 +22,14 @@ Kind = Literal["setting", "parameter", "file", "toolchain", "version", "input", 
 
 @dataclass(frozen=True)
 class Leaf:
-    """One value that went into a key, then and now."""
+    """One value that entered a key, then and now."""
 
     kind: Kind
-    """setting: of the stage; parameter: what the stage made of settings; file and toolchain: what it found."""
+    """setting: of the stage; parameter: derived by the stage; file and toolchain: found by the stage."""
     field: str
     """Dotted: `stages.fan.suffix` for a setting, else `<stage>.<name>`."""
-    cached: Any
-    now: Any
+    cached: object
+    now: object
 
     @property
     def text(self) -> str:
@@ -36,14 +38,14 @@ class Leaf:
 
 @dataclass(frozen=True)
 class Cause:
-    """Where the reason begins."""
+    """The root cause of a rebuild."""
 
     kind: Kind
     item: str
-    """The item that it begins at, as `stage label`."""
+    """The item where it lies, as `stage label`."""
     leaves: tuple[Leaf, ...] = ()
     note: str = ""
-    """In words, where no value differs."""
+    """A description, if no value differs."""
 
     @property
     def text(self) -> str:
@@ -53,8 +55,8 @@ class Cause:
         return f"{self.leaves[0].text}{more}"
 
 
-def short(value: Any) -> str:
-    """A value in few characters; of a digest its beginning."""
+def short(value: object) -> str:
+    """A value in few characters; a digest by its first eight."""
     text = value if isinstance(value, str) else keys.canonical(value)
     if len(text) == 64 and all(char in "0123456789abcdef" for char in text):
         return text[:8]
@@ -70,12 +72,12 @@ class PlannedOutput:
     directory: Path
     model: ModelOutput
     items: tuple[PlannedItem, ...]
-    inputs: dict[str, Any]
-    """All that it depends on."""
+    inputs: dict[str, JsonValue]
+    """Everything it depends on."""
     reason: str
-    """Why it is written; empty when what is there is current."""
+    """Why it is written; empty if it is up to date."""
     predictions: Path | None = None
-    """Where this stage's predictions are; None where none are asked for."""
+    """The folder of this stage's predictions; None if none were requested."""
 
     @property
     def name(self) -> str:
@@ -85,7 +87,7 @@ class PlannedOutput:
     def current(self) -> bool:
         return not self.reason
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, JsonValue]:
         return {
             "stage": self.stage.name,
             "kind": self.kind,
@@ -100,36 +102,48 @@ class PlannedItem:
     """One item that a run makes or reuses."""
 
     stage: AnyStage
-    coord: Coord
     task: Task
     config: StageConfig
     sources: list[PlannedItem]
     key: str
-    inputs: dict[str, Any]
-    """What the key was made from."""
+    inputs: dict[str, JsonValue]
+    """Everything that entered the key."""
     entry: Entry | None
-    """The cache entry, when it is reused."""
+    """The cache entry, if it is reused."""
     last: Entry | None
-    """What was made last at this place, of whatever."""
-    reason: str
-    """Why it runs; empty when it is cached."""
-    cause: Cause | None
-    """Where that reason begins."""
-    seconds: float
-    peak_ram: int
+    """The newest entry of this item, under whatever key."""
+    expected: Expectation
     bytes: int
-    from_history: bool
-    low: float = 0.0
-    high: float = 0.0
-    """Half of its earlier runs took between these; both 0 where it never ran."""
-    samples: int = 0
-    """Earlier runs that `seconds` rests on."""
+    """Stored for it, or expected to be."""
     tools: str = ""
-    """Version of the toolchain that makes it; empty where none does."""
+    """Version of the toolchain that makes it; empty if none does."""
+    reason: str = ""
+    """Why it runs; empty if it is cached."""
+    cause: Cause | None = None
+    """The root of that reason."""
+
+    @property
+    def coord(self) -> Coord:
+        return self.task.coord
+
+    @property
+    def seconds(self) -> float:
+        """Expected."""
+        return self.expected.seconds
+
+    @property
+    def peak_ram(self) -> int:
+        """Bytes, expected."""
+        return self.expected.peak_rss
+
+    @property
+    def from_history(self) -> bool:
+        """Whether earlier runs of this item say what it costs."""
+        return self.expected.samples > 0
 
     @property
     def size(self) -> int:
-        """`size_bucket` of the bytes that its stage thinks it writes."""
+        """`size_bucket` of the bytes that its stage expects to write."""
         return size_bucket(self.task.estimate.bytes)
 
     @property
@@ -146,7 +160,7 @@ class PlannedItem:
 
     @property
     def stale(self) -> bool:
-        """It was made before, and runs again."""
+        """It was made before and is rebuilt."""
         return self.entry is None and self.last is not None
 
 
@@ -157,12 +171,12 @@ class StagePlan:
     stage: AnyStage
     items: list[PlannedItem]
     batch: dict[Coord, PlannedItem]
-    """What goes on to the next stage: its own items, and those that passed through."""
+    """The input of the next stage: its own items, and those that passed through."""
     expansion: Expansion
     artifacts: Counter[str]
     details: Mapping[str, object]
     described: bool
-    """False: the stage must look at artifacts that do not exist yet, and this is its analytic answer."""
+    """False: the stage must read artifacts that do not exist yet, and this is its analytic description."""
 
 
 @dataclass
@@ -171,9 +185,9 @@ class Plan:
 
     stages: list[StagePlan] = field(default_factory=list)
     outputs: list[PlannedOutput] = field(default_factory=list)
-    """What stages leave for people."""
+    """Predictions and pictures."""
     known: dict[str, Entry] = field(default_factory=dict)
-    """Every entry of the cache by its key, whether this plan reuses it or not."""
+    """Every entry of the cache by key, reused by this plan or not."""
 
     @property
     def items(self) -> Iterator[PlannedItem]:
@@ -183,7 +197,7 @@ class Plan:
     def to_run(self) -> list[PlannedItem]:
         return [item for item in self.items if not item.cached]
 
-    def as_dict(self) -> dict[str, Any]:
+    def as_dict(self) -> dict[str, object]:
         """Plain data for `--json`: per stage the artifact counts, per item its cost and reason."""
         return {
             "stages": [
@@ -204,7 +218,7 @@ class Plan:
         }
 
 
-def _item_as_dict(item: PlannedItem) -> dict[str, Any]:
+def _item_as_dict(item: PlannedItem) -> dict[str, JsonValue]:
     return {
         "label": item.label,
         "key": item.key,

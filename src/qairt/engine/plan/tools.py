@@ -1,4 +1,4 @@
-"""With what a run was made: versions of every tool and package."""
+"""The versions of the tools and packages that a run uses."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import platform
 import re
 from functools import cache
 from importlib import metadata
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from qairt.engine.plan.planned import Plan
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 _NAME = re.compile(r"[A-Za-z0-9._-]+")
 
 
-def tools_of(plan: Plan) -> dict[str, Any]:
-    """As `tools.json` keeps them: Python, the system, the toolchains that items are made with, packages."""
+def tools_of(plan: Plan) -> dict[str, object]:
+    """The content of `tools.json`: Python, the system, the toolchains of the items, packages."""
     return {
         "python": platform.python_version(),
         "system": f"{platform.system()} {platform.release()}, {platform.machine()}",
@@ -26,7 +26,7 @@ def tools_of(plan: Plan) -> dict[str, Any]:
 
 @cache
 def packages() -> dict[str, str]:
-    """qairt and what it needs, as far as that is installed: version by name."""
+    """Versions of qairt and its installed dependencies, by name."""
     found: dict[str, str] = {}
     for name in ("qairt", *_needed()):
         try:

@@ -1,4 +1,4 @@
-"""Why an item runs, in full: what went into its key beside what went into it when it was made last."""
+"""Why an item runs, in full: the inputs of its key beside those of its newest entry."""
 
 from __future__ import annotations
 
@@ -15,45 +15,45 @@ from qairt.recipe.source import KeyPath
 
 @dataclass(frozen=True)
 class Difference:
-    """One value that goes into the key."""
+    """One value that enters the key."""
 
     field: str
     cached: str
-    """As it was; empty when there is nothing to compare with."""
+    """The earlier value; empty if there is nothing to compare with."""
     now: str
     origin: str
-    """Where the value it has now comes from."""
+    """Where its present value comes from."""
     same: bool = False
     root: bool = False
-    """Whether it is where the reason begins."""
+    """Whether it is a root cause."""
     path: KeyPath = ()
-    """Its path in the recipe, when it stands there alone and could be set back."""
+    """Its path in the recipe, if it is written there alone and can be reverted."""
     before: object = None
-    """The value it had, to set it back."""
+    """The earlier value, to revert to."""
 
 
 @dataclass(frozen=True)
 class KeyDiff:
-    """One item now, and when it was made last."""
+    """One item now, and its newest entry."""
 
     item: PlannedItem
     rows: tuple[Difference, ...]
-    """What differs: first where the reason begins, then what only passes it on."""
+    """What differs: root causes first, then what only passes them on."""
     same: tuple[Difference, ...]
     """What is equal."""
     cause: Cause | None
-    """None for an item that is reused."""
+    """None if the item is reused."""
     downstream: tuple[str, ...]
-    """Items that are made from it, as `stage label`."""
+    """Items that depend on it, as `stage label`."""
     cached_key: str
-    """Of the item as it was made last; empty when it never was."""
+    """Of the newest entry; empty if it was never made."""
     cached_at: str
-    """When, ISO 8601."""
+    """When that entry was made, ISO 8601."""
     cached_bytes: int
 
     @property
     def root(self) -> str:
-        """Where the reason begins, in a sentence; empty for an item that is reused."""
+        """The root cause in one line; empty if the item is reused."""
         if self.cause is None:
             return ""
         at = f" (at {self.cause.item})" if self.cause.item != self.item.name else ""
@@ -61,51 +61,51 @@ class KeyDiff:
 
 
 @dataclass(frozen=True)
-class Share:
+class RootCause:
     """One root cause, and what it explains."""
 
     cause: Cause
     origin: Origin
     stale: int
-    """Items that were made before and run again because of it."""
+    """Items that were made before and are rebuilt because of it."""
     new: int
     """Items that were never made."""
     reverted: int
-    """Items that would be reused if it had not happened; 0 where that cannot be said."""
+    """Items that would be reused after reverting it; 0 if that is not known."""
     seconds: float
-    """What making those takes."""
+    """To rebuild those."""
 
 
 @dataclass(frozen=True)
 class Summary:
     """Why a plan runs what it runs."""
 
-    shares: tuple[Share, ...]
+    root_causes: tuple[RootCause, ...]
     items: int
     cached: int
     stale: int
     new: int
 
     def lines(self) -> list[str]:
-        """A sentence for each cause, and what setting it back would save."""
+        """A line for each cause, and one for what reverting it would save."""
         found: list[str] = []
-        for share in self.shares:
-            explained = f"{share.stale} of {count(self.stale, 'stale item')}" if share.stale else ""
-            if share.new:
-                explained = " and ".join(filter(None, (explained, count(share.new, "new item"))))
-            name = _named(share)
-            found.append(f"{name} explains {explained}" if name else f"{explained}: {share.cause.note}")
-            if share.reverted:
-                leaf = share.cause.leaves[0]
+        for root in self.root_causes:
+            explained = f"{root.stale} of {count(self.stale, 'stale item')}" if root.stale else ""
+            if root.new:
+                explained = " and ".join(filter(None, (explained, count(root.new, "new item"))))
+            name = _named(root)
+            found.append(f"{name} explains {explained}" if name else f"{explained}: {root.cause.note}")
+            if root.reverted:
+                leaf = root.cause.leaves[0]
                 found.append(
-                    f"  reused if {leaf.field} were {short(leaf.cached)} again:"
-                    f" {self.cached + share.reverted} of {count(self.items, 'item')}"
+                    f"  with {leaf.field} back at {short(leaf.cached)},"
+                    f" {self.cached + root.reverted} of {count(self.items, 'item')} would be reused"
                 )
         return found
 
 
 def key_diff(plan: Plan, item: PlannedItem, recipe: Recipe) -> KeyDiff:
-    """Everything that went into the item's key, beside the last time it was made."""
+    """The inputs of the item's key beside those of its newest entry."""
     last = item.last
     then = last.inputs if last is not None else {}
     by_name = {other.name: other for other in plan.items}
@@ -117,7 +117,7 @@ def key_diff(plan: Plan, item: PlannedItem, recipe: Recipe) -> KeyDiff:
         rows += [_row(leaf, item, recipe, root=True) for leaf in own_leaves(item, then)]
     changed = {source.name: key for source, key in changed_sources(item, then)} if last is not None else {}
     for name, key in changed.items():
-        how = "passed on" if key is not None else "was not part of it"
+        how = "passed on" if key is not None else "new input"
         rows.append(Difference(f"input {name}", short(key or ""), short(by_name[name].key), how))
     same = [replace(_row(leaf, item, recipe), same=True) for leaf in equal_leaves(item, then)]
     for source in item.sources:
@@ -136,17 +136,17 @@ def key_diff(plan: Plan, item: PlannedItem, recipe: Recipe) -> KeyDiff:
 
 
 def summary(plan: Plan, recipe: Recipe) -> Summary:
-    """The root causes of everything that runs, the one that explains most stale items first."""
+    """The root causes of everything that runs, the one that explains the most stale items first."""
     groups: dict[tuple[str, ...], list[PlannedItem]] = {}
     by_name = {item.name: item for item in plan.items}
     for item in plan.to_run():
         assert item.cause is not None
         leaves = tuple(leaf.text for leaf in item.cause.leaves)
-        groups.setdefault((item.cause.kind, *(leaves or (_begins(item.cause),))), []).append(item)
-    shares = [_share(items, plan, by_name, recipe) for items in groups.values()]
+        groups.setdefault((item.cause.kind, *(leaves or (_group_name(item.cause),))), []).append(item)
+    root_causes = [_root_cause(items, plan, by_name, recipe) for items in groups.values()]
     everything = list(plan.items)
     return Summary(
-        shares=tuple(sorted(shares, key=lambda share: (-share.stale, -share.new))),
+        root_causes=tuple(sorted(root_causes, key=lambda root: (-root.stale, -root.new))),
         items=len(everything),
         cached=sum(item.cached for item in everything),
         stale=sum(item.stale for item in everything),
@@ -154,30 +154,30 @@ def summary(plan: Plan, recipe: Recipe) -> Summary:
     )
 
 
-def _share(items: list[PlannedItem], plan: Plan, by_name: dict[str, PlannedItem], recipe: Recipe) -> Share:
+def _root_cause(items: list[PlannedItem], plan: Plan, by_name: dict[str, PlannedItem], recipe: Recipe) -> RootCause:
     cause = items[0].cause
     assert cause is not None
     mine = {leaf.text for leaf in cause.leaves}
     origin = origin_of(cause.leaves[0], by_name[cause.item], recipe) if cause.leaves else Origin("")
-    back = [item for item in items if len(mine) == 1 and _comes_back(item, plan, mine)]
-    return Share(
+    reusable = [item for item in items if len(mine) == 1 and _is_reused_without(item, plan, mine)]
+    return RootCause(
         cause=cause,
         origin=origin,
         stale=sum(item.stale for item in items),
         new=sum(not item.stale for item in items),
-        reverted=len(back),
-        seconds=sum(item.seconds for item in back),
+        reverted=len(reusable),
+        seconds=sum(item.seconds for item in reusable),
     )
 
 
-def _comes_back(item: PlannedItem, plan: Plan, leaves: set[str]) -> bool:
-    """Whether setting `leaves` back would give the key it was made with last, and that result is still whole."""
+def _is_reused_without(item: PlannedItem, plan: Plan, leaves: set[str]) -> bool:
+    """Whether reverting `leaves` gives the key of its newest entry, and that entry is intact."""
     found = root_leaves(item, plan.known)
     return found is not None and found <= leaves and item.last is not None and item.last.missing() is None
 
 
-def _begins(cause: Cause) -> str:
-    """What causes without a value are told apart by: an input by its words, the others by their kind."""
+def _group_name(cause: Cause) -> str:
+    """What causes without a value are grouped by: an input by its note, the others by their kind alone."""
     return cause.note if cause.kind == "input" else ""
 
 
@@ -185,17 +185,17 @@ _NOUNS: dict[Kind, str] = {
     "setting": "recipe change",
     "parameter": "recipe change",
     "file": "changed file",
-    "toolchain": "change of the toolchain",
-    "version": "change of qairt",
+    "toolchain": "toolchain change",
+    "version": "qairt change",
 }
 
 
-def _named(share: Share) -> str:
-    """What changed; empty where no value did."""
-    cause = share.cause
+def _named(root: RootCause) -> str:
+    """What changed; empty if no value did."""
+    cause = root.cause
     if not cause.leaves:
         return ""
-    noun = "change on the command line" if share.origin.where == "command line" else _NOUNS[cause.kind]
+    noun = "command line change" if root.origin.where == "command line" else _NOUNS[cause.kind]
     fields = ", ".join(leaf.field for leaf in cause.leaves[:3])
     more = f" and {len(cause.leaves) - 3} more" if len(cause.leaves) > 3 else ""
     return f"{count(len(cause.leaves), noun)} ({fields}{more})"

@@ -1,22 +1,21 @@
-"""Requests that watchers leave in a run's folder, taken up by the process that runs it."""
+"""Serves the requests that other processes leave in the folder of a run."""
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Any
 
 from qairt.engine.record import events as ev
 from qairt.engine.record.folder import Request, RunFolder
 
-_INTERVAL = 0.2  # seconds between looks; a watcher shows "requested" meanwhile
+_INTERVAL = 0.2  # seconds; meanwhile the screen shows "requested"
 
 Answer = Callable[[Request], tuple[bool, str]]
-"""Does what is asked; returns whether it was done, and a sentence."""
+"""Carries out a request; returns whether that succeeded, and a message."""
 
 
 class RequestServer:
-    """While inside, every request is handed to `answer`, and what became of it is told as an event."""
+    """While inside, passes every request to `answer` and emits the result."""
 
     def __init__(self, folder: RunFolder, answer: Answer, emit: Callable[[ev.Event], None]) -> None:
         self._folder = folder
@@ -29,12 +28,12 @@ class RequestServer:
         self._thread.start()
         return self
 
-    def __exit__(self, *_: Any) -> None:
+    def __exit__(self, *_: object) -> None:
         self._over.set()
         self._thread.join()
 
     def _serve(self) -> None:
         while not self._over.wait(_INTERVAL):
-            for request in self._folder.requests():
+            for request in self._folder.take_requests():
                 done, message = self._answer(request)
                 self._emit(ev.RequestAnswered(request=request.id, action=request.action, done=done, message=message))

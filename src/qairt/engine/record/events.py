@@ -1,19 +1,24 @@
-"""What the engine says while it works: small records, one JSON line each in `runs/{run_id}/events.jsonl`.
+"""The events of a run: small records, one JSON line each in `runs/{run_id}/events.jsonl`.
 
-The command line, `--json`, the terminal interface, the report and observers read this one stream and nothing else.
+The command line, `--json`, the terminal interface, the report and observers read only this stream.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from time import time as now
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 VERSION = 1
-"""Of the records; raised when a reader of the old one would misread the new."""
+"""Of the records; raised when a reader of the old version would misread the new one."""
+
+EndStatus = Literal["done", "failed", "interrupted"]
+SkipKind = Literal["blocked", "cancelled", "interrupted"]
+OutputStatus = Literal["writing", "written", "current", "failed"]
 
 
 class Event(BaseModel):
@@ -23,15 +28,15 @@ class Event(BaseModel):
 
     v: int = VERSION
     seq: int = 0
-    """Number within the run, from 1; the pipeline gives it."""
+    """Number within the run, from 1; set by the event stream."""
     time: float = Field(default_factory=now)
     """Seconds since the epoch."""
     mono: float = 0.0
-    """Seconds by a clock of that machine that is never set back; the pipeline gives it."""
+    """Seconds of a monotonic clock of that machine; set by the event stream."""
 
 
 class PlannedEntry(BaseModel):
-    """One item of the plan as a run announces it."""
+    """One item of the plan, as a run announces it."""
 
     stage: str
     label: str
@@ -39,23 +44,23 @@ class PlannedEntry(BaseModel):
     key: str
     cached: bool
     stale: bool = False
-    """It was made before, of something else."""
+    """It was made before, from different inputs."""
     reason: str
     sources: tuple[str, ...] = ()
-    """The items it is made from, as `stage label`."""
+    """The items it depends on, as `stage label`."""
     seconds: float
-    """Expected; from history where there is one."""
+    """Expected; from history if there is any."""
     seconds_low: float = 0.0
     seconds_high: float = 0.0
-    """The range within which half of its earlier runs lie."""
+    """Half of its earlier runs took between the two."""
     samples: int = 0
-    """Earlier runs that the expectation rests on; 0 is an estimate by size."""
+    """Earlier runs that the expectation is based on; 0 for an estimate by size."""
     peak_ram: int = 0
     """Bytes, expected."""
     bytes: int = 0
     """Stored for it, or expected to be."""
     size: int = 0
-    """Bytes of its files, where they are cached."""
+    """Bytes of its files, if cached."""
     from_history: bool
 
 
@@ -69,9 +74,9 @@ class RunStarted(Event):
     jobs: int
     cores: int = 0
     memory: int
-    """Bytes that running items may use together."""
+    """Bytes that running items may use in total."""
     ram: int = 0
-    """Bytes that the machine (or the container) has."""
+    """Bytes of RAM of the machine or container."""
     items: list[PlannedEntry]
 
 
@@ -110,19 +115,19 @@ class ItemFinished(Event):
     peak_rss: int
     """Bytes."""
     bytes: int
-    """That it added to the disk: files that were there already are linked."""
+    """Added to the disk; files that were stored before are linked."""
     size: int = 0
     """Bytes of its files."""
     directory: str
     warnings: tuple[str, ...] = ()
-    """What is not as it should be in it, though it was made."""
+    """Problems with its result."""
     cpu_seconds: float = 0.0
     bytes_read: int = 0
     bytes_written: int = 0
 
 
 class ItemShared(Event):
-    """Another run is making it; this one waits for that."""
+    """Another run is making it, and this one waits."""
 
     type: Literal["item_shared"] = "item_shared"
     stage: str
@@ -130,7 +135,7 @@ class ItemShared(Event):
 
 
 class ItemQuiet(Event):
-    """It runs, but has said and computed nothing for `seconds`; 0 when it is heard again."""
+    """It runs, but has printed and computed nothing for `seconds`; 0 once it is active again."""
 
     type: Literal["item_quiet"] = "item_quiet"
     stage: str
@@ -142,27 +147,27 @@ class ItemFailedEvent(Event):
     type: Literal["item_failed"] = "item_failed"
     stage: str
     label: str
-    error: dict[str, Any]
+    error: dict[str, JsonValue]
     log: str
     peak_rss: int = 0
-    """Bytes; 0 where its process died, and so in what follows."""
+    """Bytes; this and the following are 0 if its process died."""
     cpu_seconds: float = 0.0
     bytes_read: int = 0
     bytes_written: int = 0
 
 
 class ItemSkipped(Event):
-    """Not run because something before it failed, or the run was interrupted."""
+    """Not run, because an item it depends on failed or the run was interrupted."""
 
     type: Literal["item_skipped"] = "item_skipped"
     stage: str
     label: str
     because: str
-    kind: Literal["blocked", "cancelled", "interrupted"] = "blocked"
+    kind: SkipKind = "blocked"
 
 
 class ItemWaiting(Event):
-    """It will run after all: it, or what it waits for, is tried again."""
+    """It will run after all: it, or an item it depends on, is retried."""
 
     type: Literal["item_waiting"] = "item_waiting"
     stage: str
@@ -170,7 +175,7 @@ class ItemWaiting(Event):
 
 
 class RequestAnswered(Event):
-    """What became of something a watcher asked of the run."""
+    """The answer to a request."""
 
     type: Literal["request_answered"] = "request_answered"
     request: str
@@ -191,23 +196,23 @@ class StageFinished(Event):
 
 
 class OutputWritten(Event):
-    """What a stage leaves for people: being written, written, found current, or failed."""
+    """Predictions or pictures of a stage: being written, written, up to date, or failed."""
 
     type: Literal["output"] = "output"
     stage: str
     kind: Literal["prediction", "visualization"]
-    status: Literal["writing", "written", "current", "failed"]
+    status: OutputStatus
     directory: str
     reason: str = ""
     """Why it is written."""
     message: str = ""
-    """What is being done."""
+    """The current step."""
     fraction: float = 0.0
     files: tuple[str, ...] = ()
     """Paths below `directory`."""
     bytes: int = 0
     seconds: float = 0.0
-    error: dict[str, Any] | None = None
+    error: dict[str, JsonValue] | None = None
 
 
 class LogLine(Event):
@@ -217,7 +222,7 @@ class LogLine(Event):
 
 
 class ResourceSample(Event):
-    """RAM of the process tree in bytes, CPU in percent of one core; GPU fields are None where there is no GPU."""
+    """RAM of the process tree in bytes, CPU in percent of one core; GPU fields are None without a GPU."""
 
     type: Literal["resource_sample"] = "resource_sample"
     ram: int
@@ -229,7 +234,7 @@ class ResourceSample(Event):
 
 class RunFinished(Event):
     type: Literal["run_finished"] = "run_finished"
-    status: Literal["done", "failed", "interrupted"]
+    status: EndStatus
     seconds: float
     executed: int
     cached: int
@@ -260,7 +265,7 @@ AnyEvent = Annotated[
 _adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
 
 
-def parse_event(data: dict[str, Any]) -> AnyEvent:
+def parse_event(data: Mapping[str, object]) -> AnyEvent:
     """An event from its JSON form.
 
     Raises:
@@ -270,19 +275,19 @@ def parse_event(data: dict[str, Any]) -> AnyEvent:
 
 
 class EventTail:
-    """Reads a file of events as it grows. A torn last line waits for its rest; damaged ones are passed over."""
+    """Reads a file of events as it grows. An incomplete last line waits for its rest; damaged lines are skipped."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.unknown = 0
-        """Records that this version does not know, or that are damaged."""
+        """How many records are damaged or not known to this version."""
         self.newer = False
-        """Whether a newer version wrote some of them."""
+        """Whether a newer version wrote some of those."""
         self._offset = 0
         self._torn = b""
 
     def read(self) -> list[AnyEvent]:
-        """The events that were written since the last call; none while there is no file."""
+        """The events written since the last call; none if there is no file."""
         try:
             with self.path.open("rb") as file:
                 file.seek(self._offset)
@@ -302,7 +307,7 @@ class EventTail:
 
 
 def read_events(path: Path) -> list[AnyEvent]:
-    """The events of a file so far; a torn last line and records that only a newer version knows are left out."""
+    """The events of a file so far, without an incomplete last line and records of newer versions."""
     return EventTail(path).read()
 
 

@@ -1,10 +1,10 @@
-"""The folder of one run, `pipeline_state/runs/<id>/`, and whether that run is still going.
+"""The folder of one run, `pipeline_state/runs/<id>/`, and whether that run is in progress.
 
-host.json      who runs it: process, machine, version
-lock           held by that process as long as it lives: a kernel lock, so it is free the moment the process is gone
-recipe.yaml    the recipe with its overrides          resolved.json   every setting, defaults too
-plan.json      what was planned                       events.jsonl    everything that happened
-logs/          one file an item                       control/        what watchers ask of it
+host.json      the process that runs it: pid, machine, version
+lock           held by that process while it lives: a kernel lock, so it is free the moment the process is gone
+recipe.yaml    the recipe with its overrides          resolved.json   every setting, with defaults
+plan.json      the plan                               events.jsonl    all events
+logs/          one file for each item                 control/        requests to the run
 summary.json   how it ended
 """
 
@@ -21,7 +21,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from qairt.errors import CacheError
 from qairt.files import write_atomic
@@ -30,16 +30,16 @@ Liveness = Literal["running", "interrupted", "over", "unknown"]
 Action = Literal["cancel_run", "cancel_item", "pause", "resume", "retry"]
 
 HEARTBEAT = 15.0
-"""Seconds without a word after which a run on another machine counts as lost; it samples memory every second."""
+"""Seconds without an event after which a run on another machine counts as lost; memory is sampled every second."""
 
 
 @dataclass(frozen=True)
 class Host:
-    """The process that a run lives in."""
+    """The process of a run."""
 
     pid: int
     pid_started: float
-    """When that process began: a pid alone may have been given to another one since."""
+    """When that process started, because a pid may be reused."""
     host: str
     boot_id: str
     version: str
@@ -47,12 +47,12 @@ class Host:
     recipe: str
     overrides: tuple[str, ...]
     detached: bool
-    """It has no terminal: it was started in the background, or its screen is gone."""
+    """It has no terminal: it runs in the background, or its terminal is gone."""
 
 
 @dataclass(frozen=True)
 class Request:
-    """What a watcher asks of a run."""
+    """A request to a run in progress."""
 
     id: str
     action: Action
@@ -71,7 +71,7 @@ class RunFolder:
         self._control = path / "control"
 
     def host(self) -> Host | None:
-        """Who runs it, None when that cannot be read."""
+        """The process that runs it; None if that cannot be read."""
         try:
             record = json.loads((self.path / "host.json").read_bytes())
             return Host(**record | {"overrides": tuple(record["overrides"])})
@@ -79,8 +79,8 @@ class RunFolder:
             return None
 
     def liveness(self) -> Liveness:
-        """Whether it still goes. On this machine the lock tells, at once; on another one its heartbeat."""
-        if self._says_over():
+        """Whether it is in progress: by its lock if it is on this machine, else by its heartbeat."""
+        if self._has_ended():
             return "over"
         host = self.host()
         if host is not None and host.host != socket.gethostname():
@@ -88,7 +88,7 @@ class RunFolder:
         return "running" if _is_held(self.path / "lock") else "interrupted"
 
     def seconds_silent(self) -> float:
-        """Since the last event."""
+        """Seconds since the last event."""
         try:
             return time.time() - self.events.stat().st_mtime
         except OSError:
@@ -96,7 +96,7 @@ class RunFolder:
 
     @contextmanager
     def held(self, recipe: str, overrides: tuple[str, ...], *, detached: bool) -> Iterator[None]:
-        """While inside, this process is the one that runs it."""
+        """Register this process as the one that runs it, while inside."""
         from importlib.metadata import version
 
         import psutil
@@ -120,8 +120,8 @@ class RunFolder:
         finally:
             os.close(lock)
 
-    def ask(self, action: Action, stage: str = "", label: str = "") -> str:
-        """Leave a request for the process that runs it; returns the id that its answer will carry.
+    def request(self, action: Action, stage: str = "", label: str = "") -> str:
+        """Leave a request for the process that runs it; returns the request's id, which the answer repeats.
 
         Raises:
             CacheError: the folder cannot be written.
@@ -131,14 +131,14 @@ class RunFolder:
             write_atomic(self._control / f"{request.id}.json", json.dumps(asdict(request)))
         except OSError as error:
             raise CacheError(
-                f"the run cannot be asked: {error.strerror or error}",
+                f"the request cannot be sent: {error.strerror or error}",
                 where=str(self._control),
                 remedy="this needs write access to its cache directory",
             ) from error
         return request.id
 
-    def requests(self) -> list[Request]:
-        """Take the requests that were left since the last call."""
+    def take_requests(self) -> list[Request]:
+        """The requests left since the last call; they are removed."""
         found = []
         try:
             paths = sorted(self._control.glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
@@ -150,12 +150,12 @@ class RunFolder:
             path.unlink(missing_ok=True)
         return found
 
-    def write(self, name: str, document: Any) -> None:
-        """Keep a JSON document beside the events."""
+    def write(self, name: str, document: object) -> None:
+        """Write a JSON document into the folder."""
         write_atomic(self.path / name, json.dumps(document, indent=1, default=str) + "\n")
 
-    def _says_over(self) -> bool:
-        """Whether its last event is the end."""
+    def _has_ended(self) -> bool:
+        """Whether its last event is `run_finished`."""
         try:
             with self.events.open("rb") as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - 4096, 0))
@@ -166,7 +166,7 @@ class RunFolder:
 
 
 def new_run_folder(state_folder: Path) -> RunFolder:
-    """A new folder with the next free number; two runs that start at once get two."""
+    """A new folder with the next free number, also if two runs start at the same time."""
     runs = state_folder / "runs"
     runs.mkdir(parents=True, exist_ok=True)
     number = max((int(folder.id) for folder in run_folders(state_folder) if folder.id.isdigit()), default=0)
@@ -191,13 +191,13 @@ def run_folders(state_folder: Path) -> list[RunFolder]:
 
 
 def live_runs(state_folder: Path) -> list[RunFolder]:
-    """Those that are going now, the oldest first."""
+    """The runs in progress, the oldest first."""
     return [folder for folder in run_folders(state_folder) if folder.liveness() == "running"]
 
 
 @cache
 def boot_id() -> str:
-    """What tells one boot of this machine from the next; empty where the system does not say."""
+    """An id of this boot of the machine; empty if the system has none."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -223,7 +223,7 @@ def _is_held(path: Path) -> bool:
     except OSError:
         return False
     try:
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two that look do not see each other
+        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)  # shared: two processes that check do not see each other
     except OSError:
         return True
     finally:

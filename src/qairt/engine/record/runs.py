@@ -1,18 +1,24 @@
-"""The runs of a cache directory: listed, compared, deleted."""
+"""The runs of a cache directory: list, compare, delete."""
 
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, TypeGuard
 
 import yaml
 
+from qairt import keys
 from qairt.engine.record.folder import RunFolder, run_folders
 from qairt.engine.record.summary import RunSummary, StageSummary, read_summary
 from qairt.errors import CacheError
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+Values = Mapping[str, "JsonValue"]
 
 
 def run_summaries(state_folder: Path) -> list[RunSummary]:
@@ -24,7 +30,7 @@ def find_folder(state_folder: Path, run_id: str) -> RunFolder:
     """The folder of one run.
 
     Raises:
-        CacheError: there is none of that id; names those that there are.
+        CacheError: there is none with that id; lists the latest ones.
     """
     folders = run_folders(state_folder)
     for folder in folders:
@@ -36,19 +42,19 @@ def find_folder(state_folder: Path, run_id: str) -> RunFolder:
 
 
 def delete_run(state_folder: Path, run_id: str) -> None:
-    """Delete a run's events and logs; what it made stays in the cache.
+    """Delete a run's events and logs; its results stay in the cache.
 
     Raises:
-        CacheError: it is still going, there is none of that id, or its folder cannot be deleted.
+        CacheError: it is in progress, there is none with that id, or its folder cannot be deleted.
     """
     folder = find_folder(state_folder, run_id)
     match folder.liveness():
         case "running":
-            raise CacheError(f"run {run_id} is still going", where=str(folder.path), remedy="cancel it first")
+            raise CacheError(f"run {run_id} is still in progress", where=str(folder.path), remedy="cancel it first")
         case "unknown":
             host = folder.host()
             raise CacheError(
-                f"run {run_id} may still be going on {host.host if host else 'another machine'}",
+                f"run {run_id} may still be in progress on {host.host if host else 'another machine'}",
                 where=str(folder.path),
                 remedy="delete it on that machine",
             )
@@ -65,16 +71,16 @@ def delete_run(state_folder: Path, run_id: str) -> None:
 
 
 @dataclass(frozen=True)
-class Row:
-    """One thing in two runs; None where a run has none."""
+class ComparedValue:
+    """One value in two runs; None if a run has none."""
 
     name: str
-    a: Any
-    b: Any
+    a: JsonValue
+    b: JsonValue
     share: float = 0.0
-    """Part of the greater one by which numbers may differ and still count as equal."""
+    """Numbers that differ by less than this share of the larger one count as equal."""
     least: float = 0.0
-    """What they may differ by in any case."""
+    """So do numbers that differ by less than this."""
 
     @property
     def difference(self) -> float | None:
@@ -82,37 +88,41 @@ class Row:
         return self.b - self.a if _is_number(self.a) and _is_number(self.b) else None
 
     @property
+    def ratio(self) -> float | None:
+        """`b / a` of numbers; None if `a` is 0."""
+        return self.b / self.a if _is_number(self.a) and _is_number(self.b) and self.a else None
+
+    @property
     def changed(self) -> bool:
-        """Whether they differ by more than two runs of the same recipe do."""
-        difference = self.difference
-        if difference is None:
-            return bool(self.a != self.b)
-        allowed: float = max(self.share * max(abs(self.a), abs(self.b)), self.least)
-        return abs(difference) > allowed
+        """Whether they differ by more than two runs of the same recipe usually do."""
+        if not (_is_number(self.a) and _is_number(self.b)):
+            return self.a != self.b
+        allowed = max(self.share * max(abs(self.a), abs(self.b)), self.least)
+        return abs(self.b - self.a) > allowed
 
 
 @dataclass(frozen=True)
-class Comparison:
-    """Two runs side by side; every row, changed or not."""
+class RunComparison:
+    """Two runs side by side; every value, changed or not."""
 
     a: RunSummary
     b: RunSummary
-    recipe: tuple[Row, ...]
+    recipe: tuple[ComparedValue, ...]
     """Settings by dotted name."""
-    seconds: tuple[Row, ...]
-    """Of each stage; `cached` where all of it was reused. So are the next two."""
-    peak_ram: tuple[Row, ...]
-    bytes: tuple[Row, ...]
-    cached: tuple[Row, ...]
+    seconds: tuple[ComparedValue, ...]
+    """Of each stage; `cached` if all of it was reused. Likewise `peak_ram` and `cpu_seconds`."""
+    peak_ram: tuple[ComparedValue, ...]
+    bytes: tuple[ComparedValue, ...]
+    cached: tuple[ComparedValue, ...]
     """`3 of 8`, of each stage."""
-    metrics: tuple[Row, ...]
+    metrics: tuple[ComparedValue, ...]
     notes: tuple[str, ...] = ()
     """What could not be compared."""
-    cpu_seconds: tuple[Row, ...] = ()
+    cpu_seconds: tuple[ComparedValue, ...] = ()
 
 
-def compare(a: RunFolder, b: RunFolder) -> Comparison:
-    """What differs between two runs: their recipes, what each stage took, what was measured."""
+def compare(a: RunFolder, b: RunFolder) -> RunComparison:
+    """Compare two runs: their recipes, what each stage took, the metrics."""
     notes: list[str] = []
     recipes = _recipe(a, notes), _recipe(b, notes)
     return compare_summaries((read_summary(a), read_summary(b)), None if notes else recipes, tuple(notes))
@@ -120,50 +130,52 @@ def compare(a: RunFolder, b: RunFolder) -> Comparison:
 
 def compare_summaries(
     summaries: tuple[RunSummary, RunSummary],
-    recipes: tuple[dict[str, Any], dict[str, Any]] | None,
+    recipes: tuple[Values, Values] | None,
     notes: tuple[str, ...] = (),
-) -> Comparison:
-    """The same of summaries that are known.
+) -> RunComparison:
+    """The same for two summaries.
 
     Args:
-        recipes: settings by dotted name, see `flat_recipe`; None where one is not known.
+        recipes: settings by dotted name, see `flat_recipe`; None if one is not known.
         notes: what could not be compared.
     """
 
-    def rows(of: Callable[[StageSummary], Any], share: float = 0.0, least: float = 0.0) -> tuple[Row, ...]:
-        in_a, in_b = ({stage.stage: of(stage) for stage in summary.stages} for summary in summaries)
-        return _rows(in_a, in_b, share, least)
+    def by_stage(
+        value: Callable[[StageSummary], JsonValue], share: float = 0.0, least: float = 0.0
+    ) -> tuple[ComparedValue, ...]:
+        in_a, in_b = ({stage.stage: value(stage) for stage in summary.stages} for summary in summaries)
+        return _compared(in_a, in_b, share, least)
 
-    return Comparison(
+    return RunComparison(
         *summaries,
-        recipe=_rows(*recipes) if recipes is not None else (),
-        seconds=rows(lambda stage: _unless_cached(stage, stage.seconds), share=0.1, least=1.0),
-        peak_ram=rows(lambda stage: _unless_cached(stage, stage.peak_ram), share=0.05),
-        bytes=rows(lambda stage: stage.bytes),
-        cached=rows(lambda stage: f"{stage.cached} of {stage.items}"),
-        cpu_seconds=rows(lambda stage: _unless_cached(stage, stage.cpu_seconds), share=0.1, least=1.0),
-        metrics=_rows(summaries[0].metrics, summaries[1].metrics),
+        recipe=_compared(*recipes) if recipes is not None else (),
+        seconds=by_stage(lambda stage: _unless_cached(stage, stage.seconds), share=0.1, least=1.0),
+        peak_ram=by_stage(lambda stage: _unless_cached(stage, stage.peak_ram), share=0.05),
+        bytes=by_stage(lambda stage: stage.bytes),
+        cached=by_stage(lambda stage: f"{stage.cached} of {stage.items}"),
+        cpu_seconds=by_stage(lambda stage: _unless_cached(stage, stage.cpu_seconds), share=0.1, least=1.0),
+        metrics=_compared(summaries[0].metrics, summaries[1].metrics),
         notes=notes,
     )
 
 
-def _rows(a: dict[str, Any], b: dict[str, Any], share: float = 0.0, least: float = 0.0) -> tuple[Row, ...]:
-    return tuple(Row(name, a.get(name), b.get(name), share, least) for name in _names(a, b))
+def _compared(a: Values, b: Values, share: float = 0.0, least: float = 0.0) -> tuple[ComparedValue, ...]:
+    return tuple(ComparedValue(name, a.get(name), b.get(name), share, least) for name in _names(a, b))
 
 
 def _unless_cached(stage: StageSummary, value: float) -> float | str:
     return "cached" if stage.cached == stage.items else value
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: JsonValue) -> TypeGuard[float]:
     return isinstance(value, int | float) and not isinstance(value, bool)
 
 
-def _names(a: dict[str, Any], b: dict[str, Any]) -> list[str]:
+def _names(a: Values, b: Values) -> list[str]:
     return list(dict.fromkeys([*a, *b]))
 
 
-def _recipe(folder: RunFolder, notes: list[str]) -> dict[str, Any]:
+def _recipe(folder: RunFolder, notes: list[str]) -> Values:
     try:
         document = yaml.safe_load((folder.path / "recipe.yaml").read_bytes())
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
@@ -173,14 +185,14 @@ def _recipe(folder: RunFolder, notes: list[str]) -> dict[str, Any]:
     return flat_recipe(document)
 
 
-def flat_recipe(recipe: Any) -> dict[str, Any]:
+def flat_recipe(recipe: object) -> Values:
     """A recipe's settings by dotted name."""
     return dict(_flat("", recipe))
 
 
-def _flat(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flat(name: str, value: object) -> Iterator[tuple[str, JsonValue]]:
     if isinstance(value, dict) and value:
         for key, inner in value.items():
             yield from _flat(f"{name}.{key}" if name else str(key), inner)
     elif name:
-        yield name, value
+        yield name, keys.plain(value)

@@ -1,13 +1,16 @@
-"""`RunState.apply(event)`: a pure fold of events into what a screen shows."""
+"""`RunState.apply(event)`: folds the events of a run into its state."""
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from qairt.engine.record import events as ev
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
 
 ItemStatus = Literal[
     "waiting",
@@ -29,7 +32,7 @@ RunStatus = Literal["planned", "running", "done", "failed", "interrupted"]
 MADE: frozenset[ItemStatus] = frozenset({"done", "warn", "cached"})
 BUSY: frozenset[ItemStatus] = frozenset({"running", "quiet", "shared"})
 UNMADE: frozenset[ItemStatus] = frozenset({"failed", "blocked", "cancelled", "interrupted"})
-"""States in which an item stays unless it is tried again."""
+"""States in which an item stays unless it is retried."""
 
 _SAMPLES_KEPT = 3600
 _LINES_KEPT = 1000
@@ -37,7 +40,7 @@ _LINES_KEPT = 1000
 
 @dataclass
 class ItemState:
-    """One item as a watcher sees it."""
+    """One item."""
 
     stage: str
     label: str
@@ -45,7 +48,7 @@ class ItemState:
     key: str = ""
     status: ItemStatus = "waiting"
     reason: str = ""
-    """Why it runs; empty when it is cached."""
+    """Why it runs; empty if it is cached."""
     sources: tuple[str, ...] = ()
     expected_seconds: float = 0.0
     expected_low: float = 0.0
@@ -56,7 +59,7 @@ class ItemState:
     ended: float | None = None
     seconds: float = 0.0
     fraction: float = 0.0
-    """As its tool says; 0 when it says nothing."""
+    """Progress as its tool reports it; 0 without a report."""
     message: str = ""
     quiet_seconds: float = 0.0
     attempt: int = 0
@@ -65,16 +68,27 @@ class ItemState:
     bytes_read: int = 0
     bytes_written: int = 0
     bytes: int = 0
-    """That it added to the disk."""
+    """Added to the disk."""
     size: int = 0
-    """Of its files."""
+    """Bytes of its files."""
     directory: str = ""
     log: str = ""
-    error: dict[str, Any] | None = None
+    error: dict[str, JsonValue] | None = None
 
     @property
     def name(self) -> str:
         return f"{self.stage} {self.label}"
+
+
+@dataclass
+class StageState:
+    """One stage, if items of it ran in this run."""
+
+    started: float
+    """When its first item started."""
+    ended: float | None = None
+    """When its latest item, or the stage, ended."""
+    running: bool = False
 
 
 @dataclass
@@ -93,7 +107,7 @@ class RunState:
     ram: int = 0
     started: float = 0.0
     seconds: float = 0.0
-    """How long it took, once it is over."""
+    """How long it took; 0 while it runs."""
     now: float = 0.0
     """Time of the last event."""
     seq: int = 0
@@ -105,9 +119,10 @@ class RunState:
     peak_ram: int = 0
     """Bytes, of the whole process tree."""
     stage_starts: list[tuple[float, str]] = field(default_factory=list)
-    """When each stage's first item began."""
+    """When each stage started; some of their items may come from other runs."""
+    stage_states: dict[str, StageState] = field(default_factory=dict)
     outputs: dict[tuple[str, str], ev.OutputWritten] = field(default_factory=dict)
-    """What was said last of each stage's outputs, by stage and kind."""
+    """The latest event about each output, by stage and kind."""
     answers: list[ev.RequestAnswered] = field(default_factory=list)
     _dependents: dict[str, list[ItemState]] = field(default_factory=dict)
 
@@ -121,7 +136,7 @@ class RunState:
         jobs: int = 1,
         memory: int = 0,
     ) -> RunState:
-        """What a screen shows before a run starts: cached, stale and new items."""
+        """The state before a run starts: cached, stale and new items."""
         state = cls(recipe=recipe, cache_dir=cache_dir, jobs=jobs, memory=memory)
         state._plan(entries)
         for item, entry in zip(state.items.values(), entries, strict=True):
@@ -129,49 +144,17 @@ class RunState:
         return state
 
     def apply(self, event: ev.Event) -> None:
-        """Take one event in; events of a kind this version does not know change nothing."""
+        """Apply one event; events of unknown types are ignored."""
         self.now = max(self.now, event.time)
         self.seq = max(self.seq, event.seq)
         match event:
             case ev.RunStarted():
                 self._start(event)
-            case ev.CacheHit():
-                self._enter(event.stage, event.label, "cached")
-            case ev.ItemStarted():
-                item = self._enter(event.stage, event.label, "running")
-                item.started, item.log, item.reason = event.time, event.log, event.reason
-                item.fraction, item.message, item.error, item.key = 0.0, "", None, event.key
-                item.attempt += 1
-            case ev.ItemProgress():
-                item = self._enter(event.stage, event.label, "running")
-                item.fraction, item.message = event.fraction, event.message
-            case ev.ItemShared():
-                self._enter(event.stage, event.label, "shared")
-            case ev.ItemQuiet():
-                item = self._item(event.stage, event.label)
-                if item.status in BUSY:  # it may have ended while this was said
-                    item.status, item.quiet_seconds = "quiet" if event.seconds else "running", event.seconds
-            case ev.ItemFinished():
-                item = self._enter(event.stage, event.label, "warn" if event.warnings else "done")
-                item.fraction, item.ended, item.message = 1.0, event.time, "; ".join(event.warnings)
-                item.seconds = event.seconds
-                item.bytes, item.size = event.bytes, event.size
-                item.directory = event.directory
-                _take_usage(item, event)
-            case ev.ItemFailedEvent():
-                item = self._enter(event.stage, event.label, "failed")
-                item.error, item.log, item.ended = event.error, event.log, event.time
-                item.seconds = event.time - item.started if item.started is not None else 0.0
-                _take_usage(item, event)
-            case ev.ItemSkipped():
-                item = self._enter(event.stage, event.label, event.kind)
-                item.message, item.ended = event.because, event.time
-            case ev.ItemWaiting():
-                item = self._enter(event.stage, event.label, "waiting")
-                item.message, item.error, item.started = "", None, None
-                self._ready_if_it_can(item)
             case ev.StageStarted():
                 self.stage_starts.append((event.time, event.stage))
+            case ev.StageFinished() if event.stage in self.stage_states:
+                stage = self.stage_states[event.stage]
+                stage.ended, stage.running = event.time, False
             case ev.OutputWritten():
                 self.outputs[event.stage, event.kind] = event
             case ev.LogLine():
@@ -185,9 +168,52 @@ class RunState:
                     self.paused = event.action == "pause"
             case ev.RunFinished():
                 self.status, self.seconds = event.status, event.seconds
+            case _:
+                self._apply_to_item(event)
+
+    def _apply_to_item(self, event: ev.Event) -> None:
+        match event:
+            case ev.CacheHit():
+                self._enter(event.stage, event.label, "cached")
+            case ev.ItemStarted():
+                item = self._enter(event.stage, event.label, "running")
+                item.started, item.log, item.reason = event.time, event.log, event.reason
+                item.fraction, item.message, item.error, item.key = 0.0, "", None, event.key
+                item.attempt += 1
+                self._stage(event).running = True
+            case ev.ItemProgress():
+                item = self._enter(event.stage, event.label, "running")
+                item.fraction, item.message = event.fraction, event.message
+            case ev.ItemShared():
+                self._enter(event.stage, event.label, "shared")
+            case ev.ItemQuiet():
+                item = self._item(event.stage, event.label)
+                if item.status in BUSY:  # it may have ended in the meantime
+                    item.status, item.quiet_seconds = "quiet" if event.seconds else "running", event.seconds
+            case ev.ItemFinished():
+                item = self._enter(event.stage, event.label, "warn" if event.warnings else "done")
+                item.fraction, item.ended, item.message = 1.0, event.time, "; ".join(event.warnings)
+                item.seconds = event.seconds
+                item.bytes, item.size = event.bytes, event.size
+                item.directory = event.directory
+                self._stage(event).ended = event.time
+                _take_usage(item, event)
+            case ev.ItemFailedEvent():
+                item = self._enter(event.stage, event.label, "failed")
+                item.error, item.log, item.ended = event.error, event.log, event.time
+                item.seconds = event.time - item.started if item.started is not None else 0.0
+                self._stage(event).ended = event.time
+                _take_usage(item, event)
+            case ev.ItemSkipped():
+                item = self._enter(event.stage, event.label, event.kind)
+                item.message, item.ended = event.because, event.time
+            case ev.ItemWaiting():
+                item = self._enter(event.stage, event.label, "waiting")
+                item.message, item.error, item.started = "", None, None
+                self._update_ready(item)
 
     def end_unexpectedly(self) -> None:
-        """Its process is gone and said no last word: what ran is interrupted."""
+        """Its process is gone without a last event: mark running items as interrupted."""
         if self.status != "running":
             return
         self.status, self.seconds = "interrupted", self.now - self.started
@@ -207,7 +233,7 @@ class RunState:
         return self.samples[-1] if self.samples else None
 
     def waits_for(self, item: ItemState) -> str:
-        """Why an item that could run does not: `needs 3.8 GB, 2.1 GB free`; empty when nothing is known."""
+        """Why an item has not started: `needs 3.8 GB of memory, 2.1 GB free`; empty if nothing is known."""
         if item.status == "waiting":
             missing = [name for name in item.sources if self._status(name) not in MADE]
             more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
@@ -218,7 +244,7 @@ class RunState:
             return "the run is paused"
         busy = [other for other in self.items.values() if other.status in BUSY]
         if len(busy) >= self.jobs:
-            return f"waits for one of {self.jobs} places"
+            return f"waits for one of {self.jobs} job slots"
         free = self.memory - sum(other.expected_ram for other in busy)
         if busy and self.memory and item.expected_ram > free:
             return f"needs {item.expected_ram / 1e9:.1f} GB of memory, {max(free, 0) / 1e9:.1f} GB free"
@@ -243,17 +269,17 @@ class RunState:
             for source in entry.sources:
                 self._dependents.setdefault(source, []).append(item)
         for item in self.items.values():
-            self._ready_if_it_can(item)
+            self._update_ready(item)
 
     def _enter(self, stage: str, label: str, status: ItemStatus) -> ItemState:
         item = self._item(stage, label)
         item.status = status
         if status in MADE:
             for dependent in self._dependents.get(item.name, ()):
-                self._ready_if_it_can(dependent)
+                self._update_ready(dependent)
         return item
 
-    def _ready_if_it_can(self, item: ItemState) -> None:
+    def _update_ready(self, item: ItemState) -> None:
         if item.status == "waiting" and all(self._status(source) in MADE for source in item.sources):
             item.status = "ready"
 
@@ -261,6 +287,9 @@ class RunState:
         stage, _, label = name.partition(" ")
         item = self.items.get((stage, label))
         return item.status if item else None
+
+    def _stage(self, event: ev.ItemStarted | ev.ItemFinished | ev.ItemFailedEvent) -> StageState:
+        return self.stage_states.setdefault(event.stage, StageState(event.time))
 
     def _item(self, stage: str, label: str) -> ItemState:
         return self.items.setdefault((stage, label), ItemState(stage, label))

@@ -1,4 +1,4 @@
-"""A page of pictures: what a stage drew, at a glance."""
+"""A page that shows all pictures of a stage."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ figcaption { font-size: 0.9rem; }
 
 def write_gallery(directory: Path, title: str, settings: ModelVisualization) -> None:
     """Write `gallery.html`: the first `max_images` pictures in `directory`, each `thumbnail_width` wide and a link to
-    its file. No page where there is nothing to show."""
+    its file. No page without pictures."""
     pictures = sorted(path for path in directory.rglob("*") if path.suffix.lower() in _PICTURES)
     shown = pictures[: settings.max_images]
     if not shown:

@@ -1,9 +1,8 @@
-"""A job: everything one item needs to be made, as plain data in a file, and what comes back."""
+"""A job: everything needed to make one item, as plain data in a file, and its result."""
 
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,8 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 
 from qairt.engine.axes import Coord
 from qairt.engine.run.usage import Usage
-from qairt.engine.stage import AnyStage, Context, StageOutput, Task, write_output
+from qairt.engine.stage import AnyStage, Context, Progress, StageOutput, Task, write_output
+from qairt.errors import QairtError
 
 RESULT = "result.json"
 PROGRESS = "progress.jsonl"
@@ -27,18 +27,29 @@ class Job(BaseModel):
     config: dict[str, JsonValue]
     task: Task
     inputs: list[tuple[Coord, dict[str, JsonValue]]]
-    """Fields of the stage's input type, for each source."""
+    """For each source, the fields of the stage's input type."""
     directory: Path
     """Empty folder that becomes the item."""
     resume: Path
-    """Outlives an attempt that was killed; see `Context.resume`."""
+    """Outlives a killed attempt; see `Context.resume`."""
     threads: int
 
 
-class JobResult(BaseModel):
-    """What a child says when it ends: an error as plain data, or none; what it used either way."""
+class JobError(BaseModel):
+    """The error that ended a job."""
 
-    error: dict[str, Any] | None = None
+    what: str
+    where: str | None = None
+    remedy: str | None = None
+
+    def as_error(self) -> QairtError:
+        return QairtError(self.what, where=self.where, remedy=self.remedy)
+
+
+class JobResult(BaseModel):
+    """What a child process reports when it ends."""
+
+    error: JobError | None = None
     usage: Usage = Usage()
 
 
@@ -46,11 +57,11 @@ def import_path(stage: type[AnyStage]) -> str:
     return f"{stage.__module__}:{stage.__qualname__}"
 
 
-def run_job(job: Job, progress: Callable[[float, str], None]) -> StageOutput:
-    """Make the item in this process; its output record is written beside its files.
+def run_job(job: Job, progress: Progress) -> StageOutput:
+    """Make the item in this process; its fields are written beside its files.
 
     Raises:
-        QairtError: whatever the stage raises.
+        QairtError: from the stage.
     """
     module, _, name = job.stage.partition(":")
     found: Any = importlib.import_module(module)

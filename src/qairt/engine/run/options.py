@@ -1,4 +1,4 @@
-"""How to run, and how a run ended."""
+"""The options of a run, and its result."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from qairt.engine.plan.planned import Plan
+from qairt.engine.record.events import EndStatus
 from qairt.errors import ItemFailed
 from qairt.machine import available_cores, available_memory
 
 
 @dataclass(frozen=True)
 class RunOptions:
-    """How to run, not what: none of this is part of any key."""
+    """How to run; none of this is part of a cache key."""
 
     jobs: int = field(default_factory=available_cores)
     memory: int = field(default_factory=available_memory)
-    """Bytes that running items may use together."""
+    """Bytes that running items may use in total."""
     executor: str = "process"
     until: str | None = None
     force: frozenset[str] = frozenset()
@@ -24,15 +25,14 @@ class RunOptions:
 
 @dataclass
 class RunResult:
-    """How a run ended."""
+    """The result of a run."""
 
     run_id: str
-    status: str
-    """done, failed or interrupted."""
+    status: EndStatus
     plan: Plan
     executed: list[str]
     failed: list[ItemFailed]
     failed_outputs: list[ItemFailed] = field(default_factory=list)
-    """Outputs for people that could not be written; the items they are of are made all the same."""
+    """Predictions and pictures that could not be written; the items are finished all the same."""
     output: Any = None
-    """The items' outputs folded back by every stage's `reduce`."""
+    """The outputs of the last stage, folded back by every stage's `reduce`; None if the run did not finish."""

@@ -1,33 +1,33 @@
-"""The end of a run for people: what finished stages leave to read is written where it is not current."""
+"""The end of a run: predictions and pictures of finished stages are written where they are out of date."""
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-from qairt.engine.plan.outputs import planned_outputs, stage_directory, wanted_kinds
-from qairt.engine.plan.planned import Plan, PlannedItem, PlannedOutput
+from qairt.engine.plan.outputs import requested_kinds, stage_directory
+from qairt.engine.plan.plan import Planner
+from qairt.engine.plan.planned import Plan, PlannedOutput
 from qairt.engine.record import events as ev
-from qairt.engine.run.executor import Interrupted
-from qairt.engine.run.output_writer import Made, prepare, write_output
-from qairt.engine.stage import AnyStage, Env, Item
+from qairt.engine.run.inputs import ItemInputs
+from qairt.engine.run.output_writer import prepare, write_output
+from qairt.engine.run.stop import Interrupted
+from qairt.engine.run.stream import EventStream
+from qairt.engine.stage import AnyStage
 from qairt.errors import ItemFailed, QairtError
-
-if TYPE_CHECKING:
-    from qairt.engine.pipeline import Pipeline
 
 
 def prepare_outputs(stages: Sequence[AnyStage], cache_dir: Path) -> None:
-    """Make sure before work starts that what is asked for can be written.
+    """Check before work starts that the requested outputs can be written.
 
     Raises:
-        CacheError: a folder cannot be; names it.
+        CacheError: a folder cannot be written; names it.
     """
     for stage in stages:
-        for kind in wanted_kinds(stage):
+        for kind in requested_kinds(stage):
             prepare(stage.config.output.folder(kind, stage_directory(cache_dir, stage)))
 
 
@@ -35,36 +35,35 @@ class OutputRun:
     """Writes the outputs of one run.
 
     Args:
-        handle: an item with its output read.
+        stop: set to end the run.
         run_id: of the run that writes them.
     """
 
     def __init__(
-        self, pipeline: Pipeline, env: Env, handle: Callable[[PlannedItem], Item], run_id: str, remade: frozenset[str]
+        self, planner: Planner, inputs: ItemInputs, stream: EventStream, stop: threading.Event, run_id: str
     ) -> None:
-        self._pipeline = pipeline
-        self._env = env
-        self._handle = handle
+        self._planner, self._inputs, self._stream = planner, inputs, stream
+        self._stop = stop
         self._run_id = run_id
-        self._remade = remade
 
-    def write(self, plan: Plan) -> dict[str, ItemFailed]:
-        """Write what is not current, of every stage whose items are all made; a failure keeps nothing else from being
-        written.
+    def write(self, plan: Plan, made: frozenset[str]) -> dict[str, ItemFailed]:
+        """Write what is out of date, of every stage whose items are all finished; a failure does not stop the others.
+
+        Args:
+            made: names of items that this run made.
 
         Returns:
             Failures by name, such as `quantize prediction`.
         """
-        pipeline = self._pipeline
-        outputs = planned_outputs(plan.stages, pipeline.cache_dir, pipeline.model, remade=self._remade)
+        plan.outputs = self._planner.outputs(plan, made)
         failed: dict[str, ItemFailed] = {}
-        for output in outputs:
-            if not all(item.cached for item in output.items) or pipeline.stop.is_set():
+        for output in plan.outputs:
+            if not all(item.cached for item in output.items) or self._stop.is_set():
                 continue
-            if f"{output.stage.name} prediction" in failed:  # the pages do without them
+            if f"{output.stage.name} prediction" in failed:  # the pictures do without them
                 output = replace(output, predictions=None)
             if output.current:
-                self._say(output, "current")
+                self._stream.emit(_event(output, "current"))
                 continue
             try:
                 self._write(output)
@@ -72,55 +71,44 @@ class OutputRun:
                 return failed
             except Exception as error:  # a picture that cannot be drawn must not look like lost work
                 failed[output.name] = failure = _as_failure(output, error)
-                self._say(output, "failed", error=failure.as_dict())
-        plan.outputs = outputs
+                self._stream.emit(_event(output, "failed").model_copy(update={"error": failure.as_dict()}))
         return failed
 
     def _write(self, output: PlannedOutput) -> None:
         started = time.time()
-        self._say(output, "writing")
+        writing = _event(output, "writing")
+        self._stream.emit(writing)
 
         def progress(fraction: float, message: str) -> None:
-            if self._pipeline.stop.is_set():
+            if self._stop.is_set():
                 raise Interrupted
-            self._say(output, "writing", fraction=fraction, message=message)
+            self._stream.emit(_event(output, "writing").model_copy(update={"fraction": fraction, "message": message}))
 
-        batch = {item.coord: self._handle(item) for item in output.items}
-        state = self._pipeline.state_folder
-        made: Made = write_output(output, batch, self._env, state, run_id=self._run_id, progress=progress)
-        for path in made.set_aside:
-            note = f"{path.name} in {path.parent} was there before and is kept under that name"
-            self._pipeline.emit(ev.LogLine(level="warning", message=f"{output.name}: {note}"))
-        self._say(
-            output,
-            "written",
-            files=tuple(str(path.relative_to(output.directory)) for path in made.files),
-            bytes=made.bytes,
-            seconds=round(time.time() - started, 3),
-        )
+        items = {item.coord: self._inputs.handle(item) for item in output.items}
+        state_folder = self._planner.cache.cache_dir
+        written = write_output(output, items, self._planner.env, state_folder, run_id=self._run_id, progress=progress)
+        for path in written.renamed:
+            note = f"{path.name} in {path.parent} was there before and is kept under this name"
+            self._stream.emit(ev.LogLine(level="warning", message=f"{output.name}: {note}"))
+        result = {
+            "files": tuple(str(path.relative_to(output.directory)) for path in written.files),
+            "bytes": written.bytes,
+            "seconds": round(time.time() - started, 3),
+        }
+        self._stream.emit(_event(output, "written").model_copy(update=result))
 
-    def _say(self, output: PlannedOutput, status: str, **more: Any) -> None:
-        self._pipeline.emit(
-            ev.OutputWritten.model_validate(
-                {
-                    "stage": output.stage.name,
-                    "kind": output.kind,
-                    "status": status,
-                    "directory": str(output.directory),
-                    "reason": output.reason,
-                }
-                | more
-            )
-        )
+
+def _event(output: PlannedOutput, status: ev.OutputStatus) -> ev.OutputWritten:
+    return ev.OutputWritten(
+        stage=output.stage.name,
+        kind=output.kind,
+        status=status,
+        directory=str(output.directory),
+        reason=output.reason,
+    )
 
 
 def _as_failure(output: PlannedOutput, error: Exception) -> ItemFailed:
-    ours = isinstance(error, QairtError)
-    return ItemFailed(
-        error.what if isinstance(error, QairtError) else f"{type(error).__name__}: {error}",
-        stage=output.stage.name,
-        label=output.kind,
-        where=error.where if isinstance(error, QairtError) else None,
-        remedy=(error.remedy if isinstance(error, QairtError) else None)
-        or ("its work is kept: run again" if ours else "its work is kept; this is a fault of the stage"),
-    )
+    is_bug = not isinstance(error, QairtError)
+    remedy = "the items are kept; this is a bug in the stage" if is_bug else "the items are kept: run again"
+    return ItemFailed.from_error(error, stage=output.stage.name, label=output.kind, remedy=remedy)

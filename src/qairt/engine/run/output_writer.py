@@ -1,4 +1,4 @@
-"""Writing outputs for people: each file appears whole, and nobody else's file is lost."""
+"""Writing predictions and pictures: each file appears as a whole, and no file of the user is lost."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ _WRITING = ".writing"
 
 
 @dataclass(frozen=True)
-class Made:
-    """What was written for one stage and kind."""
+class Written:
+    """The files of one output."""
 
     files: tuple[Path, ...]
     bytes: int
-    set_aside: tuple[Path, ...]
-    """Where files lie now that stood in the way and were not of qairt's making."""
+    renamed: tuple[Path, ...]
+    """New names of files that were in the way and not written by qairt."""
 
 
 def write_output(
@@ -41,31 +41,31 @@ def write_output(
     *,
     run_id: str = "",
     progress: Callable[[float, str], None] = lambda fraction, message: None,
-) -> Made:
-    """Have the stage write one output, put it in its place and remember it.
+) -> Written:
+    """Have the stage write one output, move it to its folder and record it.
 
-    Of earlier outputs in the same folder those files go that are no longer made, unless somebody changed them. A file
-    that qairt did not write, or that was changed since, is renamed and stays.
+    Files of earlier outputs that are no longer written are deleted, unless they were changed. A file that qairt did
+    not write, or that was changed, is renamed and kept.
 
     Raises:
         CacheError: the folder cannot be written.
-        QairtError: the stage cannot make it.
+        QairtError: from the stage.
     """
     locks = state_folder / "locks"
     locks.mkdir(parents=True, exist_ok=True)
     with FileLock(locks / f"output-{output.stage.name}-{output.kind}.lock"):
         prefix = f"{_WRITING}-{output.stage.name}-{output.kind}-"
-        for left in output.directory.glob(f"{prefix}*"):  # by a run that was killed
+        for left in output.directory.glob(f"{prefix}*"):  # of a killed run
             shutil.rmtree(left, ignore_errors=True)
         work = _working_directory(output.directory, prefix)
         try:
-            place = OutputContext(
+            context = OutputContext(
                 directory=work, model=output.model, env=env, predictions=output.predictions, progress=progress
             )
             if output.kind == "prediction":
-                output.stage.write_predictions(items, place)
+                output.stage.write_predictions(items, context)
             else:
-                output.stage.write_visualization(items, place)
+                output.stage.write_visualization(items, context)
                 write_gallery(work, output.stage.name, output.model.visualization)
             return _put_in_place(output, work, OutputRecords(state_folder), run_id)
         except OSError as error:
@@ -75,10 +75,10 @@ def write_output(
 
 
 def prepare(directory: Path) -> None:
-    """Make sure before work starts that `directory` can be written; it is made where there is none.
+    """Check before work starts that `directory` can be written; created if missing.
 
     Raises:
-        CacheError: it cannot be.
+        CacheError: it cannot be written.
     """
     if directory.is_dir():
         return
@@ -95,24 +95,24 @@ def _working_directory(directory: Path, prefix: str) -> Path:
 
 def _unwritable(directory: Path, error: OSError) -> CacheError:
     return CacheError(
-        f"outputs cannot be written there: {error.strerror or error}",
+        f"outputs cannot be written to this folder: {error.strerror or error}",
         where=str(directory),
-        remedy="give another save_dir, or make this folder writable",
+        remedy="choose another save_dir, or make this folder writable",
     )
 
 
-def _put_in_place(output: PlannedOutput, work: Path, records: OutputRecords, run_id: str) -> Made:
+def _put_in_place(output: PlannedOutput, work: Path, records: OutputRecords, run_id: str) -> Written:
     last = records.get(output.stage.name, output.kind)
     known = last.files if last is not None and last.directory == output.directory else {}
     files: dict[str, WrittenFile] = {}
-    aside: list[Path] = []
+    renamed: list[Path] = []
     for path in files_below(work):
         name = path.relative_to(work).as_posix()
         files[name] = WrittenFile(size=path.stat().st_size, sha256=sha256_of(path))
         flush(path)
         target = output.directory / name
-        if _is_others(target, known.get(name), files[name]):
-            aside.append(_set_aside(target))
+        if _is_foreign(target, known.get(name), files[name]):
+            renamed.append(_keep_under_another_name(target))
         target.parent.mkdir(parents=True, exist_ok=True)
         os.replace(path, target)
     for name in known.keys() - files.keys():
@@ -124,15 +124,15 @@ def _put_in_place(output: PlannedOutput, work: Path, records: OutputRecords, run
         output.kind,
         WrittenOutput(directory=output.directory, inputs=output.inputs, files=files, time=time.time(), run_id=run_id),
     )
-    return Made(
+    return Written(
         files=tuple(output.directory / name for name in files),
         bytes=sum(file.size for file in files.values()),
-        set_aside=tuple(aside),
+        renamed=tuple(renamed),
     )
 
 
-def _is_others(target: Path, known: WrittenFile | None, new: WrittenFile) -> bool:
-    """Whether something is there that qairt did not write as it is now."""
+def _is_foreign(target: Path, known: WrittenFile | None, new: WrittenFile) -> bool:
+    """Whether the target exists and is not a file as qairt wrote it."""
     if not os.path.lexists(target):
         return False
     if not target.is_file():
@@ -141,7 +141,7 @@ def _is_others(target: Path, known: WrittenFile | None, new: WrittenFile) -> boo
     return held != new.sha256 and (known is None or held != known.sha256)
 
 
-def _set_aside(path: Path) -> Path:
+def _keep_under_another_name(path: Path) -> Path:
     number = 1
     while os.path.lexists(other := path.with_name(f"{path.stem}.kept{number}{path.suffix}")):
         number += 1

@@ -1,166 +1,147 @@
-"""`metrics.json`: what each stage took, as its latest run tells it; kept up to date while that run goes on.
+"""The stages' sections of `metrics.json`, kept up to date while a run is in progress.
 
 {"<stage>": {"status", "run", "started", "wall_seconds", "items", "failed", "seconds", "cpu_seconds", "peak_rss_mb",
              "bytes", "bytes_read", "bytes_written", "by_item": {"<label>": {...}}, … what observers measured}}
 
-A stage that was reused keeps what the run that made it wrote.
+A stage that was reused keeps the section of the run that made it.
 """
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qairt.engine.record import events as ev
+from qairt.engine.record.metrics_file import MetricsFile
+from qairt.engine.record.state import BUSY, MADE, ItemState, RunState, StageState
 
 if TYPE_CHECKING:
-    from qairt.engine.cache.cache import StageCache
+    from pydantic import JsonValue
 
 MB = 2**20
-BETWEEN = 2.0
-"""Seconds between two writes of a stage that only goes on."""
-SOON = 0.5
-"""Seconds between two writes when items end one after another."""
-
-Status = Literal["running", "done", "failed", "interrupted"]
+UNCHANGED_INTERVAL = 2.0
+"""Seconds between two writes while a stage runs and no item ends."""
+CHANGED_INTERVAL = 0.5
+"""Seconds between two writes while items end."""
 
 
 class StageMetrics:
-    """Follows a run's events and writes `metrics.json`.
+    """Writes the state of a run's stages to `metrics.json`.
 
     Args:
-        measured: what observers measured so far, by stage; asked while an event is said, so it must say none.
+        state: the run's state; each event is applied to it first.
+        measurements: what observers have measured so far, by stage; called while an event is emitted, so it must not
+            emit one.
     """
 
-    def __init__(self, cache: StageCache, measured: Callable[[], dict[str, dict[str, Any]]]) -> None:
-        self._cache = cache
-        self._measured = measured
-        self._run = ""
-        self._stages: dict[str, dict[str, Any]] = {}
-        """Those that ran in this run."""
-        self._written = -BETWEEN
-        self._news = False
-        """Something ended that is not written yet."""
+    def __init__(
+        self,
+        state_folder: Path,
+        state: RunState,
+        measurements: Callable[[], Mapping[str, Mapping[str, JsonValue]]],
+    ) -> None:
+        self._file = MetricsFile(state_folder)
+        self._state = state
+        self._measurements = measurements
+        self._written = -UNCHANGED_INTERVAL
+        self._changed = False
+        """An item or stage ended since the last write."""
         self._lock = threading.Lock()
 
     def apply(self, event: ev.Event) -> None:
-        """Take one event in. A disk that takes no more costs the file and not the run: `close` says so."""
+        """Write if it is time to. A full disk costs the file and not the run: `close` reports it."""
         with self._lock:
-            self._news = self._take(event) or self._news
+            changes = isinstance(event, (ev.ItemStarted, ev.ItemFinished, ev.ItemFailedEvent, ev.StageFinished))
+            self._changed = self._changed or changes
             age = time.monotonic() - self._written
-            going = isinstance(event, ev.ResourceSample) and self._running()
-            due = (self._news and age >= SOON) or (going and age >= BETWEEN)
+            sampled = isinstance(event, ev.ResourceSample) and any(
+                stage.running for stage in self._state.stage_states.values()
+            )
+            due = (self._changed and age >= CHANGED_INTERVAL) or (sampled and age >= UNCHANGED_INTERVAL)
         if due:
             with suppress(OSError):
-                self._write()
+                self._write(None)
 
-    def close(self, status: Status) -> None:
-        """The run is over: stages that did not come to their end ended as it did.
+    def close(self, status: ev.EndStatus) -> None:
+        """Write for the last time: stages that have not finished ended like the run.
 
         Raises:
             OSError: the file cannot be written.
         """
+        self._write(status)
+
+    def _write(self, end: ev.EndStatus | None) -> None:
+        measurements = self._measurements()
         with self._lock:
-            for stage in self._stages.values():
-                if stage["status"] == "running":
-                    stage["status"] = "interrupted" if status == "done" else status
-                for item in stage["by_item"].values():
-                    if item["status"] == "running":
-                        item["status"] = "interrupted"
-        self._write()
+            self._written, self._changed = time.monotonic(), False
+            stages = {name: self._section(name, stage, end) for name, stage in self._state.stage_states.items()}
 
-    # Inside
+            def update(sections: dict[str, JsonValue]) -> None:
+                for name, section in stages.items():
+                    sections[name] = section | dict(measurements.get(name, {}))
+                for name in measurements.keys() - stages.keys():
+                    kept = sections.get(name)
+                    sections[name] = (kept if isinstance(kept, dict) else {}) | dict(measurements[name])
 
-    def _take(self, event: ev.Event) -> bool:
-        """Whether something ended, or began that was not there."""
-        match event:
-            case ev.RunStarted():
-                self._run = event.run_id
-            case ev.ItemStarted():  # not the stage: another run may make all of it meanwhile
-                self._stage(event.stage, event.time)["status"] = "running"
-                self._stages[event.stage]["by_item"][event.label] = {"status": "running", "started": event.time}
-                return True
-            case ev.ItemFinished():
-                self._item_ended(event, "done", event.seconds, bytes=event.bytes)
-                return True
-            case ev.ItemFailedEvent():
-                item = self._stage(event.stage, event.time)["by_item"].get(event.label, {})
-                seconds = round(event.time - item.get("started", event.time), 3)
-                self._item_ended(event, "failed", seconds, error=str(event.error.get("what") or ""))
-                return True
-            case ev.ItemSkipped():
-                items = self._stages.get(event.stage, {}).get("by_item", {})
-                if event.label in items:
-                    items[event.label]["status"] = event.kind
-            case ev.StageFinished() if event.stage in self._stages:
-                stage = self._stages[event.stage]
-                stage["status"] = "failed" if _count(stage, "failed") else "done"
-                stage["wall_seconds"] = round(event.time - stage["started"], 3)
-                return True
-        return False
+            self._file.change(update)
 
-    def _stage(self, name: str, now: float) -> dict[str, Any]:
-        if name not in self._stages:
-            self._stages[name] = {"status": "running", "run": self._run, "started": now, "by_item": {}}
-        return self._stages[name]
-
-    def _item_ended(
-        self, event: ev.ItemFinished | ev.ItemFailedEvent, status: Status, seconds: float, **more: Any
-    ) -> None:
-        stage = self._stage(event.stage, event.time)
-        before = stage["by_item"].get(event.label, {})
-        stage["by_item"][event.label] = {
+    def _section(self, name: str, stage: StageState, end: ev.EndStatus | None) -> dict[str, JsonValue]:
+        items = [item for item in self._state.items.values() if item.stage == name and _ran(item)]
+        made = [item for item in items if item.status in MADE]
+        failed = [item for item in items if item.status == "failed"]
+        ended = [*made, *failed]
+        status = "failed" if failed else "done"
+        if stage.running:
+            status = "running" if end is None else "interrupted" if end == "done" else end
+        until = stage.ended if stage.ended is not None and not (stage.running and end is None) else time.time()
+        return {
             "status": status,
-            "started": before.get("started", event.time - seconds),
-            "seconds": seconds,
-            "cpu_seconds": event.cpu_seconds,
-            "peak_rss_mb": round(event.peak_rss / MB, 1),
-            "bytes_read": event.bytes_read,
-            "bytes_written": event.bytes_written,
-            **more,
+            "run": self._state.run_id,
+            "started": stage.started,
+            "wall_seconds": round(until - stage.started, 3),
+            "items": len(made),
+            "failed": len(failed),
+            "seconds": round(sum(item.seconds for item in ended), 3),
+            "cpu_seconds": round(sum(item.cpu_seconds for item in ended), 3),
+            "bytes": sum(item.bytes for item in made),
+            "bytes_read": sum(item.bytes_read for item in ended),
+            "bytes_written": sum(item.bytes_written for item in ended),
+            "peak_rss_mb": max((_megabytes(item.peak_rss) for item in ended), default=0.0),
+            "by_item": {item.label: _item_record(item, _status(item, end)) for item in items},
         }
-        stage["wall_seconds"] = round(event.time - stage["started"], 3)
-
-    def _running(self) -> bool:
-        return any(stage["status"] == "running" for stage in self._stages.values())
-
-    def _write(self) -> None:
-        measured = self._measured()
-        with self._lock:
-            self._written, self._news = time.monotonic(), False
-            document = self._cache.read_metrics()
-            for name, stage in self._stages.items():
-                document[name] = _totals(stage) | measured.get(name, {})
-            for name in measured.keys() - self._stages.keys():
-                kept = document.get(name)
-                document[name] = (kept if isinstance(kept, dict) else {}) | measured[name]
-            self._cache.write_metrics(document)
 
 
-def _totals(stage: dict[str, Any]) -> dict[str, Any]:
-    """A stage's record with the sums over its items."""
-    items = stage["by_item"].values()
-    made = [item for item in items if item["status"] == "done"]
-    sums = {
-        name: round(sum(item.get(name, 0) for item in items), 3)
-        for name in ("seconds", "cpu_seconds", "bytes", "bytes_read", "bytes_written")
+def _ran(item: ItemState) -> bool:
+    """Whether the item started or failed in this run, and is not about to run again."""
+    return (item.attempt > 0 or item.status == "failed") and item.status not in ("waiting", "ready", "cached")
+
+
+def _status(item: ItemState, end: ev.EndStatus | None) -> str:
+    if item.status in BUSY:
+        return "running" if end is None else "interrupted"
+    return "done" if item.status == "warn" else item.status
+
+
+def _item_record(item: ItemState, status: str) -> dict[str, JsonValue]:
+    started = item.started if item.started is not None else item.ended
+    record: dict[str, JsonValue] = {"status": status, "started": started}
+    if status not in ("done", "failed"):
+        return record
+    record |= {
+        "seconds": round(item.seconds, 3),
+        "cpu_seconds": item.cpu_seconds,
+        "peak_rss_mb": _megabytes(item.peak_rss),
+        "bytes_read": item.bytes_read,
+        "bytes_written": item.bytes_written,
     }
-    now = round(time.time() - stage["started"], 3)
-    return {
-        "status": stage["status"],
-        "run": stage["run"],
-        "started": stage["started"],
-        "wall_seconds": now if stage["status"] == "running" else stage.get("wall_seconds", now),
-        "items": len(made),
-        "failed": _count(stage, "failed"),
-        **sums,
-        "peak_rss_mb": max((item.get("peak_rss_mb", 0.0) for item in items), default=0.0),
-        "by_item": {label: dict(item) for label, item in stage["by_item"].items()},
-    }
+    if status == "done":
+        return record | {"bytes": item.bytes}
+    return record | {"error": str((item.error or {}).get("what") or "")}
 
 
-def _count(stage: dict[str, Any], status: Status) -> int:
-    return sum(item["status"] == status for item in stage["by_item"].values())
+def _megabytes(size: int) -> float:
+    return round(size / MB, 1)

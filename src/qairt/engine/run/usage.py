@@ -1,4 +1,4 @@
-"""What a process used of the machine: processor, memory, files."""
+"""What a process used: CPU time, memory, file access."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from pydantic import BaseModel
 
 
 class Usage(BaseModel):
-    """Of one item, all of its processes together."""
+    """Of one item, summed over its processes."""
 
     peak_rss: int = 0
-    """Bytes, of the largest process; 0 where it is not known (an item in the engine's own process)."""
+    """Bytes, of the largest process; 0 if not known (an item in the engine's own process)."""
     cpu_seconds: float = 0.0
     bytes_read: int = 0
-    """By system calls, or from the disk where that is more: files can be mapped. Likewise `bytes_written`."""
+    """By system calls, or from the disk if that is more, since files can be mapped. Likewise `bytes_written`."""
     bytes_written: int = 0
 
     def since(self, before: Usage) -> Usage:
-        """What was used after `before` was taken in the same process. Its peak is not of that time alone: 0."""
+        """What was used since `before`, in the same process. Without the peak, which may be older."""
         return Usage(
             cpu_seconds=round(max(self.cpu_seconds - before.cpu_seconds, 0.0), 3),
             bytes_read=max(self.bytes_read - before.bytes_read, 0),
@@ -30,7 +30,7 @@ class Usage(BaseModel):
 
 
 def usage_so_far() -> Usage:
-    """Of this process since it began, with all its children that have ended."""
+    """Of this process since it started, with its ended children."""
     times = os.times()
     read, written = _bytes_moved()
     return Usage(
@@ -42,10 +42,10 @@ def usage_so_far() -> Usage:
 
 
 def usage_of(pid: int, before: Usage) -> Usage:
-    """Of another process and those it has started, as far as the system tells it from outside.
+    """Of another process and its descendants, as far as visible from outside.
 
     Args:
-        before: what an earlier look found: a process that has ended since, or that cannot be seen, takes nothing back.
+        before: an earlier result. Nothing gets less when a process has ended or cannot be seen.
     """
     seen = [_seen(each) for each in (pid, *_descendants(pid))]
     return Usage(
@@ -57,7 +57,7 @@ def usage_of(pid: int, before: Usage) -> Usage:
 
 
 def _descendants(pid: int) -> list[int]:
-    """Processes below one, straight from the kernel's lists: looking through all of a machine's takes milliseconds."""
+    """All descendants, from the kernel's own lists: searching all processes of the machine takes milliseconds."""
     found: list[int] = []
     with suppress(OSError, ValueError):
         for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
@@ -67,7 +67,7 @@ def _descendants(pid: int) -> list[int]:
 
 
 def _seen(pid: int) -> Usage:
-    """Of one process, with its children that have ended."""
+    """Of one process, with its ended children."""
     import psutil
 
     try:
@@ -82,7 +82,7 @@ def _seen(pid: int) -> Usage:
 
 
 def _bytes_moved(pid: int | str = "self") -> tuple[int, int]:
-    """Read and written; (0, 0) where the system does not count them."""
+    """Read and written; (0, 0) if the system does not count them."""
     try:
         lines = Path(f"/proc/{pid}/io").read_text().splitlines()
         counts = {name: int(count) for name, _, count in (line.partition(":") for line in lines)}
@@ -99,13 +99,13 @@ def _peak_rss() -> int:
         return 0
     unit = 1 if sys.platform == "darwin" else 1024
     children = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss * unit
-    # on Linux ru_maxrss counts what the parent had when it started us; the high water mark does not
+    # on Linux ru_maxrss includes the parent's memory at the time of the fork; the high-water mark does not
     own = _high_water("self") or resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
     return max(own, children)
 
 
 def _high_water(pid: int | str) -> int:
-    """The most memory a process has had; 0 where the system does not tell."""
+    """The peak memory of a process in bytes; 0 if the system does not report it."""
     try:
         return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, IndexError, ValueError):

@@ -15,52 +15,41 @@ from pathlib import Path
 
 def main(folder: Path) -> int:
     _end_with_parent()
-    from qairt.engine.run.jobs import PROGRESS, RESULT, Job, JobResult, run_job
+    from qairt.engine.run.jobs import PROGRESS, RESULT, Job, JobError, JobResult, run_job
     from qairt.engine.run.usage import usage_so_far
-    from qairt.errors import QairtError
+    from qairt.errors import QairtError, as_qairt_error
     from qairt.files import append_line, write_atomic
 
     job = Job.model_validate_json((folder / "job.json").read_bytes())
 
-    said = ""
+    logged = ""
 
     def progress(fraction: float, message: str) -> None:
-        nonlocal said
+        nonlocal logged
         append_line(folder / PROGRESS, {"fraction": round(fraction, 4), "message": message})
-        if message != said:  # also into the log: it must not look dead while its tool says nothing
+        if message != logged:  # also into the log, which must not look dead while a tool is silent
             print(f"{fraction:.0%} {message}", flush=True)
-        said = message
+        logged = message
 
     error = None
     try:
         run_job(job, progress)
-    except QairtError as failure:
-        print(f"{type(failure).__name__}: {failure}", file=sys.stderr, flush=True)
-        error = failure.as_dict()
-    except MemoryError:
-        traceback.print_exc()
-        error = {
-            "what": "it ran out of memory",
-            "remedy": "run fewer items at once (--jobs 1) or split the model further",
-        }
-    except OSError as failure:
-        traceback.print_exc()
-        place = f" ({failure.filename})" if failure.filename else ""
-        error = {
-            "what": f"{failure.strerror or failure}{place}",
-            "remedy": "free disk space or fix the permissions, then run again",
-        }
     except Exception as failure:
-        traceback.print_exc()
-        error = {"what": f"{type(failure).__name__}: {failure}", "remedy": "the item's log has the traceback"}
+        if isinstance(failure, QairtError):
+            print(f"{type(failure).__name__}: {failure}", file=sys.stderr, flush=True)
+        else:
+            traceback.print_exc()
+        known = as_qairt_error(failure)
+        remedy = known.remedy or (None if known is failure else "the item's log has the traceback")
+        error = JobError(what=known.what, where=known.where, remedy=remedy)
     sys.stdout.flush()
     write_atomic(folder / RESULT, JobResult(error=error, usage=usage_so_far()).model_dump_json())
-    # Vendor libraries tear down badly; everything of ours is on disk.
+    # Vendor libraries may crash in their teardown; our results are on disk.
     os._exit(0 if error is None else 1)
 
 
 def _end_with_parent() -> None:
-    """The parent holds our standard input open; when it is gone, so are we."""
+    """End when the parent, which holds our standard input open, is gone."""
 
     def watch() -> None:
         while os.read(0, 1):

@@ -10,7 +10,7 @@ from typing import Literal
 from rich.cells import cell_len
 
 from qairt.amounts import duration, size
-from qairt.engine.record.runs import Comparison, Row
+from qairt.engine.record.runs import ComparedValue, RunComparison
 from qairt.engine.record.summary import RunSummary
 from qairt.tui.lines.runs import cut, markdown_row, plain, recipe_name
 from qairt.tui.terminal.glyphs import Look
@@ -31,11 +31,11 @@ class CompareLine:
 @dataclass(frozen=True)
 class _Section:
     title: str
-    rows: tuple[Row, ...]
+    rows: tuple[ComparedValue, ...]
     format: Callable[[object], str]
 
 
-def compare_lines(comparison: Comparison, look: Look, *, width: int, every: bool = False) -> list[CompareLine]:
+def compare_lines(comparison: RunComparison, look: Look, *, width: int, every: bool = False) -> list[CompareLine]:
     """Every section with its differences; with `every`, also unchanged values."""
     lines = [CompareLine(look.text(cut(plain(note), width, look)), "note") for note in comparison.notes]
     tables = [(section, [*_cells(section, every)]) for section in _sections(comparison)]
@@ -56,7 +56,7 @@ def compare_lines(comparison: Comparison, look: Look, *, width: int, every: bool
     return lines
 
 
-def compare_markdown(comparison: Comparison, *, every: bool = False) -> str:
+def compare_markdown(comparison: RunComparison, *, every: bool = False) -> str:
     """The same as a Markdown document."""
     a, b = comparison.a, comparison.b
     lines = [f"# Runs {a.id} and {b.id}"]
@@ -69,7 +69,7 @@ def compare_markdown(comparison: Comparison, *, every: bool = False) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _sections(comparison: Comparison) -> list[_Section]:
+def _sections(comparison: RunComparison) -> list[_Section]:
     return [
         _Section("Run", tuple(_run_rows(comparison.a, comparison.b)), str),
         _Section("Recipe", comparison.recipe, _setting),
@@ -81,21 +81,21 @@ def _sections(comparison: Comparison) -> list[_Section]:
         _Section("Reused", comparison.cached, str),
         _Section(
             "Quality",
-            tuple(Row(_METRICS.get(row.name, row.name), row.a, row.b) for row in comparison.metrics),
+            tuple(ComparedValue(_METRICS.get(row.name, row.name), row.a, row.b) for row in comparison.metrics),
             _number_or_text("{:.4g}".format),
         ),
     ]
 
 
-def _row(comparison: Comparison, name: str, field: str, share: float = 0.0, least: float = 0.0) -> Row:
-    return Row(name, getattr(comparison.a, field), getattr(comparison.b, field), share, least)
+def _row(comparison: RunComparison, name: str, field: str, share: float = 0.0, least: float = 0.0) -> ComparedValue:
+    return ComparedValue(name, getattr(comparison.a, field), getattr(comparison.b, field), share, least)
 
 
-def _run_rows(a: RunSummary, b: RunSummary) -> Iterator[Row]:
-    yield Row("state", a.state, b.state)
-    yield Row("recipe", recipe_name(a), recipe_name(b))
-    yield Row("machine", a.host or "-", b.host or "-")
-    yield Row("failed", ", ".join(a.failed) or "-", ", ".join(b.failed) or "-")
+def _run_rows(a: RunSummary, b: RunSummary) -> Iterator[ComparedValue]:
+    yield ComparedValue("state", a.state, b.state)
+    yield ComparedValue("recipe", recipe_name(a), recipe_name(b))
+    yield ComparedValue("machine", a.host or "-", b.host or "-")
+    yield ComparedValue("failed", ", ".join(a.failed) or "-", ", ".join(b.failed) or "-")
 
 
 def _cells(section: _Section, every: bool) -> Iterator[tuple[bool, list[str]]]:
@@ -106,7 +106,7 @@ def _cells(section: _Section, every: bool) -> Iterator[tuple[bool, list[str]]]:
             yield row.changed, [row.name, *texts, _difference(row, section.format)]
 
 
-def _difference(row: Row, format_value: Callable[[object], str]) -> str:
+def _difference(row: ComparedValue, format_value: Callable[[object], str]) -> str:
     difference = row.difference
     if not difference or format_value is _setting:
         return ""

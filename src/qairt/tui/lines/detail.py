@@ -71,8 +71,8 @@ def _failure(item: ItemState) -> Iterator[_Line]:
         yield "where", str(error["where"]), ""
     if error.get("remedy"):
         yield "remedy", str(error["remedy"]), "bold"
-    tail = error.get("log_tail") or []
-    if tail:
+    tail = error.get("log_tail")
+    if isinstance(tail, list) and tail:
         yield "", "last lines of the log:", "$text-muted"
         for line in tail[-_LOG_LINES:]:
             yield "", f"  {line}", ""

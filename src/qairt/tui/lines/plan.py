@@ -222,7 +222,7 @@ def _padded(row: list[str], widths: list[int], look: Look) -> list[str]:
 def below_lines(table: PlanTable, summary: Summary, memory: int, look: Look) -> list[str]:
     """Text below the table: root causes, what reverting them would save, what exceeds the memory limit."""
     causes = summary.lines()
-    found = [f"Root cause{'' if len(summary.shares) == 1 else 's'}: {causes[0]}", *causes[1:]] if causes else []
+    found = [f"Root cause{'' if len(summary.root_causes) == 1 else 's'}: {causes[0]}", *causes[1:]] if causes else []
     for row in table.rows:
         if memory and row.peak_ram > memory:
             name = f"{row.name} {row.place}".strip()

@@ -14,7 +14,7 @@ from textual.widgets import Footer, Static
 from textual.worker import Worker, WorkerState
 
 from qairt.engine.record.folder import RunFolder
-from qairt.engine.record.runs import Comparison, compare
+from qairt.engine.record.runs import RunComparison, compare
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.compare import CompareLine, compare_lines, compare_markdown
 from qairt.tui.lines.runs import cut
@@ -77,7 +77,7 @@ class CompareScreen(Screen[None]):
     """
 
     class _Read(Message):
-        def __init__(self, comparison: Comparison) -> None:
+        def __init__(self, comparison: RunComparison) -> None:
             super().__init__()
             self.comparison = comparison
 
@@ -87,7 +87,7 @@ class CompareScreen(Screen[None]):
         self._b = b
         self._look = look
         self._every = False
-        self._comparison: Comparison | None = None
+        self._comparison: RunComparison | None = None
         self._head = Static(id="head", markup=False)
         self._pane = ComparePane()
         self._pane.set_class(look.ascii, "-ascii")

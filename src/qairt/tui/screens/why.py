@@ -197,7 +197,7 @@ class WhyScreen(Screen[None]):
         self._full.update(full(row, self._look) if row is not None else "")
 
     def _expected(self) -> tuple[float, float, float]:
-        return self._item.seconds, self._item.low, self._item.high
+        return self._item.seconds, self._item.expected.low, self._item.expected.high
 
 
 def _line(row: Difference, text: str) -> Content:

@@ -1,0 +1,164 @@
+"""Making one item: under the lock of its key, in its own folder, and into the cache as a whole."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import Entry, NewEntry
+from qairt.engine.cache.manifest import PipelineManifest
+from qairt.engine.plan.costs import Cost, CostHistory
+from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.record import events as ev
+from qairt.engine.run.executor import Executor, ItemLog
+from qairt.engine.run.inputs import ItemInputs
+from qairt.engine.run.jobs import Job, import_path
+from qairt.engine.run.stop import Interrupted, Stop
+from qairt.engine.run.stream import EventStream
+from qairt.engine.run.usage import Usage
+from qairt.machine import this_host
+
+_LOCK_POLL = 0.25  # seconds between attempts to get the lock of an item that another run is making
+
+
+class ItemRunner:
+    """Makes the items of one run and records what they cost."""
+
+    def __init__(
+        self,
+        cache: StageCache,
+        manifest: PipelineManifest,
+        inputs: ItemInputs,
+        stream: EventStream,
+        executor: Executor,
+    ) -> None:
+        self._cache, self._manifest, self._inputs = cache, manifest, inputs
+        self._stream, self._executor = stream, executor
+        self._costs = CostHistory(cache.cache_dir)
+        self._usage: dict[str, Usage] = {}
+
+    @contextmanager
+    def locked(self, item: PlannedItem, stop: Stop) -> Iterator[None]:
+        """Hold the lock of the item's key; waits while another run is making the same item.
+
+        Raises:
+            Interrupted: `stop` was set while it waited.
+        """
+        locks = self._cache.cache_dir / "locks"
+        locks.mkdir(exist_ok=True)
+        lock = FileLock(locks / f"{item.key[:16]}.lock")
+        waiting = False
+        while True:
+            try:
+                lock.acquire(timeout=_LOCK_POLL if waiting else 0)
+                break
+            except Timeout:
+                if stop.is_set():
+                    raise Interrupted from None
+                if not waiting:
+                    self._stream.emit(ev.ItemShared(stage=item.stage.name, label=item.label))
+                    waiting = True
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def run(self, item: PlannedItem, threads: int, computed: Callable[[], None], log: Path, stop: Stop) -> None:
+        """Make the item and publish its entry.
+
+        Args:
+            computed: called when the result only has to be stored.
+
+        Raises:
+            ItemFailed: its job failed, or a file changed while it was read.
+            CacheError: its inputs are gone, or its result cannot be stored.
+            Interrupted: `stop` was set.
+        """
+        stage = item.stage
+        work = self._cache.working_directory(stage.name, item.key)
+        resume = self._cache.resume_directory(stage.name, item.key)
+        started = time.time()
+        try:
+            job = Job(
+                stage=import_path(type(stage)),
+                config=item.config.model_dump(mode="json", exclude={"overrides"}),
+                task=item.task,
+                inputs=[(source.coord, self._inputs.fields(stage, source)) for source in item.sources],
+                directory=work,
+                resume=resume,
+                threads=threads,
+            )
+            self._stream.emit(
+                ev.ItemStarted(
+                    stage=stage.name, label=item.label, key=item.key, reason=item.reason, log=str(log), threads=threads
+                )
+            )
+
+            def progress(fraction: float, message: str) -> None:
+                self._stream.emit(
+                    ev.ItemProgress(stage=stage.name, label=item.label, fraction=fraction, message=message)
+                )
+
+            def record_usage(usage: Usage) -> None:
+                self._usage[item.name] = usage
+
+            self._executor.run(job, ItemLog(stage.name, item.label, log), progress, stop, record_usage)
+            computed()
+            self._inputs.require_unchanged_files(item, log)
+            seconds = time.time() - started
+            peak = self._usage.get(item.name, Usage()).peak_rss
+            entry = self._cache.publish(work, NewEntry(item.key, stage.name, item.label, item.inputs, seconds, peak))
+            shutil.rmtree(resume, ignore_errors=True)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
+        item.entry = entry
+        self._record(item, entry, seconds)
+
+    def take_usage(self, item: PlannedItem) -> Usage:
+        """What the item's process used, as far as known; forgotten here."""
+        return self._usage.pop(item.name, Usage())
+
+    def _record(self, item: PlannedItem, entry: Entry, seconds: float) -> None:
+        usage = self.take_usage(item)
+        cost = Cost(
+            stage=item.stage.name,
+            label=item.label,
+            key=item.key,
+            seconds=round(seconds, 3),
+            peak_rss=usage.peak_rss,
+            bytes=entry.new_bytes,
+            time=time.time(),
+            host=this_host(),
+            tools=item.tools,
+            size=item.size,
+            estimate=item.task.estimate.seconds,
+        )
+        self._costs.add(cost)
+        self._manifest.update_item(
+            item.stage.name,
+            item.label,
+            {
+                "artifact_path": str(entry.directory),
+                "cache_key": item.key,
+                "seconds": cost.seconds,
+                "peak_rss": cost.peak_rss,
+            },
+        )
+        self._stream.emit(
+            ev.ItemFinished(
+                stage=item.stage.name,
+                label=item.label,
+                key=item.key,
+                seconds=cost.seconds,
+                bytes=entry.new_bytes,
+                size=entry.bytes,
+                directory=str(entry.directory),
+                **usage.model_dump(),
+            )
+        )
