@@ -1,4 +1,4 @@
-"""Sizes, times and counts as people read them, and back."""
+"""Sizes, times and counts as text, and back."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def duration(seconds: float) -> str:
 
 
 def about(seconds: float) -> str:
-    """The same for an estimate, which is not known to a tenth of a second."""
+    """The same for an estimate, which is not exact to a tenth of a second."""
     return duration(seconds) if seconds < 9.5 or seconds >= 99.5 else f"{seconds:.0f} s"
 
 
@@ -41,7 +41,7 @@ def compact(seconds: float) -> str:
 
 
 def age(seconds: float) -> str:
-    """How long ago, in its largest unit: `3 days`."""
+    """A time span in its largest unit: `3 days`."""
     for unit, name in ((86400, "day"), (3600, "hour"), (60, "minute")):
         if seconds >= unit:
             return count(int(seconds // unit), name)
@@ -57,7 +57,7 @@ def parse_size(text: str) -> int:
     """Bytes of `8G`, `500MB`, `1.5 GiB` or a plain number.
 
     Raises:
-        ValueError: it is none of these, or zero.
+        ValueError: the text is none of these, or zero.
     """
     match = _SIZE.fullmatch(text.strip())
     if match is None:

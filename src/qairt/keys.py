@@ -32,7 +32,7 @@ def plain(value: object) -> JsonValue:
 
 
 def canonical(value: object) -> str:
-    """The one JSON text of `value`: sorted names, no spaces."""
+    """The canonical JSON text of `value`: sorted names, no spaces."""
     return json.dumps(plain(value), sort_keys=True, separators=(",", ":"), ensure_ascii=True)
 
 

@@ -1,4 +1,4 @@
-"""What this machine has to give to a run."""
+"""The resources of this machine."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ def available_cores() -> int:
 
 
 def available_memory() -> int:
-    """Bytes that are free for a run now: available RAM, or what is left of a container's limit, less a tenth."""
+    """Bytes that a run may use now: 90 % of the available RAM, or of what a container's limit leaves."""
     import psutil
 
     free = int(psutil.virtual_memory().available)
@@ -31,7 +31,7 @@ def _container_limit() -> int | None:
 
 
 def total_memory() -> int:
-    """Bytes of RAM that this machine, or the container we are in, has."""
+    """Bytes of RAM of this machine, or of the container."""
     import psutil
 
     physical = int(psutil.virtual_memory().total)
@@ -43,5 +43,5 @@ def total_memory() -> int:
 
 
 def this_host() -> str:
-    """The machine's name, as costs carry it."""
+    """The machine's name, as recorded with costs."""
     return socket.gethostname()

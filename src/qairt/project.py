@@ -1,4 +1,4 @@
-"""What the screen works on: one recipe with its overrides, its cache directory, and the runs in it. No Textual here."""
+"""One recipe with its overrides, its cache directory, and the runs in it: what the screen and background runs use."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from qairt.engine.plan.planned import Plan
     from qairt.engine.run.options import RunOptions
 
-_PATIENCE = 20.0  # seconds for a host to begin its run
+_START_TIMEOUT = 20.0  # seconds for a background process to start its run
 
 
 @dataclass
-class Planned:
-    """What planning gave: a plan, or why there is none."""
+class PlanResult:
+    """A plan, or the error that prevents one."""
 
     pipeline: Pipeline | None = None
     plan: Plan | None = None
@@ -39,10 +39,10 @@ class Project:
 
     Args:
         recipe: its file.
-        overrides: `KEY=VALUE` words.
-        open_pipeline: makes the pipeline from the file as it is now.
-        cache_dir: where its work is kept, as far as known before the recipe was read.
-        options: how to run; not what.
+        overrides: `KEY=VALUE` arguments.
+        open_pipeline: creates the pipeline from the present content of the file.
+        cache_dir: its cache directory, as far as known before the recipe is read.
+        options: how to run.
     """
 
     recipe: Path
@@ -51,8 +51,8 @@ class Project:
     cache_dir: Path
     options: RunOptions
     cache_option: Path | None = None
-    planned: Planned = field(default_factory=Planned)
-    """The last plan."""
+    planned: PlanResult = field(default_factory=PlanResult)
+    """The latest plan."""
 
     @property
     def state_folder(self) -> Path:
@@ -62,10 +62,10 @@ class Project:
     def name(self) -> str:
         return self.recipe.name
 
-    def plan(self, options: RunOptions | None = None) -> Planned:
-        """Read the recipe as it is now, and plan. Takes some tenths of a second: not for the screen's thread."""
+    def plan(self, options: RunOptions | None = None) -> PlanResult:
+        """Read the recipe again, and plan. Takes some tenths of a second: not for the thread of the screen."""
         began = time.monotonic()
-        planned = Planned()
+        planned = PlanResult()
         try:
             planned.pipeline = self.open_pipeline()
             self.cache_dir = planned.pipeline.cache_dir
@@ -80,14 +80,14 @@ class Project:
         self.planned = planned
         return planned
 
-    def live(self) -> RunFolder | None:
-        """The newest run of this recipe that is going now."""
+    def active_run(self) -> RunFolder | None:
+        """The newest run of this recipe that is in progress."""
         own = str(self.recipe.absolute())
-        going = [run for run in live_runs(self.state_folder) if (host := run.host()) is None or host.recipe == own]
-        return going[-1] if going else None
+        active = [run for run in live_runs(self.state_folder) if (host := run.host()) is None or host.recipe == own]
+        return active[-1] if active else None
 
     def command(self, verb: str = "run", options: RunOptions | None = None) -> list[str]:
-        """The words that do the same from a shell, after `qairt`."""
+        """The arguments that do the same from a shell, after `qairt`."""
         chosen = options or self.options
         words = [verb, str(self.recipe), *self.overrides]
         words += ["--until", chosen.until] if chosen.until else []
@@ -96,11 +96,11 @@ class Project:
         words += ["--cache-dir", str(self.cache_option)] if self.cache_option else []
         return words
 
-    def start_host(self, options: RunOptions | None = None) -> RunFolder:
-        """Start the run in a process and session of its own, which outlives this one.
+    def start_in_background(self, options: RunOptions | None = None) -> RunFolder:
+        """Start the run in its own process and session, which outlives this one.
 
         Raises:
-            CacheError: it ended before it began; says what it printed.
+            CacheError: it ended before the run started; repeats what it printed.
         """
         chosen = options or self.options
         words = [*self.command("run", chosen), "--no-tui", "--jobs", str(chosen.jobs), "--memory", str(chosen.memory)]
@@ -116,7 +116,7 @@ class Project:
                 start_new_session=True,
                 env=os.environ | {"PYTHONUNBUFFERED": "1"},
             )
-        deadline = time.monotonic() + _PATIENCE
+        deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline:
             for run in live_runs(self.state_folder):
                 host = run.host()
@@ -125,5 +125,7 @@ class Project:
             if child.poll() is not None:
                 break
             time.sleep(0.05)
-        said = path.read_text(errors="replace").strip()[-2000:]
-        raise CacheError("the run did not start in the background", where=str(path), remedy=said or "its log is empty")
+        printed = path.read_text(errors="replace").strip()[-2000:]
+        raise CacheError(
+            "the run did not start in the background", where=str(path), remedy=printed or "its log is empty"
+        )

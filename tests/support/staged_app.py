@@ -27,7 +27,7 @@ from qairt.engine.plan.planned import Plan
 from qairt.engine.record import events as ev
 from qairt.engine.record.state import RunState
 from qairt.engine.run.options import RunOptions
-from qairt.project import Planned, Project
+from qairt.project import PlanResult, Project
 from qairt.tui.app import LaunchOptions, QairtApp
 from qairt.tui.look import choose_look
 from qairt.tui.screens.leave import LeaveScreen
@@ -49,9 +49,9 @@ class StagedProject(Project):
         super().__init__(Path(RECIPE), (), open_pipeline, CACHE, OPTIONS)
         self._fresh = fresh
 
-    def plan(self, options: RunOptions | None = None) -> Planned:
+    def plan(self, options: RunOptions | None = None) -> PlanResult:
         pipeline = self.open_pipeline()
-        self.planned = Planned(pipeline, staged_plan(pipeline, fresh=self._fresh))  # type: ignore[arg-type]
+        self.planned = PlanResult(pipeline, staged_plan(pipeline, fresh=self._fresh))  # type: ignore[arg-type]
         return self.planned
 
 

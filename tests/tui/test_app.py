@@ -21,7 +21,7 @@ async def test_it_attaches_to_an_active_run(tmp_path):
     pipeline = project.open_pipeline()
     worker = threading.Thread(target=pipeline.construct, args=(project.options,))
     worker.start()
-    wait.until(project.live)
+    wait.until(project.active_run)
     app = toy_app(tmp_path, project=project)
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: isinstance(app.session, HostSession))
@@ -34,7 +34,7 @@ async def test_other_settings_of_an_active_run_are_reported(tmp_path):
     project = toy_project(tmp_path, sleep=4.0)
     worker = threading.Thread(target=project.open_pipeline().construct, args=(project.options,))
     worker.start()
-    wait.until(project.live)
+    wait.until(project.active_run)
     project.overrides = ("stages.fan.suffix=x",)
     app = toy_app(tmp_path, project=project)
     async with app.run_test(size=SIZE) as pilot:

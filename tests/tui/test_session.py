@@ -155,7 +155,7 @@ def test_a_plan_is_made_of_the_recipe_as_it_is_now(tmp_path):
     assert second.plan is not None
     assert len(list(second.plan.items)) - len(list(first.plan.items)) == 2
     assert project.planned is second
-    assert project.live() is None
+    assert project.active_run() is None
 
 
 def test_what_is_wrong_with_a_recipe_is_part_of_the_plan(tmp_path):

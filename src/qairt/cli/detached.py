@@ -31,7 +31,7 @@ def start_detached(
         options=options,
         cache_option=cache_dir,
     )
-    run = project.start_host(options)
+    run = project.start_in_background(options)
     if as_json:
         host = run.host()
         emit_json({"run": run.id, "pid": host.pid if host else None, "folder": str(run.path)})

@@ -1,4 +1,4 @@
-"""Coordinates: where in the fan-out an item stands."""
+"""Coordinates: the position of an item in the fan-out."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Digests of files a recipe names, remembered by path, size, mtime and inode so that each is hashed once."""
+"""Digests of files that a recipe names, stored by path, size, mtime and inode so that each is hashed once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ Stamp = list[int]
 
 
 class FileDigests:
-    """A small store `{path: [size, mtime_ns, inode, sha256]}`; losing it costs time only."""
+    """A file `{path: [size, mtime_ns, inode, sha256]}`; losing it only costs time."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -27,7 +27,7 @@ class FileDigests:
                 self._known = {}
 
     def digest(self, path: Path) -> str:
-        """SHA-256 of `path`, hashed only if the file changed since the last time.
+        """SHA-256 of `path`; hashed only if the file has changed.
 
         Raises:
             OSError: the file cannot be read.
@@ -44,7 +44,7 @@ class FileDigests:
         return value
 
     def changed_since_seen(self, path: Path) -> bool:
-        """Whether the file is not the one that was digested in this run."""
+        """Whether the file is no longer the one that was digested in this run."""
         path = path.resolve()
         try:
             return stamp_of(path) != self._seen.get(path)

@@ -164,7 +164,7 @@ class QairtApp(App[int]):
         use_scrollbars(self._appearance.look)
         self.set_class(self._appearance.look.ascii, "-ascii")
         self._refresh_timer.start()
-        active = self._launch.attach or self.project.live()
+        active = self._launch.attach or self.project.active_run()
         if active is not None:
             self._show_active(active)
         else:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from textual.app import App
 
 from qairt.engine.record import events as ev
-from qairt.engine.record.sentences import told
+from qairt.engine.record.sentences import format_event
 
 _RECENT = 60.0  # seconds
 
@@ -32,7 +32,7 @@ def notify_of_events(app: App[int], events: Sequence[ev.Event]) -> None:
             case ev.LogLine() if event.level != "info":
                 app.notify(event.message, severity="warning", markup=False)
             case ev.RunFinished():
-                for line in told(event):
+                for line in format_event(event):
                     app.notify(line, severity="information" if event.status == "done" else "warning", markup=False)
 
 

@@ -14,7 +14,7 @@ from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.folder import RunFolder, run_folders
 from qairt.engine.record.state import ItemState, RunState
-from qairt.project import Planned, Project
+from qairt.project import PlanResult, Project
 from qairt.tui.background import BackgroundWork
 from qairt.tui.session import EngineSession, HostSession, PlanSession, ReplaySession
 from qairt.tui.shown_run import ShownRun
@@ -112,7 +112,7 @@ class Workspace:
         elif isinstance(screen, RunFollower):
             screen.tick(self.run.session.state, now)
 
-    def show_recipe_values(self, planned: Planned) -> None:
+    def show_recipe_values(self, planned: PlanResult) -> None:
         """Fill the monitor's recipe pane, if there is a monitor."""
         if planned.pipeline is not None and self._monitor is not None:
             from qairt.engine.settings_in_force import recipe_values

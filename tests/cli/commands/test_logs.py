@@ -44,9 +44,9 @@ def test_a_runs_events(qairt):
         "quantize ar1-split1: started; never made",
         "quantize ar1-split1: 10.0 s, 2.00 GB, 5 kB written",
         "quantize ar1-split2: not run: convert ar1-split2 failed",
-        "run failed after 21.0 s: 1 item made, 0 cached, 1 failed",
+        "run failed after 21.0 s: 1 item built, 0 cached, 1 failed",
     ]
-    assert words(qairt("logs", "-n", "1").out) == ["run failed after 21.0 s: 1 item made, 0 cached, 1 failed"]
+    assert words(qairt("logs", "-n", "1").out) == ["run failed after 21.0 s: 1 item built, 0 cached, 1 failed"]
     assert qairt("logs", "-n", "0").out == ""
 
 
@@ -141,7 +141,7 @@ def test_following_until_the_run_ends(monkeypatch):
     said = [line for batch in batches for line in words("\n".join(batch))]
     assert said[-2:] == [
         "convert ar1-split2: 5.0 s, 2.00 GB, 5 kB written",
-        "run done after 20.0 s: 1 item made, 0 cached, 0 failed",
+        "run done after 20.0 s: 1 item built, 0 cached, 0 failed",
     ]
 
 

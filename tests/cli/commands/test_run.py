@@ -36,7 +36,7 @@ def test_a_run_without_a_terminal_says_a_line_for_each_event(qairt, place):
     assert said.code == 0
     assert said.err == ""
     lines = plainly(said.out)
-    assert lines[0] == "5 items to run, 0 cached; about T s (estimated), at most 1 at once"
+    assert lines[0] == "5 items to run, 0 cached; about T s (estimated), at most 1 at a time"
     made = {"source all": 29, "fan ar1": 31, "fan ar2": 31, "upper ar2": 31, "join all": 43}
     # An item may start while the one before it is stored.
     assert sorted(lines[1:11]) == sorted(
@@ -89,7 +89,7 @@ def test_a_changed_setting_says_what_is_cached_and_why_the_rest_runs(qairt, plac
     where = '[{"where": {"ar": 1}, "set": {"suffix": "!"}}]'
     said = qairt("run", "toy.yaml", f"stages.fan.overrides={where}", *INLINE)
     assert plainly(said.out)[:6] == [
-        f"2 items to run, 3 cached; about T s (as earlier runs went), at most {len(os.sched_getaffinity(0))} at once",
+        f"2 items to run, 3 cached; about T s (from earlier runs), at most {len(os.sched_getaffinity(0))} at a time",
         "cached: source, 1 of 2 in fan, upper",
         "fan ar1: started; stages.fan.suffix  → !",
         "fan ar1: T s, 32 B written",

@@ -11,7 +11,7 @@ from recorded_runs import entries
 
 from qairt.cli.watch.wall_time_by_stage import WallTimeByStage
 from qairt.engine.record import events as ev
-from qairt.engine.record.eta import Eta, SmoothEta, done_of, fraction, left_of, remaining, wall_seconds, wording
+from qairt.engine.record.eta import Eta, SmoothEta, done_of, format_eta, fraction, left_of, remaining, wall_seconds
 from qairt.engine.record.state import ItemState, RunState
 
 
@@ -248,7 +248,7 @@ def test_another_run_is_looked_at_anew():
     ],
 )
 def test_wording(eta, words):
-    assert wording(eta) == words
+    assert format_eta(eta) == words
 
 
 # How far it is

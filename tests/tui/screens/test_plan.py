@@ -13,7 +13,7 @@ from textual.widgets import Static
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.run.options import RunOptions
 from qairt.errors import QairtError, RecipeError
-from qairt.project import Planned
+from qairt.project import PlanResult
 from qairt.recipe import Recipe
 from qairt.tui.lines.plan import as_text, faults_of, laid_out, plan_table
 from qairt.tui.screens.messages import EditRequested
@@ -54,7 +54,7 @@ class Host(App[None]):
         self.posted: list[Any] = []
         self.requested: list[PlanChoice] = []
         self._made = made
-        planned = Planned(error=made) if isinstance(made, QairtError) else Planned(made, made.plan())
+        planned = PlanResult(error=made) if isinstance(made, QairtError) else PlanResult(made, made.plan())
         self.plan = PlanScreen(look or Look(), "toy.yaml", planned, self.replan, memory=memory)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
@@ -63,10 +63,10 @@ class Host(App[None]):
     def on_mount(self) -> None:
         self.push_screen(self.plan)
 
-    def replan(self, choice: PlanChoice) -> Planned:
+    def replan(self, choice: PlanChoice) -> PlanResult:
         self.requested.append(choice)
         assert isinstance(self._made, Pipeline)
-        return Planned(self._made, self._made.plan(RunOptions(until=choice.until, force=choice.force)))
+        return PlanResult(self._made, self._made.plan(RunOptions(until=choice.until, force=choice.force)))
 
     def on_plan_screen_start_requested(self, message: PlanScreen.StartRequested) -> None:
         self.posted.append(("run", message.choice))
@@ -192,7 +192,7 @@ async def test_faults_are_shown_in_place_and_edited_where_they_are(made: Path) -
         await pilot.press("enter", "w", "o", "f", "e", "j", "e")
         assert app.posted == [("edit", 4, "toy.yaml"), ("edit", 0, "")]
         fixed = pipeline(made)
-        app.plan.show(Planned(fixed, fixed.plan()))
+        app.plan.show(PlanResult(fixed, fixed.plan()))
         await pilot.pause()
         assert "5 items: 5 cached" in app.text()
 

@@ -10,7 +10,7 @@ from pathlib import Path
 from qairt.cli.watch.watcher import clock
 from qairt.engine.record.events import AnyEvent, EventTail, RunFinished, RunStarted
 from qairt.engine.record.folder import RunFolder
-from qairt.engine.record.sentences import told
+from qairt.engine.record.sentences import format_event
 from qairt.engine.record.state import MADE, UNMADE, RunState
 from qairt.errors import RecipeError
 
@@ -46,7 +46,7 @@ class RunLog:
                 f"{clock(event.time)} {plain(line)}"
                 for event in events
                 if stage is None or getattr(event, "stage", None) == stage
-                for line in told(event)
+                for line in format_event(event)
             ]
             yield [*batch, "the run's process has ended; its running items were interrupted"] if gone else batch
 

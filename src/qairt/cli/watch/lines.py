@@ -12,7 +12,7 @@ from qairt.cli.console import ReaderGone, emit
 from qairt.cli.watch.watcher import Watcher, clock
 from qairt.engine.record import events as ev
 from qairt.engine.record import sentences as messages
-from qairt.engine.record.eta import SmoothEta, fraction, wording
+from qairt.engine.record.eta import SmoothEta, format_eta, fraction
 from qairt.engine.record.state import BUSY
 
 QUIET_SECONDS = 10.0
@@ -87,7 +87,7 @@ class EventLines(Watcher):
         with self.lock:
             running = [item for item in self.state.items.values() if item.status in BUSY]
             if running:
-                left = wording(self._eta.at(self.state, now))
+                left = format_eta(self._eta.at(self.state, now))
                 items = ", ".join(messages.running(item, now) for item in running)
                 return f"{fraction(self.state, now):.0%} done, {left}; running: {items}"
         doing = "finishing" if self.state.items else "planning: reading the model and the files of the recipe"

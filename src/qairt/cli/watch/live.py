@@ -12,7 +12,7 @@ from qairt.cli.console import emit, output_stream
 from qairt.cli.watch.watcher import Watcher
 from qairt.engine.record import events as ev
 from qairt.engine.record import sentences as messages
-from qairt.engine.record.eta import SmoothEta, done_of, fraction, wording
+from qairt.engine.record.eta import SmoothEta, done_of, format_eta, fraction
 from qairt.engine.record.state import BUSY
 
 if TYPE_CHECKING:
@@ -116,6 +116,6 @@ class LiveRegion(Watcher):
             line.append(f"  {item.message}", style="dim")
         foot = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=1.0, completed=done, width=_BAR)
-        rest = "stopping running items" if self._stop.is_set() else wording(left)
+        rest = "stopping running items" if self._stop.is_set() else format_eta(left)
         foot.add_row(bar, f"{done:4.0%}", f"{finished} of {total} items", rest)
         return Group(*lines, foot)

@@ -1,4 +1,4 @@
-"""How long a run still takes, and how far it is: from what is expected of its items and from how it went so far."""
+"""Remaining time and progress of a run, from the expected cost of its items and its pace so far."""
 
 from __future__ import annotations
 
@@ -14,57 +14,57 @@ if TYPE_CHECKING:
     from qairt.engine.record.state import ItemState, RunState
 
 SURE = 3
-"""Earlier runs from which an expectation is more than rough."""
+"""Earlier runs from which on an expectation is not rough."""
 STEADY = 5.0
-"""Seconds for which a shown ETA only counts down."""
+"""Seconds for which a displayed ETA only counts down."""
 _AT_MOST = 0.95
-"""How far an item that says nothing of its progress is thought to be, however long it takes."""
+"""The most progress that is assumed of an item that reports none."""
 _OVERDUE = 0.15
-"""What an item that should be done has left, as a share of what it took so far."""
-_TELLING = 0.1
-"""From this fraction on, what a tool says of its progress is believed."""
+"""What is left of an overdue item, as a share of its elapsed time."""
+_RELIABLE = 0.1
+"""The fraction from which on the progress that a tool reports is used."""
 _PRIOR = (0.05, 0.02)
-"""Shares of a run that must be done before its pace counts for half; with history, and without."""
+"""Shares of a run after which its own pace has a weight of one half; with history, and without."""
 _UNKNOWN = (0.5, 2.0)
-"""The range of an estimate that no run has confirmed, as shares of it."""
+"""The range of an estimate without history, as shares of it."""
 
 _DASH = "\N{EN DASH}"
 
 
 @dataclass(frozen=True)
 class Eta:
-    """What is left of a run."""
+    """The remaining time of a run."""
 
     seconds: float
     low: float
     high: float
-    """It ends between these about every second time."""
+    """About half of such runs end between `low` and `high`."""
     rough: bool
-    """A stage that is left ran less than three times before."""
+    """A remaining stage has run less than three times before."""
     known: bool
-    """Anything at all is known of how long it takes; False: `seconds` is the stages' own estimate."""
+    """Whether there is any history; if not, `seconds` is the stages' own estimate."""
 
 
 @dataclass(frozen=True)
 class _Pace:
-    """How long items took in this run, as a share of what was expected of them."""
+    """Actual over expected seconds of items in this run."""
 
     by_stage: dict[str, float]
-    told: float
-    """Of items that history had told of, in stages that ran nothing yet."""
-    guessed: float
+    with_history: float
+    """Of items with history, for stages where nothing has run yet."""
+    without_history: float
     """Of the others."""
 
     def of(self, item: ItemState) -> float:
-        return self.by_stage.get(item.stage, self.told if item.samples else self.guessed)
+        return self.by_stage.get(item.stage, self.with_history if item.samples else self.without_history)
 
 
 def remaining(state: RunState, now: float, *, jobs: int | None = None, memory: int | None = None) -> Eta:
-    """What is left of a run, as its items can be scheduled from now on; a pause does not count.
+    """The remaining time of a run if its items are scheduled from now on; a pause is ignored.
 
     Args:
-        jobs: items at once; the run's own when left out.
-        memory: bytes they may use together, 0 for any; the run's own when left out.
+        jobs: items at a time; the run's own if left out.
+        memory: bytes they may use in total, 0 for no limit; the run's own if left out.
     """
     left = [item for item in state.items.values() if item.status not in MADE and item.status not in UNMADE]
     if not left:
@@ -84,7 +84,7 @@ def remaining(state: RunState, now: float, *, jobs: int | None = None, memory: i
 
 
 class SmoothEta:
-    """An ETA to look at: for five seconds it only counts down, then it moves to what is thought by then."""
+    """An ETA for display: it counts down for five seconds, then moves to the latest estimate."""
 
     def __init__(self) -> None:
         self._eta = Eta(0.0, 0.0, 0.0, rough=False, known=False)
@@ -92,7 +92,7 @@ class SmoothEta:
         self._of: tuple[str, str, bool] | None = None
 
     def at(self, state: RunState, now: float) -> Eta:
-        """What is left at `now`."""
+        """The remaining time at `now`."""
         of = (state.run_id, state.status, state.paused)
         if of != self._of or not 0 <= now - self._made < STEADY:
             self._eta, self._made, self._of = remaining(state, now), now, of
@@ -104,8 +104,8 @@ class SmoothEta:
         )
 
 
-def wording(eta: Eta) -> str:
-    """`ETA ~1h05m (45m-1h30m)`, with `rough` behind it where little is known, a dash where nothing is."""
+def format_eta(eta: Eta) -> str:
+    """`ETA ~1h05m (45m-1h30m)`, followed by `rough` if little is known; a dash if nothing is known."""
     if not eta.known:
         return f"ETA {_DASH}"
     middle, low, high = _clock(eta.seconds), _clock(eta.low), _clock(eta.high)
@@ -114,7 +114,7 @@ def wording(eta: Eta) -> str:
 
 
 def fraction(state: RunState, now: float) -> float:
-    """How far a run is, 0 … 1, weighted by expected time; cached items weigh nothing."""
+    """Progress of a run, 0 … 1, weighted by expected time; cached items have no weight."""
     done = total = 0.0
     for item in state.items.values():
         if item.status != "cached":
@@ -124,7 +124,7 @@ def fraction(state: RunState, now: float) -> float:
 
 
 def done_of(item: ItemState, now: float) -> float:
-    """How far an item is, 0 … 1; by the clock where it does not say."""
+    """Progress of an item, 0 … 1; by the clock if it reports none."""
     if item.status in MADE or item.status in UNMADE:
         return 1.0
     if item.status not in BUSY or item.started is None:
@@ -134,10 +134,10 @@ def done_of(item: ItemState, now: float) -> float:
 
 
 def left_of(item: ItemState, now: float, pace: float = 1.0) -> float:
-    """Seconds that are left of one item, never negative.
+    """Remaining seconds of one item, never negative.
 
-    What a tool says of its progress counts for more the further it is, for its steps differ; and for all where nothing
-    else is known. One that is overdue has a share of its time so far still before it, so that grows.
+    The progress that a tool reports gets more weight the further it is, because its steps differ, and all the weight
+    without history. Of an overdue item a share of its elapsed time is left, so its remaining time grows.
     """
     if item.status in MADE or item.status in UNMADE:
         return 0.0
@@ -146,7 +146,7 @@ def left_of(item: ItemState, now: float, pace: float = 1.0) -> float:
         return expected
     elapsed = max(now - item.started, 0.0)
     by_clock = max(expected - elapsed, _OVERDUE * elapsed)
-    if item.fraction <= _TELLING:
+    if item.fraction <= _RELIABLE:
         return by_clock
     by_tool = elapsed / min(item.fraction, 1.0) - elapsed
     trust = item.fraction if item.samples else 1.0
@@ -154,9 +154,9 @@ def left_of(item: ItemState, now: float, pace: float = 1.0) -> float:
 
 
 def wall_seconds(items: Iterable[tuple[str, float]], *, jobs: int) -> float:
-    """Wall time of items given as `(stage, seconds)`: stages one after another, `jobs` items of a stage at once.
+    """Wall time of items given as `(stage, seconds)`: stages one after another, `jobs` items of a stage at a time.
 
-    For some of a run's items; `remaining` knows what waits for what, and tells of all of it.
+    For some of a run's items; `remaining` knows their dependencies and covers a whole run.
     """
     by_stage: dict[str, list[float]] = {}
     for stage, seconds in items:
@@ -168,9 +168,12 @@ def wall_seconds(items: Iterable[tuple[str, float]], *, jobs: int) -> float:
 
 
 def _pace_of(state: RunState, now: float) -> _Pace:
-    """The pace of each stage, drawn towards that of the run where few of its items are done, that towards 1."""
+    """The pace of each stage, drawn towards that of the run if few of its items are done, which is drawn towards 1."""
     took: dict[str, list[float]] = {}
-    groups = {True: [0.0, 0.0, 0.0], False: [0.0, 0.0, 0.0]}  # by whether history told: took, expected, their total
+    groups = {
+        True: [0.0, 0.0, 0.0],
+        False: [0.0, 0.0, 0.0],
+    }  # by history: took, expected, total expected
     for item in state.items.values():
         expected = item.expected_seconds
         if item.status == "cached" or expected <= 0:
@@ -189,23 +192,28 @@ def _pace_of(state: RunState, now: float) -> _Pace:
         stage[0] += seconds
         stage[1] += expected
         stage[2] += 1
-    told = _drawn(groups[True][0], groups[True][1], _PRIOR[0] * groups[True][2], 1.0)
-    guessed = _drawn(groups[False][0], groups[False][1], _PRIOR[1] * groups[False][2], told)
+    with_history = _drawn(groups[True][0], groups[True][1], _PRIOR[0] * groups[True][2], 1.0)
+    without_history = _drawn(groups[False][0], groups[False][1], _PRIOR[1] * groups[False][2], with_history)
     by_stage = {
-        stage: _drawn(seconds, expected, (2.0 if samples else 0.5) * expected / number, told if samples else guessed)
+        stage: _drawn(
+            seconds,
+            expected,
+            (2.0 if samples else 0.5) * expected / number,
+            with_history if samples else without_history,
+        )
         for stage, (seconds, expected, number, samples) in took.items()
     }
-    return _Pace(by_stage, told, guessed)
+    return _Pace(by_stage, with_history, without_history)
 
 
 def _drawn(seconds: float, expected: float, weight: float, towards: float) -> float:
-    """`seconds / expected`, drawn `towards` a value as if `weight` seconds more had gone at that pace."""
+    """`seconds / expected`, drawn `towards` a value as if `weight` more seconds had run at that pace."""
     return (seconds + weight * towards) / (expected + weight) if expected + weight > 0 else towards
 
 
 def _scheduled(items: list[ItemState], seconds: list[float], jobs: int, memory: int) -> float:
-    """Seconds until the last of `items` ends: each starts when its sources are made, a place is free and its memory
-    fits, the one that the most depends on first; those that run now go on."""
+    """Seconds until the last of `items` ends. An item starts when its sources are finished, a job slot is free and its
+    memory fits; the one at the start of the longest path comes first. Running items continue."""
     place = {item.name: number for number, item in enumerate(items)}
     sources = [[place[name] for name in item.sources if name in place] for item in items]
     dependents: list[list[int]] = [[] for _ in items]
@@ -213,7 +221,7 @@ def _scheduled(items: list[ItemState], seconds: list[float], jobs: int, memory: 
         for source in needed:
             dependents[source].append(number)
     path = [0.0] * len(items)
-    for number in range(len(items) - 1, -1, -1):  # what follows an item stands after it
+    for number in range(len(items) - 1, -1, -1):  # dependents come after their sources
         path[number] = seconds[number] + max([path[other] for other in dependents[number]], default=0.0)
     missing = [len(needed) for needed in sources]
     least = min(item.expected_ram for item in items)
@@ -251,9 +259,9 @@ def _scheduled(items: list[ItemState], seconds: list[float], jobs: int, memory: 
 
 
 def _spread(items: list[ItemState], seconds: list[float]) -> tuple[float, float]:
-    """Shares of the time left between which it ends about every second time.
+    """The range of the remaining time, as shares of it, in which about half of such runs end.
 
-    Half of how far items spread is the machine's, and common to all; the rest is each item's own and evens out.
+    Half of the spread of items is due to the machine and common to all; the rest is independent and averages out.
     """
     total = sum(seconds)
     if total <= 0:
@@ -274,7 +282,7 @@ def _spread(items: list[ItemState], seconds: list[float]) -> tuple[float, float]
 
 
 def _samples(state: RunState, left: list[ItemState]) -> dict[str, int]:
-    """For each stage that is left, earlier runs of its least known item; items that this run made count as such."""
+    """For each remaining stage, the earlier runs of its least known item; items that this run made count too."""
     made: dict[str, int] = {}
     for item in state.items.values():
         if item.status == "done" or item.status == "warn":

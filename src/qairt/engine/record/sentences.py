@@ -1,4 +1,4 @@
-"""The sentences a run is told in, on a terminal and in a log alike."""
+"""Events as lines of text, on a terminal and in a log."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from qairt.engine.record.state import ItemState, RunState
 
 
 def opening(event: ev.RunStarted) -> list[str]:
-    """What is about to happen: how much runs, how much is cached, how long it takes."""
+    """What the run will do: how many items run, how many are cached, how long it takes."""
     to_run = [item for item in event.items if not item.cached]
     cached = len(event.items) - len(to_run)
     if not to_run:
         return [f"nothing to run: {_all(cached)} cached"]
     known = all(item.from_history for item in to_run)
-    basis = "as earlier runs went" if known else "estimated"
+    basis = "from earlier runs" if known else "estimated"
     plan = RunState.of_plan(event.items)
     expected = about(remaining(plan, event.time, jobs=event.jobs, memory=event.memory).seconds)
     first = f"{count(len(to_run), 'item')} to run, {cached} cached; about {expected} ({basis})"
-    return [f"{first}, at most {event.jobs} at once"] + ([f"cached: {_cached_stages(event)}"] if cached else [])
+    return [f"{first}, at most {event.jobs} at a time"] + ([f"cached: {_cached_stages(event)}"] if cached else [])
 
 
 def _all(number: int) -> str:
@@ -70,8 +70,8 @@ def running(item: ItemState, now: float) -> str:
     return f"{item.stage} {item.label} ({elapsed}{expected}{doing})"
 
 
-def told(event: ev.Event) -> list[str]:
-    """The lines that an event is told in; none for those that are not worth one."""
+def format_event(event: ev.Event) -> list[str]:
+    """The lines for an event; none for minor events."""
     match event:
         case ev.RunStarted():
             return opening(event)
@@ -82,9 +82,9 @@ def told(event: ev.Event) -> list[str]:
         case ev.ItemFailedEvent():
             return [failed(event)]
         case ev.ItemShared():
-            return [f"{event.stage} {event.label}: another run is making it; waiting for that"]
+            return [f"{event.stage} {event.label}: another run is building it; waiting for that run"]
         case ev.ItemQuiet() if event.seconds:
-            return [f"{event.stage} {event.label}: no sign of life for {about(event.seconds)}"]
+            return [f"{event.stage} {event.label}: no output and no CPU use for {about(event.seconds)}"]
         case ev.ItemSkipped():
             return [f"{event.stage} {event.label}: not run: {event.because}"]
         case ev.OutputWritten():
@@ -94,6 +94,6 @@ def told(event: ev.Event) -> list[str]:
         case ev.LogLine():
             return [f"{event.level}: {event.message}"]
         case ev.RunFinished():
-            ran = f"{count(event.executed, 'item')} made, {event.cached} cached, {event.failed} failed"
-            return [f"run {event.status} after {duration(event.seconds)}: {ran}"]
+            items = f"{count(event.executed, 'item')} built, {event.cached} cached, {event.failed} failed"
+            return [f"run {event.status} after {duration(event.seconds)}: {items}"]
     return []

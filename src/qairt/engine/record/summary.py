@@ -1,4 +1,4 @@
-"""How a run went, in a few lines: `summary.json`, so that a list of runs need not read their events."""
+"""`summary.json`: the result of a run, so that a list of runs need not read all events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.record.state import ItemState, ItemStatus, RunState
 
 SummaryState = Literal["running", "done", "failed", "interrupted", "unknown"]
-"""`unknown`: it was last heard of on another machine, or its end cannot be read."""
+"""`unknown`: it ran on another machine that is silent, or its end cannot be read."""
 
 FILE = "summary.json"
 
@@ -23,7 +23,7 @@ _METRICS = {
     "sqnr_db": ("sqnr_db", "sqnr"),
     "tokens_per_second": ("tokens_per_second", "tok_per_second"),
 }
-"""What is shown of a run's quality, and the names under which stages and observers report it."""
+"""Quality metrics of a run, and the names under which stages and observers report them."""
 
 
 class StageSummary(BaseModel):
@@ -35,20 +35,20 @@ class StageSummary(BaseModel):
     items: int
     cached: int
     seconds: float
-    """Of its items together, as far as they ran in this run."""
+    """Sum over its items that ran in this run."""
     peak_ram: int
-    """Bytes, of the item that took most."""
+    """Bytes, of the item that used the most."""
     bytes: int
-    """Of its results, cached ones too."""
+    """Of its results, including cached ones."""
     failed: int = 0
     cpu_seconds: float = 0.0
-    """Of its items together; 0 in summaries of before this was kept, and so in what follows."""
+    """Sum over its items; this and the following are 0 in old summaries."""
     bytes_read: int = 0
     bytes_written: int = 0
 
 
 class RunSummary(BaseModel):
-    """What is known of one run."""
+    """One run."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -59,45 +59,45 @@ class RunSummary(BaseModel):
     pid: int = 0
     started: float | None = None
     seconds: float = 0.0
-    """How long it took; of a live run, up to its last event."""
+    """How long it took; of a run in progress, up to its last event."""
     items: int = 0
     counts: dict[ItemStatus, int] = {}
     peak_ram: int = 0
-    """Bytes, of the whole process tree where that was sampled."""
+    """Bytes, of the whole process tree if that was sampled."""
     bytes: int = 0
-    """Of its results, cached ones too."""
+    """Of its results, including cached ones."""
     failed: tuple[str, ...] = ()
-    """Names of the items that failed, and of outputs for people (`quantize prediction`)."""
+    """Names of the items and outputs (`quantize prediction`) that failed."""
     failure: str = ""
-    """What the first of them said."""
+    """The error of the first."""
     metrics: dict[str, float] = {}
-    """`ppl`, `sqnr_db` and `tokens_per_second`, as far as the run measured them."""
+    """`ppl`, `sqnr_db` and `tokens_per_second`, if the run measured them."""
     stages: tuple[StageSummary, ...] = ()
     events_bytes: int = 0
-    """Length of the events file it was made from; a file that has grown since is read again."""
+    """Size of the events file it was made from; if the file has grown, it is read again."""
 
     @property
     def cached_share(self) -> float | None:
-        """Part of its items that was reused, 0 … 1; None where it has none."""
+        """Share of its items that were reused, 0 … 1; None without items."""
         return self.counts.get("cached", 0) / self.items if self.items else None
 
     @property
     def made(self) -> int:
-        """Items that are there: made or reused."""
+        """Items that are finished, made or reused."""
         return sum(self.counts.get(status, 0) for status in ("done", "warn", "cached"))
 
 
 def write_summary(folder: RunFolder, state: RunState) -> None:
-    """Keep what the list of runs shows of a run that is over, with what its stages measured.
+    """Write the summary of a finished run, with the metrics of its stages.
 
-    A disk that takes no more costs the summary and nothing else: it can be made from the events again.
+    On a full disk only the summary is lost; it can be made from the events again.
     """
     measured = _metrics(folder, {item.stage for item in state.items.values() if item.status in ("done", "warn")})
     _keep(folder, summary_of(folder, state, "over", metrics=measured))
 
 
 def read_summary(folder: RunFolder) -> RunSummary:
-    """What is known of a run. Damaged and torn files cost what stood in them, never the whole run."""
+    """The summary of a run. Damaged files lose their content, never the whole run."""
     liveness = folder.liveness()
     kept = _kept(folder)
     if kept is not None and liveness != "running" and kept.events_bytes == _length(folder):
@@ -109,7 +109,7 @@ def read_summary(folder: RunFolder) -> RunSummary:
 
 
 def read_state(folder: RunFolder, liveness: Liveness | None = None) -> RunState:
-    """A run's state from its events; one whose process is gone without a last word is interrupted."""
+    """A run's state from its events; interrupted if its process is gone without a last event."""
     state = RunState()
     for event in EventTail(folder.events).read():
         state.apply(event)
@@ -121,7 +121,7 @@ def read_state(folder: RunFolder, liveness: Liveness | None = None) -> RunState:
 def summary_of(
     folder: RunFolder, state: RunState, liveness: Liveness, *, metrics: dict[str, float] | None = None
 ) -> RunSummary:
-    """The summary of `state`, with what `host.json` knows where the events say nothing."""
+    """The summary of `state`, completed from `host.json`."""
     host = folder.host()
     items = list(state.items.values())
     failed = [(item.name, item.error) for item in items if item.status == "failed"]
@@ -153,7 +153,7 @@ def summary_of(
 
 
 def _state(state: RunState, liveness: Liveness) -> SummaryState:
-    if state.status in ("done", "failed", "interrupted"):  # its last word may be newer than `liveness`
+    if state.status in ("done", "failed", "interrupted"):  # its last event may be newer than `liveness`
         return state.status
     return liveness if liveness in ("running", "interrupted") else "unknown"
 
@@ -174,7 +174,7 @@ def _stage(name: str, items: list[ItemState]) -> StageSummary:
 
 
 def _metrics(folder: RunFolder, stages: Iterable[str]) -> dict[str, float]:
-    """What `metrics.json` holds of stages that this run made; of the others it is what an earlier run measured."""
+    """Metrics of the stages that this run made; those of the other stages come from earlier runs."""
     metrics = MetricsFile(folder.path.parents[1])
     found: dict[str, float] = {}
     for stage in stages:

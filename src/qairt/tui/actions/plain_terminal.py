@@ -12,7 +12,6 @@ from pathlib import Path
 
 from textual.app import SuspendNotSupported
 
-from qairt.engine.record.sentences import told
 from qairt.tui.terminal.streaming import stream_events, stream_file
 from qairt.tui.workspace import Workspace
 
@@ -39,7 +38,9 @@ class PlainTerminalActions:
         missed = run.events[run.printed :]
         with self._suspended() as suspended:
             if suspended:
-                run.events += stream_events(missed, run.session.poll, told, is_over=lambda: not run.is_active, back="s")
+                run.events += stream_events(
+                    missed, run.session.poll, format_event, is_over=lambda: not run.is_active, back="s"
+                )
                 run.printed = len(run.events)
 
     def stream_item(self) -> None:

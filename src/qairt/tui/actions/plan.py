@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from qairt.engine.plan.announce import planned_entries
 from qairt.engine.record.state import RunState
-from qairt.project import Planned
+from qairt.project import PlanResult
 from qairt.tui.actions.plain_terminal import PlainTerminalActions
 from qairt.tui.actions.start import StartActions
 from qairt.tui.screens.plan import PlanChoice, PlanScreen
@@ -104,17 +104,17 @@ class PlanActions:
 
     # Inside
 
-    def _plan(self, then: Callable[[Planned], None]) -> None:
+    def _plan(self, then: Callable[[PlanResult], None]) -> None:
         self._workspace.background.run(self._workspace.project.plan, then)
 
-    def _plan_with(self, choice: PlanChoice) -> Planned:
+    def _plan_with(self, choice: PlanChoice) -> PlanResult:
         project = self._workspace.project
         return project.plan(replace(project.options, until=choice.until, force=choice.force))
 
-    def _show_first(self, planned: Planned) -> None:
+    def _show_first(self, planned: PlanResult) -> None:
         workspace = self._workspace
         self._show(planned)
-        active = None if workspace.run.is_active else workspace.project.live()
+        active = None if workspace.run.is_active else workspace.project.active_run()
         if active is not None:  # its cache directory was not known before the recipe was read
             workspace.attach(active)
         if workspace.run.is_active:
@@ -125,7 +125,7 @@ class PlanActions:
         elif start or workspace.run.session.kind == "plan":
             self._open_plan(planned)
 
-    def _show(self, planned: Planned) -> None:
+    def _show(self, planned: PlanResult) -> None:
         """Show a new plan on every screen that shows one."""
         workspace = self._workspace
         workspace.show_recipe_values(planned)
@@ -147,7 +147,7 @@ class PlanActions:
             why.show(planned.plan, planned.pipeline.recipe)
         workspace.forget_item()
 
-    def _open_plan(self, planned: Planned) -> None:
+    def _open_plan(self, planned: PlanResult) -> None:
         workspace = self._workspace
         if any(isinstance(screen, PlanScreen) for screen in workspace.app.screen_stack):
             return

@@ -33,7 +33,7 @@ class StartActions:
             app.notify("the recipe cannot run: press p to see why", severity="error")
         elif self._own_process:
             app.notify("starting the run in its own process")
-            workspace.background.run(partial(project.start_host, options), workspace.attach)
+            workspace.background.run(partial(project.start_in_background, options), workspace.attach)
         else:
             session = ThreadSession(pipeline, options or project.options, run.session.state)
             workspace.show_session(session)

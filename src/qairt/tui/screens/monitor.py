@@ -13,7 +13,7 @@ from textual.widgets import Footer, Input
 
 from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem
-from qairt.engine.record.eta import SmoothEta, fraction, wording
+from qairt.engine.record.eta import SmoothEta, format_eta, fraction
 from qairt.engine.record.events import ResourceSample
 from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, RunState
 from qairt.engine.settings_in_force import RecipeValue
@@ -202,7 +202,7 @@ class MonitorScreen(Screen[None]):
         if cached := state.count("cached"):
             parts.append(f"{cached} cached")
         if state.status in ("running", "planned") and done < total:
-            parts.append(wording(self._eta.at(state, now)))
+            parts.append(format_eta(self._eta.at(state, now)))
         self.overall.show(fraction(state, now), " · ".join(parts))
 
     def _select_running(self, state: RunState) -> None:

@@ -14,7 +14,7 @@ from textual.worker import Worker, WorkerState
 
 from qairt.amounts import count
 from qairt.engine.plan.why import Summary, summary
-from qairt.project import Planned
+from qairt.project import PlanResult
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.matrix import plain
 from qairt.tui.lines.plan import (
@@ -48,7 +48,7 @@ class PlanChoice:
     """Stages to rebuild even if they are cached."""
 
 
-Replan = Callable[[PlanChoice], Planned]
+Replan = Callable[[PlanChoice], PlanResult]
 """Plans again. Slow."""
 
 
@@ -92,7 +92,7 @@ class PlanScreen(Screen[None]):
         self,
         look: Look,
         name: str,
-        planned: Planned,
+        planned: PlanResult,
         replan: Replan,
         choice: PlanChoice = PlanChoice(),
         *,
@@ -142,13 +142,13 @@ class PlanScreen(Screen[None]):
         self._look = look
         self._paint()
 
-    def show(self, planned: Planned) -> None:
+    def show(self, planned: PlanResult) -> None:
         """Show a new plan of the whole recipe, such as after an edit; what was chosen here still applies."""
         self._set_plan(planned)
         if planned.plan is not None and self._choice != PlanChoice():
             self._plan_again(self._choice)
 
-    def _set_plan(self, planned: Planned) -> None:
+    def _set_plan(self, planned: PlanResult) -> None:
         self._planned = planned
         self._table, self._summary, self._faults = None, None, []
         if planned.plan is not None and planned.pipeline is not None:
@@ -219,7 +219,7 @@ class PlanScreen(Screen[None]):
         self.run_worker(lambda: self._replan(choice), thread=True, exclusive=True, exit_on_error=False)
 
     def on_worker_state_changed(self, event: Worker.StateChanged) -> None:
-        if event.state is WorkerState.SUCCESS and isinstance(event.worker.result, Planned):
+        if event.state is WorkerState.SUCCESS and isinstance(event.worker.result, PlanResult):
             planned = event.worker.result
             if planned.error is not None:  # the plan on the screen still holds
                 self._requested = self._choice
