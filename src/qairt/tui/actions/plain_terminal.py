@@ -12,6 +12,7 @@ from pathlib import Path
 
 from textual.app import SuspendNotSupported
 
+from qairt.engine.record.sentences import format_event
 from qairt.tui.terminal.streaming import stream_events, stream_file
 from qairt.tui.workspace import Workspace
 
