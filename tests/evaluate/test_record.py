@@ -11,6 +11,7 @@ from qairt.evaluate.record import (
     MetricRecord,
     add_record,
     differences,
+    differing_settings,
     find_record,
     recipe_of,
     records,
@@ -106,3 +107,20 @@ def test_an_unknown_evaluation(tmp_path):
 def test_the_scored_recipe_leaves_out_where_work_is_stored():
     recipe = {"backend": "CPU", "cache_dir": "x", "evaluator": {"metrics": []}, "stages": {"export": {}}}
     assert recipe_of(recipe) == {"backend": "CPU", "stages": {"export": {}}}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "differs"),
+    [
+        ("minmax.yaml", "/opt/recipes/minmax.yaml", False),
+        ("recipes/minmax.yaml", "/opt/recipes/minmax.yaml", False),
+        ("minmax.yaml", "/opt/recipes/lpbq.yaml", True),
+        ("other/minmax.yaml", "/opt/recipes/minmax.yaml", True),
+        ("/usr/recipes/minmax.yaml", "/opt/recipes/minmax.yaml", True),
+        ("minmax.yaml", "lpbq.yaml", True),
+        (4, 8, True),
+    ],
+)
+def test_a_path_as_written_equals_the_absolute_one(old, new, differs):
+    assert bool(differing_settings({"stages": {"recipe": old}}, {"stages": {"recipe": new}})) is differs
+    assert bool(differing_settings({"stages": {"recipe": new}}, {"stages": {"recipe": old}})) is differs

@@ -10,7 +10,7 @@ import time
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
@@ -131,10 +131,7 @@ def find_record(state_folder: Path, number: int) -> EvaluationRecord:
 
 def differences(a: EvaluationRecord, b: EvaluationRecord) -> list[RecordDifference]:
     """Everything in which two evaluations differ besides the scores: recipe, model, toolchain, target, texts."""
-    found = [
-        RecordDifference(f"recipe: {path}", one, other)
-        for path, one, other in keys.differing_leaves(a.recipe, b.recipe)
-    ]
+    found = [RecordDifference(f"recipe: {path}", *values) for path, *values in differing_settings(a.recipe, b.recipe)]
     for name in ("model", "model_digest", "toolchain", "target", "context_length", "host"):
         found += _differing(name.replace("_", " "), getattr(a, name), getattr(b, name))
     for name in _names(a.artifacts, b.artifacts):
@@ -160,6 +157,23 @@ def recipe_of(recipe: Mapping[str, object]) -> dict[str, JsonValue]:
     if isinstance(stages, dict):
         kept["stages"] = {name: _without_output(settings) for name, settings in stages.items()}
     return kept
+
+
+def differing_settings(a: Mapping[str, object], b: Mapping[str, object]) -> list[tuple[str, object, object]]:
+    """The settings in which two results of `recipe_of` differ, as `(dotted path, a, b)`.
+
+    A relative path equals an absolute one that ends with it: recipes of older runs hold paths as they were written.
+    """
+    return [leaf for leaf in keys.differing_leaves(a, b) if not _is_same_path(leaf[1], leaf[2])]
+
+
+def _is_same_path(a: object, b: object) -> bool:
+    if not isinstance(a, str) or not isinstance(b, str):
+        return False
+    relative, absolute = sorted((PurePath(a), PurePath(b)), key=lambda path: path.is_absolute())
+    if relative.is_absolute() or not absolute.is_absolute() or not relative.name:
+        return False
+    return absolute.parts[-len(relative.parts) :] == relative.parts
 
 
 _NOT_SCORED = ("cache_dir", "evaluator", "verify", "suppress_performance_warnings", "execution_environment", "sdk_root")

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 
-from qairt import keys
 from qairt.amounts import count, duration
 from qairt.engine.cache.entry import Entry
 from qairt.engine.record.state import MADE, RunState
 from qairt.engine.record.summary import RunSummary
-from qairt.evaluate.record import recipe_of
+from qairt.evaluate.record import differing_settings, recipe_of
 from qairt.report.recorded import RecordedRun
 
 
@@ -84,7 +83,7 @@ def notes(latest: RecordedRun, builder: RecordedRun, recipe_now: Mapping[str, ob
             f"Run {latest.folder.id} built nothing; the timeline shows run {builder.folder.id}, which did."
         )
     ran = latest.recipe
-    differing = keys.differing_leaves(recipe_of(ran), recipe_of(recipe_now)) if ran and recipe_now is not None else []
+    differing = differing_settings(recipe_of(ran), recipe_of(recipe_now)) if ran and recipe_now is not None else []
     if differing:
         path, old, new = differing[0]
         more = f" and {count(len(differing) - 1, 'more setting')}" if len(differing) > 1 else ""
