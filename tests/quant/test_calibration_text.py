@@ -19,7 +19,7 @@ def test_a_text_that_no_tokenizer_could_make_long_enough(text: Path) -> None:
     with pytest.raises(QuantizationError) as error:
         check_length(text, chunks=16, length=512)
     assert str(error.value) == (
-        f"{text}: the calibration text has 1,100 bytes, 16 chunks of 512 tokens need more\n"
+        f"{text}: the calibration text has 1,100 bytes, too few for 16 chunks of 512 tokens\n"
         "  use a longer text, or set calibration_chunks below 3"
     )
 

@@ -61,7 +61,7 @@ def test_an_unknown_setting_names_line_and_nearest(tmp_path: Path) -> None:
     ("settings", "message"),
     [
         ({"technique": "minmax", "block_size": 32}, "block_size: not a setting of minmax, which has no blocks"),
-        ({"technique": "lpbq", "weight_bitwidth": 8}, "weight_bitwidth: lpbq holds weights in 4 bits"),
+        ({"technique": "lpbq", "weight_bitwidth": 8}, "weight_bitwidth: lpbq weights have 4 bits"),
         ({"technique": "lpbq", "candidates": 1}, "greater than 1"),
     ],
 )

@@ -149,13 +149,13 @@ def test_version_2_0_0_takes_weights_from_the_graph_when_it_is_told() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "an encodings file is JSON, this is not"),
-        ("[]", "a mapping is expected at the top, not a list"),
+        ("{", "not a valid encodings file: it is not JSON: "),
+        ("[]", "its top level is a list, not a mapping"),
         ('{"version": "3.0"}', "its version is '3.0'"),
         ('{"version": "1.0.0", "activation_encodings": []}', "it has no param_encodings"),
         (
             '{"version": "1.0.0", "activation_encodings": {}, "param_encodings": []}',
-            "activation_encodings of version 1.0.0 is a list",
+            "activation_encodings must be a list in version 1.0.0",
         ),
     ],
 )
@@ -179,10 +179,10 @@ GOOD = {
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"dtype": "FLOAT"}, "x: its encoding cannot be used: dtype FLOAT cannot be put on an integer grid"),
-        ({"enc_type": "PER_BLOCK"}, "x: its encoding cannot be used: enc_type PER_BLOCK has no counterpart on the NPU"),
-        ({"offset": [0, 1]}, "x: its encoding cannot be used: 1 scales and 2 offsets"),
-        ({"scale": [0.0]}, "x: its encoding cannot be used: a scale is not a positive number"),
+        ({"dtype": "FLOAT"}, "x: its encoding is not valid: dtype FLOAT is not an integer type"),
+        ({"enc_type": "PER_BLOCK"}, "x: its encoding is not valid: enc_type PER_BLOCK has no counterpart on the NPU"),
+        ({"offset": [0, 1]}, "x: its encoding is not valid: 1 scales and 2 offsets"),
+        ({"scale": [0.0]}, "x: its encoding is not valid: every scale must be a positive number"),
         ({"enc_type": "LPBQ"}, "x: its encoding has no block_size"),
     ],
 )

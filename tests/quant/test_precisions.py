@@ -74,7 +74,7 @@ def test_a_name_goes_before_expressions_and_the_first_of_those_counts() -> None:
         ("model.layers.12.mlp.down_proj", "the nearest names: "),
         ("down_proj", "an expression must match the whole name: .*down_proj"),
         ("layers.1.mlp", "an expression must match the whole name: .*layers.1.mlp.*"),
-        ("model.layers.3.mlp.down_proj.weight", "leave out .weight: a module is meant"),
+        ("model.layers.3.mlp.down_proj.weight", "remove .weight: patterns match module names"),
         ("lm_head", "set module_precisions.lm_head"),
         ("model.embed_tokens", "set module_precisions.embedding"),
         ("", "an expression must match the whole name: .*"),

@@ -11,7 +11,7 @@ from qairt.quant.weights import EmbeddingSearch, HeadSearch, bias_encoding, norm
 def embedding_encoding(table: torch.Tensor, bitwidth: int, at_once: int = 1000) -> Encoding:
     search = EmbeddingSearch(len(table))
     for start in range(0, len(table), at_once):
-        search.look(start, table[start : start + at_once])
+        search.add(start, table[start : start + at_once])
     return search.encoding(bitwidth)
 
 
@@ -20,7 +20,7 @@ def test_how_much_is_seen_at_once_does_not_matter() -> None:
     assert embedding_encoding(table, 8, 1001).same_grid(embedding_encoding(table, 8, 20_000))
     head = HeadSearch(8)
     for start in range(0, 20_000, 777):
-        head.look(start, table.T[:, start : start + 777])
+        head.add(start, table.T[:, start : start + 777])
     assert head.encoding().same_grid(largest_weight_encoding(table.T, 8))
 
 

@@ -1,1 +1,1 @@
-"""Quantization: encodings, calibration, and the techniques that choose them."""
+"""Quantization: encodings, the calibration that measures, and the techniques that choose."""

@@ -1,31 +1,32 @@
-"""What can be known of a calibration text before anything is loaded. Imports no torch."""
+"""Checks of a calibration text before anything is loaded. Imports no torch."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
+from qairt import amounts
 from qairt.errors import QuantizationError
 
 EXTRA_TOKENS = 16
-"""That a tokenizer may add to a text."""
+"""Tokens that a tokenizer may add to a text."""
 
 
 def check_length(path: Path, *, chunks: int, length: int) -> None:
-    """A token stands for at least one byte, so a file can be too short before it is tokenized.
+    """A token is at least one byte, so a file can be too short whatever the tokenizer.
 
     Args:
-        chunks: sequences that are asked for.
+        chunks: number of sequences.
         length: tokens in each.
 
     Raises:
-        QuantizationError: no tokenizer could make that many tokens of the text.
+        QuantizationError: no tokenizer can produce that many tokens from the text.
     """
     size = path.stat().st_size
     if size + EXTRA_TOKENS >= chunks * length:
         return
     possible = size // length
     raise QuantizationError(
-        f"the calibration text has {size:,} bytes, {chunks} chunks of {length} tokens need more",
+        f"the calibration text has {size:,} bytes, too few for {amounts.count(chunks, 'chunk')} of {length} tokens",
         where=str(path),
         remedy="use a longer text"
         + (f", or set calibration_chunks below {possible + 1}" if possible else " or a smaller calibration_length"),

@@ -1,8 +1,8 @@
-"""Encodings: how a tensor's real values lie on an integer grid.
+"""Encodings: how a tensor's real values map to an integer grid.
 
 AIMET's convention throughout: `real = (q + offset) * scale` with q on the unsigned grid 0 … 2^bitwidth - 1, so
-`zero_point = -offset` and a symmetric 8-bit tensor has offset -128. ONNX wants uint storage for activations
-(zero_point = -offset) and signed storage with zero point 0 for weights.
+`zero_point = -offset` and a symmetric 8-bit tensor has offset -128. ONNX stores activations unsigned
+(zero_point = -offset) and weights signed with zero point 0.
 
 Rounding follows `qairt.quant.grid`, so integers computed here are bit for bit what the quantized graph holds.
 """
@@ -59,19 +59,19 @@ class Encoding:
 
     @property
     def minimum(self) -> Floats:
-        """The smallest value it can hold, per element of `scale`; for LPBQ, with the block scale 1."""
+        """The smallest representable value, per element of `scale`; for LPBQ, with block scale 1."""
         return np.asarray(self.offset * self.scale, np.float32)
 
     @property
     def maximum(self) -> Floats:
-        """The largest value it can hold, per element of `scale`; for LPBQ, with the block scale 1."""
+        """The largest representable value, per element of `scale`; for LPBQ, with block scale 1."""
         return np.asarray((self.highest + self.offset) * self.scale, np.float32)
 
     def effective_scale(self, shape: tuple[int, ...]) -> Floats:
         """The scale of every value, in a shape that broadcasts against `shape`.
 
         Raises:
-            QuantizationError: the encoding is of a tensor of another shape.
+            QuantizationError: the encoding does not fit `shape`.
         """
         self.check_shape(shape)
         if self.blocks is not None:
@@ -92,7 +92,7 @@ class Encoding:
         return np.asarray(self.to_steps(values), np.int64) - self.effective_offset(values.ndim)
 
     def dequantize(self, integers: NDArray[np.integer]) -> Floats:
-        """The values that integers of the unsigned grid stand for."""
+        """The values of integers of the unsigned grid."""
         steps = integers + self.effective_offset(integers.ndim)
         return from_steps(steps, self.effective_scale(integers.shape), self.bitwidth)
 
@@ -101,7 +101,7 @@ class Encoding:
         return self.dequantize(self.quantize(values))
 
     def cut(self, axis: int, start: int, stop: int) -> Encoding:
-        """The encoding of `start:stop` of the tensor's `axis`: exact, every value keeps its scale.
+        """The encoding of `start:stop` of the tensor's `axis`; exact, because every value keeps its scale.
 
         Args:
             axis: >= 0. Along the channel axis the scales are cut; along the other axis of an LPBQ weight, its blocks.
@@ -123,21 +123,21 @@ class Encoding:
         return replace(self, blocks=replace(self.blocks, int_scale=rows))
 
     def same_grid(self, other: Encoding) -> bool:
-        """Both hold the same values."""
+        """Both represent the same values."""
         if (self.bitwidth, self.axis) != (other.bitwidth, other.axis):
             return False
         if (self.blocks is None) != (other.blocks is None):
             return False
         if self.blocks is not None and other.blocks is not None:
-            alike = self.blocks.block_size == other.blocks.block_size
-            if not (alike and np.array_equal(self.blocks.int_scale, other.blocks.int_scale)):
+            same_size = self.blocks.block_size == other.blocks.block_size
+            if not (same_size and np.array_equal(self.blocks.int_scale, other.blocks.int_scale)):
                 return False
         return np.array_equal(self.scale, other.scale) and np.array_equal(self.offset, other.offset)
 
     def check_shape(self, shape: tuple[int, ...]) -> None:
         """
         Raises:
-            QuantizationError: this is not the encoding of a tensor of `shape`.
+            QuantizationError: the encoding does not fit a tensor of `shape`.
         """
         if self.axis is None:
             fits = len(self.scale) == 1
@@ -160,7 +160,7 @@ class Encoding:
 
 
 def range_encoding(low: float, high: float, bitwidth: int, *, symmetric: bool = False) -> Encoding:
-    """The per-tensor grid of values from `low` to `high`; it always holds 0 exactly.
+    """The per-tensor grid of values from `low` to `high`; it always contains 0 exactly.
 
     Symmetric: `scale = max(|low|, |high|) / (2^(bitwidth - 1) - 1)`, offset -2^(bitwidth - 1).
     """
@@ -192,7 +192,7 @@ class Encodings:
     params: dict[str, Encoding] = field(default_factory=dict)
 
     def subset(self, names: Collection[str]) -> Encodings:
-        """Those of the tensors in `names`, in this order; names without an encoding are passed over."""
+        """Those of the tensors in `names`, in this object's order; names without an encoding are ignored."""
         kept = set(names)
         return Encodings(
             {name: encoding for name, encoding in self.activations.items() if name in kept},

@@ -1,6 +1,6 @@
-"""How many bits each linear of the decoder layers gets. Imports no torch.
+"""The bits of each linear of the decoder layers. Imports no torch.
 
-1. An exact name goes before regular expressions; of those the first that matches the whole name counts.
+1. An exact name takes precedence over regular expressions; among those the first that matches the whole name counts.
 2. A pattern that matches no linear is an error, before work starts.
 """
 
@@ -20,7 +20,7 @@ _OTHERS = {"lm_head": "lm_head", "model.embed_tokens": "embedding", "model.norm"
 
 
 def linear_shapes(config: DecoderConfig) -> dict[str, tuple[int, int]]:
-    """Weight name -> inputs, outputs of every linear in the decoder layers, in their order."""
+    """Weight name -> (inputs, outputs) of every linear in the decoder layers, in their order."""
     shapes = {}
     for layer in range(config.num_layers):
         for name, shape in layer_weight_shapes(config, layer).items():
@@ -33,20 +33,20 @@ def linear_bits(precisions: ModulePrecisions, default: int, config: DecoderConfi
     """Weight name -> bits of every linear in the decoder layers.
 
     Args:
-        default: the technique's own bits.
+        default: the technique's bits.
 
     Raises:
-        QuantizationError: a pattern of `custom` matches no linear; names it and the nearest names.
+        QuantizationError: a pattern of `custom` matches no linear; suggests the nearest names.
     """
     modules = [weight.removesuffix(_WEIGHT) for weight in linear_shapes(config)]
     bits: dict[str, int] = {}
-    for pattern, asked in precisions.custom.items():
+    for pattern, given in precisions.custom.items():
         matched = [module for module in modules if module == pattern or re.fullmatch(pattern, module)]
         if not matched:
             raise _no_match(pattern, modules)
         for module in matched:
-            bits.setdefault(module, asked)
-    bits |= {name: asked for name, asked in precisions.custom.items() if name in modules}
+            bits.setdefault(module, given)
+    bits |= {name: given for name, given in precisions.custom.items() if name in modules}
     return {module + _WEIGHT: bits.get(module, default) for module in modules}
 
 
@@ -56,7 +56,7 @@ def _no_match(pattern: str, modules: list[str]) -> QuantizationError:
     if other is not None:
         remedy = f"set module_precisions.{_OTHERS[other]}"
     elif any(re.fullmatch(pattern, module + _WEIGHT) for module in modules):
-        remedy = "leave out .weight: a module is meant"
+        remedy = "remove .weight: patterns match module names"
     elif any(re.fullmatch(inside, module) for module in modules):
         remedy = f"an expression must match the whole name: {inside.removesuffix('.*')}"
         if not any(re.fullmatch(inside.removesuffix(".*"), module) for module in modules):

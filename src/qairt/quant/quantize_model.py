@@ -158,7 +158,7 @@ class _CalibratedModel:
         done = self._checkpoint.load() if self._checkpoint is not None else Done()
         config = self._parameters.config
         progress(0.0, "embedding")
-        self._calibration.embed(self.weights.embedding.look)
+        self._calibration.embed(self.weights.embedding.add)
         self.weights.finish_embedding()
         for recorder in self._recorders.values():
             recorder.after_embedding()
@@ -169,7 +169,7 @@ class _CalibratedModel:
             progress(layer / steps, f"layer {layer + 1} of {config.num_layers}")
             self._block(layer)
         progress(config.num_layers / steps, "lm_head")
-        logits = self._calibration.head(self.weights.head.look, self._recorders[FLOAT].logits)
+        logits = self._calibration.head(self.weights.head.add, self._recorders[FLOAT].logits)
         self.weights.finish_head()
         self._calibration.release()
         self.vectors = {stream: recorder.vectors(logits[stream]) for stream, recorder in self._recorders.items()}

@@ -1,4 +1,4 @@
-"""The quantized decoder simulated in float: every tensor rounded to its grid where the graph would round it."""
+"""The quantized decoder simulated in float: every tensor is rounded to its grid where the graph rounds it."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from qairt.quant.structure import COS, MASK, SIN, Structure
 
 
 class SimulatedOps(TorchOps):
-    """`TorchOps` on weights and tensors that are rounded to their grids; what has no encoding stays float.
+    """`TorchOps` with weights and tensors rounded to their grids; tensors without an encoding stay float.
 
     Args:
-        device: where weights are held and everything is computed, as torch names it.
+        device: where weights are held and computed with, as torch names it.
     """
 
     def __init__(self, parameters: Parameters, encodings: Encodings, device: str = "cpu") -> None:
@@ -39,10 +39,10 @@ class SimulatedOps(TorchOps):
 
 
 class Simulated(Reference):
-    """The reference decoder with everything rounded as the quantized graph rounds it.
+    """The reference decoder, rounded as in the quantized graph.
 
     Args:
-        encodings: all of them, or those whose effect is wanted (`Encodings(params=…)` for weights alone).
+        encodings: all of them, or those whose effect is of interest (`Encodings(params=…)` for weights alone).
     """
 
     def __init__(self, parameters: Parameters, encodings: Encodings, keep_weights: bool = False) -> None:
@@ -66,17 +66,17 @@ def rounded(value: Tensor, encoding: Encoding) -> Tensor:
 
 
 def rounded_input(value: Tensor, encoding: Encoding | None) -> Tensor:
-    """The same of what a runtime feeds, which stays as it is where it has no encoding."""
+    """The same for a graph input, unchanged if it has no encoding."""
     return value if encoding is None else rounded(value, encoding)
 
 
 def rounded_weight(weight: Tensor, encoding: Encoding) -> Tensor:
-    """`Encoding.nearest` on torch, the same values with one array beside the weight.
+    """`Encoding.nearest` in torch: the same values, with only one temporary of the weight's size.
 
     Raises:
-        QuantizationError: the encoding is of a tensor of another shape.
+        QuantizationError: the encoding does not fit the weight's shape.
     """
-    if encoding.bitwidth > 16:  # float32 does not hold these integers
+    if encoding.bitwidth > 16:  # float32 cannot represent these integers
         return torch.from_numpy(encoding.nearest(weight.cpu().numpy())).to(weight.device)
     encoding.check_shape(tuple(weight.shape))
     scale, offset = (
@@ -89,13 +89,13 @@ def rounded_weight(weight: Tensor, encoding: Encoding) -> Tensor:
         rows = weight.reshape(len(integers), encoding.blocks.block_size, -1)
         scale = (integers * scale)[:, None]
     elif encoding.axis is not None:
-        beside = [-1 if axis == encoding.axis else 1 for axis in range(weight.ndim)]
-        scale, offset = scale.reshape(beside), offset.reshape(beside)
+        shape = [-1 if axis == encoding.axis else 1 for axis in range(weight.ndim)]
+        scale, offset = scale.reshape(shape), offset.reshape(shape)
     return nearest(rows, scale, offset, encoding.bitwidth).reshape(weight.shape)
 
 
 def _moved_on_one_grid(config: DecoderConfig, encodings: Encodings) -> set[str]:
-    """Tensors that need no rounding: moved data, where all that is tied to it lies on one grid already."""
+    """Tensors that need no rounding: moved data whose tied tensors all have the same grid."""
     structure = Structure(config)
     tied: dict[str, list[str]] = {}
     for name in structure.tensors:

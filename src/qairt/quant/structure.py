@@ -1,11 +1,11 @@
 """Which tensors a decoder has and how their encodings depend on each other.
 
-`qairt.model.decoder` run once more, with names in place of tensors: so nothing the graph holds can be missing here.
+`qairt.model.decoder`, run with names in place of tensors, so that no tensor of the graph can be missing here.
 
 1. Data movement (slice, concat, reshape, transpose) keeps its input's encoding: these tensors are *tied*.
-2. Keys and values in the cache have a bitwidth of their own, and are tied among themselves: what comes in, what goes
-   out, and what is attended to.
-3. Softmax and sigmoid give 0 … 1, whatever comes in.
+2. Keys and values in the cache have a separate bitwidth and are tied to each other: the inputs, the outputs, and those
+   attended to.
+3. The range of softmax and sigmoid is 0 … 1, whatever their input.
 4. Masked scores are scores plus the mask.
 """
 
@@ -37,7 +37,7 @@ class Structure:
         self.tensors: list[str] = []
         """All float activations and inputs, in the order of the graph."""
         self.moved: set[str] = set()
-        """Tensors that are moved data of a tied one: their range need not be measured."""
+        """Tensors that only move the data of a tied one: their range need not be measured."""
         self.unit: set[str] = set()
         """Outputs of softmax and sigmoid (rule 3)."""
         self.masked: dict[str, str] = {}
@@ -62,7 +62,7 @@ class Structure:
         """Keys and values (rule 2)."""
 
     def tied(self, name: str) -> str:
-        """The tensor that stands for all those with the encoding of `name`."""
+        """The representative of all tensors with the encoding of `name`."""
         while name in self._tied_to:
             name = self._tied_to[name]
         return name
@@ -123,7 +123,7 @@ class Structure:
     def _move(self, sources: Sequence[str], out: str) -> str:
         self._add(out)
         if out.startswith("past_") and not sources[0].startswith("past_"):
-            return out  # into the cache: another bitwidth
+            return out  # the cache has another bitwidth
         self.moved.add(out)
         for source in sources:
             self._tie(source, out)

@@ -63,7 +63,7 @@ class WeightQuantizer:
         self._norms = set(structure.norms)
         self.embedding = EmbeddingSearch(calibration.config.vocab_size)
         self.head = HeadSearch(config.module_precisions.lm_head)
-        """These two see their weights a slice of the vocabulary at a time."""
+        """Both get their weights a slice of the vocabulary at a time."""
         self._inputs: LinearInputs | None = None
         self._gram: Gram | None = None
         self._in_block: dict[str, Encoding] = {}
@@ -145,11 +145,11 @@ class WeightQuantizer:
         return encodings
 
     def finish_embedding(self) -> None:
-        """`embedding` has seen all rows."""
+        """Choose its encoding, once `embedding` has all rows."""
         self._add(EMBEDDING, self.embedding.encoding(self._precisions.embedding))
 
     def finish_head(self) -> None:
-        """`head` has seen all columns, and the final norm is loaded."""
+        """Choose its encoding and the final norm's, once `head` has all columns and the norm is loaded."""
         self._add(FINAL_NORM, self._encode_other(FINAL_NORM, self._calibration.weight(FINAL_NORM)))
         self._add(LM_HEAD, self.head.encoding())
 

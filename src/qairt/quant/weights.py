@@ -1,7 +1,7 @@
-"""Encodings of the weights that no technique chooses: embedding, lm_head, norms and biases.
+"""Encodings of the weights that techniques do not handle: embedding, lm_head, norms and biases.
 
-1. lm_head: 8 bits, symmetric, per channel, from its largest weight.
-2. Embedding: per tensor, for the NPU's Gather knows no channels; clipped where that lowers the squared error.
+1. lm_head: 8 bits, symmetric, per channel, from the largest weight.
+2. Embedding: per tensor, because the NPU's Gather has no per-channel scales; clipped if that lowers the squared error.
 3. RMSNorm: 16 bits, asymmetric, per tensor.
 4. Biases: 32 bits, symmetric, per tensor: 2^31 steps to its largest value.
 """
@@ -18,9 +18,10 @@ from qairt.quant.grid import nearest
 from qairt.quant.techniques.minmax import largest_weight_encoding
 
 RATIOS = 40
+"""Clipping ratios tried for the embedding."""
 SMALLEST_RATIO = 0.2
 SAMPLE_ROWS = 4096
-"""Rows of the embedding that the search looks at, evenly spread; all are within its range."""
+"""Rows of the embedding that the search evaluates, evenly spread; the range covers all rows."""
 
 
 def norm_encoding(weight: Tensor, bitwidth: int) -> Encoding:
@@ -35,22 +36,22 @@ def bias_encoding(bias: Tensor, bitwidth: int = 32) -> Encoding:
 
 
 class EmbeddingSearch:
-    """The symmetric per-tensor grid of an embedding with the least squared error; it is seen some tokens at a time."""
+    """The symmetric per-tensor grid of an embedding with the least squared error, a slice of its rows at a time."""
 
     def __init__(self, vocab_size: int) -> None:
         self._step = max(vocab_size // SAMPLE_ROWS, 1)
         self._largest = 0.0
         self._sample: list[Tensor] = []
 
-    def look(self, start: int, rows: Tensor) -> None:
-        """Take rows [tokens, hidden], the first of token `start`, into account."""
+    def add(self, start: int, rows: Tensor) -> None:
+        """Include rows [tokens, hidden], of which the first is token `start`."""
         low, high = rows.aminmax()
         self._largest = max(self._largest, float(high), -float(low))
         self._sample.append(rows[-start % self._step :: self._step].clone())
 
     @torch.inference_mode()
     def encoding(self, bitwidth: int) -> Encoding:
-        """Of the rows that were seen."""
+        """The encoding for all rows added."""
         highest = (1 << bitwidth - 1) - 1
         rows = torch.cat(self._sample)
         best, least = 1.0, float("inf")
@@ -64,16 +65,16 @@ class EmbeddingSearch:
 
 
 class HeadSearch:
-    """lm_head's channels, each to its largest weight; it is seen some tokens at a time."""
+    """The grid of lm_head from the largest weight of each channel, a slice of its columns at a time."""
 
     def __init__(self, bitwidth: int) -> None:
         self._bitwidth = bitwidth
         self._scales: list[NDArray[np.float32]] = []
 
-    def look(self, start: int, columns: Tensor) -> None:
-        """Take columns [hidden, tokens] into account; they come in order."""
+    def add(self, start: int, columns: Tensor) -> None:
+        """Append columns [hidden, tokens]; call it in their order."""
         self._scales.append(largest_weight_encoding(columns, self._bitwidth).scale)
 
     def encoding(self) -> Encoding:
-        """Of the columns that were seen."""
+        """The encoding of all columns added."""
         return symmetric_channels(np.concatenate(self._scales), self._bitwidth, axis=1)

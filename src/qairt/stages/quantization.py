@@ -118,7 +118,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             bytes=model.parameter_count // 16 + 50_000_000,
             seconds=5 + 3e-11 * model.parameter_count * tokens,
             # Techniques that measure the model's output keep the embedding and lm_head in memory.
-            peak_ram=1_200_000_000 + 4 * max(sizes.layers) + (2 * sizes.head if technique.looks_at_the_whole else 0),
+            peak_ram=1_200_000_000 + 4 * max(sizes.layers) + (2 * sizes.head if technique.uses_model_output else 0),
             threads=64,
         )
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}

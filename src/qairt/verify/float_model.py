@@ -50,8 +50,7 @@ class FloatModel:
     @property
     def ids(self) -> Ids:
         """Token ids of the text."""
-        ids: Ids = self.recorded.tensors["input_ids"]
-        return ids
+        return self.recorded.ids
 
     @cached_property
     def original(self) -> Parameters:
@@ -97,11 +96,10 @@ def _logits(vectors: ReferenceVectors, parameters: Parameters, start: int, stop:
     from qairt.model.decoder import hidden_name
     from qairt.model.reference import Reference
 
-    kept = vectors.tensors["logits"]
+    kept = vectors.values("logits")
     first = vectors.length - kept.shape[1]
     if start >= first:
-        recorded: Floats = kept[0, start - first : stop - first]
-        return recorded
-    hidden = vectors.tensors[hidden_name(parameters.config.num_layers)][:, start:stop]
+        return kept[0, start - first : stop - first]
+    hidden = vectors.values(hidden_name(parameters.config.num_layers))[:, start:stop]
     computed: Floats = Reference(parameters).head(torch.from_numpy(hidden))[0].numpy()
     return computed

@@ -87,7 +87,7 @@ class ReferenceText:
                 self._logits = {(start, stop): self._logits_of(start, stop)}
             return self._logits[start, stop]
         axis = time_axis(output) if PAST.match(output) else 1
-        values = self.vectors.tensors[output].take(np.arange(start, stop), axis)
+        values = self.vectors.values(output).take(np.arange(start, stop), axis)
         return rows(output, values, call.new)
 
     def runtime_inputs(self, call: GraphCall, cl: int) -> dict[str, Array]:

@@ -25,10 +25,13 @@ def test_the_family_decides_while_its_floor_reaches() -> None:
 
 
 def test_scores_that_need_more_get_it_and_the_user_is_told() -> None:
-    assert mask_floor(LLAMA, None, 73.0) == (-100.0, ["mask_floor is -100, not -50: this model's scores need it"])
+    assert mask_floor(LLAMA, None, 73.0) == (
+        -100.0,
+        ["mask_floor is -100 instead of -50, because of this model's scores"],
+    )
 
 
 def test_what_a_recipe_asks_for_is_used_with_a_warning_when_it_leaks() -> None:
     assert mask_floor(LLAMA, -50.0, 10.0) == (-50.0, [])
-    note = "mask_floor -50 lets masked tokens leak: this model's scores need -100 or less"
+    note = "mask_floor -50 lets masked tokens leak: this model needs -100 or less"
     assert mask_floor(LLAMA, -50.0, 73.0) == (-50.0, [note])

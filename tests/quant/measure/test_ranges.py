@@ -166,7 +166,7 @@ def test_encodings_stay_tied_and_complete(tmp_path: Path, settings: ActivationRa
     with one_thread_each(2) as pool:
         calibration = Calibration(parameters, TOKENS, ranges.tap, pool)
         table = EmbeddingSearch(config.vocab_size)
-        calibration.embed(table.look)
+        calibration.embed(table.add)
         for layer in range(config.num_layers):
             calibration.block(layer)
         calibration.head(lambda start, columns: None, slice(0, 1))
@@ -181,7 +181,7 @@ def test_encodings_stay_tied_and_complete(tmp_path: Path, settings: ActivationRa
 
 
 def test_a_percentile_without_its_method_is_refused() -> None:
-    with pytest.raises(ValidationError, match="percentile: only the method percentile has it"):
+    with pytest.raises(ValidationError, match="percentile: only used by the method percentile"):
         ActivationRanges(method="mse", percentile=99.9)
     assert ActivationRanges(kv_cache="percentile", percentile=99.9).method_of(cached=True) == "percentile"
     with pytest.raises(ValidationError, match="less than or equal to 100"):

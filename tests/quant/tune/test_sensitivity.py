@@ -127,7 +127,7 @@ def test_bytes_of_a_linear() -> None:
 
 @pytest.mark.parametrize("settings", [{}, {"budget_mb": 100, "max_ppl_increase": 0.05}])
 def test_one_aim_and_not_two(settings: dict[str, float]) -> None:
-    with pytest.raises(ValidationError, match="give either budget_mb or max_ppl_increase"):
+    with pytest.raises(ValidationError, match="set either budget_mb or max_ppl_increase"):
         AutoPrecision.model_validate(settings)
 
 

@@ -1,8 +1,7 @@
 """How much each input of a linear matters: its share of a token's energy, averaged over the calibration text.
 
 With inputs x, the squared error that a weight error e causes in the output is (x·e)^2, about sum_i x_i^2 e_i^2. Every
-token counts the same however long its vector is, so that the first token, where models park a huge value, does not
-decide for all others.
+token has the same weight whatever its norm, so that the first token, where models have huge values, does not dominate.
 """
 
 from __future__ import annotations
@@ -15,11 +14,11 @@ from torch import Tensor
 from qairt.quant.structure import Structure
 
 SMALLEST_SHARE = 1e-3
-"""Of the mean: an input that the calibration text never used still counts a little."""
+"""Of the mean: an input that the calibration text never uses still counts a little."""
 
 
 class InputEnergy:
-    """Sums over tokens for the linears' inputs. `tap` is given to the reference decoder, on any thread."""
+    """Sums over tokens for the linears' inputs. `tap` may be called from any thread."""
 
     def __init__(self, structure: Structure) -> None:
         self._inputs = {linear.weight: linear.input for linear in structure.linears}
@@ -36,8 +35,8 @@ class InputEnergy:
             self._sums.setdefault(name, []).append(share)
 
     def of(self, weight: str) -> Tensor:
-        """Shares of the inputs of `weight` [in], mean 1; all 1 where nothing was seen."""
-        # Sorted, for threads finish in any order and a sum of floats depends on it.
+        """Shares of the inputs of `weight` [in], mean 1; all 1 if they are always zero."""
+        # Sorted, because a sum of floats depends on the order in which threads finish.
         total = torch.stack(self._sums[self._inputs[weight]]).double().sort(0).values.sum(0)
         mean = total.mean()
         if not float(mean):
@@ -45,5 +44,5 @@ class InputEnergy:
         return (total / mean).clamp(min=SMALLEST_SHARE).float()
 
     def forget(self) -> None:
-        """Let go of what was summed: the block is done."""
+        """Drop the sums: the block is done."""
         self._sums.clear()

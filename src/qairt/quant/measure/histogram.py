@@ -1,8 +1,7 @@
-"""How often values of each size occur, in a histogram that needs no range given beforehand.
+"""A histogram of values by magnitude that needs no range in advance.
 
 A bin is a 64th of a power of two: the sign, the exponent and the first six bits of the fraction of a float32. Bins do
-not depend on the data and counts are integers, so histograms add up to the same whatever the order, and subtract
-exactly.
+not depend on the data and counts are integers, so histograms add in any order to the same result, and subtract exactly.
 """
 
 from __future__ import annotations
@@ -15,7 +14,7 @@ from torch import Tensor
 FRACTION_BITS = 6
 PER_BINADE = 1 << FRACTION_BITS
 LOWEST_EXPONENT, HIGHEST_EXPONENT = -32, 31
-"""Smaller values count as the smallest bin, larger ones as the largest."""
+"""Smaller values go into the smallest bin, larger ones into the largest."""
 BINS = (HIGHEST_EXPONENT - LOWEST_EXPONENT + 1) * PER_BINADE
 
 _SHIFT = 23 - FRACTION_BITS
@@ -24,7 +23,7 @@ _FIRST = (127 + LOWEST_EXPONENT) * PER_BINADE
 
 
 def count(values: Tensor) -> Tensor:
-    """Values per bin, int64 [2, BINS]: positive and negative ones, from small to large.
+    """Values per bin, int64 [2, BINS]: positive and negative ones, from small to large magnitude.
 
     Args:
         values: float32, of any shape, finite.
@@ -38,7 +37,7 @@ def count(values: Tensor) -> Tensor:
 
 
 def edges() -> NDArray[np.float64]:
-    """The sizes between the bins [BINS + 1]: bin i holds `edges[i] <= |x| < edges[i + 1]`. The first is 0."""
+    """The magnitudes between the bins [BINS + 1]: bin i has `edges[i] <= |x| < edges[i + 1]`. The first is 0."""
     exponents = np.repeat(np.arange(LOWEST_EXPONENT, HIGHEST_EXPONENT + 1), PER_BINADE)
     fractions = np.tile(np.arange(PER_BINADE) / PER_BINADE, BINS // PER_BINADE)
     lower = np.ldexp(1 + fractions, exponents)

@@ -1,8 +1,7 @@
-"""What is added to the score of a position that may not be seen.
+"""The value that the additive mask has at masked positions.
 
-Too high, and masked tokens leak into the result; too low, and it spoils the 16-bit grid that masked scores share with
-it.
-So: the value usual for the family, lower where the scores of this model need it.
+If it is too high, masked tokens leak into the result; if too low, it wastes the 16-bit grid that masked scores share
+with it. So: the usual value of the family, or lower if the model's scores need it.
 """
 
 from __future__ import annotations
@@ -12,27 +11,27 @@ from math import ceil
 from qairt.model.config import DecoderConfig
 
 MARGIN = 20.0
-"""How far a masked score must stay below those that count: e^-20 of their weight."""
+"""How far masked scores must stay below the others: their weight is then e^-20."""
 
 
 def usual_floor(config: DecoderConfig) -> float:
-    """By family: Qwen2's keys have large biases, and its scores spread over hundreds."""
+    """The usual value of the family. Qwen2's keys have large biases, so its scores range over hundreds."""
     return -1000.0 if config.family == "qwen2" else -50.0
 
 
-def mask_floor(config: DecoderConfig, asked: float | None, excess: float) -> tuple[float, list[str]]:
-    """The floor to use, and what a user should know about it.
+def mask_floor(config: DecoderConfig, requested: float | None, excess: float) -> tuple[float, list[str]]:
+    """The floor to use, and notes for the user.
 
     Args:
-        asked: the recipe's; None for the family's, or lower.
-        excess: the most by which a score that may not be seen was larger than all those that may.
+        requested: the recipe's value; None for the family's, or lower if needed.
+        excess: the maximum by which a masked score exceeded all others of its row.
     """
     needed = -10.0 * ceil((excess + MARGIN) / 10)
-    if asked is None:
+    if requested is None:
         usual = usual_floor(config)
         if needed >= usual:
             return usual, []
-        return needed, [f"mask_floor is {needed:g}, not {usual:g}: this model's scores need it"]
-    if -asked < excess + MARGIN:
-        return asked, [f"mask_floor {asked:g} lets masked tokens leak: this model's scores need {needed:g} or less"]
-    return asked, []
+        return needed, [f"mask_floor is {needed:g} instead of {usual:g}, because of this model's scores"]
+    if -requested < excess + MARGIN:
+        return requested, [f"mask_floor {requested:g} lets masked tokens leak: this model needs {needed:g} or less"]
+    return requested, []

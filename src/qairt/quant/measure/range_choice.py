@@ -1,10 +1,10 @@
 """The range of a tensor from the histogram of its values (`qairt.quant.measure.histogram`).
 
-1. Percentile: on each side the outermost values are left out, as many as asked for. The limit is the outer edge of a
-   bin, so never more than that are clipped.
+1. Percentile: the given share of outermost values is clipped on each side. The limit is the outer edge of a bin, so
+   never more than that are clipped.
 2. Least squares, over pairs of limits. With a step of D, a value nearer to 0 than D / 2 becomes 0 and one beyond a
-   limit becomes the limit: these errors are counted bin by bin. All others are off by D^2 / 12 on average.
-3. No range is narrower than what must be kept, nor wider than what was seen.
+   limit becomes the limit: these errors are summed bin by bin. All others have an average squared error of D^2 / 12.
+3. No range is narrower than the values that must not be clipped, nor wider than the values seen.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ Range = tuple[float, float]
 Counts = NDArray[np.int64]
 
 SEARCHED_BINADES = 6
-"""Least squares looks at limits down to a 64th of the extremes."""
+"""Least squares tries limits down to a 64th of the extremes."""
 PAIR_STEP = 4
-"""Bins between the limits that are tried in pairs: 4 % apart at most."""
+"""Bins between the limits that are tried in pairs: at most 4 % apart."""
 
 _EDGES = edges()
 _CENTRES = (_EDGES[:-1] + _EDGES[1:]) / 2
@@ -31,10 +31,10 @@ def percentile_range(counts: Counts, percent: float, *, seen: Range, kept: Range
 
     Args:
         counts: [2, BINS], positive and negative values.
-        percent: of the values, to hold on each side; of their magnitudes when `symmetric`.
-        seen: smallest and largest value, 0 included.
-        kept: what the range must hold, 0 included; within `seen`.
-        symmetric: the grid will be: return -limit, limit.
+        percent: of the values on each side, or of their magnitudes if `symmetric`, that the range covers.
+        seen: smallest and largest value, including 0.
+        kept: range that must not be clipped, including 0; within `seen`.
+        symmetric: return -limit, limit for a symmetric grid.
     """
     allowed = counts.sum() * (1 - percent / 100)
     if symmetric:
@@ -46,7 +46,7 @@ def percentile_range(counts: Counts, percent: float, *, seen: Range, kept: Range
 
 
 def least_squares_range(counts: Counts, bitwidth: int, *, seen: Range, kept: Range, symmetric: bool) -> Range:
-    """Rule 2; arguments as `percentile_range`, and the bits of the grid."""
+    """Rule 2; arguments as for `percentile_range`, and the bits of the grid."""
     if symmetric:
         largest, needed = max(seen[1], -seen[0]), max(kept[1], -kept[0])
         limits = _candidates(largest, needed, 1)
@@ -67,21 +67,21 @@ def least_squares_range(counts: Counts, bitwidth: int, *, seen: Range, kept: Ran
 
 
 def _limit(side: NDArray[np.int64], allowed: float) -> float:
-    """The outer edge of the outermost bin with which more than `allowed` values would be clipped; 0 without one."""
+    """The smallest bin edge beyond which at most `allowed` values lie; 0 if all may be clipped."""
     beyond = side[::-1].cumsum()
     place = int(np.searchsorted(beyond, allowed, side="right"))
     return 0.0 if place == len(side) else float(_EDGES[len(side) - place])
 
 
 def _candidates(largest: float, needed: float, step: int) -> NDArray[np.float64]:
-    """Limits to try, the widest first: `largest`, and edges below it, none less than `needed`."""
+    """Limits to try, widest first: `largest`, and edges below it, none less than `needed`."""
     first = int(np.searchsorted(_EDGES, largest)) - 1
     below = _EDGES[max(first - SEARCHED_BINADES * PER_BINADE, 0) : max(first, 0) + 1][::-step]
     return np.unique(np.maximum(np.append(below[below < largest], largest), needed))[::-1]
 
 
 def _clipping(side: NDArray[np.int64], limits: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Squared error of what lies beyond each limit, and how many values that are."""
+    """Squared error of the values beyond each limit, and their number."""
     place = np.searchsorted(_EDGES[:-1], limits)  # bins from here on lie beyond the limit
     number, total, squares = (_outside(side * _CENTRES**power)[place] for power in range(3))
     return np.maximum(squares - 2 * limits * total + limits**2 * number, 0.0), number
@@ -90,7 +90,7 @@ def _clipping(side: NDArray[np.int64], limits: NDArray[np.float64]) -> tuple[NDA
 def _rounding(
     counts: NDArray[np.int64], steps: NDArray[np.float64], clipped: NDArray[np.float64]
 ) -> NDArray[np.float64]:
-    """Squared error of what lies within the limits, by the grid's step."""
+    """Squared error of the values within the limits, by the grid's step."""
     zeros = np.searchsorted(_CENTRES, steps / 2)
     number = np.append(0.0, np.cumsum(counts, dtype=np.float64))
     squares = np.append(0.0, np.cumsum(counts * _CENTRES**2))
@@ -99,5 +99,5 @@ def _rounding(
 
 
 def _outside(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums from each bin to the last, and 0 for none [BINS + 1]."""
+    """Sums from each bin to the last, and 0 after the last [BINS + 1]."""
     return np.append(np.cumsum(values[::-1])[::-1], 0.0)

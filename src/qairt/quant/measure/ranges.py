@@ -1,10 +1,11 @@
 """The range of every tensor over the calibration text.
 
-1. A range holds 0, and never more than what was seen.
-2. With minmax that is all; other methods (`qairt.quant.measure.activation_ranges`) may clip what is rare.
-3. The first token of a sequence is apart. Models park their largest values there and all other tokens attend to it, so
-   it must neither be clipped (by 30 % costs 5 % of perplexity) nor count in a statistic of the others. Its extremes are
-   kept whole, and its values are in no histogram. In the scores it stands as a query (a row) and as a key (a column).
+1. A range contains 0, and never more than the values seen.
+2. With minmax that is all; other methods (`qairt.quant.measure.activation_ranges`) may clip rare values.
+3. The first token of a sequence is treated separately. Models put their largest values there and all other tokens
+   attend to it, so it must neither be clipped (clipping by 30 % costs 5 % of perplexity) nor influence the statistics
+   of the others. Its extremes are kept, and its values are in no histogram. In the scores it is a row (as the query)
+   and a column (as the key).
 """
 
 from __future__ import annotations
@@ -24,19 +25,19 @@ from qairt.quant.measure.histogram import BINS, count
 from qairt.quant.measure.range_choice import Counts, Range, least_squares_range, percentile_range
 from qairt.quant.structure import Structure
 
-WORTH_A_LOOK = 30.0
-"""Scores that spread less than this are masked by any floor in use."""
+WIDE_SCORES = 30.0
+"""Any usual floor masks scores whose range is smaller than this."""
 
 
 class Ranges:
-    """Running ranges, one for all tensors that share an encoding. `tap` is given to the reference decoder, and may
-    be called from several threads. The result does not depend on their order."""
+    """Running ranges, one for all tensors that share an encoding. `tap` may be called from several threads; the result
+    does not depend on their order."""
 
     def __init__(self, structure: Structure, settings: ActivationRanges = ActivationRanges()) -> None:  # noqa: B008 - frozen
         self._structure = structure
         self._settings = settings
-        given = structure.moved | structure.unit | set(structure.masked)
-        self._measured = {name: structure.tied(name) for name in structure.tensors if name not in given}
+        derived = structure.moved | structure.unit | set(structure.masked)
+        self._measured = {name: structure.tied(name) for name in structure.tensors if name not in derived}
         self._counted = {
             name
             for name, key in self._measured.items()
@@ -48,45 +49,44 @@ class Ranges:
         self._here = local()
         self._scores = set(structure.masked.values())
         self.excess = 0.0
-        """The most by which a score that may not be seen is larger than all those that may. What masks it must be far
-        below."""
+        """The maximum by which a masked score exceeds all others of its row; the mask must be far lower."""
         self._lock = Lock()
 
     def begins_at(self, position: int) -> None:
-        """The tensors that this thread taps from now on begin at this position of their sequence; at 0 before."""
+        """The tensors that this thread taps from now on start at this position of their sequence; initially 0."""
         self._here.position = position
 
     def tap(self, name: str, value: Tensor) -> None:
-        """Take a tensor's values into account.
+        """Include a tensor's values.
 
         Raises:
-            QuantizationError: NaN or infinity among them; names the tensor.
+            QuantizationError: they contain NaN or infinity; names the tensor.
         """
         if name not in self._measured:
             return
         low, high = (float(extreme) for extreme in value.aminmax())
         if not (isfinite(low) and isfinite(high)):
             raise QuantizationError(
-                f"the model computes {'NaN' if low != low or high != high else 'infinity'} in {_place(name)}",
+                f"the model computes {'NaN' if low != low or high != high else 'infinity'} in {_part_of_model(name)}",
                 where=name,
-                remedy="the checkpoint is damaged or its configuration wrong: `qairt generate --target torch` should "
-                "give sensible text before it is quantized",
+                remedy="check that `qairt generate --target torch` gives sensible text: if not, the checkpoint is "
+                "damaged or its configuration is wrong",
             )
         key = self._measured[name]
         with self._lock:
             _widen(self._seen, key, low, high)
         if name in self._counted:
             self._count(name, key, value)
-        if name in self._scores and high - low > WORTH_A_LOOK:
+        if name in self._scores and high - low > WIDE_SCORES:
             excess = _excess(value)
             with self._lock:
                 self.excess = max(self.excess, excess)
 
     def of(self, name: str, bitwidth: int, *, symmetric: bool = False) -> Range:
-        """The range of `name` for such a grid, 0 included.
+        """The range of `name` for such a grid, including 0.
 
         Raises:
-            KeyError: it was not seen.
+            KeyError: no values were seen.
         """
         key = self._structure.tied(name)
         seen = self._seen[key]
@@ -100,7 +100,7 @@ class Ranges:
         return least_squares_range(counts, bitwidth, seen=seen, kept=kept, symmetric=symmetric)
 
     def state(self) -> dict[str, NDArray[np.generic]]:
-        """What was measured so far, by name, for `restore`."""
+        """All measurements by name, for `restore`."""
         state: dict[str, NDArray[np.generic]] = {"excess": np.asarray(self.excess)}
         for kind, ranges in (("seen", self._seen), ("first", self._first)):
             state |= {f"{kind}/{key}": np.asarray(limits) for key, limits in ranges.items()}
@@ -111,7 +111,7 @@ class Ranges:
         return state
 
     def restore(self, state: Mapping[str, NDArray[np.generic]]) -> None:
-        """Go on from the `state` of ranges of the same structure and settings, in place of what was measured here."""
+        """Replace all measurements by the `state` of ranges with the same structure and settings."""
         self.excess = float(state["excess"])
         found: dict[str, dict[str, NDArray[np.generic]]] = {"seen": {}, "first": {}, "counts": {}}
         for name, values in state.items():
@@ -143,7 +143,7 @@ class Ranges:
                 _widen(self._first, key, low, high)
 
     def _of_first_token(self, name: str, key: str, value: Tensor) -> list[Tensor]:
-        """Its values in a tensor, disjoint. Tokens are on the last axis but one; on the last of transposed keys."""
+        """Its values in a tensor, disjoint. Tokens are on the second-last axis; for transposed keys on the last."""
         begins = getattr(self._here, "position", 0) == 0
         if name in self._scores:
             column = value[..., :1]
@@ -154,22 +154,22 @@ class Ranges:
 
 
 def _widen(ranges: dict[str, Range], key: str, low: float, high: float) -> None:
-    """Make the range at `key`, 0 at first, hold these values."""
+    """Extend the range at `key`, initially 0, to these values."""
     before = ranges.get(key, (0.0, 0.0))
     ranges[key] = (min(low, before[0]), max(high, before[1]))
 
 
 def _excess(scores: Tensor) -> float:
-    """scores [KV, G, new, past + new]; a token sees the past, itself and what came before it."""
+    """scores [KV, G, new, past + new]; a token attends to the past, itself and the tokens before it."""
     new = scores.shape[-2]
     past = scores.shape[-1] - new
-    unseen = torch.ones(new, past + new, dtype=torch.bool).triu(past + 1)
-    largest_seen = scores.masked_fill(unseen, -torch.inf).amax(-1)
-    largest_unseen = scores.masked_fill(~unseen, -torch.inf).amax(-1)
-    return float((largest_unseen - largest_seen).max())
+    masked = torch.ones(new, past + new, dtype=torch.bool).triu(past + 1)
+    largest_visible = scores.masked_fill(masked, -torch.inf).amax(-1)
+    largest_masked = scores.masked_fill(~masked, -torch.inf).amax(-1)
+    return float((largest_masked - largest_visible).max())
 
 
-def _place(name: str) -> str:
+def _part_of_model(name: str) -> str:
     if name.startswith("layers."):
         return f"decoder layer {name.split('.')[1]}"
     if name.startswith("hidden_"):

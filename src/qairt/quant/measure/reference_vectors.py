@@ -1,15 +1,15 @@
-"""What the float model computes for one piece of real text, at every place where it may be cut.
+"""The float model's tensors for some real text, at every place where a model can be split.
 
-A part of a split model is tested with it by itself: the hidden state that enters it, its keys and values of the past,
-and what must come out, for any AR and CL, without running the parts before it.
+They test a part of a split model alone: its hidden state, past keys and values, and expected outputs, for any AR and
+CL, without running the parts before it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -23,11 +23,11 @@ if TYPE_CHECKING:
     from qairt.model.parts import Part
 
 TOKENS = 256
-"""Tokens kept at most."""
+"""The most tokens kept."""
 LOGIT_VALUES = 1 << 22
-"""Logits kept at most (16 MB); those of the last positions."""
+"""The most logits kept (16 MB), those of the last positions."""
 
-Array = NDArray[Any]
+Array = NDArray[np.generic]
 
 
 @dataclass(frozen=True)
@@ -41,42 +41,51 @@ class ReferenceVectors:
     @property
     def length(self) -> int:
         """T."""
-        return len(self.tensors["input_ids"])
+        return len(self.ids)
+
+    @property
+    def ids(self) -> NDArray[np.int32]:
+        """Token ids [T]."""
+        return np.asarray(self.tensors["input_ids"], np.int32)
+
+    def values(self, name: str) -> NDArray[np.float32]:
+        """One of the other tensors."""
+        return np.asarray(self.tensors[name], np.float32)
 
     def save(self, path: Path) -> None:
-        """Write one safetensors file; the same bytes for the same values."""
+        """Write one safetensors file; always the same bytes for the same values."""
         from safetensors.numpy import save_file
 
         partial = path.with_name(path.name + ".partial")
         save_file({name: np.ascontiguousarray(self.tensors[name]) for name in sorted(self.tensors)}, partial)
-        partial.chmod(0o644)  # safetensors keeps its files to their owner
+        partial.chmod(0o644)  # safetensors makes its files readable by their owner only
         partial.replace(path)
 
     @classmethod
     def load(cls, path: Path) -> ReferenceVectors:
-        """Read what `save` wrote; a tensor is read when it is asked for.
+        """Read what `save` wrote, each tensor on demand.
 
         Raises:
             QuantizationError: it is not such a file.
         """
-        return cls(_Stored(path))
+        return cls(_StoredTensors(path))
 
 
 def part_inputs(
     vectors: ReferenceVectors, config: DecoderConfig, part: Part, *, ar: int, cl: int, mask_floor: float
 ) -> dict[str, Array]:
-    """Inputs of a part for the last `ar` of the first `min(T, cl)` tokens, the ones before them in its cache.
+    """A part's inputs for the last `ar` of the first `min(T, cl)` tokens, with the tokens before them in the cache.
 
         slot      0 …                    CL-AR-1 | CL-AR …              CL-1
         holds     padding, oldest … newest past  | (padding,) new tokens
 
-    Padding is on the left: of the past when the text is shorter than the context, of the new tokens when it is shorter
-    than AR. It is zero (token 0, position 0) and masked.
+    Padding is on the left: of the past if the text is shorter than the context, of the new tokens if it is shorter than
+    AR. It is zero (token 0, position 0) and masked.
 
     Args:
-        part: which layers, and whether it begins with the embedding.
+        part: which layers, and whether it starts with the embedding.
         ar, cl: tokens at a time and context, ar < cl.
-        mask_floor: what the mask holds for a slot that may not be seen.
+        mask_floor: the mask's value for masked slots.
 
     Returns:
         The part's inputs by name; shapes as `qairt.graph.build.build_decoder`.
@@ -104,11 +113,11 @@ def part_inputs(
 def expected_outputs(
     vectors: ReferenceVectors, config: DecoderConfig, part: Part, *, ar: int, cl: int
 ) -> dict[str, Array]:
-    """What the part's float graph must give for `part_inputs`, at the last positions of its outputs.
+    """The outputs of the part's float graph for `part_inputs`, at their last positions.
 
     Returns:
-        Output name -> values of the last n <= AR tokens: n is smaller than AR where the text is, and for logits where
-        not all were kept. A last part's logits are left out when none was kept for these tokens (CL < T).
+        Output name -> values of the last n <= AR tokens: n is smaller than AR if the text is shorter, and for logits if
+        not all were kept. A last part has no logits here if none were kept for these tokens (CL < T).
     """
     new, past = _counts(vectors, ar, cl)
     outputs: dict[str, Array] = {}
@@ -134,11 +143,11 @@ def _counts(vectors: ReferenceVectors, ar: int, cl: int) -> tuple[int, int]:
 
 
 def _mask(new: int, past: int, ar: int, cl: int, floor: float) -> NDArray[np.float32]:
-    """[1, 1, ar, cl]: a token sees the past, itself and what came before it; a padding row sees nothing."""
+    """[1, 1, ar, cl]: a token attends to the past, itself and the tokens before it; a padding row to nothing."""
     row, column = np.arange(ar)[:, None], np.arange(cl)[None]
     place = column - (cl - ar)
-    seen = (place <= row) & (place >= ar - new) | ((place < 0) & (column >= cl - ar - past))
-    return np.where(seen, 0.0, floor).astype(np.float32)[None, None]
+    visible = (place <= row) & (place >= ar - new) | ((place < 0) & (column >= cl - ar - past))
+    return np.where(visible, 0.0, floor).astype(np.float32)[None, None]
 
 
 def _left_padded(values: Array, length: int, axis: int) -> Array:
@@ -146,14 +155,22 @@ def _left_padded(values: Array, length: int, axis: int) -> Array:
     return np.ascontiguousarray(np.pad(values, missing))
 
 
-class _Stored(Mapping[str, Array]):
-    """The tensors of a safetensors file, each read when it is asked for."""
+class _OpenFile(Protocol):
+    """What `safetensors.safe_open` returns."""
+
+    def keys(self) -> list[str]: ...
+
+    def get_tensor(self, name: str) -> Array: ...
+
+
+class _StoredTensors(Mapping[str, Array]):
+    """The tensors of a safetensors file, read on demand."""
 
     def __init__(self, path: Path) -> None:
         from safetensors import SafetensorError, safe_open
 
         try:
-            self._file: Any = safe_open(path, "numpy")
+            self._file: _OpenFile = safe_open(path, "numpy")
         except (OSError, SafetensorError) as error:
             raise QuantizationError(
                 f"the reference vectors cannot be read: {error}", where=str(path), remedy="run quantization again"
@@ -163,10 +180,9 @@ class _Stored(Mapping[str, Array]):
     def __getitem__(self, name: str) -> Array:
         if name not in self._names:
             raise KeyError(name)
-        values: Array = self._file.get_tensor(name)
-        return values
+        return self._file.get_tensor(name)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[str]:
         return iter(self._names)
 
     def __len__(self) -> int:
