@@ -50,6 +50,24 @@ def test_the_cache_is_found_by_recipe_or_when_it_is_the_only_one(qairt, finished
     assert said.err.startswith("Error: there are several cache directories in qairt-cache/: a, b\n")
 
 
+def test_the_first_word_is_a_recipe_or_else_a_stage(qairt, finished):
+    def listed(*words: str) -> list[str]:
+        return [entry["label"] for entry in qairt("cache", "list", *words, "--json").data["entries"]]
+
+    assert listed("toy.yaml", "fan") == listed("fan", *HERE) == listed("fan", "-r", "toy.yaml") == ["ar1", "ar2"]
+    assert listed("toy.yaml", "fan", "ar1") == listed("fan", "ar1", "--recipe", "toy.yaml") == ["ar1"]
+    said = qairt("cache", "list", "fan", "ar1", "ar2", *HERE)
+    assert (said.code, said.err) == (2, "Error: fan is not a recipe\n  give RECIPE STAGE ITEM, or STAGE ITEM\n")
+    said = qairt("cache", "list", "gone.yaml", "fan")
+    assert said.err.startswith("Error: gone.yaml: there is no such recipe\n")
+
+
+@pytest.mark.parametrize("verb", ["undo", "verify", "prune", "why", "show", "clear"])
+def test_every_command_takes_a_recipe(qairt, finished, verb):
+    words = ["--yes"] if verb in ("prune", "clear") else []
+    assert qairt("cache", verb, "toy.yaml", *words).code == qairt("cache", verb, "-r", "toy.yaml", *words).code == 0
+
+
 def test_a_directory_without_runs(qairt):
     said = qairt("cache", "list", "--cache-dir", "nowhere")
     assert (said.code, said.err) == (

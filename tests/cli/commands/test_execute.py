@@ -77,7 +77,7 @@ def test_an_answer_from_a_phone_and_the_second_time_nothing_is_sent(qairt, recip
     lines = said.err.splitlines()
     assert lines[0] == f"adb device {phone.serial}: Android 14, SM8650 (HTP v75)"
     assert lines[1].startswith("sending ")
-    assert lines[3] == "first token after 0.10 s, 8 tokens at 20.25 a second, model loaded in 0.8 s"
+    assert lines[3] == "first token after 0.10 s, 8 tokens at 20.25 per second, model loaded in 0.8 s"
     assert lines[4].startswith("left for the next time: ")
     assert f" in {HOME}/qairt/recipe-" in lines[4]
     assert {entry.name for entry in place_of(phone).iterdir()} == {"bundle", "tool"}
@@ -207,7 +207,7 @@ def test_an_answer_without_its_end(qairt, recipe, phone, sdk):
     program.write_text("#!/bin/sh\nprintf '[BEGIN]: half an ans'\n")
     said = qairt("execute", path, "hello", *cache)
     assert (said.code, said.out) == (0, "half an ans\n")
-    assert "the runtime did not mark the end of this answer: it may be cut off" in said.err
+    assert "the runtime did not mark the end of this answer: it may be incomplete" in said.err
 
 
 def test_on_this_machine(qairt, recipe, monkeypatch):
@@ -244,7 +244,7 @@ def test_a_signal_ends_the_program_on_the_phone_too(recipe, phone, sdk, number):
     _, err = child.communicate(timeout=60)
     assert child.returncode == 130
     assert "Error: interrupted\n" in err
-    assert "what was sent stays for the next time" in err
+    assert "files stay on the device for the next time" in err
     assert "Traceback" not in err
     status = Path(f"/proc/{pid}/stat")
     assert not status.exists() or status.read_text().rsplit(")", 1)[1].split()[0] == "Z"
@@ -348,9 +348,9 @@ def test_a_tokenizer_that_does_not_fit_the_model(qairt, own, phone):
         ((), "prompt: there is no prompt"),
         (("hello", "--prompt-file", "toy.yaml"), "prompt: there are two prompts"),
         (("",), "prompt: the prompt is empty"),
-        (("--prompt-file", "none.txt"), "none.txt: it cannot be read: No such file or directory"),
+        (("--prompt-file", "none.txt"), "none.txt: cannot be read: No such file or directory"),
         (("--prompt-file", "bad.jsonl"), "bad.jsonl:2: this line is not a prompt"),
-        (("--prompt-file", "empty.jsonl"), "empty.jsonl: it is empty"),
+        (("--prompt-file", "empty.jsonl"), "empty.jsonl: the file is empty"),
     ],
 )
 def test_prompts_that_are_none(qairt, recipe, phone, place, words, what):
@@ -367,7 +367,7 @@ def test_a_recipe_for_the_processor_makes_nothing_for_a_device(qairt, recipe, ph
     path, *cache = recipe
     said = qairt("execute", path, "hello", "backend=CPU", *cache)
     assert said.code == 2
-    assert "a device runs what is compiled for its NPU, and backend: CPU makes nothing for it" in fault(said)
+    assert "a device needs graphs compiled for its NPU, which backend: CPU does not produce" in fault(said)
     assert phone.server.requests == []
 
 

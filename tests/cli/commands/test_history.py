@@ -109,3 +109,12 @@ def test_before_the_first_run(qairt, place):
     (place / "cache" / "pipeline_state").mkdir(parents=True)
     assert qairt("history", "toy.yaml").out == "No run has finished here yet.\n"
     assert json.loads(qairt("history", "-r", "toy.yaml", "--json").out) == {"runs": []}
+
+
+@pytest.mark.parametrize("words", [[], ["1"], ["toy.yaml"], ["toy.yaml", "1"], ["1", "2", "3"]])
+def test_compare_needs_two_runs(qairt, two_runs, words):
+    said = qairt("history", "compare", *words)
+    given = ", ".join(word for word in words if word != "toy.yaml") or "none"
+    assert (said.code, said.err) == (
+        2, f"Error: two runs are needed, given: {given}\n  qairt history compare [RECIPE] A B\n"
+    )  # fmt: skip

@@ -6,12 +6,12 @@ import os
 import signal
 import subprocess
 import threading
-import time
 from pathlib import Path
 
 import pytest
 import recorded_runs as recorded
 import toy_cli
+import wait
 
 from qairt.cli.text import run_log
 from qairt.cli.text.run_log import RunLog, plain
@@ -101,6 +101,22 @@ def test_what_is_not_there(qairt, words, message):
     assert (said.code, said.err) == (2, f"Error: {message}\n")
 
 
+def test_a_run_by_recipe_by_number_and_by_option(qairt, place):
+    recorded.record(place / "cache" / "pipeline_state", "0001", recorded.failing())
+    recorded.record(place / "cache" / "pipeline_state", "0002", recorded.good())
+    here = ("--cache-dir", "cache")
+    first, second = qairt("logs", "0001", *here).out, qairt("logs", "0002", *here).out
+    assert first != second
+    assert qairt("logs", *here).out == qairt("logs", "toy.yaml").out == qairt("logs", "-r", "toy.yaml").out == second
+    for words in (["--run", "1", *here], ["toy.yaml", "--run", "0001"], ["cache/1", "-r", "toy.yaml"]):
+        assert qairt("logs", *words).out == first
+    of_stage = qairt("logs", "0001", "convert", *here).out
+    for words in (["convert", "--run", "1", *here], ["toy.yaml", "convert", "--run", "1"]):
+        assert qairt("logs", *words).out == of_stage
+    said = qairt("logs", "1", "--run", "2")
+    assert (said.code, said.err) == (2, "Error: two runs are named: 1 and 2\n  leave one out\n")
+
+
 def test_nothing_was_run(qairt):
     assert qairt("logs").code == 2
     STATE.mkdir(parents=True)
@@ -125,16 +141,16 @@ def test_following_until_the_run_ends(monkeypatch):
     batches: list[list[str]] = []
 
     def follow() -> None:
-        batches.extend(RunLog(folder, follow=True).of_run())
+        for batch in RunLog(folder, follow=True).of_run():
+            batches.append(batch)
 
     with folder.held("", (), detached=False):
         reader = threading.Thread(target=follow)
         reader.start()
-        while not batches and reader.is_alive() and not folder.events.exists():
-            time.sleep(0.01)
-        time.sleep(0.1)
+        wait.until(lambda: any(batches))
+        before = len(batches)
         append(folder, more)
-        time.sleep(0.1)
+        wait.until(lambda: any(batches[before:]))
         append(folder, [recorded.closing("done", recorded.BEGAN + 20)])
         reader.join(5)
     assert not reader.is_alive()

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+import wait
 from toy_cli import command, start
 
 from qairt.files import read_lines
@@ -191,13 +192,9 @@ def wait_for_item(child: subprocess.Popen[str], line: str, place: Path) -> list[
     for said in child.stdout:
         if line in said:
             break
-    deadline = time.monotonic() + 10
-    while time.monotonic() < deadline:
-        found = psutil.Process(child.pid).children(recursive=True)
-        if found:
-            return found
-        time.sleep(0.05)
-    raise AssertionError("no item was started")
+    process = psutil.Process(child.pid)
+    wait.until(lambda: process.children(recursive=True), describe=lambda: "no item was started")
+    return process.children(recursive=True)
 
 
 def test_an_interruption_while_planning(place):

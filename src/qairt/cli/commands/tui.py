@@ -40,7 +40,7 @@ class Browser:
     serve: Annotated[
         bool, typer.Option("--serve", help="Show it in a browser on this machine, read-only; needs qairt[serve].")
     ] = False
-    port: Annotated[int, typer.Option("--port", min=1, max=65535, help="The port of --serve.")] = 8000
+    port: Annotated[int, typer.Option("--port", metavar="PORT", min=1, max=65535, help="The port of --serve.")] = 8000
 
 
 def tui(

@@ -54,7 +54,7 @@ def verify(
     The graphs of every finished stage (a rung) run on the same text. SQNR, in dB, is the power of the float model's
     values over that of the error, over all tokens but the first; the worst output of each part counts. `isolated` runs
     a part on the float model's own inputs, `chained` on the outputs of the part before it. Quantized parts are judged
-    by `isolated`, since errors add up along the chain. For quantization, the layers with the largest loss are listed.
+    by `isolated`, since errors add up along the chain. For quantization, the modules with the largest loss are listed.
 
     The last rung, genie, runs all parts in the vendor's runtime on this machine and compares its tokens with those of
     the CPU. It is skipped if it would take more than five minutes, unless --rung genie is given.
