@@ -27,7 +27,7 @@ stages:
 
 
 @dataclass(frozen=True)
-class Said:
+class CommandResult:
     """What a command printed, and its exit code."""
 
     code: int
@@ -55,13 +55,13 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def qairt(capsys: pytest.CaptureFixture[str]) -> Callable[..., Said]:
+def qairt(capsys: pytest.CaptureFixture[str]) -> Callable[..., CommandResult]:
     """`qairt("plan", "toy.yaml")`, in this process."""
 
-    def run(*words: str | Path) -> Said:
+    def run(*words: str | Path) -> CommandResult:
         capsys.readouterr()
         code = main([str(word) for word in words])
         captured = capsys.readouterr()
-        return Said(code, captured.out, captured.err)
+        return CommandResult(code, captured.out, captured.err)
 
     return run

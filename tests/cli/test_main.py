@@ -1,4 +1,4 @@
-"""What holds for every command: help, version, errors, exit codes, pipes, and how long it takes to start."""
+"""All commands: help, version, errors, exit codes, pipes, start-up time."""
 
 from __future__ import annotations
 
@@ -97,7 +97,7 @@ def test_bad_usage(qairt, words, err):
     assert (said.code, said.out, said.err) == (2, "", err)
 
 
-def test_every_fault_of_a_recipe_is_told_with_its_line(qairt, place):
+def test_every_fault_of_a_recipe_is_reported_with_its_line(qairt, place):
     (place / "bad.yaml").write_text("backend: CPU\nstages:\n  source: {txt: a}\n  fan: {arn: x}\n  jion: {}\n")
     said = qairt("plan", "bad.yaml")
     assert said.code == 2

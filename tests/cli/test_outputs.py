@@ -1,4 +1,4 @@
-"""What stages leave for people, as the commands tell it."""
+"""Reports of stages, as the commands show them."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def test_a_plan_names_those_that_are_due(qairt):
     assert "for people" not in qairt("plan", "speak.yaml", "--brief", "--force", "speaker").out
 
 
-def test_a_run_says_where_to_look(qairt, place: Path):
+def test_a_run_prints_where_its_reports_are(qairt, place: Path):
     said = qairt("run", "speak.yaml", *INLINE)
     assert said.code == 0
     assert re.search(rf"speaker prediction: 1 file, \d+ B, in {place}/cache/speaker/pred\n", said.out)
@@ -54,7 +54,7 @@ def test_a_run_says_where_to_look(qairt, place: Path):
     )
 
 
-def test_a_failed_picture_is_told_with_its_remedy(qairt):
+def test_a_failed_picture_is_reported_with_its_remedy(qairt):
     said = qairt("run", "speak.yaml", "stages.speaker.fail_drawing=theirs", *INLINE)
     assert said.code == 1
     assert "speaker visualization: FAILED: ZeroDivisionError: division by zero\n" in said.out

@@ -1,4 +1,4 @@
-"""Prompts are taken as they were written, and what is none is named."""
+"""Prompts are read as written, and invalid ones are reported."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def test_the_mark_that_editors_on_windows_write_is_not_a_part(tmp_path):
     assert [prompt.text for prompt in of_file(tmp_path, b"\xef\xbb\xbfa\n", "p.txt")] == ["a\n"]
 
 
-def test_a_line_may_go_without_what_all_others_are_told(tmp_path):
+def test_a_line_can_omit_the_system_prompt(tmp_path):
     lines = b'{"prompt": "a"}\n{"prompt": "b", "system": null}\n'
     first, second = of_file(tmp_path, lines, system="be brief")
     assert first.messages == [{"role": "system", "content": "be brief"}, {"role": "user", "content": "a"}]

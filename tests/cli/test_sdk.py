@@ -1,4 +1,4 @@
-"""Commands on a recipe with `toolchain: sdk`: what is missing is named, with what to do."""
+"""Commands on a recipe with `toolchain: sdk`: missing parts are reported with a remedy."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def recipe(place: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return path
 
 
-def test_without_one_the_plan_is_made_and_a_run_says_how_to_get_one(qairt, recipe, place):
+def test_without_an_sdk_planning_works_and_a_run_explains_how_to_get_one(qairt, recipe, place):
     plan = qairt("plan", recipe, "--json")
     assert plan.code == 0
     assert plan.data["to_run"] == plan.data["items"] > 20
@@ -54,7 +54,7 @@ def test_check_names_the_version_and_warns_of_what_may_not_work(qairt, recipe, p
     assert "Warning" not in said.err
 
 
-def test_check_says_on_which_line_the_setting_stands(qairt, recipe, place):
+def test_check_names_the_line_of_the_setting(qairt, recipe, place):
     install(place / "tiny" / "sdk", version="2.20.0.240223")
     content = recipe.read_text()
     recipe.write_text(f"sdk_root: sdk\n{content}")

@@ -47,13 +47,13 @@ class EntrySelection:
         """The same with every word in its field, also when RECIPE was left out.
 
         Raises:
-            RecipeError: the first of three words is not a recipe.
+            RecipeError: the first of three arguments is not a recipe.
         """
-        words = [word for word in (self.recipe, self.stage, self.item) if word is not None]
-        recipe = words.pop(0) if words and is_recipe(words[0]) else self.recipe_option
-        if len(words) > 2:
-            raise RecipeError(f"{words[0]} is not a recipe", remedy="give RECIPE STAGE ITEM, or STAGE ITEM")
-        stage, item = [*words, None, None][:2]
+        arguments = [word for word in (self.recipe, self.stage, self.item) if word is not None]
+        recipe = arguments.pop(0) if arguments and is_recipe(arguments[0]) else self.recipe_option
+        if len(arguments) > 2:
+            raise RecipeError(f"{arguments[0]} is not a recipe", remedy="give RECIPE STAGE ITEM, or STAGE ITEM")
+        stage, item = [*arguments, None, None][:2]
         return EntrySelection(recipe, stage, item)
 
 

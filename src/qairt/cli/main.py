@@ -21,21 +21,21 @@ COMPLETION_VARIABLE = "_QAIRT_COMPLETE"
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `exit_codes`)."""
     try:
-        words = list(sys.argv[1:] if arguments is None else arguments)
-        return _complete() if COMPLETION_VARIABLE in os.environ else _run(words)
+        argv = list(sys.argv[1:] if arguments is None else arguments)
+        return _complete() if COMPLETION_VARIABLE in os.environ else _run(argv)
     except KeyboardInterrupt:
         return _interrupted()
     finally:
         _flush()
 
 
-def _run(words: list[str]) -> int:
+def _run(argv: list[str]) -> int:
     from qairt.cli.console import ReaderGone
 
-    debug = _take_debug(words)
+    debug = _take_debug(argv)
     _prepare_output()
     try:
-        return _invoke(words)
+        return _invoke(argv)
     except (ReaderGone, BrokenPipeError):  # `qairt plan | head`: the reader has seen enough
         return exit_codes.DONE
     except Exception as error:
@@ -43,17 +43,17 @@ def _run(words: list[str]) -> int:
             import traceback
 
             traceback.print_exc()
-        return _report(error, as_json="--json" in words)
+        return _report(error, as_json="--json" in argv)
 
 
-def _invoke(words: list[str]) -> int:
+def _invoke(argv: list[str]) -> int:
     import typer
 
     from qairt.cli.app import command_line
 
     commands = command_line()
     try:
-        with commands.make_context("qairt", words) as context:
+        with commands.make_context("qairt", argv) as context:
             commands.invoke(context)
     except typer.Exit as ended:
         return ended.exit_code
@@ -130,11 +130,11 @@ def _command_path(error: Exception) -> str:
     return str(context.command_path) if context else "qairt"
 
 
-def _take_debug(words: list[str]) -> bool:
-    """Remove `--debug` from the words, anywhere before a `--`."""
-    end = words.index("--") if "--" in words else len(words)
-    found = "--debug" in words[:end]
-    words[:end] = [word for word in words[:end] if word != "--debug"]
+def _take_debug(argv: list[str]) -> bool:
+    """Remove `--debug` from `argv`, anywhere before a `--`."""
+    end = argv.index("--") if "--" in argv else len(argv)
+    found = "--debug" in argv[:end]
+    argv[:end] = [word for word in argv[:end] if word != "--debug"]
     return found
 
 

@@ -1,4 +1,4 @@
-"""`qairt bundle check` and `qairt export --format`, over what a tiny model's stages left."""
+"""`qairt bundle check` and `qairt export --format`, on the output of a tiny model's stages."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_a_good_bundle(qairt, bundle):
     ]
 
 
-def test_a_fault_says_what_to_do(qairt, bundle):
+def test_a_fault_has_a_remedy(qairt, bundle):
     edit(bundle / "genai_config.json", "model", "vocab_size", value=300)
     (bundle / "positions.onnx").unlink()
     said = qairt("bundle", "check", "out")

@@ -1,4 +1,4 @@
-"""`qairt cache`: looking, clearing, verifying, pruning, asking why."""
+"""`qairt cache`: listing, clearing, verifying, pruning, explaining."""
 
 from __future__ import annotations
 
@@ -100,7 +100,7 @@ def test_what_is_not_there(qairt, finished, words, err):
         assert (said.code, said.err) == (2, err)
 
 
-def test_clear_asks_and_without_anyone_to_ask_refuses(qairt, finished):
+def test_clear_asks_and_without_a_terminal_refuses(qairt, finished):
     said = qairt("cache", "clear", "fan", *HERE)
     assert said.code == 2
     assert said.err.startswith("Error: not confirmed: Clear 2 entries: frees 62 B, ")
@@ -109,7 +109,7 @@ def test_clear_asks_and_without_anyone_to_ask_refuses(qairt, finished):
 
 
 @pytest.mark.parametrize(("answer", "left"), [(True, 3), (False, 5)])
-def test_clear_on_a_terminal_does_what_it_is_told(qairt, finished, monkeypatch, answer, left):
+def test_clear_on_a_terminal_follows_the_answer(qairt, finished, monkeypatch, answer, left):
     asked = []
     monkeypatch.setattr("qairt.cli.confirm.is_interactive", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda question: asked.append(question) or answer)
@@ -118,7 +118,7 @@ def test_clear_on_a_terminal_does_what_it_is_told(qairt, finished, monkeypatch, 
     assert len(entries(qairt)) == left
 
 
-def test_a_cleared_stage_is_made_again_and_what_follows_still_hits(qairt, finished, place):
+def test_a_cleared_stage_is_rebuilt_and_later_stages_still_hit(qairt, finished, place):
     said = qairt("cache", "clear", "fan", "--yes", *HERE)
     assert said.out.startswith("Cleared 2 entries: frees 62 B, ")
     from qairt.engine.cache.manifest import PipelineManifest
@@ -191,7 +191,7 @@ def test_what_was_cleared_comes_back_until_it_is_pruned(qairt, finished, place):
     assert qairt("cache", "undo", "--json", *HERE).data == {"restored": [], "superseded": []}
 
 
-def test_undo_keeps_what_a_run_made_since(qairt, finished):
+def test_undo_keeps_what_a_run_built_since(qairt, finished):
     qairt("cache", "clear", "fan", "--yes", *HERE)
     qairt("run", "toy.yaml", *INLINE)
     said = qairt("cache", "undo", *HERE)
@@ -203,7 +203,7 @@ def test_undo_keeps_what_a_run_made_since(qairt, finished):
     assert qairt("plan", "toy.yaml", "--json").data["to_run"] == 0
 
 
-def test_clear_refuses_what_is_being_made(qairt, finished, place):
+def test_clear_refuses_what_is_being_built(qairt, finished, place):
     from filelock import FileLock
 
     (entry,) = qairt("cache", "show", "upper", *HERE, "--json").data

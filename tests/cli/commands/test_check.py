@@ -37,7 +37,7 @@ def test_artifacts_of_finished_stages(qairt, place):
     ]
 
 
-def test_a_damaged_manifest_is_told(qairt, place):
+def test_a_damaged_manifest_is_reported(qairt, place):
     qairt("run", "toy.yaml", *INLINE)
     manifest = place / "cache/pipeline_state/manifest.json"
     manifest.write_text("{")
@@ -59,7 +59,7 @@ def test_a_real_recipe(qairt, real):
     assert ", for SM8650 (HTP v75, 8 MB VTCM)" in said.out
 
 
-def test_what_a_chip_cannot_do_is_told_all_at_once_and_before_any_work(qairt, real, place):
+def test_all_limits_of_a_chip_are_reported_together_before_any_work(qairt, real, place):
     said = qairt("check", real, "soc_details=chipset:SM8350", "--json")
     assert said.code == 2
     wrong = [(finding["subject"], finding["text"]) for finding in said.data["findings"] if finding["status"] == "error"]

@@ -1,4 +1,4 @@
-"""`qairt doctor`: what is installed and what it enables."""
+"""`qairt doctor`: what is installed and what is missing."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_a_missing_runtime_is_a_missing_toolchain(qairt, monkeypatch):
     assert qairt("doctor", "toy.yaml").code == 3
 
 
-def test_a_compiler_that_dies_is_told_not_raised(monkeypatch, tmp_path):
+def test_a_compiler_crash_is_reported_not_raised(monkeypatch, tmp_path):
     dying = tmp_path / "python"
     dying.write_text("#!/bin/sh\necho 'libQnnHtp.so: cannot open' >&2\nkill -SEGV $$\n")
     dying.chmod(0o755)

@@ -154,7 +154,7 @@ def test_by_python_and_in_the_list_of_runs(finished):
         (["-m", "generation"], 2, "prompts is missing\n  add it; generation takes display_name, prompts, match, "),
     ],
 )
-def test_what_is_wrong_is_said_before_work_starts(qairt, finished, words, code, err, monkeypatch):
+def test_errors_are_reported_before_work_starts(qairt, finished, words, code, err, monkeypatch):
     path, cache = finished
     for package in ("lm_eval", "datasets"):
         monkeypatch.setitem(sys.modules, package, None)
@@ -202,7 +202,7 @@ def test_a_wrong_metric_is_seen_by_every_command(qairt, finished):
     assert "Error: command line: there is no metric nothing_like_it\n  the metrics are arc_challenge, " in said.err
 
 
-def test_before_a_run_it_says_what_to_run(qairt, finished):
+def test_before_a_run_it_names_the_command_to_run(qairt, finished):
     path, _ = finished
     for target in ("cpu", "quantsim", "torch"):
         said = qairt("evaluate", path, "--cache-dir", "fresh", "--target", target)

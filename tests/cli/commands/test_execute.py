@@ -1,4 +1,4 @@
-"""`qairt execute` on a phone behind the real adb protocol, by ssh, and on this machine; and what it refuses."""
+"""`qairt execute` on a phone behind the real adb protocol, by ssh, and on this machine; and what it rejects."""
 
 from __future__ import annotations
 
@@ -122,7 +122,7 @@ def test_system_and_several_prompts_from_a_file(qairt, recipe, phone, tmp_path):
     assert "there is no folder /nowhere" in said.err
 
 
-def test_a_bundle_for_another_runtime_is_made_into_one_for_genie(qairt, own, phone):
+def test_a_bundle_for_another_runtime_is_converted_for_genie(qairt, own, phone):
     path, *cache = own
     word = "stages.export_bundle.format=ort"
     assert qairt("run", path, word, "--no-tui", *cache).code == 0
@@ -151,7 +151,7 @@ def test_an_answer_from_a_board_by_ssh(qairt, recipe, tmp_path, monkeypatch):
     assert "which machine?" in fault(said)
 
 
-def test_a_folder_of_ones_own_choice(qairt, recipe, phone):
+def test_a_chosen_folder(qairt, recipe, phone):
     path, *cache = recipe
     said = qairt("execute", path, "hello", "--device-folder", f"{HOME}/mine/", *cache)
     assert (said.code, f" in {HOME}/mine/qairt/recipe-" in said.err) == (0, True)
@@ -371,13 +371,13 @@ def test_a_recipe_for_the_processor_makes_nothing_for_a_device(qairt, recipe, ph
     assert phone.server.requests == []
 
 
-def test_before_a_run_it_says_what_to_run(qairt, recipe, phone):
+def test_before_a_run_it_names_the_command_to_run(qairt, recipe, phone):
     said = qairt("execute", recipe[0], "hello", "--cache-dir", "fresh")
     assert said.code == 1
     assert f"  qairt run {recipe[0]}\n" in said.err
 
 
-def test_no_device_several_and_one_that_is_not_ready(qairt, recipe, phone, tmp_path):
+def test_no_device_several_devices_and_one_that_is_not_ready(qairt, recipe, phone, tmp_path):
     path, *cache = recipe
     server = phone.server
     server.phones.append(FakePhone(tmp_path / "other", serial="emu-1", model="Other"))
@@ -398,7 +398,7 @@ def test_a_device_too_old_for_the_binary(qairt, recipe, phone):
     assert list(phone.storage.iterdir()) == [], "no empty folder either"
 
 
-def test_the_cable_is_pulled_and_the_same_command_goes_on(qairt, recipe, phone):
+def test_the_cable_is_pulled_and_the_same_command_resumes(qairt, recipe, phone):
     path, *cache = recipe
     phone.cut_after = 100_000
     said = qairt("execute", path, "hello", *cache)
@@ -407,7 +407,7 @@ def test_the_cable_is_pulled_and_the_same_command_goes_on(qairt, recipe, phone):
     assert (said.code, said.out) == (0, "The answer to [USER]HELLO[ASSISTANT] is [END] of it.\n")
 
 
-def test_a_crash_on_the_device_is_told_with_its_log(qairt, recipe, phone, sdk):
+def test_a_crash_on_the_device_is_reported_with_its_log(qairt, recipe, phone, sdk):
     path, *cache = recipe
     program = sdk / "bin" / "aarch64-android" / "genie-t2t-run"
     program.write_text("#!/bin/sh\necho 'loading part 2'\nkill -SEGV $$\n")

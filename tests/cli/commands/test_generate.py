@@ -24,7 +24,7 @@ def recipe(tmp_path_factory, request):
     return path, "--cache-dir", str(folder / "cache")
 
 
-def test_an_answer_is_streamed_and_its_cost_told_beside_it(qairt, recipe):
+def test_an_answer_is_streamed_and_its_cost_goes_to_standard_error(qairt, recipe):
     path, *cache = recipe
     said = qairt("generate", path, "Hello", "--max-new-tokens", "3", *cache)
     assert said.code == 0
@@ -66,7 +66,7 @@ def test_settings_out_of_range(qairt, recipe, words, err):
     assert (said.code, said.err) == (2, err)
 
 
-def test_before_a_run_it_says_what_to_run(qairt, recipe):
+def test_before_a_run_it_names_the_command_to_run(qairt, recipe):
     path = recipe[0]
     said = qairt("generate", path, "Hi", "--cache-dir", "fresh")
     assert said.code == 1

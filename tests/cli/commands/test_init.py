@@ -1,4 +1,4 @@
-"""`qairt init`, `qairt recipes` and `qairt schema`: what a recipe starts from."""
+"""`qairt init`, `qairt recipes` and `qairt schema`: where a recipe begins."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_backend_cpu_leaves_the_npu_stages_out(qairt, model, place):
     assert qairt("check", "cpu.yaml").code == 0
 
 
-def test_it_replaces_nothing_unasked(qairt, model, place):
+def test_it_overwrites_nothing_without_force(qairt, model, place):
     (place / "mine.yaml").write_text("precious")
     said = qairt("init", "tiny-llama", "-o", "mine.yaml")
     assert (said.code, said.err) == (

@@ -177,7 +177,7 @@ def test_following_an_item_until_it_ends(monkeypatch):
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGINT") or os.name == "nt", reason="needs POSIX signals")
-def test_ctrl_c_leaves_and_the_run_goes_on():
+def test_ctrl_c_stops_following_and_the_run_continues():
     folder = recorded.record(STATE, "0001", recorded.half())
     with folder.held("", (), detached=False):
         child = toy_cli.start("logs", "0001", "-f")

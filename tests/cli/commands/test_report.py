@@ -28,7 +28,7 @@ def test_after_a_run(qairt):
         assert said_there in html
 
 
-def test_in_both_forms_where_it_was_asked_for(qairt, place):
+def test_both_formats_at_the_requested_paths(qairt, place):
     assert run(qairt) == 0
     said = qairt("report", "toy.yaml", "--html", "out/a.html", "--md", "out/a.md", "--json")
     assert said.data["files"] == [str(place / "out/a.md"), str(place / "out/a.html")]
@@ -80,7 +80,7 @@ def test_of_a_run_that_was_cut_off(qairt, place):
     assert "interrupted" in Path("a.md").read_text()
 
 
-def test_of_a_run_that_was_asked_for_a_part(qairt):
+def test_of_a_run_of_some_stages(qairt):
     assert run(qairt, "--until", "fan") == 0
     said = qairt("report", "toy.yaml")
     assert "This run did not include upper, join: qairt run toy.yaml" in said.out

@@ -32,7 +32,7 @@ def plainly(text: str) -> list[str]:
     return [re.sub(r"  +", "  ", line).rstrip() for line in text.splitlines()]
 
 
-def test_a_run_without_a_terminal_says_a_line_for_each_event(qairt, place):
+def test_a_run_without_a_terminal_prints_a_line_per_event(qairt, place):
     said = qairt("run", "toy.yaml", "--jobs", "1")
     assert said.code == 0
     assert said.err == ""
@@ -72,7 +72,7 @@ def test_shares_of_the_wall_time_add_up(qairt, place):
     assert shares[1] == max(shares[:-1])
 
 
-def test_a_second_run_does_nothing_and_says_so(qairt, place):
+def test_a_second_run_does_nothing_and_reports_that(qairt, place):
     qairt("run", "toy.yaml", *INLINE)
     said = qairt("run", "toy.yaml", *INLINE)
     assert said.code == 0
@@ -85,7 +85,7 @@ def test_a_second_run_does_nothing_and_says_so(qairt, place):
     ]
 
 
-def test_a_changed_setting_says_what_is_cached_and_why_the_rest_runs(qairt, place):
+def test_after_a_changed_setting_it_lists_what_is_cached_and_why_the_rest_runs(qairt, place):
     qairt("run", "toy.yaml", *INLINE)
     where = '[{"where": {"ar": 1}, "set": {"suffix": "!"}}]'
     said = qairt("run", "toy.yaml", f"stages.fan.overrides={where}", *INLINE)
@@ -120,7 +120,7 @@ def test_json_is_the_event_stream(qairt, place):
     assert said.events == read_lines(stream)
 
 
-def test_a_failed_item_is_told_with_its_log_and_the_rest_is_kept(qairt, place):
+def test_a_failed_item_is_reported_with_its_log_and_the_rest_is_kept(qairt, place):
     said = qairt("run", "toy.yaml", "stages.fan.fail_at=2")
     assert said.code == 1
     assert "fan ar2: FAILED: this node is not supported" in said.out
@@ -233,7 +233,7 @@ def test_an_interruption_while_importing(place, module):
     assert (child.returncode, out, err) == (130, "", "Error: interrupted\n")
 
 
-def test_a_run_is_never_long_silent(place):
+def test_a_run_prints_during_long_silence(place):
     script = (
         "import qairt.cli.watch.lines as lines, sys, toy_cli\nlines.QUIET_SECONDS = 0.3\n"
         "lines.EventLines.__init__.__defaults__ = (0.3,)\n"
@@ -243,7 +243,7 @@ def test_a_run_is_never_long_silent(place):
     assert re.search(CLOCK + r"\d+% done, ETA –; running: upper ar2 \(\d\.\d s\)\n", out), out
 
 
-def test_two_runs_at_once_make_each_item_once(place):
+def test_two_runs_at_once_build_each_item_once(place):
     counter = place / "counter.txt"
     words = ("run", "toy.yaml", f"stages.fan.counter={counter}", "stages.fan.sleep=0.5")
     children = [start(*words) for _ in range(2)]
@@ -290,7 +290,7 @@ def on_a_terminal(*words: str) -> str:
     return said.decode().replace("\r\n", "\n")
 
 
-def test_a_bad_entry_is_noted_and_made_again(qairt, place):
+def test_a_damaged_entry_is_reported_and_rebuilt(qairt, place):
     qairt("run", "toy.yaml", *INLINE)
     (entry,) = place.glob("cache/pipeline_state/upper/upper_*")
     (entry / "text.txt").write_text("x")

@@ -49,7 +49,7 @@ def test_the_latest_runs(qairt, runs):
     ]
 
 
-def test_a_live_run_comes_first_and_says_how_to_reach_it(qairt, runs):
+def test_an_active_run_comes_first_with_the_commands_to_reach_it(qairt, runs):
     live = recorded.record(state_folder("tiny"), "0003", recorded.half(at=time.time() - 15))
     started(live, 86400)
     with live.held("/recipes/tiny.yaml", (), detached=True):
@@ -119,7 +119,7 @@ def test_runs_by_name(runs):
     assert find_run(None, None, Path("qairt-cache/tiny")).path == runs["tiny/0002"].path
 
 
-def test_one_that_goes_is_preferred_where_it_matters(runs):
+def test_an_active_run_is_preferred_on_request(runs):
     with runs["tiny/0001"].held("", (), detached=False):
         runs["tiny/0001"].events.write_text("")
         started(runs["tiny/0001"], 7200)
@@ -136,7 +136,7 @@ def test_one_that_goes_is_preferred_where_it_matters(runs):
         ("tiny/0007", "there is no run tiny/0007", "existing runs: tiny/0001, tiny/0002, llama/0001"),
     ],
 )
-def test_runs_that_cannot_be_told(runs, run, what, remedy):
+def test_ambiguous_and_missing_runs(runs, run, what, remedy):
     with pytest.raises(RecipeError) as error:
         find_run(run, None, None)
     assert (error.value.what, error.value.remedy) == (what, remedy)

@@ -119,7 +119,7 @@ def test_both_runtimes_tokens_stand_one_above_the_other():
         ),
     ],
 )
-def test_a_near_tie_is_told_from_a_fault(margin, passes, line, verdict):
+def test_a_near_tie_is_distinguished_from_a_fault(margin, passes, line, verdict):
     found = spoken(5, 601, 9, margin=margin)
     assert found.passes is passes
     *_, difference, _, last = verification_lines(found)
@@ -225,7 +225,7 @@ def test_bad_words(qairt, recipe, words, err):
     assert said.err.startswith(err)
 
 
-def test_before_a_run_it_says_what_to_run(qairt, recipe):
+def test_before_a_run_it_names_the_command_to_run(qairt, recipe):
     path = recipe[0]
     said = qairt("verify", path, "--cache-dir", "fresh")
     assert said.code == 1

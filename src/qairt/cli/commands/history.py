@@ -134,17 +134,17 @@ def compare(
         emit(line)
 
 
-def _recipe_and_runs(words: list[str]) -> tuple[str | None, str, str]:
-    """`[RECIPE] A B` of the words given.
+def _recipe_and_runs(arguments: list[str]) -> tuple[str | None, str, str]:
+    """`[RECIPE] A B` of the arguments.
 
     Raises:
         RecipeError: there are not two runs.
     """
-    recipe = words.pop(0) if words and is_recipe(words[0]) else None
-    if len(words) != 2:
-        given = ", ".join(words) or "none"
+    recipe = arguments.pop(0) if arguments and is_recipe(arguments[0]) else None
+    if len(arguments) != 2:
+        given = ", ".join(arguments) or "none"
         raise RecipeError(f"two runs are needed, given: {given}", remedy="qairt history compare [RECIPE] A B")
-    return recipe, words[0], words[1]
+    return recipe, arguments[0], arguments[1]
 
 
 def _find(name: str, recipe: str | None, cache_dir: Path | None) -> RunRecord:

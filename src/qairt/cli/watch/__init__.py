@@ -1,1 +1,1 @@
-"""What shows a run on the shell while it is going: JSON, lines, or a live region."""
+"""What shows a run on the shell while it is active: JSON, lines, or a live region."""

@@ -16,7 +16,7 @@ from qairt.engine.record.eta import SmoothEta, format_eta, fraction
 from qairt.engine.record.state import BUSY
 
 QUIET_SECONDS = 10.0
-"""After this long without a line, one tells what is running."""
+"""After this long without a line, the running items are listed."""
 
 
 class EventLines(Watcher):
