@@ -338,3 +338,17 @@ def test_damage_is_set_aside_reported_and_made_again(tmp_path):
     assert "text.txt is missing; it was set aside and will be rebuilt" in " ".join(again.warnings)
     assert json.loads(made.manifest.path.read_bytes())["stages"]
     assert os.path.isdir(next(iter(again.cache.leftovers())))
+
+
+def test_settings_are_read_and_replaced_by_the_name_of_their_stage(tmp_path):
+    made = pipeline(tmp_path)
+    made.stages.fan.suffix = "!"
+    assert made.env().configs["fan"].suffix == "!"
+    made.stages.fan = toy.FanConfig(arn=[7])
+    assert [item.label for item in made.plan().items if item.stage.name == "fan"] == ["ar7"]
+    assert set(dir(made.stages)) == set(made.stage_names())
+    message = "there is no stage nothing in this recipe; its stages: source, fan, upper, join"
+    for change in (lambda: made.stages.nothing, lambda: setattr(made.stages, "nothing", toy.FanConfig())):
+        with pytest.raises(AttributeError, match=message):
+            change()
+    assert not hasattr(made.stages, "nothing")

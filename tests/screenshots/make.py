@@ -166,7 +166,7 @@ def forget_change(recipe: Path, cache: Path) -> None:
     changed = LLMPipeline.from_recipe(recipe, AGAIN, cache)
     for item in changed.plan().items:
         if item.entry is not None and item.key not in usual:
-            changed.cache.remove(item.entry)
+            shutil.rmtree(item.entry.directory)
 
 
 async def server_listens() -> bool:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
+import pytest
 import toy_stages as toy
 
+from qairt.engine.pipeline import Pipeline
+from qairt.engine.run.options import RunOptions, RunResult
 from qairt.engine.stage import Batch, Context, Env, Expansion, OutputContext, Stage, Task
 from qairt.errors import GraphError
 
@@ -54,3 +59,33 @@ class Speaker(Stage[SpeakerConfig, toy.TextInput, toy.Text]):
         if place.predictions is not None:
             said = (place.predictions / "predictions.jsonl").read_text()
             (place.directory / "predictions.md").write_text(f"# said\n{said}")
+
+
+INLINE = RunOptions(executor="inline", memory=10**9, jobs=1)
+
+
+@pytest.fixture
+def drawings() -> Iterator[list[str]]:
+    Speaker.made.clear()
+    yield Speaker.made
+    Speaker.made.clear()
+
+
+def speaking(
+    folder: Path, output: dict | None = None, *, text: str = "hello", model: str = "toy_1b", **config
+) -> Pipeline:
+    speaker = Speaker(SpeakerConfig.model_validate({**config, "output": output or {}}))
+    return Pipeline([toy.Source(toy.SourceConfig(text=text)), speaker], folder, model=model)
+
+
+def run_inline(made: Pipeline) -> RunResult:
+    return made.construct(INLINE)
+
+
+def files_outside_the_cache(folder: Path) -> list[str]:
+    """All that lies in a cache directory beside its work."""
+    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
+    return sorted(name for name in names if not name.startswith("pipeline_state/"))
+
+
+PREDICTION = {"prediction": {"enable": True}}

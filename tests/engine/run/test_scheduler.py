@@ -1,21 +1,14 @@
-"""Order, bounds and what a failure takes with it."""
+"""What runs together, and what a failure skips."""
 
 from __future__ import annotations
 
 import threading
-from types import SimpleNamespace
 from typing import Any
 
-import pytest
+from planned_items import item, parts
 from wait import settled
 
-from qairt.engine.plan.order import longest_path, makespan, merge_by_merge, urgency
 from qairt.engine.run.scheduler import Capacity, Outcome, Scheduler
-
-
-def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: int = 1, alone: bool = False) -> Any:
-    task = SimpleNamespace(estimate=SimpleNamespace(threads=threads, alone=alone))
-    return SimpleNamespace(name=name, sources=list(sources), seconds=seconds, peak_ram=ram, task=task)
 
 
 def run_items(items: list[Any], run: Any, **settings: Any) -> Outcome:
@@ -30,46 +23,10 @@ def order(items: list[Any], **bounds: Any) -> list[str]:
     return started
 
 
-def parts(*links: float) -> list[Any]:
-    """For each part two items of 1 s, two of 2 s after them, and a link of so many seconds; then a bundle."""
-    first = [item(f"split {part} ar{ar}") for part in range(len(links)) for ar in (1, 8)]
-    second = [item(one.name.replace("split", "quantize"), one, seconds=2) for one in first]
-    merged = [item(f"link {n}", *second[2 * n : 2 * n + 2], seconds=seconds) for n, seconds in enumerate(links)]
-    return [*first, *second, *merged, item("bundle", *merged)]
-
-
 def test_one_core_is_never_idle_and_order_is_free():
     started = order(parts(5, 50))
     assert sorted(started) == sorted(one.name for one in parts(5, 50))
     assert started[-1] == "bundle"
-
-
-@pytest.mark.parametrize("links", [(18, 9, 14, 1), (10, 10, 10), (1, 30), (5, 5)])
-def test_cores_stand_idle_only_as_long_as_they_must(links: tuple[float, ...]):
-    items = parts(*links)
-    work = sum(one.seconds for one in items)
-    longest = min(
-        makespan(items, rule, 2)
-        for rule in (
-            longest_path(items),
-            merge_by_merge(items, longest_first=True),
-            merge_by_merge(items, longest_first=False),
-        )
-    )
-    assert makespan(items, urgency(items, 2), 2) == longest
-    critical = 1 + 2 + max(links) + 1
-    assert longest <= max(work / 2 + max(links) / 2, critical) + 1
-
-
-def test_what_leads_to_one_merge_is_made_together():
-    items = parts(5, 50)
-    keys = merge_by_merge(items, longest_first=True)
-    names = [one.name for one in sorted(items, key=lambda one: keys[id(one)])]
-    assert names == [
-        "link 1", "quantize 1 ar8", "quantize 1 ar1", "split 1 ar8", "split 1 ar1",
-        "link 0", "quantize 0 ar8", "quantize 0 ar1", "split 0 ar8", "split 0 ar1",
-        "bundle",
-    ]  # fmt: skip
 
 
 def test_jobs_memory_and_threads_are_bounds():

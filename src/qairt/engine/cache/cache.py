@@ -225,11 +225,6 @@ class StageCache:
                 folder.rmdir()
         self.drop_unused_blobs()
 
-    def remove(self, entry: Entry) -> None:
-        """Delete one entry."""
-        self._discard(entry.directory)
-        self.drop_unused_blobs()
-
     def drop_unused_blobs(self) -> int:
         """Remove blobs that no entry links to, not even a cleared one; returns the bytes freed."""
         return self._blobs.drop_unused()

@@ -1,50 +1,25 @@
-"""What stages leave for people: every setting by its effect on disk, and nobody's file lost."""
+"""Predictions and pictures: every setting by its effect on disk, and no file of the user lost."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 import toy_stages as toy
-from toy_outputs import Speaker, SpeakerConfig
+from toy_outputs import PREDICTION, Speaker
+from toy_outputs import files_outside_the_cache as files
+from toy_outputs import run_inline as run
+from toy_outputs import speaking as pipeline
 
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.record import events as ev
 from qairt.engine.record.state import RunState
-from qairt.engine.run.options import RunOptions, RunResult
-from qairt.errors import CacheError, RecipeError
+from qairt.engine.run.options import RunOptions
 
 INLINE = RunOptions(executor="inline", memory=10**9, jobs=1)
 
-
-@pytest.fixture(autouse=True)
-def drawings() -> Iterator[list[str]]:
-    Speaker.made.clear()
-    yield Speaker.made
-    Speaker.made.clear()
-
-
-def pipeline(
-    folder: Path, output: dict | None = None, *, text: str = "hello", model: str = "toy_1b", **config
-) -> Pipeline:
-    speaker = Speaker(SpeakerConfig.model_validate({**config, "output": output or {}}))
-    return Pipeline([toy.Source(toy.SourceConfig(text=text)), speaker], folder, model=model)
-
-
-def run(made: Pipeline) -> RunResult:
-    return made.construct(INLINE)
-
-
-def files(folder: Path) -> list[str]:
-    """All that lies in a cache directory beside its work."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in names if not name.startswith("pipeline_state/"))
-
-
-PREDICTION = {"prediction": {"enable": True}}
+pytestmark = pytest.mark.usefixtures("drawings")
 
 
 # Where
@@ -298,88 +273,6 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path):
     assert files(tmp_path) == ["speaker/viz/gallery.html", "speaker/viz/words_0.svg"]
 
 
-# Bad input, before work starts
-
-
-def refused(made: Pipeline, message: str) -> None:
-    for attempt in (made.check, made.plan, lambda: run(made)):
-        with pytest.raises(RecipeError, match=message):
-            attempt()
-    assert not list(made.cache.entries())
-
-
-@pytest.mark.parametrize("place", ["pipeline_state", "pipeline_state/speaker", "pipeline_state/blobs/x"])
-def test_a_folder_inside_the_cache_is_refused(tmp_path, place):
-    made = pipeline(tmp_path, {"visualization": {"save_dir": str(tmp_path / place)}})
-    refused(made, rf"stages.speaker.output.visualization.save_dir: {tmp_path}/{place} is inside the cache's own folder")
-
-
-def test_so_is_one_that_leads_there_by_a_link(tmp_path):
-    (tmp_path / "pipeline_state").mkdir()
-    (tmp_path / "link").symlink_to(tmp_path / "pipeline_state")
-    refused(
-        pipeline(tmp_path, {"visualization": {"save_dir": str(tmp_path / "link/x")}}), "inside the cache's own folder"
-    )
-
-
-def test_a_file_where_a_folder_should_be(tmp_path):
-    (tmp_path / "file").write_text("mine")
-    made = pipeline(tmp_path / "cache", {"visualization": {"save_dir": str(tmp_path / "file/viz")}})
-    refused(made, rf"{tmp_path}/file is not a folder\n  move it away, or choose another folder")
-    assert (tmp_path / "file").read_text() == "mine"
-
-
-@pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
-def test_a_folder_that_cannot_be_written(tmp_path):
-    (tmp_path / "locked").mkdir(mode=0o500)
-    made = pipeline(tmp_path / "cache", {"visualization": {"save_dir": str(tmp_path / "locked/viz")}})
-    refused(made, rf"{tmp_path}/locked cannot be written")
-
-
-def test_a_place_where_no_folder_can_be_made_is_known_before_work_starts(tmp_path):
-    made = pipeline(tmp_path, {"visualization": {"save_dir": "/proc/nowhere/viz"}})
-    with pytest.raises((CacheError, RecipeError), match="/proc"):
-        run(made)
-    assert not list(made.cache.entries())
-
-
-def test_two_stages_cannot_share_a_folder(tmp_path):
-    class Second(Speaker):
-        name = "second"
-
-    shared = SpeakerConfig(output={"visualization": {"save_dir": str(tmp_path / "v")}})
-    made = Pipeline([toy.Source(), Speaker(shared), Second(shared)], tmp_path / "cache")
-    refused(made, f"{tmp_path}/v also receives the outputs of second\n  use a separate folder for each stage")
-
-
-def test_a_stage_that_makes_no_predictions_says_so(tmp_path):
-    source = toy.SourceConfig(output=PREDICTION)
-    made = Pipeline([toy.Source(source), Speaker()], tmp_path)
-    refused(made, "stages.source.output.prediction.enable: source writes no predictions\n  enable them for speaker")
-
-
-@pytest.mark.parametrize(
-    "output",
-    [
-        {"predictions": {}},
-        {"prediction": {"enabled": True}},
-        {"visualization": {"dir": "x"}},
-        {"extra": {"toy": {"predict": {}}}},
-        {"extra": {"toy": {"prediction": {"max_images": 3}}}},
-        {"extra": {"toy": {"visualization": {"max_image": 3}}}},
-    ],
-)
-def test_unknown_keys_are_refused(tmp_path, output):
-    with pytest.raises(ValueError, match="Extra inputs are not permitted"):
-        pipeline(tmp_path, output)
-
-
-def test_outputs_cannot_differ_by_coordinate(tmp_path):
-    overrides = [{"where": {"ar": 1}, "set": {"output": {"visualization": {"enable": False}}}}]
-    with pytest.raises(ValueError, match="output applies to the whole stage and cannot differ by coordinate"):
-        pipeline(tmp_path, overrides=overrides)
-
-
 # Failures and events
 
 
@@ -443,16 +336,3 @@ def test_an_interrupt_while_predictions_are_written_leaves_nothing_half_written(
     assert files(tmp_path) == []
     assert run(pipeline(tmp_path, PREDICTION)).executed == []
     assert "speaker/pred/predictions.jsonl" in files(tmp_path)
-
-
-def test_the_plan_lists_them_as_data(tmp_path):
-    data = pipeline(tmp_path).plan().as_dict()
-    assert data["outputs"] == [
-        {
-            "stage": "speaker",
-            "kind": "visualization",
-            "directory": str(tmp_path / "speaker/viz"),
-            "status": "write",
-            "reason": "not written yet",
-        }
-    ]
