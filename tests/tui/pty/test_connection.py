@@ -74,7 +74,7 @@ def test_a_killed_app_takes_its_run_along_and_gives_the_terminal_back(place):
     assert b"\x1b[?1049l" in left
     assert b"\x1b[?25h" in left
     assert b"\x1b[?1003l" in left
-    assert "goes on from there" in left.decode()
+    assert "the same command resumes there" in left.decode()
     again = place.open("run", str(place.recipe))
     again.wait_for("7/7 items", timeout=30)
     again.send("q")

@@ -32,7 +32,7 @@ def test_q_asks_and_ends_nothing(place):
     assert run.liveness() == "running"
     said = terminal.text()
     place_of = f"--cache-dir {place.folder / 'cache'}"
-    for line in ("run 0001 is going", "qairt attach 0001", "qairt logs 0001 -f", "qairt cancel 0001"):
+    for line in ("run 0001 is active", "qairt attach 0001", "qairt logs 0001 -f", "qairt cancel 0001"):
         assert line in said
     assert place_of in said.replace("\n", "").replace(" " * 2, " ") or "--cache-dir" in said
     until(lambda: run.liveness() == "over")
