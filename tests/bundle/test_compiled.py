@@ -25,4 +25,4 @@ def test_a_graphs_name_tells_its_place(name: str, place: tuple[int, ...] | None)
     (graph,) = compiled("a.bin", Path("a.bin"), inspection).graphs
     found = graph.signature
     assert (None if found is None else (found.ar, found.cl, found.part, found.of)) == place
-    assert graph.shown == name.lstrip("_")
+    assert graph.plain_name == name.lstrip("_")

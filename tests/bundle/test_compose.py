@@ -11,7 +11,7 @@ import pytest
 import yaml
 from tiny_bundle import TinyModel, composed, copy
 
-from qairt.bundle.chat_prompt import AROUND, LOST, AroundUser, around_user, genie_prompt
+from qairt.bundle.chat_prompt import IN_TEMPLATE, TEMPLATE_LOST, PromptAffixes, genie_affixes, prompt_affixes
 from qairt.bundle.compose import compose
 from qairt.bundle.contents import Contents
 from qairt.bundle.metadata import read_metadata
@@ -108,12 +108,12 @@ def test_parts_of_an_unknown_model_have_no_configuration(shared: Contents, tmp_p
     }
     assert "model" not in yaml.safe_load((folder / "metadata.yaml").read_text())
     for form in ("genie", "ort"):
-        with pytest.raises(RecipeError, match="somebody else's graph brings none"):
+        with pytest.raises(RecipeError, match="an external ONNX graph has neither"):
             compose(unknown, tmp_path, form, place=copy)
 
 
 def test_genie_needs_binaries(tiny: TinyModel, tmp_path: Path):
-    with pytest.raises(RecipeError, match="Genie runs context binaries, and backend CPU makes none"):
+    with pytest.raises(RecipeError, match="Genie needs context binaries, and backend CPU compiles none"):
         compose(tiny.onnx(), tmp_path, "genie", place=copy)
 
 
@@ -129,7 +129,7 @@ def test_the_script_hands_genie_the_models_own_prompt(tmp_path: Path):
     tool.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
     tool.chmod(0o755)
     script = tmp_path / "run_genie.sh"
-    script.write_text(genie_script(AroundUser("it's $HOME\n<user>", "</user>\n", "Its template."), htp=75))
+    script.write_text(genie_script(PromptAffixes("it's $HOME\n<user>", "</user>\n", "Its template."), htp=75))
     done = subprocess.run(["sh", script, 'say "hi" $x'], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == '-c|genie_config.json|-p|it\'s $HOME\n<user>say "hi" $x</user>\n|'
@@ -142,37 +142,37 @@ def test_the_script_hands_genie_the_models_own_prompt(tmp_path: Path):
 def test_the_words_around_the_users_are_the_templates(tiny: TinyModel, tmp_path: Path):
     shutil.copytree(tiny.folder / "tokenizer", tmp_path / "t")
     tokenizer = Tokenizer.from_directory(tmp_path / "t")
-    found = around_user(tokenizer)
-    assert (found.before, found.after, found.is_bare, found.warning) == ("[user]", "[assistant]", False, None)
+    found = prompt_affixes(tokenizer)
+    assert (found.prefix, found.suffix, found.is_bare, found.warning) == ("[user]", "[assistant]", False, None)
     for template in ("{{ raise_exception('no') }}", "{% for m in messages %}{{ m.content | upper }}{% endfor %}"):
         tokenizer.chat_template = template
-        assert around_user(tokenizer) == AroundUser("", "", LOST)
+        assert prompt_affixes(tokenizer) == PromptAffixes("", "", TEMPLATE_LOST)
     tokenizer.chat_template = None
-    found = around_user(tokenizer)
-    assert (found.before, found.after, found.is_bare, found.warning) == ("", "", True, None)
+    found = prompt_affixes(tokenizer)
+    assert (found.prefix, found.suffix, found.is_bare, found.warning) == ("", "", True, None)
 
 
 def test_a_script_that_cannot_hold_the_template_says_so(tiny: TinyModel, tmp_path: Path):
     (tmp_path / "genie-t2t-run").write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
     (tmp_path / "genie-t2t-run").chmod(0o755)
     script = tmp_path / "run_genie.sh"
-    script.write_text(genie_script(AroundUser("", "", LOST), htp=75))
+    script.write_text(genie_script(PromptAffixes("", "", TEMPLATE_LOST), htp=75))
     done = subprocess.run(["sh", script, "hi"], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("-c|genie_config.json|-p|hi|", f"{LOST}\n")
-    python = ort_script(AroundUser("", "", LOST), context_size=32, on_npu=True)
-    assert f"print({LOST!r}, file=sys.stderr)" in python
+    assert (done.stdout, done.stderr) == ("-c|genie_config.json|-p|hi|", f"{TEMPLATE_LOST}\n")
+    python = ort_script(PromptAffixes("", "", TEMPLATE_LOST), context_size=32, on_npu=True)
+    assert f"print({TEMPLATE_LOST!r}, file=sys.stderr)" in python
     compile(python, "run_ort.py", "exec")
 
 
 def test_a_prompt_outside_a_template_begins_as_the_tokenizer_begins_texts():
     words = {"context_size": 32, "on_npu": False}
-    assert "add_special_tokens=True" in ort_script(AroundUser("", "", "No template."), **words)
-    assert "add_special_tokens=False" in ort_script(AroundUser("[user]", "", AROUND), **words)
+    assert "add_special_tokens=True" in ort_script(PromptAffixes("", "", "No template."), **words)
+    assert "add_special_tokens=False" in ort_script(PromptAffixes("[user]", "", IN_TEMPLATE), **words)
 
 
 def prompt(tokenizer: Tokenizer, begin: int | None) -> tuple[str, str, bool]:
-    around, puts_begin = genie_prompt(tokenizer, begin)
-    return around.before, around.after, puts_begin
+    affixes, adds_bos = genie_affixes(tokenizer, begin)
+    return affixes.prefix, affixes.suffix, adds_bos
 
 
 def test_genie_puts_the_beginning_of_text_where_the_models_prompts_have_it_and_once(tiny: TinyModel):
@@ -182,7 +182,7 @@ def test_genie_puts_the_beginning_of_text_where_the_models_prompts_have_it_and_o
     assert tokenizer.encode(text) == [begin]
     assert prompt(tokenizer, begin) == ("[user]", "[assistant]", False)
     tokenizer.chat_template = f"{text}{tokenizer.chat_template}"
-    assert around_user(tokenizer).before == f"{text}[user]"
+    assert prompt_affixes(tokenizer).prefix == f"{text}[user]"
     assert prompt(tokenizer, begin) == ("[user]", "[assistant]", True)
     assert prompt(tokenizer, None) == (f"{text}[user]", "[assistant]", False)
     tokenizer.chat_template = None

@@ -152,7 +152,7 @@ def test_padding_is_a_token_that_no_prompt_holds(tiny: TinyModel):
     tokenizer = Tokenizer.from_directory(tiny.folder / "tokenizer")
     assert pad_token(tokenizer, tiny.config) == 259, "a number without a text"
     full = tiny.config.model_copy(update={"vocab_size": 257})
-    with pytest.raises(ModelError, match="has no token for padding that cannot stand in a prompt"):
+    with pytest.raises(ModelError, match="has no padding token that cannot occur in a prompt"):
         pad_token(tokenizer, full)
     tokenizer.fast.add_special_tokens(["<|pad|>", "<|user|>"])
     tokenizer.chat_template = "<|user|>{{ messages[0].content }}"
@@ -162,9 +162,9 @@ def test_padding_is_a_token_that_no_prompt_holds(tiny: TinyModel):
 @pytest.mark.parametrize(
     ("ars", "size", "told"),
     [
-        ((1,), CL, "goes on with AR 1, the graphs have AR 1"),
-        ((8,), CL, "goes on with AR 1, the graphs have AR 8"),
-        ((1, 8), 15, "with AR 8, which must not be more than half the context of 15"),
+        ((1,), CL, "for prompts and AR 1 for decoding; the graphs have AR 1"),
+        ((8,), CL, "for prompts and AR 1 for decoding; the graphs have AR 8"),
+        ((1, 8), 15, "with AR 8, more than half the context of 15"),
     ],
 )
 def test_lengths_that_it_cannot_run(tiny: TinyModel, ars: tuple[int, ...], size: int, told: str):
@@ -182,7 +182,7 @@ def test_keys_of_16_bits_are_refused(tiny: TinyModel):
     )
     signature = graph.signature.model_copy(update={"inputs": wide})
     made[1][1] = PlacedGraph(graph.name, signature, graph.file, None)
-    with pytest.raises(ModelError, match="holds keys and values as uint8, past_key_0_in is uint16"):
+    with pytest.raises(ModelError, match="stores keys and values as uint8, past_key_0_in is uint16"):
         genai_config(tiny.config, made, context_size=CL, pad_token=259, on_npu=True)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from qairt.bundle.genie_config import genie_config
+from qairt.bundle.genie_config import GenieFiles, GenieHost, genie_config
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 
@@ -27,8 +27,8 @@ LLAMA = DecoderConfig(
 
 
 def made(config: DecoderConfig = LLAMA, **changes: Any) -> dict[str, Any]:
-    asked: dict[str, Any] = {"context_size": 4096, "binaries": ["a.bin", "b.bin"], "tokenizer": "tokenizer.json"}
-    return genie_config(config, **(asked | changes))["dialog"]
+    settings: dict[str, Any] = {"context_size": 4096, "files": GenieFiles(["a.bin", "b.bin"])}
+    return genie_config(config, **(settings | changes))["dialog"]
 
 
 def htp(dialog: dict[str, Any]) -> dict[str, Any]:
@@ -72,20 +72,20 @@ def test_a_model_without_end_is_refused():
     with pytest.raises(ModelError) as caught:
         made(LLAMA.model_copy(update={"eos_token_ids": ()}))
     assert str(caught.value) == (
-        "eos_token_id: the model names no end-of-text token, and Genie would never stop\n"
-        "  state eos_token_id in the model's config.json or generation_config.json"
+        "eos_token_id: the model has no end-of-text token, so Genie would never stop\n"
+        "  set eos_token_id in the model's config.json or generation_config.json"
     )
 
 
 def test_binaries_stay_in_order_and_paths_as_given():
-    engine = made(binaries=["x/2.bin", "x/1.bin"], extensions="htp.json")["engine"]
+    engine = made(files=GenieFiles(["x/2.bin", "x/1.bin"], extensions="htp.json"))["engine"]
     assert engine["model"]["binary"]["ctx-bins"] == ["x/2.bin", "x/1.bin"]
     assert engine["backend"]["extensions"] == "htp.json"
     assert "extensions" not in made()["engine"]["backend"]
 
 
 def test_the_processors_share_is_the_callers():
-    dialog = made(threads=1, cpu_mask="0x3", poll=False)
+    dialog = made(host=GenieHost(threads=1, cpu_mask="0x3", poll=False))
     assert (dialog["engine"]["n-threads"], htp(dialog)["cpu-mask"], htp(dialog)["poll"]) == (1, "0x3", False)
 
 

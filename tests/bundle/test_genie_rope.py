@@ -8,7 +8,7 @@ import pytest
 from tiny_bundle import CL, TinyModel
 
 from qairt.bundle.contents import Contents
-from qairt.bundle.genie_config import genie_config
+from qairt.bundle.genie_config import GenieFiles, GenieHost, genie_config
 from qairt.bundle.genie_rope import positional_encoding
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
@@ -52,8 +52,8 @@ def test_yarn_without_rounding_is_refused(tiny: TinyModel):
     with pytest.raises(ModelError) as caught:
         words(tiny, YARN | {"truncate": False})
     assert str(caught.value) == (
-        "rope_scaling.truncate: yarn rotary scaling with limits that are not rounded (truncate: false)\n"
-        "  Genie has no counterpart of it; `qairt export RECIPE DIR --format ort` computes it on the device"
+        "rope_scaling.truncate: yarn rotary scaling without rounded limits (truncate: false)\n"
+        "  Genie does not support it; `qairt export RECIPE DIR --format ort` computes it on the device"
     )
 
 
@@ -103,11 +103,8 @@ def genie_tables(config: DecoderConfig, single: Contents, folder: Path) -> dict[
     made = genie_config(
         config,
         context_size=CL,
-        binaries=[str(part.binary) for part in single.parts],  # type: ignore[union-attr]
-        tokenizer=str(single.tokenizer / "tokenizer.json"),
-        threads=1,
-        cpu_mask="0x1",
-        poll=False,
+        files=GenieFiles([str(part.binary) for part in single.parts], str(single.tokenizer / "tokenizer.json")),
+        host=GenieHost(threads=1, cpu_mask="0x1", poll=False),
     )
     dump = folder / "dump"
     dump.mkdir()

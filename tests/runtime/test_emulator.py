@@ -37,7 +37,7 @@ def test_it_says_what_it_does_and_agrees_with_the_cpu(parts, config):
             generator.decode(token)
         assert generator.length == 16
         comparison = generator.comparison
-    for ar, unit in ((8, "for 8 tokens"), (1, "a token")):
+    for ar, unit in ((8, "for 8 tokens"), (1, "per token")):
         compiling, compiled, called = said[:3]
         del said[:3]
         assert compiling == f"AR {ar}: compiling 3 parts for the emulator"

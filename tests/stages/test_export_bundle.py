@@ -53,14 +53,14 @@ def test_an_unknown_format_is_refused_with_its_line(recipe: Path):
 
 def test_genie_without_binaries_is_refused(recipe: Path):
     assert refused(recipe, "backend=CPU", "stages.export_bundle.format=genie") == (
-        "command line: stages.export_bundle.format: Genie runs context binaries, and backend CPU makes none\n"
+        "command line: stages.export_bundle.format: Genie needs context binaries, and backend CPU compiles none\n"
         "  set format to ort, or backend to HTP"
     )
 
 
 def test_lengths_that_onnxruntime_genai_cannot_run_are_refused(recipe: Path):
     told = refused(recipe, "stages.export_bundle.format=ort", "stages.prepare_exports.arn=[1]")
-    assert told.startswith("command line: stages.prepare_exports.arn: onnxruntime-genai reads prompts with one AR and")
+    assert told.startswith("command line: stages.prepare_exports.arn: onnxruntime-genai needs one AR for prompts and")
     told = refused(recipe, "stages.export_bundle.format=ort", "stages.prepare_exports.arn=[1, 24]")
     assert "which must not be more than half the context of 32" in told
 
@@ -73,7 +73,7 @@ def test_a_model_without_an_end_is_refused_before_a_run(tmp_path: Path):
             stated = json.loads(place.read_bytes())
             stated.pop("eos_token_id", None)
             place.write_text(json.dumps(stated))
-    assert refused(path).startswith("eos_token_id: the model names no end-of-text token, and Genie would never stop\n")
+    assert refused(path).startswith("eos_token_id: the model has no end-of-text token, so Genie would never stop\n")
 
 
 def test_a_scaling_that_genie_lacks_is_refused_before_a_run(tmp_path: Path):
@@ -85,11 +85,11 @@ def test_a_scaling_that_genie_lacks_is_refused_before_a_run(tmp_path: Path):
         "truncate": False,
     }
     path = write_recipe(tmp_path, technique="minmax.yaml", rope_parameters=scaling)
-    assert refused(path).startswith("rope_scaling.truncate: yarn rotary scaling with limits that are not rounded")
+    assert refused(path).startswith("rope_scaling.truncate: yarn rotary scaling without rounded limits")
     pipeline, stage = opened(path, "stages.export_bundle.format=ort")
     pipeline.check_stage(stage, pipeline.env())
 
 
 def test_somebody_elses_graph_has_no_runtimes_configuration(recipe: Path):
     told = refused(recipe, "model_id_or_path=null", "stages.export_bundle.format=genie")
-    assert "configuration and tokenizer, and somebody else's graph brings none\n" in told
+    assert "configuration and tokenizer, and an external ONNX graph has neither\n" in told

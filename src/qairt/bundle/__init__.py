@@ -1,1 +1,1 @@
-"""The folder that a device runs: what is written into it, and whether it is right."""
+"""The folder that runs on a device: composing and checking it."""

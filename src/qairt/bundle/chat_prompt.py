@@ -1,4 +1,4 @@
-"""A model's chat template as the text before and after one user's words: what a script without Jinja needs."""
+"""A model's chat template as the text before and after a user's message: for scripts without Jinja."""
 
 from __future__ import annotations
 
@@ -7,62 +7,60 @@ from dataclasses import dataclass, replace
 from qairt.errors import ModelError
 from qairt.model.tokenizer import Tokenizer
 
-_WORDS = "qairt-user-words"
-AROUND = "The model's chat template, up to the user's words and from there on."
-_NONE = "The model has no chat template: the prompt goes to it as it is."
-LOST = (
-    "The model's chat template is more than text around the user's words, so it is not in this script: the prompt goes "
-    "to the model as it is. Put it into the template (chat_template.jinja) before."
+_MESSAGE = "qairt-user-words"
+IN_TEMPLATE = "The model's chat template before and after the user's message."
+_NO_TEMPLATE = "The model has no chat template: the prompt goes to it unchanged."
+TEMPLATE_LOST = (
+    "The model's chat template is more than text before and after the message, so this script does not apply it: the "
+    "prompt goes to the model unchanged. Apply the template (chat_template.jinja) to the prompt first."
 )
 
 
 @dataclass(frozen=True)
-class AroundUser:
-    """What a script puts around the user's words."""
+class PromptAffixes:
+    """The text that a script puts before and after the user's message."""
 
-    before: str
-    after: str
+    prefix: str
+    suffix: str
     note: str
-    """What the two are, or why they are empty."""
+    """What they are, or why they are empty."""
 
     @property
     def is_bare(self) -> bool:
-        """The words go to the model as they are."""
-        return not self.before and not self.after
+        """The message goes to the model unchanged."""
+        return not self.prefix and not self.suffix
 
     @property
     def warning(self) -> str | None:
-        """What whoever runs the script must know."""
-        return LOST if self.note == LOST else None
+        """For whoever runs the script."""
+        return TEMPLATE_LOST if self.note == TEMPLATE_LOST else None
 
 
-def around_user(tokenizer: Tokenizer) -> AroundUser:
-    """Nothing stands around the words for a model without a chat template, or one whose template does not repeat them
-    once as they are."""
+def prompt_affixes(tokenizer: Tokenizer) -> PromptAffixes:
+    """Empty for a model without a chat template, or whose template does not contain the message exactly once."""
     if tokenizer.chat_template is None:
-        return AroundUser("", "", _NONE)
+        return PromptAffixes("", "", _NO_TEMPLATE)
     try:
-        before, after = tokenizer.apply_chat_template([{"role": "user", "content": _WORDS}]).split(_WORDS)
+        prefix, suffix = tokenizer.apply_chat_template([{"role": "user", "content": _MESSAGE}]).split(_MESSAGE)
     except (ModelError, ValueError):
-        return AroundUser("", "", LOST)
-    return AroundUser(before, after, AROUND)
+        return PromptAffixes("", "", TEMPLATE_LOST)
+    return PromptAffixes(prefix, suffix, IN_TEMPLATE)
 
 
-def genie_prompt(tokenizer: Tokenizer, begin: int | None) -> tuple[AroundUser, bool]:
-    """What stands around the user's words when Genie gets them, and whether Genie is to put the beginning-of-text token
-    before that: it does so wherever its configuration names one, also before one that is there.
+def genie_affixes(tokenizer: Tokenizer, bos: int | None) -> tuple[PromptAffixes, bool]:
+    """The affixes for Genie, and whether Genie should add the beginning-of-text token: it does so whenever its
+    configuration names one, even if the prompt already starts with it.
 
     Args:
-        begin: the model's beginning-of-text token.
+        bos: the model's beginning-of-text token.
     """
-    around = around_user(tokenizer)
-    if begin is None:
-        return around, False
-    if around.is_bare:
-        return around, tokenizer.encode(_WORDS, add_special_tokens=True)[:1] == [begin]
-    text = tokenizer.decode([begin], skip_special_tokens=False)
-    rest = around.before.removeprefix(text)
-    # some tokenizers read the first word of a text as another token than the same word after a special token
-    whole, after = (tokenizer.encode(start + _WORDS + around.after) for start in (around.before, rest))
-    begins = rest != around.before and whole == [begin, *after]
-    return (replace(around, before=rest) if begins else around), begins
+    affixes = prompt_affixes(tokenizer)
+    if bos is None:
+        return affixes, False
+    if affixes.is_bare:
+        return affixes, tokenizer.encode(_MESSAGE, add_special_tokens=True)[:1] == [bos]
+    rest = affixes.prefix.removeprefix(tokenizer.decode([bos], skip_special_tokens=False))
+    # some tokenizers encode a word at the start of a text differently from the same word after a special token
+    whole, after = (tokenizer.encode(prefix + _MESSAGE + affixes.suffix) for prefix in (affixes.prefix, rest))
+    adds_bos = rest != affixes.prefix and whole == [bos, *after]
+    return (replace(affixes, prefix=rest) if adds_bos else affixes), adds_bos

@@ -1,4 +1,4 @@
-"""`SHA256SUMS`: the digest of every file, as `sha256sum -c` reads it."""
+"""`SHA256SUMS`: the digest of every file, in the format of `sha256sum -c`."""
 
 from __future__ import annotations
 
@@ -11,16 +11,16 @@ NAME = "SHA256SUMS"
 
 
 def write_checksums(folder: Path) -> None:
-    """Cover every file in the folder."""
+    """Write the digests of all files in the folder."""
     lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files_below(folder)]
     (folder / NAME).write_text("".join(lines))
 
 
 def read_checksums(folder: Path) -> dict[str, str]:
-    """Digest by name; empty where the folder has no sums.
+    """Digests by name; empty if the folder has no checksums.
 
     Raises:
-        QairtError: a line is not a digest and a name.
+        QairtError: a line is malformed.
     """
     path = folder / NAME
     if not path.is_file():
@@ -31,7 +31,7 @@ def read_checksums(folder: Path) -> dict[str, str]:
         name = name.lstrip(" *")
         if len(digest) != 64 or not name:
             raise QairtError(
-                "it is not a digest and a name", where=f"{NAME}:{number}", remedy="export the bundle again"
+                "the line is not a digest and a file name", where=f"{NAME}:{number}", remedy="export the bundle again"
             )
         found[name] = digest.lower()
     return found

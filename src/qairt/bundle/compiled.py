@@ -1,4 +1,4 @@
-"""A bundle's context binaries as they were read: their graphs by length, in the order they run."""
+"""A bundle's context binaries, as read from their files."""
 
 from __future__ import annotations
 
@@ -10,20 +10,21 @@ from pathlib import Path
 from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.toolchain.base import GraphContents, Inspection
 
-_PLACE = re.compile(r"ar(\d+)[_-]cl(\d+)_(\d+)_of_(\d+)$")
+_NAME = re.compile(r"ar(\d+)[_-]cl(\d+)_(\d+)_of_(\d+)$")
 
 
 @dataclass(frozen=True)
 class CompiledGraph:
-    """A graph of a binary."""
+    """A graph in a binary."""
 
     binary: str
     contents: GraphContents
     signature: GraphSignature | None
-    """With AR, CL and part as its name says; None where it does not."""
+    """With AR, CL and part from its name; None if the name has none."""
 
     @property
-    def shown(self) -> str:
+    def plain_name(self) -> str:
+        """Its name without padding."""
         return self.contents.name.lstrip("_")
 
     def tensor(self, name: str) -> TensorSpec | None:
@@ -33,7 +34,7 @@ class CompiledGraph:
 
 @dataclass(frozen=True)
 class CompiledBinary:
-    """A binary that could be opened."""
+    """A binary that could be read."""
 
     name: str
     path: Path
@@ -46,24 +47,24 @@ class CompiledBinary:
 
 
 def compiled(name: str, path: Path, inspection: Inspection) -> CompiledBinary:
-    """A binary's graphs, with what their names tell."""
+    """The graphs of a binary, with their signatures."""
     graphs = tuple(CompiledGraph(name, graph, _signature(graph)) for graph in inspection.graphs)
     return CompiledBinary(name, path, inspection, graphs)
 
 
 def tensors_named(binaries: Sequence[CompiledBinary], name: str) -> list[TensorSpec]:
-    """Every input or output of that name."""
+    """All inputs and outputs of that name."""
     found = (graph.tensor(name) for binary in binaries for graph in binary.graphs)
     return [spec for spec in found if spec is not None]
 
 
 def lengths(binaries: Sequence[CompiledBinary]) -> list[int]:
-    """Context lengths, by the masks that graphs take."""
+    """Context lengths, according to the graphs' attention masks."""
     return sorted({spec.shape[-1] for spec in tensors_named(binaries, "attention_mask") if spec.shape})
 
 
 def _signature(graph: GraphContents) -> GraphSignature | None:
-    match = _PLACE.search(graph.name)
+    match = _NAME.search(graph.name)
     if match is None:
         return None
     ar, cl, part, of = map(int, match.groups())

@@ -1,18 +1,18 @@
-"""Putting a bundle together: one function for the stage that makes it and for the command that makes another."""
+"""Composing a bundle, for the stage `export_bundle` and for `qairt export`."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qairt.bundle import genai_config as genai
 from qairt.bundle import metadata, run_scripts
-from qairt.bundle.chat_prompt import around_user, genie_prompt
+from qairt.bundle.chat_prompt import genie_affixes, prompt_affixes
 from qairt.bundle.checksums import write_checksums
 from qairt.bundle.contents import BinaryPart, Contents, Format, OnnxPart, PlacedGraph
-from qairt.bundle.genie_config import genie_config
+from qairt.bundle.genie_config import GenieFiles, genie_config
 from qairt.errors import RecipeError
 from qairt.graph.tensors import GraphSignature
 from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS
@@ -21,24 +21,24 @@ from qairt.toolchain.qnn.htp_config import backend_settings
 if TYPE_CHECKING:
     from qairt.model.tokenizer import Tokenizer
 
-Place = Callable[[Path, Path], None]
-"""Gives the second path the content of the first."""
+CopyFile = Callable[[Path, Path], None]
+"""Copies or links the first path to the second."""
 
 
-def compose(contents: Contents, folder: Path, form: Format | None, *, place: Place) -> Path:
-    """Fill `folder`, which is empty, with a bundle; returns its `metadata.yaml`.
+def compose(contents: Contents, folder: Path, form: Format | None, *, place: CopyFile) -> Path:
+    """Write a bundle into the empty `folder`; returns its `metadata.yaml`.
 
-    1. Files are taken over as they are, under flat names; a graph of quantized ONNX gets a folder for its part.
+    1. Files are copied under flat names; quantized ONNX goes into one folder per part.
     2. The runtime's configuration is computed from the model and the graphs.
-    3. `metadata.yaml` names every tensor, `SHA256SUMS` covers every file.
+    3. `metadata.yaml` lists every tensor, `SHA256SUMS` every file.
 
     Args:
-        form: `genie` or `ort`; None for the parts alone, when nothing is known of the model.
-        place: a copy, or a link.
+        form: `genie` or `ort`; None for the parts alone, if the model is unknown.
+        place: copies or links a file.
 
     Raises:
-        RecipeError: the format cannot be made of these contents.
-        ModelError: a fact about the model is missing, or the runtime has no words for it.
+        RecipeError: these contents do not suit the format.
+        ModelError: the model lacks a property that the runtime needs, or has one that it does not support.
     """
     has_model = contents.model is not None and contents.tokenizer is not None
     require_format(form, has_binaries=contents.soc is not None, has_model=has_model)
@@ -46,7 +46,7 @@ def compose(contents: Contents, folder: Path, form: Format | None, *, place: Pla
     if contents.tokenizer is not None:
         for path in sorted(contents.tokenizer.iterdir()):
             place(path, folder / path.name)
-    facts: dict[str, Any] = {"backend": "CPU" if contents.soc is None else "HTP"}
+    facts: dict[str, object] = {"backend": "CPU" if contents.soc is None else "HTP"}
     if form == "genie":
         facts |= {"format": form, "config": GENIE_CONFIG, "run": run_scripts.GENIE_SCRIPT}
         _write_genie(contents, graphs, folder)
@@ -61,7 +61,7 @@ def compose(contents: Contents, folder: Path, form: Format | None, *, place: Pla
     if contents.model is not None:
         facts["model"] = json.loads(contents.model.read_bytes())
     path = folder / metadata.NAME
-    metadata.write_metadata(path, facts | {"graphs": [_described(graph) for graph in graphs]})
+    metadata.write_metadata(path, facts | {"graphs": [_description(graph) for graph in graphs]})
     write_checksums(folder)
     return path
 
@@ -69,31 +69,31 @@ def compose(contents: Contents, folder: Path, form: Format | None, *, place: Pla
 def require_format(form: Format | None, *, has_binaries: bool, has_model: bool) -> None:
     """
     Raises:
-        RecipeError: a Genie bundle without binaries, or a runtime's configuration without a model.
+        RecipeError: a Genie bundle has no binaries, or a runtime configuration has no model.
     """
     if form == "genie" and not has_binaries:
         raise RecipeError(
-            "Genie runs context binaries, and backend CPU makes none",
+            "Genie needs context binaries, and backend CPU compiles none",
             where="stages.export_bundle.format",
             remedy="set format to ort, or backend to HTP",
         )
     if form is not None and not has_model:
         raise RecipeError(
             f"a bundle for {'Genie' if form == 'genie' else 'onnxruntime-genai'} needs the model's configuration and "
-            "tokenizer, and somebody else's graph brings none",
+            "tokenizer, and an external ONNX graph has neither",
             where="stages.export_bundle.format",
-            remedy="leave format out: the bundle then holds the parts and metadata.yaml",
+            remedy="remove format: the bundle then has the parts and metadata.yaml",
         )
 
 
-def _place_parts(contents: Contents, folder: Path, place: Place, *, wrapped: bool) -> list[PlacedGraph]:
+def _place_parts(contents: Contents, folder: Path, place: CopyFile, *, wrapped: bool) -> list[PlacedGraph]:
     graphs = []
     for part in contents.parts:
         graphs += _binary(part, folder, place, wrapped) if isinstance(part, BinaryPart) else _onnx(part, folder, place)
     return graphs
 
 
-def _binary(part: BinaryPart, folder: Path, place: Place, wrapped: bool) -> list[PlacedGraph]:
+def _binary(part: BinaryPart, folder: Path, place: CopyFile, wrapped: bool) -> list[PlacedGraph]:
     place(part.binary, folder / part.binary.name)
     graphs = []
     for name, path in sorted(part.signatures.items()):
@@ -104,7 +104,7 @@ def _binary(part: BinaryPart, folder: Path, place: Place, wrapped: bool) -> list
     return graphs
 
 
-def _onnx(part: OnnxPart, folder: Path, place: Place) -> list[PlacedGraph]:
+def _onnx(part: OnnxPart, folder: Path, place: CopyFile) -> list[PlacedGraph]:
     signature = GraphSignature.read(part.signature)
     target = Path(f"part_{signature.part}_of_{signature.of}")
     place(part.onnx, folder / target / part.onnx.name)
@@ -113,7 +113,7 @@ def _onnx(part: OnnxPart, folder: Path, place: Place) -> list[PlacedGraph]:
     return [PlacedGraph(signature.name, signature, (target / part.onnx.name).as_posix(), None)]
 
 
-def _described(graph: PlacedGraph) -> dict[str, Any]:
+def _description(graph: PlacedGraph) -> dict[str, object]:
     signature = graph.signature
     files = {"onnx": graph.file} if graph.binary is None else {"binary": graph.binary, "wrapper": graph.file}
     tensors = signature.model_dump(mode="json", exclude_none=True)
@@ -129,21 +129,19 @@ def _write_genie(contents: Contents, graphs: list[PlacedGraph], folder: Path) ->
     assert config is not None
     assert soc is not None
     binaries = list(dict.fromkeys(graph.binary or "" for graph in graphs))
-    around, puts_begin = genie_prompt(_tokenizer(contents), config.bos_token_id)
+    affixes, adds_bos = genie_affixes(_tokenizer(contents), config.bos_token_id)
     _write_json(
         folder / GENIE_CONFIG,
         genie_config(
             config,
             context_size=max(graph.signature.cl for graph in graphs),
-            binaries=binaries,
-            tokenizer="tokenizer.json",
-            extensions=HTP_EXTENSIONS,
-            puts_begin=puts_begin,
+            files=GenieFiles(binaries, extensions=HTP_EXTENSIONS),
+            adds_bos=adds_bos,
         ),
     )
     shared = len(graphs) > len(binaries)
     _write_json(folder / HTP_EXTENSIONS, backend_settings(soc, shares_weights=shared))
-    (folder / run_scripts.GENIE_SCRIPT).write_text(run_scripts.genie_script(around, htp=soc.htp))
+    (folder / run_scripts.GENIE_SCRIPT).write_text(run_scripts.genie_script(affixes, htp=soc.htp))
 
 
 def _write_ort(contents: Contents, graphs: list[PlacedGraph], folder: Path) -> None:
@@ -162,10 +160,10 @@ def _write_ort(contents: Contents, graphs: list[PlacedGraph], folder: Path) -> N
     )
     _write_json(folder / genai.NAME, found)
     specs = {spec.name: spec for graph in chains[1] for spec in (*graph.signature.inputs, *graph.signature.outputs)}
-    mask, cos, sin = (specs[name] for name in genai.MADE)
+    mask, cos, sin = (specs[name] for name in genai.COMPUTED)
     write_positions(folder / genai.POSITIONS, config, mask=mask, cos=cos, sin=sin)
     write_logits(folder / genai.LOGITS, specs["logits"])
-    script = run_scripts.ort_script(around_user(tokenizer), context_size=size, on_npu=on_npu)
+    script = run_scripts.ort_script(prompt_affixes(tokenizer), context_size=size, on_npu=on_npu)
     (folder / run_scripts.ORT_SCRIPT).write_text(script)
 
 
@@ -176,5 +174,5 @@ def _tokenizer(contents: Contents) -> Tokenizer:
     return Tokenizer.from_directory(contents.tokenizer)
 
 
-def _write_json(path: Path, content: dict[str, Any]) -> None:
+def _write_json(path: Path, content: Mapping[str, object]) -> None:
     path.write_text(json.dumps(content, indent=2) + "\n")

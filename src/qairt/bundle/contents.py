@@ -1,4 +1,4 @@
-"""What a bundle is made of: the files that stages left, and the facts that go with them."""
+"""The contents of a bundle before it is composed: files of the stages, and facts about them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ Format = Literal["genie", "ort"]
 
 @dataclass(frozen=True)
 class BinaryPart:
-    """A part as one context binary of all its graphs."""
+    """A part as a context binary with all its graphs."""
 
     binary: Path
     wrappers: Mapping[str, Path]
@@ -28,7 +28,7 @@ class BinaryPart:
 
 @dataclass(frozen=True)
 class OnnxPart:
-    """One graph of a part as quantized ONNX, for the processor."""
+    """One graph of a part as quantized ONNX, for the CPU."""
 
     onnx: Path
     weights: Path
@@ -37,14 +37,14 @@ class OnnxPart:
 
 @dataclass(frozen=True)
 class Contents:
-    """Everything that goes into a bundle but its configuration."""
+    """Everything in a bundle except its configuration."""
 
     parts: Sequence[BinaryPart] | Sequence[OnnxPart]
     """In the order they run."""
     soc: Soc | None
-    """The chip the binaries are for; None where there are none."""
+    """The chip of the binaries; None if there are none."""
     model: Path | None
-    """The decoder's configuration as JSON; None for somebody else's graph."""
+    """The decoder's configuration as JSON; None for an external ONNX graph."""
     tokenizer: Path | None
     """The folder of the tokenizer's files."""
 
@@ -52,8 +52,8 @@ class Contents:
         return None if self.model is None else DecoderConfig.model_validate_json(self.model.read_bytes())
 
     def suit_genai(self) -> bool:
-        """Whether onnxruntime-genai can run them: AR 1 and a larger one of at most half the context, keys and values of
-        8 bits."""
+        """Whether onnxruntime-genai can run them: AR 1 and a larger AR of at most half the context, and 8-bit keys and
+        values."""
         signatures = [GraphSignature.read(path) for path in self.signature_files()]
         ars = {signature.ar for signature in signatures}
         kept = {spec.dtype for signature in signatures for spec in signature.inputs if PAST.match(spec.name)}
@@ -64,8 +64,8 @@ class Contents:
         for part in self.parts:
             yield from part.signatures.values() if isinstance(part, BinaryPart) else [part.signature]
 
-    def described_by(self) -> Iterator[Path]:
-        """The files that are read for the description and do not themselves go into the bundle."""
+    def description_files(self) -> Iterator[Path]:
+        """The files that only metadata is read from."""
         if self.model is not None:
             yield self.model
         yield from self.signature_files()
@@ -73,11 +73,11 @@ class Contents:
 
 @dataclass(frozen=True)
 class PlacedGraph:
-    """A graph in the bundle; names are relative to its folder."""
+    """A graph in the bundle; paths are relative to its folder."""
 
     name: str
     signature: GraphSignature
     file: str
-    """What ONNX Runtime opens: a wrapper, or the quantized ONNX. Empty where a bundle has no wrappers."""
+    """The file for ONNX Runtime: a wrapper, or the quantized ONNX. Empty if the bundle has no wrappers."""
     binary: str | None
-    """The context binary it is in."""
+    """Its context binary."""

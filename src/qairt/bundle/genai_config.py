@@ -1,15 +1,14 @@
-"""`genai_config.json`: how onnxruntime-genai runs the parts as one decoder.
+"""`genai_config.json`: onnxruntime-genai's description of the parts as one decoder.
 
 Source: `src/config.h`, `decoder_only_pipeline.cpp` and `windowed_kv_cache.cpp` of onnxruntime-genai 0.16. Its
-`decoder-pipeline` reads a prompt in windows of one AR and goes on with AR 1; its cache holds 8-bit keys and values
-shaped as ours, right-aligned. Versions 0.15 and 0.16 give the tokens that our own chain gives; from 0.17 on a pipeline
-gets another cache, and refuses these shapes.
+`decoder-pipeline` reads a prompt in windows of one AR and continues with AR 1; its cache holds 8-bit keys and values in
+our shapes, right-aligned. Versions 0.15 and 0.16 give the same tokens as our own chain; from 0.17 on, pipelines use
+another cache, which rejects these shapes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
 
 from qairt.bundle.contents import PlacedGraph
 from qairt.errors import ModelError, RecipeError
@@ -20,15 +19,15 @@ from qairt.runtime.cache import PAST
 
 NAME = "genai_config.json"
 POSITIONS, LOGITS = "positions.onnx", "logits.onnx"
-"""The graphs on the processor, see `genai_graphs`."""
+"""The graphs on the CPU, see `genai_graphs`."""
 POSITION_IDS, TOKEN_MASK, LOGITS_FLOAT = "position_ids", "token_mask", "logits_float"
 NPU = {"provider_options": [{"QNN": {"backend_type": "htp", "htp_performance_mode": "burst"}}]}
 RUNS_WITH = ">=0.15,<0.17"
-"""Versions of onnxruntime-genai."""
-PROCESSOR: dict[str, Any] = {"provider_options": []}
-EXACT = PROCESSOR | {"session.disable_quant_qdq": "1"}
-"""For quantized ONNX: computed as it is written. ONNX Runtime's integer kernels would round activations to 8 bits."""
-MADE = ("attention_mask", "position_ids_cos", "position_ids_sin")
+"""Supported versions of onnxruntime-genai."""
+CPU: dict[str, object] = {"provider_options": []}
+EXACT = CPU | {"session.disable_quant_qdq": "1"}
+"""For quantized ONNX, computed literally: ONNX Runtime's integer kernels would round activations to 8 bits."""
+COMPUTED = ("attention_mask", "position_ids_cos", "position_ids_sin")
 
 
 def genai_config(
@@ -38,18 +37,18 @@ def genai_config(
     context_size: int,
     pad_token: int,
     on_npu: bool,
-) -> dict[str, Any]:
-    """The configuration of one model; JSON as it is.
+) -> dict[str, object]:
+    """The configuration of one model, as JSON.
 
     Args:
-        config: the model that the parts hold.
+        config: the model in the parts.
         chains: the graphs of `context_size` by AR, in the order they run; the largest AR reads prompts.
         pad_token: see `pad_token`.
-        on_npu: whether the parts are context binaries or run on the processor.
+        on_npu: whether the parts are context binaries, or run on the CPU.
 
     Raises:
         RecipeError: there is no AR 1, or no larger one.
-        ModelError: keys and values are not of 8 bits.
+        ModelError: keys and values do not have 8 bits.
     """
     window = require_ars(chains, context_size)
     first = next(spec for graph in chains[1] for spec in graph.signature.inputs if PAST.match(spec.name))
@@ -64,7 +63,7 @@ def genai_config(
             "vocab_size": config.vocab_size,
             "context_length": context_size,
             "decoder": {
-                "session_options": {"log_id": "onnxruntime-genai", **PROCESSOR},
+                "session_options": {"log_id": "onnxruntime-genai", **CPU},
                 "hidden_size": config.hidden_size,
                 "head_size": config.head_dim,
                 "num_attention_heads": config.num_heads,
@@ -91,10 +90,10 @@ def genai_config(
 
 
 def pad_token(tokenizer: Tokenizer, config: DecoderConfig) -> int:
-    """A token that no prompt holds: onnxruntime-genai takes each that it meets for padding and leaves it unseen.
+    """A token that no prompt contains: onnxruntime-genai masks it wherever it occurs.
 
-    The tokenizer's own where it is no end or beginning of text; else one that the tokenizer has no text for; else a
-    special token that the chat template does not write.
+    The tokenizer's own if it does not begin or end texts; else a token without text; else a special token that the chat
+    template does not contain.
 
     Raises:
         ModelError: there is none.
@@ -112,9 +111,9 @@ def pad_token(tokenizer: Tokenizer, config: DecoderConfig) -> int:
     found = next((token for token in candidates if token not in taken and token < config.vocab_size), None)
     if found is None:
         raise ModelError(
-            "the tokenizer has no token for padding that cannot stand in a prompt",
+            "the tokenizer has no padding token that cannot occur in a prompt",
             where="tokenizer",
-            remedy="set pad_token in the model's tokenizer_config.json to a token that prompts do not hold",
+            remedy="set pad_token in the model's tokenizer_config.json to a token that prompts do not contain",
         )
     return int(found)
 
@@ -128,15 +127,14 @@ def require_ars(ars: Iterable[int], context_size: int) -> int:
     found = sorted(set(ars))
     if 1 not in found or len(found) < 2:
         raise RecipeError(
-            f"onnxruntime-genai reads prompts with one AR and goes on with AR 1, the graphs have AR "
+            f"onnxruntime-genai needs one AR for prompts and AR 1 for decoding; the graphs have AR "
             f"{', '.join(map(str, found))}",
             where="stages.prepare_exports.arn",
             remedy="set arn to [1, 128], or export_bundle.format to genie",
         )
     if found[-1] * 2 > context_size:
         raise RecipeError(
-            f"onnxruntime-genai reads prompts with AR {found[-1]}, which must not be more than half the context of "
-            f"{context_size}",
+            f"onnxruntime-genai would read prompts with AR {found[-1]}, more than half the context of {context_size}",
             where="stages.prepare_exports.arn",
             remedy=f"set arn to [1, {context_size // 2}] or less, or export_bundle.format to genie",
         )
@@ -146,27 +144,34 @@ def require_ars(ars: Iterable[int], context_size: int) -> int:
 def _require_8_bits(spec: TensorSpec) -> None:
     if spec.dtype != "uint8":
         raise ModelError(
-            f"onnxruntime-genai holds keys and values as uint8, {spec.name} is {spec.dtype}",
+            f"onnxruntime-genai stores keys and values as uint8, {spec.name} is {spec.dtype}",
             where="stages.quantization",
             remedy="quantize keys and values to 8 bits, or set export_bundle.format to genie",
         )
 
 
-def _stages(chains: Mapping[int, Sequence[PlacedGraph]], window: int, on_npu: bool) -> list[tuple[str, dict[str, Any]]]:
+def _stages(
+    chains: Mapping[int, Sequence[PlacedGraph]], window: int, on_npu: bool
+) -> list[tuple[str, dict[str, object]]]:
     """The pipeline in the order it runs: positions, the prompt's parts, the parts of AR 1, logits."""
-    around = {"session_options": PROCESSOR}
-    first = {"filename": POSITIONS, "inputs": [POSITION_IDS, TOKEN_MASK], "outputs": list(MADE), **around}
-    stages: list[tuple[str, dict[str, Any]]] = [("positions", first)]
-    for ar, called in ((window, "prompt"), (1, "token")):
+    around = {"session_options": CPU}
+    first: dict[str, object] = {
+        "filename": POSITIONS,
+        "inputs": [POSITION_IDS, TOKEN_MASK],
+        "outputs": list(COMPUTED),
+        **around,
+    }
+    stages: list[tuple[str, dict[str, object]]] = [("positions", first)]
+    for ar, phase in ((window, "prompt"), (1, "token")):
         for graph in chains[ar]:
-            stage = {
+            stage: dict[str, object] = {
                 "filename": graph.file,
                 "inputs": [spec.name for spec in graph.signature.inputs],
                 "outputs": [spec.name for spec in graph.signature.outputs],
                 "session_options": NPU if on_npu else EXACT,
-                "run_on_prompt": called == "prompt",
-                "run_on_token_gen": called == "token",
+                "run_on_prompt": phase == "prompt",
+                "run_on_token_gen": phase == "token",
             }
-            stages.append((f"{called}_{graph.signature.part}_of_{graph.signature.of}", stage))
+            stages.append((f"{phase}_{graph.signature.part}_of_{graph.signature.of}", stage))
     stages.append(("logits", {"filename": LOGITS, "inputs": ["logits"], "outputs": [LOGITS_FLOAT], **around}))
     return stages

@@ -1,12 +1,12 @@
-"""The two small graphs that run on the processor around the parts in onnxruntime-genai.
+"""The two small graphs that onnxruntime-genai runs on the CPU before and after the parts.
 
     position_ids [1, AR] ─┐                    ┌─ attention_mask [1, 1, AR, CL]
     token_mask   [1, CL] ─┴─ positions.onnx ───┼─ position_ids_cos, position_ids_sin [1, 1, AR, D/2]
                                                ┆  the parts
     logits [1, AR, V] (stored) ── logits.onnx ──── logits_float [1, AR, V]
 
-onnxruntime-genai gives positions and which of the context's tokens are real; the parts take an additive mask and
-rotated angles, all of them in stored numbers.
+onnxruntime-genai passes positions and a mask of the tokens in the context; the parts take an additive mask, cosines and
+sines, all in stored integers.
 """
 
 from __future__ import annotations
@@ -28,11 +28,11 @@ _OPSET, _IR_VERSION = 21, 10
 
 
 def write_positions(path: Path, config: DecoderConfig, *, mask: TensorSpec, cos: TensorSpec, sin: TensorSpec) -> None:
-    """Write the graph that makes mask, cosines and sines; one for every AR.
+    """Write the graph that computes mask, cosines and sines, for any AR.
 
     Args:
-        config: gives the angles.
-        mask: `attention_mask` as the parts take it, [1, 1, AR, CL]; CL is taken from it.
+        config: for the angles.
+        mask: the parts' `attention_mask`, [1, 1, AR, CL]; defines CL.
         cos: `position_ids_cos`.
         sin: `position_ids_sin`.
     """
@@ -48,7 +48,7 @@ def write_positions(path: Path, config: DecoderConfig, *, mask: TensorSpec, cos:
             spec,
             [1, 1, "ar", spec.shape[-1]],
         )
-    # A token sees the real tokens up to itself; the call's own stand at the end of the context.
+    # a token sees the tokens up to itself; those of the call are at the end of the context
     end = graph.constant("context_length", np.array(length))
     one = graph.constant("one", np.array(1))
     ar = graph.node("Squeeze", [graph.node("Shape", [positions], start=1, end=2)])
@@ -59,7 +59,7 @@ def write_positions(path: Path, config: DecoderConfig, *, mask: TensorSpec, cos:
     )
     seen = graph.node("And", [earlier, graph.node("Cast", [tokens], to=int(ir.DataType.BOOL))])
     values = to_stored(np.array([0.0, minimum(mask) if mask.scale is not None else -1e4], np.float32), mask)
-    # ONNX Runtime has no Where for 16 bits.
+    # ONNX Runtime has no 16-bit Where
     wide = np.int32 if mask.scale is not None else np.float32
     stored = graph.node(
         "Where",
@@ -72,7 +72,7 @@ def write_positions(path: Path, config: DecoderConfig, *, mask: TensorSpec, cos:
 
 
 def write_logits(path: Path, logits: TensorSpec) -> None:
-    """Write the graph that turns stored logits into float ones.
+    """Write the graph that converts stored logits to float.
 
     Args:
         logits: the last part's output, [1, AR, V].
@@ -89,7 +89,7 @@ def write_logits(path: Path, logits: TensorSpec) -> None:
 
 
 class _Graph:
-    """A graph that grows node by node."""
+    """A graph built node by node."""
 
     def __init__(self) -> None:
         self.inputs: list[ir.Value] = []

@@ -1,76 +1,76 @@
-"""`genie_config.json`: what Genie must know of a model and of the binaries it is in.
+"""`genie_config.json`: what Genie needs to know of a model and its binaries.
 
-Source: the schema that stands in `libGenie.so` 1.21, which validates every one of these fields.
+Source: the schema in `libGenie.so` 1.21, which validates every field.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from dataclasses import dataclass
 
 from qairt.bundle.genie_rope import positional_encoding
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
+from qairt.runtime.sampling import Sampling
 from qairt.toolchain.genie.config import NO_TOKEN
+
+
+@dataclass(frozen=True)
+class GenieFiles:
+    """Paths in the configuration."""
+
+    binaries: Sequence[str]
+    """In the order they run."""
+    tokenizer: str = "tokenizer.json"
+    extensions: str | None = None
+    """`htp_backend_ext_config.json`; None for the backend's defaults."""
+
+
+@dataclass(frozen=True)
+class GenieHost:
+    """Genie's use of the CPU. The defaults suit a phone."""
+
+    threads: int = 3
+    cpu_mask: str = "0xe0"
+    """The cores it may use, in hexadecimal; by default a phone's three fastest."""
+    poll: bool = True
+    """Wait for the NPU without sleeping: faster, but takes more power."""
 
 
 def genie_config(
     config: DecoderConfig,
     *,
     context_size: int,
-    binaries: Sequence[str],
-    tokenizer: str,
-    threads: int = 3,
-    cpu_mask: str = "0xe0",
-    poll: bool = True,
-    extensions: str | None = None,
-    puts_begin: bool = True,
-) -> dict[str, Any]:
-    """The configuration of one dialog; JSON as it is.
+    files: GenieFiles,
+    host: GenieHost | None = None,
+    sampling: Sampling | None = None,
+    adds_bos: bool = True,
+    stops: bool = True,
+) -> dict[str, object]:
+    """The configuration of one dialog, as JSON.
 
     Args:
-        config: the model that the binaries hold.
-        context_size: the longest context length among their graphs.
-        binaries: paths in the order they run.
-        tokenizer: path of `tokenizer.json`.
-        threads: of Genie on the processor.
-        cpu_mask: the cores it may use, in hexadecimal; by default the three fastest of a phone.
-        poll: wait for the NPU without sleep: faster, and warmer.
-        extensions: path of `htp_backend_ext_config.json`; None where the defaults of the backend do.
-        puts_begin: Genie puts the model's beginning-of-text token before each prompt; see `chat_prompt.genie_prompt`.
+        config: the model in the binaries.
+        context_size: the longest context length of their graphs.
+        files: binaries, tokenizer and backend configuration.
+        host: by default a phone's.
+        sampling: greedy by default.
+        adds_bos: Genie adds the beginning-of-text token to each prompt; see `chat_prompt.genie_affixes`.
+        stops: at the model's end-of-text tokens.
 
     Raises:
-        ModelError: a fact that Genie needs is missing from the model, or it has no words for it.
+        ModelError: the model lacks a property that Genie needs, or has one that Genie cannot express.
     """
     if not config.eos_token_ids:
         raise ModelError(
-            "the model names no end-of-text token, and Genie would never stop",
+            "the model has no end-of-text token, so Genie would never stop",
             where="eos_token_id",
-            remedy="state eos_token_id in the model's config.json or generation_config.json",
+            remedy="set eos_token_id in the model's config.json or generation_config.json",
         )
-    if not binaries:
+    if not files.binaries:
         raise ValueError("no binaries")
-    eos = list(config.eos_token_ids)
-    begin = config.bos_token_id if puts_begin else None
-    htp: dict[str, Any] = {
-        "version": 1,
-        "use-mmap": True,
-        "spill-fill-bufsize": 0,
-        "mmap-budget": 0,
-        "poll": poll,
-        "cpu-mask": cpu_mask,
-        "kv-dim": config.head_dim,
-        "allow-async-init": False,
-    }
-    model: dict[str, Any] = {"version": 1, "type": "binary", "binary": {"version": 1, "ctx-bins": list(binaries)}}
-    if config.rope_scaling is None:
-        htp |= {"pos-id-dim": config.head_dim // 2, "rope-theta": float(config.rope_theta)}
-    else:
-        # Genie takes either these two or a positional encoding, never both.
-        model["positional-encoding"] = positional_encoding(config, context_size=context_size)
-    backend: dict[str, Any] = {"version": 1, "type": "QnnHtp", "QnnHtp": htp}
-    if extensions is not None:
-        backend["extensions"] = extensions
+    eos = list(config.eos_token_ids) if stops else [NO_TOKEN]
+    bos = config.bos_token_id if adds_bos else None
     return {
         "dialog": {
             "version": 1,
@@ -79,11 +79,48 @@ def genie_config(
                 "version": 1,
                 "size": context_size,
                 "n-vocab": config.vocab_size,
-                "bos-token": NO_TOKEN if begin is None else begin,
+                "bos-token": NO_TOKEN if bos is None else bos,
                 "eos-token": eos[0] if len(eos) == 1 else eos,
             },
-            "sampler": {"version": 1, "seed": 0, "temp": 0.0, "top-k": 1, "top-p": 1.0, "greedy": True},
-            "tokenizer": {"version": 1, "path": tokenizer},
-            "engine": {"version": 1, "n-threads": threads, "backend": backend, "model": model},
+            "sampler": _sampler(sampling or Sampling(), config.vocab_size),
+            "tokenizer": {"version": 1, "path": files.tokenizer},
+            "engine": _engine(config, context_size, files, host or GenieHost()),
         }
+    }
+
+
+def _engine(config: DecoderConfig, context_size: int, files: GenieFiles, host: GenieHost) -> dict[str, object]:
+    htp: dict[str, object] = {
+        "version": 1,
+        "use-mmap": True,
+        "spill-fill-bufsize": 0,
+        "mmap-budget": 0,
+        "poll": host.poll,
+        "cpu-mask": host.cpu_mask,
+        "kv-dim": config.head_dim,
+        "allow-async-init": False,
+    }
+    binary = {"version": 1, "ctx-bins": list(files.binaries)}
+    model: dict[str, object] = {"version": 1, "type": "binary", "binary": binary}
+    if config.rope_scaling is None:
+        htp |= {"pos-id-dim": config.head_dim // 2, "rope-theta": float(config.rope_theta)}
+    else:
+        # Genie accepts either these two or a positional encoding, not both
+        model["positional-encoding"] = positional_encoding(config, context_size=context_size)
+    backend: dict[str, object] = {"version": 1, "type": "QnnHtp", "QnnHtp": htp}
+    if files.extensions is not None:
+        backend["extensions"] = files.extensions
+    return {"version": 1, "n-threads": host.threads, "backend": backend, "model": model}
+
+
+def _sampler(sampling: Sampling, vocab_size: int) -> dict[str, object]:
+    if sampling.temperature == 0:
+        return {"version": 1, "seed": 0, "temp": 0.0, "top-k": 1, "top-p": 1.0, "greedy": True}
+    return {
+        "version": 1,
+        "seed": sampling.seed,
+        "temp": sampling.temperature,
+        "top-k": sampling.top_k or vocab_size,
+        "top-p": sampling.top_p,
+        "greedy": False,
     }

@@ -1,4 +1,4 @@
-"""A model's rotary embedding in the words of Genie's `positional-encoding`.
+"""A model's rotary embedding as Genie's `positional-encoding`.
 
 Each form was compared with the table that Genie 1.21 computes from it: they agree to one step of 16 bits.
 """
@@ -7,26 +7,28 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+
+from pydantic import JsonValue
 
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.rope import inverse_frequencies, plain_frequencies
+from qairt.model.rope_scaling import number
 
-_NO_COUNTERPART = "Genie has no counterpart of it; `qairt export RECIPE DIR --format ort` computes it on the device"
+_UNSUPPORTED = "Genie does not support it; `qairt export RECIPE DIR --format ort` computes it on the device"
 
 
-def positional_encoding(config: DecoderConfig, *, context_size: int) -> dict[str, Any]:
-    """What goes into `engine.model.positional-encoding`.
+def positional_encoding(config: DecoderConfig, *, context_size: int) -> dict[str, object]:
+    """The value of `engine.model.positional-encoding`.
 
     Args:
-        config: of a model; with plain rotary, `rope-scaling` is left out.
+        config: the model; with plain rotary, `rope-scaling` is left out.
         context_size: the length that dynamic scaling adapts to.
 
     Raises:
-        ModelError: Genie has no counterpart of the model's scaling.
+        ModelError: Genie does not support the model's scaling.
     """
-    encoding: dict[str, Any] = {
+    encoding: dict[str, object] = {
         "type": "rope",
         "rope-dim": config.head_dim // 2,
         "rope-theta": float(config.rope_theta),
@@ -36,9 +38,9 @@ def positional_encoding(config: DecoderConfig, *, context_size: int) -> dict[str
         return encoding
     match scaling["rope_type"]:
         case "linear":
-            words: dict[str, Any] = {"rope-type": "linear", "factor": scaling["factor"]}
+            fields: dict[str, object] = {"rope-type": "linear", "factor": scaling["factor"]}
         case "llama3":
-            words = {
+            fields = {
                 "rope-type": "llama3",
                 "factor": scaling["factor"],
                 "low-freq-factor": scaling["low_freq_factor"],
@@ -46,38 +48,37 @@ def positional_encoding(config: DecoderConfig, *, context_size: int) -> dict[str
                 "original-max-position-embeddings": scaling["original_max_position_embeddings"],
             }
         case "yarn":
-            words = _yarn(config, scaling)
+            fields = _yarn(config, scaling)
         case "dynamic" | "frequency_factors":
-            words = _any_frequencies(config, context_size)
+            fields = _frequency_factors(config, context_size)
         case other:
-            raise ModelError(f"rotary scaling of type {other!r}", where="rope_scaling", remedy=_NO_COUNTERPART)
-    return encoding | {"rope-scaling": words}
+            raise ModelError(f"rotary scaling of type {other!r}", where="rope_scaling", remedy=_UNSUPPORTED)
+    return encoding | {"rope-scaling": fields}
 
 
-def _yarn(config: DecoderConfig, scaling: Mapping[str, Any]) -> dict[str, Any]:
+def _yarn(config: DecoderConfig, scaling: Mapping[str, JsonValue]) -> dict[str, object]:
     if not scaling.get("truncate", True):
         raise ModelError(
-            "yarn rotary scaling with limits that are not rounded (truncate: false)",
+            "yarn rotary scaling without rounded limits (truncate: false)",
             where="rope_scaling.truncate",
-            remedy=_NO_COUNTERPART,
+            remedy=_UNSUPPORTED,
         )
-    factor = scaling["factor"]
     _, attention = inverse_frequencies(config, 1)
     return {
         "rope-type": "yarnrope",
-        "factor": factor,
+        "factor": scaling["factor"],
         "original-max-position-embeddings": scaling["original_max_position_embeddings"],
         "dim": config.head_dim,
         "extrapolation-factor": 1.0,
-        # Genie multiplies yarn's usual attention factor by this one.
-        "attn-factor": attention / (0.1 * math.log(factor) + 1.0),
+        # Genie multiplies yarn's usual attention factor by this one
+        "attn-factor": attention / (0.1 * math.log(number(scaling, "factor")) + 1.0),
         "beta-fast": scaling.get("beta_fast") or 32,
         "beta-slow": scaling.get("beta_slow") or 1,
     }
 
 
-def _any_frequencies(config: DecoderConfig, context_size: int) -> dict[str, Any]:
-    """`longrope` divides each plain frequency by a number of its own; with a factor of 1 it does nothing else."""
+def _frequency_factors(config: DecoderConfig, context_size: int) -> dict[str, object]:
+    """`longrope` divides each plain frequency by its own factor; with `factor` 1 it does nothing else."""
     frequencies, _ = inverse_frequencies(config, context_size)
     factors = [float(factor) for factor in plain_frequencies(config.head_dim, config.rope_theta) / frequencies]
     return {

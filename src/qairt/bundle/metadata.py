@@ -1,9 +1,10 @@
-"""`metadata.yaml`: what is in a bundle, for people and for what runs it."""
+"""`metadata.yaml`: the contents of a bundle, for people and programs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
@@ -17,7 +18,7 @@ NAME = "metadata.yaml"
 
 
 class BundleSoc(BaseModel):
-    """The chip the binaries are for."""
+    """The chip of the binaries."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -28,7 +29,7 @@ class BundleSoc(BaseModel):
 
 
 class BundleGraph(GraphSignature):
-    """A graph with every input and output, and the files it is in."""
+    """A graph with all inputs and outputs, and its files."""
 
     model_config = ConfigDict(extra="ignore")
 
@@ -41,19 +42,19 @@ class BundleGraph(GraphSignature):
 
 
 class BundleMetadata(BaseModel):
-    """What a program reads of it; the file may say more."""
+    """The fields that qairt reads; the file may have more."""
 
     model_config = ConfigDict(extra="ignore")
 
     backend: str
     format: Format | None = None
-    """`genie` or `ort`; None for parts without a runtime's configuration."""
+    """`genie` or `ort`; None for parts without a runtime configuration."""
     config: str | None = None
-    """That runtime's configuration."""
+    """The file name of the runtime's configuration."""
     run: str | None = None
     """The script that answers a prompt."""
     context_length: int | None = None
-    """The longest of the graphs."""
+    """The longest of all graphs."""
     binaries: tuple[str, ...] = ()
     """In the order they run."""
     soc: BundleSoc | None = None
@@ -61,15 +62,15 @@ class BundleMetadata(BaseModel):
     graphs: Annotated[tuple[BundleGraph, ...], Field(min_length=1)]
 
 
-def write_metadata(path: Path, content: dict[str, Any]) -> None:
-    path.write_text(yaml.safe_dump(content, sort_keys=False, width=120, default_flow_style=None))
+def write_metadata(path: Path, content: Mapping[str, object]) -> None:
+    path.write_text(yaml.safe_dump(dict(content), sort_keys=False, width=120, default_flow_style=None))
 
 
 def read_metadata(folder: Path) -> BundleMetadata | None:
-    """None where the folder has none: another tool's bundle.
+    """Read the metadata; None if there is none: another tool's bundle.
 
     Raises:
-        QairtError: it is not what qairt writes.
+        QairtError: the file is malformed.
     """
     path = folder / NAME
     if not path.is_file():
@@ -82,4 +83,4 @@ def read_metadata(folder: Path) -> BundleMetadata | None:
         place = ".".join(map(str, fault["loc"]))
         raise QairtError(f"{place}: {fault['msg']}" if place else fault["msg"], where=NAME, remedy=remedy) from error
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise QairtError(f"it is not YAML: {' '.join(str(error).split())}", where=NAME, remedy=remedy) from error
+        raise QairtError(f"it is not valid YAML: {' '.join(str(error).split())}", where=NAME, remedy=remedy) from error

@@ -1,10 +1,10 @@
-"""The scripts that answer a prompt with a bundle, on the device."""
+"""The scripts in a bundle that answer a prompt on the device."""
 
 from __future__ import annotations
 
 import shlex
 
-from qairt.bundle.chat_prompt import AroundUser
+from qairt.bundle.chat_prompt import PromptAffixes
 from qairt.bundle.genai_config import RUNS_WITH
 
 GENIE_SCRIPT = "run_genie.sh"
@@ -14,9 +14,9 @@ _GENIE = """\
 #!/bin/sh
 # Answers a prompt with this bundle: sh run_genie.sh "What is the capital of France?"
 #
-# It needs, in this folder or in lib/ below it, from the QAIRT SDK: genie-t2t-run, libGenie.so, libQnnHtp.so,
-# libQnnHtpNetRunExtensions.so, libQnnSystem.so, libQnnHtpV{htp}Stub.so (for Android or for Linux on Arm) and
-# libQnnHtpV{htp}Skel.so (of hexagon-v{htp}). On Android:
+# Requires these files of the QAIRT SDK in this folder or its lib/ folder: genie-t2t-run, libGenie.so, libQnnHtp.so,
+# libQnnHtpNetRunExtensions.so, libQnnSystem.so, libQnnHtpV{htp}Stub.so (for Android or Linux on Arm) and
+# libQnnHtpV{htp}Skel.so (from hexagon-v{htp}). On Android:
 #   adb push BUNDLE /data/local/tmp/ && adb shell sh /data/local/tmp/BUNDLE/run_genie.sh "'What is …?'"
 set -eu
 cd "$(dirname "$0")"
@@ -29,13 +29,13 @@ if [ $# -ne 1 ]; then
   exit 2
 fi
 command -v genie-t2t-run >/dev/null || {{
-  echo "genie-t2t-run is not in $here: copy it there from the QAIRT SDK, see the head of this script" >&2
+  echo "genie-t2t-run is not in $here: copy it from the QAIRT SDK, see the comment in this script" >&2
   exit 3
 }}
 # {note}
-{warn}before={before}
-after={after}
-exec genie-t2t-run -c genie_config.json -p "$before$1$after"
+{warn}prefix={prefix}
+suffix={suffix}
+exec genie-t2t-run -c genie_config.json -p "$prefix$1$suffix"
 """
 
 _ORT = '''\
@@ -55,8 +55,8 @@ from tokenizers.decoders import DecodeStream
 
 HERE = Path(__file__).resolve().parent
 # {note}
-BEFORE = {before!r}
-AFTER = {after!r}
+PREFIX = {prefix!r}
+SUFFIX = {suffix!r}
 
 
 def main(prompt: str) -> None:
@@ -65,7 +65,7 @@ def main(prompt: str) -> None:
         sys.exit(f"onnxruntime-genai {{installed}} cannot run this bundle: pip install '{genai}'")
 {warn}{register}    model = genai.Model(str(HERE))
     tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
-    ids = tokenizer.encode(BEFORE + prompt + AFTER, add_special_tokens={is_bare}).ids
+    ids = tokenizer.encode(PREFIX + prompt + SUFFIX, add_special_tokens={is_bare}).ids
     settings = genai.GeneratorParams(model)
     settings.set_search_options(max_length={context_size}, do_sample=False)
     generator = genai.Generator(model, settings)
@@ -89,33 +89,33 @@ _REGISTER = """\
 """
 
 
-def genie_script(around: AroundUser, *, htp: int) -> str:
+def genie_script(affixes: PromptAffixes, *, htp: int) -> str:
     """`run_genie.sh`, for adb shell and Linux on Arm.
 
     Args:
-        around: the user's words.
-        htp: the NPU's architecture, which is in its libraries' names.
+        affixes: the chat template.
+        htp: the NPU's architecture, part of its libraries' names.
     """
     return _GENIE.format(
-        note=around.note,
-        warn=f"echo {shlex.quote(around.warning)} >&2\n" if around.warning else "",
-        before=shlex.quote(around.before),
-        after=shlex.quote(around.after),
+        note=affixes.note,
+        warn=f"echo {shlex.quote(affixes.warning)} >&2\n" if affixes.warning else "",
+        prefix=shlex.quote(affixes.prefix),
+        suffix=shlex.quote(affixes.suffix),
         htp=htp,
     )
 
 
-def ort_script(around: AroundUser, *, context_size: int, on_npu: bool) -> str:
-    """`run_ort.py`, for Windows and Linux on Arm, or, without the NPU, anywhere."""
+def ort_script(affixes: PromptAffixes, *, context_size: int, on_npu: bool) -> str:
+    """`run_ort.py`, for Windows and Linux on Arm; without the NPU, for any machine."""
     packages = [f'"onnxruntime-genai{RUNS_WITH}"', *(["onnxruntime-qnn"] if on_npu else []), "tokenizers"]
     return _ORT.format(
         genai=f"onnxruntime-genai{RUNS_WITH}",
-        needs=f"It needs: pip install {' '.join(packages)}",
-        note=around.note,
-        warn=f"    print({around.warning!r}, file=sys.stderr)\n" if around.warning else "",
-        before=around.before,
-        after=around.after,
-        is_bare=around.is_bare,
+        needs=f"Requires: pip install {' '.join(packages)}",
+        note=affixes.note,
+        warn=f"    print({affixes.warning!r}, file=sys.stderr)\n" if affixes.warning else "",
+        prefix=affixes.prefix,
+        suffix=affixes.suffix,
+        is_bare=affixes.is_bare,
         register=_REGISTER if on_npu else "",
         context_size=context_size,
     )

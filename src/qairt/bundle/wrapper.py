@@ -1,4 +1,4 @@
-"""The ONNX files of a bundle: their tensors, and what an `EPContext` graph says of its binary."""
+"""The ONNX files of a bundle: their tensors, and the binaries that `EPContext` graphs refer to."""
 
 from __future__ import annotations
 
@@ -13,21 +13,20 @@ from qairt.toolchain.base import GraphContents
 if TYPE_CHECKING:
     import onnx
 
-OPEN = 0
-"""In a shape: a length that is not fixed."""
+DYNAMIC = 0
+"""A dimension that is not fixed."""
 
 
 @dataclass(frozen=True)
-class Wrapped:
-    """A graph in a binary that lies beside the wrapper."""
+class WrappedGraph:
+    """A graph in a binary beside the wrapper."""
 
     binary: str
     graph: str
 
 
-def read_wrapped(path: Path) -> list[Wrapped]:
-    """The graphs that an ONNX file stands for; none where it is a graph of its own, holds the binary itself, or is no
-    ONNX file."""
+def read_wrapped(path: Path) -> list[WrappedGraph]:
+    """The graphs that a wrapper refers to; none if the file is a plain graph, embeds the binary, or is not ONNX."""
     import onnx
 
     try:
@@ -36,23 +35,27 @@ def read_wrapped(path: Path) -> list[Wrapped]:
         return []
     found = []
     for node in nodes:
-        told = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
-        if node.op_type == "EPContext" and told.get("embed_mode", 1) == 0:
-            found.append(Wrapped(_text(told.get("ep_cache_context")), _text(told.get("partition_name")) or node.name))
+        attributes = {item.name: onnx.helper.get_attribute_value(item) for item in node.attribute}
+        if node.op_type == "EPContext" and attributes.get("embed_mode", 1) == 0:
+            found.append(
+                WrappedGraph(
+                    _text(attributes.get("ep_cache_context")), _text(attributes.get("partition_name")) or node.name
+                )
+            )
     return found
 
 
 def read_tensors(path: Path) -> GraphContents:
-    """Inputs and outputs.
+    """Read inputs and outputs.
 
     Raises:
         GraphError: it is not an ONNX file.
     """
     graph = _load(path).graph
-    fixed = {tensor.name for tensor in graph.initializer}
+    constants = {tensor.name for tensor in graph.initializer}
     return GraphContents(
         graph.name,
-        tuple(_spec(value) for value in graph.input if value.name not in fixed),
+        tuple(_spec(value) for value in graph.input if value.name not in constants),
         tuple(_spec(value) for value in graph.output),
     )
 
@@ -62,7 +65,7 @@ def _spec(value: onnx.ValueInfoProto) -> TensorSpec:
 
     kind = value.type.tensor_type
     dtype = onnx.helper.tensor_dtype_to_np_dtype(kind.elem_type).name
-    shape = tuple(dim.dim_value if dim.HasField("dim_value") else OPEN for dim in kind.shape.dim)
+    shape = tuple(dim.dim_value if dim.HasField("dim_value") else DYNAMIC for dim in kind.shape.dim)
     return TensorSpec(name=value.name, dtype=str(dtype), shape=shape)
 
 

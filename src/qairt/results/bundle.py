@@ -83,7 +83,7 @@ def compose_bundle(contents: Contents, directory: Path, form: Format, recorded: 
             shutil.copyfile(source, target)
             placed[target.relative_to(work).as_posix()] = source
 
-        for path in contents.described_by():
+        for path in contents.description_files():
             if sha256_of(path) != recorded.get(path):
                 raise _damaged(path.name)
         compose(contents, work, form, place=place)

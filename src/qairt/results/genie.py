@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from qairt.errors import GenerationError, RecipeError
 from qairt.notify import Notify
@@ -107,34 +107,20 @@ class GenieModel:
 
     def genie_config(
         self, binaries: Sequence[Path], sampling: Sampling | None = None, *, endless: bool = False
-    ) -> dict[str, Any]:
+    ) -> dict[str, object]:
         """The `genie_config.json` of a dialog on this machine."""
-        from qairt.bundle.genie_config import genie_config
-        from qairt.toolchain.genie.config import NO_TOKEN
+        from qairt.bundle.genie_config import GenieFiles, GenieHost, genie_config
 
         threads = min(os.cpu_count() or 1, 8)
-        config = genie_config(
+        return genie_config(
             self.config,
             context_size=self.context_length,
-            binaries=[str(path) for path in binaries],
-            tokenizer=str(self.tokenizer_file),
-            threads=threads,
-            cpu_mask=hex((1 << threads) - 1),
-            poll=False,
-            puts_begin=False,  # prompts bring their own beginning-of-text token
+            files=GenieFiles([str(path) for path in binaries], str(self.tokenizer_file)),
+            host=GenieHost(threads, cpu_mask=hex((1 << threads) - 1), poll=False),
+            sampling=sampling,
+            adds_bos=False,  # prompts contain it
+            stops=not endless,
         )
-        dialog = config["dialog"]
-        if endless:
-            dialog["context"]["eos-token"] = NO_TOKEN
-        if sampling is not None and sampling.temperature > 0:
-            dialog["sampler"] |= {
-                "greedy": False,
-                "seed": sampling.seed,
-                "temp": sampling.temperature,
-                "top-k": sampling.top_k or self.config.vocab_size,
-                "top-p": sampling.top_p,
-            }
-        return config
 
 
 def genie_model(run: FinishedRun) -> GenieModel:

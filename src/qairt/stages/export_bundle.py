@@ -155,7 +155,7 @@ def require_possible(env: Env, requested: Format | None) -> None:
     """
     from qairt.bundle.compose import require_format
     from qairt.bundle.genai_config import require_ars
-    from qairt.bundle.genie_config import genie_config
+    from qairt.bundle.genie_config import GenieFiles, genie_config
 
     form, settings = format_for(env, requested), settings_of(env)
     if form is None:
@@ -166,7 +166,7 @@ def require_possible(env: Env, requested: Format | None) -> None:
             require_ars(prepare_config(env).arn, max(prepare_config(env).context_length))
         return
     longest = max(prepare_config(env).context_length)
-    genie_config(model_of(env).config, context_size=longest, binaries=["part"], tokenizer="tokenizer.json")
+    genie_config(model_of(env).config, context_size=longest, files=GenieFiles(["part"]))
 
 
 def contents_of(inputs: Mapping[Coord, ExportBundleInput], task: Task) -> Contents:

@@ -24,14 +24,12 @@ HTP = (*ENGINE, "backend", "QnnHtp")
 def test_a_whole_bundle(genie_bundle: Path):
     assert faults(genie_bundle, "error", "warning") == []
     found = said(genie_bundle)
-    assert found["files"] == "11 files as SHA256SUMS says"
-    assert found["graphs"] == (
-        "3 binaries for SM8650, 6 graphs: AR 1, 8, context 32; each part takes what the one before gives"
-    )
-    assert found["config"] == "genie_config.json suits the graphs and the model"
-    assert found["tokenizer"] == "257 tokens, a text ends with '<|end|>'"
+    assert found["files"] == "11 files match SHA256SUMS"
+    assert found["graphs"] == ("3 binaries for SM8650, 6 graphs: AR 1, 8, context 32; each part fits the one before")
+    assert found["config"] == "genie_config.json matches the graphs and the model"
+    assert found["tokenizer"] == "257 tokens, texts end with '<|end|>'"
     assert found["genie"].startswith(
-        f"Genie takes the configuration; the binaries are not loaded here, for {BINARY.format(1)} holds 2 graphs, and "
+        f"Genie accepts the configuration; the binaries are not loaded here, for {BINARY.format(1)} holds 2 graphs, and "
         "loading such a binary on x86 ends the vendor's process. What stands in for it: `qairt generate RECIPE PROMPT "
         "--target genie` and `qairt verify RECIPE`"
     )
@@ -65,7 +63,7 @@ def test_a_changed_byte(genie_bundle: Path):
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    assert faults(genie_bundle)[0] == ("files", f"{BINARY.format(2)} is not what SHA256SUMS says: it is damaged")
+    assert faults(genie_bundle)[0] == ("files", f"{BINARY.format(2)} does not match SHA256SUMS: it is damaged")
 
 
 def test_a_cut_binary(genie_bundle: Path):
@@ -86,13 +84,13 @@ def test_binaries_out_of_order(genie_bundle: Path):
     edit(genie_bundle / "genie_config.json", *ENGINE, "model", "binary", "ctx-bins", value=order)
     (found,) = [finding for finding in check_bundle(genie_bundle) if finding.status == "error"]
     assert (found.subject, found.text) == ("binaries", "the parts are out of order: 2, 1, 3")
-    assert found.remedy == f"name them in ctx-bins as {', '.join(BINARY.format(part) for part in (1, 2, 3))}"
+    assert found.remedy == f"list them in ctx-bins as {', '.join(BINARY.format(part) for part in (1, 2, 3))}"
 
 
 def test_a_part_that_is_not_named(genie_bundle: Path):
     order = [BINARY.format(part) for part in (1, 3)]
     edit(genie_bundle / "genie_config.json", *ENGINE, "model", "binary", "ctx-bins", value=order)
-    assert ("binaries", "AR 1 and context 32 have the parts 1, 3 of 3") in faults(genie_bundle)
+    assert ("binaries", "AR 1 with context 32 has parts 1, 3 of 3") in faults(genie_bundle)
 
 
 def test_another_chip(genie_bundle: Path):
@@ -103,7 +101,7 @@ def test_another_chip(genie_bundle: Path):
     place.write_text(json.dumps(told))
     name = place.name
     assert faults(genie_bundle) == [
-        ("chip", f"the binaries are for SM8650 (57), {name} says SM8750 (69)"),
+        ("chip", f"the binaries are for SM8650 (57), but {name} says SM8750 (69)"),
         ("chip", f"{name} says dsp_arch v79, SM8650 has v75"),
         ("chip", f"{name} says weight_sharing_enabled false, {BINARY.format(1)} holds several graphs"),
     ]
@@ -113,7 +111,7 @@ def test_a_binary_too_large_for_the_chip(genie_bundle: Path, monkeypatch: pytest
     monkeypatch.setattr("qairt.bundle.check.graphs.CONTEXT_BYTES", 1000)
     found = faults(genie_bundle)
     assert [subject for subject, _ in found] == ["binaries"] * 3
-    assert found[0][1].endswith("kB, the NPU takes 1 kB at once")
+    assert found[0][1].endswith("kB, the limit of the NPU is 1 kB")
 
 
 def test_metadata_of_another_compilation(genie_bundle: Path):
@@ -127,10 +125,10 @@ def test_metadata_of_another_compilation(genie_bundle: Path):
     subjects = [subject for subject, _ in faults(genie_bundle)]
     assert subjects == ["files", "chip", "metadata", "metadata", "metadata", "metadata"]
     texts = [text for _, text in faults(genie_bundle)]
-    assert texts[1] == "the binaries are for SM8650 (57), metadata.yaml says SM8750"
+    assert texts[1] == "the binaries are for SM8650 (57), but metadata.yaml says SM8750"
     assert texts[2].startswith("ar8_cl32_1_of_3: the input input_ids is name='input_ids' dtype='int32' shape=(1, 8)")
     assert texts[4] == f"{BINARY.format(3)} has no graph ar16_cl32_3_of_3"
-    assert texts[5] == f"{BINARY.format(3)} holds the graph ar8_cl32_3_of_3, which metadata.yaml does not name"
+    assert texts[5] == f"{BINARY.format(3)} holds a graph ar8_cl32_3_of_3, which is not in metadata.yaml"
 
 
 def test_parts_of_two_calibrations(genie_bundle: Path, tiny: TinyModel, tmp_path_factory: pytest.TempPathFactory):
@@ -141,7 +139,7 @@ def test_parts_of_two_calibrations(genie_bundle: Path, tiny: TinyModel, tmp_path
     (genie_bundle / "metadata.yaml").unlink()
     found = faults(genie_bundle)
     assert [subject for subject, _ in found] == ["graphs", "graphs"]
-    assert found[0][1].startswith("ar1_cl32_2_of_3: it takes hidden_0 as uint16 [1, 1, 64] with scale ")
+    assert found[0][1].startswith("ar1_cl32_2_of_3: its input hidden_0 is uint16 [1, 1, 64] with scale ")
 
 
 def test_a_tokenizer_of_another_vocabulary(genie_bundle: Path):
@@ -149,12 +147,14 @@ def test_a_tokenizer_of_another_vocabulary(genie_bundle: Path):
     tokenizer.add_tokens([f"<extra {number}>" for number in range(10)])
     tokenizer.save(str(genie_bundle / "tokenizer.json"))
     (genie_bundle / "SHA256SUMS").unlink()
-    assert ("tokenizer", "tokenizer.json has 267 tokens, the model 260: it is another model's") in faults(genie_bundle)
+    assert ("tokenizer", "tokenizer.json has 267 tokens, the model 260: it belongs to another model") in faults(
+        genie_bundle
+    )
 
 
 @pytest.mark.parametrize(
     ("token", "told"),
-    [(259, "tokenizer.json has no text for the end token 259"), (65, "the end token 65 is the ordinary text ")],
+    [(259, "tokenizer.json has no end token 259"), (65, "the end token 65 is the ordinary text ")],
 )
 def test_an_end_token_of_another_tokenizer(genie_bundle: Path, token: int, told: str):
     edit(genie_bundle / "genie_config.json", *CONTEXT, "eos-token", value=token)
@@ -162,24 +162,26 @@ def test_an_end_token_of_another_tokenizer(genie_bundle: Path, token: int, told:
 
 
 def test_no_bundle(tmp_path: Path):
-    with pytest.raises(QairtError, match="it is no bundle: it holds neither genie_config.json nor genai_config.json"):
+    with pytest.raises(
+        QairtError, match="it is not a bundle: it has no genie_config.json, genai_config.json or metadata.yaml"
+    ):
         check_bundle(tmp_path)
-    with pytest.raises(QairtError, match="there is no such folder"):
+    with pytest.raises(QairtError, match="the folder does not exist"):
         check_bundle(tmp_path / "none")
     (tmp_path / "genie_config.json").write_text("{")
-    with pytest.raises(QairtError, match="genie_config.json: it is not JSON"):
+    with pytest.raises(QairtError, match="genie_config.json: it is not valid JSON"):
         check_bundle(tmp_path)
 
 
 def test_a_bundle_that_lost_its_configuration(genie_bundle: Path):
     (genie_bundle / "genie_config.json").unlink()
-    with pytest.raises(QairtError, match="genie_config.json is missing, which genie reads first"):
+    with pytest.raises(QairtError, match="genie_config.json is missing, the configuration for genie"):
         check_bundle(genie_bundle)
 
 
 def test_damaged_sums(genie_bundle: Path):
     (genie_bundle / "SHA256SUMS").write_text("no digest\n")
-    assert ("files", "SHA256SUMS:1: it is not a digest and a name") in faults(genie_bundle)
+    assert ("files", "SHA256SUMS:1: the line is not a digest and a file name") in faults(genie_bundle)
 
 
 @pytest.mark.parametrize(
@@ -206,5 +208,5 @@ def test_damaged_sums_hide_no_missing_file(genie_bundle: Path):
     (genie_bundle / BINARY.format(2)).unlink()
     assert faults(genie_bundle) == [
         ("files", f"{BINARY.format(2)} is missing"),
-        ("files", "SHA256SUMS:1: it is not a digest and a name"),
+        ("files", "SHA256SUMS:1: the line is not a digest and a file name"),
     ]

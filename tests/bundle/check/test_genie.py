@@ -14,14 +14,14 @@ CONTEXT = ("dialog", "context")
 ENGINE = ("dialog", "engine")
 HTP = (*ENGINE, "backend", "QnnHtp")
 WRONG = [
-    ("genie_config.json", (*CONTEXT, "eos-token"), 10**30, "tokenizer.json has no text for the end token 1000"),
-    ("metadata.yaml", ("model", "rope_scaling"), {}, "metadata.yaml: model.rope_scaling is not what an export writes"),
+    ("genie_config.json", (*CONTEXT, "eos-token"), 10**30, "tokenizer.json has no end token 1000"),
+    ("metadata.yaml", ("model", "rope_scaling"), {}, "metadata.yaml: model.rope_scaling is malformed"),
 ]
 
 
 def test_genie_loads_binaries_of_one_graph(one_graph_bundle: Path):
     assert faults(one_graph_bundle, "error", "warning") == []
-    assert said(one_graph_bundle)["genie"] == "Genie takes the configuration, and loaded all binaries"
+    assert said(one_graph_bundle)["genie"] == "Genie accepts the configuration and loads all binaries"
 
 
 def test_paths_of_the_device_stand_for_files_of_that_name(one_graph_bundle: Path):
@@ -31,18 +31,22 @@ def test_paths_of_the_device_stand_for_files_of_that_name(one_graph_bundle: Path
     edit(place, *ENGINE, "backend", "extensions", value="/data/local/tmp/b/htp_backend_ext_config.json")
     edit(place, "dialog", "tokenizer", "path", value="/data/local/tmp/b/tokenizer.json")
     assert faults(one_graph_bundle) == []
-    assert said(one_graph_bundle)["genie"] == "Genie takes the configuration, and loaded all binaries"
+    assert said(one_graph_bundle)["genie"] == "Genie accepts the configuration and loads all binaries"
 
 
 @pytest.mark.parametrize(
     ("place", "value", "told"),
     [
         ((*CONTEXT, "size"), 64, "context.size is 64, but the longest context of the graphs is 32"),
-        ((*CONTEXT, "n-vocab"), 257, "context.n-vocab is 257, but the tokens that logits score is 260"),
+        ((*CONTEXT, "n-vocab"), 257, "context.n-vocab is 257, but the size of the logits is 260"),
         ((*HTP, "kv-dim"), 128, "engine.backend.QnnHtp.kv-dim is 128, but the size of a head's keys is 16"),
-        ((*HTP, "pos-id-dim"), 64, "engine.backend.QnnHtp.pos-id-dim is 64, but the angles of a position is 8"),
-        ((*HTP, "rope-theta"), 500000.0, "engine.backend.QnnHtp.rope-theta is 500000.0, the model's is 10000.0"),
-        ((*CONTEXT, "eos-token"), [256, 7], "context.eos-token is [256, 7], the model's is 256"),
+        (
+            (*HTP, "pos-id-dim"),
+            64,
+            "engine.backend.QnnHtp.pos-id-dim is 64, but the number of angles per position is 8",
+        ),
+        ((*HTP, "rope-theta"), 500000.0, "engine.backend.QnnHtp.rope-theta is 500000.0, but the model has 10000.0"),
+        ((*CONTEXT, "eos-token"), [256, 7], "context.eos-token is [256, 7], but the model has 256"),
     ],
 )
 def test_a_configuration_of_another_model(genie_bundle: Path, place: tuple[str, ...], value: Any, told: str):
@@ -79,7 +83,7 @@ def test_a_script_without_the_template_is_told(genie_bundle: Path):
     (genie_bundle / "chat_template.jinja").write_text("{% for m in messages %}{{ m.content | upper }}{% endfor %}")
     told = [text for subject, text in faults(genie_bundle, "warning") if subject == "prompt"]
     assert len(told) == 1
-    assert told[0].startswith("run_genie.sh: The model's chat template is more than text around the user's words")
+    assert told[0].startswith("run_genie.sh: The model's chat template is more than text before and after the message")
 
 
 def test_a_lost_tokenizer_is_the_only_fault_of_a_bundle_that_lost_it(genie_bundle: Path):

@@ -18,7 +18,7 @@ DECODER = ("model", "decoder")
 
 def test_a_whole_ort_bundle(ort_bundle: Path):
     assert faults(ort_bundle, "error", "warning") == []
-    assert said(ort_bundle)["config"] == "genai_config.json: 8 graphs in a pipeline, each takes what is there"
+    assert said(ort_bundle)["config"] == "genai_config.json: a pipeline of 8 graphs whose inputs all exist"
 
 
 def test_a_bundle_for_the_processor(tiny: TinyModel, tmp_path: Path):
@@ -31,15 +31,15 @@ def test_a_bundle_for_the_processor(tiny: TinyModel, tmp_path: Path):
 @pytest.mark.parametrize(
     ("place", "value", "told"),
     [
-        (("model", "context_length"), 64, "genai_config.json: model.context_length is 64, the graphs have 32"),
+        (("model", "context_length"), 64, "genai_config.json: model.context_length is 64, but the graphs have 32"),
         (
             (*DECODER, "sliding_window", "window_size"),
             4,
-            "sliding_window.window_size is 4, the graphs have 8",
+            "sliding_window.window_size is 4, but the graphs have 8",
         ),
-        ((*DECODER, "head_size"), 64, "model.decoder.head_size is 64, the graphs have 16"),
-        ((*DECODER, "num_hidden_layers"), 3, "model.decoder.num_hidden_layers is 3, the graphs have 2"),
-        ((*DECODER, "outputs", "logits"), "scores", "no graph gives scores, the logits (run_on_prompt)"),
+        ((*DECODER, "head_size"), 64, "model.decoder.head_size is 64, but the graphs have 16"),
+        ((*DECODER, "num_hidden_layers"), 3, "model.decoder.num_hidden_layers is 3, but the graphs have 2"),
+        ((*DECODER, "outputs", "logits"), "scores", "no graph outputs the logits scores (run_on_prompt)"),
     ],
 )
 def test_a_genai_configuration_of_another_model(ort_bundle: Path, place: tuple[str, ...], value: Any, told: str):
@@ -54,7 +54,7 @@ def test_a_pipeline_without_a_part(ort_bundle: Path):
     del stages["token_2_of_3"]
     place.write_text(json.dumps(content))
     assert faults(ort_bundle) == [
-        ("config", "token_3_of_3 takes hidden_1, which nothing before it gives (run_on_token_gen)")
+        ("config", "token_3_of_3 has an input hidden_1, which no earlier graph outputs (run_on_token_gen)")
     ]
 
 
@@ -68,23 +68,31 @@ def test_a_wrapper_of_another_binary(ort_bundle: Path):
     shutil.copyfile(other, one)
     found = [fault for fault in faults(ort_bundle) if fault[0] != "files"]
     assert found == [], "the same graph twice is what the wrapper says; the checksum told"
-    assert ("files", f"{one.name} is not what SHA256SUMS says: it is damaged") in faults(ort_bundle)
+    assert ("files", f"{one.name} does not match SHA256SUMS: it is damaged") in faults(ort_bundle)
     wrapper = onnx.load(one)
     attribute = next(item for item in wrapper.graph.node[0].attribute if item.name == "partition_name")
     attribute.s = b"ar2_cl32_2_of_3"
     onnx.save(wrapper, one)
-    told = f"{one.name} names the graph ar2_cl32_2_of_3, which {BINARY.format(2)} does not hold"
+    told = f"{one.name} names the graph ar2_cl32_2_of_3, which is not in {BINARY.format(2)}"
     assert ("wrappers", told) in faults(ort_bundle)
 
 
 @pytest.mark.parametrize(
     ("place", "value", "told"),
     [
-        (("num_hidden_layers",), 10**9, "model.decoder.num_hidden_layers is 1000000000, the graphs have 2"),
-        (("num_hidden_layers",), "two", "model.decoder.num_hidden_layers is two, the graphs have 2"),
-        (("inputs",), ["input_ids"], "prompt_1_of_3 takes input_ids, which nothing before it gives (run_on_prompt)"),
-        (("outputs", "logits"), ["a"], "no graph gives ['a'], the logits (run_on_prompt)"),
-        (("pipeline",), [{"one": {"filename": "logits.onnx", "inputs": 7}}], "one: inputs are none, logits.onnx has"),
+        (("num_hidden_layers",), 10**9, "model.decoder.num_hidden_layers is 1000000000, but the graphs have 2"),
+        (("num_hidden_layers",), "two", "model.decoder.num_hidden_layers is two, but the graphs have 2"),
+        (
+            ("inputs",),
+            ["input_ids"],
+            "prompt_1_of_3 has an input input_ids, which no earlier graph outputs (run_on_prompt)",
+        ),
+        (("outputs", "logits"), ["a"], "no graph outputs the logits ['a'] (run_on_prompt)"),
+        (
+            ("pipeline",),
+            [{"one": {"filename": "logits.onnx", "inputs": 7}}],
+            "one: inputs are none, but logits.onnx has",
+        ),
     ],
 )
 def test_a_pipeline_of_any_content_is_looked_into(ort_bundle: Path, place: tuple[str, ...], value: Any, told: str):

@@ -23,9 +23,9 @@ def test_a_good_bundle(qairt, bundle):
     said = qairt("bundle", "check", "out")
     assert (said.code, said.err) == (0, "")
     assert said.out.splitlines() == [
-        "ok       files: 18 files as SHA256SUMS says",
-        "ok       config: genai_config.json: 8 graphs in a pipeline, each takes what is there",
-        "ok       tokenizer: 257 tokens, a text ends with '<|end|>'",
+        "ok       files: 18 files match SHA256SUMS",
+        "ok       config: genai_config.json: a pipeline of 8 graphs whose inputs all exist",
+        "ok       tokenizer: 257 tokens, texts end with '<|end|>'",
         "out: no errors",
     ]
 
@@ -61,7 +61,7 @@ def test_a_folder_that_is_no_bundle(qairt, place):
     said = qairt("bundle", "check", "other")
     assert said.code == 1
     assert said.err == (
-        "Error: other: it is no bundle: it holds neither genie_config.json nor genai_config.json nor metadata.yaml\n"
+        "Error: other: it is not a bundle: it has no genie_config.json, genai_config.json or metadata.yaml nor metadata.yaml\n"
         "  make one with `qairt export RECIPE DIR`\n"
     )
     assert json.dumps(said.out) == '""'

@@ -1,1 +1,1 @@
-"""What is wrong with a bundle: files, graphs, configurations, tokenizer."""
+"""Checking a bundle: files, graphs, configuration, tokenizer."""

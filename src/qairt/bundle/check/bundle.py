@@ -1,10 +1,10 @@
-"""Whether a bundle is complete and right: all that can be known of it without the device."""
+"""Check a bundle as far as possible without a device."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from qairt.bundle.chat_prompt import around_user
+from qairt.bundle.chat_prompt import prompt_affixes
 from qairt.bundle.check import genie as check_genie
 from qairt.bundle.check import ort as check_ort
 from qairt.bundle.check.files import check_files
@@ -16,24 +16,24 @@ from qairt.model.tokenizer import Tokenizer
 
 
 def check_bundle(folder: Path) -> list[Finding]:
-    """Everything that was looked at, from the files to what the vendor's own runtime says.
+    """The results of all checks.
 
-    1. Every file that is named is there, and has the content that `SHA256SUMS` says.
-    2. The binaries are opened: their chip, size, graphs, tensors and encodings; parts suit each other.
-    3. The runtime's configuration says what the graphs and the model are; the tokenizer is the model's.
-    4. Genie reads the configuration, and loads the whole where that is possible on this machine.
+    1. Every file that is named exists, with the digest in `SHA256SUMS`.
+    2. The binaries can be read: chip, size, graphs, tensors and encodings; the parts fit each other.
+    3. The runtime's configuration matches the graphs and the model; the tokenizer is the model's.
+    4. Genie accepts the configuration, and loads the bundle where this machine can.
 
-    What another tool made has no `metadata.yaml`, and is compared with itself.
+    A bundle of another tool has no `metadata.yaml`; only its files are compared with each other.
 
     Raises:
-        QairtError: the folder holds no bundle, or its configuration cannot be read.
+        QairtError: the folder is not a bundle, or its configuration cannot be read.
     """
     bundle = open_bundle(folder)
     findings = list(check_files(bundle))
     try:
         binaries, faults = open_binaries(bundle)
     except ToolchainNotAvailable as error:
-        binaries, faults = [], [Finding("binaries", "warning", f"not opened: {error.what}", error.remedy)]
+        binaries, faults = [], [Finding("binaries", "warning", f"not read: {error.what}", error.remedy)]
     findings += faults
     if binaries:
         findings += check_graphs(bundle, binaries)
@@ -55,19 +55,19 @@ def _tokenizer(bundle: OpenedBundle) -> list[Finding]:
     else:
         vocabulary, ends = (bundle.at("model", key) for key in ("vocab_size", "eos_token_id"))
     if bundle.metadata is not None and bundle.metadata.model is not None:
-        vocabulary = bundle.metadata.model.vocab_size  # a wrong number in the configuration is told as such
+        vocabulary = bundle.metadata.model.vocab_size  # a wrong number in the configuration is another finding
     tokens = [token for token in (ends if isinstance(ends, list) else [ends]) if isinstance(token, int) and token >= 0]
     size = vocabulary if isinstance(vocabulary, int) else None
     return list(check_tokenizer(bundle.file(bundle.tokenizer), vocabulary=size, end_tokens=tokens))
 
 
 def _prompt(bundle: OpenedBundle) -> list[Finding]:
-    """Whether the script of an export puts prompts into the model's chat template."""
+    """Whether the bundle's script applies the model's chat template."""
     if bundle.metadata is None or bundle.metadata.run is None:
         return []
     try:
-        lost = around_user(Tokenizer.from_directory(bundle.folder)).warning
-    except QairtError:  # said by the checks of files and of the tokenizer
+        warning = prompt_affixes(Tokenizer.from_directory(bundle.folder)).warning
+    except QairtError:  # found by the checks of files and tokenizer
         return []
-    remedy = "`qairt execute RECIPE PROMPT --target device` puts it into the template"
-    return [Finding("prompt", "warning", f"{bundle.metadata.run}: {lost}", remedy)] if lost else []
+    remedy = "`qairt execute RECIPE PROMPT --target device` applies the template"
+    return [Finding("prompt", "warning", f"{bundle.metadata.run}: {warning}", remedy)] if warning else []

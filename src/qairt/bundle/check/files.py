@@ -1,4 +1,4 @@
-"""Whether every file of a bundle is there, as it was made."""
+"""Check that every file of a bundle exists and is unchanged."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from qairt.files import sha256_of
 from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS
 
 EDITABLE = {GENIE_CONFIG, HTP_EXTENSIONS, genai_config.NAME, run_scripts.GENIE_SCRIPT, run_scripts.ORT_SCRIPT}
-"""What a user may well change after an export."""
+"""Files that a user may edit after an export."""
 AGAIN = "copy the bundle again, or export it again: qairt export RECIPE DIR"
 
 
 def check_files(bundle: OpenedBundle) -> Iterator[Finding]:
-    """Presence of all that is named, and content against `SHA256SUMS` where there is one."""
+    """Check that all named files exist and match `SHA256SUMS`, if there is one."""
     faults = []
     missing = sorted(name for name in named_files(bundle) if not bundle.file(name).is_file())
     faults += [Finding("files", "error", f"{name} is missing", AGAIN) for name in missing]
@@ -37,11 +37,11 @@ def check_files(bundle: OpenedBundle) -> Iterator[Finding]:
     if faults:
         return
     if digests:
-        yield Finding("files", "ok", f"{count(len(digests), 'file')} as {checksums.NAME} says")
+        yield Finding("files", "ok", f"{count(len(digests), 'file')} match {checksums.NAME}")
     else:
         named = count(len(named_files(bundle)), "file")
         yield Finding(
-            "files", "ok", f"{named} that the configuration names; there is no {checksums.NAME} to compare with"
+            "files", "ok", f"{named} named by the configuration; there is no {checksums.NAME} to compare with"
         )
 
 
@@ -51,7 +51,8 @@ def named_files(bundle: OpenedBundle) -> set[str]:
     if bundle.extensions is not None:
         names.add(bundle.extensions)
     if bundle.form == "ort":
-        names |= {stage["filename"] for stage in bundle.pipeline.values() if isinstance(stage.get("filename"), str)}
+        files = [stage.get("filename") for stage in bundle.pipeline.values()]
+        names |= {name for name in files if isinstance(name, str)}
         single = bundle.at("model", "decoder", "filename")
         names |= {single} if isinstance(single, str) else set()
     if bundle.metadata is not None:
@@ -66,5 +67,5 @@ def named_files(bundle: OpenedBundle) -> set[str]:
 def _changed(name: str) -> Finding:
     if name in EDITABLE:
         text = f"{name} was changed after the export"
-        return Finding("files", "warning", text, f"if that was not you: {AGAIN}")
-    return Finding("files", "error", f"{name} is not what {checksums.NAME} says: it is damaged", AGAIN)
+        return Finding("files", "warning", text, f"if you did not change it: {AGAIN}")
+    return Finding("files", "error", f"{name} does not match {checksums.NAME}: it is damaged", AGAIN)

@@ -1,16 +1,15 @@
-"""Whether `genai_config.json` and the `EPContext` wrappers say what the binaries hold."""
+"""Check `genai_config.json` and the `EPContext` wrappers against the binaries."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from qairt.bundle import genai_config as genai
 from qairt.bundle.check.files import AGAIN
 from qairt.bundle.compiled import CompiledBinary
-from qairt.bundle.opened import OpenedBundle, at
-from qairt.bundle.wrapper import OPEN, read_tensors, read_wrapped
+from qairt.bundle.opened import OpenedBundle
+from qairt.bundle.wrapper import DYNAMIC, read_tensors, read_wrapped
 from qairt.errors import Finding, GraphError
 from qairt.runtime.cache import PAST
 from qairt.toolchain.base import GraphContents
@@ -18,20 +17,20 @@ from qairt.toolchain.comparison import differences
 
 DECODER = ("model", "decoder")
 MOST_LAYERS = 1000
-"""More than any model has; a configuration may state any number."""
+"""More than any model has; the configuration may contain any number."""
 
 
 def check_config(bundle: OpenedBundle, binaries: Sequence[CompiledBinary]) -> Iterator[Finding]:
-    """The pipeline's files and tensors, the sizes it states, and the graphs its wrappers name."""
+    """Check the pipeline's files, tensors and sizes, and the graphs that its wrappers name."""
     stages = bundle.pipeline
     if not stages:
-        text = f"{genai.NAME} has no decoder pipeline: it is not looked into"
+        text = f"{genai.NAME} has no decoder pipeline, so it was not checked"
         yield Finding("config", "warning", text, "only pipelines of several graphs are checked")
         return
     opened: dict[str, GraphContents] = {}
     faults = []
     for name, stage in stages.items():
-        path = bundle.file(str(at(stage, "filename")))
+        path = bundle.file(str(stage.get("filename")))
         if path.is_file():
             found = _opened(path)
             if isinstance(found, Finding):
@@ -44,7 +43,7 @@ def check_config(bundle: OpenedBundle, binaries: Sequence[CompiledBinary]) -> It
     faults += _sizes(bundle, stages, opened)
     yield from faults
     if not faults:
-        yield Finding("config", "ok", f"{genai.NAME}: {len(stages)} graphs in a pipeline, each takes what is there")
+        yield Finding("config", "ok", f"{genai.NAME}: a pipeline of {len(stages)} graphs whose inputs all exist")
 
 
 def _opened(path: Path) -> GraphContents | Finding:
@@ -54,16 +53,16 @@ def _opened(path: Path) -> GraphContents | Finding:
         return Finding("config", "error", f"{path.name}: {error.what}", AGAIN)
 
 
-def _stated_tensors(name: str, stage: Mapping[str, Any], found: GraphContents) -> Iterator[Finding]:
+def _stated_tensors(name: str, stage: Mapping[str, object], found: GraphContents) -> Iterator[Finding]:
     for kind, specs in (("inputs", found.inputs), ("outputs", found.outputs)):
         stated, held = stage.get(kind), [spec.name for spec in specs]
         if sorted(_texts(stated)) != sorted(held):
-            text = f"{name}: {kind} are {_names(stated)}, {at(stage, 'filename')} has {_names(held)}"
+            text = f"{name}: {kind} are {_names(stated)}, but {stage.get('filename')} has {_names(held)}"
             yield Finding("config", "error", text, AGAIN)
 
 
 def _wrapped(path: Path, found: GraphContents, binaries: Sequence[CompiledBinary]) -> Iterator[Finding]:
-    """An `EPContext` graph names a binary beside it and a graph in that, with the same tensors."""
+    """Check that a wrapper names an existing graph in a binary, with the same tensors."""
     for wrapped in read_wrapped(path):
         binary = next((each for each in binaries if each.name == Path(wrapped.binary).name), None)
         if binary is None:
@@ -73,7 +72,7 @@ def _wrapped(path: Path, found: GraphContents, binaries: Sequence[CompiledBinary
             continue
         graph = next((each for each in binary.graphs if each.contents.name == wrapped.graph), None)
         if graph is None:
-            text = f"{path.name} names the graph {wrapped.graph.lstrip('_')}, which {binary.name} does not hold"
+            text = f"{path.name} names the graph {wrapped.graph.lstrip('_')}, which is not in {binary.name}"
             yield Finding("wrappers", "error", text, AGAIN)
             continue
         for kind, ours, theirs in (
@@ -82,12 +81,12 @@ def _wrapped(path: Path, found: GraphContents, binaries: Sequence[CompiledBinary
         ):
             plain = [spec.model_copy(update={"scale": None, "offset": None}) for spec in theirs]
             for name, one, other in differences(ours, plain):
-                text = f"{path.name}: the {kind} {name} is {one or 'missing'}, {binary.name} has {other or 'none'}"
+                text = f"{path.name}: the {kind} {name} is {one or 'missing'}, but {binary.name} has {other or 'none'}"
                 yield Finding("wrappers", "error", text, AGAIN)
 
 
-def _flow(bundle: OpenedBundle, stages: Mapping[str, Mapping[str, Any]], when: str) -> Iterator[Finding]:
-    """Each graph that runs then takes what the runtime or an earlier one gives, and somebody gives the logits."""
+def _flow(bundle: OpenedBundle, stages: Mapping[str, Mapping[str, object]], when: str) -> Iterator[Finding]:
+    """Check that the runtime or an earlier graph provides every input, and that a graph outputs the logits."""
     names, layers = bundle.at(*DECODER, "inputs"), bundle.at(*DECODER, "num_hidden_layers")
     known = set(_texts(list(names.values()))) if isinstance(names, Mapping) else set()
     count = min(layers, MOST_LAYERS) if isinstance(layers, int) else 0
@@ -97,7 +96,7 @@ def _flow(bundle: OpenedBundle, stages: Mapping[str, Mapping[str, Any]], when: s
             continue
         for tensor in _texts(stage.get("inputs")):
             if tensor not in known:
-                text = f"{name} takes {tensor}, which nothing before it gives ({when})"
+                text = f"{name} has an input {tensor}, which no earlier graph outputs ({when})"
                 yield Finding("config", "error", text, AGAIN)
         renamed = stage.get("output_names_forwarder")
         known |= {
@@ -106,46 +105,48 @@ def _flow(bundle: OpenedBundle, stages: Mapping[str, Mapping[str, Any]], when: s
         }
     logits = bundle.at(*DECODER, "outputs", "logits")
     if not isinstance(logits, str) or logits not in known:
-        yield Finding("config", "error", f"no graph gives {logits}, the logits ({when})", AGAIN)
+        yield Finding("config", "error", f"no graph outputs the logits {logits} ({when})", AGAIN)
 
 
 def _sizes(
-    bundle: OpenedBundle, stages: Mapping[str, Mapping[str, Any]], opened: Mapping[str, GraphContents]
+    bundle: OpenedBundle, stages: Mapping[str, Mapping[str, object]], opened: Mapping[str, GraphContents]
 ) -> Iterator[Finding]:
-    """Sizes that the cache and the windows are made of, against the graphs that read the prompt."""
+    """Compare the sizes of cache and windows with the graphs that read the prompt."""
     prompt = [opened[name] for name, stage in stages.items() if name in opened and stage.get("run_on_prompt", True)]
     tensors = {spec.name: spec for graph in prompt for spec in (*graph.inputs, *graph.outputs)}
     key, mask, ids = tensors.get("past_key_0_in"), tensors.get("attention_mask"), tensors.get("input_ids")
     layers = {match[2] for name in tensors for match in [PAST.match(name)] if match is not None and match[3] == "in"}
     vocabulary = tensors.get("logits")
-    wanted: list[tuple[tuple[str, ...], int]] = []
+    expected: list[tuple[tuple[str, ...], int]] = []
     if mask is not None and mask.shape:
-        wanted.append((("model", "context_length"), mask.shape[-1]))
+        expected.append((("model", "context_length"), mask.shape[-1]))
     if ids is not None and ids.shape:
-        wanted.append(((*DECODER, "sliding_window", "window_size"), ids.shape[-1]))
+        expected.append(((*DECODER, "sliding_window", "window_size"), ids.shape[-1]))
     if key is not None and len(key.shape) == 4:
-        wanted += [((*DECODER, "num_key_value_heads"), key.shape[0]), ((*DECODER, "head_size"), key.shape[2])]
-        wanted.append(((*DECODER, "num_hidden_layers"), len(layers)))
+        expected += [((*DECODER, "num_key_value_heads"), key.shape[0]), ((*DECODER, "head_size"), key.shape[2])]
+        expected.append(((*DECODER, "num_hidden_layers"), len(layers)))
         if key.dtype != "uint8":
-            text = f"onnxruntime-genai holds keys as uint8, the graphs take {key.dtype}"
+            text = f"onnxruntime-genai stores keys as uint8, but the graphs take {key.dtype}"
             yield Finding("config", "error", text, "quantize keys and values to 8 bits, or use the format genie")
     if vocabulary is not None and vocabulary.shape:
-        wanted.append((("model", "vocab_size"), vocabulary.shape[-1]))
-    for place, value in wanted:
-        stated = bundle.at(*place)
-        if value not in (stated, OPEN):
-            text = f"{genai.NAME}: {'.'.join(place)} is {stated}, the graphs have {value}"
+        expected.append((("model", "vocab_size"), vocabulary.shape[-1]))
+    for keys, value in expected:
+        stated = bundle.at(*keys)
+        if value not in (stated, DYNAMIC):
+            text = f"{genai.NAME}: {'.'.join(keys)} is {stated}, but the graphs have {value}"
             yield Finding("config", "error", text, f"write {value}")
     pad, eos = bundle.at("model", "pad_token_id"), bundle.at("model", "eos_token_id")
     if pad is not None and pad in (eos if isinstance(eos, list) else [eos]):
-        text = f"pad_token_id {pad} also ends a turn: where a prompt holds it, onnxruntime-genai takes it for padding"
-        yield Finding("config", "warning", text, "use a token that no prompt holds")
+        text = (
+            f"pad_token_id {pad} also ends a turn: onnxruntime-genai treats it as padding wherever a prompt contains it"
+        )
+        yield Finding("config", "warning", text, "use a token that no prompt contains")
 
 
-def _texts(found: Any) -> list[str]:
-    """The names in what should be a list of them."""
+def _texts(found: object) -> list[str]:
+    """The strings in a list; none if it is not a list."""
     return [each for each in found if isinstance(each, str)] if isinstance(found, list) else []
 
 
-def _names(names: Any) -> str:
+def _names(names: object) -> str:
     return ", ".join(map(str, names)) if isinstance(names, list) and names else "none"
