@@ -61,11 +61,11 @@ def test_a_folder_that_is_no_bundle(qairt, place):
     said = qairt("bundle", "check", "other")
     assert said.code == 1
     assert said.err == (
-        "Error: other: it is not a bundle: it has no genie_config.json, genai_config.json or metadata.yaml nor metadata.yaml\n"
-        "  make one with `qairt export RECIPE DIR`\n"
+        "Error: other: it is not a bundle: it has no genie_config.json, genai_config.json or metadata.yaml\n"
+        "  `qairt export RECIPE DIR` writes one\n"
     )
     assert json.dumps(said.out) == '""'
-    assert qairt("bundle", "check", "nowhere").err.startswith("Error: nowhere: there is no such folder\n")
+    assert qairt("bundle", "check", "nowhere").err.startswith("Error: nowhere: the folder does not exist\n")
 
 
 def test_help_names_what_is_looked_at(qairt):

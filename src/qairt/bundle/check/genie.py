@@ -74,8 +74,8 @@ def _complaints(texts: Sequence[str]) -> list[Finding]:
 
 def _not_loaded(binary: CompiledBinary) -> str:
     return (
-        f"the binaries are not loaded here because {binary.name} holds {len(binary.graphs)} graphs: on x86, loading such"
-        " a binary crashes the vendor's libraries. Instead, `qairt generate RECIPE PROMPT --target genie` and"
+        f"the binaries are not loaded here because {binary.name} holds {len(binary.graphs)} graphs: on x86, loading"
+        " such a binary crashes the vendor's libraries. Instead, `qairt generate RECIPE PROMPT --target genie` and"
         " `qairt verify RECIPE` load the same quantized parts as binaries of one graph each"
     )
 
