@@ -89,12 +89,12 @@ class Project:
     def command(self, verb: str = "run", options: RunOptions | None = None) -> list[str]:
         """The arguments that do the same from a shell, after `qairt`."""
         chosen = options or self.options
-        words = [verb, str(self.recipe), *self.overrides]
-        words += ["--until", chosen.until] if chosen.until else []
+        arguments = [verb, str(self.recipe), *self.overrides]
+        arguments += ["--until", chosen.until] if chosen.until else []
         for stage in sorted(chosen.force):
-            words += ["--force", stage]
-        words += ["--cache-dir", str(self.cache_option)] if self.cache_option else []
-        return words
+            arguments += ["--force", stage]
+        arguments += ["--cache-dir", str(self.cache_option)] if self.cache_option else []
+        return arguments
 
     def start_in_background(self, options: RunOptions | None = None) -> RunFolder:
         """Start the run in its own process and session, which outlives this one.
@@ -103,13 +103,20 @@ class Project:
             CacheError: it ended before the run started; repeats what it printed.
         """
         chosen = options or self.options
-        words = [*self.command("run", chosen), "--no-tui", "--jobs", str(chosen.jobs), "--memory", str(chosen.memory)]
+        arguments = [
+            *self.command("run", chosen),
+            "--no-tui",
+            "--jobs",
+            str(chosen.jobs),
+            "--memory",
+            str(chosen.memory),
+        ]
         self.state_folder.mkdir(parents=True, exist_ok=True)
         path = self.state_folder / "host.log"
         before = {run.id for run in live_runs(self.state_folder)}
         with path.open("wb") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "qairt", *words],
+                [sys.executable, "-m", "qairt", *arguments],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

@@ -39,26 +39,26 @@ class Speaker(Stage[SpeakerConfig, toy.TextInput, toy.Text]):
         path.write_text(f"{context.input.text.read_text()} {context.config.word} <|end|>")
         return toy.Text(text=path)
 
-    def write_predictions(self, items: Batch, place: OutputContext) -> None:
+    def write_predictions(self, items: Batch, context: OutputContext) -> None:
         self.made.append("prediction")
-        place.progress(0.5, "speaking")
+        context.progress(0.5, "speaking")
         (item,) = items.values()
         text = item.output.text.read_text()
-        clean = text.replace(" <|end|>", "") if place.model.prediction.strip_special_tokens else text
+        clean = text.replace(" <|end|>", "") if context.model.prediction.strip_special_tokens else text
         row = json.dumps({"text_raw": text, "text_clean": clean})
-        (place.directory / "predictions.jsonl").write_text(row + "\n")
+        (context.directory / "predictions.jsonl").write_text(row + "\n")
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         self.made.append("visualization")
         if self.config.fail_drawing == "ours":
             raise GraphError("there is nothing to draw", where="node_7")
         if self.config.fail_drawing == "theirs":
             raise ZeroDivisionError("division by zero")
         for number in range(self.config.pictures):
-            (place.directory / f"words_{number}.svg").write_text(PICTURE.format(number))
-        if place.predictions is not None:
-            said = (place.predictions / "predictions.jsonl").read_text()
-            (place.directory / "predictions.md").write_text(f"# said\n{said}")
+            (context.directory / f"words_{number}.svg").write_text(PICTURE.format(number))
+        if context.predictions is not None:
+            said = (context.predictions / "predictions.jsonl").read_text()
+            (context.directory / "predictions.md").write_text(f"# said\n{said}")
 
 
 INLINE = RunOptions(executor="inline", memory=10**9, jobs=1)

@@ -1,4 +1,4 @@
-"""What stages may look at while they describe their work."""
+"""What stages can use to describe their work."""
 
 from __future__ import annotations
 

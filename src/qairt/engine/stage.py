@@ -164,7 +164,7 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
         """One task per item. In the engine's process; reads no weights, starts no compiler."""
 
     def dry_expand(self, batch: Batch, env: Env) -> Expansion:
-        """The same for `plan`. Override only where `expand` must look at an artifact; the shape must be the same."""
+        """The same for `plan`. Override only if `expand` must read an artifact; the result must have the same shape."""
         return self.expand(batch, env)
 
     def artifact_kinds(self, env: Env) -> Counter[str]:
@@ -237,10 +237,10 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     def publish(self, items: Batch, directory: Path) -> None:
         """Put its result under a plain name, `{cache_dir}/{stage}`."""
 
-    def write_predictions(self, items: Batch, place: OutputContext) -> None:
+    def write_predictions(self, items: Batch, context: OutputContext) -> None:
         """Write the model's answers at this stage. Override it in a stage that can run its result."""
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         """Write pictures (`.svg`, `.png`) and pages of its finished items. Override it in a stage that draws."""
 
 

@@ -63,9 +63,9 @@ class Convert(ToolchainStage[ConvertConfig, ConvertInput, FloatDlc]):
         toolchain.convert(source.onnx, dlc, encodings=source.encodings)
         return FloatDlc(float_dlc=dlc)
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.stages.pictures.graphs import draw_sizes
 
         outputs = (item.output for item in items.values())
         dlcs = [output.float_dlc for output in outputs if isinstance(output, FloatDlc)]
-        draw_sizes("Sizes of the float DLCs", {dlc.stem: [dlc] for dlc in dlcs}, place.directory / "dlc_sizes.svg")
+        draw_sizes("Sizes of the float DLCs", {dlc.stem: [dlc] for dlc in dlcs}, context.directory / "dlc_sizes.svg")

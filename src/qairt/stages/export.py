@@ -114,12 +114,12 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
     def run(self, task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
         return _import_graph(task, context) if "onnx" in task.paths else _build_graph(task, context)
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.stages.pictures.graphs import draw_operators
 
         (item,) = items.values()
         assert isinstance(item.output, ExportedModel)
-        draw_operators("Operators of the whole model's graph", item.output.onnx, place.directory)
+        draw_operators("Operators of the whole model's graph", item.output.onnx, context.directory)
 
 
 def _build_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:

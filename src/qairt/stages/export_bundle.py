@@ -112,14 +112,14 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         metadata = compose(contents, folder, form, place=link_or_copy)
         return Bundle(bundle=folder, metadata=metadata)
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.stages.pictures.graphs import draw_sizes
 
         (item,) = items.values()
         assert isinstance(item.output, Bundle)
         folder = item.output.bundle
         files = {path.relative_to(folder).as_posix(): [path] for path in files_below(folder)}
-        draw_sizes("Files of the bundle", files, place.directory / "bundle_files.svg")
+        draw_sizes("Files of the bundle", files, context.directory / "bundle_files.svg")
 
     def publish(self, items: Batch, directory: Path) -> None:
         """The bundle under its plain name, `<cache_dir>/export_bundle`; replaced as a whole.

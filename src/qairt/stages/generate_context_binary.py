@@ -132,7 +132,7 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
             binary=result.binary, wrappers=result.wrappers, configs=result.configs, signatures=signatures
         )
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.amounts import size
         from qairt.stages.pictures import svg
 
@@ -142,4 +142,4 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
             bytes_ = item.output.binary.stat().st_size
             rows.append((item.label, float(bytes_), f"{size(bytes_)}, {len(item.output.signatures)} graphs"))
         drawn = svg.bars("Context binaries (weights shared by the graphs of a part)", rows)
-        (place.directory / "binary_sizes.svg").write_text(drawn, encoding="utf-8")
+        (context.directory / "binary_sizes.svg").write_text(drawn, encoding="utf-8")

@@ -95,9 +95,9 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
             )
         return SingleHeadPart(onnx=onnx, weights=weights, head_weights=directory / "heads.bin", encodings=encodings)
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.stages.pictures.graphs import draw_operator_counts
 
         outputs = (item.output for item in items.values())
         graphs = {output.onnx.stem: output.onnx for output in outputs if isinstance(output, SingleHeadPart)}
-        draw_operator_counts("Operators of each part after splitting heads", graphs, place.directory)
+        draw_operator_counts("Operators of each part after splitting heads", graphs, context.directory)

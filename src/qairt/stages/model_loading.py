@@ -80,12 +80,12 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
         Tokenizer.open(task.paths["model"]).save(tokenizer)
         return LoadedModel(model=model, tokenizer=tokenizer)
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.amounts import size
         from qairt.stages.pictures import svg
 
-        sizes = sizes_of(place.env)
+        sizes = sizes_of(context.env)
         layers = f"{len(sizes.layers)} layers"
         rows = [("embedding", sizes.embedding), (layers, sum(sizes.layers)), ("final norm, lm_head", sizes.head)]
         drawn = svg.bars("Float weights of the model", [(name, float(bytes_), size(bytes_)) for name, bytes_ in rows])
-        (place.directory / "model_sizes.svg").write_text(drawn, encoding="utf-8")
+        (context.directory / "model_sizes.svg").write_text(drawn, encoding="utf-8")

@@ -136,12 +136,12 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         link_or_copy(source.encodings, encodings)
         return BoundModel(onnx=onnx, weights=weights, encodings=encodings)
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.stages.pictures.graphs import draw_interfaces
 
         outputs = (item.output for item in items.values())
         graphs = {output.onnx.stem: output.onnx for output in outputs if isinstance(output, BoundModel)}
-        draw_interfaces("Inputs and outputs of one call of each graph, in float32", graphs, place.directory)
+        draw_interfaces("Inputs and outputs of one call of each graph, in float32", graphs, context.directory)
 
 
 def prepare_config(env: Env) -> PrepareExportsConfig:

@@ -180,12 +180,12 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             print(note)
         return _write(result, rotation, context.directory)
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.stages.pictures.encodings import GridSizes, draw_grids
 
         (item,) = items.values()
         assert isinstance(item.output, Quantized)
-        draw_grids(GridSizes.model_validate_json(item.output.grid_sizes.read_bytes()), place.directory)
+        draw_grids(GridSizes.model_validate_json(item.output.grid_sizes.read_bytes()), context.directory)
 
     def _technique(self, env: Env) -> TechniqueConfig:
         path = require_file(env, "stages.quantization.recipe", self.config.recipe)

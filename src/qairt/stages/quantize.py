@@ -155,13 +155,15 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
             toolchain_of(context.config, task.paths, threads=context.threads).quantize(part, dlc)
         return QuantizedPart(dlc=dlc, quantized_onnx=onnx, quantized_weights=weights, signature=signature)
 
-    def write_predictions(self, items: Batch, place: OutputContext) -> None:
+    def write_predictions(self, items: Batch, context: OutputContext) -> None:
         from qairt.runtime.parts import PartGraph
         from qairt.stages.quantize_predictions import write_answers
 
-        write_answers((PartGraph.read(part.quantized_onnx, part.signature) for part in _outputs(items).values()), place)
+        write_answers(
+            (PartGraph.read(part.quantized_onnx, part.signature) for part in _outputs(items).values()), context
+        )
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.amounts import size
         from qairt.stages.pictures import svg
 
@@ -170,11 +172,11 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
             bytes_ = output.quantized_weights.stat().st_size
             rows[value_of(coord, "split")] = (f"part {value_of(coord, 'split')}", float(bytes_), size(bytes_))
         drawn = svg.bars("Quantized weights of each part, shared by its graphs", [*rows.values()])
-        (place.directory / "quantized_sizes.svg").write_text(drawn, encoding="utf-8")
-        if place.predictions is not None:
+        (context.directory / "quantized_sizes.svg").write_text(drawn, encoding="utf-8")
+        if context.predictions is not None:
             from qairt.stages.quantize_predictions import write_page
 
-            write_page(place.predictions, place.directory)
+            write_page(context.predictions, context.directory)
 
 
 def _outputs(items: Batch) -> dict[Coord, QuantizedPart]:

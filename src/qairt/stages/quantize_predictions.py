@@ -19,7 +19,7 @@ FILE, PAGE = "predictions.jsonl", "predictions.md"
 _MAX_NEW_TOKENS = 48
 
 
-def write_answers(parts: Iterable[PartGraph], place: OutputContext) -> None:
+def write_answers(parts: Iterable[PartGraph], context: OutputContext) -> None:
     """Write `predictions.jsonl`: greedy answers of the parts with the longest context, from ONNX Runtime on the CPU.
 
     The prompts are those of `torch_profiler` if the recipe has it. Prompts that do not fit the context are skipped.
@@ -27,8 +27,8 @@ def write_answers(parts: Iterable[PartGraph], place: OutputContext) -> None:
     Raises:
         GenerationError: no prompt fits.
     """
-    lines = [answer.model_dump_json() for answer in _answers(parts, place)]
-    (place.directory / FILE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
+    lines = [answer.model_dump_json() for answer in _answers(parts, context)]
+    (context.directory / FILE).write_text("".join(f"{line}\n" for line in lines), encoding="utf-8")
 
 
 def write_page(predictions: Path, directory: Path) -> None:
@@ -44,23 +44,23 @@ def write_page(predictions: Path, directory: Path) -> None:
     (directory / PAGE).write_text("\n".join(parts), encoding="utf-8")
 
 
-def _answers(parts: Iterable[PartGraph], place: OutputContext) -> Iterator[Prediction]:
+def _answers(parts: Iterable[PartGraph], context: OutputContext) -> Iterator[Prediction]:
     from qairt.model.tokenizer import Tokenizer
     from qairt.runtime.chain import PartChain
     from qairt.runtime.generate import generate
     from qairt.runtime.parts import by_length
 
-    model = model_of(place.env)
+    model = model_of(context.env)
     tokenizer = Tokenizer.open(model.source)
-    strip = place.model.prediction.strip_special_tokens
-    prompts = _prompts(place.env)
+    strip = context.model.prediction.strip_special_tokens
+    prompts = _prompts(context.env)
     parts_by_length = by_length(parts)
     chain = PartChain(parts_by_length[max(parts_by_length)], model.config)
     too_long: GenerationError | None = None
     fitted = False
     try:
         for number, prompt in enumerate(prompts):
-            place.progress(number / len(prompts), f"answering prompt {number + 1} of {len(prompts)}")
+            context.progress(number / len(prompts), f"answering prompt {number + 1} of {len(prompts)}")
             try:
                 answer = generate(
                     chain, tokenizer, prompt, max_new_tokens=_MAX_NEW_TOKENS, eos_ids=model.config.eos_token_ids
@@ -70,7 +70,7 @@ def _answers(parts: Iterable[PartGraph], place: OutputContext) -> Iterator[Predi
                 continue
             for piece in answer:
                 fraction = min(piece.tokens / _MAX_NEW_TOKENS, 1.0)
-                place.progress((number + fraction) / len(prompts), f"answering prompt {number + 1} of {len(prompts)}")
+                context.progress((number + fraction) / len(prompts), f"answering prompt {number + 1} of {len(prompts)}")
             result = answer.result
             raw = tokenizer.decode(result.tokens, skip_special_tokens=False)
             clean = tokenizer.decode(result.tokens, skip_special_tokens=True) if strip else raw

@@ -141,15 +141,15 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         recorded.save(vectors)
         return SplitPart(onnx=onnx, weights=weights, encodings=encodings, test_vectors=vectors)
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.amounts import size
         from qairt.stages.pictures import svg
 
         rows = [
-            (f"part {part.index}", float(part.weight_bytes), size(part.weight_bytes)) for part in parts_of(place.env)
+            (f"part {part.index}", float(part.weight_bytes), size(part.weight_bytes)) for part in parts_of(context.env)
         ]
         drawn = svg.bars("Float weights of each part (part 1 is the embedding)", rows)
-        (place.directory / "part_sizes.svg").write_text(drawn, encoding="utf-8")
+        (context.directory / "part_sizes.svg").write_text(drawn, encoding="utf-8")
 
 
 def parts_of(env: Env) -> list[Part]:

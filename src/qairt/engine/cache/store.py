@@ -61,15 +61,15 @@ class Store:
     def with_dependents(self, entries: Sequence[Entry], *, whole_stage: str | None = None) -> list[Entry]:
         """`entries` and everything made from them; with `whole_stage` also all entries of later stages."""
         later = set(self._stages_after(whole_stage)) if whole_stage else set()
-        gone = {entry.key for entry in entries}
+        found = {entry.key for entry in entries}
         everything = self.entries()
-        made_from = [(entry, set(_sources(entry).values())) for entry in everything]
+        with_sources = [(entry, set(_sources(entry).values())) for entry in everything]
         grew = True
         while grew:
-            more = {entry.key for entry, sources in made_from if gone & sources or entry.stage in later}
-            grew = not more <= gone
-            gone |= more
-        return [entry for entry in everything if entry.key in gone]
+            more = {entry.key for entry, sources in with_sources if found & sources or entry.stage in later}
+            grew = not more <= found
+            found |= more
+        return [entry for entry in everything if entry.key in found]
 
     def freed_by(self, entries: Sequence[Entry]) -> int:
         """Bytes that the next prune frees if `entries` are cleared; bytes that other entries share stay."""

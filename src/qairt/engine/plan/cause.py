@@ -141,17 +141,17 @@ def _root(item: PlannedItem, key: str | None, known: Mapping[str, Entry]) -> Cau
 
 def _other_input(item: PlannedItem, then: Entry) -> Cause:
     names = {source.name for source in item.sources}
-    gone = [name for name in _source_keys(then.inputs) if name not in names]
-    note = f"{gone[0]} is no longer an input" if gone else "an input changed"
+    removed = [name for name in _source_keys(then.inputs) if name not in names]
+    note = f"{removed[0]} is no longer an input" if removed else "an input changed"
     return Cause("input", item.name, note=note)
 
 
 def _all_leaves(
     item: PlannedItem, then: Entry, known: Mapping[str, Entry], seen: dict[tuple[str, str], set[str] | None]
 ) -> set[str] | None:
-    place = (item.name, then.key)
-    if place in seen:
-        return seen[place]
+    pair = (item.name, then.key)
+    if pair in seen:
+        return seen[pair]
     found: set[str] | None = {leaf.text for leaf in own_leaves(item, then.inputs)}
     changed = changed_sources(item, then.inputs)
     if not found and not changed:
@@ -160,7 +160,7 @@ def _all_leaves(
         before = known.get(key) if key is not None else None
         inner = _all_leaves(source, before, known, seen) if before is not None else None
         found = found | inner if found is not None and inner is not None else None
-    seen[place] = found
+    seen[pair] = found
     return found
 
 

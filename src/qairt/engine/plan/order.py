@@ -25,19 +25,19 @@ def longest_path(items: list[PlannedItem]) -> dict[int, Key]:
         left[id(item)] = item.seconds + left.get(id(item), 0.0)
         for source in item.sources:
             left[id(source)] = max(left.get(id(source), 0.0), left[id(item)])
-    return {id(item): (-left[id(item)], 0, place) for place, item in enumerate(items)}
+    return {id(item): (-left[id(item)], 0, position) for position, item in enumerate(items)}
 
 
 def merge_by_merge(items: list[PlannedItem], *, longest_first: bool) -> dict[int, Key]:
     """Items that lead to the same merge run together, those further down the pipeline first."""
     keys: dict[int, Key] = {}
-    for place, item in reversed(list(enumerate(items))):
+    for position, item in reversed(list(enumerate(items))):
         if len(item.sources) > 1 or id(item) not in keys:
-            keys[id(item)] = (-item.seconds if longest_first else item.seconds, place, -place)
+            keys[id(item)] = (-item.seconds if longest_first else item.seconds, position, -position)
         for source in item.sources:
             reached = (*keys[id(item)][:2], 0)
             keys[id(source)] = min(keys.get(id(source), reached), reached)
-        keys[id(item)] = (*keys[id(item)][:2], -place)
+        keys[id(item)] = (*keys[id(item)][:2], -position)
     return keys
 
 

@@ -42,7 +42,7 @@ class Cause:
 
     kind: Kind
     item: str
-    """The item where it lies, as `stage label`."""
+    """The item it belongs to, as `stage label`."""
     leaves: tuple[Leaf, ...] = ()
     note: str = ""
     """A description, if no value differs."""

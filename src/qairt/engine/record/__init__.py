@@ -1,1 +1,1 @@
-"""What a run says and leaves: events, their fold, its folder."""
+"""The record of a run: its events, its state, its folder, and the files about all runs."""

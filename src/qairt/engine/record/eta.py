@@ -214,8 +214,8 @@ def _drawn(seconds: float, expected: float, weight: float, towards: float) -> fl
 def _scheduled(items: list[ItemState], seconds: list[float], jobs: int, memory: int) -> float:
     """Seconds until the last of `items` ends. An item starts when its sources are finished, a job slot is free and its
     memory fits; the one at the start of the longest path comes first. Running items continue."""
-    place = {item.name: number for number, item in enumerate(items)}
-    sources = [[place[name] for name in item.sources if name in place] for item in items]
+    position = {item.name: number for number, item in enumerate(items)}
+    sources = [[position[name] for name in item.sources if name in position] for item in items]
     dependents: list[list[int]] = [[] for _ in items]
     for number, needed in enumerate(sources):
         for source in needed:

@@ -1,6 +1,6 @@
 """`history.jsonl` of a cache directory: the costs of items, the finished runs and the evaluations, one JSON line each.
 
-The lines of a kind are told apart by a field: `run` is the version of a finished run's record, `evaluation` that of an
+A field marks the kind of a line: `run` is the version of a finished run's record, `evaluation` that of an
 evaluation's; the cost of an item has neither. The models of the records live with what makes them:
 `qairt.engine.plan.costs`, `qairt.engine.run.history` and `qairt.evaluate.record`.
 """

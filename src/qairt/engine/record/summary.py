@@ -125,7 +125,7 @@ def summary_of(
     host = folder.host()
     items = list(state.items.values())
     failed = [(item.name, item.error) for item in items if item.status == "failed"]
-    failed += [(f"{said.stage} {said.kind}", said.error) for said in state.outputs.values() if said.status == "failed"]
+    failed += [(f"{each.stage} {each.kind}", each.error) for each in state.outputs.values() if each.status == "failed"]
     counts: dict[ItemStatus, int] = {}
     for item in items:
         counts[item.status] = counts.get(item.status, 0) + 1

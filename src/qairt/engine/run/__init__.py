@@ -1,1 +1,1 @@
-"""Doing what a plan says."""
+"""Running a plan."""

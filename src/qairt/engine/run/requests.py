@@ -42,7 +42,7 @@ class RunRequests:
         match request.action:
             case "cancel_run":
                 self.stop.set()
-                scheduler.look()
+                scheduler.wake()
                 return True, "cancelling the run: running items are stopped, finished items are kept"
             case "cancel_item":
                 return self._cancel(scheduler, request.stage, request.label)
@@ -51,7 +51,7 @@ class RunRequests:
                 return True, "paused: running items continue, no new ones start"
             case "resume":
                 self.paused.clear()
-                scheduler.look()
+                scheduler.wake()
                 return True, "resumed"
             case "retry":
                 if not self.state.count("failed") and not self.cancellations:

@@ -44,7 +44,7 @@ class Outcome:
 
 @dataclass
 class _Message:
-    what: Literal["computed", "ended", "cancel", "retry", "look"]
+    what: Literal["computed", "ended", "cancel", "retry", "wake"]
     item: PlannedItem | None = None
     error: BaseException | None = None
 
@@ -52,7 +52,7 @@ class _Message:
 class Scheduler:
     """Runs items whose sources are either among them or finished.
 
-    `cancel`, `retry` and `look` may be called from other threads while `run` runs.
+    `cancel`, `retry` and `wake` may be called from other threads while `run` runs.
 
     Args:
         stop: set to start nothing new.
@@ -113,9 +113,9 @@ class Scheduler:
         """Run failed items again, and those that were skipped because of them."""
         self._messages.put(_Message("retry"))
 
-    def look(self) -> None:
+    def wake(self) -> None:
         """Something changed from outside: check now what can start."""
-        self._messages.put(_Message("look"))
+        self._messages.put(_Message("wake"))
 
     # Inside: one thread only
 
@@ -180,12 +180,12 @@ class Scheduler:
 
     def _skip_dependents(self, lost: PlannedItem) -> None:
         """Skip everything that depends on `lost`, directly or not."""
-        gone = {id(lost)}
+        ids = {id(lost)}
         grew = True
         while grew:
-            dependents = [item for item in self._waiting.values() if any(id(source) in gone for source in item.sources)]
+            dependents = [item for item in self._waiting.values() if any(id(source) in ids for source in item.sources)]
             for item in dependents:
-                gone.add(id(item))
+                ids.add(id(item))
                 del self._waiting[id(item)]
                 self._skip(item, lost)
             grew = bool(dependents)

@@ -65,18 +65,18 @@ class TorchProfiler(Stage[TorchProfilerConfig, ProfilerInput, ProfiledModel]):
 
         return profile_model(task.paths["model"], context)
 
-    def write_predictions(self, items: Batch, place: OutputContext) -> None:
+    def write_predictions(self, items: Batch, context: OutputContext) -> None:
         from qairt.stages.float_profile.pages import read_profile, write_predictions
 
-        strip = place.model.prediction.strip_special_tokens
-        write_predictions(read_profile(_only(items)), place.directory, strip_special_tokens=strip)
+        strip = context.model.prediction.strip_special_tokens
+        write_predictions(read_profile(_only(items)), context.directory, strip_special_tokens=strip)
 
-    def write_visualization(self, items: Batch, place: OutputContext) -> None:
+    def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.stages.float_profile.pages import write_pages
 
         # `strip_special_tokens` is defined only if predictions are written.
-        strip = place.predictions is None or place.model.prediction.strip_special_tokens
-        write_pages(_only(items), place.directory, strip_special_tokens=strip, settings=place.model.visualization)
+        strip = context.predictions is None or context.model.prediction.strip_special_tokens
+        write_pages(_only(items), context.directory, strip_special_tokens=strip, settings=context.model.visualization)
 
 
 def _only(items: Batch) -> ProfiledModel:
