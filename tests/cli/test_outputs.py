@@ -58,7 +58,7 @@ def test_a_failed_picture_is_reported_with_its_remedy(qairt):
     said = qairt("run", "speak.yaml", "stages.speaker.fail_drawing=theirs", *INLINE)
     assert said.code == 1
     assert "speaker visualization: FAILED: ZeroDivisionError: division by zero\n" in said.out
-    assert "ZeroDivisionError: division by zero\n  its work is kept; this is a fault of the stage\n" in said.err
+    assert "ZeroDivisionError: division by zero\n  the items are kept; this is a bug in the stage\n" in said.err
     assert "Traceback" not in said.out + said.err
 
 

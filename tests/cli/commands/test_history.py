@@ -44,7 +44,9 @@ def test_the_list(qairt, two_runs, place):
     evaluated(place, "0001", 12.5)
     evaluated(place, "0001", 9.0, target="torch")
     said = qairt("history", "toy.yaml")
-    assert said == qairt("history", "-r", "toy.yaml") == qairt("history", "--recipe", "toy.yaml")
+    data = qairt("history", "toy.yaml", "--json").data
+    assert data == qairt("history", "-r", "toy.yaml", "--json").data
+    assert data == qairt("history", "--recipe", "toy.yaml", "--json").data
     assert said.code == 0
     head, first, second = said.out.splitlines()
     assert head.split() == [
