@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
 import shutil
+import stat
 import tempfile
 from collections.abc import Iterable, Mapping
+from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,9 +25,28 @@ BAD = ".bad-"
 """Prefix of damaged files and folders that were set aside."""
 
 
+def open_regular(path: Path) -> BufferedReader:
+    """A file opened for reading; a FIFO or device in its place is not waited for.
+
+    Raises:
+        OSError: there is no regular file.
+    """
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return os.fdopen(handle, "rb")
+
+
+def read_regular(path: Path) -> bytes:
+    """The bytes of a file; raises what `open_regular` does."""
+    with open_regular(path) as file:
+        return file.read()
+
+
 def sha256_of(path: Path) -> str:
-    """Hex SHA-256 of a file's bytes."""
-    with path.open("rb") as file:
+    """Hex SHA-256 of a file's bytes; raises what `open_regular` does."""
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -59,6 +81,17 @@ def write_atomic(path: Path, data: str | bytes) -> None:
         raise
 
 
+def make_folder(path: Path) -> None:
+    """Create a folder of ours; anything else in its place is set aside.
+
+    Raises:
+        OSError: it cannot be created.
+    """
+    if os.path.lexists(path) and not path.is_dir():
+        set_aside(path)
+    path.mkdir(parents=True, exist_ok=True)
+
+
 def set_aside(path: Path) -> Path:
     """Rename a damaged file or folder to `.bad-<name>-<pid>` beside it, so that nothing uses it any more.
 
@@ -83,9 +116,13 @@ def flush(path: Path) -> None:
 
 def append_line(path: Path, record: Mapping[str, object]) -> None:
     """Append one JSON line. Lines of concurrent writers do not mix (one write call, O_APPEND); a line that a killed
-    writer left unfinished is ended first."""
+    writer left unfinished is ended first. Something else in the file's place is set aside.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
     line = (json.dumps(record, separators=(",", ":"), default=str) + "\n").encode()
-    handle = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o644)
+    handle = _open_to_append(path)
     try:
         end = os.lseek(handle, 0, os.SEEK_END)
         if end and os.pread(handle, 1, end - 1) != b"\n":
@@ -95,17 +132,31 @@ def append_line(path: Path, record: Mapping[str, object]) -> None:
         os.close(handle)
 
 
+def _open_to_append(path: Path) -> int:
+    flags = os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK
+    try:
+        handle = os.open(path, flags, 0o644)
+        if stat.S_ISREG(os.fstat(handle).st_mode):
+            return handle
+        os.close(handle)
+    except OSError as error:
+        if error.errno not in (errno.EISDIR, errno.ELOOP, errno.ENXIO):
+            raise
+    set_aside(path)
+    return os.open(path, flags, 0o644)
+
+
 def read_lines(path: Path) -> list[dict[str, JsonValue]]:
-    """The JSON objects of a file, one a line; damaged lines are skipped, and a missing file has none."""
+    """The JSON objects of a file, one a line; damaged lines are skipped, and a missing or damaged file has none."""
     records: list[dict[str, JsonValue]] = []
     try:
-        text = path.read_text(errors="replace")
-    except FileNotFoundError:
+        text = read_regular(path).decode(errors="replace")
+    except OSError:
         return []
     for line in text.splitlines():
         try:
             record = json.loads(line)
-        except json.JSONDecodeError:
+        except (ValueError, RecursionError):
             continue
         if isinstance(record, dict):
             records.append(record)

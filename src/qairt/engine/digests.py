@@ -1,18 +1,21 @@
-"""Digests of files that a recipe names, stored by path, size, mtime and inode so that each is hashed once."""
+"""Digests of files that a recipe names, stored by path and stamp so that each is hashed once.
+
+A file that is swapped for one of the same size and mtime (`cp -p`, `tar x`, `rsync -t`) has another ctime or inode.
+"""
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
 
-from qairt.files import sha256_of, write_atomic
+from qairt.files import read_regular, sha256_of, write_atomic
 
 Stamp = list[int]
-"""[size, mtime in ns, inode]."""
+"""[size, mtime in ns, ctime in ns, inode, device]."""
 
 
 class FileDigests:
-    """A file `{path: [size, mtime_ns, inode, sha256]}`; losing it only costs time."""
+    """A file `{path: [*stamp, sha256]}`; losing it only costs time."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -20,7 +23,7 @@ class FileDigests:
         self._seen: dict[Path, Stamp] = {}
         if path is not None:
             try:
-                for name, (*stamp, value) in json.loads(path.read_bytes()).items():
+                for name, (*stamp, value) in json.loads(read_regular(path)).items():
                     if isinstance(value, str):
                         self._known[name] = (stamp, value)
             except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # damaged: hash again
@@ -62,4 +65,4 @@ class FileDigests:
 
 def stamp_of(path: Path) -> Stamp:
     status = path.stat()
-    return [status.st_size, status.st_mtime_ns, status.st_ino]
+    return [status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino, status.st_dev]

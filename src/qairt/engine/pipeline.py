@@ -25,7 +25,7 @@ from qairt.engine.run.output_run import prepare_outputs
 from qairt.engine.run.run import Run, RunSetup
 from qairt.engine.run.stream import EventListener, EventStream
 from qairt.engine.stage import AnyStage, Env, StageConfig
-from qairt.errors import QairtError, RecipeError
+from qairt.errors import CacheError, QairtError, RecipeError
 from qairt.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -174,13 +174,23 @@ class Pipeline:
             The result; failed items are in `failed`, everything else is finished and kept.
 
         Raises:
-            QairtError: nothing could start (settings, cache directory).
+            QairtError: nothing could start (settings, cache directory), or the disk failed.
         """
         options = options or RunOptions()
         env = self.env()
         self.check(env)
         planner = self._planner(env, options)
         self.cache.prepare()
+        try:
+            return self._execute(planner, options)
+        except OSError as error:
+            raise CacheError(
+                f"the run cannot continue: {error.strerror or error}",
+                where=str(error.filename or self.state_folder),
+                remedy="free disk space or fix the permissions, then run again: finished items are kept",
+            ) from error
+
+    def _execute(self, planner: Planner, options: RunOptions) -> RunResult:
         prepare_outputs(planner.stages, self.cache_dir)
         Trash(self.state_folder, self.manifest).recover()
         self._write_recipe()

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
-from qairt.files import flush, sha256_of
+from qairt.files import flush, make_folder, set_aside, sha256_of
 
 _SHARED_FROM = 1 << 12  # bytes; smaller files are not worth a blob
 
@@ -21,14 +23,22 @@ class Blobs:
     def store(self, path: Path) -> tuple[int, str, bool]:
         """Flush one file and share its bytes: its size, its digest, and whether its bytes were new."""
         status = path.stat()
-        stamp = (status.st_ino, status.st_size, status.st_mtime_ns)
+        stamp = _stamp(path)
         digest = self._digests.get(stamp)
         if digest is None:
             flush(path)
             digest = self._digest_of_link(path, status.st_nlink) or sha256_of(path)
         self._digests[stamp] = digest
-        shared = status.st_size >= _SHARED_FROM and _share(path, self._folder / digest)
+        shared = status.st_size >= _SHARED_FROM and self._share(path, self._folder / digest)
         return status.st_size, digest, not shared
+
+    def release_damaged(self, digests: Iterable[str]) -> None:
+        """Remove the blobs of a damaged entry whose bytes are not what their names say: none adopts them again."""
+        for digest in digests:
+            blob = self._folder / digest
+            with suppress(OSError):  # there is none, or the cache is read-only
+                if not self._is_right(blob):
+                    blob.unlink()
 
     def drop_unused(self) -> int:
         """Remove blobs that no entry links to, not even a cleared one; returns the bytes freed."""
@@ -52,22 +62,38 @@ class Blobs:
                 return blob.name
         return None
 
+    def _share(self, path: Path, blob: Path) -> bool:
+        """Make `path` and `blob` the same file. True if the bytes were stored before; a damaged blob is replaced.
 
-def _share(path: Path, blob: Path) -> bool:
-    """Make `path` and `blob` the same file. True if the bytes were stored before.
-
-    If that fails, the file keeps its own bytes, which is always correct.
-    """
-    try:
-        if blob.exists():
-            if not os.path.samefile(blob, path):
+        If that fails, the file keeps its own bytes, which is always correct.
+        """
+        try:
+            if blob.exists() and os.path.samefile(blob, path):
+                return True
+            if os.path.lexists(blob) and self._is_right(blob):
                 twin = path.with_name(path.name + ".twin")
                 os.link(blob, twin)
                 os.replace(twin, path)
-            return True
-        blob.parent.mkdir(exist_ok=True)
-        os.chmod(path, 0o444)  # shared from now on: nobody should write into it
-        os.link(path, blob)
-    except OSError:
-        pass
-    return False
+                return True
+            make_folder(blob.parent)
+            if os.path.lexists(blob):
+                set_aside(blob) if blob.is_dir() else blob.unlink()
+            os.chmod(path, 0o444)  # shared from now on: nobody should write into it
+            os.link(path, blob)
+        except OSError:
+            pass
+        return False
+
+    def _is_right(self, blob: Path) -> bool:
+        """Whether a blob is a file with the bytes that its name says; hashed unless this object stored it."""
+        try:
+            if blob.is_symlink():
+                return False
+            return (self._digests.get(_stamp(blob)) or sha256_of(blob)) == blob.name
+        except OSError:
+            return False
+
+
+def _stamp(path: Path) -> tuple[int, int, int]:
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -30,7 +30,7 @@ from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.stage import AnyStage, StageConfig, StageOutput
 from qairt.errors import CacheError
-from qairt.files import BAD, WRITING, files_below, flush, set_aside, write_atomic
+from qairt.files import BAD, WRITING, files_below, flush, make_folder, set_aside, write_atomic
 
 _MAKING, _RESUME, _OLD = ".making-", ".resume-", ".old-"
 _LEFTOVERS = (_MAKING, _RESUME, BAD, _OLD)
@@ -100,8 +100,15 @@ class StageCache:
             if problem is None:
                 self._verified.add(directory)
                 return entry
-            self._set_aside(directory, problem)
+            self.retire(entry)
+            self._on_bad_entry(directory, problem)
         return None
+
+    def retire(self, entry: Entry) -> None:
+        """Set a damaged entry aside, and let go of its damaged blobs: the next run rebuilds it."""
+        self._blobs.release_damaged(file["sha256"] for file in entry.files.values())
+        with suppress(OSError):  # a read-only cache: it stays, and is not used
+            set_aside(entry.directory)
 
     def has(self, key: str) -> bool:
         """Whether a valid entry exists for `key`."""
@@ -114,8 +121,9 @@ class StageCache:
             return None
         try:
             output: StageOutput = stage_class.load_from_cache(entry.directory, **kwargs)
-        except (OSError, ValueError) as error:
-            self._set_aside(entry.directory, f"its output cannot be read: {type(error).__name__}")
+        except Exception as error:  # of a stage of the user's own, anything
+            self.retire(entry)
+            self._on_bad_entry(entry.directory, f"its output cannot be read: {type(error).__name__}")
             return None
         return output
 
@@ -133,7 +141,7 @@ class StageCache:
     def working_directory(self, stage_name: str, key: str) -> Path:
         """A new empty folder to make the item of `key` in."""
         parent = self._root / stage_name
-        parent.mkdir(parents=True, exist_ok=True)
+        make_folder(parent)
         return Path(tempfile.mkdtemp(dir=parent, prefix=f"{_MAKING}{key[:8]}-"))
 
     def resume_directory(self, stage_name: str, key: str) -> Path:
@@ -183,8 +191,10 @@ class StageCache:
             write_atomic(work / ENTRY, json.dumps(record, indent=1) + "\n")
             flush(work)
             os.chmod(work, 0o755)
-            if directory.exists():
+            if directory.is_dir() and not directory.is_symlink():
                 self._discard(directory)
+            elif os.path.lexists(directory):
+                set_aside(directory)
             os.rename(work, directory)
             flush(directory.parent)
         except OSError as error:
@@ -214,7 +224,13 @@ class StageCache:
     # Removing
 
     def clear(self, stage_name: str | None = None) -> None:
-        """Delete the entries of one stage, or all."""
+        """Delete the entries of one stage, or all.
+
+        Raises:
+            ValueError: `stage_name` is not the name of a folder of this cache.
+        """
+        if stage_name is not None and (stage_name in _NOT_STAGES or Path(stage_name).name != stage_name):
+            raise ValueError(f"{stage_name!r} is not the name of a stage")
         for folder in [self._root / stage_name] if stage_name else self._folders():
             for path in folder.glob(f"{folder.name}_*"):
                 shutil.rmtree(path, ignore_errors=True)
@@ -265,7 +281,7 @@ class StageCache:
             if directory.is_dir():
                 self._set_aside(directory, f"{ENTRY} is missing")
             return None
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
             self._set_aside(directory, f"{ENTRY} cannot be read ({type(error).__name__})")
             return None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import TypedDict
 
 from pydantic import JsonValue
 
-from qairt.files import sha256_of
+from qairt.files import read_regular, sha256_of
 
 ENTRY = "cache_entry.json"
 
@@ -61,14 +62,16 @@ class Entry:
         return sum(file["size"] for file in self.files.values())
 
     def missing(self) -> str | None:
-        """The first file that is absent or has another size, or None."""
+        """The first file that is absent, no regular file or of another size, or None."""
         for name, file in self.files.items():
             try:
-                size = (self.directory / name).stat().st_size
+                status = (self.directory / name).lstat()
             except OSError:
                 return f"{name} is missing"
-            if size != file["size"]:
-                return f"{name} has {size:,} bytes, not {file['size']:,}"
+            if not stat.S_ISREG(status.st_mode):
+                return f"{name} is not a regular file"
+            if status.st_size != file["size"]:
+                return f"{name} has {status.st_size:,} bytes, not {file['size']:,}"
         return None
 
     def altered(self) -> str | None:
@@ -88,9 +91,9 @@ def read_entry(directory: Path) -> Entry:
 
     Raises:
         OSError: its record cannot be read.
-        ValueError, KeyError, TypeError, AttributeError: the record is damaged.
+        ValueError, KeyError, TypeError, AttributeError, RecursionError: the record is damaged.
     """
-    record = json.loads((directory / ENTRY).read_bytes())
+    record = json.loads(read_regular(directory / ENTRY))
     return Entry(
         directory=directory,
         key=str(record["key"]),

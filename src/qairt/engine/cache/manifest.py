@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
@@ -17,7 +18,7 @@ from pydantic import JsonValue
 
 from qairt.engine.stage import StageConfig
 from qairt.errors import CacheError
-from qairt.files import set_aside, write_atomic
+from qairt.files import read_regular, set_aside, write_atomic
 
 STATE_FOLDER = "pipeline_state"
 
@@ -65,10 +66,12 @@ class PipelineManifest:
             CacheError: it cannot be read.
         """
         try:
-            return self._path.read_bytes()
+            return read_regular(self._path)
         except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             return None
         except OSError as error:
+            if error.errno in (errno.EINVAL, errno.ELOOP):  # something else is in its place
+                return None
             raise self._refused("read", error) from error
 
     def is_damaged(self) -> bool:
@@ -172,7 +175,7 @@ class PipelineManifest:
 
     def _is_valid(self) -> bool:
         try:
-            parse_manifest(self._path.read_bytes())
+            parse_manifest(read_regular(self._path))
         except (OSError, ValueError):
             return False
         return True

@@ -21,7 +21,6 @@ from qairt.engine.record.events import RunStarted, parse_event
 from qairt.engine.record.folder import run_folders
 from qairt.engine.stage import registered_stages
 from qairt.errors import CacheError, QairtError
-from qairt.files import set_aside
 
 
 class Store:
@@ -175,8 +174,7 @@ class Store:
             problem = entry.altered()
             read += entry.bytes
             if problem is not None:
-                with suppress(OSError):  # read-only: it stays, and is reported
-                    set_aside(entry.directory)
+                self._cache.retire(entry)
                 self.problems.append(f"{entry.stage} {entry.label}: {problem}")
         return read
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from qairt.errors import CacheError
-from qairt.files import write_atomic
+from qairt.files import make_folder, write_atomic
 
 Liveness = Literal["running", "interrupted", "over", "unknown"]
 Action = Literal["cancel_run", "cancel_item", "pause", "resume", "retry"]
@@ -168,7 +168,7 @@ class RunFolder:
 def new_run_folder(state_folder: Path) -> RunFolder:
     """A new folder with the next free number, also if two runs start at the same time."""
     runs = state_folder / "runs"
-    runs.mkdir(parents=True, exist_ok=True)
+    make_folder(runs)
     number = max((int(folder.id) for folder in run_folders(state_folder) if folder.id.isdigit()), default=0)
     while True:
         number += 1

@@ -22,6 +22,7 @@ from qairt.engine.run.jobs import Job, import_path
 from qairt.engine.run.stop import Interrupted, Stop
 from qairt.engine.run.stream import EventStream
 from qairt.engine.run.usage import Usage
+from qairt.files import make_folder
 from qairt.machine import this_host
 
 _LOCK_POLL = 0.25  # seconds between attempts to get the lock of an item that another run is making
@@ -51,7 +52,7 @@ class ItemRunner:
             Interrupted: `stop` was set while it waited.
         """
         locks = self._cache.cache_dir / "locks"
-        locks.mkdir(exist_ok=True)
+        make_folder(locks)
         lock = FileLock(locks / f"{item.key[:16]}.lock")
         waiting = False
         while True:
@@ -139,7 +140,11 @@ class ItemRunner:
             size=item.size,
             estimate=item.task.estimate.seconds,
         )
-        self._costs.add(cost)
+        try:
+            self._costs.add(cost)
+        except OSError as error:  # the item is built; only later estimates lack it
+            message = f"the cost of {item.name} is not recorded: {error.strerror or error}"
+            self._stream.emit(ev.LogLine(level="warning", message=message))
         self._manifest.update_item(
             item.stage.name,
             item.label,

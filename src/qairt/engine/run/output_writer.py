@@ -18,7 +18,7 @@ from qairt.engine.plan.planned import PlannedOutput
 from qairt.engine.run.gallery import write_gallery
 from qairt.engine.stage import Env, Item, OutputContext
 from qairt.errors import CacheError
-from qairt.files import files_below, flush, sha256_of
+from qairt.files import files_below, flush, make_folder, sha256_of
 
 _WRITING = ".writing"
 
@@ -52,7 +52,7 @@ def write_output(
         QairtError: from the stage.
     """
     locks = state_folder / "locks"
-    locks.mkdir(parents=True, exist_ok=True)
+    make_folder(locks)
     with FileLock(locks / f"output-{output.stage.name}-{output.kind}.lock"):
         prefix = f"{_WRITING}-{output.stage.name}-{output.kind}-"
         for left in output.directory.glob(f"{prefix}*"):  # of a killed run

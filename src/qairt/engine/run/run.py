@@ -7,6 +7,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
@@ -302,5 +303,6 @@ class Run:
                 failed=len(self._failed) + len(self._failed_outputs),
             )
         )
-        write_summary(self._folder, self._state)
-        add_run(self._folder, [item.entry for item in plan.items if item.entry is not None])
+        with suppress(OSError):  # the run is over; its events and entries say the same
+            write_summary(self._folder, self._state)
+            add_run(self._folder, [item.entry for item in plan.items if item.entry is not None])

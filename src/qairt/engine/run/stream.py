@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qairt.engine.record.events import Event, RunFinished
+from qairt.engine.record.events import Event, LogLine, RunFinished
 from qairt.files import append_line
 
 if TYPE_CHECKING:
@@ -78,12 +78,24 @@ class EventStream:
             self._over = isinstance(event, RunFinished)
             self._seq += 1
             event = event.model_copy(update={"seq": self._seq, "mono": time.monotonic()})
-            if self._file is not None:
-                append_line(self._file, event.model_dump())
-            for listener in self._listeners:
-                listener(event)
-            for observer in self._observers:
-                observer.on_event(event)
+            warning = self._record(event)
+            for each in (event, warning) if warning is not None else (event,):
+                for listener in self._listeners:
+                    listener(each)
+                for observer in self._observers:
+                    observer.on_event(each)
+
+    def _record(self, event: Event) -> LogLine | None:
+        """Append an event to the run's file; a warning if that fails, which ends the recording and not the run."""
+        if self._file is None:
+            return None
+        try:
+            append_line(self._file, event.model_dump())
+        except OSError as error:
+            message = f"the run is no longer recorded: {self._file}: {error.strerror or error}"
+            self._file = None
+            return LogLine(level="warning", message=message)
+        return None
 
     def measurements(self) -> dict[str, dict[str, JsonValue]]:
         """What the observers have measured so far, by stage."""
