@@ -29,7 +29,8 @@ def test_a_whole_bundle(genie_bundle: Path):
     assert found["config"] == "genie_config.json matches the graphs and the model"
     assert found["tokenizer"] == "257 tokens, texts end with '<|end|>'"
     assert found["genie"] == (
-        f"Genie accepts the configuration; the binaries are not loaded here because {BINARY.format(1)} holds 2 graphs: on "
+        "Genie accepts the configuration; the binaries are not loaded here because "
+        f"{BINARY.format(1)} holds 2 graphs: on "
         "x86, loading such a binary crashes the vendor's libraries. Instead, `qairt generate RECIPE PROMPT --target "
         "genie` and `qairt verify RECIPE` load the same quantized parts as binaries of one graph each"
     )
