@@ -92,7 +92,7 @@ def test_a_fault_that_the_vendor_has_a_number_for(folder, phone):
     program.write_text('#!/bin/sh\necho "[ERROR] Device creation error: 14001"\nexit 1\n')
     error = fault(folder)
     assert error.what == "genie-t2t-run failed (1) on the device: [ERROR] Device creation error: 14001"
-    assert str(error.remedy).startswith("the NPU could not be set up")
+    assert str(error.remedy).startswith("the NPU could not be initialised")
 
 
 def test_a_program_that_is_missing_or_may_not_run(folder, phone):

@@ -94,7 +94,7 @@ def test_what_goes_wrong_names_part_and_tensor(parts, on_phone, phone):
     write("echo 'Error: using newer context binary on old SDK' >&2; exit 6")
     error = fault(runner)
     assert error.what == ("qnn-net-run failed (6) on the device: Error: using newer context binary on old SDK")
-    assert str(error.remedy).startswith("the binary was made by a newer SDK")
+    assert str(error.remedy).startswith("the binary was compiled by a newer SDK")
     write("exit 0")
     output = parts[1][0].signature.outputs[0].name
     assert fault(runner).what == f"qnn-net-run gave no output {output}, but nothing"

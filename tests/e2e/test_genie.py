@@ -226,7 +226,7 @@ def test_what_was_interrupted_goes_on_at_the_next_part(interrupted: Any, number:
 def test_the_rung_shows_both_and_is_kept(finished: LLMPipeline):
     said: list[str] = []
     found = finished.verify("genie", notify=said.append)
-    assert said[0].startswith("genie: the NPU is emulated, ")
+    assert said[0].startswith("genie: the NPU is emulated at about ")
     (rung,) = found.tokens
     assert (len(rung.prompt), len(rung.cpu), rung.margin, rung.first_difference) == (8, 4, None, None)
     assert rung.found == rung.cpu == tuple(greedy(finished, list(rung.prompt), 4))
@@ -240,13 +240,13 @@ def test_the_rung_shows_both_and_is_kept(finished: LLMPipeline):
     header, cpu, vendor, same, *_ = out.splitlines()
     assert header.startswith("genie: 4 tokens after 8 tokens of text, ")
     assert (cpu.split()[0], vendor.split()[0], cpu.split()[1:]) == ("cpu", "genie", vendor.split()[1:])
-    assert same == "  the same"
+    assert same == "  identical"
 
 
 def test_a_recipes_ladder_ends_with_it(finished: LLMPipeline):
     found = finished.verify(part=1)
     assert [skipped.rung for skipped in found.skipped] == ["genie"]
-    with pytest.raises(RecipeError, match="--part: Genie tells tokens, and one part gives none"):
+    with pytest.raises(RecipeError, match="--part: Genie returns tokens, and one part alone gives none"):
         finished.verify("genie", part=1)
 
 

@@ -64,7 +64,7 @@ def test_a_binary_with_two_graphs_is_never_loaded(finished: LLMPipeline, config:
     changed["dialog"]["engine"]["model"]["binary"]["ctx-bins"][0] = "two.bin"
     (complaint,) = genie.try_dialog(changed, folder=tmp_path)
     assert complaint.startswith("two.bin: it holds 2 graphs (ar1_cl32_1_of_3, ar8_cl32_1_of_3); on x86 the vendor's")
-    with pytest.raises(ToolchainError, match="so it is not loaded here"):
+    with pytest.raises(ToolchainError, match="so it is not loaded\n  here use binaries of one graph each"):
         genie.Dialog(changed, folder=tmp_path)
     assert made.is_file()
 
@@ -100,7 +100,7 @@ def test_a_tokenizer_of_another_model(finished: LLMPipeline, tmp_path: Path):
     wrong = dataclasses.replace(model, tokenizer_file=other / "tokenizer.json")
     asked = {"max_new_tokens": 2, "chat": False, "notify": lambda line: None}
     with (
-        pytest.raises(GenerationError, match=r"they differ from token 1 on\n  Genie does not know this kind"),
+        pytest.raises(GenerationError, match=r"they differ from token 1 on\n  Genie does not support this kind"),
         wrong.answer("Hello", None, **asked),
     ):
         pass
@@ -116,7 +116,7 @@ def test_a_tokenizer_of_another_model(finished: LLMPipeline, tmp_path: Path):
 
 def test_a_prompt_that_goes_on_in_one_tokenizer_only():
     require_same_tokens([5, 6], [5, 6])
-    with pytest.raises(GenerationError, match="Genie's tokenizer makes 3 tokens of the prompt, the model's 2"):
+    with pytest.raises(GenerationError, match="Genie's tokenizer gives 3 tokens for the prompt, the model's 2"):
         require_same_tokens([5, 6], [5, 6, 7])
 
 

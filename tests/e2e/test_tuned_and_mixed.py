@@ -43,7 +43,7 @@ def test_tuned_scales_and_norms_are_exported(tmp_path: Path, rotation: str, caps
         assert np.array_equal(params[name].nearest(changed[name]), changed[name])
     for rung in ("export", "split_model"):
         assert pipeline.verify(rung).first_below() is None
-    assert "nats a token lost before" in capsys.readouterr().out
+    assert "nats/token before" in capsys.readouterr().out
 
 
 def test_mixed_bits_run_on_the_quantized_graphs(tmp_path: Path) -> None:

@@ -156,10 +156,11 @@ def test_wrong_values_are_named_with_their_line(tmp_path):
         opened(path)
     path = recipe(tmp_path, {"visualization": {"save_dir": str(tmp_path / "cache/pipeline_state/x")}})
     with pytest.raises(
-        RecipeError, match=rf"{path}:7: stages.speaker.output.visualization.save_dir: .* keeps its work"
+        RecipeError,
+        match=rf"{path}:7: stages.speaker.output.visualization.save_dir: .* is inside the cache's own folder",
     ):
         opened(path).plan()
-    with pytest.raises(RecipeError, match="command line: stages.source.output.prediction.enable: source makes no"):
+    with pytest.raises(RecipeError, match="command line: stages.source.output.prediction.enable: source writes no"):
         opened(recipe(tmp_path), "stages.source.output.prediction.enable=true").plan()
 
 

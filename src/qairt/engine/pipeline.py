@@ -26,6 +26,7 @@ from qairt.engine.run.run import Run, RunSetup
 from qairt.engine.run.stream import EventListener, EventStream
 from qairt.engine.stage import AnyStage, Env, StageConfig
 from qairt.errors import CacheError, QairtError, RecipeError
+from qairt.recipe.file_settings import make_config_files_absolute
 from qairt.recipe.recipe import Recipe
 
 if TYPE_CHECKING:
@@ -115,7 +116,9 @@ class Pipeline:
     # Planning
 
     def env(self) -> Env:
-        """A new environment for stages to describe their work in."""
+        """A new environment for stages to describe their work in. Files that a program assigned are found here."""
+        for stage in self._stages:
+            make_config_files_absolute(self.recipe, ("stages", stage.name), stage.config, assigned=True)
         return Env(
             settings=self.settings,
             configs={stage.name: stage.config for stage in self._stages},

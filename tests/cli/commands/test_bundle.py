@@ -36,7 +36,7 @@ def test_a_fault_has_a_remedy(qairt, bundle):
     said = qairt("bundle", "check", "out")
     assert said.code == 1
     assert "ERROR    files: positions.onnx is missing\n           copy the bundle again, or export it" in said.out
-    assert "model.vocab_size is 300, the graphs have 260\n           write 260\n" in said.out
+    assert "model.vocab_size is 300, but the graphs have 260\n           write 260\n" in said.out
     assert said.out.endswith("out: 2 errors\n")
 
 

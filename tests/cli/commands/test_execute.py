@@ -78,7 +78,7 @@ def test_an_answer_from_a_phone_and_the_second_time_nothing_is_sent(qairt, recip
     assert lines[0] == f"adb device {phone.serial}: Android 14, SM8650 (HTP v75)"
     assert lines[1].startswith("sending ")
     assert lines[3] == "first token after 0.10 s, 8 tokens at 20.25 per second, model loaded in 0.8 s"
-    assert lines[4].startswith("left for the next time: ")
+    assert lines[4].startswith("kept on the device for the next time: ")
     assert f" in {HOME}/qairt/recipe-" in lines[4]
     assert {entry.name for entry in place_of(phone).iterdir()} == {"bundle", "tool"}
 
@@ -171,7 +171,7 @@ def test_clean_leaves_nothing_and_alone_needs_no_prompt(qairt, recipe, phone):
     assert phone.files == set()
     said = qairt("execute", path, "hello", "--clean", *cache)
     assert (said.code, phone.files) == (0, set())
-    assert "left for the next time" not in said.err
+    assert "kept on the device for the next time" not in said.err
     phone.cut_after = 100_000
     said = qairt("execute", path, "hello", "--clean", *cache)
     assert (said.code, phone.files) == (1, set()), "also when it failed"

@@ -147,7 +147,9 @@ def test_a_failed_item_is_reported_with_its_log_and_the_rest_is_kept(qairt, plac
 def test_a_killed_child_is_one_failed_item(qairt, place):
     said = qairt("run", "toy.yaml", "stages.fan.die_at=1")
     assert said.code == 1
-    assert said.err.startswith("\nError: fan ar1: its process was ended by SIGSEGV\n  a fault in the compiler: run it")
+    assert said.err.startswith(
+        "\nError: fan ar1: its process was ended by SIGSEGV\n  a bug in the compiler: run again; if it repeats, raise num_spli"
+    )
     assert "    about to die\n" in said.err
     assert said.err.count("fan.ar1.log") == 1
 

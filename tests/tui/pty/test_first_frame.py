@@ -38,7 +38,7 @@ SCREENS = {
 def walk(terminal):
     """Look at many screens, then leave."""
     terminal.wait_for("7/7 items")
-    terminal.wait_for("made, 0 cached")
+    terminal.wait_for("built, 0 cached")
     for key, shown in SCREENS.items():
         terminal.send(key)
         terminal.wait_for(shown, timeout=5)

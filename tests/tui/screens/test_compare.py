@@ -147,7 +147,7 @@ async def test_the_screen(pair):
         assert picture(app)[-1].split() == ["A", "All", "y", "Copy", "esc", "Back"]
         await pilot.press("A")
         await pilot.pause()
-        assert picture(app)[0] == " compare 0139 and 0141 · everything"
+        assert picture(app)[0] == " compare 0139 and 0141 · all values"
         assert picture(app)[1].split()[0] == "Run"
         await pilot.press("A")
         await pilot.pause()

@@ -387,7 +387,7 @@ def test_text_and_markdown(place):
 def test_a_run_of_which_nothing_is_known():
     run = RunSummary(id="0001", state="unknown", host="box7", pid=3)
     assert table([run], NOW, Look(), width=80).rows[0][1].strip() == "? unknown"
-    assert detail(run, NOW) == "0001 on box7, process 3: no items are known"
+    assert detail(run, NOW) == "0001 on box7, process 3: no items recorded"
 
 
 def test_when():
