@@ -15,7 +15,7 @@ PROMPT = (1, 2, 3)
 
 def generated(*found: int, margin: float | None) -> TokenFidelity:
     return TokenFidelity(
-        rung="genie", prompt=PROMPT, cpu=(5, 6, 7), found=found, margin=margin, seconds=90.0, seconds_per_token=11.6
+        rung="genie", prompt=PROMPT, cpu=(5, 6, 7), found=found, margin=margin, seconds=90.0, seconds_a_token=11.6
     )
 
 

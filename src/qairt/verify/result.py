@@ -95,8 +95,8 @@ class TokenFidelity(_Data):
     margin: float | None = None
     """At the first difference: the CPU's logit of its own token minus that of the other; None when all are equal."""
     seconds: float
-    seconds_per_token: float
-    """Of the other runtime, over prompt and answer."""
+    seconds_a_token: float
+    """Of the other runtime, over prompt and answer. The name is that of stored results."""
 
     @property
     def first_difference(self) -> int | None:

@@ -45,7 +45,7 @@ def compare_tokens(rung: str, source: TokenSource, cpu: Generator, prompt: Seque
         found=found,
         margin=margin,
         seconds=round(time.perf_counter() - start, 2),
-        seconds_per_token=round(seconds / (len(prompt) + new - 1), 3),
+        seconds_a_token=round(seconds / (len(prompt) + new - 1), 3),
     )
 
 

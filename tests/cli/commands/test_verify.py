@@ -91,7 +91,7 @@ def spoken(*found: int, margin: float | None = None) -> Verification:
         found=found,
         margin=margin,
         seconds=140.0,
-        seconds_per_token=12.34,
+        seconds_a_token=12.34,
     )
     return Verification(rungs=(), skipped=(), min_sqnr_db=NEEDED, tokens=(tokens,))
 

@@ -43,7 +43,7 @@ def layer_lines(rung: RungFidelity) -> list[str]:
 
 def token_lines(found: TokenFidelity, most: float) -> list[str]:
     """The tokens of both runtimes, one line each, and their first difference."""
-    read, each = count(len(found.prompt), "token"), duration(found.seconds_per_token)
+    read, each = count(len(found.prompt), "token"), duration(found.seconds_a_token)
     lines = [styled(f"{found.rung}: {len(found.found)} tokens after {read} of text, {each} per token", "bold")]
     width_ = max(len(str(token)) for token in (*found.cpu, *found.found))
     for name, tokens in (("cpu", found.cpu), (found.rung, found.found)):
