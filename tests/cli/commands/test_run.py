@@ -149,7 +149,7 @@ def test_a_killed_child_is_one_failed_item(qairt, place):
     assert said.code == 1
     assert said.err.startswith(
         "\nError: fan ar1: its process was ended by SIGSEGV\n"
-        "  a bug in the compiler: run again; if it repeats, raise num_spli"
+        "  a bug in the compiler: run again; if it repeats, raise num_splits"
     )
     assert "    about to die\n" in said.err
     assert said.err.count("fan.ar1.log") == 1
