@@ -200,7 +200,7 @@ def test_kill_9_loses_only_what_was_running(tmp_path):
     until(
         lambda: (
             child.poll() is not None
-            or (list(tmp_path.rglob("upper.ar2.log")) and len(list(tmp_path.glob("*/fan/*/cache_entry.json"))) == 2)
+            or (list(tmp_path.rglob("upper.ar2.log")) and len(list(tmp_path.glob("*/fan/fan_*/cache_entry.json"))) == 2)
         )
     )
     child.kill()
