@@ -6,13 +6,14 @@ import json
 import os
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
+from gguf import GGUFReader
+from ratio import ratio
 from safetensors.numpy import load_file, save_file
 from tiny_models import save_tiny, tiny_model, write_tiny_gguf
 
@@ -141,16 +142,11 @@ def test_gguf_table_of_llama_3_is_recognised(tmp_path: Path) -> None:
     }
 
 
-def test_a_large_vocabulary_takes_no_time_and_no_torch(tmp_path: Path) -> None:
-    """150,000 tokens and merges; the best of three, for the machine may be busy."""
+def test_a_large_vocabulary_takes_little_time_and_no_torch(tmp_path: Path) -> None:
+    """30,000 tokens and merges, against the reader of the gguf package."""
     path = tmp_path / "m.gguf"
-    write_tiny_gguf(path, tiny_model("llama"), tokens=[f"token{number}" for number in range(150_000)])
-    seconds = []
-    for _ in range(3):
-        start = time.perf_counter()
-        describe_model(path)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.2
+    write_tiny_gguf(path, tiny_model("llama"), tokens=[f"token{number}" for number in range(30_000)])
+    assert ratio(lambda: describe_model(path), lambda: GGUFReader(path)) < 0.2
     code = f"import sys; from qairt.model.describe import describe_model; describe_model({str(path)!r}); "
     code += "print(sorted({'torch', 'gguf', 'transformers', 'tokenizers'} & set(sys.modules)))"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True).stdout == "[]\n"
