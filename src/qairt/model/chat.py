@@ -1,8 +1,15 @@
-"""Chat templates, rendered in a sandbox because they come with a model and are not trusted."""
+"""Chat templates, rendered in a process of their own: they come with a model and are not trusted.
+
+Jinja's sandbox keeps a template from everything outside of it. A loop without end, or a text that fills the memory,
+ends with the process: see `qairt.model.chat_child`.
+"""
 
 from __future__ import annotations
 
 import json
+import signal
+import subprocess
+import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -15,6 +22,15 @@ if TYPE_CHECKING:
 Message = Mapping[str, object]
 """`{"role": "user", "content": "…"}`."""
 
+CPU_SECONDS = 2
+"""Of rendering; published templates take milliseconds."""
+MEMORY = 1 << 30
+"""Bytes of address space for the process that renders."""
+MAX_PROMPT = 1 << 24
+"""Characters of a prompt."""
+_PATIENCE_S = 60
+"""Until a process that gets no CPU time is given up."""
+
 
 def render_chat(template: str, messages: Sequence[Message], **variables: object) -> str:
     """Render a conversation as a prompt.
@@ -22,20 +38,49 @@ def render_chat(template: str, messages: Sequence[Message], **variables: object)
     Args:
         template: Jinja as Hugging Face writes it.
         messages: the conversation so far.
-        variables: what else the template may use: `add_generation_prompt`, `bos_token`, …
+        variables: what else the template may use: `add_generation_prompt`, `bos_token`, …; plain data.
 
     Raises:
-        ModelError: the template is malformed, or rejects these messages.
+        ModelError: the template is malformed, rejects these messages, or needs too much time or memory.
     """
-    from jinja2 import TemplateError
-
+    job = json.dumps({"template": template, "messages": list(messages), "variables": variables})
+    command = [sys.executable, "-P", "-m", "qairt.model.chat_child"]
     try:
-        return _compiled(template).render(messages=list(messages), **variables)
-    except (TemplateError, TypeError, ValueError, KeyError) as error:
-        raise ModelError(
-            f"the chat template cannot render these messages: {error}",
-            remedy="use the roles that the model supports, or a prompt without a template",
-        ) from error
+        child = subprocess.run(command, input=job.encode(), capture_output=True, timeout=_PATIENCE_S, check=False)
+    except subprocess.TimeoutExpired as error:
+        raise _too_slow() from error
+    if child.returncode == -signal.SIGXCPU:
+        raise _too_slow()
+    if child.returncode:
+        last = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
+        raise _cannot_render(*last or [f"its process ended with code {child.returncode}"])
+    answer: dict[str, str] = json.loads(child.stdout)
+    if "fault" in answer:
+        raise _cannot_render(answer["fault"])
+    return answer["text"]
+
+
+def render_here(template: str, messages: Sequence[Message], variables: Mapping[str, object]) -> str:
+    """Render in this process, without limits.
+
+    Raises:
+        Exception: whatever the template raises.
+    """
+    return _compiled(template).render(messages=list(messages), **variables)
+
+
+def _too_slow() -> ModelError:
+    return ModelError(
+        f"the chat template was stopped after {CPU_SECONDS} s: it may loop without end",
+        remedy="use the template that was published with the model, or a prompt without a template",
+    )
+
+
+def _cannot_render(why: str) -> ModelError:
+    return ModelError(
+        f"the chat template cannot render these messages: {why}",
+        remedy="use the roles that the model supports, or a prompt without a template",
+    )
 
 
 def _compiled(template: str) -> Template:
