@@ -176,19 +176,175 @@ GOOD = {
 }
 
 
+AGAIN = "export the encodings again, in AIMET's version 1.0.0"
+INTEGERS = "quantize it to integers: 8 or 16 bits for activations, 4 or 8 for weights"
+KINDS = "quantize it with PER_TENSOR, PER_CHANNEL or LPBQ"
+LPBQ = {
+    "enc_type": "LPBQ",
+    "bw": 8,
+    "is_sym": True,
+    "offset": [-128],
+    "block_size": 64,
+    "compressed_bw": 4,
+    "per_block_int_scale": [1, 16],
+}
+
+
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "what", "remedy"),
     [
-        ({"dtype": "FLOAT"}, "x: its encoding is not valid: dtype FLOAT is not an integer type"),
-        ({"enc_type": "PER_BLOCK"}, "x: its encoding is not valid: enc_type PER_BLOCK has no counterpart on the NPU"),
-        ({"offset": [0, 1]}, "x: its encoding is not valid: 1 scales and 2 offsets"),
-        ({"scale": [0.0]}, "x: its encoding is not valid: every scale must be a positive number"),
-        ({"enc_type": "LPBQ"}, "x: its encoding has no block_size"),
+        ({"dtype": "FLOAT", "bw": 16}, "dtype FLOAT is not an integer type", INTEGERS),
+        ({"enc_type": "PER_BLOCK"}, "enc_type PER_BLOCK has no counterpart on the NPU", KINDS),
+        ({"offset": [0, 1], "enc_type": "PER_CHANNEL"}, "it has 1 scales and 2 offsets", AGAIN),
+        ({"scale": [1, 1], "offset": [0, 0]}, "enc_type is PER_TENSOR, but it has 2 scales", AGAIN),
+        ({"scale": [0.0]}, "scale is 0.0: it must be a positive number", AGAIN),
+        ({"scale": [-0.5]}, "scale is -0.5: it must be a positive number", AGAIN),
+        ({"scale": [float("nan")]}, "scale is nan: it must be a positive number", AGAIN),
+        ({"scale": [1e-60]}, "scale is 1e-60: it must be a positive number", AGAIN),
+        ({"scale": [True]}, "scale is True: it must be a number", AGAIN),
+        ({"scale": ["0.5"]}, "scale is '0.5': it must be a number", AGAIN),
+        ({"scale": [None]}, "scale is null: it must be a number", AGAIN),
+        ({"scale": []}, "its encoding has no scale", AGAIN),
+        ({"scale": None}, "its encoding has no scale", AGAIN),
+        ({"offset": None}, "its encoding has no offset", AGAIN),
+        ({"offset": [-1.5]}, "offset is -1.5: it must be an integer", AGAIN),
+        ({"offset": [7]}, "offset is 7: with 8 bits it is -255 to 0", AGAIN),
+        ({"offset": [-256]}, "offset is -256: with 8 bits it is -255 to 0", AGAIN),
+        (
+            {"is_sym": True, "offset": [-100]},
+            "it is symmetric, but offset is -100: with 8 bits that is -128 (signed) or 0 (unsigned)",
+            AGAIN,
+        ),
+        (
+            {"enc_type": "PER_CHANNEL", "scale": [1, -1], "offset": [0, 0]},
+            "scale[1] is -1: it must be a positive number",
+            AGAIN,
+        ),
+        ({"enc_type": "PER_CHANNEL", "scale": [1, 1], "offset": [0, 3]}, "offset[1] is 3: with 8 bits it is ", AGAIN),
+        ({"bw": "eight"}, "bw is 'eight': it must be an integer", AGAIN),
+        ({"bw": 8.5}, "bw is 8.5: it must be an integer", AGAIN),
+        ({"bw": 64}, "bw is 64: grids have 2 to 32 bits", AGAIN),
+        ({"is_sym": "perhaps"}, "is_sym is 'perhaps': it must be true or false", AGAIN),
+        ({"enc_type": "LPBQ"}, "its encoding has no compressed_bw", AGAIN),
+        (LPBQ | {"is_sym": False}, "LPBQ weights are signed: is_sym must be true, and offset -2^(bw - 1)", AGAIN),
+        (LPBQ | {"offset": [0]}, "LPBQ weights are signed: is_sym must be true, and offset -2^(bw - 1)", AGAIN),
+        (
+            LPBQ | {"per_block_int_scale": [1, 17]},
+            "per_block_int_scale[1] is 17: it must be an integer from 1 to 16",
+            AGAIN,
+        ),
+        (
+            LPBQ | {"per_block_int_scale": [1, 1.5]},
+            "per_block_int_scale[1] is 1.5: it must be an integer from 1 to 16",
+            AGAIN,
+        ),
+        (
+            LPBQ | {"scale": [1, 1], "offset": [-128, -128], "per_block_int_scale": [1, 2, 3]},
+            "per_block_int_scale has 3 values, no multiple of its 2 channels",
+            AGAIN,
+        ),
     ],
 )
-def test_an_encoding_that_cannot_be_used_is_named(change: dict[str, Any], message: str) -> None:
-    document = {"version": "1.0.0", "activation_encodings": [GOOD | change], "param_encodings": []}
+def test_an_encoding_that_cannot_be_used_is_named_with_its_place(
+    change: dict[str, Any], what: str, remedy: str
+) -> None:
+    document = {
+        "version": "1.0.0",
+        "activation_encodings": [GOOD | {"name": "y"}, GOOD | change],
+        "param_encodings": [],
+    }
+    with pytest.raises(QuantizationError) as error:
+        read_encodings(json.dumps(document), file="model.encodings")
+    assert error.value.where == "model.encodings: activation_encodings[1], tensor x"
+    assert error.value.what.startswith(what)
+    assert error.value.remedy == remedy
+
+
+CHANNEL = {"bitwidth": 8, "dtype": "int", "is_symmetric": "False", "offset": -3, "scale": 0.5, "min": -1.5, "max": 126}
+OLD = {"version": "0.6.1", "activation_encodings": {}}
+NEW = {"name": "x", "output_dtype": "uint8", "y_scale": 0.5}
+
+
+@pytest.mark.parametrize(
+    ("document", "message"),
+    [
+        (OLD | {"param_encodings": {"x": []}}, "its encoding is not a list with one entry per channel"),
+        (OLD | {"param_encodings": {"x": {"input": {}}}}, "its encoding is not a list with one entry per channel"),
+        (OLD | {"param_encodings": {"x": [CHANNEL, CHANNEL | {"bitwidth": 4}]}}, "its channels differ in bitwidth"),
+        (OLD | {"param_encodings": {"x": [CHANNEL, CHANNEL | {"scale": -1}]}}, "scale[1] is -1: it must be a positive"),
+        (OLD | {"param_encodings": {"x": [CHANNEL | {"dtype": "float"}]}}, "dtype float is not an integer type"),
+        (OLD | {"param_encodings": {"x": [{"bitwidth": 8, "dtype": "int", "offset": -3}]}}, "its encoding has no "),
+        ({"version": "2.0.0", "encodings": [NEW | {"output_dtype": "float16"}]}, "output_dtype float16 is not an "),
+        ({"version": "2.0.0", "encodings": [NEW | {"y_scale": -0.5}]}, "scale is -0.5: it must be a positive number"),
+        ({"version": "2.0.0", "encodings": [NEW | {"y_zero_point": -1}]}, "offset is 1: with 8 bits it is -255 to 0"),
+        ({"version": "2.0.0", "encodings": [NEW | {"y_scale": [1, 1]}]}, "its encoding has no axis"),
+        (
+            {"version": "2.0.0", "encodings": [NEW | {"y_scale": [1, 1, 1], "axis": 1, "y_zero_point": [0, 0]}]},
+            "it has 3 scales and 2 zero points",
+        ),
+    ],
+)
+def test_the_same_faults_in_the_other_versions(document: dict[str, Any], message: str) -> None:
     with pytest.raises(QuantizationError) as error:
         read_encodings(json.dumps(document))
-    assert str(error.value).startswith(message)
-    assert error.value.remedy == "export the encodings again, in AIMET's version 1.0.0"
+    assert error.value.what.startswith(message)
+    assert "tensor x (" in str(error.value.where)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        (
+            json.dumps({"version": "1.0.0", "activation_encodings": [GOOD, GOOD], "param_encodings": []}),
+            "tensor x (activation_encodings[1]): it has two encodings, the other one in activation_encodings[0]\n"
+            "  keep the one that belongs to this graph",
+        ),
+        (
+            json.dumps({"version": "1.0.0", "activation_encodings": [GOOD], "param_encodings": [GOOD]}),
+            "tensor x (param_encodings[0]): it has two encodings, the other one in activation_encodings[0]\n"
+            "  keep the one that belongs to this graph",
+        ),
+        (
+            '{"activation_encodings": {"x": [], "x": []}, "param_encodings": {}}',
+            "x: it stands twice in one mapping\n  keep the one that belongs to this graph",
+        ),
+    ],
+)
+def test_a_tensor_that_is_named_twice(text: str, message: str) -> None:
+    with pytest.raises(QuantizationError) as error:
+        read_encodings(text)
+    assert str(error.value) == message
+
+
+def one_grid(version: str, *, symmetric: bool, offset: int, bits: int | str = 8) -> str:
+    """A file of one activation x, scale 0.5."""
+    if version == "0.6.1":
+        entry = CHANNEL | {"bitwidth": bits, "is_symmetric": str(symmetric), "offset": offset}
+        return json.dumps(OLD | {"activation_encodings": {"x": [entry]}, "param_encodings": {}})
+    entry = GOOD | {"bw": bits, "is_sym": symmetric, "offset": [offset]}
+    return json.dumps({"version": version, "activation_encodings": [entry], "param_encodings": []})
+
+
+@pytest.mark.parametrize("version", ["0.6.1", "1.0.0"])
+@pytest.mark.parametrize(
+    ("symmetric", "offset", "low", "high", "signed"),
+    [
+        (True, 0, 0, 127.5, False),  # unsigned symmetric
+        (True, -128, -64, 63.5, True),
+        (True, -127, -64, 63.5, True),  # strict symmetric: AIMET never uses the lowest integer
+        (False, 0, 0, 127.5, False),
+        (False, -128, -64, 63.5, False),
+        (False, -255, -127.5, 0, False),
+    ],
+)
+@pytest.mark.parametrize("bits", [8, "8"])
+def test_what_an_offset_means(
+    version: str, symmetric: bool, offset: int, low: float, high: float, signed: bool, bits: int | str
+) -> None:
+    grid = read_encodings(one_grid(version, symmetric=symmetric, offset=offset, bits=bits)).activations["x"]
+    assert (grid.minimum[0], grid.maximum[0], grid.symmetric) == (low, high, signed)
+
+
+def test_an_encoding_that_contradicts_itself_cannot_be_made() -> None:
+    with pytest.raises(ValueError, match=r"^a symmetric encoding of 8 bits has offset -128$"):
+        per_tensor(0.5, 0, 8, symmetric=True)

@@ -43,14 +43,20 @@ class Encoding:
     bitwidth: int
     """Bits of the stored integers: 4 for LPBQ weights, 8 or 16 for the rest, 32 for biases."""
     symmetric: bool
+    """Signed integers around zero point 0: every offset is -2^(bitwidth - 1)."""
     scale: NDArray[np.float32]
     """[1] per tensor, [channels] per channel and for LPBQ."""
     offset: NDArray[np.int64]
-    """The same length as `scale`; <= 0."""
+    """The same length as `scale`; from -(2^bitwidth - 1) to 0."""
     axis: int | None = None
     """The channel axis of a per-channel or LPBQ encoding (1 for a MatMul weight [in, out]); None per tensor."""
     blocks: BlockScales | None = None
     """Set for LPBQ only."""
+
+    def __post_init__(self) -> None:
+        # Symmetric weights are stored without their offset, so that any other one would be lost.
+        if self.symmetric and np.any(self.offset != -(1 << self.bitwidth - 1)):
+            raise ValueError(f"a symmetric encoding of {self.bitwidth} bits has offset {-(1 << self.bitwidth - 1)}")
 
     @property
     def highest(self) -> int:
