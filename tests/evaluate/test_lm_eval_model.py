@@ -7,6 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from tokenizers.processors import TemplateProcessing
 
 from qairt.errors import EvaluationError
 from qairt.evaluate.run import check
@@ -47,7 +48,7 @@ def test_an_unknown_task(subject_on, monkeypatch):
     pytest.importorskip("lm_eval")
     said = []
     some = SimpleNamespace(all_tasks=["hellaswag", "mmlu"])  # reading all there are takes seconds
-    monkeypatch.setattr("qairt.evaluate.lm_eval_model.TaskManager", lambda: some)
+    monkeypatch.setattr("qairt.evaluate.lm_eval_model.TaskManager", lambda include_path: some)
     subject = subject_on("torch", progress=lambda what, part: said.append(what))
     with pytest.raises(
         EvaluationError, match=r"^the metric lm_eval: lm-eval has no task helaswag\n  did you mean hellaswag\? `lm_eval"
@@ -68,7 +69,7 @@ def test_log_likelihoods(asked, parameters, tokenizer):
     expected = float(rows.gather(1, torch.tensor(after)[:, None]).sum())
     assert found[0] == (pytest.approx(expected, rel=1e-5), bool((rows.argmax(-1) == torch.tensor(after)).all()))
     assert found[2] == found[0]
-    start = model.logits([1, *tokenizer.encode("four")[:-1]]).log_softmax(-1)
+    start = model.logits([0, *tokenizer.encode("four")[:-1]]).log_softmax(-1)
     expected = float(start.gather(1, torch.tensor(tokenizer.encode("four"))[:, None]).sum())
     assert found[1][0] == pytest.approx(expected, rel=1e-5)
 
@@ -82,16 +83,28 @@ def test_on_other_targets(asked, target):
     assert found != exact
 
 
-def test_a_long_text_is_read_in_windows(asked):
-    model = asked("torch")
-    text = "window after window of a text that is longer than the context"
-    short, whole, nothing = model.loglikelihood_rolling([request("short"), request(text), request("")])
-    ids = [1, *model._subject.tokenizer.encode(text)]
-    pairs = [(ids[at : at + 1], ids[at + 1 : at + 32]) for at in range(0, len(ids) - 1, 31)]
-    assert sum(len(after) for _, after in pairs) == len(text)
-    assert whole == sum(likelihood for likelihood, _ in model._likelihoods(pairs))
-    assert (short,) == tuple(model.loglikelihood_rolling([request("short")]))
-    assert nothing == 0
+@pytest.fixture
+def backends(asked, hf_model, tokenizer):
+    """Ours and lm-eval's own Hugging Face backend, with a tokenizer that begins each text with `<s>`."""
+    from lm_eval.models.huggingface import HFLM
+    from transformers import PreTrainedTokenizerFast
+
+    tokenizer.fast.post_processor = TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 0)])
+    of_transformers = PreTrainedTokenizerFast(tokenizer_object=tokenizer.fast, bos_token="<s>", eos_token="</s>")
+    return asked("torch", tokenizer=tokenizer), HFLM(hf_model, tokenizer=of_transformers, max_length=32, batch_size=1)
+
+
+def test_a_long_text_is_read_in_the_windows_of_the_hugging_face_backend(backends):
+    texts = ["short", "window after window of a text that is longer than the context", "x" * 31, "x" * 32, "x" * 33]
+    ours, theirs = (backend.loglikelihood_rolling([request(text) for text in texts]) for backend in backends)
+    assert ours == pytest.approx(theirs, rel=1e-4)
+
+
+def test_likelihoods_are_those_of_the_hugging_face_backend(backends):
+    pairs = [("one two ", "three"), ("<s>one", " two"), ("", "four"), ("a context that is too long " * 2, "for it")]
+    ours, theirs = (backend.loglikelihood([request(*pair) for pair in pairs]) for backend in backends)
+    assert [likelihood for likelihood, _ in ours] == pytest.approx([found for found, _ in theirs], rel=1e-4)
+    assert [likeliest for _, likeliest in ours] == [likeliest for _, likeliest in theirs]
 
 
 def test_answers_end_at_the_stop_texts(asked):

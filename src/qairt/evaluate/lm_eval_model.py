@@ -14,6 +14,7 @@ import torch
 from lm_eval import simple_evaluate
 from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
+from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from qairt.errors import EvaluationError
 from qairt.evaluate.measured import MeasuredPieces, PieceResult, piece_of
@@ -36,13 +37,14 @@ def require_task(metric: TaskMetric, subject: Subject) -> None:
     Raises:
         EvaluationError: lm-eval does not know the task.
     """
-    known = _tasks(subject).all_tasks
+    known = _tasks(metric, subject).all_tasks
     if metric.task_name not in known:
         close = nearest(metric.task_name, known)
         raise EvaluationError(
             f"lm-eval has no task {metric.task_name}",
             where=f"the metric {metric.title}",
-            remedy=(f"did you mean {close}? " if close else "") + "`lm_eval --tasks list` names its tasks",
+            remedy=(f"did you mean {close}? " if close else "")
+            + "`lm_eval --tasks list` names its tasks; `include_path` is the folder of your own",
         )
 
 
@@ -57,7 +59,7 @@ def measure_task(metric: TaskMetric, subject: Subject) -> float:
             results = simple_evaluate(
                 model=LmEvalModel(metric, subject),
                 tasks=[metric.task_name],
-                task_manager=_tasks(subject),
+                task_manager=_tasks(metric, subject),
                 num_fewshot=metric.num_fewshot,
                 limit=metric.limit,
                 bootstrap_iters=0,
@@ -70,19 +72,19 @@ def measure_task(metric: TaskMetric, subject: Subject) -> float:
         raise EvaluationError(
             f"lm-eval cannot run the task {metric.task_name}: {reason}",
             where=f"the metric {metric.title}",
-            remedy="a task's data comes from the Hugging Face hub: try again where it can be reached",
+            remedy="a task's data comes from the Hugging Face hub, if its file does not name others: "
+            "try again where they can be reached",
         ) from error
     return _score(results, metric)
 
 
-def _tasks(subject: Subject) -> TaskIndex:
-    """lm-eval's tasks, loaded once."""
-    if subject.tasks is None:
+def _tasks(metric: TaskMetric, subject: Subject) -> TaskIndex:
+    """lm-eval's tasks and those of the metric's `include_path`, loaded once."""
+    if metric.include_path not in subject.tasks:
         subject.progress("reading lm-eval's tasks", 0.0)  # it takes seconds
-        subject.tasks = TaskManager()
+        subject.tasks[metric.include_path] = TaskManager(include_path=metric.include_path)
         subject.progress("reading lm-eval's tasks", 1.0)
-    assert subject.tasks is not None
-    return subject.tasks
+    return subject.tasks[metric.include_path]
 
 
 @dataclass(frozen=True)
@@ -103,7 +105,7 @@ class LmEvalModel(LM):  # type: ignore[misc]
 
     def __init__(self, metric: TaskMetric, subject: Subject) -> None:
         super().__init__()
-        self._metric = metric.model_copy(update={"num_fewshot": None, "limit": None, "score": None})
+        self._metric = metric
         self._title = metric.title
         self._subject = subject
         self._measured = MeasuredPieces(subject.state_folder, subject.identity)
@@ -113,13 +115,20 @@ class LmEvalModel(LM):  # type: ignore[misc]
         return self._likelihoods([self._encoded(*request.args) for request in requests])
 
     def loglikelihood_rolling(self, requests: Sequence[LmEvalRequest], disable_tqdm: bool = False) -> list[float]:
-        """For each text, the log-likelihood of all of it, in windows of the context length."""
-        length = self._subject.context_length
+        """For each text, the log-likelihood of all of it, in lm-eval's windows of the context length: each token is
+        scored once, and the last window reads its whole left context."""
         windows: list[tuple[list[int], list[int]]] = []
         ends = []
         for request in requests:
-            ids = [self._start(), *self._subject.tokenizer.encode(request.args[0])]
-            windows += [(ids[at : at + 1], ids[at + 1 : at + length]) for at in range(0, len(ids) - 1, length - 1)]
+            windows += map(
+                make_disjoint_window,
+                get_rolling_token_windows(
+                    self._encode(request.args[0]),
+                    prefix_token=self._start(),
+                    max_seq_len=self._subject.context_length,
+                    context_len=1,
+                ),
+            )
             ends.append(len(windows))
         likelihoods = [likelihood for likelihood, _ in self._likelihoods(windows)]
         return [sum(likelihoods[start:end]) for start, end in pairwise([0, *ends])]
@@ -145,7 +154,7 @@ class LmEvalModel(LM):  # type: ignore[misc]
         stops = [stops] if isinstance(stops, str) else list(stops)
         max_new_tokens = int(settings.get("max_gen_toks", 256))
         generator.reset()
-        ids = subject.tokenizer.encode(prompt)[-max(generator.room - max_new_tokens, 1) :]
+        ids = self._encode(prompt)[-max(generator.room - max_new_tokens, 1) :]
         eos_ids = frozenset(subject.config.eos_token_ids)
         answer = Generation(generator, subject.tokenizer, ids, Sampling(), max_new_tokens, eos_ids)
         for _ in answer:
@@ -158,17 +167,27 @@ class LmEvalModel(LM):  # type: ignore[misc]
 
     def _encoded(self, context: str, continuation: str) -> tuple[list[int], list[int]]:
         """Both as ids. A space between them is part of the continuation, so that no token spans both."""
-        encode = self._subject.tokenizer.encode
         stripped = context.rstrip()
         continuation = context[len(stripped) :] + continuation
         if not stripped:
-            return [self._start()], encode(continuation)
-        before, whole = encode(stripped), encode(stripped + continuation)
+            return [self._start()], self._subject.tokenizer.encode(continuation)
+        before, whole = self._encode(stripped), self._encode(stripped + continuation)
         return before, whole[len(before) :]
 
+    def _encode(self, text: str) -> list[int]:
+        """As lm-eval's Hugging Face backend: with the tokenizer's special tokens, the beginning only once."""
+        tokenizer = self._subject.tokenizer
+        start = tokenizer.special_token("bos_token")
+        return tokenizer.encode(text, add_special_tokens=not (start and text.startswith(start)))
+
     def _start(self) -> int:
-        config = self._subject.config
-        return config.bos_token_id if config.bos_token_id is not None else (config.eos_token_ids or (0,))[0]
+        """The token before a text, as lm-eval's Hugging Face backend: the tokenizer's beginning, else its end."""
+        tokenizer = self._subject.tokenizer
+        for kind in ("bos_token", "eos_token"):
+            token = tokenizer.special_token(kind)
+            if token is not None and (found := tokenizer.fast.token_to_id(token)) is not None:
+                return found
+        return (self._subject.config.eos_token_ids or (0,))[0]
 
     def _likelihoods(self, pairs: Sequence[tuple[list[int], list[int]]]) -> list[tuple[float, bool]]:
         length = self._subject.context_length

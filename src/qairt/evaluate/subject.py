@@ -62,8 +62,8 @@ class Subject:
     """Texts that were read."""
     token_ids: dict[str, Ids] = field(default_factory=dict)
     """Their tokens, by digest."""
-    tasks: TaskIndex | None = None
-    """lm-eval's tasks, once they were loaded."""
+    tasks: dict[str | None, TaskIndex] = field(default_factory=dict)
+    """lm-eval's tasks that were loaded, by the folder of the user's own."""
 
     @contextmanager
     def text_models(
