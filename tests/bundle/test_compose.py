@@ -159,13 +159,13 @@ def test_a_script_that_cannot_hold_the_template_says_so(tiny: TinyModel, tmp_pat
     script.write_text(genie_script(PromptAffixes("", "", TEMPLATE_LOST), htp=75))
     done = subprocess.run(["sh", script, "hi"], capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("-c|genie_config.json|-p|hi|", f"{TEMPLATE_LOST}\n")
-    python = ort_script(PromptAffixes("", "", TEMPLATE_LOST), context_size=32, on_npu=True)
+    python = ort_script(PromptAffixes("", "", TEMPLATE_LOST), context_size=32, window=8, on_npu=True)
     assert f"print({TEMPLATE_LOST!r}, file=sys.stderr)" in python
     compile(python, "run_ort.py", "exec")
 
 
 def test_a_prompt_outside_a_template_begins_as_the_tokenizer_begins_texts():
-    words = {"context_size": 32, "on_npu": False}
+    words = {"context_size": 32, "window": 8, "on_npu": False}
     assert "add_special_tokens=True" in ort_script(PromptAffixes("", "", "No template."), **words)
     assert "add_special_tokens=False" in ort_script(PromptAffixes("[user]", "", IN_TEMPLATE), **words)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import platform
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -15,9 +17,11 @@ import pytest
 from tiny_bundle import CL, TinyModel, composed
 from tiny_parts import make_parts, measured_encodings
 
+from qairt.bundle.chat_prompt import PromptAffixes
 from qairt.bundle.contents import Contents, PlacedGraph
 from qairt.bundle.genai_config import genai_config, pad_token
 from qairt.bundle.genai_graphs import write_logits, write_positions
+from qairt.bundle.run_scripts import ort_script
 from qairt.errors import ModelError, RecipeError
 from qairt.graph.tensors import TensorSpec
 from qairt.model.parameters import open_parameters
@@ -94,8 +98,26 @@ def test_the_script_answers(bundle: Path):
     done = subprocess.run([sys.executable, bundle / "run_ort.py", "Hi"], capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert len(done.stdout) > 1
+    words = [sys.executable, bundle / "run_ort.py", "x" * 7]  # 24 tokens with the template's
+    done = subprocess.run(words, capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+    words[-1] += "x"
+    done = subprocess.run(words, capture_output=True, text=True, check=False)
+    told = "25 prompt tokens leave no room for an answer: at most 24 of 32 may be the prompt\n"
+    assert (done.returncode, done.stderr) == (1, told)
     done = subprocess.run([sys.executable, bundle / "run_ort.py"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (1, "usage: python run_ort.py PROMPT\n")
+
+
+def test_where_there_is_no_npu_the_script_says_so(tiny: TinyModel, tmp_path: Path):
+    """onnxruntime-genai would end the process without a word."""
+    pytest.importorskip("onnxruntime_genai")
+    script = tmp_path / "run_ort.py"
+    script.write_text(ort_script(PromptAffixes("", "", "No template."), context_size=CL, window=8, on_npu=True))
+    shutil.copy(composed(tiny.onnx(), tmp_path / "bundle", "ort") / "tokenizer.json", tmp_path)
+    done = subprocess.run([sys.executable, script, "Hi"], capture_output=True, text=True, check=False)
+    told = f"this machine ({platform.machine()}) has no Hexagon NPU: copy the bundle to a device\n"
+    assert (done.returncode, done.stderr) == (1, told)
 
 
 def test_positions_are_those_of_the_chain(bundle: Path, tiny: TinyModel):

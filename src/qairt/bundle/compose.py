@@ -163,7 +163,7 @@ def _write_ort(contents: Contents, graphs: list[PlacedGraph], folder: Path) -> N
     mask, cos, sin = (specs[name] for name in genai.COMPUTED)
     write_positions(folder / genai.POSITIONS, config, mask=mask, cos=cos, sin=sin)
     write_logits(folder / genai.LOGITS, specs["logits"])
-    script = run_scripts.ort_script(prompt_affixes(tokenizer), context_size=size, on_npu=on_npu)
+    script = run_scripts.ort_script(prompt_affixes(tokenizer), context_size=size, window=max(chains), on_npu=on_npu)
     (folder / run_scripts.ORT_SCRIPT).write_text(script)
 
 

@@ -42,9 +42,13 @@ _ORT = '''\
 """Answers a prompt with this bundle: python run_ort.py "What is the capital of France?"
 
 {needs}
+
+It answers one prompt. onnxruntime-genai pads a prompt to a multiple of {window} tokens, and the padding takes up room:
+of {context_size} tokens, at most {longest} may be the prompt. It cannot append a second turn: begin anew with all of
+the conversation.
 """
 
-import sys
+{platform}import sys
 from importlib.metadata import version
 from pathlib import Path
 
@@ -63,9 +67,12 @@ def main(prompt: str) -> None:
     installed = version("onnxruntime-genai")
     if not (0, 15) <= tuple(map(int, installed.split(".")[:2])) < (0, 17):
         sys.exit(f"onnxruntime-genai {{installed}} cannot run this bundle: pip install '{genai}'")
-{warn}{register}    model = genai.Model(str(HERE))
-    tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
+{warn}    tokenizer = Tokenizer.from_file(str(HERE / "tokenizer.json"))
     ids = tokenizer.encode(PREFIX + prompt + SUFFIX, add_special_tokens={is_bare}).ids
+    if len(ids) > {longest}:
+        room = "at most {longest} of {context_size} may be the prompt"
+        sys.exit(f"{{len(ids)}} prompt tokens leave no room for an answer: {{room}}")
+{register}    model = genai.Model(str(HERE))
     settings = genai.GeneratorParams(model)
     settings.set_search_options(max_length={context_size}, do_sample=False)
     generator = genai.Generator(model, settings)
@@ -83,10 +90,17 @@ if __name__ == "__main__":
     main(sys.argv[1])
 '''
 _REGISTER = """\
+    if platform.machine().lower() not in ("aarch64", "arm64"):
+        sys.exit(f"this machine ({platform.machine()}) has no Hexagon NPU: copy the bundle to a device")
     import onnxruntime_qnn
 
     genai.register_execution_provider_library("QNNExecutionProvider", onnxruntime_qnn.get_library_path())
 """
+
+
+def longest_prompt(context_size: int, window: int) -> int:
+    """Tokens of the longest prompt after which onnxruntime-genai can answer: it reads whole windows, padded."""
+    return (context_size - 1) // window * window
 
 
 def genie_script(affixes: PromptAffixes, *, htp: int) -> str:
@@ -105,8 +119,13 @@ def genie_script(affixes: PromptAffixes, *, htp: int) -> str:
     )
 
 
-def ort_script(affixes: PromptAffixes, *, context_size: int, on_npu: bool) -> str:
-    """`run_ort.py`, for Windows and Linux on Arm; without the NPU, for any machine."""
+def ort_script(affixes: PromptAffixes, *, context_size: int, window: int, on_npu: bool) -> str:
+    """`run_ort.py`, for Windows and Linux on Arm; without the NPU, for any machine.
+
+    Args:
+        context_size: tokens that the KV cache and the new tokens fill together.
+        window: tokens that one call reads of a prompt.
+    """
     packages = [f'"onnxruntime-genai{RUNS_WITH}"', *(["onnxruntime-qnn"] if on_npu else []), "tokenizers"]
     return _ORT.format(
         genai=f"onnxruntime-genai{RUNS_WITH}",
@@ -117,5 +136,8 @@ def ort_script(affixes: PromptAffixes, *, context_size: int, on_npu: bool) -> st
         suffix=affixes.suffix,
         is_bare=affixes.is_bare,
         register=_REGISTER if on_npu else "",
+        platform="import platform\n" if on_npu else "",
         context_size=context_size,
+        window=window,
+        longest=longest_prompt(context_size, window),
     )

@@ -19,6 +19,8 @@ DECODER = ("model", "decoder")
 def test_a_whole_ort_bundle(ort_bundle: Path):
     assert faults(ort_bundle, "error", "warning") == []
     assert said(ort_bundle)["config"] == "genai_config.json: a pipeline of 8 graphs whose inputs all exist"
+    room = "at most 24 of 32 tokens may be the prompt: onnxruntime-genai pads it to a multiple of 8"
+    assert said(ort_bundle)["room"] == room
 
 
 def test_a_bundle_for_the_processor(tiny: TinyModel, tmp_path: Path):

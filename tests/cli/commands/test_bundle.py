@@ -25,6 +25,7 @@ def test_a_good_bundle(qairt, bundle):
     assert said.out.splitlines() == [
         "ok       files: 18 files match SHA256SUMS",
         "ok       config: genai_config.json: a pipeline of 8 graphs whose inputs all exist",
+        "ok       room: at most 24 of 32 tokens may be the prompt: onnxruntime-genai pads it to a multiple of 8",
         "ok       tokenizer: 257 tokens, texts end with '<|end|>'",
         "out: no errors",
     ]
@@ -44,7 +45,7 @@ def test_json(qairt, bundle):
     said = qairt("bundle", "check", "out", "--json")
     assert said.code == 0
     assert said.data["ok"] is True
-    assert {finding["subject"] for finding in said.data["findings"]} == {"files", "config", "tokenizer"}
+    assert {finding["subject"] for finding in said.data["findings"]} == {"files", "config", "room", "tokenizer"}
     (bundle / "tokenizer.json").unlink()
     said = qairt("bundle", "check", "out", "--json")
     assert (said.code, said.data["ok"]) == (1, False)

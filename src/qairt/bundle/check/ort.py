@@ -9,6 +9,7 @@ from qairt.bundle import genai_config as genai
 from qairt.bundle.check.files import AGAIN
 from qairt.bundle.compiled import CompiledBinary
 from qairt.bundle.opened import OpenedBundle
+from qairt.bundle.run_scripts import longest_prompt
 from qairt.bundle.wrapper import DYNAMIC, read_tensors, read_wrapped
 from qairt.errors import Finding, GraphError
 from qairt.runtime.cache import PAST
@@ -44,6 +45,7 @@ def check_config(bundle: OpenedBundle, binaries: Sequence[CompiledBinary]) -> It
     yield from faults
     if not faults:
         yield Finding("config", "ok", f"{genai.NAME}: a pipeline of {len(stages)} graphs whose inputs all exist")
+        yield from _room(bundle)
 
 
 def _opened(path: Path) -> GraphContents | Finding:
@@ -141,6 +143,18 @@ def _sizes(
             f"pad_token_id {pad} also ends a turn: onnxruntime-genai treats it as padding wherever a prompt contains it"
         )
         yield Finding("config", "warning", text, "use a token that no prompt contains")
+
+
+def _room(bundle: OpenedBundle) -> Iterator[Finding]:
+    """What the padding of prompts leaves for an answer."""
+    context, window = bundle.at("model", "context_length"), bundle.at(*DECODER, "sliding_window", "window_size")
+    if isinstance(context, int) and isinstance(window, int) and window > 0:
+        text = f"at most {longest_prompt(context, window)} of {context} tokens may be the prompt"
+        if longest_prompt(context, window) > 0:
+            yield Finding("room", "ok", f"{text}: onnxruntime-genai pads it to a multiple of {window}")
+        else:
+            text = f"no prompt leaves room for an answer: it is read {window} tokens at a time, of {context} in all"
+            yield Finding("room", "error", text, "compile a longer context length")
 
 
 def _texts(found: object) -> list[str]:
