@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import struct
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -205,6 +208,15 @@ def test_a_server_is_started_where_adb_is_installed(server, tmp_path, monkeypatc
     assert error.remedy == f"check {adb}: `adb -P 1 start-server`"
     adb.write_text("#!/no/such/program\n")
     assert fault().what == "no adb server answers: Connection refused"
+
+
+def test_a_server_that_was_started_ends_with_the_program(server, tmp_path):
+    adb = tmp_path / "adb"
+    adb.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/words\n')
+    adb.chmod(0o755)
+    program = "from qairt.device.adb import listed\ntry: listed('127.0.0.1', 1)\nexcept Exception: pass"
+    subprocess.run([sys.executable, "-c", program], env={**os.environ, "PATH": str(tmp_path)}, check=True)
+    assert (tmp_path / "words").read_text() == "-P 1 start-server\n-P 1 kill-server\n"
 
 
 @pytest.mark.parametrize(("said", "seen"), [(b"HTTP/1.1 400 Bad Request", b"HTTP"), (b"OKAY, hello", b", he")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import suppress
@@ -23,7 +24,7 @@ from qairt.device.ssh import SshHost, find_host
 from qairt.errors import DeviceError, ToolchainNotAvailable
 from qairt.toolchain.soc import SOCS
 
-PLACE = "qairt/toy-1"
+PLACE = "my models/qairt/toy-1"
 CONFIG = {"dialog": {"engine": {"model": {"binary": {"ctx-bins": ["part_1.bin"]}}}}}
 
 
@@ -52,6 +53,24 @@ def test_a_command_gives_output_errors_and_exit_code(host):
 def test_a_command_may_end_as_ssh_does_when_it_loses_the_connection(host):
     finished = host.run("echo lost >&2; exit 255")
     assert (finished.code, finished.err) == (255, b"lost\n")
+
+
+def test_a_program_that_a_signal_ended_is_not_a_lost_connection(host, board):
+    """OpenSSH itself exits with 255 for it."""
+    finished = host.run("echo before >&2; exec sh -c 'kill -SEGV $$'")
+    assert finished.code == 128 + signal.SIGSEGV
+    assert finished.err.startswith(b"before\n")
+
+
+def test_what_a_killed_program_left_is_removed(board, monkeypatch, tmp_path):
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    gone = subprocess.Popen(["true"])
+    gone.wait()
+    left, other, ours = (tmp_path / f"qairt-ssh-{name}" for name in (f"{gone.pid}-abc", "x", f"{os.getpid()}-abc"))
+    for folder in (left, other, ours):
+        folder.mkdir()
+    SshHost("pi@board")
+    assert [folder.exists() for folder in (left, other, ours)] == [False, True, True]
 
 
 def test_one_connection_for_all_and_it_is_closed(host, board):
@@ -90,7 +109,8 @@ def test_an_answer_from_a_board(host, board, tmp_path):
     running: list[int] = []
 
     def pid_is_written() -> bool:
-        running.extend(int(text) for p in board.home.glob("qairt/*/run-*/pid") if (text := p.read_text().strip()))
+        texts = [path.read_text().strip() for path in board.home.glob("my models/qairt/*/run-*/pid")]
+        running.extend(int(text) for text in texts if text)
         return bool(running)
 
     def stop() -> None:
@@ -185,6 +205,18 @@ def test_what_ssh_says_is_explained(host, board, tmp_path, said, what, remedy):
     (tmp_path / "a").touch()
     with pytest.raises(DeviceError):
         host.push({"a": tmp_path / "a"}, "x", sent=silent)
+
+
+@pytest.mark.parametrize(
+    "said", ["lost connection\n", "scp: Connection closed\r\n", "client_loop: send disconnect: Broken pipe\r\n"]
+)
+def test_a_connection_that_ends_while_files_are_sent(host, board, tmp_path, said):
+    board.fail(said)
+    (tmp_path / "a").touch()
+    with pytest.raises(DeviceError) as caught:
+        host.push({"a": tmp_path / "a"}, "x", sent=silent)
+    assert caught.value.what == f"the connection broke: {said.strip()}"
+    assert caught.value.remedy == "check the network, then run the same again; what was sent whole is not sent again"
 
 
 def test_storage_that_is_full_and_folders_that_are_missing(host, board, tmp_path):

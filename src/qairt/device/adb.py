@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import os
 import shutil
 import subprocess
@@ -179,6 +180,7 @@ def connect(host: str, port: int) -> Link:
     if local and adb is not None:
         with suppress(OSError, subprocess.TimeoutExpired):
             subprocess.run([adb, "-P", str(port), "start-server"], capture_output=True, timeout=60, check=False)
+            atexit.register(_end_server, adb, port)
         try:
             return Link(host, port)
         except OSError as error:
@@ -192,6 +194,12 @@ def connect(host: str, port: int) -> Link:
     raise DeviceError(
         f"no adb server answers: {failure.strerror or failure}", where=f"{host}:{port}", remedy=remedy
     ) from failure
+
+
+def _end_server(adb: str, port: int) -> None:
+    """End the server that this process started."""
+    with suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run([adb, "-P", str(port), "kill-server"], capture_output=True, timeout=10, check=False)
 
 
 def _require_shell(device: AdbDevice, host: str, port: int) -> None:

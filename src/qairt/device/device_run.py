@@ -107,7 +107,8 @@ class DeviceRun:
         """
         places = ";".join(_DSP_PLACES)
         command = (
-            f"cd {shlex.quote(self._folder.path)} && home=$PWD && echo $$ > {self.name}/pid && mkdir -p {inside}"
+            f"cd {shlex.quote(self._folder.path)} && home=$PWD && mkdir -p {inside}"
+            f" && sh -c 'echo $PPID' > {self.name}/pid"
             f' && tool=$home/{TOOL} && export LD_LIBRARY_PATH="$tool" PATH="$tool:$PATH"'
             ' && if command -v cygpath >/dev/null 2>&1; then tool=$(cygpath -w "$tool"); fi'
             f' && export ADSP_LIBRARY_PATH="$tool;{places}"'

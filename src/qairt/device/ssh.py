@@ -19,17 +19,25 @@ from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
+import psutil
+
 from qairt.device.base import Finished, Output, Sent
 from qairt.errors import DeviceError, ToolchainNotAvailable
 
 _LOST = 255
-"""ssh's own exit code; a command's is passed on, and may be the same."""
+"""ssh's own exit code; also what it makes of a command that a signal ended, and what the command itself may return."""
 _NO_QUESTIONS = ["-o", "BatchMode=yes"]
+_SHARING = "qairt-ssh-"
+"""Prefix of the folders of shared connections; the number of their process follows."""
 _TO_END_S = 10.0
 _PIECE = 64 * 1024
+_ENDED = re.compile(rb"qairt: ended (\d+)\n\Z")
+"""The last line of the errors of a command that ran to its end."""
 _FIRST = """case $(uname -s) in MINGW*|MSYS*) find() { /usr/bin/find "$@"; };; esac\n"""
 """On Windows, Git's own `find` and not the system's."""
 
+_CUT = re.compile(r"lost connection|Connection closed|Connection reset|Broken pipe|client_loop: ", re.IGNORECASE)
+"""Said by scp when the connection ends under it."""
 _FAULTS = (
     (
         r"REMOTE HOST IDENTIFICATION HAS CHANGED",
@@ -62,7 +70,8 @@ class SshHost:
         """
         self.host = host
         self.name = f"ssh host {host}"
-        self._sharing = tempfile.mkdtemp(prefix="qairt-ssh-")
+        _remove_left_behind()
+        self._sharing = tempfile.mkdtemp(prefix=f"{_SHARING}{os.getpid()}-")
         self._options = [
             *("-o", "ControlMaster=auto"),
             *("-o", f"ControlPath={self._sharing}/%C"),
@@ -88,6 +97,8 @@ class SshHost:
                 errors.seek(0)
                 said = errors.read().decode(errors="replace")
             if code:
+                if _CUT.search(said):
+                    raise self._broken(said)
                 raise self._fault(said) or DeviceError(
                     f"{folder}/{name} cannot be written: {_last(said) or f'scp ended with {code}'}",
                     where=self.name,
@@ -115,28 +126,24 @@ class SshHost:
                 raise
             errors.seek(0)
             err = errors.read()
+        ended = _ENDED.search(err)
+        if ended is not None:
+            return Finished(int(ended[1]), out, err[: ended.start()])
         if code == _LOST:
             said = err.decode(errors="replace")
-            fault = self._fault(said)
-            if fault is not None:
-                raise fault
-            if not self._answers():
-                raise DeviceError(
-                    f"the connection broke: {_last(said) or 'ssh says nothing'}",
-                    where=self.name,
-                    remedy="check the network, then run the same again",
-                )
+            raise self._fault(said) or self._broken(said)
         return Finished(code, out, err)
 
     def close(self) -> None:
         """End the shared connection; else it ends with this object, or the process."""
         self._close()
 
-    def _answers(self) -> bool:
-        """The connection holds: an exit code was the command's own."""
-        words = ["ssh", "-T", *self._options, *_NO_QUESTIONS, self.host, "sh -s"]
-        quiet = subprocess.DEVNULL
-        return subprocess.run(words, stdin=quiet, stdout=quiet, stderr=quiet, check=False).returncode == 0
+    def _broken(self, said: str) -> DeviceError:
+        return DeviceError(
+            f"the connection broke: {_last(said) or 'ssh says nothing'}",
+            where=self.name,
+            remedy="check the network, then run the same again; what was sent whole is not sent again",
+        )
 
     def _fault(self, said: str) -> DeviceError | None:
         """What ssh itself complains of; None where it is something else."""
@@ -175,11 +182,23 @@ def _end_sharing(folder: str, words: Sequence[str]) -> None:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+def _remove_left_behind() -> None:
+    """Remove the folders of processes that were killed. Their connections end by themselves, see ControlPersist."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_SHARING}*"):
+        pid = re.match(r"(\d+)-", folder.name.removeprefix(_SHARING))
+        if pid is not None and not psutil.pid_exists(int(pid[1])):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
 def _as_input(command: str) -> IO[bytes]:
-    """A command for `sh -s`: whatever shell a user has there, it need not understand our quotes. Within the braces it
-    is read whole before it runs."""
+    """A command for `sh -s`: whatever shell a user has there, it need not understand our quotes.
+
+    It is read whole before it runs, in a subshell; the shell around it says how it ended, for ssh's exit code may be
+    its own.
+    """
     script = tempfile.TemporaryFile()  # noqa: SIM115 - whoever asks closes it
-    script.write(f"{_FIRST}{{\n{command}\n}}\n".encode())
+    said_at_the_end = """code=$?; echo "qairt: ended $code" >&2; exit $code"""
+    script.write(f"{_FIRST}{{\n(\n{command}\n)\n{said_at_the_end}\n}}\n".encode())
     script.seek(0)
     return script
 

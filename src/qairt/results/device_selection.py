@@ -17,7 +17,7 @@ DeviceKind = Literal["device", "ssh"]
 """device: Android by adb. ssh: Linux on Arm, and Windows on Arm with Git for Windows."""
 
 _OUR_FOLDER = "qairt"
-_SAFE_PATH = re.compile(r"[\w.+/][\w.+/-]*", re.ASCII)
+_SAFE_PATH = re.compile(r"[\w.+/]([\w.+/ -]*[\w.+/-])?", re.ASCII)
 
 
 @dataclass(frozen=True)
@@ -61,9 +61,9 @@ class DeviceSelection:
 
         if self.folder is not None and not _SAFE_PATH.fullmatch(self.folder):
             raise DeviceError(
-                "the path of a folder on a device may have letters, digits and . _ - + /",
+                "the path of a folder on a device may have letters, digits, spaces and . _ - + /",
                 where=f"--device-folder {self.folder}",
-                remedy=f"the default is {HOME}",
+                remedy=f"the default is {HOME if self.kind == 'device' else 'the home folder'}",
             )
         parent = self.folder or (HOME if self.kind == "device" else "")
         suffix = hashlib.sha256(str(state_folder.absolute()).encode()).hexdigest()[:8]

@@ -153,11 +153,11 @@ def test_an_answer_from_a_board_by_ssh(qairt, recipe, tmp_path, monkeypatch):
 
 def test_a_chosen_folder(qairt, recipe, phone):
     path, *cache = recipe
-    said = qairt("execute", path, "hello", "--device-folder", f"{HOME}/mine/", *cache)
-    assert (said.code, f" in {HOME}/mine/qairt/recipe-" in said.err) == (0, True)
-    for folder in (f"{HOME}/a b", "-rf", "$HOME", ""):
+    said = qairt("execute", path, "hello", "--device-folder", f"{HOME}/my folder/", *cache)
+    assert (said.code, f" in {HOME}/my folder/qairt/recipe-" in said.err) == (0, True)
+    for folder in (f"{HOME}/a;b", "-rf", "$HOME", ""):
         said = qairt("execute", path, "hello", "--device-folder", folder, *cache)
-        assert "the path of a folder on a device may have letters, digits and . _ - + /" in fault(said)
+        assert "the path of a folder on a device may have letters, digits, spaces and . _ - + /" in fault(said)
     said = qairt("execute", path, "hello", "--device-folder", "/proc/mine", *cache)
     assert "this user may not write there: mkdir: " in fault(said)
 
