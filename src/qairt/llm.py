@@ -12,6 +12,8 @@ from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.pipeline import Pipeline
 from qairt.errors import RecipeError
 from qairt.notify import Notify, silent
+from qairt.recipe.defaults_list import mount_defaults
+from qairt.recipe.documented_keys import apply_documented_keys, unapplied_adapters
 from qairt.recipe.file_settings import argument_path
 from qairt.recipe.old_keys import apply_old_keys, format_old_keys
 from qairt.recipe.output_settings import model_name
@@ -89,7 +91,7 @@ class LLMPipeline(Pipeline):
     def from_recipe_object(cls, recipe: Recipe, *, cache_dir: str | Path | None = None) -> LLMPipeline:
         """The pipeline of a recipe in memory; raises what `from_recipe` does."""
         old_keys = apply_old_keys(recipe)
-        ignored = read_vendor_recipe(recipe)
+        ignored = [*mount_defaults(recipe), *apply_documented_keys(recipe), *read_vendor_recipe(recipe)]
         settings, stages = read_recipe(recipe)
         name = recipe.source.stem if recipe.source else "recipe"
         model = model_name(settings.model_id_or_path)
@@ -101,13 +103,16 @@ class LLMPipeline(Pipeline):
             model=model,
             suppress_performance_warnings=settings.suppress_performance_warnings,
             verify_digests=settings.verify.artifacts == "full",
+            log_level=settings.log_level,
         )
         pipeline.notices += [format_old_keys(old_keys, recipe)] if old_keys else []
-        pipeline.warnings += [*ignored, *unused_extras(recipe, model)]
+        pipeline.warnings += [*ignored, *unused_extras(recipe, model), *unapplied_adapters(recipe, settings.lora)]
         return pipeline
 
     def construct(self, options: RunOptions | None = None) -> RunResult:
         """Run all stages (see `Pipeline.construct`) and emit memory, CPU and GPU samples once a second."""
+        if not self.settings.enable_observers:
+            return super().construct(options)
         from qairt.profiling.sampling import ResourceSampling
 
         sampling = ResourceSampling(self.emit)

@@ -209,7 +209,8 @@ def test_show_config_says_where_each_value_comes_from(tmp_path, capsys):
     data = {value["path"]: value for value in json.loads(capsys.readouterr().out)}
     enable = data["stages.speaker.output.prediction.enable"]
     assert (enable["value"], enable["source"], enable["where"]) == ("true", "file", f"{path}:7")
-    assert data["stages.source.output.prediction.enable"]["source"] == "preset"
+    assert data["stages.speaker.output.visualization.enable"]["source"] == "preset"
+    assert data["stages.source.output.prediction.enable"]["source"] == "default"  # it writes none
     assert data["stages.source.text"]["source"] == "command line"
     (tmp_path / "again.yaml").write_text(out)
     shown = LLMPipeline.from_recipe(tmp_path / "again.yaml", cache_dir=tmp_path / "cache")

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from pydantic import ValidationError
 
+from qairt.engine.plan.outputs import kinds_of
+from qairt.engine.setting_names import setting_names
 from qairt.engine.stage import AnyStage, PipelinePerformanceWarning, StageConfig
 from qairt.errors import ContractViolation, RecipeError
 from qairt.recipe.faults import combined, faults_from_pydantic
@@ -64,10 +66,11 @@ def load_configs(recipe: Recipe, known: Mapping[str, type[AnyStage]]) -> list[tu
             remedy=f"the stages are {', '.join(known)}",
         )
     presets = OutputPresets(recipe)
+    elsewhere = setting_names(recipe, known)
     for name in stages:
         try:
             stage = _known_stage(recipe, str(name), known)
-            config = stage_config(recipe, presets, str(name), stage.config_type)
+            config = stage_config(recipe, presets, stage, elsewhere)
         except RecipeError as error:
             faults += error.faults or [error]
             continue
@@ -79,12 +82,18 @@ def load_configs(recipe: Recipe, known: Mapping[str, type[AnyStage]]) -> list[tu
     return _with_side_branches_placed(configured)
 
 
-def stage_config(recipe: Recipe, presets: OutputPresets, name: str, config_type: type[StageConfig]) -> StageConfig:
+def stage_config(
+    recipe: Recipe, presets: OutputPresets, stage: type[AnyStage], elsewhere: Sequence[str] = ()
+) -> StageConfig:
     """The settings of one stage; files that it names are made absolute, in the recipe too.
+
+    Args:
+        elsewhere: dotted names of all settings, for one that is misplaced.
 
     Raises:
         RecipeError: names every unknown key and every wrong type.
     """
+    name, config_type = stage.name, stage.config_type
     path = ("stages", name)
     values = recipe.at(path) or {}
     if not isinstance(values, Mapping):
@@ -95,9 +104,10 @@ def stage_config(recipe: Recipe, presets: OutputPresets, name: str, config_type:
     for index in range(len(overrides)) if isinstance(overrides, list) else ():
         make_files_absolute(recipe, (*path, "overrides", str(index), "set"), config_type)
     try:
-        config = config_type.model_validate({**values, "output": presets.output_of(name, values.get("output"))})
+        output = presets.output_of(name, values.get("output"), kinds_of(stage))
+        config = config_type.model_validate({**values, "output": output})
     except ValidationError as error:
-        raise combined(faults_from_pydantic(error, recipe, path, config_type)) from error
+        raise combined(faults_from_pydantic(error, recipe, path, config_type, elsewhere)) from error
     make_config_files_absolute(recipe, path, config)
     return config
 

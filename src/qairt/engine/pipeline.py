@@ -28,6 +28,7 @@ from qairt.engine.stage import AnyStage, Env, StageConfig
 from qairt.errors import CacheError, QairtError, RecipeError
 from qairt.recipe.file_settings import make_config_files_absolute
 from qairt.recipe.recipe import Recipe
+from qairt.recipe.settings import LogLevel
 
 if TYPE_CHECKING:
     from qairt.engine.observers import StageObserver
@@ -43,6 +44,7 @@ class Pipeline:
         settings: the recipe's top-level settings, for stages that use `env.settings`.
         model: the model's name in `output.extra`.
         verify_digests: check reused entries by content, not by presence and size alone; reads every byte.
+        log_level: the messages that a run shows: `warning` leaves notices out, `error` warnings too.
 
     Raises:
         ContractViolation: the stages do not fit together; names the stage.
@@ -58,12 +60,14 @@ class Pipeline:
         model: str = "",
         suppress_performance_warnings: bool = False,
         verify_digests: bool = False,
+        log_level: LogLevel = "info",
     ) -> None:
         self.cache_dir = Path(cache_dir).absolute()
         self.recipe = recipe if recipe is not None else Recipe()
         self.settings = settings
         self.model = model
         self.suppress_performance_warnings = suppress_performance_warnings
+        self.log_level = log_level
         self._stages = tuple(stages)
         self.stages = LiveConfigs(stages)
         """Settings by stage name: `pipeline.stages.split_model.num_splits = 3`."""
@@ -200,7 +204,9 @@ class Pipeline:
         if self.manifest.is_damaged():
             self.warnings.append(f"{self.manifest.path} is damaged; it will be rewritten")
         with self._new_run_folder() as folder:
-            setup = RunSetup(planner, self.manifest, self.recipe, folder, self.notices, self.warnings)
+            notices = self.notices if self.log_level not in ("warning", "error") else ()
+            warnings = self.warnings if self.log_level != "error" else ()
+            setup = RunSetup(planner, self.manifest, self.recipe, folder, notices, warnings)
             self._run = Run(setup, options, self._stream, self.stop)
             try:
                 return self._run.execute()

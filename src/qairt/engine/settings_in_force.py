@@ -207,7 +207,7 @@ def _last_config(stage: AnyStage, last: Recipe, presets: OutputPresets) -> BaseM
     if values is _ABSENT:
         return None
     try:
-        return stage_config(last, presets, stage.name, type(stage.config))
+        return stage_config(last, presets, type(stage))
     except QairtError:
         return _validated(type(stage.config), values or {})
 

@@ -42,10 +42,10 @@ class GeneratorConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid")
 
-    context_length: int | None = None
+    context_length: Annotated[int, Field(gt=0)] | None = None
     """Tokens of prompt and answer together. Default: the longest context length of the graphs."""
-    sequence_length: int | None = None
-    """Tokens per call while the prompt is processed. Default: the largest AR."""
+    sequence_length: Annotated[int, Field(gt=0)] | None = None
+    """The most tokens per call while a prompt is read: graphs of larger ARs are not used. Default: the largest AR."""
 
 
 class ExporterConfig(BaseModel):

@@ -37,11 +37,22 @@ def _shown(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
-def unknown_key(path: Sequence[str], known: Iterable[str], where: str) -> RecipeError:
-    """The error for an unknown key."""
+def unknown_key(path: Sequence[str], known: Iterable[str], where: str, elsewhere: Sequence[str] = ()) -> RecipeError:
+    """The error for an unknown key.
+
+    Args:
+        known: the keys beside it.
+        elsewhere: dotted names of settings in other places, the likeliest first.
+    """
     names = list(known)
     parent = path[-2] if len(path) > 1 else "a recipe"
-    close = nearest(path[-1], names)
+    key = path[-1]
+    here = nearest(key, names)
+    by_name: dict[str, list[str]] = {}
+    for dotted in elsewhere:
+        by_name.setdefault(dotted.rpartition(".")[2], []).append(dotted)
+    there = by_name.get(key) or ([] if here else by_name.get(nearest(key, by_name) or "", [])[:1])
+    close = " or ".join(there[:2]) or here
     remedy = f"did you mean {close}?" if close else f"its settings: {', '.join(names) or 'none'}"
     return RecipeError(f"{'.'.join(path)} is not a setting of {parent}", where=where, remedy=remedy)
 
@@ -59,12 +70,14 @@ def faults_from_pydantic(
     recipe: LocatedMapping,
     prefix: str | Sequence[str | int] = (),
     model: type[BaseModel] | None = None,
+    elsewhere: Sequence[str] = (),
 ) -> list[RecipeError]:
     """The recipe errors in a pydantic error, one for each setting.
 
     Args:
         prefix: the path of the part that was validated; `()` for the whole recipe.
         model: the model that it was validated against, for the names of its settings.
+        elsewhere: dotted names of settings in other places of the recipe, for one that is misplaced.
     """
     start = recipe.path_of(prefix)
     problems: dict[tuple[str, ...], list[str]] = {}
@@ -73,7 +86,7 @@ def faults_from_pydantic(
         path = (*start, *_written(recipe.at(start), detail["loc"], keep_last=detail["type"] == "missing"))
         if detail["type"] == "extra_forbidden":
             known = _fields_at(model, detail["loc"][:-1]) if model is not None else []
-            faults[path] = unknown_key(path, known, recipe.where(path))
+            faults[path] = unknown_key(path, known, recipe.where(path), elsewhere)
         elif detail["type"] == "missing":
             what = f"{'.'.join(path)} is missing"
             faults[path] = RecipeError(what, where=recipe.where(path[:-1]), remedy="add it")
@@ -118,9 +131,11 @@ def _problem(detail: ErrorDetails) -> tuple[str, str]:
 
 def _remedy(detail: ErrorDetails) -> str:
     if detail["type"] in ("literal_error", "enum"):
-        close = nearest(str(detail["input"]), re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", ""))))
-        if close:
+        choices = re.findall(r"'([^']*)'", str(detail.get("ctx", {}).get("expected", "")))
+        if close := nearest(str(detail["input"]), choices, cutoff=0.75):  # CPU is similar to NPU, but not meant
             return f"did you mean {close}?"
+        if len(choices) == 2:
+            return f"use {choices[0]} or {choices[1]}"
     return "change its value"
 
 

@@ -117,6 +117,8 @@ class FileSearch:
         """Names of the files in the folders that were searched."""
         suffixes = (".yaml", ".yml") if self.setting.folder else (self._expanded().suffix,)
         for folder in dict.fromkeys(path.parent for path in self.candidates()):
+            if self.setting.folder and folder.name != self.setting.folder:
+                continue  # the recipes beside this one are of another kind
             if os.path.isdir(folder):
                 yield from sorted(file.name for file in folder.iterdir() if file.suffix in suffixes)
 

@@ -64,10 +64,11 @@ class LocatedMapping(dict[str, Any]):
         return value
 
     def where(self, path: str | Sequence[str | int]) -> str:
-        """Where a value, or the nearest written value that contains it, comes from: `file:line` or `command line`."""
+        """Where a value, or the nearest written value that contains it, comes from: `file:line` of the recipe or of a
+        preset, or `command line`."""
         steps = self.path_of(path)
         for count in range(len(steps), 0, -1):
-            if origin := self.origin(steps[:count]):
+            if origin := self.origin(steps[:count]) or self._presets.get(steps[:count]):
                 return origin
         return self._name
 

@@ -1,6 +1,6 @@
 """Output presets: files with defaults for `stages.<stage>.output`, chosen by name. Later ones override earlier ones:
 
-    output/torch.default.yaml                    `output` of every stage, for every model
+    output/torch.default.yaml                    `output` of every stage that can write it, for every model
     model/<model>/output/torch.default.yaml      `output.extra.<model>`, if the recipe runs that model
     the recipe
     the command line
@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, ValidationError
@@ -21,7 +21,15 @@ from qairt.errors import RecipeError
 from qairt.recipe.faults import combined, faults_from_pydantic
 from qairt.recipe.files import shipped_recipes
 from qairt.recipe.names import nearest
-from qairt.recipe.output_settings import DEFAULT_PRESET, ModelOutput, OutputSettings, is_model, model_name
+from qairt.recipe.output_settings import (
+    DEFAULT_PRESET,
+    KINDS,
+    ModelOutput,
+    OutputKind,
+    OutputSettings,
+    is_model,
+    model_name,
+)
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath
 
@@ -48,11 +56,14 @@ class OutputPresets:
         self._custom: set[str] = set()
         """Names of presets with a file beside the recipe."""
 
-    def output_of(self, stage: str, own: object) -> object:
+    def output_of(self, stage: str, own: object, kinds: Sequence[OutputKind]) -> object:
         """The merged `output` of a stage; the recipe remembers which values come from a preset.
+
+        A preset speaks to every stage: what it enables is taken over by the stages that can write it.
 
         Args:
             own: the value in the recipe, with overrides.
+            kinds: of output that the stage can write.
 
         Raises:
             RecipeError: the preset does not exist, or has an unknown setting.
@@ -68,9 +79,12 @@ class OutputPresets:
         if name not in self._read_presets:
             self._read_presets[name] = self._read(name, stage)
         values, origins = self._read_presets[name]
+        able = {key: value for key, value in values.items() if key in kinds or key not in KINDS}
         for path, where in origins.items():
-            self._recipe.note_preset(("stages", stage, "output", *path), where)
-        return _merged(values, own)
+            full = ("stages", stage, "output", *path)
+            if path[0] in able and self._recipe.at(full) is None:
+                self._recipe.note_preset(full, where)
+        return _merged(able, own)
 
     def _read(self, name: str, stage: str) -> tuple[Values, dict[KeyPath, str]]:
         values: Values = {}

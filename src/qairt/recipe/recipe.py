@@ -14,6 +14,7 @@ import yaml
 from qairt.errors import RecipeError
 from qairt.files import write_atomic
 from qairt.recipe.faults import combined, faults_from_schema
+from qairt.recipe.olive import refuse_olive, refuse_olive_file
 from qairt.recipe.places import COMMAND_LINE, LocatedMapping, key_in, paths_below
 from qairt.recipe.source import KeyPath, PlainDumper, RecipeSyntaxError, load_value, load_yaml, read_text
 
@@ -54,6 +55,8 @@ class Recipe(LocatedMapping):
             ValueError: the extension is not supported.
             FileNotFoundError: the file does not exist.
         """
+        if Path(path).suffix.lower() == ".json":
+            refuse_olive_file(Path(path))
         if Path(path).suffix.lower() not in SUPPORTED:
             raise RecipeError(
                 f"{Path(path).suffix or 'no extension'} is not a recipe's extension",
@@ -72,6 +75,7 @@ class Recipe(LocatedMapping):
         """
         path = Path(path)
         content, lines = load_yaml(read_text(path), str(path))
+        refuse_olive(content, path)
         recipe = cls(content, schema=schema)
         recipe._lines = lines
         recipe.source = path
@@ -185,6 +189,31 @@ class Recipe(LocatedMapping):
             self.take(path[:-1])
         return value
 
+    def move(self, old: KeyPath, new: KeyPath) -> None:
+        """Give a value, with everything inside it, another key; where each was written is still known.
+
+        Raises:
+            KeyError: there is no value at `old`.
+            RecipeError: a value on the way to `new` is not a mapping.
+        """
+        inside = [*paths_below(old, self.at(old))]
+        lines = {path: self._lines[path] for path in inside if path in self._lines}
+        overridden = [path for path in inside if path in self._overridden]
+        line = self.line(old)
+        self._fill(new, self.take(old), line)
+        self._lines |= {(*new, *path[len(old) :]): line for path, line in lines.items()}
+        self._overridden |= {(*new, *path[len(old) :]) for path in overridden}
+
+    def mount(self, path: KeyPath, value: object, where: str) -> None:
+        """Set a value that another file has at `where`, creating the mappings around it.
+
+        Raises:
+            RecipeError: a value on the way is not a mapping.
+        """
+        self._fill(path, value, 0)
+        self._lines.pop(path, None)
+        self.note_preset(path, where)
+
     def put(self, path: KeyPath, value: object, like: KeyPath) -> None:
         """Set a value, creating the mappings around it, as if it had been written where `like` was.
 
@@ -192,6 +221,18 @@ class Recipe(LocatedMapping):
             RecipeError: a value on the way is not a mapping.
         """
         line, overridden = self.line(like), like in self._overridden
+        self._fill(path, value, line)
+        if line:
+            self._lines[path] = line
+        if overridden:
+            self._overridden.update(paths_below(path, value))
+
+    def _fill(self, path: KeyPath, value: object, line: int) -> None:
+        """Set a value, creating the mappings around it, as if written on `line`; 0 if that is not known.
+
+        Raises:
+            RecipeError: a value on the way is not a mapping.
+        """
         container: Any = self
         for count, step in enumerate(path, 1):
             key = key_in(container, step)
@@ -205,10 +246,6 @@ class Recipe(LocatedMapping):
             container = container[key]
             if line:
                 self._lines.setdefault(path[:count], line)
-        if line:
-            self._lines[path] = line
-        if overridden:
-            self._overridden.update(paths_below(path, value))
 
 
 def recipe_representer(dumper: yaml.representer.SafeRepresenter, data: Recipe) -> yaml.MappingNode:

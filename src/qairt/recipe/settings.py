@@ -5,11 +5,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
 
 from qairt.errors import RecipeError
 from qairt.recipe.configs import EvaluatorConfig, GeneratorConfig, LoRAFeatureConfig
 from qairt.recipe.files import RecipeFile
+
+
+def _lower(value: object) -> object:
+    return value.lower() if isinstance(value, str) else value
+
+
+def _backend(value: object) -> object:
+    return value.upper() if isinstance(value, str) and value.upper() in ("HTP", "CPU") else value
+
+
+LogLevel = Annotated[Literal["trace", "debug", "info", "warning", "error"], BeforeValidator(_lower)]
 
 
 class MinSqnrConfig(BaseModel):
@@ -76,7 +87,7 @@ class RecipeSettings(BaseModel):
     model_id_or_path: Annotated[str | None, RecipeFile("file or folder", or_hub_id=True)] = None
     """A Hugging Face folder or id, or a GGUF file; a path is relative to the recipe's file. Not needed if
     `stages.export` imports an ONNX graph."""
-    backend: Literal["HTP", "CPU"] = "HTP"
+    backend: Annotated[Literal["HTP", "CPU"], BeforeValidator(_backend)] = "HTP"
     """HTP: DLCs and context binaries for the NPU. CPU: quantized ONNX that runs anywhere."""
     soc_details: str = "chipset:SM8650"
     """The chip to compile for, as `chipset:NAME`."""
@@ -88,6 +99,10 @@ class RecipeSettings(BaseModel):
     """Where qairt itself computes."""
     verify: VerifyConfig = Field(default_factory=VerifyConfig)
     """How results are checked; `size` or `full` is short for `artifacts: size` or `artifacts: full`."""
+    log_level: LogLevel = "info"
+    """The messages that a run shows: `warning` leaves notices out, `error` warnings too. Every item has its own log."""
+    enable_observers: bool = True
+    """Record memory, CPU and GPU once a second while it runs."""
     suppress_performance_warnings: bool = False
     generator: GeneratorConfig = Field(default_factory=GeneratorConfig)
     evaluator: EvaluatorConfig = Field(default_factory=EvaluatorConfig)

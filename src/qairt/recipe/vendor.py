@@ -18,9 +18,10 @@ from qairt.recipe.faults import combined
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath
 from qairt.recipe.vendor_precisions import read_precisions
+from qairt.recipe.vendor_techniques import lacking_technique
 
 LOADER, QUANTIZATION, BUILDER = "model_loader", "quantization", "genai_builder"
-_TOP_LEVEL = ("enable_cache", "enable_observers", "log_level", "generator_config")
+_TOP_LEVEL = ("enable_cache",)
 _BUILT = (
     "export",
     "prepare_exports",
@@ -34,7 +35,7 @@ _BUILT = (
 _LENGTHS = ("stages", "prepare_exports", "context_length")
 
 MOVED: dict[str, tuple[KeyPath, ...]] = {
-    "generator_config.context_length": (("generator", "context_length"),),
+    "model_loader.execution_environment": (("execution_environment", "device"),),
     "quantization.recipe_name": (("stages", "quantization", "recipe"),),
     "genai_builder.transform_options.arn": (("stages", "prepare_exports", "arn"),),
     "genai_builder.transform_options.context_length": (_LENGTHS,),
@@ -63,7 +64,6 @@ class _Fixed:
 
 FIXED: dict[str, _Fixed] = {
     "enable_cache": _Fixed(True, "finished work is always cached; `--force STAGE` rebuilds a stage"),
-    "enable_observers": _Fixed(True, "every run is measured"),
     "model_loader.model_reauthoring": _Fixed(True, "graphs are always built for the NPU"),
     "model_loader.apply_default_adaptations": _Fixed(True, "graphs are always built for the NPU"),
     "model_loader.model_config_overrides.transposed_key_cache": _Fixed(
@@ -82,14 +82,17 @@ FIXED: dict[str, _Fixed] = {
     "genai_builder.compile_options.devices.cores.perf_profile": _Fixed("burst", "the profile is always burst"),
 }
 
+_EXPORTER = "the ONNX graphs are written by qairt itself, without torch's exporter"
+
 IGNORED: dict[str, str] = {
-    "log_level": "every item has its own log",
-    "generator_config.sequence_length": "the prompt is processed with the largest AR",
     "model_loader.hf_tokenizer_kwargs": "the tokenizer is read from tokenizer.json",
     "model_loader.hf_pretrained_kwargs": "weights are read tensor by tensor, and computed in float32",
     "model_loader.model_config_overrides.input_tokens_per_inference": (
         "calibration uses sequences of stages.quantization.calibration_length tokens"
     ),
+    "model_loader.exporter_config": _EXPORTER,
+    "quantization.exporter_config": _EXPORTER,
+    "genai_builder.exporter_config": _EXPORTER,
     "genai_builder.native_kv": "keys and values have the layout of the graph",
     "genai_builder.multi_graph": "a binary contains the graphs of all ARs and context lengths of a part",
     "genai_builder.compile_options": "it changes speed, not values",
@@ -115,6 +118,11 @@ class _Translation:
         what = f"{'.'.join(path)} has no equivalent, and ignoring it would change the result: {why}"
         self.faults.append(RecipeError(what, where=self.recipe.where(path), remedy=remedy))
 
+    def lack(self, path: KeyPath, technique: str, nearest: str) -> None:
+        what = f"{'.'.join(path)}: qairt has no technique {technique}"
+        remedy = f"the nearest one is {nearest}; `qairt recipes` lists them"
+        self.faults.append(RecipeError(what, where=self.recipe.where(path), remedy=remedy))
+
 
 def is_vendor_recipe(recipe: Recipe) -> bool:
     """Whether a recipe is for the vendor's pipeline."""
@@ -138,7 +146,7 @@ def read_vendor_recipe(recipe: Recipe) -> list[str]:
         _translate(translation, path, value)
     precisions = read_precisions(recipe, _stage(recipe, QUANTIZATION))
     for old, setting, bits in precisions.moved:
-        translation.moves.append((("stages", "quantization", "technique", *setting), bits, old))
+        translation.moves.append((("stages", "quantization", *setting), bits, old))
     for old, why in precisions.notes:
         translation.note(old, why)
     for old, why in precisions.faults:
@@ -157,7 +165,7 @@ def _settings(recipe: Recipe) -> Iterator[tuple[KeyPath, object]]:
     for stage in (LOADER, BUILDER):
         yield from _leaves(_stage(recipe, stage), ("stages", stage))
     for path, value in _leaves(_stage(recipe, QUANTIZATION), ("stages", QUANTIZATION)):
-        if path[2:3] == ("recipe_name",):
+        if path[2:3] in (("recipe_name",), ("exporter_config",)):
             yield path, value
 
 
@@ -175,7 +183,9 @@ def _leaves(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
 
 def _translate(translation: _Translation, path: KeyPath, value: object) -> None:
     name = ".".join(path[1:] if path[0] == "stages" else path)
-    if name in MOVED:
+    if name == "quantization.recipe_name" and (nearest := lacking_technique(translation.recipe, value)):
+        translation.lack(path, str(value), nearest)
+    elif name in MOVED:
         for new in MOVED[name]:
             translation.moves.append((new, _converted(name, value), path))
     elif name in FIXED:
@@ -189,7 +199,9 @@ def _translate(translation: _Translation, path: KeyPath, value: object) -> None:
 
 
 def _converted(name: str, value: object) -> object:
-    """The value in qairt's form: `lpbq_seqmse` becomes a file name."""
+    """The value in qairt's form: `lpbq_seqmse` becomes a file name, `gpu` a GPU if there is one."""
+    if name == "model_loader.execution_environment" and value == "gpu":
+        return "auto"
     if name == "quantization.recipe_name" and isinstance(value, str) and not value.endswith((".yaml", ".yml")):
         return f"{value}.yaml"
     return value
@@ -198,10 +210,9 @@ def _converted(name: str, value: object) -> object:
 def _rebuild(translation: _Translation) -> None:
     """Replace the vendor's stages by qairt's, then move every setting."""
     recipe = translation.recipe
-    moved = {new for new, _, _ in translation.moves}
-    for new, value, old in [*translation.moves]:
-        if new == ("generator", "context_length") and _LENGTHS not in moved:
-            translation.moves.append((_LENGTHS, value, old))
+    length = ("generator", "context_length")
+    if _LENGTHS not in {new for new, _, _ in translation.moves} and recipe.at(length) is not None:
+        translation.moves.append((_LENGTHS, recipe.at(length), length))
     replacements: dict[str, tuple[str, ...]] = {LOADER: ("model_loading",), BUILDER: _BUILT}
     stages: dict[str, object] = {}
     origins: dict[str, KeyPath] = {}
@@ -220,7 +231,7 @@ def _rebuild(translation: _Translation) -> None:
         recipe.put(new, value, like=old)
 
 
-_VENDOR_KEYS = ("recipe_name", "technique_kwargs", "module_precisions", "exceptions_json")
+_VENDOR_KEYS = ("recipe_name", "technique_kwargs", "module_precisions", "exceptions_json", "exporter_config")
 
 
 def _without_vendor_keys(values: object) -> object:

@@ -20,7 +20,21 @@ from qairt.recipe.source import KeyPath
 
 _BITS = {"lm_head": (8,), "embedding": (8, 16), "rms_norm": (8, 16), "kv_cache": (8, 16)}
 """Supported bits, fewest first."""
-_TECHNIQUE_SETTINGS = ("block_size", "decompressed_bitwidth", "candidates")
+_TECHNIQUE_SETTINGS: Mapping[str, tuple[str, ...]] = {
+    "block_size": ("technique", "block_size"),
+    "decompressed_bitwidth": ("technique", "decompressed_bitwidth"),
+    "decompressed_bw": ("technique", "decompressed_bitwidth"),
+    "candidates": ("technique", "candidates"),
+    "num_candidates": ("technique", "candidates"),
+    "num_calibration_batches": ("calibration_chunks",),
+    "num_batches": ("calibration_chunks",),
+}
+"""Setting of a technique in the vendor's recipes, and its place in `stages.quantization`."""
+_FIXED_OF_TECHNIQUE: Mapping[str, tuple[object, str]] = {
+    "block_grouping": (1, "every block has its own scale"),
+    "symmetric": (True, "weights in blocks are symmetric"),
+}
+"""A setting with one possible value, and why."""
 _GRAPH_NAMES = (
     ("embed_tokens", "embedding"),
     ("lm_head", "lm_head"),
@@ -36,7 +50,7 @@ class Precisions:
     """The precisions of a recipe; each with the path where it was written."""
 
     moved: list[tuple[KeyPath, KeyPath, object]] = field(default_factory=list)
-    """Old path, setting of the technique, value."""
+    """Old path, setting of `stages.quantization`, value."""
     notes: list[tuple[KeyPath, str]] = field(default_factory=list)
     faults: list[tuple[KeyPath, str]] = field(default_factory=list)
 
@@ -48,7 +62,7 @@ class Precisions:
             return
         if possible[0] != requested:
             self.notes.append((path, f"{module} gets {possible[0]} bits, the fewest that qairt supports for it"))
-        self.moved.append((path, ("module_precisions", module), possible[0]))
+        self.moved.append((path, ("technique", "module_precisions", module), possible[0]))
 
 
 def read_precisions(recipe: Recipe, quantization: object) -> Precisions:
@@ -80,7 +94,11 @@ def _settings(
         elif key == "exceptions_json":
             _exceptions(found, recipe, str(value), path)
         elif of_technique and key in _TECHNIQUE_SETTINGS:
-            found.moved.append((path, (str(key),), value))
+            found.moved.append((path, _TECHNIQUE_SETTINGS[str(key)], value))
+        elif of_technique and (key, value) in [(name, only) for name, (only, _) in _FIXED_OF_TECHNIQUE.items()]:
+            continue
+        elif of_technique and key in _FIXED_OF_TECHNIQUE:
+            found.faults.append((path, _FIXED_OF_TECHNIQUE[str(key)][1]))
         elif of_technique:
             found.faults.append((path, "qairt does not know this setting"))
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, Literal
 
+from qairt.errors import RecipeError
 from qairt.notify import Notify
 from qairt.results.finished import FinishedRun
 from qairt.stages.facts import model_of
@@ -13,6 +14,7 @@ from qairt.stages.prepare_exports import prepare_config
 
 if TYPE_CHECKING:
     from qairt.runtime.generator import Generator
+    from qairt.runtime.parts import PartGraph
 
 Target = Literal["cpu", "torch", "htp-emulator"]
 """cpu: the split, quantized graphs in ONNX Runtime. torch: the float model. htp-emulator: the graphs compiled for the
@@ -44,12 +46,33 @@ def _open(run: FinishedRun, target: Target, notify: Notify) -> Generator:
         from qairt.runtime.torch_target import TorchGenerator
 
         parameters = open_parameters(model_of(run.env).source, config)
-        return TorchGenerator(Reference(parameters, keep_weights=True), max(prepare_config(run.env).context_length))
+        reference = Reference(parameters, keep_weights=True)
+        length = run.settings.generator.sequence_length
+        return TorchGenerator(reference, max(prepare_config(run.env).context_length), length)
     if target == "htp-emulator":
         from qairt.runtime.emulator import EmulatedGenerator
         from qairt.stages.facts import soc_of
 
-        return EmulatedGenerator(run.quantized_parts, config, notify=notify, soc=soc_of(run.env))
+        return EmulatedGenerator(_parts(run), config, notify=notify, soc=soc_of(run.env))
     from qairt.runtime.chain import PartChain
 
-    return PartChain(run.quantized_parts, config)
+    return PartChain(_parts(run), config)
+
+
+def _parts(run: FinishedRun) -> dict[int, list[PartGraph]]:
+    """The parts that read a prompt in calls of `generator.sequence_length` tokens at most.
+
+    Raises:
+        RecipeError: every graph reads more.
+    """
+    parts, most = run.quantized_parts, run.settings.generator.sequence_length
+    if most is None:
+        return parts
+    fitting = {ar: of_ar for ar, of_ar in parts.items() if ar <= most}
+    if not fitting:
+        raise RecipeError(
+            f"generator.sequence_length is {most}, but every graph reads more tokens in a call",
+            where=run.recipe.where("generator.sequence_length"),
+            remedy=f"set it to {min(parts)} or more: the graphs have AR {', '.join(map(str, sorted(parts)))}",
+        )
+    return fitting

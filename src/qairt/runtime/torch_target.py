@@ -12,12 +12,17 @@ if TYPE_CHECKING:
 
 
 class TorchGenerator:
-    """`qairt.model.reference.Reference` within a context length; it should be one that keeps its weights."""
+    """`qairt.model.reference.Reference` within a context length; it should be one that keeps its weights.
 
-    def __init__(self, reference: Reference, context_length: int) -> None:
+    Args:
+        sequence_length: tokens per call while a prompt is read; all at once when None.
+    """
+
+    def __init__(self, reference: Reference, context_length: int, sequence_length: int | None = None) -> None:
         self.context_length = context_length
         self.load_s = 0.0
         self._reference = reference
+        self._sequence_length = sequence_length
 
     @property
     def length(self) -> int:
@@ -31,7 +36,9 @@ class TorchGenerator:
     def prefill(self, ids: Sequence[int]) -> Logits:
         require_room(len(ids), self.room, self.context_length)
         require_known(ids, self._reference.config.vocab_size)
-        return self._reference.prefill(ids)
+        step = self._sequence_length or len(ids)
+        calls = [self._reference.prefill(ids[start : start + step]) for start in range(0, len(ids), step)]
+        return calls[-1]
 
     def decode(self, token: int) -> Logits:
         return self.prefill([token])

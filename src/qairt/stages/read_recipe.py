@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from pydantic import ValidationError
 
 from qairt.engine.assembly import load_configs
+from qairt.engine.setting_names import setting_names
 from qairt.engine.stage import AnyStage, registered_stages
 from qairt.errors import RecipeError
 from qairt.recipe.faults import combined, faults_from_pydantic
@@ -31,7 +32,7 @@ def read_recipe(recipe: Recipe) -> tuple[RecipeSettings, list[AnyStage]]:
     try:
         settings = RecipeSettings.model_validate(dict(recipe)).with_missing_files(recipe.missing_files)
     except ValidationError as error:
-        faults += faults_from_pydantic(error, recipe, (), RecipeSettings)
+        faults += faults_from_pydantic(error, recipe, (), RecipeSettings, setting_names(recipe, registered_stages()))
     if settings is not None and settings.evaluator.metrics:
         from qairt.evaluate.choice import recipe_metrics
 

@@ -27,18 +27,18 @@ def stage_directory(cache_dir: Path, stage: AnyStage) -> Path:
     return cache_dir / (f"{stage.name}_outputs" if published else stage.name)
 
 
-def kinds_of(stage: AnyStage) -> tuple[OutputKind, ...]:
+def kinds_of(stage: type[AnyStage]) -> tuple[OutputKind, ...]:
     """The kinds of output that this stage can write."""
     made = {
-        "prediction": type(stage).write_predictions is not Stage.write_predictions,
-        "visualization": type(stage).write_visualization is not Stage.write_visualization,
+        "prediction": stage.write_predictions is not Stage.write_predictions,
+        "visualization": stage.write_visualization is not Stage.write_visualization,
     }
     return tuple(kind for kind in KINDS if made[kind])
 
 
 def requested_kinds(stage: AnyStage) -> tuple[OutputKind, ...]:
     """Those that it can write and the recipe requests."""
-    return tuple(kind for kind in kinds_of(stage) if stage.config.output.wants(kind))
+    return tuple(kind for kind in kinds_of(type(stage)) if stage.config.output.wants(kind))
 
 
 def planned_outputs(
@@ -117,8 +117,8 @@ def check_outputs(stage: AnyStage, stages: Sequence[AnyStage], cache_dir: Path) 
         RecipeError: the stage cannot write them, or has nowhere to put them.
     """
     setting = f"stages.{stage.name}.output"
-    if stage.config.output.prediction.enable and "prediction" not in kinds_of(stage):
-        able = [other.name for other in stages if "prediction" in kinds_of(other)]
+    if stage.config.output.prediction.enable and "prediction" not in kinds_of(type(stage)):
+        able = [other.name for other in stages if "prediction" in kinds_of(type(other))]
         raise RecipeError(
             f"{stage.name} writes no predictions",
             where=f"{setting}.prediction.enable",

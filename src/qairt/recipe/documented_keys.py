@@ -1,0 +1,110 @@
+"""Top-level keys of the vendor's documentation under the names they have here, in any recipe.
+
+Source: the vendor's page "Pipeline Configuration", and its page on LoRA for `features`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from pydantic import ValidationError
+
+from qairt.errors import RecipeError
+from qairt.recipe.configs import LoRAFeatureConfig, OnnxExporterConfig
+from qairt.recipe.faults import combined, faults_from_pydantic, unknown_key
+from qairt.recipe.places import COMMAND_LINE
+from qairt.recipe.recipe import Recipe
+from qairt.recipe.source import KeyPath
+
+OTHER_NAMES: Mapping[KeyPath, KeyPath] = {
+    ("generator_config",): ("generator",),
+    ("evaluator_config",): ("evaluator",),
+    ("features", "lora"): ("lora",),
+}
+"""A documented name, and its name here."""
+
+EXPORTER = "exporter_config"
+
+
+def apply_documented_keys(recipe: Recipe) -> list[str]:
+    """Move documented keys to their names here; what they hold is checked with the other settings.
+
+    Returns:
+        The settings that have no effect, one sentence with `file:line` each.
+
+    Raises:
+        RecipeError: a setting is given under both names, or a feature is unknown; names every one.
+    """
+    faults: list[RecipeError] = []
+    for old, new in OTHER_NAMES.items():
+        if recipe.at(old) is None:
+            if recipe.at(old, _ABSENT) is None:
+                recipe.take(old)
+            continue
+        for path in [*_leaves(recipe.at(old), old)]:
+            faults += _move(recipe, path, (*new, *path[len(old) :]))
+    faults += _other_features(recipe)
+    notes = []
+    if EXPORTER in recipe:
+        value = recipe[EXPORTER]
+        try:
+            config = OnnxExporterConfig.model_validate(value or {})
+            notes += [note_of_argument(recipe, (EXPORTER, "args", name)) for name in config.args]
+        except ValidationError as error:
+            faults += faults_from_pydantic(error, recipe, (EXPORTER,), OnnxExporterConfig)
+        recipe.pop(EXPORTER)
+    if faults:
+        raise combined(faults)
+    return notes
+
+
+def unapplied_adapters(recipe: Recipe, lora: LoRAFeatureConfig | None) -> Iterator[str]:
+    """One sentence for each LoRA adapter of a recipe."""
+    for name in lora.adapters if lora is not None else ():
+        where = recipe.where(("lora", "adapters", name))
+        yield f"{where}: the LoRA adapter {name} is not applied yet: everything is built from the base model alone"
+
+
+def _other_features(recipe: Recipe) -> Iterator[RecipeError]:
+    """The faults of what is left in `features`."""
+    features = recipe.pop("features", None)
+    if features is not None and not isinstance(features, Mapping):
+        where = recipe.where(("features",))
+        yield RecipeError("features must be a mapping", where=where, remedy="write features: {lora: {…}}, or remove it")
+        return
+    for key in features or ():
+        yield unknown_key(("features", str(key)), ["lora"], recipe.where(("features", str(key))))
+
+
+def note_of_argument(recipe: Recipe, path: KeyPath) -> str:
+    """The sentence about an argument of torch's ONNX exporter."""
+    why = "qairt writes the ONNX graphs itself, without torch's exporter"
+    return f"{recipe.where(path)}: {'.'.join(path)} has no effect: {why}"
+
+
+def _leaves(value: object, path: KeyPath) -> Iterator[KeyPath]:
+    """The path of each value that is not a mapping of others."""
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from _leaves(inner, (*path, str(key)))
+    else:
+        yield path
+
+
+def _move(recipe: Recipe, old: KeyPath, new: KeyPath) -> Iterator[RecipeError]:
+    """Move one value. Of two names for it, the one on the command line takes precedence."""
+    held = recipe.at(new, _ABSENT)
+    if held is _ABSENT:
+        recipe.move(old, new)
+        return
+    if recipe.origin(old) == COMMAND_LINE != recipe.origin(new):
+        recipe.move(old, new)
+        return
+    where, other = recipe.where(old), recipe.where(new)
+    value = recipe.take(old)
+    if other != COMMAND_LINE and value is not None:
+        what = f"{'.'.join(old)} is another name of {'.'.join(new)}, which is set too ({other})"
+        yield RecipeError(what, where=where, remedy="remove one of them")
+
+
+_ABSENT = object()
