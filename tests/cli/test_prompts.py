@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from qairt.cli.prompts import read_prompts
+from qairt.cli.prompts import prompt_and_overrides, read_prompts
 from qairt.errors import GenerationError
 
 
@@ -58,3 +58,19 @@ def test_what_is_not_utf_8(tmp_path, monkeypatch):
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(b"\xff"), encoding="utf-8"))
     with pytest.raises(GenerationError, match="standard input: not UTF-8 text"):
         read_prompts("-", None, None)
+
+
+@pytest.mark.parametrize(
+    ("words", "optional", "prompt", "overrides"),
+    [
+        (["Hi", "cache_dir=x"], False, "Hi", ["cache_dir=x"]),
+        (["cache_dir=x", "Hi"], False, "Hi", ["cache_dir=x"]),
+        (["cache_dir=x", "Is x = 2?", "stages.a.b=3"], False, "Is x = 2?", ["cache_dir=x", "stages.a.b=3"]),
+        (["x=1", "cache_dir=x"], False, "x=1", ["cache_dir=x"]),
+        (["cache_dir=x"], True, None, ["cache_dir=x"]),
+        ([], True, None, []),
+        (["one", "two"], False, "one", ["two"]),
+    ],
+)
+def test_a_prompt_may_stand_anywhere_among_the_overrides(words, optional, prompt, overrides):
+    assert prompt_and_overrides(words, optional=optional) == (prompt, overrides)

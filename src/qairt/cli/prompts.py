@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeGuard
@@ -11,6 +13,7 @@ from typing import TypeGuard
 from qairt.errors import GenerationError
 
 LINES = ".jsonl"
+_OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=\S*")
 
 
 Message = dict[str, str]
@@ -32,6 +35,17 @@ class Prompt:
     def content(self) -> Conversation:
         """As `qairt.runtime.generate` takes it."""
         return self.text if self.messages is None else self.messages
+
+
+def prompt_and_overrides(words: Sequence[str], *, optional: bool = False) -> tuple[str | None, list[str]]:
+    """The prompt, wherever it stands among the `KEY=VALUE` words: the first that has another form. Where all have it,
+    the first is the prompt, or none if a prompt is `optional`."""
+    place = next((at for at, word in enumerate(words) if not _OVERRIDE.fullmatch(word)), None)
+    if place is None:
+        if optional or not words:
+            return None, list(words)
+        place = 0
+    return words[place], [*words[:place], *words[place + 1 :]]
 
 
 def read_prompts(prompt: str | None, file: Path | None, system: str | None) -> list[Prompt]:

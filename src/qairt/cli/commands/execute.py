@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from qairt.cli.prompts import Prompt
     from qairt.llm import LLMPipeline
     from qairt.results.device_selection import DeviceSelection
-
-_OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=\S*")
 
 
 @dataclass(frozen=True)
@@ -118,10 +115,10 @@ def execute(
       qairt execute recipe.yaml "Hi" --target genie
     """
     from qairt.cli.find_recipe import open_pipeline
-    from qairt.cli.prompts import read_prompts
+    from qairt.cli.prompts import prompt_and_overrides, read_prompts
 
-    if prompt is not None and (to.clean or options.prompt_file is not None) and _OVERRIDE.fullmatch(prompt):
-        overrides, prompt = [prompt, *(overrides or [])], None  # the prompts are in the file, or there are none
+    words = [word for word in (prompt, *(overrides or ())) if word is not None]
+    prompt, overrides = prompt_and_overrides(words, optional=to.clean or options.prompt_file is not None)
     _require_device_target(to)
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     if to.is_device and pipeline.settings.backend != "HTP":

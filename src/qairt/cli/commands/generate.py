@@ -63,9 +63,12 @@ def generate(
       qairt generate recipe.yaml "Hi" --target genie --max-new-tokens 4
     """
     from qairt.cli.find_recipe import open_pipeline
+    from qairt.cli.prompts import prompt_and_overrides
 
+    given, overrides = prompt_and_overrides([prompt, *(overrides or ())])
+    assert given is not None
     pipeline = open_pipeline(recipe, overrides, cache_dir)
-    text = sys.stdin.read() if prompt == "-" else prompt
+    text = sys.stdin.read() if given == "-" else given
     result = _answer(pipeline, text, target, sampling, show=not as_json)
     if as_json:
         emit_json(result.model_dump(mode="json") | {"target": target})
