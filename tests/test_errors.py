@@ -8,6 +8,12 @@ import pytest
 
 from qairt.errors import GraphError, ItemFailed, QairtError, as_qairt_error
 
+FULL = (
+    "free space on that disk (`qairt cache prune` removes what no run needs), or use another one with --cache-dir; "
+    "then run again: finished items are kept"
+)
+NO_SPACE = ("no space left on device", "fan ar1", FULL)
+
 
 @pytest.mark.parametrize(
     ("error", "what", "where", "remedy"),
@@ -16,12 +22,25 @@ from qairt.errors import GraphError, ItemFailed, QairtError, as_qairt_error
         (GraphError("no such node"), "no such node", "fan ar1", "see the log"),
         (
             OSError(errno.ENOSPC, "No space left on device", "/x/y"),
-            "No space left on device (/x/y)",
+            "no space left on device",
+            "/x/y",
+            FULL,
+        ),
+        (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), *NO_SPACE),
+        (
+            PermissionError(errno.EACCES, "Permission denied", "/x/y"),
+            "Permission denied (/x/y)",
             "fan ar1",
-            "free disk space or fix the permissions, then run again",
+            "fix the permissions or choose another folder, then run again",
         ),
         (
             MemoryError(),
+            "it ran out of memory",
+            "fan ar1",
+            "run fewer items at once (--jobs 1) or split the model further",
+        ),
+        (
+            RuntimeError("DefaultCPUAllocator: can't allocate memory: you tried to allocate 9 bytes"),
             "it ran out of memory",
             "fan ar1",
             "run fewer items at once (--jobs 1) or split the model further",

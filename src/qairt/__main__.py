@@ -2,6 +2,9 @@
 
 import sys
 
+if not sys.flags.safe_path:
+    del sys.path[0]  # the working directory, which may hold a `random.py` of anybody's
+
 from qairt.cli.main import main
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ All of them derive from `QairtError`; users see a traceback only with `--debug`.
 
 from __future__ import annotations
 
+import errno
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
@@ -20,6 +22,8 @@ class QairtError(Exception):
     """
 
     exit_code = 1
+    out_of_memory = False
+    """This machine's memory ran out: the same work may succeed with nothing beside it."""
 
     def __init__(self, what: str, *, where: str | None = None, remedy: str | None = None) -> None:
         self.what = what
@@ -152,7 +156,7 @@ class ItemFailed(QairtError):  # noqa: N818 - the name is part of the public int
         if isinstance(error, ItemFailed):
             return error
         known = as_qairt_error(error)
-        return cls(
+        failed = cls(
             known.what,
             stage=stage,
             label=label,
@@ -160,6 +164,8 @@ class ItemFailed(QairtError):  # noqa: N818 - the name is part of the public int
             remedy=known.remedy or remedy,
             log_tail=list(log_tail),
         )
+        failed.out_of_memory = known.out_of_memory
+        return failed
 
     def as_dict(self) -> dict[str, JsonValue]:
         return super().as_dict() | {
@@ -174,16 +180,53 @@ def as_qairt_error(error: BaseException) -> QairtError:
     """Any exception as what happened, where, and what to do."""
     if isinstance(error, QairtError):
         return error
-    if isinstance(error, MemoryError):
-        return QairtError(
+    if is_disk_full(error):
+        return disk_full(str(getattr(error, "filename", None) or "") or None)
+    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
+        known = QairtError(
             "it ran out of memory", remedy="run fewer items at once (--jobs 1) or split the model further"
         )
+        known.out_of_memory = True
+        return known
     if isinstance(error, OSError):
         path = f" ({error.filename})" if error.filename else ""
         return QairtError(
-            f"{error.strerror or error}{path}", remedy="free disk space or fix the permissions, then run again"
+            f"{error.strerror or error}{path}", remedy="fix the permissions or choose another folder, then run again"
         )
     return QairtError(f"{type(error).__name__}: {error}")
+
+
+_NO_MEMORY = re.compile(
+    r"\bout of memory\b|can(?:no|')t allocate memory|failed to allocate memory|\bbad_alloc\b|\bbad allocation\b",
+    re.IGNORECASE,
+)
+"""What torch, ONNX Runtime and C++ say."""
+_NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
+"""What libraries that write files themselves (safetensors, protobuf, ONNX Runtime) say."""
+
+
+def is_disk_full(error: BaseException) -> bool:
+    """Whether an error, or what caused it, says that a disk is full."""
+    cause: BaseException | None = error
+    while cause is not None:
+        if getattr(cause, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _NO_SPACE.search(str(cause)):
+            return True
+        cause = cause.__cause__ or cause.__context__
+    return False
+
+
+def disk_full(where: str | None) -> QairtError:
+    """The one error for a full disk, whoever was writing.
+
+    Args:
+        where: the file or folder that could not be written.
+    """
+    return QairtError(
+        "no space left on device",
+        where=where,
+        remedy="free space on that disk (`qairt cache prune` removes what no run needs), or use another one with "
+        "--cache-dir; then run again: finished items are kept",
+    )
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import socket
 from pathlib import Path
 
@@ -40,6 +41,16 @@ def total_memory() -> int:
     except OSError:
         return physical
     return min(physical, int(most)) if most.isdigit() else physical
+
+
+def free_space(folder: Path) -> int | None:
+    """Bytes that this user can still write on the disk of a folder, or of the nearest one above it that exists; None if
+    that is unknown."""
+    there = next((path for path in (folder, *folder.parents) if path.exists()), folder)
+    try:
+        return shutil.disk_usage(there).free
+    except OSError:
+        return None
 
 
 def this_host() -> str:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qairt.child_process import python_command, python_environment
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.record.folder import RunFolder, live_runs
 from qairt.errors import CacheError, QairtError
@@ -116,12 +115,12 @@ class Project:
         before = {run.id for run in live_runs(self.state_folder)}
         with path.open("wb") as log:
             child = subprocess.Popen(
-                [sys.executable, "-m", "qairt", *arguments],
+                python_command("-m", "qairt", *arguments),
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
-                env=os.environ | {"PYTHONUNBUFFERED": "1"},
+                env=python_environment() | {"PYTHONUNBUFFERED": "1"},
             )
         deadline = time.monotonic() + _START_TIMEOUT
         while time.monotonic() < deadline:

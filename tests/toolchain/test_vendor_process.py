@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from qairt.child_process import python_command, python_environment
 from qairt.toolchain import genie, qnn
 from qairt.toolchain.qnn import process as qnn_process
-from qairt.toolchain.vendor_process import python_path, script_command, script_environment
 
 SHADOWS = ("random", "json", "config", "process")
 CHILD = """
@@ -47,17 +47,9 @@ def test_a_script_imports_nothing_from_its_folder_or_the_jobs(job: Path, monkeyp
 
 def test_a_script_inherits_no_entry_that_means_the_working_directory(job: Path, monkeypatch):
     monkeypatch.setenv("PYTHONPATH", os.pathsep)
-    command = script_command(job.parent / "scripts" / "compile_child.py")
-    subprocess.run(command, cwd=job, env=script_environment(), check=True)
+    command = python_command(str(job.parent / "scripts" / "compile_child.py"))
+    subprocess.run(command, cwd=job, env=python_environment(), check=True)
     assert json.loads((job / "result.json").read_text())["found"] == []
-
-
-def test_relative_entries_are_made_absolute_and_others_kept(tmp_path: Path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(["", "modules", "/opt/modules"]))
-    assert python_path() == {"PYTHONPATH": os.pathsep.join([str(tmp_path / "modules"), "/opt/modules"])}
-    monkeypatch.delenv("PYTHONPATH")
-    assert python_path() == {}
 
 
 @pytest.mark.parametrize("script", ["compile_child.py", "inspect_child.py", "child.py"])

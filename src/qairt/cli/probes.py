@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 from qairt.amounts import size
+from qairt.child_process import ending_with_parent, python_command, python_environment
 
 Status = Literal["ok", "missing", "warning"]
 
@@ -80,7 +81,13 @@ def compiler() -> Probe:
     )
     try:
         child = subprocess.run(
-            [sys.executable, "-c", script], capture_output=True, text=True, timeout=_COMPILER_TIMEOUT_S, check=False
+            python_command("-c", script),
+            env=python_environment(),
+            preexec_fn=ending_with_parent(),
+            capture_output=True,
+            text=True,
+            timeout=_COMPILER_TIMEOUT_S,
+            check=False,
         )
         answer = json.loads(child.stdout.strip().splitlines()[-1])
     except subprocess.TimeoutExpired:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import re
 import shlex
 import socket
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
 
+from qairt.child_process import python_command
 from qairt.cli.console import emit
 from qairt.errors import ToolchainNotAvailable
 
@@ -72,7 +72,7 @@ def serve_in_browser(recipe: Path, overrides: Sequence[str], cache_dir: Path | N
             app.middlewares.append(same_origin)
             return app
 
-    command = [sys.executable, "-m", "qairt", "tui", str(recipe), *overrides, "--readonly"]
+    command = python_command("-m", "qairt", "tui", str(recipe), *overrides, "--readonly")
     command += ["--cache-dir", str(cache_dir)] if cache_dir else []
     emit(f"http://{_HOST}:{port}   (Ctrl-C ends it; from another machine: ssh -L {port}:{_HOST}:{port} HOST)")
     QuietServer(shlex.join(command), host=_HOST, port=port, title=f"qairt {recipe.name}").serve()

@@ -5,16 +5,15 @@ Slow: it checks the compiler's output; it is no way to generate text.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import IO
 
+from qairt.child_process import python_command, python_environment
 from qairt.errors import ToolchainError
 from qairt.files import log_tail
 from qairt.model.config import DecoderConfig
@@ -39,11 +38,11 @@ class EmulatedPart:
         self.part = part
         self._log: IO[bytes] = tempfile.NamedTemporaryFile(prefix="qairt-emulator-", suffix=".log")  # noqa: SIM115
         self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "qairt.runtime.part_process", str(part.onnx), soc.name],
+            python_command("-m", "qairt.runtime.part_process", str(part.onnx), soc.name),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
-            env=os.environ | {"OMP_NUM_THREADS": str(threads), "QAIRT_THREADS": str(threads)},
+            env=python_environment() | {"OMP_NUM_THREADS": str(threads), "QAIRT_THREADS": str(threads)},
             start_new_session=True,
         )
         self.pid = self._child.pid

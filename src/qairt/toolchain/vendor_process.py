@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from qairt.child_process import ending_with_parent
 from qairt.errors import ToolchainError
 from qairt.toolchain.vendor_errors import explain
 
@@ -23,6 +24,7 @@ _NOISE = re.compile("CreateHtpPowerConfigId")
 """Printed by every session on x86, where there is no power to configure."""
 _COLOUR = re.compile(r"\x1b\[[0-9;]*[A-Za-z]")
 _MAX_LENGTH = 240
+_ENDED_POLL_S = 0.2
 
 
 @dataclass(frozen=True)
@@ -51,29 +53,6 @@ def job_folder(parent: Path, prefix: str = ".qnn-") -> Iterator[Path]:
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def script_command(script: Path, *arguments: str) -> list[str]:
-    """The command that runs a Python script by its path.
-
-    `-P` keeps the script's folder off the module path: no file beside it can shadow a library. Together with
-    `python_path`, neither can one in the working directory.
-    """
-    return [sys.executable, "-P", "-B", str(script), *arguments]
-
-
-def python_path() -> dict[str, str]:
-    """The environment entry `PYTHONPATH` for a child in another folder, made absolute; empty where none is set.
-
-    An empty or relative entry means the working directory, which for the child is another one.
-    """
-    entries = [os.path.abspath(entry) for entry in os.environ.get("PYTHONPATH", "").split(os.pathsep) if entry]
-    return {"PYTHONPATH": os.pathsep.join(entries)} if entries else {}
-
-
-def script_environment() -> dict[str, str]:
-    """This process's environment for a script of ours."""
-    return {name: value for name, value in os.environ.items() if name != "PYTHONPATH"} | python_path()
-
-
 def run(
     command: Sequence[str],
     *,
@@ -91,12 +70,18 @@ def run(
     """
     lines: list[str] = []
     child = subprocess.Popen(
-        command, cwd=cwd, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+        command,
+        cwd=cwd,
+        env=dict(env),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        preexec_fn=ending_with_parent(),
     )
     try:
         assert child.stdout is not None
         with child.stdout:
-            for raw in child.stdout:
+            for raw in _lines_of(child, child.stdout):
                 os.write(2, raw)
                 lines.append(raw.decode(errors="replace").rstrip())
                 on_line(lines[-1])
@@ -107,8 +92,26 @@ def run(
         raise
 
 
+def _lines_of(child: subprocess.Popen[bytes], output: IO[bytes]) -> Iterator[bytes]:
+    """The lines that a child writes until it ends. What it started may keep its output open: that is not waited for."""
+    unfinished = b""
+    while True:
+        if select.select([output], [], [], _ENDED_POLL_S)[0]:
+            data = os.read(output.fileno(), 1 << 16)
+            if not data:
+                break
+            *whole, unfinished = (unfinished + data).split(b"\n")
+            yield from (line + b"\n" for line in whole)
+        elif child.poll() is not None:
+            break
+    if unfinished:
+        yield unfinished
+
+
 def end(child: subprocess.Popen[bytes], *files: IO[bytes] | None) -> None:
     """Kill a child that answers requests, and close its pipes and these files."""
+    with suppress(ProcessLookupError, AttributeError):  # it leads its group
+        os.killpg(child.pid, signal.SIGKILL)
     child.kill()
     child.wait()
     for file in (child.stdin, child.stdout, *files):

@@ -47,7 +47,7 @@ def test_it_wraps_a_nested_run_with_torch_profiler_off(recipe: Path, tmp_path: P
     seen = json.loads(found.report.read_text())
     assert seen["options"]["trace"] == "nvtx,osrt"
     assert seen["options"]["sample"] == "none"
-    assert seen["program"][:3] == [sys.executable, "-m", "qairt.stages.float_profile.nsys_workload"]
+    assert seen["program"][:4] == [sys.executable, "-P", "-m", "qairt.stages.float_profile.nsys_workload"]
     assert found.workload == found.report.parent / "tmp" / "workload" / "torch_profiler"
     profile = Profile.model_validate_json((found.workload / "profile.json").read_bytes())
     assert profile.profiled == []

@@ -10,15 +10,16 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
-from qairt.engine.run.jobs import PROGRESS, RESULT, Job, JobResult, run_job
+from qairt.child_process import python_command, python_environment
+from qairt.engine.run.jobs import PROGRESS, RESULT, Job, JobError, JobResult, run_job, why_disk_is_full
 from qairt.engine.run.stop import Interrupted, Stop
 from qairt.engine.run.usage import Usage, usage_of, usage_so_far
 from qairt.engine.stage import Progress
@@ -29,6 +30,7 @@ ReportUsage = Callable[[Usage], None]
 
 _PROGRESS_POLL = 0.05  # seconds
 _USAGE_POLL = 0.5  # seconds
+_END_S = 2.0  # for a guard to end what it guards
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -71,7 +73,8 @@ class InlineExecutor:
                 log.write(f"{type(error).__name__}: {error}\n")
             raise ItemFailed.from_error(error, stage=item.stage, label=item.label) from error
         except OSError as error:
-            raise ItemFailed.from_error(error, stage=item.stage, label=item.label) from error
+            known = JobError.of(error, job.directory).as_error()
+            raise ItemFailed.from_error(known, stage=item.stage, label=item.label) from error
         finally:
             report_usage(usage_so_far().since(before))
 
@@ -86,7 +89,7 @@ class ProcessExecutor:
             item.log.parent.mkdir(parents=True, exist_ok=True)
             with item.log.open("ab") as log:
                 child = subprocess.Popen(
-                    [sys.executable, "-m", "qairt.engine.run.worker", str(folder)],
+                    python_command("-m", "qairt.engine.run.worker", str(folder)),
                     stdin=subprocess.PIPE,
                     stdout=log,
                     stderr=subprocess.STDOUT,
@@ -97,7 +100,7 @@ class ProcessExecutor:
                 seen = self._watch(child, folder, progress, stop)
             finally:
                 _end(child)
-            self._take_result(child, folder, item, report_usage, seen)
+            self._take_result(child, job, folder, item, report_usage, seen)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -119,12 +122,22 @@ class ProcessExecutor:
                 seen, seen_at = usage_of(child.pid, seen), time.monotonic()
 
     def _take_result(
-        self, child: subprocess.Popen[bytes], folder: Path, item: ItemLog, report_usage: ReportUsage, seen: Usage
+        self,
+        child: subprocess.Popen[bytes],
+        job: Job,
+        folder: Path,
+        item: ItemLog,
+        report_usage: ReportUsage,
+        seen: Usage,
     ) -> None:
         try:
             result = JobResult.model_validate_json((folder / RESULT).read_bytes())
         except (FileNotFoundError, ValueError):
             report_usage(seen)
+            full = why_disk_is_full(job.directory)
+            if full is not None:
+                tail = log_tail(item.log)
+                raise ItemFailed.from_error(full, stage=item.stage, label=item.label, log_tail=tail) from None
             raise _died(child.returncode, item) from None
         report_usage(result.usage)
         if result.error is not None:
@@ -140,7 +153,7 @@ def _environment(threads: int) -> dict[str, str]:
     """The child's environment: its share of threads, and unbuffered output."""
     own = {variable: str(threads) for variable in _THREAD_VARIABLES}
     # Threads that spin at a barrier take cores away from other items.
-    return os.environ | own | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
+    return python_environment() | own | {"OMP_WAIT_POLICY": "PASSIVE", "PYTHONUNBUFFERED": "1"}
 
 
 def _forward(path: Path, start: int, progress: Progress) -> int:
@@ -159,20 +172,14 @@ def _forward(path: Path, start: int, progress: Progress) -> int:
 
 
 def _end(child: subprocess.Popen[bytes]) -> None:
-    """End the child and everything it started."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        if child.poll() is not None:
-            break
-        try:
-            os.killpg(child.pid, number)
-        except (ProcessLookupError, PermissionError):
-            break
-        deadline = time.monotonic() + 2
-        while child.poll() is None and time.monotonic() < deadline:
-            time.sleep(0.02)
+    """End the child and everything it started: closing its input asks its guard to, the signal ends what is left."""
+    assert child.stdin is not None
+    child.stdin.close()
+    with suppress(subprocess.TimeoutExpired):
+        child.wait(_END_S)
+    with suppress(ProcessLookupError, PermissionError, AttributeError):  # the group may outlive a guard that was killed
+        os.killpg(child.pid, signal.SIGKILL)
     child.wait()
-    if child.stdin is not None:
-        child.stdin.close()
 
 
 def _died(code: int, item: ItemLog) -> ItemFailed:
@@ -191,7 +198,7 @@ def _died(code: int, item: ItemLog) -> ItemFailed:
         "SIGSEGV": "a bug in the compiler: run again; if it repeats, raise num_splits",
         "SIGABRT": "the compiler aborted: the end of its log says why",
     }.get(name, "run it again")
-    return ItemFailed(
+    failed = ItemFailed(
         f"its process was ended by {name}",
         stage=item.stage,
         label=item.label,
@@ -199,3 +206,5 @@ def _died(code: int, item: ItemLog) -> ItemFailed:
         signal=-code,
         log_tail=tail,
     )
+    failed.out_of_memory = name == "SIGKILL"  # nothing of ours sends it to a worker whose result is awaited
+    return failed

@@ -18,7 +18,7 @@ from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record import events as ev
 from qairt.engine.run.executor import Executor, ItemLog
 from qairt.engine.run.inputs import ItemInputs
-from qairt.engine.run.jobs import Job, import_path
+from qairt.engine.run.jobs import Job, import_path, module_folder
 from qairt.engine.run.stop import Interrupted, Stop
 from qairt.engine.run.stream import EventStream
 from qairt.engine.run.usage import Usage
@@ -88,6 +88,7 @@ class ItemRunner:
         try:
             job = Job(
                 stage=import_path(type(stage)),
+                module_folder=module_folder(type(stage)),
                 config=item.config.model_dump(mode="json", exclude={"overrides"}),
                 task=item.task,
                 inputs=[(source.coord, self._inputs.fields(stage, source)) for source in item.sources],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,13 @@ from pydantic import BaseModel, ConfigDict, JsonValue
 from qairt.engine.axes import Coord
 from qairt.engine.run.usage import Usage
 from qairt.engine.stage import AnyStage, Context, Progress, StageOutput, Task, write_output
-from qairt.errors import QairtError
+from qairt.errors import QairtError, as_qairt_error, disk_full
+from qairt.machine import free_space
 
 RESULT = "result.json"
 PROGRESS = "progress.jsonl"
+_FULL = 1 << 20
+"""Bytes: a disk with less free is why a job on it failed, also where its libraries do not say so."""
 
 
 class Job(BaseModel):
@@ -24,6 +28,8 @@ class Job(BaseModel):
 
     stage: str
     """Import path, `module:Class`."""
+    module_folder: str | None = None
+    """Where a stage that is not ours was imported from; a child looks there last."""
     config: dict[str, JsonValue]
     task: Task
     inputs: list[tuple[Coord, dict[str, JsonValue]]]
@@ -41,9 +47,19 @@ class JobError(BaseModel):
     what: str
     where: str | None = None
     remedy: str | None = None
+    out_of_memory: bool = False
+
+    @classmethod
+    def of(cls, failure: Exception, folder: Path) -> JobError:
+        """The error for what a job in `folder` raised."""
+        known = why_disk_is_full(folder) or as_qairt_error(failure)
+        remedy = known.remedy or (None if known is failure else "the item's log has the traceback")
+        return cls(what=known.what, where=known.where, remedy=remedy, out_of_memory=known.out_of_memory)
 
     def as_error(self) -> QairtError:
-        return QairtError(self.what, where=self.where, remedy=self.remedy)
+        error = QairtError(self.what, where=self.where, remedy=self.remedy)
+        error.out_of_memory = self.out_of_memory
+        return error
 
 
 class JobResult(BaseModel):
@@ -57,12 +73,30 @@ def import_path(stage: type[AnyStage]) -> str:
     return f"{stage.__module__}:{stage.__qualname__}"
 
 
+def module_folder(stage: type[AnyStage]) -> str | None:
+    """The folder from which this process imported a stage of the user's own; None for one of ours."""
+    package, *inner = stage.__module__.split(".")
+    file = getattr(sys.modules.get(stage.__module__), "__file__", None)
+    if package == __name__.partition(".")[0] or file is None:
+        return None
+    path = Path(file).absolute()
+    return str(path.parents[len(inner) + (path.name == "__init__.py")])
+
+
+def why_disk_is_full(folder: Path) -> QairtError | None:
+    """The error for a job in `folder`, if the disk there is full."""
+    free = free_space(folder)
+    return disk_full(str(folder.parent)) if free is not None and free < _FULL else None
+
+
 def run_job(job: Job, progress: Progress) -> StageOutput:
     """Make the item in this process; its fields are written beside its files.
 
     Raises:
         QairtError: from the stage.
     """
+    if job.module_folder is not None and job.module_folder not in sys.path:
+        sys.path.append(job.module_folder)
     module, _, name = job.stage.partition(":")
     found: Any = importlib.import_module(module)
     for part in name.split("."):

@@ -1,23 +1,30 @@
-"""The child process of one item: `python -m qairt.engine.run.worker JOB_FOLDER`.
+"""The processes of one item: `python -P -m qairt.engine.run.worker JOB_FOLDER`.
 
-Its standard output and error are the item's log. It ends when its parent does.
+1. A guard is started, and forks the worker before anything large is imported.
+2. The worker makes the item. Its standard output and error are the item's log.
+3. The guard ends as the worker did, once nothing is left that the worker started: compilers, and what those started.
+4. When the engine, which holds the guard's standard input open, ends or closes it, the guard ends them all.
 """
 
 from __future__ import annotations
 
 import os
-import signal
 import sys
-import threading
 import traceback
 from pathlib import Path
 
+from qairt.engine.run.guard import guard
+
 
 def main(folder: Path) -> int:
-    _end_with_parent()
+    return guard(lambda: make_item(folder)) if hasattr(os, "fork") else make_item(folder)
+
+
+def make_item(folder: Path) -> int:
+    """Run the job in `folder` and write its result there; the process ends here."""
     from qairt.engine.run.jobs import PROGRESS, RESULT, Job, JobError, JobResult, run_job
     from qairt.engine.run.usage import usage_so_far
-    from qairt.errors import QairtError, as_qairt_error
+    from qairt.errors import QairtError
     from qairt.files import append_line, write_atomic
 
     job = Job.model_validate_json((folder / "job.json").read_bytes())
@@ -39,31 +46,12 @@ def main(folder: Path) -> int:
             print(f"{type(failure).__name__}: {failure}", file=sys.stderr, flush=True)
         else:
             traceback.print_exc()
-        known = as_qairt_error(failure)
-        remedy = known.remedy or (None if known is failure else "the item's log has the traceback")
-        error = JobError(what=known.what, where=known.where, remedy=remedy)
+        error = JobError.of(failure, job.directory)
     sys.stdout.flush()
     write_atomic(folder / RESULT, JobResult(error=error, usage=usage_so_far()).model_dump_json())
     # Vendor libraries may crash in their teardown; our results are on disk.
     os._exit(0 if error is None else 1)
 
 
-def _end_with_parent() -> None:
-    """End when the parent, which holds our standard input open, is gone."""
-
-    def watch() -> None:
-        while os.read(0, 1):
-            pass
-        if hasattr(os, "killpg"):
-            os.killpg(os.getpgrp(), signal.SIGKILL)
-        os._exit(1)
-
-    if sys.platform == "linux":
-        import ctypes
-
-        ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG, also while native code holds the interpreter
-    threading.Thread(target=watch, daemon=True).start()
-
-
 if __name__ == "__main__":
-    sys.exit(main(Path(sys.argv[1])))
+    os._exit(main(Path(sys.argv[1])))

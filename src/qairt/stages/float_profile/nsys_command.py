@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 
+from qairt.child_process import ending_with_parent, python_command, python_environment
 from qairt.engine.run.jobs import Job
 from qairt.errors import ToolchainError, ToolchainNotAvailable
 
@@ -46,6 +46,7 @@ def version_of(nsys: Path) -> str:
             timeout=_VERSION_TIMEOUT_S,
             check=True,
             stdin=subprocess.DEVNULL,
+            preexec_fn=ending_with_parent(),
         )
     except (OSError, subprocess.SubprocessError) as error:
         raise ToolchainNotAvailable(
@@ -70,10 +71,7 @@ def command(nsys: Path, report: Path, job: Path, *, cuda: bool) -> list[str]:
         "--cpuctxsw=none",
         "--force-overwrite=true",
         f"--output={report.with_suffix('')}",
-        sys.executable,
-        "-m",
-        "qairt.stages.float_profile.nsys_workload",
-        str(job),
+        *python_command("-m", "qairt.stages.float_profile.nsys_workload", str(job)),
     ]
 
 
@@ -89,7 +87,9 @@ def run_under_nsys(job: Job, report: Path, *, cuda: bool) -> None:
     file.write_text(job.model_dump_json())
     line = command(nsys, report, file, cuda=cuda)
     print(" ".join(line), flush=True)
-    code = subprocess.run(line, stdin=subprocess.DEVNULL, check=False).returncode
+    code = subprocess.run(
+        line, stdin=subprocess.DEVNULL, env=python_environment(), preexec_fn=ending_with_parent(), check=False
+    ).returncode
     file.unlink()
     if code != 0:
         raise ToolchainError(

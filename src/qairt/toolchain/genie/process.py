@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from qairt.child_process import python_command, python_environment
 from qairt.errors import ToolchainError
-from qairt.toolchain.vendor_process import end, script_command, script_environment
+from qairt.toolchain.vendor_process import end
 
 if TYPE_CHECKING:
     from qairt.toolchain.genie.child import Reply
@@ -44,9 +45,9 @@ class GenieProcess:
         self._is_replying = False
         search_path = [str(libraries), *filter(None, [os.environ.get("LD_LIBRARY_PATH")])]
         self._child = subprocess.Popen(
-            script_command(Path(__file__).with_name("child.py"), str(libraries)),
+            python_command("-B", str(Path(__file__).with_name("child.py")), str(libraries)),
             cwd=folder,
-            env=script_environment() | {"LD_LIBRARY_PATH": os.pathsep.join(search_path)},
+            env=python_environment() | {"LD_LIBRARY_PATH": os.pathsep.join(search_path)},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -7,11 +7,11 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qairt.child_process import ending_with_parent, python_command, python_environment
 from qairt.errors import ToolchainError
 from qairt.graph.tensors import TensorSpec
 from qairt.toolchain.base import GraphContents, Inspection
 from qairt.toolchain.qnn import dlc, wheel
-from qairt.toolchain.vendor_process import script_command, script_environment
 
 if TYPE_CHECKING:
     from qairt.toolchain.qnn.inspect_child import BinaryContents, GraphDescription
@@ -40,8 +40,9 @@ def inspect_binary(path: Path) -> Inspection:
     """
     script = Path(__file__).with_name("inspect_child.py")
     done = subprocess.run(
-        script_command(script, str(wheel.library("libQnnSystem.so")), str(path)),
-        env=script_environment(),
+        python_command("-B", str(script), str(wheel.library("libQnnSystem.so")), str(path)),
+        env=python_environment(),
+        preexec_fn=ending_with_parent(),
         capture_output=True,
         text=True,
         check=False,

@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING
 
 import onnx_ir as ir
 
+from qairt.child_process import python_command, python_path
 from qairt.errors import ToolchainError
 from qairt.files import link_or_copy
 from qairt.graph.files import external_files, load
 from qairt.graph.split import tensor_names
 from qairt.toolchain.progress import Progress, silent, step_of
-from qairt.toolchain.vendor_process import ProcessExit, failure, python_path, run, script_command
+from qairt.toolchain.vendor_process import ProcessExit, failure, run
 
 if TYPE_CHECKING:
     from qairt.toolchain.qnn.compile_child import CompileJob, CompileResult
@@ -61,7 +62,7 @@ def run_job(folder: Path, job: CompileJob, *, where: str, progress: Progress = s
         if step is not None:
             progress(*step)
 
-    command = script_command(Path(__file__).with_name("compile_child.py"), "job.json")
+    command = python_command("-B", str(Path(__file__).with_name("compile_child.py")), "job.json")
     ended = run(command, cwd=folder, env=_environment(), on_line=on_line)
     path = folder / "result.json"
     result: CompileResult | None = json.loads(path.read_bytes()) if path.is_file() else None
