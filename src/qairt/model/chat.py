@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import signal
 import subprocess
-import sys
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
+from qairt.child_process import ending_with_parent, python_command, python_environment
 from qairt.errors import ModelError
 
 if TYPE_CHECKING:
@@ -44,9 +44,16 @@ def render_chat(template: str, messages: Sequence[Message], **variables: object)
         ModelError: the template is malformed, rejects these messages, or needs too much time or memory.
     """
     job = json.dumps({"template": template, "messages": list(messages), "variables": variables})
-    command = [sys.executable, "-P", "-m", "qairt.model.chat_child"]
     try:
-        child = subprocess.run(command, input=job.encode(), capture_output=True, timeout=_PATIENCE_S, check=False)
+        child = subprocess.run(
+            python_command("-m", "qairt.model.chat_child"),
+            env=python_environment(),
+            preexec_fn=ending_with_parent(),
+            input=job.encode(),
+            capture_output=True,
+            timeout=_PATIENCE_S,
+            check=False,
+        )
     except subprocess.TimeoutExpired as error:
         raise _too_slow() from error
     if child.returncode == -signal.SIGXCPU:
