@@ -12,12 +12,14 @@ import tempfile
 from collections.abc import Iterable, Mapping
 from io import BufferedReader
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
 _LINKED_FROM = 1 << 20  # bytes
+MAX_JSON = 1 << 28
+"""Bytes of a JSON file: configurations, indexes and records are far smaller."""
 
 WRITING = ".writing-"
 """Prefix of temporary files; a process that was killed leaves them behind."""
@@ -31,9 +33,12 @@ def open_regular(path: Path) -> BufferedReader:
     Raises:
         OSError: there is no regular file.
     """
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
-    if not stat.S_ISREG(os.fstat(handle).st_mode):
+    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    kind = os.fstat(handle).st_mode
+    if not stat.S_ISREG(kind):
         os.close(handle)
+        if stat.S_ISDIR(kind):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return os.fdopen(handle, "rb")
 
@@ -42,6 +47,40 @@ def read_regular(path: Path) -> bytes:
     """The bytes of a file; raises what `open_regular` does."""
     with open_regular(path) as file:
         return file.read()
+
+
+def read_text(path: Path) -> str:
+    """The text of a file, with line ends as in Python; raises what `open_regular` does.
+
+    Raises:
+        UnicodeDecodeError: it is not UTF-8.
+    """
+    return read_regular(path).decode().replace("\r\n", "\n").replace("\r", "\n")
+
+
+def read_json(path: Path) -> Any:
+    """The content of a JSON file; raises what `open_regular` does.
+
+    Raises:
+        ValueError: it is not JSON, or larger or nested more deeply than any such file is.
+    """
+    with open_regular(path) as file:
+        data = file.read(MAX_JSON + 1)
+    if len(data) > MAX_JSON:
+        raise ValueError(f"it has more than {MAX_JSON:,} bytes")
+    return parse_json(data)
+
+
+def parse_json(data: str | bytes) -> Any:
+    """The value of a JSON text.
+
+    Raises:
+        ValueError: it is not JSON, or nested too deeply.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deeply") from error
 
 
 def sha256_of(path: Path) -> str:
@@ -155,8 +194,8 @@ def read_lines(path: Path) -> list[dict[str, JsonValue]]:
         return []
     for line in text.splitlines():
         try:
-            record = json.loads(line)
-        except (ValueError, RecursionError):
+            record = parse_json(line)
+        except ValueError:
             continue
         if isinstance(record, dict):
             records.append(record)
@@ -169,7 +208,7 @@ def replace_folder(directory: Path, source: Path, files: Iterable[Path], *, unle
     Large files become read-only links. Small ones, which a user may edit, are copied.
     """
     known = directory / unless_same
-    if known.is_file() and known.read_bytes() == (source / unless_same).read_bytes():
+    if known.is_file() and read_regular(known) == read_regular(source / unless_same):
         return
     fresh, old = directory.with_name(f".{directory.name}.new"), directory.with_name(f".{directory.name}.old")
     for left in (fresh, old):
@@ -195,7 +234,7 @@ def files_below(directory: Path) -> list[Path]:
 def log_tail(path: Path, lines: int = 12) -> list[str]:
     """The last lines of a log, without control characters."""
     try:
-        text = path.read_bytes()[-20_000:].decode(errors="replace")
+        text = read_regular(path)[-20_000:].decode(errors="replace")
     except OSError:
         return []
     kept = ["".join(char for char in line if char.isprintable() or char == "\t") for line in text.splitlines()]

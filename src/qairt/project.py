@@ -13,6 +13,7 @@ from qairt.child_process import python_command, python_environment
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.record.folder import RunFolder, live_runs
 from qairt.errors import CacheError, QairtError
+from qairt.files import read_regular
 
 if TYPE_CHECKING:
     from qairt.engine.pipeline import Pipeline
@@ -131,7 +132,7 @@ class Project:
             if child.poll() is not None:
                 break
             time.sleep(0.05)
-        printed = path.read_text(errors="replace").strip()[-2000:]
+        printed = read_regular(path).decode(errors="replace").strip()[-2000:]
         raise CacheError(
             "the run did not start in the background", where=str(path), remedy=printed or "its log is empty"
         )

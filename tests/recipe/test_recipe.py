@@ -185,6 +185,9 @@ def test_copies_keep_locations(recipe):
 # What cannot be read
 
 
+FEWER = "use fewer; an alias counts as what it refers to"
+
+
 @pytest.mark.parametrize(
     ("text", "where", "what", "remedy"),
     [
@@ -226,7 +229,17 @@ def test_copies_keep_locations(recipe):
         ("a: 1\nb: \x07\n", "r.yaml:2", "the text contains the invalid character U+0007", "remove it"),
         ("~: 1\n", "r.yaml:1", "a key is empty", "write KEY: VALUE"),
         ("[a]: 1\n", "r.yaml:1", "a key must be a single word", "write KEY: VALUE"),
-        ("a: " + "[" * 5000, "r.yaml", "the recipe is nested too deeply", "flatten it"),
+        ("a: " + "[" * 5000, "r.yaml:1", "the recipe is nested more than 64 deep", "flatten it"),
+        ("\na" + ".a" * 400 + ": 1", "r.yaml:2", "the recipe is nested more than 64 deep", "flatten it"),
+        ("- 1\n" * 20_000, "r.yaml:10001", "the recipe has more than 10,000 values", FEWER),
+        ("".join(f"k{n}: 1\n" for n in range(20_000)), "r.yaml:10001", "the recipe has more than 10,000 values", FEWER),
+        (
+            "a: 1" + ":59" * 300_000,
+            "r.yaml:1",
+            "1:59:59:59:59:59:59:59:59:59:59:59:59:59 is not a valid value: a number of more than 400 characters",
+            "quote it to make it text",
+        ),
+        ("a: \0\n", "r.yaml:1", "the text contains the invalid character U+0000", "remove it"),
         ("\nflag: !!bool x\n", "r.yaml:2", "x is not a valid value: it is not a bool", "quote it to make it text"),
         ("a: !!timestamp x\n", "r.yaml:1", "x is not a valid value: it is not a timestamp", "quote it to make it text"),
         ("a: 1\n'a': 2\n", "r.yaml:2", "a is set twice, first on line 1", "remove one of them"),
@@ -236,6 +249,7 @@ def test_copies_keep_locations(recipe):
         ("just words\n", "r.yaml:1", "a recipe is a mapping of settings", "write KEY: VALUE"),
         ("a: &x {b: *x}\n", "r.yaml:1", "an alias refers to a value that contains it", "write the value out"),
     ],
+    ids=lambda value: value[:40],
 )
 def test_syntax_errors(text, where, what, remedy):
     Path("r.yaml").write_text(text)
@@ -262,7 +276,7 @@ def test_aliases_that_expand_to_billions_of_values_are_refused():
     for before, name in zip("abcdefgh", "bcdefghi", strict=True):
         lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 10)}]")
     Path("r.yaml").write_text("\n".join(lines))
-    with pytest.raises(RecipeError, match="the recipe has more than 100,000 values"):
+    with pytest.raises(RecipeError, match="the recipe has more than 10,000 values"):
         Recipe.from_file("r.yaml")
 
 
@@ -271,7 +285,7 @@ def test_merges_that_expand_to_billions_of_values_are_refused():
     for count in range(1, 9):
         lines.append(f"a{count}: &a{count}\n  <<: [{', '.join([f'*a{count - 1}'] * 10)}]")
     Path("r.yaml").write_text("\n".join(lines))
-    with pytest.raises(RecipeError, match="the recipe has more than 100,000 values"):
+    with pytest.raises(RecipeError, match="the recipe has more than 10,000 values"):
         Recipe.from_file("r.yaml")
 
 
@@ -286,6 +300,30 @@ def test_text_in_another_encoding():
     Path("r.yaml").write_bytes("a: é\n".encode("latin-1"))
     with pytest.raises(RecipeError, match=r"r\.yaml: the file is not UTF-8 text\n  save it as UTF-8"):
         Recipe.from_file("r.yaml")
+
+
+def test_text_in_utf_16():
+    Path("r.yaml").write_bytes("a: 1\n".encode("utf-16"))
+    with pytest.raises(RecipeError, match=r"r\.yaml: the file is not UTF-8 text\n  save it as UTF-8"):
+        Recipe.from_file("r.yaml")
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, lambda path: os.symlink("/dev/zero", path)], ids=["fifo", "device"])
+def test_a_fifo_or_a_device_is_not_waited_for(make):
+    make("r.yaml")
+    with pytest.raises(RecipeError, match=r"r\.yaml: cannot read the file: not a regular file\n  name a \.yaml file$"):
+        Recipe.from_file("r.yaml")
+
+
+def test_a_file_of_another_size_than_a_recipe():
+    Path("r.yaml").write_text("a: 1\n")
+    os.truncate("r.yaml", 1 << 40)
+    with pytest.raises(RecipeError) as error:
+        Recipe.from_file("r.yaml")
+    assert str(error.value) == (
+        "r.yaml: the file has more than 1,000,000 bytes, too many for a recipe\n"
+        "  name a .yaml file that describes a run"
+    )
 
 
 # Reading beyond plain YAML
@@ -411,6 +449,7 @@ NOTHING_SET = "\n  write KEY=VALUE with a dotted key, such as stages.split_model
             "command line: the value of 'a=[1, 2' is not one YAML value: expected ',' or ']', but got '<stream end>'"
             "\n  close the bracket, or add a comma",
         ),
+        (f"a{'.a' * 64}=1", f"command line: {'a.' * 20}… is nested more than 64 deep\n  flatten it"),
         (
             "a=b: c",
             "command line: the value of 'a=b: c' is not one YAML value: this is more than one value\n  quote it",

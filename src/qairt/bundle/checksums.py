@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qairt.errors import QairtError
-from qairt.files import files_below, sha256_of
+from qairt.files import files_below, read_regular, sha256_of
 
 NAME = "SHA256SUMS"
 
@@ -26,7 +26,7 @@ def read_checksums(folder: Path) -> dict[str, str]:
     if not path.is_file():
         return {}
     found = {}
-    for number, line in enumerate(path.read_text(errors="replace").splitlines(), 1):
+    for number, line in enumerate(read_regular(path).decode(errors="replace").splitlines(), 1):
         digest, _, name = line.partition(" ")
         name = name.lstrip(" *")
         if len(digest) != 64 or not name:

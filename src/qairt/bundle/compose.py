@@ -14,6 +14,7 @@ from qairt.bundle.checksums import write_checksums
 from qairt.bundle.contents import BinaryPart, Contents, Format, OnnxPart, PlacedGraph
 from qairt.bundle.genie_config import GenieFiles, genie_config
 from qairt.errors import RecipeError
+from qairt.files import read_json
 from qairt.graph.tensors import GraphSignature
 from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS
 from qairt.toolchain.qnn.htp_config import backend_settings
@@ -59,7 +60,7 @@ def compose(contents: Contents, folder: Path, form: Format | None, *, place: Cop
         soc = contents.soc
         facts["soc"] = {"name": soc.name, "id": soc.id, "htp": soc.htp, "vtcm_mb": soc.vtcm_mb}
     if contents.model is not None:
-        facts["model"] = json.loads(contents.model.read_bytes())
+        facts["model"] = read_json(contents.model)
     path = folder / metadata.NAME
     metadata.write_metadata(path, facts | {"graphs": [_description(graph) for graph in graphs]})
     write_checksums(folder)

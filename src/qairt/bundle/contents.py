@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from qairt.files import read_regular
 from qairt.graph.tensors import GraphSignature
 from qairt.model.config import DecoderConfig
 from qairt.runtime.cache import PAST
@@ -49,7 +50,7 @@ class Contents:
     """The folder of the tokenizer's files."""
 
     def config(self) -> DecoderConfig | None:
-        return None if self.model is None else DecoderConfig.model_validate_json(self.model.read_bytes())
+        return None if self.model is None else DecoderConfig.model_validate_json(read_regular(self.model))
 
     def suit_genai(self) -> bool:
         """Whether onnxruntime-genai can run them: AR 1 and a larger AR of at most half the context, and 8-bit keys and

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qairt.bundle.contents import Format
 from qairt.errors import QairtError
+from qairt.files import read_text
 from qairt.graph.tensors import GraphSignature
 from qairt.model.config import DecoderConfig
 
@@ -77,7 +78,7 @@ def read_metadata(folder: Path) -> BundleMetadata | None:
         return None
     remedy = "export the bundle again"
     try:
-        return BundleMetadata.model_validate(yaml.safe_load(path.read_text()))
+        return BundleMetadata.model_validate(yaml.safe_load(read_text(path)))
     except ValidationError as error:
         fault = error.errors()[0]
         place = ".".join(map(str, fault["loc"]))

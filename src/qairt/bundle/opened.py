@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +12,7 @@ from qairt.bundle.contents import Format
 from qairt.bundle.metadata import BundleMetadata, read_metadata
 from qairt.bundle.wrapper import read_wrapped
 from qairt.errors import QairtError
+from qairt.files import read_json
 from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS, value_at
 
 
@@ -116,7 +116,7 @@ def open_bundle(folder: Path) -> OpenedBundle:
     metadata = read_metadata(folder)
     for form, name in (("genie", GENIE_CONFIG), ("ort", genai_config.NAME)):
         if (folder / name).is_file() and (metadata is None or metadata.format in (None, form)):
-            return OpenedBundle(folder, form, read_json(folder / name), metadata)  # type: ignore[arg-type]
+            return OpenedBundle(folder, form, read_object(folder / name), metadata)  # type: ignore[arg-type]
     if metadata is None:
         raise QairtError(
             f"it is not a bundle: it has no {GENIE_CONFIG}, {genai_config.NAME} or metadata.yaml",
@@ -136,13 +136,13 @@ def _unique(names: Iterable[str | None]) -> list[str]:
     return list(dict.fromkeys(name for name in names if name))
 
 
-def read_json(path: Path) -> Mapping[str, object]:
+def read_object(path: Path) -> Mapping[str, object]:
     """
     Raises:
         QairtError: it is not a JSON object.
     """
     try:
-        found = json.loads(path.read_bytes())
+        found = read_json(path)
     except ValueError as error:
         raise QairtError(f"it is not valid JSON: {error}", where=path.name, remedy="export the bundle again") from error
     if not isinstance(found, dict):
@@ -154,6 +154,6 @@ def extensions_of(bundle: OpenedBundle) -> Mapping[str, object]:
     """The content of `htp_backend_ext_config.json`; empty if it is missing or cannot be read."""
     path = bundle.file(bundle.extensions or HTP_EXTENSIONS)
     try:
-        return read_json(path) if path.is_file() else {}
+        return read_object(path) if path.is_file() else {}
     except QairtError:
         return {}

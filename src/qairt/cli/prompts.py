@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import sys
 from collections.abc import Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import TypeGuard
 
 from qairt.errors import GenerationError
+from qairt.files import parse_json, read_text
 
 LINES = ".jsonl"
 _OVERRIDE = re.compile(r"[a-z]\w*(\.\w+)*=\S*")
@@ -69,7 +69,7 @@ def read_prompts(prompt: str | None, file: Path | None, system: str | None) -> l
         return [_with_system(_from_standard_input() if prompt == "-" else prompt, system, "prompt")]
     assert file is not None
     try:
-        text = file.read_text(encoding="utf-8-sig")  # editors on Windows begin with a mark
+        text = read_text(file).removeprefix("\ufeff")  # editors on Windows begin with a mark
     except (OSError, UnicodeDecodeError) as error:
         what = error.strerror if isinstance(error, OSError) else f"not UTF-8 text: {error}"
         raise GenerationError(f"cannot be read: {what}", where=str(file), remedy="give a text file") from error
@@ -90,7 +90,7 @@ def _from_standard_input() -> str:
 
 def _from_line(line: str, system: str | None, where: str) -> Prompt:
     try:
-        content: object = json.loads(line)
+        content: object = parse_json(line)
     except ValueError as error:
         raise _not_a_prompt(where) from error
     if isinstance(content, str):

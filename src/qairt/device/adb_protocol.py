@@ -15,6 +15,7 @@ from typing import Any
 
 from qairt.device.base import Finished, Output, Sent
 from qairt.errors import DeviceError
+from qairt.files import open_regular
 
 CHUNK = 64 * 1024
 """The most bytes of one DATA message."""
@@ -184,6 +185,6 @@ class Link:
 
 
 def _chunks(path: Path) -> Iterator[Any]:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         while data := file.read(CHUNK):
             yield data

@@ -16,6 +16,7 @@ from qairt.device.failure import how_it_ended, last_words, remedy_for
 from qairt.device.genie_output import AnswerStream, Timing, timing_of
 from qairt.device.sdk_files import GENIE
 from qairt.errors import DeviceError
+from qairt.files import read_json
 from qairt.toolchain.genie.config import GENIE_CONFIG, NO_TOKEN
 
 BUNDLE = "bundle"
@@ -99,7 +100,7 @@ def read_config(path: Path) -> dict[str, Any]:
         DeviceError: it is not a Genie configuration.
     """
     try:
-        config = json.loads(path.read_bytes())
+        config = read_json(path)
         config["dialog"]["engine"]
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise DeviceError(

@@ -10,10 +10,11 @@ Source: the tool's own output as published for SDK 2.2x to 2.4x, and its documen
 from __future__ import annotations
 
 import codecs
-import json
 import re
 from dataclasses import dataclass
 from typing import Any
+
+from qairt.files import parse_json
 
 _ECHO = "[PROMPT]:"
 _BEGIN = "[BEGIN]:"
@@ -106,7 +107,7 @@ def timing_of(profile: bytes | None, output: str) -> Timing:
     """From the profile the tool wrote, else from what it printed."""
     if profile is not None:
         try:
-            return _from_profile(json.loads(profile))
+            return _from_profile(parse_json(profile))
         except (ValueError, TypeError, AttributeError, KeyError):  # another version's: what it printed may do
             pass
     return _from_kpis(output)

@@ -11,7 +11,7 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from qairt.files import link_or_copy
+from qairt.files import link_or_copy, read_regular
 
 OUTPUT_FILE = "output.json"
 
@@ -66,7 +66,7 @@ def write_output(output: StageOutput, directory: Path) -> None:
 
 def read_output(output_type: type[OutT], directory: Path) -> OutT:
     """The inverse of `write_output`."""
-    output = output_type.model_validate_json((directory / OUTPUT_FILE).read_bytes())
+    output = output_type.model_validate_json(read_regular(directory / OUTPUT_FILE))
     return output.moved(Path(), directory)
 
 

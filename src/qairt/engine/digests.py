@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from qairt.files import read_regular, sha256_of, write_atomic
+from qairt.files import read_json, sha256_of, write_atomic
 
 Stamp = list[int]
 """[size, mtime in ns, ctime in ns, inode, device]."""
@@ -23,10 +23,10 @@ class FileDigests:
         self._seen: dict[Path, Stamp] = {}
         if path is not None:
             try:
-                for name, (*stamp, value) in json.loads(read_regular(path)).items():
+                for name, (*stamp, value) in read_json(path).items():
                     if isinstance(value, str):
                         self._known[name] = (stamp, value)
-            except (OSError, ValueError, TypeError, AttributeError, RecursionError):  # damaged: hash again
+            except (OSError, ValueError, TypeError, AttributeError):  # damaged: hash again
                 self._known = {}
 
     def digest(self, path: Path) -> str:

@@ -13,6 +13,7 @@ from qairt.errors import EvaluationError
 from qairt.evaluate.metric import TextMetric
 from qairt.evaluate.subject import Subject
 from qairt.evaluate.text_model import EvaluationText, Ids, TextKey
+from qairt.files import read_text
 from qairt.recipe.files import is_path
 
 SHIPPED = "dev.txt"
@@ -84,7 +85,7 @@ def _read(metric: TextMetric, subject: Subject) -> EvaluationText:
 
 def _from_file(path: Path, name: str) -> EvaluationText:
     try:
-        text = path.read_text(encoding="utf-8")
+        text = read_text(path)
     except UnicodeDecodeError as error:
         raise EvaluationError(f"it is not UTF-8 text: byte {error.start:,}", where=str(path), remedy=_REMEDY) from error
     except OSError as error:

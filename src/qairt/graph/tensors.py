@@ -6,6 +6,8 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
+from qairt.files import read_regular
+
 
 class TensorSpec(BaseModel):
     """One input or output of a compiled part. Quantized tensors have `scale` and `offset` (AIMET convention)."""
@@ -41,7 +43,7 @@ class GraphSignature(BaseModel):
 
     @classmethod
     def read(cls, path: Path) -> GraphSignature:
-        return TypeAdapter(cls).validate_json(path.read_bytes())
+        return TypeAdapter(cls).validate_json(read_regular(path))
 
     def write(self, path: Path) -> None:
         path.write_text(self.model_dump_json(indent=1) + "\n")

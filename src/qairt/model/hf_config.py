@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
 from qairt.errors import ModelError
+from qairt.files import read_json
 from qairt.model.config import DecoderConfig, Family
 from qairt.model.families import ARCHITECTURES, unknown_architecture
 from qairt.model.rope_scaling import normalise_rope_scaling
@@ -99,7 +99,7 @@ def _number(stated: Mapping[str, JsonValue], key: str, path: Path, default: floa
 
 def _read_json(path: Path) -> dict[str, JsonValue]:
     try:
-        stated = json.loads(path.read_bytes())
+        stated = read_json(path)
     except ValueError as error:
         raise ModelError(f"not JSON: {error}", where=str(path), remedy=_PUBLISHED) from error
     if not isinstance(stated, dict):

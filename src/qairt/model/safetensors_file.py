@@ -5,13 +5,13 @@ Source: https://huggingface.co/docs/safetensors/index#format. (The `safetensors`
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
+from qairt.files import open_regular, parse_json
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,7 +43,7 @@ def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
     """
     try:
         size = path.stat().st_size
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
             text = file.read(length) if length <= size else b""
     except OSError as error:
@@ -53,7 +53,7 @@ def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
     if size < 8 or length > size - 8:
         raise _truncated(path, size, f"{8 + length:,} bytes of header" if size >= 8 else "8 bytes of header length")
     try:
-        entries = {name: entry for name, entry in json.loads(text).items() if name != "__metadata__"}
+        entries = {name: entry for name, entry in parse_json(text).items() if name != "__metadata__"}
         tensors = {
             name: SafetensorsTensor(
                 tuple(entry["shape"]),

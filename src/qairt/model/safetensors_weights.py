@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
+from qairt.files import read_json
 from qairt.model.safetensors_file import SafetensorsTensor, read_safetensors_header, read_safetensors_tensor
 from qairt.model.weights import ALL, missing_weight
 
@@ -77,7 +77,7 @@ def weight_files(directory: Path) -> list[Path]:
     index = directory / _INDEX
     if index.is_file():
         try:
-            shards = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+            shards = sorted(set(read_json(index)["weight_map"].values()))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
                 "not a shard index: it has no valid weight_map",

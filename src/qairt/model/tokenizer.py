@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from pydantic import JsonValue
 
 from qairt.errors import ModelError
+from qairt.files import read_json, read_regular
 from qairt.model.chat import Message, render_chat
 
 if TYPE_CHECKING:
@@ -155,7 +156,7 @@ def _json(path: Path) -> dict[str, JsonValue]:
     if not path.is_file():
         return {}
     try:
-        stated = json.loads(path.read_bytes())
+        stated = read_json(path)
     except ValueError as error:
         raise ModelError(f"not JSON: {error}", where=str(path), remedy="download it again") from error
     return stated if isinstance(stated, dict) else {}
@@ -164,7 +165,7 @@ def _json(path: Path) -> dict[str, JsonValue]:
 def _template_file(directory: Path) -> str | None:
     jinja = directory / "chat_template.jinja"
     if jinja.is_file():
-        return jinja.read_bytes().decode()
+        return read_regular(jinja).decode()
     return _default_template(_json(directory / "chat_template.json").get("chat_template"))
 
 

@@ -25,7 +25,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from qairt.errors import QuantizationError
-from qairt.files import write_atomic
+from qairt.files import open_regular, read_json, read_text, write_atomic
 from qairt.quant.encodings import Encoding, Encodings
 from qairt.quant.encodings_json import read_encodings, write_encodings
 
@@ -107,7 +107,7 @@ class Checkpoint:
         before.unlink(missing_ok=True)
 
     def _load(self) -> Done:
-        step = json.loads((self._folder / STEP).read_bytes())
+        step = read_json(self._folder / STEP)
         if step["work"] != self._work:
             raise ValueError("it belongs to other work")
         for name, digest in step["files"].items():
@@ -116,7 +116,7 @@ class Checkpoint:
         done = Done(layers=step["layers"], errors=step["facts"]["errors"], notes=step["facts"]["notes"])
         for layer in range(done.layers):
             done.tensors |= load_file(self._folder / f"layer-{layer}.safetensors")
-            text = (self._folder / f"layer-{layer}.encodings").read_text()
+            text = read_text(self._folder / f"layer-{layer}.encodings")
             done.params |= read_encodings(text).params
         done.state = load_file(self._folder / f"state-{done.layers - 1}.safetensors")
         self._layers, self._files = done.layers, step["files"]
@@ -127,5 +127,5 @@ class Checkpoint:
 
 
 def _digest(path: Path) -> str:
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

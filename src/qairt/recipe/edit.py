@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from qairt.errors import RecipeError
-from qairt.files import write_atomic
+from qairt.files import read_regular, write_atomic
 from qairt.recipe.places import child, key_in
 from qairt.recipe.source import KeyPath, PlainDumper, load_yaml, read_text
 
@@ -85,7 +85,7 @@ def _check(content: str, changed: str, path: KeyPath, value: object, where: str)
 
 def _read(file: Path) -> str:
     read_text(file)  # for its errors
-    return file.read_bytes().decode()
+    return read_regular(file).decode()
 
 
 def _node(node: yaml.Node | None, steps: KeyPath) -> yaml.Node | None:

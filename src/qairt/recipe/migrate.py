@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.errors import RecipeError
-from qairt.files import write_atomic
+from qairt.files import read_regular, write_atomic
 from qairt.recipe.old_keys import OldKey, apply_old_keys, old_keys
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath, load_yaml, read_text
@@ -73,7 +73,7 @@ def migration(file: Path) -> Migration:
 
 def _text_of(file: Path) -> str:
     read_text(file)  # for its errors
-    return file.read_bytes().decode()
+    return read_regular(file).decode()
 
 
 def _rewritten(text: str, keys: Sequence[OldKey], file: Path) -> str:

@@ -16,7 +16,7 @@ from qairt.files import write_atomic
 from qairt.recipe.faults import combined, faults_from_schema
 from qairt.recipe.olive import refuse_olive, refuse_olive_file
 from qairt.recipe.places import COMMAND_LINE, LocatedMapping, key_in, paths_below
-from qairt.recipe.source import KeyPath, PlainDumper, RecipeSyntaxError, load_value, load_yaml, read_text
+from qairt.recipe.source import MAX_DEPTH, KeyPath, PlainDumper, RecipeSyntaxError, load_value, load_yaml, read_text
 
 SUPPORTED = (".yaml", ".yml")
 
@@ -135,6 +135,9 @@ class Recipe(LocatedMapping):
         for assignment in assignments:
             key, equals, text = assignment.partition("=")
             steps = changed.path_of(key.strip())
+            if len(steps) > MAX_DEPTH:
+                what = f"{assignment:.40}… is nested more than {MAX_DEPTH} deep"
+                raise RecipeError(what, where=COMMAND_LINE, remedy="flatten it")
             if not equals or not steps:
                 raise RecipeError(
                     f"{assignment!r} does not set anything",

@@ -19,16 +19,24 @@ from typing import Any, TypeAlias
 import yaml
 
 from qairt.errors import RecipeError
+from qairt.files import open_regular
 
 KeyPath = tuple[str, ...]
 Key = str | int | float
 Scalar = str | int | float | bool | date | bytes | None
 YamlValue: TypeAlias = "Scalar | list[YamlValue] | dict[Key, YamlValue]"
 
-MAX_VALUES = 100_000
-"""A larger recipe is refused; a few lines of aliases can expand to billions of values."""
+MAX_BYTES = 1_000_000
+"""Of a recipe; a model's path given by mistake is not read to its end."""
+MAX_VALUES = 10_000
+"""Keys and items of lists; a few lines of aliases can expand to billions."""
+MAX_DEPTH = 64
+"""Mappings and lists inside each other."""
+MAX_DIGITS = 400
+"""Of a number; a float has 309 before the point."""
 
 _MERGE = "tag:yaml.org,2002:merge"
+_NUMBERS = ("tag:yaml.org,2002:int", "tag:yaml.org,2002:float")
 _PLAIN = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 _NUMBER = (
     "tag:yaml.org,2002:float",
@@ -73,15 +81,20 @@ def read_text(path: Path) -> str:
         RecipeError: the file cannot be read, or is not UTF-8 text.
     """
     try:
-        return path.read_text(encoding="utf-8-sig")
+        with open_regular(path) as file:
+            content = file.read(MAX_BYTES + 1)
     except FileNotFoundError as error:
         raise RecipeNotFound(path) from error
     except IsADirectoryError as error:
         raise RecipeError("this is a folder, not a recipe", where=str(path), remedy="name a .yaml file") from error
     except OSError as error:
-        raise RecipeError(
-            f"cannot read the file: {error.strerror}", where=str(path), remedy="make it readable"
-        ) from error
+        remedy = "name a .yaml file" if error.errno == errno.EINVAL else "make it readable"
+        raise RecipeError(f"cannot read the file: {error.strerror}", where=str(path), remedy=remedy) from error
+    if len(content) > MAX_BYTES:
+        what = f"the file has more than {MAX_BYTES:,} bytes, too many for a recipe"
+        raise RecipeError(what, where=str(path), remedy="name a .yaml file that describes a run")
+    try:
+        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise RecipeSyntaxError("the file is not UTF-8 text", where=str(path), remedy="save it as UTF-8") from error
 
@@ -127,7 +140,25 @@ class _Mapping(dict[Key, _Entry]):
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader that reads `1e-3` as a number."""
+    """SafeLoader that reads `1e-3` as a number, and stops where a text has more values than a recipe has."""
+
+    def __init__(self, text: str, name: str) -> None:
+        super().__init__(text)
+        self._file = name
+        self._count = self._depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
+        self._count += not isinstance(parent, yaml.MappingNode) or index is not None
+        if self._count > MAX_VALUES + 1:
+            raise _too_many(f"{self._file}:{line}")
+        if self._depth > MAX_DEPTH:
+            raise _too_deep(f"{self._file}:{line}")
+        self._depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self._depth -= 1
 
 
 _Loader.add_implicit_resolver(*_NUMBER)
@@ -158,7 +189,7 @@ PlainDumper.add_representer(set, PlainDumper.represent_undefined)
 
 def _read(text: str, name: str, only_flow: bool = False) -> _Entry | None:
     try:
-        loader = _Loader(text)
+        loader = _Loader(text, name)
         try:
             node = loader.get_single_node()
             if node is None:
@@ -177,8 +208,15 @@ def _read(text: str, name: str, only_flow: bool = False) -> _Entry | None:
             where=f"{name}:{line}",
             remedy="remove it",
         ) from error
-    except RecursionError as error:
-        raise RecipeSyntaxError("the recipe is nested too deeply", where=name, remedy="flatten it") from error
+
+
+def _too_many(where: str) -> RecipeSyntaxError:
+    remedy = "use fewer; an alias counts as what it refers to"
+    return RecipeSyntaxError(f"the recipe has more than {MAX_VALUES:,} values", where=where, remedy=remedy)
+
+
+def _too_deep(where: str) -> RecipeSyntaxError:
+    return RecipeSyntaxError(f"the recipe is nested more than {MAX_DEPTH} deep", where=where, remedy="flatten it")
 
 
 def _tab_lines(text: str) -> frozenset[int]:
@@ -217,11 +255,9 @@ class _Reader:
         line = node.start_mark.line + 1
         self._count += 1
         if self._count > MAX_VALUES:
-            raise self._error(
-                line,
-                f"the recipe has more than {MAX_VALUES:,} values",
-                "use fewer; an alias counts as what it refers to",
-            )
+            raise _too_many(f"{self._name}:{line}")
+        if len(path) > MAX_DEPTH:
+            raise _too_deep(f"{self._name}:{line}")
         if isinstance(node, yaml.ScalarNode):
             return _Entry(line, self._scalar(node))
         if node.tag not in _PLAIN:
@@ -241,6 +277,8 @@ class _Reader:
             for line in range(node.start_mark.line + 1, node.end_mark.line + 1):
                 if line in self._tabs:  # YAML would read the next entry as a continuation of this text
                     raise _tab_error(self._name, line)
+        if node.tag in _NUMBERS and len(node.value) > MAX_DIGITS:  # an int in base 60 would take minutes
+            raise self._invalid(node, f"a number of more than {MAX_DIGITS} characters")
         try:
             value: Scalar = self._loader.construct_object(node)
             return value

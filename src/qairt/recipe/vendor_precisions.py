@@ -6,13 +6,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from qairt.errors import RecipeError
+from qairt.files import read_json
 from qairt.recipe.file_settings import search_for
 from qairt.recipe.files import RecipeFile
 from qairt.recipe.recipe import Recipe
@@ -138,11 +138,11 @@ def _exceptions(found: Precisions, recipe: Recipe, name: str, path: KeyPath) -> 
     if file is None:
         raise recipe.located(search.error(".".join(path)))
     try:
-        data = json.loads(file.read_bytes())
+        data = read_json(file)
         entries = [(kind, entry) for kind in ("module_list", "name_list") for entry in data.get(kind) or ()]
         for _, entry in entries:
             _exception(found, str(entry["module_name"]), entry["exceptions"] or {}, path)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RecipeError(
             f"{file} is not an exceptions file: {type(error).__name__} {error}",
             where=recipe.where(path),

@@ -10,6 +10,7 @@ from pydantic import ValidationError
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry
 from qairt.engine.record.state import RunState
+from qairt.files import read_regular
 from qairt.report.artifacts import entries_of
 from qairt.report.facts import Fidelity
 from qairt.verify.result import RUNGS, TOKEN_RUNGS, RungFidelity, TokenFidelity, Verification
@@ -67,7 +68,7 @@ def _ran_on(entry: Entry, keys: dict[str, str]) -> bool:
 def _read(entry: Entry, rung: object) -> RungFidelity | TokenFidelity | None:
     kind: type[RungFidelity] | type[TokenFidelity] = TokenFidelity if rung in TOKEN_RUNGS else RungFidelity
     try:
-        return kind.model_validate_json((entry.directory / FIDELITY).read_bytes())
+        return kind.model_validate_json(read_regular(entry.directory / FIDELITY))
     except (OSError, ValidationError):
         return None
 

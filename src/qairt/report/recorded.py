@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -15,6 +14,7 @@ from qairt.engine.record.folder import RunFolder, run_folders
 from qairt.engine.record.state import RunState
 from qairt.engine.run.history import recipe_of_run
 from qairt.errors import CacheError
+from qairt.files import read_json, read_regular
 from qairt.report.artifacts import entries_of
 
 
@@ -48,7 +48,7 @@ class RecordedRun:
     @property
     def recipe_text(self) -> str:
         try:
-            return (self.folder.path / "recipe.yaml").read_text(errors="replace")
+            return read_regular(self.folder.path / "recipe.yaml").decode(errors="replace")
         except OSError:
             return ""
 
@@ -109,7 +109,7 @@ def _has_begun(folder: RunFolder) -> bool:
 
 def _resolved(path: Path) -> Mapping[str, object]:
     try:
-        return _mapping(json.loads((path / "resolved.json").read_bytes()))
+        return _mapping(read_json(path / "resolved.json"))
     except (OSError, ValueError):
         return {}
 

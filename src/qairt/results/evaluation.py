@@ -19,7 +19,7 @@ from qairt.errors import EvaluationError, RecipeError
 from qairt.evaluate import record as records
 from qairt.evaluate.record import EvaluationRecord
 from qairt.evaluate.subject import EvaluationTarget, Progress, Subject
-from qairt.files import write_atomic
+from qairt.files import read_text, write_atomic
 from qairt.notify import silent
 from qairt.results.finished import FinishedRun
 from qairt.results.generation import opened_generator
@@ -169,7 +169,7 @@ class Evaluation:
         output = self._run.only_output("quantization", Quantized)
         source = model_of(self._env).source
         parameters = open_quantized(source, self._run.config, output.changed_weights, output.rotation)
-        return parameters, read_encodings(output.encodings.read_text())
+        return parameters, read_encodings(read_text(output.encodings))
 
     @contextmanager
     def _generator(self) -> Iterator[Generator]:

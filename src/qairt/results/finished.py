@@ -12,6 +12,7 @@ from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.run.options import RunOptions
 from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError, RecipeError
+from qairt.files import read_regular
 from qairt.stages.facts import settings_of
 from qairt.stages.model_loading import LoadedModel
 from qairt.stages.quantize import QuantizedPart
@@ -106,7 +107,7 @@ class FinishedRun:
     def config(self) -> DecoderConfig:
         from qairt.model.config import DecoderConfig
 
-        return DecoderConfig.model_validate_json(self._loaded.model.read_bytes())
+        return DecoderConfig.model_validate_json(read_regular(self._loaded.model))
 
     @cached_property
     def tokenizer(self) -> Tokenizer:

@@ -24,7 +24,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import ContractViolation
-from qairt.files import link_or_copy
+from qairt.files import link_or_copy, read_regular
 from qairt.recipe.files import RecipeFile
 from qairt.stages.facts import model_of, open_quantized, require_file, sizes_of
 
@@ -129,7 +129,7 @@ def _build_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> Exp
     from qairt.model.config import DecoderConfig
 
     source = context.input
-    decoder = DecoderConfig.model_validate_json(_required(source.model).read_bytes())
+    decoder = DecoderConfig.model_validate_json(read_regular(_required(source.model)))
     parameters = open_quantized(task.paths["model"], decoder, source.changed_weights, source.rotation)
     output = _output_in(context.directory)
     places = write_weights(parameters, output.weights, context.progress)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from qairt.engine.stage import Env
 from qairt.errors import ModelError, RecipeError
+from qairt.files import read_regular
 from qairt.recipe.settings import RecipeSettings
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def open_quantized(source: Path, config: DecoderConfig, changed: Path | None, ro
     from qairt.model.parameters import open_parameters
     from qairt.model.rotation import Rotation
 
-    applied = Rotation.from_json(rotation.read_bytes(), str(rotation)) if rotation is not None else None
+    applied = Rotation.from_json(read_regular(rotation), str(rotation)) if rotation is not None else None
     return open_parameters(source, config, changed, applied)
 
 

@@ -22,7 +22,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import GraphError
-from qairt.files import link_or_copy
+from qairt.files import link_or_copy, read_text
 
 MAX_ERROR = 1e-5
 """Largest relative error allowed between the float graphs before and after."""
@@ -77,7 +77,7 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         encodings = directory / source.encodings.name
         context.progress(0.0, "splitting heads")
         heads = to_single_heads(
-            files.load(source.onnx), read_encodings(source.encodings.read_text()), directory, "heads.bin"
+            files.load(source.onnx), read_encodings(read_text(source.encodings)), directory, "heads.bin"
         )
         files.save(heads.model, onnx)
         encodings.write_text(write_encodings(heads.encodings))

@@ -27,6 +27,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import QuantizationError
+from qairt.files import read_regular
 from qairt.quant.calibration_text import check_length
 from qairt.quant.config import TechniqueConfig
 from qairt.recipe.files import RecipeFile
@@ -156,8 +157,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         from qairt.quant.measure.chunks import chunks_of, other_chunks
 
         config, text_file = context.config, task.paths["calibration_text"]
-        decoder = DecoderConfig.model_validate_json(context.input.model.read_bytes())
-        text = text_file.read_text(encoding="utf-8", errors="replace")
+        decoder = DecoderConfig.model_validate_json(read_regular(context.input.model))
+        text = read_regular(text_file).decode(errors="replace")
         ids = Tokenizer.from_directory(context.input.tokenizer).encode(text)
         tokens = chunks_of(ids, count=config.calibration_chunks, length=config.calibration_length, where=str(text_file))
         technique = TechniqueConfig.model_validate(task.params["technique"])
@@ -185,7 +186,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
         (item,) = items.values()
         assert isinstance(item.output, Quantized)
-        draw_grids(GridSizes.model_validate_json(item.output.grid_sizes.read_bytes()), context.directory)
+        draw_grids(GridSizes.model_validate_json(read_regular(item.output.grid_sizes)), context.directory)
 
     def _technique(self, env: Env) -> TechniqueConfig:
         path = require_file(env, "stages.quantization.recipe", self.config.recipe)

@@ -28,6 +28,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import RecipeError
+from qairt.files import read_text
 from qairt.stages.facts import has_model, settings_of
 from qairt.stages.split_model import part_at
 from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of
@@ -131,7 +132,7 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         name = f"{source.onnx.stem}_quantized"
         onnx, weights = directory / f"{name}.onnx", directory / "quantized_weights.bin"
         context.progress(0.0, "rounding weights")
-        encodings = read_encodings(source.encodings.read_text())
+        encodings = read_encodings(read_text(source.encodings))
         model = qdq.quantize_graph(files.load(source.onnx), encodings, weights)
         files.save(model, onnx)
         signature = directory / "signature.json"

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.errors import GenerationError
+from qairt.files import read_text
 from qairt.stages.facts import model_of
 from qairt.stages.float_profile.workload import PROMPTS, TorchProfilerConfig
 from qairt.stages.predictions import Prediction
@@ -34,7 +35,7 @@ def write_answers(parts: Iterable[PartGraph], context: OutputContext) -> None:
 def write_page(predictions: Path, directory: Path) -> None:
     """Write `predictions.md` from the JSON lines."""
     parts = ["# Answers of the quantized model\n"]
-    for number, line in enumerate((predictions / FILE).read_text(encoding="utf-8").splitlines(), 1):
+    for number, line in enumerate(read_text(predictions / FILE).splitlines(), 1):
         found = Prediction.model_validate_json(line)
         speed = f", {found.tokens_per_s:.1f} tokens/s" if found.tokens_per_s else ""
         times = f"{found.tokens} tokens; prefill {found.prefill_ms:.0f} ms, decode {found.decode_ms:.0f} ms{speed}"

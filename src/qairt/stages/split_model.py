@@ -24,7 +24,7 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.files import link_or_copy
+from qairt.files import link_or_copy, read_regular, read_text
 from qairt.stages.export import ExportConfig
 from qairt.stages.facts import Sizes, has_model, sizes_of
 from qairt.stages.prepare_exports import context_length_at
@@ -123,13 +123,13 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         onnx = directory / f"{name}.onnx"
         files.save(cut, onnx)
         encodings = directory / f"{name}.encodings"
-        kept = read_encodings(source.encodings.read_text()).subset(split.tensor_names(cut))
+        kept = read_encodings(read_text(source.encodings)).subset(split.tensor_names(cut))
         encodings.write_text(write_encodings(kept))
         context.progress(0.3, "running the part on real text")
         vectors = directory / "test_vectors.safetensors"
         floor = float(kept.activations["attention_mask"].minimum[0]) if "attention_mask" in kept.activations else 0.0
         if source.model is not None and source.reference is not None:
-            config = DecoderConfig.model_validate_json(source.model.read_bytes())
+            config = DecoderConfig.model_validate_json(read_regular(source.model))
             reference = ReferenceVectors.load(source.exported_reference or source.reference)
             cl = int(str(task.params["cl"]))
             inputs = part_inputs(reference, config, part, ar=ar, cl=cl, mask_floor=floor)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+from qairt.files import open_regular
 from qairt.tui.lines.log import ERROR, ERROR_WORDS, level_of, readable, time_of
 
 BLOCK = 1 << 16
@@ -355,7 +356,7 @@ class _Scan(threading.Thread):
 
     def run(self) -> None:
         try:
-            with self._path.open("rb", buffering=0) as file:
+            with open_regular(self._path) as file:
                 status = os.fstat(file.fileno())
                 if (status.st_dev, status.st_ino) == self._identity:
                     self._count(file.fileno())

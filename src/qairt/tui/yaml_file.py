@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
+from qairt.files import read_text
 from qairt.recipe.names import nearest
 
 _LONGEST = 60
@@ -45,7 +46,7 @@ def read_yaml(path: Path) -> YamlFile:
         FileNotFoundError: the file does not exist.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_text(path).removeprefix("\ufeff")
         root = yaml.compose(text, Loader=yaml.SafeLoader)
         values = yaml.safe_load(text)
     except FileNotFoundError:

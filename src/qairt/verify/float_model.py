@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from qairt.files import read_regular, read_text
 from qairt.stages.facts import open_quantized
 
 if TYPE_CHECKING:
@@ -43,8 +44,8 @@ class FloatModel:
 
         self._source = source
         self._quantized = quantized
-        self.config = DecoderConfig.model_validate_json(loaded.model.read_bytes())
-        self.encodings = read_encodings(quantized.encodings.read_text())
+        self.config = DecoderConfig.model_validate_json(read_regular(loaded.model))
+        self.encodings = read_encodings(read_text(quantized.encodings))
         self.recorded = ReferenceVectors.load(quantized.reference)
 
     @property

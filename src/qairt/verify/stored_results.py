@@ -14,6 +14,7 @@ from qairt import keys
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import NewEntry
 from qairt.errors import CacheError
+from qairt.files import read_regular
 from qairt.notify import Notify
 
 STAGE = "verify"
@@ -68,7 +69,7 @@ class StoredResults:
         if entry is None:
             return None
         try:
-            return kind.model_validate_json((entry.directory / FIDELITY).read_bytes())
+            return kind.model_validate_json(read_regular(entry.directory / FIDELITY))
         except (OSError, ValueError):
             return None
 

@@ -10,6 +10,7 @@ import typer
 from qairt.cli import completion
 from qairt.cli.console import emit, emit_json, table
 from qairt.cli.options import Json
+from qairt.files import read_text
 
 
 def recipes(
@@ -39,7 +40,7 @@ def recipes(
     if name is not None:
         techniques = {path.name: path for path in (shipped_recipes() / "quantization").glob("*.yaml")}
         path = techniques.get(name) or find_recipe(name)
-        emit(path.read_text().rstrip("\n"))
+        emit(read_text(path).rstrip("\n"))
         return
     shipped = shipped_by_name()
     techniques = {path.name: path for path in sorted((shipped_recipes() / "quantization").glob("*.yaml"))}
@@ -64,7 +65,7 @@ def recipes(
 def about(path: Path) -> str:
     """The comment at the top of a recipe as one paragraph."""
     lines = []
-    for line in path.read_text().splitlines():
+    for line in read_text(path).splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.lstrip("# ").rstrip())

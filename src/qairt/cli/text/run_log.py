@@ -13,6 +13,7 @@ from qairt.engine.record.folder import RunFolder
 from qairt.engine.record.sentences import format_event
 from qairt.engine.record.state import MADE, UNMADE, RunState
 from qairt.errors import RecipeError
+from qairt.files import open_regular
 
 _POLL = 0.25  # seconds between reads of a followed file
 _LIVENESS = 1.0  # seconds without events before the process is checked
@@ -114,7 +115,7 @@ class _GrowingText:
     def read(self, *, to_the_end: bool) -> list[str]:
         """Lines since the last call; an unterminated last line only if nothing follows."""
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 file.seek(self._offset)
                 data = file.read()
         except OSError:

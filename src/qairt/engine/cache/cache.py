@@ -281,7 +281,7 @@ class StageCache:
             if directory.is_dir():
                 self._set_aside(directory, f"{ENTRY} is missing")
             return None
-        except (ValueError, KeyError, TypeError, AttributeError, RecursionError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
             self._set_aside(directory, f"{ENTRY} cannot be read ({type(error).__name__})")
             return None
 

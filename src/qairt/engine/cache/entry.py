@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import stat
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -11,7 +10,7 @@ from typing import TypedDict
 
 from pydantic import JsonValue
 
-from qairt.files import read_regular, sha256_of
+from qairt.files import read_json, sha256_of
 
 ENTRY = "cache_entry.json"
 
@@ -91,9 +90,9 @@ def read_entry(directory: Path) -> Entry:
 
     Raises:
         OSError: its record cannot be read.
-        ValueError, KeyError, TypeError, AttributeError, RecursionError: the record is damaged.
+        ValueError, KeyError, TypeError, AttributeError: the record is damaged.
     """
-    record = json.loads(read_regular(directory / ENTRY))
+    record = read_json(directory / ENTRY)
     return Entry(
         directory=directory,
         key=str(record["key"]),

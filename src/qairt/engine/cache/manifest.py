@@ -18,7 +18,7 @@ from pydantic import JsonValue
 
 from qairt.engine.stage import StageConfig
 from qairt.errors import CacheError
-from qairt.files import read_regular, set_aside, write_atomic
+from qairt.files import parse_json, read_regular, set_aside, write_atomic
 
 STATE_FOLDER = "pipeline_state"
 
@@ -187,10 +187,7 @@ def parse_manifest(raw: bytes) -> dict[str, Stages]:
     Raises:
         ValueError: the bytes are not a manifest, or a record in it is damaged.
     """
-    try:
-        content = json.loads(raw)
-    except RecursionError as error:
-        raise ValueError("it is nested too deeply") from error
+    content = parse_json(raw)
     stages = content.get("stages") if isinstance(content, dict) else None
     if not isinstance(stages, dict):
         raise ValueError("it has no stages")

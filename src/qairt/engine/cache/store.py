@@ -21,6 +21,7 @@ from qairt.engine.record.events import RunStarted, parse_event
 from qairt.engine.record.folder import run_folders
 from qairt.engine.stage import registered_stages
 from qairt.errors import CacheError, QairtError
+from qairt.files import open_regular, parse_json
 
 
 class Store:
@@ -244,12 +245,11 @@ def _files_of(entry: Entry) -> Iterator[os.stat_result]:
 
 def _start_of(events: Path) -> RunStarted | None:
     """The first event of a run."""
-    import json
 
     try:
-        with events.open("rb") as file:
-            event = parse_event(json.loads(file.readline()))
-    except (OSError, ValueError, ValidationError, RecursionError):
+        with open_regular(events) as file:
+            event = parse_event(parse_json(file.readline()))
+    except (OSError, ValueError, ValidationError):
         return None
     return event if isinstance(event, RunStarted) else None
 

@@ -27,7 +27,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_va
 from qairt.engine.cache.entry import Entry
 from qairt.engine.cache.manifest import PipelineManifest, Stages, items_of, manifest_bytes, parse_manifest
 from qairt.errors import CacheError
-from qairt.files import flush, write_atomic
+from qairt.files import flush, read_regular, write_atomic
 
 TRASH = "trash"
 _JOURNAL = "journal.json"
@@ -237,7 +237,7 @@ class Trash:
         self._flush_around(folder, back)
         if journal.after is not None and back:
             before = folder / _MANIFEST
-            whole = not superseded and before.exists() and self._manifest.replace(journal.after, before.read_bytes())
+            whole = not superseded and before.exists() and self._manifest.replace(journal.after, read_regular(before))
             if not whole:
                 self._manifest.change(lambda stages: _put_in(stages, back, journal.records))
         if superseded:
@@ -272,7 +272,7 @@ class Trash:
 
     def _read(self, folder: Path) -> _Journal | None:
         try:
-            return _Journal.model_validate_json((folder / _JOURNAL).read_bytes())
+            return _Journal.model_validate_json(read_regular(folder / _JOURNAL))
         except (OSError, ValidationError):  # unusable: it waits for the next prune
             return None
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
-from qairt.files import write_atomic
+from qairt.files import read_json, write_atomic
 from qairt.recipe.output_settings import OutputKind
 
 RECORD = "outputs.json"
@@ -58,8 +58,8 @@ class OutputRecords:
     def read(self) -> dict[str, dict[OutputKind, WrittenOutput]]:
         """By stage and kind; damaged records are left out, so those outputs are rewritten."""
         try:
-            data = json.loads(self._path.read_bytes())
-        except (OSError, ValueError, RecursionError):
+            data = read_json(self._path)
+        except (OSError, ValueError):
             return {}
         found: dict[str, dict[OutputKind, WrittenOutput]] = {}
         for stage, kinds in data.items() if isinstance(data, dict) else ():

@@ -5,13 +5,14 @@ The command line, `--json`, the terminal interface, the report and observers rea
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from time import time as now
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
+
+from qairt.files import open_regular, parse_json
 
 VERSION = 1
 """Of the records; raised when a reader of the old version would misread the new one."""
@@ -289,7 +290,7 @@ class EventTail:
     def read(self) -> list[AnyEvent]:
         """The events written since the last call; none if there is no file."""
         try:
-            with self.path.open("rb") as file:
+            with open_regular(self.path) as file:
                 file.seek(self._offset)
                 data = file.read()
         except FileNotFoundError:
@@ -313,6 +314,6 @@ def read_events(path: Path) -> list[AnyEvent]:
 
 def _version(line: bytes) -> int:
     try:
-        return int(json.loads(line)["v"])
-    except (ValueError, KeyError, TypeError, RecursionError):
+        return int(parse_json(line)["v"])
+    except (ValueError, KeyError, TypeError):
         return 0

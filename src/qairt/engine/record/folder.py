@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import Literal
 
 from qairt.errors import CacheError
-from qairt.files import make_folder, write_atomic
+from qairt.files import make_folder, open_regular, read_json, write_atomic
 
 Liveness = Literal["running", "interrupted", "over", "unknown"]
 Action = Literal["cancel_run", "cancel_item", "pause", "resume", "retry"]
@@ -73,7 +73,7 @@ class RunFolder:
     def host(self) -> Host | None:
         """The process that runs it; None if that cannot be read."""
         try:
-            record = json.loads((self.path / "host.json").read_bytes())
+            record = read_json(self.path / "host.json")
             return Host(**record | {"overrides": tuple(record["overrides"])})
         except (OSError, ValueError, KeyError, TypeError):
             return None
@@ -146,7 +146,7 @@ class RunFolder:
             return []
         for path in paths:
             with suppress(OSError, ValueError, TypeError):
-                found.append(Request(**json.loads(path.read_bytes())))
+                found.append(Request(**read_json(path)))
             path.unlink(missing_ok=True)
         return found
 
@@ -157,7 +157,7 @@ class RunFolder:
     def _has_ended(self) -> bool:
         """Whether its last event is `run_finished`."""
         try:
-            with self.events.open("rb") as file:
+            with open_regular(self.events) as file:
                 file.seek(max(file.seek(0, os.SEEK_END) - 4096, 0))
                 lines = file.read().splitlines()
         except OSError:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from qairt.files import read_regular, write_atomic
+from qairt.files import read_json, write_atomic
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -26,8 +26,8 @@ class MetricsFile:
     def read(self) -> dict[str, JsonValue]:
         """All sections by name; empty if the file is absent or damaged."""
         try:
-            content = json.loads(read_regular(self.path))
-        except (OSError, ValueError, RecursionError):
+            content = read_json(self.path)
+        except (OSError, ValueError):
             return {}
         return content if isinstance(content, dict) else {}
 

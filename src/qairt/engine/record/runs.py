@@ -14,6 +14,7 @@ from qairt import keys
 from qairt.engine.record.folder import RunFolder, run_folders
 from qairt.engine.record.summary import RunSummary, StageSummary, read_summary
 from qairt.errors import CacheError
+from qairt.files import read_regular
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -177,7 +178,7 @@ def _names(a: Values, b: Values) -> list[str]:
 
 def _recipe(folder: RunFolder, notes: list[str]) -> Values:
     try:
-        document = yaml.safe_load((folder.path / "recipe.yaml").read_bytes())
+        document = yaml.safe_load(read_regular(folder.path / "recipe.yaml"))
     except (OSError, yaml.YAMLError, ValueError, RecursionError) as error:
         why = error.strerror if isinstance(error, OSError) and error.strerror else "it is damaged"
         notes.append(f"the recipe of run {folder.id} cannot be read: {why}")

@@ -12,6 +12,7 @@ from qairt.engine.record.events import EventTail
 from qairt.engine.record.folder import Liveness, RunFolder
 from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.record.state import ItemState, ItemStatus, RunState
+from qairt.files import read_regular
 
 SummaryState = Literal["running", "done", "failed", "interrupted", "unknown"]
 """`unknown`: it ran on another machine that is silent, or its end cannot be read."""
@@ -189,7 +190,7 @@ def _metrics(folder: RunFolder, stages: Iterable[str]) -> dict[str, float]:
 
 def _kept(folder: RunFolder) -> RunSummary | None:
     try:
-        return RunSummary.model_validate_json((folder.path / FILE).read_bytes())
+        return RunSummary.model_validate_json(read_regular(folder.path / FILE))
     except (OSError, ValidationError):
         return None
 

@@ -5,7 +5,6 @@ A compiler can abort or segfault; in a child process that is one failed item wit
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -24,7 +23,7 @@ from qairt.engine.run.stop import Interrupted, Stop
 from qairt.engine.run.usage import Usage, usage_of, usage_so_far
 from qairt.engine.stage import Progress
 from qairt.errors import ItemFailed, QairtError
-from qairt.files import log_tail
+from qairt.files import log_tail, open_regular, parse_json, read_regular
 
 ReportUsage = Callable[[Usage], None]
 
@@ -131,7 +130,7 @@ class ProcessExecutor:
         seen: Usage,
     ) -> None:
         try:
-            result = JobResult.model_validate_json((folder / RESULT).read_bytes())
+            result = JobResult.model_validate_json(read_regular(folder / RESULT))
         except (FileNotFoundError, ValueError):
             report_usage(seen)
             full = why_disk_is_full(job.directory)
@@ -159,14 +158,14 @@ def _environment(threads: int) -> dict[str, str]:
 def _forward(path: Path, start: int, progress: Progress) -> int:
     """Pass on the last progress line after byte `start`; returns where to continue."""
     try:
-        with path.open("rb") as file:
+        with open_regular(path) as file:
             file.seek(start)
             data = file.read()
     except FileNotFoundError:
         return start
     whole = data.rfind(b"\n") + 1
     for line in data[:whole].splitlines()[-1:]:
-        record = json.loads(line)
+        record = parse_json(line)
         progress(float(record["fraction"]), str(record["message"]))
     return start + whole
 

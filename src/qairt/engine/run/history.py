@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +16,7 @@ from qairt.engine.record.folder import RunFolder, run_folders
 from qairt.engine.record.history_file import HistoryFile
 from qairt.engine.record.summary import RunSummary, read_summary
 from qairt.errors import CacheError
+from qairt.files import read_json, read_regular
 
 
 class RunRecord(BaseModel):
@@ -115,7 +115,7 @@ def record_of(folder: RunFolder) -> RunRecord:
 def recipe_of_run(folder: RunFolder) -> dict[str, JsonValue] | None:
     """The recipe as it was run; None if it cannot be read."""
     try:
-        found = yaml.safe_load((folder.path / "recipe.yaml").read_bytes())
+        found = yaml.safe_load(read_regular(folder.path / "recipe.yaml"))
     except (OSError, yaml.YAMLError, ValueError, RecursionError):
         return None
     return keys.plain(found) if isinstance(found, dict) else None
@@ -124,7 +124,7 @@ def recipe_of_run(folder: RunFolder) -> dict[str, JsonValue] | None:
 def tools_of_run(folder: RunFolder) -> dict[str, JsonValue]:
     """Versions of the tools it was made with; empty for old runs."""
     try:
-        found = json.loads((folder.path / "tools.json").read_bytes())
+        found = read_json(folder.path / "tools.json")
     except (OSError, ValueError):
         return {}
     return found if isinstance(found, dict) else {}

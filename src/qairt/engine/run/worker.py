@@ -25,9 +25,9 @@ def make_item(folder: Path) -> int:
     from qairt.engine.run.jobs import PROGRESS, RESULT, Job, JobError, JobResult, run_job
     from qairt.engine.run.usage import usage_so_far
     from qairt.errors import QairtError
-    from qairt.files import append_line, write_atomic
+    from qairt.files import append_line, read_regular, write_atomic
 
-    job = Job.model_validate_json((folder / "job.json").read_bytes())
+    job = Job.model_validate_json(read_regular(folder / "job.json"))
 
     logged = ""
 

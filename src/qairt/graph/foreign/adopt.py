@@ -15,6 +15,7 @@ import numpy as np
 import onnx_ir as ir
 
 from qairt.errors import GraphError
+from qairt.files import read_text
 from qairt.graph import files, split
 from qairt.graph.bind import is_symbolic
 from qairt.graph.foreign.bind import lengths_of
@@ -41,7 +42,7 @@ def adopt(source: Path, source_encodings: Path, *, onnx: Path, weights: Path, en
     _require_outputs(model, len(stream) - 1)
     renamed = _name_hidden_states(model, stream)
     _write_weights(model, weights)
-    found = read_encodings(source_encodings.read_text(), initializers=set(model.graph.initializers))
+    found = read_encodings(read_text(source_encodings), initializers=set(model.graph.initializers))
     found.activations = {renamed.get(name, name): encoding for name, encoding in found.activations.items()}
     encodings.write_text(write_encodings(found))
     files.save(model, onnx)

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TypeAlias
 
 from qairt.errors import ModelError
+from qairt.files import open_regular
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
@@ -86,7 +87,7 @@ class GgufHeader:
             ModelError: there is no such field.
         """
         field = self._array(key, strings=True)
-        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with open_regular(self.path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             values, position = [], field.offset
             for _ in range(field.count):
                 (length,) = _U64.unpack_from(data, position)
@@ -101,7 +102,7 @@ class GgufHeader:
             ModelError: there is no such field.
         """
         field = self._array(key, strings=False)
-        with self.path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        with open_regular(self.path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             return list(struct.unpack_from(f"<{field.count}{_SCALARS[field.item_type][1]}", data, field.offset))
 
     def _array(self, key: str, *, strings: bool) -> GgufArray:
@@ -125,7 +126,7 @@ def read_gguf_header(path: Path) -> GgufHeader:
     size = path.stat().st_size
     if size < 24:
         raise _truncated(path, size, "at least 24 bytes of header")
-    with path.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+    with open_regular(path) as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         if data[:4] != b"GGUF":
             raise ModelError(
                 "not a GGUF file (it does not start with 'GGUF')",

@@ -15,6 +15,7 @@ import torch
 
 from qairt.engine.stage import Context
 from qairt.errors import GenerationError
+from qairt.files import read_regular
 from qairt.model.config import DecoderConfig
 from qairt.model.device import torch_device
 from qairt.model.parameters import open_parameters
@@ -51,7 +52,7 @@ def profile_model(source: Path, context: Context[TorchProfilerConfig, ProfilerIn
         ModelError: the weights or the tokenizer cannot be read.
     """
     config, directory = context.config, context.directory
-    decoder = DecoderConfig.model_validate_json(context.input.model.read_bytes())
+    decoder = DecoderConfig.model_validate_json(read_regular(context.input.model))
     tokenizer = Tokenizer.from_directory(context.input.tokenizer)
     prompts = [_tokens(config, decoder, tokenizer, index) for index in range(len(config.prompts))]
     device = torch_device(config.device, where="device")

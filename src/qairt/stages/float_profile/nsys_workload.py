@@ -7,11 +7,12 @@ from pathlib import Path
 
 from qairt.engine.run.jobs import Job, run_job
 from qairt.errors import QairtError
+from qairt.files import read_regular
 
 
 def main(file: Path) -> int:
     """Run the job in `file`; returns 1 on failure, with the reason on standard error."""
-    job = Job.model_validate_json(file.read_bytes())
+    job = Job.model_validate_json(read_regular(file))
     last = ""
 
     def progress(fraction: float, message: str) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 from pydantic import TypeAdapter
 
 from qairt.amounts import count, size
+from qairt.files import read_regular
 from qairt.recipe.output_settings import ModelVisualization
 from qairt.stages.float_profile.memory_trace import MemoryTimeline
 from qairt.stages.float_profile.operators import OperatorTable
@@ -26,12 +27,12 @@ _BUSY_CORES = 0.3
 
 def read_profile(output: ProfiledModel) -> Profile:
     """The results."""
-    return Profile.model_validate_json(output.profile.read_bytes())
+    return Profile.model_validate_json(read_regular(output.profile))
 
 
 def read_operators(output: ProfiledModel) -> list[OperatorTable]:
     """Operator tables of prefill and decode; empty if torch.profiler was disabled."""
-    return _TABLES.validate_json(output.operators.read_bytes()) if output.operators is not None else []
+    return _TABLES.validate_json(read_regular(output.operators)) if output.operators is not None else []
 
 
 def write_predictions(profile: Profile, directory: Path, *, strip_special_tokens: bool) -> None:
@@ -78,7 +79,7 @@ def _plots(output: ProfiledModel, profile: Profile) -> Mapping[str, str]:
     plots = {"speed.svg": _speed(profile), "roofline.svg": _roofline(profile)}
     for table in read_operators(output):
         plots[f"operators_{table.phase}.svg"] = _operators(table)
-    plots["memory.svg"] = _memory(MemoryTimeline.model_validate_json(output.memory.read_bytes()))
+    plots["memory.svg"] = _memory(MemoryTimeline.model_validate_json(read_regular(output.memory)))
     for number, prompt in enumerate(profile.prompts, 1):
         plots[_prompt_plot(number)] = svg.lines(
             f"Prompt {number}: time per token after the first",

@@ -12,6 +12,7 @@ import zipfile
 from pathlib import Path
 
 from qairt.errors import ToolchainError
+from qairt.files import open_regular
 from qairt.toolchain.base import GraphContents, Inspection
 
 _TIME = re.compile(rb'"timestamp": "\d{4}-\d\d-\d\d \d\d:\d\d:\d\d UTC"')
@@ -27,7 +28,7 @@ def entries(path: Path) -> dict[str, tuple[int, int]]:
         ToolchainError: it is not a DLC.
     """
     try:
-        with zipfile.ZipFile(path) as archive, path.open("rb") as file:
+        with zipfile.ZipFile(path) as archive, open_regular(path) as file:
             found = {}
             for entry in archive.infolist():
                 if entry.compress_type != zipfile.ZIP_STORED:
@@ -47,7 +48,7 @@ def entries(path: Path) -> dict[str, tuple[int, int]]:
 def read_entry(path: Path, name: str) -> bytes:
     """The bytes of one entry."""
     start, length = entries(path)[name]
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(start)
         return file.read(length)
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.child_process import ending_with_parent, python_command, python_environment
 from qairt.errors import ToolchainError
+from qairt.files import parse_json
 from qairt.graph.tensors import TensorSpec
 from qairt.toolchain.base import GraphContents, Inspection
 from qairt.toolchain.qnn import dlc, wheel
@@ -49,8 +49,8 @@ def inspect_binary(path: Path) -> Inspection:
     )
     content: BinaryContents
     try:
-        content = json.loads(done.stdout)
-    except json.JSONDecodeError:
+        content = parse_json(done.stdout)
+    except ValueError:
         content = {"error": f"reading it ended with code {done.returncode} {done.stderr.strip()[-200:]}"}
     if "error" in content:
         raise ToolchainError(

@@ -13,7 +13,7 @@ import onnx_ir as ir
 
 from qairt.child_process import python_command, python_path
 from qairt.errors import ToolchainError
-from qairt.files import link_or_copy
+from qairt.files import link_or_copy, read_json
 from qairt.graph.files import external_files, load
 from qairt.graph.split import tensor_names
 from qairt.toolchain.progress import Progress, silent, step_of
@@ -65,7 +65,7 @@ def run_job(folder: Path, job: CompileJob, *, where: str, progress: Progress = s
     command = python_command("-B", str(Path(__file__).with_name("compile_child.py")), "job.json")
     ended = run(command, cwd=folder, env=_environment(), on_line=on_line)
     path = folder / "result.json"
-    result: CompileResult | None = json.loads(path.read_bytes()) if path.is_file() else None
+    result: CompileResult | None = read_json(path) if path.is_file() else None
     if ended.code == 0 and result is not None and "error" not in result:
         return result
     raise _failure(ended, result.get("error", "") if result is not None else "", where)

@@ -7,6 +7,7 @@ import subprocess
 from pathlib import Path
 
 from qairt.errors import ToolchainNotAvailable
+from qairt.files import read_regular
 from qairt.toolchain.sdk.install import CONVERTER, INSTALL, PLATFORM, ROOT_VARIABLE, Sdk
 from qairt.toolchain.sdk.process import tool_command
 from qairt.toolchain.vendor_process import ProcessExit
@@ -43,7 +44,7 @@ def open_sdk(root: Path | None) -> Sdk:
 def version_in(root: Path) -> str:
     """The version in `sdk.yaml` or the folder's name; empty where there is none."""
     try:
-        match = _VERSION_IN_YAML.search((root / "sdk.yaml").read_text(errors="replace"))
+        match = _VERSION_IN_YAML.search(read_regular(root / "sdk.yaml").decode(errors="replace"))
     except OSError:
         match = None
     match = match or _VERSION.search(root.resolve().name)

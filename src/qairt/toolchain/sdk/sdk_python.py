@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from qairt.files import open_regular
+
 VARIABLE = "QAIRT_SDK_PYTHON"
 BUILT_FOR = (3, 10)
 REMEDY = f"create a virtual environment with Python 3.10 for the SDK and set {VARIABLE} to its bin/python"
@@ -41,7 +43,7 @@ def find_python() -> SdkPython | None:
 def needs_python(tool: Path) -> bool:
     """Whether a tool is a Python script without a fixed interpreter: `#!/usr/bin/env python3`."""
     try:
-        with tool.open("rb") as file:
+        with open_regular(tool) as file:
             first = file.readline(200)
     except OSError:
         return False

@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from qairt.engine.record import events as ev
+from qairt.files import open_regular
 
 _INTERVAL = 0.25  # seconds
 _CTRL_C = b"\x03"
@@ -54,7 +55,7 @@ def stream_file(path: Path, start: int, *, back: str) -> int:
         _write(f"── {path}; press {back} to return ──\n")
         while True:
             try:
-                with path.open("rb") as file:
+                with open_regular(path) as file:
                     file.seek(start)
                     data = file.read()
             except OSError as error:
