@@ -9,7 +9,7 @@ import os
 import shutil
 import stat
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from io import BufferedReader
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,14 +71,17 @@ def read_json(path: Path) -> Any:
     return parse_json(data)
 
 
-def parse_json(data: str | bytes) -> Any:
+def parse_json(data: str | bytes, mapping: Callable[[list[tuple[str, Any]]], object] | None = None) -> Any:
     """The value of a JSON text.
+
+    Args:
+        mapping: makes a mapping of its keys and values, which may name a key twice.
 
     Raises:
         ValueError: it is not JSON, or nested too deeply.
     """
     try:
-        return json.loads(data)
+        return json.loads(data, object_pairs_hook=mapping)
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
 

@@ -21,6 +21,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from qairt.errors import QuantizationError
+from qairt.files import parse_json
 from qairt.quant.encoding_entries import CHANNEL_AXIS, EntryError, decode_061, decode_100, decode_200
 from qairt.quant.encodings import Encoding, Encodings, Floats, Integers
 
@@ -181,7 +182,7 @@ class _Reading:
 
     def read(self, text: str, initializers: Collection[str] | None) -> Encodings:
         try:
-            document = json.loads(text, object_pairs_hook=self._mapping)
+            document = parse_json(text, self._mapping)
         except ValueError as error:
             raise self._unreadable(f"it is not JSON: {error}") from error
         if not isinstance(document, dict):
