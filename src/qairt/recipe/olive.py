@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import json
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
 from qairt.errors import RecipeError
+from qairt.files import read_json
 
 _KEYS = ("input_model", "passes")
 
@@ -18,7 +18,7 @@ def refuse_olive_file(path: Path) -> None:
         RecipeError: the JSON file is Olive's. Any other file, also one that cannot be read, is not this function's.
     """
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
     except (OSError, ValueError, RecursionError):
         return
     refuse_olive(content, path)
