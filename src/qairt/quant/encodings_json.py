@@ -61,11 +61,19 @@ def write_encodings(encodings: Encodings, version: str = "1.0.0") -> str:
     """The file's text; the same bytes for the same encodings.
 
     Raises:
-        ValueError: `version` is not one of `VERSIONS`.
+        ValueError: `version` is not one of `VERSIONS`, or it is 0.6.1 and cannot say these encodings.
     """
     if version not in VERSIONS:
         raise ValueError(f"encodings are written in version {' or '.join(VERSIONS)}, not {version}")
+    if version == "0.6.1" and not fits_version_061(encodings):
+        raise ValueError("version 0.6.1 holds neither blocks nor channels of another axis")
     return "".join(_text_of_tensors(encodings, version))
+
+
+def fits_version_061(encodings: Encodings) -> bool:
+    """Whether version 0.6.1 can say these encodings: it has no blocks, and one channel axis."""
+    every = [*encodings.activations.values(), *encodings.params.values()]
+    return all(encoding.blocks is None and encoding.axis in (None, CHANNEL_AXIS) for encoding in every)
 
 
 def _text_of_tensors(encodings: Encodings, version: str) -> Iterator[str]:
@@ -89,8 +97,7 @@ def _text(value: object) -> str:
 
 
 def _entries_061(encoding: Encoding) -> list[ChannelEntry]:
-    bitwidth, offset = _decompressed(encoding)
-    scale = encoding.scale
+    bitwidth, offset, scale = encoding.bitwidth, encoding.offset, encoding.scale
     highest = (1 << bitwidth) - 1
     entries = zip(
         _numbers(scale),

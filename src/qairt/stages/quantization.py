@@ -70,7 +70,8 @@ class QuantizationInput(StageInput):
 
 class Quantized(StageOutput):
     encodings: Annotated[Path, Artifact("encodings 1.0.0")]
-    encodings_061: Annotated[Path, Artifact("encodings 0.6.1")]
+    encodings_061: Path | None = None
+    """The same in version 0.6.1; None where that version cannot say it, as of blocks of 4 bits."""
     reference: Path
     """Hidden states, keys and values of the float model for real text; the source of the parts' test vectors."""
     exported_reference: Path | None = None
@@ -194,12 +195,16 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
 
 def _write(result: QuantizationResult, rotation: Rotation | None, directory: Path) -> Quantized:
-    from qairt.quant.encodings_json import write_encodings
+    from qairt.quant.encodings_json import fits_version_061, write_encodings
     from qairt.stages.pictures.encodings import GridSizes
 
-    encodings, encodings_061 = directory / "model.encodings", directory / "model_0.6.1.encodings"
+    encodings, encodings_061 = directory / "model.encodings", None
     encodings.write_text(write_encodings(result.encodings))
-    encodings_061.write_text(write_encodings(result.encodings, "0.6.1"))
+    if not fits_version_061(result.encodings):
+        print("model_0.6.1.encodings is not written: version 0.6.1 of the format cannot hold these blocks of weights")
+    else:
+        encodings_061 = directory / "model_0.6.1.encodings"
+        encodings_061.write_text(write_encodings(result.encodings, "0.6.1"))
     grid_sizes = directory / "grid_sizes.json"
     grid_sizes.write_text(GridSizes.of(result.encodings).model_dump_json() + "\n")
     reference = directory / "reference.safetensors"
