@@ -11,6 +11,7 @@ import qairt
 SOURCE = Path(qairt.__file__).parent
 OF_THE_SYSTEM = {
     "engine/record/folder.py",  # /proc
+    "engine/run/guard.py",  # /proc
     "engine/run/usage.py",  # /proc
     "machine.py",  # /sys
     "profiling/process_tree.py",  # /proc
