@@ -15,14 +15,33 @@ from types import ModuleType
 
 _ROOT = "qairt.experimental"
 _ALIASES = {
-    f"{_ROOT}.pipeline.torch.common.recipe": "qairt.recipe",
-    f"{_ROOT}.pipeline.torch.common.manifest": "qairt.engine.cache.manifest",
-    f"{_ROOT}.pipeline.torch.common.cache": "qairt.engine.cache.cache",
-    f"{_ROOT}.pipeline.torch.common.configs": "qairt.recipe.configs",
-    f"{_ROOT}.pipeline.torch.common.observers.profiler_observer": "qairt.profiling.observer",
-    f"{_ROOT}.pipeline.torch.common.bases.stage": "qairt.engine.stage",
-    f"{_ROOT}.pipeline.torch.common.bases.stage_observer": "qairt.engine.observers",
+    f"{_ROOT}.pipeline.torch.{path}": home
+    for path, home in {
+        "common.recipe": "qairt.recipe",
+        "common.manifest": "qairt.engine.cache.manifest",
+        "common.cache": "qairt.engine.cache.cache",
+        "common.configs": "qairt.recipe.configs",
+        "common.observers.profiler_observer": "qairt.profiling.observer",
+        "common.bases.pipeline": "qairt.engine.pipeline",
+        "common.bases.stage": "qairt.engine.stage",
+        "common.bases.stage_observer": "qairt.engine.observers",
+        "common.bases.stage_registry": "qairt.engine.stage",
+        "llm.pipeline": "qairt.llm",
+        "llm.lora.configs": "qairt.recipe.configs",
+        "llm.generation.generator": "qairt.runtime.generator",
+        "llm.quantization.recipes.registry": "qairt.stages.technique_registry",
+        "llm.stages": "qairt.stages",
+        "llm.stages.model_loading_stage": "qairt.stages.model_loading",
+        "llm.stages.quantization_stage": "qairt.stages.quantization",
+    }.items()
 }
+_OTHER_NAMES = {
+    "LoRAUseCaseConfig": "LoRAConcurrencyConfig",
+    "LLMGenerator": "Generator",
+    "ModelLoadingStage": "ModelLoading",
+    "QuantizationStage": "Quantization",
+}
+"""Documented names of classes, and their names here."""
 
 
 class _Aliases(MetaPathFinder, Loader):
@@ -31,10 +50,9 @@ class _Aliases(MetaPathFinder, Loader):
     def find_spec(
         self, fullname: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        if fullname in _ALIASES:
-            return ModuleSpec(fullname, self)
-        if any(alias.startswith(fullname + ".") for alias in _ALIASES):
-            return ModuleSpec(fullname, self, is_package=True)
+        has_children = any(alias.startswith(fullname + ".") for alias in _ALIASES)
+        if fullname in _ALIASES or has_children:
+            return ModuleSpec(fullname, self, is_package=has_children)
         return None
 
     def create_module(self, spec: ModuleSpec) -> ModuleType | None:
@@ -58,7 +76,8 @@ class _Alias(ModuleType):
             return getattr(home, name, [public for public in dir(home) if not public.startswith("_")])
         if name.startswith("__"):
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        return getattr(home, name)
+        other = _OTHER_NAMES.get(name, name)
+        return getattr(home, name if hasattr(home, name) else other)
 
     def __dir__(self) -> list[str]:
         return dir(importlib.import_module(self._home))

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.pipeline import Pipeline
@@ -15,6 +15,7 @@ from qairt.notify import Notify, silent
 from qairt.recipe.defaults_list import mount_defaults
 from qairt.recipe.documented_keys import apply_documented_keys, unapplied_adapters
 from qairt.recipe.file_settings import argument_path
+from qairt.recipe.find import find_recipe
 from qairt.recipe.old_keys import apply_old_keys, format_old_keys
 from qairt.recipe.output_settings import model_name
 from qairt.recipe.presets import unused_extras
@@ -26,7 +27,7 @@ from qairt.stages.read_recipe import read_recipe
 if TYPE_CHECKING:
     from qairt.bundle.contents import Format
     from qairt.device.parts import DeviceParts
-    from qairt.engine.run.options import RunOptions, RunResult
+    from qairt.engine.run.options import RunOptions
     from qairt.evaluate.record import EvaluationRecord
     from qairt.evaluate.subject import EvaluationTarget, Progress
     from qairt.results.device import DeviceTarget
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from qairt.results.finished import FinishedRun
     from qairt.results.generation import Prompt, Target
     from qairt.results.genie import GenieModel
-    from qairt.runtime.generate import Generation
+    from qairt.runtime.generate import Generation, GenerationResult
     from qairt.runtime.generator import Generator
     from qairt.runtime.parts import PartGraph
     from qairt.runtime.sampling import Sampling
@@ -68,10 +69,15 @@ class LLMPipeline(Pipeline):
 
     @classmethod
     def from_pretrained(
-        cls, model: str | Path, recipe: str | Path | Recipe, *, cache_dir: str | Path | None = None
+        cls, model: str | Path, recipe: str | Path | Mapping[str, Any], *, cache_dir: str | Path | None = None
     ) -> LLMPipeline:
-        """The pipeline of `recipe` for another model; a path is relative to the working directory first."""
-        loaded = recipe if isinstance(recipe, Recipe) else Recipe.from_file(recipe)
+        """The pipeline of a recipe for a model; raises what `from_recipe` does.
+
+        Args:
+            model: a Hugging Face folder or id, or a GGUF file; a path is relative to the working directory first.
+            recipe: a file, the name of a recipe that qairt ships, or its settings, which are not changed.
+        """
+        loaded = Recipe.of(recipe) if isinstance(recipe, Mapping) else Recipe.from_file(find_recipe(str(recipe)))
         loaded["model_id_or_path"] = argument_path(loaded, str(model), RecipeSettings, "model_id_or_path")
         return cls.from_recipe_object(loaded, cache_dir=cache_dir)
 
@@ -109,7 +115,7 @@ class LLMPipeline(Pipeline):
         pipeline.warnings += [*ignored, *unused_extras(recipe, model), *unapplied_adapters(recipe, settings.lora)]
         return pipeline
 
-    def construct(self, options: RunOptions | None = None) -> RunResult:
+    def construct(self, options: RunOptions | None = None) -> Self:
         """Run all stages (see `Pipeline.construct`) and emit memory, CPU and GPU samples once a second."""
         if not self.settings.enable_observers:
             return super().construct(options)
@@ -158,6 +164,24 @@ class LLMPipeline(Pipeline):
                 del self._run_of_generator[id(generator)]
 
     def generate(
+        self,
+        prompt: Prompt,
+        sampling: Sampling | None = None,
+        *,
+        target: Target = "cpu",
+        max_new_tokens: int = 128,
+        chat: bool | None = None,
+    ) -> GenerationResult:
+        """The whole answer to `prompt`, with its timing; `print()` prints it. For several prompts, see `generator`.
+
+        Raises:
+            CacheError: a stage that the target needs has not finished; names it.
+            GenerationError: the prompt is empty, or leaves no room for an answer.
+        """
+        with self.generator(target) as generator:
+            return self.answer(generator, prompt, sampling, max_new_tokens=max_new_tokens, chat=chat).result
+
+    def answer(
         self,
         generator: Generator,
         prompt: Prompt,

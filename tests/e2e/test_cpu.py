@@ -50,7 +50,7 @@ def test_the_bundle_holds_quantized_onnx_that_runs(finished: LLMPipeline):
 
 def test_it_generates_what_it_generated_before(finished: LLMPipeline):
     with finished.generator() as generator:
-        answers = [finished.generate(generator, "Hi", max_new_tokens=5).result.tokens for _ in range(2)]
+        answers = [finished.answer(generator, "Hi", max_new_tokens=5).result.tokens for _ in range(2)]
     assert answers[0] == answers[1]
     assert len(answers[0]) == 5
 
@@ -58,7 +58,7 @@ def test_it_generates_what_it_generated_before(finished: LLMPipeline):
 def test_generating_before_a_run_says_what_is_missing(recipe: Path, tmp_path: Path):
     pipeline = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path)
     with pytest.raises(CacheError, match=r"model_loading all: it is not built yet"):
-        pipeline.generate(None, "Hi")
+        pipeline.answer(None, "Hi")
 
 
 def foreign_recipe(folder: Path, onnx: Path, encodings: Path) -> Path:

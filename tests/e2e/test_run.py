@@ -128,8 +128,8 @@ def test_a_second_run_does_nothing(recipe: Path, finished: LLMPipeline):
 
 def test_it_generates_from_the_quantized_graphs(finished: LLMPipeline):
     with finished.generator("cpu") as generator:
-        one = finished.generate(generator, "Hi", max_new_tokens=6).result
-        two = finished.generate(generator, "Hi", max_new_tokens=6).result
+        one = finished.answer(generator, "Hi", max_new_tokens=6).result
+        two = finished.answer(generator, "Hi", max_new_tokens=6).result
     assert len(one.tokens) == 6
     assert one.tokens == two.tokens
 

@@ -139,7 +139,7 @@ def test_a_second_run_does_nothing_and_another_version_makes_what_it_made(recipe
 
 def test_the_cpu_runs_what_was_quantized(finished: LLMPipeline):
     with finished.generator("cpu") as generator:
-        assert len(finished.generate(generator, "Hi", max_new_tokens=4).result.tokens) == 4
+        assert len(finished.answer(generator, "Hi", max_new_tokens=4).result.tokens) == 4
 
 
 def test_a_failure_is_one_items_and_says_what_to_do(recipe: Path, tmp_path: Path):

@@ -70,4 +70,4 @@ def test_quantsim_and_the_graphs_agree(finished: LLMPipeline) -> None:
 
 def test_it_generates(finished: LLMPipeline) -> None:
     with finished.generator("cpu") as generator:
-        assert list(finished.generate(generator, "hello", max_new_tokens=3, chat=False))
+        assert list(finished.answer(generator, "hello", max_new_tokens=3, chat=False))

@@ -50,8 +50,8 @@ def test_verify_plans_once(finished: LLMPipeline, plans: list[Plan]) -> None:
 
 def test_generate_plans_once(finished: LLMPipeline, plans: list[Plan]) -> None:
     with finished.generator("cpu") as generator:
-        assert finished.generate(generator, "Hello", max_new_tokens=2, chat=False).result.tokens
-        assert finished.generate(generator, "Again", max_new_tokens=2, chat=False).result.tokens
+        assert finished.answer(generator, "Hello", max_new_tokens=2, chat=False).result.tokens
+        assert finished.answer(generator, "Again", max_new_tokens=2, chat=False).result.tokens
     assert len(plans) == 1
 
 

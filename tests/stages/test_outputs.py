@@ -115,7 +115,7 @@ def test_answers_of_the_quantized_model(finished: LLMPipeline):
     page = (folder / "viz/predictions.md").read_text()
     assert "> Why is the sky blue?" in page
     with finished.generator("cpu") as generator:
-        answer = finished.generate(generator, line["prompt"], max_new_tokens=48)
+        answer = finished.answer(generator, line["prompt"], max_new_tokens=48)
         assert answer.result.tokens[: line["tokens"]]
         assert len(answer.result.tokens) == line["tokens"]
 

@@ -10,7 +10,7 @@ import pytest
 import toy_stages as toy
 
 from qairt.engine.pipeline import Pipeline
-from qairt.engine.run.options import RunOptions, RunResult
+from qairt.engine.run.options import RunOptions
 from qairt.engine.stage import Batch, Context, Env, Expansion, OutputContext, Stage, Task
 from qairt.errors import GraphError
 
@@ -78,7 +78,7 @@ def speaking(
     return Pipeline([toy.Source(toy.SourceConfig(text=text)), speaker], folder, model=model)
 
 
-def run_inline(made: Pipeline) -> RunResult:
+def run_inline(made: Pipeline) -> Pipeline:
     return made.construct(INLINE)
 
 

@@ -132,11 +132,11 @@ def _opened(
     elif target == "htp-emulator":
         with pipeline.generator("htp-emulator", report) as emulator:
             most = max_new_tokens or MAX_NEW_TOKENS
-            yield lambda prompt: nullcontext(pipeline.generate(emulator, prompt, max_new_tokens=most))
+            yield lambda prompt: nullcontext(pipeline.answer(emulator, prompt, max_new_tokens=most))
     else:
         with pipeline.generator("cpu", report) as generator:
             most = max_new_tokens or 128
-            yield lambda prompt: nullcontext(pipeline.generate(generator, prompt, max_new_tokens=most))
+            yield lambda prompt: nullcontext(pipeline.answer(generator, prompt, max_new_tokens=most))
 
 
 def _stream(text: str) -> None:

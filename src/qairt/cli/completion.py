@@ -14,7 +14,7 @@ _TECHNIQUE = "stages.quantization.recipe"
 
 def recipes(incomplete: str) -> list[str]:
     """Recipe files in this folder and in `recipes/`, or in the folder already typed, and the recipes that ship."""
-    from qairt.cli.find_recipe import shipped_by_name
+    from qairt.recipe.find import shipped_by_name
 
     folder, slash, _ = incomplete.rpartition("/")
     folders = [folder or "/"] if slash else ["", "recipes"]
@@ -24,7 +24,7 @@ def recipes(incomplete: str) -> list[str]:
 
 def shipped(incomplete: str) -> list[str]:
     """The recipes and techniques that ship."""
-    from qairt.cli.find_recipe import shipped_by_name
+    from qairt.recipe.find import shipped_by_name
 
     return _starting(incomplete, [*shipped_by_name(), *_techniques(shipped_only=True)])
 
@@ -74,7 +74,8 @@ def _techniques(*, shipped_only: bool = False) -> list[str]:
 
 def _recipe_of(ctx: typer.Context) -> Path | None:
     """The recipe on the command line, as far as it is typed."""
-    from qairt.cli.find_recipe import find_recipe, is_recipe
+    from qairt.cli.find_recipe import is_recipe
+    from qairt.recipe.find import find_recipe
 
     named = [ctx.params.get(name) for name in ("recipe", "recipe_or_run", "recipe_option")]
     unparsed = ctx.args  # all arguments, where the last word is an option without its value

@@ -17,8 +17,9 @@ def start_detached(
     recipe: str, overrides: Sequence[str], cache_dir: Path | None, options: RunOptions, *, as_json: bool
 ) -> None:
     """Start the run, and print how to return to it."""
-    from qairt.cli.find_recipe import find_recipe, open_pipeline
+    from qairt.cli.find_recipe import open_pipeline
     from qairt.project import Project
+    from qairt.recipe.find import find_recipe
 
     path = find_recipe(recipe)
     pipeline = open_pipeline(recipe, overrides, cache_dir)

@@ -13,7 +13,7 @@ class StageObserver:
     """Base of observers; override the hooks you need. Called from the engine's threads, one call at a time."""
 
     def run_before_stage(self, stage: AnyStage, stage_config: StageConfig, stage_input: StageInput) -> None:
-        """The first item of a stage is about to run."""
+        """The first item of a stage is about to run; `stage_input` is what it reads, of type `stage.input_type`."""
 
     def run_after_stage(
         self,
@@ -22,7 +22,7 @@ class StageObserver:
         stage_input: StageInput,
         stage_output: StageOutput,
     ) -> None:
-        """The last item of a stage is finished; `stage_output` is its output."""
+        """The last item of a stage is finished: its input, and its output of type `stage.output_type`."""
 
     def on_event(self, event: Event) -> None:
         """Any event of the run."""

@@ -6,7 +6,7 @@ import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import BaseModel
 
@@ -15,6 +15,7 @@ from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.cache.trash import Trash
 from qairt.engine.digests import FileDigests
+from qairt.engine.last_result import LastResult
 from qairt.engine.plan.outputs import check_outputs
 from qairt.engine.plan.plan import Planner
 from qairt.engine.plan.planned import Plan
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from qairt.engine.observers import StageObserver
 
 
-class Pipeline:
+class Pipeline(LastResult):
     """The stages of a recipe, in its order, over one cache directory.
 
     Args:
@@ -174,11 +175,12 @@ class Pipeline:
         """Whether a run is in progress that checks `stop` all the time, so that nobody needs to interrupt it."""
         return self._run is not None and self._run.handles_stop
 
-    def construct(self, options: RunOptions | None = None) -> RunResult:
+    def construct(self, options: RunOptions | None = None) -> Self:
         """Run all stages, skipping finished items.
 
         Returns:
-            The result; failed items are in `failed`, everything else is finished and kept.
+            This pipeline, with the `result` and its fields as attributes. Failed items are in `failed`; everything else
+            is finished and kept.
 
         Raises:
             QairtError: nothing could start (settings, cache directory), or the disk failed.
@@ -189,7 +191,8 @@ class Pipeline:
         planner = self._planner(env, options)
         self.cache.prepare()
         try:
-            return self._execute(planner, options)
+            self.result = self._execute(planner, options)
+            return self
         except OSError as error:
             raise CacheError(
                 f"the run cannot continue: {error.strerror or error}",

@@ -46,6 +46,10 @@ def shipped_recipes() -> Path:
     return installed if installed.is_dir() else package.parents[1] / "recipes"
 
 
+REGISTERED: dict[str, Path] = {}
+"""Files that a program has registered, by their names in a recipe; see `qairt.stages.technique_registry`."""
+
+
 def is_path(name: str) -> bool:
     """Whether a name can only be a path: ids on the hub are `name` or `owner/name`."""
     return name.endswith(_EXTENSIONS) or name.startswith((".", "/", "~", "$")) or name.count("/") > 1
@@ -70,7 +74,8 @@ class FileSearch:
     def candidates(self) -> list[Path]:
         """Every path that it can mean, in order of preference."""
         path = self._expanded()
-        return [path] if path.is_absolute() else [folder / path for folder in self._folders()]
+        registered = [REGISTERED[self.name]] if self.setting.folder and self.name in REGISTERED else []
+        return [path] if path.is_absolute() else [*(folder / path for folder in self._folders()), *registered]
 
     def in_working_directory(self) -> Path | None:
         """A match in the working directory, where that is not searched."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import errno
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Self
 
@@ -76,9 +76,25 @@ class Recipe(LocatedMapping):
         path = Path(path)
         content, lines = load_yaml(read_text(path), str(path))
         refuse_olive(content, path)
-        recipe = cls(content, schema=schema)
+        recipe = cls({key: _as_section(value, path, lines) for key, value in content.items()}, schema=schema)
         recipe._lines = lines
         recipe.source = path
+        return recipe
+
+    @classmethod
+    def of(cls, settings: Mapping[str, Any]) -> Self:
+        """A recipe with the same settings, to be changed on its own.
+
+        A plain mapping made from a recipe, such as `dict(recipe)`, still knows the file of what it holds: paths are
+        relative to it, and errors name its lines.
+        """
+        if isinstance(settings, cls):
+            return copy.deepcopy(settings)
+        recipe = cls(copy.deepcopy(dict(settings)))
+        for key, value in settings.items():
+            if isinstance(value, Section):
+                recipe.source = value.source
+                recipe._lines |= {path: line for path, line in value.lines.items() if path[0] == str(key)}
         return recipe
 
     def to_yaml(self, path: str | Path, **kwargs: Any) -> None:
@@ -251,6 +267,26 @@ class Recipe(LocatedMapping):
                 self._lines.setdefault(path[:count], line)
 
 
+class Section(dict[str, Any]):
+    """A mapping at the top of a recipe that was read from a file; it remembers the file when it leaves the recipe."""
+
+    def __init__(self, content: Mapping[str, Any], source: Path, lines: Mapping[KeyPath, int]) -> None:
+        super().__init__(content)
+        self.source = source
+        self.lines = lines
+        """Of the whole file, by path."""
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Section:
+        return Section({key: copy.deepcopy(value, memo) for key, value in self.items()}, self.source, self.lines)
+
+    def __reduce__(self) -> tuple[type[dict[str, Any]], tuple[dict[str, Any]]]:
+        return dict, (dict(self),)
+
+
+def _as_section(value: object, source: Path, lines: Mapping[KeyPath, int]) -> object:
+    return Section(value, source, lines) if isinstance(value, dict) else value
+
+
 def recipe_representer(dumper: yaml.representer.SafeRepresenter, data: Recipe) -> yaml.MappingNode:
     """Represent a Recipe as a plain YAML mapping."""
     return dumper.represent_mapping("tag:yaml.org,2002:map", dict(data))
@@ -259,4 +295,5 @@ def recipe_representer(dumper: yaml.representer.SafeRepresenter, data: Recipe) -
 _BASES = (yaml.representer.SafeRepresenter, yaml.representer.Representer)  # of the dumpers written in C
 for _dumper in (*_BASES, PlainDumper, yaml.SafeDumper, yaml.Dumper):
     _dumper.add_multi_representer(Recipe, recipe_representer)
+    _dumper.add_representer(Section, yaml.representer.SafeRepresenter.represent_dict)
 PlainDumper.add_multi_representer(Path, lambda dumper, path: dumper.represent_str(str(path)))

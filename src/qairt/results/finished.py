@@ -38,6 +38,7 @@ class FinishedRun:
             QairtError: the settings cannot work.
         """
         self.recipe = pipeline.recipe
+        self._failed = pipeline.failed if pipeline.result is not None else []
         self.cache = pipeline.cache
         self.state_folder = pipeline.state_folder
         self.env = pipeline.env()
@@ -75,11 +76,14 @@ class FinishedRun:
         if missing:
             several = f"{len(missing)} of {len(planned.items)} items of {stage} are"
             why = "" if missing[0].reason == NEW else f": {missing[0].reason}"
+            failure = next(iter(self._failed), None)
+            if failure is not None:
+                why = f", because {failure.where} failed: {failure.what}"
             raise CacheError(
                 f"{several if len(planned.items) > 1 else 'it is'} not built yet{why}",
                 where=missing[0].name,
-                remedy=f"qairt run {self.recipe_arguments}",
-            )
+                remedy=failure.remedy if failure and failure.remedy else f"qairt run {self.recipe_arguments}",
+            ) from failure
         return planned.items
 
     def output(self, item: PlannedItem, kind: type[OutputT]) -> OutputT:

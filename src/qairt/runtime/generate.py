@@ -63,6 +63,10 @@ class GenerationResult(BaseModel):
     tokens_per_second: float | None
     """While decoding; None with a single token."""
 
+    def print(self) -> None:
+        """Print the text."""
+        print(self.text)
+
 
 class Answer(Iterator[Piece], ABC):
     """An answer while it is generated: iterate over its pieces, then read `result`."""

@@ -157,7 +157,7 @@ class ThreadSession(_QueuedSession):
 
         self.pipeline.add_listener(self._receive)
         try:
-            self.result = self.pipeline.construct(self.options)
+            self.result = self.pipeline.construct(self.options).result
         except QairtError as error:
             self.error = error
         except Exception as fault:

@@ -9,8 +9,8 @@ from tiny_recipe import write_model
 
 from qairt.cli.commands.init import recipe_text, splits_for
 from qairt.cli.commands.schema import recipe_schema
-from qairt.cli.find_recipe import shipped_by_name
 from qairt.recipe import Recipe
+from qairt.recipe.find import shipped_by_name
 
 
 @pytest.fixture

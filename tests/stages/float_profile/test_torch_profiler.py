@@ -109,7 +109,7 @@ def test_the_answers_are_those_that_generation_gives(finished: LLMPipeline, prof
     reference = Reference(open_parameters(description.source, description.config), keep_weights=True)
     generator = TorchGenerator(reference, 64)
     for found in profile.prompts:
-        result = finished.generate(generator, found.prompt, max_new_tokens=6).result
+        result = finished.answer(generator, found.prompt, max_new_tokens=6).result
         assert result.text.strip() == found.text_clean
         assert len(result.tokens) == found.tokens
 

@@ -88,7 +88,7 @@ def _answer(
         with pipeline.genie_model().answer(text, sampling, max_new_tokens=most, chat=chat, notify=report) as from_genie:
             return _streamed(from_genie) if show else from_genie.result
     with pipeline.generator(target, report) as generator:
-        answer = pipeline.generate(generator, text, sampling, max_new_tokens=most, chat=chat)
+        answer = pipeline.answer(generator, text, sampling, max_new_tokens=most, chat=chat)
         return _streamed(answer) if show else answer.result
 
 

@@ -27,7 +27,7 @@ def migrate(
     Example:
       qairt migrate recipe.yaml --dry-run
     """
-    from qairt.cli.find_recipe import find_recipe
+    from qairt.recipe.find import find_recipe
     from qairt.recipe.migrate import migration
 
     found = migration(find_recipe(recipe))

@@ -34,8 +34,8 @@ def recipes(
       qairt recipes
       qairt recipes smollm2-135m > my-recipe.yaml
     """
-    from qairt.cli.find_recipe import find_recipe, shipped_by_name
     from qairt.recipe.files import shipped_recipes
+    from qairt.recipe.find import find_recipe, shipped_by_name
 
     if name is not None:
         techniques = {path.name: path for path in (shipped_recipes() / "quantization").glob("*.yaml")}

@@ -60,8 +60,9 @@ def run(
     Exit codes: 0 done, 1 an item failed, 2 the command or the recipe is wrong,
     3 a toolchain is missing, 130 interrupted.
     """
-    from qairt.cli.find_recipe import find_recipe, open_pipeline
+    from qairt.cli.find_recipe import open_pipeline
     from qairt.cli.screen import ScreenRequest, show, why_no_screen
+    from qairt.recipe.find import find_recipe
 
     options = limits.options(executor)
     if display.detach:
@@ -86,7 +87,7 @@ def run_plainly(pipeline: LLMPipeline, options: RunOptions, *, as_json: bool = F
     pipeline.add_listener(watcher.event)
     try:
         with interruptible(pipeline.stop, lambda: pipeline.handles_stop), stray_output_to_stderr(), watcher:
-            result = pipeline.construct(options)
+            result = pipeline.construct(options).last_run
     except KeyboardInterrupt:
         report_error("interrupted", remedy="finished items are kept: the same command resumes there")
         return exit_codes.INTERRUPTED

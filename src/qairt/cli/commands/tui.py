@@ -66,9 +66,9 @@ def tui(
       qairt tui recipe.yaml --host     the run has its own process
       qairt tui recipe.yaml --serve    open http://localhost:8000
     """
-    from qairt.cli.find_recipe import find_recipe
     from qairt.cli.find_run import find_run
     from qairt.cli.screen import ScreenRequest, show, why_no_screen
+    from qairt.recipe.find import find_recipe
 
     path = find_recipe(recipe)
     if browser.serve:

@@ -163,8 +163,8 @@ class Run:
         stage = item.stage
         log = self._folder.logs / f"{stage.name}.{item.label}.log"
         stop = self._cancellations.started(item.name)
-        self._hooks.before(item)
         try:
+            self._hooks.before(item)
             with self._items.locked(item, stop):
                 forced = stage.name in self._options.force or self._is_never_reused(item)
                 item.entry = None if forced else self._cache.entry(item.key)

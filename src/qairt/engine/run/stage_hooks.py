@@ -37,7 +37,7 @@ class StageHooks:
             self._started.add(name)
         self._stream.emit(ev.StageStarted(stage=name))
         for observer in self._stream.observers:
-            observer.run_before_stage(item.stage, item.stage.config, StageInput())
+            observer.run_before_stage(item.stage, item.stage.config, self._input(item))
 
     def after(self, item: PlannedItem) -> None:
         """The item has ended; if it finished the stage, the stage's record goes into the manifest."""
@@ -50,5 +50,14 @@ class StageHooks:
             self._manifest.update(name, item.entry.directory.parent, item.stage.config, item.key)
             output = self._inputs.output(item)
             for observer in self._stream.observers:
-                observer.run_after_stage(item.stage, item.stage.config, StageInput(), output)
+                observer.run_after_stage(item.stage, item.stage.config, self._input(item), output)
         self._stream.emit(ev.StageFinished(stage=name))
+
+    def _input(self, item: PlannedItem) -> StageInput:
+        """What the item reads of its first source.
+
+        Raises:
+            CacheError: an entry that it reads is gone.
+        """
+        kind = item.stage.input_type
+        return kind.model_validate(self._inputs.fields(item.stage, item.sources[0])) if item.sources else kind()
