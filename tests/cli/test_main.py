@@ -17,7 +17,7 @@ from qairt.cli.app import SUMMARIES, load
 ALL = [
     "run", "tui", "plan", "check", "status", "attach", "logs", "cancel",
     "generate", "execute", "evaluate", "verify", "report", "export", "init", "recipes", "migrate", "schema", "doctor",
-    "history", "bundle", "cache",
+    "trust", "history", "bundle", "cache",
 ]  # fmt: skip
 CACHE = ["list", "show", "clear", "undo", "verify", "prune", "why"]
 

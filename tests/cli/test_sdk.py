@@ -101,3 +101,44 @@ def test_doctor_without_a_recipe_takes_it_as_optional(qairt, place, recipe, monk
     (found,) = [probe for probe in said.data["probes"] if probe["name"] == "QAIRT SDK"]
     assert (found["status"], found["found"]) == ("warning", f"the folder {place}/gone does not exist")
     assert said.code == 0
+
+
+def test_an_sdk_in_a_recipes_folder_runs_only_once_the_user_trusts_it(qairt, recipe, place, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(place / "config"))
+    root, started = install(place / "tiny" / "tools"), place / "started"
+    (root / "sdk.yaml").unlink()
+    for tool in (root / "bin" / PLATFORM).iterdir():
+        tool.write_text(f"#!/bin/sh\necho $0 >> {started}\necho 2.43.0.1\n")
+    recipe.write_text(f"sdk_root: tools\n{recipe.read_text()}")
+    what = f"the recipe names the SDK in {root}, and its programs run with your rights only if you trust them"
+    remedy = f"if you do: qairt trust {root}   (or set QAIRT_SDK_ROOT to it)"
+    assert qairt("plan", recipe).code == 0
+    for command in ("check", "run", "doctor"):
+        said = qairt(command, recipe)
+        assert said.code == 3
+        told = " ".join((said.out + said.err).split())
+        assert f"{what} " in told
+        assert " ".join(remedy.split()) in told
+    assert not started.exists()
+
+    assert qairt("trust", root).out == f"{root} is trusted: recipes may run the SDKs in it\n"
+    assert qairt("trust", "--list").out == f"{root}\n"
+    assert qairt("check", recipe).code == 0
+    assert set(started.read_text().split()) == {str(root / "bin" / PLATFORM / "qairt-converter")}
+    assert qairt("trust", "--remove", root).out == f"{root} is no longer trusted\n"
+    assert qairt("check", recipe).code == 3
+    monkeypatch.setenv("QNN_SDK_ROOT", str(root))
+    assert qairt("check", recipe).code == 0, "the environment is the user's own word"
+
+
+def test_what_cannot_be_trusted_is_said(qairt, place, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(place / "config"))
+    said = qairt("trust", place / "gone")
+    assert (said.code, said.err) == (
+        2,
+        f"Error: {place / 'gone'}: there is no such folder\n  give the folder with bin/ and lib/\n",
+    )
+    said = qairt("trust", "--remove", place)
+    assert (said.code, said.err) == (2, f"Error: {place}: it is not trusted\n  qairt trust --list\n")
+    assert "name a folder, or list the trusted ones with --list" in qairt("trust").err
+    assert qairt("trust", "--list").out == ""

@@ -53,6 +53,7 @@ SUMMARIES = {
     "migrate": "Replace a recipe's old keys by the current ones.",
     "schema": "Print the JSON Schema of recipes, for editors.",
     "doctor": "Report what is installed and what is missing.",
+    "trust": "Let a recipe run the programs of a QAIRT SDK that it names.",
     "history": "List finished runs, and compare two of them.",
     "bundle": "Check a bundle before it goes to a device.",
     "cache": "List, verify and clear finished work.",

@@ -92,7 +92,8 @@ class RecipeSettings(BaseModel):
     soc_details: str = "chipset:SM8650"
     """The chip to compile for, as `chipset:NAME`."""
     sdk_root: Annotated[str | None, RecipeFile("folder")] = None
-    """The folder of a QAIRT SDK, for stages with `toolchain: sdk`. Default: `$QAIRT_SDK_ROOT`."""
+    """The folder of a QAIRT SDK, for stages with `toolchain: sdk`. Default: `$QAIRT_SDK_ROOT` or `$QNN_SDK_ROOT`. Its
+    programs run only after `qairt trust FOLDER`."""
     cache_dir: str | None = None
     """Where finished work is cached, relative to the working directory. Default: `qairt-cache/<recipe name>`."""
     execution_environment: ExecutionEnvironment = Field(default_factory=ExecutionEnvironment)

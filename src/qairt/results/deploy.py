@@ -166,10 +166,11 @@ def _open_sdk(bundle: DeviceBundle) -> tuple[Path, str]:
     """The SDK's folder and version; its libraries run on the device.
 
     Raises:
-        ToolchainNotAvailable: there is none, or it is older than the compiler of the binaries.
+        ToolchainNotAvailable: there is none, it is not trusted, or it is older than the compiler of the binaries.
     """
     from qairt.toolchain.sdk.install import numbers
     from qairt.toolchain.sdk.open import version_in
+    from qairt.toolchain.sdk.trust import require_trusted
 
     root = bundle.sdk_root
     get = "get the QAIRT SDK (softwarecenter.qualcomm.com) and set QAIRT_SDK_ROOT to the folder with bin/ and lib/;"
@@ -186,6 +187,7 @@ def _open_sdk(bundle: DeviceBundle) -> tuple[Path, str]:
             where=str(root),
             remedy=f"did you mean {inner}?" if inner else f"{get} {without}",
         )
+    require_trusted(root)
     version, compiled_by = version_in(root), _compiler_version(bundle.bundle)
     if version and compiled_by and numbers(version)[:2] < numbers(compiled_by)[:2]:
         least = ".".join(map(str, numbers(compiled_by)[:2]))

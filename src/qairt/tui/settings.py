@@ -23,8 +23,9 @@ from qairt.files import write_atomic
 from qairt.recipe.names import nearest
 from qairt.tui.key_names import wrong_keys
 from qairt.tui.terminal.glyphs import GraphStyle
-from qairt.tui.themes import DEFAULT_THEME, config_folder
+from qairt.tui.themes import DEFAULT_THEME
 from qairt.tui.yaml_file import NotAMapping, YamlFile, describe_error, read_yaml
+from qairt.user_folder import config_folder
 
 
 class UserSettings(BaseSettings):

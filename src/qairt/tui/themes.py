@@ -6,7 +6,6 @@ Shipped themes are in `themes/` of the repository (`qairt/themes` once installed
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 from typing import Annotated, TypeVar
 
@@ -17,6 +16,7 @@ from textual.theme import Theme
 
 from qairt.tui.theme_defaults import ANSI_DEFAULTS, LIGHT_DEFAULTS, VARIABLE_DEFAULTS
 from qairt.tui.yaml_file import NotAMapping, describe_error, read_yaml
+from qairt.user_folder import config_folder
 
 __all__ = ["DEFAULT_THEME", "MONO_THEME", "VARIABLE_DEFAULTS", "load_themes", "read_theme", "register_all"]
 
@@ -134,12 +134,6 @@ def shipped_themes() -> Path:
     package = Path(__file__).parents[1]
     installed = package / "themes"
     return installed if installed.is_dir() else package.parents[1] / "themes"
-
-
-def config_folder() -> Path:
-    """The folder of the user's settings and themes."""
-    config = os.environ.get("XDG_CONFIG_HOME") or "~/.config"
-    return Path(os.path.expanduser(config)) / "qairt"
 
 
 def load_themes() -> tuple[list[Theme], list[str]]:

@@ -77,6 +77,11 @@ def test_else_the_folders_name_else_what_the_converter_says(tmp_path: Path):
     other = install(tmp_path / "sdk", version="2.41.0.251128")
     hidden = other / "sdk.yaml.kept"
     (other / "sdk.yaml").rename(hidden)
+    header = other / "include" / "QNN" / "QnnSdkBuildId.h"
+    header.parent.mkdir(parents=True)
+    header.write_text('#define QNN_SDK_BUILD_ID "v2.41.0.251127_180112"\n')
+    assert open_sdk(other).version == "2.41.0.251127"
+    header.unlink()
     tool = other / "bin" / PLATFORM / CONVERTER
     tool.write_text("#!/bin/sh\necho 'QAIRT converter 2.41.0.251128'\n")
     assert open_sdk(other).version == "2.41.0.251128"

@@ -10,12 +10,13 @@ from qairt.toolchain.sdk.install import CONVERTER, INSTALL, LIBRARIES, NEWEST, O
 from qairt.toolchain.sdk.open import start_converter
 from qairt.toolchain.sdk.process import require_executable
 from qairt.toolchain.sdk.sdk_python import find_python, needs_python
+from qairt.toolchain.sdk.trust import is_trusted, refusal
 from qairt.toolchain.vendor_process import failure
 
 
 def findings(sdk: Sdk) -> list[Finding]:
-    """Missing pieces (`error`) first, then what may not work (`warning`). Starts no tool but the SDK's Python."""
-    found = [*_version(sdk), *_tools(sdk), *_python(sdk)]
+    """Missing pieces (`error`) first, then what may not work (`warning`). Starts no tool but the user's Python."""
+    found = [*_trust(sdk), *_version(sdk), *_tools(sdk), *_python(sdk)]
     return sorted(found, key=lambda finding: finding.status != "error")
 
 
@@ -45,6 +46,13 @@ def converter_fault(sdk: Sdk) -> Finding | None:
         return None
     fault = failure(CONVERTER, ended, where="")
     return _finding("error", fault.what, fault.remedy or INSTALL)
+
+
+def _trust(sdk: Sdk) -> list[Finding]:
+    if is_trusted(sdk.root):
+        return []
+    error = refusal(sdk.root)
+    return [_finding("error", error.what, error.remedy or "")]
 
 
 def _version(sdk: Sdk) -> list[Finding]:

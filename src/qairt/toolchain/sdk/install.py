@@ -14,6 +14,7 @@ from pathlib import Path
 from qairt.toolchain.qnn.htp_config import EXTENSIONS
 
 ROOT_VARIABLE = "QAIRT_SDK_ROOT"
+VENDOR_VARIABLE = "QNN_SDK_ROOT"
 PLATFORM = "x86_64-linux-clang"
 CONVERTER, QUANTIZER, GENERATOR = "qairt-converter", "qairt-quantizer", "qnn-context-binary-generator"
 TOOLS = (CONVERTER, QUANTIZER, GENERATOR)
@@ -62,8 +63,11 @@ def numbers(version: str) -> tuple[int, ...]:
 
 
 def configured_root(setting: Path | None) -> Path | None:
-    """The folder that `sdk_root`, or else `$QAIRT_SDK_ROOT`, names; None where neither is set."""
-    if setting is not None:
-        return setting
-    variable = os.environ.get(ROOT_VARIABLE, "").strip()
-    return Path(variable).expanduser().absolute() if variable else None
+    """The folder that `sdk_root`, or else the environment, names; None where neither does."""
+    return setting if setting is not None else root_of_environment()
+
+
+def root_of_environment() -> Path | None:
+    """The folder in `$QAIRT_SDK_ROOT`, or in `$QNN_SDK_ROOT`, which the vendor's own scripts set."""
+    named = [os.environ.get(variable, "").strip() for variable in (ROOT_VARIABLE, VENDOR_VARIABLE)]
+    return next((Path(folder).expanduser().absolute() for folder in named if folder), None)

@@ -6,19 +6,23 @@ import re
 import subprocess
 from pathlib import Path
 
+from qairt.child_process import ending_with_parent
 from qairt.errors import ToolchainNotAvailable
 from qairt.files import read_regular
 from qairt.toolchain.sdk.install import CONVERTER, INSTALL, PLATFORM, ROOT_VARIABLE, Sdk
 from qairt.toolchain.sdk.process import tool_command
+from qairt.toolchain.sdk.trust import is_trusted
 from qairt.toolchain.vendor_process import ProcessExit
 
 _VERSION = re.compile(r"(?<![\d.])(\d+\.\d+\.\d+(?:\.\d+)?)(?![\d.])")
 _VERSION_IN_YAML = re.compile(r"^\s*version\s*:\s*[\"']?v?([\d.]+)", re.MULTILINE)
+_VERSION_IN_HEADER = re.compile(r"QNN_SDK_BUILD_ID\s+\"v?(\d+\.\d+\.\d+(?:\.\d+)?)")
 _TIMEOUT_S = 60
 
 
 def open_sdk(root: Path | None) -> Sdk:
-    """The SDK in a folder. Its version comes from `sdk.yaml`, the folder's name or, failing these, the converter.
+    """The SDK in a folder. Its version comes from its files and the folder's name; failing these, from the converter,
+    which is started only in an SDK that the user trusts.
 
     Raises:
         ToolchainNotAvailable: `root` is None, does not exist, or is not an SDK.
@@ -38,17 +42,23 @@ def open_sdk(root: Path | None) -> Sdk:
             where="sdk_root",
             remedy=f"did you mean {inner[-1]}?" if inner else INSTALL,
         )
-    return Sdk(root, version_in(root) or _version_from_converter(root))
+    version = version_in(root) or (_version_from_converter(root) if is_trusted(root) else "")
+    return Sdk(root, version)
 
 
 def version_in(root: Path) -> str:
-    """The version in `sdk.yaml` or the folder's name; empty where there is none."""
-    try:
-        match = _VERSION_IN_YAML.search(read_regular(root / "sdk.yaml").decode(errors="replace"))
-    except OSError:
-        match = None
+    """The version in `sdk.yaml`, the folder's name or the headers; empty where there is none."""
+    match = _VERSION_IN_YAML.search(_text_of(root / "sdk.yaml"))
     match = match or _VERSION.search(root.resolve().name)
+    match = match or _VERSION_IN_HEADER.search(_text_of(root / "include" / "QNN" / "QnnSdkBuildId.h"))
     return match[1] if match else ""
+
+
+def _text_of(path: Path) -> str:
+    try:
+        return read_regular(path).decode(errors="replace")
+    except OSError:
+        return ""
 
 
 def start_converter(sdk: Sdk) -> ProcessExit:
@@ -62,6 +72,7 @@ def start_converter(sdk: Sdk) -> ProcessExit:
         done = subprocess.run(
             command,
             env=environment,
+            preexec_fn=ending_with_parent(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -10,6 +10,7 @@ from qairt.errors import ToolchainError, ToolchainNotAvailable
 from qairt.toolchain.sdk import sdk_python
 from qairt.toolchain.sdk.install import ROOT_VARIABLE, Sdk
 from qairt.toolchain.sdk.sdk_python import SdkPython, find_python, needs_python
+from qairt.toolchain.sdk.trust import require_trusted
 from qairt.toolchain.vendor_process import failure, run
 
 _SYSTEM_PATH = ("/usr/local/bin", "/usr/bin", "/bin")
@@ -49,9 +50,11 @@ def tool_command(
         home: its home folder and its folder for temporary files.
 
     Raises:
-        ToolchainNotAvailable: the tool is missing or not executable, or there is no Python to run it.
+        ToolchainNotAvailable: the SDK is not trusted, the tool is missing or not executable, or there is no Python to
+            run it.
     """
     path = sdk.tool(tool)
+    require_trusted(sdk.root)
     require_executable(path)
     python = None
     command = [str(path), *arguments]
