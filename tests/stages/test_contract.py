@@ -120,6 +120,7 @@ CHANGED: dict[tuple[str, str], Any] = {
     ("export_bundle", "format"): "ort",
     ("export", "onnx"): Path("other.onnx"),
     ("export", "encodings"): Path("other.encodings"),
+    ("export", "io_names"): {"input_ids": "tokens"},
     ("prepare_exports", "arn"): [1, 2, 3],
     ("prepare_exports", "context_length"): [4096],
     ("quantization", "recipe"): "minmax.yaml",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from qairt.engine.stage import (
     Artifact,
@@ -28,19 +28,27 @@ from qairt.files import link_or_copy, read_regular
 from qairt.recipe.files import RecipeFile
 from qairt.stages.facts import model_of, open_quantized, require_file, sizes_of
 
+ADOPTION = 2
+"""Raised when the same external graph is adopted to another one."""
+
 
 class ExportConfig(StageConfig):
-    """Empty if the recipe has a model; `onnx` and `encodings` start from an external ONNX graph instead."""
+    """Empty if quantization precedes it; `onnx` and `encodings` start from an external ONNX graph instead."""
 
-    not_in_key = StageConfig.not_in_key | {"onnx", "encodings"}
+    not_in_key = StageConfig.not_in_key | {"onnx", "encodings", "io_names"}
 
     onnx: Annotated[Path | None, RecipeFile()] = None
     encodings: Annotated[Path | None, RecipeFile()] = None
+    io_names: dict[str, str] = Field(default_factory=dict)
+    """The external graph's name of each input or output that is not found by itself, such as
+    `past_key_{i}_in: cache.{i}.k`; `{i}` stands for the number of a layer."""
 
     @model_validator(mode="after")
     def _both_or_neither(self) -> ExportConfig:
         if (self.onnx is None) != (self.encodings is None):
             raise ValueError("onnx and encodings must be set together")
+        if self.io_names and self.onnx is None:
+            raise ValueError("io_names names the inputs and outputs of an external graph: set onnx and encodings too")
         return self
 
 
@@ -64,7 +72,8 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
 
     1. The graph is built, not traced: this takes about a second and no copy of the weights.
     2. Weights that quantization changed or rotated are written in that form.
-    3. With `onnx` and `encodings`, an external graph is imported, and no earlier stage is needed.
+    3. With `onnx` and `encodings`, an external graph is adopted instead. No earlier stage is needed; with model_loading
+       before it, the model's tokenizer, template and configuration belong to the result.
     """
 
     name = "export"
@@ -92,7 +101,13 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
             onnx, encodings = self._external_paths()
             size = sum(path.stat().st_size for path in _graph_files(onnx))
             paths = {"onnx": onnx, "encodings": encodings}
-            return Expansion([Task(coord=(), sources=(), paths=paths, estimate=Estimate(bytes=size, seconds=2))])
+            estimate = Estimate(bytes=size, seconds=2 + 3 * size / 1e9, peak_ram=300_000_000 + 2 * size)
+            return Expansion(
+                [
+                    Task(coord=coord, sources=(coord,) if batch else (), paths=paths, estimate=estimate)
+                    for coord in batch or [()]
+                ]
+            )
         model, sizes = model_of(env), sizes_of(env)
         estimate = Estimate(
             bytes=sizes.total, seconds=2 + sizes.total / 3e8, peak_ram=300_000_000 + 2 * sizes.largest_block
@@ -106,7 +121,11 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
             return ()
         onnx, encodings = self._external_paths()
         files = [*_graph_files(onnx), encodings]
-        return (("files", tuple((path.name, env.digest(self.name, path)) for path in files)),)
+        facts: KeyFacts = (
+            ("files", tuple((path.name, env.digest(self.name, path)) for path in files)),
+            ("adoption", ADOPTION),
+        )
+        return (*facts, ("io_names", tuple(sorted(self.config.io_names.items())))) if self.config.io_names else facts
 
     def _external_paths(self) -> tuple[Path, Path]:
         return _required(self.config.onnx), _required(self.config.encodings)
@@ -142,13 +161,17 @@ def _import_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> Ex
     from qairt.graph.foreign.adopt import adopt
 
     output = _output_in(context.directory)
-    adopt(
+    notices = adopt(
         task.paths["onnx"],
         task.paths["encodings"],
         onnx=output.onnx,
         weights=output.weights,
         encodings=output.encodings,
+        io_names=context.config.io_names,
+        threads=context.threads,
     )
+    for notice in notices:
+        print(notice)
     return output
 
 

@@ -26,7 +26,7 @@ from qairt.engine.stage import (
 )
 from qairt.files import link_or_copy, read_regular, read_text
 from qairt.stages.export import ExportConfig
-from qairt.stages.facts import Sizes, has_model, sizes_of
+from qairt.stages.facts import Sizes, sizes_of
 from qairt.stages.prepare_exports import context_length_at
 
 if TYPE_CHECKING:
@@ -172,14 +172,12 @@ def parts_for(env: Env, num_splits: int) -> list[Part]:
     from qairt.model.parts import plan_split
 
     def measure() -> Sizes:
-        if has_model(env):
+        config = env.configs.get("export")
+        if not isinstance(config, ExportConfig) or config.onnx is None:
             return sizes_of(env)
         from qairt.graph.foreign.adopt import layer_sizes
 
-        config = env.configs["export"]
-        assert isinstance(config, ExportConfig)
-        assert config.onnx is not None
-        return Sizes(*layer_sizes(config.onnx))
+        return Sizes(*layer_sizes(config.onnx, config.io_names))
 
     sizes = env.once("sizes of the parts", measure)
     return plan_split(

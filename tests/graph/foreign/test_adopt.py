@@ -91,7 +91,7 @@ def test_a_decoder_without_its_residual_adds_is_refused(tmp_path: Path):
 def test_a_missing_cache_output_is_named(tmp_path: Path):
     _, _, theirs, encodings = somebody_elses(tmp_path)
     model = files.load(theirs)
-    model.graph.outputs[3].name = "present.1.key"
+    model.graph.outputs[3].name = "keys.1"
     files.save(model, theirs)
     with pytest.raises(
         GraphError, match="it has 2 layers but no input or output past_key_1_out\n  name the outputs logits, "

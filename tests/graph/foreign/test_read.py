@@ -89,15 +89,44 @@ def test_token_ids_read_by_something_else(tmp_path: Path):
     assert refused(theirs).startswith("input input_ids: token ids are read by Add, not only by the embedding\n")
 
 
-def test_an_old_opset(tmp_path: Path):
+@pytest.mark.parametrize(
+    ("opset", "message"),
+    [
+        (
+            17,
+            "node RMSNormalization:layers.0.attn.norm (RMSNormalization): RMSNormalization is not an operator of ONNX"
+            " opset 17\n  export the model with ONNX's own operators",
+        ),
+        (11, "{theirs}: opset 11 is too old to be converted\n  export it with opset 17 or later"),
+    ],
+)
+def test_an_opset_that_cannot_be_lifted(tmp_path: Path, opset: int, message: str):
     _, _, theirs, _ = somebody_elses(tmp_path)
     model = files.load(theirs)
-    model.graph.opset_imports[""] = 17
+    if opset < 17:
+        for found in [found for found in model.graph if found.op_type == "RMSNormalization"]:
+            found.op_type = "Identity"
+            found.attributes.clear()
+            found.resize_inputs(1)
+    model.graph.opset_imports[""] = opset
     files.save(model, theirs)
-    assert refused(theirs) == (
-        f"{theirs}: opset 17 has no 4- and 16-bit integers\n"
-        "  export it with opset 21 or later (RMSNormalization needs 23)"
-    )
+    assert refused(theirs) == message.format(theirs=theirs)
+
+
+@pytest.mark.parametrize("link", ["symlink_to", "hardlink_to"])
+def test_integers_behind_the_links_of_a_hub_cache(tmp_path: Path, link: str):
+    """blobs/<hash> holds the files, snapshots/<commit> links to them."""
+    config, ours, theirs, encodings = somebody_elses(tmp_path)
+    cache = tmp_path / "cache"
+    (cache / "blobs").mkdir(parents=True)
+    packed = cache / "blobs" / "model"
+    onnx.save_model(onnx.load(theirs), packed, save_as_external_data=True, location="packed.data", size_threshold=0)
+    packed.with_name("packed.data").rename(cache / "blobs" / "5f2a")
+    snapshot = cache / "snapshots" / "0123"
+    snapshot.mkdir(parents=True)
+    for name, blob in (("model.onnx", packed), ("packed.data", cache / "blobs" / "5f2a")):
+        getattr(snapshot / name, link)(blob)
+    assert_computes_the_same(tmp_path, config, ours, snapshot / "model.onnx", encodings)
 
 
 def test_sixteen_bit_weights(tmp_path: Path):

@@ -1,13 +1,16 @@
 """Adopt an external ONNX graph: afterwards it looks like one of our own exports.
 
-1. Its weights are copied to one raw float32 file, one at a time.
-2. The residual stream is followed from the embedding: the value after every second residual Add becomes `hidden_k`; any
-   other tensor of that name gets a new one. Encodings are renamed accordingly.
-3. Inputs and outputs must already have the names that runtimes expect.
+1. Its inputs and outputs get the names that runtimes expect (`interface`); where they hold something else, the graph is
+   rewritten (`decoder`) and compared with what it was.
+2. Its weights are copied to one raw float32 file, one at a time.
+3. The residual stream is followed from the embedding: the value after every second residual Add becomes `hidden_k`; any
+   other tensor of that name gets a new one.
+4. Encodings follow (`encodings`).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from itertools import count
 from pathlib import Path
 
@@ -15,46 +18,69 @@ import numpy as np
 import onnx_ir as ir
 
 from qairt.errors import GraphError
-from qairt.files import read_text
 from qairt.graph import files, split
 from qairt.graph.bind import is_symbolic
 from qairt.graph.foreign.bind import lengths_of
-from qairt.graph.foreign.read import read_foreign
+from qairt.graph.foreign.compare import Original
+from qairt.graph.foreign.decoder import needs_rewriting, rewrite
+from qairt.graph.foreign.encodings import adopted_encodings
+from qairt.graph.foreign.interface import name_interface
+from qairt.graph.foreign.positions import Rewritten
+from qairt.graph.foreign.read import narrow_ids, read_foreign, require_float32
 from qairt.graph.part_vectors import run
 from qairt.graph.session import Array
 from qairt.graph.weights_file import append, external, read
 from qairt.model.decoder import hidden_name, past_names, present_names
 from qairt.model.parts import Part
-from qairt.quant.encodings_json import read_encodings, write_encodings
+from qairt.quant.encodings_json import write_encodings
 
 
-def adopt(source: Path, source_encodings: Path, *, onnx: Path, weights: Path, encodings: Path) -> None:
+def adopt(
+    source: Path,
+    source_encodings: Path,
+    *,
+    onnx: Path,
+    weights: Path,
+    encodings: Path,
+    io_names: Mapping[str, str] | None = None,
+    threads: int = 1,
+) -> list[str]:
     """Write `source` and its encodings in the form of our own export.
+
+    Args:
+        io_names: the graph's name of each of our inputs and outputs that is not found by itself.
+
+    Returns:
+        What the user should know: encodings that were missing, and what they are now.
 
     Raises:
         GraphError: it is not a decoder of the supported form; names the node, input or output.
         QuantizationError: the encodings cannot be read.
+        RecipeError: `io_names` does not fit the graph.
     """
-    model = read_foreign(source)
+    model, renamed, rewritten, original = _in_our_form(source, io_names or {}, encodings.parent)
     if not is_symbolic(model):
         lengths_of(model)
     stream = _hidden_states(model)
     _require_outputs(model, len(stream) - 1)
-    renamed = _name_hidden_states(model, stream)
+    renamed |= _name_hidden_states(model, stream)
+    found, notices = adopted_encodings(model, source_encodings, renamed, rewritten)
     _write_weights(model, weights)
-    found = read_encodings(read_text(source_encodings), initializers=set(model.graph.initializers))
-    found.activations = {renamed.get(name, name): encoding for name, encoding in found.activations.items()}
     encodings.write_text(write_encodings(found))
     files.save(model, onnx)
+    if original is not None and rewritten is not None:
+        original.compare(onnx, rewritten.angles, threads=threads)
+    return notices
 
 
-def layer_sizes(source: Path) -> tuple[int, tuple[int, ...], int]:
+def layer_sizes(source: Path, io_names: Mapping[str, str] | None = None) -> tuple[int, tuple[int, ...], int]:
     """Float32 bytes of the embedding, of each layer, and of the head. Reads no weights.
 
     Raises:
-        GraphError: as `adopt`.
+        GraphError, RecipeError: as `adopt`.
     """
     model = read_foreign(source)
+    name_interface(model, io_names or {})
     order = {value: index for index, value in enumerate(_hidden_states(model))}
     sizes = [0] * (len(order) + 1)  # embedding, layers, head
     part = 0
@@ -64,6 +90,21 @@ def layer_sizes(source: Path) -> tuple[int, tuple[int, ...], int]:
                 sizes[part] += 4 * value.const_value.size
         part = max([part, *(order[out] + 1 for out in node.outputs if out in order)])
     return sizes[0], tuple(sizes[1:-1]), sizes[-1]
+
+
+def _in_our_form(
+    source: Path, io_names: Mapping[str, str], directory: Path
+) -> tuple[ir.Model, dict[str, str], Rewritten | None, Original | None]:
+    """Rule 1: the graph, new names by old, and what rewriting it made."""
+    model = read_foreign(source)
+    renamed = name_interface(model, io_names)
+    narrow_ids(model)
+    rewritten, original = None, None
+    if needs_rewriting(model):
+        original = Original(directory)
+        rewritten = rewrite(model, {ours: theirs for theirs, ours in renamed.items()}, original.keep)
+    require_float32(model)
+    return model, renamed, rewritten, original
 
 
 def external_part_inputs(
@@ -113,8 +154,12 @@ def _hidden_states(model: ir.Model) -> list[ir.Value]:
     ids = next((value for value in model.graph.inputs if value.name == "input_ids"), None)
     gather = next((use.node for use in ids.uses() if use.node.op_type == "Gather"), None) if ids else None
     if gather is None:
+        found = ", ".join(str(value.name) for value in model.graph.inputs)
+        remedy = f"the graph's inputs are {found}: say in stages.export.io_names which is input_ids"
         raise GraphError(
-            "no Gather reads input_ids", where=str(model.graph.name), remedy="export the decoder with its embedding"
+            "no Gather reads input_ids",
+            where=str(model.graph.name),
+            remedy="export the decoder with its embedding" if ids else remedy,
         )
     stream = [gather.outputs[0]]
     for node in model.graph:
