@@ -3,9 +3,22 @@
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import socket
+from functools import cache
 from pathlib import Path
+
+_INSTRUCTIONS = {
+    "amx_tile": "AMX",
+    "avx512_vnni": "AVX-512 VNNI",
+    "avx512f": "AVX-512",
+    "avx2": "AVX2",
+    "sve": "SVE",
+    "i8mm": "I8MM",
+    "asimd": "NEON",
+}
+"""A flag of the processor -> the vector instructions it stands for; the first one found is the best one."""
 
 
 def available_cores() -> int:
@@ -56,3 +69,31 @@ def free_space(folder: Path) -> int | None:
 def this_host() -> str:
     """The machine's name, as recorded with costs."""
     return socket.gethostname()
+
+
+def cpu_name() -> str:
+    """The processor's model name."""
+    return _cpu_information().get("model name") or platform.processor() or platform.machine()
+
+
+def cpu_instructions() -> str:
+    """The best vector instructions of the processor: math libraries choose their code, and so their rounding, by it."""
+    information = _cpu_information()
+    flags = (information.get("flags") or information.get("Features") or "").split()
+    return next((name for flag, name in _INSTRUCTIONS.items() if flag in flags), "unknown")
+
+
+@cache
+def _cpu_information() -> dict[str, str]:
+    """`/proc/cpuinfo` of the first processor; empty on other systems."""
+    found: dict[str, str] = {}
+    try:
+        with Path("/proc/cpuinfo").open() as file:
+            for line in file:
+                name, separator, value = line.partition(":")
+                if not separator:
+                    break
+                found[name.strip()] = value.strip()
+    except OSError:
+        pass
+    return found

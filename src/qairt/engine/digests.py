@@ -6,6 +6,8 @@ A file that is swapped for one of the same size and mtime (`cp -p`, `tar x`, `rs
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from qairt.files import read_json, sha256_of, write_atomic
@@ -14,8 +16,21 @@ Stamp = list[int]
 """[size, mtime in ns, ctime in ns, inode, device]."""
 
 
+@dataclass(frozen=True)
+class Content:
+    """What of a file is digested."""
+
+    name: str
+    """Under which the digest is remembered; empty for all bytes of the file. Change it if `digest` changes."""
+    digest: Callable[[Path], str]
+    """Hex SHA-256."""
+
+
+ALL_BYTES = Content("", sha256_of)
+
+
 class FileDigests:
-    """A file `{path: [*stamp, sha256]}`; losing it only costs time."""
+    """A file `{path or path (content): [*stamp, sha256]}`; losing it only costs time."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -29,8 +44,8 @@ class FileDigests:
             except (OSError, ValueError, TypeError, AttributeError):  # damaged: hash again
                 self._known = {}
 
-    def digest(self, path: Path) -> str:
-        """SHA-256 of `path`; hashed only if the file has changed.
+    def digest(self, path: Path, content: Content = ALL_BYTES) -> str:
+        """SHA-256 of `path`, or of some content of it; hashed only if the file has changed.
 
         Raises:
             OSError: the file cannot be read.
@@ -38,11 +53,12 @@ class FileDigests:
         path = path.resolve()
         stamp = stamp_of(path)
         self._seen[path] = stamp
-        known = self._known.get(str(path))
+        name = f"{path} ({content.name})" if content.name else str(path)
+        known = self._known.get(name)
         if known is not None and known[0] == stamp:
             return known[1]
-        value = sha256_of(path)
-        self._known[str(path)] = (stamp, value)
+        value = content.digest(path)
+        self._known[name] = (stamp, value)
         self._save()
         return value
 

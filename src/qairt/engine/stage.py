@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, get_args
@@ -24,6 +24,7 @@ from qairt.engine.artifact import (
     write_output,
 )
 from qairt.engine.axes import Coord, without
+from qairt.engine.digests import Content
 from qairt.engine.env import Env
 from qairt.engine.stage_config import Override, StageConfig
 from qairt.engine.task import Batch, Estimate, Expansion, Item, Task
@@ -34,6 +35,7 @@ __all__ = [
     "AnyStage",
     "Artifact",
     "Batch",
+    "Content",
     "Context",
     "Coord",
     "Env",
@@ -115,6 +117,9 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     name: ClassVar[str]
     version: ClassVar[int] = 1
     """Raised by hand when the output changes for the same input."""
+    computed_with: ClassVar[tuple[str, ...]] = ()
+    """Packages whose arithmetic its output holds, such as torch. Their minor versions are part of its keys. What else
+    may change the last bits (patch versions, the CPU) is recorded with each entry instead: `Entry.made_with`."""
     axis_name: ClassVar[str | None] = None
     """The axis it opens."""
     merges: ClassVar[tuple[str, ...]] = ()
@@ -174,6 +179,20 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     def cache_key_extras(self, env: Env) -> KeyFacts:
         """Facts that its output depends on besides settings and upstream items."""
         return ()
+
+    def facets(self, env: Env) -> KeyFacts:
+        """Digests of the parts of its result, by name, if later items can depend on one part and not on another. The
+        keys of later items then contain the facets that they read, and not its key."""
+        return ()
+
+    def facets_read(self) -> Collection[str] | None:
+        """The facets of earlier stages that its items read themselves; what its sources read is in the sources' keys.
+        None, the default: all of them."""
+        return None
+
+    def earlier_key_extras(self, env: Env) -> KeyFacts:
+        """What `cache_key_extras` was before keys had facets; entries of that time are still found."""
+        return self.cache_key_extras(env)
 
     def introspect(self, batch: Batch, env: Env, token: Any) -> Mapping[str, object]:
         """What `plan` prints for it besides the counts; an exception here never breaks the plan."""

@@ -65,8 +65,8 @@ class Tokenizer:
         except Exception as error:  # the library raises plain Exception
             raise ModelError(f"not a tokenizer: {error}", where=str(path), remedy="download it again") from error
         settings = _json(directory / "special_tokens_map.json") | _json(directory / "tokenizer_config.json")
-        template = settings.pop("chat_template", None)
-        return cls(fast, settings, _template_file(directory) or _default_template(template))
+        settings.pop("chat_template", None)
+        return cls(fast, settings, chat_template_in(directory))
 
     @classmethod
     def from_gguf(cls, path: str | Path) -> Tokenizer:
@@ -150,6 +150,16 @@ class Tokenizer:
             end = "" if name.endswith(".jinja") else "\n"
             (directory / name).write_bytes((text + end).encode())
         return [directory / name for name in contents]
+
+
+def chat_template_in(directory: Path) -> str | None:
+    """The chat template of a model directory; None for a base model.
+
+    Raises:
+        ModelError: a file that may hold it is not JSON.
+    """
+    stated = _json(directory / "special_tokens_map.json") | _json(directory / "tokenizer_config.json")
+    return _template_file(directory) or _default_template(stated.get("chat_template"))
 
 
 def _json(path: Path) -> dict[str, JsonValue]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -54,6 +55,9 @@ class Convert(ToolchainStage[ConvertConfig, ConvertInput, FloatDlc]):
             estimate = Estimate(bytes=size, seconds=1 + size / 3e7, peak_ram=300_000_000 + 4 * size)
             tasks.append(Task(coord=coord, sources=(coord,), paths=paths, estimate=estimate))
         return Expansion(tasks)
+
+    def facets_read(self) -> Collection[str]:
+        return ()
 
     def run(self, task: Task, context: Context[ConvertConfig, ConvertInput]) -> FloatDlc:
         source = context.input

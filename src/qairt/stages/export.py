@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -115,6 +116,9 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
         return Expansion(
             [Task(coord=coord, sources=(coord,), paths={"model": model.source}, estimate=estimate) for coord in batch]
         )
+
+    def facets_read(self) -> Collection[str]:
+        return ()
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
         if self.config.onnx is None:

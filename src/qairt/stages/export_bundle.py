@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, cast
 
@@ -25,6 +25,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.files import files_below, link_or_copy, replace_folder
+from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, TOKENIZER
 from qairt.stages.facts import model_of, settings_of, soc_of
 from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.split_model import part_at
@@ -99,6 +100,9 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
                 for coord, sources in together.items()
             ]
         )
+
+    def facets_read(self) -> Collection[str]:
+        return (TOKENIZER, CHAT_TEMPLATE, GENERATION)
 
     def run(self, task: Task, context: Context[ExportBundleConfig, ExportBundleInput]) -> Bundle:
         from qairt.bundle.compose import compose

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -103,6 +103,9 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
                 )
             )
         return Expansion(tasks)
+
+    def facets_read(self) -> Collection[str]:
+        return ()
 
     def run(
         self, task: Task, context: Context[GenerateContextBinaryConfig, GenerateContextBinaryInput]

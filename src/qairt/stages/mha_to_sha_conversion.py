@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import Annotated
 
@@ -64,6 +65,9 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
     def expand(self, batch: Batch, env: Env) -> Expansion:
         estimate = Estimate(bytes=30_000_000, seconds=4, peak_ram=600_000_000)
         return Expansion([Task(coord=coord, sources=(coord,), estimate=estimate) for coord in batch])
+
+    def facets_read(self) -> Collection[str]:
+        return ()
 
     def run(self, task: Task, context: Context[MhaToShaConfig, MhaToShaInput]) -> SingleHeadPart:
         from qairt.graph import files, part_vectors

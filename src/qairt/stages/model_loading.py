@@ -20,6 +20,7 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
+from qairt.stages.facets import model_facets
 from qairt.stages.facts import model_of, sizes_of
 
 
@@ -38,7 +39,8 @@ class LoadedModel(StageOutput):
 class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
     """Describe the model and store its tokenizer. Weights are not copied: later stages read them tensor by tensor.
 
-    The content of every file of the model is part of the key; its path is not.
+    Later items depend on the facets of the model that they read: after a corrected end token it is not quantized again.
+    Paths, and how files are written, are in no key.
     """
 
     name = "model_loading"
@@ -55,7 +57,10 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
         )
         return Expansion([task])
 
-    def cache_key_extras(self, env: Env) -> KeyFacts:
+    def facets(self, env: Env) -> KeyFacts:
+        return model_facets(env, self.name)
+
+    def earlier_key_extras(self, env: Env) -> KeyFacts:
         files = model_of(env).files
         return (("model", tuple((path.name, env.digest(self.name, path)) for path in files)),)
 

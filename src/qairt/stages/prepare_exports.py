@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -117,6 +117,9 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
                         )
                     )
         return Expansion(tasks)
+
+    def facets_read(self) -> Collection[str]:
+        return ()
 
     def run(self, task: Task, context: Context[PrepareExportsConfig, PrepareExportsInput]) -> BoundModel:
         from qairt.graph import files

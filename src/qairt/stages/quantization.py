@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -31,6 +31,7 @@ from qairt.files import read_regular
 from qairt.quant.calibration_text import check_length
 from qairt.quant.config import TechniqueConfig
 from qairt.recipe.files import RecipeFile
+from qairt.stages.facets import GRAPH, TOKENIZER, WEIGHTS
 from qairt.stages.facts import model_of, require_file, settings_of, sizes_of, soc_of
 from qairt.stages.mixed_precision import PerplexityGrowth
 from qairt.stages.technique_file import load_technique
@@ -94,6 +95,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     name = "quantization"
     version = 2
+    computed_with = ("torch", "tokenizers")
     requires = ("model_loading",)
 
     def check(self, env: Env) -> None:
@@ -141,6 +143,9 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
         return (("calibration_text", env.digest(self.name, _calibration_path(self.config, env))),)
+
+    def facets_read(self) -> Collection[str]:
+        return (WEIGHTS, GRAPH, TOKENIZER)
 
     def introspect(self, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
         technique = self._technique(env)

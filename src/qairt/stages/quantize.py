@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -118,6 +118,9 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
     def check_tools(self, env: Env) -> None:
         if settings_of(env).backend == "HTP":
             super().check_tools(env)
+
+    def facets_read(self) -> Collection[str]:
+        return ()
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
         return () if settings_of(env).backend == "CPU" else super().cache_key_extras(env)

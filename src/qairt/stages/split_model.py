@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
@@ -74,6 +74,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
     name = "split_model"
     axis_name = "split"
     computed_from: ClassVar[Mapping[str, str]] = {"part.of": "stages.split_model.num_splits"}
+    computed_with = ("onnxruntime",)
     requires = ("prepare_exports",)
 
     def labels(self, coord: Coord, env: Env) -> Sequence[int]:
@@ -99,6 +100,9 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
                     )
                 )
         return Expansion(tasks)
+
+    def facets_read(self) -> Collection[str]:
+        return ()
 
     def introspect(self, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
         return {f"part {part.index}": part.describe() for part in parts_of(env)}

@@ -35,6 +35,8 @@ class NewEntry:
     seconds: float = 0.0
     peak_rss: int = 0
     """Bytes."""
+    made_with: Mapping[str, str] = field(default_factory=dict)
+    """What may change its last bits and is not in the key: versions of packages, the processor."""
 
 
 @dataclass(frozen=True)
@@ -55,6 +57,8 @@ class Entry:
     peak_rss: int
     new_bytes: int
     """Bytes that were not stored before this item was made."""
+    made_with: dict[str, str] = field(default_factory=dict)
+    """See `NewEntry`; empty in entries of earlier versions."""
 
     @property
     def bytes(self) -> int:
@@ -104,6 +108,7 @@ def read_entry(directory: Path) -> Entry:
         seconds=float(record["seconds"]),
         peak_rss=int(record["peak_rss"]),
         new_bytes=int(record["new_bytes"]),
+        made_with={str(name): str(value) for name, value in record.get("made_with", {}).items()},
     )
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from qairt import keys
 from qairt.engine.cache.entry import Entry, mapping_in
+from qairt.engine.plan.key import is_earlier
 from qairt.engine.plan.planned import Cause, Kind, Leaf
 
 if TYPE_CHECKING:
@@ -20,10 +21,14 @@ if TYPE_CHECKING:
 
 Inputs = Mapping[str, "JsonValue"]
 """The recorded inputs of an entry."""
-CHANGES: frozenset[Kind] = frozenset({"setting", "parameter", "file", "toolchain", "version", "input", "removed"})
+CHANGES: frozenset[Kind] = frozenset(
+    {"setting", "parameter", "file", "toolchain", "facet", "library", "version", "input", "removed"}
+)
 """Kinds that mean something changed since an item was made."""
 NEW = "not built yet"
 """The reason of an item that was never made."""
+EARLIER = "it was made by an earlier version of qairt, which did not record which parts of the model it depends on"
+"""The reason of an item whose entry does not say whether a facet that it depends on has changed."""
 
 
 def cause_of(item: PlannedItem, known: Mapping[str, Entry], *, forced: bool, never: bool) -> tuple[Cause, str]:
@@ -99,13 +104,13 @@ def equal_leaves(item: PlannedItem, then: Inputs) -> list[Leaf]:
 def changed_sources(item: PlannedItem, then: Inputs) -> list[tuple[PlannedItem, str | None]]:
     """The sources whose key differs from the one in `then`, with that key; those that run come first."""
     old = _source_keys(then)
-    changed = [(source, old.get(source.name)) for source in item.sources if old.get(source.name) != source.key]
+    changed = [(source, old.get(source.name)) for source in item.chained if old.get(source.name) != source.key]
     return sorted(changed, key=lambda pair: pair[0].cached)
 
 
 def _never_made(item: PlannedItem) -> tuple[Cause, str]:
     new = Cause("new", item.name, note=NEW)
-    for source in item.sources:
+    for source in item.chained:
         if source.cause is not None and source.cause.kind != "new":
             if source.cause.kind not in CHANGES:
                 break
@@ -119,6 +124,8 @@ def _changed(item: PlannedItem, last: Entry, known: Mapping[str, Entry]) -> tupl
         cause = Cause(leaves[0].kind, item.name, tuple(leaves))
         return cause, cause.text
     changed = changed_sources(item, last.inputs)
+    if not changed and is_earlier(last.inputs, item.inputs):
+        return (cause := Cause("version", item.name, note=EARLIER)), cause.text
     if not changed:
         return (cause := _other_input(item, last)), cause.text
     source, key = changed[0]
@@ -165,12 +172,22 @@ def _all_leaves(
 
 
 def _parts(item: PlannedItem, then: Inputs) -> list[tuple[Kind, object, object, str]]:
-    """The item's own inputs, then and now, in order: settings, facts, parameters, version."""
+    """The item's own inputs, then and now, in order."""
     stage = item.stage.name
     old, new = mapping_in(then, "extras"), mapping_in(item.inputs, "extras")
+    facts = old.get("facts")
+    added: list[tuple[Kind, object, object, str]] = [
+        ("facet", old.get("facets"), new.get("facets"), ""),
+        ("library", old.get("libraries"), new.get("libraries"), ""),
+    ]
+    if is_earlier(then, item.inputs):  # what it lacks is not a difference
+        added = []
+        kept = mapping_in(new, "facts")
+        facts = {name: value for name, value in mapping_in(old, "facts").items() if name in kept} or new["facts"]
     return [
         ("setting", then.get("config"), item.inputs["config"], f"stages.{stage}"),
-        ("file", old.get("facts"), new["facts"], stage),
+        ("file", facts, new["facts"], stage),
+        *added,
         ("parameter", old.get("params"), new["params"], stage),
         ("version", old.get("version"), new["version"], f"version of {stage}"),
     ]
@@ -182,7 +199,7 @@ def _kind(kind: Kind, path: str) -> Kind:
 
 def _flat(value: object, path: str) -> list[tuple[str, object]]:
     if isinstance(value, Mapping):
-        return [leaf for name, inner in value.items() for leaf in _flat(inner, f"{path}.{name}")]
+        return [leaf for name, inner in value.items() for leaf in _flat(inner, f"{path}.{name}" if path else name)]
     return [] if value is None or value == [] else [(path, value)]
 
 

@@ -20,6 +20,8 @@ COMPUTED = "computed from the settings"
 _OTHERS = {
     "file": "a file's content",
     "toolchain": "toolchain",
+    "facet": "the model's content",
+    "library": "an installed package",
     "version": "this version of qairt",
     "input": "its input",
 }

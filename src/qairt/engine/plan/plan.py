@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 from qairt import keys
 from qairt.engine.axes import Coord, label, without
-from qairt.engine.cache.cache import StageCache, key_inputs
+from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import newest_by_item
+from qairt.engine.libraries import minor_versions
 from qairt.engine.plan.cause import cause_of
 from qairt.engine.plan.costs import CostHistory, Expectation, size_bucket
+from qairt.engine.plan.key import StageFacts, is_earlier, item_inputs
 from qairt.engine.plan.outputs import planned_outputs
 from qairt.engine.plan.planned import Plan, PlannedItem, PlannedOutput, StagePlan
-from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, KeyFacts, Stage, Task
+from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, Stage, Task
 from qairt.errors import ContractViolation
 from qairt.machine import this_host
 
@@ -68,6 +70,10 @@ class _Planning:
         self._newest = newest_by_item(self.plan.known.values())
         self._costs = CostHistory(planner.cache.cache_dir)
         self._batch: dict[Coord, PlannedItem] = {}
+        self._facets: dict[str, object] = {}
+        """Of the stages so far."""
+        self._told_apart: set[str] = set()
+        """The stages that have facets."""
         self._stateful = False
         """This stage or one before it is never reused."""
 
@@ -79,7 +85,7 @@ class _Planning:
         handles = {coord: self._handle(item, read=needs_artifacts and described) for coord, item in sources.items()}
         expansion = stage.expand(handles, self._env) if described else stage.dry_expand(handles, self._env)
         check_expansion(stage, handles, expansion, self._env, first=not self.plan.stages)
-        facts = stage.cache_key_extras(self._env)
+        facts = self._facts_of(stage)
         items = [self._item(stage, task, [sources[coord] for coord in task.sources], facts) for task in expansion.tasks]
         if not stage.is_side_branch:
             passing = {coord: item for coord, item in self._batch.items() if coord not in sources}
@@ -97,21 +103,32 @@ class _Planning:
             )
         )
 
-    def _item(self, stage: AnyStage, task: Task, sources: list[PlannedItem], stage_facts: KeyFacts) -> PlannedItem:
-        config = stage.config.at(task.coord)
-        upstream = keys.digest([source.key for source in sources]) if sources else None
-        extras = (
-            ("version", stage.version),
-            ("coordinate", label(task.coord)),
-            ("params", keys.plain(task.params)),
-            ("facts", stage_facts),
-            ("sources", {source.name: source.key for source in sources}),
+    def _facts_of(self, stage: AnyStage) -> StageFacts:
+        own = dict(stage.facets(self._env))
+        read = stage.facets_read()
+        found = StageFacts(
+            facts=stage.cache_key_extras(self._env),
+            facets={name: value for name, value in self._facets.items() if read is None or name in read} | own,
+            libraries=minor_versions(stage.computed_with),
         )
-        key = StageCache.compute_key(stage.name, config, upstream, extras)
+        if own:
+            self._facets |= own
+            self._told_apart.add(stage.name)
+        return found
+
+    def _item(self, stage: AnyStage, task: Task, sources: list[PlannedItem], facts: StageFacts) -> PlannedItem:
+        config = stage.config.at(task.coord)
+        chained = [source for source in sources if source.stage.name not in self._told_apart]
+        inputs = item_inputs(stage, task, config, chained, facts)
+        last = self._newest.get((stage.name, label(task.coord)))
+        if keys.digest(inputs) not in self.plan.known and last is not None and is_earlier(last.inputs, inputs):
+            earlier = item_inputs(stage, task, config, sources, StageFacts(stage.earlier_key_extras(self._env)))
+            inputs = earlier if keys.digest(earlier) in self.plan.known else inputs
+        key = keys.digest(inputs)
         name = f"{stage.name} {label(task.coord)}"
         forced = stage.name in self._force
         entry = self._cache.entry(key) if name in self._made or not (forced or self._stateful) else None
-        tools = str(dict(stage_facts).get("toolchain", ""))
+        tools = str(dict(facts.facts).get("toolchain", ""))
         expected = self._expected(stage.name, task, tools)
         item = PlannedItem(
             stage=stage,
@@ -119,9 +136,9 @@ class _Planning:
             config=config,
             sources=sources,
             key=key,
-            inputs=key_inputs(stage.name, config, upstream, extras),
+            inputs=inputs,
             entry=entry,
-            last=self._newest.get((stage.name, label(task.coord))),
+            last=last,
             expected=expected,
             bytes=entry.new_bytes if entry else expected.bytes,
             tools=tools,

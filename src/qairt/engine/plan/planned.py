@@ -12,12 +12,25 @@ from pydantic import JsonValue
 
 from qairt import keys
 from qairt.engine.axes import Coord, label
-from qairt.engine.cache.entry import Entry
+from qairt.engine.cache.entry import Entry, mapping_in
 from qairt.engine.plan.costs import Expectation, size_bucket
 from qairt.engine.stage import AnyStage, Expansion, StageConfig, Task
 from qairt.recipe.output_settings import ModelOutput, OutputKind
 
-Kind = Literal["setting", "parameter", "file", "toolchain", "version", "input", "new", "removed", "forced", "never"]
+Kind = Literal[
+    "setting",
+    "parameter",
+    "file",
+    "toolchain",
+    "facet",
+    "library",
+    "version",
+    "input",
+    "new",
+    "removed",
+    "forced",
+    "never",
+]
 
 
 @dataclass(frozen=True)
@@ -25,14 +38,17 @@ class Leaf:
     """One value that entered a key, then and now."""
 
     kind: Kind
-    """setting: of the stage; parameter: derived by the stage; file and toolchain: found by the stage."""
+    """setting: of the stage; parameter: derived by the stage; file and toolchain: found by the stage; facet: of an
+    earlier stage's result; library: a package it computes with."""
     field: str
-    """Dotted: `stages.fan.suffix` for a setting, else `<stage>.<name>`."""
+    """Dotted: `stages.fan.suffix` for a setting, else `<stage>.<name>`; of a facet and a library, its name."""
     cached: object
     now: object
 
     @property
     def text(self) -> str:
+        if self.kind == "facet":
+            return f"the {self.field} changed"
         return f"{self.field} {short(self.cached)} → {short(self.now)}"
 
 
@@ -125,6 +141,12 @@ class PlannedItem:
     @property
     def coord(self) -> Coord:
         return self.task.coord
+
+    @property
+    def chained(self) -> list[PlannedItem]:
+        """The sources whose keys are part of its own."""
+        named = mapping_in(self.inputs, "extras", "sources")
+        return [source for source in self.sources if source.name in named]
 
     @property
     def seconds(self) -> float:

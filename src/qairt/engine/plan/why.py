@@ -120,7 +120,7 @@ def key_diff(plan: Plan, item: PlannedItem, recipe: Recipe) -> KeyDiff:
         how = "passed on" if key is not None else "new input"
         rows.append(Difference(f"input {name}", short(key or ""), short(by_name[name].key), how))
     same = [replace(_row(leaf, item, recipe), same=True) for leaf in equal_leaves(item, then)]
-    for source in item.sources:
+    for source in item.chained:
         if source.name not in changed:
             same.append(Difference(f"input {source.name}", short(source.key), short(source.key), "", same=True))
     return KeyDiff(
@@ -186,6 +186,8 @@ _NOUNS: dict[Kind, str] = {
     "parameter": "recipe change",
     "file": "changed file",
     "toolchain": "toolchain change",
+    "facet": "model change",
+    "library": "library change",
     "version": "qairt change",
 }
 

@@ -13,6 +13,7 @@ from filelock import FileLock, Timeout
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry, NewEntry
 from qairt.engine.cache.manifest import PipelineManifest
+from qairt.engine.libraries import made_with
 from qairt.engine.plan.costs import Cost, CostHistory
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record import events as ev
@@ -115,7 +116,9 @@ class ItemRunner:
             self._inputs.require_unchanged_files(item, log)
             seconds = time.time() - started
             peak = self._usage.get(item.name, Usage()).peak_rss
-            entry = self._cache.publish(work, NewEntry(item.key, stage.name, item.label, item.inputs, seconds, peak))
+            told = made_with(stage.computed_with)
+            new = NewEntry(item.key, stage.name, item.label, item.inputs, seconds, peak, made_with=told)
+            entry = self._cache.publish(work, new)
             shutil.rmtree(resume, ignore_errors=True)
         finally:
             shutil.rmtree(work, ignore_errors=True)

@@ -68,6 +68,10 @@ class GgufArray:
     count: int
     offset: int
 
+    @property
+    def holds_strings(self) -> bool:
+        return self.item_type == _STRING
+
 
 GgufValue: TypeAlias = bool | int | float | str | GgufArray
 
@@ -107,7 +111,7 @@ class GgufHeader:
 
     def _array(self, key: str, *, strings: bool) -> GgufArray:
         field = self.fields.get(key)
-        if not isinstance(field, GgufArray) or (field.item_type == _STRING) != strings:
+        if not isinstance(field, GgufArray) or field.holds_strings != strings:
             raise ModelError(
                 f"the GGUF header has no {key}", where=str(self.path), remedy="convert the model with its tokenizer"
             )

@@ -2,27 +2,14 @@
 
 from __future__ import annotations
 
-import platform
 import sys
 from importlib import metadata
 from pathlib import Path
 
-from qairt.machine import available_cores
+from qairt.machine import available_cores, cpu_name
 
 _DRIVERS = ("/dev/nvidiactl", "/dev/dxg")
 """Device files of NVIDIA's driver, on Linux and under WSL."""
-
-
-def cpu_name() -> str:
-    """The processor's model name."""
-    try:
-        with Path("/proc/cpuinfo").open() as file:
-            for line in file:
-                if line.startswith("model name"):
-                    return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
 
 
 def gpu_names() -> tuple[str, ...]:

@@ -16,13 +16,13 @@ import torch
 from qairt.engine.stage import Context
 from qairt.errors import GenerationError
 from qairt.files import read_regular
+from qairt.machine import cpu_name
 from qairt.model.config import DecoderConfig
 from qairt.model.device import torch_device
 from qairt.model.parameters import open_parameters
 from qairt.model.tokenizer import Tokenizer
 from qairt.runtime.generate import prompt_ids
 from qairt.runtime.generator import require_known
-from qairt.stages.float_profile.hardware import cpu_name
 from qairt.stages.float_profile.memory_trace import MemoryTimeline, MemoryTrace
 from qairt.stages.float_profile.operators import OperatorTable
 from qairt.stages.float_profile.operators_text import operators_markdown

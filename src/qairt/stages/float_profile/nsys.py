@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated
@@ -78,6 +78,9 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
         paths = {"model": model_of(env).source}
         estimate = self.config.estimate(env, self.config.warmup + self.config.repeats)
         return Expansion([Task(coord=coord, sources=(coord,), paths=paths, estimate=estimate) for coord in batch])
+
+    def facets_read(self) -> Collection[str]:
+        return self.config.facets_read()
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
         from qairt.stages.float_profile.hardware import identity

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -11,6 +11,7 @@ from pydantic import Field, field_validator
 from qairt.amounts import count
 from qairt.engine.stage import AnyStage, Artifact, Env, Estimate, StageConfig, StageInput, StageOutput
 from qairt.errors import ContractViolation, ToolchainNotAvailable
+from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER, WEIGHTS
 from qairt.stages.facts import model_of
 
 PROMPTS = (
@@ -45,6 +46,10 @@ class WorkloadConfig(StageConfig):
             if not prompt.strip():
                 raise ValueError(f"prompt {number} is empty")
         return prompts
+
+    def facets_read(self) -> Collection[str]:
+        """What a workload reads of the model: everything, but for a chat template that is not applied."""
+        return (WEIGHTS, GRAPH, TOKENIZER, GENERATION, *([] if self.chat is False else [CHAT_TEMPLATE]))
 
     def check_device(self, stage: str) -> None:
         """

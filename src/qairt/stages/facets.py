@@ -1,0 +1,68 @@
+"""The facets of the recipe's model: what later items depend on one by one.
+
+A corrected end token changes `GENERATION`, so only what reads it runs again. See `qairt.model.facets`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qairt import keys
+from qairt.engine.stage import Content, Env, KeyFacts
+from qairt.model import facets
+from qairt.stages.facts import model_of
+
+if TYPE_CHECKING:
+    from qairt.model.describe import ModelDescription
+
+WEIGHTS = "weights of the model"
+GRAPH = "shape of the model's graph"
+TOKENIZER = "tokenizer of the model"
+CHAT_TEMPLATE = "chat template of the model"
+GENERATION = "start and end tokens of the model"
+
+_JSON = Content("JSON without a chat template", facets.json_digest)
+_GGUF_WEIGHTS = Content("GGUF tensors", facets.gguf_weights_digest)
+_GGUF_TOKENIZER = Content("GGUF tokenizer", facets.gguf_tokenizer_digest)
+_GGUF_TEMPLATE = Content("GGUF chat template", facets.gguf_template_digest)
+_GGUF_ENDS = Content("GGUF end tokens", facets.gguf_ends_digest)
+
+
+def model_facets(env: Env, stage: str) -> KeyFacts:
+    """The digest of each facet of the recipe's model. `stage` reads the files."""
+    model = model_of(env)
+    found = _of_gguf(env, stage, model) if model.format == "gguf" else _of_directory(env, stage, model)
+    return ((GRAPH, facets.graph_digest(model.config)), *found)
+
+
+def _of_gguf(env: Env, stage: str, model: ModelDescription) -> KeyFacts:
+    def digest(content: Content) -> str:
+        return env.digest(stage, model.source, content)
+
+    return (
+        (WEIGHTS, digest(_GGUF_WEIGHTS)),
+        (TOKENIZER, digest(_GGUF_TOKENIZER)),
+        (CHAT_TEMPLATE, digest(_GGUF_TEMPLATE)),
+        (GENERATION, facets.generation_digest(model.config, digest(_GGUF_ENDS))),
+    )
+
+
+def _of_directory(env: Env, stage: str, model: ModelDescription) -> KeyFacts:
+    from qairt.model.tokenizer import chat_template_in
+
+    others = {"config.json", "generation_config.json", "chat_template.json"}
+    shards = {path.name: env.digest(stage, path) for path in model.files if path.suffix == ".safetensors"}
+    index = next((path for path in model.files if path.name.endswith(".safetensors.index.json")), None)
+    tokenizer: dict[str, str] = {}
+    for path in model.files:
+        if path.suffix == ".json" and path != index and path.name not in others:
+            tokenizer[path.name] = env.digest(stage, path, _JSON)
+        elif path != index and path.suffix != ".safetensors":
+            env.digest(stage, path)  # checked again after the run
+    by_tensor = facets.shards_of_tensors(index, shards) if index is not None else {}
+    return (
+        (WEIGHTS, keys.digest([[*shards.values()], by_tensor])),
+        (TOKENIZER, keys.digest(tokenizer)),
+        (CHAT_TEMPLATE, keys.digest(chat_template_in(model.source))),
+        (GENERATION, facets.generation_digest(model.config)),
+    )
