@@ -18,15 +18,12 @@ Stamp = list[int]
 
 @dataclass(frozen=True)
 class Content:
-    """What of a file is digested."""
+    """Some content of a file, whatever its bytes are."""
 
     name: str
-    """Under which the digest is remembered; empty for all bytes of the file. Change it if `digest` changes."""
+    """Its digests are remembered under this name. Change it if `digest` changes."""
     digest: Callable[[Path], str]
     """Hex SHA-256."""
-
-
-ALL_BYTES = Content("", sha256_of)
 
 
 class FileDigests:
@@ -44,8 +41,8 @@ class FileDigests:
             except (OSError, ValueError, TypeError, AttributeError):  # damaged: hash again
                 self._known = {}
 
-    def digest(self, path: Path, content: Content = ALL_BYTES) -> str:
-        """SHA-256 of `path`, or of some content of it; hashed only if the file has changed.
+    def digest(self, path: Path, content: Content | None = None) -> str:
+        """SHA-256 of `path`, or of its `content`; hashed only if the file has changed.
 
         Raises:
             OSError: the file cannot be read.
@@ -53,11 +50,11 @@ class FileDigests:
         path = path.resolve()
         stamp = stamp_of(path)
         self._seen[path] = stamp
-        name = f"{path} ({content.name})" if content.name else str(path)
+        name = str(path) if content is None else f"{path} ({content.name})"
         known = self._known.get(name)
         if known is not None and known[0] == stamp:
             return known[1]
-        value = content.digest(path)
+        value = sha256_of(path) if content is None else content.digest(path)
         self._known[name] = (stamp, value)
         self._save()
         return value

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from qairt.engine.digests import ALL_BYTES, Content, FileDigests
+from qairt.engine.digests import Content, FileDigests
 from qairt.engine.stage_config import StageConfig
 
 FactT = TypeVar("FactT")
@@ -35,7 +35,7 @@ class Env:
         fact: FactT = self.facts[name]
         return fact
 
-    def digest(self, stage: str, path: Path, content: Content = ALL_BYTES) -> str:
-        """SHA-256 of a file that `stage` reads, or of some content of it; checked again after its items ran."""
+    def digest(self, stage: str, path: Path, content: Content | None = None) -> str:
+        """SHA-256 of a file that `stage` reads, or of its `content`; checked again after its items ran."""
         self.files_read.setdefault(stage, set()).add(path)
         return self.digests.digest(path, content)

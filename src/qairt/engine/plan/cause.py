@@ -27,8 +27,8 @@ CHANGES: frozenset[Kind] = frozenset(
 """Kinds that mean something changed since an item was made."""
 NEW = "not built yet"
 """The reason of an item that was never made."""
-EARLIER = "it was made by an earlier version of qairt, which did not record which parts of the model it depends on"
-"""The reason of an item whose entry does not say whether a facet that it depends on has changed."""
+EARLIER = "was made by an earlier version of qairt, which did not record which parts of the model it depends on"
+"""Why an item runs whose entry does not say whether a facet that it depends on has changed."""
 
 
 def cause_of(item: PlannedItem, known: Mapping[str, Entry], *, forced: bool, never: bool) -> tuple[Cause, str]:
@@ -124,8 +124,6 @@ def _changed(item: PlannedItem, last: Entry, known: Mapping[str, Entry]) -> tupl
         cause = Cause(leaves[0].kind, item.name, tuple(leaves))
         return cause, cause.text
     changed = changed_sources(item, last.inputs)
-    if not changed and is_earlier(last.inputs, item.inputs):
-        return (cause := Cause("version", item.name, note=EARLIER)), cause.text
     if not changed:
         return (cause := _other_input(item, last)), cause.text
     source, key = changed[0]
@@ -147,6 +145,8 @@ def _root(item: PlannedItem, key: str | None, known: Mapping[str, Entry]) -> Cau
 
 
 def _other_input(item: PlannedItem, then: Entry) -> Cause:
+    if is_earlier(then.inputs, item.inputs):
+        return Cause("version", item.name, note=f"{item.name} {EARLIER}")
     names = {source.name for source in item.sources}
     removed = [name for name in _source_keys(then.inputs) if name not in names]
     note = f"{removed[0]} is no longer an input" if removed else "an input changed"
