@@ -13,9 +13,9 @@ OF_THE_SYSTEM = {
     "engine/record/folder.py",  # /proc
     "engine/run/guard.py",  # /proc
     "engine/run/usage.py",  # /proc
-    "machine.py",  # /sys
+    "machine.py",  # /proc and /sys
     "profiling/process_tree.py",  # /proc
-    "stages/float_profile/hardware.py",  # /proc and /sys
+    "stages/float_profile/hardware.py",  # /proc
     "stages/float_profile/memory_trace.py",  # /proc
     "tui/actions/leave.py",  # /etc
 }

@@ -259,6 +259,10 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     def write_predictions(self, items: Batch, context: OutputContext) -> None:
         """Write the model's answers at this stage. Override it in a stage that can run its result."""
 
+    def prediction_key_extras(self, env: Env) -> KeyFacts:
+        """What its predictions depend on besides its items, as `(noun, value)` pairs."""
+        return ()
+
     def write_visualization(self, items: Batch, context: OutputContext) -> None:
         """Write pictures (`.svg`, `.png`) and pages of its finished items. Override it in a stage that draws."""
 

@@ -6,13 +6,12 @@ How a file is written (white space, the order of keys, the names of shards) and 
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt import keys
-from qairt.files import sha256_of
+from qairt.files import open_regular, read_json, sha256_of
 from qairt.model.gguf.file import GgufArray, GgufHeader, read_gguf_header
 
 if TYPE_CHECKING:
@@ -46,11 +45,11 @@ def generation_digest(config: DecoderConfig, more: JsonValue = None) -> str:
 def json_digest(path: Path) -> str:
     """Digest of the content of a JSON file, without a chat template in it; of its bytes if it is no JSON."""
     try:
-        content = json.loads(path.read_bytes())
+        content = read_json(path)
         if isinstance(content, dict):
             content.pop("chat_template", None)
         return keys.digest(content)
-    except (ValueError, RecursionError):
+    except ValueError:
         return sha256_of(path)
 
 
@@ -60,7 +59,7 @@ def shards_of_tensors(index: Path, digests: Mapping[str, str]) -> dict[str, Json
     Args:
         digests: of the shards, by name.
     """
-    return {tensor: digests.get(shard) for tensor, shard in json.loads(index.read_bytes())["weight_map"].items()}
+    return {tensor: digests.get(shard) for tensor, shard in read_json(index)["weight_map"].items()}
 
 
 def gguf_weights_digest(path: Path) -> str:
@@ -69,7 +68,7 @@ def gguf_weights_digest(path: Path) -> str:
     start = min((tensor.offset for tensor in tensors), default=0)
     table = [[tensor.name, list(tensor.shape), tensor.type_id, tensor.offset - start] for tensor in tensors]
     found = hashlib.sha256(keys.canonical(sorted(table)).encode())
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         file.seek(start)
         while piece := file.read(_PIECE):
             found.update(piece)

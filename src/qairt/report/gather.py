@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import PurePath
 
 from qairt import keys
 from qairt.amounts import size
 from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import Entry
+from qairt.engine.libraries import made_with_by_stage
 from qairt.engine.record.state import RunState
 from qairt.engine.record.summary import RunSummary, read_summary
 from qairt.engine.run.history import tools_of_run
@@ -64,7 +66,7 @@ def gather(cache: StageCache, recipe: str, recipe_now: Mapping[str, object] | No
         outputs=outputs_of(state),
         bundle=bundle_of(entries),
         tools=tools_of_run(latest.folder),
-        machine=_machine(latest, summary),
+        machine=[*_machine(latest, summary), *_made_with(entries.values())],
     )
 
 
@@ -100,6 +102,10 @@ def _machine(latest: RecordedRun, summary: RunSummary) -> list[tuple[str, str]]:
         ("qairt", host.version if host else ""),
     )
     return [(name, value) for name, value in facts if value]
+
+
+def _made_with(entries: Iterable[Entry]) -> list[tuple[str, str]]:
+    return [(f"Made with ({stages})", text) for stages, text in made_with_by_stage(entries)]
 
 
 def _model_name(source: str) -> str:

@@ -29,10 +29,14 @@ _GGUF_ENDS = Content("GGUF end tokens", facets.gguf_ends_digest)
 
 
 def model_facets(env: Env, stage: str) -> KeyFacts:
-    """The digest of each facet of the recipe's model. `stage` reads the files."""
-    model = model_of(env)
-    found = _of_gguf(env, stage, model) if model.format == "gguf" else _of_directory(env, stage, model)
-    return ((GRAPH, facets.graph_digest(model.config)), *found)
+    """The digest of each facet of the recipe's model, found out once, for the stage that asks first."""
+
+    def find() -> KeyFacts:
+        model = model_of(env)
+        found = _of_gguf(env, stage, model) if model.format == "gguf" else _of_directory(env, stage, model)
+        return ((GRAPH, facets.graph_digest(model.config)), *found)
+
+    return env.once("facets of the model", find)
 
 
 def _of_gguf(env: Env, stage: str, model: ModelDescription) -> KeyFacts:

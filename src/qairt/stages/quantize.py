@@ -29,6 +29,7 @@ from qairt.engine.stage import (
 )
 from qairt.errors import RecipeError
 from qairt.files import read_text
+from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, TOKENIZER, model_facets
 from qairt.stages.facts import has_model, settings_of
 from qairt.stages.split_model import part_at
 from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of
@@ -158,6 +159,13 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
             )
             toolchain_of(context.config, task.paths, threads=context.threads).quantize(part, dlc)
         return QuantizedPart(dlc=dlc, quantized_onnx=onnx, quantized_weights=weights, signature=signature)
+
+    def prediction_key_extras(self, env: Env) -> KeyFacts:
+        from qairt.stages.quantize_predictions import prompts_of
+
+        read = {TOKENIZER, CHAT_TEMPLATE, GENERATION}
+        facets = tuple((name, value) for name, value in model_facets(env, self.name) if name in read)
+        return (*facets, ("prompts", prompts_of(env)))
 
     def write_predictions(self, items: Batch, context: OutputContext) -> None:
         from qairt.runtime.parts import PartGraph

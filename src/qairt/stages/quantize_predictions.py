@@ -54,7 +54,7 @@ def _answers(parts: Iterable[PartGraph], context: OutputContext) -> Iterator[Pre
     model = model_of(context.env)
     tokenizer = Tokenizer.open(model.source)
     strip = context.model.prediction.strip_special_tokens
-    prompts = _prompts(context.env)
+    prompts = prompts_of(context.env)
     parts_by_length = by_length(parts)
     chain = PartChain(parts_by_length[max(parts_by_length)], model.config)
     too_long: GenerationError | None = None
@@ -96,7 +96,8 @@ def _answers(parts: Iterable[PartGraph], context: OutputContext) -> Iterator[Pre
         chain.close()
 
 
-def _prompts(env: Env) -> tuple[str, ...]:
+def prompts_of(env: Env) -> tuple[str, ...]:
+    """Those of `torch_profiler` if the recipe has it, else the default ones."""
     config = env.configs.get("torch_profiler")
     return tuple(config.prompts) if isinstance(config, TorchProfilerConfig) else PROMPTS
 

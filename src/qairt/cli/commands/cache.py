@@ -219,22 +219,37 @@ def prune(
 def why(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json = False) -> None:
     """Explain why the next run rebuilds an item.
 
-    Names the setting, the file or the earlier item that changed.
+    Names the setting, the file, the part of the model, the library or the earlier item that changed. Below stands what
+    reused items were made with and what is not in their keys: patch versions of libraries, the processor.
 
     \b
     Examples:
       qairt cache why recipe.yaml
       qairt cache why recipe.yaml convert ar1-split2
     """
+    from qairt.engine.libraries import made_with_by_stage
+
     items = planned_items(selection.resolved(), cache_dir)
     if as_json:
         emit_json(
             [
-                {"stage": i.stage.name, "label": i.label, "cached": i.cached, "reason": i.reason, "key": i.key}
-                for i in items
+                {
+                    "stage": item.stage.name,
+                    "label": item.label,
+                    "cached": item.cached,
+                    "reason": item.reason,
+                    "key": item.key,
+                    "made_with": item.entry.made_with if item.entry else {},
+                }
+                for item in items
             ]
         )
         return
     rows = [(item.stage.name, item.label, "cached, will be reused" if item.cached else item.reason) for item in items]
     for line in table(rows, header=("stage", "item", "why it runs")):
         emit(line)
+    made = made_with_by_stage(item.entry for item in items if item.entry is not None)
+    if made:
+        emit()
+        for line in table(made, header=("stage", "made with")):
+            emit(line)

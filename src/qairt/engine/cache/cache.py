@@ -187,6 +187,7 @@ class StageCache:
                 "peak_rss": new.peak_rss,
                 "new_bytes": new_bytes,
                 "inputs": dict(new.inputs),
+                "made_from": dict(new.made_from),
                 "made_with": dict(new.made_with),
             }
             write_atomic(work / ENTRY, json.dumps(record, indent=1) + "\n")

@@ -35,6 +35,8 @@ class NewEntry:
     seconds: float = 0.0
     peak_rss: int = 0
     """Bytes."""
+    made_from: Mapping[str, str] = field(default_factory=dict)
+    """The keys of the items that it read, by item; more than its own key contains if one of them has facets."""
     made_with: Mapping[str, str] = field(default_factory=dict)
     """What may change its last bits and is not in the key: versions of packages, the processor."""
 
@@ -57,6 +59,8 @@ class Entry:
     peak_rss: int
     new_bytes: int
     """Bytes that were not stored before this item was made."""
+    made_from: dict[str, str] = field(default_factory=dict)
+    """The keys of the items that it read, by item."""
     made_with: dict[str, str] = field(default_factory=dict)
     """See `NewEntry`; empty in entries of earlier versions."""
 
@@ -108,8 +112,13 @@ def read_entry(directory: Path) -> Entry:
         seconds=float(record["seconds"]),
         peak_rss=int(record["peak_rss"]),
         new_bytes=int(record["new_bytes"]),
-        made_with={str(name): str(value) for name, value in record.get("made_with", {}).items()},
+        made_from=_texts(record.get("made_from") or mapping_in(record["inputs"], "extras", "sources")),
+        made_with=_texts(record.get("made_with") or {}),
     )
+
+
+def _texts(stated: Mapping[str, object]) -> dict[str, str]:
+    return {name: value for name, value in stated.items() if isinstance(value, str)}
 
 
 def mapping_in(inputs: Mapping[str, JsonValue], *names: str) -> dict[str, JsonValue]:

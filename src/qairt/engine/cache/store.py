@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from qairt.engine.cache.cache import StageCache
-from qairt.engine.cache.entry import Entry, by_age, mapping_in
+from qairt.engine.cache.entry import Entry, by_age
 from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.cache.trash import Cleared, Trash
 from qairt.engine.record.events import RunStarted, parse_event
@@ -63,7 +63,7 @@ class Store:
         later = set(self._stages_after(whole_stage)) if whole_stage else set()
         found = {entry.key for entry in entries}
         everything = self.entries()
-        with_sources = [(entry, set(_sources(entry).values())) for entry in everything]
+        with_sources = [(entry, set(entry.made_from.values())) for entry in everything]
         grew = True
         while grew:
             more = {entry.key for entry, sources in with_sources if found & sources or entry.stage in later}
@@ -252,12 +252,6 @@ def _start_of(events: Path) -> RunStarted | None:
     except (OSError, ValueError, ValidationError):
         return None
     return event if isinstance(event, RunStarted) else None
-
-
-def _sources(entry: Entry) -> dict[str, str]:
-    """The keys of an entry's sources, by item."""
-    sources = mapping_in(entry.inputs, "extras", "sources")
-    return {name: key for name, key in sources.items() if isinstance(key, str)}
 
 
 def _natural(label: str) -> list[tuple[str, int]]:

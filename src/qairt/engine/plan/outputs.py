@@ -11,7 +11,7 @@ from qairt import keys
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.plan.output_record import OutputRecords, WrittenOutput
 from qairt.engine.plan.planned import PlannedOutput, short
-from qairt.engine.stage import AnyStage, Stage
+from qairt.engine.stage import AnyStage, Env, Stage
 from qairt.errors import RecipeError
 from qairt.recipe.output_settings import KINDS, OutputKind
 
@@ -45,12 +45,14 @@ def planned_outputs(
     stages: Sequence[StagePlan],
     cache_dir: Path,
     model: str,
+    env: Env,
     *,
     made: frozenset[str] = frozenset(),
 ) -> list[PlannedOutput]:
     """Every requested output, predictions of a stage before its pictures.
 
     Args:
+        env: of the plan.
         model: the model's name, for `extra`.
         made: items that this run made, perhaps under the key they had before.
     """
@@ -69,6 +71,8 @@ def planned_outputs(
                 "extra": getattr(settings, kind).model_dump(mode="json"),
                 "save_dir": str(directory),
             }
+            if kind == "prediction" and (facts := stage.prediction_key_extras(env)):
+                inputs["facts"] = keys.plain(dict(facts))
             if predicted is not None:
                 inputs["predictions"] = keys.digest(predicted.inputs)
             output = PlannedOutput(
@@ -104,6 +108,10 @@ def _reason(
         path, before, now = differing[0]
         if path.startswith("items."):
             return f"{planned.stage.name} {path.removeprefix('items.')} changed"
+        if path.startswith("facts."):
+            return f"the {path.removeprefix('facts.')} changed"
+        if path == "facts":
+            return "an earlier version of qairt, which did not record all that answers depend on, wrote them"
         return f"{path} {short(before)} → {short(now)}"
     if predicted is not None and not predicted.current:
         return "the predictions will be rewritten"

@@ -58,7 +58,7 @@ class Planner:
         Args:
             made: names of items that this run made.
         """
-        return planned_outputs(plan.stages, self.cache.cache_dir.parent, self.model, made=made)
+        return planned_outputs(plan.stages, self.cache.cache_dir.parent, self.model, self.env, made=made)
 
 
 class _Planning:

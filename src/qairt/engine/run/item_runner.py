@@ -116,9 +116,7 @@ class ItemRunner:
             self._inputs.require_unchanged_files(item, log)
             seconds = time.time() - started
             peak = self._usage.get(item.name, Usage()).peak_rss
-            told = made_with(stage.computed_with)
-            new = NewEntry(item.key, stage.name, item.label, item.inputs, seconds, peak, made_with=told)
-            entry = self._cache.publish(work, new)
+            entry = self._cache.publish(work, _new_entry(item, seconds, peak))
             shutil.rmtree(resume, ignore_errors=True)
         finally:
             shutil.rmtree(work, ignore_errors=True)
@@ -171,3 +169,16 @@ class ItemRunner:
                 **usage.model_dump(),
             )
         )
+
+
+def _new_entry(item: PlannedItem, seconds: float, peak_rss: int) -> NewEntry:
+    return NewEntry(
+        key=item.key,
+        stage=item.stage.name,
+        label=item.label,
+        inputs=item.inputs,
+        seconds=seconds,
+        peak_rss=peak_rss,
+        made_from={source.name: source.key for source in item.sources},
+        made_with=made_with(item.stage.computed_with),
+    )
