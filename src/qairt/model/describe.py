@@ -97,6 +97,12 @@ def _describe_gguf(path: Path) -> ModelDescription:
 
 def _checked(config: DecoderConfig, stored: dict[str, tuple[int, ...]], where: Path) -> dict[str, tuple[int, ...]]:
     """The weights that the configuration requires, each stored in the required shape."""
+    if config.num_layers > len(stored):
+        raise ModelError(
+            f"the configuration has {config.num_layers:,} layers, more than there are weights ({len(stored):,})",
+            where=str(where),
+            remedy="use the config.json that was published with the weights",
+        )
     needed = weight_shapes(config)
     for name, shape in needed.items():
         if name not in stored:

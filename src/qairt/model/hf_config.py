@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from math import inf
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
@@ -31,7 +32,7 @@ def read_hf_config(directory: Path, tensors: Collection[str]) -> DecoderConfig:
     family = _family(stated, path)
     attention_bias = bool(stated.get("attention_bias", False))
     tied = stated.get("tie_word_embeddings")
-    eos = stated.get("eos_token_id"), _generation_config(directory).get("eos_token_id")
+    ends = _tokens(stated.get("eos_token_id")) + _tokens(_generation_config(directory).get("eos_token_id"))
     values: dict[str, JsonValue] = {
         "family": family,
         **_shape(stated, family, path),
@@ -44,7 +45,7 @@ def read_hf_config(directory: Path, tensors: Collection[str]) -> DecoderConfig:
         "qk_norm": family == "qwen3",
         "sliding_window": _sliding_window(stated, family),
         "bos_token_id": next(iter(_tokens(stated.get("bos_token_id"))), None),
-        "eos_token_ids": list(dict.fromkeys(token for value in eos for token in _tokens(value))),
+        "eos_token_ids": [token for at, token in enumerate(ends) if token not in ends[:at]],
     }
     try:
         return DecoderConfig.model_validate(values)
@@ -91,7 +92,7 @@ def _rotary(stated: Mapping[str, JsonValue], path: Path) -> dict[str, JsonValue]
 def _number(stated: Mapping[str, JsonValue], key: str, path: Path, default: float | None = None) -> float:
     value = stated.get(key)
     value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
         problem = "is missing" if value is None else f"is {value!r}, not a positive number"
         raise ModelError(f"{key} {problem}", where=str(path), remedy=_PUBLISHED)
     return value

@@ -8,15 +8,18 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from qairt.errors import ModelError
 from qairt.files import open_regular, parse_json
+from qairt.model.weights import require_apart
 
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
+_MAX_HEADER = 100_000_000
+"""Bytes of a header; the same limit as in the `safetensors` package."""
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
 
 
@@ -45,7 +48,7 @@ def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
         size = path.stat().st_size
         with open_regular(path) as file:
             length = int.from_bytes(file.read(8), "little")
-            text = file.read(length) if length <= size else b""
+            text = file.read(length) if length <= min(size, _MAX_HEADER) else b""
     except OSError as error:
         raise ModelError(
             f"cannot be read: {error.strerror}", where=str(path), remedy="download the whole model"
@@ -54,15 +57,7 @@ def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
         raise _truncated(path, size, f"{8 + length:,} bytes of header" if size >= 8 else "8 bytes of header length")
     try:
         entries = {name: entry for name, entry in parse_json(text).items() if name != "__metadata__"}
-        tensors = {
-            name: SafetensorsTensor(
-                tuple(entry["shape"]),
-                entry["dtype"],
-                8 + length + entry["data_offsets"][0],
-                entry["data_offsets"][1] - entry["data_offsets"][0],
-            )
-            for name, entry in entries.items()
-        }
+        tensors = {name: _located(entry, 8 + length) for name, entry in entries.items()}
     except (ValueError, TypeError, KeyError, AttributeError, IndexError) as error:
         raise ModelError(
             "not a safetensors file: its header is not valid",
@@ -80,7 +75,17 @@ def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
     end = max((tensor.offset + tensor.nbytes for tensor in tensors.values()), default=0)
     if size < end:
         raise _truncated(path, size, f"{end:,} bytes")
+    require_apart(((tensor.offset, tensor.nbytes, name) for name, tensor in tensors.items()), path)
     return tensors
+
+
+def _located(entry: Any, data: int) -> SafetensorsTensor:
+    """The tensor of one entry of a header; `data` is where the tensors begin in the file."""
+    begin, end = entry["data_offsets"]
+    shape = tuple(entry["shape"])
+    if not all(type(number) is int and number >= 0 for number in (begin, end - begin, *shape)):
+        raise ValueError("an offset or a shape is not a size")
+    return SafetensorsTensor(shape, str(entry["dtype"]), data + begin, end - begin)
 
 
 def read_safetensors_tensor(

@@ -78,6 +78,8 @@ def weight_files(directory: Path) -> list[Path]:
     if index.is_file():
         try:
             shards = sorted(set(read_json(index)["weight_map"].values()))
+            if any(not shard or Path(shard).name != shard for shard in shards):
+                raise ValueError("a shard is not beside its index")
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ModelError(
                 "not a shard index: it has no valid weight_map",

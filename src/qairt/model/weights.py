@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -45,3 +46,21 @@ def missing_weight(name: str, where: Path) -> ModelError:
         where=str(where),
         remedy="download the whole model, with the config.json that was published with it",
     )
+
+
+def require_apart(tensors: Iterable[tuple[int, int, str]], where: Path) -> None:
+    """
+    Args:
+        tensors: offset, bytes and name of each tensor in a file.
+
+    Raises:
+        ModelError: two of them share bytes.
+    """
+    end, last = 0, ""
+    for offset, nbytes, name in sorted(tensors):
+        if nbytes and offset < end:
+            raise ModelError(
+                f"the tensors {last} and {name} overlap", where=str(where), remedy="download or copy it again"
+            )
+        if offset + nbytes > end:
+            end, last = offset + nbytes, name

@@ -15,9 +15,13 @@ from typing import TypeAlias
 
 from qairt.errors import ModelError
 from qairt.files import open_regular
+from qairt.model.weights import require_apart
 
 _SCALARS = {0: "<B", 1: "<b", 2: "<H", 3: "<h", 4: "<I", 5: "<i", 6: "<f", 7: "<?", 10: "<Q", 11: "<q", 12: "<d"}
 _STRING, _ARRAY = 8, 9
+_MAX_DIMS = 4  # GGML_MAX_DIMS
+_MAX_COUNT = 1 << 24
+"""Tensors, fields and strings of an array; the largest vocabularies have a sixtieth of it."""
 
 BLOCKS = {
     0: ("F32", 1, 4),
@@ -146,11 +150,12 @@ def read_gguf_header(path: Path) -> GgufHeader:
             )
         try:
             header = _Cursor(data, path).header()
-        except (struct.error, IndexError, UnicodeDecodeError) as error:
+        except (struct.error, IndexError, OverflowError, UnicodeDecodeError) as error:
             raise _truncated(path, size, "a complete header") from error
     end = max((tensor.offset + tensor.nbytes for tensor in header.tensors.values()), default=0)
     if size < end:
         raise _truncated(path, size, f"{end:,} bytes")
+    require_apart(((tensor.offset, tensor.nbytes, tensor.name) for tensor in header.tensors.values()), path)
     parts = header.fields.get("split.count", 1)
     if isinstance(parts, int) and parts > 1:
         raise ModelError(
@@ -176,7 +181,7 @@ class _Cursor:
         self.data, self.path, self.position = data, path, 8
 
     def header(self) -> GgufHeader:
-        tensor_count, field_count = self.integer("<Q"), self.integer("<Q")
+        tensor_count, field_count = self.count("tensors"), self.count("fields")
         fields: dict[str, GgufValue] = {}
         for _ in range(field_count):
             key = self.string()
@@ -201,6 +206,21 @@ class _Cursor:
     def integer(self, code: str) -> int:
         return int(self.scalar(code))
 
+    def count(self, what: str) -> int:
+        """How many of something follow.
+
+        Raises:
+            ModelError: more than any file has.
+        """
+        found = self.integer("<Q")
+        if found > _MAX_COUNT:
+            raise ModelError(
+                f"the GGUF header says that it has {found:,} {what}",
+                where=str(self.path),
+                remedy="download or copy it again",
+            )
+        return found
+
     def string(self) -> str:
         length = self.integer("<Q")
         text = self.data[self.position : self.position + length]
@@ -219,7 +239,7 @@ class _Cursor:
         return self.scalar(_SCALARS[kind])
 
     def array(self) -> GgufArray:
-        item_type, count = self.integer("<I"), self.integer("<Q")
+        item_type, count = self.integer("<I"), self.count("values in an array")
         array = GgufArray(item_type, count, self.position)
         if item_type == _STRING:
             read, data, position = _U64.unpack_from, self.data, self.position
@@ -232,11 +252,19 @@ class _Cursor:
             raise ModelError(
                 f"GGUF array of type {item_type} is not supported", where=str(self.path), remedy="download it again"
             )
+        if self.position > len(self.data):
+            raise IndexError
         return array
 
     def tensor(self) -> GgufTensor:
         """One tensor's location, its offset still relative to the data section."""
         name, dims = self.string(), self.integer("<I")
+        if dims > _MAX_DIMS:
+            raise ModelError(
+                f"the GGUF header says that tensor {name} has {dims:,} dimensions",
+                where=str(self.path),
+                remedy="download or copy it again",
+            )
         shape = tuple(reversed([self.integer("<Q") for _ in range(dims)]))
         type_id, offset = self.integer("<I"), self.integer("<Q")
         if type_id not in BLOCKS:
