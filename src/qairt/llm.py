@@ -328,6 +328,12 @@ class LLMPipeline(Pipeline):
         verifier = Verifier(self.finished(), DeviceSelection.parse(device))
         return verifier.run(VerifyRequest(rung, part, tokens), notify)
 
+    def export_workfolder(self, directory: str | Path) -> list[Path]:
+        """Link every artifact into a new folder; see `qairt.results.workfolder`."""
+        from qairt.results.workfolder import export_workfolder
+
+        return export_workfolder(self.finished(), Path(directory))
+
     def export(self, directory: str | Path, form: Format | None = None) -> list[Path]:
         """Write the finished bundle to a new folder; see `qairt.results.bundle.export`."""
         from qairt.results.bundle import export

@@ -184,6 +184,7 @@ def _text(dumper: PlainDumper, text: str) -> yaml.ScalarNode:
 
 PlainDumper.add_implicit_resolver(*_NUMBER)
 PlainDumper.add_representer(str, _text)
+PlainDumper.add_multi_representer(str, lambda dumper, text: _text(dumper, str.__str__(text)))  # such as an enum's
 PlainDumper.add_representer(set, PlainDumper.represent_undefined)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +12,7 @@ from qairt.bundle.checksums import read_checksums
 from qairt.engine.stage import StageOutput
 from qairt.errors import QairtError
 from qairt.files import files_below, sha256_of
+from qairt.results.new_folder import new_folder
 from qairt.stages.export_bundle import Bundle, ExportBundleInput, contents_of, require_possible
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ def copy_bundle(source: Path, directory: Path) -> list[Path]:
     Raises:
         QairtError: `directory` is not empty, or a file differs from its checksum.
     """
-    with _new_folder(directory) as work:
+    with new_folder(directory) as work:
         for path in files_below(source):
             target = work / path.relative_to(source)
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -76,7 +75,7 @@ def compose_bundle(contents: Contents, directory: Path, form: Format, recorded: 
     from qairt.bundle.compose import compose
 
     placed: dict[str, Path] = {}
-    with _new_folder(directory) as work:
+    with new_folder(directory) as work:
 
         def place(source: Path, target: Path) -> None:
             target.parent.mkdir(parents=True, exist_ok=True)
@@ -112,32 +111,6 @@ def bundle_inputs(run: FinishedRun, item: PlannedItem) -> tuple[dict[Coord, Expo
             level = [each for above in level for each in above.sources]
         inputs[source.coord] = ExportBundleInput.model_validate(fields)
     return inputs, digests
-
-
-@contextmanager
-def _new_folder(directory: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `directory` unless an error is raised."""
-    if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
-        raise QairtError("it exists and is not empty", where=str(directory), remedy="give a new folder")
-    directory = directory.absolute()
-    work: Path | None = None
-    try:
-        directory.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
-        yield work
-        work.chmod(0o755)
-        if directory.exists():
-            directory.rmdir()
-        work.rename(directory)
-    except OSError as error:
-        raise QairtError(
-            f"it cannot be written: {error.strerror}",
-            where=str(directory),
-            remedy="give a writable folder on a disk with free space",
-        ) from error
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def _damaged(name: str) -> QairtError:

@@ -10,8 +10,10 @@ import typer
 from qairt.amounts import count, size
 from qairt.cli.console import emit, emit_json
 from qairt.cli.options import CacheDir, Json, Recipe
+from qairt.errors import RecipeError
 
 FormatName = Literal["genie", "ort"]
+LayoutName = Literal["bundle", "workfolder"]
 
 
 def export(
@@ -30,10 +32,17 @@ def export(
             show_default="the recipe's, else genie; ort with backend CPU",
         ),
     ] = None,
+    layout: Annotated[
+        LayoutName,
+        typer.Option(
+            help="bundle: what a device needs, copied. workfolder: every artifact in the folders of the QAIRT notebooks"
+            " (models_ar_n, artifacts/serialized_binaries), as links into the cache."
+        ),
+    ] = "bundle",
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Copy the finished bundle to a folder, for either runtime.
+    """Copy the finished bundle to a folder, for either runtime; or link every artifact into one.
 
     The bundle holds everything a device needs. It shares no files with the cache, and is verified against its
     checksums (SHA256SUMS). Neither format needs another run.
@@ -42,10 +51,14 @@ def export(
     Examples:
       qairt export recipe.yaml bundle/ && qairt bundle check bundle/
       qairt export recipe.yaml bundle-ort/ --format ort
+      qairt export recipe.yaml work/ --layout workfolder
     """
     from qairt.cli.find_recipe import open_pipeline
 
-    files = open_pipeline(recipe, overrides, cache_dir).export(directory, form)
+    if form is not None and layout == "workfolder":
+        raise RecipeError("a workfolder has no format", where="--format", remedy="give --format or --layout workfolder")
+    pipeline = open_pipeline(recipe, overrides, cache_dir)
+    files = pipeline.export_workfolder(directory) if layout == "workfolder" else pipeline.export(directory, form)
     total = sum(path.stat().st_size for path in files)
     if as_json:
         emit_json({"directory": str(directory.absolute()), "files": [str(path) for path in files], "bytes": total})

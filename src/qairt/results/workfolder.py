@@ -1,0 +1,87 @@
+"""`qairt export --layout workfolder`: a finished run's artifacts in the folders of the QAIRT notebooks, as links.
+
+    models_ar_n/ar128-cl512/onnx/                         the graph of one AR and CL, and its encodings
+    models_ar_n/ar128-cl512/2_of_4/onnx/                  a part, as it was split
+    models_ar_n/ar128-cl512/2_of_4/test_vectors/
+    models_ar_n/ar128-cl512/2_of_4/sha_output/            the part with single-head attention
+    models_ar_n/ar128-cl512/2_of_4/converted_model/       its float DLC
+    models_ar_n/ar128-cl512/2_of_4/compiled_model/        its quantized DLC; quantized ONNX with `backend: CPU`
+    artifacts/serialized_binaries/                        the context binaries
+
+Source: seed 001. It gives no folder to the single-head parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from qairt.engine.axes import value_of
+from qairt.engine.stage import StageOutput
+from qairt.results.new_folder import new_folder
+from qairt.stages.prepare_exports import prepare_config
+
+if TYPE_CHECKING:
+    from qairt.engine.plan.planned import PlannedItem
+    from qairt.results.finished import FinishedRun
+
+_OF_PART: Mapping[str, Mapping[str, str]] = {
+    "split_model": {"onnx": "onnx", "weights": "onnx", "encodings": "onnx", "test_vectors": "test_vectors"},
+    "mha_to_sha_conversion": dict.fromkeys(("onnx", "weights", "head_weights", "encodings"), "sha_output"),
+    "convert": {"float_dlc": "converted_model"},
+    "quantize": {"dlc": "compiled_model"},
+}
+"""By stage: the fields of its output, and the folder of each below the part's."""
+_OF_PART_CPU = {"quantized_onnx": "compiled_model", "quantized_weights": "compiled_model"}
+
+
+def export_workfolder(run: FinishedRun, directory: Path) -> list[Path]:
+    """Link every artifact of a finished run into a new folder; returns the symbolic links.
+
+    1. A script may add and delete files in the folder: the cache is not touched.
+    2. ONNX Runtime opens the graphs. `onnx.load` refuses weights behind a link of any kind; give it
+       `load_external_data=False`, or replace the links by copies.
+
+    Raises:
+        CacheError: a stage has not finished; names it.
+        QairtError: `directory` is not empty, or cannot be written.
+    """
+    placed = dict(_places(run))
+    with new_folder(directory) as work:
+        for target, source in placed.items():
+            path = work / target
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.symlink_to(source)
+    return sorted(directory.absolute() / target for target in placed)
+
+
+def _places(run: FinishedRun) -> Iterator[tuple[Path, Path]]:
+    """Where each artifact goes, and its file."""
+    stages = {planned.stage.name for planned in run.plan.stages}
+    for item in run.items("prepare_exports"):
+        output = run.output(item, StageOutput)
+        for field in ("onnx", "weights", "encodings"):
+            yield _placed(output, field, _graph_folder(run, item) / "onnx")
+    parts = max(value_of(item.coord, "split") for item in run.items("split_model"))
+    for stage in [stage for stage in _OF_PART if stage in stages]:
+        on_cpu = stage == "quantize" and run.settings.backend == "CPU"
+        for item in run.items(stage):
+            output = run.output(item, StageOutput)
+            part = _graph_folder(run, item) / f"{value_of(item.coord, 'split')}_of_{parts}"
+            for field, folder in (_OF_PART_CPU if on_cpu else _OF_PART[stage]).items():
+                yield _placed(output, field, part / folder)
+    if "generate_context_binary" in stages:
+        for item in run.items("generate_context_binary"):
+            yield _placed(run.output(item, StageOutput), "binary", Path("artifacts", "serialized_binaries"))
+
+
+def _placed(output: StageOutput, field: str, folder: Path) -> tuple[Path, Path]:
+    file: Path = getattr(output, field)
+    return folder / file.name, file
+
+
+def _graph_folder(run: FinishedRun, item: PlannedItem) -> Path:
+    """`models_ar_n/ar128-cl512` of an item."""
+    length = value_of(item.coord, "cl", max(prepare_config(run.env).context_length))
+    return Path("models_ar_n", f"ar{value_of(item.coord, 'ar')}-cl{length}")
