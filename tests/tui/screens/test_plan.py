@@ -49,13 +49,15 @@ def made(tmp_path: Path) -> Path:
 class Host(App[None]):
     """Shows one plan screen and keeps what it posts."""
 
-    def __init__(self, made: Pipeline | QairtError, look: Look | None = None, memory: int = 0) -> None:
+    def __init__(
+        self, made: Pipeline | QairtError, look: Look | None = None, memory: int = 0, *, readonly: bool = False
+    ) -> None:
         super().__init__()
         self.posted: list[Any] = []
         self.requested: list[PlanChoice] = []
         self._made = made
         planned = PlanResult(error=made) if isinstance(made, QairtError) else PlanResult(made, made.plan())
-        self.plan = PlanScreen(look or Look(), "toy.yaml", planned, self.replan, memory=memory)
+        self.plan = PlanScreen(look or Look(), "toy.yaml", planned, self.replan, memory=memory, readonly=readonly)
 
     def get_theme_variable_defaults(self) -> dict[str, str]:
         return VARIABLE_DEFAULTS
@@ -107,8 +109,18 @@ def test_lines_fit_the_width(made: Path, width: int) -> None:
     heading, rows = laid_out(table, width, Look())
     lengths = {len(line) for line in (heading, *("".join(row) for row in rows))}
     assert len(lengths) == 1
-    if width >= 77:
-        assert lengths == {width}
+    assert lengths == {width}
+    assert [name in heading for name in ("WHY", "TIME", "RAM", "SIZE")] == [True, width > 40, width > 40, width > 77]
+
+
+async def test_a_screen_to_look_at_offers_nothing_that_changes(made: Path) -> None:
+    app = Host(pipeline(made), readonly=True)
+    async with app.run_test(size=(100, 30)) as pilot:
+        await pilot.press("o", "f", "e", "enter")
+        await pilot.pause()
+        assert (app.requested, app.posted) == ([], [])
+        offered = {binding.binding.description for binding in app.plan.active_bindings.values() if binding.enabled}
+        assert offered & {"Run", "Edit", "Until", "Force", "Why?", "Copy"} == {"Why?", "Copy"}
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 36), (20, 5), (250, 70)])

@@ -161,5 +161,6 @@ class PlanActions:
             choice,
             jobs=options.jobs,
             memory=options.memory,
+            readonly=workspace.readonly,
         )
         workspace.app.push_screen(screen)

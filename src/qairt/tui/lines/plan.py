@@ -23,8 +23,8 @@ Verdict = Literal["hit", "run", "new"]
 STATUS: dict[Verdict, ItemStatus] = {"hit": "cached", "run": "stale", "new": "waiting"}
 """The item status whose mark and colour a verdict uses."""
 
-_WIDE = 100
-"""Width from which sizes and ranges are shown."""
+_WIDE, _NARROW = 90, 60
+"""Widths from which sizes and ranges are shown, and below which there is room for neither time nor RAM."""
 _STAGE_MIN = 10
 
 
@@ -169,8 +169,11 @@ def spread(seconds: float, low: float, high: float) -> str:
 
 def titles(table: PlanTable, width: int) -> list[str]:
     """The columns that fit into `width`."""
-    names = ["STAGE", table.axes or "AR", "PLAN", "RUN", "WHY (first cause)", "TIME", "RAM"]
-    return [*names, "SIZE"] if width >= _WIDE else names
+    return _that_fit(["STAGE", table.axes or "AR", "PLAN", "RUN", "WHY (first cause)", "TIME", "RAM", "SIZE"], width)
+
+
+def _that_fit(columns: list[str], width: int) -> list[str]:
+    return columns if width >= _WIDE else columns[:7] if width >= _NARROW else columns[:5]
 
 
 def cells(row: PlanRow, width: int, look: Look) -> list[str]:
@@ -178,7 +181,7 @@ def cells(row: PlanRow, width: int, look: Look) -> list[str]:
     mark = "" if row.exact else "~"
     runs = row.to_run > 0
     time = spread(row.seconds, row.low, row.high) if width >= _WIDE else clock(row.seconds)
-    found = [
+    found = [  # in the order of `titles`
         row.name,
         row.place or "-",
         f"{look.mark(STATUS[row.verdict])} {row.verdict}",
@@ -186,8 +189,9 @@ def cells(row: PlanRow, width: int, look: Look) -> list[str]:
         look.text(row.causes[0]),
         time if runs else "-",
         f"{mark}{size(row.peak_ram)}" if runs else "-",
+        size(row.bytes) if row.bytes else "-",
     ]
-    return [*found, size(row.bytes) if row.bytes else "-"] if width >= _WIDE else found
+    return _that_fit(found, width)
 
 
 _RIGHT = frozenset({1, 3, 5, 6, 7})

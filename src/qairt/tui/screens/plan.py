@@ -62,6 +62,7 @@ class PlanScreen(Screen[None]):
         choice: the selection that `planned` is for.
         jobs: items that run at once.
         memory: limit for all running items together, in bytes.
+        readonly: nothing can be started or changed.
     """
 
     BINDINGS = bindings("plan")
@@ -98,8 +99,10 @@ class PlanScreen(Screen[None]):
         *,
         jobs: int = 1,
         memory: int = 0,
+        readonly: bool = False,
     ) -> None:
         super().__init__()
+        self._readonly = readonly
         self._look = look
         self._recipe_name = name
         self._replan = replan
@@ -169,7 +172,9 @@ class PlanScreen(Screen[None]):
     # Keys
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        """A recipe with errors can only be edited and copied."""
+        """A recipe with errors can only be edited and copied, one to look at not changed."""
+        if self._readonly and action in ("run", "edit", "until", "force"):
+            return False
         return self._table is not None or action not in ("run", "why", "until", "force")
 
     def action_run(self) -> None:
