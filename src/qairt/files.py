@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import stat
+import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from io import BufferedReader
@@ -110,17 +111,59 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     path = Path(os.path.realpath(path))
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f"{WRITING}{path.name}.")
+    handle, name = _new_held_file(path.parent, f"{WRITING}{path.name}.")
     try:
-        with os.fdopen(handle, "wb") as file:
+        with os.fdopen(handle, "wb") as file:  # held until it has its name
             file.write(raw)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, mode)
-        os.replace(name, path)
+            os.chmod(name, mode)
+            os.replace(name, path)
     except BaseException:
         Path(name).unlink(missing_ok=True)
         raise
+
+
+def require_writable(folder: Path) -> None:
+    """Create a file in a folder, and delete it.
+
+    Raises:
+        OSError: that is not possible.
+    """
+    handle, name = _new_held_file(folder, WRITING)
+    os.unlink(name)
+    os.close(handle)
+
+
+def _new_held_file(folder: Path, prefix: str) -> tuple[int, str]:
+    """A new file that this process holds (see `lock`) while it is open."""
+    while True:
+        handle, name = tempfile.mkstemp(dir=folder, prefix=prefix)
+        lock(handle)
+        if os.fstat(handle).st_nlink:
+            return handle, name
+        os.close(handle)  # deleted before it was held, as that of a dead process
+
+
+def lock(handle: int, *, shared: bool = False, wait: bool = True) -> bool:
+    """Take the kernel lock of an open file, which ends when it is closed or its process dies.
+
+    Args:
+        shared: with others that share it.
+        wait: until those that hold it let go.
+
+    Returns:
+        Whether it was taken; False without `wait` where another holds it. On Windows nobody is known to be gone.
+    """
+    if sys.platform == "win32":
+        return wait
+    import fcntl
+
+    try:
+        fcntl.flock(handle, (fcntl.LOCK_SH if shared else fcntl.LOCK_EX) | (0 if wait else fcntl.LOCK_NB))
+    except BlockingIOError:
+        return False
+    return True
 
 
 def make_folder(path: Path) -> None:
@@ -205,28 +248,15 @@ def read_lines(path: Path) -> list[dict[str, JsonValue]]:
     return records
 
 
-def replace_folder(directory: Path, source: Path, files: Iterable[Path], *, unless_same: Path) -> None:
-    """Replace `directory` by copies of `files` from below `source`; unchanged if its `unless_same` has equal bytes.
-
-    Large files become read-only links. Small ones, which a user may edit, are copied.
-    """
-    known = directory / unless_same
-    if known.is_file() and read_regular(known) == read_regular(source / unless_same):
-        return
-    fresh, old = directory.with_name(f".{directory.name}.new"), directory.with_name(f".{directory.name}.old")
-    for left in (fresh, old):
-        shutil.rmtree(left, ignore_errors=True)
+def copy_small_link_large(source: Path, files: Iterable[Path], target: Path) -> None:
+    """Put `files` of the folder `source` into the folder `target`: large ones as links, others as copies."""
     for path in files:
-        target = fresh / path.relative_to(source)
+        place = target / path.relative_to(source)
         if path.stat().st_size >= _LINKED_FROM:
-            link_or_copy(path, target)
+            link_or_copy(path, place)
         else:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-    if directory.exists():
-        directory.rename(old)
-    fresh.rename(directory)
-    shutil.rmtree(old, ignore_errors=True)
+            place.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copyfile(path, place)
 
 
 def files_below(directory: Path) -> list[Path]:

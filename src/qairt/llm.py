@@ -108,6 +108,8 @@ class LLMPipeline(Pipeline):
             settings=settings,
             model=model,
             suppress_performance_warnings=settings.suppress_performance_warnings,
+            enable_cache=settings.enable_cache is not False,
+            checkpoint=settings.checkpoint is True,
             verify_digests=settings.verify.artifacts == "full",
             log_level=settings.log_level,
         )

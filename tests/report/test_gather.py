@@ -45,11 +45,11 @@ ITEMS = [
 
 
 def store(cache: StageCache, stage: str, label: str, key: str, files: dict[str, bytes], **more: Any) -> None:
-    work = cache.working_directory(stage, key)
-    for name, content in files.items():
-        (work / name).parent.mkdir(exist_ok=True)
-        (work / name).write_bytes(content)
-    cache.publish(work, NewEntry(key, stage, label, **more))
+    with cache.making(stage, key) as work:
+        for name, content in files.items():
+            (work / name).parent.mkdir(exist_ok=True)
+            (work / name).write_bytes(content)
+        cache.publish(work, NewEntry(key, stage, label, **more))
 
 
 @pytest.fixture

@@ -46,12 +46,12 @@ def fill(cache_dir: Path, splits: int = 2, *, version: str = "") -> list[Entry]:
 def put(cache: StageCache, stage: str, label: str, *, sources: Sequence[str] = (), version: str = "") -> Entry:
     """One entry, in the manifest too."""
     key = key_of(stage, label, version)
-    work = cache.working_directory(stage, key)
-    (work / "big.bin").write_bytes(label.encode() * (SIZE // len(label)))
-    (work / "note.txt").write_text(f"{stage} {label} {version}")
     made_from = {name: key_of(*name.split(" "), version) for name in sources}
     inputs = {"extras": {"sources": made_from}}
-    entry = cache.publish(work, NewEntry(key, stage, label, inputs, seconds=60.0, peak_rss=10**9))
+    with cache.making(stage, key) as work:
+        (work / "big.bin").write_bytes(label.encode() * (SIZE // len(label)))
+        (work / "note.txt").write_text(f"{stage} {label} {version}")
+        entry = cache.publish(work, NewEntry(key, stage, label, inputs, seconds=60.0, peak_rss=10**9))
     PipelineManifest(cache.cache_dir.parent).update_item(
         stage, label, {"artifact_path": str(entry.directory), "cache_key": key, "seconds": 60.0, "peak_rss": 10**9}
     )

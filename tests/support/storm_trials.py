@@ -26,9 +26,11 @@ import toy_stages as toy
 from fault_trials import contents
 from wait import pass_time, until
 
+from qairt.engine.cache.clearing import clear
 from qairt.engine.cache.store import Store
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.run.options import RunOptions
+from qairt.errors import CacheError
 
 RUNS = 8
 SLEEP = 0.3  # seconds that an item of the fan takes
@@ -41,7 +43,7 @@ def pipeline(cache: Path, suffix: str = "", sleep: float = SLEEP) -> Pipeline:
         toy.Source(toy.SourceConfig(text="hello " * 2000)),
         toy.Fan(toy.FanConfig(arn=[1, 2, 3], sleep=sleep)),
         toy.Upper(toy.LaterConfig()),
-        toy.Join(toy.JoinConfig(suffix=suffix)),
+        toy.PublishedJoin(toy.JoinConfig(suffix=suffix)),
     ]
     return Pipeline(stages, cache)
 
@@ -77,11 +79,23 @@ def reference(suffixes: list[str]) -> dict[str, str]:
 
 
 def compare(cache: Path, expected: dict[str, str]) -> str:
+    """What is wrong with the entries, the published folder, or what was left behind."""
     try:
         found = contents(cache)
     except AssertionError as error:
         return str(error)
-    return "" if found == expected else f"entries differ: {sorted(found.keys() ^ expected.keys())}"
+    if found != expected:
+        return f"entries differ: {sorted(found.keys() ^ expected.keys())}"
+    results = [entry.directory / "joined.txt" for entry in Store(cache).entries("published_join")]
+    published = [path for path in (cache / "published_join").rglob("*") if path.is_file()]
+    if len(published) != 1 or not any(path.read_bytes() == published[0].read_bytes() for path in results):
+        return f"published: {published}"
+    return ""
+
+
+def left_behind(cache: Path) -> str:
+    left = [*cache.rglob(".making-*"), *cache.rglob(".writing-*"), *cache.glob("*.kept*")]
+    return f"left behind: {left}" if left else ""
 
 
 def working(cache: Path) -> bool:
@@ -107,7 +121,8 @@ def kills(count: int) -> tuple[int, list[str]]:
             run = start(cache)
             if run.wait() != 0:
                 problems.append(f"the last run failed: {run.stderr.read() if run.stderr else ''}")
-            if problem := compare(cache, expected):
+            Store(cache).prune()
+            if problem := compare(cache, expected) or left_behind(cache):
                 problems.append(problem)
     return trials, problems
 
@@ -183,16 +198,21 @@ def _many(count: int, suffixes: list[str]) -> tuple[int, list[str]]:
                     problems.append(f"a run ended {run.returncode}: {said.strip().splitlines()[-1:]}")
             if problem := compare(cache, expected):
                 problems.append(problem)
-            finished = list(cache.glob("pipeline_state/*/.making-*"))
-            if finished:
-                problems.append(f"left behind: {finished}")
+            if problem := left_behind(cache):
+                problems.append(problem)
     return count * len(suffixes), problems
+
+
+def clear_all(cache: Path) -> None:
+    store = Store(cache)
+    with contextlib.suppress(CacheError):  # the run needs it
+        clear(store, store.entries())
 
 
 BESIDE: dict[str, Callable[[Path], object]] = {
     "prune": lambda cache: Store(cache).prune(),
     "verify": lambda cache: Store(cache).verify(),
-    "clear": lambda cache: (store := Store(cache)).clear(store.entries()),
+    "clear": clear_all,
     "force": lambda cache: start(cache, force="source").communicate(),
 }
 

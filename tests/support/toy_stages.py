@@ -147,6 +147,38 @@ class Join(Stage[JoinConfig, TextInput, Joined]):
         return Joined(joined=path)
 
 
+class PublishedJoin(Join):
+    """Its result also lies under a plain name, in nested folders."""
+
+    name = "published_join"
+
+    def publish(self, items: Batch, directory: Path) -> None:
+        for coord, item in items.items():
+            folder = directory / "nested" / f"of_{len(coord)}"
+            folder.mkdir(parents=True)
+            (folder / "joined.txt").write_bytes(item.output.joined.read_bytes())
+
+
+class ChanceConfig(StageConfig):
+    not_in_key = StageConfig.not_in_key | {"said_by"}
+
+    said_by: Path
+
+
+class Chance(Stage[ChanceConfig, StageInput, Text]):
+    """Like a stage that is not deterministic: what it makes is not in its key."""
+
+    name = "source"
+
+    def expand(self, batch: Batch, env: Env) -> Expansion:
+        return Expansion([Task(coord=(), sources=(), estimate=Estimate(bytes=5, seconds=0.1, peak_ram=1000))])
+
+    def run(self, task: Task, context: Context[ChanceConfig, StageInput]) -> Text:
+        path = context.directory / "text.txt"
+        path.write_text(context.config.said_by.read_text())
+        return Text(text=path)
+
+
 class LookFirst(Fan):
     """A fan that must read an artifact to describe its work."""
 

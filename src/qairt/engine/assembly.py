@@ -105,7 +105,7 @@ def stage_config(
         make_files_absolute(recipe, (*path, "overrides", str(index), "set"), config_type)
     try:
         output = presets.output_of(name, values.get("output"), kinds_of(stage))
-        config = config_type.model_validate({**values, "output": output})
+        config = config_type.model_validate({**values, **({"output": output} if output else {})})
     except ValidationError as error:
         raise combined(faults_from_pydantic(error, recipe, path, config_type, elsewhere)) from error
     make_config_files_absolute(recipe, path, config)

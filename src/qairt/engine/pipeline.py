@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
@@ -44,6 +45,8 @@ class Pipeline(LastResult):
         recipe: what the stages were configured from; kept in the cache directory so that `load` can resume.
         settings: the recipe's top-level settings, for stages that use `env.settings`.
         model: the model's name in `output.extra`.
+        enable_cache: whether finished items are reused, of stages that do not say it themselves.
+        checkpoint: whether results are kept where `enable_cache` is false.
         verify_digests: check reused entries by content, not by presence and size alone; reads every byte.
         log_level: the messages that a run shows: `warning` leaves notices out, `error` warnings too.
 
@@ -60,6 +63,8 @@ class Pipeline(LastResult):
         settings: BaseModel | None = None,
         model: str = "",
         suppress_performance_warnings: bool = False,
+        enable_cache: bool = True,
+        checkpoint: bool = False,
         verify_digests: bool = False,
         log_level: LogLevel = "info",
     ) -> None:
@@ -69,6 +74,7 @@ class Pipeline(LastResult):
         self.model = model
         self.suppress_performance_warnings = suppress_performance_warnings
         self.log_level = log_level
+        self._enable_cache, self._checkpoint = enable_cache, checkpoint
         self._stages = tuple(stages)
         self.stages = LiveConfigs(stages)
         """Settings by stage name: `pipeline.stages.split_model.num_splits = 3`."""
@@ -101,7 +107,11 @@ class Pipeline(LastResult):
     # Events
 
     def add_observer(self, observer: StageObserver) -> None:
-        """Add an observer; its hooks are called around every stage that runs, and for every event."""
+        """Add an observer; its hooks are called around every stage that runs, and for every event.
+
+        Raises:
+            ValueError: it was added before.
+        """
         self._stream.add_observer(observer)
 
     def remove_observer(self, observer: StageObserver) -> None:
@@ -162,11 +172,11 @@ class Pipeline(LastResult):
         """
         env = self.env()
         self.check(env, tools=False)
-        return self.plan_in(env, options or RunOptions())
+        return self._planner(env, options or RunOptions()).plan()
 
-    def plan_in(self, env: Env, options: RunOptions) -> Plan:
-        """The plan in `env`, unchecked."""
-        return self._planner(env, options).plan()
+    def plan_finished(self, env: Env) -> Plan:
+        """The plan in `env`, unchecked, with everything that is there, also what the next run would not reuse."""
+        return replace(self._planner(env, RunOptions()), uncached=frozenset()).plan()
 
     # Running
 
@@ -202,14 +212,15 @@ class Pipeline(LastResult):
 
     def _execute(self, planner: Planner, options: RunOptions) -> RunResult:
         prepare_outputs(planner.stages, self.cache_dir)
-        Trash(self.state_folder, self.manifest).recover()
+        Trash(self.state_folder, self.manifest, self.cache.readers).recover()
         self._write_recipe()
         if self.manifest.is_damaged():
             self.warnings.append(f"{self.manifest.path} is damaged; it will be rewritten")
         with self._new_run_folder() as folder:
             notices = self.notices if self.log_level not in ("warning", "error") else ()
             warnings = self.warnings if self.log_level != "error" else ()
-            setup = RunSetup(planner, self.manifest, self.recipe, folder, notices, warnings)
+            not_kept = self._not_kept(planner.stages)
+            setup = RunSetup(planner, self.manifest, self.recipe, folder, notices, warnings, not_kept)
             self._run = Run(setup, options, self._stream, self.stop)
             try:
                 return self._run.execute()
@@ -224,7 +235,20 @@ class Pipeline(LastResult):
             yield folder
 
     def _planner(self, env: Env, options: RunOptions) -> Planner:
-        return Planner(self._requested(options), env, self.cache, options.force, self.model)
+        uncached = frozenset(stage.name for stage in self._stages if not self._reuses(stage.config))
+        return Planner(self._requested(options), env, self.cache, options.force, self.model, uncached)
+
+    def _reuses(self, config: StageConfig) -> bool:
+        return self._enable_cache if config.enable_cache is None else config.enable_cache
+
+    def _not_kept(self, stages: Sequence[AnyStage]) -> frozenset[str]:
+        """The names of stages whose results are deleted when a run of `stages` has ended."""
+        return frozenset(
+            stage.name
+            for stage in stages[:-1]
+            if not self._reuses(stage.config)
+            and not (self._checkpoint if stage.config.checkpoint is None else stage.config.checkpoint)
+        )
 
     def _requested(self, options: RunOptions) -> Sequence[AnyStage]:
         """The stages up to `options.until`.

@@ -254,7 +254,7 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     # Reports, on a cache hit as on a run; not part of the key
 
     def publish(self, items: Batch, directory: Path) -> None:
-        """Put its result under a plain name, `{cache_dir}/{stage}`."""
+        """Fill the empty folder `directory`; it becomes `{cache_dir}/{stage}`, as a whole."""
 
     def write_predictions(self, items: Batch, context: OutputContext) -> None:
         """Write the model's answers at this stage. Override it in a stage that can run its result."""

@@ -24,18 +24,23 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
-    not_in_key: ClassVar[frozenset[str]] = frozenset({"overrides", "output"})
-    """Fields that do not change what an item holds: lists of axis values, and where reports go."""
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"overrides", "output", "enable_cache", "checkpoint"})
+    """Fields that do not change what an item holds: lists of axis values, where reports go, and what is kept."""
 
     output: OutputSettings = Field(default_factory=OutputSettings)
     """Predictions and pictures, and where they are written; a change reruns no item."""
+    enable_cache: bool | None = None
+    """Whether finished items are reused. False: every run builds them, and deletes them when it has ended unless
+    `checkpoint` keeps them or the stage is the last. Default: the recipe's `enable_cache`."""
+    checkpoint: bool | None = None
+    """Whether results are kept although `enable_cache` is false. Default: the recipe's `checkpoint`."""
     overrides: list[Override] = Field(default_factory=list)
     """Settings that differ by coordinate: `[{where: {split: 5}, set: {act_bitwidth: 8}}]`."""
 
     @field_validator("overrides")
     @classmethod
     def _only_per_item_settings(cls, overrides: list[Override]) -> list[Override]:
-        for name in ("output", "overrides"):
+        for name in ("output", "overrides", "enable_cache", "checkpoint"):
             if any(name in override.set for override in overrides):
                 raise ValueError(f"{name} applies to the whole stage and cannot differ by coordinate")
         return overrides
@@ -50,7 +55,11 @@ class StageConfig(BaseModel):
         if not changes:
             return self
         kept = {name: getattr(self, name) for name in self.model_fields_set if name != "overrides"}
-        return type(self).model_validate(kept | changes)
+        here = type(self).model_validate(kept | changes)
+        for name in type(self).model_fields.keys() - kept.keys() - changes.keys() - {"overrides"}:
+            setattr(here, name, getattr(self, name))  # a default: a file's is absolute by now
+            here.model_fields_set.discard(name)
+        return here
 
     def key_fields(self) -> dict[str, JsonValue]:
         """The settings that are part of the cache key."""

@@ -48,7 +48,10 @@ def make_config_files_absolute(
             continue
         search = FileSearch(str(value), setting, _folder(recipe), on_command_line=assigned)
         absolute = _absolute(recipe, (*path, name), search)
+        was_set = name in config.model_fields_set
         setattr(config, name, type(value)(absolute))
+        if not was_set:
+            config.model_fields_set.discard(name)
 
 
 def argument_path(recipe: LocatedMapping, name: str, model: type[BaseModel], field: str) -> str:

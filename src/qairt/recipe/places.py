@@ -29,7 +29,7 @@ class LocatedMapping(dict[str, Any]):
         super().__init__(*args, **kwargs)
         self._lines: dict[KeyPath, int] = {}
         self._overridden: set[KeyPath] = set()
-        self._presets: dict[KeyPath, str] = {}
+        self._presets: dict[KeyPath, tuple[str, object]] = {}
         self._resolved: dict[KeyPath, tuple[object, object]] = {}
         self.missing_files: dict[str, RecipeError] = {}
         """By dotted setting: the error for a file that it names and that does not exist."""
@@ -68,7 +68,7 @@ class LocatedMapping(dict[str, Any]):
         preset, or `command line`."""
         steps = self.path_of(path)
         for count in range(len(steps), 0, -1):
-            if origin := self.origin(steps[:count]) or self._presets.get(steps[:count]):
+            if origin := self.origin(steps[:count]) or self._presets.get(steps[:count], ("", None))[0]:
                 return origin
         return self._name
 
@@ -79,14 +79,18 @@ class LocatedMapping(dict[str, Any]):
             return COMMAND_LINE
         return f"{self._name}:{self._lines[steps]}" if steps in self._lines else None
 
-    def note_preset(self, path: KeyPath, where: str) -> None:
-        """Remember that a preset sets `path`."""
-        self._presets[path] = where
+    def note_preset(self, path: KeyPath, where: str, value: object) -> None:
+        """Remember that a preset sets `path`, which the recipe does not set."""
+        self._presets[path] = where, value
+
+    def preset_values(self, path: KeyPath) -> dict[KeyPath, object]:
+        """What presets added below `path`."""
+        return {steps: value for steps, (_, value) in self._presets.items() if steps[: len(path)] == path}
 
     def preset_origin(self, path: Sequence[str]) -> str | None:
         """`file:line` of the preset that sets this value, unless the recipe or the command line overrides it."""
         steps = tuple(path)
-        return self._presets.get(steps) if self.origin(steps) is None else None
+        return self._presets[steps][0] if steps in self._presets and self.origin(steps) is None else None
 
     def note_resolved(self, path: KeyPath, written: object, absolute: str) -> None:
         """Remember what the user wrote for a file whose absolute path is used from here on."""

@@ -80,10 +80,10 @@ class OutputPresets:
             self._read_presets[name] = self._read(name, stage)
         values, origins = self._read_presets[name]
         able = {key: value for key, value in values.items() if key in kinds or key not in KINDS}
-        for path, where in origins.items():
+        for path, value in _leaves(able, ()):
             full = ("stages", stage, "output", *path)
-            if path[0] in able and self._recipe.at(full) is None:
-                self._recipe.note_preset(full, where)
+            if self._recipe.at(full) is None:
+                self._recipe.note_preset(full, origins[path], value)
         return _merged(able, own)
 
     def _read(self, name: str, stage: str) -> tuple[Values, dict[KeyPath, str]]:
@@ -163,15 +163,16 @@ def _checked(preset: Recipe, model: type[BaseModel]) -> Recipe:
 
 
 def _origins(preset: Recipe, prefix: KeyPath) -> dict[KeyPath, str]:
-    def leaves(values: Mapping[str, object], path: KeyPath) -> Iterator[KeyPath]:
-        for key, value in values.items():
-            inner = (*path, str(key))
-            if isinstance(value, Mapping):
-                yield from leaves(value, inner)
-            else:
-                yield inner
+    return {(*prefix, *path): preset.origin(path) or str(preset.source) for path, _ in _leaves(preset, ())}
 
-    return {(*prefix, *path): preset.origin(path) or str(preset.source) for path in leaves(preset, ())}
+
+def _leaves(values: Mapping[str, object], path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
+    for key, value in values.items():
+        inner = (*path, str(key))
+        if isinstance(value, Mapping):
+            yield from _leaves(value, inner)
+        else:
+            yield inner, value
 
 
 def _merged(base: Mapping[str, object], over: Mapping[str, object]) -> Values:

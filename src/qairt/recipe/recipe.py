@@ -231,7 +231,7 @@ class Recipe(LocatedMapping):
         """
         self._fill(path, value, 0)
         self._lines.pop(path, None)
-        self.note_preset(path, where)
+        self.note_preset(path, where, value)
 
     def put(self, path: KeyPath, value: object, like: KeyPath) -> None:
         """Set a value, creating the mappings around it, as if it had been written where `like` was.

@@ -96,6 +96,10 @@ class RecipeSettings(BaseModel):
     programs run only after `qairt trust FOLDER`."""
     cache_dir: str | None = None
     """Where finished work is cached, relative to the working directory. Default: `qairt-cache/<recipe name>`."""
+    enable_cache: bool | None = None
+    """Whether finished items are reused; of each stage unless it has its own setting. Default: true."""
+    checkpoint: bool | None = None
+    """Whether results are kept where `enable_cache` is false. Default: false."""
     execution_environment: ExecutionEnvironment = Field(default_factory=ExecutionEnvironment)
     """Where qairt itself computes."""
     verify: VerifyConfig = Field(default_factory=VerifyConfig)

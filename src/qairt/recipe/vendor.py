@@ -21,7 +21,6 @@ from qairt.recipe.vendor_precisions import read_precisions
 from qairt.recipe.vendor_techniques import lacking_technique
 
 LOADER, QUANTIZATION, BUILDER = "model_loader", "quantization", "genai_builder"
-_TOP_LEVEL = ("enable_cache",)
 _BUILT = (
     "export",
     "prepare_exports",
@@ -63,7 +62,6 @@ class _Fixed:
 
 
 FIXED: dict[str, _Fixed] = {
-    "enable_cache": _Fixed(True, "finished work is always cached; `--force STAGE` rebuilds a stage"),
     "model_loader.model_reauthoring": _Fixed(True, "graphs are always built for the NPU"),
     "model_loader.apply_default_adaptations": _Fixed(True, "graphs are always built for the NPU"),
     "model_loader.model_config_overrides.transposed_key_cache": _Fixed(
@@ -159,9 +157,6 @@ def read_vendor_recipe(recipe: Recipe) -> list[str]:
 
 def _settings(recipe: Recipe) -> Iterator[tuple[KeyPath, object]]:
     """Path and value of each of the vendor's settings, except precisions."""
-    for key in _TOP_LEVEL:
-        if key in recipe:
-            yield from _leaves(recipe[key], (key,))
     for stage in (LOADER, BUILDER):
         yield from _leaves(_stage(recipe, stage), ("stages", stage))
     for path, value in _leaves(_stage(recipe, QUANTIZATION), ("stages", QUANTIZATION)):
@@ -221,8 +216,6 @@ def _rebuild(translation: _Translation) -> None:
             own = stage not in replacements and stage != QUANTIZATION
             stages[name] = values if own else _without_vendor_keys(values) if stage == QUANTIZATION else {}
             origins[name] = ("stages", str(stage))
-    for key in _TOP_LEVEL:
-        recipe.pop(key, None)
     recipe["stages"] = stages
     for name, old in origins.items():
         if ("stages", name) != old:

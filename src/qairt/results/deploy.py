@@ -8,7 +8,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
 
 from filelock import FileLock, Timeout
@@ -21,6 +20,7 @@ from qairt.device.genie import BUNDLE
 from qairt.device.sdk_files import sdk_files
 from qairt.errors import CacheError, DeviceError, QairtError, ToolchainNotAvailable
 from qairt.files import files_below
+from qairt.folders import temporary_folder
 from qairt.notify import Notify
 from qairt.results.bundle import export
 from qairt.results.device_selection import DeviceSelection
@@ -60,9 +60,9 @@ def device_bundle(run: FinishedRun) -> Iterator[DeviceBundle]:
 
     bundle = run.only_output("export_bundle", Bundle).bundle
     config, tokenizer, metadata = run.config, run.tokenizer, read_metadata(bundle)
-    with TemporaryDirectory(dir=run.state_folder, prefix=".device-") as work:
+    with temporary_folder(run.state_folder, "device") as work:
         if metadata is None or metadata.format != "genie":
-            bundle = Path(work) / "bundle"
+            bundle = work / "bundle"
             export(run, bundle, "genie")
         yield DeviceBundle(
             bundle=bundle,

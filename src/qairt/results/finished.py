@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, TypeVar
 
 from qairt.engine.plan.cause import NEW
 from qairt.engine.plan.planned import PlannedItem
-from qairt.engine.run.options import RunOptions
 from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError, RecipeError
 from qairt.files import read_regular
@@ -44,7 +43,7 @@ class FinishedRun:
         self.env = pipeline.env()
         self.settings = settings_of(self.env)
         pipeline.check(self.env, tools=False)
-        self.plan = pipeline.plan_in(self.env, RunOptions())
+        self.plan = pipeline.plan_finished(self.env)
 
     @property
     def recipe_name(self) -> str:

@@ -7,7 +7,6 @@ A binary in the cache is not compiled again, so an interrupted build resumes at 
 
 from __future__ import annotations
 
-import shutil
 import threading
 import time
 from dataclasses import dataclass
@@ -135,11 +134,11 @@ class GenieBinaries:
         with FileLock(locks / f"{binary.key[:16]}.lock"):
             if self._cache.has(binary.key):  # by another process, meanwhile
                 return
-            work = self._cache.working_directory(GenieBinary.name, binary.key)
-            try:
+            with (
+                self._cache.making(GenieBinary.name, binary.key) as work,
+                self._cache.readers.reading([binary.item.key]),
+            ):
                 self._compile(binary, work, notify)
-            finally:
-                shutil.rmtree(work, ignore_errors=True)
 
     def _compile(self, binary: _Binary, work: Path, notify: Notify) -> None:
         start = time.perf_counter()

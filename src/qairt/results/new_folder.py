@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from qairt.errors import QairtError
+from qairt.files import flush
+from qairt.folders import flush_tree, remove_left, temporary_folder
 
 
 @contextmanager
 def new_folder(directory: Path) -> Iterator[Path]:
-    """A folder to fill, which becomes `directory` unless an error is raised.
+    """A folder to fill, which becomes `directory` unless an error is raised. What killed processes left of earlier
+    ones is deleted.
 
     Raises:
         QairtError: `directory` is not empty, or cannot be written.
@@ -21,21 +22,20 @@ def new_folder(directory: Path) -> Iterator[Path]:
     if directory.exists() and (not directory.is_dir() or any(directory.iterdir())):
         raise QairtError("it exists and is not empty", where=str(directory), remedy="give a new folder")
     directory = directory.absolute()
-    work: Path | None = None
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=directory.parent, prefix=f".{directory.name}-"))
-        yield work
-        work.chmod(0o755)
-        if directory.exists():
-            directory.rmdir()
-        work.rename(directory)
+        remove_left(directory.parent, directory.name)
+        with temporary_folder(directory.parent, directory.name) as work:
+            yield work
+            flush_tree(work)
+            work.chmod(0o755)
+            if directory.exists():
+                directory.rmdir()
+            work.rename(directory)
+            flush(directory.parent)
     except OSError as error:
         raise QairtError(
             f"it cannot be written: {error.strerror}",
             where=str(directory),
             remedy="give a writable folder on a disk with free space",
         ) from error
-    finally:
-        if work is not None:
-            shutil.rmtree(work, ignore_errors=True)

@@ -24,7 +24,7 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.files import files_below, link_or_copy, replace_folder
+from qairt.files import copy_small_link_large, files_below, link_or_copy
 from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, TOKENIZER
 from qairt.stages.facts import model_of, settings_of, soc_of
 from qairt.stages.prepare_exports import prepare_config
@@ -126,14 +126,12 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         draw_sizes("Files of the bundle", files, context.directory / "bundle_files.svg")
 
     def publish(self, items: Batch, directory: Path) -> None:
-        """The bundle under its plain name, `<cache_dir>/export_bundle`; replaced as a whole.
-
-        Large files are read-only links into the cache. Small ones, which a user may well edit, are copies.
-        """
+        """The bundle under its plain name. Large files are read-only links into the cache; small ones, which a user may
+        well edit, are copies."""
         (item,) = items.values()
         assert isinstance(item.output, Bundle)
         source = item.output.bundle
-        replace_folder(directory, source, files_below(source), unless_same=Path("SHA256SUMS"))
+        copy_small_link_large(source, files_below(source), directory)
 
 
 def format_for(env: Env, requested: Format | None) -> Format | None:

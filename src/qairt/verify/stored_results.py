@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -74,12 +73,9 @@ class StoredResults:
             return None
 
     def _store(self, result: BaseModel, key: ResultKey, seconds: float) -> None:
-        work = None
         try:
-            work = self.cache.working_directory(STAGE, key.digest)
-            (work / FIDELITY).write_text(result.model_dump_json(indent=1) + "\n")
-            self.cache.publish(work, NewEntry(key.digest, STAGE, key.label, keys.plain(key.inputs), seconds))
+            with self.cache.making(STAGE, key.digest) as work:
+                (work / FIDELITY).write_text(result.model_dump_json(indent=1) + "\n")
+                self.cache.publish(work, NewEntry(key.digest, STAGE, key.label, keys.plain(key.inputs), seconds))
         except (OSError, CacheError) as error:
-            if work is not None:
-                shutil.rmtree(work, ignore_errors=True)
             self.notify(f"the result could not be stored and will be measured again next time: {error}")

@@ -21,10 +21,10 @@ KEY = "a" * 64
 
 
 def put(cache: StageCache, key: str, content: str = "hello", name: str = "text.txt") -> Path:
-    work = cache.working_directory("source", key)
-    (work / name).write_text(content)
-    (work / "output.json").write_text(json.dumps({"text": name}))
-    return cache.publish(work, NewEntry(key, "source", "all")).directory
+    with cache.making("source", key) as work:
+        (work / name).write_text(content)
+        (work / "output.json").write_text(json.dumps({"text": name}))
+        return cache.publish(work, NewEntry(key, "source", "all")).directory
 
 
 def test_keys_chain_and_depend_on_settings():
@@ -133,7 +133,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
     def full(path: Path) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr("qairt.engine.cache.cache.flush", full)
+    monkeypatch.setattr("qairt.engine.cache.cache.flush_tree", full)
     with pytest.raises(CacheError, match="the result cannot be stored: No space left on device\n  free disk space"):
         put(cache, KEY, "new")
     assert sorted(tmp_path.rglob("*")) == before

@@ -172,7 +172,7 @@ def test_refused_while_another_run_in_this_directory_needs_it(store):
 def test_refused_while_another_process_holds_its_lock(store):
     (entry,) = store.entries("convert", "ar1-split1")
     locks = store.state_folder / "locks"
-    locks.mkdir()
+    locks.mkdir(exist_ok=True)
     assert not store.is_locked(entry.key)
     lock = locks / f"{entry.key[:16]}.lock"
     child = subprocess.Popen(

@@ -12,6 +12,8 @@ from filled_cache import fill, put
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.store import Store
 from qairt.errors import CacheError
+from qairt.files import lock
+from qairt.folders import temporary_folder
 
 WAIT = """
 import sys
@@ -32,26 +34,50 @@ def names(entries) -> list[str]:
     return [f"{entry.stage} {entry.label}" for entry in entries]
 
 
-def test_prune_takes_files_that_a_killed_process_was_writing(store):
-    left, now = (store.state_folder / f".writing-metrics.json.{name}" for name in ("a", "b"))
-    left.touch()
-    now.touch()
-    os.utime(left, (1e9, 1e9))
-    assert store.prune() == (0, 1)
-    assert now.exists()
-    assert not left.exists()
-
-
-def test_prune_leaves_alone_what_a_run_is_making(store):
-    cache = StageCache(store.cache_dir)
-    key = "ab" * 32
-    work = cache.working_directory("convert", key)
-    (store.state_folder / "locks").mkdir()
-    with FileLock(store.state_folder / "locks" / f"{key[:16]}.lock"):
-        assert store.prune() == (0, 0)
-        assert work.is_dir()
-    assert store.prune() == (0, 1)
-    assert not work.exists()
+def test_prune_takes_what_dead_processes_left_and_nothing_that_a_living_one_holds(store):
+    """Whatever its name and its age: the maker's lock decides."""
+    cache, key = StageCache(store.cache_dir), "ab" * 32
+    dead = (
+        ".writing-metrics.json.a",
+        ".write-test1",
+        ".recipe.yaml.b",
+        "runs/0001/.writing-host.json.c",
+        "convert/.resume-0123456789abcdef/step",
+        "convert/.making-12345678-x/content/half.bin",
+        "convert/.making-job-y/job.json",
+        "convert/.bad-convert_1-77/big.bin",
+        "../.making-export_bundle-z/lock",
+        "../.export_bundle.new/part.bin",
+        "../convert/viz/.making-output-u/lock",
+        "../convert_outputs/viz/.writing-convert-visualization-v/half.svg",
+    )
+    for path in (store.state_folder / name for name in dead):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    of_the_user = [store.cache_dir / name for name in (".old-notes", ".making-of", ".other.new")]
+    for folder in of_the_user:
+        folder.mkdir()
+    locks = store.state_folder / "locks"
+    locks.mkdir(exist_ok=True)
+    resumed = cache.resume_directory("convert", key)
+    resumed.mkdir()
+    written = store.state_folder / ".writing-plan.json.d"
+    with (
+        cache.making("convert", key) as work,
+        temporary_folder(store.cache_dir, "export_bundle") as published,
+        FileLock(locks / f"{key[:16]}.lock"),
+        written.open("w") as file,
+    ):
+        lock(file.fileno())
+        held = (work, published, resumed, written)
+        for path in held:
+            os.utime(path, (1e9, 1e9))
+        assert store.prune() == (0, len(dead))
+        assert all(path.exists() for path in held)
+        assert not any((store.state_folder / name).exists() for name in dead)
+    assert store.prune() == (0, 2)  # of the four, two were deleted by their makers
+    assert cache.leftovers() == []
+    assert all(folder.is_dir() for folder in of_the_user)
 
 
 def test_following_a_whole_stage_takes_what_stands_behind_it(store):

@@ -266,7 +266,7 @@ def test_pictures_that_are_no_longer_made_go_unless_they_were_edited(tmp_path):
 
 
 def test_what_a_killed_run_left_is_cleared_away(tmp_path):
-    left = tmp_path / "speaker/viz/.writing-speaker-visualization-x"
+    left = tmp_path / "speaker/viz/.making-output-x/content"
     left.mkdir(parents=True)
     (left / "half.svg").write_text("<sv")
     run(pipeline(tmp_path))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 from pathlib import Path
 
+import pytest
+
 from qairt.engine.observers import StageObserver
 from qairt.engine.record import events as ev
 from qairt.engine.run.stream import EventStream
@@ -28,6 +30,8 @@ def test_listeners_observers_and_the_file_get_the_same_events(tmp_path: Path):
 
     stream, heard, observer = EventStream(), [], Observer()
     stream.add_observer(observer)
+    with pytest.raises(ValueError, match="this Observer was added before: each hook would be called twice"):
+        stream.add_observer(observer)
     with stream.listening(heard.append), stream.recording(tmp_path / "events.jsonl"):
         stream.emit(log("one"))
         stream.emit(log("two"))

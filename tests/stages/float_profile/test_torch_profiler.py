@@ -13,6 +13,7 @@ from tiny_recipe import write_recipe
 
 from qairt.engine.cache.store import Store
 from qairt.engine.run.options import RunOptions
+from qairt.engine.stage import StageConfig
 from qairt.errors import ContractViolation, RecipeError, ToolchainNotAvailable
 from qairt.llm import LLMPipeline
 from qairt.report.gather import gather
@@ -294,7 +295,7 @@ def test_it_takes_nothing_but_the_float_model():
 
 
 def test_what_changes_the_work_is_in_the_key_and_nothing_else():
-    assert TorchProfilerConfig.not_in_key == {"overrides", "output"}
+    assert TorchProfilerConfig.not_in_key == StageConfig.not_in_key
 
 
 def test_with_the_profiler_off_there_are_times_and_no_operators(recipe: Path):

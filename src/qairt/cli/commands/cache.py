@@ -195,13 +195,15 @@ def prune(
       qairt cache prune
       qairt cache prune recipe.yaml --unused
     """
+    from qairt.engine.cache.clearing import clear as clear_entries
+
     recipe = recipe or recipe_option
     store = find_store(recipe, cache_dir)
     entries = unused_entries(store, recipe, cache_dir) if unused else []
     if entries and not yes and not confirmed(f"Clear {clearing(entries, store.freed_by(entries))}?"):
         return
     before = store.bytes_on_disk()
-    store.clear(entries)
+    clear_entries(store, entries)
     cleared, leftovers = store.prune()
     cleared -= len(entries)
     freed = max(before - store.bytes_on_disk(), 0)

@@ -13,11 +13,9 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-import tempfile
-import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
+from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -26,16 +24,15 @@ from pydantic import JsonValue
 from qairt import keys
 from qairt.engine.cache.blobs import Blobs
 from qairt.engine.cache.entry import ENTRY, Entry, NewEntry, StoredFile, read_entry
+from qairt.engine.cache.leftovers import RESUME, leftovers, remove_leftovers
 from qairt.engine.cache.manifest import STATE_FOLDER
+from qairt.engine.cache.readers import Readers
 from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.stage import AnyStage, StageConfig, StageOutput
 from qairt.errors import CacheError
-from qairt.files import BAD, WRITING, files_below, flush, make_folder, set_aside, write_atomic
+from qairt.files import files_below, make_folder, require_writable, set_aside, write_atomic
+from qairt.folders import flush_tree, put_in_place, temporary_folder
 
-_MAKING, _RESUME, _OLD = ".making-", ".resume-", ".old-"
-_LEFTOVERS = (_MAKING, _RESUME, BAD, _OLD)
-_LONGEST_WRITE = 60.0
-"""Seconds after which a temporary file was left behind by a killed process."""
 _NOT_STAGES = {"runs", "blobs", "locks", "trash"}
 
 
@@ -54,6 +51,7 @@ class StageCache:
         self._verify_digests = verify_digests
         self._verified: set[Path] = set()
         self._blobs = Blobs(self._root / "blobs")
+        self.readers = Readers(self._root / "locks")
 
     @property
     def cache_dir(self) -> Path:
@@ -78,8 +76,7 @@ class StageCache:
         """
         try:
             self._root.mkdir(parents=True, exist_ok=True)
-            with tempfile.NamedTemporaryFile(dir=self._root, prefix=".write-test"):
-                pass
+            require_writable(self._root)
         except OSError as error:
             raise CacheError(
                 f"the cache directory cannot be written: {error.strerror or error}",
@@ -138,35 +135,41 @@ class StageCache:
 
     # Writing
 
-    def working_directory(self, stage_name: str, key: str) -> Path:
-        """A new empty folder to make the item of `key` in."""
+    @contextmanager
+    def making(self, stage_name: str, key: str) -> Iterator[Path]:
+        """A new empty folder to make the item of `key` in; deleted at the end unless it was published."""
         parent = self._root / stage_name
         make_folder(parent)
-        return Path(tempfile.mkdtemp(dir=parent, prefix=f"{_MAKING}{key[:8]}-"))
+        with temporary_folder(parent, key[:8]) as work:
+            yield work
 
     def resume_directory(self, stage_name: str, key: str) -> Path:
         """Where a long item may keep its checkpoints; not created here."""
-        return self._root / stage_name / f"{_RESUME}{key[:16]}"
+        return self._root / stage_name / f"{RESUME}{key[:16]}"
 
     def put(self, key: str, stage_output: StageOutput, stage: AnyStage, artifact_path: Path) -> None:
         """Persist `stage_output` at `artifact_path` by `stage.export()` and register it under `key`."""
         artifact_path = Path(artifact_path).absolute()
         artifact_path.parent.mkdir(parents=True, exist_ok=True)
-        work = Path(tempfile.mkdtemp(dir=artifact_path.parent, prefix=f"{_MAKING}{key[:8]}-"))
-        try:
+        with temporary_folder(artifact_path.parent, key[:8]) as work:
             stage.export(stage_output, work)
             self.publish(work, NewEntry(key, stage.name, "all"), directory=artifact_path)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
 
-    def publish(self, work: Path, new: NewEntry, *, directory: Path | None = None) -> Entry:
-        """Make the finished folder `work` an entry: flush, record, rename. `work` is gone afterwards.
+    def publish(
+        self, work: Path, new: NewEntry, *, directory: Path | None = None, wait: Callable[[], None] = lambda: None
+    ) -> Entry:
+        """Make the finished folder `work` an entry: flush, record, rename.
+
+        An entry with the same content stays, and only its record is renewed. One with other content is exchanged when
+        nobody reads it any more.
 
         Args:
+            work: made by `making`; gone or obsolete afterwards.
             directory: the entry's folder; chosen by stage and key if left out.
+            wait: called again and again while the present entry is being read; what it raises ends the waiting.
 
         Raises:
-            CacheError: the disk is full or the folder cannot be written; `work` is removed, nothing else changed.
+            CacheError: the disk is full or the folder cannot be written; nothing else changed.
         """
         directory = directory or self._free_directory(new.stage, new.key)
         try:
@@ -176,39 +179,39 @@ class StageCache:
                 size, digest, is_new = self._blobs.store(path)
                 files[str(path.relative_to(work))] = {"size": size, "sha256": digest}
                 new_bytes += size if is_new else 0
-            record = {
-                "key": new.key,
-                "stage_name": new.stage,
-                "label": new.label,
-                "timestamp": datetime.now(UTC).isoformat(timespec="microseconds"),
-                "artifact_path": str(directory),
-                "files": files,
-                "seconds": round(new.seconds, 3),
-                "peak_rss": new.peak_rss,
-                "new_bytes": new_bytes,
-                "inputs": dict(new.inputs),
-                "made_from": dict(new.made_from),
-                "made_with": dict(new.made_with),
-            }
-            write_atomic(work / ENTRY, json.dumps(record, indent=1) + "\n")
-            flush(work)
+            entry = Entry(
+                directory=directory,
+                key=new.key,
+                stage=new.stage,
+                label=new.label,
+                timestamp=datetime.now(UTC).isoformat(timespec="microseconds"),
+                files=files,
+                inputs=dict(new.inputs),
+                made_from=dict(new.made_from),
+                made_with=dict(new.made_with),
+                seconds=round(new.seconds, 3),
+                peak_rss=new.peak_rss,
+                new_bytes=new_bytes,
+            )
+            present = self._read(directory) if directory.is_dir() and not directory.is_symlink() else None
+            if present is not None and present.key == new.key and present.files == files and present.altered() is None:
+                entry = replace(entry, new_bytes=present.new_bytes)
+                write_atomic(directory / ENTRY, _record(entry))
+                return read_entry(directory)
+            write_atomic(work / ENTRY, _record(entry))
+            flush_tree(work)
             os.chmod(work, 0o755)
-            if directory.is_dir() and not directory.is_symlink():
-                self._discard(directory)
-            elif os.path.lexists(directory):
-                set_aside(directory)
-            os.rename(work, directory)
-            flush(directory.parent)
+            with self.readers.excluded(new.key, wait):
+                if os.path.lexists(directory) and (directory.is_symlink() or not directory.is_dir()):
+                    set_aside(directory)
+                put_in_place(work, directory)
+            return read_entry(directory)
         except OSError as error:
-            shutil.rmtree(work, ignore_errors=True)
             raise CacheError(
                 f"the result cannot be stored: {error.strerror or error}",
                 where=str(directory),
                 remedy="free disk space (`qairt cache prune` helps), then run again: finished items are kept",
             ) from error
-        entry = self._read(directory)
-        assert entry is not None
-        return entry
 
     def write_metrics(self, metrics: Mapping[str, JsonValue]) -> None:
         """Replace `metrics.json`, the runtime metrics of stages."""
@@ -230,18 +233,37 @@ class StageCache:
 
         Raises:
             ValueError: `stage_name` is not the name of a folder of this cache.
+            CacheError: a run is reading one of them and the others are deleted, or they cannot be deleted.
         """
         if stage_name is not None and (stage_name in _NOT_STAGES or Path(stage_name).name != stage_name):
             raise ValueError(f"{stage_name!r} is not the name of a stage")
+        try:
+            kept = [entry for entry in self.entries(stage_name) if not self.delete(entry)]
+        except OSError as error:
+            raise CacheError(
+                f"entries cannot be deleted: {error.strerror or error}",
+                where=str(error.filename or self._root),
+                remedy="this needs write access to the cache directory",
+            ) from error
+        self.remove_leftovers()
         for folder in [self._root / stage_name] if stage_name else self._folders():
-            for path in folder.glob(f"{folder.name}_*"):
-                shutil.rmtree(path, ignore_errors=True)
-            for path in folder.glob(".*"):
-                if path.name.startswith(_LEFTOVERS):
-                    shutil.rmtree(path, ignore_errors=True)
             with suppress(OSError):  # something else is in it
                 folder.rmdir()
         self.drop_unused_blobs()
+        if kept:
+            raise CacheError(
+                f"{kept[0].stage} {kept[0].label} is being read by a run and was not deleted",
+                where=str(kept[0].directory),
+                remedy="wait for that run to end, or cancel it",
+            )
+
+    def delete(self, entry: Entry) -> bool:
+        """Take an entry out of sight in one step, then delete it; False if somebody reads it. Its blobs stay until they
+        are dropped."""
+        with self.readers.excluded(entry.key) as free, temporary_folder(entry.directory.parent, "cleared") as work:
+            if free:
+                os.rename(entry.directory, work / entry.directory.name)
+        return free
 
     def drop_unused_blobs(self) -> int:
         """Remove blobs that no entry links to, not even a cleared one; returns the bytes freed."""
@@ -249,11 +271,11 @@ class StageCache:
 
     def leftovers(self) -> list[Path]:
         """Files and folders of killed runs, and entries that were set aside."""
-        old = time.time() - _LONGEST_WRITE
-        found = [path for path in self._root.glob(f"{WRITING}*") if path.is_file() and path.stat().st_mtime < old]
-        for folder in self._folders():
-            found += [path for path in folder.iterdir() if path.name.startswith(_LEFTOVERS)]
-        return sorted(found)
+        return leftovers(self._root)
+
+    def remove_leftovers(self) -> int:
+        """Delete those that nobody uses; returns how many were deleted."""
+        return remove_leftovers(self._root)
 
     # Inside
 
@@ -292,12 +314,6 @@ class StageCache:
             set_aside(directory)
         self._on_bad_entry(directory, problem)
 
-    def _discard(self, directory: Path) -> None:
-        """Take a folder out of sight in one step, then delete it."""
-        old = Path(tempfile.mkdtemp(dir=directory.parent, prefix=_OLD))
-        os.rename(directory, old / directory.name)
-        shutil.rmtree(old, ignore_errors=True)
-
 
 def key_inputs(
     stage_name: str, stage_config: StageConfig, upstream_key: str | None, extras: object
@@ -309,3 +325,22 @@ def key_inputs(
         "upstream": upstream_key,
         "extras": keys.plain(extras),
     }
+
+
+def _record(entry: Entry) -> str:
+    """The content of `cache_entry.json`."""
+    record = {
+        "key": entry.key,
+        "stage_name": entry.stage,
+        "label": entry.label,
+        "timestamp": entry.timestamp,
+        "artifact_path": str(entry.directory),
+        "files": entry.files,
+        "seconds": entry.seconds,
+        "peak_rss": entry.peak_rss,
+        "new_bytes": entry.new_bytes,
+        "inputs": entry.inputs,
+        "made_from": entry.made_from,
+        "made_with": entry.made_with,
+    }
+    return json.dumps(record, indent=1) + "\n"

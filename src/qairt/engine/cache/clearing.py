@@ -107,6 +107,8 @@ def refusal(store: Store, entries: Sequence[Entry], state: RunState | None = Non
     """Why these entries cannot be cleared now: a run is making one of them, or still needs it. None if they can."""
     keys = {entry.key for entry in entries}
     for run in _active_runs(store, state):
+        if not run.items:
+            return f"run {run.run_id} is starting and may need it"
         for item in run.items.values():
             if item.key in keys and item.status in BUSY:
                 return f"{item.name} is running"
@@ -136,15 +138,15 @@ def clear(store: Store, entries: Sequence[Entry], state: RunState | None = None)
 
 
 def _active_runs(store: Store, state: RunState | None) -> list[RunState]:
-    """The runs in progress, `state` among them if it is."""
+    """The runs in progress, `state` among them if it is; one that is still planning has no items."""
     runs = [state] if state is not None and state.status == "running" else []
     for folder in live_runs(store.state_folder):
         if state is not None and folder.id == state.run_id:
             continue
-        other = RunState()
+        other = RunState(run_id=folder.id)
         for event in read_events(folder.events):
             other.apply(event)
-        if other.status == "running":
+        if other.status in ("planned", "running"):
             runs.append(other)
     return runs
 

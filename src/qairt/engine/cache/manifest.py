@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 
 from filelock import FileLock
 from pydantic import JsonValue
@@ -107,7 +108,7 @@ class PipelineManifest:
             "timestamp": _now(),
         }
         if stage_config is not None:
-            entry["config"] = stage_config.model_dump_json(exclude_unset=True)
+            entry["config"] = config_text(stage_config)
         if cache_key is not None:
             entry["cache_key"] = cache_key
 
@@ -179,6 +180,32 @@ class PipelineManifest:
         except (OSError, ValueError):
             return False
         return True
+
+
+def config_text(config: StageConfig, added: Mapping[tuple[str, ...], object] = MappingProxyType({})) -> str:
+    """The settings that were set, as JSON.
+
+    Args:
+        added: what presets added to them, by path: it was not set.
+    """
+    given = _without(config.model_dump(mode="json", exclude_unset=True), added, ())
+    return json.dumps(given, ensure_ascii=False, separators=(",", ":"))
+
+
+def _without(
+    values: Mapping[str, JsonValue], added: Mapping[tuple[str, ...], object], path: tuple[str, ...]
+) -> dict[str, JsonValue]:
+    """`values` without those in `added`, and without mappings that hold nothing else."""
+    kept: dict[str, JsonValue] = {}
+    for name, value in values.items():
+        here = (*path, name)
+        if isinstance(value, dict) and value:
+            inner = _without(value, added, here)
+            if inner:
+                kept[name] = inner
+        elif here not in added or added[here] != value:
+            kept[name] = value
+    return kept
 
 
 def parse_manifest(raw: bytes) -> dict[str, Stages]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import shutil
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
@@ -37,7 +36,7 @@ class Store:
         """Damaged entries that were found and set aside."""
         self._cache = StageCache(cache_dir, lambda path, why: self.problems.append(f"{path.name}: {why}"))
         self.state_folder = self._cache.cache_dir
-        self.trash = Trash(self.state_folder, PipelineManifest(cache_dir))
+        self.trash = Trash(self.state_folder, PipelineManifest(cache_dir), self._cache.readers)
         self.trash.recover()
         self._starts: dict[Path, RunStarted] = {}
 
@@ -143,7 +142,8 @@ class Store:
         return self.trash.undo()
 
     def prune(self) -> tuple[int, int]:
-        """Permanently delete cleared entries, leftovers of killed runs and entries that were set aside.
+        """Permanently delete cleared entries, leftovers of killed runs and entries that were set aside. What a living
+        process works in stays.
 
         Returns:
             The number of cleared entries and of leftovers.
@@ -152,12 +152,7 @@ class Store:
             CacheError: it cannot be deleted.
         """
         cleared = self.trash.empty()
-        found = [path for path in self._cache.leftovers() if not self._is_in_use(path)]
-        for path in found:
-            if path.is_dir():
-                shutil.rmtree(path, ignore_errors=True)
-            else:
-                path.unlink(missing_ok=True)
+        leftovers = self._cache.remove_leftovers()
         try:
             self._cache.drop_unused_blobs()
         except OSError as error:
@@ -166,7 +161,7 @@ class Store:
                 where=str(error.filename or self.state_folder),
                 remedy="this needs write access to the cache directory",
             ) from error
-        return cleared, len(found)
+        return cleared, leftovers
 
     def verify(self) -> int:
         """Compare every file with its digest; entries that differ are set aside. Returns the bytes read."""
@@ -180,12 +175,6 @@ class Store:
         return read
 
     # Inside
-
-    def _is_in_use(self, leftover: Path) -> bool:
-        """Whether a run is still working in this folder, `.making-1a2b3c4d-…` or `.resume-1a2b3c4d…`."""
-        match = re.match(r"\.(?:making|resume)-([0-9a-f]{8})", leftover.name)
-        locks = (self.state_folder / "locks").glob(f"{match[1]}*.lock") if match else ()
-        return any(self.is_locked(path.stem) for path in locks)
 
     def _blobs(self) -> set[tuple[int, int]]:
         found = set()

@@ -26,6 +26,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_va
 
 from qairt.engine.cache.entry import Entry
 from qairt.engine.cache.manifest import PipelineManifest, Stages, items_of, manifest_bytes, parse_manifest
+from qairt.engine.cache.readers import Readers
 from qairt.errors import CacheError
 from qairt.files import flush, read_regular, write_atomic
 
@@ -89,10 +90,11 @@ class Trash:
         root: the folder `pipeline_state`.
     """
 
-    def __init__(self, root: Path, manifest: PipelineManifest) -> None:
+    def __init__(self, root: Path, manifest: PipelineManifest, readers: Readers) -> None:
         self.folder = root / TRASH
         self._root = root
         self._manifest = manifest
+        self._readers = readers
 
     def clear(self, entries: Sequence[Entry], freed: int) -> Cleared:
         """Move entries here, and remove their records from the manifest.
@@ -101,7 +103,7 @@ class Trash:
             freed: bytes that the next prune frees for it.
 
         Raises:
-            CacheError: an entry cannot be moved; none was.
+            CacheError: an entry is being read or cannot be moved; none was.
         """
         if not entries:
             return Cleared(0, ())
@@ -112,7 +114,10 @@ class Trash:
                 for moved in journal.entries:
                     held = folder / moved.place
                     held.parent.mkdir(exist_ok=True)
-                    os.rename(self._root / moved.place, held)
+                    with self._readers.excluded(moved.key) as free:
+                        if not free:
+                            raise self._being_read(moved)
+                        os.rename(self._root / moved.place, held)
                 self._flush_around(folder, journal.entries)
                 if journal.after is not None:
                     self._manifest.change(lambda stages: _take_out(stages, journal.entries))
@@ -279,6 +284,13 @@ class Trash:
     def _write(self, folder: Path, journal: _Journal) -> None:
         write_atomic(folder / _JOURNAL, journal.model_dump_json(indent=1) + "\n")
         flush(folder)
+
+    def _being_read(self, moved: Moved) -> CacheError:
+        return CacheError(
+            f"nothing was cleared: {moved.name} is being read by a run",
+            where=str(self._root.parent),
+            remedy="wait for that run to end, or cancel it",
+        )
 
     @contextmanager
     def _locked(self, done: str) -> Iterator[None]:

@@ -29,20 +29,22 @@ NEW = "not built yet"
 """The reason of an item that was never made."""
 EARLIER = "was made by an earlier version of qairt, which did not record which parts of the model it depends on"
 """Why an item runs whose entry does not say whether a facet that it depends on has changed."""
+NEVER = "this stage, or one before it, is never reused"
+"""The reason of an item of a stateful stage, and of what follows it."""
 
 
-def cause_of(item: PlannedItem, known: Mapping[str, Entry], *, forced: bool, never: bool) -> tuple[Cause, str]:
+def cause_of(item: PlannedItem, known: Mapping[str, Entry], *, forced: bool, never: str) -> tuple[Cause, str]:
     """Why an item without an entry runs: the root cause, and one line about this item that ends in it.
 
     Args:
         known: every entry of the cache by key.
         forced: a rerun was requested.
-        never: its stage, or one before it, is never reused.
+        never: why it is never reused; empty if it may be.
     """
     if forced:
         cause = Cause("forced", item.name, note="requested with --force")
     elif never:
-        cause = Cause("never", item.name, note="this stage, or one before it, is never reused")
+        cause = Cause("never", item.name, note=never)
     elif item.last is None:
         return _never_made(item)
     elif item.last.key == item.key:

@@ -11,7 +11,7 @@ from qairt.engine.axes import Coord, label, without
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import newest_by_item
 from qairt.engine.libraries import minor_versions
-from qairt.engine.plan.cause import cause_of
+from qairt.engine.plan.cause import NEVER, cause_of
 from qairt.engine.plan.costs import CostHistory, Expectation, size_bucket
 from qairt.engine.plan.key import StageFacts, is_earlier, item_inputs
 from qairt.engine.plan.outputs import planned_outputs
@@ -29,6 +29,7 @@ class Planner:
         stages: in the order of the recipe.
         force: stages whose items run even if they are cached.
         model: the model's name in `output.extra`.
+        uncached: stages whose items are not reused, because `enable_cache` is false.
     """
 
     stages: Sequence[AnyStage]
@@ -36,6 +37,7 @@ class Planner:
     cache: StageCache
     force: frozenset[str] = frozenset()
     model: str = ""
+    uncached: frozenset[str] = frozenset()
 
     def plan(self, made: frozenset[str] = frozenset()) -> Plan:
         """Expand every stage and look its items up.
@@ -66,7 +68,8 @@ class _Planning:
 
     def __init__(self, planner: Planner, made: frozenset[str]) -> None:
         self.plan = Plan(known={entry.key: entry for entry in planner.cache.entries()})
-        self._env, self._cache, self._force, self._made = planner.env, planner.cache, planner.force, made
+        self._env, self._cache, self._made = planner.env, planner.cache, made
+        self._force, self._uncached = planner.force, planner.uncached
         self._newest = newest_by_item(self.plan.known.values())
         self._costs = CostHistory(planner.cache.cache_dir)
         self._batch: dict[Coord, PlannedItem] = {}
@@ -126,8 +129,9 @@ class _Planning:
             inputs = earlier if keys.digest(earlier) in self.plan.known else inputs
         key = keys.digest(inputs)
         name = f"{stage.name} {label(task.coord)}"
-        forced = stage.name in self._force
-        entry = self._cache.entry(key) if name in self._made or not (forced or self._stateful) else None
+        forced, uncached = stage.name in self._force, stage.name in self._uncached
+        reusable = name in self._made or not (forced or uncached or self._stateful)
+        entry = self._cache.entry(key) if reusable else None
         tools = str(dict(facts.facts).get("toolchain", ""))
         expected = self._expected(stage.name, task, tools)
         item = PlannedItem(
@@ -144,7 +148,8 @@ class _Planning:
             tools=tools,
         )
         if entry is None:
-            item.cause, item.reason = cause_of(item, self.plan.known, forced=forced, never=self._stateful)
+            never = "enable_cache is false" if uncached else NEVER if self._stateful else ""
+            item.cause, item.reason = cause_of(item, self.plan.known, forced=forced, never=never)
         return item
 
     def _expected(self, stage: str, task: Task, tools: str) -> Expectation:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +24,8 @@ class ItemInputs:
     def __init__(self, cache: StageCache, env: Env) -> None:
         self._cache = cache
         self._env = env
-        self._outputs: dict[str, StageOutput] = {}
+        self._outputs: dict[str, tuple[int, StageOutput]] = {}
+        """By key: the inode of the entry's folder, which another run may exchange, and the output."""
         self._lock = threading.Lock()
 
     def output(self, item: PlannedItem) -> StageOutput:
@@ -33,8 +36,9 @@ class ItemInputs:
         """
         with self._lock:
             known = self._outputs.get(item.key)
-        if known is not None:
-            return known
+        if known is not None and known[0] == _inode(item):
+            return known[1]
+        inode = _inode(item)
         output = self._cache.get(item.key, type(item.stage))
         if output is None:
             raise CacheError(
@@ -43,8 +47,13 @@ class ItemInputs:
                 remedy="run again: it will be rebuilt",
             )
         with self._lock:
-            self._outputs[item.key] = output
+            self._outputs[item.key] = (inode, output)
         return output
+
+    def reading(self, item: PlannedItem) -> AbstractContextManager[None]:
+        """Keep everything in place that the item reads, while inside."""
+        read = (found for source in item.sources for found, _ in _read_by(item.stage, source))
+        return self._cache.readers.reading(found.key for found in read)
 
     def handle(self, item: PlannedItem) -> Item:
         """The handle of a finished item, with its output."""
@@ -56,17 +65,8 @@ class ItemInputs:
     def fields(self, stage: AnyStage, source: PlannedItem) -> dict[str, JsonValue]:
         """The fields of the stage's input type, each from the nearest output upstream that has it."""
         fields: dict[str, JsonValue] = {}
-        missing = set(stage.input_type.model_fields)
-        level = [source]
-        while level and missing:
-            next_level: list[PlannedItem] = []
-            for item in level:
-                output = self.output(item)
-                for name in missing & set(type(output).model_fields):
-                    fields[name] = output.model_dump(mode="json", include={name})[name]
-                    missing.discard(name)
-                next_level += item.sources
-            level = next_level
+        for item, names in _read_by(stage, source):
+            fields |= self.output(item).model_dump(mode="json", include=names)
         return fields
 
     def require_unchanged_files(self, item: PlannedItem, log: Path) -> None:
@@ -87,3 +87,24 @@ class ItemInputs:
                     remedy="its result was not kept; run again",
                     log_tail=log_tail(log),
                 )
+
+
+def _inode(item: PlannedItem) -> int:
+    """Of the entry's folder; 0 if there is none."""
+    try:
+        return item.entry.directory.stat().st_ino if item.entry is not None else 0
+    except OSError:
+        return 0
+
+
+def _read_by(stage: AnyStage, source: PlannedItem) -> Iterator[tuple[PlannedItem, set[str]]]:
+    """The items that a stage reads from `source` on upstream, with the fields of its input type that each gives."""
+    missing = set(stage.input_type.model_fields)
+    level = [source]
+    while level and missing:
+        for item in level:
+            names = missing & set(item.stage.output_type.model_fields)
+            missing -= names
+            if names:
+                yield item, names
+        level = [above for item in level for above in item.sources]

@@ -83,10 +83,9 @@ class ItemRunner:
             Interrupted: `stop` was set.
         """
         stage = item.stage
-        work = self._cache.working_directory(stage.name, item.key)
         resume = self._cache.resume_directory(stage.name, item.key)
         started = time.time()
-        try:
+        with self._cache.making(stage.name, item.key) as work, self._inputs.reading(item):
             job = Job(
                 stage=import_path(type(stage)),
                 module_folder=module_folder(type(stage)),
@@ -116,12 +115,26 @@ class ItemRunner:
             self._inputs.require_unchanged_files(item, log)
             seconds = time.time() - started
             peak = self._usage.get(item.name, Usage()).peak_rss
-            entry = self._cache.publish(work, _new_entry(item, seconds, peak))
+            new = _new_entry(item, seconds, peak)
+            entry = self._cache.publish(work, new, wait=self._until_unread(item, stop))
             shutil.rmtree(resume, ignore_errors=True)
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
         item.entry = entry
         self._record(item, entry, seconds)
+
+    def _until_unread(self, item: PlannedItem, stop: Stop) -> Callable[[], None]:
+        """What is called while the result is ready, but items of other runs still read the one that it replaces."""
+        told = False
+
+        def wait() -> None:
+            nonlocal told
+            if stop.is_set():
+                raise Interrupted
+            if not told:
+                message = f"{item.name} is built anew; it replaces the present result when other runs have read that"
+                self._stream.emit(ev.LogLine(level="info", message=message))
+            told = True
+
+        return wait
 
     def take_usage(self, item: PlannedItem) -> Usage:
         """What the item's process used, as far as known; forgotten here."""

@@ -84,9 +84,10 @@ class OutputRun:
                 raise Interrupted
             self._stream.emit(_event(output, "writing").model_copy(update={"fraction": fraction, "message": message}))
 
-        items = {item.coord: self._inputs.handle(item) for item in output.items}
-        state_folder = self._planner.cache.cache_dir
-        written = write_output(output, items, self._planner.env, state_folder, run_id=self._run_id, progress=progress)
+        cache, env = self._planner.cache, self._planner.env
+        with cache.readers.reading(item.key for item in output.items):
+            items = {item.coord: self._inputs.handle(item) for item in output.items}
+            written = write_output(output, items, env, cache.cache_dir, run_id=self._run_id, progress=progress)
         for path in written.renamed:
             note = f"{path.name} in {path.parent} was there before and is kept under this name"
             self._stream.emit(ev.LogLine(level="warning", message=f"{output.name}: {note}"))

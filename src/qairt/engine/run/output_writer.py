@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,8 +18,9 @@ from qairt.engine.run.gallery import write_gallery
 from qairt.engine.stage import Env, Item, OutputContext
 from qairt.errors import CacheError
 from qairt.files import files_below, flush, make_folder, sha256_of
+from qairt.folders import remove_left, temporary_folder
 
-_WRITING = ".writing"
+_TEMPORARY = "output"
 
 
 @dataclass(frozen=True)
@@ -54,11 +54,8 @@ def write_output(
     locks = state_folder / "locks"
     make_folder(locks)
     with FileLock(locks / f"output-{output.stage.name}-{output.kind}.lock"):
-        prefix = f"{_WRITING}-{output.stage.name}-{output.kind}-"
-        for left in output.directory.glob(f"{prefix}*"):  # of a killed run
-            shutil.rmtree(left, ignore_errors=True)
-        work = _working_directory(output.directory, prefix)
-        try:
+        remove_left(output.directory, _TEMPORARY)
+        with _working_directory(output.directory) as work:
             context = OutputContext(
                 directory=work, model=output.model, env=env, predictions=output.predictions, progress=progress
             )
@@ -68,10 +65,6 @@ def write_output(
                 output.stage.write_visualization(items, context)
                 write_gallery(work, output.stage.name, output.model.visualization)
             return _put_in_place(output, work, OutputRecords(state_folder), run_id)
-        except OSError as error:
-            raise _unwritable(output.directory, error) from error
-        finally:
-            shutil.rmtree(work, ignore_errors=True)
 
 
 def prepare(directory: Path) -> None:
@@ -80,15 +73,17 @@ def prepare(directory: Path) -> None:
     Raises:
         CacheError: it cannot be written.
     """
-    if directory.is_dir():
-        return
-    _working_directory(directory, _WRITING).rmdir()
+    if not directory.is_dir():
+        with _working_directory(directory):
+            pass
 
 
-def _working_directory(directory: Path, prefix: str) -> Path:
+@contextmanager
+def _working_directory(directory: Path) -> Iterator[Path]:
     try:
         directory.mkdir(parents=True, exist_ok=True)
-        return Path(tempfile.mkdtemp(dir=directory, prefix=prefix))
+        with temporary_folder(directory, _TEMPORARY) as work:
+            yield work
     except OSError as error:
         raise _unwritable(directory, error) from error
 

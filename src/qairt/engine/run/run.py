@@ -26,8 +26,10 @@ from qairt.engine.run.executor import make_executor
 from qairt.engine.run.history import add_run
 from qairt.engine.run.inputs import ItemInputs
 from qairt.engine.run.item_runner import ItemRunner
+from qairt.engine.run.manifest_records import ManifestRecords
 from qairt.engine.run.options import RunOptions, RunResult
 from qairt.engine.run.output_run import OutputRun
+from qairt.engine.run.publishing import publish
 from qairt.engine.run.requests import RunRequests
 from qairt.engine.run.scheduler import Capacity, Outcome, Scheduler
 from qairt.engine.run.stage_hooks import StageHooks
@@ -53,6 +55,8 @@ class RunSetup:
     notices: Sequence[str] = ()
     warnings: Sequence[str] = ()
     """About the recipe or the cache directory; repeated in the run's log."""
+    not_kept: frozenset[str] = frozenset()
+    """Stages whose results are deleted when the run has ended."""
 
 
 class Run:
@@ -74,8 +78,10 @@ class Run:
         self._failed: dict[str, ItemFailed] = {}
         self._failed_outputs: dict[str, ItemFailed] = {}
         self._state = RunState()
+        self._plan = Plan()
+        self._records = ManifestRecords(setup.manifest, setup.recipe, setup.planner.env.configs, setup.not_kept)
         self._inputs = ItemInputs(self._cache, setup.planner.env)
-        self._hooks = StageHooks(stream, setup.manifest, self._inputs)
+        self._hooks = StageHooks(stream, self._record_stage, self._inputs)
         self._items = ItemRunner(self._cache, setup.manifest, self._inputs, stream, make_executor(options.executor))
         self._cancellations = Cancellations(stop)
         self._requests = RunRequests(stop, self._state, self._cancellations)
@@ -93,7 +99,8 @@ class Run:
             self._stream.listening(self._state.apply, self._metrics.apply),
             self._stream.recording(self._folder.events),
         ):
-            plan = self._planner.plan()
+            plan = self._plan = self._planner.plan()
+            known = frozenset(plan.known)
             self._keep(plan)
             self._announce(plan)
             self.handles_stop = True
@@ -104,9 +111,14 @@ class Run:
                 items_status, status = self._items_status(), self._status()
                 if items_status == "done":
                     self._publish(plan)
+                self._records.run_ended(plan)
                 self._finish(plan, status, round(time.time() - started, 3))
             finally:
                 self.handles_stop = False
+        try:
+            output = self._fold(plan) if items_status == "done" else None
+        finally:
+            self._delete_not_kept(plan, known)
         return RunResult(
             run_id=self._folder.id,
             status=status,
@@ -114,7 +126,7 @@ class Run:
             executed=self._executed,
             failed=list(self._failed.values()),
             failed_outputs=list(self._failed_outputs.values()),
-            output=self._fold(plan) if items_status == "done" else None,
+            output=output,
         )
 
     # Items
@@ -127,7 +139,7 @@ class Run:
             if limit is None or outcome.failed or outcome.skipped:
                 return plan
             promised = {task.coord for task in plan.stages[limit].expansion.tasks}
-            plan = self._planner.plan(made=frozenset(self._executed))
+            plan = self._plan = self._planner.plan(made=frozenset(self._executed))
             if {task.coord for task in plan.stages[limit].expansion.tasks} != promised:
                 name = plan.stages[limit].stage.name
                 raise ContractViolation("expand and dry_expand describe different items", where=f"stage {name}")
@@ -166,8 +178,8 @@ class Run:
         try:
             self._hooks.before(item)
             with self._items.locked(item, stop):
-                forced = stage.name in self._options.force or self._is_never_reused(item)
-                item.entry = None if forced else self._cache.entry(item.key)
+                again = stage.name in self._options.force | self._planner.uncached or self._is_never_reused(item)
+                item.entry = None if again else self._cache.entry(item.key)
                 if item.entry is not None:
                     self._note_cached(item)
                     return
@@ -227,7 +239,13 @@ class Run:
         for planned in plan.stages:
             if type(planned.stage).publish is not Stage.publish:
                 batch = {item.coord: self._inputs.handle(item) for item in planned.items}
-                planned.stage.publish(batch, self._cache.cache_dir.parent / planned.stage.name)
+                kept = publish(planned.stage, batch, self._cache)
+                if kept is not None:
+                    name = planned.stage.name
+                    message = (
+                        f"{name} in {kept.parent} was changed since it was written: what differed is in {kept.name}"
+                    )
+                    self._stream.emit(ev.LogLine(level="warning", message=message))
 
     def _fold(self, plan: Plan) -> Mapping[Coord, object]:
         """The outputs of the last stage, folded back by every stage's `reduce`."""
@@ -240,6 +258,19 @@ class Run:
         return results
 
     # Records
+
+    def _record_stage(self, name: str) -> None:
+        self._records.stage_ended(next(planned for planned in self._plan.stages if planned.stage.name == name))
+
+    def _delete_not_kept(self, plan: Plan, known: frozenset[str]) -> None:
+        """Delete what this run made and nobody keeps.
+
+        Args:
+            known: keys of entries that were there before.
+        """
+        for item in plan.items:
+            if item.stage.name in self._setup.not_kept and item.entry is not None and item.key not in known:
+                self._cache.delete(item.entry)
 
     def _items_status(self) -> ev.EndStatus:
         if self._stop.is_set():

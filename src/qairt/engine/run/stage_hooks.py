@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
-from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record import events as ev
 from qairt.engine.run.inputs import ItemInputs
@@ -16,8 +15,12 @@ from qairt.engine.stage import StageInput
 class StageHooks:
     """Follows which items of each stage are left in one run."""
 
-    def __init__(self, stream: EventStream, manifest: PipelineManifest, inputs: ItemInputs) -> None:
-        self._stream, self._manifest, self._inputs = stream, manifest, inputs
+    def __init__(self, stream: EventStream, record: Callable[[str], None], inputs: ItemInputs) -> None:
+        """
+        Args:
+            record: called with the name of a stage that has finished.
+        """
+        self._stream, self._record, self._inputs = stream, record, inputs
         self._started: set[str] = set()
         self._left: dict[str, set[str]] = {}
         self._lock = threading.Lock()
@@ -47,7 +50,7 @@ class StageHooks:
             if self._left[name]:
                 return
         if item.entry is not None:
-            self._manifest.update(name, item.entry.directory.parent, item.stage.config, item.key)
+            self._record(name)
             output = self._inputs.output(item)
             for observer in self._stream.observers:
                 observer.run_after_stage(item.stage, item.stage.config, self._input(item), output)

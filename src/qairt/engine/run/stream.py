@@ -37,6 +37,8 @@ class EventStream:
         return tuple(self._observers)
 
     def add_observer(self, observer: StageObserver) -> None:
+        if any(known is observer for known in self._observers):
+            raise ValueError(f"this {type(observer).__name__} was added before: each hook would be called twice")
         self._observers.append(observer)
 
     def remove_observer(self, observer: StageObserver) -> None:

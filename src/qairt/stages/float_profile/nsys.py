@@ -22,7 +22,7 @@ from qairt.engine.stage import (
     read_output,
     register_stage,
 )
-from qairt.files import files_below, replace_folder
+from qairt.files import copy_small_link_large, files_below
 from qairt.stages.facts import model_of
 from qairt.stages.float_profile.nsys_command import find_nsys, run_under_nsys, version_of
 from qairt.stages.float_profile.torch_profiler import TorchProfiler
@@ -111,15 +111,12 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
         return NsysOutput(report=report, workload=workload)
 
     def publish(self, items: Batch, directory: Path) -> None:
-        """Put the report and the nested run's folder into `<cache_dir>/nsys`, replacing what is there.
-
-        Large files are read-only links into the cache; small ones, which may be edited, are copies.
-        """
+        """The report and the nested run's folder. Large files are read-only links into the cache; small ones, which may
+        be edited, are copies."""
         (item,) = items.values()
         assert isinstance(item.output, NsysOutput)
         report, workload = item.output.report, item.output.workload
-        told_by = WORKLOAD / "profile.json"  # contains timings, so no two are equal
-        replace_folder(directory, report.parent, (report, *files_below(workload)), unless_same=told_by)
+        copy_small_link_large(report.parent, (report, *files_below(workload)), directory)
 
     def _version(self, env: Env) -> str:
         return env.once("nsys", lambda: version_of(find_nsys()))
