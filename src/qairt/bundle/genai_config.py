@@ -89,11 +89,18 @@ def genai_config(
     }
 
 
+def _never_in_text(tokenizer: Tokenizer) -> Sequence[str]:
+    """The tokens of bytes that UTF-8 does not use."""
+    numbers = (0xC0, 0xC1, *range(0xF5, 0x100))
+    byte_level = type(tokenizer.fast.decoder).__name__ == "ByteLevel"
+    return [chr(number) if byte_level else f"<0x{number:02X}>" for number in numbers]
+
+
 def pad_token(tokenizer: Tokenizer, config: DecoderConfig) -> int:
     """A token that no prompt contains: onnxruntime-genai masks it wherever it occurs.
 
     The tokenizer's own if it does not begin or end texts; else a token without text; else a special token that the chat
-    template does not contain.
+    template does not contain; else that of a byte that no text has.
 
     Raises:
         ModelError: there is none.
@@ -107,6 +114,7 @@ def pad_token(tokenizer: Tokenizer, config: DecoderConfig) -> int:
         *([texts[own]] if own is not None and own in texts and own not in template else []),
         *range(config.vocab_size - 1, max(texts.values(), default=-1), -1),
         *(token for token, each in added if each.special and each.content not in template),
+        *(texts[text] for text in _never_in_text(tokenizer) if text in texts),
     ]
     found = next((token for token in candidates if token not in taken and token < config.vocab_size), None)
     if found is None:

@@ -82,6 +82,8 @@ class Pipeline(LastResult):
         """Problems with the recipe or this cache directory."""
         self.notices: list[str] = []
         """What the user may want to know, though nothing is wrong."""
+        self.stage_notices: dict[str, tuple[str, ...]] = {}
+        """The same from each stage, once it was checked."""
         self.stop = threading.Event()
         """Set to end a run from another thread: running items are stopped, finished ones kept."""
         self.cache = StageCache(self.cache_dir, self._bad_entry, verify_digests=verify_digests)
@@ -103,6 +105,11 @@ class Pipeline(LastResult):
     def configured_stages(self) -> Sequence[AnyStage]:
         """The stages in order, with their present settings."""
         return self._stages
+
+    def all_notices(self) -> list[str]:
+        """Those of the recipe, and of each stage that was checked, without repetitions."""
+        told = [notice for notices in self.stage_notices.values() for notice in notices]
+        return list(dict.fromkeys((*self.notices, *told)))
 
     # Events
 
@@ -161,6 +168,7 @@ class Pipeline(LastResult):
             if tools:
                 stage.check_tools(env)
             check_outputs(stage, self._stages, self.cache_dir)
+            self.stage_notices[stage.name] = tuple(stage.notices(env))
         except QairtError as error:
             raise self._located(error) from error
 
@@ -217,7 +225,7 @@ class Pipeline(LastResult):
         if self.manifest.is_damaged():
             self.warnings.append(f"{self.manifest.path} is damaged; it will be rewritten")
         with self._new_run_folder() as folder:
-            notices = self.notices if self.log_level not in ("warning", "error") else ()
+            notices = self.all_notices() if self.log_level not in ("warning", "error") else ()
             warnings = self.warnings if self.log_level != "error" else ()
             not_kept = self._not_kept(planner.stages)
             setup = RunSetup(planner, self.manifest, self.recipe, folder, notices, warnings, not_kept)

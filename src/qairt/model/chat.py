@@ -73,7 +73,8 @@ def render_here(template: str, messages: Sequence[Message], variables: Mapping[s
     Raises:
         Exception: whatever the template raises.
     """
-    return _compiled(template).render(messages=list(messages), **variables)
+    stated = [{key: value for key, value in message.items() if value is not None} for message in messages]
+    return _compiled(template).render(messages=stated, **variables)
 
 
 def _too_slow() -> ModelError:

@@ -39,3 +39,14 @@ class DecoderConfig(BaseModel):
     decoder has no windows, so a longer context would be computed wrongly and must be refused."""
     bos_token_id: Token | None = None
     eos_token_ids: tuple[Token, ...] = ()
+
+    @property
+    def longest_context(self) -> int | None:
+        """Tokens that the rotary embedding reaches; None if it adapts to any length."""
+        scaling = self.rope_scaling or {}
+        factor, trained_at = scaling.get("factor"), scaling.get("original_max_position_embeddings")
+        if scaling.get("rope_type") == "dynamic":
+            return None
+        if isinstance(factor, int | float) and isinstance(trained_at, int):
+            return max(self.max_position_embeddings, int(factor * trained_at))
+        return self.max_position_embeddings

@@ -10,7 +10,9 @@ from typing import Literal
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.layout import weight_shapes
-from qairt.model.weights import missing_weight
+from qairt.model.notes import Notes
+from qairt.model.tokenizer_files import ADDED_TOKENS, read_tokenizer_files
+from qairt.model.weights import WeightSource, listed, missing_weight
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -35,6 +37,10 @@ class ModelDescription:
     """Name -> shape of every weight of the decoder, in its order; linears are [out, in]."""
     stored_bytes: int
     """Stored size of these weights."""
+    notices: tuple[str, ...] = ()
+    """What the user should know about the files, though nothing in them is wrong."""
+    readings: tuple[str, ...] = ()
+    """See `qairt.model.notes.Notes.readings`."""
 
     @property
     def parameter_count(self) -> int:
@@ -64,9 +70,17 @@ def describe_model(path_or_id: str | Path) -> ModelDescription:
 
 
 def _describe_directory(directory: Path) -> ModelDescription:
+    from qairt.model.git_lfs import refuse_lfs_pointers
     from qairt.model.hf_config import read_hf_config
+    from qairt.model.refusals import refuse_adapter, refuse_embedding_model, refuse_quantized
     from qairt.model.safetensors_weights import SafetensorsWeights
+    from qairt.model.unused import tell_other_files, tell_unused_weights
 
+    others = [directory / name for name in ("config.json", "generation_config.json", *_TOKENIZER_FILES)]
+    refuse_lfs_pointers(
+        [*others, directory / ADDED_TOKENS, directory / "tokenizer.model", *directory.glob("*.safetensors*")]
+    )
+    refuse_adapter(directory)
     if not (directory / "config.json").is_file():
         held = ", ".join(sorted(file.name for file in directory.glob("*.gguf")))
         raise ModelError(
@@ -75,28 +89,64 @@ def _describe_directory(directory: Path) -> ModelDescription:
             where=str(directory),
             remedy="use a directory as published on Hugging Face: config.json, .safetensors and the tokenizer's files",
         )
-    weights = SafetensorsWeights(directory)
-    config = read_hf_config(directory, weights.names())
-    others = ("config.json", "generation_config.json", *_TOKENIZER_FILES)
-    files = weights.files() + [directory / name for name in others if (directory / name).is_file()]
-    tensors = _checked(config, {name: weights.shape(name) for name in weights.names()}, directory)
-    return ModelDescription(config, directory, "safetensors", sorted(files), tensors, weights.stored_bytes())
+    refuse_embedding_model(directory)
+    weights, notes = SafetensorsWeights(directory), Notes()
+    config = read_hf_config(directory, weights.names(), notes)
+    refuse_quantized(weights.stored_types(), directory)
+    tell_other_files(directory, weights.files(), notes)
+    tensors = _checked(config, weights, directory)
+    tell_unused_weights(config, weights, directory, notes)
+    if (directory / "tokenizer.json").is_file():
+        others += _tokenizer_notes(directory, notes)
+    files = sorted(weights.files() + [file for file in others if file.is_file()])
+    return _description(config, directory, "safetensors", files, tensors, weights.stored_bytes(), notes)
+
+
+def _tokenizer_notes(directory: Path, notes: Notes) -> list[Path]:
+    """Tell what is added to `tokenizer.json`; the further file that counts."""
+    files = read_tokenizer_files(directory)
+    if files.added:
+        texts = [str(token["content"]) for token in files.added]
+        notes.tell(
+            f"added to the tokens of tokenizer.json, as in transformers: {listed(texts)}", reading="added tokens"
+        )
+    for role in files.moved:
+        notes.reading(role)
+    return [directory / ADDED_TOKENS] if ADDED_TOKENS in files.used else []
 
 
 def _describe_gguf(path: Path) -> ModelDescription:
     from qairt.model.gguf.config import gguf_config
     from qairt.model.gguf.file import read_gguf_header
     from qairt.model.gguf.weights import GgufWeights
+    from qairt.model.git_lfs import refuse_lfs_pointers
 
-    header = read_gguf_header(path)
-    config = gguf_config(header)
+    refuse_lfs_pointers([path])
+    header, notes = read_gguf_header(path), Notes()
+    config = gguf_config(header, notes)
     weights = GgufWeights(header)
-    tensors = _checked(config, {name: weights.shape(name) for name in weights.names()}, path)
-    return ModelDescription(config, path, "gguf", [path], tensors, weights.stored_bytes())
+    tensors = _checked(config, weights, path)
+    weights.refuse_unused(tensors)
+    return _description(config, path, "gguf", [path], tensors, weights.stored_bytes(), notes)
 
 
-def _checked(config: DecoderConfig, stored: dict[str, tuple[int, ...]], where: Path) -> dict[str, tuple[int, ...]]:
+def _description(
+    config: DecoderConfig,
+    source: Path,
+    kind: Literal["safetensors", "gguf"],
+    files: list[Path],
+    tensors: dict[str, tuple[int, ...]],
+    stored_bytes: int,
+    notes: Notes,
+) -> ModelDescription:
+    return ModelDescription(
+        config, source, kind, files, tensors, stored_bytes, tuple(notes.notices), tuple(notes.readings)
+    )
+
+
+def _checked(config: DecoderConfig, weights: WeightSource, where: Path) -> dict[str, tuple[int, ...]]:
     """The weights that the configuration requires, each stored in the required shape."""
+    stored = {name: weights.shape(name) for name in weights.names()}
     if config.num_layers > len(stored):
         raise ModelError(
             f"the configuration has {config.num_layers:,} layers, more than there are weights ({len(stored):,})",
@@ -106,7 +156,7 @@ def _checked(config: DecoderConfig, stored: dict[str, tuple[int, ...]], where: P
     needed = weight_shapes(config)
     for name, shape in needed.items():
         if name not in stored:
-            raise missing_weight(name, where)
+            raise missing_weight(name, where, stored)
         if stored[name] != shape:
             raise ModelError(
                 f"the weight {name} has shape {list(stored[name])}, the configuration requires {list(shape)}",

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
-
 from qairt.errors import ModelError
 from qairt.model.config import Family
 
@@ -17,11 +15,7 @@ ARCHITECTURES: dict[Family, str] = {
 """Family (`model_type` in config.json) -> its class in `architectures`."""
 
 
-def unknown_architecture(name: str, where: str, among: Collection[Family] = tuple(ARCHITECTURES)) -> ModelError:
-    """The error for an unsupported model.
-
-    Args:
-        among: the families supported in this kind of file.
-    """
-    supported = ", ".join(f"{family} ({ARCHITECTURES[family]})" for family in ARCHITECTURES if family in among)
+def unknown_architecture(name: str, where: str) -> ModelError:
+    """The error for an unsupported model."""
+    supported = ", ".join(f"{family} ({architecture})" for family, architecture in ARCHITECTURES.items())
     return ModelError(f"architecture {name!r} is not supported", where=where, remedy=f"supported: {supported}")

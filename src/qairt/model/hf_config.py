@@ -1,52 +1,69 @@
-"""A decoder's configuration from a Hugging Face model directory."""
+"""A decoder's configuration from a Hugging Face model directory, read as transformers reads it."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Collection, Mapping
-from math import inf
+from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
 from qairt.errors import ModelError
-from qairt.files import read_json
 from qairt.model.config import DecoderConfig, Family
+from qairt.model.config_keys import refused_keys, unknown_keys
 from qairt.model.families import ARCHITECTURES, unknown_architecture
-from qairt.model.rope_scaling import normalise_rope_scaling
+from qairt.model.family_defaults import FAMILY_DEFAULTS
+from qairt.model.json_file import read_json_object
+from qairt.model.layout import LM_HEAD
+from qairt.model.notes import Notes
+from qairt.model.refusals import refuse_quantized_config
+from qairt.model.rope_parameters import RopeParameters
 
 _PUBLISHED = "use the config.json that was published with the model"
 
 
-def read_hf_config(directory: Path, tensors: Collection[str]) -> DecoderConfig:
-    """Normalise `config.json` (and the stop tokens of `generation_config.json`).
+def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> DecoderConfig:
+    """Normalise `config.json` (and the end tokens of `generation_config.json`).
 
     Args:
         directory: a model directory that has a `config.json`.
-        tensors: names of the stored weights; a model without `lm_head.weight` is tied unless its config says otherwise.
+        tensors: names of the stored weights; a stored `lm_head.weight` is used even if the configuration ties it, and a
+            model without one is tied unless its configuration says otherwise.
+        notes: what the user should know is added to it.
 
     Raises:
-        ModelError: malformed, incomplete, an unsupported architecture or feature; names the file and the key.
+        ModelError: malformed, an unsupported architecture or feature; names the file and the key.
     """
     path = directory / "config.json"
-    stated = _read_json(path)
-    family = _family(stated, path)
-    attention_bias = bool(stated.get("attention_bias", False))
-    tied = stated.get("tie_word_embeddings")
-    ends = _tokens(stated.get("eos_token_id")) + _tokens(_generation_config(directory).get("eos_token_id"))
+    stated = read_json_object(path)
+    keys = _Keys(stated, _family(stated, path), path)
+    refuse_quantized_config(stated, path)
+    _refuse_unsupported(keys)
+    unknown = unknown_keys(keys.family, stated)
+    rope = RopeParameters(stated, keys.family, str(path))
+    _tell_rope(rope, notes)
+    trained_at = int(keys.number("max_position_embeddings"))
+    attention_bias = keys.flag("attention_bias")
     values: dict[str, JsonValue] = {
-        "family": family,
-        **_shape(stated, family, path),
-        **_rotary(stated, path),
-        "rms_norm_eps": _number(stated, "rms_norm_eps", path, 1e-6),
-        "tie_word_embeddings": "lm_head.weight" not in tensors if tied is None else tied,
-        "qkv_bias": family == "qwen2" or attention_bias,
-        "output_bias": family != "qwen2" and attention_bias,
-        "mlp_bias": bool(stated.get("mlp_bias", False)),
-        "qk_norm": family == "qwen3",
-        "sliding_window": _sliding_window(stated, family),
-        "bos_token_id": next(iter(_tokens(stated.get("bos_token_id"))), None),
-        "eos_token_ids": [token for at, token in enumerate(ends) if token not in ends[:at]],
+        "family": keys.family,
+        **_shape(keys),
+        "rope_theta": rope.theta(),
+        "rope_scaling": rope.scaling(trained_at),
+        "max_position_embeddings": trained_at,
+        "rms_norm_eps": keys.number("rms_norm_eps"),
+        "tie_word_embeddings": _tied(keys, tensors, notes),
+        "qkv_bias": keys.family == "qwen2" or attention_bias,
+        "output_bias": attention_bias,
+        "mlp_bias": keys.flag("mlp_bias"),
+        "qk_norm": keys.family == "qwen3",
+        "sliding_window": _sliding_window(keys),
+        "bos_token_id": next(iter(_tokens(keys.value("bos_token_id"))), None),
+        "eos_token_ids": _end_tokens(keys, directory, notes),
     }
+    for name in (*unknown, *rope.unknown):
+        notes.tell(f"{path.name}: {name} means nothing to {keys.family} models and is not used")
+    _note_defaults(keys, notes)
     try:
         return DecoderConfig.model_validate(values)
     except ValidationError as error:
@@ -55,57 +72,67 @@ def read_hf_config(directory: Path, tensors: Collection[str]) -> DecoderConfig:
         raise ModelError(f"{key}: {fault['msg']}", where=str(path), remedy=_PUBLISHED) from error
 
 
-def _shape(stated: Mapping[str, JsonValue], family: Family, path: Path) -> dict[str, JsonValue]:
-    heads, hidden = (_number(stated, key, path) for key in ("num_attention_heads", "hidden_size"))
-    kv_heads = _number(stated, "num_key_value_heads", path, 8 if family == "mistral" else heads)
+@dataclass(frozen=True)
+class _Keys:
+    """The stated values of a configuration, and its family's defaults where it has none."""
+
+    stated: Mapping[str, JsonValue]
+    family: Family
+    path: Path
+
+    def states(self, key: str) -> bool:
+        return self.stated.get(key) is not None
+
+    def value(self, key: str) -> JsonValue:
+        """None for a key that the family does not have, whatever the file says."""
+        defaults = FAMILY_DEFAULTS[self.family]
+        return self.stated.get(key, defaults[key]) if key in defaults else None
+
+    def number(self, key: str, *, default: float | None = None) -> float:
+        value = self.stated.get(key, FAMILY_DEFAULTS[self.family].get(key))
+        value = default if value is None else value
+        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1 << 40:
+            raise self.fault(key, value, "a positive number")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """False for a key that the family does not have."""
+        value = self.value(key)
+        if value is not None and not isinstance(value, bool):
+            raise self.fault(key, value, "true or false")
+        return bool(value)
+
+    def fault(self, key: str, value: JsonValue, expected: str) -> ModelError:
+        return ModelError(f"{key} is {json.dumps(value)}, not {expected}", where=str(self.path), remedy=_PUBLISHED)
+
+
+def _tied(keys: _Keys, tensors: Collection[str], notes: Notes) -> bool:
+    tied = keys.flag("tie_word_embeddings")
+    if LM_HEAD in tensors:
+        if tied:
+            notes.reading("stored lm_head.weight")
+        return False
+    return tied or not keys.states("tie_word_embeddings")
+
+
+def _shape(keys: _Keys) -> dict[str, JsonValue]:
+    heads, hidden = keys.number("num_attention_heads"), keys.number("hidden_size")
+    kv_heads = keys.number("num_key_value_heads", default=heads)
     if heads % kv_heads:
         raise ModelError(
             f"num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kv_heads})",
-            where=str(path),
+            where=str(keys.path),
             remedy=_PUBLISHED,
         )
     return {
-        "vocab_size": _number(stated, "vocab_size", path),
+        "vocab_size": keys.number("vocab_size"),
         "hidden_size": hidden,
-        "intermediate_size": _number(stated, "intermediate_size", path),
-        "num_layers": _number(stated, "num_hidden_layers", path),
+        "intermediate_size": keys.number("intermediate_size"),
+        "num_layers": keys.number("num_hidden_layers"),
         "num_heads": heads,
         "num_kv_heads": kv_heads,
-        "head_dim": _number(stated, "head_dim", path, 128 if family == "qwen3" else hidden // heads),
+        "head_dim": keys.number("head_dim", default=hidden // heads),
     }
-
-
-def _rotary(stated: Mapping[str, JsonValue], path: Path) -> dict[str, JsonValue]:
-    trained_at = int(_number(stated, "max_position_embeddings", path))
-    # transformers 5 writes one mapping, `rope_parameters`; earlier versions put theta beside `rope_scaling`.
-    rope = stated.get("rope_parameters") or stated.get("rope_scaling") or {}
-    if not isinstance(rope, dict):
-        raise ModelError(f"rope_scaling is {rope!r}, not a mapping", where=str(path), remedy=_PUBLISHED)
-    rope = {"partial_rotary_factor": stated.get("partial_rotary_factor"), **rope}
-    return {
-        "max_position_embeddings": trained_at,
-        "rope_theta": rope.get("rope_theta") or _number(stated, "rope_theta", path, 10000.0),
-        "rope_scaling": normalise_rope_scaling(rope, max_position_embeddings=trained_at, where=str(path)),
-    }
-
-
-def _number(stated: Mapping[str, JsonValue], key: str, path: Path, default: float | None = None) -> float:
-    value = stated.get(key)
-    value = default if value is None else value
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < inf:
-        problem = "is missing" if value is None else f"is {value!r}, not a positive number"
-        raise ModelError(f"{key} {problem}", where=str(path), remedy=_PUBLISHED)
-    return value
-
-
-def _read_json(path: Path) -> dict[str, JsonValue]:
-    try:
-        stated = read_json(path)
-    except ValueError as error:
-        raise ModelError(f"not JSON: {error}", where=str(path), remedy=_PUBLISHED) from error
-    if not isinstance(stated, dict):
-        raise ModelError("not a JSON object", where=str(path), remedy=_PUBLISHED)
-    return stated
 
 
 def _family(stated: Mapping[str, JsonValue], path: Path) -> Family:
@@ -116,44 +143,81 @@ def _family(stated: Mapping[str, JsonValue], path: Path) -> Family:
         if model_type == family:
             if architectures and architecture not in architectures:
                 raise unknown_architecture(str(architectures[0]), str(path))
-            break
-    else:
-        raise unknown_architecture(str(architectures[0]) if architectures else model_type, str(path))
-    activation = stated.get("hidden_act", "silu")
+            return family
+    raise unknown_architecture(str(architectures[0]) if architectures else model_type, str(path))
+
+
+def _refuse_unsupported(keys: _Keys) -> None:
+    activation = keys.value("hidden_act")
     if activation not in ("silu", "swish"):
-        raise unknown_architecture(f"{model_type} with {activation} activations", str(path))
-    packed = stated.get("quantization_config")
-    if packed:
-        method = packed.get("quant_method") if isinstance(packed, dict) else None
+        raise unknown_architecture(f"{keys.family} with {activation} activations", str(keys.path))
+    for key, why in refused_keys(keys.stated):
         raise ModelError(
-            f"the weights are stored quantized ({method or 'unknown method'})",
-            where=str(path),
-            remedy="use the float model it was made from, or a GGUF file",
+            f"{key} is {json.dumps(keys.stated[key])}: {why}",
+            where=str(keys.path),
+            remedy="use a causal language model of a supported family",
         )
-    return family
 
 
-def _sliding_window(stated: Mapping[str, JsonValue], family: Family) -> JsonValue:
+def _tell_rope(rope: RopeParameters, notes: Notes) -> None:
+    if rope.replaced is not None:
+        kind = rope.values.get("rope_type") or rope.values.get("type") or "default"
+        notes.tell(
+            f"config.json: rope_scaling ({kind}) takes the place of rope_parameters, as in transformers",
+            reading="rope_scaling",
+        )
+
+
+def _note_defaults(keys: _Keys, notes: Notes) -> None:
+    """What an earlier version took from Llama."""
+    if keys.family == "phi3" and not keys.states("rms_norm_eps"):
+        notes.reading("rms_norm_eps of phi3")
+
+
+def _sliding_window(keys: _Keys) -> JsonValue:
     """The window of the layers that have one."""
-    window = stated.get("sliding_window", 4096 if family == "mistral" else None)
-    layer_types = stated.get("layer_types")
-    if isinstance(layer_types, list) and "sliding_attention" not in layer_types:
-        return None
-    if family in ("mistral", "phi3"):
-        # In the config of the first Mistral models a missing key means 4096, and null means none.
-        return window
-    if family == "llama" or not stated.get("use_sliding_window", False):
-        return None
-    first = stated.get("max_window_layers", 28)
-    layers = stated["num_hidden_layers"]
-    if layer_types is None and isinstance(first, int) and isinstance(layers, int) and first >= layers:
-        return None
-    return window
+    family, kinds = keys.family, keys.stated.get("layer_types")
+    if kinds is not None and not (isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds)):
+        raise keys.fault("layer_types", kinds, "a list of names")
+    windowed = kinds is None or "sliding_attention" in kinds
+    if family == "qwen2" or family == "qwen3":
+        for kind in set(kinds or ()) - {"full_attention", "sliding_attention"}:
+            raise unknown_architecture(f"{family} with {kind} layers", str(keys.path))
+        if not keys.flag("use_sliding_window") or not windowed:
+            return None
+        first = keys.value("max_window_layers")
+        if kinds is None and isinstance(first, int) and first >= keys.number("num_hidden_layers"):
+            return None
+    elif family == "llama" and not windowed:
+        return None  # only transformers' cache reads it there, so that decoding has a window and prefill has none
+    window = keys.stated.get("sliding_window", FAMILY_DEFAULTS[family].get("sliding_window"))
+    return None if window is None else keys.number("sliding_window")
 
 
-def _generation_config(directory: Path) -> dict[str, JsonValue]:
+def _end_tokens(keys: _Keys, directory: Path, notes: Notes) -> list[JsonValue]:
+    """Those of `generation_config.json` if it states any, else those of `config.json`."""
     path = directory / "generation_config.json"
-    return _read_json(path) if path.is_file() else {}
+    generation = read_json_object(path) if path.is_file() else {}
+    own, theirs = _tokens(keys.value("eos_token_id")), _tokens(generation.get("eos_token_id"))
+    if not theirs:
+        if "eos_token_id" in keys.stated or path.is_file():
+            return _once(_tokens(keys.stated.get("eos_token_id")))
+        notes.reading("default eos_token_id")
+        return own
+    if "eos_token_id" in keys.stated and set(map(str, own)) - set(map(str, theirs)):
+        notes.tell(
+            f"generation_config.json ends texts with {_listed(theirs)} instead of {_listed(own)} of config.json",
+            reading="eos_token_id of generation_config.json",
+        )
+    return _once(theirs)
+
+
+def _once(tokens: list[JsonValue]) -> list[JsonValue]:
+    return [token for at, token in enumerate(tokens) if token not in tokens[:at]]
+
+
+def _listed(tokens: list[JsonValue]) -> str:
+    return ("token " if len(tokens) == 1 else "tokens ") + ", ".join(map(str, tokens))
 
 
 def _tokens(value: JsonValue) -> list[JsonValue]:

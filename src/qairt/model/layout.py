@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qairt.model.config import DecoderConfig
+from qairt.model.config import DecoderConfig, Family
 
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
@@ -47,3 +47,19 @@ def layer_weight_shapes(config: DecoderConfig, layer: int) -> dict[str, tuple[in
     linear("mlp.up_proj", mlp, hidden, config.mlp_bias)
     linear("mlp.down_proj", hidden, mlp, config.mlp_bias)
     return {f"model.layers.{layer}.{name}": shape for name, shape in shapes.items()}
+
+
+_OPTIONAL: dict[Family, dict[str, bool]] = {
+    "llama": {"qkv_bias": True, "output_bias": True, "mlp_bias": True},
+    "qwen3": {"qkv_bias": True, "output_bias": True},
+}
+"""What a configuration can switch on."""
+
+
+def family_has(config: DecoderConfig, name: str) -> bool:
+    """Whether a decoder of this family, with another configuration, would have a weight of this name."""
+    parts = name.split(".", 3)
+    if parts[:2] != ["model", "layers"] or len(parts) < 4 or not parts[2].isdecimal():
+        return False
+    largest = config.model_copy(update=_OPTIONAL.get(config.family, {}))
+    return name in layer_weight_shapes(largest, int(parts[2]))

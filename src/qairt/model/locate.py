@@ -67,7 +67,7 @@ def _not_on_hub(name: str, reason: str) -> ModelError:
 
 def _complete(directory: Path) -> bool:
     """The hub's cache may hold only some files, such as the configuration that another program fetched."""
-    from qairt.model.safetensors_weights import weight_files
+    from qairt.model.weight_files import weight_files
 
     try:
         return (directory / "config.json").is_file() and bool(weight_files(directory))

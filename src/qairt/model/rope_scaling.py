@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from math import isfinite
 
 from pydantic import JsonValue
 
@@ -18,10 +19,23 @@ _REQUIRED = {
     "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
 }
 _OPTIONAL = {"yarn": ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate")}
+KNOWN_KEYS = frozenset(
+    {
+        "rope_type",
+        "type",
+        "rope_theta",
+        "partial_rotary_factor",
+        "original_max_position_embeddings",
+        "short_factor",
+        "long_factor",
+        *(key for keys in (*_REQUIRED.values(), *_OPTIONAL.values()) for key in keys),
+    }
+)
+"""All that transformers reads from such a mapping."""
 
 
 def normalise_rope_scaling(
-    stated: Mapping[str, JsonValue] | None, *, max_position_embeddings: int, where: str
+    stated: Mapping[str, JsonValue] | None, *, max_position_embeddings: int, where: str, key: str = "rope scaling"
 ) -> dict[str, JsonValue] | None:
     """Normalise a `rope_scaling` (or `rope_parameters`) mapping to the form of `DecoderConfig.rope_scaling`.
 
@@ -29,6 +43,7 @@ def normalise_rope_scaling(
         stated: as in `config.json`; the older key `type` is read too.
         max_position_embeddings: the training length if `stated` has none.
         where: the file, for errors.
+        key: the name of the mapping in that file.
 
     Returns:
         `rope_type`, `factor`, `original_max_position_embeddings` and the type's other settings; None for plain rotary.
@@ -42,7 +57,7 @@ def normalise_rope_scaling(
     try:
         return _normalised(dict(stated or {}), max_position_embeddings, where)
     except ValueError as error:
-        raise ModelError(str(error), where=where, remedy=_PUBLISHED) from error
+        raise ModelError(f"{key}.{error}", where=where, remedy=_PUBLISHED) from error
 
 
 def _normalised(values: dict[str, JsonValue], max_position_embeddings: int, where: str) -> dict[str, JsonValue] | None:
@@ -77,9 +92,11 @@ def _normalised(values: dict[str, JsonValue], max_position_embeddings: int, wher
                 remedy=_PUBLISHED,
             )
         scaling[key] = float(number(values, key))
+        if number(values, key) <= 0:
+            raise ValueError(f"{key} is {values[key]!r}, not a positive number")
     for key in _OPTIONAL.get(rope_type, ()):
         if values.get(key) is not None:
-            scaling[key] = values[key]
+            scaling[key] = values[key] if key == "truncate" else number(values, key)
     return scaling
 
 
@@ -92,8 +109,10 @@ def number(settings: Mapping[str, JsonValue], key: str, default: float | None = 
     value = settings.get(key)
     if not value and default is not None:
         return default
-    if isinstance(value, str):
-        return float(value)
-    if not isinstance(value, int | float):
-        raise ValueError(f"rotary scaling: {key} is {value!r}, not a number")
-    return value
+    try:
+        read = float(value) if isinstance(value, str) else value
+    except ValueError:
+        read = None
+    if isinstance(read, bool) or not isinstance(read, int | float) or not isfinite(read):
+        raise ValueError(f"{key} is {value!r}, not a number")
+    return read

@@ -3,38 +3,40 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from qairt.errors import ModelError
-from qairt.files import read_json, read_regular
+from qairt.files import read_regular
 from qairt.model.chat import Message, render_chat
+from qairt.model.json_file import read_json_object
+from qairt.model.tokenizer_files import NAMED, Token, read_tokenizer_files, text_of
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer as FastTokenizer
-
-_SPECIAL = ("bos_token", "eos_token", "unk_token", "pad_token")
 
 
 class Tokenizer:
     """A `tokenizers` tokenizer with the settings of the files beside it."""
 
-    def __init__(self, fast: FastTokenizer, settings: dict[str, JsonValue], chat_template: str | None) -> None:
+    def __init__(self, fast: FastTokenizer, settings: dict[str, JsonValue], chat_template: JsonValue) -> None:
         """
         Args:
             fast: the underlying tokenizer.
             settings: `tokenizer_config.json`, without the chat template.
-            chat_template: Jinja, or None for a base model.
+            chat_template: Jinja, or a list of named templates; None for a base model.
         """
         # Padding and truncation saved with a model would silently change lengths.
         fast.no_padding()
         fast.no_truncation()
         self.fast = fast
         self.settings = settings
-        self.chat_template = chat_template
+        self.chat_template = _named_template(chat_template, "default")
+        self.tool_template = _named_template(chat_template, "tool_use") or self.chat_template
+        """The template for conversations with tools."""
 
     @classmethod
     def open(cls, path: str | Path) -> Tokenizer:
@@ -64,8 +66,9 @@ class Tokenizer:
             fast = FastTokenizer.from_file(str(path))
         except Exception as error:  # the library raises plain Exception
             raise ModelError(f"not a tokenizer: {error}", where=str(path), remedy="download it again") from error
-        settings = _json(directory / "special_tokens_map.json") | _json(directory / "tokenizer_config.json")
-        settings.pop("chat_template", None)
+        files = read_tokenizer_files(directory)
+        _add_tokens(fast, files.added)
+        settings = {key: value for key, value in files.settings.items() if key != "chat_template"}
         return cls(fast, settings, chat_template_in(directory))
 
     @classmethod
@@ -111,23 +114,34 @@ class Tokenizer:
 
     def special_token(self, kind: str) -> str | None:
         """The text of `bos_token`, `eos_token`, `unk_token` or `pad_token`."""
-        value = self.settings.get(kind)
-        text = value.get("content") if isinstance(value, dict) else value
-        return text if isinstance(text, str) else None
+        return text_of(self.settings.get(kind))
 
-    def apply_chat_template(self, messages: Sequence[Message], *, add_generation_prompt: bool = True) -> str:
+    def apply_chat_template(
+        self,
+        messages: Sequence[Message],
+        *,
+        add_generation_prompt: bool = True,
+        tools: Sequence[Mapping[str, object]] | None = None,
+    ) -> str:
         """The prompt for a conversation, up to where the assistant answers.
+
+        Args:
+            tools: functions that the model may call, each with its JSON schema.
 
         Raises:
             ModelError: the model has no chat template, or it rejects these messages.
         """
-        if self.chat_template is None:
+        template = self.chat_template if tools is None else self.tool_template
+        if template is None:
             raise ModelError(
                 "the model has no chat template",
                 remedy="use a prompt without a template, or an instruction-tuned model",
             )
-        special = {kind: self.special_token(kind) or "" for kind in _SPECIAL}
-        return render_chat(self.chat_template, messages, add_generation_prompt=add_generation_prompt, **special)
+        roles = (role for role in self.settings if role.endswith("_token"))
+        named = {role: text for role in roles if (text := self.special_token(role)) is not None}
+        return render_chat(
+            template, messages, tools=tools, documents=None, add_generation_prompt=add_generation_prompt, **named
+        )
 
     def save(self, directory: str | Path) -> list[Path]:
         """Write `tokenizer.json`, `tokenizer_config.json`, `special_tokens_map.json` and, if there is one,
@@ -138,7 +152,7 @@ class Tokenizer:
         """
         directory = Path(directory)
         directory.mkdir(parents=True, exist_ok=True)
-        special = {kind: text for kind in _SPECIAL if (text := self.special_token(kind)) is not None}
+        special = {kind: text for kind in NAMED if (text := self.special_token(kind)) is not None}
         contents = {
             "tokenizer.json": self.fast.to_str(pretty=True),
             "tokenizer_config.json": json.dumps(self.settings, indent=2, ensure_ascii=False, sort_keys=True),
@@ -152,36 +166,39 @@ class Tokenizer:
         return [directory / name for name in contents]
 
 
-def chat_template_in(directory: Path) -> str | None:
-    """The chat template of a model directory; None for a base model.
+def chat_template_in(directory: Path) -> JsonValue:
+    """The chat template of a model directory, or its named templates; None for a base model.
 
     Raises:
         ModelError: a file that may hold it is not JSON.
     """
-    stated = _json(directory / "special_tokens_map.json") | _json(directory / "tokenizer_config.json")
-    return _template_file(directory) or _default_template(stated.get("chat_template"))
+    stated = read_tokenizer_files(directory).settings.get("chat_template")
+    return _template_file(directory) or stated or _legacy_template(directory)
 
 
-def _json(path: Path) -> dict[str, JsonValue]:
-    if not path.is_file():
-        return {}
-    try:
-        stated = read_json(path)
-    except ValueError as error:
-        raise ModelError(f"not JSON: {error}", where=str(path), remedy="download it again") from error
-    return stated if isinstance(stated, dict) else {}
+def _add_tokens(fast: FastTokenizer, tokens: Iterable[Token]) -> None:
+    from tokenizers import AddedToken
+
+    for token in tokens:
+        flags = {flag: bool(token[flag]) for flag in ("single_word", "lstrip", "rstrip", "normalized") if flag in token}
+        fast.add_tokens([AddedToken(str(token["content"]), special=bool(token.get("special")), **flags)])
 
 
 def _template_file(directory: Path) -> str | None:
-    jinja = directory / "chat_template.jinja"
-    if jinja.is_file():
-        return read_regular(jinja).decode()
-    return _default_template(_json(directory / "chat_template.json").get("chat_template"))
+    path = directory / "chat_template.jinja"
+    return read_regular(path).decode() if path.is_file() else None
 
 
-def _default_template(stated: JsonValue) -> str | None:
-    """The template, or the default of several named ones."""
+def _legacy_template(directory: Path) -> JsonValue:
+    path = directory / "chat_template.json"
+    return read_json_object(path).get("chat_template") if path.is_file() else None
+
+
+def _named_template(stated: JsonValue, name: str) -> str | None:
+    """A single template is the default."""
     if isinstance(stated, list):
         named = {entry.get("name"): entry.get("template") for entry in stated if isinstance(entry, dict)}
-        stated = named.get("default")
+        stated = named.get(name)
+    elif name != "default":
+        return None
     return stated if isinstance(stated, str) else None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qairt.engine.stage import (
@@ -22,6 +22,8 @@ from qairt.engine.stage import (
 )
 from qairt.stages.facets import model_facets
 from qairt.stages.facts import model_of, sizes_of
+
+_TOLD = "notices of the tokenizer"
 
 
 class ModelLoadingConfig(StageConfig):
@@ -48,6 +50,17 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
     def check(self, env: Env) -> None:
         model_of(env)
 
+    def check_tools(self, env: Env) -> None:
+        """Reads the tokenizer, which takes a second: too long for a plan."""
+        from qairt.model.tokenizer import Tokenizer
+        from qairt.model.tokenizer_check import check_tokenizer
+
+        model = model_of(env)
+        env.once(_TOLD, lambda: [*check_tokenizer(Tokenizer.open(model.source), model.config, str(model.source))])
+
+    def notices(self, env: Env) -> Sequence[str]:
+        return [*model_of(env).notices, *env.facts.get(_TOLD, ())]
+
     def expand(self, batch: Batch, env: Env) -> Expansion:
         task = Task(
             coord=(),
@@ -61,8 +74,9 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
         return model_facets(env, self.name)
 
     def earlier_key_extras(self, env: Env) -> KeyFacts:
-        files = model_of(env).files
-        return (("model", tuple((path.name, env.digest(self.name, path)) for path in files)),)
+        model = model_of(env)
+        files = tuple((path.name, env.digest(self.name, path)) for path in model.files)
+        return (("model", files), *((("readings", model.readings),) if model.readings else ()))
 
     def introspect(self, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
         model = model_of(env)

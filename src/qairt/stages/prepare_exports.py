@@ -101,6 +101,16 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
                 remedy=f"use at most {window}",
             )
 
+    def notices(self, env: Env) -> Sequence[str]:
+        longest = max(self.config.context_length)
+        trained_at = model_of(env).config.longest_context if has_model(env) else None
+        if trained_at is None or longest <= trained_at:
+            return ()
+        return [
+            f"context_length {longest:,} exceeds the {trained_at:,} tokens that the model was made for, and it has no "
+            "rotary scaling for more: expect bad text beyond them"
+        ]
+
     def expand(self, batch: Batch, env: Env) -> Expansion:
         tasks = []
         several = len(self.config.context_length) > 1

@@ -115,3 +115,23 @@ def test_a_missing_toolchain_is_exit_code_3(qairt, real, monkeypatch):
     assert qairt("run", real).code == 3
     data = json.loads(qairt("plan", real, "--json").out)
     assert data["error"]["type"] == "ToolchainNotAvailable"
+
+
+def test_what_a_model_leaves_unused_is_told(qairt, real):
+    """In `check`, and again in `plan`."""
+    config = real.parent / "model" / "config.json"
+    config.write_text(json.dumps(json.loads(config.read_text()) | {"scale_emb": 12}))
+    notice = "config.json: scale_emb means nothing to llama models and is not used"
+    said = qairt("check", real)
+    assert said.code == 0
+    assert f"warning  model_loading: {notice}" in said.out
+    assert notice in qairt("plan", real).err
+
+
+def test_a_context_longer_than_the_model_was_made_for_is_told(qairt, real):
+    said = qairt("check", real, "stages.prepare_exports.context_length=128")
+    assert said.code == 0
+    assert (
+        "warning  prepare_exports: context_length 128 exceeds the 64 tokens that the model was made for, and it has no "
+        "rotary scaling for more: expect bad text beyond them"
+    ) in " ".join(said.out.split("\n           "))

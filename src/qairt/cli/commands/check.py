@@ -62,6 +62,7 @@ def findings_of(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
         for stage in pipeline.configured_stages:
             try:
                 pipeline.check_stage(stage, env)
+                findings += [Finding(stage.name, "warning", each) for each in pipeline.stage_notices[stage.name]]
             except QairtError as error:
                 if str(error) not in map(str, faults):
                     faults.append(error)

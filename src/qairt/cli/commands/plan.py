@@ -81,7 +81,7 @@ def print_plan(
     if display.as_json:
         emit_json(planned.as_dict())
         return
-    for note in (*pipeline.notices, *pipeline.warnings):
+    for note in (*pipeline.all_notices(), *pipeline.warnings):
         report_note(note)
     for line in plan_lines(planned, jobs=scope.jobs or available_cores(), brief=display.brief):
         emit(line)

@@ -63,6 +63,11 @@ class GgufTensor:
     offset: int
     nbytes: int
 
+    def rows(self, start: int, count: int) -> GgufTensor:
+        """Some rows of a matrix, as a separate tensor."""
+        row = self.nbytes // self.shape[0]
+        return replace(self, shape=(count, *self.shape[1:]), offset=self.offset + start * row, nbytes=count * row)
+
 
 @dataclass(frozen=True)
 class GgufArray:

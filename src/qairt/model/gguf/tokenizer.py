@@ -39,6 +39,7 @@ _BYTE_LEVEL = ("gpt-2", "smollm")
 _WHOLE_WORDS_FIRST = ("llama-bpe", "llama3", "llama-v3", "tekken")
 """Pre-tokenizers whose models look a word up in the vocabulary before they merge; they also start texts with BOS."""
 
+_PHI3_PLAIN = ("<unk>", "<s>", "<|endoftext|>")
 _OTHERWISE = "or use the model directory that the file was converted from"
 
 
@@ -58,7 +59,7 @@ def build_tokenizer(header: GgufHeader) -> tuple[Tokenizer, dict[str, JsonValue]
             where=where,
             remedy=f"supported: gpt2 (byte-level BPE), llama (SentencePiece BPE); {_OTHERWISE}",
         )
-    tokens = header.strings("tokenizer.ggml.tokens")
+    tokens = _tokens(header)
     special: dict[str, str] = {}
     for role, field in _SPECIAL_TOKENS.items():
         token = fields.get(f"tokenizer.ggml.{field}_token_id")
@@ -83,6 +84,32 @@ def build_tokenizer(header: GgufHeader) -> tuple[Tokenizer, dict[str, JsonValue]
     return tokenizer, settings
 
 
+def _tokens(header: GgufHeader) -> list[str]:
+    """The vocabulary; llama.cpp names empty tokens, and stops at a text that stands twice."""
+    stored = header.strings("tokenizer.ggml.tokens")
+    tokens = [text or f"[EMPTY_{number}]" for number, text in enumerate(stored)]
+    first: dict[str, int] = {}
+    for number, text in enumerate(tokens):
+        if first.setdefault(text, number) != number:
+            raise _unusable(header, f"tokens {first[text]} and {number} are both {text!r}")
+    return tokens
+
+
+def _per_token(header: GgufHeader, key: str, tokens: list[str]) -> list[float]:
+    values = header.numbers(key)
+    if len(values) != len(tokens):
+        raise _unusable(header, f"{key} has {len(values):,} values for {len(tokens):,} tokens")
+    return values
+
+
+def _unusable(header: GgufHeader, why: str) -> ModelError:
+    return ModelError(
+        f"the GGUF vocabulary is not usable: {why}",
+        where=str(header.path),
+        remedy=f"convert the model again with llama.cpp's convert_hf_to_gguf.py, {_OTHERWISE}",
+    )
+
+
 _SPECIAL_TOKENS = {"bos": "bos", "eos": "eos", "unk": "unknown", "pad": "padding"}
 """Hugging Face's name -> GGUF's."""
 
@@ -98,6 +125,10 @@ def _byte_level(header: GgufHeader, tokens: list[str], pre: str) -> Tokenizer:
         )
     merges = [_pair(merge) for merge in header.strings("tokenizer.ggml.merges")]
     vocabulary = {token: number for number, token in enumerate(tokens)}
+    for pair in merges:
+        for text in (*pair, "".join(pair)):
+            if text not in vocabulary:
+                raise _unusable(header, f"the merge {' '.join(pair)!r} needs {text!r}, which is no token")
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, ignore_merges=pre in _WHOLE_WORDS_FIRST))
     if pre in _EXPRESSIONS:
         split = pre_tokenizers.Split(Regex(_EXPRESSIONS[pre]), "isolated")
@@ -121,7 +152,7 @@ def _pair(merge: str) -> tuple[str, str]:
 def _sentence_piece(header: GgufHeader, tokens: list[str], unknown: str | None) -> Tokenizer:
     from tokenizers import Tokenizer, decoders, models, normalizers
 
-    scores = header.numbers("tokenizer.ggml.scores")
+    scores = _per_token(header, "tokenizer.ggml.scores", tokens)
     vocabulary = {token: number for number, token in enumerate(tokens)}
     merges = _merges(tokens, scores, vocabulary)
     tokenizer = Tokenizer(models.BPE(vocabulary, merges, unk_token=unknown, fuse_unk=True, byte_fallback=True))
@@ -155,10 +186,13 @@ def _add_special_tokens(tokenizer: Tokenizer, header: GgufHeader, tokens: list[s
 
     if "tokenizer.ggml.token_type" not in header.fields:
         return
-    types = header.numbers("tokenizer.ggml.token_type")
+    types = _per_token(header, "tokenizer.ggml.token_type", tokens)
+    phi3 = header.fields.get("general.architecture") == "phi3"
     for token, kind in zip(tokens, types, strict=True):
         if kind == _CONTROL:
-            tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False)])
+            # As in Phi-3's tokenizer.json, its marks take the space after them; llama.cpp knows that by its name too.
+            strips = phi3 and token not in _PHI3_PLAIN
+            tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False, rstrip=strips)])
         elif kind == _USER_DEFINED:
             tokenizer.add_tokens([AddedToken(token, special=False, normalized=False)])
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qairt.errors import ModelError
+from qairt.model.gguf.fields import GgufFields
 from qairt.model.gguf.file import BLOCKS, GgufHeader, GgufTensor
 from qairt.model.gguf.names import gguf_name, hugging_face_name
-from qairt.model.weights import ALL, missing_weight
+from qairt.model.weights import ALL, listed, missing_weight
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,6 +19,8 @@ if TYPE_CHECKING:
 _CHUNK_VALUES = 1 << 22
 """Values dequantized together, so that the temporaries of a large embedding stay small."""
 
+_BESIDE = ("rope_freqs.weight",)
+"""Read with the configuration."""
 _PERMUTED = ("self_attn.q_proj", "self_attn.k_proj")
 
 
@@ -23,21 +28,22 @@ class GgufWeights:
     """The decoder's weights under Hugging Face's names.
 
     llama.cpp rotates pairs of neighbours, Hugging Face halves, so the llama family's query and key rows are stored
-    permuted (`LlamaModel.permute` in convert_hf_to_gguf.py); `read` undoes it. Qwen's are not permuted.
+    permuted (`LlamaModel.permute` in convert_hf_to_gguf.py); `read` undoes it. Qwen's and Phi-3's are not permuted.
     """
 
     def __init__(self, header: GgufHeader) -> None:
         self.header = header
         names = {hugging_face_name(name): tensor for name, tensor in header.tensors.items()}
         self._tensors: dict[str, GgufTensor] = {name: tensor for name, tensor in names.items() if name is not None}
+        self._unused = [name for name in header.tensors if name not in _BESIDE and hugging_face_name(name) is None]
         architecture = header.fields.get("general.architecture")
+        fields = GgufFields(header, f"{architecture}.")
         self._heads: tuple[int, int] | None = None
         if architecture == "llama":
-            heads = header.fields["llama.attention.head_count"]
-            kv_heads = header.fields.get("llama.attention.head_count_kv", heads)
-            assert isinstance(heads, int)
-            assert isinstance(kv_heads, int)  # `gguf_config` rejects others
-            self._heads = heads, kv_heads
+            heads = fields.integer("attention.head_count")
+            self._heads = heads, fields.integer("attention.head_count_kv", heads)
+        elif architecture == "phi3":
+            self._split_projections(fields.integer("feed_forward_length"))
 
     def names(self) -> list[str]:
         return list(self._tensors)
@@ -58,6 +64,43 @@ class GgufWeights:
 
     def stored_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self._tensors.values())
+
+    def refuse_unused(self, needed: Collection[str]) -> None:
+        """Check that every tensor of the file is used, as llama.cpp does.
+
+        Args:
+            needed: names of the decoder's weights.
+
+        Raises:
+            ModelError: lists the others.
+        """
+        others = [gguf_name(name) or name for name in self._tensors if name not in needed] + self._unused
+        if others:
+            raise ModelError(
+                f"the header does not use tensors that the file holds: {listed(others)}",
+                where=str(self.header.path),
+                remedy="convert the model again with llama.cpp's convert_hf_to_gguf.py",
+            )
+
+    def _split_projections(self, intermediate: int) -> None:
+        """Phi-3's are stored joined: their rows follow each other in the file."""
+        for name, joined in list(self._tensors.items()):
+            module, _, projection = name.removesuffix(".weight").rpartition(".")
+            if len(joined.shape) != 2:
+                continue
+            if projection == "qkv_proj":
+                queries = joined.shape[1]
+                keys = (joined.shape[0] - queries) // 2
+                parts = {"q_proj": queries, "k_proj": keys, "v_proj": keys}
+            elif projection == "up_proj" and joined.shape[0] == 2 * intermediate:
+                parts = {"gate_proj": intermediate, "up_proj": intermediate}
+            else:
+                continue
+            del self._tensors[name]
+            start = 0
+            for part, count in parts.items():
+                self._tensors[f"{module}.{part}.weight"] = joined.rows(start, count)
+                start += count
 
     def _find(self, name: str) -> GgufTensor:
         if name not in self._tensors:
