@@ -9,6 +9,11 @@ import onnx_ir as ir
 from qairt.errors import GraphError
 from qairt.graph.shapes import constant, static
 
+
+class OtherAttention(GraphError):  # noqa: N818 - it says what was found; the graph itself is not wrong
+    """There is no attention in a graph, or one that cannot be separated into heads. Names the node that differs."""
+
+
 HEADS_FIRST = (1, 2, 0, 3)
 TOKENS_FIRST = (2, 0, 1, 3)
 
@@ -89,7 +94,7 @@ def find_attentions(model: ir.Model) -> list[Attention]:
     """The attention of every layer, in order.
 
     Raises:
-        GraphError: there is none, or one has another structure; names the node that differs.
+        OtherAttention: there is none, or one has another structure; names the node that differs.
     """
     inputs = set(model.graph.inputs)
     found = []
@@ -102,7 +107,7 @@ def find_attentions(model: ir.Model) -> list[Attention]:
             if following is not None:
                 found.append(_attention(node, keys, *following))
     if not found:
-        raise GraphError(
+        raise OtherAttention(
             "it has no attention: no MatMul reads a cache input concatenated with new keys",
             where=f"graph {model.graph.name}",
             remedy="a part that is only the embedding needs no conversion",
@@ -210,8 +215,8 @@ def _only_user(node: ir.Node) -> ir.Node:
     return users[0]
 
 
-def _differs(node: ir.Node, expected: str) -> GraphError:
-    return GraphError(
+def _differs(node: ir.Node, expected: str) -> OtherAttention:
+    return OtherAttention(
         f"this attention cannot be separated into heads: expected {expected}",
         where=f"node {node.name or node.outputs[0].name} ({node.op_type})",
         remedy="remove mha_to_sha_conversion from the recipe, or export attention with the heads as the first axis",

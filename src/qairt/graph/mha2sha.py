@@ -44,7 +44,7 @@ def to_single_heads(model: ir.Model, encodings: Encodings, weights_directory: Pa
         weights_directory, weights_name: the file for the cut projections.
 
     Raises:
-        GraphError: the graph has no attention, or one of another structure; names the node.
+        OtherAttention: the graph has no attention, or one of another structure; names the node. Nothing was changed.
     """
     result = Encodings(dict(encodings.activations), dict(encodings.params))
     path = weights_directory / weights_name

@@ -52,7 +52,8 @@ class SingleHeadPart(StageOutput):
 class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
     """Convert multi-head to single-head attention: MatMuls per head, K and V per KV head, encodings to match.
 
-    1. Part 1, the embedding, passes through.
+    1. Part 1, the embedding, passes through. So does a part of an external graph whose attention has another form, or
+       one head at a time already; the log says which node differs.
     2. On the part's test vectors the result must agree with the original graph to 1e-5.
     """
 
@@ -71,7 +72,8 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
 
     def run(self, task: Task, context: Context[MhaToShaConfig, MhaToShaInput]) -> SingleHeadPart:
         from qairt.graph import files, part_vectors
-        from qairt.graph.mha2sha import to_single_heads
+        from qairt.graph.attention import OtherAttention
+        from qairt.graph.mha2sha import SingleHeads, to_single_heads
         from qairt.quant.encodings_json import read_encodings, write_encodings
 
         source, directory = context.input, context.directory
@@ -80,9 +82,14 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         onnx = directory / source.onnx.name
         encodings = directory / source.encodings.name
         context.progress(0.0, "splitting heads")
-        heads = to_single_heads(
-            files.load(source.onnx), read_encodings(read_text(source.encodings)), directory, "heads.bin"
-        )
+        head_weights = directory / "heads.bin"
+        found = read_encodings(read_text(source.encodings))
+        try:
+            heads = to_single_heads(files.load(source.onnx), found, directory, head_weights.name)
+        except OtherAttention as other:
+            print(f"passed through as it is: {other}")
+            head_weights.touch()
+            heads = SingleHeads(files.load(source.onnx), found)
         files.save(heads.model, onnx)
         encodings.write_text(write_encodings(heads.encodings))
         context.progress(0.5, "comparing with the original graph")
@@ -97,7 +104,7 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
                 where=source.onnx.name,
                 remedy="please report this graph; remove mha_to_sha_conversion to continue without it",
             )
-        return SingleHeadPart(onnx=onnx, weights=weights, head_weights=directory / "heads.bin", encodings=encodings)
+        return SingleHeadPart(onnx=onnx, weights=weights, head_weights=head_weights, encodings=encodings)
 
     def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.stages.pictures.graphs import draw_operator_counts

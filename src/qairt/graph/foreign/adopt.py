@@ -79,8 +79,7 @@ def layer_sizes(source: Path, io_names: Mapping[str, str] | None = None) -> tupl
     Raises:
         GraphError, RecipeError: as `adopt`.
     """
-    model = read_foreign(source)
-    name_interface(model, io_names or {})
+    model, _ = _named(source, io_names or {})
     order = {value: index for index, value in enumerate(_hidden_states(model))}
     sizes = [0] * (len(order) + 1)  # embedding, layers, head
     part = 0
@@ -96,15 +95,26 @@ def _in_our_form(
     source: Path, io_names: Mapping[str, str], directory: Path
 ) -> tuple[ir.Model, dict[str, str], Rewritten | None, Original | None]:
     """Rule 1: the graph, new names by old, and what rewriting it made."""
+    model, renamed = _named(source, io_names)
+    rewritten, original = None, Original(directory)
+    names = {ours: theirs for theirs, ours in renamed.items()}
+    if needs_rewriting(model):
+        rewritten = rewrite(model, names, original.keep)
+    elif any(value.meta.get("turned") for value in model.graph.initializers.values()):
+        # Linear layers were 1x1 Convs: data is moved around each of them, and heads are cut from channels.
+        try:
+            rewritten = rewrite(model, names, original.keep)
+        except GraphError:  # its inputs and outputs are ours already, and any attention between them will do
+            model, renamed = _named(source, io_names)
+    require_float32(model)
+    return model, renamed, rewritten, original
+
+
+def _named(source: Path, io_names: Mapping[str, str]) -> tuple[ir.Model, dict[str, str]]:
     model = read_foreign(source)
     renamed = name_interface(model, io_names)
     narrow_ids(model)
-    rewritten, original = None, None
-    if needs_rewriting(model):
-        original = Original(directory)
-        rewritten = rewrite(model, {ours: theirs for theirs, ours in renamed.items()}, original.keep)
-    require_float32(model)
-    return model, renamed, rewritten, original
+    return model, renamed
 
 
 def external_part_inputs(

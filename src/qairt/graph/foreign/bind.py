@@ -124,7 +124,8 @@ class _Binding:
             "Unsqueeze": self._unsqueeze,
             **dict.fromkeys(("Add", "Sub", "Mul", "Div", "Pow"), self._elementwise),
             **dict.fromkeys(("Softmax", "Sigmoid", "Sqrt", "Neg", "Reciprocal"), self._same),
-            **dict.fromkeys(("Cast", "Identity", "RMSNormalization"), self._same),
+            **dict.fromkeys(("Cast", "Identity", "RMSNormalization", "LayerNormalization"), self._same),
+            **dict.fromkeys(("Gelu", "Relu", "Tanh"), self._same),
         }
 
     def run(self) -> None:

@@ -11,9 +11,12 @@ from typing import Any
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
+from onnx_ir.passes.common import RemoveUnusedNodesPass
 
 from qairt.errors import GraphError
-from qairt.graph.foreign.tidy import bypass, tidy
+from qairt.graph.constants import integer_constant
+from qairt.graph.foreign.layout import MOVES, moved, start
+from qairt.graph.foreign.tidy import bypass, new_node, replace_value, tidy
 from qairt.graph.shapes import constant, node_text, static
 from qairt.graph.weights_file import read
 
@@ -51,9 +54,46 @@ def fold(model: ir.Model) -> None:
         elif _keeps_all(node):
             bypass(model, node)
     tidy(model)
-    for name, value in list(graph.initializers.items()):
-        if not value.uses() and not value.is_graph_output():
-            del graph.initializers[name]
+    for node in list(graph):
+        _collapse(graph, node)
+    RemoveUnusedNodesPass()(model)
+
+
+def _collapse(graph: ir.Graph, last: ir.Node) -> None:
+    """Data that is moved there and back, as around a Conv, is not moved at all, or only given another shape."""
+    chain = [last]
+    while True:
+        source = chain[0].inputs[0] if chain[0].op_type in _MOVES else None
+        before = source.producer() if source is not None else None
+        if source is None or before is None or before.op_type not in _MOVES:
+            break
+        chain.insert(0, before)
+    out = last.outputs[0]
+    goes_on = any(node.op_type in _MOVES for node, _ in out.uses()) and len(out.uses()) == 1
+    if goes_on or out.dtype != ir.DataType.FLOAT:
+        return
+    source = next((chain[k].inputs[0] for k in range(len(chain) - 1) if _keep_order(chain[k:])), None)
+    if source is None:
+        return
+    if static(source) == static(out) and not out.is_graph_output():
+        out.replace_all_uses_with(source)
+        return
+    shape = integer_constant(graph.initializers, list(static(out)))
+    reshaped = new_node(graph, last, "Reshape", [source, shape], f"{out.name}.same")
+    replace_value(graph, out, reshaped)
+
+
+def _keep_order(chain: list[ir.Node]) -> bool:
+    try:
+        places = start(static(chain[0].inputs[0]))
+        for node in chain:
+            places = moved(places, node)
+    except ValueError:  # a size is not known
+        return False
+    return np.array_equal(places.reshape(-1), np.arange(places.size))
+
+
+_MOVES = MOVES - {"Expand"}
 
 
 def _drop_empty(concat: ir.Node) -> None:

@@ -135,7 +135,7 @@ def _split_to_slices(graph: ir.Graph, node: ir.Node) -> None:
     for out, size in zip(list(node.outputs), sizes, strict=True):
         bounds = [integer_constant(graph.initializers, [number]) for number in (start, start + size, axis)]
         sliced = new_node(graph, node, "Slice", [source, *bounds], f"{out.name}.slice", dtype=out.dtype)
-        _replace_value(graph, out, sliced)
+        replace_value(graph, out, sliced)
         start += size
     graph.remove(node, safe=True)
 
@@ -184,11 +184,11 @@ def _set_type(node: ir.Node) -> None:
 
 
 def _replace(graph: ir.Graph, node: ir.Node, value: ir.Value) -> None:
-    _replace_value(graph, node.outputs[0], value)
+    replace_value(graph, node.outputs[0], value)
     graph.remove(node, safe=True)
 
 
-def _replace_value(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
+def replace_value(graph: ir.Graph, old: ir.Value, new: ir.Value) -> None:
     """`new` takes the place and the name of `old`."""
     new.name, old.name = old.name, f"{old.name}.old"
     new.shape = old.shape
