@@ -166,6 +166,49 @@ def test_a_setting_that_would_change_the_result_is_an_error_with_its_line(model,
     assert "ignoring it would change the result" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("technique", "nearest"),
+    [
+        ("lpbq_adascale", "lpbq_learned"),
+        ("spinquant_lpbq", "lpbq_rotated"),
+        ("pcq_w8", "minmax"),
+        ("lpbq_seqms", "lpbq_seqmse"),
+        ("unheard_of", "lpbq_seqmse"),
+    ],
+)
+def test_a_technique_that_qairt_lacks_is_an_error_that_offers_the_nearest_one(tmp_path, technique, nearest):
+    with pytest.raises(RecipeError) as error:
+        translated(tmp_path, VENDOR.replace("recipe_name: lpbq_seqmse", f"recipe_name: {technique}"))
+    assert str(error.value) == (
+        f"{tmp_path}/vendor.yaml:{line_of('recipe_name')}: stages.quantization.recipe_name: qairt has no technique"
+        f" {technique}\n  the nearest one is {nearest}; `qairt recipes` lists them"
+    )
+
+
+def test_settings_of_techniques(tmp_path):
+    settings = yaml.safe_load(VENDOR)
+    settings["stages"]["quantization"] = {
+        "recipe_name": "lpbq_seqmse",
+        "technique_kwargs": {
+            "lpbq": {"decompressed_bw": 8, "block_size": 32, "block_grouping": 1, "symmetric": True},
+            "seqmse": {"num_batches": 20, "num_candidates": 30},
+        },
+        "exporter_config": {"args": {"opset_version": 17}},
+    }
+    recipe, notes = translated(tmp_path, yaml.safe_dump(settings, sort_keys=False))
+    assert recipe.at("stages.quantization") == {
+        "recipe": "lpbq_seqmse.yaml",
+        "technique": {"decompressed_bitwidth": 8, "block_size": 32, "candidates": 30},
+        "calibration_chunks": 20,
+        "act_bitwidth": 16,
+    }
+    (note,) = [note for note in notes if "opset_version" in note]
+    assert note.endswith("the ONNX graphs are written by qairt itself, without torch's exporter")
+    settings["stages"]["quantization"]["technique_kwargs"]["lpbq"]["symmetric"] = False
+    with pytest.raises(RecipeError, match="symmetric has no equivalent, .* weights in blocks are symmetric"):
+        translated(tmp_path, yaml.safe_dump(settings, sort_keys=False))
+
+
 def test_all_errors_are_reported_at_once(model):
     text = VENDOR.replace("num_logits_to_keep: 0", "num_logits_to_keep: 1").replace("arn:", "arns:")
     with pytest.raises(RecipeError) as error:

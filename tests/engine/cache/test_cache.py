@@ -66,6 +66,26 @@ def test_put_exports_and_get_loads(tmp_path: Path):
     assert output.text.is_relative_to(cache.cache_dir)
 
 
+def test_clear_one_stage_or_all(tmp_path: Path):
+    cache = StageCache(tmp_path)
+    for key in ("a" * 64, "b" * 64):
+        put(cache, key)
+    other = cache.working_directory("other", "c" * 64)
+    (other / "text.txt").write_text("hello")
+    (other / "output.json").write_text(json.dumps({"text": "text.txt"}))
+    cache.publish(other, NewEntry("c" * 64, "other", "all"))
+    cache.clear("source")
+    assert [cache.has(letter * 64) for letter in "abc"] == [False, False, True]
+    cache.clear()
+    assert not cache.has("c" * 64)
+
+
+def test_write_metrics(tmp_path: Path):
+    cache = StageCache(tmp_path)
+    cache.write_metrics({"source": {"ram_pss_mb": 1.5}})
+    assert json.loads((cache.cache_dir / "metrics.json").read_text()) == {"source": {"ram_pss_mb": 1.5}}
+
+
 def test_two_keys_that_begin_alike_are_kept_apart(tmp_path: Path):
     cache = StageCache(tmp_path)
     other = "a" * 8 + "b" * 56

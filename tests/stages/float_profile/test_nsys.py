@@ -57,6 +57,12 @@ def test_it_wraps_a_nested_run_with_torch_profiler_off(recipe: Path, tmp_path: P
     assert (published / "workload.nsys-rep").read_bytes() == found.report.read_bytes()
     (line,) = (published / "tmp" / "workload" / "torch_profiler" / "predictions.jsonl").read_text().splitlines()
     assert json.loads(line)["prompt"] == "Hello"
+    page = published / "tmp" / "workload" / "torch_profiler" / "predictions.md"
+    assert "Hello" in page.read_text()
+    assert (page.parent / "speed.svg").is_file()
+    page.unlink()  # a hit leaves it too
+    assert pipeline.construct(RunOptions(executor="inline", until="nsys")).executed == []
+    assert page.is_file()
 
 
 def test_nothing_depends_on_it(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

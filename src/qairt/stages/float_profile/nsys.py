@@ -23,6 +23,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.files import copy_small_link_large, files_below
+from qairt.recipe.output_settings import ModelVisualization
 from qairt.stages.facts import model_of
 from qairt.stages.float_profile.nsys_command import find_nsys, run_under_nsys, version_of
 from qairt.stages.float_profile.torch_profiler import TorchProfiler
@@ -112,11 +113,17 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
 
     def publish(self, items: Batch, directory: Path) -> None:
         """The report and the nested run's folder. Large files are read-only links into the cache; small ones, which may
-        be edited, are copies."""
+        be edited, are copies. The nested run's page of answers and plots, `predictions.md`, is among them unless
+        `output.visualization.enable` is false."""
         (item,) = items.values()
         assert isinstance(item.output, NsysOutput)
         report, workload = item.output.report, item.output.workload
         copy_small_link_large(report.parent, (report, *files_below(workload)), directory)
+        if self.config.output.visualization.enable:
+            from qairt.stages.float_profile.pages import write_pages
+
+            nested = read_output(ProfiledModel, workload)
+            write_pages(nested, directory / WORKLOAD, strip_special_tokens=False, settings=ModelVisualization())
 
     def _version(self, env: Env) -> str:
         return env.once("nsys", lambda: version_of(find_nsys()))
