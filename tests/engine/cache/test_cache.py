@@ -70,10 +70,9 @@ def test_clear_one_stage_or_all(tmp_path: Path):
     cache = StageCache(tmp_path)
     for key in ("a" * 64, "b" * 64):
         put(cache, key)
-    other = cache.working_directory("other", "c" * 64)
-    (other / "text.txt").write_text("hello")
-    (other / "output.json").write_text(json.dumps({"text": "text.txt"}))
-    cache.publish(other, NewEntry("c" * 64, "other", "all"))
+    with cache.making("other", "c" * 64) as work:
+        (work / "text.txt").write_text("hello")
+        cache.publish(work, NewEntry("c" * 64, "other", "all"))
     cache.clear("source")
     assert [cache.has(letter * 64) for letter in "abc"] == [False, False, True]
     cache.clear()
