@@ -74,6 +74,8 @@ _MODULES = {
     "k_proj": "attn_k",
     "v_proj": "attn_v",
     "o_proj": "attn_output",
+    "qkv_proj": "attn_qkv",
+    "gate_up_proj": "ffn_up",
     "q_norm": "attn_q_norm",
     "k_norm": "attn_k_norm",
     "gate_proj": "ffn_gate",
@@ -99,7 +101,8 @@ def write_tiny_gguf(
     kind: GGMLQuantizationType = GGMLQuantizationType.F16,
     *,
     architecture: str | None = None,
-    fields: dict[str, int | float | str] | None = None,
+    fields: dict[str, bool | int | float | str | list[int]] | None = None,
+    extra: Iterable[str] = (),
     rope_factors: np.ndarray | None = None,
     tokens: Sequence[str] = (),
     without: Iterable[str] = (),
@@ -110,19 +113,26 @@ def write_tiny_gguf(
     writer = gguf.GGUFWriter(path, architecture)
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
-    writer.add_block_count(config.num_hidden_layers)
+    if "block_count" not in (fields or {}):
+        writer.add_block_count(config.num_hidden_layers)
     writer.add_feed_forward_length(config.intermediate_size)
-    writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
-    writer.add_key_length(config.head_dim if config.model_type != "qwen2" else 16)
+    given = fields or {}
+    if "attention.head_count" not in given:
+        writer.add_head_count(config.num_attention_heads)
+    if "attention.head_count_kv" not in given:
+        writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_key_length(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
     writer.add_layer_norm_rms_eps(config.rms_norm_eps)
     writer.add_rope_freq_base(config.rope_parameters["rope_theta"])
     for key, value in (fields or {}).items():
-        add = {int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}[type(value)]
+        kinds = {bool: writer.add_bool, int: writer.add_uint32, float: writer.add_float32, str: writer.add_string}
+        add = kinds.get(type(value), writer.add_array)
         add(f"{architecture}.{key}", value)
     if tokens:
         writer.add_token_list(tokens)
         writer.add_token_merges([f"a {token}" for token in tokens])
+    for name in extra:
+        writer.add_tensor(name, np.ones(8, np.float32))
     if rope_factors is not None:
         writer.add_tensor("rope_freqs.weight", rope_factors.astype(np.float32))
     for name, tensor in model.state_dict().items():
