@@ -11,7 +11,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Mapping
-from io import BufferedReader
+from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 _LINKED_FROM = 1 << 20  # bytes
 MAX_JSON = 1 << 28
 """Bytes of a JSON file: configurations, indexes and records are far smaller."""
+_FICLONE = 0x40049409  # ioctl of linux/fs.h
 
 WRITING = ".writing-"
 """Prefix of temporary files; a process that was killed leaves them behind."""
@@ -93,13 +94,35 @@ def sha256_of(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def copy_file(source: Path, target: Path) -> None:
+    """Copy a file's bytes. File systems that can (btrfs, XFS) share them until one of the two is written to."""
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with open_regular(source) as read, target.open("wb") as written:
+        if _clone(read, written):
+            return
+    shutil.copyfile(source, target)
+
+
+def _clone(source: BufferedReader, target: BufferedWriter) -> bool:
+    """Let `target` share the bytes of `source`; False where the file system cannot."""
+    if sys.platform != "linux":
+        return False
+    import fcntl
+
+    try:
+        fcntl.ioctl(target.fileno(), _FICLONE, source.fileno())
+    except OSError:  # another file system, or one that cannot
+        return False
+    return True
+
+
 def link_or_copy(source: Path, target: Path) -> None:
     """Make `target` the same file as `source`: a hard link where the file system allows it, else a copy."""
     target.parent.mkdir(parents=True, exist_ok=True)
     try:
         os.link(source, target)
     except OSError:
-        shutil.copyfile(source, target)
+        copy_file(source, target)
 
 
 def write_atomic(path: Path, data: str | bytes) -> None:
@@ -200,21 +223,35 @@ def flush(path: Path) -> None:
 
 
 def append_line(path: Path, record: Mapping[str, object]) -> None:
-    """Append one JSON line. Lines of concurrent writers do not mix (one write call, O_APPEND); a line that a killed
+    """Append one JSON line, as `append_lines` does."""
+    append_lines(path, [record])
+
+
+def append_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:
+    """Append JSON lines. Lines of concurrent writers do not mix (one write call, O_APPEND); a line that a killed
     writer left unfinished is ended first. Something else in the file's place is set aside.
 
     Raises:
         OSError: the file cannot be written.
     """
-    line = (json.dumps(record, separators=(",", ":"), default=str) + "\n").encode()
+    data = _lines(records)
     handle = _open_to_append(path)
     try:
         end = os.lseek(handle, 0, os.SEEK_END)
         if end and os.pread(handle, 1, end - 1) != b"\n":
-            line = b"\n" + line
-        os.write(handle, line)
+            data = b"\n" + data
+        os.write(handle, data)
     finally:
         os.close(handle)
+
+
+def write_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:
+    """Replace a file by JSON lines, as `write_atomic` does."""
+    write_atomic(path, _lines(records))
+
+
+def _lines(records: Iterable[Mapping[str, object]]) -> bytes:
+    return "".join(json.dumps(record, separators=(",", ":"), default=str) + "\n" for record in records).encode()
 
 
 def _open_to_append(path: Path) -> int:

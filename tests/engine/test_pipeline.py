@@ -319,7 +319,7 @@ def test_a_file_that_changes_while_it_is_read_is_not_published(tmp_path):
 
     made.add_listener(edit)
     result = made.construct(INLINE)
-    assert [failure.what for failure in result.failed] == [f"{file} changed while this item read it"]
+    assert [failure.what for failure in result.failed] == [f"{file} changed after this run began"]
     assert not list(made.cache.entries())
 
 

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from qairt.bundle.checksums import write_checksums
-from qairt.errors import QairtError
+from qairt.errors import CacheError, QairtError
+from qairt.files import files_below, sha256_of
 from qairt.results.bundle import copy_bundle
 
 
@@ -20,8 +21,14 @@ def bundle(tmp_path: Path) -> Path:
     return folder
 
 
-def test_a_copy_is_complete(bundle: Path, tmp_path: Path):
-    files = copy_bundle(bundle, tmp_path / "out")
+def recorded(bundle: Path) -> dict[Path, str]:
+    return {path: sha256_of(path) for path in files_below(bundle)}
+
+
+def test_a_copy_is_complete_and_holds_nothing_else(bundle: Path, tmp_path: Path):
+    digests = recorded(bundle)
+    (bundle / ".DS_Store").write_text("left by a file browser")
+    files = copy_bundle(bundle, tmp_path / "out", digests)
     assert [path.relative_to(tmp_path / "out").as_posix() for path in files] == [
         "SHA256SUMS",
         "metadata.yaml",
@@ -29,12 +36,27 @@ def test_a_copy_is_complete(bundle: Path, tmp_path: Path):
     ]
 
 
+@pytest.mark.parametrize("name", ["SHA256SUMS", "metadata.yaml", "part_1_of_2/weights.bin"])
+def test_damage_is_not_exported(bundle: Path, tmp_path: Path, name: str):
+    digests = recorded(bundle)
+    (bundle / name).write_bytes((bundle / name).read_bytes()[:-1] + b"x")
+    write_checksums(bundle) if name != "SHA256SUMS" else None  # checksums that match the damage
+    with pytest.raises(CacheError) as raised:
+        copy_bundle(bundle, tmp_path / "out", digests)
+    assert str(raised.value) in [
+        f"{bundle / each}: its content is not what was stored, so nothing was exported\n"
+        "  `qairt run` sets it aside and rebuilds it"
+        for each in {name, "SHA256SUMS"}
+    ]
+    assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
+
+
 def test_a_full_disk_leaves_nothing(bundle: Path, tmp_path: Path):
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (50_000, limits[1]))
     try:
         with pytest.raises(QairtError, match="out: it cannot be written: File too large"):
-            copy_bundle(bundle, tmp_path / "out")
+            copy_bundle(bundle, tmp_path / "out", recorded(bundle))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert [path.name for path in tmp_path.iterdir()] == ["bundle"]
@@ -42,8 +64,8 @@ def test_a_full_disk_leaves_nothing(bundle: Path, tmp_path: Path):
 
 def test_an_impossible_destination(bundle: Path):
     with pytest.raises(QairtError, match="it cannot be written: "):
-        copy_bundle(bundle, bundle / "metadata.yaml" / "out")
+        copy_bundle(bundle, bundle / "metadata.yaml" / "out", recorded(bundle))
     (bundle.parent / "full").mkdir()
     (bundle.parent / "full" / "file").touch()
     with pytest.raises(QairtError, match="it exists and is not empty"):
-        copy_bundle(bundle, bundle.parent / "full")
+        copy_bundle(bundle, bundle.parent / "full", recorded(bundle))

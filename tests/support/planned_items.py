@@ -8,7 +8,10 @@ from typing import Any
 
 def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: int = 1, alone: bool = False) -> Any:
     task = SimpleNamespace(estimate=SimpleNamespace(threads=threads, alone=alone))
-    return SimpleNamespace(name=name, sources=list(sources), seconds=seconds, peak_ram=ram, task=task)
+    upstream = [*sources, *(above for source in sources for above in source.upstream)]
+    return SimpleNamespace(
+        name=name, sources=list(sources), upstream=upstream, seconds=seconds, peak_ram=ram, task=task
+    )
 
 
 def parts(*links: float) -> list[Any]:

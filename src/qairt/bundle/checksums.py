@@ -10,10 +10,11 @@ from qairt.files import files_below, read_regular, sha256_of
 NAME = "SHA256SUMS"
 
 
-def write_checksums(folder: Path) -> None:
-    """Write the digests of all files in the folder."""
-    lines = [f"{sha256_of(path)}  {path.relative_to(folder).as_posix()}\n" for path in files_below(folder)]
-    (folder / NAME).write_text("".join(lines))
+def write_checksums(folder: Path) -> dict[str, str]:
+    """Write the digests of all files in the folder; returns them by name."""
+    digests = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files_below(folder)}
+    (folder / NAME).write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+    return digests
 
 
 def read_checksums(folder: Path) -> dict[str, str]:

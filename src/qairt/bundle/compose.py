@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,8 +13,8 @@ from qairt.bundle.chat_prompt import genie_affixes, prompt_affixes
 from qairt.bundle.checksums import write_checksums
 from qairt.bundle.contents import BinaryPart, Contents, Format, OnnxPart, PlacedGraph
 from qairt.bundle.genie_config import GenieFiles, genie_config
-from qairt.errors import RecipeError
-from qairt.files import read_json
+from qairt.errors import CacheError, RecipeError
+from qairt.files import read_json, sha256_of
 from qairt.graph.tensors import GraphSignature
 from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS
 from qairt.toolchain.qnn.htp_config import backend_settings
@@ -26,7 +26,14 @@ CopyFile = Callable[[Path, Path], None]
 """Copies or links the first path to the second."""
 
 
-def compose(contents: Contents, folder: Path, form: Format | None, *, place: CopyFile) -> Path:
+def compose(
+    contents: Contents,
+    folder: Path,
+    form: Format | None,
+    *,
+    place: CopyFile,
+    recorded: Mapping[Path, str] | None = None,
+) -> Path:
     """Write a bundle into the empty `folder`; returns its `metadata.yaml`.
 
     1. Files are copied under flat names; quantized ONNX goes into one folder per part.
@@ -36,17 +43,29 @@ def compose(contents: Contents, folder: Path, form: Format | None, *, place: Cop
     Args:
         form: `genie` or `ort`; None for the parts alone, if the model is unknown.
         place: copies or links a file.
+        recorded: SHA-256 of the contents' files. What is placed must match, so that the checksums never cover damage;
+            a file without a digest is not the model's, and is left out. None: everything is taken as it is.
 
     Raises:
+        CacheError: a file differs from its digest; names it.
         RecipeError: these contents do not suit the format.
         ModelError: the model lacks a property that the runtime needs, or has one that it does not support.
     """
     has_model = contents.model is not None and contents.tokenizer is not None
     require_format(form, has_binaries=contents.soc is not None, has_model=has_model)
-    graphs = _place_parts(contents, folder, place, wrapped=form != "genie")
+    if recorded is not None:
+        require_stored(contents.description_files(), recorded)
+    placed: dict[str, Path] = {}
+
+    def place_once(source: Path, target: Path) -> None:
+        place(source, target)
+        placed[target.relative_to(folder).as_posix()] = source
+
+    graphs = _place_parts(contents, folder, place_once, wrapped=form != "genie")
     if contents.tokenizer is not None:
         for path in sorted(contents.tokenizer.iterdir()):
-            place(path, folder / path.name)
+            if recorded is None or path in recorded:
+                place_once(path, folder / path.name)
     facts: dict[str, object] = {"backend": "CPU" if contents.soc is None else "HTP"}
     if form == "genie":
         facts |= {"format": form, "config": GENIE_CONFIG, "run": run_scripts.GENIE_SCRIPT}
@@ -63,8 +82,29 @@ def compose(contents: Contents, folder: Path, form: Format | None, *, place: Cop
         facts["model"] = read_json(contents.model)
     path = folder / metadata.NAME
     metadata.write_metadata(path, facts | {"graphs": [_description(graph) for graph in graphs]})
-    write_checksums(folder)
+    digests = write_checksums(folder)
+    if recorded is not None:
+        for name, source in placed.items():
+            _require_same(source, digests[name], recorded)
     return path
+
+
+def require_stored(paths: Iterable[Path], recorded: Mapping[Path, str]) -> None:
+    """
+    Raises:
+        CacheError: the content of one of `paths` is not what was recorded; names it.
+    """
+    for path in paths:
+        _require_same(path, sha256_of(path), recorded)
+
+
+def _require_same(path: Path, digest: str, recorded: Mapping[Path, str]) -> None:
+    if digest != recorded.get(path):
+        raise CacheError(
+            "its content is not what was stored, so no bundle was made from it",
+            where=str(path),
+            remedy="run again: it is set aside and rebuilt",
+        )
 
 
 def require_format(form: Format | None, *, has_binaries: bool, has_model: bool) -> None:

@@ -11,7 +11,8 @@ from typing import Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from qairt.files import link_or_copy, read_regular
+from qairt.errors import CacheError
+from qairt.files import copy_file, files_below, read_regular
 
 OUTPUT_FILE = "output.json"
 
@@ -65,19 +66,47 @@ def write_output(output: StageOutput, directory: Path) -> None:
 
 
 def read_output(output_type: type[OutT], directory: Path) -> OutT:
-    """The inverse of `write_output`."""
+    """The inverse of `write_output`.
+
+    Raises:
+        CacheError: it names something that is no regular file or folder below `directory`.
+        OSError, pydantic.ValidationError: it cannot be read.
+    """
     output = output_type.model_validate_json(read_regular(directory / OUTPUT_FILE))
+    for path in output.paths():
+        require_below(path, directory)
     return output.moved(Path(), directory)
 
 
+def require_below(path: Path, directory: Path) -> None:
+    """Check that `path`, relative to `directory`, is a regular file or a folder in it, with no link on the way.
+
+    Raises:
+        CacheError: it is not.
+    """
+    wrong = path.is_absolute() or ".." in path.parts
+    step = directory
+    for part in path.parts if not wrong else ():
+        step /= part
+        wrong = wrong or step.is_symlink()
+    if wrong or not (step.is_file() or step.is_dir()):
+        raise CacheError(
+            f"its output names {path}, which is no file of its own",
+            where=str(directory),
+            remedy="a stage writes all its files into `context.directory`",
+        )
+
+
 def export_output(output: StageOutput, directory: Path) -> None:
-    """Link or copy the files of `output` into `directory`, and write its fields there."""
+    """Copy the files and folders of `output` into `directory`, and write its fields there."""
     directory.mkdir(parents=True, exist_ok=True)
     root = _common_folder(list(output.paths()))
     for source in output.paths():
         target = directory / source.relative_to(root)
-        if source != target:
-            link_or_copy(source, target)
+        if source == target:
+            continue
+        for path in files_below(source) if source.is_dir() else [source]:
+            copy_file(path, target / path.relative_to(source))
     write_output(output.moved(root, directory), directory)
 
 

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
-from qairt.engine.digests import Content, FileDigests
+from qairt.engine.digests import BYTES, Content, FileDigests
 from qairt.engine.stage_config import StageConfig
 
 FactT = TypeVar("FactT")
@@ -35,7 +35,7 @@ class Env:
         fact: FactT = self.facts[name]
         return fact
 
-    def digest(self, stage: str, path: Path, content: Content | None = None) -> str:
+    def digest(self, stage: str, path: Path, content: Content = BYTES) -> str:
         """SHA-256 of a file that `stage` reads, or of its `content`; checked again after its items ran."""
         self.files_read.setdefault(stage, set()).add(path)
-        return self.digests.digest(path, content)
+        return self.digests.see(path, content)

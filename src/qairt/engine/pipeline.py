@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 from pydantic import BaseModel
 
 from qairt.engine.assembly import check_order
-from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.cache import DIGESTS, StageCache
 from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.cache.trash import Trash
 from qairt.engine.digests import FileDigests
@@ -144,7 +144,7 @@ class Pipeline(LastResult):
         return Env(
             settings=self.settings,
             configs={stage.name: stage.config for stage in self._stages},
-            digests=FileDigests(self.state_folder / "digests.json"),
+            digests=FileDigests(self.state_folder / DIGESTS),
             suppress_performance_warnings=self.suppress_performance_warnings,
         )
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar, get_args
 
@@ -85,6 +85,8 @@ class Context(Generic[ConfigT, InT]):
     stage checks what it finds there. Removed when the item is finished."""
     threads: int
     progress: Progress
+    digests: Mapping[Path, str] = field(default_factory=dict)
+    """SHA-256 of every file of its inputs, as recorded when it was made. What leaves the cache is compared with it."""
 
     @property
     def input(self) -> InT:
@@ -247,7 +249,7 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     # To disk and back
 
     def export(self, output: OutT, path: Path) -> None:
-        """Write `output` into the folder `path`: its files are linked (or copied), its fields go to `output.json`."""
+        """Write `output` into the folder `path`: its files are copied, its fields go to `output.json`."""
         export_output(output, path)
 
     @classmethod

@@ -15,16 +15,21 @@ def load(path: Path) -> ir.Model:
     """Read a graph; its weights refer to the files beside it.
 
     Raises:
-        GraphError: it is not an ONNX file.
+        GraphError: it is not an ONNX file, or its weights lie where they must not, see `external_data`.
     """
     import onnx_ir as ir
 
+    from qairt.graph.external_data import external_tensors, require_own
+
     try:
-        return ir.load(path)
+        model = ir.load(path)
     except FileNotFoundError as error:
         raise _missing(path) from error
     except Exception as error:  # protobuf's
         raise _unreadable(path, error) from error
+    for location in {str(tensor.location) for tensor in external_tensors(model)}:
+        require_own(path, location)
+    return model
 
 
 def save(model: ir.Model, path: Path) -> None:
@@ -42,22 +47,10 @@ def save(model: ir.Model, path: Path) -> None:
 
 
 def external_files(path: Path) -> set[str]:
-    """Names of the files with the graph's weights."""
-    import onnx
+    """Names of the files with the graph's weights, relative to its folder; raises what `load` does."""
+    from qairt.graph.external_data import external_tensors
 
-    try:
-        model = onnx.load(path, load_external_data=False)
-    except FileNotFoundError as error:
-        raise _missing(path) from error
-    except Exception as error:  # protobuf's
-        raise _unreadable(path, error) from error
-    return {
-        entry.value
-        for tensor in model.graph.initializer
-        if tensor.data_location == onnx.TensorProto.EXTERNAL
-        for entry in tensor.external_data
-        if entry.key == "location"
-    }
+    return {str(tensor.location) for tensor in external_tensors(load(path))}
 
 
 def _missing(path: Path) -> GraphError:

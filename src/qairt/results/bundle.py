@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qairt.bundle.checksums import NAME as SUMS
-from qairt.bundle.checksums import read_checksums
 from qairt.engine.stage import StageOutput
-from qairt.errors import QairtError
-from qairt.files import files_below, sha256_of
+from qairt.errors import CacheError
+from qairt.files import copy_file, files_below, sha256_of
 from qairt.results.new_folder import new_folder
 from qairt.stages.export_bundle import Bundle, ExportBundleInput, contents_of, require_possible
 
 if TYPE_CHECKING:
     from qairt.bundle.contents import Contents, Format
     from qairt.engine.axes import Coord
+    from qairt.engine.cache.entry import Entry
     from qairt.engine.plan.planned import PlannedItem
     from qairt.results.finished import FinishedRun
-
-_REBUILD = "run `qairt cache verify`, then `qairt run` to rebuild it"
 
 
 def export(run: FinishedRun, directory: Path, form: Format | None = None) -> list[Path]:
@@ -37,29 +33,44 @@ def export(run: FinishedRun, directory: Path, form: Format | None = None) -> lis
     from qairt.bundle.metadata import read_metadata
 
     (item,) = run.items("export_bundle")
-    bundle = run.output(item, Bundle).bundle
-    metadata = read_metadata(bundle)
-    if form is None or (metadata is not None and metadata.format == form):
-        return copy_bundle(bundle, directory)
-    require_possible(run.env, form)
-    inputs, digests = bundle_inputs(run, item)
-    return compose_bundle(contents_of(inputs, item.task), directory, form, digests)
+    output = run.output(item, Bundle)
+    metadata = read_metadata(output.bundle)
+    whole = form is None or (metadata is not None and metadata.format == form)
+    if form is not None and not whole:
+        require_possible(run.env, form)
+    inputs, entries = ({}, [_entry_of(item)]) if whole else bundle_inputs(run, item)
+    recorded = {path: digest for entry in entries for path, digest in entry.paths().items()}
+    try:
+        if form is None or whole:
+            return copy_bundle(output.bundle, directory, recorded)
+        return compose_bundle(contents_of(inputs, item.task), directory, form, recorded)
+    except CacheError as error:
+        run.cache.retire_if_damaged(entries, Path(error.where or ""))
+        raise
 
 
-def copy_bundle(source: Path, directory: Path) -> list[Path]:
-    """Copy files and compare them with their checksums; `directory` appears whole or not at all.
+def copy_bundle(source: Path, directory: Path, recorded: Mapping[Path, str]) -> list[Path]:
+    """Copy a bundle and compare the copies with what was stored; `directory` appears whole or not at all.
+
+    Args:
+        recorded: SHA-256 of every file, as recorded when it was built. Other files are not the bundle's.
 
     Raises:
-        QairtError: `directory` is not empty, or a file differs from its checksum.
+        CacheError: a file differs from its digest; names it.
+        QairtError: `directory` is not empty or cannot be written.
     """
     with new_folder(directory) as work:
-        for path in files_below(source):
+        for path, digest in recorded.items():
+            if not path.is_relative_to(source):
+                continue
             target = work / path.relative_to(source)
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(path, target)
-        for name, digest in read_checksums(work).items():
-            if sha256_of(work / name) != digest:
-                raise _damaged(name)
+            copy_file(path, target)
+            if sha256_of(target) != digest:
+                raise CacheError(
+                    "its content is not what was stored, so nothing was exported",
+                    where=str(path),
+                    remedy="`qairt run` sets it aside and rebuilds it",
+                )
     return files_below(directory.absolute())
 
 
@@ -70,48 +81,35 @@ def compose_bundle(contents: Contents, directory: Path, form: Format, recorded: 
         recorded: SHA-256 of every file of the contents, as recorded when it was built.
 
     Raises:
-        QairtError: `directory` is not empty, a file differs from its checksum, or the format is impossible.
+        CacheError: a file differs from its digest; names it.
+        QairtError: `directory` is not empty or cannot be written, or the format is impossible.
     """
     from qairt.bundle.compose import compose
 
-    placed: dict[str, Path] = {}
     with new_folder(directory) as work:
-
-        def place(source: Path, target: Path) -> None:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            placed[target.relative_to(work).as_posix()] = source
-
-        for path in contents.description_files():
-            if sha256_of(path) != recorded.get(path):
-                raise _damaged(path.name)
-        compose(contents, work, form, place=place)
-        digests = read_checksums(work)
-        for name, source in placed.items():
-            if digests[name] != recorded.get(source):
-                raise _damaged(name)
+        compose(contents, work, form, place=copy_file, recorded=recorded)
     return files_below(directory.absolute())
 
 
-def bundle_inputs(run: FinishedRun, item: PlannedItem) -> tuple[dict[Coord, ExportBundleInput], dict[Path, str]]:
-    """The inputs of an item of `export_bundle` by coordinate, and the recorded digest of every file in them."""
+def bundle_inputs(run: FinishedRun, item: PlannedItem) -> tuple[dict[Coord, ExportBundleInput], list[Entry]]:
+    """The inputs of an item of `export_bundle` by coordinate, and the entries that hold their files."""
     inputs: dict[Coord, ExportBundleInput] = {}
-    digests: dict[Path, str] = {}
+    entries: dict[str, Entry] = {}
     for source in item.sources:
         fields: dict[str, object] = {}
         level = [source]
         while level and len(fields) < len(ExportBundleInput.model_fields):
             for each in level:
                 output = run.output(each, StageOutput)
-                if each.entry is not None:
-                    digests |= {each.entry.directory / name: file["sha256"] for name, file in each.entry.files.items()}
+                entries[each.key] = _entry_of(each)
                 for name in ExportBundleInput.model_fields:
                     if hasattr(output, name):
                         fields.setdefault(name, getattr(output, name))
             level = [each for above in level for each in above.sources]
         inputs[source.coord] = ExportBundleInput.model_validate(fields)
-    return inputs, digests
+    return inputs, list(entries.values())
 
 
-def _damaged(name: str) -> QairtError:
-    return QairtError(f"{name} differs from its recorded checksum: the cache is damaged", where=SUMS, remedy=_REBUILD)
+def _entry_of(item: PlannedItem) -> Entry:
+    assert item.entry is not None  # `FinishedRun.items` has checked it
+    return item.entry

@@ -105,15 +105,16 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         return (TOKENIZER, CHAT_TEMPLATE, GENERATION)
 
     def run(self, task: Task, context: Context[ExportBundleConfig, ExportBundleInput]) -> Bundle:
-        from qairt.bundle.compose import compose
+        from qairt.bundle.compose import compose, require_stored
 
         folder = context.directory / "bundle"
         folder.mkdir()
         contents = contents_of(context.inputs, task)
+        require_stored(contents.description_files(), context.digests)
         form = cast("Format | None", task.params["format"])
         if form == "ort" and context.config.format is None and not contents.suit_genai():
             form = None
-        metadata = compose(contents, folder, form, place=link_or_copy)
+        metadata = compose(contents, folder, form, place=link_or_copy, recorded=context.digests)
         return Bundle(bundle=folder, metadata=metadata)
 
     def write_visualization(self, items: Batch, context: OutputContext) -> None:

@@ -117,6 +117,12 @@ def test_what_needs_a_result_waits_until_it_is_stored():
     assert [one.name for one in outcome.done] == ["first", "second"]
 
 
+def test_what_is_made_again_behind_a_finished_source_is_waited_for():
+    lost = item("model", seconds=1)
+    kept = item("quantize", lost)  # finished, so not among the items that run
+    assert order([item("bundle", kept, seconds=9), lost]) == ["model", "bundle"]
+
+
 def test_what_measures_runs_alone_first_and_on_all_cores():
     running: list[str] = []
     beside: dict[str, set[str]] = {}

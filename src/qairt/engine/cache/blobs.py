@@ -7,7 +7,8 @@ from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from qairt.files import flush, make_folder, set_aside, sha256_of
+from qairt.engine.digests import FileDigests
+from qairt.files import flush, make_folder, set_aside
 
 _SHARED_FROM = 1 << 12  # bytes; smaller files are not worth a blob
 
@@ -15,29 +16,28 @@ _SHARED_FROM = 1 << 12  # bytes; smaller files are not worth a blob
 class Blobs:
     """Stores the bytes of files once. Another process may add or drop a blob at any moment."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, digests: FileDigests) -> None:
         self._folder = folder
-        self._digests: dict[tuple[int, int, int], str] = {}
-        """By inode, size and mtime in ns."""
+        self._digests = digests
 
     def store(self, path: Path) -> tuple[int, str, bool]:
         """Flush one file and share its bytes: its size, its digest, and whether its bytes were new."""
-        status = path.stat()
-        stamp = _stamp(path)
-        digest = self._digests.get(stamp)
+        digest = self._digests.known(path)
         if digest is None:
             flush(path)
-            digest = self._digest_of_link(path, status.st_nlink) or sha256_of(path)
-        self._digests[stamp] = digest
-        shared = status.st_size >= _SHARED_FROM and self._share(path, self._folder / digest)
-        return status.st_size, digest, not shared
+            digest = self._digests.digest(path)
+        size = path.stat().st_size
+        blob = self._folder / digest
+        with self._digests.linking([path, blob]):
+            shared = size >= _SHARED_FROM and self._share(path, blob)
+        return size, digest, not shared
 
     def release_damaged(self, digests: Iterable[str]) -> None:
         """Remove the blobs of a damaged entry whose bytes are not what their names say: none adopts them again."""
         for digest in digests:
             blob = self._folder / digest
             with suppress(OSError):  # there is none, or the cache is read-only
-                if not self._is_right(blob):
+                if blob.is_symlink() or not blob.is_file() or self._digests.read(blob) != digest:
                     blob.unlink()
 
     def drop_unused(self) -> int:
@@ -52,15 +52,6 @@ class Blobs:
                 freed += status.st_size
                 blob.unlink(missing_ok=True)
         return freed
-
-    def _digest_of_link(self, path: Path, links: int) -> str | None:
-        """The digest of a file that is a link to a blob, without reading it."""
-        if links < 2:
-            return None
-        for blob in self._folder.glob("*"):
-            if os.path.samefile(blob, path):
-                return blob.name
-        return None
 
     def _share(self, path: Path, blob: Path) -> bool:
         """Make `path` and `blob` the same file. True if the bytes were stored before; a damaged blob is replaced.
@@ -85,15 +76,8 @@ class Blobs:
         return False
 
     def _is_right(self, blob: Path) -> bool:
-        """Whether a blob is a file with the bytes that its name says; hashed unless this object stored it."""
+        """Whether a blob is a file with the bytes that its name says."""
         try:
-            if blob.is_symlink():
-                return False
-            return (self._digests.get(_stamp(blob)) or sha256_of(blob)) == blob.name
+            return not blob.is_symlink() and self._digests.digest(blob) == blob.name
         except OSError:
             return False
-
-
-def _stamp(path: Path) -> tuple[int, int, int]:
-    status = path.stat()
-    return status.st_ino, status.st_size, status.st_mtime_ns

@@ -3,6 +3,7 @@
     {cache_dir}/pipeline_state/
       blobs/{sha256}                                       every large file once; entries hold hard links
       {stage}/{stage}_{key[:8]}/cache_entry.json + files   one finished item
+      digests.jsonl                                        of unchanged files, so that they are not read again
       trash/{n}/                                           cleared entries that can be restored: trash.py
 
 An entry appears as a whole or not at all: an item is made in a folder next to its final one, its files are flushed, the
@@ -13,8 +14,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -27,6 +28,7 @@ from qairt.engine.cache.entry import ENTRY, Entry, NewEntry, StoredFile, read_en
 from qairt.engine.cache.leftovers import RESUME, leftovers, remove_leftovers
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.cache.readers import Readers
+from qairt.engine.digests import FileDigests
 from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.stage import AnyStage, StageConfig, StageOutput
 from qairt.errors import CacheError
@@ -34,6 +36,7 @@ from qairt.files import files_below, make_folder, require_writable, set_aside, w
 from qairt.folders import flush_tree, put_in_place, temporary_folder
 
 _NOT_STAGES = {"runs", "blobs", "locks", "trash"}
+DIGESTS = "digests.jsonl"
 
 
 class StageCache:
@@ -50,7 +53,8 @@ class StageCache:
         self._on_bad_entry = on_bad_entry or (lambda path, why: None)
         self._verify_digests = verify_digests
         self._verified: set[Path] = set()
-        self._blobs = Blobs(self._root / "blobs")
+        self._digests = FileDigests(self._root / DIGESTS)
+        self._blobs = Blobs(self._root / "blobs", self._digests)
         self.readers = Readers(self._root / "locks")
 
     @property
@@ -87,13 +91,16 @@ class StageCache:
     # Lookup
 
     def entry(self, key: str) -> Entry | None:
-        """The valid entry of `key`, checked by presence and size of its files; a bad one is set aside."""
+        """The valid entry of `key`, checked by the content of its files; a bad one is set aside.
+
+        A file is read only if it has changed since it was last read or stored.
+        """
         for directory in self._candidates(key):
             entry = self._read(directory)
             if entry is None or entry.key != key:
                 continue
-            by_content = self._verify_digests and directory not in self._verified
-            problem = entry.altered() if by_content else entry.missing()
+            reading = self._verify_digests and directory not in self._verified
+            problem = entry.altered(self._digests.read if reading else self._digests.digest)
             if problem is None:
                 self._verified.add(directory)
                 return entry
@@ -106,6 +113,13 @@ class StageCache:
         self._blobs.release_damaged(file["sha256"] for file in entry.files.values())
         with suppress(OSError):  # a read-only cache: it stays, and is not used
             set_aside(entry.directory)
+
+    def retire_if_damaged(self, entries: Iterable[Entry], path: Path) -> None:
+        """Set the entry that holds `path` aside if its content, read anew, is not what was stored."""
+        for entry in entries:
+            if path in entry.paths() and (problem := entry.altered(self._digests.read)) is not None:
+                self.retire(entry)
+                self._on_bad_entry(entry.directory, problem)
 
     def has(self, key: str) -> bool:
         """Whether a valid entry exists for `key`."""
@@ -132,6 +146,10 @@ class StageCache:
                 entry = self._read(directory)
                 if entry is not None:
                     yield entry
+
+    def linking(self, entries: Iterable[Entry]) -> AbstractContextManager[None]:
+        """Meanwhile items are made from these entries: links to their files come and go."""
+        return self._digests.linking(path for entry in entries for path in entry.paths())
 
     # Writing
 
@@ -205,6 +223,7 @@ class StageCache:
                 if os.path.lexists(directory) and (directory.is_symlink() or not directory.is_dir()):
                     set_aside(directory)
                 put_in_place(work, directory)
+            self._digests.remember(entry.paths())
             return read_entry(directory)
         except OSError as error:
             raise CacheError(
@@ -305,7 +324,7 @@ class StageCache:
             if directory.is_dir():
                 self._set_aside(directory, f"{ENTRY} is missing")
             return None
-        except (ValueError, KeyError, TypeError, AttributeError, OSError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, OSError) as error:
             self._set_aside(directory, f"{ENTRY} cannot be read ({type(error).__name__})")
             return None
 

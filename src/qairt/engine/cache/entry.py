@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TypedDict
 
 from pydantic import JsonValue
@@ -81,16 +81,20 @@ class Entry:
                 return f"{name} has {status.st_size:,} bytes, not {file['size']:,}"
         return None
 
-    def altered(self) -> str | None:
-        """The first file whose content is not what was stored, or None. Reads every byte."""
-        return self.missing() or next(
-            (
-                f"{name} has different content"
-                for name, file in self.files.items()
-                if sha256_of(self.directory / name) != file["sha256"]
-            ),
-            None,
-        )
+    def altered(self, digest_of: Callable[[Path], str] = sha256_of) -> str | None:
+        """The first file whose content is not what was stored, or None. Reads every byte unless `digest_of` knows."""
+        problem = self.missing()
+        for name, file in self.files.items() if problem is None else ():
+            try:
+                if digest_of(self.directory / name) != file["sha256"]:
+                    return f"{name} has different content"
+            except OSError as error:
+                return f"{name} cannot be read: {error.strerror}"
+        return problem
+
+    def paths(self) -> dict[Path, str]:
+        """Its files, each with the digest of what was stored."""
+        return {self.directory / name: file["sha256"] for name, file in self.files.items()}
 
 
 def read_entry(directory: Path) -> Entry:
@@ -98,7 +102,7 @@ def read_entry(directory: Path) -> Entry:
 
     Raises:
         OSError: its record cannot be read.
-        ValueError, KeyError, TypeError, AttributeError: the record is damaged.
+        ValueError, KeyError, TypeError, AttributeError, OverflowError: the record is damaged.
     """
     record = read_json(directory / ENTRY)
     return Entry(
@@ -107,7 +111,10 @@ def read_entry(directory: Path) -> Entry:
         stage=str(record["stage_name"]),
         label=str(record["label"]),
         timestamp=str(record["timestamp"]),
-        files={str(name): {"size": int(f["size"]), "sha256": str(f["sha256"])} for name, f in record["files"].items()},
+        files={
+            _below(name): {"size": int(file["size"]), "sha256": str(file["sha256"])}
+            for name, file in record["files"].items()
+        },
         inputs=dict(record["inputs"]),
         seconds=float(record["seconds"]),
         peak_rss=int(record["peak_rss"]),
@@ -119,6 +126,14 @@ def read_entry(directory: Path) -> Entry:
 
 def _texts(stated: Mapping[str, object]) -> dict[str, str]:
     return {name: value for name, value in stated.items() if isinstance(value, str)}
+
+
+def _below(name: str) -> str:
+    """The name of a file, which must lie below the entry."""
+    path = PurePosixPath(name)
+    if path.is_absolute() or ".." in path.parts:
+        raise ValueError(f"{name} is not below the entry")
+    return name
 
 
 def mapping_in(inputs: Mapping[str, JsonValue], *names: str) -> dict[str, JsonValue]:

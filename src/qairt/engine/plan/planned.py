@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -137,6 +138,14 @@ class PlannedItem:
     """Why it runs; empty if it is cached."""
     cause: Cause | None = None
     """The root of that reason."""
+
+    @cached_property
+    def upstream(self) -> list[PlannedItem]:
+        """Everything it is made from, each once. Its stage may read fields of any of them."""
+        found = {id(source): source for source in self.sources}
+        for source in self.sources:
+            found |= {id(above): above for above in source.upstream}
+        return list(found.values())
 
     @property
     def coord(self) -> Coord:

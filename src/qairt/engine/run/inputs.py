@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.stage import AnyStage, Env, Item, StageOutput
 from qairt.errors import CacheError, ItemFailed
@@ -69,25 +70,35 @@ class ItemInputs:
             fields |= self.output(item).model_dump(mode="json", include=names)
         return fields
 
+    def entries(self, item: PlannedItem) -> list[Entry]:
+        """The entries of everything that the item is made from."""
+        return [source.entry for source in item.upstream if source.entry is not None]
+
     def require_unchanged_files(self, item: PlannedItem, log: Path) -> None:
-        """Check that files outside the cache are the ones that were digested for the key.
+        """Check that files outside the cache are the ones that were digested for the keys of this run.
 
         Args:
             log: of the item; its end goes into the error.
 
         Raises:
-            ItemFailed: one changed while the item ran.
+            ItemFailed: one has changed.
         """
-        for path in self._env.files_read.get(item.stage.name, ()):
+        for path in sorted(self._files_read(item)):
             if self._env.digests.changed_since_seen(path):
                 raise ItemFailed(
-                    f"{path} changed while this item read it",
+                    f"{path} changed after this run began",
                     stage=item.stage.name,
                     label=item.label,
-                    remedy="its result was not kept; run again",
+                    remedy="nothing was made from it that is kept: run again",
                     log_tail=log_tail(log),
                 )
 
+    def _files_read(self, item: PlannedItem) -> set[Path]:
+        """What its stage digested, and what an earlier stage digested of the paths that it reads as well."""
+        files = self._env.files_read
+        own = files.get(item.stage.name, set())
+        paths = set(item.task.paths.values())
+        return own | {path for group in files.values() for path in group if not paths.isdisjoint((path, *path.parents))}
 
 def _inode(item: PlannedItem) -> int:
     """Of the entry's folder; 0 if there is none."""

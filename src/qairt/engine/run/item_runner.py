@@ -23,6 +23,7 @@ from qairt.engine.run.jobs import Job, import_path, module_folder
 from qairt.engine.run.stop import Interrupted, Stop
 from qairt.engine.run.stream import EventStream
 from qairt.engine.run.usage import Usage
+from qairt.errors import ItemFailed
 from qairt.files import make_folder
 from qairt.machine import this_host
 
@@ -78,10 +79,31 @@ class ItemRunner:
             computed: called when the result only has to be stored.
 
         Raises:
-            ItemFailed: its job failed, or a file changed while it was read.
+            ItemFailed: its job failed, or a file that it reads has changed since the run began.
             CacheError: its inputs are gone, or its result cannot be stored.
             Interrupted: `stop` was set.
         """
+        sources = self._inputs.entries(item)
+        with self._cache.linking(sources):
+            self._inputs.require_unchanged_files(item, log)
+            try:
+                entry, seconds = self._make(item, sources, threads, computed, log, stop)
+            except ItemFailed as error:
+                self._cache.retire_if_damaged(sources, Path(error.where or ""))
+                raise
+        item.entry = entry
+        self._record(item, entry, seconds)
+
+    def _make(
+        self,
+        item: PlannedItem,
+        sources: list[Entry],
+        threads: int,
+        computed: Callable[[], None],
+        log: Path,
+        stop: Stop,
+    ) -> tuple[Entry, float]:
+        """The item's new entry, and the seconds it took."""
         stage = item.stage
         resume = self._cache.resume_directory(stage.name, item.key)
         started = time.time()
@@ -92,6 +114,7 @@ class ItemRunner:
                 config=item.config.model_dump(mode="json", exclude={"overrides"}),
                 task=item.task,
                 inputs=[(source.coord, self._inputs.fields(stage, source)) for source in item.sources],
+                digests={path: digest for entry in sources for path, digest in entry.paths().items()},
                 directory=work,
                 resume=resume,
                 threads=threads,
@@ -118,8 +141,7 @@ class ItemRunner:
             new = _new_entry(item, seconds, peak)
             entry = self._cache.publish(work, new, wait=self._until_unread(item, stop))
             shutil.rmtree(resume, ignore_errors=True)
-        item.entry = entry
-        self._record(item, entry, seconds)
+            return entry, seconds
 
     def _until_unread(self, item: PlannedItem, stop: Stop) -> Callable[[], None]:
         """What is called while the result is ready, but items of other runs still read the one that it replaces."""

@@ -7,8 +7,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
+from qairt.engine.artifact import require_below
 from qairt.engine.axes import Coord
 from qairt.engine.run.usage import Usage
 from qairt.engine.stage import AnyStage, Context, Progress, StageOutput, Task, write_output
@@ -39,6 +40,8 @@ class Job(BaseModel):
     resume: Path
     """Outlives a killed attempt; see `Context.resume`."""
     threads: int
+    digests: dict[Path, str] = Field(default_factory=dict)
+    """See `Context.digests`."""
 
 
 class JobError(BaseModel):
@@ -105,8 +108,16 @@ def run_job(job: Job, progress: Progress) -> StageOutput:
     config = stage_type.config_type.model_validate(job.config)
     inputs = {coord: stage_type.input_type.model_validate(fields) for coord, fields in job.inputs}
     context: Context[Any, Any] = Context(
-        config=config, inputs=inputs, directory=job.directory, resume=job.resume, threads=job.threads, progress=progress
+        config=config,
+        inputs=inputs,
+        directory=job.directory,
+        resume=job.resume,
+        threads=job.threads,
+        progress=progress,
+        digests=job.digests,
     )
     output: StageOutput = stage_type(config).run(job.task, context)
+    for path in output.paths():
+        require_below(path.relative_to(job.directory) if path.is_relative_to(job.directory) else path, job.directory)
     write_output(output, job.directory)
     return output

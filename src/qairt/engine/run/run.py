@@ -239,7 +239,8 @@ class Run:
         for planned in plan.stages:
             if type(planned.stage).publish is not Stage.publish:
                 batch = {item.coord: self._inputs.handle(item) for item in planned.items}
-                kept = publish(planned.stage, batch, self._cache)
+                with self._cache.linking(item.entry for item in planned.items if item.entry is not None):
+                    kept = publish(planned.stage, batch, self._cache)
                 if kept is not None:
                     name = planned.stage.name
                     message = (

@@ -1,6 +1,6 @@
 """Which item runs next: one whose sources exist, when a core is free and its memory fits.
 
-There is no barrier between stages: an item waits only for its own sources; `order` decides which one goes first.
+There is no barrier between stages: an item waits only for what it is made from; `order` decides which one goes first.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class _Message:
 
 
 class Scheduler:
-    """Runs items whose sources are either among them or finished.
+    """Runs items; what they are made from is either among them or finished.
 
     `cancel`, `retry` and `wake` may be called from other threads while `run` runs.
 
@@ -123,7 +123,7 @@ class Scheduler:
         if self._stop.is_set() or self._paused.is_set():
             return
         capacity = self._capacity
-        ready = [item for item in self._waiting.values() if not any(id(s) in self._unfinished for s in item.sources)]
+        ready = [item for item in self._waiting.values() if not any(id(s) in self._unfinished for s in item.upstream)]
         ready.sort(key=lambda item: (not item.task.estimate.alone, self._urgency[id(item)]))
         contenders = max(1, min(capacity.jobs, len(ready) + len(self._computing)))
         for item in ready:

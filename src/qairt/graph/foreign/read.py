@@ -14,15 +14,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
 import onnx_ir as ir
 from onnx_ir.passes.common import LiftConstantsToInitializersPass
 
 from qairt.errors import GraphError
 from qairt.graph import files
+from qairt.graph.external_data import read_whole
 from qairt.graph.foreign.tidy import tidy
 from qairt.graph.shapes import node_text, operation
-from qairt.graph.weights_file import read
 
 if TYPE_CHECKING:
     import onnx
@@ -69,8 +68,7 @@ def read_foreign(source: Path) -> ir.Model:
         if isinstance(tensor, ir.ExternalTensor):
             _require_whole(tensor)
             if not tensor.dtype.is_floating_point():
-                # not `tensor.numpy()`, which refuses the symlinks and hard links of a hub cache
-                value.const_value = ir.tensor(np.array(read(tensor)), dtype=tensor.dtype, name=tensor.name)
+                value.const_value = read_whole(tensor)
     require_float32(model, small=(ir.DataType.FLOAT16, ir.DataType.BFLOAT16))
     narrow_ids(model)
     return model

@@ -1,0 +1,79 @@
+"""Where the external data of an ONNX graph may lie.
+
+1. A location is a plain relative name: not absolute, without `..`.
+2. It leads to a regular file in the graph's folder or below; links that leave the folder are refused. A graph from
+   elsewhere could otherwise take any file of this machine into a bundle.
+3. The cache of the Hugging Face hub is laid out in links: `snapshots/<revision>/…` to `blobs/<digest>` of the same
+   repository. Those may be followed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+import onnx_ir as ir
+
+from qairt.errors import GraphError
+
+
+def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
+    """Every tensor whose values lie outside the graph's file, also in attributes, subgraphs and functions."""
+    functions = [function.graph for function in model.functions.values()]
+    for graph in chain(model.graphs(), functions, *(function.subgraphs() for function in functions)):
+        tensors = [value.const_value for value in graph.initializers.values()]
+        for attribute in chain.from_iterable(node.attributes.values() for node in graph):
+            if attribute.is_ref():
+                continue
+            if attribute.type == ir.AttributeType.TENSOR:
+                tensors.append(attribute.as_tensor())
+            elif attribute.type == ir.AttributeType.TENSORS:
+                tensors += attribute.as_tensors()
+        yield from (tensor for tensor in tensors if isinstance(tensor, ir.ExternalTensor))
+
+
+def require_own(onnx: Path, location: str) -> None:
+    """Check rules 1 to 3. A file that does not exist is left to whoever opens it.
+
+    Args:
+        onnx: the graph.
+        location: of one of its tensors.
+
+    Raises:
+        GraphError: a rule is violated.
+    """
+    folder = onnx.parent.resolve()
+    parts = PurePosixPath(location), PureWindowsPath(location)
+    if not location or any(path.anchor or ".." in path.parts for path in parts):
+        raise _refused(onnx, location, "which is not a plain name")
+    path = (folder / location).resolve()
+    if not path.is_relative_to(folder) and path.parent != _hub_blobs(folder):
+        raise _refused(onnx, location, f"a link that leaves its folder, to {path}")
+    if path.exists() and not path.is_file():
+        raise _refused(onnx, location, "which is not a regular file")
+
+
+def read_whole(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
+    """A copy of a tensor in memory, whatever its type; onnx_ir itself refuses files with several names, and links."""
+    import onnx
+
+    with Path(tensor.path).open("rb") as file:
+        file.seek(tensor.offset or 0)
+        data = file.read(tensor.nbytes)
+    stored = onnx.TensorProto(name=tensor.name, data_type=tensor.dtype.value, dims=tensor.shape.numpy(), raw_data=data)
+    whole: ir.TensorProtocol = ir.from_proto(stored)
+    return whole
+
+
+def _hub_blobs(folder: Path) -> Path | None:
+    """The blobs of the repository that a folder in the hub's cache is a snapshot of."""
+    return next((parent.parent / "blobs" for parent in folder.parents if parent.name == "snapshots"), None)
+
+
+def _refused(onnx: Path, location: str, why: str) -> GraphError:
+    return GraphError(
+        f"its weights are in {location!r}, {why}",
+        where=str(onnx),
+        remedy="put the weights file beside the graph, and export it with that file's name as the location",
+    )
