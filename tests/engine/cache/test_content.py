@@ -20,7 +20,7 @@ from qairt.engine.record import events as ev
 from qairt.engine.run.options import RunOptions
 from qairt.engine.stage import Artifact, Expansion, Stage, StageOutput, Task, read_output
 from qairt.errors import CacheError
-from qairt.files import link_or_copy, replace_folder
+from qairt.files import copy_small_link_large, link_or_copy
 
 INLINE = RunOptions(jobs=2, executor="inline")
 
@@ -46,7 +46,7 @@ class Link(Stage[toy.LaterConfig, toy.TextInput, Linked]):
 
     def publish(self, items, directory):
         source = items[()].directory
-        replace_folder(directory, source, [source / "linked.txt"], unless_same=Path("linked.txt"))
+        copy_small_link_large(source, [source / "linked.txt"], directory)
 
 
 def pipeline(cache: Path, *, text: str = "x" * 2_000_000) -> Pipeline:

@@ -100,6 +100,7 @@ class ItemInputs:
         paths = set(item.task.paths.values())
         return own | {path for group in files.values() for path in group if not paths.isdisjoint((path, *path.parents))}
 
+
 def _inode(item: PlannedItem) -> int:
     """Of the entry's folder; 0 if there is none."""
     try:
