@@ -1,5 +1,6 @@
 # make demo   a real LLM from a GGUF file to HTP context binaries, and one answer from it
 # make test   every test
+# make matrix   every family with every kind of checkpoint, compared with transformers (minutes)
 # make clients  programs that use qairt, each in an environment of its own (Olive; takes minutes and gigabytes)
 # make check  ruff, mypy, import-linter
 # make house  figures about the source tree, each with its limit
@@ -12,7 +13,7 @@ MODEL := .demo/SmolLM2-135M-Instruct.Q4_1.gguf
 MODEL_SHA256 := b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53
 RECIPE := recipes/smollm2-135m.yaml
 
-.PHONY: demo test clients check house install clean
+.PHONY: demo test matrix clients check house install clean
 
 demo: $(VENV)/.installed $(MODEL)
 	$(BIN)/qairt run $(RECIPE) --no-tui
@@ -23,6 +24,9 @@ demo: $(VENV)/.installed $(MODEL)
 
 test: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -n auto --dist loadfile tests
+
+matrix: $(VENV)/.installed-dev
+	$(BIN)/python -m pytest -n auto -m matrix tests
 
 clients: $(VENV)/.installed-dev
 	$(BIN)/python -m pytest -m clients tests

@@ -40,9 +40,11 @@ def tiny_model(family: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     return model
 
 
-def save_tiny(directory: Path, family: str, *, max_shard_size: str = "1GB", **changes: Any) -> PreTrainedModel:
+def save_tiny(
+    directory: Path, family: str, *, max_shard_size: str = "1GB", dtype: torch.dtype = torch.float32, **changes: Any
+) -> PreTrainedModel:
     """Save a tiny model as safetensors into `directory`."""
-    model = tiny_model(family, **changes)
+    model = tiny_model(family, **changes).to(dtype)
     model.save_pretrained(directory, max_shard_size=max_shard_size)
     return model
 
