@@ -6,6 +6,7 @@ import errno
 import hashlib
 import json
 import os
+import re
 import shutil
 import stat
 import sys
@@ -27,6 +28,29 @@ WRITING = ".writing-"
 """Prefix of temporary files; a process that was killed leaves them behind."""
 BAD = ".bad-"
 """Prefix of damaged files and folders that were set aside."""
+
+
+_VARIABLE = re.compile(r"\$\{(\w+)\}")
+
+
+def expanded(path: str | Path) -> Path:
+    """A path with `~` and `${VARIABLE}` replaced.
+
+    Raises:
+        ValueError: a variable is not set, or there is no such user.
+    """
+    text = str(path)
+    if unset := unset_variable(text):
+        raise ValueError(f"the environment variable {unset} is not set")
+    found = os.path.expanduser(_VARIABLE.sub(lambda match: os.environ[match[1]], text))
+    if found.startswith("~"):
+        raise ValueError(f"there is no user {found.partition('/')[0][1:]}, whose home folder this would be")
+    return Path(found)
+
+
+def unset_variable(text: str) -> str | None:
+    """The first `${VARIABLE}` of a path that is not set."""
+    return next((name for name in _VARIABLE.findall(text) if name not in os.environ), None)
 
 
 def open_regular(path: Path) -> BufferedReader:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from functools import cached_property
@@ -11,10 +12,12 @@ from typing import TYPE_CHECKING, Any, Self
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.pipeline import Pipeline
 from qairt.errors import RecipeError
+from qairt.files import expanded
 from qairt.notify import Notify, silent
 from qairt.recipe.defaults_list import mount_defaults
 from qairt.recipe.documented_keys import apply_documented_keys, unapplied_adapters
 from qairt.recipe.file_settings import argument_path
+from qairt.recipe.files import CACHES, default_cache_dir
 from qairt.recipe.find import find_recipe
 from qairt.recipe.old_keys import apply_old_keys, format_old_keys
 from qairt.recipe.output_settings import model_name
@@ -99,11 +102,10 @@ class LLMPipeline(Pipeline):
         old_keys = apply_old_keys(recipe)
         ignored = [*mount_defaults(recipe), *apply_documented_keys(recipe), *read_vendor_recipe(recipe)]
         settings, stages = read_recipe(recipe)
-        name = recipe.source.stem if recipe.source else "recipe"
         model = model_name(settings.model_id_or_path)
         pipeline = cls(
             stages,
-            cache_dir or settings.cache_dir or Path("qairt-cache") / name,
+            expanded(cache_dir) if cache_dir else settings.cache_dir or default_cache_dir(recipe.source),
             recipe=recipe,
             settings=settings,
             model=model,
@@ -113,6 +115,8 @@ class LLMPipeline(Pipeline):
             verify_digests=settings.verify.artifacts == "full",
             log_level=settings.log_level,
         )
+        if cache_dir is None and settings.cache_dir is None and recipe.source is not None:
+            pipeline.notices += _cache_elsewhere(recipe.source, pipeline.cache_dir)
         pipeline.notices += [format_old_keys(old_keys, recipe)] if old_keys else []
         pipeline.warnings += [*ignored, *unused_extras(recipe, model), *unapplied_adapters(recipe, settings.lora)]
         return pipeline
@@ -354,3 +358,14 @@ class LLMPipeline(Pipeline):
     def _run_of_generator(self) -> dict[int, FinishedRun]:
         """The finished run behind each open generator, by `id`."""
         return {}
+
+
+def _cache_elsewhere(recipe: Path, cache_dir: Path) -> list[str]:
+    """Say that a cache in the working directory, where earlier versions had it, is not this recipe's any more."""
+    earlier = Path(CACHES, recipe.stem).absolute()
+    own_recipe_there = Path(recipe.name).is_file()
+    if earlier == cache_dir or own_recipe_there or not (earlier / STATE_FOLDER).is_dir():
+        return []
+    move = f"mkdir -p {shlex.quote(str(cache_dir.parent))} && mv {shlex.join([str(earlier), str(cache_dir)])}"
+    how = f"use it with --cache-dir {earlier}" if cache_dir.exists() else f"move it there: {move}"
+    return [f"a recipe's cache is beside its file now, in {cache_dir}; the one in {earlier} is not used: {how}"]

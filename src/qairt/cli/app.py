@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -124,4 +125,23 @@ def load(name: str) -> TyperCommand | TyperGroup:
     command = get_command(group)
     assert isinstance(command, TyperCommand | TyperGroup)
     command.name = name
+    _expand_paths(command)
     return command
+
+
+def _expand_paths(command: TyperCommand | TyperGroup) -> None:
+    """Every path on the command line means what it would mean in a recipe: the shell leaves `--cache-dir=~/c` alone."""
+    for param in command.params:
+        if param.type_descriptor.annotation is Path:
+            param.callback = _expanded
+    for inner in getattr(command, "commands", {}).values():
+        _expand_paths(inner)
+
+
+def _expanded(ctx: Any, param: Any, value: Path | None) -> Path | None:
+    from qairt.files import expanded
+
+    try:
+        return None if value is None else expanded(value)
+    except ValueError as error:
+        raise typer.BadParameter(str(error), ctx=ctx, param=param) from None

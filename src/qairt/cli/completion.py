@@ -38,13 +38,16 @@ def stages(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def runs(ctx: typer.Context, incomplete: str) -> list[str]:
     """The runs in the cache directory of the recipe, or in those below `qairt-cache/`; the latest first."""
-    from qairt.cli.find_cache_dir import PARENT
+    from qairt.cli.find_cache_dir import caches_here
+    from qairt.files import expanded
+    from qairt.recipe.files import default_cache_dir
 
     given = ctx.params.get("cache_dir")
     recipe = _recipe_of(ctx)
     if given is None and recipe is not None:
-        given = _read(recipe).get("cache_dir") or Path(PARENT) / recipe.stem
-    caches = [Path(str(given))] if given is not None else sorted(Path(PARENT).glob("*"))
+        written = _read(recipe).get("cache_dir")
+        given = recipe.parent / expanded(str(written)) if written else default_cache_dir(recipe)
+    caches = [Path(str(given))] if given is not None else caches_here()
     found = [
         f"{cache.name}/{run.name}" if len(caches) > 1 else run.name
         for cache in caches

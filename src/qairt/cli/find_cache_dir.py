@@ -5,14 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 
 from qairt.errors import RecipeError
+from qairt.recipe.files import CACHES
 
-PARENT = "qairt-cache"
-"""Cache directories are below this folder unless a recipe or `--cache-dir` says otherwise."""
 NAME_ONE = "name one with RECIPE or --cache-dir"
 
 
 def cache_dirs(recipe: str | None, cache_dir: Path | None) -> list[Path]:
-    """The given cache directory, the recipe's, or all of those below `qairt-cache/`.
+    """The given cache directory, the recipe's, or all of those that `caches_here` finds.
 
     Raises:
         RecipeError: nothing has run there.
@@ -28,10 +27,18 @@ def cache_dirs(recipe: str | None, cache_dir: Path | None) -> list[Path]:
         if not (folder / STATE_FOLDER).is_dir():
             raise RecipeError("nothing has run in this cache directory", where=str(folder), remedy="qairt run RECIPE")
         return [folder]
-    found = sorted(path.parent for path in Path(PARENT).glob(f"*/{STATE_FOLDER}") if path.is_dir())
+    found = caches_here()
     if not found:
-        raise RecipeError(f"there is no cache directory in {PARENT}/", remedy=NAME_ONE)
+        raise RecipeError(f"there is no cache directory in {CACHES}/", remedy=NAME_ONE)
     return found
+
+
+def caches_here() -> list[Path]:
+    """The cache directories of recipes in the working directory and in the folders directly in it."""
+    from qairt.engine.cache.manifest import STATE_FOLDER
+
+    patterns = (f"{CACHES}/*/{STATE_FOLDER}", f"*/{CACHES}/*/{STATE_FOLDER}")
+    return [path.parent for pattern in patterns for path in sorted(Path().glob(pattern)) if path.is_dir()]
 
 
 def only_cache_dir(recipe: str | None, cache_dir: Path | None) -> Path:
@@ -42,5 +49,5 @@ def only_cache_dir(recipe: str | None, cache_dir: Path | None) -> Path:
     found = cache_dirs(recipe, cache_dir)
     if len(found) > 1:
         names = ", ".join(path.name for path in found)
-        raise RecipeError(f"there are several cache directories in {PARENT}/: {names}", remedy=NAME_ONE)
+        raise RecipeError(f"there are several cache directories in {CACHES}/: {names}", remedy=NAME_ONE)
     return found[0]

@@ -13,7 +13,7 @@ import typer
 
 from qairt.amounts import count
 from qairt.cli import completion
-from qairt.cli.find_cache_dir import PARENT, cache_dirs
+from qairt.cli.find_cache_dir import cache_dirs, caches_here
 from qairt.cli.options import HiddenRecipe
 from qairt.errors import RecipeError
 
@@ -121,12 +121,12 @@ def cache_dir_of(folder: RunFolder) -> Path:
 
 def name_of(folder: RunFolder) -> str:
     """The RUN that finds it again: `llama/0142` in qairt-cache/, else its id."""
-    return _full_name(folder) if _is_in_parent(folder) else folder.id
+    return _full_name(folder) if _is_found_here(folder) else folder.id
 
 
 def command(verb: str, folder: RunFolder, *words: str) -> str:
     """The command that does something with a run: `qairt attach llama/0142`."""
-    cache = [] if _is_in_parent(folder) else ["--cache-dir", str(cache_dir_of(folder))]
+    cache = [] if _is_found_here(folder) else ["--cache-dir", str(cache_dir_of(folder))]
     return shlex.join(["qairt", verb, name_of(folder), *words, *cache])
 
 
@@ -142,8 +142,8 @@ def how_to_return(run: RunFolder) -> list[str]:
     ]
 
 
-def _is_in_parent(folder: RunFolder) -> bool:
-    return cache_dir_of(folder).parent.resolve() == Path(PARENT).resolve()
+def _is_found_here(folder: RunFolder) -> bool:
+    return cache_dir_of(folder).resolve() in [found.resolve() for found in caches_here()]
 
 
 def _full_name(folder: RunFolder) -> str:

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.cli.console import emit
-from qairt.cli.find_cache_dir import PARENT
 from qairt.cli.foreground import close_terminal
 from qairt.cli.screen_options import ScreenLook
 
@@ -131,4 +130,6 @@ def _print_outcome(run: ThreadSession) -> None:
 
 def _cache_dir(request: ScreenRequest) -> Path:
     """The cache directory, as far as it is known before the recipe is read."""
-    return (request.cache_dir or Path(PARENT) / request.recipe.stem).absolute()
+    from qairt.recipe.files import default_cache_dir
+
+    return (request.cache_dir or default_cache_dir(request.recipe)).absolute()

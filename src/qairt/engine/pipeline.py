@@ -160,6 +160,8 @@ class Pipeline(LastResult):
         env = env or self.env()
         for stage in self._stages:
             self.check_stage(stage, env, tools=tools)
+        if tools:
+            self.cache.require_writable()
 
     def check_stage(self, stage: AnyStage, env: Env, *, tools: bool = True) -> None:
         """The same for one stage; the error names the line of the setting it is about."""

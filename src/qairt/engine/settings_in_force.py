@@ -197,7 +197,10 @@ def _last_settings(settings: BaseModel, last: Recipe | None) -> BaseModel | None
     """The settings of the last run; None where there was none, or of another version."""
     if last is None:
         return None
-    make_files_absolute(last, (), type(settings))
+    try:
+        make_files_absolute(last, (), type(settings))
+    except QairtError:
+        return None
     return _validated(type(settings), dict(last))
 
 

@@ -13,6 +13,9 @@ from typing import Annotated, Union, get_args, get_origin
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from qairt.errors import RecipeError
+from qairt.files import expanded
+from qairt.recipe.faults import combined
 from qairt.recipe.files import FileSearch, RecipeFile, shipped_recipes
 from qairt.recipe.places import COMMAND_LINE, LocatedMapping, child, key_in
 from qairt.recipe.source import KeyPath
@@ -25,11 +28,22 @@ def make_files_absolute(recipe: LocatedMapping, path: KeyPath, model: type[BaseM
 
     Args:
         model: the type of these settings.
+
+    Raises:
+        RecipeError: paths use variables that are not set; names each.
     """
-    for steps, setting, name in [*_files_in_model(model, recipe.at(path), path)]:
-        absolute = _absolute(recipe, steps, search_for(recipe, steps, setting, name))
+    faults = []
+    in_order = sorted(_files_in_model(model, recipe.at(path), path), key=lambda found: recipe.line(found[0]))
+    for steps, setting, name in in_order:
+        try:
+            absolute = _absolute(recipe, steps, search_for(recipe, steps, setting, name))
+        except RecipeError as error:
+            faults.append(error)
+            continue
         container = recipe.at(steps[:-1])
         container[key_in(container, steps[-1])] = absolute
+    if faults:
+        raise combined(faults)
 
 
 def make_config_files_absolute(
@@ -91,7 +105,12 @@ def _folder(recipe: LocatedMapping) -> Path | None:
 def _absolute(recipe: LocatedMapping, path: KeyPath, search: FileSearch) -> str:
     dotted = ".".join(path)
     recipe.missing_files.pop(dotted, None)
-    found = search.find()
+    try:
+        expanded(search.name)
+    except ValueError as error:
+        remedy = "set it, or write the path without it"
+        raise recipe.located(RecipeError(str(error), where=dotted, remedy=remedy)) from error
+    found = search.candidates()[0].absolute() if search.setting.output else search.find()
     if found is None:
         if search.can_be_hub_id():
             return search.name

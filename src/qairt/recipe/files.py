@@ -9,16 +9,17 @@
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 from qairt.errors import RecipeError
+from qairt.files import expanded, unset_variable
 from qairt.recipe.names import nearest
 
-_VARIABLE = re.compile(r"\$\{(\w+)\}")
+CACHES = "qairt-cache"
+"""The folder of caches: beside a recipe, unless it or `--cache-dir` says otherwise."""
 _EXTENSIONS = (".gguf", ".safetensors", ".txt", ".md", ".json", ".jsonl")
 _EXISTS = {"file": os.path.isfile, "folder": os.path.isdir, "file or folder": os.path.exists}
 
@@ -48,6 +49,19 @@ def shipped_recipes() -> Path:
 
 REGISTERED: dict[str, Path] = {}
 """Files that a program has registered, by their names in a recipe; see `qairt.stages.technique_registry`."""
+
+
+def default_cache_dir(recipe: Path | None) -> Path:
+    """Where a recipe's cache is by default: `qairt-cache/NAME` beside it, whatever the working directory is.
+
+    In the working directory for a recipe that comes with qairt, which is in no folder of the user's, and for one
+    without a file.
+    """
+    if recipe is None:
+        return Path(CACHES, "recipe").absolute()
+    folder = recipe.absolute().parent
+    home = Path() if folder == shipped_recipes().absolute() else folder
+    return (home / CACHES / recipe.stem).absolute()
 
 
 def is_path(name: str) -> bool:
@@ -104,8 +118,8 @@ class FileSearch:
 
     def _remedy(self) -> str:
         path = self._expanded()
-        if unset := _VARIABLE.search(str(path)):
-            return f"set the environment variable {unset[1]}"
+        if unset := unset_variable(self.name):
+            return f"set the environment variable {unset}"
         if self.beside is not None and (there := self.in_working_directory()) is not None:
             relative = os.path.relpath(there, self.beside.absolute())
             return f"it is in the working directory, but a path is relative to the recipe's file: write {relative}"
@@ -128,8 +142,10 @@ class FileSearch:
                 yield from sorted(file.name for file in folder.iterdir() if file.suffix in suffixes)
 
     def _expanded(self) -> Path:
-        text = _VARIABLE.sub(lambda match: os.environ.get(match[1], match[0]), self.name)
-        return Path(os.path.expanduser(text))  # leaves an unknown user as it is
+        try:
+            return expanded(self.name)
+        except ValueError:  # what reads recipes has refused it
+            return Path(self.name)
 
     def _folders(self) -> list[Path]:
         home = self.beside if self.beside is not None else Path()

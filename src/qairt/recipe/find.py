@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qairt.errors import RecipeError
+from qairt.files import expanded
 from qairt.recipe.files import shipped_recipes
 from qairt.recipe.names import nearest
 
@@ -15,7 +16,10 @@ def find_recipe(name: str) -> Path:
     Raises:
         RecipeError: there is none of that name; names the nearest one.
     """
-    path = Path(name).expanduser()
+    try:
+        path = expanded(name)
+    except ValueError as error:
+        raise RecipeError(str(error), where=name, remedy="give the path of a recipe") from error
     if path.is_file():
         return path
     if path.is_dir():

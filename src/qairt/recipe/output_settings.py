@@ -11,6 +11,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
+from qairt.files import expanded
+
 OutputKind = Literal["prediction", "visualization"]
 KINDS: tuple[OutputKind, ...] = ("prediction", "visualization")
 DEFAULT_PRESET = "torch.default"
@@ -22,7 +24,7 @@ def _check_save_dir(save_dir: str | None) -> str | None:
         return None
     if not save_dir.strip() or "\0" in save_dir:
         raise ValueError("save_dir is not a folder: name one, or remove save_dir to use the default")
-    given = Path(os.path.expanduser(save_dir))
+    given = expanded(save_dir)
     if not given.is_absolute() and os.path.normpath(given).split(os.sep)[0] == os.pardir:
         raise ValueError(
             f"{save_dir} is outside the stage's output directory: name a folder inside it, or use an absolute path"
@@ -102,7 +104,7 @@ class OutputSettings(BaseModel):
     def folder(self, kind: OutputKind, stage_directory: Path) -> Path:
         """The folder for outputs of this kind."""
         save_dir = getattr(self, kind).save_dir
-        given = os.path.expanduser(save_dir if save_dir is not None else _SUBDIRECTORIES[kind])
+        given = expanded(save_dir if save_dir is not None else _SUBDIRECTORIES[kind])
         return Path(os.path.normpath(stage_directory / given))
 
     def of_model(self, name: str) -> ModelOutput:

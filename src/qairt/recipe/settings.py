@@ -94,8 +94,8 @@ class RecipeSettings(BaseModel):
     sdk_root: Annotated[str | None, RecipeFile("folder")] = None
     """The folder of a QAIRT SDK, for stages with `toolchain: sdk`. Default: `$QAIRT_SDK_ROOT` or `$QNN_SDK_ROOT`. Its
     programs run only after `qairt trust FOLDER`."""
-    cache_dir: str | None = None
-    """Where finished work is cached, relative to the working directory. Default: `qairt-cache/<recipe name>`."""
+    cache_dir: Annotated[str | None, RecipeFile("folder", output=True)] = None
+    """Where finished work is cached. Default: `qairt-cache/<recipe name>` beside the recipe's file."""
     enable_cache: bool | None = None
     """Whether finished items are reused; of each stage unless it has its own setting. Default: true."""
     checkpoint: bool | None = None

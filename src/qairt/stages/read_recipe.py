@@ -27,8 +27,11 @@ def read_recipe(recipe: Recipe) -> tuple[RecipeSettings, list[AnyStage]]:
     """
     faults: list[RecipeError] = []
     settings = None
-    make_files_absolute(recipe, (), RecipeSettings)
-    _make_metric_files_absolute(recipe)
+    try:
+        make_files_absolute(recipe, (), RecipeSettings)
+        _make_metric_files_absolute(recipe)
+    except RecipeError as error:
+        faults += error.faults or [error]
     try:
         settings = RecipeSettings.model_validate(dict(recipe)).with_missing_files(recipe.missing_files)
     except ValidationError as error:

@@ -68,6 +68,11 @@ def findings_of(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
                     faults.append(error)
                     findings.append(Finding(stage.name, "error", _sentence(error), error.remedy))
     findings += [Finding("dependencies", "warning", str(each.message)) for each in warned]
+    try:
+        pipeline.cache.require_writable()
+    except QairtError as error:
+        faults.append(error)
+        findings.append(Finding("artifacts", "error", _sentence(error), error.remedy))
     if faults:
         return findings, max(fault.exit_code for fault in faults)
     findings += _described(pipeline)

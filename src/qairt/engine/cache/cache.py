@@ -31,7 +31,7 @@ from qairt.engine.cache.readers import Readers
 from qairt.engine.digests import FileDigests
 from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.stage import AnyStage, StageConfig, StageOutput
-from qairt.errors import CacheError
+from qairt.errors import CacheError, disk_full, is_disk_full
 from qairt.files import files_below, make_folder, require_writable, set_aside, write_atomic
 from qairt.folders import flush_tree, put_in_place, temporary_folder
 
@@ -82,11 +82,21 @@ class StageCache:
             self._root.mkdir(parents=True, exist_ok=True)
             require_writable(self._root)
         except OSError as error:
-            raise CacheError(
-                f"the cache directory cannot be written: {error.strerror or error}",
-                where=str(self._root),
-                remedy="choose another one with --cache-dir or `cache_dir:` in the recipe, or free disk space",
-            ) from error
+            if is_disk_full(error):
+                raise CacheError(str(error.strerror), where=str(self._root), remedy=disk_full(None).remedy) from error
+            raise _unwritable(self._root, error.strerror or str(error)) from error
+
+    def require_writable(self) -> None:
+        """Check, without creating anything, that the folder can be written.
+
+        Raises:
+            CacheError: it cannot, or something else is in its place.
+        """
+        there = next((path for path in (self._root, *self._root.parents) if os.path.lexists(path)), self._root)
+        if not there.is_dir():
+            raise _unwritable(self._root, f"{there} is not a folder")
+        if not os.access(there, os.W_OK | os.X_OK):
+            raise _unwritable(self._root, f"{there} is read-only for this user")
 
     # Lookup
 
@@ -363,3 +373,11 @@ def _record(entry: Entry) -> str:
         "made_with": entry.made_with,
     }
     return json.dumps(record, indent=1) + "\n"
+
+
+def _unwritable(folder: Path, why: str) -> CacheError:
+    return CacheError(
+        f"the cache directory cannot be written: {why}",
+        where=str(folder),
+        remedy="choose another one with --cache-dir or `cache_dir:` in the recipe",
+    )

@@ -143,7 +143,7 @@ def check_outputs(stage: AnyStage, stages: Sequence[AnyStage], cache_dir: Path) 
                     where=where,
                     remedy="use a separate folder for each stage",
                 )
-        _require_writable(directory, where)
+        _require_writable(directory, where, cache_dir)
 
 
 def _folders(stage: AnyStage, cache_dir: Path) -> set[Path]:
@@ -161,10 +161,12 @@ def _require_free_of_cache(directory: Path, stages: Sequence[AnyStage], cache_di
             raise RecipeError(f"{directory} is inside {folder}", where=where, remedy="choose another folder")
 
 
-def _require_writable(directory: Path, where: str) -> None:
+def _require_writable(directory: Path, where: str, cache_dir: Path) -> None:
     there = next((path for path in (directory, *directory.parents) if os.path.lexists(path)), directory)
     if not there.is_dir():
         raise RecipeError(f"{there} is not a folder", where=where, remedy="move it away, or choose another folder")
+    if there == cache_dir or there in cache_dir.parents:
+        return  # the cache directory as a whole is checked once: see StageCache.require_writable
     if not os.access(there, os.W_OK | os.X_OK):
         raise RecipeError(
             f"{there} cannot be written", where=where, remedy="make it writable, or choose another folder"
