@@ -134,6 +134,13 @@ def test_keys_that_change_the_function_are_refused(family, changes, message, tmp
     assert refused(tmp_path) == f"{config}: {message}\n  use a causal language model of a supported family"
 
 
+@pytest.mark.parametrize("changes", [{"factor": 1e-300}, {"rope_theta": 1}])
+def test_a_scaling_without_finite_angles_is_refused(changes, tmp_path):
+    save_tiny(tmp_path, "llama")
+    change_config(tmp_path, rope_parameters=YARN | changes)
+    assert refused(tmp_path).startswith(f"{tmp_path}: the rotary scaling gives no finite angles: rope_theta ")
+
+
 def test_layers_with_rotary_embeddings_of_their_own_are_refused(tmp_path):
     save_tiny(tmp_path, "qwen3")
     config = change_config(tmp_path, rope_parameters={"full_attention": {"rope_type": "default"}})

@@ -114,6 +114,15 @@ def test_factors_that_cannot_be_combined_are_refused(tmp_path):
     )
 
 
+def test_a_value_outside_of_its_range_is_refused_by_name(tmp_path):
+    path = tmp_path / "m.gguf"
+    write_tiny_gguf(path, tiny_model("llama"), fields={"rope.freq_base": -1.0})
+    assert refused(path) == (
+        f"{path}: the GGUF header describes an impossible decoder (rope_theta: Input should be greater than 0)\n"
+        "  download or copy it again"
+    )
+
+
 def test_layers_that_differ_are_refused(tmp_path):
     path = tmp_path / "m.gguf"
     write_tiny_gguf(path, tiny_model("llama"), fields={"attention.head_count_kv": [2, 4]})

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 Token = Annotated[int, Field(ge=0, lt=1 << 31)]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Family = Literal["llama", "mistral", "phi3", "qwen2", "qwen3"]
 
 
@@ -23,8 +24,8 @@ class DecoderConfig(BaseModel):
     num_heads: int
     num_kv_heads: int
     head_dim: int
-    rms_norm_eps: float
-    rope_theta: float
+    rms_norm_eps: Positive
+    rope_theta: Positive
     rope_scaling: dict[str, JsonValue] | None = None
     """Normalised by `qairt.model.rope_scaling`: `rope_type` is one of linear, dynamic, yarn, llama3, or
     frequency_factors; None for plain rotary."""

@@ -153,6 +153,7 @@ def _checked(config: DecoderConfig, weights: WeightSource, where: Path) -> dict[
             where=str(where),
             remedy="use the config.json that was published with the weights",
         )
+    _check_rotary(config, where)
     needed = weight_shapes(config)
     for name, shape in needed.items():
         if name not in stored:
@@ -164,3 +165,24 @@ def _checked(config: DecoderConfig, weights: WeightSource, where: Path) -> dict[
                 remedy="use the config.json that was published with the weights",
             )
     return needed
+
+
+def _check_rotary(config: DecoderConfig, where: Path) -> None:
+    """Settings of a scaling may each be a number and yet give no angles."""
+    if config.rope_scaling is None:
+        return
+    import numpy as np
+
+    from qairt.model.rope import rotary
+
+    try:
+        with np.errstate(all="ignore"):
+            finite = all(np.isfinite(part).all() for part in rotary(config, [0, 1, config.max_position_embeddings]))
+    except (ArithmeticError, ValueError):
+        finite = False
+    if not finite:
+        raise ModelError(
+            f"the rotary scaling gives no finite angles: rope_theta {config.rope_theta:g}, {config.rope_scaling}",
+            where=str(where),
+            remedy="use the config.json that was published with the model",
+        )

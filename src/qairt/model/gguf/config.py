@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pydantic import JsonValue
+from pydantic import JsonValue, ValidationError
 
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig, Family
@@ -39,6 +39,13 @@ def gguf_config(header: GgufHeader, notes: Notes) -> DecoderConfig:
     """
     try:
         return _config(header, notes)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        raise ModelError(
+            f"the GGUF header describes an impossible decoder ({fault['loc'][0]}: {fault['msg']})",
+            where=str(header.path),
+            remedy="download or copy it again",
+        ) from error
     except (ValueError, TypeError, ArithmeticError, AttributeError) as error:
         raise ModelError(
             f"the GGUF header describes an impossible decoder ({str(error).splitlines()[0]})",
