@@ -209,7 +209,7 @@ def test_help_loads_typer_and_the_names_of_the_commands():
     assert loaded & HEAVY == set()
     assert {name for name in loaded if name.startswith("qairt")} == {
         "qairt", "qairt.cli", "qairt.cli.app", "qairt.cli.console", "qairt.cli.exit_codes", "qairt.cli.main",
-        "qairt.version",
+        "qairt.printable", "qairt.version",
     }  # fmt: skip
 
 

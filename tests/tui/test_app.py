@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
 import threading
 
 import pytest
 import wait
+from rich.text import Text
+from textual.widgets import Label, Static
 from toy_project import SIZE, shown, toasts, toy_app, toy_project, until
 
 from qairt.tui.app import LaunchOptions
@@ -64,3 +67,14 @@ async def test_the_palette_finds_what_keys_do(tmp_path):
         await pilot.pause(0.5)
         await pilot.press("down", "enter")
         await until(pilot, lambda: isinstance(app.screen, ClearScreen))
+
+
+async def test_no_text_of_others_commands_the_terminal(tmp_path):
+    """Names, messages and errors with escape sequences are drawn without them, and markup as it is written."""
+    evil = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202e[bold]x"
+    app = toy_app(tmp_path)
+    async with app.run_test(size=SIZE) as pilot:
+        app.notify(evil, markup=False)
+        await app.screen.mount(Static(evil, markup=False), Label(Text(evil)))
+        await until(pilot, lambda: "[bold]x" in shown(app))
+        assert not re.search("[\x00-\x09\x0b-\x1f\x7f-\x9f\u202e]", shown(app))

@@ -95,4 +95,4 @@ def _read(recipe: Path) -> dict[str, object]:
 
 
 def _starting(incomplete: str, words: list[str]) -> list[str]:
-    return [word for word in words if word.startswith(incomplete)]
+    return [word for word in words if word.startswith(incomplete) and word.isprintable()]

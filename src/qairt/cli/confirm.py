@@ -6,7 +6,7 @@ import sys
 
 import typer
 
-from qairt.cli.console import is_terminal
+from qairt.cli.console import is_terminal, shown
 from qairt.errors import RecipeError
 
 
@@ -18,7 +18,7 @@ def confirmed(question: str) -> bool:
     """
     if not is_interactive():
         raise RecipeError(f"not confirmed: {question}", remedy="give --yes: there is no terminal to confirm on")
-    return typer.confirm(question)
+    return typer.confirm(shown(question))
 
 
 def is_interactive() -> bool:

@@ -1,17 +1,29 @@
-"""Standard output and standard error, with colour on a terminal."""
+"""Standard output and standard error, with colour on a terminal.
+
+Everything that a command prints passes `shown`: control characters in it are written out, so that nothing in a recipe,
+a model, a log or a file's name can command the terminal.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import os
+import re
 import shutil
 import sys
 import textwrap
 from collections.abc import Iterator, Sequence
 from typing import Literal, TextIO
 
+from qairt.printable import printable, printable_json
+
 _CODES = {"bold": "1", "dim": "2", "red": "31", "green": "32", "yellow": "33"}
 Style = Literal["bold", "dim", "red", "green", "yellow"]
+
+_MARK = os.urandom(8).hex()
+"""Tells our own styles from what others wrote: no text can contain it."""
+_OWN_STYLE = re.compile(rf"\033{_MARK}\[([0-9;]+)m")
 
 _reserved: TextIO | None = None
 """Standard output, while `stray_output_to_stderr` keeps others from it."""
@@ -26,6 +38,14 @@ def output_stream() -> TextIO:
     return _reserved or sys.stdout
 
 
+def shown(text: str) -> str:
+    """`text` as it is printed: with our own styles, and every other control character written out."""
+    parts = _OWN_STYLE.split(text)
+    parts[::2] = map(printable, parts[::2])
+    parts[1::2] = [f"\033[{codes}m" for codes in parts[1::2]]
+    return "".join(parts)
+
+
 def emit(text: str = "", *, end: str = "\n") -> None:
     """Print a line of the result to standard output.
 
@@ -33,7 +53,7 @@ def emit(text: str = "", *, end: str = "\n") -> None:
         ReaderGone: nobody reads it any more.
     """
     try:
-        print(text, end=end, file=output_stream(), flush=True)
+        print(shown(text), end=end, file=output_stream(), flush=True)
     except OSError as error:
         raise ReaderGone from error
 
@@ -42,13 +62,26 @@ def emit_json(document: object) -> None:
     """Print the whole result as one JSON document."""
     import json
 
-    emit(json.dumps(document, indent=2, default=str, ensure_ascii=False))
+    emit(printable_json(json.dumps(document, indent=2, default=str, ensure_ascii=False)))
 
 
 def report(text: str) -> None:
     """Print a line beside the result (progress, notes, errors) to standard error."""
     with contextlib.suppress(OSError):
-        print(text, file=sys.stderr, flush=True)
+        print(shown(text), file=sys.stderr, flush=True)
+
+
+class _Reported(io.TextIOBase):
+    """A stream whose text goes to standard error as `report` prints it."""
+
+    def write(self, text: str) -> int:
+        with contextlib.suppress(OSError):
+            sys.stderr.write(shown(text))
+        return len(text)
+
+    def flush(self) -> None:
+        with contextlib.suppress(OSError):
+            sys.stderr.flush()
 
 
 @contextlib.contextmanager
@@ -57,7 +90,7 @@ def stray_output_to_stderr() -> Iterator[None]:
     global _reserved
     _reserved = sys.stdout
     try:
-        with contextlib.redirect_stdout(sys.stderr):
+        with contextlib.redirect_stdout(_Reported()):
             yield
     finally:
         _reserved = None
@@ -78,7 +111,7 @@ def styled(text: str, *styles: Style, stream: TextIO | None = None) -> str:
     """`text` in these styles; plain if `NO_COLOR` is set or `stream` is no terminal."""
     if os.environ.get("NO_COLOR") or not is_terminal(stream):
         return text
-    return f"\033[{';'.join(_CODES[style] for style in styles)}m{text}\033[0m"
+    return f"\033{_MARK}[{';'.join(_CODES[style] for style in styles)}m{text}\033{_MARK}[0m"
 
 
 def wrapped(text: str, *, indent: int) -> str:

@@ -11,6 +11,7 @@ from functools import partial
 from textual.app import App, SystemCommand
 from textual.binding import Binding
 from textual.driver import Driver
+from textual.filter import LineFilter
 from textual.screen import Screen
 from textual.timer import Timer
 from textual.worker import Worker
@@ -37,6 +38,7 @@ from qairt.tui.screens.messages import ActionRequested, EditRequested, OpenRunRe
 from qairt.tui.screens.plan import PlanScreen
 from qairt.tui.session import EngineSession
 from qairt.tui.settings import UserSettings
+from qairt.tui.terminal.printable_filter import PrintableFilter
 from qairt.tui.terminal.scrollbar import use_scrollbars
 from qairt.tui.themes import VARIABLE_DEFAULTS, register_all
 from qairt.tui.workspace import Workspace
@@ -98,6 +100,7 @@ class QairtApp(App[int]):
         driver: type[Driver] | None = None,
     ) -> None:
         super().__init__(driver_class=driver, ansi_color=appearance.ansi_color)
+        self._printable = PrintableFilter()
         self.project = project
         self.failure = ""
         """Why the screen had to close."""
@@ -117,6 +120,9 @@ class QairtApp(App[int]):
         self.leave_actions = LeaveActions(workspace)
         self._open = OpenActions(workspace, self._plan, lambda: self._refresh_timer.rate)
         self._monitor_actions = self._actions_of_monitor()
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        return [*super().get_line_filters(), self._printable]
 
     def _actions_of_monitor(self) -> dict[MonitorAction, Callable[[], None]]:
         requests = RequestActions(self.workspace, self._plan)

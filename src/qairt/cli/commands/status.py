@@ -60,13 +60,13 @@ def _about_process(folder: RunFolder, run: RunSummary) -> list[str]:
     if run.state == "running":
         return [
             "",
-            f"{styled(name_of(folder), 'bold')} is running on {_printable(run.host)}, process {run.pid}",
+            f"{styled(name_of(folder), 'bold')} is running on {run.host}, process {run.pid}",
             f"  attach: {command('attach', folder)}",
             f"  follow: {command('logs', folder, '-f')}",
             f"  cancel: {command('cancel', folder)}",
         ]
     if run.state == "unknown" and run.host:
-        return ["", f"{name_of(folder)}: no sign of life lately; it was started on {_printable(run.host)}"]
+        return ["", f"{name_of(folder)}: no sign of life lately; it was started on {run.host}"]
     return []
 
 
@@ -84,7 +84,7 @@ def _row(name: str, run: RunSummary, left: float | None, now: float) -> tuple[st
         duration(max(took, 0.0)),
         about(left) if left else "-",
         started,
-        _printable(PurePath(run.recipe).name) or "-",
+        PurePath(run.recipe).name or "-",
     )
 
 
@@ -100,7 +100,3 @@ def _seconds_left(folder: RunFolder, now: float) -> float | None:
 def _as_data(folder: RunFolder, run: RunSummary, left: float | None) -> dict[str, object]:
     data = run.model_dump(exclude={"stages", "events_bytes"})
     return data | {"made": run.made, "left_seconds": left, "cache_dir": str(cache_dir_of(folder).absolute())}
-
-
-def _printable(text: str) -> str:
-    return "".join(char for char in text if char.isprintable())

@@ -7,13 +7,14 @@ import threading
 from qairt.cli.console import emit, is_terminal
 from qairt.cli.watch.watcher import Watcher
 from qairt.engine.record import events as ev
+from qairt.printable import printable_json
 
 
 class JsonStream(Watcher):
     """Every event as a line of JSON, as in `events.jsonl`."""
 
     def show(self, event: ev.Event) -> None:
-        emit(event.model_dump_json())
+        emit(printable_json(event.model_dump_json()))
 
 
 def choose(*, as_json: bool, stop: threading.Event) -> Watcher:

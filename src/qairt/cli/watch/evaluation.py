@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 from qairt.amounts import about
 from qairt.cli.console import is_terminal, report
 from qairt.notify import Notify
+from qairt.printable import printable
 
 if TYPE_CHECKING:
     from rich.progress import TaskID
@@ -73,7 +74,7 @@ def _bars() -> Iterator[Callable[[str, float], None]]:
 
         def show(name: str, fraction: float) -> None:
             if name not in tasks:
-                tasks[name] = bars.add_task(name, total=1.0, left=""), time.monotonic()
+                tasks[name] = bars.add_task(printable(name), total=1.0, left=""), time.monotonic()
             task, began = tasks[name]
             bars.update(task, completed=fraction, left=time_left(fraction, time.monotonic() - began))
 

@@ -14,6 +14,7 @@ from qairt.engine.record import events as ev
 from qairt.engine.record import sentences as messages
 from qairt.engine.record.eta import SmoothEta, done_of, format_eta, fraction
 from qairt.engine.record.state import BUSY
+from qairt.printable import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -92,7 +93,7 @@ class LiveRegion(Watcher):
             return
         from rich.text import Text
 
-        self._live.console.print(Text.assemble((mark, style), text), soft_wrap=True)
+        self._live.console.print(Text.assemble((mark, style), printable(text)), soft_wrap=True)
 
     def draw(self) -> RenderableType:
         """The region: one line per running item, the bar last."""
@@ -111,9 +112,9 @@ class LiveRegion(Watcher):
         lines = [Text(overflow="ellipsis", no_wrap=True) for _ in running]
         for line, item in zip(lines, running, strict=True):
             expected = f" of ~{about(item.expected_seconds)}" if item.expected_seconds >= 1 else ""
-            line.append(f"  {item.stage} {item.label}".ljust(widest + 2), style="bold")
+            line.append(printable(f"  {item.stage} {item.label}").ljust(widest + 2), style="bold")
             line.append(f"  {done_of(item, now):4.0%}  {duration(now - (item.started or now))}{expected}")
-            line.append(f"  {item.message}", style="dim")
+            line.append(f"  {printable(item.message)}", style="dim")
         foot = Table.grid(padding=(0, 2))
         bar = ProgressBar(total=1.0, completed=done, width=_BAR)
         rest = "stopping running items" if self._stop.is_set() else format_eta(left)

@@ -13,6 +13,8 @@ from pathlib import Path
 
 from qairt.engine.record import events as ev
 from qairt.files import open_regular
+from qairt.printable import printable
+from qairt.tui.lines.log import readable
 
 _INTERVAL = 0.25  # seconds
 _CTRL_C = b"\x03"
@@ -52,7 +54,7 @@ def stream_events(
 def stream_file(path: Path, start: int, *, back: str) -> int:
     """Print a file from byte `start` on, as it grows, until `back` is pressed. Returns the offset reached."""
     with _keys() as pressed:
-        _write(f"── {path}; press {back} to return ──\n")
+        _write(f"── {printable(str(path))}; press {back} to return ──\n")
         while True:
             try:
                 with open_regular(path) as file:
@@ -63,14 +65,9 @@ def stream_file(path: Path, start: int, *, back: str) -> int:
                 data = b""
             start += len(data)
             if data:
-                _write(printable(data.decode(errors="replace")))
+                _write(readable(data))
             if pressed(back):
                 return start
-
-
-def printable(text: str) -> str:
-    """`text` without control sequences."""
-    return "".join(char for char in text if char in "\n\t" or char.isprintable())
 
 
 def _print(event: ev.Event, format_event: FormatEvent) -> None:
