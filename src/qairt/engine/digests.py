@@ -127,13 +127,6 @@ class FileDigests:
                 self._linked.subtract(set(inodes.values()))
                 self._linked += Counter()  # drops zeros
 
-    def forget_all_but(self, inodes: set[Inode]) -> None:
-        """Drop what is known of files that no longer exist."""
-        with self._lock:
-            self._refresh()
-            self._known = {key: found for key, found in self._known.items() if key[:2] in inodes}
-            self._rewrite()
-
     # Within one run
 
     def see(self, path: Path, content: Content = BYTES) -> str:

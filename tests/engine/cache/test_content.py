@@ -84,6 +84,19 @@ def test_a_warm_run_hashes_nothing(tmp_path, hashed, options):
     assert hashed == []
 
 
+def test_after_clear_and_prune_what_is_left_is_not_hashed_again(tmp_path, hashed):
+    """Its files have lost links, which changes their ctime."""
+    run(pipeline(tmp_path))
+    store = Store(tmp_path)
+    store.clear(store.entries("link"))
+    store.prune()
+    hashed.clear()
+    assert [item.name for item in pipeline(tmp_path).plan().items if item.cached] == ["source all"]
+    StageCache(tmp_path).clear("link")
+    assert [item.name for item in pipeline(tmp_path).plan().items if item.cached] == ["source all"]
+    assert hashed == []
+
+
 def test_a_cache_without_digests_is_hashed_once_and_stays_a_hit(tmp_path, hashed):
     run(pipeline(tmp_path))
     (tmp_path / "pipeline_state" / DIGESTS).unlink()

@@ -158,7 +158,7 @@ class StageCache:
                     yield entry
 
     def linking(self, entries: Iterable[Entry]) -> AbstractContextManager[None]:
-        """Meanwhile items are made from these entries: links to their files come and go."""
+        """Meanwhile links to the files of these entries come and go, which does not change them."""
         return self._digests.linking(path for entry in entries for path in entry.paths())
 
     # Writing
@@ -267,7 +267,9 @@ class StageCache:
         if stage_name is not None and (stage_name in _NOT_STAGES or Path(stage_name).name != stage_name):
             raise ValueError(f"{stage_name!r} is not the name of a stage")
         try:
-            kept = [entry for entry in self.entries(stage_name) if not self.delete(entry)]
+            with self.linking(self.entries()):
+                kept = [entry for entry in self.entries(stage_name) if not self.delete(entry)]
+                self.drop_unused_blobs()
         except OSError as error:
             raise CacheError(
                 f"entries cannot be deleted: {error.strerror or error}",
@@ -278,7 +280,6 @@ class StageCache:
         for folder in [self._root / stage_name] if stage_name else self._folders():
             with suppress(OSError):  # something else is in it
                 folder.rmdir()
-        self.drop_unused_blobs()
         if kept:
             raise CacheError(
                 f"{kept[0].stage} {kept[0].label} is being read by a run and was not deleted",

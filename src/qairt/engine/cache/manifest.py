@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -157,7 +158,10 @@ class PipelineManifest:
     def _locked(self) -> Iterator[None]:
         try:
             self._path.parent.mkdir(parents=True, exist_ok=True)
-            with FileLock(self._path.with_suffix(".lock")):
+            lock = self._path.with_suffix(".lock")
+            if os.path.lexists(lock) and (lock.is_symlink() or not lock.is_file()):
+                set_aside(lock)
+            with FileLock(lock):
                 yield
         except OSError as error:
             raise self._refused("written", error) from error

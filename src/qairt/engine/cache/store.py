@@ -151,17 +151,18 @@ class Store:
         Raises:
             CacheError: it cannot be deleted.
         """
-        cleared = self.trash.empty()
-        leftovers = self._cache.remove_leftovers()
-        try:
-            self._cache.drop_unused_blobs()
-        except OSError as error:
-            raise CacheError(
-                f"unused files cannot be deleted: {error.strerror or error}",
-                where=str(error.filename or self.state_folder),
-                remedy="this needs write access to the cache directory",
-            ) from error
-        return cleared, leftovers
+        with self._cache.linking(self.entries()):
+            cleared = self.trash.empty()
+            leftovers = self._cache.remove_leftovers()
+            try:
+                self._cache.drop_unused_blobs()
+            except OSError as error:
+                raise CacheError(
+                    f"unused files cannot be deleted: {error.strerror or error}",
+                    where=str(error.filename or self.state_folder),
+                    remedy="this needs write access to the cache directory",
+                ) from error
+            return cleared, leftovers
 
     def verify(self) -> int:
         """Compare every file with its digest; entries that differ are set aside. Returns the bytes read."""
