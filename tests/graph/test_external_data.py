@@ -141,3 +141,13 @@ def test_plain_names_below_the_folder_are_read(tmp_path: Path, location: str):
     assert isinstance(held, ir.ExternalTensor)
     np.testing.assert_array_equal(read(held), VALUES)
     np.testing.assert_array_equal(read_whole(held).numpy(), VALUES)
+
+
+def test_a_graph_that_is_a_link_has_its_weights_beside_what_it_leads_to(tmp_path: Path):
+    graph(tmp_path / "plain" / "model.onnx", "w.data")
+    VALUES.tofile(tmp_path / "plain" / "w.data")
+    (tmp_path / "linked").mkdir()
+    for name in ("model.onnx", "w.data"):
+        (tmp_path / "linked" / name).symlink_to(tmp_path / "plain" / name)
+    held = files.load(tmp_path / "linked" / "model.onnx").graph.initializers["w"].const_value
+    np.testing.assert_array_equal(read(held), VALUES)

@@ -2,7 +2,8 @@
 
 1. A location is a plain relative name: not absolute, without `..`.
 2. It leads to a regular file in the graph's folder or below; links that leave the folder are refused. A graph from
-   elsewhere could otherwise take any file of this machine into a bundle.
+   elsewhere could otherwise take any file of this machine into a bundle. Where the graph itself is a link, its weights
+   may also lie beside the file that it leads to.
 3. The cache of the Hugging Face hub is laid out in links: `snapshots/<revision>/…` to `blobs/<digest>` of the same
    repository. Those may be followed.
 """
@@ -48,7 +49,8 @@ def require_own(onnx: Path, location: str) -> None:
     if not location or any(path.anchor or ".." in path.parts for path in parts):
         raise _refused(onnx, location, "which is not a plain name")
     path = (folder / location).resolve()
-    if not path.is_relative_to(folder) and path.parent != _hub_blobs(folder):
+    own = path.is_relative_to(folder) or path.is_relative_to(onnx.resolve().parent)
+    if not own and path.parent != _hub_blobs(folder):
         raise _refused(onnx, location, f"a link that leaves its folder, to {path}")
     if path.exists() and not path.is_file():
         raise _refused(onnx, location, "which is not a regular file")
