@@ -45,6 +45,8 @@ def _code(number: int, cause: str, remedy: str) -> VendorError:
     return VendorError(str(number), re.compile(pattern, re.IGNORECASE), cause, remedy)
 
 
+HOST_MEMORY = "host memory"
+"""The row for lack of memory on this machine."""
 _SPLIT_MORE = "increase stages.split_model.num_splits, or use fewer bits per weight"
 
 TABLE: tuple[VendorError, ...] = (
@@ -58,11 +60,11 @@ TABLE: tuple[VendorError, ...] = (
     _phrase(
         "no space",
         r"no space left on device|disk quota exceeded",
-        "the disk is full",
-        "free space, or use another disk (--cache-dir)",
+        "no space left on device",
+        "free space on that disk (`qairt cache prune` removes what no run needs), or use another one with --cache-dir",
     ),
     _phrase(
-        "host memory",
+        HOST_MEMORY,
         r"\bstd::bad_alloc\b|\bMemoryError\b|cannot allocate memory",
         "this machine ran out of memory",
         "run fewer items at once (--jobs 1), or increase stages.split_model.num_splits",

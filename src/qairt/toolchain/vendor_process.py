@@ -17,7 +17,7 @@ from typing import IO
 
 from qairt.child_process import ending_with_parent
 from qairt.errors import ToolchainError
-from qairt.toolchain.vendor_errors import explain
+from qairt.toolchain.vendor_errors import HOST_MEMORY, explain
 
 _ERROR = re.compile(r"\[E:onnxruntime|ERROR|\bQNN_\w*ERROR\w*|\b[Ee]rror:|^\w*(?:Error|Exception)\b")
 _NOISE = re.compile("CreateHtpPowerConfigId")
@@ -133,15 +133,19 @@ def failure(program: str, ended: ProcessExit, *, where: str, message: str = "") 
     explained = explain([*ended.lines, *message.splitlines()])
     cause = f"{explained.error.cause} ({_short(explained.line)})" if explained else ""
     if ended.signal is not None:
-        return ToolchainError(
+        killed = ToolchainError(
             f"{program} was killed by {ended.signal}" + (f": {cause}" if cause else ""),
             where=where,
             remedy=explained.error.remedy
             if explained
             else "see the item's log; SIGKILL usually means that memory ran out: lower --jobs, or raise num_splits",
         )
+        killed.out_of_memory = ended.signal == "SIGKILL"
+        return killed
     if explained:
-        return ToolchainError(f"{program} failed: {cause}", where=where, remedy=explained.error.remedy)
+        failed = ToolchainError(f"{program} failed: {cause}", where=where, remedy=explained.error.remedy)
+        failed.out_of_memory = explained.error.name == HOST_MEMORY
+        return failed
     if not message:
         errors = [line for line in ended.lines if _ERROR.search(line) and not _NOISE.search(line)]
         message = _short(errors[-1]) if errors else f"exit code {ended.code} without a message"

@@ -69,6 +69,7 @@ class Family:
 def family(tmp_path: Path) -> Iterator[Family]:
     started = Family(tmp_path)
     yield started
+    started.run.kill()
     for process in started.left():
         process.kill()
     started.run.communicate()

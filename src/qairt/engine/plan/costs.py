@@ -33,6 +33,8 @@ class Cost(BaseModel):
     """`size_bucket` of the bytes it was expected to write; 0 in old records."""
     estimate: float = 0.0
     """Seconds its stage estimated, without history."""
+    out_of_memory: bool = False
+    """It was not finished: memory ran out when it used `peak_rss`."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +64,7 @@ class CostHistory:
         self._file = HistoryFile(state_folder)
         self._costs: dict[tuple[str, str], list[Cost]] = {}
         self._of_stage: dict[str, list[Cost]] = {}
+        self._not_enough: dict[tuple[str, str], int] = {}
         for line in self._file.read("cost"):
             with suppress(ValidationError):
                 self._keep(Cost.model_validate(line))
@@ -89,13 +92,21 @@ class CostHistory:
         latest = self._of_stage.get(stage, [])[-2 * LATEST :]
         return median(cost.seconds / cost.estimate for cost in latest) if latest else 1.0
 
+    def not_enough(self, stage: str, label: str) -> int:
+        """Bytes of memory that an item used when memory ran out, the most; 0 where that never happened."""
+        return self._not_enough.get((stage, label), 0)
+
     def add(self, cost: Cost) -> None:
         """Record a cost."""
         self._keep(cost)
         self._file.append(cost.model_dump())
 
     def _keep(self, cost: Cost) -> None:
-        self._costs.setdefault((cost.stage, cost.label), []).append(cost)
+        item = (cost.stage, cost.label)
+        if cost.out_of_memory:
+            self._not_enough[item] = max(cost.peak_rss, self._not_enough.get(item, 0))
+            return
+        self._costs.setdefault(item, []).append(cost)
         if cost.estimate > 0:
             self._of_stage.setdefault(cost.stage, []).append(cost)
 

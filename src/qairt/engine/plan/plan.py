@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from qairt import keys
 from qairt.engine.axes import Coord, label, without
@@ -163,10 +163,12 @@ class _Planning:
             host=this_host(),
             estimate=estimate.seconds,
         )
+        least = self._costs.not_enough(stage, label(task.coord))
         if past.samples:
-            return past
+            return replace(past, peak_rss=max(past.peak_rss, least))
         seconds = estimate.seconds * self._costs.scale(stage)
-        return Expectation(seconds, low=0.0, high=0.0, peak_rss=estimate.peak_ram, bytes=estimate.bytes, samples=0)
+        peak = max(estimate.peak_ram, least)
+        return Expectation(seconds, low=0.0, high=0.0, peak_rss=peak, bytes=estimate.bytes, samples=0)
 
     def _handle(self, item: PlannedItem, *, read: bool) -> Item:
         return Item(

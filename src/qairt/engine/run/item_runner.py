@@ -162,26 +162,13 @@ class ItemRunner:
         """What the item's process used, as far as known; forgotten here."""
         return self._usage.pop(item.name, Usage())
 
+    def remember_memory(self, item: PlannedItem, usage: Usage) -> None:
+        """Memory ran out for an item that used this much: from now on it is expected to need it."""
+        self._record_cost(item, usage, seconds=0.0, size=0, out_of_memory=True)
+
     def _record(self, item: PlannedItem, entry: Entry, seconds: float) -> None:
         usage = self.take_usage(item)
-        cost = Cost(
-            stage=item.stage.name,
-            label=item.label,
-            key=item.key,
-            seconds=round(seconds, 3),
-            peak_rss=usage.peak_rss,
-            bytes=entry.new_bytes,
-            time=time.time(),
-            host=this_host(),
-            tools=item.tools,
-            size=item.size,
-            estimate=item.task.estimate.seconds,
-        )
-        try:
-            self._costs.add(cost)
-        except OSError as error:  # the item is built; only later estimates lack it
-            message = f"the cost of {item.name} is not recorded: {error.strerror or error}"
-            self._stream.emit(ev.LogLine(level="warning", message=message))
+        cost = self._record_cost(item, usage, seconds=seconds, size=entry.new_bytes)
         self._manifest.update_item(
             item.stage.name,
             item.label,
@@ -204,6 +191,30 @@ class ItemRunner:
                 **usage.model_dump(),
             )
         )
+
+    def _record_cost(
+        self, item: PlannedItem, usage: Usage, *, seconds: float, size: int, out_of_memory: bool = False
+    ) -> Cost:
+        cost = Cost(
+            stage=item.stage.name,
+            label=item.label,
+            key=item.key,
+            seconds=round(seconds, 3),
+            peak_rss=usage.peak_rss,
+            bytes=size,
+            time=time.time(),
+            host=this_host(),
+            tools=item.tools,
+            size=item.size,
+            estimate=item.task.estimate.seconds,
+            out_of_memory=out_of_memory,
+        )
+        try:
+            self._costs.add(cost)
+        except OSError as error:  # only later estimates lack it
+            message = f"the cost of {item.name} is not recorded: {error.strerror or error}"
+            self._stream.emit(ev.LogLine(level="warning", message=message))
+        return cost
 
 
 def _new_entry(item: PlannedItem, seconds: float, peak_rss: int) -> NewEntry:

@@ -34,7 +34,7 @@ from qairt.engine.run.requests import RunRequests
 from qairt.engine.run.scheduler import Capacity, Outcome, Scheduler
 from qairt.engine.run.stage_hooks import StageHooks
 from qairt.engine.run.stage_metrics import StageMetrics
-from qairt.engine.run.stop import Cancellations, Interrupted
+from qairt.engine.run.stop import Cancellations, Interrupted, TryAlone
 from qairt.engine.run.stream import EventStream
 from qairt.engine.stage import Stage
 from qairt.errors import ContractViolation, ItemFailed, QairtError
@@ -76,6 +76,8 @@ class Run:
         self._executed: list[str] = []
         self._cached: set[str] = set()
         self._failed: dict[str, ItemFailed] = {}
+        self._tried_alone: set[str] = set()
+        """Items for which memory ran out once."""
         self._failed_outputs: dict[str, ItemFailed] = {}
         self._state = RunState()
         self._plan = Plan()
@@ -190,8 +192,15 @@ class Run:
             raise
         except QairtError as error:
             failure = ItemFailed.from_error(error, stage=stage.name, label=item.label, log_tail=log_tail(log))
-            self._failed[item.name] = failure
             usage = self._items.take_usage(item)
+            if failure.out_of_memory:
+                self._items.remember_memory(item, usage)
+            if failure.out_of_memory and item.name not in self._tried_alone and not stop.is_set():
+                self._tried_alone.add(item.name)
+                message = f"{item.name} ran out of memory ({failure.what}): it is tried once more, alone"
+                self._stream.emit(ev.LogLine(level="warning", message=message))
+                raise TryAlone from error
+            self._failed[item.name] = failure
             self._stream.emit(
                 ev.ItemFailedEvent(
                     stage=stage.name, label=item.label, error=failure.as_dict(), log=str(log), **usage.model_dump()

@@ -13,9 +13,11 @@ from typing import Literal
 
 from qairt.engine.plan.order import urgency
 from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.run.stop import TryAlone
 
 RunItem = Callable[[PlannedItem, int, Callable[[], None]], None]
-"""`run(item, threads, computed)` raises if the item failed, and calls `computed` when it only has to be stored."""
+"""`run(item, threads, computed)` raises if the item failed, and calls `computed` when it only has to be stored. After
+`TryAlone` the item runs again, with nothing beside it."""
 
 _POLL = 0.5  # seconds after which a lost message is looked for
 
@@ -81,6 +83,8 @@ class Scheduler:
         self._running: dict[int, threading.Thread] = {}
         self._computing: dict[int, tuple[PlannedItem, int]] = {}
         """The running items that use memory and threads."""
+        self._alone: set[int] = set()
+        """Items that ran out of memory beside others."""
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._ended: dict[int, tuple[PlannedItem, BaseException | None]] = {}
         """Survives an interrupt that loses a message."""
@@ -124,11 +128,11 @@ class Scheduler:
             return
         capacity = self._capacity
         ready = [item for item in self._waiting.values() if not any(id(s) in self._unfinished for s in item.upstream)]
-        ready.sort(key=lambda item: (not item.task.estimate.alone, self._urgency[id(item)]))
+        ready.sort(key=lambda item: (not self._runs_alone(item), self._urgency[id(item)]))
         contenders = max(1, min(capacity.jobs, len(ready) + len(self._computing)))
         for item in ready:
-            alone = item.task.estimate.alone
-            if self._computing and (alone or any(other.task.estimate.alone for other, _ in self._computing.values())):
+            alone = self._runs_alone(item)
+            if self._computing and (alone or any(self._runs_alone(other) for other, _ in self._computing.values())):
                 continue
             used = sum(other.peak_ram for other, _ in self._computing.values())
             free = capacity.cores - sum(threads for _, threads in self._computing.values())
@@ -138,6 +142,9 @@ class Scheduler:
             del self._waiting[id(item)]
             share = capacity.cores if alone else capacity.cores // contenders
             self._start(item, max(1, min(item.task.estimate.threads, share, free)))
+
+    def _runs_alone(self, item: PlannedItem) -> bool:
+        return item.task.estimate.alone or id(item) in self._alone
 
     def _start(self, item: PlannedItem, threads: int) -> None:
         thread = threading.Thread(target=self._worker, args=(item, threads), name=item.name, daemon=True)
@@ -174,6 +181,10 @@ class Scheduler:
         if error is None:
             self._unfinished.discard(id(item))
             self._outcome.done.append(item)
+        elif isinstance(error, TryAlone):
+            self._alone.add(id(item))
+            self._waiting[id(item)] = item
+            self._on_unblocked(item)
         else:
             self._outcome.failed.append((item, error))
             self._skip_dependents(item)

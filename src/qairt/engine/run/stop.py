@@ -9,6 +9,10 @@ class Interrupted(Exception):  # noqa: N818 - it is not an error
     """The item was stopped while it ran."""
 
 
+class TryAlone(Exception):  # noqa: N818 - it is not an error
+    """Memory ran out for the item: it is made once more, with nothing beside it."""
+
+
 class Stop:
     """Whether an item is to stop: it alone, or the whole run."""
 
