@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from typer.core import TyperCommand, TyperGroup, TyperOption
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 from typer.main import get_command
 
 from qairt.version import __version__
@@ -132,7 +132,7 @@ def load(name: str) -> TyperCommand | TyperGroup:
 def _expand_paths(command: TyperCommand | TyperGroup) -> None:
     """Every path on the command line means what it would mean in a recipe: the shell leaves `--cache-dir=~/c` alone."""
     for param in command.params:
-        if param.type_descriptor.annotation is Path:
+        if isinstance(param, TyperArgument | TyperOption) and param.type_descriptor.annotation is Path:
             param.callback = _expanded
     for inner in getattr(command, "commands", {}).values():
         _expand_paths(inner)
