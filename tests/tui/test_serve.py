@@ -82,16 +82,31 @@ async def test_a_browser_shows_the_plan_and_starts_nothing(served, tmp_path):
     assert "Traceback" not in said.read_text()
 
 
-def test_another_page_cannot_connect(served):
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("localhost:{port}", "https://elsewhere.example", 403),
+        ("localhost:{port}", "http://localhost:1", 403),
+        ("localhost:{port}", "null", 403),
+        ("elsewhere.example:{port}", "http://elsewhere.example:{port}", 403),  # a name that was made to lead here
+        ("elsewhere.example:{port}", None, 403),
+        ("elsewhere.example", None, 403),
+        ("localhost:{port}", "http://localhost:{port}", 101),
+        ("127.0.0.1:{port}", "http://127.0.0.1:{port}", 101),
+    ],
+)
+def test_another_page_cannot_connect(served, host, origin, status):
     """A web page that the user has open elsewhere must not see the screen through his browser."""
     port, _, _ = served
-    request = (
-        f"GET /ws HTTP/1.1\r\nHost: localhost:{port}\r\nOrigin: https://elsewhere.example\r\nUpgrade: websocket\r\n"
-        "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
-    )
-    with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
-        client.sendall(request.encode())
-        assert client.recv(64).startswith(b"HTTP/1.1 403")
+    stated = f"Origin: {origin.format(port=port)}\r\n" if origin else ""
+    for path in ("/ws", "/") if status == 403 else ("/ws",):
+        request = (
+            f"GET {path} HTTP/1.1\r\nHost: {host.format(port=port)}\r\n{stated}Upgrade: websocket\r\n"
+            "Connection: Upgrade\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
+        )
+        with socket.create_connection(("127.0.0.1", port), timeout=10) as client:
+            client.sendall(request.encode())
+            assert client.recv(64).startswith(f"HTTP/1.1 {status}".encode())
 
 
 def test_a_taken_port_is_said(tmp_path):

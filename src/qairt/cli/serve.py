@@ -45,12 +45,13 @@ def serve_in_browser(recipe: Path, overrides: Sequence[str], cache_dir: Path | N
             "serving to a browser needs textual-serve", remedy="pip install 'qairt[serve]'"
         ) from error
     _require_free(port)
-    own = {f"http://{name}:{port}" for name in (_HOST, "127.0.0.1", "[::1]")}
+    hosts = {f"{name}:{port}" for name in (_HOST, "127.0.0.1", "[::1]")}
+    origins = {None, *(f"http://{host}" for host in hosts)}  # only pages have an origin
 
     @web.middleware
     async def same_origin(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Reject pages of other origins, and load nothing from them."""
-        if request.headers.get("Origin", next(iter(own))) not in own:
+        """Reject pages of other origins, also where their name leads here, and load nothing from them."""
+        if request.headers.get("Host") not in hosts or request.headers.get("Origin") not in origins:
             raise web.HTTPForbidden
         response = await handler(request)
         assert isinstance(response, web.StreamResponse)
