@@ -15,7 +15,7 @@ from qairt.errors import RecipeError
 from qairt.files import expanded
 from qairt.notify import Notify, silent
 from qairt.recipe.defaults_list import mount_defaults
-from qairt.recipe.documented_keys import apply_documented_keys, unapplied_adapters
+from qairt.recipe.documented_keys import apply_checkpoint, apply_documented_keys, unapplied_adapters
 from qairt.recipe.file_settings import argument_path
 from qairt.recipe.files import CACHES, default_cache_dir
 from qairt.recipe.find import find_recipe
@@ -101,6 +101,7 @@ class LLMPipeline(Pipeline):
         """The pipeline of a recipe in memory; raises what `from_recipe` does."""
         old_keys = apply_old_keys(recipe)
         ignored = [*mount_defaults(recipe), *apply_documented_keys(recipe), *read_vendor_recipe(recipe)]
+        apply_checkpoint(recipe)
         settings, stages = read_recipe(recipe)
         model = model_name(settings.model_id_or_path)
         pipeline = cls(

@@ -17,6 +17,7 @@ soc_details: "chipset:SM8850"
 enable_observers: true
 enable_cache: true
 cache_dir: {cache}
+checkpoint: quantization
 log_level: info
 generator_config:
   sequence_length: 8
@@ -77,9 +78,10 @@ def test_it_runs_and_is_evaluated_on_the_cpu(tmp_path: Path, capsys):
     made = LLMPipeline.from_recipe(recipe).construct(RunOptions(executor="inline"))
     assert made.status == "done"
     assert made.settings.generator.sequence_length == 8
+    assert (made.settings.enable_cache, made.stages.quantization.checkpoint) == (True, True)
     assert len(made.generate("Hello", max_new_tokens=3).tokens) == 3
     assert list(made.evaluate()) == ["PPL_text"]
     assert main(["run", str(recipe), "--no-tui"]) == 0
     out = capsys.readouterr().out
-    assert "annotated.yaml:26: stages.model_loader.hf_tokenizer_kwargs.trust_remote_code has no equivalent" in out
+    assert "annotated.yaml:27: stages.model_loader.hf_tokenizer_kwargs.trust_remote_code has no equivalent" in out
     assert "opset_version has no equivalent" in out

@@ -61,6 +61,10 @@ def test_documented_names_are_other_names_of_ours(tmp_path):
             " (r.yaml:3)\n  remove one of them",
         ),
         ("features: {loras: {}}\n", "r.yaml:3: features.loras is not a setting of features\n  did you mean lora?"),
+        (
+            "checkpoint: model_loding\n",
+            "r.yaml:3: checkpoint: the recipe has no stage model_loding\n  did you mean model_loading?",
+        ),
         ("features: [lora]\n", "r.yaml:3: features must be a mapping\n  write features: {lora: {…}}, or remove it"),
         (
             "exporter_config: {arguments: {}}\n",
@@ -103,6 +107,14 @@ def test_the_command_line_sets_a_setting_under_either_name(tmp_path):
     assert opened(tmp_path, text, "generator_config.context_length=3").settings.generator.context_length == 3
     text = "generator_config: {context_length: 2}\n"
     assert opened(tmp_path, text, "generator.context_length=3").settings.generator.context_length == 3
+
+
+@pytest.mark.parametrize("given", ["model_loading", "model_loader"])
+def test_a_checkpoint_by_the_name_of_its_stage(tmp_path, given):
+    made = opened(tmp_path, f"checkpoint: {given}\n")
+    assert made.stages.model_loading.checkpoint is True
+    assert made.recipe.where("stages.model_loading.checkpoint") == f"{tmp_path}/r.yaml:3"
+    assert opened(tmp_path, "checkpoint: true\n").settings.checkpoint is True
 
 
 def test_an_empty_documented_key_is_no_setting(tmp_path):

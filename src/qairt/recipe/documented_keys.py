@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from qairt.errors import RecipeError
 from qairt.recipe.configs import LoRAFeatureConfig, OnnxExporterConfig
 from qairt.recipe.faults import combined, faults_from_pydantic, unknown_key
+from qairt.recipe.names import nearest
 from qairt.recipe.places import COMMAND_LINE
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath
@@ -24,6 +25,8 @@ OTHER_NAMES: Mapping[KeyPath, KeyPath] = {
 """A documented name, and its name here."""
 
 EXPORTER = "exporter_config"
+_VENDOR_STAGES = {"model_loader": "model_loading", "genai_builder": "export_bundle"}
+"""A stage of the vendor's pipeline, and the one here whose result is its result."""
 
 
 def apply_documented_keys(recipe: Recipe) -> list[str]:
@@ -56,6 +59,28 @@ def apply_documented_keys(recipe: Recipe) -> list[str]:
     if faults:
         raise combined(faults)
     return notes
+
+
+def apply_checkpoint(recipe: Recipe) -> None:
+    """`checkpoint: STAGE` is the setting `checkpoint: true` of that stage, by qairt's name or the vendor's.
+
+    Raises:
+        RecipeError: the recipe has no such stage.
+    """
+    given, stages = recipe.get("checkpoint"), recipe.get("stages")
+    if not isinstance(given, str) or not isinstance(stages, Mapping):
+        return
+    name = _VENDOR_STAGES.get(given, given)
+    if name not in stages:
+        close = nearest(name, map(str, stages))
+        remedy = f"did you mean {close}?" if close else f"its stages: {', '.join(map(str, stages))}"
+        raise RecipeError(
+            f"checkpoint: the recipe has no stage {given}", where=recipe.where("checkpoint"), remedy=remedy
+        )
+    path = ("stages", name, "checkpoint")
+    if recipe.at(path) is None:
+        recipe.put(path, True, like=("checkpoint",))
+    recipe.pop("checkpoint")
 
 
 def unapplied_adapters(recipe: Recipe, lora: LoRAFeatureConfig | None) -> Iterator[str]:
