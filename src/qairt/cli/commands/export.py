@@ -42,10 +42,11 @@ def export(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Copy the finished bundle to a folder, for either runtime; or link every artifact into one.
+    """Copy the finished bundle to a folder, for either runtime.
 
     The bundle holds everything a device needs. It shares no files with the cache, and is verified against its
-    checksums (SHA256SUMS). Neither format needs another run.
+    checksums (SHA256SUMS). Neither format needs another run. With --layout workfolder, every artifact of the run is
+    linked into the folder instead.
 
     \b
     Examples:
