@@ -11,7 +11,8 @@ import yaml
 from qairt.errors import RecipeError
 from qairt.files import read_regular, write_atomic
 from qairt.recipe.places import child, key_in
-from qairt.recipe.source import KeyPath, PlainDumper, load_yaml, read_text
+from qairt.recipe.source import KeyPath, PlainDumper, load_yaml
+from qairt.recipe.syntax import read_text
 
 
 @dataclass(frozen=True)

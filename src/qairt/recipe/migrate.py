@@ -15,7 +15,8 @@ from qairt.errors import RecipeError
 from qairt.files import read_regular, write_atomic
 from qairt.recipe.old_keys import OldKey, apply_old_keys, old_keys
 from qairt.recipe.recipe import Recipe
-from qairt.recipe.source import KeyPath, load_yaml, read_text
+from qairt.recipe.source import KeyPath, load_yaml
+from qairt.recipe.syntax import read_text
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML

@@ -16,7 +16,8 @@ from qairt.files import write_atomic
 from qairt.recipe.faults import combined, faults_from_schema
 from qairt.recipe.olive import refuse_olive, refuse_olive_file
 from qairt.recipe.places import COMMAND_LINE, LocatedMapping, key_in, paths_below
-from qairt.recipe.source import MAX_DEPTH, KeyPath, PlainDumper, RecipeSyntaxError, load_value, load_yaml, read_text
+from qairt.recipe.source import KeyPath, PlainDumper, load_value, load_yaml
+from qairt.recipe.syntax import MAX_DEPTH, RecipeSyntaxError, read_text
 
 SUPPORTED = (".yaml", ".yml")
 

@@ -9,29 +9,29 @@ Plain values only, as with `yaml.safe_load`: a recipe cannot construct objects. 
 
 from __future__ import annotations
 
-import errno
 import re
 from dataclasses import dataclass
 from datetime import date
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import yaml
 
-from qairt.errors import RecipeError
-from qairt.files import open_regular
+from qairt.recipe.syntax import (
+    MAX_DEPTH,
+    MAX_VALUES,
+    RecipeSyntaxError,
+    syntax_error,
+    tab_error,
+    tab_lines,
+    too_deep,
+    too_many,
+)
 
 KeyPath = tuple[str, ...]
 Key = str | int | float
 Scalar = str | int | float | bool | date | bytes | None
 YamlValue: TypeAlias = "Scalar | list[YamlValue] | dict[Key, YamlValue]"
 
-MAX_BYTES = 1_000_000
-"""Of a recipe; a model's path given by mistake is not read to its end."""
-MAX_VALUES = 10_000
-"""Keys and items of lists; a few lines of aliases can expand to billions."""
-MAX_DEPTH = 64
-"""Mappings and lists inside each other."""
 MAX_DIGITS = 400
 """Of a number; a float has 309 before the point."""
 
@@ -45,58 +45,6 @@ _NUMBER = (
 )
 
 _BREAK = re.compile("[\r\x85\u2028\u2029]")
-
-_REMEDIES = (
-    ("character '\\t'", "replace the tab by spaces"),
-    ("mapping values are not", "check the indentation, and quote a value that contains a colon and a space"),
-    ("could not find expected ':'", "write KEY: VALUE"),
-    ("could not determine a constructor", "remove the tag: a recipe contains plain values only"),
-    ("another document", "write one recipe per file"),
-    ("undefined alias", "quote a value that starts with *"),
-    ("that cannot start any token", "quote the value"),
-    ("expected ',' or", "close the bracket, or add a comma"),
-    ("unexpected end of stream", "close the quote"),
-)
-
-
-class RecipeSyntaxError(RecipeError, yaml.YAMLError):
-    """The text is not valid YAML, or sets a key twice. For settings that do not exist, see `RecipeError`."""
-
-
-class RecipeNotFound(RecipeError, FileNotFoundError):  # noqa: N818 - reads as what happened
-    """The file does not exist."""
-
-    def __init__(self, path: Path) -> None:
-        remedy = "check the path, or write a recipe with `qairt init MODEL`"
-        super().__init__("file not found", where=str(path), remedy=remedy)
-        self.errno = errno.ENOENT
-        self.filename = str(path)
-
-
-def read_text(path: Path) -> str:
-    """A recipe's text.
-
-    Raises:
-        RecipeNotFound: the file does not exist; also a `FileNotFoundError`.
-        RecipeError: the file cannot be read, or is not UTF-8 text.
-    """
-    try:
-        with open_regular(path) as file:
-            content = file.read(MAX_BYTES + 1)
-    except FileNotFoundError as error:
-        raise RecipeNotFound(path) from error
-    except IsADirectoryError as error:
-        raise RecipeError("this is a folder, not a recipe", where=str(path), remedy="name a .yaml file") from error
-    except OSError as error:
-        remedy = "name a .yaml file" if error.errno == errno.EINVAL else "make it readable"
-        raise RecipeError(f"cannot read the file: {error.strerror}", where=str(path), remedy=remedy) from error
-    if len(content) > MAX_BYTES:
-        what = f"the file has more than {MAX_BYTES:,} bytes, too many for a recipe"
-        raise RecipeError(what, where=str(path), remedy="name a .yaml file that describes a run")
-    try:
-        return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
-    except UnicodeDecodeError as error:
-        raise RecipeSyntaxError("the file is not UTF-8 text", where=str(path), remedy="save it as UTF-8") from error
 
 
 def load_yaml(text: str, name: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
@@ -151,9 +99,9 @@ class _Loader(yaml.SafeLoader):
         line = self.peek_event().start_mark.line + 1  # type: ignore[no-untyped-call]
         self._count += not isinstance(parent, yaml.MappingNode) or index is not None
         if self._count > MAX_VALUES + 1:
-            raise _too_many(f"{self._file}:{line}")
+            raise too_many(f"{self._file}:{line}")
         if self._depth > MAX_DEPTH:
-            raise _too_deep(f"{self._file}:{line}")
+            raise too_deep(f"{self._file}:{line}")
         self._depth += 1
         try:
             return super().compose_node(parent, index)
@@ -197,11 +145,11 @@ def _read(text: str, name: str, only_flow: bool = False) -> _Entry | None:
                 return None
             if only_flow and isinstance(node, yaml.CollectionNode) and not node.flow_style:
                 raise RecipeSyntaxError("this is more than one value", where=name, remedy="quote it")
-            return _Reader(loader, name, _tab_lines(text)).entry(node, (), ())
+            return _Reader(loader, name, tab_lines(text)).entry(node, (), ())
         finally:
             loader.dispose()
     except yaml.MarkedYAMLError as error:
-        raise _syntax_error(error, name, _tab_lines(text)) from error
+        raise syntax_error(error, name, tab_lines(text)) from error
     except yaml.reader.ReaderError as error:
         line = text.count("\n", 0, error.position) + 1
         raise RecipeSyntaxError(
@@ -209,38 +157,6 @@ def _read(text: str, name: str, only_flow: bool = False) -> _Entry | None:
             where=f"{name}:{line}",
             remedy="remove it",
         ) from error
-
-
-def _too_many(where: str) -> RecipeSyntaxError:
-    remedy = "use fewer; an alias counts as what it refers to"
-    return RecipeSyntaxError(f"the recipe has more than {MAX_VALUES:,} values", where=where, remedy=remedy)
-
-
-def _too_deep(where: str) -> RecipeSyntaxError:
-    return RecipeSyntaxError(f"the recipe is nested more than {MAX_DEPTH} deep", where=where, remedy="flatten it")
-
-
-def _tab_lines(text: str) -> frozenset[int]:
-    """The lines, counted from 0, with a tab in their indentation."""
-    lines = text.splitlines()
-    return frozenset(index for index, line in enumerate(lines) if "\t" in line[: len(line) - len(line.lstrip())])
-
-
-def _tab_error(name: str, line: int) -> RecipeSyntaxError:
-    return RecipeSyntaxError("a tab in the indentation", where=f"{name}:{line + 1}", remedy="indent with spaces")
-
-
-def _syntax_error(error: yaml.MarkedYAMLError, name: str, tabs: frozenset[int]) -> RecipeSyntaxError:
-    problem = " ".join((error.problem or error.context or "").split())
-    mark = error.problem_mark or error.context_mark
-    if "could not find expected ':'" in problem:
-        mark = error.context_mark or mark  # problem_mark is one line too low
-    if mark and mark.line in tabs:
-        return _tab_error(name, mark.line)
-    where = f"{name}:{mark.line + 1}" if mark else name
-    matching = (remedy for pattern, remedy in _REMEDIES if pattern in problem)
-    remedy = next(matching, "check the indentation, quotes and brackets")
-    return RecipeSyntaxError(f"this is not valid YAML: {problem}", where=where, remedy=remedy)
 
 
 class _Reader:
@@ -256,9 +172,9 @@ class _Reader:
         line = node.start_mark.line + 1
         self._count += 1
         if self._count > MAX_VALUES:
-            raise _too_many(f"{self._name}:{line}")
+            raise too_many(f"{self._name}:{line}")
         if len(path) > MAX_DEPTH:
-            raise _too_deep(f"{self._name}:{line}")
+            raise too_deep(f"{self._name}:{line}")
         if isinstance(node, yaml.ScalarNode):
             return _Entry(line, self._scalar(node))
         if node.tag not in _PLAIN:
@@ -277,7 +193,7 @@ class _Reader:
         if node.style is None:
             for line in range(node.start_mark.line + 1, node.end_mark.line + 1):
                 if line in self._tabs:  # YAML would read the next entry as a continuation of this text
-                    raise _tab_error(self._name, line)
+                    raise tab_error(self._name, line)
         if node.tag in _NUMBERS and len(node.value) > MAX_DIGITS:  # an int in base 60 would take minutes
             raise self._invalid(node, f"a number of more than {MAX_DIGITS} characters")
         try:

@@ -60,7 +60,8 @@ def _lines(group: RecipeValue, depth: int) -> Iterator[tuple[str, str]]:
 
 def _scalar(text: str) -> str:
     """A value as YAML reads it back: text is quoted if YAML would read it as another type."""
-    from qairt.recipe.source import RecipeSyntaxError, load_value
+    from qairt.recipe.source import load_value
+    from qairt.recipe.syntax import RecipeSyntaxError
 
     try:
         read = load_value(text)
