@@ -10,6 +10,7 @@ import pytest
 from wait import until
 
 from qairt.engine.record import events as ev
+from qairt.engine.record.sentences import format_event
 from qairt.profiling.process_tree import Process, ProcessTree
 from qairt.profiling.stall_detector import StallDetector
 
@@ -21,7 +22,7 @@ class Watched:
         self.log = folder / "convert.ar1.log"
         self.log.write_text("")
         self.detector = StallDetector(**options)
-        self.now, self.cpu = 100.0, 0.0
+        self.now, self.cpu, self.is_stopped = 100.0, 0.0, False
         self.reported: list[tuple[float, float]] = []
         self.detector.check(self.now, self.processes())
         self.start()
@@ -31,7 +32,7 @@ class Watched:
         self.detector.on_event(ev.ItemStarted(stage="convert", label="ar1", **fields))
 
     def processes(self) -> dict[int, Process]:
-        return {1: Process(1, 0, 0.0, self.cpu, 0)}
+        return {1: Process(1, 0, 0.0, self.cpu, 0, self.is_stopped)}
 
     def wait(self, seconds: int, step: float = 1.0) -> list[tuple[float, float]]:
         """What was reported meanwhile: after how many seconds, and of how many."""
@@ -52,6 +53,18 @@ def item(tmp_path):
 def test_it_is_stalled_after_thirty_seconds_and_reported_again_whenever_that_doubles(item):
     assert item.wait(1) == []  # it was just started
     assert item.wait(250) == [(30, 30.0), (60, 60.0), (120, 120.0), (240, 240.0)]
+
+
+def test_one_whose_process_was_stopped_is_reported_at_once_with_the_process(item):
+    item.wait(3)
+    item.is_stopped = True
+    (event,) = item.detector.check(item.now + 1.0, item.processes())
+    assert (event.stopped_pid, event.seconds > 0) == (1, True)
+    assert format_event(event) == ["convert ar1: process 1 was stopped by a signal; `kill -CONT 1` lets it go on"]
+    item.now += 1.0
+    assert item.wait(10) == []
+    item.is_stopped, item.cpu = False, 5.0
+    assert item.wait(1) == [(1, 0.0)]
 
 
 @pytest.mark.parametrize("sign", ["log", "progress", "cpu"])

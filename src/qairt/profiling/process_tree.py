@@ -30,6 +30,8 @@ class Process:
     """Of all its threads, since it was started."""
     rss: int
     """Bytes."""
+    is_stopped: bool = False
+    """By a signal (SIGSTOP), until another one continues it."""
 
 
 class ProcessTree:
@@ -132,6 +134,7 @@ def _from_proc(pid: int) -> Process | None:
         began=float(fields[19]),
         cpu_seconds=(int(fields[11]) + int(fields[12])) / _TICK,
         rss=int(fields[21]) * _PAGE,
+        is_stopped=fields[0] in (b"T", b"t"),
     )
 
 
@@ -141,7 +144,12 @@ def _from_psutil(pid: int) -> Process | None:
         with process.oneshot():
             times = process.cpu_times()
             return Process(
-                pid, process.ppid(), process.create_time(), times.user + times.system, process.memory_info().rss
+                pid,
+                process.ppid(),
+                process.create_time(),
+                times.user + times.system,
+                process.memory_info().rss,
+                process.status() == psutil.STATUS_STOPPED,
             )
     except psutil.Error:
         return None

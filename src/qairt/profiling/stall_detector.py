@@ -17,6 +17,7 @@ _GAPS = 5
 """Or after this many times its usual gap between signs of life, if that is longer."""
 _IDLE = 0.02
 """Share of one core below which processes count as idle."""
+_SHORTEST = 0.1  # seconds, of a silence that is reported
 _STEP = 10.0
 """Longest time counted between two samples: the machine may have been suspended."""
 _GAPS_KEPT = 100
@@ -39,6 +40,8 @@ class _Item:
     """Seconds between its signs of life."""
     log_size: int = 0
     cpu: float = 0.0
+    stopped_pid: int = 0
+    """Of its process that was found stopped, and reported."""
 
 
 class StallDetector:
@@ -90,26 +93,39 @@ class StallDetector:
     def _judge(
         self, item: _Item, step: float, writers: dict[str, list[int]], processes: dict[int, Process]
     ) -> ev.ItemQuiet | None:
-        if not _is_alive(item, step, writers, processes):
+        own = _own(item, writers, processes)
+        if not _is_alive(item, step, own):
             item.silent += step
+            stopped = next((process.pid for process in own if process.is_stopped), 0)
+            if stopped != item.stopped_pid:
+                item.stopped_pid, item.reported = stopped, max(item.silent, _SHORTEST)
+                return ev.ItemQuiet(
+                    stage=item.stage, label=item.label, seconds=round(item.reported, 1), stopped_pid=stopped
+                )
             threshold = max(self._least, _GAPS * median(item.gaps)) if item.gaps else self._least
             if item.silent < max(threshold, 2 * item.reported):
                 return None
             item.reported = item.silent
-            return ev.ItemQuiet(stage=item.stage, label=item.label, seconds=round(item.silent, 1))
+            seconds = round(item.silent, 1)
+            return ev.ItemQuiet(stage=item.stage, label=item.label, seconds=seconds, stopped_pid=stopped)
         item.gaps.append(item.silent + step)
+        item.stopped_pid = 0
         item.silent, was_reported, item.reported = 0.0, item.reported, 0.0
         return ev.ItemQuiet(stage=item.stage, label=item.label, seconds=0.0) if was_reported else None
 
 
-def _is_alive(item: _Item, step: float, writers: dict[str, list[int]], processes: dict[int, Process]) -> bool:
+def _own(item: _Item, writers: dict[str, list[int]], processes: dict[int, Process]) -> list[Process]:
+    """The processes of an item: those that write to its log, and all below; all, for one that the engine's own process
+    makes."""
+    return below(processes, writers[item.log]) if item.log in writers else [*processes.values()]
+
+
+def _is_alive(item: _Item, step: float, own: list[Process]) -> bool:
     """Whether an item showed a sign of life since the last sample."""
     try:
         log_size = os.stat(item.log).st_size
     except OSError:
         log_size = 0
-    # A worker writes to its item's log. An item in the engine's own process has no process of its own.
-    own = below(processes, writers[item.log]) if item.log in writers else processes.values()
     cpu = sum(process.cpu_seconds for process in own)
     is_alive = item.has_progressed or log_size != item.log_size or abs(cpu - item.cpu) > _IDLE * step
     item.has_progressed, item.log_size, item.cpu = False, log_size, cpu

@@ -54,6 +54,8 @@ class EventLines(Watcher):
                     self._print(event.time, line)
             case ev.ItemStarted():
                 self._print(event.time, messages.started(event))
+            case ev.ItemQuiet() if event.seconds:
+                self._print(event.time, messages.quiet(event))
             case ev.ItemFinished():
                 self._print(event.time, messages.finished(event))
             case ev.ItemFailedEvent():

@@ -142,6 +142,8 @@ class ItemQuiet(Event):
     stage: str
     label: str
     seconds: float
+    stopped_pid: int = 0
+    """Its process that a signal (SIGSTOP) has stopped, if that is why."""
 
 
 class ItemFailedEvent(Event):

@@ -67,7 +67,21 @@ def running(item: ItemState, now: float) -> str:
     elapsed = duration(now - item.started) if item.started is not None else "0.0 s"
     expected = f" of about {about(item.expected_seconds)}" if item.expected_seconds >= 1 else ""
     doing = f", {item.message}" if item.message else ""
+    if item.status == "quiet":
+        doing += f", stopped: process {item.stopped_pid}" if item.stopped_pid else ", silent"
     return f"{item.stage} {item.label} ({elapsed}{expected}{doing})"
+
+
+def quiet(event: ev.ItemQuiet) -> str:
+    """Why nothing is heard of an item, or for how long."""
+    if event.stopped_pid:
+        return f"{event.stage} {event.label}: {stopped(event.stopped_pid)}"
+    return f"{event.stage} {event.label}: no output and no CPU use for {about(event.seconds)}"
+
+
+def stopped(pid: int) -> str:
+    """That a process is stopped, and how it goes on."""
+    return f"process {pid} was stopped by a signal; `kill -CONT {pid}` lets it go on"
 
 
 def format_event(event: ev.Event) -> list[str]:
@@ -84,7 +98,7 @@ def format_event(event: ev.Event) -> list[str]:
         case ev.ItemShared():
             return [f"{event.stage} {event.label}: another run is building it; waiting for that run"]
         case ev.ItemQuiet() if event.seconds:
-            return [f"{event.stage} {event.label}: no output and no CPU use for {about(event.seconds)}"]
+            return [quiet(event)]
         case ev.ItemSkipped():
             return [f"{event.stage} {event.label}: not run: {event.because}"]
         case ev.OutputWritten():

@@ -62,6 +62,7 @@ class ItemState:
     """Progress as its tool reports it; 0 without a report."""
     message: str = ""
     quiet_seconds: float = 0.0
+    stopped_pid: int = 0
     attempt: int = 0
     peak_rss: int = 0
     cpu_seconds: float = 0.0
@@ -190,6 +191,7 @@ class RunState:
                 item = self._item(event.stage, event.label)
                 if item.status in BUSY:  # it may have ended in the meantime
                     item.status, item.quiet_seconds = "quiet" if event.seconds else "running", event.seconds
+                    item.stopped_pid = event.stopped_pid
             case ev.ItemFinished():
                 item = self._enter(event.stage, event.label, "warn" if event.warnings else "done")
                 item.fraction, item.ended, item.message = 1.0, event.time, "; ".join(event.warnings)

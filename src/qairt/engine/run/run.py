@@ -22,6 +22,7 @@ from qairt.engine.record.control import RequestServer
 from qairt.engine.record.folder import RunFolder
 from qairt.engine.record.state import RunState
 from qairt.engine.record.summary import write_summary
+from qairt.engine.run.disk import require_space
 from qairt.engine.run.executor import make_executor
 from qairt.engine.run.history import add_run
 from qairt.engine.run.inputs import ItemInputs
@@ -37,7 +38,7 @@ from qairt.engine.run.stage_metrics import StageMetrics
 from qairt.engine.run.stop import Cancellations, Interrupted, TryAlone
 from qairt.engine.run.stream import EventStream
 from qairt.engine.stage import Stage
-from qairt.errors import ContractViolation, ItemFailed, QairtError
+from qairt.errors import CacheError, ContractViolation, ItemFailed, QairtError
 from qairt.files import log_tail
 from qairt.machine import available_cores, total_memory
 from qairt.recipe.recipe import Recipe
@@ -105,6 +106,7 @@ class Run:
             known = frozenset(plan.known)
             self._keep(plan)
             self._announce(plan)
+            self._require_space(plan)
             self.handles_stop = True
             try:
                 with RequestServer(self._folder, self._requests.answer, self._stream.emit):
@@ -210,6 +212,15 @@ class Run:
         finally:
             self._cancellations.ended(item.name, finished=item.cached)
             self._hooks.after(item)
+
+    def _require_space(self, plan: Plan) -> None:
+        try:
+            warning = require_space(plan, self._cache.cache_dir)
+        except CacheError:
+            self._finish(plan, "failed", 0.0)
+            raise
+        if warning is not None:
+            self._stream.emit(ev.LogLine(level="warning", message=warning))
 
     def _is_never_reused(self, item: PlannedItem) -> bool:
         return item.stage.stateful or any(self._is_never_reused(source) for source in item.sources)

@@ -9,6 +9,7 @@ from textual.content import Content
 from qairt.amounts import count, duration, size
 from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem, short
+from qairt.engine.record.sentences import stopped
 from qairt.engine.record.state import ItemState, RunState
 from qairt.tui.lines.matrix import plain
 from qairt.tui.lines.plan import spread
@@ -47,7 +48,9 @@ def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
         yield "waiting", waits, ""
     if item.status in ("running", "quiet") and item.started is not None:
         yield "elapsed", duration(max(run.now - item.started, 0.0)), ""
-    if item.quiet_seconds and item.status == "quiet":
+    if item.stopped_pid and item.status == "quiet":
+        yield "stopped", stopped(item.stopped_pid), ""
+    elif item.quiet_seconds and item.status == "quiet":
         yield "silent", f"{duration(item.quiet_seconds)} without output or CPU use", ""
     if item.status in ("running", "quiet", "waiting", "ready", "stale") and item.expected_seconds:
         basis = f"from {count(item.samples, 'earlier run')}" if item.samples else "estimated"
