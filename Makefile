@@ -1,6 +1,6 @@
 # make demo   a real LLM from a GGUF file to HTP context binaries, and one answer from it
 # make test   every test
-# make matrix   every family with every kind of checkpoint, compared with transformers (minutes)
+# make matrix   the long trials: faults, kills, corruption, every kind of checkpoint (an hour, on an idle machine)
 # make clients  programs that use qairt, each in an environment of its own (Olive; takes minutes and gigabytes)
 # make check  ruff, mypy, import-linter
 # make house  figures about the source tree, each with its limit
