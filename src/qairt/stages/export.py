@@ -124,9 +124,11 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
         if self.config.onnx is None:
             return ()
         onnx, encodings = self._external_paths()
-        files = [*_graph_files(onnx), encodings]
+        _, *external = _graph_files(onnx)
         facts: KeyFacts = (
-            ("files", tuple((path.name, env.digest(self.name, path)) for path in files)),
+            ("onnx", env.digest(self.name, onnx)),
+            ("encodings", env.digest(self.name, encodings)),
+            ("external data", tuple((path.name, env.digest(self.name, path)) for path in external)),
             ("adoption", ADOPTION),
         )
         return (*facts, ("io_names", tuple(sorted(self.config.io_names.items())))) if self.config.io_names else facts

@@ -25,7 +25,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.files import copy_small_link_large, files_below, link_or_copy
-from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, TOKENIZER
+from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER
 from qairt.stages.facts import model_of, settings_of, soc_of
 from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.split_model import part_at
@@ -102,7 +102,7 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
         )
 
     def facets_read(self) -> Collection[str]:
-        return (TOKENIZER, CHAT_TEMPLATE, GENERATION)
+        return (GRAPH, TOKENIZER, CHAT_TEMPLATE, GENERATION)
 
     def run(self, task: Task, context: Context[ExportBundleConfig, ExportBundleInput]) -> Bundle:
         from qairt.bundle.compose import compose, require_stored

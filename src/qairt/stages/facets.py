@@ -63,7 +63,7 @@ def _of_directory(env: Env, stage: str, model: ModelDescription) -> KeyFacts:
             tokenizer[path.name] = env.digest(stage, path, _JSON)
         elif path != index and path.suffix != ".safetensors":
             env.digest(stage, path)  # checked again after the run
-    by_tensor = facets.shards_of_tensors(index, shards) if index is not None else {}
+    by_tensor = facets.shards_of_tensors(index, shards) if index is not None and len(shards) > 1 else {}
     return (
         (WEIGHTS, keys.digest([[*shards.values()], by_tensor])),
         (TOKENIZER, keys.digest(tokenizer)),

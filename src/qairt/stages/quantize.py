@@ -8,7 +8,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
 from qairt.engine.axes import Coord, value_of
 from qairt.engine.stage import (
@@ -29,7 +29,7 @@ from qairt.engine.stage import (
 )
 from qairt.errors import RecipeError
 from qairt.files import read_text
-from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, TOKENIZER, model_facets
+from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER, model_facets
 from qairt.stages.facts import has_model, settings_of
 from qairt.stages.split_model import part_at
 from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of
@@ -42,6 +42,11 @@ class QuantizeConfig(ToolchainChoice):
     act_bitwidth: Annotated[int, Field(ge=8, le=16)] = 16
     """Must match the encodings."""
     bias_bitwidth: int = 32
+
+    def key_fields(self) -> dict[str, JsonValue]:
+        """The bit widths are told to the quantizer of an SDK only; elsewhere they change nothing."""
+        unused = {} if self.toolchain == "sdk" else {"act_bitwidth": 16, "bias_bitwidth": 32}
+        return super().key_fields() | unused
 
 
 class QuantizeInput(StageInput):
@@ -163,7 +168,7 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
     def prediction_key_extras(self, env: Env) -> KeyFacts:
         from qairt.stages.quantize_predictions import prompts_of
 
-        read = {TOKENIZER, CHAT_TEMPLATE, GENERATION}
+        read = {GRAPH, TOKENIZER, CHAT_TEMPLATE, GENERATION}
         facets = tuple((name, value) for name, value in model_facets(env, self.name) if name in read)
         return (*facets, ("prompts", prompts_of(env)))
 

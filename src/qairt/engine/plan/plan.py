@@ -13,7 +13,7 @@ from qairt.engine.cache.entry import newest_by_item
 from qairt.engine.libraries import minor_versions
 from qairt.engine.plan.cause import NEVER, cause_of
 from qairt.engine.plan.costs import CostHistory, Expectation, size_bucket
-from qairt.engine.plan.key import StageFacts, is_earlier, item_inputs
+from qairt.engine.plan.key import StageFacts, item_inputs
 from qairt.engine.plan.outputs import planned_outputs
 from qairt.engine.plan.planned import Plan, PlannedItem, PlannedOutput, StagePlan
 from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, Stage, Task
@@ -124,7 +124,7 @@ class _Planning:
         chained = [source for source in sources if source.stage.name not in self._told_apart]
         inputs = item_inputs(stage, task, config, chained, facts)
         last = self._newest.get((stage.name, label(task.coord)))
-        if keys.digest(inputs) not in self.plan.known and last is not None and is_earlier(last.inputs, inputs):
+        if keys.digest(inputs) not in self.plan.known and last is not None:
             earlier = item_inputs(stage, task, config, sources, StageFacts(stage.earlier_key_extras(self._env)))
             inputs = earlier if keys.digest(earlier) in self.plan.known else inputs
         key = keys.digest(inputs)
