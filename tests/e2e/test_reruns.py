@@ -20,10 +20,14 @@ from tiny_recipe import write_recipe
 
 import qairt.stages  # noqa: F401 - registers them
 from qairt.engine import libraries
-from qairt.engine.stage import registered_stages
+from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.run.options import RunOptions
+from qairt.engine.stage import StageConfig, registered_stages
 from qairt.llm import LLMPipeline
 from qairt.model import describe
+from qairt.model.tokenizer_files import ADDED_TOKENS
 from qairt.recipe.settings import RecipeSettings
+from qairt.stages.model_loading import ModelLoading
 
 ORDER = [
     "model_loading",
@@ -148,6 +152,16 @@ def renamed_texts(place: Place) -> None:
     place.words += ["stages.quantization.calibration_text=words.txt", "stages.quantization.recipe=method.yaml"]
 
 
+def legacy_template(place: Place) -> None:
+    place.json("tokenizer_config.json", lambda content: content.pop("chat_template"))
+    place.json("chat_template.json", lambda content: content.update(chat_template="{{ messages }}"))
+
+
+def end_of_config(place: Place) -> None:
+    (place.model / "generation_config.json").unlink()
+    place.json("config.json", lambda content: content.update(eos_token_id=255))
+
+
 def in_model(name: str, text: str) -> Change:
     return lambda place: (place.model / name).write_text(text)
 
@@ -176,6 +190,15 @@ SETTINGS: dict[str, tuple[Change, frozenset[str]]] = {
     "generator": (word("generator.context_length=16"), NOTHING),
     "evaluator": (word("evaluator.output_dir=scores"), NOTHING),
     "lora": (word('lora={"quant_updatable_mode": "all"}'), NOTHING),
+    "enable_cache": (word("enable_cache=false"), NOTHING),
+    "checkpoint": (word("checkpoint=false"), NOTHING),
+    "stages.*.output": (word("stages.quantization.output.visualization.enable=false"), NOTHING),
+    "stages.*.enable_cache": (word("stages.quantization.enable_cache=false"), NOTHING),
+    "stages.*.checkpoint": (word("stages.quantization.checkpoint=false"), NOTHING),
+    "stages.*.overrides": (
+        word('stages.generate_context_binary.overrides=[{"where": {"split": 2}, "set": {"optimization_level": 1}}]'),
+        since("generate_context_binary"),
+    ),
     "stages": (lambda place: without_stage(place, "mha_to_sha_conversion"), since("mha_to_sha_conversion")),
     "stages.quantization.recipe": (word("stages.quantization.recipe=minmax.yaml"), since("quantization")),
     "stages.quantization.technique": (word("stages.quantization.technique.block_size=32"), since("quantization")),
@@ -232,9 +255,15 @@ FILES: dict[str, tuple[Change, frozenset[str]]] = {
     "tokenizer.json": (put("tokenizer.json", "normalizer", {"type": "NFC"}), EVERYTHING),
     "tokenizer_config.json": (put("tokenizer_config.json", "unk_token", "<|end|>"), EVERYTHING),
     "special_tokens_map.json": (put("special_tokens_map.json", "pad_token", "<|end|>"), EVERYTHING),
+    "added_tokens.json": (put("added_tokens.json", "<|extra|>", 257), EVERYTHING),
     "chat_template.jinja": (in_model("chat_template.jinja", "{{ messages }}"), ENDS),
-    "chat_template.json": (put("chat_template.json", "chat_template", "{{ messages }}"), ENDS),
-    "config.json: eos_token_id": (put("config.json", "eos_token_id", 255), ENDS),
+    "chat_template.json": (legacy_template, ENDS),
+    "chat_template.json beside a template": (put("chat_template.json", "chat_template", "{{ messages }}"), NOTHING),
+    "config.json: eos_token_id": (end_of_config, ENDS),
+    "config.json: eos_token_id beside that of generation_config.json": (
+        put("config.json", "eos_token_id", 255),
+        NOTHING,
+    ),
     "config.json: bos_token_id": (put("config.json", "bos_token_id", 7), ENDS),
     "config.json: what nothing reads": (put("config.json", "transformers_version", "9"), NOTHING),
     "generation_config.json: what nothing reads": (put("generation_config.json", "temperature", 0.1), NOTHING),
@@ -317,12 +346,148 @@ def test_every_input_has_a_row() -> None:
         f"stages.{name}.{setting}"
         for name, stage in registered_stages().items()
         for setting in stage.config_type.model_fields
-        if setting not in ("output", "overrides")
+        if setting not in StageConfig.model_fields
     }
+    settings |= {f"stages.*.{setting}" for setting in StageConfig.model_fields}
     assert settings | set(RecipeSettings.model_fields) == SETTINGS.keys() | EXTERNAL
     weights = {"model.safetensors", "model.safetensors.index.json"}
-    others = {"config.json", "generation_config.json", *describe._TOKENIZER_FILES}
+    others = {"config.json", "generation_config.json", *describe._TOKENIZER_FILES, ADDED_TOKENS}
     assert weights | others <= FILES.keys()
     packages = {package for stage in registered_stages().values() for package in stage.computed_with}
     assert packages <= LIBRARIES.keys()
     assert set(registered_stages()) == set(ORDER)
+
+
+def opened(folder: Path, *words: str) -> LLMPipeline:
+    return LLMPipeline.from_recipe(folder / "recipe.yaml", words, cache_dir=folder / "cache")
+
+
+def made(pipeline: LLMPipeline, **options: Any) -> LLMPipeline:
+    result = pipeline.construct(RunOptions(executor="inline", memory=10**10, **options))
+    assert result.status == "done", result.failed
+    return pipeline
+
+
+def reasons(pipeline: LLMPipeline) -> dict[str, str]:
+    return {item.name: item.reason for item in pipeline.plan().to_run()}
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A whole run for the CPU."""
+    folder = write_recipe(tmp_path_factory.mktemp("finished"), backend="CPU", technique="minmax.yaml").parent
+    made(opened(folder))
+    return folder
+
+
+def contents(item: PlannedItem) -> dict[str, str]:
+    assert item.entry is not None
+    return {name: file["sha256"] for name, file in item.entry.files.items()}
+
+
+def test_what_keeps_its_key_has_the_same_content(finished: Path, place: Place) -> None:
+    """What an item does not read according to its key, it does not read."""
+    shutil.copytree(finished / "model", place.model, dirs_exist_ok=True)
+    shutil.copy(finished / "recipe.yaml", place.folder)
+    for change in ("generation_config.json", "tokenizer_config.json: chat_template"):
+        FILES[change][0](place)
+    rewritten(place)
+    before = {item.name: item for item in opened(finished).plan().items}
+    after = {item.name: item for item in made(opened(place.folder)).plan().items}
+    changed = {name for name, item in after.items() if item.key != before[name].key}
+    assert changed == {"model_loading all", "export_bundle all"}
+    for name in after.keys() - changed:
+        assert contents(after[name]) == contents(before[name]), name
+    for name in changed:
+        assert contents(after[name]) != contents(before[name]), name
+
+
+def test_reasons_name_the_facet_and_the_library(finished: Path, place: Place) -> None:
+    for name in ("model", "cache", "recipe.yaml"):
+        shutil.rmtree(place.folder / name, ignore_errors=True)
+        (shutil.copytree if (finished / name).is_dir() else shutil.copy)(finished / name, place.folder / name)
+    assert reasons(opened(place.folder)) == {}
+    FILES["generation_config.json"][0](place)
+    ends = "the start and end tokens of the model changed"
+    assert reasons(opened(place.folder)) == {"model_loading all": ends, "export_bundle all": ends}
+    FILES["tokenizer_config.json: chat_template"][0](place)
+    template = "the chat template of the model changed (and 1 more)"
+    assert reasons(opened(place.folder)) == {"model_loading all": template, "export_bundle all": template}
+    place.version("torch", lambda _: ["2", "999", "1"])
+    found = reasons(opened(place.folder))
+    assert len(found) == 22
+    changed = f"torch {'.'.join(metadata.version('torch').split('.')[:2])} → 2.999"
+    assert found["quantization all"] == changed
+    assert found["export all"] == f"quantization all runs: {changed}" or changed in found["export all"]
+
+
+def test_results_of_an_earlier_version_are_found(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Their keys took the model as one, by the bytes of its files, and held no library."""
+    recipe = yaml.safe_load((place.folder / "recipe.yaml").read_text())
+    for stage in PROFILERS:
+        del recipe["stages"][stage]
+    recipe |= {"backend": "CPU"}
+    recipe["stages"]["quantization"]["recipe"] = "minmax.yaml"
+    (place.folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
+    with monkeypatch.context() as earlier:
+        earlier.setattr(ModelLoading, "facets", lambda self, env: ())
+        earlier.setattr(ModelLoading, "cache_key_extras", ModelLoading.earlier_key_extras)
+        for stage in registered_stages().values():
+            earlier.setattr(stage, "computed_with", ())
+        made(opened(place.folder), until="prepare_exports")
+    kept = {item.name for item in opened(place.folder).plan().items if item.cached}
+    assert kept == {"model_loading all", "quantization all", "export all", "prepare_exports ar1", "prepare_exports ar8"}
+    FILES["generation_config.json"][0](place)
+    told = "was made by an earlier version of qairt, which did not record which parts of the model it depends on"
+    found = reasons(opened(place.folder))
+    assert found["quantization all"] == f"quantization all {told}"
+    assert found["export all"] == f"quantization all changed: quantization all {told}"
+
+
+@pytest.mark.parametrize(
+    ("words", "stages"),
+    [
+        ((), NOTHING),
+        (("stages.export.onnx={folder}/renamed.onnx", "stages.export.encodings={folder}/renamed.encodings"), NOTHING),
+        (("stages.export.encodings={folder}/other.encodings",), since("export")),
+        (("stages.export.onnx={folder}/other.onnx",), since("export")),
+        (('stages.export.io_names={{"logits": "logits"}}',), since("export")),
+        (("external data",), since("export")),
+    ],
+)
+def test_an_external_graph(finished: Path, place: Place, words: tuple[str, ...], stages: frozenset[str]) -> None:
+    output = next(
+        item for item in opened(finished).plan().items if item.stage.name == "prepare_exports" and item.label == "ar8"
+    )
+    assert output.entry is not None
+    shutil.copytree(output.entry.directory, place.folder / "graph")
+    onnx = next((place.folder / "graph").glob("*.onnx"))
+    encodings = onnx.with_suffix(".encodings")
+    for name in ("renamed", "other"):
+        shutil.copy(onnx, onnx.with_name(f"{name}.onnx"))
+        shutil.copy(encodings, onnx.with_name(f"{name}.encodings"))
+    other_graph(onnx.with_name("other.onnx"))
+    onnx.with_name("other.encodings").write_text(encodings.read_text() + "\n")
+    recipe = yaml.safe_load((finished / "recipe.yaml").read_text())
+    graph = {"onnx": str(onnx), "encodings": str(encodings)}
+    stages_of = {name: recipe["stages"][name] for name in ORDER[4:] if name not in ("export_bundle",)}
+    (place.folder / "recipe.yaml").write_text(
+        yaml.safe_dump({"backend": "CPU", "stages": stages_of | {"export": graph}}, sort_keys=False)
+    )
+    before = place.keys()
+    if words == ("external data",):
+        weights = onnx.with_name("weights.bin")
+        weights.chmod(0o600)
+        weights.write_bytes(weights.read_bytes()[:-1] + b"\1")
+    else:
+        place.words += [each.format(folder=onnx.parent) for each in words]
+    now = place.keys()
+    assert {name for name in now if now[name] != before[name]} == stages & now.keys()
+
+
+def other_graph(path: Path) -> None:
+    import onnx
+
+    model = onnx.load(path, load_external_data=False)
+    model.doc_string = "other"
+    onnx.save(model, path)

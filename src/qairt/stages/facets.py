@@ -53,16 +53,16 @@ def _of_gguf(env: Env, stage: str, model: ModelDescription) -> KeyFacts:
 
 def _of_directory(env: Env, stage: str, model: ModelDescription) -> KeyFacts:
     from qairt.model.tokenizer import chat_template_in
+    from qairt.model.tokenizer_files import read_tokenizer_files
 
-    others = {"config.json", "generation_config.json", "chat_template.json"}
     shards = {path.name: env.digest(stage, path) for path in model.files if path.suffix == ".safetensors"}
     index = next((path for path in model.files if path.name.endswith(".safetensors.index.json")), None)
-    tokenizer: dict[str, str] = {}
+    has_tokenizer = (model.source / "tokenizer.json").is_file()
+    read = {"tokenizer.json", *read_tokenizer_files(model.source).used} if has_tokenizer else set()
+    tokenizer = {path.name: env.digest(stage, path, _JSON) for path in model.files if path.name in read}
     for path in model.files:
-        if path.suffix == ".json" and path != index and path.name not in others:
-            tokenizer[path.name] = env.digest(stage, path, _JSON)
-        elif path != index and path.suffix != ".safetensors":
-            env.digest(stage, path)  # checked again after the run
+        if path.name not in {*shards, *tokenizer}:
+            env.digest(stage, path)  # so that it is checked again after the run
     by_tensor = facets.shards_of_tensors(index, shards) if index is not None and len(shards) > 1 else {}
     return (
         (WEIGHTS, keys.digest([[*shards.values()], by_tensor])),
