@@ -396,6 +396,10 @@ def test_what_keeps_its_key_has_the_same_content(finished: Path, place: Place) -
     after = {item.name: item for item in made(opened(place.folder)).plan().items}
     changed = {name for name, item in after.items() if item.key != before[name].key}
     assert changed == {"model_loading all", "export_bundle all"}
+    made_by = {name: item.entry.made_with for name, item in after.items() if item.entry and item.entry.made_with}
+    assert made_by["quantization all"] == libraries.made_with(("torch", "tokenizers"))
+    assert made_by["split_model ar1-split1"] == libraries.made_with(("onnxruntime",))
+    assert {name.split()[0] for name in made_by} == {"quantization", "split_model"}
     for name in after.keys() - changed:
         assert contents(after[name]) == contents(before[name]), name
     for name in changed:
