@@ -8,7 +8,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from qairt.engine.digests import FileDigests
-from qairt.files import flush, make_folder, set_aside
+from qairt.files import flush, make_folder, set_aside, sha256_of
 
 _SHARED_FROM = 1 << 12  # bytes; smaller files are not worth a blob
 
@@ -25,10 +25,10 @@ class Blobs:
         digest = self._digests.known(path)
         if digest is None:
             flush(path)
-            digest = self._digests.digest(path)
+            digest = sha256_of(path)
         size = path.stat().st_size
         blob = self._folder / digest
-        with self._digests.linking([path, blob]):
+        with self._digests.linking([blob]):
             shared = size >= _SHARED_FROM and self._share(path, blob)
         return size, digest, not shared
 
