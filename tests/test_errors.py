@@ -27,6 +27,7 @@ NO_SPACE = ("no space left on device", "fan ar1", FULL)
             FULL,
         ),
         (RuntimeError("Error while serializing: I/O error: No space left on device (os error 28)"), *NO_SPACE),
+        (OSError("Not enough free space to write 40000000 bytes after offset 128"), *NO_SPACE),
         (
             PermissionError(errno.EACCES, "Permission denied", "/x/y"),
             "Permission denied (/x/y)",

@@ -201,8 +201,8 @@ _NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 """What torch, ONNX Runtime and C++ say."""
-_NO_SPACE = re.compile(r"no space left on device|disk quota exceeded", re.IGNORECASE)
-"""What libraries that write files themselves (safetensors, protobuf, ONNX Runtime) say."""
+_NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|not enough free space to write", re.IGNORECASE)
+"""What libraries that write files themselves (safetensors, protobuf, ONNX Runtime, numpy) say."""
 
 
 def is_disk_full(error: BaseException) -> bool:

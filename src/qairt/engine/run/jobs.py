@@ -11,9 +11,10 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
 from qairt.engine.artifact import require_below
 from qairt.engine.axes import Coord
+from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.run.usage import Usage
 from qairt.engine.stage import AnyStage, Context, Progress, StageOutput, Task, write_output
-from qairt.errors import QairtError, as_qairt_error, disk_full
+from qairt.errors import QairtError, as_qairt_error, disk_full, is_disk_full
 from qairt.machine import free_space
 
 RESULT = "result.json"
@@ -56,6 +57,8 @@ class JobError(BaseModel):
     def of(cls, failure: Exception, folder: Path) -> JobError:
         """The error for what a job in `folder` raised."""
         known = why_disk_is_full(folder) or as_qairt_error(failure)
+        if known is not failure and known.where is None and is_disk_full(failure):
+            known.where = _cache_of(folder)
         remedy = known.remedy or (None if known is failure else "the item's log has the traceback")
         return cls(what=known.what, where=known.where, remedy=remedy, out_of_memory=known.out_of_memory)
 
@@ -89,7 +92,12 @@ def module_folder(stage: type[AnyStage]) -> str | None:
 def why_disk_is_full(folder: Path) -> QairtError | None:
     """The error for a job in `folder`, if the disk there is full."""
     free = free_space(folder)
-    return disk_full(str(folder.parent)) if free is not None and free < _FULL else None
+    return disk_full(_cache_of(folder)) if free is not None and free < _FULL else None
+
+
+def _cache_of(folder: Path) -> str:
+    """The part of a job's folder that a user knows: the cache."""
+    return str(next((path for path in folder.parents if path.name == STATE_FOLDER), folder.parent))
 
 
 def run_job(job: Job, progress: Progress) -> StageOutput:
