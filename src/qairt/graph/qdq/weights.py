@@ -122,7 +122,7 @@ def rounded(weight: ir.Value, encoding: Encoding) -> Iterator[Integers]:
     _check_fits(values.shape, encoding, name)
     storage = np.int8 if dtype == ir.DataType.INT4 else dtype.numpy()
     for start, stop in _row_ranges(values.shape, encoding):
-        rows = values[start:stop]
+        rows = values.reshape(-1)[start:stop] if values.ndim == 0 else values[start:stop]
         if not np.isfinite(rows).all():
             raise QuantizationError("holds NaN or Inf", where=name, remedy="check the model's weights")
         part = encoding.cut(0, start, stop)
