@@ -41,7 +41,8 @@ def quantized(folder: Path, technique: TechniqueConfig) -> tuple[FloatModel, Qua
     if result.exported is not None:
         output.exported_reference = folder / "exported.safetensors"
         result.exported.save(output.exported_reference)
-    return FloatModel(folder / "hf", SimpleNamespace(model=folder / "model.json"), output), result
+    loaded = SimpleNamespace(model=folder / "model.json")
+    return FloatModel(folder / "hf", loaded, output.encodings, output), result
 
 
 @pytest.fixture(scope="module")

@@ -24,19 +24,20 @@ Ids = NDArray[np.int32]
 
 
 class FloatModel:
-    """The float model as `quantization` recorded it.
+    """The float model as `quantization` recorded it; for an external graph, as its weights compute it.
 
     1. Quantized graphs are compared with the original model; with a rotation, with the rotated one, whose logits are
        equal.
     2. Float graphs are compared with the exported model, including weights that quantization changed.
     """
 
-    def __init__(self, source: Path, loaded: LoadedModel, quantized: Quantized) -> None:
+    def __init__(self, source: Path, loaded: LoadedModel, encodings: Path, quantized: Quantized | None) -> None:
         """
         Args:
             source: where the model's weights are.
             loaded: the output of `model_loading`.
-            quantized: the output of `quantization`.
+            encodings: those that the graphs were quantized with.
+            quantized: the output of `quantization`; None for an external graph.
         """
         from qairt.model.config import DecoderConfig
         from qairt.quant.encodings_json import read_encodings
@@ -45,8 +46,13 @@ class FloatModel:
         self._source = source
         self._quantized = quantized
         self.config = DecoderConfig.model_validate_json(read_regular(loaded.model))
-        self.encodings = read_encodings(read_text(quantized.encodings))
-        self.recorded = ReferenceVectors.load(quantized.reference)
+        self.encodings = read_encodings(read_text(encodings))
+        if quantized is not None:
+            self.recorded = ReferenceVectors.load(quantized.reference)
+        else:
+            from qairt.verify.recorded_text import record_text
+
+            self.recorded = record_text(self.original, loaded.tokenizer)
 
     @property
     def ids(self) -> Ids:
@@ -61,11 +67,11 @@ class FloatModel:
     @cached_property
     def exported(self) -> Parameters:
         """The weights that were exported, including those that quantization changed."""
-        return self._parameters(self._quantized.changed_weights)
+        return self._parameters(self._quantized.changed_weights if self._quantized is not None else None)
 
     def text(self, *, rounded: bool) -> ReferenceText:
         """The text with the float model's tensors, for quantized (rounded) or for float graphs."""
-        return self._recorded_text if rounded or self._quantized.exported_reference is None else self._exported_text
+        return self._recorded_text if rounded or self._exported_reference is None else self._exported_text
 
     @cached_property
     def _recorded_text(self) -> ReferenceText:
@@ -75,12 +81,17 @@ class FloatModel:
     def _exported_text(self) -> ReferenceText:
         from qairt.quant.measure.reference_vectors import ReferenceVectors
 
-        exported = self._quantized.exported_reference
+        exported = self._exported_reference
         assert exported is not None  # by `text`
         return self._text_of(ReferenceVectors.load(exported), self.exported)
 
+    @property
+    def _exported_reference(self) -> Path | None:
+        return self._quantized.exported_reference if self._quantized is not None else None
+
     def _parameters(self, changed: Path | None) -> Parameters:
-        return open_quantized(self._source, self.config, changed, self._quantized.rotation)
+        rotation = self._quantized.rotation if self._quantized is not None else None
+        return open_quantized(self._source, self.config, changed, rotation)
 
     def _text_of(self, vectors: ReferenceVectors, parameters: Parameters) -> ReferenceText:
         from qairt.verify.text import ReferenceText

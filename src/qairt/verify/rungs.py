@@ -11,6 +11,7 @@ from qairt.engine.plan.planned import PlannedItem
 from qairt.errors import CacheError, RecipeError, ToolchainNotAvailable
 from qairt.model.parts import Part
 from qairt.results.finished import FinishedRun
+from qairt.stages.export import ExportedModel
 from qairt.stages.facts import model_of, soc_of
 from qairt.stages.model_loading import LoadedModel
 from qairt.stages.prepare_exports import prepare_config
@@ -63,11 +64,11 @@ class Rungs:
             raise RecipeError(
                 f"there is no rung {request.rung}", where="--rung", remedy=f"the rungs are {', '.join(known)}"
             )
-        if "quantization" not in self._items:
+        if "model_loading" not in self._items:
             raise RecipeError(
                 "there is no float model to compare with: the recipe starts from an external ONNX graph",
                 where="stages.export.onnx",
-                remedy="verify needs a recipe with model_loading and quantization",
+                remedy="set model_id_or_path to the model it was exported from, and put model_loading before export",
             )
         lengths = self._context_lengths
         if self.cl not in lengths:
@@ -82,7 +83,7 @@ class Rungs:
             )
         if request.tokens is not None and request.tokens < 1:
             raise RecipeError(f"{request.tokens} is out of range", where="--tokens", remedy="give 1 or more")
-        for stage in ("model_loading", "quantization"):
+        for stage in ("model_loading", self._encoded_by):
             (item,) = self._items[stage]
             if not item.cached:
                 raise CacheError(
@@ -90,6 +91,16 @@ class Rungs:
                     where=item.name,
                     remedy=f"qairt run {self._run.recipe_arguments}",
                 )
+
+    @property
+    def is_external(self) -> bool:
+        """The graphs come from an external ONNX graph."""
+        return "quantization" not in self._items
+
+    @property
+    def _encoded_by(self) -> str:
+        """The stage that the encodings come from."""
+        return "export" if self.is_external else "quantization"
 
     # Lengths and parts
 
@@ -116,6 +127,8 @@ class Rungs:
         stage = _stage_of(rung)
         if stage not in self._items:
             return f"the recipe has no stage {stage}"
+        if rung == "export" and self.is_external:
+            return "an external graph has the lengths it was exported for: prepare_exports is the first to be compared"
         if rung in (EMULATOR, GENIE, DEVICE) and self._run.settings.backend != "HTP":
             return "backend: CPU builds nothing for the NPU"
         items = self.items(rung, request)
@@ -159,7 +172,7 @@ class Rungs:
 
     def key(self, rung: str, request: VerifyRequest) -> ResultKey:
         """Everything that the result of a rung depends on."""
-        items = [*self._items["quantization"], *self.items(rung, request)]
+        items = [*self._items[self._encoded_by], *self.items(rung, request)]
         facts: dict[str, object] = {
             "version": VERSION,
             "sources": {item.name: item.key for item in items},
@@ -185,8 +198,11 @@ class Rungs:
     @cached_property
     def float_model(self) -> FloatModel:
         loaded = self._run.only_output("model_loading", LoadedModel)
+        source = model_of(self._env).source
+        if self.is_external:
+            return FloatModel(source, loaded, self._run.only_output("export", ExportedModel).encodings, None)
         quantized = self._run.only_output("quantization", Quantized)
-        return FloatModel(model_of(self._env).source, loaded, quantized)
+        return FloatModel(source, loaded, quantized.encodings, quantized)
 
 
 def _stage_of(rung: str) -> str:

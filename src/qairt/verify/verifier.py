@@ -123,7 +123,7 @@ class Verifier:
             graphs = RungGraphs(rung, rungs.parts, rungs.ars, rungs.cl, open_graph)
             text = rungs.float_model.text(rounded=rung in QUANTIZED)
             outputs = measure(graphs, text, calls, only=request.part, notify=notify)
-        layers = self._layer_costs(tokens, notify) if rung == "quantize" and request.part is None else ()
+        layers = self._layer_costs(tokens, notify) if self._has_layer_costs(rung, request) else ()
         return RungFidelity(
             rung=rung,
             tokens=tokens,
@@ -131,6 +131,10 @@ class Verifier:
             outputs=tuple(outputs),
             layers=tuple(layers),
         )
+
+    def _has_layer_costs(self, rung: str, request: VerifyRequest) -> bool:
+        """An external graph's layers have other tensors than the model."""
+        return rung == "quantize" and request.part is None and not self._rungs.is_external
 
     def _layer_costs(self, tokens: int, notify: Notify) -> Sequence[LayerCost]:
         from qairt.verify.layers import TOKENS, layer_costs
