@@ -230,3 +230,12 @@ def test_some_content_is_remembered_and_compared_by_itself(tmp_path, file):
     known.see(file)
     file.write_text("one\n\n")
     assert known.changed_since_seen(file)
+
+
+def test_a_store_that_is_too_large_is_begun_anew(tmp_path, file, hashed, monkeypatch):
+    monkeypatch.setattr(digests, "_MOST", 1000)
+    store = tmp_path / "digests.jsonl"
+    store.write_bytes(b"[" * 2000)
+    assert [FileDigests(store).digest(file) for _ in range(2)] == [sha("one")] * 2
+    assert len(hashed) == 1
+    assert len(store.read_text().splitlines()) == 1

@@ -15,6 +15,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,7 @@ _TICK = 10_000_000
 """ns; the coarsest clock that Linux stamps files with. Two writes within one tick have the same ctime."""
 _DIGEST = re.compile(r"[0-9a-f]{64}")
 _FEW = 1000  # lines; not worth rewriting the file for
+_MOST = 1 << 26  # bytes of the file; more is not from us
 
 Inode = tuple[int, int]
 """Device and inode."""
@@ -185,12 +187,12 @@ class FileDigests:
     def _refresh(self) -> bool:
         """Read the file if it has changed. Whether it had."""
         stored = self._stored()
-        if self._path is None or stored in (None, self._read):
+        if self._path is None or stored is None or stored == self._read:
             return False
         self._read = stored
-        lines = read_lines(self._path)
+        lines = read_lines(self._path) if stored.size <= _MOST else []
         self._known |= dict(filter(None, map(_parsed, lines)))
-        if len(lines) > _FEW + 2 * len(self._known):
+        if stored.size > _MOST or len(lines) > _FEW + 2 * len(self._known):
             self._rewrite()
         return True
 
@@ -210,6 +212,12 @@ class FileDigests:
 def _inode(path: Path) -> Inode:
     status = path.stat()
     return status.st_dev, status.st_ino
+
+
+@cache
+def shared_digests(path: Path) -> FileDigests:
+    """One object for the whole process: what one part of it links, the others know of."""
+    return FileDigests(path)
 
 
 def _key(status: os.stat_result, content: Content) -> _Key:

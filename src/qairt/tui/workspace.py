@@ -145,7 +145,7 @@ class Workspace:
         planned = self.find_planned(stage, label)
         state = self.run.session.state.items.get((stage, label))
         key = state.key if state and state.key else planned.key if planned else ""
-        entry = StageCache(self.project.cache_dir).entry(key) if key else None
+        entry = StageCache(self.project.cache_dir).present(key) if key else None
         return planned, entry
 
     def find_planned(self, stage: str, label: str) -> PlannedItem | None:

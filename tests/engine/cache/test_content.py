@@ -15,6 +15,7 @@ from pydantic import ValidationError
 
 from qairt.engine.cache.cache import DIGESTS, StageCache
 from qairt.engine.cache.store import Store
+from qairt.engine.digests import shared_digests
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.record import events as ev
 from qairt.engine.run.options import RunOptions
@@ -84,6 +85,19 @@ def test_a_warm_run_hashes_nothing(tmp_path, hashed, options):
     assert hashed == []
 
 
+def test_a_plan_beside_a_running_item_hashes_nothing(tmp_path, hashed):
+    """The item has linked its source, whose ctime has changed; a screen plans again meanwhile."""
+    run(pipeline(tmp_path))
+    made = pipeline(tmp_path)
+    source, link = made.plan().items
+    with made.cache.linking([source.entry]):
+        os.link(source.entry.directory / "text.txt", tmp_path / "scratch")
+        hashed.clear()
+        assert all(item.cached for item in pipeline(tmp_path).plan().items)
+        assert pipeline(tmp_path).cache.present(link.key) is not None
+        assert hashed == []
+
+
 def test_after_clear_and_prune_what_is_left_is_not_hashed_again(tmp_path, hashed):
     """Its files have lost links, which changes their ctime."""
     run(pipeline(tmp_path))
@@ -100,6 +114,7 @@ def test_after_clear_and_prune_what_is_left_is_not_hashed_again(tmp_path, hashed
 def test_a_cache_without_digests_is_hashed_once_and_stays_a_hit(tmp_path, hashed):
     run(pipeline(tmp_path))
     (tmp_path / "pipeline_state" / DIGESTS).unlink()
+    shared_digests.cache_clear()  # as in another process
     hashed.clear()
     assert run(pipeline(tmp_path)) == []
     assert sorted(hashed) == ["output.json", "output.json", "text.txt"], "what is one file is read once"

@@ -28,7 +28,7 @@ from qairt.engine.cache.entry import ENTRY, Entry, NewEntry, StoredFile, read_en
 from qairt.engine.cache.leftovers import RESUME, leftovers, remove_leftovers
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.cache.readers import Readers
-from qairt.engine.digests import FileDigests
+from qairt.engine.digests import shared_digests
 from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.stage import AnyStage, StageConfig, StageOutput
 from qairt.errors import CacheError, disk_full, is_disk_full
@@ -53,7 +53,7 @@ class StageCache:
         self._on_bad_entry = on_bad_entry or (lambda path, why: None)
         self._verify_digests = verify_digests
         self._verified: set[Path] = set()
-        self._digests = FileDigests(self._root / DIGESTS)
+        self._digests = shared_digests(self._root / DIGESTS)
         self._blobs = Blobs(self._root / "blobs", self._digests)
         self.readers = Readers(self._root / "locks")
 
@@ -117,6 +117,11 @@ class StageCache:
             self.retire(entry)
             self._on_bad_entry(directory, problem)
         return None
+
+    def present(self, key: str) -> Entry | None:
+        """The entry of `key` for display: its files are there, but their content is not checked."""
+        found = (self._read(directory) for directory in self._candidates(key))
+        return next((entry for entry in found if entry and entry.key == key and entry.missing() is None), None)
 
     def retire(self, entry: Entry) -> None:
         """Set a damaged entry aside, and let go of its damaged blobs: the next run rebuilds it."""
