@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
 import gguf
 import pytest
-from tiny_models import tiny_model, write_tiny_gguf
+from tiny_models import save_tiny, tiny_model, write_tiny_gguf
+from tiny_recipe import write_model
 
 from qairt.engine.digests import FileDigests
 from qairt.engine.env import Env
 from qairt.recipe.settings import RecipeSettings
 from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER, WEIGHTS, model_facets
 
+INDEX = "model.safetensors.index.json"
 FIELDS: dict[str, Any] = {
     "general.name": "tiny",
     "tokenizer.ggml.model": "gpt2",
@@ -64,3 +67,30 @@ def test_gguf(
     after = facets(tmp_path / "b.gguf", monkeypatch, model=model, **fields)
     assert before.keys() == {WEIGHTS, GRAPH, TOKENIZER, CHAT_TEMPLATE, GENERATION}
     assert {name for name in before if after[name] != before[name]} == changed
+
+
+def test_shards(tmp_path: Path) -> None:
+    """Their names are in no facet; which of them holds a tensor, and every byte, is."""
+    write_model(tmp_path)
+    (tmp_path / "model.safetensors").unlink()
+    save_tiny(tmp_path, "llama", max_shard_size="100KB")
+    settings = RecipeSettings(model_id_or_path=str(tmp_path), stages={})
+
+    def found() -> dict[str, object]:
+        return dict(model_facets(Env(settings, {}, FileDigests()), "model_loading"))
+
+    before, index = found(), json.loads((tmp_path / INDEX).read_text())
+    shards = sorted(set(index["weight_map"].values()))
+    assert len(shards) > 1
+    renamed = {name: f"part-{name}" for name in shards}
+    for old, new in renamed.items():
+        (tmp_path / old).rename(tmp_path / new)
+    index["weight_map"] = {tensor: renamed[shard] for tensor, shard in reversed(index["weight_map"].items())}
+    (tmp_path / INDEX).write_text(json.dumps(index, indent=7))
+    assert found() == before
+    for shard in renamed.values():
+        content = (tmp_path / shard).read_bytes()
+        (tmp_path / shard).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+        assert {name for name, value in found().items() if value != before[name]} == {WEIGHTS}
+        (tmp_path / shard).write_bytes(content)
+    assert found() == before

@@ -53,13 +53,14 @@ def json_digest(path: Path) -> str:
         return sha256_of(path)
 
 
-def shards_of_tensors(index: Path, digests: Mapping[str, str]) -> dict[str, JsonValue]:
+def shards_of_tensors(index: Path, digests: Mapping[Path, str]) -> dict[str, JsonValue]:
     """The digest of the file that a shard index names for each tensor.
 
     Args:
-        digests: of the shards, by name.
+        digests: of the shards, by path.
     """
-    return {tensor: digests.get(shard) for tensor, shard in read_json(index)["weight_map"].items()}
+    shards: dict[str, str] = read_json(index)["weight_map"]
+    return {tensor: digests.get(index.parent / shard) for tensor, shard in shards.items()}
 
 
 def gguf_weights_digest(path: Path) -> str:

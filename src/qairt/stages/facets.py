@@ -55,13 +55,14 @@ def _of_directory(env: Env, stage: str, model: ModelDescription) -> KeyFacts:
     from qairt.model.tokenizer import chat_template_in
     from qairt.model.tokenizer_files import read_tokenizer_files
 
-    shards = {path.name: env.digest(stage, path) for path in model.files if path.suffix == ".safetensors"}
+    weights = [path for path in model.files if path.suffix == ".safetensors"]
+    shards = {path: env.digest(stage, path) for path in weights}
     index = next((path for path in model.files if path.name.endswith(".safetensors.index.json")), None)
     has_tokenizer = (model.source / "tokenizer.json").is_file()
     read = {"tokenizer.json", *read_tokenizer_files(model.source).used} if has_tokenizer else set()
     tokenizer = {path.name: env.digest(stage, path, _JSON) for path in model.files if path.name in read}
     for path in model.files:
-        if path.name not in {*shards, *tokenizer}:
+        if path not in weights and path.name not in tokenizer:
             env.digest(stage, path)  # so that it is checked again after the run
     by_tensor = facets.shards_of_tensors(index, shards) if index is not None and len(shards) > 1 else {}
     return (
