@@ -37,13 +37,16 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
         content.mkdir()
         yield content
     finally:
-        shutil.rmtree(outer, ignore_errors=True)
+        with suppress(OSError):
+            _delete(outer)
         os.close(handle)
 
 
 def is_temporary_folder(path: Path) -> bool:
-    """Whether it is a folder that `temporary_folder` made."""
-    return path.name.startswith(MAKING) and not path.is_symlink() and (path / _LOCK).is_file()
+    """Whether it is a folder that `temporary_folder` made, or an empty one of such a name."""
+    if not path.name.startswith(MAKING) or path.is_symlink() or not path.is_dir():
+        return False
+    return (path / _LOCK).is_file() or not any(path.iterdir())
 
 
 def remove_left(parent: Path, name: str) -> None:
@@ -72,7 +75,7 @@ def remove_dead(path: Path) -> bool:
         if not lock(handle, wait=False):
             return False
         if is_folder:
-            shutil.rmtree(path)
+            _delete(path)
         else:
             path.unlink()
     except OSError:
@@ -80,6 +83,15 @@ def remove_dead(path: Path) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def _delete(outer: Path) -> None:
+    """Delete a temporary folder, its lock last: what is left at any moment is known for what it is."""
+    for path in outer.iterdir():
+        if path.name != _LOCK:
+            shutil.rmtree(path) if path.is_dir() and not path.is_symlink() else path.unlink()
+    (outer / _LOCK).unlink(missing_ok=True)
+    outer.rmdir()
 
 
 def put_in_place(content: Path, directory: Path) -> None:

@@ -3,12 +3,13 @@
     PYTHONPATH=tests/support python tests/support/fault_trials.py run exit           every k
     PYTHONPATH=tests/support python tests/support/fault_trials.py clear ENOSPC 7     every 7th
 
-Operations: run, change (run again after a setting changed), clear, undo, prune. Faults: exit (as `kill -9`), ENOSPC and
+Operations: run, change (run again after a setting changed), force (make all again), clear, undo, prune, export (of a
+bundle to a folder of the user). Faults: exit (as `kill -9`), ENOSPC and
 EROFS (from then on nothing can be written), EIO (once). A run without a fault follows. Each trial that lost or
 falsified something prints a line, then the counts follow; exit code 1 when there were any.
 
-Changes are what Python's audit events report (opening for writing, rename, link, mkdir, remove, rmdir, chmod) and calls
-of `os.fsync` and `os.write`, below the cache directory.
+Changes are what Python's audit events report (opening for writing, rename, link, mkdir, remove, rmdir, chmod),
+exchanges of folders and calls of `os.fsync` and `os.write`, below the cache directory.
 """
 
 from __future__ import annotations
@@ -28,10 +29,15 @@ from pathlib import Path
 
 import toy_stages as toy
 
+from qairt import folders
+from qairt.bundle.checksums import write_checksums
 from qairt.engine.cache.store import Store
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.run.options import RunOptions
 from qairt.errors import QairtError
+from qairt.files import files_below, sha256_of
+from qairt.folders import same_content
+from qairt.results.bundle import copy_bundle
 
 FAULTS = ("exit", "ENOSPC", "EROFS", "EIO")
 LASTING = ("ENOSPC", "EROFS")
@@ -50,6 +56,8 @@ class Injector:
         self.on = False
         self._fsync, self._write = os.fsync, os.write
         sys.addaudithook(self._heard)
+        self._exchange = folders.exchange
+        folders.exchange = self._exchange_checked
         os.fsync = self._fsync_checked
         os.write = self._write_checked
 
@@ -67,6 +75,10 @@ class Injector:
         if isinstance(path, (str, os.PathLike)) and os.path.isabs(path) and not os.fspath(path).startswith(self.root):
             return
         self._change(event)
+
+    def _exchange_checked(self, one: Path, other: Path) -> bool:
+        self._change("os.rename")
+        return self._exchange(one, other)
 
     def _fsync_checked(self, handle: int) -> None:
         self._change("os.fsync")
@@ -97,15 +109,16 @@ def pipeline(cache: Path, suffix: str = "") -> Pipeline:
         toy.Source(toy.SourceConfig(text="hello " * 2000)),
         toy.Fan(toy.FanConfig(suffix=suffix)),
         toy.Upper(toy.LaterConfig()),
-        toy.Join(toy.Join.config_type()),
+        toy.PublishedJoin(toy.JoinConfig()),
     ]
     return Pipeline(stages, cache)
 
 
-def run(cache: Path, suffix: str = "") -> list[str]:
+def run(cache: Path, suffix: str = "", force: frozenset[str] = frozenset()) -> list[str]:
     """Run all; returns what was executed."""
+    options = RunOptions(jobs=1, memory=10**9, executor="inline", force=force)
     with contextlib.redirect_stdout(io.StringIO()):
-        result = pipeline(cache, suffix).construct(RunOptions(jobs=1, memory=10**9, executor="inline"))
+        result = pipeline(cache, suffix).construct(options)
     if result.status != "done":
         raise QairtError(f"the run ended {result.status}: {[str(error) for error in result.failed]}")
     return result.executed
@@ -128,6 +141,15 @@ def prune(cache: Path) -> None:
     Store(cache).prune()
 
 
+def force(cache: Path) -> None:
+    run(cache, force=frozenset({"source", "fan", "upper", "published_join"}))
+
+
+def export(cache: Path) -> None:
+    bundle = cache / "bundle"
+    copy_bundle(bundle, cache / "exported", {path: sha256_of(path) for path in files_below(bundle)})
+
+
 def nothing(cache: Path) -> None:
     """There is no cache yet."""
 
@@ -141,13 +163,23 @@ def cleared(cache: Path) -> None:
     clear(cache)
 
 
+def with_bundle(cache: Path) -> None:
+    run(cache)
+    (cache / "bundle/nested").mkdir(parents=True)
+    for name in ("large.bin", "nested/small.json"):
+        (cache / "bundle" / name).write_text(name * 1000)
+    write_checksums(cache / "bundle")
+
+
 OPERATIONS: dict[str, tuple[Callable[[Path], None], Callable[[Path], object], str]] = {
     # what is there before; the operation; the suffix of the settings that must run cleanly afterwards
     "run": (nothing, run, ""),
     "change": (full, lambda cache: run(cache, "!"), "!"),
+    "force": (full, force, ""),
     "clear": (full, clear, ""),
     "undo": (cleared, undo, ""),
     "prune": (cleared, prune, ""),
+    "export": (with_bundle, export, ""),
 }
 
 
@@ -173,6 +205,19 @@ def check(cache: Path, suffix: str, reference: dict[str, str], before: dict[str,
     assert not again, f"executed again though it was finished: {again}"
     after = contents(cache)
     assert {name: after.get(name) for name in reference} == reference, "the end is not the same"
+    exported = cache / "exported"
+    if (cache / "bundle").is_dir():
+        assert not exported.exists() or same_content(exported, cache / "bundle"), "a part was exported"
+        if not exported.exists():
+            export(cache)
+        assert same_content(exported, cache / "bundle"), "it is not exported whole"
+    recorded = pipeline(cache, suffix).manifest.read()["stages"]["published_join"]
+    result = Path(str(recorded["artifact_path"])) / "joined.txt"
+    published = [path.read_bytes() for path in (cache / "published_join").rglob("*") if path.is_file()]
+    assert published == [result.read_bytes()], "the published folder is not that of the last run"
+    prune(cache)
+    left = [*cache.rglob(".making-*"), *cache.rglob(".writing-*"), *cache.rglob(".resume-*"), *cache.glob("*.kept*")]
+    assert not left, f"left behind: {left}"
 
 
 def trial(base: Path, operation: str, fault: str, at: int, reference: dict[str, str]) -> tuple[str, int]:
@@ -237,8 +282,12 @@ def copy_tree(base: Path, cache: Path) -> None:
     shutil.copytree(base, cache, symlinks=True, copy_function=copy)
 
 
-def trials(operation: str, fault: str, step: int = 1, start: int = 1) -> tuple[int, list[str]]:
-    """Every `step`-th change of an operation: how many trials there were, and what was wrong."""
+def trials(operation: str, fault: str, step: int = 1, samples: int | None = None) -> tuple[int, list[str]]:
+    """Every `step`-th change of an operation: how many trials there were, and what was wrong.
+
+    Args:
+        samples: instead of a step, about how many trials.
+    """
     prepare, _, suffix = OPERATIONS[operation]
     with tempfile.TemporaryDirectory() as scratch:
         base, whole = Path(scratch) / "base", Path(scratch) / "whole"
@@ -247,7 +296,8 @@ def trials(operation: str, fault: str, step: int = 1, start: int = 1) -> tuple[i
         reference = contents(whole)
         _, changes = trial(base, operation, "EIO", 10**9, reference)
         problems, done = [], 0
-        for at in range(start, changes + 1, step):
+        step = step if samples is None else max(changes // samples, 1)
+        for at in range(1 + step // 2 if samples else 1, changes + 1, step):
             problem, _ = trial(base, operation, fault, at, reference)
             done += 1
             if problem:

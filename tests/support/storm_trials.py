@@ -18,7 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import psutil
@@ -109,7 +109,7 @@ def kills(count: int) -> tuple[int, list[str]]:
     expected = reference([""])
     while trials < count:
         with a_cache() as cache:
-            for _ in range(10):
+            for _ in range(min(10, count)):
                 trials += 1
                 run = start(cache)
                 moment = chance.uniform(0.0, 2.5)
@@ -176,14 +176,14 @@ def _alive(process: psutil.Process) -> bool:
     return False
 
 
-def together(count: int) -> tuple[int, list[str]]:
-    """Eight runs of one recipe at once: all are done, and each item was built once."""
-    return _many(count, [""] * RUNS)
+def together(count: int, runs: int = RUNS) -> tuple[int, list[str]]:
+    """Runs of one recipe at once: all are done, and each item was built once."""
+    return _many(count, [""] * runs)
 
 
-def prefix(count: int) -> tuple[int, list[str]]:
-    """Eight recipes at once that differ in their last stage."""
-    return _many(count, [f"-{number}" for number in range(RUNS)])
+def prefix(count: int, runs: int = RUNS) -> tuple[int, list[str]]:
+    """Recipes at once that differ in their last stage."""
+    return _many(count, [f"-{number}" for number in range(runs)])
 
 
 def _many(count: int, suffixes: list[str]) -> tuple[int, list[str]]:
@@ -217,12 +217,14 @@ BESIDE: dict[str, Callable[[Path], object]] = {
 }
 
 
-def beside(count: int) -> tuple[int, list[str]]:
+def beside(count: int, names: Iterable[str] = BESIDE) -> tuple[int, list[str]]:
     """Clean up while an item is being worked on: the run is done all the same."""
-    problems = []
+    problems, trials = [], 0
     expected = reference([""])
-    for name, act in BESIDE.items():
+    for name in names:
+        act = BESIDE[name]
         for _ in range(count):
+            trials += 1
             with a_cache() as cache:
                 run = start(cache)
                 until(lambda cache=cache, run=run: working(cache) or run.poll() is not None)
@@ -233,7 +235,7 @@ def beside(count: int) -> tuple[int, list[str]]:
                 last = start(cache)
                 if last.wait() or (problem := compare(cache, expected)):
                     problems.append(f"{name}: afterwards {problem or 'a run failed'}")
-    return count * len(BESIDE), problems
+    return trials, problems
 
 
 STORMS = {"kills": kills, "together": together, "prefix": prefix, "beside": beside}

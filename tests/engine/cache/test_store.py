@@ -42,6 +42,7 @@ def test_prune_takes_what_dead_processes_left_and_nothing_that_a_living_one_hold
         ".write-test1",
         ".recipe.yaml.b",
         "runs/0001/.writing-host.json.c",
+        f"{store.entries('convert')[0].directory.relative_to(store.state_folder)}/.writing-cache_entry.json.d",
         "convert/.resume-0123456789abcdef/step",
         "convert/.making-12345678-x/content/half.bin",
         "convert/.making-job-y/job.json",
@@ -56,7 +57,7 @@ def test_prune_takes_what_dead_processes_left_and_nothing_that_a_living_one_hold
         path.touch()
     of_the_user = [store.cache_dir / name for name in (".old-notes", ".making-of", ".other.new")]
     for folder in of_the_user:
-        folder.mkdir()
+        (folder / "mine").mkdir(parents=True)
     locks = store.state_folder / "locks"
     locks.mkdir(exist_ok=True)
     resumed = cache.resume_directory("convert", key)

@@ -40,8 +40,11 @@ def remove_leftovers(root: Path) -> int:
 
 def _inside(root: Path) -> Iterator[Path]:
     for place, folders, names in os.walk(root):
-        if ENTRY in names or Path(place) == root / "blobs":
+        if ENTRY in names:  # a finished item: only its record is ever written again
+            yield from (Path(place, name) for name in names if name.startswith(f"{WRITING}{ENTRY}."))
             folders.clear()
+            continue
+        if Path(place) == root / "blobs":
             continue
         found = [name for name in (*folders, *names) if name.startswith(_LEFT)]
         folders[:] = [name for name in folders if name not in found]
