@@ -155,5 +155,5 @@ def test_a_file_that_cannot_be_written_does_not_end_the_run(tmp_path):
     assert result.status == "done"
     events = read_events(made.state_folder / "runs" / "0001" / "events.jsonl")
     said = [event.message for event in events if isinstance(event, LogLine)]
-    assert said == ["metrics.json cannot be written: Is a directory"]
+    assert said == ["metrics.json cannot be written: Is a directory; the run goes on without it"]
     assert not list(made.state_folder.glob(".writing-metrics.json*"))

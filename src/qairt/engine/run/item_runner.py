@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
+from pydantic import JsonValue
 
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry, NewEntry
@@ -17,6 +18,7 @@ from qairt.engine.libraries import made_with
 from qairt.engine.plan.costs import Cost, CostHistory
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record import events as ev
+from qairt.engine.run.bookkeeping import Bookkeeping
 from qairt.engine.run.executor import Executor, ItemLog
 from qairt.engine.run.inputs import ItemInputs
 from qairt.engine.run.jobs import Job, import_path, module_folder
@@ -40,9 +42,11 @@ class ItemRunner:
         inputs: ItemInputs,
         stream: EventStream,
         executor: Executor,
+        bookkeeping: Bookkeeping,
     ) -> None:
         self._cache, self._manifest, self._inputs = cache, manifest, inputs
         self._stream, self._executor = stream, executor
+        self._bookkeeping = bookkeeping
         self._costs = CostHistory(cache.cache_dir)
         self._usage: dict[str, Usage] = {}
 
@@ -169,16 +173,13 @@ class ItemRunner:
     def _record(self, item: PlannedItem, entry: Entry, seconds: float) -> None:
         usage = self.take_usage(item)
         cost = self._record_cost(item, usage, seconds=seconds, size=entry.new_bytes)
-        self._manifest.update_item(
-            item.stage.name,
-            item.label,
-            {
-                "artifact_path": str(entry.directory),
-                "cache_key": item.key,
-                "seconds": cost.seconds,
-                "peak_rss": cost.peak_rss,
-            },
-        )
+        made: dict[str, JsonValue] = {
+            "artifact_path": str(entry.directory),
+            "cache_key": item.key,
+            "seconds": cost.seconds,
+            "peak_rss": cost.peak_rss,
+        }
+        self._bookkeeping.write("manifest", lambda: self._manifest.update_item(item.stage.name, item.label, made))
         self._stream.emit(
             ev.ItemFinished(
                 stage=item.stage.name,
@@ -209,11 +210,7 @@ class ItemRunner:
             estimate=item.task.estimate.seconds,
             out_of_memory=out_of_memory,
         )
-        try:
-            self._costs.add(cost)
-        except OSError as error:  # only later estimates lack it
-            message = f"the cost of {item.name} is not recorded: {error.strerror or error}"
-            self._stream.emit(ev.LogLine(level="warning", message=message))
+        self._bookkeeping.write("what items cost is not recorded", lambda: self._costs.add(cost))
         return cost
 
 

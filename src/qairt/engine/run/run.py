@@ -22,6 +22,7 @@ from qairt.engine.record.control import RequestServer
 from qairt.engine.record.folder import RunFolder
 from qairt.engine.record.state import RunState
 from qairt.engine.record.summary import write_summary
+from qairt.engine.run.bookkeeping import Bookkeeping
 from qairt.engine.run.disk import require_space
 from qairt.engine.run.executor import make_executor
 from qairt.engine.run.history import add_run
@@ -83,9 +84,12 @@ class Run:
         self._state = RunState()
         self._plan = Plan()
         self._records = ManifestRecords(setup.manifest, setup.recipe, setup.planner.env.configs, setup.not_kept)
+        self._bookkeeping = Bookkeeping(stream)
         self._inputs = ItemInputs(self._cache, setup.planner.env)
         self._hooks = StageHooks(stream, self._record_stage, self._inputs)
-        self._items = ItemRunner(self._cache, setup.manifest, self._inputs, stream, make_executor(options.executor))
+        self._items = ItemRunner(
+            self._cache, setup.manifest, self._inputs, stream, make_executor(options.executor), self._bookkeeping
+        )
         self._cancellations = Cancellations(stop)
         self._requests = RunRequests(stop, self._state, self._cancellations)
         self._metrics = StageMetrics(self._cache.cache_dir, self._state, stream.measurements)
@@ -115,7 +119,7 @@ class Run:
                 items_status, status = self._items_status(), self._status()
                 if items_status == "done":
                     self._publish(plan)
-                self._records.run_ended(plan)
+                self._bookkeeping.write("manifest", lambda: self._records.run_ended(plan))
                 self._finish(plan, status, round(time.time() - started, 3))
             finally:
                 self.handles_stop = False
@@ -281,7 +285,8 @@ class Run:
     # Records
 
     def _record_stage(self, name: str) -> None:
-        self._records.stage_ended(next(planned for planned in self._plan.stages if planned.stage.name == name))
+        planned = next(planned for planned in self._plan.stages if planned.stage.name == name)
+        self._bookkeeping.write("manifest", lambda: self._records.stage_ended(planned))
 
     def _delete_not_kept(self, plan: Plan, known: frozenset[str]) -> None:
         """Delete what this run made and nobody keeps.
@@ -341,11 +346,7 @@ class Run:
                 self._stream.emit(ev.LogLine(level=level, message=message))
 
     def _finish(self, plan: Plan, status: ev.EndStatus, seconds: float) -> None:
-        try:
-            self._metrics.close(status)
-        except OSError as error:
-            message = f"metrics.json cannot be written: {error.strerror or error}"
-            self._stream.emit(ev.LogLine(level="warning", message=message))
+        self._bookkeeping.write("metrics.json cannot be written", lambda: self._metrics.close(status))
         self._stream.emit(
             ev.RunFinished(
                 status=status,
