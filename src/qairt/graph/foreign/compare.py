@@ -15,7 +15,7 @@ from qairt.graph.foreign.fold import computed
 from qairt.graph.foreign.interface import cache_layers
 from qairt.graph.part_vectors import run
 from qairt.graph.shapes import static
-from qairt.graph.weights_file import TensorLocation, external
+from qairt.graph.weights_file import TensorLocation, external, read
 from qairt.model.decoder import past_names, present_names
 
 MAX_ERROR = 1e-3
@@ -61,6 +61,8 @@ class Original:
             if name in written and isinstance(found := written[name].const_value, ir.ExternalTensor):
                 place = TensorLocation(found.offset or 0, found.length or 0, static(value))
                 value.const_value = external(name, place, adopted.with_name(str(found.location)))
+            elif isinstance(value.const_value, ir.ExternalTensor):  # such as a table of cosines
+                value.const_value = ir.tensor(np.array(read(value.const_value)), name=name)
         files.save(self._model, self.path)
         try:
             ours, theirs = _feeds(made, self._model)
