@@ -11,6 +11,7 @@ import pytest
 import recorded_runs as recorded
 
 from qairt.cli.find_run import command, find_run, name_of
+from qairt.engine.record import events as ev
 from qairt.engine.record.folder import RunFolder
 from qairt.errors import RecipeError
 
@@ -69,6 +70,21 @@ def test_an_active_run_comes_first_with_the_commands_to_reach_it(qairt, runs):
     assert data[0]["left_seconds"] > 0
     assert data[0]["cache_dir"] == str(Path("qairt-cache/tiny").absolute())
     assert data[1]["left_seconds"] is None
+
+
+def test_a_stopped_item_of_an_active_run_is_named(qairt, runs):
+    began = time.time() - 15
+    half = recorded.half(at=began)
+    ended = {(event.stage, event.label) for event in half if isinstance(event, ev.ItemFinished)}
+    running = {(event.stage, event.label) for event in half if isinstance(event, ev.ItemStarted)} - ended
+    stage, label = sorted(running)[0]
+    quiet = ev.ItemQuiet(time=began + 10, seq=99, stage=stage, label=label, seconds=1.0, stopped_pid=77)
+    live = recorded.record(state_folder("tiny"), "0004", [*half, quiet])
+    started(live, 86400)
+    sentence = f"{stage} {label}: process 77 was stopped by a signal; `kill -CONT 77` lets it go on"
+    with live.held("/recipes/tiny.yaml", (), detached=True):
+        assert f"  {sentence}\n" in qairt("status").out
+        assert qairt("status", "--json").data["runs"][0]["silent"] == [sentence]
 
 
 def test_a_run_that_was_heard_of_last_on_another_machine(qairt, runs):

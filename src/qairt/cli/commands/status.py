@@ -61,6 +61,7 @@ def _about_process(folder: RunFolder, run: RunSummary) -> list[str]:
         return [
             "",
             f"{styled(name_of(folder), 'bold')} is running on {run.host}, process {run.pid}",
+            *(f"  {line}" for line in _silent_items(folder)),
             f"  attach: {command('attach', folder)}",
             f"  follow: {command('logs', folder, '-f')}",
             f"  cancel: {command('cancel', folder)}",
@@ -68,6 +69,19 @@ def _about_process(folder: RunFolder, run: RunSummary) -> list[str]:
     if run.state == "unknown" and run.host:
         return ["", f"{name_of(folder)}: no sign of life lately; it was started on {run.host}"]
     return []
+
+
+def _silent_items(folder: RunFolder) -> list[str]:
+    """The items of an active run that are stopped, or of which nothing was heard for long."""
+    from qairt.engine.record.events import ItemQuiet
+    from qairt.engine.record.sentences import quiet
+    from qairt.engine.record.summary import read_state
+
+    return [
+        quiet(ItemQuiet(stage=item.stage, label=item.label, seconds=item.quiet_seconds, stopped_pid=item.stopped_pid))
+        for item in read_state(folder, "running").items.values()
+        if item.status == "quiet"
+    ]
 
 
 def _row(name: str, run: RunSummary, left: float | None, now: float) -> tuple[str, ...]:
@@ -99,4 +113,6 @@ def _seconds_left(folder: RunFolder, now: float) -> float | None:
 
 def _as_data(folder: RunFolder, run: RunSummary, left: float | None) -> dict[str, object]:
     data = run.model_dump(exclude={"stages", "events_bytes"})
-    return data | {"made": run.made, "left_seconds": left, "cache_dir": str(cache_dir_of(folder).absolute())}
+    silent = _silent_items(folder) if run.state == "running" else []
+    own = {"made": run.made, "left_seconds": left, "cache_dir": str(cache_dir_of(folder).absolute())}
+    return data | own | {"silent": silent}
