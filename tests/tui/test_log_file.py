@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from qairt.printable import readable
 from qairt.tui import log_file
-from qairt.tui.lines.log import level_of, readable, since, time_of
+from qairt.tui.lines.log import level_of, since, time_of
 from qairt.tui.log_file import BLOCK, Change, LogFile
 
 

@@ -13,7 +13,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from qairt.files import open_regular
-from qairt.tui.lines.log import ERROR, ERROR_WORDS, level_of, readable, time_of
+from qairt.printable import readable
+from qairt.tui.lines.log import ERROR, ERROR_WORDS, level_of, time_of
 
 BLOCK = 1 << 16
 """Bytes per entry of the index, which holds the number of line ends before each block."""

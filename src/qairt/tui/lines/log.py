@@ -1,4 +1,4 @@
-"""Tool output as displayable text, without escapes and control characters; the level and time of its lines."""
+"""The level and time of the lines that a tool writes."""
 
 from __future__ import annotations
 
@@ -11,37 +11,9 @@ ERROR_WORDS = (b"error", b"exception", b"fail", b"traceback", b"fatal", b"critic
 _NO_ERROR = re.compile(r"\b(?:0|no|without) (?:errors?|failures?)\b|\b(?:errors?|failures?|failed)\s*[:=]\s*0\b", re.I)
 _WARNING = re.compile(r"\bwarn\b|warnings?\b", re.IGNORECASE)
 
-_ESCAPE = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b\n]*(?:\x07|\x1b\\)|[PX^_][^\x1b\n]*\x1b\\|[ -/]*[0-~])?")
-_INVISIBLE = (
-    *range(0x09),
-    *range(0x0B, 0x20),
-    *range(0x7F, 0xA0),
-    *(0xAD, 0x61C, 0x180E, 0xFEFF),
-    *range(0x200B, 0x2010),
-    *range(0x2028, 0x202F),
-    *range(0x2060, 0x2070),
-)
-"""Control characters, and those that reverse or hide text. Tabs and line ends are kept."""
-_REMOVED = dict.fromkeys(_INVISIBLE)
-
 _CLOCK = re.compile(r"\s*\[?(?:\d{4}-\d\d-\d\d[T ])?(\d\d):(\d\d):(\d\d)(?:[.,](\d{1,9}))?\b")
 _SINCE_START = re.compile(r"\s*\[?\s*(\d+(?:\.\d+)?)\s?ms\b")
 _DAY = 86_400.0
-
-
-def readable(data: bytes) -> str:
-    """Bytes of whole lines as text that is safe to show on a terminal.
-
-    Of an overwritten line (`10 %\\r20 %`) the last state is kept. Line ends are kept.
-    """
-    text = data.decode(errors="replace")
-    if "\r" in text:
-        text = "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
-    if text.isprintable():
-        return text
-    if "\x1b" in text:
-        text = _ESCAPE.sub("", text)
-    return text.translate(_REMOVED).expandtabs()
 
 
 def level_of(text: str) -> str:

@@ -13,8 +13,7 @@ from pathlib import Path
 
 from qairt.engine.record import events as ev
 from qairt.files import open_regular
-from qairt.printable import printable
-from qairt.tui.lines.log import readable
+from qairt.printable import printable, readable
 
 _INTERVAL = 0.25  # seconds
 _CTRL_C = b"\x03"
