@@ -19,6 +19,7 @@ from qairt.engine.cache.store import Store
 from qairt.engine.run.options import RunOptions
 from qairt.errors import CacheError, QairtError, RecipeError
 from qairt.llm import LLMPipeline
+from qairt.model.config import DecoderConfig
 from qairt.verify.result import RUNGS, TOKEN_RUNGS, Verification
 
 FLOAT = RUNGS[:4]
@@ -89,6 +90,29 @@ def test_float_rungs_are_the_model_and_quantization_is_near(found: Verification)
     assert last.kl is not None
     assert 0 < last.kl < 0.1
     assert found.first_below() is None
+
+
+def test_the_float_model_is_what_transformers_reads(found: Verification):
+    assert found.checkpoint is not None
+    assert found.checkpoint.reader.startswith("transformers ")
+    assert found.checkpoint.sqnr_db > 90
+    assert found.checkpoint.top1 == 1.0
+
+
+def test_a_checkpoint_that_both_sides_read_wrongly_is_found(
+    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+):
+    """Every graph is the float model's, which is not the checkpoint's: only an independent reader can tell."""
+    read = DecoderConfig.model_validate_json
+    monkeypatch.setattr(
+        DecoderConfig, "model_validate_json", lambda text: read(text).model_copy(update={"rms_norm_eps": 0.5})
+    )
+    made = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path / "cache")
+    assert made.construct(RunOptions(executor="inline")).status == "done"
+    misread = made.verify()
+    assert misread.first_below() is None
+    assert misread.is_misread
+    assert not misread.passes
 
 
 def test_every_output_is_compared_both_ways_at_each_ar(found: Verification):

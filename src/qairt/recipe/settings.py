@@ -53,6 +53,12 @@ class VerifyConfig(BaseModel):
     """How cached files are checked before they are reused: by size, or by content."""
     min_sqnr_db: MinSqnrConfig = Field(default_factory=MinSqnrConfig)
     """Thresholds of `qairt verify`: one number for all rungs, or numbers by rung."""
+    min_top1: Annotated[float | None, Field(ge=0, le=1)] = None
+    """Fraction of tokens on which the whole quantized model must have the float model's most likely next token. Unset:
+    0.8 for weights of 8 bits and more, 0.5 below."""
+    max_kl: Annotated[float | None, Field(ge=0)] = None
+    """Largest mean KL divergence of the whole quantized model's logits, in nats. Unset: 0.25 for weights of 8 bits and
+    more, 0.8 below."""
     max_tie: Annotated[float, Field(ge=0)] = 0.5
     """Where Genie's token differs from the CPU's: the largest difference of their logits on the CPU that counts as a
     tie."""

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from qairt.engine.record.state import ItemStatus
 from qairt.engine.record.summary import RunSummary
-from qairt.verify.result import LayerCost, PartFidelity, TokenFidelity
+from qairt.verify.result import LayerCost, ModelFidelity, PartFidelity, TokenFidelity
 
 
 @dataclass(frozen=True)
@@ -121,6 +122,16 @@ class Fidelity:
     runtimes: Sequence[TokenFidelity] = ()
     """Runtimes that were compared by their tokens."""
     first_differing: TokenFidelity | None = None
+    models: Sequence[ModelFidelity] = ()
+    """The whole model of each quantized rung."""
+    first_far: ModelFidelity | None = None
+
+    @property
+    def verdict(self) -> Literal["good", "warn", "low"]:
+        """low: a part is below its threshold, or other tokens are generated. warn: only the whole is out of bounds."""
+        if self.first_below or self.first_differing:
+            return "low"
+        return "warn" if self.first_far else "good"
 
 
 @dataclass(frozen=True)

@@ -48,10 +48,14 @@ def fidelity_of(cache: StageCache, state: RunState, settings: Mapping[str, objec
         min_sqnr_db=thresholds.min_sqnr_db.model_dump(),
         tokens=runtimes,
         max_tie=thresholds.max_tie,
+        min_top1=thresholds.min_top1,
+        max_kl=thresholds.max_kl,
     )
     return Fidelity(
         parts=verification.parts(),
         first_below=verification.first_below(),
+        models=verification.models(),
+        first_far=verification.first_far(),
         layers=[layer for rung in rungs for layer in rung.costliest()],
         tokens={rung.rung: rung.tokens for rung in rungs},
         runtimes=runtimes,

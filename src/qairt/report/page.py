@@ -119,9 +119,11 @@ def _key_numbers(report: RunReport) -> list[tuple[str, str, str]]:
             about = f"{below.rung}, part {below.part}, is below its threshold"
         elif differing:
             about = f"{differing.rung} generates other tokens than the CPU"
+        elif far := report.fidelity.first_far:
+            about = f"{far.rung}: top-1 agreement {far.top1:.1%}, KL {far.kl:.2g}"
         else:
             about = "no part below its threshold"
-        found.append(("Fidelity", "low" if below or differing else "good", about))
+        found.append(("Fidelity", report.fidelity.verdict, about))
     return found
 
 

@@ -59,6 +59,16 @@ class FloatModel:
         """Token ids of the text."""
         return self.recorded.ids
 
+    @property
+    def weight_bits(self) -> int | None:
+        """The fewest bits of any linear's weights; None if none is quantized."""
+        widths = [encoding.bitwidth for name, encoding in self.encodings.params.items() if "_proj." in name]
+        return min(widths, default=None)
+
+    def logits(self, tokens: int) -> Floats:
+        """[tokens, vocab] of the original model."""
+        return _logits(self.recorded, self.original, 0, tokens)
+
     @cached_property
     def original(self) -> Parameters:
         """The original weights, rotated if there is a rotation."""

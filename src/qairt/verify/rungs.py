@@ -195,6 +195,15 @@ class Rungs:
         inputs = {"stage": STAGE, "config": config, "upstream": None, "extras": facts}
         return ResultKey(rung, request.part, inputs)
 
+    def checkpoint_key(self) -> ResultKey:
+        """Everything that the comparison of the float model with an independent reader depends on."""
+        from qairt.verify.checkpoint import CHECKPOINT, TOKENS
+
+        items = [*self._items["model_loading"], *self._items["quantization"]]
+        facts = {"version": VERSION, "sources": {item.name: item.key for item in items}}
+        config = {"rung": CHECKPOINT, "part": None, "tokens": TOKENS}
+        return ResultKey(CHECKPOINT, None, {"stage": STAGE, "config": config, "upstream": None, "extras": facts})
+
     @cached_property
     def float_model(self) -> FloatModel:
         loaded = self._run.only_output("model_loading", LoadedModel)

@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING
 
 from qairt.engine.axes import value_of
 from qairt.engine.stage import StageOutput
-from qairt.errors import CacheError
+from qairt.errors import CacheError, ToolchainNotAvailable
 from qairt.notify import Notify
 from qairt.results.device_selection import DeviceSelection
 from qairt.results.finished import FinishedRun
 from qairt.results.genie import genie_model
 from qairt.stages.export import ExportedModel
-from qairt.stages.facts import soc_of
+from qairt.stages.facts import model_of, soc_of
 from qairt.stages.mha_to_sha_conversion import SingleHeadPart
 from qairt.stages.prepare_exports import BoundModel
 from qairt.stages.quantize import QuantizedPart
@@ -33,6 +33,7 @@ from qairt.verify.result import (
     QUANTIZED,
     RUNGS,
     TOKEN_RUNGS,
+    CheckpointFidelity,
     LayerCost,
     RungFidelity,
     SkippedRung,
@@ -89,6 +90,7 @@ class Verifier:
             else:
                 measure = partial(self._measure, rung, request, notify)
                 measured.append(results.get_or_measure(self._rungs.key(rung, request), RungFidelity, measure))
+        checkpoint = self._checkpoint(skipped, notify) if request == VerifyRequest(tokens=request.tokens) else None
         if not measured and request.rung is None:
             raise CacheError("no rung is built yet", where="export", remedy=f"qairt run {self._run.recipe_arguments}")
         thresholds = self._run.settings.verify
@@ -99,7 +101,26 @@ class Verifier:
             reused=tuple(results.reused),
             tokens=tuple(tokens),
             max_tie=thresholds.max_tie,
+            min_top1=thresholds.min_top1,
+            max_kl=thresholds.max_kl,
+            checkpoint=checkpoint,
         )
+
+    def _checkpoint(self, skipped: list[SkippedRung], notify: Notify) -> CheckpointFidelity | None:
+        """Once per model: its checkpoint read by transformers too. Where that cannot be, `skipped` says why."""
+        from qairt.verify.checkpoint import CHECKPOINT, compare_checkpoint, why_not
+
+        model = model_of(self._run.env)
+        why = why_not(model.parameter_bytes)
+        if why is None:
+            compare = partial(compare_checkpoint, model.source, self._rungs.float_model)
+            try:
+                stored = StoredResults(self._run.cache, notify)
+                return stored.get_or_measure(self._rungs.checkpoint_key(), CheckpointFidelity, compare)
+            except ToolchainNotAvailable as error:
+                why = error.what
+        skipped.append(SkippedRung(rung=CHECKPOINT, why=why))
+        return None
 
     def _measure(self, rung: str, request: VerifyRequest, notify: Notify) -> RungFidelity:
         from qairt.verify.rung import RungGraphs, measure
@@ -129,6 +150,7 @@ class Verifier:
             tokens=tokens,
             seconds=round(time.perf_counter() - start, 2),
             outputs=tuple(outputs),
+            weight_bits=rungs.float_model.weight_bits if rung in QUANTIZED else None,
             layers=tuple(layers),
         )
 

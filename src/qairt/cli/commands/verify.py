@@ -54,7 +54,8 @@ def verify(
     The graphs of every finished stage (a rung) run on the same text. SQNR, in dB, is the power of the float model's
     values over that of the error, over all tokens but the first; the worst output of each part counts. `isolated` runs
     a part on the float model's own inputs, `chained` on the outputs of the part before it. Quantized parts are judged
-    by `isolated`, since errors add up along the chain. For quantization, the modules with the largest loss are listed.
+    by `isolated`, since errors add up along the chain; the whole chain by top-1 agreement and KL divergence, with
+    bounds for the bits of its weights. For quantization, the modules with the largest loss are listed.
 
     The last rung, genie, runs all parts in the vendor's runtime on this machine and compares its tokens with those of
     the CPU. It is skipped if it would take more than five minutes, unless --rung genie is given.
@@ -62,8 +63,9 @@ def verify(
     --rung device runs the compiled parts on a phone or board with the SDK's qnn-net-run. It is slow, and never runs
     unless requested.
 
-    Exit code 1 if a part is below the recipe's threshold (verify.min_sqnr_db), or if Genie's tokens differ by more
-    than a tie (verify.max_tie). Measurements are kept and reused.
+    Exit code 1 if a part is below the recipe's threshold (verify.min_sqnr_db), if the whole is out of bounds
+    (verify.min_top1, verify.max_kl; "warn"), or if Genie's tokens differ by more than a tie (verify.max_tie).
+    Measurements are kept and reused.
 
     \b
     Examples:
@@ -94,6 +96,7 @@ def as_data(found: Verification) -> dict[str, object]:
     return found.model_dump(mode="json") | {
         "parts": [part.model_dump(mode="json") | {"passes": part.passes} for part in found.parts()],
         "first_below": below.model_dump(mode="json") if below else None,
+        "models": [model.model_dump(mode="json") | {"passes": model.passes} for model in found.models()],
         "tokens": [
             runtime.model_dump(mode="json")
             | {"first_difference": runtime.first_difference, "passes": runtime.passes(found.max_tie)}

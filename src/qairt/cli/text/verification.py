@@ -5,7 +5,7 @@ from __future__ import annotations
 from qairt.amounts import count, duration
 from qairt.cli.console import is_terminal, output_stream, styled, table, width, wrapped
 from qairt.runtime.metrics import MAX_DB
-from qairt.verify.result import LayerCost, PartFidelity, RungFidelity, TokenFidelity, Verification
+from qairt.verify.result import CheckpointFidelity, LayerCost, PartFidelity, RungFidelity, TokenFidelity, Verification
 
 LAYERS = 8
 """Modules listed; `--json` has all."""
@@ -24,7 +24,14 @@ def verification_lines(found: Verification) -> list[str]:
             lines += ["", *layer_lines(measured)]
     for runtime in found.tokens:
         lines += [*([""] if lines else []), *token_lines(runtime, found.max_tie)]
+    if found.checkpoint is not None:
+        lines.append(_checkpoint_line(found.checkpoint))
     return [*lines, "", _verdict(found)]
+
+
+def _checkpoint_line(found: CheckpointFidelity) -> str:
+    agreement = f"{_db(found.sqnr_db)} dB over {found.tokens} tokens, top-1 agreement {found.top1:.1%}"
+    return wrapped(f"checkpoint: the float model against {found.reader}: {agreement}", indent=2)
 
 
 def layer_lines(rung: RungFidelity) -> list[str]:
@@ -127,14 +134,27 @@ def _verdict(found: Verification) -> str:
     measured: list[RungFidelity | TokenFidelity] = [*found.rungs, *found.tokens]
     seconds = duration(sum(rung.seconds for rung in measured if rung.rung not in found.reused))
     reused = f", {count(len(found.reused), 'rung')} reused" if found.reused else ""
-    below, differing = found.first_below(), found.first_differing()
+    below, far, differing = found.first_below(), found.first_far(), found.first_differing()
     if not measured:
         return "nothing was measured"
-    if below is not None:
+    if found.is_misread and found.checkpoint is not None:
+        text = (
+            f"the checkpoint is read wrongly: {found.checkpoint.reader} reads another model from the same files"
+            f" ({_db(found.checkpoint.sqnr_db)} dB, at least {found.min_sqnr_db['export']:.0f} are expected); please"
+            f" report it ({seconds}{reused})"
+        )
+    elif below is not None:
         text = (
             f"first below its threshold: {below.rung}, part {below.part}: {below.worst} has {below.judged_db:.1f} dB,"
             f" the threshold is {below.needed_db:.0f} dB ({seconds}{reused})"
         )
+    elif far is not None:
+        text = (
+            f"warn: each part is above its threshold, but {far.rung} as a whole is out of bounds: top-1 agreement"
+            f" {far.top1:.1%} (at least {far.bounds.min_top1:.0%}), KL {far.kl:.2g} (at most {far.bounds.max_kl:.2g})"
+            f" ({seconds}{reused})"
+        )
+        return styled(wrapped(text, indent=2), "yellow")
     elif differing is not None:
         text = f"{differing.rung} generates other tokens than the CPU with the same parts ({seconds}{reused})"
     else:
