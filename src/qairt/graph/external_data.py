@@ -17,6 +17,7 @@ from pathlib import Path, PurePosixPath, PureWindowsPath
 import onnx_ir as ir
 
 from qairt.errors import GraphError
+from qairt.files import open_regular
 
 
 def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
@@ -60,7 +61,7 @@ def read_whole(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
     """A copy of a tensor in memory, whatever its type; onnx_ir itself refuses files with several names, and links."""
     import onnx
 
-    with Path(tensor.path).open("rb") as file:
+    with open_regular(Path(tensor.path)) as file:
         file.seek(tensor.offset or 0)
         data = file.read(tensor.nbytes)
     stored = onnx.TensorProto(name=tensor.name, data_type=tensor.dtype.value, dims=tensor.shape.numpy(), raw_data=data)

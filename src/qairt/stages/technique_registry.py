@@ -10,6 +10,7 @@ import os
 from pathlib import Path
 
 from qairt.errors import RecipeError
+from qairt.files import read_text
 from qairt.quant.config import TechniqueConfig
 from qairt.recipe.files import REGISTERED, shipped_recipes
 from qairt.recipe.names import nearest
@@ -87,7 +88,7 @@ class RecipeRegistry:
 def _description(path: Path) -> str:
     """The comment at the top of the file."""
     lines = []
-    for line in path.read_text(encoding="utf-8").splitlines():
+    for line in read_text(path).splitlines():
         if not line.startswith("#"):
             break
         lines.append(line.lstrip("# ").rstrip())

@@ -15,7 +15,7 @@ from filelock import FileLock
 
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.stage import AnyStage, Batch
-from qairt.files import files_below, link_or_copy, make_folder, read_regular, write_atomic
+from qairt.files import files_below, link_or_copy, make_folder, read_json, read_regular, write_atomic
 from qairt.folders import flush_tree, put_in_place, same_content, temporary_folder
 
 _RECORD = "published.json"
@@ -77,7 +77,7 @@ def _keep_changed(directory: Path, written: Written | None, fresh: Path) -> Path
 
 
 def _is_in(name: str, directory: Path, fresh: Path) -> bool:
-    return (fresh / name).is_file() and (directory / name).read_bytes() == (fresh / name).read_bytes()
+    return (fresh / name).is_file() and read_regular(directory / name) == read_regular(fresh / name)
 
 
 def _free_name(directory: Path) -> Path:
@@ -99,7 +99,7 @@ def _read(path: Path) -> dict[str, Written]:
     """The records by stage; those that are damaged are left out."""
     found: dict[str, Written] = {}
     with suppress(OSError, ValueError, RecursionError):
-        content = json.loads(read_regular(path))
+        content = read_json(path)
         for name, written in content.items() if isinstance(content, dict) else ():
             if isinstance(written, dict):
                 found[name] = {file: stamp for file, stamp in written.items() if isinstance(stamp, list)}

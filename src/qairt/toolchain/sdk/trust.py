@@ -10,7 +10,7 @@ import shlex
 from pathlib import Path
 
 from qairt.errors import ToolchainNotAvailable
-from qairt.files import write_atomic
+from qairt.files import read_text, write_atomic
 from qairt.toolchain.sdk.install import ROOT_VARIABLE, root_of_environment
 from qairt.user_folder import config_folder
 
@@ -23,7 +23,7 @@ def trust_file() -> Path:
 def trusted_folders() -> list[Path]:
     """The folders of `qairt trust`, sorted."""
     try:
-        lines = trust_file().read_text().splitlines()
+        lines = read_text(trust_file()).splitlines()
     except (OSError, UnicodeDecodeError):
         return []
     return sorted({Path(line) for line in lines if os.path.isabs(line)})
