@@ -240,7 +240,7 @@ SETTINGS: dict[str, tuple[Change, frozenset[str]]] = {
     ),
     **{
         f"stages.{stage}.{name}": (word(f"stages.{stage}.{name}={value}"), frozenset({stage}))
-        for stage in PROFILERS
+        for stage in sorted(PROFILERS)
         for name, value in WORKLOAD.items()
     },
 }
@@ -312,7 +312,7 @@ def original(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "technique.yaml").write_text(yaml.safe_dump(technique))
     path = folder / "recipe.yaml"
     recipe = yaml.safe_load(path.read_text())
-    recipe["stages"] |= {name: {"warmup": 1} for name in PROFILERS}
+    recipe["stages"] |= {name: {"warmup": 1} for name in sorted(PROFILERS)}
     path.write_text(yaml.safe_dump(recipe, sort_keys=False))
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(install(folder / "bin")), prepend=":")
@@ -428,7 +428,7 @@ def test_reasons_name_the_facet_and_the_library(finished: Path, place: Place) ->
 def test_results_of_an_earlier_version_are_found(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """Their keys took the model as one, by the bytes of its files, and held no library."""
     recipe = yaml.safe_load((place.folder / "recipe.yaml").read_text())
-    for stage in PROFILERS:
+    for stage in sorted(PROFILERS):
         del recipe["stages"][stage]
     recipe |= {"backend": "CPU"}
     recipe["stages"]["quantization"]["recipe"] = "minmax.yaml"

@@ -24,7 +24,8 @@ from qairt.engine.record.events import Event
 from qairt.engine.record.folder import RunFolder, new_run_folder
 from qairt.engine.run.options import RunOptions, RunResult
 from qairt.engine.run.output_run import prepare_outputs
-from qairt.engine.run.run import Run, RunSetup
+from qairt.engine.run.run import Run
+from qairt.engine.run.setup import RunSetup
 from qairt.engine.run.stream import EventListener, EventStream
 from qairt.engine.stage import AnyStage, Env, StageConfig
 from qairt.errors import CacheError, QairtError, RecipeError

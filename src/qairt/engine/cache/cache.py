@@ -12,7 +12,6 @@ record is written last, and one rename makes it visible. A bad entry is set asid
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -24,7 +23,7 @@ from pydantic import JsonValue
 
 from qairt import keys
 from qairt.engine.cache.blobs import Blobs
-from qairt.engine.cache.entry import ENTRY, Entry, NewEntry, StoredFile, read_entry
+from qairt.engine.cache.entry import ENTRY, Entry, NewEntry, StoredFile, read_entry, written
 from qairt.engine.cache.leftovers import RESUME, leftovers, remove_leftovers
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.cache.readers import Readers
@@ -229,9 +228,9 @@ class StageCache:
             present = self._read(directory) if directory.is_dir() and not directory.is_symlink() else None
             if present is not None and present.key == new.key and present.files == files and present.altered() is None:
                 entry = replace(entry, new_bytes=present.new_bytes)
-                write_atomic(directory / ENTRY, _record(entry))
+                write_atomic(directory / ENTRY, written(entry))
                 return read_entry(directory)
-            write_atomic(work / ENTRY, _record(entry))
+            write_atomic(work / ENTRY, written(entry))
             flush_tree(work)
             os.chmod(work, 0o755)
             with self.readers.excluded(new.key, wait):
@@ -360,25 +359,6 @@ def key_inputs(
         "upstream": upstream_key,
         "extras": keys.plain(extras),
     }
-
-
-def _record(entry: Entry) -> str:
-    """The content of `cache_entry.json`."""
-    record = {
-        "key": entry.key,
-        "stage_name": entry.stage,
-        "label": entry.label,
-        "timestamp": entry.timestamp,
-        "artifact_path": str(entry.directory),
-        "files": entry.files,
-        "seconds": entry.seconds,
-        "peak_rss": entry.peak_rss,
-        "new_bytes": entry.new_bytes,
-        "inputs": entry.inputs,
-        "made_from": entry.made_from,
-        "made_with": entry.made_with,
-    }
-    return json.dumps(record, indent=1) + "\n"
 
 
 def _unwritable(folder: Path, why: str) -> CacheError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -134,6 +135,25 @@ def _below(name: str) -> str:
     if path.is_absolute() or ".." in path.parts:
         raise ValueError(f"{name} is not below the entry")
     return name
+
+
+def written(entry: Entry) -> str:
+    """The content of its `cache_entry.json`."""
+    record = {
+        "key": entry.key,
+        "stage_name": entry.stage,
+        "label": entry.label,
+        "timestamp": entry.timestamp,
+        "artifact_path": str(entry.directory),
+        "files": entry.files,
+        "seconds": entry.seconds,
+        "peak_rss": entry.peak_rss,
+        "new_bytes": entry.new_bytes,
+        "inputs": entry.inputs,
+        "made_from": entry.made_from,
+        "made_with": entry.made_with,
+    }
+    return json.dumps(record, indent=1) + "\n"
 
 
 def mapping_in(inputs: Mapping[str, JsonValue], *names: str) -> dict[str, JsonValue]:

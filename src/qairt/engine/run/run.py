@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import socket
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
-from typing import Literal
 
 from qairt.engine.axes import Coord
-from qairt.engine.cache.manifest import PipelineManifest
-from qairt.engine.plan.announce import planned_entries
-from qairt.engine.plan.plan import Planner
 from qairt.engine.plan.planned import Plan, PlannedItem
-from qairt.engine.plan.tools import tools_of
 from qairt.engine.record import events as ev
 from qairt.engine.record.control import RequestServer
-from qairt.engine.record.folder import RunFolder
 from qairt.engine.record.state import RunState
 from qairt.engine.record.summary import write_summary
 from qairt.engine.run.bookkeeping import Bookkeeping
@@ -34,6 +25,7 @@ from qairt.engine.run.output_run import OutputRun
 from qairt.engine.run.publishing import publish
 from qairt.engine.run.requests import RunRequests
 from qairt.engine.run.scheduler import Capacity, Outcome, Scheduler
+from qairt.engine.run.setup import RunSetup
 from qairt.engine.run.stage_hooks import StageHooks
 from qairt.engine.run.stage_metrics import StageMetrics
 from qairt.engine.run.stop import Cancellations, Interrupted, TryAlone
@@ -41,24 +33,7 @@ from qairt.engine.run.stream import EventStream
 from qairt.engine.stage import Stage
 from qairt.errors import CacheError, ContractViolation, ItemFailed, QairtError
 from qairt.files import log_tail
-from qairt.machine import available_cores, total_memory
-from qairt.recipe.recipe import Recipe
-
-
-@dataclass(frozen=True)
-class RunSetup:
-    """What a run executes, and what it records about itself."""
-
-    planner: Planner
-    manifest: PipelineManifest
-    recipe: Recipe
-    folder: RunFolder
-    """The run's own folder, held by this process."""
-    notices: Sequence[str] = ()
-    warnings: Sequence[str] = ()
-    """About the recipe or the cache directory; repeated in the run's log."""
-    not_kept: frozenset[str] = frozenset()
-    """Stages whose results are deleted when the run has ended."""
+from qairt.machine import available_cores
 
 
 class Run:
@@ -108,8 +83,8 @@ class Run:
         ):
             plan = self._plan = self._planner.plan()
             known = frozenset(plan.known)
-            self._keep(plan)
-            self._announce(plan)
+            self._setup.keep(plan)
+            self._setup.announce(plan, self._options, self._stream)
             self._require_space(plan)
             self.handles_stop = True
             try:
@@ -309,41 +284,6 @@ class Run:
         """Of items and outputs: a requested output that could not be written is a failure too."""
         status = self._items_status()
         return "failed" if status == "done" and self._failed_outputs else status
-
-    def _keep(self, plan: Plan) -> None:
-        """Write what this run executes into its folder."""
-        env = self._planner.env
-        if self._setup.recipe:
-            self._setup.recipe.to_yaml(self._folder.path / "recipe.yaml")
-        configs = {name: config.model_dump(mode="json") for name, config in env.configs.items()}
-        settings = env.settings.model_dump(mode="json") if env.settings is not None else {}
-        self._folder.write("resolved.json", {"settings": settings, "stages": configs})
-        self._folder.write("plan.json", plan.as_dict())
-        self._folder.write("tools.json", tools_of(plan))
-
-    def _announce(self, plan: Plan) -> None:
-        recipe = self._setup.recipe
-        self._stream.emit(
-            ev.RunStarted(
-                run_id=self._folder.id,
-                recipe=str(recipe.source) if recipe.source else "",
-                cache_dir=str(self._cache.cache_dir.parent),
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                jobs=self._options.jobs,
-                cores=available_cores(),
-                memory=self._options.memory,
-                ram=total_memory(),
-                items=planned_entries(plan),
-            )
-        )
-        levels: tuple[tuple[Literal["info", "warning"], Sequence[str]], ...] = (
-            ("info", self._setup.notices),
-            ("warning", self._setup.warnings),
-        )
-        for level, messages in levels:
-            for message in messages:
-                self._stream.emit(ev.LogLine(level=level, message=message))
 
     def _finish(self, plan: Plan, status: ev.EndStatus, seconds: float) -> None:
         self._bookkeeping.write("metrics.json cannot be written", lambda: self._metrics.close(status))
