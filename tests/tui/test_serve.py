@@ -7,6 +7,8 @@ import signal
 import socket
 import subprocess
 import sys
+import urllib.request
+from html.parser import HTMLParser
 
 import psutil
 import pytest
@@ -60,6 +62,50 @@ def test_only_this_machine_can_connect(served):
     assert {each.laddr.port for each in listening} == {port}
     assert {each.laddr.ip for each in listening} <= {"127.0.0.1", "::1"}
     assert f"http://localhost:{port}" in said.read_text()
+
+
+class Outline(HTMLParser):
+    """What a screen reader goes by: the language, the title, and every text or control outside the main landmark."""
+
+    EMPTY = ("link", "meta", "path")
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.language: str | None = None
+        self.title = ""
+        self.mains = 0
+        self.outside: list[str] = []
+        self.feed(page)
+
+    def handle_starttag(self, tag, attributes):
+        self.language = dict(attributes).get("lang") if tag == "html" else self.language
+        self.mains += tag == "main"
+        if tag not in self.EMPTY:
+            self.open.append(tag)
+        if tag in ("button", "div") and "main" not in self.open:
+            self.outside.append(tag)
+
+    def handle_endtag(self, tag):
+        if tag not in self.EMPTY:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if self.open[-1:] == ["title"]:
+            self.title += data
+        elif data.strip() and not {"main", "script", "style"} & set(self.open):
+            self.outside.append(data.strip())
+
+
+def test_the_page_has_a_language_a_title_and_a_main_landmark(served):
+    """axe's rules html-has-lang, document-title and region, which need no browser to be checked."""
+    port, _, _ = served
+    with urllib.request.urlopen(f"http://localhost:{port}/") as response:
+        page = response.read().decode()
+    outline = Outline(page)
+    assert (outline.language, outline.title, outline.mains) == ("en", "qairt recipe.yaml", 1)
+    assert outline.outside == []
+    assert "fonts.googleapis.com" not in page
 
 
 @pytest.mark.skipif(browser.CHROMIUM is None, reason="no chromium is installed")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import re
 import shlex
 import socket
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 _HOST = "localhost"
 _EXTERNAL_LINK = re.compile(r'<link[^>]*href="https?://(?!localhost)[^>]*>')
+_OPENING_TAGS = re.compile(r"<(html|head|body)\b[^>]*>")
 _FOCUS_TERMINAL = """<script>
 const wait = setInterval(() => {
   const keys = document.querySelector(".xterm-helper-textarea");
@@ -56,7 +58,7 @@ def serve_in_browser(recipe: Path, overrides: Sequence[str], cache_dir: Path | N
         response = await handler(request)
         assert isinstance(response, web.StreamResponse)
         if request.path == "/" and isinstance(response, web.Response) and response.text:
-            response.text = _EXTERNAL_LINK.sub("", response.text).replace("</body>", f"{_FOCUS_TERMINAL}</body>")
+            response.text = _page(response.text, title)
         return response
 
     class QuietServer(Server):
@@ -73,10 +75,22 @@ def serve_in_browser(recipe: Path, overrides: Sequence[str], cache_dir: Path | N
             app.middlewares.append(same_origin)
             return app
 
+    title = f"qairt {recipe.name}"
     command = python_command("-m", "qairt", "tui", str(recipe), *overrides, "--readonly")
     command += ["--cache-dir", str(cache_dir)] if cache_dir else []
     emit(f"http://{_HOST}:{port}   (Ctrl-C ends it; from another machine: ssh -L {port}:{_HOST}:{port} HOST)")
-    QuietServer(shlex.join(command), host=_HOST, port=port, title=f"qairt {recipe.name}").serve()
+    QuietServer(shlex.join(command), host=_HOST, port=port, title=title).serve()
+
+
+def _page(served: str, title: str) -> str:
+    """textual-serve's page for this machine alone, with the title, language and landmark that screen readers need."""
+    added = {
+        "html": lambda tag: '<html lang="en">',
+        "head": lambda tag: f"{tag}<title>{html.escape(title)}</title>",
+        "body": lambda tag: f"{tag}<main>",
+    }
+    page = _OPENING_TAGS.sub(lambda found: added[found[1]](found[0]), _EXTERNAL_LINK.sub("", served))
+    return page.replace("</body>", f"</main>{_FOCUS_TERMINAL}</body>")
 
 
 def _require_free(port: int) -> None:
