@@ -112,6 +112,10 @@ class Pipeline(LastResult):
         told = [notice for notices in self.stage_notices.values() for notice in notices]
         return list(dict.fromkeys((*self.notices, *told)))
 
+    def notes(self) -> list[str]:
+        """Notices and warnings: what a plan tells besides its items."""
+        return [*self.all_notices(), *self.warnings]
+
     # Events
 
     def add_observer(self, observer: StageObserver) -> None:

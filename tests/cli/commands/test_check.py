@@ -118,7 +118,7 @@ def test_a_missing_toolchain_is_exit_code_3(qairt, real, monkeypatch):
 
 
 def test_what_a_model_leaves_unused_is_told(qairt, real):
-    """In `check`, and again in `plan`."""
+    """In `check`, and again in `plan`, as text and as data."""
     config = real.parent / "model" / "config.json"
     config.write_text(json.dumps(json.loads(config.read_text()) | {"scale_emb": 12}))
     notice = "config.json: scale_emb means nothing to llama models and is not used"
@@ -126,6 +126,7 @@ def test_what_a_model_leaves_unused_is_told(qairt, real):
     assert said.code == 0
     assert f"warning  model_loading: {notice}" in said.out
     assert notice in qairt("plan", real).err
+    assert qairt("plan", real, "--json").data["notices"] == [notice]
 
 
 def test_a_context_longer_than_the_model_was_made_for_is_told(qairt, real):

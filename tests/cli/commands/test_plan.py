@@ -60,7 +60,7 @@ def test_json_is_the_plan_as_data(qairt):
     data = qairt("plan", "toy.yaml", "--json").data
     assert [stage["name"] for stage in data["stages"]] == ["source", "fan", "upper", "join"]
     assert data["stages"][1]["artifacts"] == {"text": 2}
-    assert (data["items"], data["to_run"]) == (5, 5)
+    assert (data["items"], data["to_run"], data["notices"]) == (5, 5, [])
     (upper,) = data["stages"][2]["items"]
     assert (upper["label"], upper["status"], upper["reason"]) == ("ar2", "run", "not built yet")
 

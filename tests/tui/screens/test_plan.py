@@ -229,6 +229,33 @@ async def test_the_plan_is_copied_whole(made: Path, monkeypatch: pytest.MonkeyPa
         assert copied == app.clipboard
 
 
+async def test_notices_and_warnings_stand_below_cut_to_the_width(
+    made: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    long = "the configuration does not use these stored tensors: " + ", ".join(f"model.layers.{i}.q" for i in range(9))
+    told = ["one\x1b[31m [b]bold[/b]", long, "third", "fourth"]
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    monkeypatch.setattr(toy.Fan, "notices", lambda stage, env: told)
+    changed = pipeline(made, TEXT.replace("suffix: a", "suffix: b"))
+    changed.warnings.append("fifth")
+    app = Host(changed)
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.press("y")
+        lines = [line.strip() for line in app.text().splitlines()]
+        first = lines.index("Note: one[31m [b]bold[/b]")
+        assert lines[first - 2].startswith("Root cause: ")
+        assert lines[first + 1] == f"Note: {long}"[:76] + "…"
+        assert lines[first + 2 : first + 4] == ["Note: third", "2 more: press y to copy them all"]
+        assert app.clipboard.endswith(f"\nNote: {long}\nNote: third\nNote: fourth\nNote: fifth\n")
+        fixed = pipeline(made)
+        app.plan.show(PlanResult(fixed, fixed.plan()))
+        await pilot.pause()
+        assert [line.strip() for line in app.text().splitlines() if "Note:" in line][1:] == [
+            lines[first + 1],
+            "Note: third",
+        ]
+
+
 def test_memory_that_does_not_suffice_is_told(tmp_path: Path) -> None:
     from qairt.engine.plan.why import summary
     from qairt.tui.lines.plan import below_lines

@@ -53,6 +53,7 @@ def plan(
       qairt plan recipes/smollm2-135m.yaml
       qairt plan recipe.yaml stages.split_model.num_splits=3
       qairt plan recipe.yaml --json | jq '.stages[] | {name, artifacts}'
+      qairt plan recipe.yaml --json | jq -r '.notices[]'
       qairt plan recipe.yaml --show-config
     """
     from qairt.cli.find_recipe import open_pipeline
@@ -79,9 +80,9 @@ def print_plan(
 
     planned = pipeline.plan(RunOptions(memory=0, until=scope.until, force=frozenset(scope.force or ())))
     if display.as_json:
-        emit_json(planned.as_dict())
+        emit_json({**planned.as_dict(), "notices": pipeline.notes()})
         return
-    for note in (*pipeline.all_notices(), *pipeline.warnings):
+    for note in pipeline.notes():
         report_note(note)
     for line in plan_lines(planned, jobs=scope.jobs or available_cores(), brief=display.brief):
         emit(line)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -26,6 +27,7 @@ STATUS: dict[Verdict, ItemStatus] = {"hit": "cached", "run": "stale", "new": "wa
 _WIDE, _NARROW = 90, 60
 """Widths from which sizes and ranges are shown, and below which there is room for neither time nor RAM."""
 _STAGE_MIN = 10
+_NOTES = 3
 
 
 @dataclass(frozen=True)
@@ -235,6 +237,18 @@ def below_lines(table: PlanTable, summary: Summary, memory: int, look: Look) -> 
             name = f"{row.name} {row.place}".strip()
             found.append(f"! {name}: one item at a time, {size(row.peak_ram)} each of {size(memory)}")
     return [look.text(plain(line)) for line in found]
+
+
+def note_lines(notes: Sequence[str], look: Look) -> list[str]:
+    """What else the user should know, such as tensors of the model that stay unused: a line for each note."""
+    return [look.text(plain(f"Note: {note}")) for note in notes]
+
+
+def first_lines(lines: Sequence[str], width: int, look: Look) -> list[str]:
+    """As many lines as there is room for below the table, each cut to `width`; the last says how many are left."""
+    shown = [cut(line, width, look) for line in lines[:_NOTES]]
+    left = len(lines) - len(shown)
+    return [*shown, cut(f"{left} more: press y to copy them all", width, look)] if left else shown
 
 
 def faults_of(error: QairtError) -> list[RecipeFault]:

@@ -25,8 +25,10 @@ from qairt.tui.lines.plan import (
     as_text,
     below_lines,
     faults_of,
+    first_lines,
     head_lines,
     laid_out,
+    note_lines,
     plan_table,
 )
 from qairt.tui.lines.runs import cut
@@ -72,6 +74,7 @@ class PlanScreen(Screen[None]):
     PlanScreen > RowList { padding: 0 1; min-height: 3; }
     PlanScreen > #reason { height: auto; max-height: 3; color: $text-muted; padding: 0 1; }
     PlanScreen > #below { height: auto; max-height: 25%; padding: 0 1; }
+    PlanScreen > #notes { height: auto; max-height: 20%; padding: 0 1; text-wrap: nowrap; }
     """
 
     class StartRequested(Message):
@@ -120,6 +123,7 @@ class PlanScreen(Screen[None]):
         self._rows = RowList()
         self._reason = Static(id="reason", markup=False)
         self._below = Static(id="below", markup=False)
+        self._notes = Static(id="notes", markup=False)
 
     def compose(self) -> ComposeResult:
         yield self._head
@@ -127,6 +131,7 @@ class PlanScreen(Screen[None]):
         yield self._rows
         yield self._reason
         yield self._below
+        yield self._notes
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
@@ -209,7 +214,7 @@ class PlanScreen(Screen[None]):
         else:
             look = Look()
             below = below_lines(self._table, self._summary, self._memory, look)
-            text = as_text(self._head_lines(look), self._table, below)
+            text = as_text(self._head_lines(look), self._table, [*below, *self._note_lines(look)])
         self.notify(clipboard.copy(self.app, text), markup=False)
 
     def on_option_list_option_highlighted(self) -> None:
@@ -250,11 +255,13 @@ class PlanScreen(Screen[None]):
             self._heading.update("")
             self._rows.show([self._fault_line(fault) for fault in self._faults])
             self._below.update("")
+            self._notes.update("")
         else:
             heading, rows = laid_out(self._table, width, self._look)
             self._heading.update(heading)
             self._rows.show([_line(row, cells) for row, cells in zip(self._table.rows, rows, strict=True)])
             self._below.update("\n".join(below_lines(self._table, self._summary, self._memory, self._look)))
+            self._notes.update("\n".join(first_lines(self._note_lines(self._look), width, self._look)))
         self._paint_reason()
 
     def _head_lines(self, look: Look) -> list[str]:
@@ -270,6 +277,10 @@ class PlanScreen(Screen[None]):
         choices = [f"only up to {plain(until)}"] if until else []
         choices += [f"rebuilding {', '.join(map(plain, force))}"] if force else []
         return [*lines, look.text("; ".join(choices))] if choices else lines
+
+    def _note_lines(self, look: Look) -> list[str]:
+        pipeline = self._planned.pipeline
+        return note_lines(pipeline.notes(), look) if pipeline is not None else []
 
     def _paint_reason(self) -> None:
         row = self.selected
