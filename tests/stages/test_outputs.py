@@ -56,7 +56,7 @@ def titles(path: Path) -> list[str]:
 
 
 def test_which_stages_write_predictions_and_pictures():
-    kinds = {name: kinds_of(stage()) for name, stage in registered_stages().items()}
+    kinds = {name: kinds_of(stage) for name, stage in registered_stages().items()}
     assert kinds["quantize"] == ("prediction", "visualization")
     for name in ("model_loading", "quantization", "export", "prepare_exports", "split_model", "mha_to_sha_conversion"):
         assert kinds[name] == ("visualization",)

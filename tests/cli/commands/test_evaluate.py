@@ -148,7 +148,7 @@ def test_by_python_and_in_the_list_of_runs(finished):
         (
             ["-m", "lm_eval"],
             2,
-            "task is missing\n  add it; lm_eval takes display_name, num_fewshot, limit, score, task\n",
+            "task is missing\n  add it; lm_eval takes display_name, num_fewshot, limit, include_path, score, task\n",
         ),
         (["--dataset", "wikitext"], 2, "needs the package datasets\n  pip install 'qairt[eval]', or give a UTF-8 text"),
         (["-m", "generation"], 2, "prompts is missing\n  add it; generation takes display_name, prompts, match, "),
