@@ -168,12 +168,15 @@ class Pipeline(LastResult):
         if tools:
             self.cache.require_writable()
 
-    def check_stage(self, stage: AnyStage, env: Env, *, tools: bool = True) -> None:
-        """The same for one stage; the error names the line of the setting it is about."""
+    def check_stage(self, stage: AnyStage, env: Env, *, tools: bool = True, files: bool = False) -> None:
+        """The same for one stage, and with `files` the content of its files; the error names the line of the setting
+        it is about."""
         try:
             stage.check(env)
             if tools:
                 stage.check_tools(env)
+            if files:
+                stage.check_files(env)
             check_outputs(stage, self._stages, self.cache_dir)
             self.stage_notices[stage.name] = tuple(stage.notices(env))
         except QairtError as error:

@@ -219,6 +219,10 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     def check_tools(self, env: Env) -> None:
         """Check what must be installed to run its items but not to plan them. Raises a QairtError."""
 
+    def check_files(self, env: Env) -> None:
+        """Check its files' content, where that takes seconds and a run finds out early: only `qairt check` does. Raises
+        a QairtError."""
+
     def notices(self, env: Env) -> Sequence[str]:
         """What the user should know about settings and files that passed `check`, though nothing is wrong."""
         return ()

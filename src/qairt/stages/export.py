@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, model_validator
 
@@ -29,6 +29,10 @@ from qairt.files import link_or_copy, read_regular
 from qairt.recipe.files import RecipeFile
 from qairt.stages.facts import model_of, open_quantized, require_file, sizes_of
 
+if TYPE_CHECKING:
+    from qairt.graph.foreign.adopt import Adopted
+
+_ADOPTED = "the external graph, adopted"
 ADOPTION = 2
 """Raised when the same external graph is adopted to another one."""
 
@@ -97,6 +101,22 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
                 remedy="remove model_loading and quantization, or onnx and encodings",
             )
 
+    def check_files(self, env: Env) -> None:
+        if self.config.onnx is None:
+            return
+        from qairt.graph.foreign.adopt import read_adopted
+
+        onnx, encodings = self._external_paths()
+        env.once(_ADOPTED, lambda: read_adopted(onnx, encodings, self.config.io_names))
+
+    def notices(self, env: Env) -> Sequence[str]:
+        graph = adopted_graph(env)
+        if graph is None:
+            return ()
+        from qairt.graph.foreign.encodings import summarized
+
+        return summarized(graph.given)
+
     def expand(self, batch: Batch, env: Env) -> Expansion:
         if self.config.onnx is not None:
             onnx, encodings = self._external_paths()
@@ -147,6 +167,12 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
         draw_operators("Operators of the whole model's graph", item.output.onnx, context.directory)
 
 
+def adopted_graph(env: Env) -> Adopted | None:
+    """The recipe's external graph as `run` will adopt it; None unless `check_files` has read it."""
+    graph: Adopted | None = env.facts.get(_ADOPTED)
+    return graph
+
+
 def _build_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
     from qairt.graph import files
     from qairt.graph.build import build_decoder
@@ -167,7 +193,7 @@ def _import_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> Ex
     from qairt.graph.foreign.adopt import adopt
 
     output = _output_in(context.directory)
-    notices = adopt(
+    given = adopt(
         task.paths["onnx"],
         task.paths["encodings"],
         onnx=output.onnx,
@@ -176,8 +202,8 @@ def _import_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> Ex
         io_names=context.config.io_names,
         threads=context.threads,
     )
-    for notice in notices:
-        print(notice)
+    for encoding in given:
+        print(encoding)
     return output
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, field_validator, model_validator
 
@@ -26,7 +26,11 @@ from qairt.engine.stage import (
 )
 from qairt.errors import RecipeError
 from qairt.files import link_or_copy
+from qairt.stages.export import adopted_graph
 from qairt.stages.facts import has_model, model_of
+
+if TYPE_CHECKING:
+    import onnx_ir as ir
 
 Length = Annotated[int, Field(gt=0)]
 
@@ -101,6 +105,15 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
                 remedy=f"use at most {window}",
             )
 
+    def check_files(self, env: Env) -> None:
+        """Binds an external graph to every AR and CL."""
+        graph = adopted_graph(env)
+        if graph is None:
+            return
+        for cl in self.config.context_length:
+            for ar in self.config.arn:
+                _bind(graph.model.clone(), ar=ar, cl=cl)
+
     def notices(self, env: Env) -> Sequence[str]:
         longest = max(self.config.context_length)
         trained_at = model_of(env).config.longest_context if has_model(env) else None
@@ -133,14 +146,11 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
 
     def run(self, task: Task, context: Context[PrepareExportsConfig, PrepareExportsInput]) -> BoundModel:
         from qairt.graph import files
-        from qairt.graph.bind import bind, is_symbolic
-        from qairt.graph.foreign.bind import bind_foreign
 
         source, directory = context.input, context.directory
         ar, cl = value_of(task.coord, "ar"), int(str(task.params["cl"]))
         context.progress(0.0, f"binding AR {ar}, CL {cl}")
-        model = files.load(source.onnx)
-        bound = bind(model, ar=ar, cl=cl) if is_symbolic(model) else bind_foreign(model, ar=ar, cl=cl)
+        bound = _bind(files.load(source.onnx), ar=ar, cl=cl)
         weights = directory / source.weights.name
         link_or_copy(source.weights, weights)
         onnx = directory / f"ar{ar}-cl{cl}.onnx"
@@ -155,6 +165,14 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         outputs = (item.output for item in items.values())
         graphs = {output.onnx.stem: output.onnx for output in outputs if isinstance(output, BoundModel)}
         draw_interfaces("Inputs and outputs of one call of each graph, in float32", graphs, context.directory)
+
+
+def _bind(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
+    """`model` for one AR and CL; it is changed in place."""
+    from qairt.graph.bind import bind, is_symbolic
+    from qairt.graph.foreign.bind import bind_foreign
+
+    return bind(model, ar=ar, cl=cl) if is_symbolic(model) else bind_foreign(model, ar=ar, cl=cl)
 
 
 def prepare_config(env: Env) -> PrepareExportsConfig:

@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import json
 import shutil
+from collections.abc import Callable
+from pathlib import Path
 
+import onnx_ir as ir
 import pytest
+import yaml
+from foreign_graphs import constant, first, node, somebody_elses
 from tiny_recipe import write_recipe
+
+from qairt.graph import files
 
 INLINE = ("--executor", "inline")
 
@@ -136,3 +143,108 @@ def test_a_context_longer_than_the_model_was_made_for_is_told(qairt, real):
         "warning  prepare_exports: context_length 128 exceeds the 64 tokens that the model was made for, and it has no "
         "rotary scaling for more: expect bad text beyond them"
     ) in " ".join(said.out.split("\n           "))
+
+
+@pytest.fixture
+def external(place):
+    """A recipe for somebody else's graph, and its encodings."""
+    _, _, onnx, encodings = somebody_elses(place)
+    export = {"onnx": str(onnx), "encodings": str(encodings)}
+    stages = {
+        "export": export,
+        "prepare_exports": {"arn": [1, 6], "context_length": 40},
+        "split_model": {"num_splits": 3},
+    }
+    (place / "recipe.yaml").write_text(yaml.safe_dump({"backend": "CPU", "stages": stages}, sort_keys=False))
+    return place / "recipe.yaml"
+
+
+def _scale_by_one(model: ir.Model) -> None:
+    product = first(model, "MatMul")
+    scaled = node(model, product, "Mul", [product.inputs[0], constant(model, 1.0, "one")], "scaled")
+    product.replace_input_with(0, scaled)
+
+
+def _fuse_attention(model: ir.Model) -> None:
+    softmax = first(model, "Softmax")
+    softmax.name, softmax.domain, softmax.op_type = "attention", "com.microsoft", "GroupQueryAttention"
+
+
+def _pick_the_last_token(model: ir.Model) -> None:
+    head = next(found for found in model.graph if found.name == "MatMul:logits")
+    head.replace_input_with(0, node(model, head, "Gather", [head.inputs[0], constant(model, [5], "5")], "last", axis=1))
+
+
+def _encode_twice(encodings: Path) -> None:
+    content = json.loads(encodings.read_text())
+    content["activation_encodings"][2]["name"] = content["activation_encodings"][0]["name"]
+    encodings.write_text(json.dumps(content))
+
+
+def _edit(onnx: Path, change: Callable[[ir.Model], None]) -> None:
+    model = files.load(onnx)
+    change(model)
+    files.save(model, onnx)
+
+
+def test_an_external_graph_is_adopted_and_its_encodings_are_read(qairt, external):
+    _edit(external.parent / "foreign" / "theirs.onnx", _scale_by_one)
+    said = qairt("check", external)
+    assert said.code == 0
+    warnings = [line for line in said.out.splitlines() if line.startswith("warning")]
+    assert warnings == ["warning  export: constant one: its exact encoding, 16 bits, as the file has none"]
+
+
+@pytest.mark.parametrize(
+    ("change", "arguments", "finding"),
+    [
+        (
+            _fuse_attention,
+            (),
+            (
+                "export",
+                "node attention (com.microsoft::GroupQueryAttention): com.microsoft::GroupQueryAttention is attention "
+                "with its cache, fused by ONNX Runtime; these stages take ONNX's own operators",
+                "export the model without ONNX Runtime's optimizations, as torch.onnx.export writes it",
+            ),
+        ),
+        (
+            lambda model: None,
+            ("stages.export.io_names.logits=scores",),
+            (
+                "export",
+                "command line: stages.export.io_names.logits: the graph has no output scores",
+                "its outputs are logits, past_key_0_out, past_value_0_out, past_key_1_out, past_value_1_out",
+            ),
+        ),
+        (
+            _pick_the_last_token,
+            (),
+            (
+                "prepare_exports",
+                "node Gather:last (Gather): it cannot be rebound from AR 6 and CL 40: it indexes ar, and the index may "
+                "count from the end",
+                "export it with lengths that equal no layer size, such as AR 128 and CL 4096",
+            ),
+        ),
+    ],
+)
+def test_faults_of_an_external_graph_come_before_any_work(
+    qairt, external, change: Callable[[ir.Model], None], arguments: tuple[str, ...], finding: tuple[str, str, str]
+):
+    _edit(external.parent / "foreign" / "theirs.onnx", change)
+    said = qairt("check", external, *arguments, "--json")
+    assert said.code == 2
+    (error,) = [each for each in said.data["findings"] if each["status"] == "error"]
+    assert (error["subject"], error["text"], error["remedy"]) == finding
+
+
+def test_faults_of_its_encodings_come_before_any_work_but_do_not_slow_a_plan(qairt, external):
+    _encode_twice(external.parent / "foreign" / "theirs.encodings")
+    said = qairt("check", external)
+    assert said.code == 2
+    assert " ".join(line.strip() for line in said.out.splitlines() if not line.startswith("ok")) == (
+        "ERROR    export: theirs.encodings: activation_encodings[2], tensor /model/head.norm: it has two encodings, "
+        "the other one in activation_encodings[0] keep the one that belongs to this graph"
+    )
+    assert qairt("plan", external).code == 0

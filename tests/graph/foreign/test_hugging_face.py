@@ -16,6 +16,7 @@ from tiny_models import tiny_model
 from qairt.errors import GraphError, RecipeError
 from qairt.graph import files
 from qairt.graph.foreign.adopt import adopt, layer_sizes
+from qairt.graph.foreign.encodings import summarized
 from qairt.quant.encodings_json import read_encodings
 
 
@@ -60,7 +61,7 @@ def test_encodings_keep_their_meaning_under_our_names(tmp_path: Path):
     folder = tmp_path / "adopted"
     folder.mkdir()
     onnx_path = folder / "model.onnx"
-    notices = adopt(theirs, path, onnx=onnx_path, weights=folder / "weights.bin", encodings=folder / "encodings")
+    told = adopt(theirs, path, onnx=onnx_path, weights=folder / "weights.bin", encodings=folder / "encodings")
     found = read_encodings((folder / "encodings").read_text())
     names = {value.name for node in files.load(onnx_path).graph for value in node.outputs}
     names |= {value.name for value in files.load(onnx_path).graph.inputs} - {"input_ids"}
@@ -72,10 +73,12 @@ def test_encodings_keep_their_meaning_under_our_names(tmp_path: Path):
         assert found.activations[name].same_grid(given["present.0.key"])
     query = "/model/model/layers.0/self_attn/Mul_8_output_0"  # scaled once more: torch scales query and key by the root
     assert np.isclose(found.activations[f"{query}.scaled"].scale[0], given[query].scale[0] / 2)
+    notices = [str(each) for each in told]
     assert "attention_mask: 16 bits from -100 to 0, as the file has no usable encoding of it" in notices
     exact = [notice for notice in notices if notice.startswith("constant ")]
-    assert exact
+    assert len(exact) > 1
     assert all(notice.endswith(": its exact encoding, 16 bits, as the file has none") for notice in exact)
+    assert f"{exact[0]}; {len(exact) - 1} other tensors likewise" in summarized(told)
 
 
 def renamed(path: Path, names: dict[str, str]) -> Path:

@@ -30,7 +30,7 @@ def check(
     """Check a recipe and this machine before a run.
 
     Covers the settings and the order of the stages, the model's files, the limits of the chip, the installed packages,
-    and the artifacts of finished stages. Takes a second; nothing is run.
+    and the artifacts of finished stages. Takes a second, and some more for an external graph; nothing is run.
 
     \b
     Example:
@@ -61,7 +61,7 @@ def findings_of(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
         warnings.simplefilter("always")
         for stage in pipeline.configured_stages:
             try:
-                pipeline.check_stage(stage, env)
+                pipeline.check_stage(stage, env, files=True)
                 findings += [Finding(stage.name, "warning", each) for each in pipeline.stage_notices[stage.name]]
             except QairtError as error:
                 if str(error) not in map(str, faults):

@@ -10,7 +10,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 
@@ -23,7 +24,7 @@ from qairt.graph.bind import is_symbolic
 from qairt.graph.foreign.bind import lengths_of
 from qairt.graph.foreign.compare import Original
 from qairt.graph.foreign.decoder import needs_rewriting, rewrite
-from qairt.graph.foreign.encodings import adopted_encodings
+from qairt.graph.foreign.encodings import Given, adopted_encodings
 from qairt.graph.foreign.interface import name_interface
 from qairt.graph.foreign.positions import Rewritten
 from qairt.graph.foreign.read import narrow_ids, read_foreign, require_float32
@@ -32,6 +33,7 @@ from qairt.graph.session import Array
 from qairt.graph.weights_file import append, external, read
 from qairt.model.decoder import hidden_name, past_names, present_names
 from qairt.model.parts import Part
+from qairt.quant.encodings import Encodings
 from qairt.quant.encodings_json import write_encodings
 
 
@@ -44,33 +46,63 @@ def adopt(
     encodings: Path,
     io_names: Mapping[str, str] | None = None,
     threads: int = 1,
-) -> list[str]:
+) -> list[Given]:
     """Write `source` and its encodings in the form of our own export.
 
     Args:
         io_names: the graph's name of each of our inputs and outputs that is not found by itself.
 
     Returns:
-        What the user should know: encodings that were missing, and what they are now.
+        Encodings that were missing, and what they are now.
 
     Raises:
         GraphError: it is not a decoder of the supported form; names the node, input or output.
         QuantizationError: the encodings cannot be read.
         RecipeError: `io_names` does not fit the graph.
     """
-    model, renamed, rewritten, original = _in_our_form(source, io_names or {}, encodings.parent)
+    original = Original(encodings.parent)
+    adopted = read_adopted(source, source_encodings, io_names or {}, original.keep)
+    _write_weights(adopted.model, weights)
+    encodings.write_text(write_encodings(adopted.encodings))
+    files.save(adopted.model, onnx)
+    if adopted.rewritten is not None:
+        original.compare(onnx, adopted.rewritten.angles, threads=threads)
+    return adopted.given
+
+
+@dataclass(frozen=True)
+class Adopted:
+    """An external graph in the form of our own export; its weights are where they were."""
+
+    model: ir.Model
+    encodings: Encodings
+    given: list[Given]
+    """The encodings that its file does not have."""
+    rewritten: Rewritten | None
+    """What rewriting it made; None if it had our form."""
+
+
+def read_adopted(
+    source: Path,
+    source_encodings: Path,
+    io_names: Mapping[str, str],
+    keep: Callable[[ir.Model], None] = lambda model: None,
+) -> Adopted:
+    """The graph and the encodings that `adopt` writes; takes seconds, and reads small tensors only.
+
+    Args:
+        keep: gets the graph before it is rewritten.
+
+    Raises:
+        GraphError, QuantizationError, RecipeError: as `adopt`.
+    """
+    model, renamed, rewritten = _in_our_form(source, io_names, keep)
     if not is_symbolic(model):
         lengths_of(model)
     stream = _hidden_states(model)
     _require_outputs(model, len(stream) - 1)
     renamed |= _name_hidden_states(model, stream)
-    found, notices = adopted_encodings(model, source_encodings, renamed, rewritten)
-    _write_weights(model, weights)
-    encodings.write_text(write_encodings(found))
-    files.save(model, onnx)
-    if original is not None and rewritten is not None:
-        original.compare(onnx, rewritten.angles, threads=threads)
-    return notices
+    return Adopted(model, *adopted_encodings(model, source_encodings, renamed, rewritten), rewritten)
 
 
 def layer_sizes(source: Path, io_names: Mapping[str, str] | None = None) -> tuple[int, tuple[int, ...], int]:
@@ -92,22 +124,22 @@ def layer_sizes(source: Path, io_names: Mapping[str, str] | None = None) -> tupl
 
 
 def _in_our_form(
-    source: Path, io_names: Mapping[str, str], directory: Path
-) -> tuple[ir.Model, dict[str, str], Rewritten | None, Original | None]:
+    source: Path, io_names: Mapping[str, str], keep: Callable[[ir.Model], None]
+) -> tuple[ir.Model, dict[str, str], Rewritten | None]:
     """Rule 1: the graph, new names by old, and what rewriting it made."""
     model, renamed = _named(source, io_names)
-    rewritten, original = None, Original(directory)
+    rewritten = None
     names = {ours: theirs for theirs, ours in renamed.items()}
     if needs_rewriting(model):
-        rewritten = rewrite(model, names, original.keep)
+        rewritten = rewrite(model, names, keep)
     elif any(value.meta.get("turned") for value in model.graph.initializers.values()):
         # Linear layers were 1x1 Convs: data is moved around each of them, and heads are cut from channels.
         try:
-            rewritten = rewrite(model, names, original.keep)
+            rewritten = rewrite(model, names, keep)
         except GraphError:  # its inputs and outputs are ours already, and any attention between them will do
             model, renamed = _named(source, io_names)
     require_float32(model)
-    return model, renamed, rewritten, original
+    return model, renamed, rewritten
 
 
 def _named(source: Path, io_names: Mapping[str, str]) -> tuple[ir.Model, dict[str, str]]:

@@ -12,13 +12,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import onnx_ir as ir
 
+from qairt.amounts import count
 from qairt.errors import QuantizationError
 from qairt.files import read_text
 from qairt.graph.foreign.positions import HIDDEN, Rewritten
@@ -34,10 +35,33 @@ LARGEST_CONSTANT = 1 << 16
 """Elements of the largest constant that an exact encoding is looked for."""
 
 
+@dataclass(frozen=True)
+class Given:
+    """An encoding that the file does not have, and a tensor got nevertheless."""
+
+    name: str
+    what: str
+    why: str
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.what}, {self.why}"
+
+
+def summarized(given: Sequence[Given]) -> list[str]:
+    """A sentence for each reason: the first tensor in full, the others counted."""
+    by_reason: dict[str, list[Given]] = {}
+    for each in given:
+        by_reason.setdefault(each.why, []).append(each)
+    return [
+        f"{first}; {count(len(others), 'other tensor')} likewise" if others else str(first)
+        for first, *others in by_reason.values()
+    ]
+
+
 def adopted_encodings(
     model: ir.Model, path: Path, renamed: Mapping[str, str], rewritten: Rewritten | None
-) -> tuple[Encodings, list[str]]:
-    """The encodings of `model`, and notices about those that the file does not have.
+) -> tuple[Encodings, list[Given]]:
+    """The encodings of `model`, and those of them that the file does not have.
 
     Args:
         model: the adopted graph.
@@ -56,15 +80,15 @@ def adopted_encodings(
     )
     for name in [name for name in result.activations if name in initializers]:  # AIMET lists constants here
         result.params.setdefault(name, result.activations.pop(name))
-    notices = []
+    given: list[Given] = []
     if rewritten is not None:
         _follow(result, found, rewritten)
-        notices += _given_ranges(model, result, rewritten)
+        given += _given_ranges(model, result, rewritten)
     _move(model, result)
     for name, value in initializers.items():
         if value.dtype == ir.DataType.FLOAT:
-            notices += _weight(name, value, result)
-    return result, notices
+            given += _weight(name, value, result)
+    return result, given
 
 
 def _follow(result: Encodings, found: Encodings, rewritten: Rewritten) -> None:
@@ -80,20 +104,18 @@ def _follow(result: Encodings, found: Encodings, rewritten: Rewritten) -> None:
             result.activations[name] = replace(encoding, scale=(encoding.scale * factor).astype(np.float32))
 
 
-def _given_ranges(model: ir.Model, result: Encodings, rewritten: Rewritten) -> list[str]:
+def _given_ranges(model: ir.Model, result: Encodings, rewritten: Rewritten) -> list[Given]:
     """Rule 5."""
-    notices = []
+    given = []
     for value in model.graph.inputs:
         name = str(value.name)
         encoding = result.activations.get(name)
         if name == "attention_mask" and (encoding is None or not _LOWEST <= encoding.minimum[0] <= HIDDEN):
             result.activations[name] = range_encoding(MASK_FLOOR, 0.0, 16)
-            notices.append(
-                f"attention_mask: 16 bits from {MASK_FLOOR:g} to 0, as the file has no usable encoding of it"
-            )
+            given.append(Given(name, f"16 bits from {MASK_FLOOR:g} to 0", "as the file has no usable encoding of it"))
         elif name.startswith("position_ids_") and encoding is None:
             result.activations[name] = range_encoding(-1.0, 1.0, 16)
-            notices.append(f"{name}: 16 bits from -1 to 1, as the file has no encoding of it")
+            given.append(Given(name, "16 bits from -1 to 1", "as the file has no encoding of it"))
     for name, source in rewritten.masked.items():
         encoding, scores = result.activations.get(name), result.activations.get(source)
         if scores is None:
@@ -102,8 +124,9 @@ def _given_ranges(model: ir.Model, result: Encodings, rewritten: Rewritten) -> l
         if encoding is None or not _LOWEST <= encoding.minimum[0] <= low + HIDDEN:
             floor = float(result.activations["attention_mask"].minimum[0])
             result.activations[name] = range_encoding(low + floor, high, 16)
-            notices.append(f"{name}: 16 bits from {low + floor:.4g} to {high:.4g}, so that the mask can hide tokens")
-    return notices
+            what = f"16 bits from {low + floor:.4g} to {high:.4g}"
+            given.append(Given(name, what, "so that the mask can hide tokens"))
+    return given
 
 
 def _move(model: ir.Model, result: Encodings) -> None:
@@ -127,7 +150,7 @@ def _range_of_all(encodings: list[Encoding]) -> Encoding:
     return range_encoding(low, high, max(encoding.bitwidth for encoding in encodings))
 
 
-def _weight(name: str, value: ir.Value, result: Encodings) -> list[str]:
+def _weight(name: str, value: ir.Value, result: Encodings) -> list[Given]:
     """Rules 1 and 4."""
     tensor = value.const_value
     assert tensor is not None
@@ -140,7 +163,7 @@ def _weight(name: str, value: ir.Value, result: Encodings) -> list[str]:
         if exact is None:
             return []
         result.params[name] = exact
-        return [f"constant {name}: its exact encoding, {exact.bitwidth} bits, as the file has none"]
+        return [Given(f"constant {name}", f"its exact encoding, {exact.bitwidth} bits", "as the file has none")]
     if encoding.axis == 0 and value.meta.get("turned"):
         encoding = replace(encoding, axis=1)
     if encoding.axis is not None and encoding.blocks is None and len(shape) == 1:
