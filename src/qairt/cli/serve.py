@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 _HOST = "localhost"
 _EXTERNAL_LINK = re.compile(r'<link[^>]*href="https?://(?!localhost)[^>]*>')
-_OPENING_TAGS = re.compile(r"<(html|head|body)\b[^>]*>")
+_BODY = re.compile(r"<body[^>]*>")
 _FOCUS_TERMINAL = """<script>
 const wait = setInterval(() => {
   const keys = document.querySelector(".xterm-helper-textarea");
@@ -84,12 +84,9 @@ def serve_in_browser(recipe: Path, overrides: Sequence[str], cache_dir: Path | N
 
 def _page(served: str, title: str) -> str:
     """textual-serve's page for this machine alone, with the title, language and landmark that screen readers need."""
-    added = {
-        "html": lambda tag: '<html lang="en">',
-        "head": lambda tag: f"{tag}<title>{html.escape(title)}</title>",
-        "body": lambda tag: f"{tag}<main>",
-    }
-    page = _OPENING_TAGS.sub(lambda found: added[found[1]](found[0]), _EXTERNAL_LINK.sub("", served))
+    page = _EXTERNAL_LINK.sub("", served).replace("<html", '<html lang="en"', 1)
+    page = page.replace("<head>", f"<head><title>{html.escape(title)}</title>", 1)
+    page = _BODY.sub(r"\g<0><main>", page)
     return page.replace("</body>", f"</main>{_FOCUS_TERMINAL}</body>")
 
 
