@@ -234,6 +234,27 @@ def test_another_program_at_the_port(server, monkeypatch, said, seen):
         assert fault().what == f"the answer {seen!r} is not that of an adb server"
 
 
+@pytest.mark.parametrize(("closes", "seen"), [(True, "the connection is closed"), (False, "nothing in 1 s")])
+def test_a_program_at_the_port_that_never_answers(server, monkeypatch, closes, seen):
+    monkeypatch.setattr(adb_protocol, "_SECONDS", 1.0)
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        held: list[socket.socket] = []
+
+        def take() -> None:
+            connection, _ = other.accept()
+            held.append(connection)
+            if closes:
+                connection.close()
+
+        threading.Thread(target=take, daemon=True).start()
+        port = other.getsockname()[1]
+        monkeypatch.setenv("ANDROID_ADB_SERVER_PORT", str(port))
+        error = fault()
+    assert error.what == f"no adb server answers: {seen}"
+    assert error.where == f"adb server 127.0.0.1:{port}"
+    assert error.remedy == "another program listens there: set ANDROID_ADB_SERVER_PORT, or give SERIAL@HOST:PORT"
+
+
 @pytest.mark.parametrize("wanted", ["x@host:no", "x@host:0", "x@host:70000"])
 def test_a_port_that_is_none(server, wanted):
     assert "is not a port" in fault(wanted).what

@@ -46,6 +46,8 @@ class Link:
         """
         self._socket = socket.create_connection((host, port), timeout=_SECONDS)
         self._where = f"adb server {host}:{port}"
+        self._is_adb = False
+        """Whether it has answered as an adb server does."""
 
     def __enter__(self) -> Link:
         return self
@@ -67,10 +69,11 @@ class Link:
             )
         self.send(b"%04x" % len(text) + text)
         status = self.read(4)
+        if status not in (b"OKAY", b"FAIL"):
+            raise self._stranger(f"the answer {status!r} is not that of an adb server")
+        self._is_adb = True
         if status == b"FAIL":
             raise RefusedError(self._text(), where=self._where)
-        if status != b"OKAY":
-            raise self._stranger(status)
 
     def answer(self, request: str) -> str:
         """A request that is answered by a text."""
@@ -82,12 +85,12 @@ class Link:
         try:
             count = int(length, 16)
         except ValueError as error:
-            raise self._stranger(length) from error
+            raise self._stranger(f"the answer {length!r} is not that of an adb server") from error
         return self.read(count).decode(errors="replace")
 
-    def _stranger(self, said: bytes) -> DeviceError:
+    def _stranger(self, what: str) -> DeviceError:
         return DeviceError(
-            f"the answer {said!r} is not that of an adb server",
+            what,
             where=self._where,
             remedy="another program listens there: set ANDROID_ADB_SERVER_PORT, or give SERIAL@HOST:PORT",
         )
@@ -119,6 +122,9 @@ class Link:
         return bytes(data)
 
     def _lost(self, error: OSError | None = None) -> DeviceError:
+        if not self._is_adb:
+            seen = f"nothing in {_SECONDS:.0f} s" if isinstance(error, TimeoutError) else "the connection is closed"
+            return self._stranger(f"no adb server answers: {seen}")
         if isinstance(error, TimeoutError):
             what, remedy = "the device does not answer", "restart it, or `adb reconnect`, then run the same again"
         else:

@@ -111,7 +111,8 @@ class RecipeSettings(BaseModel):
     verify: VerifyConfig = Field(default_factory=VerifyConfig)
     """How results are checked; `size` or `full` is short for `artifacts: size` or `artifacts: full`."""
     log_level: LogLevel = "info"
-    """The messages that a run shows: `warning` leaves notices out, `error` warnings too. Every item has its own log."""
+    """The messages that a run shows: `warning` leaves notices out, `error` warnings too. `debug` and `trace` are the
+    same as `info`: the details of an item are always in its own log."""
     enable_observers: bool = True
     """Record memory, CPU and GPU once a second while it runs."""
     suppress_performance_warnings: bool = False
