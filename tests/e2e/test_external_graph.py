@@ -16,6 +16,8 @@ from transformers import AutoModelForCausalLM
 from qairt.engine.run.options import RunOptions
 from qairt.errors import RecipeError
 from qairt.llm import LLMPipeline
+from qairt.runtime.emulator import EmulatedGenerator
+from qairt.toolchain.soc import SOCS
 
 STAGES = {
     "model_loading": {},
@@ -66,6 +68,18 @@ def test_the_quantized_chain_agrees_with_the_model_it_was_exported_from(finished
 def test_it_generates_with_the_tokenizer_and_template_of_the_model(finished: LLMPipeline):
     answer = finished.generate("Hi", max_new_tokens=5)
     assert len(answer.tokens) == 5
+
+
+@pytest.mark.compiler
+def test_the_compiler_takes_its_parts_and_the_emulator_agrees_with_the_cpu(finished: LLMPipeline):
+    pytest.importorskip("onnxruntime_qnn")
+    parts = finished.finished().quantized_parts[8]
+    with EmulatedGenerator({8: parts}, finished.finished().config, notify=print, soc=SOCS["SM8650"]) as generator:
+        generator.prefill(finished.finished().tokenizer.encode(TEXT)[:8])
+        comparison = generator.comparison
+    assert comparison is not None
+    assert list(comparison.worst_sqnr_db) == ["ar8-cl32_1_of_3", "ar8-cl32_2_of_3", "ar8-cl32_3_of_3"]
+    assert min(db for outputs in comparison.worst_sqnr_db.values() for db in outputs.values()) > 30
 
 
 def test_the_bundle_holds_the_tokenizer(finished: LLMPipeline, folder: Path):

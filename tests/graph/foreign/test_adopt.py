@@ -10,7 +10,7 @@ import pytest
 from foreign_graphs import adopted, constant, first, node, somebody_elses
 from tiny_graphs import bound, cut_parts, export_tiny, feeds, run, tiny_parts
 
-from qairt.errors import GraphError
+from qairt.errors import GraphError, QuantizationError
 from qairt.graph import files
 from qairt.graph.bind import bind
 from qairt.graph.foreign.adopt import layer_sizes
@@ -72,6 +72,28 @@ def test_weights_are_copied_page_aligned_and_nothing_else_is(tmp_path: Path):
     assert files.external_files(onnx) == {"weights.bin"}
     assert onnx.with_name("weights.bin").read_bytes() == ours.with_name("weights.bin").read_bytes()
     assert onnx.stat().st_size < 40_000
+
+
+@pytest.mark.parametrize(
+    ("is_sym", "offsets", "odd"),
+    [(True, [0] * 64, 0), (False, [-128] * 63 + [-7], -7), (False, [-3] * 64, -3)],
+    ids=["unsigned", "one channel", "every channel"],
+)
+def test_channels_that_are_not_signed_are_refused_for_the_npu(
+    tmp_path: Path, is_sym: bool, offsets: list[int], odd: int
+):
+    _, _, theirs, encodings = somebody_elses(tmp_path)
+    weight = next(n for n in files.load(theirs).graph if n.name == "MatMul:layers.1.attn.q").inputs[1]
+    content = json.loads(encodings.read_text())
+    entry = {"name": weight.name, "bw": 8, "dtype": "INT", "enc_type": "PER_CHANNEL", "is_sym": is_sym}
+    content["param_encodings"] = [entry | {"scale": [0.01] * 64, "offset": offsets}]
+    encodings.write_text(json.dumps(content))
+    with pytest.raises(QuantizationError) as caught:
+        adopted(tmp_path, theirs, encodings)
+    assert str(caught.value) == (
+        f"weight {weight.name}: one of its channels has offset {odd}: the NPU takes a scale per channel only with "
+        "offset -128\n  quantize it symmetrically and signed, or with one scale and offset for the whole weight"
+    )
 
 
 def test_a_decoder_without_its_residual_adds_is_refused(tmp_path: Path):

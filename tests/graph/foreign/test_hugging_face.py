@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import onnx
+import onnx.version_converter
 import pytest
 from adopted_chain import IDS, assert_computes_the_model, no_encodings
 from hf_graphs import AR, DYNAMO, PAST, calibrated, dynamo_model, export_hf, hf_feeds
@@ -26,6 +27,7 @@ from qairt.quant.encodings_json import read_encodings
         ("llama", {}, {"attention": "eager", "opset": 17}),
         ("llama", {}, {"attention": "sdpa", "opset": 17}),
         ("llama", {}, {"attention": "sdpa", "opset": 20}),
+        ("llama", {}, {"attention": "sdpa", "opset": 19}),
         ("llama", {"num_key_value_heads": 4}, {"attention": "eager", "opset": 18}),
         ("llama", {"num_key_value_heads": 1}, {"attention": "eager", "opset": 17, "dynamic": False}),
         ("qwen2", {}, {"attention": "eager", "opset": 17}),
@@ -36,6 +38,15 @@ from qairt.quant.encodings_json import read_encodings
 def test_what_the_legacy_exporter_writes(tmp_path: Path, family: str, changes: dict[str, Any], given: dict[str, Any]):
     model = tiny_model(family, **changes)
     assert_computes_the_model(tmp_path, model, export_hf(tmp_path / "theirs.onnx", model, **given))
+
+
+@pytest.mark.parametrize("opset", [21, 22])
+def test_what_onnx_own_converter_makes_of_it(tmp_path: Path, opset: int):
+    model = tiny_model("llama")
+    path = export_hf(tmp_path / "theirs.onnx", model, attention="sdpa", opset=20)
+    onnx.save(onnx.version_converter.convert_version(onnx.load(path), opset), path)
+    assert files.load(path).opset_imports[""] == opset
+    assert_computes_the_model(tmp_path, model, path)
 
 
 @pytest.mark.parametrize("name", ["eager_opset18", "sdpa_opset23"])

@@ -174,22 +174,21 @@ def _weight(name: str, value: ir.Value, result: Encodings) -> list[Given]:
         raise QuantizationError(
             error.what, where=f"weight {name}", remedy="encodings and graph belong to different models"
         ) from error
-    if encoding.axis is not None and not encoding.symmetric and (encoding.offset != encoding.offset[0]).any():
-        _refuse_channels(name, encoding)
-    if encoding.axis is not None and not encoding.symmetric and encoding.offset[0] != -(1 << encoding.bitwidth - 1):
-        _refuse_channels(name, encoding)
+    if encoding.axis is not None and not encoding.symmetric:
+        _require_signed_channels(name, encoding)
     result.params[name] = encoding
     return []
 
 
-def _refuse_channels(name: str, encoding: Encoding) -> None:
+def _require_signed_channels(name: str, encoding: Encoding) -> None:
     middle = -(1 << encoding.bitwidth - 1)
-    odd = next(int(offset) for offset in encoding.offset if offset != middle)
-    raise QuantizationError(
-        f"one of its channels has offset {odd}: the NPU takes a scale per channel only with offset {middle}",
-        where=f"weight {name}",
-        remedy="quantize it symmetrically and signed, or with one scale and offset for the whole weight",
-    )
+    odd = next((int(offset) for offset in encoding.offset if offset != middle), None)
+    if odd is not None:
+        raise QuantizationError(
+            f"one of its channels has offset {odd}: the NPU takes a scale per channel only with offset {middle}",
+            where=f"weight {name}",
+            remedy="quantize it symmetrically and signed, or with one scale and offset for the whole weight",
+        )
 
 
 def _exact(values: np.ndarray[tuple[int, ...], np.dtype[np.float32]]) -> Encoding | None:
