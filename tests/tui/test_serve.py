@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import signal
 import socket
 import subprocess
 import sys
@@ -12,48 +10,18 @@ from html.parser import HTMLParser
 
 import psutil
 import pytest
+from served_screen import served_screen
 from tiny_recipe import write_recipe
-from wait import until
 
 pytest.importorskip("textual_serve", reason="textual-serve is not installed")
 
 import browser
 
 
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def wait_until_open(port: int, process: subprocess.Popen[bytes]) -> None:
-    def is_open() -> bool:
-        assert process.poll() is None
-        with socket.socket() as client:
-            return client.connect_ex(("127.0.0.1", port)) == 0
-
-    until(is_open)
-
-
 @pytest.fixture
 def served(tmp_path):
-    """The port of a server over a two-layer model's recipe, its process and what it printed."""
-    write_recipe(tmp_path / "recipe")
-    port = free_port()
-    said = tmp_path / "said.txt"
-    words = ["tui", "recipe/recipe.yaml", "--cache-dir", "cache", "--serve", "--port", str(port)]
-    environment = {name: value for name, value in os.environ.items() if name not in ("CI", "NO_COLOR")}
-    environment["XDG_CONFIG_HOME"] = str(tmp_path / "config")
-    with said.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "qairt", *words], cwd=tmp_path, stdout=output, stderr=output, env=environment
-        )
-    try:
-        wait_until_open(port, process)
-        yield port, process, said
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.wait(20)
+    with served_screen(tmp_path) as screen:
+        yield screen
 
 
 def test_only_this_machine_can_connect(served):
@@ -118,12 +86,12 @@ async def test_a_browser_shows_the_plan_and_starts_nothing(served, tmp_path):
         assert "generate_context_binary" in shown
         assert await page.value("[...document.querySelectorAll('link')].every(each => each.href.includes('localhost'))")
         await page.press("?")
-        assert "Say why the selected items run." in await page.until_shown("Say why")
-        await page.press("\r")
+        assert "Show why the selected items will run." in await page.until_shown("Show why")
         await page.press("q")
-        assert "plan  recipe.yaml" in await page.until_shown("31 new")
+        assert "plan  recipe.yaml" in await page.until_shown("Root cause: 31 new items")
         await page.press("\r")
-        await page.until_shown("read-only screen")
+        await page.press("?")
+        await page.until_shown("Show why")
     assert not (tmp_path / "cache" / "pipeline_state" / "runs").exists()
     assert "Traceback" not in said.read_text()
 
