@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field, JsonValue
 
+from qairt.amounts import count
 from qairt.engine.axes import Coord, value_of
 from qairt.engine.stage import (
     AnyStage,
@@ -27,8 +28,9 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.errors import RecipeError
+from qairt.errors import QuantizationError, RecipeError
 from qairt.files import read_text
+from qairt.stages.export import adopted_graph
 from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER, model_facets
 from qairt.stages.facts import has_model, settings_of
 from qairt.stages.split_model import part_at
@@ -124,6 +126,17 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
     def check_tools(self, env: Env) -> None:
         if settings_of(env).backend == "HTP":
             super().check_tools(env)
+
+    def check_files(self, env: Env) -> None:
+        graph = adopted_graph(env)
+        if graph is not None and graph.bare:
+            first, *others = graph.bare
+            bare = f"{first} and {count(len(others), 'other tensor')} have" if others else f"{first} has"
+            raise QuantizationError(
+                f"{bare} no encoding",
+                where="stages.export.encodings",
+                remedy="quantize needs one of every float tensor of the graph: add them to the file",
+            )
 
     def facets_read(self) -> Collection[str]:
         return ()

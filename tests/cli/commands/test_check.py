@@ -239,6 +239,33 @@ def test_faults_of_an_external_graph_come_before_any_work(
     assert (error["subject"], error["text"], error["remedy"]) == finding
 
 
+@pytest.mark.parametrize(
+    ("left_out", "said"),
+    [
+        ((), None),
+        (("/model/hidden_2",), "/model/hidden_2 has no encoding"),
+        (("/model/hidden_2", "past_key_0_in"), "past_key_0_in and 1 other tensor have no encoding"),
+    ],
+)
+def test_tensors_without_an_encoding_come_before_any_work(qairt, external, left_out: tuple[str, ...], said: str | None):
+    """By the names of the given graph: `hidden_2` is ours."""
+    onnx = external.parent / "foreign" / "theirs.onnx"
+    path = onnx.with_suffix(".encodings")
+    content = json.loads(path.read_text())
+    activations, graph = content["activation_encodings"], files.load(onnx).graph
+    activations += [activations[0] | {"name": value.name} for value in graph.inputs if value.name != "input_ids"]
+    params = [activations[0] | {"name": name} for name in graph.initializers]
+    kept = [entry for entry in activations if entry["name"] not in left_out]
+    path.write_text(json.dumps(content | {"activation_encodings": kept, "param_encodings": params}))
+    stages = ("stages.mha_to_sha_conversion={}", "stages.quantize={}")
+    errors = [
+        each for each in qairt("check", external, *stages, "--json").data["findings"] if each["status"] == "error"
+    ]
+    remedy = "quantize needs one of every float tensor of the graph: add them to the file"
+    wanted = [] if said is None else [("quantize", f"{external}:5: stages.export.encodings: {said}", remedy)]
+    assert [(each["subject"], each["text"], each["remedy"]) for each in errors] == wanted
+
+
 def test_faults_of_its_encodings_come_before_any_work_but_do_not_slow_a_plan(qairt, external):
     _encode_twice(external.parent / "foreign" / "theirs.encodings")
     said = qairt("check", external)

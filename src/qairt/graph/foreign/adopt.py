@@ -24,7 +24,7 @@ from qairt.graph.bind import is_symbolic
 from qairt.graph.foreign.bind import lengths_of
 from qairt.graph.foreign.compare import Original
 from qairt.graph.foreign.decoder import needs_rewriting, rewrite
-from qairt.graph.foreign.encodings import Given, adopted_encodings
+from qairt.graph.foreign.encodings import Given, adopted_encodings, without_encoding
 from qairt.graph.foreign.interface import name_interface
 from qairt.graph.foreign.positions import Rewritten
 from qairt.graph.foreign.read import narrow_ids, read_foreign, require_float32
@@ -78,6 +78,8 @@ class Adopted:
     encodings: Encodings
     given: list[Given]
     """The encodings that its file does not have."""
+    bare: list[str]
+    """Tensors that have no encoding and cannot be quantized, by the names that the given graph has for them."""
     rewritten: Rewritten | None
     """What rewriting it made; None if it had our form."""
 
@@ -102,7 +104,10 @@ def read_adopted(
     stream = _hidden_states(model)
     _require_outputs(model, len(stream) - 1)
     renamed |= _name_hidden_states(model, stream)
-    return Adopted(model, *adopted_encodings(model, source_encodings, renamed, rewritten), rewritten)
+    encodings, given = adopted_encodings(model, source_encodings, renamed, rewritten)
+    names = {ours: theirs for theirs, ours in renamed.items()}
+    bare = [names.get(name, name) for name in without_encoding(model, encodings)]
+    return Adopted(model, encodings, given, bare, rewritten)
 
 
 def layer_sizes(source: Path, io_names: Mapping[str, str] | None = None) -> tuple[int, tuple[int, ...], int]:

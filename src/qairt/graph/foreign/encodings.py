@@ -91,6 +91,19 @@ def adopted_encodings(
     return result, given
 
 
+def without_encoding(model: ir.Model, encodings: Encodings) -> list[str]:
+    """The names of float tensors that quantization would refuse for want of an encoding."""
+    graph = model.graph
+    values = [*graph.inputs, *(value for node in graph for value in node.outputs)]
+    groups = ((values, encodings.activations), (graph.initializers.values(), encodings.params))
+    return [
+        str(value.name)
+        for group, found in groups
+        for value in group
+        if value.dtype == ir.DataType.FLOAT and value.name not in found
+    ]
+
+
 def _follow(result: Encodings, found: Encodings, rewritten: Rewritten) -> None:
     """Rule 2."""
     for name, sources in rewritten.like.items():
