@@ -178,7 +178,10 @@ def _old_key(item: PlannedItem) -> str:
 def _inputs(item: PlannedItem, config: StageConfig, sources: dict[str, str]) -> dict[str, Any]:
     facts = (("version", item.stage.version), ("coordinate", item.label), ("params", {}), ("facts", ()))
     upstream = digest(list(sources.values())) if sources else None
-    return key_inputs(item.stage.name, config, upstream, (*facts, ("sources", sources)))
+    inputs = key_inputs(item.stage.name, config, upstream, (*facts, ("sources", sources)))
+    if item.stage.name == _CHANGED:  # as with the SDK's quantizer, which is told it
+        inputs["config"] |= {"act_bitwidth": config.model_dump()["act_bitwidth"]}
+    return inputs
 
 
 def _seconds(stage: str, coord: Coord) -> float:
