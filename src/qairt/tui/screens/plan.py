@@ -255,14 +255,18 @@ class PlanScreen(Screen[None]):
             self._heading.update("")
             self._rows.show([self._fault_line(fault) for fault in self._faults])
             self._below.update("")
-            self._notes.update("")
+            self._show_notes([])
         else:
             heading, rows = laid_out(self._table, width, self._look)
             self._heading.update(heading)
             self._rows.show([_line(row, cells) for row, cells in zip(self._table.rows, rows, strict=True)])
             self._below.update("\n".join(below_lines(self._table, self._summary, self._memory, self._look)))
-            self._notes.update("\n".join(first_lines(self._note_lines(self._look), width, self._look)))
+            self._show_notes(first_lines(self._note_lines(self._look), width, self._look))
         self._paint_reason()
+
+    def _show_notes(self, lines: list[str]) -> None:
+        self._notes.update("\n".join(lines))
+        self._notes.display = bool(lines)
 
     def _head_lines(self, look: Look) -> list[str]:
         if self._table is None or self._summary is None:
