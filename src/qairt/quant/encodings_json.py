@@ -164,7 +164,7 @@ def _numbers(values: Floats) -> list[float]:
 # Reading
 
 
-def read_encodings(text: str, *, initializers: Collection[str] | None = None, file: str = "") -> Encodings:
+def read_encodings(text: str | bytes, *, initializers: Collection[str] | None = None, file: str = "") -> Encodings:
     """Read version 0.6.1, 1.0.0 or 2.0.0.
 
     Args:
@@ -187,7 +187,7 @@ class _Reading:
         self.file = file
         self.places: dict[str, str] = {}
 
-    def read(self, text: str, initializers: Collection[str] | None) -> Encodings:
+    def read(self, text: str | bytes, initializers: Collection[str] | None) -> Encodings:
         try:
             document = parse_json(text, self._mapping)
         except ValueError as error:

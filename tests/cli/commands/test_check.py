@@ -275,3 +275,14 @@ def test_faults_of_its_encodings_come_before_any_work_but_do_not_slow_a_plan(qai
         "the other one in activation_encodings[0] keep the one that belongs to this graph"
     )
     assert qairt("plan", external).code == 0
+
+
+def test_encodings_that_are_no_text_are_a_fault_and_a_mark_at_the_start_is_not(qairt, external):
+    path = external.parent / "foreign" / "theirs.encodings"
+    text = path.read_bytes()
+    path.write_bytes(b"\xef\xbb\xbf" + text)
+    assert qairt("check", external).code == 0
+    path.write_bytes(b"\x90\x01" + text)
+    said = qairt("check", external)
+    assert said.code == 2
+    assert "ERROR    export: theirs.encodings: not a valid encodings file: it is not JSON: " in said.out

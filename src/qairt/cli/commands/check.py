@@ -17,6 +17,7 @@ from qairt.cli.text.findings import print_finding
 from qairt.errors import Finding, QairtError
 
 if TYPE_CHECKING:
+    from qairt.engine.plan.planned import Plan
     from qairt.llm import LLMPipeline
     from qairt.recipe.settings import RecipeSettings
 
@@ -75,14 +76,14 @@ def findings_of(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
         findings.append(Finding("artifacts", "error", _sentence(error), error.remedy))
     if faults:
         return findings, max(fault.exit_code for fault in faults)
-    findings += _described(pipeline)
-    findings += _artifacts(pipeline, notes)
+    plan = pipeline.plan()
+    findings += _described(pipeline, plan)
+    findings += _artifacts(pipeline, plan, notes)
     return findings, exit_codes.DONE
 
 
-def _described(pipeline: LLMPipeline) -> list[Finding]:
+def _described(pipeline: LLMPipeline, plan: Plan) -> list[Finding]:
     """The details that stages give in the plan, and the toolchain."""
-    plan = pipeline.plan()
     findings = [
         Finding(stage.stage.name, "ok", ", ".join(f"{name}: {_value(value)}" for name, value in stage.details.items()))
         for stage in plan.stages
@@ -119,9 +120,9 @@ def _sdk(pipeline: LLMPipeline) -> str:
     return f"{sdk.describe()} in {sdk.root}, for {', '.join(stages)}"
 
 
-def _artifacts(pipeline: LLMPipeline, reported: Sequence[str]) -> list[Finding]:
+def _artifacts(pipeline: LLMPipeline, plan: Plan, reported: Sequence[str]) -> list[Finding]:
     """Whether the artifacts that the manifest lists exist and are intact."""
-    items = list(pipeline.plan().items)
+    items = list(plan.items)
     findings = [Finding("artifacts", "warning", note) for note in pipeline.warnings if note not in reported]
     if pipeline.manifest.is_damaged():
         text = f"{pipeline.manifest.path} is damaged; the next run rewrites it"

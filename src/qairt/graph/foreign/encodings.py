@@ -21,7 +21,7 @@ import onnx_ir as ir
 
 from qairt.amounts import count
 from qairt.errors import QuantizationError
-from qairt.files import read_text
+from qairt.files import read_regular
 from qairt.graph.foreign.positions import HIDDEN, Rewritten
 from qairt.graph.qdq.quantize import DATA_MOVEMENT
 from qairt.graph.weights_file import read
@@ -74,7 +74,7 @@ def adopted_encodings(
     """
     initializers = model.graph.initializers
     known = set(initializers) | {str(value.meta["was"]) for value in initializers.values() if "was" in value.meta}
-    found = read_encodings(read_text(path), initializers=known, file=path.name)
+    found = read_encodings(read_regular(path), initializers=known, file=path.name)
     result = Encodings(
         {renamed.get(name, name): encoding for name, encoding in found.activations.items()}, dict(found.params)
     )
