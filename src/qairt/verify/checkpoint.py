@@ -6,7 +6,9 @@ sides; here the other side is independent.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -61,9 +63,10 @@ def _logits(source: Path, ids: Ids) -> Floats:
 
     folder, more = (source.parent, {"gguf_file": source.name}) if source.is_file() else (source, {})
     try:
-        model = AutoModelForCausalLM.from_pretrained(
-            str(folder), dtype=torch.float32, local_files_only=True, trust_remote_code=False, **more
-        )
+        with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
+            model = AutoModelForCausalLM.from_pretrained(
+                str(folder), dtype=torch.float32, local_files_only=True, trust_remote_code=False, **more
+            )
         with torch.inference_mode():
             logits: Floats = model(torch.from_numpy(ids.astype("int64"))[None]).logits[0].float().numpy()
     except Exception as error:  # whatever a library of many authors raises
