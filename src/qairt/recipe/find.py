@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from qairt.errors import RecipeError
-from qairt.files import expanded
+from qairt.files import expanded, read_text
 from qairt.recipe.files import shipped_recipes
 from qairt.recipe.names import nearest
 
@@ -44,3 +44,13 @@ def find_recipe(name: str) -> Path:
 def shipped_by_name() -> dict[str, Path]:
     """The recipes that come with qairt."""
     return {path.stem: path for path in sorted(shipped_recipes().glob("*.yaml"))}
+
+
+def description_of(path: Path) -> str:
+    """The comment at the top of a recipe or technique as one paragraph."""
+    lines = []
+    for line in read_text(path).splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.lstrip("# ").rstrip())
+    return " ".join(lines)

@@ -10,9 +10,9 @@ import os
 from pathlib import Path
 
 from qairt.errors import RecipeError
-from qairt.files import read_text
 from qairt.quant.config import TechniqueConfig
 from qairt.recipe.files import REGISTERED, shipped_recipes
+from qairt.recipe.find import description_of
 from qairt.recipe.names import nearest
 from qairt.stages.technique_file import load_technique
 
@@ -66,7 +66,7 @@ class RecipeRegistry:
     def list_recipes(cls) -> list[dict[str, str]]:
         """All techniques: `name`, `result_type`, `description`."""
         return [
-            {"name": name, "result_type": load_technique(path).technique, "description": _description(path)}
+            {"name": name, "result_type": load_technique(path).technique, "description": description_of(path)}
             for name, path in sorted(cls._files().items())
         ]
 
@@ -83,13 +83,3 @@ class RecipeRegistry:
     def _files() -> dict[str, Path]:
         shipped = {path.stem: path for path in (shipped_recipes() / "quantization").glob("*.yaml")}
         return {name.removesuffix(".yaml"): path for name, path in REGISTERED.items()} | shipped
-
-
-def _description(path: Path) -> str:
-    """The comment at the top of the file."""
-    lines = []
-    for line in read_text(path).splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("# ").rstrip())
-    return " ".join(lines)

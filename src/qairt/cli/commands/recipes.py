@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -35,7 +34,7 @@ def recipes(
       qairt recipes smollm2-135m > my-recipe.yaml
     """
     from qairt.recipe.files import shipped_recipes
-    from qairt.recipe.find import find_recipe, shipped_by_name
+    from qairt.recipe.find import description_of, find_recipe, shipped_by_name
 
     if name is not None:
         techniques = {path.name: path for path in (shipped_recipes() / "quantization").glob("*.yaml")}
@@ -47,26 +46,20 @@ def recipes(
     if as_json:
         emit_json(
             {
-                "recipes": [{"name": key, "path": str(path), "about": about(path)} for key, path in shipped.items()],
+                "recipes": [
+                    {"name": key, "path": str(path), "about": description_of(path)} for key, path in shipped.items()
+                ],
                 "quantization": [
-                    {"name": key, "path": str(path), "about": about(path)} for key, path in techniques.items()
+                    {"name": key, "path": str(path), "about": description_of(path)} for key, path in techniques.items()
                 ],
             }
         )
         return
-    for line in table([(key, about(path)) for key, path in shipped.items()], header=("recipe", "what it does")):
+    for line in table(
+        [(key, description_of(path)) for key, path in shipped.items()], header=("recipe", "what it does")
+    ):
         emit(line)
     emit()
-    rows = [(key, about(path)) for key, path in techniques.items()]
+    rows = [(key, description_of(path)) for key, path in techniques.items()]
     for line in table(rows, header=("technique", "for stages.quantization.recipe")):
         emit(line)
-
-
-def about(path: Path) -> str:
-    """The comment at the top of a recipe as one paragraph."""
-    lines = []
-    for line in read_text(path).splitlines():
-        if not line.startswith("#"):
-            break
-        lines.append(line.lstrip("# ").rstrip())
-    return " ".join(lines)
