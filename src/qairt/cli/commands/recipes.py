@@ -44,20 +44,16 @@ def recipes(
     shipped = shipped_by_name()
     techniques = {path.name: path for path in sorted((shipped_recipes() / "quantization").glob("*.yaml"))}
     if as_json:
+        kinds = {"recipes": shipped, "quantization": techniques}
         emit_json(
             {
-                "recipes": [
-                    {"name": key, "path": str(path), "about": description_of(path)} for key, path in shipped.items()
-                ],
-                "quantization": [
-                    {"name": key, "path": str(path), "about": description_of(path)} for key, path in techniques.items()
-                ],
+                kind: [{"name": key, "path": str(path), "about": description_of(path)} for key, path in found.items()]
+                for kind, found in kinds.items()
             }
         )
         return
-    for line in table(
-        [(key, description_of(path)) for key, path in shipped.items()], header=("recipe", "what it does")
-    ):
+    rows = [(key, description_of(path)) for key, path in shipped.items()]
+    for line in table(rows, header=("recipe", "what it does")):
         emit(line)
     emit()
     rows = [(key, description_of(path)) for key, path in techniques.items()]
