@@ -50,8 +50,8 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
     def check(self, env: Env) -> None:
         model_of(env)
 
-    def check_tools(self, env: Env) -> None:
-        """Reads the tokenizer, which takes a second: too long for a plan."""
+    def check_files(self, env: Env) -> None:
+        """Reads the tokenizer, which takes a second; a run does it in this stage's item, the first one."""
         from qairt.model.tokenizer import Tokenizer
         from qairt.model.tokenizer_check import check_tokenizer
 
@@ -90,13 +90,18 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
     def run(self, task: Task, context: Context[ModelLoadingConfig, StageInput]) -> LoadedModel:
         from qairt.model.describe import describe_model
         from qairt.model.tokenizer import Tokenizer
+        from qairt.model.tokenizer_check import check_tokenizer
 
-        description = describe_model(task.paths["model"])
+        source = task.paths["model"]
+        description = describe_model(source)
+        opened = Tokenizer.open(source)
+        for notice in check_tokenizer(opened, description.config, str(source)):
+            print(notice)
         model = context.directory / "model.json"
         model.write_text(description.config.model_dump_json(indent=1) + "\n")
         tokenizer = context.directory / "tokenizer"
         tokenizer.mkdir()
-        Tokenizer.open(task.paths["model"]).save(tokenizer)
+        opened.save(tokenizer)
         return LoadedModel(model=model, tokenizer=tokenizer)
 
     def write_visualization(self, items: Batch, context: OutputContext) -> None:
