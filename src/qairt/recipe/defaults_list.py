@@ -15,7 +15,7 @@ Source: seed 003, and the defaults list of Hydra, which it follows.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from qairt.errors import RecipeError
 from qairt.recipe.faults import combined
 from qairt.recipe.files import shipped_recipes
 from qairt.recipe.names import nearest
-from qairt.recipe.places import COMMAND_LINE
+from qairt.recipe.places import ABSENT, COMMAND_LINE, leaves
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath
 
@@ -125,20 +125,8 @@ def _mount(recipe: Recipe, mount: _Mount, *, over: bool) -> None:
         over: they override the recipe's own values, except those of the command line.
     """
     settings = Recipe.from_file(mount.file)
-    for steps, value in _leaves(settings, ()):
+    for steps, value in leaves(settings) if settings else ():
         path = (*mount.place, *steps)
         origin = recipe.origin(path)
-        if recipe.at(path, _ABSENT) is _ABSENT or (over and origin != COMMAND_LINE):
+        if recipe.at(path, ABSENT) is ABSENT or (over and origin != COMMAND_LINE):
             recipe.mount(path, copy.deepcopy(value), settings.where(steps))
-
-
-_ABSENT = object()
-
-
-def _leaves(values: Mapping[str, object], path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
-    for key, value in values.items():
-        inner: Sequence[str] = (*path, str(key))
-        if isinstance(value, Mapping) and value:
-            yield from _leaves(value, tuple(inner))
-        else:
-            yield tuple(inner), value

@@ -13,7 +13,7 @@ from qairt.errors import RecipeError
 from qairt.recipe.configs import LoRAFeatureConfig, OnnxExporterConfig
 from qairt.recipe.faults import combined, faults_from_pydantic, unknown_key
 from qairt.recipe.names import nearest
-from qairt.recipe.places import COMMAND_LINE
+from qairt.recipe.places import ABSENT, COMMAND_LINE, leaves
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath
 
@@ -41,10 +41,10 @@ def apply_documented_keys(recipe: Recipe) -> list[str]:
     faults: list[RecipeError] = []
     for old, new in OTHER_NAMES.items():
         if recipe.at(old) is None:
-            if recipe.at(old, _ABSENT) is None:
+            if recipe.at(old, ABSENT) is None:
                 recipe.take(old)
             continue
-        for path in [*_leaves(recipe.at(old), old)]:
+        for path, _ in [*leaves(recipe.at(old), old)]:
             faults += _move(recipe, path, (*new, *path[len(old) :]))
     faults += _other_features(recipe)
     notes = []
@@ -107,19 +107,10 @@ def note_of_argument(recipe: Recipe, path: KeyPath) -> str:
     return f"{recipe.where(path)}: {'.'.join(path)} has no effect: {why}"
 
 
-def _leaves(value: object, path: KeyPath) -> Iterator[KeyPath]:
-    """The path of each value that is not a mapping of others."""
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, (*path, str(key)))
-    else:
-        yield path
-
-
 def _move(recipe: Recipe, old: KeyPath, new: KeyPath) -> Iterator[RecipeError]:
     """Move one value. Of two names for it, the one on the command line takes precedence."""
-    held = recipe.at(new, _ABSENT)
-    if held is _ABSENT:
+    held = recipe.at(new, ABSENT)
+    if held is ABSENT:
         recipe.move(old, new)
         return
     if recipe.origin(old) == COMMAND_LINE != recipe.origin(new):
@@ -130,6 +121,3 @@ def _move(recipe: Recipe, old: KeyPath, new: KeyPath) -> Iterator[RecipeError]:
     if other != COMMAND_LINE and value is not None:
         what = f"{'.'.join(old)} is another name of {'.'.join(new)}, which is set too ({other})"
         yield RecipeError(what, where=where, remedy="remove one of them")
-
-
-_ABSENT = object()

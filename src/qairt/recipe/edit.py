@@ -9,10 +9,10 @@ from typing import Any
 import yaml
 
 from qairt.errors import RecipeError
-from qairt.files import read_regular, write_atomic
+from qairt.files import write_atomic
 from qairt.recipe.places import child, key_in
 from qairt.recipe.source import KeyPath, PlainDumper, load_yaml
-from qairt.recipe.syntax import read_text
+from qairt.recipe.syntax import exact_text
 
 
 @dataclass(frozen=True)
@@ -33,7 +33,7 @@ class LineChange:
             RecipeError: the file has changed since, or cannot be written.
         """
         where = f"{self.file}:{self.line}"
-        if _read(self.file) != self._content:
+        if exact_text(self.file) != self._content:
             raise RecipeError("the file has changed in the meantime", where=where, remedy="open it again")
         try:
             write_atomic(self.file, self._changed)
@@ -50,7 +50,7 @@ def set_value(file: Path, path: KeyPath, value: object) -> LineChange:
         RecipeError: the value is not a single word on one line; the remedy says what to do instead.
     """
     name = ".".join(path)
-    content = _read(file)
+    content = exact_text(file)
     node = _node(yaml.compose(content, Loader=yaml.SafeLoader), path)
     if node is None:
         raise RecipeError(f"{name} is not set in this file", where=str(file), remedy=f"add {name}: {_word(value)}")
@@ -82,11 +82,6 @@ def _check(content: str, changed: str, path: KeyPath, value: object, where: str)
     container[key_in(container, path[-1])] = value
     if found != expected:
         raise RecipeError(f"{'.'.join(path)} is shared with other settings", where=where, remedy="edit the recipe")
-
-
-def _read(file: Path) -> str:
-    read_text(file)  # for its errors
-    return read_regular(file).decode()
 
 
 def _node(node: yaml.Node | None, steps: KeyPath) -> yaml.Node | None:

@@ -12,11 +12,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.errors import RecipeError
-from qairt.files import read_regular, write_atomic
+from qairt.files import write_atomic
 from qairt.recipe.old_keys import OldKey, apply_old_keys, old_keys
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath, load_yaml
-from qairt.recipe.syntax import read_text
+from qairt.recipe.syntax import exact_text
 
 if TYPE_CHECKING:
     from ruamel.yaml import YAML
@@ -45,7 +45,7 @@ class Migration:
         Raises:
             RecipeError: the file has changed since, or cannot be written.
         """
-        if _text_of(self.file) != self.before:
+        if exact_text(self.file) != self.before:
             raise RecipeError("the file has changed in the meantime", where=str(self.file), remedy="run it again")
         try:
             write_atomic(self.file, self.after)
@@ -63,18 +63,13 @@ def migration(file: Path) -> Migration:
     """
     recipe = Recipe.from_file(file)
     keys = tuple(old_keys(recipe))
-    before = _text_of(file)
+    before = exact_text(file)
     if not keys:
         return Migration(file, (), before, before)
     after = _rewritten(before, keys, file)
     apply_old_keys(recipe)
     _require_same(after, recipe, file, keys)
     return Migration(file, keys, before, after)
-
-
-def _text_of(file: Path) -> str:
-    read_text(file)  # for its errors
-    return read_regular(file).decode()
 
 
 def _rewritten(text: str, keys: Sequence[OldKey], file: Path) -> str:

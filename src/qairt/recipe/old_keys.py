@@ -5,10 +5,11 @@ Source: the old names and their new places are those of seed 003.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qairt.recipe.output_settings import model_name
+from qairt.recipe.places import ABSENT, leaves
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.source import KeyPath
 
@@ -78,11 +79,11 @@ def old_keys(recipe: Recipe) -> list[OldKey]:
     found = []
     first: dict[KeyPath, tuple[object, str]] = {}
     for top in dict.fromkeys(old[0] for old, _ in PREFIXES):
-        for path, value in _leaves(recipe.get(top), (top,)) if top in recipe else ():
+        for path, value in leaves(recipe.get(top), (top,)) if top in recipe else ():
             new = _new_path(path, model)
-            present = recipe.at(new, _ABSENT)
+            present = recipe.at(new, ABSENT)
             no_stage = len(new) > 1 and new[1] not in known
-            kept, kept_where = first.get(new, (None, "")) if present is _ABSENT else (present, recipe.where(new))
+            kept, kept_where = first.get(new, (None, "")) if present is ABSENT else (present, recipe.where(new))
             found.append(OldKey(path, new, recipe.where(path), value, kept, kept_where, no_stage))
             first.setdefault(new, (value, recipe.where(path)))
     return found
@@ -109,17 +110,6 @@ def format_old_keys(keys: Sequence[OldKey], recipe: Recipe) -> str:
     """One sentence that names every old key and its new one."""
     migrate = f"; `qairt migrate {recipe.source}` updates the file" if recipe.source else ""
     return f"old keys, supported in this release only{migrate}: {'; '.join(map(str, keys))}"
-
-
-_ABSENT = object()
-
-
-def _leaves(value: object, path: KeyPath) -> Iterator[tuple[KeyPath, object]]:
-    if isinstance(value, Mapping) and value:
-        for key, inner in value.items():
-            yield from _leaves(inner, (*path, str(key)))
-    else:
-        yield path, value
 
 
 def _new_path(path: KeyPath, model: str) -> KeyPath:

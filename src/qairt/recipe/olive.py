@@ -19,7 +19,7 @@ def refuse_olive_file(path: Path) -> None:
     """
     try:
         content = read_json(path)
-    except (OSError, ValueError, RecursionError):
+    except (OSError, ValueError):
         return
     refuse_olive(content, path)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +58,8 @@ class LocatedMapping(dict[str, Any]):
         """The value at a path, `default` when there is none."""
         value: object = self
         for step in self.path_of(path):
-            value = child(value, step, _ABSENT)
-            if value is _ABSENT:
+            value = child(value, step, ABSENT)
+            if value is ABSENT:
                 return default
         return value
 
@@ -116,7 +116,8 @@ class LocatedMapping(dict[str, Any]):
         return str(self.source) if self.source else "recipe"
 
 
-_ABSENT = object()
+ABSENT = object()
+"""A default of `LocatedMapping.at` and `child` that no recipe holds."""
 
 
 def key_in(container: object, step: str) -> Any:
@@ -156,3 +157,16 @@ def _split(path: str) -> list[str]:
             break
         start += 1
     return []
+
+
+def leaves(value: object, path: KeyPath = ()) -> Iterator[tuple[KeyPath, object]]:
+    """Each value that is not a mapping of others, with its path; an empty mapping is one.
+
+    Args:
+        path: of `value` itself.
+    """
+    if isinstance(value, Mapping) and value:
+        for key, inner in value.items():
+            yield from leaves(inner, (*path, str(key)))
+    else:
+        yield path, value

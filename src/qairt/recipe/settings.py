@@ -50,7 +50,8 @@ class VerifyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     artifacts: Literal["size", "full"] = "size"
-    """How cached files are checked before they are reused: by size, or by content."""
+    """How cached files are checked before they are reused. `size`: by size, and by content where a file has changed
+    since it was last read. `full`: every byte."""
     min_sqnr_db: MinSqnrConfig = Field(default_factory=MinSqnrConfig)
     """Thresholds of `qairt verify`: one number for all rungs, or numbers by rung."""
     min_top1: Annotated[float | None, Field(ge=0, le=1)] = None

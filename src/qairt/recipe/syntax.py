@@ -8,7 +8,7 @@ from pathlib import Path
 import yaml
 
 from qairt.errors import RecipeError
-from qairt.files import open_regular
+from qairt.files import open_regular, read_regular
 
 MAX_BYTES = 1_000_000
 """Of a recipe; a model's path given by mistake is not read to its end."""
@@ -68,6 +68,12 @@ def read_text(path: Path) -> str:
         return content.decode("utf-8-sig").replace("\r\n", "\n").replace("\r", "\n")
     except UnicodeDecodeError as error:
         raise RecipeSyntaxError("the file is not UTF-8 text", where=str(path), remedy="save it as UTF-8") from error
+
+
+def exact_text(path: Path) -> str:
+    """A recipe's text with its line ends, for editing; raises what `read_text` does."""
+    read_text(path)  # for its errors
+    return read_regular(path).decode()
 
 
 def too_many(where: str) -> RecipeSyntaxError:

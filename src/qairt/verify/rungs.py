@@ -199,7 +199,7 @@ class Rungs:
         """Everything that the comparison of the float model with an independent reader depends on."""
         from qairt.verify.checkpoint import CHECKPOINT, TOKENS
 
-        items = [*self._items["model_loading"], *self._items["export" if self.is_external else "quantization"]]
+        items = [*self._items["model_loading"], *self._items[self._encoded_by]]
         facts = {"version": VERSION, "sources": {item.name: item.key for item in items}}
         config = {"rung": CHECKPOINT, "part": None, "tokens": TOKENS}
         return ResultKey(CHECKPOINT, None, {"stage": STAGE, "config": config, "upstream": None, "extras": facts})
