@@ -142,10 +142,11 @@ def flush_tree(folder: Path) -> None:
 def same_content(one: Path, other: Path) -> bool:
     """Whether two folders hold the same files with the same bytes; links to one file are not read."""
     names = _names(one)
-    return names == _names(other) and all(_same_file(one / name, other / name) for name in names)
+    return names == _names(other) and all(same_file(one / name, other / name) for name in names)
 
 
-def _same_file(one: Path, other: Path) -> bool:
+def same_file(one: Path, other: Path) -> bool:
+    """Whether two paths are files, not symbolic links, with the same bytes; hard links to one file are not read."""
     if one.is_symlink() or other.is_symlink() or not (one.is_file() and other.is_file()):
         return False
     return os.path.samefile(one, other) or cmp(one, other, shallow=False)

@@ -48,7 +48,7 @@ class Pipeline(LastResult):
         model: the model's name in `output.extra`.
         enable_cache: whether finished items are reused, of stages that do not say it themselves.
         checkpoint: whether results are kept where `enable_cache` is false.
-        verify_digests: check reused entries by content, not by presence and size alone; reads every byte.
+        verify_digests: read every byte of reused entries, also of files that have not changed since they were read.
         log_level: the messages that a run shows: `warning` leaves notices out, `error` warnings too.
 
     Raises:

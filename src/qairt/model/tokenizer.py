@@ -68,8 +68,9 @@ class Tokenizer:
             raise ModelError(f"not a tokenizer: {error}", where=str(path), remedy="download it again") from error
         files = read_tokenizer_files(directory)
         _add_tokens(fast, files.added)
-        settings = {key: value for key, value in files.settings.items() if key != "chat_template"}
-        return cls(fast, settings, chat_template_in(directory))
+        settings = dict(files.settings)
+        stated = settings.pop("chat_template", None)
+        return cls(fast, settings, chat_template_in(directory, stated))
 
     @classmethod
     def from_gguf(cls, path: str | Path) -> Tokenizer:
@@ -166,13 +167,15 @@ class Tokenizer:
         return [directory / name for name in contents]
 
 
-def chat_template_in(directory: Path) -> JsonValue:
+def chat_template_in(directory: Path, stated: JsonValue) -> JsonValue:
     """The chat template of a model directory, or its named templates; None for a base model.
+
+    Args:
+        stated: the template in its tokenizer's settings.
 
     Raises:
         ModelError: a file that may hold it is not JSON.
     """
-    stated = read_tokenizer_files(directory).settings.get("chat_template")
     return _template_file(directory) or stated or _legacy_template(directory)
 
 

@@ -58,8 +58,9 @@ def _of_directory(env: Env, stage: str, model: ModelDescription) -> KeyFacts:
     weights = [path for path in model.files if path.suffix == ".safetensors"]
     shards = {path: env.digest(stage, path) for path in weights}
     index = next((path for path in model.files if path.name.endswith(".safetensors.index.json")), None)
-    has_tokenizer = (model.source / "tokenizer.json").is_file()
-    read = {"tokenizer.json", *read_tokenizer_files(model.source).used} if has_tokenizer else set()
+    files = read_tokenizer_files(model.source) if (model.source / "tokenizer.json").is_file() else None
+    read = {"tokenizer.json", *files.used} if files is not None else set()
+    template = chat_template_in(model.source, files.settings.get("chat_template") if files is not None else None)
     tokenizer = {path.name: env.digest(stage, path, _JSON) for path in model.files if path.name in read}
     for path in model.files:
         if path not in weights and path.name not in tokenizer:
@@ -68,6 +69,6 @@ def _of_directory(env: Env, stage: str, model: ModelDescription) -> KeyFacts:
     return (
         (WEIGHTS, keys.digest([[*shards.values()], by_tensor])),
         (TOKENIZER, keys.digest(tokenizer)),
-        (CHAT_TEMPLATE, keys.digest(chat_template_in(model.source))),
+        (CHAT_TEMPLATE, keys.digest(template)),
         (GENERATION, facets.generation_digest(model.config)),
     )

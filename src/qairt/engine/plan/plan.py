@@ -123,11 +123,12 @@ class _Planning:
         config = stage.config.at(task.coord)
         chained = [source for source in sources if source.stage.name not in self._told_apart]
         inputs = item_inputs(stage, task, config, chained, facts)
-        last = self._newest.get((stage.name, label(task.coord)))
-        if keys.digest(inputs) not in self.plan.known and last is not None:
-            earlier = item_inputs(stage, task, config, sources, StageFacts(stage.earlier_key_extras(self._env)))
-            inputs = earlier if keys.digest(earlier) in self.plan.known else inputs
         key = keys.digest(inputs)
+        last = self._newest.get((stage.name, label(task.coord)))
+        if key not in self.plan.known and last is not None:
+            earlier = item_inputs(stage, task, config, sources, StageFacts(stage.earlier_key_extras(self._env)))
+            if (earlier_key := keys.digest(earlier)) in self.plan.known:
+                inputs, key = earlier, earlier_key
         name = f"{stage.name} {label(task.coord)}"
         forced, uncached = stage.name in self._force, stage.name in self._uncached
         reusable = name in self._made or not (forced or uncached or self._stateful)

@@ -15,8 +15,8 @@ from filelock import FileLock
 
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.stage import AnyStage, Batch
-from qairt.files import files_below, link_or_copy, make_folder, read_json, read_regular, write_atomic
-from qairt.folders import flush_tree, put_in_place, same_content, temporary_folder
+from qairt.files import files_below, link_or_copy, make_folder, read_json, write_atomic
+from qairt.folders import flush_tree, put_in_place, same_content, same_file, temporary_folder
 
 _RECORD = "published.json"
 
@@ -64,7 +64,11 @@ def _keep_changed(directory: Path, written: Written | None, fresh: Path) -> Path
     if written is None:  # of an earlier version
         return None
     now = _written(directory)
-    changed = [name for name in now if now[name] != list(written.get(name, ())) and not _is_in(name, directory, fresh)]
+    changed = [
+        name
+        for name in now
+        if now[name] != list(written.get(name, ())) and not same_file(directory / name, fresh / name)
+    ]
     if not changed:
         return None
     kept = _free_name(directory)
@@ -74,10 +78,6 @@ def _keep_changed(directory: Path, written: Written | None, fresh: Path) -> Path
         flush_tree(folder)
         put_in_place(folder, kept)
     return kept
-
-
-def _is_in(name: str, directory: Path, fresh: Path) -> bool:
-    return (fresh / name).is_file() and read_regular(directory / name) == read_regular(fresh / name)
 
 
 def _free_name(directory: Path) -> Path:
@@ -98,7 +98,7 @@ def _written(folder: Path) -> dict[str, list[int]]:
 def _read(path: Path) -> dict[str, Written]:
     """The records by stage; those that are damaged are left out."""
     found: dict[str, Written] = {}
-    with suppress(OSError, ValueError, RecursionError):
+    with suppress(OSError, ValueError):
         content = read_json(path)
         for name, written in content.items() if isinstance(content, dict) else ():
             if isinstance(written, dict):
