@@ -69,6 +69,15 @@ def test_dimensions_have_names_and_weights_stay_outside(tmp_path: Path):
     assert files.external_files(onnx) == {"weights.bin"}
 
 
+def test_products_with_cosine_and_sine_have_them_first(tmp_path: Path):
+    """The other order is miscompiled behind a norm: see `qairt.model.decoder._rotate`."""
+    _, config, onnx = export_tiny(tmp_path, "qwen3")
+    inputs = {"position_ids_cos", "position_ids_sin"}
+    users = [node for node in files.load(onnx).graph if inputs & {value.name for value in node.inputs if value}]
+    assert len(users) == 8 * config.num_layers
+    assert all(node.op_type == "Mul" and node.inputs[0].name in inputs for node in users)
+
+
 def test_the_same_model_gives_the_same_bytes(tmp_path: Path):
     _, _, one = export_tiny(tmp_path / "one", "qwen3")
     _, _, two = export_tiny(tmp_path / "two", "qwen3")

@@ -8,6 +8,7 @@ import signal
 
 import numpy as np
 import pytest
+from tiny_parameters import tiny_parameters
 from tiny_parts import make_parts, measured_encodings
 
 from qairt.errors import ToolchainError
@@ -81,3 +82,18 @@ def test_closing_ends_the_child(parts):
     runner.close()
     with pytest.raises(ProcessLookupError):
         os.kill(runner.pid, 0)
+
+
+@pytest.mark.parametrize("ar", [8, 32])
+def test_norms_of_heads_before_rotary_are_not_miscompiled(tmp_path, ar):
+    """With the products' operands the other way round, QNN 2.51 computes garbage: 8 dB and less."""
+    parameters = tiny_parameters(tmp_path / "model", "qwen3")
+    ids = [token % 128 for token in IDS]
+    parts = make_parts(
+        tmp_path, parameters, ars=[ar], cl=64, num_splits=2, encodings=measured_encodings(parameters, ids)
+    )
+    with EmulatedGenerator(parts, parameters.config, notify=lambda _: None, soc=SOC) as generator:
+        generator.prefill(ids[:ar])
+        assert generator.comparison is not None
+        worst = generator.comparison.worst_sqnr_db[f"ar{ar}-cl64_2_of_2"]
+    assert min(worst.values()) > 40, worst

@@ -184,14 +184,18 @@ def _heads_first(ops: BlockOps[T], x: T, kv: int, groups: int, dim: int, *, out:
 
 
 def _rotate(ops: BlockOps[T], x: T, positions: Positions[T], dim: int, *, out: str) -> T:
-    """Rotary embedding over the halves of the last axis: [x1 cos - x2 sin, x2 cos + x1 sin]."""
+    """Rotary embedding over the halves of the last axis: [x1 cos - x2 sin, x2 cos + x1 sin].
+
+    cos and sin are the first operands: the HTP compiler (QNN 2.51) fuses an RMSNorm with a product whose second operand
+    broadcasts over heads, and that fusion computes garbage for several rows.
+    """
     cos, sin = positions.cos, positions.sin
     x1 = ops.slice(x, 0, dim // 2, axis=-1, out=out + ".first")
     x2 = ops.slice(x, dim // 2, dim, axis=-1, out=out + ".second")
     first = ops.sub(
-        ops.mul(x1, cos, out=out + ".first_cos"), ops.mul(x2, sin, out=out + ".second_sin"), out=out + ".rotated_first"
+        ops.mul(cos, x1, out=out + ".first_cos"), ops.mul(sin, x2, out=out + ".second_sin"), out=out + ".rotated_first"
     )
     second = ops.add(
-        ops.mul(x2, cos, out=out + ".second_cos"), ops.mul(x1, sin, out=out + ".first_sin"), out=out + ".rotated_second"
+        ops.mul(cos, x2, out=out + ".second_cos"), ops.mul(sin, x1, out=out + ".first_sin"), out=out + ".rotated_second"
     )
     return ops.concat((first, second), axis=-1, out=out + ".rotated")

@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 _ADOPTED = "the external graph, adopted"
 ADOPTION = 2
 """Raised when the same external graph is adopted to another one."""
+GRAPH = 2
+"""Raised when the same configuration is built into another graph."""
 
 
 class ExportConfig(StageConfig):
@@ -142,7 +144,7 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
         if self.config.onnx is None:
-            return ()
+            return (("graph", GRAPH),)
         onnx, encodings = self._external_paths()
         _, *external = _graph_files(onnx)
         facts: KeyFacts = (
