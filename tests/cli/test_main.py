@@ -15,7 +15,7 @@ from qairt import __version__
 from qairt.cli.app import SUMMARIES, load
 
 ALL = [
-    "run", "tui", "plan", "check", "status", "attach", "logs", "cancel",
+    "run", "tui", "plan", "estimate", "check", "status", "attach", "logs", "cancel",
     "generate", "execute", "evaluate", "verify", "report", "export", "init", "recipes", "migrate", "schema", "doctor",
     "trust", "history", "bundle", "cache",
 ]  # fmt: skip

@@ -38,6 +38,7 @@ SUMMARIES = {
     "run": "Build what a recipe describes, reusing what is cached.",
     "tui": "Plan, run and watch a recipe on a full screen.",
     "plan": "Show what a run would do, and why each item runs.",
+    "estimate": "Show the most that each chip could do with the model.",
     "check": "Check a recipe and this machine before a run.",
     "status": "List active runs, and how the latest ones ended.",
     "attach": "Show a run on a full screen, active or finished.",

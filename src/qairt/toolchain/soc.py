@@ -59,13 +59,21 @@ def parse_soc(details: str) -> Soc:
             where="soc_details",
             remedy=f"write for example chipset:SM8650; known chips: {', '.join(sorted(SOCS))}",
         )
+    return soc_named(name, where="soc_details")
+
+
+def soc_named(name: str, *, where: str) -> Soc:
+    """The chip `SM8650`, ignoring case.
+
+    Args:
+        where: the setting or option that names it.
+
+    Raises:
+        RecipeError: it is unknown; lists the known ones.
+    """
     soc = SOCS.get(name.strip().upper())
     if soc is None:
-        raise RecipeError(
-            f"unknown chip {name.strip()!r}",
-            where="soc_details",
-            remedy=f"use one of {', '.join(sorted(SOCS))}",
-        )
+        raise RecipeError(f"unknown chip {name.strip()!r}", where=where, remedy=f"use one of {', '.join(sorted(SOCS))}")
     return soc
 
 

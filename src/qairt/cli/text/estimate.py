@@ -1,0 +1,112 @@
+"""`qairt estimate` as text: what a token reads, a table of chips, where the figures come from."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from qairt.amounts import duration, size
+from qairt.cli.console import styled, table, wrapped
+
+if TYPE_CHECKING:
+    from qairt.device.genie_output import Timing
+    from qairt.results.estimate import ChipEstimate, Workload
+
+
+def estimate_lines(
+    workload: Workload, chips: Sequence[ChipEstimate], *, built_for: str, prompt: int, timing: Timing | None
+) -> list[str]:
+    """The whole estimate.
+
+    Args:
+        built_for: the recipe's chip, which is marked.
+        prompt: tokens of the prompt.
+        timing: of the newest answer on a device.
+    """
+    lines = [*_workload_lines(workload, built_for), "", *_chip_table(chips, built_for, prompt), ""]
+    if timing is not None and timing.tokens_per_second is not None:
+        lines.append(f"Measured on a device: {timing.tokens_per_second:.1f} tokens/s, for {built_for}")
+    lines.append(
+        wrapped(
+            "Ceilings: no program is faster, real runs stay below. They count the bytes that a call reads, and its "
+            "operations where the NPU's peak is published (b: bytes only, so the real limit is lower).",
+            indent=2,
+        )
+    )
+    return [*lines, *_sources(chips), *_obstacles(chips)]
+
+
+def _workload_lines(workload: Workload, built_for: str) -> list[str]:
+    origin = f"finished, for {built_for}" if workload.measured else "estimated from the recipe"
+    rows = [
+        ("binaries", f"{size(sum(part.bytes for part in workload.parts))} in {len(workload.parts)} ({origin})"),
+        ("a token reads", f"{size(workload.weights_read)} of weights"),
+    ]
+    rows += [
+        ("", f"{size(workload.kv_bytes * cl)} of keys and values at context length {cl:,}") for cl in workload.contexts
+    ]
+    return table(rows, header=("model", ""))
+
+
+def _chip_table(chips: Sequence[ChipEstimate], built_for: str, prompt: int) -> list[str]:
+    rows = []
+    for chip in chips:
+        marked = f"{chip.soc.name}{' *' if chip.soc.name == built_for else ''}"
+        for place, ceiling in enumerate(chip.ceilings):
+            rows.append(
+                (
+                    *((marked, f"v{chip.soc.htp}", f"{chip.soc.vtcm_mb} MB") if place == 0 else ("", "", "")),
+                    f"{ceiling.cl:,}",
+                    _rate(ceiling.decode),
+                    _rate(ceiling.prompt) + (" b" if ceiling.prompt and chip.sheet.tops is None else ""),
+                    _time(ceiling.first_token),
+                    size(ceiling.dram),
+                    "" if place else ("no" if chip.obstacles else "yes"),
+                )
+            )
+    header = (
+        "chip",
+        "HTP",
+        "VTCM",
+        "context",
+        "tokens/s",
+        "prompt tokens/s",
+        f"first token ({prompt:,})",
+        "DRAM",
+        "fits",
+    )
+    return [
+        styled("At most (* the recipe's chip; ? memory bandwidth not published):", "bold"),
+        *table(rows, header=header, right=(1, 2, 3, 4, 5, 6, 7)),
+    ]
+
+
+def _rate(tokens_per_second: float | None) -> str:
+    return "?" if tokens_per_second is None else f"{tokens_per_second:,.0f}"
+
+
+def _time(seconds: float | None) -> str:
+    if seconds is None:
+        return "?"
+    return f"{1000 * seconds:,.1f} ms" if seconds < 1 else duration(seconds)
+
+
+def _sources(chips: Sequence[ChipEstimate]) -> list[str]:
+    by_source: dict[str, list[str]] = {}
+    for chip in chips:
+        if chip.sheet.bandwidth is not None:
+            text = f"{chip.sheet.bandwidth / 1e9:g} GB/s ({chip.sheet.bandwidth_source})"
+            if chip.sheet.tops is not None:
+                text += f"; {chip.sheet.tops:g} TOPS ({chip.sheet.tops_source})"
+        else:
+            text = "bandwidth not published: give --bandwidth"
+        by_source.setdefault(text, []).append(chip.soc.name)
+    return [wrapped(f"  {', '.join(names)}: {text}", indent=4) for text, names in by_source.items()]
+
+
+def _obstacles(chips: Sequence[ChipEstimate]) -> list[str]:
+    found: dict[str, list[str]] = {}
+    for chip in chips:
+        for obstacle in chip.obstacles:
+            found.setdefault(obstacle, []).append(chip.soc.name)
+    return [wrapped(f"Does not fit {', '.join(names)}: {text}", indent=2) for text, names in found.items()]

@@ -1,0 +1,101 @@
+"""Ceilings of a chip: arithmetic on bytes, and sizes before there are binaries."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from tiny_recipe import write_recipe
+
+from qairt.cli.main import main
+from qairt.llm import LLMPipeline
+from qairt.results.estimate import PartSize, Workload, estimate, latest_timing, workload_of
+from qairt.toolchain.chip_sheet import SHEETS, ChipSheet, sheet_of
+from qairt.toolchain.soc import SOCS
+
+WORKLOAD = Workload(
+    parts=(PartSize("part 1 of 2", 1_000_000, 0), PartSize("part 2 of 2", 90_000_000, 90_000_000)),
+    measured=True,
+    operations=200_000_000,
+    attention=1_000,
+    kv_bytes=10_000,
+    contexts=(1_000, 4_000),
+    prompt_ar=128,
+    needs_blocks=True,
+)
+SHEET = ChipSheet(100e9, "given", 10, "given")
+
+
+def test_a_token_reads_all_weights_and_the_whole_cache():
+    short, long = estimate(WORKLOAD, SOCS["SM8650"], SHEET, prompt_tokens=256).ceilings
+    assert (short.call_bytes, long.call_bytes) == (100_000_000, 130_000_000)
+    assert (short.decode, long.decode) == (1_000, pytest.approx(100e9 / 130e6))
+    assert (short.dram, long.dram) == (101_000_000, 131_000_000)
+
+
+def test_a_prompt_is_bound_by_the_slower_of_bytes_and_operations():
+    short, long = estimate(WORKLOAD, SOCS["SM8650"], SHEET, prompt_tokens=257).ceilings
+    # 128 tokens: 1 ms of bytes, but 128 * (2e8 + 1000 * 1000) operations at 1e13 a second are 2.57 ms
+    assert short.prompt == pytest.approx(128 / 2.5728e-3)
+    assert short.first_token == pytest.approx(3 * 2.5728e-3), "257 tokens are three calls"
+    bytes_only = estimate(WORKLOAD, SOCS["SM8650"], ChipSheet(100e9, "given"), prompt_tokens=257).ceilings[0]
+    assert bytes_only.first_token == pytest.approx(3e-3)
+    assert estimate(WORKLOAD, SOCS["SM8650"], SHEET, prompt_tokens=1_000).ceilings[0].first_token is None, "no room"
+
+
+def test_without_a_published_bandwidth_nothing_is_made_up():
+    (ceiling, _) = estimate(WORKLOAD, SOCS["QCM6490"], sheet_of("QCM6490"), prompt_tokens=1).ceilings
+    assert (ceiling.decode, ceiling.prompt, ceiling.first_token) == (None, None, None)
+    assert sheet_of("QCM6490", bandwidth_gb_s=25).bandwidth == 25e9
+
+
+def test_every_chip_has_a_sheet_and_every_figure_a_source():
+    assert SHEETS.keys() == SOCS.keys()
+    for sheet in SHEETS.values():
+        assert (sheet.bandwidth is None) == (sheet.bandwidth_source == "not published")
+        assert (sheet.tops is None) == (sheet.tops_source == "not published")
+
+
+def test_why_it_does_not_fit():
+    assert estimate(WORKLOAD, SOCS["SM8350"], SHEET, prompt_tokens=1).obstacles == (
+        "HTP v68 has no block-quantized (LPBQ) weights: use an 8-bit technique",
+        "HTP v68 cannot share weights between graphs",
+    )
+    assert estimate(WORKLOAD, SOCS["SM8750"], SHEET, prompt_tokens=1).obstacles == ()
+
+
+def test_before_a_run_sizes_follow_from_the_recipe(tmp_path):
+    run = LLMPipeline.from_recipe(write_recipe(tmp_path)).finished()
+    found = workload_of(run)
+    layer = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64
+    assert not found.measured
+    assert found.parts == (
+        PartSize("part 1 of 3", 260 * 64, 0),
+        PartSize("part 2 of 3", layer * 5 // 8, layer * 5 // 8),
+        PartSize("part 3 of 3", 260 * 64 + (layer + 64) * 5 // 8, 260 * 64 + (layer + 64) * 5 // 8),
+    )
+    assert found.kv_bytes == 2 * 2 * 2 * 16, "keys and values, two layers, two heads of 16, 8 bits"
+    assert (found.contexts, found.prompt_ar, found.needs_blocks) == ((32,), 8, True)
+
+
+def test_a_measured_answer_stands_beside_it(tmp_path, capsys):
+    recipe = write_recipe(tmp_path)
+    run = LLMPipeline.from_recipe(recipe).finished()
+    assert latest_timing(run) is None
+    answers = run.state_folder.parent / "execute" / "20260101-000000-ab"
+    for number, rate in (("1", None), ("2", 12.5)):
+        (answers / number).mkdir(parents=True)
+        (answers / number / "timing.json").write_text(json.dumps({"tokens_per_second": rate}))
+    assert main(["estimate", str(recipe), "--soc", "sm8650", "--soc", "QCM6490"]) == 0
+    said = capsys.readouterr().out
+    assert "Measured on a device: 12.5 tokens/s, for SM8650\n" in said
+    assert "  SM8650: 76.8 GB/s (LPDDR5X at 4,800 MHz on 64 bits, Qualcomm's product brief)\n" in said
+    assert "  QCM6490: bandwidth not published: give --bandwidth\n" in said
+    assert "Does not fit QCM6490: HTP v68 cannot share weights between graphs\n" in said
+
+
+def test_an_unknown_chip_is_named(tmp_path, capsys):
+    recipe = write_recipe(tmp_path)
+    capsys.readouterr()
+    assert main(["estimate", str(recipe), "--soc", "SM9"]) == 2
+    assert capsys.readouterr().err.startswith("Error: --soc: unknown chip 'SM9'\n  use one of QCM6490, ")
