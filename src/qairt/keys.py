@@ -17,7 +17,9 @@ def plain(value: Mapping[str, object]) -> dict[str, JsonValue]: ...
 def plain(value: object) -> JsonValue: ...
 def plain(value: object) -> JsonValue:
     """`value` as JSON: tuples of `(str, value)` pairs become mappings, other tuples lists, other types their text."""
-    if isinstance(value, Mapping):
+    if value is None or isinstance(value, (str, bool, int, float)):  # first: most values are these
+        return value
+    if isinstance(value, (dict, Mapping)):
         return {str(name): plain(part) for name, part in value.items()}
     if isinstance(value, (list, tuple)):
         if isinstance(value, tuple) and value and all(_is_pair(part) for part in value):
@@ -26,8 +28,6 @@ def plain(value: object) -> JsonValue:
     if isinstance(value, (set, frozenset)):
         parts: list[Any] = [plain(part) for part in value]
         return sorted(parts)
-    if value is None or isinstance(value, (bool, int, float, str)):
-        return value
     return str(value)
 
 

@@ -51,7 +51,7 @@ class Project:
     cache_dir: Path
     options: RunOptions
     cache_option: Path | None = None
-    planned: PlanResult = field(default_factory=PlanResult)
+    planned: PlanResult = field(default_factory=PlanResult, repr=False)
     """The latest plan."""
 
     @property

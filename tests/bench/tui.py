@@ -36,6 +36,7 @@ CRITERIA: dict[str, Callable[[Bench], None]] = {
     "A5": tui_loads.cost,
     "A8": tui_loads.many_rows,
     "A9": tui_loads.log_storm,
+    "items": tui_loads.many_items,
     "A10": tui_survival.drops,
     "A11": tui_survival.killed_host,
     "A13": tui_looks.sizes,

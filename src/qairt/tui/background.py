@@ -24,7 +24,9 @@ class BackgroundWork:
 
     def run(self, job: Callable[[], T], then: Callable[[T], None]) -> None:
         """Call `job` in a thread, then `then` with its result here. A `QairtError` becomes a notification."""
-        self._app.run_worker(partial(_with_result, job, then), group=_GROUP, thread=True, exit_on_error=False)
+        work = partial(_with_result, job, then)
+        # Textual describes a worker by the text of all that it holds, unless it is told: seconds for a large plan.
+        self._app.run_worker(work, group=_GROUP, description=_GROUP, thread=True, exit_on_error=False)
 
     def worker_changed(self, worker: Worker[object]) -> BaseException | None:
         """Handle the end of a job; returns an error that is not for the user."""

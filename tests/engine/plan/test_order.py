@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-import pytest
-from planned_items import parts
+import random
+from typing import Any
 
-from qairt.engine.plan.order import longest_path, makespan, merge_by_merge, urgency
+import pytest
+from planned_items import item, parts
+
+from qairt.engine.plan.order import Key, longest_path, makespan, merge_by_merge, urgency
 
 
 @pytest.mark.parametrize("links", [(18, 9, 14, 1), (10, 10, 10), (1, 30), (5, 5)])
@@ -34,3 +37,32 @@ def test_what_leads_to_one_merge_is_made_together():
         "link 0", "quantize 0 ar8", "quantize 0 ar1", "split 0 ar8", "split 0 ar1",
         "bundle",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_the_makespan_is_that_of_a_simulation_which_looks_at_every_item(seed: int):
+    chance = random.Random(seed)
+    items: list[Any] = []
+    for number in range(40):
+        sources = chance.sample(items, min(len(items), chance.choice((0, 1, 1, 2, 4))))
+        items.append(item(str(number), *sources, seconds=chance.uniform(0.5, 9.0)))
+    keys = merge_by_merge(items, longest_first=True)
+    for jobs in (1, 2, 5):
+        assert makespan(items, keys, jobs) == pytest.approx(slow_makespan(items, keys, jobs))
+
+
+def slow_makespan(items: list[Any], keys: dict[int, Key], jobs: int) -> float:
+    waiting = sorted(items, key=lambda one: keys[id(one)])
+    running: list[tuple[float, Any]] = []
+    done: set[int] = set()
+    now = 0.0
+    while waiting or running:
+        ready = [one for one in waiting if all(id(source) in done for source in one.sources)]
+        for one in ready[: jobs - len(running)]:
+            waiting.remove(one)
+            running.append((now + one.seconds, one))
+        ending = min(running, key=lambda entry: entry[0])
+        running.remove(ending)
+        now = ending[0]
+        done.add(id(ending[1]))
+    return now

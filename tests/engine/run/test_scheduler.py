@@ -165,3 +165,23 @@ def test_what_measures_waits_for_what_runs_and_holds_nothing_back():
     outcome = run_items(items, run, jobs=2, memory=100, cores=2, stop=threading.Event())
     assert started[-1] == "measure"
     assert len(outcome.done) == 4
+
+
+def test_what_was_skipped_runs_after_a_retry_once_its_sources_are_made():
+    bad, beside = item("bad"), item("beside")
+    after = item("after", bad, beside)
+    last = item("last", after)
+    tried: list[str] = []
+
+    def run(one: Any, threads: int, computed: Any) -> None:
+        tried.append(one.name)
+        if one is bad and tried.count("bad") == 1:
+            raise ValueError("no")
+        if one is beside:
+            scheduler.retry()
+
+    scheduler = Scheduler([bad, beside, after, last], run, Capacity(1, 100, 1), stop=threading.Event())
+    outcome = scheduler.run()
+    assert [one.name for one in outcome.done] == ["beside", "bad", "after", "last"]
+    assert (outcome.failed, outcome.skipped) == ([], [])
+    assert tried == ["bad", "beside", "bad", "after", "last"]

@@ -5,6 +5,8 @@ The order decides how long cores are idle at the end, while the last part is lin
 
 from __future__ import annotations
 
+import heapq
+
 from qairt.engine.plan.planned import PlannedItem
 
 Key = tuple[float, int, int]
@@ -43,18 +45,25 @@ def merge_by_merge(items: list[PlannedItem], *, longest_first: bool) -> dict[int
 
 def makespan(items: list[PlannedItem], keys: dict[int, Key], jobs: int) -> float:
     """Seconds until the last of `items` ends, `jobs` at a time, the smallest key first."""
-    inside = {id(item) for item in items}
-    waiting = sorted(items, key=lambda item: keys[id(item)])
-    running: list[tuple[float, PlannedItem]] = []
-    done: set[int] = set()
+    missing = {id(item): 0 for item in items}
+    dependents: dict[int, list[PlannedItem]] = {}
+    for item in items:
+        for source in item.sources:
+            if id(source) in missing:
+                missing[id(item)] += 1
+                dependents.setdefault(id(source), []).append(item)
+    by_id = {id(item): item for item in items}
+    ready = [(keys[number], number) for number, needed in missing.items() if not needed]
+    heapq.heapify(ready)
+    running: list[tuple[float, int]] = []
     now = 0.0
-    while waiting or running:
-        ready = [item for item in waiting if all(id(s) in done or id(s) not in inside for s in item.sources)]
-        for item in ready[: jobs - len(running)]:
-            waiting.remove(item)
-            running.append((now + item.seconds, item))
-        ending = min(running, key=lambda entry: entry[0])
-        running.remove(ending)
-        now = ending[0]
-        done.add(id(ending[1]))
+    while ready or running:
+        while ready and len(running) < jobs:
+            _, number = heapq.heappop(ready)
+            heapq.heappush(running, (now + by_id[number].seconds, number))
+        now, number = heapq.heappop(running)
+        for item in dependents.get(number, ()):
+            missing[id(item)] -= 1
+            if not missing[id(item)]:
+                heapq.heappush(ready, (keys[id(item)], id(item)))
     return now

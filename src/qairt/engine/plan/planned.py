@@ -177,11 +177,11 @@ class PlannedItem:
         """`size_bucket` of the bytes that its stage expects to write."""
         return size_bucket(self.task.estimate.bytes)
 
-    @property
+    @cached_property
     def label(self) -> str:
         return label(self.coord)
 
-    @property
+    @cached_property
     def name(self) -> str:
         return f"{self.stage.name} {self.label}"
 

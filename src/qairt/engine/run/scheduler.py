@@ -79,6 +79,9 @@ class Scheduler:
         self._on_blocked, self._on_unblocked = on_blocked, on_unblocked
         self._outcome = Outcome()
         self._waiting = {id(item): item for item in items}
+        self._missing: dict[int, int] = {}
+        """How many unfinished items each one is made from, directly or not."""
+        self._leads_to: dict[int, list[int]] = {}
         self._urgency = urgency(items, capacity.jobs)
         self._running: dict[int, threading.Thread] = {}
         self._computing: dict[int, tuple[PlannedItem, int]] = {}
@@ -88,8 +91,13 @@ class Scheduler:
         self._messages: queue.SimpleQueue[_Message] = queue.SimpleQueue()
         self._ended: dict[int, tuple[PlannedItem, BaseException | None]] = {}
         """Survives an interrupt that loses a message."""
-        self._unfinished = set(self._waiting)
-        """Waiting, running, failed or skipped."""
+        for item in items:
+            above = {id(source) for source in item.upstream} & self._waiting.keys()
+            self._missing[id(item)] = len(above)
+            for source in above:
+                self._leads_to.setdefault(source, []).append(id(item))
+        self._ready = {number for number, missing in self._missing.items() if not missing}
+        """Items whose sources are finished; they wait, run, or have failed."""
 
     def run(self) -> Outcome:
         """Run until nothing more can run."""
@@ -127,17 +135,19 @@ class Scheduler:
         if self._stop.is_set() or self._paused.is_set():
             return
         capacity = self._capacity
-        ready = [item for item in self._waiting.values() if not any(id(s) in self._unfinished for s in item.upstream)]
+        ready = [self._waiting[number] for number in self._ready if number in self._waiting]
         ready.sort(key=lambda item: (not self._runs_alone(item), self._urgency[id(item)]))
         contenders = max(1, min(capacity.jobs, len(ready) + len(self._computing)))
         for item in ready:
+            if len(self._computing) >= capacity.jobs:
+                break
             alone = self._runs_alone(item)
             if self._computing and (alone or any(self._runs_alone(other) for other, _ in self._computing.values())):
                 continue
             used = sum(other.peak_ram for other, _ in self._computing.values())
             free = capacity.cores - sum(threads for _, threads in self._computing.values())
             too_much = free < 1 or used + item.peak_ram > capacity.memory
-            if len(self._computing) >= capacity.jobs or (self._computing and too_much):
+            if self._computing and too_much:
                 continue
             del self._waiting[id(item)]
             share = capacity.cores if alone else capacity.cores // contenders
@@ -179,7 +189,7 @@ class Scheduler:
     def _end(self, item: PlannedItem, error: BaseException | None) -> None:
         self._running.pop(id(item)).join()
         if error is None:
-            self._unfinished.discard(id(item))
+            self._finish(item)
             self._outcome.done.append(item)
         elif isinstance(error, TryAlone):
             self._alone.add(id(item))
@@ -188,6 +198,13 @@ class Scheduler:
         else:
             self._outcome.failed.append((item, error))
             self._skip_dependents(item)
+
+    def _finish(self, item: PlannedItem) -> None:
+        self._ready.discard(id(item))
+        for number in self._leads_to.get(id(item), ()):
+            self._missing[number] -= 1
+            if not self._missing[number]:
+                self._ready.add(number)
 
     def _skip_dependents(self, lost: PlannedItem) -> None:
         """Skip everything that depends on `lost`, directly or not."""
