@@ -1,0 +1,39 @@
+"""The decoder's linears, which adapters add to, and the joined ones that a checkpoint may have in their place."""
+
+from __future__ import annotations
+
+from qairt.model.config import DecoderConfig
+from qairt.model.layout import EMBEDDING, weight_shapes
+
+_LM_HEAD = "lm_head"
+_JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+
+
+def decoder_linears(config: DecoderConfig) -> dict[str, tuple[int, int]]:
+    """Name -> (in, out) of every linear, `model.layers.0.self_attn.q_proj` to `lm_head`."""
+    shapes = {
+        name.removesuffix(".weight"): (shape[1], shape[0])
+        for name, shape in weight_shapes(config).items()
+        if len(shape) == 2 and name.endswith(".weight") and name != EMBEDDING
+    }
+    return {**shapes, _LM_HEAD: (config.hidden_size, config.vocab_size)}
+
+
+def linears_of_module(module: str, linears: dict[str, tuple[int, int]]) -> list[str]:
+    """The decoder's linears that a checkpoint's module is: itself, or those of a joined projection, in its order.
+
+    Returns:
+        Their names; none if the decoder has no such module.
+    """
+    if module in linears:
+        return [module]
+    block, _, projection = module.rpartition(".")
+    parts = [f"{block}.{part}" for part in _JOINED.get(projection, ())]
+    return parts if all(part in linears for part in parts) else []
+
+
+def joined_modules(linears: dict[str, tuple[int, int]]) -> list[str]:
+    """Names that joined projections of this decoder would have."""
+    blocks = dict.fromkeys(name.rpartition(".")[0] for name in linears)
+    names = [f"{block}.{projection}" for block in blocks for projection in _JOINED]
+    return [name for name in names if linears_of_module(name, linears)]

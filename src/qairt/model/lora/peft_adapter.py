@@ -1,0 +1,196 @@
+"""A LoRA adapter in a folder saved by PEFT."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+from qairt.errors import ModelError
+from qairt.model.config import DecoderConfig
+from qairt.model.layout import EMBEDDING, LM_HEAD
+from qairt.model.lora.adapted import AdaptedModule, Adapter, StoredMatrix
+from qairt.model.lora.linears import decoder_linears, joined_modules, linears_of_module
+from qairt.model.lora.peft_settings import ADAPTER_CONFIG, MERGE, PeftLora, read_peft_lora
+from qairt.model.safetensors_file import SafetensorsTensor, read_safetensors_header, read_safetensors_tensor
+from qairt.model.weights import listed
+
+ADAPTER_WEIGHTS = "adapter_model.safetensors"
+_PICKLED = "adapter_model.bin"
+_PREFIX = "base_model.model."
+_A, _B = ".lora_A.weight", ".lora_B.weight"
+_UNSUPPORTED = {
+    ".lora_embedding_A": "a LoRA of the embedding",
+    ".lora_embedding_B": "a LoRA of the embedding",
+    ".lora_magnitude_vector": "DoRA",
+    ".lora_B.bias": "a bias in its B (lora_bias)",
+    ".trainable_tokens_delta": "trained token embeddings",
+    ".bias": "trained biases (bias)",
+}
+"""The end of a tensor's name -> what it is. In order: the first that is found counts."""
+_COPIES = {
+    "lm_head.base_layer.weight": LM_HEAD,
+    "lm_head.weight": LM_HEAD,
+    "model.embed_tokens.base_layer.weight": EMBEDDING,
+    "model.embed_tokens.weight": EMBEDDING,
+}
+"""Weights of the base that PEFT stores beside a LoRA of lm_head; trained ones are stored under the same names."""
+
+
+def read_peft_adapter(name: str, directory: Path, config: DecoderConfig) -> Adapter:
+    """The adapter in a folder; headers only.
+
+    Raises:
+        ModelError: a file is missing or damaged, the adapter needs what is not supported, or it is of another model.
+    """
+    settings = read_peft_lora(directory)
+    file = _weights_file(directory)
+    stored = _by_module_name(read_safetensors_header(file))
+    linears = decoder_linears(config)
+    copies = {}
+    found: dict[str, AdaptedModule] = {}
+    for tensor in [*stored]:
+        if tensor in _COPIES:
+            written, located = stored.pop(tensor)
+            copies[_COPIES[tensor]] = _matrix(file, written, located)
+    _refuse_others(stored, file)
+    modules = dict.fromkeys(tensor.removesuffix(_A).removesuffix(_B) for tensor in stored)
+    for module in modules:
+        found |= _adapted(module, stored, settings, linears, file)
+    _check_complete(settings, found, modules, linears, file)
+    return Adapter(
+        name,
+        directory,
+        (directory / ADAPTER_CONFIG, file),
+        {linear: found[linear] for linear in linears if linear in found},
+        settings.base_model_name_or_path,
+        copies,
+    )
+
+
+def _weights_file(directory: Path) -> Path:
+    file = directory / ADAPTER_WEIGHTS
+    if file.is_file():
+        return file
+    if (directory / _PICKLED).is_file():
+        raise ModelError(
+            f"the adapter is stored in {_PICKLED}, a pickle, which can run any code when it is opened",
+            where=str(directory),
+            remedy='convert it where you trust it: python -c "import torch, safetensors.torch as s; '
+            f"s.save_file(torch.load('{_PICKLED}', weights_only=True), '{ADAPTER_WEIGHTS}')\"",
+        )
+    raise ModelError(
+        f"the adapter's folder has no {ADAPTER_WEIGHTS}", where=str(directory), remedy="download the whole adapter"
+    )
+
+
+def _by_module_name(tensors: Mapping[str, SafetensorsTensor]) -> dict[str, tuple[str, SafetensorsTensor]]:
+    """By the names of the causal language model, also where its inner model alone was trained."""
+    found = {}
+    for written, tensor in tensors.items():
+        name = written.removeprefix(_PREFIX)
+        found[f"model.{name}" if name.startswith(("layers.", "embed_tokens.")) else name] = written, tensor
+    return found
+
+
+def _refuse_others(stored: Mapping[str, tuple[str, SafetensorsTensor]], file: Path) -> None:
+    others = [written for name, (written, _) in stored.items() if not name.endswith((_A, _B))]
+    for end, what in _UNSUPPORTED.items():
+        for name in others:
+            if name.endswith(end):
+                raise ModelError(
+                    f"the adapter holds {what}, which is not supported: {name}", where=str(file), remedy=MERGE
+                )
+    if others:
+        raise ModelError(
+            f"the adapter holds tensors that are no A or B of a LoRA: {listed(others)}",
+            where=str(file),
+            remedy=f"save it with peft, or {MERGE}",
+        )
+    if not stored:
+        raise ModelError("the adapter holds no LoRA", where=str(file), remedy="download the whole adapter")
+
+
+def _adapted(
+    module: str,
+    stored: Mapping[str, tuple[str, SafetensorsTensor]],
+    settings: PeftLora,
+    linears: dict[str, tuple[int, int]],
+    file: Path,
+) -> dict[str, AdaptedModule]:
+    """One module of the file as the decoder's linears: a joined one shares its A, and each gets its rows of B."""
+    for end, other in ((_A, _B), (_B, _A)):
+        if module + end not in stored:
+            written = stored[module + other][0]
+            raise ModelError(
+                f"{written} is stored without {written.removesuffix(other)}{end}",
+                where=str(file),
+                remedy="download the whole adapter",
+            )
+    parts = linears_of_module(module, linears)
+    (a_name, a), (b_name, b) = stored[module + _A], stored[module + _B]
+    base = settings.base_model_name_or_path
+    of_another = "use an adapter that was trained on this model" + (
+        f"; this one says it was trained on {base}" if base else ""
+    )
+    if not parts:
+        raise ModelError(
+            f"{a_name} adapts {module}, which is no linear of the model", where=str(file), remedy=of_another
+        )
+    rank = settings.rank(module)
+    inputs, outputs = linears[parts[0]][0], sum(linears[part][1] for part in parts)
+    if a.shape[:1] == b.shape[1:] != (rank,):
+        raise ModelError(
+            f"{a_name} has shape {list(a.shape)}, but {ADAPTER_CONFIG} gives it rank {rank}",
+            where=str(file),
+            remedy="use the adapter_config.json that was saved with the adapter",
+        )
+    for written, shape, expected in ((a_name, a.shape, (rank, inputs)), (b_name, b.shape, (outputs, rank))):
+        if shape != expected:
+            raise ModelError(
+                f"the adapter is of another model: {written} has shape {list(shape)}, "
+                f"for {module} it must be {list(expected)}",
+                where=str(file),
+                remedy=of_another,
+            )
+    if not settings.targets(module):
+        raise ModelError(
+            f"{a_name} is stored, but by target_modules {module} is not adapted (peft would ignore it)",
+            where=str(file),
+            remedy="use the adapter_config.json that was saved with the adapter",
+        )
+    found, start = {}, 0
+    for part in parts:
+        count = linears[part][1]
+        found[part] = AdaptedModule(
+            part,
+            rank,
+            settings.scaling(module),
+            _matrix(file, a_name, a),
+            _matrix(file, b_name, b.rows(start, count)),
+        )
+        start += count
+    return found
+
+
+def _check_complete(
+    settings: PeftLora,
+    found: Mapping[str, AdaptedModule],
+    modules: Mapping[str, None],
+    linears: dict[str, tuple[int, int]],
+    file: Path,
+) -> None:
+    """Every linear that the settings adapt is stored."""
+    joined = [name for name in joined_modules(linears) if name in modules]
+    hidden = {part for name in joined for part in linears_of_module(name, linears)}
+    missing = [name for name in linears if settings.targets(name) and name not in found and name not in hidden]
+    if missing:
+        raise ModelError(
+            f"by target_modules the adapter adapts {listed(missing)}, but their A and B are not stored",
+            where=str(file),
+            remedy="download the whole adapter",
+        )
+
+
+def _matrix(file: Path, name: str, tensor: SafetensorsTensor) -> StoredMatrix:
+    return StoredMatrix(name, file, partial(read_safetensors_tensor, file, name, tensor))
