@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import onnx_ir as ir
 import pytest
-from tiny_graphs import bound, export_tiny, feeds, run
+from tiny_graphs import bound, export_adapted, export_tiny, feeds, run
 from tiny_models import hf_decoded, hf_logits
 
 from qairt.errors import GraphError, ModelError
@@ -15,7 +15,10 @@ from qairt.graph import files
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
 from qairt.graph.weights_file import write_weights
+from qairt.model.lora.shape import base_values
 from qairt.model.parameters import open_parameters
+from qairt.model.reference import Reference
+from qairt.runtime.metrics import sqnr_db
 
 LLAMA3 = {
     "rope_type": "llama3",
@@ -115,3 +118,17 @@ def test_thirty_layers_are_built_without_reading_a_weight(tmp_path: Path):
     places = {name: TensorLocation(0, 0, shape) for name, shape in _graph_shapes(large).items()}
     model = build_decoder(large, places, tmp_path / "missing.bin")
     assert len(model.graph.outputs) == 61
+
+
+@pytest.mark.parametrize(("family", "changes"), [("llama", {"attention_bias": True}), ("qwen3", {})])
+def test_branches_equal_the_reference(tmp_path: Path, family: str, changes: dict):
+    parameters, shape, values, onnx = export_adapted(tmp_path, family, **changes)
+    ids = [int(token) for token in np.random.default_rng(0).integers(0, 128, 8)]
+    whole = bound(onnx, 8)
+    inputs = {value.name: tuple(value.shape) for value in files.load(whole).graph.inputs}
+    assert inputs.items() >= shape.input_shapes(parameters.config).items()
+    found = run(whole, feeds(parameters.config, ids) | values)["logits"][0]
+    assert sqnr_db(Reference(parameters, branches=values).logits(ids).numpy(), found) >= 100
+    base = run(whole, feeds(parameters.config, ids) | base_values(shape, parameters.config))["logits"][0]
+    assert sqnr_db(Reference(parameters).logits(ids).numpy(), base) >= 100
+    assert sqnr_db(base, found) < 20

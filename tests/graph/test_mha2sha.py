@@ -6,13 +6,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_graphs import bound, cut_parts, export_tiny, feeds, run, tiny_parts
+from tiny_graphs import bound, cut_parts, export_adapted, export_tiny, feeds, run, tiny_parts
 
 from qairt.errors import GraphError
 from qairt.graph import files, split
 from qairt.graph.mha2sha import to_single_heads
 from qairt.graph.part_vectors import largest_relative_error
 from qairt.quant.encodings import BlockScales, Encoding, Encodings, per_tensor
+from qairt.runtime.metrics import sqnr_db
 
 
 def separated(onnx: Path, encodings: Encodings) -> tuple[Path, Encodings]:
@@ -91,6 +92,49 @@ def test_encodings_are_cut_exactly(tmp_path: Path):
     assert tensors == set(found.activations)
     assert found.activations["layers.0.attn.probs.h3"] is activations["layers.0.attn.probs"]
     assert found.activations["past_key_0_out"] is activations["past_key_0_out"]
+
+
+@pytest.mark.parametrize(("family", "changes"), [("llama", {}), ("qwen2", {}), ("qwen3", {"num_key_value_heads": 1})])
+def test_branches_share_a_and_cut_b(tmp_path: Path, family: str, changes: dict):
+    parameters, _, values, onnx = export_adapted(tmp_path, family, **changes)
+    config = parameters.config
+    before = bound(onnx, 8)
+    model = files.load(before)
+    activations = {
+        name: per_tensor(float(place + 1), -7, 16, symmetric=False)
+        for place, name in enumerate(sorted(split.tensor_names(model) - set(model.graph.initializers)))
+    }
+    after, encodings = separated(before, Encodings(activations))
+    tensors = feeds(config, list(range(8))) | values
+    wanted, found = run(before, tensors), run(after, tensors)
+    for name, value in wanted.items():
+        assert sqnr_db(value, found[name]) >= 100, name
+    graph = files.load(after).graph
+    assert [value.name for value in graph.inputs] == [value.name for value in model.graph.inputs]
+    products = [node.outputs[0].name for node in graph if node.op_type == "MatMul"]
+    for letter, heads in (("q", "h"), ("k", "kv"), ("v", "kv")):
+        count = config.num_heads if heads == "h" else config.num_kv_heads
+        assert products.count(f"layers.0.attn.{letter}.lora_a") == 1
+        expected = [f"layers.0.attn.{letter}.lora_b.{heads}{head}" for head in range(count)]
+        assert [name for name in products if name.startswith(f"layers.0.attn.{letter}.lora_b")] == expected
+    tensors_after = {value.name for node in graph for value in node.outputs} | {value.name for value in graph.inputs}
+    assert tensors_after == set(encodings.activations)
+    assert encodings.activations["layers.0.attn.q.lora_a"] is activations["layers.0.attn.q.lora_a"]
+    assert encodings.activations["lora_0_q_proj_b.h1"] is activations["lora_0_q_proj_b"]
+
+
+def test_a_sum_of_two_activations_is_no_bias(tmp_path: Path):
+    _, _, onnx = export_tiny(tmp_path, "qwen2")
+    model = files.load(bound(onnx, 8))
+    node = next(node for node in model.graph if node.name == "Add:layers.0.attn.q")
+    node.replace_input_with(1, node.inputs[0])
+    with pytest.raises(GraphError) as error:
+        to_single_heads(model, Encodings(), tmp_path, "heads.bin")
+    assert str(error.value) == (
+        "node Reshape:layers.0.attn.q.heads (Reshape): this attention cannot be separated into heads: expected a MatMul"
+        " with a weight before it, and at most a bias Add in between\n  remove mha_to_sha_conversion from the recipe,"
+        " or export attention with the heads as the first axis"
+    )
 
 
 def test_an_embedding_alone_has_no_attention(tmp_path: Path):

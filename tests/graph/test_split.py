@@ -6,10 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_graphs import bound, cut_parts, export_tiny, feeds, run, tiny_parts
+from tiny_graphs import bound, cut_parts, export_adapted, export_tiny, feeds, run, tiny_parts
 
 from qairt.errors import GraphError, RecipeError
 from qairt.graph import files, split
+from qairt.model.decoder import is_branch_input
 from qairt.model.parts import plan_split
 
 
@@ -23,6 +24,23 @@ def test_parts_chained_equal_the_whole(tmp_path: Path, num_splits: int, ar: int)
     found: dict[str, np.ndarray] = {}
     for path in cut_parts(whole, tiny_parts(config, num_splits)):
         found |= run(path, tensors | found)
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+def test_each_branch_goes_with_its_part(tmp_path: Path):
+    parameters, shape, values, onnx = export_adapted(tmp_path, "llama", num_hidden_layers=3)
+    whole = bound(onnx, 8)
+    tensors = feeds(parameters.config, list(range(8))) | values
+    wanted = run(whole, tensors)
+    found: dict[str, np.ndarray] = {}
+    placed: list[str] = []
+    for part, path in zip(parts := tiny_parts(parameters.config, 3), cut_parts(whole, parts), strict=True):
+        found |= run(path, tensors | found)
+        own = [value.name for value in files.load(path).graph.inputs if is_branch_input(value.name)]
+        assert {int(name.split("_")[1]) for name in own} == set(range(part.first_layer, part.last_layer))
+        placed += own
+    assert sorted(placed) == sorted(shape.input_shapes(parameters.config))
     for name, value in wanted.items():
         np.testing.assert_array_equal(found[name], value)
 

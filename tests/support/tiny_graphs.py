@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+from made_adapters import made_adapter, ranks_of
 from tiny_models import save_tiny
 
 from qairt.files import link_or_copy
@@ -17,11 +18,28 @@ from qairt.graph.build import build_decoder
 from qairt.graph.weights_file import write_weights
 from qairt.model.config import DecoderConfig
 from qairt.model.describe import describe_model
-from qairt.model.parameters import open_parameters
+from qairt.model.lora.shape import LoraShape, branch_values, shape_of
+from qairt.model.parameters import Parameters, open_parameters
 from qairt.model.parts import Part, plan_split
 from qairt.model.rope import rotary
 
 CL = 32
+
+
+def export_adapted(
+    directory: Path, family: str, **changes: Any
+) -> tuple[Parameters, LoraShape, dict[str, np.ndarray], Path]:
+    """A tiny model with LoRA branches of rank 6 on every linear: its parameters, the shape of the branches, the values
+    of two adapters, and its graph as `export_tiny` writes it."""
+    save_tiny(directory / "hf", family, **changes)
+    parameters = open_parameters(directory / "hf", describe_model(directory / "hf").config)
+    config, weights = parameters.config, directory / "weights.bin"
+    adapters = [made_adapter(config, "one", 4), made_adapter(config, "two", 2)]
+    shape = shape_of(config, [["one", "two"]], ranks_of(*adapters))
+    graph = build_decoder(config, write_weights(parameters, weights), weights, shape)
+    files.save(graph, directory / "model.onnx")
+    values = branch_values(shape, [(adapters[0], 1.0), (adapters[1], 0.5)], parameters)
+    return parameters, shape, values, directory / "model.onnx"
 
 
 def export_tiny(directory: Path, family: str, **changes: Any) -> tuple[Any, DecoderConfig, Path]:

@@ -19,17 +19,35 @@ TOKENS_FIRST = (2, 0, 1, 3)
 
 
 @dataclass(frozen=True)
+class Branch:
+    """The LoRA branch of a linear layer: MatMul with input A, MatMul with input B, Add to the layer's own result."""
+
+    low: ir.Node
+    lifted: ir.Node
+    add: ir.Node
+
+    @property
+    def b(self) -> ir.Value:
+        """[R, out], a graph input."""
+        return _required(self.lifted.inputs[1])
+
+
+@dataclass(frozen=True)
 class Projection:
-    """A linear layer and the split into heads: MatMul (+ Add), Reshape [AR, KV, G, D], Transpose [KV, G, AR, D]."""
+    """A linear layer and the split into heads: MatMul (+ Add) (+ branch), Reshape [AR, KV, G, D], Transpose
+    [KV, G, AR, D]."""
 
     matmul: ir.Node
     bias: ir.Node | None
+    branch: Branch | None
     reshape: ir.Node
     transpose: ir.Node
 
     @property
     def nodes(self) -> list[ir.Node]:
-        return [node for node in (self.matmul, self.bias, self.reshape, self.transpose) if node is not None]
+        branch = (self.branch.low, self.branch.lifted, self.branch.add) if self.branch is not None else ()
+        nodes = (self.matmul, self.bias, *branch, self.reshape, self.transpose)
+        return [node for node in nodes if node is not None]
 
     @property
     def weight(self) -> ir.Value:
@@ -197,15 +215,32 @@ def _projection(transpose: ir.Node) -> Projection:
     reshape = _required(transpose.inputs[0]).producer()
     if reshape is None or reshape.op_type != "Reshape" or len(constant(reshape.inputs[1])) != 4:
         raise _differs(transpose, "a Reshape to [AR, KV heads, group, head size] before it")
-    linear = _required(reshape.inputs[0]).producer()
+    branch, linear = _branch(_required(reshape.inputs[0]).producer())
     bias = linear if linear is not None and linear.op_type == "Add" else None
-    if bias is not None:
+    if bias is not None and any(_required(value).const_value is not None for value in bias.inputs):
         linear = next(
             (value.producer() for value in bias.inputs if value is not None and value.const_value is None), None
         )
     if linear is None or linear.op_type != "MatMul" or _required(linear.inputs[1]).const_value is None:
         raise _differs(reshape, "a MatMul with a weight before it, and at most a bias Add in between")
-    return Projection(linear, bias, reshape, transpose)
+    return Projection(linear, bias, branch, reshape, transpose)
+
+
+def _branch(node: ir.Node | None) -> tuple[Branch | None, ir.Node | None]:
+    """The LoRA branch that `node` adds, if it does, and the linear layer without it."""
+    if node is None or node.op_type != "Add":
+        return None, node
+    for base, lifted in (node.inputs, node.inputs[::-1]):
+        upper = _required(lifted).producer()
+        lower = _required(upper.inputs[0]).producer() if upper is not None else None
+        if upper is not None and lower is not None and _multiplies_input(upper) and _multiplies_input(lower):
+            return Branch(lower, upper, node), _required(base).producer()
+    return None, node
+
+
+def _multiplies_input(node: ir.Node) -> bool:
+    """A MatMul whose second operand is a graph input."""
+    return node.op_type == "MatMul" and _required(node.inputs[1]).is_graph_input()
 
 
 def _only_user(node: ir.Node) -> ir.Node:

@@ -16,6 +16,8 @@ from qairt.graph.constants import integer_constant
 from qairt.graph.weights_file import TensorLocation, external
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
+from qairt.model.decoder import branch_names
+from qairt.model.lora.shape import LoraShape
 
 OPSET = 23
 IR_VERSION = 11
@@ -24,9 +26,15 @@ IR_VERSION = 11
 class OnnxOps:
     """`qairt.model.decoder.Ops` that emits ONNX nodes."""
 
-    def __init__(self, locations: Mapping[str, TensorLocation], weights: Path) -> None:
+    def __init__(
+        self,
+        locations: Mapping[str, TensorLocation],
+        weights: Path,
+        branches: Mapping[str, ir.Value],
+    ) -> None:
         self.nodes: list[ir.Node] = []
         self.initializers: dict[str, ir.Value] = {}
+        self._branches = branches
         self._locations = locations
         self._weights = weights
 
@@ -77,6 +85,10 @@ class OnnxOps:
     def transpose(self, x: ir.Value, order: Sequence[int], *, out: str) -> ir.Value:
         return self._node("Transpose", [x], out, perm=list(order))
 
+    def branch(self, module: str) -> tuple[ir.Value, ir.Value] | None:
+        a, b = branch_names(module)
+        return (self._branches[a], self._branches[b]) if a in self._branches else None
+
     def _node(self, op: str, inputs: list[ir.Value], out: str, **attributes: int | float | list[int]) -> ir.Value:
         node = ir.node(op, inputs, attributes=attributes, name=f"{op}:{out}")
         value = node.outputs[0]
@@ -96,20 +108,30 @@ class OnnxOps:
         return value
 
 
-def build_decoder(config: DecoderConfig, locations: Mapping[str, TensorLocation], weights: Path) -> ir.Model:
+def build_decoder(
+    config: DecoderConfig,
+    locations: Mapping[str, TensorLocation],
+    weights: Path,
+    lora: LoraShape | None = None,
+) -> ir.Model:
     """Build the whole decoder.
 
     Args:
         locations: of each graph parameter in `weights`, from `write_weights`.
         weights: the raw file, which the graph refers to by name.
+        lora: the LoRA branches; without any when None.
 
     Returns:
         Inputs `input_ids` [1, ar], `attention_mask` [1, 1, ar, cl], `position_ids_cos`/`_sin` [1, 1, ar, D/2],
-        `past_key_{i}_in` [KV, 1, D, past], `past_value_{i}_in` [KV, 1, past, D];
+        `past_key_{i}_in` [KV, 1, D, past], `past_value_{i}_in` [KV, 1, past, D], and those of `lora`;
         outputs `logits` [1, ar, vocab] and `past_key_{i}_out`, `past_value_{i}_out` of the new tokens.
     """
     kv, dim = config.num_kv_heads, config.head_dim
-    ops = OnnxOps(locations, weights)
+    branches = {
+        name: _input(name, ir.DataType.FLOAT, list(shape))
+        for name, shape in (lora.input_shapes(config) if lora is not None else {}).items()
+    }
+    ops = OnnxOps(locations, weights, branches)
     ids = _input("input_ids", ir.DataType.INT32, [1, "ar"])
     mask = _input("attention_mask", ir.DataType.FLOAT, [1, 1, "ar", "cl"])
     cos = _input("position_ids_cos", ir.DataType.FLOAT, [1, 1, "ar", dim // 2])
@@ -128,7 +150,7 @@ def build_decoder(config: DecoderConfig, locations: Mapping[str, TensorLocation]
     logits = decoder.head(ops, config, hidden)
     logits.shape = ir.Shape([1, "ar", config.vocab_size])
     graph = ir.Graph(
-        inputs,
+        [*inputs, *branches.values()],
         [logits, *outputs],
         nodes=ops.nodes,
         initializers=list(ops.initializers.values()),

@@ -7,6 +7,7 @@
 4. A tensor of one head has the name of the original tensor plus `.h{n}` or `.kv{n}`, and its encoding. Weight encodings
    are cut by column, exactly.
 5. Cut weights go to one new file; all other weights stay where they are.
+6. A LoRA branch keeps its inputs: all heads share x @ A, and each multiplies it by its columns of B.
 
 Source: the per-head form is what the QAIRT compile workflow hands to the compiler.
 """
@@ -20,7 +21,7 @@ from typing import BinaryIO
 
 import onnx_ir as ir
 
-from qairt.graph.attention import Attention, Projection, find_attentions
+from qairt.graph.attention import Attention, Branch, Projection, find_attentions
 from qairt.graph.constants import integer_constant
 from qairt.graph.shapes import propagate
 from qairt.graph.weights_file import append, external, read
@@ -69,6 +70,8 @@ class _Separation:
         self.path = path
         self.file = file
         self.nodes: list[ir.Node] = []
+        self.low: dict[ir.Value, ir.Value] = {}
+        """x @ A of the branches: old -> new."""
 
     def run(self) -> None:
         found = self.attention
@@ -92,7 +95,8 @@ class _Separation:
         merged = self._merged(found.to_tokens.outputs[0], contexts, axis=-1)
         key_out = self._merged(found.new_key, new_keys, axis=0)
         value_out = self._merged(found.new_value, new_values, axis=0)
-        self._replace({found.to_tokens.outputs[0]: merged, found.new_key: key_out, found.new_value: value_out})
+        results = {found.to_tokens.outputs[0]: merged, found.new_key: key_out, found.new_value: value_out}
+        self._replace(results | self.low)
 
     # Pieces of one head
 
@@ -105,17 +109,27 @@ class _Separation:
         if projection.bias is not None and projection.bias_value is not None:
             bias = self._cut(projection.bias_value, columns, suffix)
             value = self._node("Add", [value, bias], projection.bias.outputs[0], suffix)
+        if projection.branch is not None:
+            lifted = self._lifted(projection.branch, columns, suffix)
+            value = self._node("Add", [value, lifted], projection.branch.add.outputs[0], suffix)
         shape = integer_constant(self.graph.initializers, [1, 1, -1, dim])
         heads = projection.transpose.outputs[0]
         return {heads: self._node("Reshape", [value, shape], heads, suffix)}
 
+    def _lifted(self, branch: Branch, columns: slice, suffix: str) -> ir.Value:
+        """Rule 6."""
+        old = branch.low.outputs[0]
+        if old not in self.low:
+            self.low[old] = self._node("MatMul", branch.low.inputs, old, "")
+        b = self._slice(branch.b, columns.start, columns.stop, 1, suffix)
+        return self._node("MatMul", [self.low[old], b], branch.lifted.outputs[0], suffix)
+
     def _past(self, past: ir.Value, kv: int) -> ir.Value:
-        bounds = [
-            integer_constant(self.graph.initializers, [kv]),
-            integer_constant(self.graph.initializers, [kv + 1]),
-            integer_constant(self.graph.initializers, [0]),
-        ]
-        return self._node("Slice", [past, *bounds], past, f".kv{kv}")
+        return self._slice(past, kv, kv + 1, 0, f".kv{kv}")
+
+    def _slice(self, value: ir.Value, start: int, stop: int, axis: int, suffix: str) -> ir.Value:
+        bounds = [integer_constant(self.graph.initializers, [number]) for number in (start, stop, axis)]
+        return self._node("Slice", [value, *bounds], value, suffix)
 
     def _extend(self, concat: ir.Node, past: ir.Value, new: ir.Value, suffix: str) -> ir.Value:
         return self._node("Concat", [past, new], concat.outputs[0], suffix, list(concat.attributes.values()))

@@ -59,6 +59,9 @@ class BlockOps(Protocol[T]):
 
     def transpose(self, x: T, order: Sequence[int], *, out: str) -> T: ...
 
+    def branch(self, module: str) -> tuple[T, T] | None:
+        """A [in, R] and B [R, out] of the LoRA branch beside the linear `module`; None if it has none."""
+
 
 class Ops(BlockOps[T], Protocol[T]):
     """The operations of a whole decoder."""
@@ -89,6 +92,18 @@ def past_names(layer: int) -> tuple[str, str]:
 
 def present_names(layer: int) -> tuple[str, str]:
     return f"past_key_{layer}_out", f"past_value_{layer}_out"
+
+
+def branch_names(module: str) -> tuple[str, str]:
+    """The graph inputs A and B of the LoRA branch beside a linear: `lora_0_q_proj_a`, `lora_0_q_proj_b`."""
+    layer, _, linear = module.removeprefix("model.layers.").partition(".")
+    name = f"lora_{layer}_{linear.rpartition('.')[2]}"
+    return f"{name}_a", f"{name}_b"
+
+
+def is_branch_input(name: str) -> bool:
+    """Whether a graph input belongs to a LoRA branch."""
+    return name.startswith("lora_")
 
 
 def embed(ops: Ops[T], input_ids: T) -> T:
@@ -174,7 +189,13 @@ def _gated(ops: BlockOps[T], config: DecoderConfig, layer: int, residual: T) -> 
 
 
 def _linear(ops: BlockOps[T], has_bias: bool, x: T, module: str, *, out: str) -> T:
-    return ops.linear(x, module + ".weight", module + ".bias" if has_bias else None, out=out)
+    """A linear and, where it is adapted, its LoRA branch: x @ W (+ bias) + (x @ A) @ B."""
+    weight, bias, branch = module + ".weight", module + ".bias" if has_bias else None, ops.branch(module)
+    if branch is None:
+        return ops.linear(x, weight, bias, out=out)
+    base = ops.linear(x, weight, bias, out=out + ".base")
+    low = ops.matmul(x, branch[0], out=out + ".lora_a")
+    return ops.add(base, ops.matmul(low, branch[1], out=out + ".lora_b"), out=out)
 
 
 def _heads_first(ops: BlockOps[T], x: T, kv: int, groups: int, dim: int, *, out: str) -> T:

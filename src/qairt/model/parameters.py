@@ -108,6 +108,19 @@ class Parameters:
                 self._check_shape(name, whole.shape)
                 yield start, self._finite(name, whole[part] if name == EMBEDDING else whole[:, part])
 
+    def folded_branch(self, module: str, a: Floats, b: Floats) -> tuple[Floats, Floats]:
+        """A LoRA branch beside a linear, folded and rotated like its weight (rules 2 and 4).
+
+        Args:
+            module: the linear's name, without `.weight`.
+            a, b: [in, R] and [R, out] of the stored model.
+        """
+        weight = module + ".weight"
+        rotate_inputs, rotate_outputs = self._input_rotation(weight), self._output_rotation(weight)
+        a = a if rotate_inputs is None else np.ascontiguousarray(rotate_inputs(np.ascontiguousarray(a.T)).T)
+        b = b if rotate_outputs is None else rotate_outputs(np.ascontiguousarray(b))
+        return a, b * np.float32(1 / sqrt(self.config.head_dim)) if self._holds_attention_scale(weight) else b
+
     def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
         if shape != self._shapes[name]:
             raise ModelError(

@@ -7,7 +7,7 @@ time, so that a model larger than memory can be calibrated; `keep_weights=True` 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
-from qairt.model.decoder import Positions
+from qairt.model.decoder import Positions, branch_names
 from qairt.model.parameters import Parameters
 from qairt.model.rope import rotary
 
@@ -30,14 +30,22 @@ MASKED = -1e9
 class TorchOps:
     """`qairt.model.decoder.Ops` on torch tensors."""
 
-    def __init__(self, parameters: Parameters, tap: Tap | None = None, device: torch.device | str = "cpu") -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        tap: Tap | None = None,
+        device: torch.device | str = "cpu",
+        branches: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> None:
         """
         Args:
             device: where weights are held and computed with.
+            branches: values of the LoRA branches' inputs, by name; a linear without any has no branch.
         """
         self.parameters = parameters
         self.tap = tap
         self.device = torch.device(device)
+        self.branches = {name: shared(value).to(self.device) for name, value in (branches or {}).items()}
         self._weights: dict[str, Tensor] = {}
 
     def weight(self, name: str) -> Tensor:
@@ -100,6 +108,12 @@ class TorchOps:
     def transpose(self, x: Tensor, order: Sequence[int], *, out: str) -> Tensor:
         return self._named(out, x.permute(tuple(order)))
 
+    def branch(self, module: str) -> tuple[Tensor, Tensor] | None:
+        if not self.branches:
+            return None
+        a, b = branch_names(module)
+        return (self.branches[a], self.branches[b]) if a in self.branches else None
+
     def _named(self, name: str, value: Tensor) -> Tensor:
         if self.tap is not None:
             self.tap(name, value)
@@ -113,11 +127,20 @@ class Reference:
     block before the next. `prefill`, `decode` and `reset` share one cache.
     """
 
-    def __init__(self, parameters: Parameters, keep_weights: bool = False) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        keep_weights: bool = False,
+        branches: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> None:
+        """
+        Args:
+            branches: values of the LoRA branches' inputs, by name, see `qairt.model.lora.shape`.
+        """
         self.parameters = parameters
         self.config = parameters.config
         self.keep_weights = keep_weights
-        self._ops = TorchOps(parameters)
+        self._ops = TorchOps(parameters, branches=branches)
         self._block = ""
         self._past: list[tuple[Tensor, Tensor]] = []
         self.reset()

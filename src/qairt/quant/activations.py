@@ -5,13 +5,15 @@
 3. The mask: floor … 0. Masked scores: from the lowest score plus the floor to the highest score.
 4. The embedding's output has the table's range, whichever tokens the text held: with 16 bits every value of the 8-bit
    table is then exact (65535 = 255 * 257).
-5. All others: as measured (`qairt.quant.measure.ranges`).
+5. Inputs of LoRA branches: given, as no text determines them.
+6. All others: as measured (`qairt.quant.measure.ranges`).
 
 Source: QAIRT's quantizer rules for LLMs (W4A16, KV 8-bit).
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qairt.model.config import DecoderConfig
@@ -43,12 +45,14 @@ def activation_encodings(
     mask_floor: float,
     act_bitwidth: int,
     kv_bitwidth: int,
+    branches: Mapping[str, Encoding],
 ) -> dict[str, Encoding]:
     """One encoding for every tensor of `structure`, in its order.
 
     Args:
         ranges: measured on the calibration text.
         embedding: the encoding of the embedding's table, per tensor.
+        branches: the encodings of the LoRA branches' inputs.
     """
     rotary = max(inverse_frequencies(config, config.max_position_embeddings)[1], 1.0)
     fixed = {MASK: (mask_floor, 0.0), COS: (-rotary, rotary), SIN: (-rotary, rotary)}
@@ -57,7 +61,7 @@ def activation_encodings(
     for masked, scores in structure.masked.items():
         low, high = ranges.of(scores, act_bitwidth)
         fixed[masked] = (low + mask_floor, high)
-    shared: dict[str, Encoding] = {}
+    shared: dict[str, Encoding] = dict(branches)
     for name in structure.tensors:
         key = structure.tied(name)
         if key not in shared:

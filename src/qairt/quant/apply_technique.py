@@ -12,6 +12,7 @@ from qairt.quant.activations import ActivationSettings
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding
 from qairt.quant.execution import Execution
+from qairt.quant.lora import LoraCalibration
 from qairt.quant.quantize_model import QuantizationResult, quantize_model
 from qairt.quant.tune.auto_precision import PerplexityIncrease, quantize_mixed
 from qairt.quant.tune.distill_model import OtherText, distill_model, text_to_tune_on
@@ -28,6 +29,7 @@ def apply_technique(
     increase: PerplexityIncrease,
     *,
     activations: ActivationSettings = ActivationSettings(),  # noqa: B008 - frozen
+    lora: LoraCalibration | None = None,
     execution: Execution,
 ) -> QuantizationResult:
     """Choose all encodings, and the weights that go with them.
@@ -36,6 +38,7 @@ def apply_technique(
         parameters: already rotated if `technique` rotates.
         tokens: chunks of token ids to calibrate on, each one sequence.
         other_text: used if scales are tuned.
+        lora: LoRA branches with their calibration texts.
         increase: used if `auto_precision` has a limit: measures how much perplexity grew.
         execution: its folder keeps finished steps, and in the end the changed weights.
 
@@ -53,7 +56,9 @@ def apply_technique(
         fixed: Mapping[str, Encoding] | None = None,
         execution: Execution,
     ) -> QuantizationResult:
-        return quantize_model(parameters, tokens, technique, activations=activations, fixed=fixed, execution=execution)
+        return quantize_model(
+            parameters, tokens, technique, activations=activations, fixed=fixed, lora=lora, execution=execution
+        )
 
     text = text_to_tune_on(other_text, technique) if technique.distillation_steps else []
     tuning_starts = TUNING_STARTS if text else 1.0

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from threading import local
 from typing import Protocol
 
 import numpy as np
@@ -22,10 +24,12 @@ from qairt.quant.checkpoint import Checkpoint, Done
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding, Encodings
 from qairt.quant.execution import Execution, Progress
+from qairt.quant.lora import LoraCalibration, branch_encodings, own_encodings
 from qairt.quant.measure import mask
 from qairt.quant.measure.calibration import Calibration
+from qairt.quant.measure.calibration_texts import CalibrationTexts
 from qairt.quant.measure.energy import InputEnergy
-from qairt.quant.measure.lockstep import FLOAT, QUANTIZED
+from qairt.quant.measure.lockstep import FLOAT, QUANTIZED, Segment
 from qairt.quant.measure.ranges import Ranges
 from qairt.quant.measure.recorder import Recorder
 from qairt.quant.measure.reference_vectors import ReferenceVectors
@@ -48,6 +52,12 @@ class QuantizationResult:
     """Those of the original model."""
     exported: ReferenceVectors | None
     """Those of the model with the changed weights; None if none was changed."""
+    adapted: ReferenceVectors | None
+    """Those of the original model with the branches of the first concurrency; None without LoRA."""
+    adapted_exported: ReferenceVectors | None
+    """The same with the changed weights."""
+    own_encodings: Mapping[str, Encodings]
+    """By concurrency, the base among them; empty where they share all."""
     mask_floor: float
     """What the additive mask holds for masked positions."""
     errors: Mapping[str, float]
@@ -78,6 +88,7 @@ def quantize_model(
     *,
     activations: ActivationSettings = ActivationSettings(),  # noqa: B008 - frozen
     fixed: Mapping[str, Encoding] | None = None,
+    lora: LoraCalibration | None = None,
     execution: Execution = Execution(),  # noqa: B008 - frozen
 ) -> QuantizationResult:
     """Run text through the model, one block in memory at a time, and choose all encodings.
@@ -87,6 +98,7 @@ def quantize_model(
         tokens: chunks of token ids, each one sequence. The reference vectors come from the first.
         technique: how the layers' linears are quantized, and how ranges are measured.
         fixed: encodings of the layers' linears that are already chosen; the technique is not used for them.
+        lora: LoRA branches with their calibration texts, which are read besides `tokens`.
         execution: its folder keeps finished blocks and the changed weights.
 
     Raises:
@@ -98,9 +110,9 @@ def quantize_model(
     technique.check(config)
     checkpoint = None
     if execution.folder is not None:
-        checkpoint = Checkpoint(execution.folder, _identity(parameters, tokens, technique, fixed))
+        checkpoint = Checkpoint(execution.folder, _identity(parameters, tokens, technique, fixed, lora))
     with one_thread_each(execution.threads) as pool:
-        calibrated = _CalibratedModel(parameters, tokens, technique, fixed, checkpoint, execution.device, pool)
+        calibrated = _CalibratedModel(parameters, tokens, technique, fixed, lora, checkpoint, execution.device, pool)
         calibrated.run(progress)
     weights, ranges = calibrated.weights, calibrated.ranges
     floor, floor_notes = mask.mask_floor(config, activations.mask_floor, ranges.excess)
@@ -110,8 +122,9 @@ def quantize_model(
     overlay: Mapping[str, Floats] | Path | None = weights.changed or None
     if checkpoint is not None and any(checkpoint.weights.iterdir()):
         overlay = checkpoint.weights
-    encodings = Encodings(
-        activation_encodings(
+
+    def encodings_of(ranges: Ranges, branches: Mapping[str, Encoding]) -> dict[str, Encoding]:
+        return activation_encodings(
             config,
             calibrated.structure,
             ranges,
@@ -119,11 +132,31 @@ def quantize_model(
             mask_floor=floor,
             act_bitwidth=activations.act_bitwidth,
             kv_bitwidth=technique.module_precisions.kv_cache or activations.kv_bitwidth,
-        ),
+            branches=branches,
+        )
+
+    encodings = Encodings(
+        encodings_of(ranges, branch_encodings(lora.largest()) if lora is not None else {}),
         {name: weights.encodings[name] for name in parameters.names() if name in weights.encodings},
     )
+    own = {}
+    for name, (measured, largest) in calibrated.by_concurrency().items():
+        assert lora is not None
+        found = encodings_of(measured, branch_encodings(largest, headroom=1.0))
+        own[name] = own_encodings(encodings, found, calibrated.structure, lora.updatable)
     vectors = calibrated.vectors
-    return QuantizationResult(encodings, overlay, vectors[FLOAT], vectors.get(QUANTIZED), floor, weights.errors, notes)
+    return QuantizationResult(
+        encodings=encodings,
+        overlay=overlay,
+        reference=vectors[FLOAT, 0],
+        exported=vectors.get((QUANTIZED, 0)),
+        adapted=vectors.get((FLOAT, len(tokens))),
+        adapted_exported=vectors.get((QUANTIZED, len(tokens))),
+        own_encodings=own,
+        mask_floor=floor,
+        errors=weights.errors,
+        notes=notes,
+    )
 
 
 class _CalibratedModel:
@@ -135,23 +168,52 @@ class _CalibratedModel:
         tokens: Sequence[NDArray[np.integer]],
         technique: TechniqueConfig,
         fixed: Mapping[str, Encoding] | None,
+        lora: LoraCalibration | None,
         checkpoint: Checkpoint | None,
         device: str,
         pool: ThreadPoolExecutor,
     ) -> None:
         self._parameters = parameters
         self._checkpoint = checkpoint
-        self.structure = Structure(parameters.config)
-        self.ranges = Ranges(self.structure, technique.activation_ranges)
+        self.structure = Structure(parameters.config, lora.shape if lora is not None else None)
+        self._texts = CalibrationTexts(parameters.config, tokens, lora, torch.device(device))
+        self._ranges = [Ranges(self.structure, technique.activation_ranges) for _ in range(self._texts.measured_apart)]
+        self._here = local()
         self._energy = InputEnergy(self.structure)
         self._calibration = Calibration(
-            parameters, tokens, self._tap, pool, begins_at=self.ranges.begins_at, device=torch.device(device)
+            parameters,
+            self._texts.chunks,
+            self._tap,
+            pool,
+            begins_at=self._begins_at,
+            device=torch.device(device),
+            branches=self._texts.branches,
         )
+        self._calibration.kept = self._texts.recorded
         self.weights = WeightQuantizer(technique, self.structure, self._energy, self._calibration, checkpoint, fixed)
         streams = (FLOAT, QUANTIZED) if self.weights.changes else (FLOAT,)
-        self._recorders = {stream: Recorder(self._calibration, stream) for stream in streams}
-        self.vectors: dict[int, ReferenceVectors] = {}
-        """By stream, once `run` is done."""
+        self._recorders = {
+            (stream, chunk): Recorder(self._calibration, stream, chunk)
+            for stream in streams
+            for chunk in self._texts.recorded
+        }
+        self.vectors: dict[tuple[int, int], ReferenceVectors] = {}
+        """By stream and chunk, once `run` is done."""
+
+    @cached_property
+    def ranges(self) -> Ranges:
+        """Over the base and all concurrencies, once `run` is done."""
+        together, *others = self._ranges
+        if others:
+            together = Ranges(self.structure, together.settings)
+            for ranges in self._ranges:
+                together.merge(ranges)
+        return together
+
+    def by_concurrency(self) -> dict[str, tuple[Ranges, dict[str, float]]]:
+        """The ranges of each that are measured apart, and the largest values of its branch inputs."""
+        apart = self._texts.apart().items()
+        return {name: (ranges, largest) for (name, largest), ranges in zip(apart, self._ranges, strict=False)}
 
     def run(self, progress: Progress) -> None:
         """Everything from the embedding to lm_head, except blocks that the checkpoint holds."""
@@ -169,10 +231,12 @@ class _CalibratedModel:
             progress(layer / steps, f"layer {layer + 1} of {config.num_layers}")
             self._block(layer)
         progress(config.num_layers / steps, "lm_head")
-        logits = self._calibration.head(self.weights.head.add, self._recorders[FLOAT].logits)
+        kept = {chunk: self._recorders[FLOAT, chunk].logits for chunk in self._texts.recorded}
+        logits = self._calibration.head(self.weights.head.add, kept)
         self.weights.finish_head()
         self._calibration.release()
-        self.vectors = {stream: recorder.vectors(logits[stream]) for stream, recorder in self._recorders.items()}
+        for place, recorder in self._recorders.items():
+            self.vectors[place] = recorder.vectors(logits[place], self._texts.values(place[1]))
 
     def _block(self, layer: int) -> None:
         calibration, weights = self._calibration, self.weights
@@ -186,19 +250,31 @@ class _CalibratedModel:
         for recorder in self._recorders.values():
             recorded |= recorder.after_block(layer)
         if self._checkpoint is not None:
-            state = _streams_state(calibration) | _tensors(self.ranges.state(), _RANGES)
+            state = _streams_state(calibration)
+            for prefix, ranges in self._named_ranges():
+                state |= _tensors(ranges.state(), prefix)
             self._checkpoint.save(encodings, recorded, state, errors=weights.errors, notes=weights.notes)
 
     def _restore(self, done: Done) -> None:
         calibration = self._calibration
         calibration.hidden, calibration.quantized = _streams(done.state, calibration.device)
-        self.ranges.restore(_numpy(done.state, _RANGES))
+        for prefix, ranges in self._named_ranges():
+            ranges.restore(_numpy(done.state, prefix))
         self.weights.restore(done)
         for recorder in self._recorders.values():
             recorder.restore(done.tensors)
 
+    def _named_ranges(self) -> Iterator[tuple[str, Ranges]]:
+        for place, ranges in enumerate(self._ranges):
+            yield _RANGES if not place else f"{place}.{_RANGES}", ranges
+
+    def _begins_at(self, segment: Segment) -> None:
+        self._here.ranges = self._ranges[self._texts.apart_at(segment.chunk)]
+        self._here.ranges.begins_at(segment.start)
+
     def _tap(self, name: str, value: Tensor) -> None:
-        self.ranges.tap(name, value)
+        ranges: Ranges = getattr(self._here, "ranges", self._ranges[0])  # the embedding comes before any segment
+        ranges.tap(name, value)
         if self.weights.needs == "energy":
             self._energy.tap(name, value)
 
@@ -208,12 +284,16 @@ def _identity(
     tokens: Sequence[NDArray[np.integer]],
     technique: TechniqueConfig,
     fixed: Mapping[str, Encoding] | None,
+    lora: LoraCalibration | None,
 ) -> str:
     """A digest of the work, so that a checkpoint of other work is not used."""
     scales = {name: encoding.scale.tolist() for name, encoding in (fixed or {}).items()}
     rotation = parameters.rotation.to_json() if parameters.rotation is not None else None
     chunks = [np.asarray(chunk, np.int64).tolist() for chunk in tokens]
-    return digest([parameters.config.model_dump(mode="json"), technique.settings(), rotation, chunks, scales])
+    branches = [] if lora is None else [lora.identity()]
+    return digest(
+        [parameters.config.model_dump(mode="json"), technique.settings(), rotation, chunks, scales, *branches]
+    )
 
 
 def _streams_state(calibration: Calibration) -> dict[str, Tensor]:

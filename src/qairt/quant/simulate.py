@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model.config import DecoderConfig
@@ -19,11 +22,20 @@ class SimulatedOps(TorchOps):
 
     Args:
         device: where weights are held and computed with, as torch names it.
+        branches: values of the LoRA branches' inputs, by name.
     """
 
-    def __init__(self, parameters: Parameters, encodings: Encodings, device: str = "cpu") -> None:
-        super().__init__(parameters, device=device)
+    def __init__(
+        self,
+        parameters: Parameters,
+        encodings: Encodings,
+        device: str = "cpu",
+        branches: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> None:
+        super().__init__(parameters, device=device, branches=branches)
         self.encodings = encodings
+        for name, value in self.branches.items():
+            self.branches[name] = rounded_input(value, encodings.activations.get(name))
         self._on_grid = _moved_on_one_grid(parameters.config, encodings)
 
     def weight(self, name: str) -> Tensor:
@@ -45,9 +57,15 @@ class Simulated(Reference):
         encodings: all of them, or those whose effect is of interest (`Encodings(params=…)` for weights alone).
     """
 
-    def __init__(self, parameters: Parameters, encodings: Encodings, keep_weights: bool = False) -> None:
+    def __init__(
+        self,
+        parameters: Parameters,
+        encodings: Encodings,
+        keep_weights: bool = False,
+        branches: Mapping[str, NDArray[np.float32]] | None = None,
+    ) -> None:
         super().__init__(parameters, keep_weights)
-        self._ops = SimulatedOps(parameters, encodings)
+        self._ops = SimulatedOps(parameters, encodings, branches=branches)
         self._inputs = encodings.activations
 
     def rotary(self, start: int, count: int) -> tuple[Tensor, Tensor]:

@@ -7,6 +7,7 @@
    attended to.
 3. The range of softmax and sigmoid is 0 … 1, whatever their input.
 4. Masked scores are scores plus the mask.
+5. The inputs of LoRA branches have 8 bits, whatever other activations have.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from dataclasses import dataclass
 
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
+from qairt.model.lora.shape import LoraShape
 
 MASK = "attention_mask"
 COS, SIN = "position_ids_cos", "position_ids_sin"
@@ -33,7 +35,12 @@ class Linear:
 class Structure:
     """`qairt.model.decoder.Ops` on names."""
 
-    def __init__(self, config: DecoderConfig) -> None:
+    def __init__(self, config: DecoderConfig, lora: LoraShape | None = None) -> None:
+        self._lora = lora
+        self.branches: set[str] = set()
+        """Inputs A and B of LoRA branches (rule 5)."""
+        self.adapted: set[str] = set()
+        """These, and the products with them."""
         self.tensors: list[str] = []
         """All float activations and inputs, in the order of the graph."""
         self.moved: set[str] = set()
@@ -102,6 +109,8 @@ class Structure:
         return self._add(out)
 
     def matmul(self, a: str, b: str, *, out: str) -> str:
+        if b in self.branches:
+            self.adapted |= {b, out}
         return self._add(out)
 
     def slice(self, x: str, start: int, end: int, *, axis: int, out: str) -> str:
@@ -115,6 +124,13 @@ class Structure:
 
     def transpose(self, x: str, order: Sequence[int], *, out: str) -> str:
         return self._move([x], out)
+
+    def branch(self, module: str) -> tuple[str, str] | None:
+        if self._lora is None or module not in self._lora.ranks:
+            return None
+        a, b = decoder.branch_names(module)
+        self.branches |= {a, b}
+        return self._add(a), self._add(b)
 
     def _add(self, name: str) -> str:
         self.tensors.append(name)

@@ -111,7 +111,7 @@ class WeightQuantizer:
         calibration = self._calibration
         fixed = {name: value for name, value in self._values.items() if name not in self._learnable}
         values = learn_rounding(
-            lambda hidden, weights: calibration.forward(layer, hidden, {**fixed, **weights})[0],
+            lambda chunk, hidden, weights: calibration.forward(layer, chunk, hidden, {**fixed, **weights})[0],
             [hidden.clone() for hidden in before],
             [hidden.clone() for hidden in calibration.hidden],
             self._learnable,

@@ -74,15 +74,15 @@ def test_segments_on_a_cache_are_the_whole_chunk(tmp_path: Path, monkeypatch: py
         calibration.embed(lambda start, rows: seen.append((start, tuple(rows.shape))))
         for layer in range(2):
             calibration.block(layer)
-        logits = calibration.head(lambda start, columns: seen.append((start, tuple(columns.shape))), slice(3, 24))
+        logits = calibration.head(lambda start, columns: seen.append((start, tuple(columns.shape))), {0: slice(3, 24)})
     assert pasts == [10, 20, 24] * 3
     hidden = parameters.config.hidden_size
     parts = ((0, 50), (50, 50), (100, 28))
     assert seen[:3] == [(start, (count, hidden)) for start, count in parts]
     assert seen[3:] == [(start, (hidden, count)) for start, count in parts]
     expected = Reference(parameters).logits(TOKENS[0])[3:]
-    torch.testing.assert_close(logits[FLOAT][0], expected, rtol=1e-4, atol=1e-4)
-    key, value = calibration.first[FLOAT]
+    torch.testing.assert_close(logits[FLOAT, 0][0], expected, rtol=1e-4, atol=1e-4)
+    key, value = calibration.latest[FLOAT, 0]
     assert key.shape == (2, 1, 16, 24)
     assert value.shape == (2, 1, 24, 16)
 

@@ -169,9 +169,9 @@ def test_encodings_stay_tied_and_complete(tmp_path: Path, settings: ActivationRa
         calibration.embed(table.add)
         for layer in range(config.num_layers):
             calibration.block(layer)
-        calibration.head(lambda start, columns: None, slice(0, 1))
+        calibration.head(lambda start, columns: None, {0: slice(0, 1)})
     encodings = activation_encodings(
-        config, structure, ranges, table.encoding(8), mask_floor=-50.0, act_bitwidth=16, kv_bitwidth=8
+        config, structure, ranges, table.encoding(8), mask_floor=-50.0, act_bitwidth=16, kv_bitwidth=8, branches={}
     )
     assert list(encodings) == structure.tensors
     for name, encoding in encodings.items():

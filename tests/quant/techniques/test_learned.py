@@ -46,7 +46,7 @@ def last_error(result: QuantizationResult) -> float:
     return float(np.square(error).sum())
 
 
-def two_layers(x: Tensor, weights: dict[str, Tensor]) -> Tensor:
+def two_layers(chunk: int, x: Tensor, weights: dict[str, Tensor]) -> Tensor:
     return torch.tanh(x @ weights["a"]) @ weights["b"]
 
 
@@ -63,13 +63,13 @@ def test_a_block_gets_better_and_stays_on_its_grid() -> None:
         (torch.randn(1, 100, 8, generator=random) @ mixing + 0.3 * torch.randn(1, 100, 32, generator=random)) / 3
         for _ in range(8)
     ]
-    targets = [two_layers(one, weights) for one in inputs]
+    targets = [two_layers(0, one, weights) for one in inputs]
     start = {name: grid(weight) for name, weight in weights.items()}
     with one_thread_each(2) as pool:
         learned = learn_rounding(two_layers, inputs, targets, start, steps=40, seed=0, pool=pool)
 
     def error(values: dict[str, Tensor]) -> float:
-        found = [two_layers(one, values) - target for one, target in zip(inputs, targets, strict=True)]
+        found = [two_layers(0, one, values) - target for one, target in zip(inputs, targets, strict=True)]
         return sum(float(one.square().sum()) for one in found)
 
     assert error(learned) < 0.4 * error({name: one.values() for name, one in start.items()})

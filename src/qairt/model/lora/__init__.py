@@ -1,1 +1,1 @@
-"""LoRA adapters: what is stored, checked, as matrices of the decoder's own linears."""
+"""LoRA adapters: as matrices of the decoder's own linears, checked; and the branches beside these linears."""

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import numpy as np
 import torch
@@ -38,6 +39,8 @@ SEGMENT_TOKENS = 256
 OnVocabulary = Callable[[int, Tensor], None]
 """Called with a slice of a vocabulary's matrix: the id of its first token, and [tokens, hidden] of the embedding or
 [hidden, tokens] of lm_head."""
+Branches = Mapping[str, Tensor]
+"""Values of the LoRA branches' inputs, by name."""
 ChooseWeight = Callable[[str, LinearInputs], Tensor]
 """A weight's name and the linear's inputs -> the weight [in, out] that the quantized stream continues with."""
 
@@ -52,16 +55,18 @@ class Calibration:
         tap: Tap,
         pool: ThreadPoolExecutor,
         *,
-        begins_at: Callable[[int], None] = lambda position: None,
+        begins_at: Callable[[Segment], None] = lambda segment: None,
         device: torch.device | None = None,
+        branches: Callable[[int], Branches] = lambda chunk: {},
     ) -> None:
         """
         Args:
             chunks: token ids, each of one sequence from position 0.
             tap: called with the name and value of every tensor of the float model, segment by segment, on any thread.
             pool: from `qairt.quant.threads.one_thread_each`.
-            begins_at: called on the same thread before `tap`, with the segment's position.
+            begins_at: called on the same thread before `tap`, with the segment.
             device: where it is computed; the CPU when None.
+            branches: gives the LoRA branches that a chunk runs with, on `device`; all chunks have some, or none has.
 
         Raises:
             QuantizationError: there is no chunk, or a token id is outside the vocabulary.
@@ -73,14 +78,18 @@ class Calibration:
         self._parameters = parameters
         self._tap = tap
         self._begins_at = begins_at
+        self._branches = branches
         self._ops = TorchOps(parameters, tap, self.device)
         self.pool = pool
         self.hidden: list[Tensor] = []
         """[1, tokens, hidden] by chunk: the next block's input."""
         self.quantized: list[Tensor] | None = None
         """The same of the quantized stream; None until a weight is chosen, when both streams are the same."""
-        self.first: dict[int, tuple[Tensor, Tensor]] = {}
-        """By stream, key [KV, 1, D, tokens] and value [KV, 1, tokens, D] of the first chunk in the latest block."""
+        self.latest: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
+        """By stream and chunk, key [KV, 1, D, tokens] and value [KV, 1, tokens, D] of the latest block, for the chunks
+        in `kept`."""
+        self.kept = [0]
+        """The chunks whose keys and values are kept."""
 
     def embed(self, on_vocabulary: OnVocabulary) -> None:
         """Run all chunks through the embedding, a slice of the vocabulary at a time."""
@@ -118,9 +127,12 @@ class Calibration:
             if choose is not None:
                 chosen[name] = choose(name, LinearInputs(ops, values))
 
-        ops = LockstepOps(segments, weight, on_linear, (self._tap, None), self.pool, self._begins_at)
+        taps = (self._tap, None)
+        ops = LockstepOps(segments, weight, on_linear, taps, self.pool, self._begins_at, self._branches)
         outputs = ops.compute(self._run(ops, layer, streams))
-        self.first = {stream: _first_chunk(ops, layer, stream) for stream in range(len(streams))}
+        self.latest = {
+            (stream, chunk): _kept(ops, layer, stream, chunk) for stream in range(len(streams)) for chunk in self.kept
+        }
         joined: list[list[Tensor]] = [[] for _ in range(2 * len(self.chunks))]
         for segment, value in zip(segments, outputs, strict=True):
             joined[segment.stream * len(self.chunks) + segment.chunk].append(value)
@@ -130,17 +142,20 @@ class Calibration:
         self.hidden = hidden[: len(self.chunks)]
         self.quantized = hidden[len(self.chunks) :] or None
 
-    def forward(self, layer: int, hidden: Tensor, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def forward(
+        self, layer: int, chunk: int, hidden: Tensor, weights: Mapping[str, Tensor]
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Run a whole chunk through decoder layer `layer`, whose weights are loaded; gradients flow.
 
         Args:
+            chunk: its number.
             hidden: [1, tokens, hidden].
             weights: replacements for the stored ones, by name.
 
         Returns:
             hidden [1, tokens, hidden], key [KV, 1, D, tokens], value [KV, 1, tokens, D].
         """
-        return block_forward(OverlayOps(self._ops, weights), layer, hidden)
+        return block_forward(OverlayOps(self._ops, weights, branches=self._branches(chunk)), layer, hidden)
 
     def rerun_quantized(self, layer: int, before: Sequence[Tensor], weights: Mapping[str, Tensor]) -> None:
         """Run the quantized stream through the latest block again, with other weights.
@@ -150,39 +165,43 @@ class Calibration:
         """
 
         @torch.inference_mode()
-        def forward(hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-            return self.forward(layer, hidden, weights)
+        def forward(chunk: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            return self.forward(layer, chunk, hidden, weights)
 
-        outputs = list(self.pool.map(forward, before))
+        outputs = list(self.pool.map(forward, range(len(before)), before))
         self.quantized = [hidden for hidden, _, _ in outputs]
-        _, key, value = outputs[0]
-        self.first[QUANTIZED] = key, value
+        for chunk in self.kept:
+            _, key, value = outputs[chunk]
+            self.latest[QUANTIZED, chunk] = key, value
 
     @torch.inference_mode()
-    def head(self, on_vocabulary: OnVocabulary, kept: slice) -> dict[int, Tensor]:
+    def head(self, on_vocabulary: OnVocabulary, positions: Mapping[int, slice]) -> dict[tuple[int, int], Tensor]:
         """Run all chunks through the head, a slice of the vocabulary at a time, and drop the hidden states.
 
         Args:
-            kept: positions of the first chunk whose logits are returned.
+            positions: by chunk, those whose logits are returned.
 
         Returns:
-            Logits [1, positions, vocab] by stream.
+            Logits [1, positions, vocab] by stream and chunk.
         """
         self._ops.hold([FINAL_NORM])
-        normed = list(self.pool.map(self._final_norm, self.hidden))
-        wanted = {FLOAT: normed[0][:, kept]}
+        numbers = range(len(self.hidden))
+        normed = list(self.pool.map(self._final_norm, numbers, self.hidden))
+        wanted = {(FLOAT, chunk): normed[chunk][:, kept] for chunk, kept in positions.items()}
         if self.quantized is not None:
             untapped = OverlayOps(self._ops, {})
-            wanted[QUANTIZED] = decoder.final_norm(untapped, self.config, self.quantized[0])[:, kept]
+            for chunk, kept in positions.items():
+                quantized = decoder.final_norm(untapped, self.config, self.quantized[chunk])
+                wanted[QUANTIZED, chunk] = quantized[:, kept]
         self.hidden, self.quantized = [], None
-        logits: dict[int, list[Tensor]] = {stream: [] for stream in wanted}
+        logits: dict[tuple[int, int], list[Tensor]] = {place: [] for place in wanted}
         for start, some in self._vocabulary(LM_HEAD):
             on_vocabulary(start, some)
             ops = OverlayOps(self._ops, {LM_HEAD: some}, self._tap)
-            list(self.pool.map(lambda hidden, ops=ops: self._tap_logits(ops, hidden), normed))
-            for stream, hidden in wanted.items():
-                logits[stream].append(hidden @ some)
-        return {stream: torch.cat(parts, -1) for stream, parts in logits.items()}
+            list(self.pool.map(partial(self._tap_logits, ops), numbers, normed))
+            for place, hidden in wanted.items():
+                logits[place].append(hidden @ some)
+        return {place: torch.cat(parts, -1) for place, parts in logits.items()}
 
     def weight(self, name: str) -> Tensor:
         """A weight of the latest block, in the layout of `qairt.model.parameters`."""
@@ -215,17 +234,17 @@ class Calibration:
         return Positions(list(mask), list(cos), list(sin))
 
     @torch.inference_mode()
-    def _final_norm(self, hidden: Tensor) -> Tensor:
+    def _final_norm(self, chunk: int, hidden: Tensor) -> Tensor:
         parts = []
         for start, stop in _segments(hidden.shape[1]):
-            self._begins_at(start)
+            self._begins_at(Segment(FLOAT, chunk, start, stop))
             parts.append(decoder.final_norm(self._ops, self.config, hidden[:, start:stop]))
         return torch.cat(parts, 1)
 
     @torch.inference_mode()
-    def _tap_logits(self, ops: TorchOps, normed: Tensor) -> None:
+    def _tap_logits(self, ops: TorchOps, chunk: int, normed: Tensor) -> None:
         for start, stop in _segments(normed.shape[1]):
-            self._begins_at(start)
+            self._begins_at(Segment(FLOAT, chunk, start, stop))
             decoder.logits(ops, normed[:, start:stop])
 
     def _vocabulary(self, name: str) -> Iterator[tuple[int, Tensor]]:
@@ -233,14 +252,14 @@ class Calibration:
             yield start, shared(some).to(self.device)
 
 
-def _first_chunk(ops: LockstepOps, layer: int, stream: int) -> tuple[Tensor, Tensor]:
-    """Key and value of a stream's first chunk."""
+def _kept(ops: LockstepOps, layer: int, stream: int, chunk: int) -> tuple[Tensor, Tensor]:
+    """Key and value of a stream's chunk."""
     key, value = (
         torch.cat(
             [
                 part.value
                 for segment, part in zip(ops.segments, ops.present(name), strict=True)
-                if segment.stream == stream and segment.chunk == 0 and part.value is not None
+                if segment.stream == stream and segment.chunk == chunk and part.value is not None
             ],
             axis,
         )

@@ -8,13 +8,14 @@ Every operation runs once, and only a few tensors per segment are in memory, nev
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from qairt.model.decoder import branch_names
 from qairt.model.reference import Tap, TorchOps
 
 FLOAT, QUANTIZED = 0, 1
@@ -101,7 +102,8 @@ class LockstepOps:
         on_linear: Callable[[str, Values], None],
         taps: Sequence[Tap | None],
         pool: Executor,
-        begins_at: Callable[[int], None],
+        begins_at: Callable[[Segment], None],
+        branches: Callable[[int], Mapping[str, Tensor]] = lambda chunk: {},
     ) -> None:
         """
         Args:
@@ -109,7 +111,8 @@ class LockstepOps:
             weight: gives a parameter, by stream and name.
             on_linear: called with a linear's weight name and inputs before it is computed.
             taps: by stream, called with every tensor.
-            begins_at: called with a segment's position on the thread that is about to compute it.
+            begins_at: called with a segment on the thread that is about to compute it.
+            branches: gives the values of a chunk's LoRA branches; all chunks have the same, or none.
         """
         self.segments = segments
         self._weight = weight
@@ -117,6 +120,7 @@ class LockstepOps:
         self._taps = taps
         self._pool = pool
         self._begins_at = begins_at
+        self._branches = branches
         self._present: dict[str, Values] = {}
         self._chunks: dict[tuple[int, int], list[int]] = {}
         """By stream and chunk, the places of its segments."""
@@ -133,7 +137,7 @@ class LockstepOps:
         for place in places:
             if values[place].value is None:
                 segment = self.segments[place]
-                self._begins_at(segment.start)
+                self._begins_at(segment)
                 values[place].hold(values[place].compute(self._taps[segment.stream], {}))
 
     def past(self, present: str, axis: int, empty: Tensor) -> Values:
@@ -214,6 +218,15 @@ class LockstepOps:
         if out.startswith("past_"):
             self._present[out] = moved
         return moved
+
+    def branch(self, module: str) -> tuple[Values, Values] | None:
+        a, b = branch_names(module)
+        by_segment = [self._branches(segment.chunk) for segment in self.segments]
+        if a not in by_segment[0]:
+            return None
+        return [Deferred.known(values[a]) for values in by_segment], [
+            Deferred.known(values[b]) for values in by_segment
+        ]
 
     def _all(self, out: str, operation: Callable[..., Tensor], *sources: Values) -> Values:
         return self._each(out, lambda segment: lambda *values: operation(*values, out=out), *sources)

@@ -35,7 +35,7 @@ class Ranges:
 
     def __init__(self, structure: Structure, settings: ActivationRanges = ActivationRanges()) -> None:  # noqa: B008 - frozen
         self._structure = structure
-        self._settings = settings
+        self.settings = settings
         derived = structure.moved | structure.unit | set(structure.masked)
         self._measured = {name: structure.tied(name) for name in structure.tensors if name not in derived}
         self._counted = {
@@ -90,14 +90,23 @@ class Ranges:
         """
         key = self._structure.tied(name)
         seen = self._seen[key]
-        method = self._settings.method_of(cached=key in self._structure.cached)
+        method = self.settings.method_of(cached=key in self._structure.cached)
         if method == "minmax":
             return seen
         counts: Counts = self._counts[key].numpy().astype(np.int64, copy=False)
         kept = self._first.get(key, (0.0, 0.0))
         if method == "percentile":
-            return percentile_range(counts, self._settings.percentile, seen=seen, kept=kept, symmetric=symmetric)
+            return percentile_range(counts, self.settings.percentile, seen=seen, kept=kept, symmetric=symmetric)
         return least_squares_range(counts, bitwidth, seen=seen, kept=kept, symmetric=symmetric)
+
+    def merge(self, other: Ranges) -> None:
+        """Include what `other` measured, with the same structure and settings."""
+        self.excess = max(self.excess, other.excess)
+        for own, found in ((self._seen, other._seen), (self._first, other._first)):
+            for key, limits in found.items():
+                _widen(own, key, *limits)
+        for key, counts in other._counts.items():
+            self._counts[key] = self._counts[key] + counts if key in self._counts else counts.clone()
 
     def state(self) -> dict[str, NDArray[np.generic]]:
         """All measurements by name, for `restore`."""

@@ -1,4 +1,4 @@
-"""Records the reference vectors of one stream while it is calibrated."""
+"""Records the reference vectors of a chunk in one stream while it is calibrated."""
 
 from __future__ import annotations
 
@@ -15,16 +15,17 @@ from qairt.quant.measure.reference_vectors import LOGIT_VALUES, TOKENS, Referenc
 
 
 class Recorder:
-    """Keeps the outputs of each block for the first tokens of the first chunk, in one stream."""
+    """Keeps the outputs of each block for the first tokens of a chunk, in one stream."""
 
-    def __init__(self, calibration: Calibration, stream: int) -> None:
-        ids = calibration.chunks[0][:TOKENS]
+    def __init__(self, calibration: Calibration, stream: int, chunk: int = 0) -> None:
+        ids = calibration.chunks[chunk][:TOKENS]
         self._calibration = calibration
         self._stream = stream
+        self._chunk = chunk
         self._tokens = len(ids)
         kept = min(max(LOGIT_VALUES // calibration.config.vocab_size, 1), self._tokens)
         self.logits = slice(self._tokens - kept, self._tokens)
-        """Positions of the first chunk whose logits are recorded."""
+        """Positions of the chunk whose logits are recorded."""
         self._tensors: dict[str, NDArray[np.generic]] = {"input_ids": np.asarray(ids, np.int32)}
 
     def after_embedding(self) -> None:
@@ -37,8 +38,8 @@ class Recorder:
         hidden = hidden_name(layer + 1)
         kept = {
             hidden: self._hidden()[:, : self._tokens],
-            key: self._calibration.first[self._stream][0][..., : self._tokens],
-            value: self._calibration.first[self._stream][1][:, :, : self._tokens],
+            key: self._calibration.latest[self._stream, self._chunk][0][..., : self._tokens],
+            value: self._calibration.latest[self._stream, self._chunk][1][:, :, : self._tokens],
         }
         named = {f"{self._prefix}{name}": value.cpu().contiguous() for name, value in kept.items()}
         self.restore(named)
@@ -50,14 +51,15 @@ class Recorder:
             if name.startswith(self._prefix):
                 self._tensors[name.removeprefix(self._prefix)] = value.numpy()
 
-    def vectors(self, logits: Tensor) -> ReferenceVectors:
-        """Everything recorded, with these logits."""
-        return ReferenceVectors(self._tensors | {"logits": logits.cpu().numpy()})
+    def vectors(self, logits: Tensor, branches: Mapping[str, NDArray[np.float32]] | None = None) -> ReferenceVectors:
+        """Everything recorded, with these logits, and the values of the LoRA branches' inputs that it ran with."""
+        return ReferenceVectors(self._tensors | {"logits": logits.cpu().numpy()} | dict(branches or {}))
 
     def _hidden(self) -> Tensor:
         streams = self._calibration
-        return (streams.quantized or streams.hidden)[0] if self._stream == QUANTIZED else streams.hidden[0]
+        hidden = (streams.quantized or streams.hidden) if self._stream == QUANTIZED else streams.hidden
+        return hidden[self._chunk]
 
     @property
     def _prefix(self) -> str:
-        return f"stream {self._stream} "
+        return f"chunk {self._chunk} stream {self._stream} " if self._chunk else f"stream {self._stream} "

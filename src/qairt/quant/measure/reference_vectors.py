@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
-from qairt.model.decoder import hidden_name, past_names, present_names
+from qairt.model.decoder import hidden_name, is_branch_input, past_names, present_names
 from qairt.model.rope import rotary
 
 if TYPE_CHECKING:
@@ -36,7 +36,8 @@ class ReferenceVectors:
 
     tensors: Mapping[str, Array]
     """`input_ids` int32 [T]; `hidden_{k}` [1, T, hidden] for k in 0 … layers; `past_key_{i}_out` [KV, 1, D, T] and
-    `past_value_{i}_out` [KV, 1, T, D]; `logits` [1, n, vocab] of the last n positions. Float32."""
+    `past_value_{i}_out` [KV, 1, T, D]; `logits` [1, n, vocab] of the last n positions; the inputs of LoRA branches, if
+    they were not zero. Float32."""
 
     @property
     def length(self) -> int:
@@ -107,6 +108,7 @@ def part_inputs(
         for name_in, name_out, axis in zip(past_names(layer), present_names(layer), (3, 2), strict=True):
             seen = vectors.tensors[name_out].take(np.arange(past), axis)
             inputs[name_in] = _left_padded(seen, cl - ar, axis)
+    inputs |= {name: vectors.tensors[name] for name in vectors.tensors if is_branch_input(name)}
     return inputs
 
 

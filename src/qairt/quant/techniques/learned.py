@@ -33,8 +33,8 @@ CHUNKS = 2
 EVALUATIONS = 4
 """How often the loss over the whole text is computed."""
 
-Forward = Callable[[Tensor, Mapping[str, Tensor]], Tensor]
-"""A chunk's hidden state [1, tokens, hidden] and weights by name -> the block's output."""
+Forward = Callable[[int, Tensor, Mapping[str, Tensor]], Tensor]
+"""A chunk's number, its hidden state [1, tokens, hidden] and weights by name -> the block's output."""
 LossOf = Callable[[Mapping[str, Tensor], int], Tensor]
 """Weights by name and a chunk's index -> loss."""
 
@@ -80,7 +80,7 @@ def learn_rounding(
     shares = _shares(targets)
 
     def loss_of(values: Mapping[str, Tensor], place: int) -> Tensor:
-        error = (forward(inputs[place], values) - targets[place]).square().sum(-1)
+        error = (forward(place, inputs[place], values) - targets[place]).square().sum(-1)
         return (error * shares[place]).sum()
 
     def total(values: Mapping[str, Tensor]) -> float:

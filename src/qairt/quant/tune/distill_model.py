@@ -96,6 +96,8 @@ def distill_model(
         overlay=weights,
         reference=result.reference,
         exported=measured.reference,
+        adapted=result.adapted,
+        adapted_exported=measured.adapted,
         errors=result.errors,
         notes=(*result.notes, note),
     )

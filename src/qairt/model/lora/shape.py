@@ -1,0 +1,208 @@
+"""The shape of a model's LoRA branches, and the values that a concurrency puts into them.
+
+Every adapted linear `x @ W` becomes `x @ W + (x @ A) @ B`:
+
+    inputs       A [in, R] and B [R, out] are inputs of the graph. A concurrency's adapters lie side by side in R, zeros
+                 after them; strength and alpha / rank are in B. The base is all zeros.
+    hot_switch   A and B hold every adapter side by side and are weights of the graph. `lora_alpha` [1, 1, adapters]
+                 holds the strengths, which a constant map [adapters, R] spreads over R.
+
+1. A and B are folded and rotated like the weight beside them, see `qairt.model.parameters`.
+2. Each column of A is scaled to a largest value of 1, and its factor moves into the row of B. So one 8-bit grid fits
+   the A of any adapter, and adapters of the same ranks and modules can replace each other in a finished graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, Literal, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+
+from qairt.errors import ModelError
+from qairt.model.decoder import branch_names
+from qairt.model.layout import layer_weight_shapes
+
+if TYPE_CHECKING:
+    from qairt.model.config import DecoderConfig
+    from qairt.model.parameters import Parameters
+
+Floats = NDArray[np.float32]
+Form = Literal["inputs", "hot_switch"]
+ALPHA = "lora_alpha"
+"""The graph input of the form hot_switch: one strength for each adapter."""
+
+
+class AdaptedLinear(Protocol):
+    """An adapter's part in one module."""
+
+    @property
+    def rank(self) -> int: ...
+
+    @property
+    def scaling(self) -> float:
+        """alpha / rank, or alpha / sqrt(rank)."""
+
+    @property
+    def a(self) -> Floats:
+        """[in, rank]"""
+
+    @property
+    def b(self) -> Floats:
+        """[rank, out]"""
+
+
+class Adapter(Protocol):
+    """A LoRA adapter, its modules by their names in the decoder; see `qairt.model.lora.adapter`."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def modules(self) -> Mapping[str, AdaptedLinear]: ...
+
+
+class LoraShape(BaseModel):
+    """What a graph is built for. It holds no values: other adapters of the same shape fit the same graph."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    form: Form = "inputs"
+    ranks: dict[str, int]
+    """R by adapted module, in the decoder's order."""
+    adapters: dict[str, dict[str, int]] = {}
+    """hot_switch: by adapter, in the order of `lora_alpha`, the rank in each of its modules."""
+
+    def input_shapes(self, config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+        """The graph inputs of all branches, by name."""
+        if self.form == "hot_switch":
+            return {ALPHA: (1, 1, len(self.adapters))}
+        shapes: dict[str, tuple[int, ...]] = {}
+        sizes = linear_sizes(config)
+        for module, rank in self.ranks.items():
+            a, b = branch_names(module)
+            inputs, outputs = sizes[module]
+            shapes |= {a: (inputs, rank), b: (rank, outputs)}
+        return shapes
+
+
+def linear_sizes(config: DecoderConfig) -> dict[str, tuple[int, int]]:
+    """Inputs and outputs of every linear that can have a branch, by module: those of the decoder's layers."""
+    return {
+        name.removesuffix(".weight"): (shape[1], shape[0])
+        for layer in range(config.num_layers)
+        for name, shape in layer_weight_shapes(config, layer).items()
+        if len(shape) == 2
+    }
+
+
+def shape_of(
+    config: DecoderConfig,
+    concurrencies: Iterable[Sequence[str]],
+    ranks: Mapping[str, Mapping[str, int]],
+    form: Form = "inputs",
+) -> LoraShape:
+    """The shape that all concurrencies fit.
+
+    Args:
+        concurrencies: the adapters of each.
+        ranks: by adapter, its rank in each of its modules.
+        form: of the branches.
+
+    Raises:
+        ModelError: an adapter changes a linear that cannot have a branch; names both.
+    """
+    modules = linear_sizes(config)
+    for name, held in ranks.items():
+        other = next((module for module in held if module not in modules), None)
+        if other is not None:
+            raise ModelError(
+                f"it adapts {other}, which is none of the linears of the decoder's layers",
+                where=f"adapter {name}",
+                remedy="train it on target_modules of the layers alone",
+            )
+    if form == "hot_switch":
+        used = {name for adapters in concurrencies for name in adapters}
+        together: list[Sequence[str]] = [[name for name in ranks if name in used]]
+    else:
+        together = [list(adapters) for adapters in concurrencies]
+    largest = {
+        module: max((sum(ranks[name].get(module, 0) for name in adapters) for adapters in together), default=0)
+        for module in modules
+    }
+    return LoraShape(
+        form=form,
+        ranks={module: rank for module, rank in largest.items() if rank},
+        adapters={name: dict(ranks[name]) for name in together[0]} if form == "hot_switch" else {},
+    )
+
+
+def base_values(shape: LoraShape, config: DecoderConfig) -> dict[str, Floats]:
+    """The branch inputs of the base model: zeros, by name."""
+    return {name: np.zeros(size, np.float32) for name, size in shape.input_shapes(config).items()}
+
+
+def branch_values(
+    shape: LoraShape, active: Sequence[tuple[Adapter, float]], parameters: Parameters
+) -> dict[str, Floats]:
+    """The branch inputs of a concurrency, by name.
+
+    Args:
+        active: its adapters, each with its strength.
+        parameters: of the base, with its rotation.
+
+    Raises:
+        ModelError: an adapter does not fit the shape, or cannot be read; names it.
+    """
+    _require_fit(shape, active)
+    if shape.form == "hot_switch":
+        strengths = np.zeros((1, 1, len(shape.adapters)), np.float32)
+        for adapter, strength in active:
+            strengths[0, 0, list(shape.adapters).index(adapter.name)] = strength
+        return {ALPHA: strengths}
+    values = base_values(shape, parameters.config)
+    for module in shape.ranks:
+        a, b = (values[name] for name in branch_names(module))
+        first = 0
+        for adapter, strength in active:
+            adapted = adapter.modules.get(module)
+            if adapted is None:
+                continue
+            rows = slice(first, first + adapted.rank)
+            a[:, rows], b[rows] = normalised(*parameters.folded_branch(module, adapted.a, adapted.b))
+            b[rows] *= np.float32(strength * adapted.scaling)
+            first += adapted.rank
+    return values
+
+
+def normalised(a: Floats, b: Floats) -> tuple[Floats, Floats]:
+    """Rule 2: the same product with every column of `a` at most 1."""
+    largest = np.abs(a).max(axis=0)
+    factor = np.where(largest > 0, largest, 1).astype(np.float32)
+    return a / factor, b * factor[:, None]
+
+
+def _require_fit(shape: LoraShape, active: Sequence[tuple[Adapter, float]]) -> None:
+    for adapter, _ in active:
+        if shape.form == "hot_switch":
+            ranks = {module: adapted.rank for module, adapted in adapter.modules.items()}
+            if ranks != shape.adapters.get(adapter.name):
+                raise _does_not_fit(adapter.name, "its ranks or modules are others")
+        unknown = next((module for module in adapter.modules if module not in shape.ranks), None)
+        if unknown is not None:
+            raise _does_not_fit(adapter.name, f"they have no branch at {unknown}")
+    for module, rank in shape.ranks.items():
+        needed = sum(adapter.modules[module].rank for adapter, _ in active if module in adapter.modules)
+        if needed > rank:
+            names = " and ".join(adapter.name for adapter, _ in active)
+            raise _does_not_fit(names, f"{module} has rank {rank}, they need {needed}")
+
+
+def _does_not_fit(name: str, why: str) -> ModelError:
+    return ModelError(
+        f"the graphs were not built for this adapter: {why}",
+        where=f"adapter {name}",
+        remedy="qairt run builds them again",
+    )

@@ -1,0 +1,69 @@
+"""The text that a model is calibrated on: the base's, then each concurrency's with its LoRA branches on."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from qairt.model.config import DecoderConfig
+from qairt.model.lora.shape import base_values
+from qairt.model.reference import shared
+from qairt.quant.lora import BASE, LoraCalibration
+
+Floats = NDArray[np.float32]
+
+
+class CalibrationTexts:
+    """Chunks of the base and of every concurrency, in one list."""
+
+    def __init__(
+        self,
+        config: DecoderConfig,
+        tokens: Sequence[NDArray[np.integer]],
+        lora: LoraCalibration | None,
+        device: torch.device,
+    ) -> None:
+        self.chunks = [*tokens]
+        self._owner = [0] * len(tokens)
+        """By chunk, the place of its text: 0 is the base."""
+        self._values: list[Mapping[str, Floats]] = [base_values(lora.shape, config) if lora is not None else {}]
+        self._names = [BASE]
+        for place, text in enumerate(lora.texts if lora is not None else (), 1):
+            self.chunks += text.tokens
+            self._owner += [place] * len(text.tokens)
+            self._values.append(text.branches)
+            self._names.append(text.concurrency)
+        self._tensors = [{name: shared(value).to(device) for name, value in held.items()} for held in self._values]
+        self._is_apart = lora is not None and lora.updatable != "none"
+        self.recorded = [0] if lora is None else [0, len(tokens)]
+        """The chunks whose reference vectors are recorded: the first of the base, and of the first concurrency."""
+
+    @property
+    def measured_apart(self) -> int:
+        """How many texts have ranges of their own."""
+        return len(self._names) if self._is_apart else 1
+
+    def apart_at(self, chunk: int) -> int:
+        """The place of a chunk's text among those."""
+        return self._owner[chunk] if self._is_apart else 0
+
+    def apart(self) -> dict[str, dict[str, float]]:
+        """By text that has ranges of its own, the largest value of each of its branch inputs."""
+        if not self._is_apart:
+            return {}
+        return {
+            name: {key: float(np.abs(value).max(initial=0)) for key, value in held.items()}
+            for name, held in zip(self._names, self._values, strict=True)
+        }
+
+    def branches(self, chunk: int) -> Mapping[str, Tensor]:
+        """The values of a chunk's branch inputs, on the device."""
+        return self._tensors[self._owner[chunk]]
+
+    def values(self, chunk: int) -> Mapping[str, Floats]:
+        """The same for its reference vectors: nothing for the base, whose branches are zero."""
+        return self._values[self._owner[chunk]] if self._owner[chunk] else {}
