@@ -27,7 +27,10 @@ from qairt.recipe.configs import (
         (GeneratorConfig, {"context_length": None, "sequence_length": None}),
         (ExporterConfig, {}),
         (OnnxExporterConfig, {"args": {}}),
-        (LoRAFeatureConfig, {"adapters": {}, "concurrencies": {}, "quant_updatable_mode": "adapter_only"}),
+        (
+            LoRAFeatureConfig,
+            {"adapters": {}, "concurrencies": {}, "quant_updatable_mode": "adapter_only", "form": "inputs"},
+        ),
     ],
 )
 def test_fields_and_defaults(model, defaults):
@@ -53,6 +56,15 @@ def test_an_adapter_is_an_existing_folder(tmp_path):
         LoRAAdapterConfig(path=tmp_path / "gone")
     with pytest.raises(ValidationError, match="Field required"):
         LoRAAdapterConfig()
+
+
+def test_an_adapter_may_be_a_gguf_file(tmp_path):
+    (tmp_path / "french.gguf").touch()
+    (tmp_path / "french.txt").touch()
+    assert LoRAAdapterConfig(path=tmp_path / "french.gguf").path == tmp_path / "french.gguf"
+    for other in ("french.txt", "german.gguf"):
+        with pytest.raises(ValidationError, match="Path does not point to a directory"):
+            LoRAAdapterConfig(path=tmp_path / other)
 
 
 def concurrency(adapters=("french",), scaling=(1.0,)):
@@ -85,11 +97,40 @@ def test_every_adapter_that_is_referred_to_exists(tmp_path):
     )
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        (
+            "base",
+            concurrency(),
+            "concurrencies.base is the model without adapters, which is always there: rename it",
+        ),
+        (
+            "one",
+            concurrency((), ()),
+            "adapters is empty: name at least one (the model without adapters is always base)",
+        ),
+        (
+            "one",
+            concurrency(("french", "french"), (1, 1)),
+            "adapters names french twice: name each once, and add up its scalings",
+        ),
+        ("one", concurrency(scaling=(float("nan"),)), "Input should be a finite number"),
+        ("a/b", concurrency(), "String should match pattern '^[A-Za-z0-9][A-Za-z0-9_-]*$'"),
+    ],
+)
+def test_a_concurrency_that_cannot_be(tmp_path, name, values, message):
+    with pytest.raises(ValidationError) as error:
+        LoRAFeatureConfig(adapters={"french": {"path": tmp_path}}, concurrencies={name: values})
+    (fault,) = error.value.errors()
+    assert fault["msg"].removeprefix("Value error, ") == message
+
+
 @pytest.mark.parametrize("name", ["concurrencies", "use_cases"])
 def test_concurrencies_are_also_use_cases(tmp_path, name):
     found = LoRAFeatureConfig(**{"adapters": {"french": {"path": tmp_path}}, name: {"one": concurrency()}})
     assert found.use_cases is found.concurrencies
-    assert list(found.model_dump()) == ["adapters", "concurrencies", "quant_updatable_mode"]
+    assert list(found.model_dump()) == ["adapters", "concurrencies", "quant_updatable_mode", "form"]
     assert LoRAFeatureConfig.model_validate_json(found.model_dump_json()) == found
 
 

@@ -188,8 +188,10 @@ def test_adapters_and_their_texts_are_beside_the_recipe(tmp_path, elsewhere, nam
     lora = LoRAFeatureConfig.model_validate(loaded["lora"])
     assert lora.adapters["a"].path == tmp_path / "french"
     assert lora.concurrencies["both"].calibration_dataset == str(tmp_path / "poems.txt")
-    assert lora.concurrencies["one"].calibration_dataset == "x"
-    assert loaded.missing_files == {}
+    assert lora.concurrencies["one"].calibration_dataset == str(tmp_path / "x")
+    missing = loaded.missing_files[f"lora.{name}.one.calibration_dataset"]
+    assert missing.what == f"x was not found in {tmp_path}"
+    assert [*loaded.missing_files] == [f"lora.{name}.one.calibration_dataset"]
 
 
 def test_texts_of_metrics_are_beside_the_recipe_and_data_sets_stay(recipe, elsewhere):

@@ -281,7 +281,9 @@ class Pipeline(LastResult):
         return self._stages if options.until is None else self._stages[: names.index(options.until) + 1]
 
     def _located(self, error: QairtError) -> QairtError:
-        """An error about a setting, with the file and line of the setting."""
+        """An error about a setting, or several, with the file and line of each setting."""
+        if isinstance(error, RecipeError) and error.faults:
+            return RecipeError(error.what, faults=[self._located(fault) for fault in error.faults])
         setting = error.where or ""
         if self.recipe.source is None or setting.split(".")[0] not in self.recipe:
             return error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import (
@@ -12,6 +13,9 @@ from pydantic import (
     Field,
     SerializeAsAny,
     SkipValidation,
+    StringConstraints,
+    ValidatorFunctionWrapHandler,
+    WrapValidator,
     model_validator,
 )
 
@@ -60,13 +64,26 @@ class OnnxExporterConfig(ExporterConfig):
     args: dict[str, Any] = Field(default_factory=dict)
 
 
+BASE = "base"
+"""The model without adapters, which every bundle offers beside its concurrencies."""
+_Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]*$")]
+"""The name of an adapter or a concurrency, which is also that of a folder."""
+
+
+def _or_gguf(value: Any, as_folder: ValidatorFunctionWrapHandler) -> Path:
+    if isinstance(value, str | Path) and Path(value).suffix == ".gguf" and Path(value).is_file():
+        return Path(value)
+    found: Path = as_folder(value)
+    return found
+
+
 class LoRAAdapterConfig(BaseModel):
     """One LoRA adapter."""
 
     model_config = ConfigDict(extra="forbid")
 
-    path: Annotated[DirectoryPath, RecipeFile("folder")]
-    """A folder saved by PEFT."""
+    path: Annotated[DirectoryPath, WrapValidator(_or_gguf), RecipeFile("file or folder")]
+    """A folder saved by PEFT, or a GGUF file of llama.cpp."""
 
 
 class LoRAAdapterMetadata(BaseModel):
@@ -87,9 +104,10 @@ class LoRAConcurrencyConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     adapters: list[str]
-    calibration_dataset: Annotated[str, RecipeFile(or_hub_id=True)]
-    lora_scaling: list[float]
-    """One scaling per adapter, in the same order."""
+    calibration_dataset: Annotated[str, RecipeFile()]
+    """A UTF-8 text file of the kind that they will process."""
+    lora_scaling: list[Annotated[float, Field(allow_inf_nan=False)]]
+    """One strength per adapter, in the same order; it multiplies the adapter's own alpha / rank."""
 
     @model_validator(mode="after")
     def _check_scaling_length(self) -> Self:
@@ -97,6 +115,11 @@ class LoRAConcurrencyConfig(BaseModel):
             raise ValueError(
                 f"lora_scaling has {len(self.lora_scaling)} values for {len(self.adapters)} adapters: give one for each"
             )
+        if not self.adapters:
+            raise ValueError(f"adapters is empty: name at least one (the model without adapters is always {BASE})")
+        twice = sorted({name for name in self.adapters if self.adapters.count(name) > 1})
+        if twice:
+            raise ValueError(f"adapters names {', '.join(twice)} twice: name each once, and add up its scalings")
         return self
 
 
@@ -105,15 +128,22 @@ class LoRAFeatureConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", populate_by_name=True)
 
-    adapters: dict[str, LoRAAdapterConfig] = Field(default_factory=dict)
-    concurrencies: dict[str, LoRAConcurrencyConfig] = Field(
+    adapters: dict[_Name, LoRAAdapterConfig] = Field(default_factory=dict)
+    concurrencies: dict[_Name, LoRAConcurrencyConfig] = Field(
         default_factory=dict, validation_alias=AliasChoices("concurrencies", "use_cases")
     )
     """Also accepted as `use_cases`."""
     quant_updatable_mode: Literal["adapter_only", "all", "none"] = "adapter_only"
+    """The encodings that each concurrency has of its own: those of the adapters, all, or none. Binaries that change
+    encodings with the concurrency need the SDK; the built-in compiler makes those of `none`."""
+    form: Literal["inputs", "hot_switch"] = "inputs"
+    """How graphs hold adapters. inputs: A and B are inputs of the graph, any adapter of the same ranks fits.
+    hot_switch: the adapters are in the graph, and a vector of strengths chooses among them."""
 
     @model_validator(mode="after")
     def _check_concurrency_adapter_refs(self) -> Self:
+        if BASE in self.concurrencies:
+            raise ValueError(f"concurrencies.{BASE} is the model without adapters, which is always there: rename it")
         for name, concurrency in self.concurrencies.items():
             missing = [adapter for adapter in concurrency.adapters if adapter not in self.adapters]
             if missing:

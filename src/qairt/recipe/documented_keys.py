@@ -21,6 +21,7 @@ OTHER_NAMES: Mapping[KeyPath, KeyPath] = {
     ("generator_config",): ("generator",),
     ("evaluator_config",): ("evaluator",),
     ("features", "lora"): ("lora",),
+    ("lora", "use_cases"): ("lora", "concurrencies"),
 }
 """A documented name, and its name here."""
 

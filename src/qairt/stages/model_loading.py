@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from qairt.engine.stage import (
     Batch,
@@ -20,10 +21,15 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
+from qairt.stages.adapters import adapter_settings, adapters_of, check_texts, check_values
 from qairt.stages.facets import model_facets
 from qairt.stages.facts import model_of, sizes_of
 
+if TYPE_CHECKING:
+    from qairt.model.config import DecoderConfig
+
 _TOLD = "notices of the tokenizer"
+_ADAPTER = "adapter "
 
 
 class ModelLoadingConfig(StageConfig):
@@ -35,6 +41,8 @@ class LoadedModel(StageOutput):
     """The decoder's configuration, JSON."""
     tokenizer: Path
     """Folder with tokenizer.json, its settings and the chat template."""
+    adapters: Path | None = None
+    """`LoRAAdapterMetadata` of the recipe's adapters, JSON; None if it has none."""
 
 
 @register_stage
@@ -49,29 +57,36 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
 
     def check(self, env: Env) -> None:
         model_of(env)
+        adapters_of(env)
+        check_texts(env)
 
     def check_files(self, env: Env) -> None:
-        """Reads the tokenizer, which takes a second; a run does it in this stage's item, the first one."""
+        """Reads the tokenizer and the adapters, which takes a second; a run does it in this stage's item, the first."""
         from qairt.model.tokenizer import Tokenizer
         from qairt.model.tokenizer_check import check_tokenizer
 
         model = model_of(env)
         env.once(_TOLD, lambda: [*check_tokenizer(Tokenizer.open(model.source), model.config, str(model.source))])
+        check_values(env)
 
     def notices(self, env: Env) -> Sequence[str]:
         return [*model_of(env).notices, *env.facts.get(_TOLD, ())]
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
+        adapters = adapters_of(env)
         task = Task(
             coord=(),
             sources=(),
-            paths={"model": model_of(env).source},
+            paths={"model": model_of(env).source, **{_ADAPTER + name: each.path for name, each in adapters.items()}},
             estimate=Estimate(bytes=4_000_000, seconds=2, peak_ram=300_000_000),
         )
         return Expansion([task])
 
     def facets(self, env: Env) -> KeyFacts:
         return model_facets(env, self.name)
+
+    def cache_key_extras(self, env: Env) -> KeyFacts:
+        return adapter_settings(env, self.name)
 
     def earlier_key_extras(self, env: Env) -> KeyFacts:
         model = model_of(env)
@@ -102,7 +117,8 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
         tokenizer = context.directory / "tokenizer"
         tokenizer.mkdir()
         opened.save(tokenizer)
-        return LoadedModel(model=model, tokenizer=tokenizer)
+        adapters = _write_adapters(task, description.config, context.directory)
+        return LoadedModel(model=model, tokenizer=tokenizer, adapters=adapters)
 
     def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.amounts import size
@@ -113,3 +129,19 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
         rows = [("embedding", sizes.embedding), (layers, sum(sizes.layers)), ("final norm, lm_head", sizes.head)]
         drawn = svg.bars("Float weights of the model", [(name, float(bytes_), size(bytes_)) for name, bytes_ in rows])
         (context.directory / "model_sizes.svg").write_text(drawn, encoding="utf-8")
+
+
+def _write_adapters(task: Task, config: DecoderConfig, directory: Path) -> Path | None:
+    """Read every value of the adapters, and write what they say about themselves."""
+    from qairt.model.lora.adapter import read_adapter
+    from qairt.stages.adapter_metadata import metadata_of, write_metadata
+
+    paths = {name.removeprefix(_ADAPTER): path for name, path in task.paths.items() if name.startswith(_ADAPTER)}
+    if not paths:
+        return None
+    adapters = {name: read_adapter(name, path, config) for name, path in paths.items()}
+    for adapter in adapters.values():
+        adapter.check_values()
+    path = directory / "adapters.json"
+    write_metadata(path, metadata_of(adapters))
+    return path

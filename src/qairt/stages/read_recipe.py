@@ -43,6 +43,10 @@ def read_recipe(recipe: Recipe) -> tuple[RecipeSettings, list[AnyStage]]:
             recipe_metrics(recipe, settings.evaluator.metrics)
         except RecipeError as error:
             faults += error.faults or [error]
+    if settings is not None and settings.lora and settings.lora.adapters and "model_loading" not in settings.stages:
+        what = "lora: adapters are applied to the model that model_loading reads, and the recipe has no such stage"
+        remedy = "add model_loading and quantization, or merge the adapter into the model before it is exported"
+        faults.append(RecipeError(what, where=recipe.where("lora"), remedy=remedy))
     configured = []
     if "stages" in recipe:
         try:

@@ -67,7 +67,8 @@ def findings_of(pipeline: LLMPipeline) -> tuple[list[Finding], int]:
             except QairtError as error:
                 if str(error) not in map(str, faults):
                     faults.append(error)
-                    findings.append(Finding(stage.name, "error", _sentence(error), error.remedy))
+                    several = getattr(error, "faults", None) or [error]
+                    findings += [Finding(stage.name, "error", _sentence(each), each.remedy) for each in several]
     findings += [Finding("dependencies", "warning", str(each.message)) for each in warned]
     try:
         pipeline.cache.require_writable()

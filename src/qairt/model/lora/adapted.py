@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -82,8 +82,6 @@ class Adapter:
     """By the name of the decoder's linear, in the decoder's order."""
     base: str | None = None
     """The model that it was trained on, as it says."""
-    copies: Mapping[str, StoredMatrix] = field(default_factory=dict)
-    """Weights of the base that are stored with the adapter, by the base's names; they must equal the base's."""
 
     @property
     def ranks(self) -> dict[str, int]:

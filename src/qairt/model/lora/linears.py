@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from qairt.model.config import DecoderConfig
-from qairt.model.layout import EMBEDDING, weight_shapes
+from qairt.model.layout import layer_weight_shapes
 
-_LM_HEAD = "lm_head"
 _JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 
 
 def decoder_linears(config: DecoderConfig) -> dict[str, tuple[int, int]]:
-    """Name -> (in, out) of every linear, `model.layers.0.self_attn.q_proj` to `lm_head`."""
-    shapes = {
+    """Name -> (in, out) of every linear of the decoder's layers, `model.layers.0.self_attn.q_proj` and on."""
+    return {
         name.removesuffix(".weight"): (shape[1], shape[0])
-        for name, shape in weight_shapes(config).items()
-        if len(shape) == 2 and name.endswith(".weight") and name != EMBEDDING
+        for layer in range(config.num_layers)
+        for name, shape in layer_weight_shapes(config, layer).items()
+        if len(shape) == 2
     }
-    return {**shapes, _LM_HEAD: (config.hidden_size, config.vocab_size)}
 
 
 def linears_of_module(module: str, linears: dict[str, tuple[int, int]]) -> list[str]:

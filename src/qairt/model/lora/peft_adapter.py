@@ -8,7 +8,6 @@ from pathlib import Path
 
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
-from qairt.model.layout import EMBEDDING, LM_HEAD
 from qairt.model.lora.adapted import AdaptedModule, Adapter, StoredMatrix
 from qairt.model.lora.linears import decoder_linears, joined_modules, linears_of_module
 from qairt.model.lora.peft_settings import ADAPTER_CONFIG, MERGE, PeftLora, read_peft_lora
@@ -20,21 +19,17 @@ _PICKLED = "adapter_model.bin"
 _PREFIX = "base_model.model."
 _A, _B = ".lora_A.weight", ".lora_B.weight"
 _UNSUPPORTED = {
+    "lm_head.lora_A.weight": "a LoRA of lm_head",
     ".lora_embedding_A": "a LoRA of the embedding",
     ".lora_embedding_B": "a LoRA of the embedding",
     ".lora_magnitude_vector": "DoRA",
     ".lora_B.bias": "a bias in its B (lora_bias)",
     ".trainable_tokens_delta": "trained token embeddings",
     ".bias": "trained biases (bias)",
+    "embed_tokens.weight": "the embedding's weight",
+    "lm_head.weight": "lm_head's weight",
 }
 """The end of a tensor's name -> what it is. In order: the first that is found counts."""
-_COPIES = {
-    "lm_head.base_layer.weight": LM_HEAD,
-    "lm_head.weight": LM_HEAD,
-    "model.embed_tokens.base_layer.weight": EMBEDDING,
-    "model.embed_tokens.weight": EMBEDDING,
-}
-"""Weights of the base that PEFT stores beside a LoRA of lm_head; trained ones are stored under the same names."""
 
 
 def read_peft_adapter(name: str, directory: Path, config: DecoderConfig) -> Adapter:
@@ -47,12 +42,7 @@ def read_peft_adapter(name: str, directory: Path, config: DecoderConfig) -> Adap
     file = _weights_file(directory)
     stored = _by_module_name(read_safetensors_header(file))
     linears = decoder_linears(config)
-    copies = {}
     found: dict[str, AdaptedModule] = {}
-    for tensor in [*stored]:
-        if tensor in _COPIES:
-            written, located = stored.pop(tensor)
-            copies[_COPIES[tensor]] = _matrix(file, written, located)
     _refuse_others(stored, file)
     modules = dict.fromkeys(tensor.removesuffix(_A).removesuffix(_B) for tensor in stored)
     for module in modules:
@@ -64,7 +54,6 @@ def read_peft_adapter(name: str, directory: Path, config: DecoderConfig) -> Adap
         (directory / ADAPTER_CONFIG, file),
         {linear: found[linear] for linear in linears if linear in found},
         settings.base_model_name_or_path,
-        copies,
     )
 
 
@@ -94,13 +83,13 @@ def _by_module_name(tensors: Mapping[str, SafetensorsTensor]) -> dict[str, tuple
 
 
 def _refuse_others(stored: Mapping[str, tuple[str, SafetensorsTensor]], file: Path) -> None:
-    others = [written for name, (written, _) in stored.items() if not name.endswith((_A, _B))]
     for end, what in _UNSUPPORTED.items():
-        for name in others:
+        for name, (written, _) in stored.items():
             if name.endswith(end):
                 raise ModelError(
-                    f"the adapter holds {what}, which is not supported: {name}", where=str(file), remedy=MERGE
+                    f"the adapter holds {what}, which is not supported: {written}", where=str(file), remedy=MERGE
                 )
+    others = [written for name, (written, _) in stored.items() if not name.endswith((_A, _B))]
     if others:
         raise ModelError(
             f"the adapter holds tensors that are no A or B of a LoRA: {listed(others)}",

@@ -74,12 +74,12 @@ class PeftLora(BaseModel):
         return alpha / (sqrt(rank) if self.use_rslora else rank)
 
     def targets(self, module: str) -> bool:
-        """Whether PEFT adapts a linear of this name; `all-linear` leaves out `lm_head`."""
+        """Whether PEFT adapts a linear of this name in a decoder's layers."""
         if _named(self.exclude_modules, module):
             return False
         if isinstance(self.target_modules, str):
             if self.target_modules.lower() == "all-linear":
-                return module != "lm_head"
+                return True
             return re.fullmatch(self.target_modules, module) is not None
         return _named(self.target_modules, module) and self._transforms(module)
 
