@@ -29,6 +29,7 @@ from qairt.engine.run.setup import RunSetup
 from qairt.engine.run.stream import EventListener, EventStream
 from qairt.engine.stage import AnyStage, Env, StageConfig
 from qairt.errors import CacheError, QairtError, RecipeError
+from qairt.recipe.faults import combined
 from qairt.recipe.file_settings import make_config_files_absolute
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.settings import LogLevel
@@ -283,7 +284,7 @@ class Pipeline(LastResult):
     def _located(self, error: QairtError) -> QairtError:
         """An error about a setting, or several, with the file and line of each setting."""
         if isinstance(error, RecipeError) and error.faults:
-            return RecipeError(error.what, faults=[self._located(fault) for fault in error.faults])
+            return combined([self.recipe.located(fault) for fault in error.faults])
         setting = error.where or ""
         if self.recipe.source is None or setting.split(".")[0] not in self.recipe:
             return error

@@ -17,7 +17,7 @@ from qairt.model.gguf.file import GgufHeader, GgufTensor, read_gguf_header
 from qairt.model.gguf.names import hugging_face_name
 from qairt.model.gguf.weights import dequantize
 from qairt.model.lora.adapted import AdaptedModule, Adapter, StoredMatrix
-from qairt.model.lora.linears import decoder_linears, linears_of_module
+from qairt.model.lora.linears import linear_sizes, linears_of_module
 from qairt.model.weights import listed
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ def read_gguf_adapter(name: str, path: Path, config: DecoderConfig) -> Adapter:
     """
     header = read_gguf_header(path)
     alpha = _alpha(header)
-    linears = decoder_linears(config)
+    linears = linear_sizes(config)
     tensors = header.tensors
     others = [tensor for tensor in tensors if not tensor.endswith((_A, _B))]
     if others or not tensors:

@@ -8,7 +8,7 @@ from qairt.model.layout import layer_weight_shapes
 _JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 
 
-def decoder_linears(config: DecoderConfig) -> dict[str, tuple[int, int]]:
+def linear_sizes(config: DecoderConfig) -> dict[str, tuple[int, int]]:
     """Name -> (in, out) of every linear of the decoder's layers, `model.layers.0.self_attn.q_proj` and on."""
     return {
         name.removesuffix(".weight"): (shape[1], shape[0])

@@ -9,7 +9,7 @@ from pathlib import Path
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.lora.adapted import AdaptedModule, Adapter, StoredMatrix
-from qairt.model.lora.linears import decoder_linears, joined_modules, linears_of_module
+from qairt.model.lora.linears import joined_modules, linear_sizes, linears_of_module
 from qairt.model.lora.peft_settings import ADAPTER_CONFIG, MERGE, PeftLora, read_peft_lora
 from qairt.model.safetensors_file import SafetensorsTensor, read_safetensors_header, read_safetensors_tensor
 from qairt.model.weights import listed
@@ -41,7 +41,7 @@ def read_peft_adapter(name: str, directory: Path, config: DecoderConfig) -> Adap
     settings = read_peft_lora(directory)
     file = _weights_file(directory)
     stored = _by_module_name(read_safetensors_header(file))
-    linears = decoder_linears(config)
+    linears = linear_sizes(config)
     found: dict[str, AdaptedModule] = {}
     _refuse_others(stored, file)
     modules = dict.fromkeys(tensor.removesuffix(_A).removesuffix(_B) for tensor in stored)

@@ -23,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from qairt.errors import ModelError
 from qairt.model.decoder import branch_names
-from qairt.model.layout import layer_weight_shapes
+from qairt.model.lora.linears import linear_sizes
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig
@@ -86,16 +86,6 @@ class LoraShape(BaseModel):
             inputs, outputs = sizes[module]
             shapes |= {a: (inputs, rank), b: (rank, outputs)}
         return shapes
-
-
-def linear_sizes(config: DecoderConfig) -> dict[str, tuple[int, int]]:
-    """Inputs and outputs of every linear that can have a branch, by module: those of the decoder's layers."""
-    return {
-        name.removesuffix(".weight"): (shape[1], shape[0])
-        for layer in range(config.num_layers)
-        for name, shape in layer_weight_shapes(config, layer).items()
-        if len(shape) == 2
-    }
 
 
 def shape_of(
