@@ -92,7 +92,9 @@ def samples(seconds: int, *, at: float = BEGAN, gpu: bool = False) -> list[ev.Ev
         ram = (step * 10 + 3 * wave + second % 3) * 5 * 10**6
         cpu = 310.0 + 17 * (second % 20) - (190 if second % 40 < 3 else 0)
         graphics = {"gpu_memory": 3_100 * 10**6, "gpu_memory_total": 24 * GIGABYTE, "gpu_percent": 20.0 + 4 * wave}
-        found.append(ev.ResourceSample(time=at + second, ram=ram, cpu_percent=cpu, **(graphics if gpu else {})))
+        machine = {"machine_ram": ram + 5 * GIGABYTE, "machine_cpu_percent": cpu + 90.0 + 6 * wave}
+        fields = machine | (graphics if gpu else {})
+        found.append(ev.ResourceSample(time=at + second, ram=ram, cpu_percent=cpu, **fields))
     return found
 
 

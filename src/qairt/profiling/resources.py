@@ -1,4 +1,4 @@
-"""What a process tree uses now: RAM as PSS, CPU, and the GPU if there is one."""
+"""What a process tree uses now: RAM as PSS, CPU, the GPU if there is one; and what all other programs use."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from qairt.profiling.gpu import GpuMeter
+from qairt.profiling.machine_use import MachineMeter
 from qairt.profiling.process_tree import Process, ProcessTree, SharedMemory
 
 
@@ -25,6 +26,10 @@ class Sample:
     """Of the busiest GPU."""
     gpu_memory_total: int | None = None
     """Total memory of the GPUs in bytes."""
+    machine_ram: int = 0
+    """Bytes used by all programs of the machine, this tree included."""
+    machine_cpu_percent: float = 0.0
+    """Of one core, by all programs of the machine since the last sample."""
 
 
 class TreeMeter:
@@ -36,6 +41,7 @@ class TreeMeter:
         self._tree = ProcessTree(pid)
         self._memory = SharedMemory()
         self._gpu = GpuMeter()
+        self._machine = MachineMeter()
         self._sampled_at: float | None = None
         self._lock = threading.Lock()
 
@@ -60,6 +66,8 @@ class TreeMeter:
             gpu_memory=gpu.memory,
             gpu_memory_total=gpu.memory_total,
             gpu_percent=gpu.percent,
+            machine_ram=self._machine.ram(),
+            machine_cpu_percent=self._machine.cpu_percent(),
         )
 
 

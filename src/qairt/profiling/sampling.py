@@ -73,6 +73,8 @@ class ResourceSampling(StageObserver):
                     gpu_memory=found.gpu_memory,
                     gpu_memory_total=found.gpu_memory_total,
                     gpu_percent=found.gpu_percent,
+                    machine_ram=found.machine_ram,
+                    machine_cpu_percent=round(found.machine_cpu_percent, 1),
                 )
             )
             for event in self._stalls.check(time.monotonic(), sampler.processes):

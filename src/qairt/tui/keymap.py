@@ -147,6 +147,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("matrix.bottom", "end,G", "edge(1)", "Bottom", "Go to the last row."),
         Key("matrix.page_up", "pageup,ctrl+u", "page(-1)", "Page up", "Go one page up."),
         Key("matrix.page_down", "pagedown,ctrl+d", "page(1)", "Page down", "Go one page down."),
+        Key("matrix.fold", "minus", "fold", "Fold", "Fold the stage into one row, or open it."),
+        Key("matrix.fold_all", "asterisk", "fold_all", "Fold all", "Fold all stages, or open them all."),
     ),
     "tree": (
         Key("tree.open", "right,l", "open_node", "Open", "Expand the group."),

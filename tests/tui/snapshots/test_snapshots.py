@@ -1,4 +1,4 @@
-"""Pictures of every screen at three sizes, and of what changes how it looks."""
+"""Pictures of every screen at four sizes, and of what changes how it looks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import staged_run as runs
 from staged_app import SCENES, StagedApp, clear_refused, failed, fix, furnish, monitor, nothing, states
 from toy_project import shown
 
-SIZES = {"80x24": (80, 24), "120x36": (120, 36), "200x50": (200, 50)}
+SIZES = {"80x24": (80, 24), "100x30": (100, 30), "120x36": (120, 36), "200x50": (200, 50)}
 THEMES = ("qairt-light", "high-contrast", "colorblind", "mono")
 
 

@@ -91,10 +91,10 @@ def test_a_made_item_shows_its_manifest_entry(tmp_path: Path) -> None:
     lines = [line.plain for line in detail_lines(item, planned, planned.entry, RunState(), Look())]
     assert f"artifact {planned.entry.directory}" in lines
     assert f"built    {planned.entry.timestamp[:10]}" in "\n".join(lines)
-    assert "  suffix = " in lines
+    assert "  suffix  " in lines
     assert "2 files:" in lines
     digest = planned.entry.files["text.txt"]["sha256"][:12]
-    assert f"  text.txt  7 B  sha256 {digest}" in lines
+    assert next(line.split() for line in lines if "text.txt" in line) == ["text.txt", "7", "B", "sha256", digest]
 
 
 class Host(App[None]):

@@ -15,10 +15,11 @@ from textual.strip import Strip
 from qairt.engine.record import events as ev
 from qairt.engine.record.state import RunState
 from qairt.tui.lines.matrix import matrix_rows
+from qairt.tui.lines.stage_rows import ShownRow, shown_rows, stage_groups
 from qairt.tui.terminal.glyphs import MARKS, Look
 from qairt.tui.themes import VARIABLE_DEFAULTS
 from qairt.tui.widgets.matrix import StageMatrix
-from qairt.tui.widgets.matrix_columns import Columns, heading, row_parts
+from qairt.tui.widgets.matrix_columns import CELLS, Columns, heading, row_parts
 
 STAGES = ("split_model", "mha_to_sha_conversion", "convert", "quantize")
 
@@ -85,6 +86,13 @@ def painted(matrix: StageMatrix) -> Iterator[list[int]]:
         yield lines
 
 
+def fitted_to(state: RunState, width: int = 80) -> tuple[Columns, tuple[ShownRow, ...]]:
+    """The columns of a matrix with all its stages open, and its rows."""
+    matrix = matrix_rows(state, 0)
+    rows = shown_rows(stage_groups(matrix, 0, 1), {}, 100)
+    return Columns.fit(matrix, rows, width), rows
+
+
 def reversed_text(strip: Strip) -> str:
     return "".join(segment.text for segment in strip if segment.style and segment.style.reverse)
 
@@ -93,6 +101,9 @@ async def test_keys_move_the_cursor_and_say_so() -> None:
     app = Host(a_state())
     async with app.run_test(size=(80, 24)) as pilot:
         assert app.matrix.selected_item == ("model_loading", "all")
+        await pilot.press("j")
+        assert app.matrix.selected_item == ("split_model", "ar1-split1"), "a stage stands for what matters most in it"
+        assert len(app.matrix.selected_row_items) == 6
         await pilot.press("j", "l", "right")
         assert app.matrix.selected_item == ("split_model", "ar1-split3")
         await pilot.press("down", "h")
@@ -118,22 +129,25 @@ async def test_keys_move_the_cursor_and_say_so() -> None:
 async def test_only_the_cell_under_the_cursor_is_reversed() -> None:
     app = Host(a_state())
     async with app.run_test(size=(80, 24)) as pilot:
-        await pilot.press("j", "l")
+        await pilot.press("j", "j", "l")
         shown = [reversed_text(app.matrix.render_line(y)) for y in range(app.matrix.size.height)]
-        assert shown[2].strip() == "·"
-        assert not any(shown[:2] + shown[3:])
+        assert shown[3].strip() == "·"
+        assert not any(shown[:3] + shown[4:])
+        await pilot.press("k")
+        assert reversed_text(app.matrix.render_line(2)).strip() == "split_model", "an open stage shows no items itself"
 
 
 async def test_clicks_select_and_then_open() -> None:
     app = Host(a_state())
     async with app.run_test(size=(80, 24)) as pilot:
-        x = app.lines[2].index("·") + 5
-        await pilot.click(app.matrix, offset=(x, 2))
+        first = app.lines[3].index("·")
+        x = app.lines[3].index("·", first + 1)
+        await pilot.click(app.matrix, offset=(x, 3))
         assert app.matrix.selected_item == ("split_model", "ar1-split2")
         assert not app.opened
-        await pilot.click(app.matrix, offset=(x, 2))
+        await pilot.click(app.matrix, offset=(x, 3))
         assert app.opened == [("split_model", "ar1-split2")]
-        await pilot.click(app.matrix, offset=(2, 3))
+        await pilot.click(app.matrix, offset=(6, 4))
         assert app.matrix.selected_item == ("split_model", "ar128-split2"), "a name selects in its row"
         await pilot.click(app.matrix, offset=(2, 0))
         await pilot.click(app.matrix, offset=(2, 22))
@@ -149,11 +163,11 @@ async def test_only_what_changed_is_painted() -> None:
             assert lines == []
             app.state.items["convert", "ar1-split2"].status = "done"
             app.matrix.show(app.state, 5)
-            assert lines == [6]
+            assert lines == [8, 9], "the stage's bar, and the row"
             lines.clear()
             app.matrix.action_move(1, 0)
             assert set(lines) == {1, 2}
-        assert app.lines[6].startswith("convert")
+        assert app.lines[8].startswith("▼ convert")
 
 
 async def test_the_cursor_stays_on_its_item_when_rows_come_and_go() -> None:
@@ -161,8 +175,8 @@ async def test_the_cursor_stays_on_its_item_when_rows_come_and_go() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         assert app.matrix.select(("quantize", "ar128-split2"))
         app.matrix.filter = "QUANT"
-        assert [line.split()[0] for line in app.lines[1:3]] == ["quantize", "quantize"]
-        assert not app.lines[3].strip()
+        assert [line.split()[:2] for line in app.lines[1:4]] == [["▼", "quantize"], ["AR", "1"], ["AR", "128"]]
+        assert not app.lines[4].strip()
         assert app.matrix.selected_item == ("quantize", "ar128-split2")
         app.matrix.filter = ""
         assert app.matrix.selected_item == ("quantize", "ar128-split2")
@@ -179,6 +193,56 @@ async def test_the_cursor_stays_on_its_item_when_rows_come_and_go() -> None:
         app.matrix.show(app.state, 0)
         assert app.matrix.selected_item == ("quantize", "ar128-split2")
         assert not app.matrix.select(("quantize", "ar128-split3"))
+
+
+async def test_stages_are_folded_and_opened_by_key() -> None:
+    app = Host(a_state())
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.matrix.select(("convert", "ar128-split2"))
+        await pilot.press("minus")
+        assert app.matrix.selected_stage == "convert"
+        folded = next(line for line in app.lines if "convert" in line)
+        assert folded.startswith("▶ convert")
+        assert folded.count("·") == 3, "one sign per split stands for both ARs"
+        assert len(app.matrix.selected_row_items) == 6
+        app.state.items["convert", "ar128-split2"].status = "failed"
+        app.matrix.show(app.state, 0)
+        assert next(line for line in app.lines if "convert" in line).count("×") == 1, "the gravest state is shown"
+        assert app.matrix.select(("convert", "ar128-split2"))
+        assert app.matrix.selected_item == ("convert", "ar128-split2")
+        await pilot.press("minus")
+        assert any(line.startswith("▼ convert") for line in app.lines)
+        await pilot.press("asterisk")
+        assert [line[0] for line in app.lines[1:8]] == [" ", "▶", "▶", "▶", "▶", " ", " "]
+        await pilot.press("asterisk")
+        assert sum(line.startswith("▼") for line in app.lines) == 4
+        x = app.lines[2].index("▼")
+        await pilot.click(app.matrix, offset=(x, 2))
+        assert app.lines[2].startswith("▶ split_model"), "a click on the sign folds"
+
+
+async def test_where_there_is_little_room_stages_at_work_are_open() -> None:
+    state = a_state()
+    for item in state.items.values():
+        item.status = "done" if item.stage in STAGES[:2] else item.status
+    state.items["quantize", "ar1-split1"].status = "running"
+    app = Host(state)
+    async with app.run_test(size=(80, 24)) as pilot:
+        app.matrix.room = 9
+        app.matrix.show(state, 0)
+        assert [line.split()[1] for line in app.lines if line[0] in "▶▼"] == list(STAGES)
+        assert [line[0] for line in app.lines if line[0] in "▶▼"] == ["▶", "▶", "▶", "▼"]
+        app.matrix.room = 11
+        assert [line[0] for line in app.lines if line[0] in "▶▼"] == ["▶", "▶", "▼", "▼"], "then what is to come"
+        app.matrix.room = 20
+        assert [line[0] for line in app.lines if line[0] in "▶▼"] == ["▶", "▶", "▼", "▼"], "what is made stays folded"
+        app.matrix.room = 21
+        assert "▶" not in {line[0] for line in app.lines}
+        app.matrix.room = 7
+        app.matrix.select(("quantize", "ar1-split1"))
+        await pilot.press("minus", "down")
+        assert app.matrix.selected_item == ("quantize", "ar1-split1")
+        assert app.matrix.wanted_height == 10, "what the user opened stays open"
 
 
 async def test_a_failure_comes_into_view_once() -> None:
@@ -213,19 +277,19 @@ async def test_every_line_fits_at_every_size(size: tuple[int, int], splits: int)
         assert width < 20 or any(reversed_text(app.matrix.render_line(y)) for y in range(size[1]))
 
 
-@pytest.mark.parametrize(("splits", "cell", "shown"), [(3, 5, 3), (8, 4, 8), (16, 2, 16), (24, 2, 19)])
+@pytest.mark.parametrize(("splits", "cell", "shown"), [(3, 5, 3), (8, 4, 8), (16, 2, 16), (24, 2, 18)])
 def test_columns_get_narrower_and_then_scroll(splits: int, cell: int, shown: int) -> None:
-    columns = Columns.fit(matrix_rows(a_state(splits=splits), 0), 80)
+    columns, _ = fitted_to(a_state(splits=splits))
     assert (columns.cell, columns.shown) == (cell, shown)
     assert columns.name >= 14
 
 
 def test_in_two_columns_every_fourth_split_is_named() -> None:
     matrix = matrix_rows(a_state(splits=24), 0)
-    columns = Columns.fit(matrix, 80)
+    columns, _ = fitted_to(a_state(splits=24))
     line = heading(matrix, columns, 0, Look())
-    assert line.split() == ["STAGE", "AR", "1", "5", "9", "13", "17", ">DONE", "TIME", "ETA"]
-    assert heading(matrix, columns, 5, Look()).split() == ["STAGE", "AR<", "9", "13", "17", "21", "DONE", "TIME", "ETA"]
+    assert line.split() == ["STAGE", "1", "5", "9", "13", "17", ">", "DONE", "TIME", "ETA"]
+    assert heading(matrix, columns, 6, Look()).split() == ["STAGE", "<", "9", "13", "17", "21", "DONE", "TIME", "ETA"]
 
 
 def test_states_are_told_by_their_glyphs_alone() -> None:
@@ -233,11 +297,11 @@ def test_states_are_told_by_their_glyphs_alone() -> None:
     state = a_state(splits=len(MARKS))
     for part, status in enumerate(MARKS, 1):
         state.items["convert", f"ar1-split{part}"].status = status
-    matrix = matrix_rows(state, 0)
-    row = next(each for each in matrix.rows if each.id == ("convert", "1"))
+    columns, rows = fitted_to(state)
+    row = next(each for each in rows if each.id == ("convert", "1"))
     for look in (Look(), Look(ascii=True)):
-        parts = row_parts(row, Columns.fit(matrix, 80), 0, look)
-        assert [text.strip() for text, _ in parts[1:-1]] == [look.mark(status) for status in MARKS]
+        parts = row_parts(row, columns, 0, look)
+        assert [text.strip() for text, _ in parts[CELLS : CELLS + len(MARKS)]] == [look.mark(each) for each in MARKS]
 
 
 async def test_ascii_and_strange_names() -> None:
@@ -245,9 +309,9 @@ async def test_ascii_and_strange_names() -> None:
     app = Host(state, Look(ascii=True))
     async with app.run_test(size=(80, 24)):
         assert "".join(app.lines).isascii()
-        assert app.lines[1].startswith("[red]?t?[/] [31mxxx")
+        assert app.lines[1].startswith("  [red]?t?[/] [31mxxx")
         app.matrix.look = Look()
-        assert app.lines[1].startswith("[red]été[/] [31mxxx")
+        assert app.lines[1].startswith("  [red]été[/] [31mxxx")
 
 
 async def test_a_resize_keeps_the_cursor_in_view() -> None:

@@ -63,17 +63,38 @@ async def test_values_against_limits() -> None:
             ("GPU memory", "3.1 G / 24.0 G"),
         ]
         assert app.line.line == (
-            "RAM ▃▃▃▃▃▃▃▃ 20.7/64G  CPU ▂▂▂▂▂▂▂▂ 211/800%  GPU ▁▁▁▁▁▁▁▁ 3/100%  VRAM ▁▁▁▁▁▁▁▁ 3.1/24G"
+            "RAM ████████ 20.7/64G  CPU ▂▂▂▂▂▂▂▂ 211/800%  GPU ▁▁▁▁▁▁▁▁ 3/100%  VRAM ▁▁▁▁▁▁▁▁ 3.1/24G"
         )
 
 
-async def test_without_a_gpu_it_says_so() -> None:
+async def test_the_gpu_is_shown_only_where_there_is_one() -> None:
     app = Host(a_run())
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
-        assert [graph.lines[-1].strip("╰─╯ ") for graph in app.pane.graphs[2:]] == ["n/a", "n/a"]
-        assert app.line.line.endswith("211/800%  GPU n/a  VRAM n/a")
-        assert app.line.line.startswith("RAM ▃▃▃▃")
+        assert [graph.lines[0].strip("╭─╮ ") for graph in app.pane.graphs] == ["3 RAM", "CPU"]
+        assert app.line.line.endswith("211/800%")
+        assert "GPU" not in app.line.line
+        app.pane.show(a_run(gpu=True))
+        await pilot.pause()
+        assert [graph.lines[0].strip("╭─╮ ") for graph in app.pane.graphs] == ["3 RAM", "CPU", "GPU", "GPU memory"]
+
+
+async def test_the_machine_stands_behind_what_the_run_uses() -> None:
+    state = a_run()
+    for number, sample in enumerate(state.samples):
+        state.samples[number] = sample.model_copy(update={"machine_ram": 50 * GB, "machine_cpu_percent": 640.0})
+    app = Host(state, Look(graph="block"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        ram, cpu = app.pane.graphs
+        assert ram.lines[-1].strip("╰─╯ ") == "20.7 G, peak 60.7 G · machine 50.0 G / 64.0 G"
+        gauge = ram.lines[-2].strip("│")
+        assert [round(64 * gauge.count(sign) / len(gauge)) for sign in "█▒░"] == [21, 30, 14]
+        assert cpu.lines[-1].strip("╰─╯ ") == "211% · machine 640% / 800%"
+        full = [line[-2] for line in cpu.lines[1:-1]]
+        assert full.count("█") >= 5, "the machine's use reaches four fifths of the graph"
+        assert "RAM" in app.line.line
+        assert "20.7/64G (machine 50.0G)" in app.line.line
 
 
 async def test_before_there_are_samples_nothing_is_0() -> None:
@@ -81,7 +102,7 @@ async def test_before_there_are_samples_nothing_is_0() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         await pilot.pause()
         assert {graph.lines[-1].strip("╰─╯ ") for graph in app.pane.graphs} == {"n/a"}
-        assert app.line.line == "RAM n/a  CPU n/a  GPU n/a  VRAM n/a"
+        assert app.line.line == "RAM n/a  CPU n/a"
 
 
 @pytest.mark.parametrize(
@@ -98,7 +119,7 @@ async def test_before_there_are_samples_nothing_is_0() -> None:
     ],
 )
 async def test_as_many_graphs_as_there_is_room_for(size: tuple[int, int], across: int, count: int) -> None:
-    app = Host(a_run())
+    app = Host(a_run(gpu=True))
     async with app.run_test(size=(size[0], size[1] + 1)) as pilot:
         await pilot.pause()
         graphs = app.pane.graphs
@@ -113,9 +134,10 @@ async def test_the_whole_run_is_on_it_and_peaks_are_kept() -> None:
         await pilot.pause()
         ram = app.pane.graphs[0]
         assert "3 RAM · 50 min" in ram.lines[0]
-        assert ram.lines[1].count("█") + ram.lines[1].count("▇") <= 1
-        assert any(character in "▁▂▃▄▅▆▇█" for character in ram.lines[1]), "60.7 of 64 GB reach the top line"
-        assert ram.lines[-1].strip("╰─╯ ") == "20.7 G / 64.0 G"
+        top = ram.lines[2]
+        assert top.count("█") == 1, "the scale ends at the run's own peak"
+        assert not any(character in "▁▂▃▄▅▆▇" for character in top)
+        assert ram.lines[-1].strip("╰─╯ ") == "20.7 G, peak 60.7 G / 64.0 G"
 
 
 async def test_stages_are_marked() -> None:

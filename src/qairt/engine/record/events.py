@@ -225,7 +225,10 @@ class LogLine(Event):
 
 
 class ResourceSample(Event):
-    """RAM of the process tree in bytes, CPU in percent of one core; GPU fields are None without a GPU."""
+    """RAM of the process tree in bytes, CPU in percent of one core; GPU fields are None without a GPU.
+
+    `machine_ram` and `machine_cpu_percent` are those of all programs of the machine; None where they were not recorded.
+    """
 
     type: Literal["resource_sample"] = "resource_sample"
     ram: int
@@ -233,6 +236,8 @@ class ResourceSample(Event):
     gpu_memory: int | None = None
     gpu_memory_total: int | None = None
     gpu_percent: float | None = None
+    machine_ram: int | None = None
+    machine_cpu_percent: float | None = None
 
 
 class RunFinished(Event):

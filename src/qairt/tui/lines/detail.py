@@ -13,22 +13,30 @@ from qairt.engine.record.sentences import stopped
 from qairt.engine.record.state import ItemState, RunState
 from qairt.tui.lines.matrix import plain
 from qairt.tui.lines.plan import spread
+from qairt.tui.lines.wrap import wrapped
 from qairt.tui.terminal.glyphs import MARKS, Look
 
 _NAMES = 9
 """Width of the names on the left."""
+_SETTING = 28
+"""Width of the longest names of settings and files that are aligned."""
+_HANGING = 4
 _LOG_LINES = 12
 _DIGEST = 12
 
 
 def detail_lines(
-    item: ItemState, planned: PlannedItem | None, entry: Entry | None, run: RunState, look: Look
+    item: ItemState, planned: PlannedItem | None, entry: Entry | None, run: RunState, look: Look, width: int = 0
 ) -> list[Content]:
-    """The pane's lines: the current status first, then the manifest entry."""
+    """The pane's lines: the current status first, then the manifest entry.
+
+    Args:
+        width: of the pane; longer values continue below their beginning. 0 for no limit.
+    """
     texts = [*_state(item, run, look), *_failure(item), *_plan(item, planned), *_manifest(entry)]
     if entry is None and planned is not None:
         texts += _config(planned.inputs)
-    return [_content(name, text, style, look) for name, text, style in texts]
+    return [line for name, text, style in texts for line in _content(name, text, style, look, width)]
 
 
 _Line = tuple[str, str, str]
@@ -104,8 +112,10 @@ def _manifest(entry: Entry | None) -> Iterator[_Line]:
     yield "key", entry.key, ""
     yield from _config(entry.inputs)
     yield "", count(len(entry.files), "file") + ":", "bold"
+    longest = min(max((len(name) for name in entry.files), default=0), _SETTING)
     for name, file in sorted(entry.files.items()):
-        yield "", f"  {name}  {size(int(file['size']))}  sha256 {str(file['sha256'])[:_DIGEST]}", ""
+        digest = str(file["sha256"])[:_DIGEST]
+        yield "", f"  {name.ljust(longest)}  {size(int(file['size'])):>7}  sha256 {digest}", ""
 
 
 def _config(inputs: Mapping[str, object]) -> Iterator[_Line]:
@@ -114,8 +124,9 @@ def _config(inputs: Mapping[str, object]) -> Iterator[_Line]:
     values = [*_flat(config, ""), *_flat(params, "")]
     if values:
         yield "", "settings:", "bold"
+        longest = min(max(len(name) for name, _ in values), _SETTING)
         for name, value in values:
-            yield "", f"  {name} = {short(value)}", ""
+            yield "", f"  {name.ljust(longest)}  {short(value)}", ""
 
 
 def _flat(value: object, path: str) -> Iterator[tuple[str, object]]:
@@ -126,8 +137,13 @@ def _flat(value: object, path: str) -> Iterator[tuple[str, object]]:
         yield path, value
 
 
-def _content(name: str, text: str, style: str, look: Look) -> Content:
+def _content(name: str, text: str, style: str, look: Look, width: int) -> Iterator[Content]:
+    """The lines of one value: below its beginning, so that names and values stand in columns."""
     text = look.text(plain(text))
-    if not name:
-        return Content.styled(text, style) if style else Content(text)
-    return Content.assemble((name.ljust(_NAMES), "$text-muted"), (text, style))
+    if name:
+        for number, line in enumerate(wrapped(text, max(width - _NAMES, 0))):
+            yield Content.assemble(((name if number == 0 else "").ljust(_NAMES), "$text-muted"), (line, style))
+        return
+    for number, line in enumerate(wrapped(text, max(width - _HANGING, 0))):
+        shown = " " * _HANGING + line if number else line
+        yield Content.styled(shown, style) if style else Content(shown)

@@ -71,7 +71,8 @@ class Matrix:
     columns: tuple[int, ...]
     """Split numbers; empty if no stage is split."""
     rows: tuple[MatrixRow, ...]
-    _items: tuple[tuple[ItemState | None, ...], ...] = ()
+    items: tuple[tuple[ItemState | None, ...], ...] = ()
+    """Of each row, by column."""
     _source: tuple[int, str, int] = (0, "", 0)
 
     @property
@@ -93,9 +94,9 @@ def matrix_rows(state: RunState, now: float, before: Matrix = EMPTY) -> Matrix:
         row
         if row.inputs == (inputs := _row_inputs(items)) and not row.has(*BUSY)
         else _filled(row, items, inputs, now, jobs)
-        for row, items in zip(grid.rows, grid._items, strict=True)
+        for row, items in zip(grid.rows, grid.items, strict=True)
     )
-    return Matrix(grid.axes, grid.columns, rows, grid._items, source)
+    return Matrix(grid.axes, grid.columns, rows, grid.items, source)
 
 
 def clock(seconds: float) -> str:
@@ -171,9 +172,7 @@ def _filled(
     done = sum(item.status in MADE for item in there)
     seconds = sum(item.seconds for item in there if item.status in ("done", "warn", "failed"))
     time = clock(seconds) if seconds else ""
-    return MatrixRow(
-        row.stage, row.name, row.place, cells, done, len(there), time, _time_left(there, now, jobs), inputs
-    )
+    return MatrixRow(row.stage, row.name, row.place, cells, done, len(there), time, time_left(there, now, jobs), inputs)
 
 
 def _percent(item: ItemState, now: float) -> str:
@@ -186,7 +185,8 @@ def _percent(item: ItemState, now: float) -> str:
     return f"~{min(int(100 * max(now - item.started, 0.0) / item.expected_seconds), 95)}"
 
 
-def _time_left(items: list[ItemState], now: float, jobs: int) -> str:
+def time_left(items: list[ItemState], now: float, jobs: int) -> str:
+    """The time that items still take together, or what stands in its place: `cached`, `1 failed`."""
     statuses = {item.status for item in items}
     failed = sum(item.status == "failed" for item in items)
     if failed:

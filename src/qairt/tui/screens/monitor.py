@@ -20,6 +20,7 @@ from qairt.engine.settings_in_force import RecipeValue
 from qairt.tui.keymap import MonitorAction, bindings
 from qairt.tui.lines.matrix import ItemKey
 from qairt.tui.screens.messages import ActionRequested
+from qairt.tui.screens.monitor_layout import heights, room_for_rows
 from qairt.tui.session import EngineSession
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.detail import Detail
@@ -33,6 +34,9 @@ from qairt.tui.widgets.status import StatusLine
 FindItem = Callable[[str, str], tuple[PlannedItem | None, Entry | None]]
 """The plan of an item, and its cache entry."""
 FindLog = Callable[[ItemState], Path | None]
+
+_TWO_COLUMNS = 120
+"""Columns of a window in which the recipe has a place beside the stages."""
 
 _CONNECTION = {"plan": "not running", "thread": "in this program", "host": "attached", "replay": "replay"}
 
@@ -58,19 +62,20 @@ class MonitorScreen(Screen[None]):
     MonitorScreen.filtering #pane-filter { display: block; }
 
     MonitorScreen.-narrow .pane, MonitorScreen.-short .pane { display: none; border: none; }
-    MonitorScreen.-narrow #stages, MonitorScreen.-short #stages { display: block; height: auto; max-height: 80%; }
+    MonitorScreen.-narrow #stages, MonitorScreen.-short #stages { display: block; }
     MonitorScreen.-narrow #log, MonitorScreen.-short #log {
         display: block; height: 1fr; min-height: 3; border: none; border-top: solid $border;
     }
 
     MonitorScreen.-tall.-mid #body {
-        layout: grid; grid-size: 2 3; grid-columns: 30 1fr; grid-rows: 2fr 8 1fr;
+        layout: grid; grid-size: 2 3; grid-columns: 34 1fr;
     }
-    MonitorScreen.-tall.-mid #recipe { row-span: 3; }
-    MonitorScreen.-tall.-mid #detail { display: none; }
+    MonitorScreen.-tall.-mid #recipe { row-span: 2; }
+    MonitorScreen.-tall.-mid.one-column #body { grid-size: 1 3; grid-columns: 1fr; }
+    MonitorScreen.-tall.-mid.one-column #recipe, MonitorScreen.-tall.-mid.one-column #detail { display: none; }
     MonitorScreen.-tall.-mid #line, MonitorScreen.-tall.-wide #line { display: none; }
     MonitorScreen.-tall.-wide #body {
-        layout: grid; grid-size: 3 2; grid-columns: 36 1fr 46; grid-rows: 1fr 1fr;
+        layout: grid; grid-size: 3 2; grid-columns: 38 1fr 50;
     }
     MonitorScreen.-tall.-wide #recipe { row-span: 2; }
     MonitorScreen.-tall .pane { height: 1fr; width: 1fr; }
@@ -106,6 +111,9 @@ class MonitorScreen(Screen[None]):
         self._user_moved = False
         self._session: EngineSession | None = None
         self.state = RunState()
+        self._body = Container(id="body")
+        self._arranged: tuple[int, int, int, int] | None = None
+        """What the panes were arranged for."""
         self.status = StatusLine(look, id="status")
         self.overall = OverallBar(look, id="overall")
         self.recipe = RecipeTree(look, id="recipe")
@@ -119,10 +127,10 @@ class MonitorScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield self.status
         yield self.overall
-        with Container(id="body"):
-            for pane in self.panes:
-                pane.add_class("pane")
-                yield pane
+        for pane in self.panes:
+            pane.add_class("pane")
+        with self._body:
+            yield from self.panes
         yield self.line
         yield self.filter_input
         yield Footer(show_command_palette=False)
@@ -157,6 +165,7 @@ class MonitorScreen(Screen[None]):
         self.status.show(self._recipe_name, state, now, connection=_CONNECTION[session.kind], remark=remark)
         self._show_overall(state, now)
         self.matrix.show(state, now)
+        self._arrange()
         if not self._user_moved:
             self._select_running(state)
         if state.last_sample is not self._sample:
@@ -301,7 +310,36 @@ class MonitorScreen(Screen[None]):
     # Inside
 
     def on_resize(self) -> None:
+        self.set_class(self.size.width < _TWO_COLUMNS, "one-column")
+        self._arrange()
         self._invalidate()
+
+    def on_stage_matrix_folded(self) -> None:
+        self._arrange()
+
+    def _arrange(self) -> None:
+        """Give each pane its height: all rows of the stages, as far as possible, then the others."""
+        width, height = self._body.size
+        if not height:
+            return
+        framed = self.has_class("-tall") and not self.has_class("-narrow")
+        wide = framed and self.has_class("-wide")
+        if not self._solo:
+            self.matrix.room = room_for_rows(height, framed=framed, wide=wide)
+        arranged = (width, height, self.matrix.wanted_height, self._solo)
+        if arranged == self._arranged:
+            return
+        self._arranged = arranged
+        found = heights(height, self.matrix.wanted_height, framed=framed, wide=wide)
+        if self._solo:
+            self.matrix.styles.clear_rule("height")
+        elif framed:
+            self.matrix.styles.clear_rule("height")
+            self._body.styles.grid_rows = f"{found.stages} 1fr" if wide else f"{found.stages} {found.graphs} 1fr"
+            last, before = (self.detail, self.log_view) if wide else (self.log_view, self.detail)
+            self._body.move_child(last, after=before)
+        else:
+            self.matrix.styles.height = found.stages
 
     def _invalidate(self) -> None:
         """Refresh panes that were hidden and may be visible now."""
@@ -323,6 +361,7 @@ class MonitorScreen(Screen[None]):
             self.set_class(each == number, f"solo-{each}")
         self.set_class(bool(number), "solo", "alone")
         self._solo = number
+        self._arrange()
         self._invalidate()
 
     def _focused_pane(self) -> int | None:

@@ -55,12 +55,17 @@ class Detail(VerticalScroll, inherit_bindings=False):
         """Show an item: its state in the run, its plan, and its cache entry."""
         is_other_item = self._shown is None or self._shown[0].name != item.name
         self._shown = (item, planned, entry, run)
-        lines = detail_lines(item, planned, entry, run, self._look)
+        lines = detail_lines(item, planned, entry, run, self._look, self.scrollable_content_region.width)
         if lines != self._lines:
             self._lines = lines
             self._text.update(Content("\n").join(lines))
         if is_other_item:
             self.scroll_home(animate=False)
+
+    def on_resize(self) -> None:
+        """Break the lines anew."""
+        if self._shown is not None:
+            self.show(*self._shown)
 
     def action_cursor_down(self) -> None:
         self.scroll_down(animate=False)

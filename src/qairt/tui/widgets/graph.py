@@ -13,24 +13,24 @@ from textual.message import Message
 from textual.strip import Strip
 from textual.widget import Widget
 
-from qairt.tui.lines.matrix import plain
 from qairt.tui.terminal.glyphs import GraphStyle, Look
+from qairt.tui.widgets.graph_marks import SIDE, Part, columns_of, gauge, name_line
 from qairt.tui.widgets.matrix_columns import fitted
 from qairt.tui.widgets.plot import Value, area, newest, points_in
 
-Part = tuple[str, str]
-"""Text and its component class."""
-
 _NEAR_LIMIT = 0.9
+_LEAST_AREA = 2
+"""Lines of the area that names and gauge leave."""
 _FRAMES = {False: ("╭", "─", "╮", "│", "╰", "╯"), True: ("+", "-", "+", "|", "+", "+")}
 """Corner, edge, corner, side, bottom corners. The side also marks the start of a stage."""
 
 
 class ResourceGraph(Widget):
-    """An area of values, newest at the right, on the fixed scale 0 to its limit.
+    """An area of values, newest at the right, on a scale from 0 to its limit or to another value.
 
     The frame has the resource's name at the top and `value / limit` at the bottom. A vertical line marks the start of a
-    stage, with its name if it fits. Without values it shows `n/a`. Only changed lines are repainted.
+    stage, with its name above the area. What the whole machine uses stands behind the area, or on a gauge below it.
+    Without values it shows `n/a`. Only changed lines are repainted.
     """
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
@@ -41,6 +41,7 @@ class ResourceGraph(Widget):
         "graph--gpu",
         "graph--limit",
         "graph--mark",
+        "graph--others",
     }
     DEFAULT_CSS = """
     ResourceGraph { height: 1fr; width: 1fr; min-height: 3; }
@@ -51,6 +52,7 @@ class ResourceGraph(Widget):
     ResourceGraph > .graph--gpu { color: $graph-gpu; }
     ResourceGraph > .graph--limit { color: $graph-limit; text-style: bold; }
     ResourceGraph > .graph--mark { color: $text-muted; }
+    ResourceGraph > .graph--others { color: $text-disabled; }
     """
 
     class Resized(Message):
@@ -73,6 +75,10 @@ class ResourceGraph(Widget):
         self._look = look or Look()
         self._values: Sequence[Value] = ()
         self._limit: float | None = None
+        self._scale: float | None = None
+        self._behind: Sequence[Value] = ()
+        self._machine: Value = None
+        self._has_gauge = False
         self._marks: Sequence[tuple[int, str]] = ()
         self._latest: Value = None
         self._lines: list[list[Part]] = []
@@ -104,6 +110,10 @@ class ResourceGraph(Widget):
         limit: float | None,
         marks: Sequence[tuple[int, str]] = (),
         *,
+        scale: float | None = None,
+        behind: Sequence[Value] = (),
+        machine: Value = None,
+        gauge: bool = False,
         latest: Value = None,
         title: str | None = None,
     ) -> None:
@@ -111,12 +121,17 @@ class ResourceGraph(Widget):
 
         Args:
             values: in the unit of `limit`.
-            limit: the top of the scale; None scales to the highest value.
+            limit: the most there can be; None if that is unknown.
+            scale: the top of the scale, if it is not the limit.
+            behind: values of the whole machine, drawn behind.
+            machine: what the whole machine uses now.
+            gauge: draw that against the limit on a line of its own.
             marks: index into `values` and name of what began there.
             latest: the value in the frame, if it is not the last of `values`.
             title: instead of the one it has.
         """
         self._values, self._limit, self._marks = values, limit, marks
+        self._scale, self._behind, self._machine, self._has_gauge = scale, behind, machine, gauge
         self._latest = latest if latest is not None else (values[-1] if values else None)
         self._title = self._title if title is None else title
         self._draw()
@@ -154,7 +169,8 @@ class ResourceGraph(Widget):
             return
         corner, edge, corner_right, side, low, low_right = _FRAMES[self._look.ascii]
         title = fitted(f" {self._title} ", min(cell_len(self._title) + 2, width - 3), self._look)
-        below = fitted(f" {self._amount()} ", min(cell_len(self._amount()) + 2, width - 3), self._look)
+        amount = self._amount(width - 5)
+        below = fitted(f" {amount} ", min(cell_len(amount) + 2, width - 3), self._look)
         frame, named = "graph--frame", "graph--title"
         lines: list[list[Part]] = [
             [(corner + edge, frame), (title, named), (edge * (width - 3 - cell_len(title)) + corner_right, frame)]
@@ -169,23 +185,46 @@ class ResourceGraph(Widget):
             if old != new:
                 self.refresh(Region(0, y, width, 1))
 
-    def _amount(self) -> str:
+    def _amount(self, room: int) -> str:
+        """`4.2 G, peak 4.4 G · machine 9.1 of 16.0 G`, or as much of it as fits."""
         if self._latest is None:
             return "n/a"
+        now = self._format(self._latest)
         if self._limit is None:
-            return self._format(self._latest)
-        return f"{self._format(self._latest)} / {self._format(self._limit)}"
+            return now
+        limit = self._format(self._limit)
+        forms = [f"{now} / {limit}"]
+        if self._has_gauge and self._scale is not None:
+            forms.insert(0, f"{now}, peak {self._format(self._scale)} / {limit}")
+        if self._machine is not None:
+            forms.insert(0, f"{now} · machine {self._format(self._machine)} / {limit}")
+        if self._machine is not None and self._has_gauge and self._scale is not None:
+            peak = self._format(self._scale)
+            forms.insert(0, f"{now}, peak {peak} · machine {self._format(self._machine)} / {limit}")
+        return next((form for form in forms if cell_len(form) <= room), forms[-1])
 
     def _body(self, width: int, height: int) -> list[list[Part]]:
         known = [value for value in self._values if value is not None]
         if not known:
             middle = (height - 1) // 2
             return [[(("n/a" if y == middle else "").center(width)[:width], "graph--mark")] for y in range(height)]
-        limit = self._limit if self._limit is not None else max(known)
-        lines = area(self._values, limit, width, height, self._style)
-        near = self._near_limit(limit, width)
-        overlay = self._overlay(lines)
-        return [_parts(line, over, near, self._role) for line, over in zip(lines, overlay, strict=True)]
+        scale = self._scale or self._limit or max(known)
+        each = points_in(1, self._style)
+        columns = columns_of(self._marks, len(self._values), width, each)
+        lines: list[list[Part]] = []
+        if columns and height > _LEAST_AREA:
+            lines.append([(name_line(columns, width, self._look), "graph--mark")])
+        below: list[list[Part]] = []
+        if self._has_gauge and self._limit and self._latest is not None and height - len(lines) > _LEAST_AREA:
+            below.append(gauge(self._latest, self._machine, self._limit, width, self._role, self._look))
+        left = height - len(lines) - len(below)
+        side = SIDE[self._look.ascii]
+        over = "".join(side if column in columns else " " for column in range(width))
+        filled = area(self._values, scale, width, left, self._style)
+        behind = area(self._behind, scale, width, left, self._style) if self._behind else [" " * width] * left
+        near = self._near_limit(self._limit or scale, width)
+        lines += [_parts(line, back, over, near, self._role) for line, back in zip(filled, behind, strict=True)]
+        return lines + below
 
     def _near_limit(self, limit: float, width: int) -> list[bool]:
         """By column: whether a value is close to the limit."""
@@ -197,30 +236,15 @@ class ResourceGraph(Widget):
             for at in range(0, points, each)
         ]
 
-    def _overlay(self, lines: list[str]) -> list[str]:
-        """Stage marks, visible where the area is empty: a vertical line, with a name on the top line."""
-        width, each = len(lines[0]), points_in(1, self._style)
-        names: dict[int, str] = {}
-        for index, name in self._marks:
-            column = width - 1 - (len(self._values) - 1 - index) // each
-            if 0 <= column < width:
-                names[column] = self._look.text(plain(name))
-        side = _FRAMES[self._look.ascii][3]
-        vertical = "".join(side if column in names else " " for column in range(width))
-        top = vertical
-        for column, name in names.items():
-            end = column + 1 + len(name)
-            free = top[column + 1 : end] == lines[0][column + 1 : end] == " " * len(name)
-            if free and cell_len(name) == len(name):
-                top = top[: column + 1] + name + top[end:]
-        return [top, *[vertical] * (len(lines) - 1)]
 
-
-def _parts(line: str, over: str, near: list[bool], role: str) -> list[Part]:
-    """One line of the area, with marks where it is empty; neighbours of the same style form one part."""
+def _parts(line: str, behind: str, over: str, near: list[bool], role: str) -> list[Part]:
+    """One line of the area; where it is empty, what is behind it, and then the marks."""
     parts: list[Part] = []
-    for filled, mark, hot in zip(line, over, near, strict=True):
-        character, look = (filled, "graph--limit" if hot else role) if filled != " " else (mark, "graph--mark")
+    for filled, back, mark, hot in zip(line, behind, over, near, strict=True):
+        if filled != " ":
+            character, look = filled, "graph--limit" if hot else role
+        else:
+            character, look = (back, "graph--others") if back != " " else (mark, "graph--mark")
         if parts and parts[-1][1] == look:
             parts[-1] = (parts[-1][0] + character, look)
         else:

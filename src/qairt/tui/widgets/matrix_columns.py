@@ -2,24 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
 
 from qairt.engine.record.state import ItemStatus
-from qairt.tui.lines.matrix import Cell, Matrix, MatrixRow
+from qairt.tui.lines.matrix import Cell, Matrix
+from qairt.tui.lines.stage_rows import ShownRow, cells_of_bar
 from qairt.tui.terminal.glyphs import Look
 
-Role = ItemStatus | Literal["name", "tail", "off"]
+Role = ItemStatus | Literal["name", "stage", "tail", "track", "off"]
 Part = tuple[str, Role]
 """Text of a fixed width, and its role."""
 
 _TIME, _LEFT = 6, 8
-_GOOD_NAME, _SHORT_NAME, _MIN_NAME = 18, 14, 8
+_GOOD_NAME, _SHORT_NAME, _MIN_NAME = 20, 15, 8
 _NARROW, _NARROWER, _NARROWEST = 60, 46, 34
 """Below these widths TIME, then ETA, then DONE is left out."""
+_MIN_BAR, _MAX_BAR = 5, 24
+_NARROW_CELL, _MAX_CELL = 2, 8
 _INDEX_EVERY = 4
+SIGN = 2
+"""Columns of the sign that a stage is open or folded."""
+_SIGNS = {"open": "▼ ", "folded": "▶ ", "only": "  ", "part": "    "}
+_ASCII_SIGNS = {**_SIGNS, "open": "v ", "folded": "+ "}
+NAME, CELLS = 1, 2
+"""Of the parts of a row: which is the name, and where the cells begin."""
 
 
 @dataclass(frozen=True)
@@ -27,35 +37,39 @@ class Columns:
     """Widths in cells of the terminal."""
 
     name: int = _MIN_NAME
-    place: int = 0
     cell: int = 5
     shown: int = 1
     """How many splits fit."""
+    bar: int = 0
     done: int = 0
     time: int = 0
     left: int = 0
 
     @classmethod
-    def fit(cls, matrix: Matrix, width: int) -> Columns:
-        """The widest layout in which `matrix` fits into `width`."""
-        place = max([cell_len(row.place) for row in matrix.rows], default=0)
-        place = max(place, len(matrix.axes)) if place else 0
-        done = max([4, *(2 * len(str(row.total)) + 1 for row in matrix.rows)]) if width >= _NARROWEST else 0
+    def fit(cls, matrix: Matrix, rows: Sequence[ShownRow], width: int) -> Columns:
+        """The widest layout in which these rows fit into `width`; the bars take what is left over."""
+        done = max([4, *(2 * len(str(row.total)) + 1 for row in rows)]) if width >= _NARROWEST else 0
         left = _LEFT if width >= _NARROWER else 0
         time = _TIME if width >= _NARROW else 0
-        taken = 2 + (place + 1 if place else 0) + sum(each + 1 for each in (done, time, left) if each) - bool(done)
-        longest = max([5, *(cell_len(row.name) for row in matrix.rows)])
+        bar = _MIN_BAR if width >= _NARROW else 0
+        taken = 2 + sum(each + 1 for each in (bar, done, time, left) if each) - bool(done)
+        longest = max([5, *(cell_len(_SIGNS[row.kind] + row.name) for row in rows)])
         for cell, least in ((5, _GOOD_NAME), (4, _GOOD_NAME), (4, _SHORT_NAME), (2, _SHORT_NAME), (2, _MIN_NAME)):
             name = min(width - taken - cell * matrix.width, longest)
             if name >= min(least, longest):
-                return cls(name, place, cell, matrix.width, done, time, left)
+                spare = width - taken - cell * matrix.width - name
+                bar = bar and min(bar + spare, _MAX_BAR)
+                spare -= bar - _MIN_BAR if bar else 0
+                if cell > _NARROW_CELL:
+                    cell = min(cell + max(spare, 0) // matrix.width, _MAX_CELL)
+                return cls(name, cell, matrix.width, bar, done, time, left)
         name = min(longest, _SHORT_NAME if width >= _NARROW else _MIN_NAME)
-        return cls(name, place, 2, max((width - taken - name) // 2, 1), done, time, left)
+        return cls(name, 2, max((width - taken - name) // 2, 1), bar, done, time, left)
 
     @property
     def cells_at(self) -> int:
         """Offset of the first cell."""
-        return self.name + 1 + (self.place + 1 if self.place else 0)
+        return self.name + 1
 
     def column_at(self, x: int, first: int) -> int | None:
         """The column at `x` if `first` is the first one shown; None outside the cells."""
@@ -66,31 +80,36 @@ class Columns:
 def heading(matrix: Matrix, columns: Columns, first: int, look: Look) -> str:
     """The line above the rows. `<` and `>` mean that there are more splits on that side."""
     shown = matrix.columns[first : first + columns.shown]
-    if columns.cell > 2:
+    if columns.cell > _NARROW_CELL:
         cells = "".join(f"s{number}".ljust(columns.cell)[: columns.cell] for number in shown)
     else:
         cells = _sparse_indices(shown, first)
     more = ">" if first + columns.shown < matrix.width else " "
-    parts = [fitted("STAGE", columns.name, look), "<" if first else " "]
-    if columns.place:
-        parts = [parts[0], " ", matrix.axes.rjust(columns.place), parts[1]]
-    tail = [("DONE", columns.done), ("TIME", columns.time), ("ETA", columns.left)]
+    tail = [("", columns.bar), ("DONE", columns.done), ("TIME", columns.time), ("ETA", columns.left)]
     return (
-        "".join(parts)
+        fitted("  STAGE", columns.name, look)
+        + ("<" if first else " ")
         + cells.ljust(columns.cell * columns.shown)
         + more
         + " ".join(text.ljust(width) for text, width in tail if width)
     )
 
 
-def row_parts(row: MatrixRow, columns: Columns, first: int, look: Look) -> list[Part]:
-    """A row as adjacent parts: the name, one part per column shown, and the rest."""
-    before = f" {row.place.rjust(columns.place)} " if columns.place else " "
-    parts: list[Part] = [(fitted(row.name, columns.name, look) + look.text(before), "name")]
+def row_parts(row: ShownRow, columns: Columns, first: int, look: Look) -> list[Part]:
+    """A row as adjacent parts: its sign, the name, one part per column shown, the bar, and the rest."""
+    sign = (_ASCII_SIGNS if look.ascii else _SIGNS)[row.kind][: columns.name]
+    name = fitted(row.name, columns.name - len(sign), look)
+    parts: list[Part] = [(sign, "tail"), (name + " ", "name" if row.kind == "part" else "stage")]
     for cell in row.cells[first : first + columns.shown]:
-        parts.append((" " * columns.cell, "off") if cell is None else (_cell(cell, columns.cell, look), cell.status))
+        if cell is None or row.kind == "open":
+            parts.append((" " * columns.cell, "off"))
+        else:
+            parts.append((_cell(cell, columns.cell, look), cell.status))
+    parts.append((" ", "off"))
+    if columns.bar:
+        parts += [*_bar(row, columns.bar, look), (" ", "off")]
     tail = [(f"{row.done}/{row.total}", columns.done), (row.time, columns.time), (row.left, columns.left)]
-    parts.append((" " + " ".join(text.ljust(width)[:width] for text, width in tail if width), "tail"))
+    parts.append((" ".join(text.ljust(width)[:width] for text, width in tail if width), "tail"))
     return parts
 
 
@@ -102,9 +121,20 @@ def fitted(text: str, width: int, look: Look) -> str:
     return set_cell_size(text, max(width - 1, 0)) + ("~" if look.ascii else "…")[:width]
 
 
+def _bar(row: ShownRow, width: int, look: Look) -> list[Part]:
+    """What is done of a stage; rows under a stage have none."""
+    if row.kind == "part":
+        return [(" " * width, "off")]
+    shares = cells_of_bar(row.bar, row.total, width)
+    filled, empty = look.text("━"), look.text("─")
+    parts: list[Part] = [(filled * number, status) for status, number in shares]
+    rest = width - sum(number for _, number in shares)
+    return [*parts, (empty * rest, "track")] if rest else parts
+
+
 def _cell(cell: Cell, width: int, look: Look) -> str:
     mark = look.mark(cell.status)
-    if width > 2 and cell.status == "running":
+    if width > _NARROW_CELL and cell.status == "running":
         mark += cell.percent
     return set_cell_size(mark, width)
 

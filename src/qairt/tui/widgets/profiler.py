@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -21,7 +21,7 @@ from qairt.tui.widgets.plot import Value, sparkline
 _STEPS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600)
 """Possible seconds per point of a graph."""
 _MIN_WIDTH, _MIN_HEIGHT, _GOOD_HEIGHT = 18, 4, 7
-_SPARK_MIN, _SPARK_MAX = 4, 16
+_SPARK_MIN, _SPARK_MAX = 4, 40
 
 
 def gigabytes(count: float) -> str:
@@ -46,6 +46,11 @@ class _Resource:
     format: Callable[[float], str]
     value: Callable[[ResourceSample], Value]
     limit: Callable[[RunState], float | None]
+    of_machine: Callable[[ResourceSample], Value] = lambda each: None
+    """What all programs of the machine use of it."""
+    to_its_peak: bool = False
+    """Scaled to the highest value; the machine's use and limit are then on a gauge."""
+    of_gpu: bool = False
 
 
 def _gpu_total(state: RunState) -> float | None:
@@ -54,10 +59,27 @@ def _gpu_total(state: RunState) -> float | None:
 
 
 RESOURCES = (
-    _Resource("RAM", "RAM", "ram", gigabytes, lambda each: each.ram, lambda state: state.ram or None),
-    _Resource("CPU", "CPU", "cpu", percent, lambda each: each.cpu_percent, lambda state: 100.0 * max(state.cores, 1)),
-    _Resource("GPU", "GPU", "gpu", percent, lambda each: each.gpu_percent, lambda state: 100.0),
-    _Resource("VRAM", "GPU memory", "gpu", gigabytes, lambda each: each.gpu_memory, _gpu_total),
+    _Resource(
+        "RAM",
+        "RAM",
+        "ram",
+        gigabytes,
+        lambda each: each.ram,
+        lambda state: state.ram or None,
+        lambda each: each.machine_ram,
+        to_its_peak=True,
+    ),
+    _Resource(
+        "CPU",
+        "CPU",
+        "cpu",
+        percent,
+        lambda each: each.cpu_percent,
+        lambda state: 100.0 * max(state.cores, 1),
+        lambda each: each.machine_cpu_percent,
+    ),
+    _Resource("GPU", "GPU", "gpu", percent, lambda each: each.gpu_percent, lambda state: 100.0, of_gpu=True),
+    _Resource("VRAM", "GPU memory", "gpu", gigabytes, lambda each: each.gpu_memory, _gpu_total, of_gpu=True),
 )
 """In order of priority."""
 
@@ -106,13 +128,21 @@ class ProfilerPane(Widget, can_focus=True):
 
     def show(self, state: RunState) -> None:
         """Show the samples of a run."""
+        had_gpu = self._has_gpu
         self._state = state
+        if self._has_gpu != had_gpu:
+            self.on_resize()
         for graph, resource in zip(self._graphs, RESOURCES, strict=True):
             if graph.display:
                 self._show_one(graph, resource, state)
 
+    @property
+    def _has_gpu(self) -> bool:
+        return self._state is not None and has_gpu(self._state)
+
     def on_resize(self) -> None:
-        across, count = _arranged(self.size.width, self.size.height)
+        wanted = len(shown_resources(has_gpu=self._has_gpu))
+        across, count = _arranged(self.size.width, self.size.height, wanted)
         self.styles.grid_size_columns = across
         for number, graph in enumerate(self._graphs):
             graph.display = number < count
@@ -132,14 +162,21 @@ class ProfilerPane(Widget, can_focus=True):
         title = _title(self._number, resource, span)
         step = next((each for each in _STEPS if span / each < graph.points), _STEPS[-1])
         first = int(samples[0].time // step)
-        values: list[Value] = [None] * (int(samples[-1].time // step) - first + 1)
-        for sample in samples:
-            value, place = resource.value(sample), max(int(sample.time // step) - first, 0)
-            if value is not None and place < len(values):
-                before = values[place]
-                values[place] = value if before is None else max(before, value)
+        places = [max(int(sample.time // step) - first, 0) for sample in samples]
+        values = _highest(places, [resource.value(sample) for sample in samples])
+        machine = _highest(places, [resource.of_machine(sample) for sample in samples])
         marks = [(int(time // step) - first, stage) for time, stage in state.stage_starts if time // step >= first]
-        graph.show(values, resource.limit(state), marks, latest=latest, title=title)
+        graph.show(
+            values,
+            resource.limit(state),
+            marks,
+            scale=max((each for each in values if each is not None), default=None) if resource.to_its_peak else None,
+            behind=() if resource.to_its_peak else machine,
+            machine=resource.of_machine(samples[-1]),
+            gauge=resource.to_its_peak,
+            latest=latest,
+            title=title,
+        )
 
 
 class ProfilerLine(Widget):
@@ -212,31 +249,54 @@ def _title(number: str, resource: _Resource, span: float = 0.0) -> str:
     return f"{named} · {span / 60:.0f} min" if span >= 60 else named
 
 
-def _arranged(width: int, height: int) -> tuple[int, int]:
+def has_gpu(state: RunState) -> bool:
+    """Whether the run's machine has a GPU that can be measured."""
+    last = state.last_sample
+    return last is not None and not (last.gpu_memory is None and last.gpu_percent is None)
+
+
+def shown_resources(*, has_gpu: bool) -> tuple[_Resource, ...]:
+    """Those of the GPU only where there is one."""
+    return tuple(resource for resource in RESOURCES if has_gpu or not resource.of_gpu)
+
+
+def _highest(places: Sequence[int], found: Sequence[Value]) -> list[Value]:
+    """The highest value at each place; None where none is known."""
+    values: list[Value] = [None] * (places[-1] + 1)
+    for place, value in zip(places, found, strict=True):
+        if value is not None and place < len(values):
+            before = values[place]
+            values[place] = value if before is None else max(before, value)
+    return values
+
+
+def _arranged(width: int, height: int, wanted: int) -> tuple[int, int]:
     """Graphs per row, and graphs in total: as wide as possible while they are high enough, otherwise what fits."""
-    across = max(min(width // _MIN_WIDTH, len(RESOURCES)), 1)
+    across = max(min(width // _MIN_WIDTH, wanted), 1)
     for height_needed in (_GOOD_HEIGHT, _MIN_HEIGHT):
         for wide in (1, 2, 4):
-            if wide <= across and height // (len(RESOURCES) // wide) >= height_needed:
-                return wide, len(RESOURCES)
-    return across, min(across * max(height // _MIN_HEIGHT, 1), len(RESOURCES))
+            if wide <= across and height // max(wanted // wide, 1) >= height_needed:
+                return wide, wanted
+    return across, min(across * max(height // _MIN_HEIGHT, 1), wanted)
 
 
 def _line_parts(state: RunState, width: int, style: GraphStyle) -> list[tuple[str, str]]:
     """Names and amounts; the remaining space goes to sparklines."""
     last = state.last_sample
-    known = [resource.value(last) if last else None for resource in RESOURCES]
-    amounts = [_amount(resource, value, state) for resource, value in zip(RESOURCES, known, strict=True)]
-    taken = [len(resource.name) + 1 + len(amount) for resource, amount in zip(RESOURCES, amounts, strict=True)]
+    resources = shown_resources(has_gpu=has_gpu(state))
+    known = [resource.value(last) if last else None for resource in resources]
+    amounts = [_amount(resource, value, state) for resource, value in zip(resources, known, strict=True)]
+    taken = [len(resource.name) + 1 + len(amount) for resource, amount in zip(resources, amounts, strict=True)]
     room = width - sum(taken) - 2 * (len(taken) - 1)
     sparklines = sum(value is not None for value in known)
     parts: list[tuple[str, str]] = []
-    for resource, value, amount in zip(RESOURCES, known, amounts, strict=True):
+    for resource, value, amount in zip(resources, known, amounts, strict=True):
         parts.append((("  " if parts else "") + resource.name + " ", "text"))
         spark = min(room // sparklines - 1, _SPARK_MAX) if value is not None else 0
         if spark >= _SPARK_MIN:
             newest = [resource.value(sample) for sample in list(state.samples)[-spark:]]
-            limit = resource.limit(state) or max((each for each in newest if each is not None), default=1.0)
+            peak = max((each for each in newest if each is not None), default=1.0)
+            limit = peak if resource.to_its_peak else resource.limit(state) or peak
             parts += [(sparkline(newest, limit, spark, style), resource.role), (" ", "text")]
         parts.append((amount, "text"))
     if room >= 0:
@@ -246,12 +306,14 @@ def _line_parts(state: RunState, width: int, style: GraphStyle) -> list[tuple[st
 
 
 def _amount(resource: _Resource, value: Value, state: RunState) -> str:
-    """`20.7/64G`, with the unit only once if both have the same."""
+    """`20.7/64G`, with the unit only once if both have the same; `20.7/64G (machine 31.0G)` if that is known."""
     if value is None:
         return "n/a"
     limit = resource.limit(state)
+    used = resource.of_machine(state.samples[-1]) if resource.to_its_peak and state.samples else None
     shown = resource.format(value).replace(" ", "")
     if limit is None:
         return shown
     top = resource.format(limit).replace(" ", "").replace(".0G", "G")
-    return f"{shown[:-1]}/{top}" if shown[-1] == top[-1] else f"{shown}/{top}"
+    text = f"{shown[:-1]}/{top}" if shown[-1] == top[-1] else f"{shown}/{top}"
+    return text if used is None else f"{text} (machine {resource.format(used).replace(' ', '')})"
