@@ -6,7 +6,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 from textual.app import ComposeResult
-from textual.containers import Container
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Footer, Input
@@ -20,7 +19,7 @@ from qairt.engine.settings_in_force import RecipeValue
 from qairt.tui.keymap import MonitorAction, bindings
 from qairt.tui.lines.matrix import ItemKey
 from qairt.tui.screens.messages import ActionRequested
-from qairt.tui.screens.monitor_layout import heights, room_for_rows
+from qairt.tui.screens.monitor_panes import MonitorPanes
 from qairt.tui.session import EngineSession
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.detail import Detail
@@ -34,9 +33,6 @@ from qairt.tui.widgets.status import StatusLine
 FindItem = Callable[[str, str], tuple[PlannedItem | None, Entry | None]]
 """The plan of an item, and its cache entry."""
 FindLog = Callable[[ItemState], Path | None]
-
-_TWO_COLUMNS = 120
-"""Columns of a window in which the recipe has a place beside the stages."""
 
 _CONNECTION = {"plan": "not running", "thread": "in this program", "host": "attached", "replay": "replay"}
 
@@ -54,45 +50,9 @@ class MonitorScreen(Screen[None]):
     HORIZONTAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-narrow"), (100, "-mid"), (160, "-wide")]  # noqa: RUF012 - as Textual declares it
     VERTICAL_BREAKPOINTS: list[tuple[int, str]] | None = [(0, "-short"), (30, "-tall")]  # noqa: RUF012
     DEFAULT_CSS = """
-    MonitorScreen #body { height: 1fr; layout: vertical; }
-    MonitorScreen .pane { border: round $border; border-title-color: $title; padding: 0; }
-    MonitorScreen .pane:focus, MonitorScreen .pane:focus-within { border: round $border-focus; }
-    MonitorScreen #profiler.pane { border: none; }
     MonitorScreen #pane-filter { display: none; padding: 0 1; background: $panel; }
     MonitorScreen.filtering #pane-filter { display: block; }
-
-    MonitorScreen.-narrow .pane, MonitorScreen.-short .pane { display: none; border: none; }
-    MonitorScreen.-narrow #stages, MonitorScreen.-short #stages { display: block; }
-    MonitorScreen.-narrow #log, MonitorScreen.-short #log {
-        display: block; height: 1fr; min-height: 3; border: none; border-top: solid $border;
-    }
-
-    MonitorScreen.-tall.-mid #body {
-        layout: grid; grid-size: 2 3; grid-columns: 34 1fr;
-    }
-    MonitorScreen.-tall.-mid #recipe { row-span: 2; }
-    MonitorScreen.-tall.-mid.one-column #body { grid-size: 1 3; grid-columns: 1fr; }
-    MonitorScreen.-tall.-mid.one-column #recipe, MonitorScreen.-tall.-mid.one-column #detail { display: none; }
     MonitorScreen.-tall.-mid #line, MonitorScreen.-tall.-wide #line { display: none; }
-    MonitorScreen.-tall.-wide #body {
-        layout: grid; grid-size: 3 2; grid-columns: 38 1fr 50;
-    }
-    MonitorScreen.-tall.-wide #recipe { row-span: 2; }
-    MonitorScreen.-tall .pane { height: 1fr; width: 1fr; }
-
-    MonitorScreen.solo.alone #body { layout: vertical; }
-    MonitorScreen.solo.alone #recipe, MonitorScreen.solo.alone #stages, MonitorScreen.solo.alone #profiler,
-    MonitorScreen.solo.alone #log, MonitorScreen.solo.alone #detail { display: none; }
-    MonitorScreen.solo.alone.solo-1 #recipe, MonitorScreen.solo.alone.solo-2 #stages,
-    MonitorScreen.solo.alone.solo-3 #profiler, MonitorScreen.solo.alone.solo-4 #log,
-    MonitorScreen.solo.alone.solo-5 #detail {
-        display: block; height: 1fr; max-height: 100%; width: 1fr;
-    }
-    MonitorScreen.solo.alone.solo-1 #recipe, MonitorScreen.solo.alone.solo-2 #stages,
-    MonitorScreen.solo.alone.solo-5 #detail {
-        border: round $border-focus;
-    }
-    MonitorScreen.solo.alone.solo-3 #profiler { layout: grid; }
     """
 
     def __init__(self, look: Look, name: str, find_item: FindItem, find_log: FindLog) -> None:
@@ -111,9 +71,6 @@ class MonitorScreen(Screen[None]):
         self._user_moved = False
         self._session: EngineSession | None = None
         self.state = RunState()
-        self._body = Container(id="body")
-        self._arranged: tuple[int, int, int, int] | None = None
-        """What the panes were arranged for."""
         self.status = StatusLine(look, id="status")
         self.overall = OverallBar(look, id="overall")
         self.recipe = RecipeTree(look, id="recipe")
@@ -121,16 +78,14 @@ class MonitorScreen(Screen[None]):
         self.profiler = ProfilerPane(look, number="3", id="profiler")
         self.log_view = LogView(look=look, compact=True, id="log")
         self.detail = Detail(look, id="detail")
+        self._body = MonitorPanes(self.recipe, self.matrix, self.profiler, self.log_view, self.detail)
         self.line = ProfilerLine(look, id="line")
         self.filter_input = Input(placeholder="filter", id="pane-filter", compact=True)
 
     def compose(self) -> ComposeResult:
         yield self.status
         yield self.overall
-        for pane in self.panes:
-            pane.add_class("pane")
-        with self._body:
-            yield from self.panes
+        yield self._body
         yield self.line
         yield self.filter_input
         yield Footer(show_command_palette=False)
@@ -138,15 +93,12 @@ class MonitorScreen(Screen[None]):
     @property
     def panes(self) -> tuple[Widget, ...]:
         """In the order of their numbers."""
-        return self.recipe, self.matrix, self.profiler, self.log_view, self.detail
+        return self._body.panes
 
     def on_mount(self) -> None:
         for size, steps in zip(self.app.size, (self.HORIZONTAL_BREAKPOINTS, self.VERTICAL_BREAKPOINTS), strict=True):
             # Textual does this only after the first frame.
             self.add_class(max(step for step in steps or [] if step[0] <= size)[1])
-        self.recipe.border_title = "1 Recipe"
-        self.matrix.border_title = "2 Stages"
-        self.detail.border_title = "5 Detail"
         self.matrix.focus()
 
     # Showing
@@ -310,7 +262,6 @@ class MonitorScreen(Screen[None]):
     # Inside
 
     def on_resize(self) -> None:
-        self.set_class(self.size.width < _TWO_COLUMNS, "one-column")
         self._arrange()
         self._invalidate()
 
@@ -318,28 +269,7 @@ class MonitorScreen(Screen[None]):
         self._arrange()
 
     def _arrange(self) -> None:
-        """Give each pane its height: all rows of the stages, as far as possible, then the others."""
-        width, height = self._body.size
-        if not height:
-            return
-        framed = self.has_class("-tall") and not self.has_class("-narrow")
-        wide = framed and self.has_class("-wide")
-        if not self._solo:
-            self.matrix.room = room_for_rows(height, framed=framed, wide=wide)
-        arranged = (width, height, self.matrix.wanted_height, self._solo)
-        if arranged == self._arranged:
-            return
-        self._arranged = arranged
-        found = heights(height, self.matrix.wanted_height, framed=framed, wide=wide)
-        if self._solo:
-            self.matrix.styles.clear_rule("height")
-        elif framed:
-            self.matrix.styles.clear_rule("height")
-            self._body.styles.grid_rows = f"{found.stages} 1fr" if wide else f"{found.stages} {found.graphs} 1fr"
-            last, before = (self.detail, self.log_view) if wide else (self.log_view, self.detail)
-            self._body.move_child(last, after=before)
-        else:
-            self.matrix.styles.height = found.stages
+        self._body.give_room(solo=bool(self._solo))
 
     def _invalidate(self) -> None:
         """Refresh panes that were hidden and may be visible now."""
