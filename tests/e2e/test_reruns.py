@@ -232,6 +232,10 @@ SETTINGS: dict[str, tuple[Change, frozenset[str]]] = {
         word("stages.generate_context_binary.optimization_level=1"),
         since("generate_context_binary"),
     ),
+    "stages.generate_context_binary.emulate": (
+        word("stages.generate_context_binary.emulate=all"),
+        since("generate_context_binary"),
+    ),
     "stages.export_bundle.format": (word("stages.export_bundle.format=ort"), since("export_bundle")),
     "stages.torch_profiler.enable": (word("stages.torch_profiler.enable=false"), frozenset({"torch_profiler"})),
     "stages.torch_profiler.profiled_tokens": (

@@ -32,6 +32,7 @@ def exported(folder: Path, model: Path, **given: Path) -> ExportedModel:
         inputs={(): inputs},
         directory=directory,
         resume=folder / "resume",
+        shared=folder / "shared",
         threads=1,
         progress=lambda fraction, what: None,
     )

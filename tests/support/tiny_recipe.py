@@ -58,7 +58,7 @@ def write_recipe(
             "mha_to_sha_conversion": {},
             "convert": {},
             "quantize": {},
-            "generate_context_binary": {},
+            "generate_context_binary": {"emulate": "none"},  # `test_compiled_right.py` emulates
             "export_bundle": {},
         },
     }

@@ -83,6 +83,9 @@ class Context(Generic[ConfigT, InT]):
     resume: Path
     """A folder for the checkpoints of a long item, which outlives an attempt that is killed; it may not exist yet. The
     stage checks what it finds there. Removed when the item is finished."""
+    shared: Path
+    """A folder of the stage for what one item found out and others need not find out again; it may not exist yet. No
+    result depends on it."""
     threads: int
     progress: Progress
     digests: Mapping[Path, str] = field(default_factory=dict)

@@ -6,6 +6,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
+
 import onnx_ir as ir
 
 from qairt.errors import GraphError
@@ -36,28 +38,46 @@ def cut(model: ir.Model, part: Part, *, name: str) -> ir.Model:
     layers = range(part.first_layer, part.last_layer)
     outputs = [find("logits" if part.has_head else hidden_name(part.last_layer))]
     outputs += [find(tensor) for layer in layers for tensor in present_names(layer)]
+    entering = None if part.has_embedding else find(hidden_name(part.first_layer))
+    pasts = {tensor for layer in layers for tensor in past_names(layer)}
+    return between(model, entering, outputs, name=name, last=pasts)
+
+
+def between(
+    model: ir.Model,
+    entering: ir.Value | None,
+    outputs: Sequence[ir.Value],
+    *,
+    name: str,
+    last: Collection[str] = (),
+) -> ir.Model:
+    """What computes `outputs`, as a new model named `name`. Consumes `model`.
+
+    Args:
+        entering: a tensor inside the graph that becomes the first input; None to begin at the graph's own inputs.
+        outputs: in the order they get.
+        last: graph inputs that come after all others.
+    """
+    graph = model.graph
     inputs: list[ir.Value] = []
-    if not part.has_embedding:
-        entering = find(hidden_name(part.first_layer))
+    if entering is not None:
         own = ir.Value(name=entering.name, type=entering.type, shape=entering.shape)
         for node, index in list(entering.uses()):
             node.replace_input_with(index, own)
         entering.name = f"{entering.name}.before_the_cut"
         inputs.append(own)
     nodes, used = _needed(outputs)
-    pasts = {tensor for layer in layers for tensor in past_names(layer)}
-    inputs += [value for value in graph.inputs if value in used and (value.name not in pasts)]
-    inputs += [value for value in graph.inputs if value in used and value.name in pasts]
+    own_inputs = [value for value in graph.inputs if value in used and value is not entering]
+    inputs += sorted(own_inputs, key=lambda value: value.name in last)
     initializers = [value for value in graph.initializers.values() if value in used]
     graph.remove(list(graph), safe=False)
     for value in list(graph.initializers.values()):
         graph.initializers.pop(str(value.name))
-    kept_inputs = list(inputs)
     graph.inputs.clear()
     graph.outputs.clear()
     return ir.Model(
         ir.Graph(
-            kept_inputs,
+            inputs,
             outputs,
             nodes=nodes,
             initializers=initializers,
@@ -78,7 +98,7 @@ def tensor_names(model: ir.Model) -> set[str]:
     return names | {str(value.name) for node in model.graph for value in node.outputs}
 
 
-def _needed(outputs: list[ir.Value]) -> tuple[list[ir.Node], set[ir.Value]]:
+def _needed(outputs: Sequence[ir.Value]) -> tuple[list[ir.Node], set[ir.Value]]:
     """The nodes that `outputs` depend on, in order, and all values that these read."""
     needed: set[ir.Node] = set()
     used: set[ir.Value] = set()

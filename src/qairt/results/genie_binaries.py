@@ -158,6 +158,7 @@ class GenieBinaries:
             inputs=[(binary.item.coord, source.model_dump(mode="json", include=wanted))],
             directory=work,
             resume=self._cache.resume_directory(GenieBinary.name, binary.key),
+            shared=self._cache.shared_directory(GenieBinary.name),
             threads=1,
         )
         log = self._cache.cache_dir / GenieBinary.name / f"{label}.log"

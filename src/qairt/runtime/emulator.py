@@ -34,11 +34,11 @@ MAX_NEW_TOKENS = 4
 class EmulatedPart:
     """A `PartRunner` in a child process, because the compiler may crash. `ready` waits for the compilation."""
 
-    def __init__(self, part: PartGraph, *, soc: Soc, threads: int = 1) -> None:
+    def __init__(self, part: PartGraph, *, soc: Soc, optimization_level: int = 3, threads: int = 1) -> None:
         self.part = part
         self._log: IO[bytes] = tempfile.NamedTemporaryFile(prefix="qairt-emulator-", suffix=".log")  # noqa: SIM115
         self._child = subprocess.Popen(
-            python_command("-m", "qairt.runtime.part_process", str(part.onnx), soc.name),
+            python_command("-m", "qairt.runtime.part_process", str(part.onnx), soc.name, str(optimization_level)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,
@@ -85,11 +85,13 @@ class EmulatedPart:
         how = f"was killed by {signal.Signals(-code).name}" if code < 0 else f"ended with code {code}"
         out_of_memory = "most likely the machine ran out of memory: use --target cpu, or increase num_splits"
         tail = " / ".join(log_tail(Path(self._log.name), lines=3))
-        return ToolchainError(
+        died = ToolchainError(
             f"the emulator's process {how}" + (f": {tail}" if tail else ""),
             where=self.part.signature.name,
             remedy=out_of_memory if code == -signal.SIGKILL else "the compiler crashed: use --target cpu",
         )
+        died.out_of_memory = code == -signal.SIGKILL
+        return died
 
 
 class EmulatedGenerator(PartChain):

@@ -1,4 +1,5 @@
-"""The child process that emulates one part: `python -P -m qairt.runtime.part_process ONNX CHIP`, CHIP such as `SM8650`.
+"""The child process that emulates one part: `python -P -m qairt.runtime.part_process ONNX CHIP LEVEL`, with a chip such
+as `SM8650` and the compiler's optimization level.
 
 It reads inputs from standard input and writes outputs to standard output (`qairt.runtime.pipe_protocol`); an empty
 message comes first, when it is ready. The output of the vendor's libraries goes to standard error. It ends when its
@@ -14,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def main(onnx: Path, chip: str) -> None:
+def main(onnx: Path, chip: str, optimization_level: int) -> None:
     if sys.platform == "linux":
         import ctypes
 
@@ -26,7 +27,7 @@ def main(onnx: Path, chip: str) -> None:
     from qairt.runtime.pipe_protocol import send_error
 
     try:
-        serve(onnx, chip, sys.stdin.buffer, outputs)
+        serve(onnx, chip, optimization_level, sys.stdin.buffer, outputs)
     except QairtError as error:
         send_error(outputs, error)
     except (EOFError, BrokenPipeError):
@@ -35,13 +36,14 @@ def main(onnx: Path, chip: str) -> None:
     os._exit(0)  # vendor libraries tear down badly
 
 
-def serve(onnx: Path, chip: str, inputs: BinaryIO, outputs: BinaryIO) -> None:
+def serve(onnx: Path, chip: str, optimization_level: int, inputs: BinaryIO, outputs: BinaryIO) -> None:
     """Compile the part, then run it on every message until the input ends."""
     from qairt.runtime.pipe_protocol import receive, send
     from qairt.toolchain.qnn.emulator import emulator_session
     from qairt.toolchain.soc import SOCS
 
-    session = emulator_session(onnx, soc=SOCS[chip], threads=int(os.environ.get("QAIRT_THREADS", "1")))
+    threads = int(os.environ.get("QAIRT_THREADS", "1"))
+    session = emulator_session(onnx, soc=SOCS[chip], optimization_level=optimization_level, threads=threads)
     names = [output.name for output in session.get_outputs()]
     send(outputs, {})
     while True:
@@ -49,4 +51,4 @@ def serve(onnx: Path, chip: str, inputs: BinaryIO, outputs: BinaryIO) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2])
+    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))

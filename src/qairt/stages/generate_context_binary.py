@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, ClassVar
 
-from pydantic import Field
+from pydantic import Field, JsonValue
 
-from qairt.engine.axes import Coord, without
+from qairt.amounts import about
+from qairt.engine.axes import Coord, value_of, without
 from qairt.engine.stage import (
     Artifact,
     Batch,
@@ -23,6 +24,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.files import link_or_copy
+from qairt.stages.emulation import Emulate, EmulationCheck, estimated_seconds
 from qairt.stages.facts import soc_of
 from qairt.stages.split_model import part_at, parts_for, parts_of
 from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of
@@ -34,6 +36,17 @@ class GenerateContextBinaryConfig(ToolchainChoice):
 
     optimization_level: Annotated[int, Field(ge=1, le=3)] = 3
     """Optimization level of the compiler (`O`)."""
+    emulate: Emulate = "auto"
+    """Whether what the compiler made is emulated here and compared with ONNX Runtime, so that no wrong binary is kept.
+    auto: one piece of every form, such as a decoder layer, and the head, at every AR. all: every graph of every part,
+    which takes minutes. none: nothing. With `toolchain: sdk` nothing is: the emulator is that of the wheel."""
+
+    def key_fields(self) -> dict[str, JsonValue]:
+        """Without `emulate: auto`, so that binaries from before there was a check are found."""
+        fields = super().key_fields()
+        if self.emulate == "auto" or self.toolchain == "sdk":
+            del fields["emulate"]
+        return fields
 
 
 class GenerateContextBinaryInput(StageInput):
@@ -41,6 +54,7 @@ class GenerateContextBinaryInput(StageInput):
     quantized_weights: Path
     signature: Path
     dlc: Path | None = None
+    test_vectors: Path | None = None
 
 
 class ContextBinary(StageOutput):
@@ -61,6 +75,7 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
     2. Graph names contain AR, CL and part: `ar1_cl512_2_of_4`, padded at the front, from the wheel;
        `ar1-cl512_2_of_4` from the SDK, which names a graph after its DLC.
     3. The binary is read back and compared with the requested graphs.
+    4. What the compiler makes of the graphs is emulated and compared with ONNX Runtime (`qairt.stages.emulation`).
     """
 
     name = "generate_context_binary"
@@ -89,6 +104,7 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
         for coord, sources in together.items():
             part = part_at(coord, env)
             size = part.weight_bytes
+            check = self._check_seconds(coord, [value_of(source, "ar", 1) for source in sources], env)
             tasks.append(
                 Task(
                     coord=coord,
@@ -97,7 +113,7 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
                     paths=paths,
                     estimate=Estimate(
                         bytes=size // 4,
-                        seconds=1 + len(sources) * size / 1.5e7,
+                        seconds=1 + len(sources) * size / 1.5e7 + check,
                         peak_ram=400_000_000 + 4 * size,
                     ),
                 )
@@ -106,6 +122,21 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
 
     def facets_read(self) -> Collection[str]:
         return ()
+
+    def introspect(self, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
+        ars: dict[Coord, list[int]] = {}
+        for coord in batch:
+            ars.setdefault(without(coord, self.merges), []).append(value_of(coord, "ar", 1))
+        seconds = sum(self._check_seconds(coord, each, env) for coord, each in ars.items())
+        return {"emulate": f"{self.config.emulate}, about {about(seconds)}" if seconds else "nothing"}
+
+    def _check_seconds(self, coord: Coord, ars: Sequence[int], env: Env) -> float:
+        config = self.config.at(coord)
+        if config.toolchain == "sdk":
+            return 0.0
+        part = part_at(coord, env)
+        first = next((each.index for each in parts_of(env) if each.last_layer > each.first_layer), part.index)
+        return estimated_seconds(config.emulate, part, ars, is_first=part.index == first)
 
     def run(
         self, task: Task, context: Context[GenerateContextBinaryConfig, GenerateContextBinaryInput]
@@ -127,7 +158,22 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
         )
         context.progress(0.0, f"compiling {len(graphs)} graphs")
         toolchain = toolchain_of(context.config, task.paths, threads=context.threads)
-        result = toolchain.link(graphs, directory, binary, progress=context.progress)
+        is_emulated = context.config.emulate != "none" and context.config.toolchain == "qnn"
+        share = 0.6 if is_emulated else 1.0
+
+        def compiled(fraction: float, step: str) -> None:
+            context.progress(share * fraction, step)
+
+        def emulated(fraction: float, step: str) -> None:
+            context.progress(share + (1 - share) * fraction, step)
+
+        result = toolchain.link(graphs, directory, binary, progress=compiled)
+        if is_emulated:
+            check = EmulationCheck(
+                binary.soc, binary.optimization_level, context.threads, shared=context.shared, scratch=directory
+            )
+            vectors = [source.test_vectors for source in sources]
+            check.run(context.config.emulate, list(zip(graphs, vectors, strict=True)), emulated)
         signatures = {name: directory / f"{name}.signature.json" for name in result.graph_names}
         for source, path in zip(sources, signatures.values(), strict=True):
             link_or_copy(source.signature, path)

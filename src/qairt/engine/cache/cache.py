@@ -36,6 +36,7 @@ from qairt.folders import flush_tree, put_in_place, temporary_folder
 
 _NOT_STAGES = {"runs", "blobs", "locks", "trash"}
 DIGESTS = "digests.jsonl"
+SHARED = "shared"
 
 
 class StageCache:
@@ -178,6 +179,10 @@ class StageCache:
     def resume_directory(self, stage_name: str, key: str) -> Path:
         """Where a long item may keep its checkpoints; not created here."""
         return self._root / stage_name / f"{RESUME}{key[:16]}"
+
+    def shared_directory(self, stage_name: str) -> Path:
+        """Where items of a stage may keep what they found out, for others; not created here."""
+        return self._root / stage_name / SHARED
 
     def put(self, key: str, stage_output: StageOutput, stage: AnyStage, artifact_path: Path) -> None:
         """Persist `stage_output` at `artifact_path` by `stage.export()` and register it under `key`."""

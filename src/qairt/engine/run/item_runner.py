@@ -121,6 +121,7 @@ class ItemRunner:
                 digests={path: digest for entry in sources for path, digest in entry.paths().items()},
                 directory=work,
                 resume=resume,
+                shared=self._cache.shared_directory(stage.name),
                 threads=threads,
             )
             self._stream.emit(

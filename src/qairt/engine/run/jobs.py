@@ -40,6 +40,8 @@ class Job(BaseModel):
     """Empty folder that becomes the item."""
     resume: Path
     """Outlives a killed attempt; see `Context.resume`."""
+    shared: Path
+    """See `Context.shared`."""
     threads: int
     digests: dict[Path, str] = Field(default_factory=dict)
     """See `Context.digests`."""
@@ -120,6 +122,7 @@ def run_job(job: Job, progress: Progress) -> StageOutput:
         inputs=inputs,
         directory=job.directory,
         resume=job.resume,
+        shared=job.shared,
         threads=job.threads,
         progress=progress,
         digests=job.digests,

@@ -103,6 +103,7 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
             inputs=[(source, context.input.model_dump(mode="json"))],
             directory=workload,
             resume=context.resume,
+            shared=context.shared,
             threads=context.threads,
         )
         report = context.directory / REPORT

@@ -1,0 +1,69 @@
+"""The check of compiled graphs: a form that the compiler gets wrong fails by name, ours passes and is remembered."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from zoo import FORMS
+
+from qairt.errors import ToolchainError
+from qairt.runtime.emulation import REMEDY
+from qairt.stages.emulation import EmulatedPiece, EmulationCheck
+from qairt.stages.generate_context_binary import GenerateContextBinaryConfig
+from qairt.toolchain.base import QuantizedGraph
+from qairt.toolchain.soc import SOCS
+
+pytest.importorskip("onnxruntime_qnn")
+pytestmark = pytest.mark.compiler
+
+ROWS = 32
+
+
+def checked(folder: Path, form: str, how: str = "auto") -> list[str]:
+    """The steps that a check of this form tells."""
+    part = FORMS[form].make(ROWS).part(folder / form.replace(" ", "_"), ROWS)
+    steps: list[str] = []
+    check = EmulationCheck(SOCS["SM8650"], 3, 1, shared=folder / "shared", scratch=folder)
+    check.run(how, [(QuantizedGraph(part.onnx, part.signature), None)], lambda fraction, step: steps.append(step))
+    return steps
+
+
+def test_a_norm_times_cosine_is_wrong_and_named(tmp_path: Path) -> None:
+    with pytest.raises(ToolchainError) as caught:
+        checked(tmp_path, "RMSNormalization, Mul(x, cos)")
+    error = caught.value
+    assert error.what.startswith("the compiled graph differs from the same graph in ONNX Runtime: hidden_1 "), (
+        error.what
+    )
+    assert error.what.endswith(" dB (at least 30)"), error.what
+    assert (error.where, error.remedy) == ("ar32-cl512_1_of_1, whole", REMEDY)
+    assert not list((tmp_path / "shared").glob("*.json")), "what failed is not remembered"
+
+
+def test_cosine_times_a_norm_is_right_and_emulated_once(tmp_path: Path) -> None:
+    ours = "RMSNormalization, Mul(cos, x)"
+    assert checked(tmp_path, ours) == ["emulating ar32-cl512_1_of_1, whole"]
+    (stored,) = (tmp_path / "shared").glob("*.json")
+    found = EmulatedPiece.model_validate_json(stored.read_text())
+    assert found.db["hidden_1"] > 60
+    stored.write_text(found.model_copy(update={"piece": "as remembered"}).model_dump_json())
+    checked(tmp_path, ours)
+    assert "as remembered" in stored.read_text()
+    stored.write_text("{")
+    checked(tmp_path, ours)
+    assert EmulatedPiece.model_validate_json(stored.read_text()) == found, "a damaged record is made anew"
+    assert not list(tmp_path.glob("emulated-*"))
+
+
+def test_nothing_is_emulated_where_nothing_is_asked_for(tmp_path: Path) -> None:
+    assert checked(tmp_path, "RMSNormalization, Mul(x, cos)", "none") == []
+
+
+def test_binaries_from_before_there_was_a_check_are_found() -> None:
+    before = {"optimization_level": 3}
+    assert GenerateContextBinaryConfig().key_fields() == before
+    assert GenerateContextBinaryConfig(toolchain="sdk", emulate="all").key_fields() == before, (
+        "an SDK's are not emulated"
+    )
+    assert GenerateContextBinaryConfig(emulate="none").key_fields() == before | {"emulate": "none"}
