@@ -35,18 +35,22 @@ class Work:
     label: str
     sources: list[Work]
     seconds: float
+    estimate: float
+    """What its stage expects by size, wrong by a factor of its own."""
 
     @property
     def name(self) -> str:
         return f"{self.stage} {self.label}"
 
 
-def works(ars: tuple[int, ...] = (1, 128), splits: int = 4) -> list[Work]:
+def works(ars: tuple[int, ...] = (1, 128), splits: int = 4, seed: int = 0) -> list[Work]:
     """The items of a compile, in order; the embedding's part is small."""
     found: dict[str, Work] = {}
 
     def add(stage: str, label: str, *sources: str, share: float = 1.0) -> None:
-        work = Work(stage, label, [found[name] for name in sources], STAGES[stage][0] * share)
+        seconds = STAGES[stage][0] * share
+        wrong = random.Random(f"{seed} {stage}").lognormvariate(0, 0.5)
+        work = Work(stage, label, [found[name] for name in sources], seconds, seconds * wrong)
         found[work.name] = work
 
     add("quantization", "all")
@@ -110,7 +114,7 @@ def run(
                 time=now,
                 host=host,
                 size=size_bucket(1000),
-                estimate=1.0,
+                estimate=item.estimate,
             )
         )
         yield ev.ItemFinished(
@@ -126,7 +130,9 @@ def learned(folder: Path) -> CostHistory:
 
 
 def _planned(item: Work, history: CostHistory, host: str) -> ev.PlannedEntry:
-    expected = history.expect(item.stage, item.label, size=size_bucket(1000), tools="", host=host)
+    expected = history.expect(
+        item.stage, item.label, size=size_bucket(1000), tools="", host=host, estimate=item.estimate
+    )
     return ev.PlannedEntry(
         stage=item.stage,
         label=item.label,
@@ -134,7 +140,7 @@ def _planned(item: Work, history: CostHistory, host: str) -> ev.PlannedEntry:
         cached=False,
         reason="",
         sources=tuple(source.name for source in item.sources),
-        seconds=expected.seconds or 1.0,
+        seconds=expected.seconds or item.estimate,
         seconds_low=expected.low,
         seconds_high=expected.high,
         samples=expected.samples,

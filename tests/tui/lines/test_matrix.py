@@ -92,14 +92,14 @@ def test_percent_is_the_tools_or_else_by_the_clock() -> None:
     start(state, "convert", "ar1-split2", 100)
     state.apply(ev.ItemProgress(time=110, stage="convert", label="ar1-split1", fraction=0.625))
     cells = row(matrix_rows(state, 130), "convert", "1").cells
-    assert [cell and cell.percent for cell in cells] == ["62", "~50", ""]
+    assert [cell and cell.percent for cell in cells] == ["62%", "~50%", ""]
     late = row(matrix_rows(state, 9999), "convert", "1").cells[1]
     assert late is not None
-    assert late.percent == "~95"
+    assert late.percent == "~95%"
     state.apply(ev.ItemProgress(time=110, stage="convert", label="ar1-split1", fraction=1.0))
     full = row(matrix_rows(state, 130), "convert", "1").cells[0]
     assert full is not None
-    assert full.percent == "99"
+    assert full.percent == "99%"
 
 
 def test_sums_of_a_row() -> None:

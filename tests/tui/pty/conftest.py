@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from measured_machine import keep_speed
 from toy_place import Place
 
 
@@ -14,6 +15,7 @@ from toy_place import Place
 def place(tmp_path: Path) -> Iterator[Place]:
     """A toy recipe that takes no time."""
     folders = {name: str(tmp_path / name) for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME")}
+    keep_speed(tmp_path / "XDG_CONFIG_HOME")
     made = Place(tmp_path, folders | {"PYTHONPATH": os.environ["PYTHONPATH"]})
     made.write()
     yield made

@@ -8,11 +8,14 @@ import pytest
 from rich.cells import cell_len
 from textual.app import App, ComposeResult
 
+from qairt.engine.record.progress import Progress
 from qairt.tui.terminal.glyphs import GraphStyle, Look
 from qairt.tui.themes import VARIABLE_DEFAULTS
 from qairt.tui.widgets.graph import ResourceGraph
 from qairt.tui.widgets.overall import OverallBar
 from qairt.tui.widgets.plot import area, sparkline
+
+HALF = Progress(done=0.5)
 
 
 class Host(App[None]):
@@ -106,7 +109,7 @@ async def test_every_size(style: GraphStyle, size: tuple[int, int]) -> None:
     app = Host(Look(ascii=style == "ascii", graph=style))
     async with app.run_test(size=size):
         app.graph.show([float(each % 64) for each in range(600)], 64, [(590, "convert"), (3, "early")])
-        app.bar.show(0.5, "38/61 items · ETA ~1h05m (45m-1h30m)")
+        app.bar.show(HALF, "38/61 items · about 1.1 h (0.8–1.5) left")
         assert {cell_len(line) for line in app.graph.lines} <= {app.graph.size.width}
         assert app.graph.render_line(0).cell_length == app.graph.size.width
         assert app.bar.render_line(0).cell_length == app.bar.size.width
@@ -116,16 +119,36 @@ async def test_every_size(style: GraphStyle, size: tuple[int, int]) -> None:
 
 async def test_the_bar_is_as_long_as_there_is_room_and_goes_first() -> None:
     app = Host()
-    text = "38/61 items · 2 cached · ETA ~1h05m (45m-1h30m)"
+    text = "38/61 items · 2 cached · about 1.1 h (0.8–1.5) left"
     async with app.run_test(size=(80, 5)) as pilot:
-        app.bar.show(0.5, text)
-        assert app.bar.line == " " + "█" * 15 + "░" * 15 + f" {text} "
+        app.bar.show(HALF, text)
+        assert app.bar.line == " " + "█" * 13 + "░" * 13 + f" {text} "
         with patch.object(app.bar, "refresh") as refresh:
-            app.bar.show(0.501, text)
+            app.bar.show(Progress(done=0.501), text)
             refresh.assert_not_called()
-            app.bar.show(7.0, text)
+            app.bar.show(Progress(done=1.0), text)
             refresh.assert_called_once()
-        assert app.bar.line.count("█") == 30
+        assert app.bar.line.count("█") == 26
         await pilot.resize_terminal(30, 5)
         await pilot.pause()
-        assert app.bar.line == " 38/61 items · 2 cached · ETA…"
+        assert app.bar.line == " 38/61 items · 2 cached · abo…"
+
+
+@pytest.mark.parametrize(
+    ("progress", "glyphs", "letters"),
+    [
+        (Progress(), "░" * 20, "." * 20),
+        (Progress(0.25, 0.25, 0.1), "▓▓▓▓▓█████▒▒░░░░░░░░", "=====#####++........"),
+        (Progress(0.25, 0.25, 0.0, 0.3, 0.2), "▓▓▓▓▓█████××××××■■■■", "=====#####xxxxxxcccc"),
+        (Progress(done=0.9999), "█" * 19 + "░", "#" * 19 + "."),
+        (Progress(done=0.5, lost=0.001), "██████████×░░░░░░░░░", "##########x........."),
+        (Progress(cached=0.4, done=0.6), "▓" * 8 + "█" * 12, "=" * 8 + "#" * 12),
+    ],
+)
+async def test_the_bar_tells_what_is_cached_made_running_lost_and_cancelled(progress, glyphs, letters) -> None:
+    app = Host()
+    async with app.run_test(size=(24, 5)):
+        app.bar.show(progress, "x")
+        assert app.bar.line == f" {glyphs} x "
+        app.bar.look = Look(ascii=True)
+        assert app.bar.line == f" {letters} x "

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qairt.cli.console import emit, emit_json
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
-from qairt.cli.run_options import Force, Jobs, Until
+from qairt.cli.run_options import Force, Jobs, Memory, Until
 
 if TYPE_CHECKING:
     from qairt.llm import LLMPipeline
@@ -22,6 +22,7 @@ class PlanScope:
     until: Until = None
     force: Force = None
     jobs: Jobs = None
+    memory: Memory = None
 
 
 @dataclass(frozen=True)
@@ -74,15 +75,17 @@ def print_plan(
 ) -> None:
     """Print the table of stages, then every item that runs with its reason."""
     from qairt.cli.failures import report_note
-    from qairt.cli.text.plan import plan_lines
+    from qairt.cli.text.plan import expected, plan_lines
     from qairt.engine.run.options import RunOptions
-    from qairt.machine import available_cores
+    from qairt.machine import available_cores, available_memory
 
-    planned = pipeline.plan(RunOptions(memory=0, until=scope.until, force=frozenset(scope.force or ())))
+    jobs, memory = scope.jobs or available_cores(), scope.memory or available_memory()
+    planned = pipeline.plan(RunOptions(jobs=jobs, memory=memory, until=scope.until, force=frozenset(scope.force or ())))
     if display.as_json:
-        emit_json({**planned.as_dict(), "notices": pipeline.notes()})
+        eta = expected(planned, jobs, memory)
+        emit_json({**planned.as_dict(), "estimate": asdict(eta), "notices": pipeline.notes()})
         return
     for note in pipeline.notes():
         report_note(note)
-    for line in plan_lines(planned, jobs=scope.jobs or available_cores(), brief=display.brief):
+    for line in plan_lines(planned, jobs=jobs, memory=memory, brief=display.brief):
         emit(line)

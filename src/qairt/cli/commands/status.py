@@ -9,6 +9,7 @@ from qairt.cli.find_run import cache_dir_of, command, name_of, start_time, state
 from qairt.cli.options import CacheDir, HiddenRecipe, Json, RecipeOfCache
 
 if TYPE_CHECKING:
+    from qairt.engine.record.eta import Eta
     from qairt.engine.record.folder import RunFolder
     from qairt.engine.record.summary import RunSummary
 
@@ -40,7 +41,7 @@ def status(
     listed = [*active, *[folder for folder in folders if folder not in active][:_LATEST]]
     now = time.time()
     runs = [(folder, read_summary(folder)) for folder in listed]
-    left = {folder.path: _seconds_left(folder, now) for folder in active}
+    left = {folder.path: _left(folder, now) for folder in active}
     if as_json:
         emit_json({"runs": [_as_data(folder, run, left.get(folder.path)) for folder, run in runs]})
         return
@@ -84,10 +85,11 @@ def _silent_items(folder: RunFolder) -> list[str]:
     ]
 
 
-def _row(name: str, run: RunSummary, left: float | None, now: float) -> tuple[str, ...]:
+def _row(name: str, run: RunSummary, left: Eta | None, now: float) -> tuple[str, ...]:
     from pathlib import PurePath
 
-    from qairt.amounts import about, age, duration
+    from qairt.amounts import age, duration
+    from qairt.engine.record.eta import in_words
 
     took = now - run.started if run.state == "running" and run.started else run.seconds
     started = f"{age(now - run.started)} ago" if run.started else "-"
@@ -96,23 +98,26 @@ def _row(name: str, run: RunSummary, left: float | None, now: float) -> tuple[st
         run.state,
         f"{run.made} of {run.items}" if run.items else "-",
         duration(max(took, 0.0)),
-        about(left) if left else "-",
+        in_words(left) if left else "-",
         started,
         PurePath(run.recipe).name or "-",
     )
 
 
-def _seconds_left(folder: RunFolder, now: float) -> float | None:
-    """Seconds until an active run ends; None before it has planned."""
+def _left(folder: RunFolder, now: float) -> Eta | None:
+    """How long an active run still takes; None before it has planned."""
     from qairt.engine.record.eta import remaining
     from qairt.engine.record.summary import read_state
 
     state = read_state(folder, "running")
-    return remaining(state, now).seconds if state.items else None
+    return remaining(state, now) if state.items else None
 
 
-def _as_data(folder: RunFolder, run: RunSummary, left: float | None) -> dict[str, object]:
+def _as_data(folder: RunFolder, run: RunSummary, left: Eta | None) -> dict[str, object]:
+    from dataclasses import asdict
+
     data = run.model_dump(exclude={"stages", "events_bytes"})
     silent = _silent_items(folder) if run.state == "running" else []
-    own = {"made": run.made, "left_seconds": left, "cache_dir": str(cache_dir_of(folder).absolute())}
-    return data | own | {"silent": silent}
+    left_seconds = left.seconds if left else None
+    own = {"made": run.made, "left_seconds": left_seconds, "left": asdict(left) if left else None}
+    return data | own | {"cache_dir": str(cache_dir_of(folder).absolute()), "silent": silent}

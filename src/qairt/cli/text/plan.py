@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qairt.amounts import about, compact, count, size
+from qairt.amounts import compact, count, size
 from qairt.cli.console import styled, table
 
 if TYPE_CHECKING:
     from qairt.engine.plan.planned import Plan, PlannedItem, StagePlan
+    from qairt.engine.record.eta import Eta
 
 
-def plan_lines(plan: Plan, *, jobs: int, brief: bool = False) -> list[str]:
+def plan_lines(plan: Plan, *, jobs: int, memory: int, brief: bool = False) -> list[str]:
     """The whole plan; the table of stages and one sentence if `brief`."""
     lines = [*stage_table(plan), ""]
     to_run = plan.to_run()
     if not to_run:
         lines.append(f"Nothing to run: {count(sum(1 for _ in plan.items), 'item')}, all cached.")
     else:
-        lines.append(styled(_summary(plan, jobs) + ("." if brief else ":"), "bold"))
+        lines.append(styled(_summary(plan, jobs, memory) + ("." if brief else ":"), "bold"))
     if brief:
         return lines
     return [*lines, *(reasons(to_run) if to_run else []), *report_lines(plan)]
@@ -77,10 +78,17 @@ def _marked(text: str, items: list[PlannedItem]) -> str:
     return text if all(item.cached or item.from_history for item in items) else f"~{text}"
 
 
-def _summary(plan: Plan, jobs: int) -> str:
+def _summary(plan: Plan, jobs: int, memory: int) -> str:
+    from qairt.engine.record.eta import in_words
+
+    eta = expected(plan, jobs, memory)
+    return f"{count(len(plan.to_run()), 'item')} to run, {in_words(eta)}, {eta.basis}, at most {jobs} at a time"
+
+
+def expected(plan: Plan, jobs: int, memory: int) -> Eta:
+    """How long a run of this plan takes."""
     from qairt.engine.plan.announce import planned_entries
     from qairt.engine.record.eta import remaining
     from qairt.engine.record.state import RunState
 
-    wall = remaining(RunState.of_plan(planned_entries(plan)), 0.0, jobs=jobs).seconds
-    return f"{count(len(plan.to_run()), 'item')} to run, about {about(wall)} with {jobs} at a time"
+    return remaining(RunState.of_plan(planned_entries(plan)), 0.0, jobs=jobs, memory=memory)

@@ -12,8 +12,9 @@ from qairt.cli.console import ReaderGone, emit
 from qairt.cli.watch.watcher import Watcher, clock
 from qairt.engine.record import events as ev
 from qairt.engine.record import sentences as messages
-from qairt.engine.record.eta import SmoothEta, format_eta, fraction
-from qairt.engine.record.state import BUSY
+from qairt.engine.record.eta import SmoothEta, in_words
+from qairt.engine.record.progress import progress_of
+from qairt.engine.record.state import BUSY, RunState
 
 QUIET_SECONDS = 10.0
 """After this long without a line, the running items are listed."""
@@ -89,8 +90,12 @@ class EventLines(Watcher):
         with self.lock:
             running = [item for item in self.state.items.values() if item.status in BUSY]
             if running:
-                left = format_eta(self._eta.at(self.state, now))
+                left = in_words(self._eta.at(self.state, now))
                 items = ", ".join(messages.running(item, now) for item in running)
-                return f"{fraction(self.state, now):.0%} done, {left}; running: {items}"
+                return f"{_percent(self.state, now)} done, {left} left; running: {items}"
         doing = "finishing" if self.state.items else "planning: reading the model and the files of the recipe"
         return f"{doing} ({about(now - self._began)})"
+
+
+def _percent(state: RunState, now: float) -> str:
+    return f"{int(100 * progress_of(state, now).finished)}%"

@@ -12,7 +12,8 @@ from qairt.cli.console import emit, output_stream
 from qairt.cli.watch.watcher import Watcher
 from qairt.engine.record import events as ev
 from qairt.engine.record import sentences as messages
-from qairt.engine.record.eta import SmoothEta, done_of, format_eta, fraction
+from qairt.engine.record.eta import SmoothEta, done_of, in_words, is_overdue
+from qairt.engine.record.progress import progress_of
 from qairt.engine.record.state import BUSY
 from qairt.printable import printable
 
@@ -105,18 +106,20 @@ class LiveRegion(Watcher):
         now = time.time()
         with self.lock:
             running = [item for item in self.state.items.values() if item.status in BUSY]
-            done, left = fraction(self.state, now), self._eta.at(self.state, now)
-            finished = self.state.count("done", "warn", "failed", "blocked", "cancelled", "interrupted")
+            progress, left = progress_of(self.state, now), self._eta.at(self.state, now)
+            finished = self.state.count("done", "warn")
             total = len(self.state.items) - self.state.count("cached")
         widest = max((len(f"{item.stage} {item.label}") for item in running), default=0)
         lines = [Text(overflow="ellipsis", no_wrap=True) for _ in running]
         for line, item in zip(lines, running, strict=True):
             expected = f" of ~{about(item.expected_seconds)}" if item.expected_seconds >= 1 else ""
+            if is_overdue(item, now):
+                expected = f", longer than estimated (~{about(item.expected_seconds)})"
             line.append(printable(f"  {item.stage} {item.label}").ljust(widest + 2), style="bold")
             line.append(f"  {done_of(item, now):4.0%}  {duration(now - (item.started or now))}{expected}")
             line.append(f"  {printable(item.message)}", style="dim")
         foot = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=1.0, completed=done, width=_BAR)
-        rest = "stopping running items" if self._stop.is_set() else format_eta(left)
-        foot.add_row(bar, f"{done:4.0%}", f"{finished} of {total} items", rest)
+        bar = ProgressBar(total=1.0, completed=progress.finished, width=_BAR)
+        rest = "stopping running items" if self._stop.is_set() else f"{in_words(left)} left"
+        foot.add_row(bar, f"{int(100 * progress.finished):3}%", f"{finished} of {total} items", rest)
         return Group(*lines, foot)

@@ -87,10 +87,10 @@ class CostHistory:
         ratios = [estimate / cost.estimate if estimate and cost.estimate else 1.0 for cost in latest]
         return _expectation(latest, ratios)
 
-    def scale(self, stage: str) -> float:
-        """Actual over estimated seconds of a stage's items, the median; 1 if unknown."""
+    def scale(self, stage: str) -> float | None:
+        """Actual over estimated seconds of a stage's items, the median; None if none has run."""
         latest = self._of_stage.get(stage, [])[-2 * LATEST :]
-        return median(cost.seconds / cost.estimate for cost in latest) if latest else 1.0
+        return median(cost.seconds / cost.estimate for cost in latest) if latest else None
 
     def not_enough(self, stage: str, label: str) -> int:
         """Bytes of memory that an item used when memory ran out, the most; 0 where that never happened."""

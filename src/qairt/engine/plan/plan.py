@@ -14,6 +14,7 @@ from qairt.engine.libraries import minor_versions
 from qairt.engine.plan.cause import NEVER, cause_of
 from qairt.engine.plan.costs import CostHistory, Expectation, size_bucket
 from qairt.engine.plan.key import StageFacts, item_inputs
+from qairt.engine.plan.machine_speed import MachineSpeed, kept_speed
 from qairt.engine.plan.outputs import planned_outputs
 from qairt.engine.plan.planned import Plan, PlannedItem, PlannedOutput, StagePlan
 from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, Stage, Task
@@ -72,6 +73,7 @@ class _Planning:
         self._force, self._uncached = planner.force, planner.uncached
         self._newest = newest_by_item(self.plan.known.values())
         self._costs = CostHistory(planner.cache.cache_dir)
+        self._speed = kept_speed() or MachineSpeed()
         self._batch: dict[Coord, PlannedItem] = {}
         self._facets: dict[str, object] = {}
         """Of the stages so far."""
@@ -154,7 +156,7 @@ class _Planning:
         return item
 
     def _expected(self, stage: str, task: Task, tools: str) -> Expectation:
-        """From history, or else from the stage's own estimate."""
+        """From history, or else from the stage's own estimate and the speed of this machine."""
         estimate = task.estimate
         past = self._costs.expect(
             stage,
@@ -167,7 +169,8 @@ class _Planning:
         least = self._costs.not_enough(stage, label(task.coord))
         if past.samples:
             return replace(past, peak_rss=max(past.peak_rss, least))
-        seconds = estimate.seconds * self._costs.scale(stage)
+        scale = self._costs.scale(stage)
+        seconds = self._speed.seconds(estimate) if scale is None else estimate.seconds * scale
         peak = max(estimate.peak_ram, least)
         return Expectation(seconds, low=0.0, high=0.0, peak_rss=peak, bytes=estimate.bytes, samples=0)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
-from math import inf, sqrt
+from math import exp, inf, log, sqrt
 from typing import TYPE_CHECKING
 
 from qairt.engine.record.state import BUSY, MADE, UNMADE
@@ -13,22 +13,28 @@ from qairt.engine.record.state import BUSY, MADE, UNMADE
 if TYPE_CHECKING:
     from qairt.engine.record.state import ItemState, RunState
 
-SURE = 3
-"""Earlier runs from which on an expectation is not rough."""
+_DASH = "\N{EN DASH}"
+
 STEADY = 5.0
-"""Seconds for which a displayed ETA only counts down."""
-_AT_MOST = 0.95
+"""Seconds for which a displayed estimate only counts down."""
+AT_MOST = 0.95
 """The most progress that is assumed of an item that reports none."""
 _OVERDUE = 0.15
 """What is left of an overdue item, as a share of its elapsed time."""
 _RELIABLE = 0.1
 """The fraction from which on the progress that a tool reports is used."""
-_PRIOR = (0.05, 0.02)
-"""Shares of a run after which its own pace has a weight of one half; with history, and without."""
+_PRIOR = 0.05
+"""The share of a run with history after which its own pace has a weight of one half."""
+_SHORT = 10.0
+"""Seconds of a stage whose pace tells half as much about other stages as that of a long one."""
 _UNKNOWN = (0.5, 2.0)
-"""The range of an estimate without history, as shares of it."""
-
-_DASH = "\N{EN DASH}"
+"""The range of an estimate by size, as shares of it."""
+_FROM_QUARTERS = 1.9
+"""Half of the earlier runs lie between two quartiles; four of five in a range this much wider."""
+_FEW_RUNS = 0.4
+"""The least range of one earlier run, as a share of it; that of more of them is narrower by their square root."""
+_COMMON = 0.7
+"""How much of an item's spread is due to the machine, and so the same for all items; the rest averages out."""
 
 
 @dataclass(frozen=True)
@@ -38,11 +44,13 @@ class Eta:
     seconds: float
     low: float
     high: float
-    """About half of such runs end between `low` and `high`."""
-    rough: bool
-    """A remaining stage has run less than three times before."""
+    """Four of five such runs end between `low` and `high`."""
     known: bool
-    """Whether there is any history; if not, `seconds` is the stages' own estimate."""
+    """Whether earlier runs, or finished items of this one, tell of every remaining stage; if not, sizes do."""
+
+    @property
+    def basis(self) -> str:
+        return "from earlier runs" if self.known else "estimated"
 
 
 @dataclass(frozen=True)
@@ -68,26 +76,20 @@ def remaining(state: RunState, now: float, *, jobs: int | None = None, memory: i
     """
     left = [item for item in state.items.values() if item.status not in MADE and item.status not in UNMADE]
     if not left:
-        return Eta(0.0, 0.0, 0.0, rough=False, known=True)
+        return Eta(0.0, 0.0, 0.0, known=True)
     pace = _pace_of(state, now)
     seconds = [left_of(item, now, pace.of(item)) for item in left]
     wall = _scheduled(left, seconds, jobs or state.jobs, state.memory if memory is None else memory)
-    low, high = _spread(left, seconds)
-    samples = _samples(state, left)
-    return Eta(
-        seconds=wall,
-        low=wall * low,
-        high=wall * high,
-        rough=min(samples.values()) < SURE,
-        known=any(samples.values()),
-    )
+    samples = _samples(state)
+    low, high = _spread(left, seconds, samples, now)
+    return Eta(wall, wall * low, wall * high, known=all(samples.get(item.stage, 0) for item in left))
 
 
 class SmoothEta:
     """An ETA for display: it counts down for five seconds, then moves to the latest estimate."""
 
     def __init__(self) -> None:
-        self._eta = Eta(0.0, 0.0, 0.0, rough=False, known=False)
+        self._eta = Eta(0.0, 0.0, 0.0, known=False)
         self._made = -inf
         self._of: tuple[str, str, bool] | None = None
 
@@ -104,33 +106,34 @@ class SmoothEta:
         )
 
 
-def format_eta(eta: Eta) -> str:
-    """`ETA ~1h05m (45m-1h30m)`, followed by `rough` if little is known; a dash if nothing is known."""
-    if not eta.known:
-        return f"ETA {_DASH}"
-    middle, low, high = _clock(eta.seconds), _clock(eta.low), _clock(eta.high)
-    spread = f" ({low}{_DASH}{high})" if low != high else ""
-    return f"ETA ~{middle}{spread}{' rough' if eta.rough else ''}"
+def in_words(eta: Eta) -> str:
+    """About how long, and the range in the same unit: `about 21 min (15-35)` with an en dash."""
+    for unit, most, digits in (("s", 9.95, 1), ("s", 119.5, 0), ("min", 119.5 * 60, 0), ("h", inf, 1)):
+        if eta.seconds < most:
+            scale = {"s": 1, "min": 60, "h": 3600}[unit]
+            middle, low, high = (f"{value / scale:,.{digits}f}" for value in (eta.seconds, eta.low, eta.high))
+            spread = f" ({low}{_DASH}{high})" if low != high else ""
+            return f"about {middle} {unit}{spread}"
+    return ""
 
 
-def fraction(state: RunState, now: float) -> float:
-    """Progress of a run, 0 … 1, weighted by expected time; cached items have no weight."""
-    done = total = 0.0
-    for item in state.items.values():
-        if item.status != "cached":
-            weight = max(item.expected_seconds, 0.01)
-            done, total = done + weight * done_of(item, now), total + weight
-    return done / total if total else 1.0
+def is_overdue(item: ItemState, now: float) -> bool:
+    """Whether a running item takes longer than was estimated, even at the upper end."""
+    if item.status not in BUSY or item.started is None or not item.expected_seconds:
+        return False
+    return now - item.started > max(item.expected_seconds, item.expected_high) + 1.0
 
 
 def done_of(item: ItemState, now: float) -> float:
-    """Progress of an item, 0 … 1; by the clock if it reports none."""
-    if item.status in MADE or item.status in UNMADE:
+    """Progress of an item, 0 … 1: what it reports, and before its first report by the clock, which never says done."""
+    if item.status in MADE:
         return 1.0
     if item.status not in BUSY or item.started is None:
         return 0.0
+    if item.fraction > 0:
+        return min(item.fraction, 1.0)
     by_clock = max(now - item.started, 0.0) / item.expected_seconds if item.expected_seconds else 0.0
-    return max(item.fraction, min(by_clock, _AT_MOST))
+    return min(by_clock, AT_MOST)
 
 
 def left_of(item: ItemState, now: float, pace: float = 1.0) -> float:
@@ -168,32 +171,38 @@ def wall_seconds(items: Iterable[tuple[str, float]], *, jobs: int) -> float:
 
 
 def _pace_of(state: RunState, now: float) -> _Pace:
-    """The pace of each stage, drawn towards that of the run if few of its items are done, which is drawn towards 1."""
+    """The pace of each stage, drawn towards that of the run if few of its items are done, which is drawn towards 1.
+
+    Items with history are slow or fast together, as the machine is. Estimates by size are wrong stage by stage, so
+    there each stage counts once, and for less if it is short.
+    """
     took: dict[str, list[float]] = {}
-    groups = {
-        True: [0.0, 0.0, 0.0],
-        False: [0.0, 0.0, 0.0],
-    }  # by history: took, expected, total expected
+    seconds_of, expected_of, whole = 0.0, 0.0, 0.0  # of items with history
     for item in state.items.values():
         expected = item.expected_seconds
         if item.status == "cached" or expected <= 0:
             continue
-        group = groups[item.samples > 0]
-        group[2] += expected
+        whole += expected if item.samples else 0.0
         if item.status == "done" or item.status == "warn":
             seconds = item.seconds
         elif item.status in BUSY and item.started is not None and now - item.started > expected:
             seconds = now - item.started
         else:
             continue
-        group[0] += seconds
-        group[1] += expected
+        if item.samples:
+            seconds_of += seconds
+            expected_of += expected
         stage = took.setdefault(item.stage, [0.0, 0.0, 0.0, float(item.samples)])
         stage[0] += seconds
         stage[1] += expected
         stage[2] += 1
-    with_history = _drawn(groups[True][0], groups[True][1], _PRIOR[0] * groups[True][2], 1.0)
-    without_history = _drawn(groups[False][0], groups[False][1], _PRIOR[1] * groups[False][2], with_history)
+    with_history = _drawn(seconds_of, expected_of, _PRIOR * whole, 1.0)
+    wrong = weights = 0.0
+    for seconds, expected, _, samples in took.values():
+        if not samples and seconds > 0:
+            weight = expected / (expected + _SHORT)
+            wrong, weights = wrong + weight * log(seconds / expected), weights + weight
+    without_history = with_history * exp(wrong / (weights + 1.0))
     by_stage = {
         stage: _drawn(
             seconds,
@@ -258,47 +267,49 @@ def _scheduled(items: list[ItemState], seconds: list[float], jobs: int, memory: 
     return now
 
 
-def _spread(items: list[ItemState], seconds: list[float]) -> tuple[float, float]:
-    """The range of the remaining time, as shares of it, in which about half of such runs end.
+def _spread(items: list[ItemState], seconds: list[float], made: dict[str, int], now: float) -> tuple[float, float]:
+    """The range of the remaining time, as shares of it, in which four of five such runs end.
 
-    Half of the spread of items is due to the machine and common to all; the rest is independent and averages out.
+    Args:
+        made: by stage, how many items tell of it.
     """
     total = sum(seconds)
     if total <= 0:
         return 1.0, 1.0
     common, own = [0.0, 0.0], [0.0, 0.0]
     for item, left in zip(items, seconds, strict=True):
-        expected = item.expected_seconds
-        known = item.samples > 0 and expected > 0
-        low, high = (item.expected_low / expected, item.expected_high / expected) if known else _UNKNOWN
-        for side, share in enumerate((1 - low, high - 1)):
-            width = left * max(share, 0.05)
-            common[side] += width
-            own[side] += width * width
+        for side, share in enumerate(_widths(item, left, made.get(item.stage, 0), now)):
+            common[side] += left * share
+            own[side] += (left * share) ** 2
     below, above = (
-        0.5 * wide / total + sqrt(0.75 * squares) / total for wide, squares in zip(common, own, strict=True)
+        sqrt((_COMMON * wide) ** 2 + (1 - _COMMON**2) * squares) / total
+        for wide, squares in zip(common, own, strict=True)
     )
     return max(1 - below, 0.0), 1 + above
 
 
-def _samples(state: RunState, left: list[ItemState]) -> dict[str, int]:
-    """For each remaining stage, the earlier runs of its least known item; items that this run made count too."""
+def _widths(item: ItemState, left: float, made: int, now: float) -> tuple[float, float]:
+    """How far the remaining time of one item may lie below and above `left`, as shares of it."""
+    if is_overdue(item, now) and left > 0 and item.started is not None:
+        return 1.0, (now - item.started) / left
+    if not item.samples and not made:
+        return 1 - _UNKNOWN[0], _UNKNOWN[1] - 1
+    least = _FEW_RUNS / sqrt(max(item.samples, made, 1))
+    if not item.samples or item.expected_seconds <= 0:
+        return least, least
+    below, above = (
+        _FROM_QUARTERS * abs(end / item.expected_seconds - 1) for end in (item.expected_low, item.expected_high)
+    )
+    return max(below, least), max(above, least)
+
+
+def _samples(state: RunState) -> dict[str, int]:
+    """How well each stage is known: the earlier runs of its least known item; items that this run made count too."""
     made: dict[str, int] = {}
+    known: dict[str, int] = {}
     for item in state.items.values():
         if item.status == "done" or item.status == "warn":
             made[item.stage] = made.get(item.stage, 0) + 1
-    known: dict[str, int] = {}
-    for item in left:
-        known[item.stage] = min(known.get(item.stage, item.samples), item.samples)
+        elif item.status not in MADE and item.status not in UNMADE:
+            known[item.stage] = min(known.get(item.stage, item.samples), item.samples)
     return {stage: max(samples, made.get(stage, 0)) for stage, samples in known.items()}
-
-
-def _clock(seconds: float) -> str:
-    """`42s`, `3m20s`, `45m`, `1h05m`."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole}s"
-    if whole < 600:
-        return f"{whole // 60}m{whole % 60:02d}s"
-    minutes = round(seconds / 60)
-    return f"{minutes}m" if minutes < 60 else f"{minutes // 60}h{minutes % 60:02d}m"

@@ -6,7 +6,7 @@ from collections import Counter
 
 from qairt.amounts import about, count, duration, size
 from qairt.engine.record import events as ev
-from qairt.engine.record.eta import remaining
+from qairt.engine.record.eta import in_words, is_overdue, remaining
 from qairt.engine.record.state import ItemState, RunState
 
 
@@ -16,11 +16,8 @@ def opening(event: ev.RunStarted) -> list[str]:
     cached = len(event.items) - len(to_run)
     if not to_run:
         return [f"nothing to run: {_all(cached)} cached"]
-    known = all(item.from_history for item in to_run)
-    basis = "from earlier runs" if known else "estimated"
-    plan = RunState.of_plan(event.items)
-    expected = about(remaining(plan, event.time, jobs=event.jobs, memory=event.memory).seconds)
-    first = f"{count(len(to_run), 'item')} to run, {cached} cached; about {expected} ({basis})"
+    eta = remaining(RunState.of_plan(event.items), event.time, jobs=event.jobs, memory=event.memory)
+    first = f"{count(len(to_run), 'item')} to run, {cached} cached; {in_words(eta)}, {eta.basis}"
     return [f"{first}, at most {event.jobs} at a time"] + ([f"cached: {_cached_stages(event)}"] if cached else [])
 
 
@@ -63,9 +60,11 @@ def output(event: ev.OutputWritten) -> list[str]:
 
 
 def running(item: ItemState, now: float) -> str:
-    """`convert ar1-split2 (10.0 s of about 12 s, writing)`."""
+    """`convert ar1-split2 (10.0 s of about 12 s, writing)`, or `(41 s, longer than estimated (12 s))`."""
     elapsed = duration(now - item.started) if item.started is not None else "0.0 s"
     expected = f" of about {about(item.expected_seconds)}" if item.expected_seconds >= 1 else ""
+    if is_overdue(item, now):
+        expected = f", longer than estimated ({about(item.expected_seconds)})"
     doing = f", {item.message}" if item.message else ""
     if item.status == "quiet":
         doing += f", stopped: process {item.stopped_pid}" if item.stopped_pid else ", silent"

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from qairt.engine.axes import Coord
+from qairt.engine.plan.machine_speed import measure_if_needed
 from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.record import events as ev
 from qairt.engine.record.control import RequestServer
@@ -81,7 +82,10 @@ class Run:
             self._stream.listening(self._state.apply, self._metrics.apply),
             self._stream.recording(self._folder.events),
         ):
-            plan = self._plan = self._planner.plan()
+            plan = self._planner.plan()
+            if measure_if_needed(plan):
+                plan = self._planner.plan()
+            self._plan = plan
             known = frozenset(plan.known)
             self._setup.keep(plan)
             self._setup.announce(plan, self._options, self._stream)

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qairt.engine.record.eta import left_of, wall_seconds
+from qairt.engine.record.eta import done_of, is_overdue, left_of, wall_seconds
 from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, ItemStatus, RunState
 
 ItemKey = tuple[str, str]
@@ -24,7 +24,7 @@ class Cell:
     key: ItemKey
     status: ItemStatus
     percent: str = ""
-    """`62` as reported by its tool, `~62` as estimated from the time; empty unless it runs."""
+    """`62%` as reported by its tool, `~62%` as estimated from the time; empty unless it runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class MatrixRow:
     time: str
     """Total time of its finished items."""
     left: str
-    """Estimated time left, or `cached`, `stale`, `1 failed`."""
+    """Estimated time left, or `cached`, `stale`, `overdue`, `1 failed`."""
     inputs: tuple[object, ...]
     """What the row was built from; a row without running items is rebuilt only when this differs."""
 
@@ -178,11 +178,10 @@ def _filled(
 def _percent(item: ItemState, now: float) -> str:
     if item.status not in ("running", "quiet") or item.started is None:
         return ""
+    percent = f"{min(int(100 * done_of(item, now)), 99)}%"
     if item.fraction > 0:
-        return str(min(int(100 * item.fraction), 99))
-    if not item.expected_seconds:
-        return ""
-    return f"~{min(int(100 * max(now - item.started, 0.0) / item.expected_seconds), 95)}"
+        return percent
+    return f"~{percent}" if item.expected_seconds else ""
 
 
 def time_left(items: list[ItemState], now: float, jobs: int) -> str:
@@ -197,6 +196,8 @@ def time_left(items: list[ItemState], now: float, jobs: int) -> str:
         return "cached"
     if "stale" in statuses and not statuses & BUSY:
         return "stale"
+    if any(is_overdue(item, now) for item in items):
+        return "overdue"
     unmade = [("", left_of(item, now)) for item in items if item.status not in MADE | UNMADE]
     left = wall_seconds(unmade, jobs=jobs)
     return f"~{clock(left)}" if left > 0 else ""

@@ -13,7 +13,7 @@ from qairt.amounts import count, size
 from qairt.engine.plan.announce import planned_entries
 from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.plan.why import Summary
-from qairt.engine.record.eta import Eta, format_eta, remaining, wall_seconds
+from qairt.engine.record.eta import Eta, in_words, remaining, wall_seconds
 from qairt.engine.record.state import ItemState, ItemStatus, RunState
 from qairt.errors import QairtError, RecipeError
 from qairt.tui.lines.matrix import clock, matrix_rows, plain
@@ -156,8 +156,7 @@ def head_lines(name: str, cache: str, plan: PlanTable, summary: Summary, memory:
     if summary.cached == summary.items:
         counts.append("nothing to run")
     else:
-        guess = f"about {clock(plan.eta.seconds)} (estimate)"
-        counts.append(format_eta(plan.eta) if plan.eta.known else guess)
+        counts.append(in_words(plan.eta))
         counts.append(f"peak {size(plan.peak_ram)}" + (f" of {size(memory)}" if memory else ""))
     return [look.text(f"plan  {plain(name)}   cache {plain(cache)}"), look.text(" · ".join(counts))]
 

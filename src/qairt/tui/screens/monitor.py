@@ -12,8 +12,9 @@ from textual.widgets import Footer, Input
 
 from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem
-from qairt.engine.record.eta import SmoothEta, format_eta, fraction
+from qairt.engine.record.eta import SmoothEta, in_words
 from qairt.engine.record.events import ResourceSample
+from qairt.engine.record.progress import progress_of
 from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, RunState
 from qairt.engine.settings_in_force import RecipeValue
 from qairt.tui.keymap import MonitorAction, bindings
@@ -163,8 +164,8 @@ class MonitorScreen(Screen[None]):
         if cached := state.count("cached"):
             parts.append(f"{cached} cached")
         if state.status in ("running", "planned") and done < total:
-            parts.append(format_eta(self._eta.at(state, now)))
-        self.overall.show(fraction(state, now), " · ".join(parts))
+            parts.append(f"{in_words(self._eta.at(state, now))} left")
+        self.overall.show(progress_of(state, now), " · ".join(parts))
 
     def _select_running(self, state: RunState) -> None:
         """Until the user moves the cursor, it follows the running items."""

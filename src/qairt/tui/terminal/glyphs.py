@@ -32,7 +32,7 @@ MARKS: dict[ItemStatus, Mark] = {
     "warn": Mark("!", "!", "built, but a check is below its threshold"),
     "failed": Mark("×", "X", "failed"),
     "blocked": Mark("-", "-", "not run because an input failed"),
-    "cancelled": Mark("~", "~", "cancelled"),
+    "cancelled": Mark("■", "c", "cancelled"),
     "interrupted": Mark("?", "?", "not finished when the run ended"),
 }
 """In the order of the legend. The theme variable `$state-<status>` is the colour of each."""
@@ -72,6 +72,8 @@ _ASCII = str.maketrans(
         "█": "#",
         "░": ".",
         "▒": "+",
+        "▓": "=",
+        "■": "c",
         "▶": ">",
         "✓": "+",
         "’": "'",

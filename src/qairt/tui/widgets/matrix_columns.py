@@ -134,7 +134,7 @@ def _bar(row: ShownRow, width: int, look: Look) -> list[Part]:
 
 def _cell(cell: Cell, width: int, look: Look) -> str:
     mark = look.mark(cell.status)
-    if width > _NARROW_CELL and cell.status == "running":
+    if cell.status == "running" and cell_len(mark + cell.percent) <= width:
         mark += cell.percent
     return set_cell_size(mark, width)
 
