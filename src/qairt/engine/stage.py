@@ -138,6 +138,9 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     """Stages that must come before it."""
     is_side_branch: ClassVar[bool] = False
     """Its items are not inputs of later stages: those read, and derive their keys from, what came before it."""
+    adds_items: ClassVar[bool] = False
+    """Its items join those before it, which later stages get as well. Each of its tasks names one source or several
+    among them, for what it reads."""
     output_version: ClassVar[int] = 1
     """Raised by hand when the predictions or pictures of the same items change."""
 
@@ -268,6 +271,10 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
 
     def publish(self, items: Batch, directory: Path) -> None:
         """Fill the empty folder `directory`; it becomes `{cache_dir}/{stage}`, as a whole."""
+
+    def remarks(self, items: Batch) -> Sequence[str]:
+        """What the user should know about its finished items, at the end of every run that has them."""
+        return ()
 
     def write_predictions(self, items: Batch, context: OutputContext) -> None:
         """Write the model's answers at this stage. Override it in a stage that can run its result."""

@@ -8,13 +8,14 @@ In memory: one block's weights, and the hidden states of all sequences. Sequence
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor, as_completed
 from functools import lru_cache, partial
 from typing import TypeVar
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.errors import ModelError
@@ -43,7 +44,12 @@ class BlockwiseModel:
     is_concurrent = True
 
     def __init__(
-        self, parameters: Parameters, encodings: Encodings, pool: ThreadPoolExecutor, device: str = "cpu"
+        self,
+        parameters: Parameters,
+        encodings: Encodings,
+        pool: ThreadPoolExecutor,
+        device: str = "cpu",
+        branches: Mapping[str, NDArray[np.float32]] | None = None,
     ) -> None:
         """
         Args:
@@ -51,10 +57,11 @@ class BlockwiseModel:
             encodings: of the tensors that are quantized; empty for the float model.
             pool: from `qairt.quant.threads.one_thread_each`; one thread for a GPU.
             device: as torch names it.
+            branches: values of the LoRA branches' inputs, by name; those of the base when None.
         """
         self.config = parameters.config
         self._parameters = parameters
-        self._ops = SimulatedOps(parameters, encodings, device)
+        self._ops = SimulatedOps(parameters, encodings, device, branches)
         self._inputs = encodings.activations
         self._device = device
         self._pool = pool

@@ -12,6 +12,7 @@ from qairt.model.config import DecoderConfig
 from qairt.runtime.chain import PartChain
 from qairt.runtime.cpu import CpuPart
 from qairt.runtime.parts import Opener, PartGraph
+from qairt.runtime.stored import Array
 
 
 class PartsModel:
@@ -26,12 +27,14 @@ class PartsModel:
         config: DecoderConfig,
         length: int,
         open_part: Opener | None = None,
+        branches: Mapping[str, Array] | None = None,
     ) -> None:
         """
         Args:
             parts: by AR, the parts in order.
             length: of the longest sequence that it will read.
             open_part: opens a part; ONNX Runtime's CPU provider when None.
+            branches: the LoRA branches' inputs as stored integers, by name; those of the base when None.
 
         Raises:
             GraphError: the parts do not fit together; names the graph.
@@ -41,7 +44,11 @@ class PartsModel:
         # Near the end of the context a large call may not fit; the smaller ARs then finish the sequence.
         fits = whole_calls <= next(iter(parts[largest])).signature.cl
         self._chain = PartChain(
-            {largest: parts[largest]} if fits else parts, config, open_part or CpuPart, keep_open=True
+            {largest: parts[largest]} if fits else parts,
+            config,
+            open_part or CpuPart,
+            keep_open=True,
+            branches=branches,
         )
         self._sequences: Sequence[Ids] = []
 

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from qairt.evaluate.blockwise import BlockwiseModel
 from qairt.evaluate.text_metrics import Perplexity
@@ -20,6 +23,7 @@ def perplexity(
     *,
     threads: int | None = None,
     device: str = "cpu",
+    branches: Mapping[str, NDArray[np.float32]] | None = None,
 ) -> float:
     """exp of the mean negative log-likelihood of tokens 2 … of each chunk.
 
@@ -29,10 +33,11 @@ def perplexity(
         chunks: token ids, each of one sequence from position 0.
         threads: torch's own setting when None.
         device: as torch names it.
+        branches: values of the LoRA branches' inputs, by name; those of the base when None.
     """
     metric = Perplexity()
     with one_thread_each(1 if device != "cpu" else threads) as pool:
-        model = BlockwiseModel(parameters, encodings, pool, device)
+        model = BlockwiseModel(parameters, encodings, pool, device, branches)
         model.read(chunks, lambda fraction: None)
         sums = [scored(model, None, index, chunk, [metric])[0] for index, chunk in enumerate(chunks)]
         model.close()

@@ -106,6 +106,11 @@ def is_branch_input(name: str) -> bool:
     return name.startswith("lora_")
 
 
+def branch_layer(name: str) -> int:
+    """The decoder layer of a branch input."""
+    return int(name.split("_")[1])
+
+
 def embed(ops: Ops[T], input_ids: T) -> T:
     """input_ids [1, AR] -> hidden_0 [1, AR, hidden]."""
     return ops.embedding(input_ids, "model.embed_tokens.weight", out=hidden_name(0))

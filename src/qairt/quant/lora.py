@@ -27,8 +27,6 @@ Updatable = Literal["none", "adapter_only", "all"]
 BITWIDTH = 8
 """Of A and B."""
 HEADROOM = 2.0
-BASE = "base"
-"""The concurrency without adapters."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ import numpy as np
 from qairt.errors import GraphError
 from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.model.config import DecoderConfig
+from qairt.model.decoder import is_branch_input
 from qairt.model.rope import rotary
 from qairt.runtime.cache import PAST, KVCache
 from qairt.runtime.cpu import CpuPart
@@ -61,6 +62,7 @@ class PartChain:
         *,
         keep_open: bool = False,
         observer: ChainObserver | None = None,
+        branches: Mapping[str, Array] | None = None,
     ) -> None:
         """
         Args:
@@ -69,6 +71,7 @@ class PartChain:
             open_part: opens a part; by default on ONNX Runtime's CPU provider.
             keep_open: keep the parts of every AR open, for many prompts.
             observer: notified of every call.
+            branches: the LoRA branches' inputs as stored integers, by name; those of the base when None.
 
         Raises:
             GraphError: the parts do not form a chain; names the graph.
@@ -85,6 +88,7 @@ class PartChain:
         self._keep_open = keep_open
         self._observer = observer or ChainObserver()
         self._open: dict[int, list[PartRunner]] = {}
+        self._branches = dict(branches or {})
 
     @property
     def length(self) -> int:
@@ -183,6 +187,10 @@ class PartChain:
         """One input of a call; inputs common to all parts are computed once and kept in `known`."""
         if PAST.match(spec.name):
             return self._cache.past(spec)
+        if is_branch_input(spec.name):
+            if spec.name not in self._branches:
+                self._branches[spec.name] = to_stored(np.zeros(spec.shape, np.float32), spec)
+            return self._branches[spec.name]
         if spec.name not in known:
             known[spec.name] = self._computed(spec, ar, ids)
         return known[spec.name]
@@ -258,7 +266,7 @@ def _require_flow(signatures: Sequence[GraphSignature]) -> None:
     known: dict[str, TensorSpec] = {}
     for signature in signatures:
         for spec in signature.inputs:
-            if PAST.match(spec.name):
+            if PAST.match(spec.name) or is_branch_input(spec.name):
                 continue
             if spec.name in COMPUTED_INPUTS:
                 known.setdefault(spec.name, spec)

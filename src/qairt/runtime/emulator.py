@@ -105,6 +105,7 @@ class EmulatedGenerator(PartChain):
         notify: Notify,
         soc: Soc,
         compare: bool = True,
+        branches: Mapping[str, Array] | None = None,
     ) -> None:
         """
         Args:
@@ -113,6 +114,7 @@ class EmulatedGenerator(PartChain):
             soc: the chip to compile for.
             notify: gets progress, one line at a time.
             compare: also run every part on the CPU, on the same inputs.
+            branches: the LoRA branches' inputs as stored integers, by name; those of the base when None.
 
         Raises:
             GraphError: the parts do not form a chain; names the graph.
@@ -122,7 +124,11 @@ class EmulatedGenerator(PartChain):
         self.comparison = CpuComparison() if compare else None
         """The comparison with ONNX Runtime's CPU provider."""
         super().__init__(
-            parts_by_ar, config, partial(EmulatedPart, soc=soc), observer=_Progress(notify, self.comparison)
+            parts_by_ar,
+            config,
+            partial(EmulatedPart, soc=soc),
+            observer=_Progress(notify, self.comparison),
+            branches=branches,
         )
 
 

@@ -9,6 +9,7 @@ from qairt.stages.export_bundle import ExportBundle
 from qairt.stages.float_profile.nsys import Nsys
 from qairt.stages.float_profile.torch_profiler import TorchProfiler
 from qairt.stages.generate_context_binary import GenerateContextBinary
+from qairt.stages.lora_adapters import LoraAdapters
 from qairt.stages.mha_to_sha_conversion import MhaToShaConversion
 from qairt.stages.model_loading import ModelLoading
 from qairt.stages.prepare_exports import PrepareExports
@@ -21,6 +22,7 @@ __all__ = [
     "Export",
     "ExportBundle",
     "GenerateContextBinary",
+    "LoraAdapters",
     "MhaToShaConversion",
     "ModelLoading",
     "Nsys",

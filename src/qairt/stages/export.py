@@ -64,6 +64,7 @@ class ExportInput(StageInput):
     encodings: Path | None = None
     changed_weights: Path | None = None
     rotation: Path | None = None
+    lora: Path | None = None
 
 
 class ExportedModel(StageOutput):
@@ -186,7 +187,12 @@ def _build_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> Exp
     parameters = open_quantized(task.paths["model"], decoder, source.changed_weights, source.rotation)
     output = _output_in(context.directory)
     places = write_weights(parameters, output.weights, context.progress)
-    files.save(build_decoder(decoder, places, output.weights), output.onnx)
+    lora = None
+    if source.lora is not None:
+        from qairt.quant.lora_record import LoraRecord
+
+        lora = LoraRecord.read(source.lora).shape
+    files.save(build_decoder(decoder, places, output.weights, lora), output.onnx)
     link_or_copy(_required(source.encodings), output.encodings)
     return output
 

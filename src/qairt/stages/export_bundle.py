@@ -27,6 +27,7 @@ from qairt.engine.stage import (
 from qairt.files import copy_small_link_large, files_below, link_or_copy
 from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER
 from qairt.stages.facts import model_of, settings_of, soc_of
+from qairt.stages.lora_adapters import is_graph
 from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.split_model import part_at
 
@@ -73,7 +74,7 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
 
     name = "export_bundle"
     version = 3
-    merges = ("cl", "ar", "split")
+    merges = ("cl", "ar", "split", "concurrency")
     requires = ("quantize",)
 
     def check(self, env: Env) -> None:
@@ -92,7 +93,7 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
                     sources=tuple(sources),
                     params=params,
                     estimate=Estimate(
-                        bytes=sum(part_at(source, env).weight_bytes for source in sources) // 4,
+                        bytes=sum(part_at(source, env).weight_bytes for source in sources if is_graph(source)) // 4,
                         seconds=2,
                         peak_ram=200_000_000,
                     ),
@@ -182,7 +183,8 @@ def contents_of(inputs: Mapping[Coord, ExportBundleInput], task: Task) -> Conten
     from qairt.bundle.contents import Contents
     from qairt.toolchain.soc import SOCS
 
-    ordered = [inputs[coord] for coord in sorted(inputs, key=lambda coord: (value_of(coord, "split"), coord))]
+    graphs = [coord for coord in inputs if is_graph(coord)]
+    ordered = [inputs[coord] for coord in sorted(graphs, key=lambda coord: (value_of(coord, "split"), coord))]
     first = ordered[0]
     return Contents(
         parts=_parts(ordered),

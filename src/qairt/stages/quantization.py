@@ -33,6 +33,8 @@ from qairt.quant.config import TechniqueConfig
 from qairt.recipe.files import RecipeFile
 from qairt.stages.facets import GRAPH, TOKENIZER, WEIGHTS
 from qairt.stages.facts import model_of, require_file, settings_of, sizes_of, soc_of
+from qairt.stages.lora import adapter_paths, dataset_paths, lora_of, shape_facts
+from qairt.stages.lora_calibration import adapted_files, calibration_task, lora_calibration
 from qairt.stages.mixed_precision import PerplexityGrowth
 from qairt.stages.technique_file import load_technique
 
@@ -84,6 +86,15 @@ class Quantized(StageOutput):
     """The rotation applied to all weights; None if there is none."""
     grid_sizes: Path
     """Data for the pictures of the encodings."""
+    lora: Path | None = None
+    """The shape of the LoRA branches, the grids of their inputs, and the adapters that ranges were measured with; see
+    `qairt.quant.lora_record`. None without LoRA."""
+    adapted_reference: Path | None = None
+    """`reference` of the first concurrency, with its branches on."""
+    adapted_exported_reference: Path | None = None
+    """`exported_reference` of the first concurrency."""
+    own_encodings: dict[str, Path] | None = None
+    """By concurrency, the encodings where each has some of its own (`quant_updatable_mode`)."""
 
 
 @register_stage
@@ -92,6 +103,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     1. The content of the technique file, the calibration text and the model is part of the key.
     2. Each finished block is stored: a killed run resumes at the block it was in.
+    3. With LoRA, each concurrency reads its own text too, with its adapters on. Their shape is part of the key, their
+       values and texts are not: other adapters of that shape run in the same graphs, on the grids that these chose.
     """
 
     name = "quantization"
@@ -128,6 +141,14 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         )
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
         environment: dict[str, JsonValue] = {"device": settings_of(env).execution_environment.device}
+        lora = lora_of(env)
+        if lora is not None:
+            environment["lora"] = calibration_task(env, self.name, lora)
+            for name in lora.concurrencies:
+                paths |= adapter_paths(lora, name)
+            paths |= dataset_paths(lora)
+            texts = len(lora.concurrencies)
+            estimate = estimate.model_copy(update={"seconds": estimate.seconds * texts})
         return Expansion(
             [
                 Task(
@@ -143,7 +164,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         )
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
-        return (("calibration_text", env.digest(self.name, _calibration_path(self.config, env))),)
+        return (("calibration_text", env.digest(self.name, _calibration_path(self.config, env))), *shape_facts(env))
 
     def facets_read(self) -> Collection[str]:
         return (WEIGHTS, GRAPH, TOKENIZER)
@@ -175,6 +196,10 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
         other_text = partial(other_chunks, ids, config.calibration_chunks, config.calibration_length)
         growth = PerplexityGrowth(parameters, other_text, threads=context.threads, device=device)
+        lora = None
+        if "lora" in task.environment:
+            context.progress(0.0, "reading LoRA adapters")
+            lora = lora_calibration(task, context.input.tokenizer, parameters, tokens)
         result = apply_technique(
             parameters,
             tokens,
@@ -182,11 +207,15 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             technique,
             growth.of,
             activations=ActivationSettings(config.act_bitwidth, config.kv_bitwidth, config.mask_floor),
+            lora=lora,
             execution=Execution(context.resume, context.threads, device, context.progress),
         )
         for note in result.notes:
             print(note)
-        return _write(result, rotation, context.directory)
+        written = _write(result, rotation, context.directory)
+        if lora is None:
+            return written
+        return written.model_copy(update=dict(adapted_files(result, lora, task, context.directory)))
 
     def write_visualization(self, items: Batch, context: OutputContext) -> None:
         from qairt.stages.pictures.encodings import GridSizes, draw_grids

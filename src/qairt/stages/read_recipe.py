@@ -14,6 +14,7 @@ from qairt.recipe.faults import combined, faults_from_pydantic
 from qairt.recipe.file_settings import make_files_absolute
 from qairt.recipe.recipe import Recipe
 from qairt.recipe.settings import RecipeSettings
+from qairt.stages.lora_adapters import LoraAdapters
 
 NPU_STAGES = ("convert", "generate_context_binary")
 """Stages that `backend: CPU` leaves out."""
@@ -55,9 +56,20 @@ def read_recipe(recipe: Recipe) -> tuple[RecipeSettings, list[AnyStage]]:
             faults += error.faults or [error]
     if faults or settings is None:
         raise combined(faults)
-    return settings, [
+    stages = [
         stage(config) for stage, config in configured if settings.backend == "HTP" or stage.name not in NPU_STAGES
     ]
+    return settings, _with_adapters(settings, stages)
+
+
+def _with_adapters(settings: RecipeSettings, stages: list[AnyStage]) -> list[AnyStage]:
+    """The stages, with the one of LoRA adapters where they are used, last or before the bundle."""
+    names = [stage.name for stage in stages]
+    wanted = settings.lora is not None and settings.lora.concurrencies and "quantization" in names
+    if not wanted or LoraAdapters.name in names:
+        return stages
+    place = names.index("export_bundle") if "export_bundle" in names else len(names)
+    return [*stages[:place], LoraAdapters(), *stages[place:]]
 
 
 def _make_metric_files_absolute(recipe: Recipe) -> None:

@@ -49,6 +49,13 @@ class SplitModelInput(StageInput):
     model: Path | None = None
     reference: Path | None = None
     exported_reference: Path | None = None
+    adapted_reference: Path | None = None
+    adapted_exported_reference: Path | None = None
+
+    @property
+    def vectors(self) -> Path | None:
+        """The reference of the exported model; with LoRA, with branches on, so that they are compared too."""
+        return self.adapted_exported_reference or self.adapted_reference or self.exported_reference or self.reference
 
 
 class SplitPart(StageOutput):
@@ -132,9 +139,9 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         context.progress(0.3, "running the part on real text")
         vectors = directory / "test_vectors.safetensors"
         floor = float(kept.activations["attention_mask"].minimum[0]) if "attention_mask" in kept.activations else 0.0
-        if source.model is not None and source.reference is not None:
+        if source.model is not None and source.vectors is not None:
             config = DecoderConfig.model_validate_json(read_regular(source.model))
-            reference = ReferenceVectors.load(source.exported_reference or source.reference)
+            reference = ReferenceVectors.load(source.vectors)
             cl = int(str(task.params["cl"]))
             inputs = part_inputs(reference, config, part, ar=ar, cl=cl, mask_floor=floor)
             expected = expected_outputs(reference, config, part, ar=ar, cl=cl)

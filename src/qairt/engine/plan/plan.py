@@ -93,7 +93,7 @@ class _Planning:
         facts = self._facts_of(stage)
         items = [self._item(stage, task, [sources[coord] for coord in task.sources], facts) for task in expansion.tasks]
         if not stage.is_side_branch:
-            passing = {coord: item for coord, item in self._batch.items() if coord not in sources}
+            passing = {coord: item for coord, item in self._batch.items() if stage.adds_items or coord not in sources}
             self._batch = dict(sorted((passing | {item.coord: item for item in items}).items()))
         per_item = stage.artifact_kinds(self._env)
         self.plan.stages.append(

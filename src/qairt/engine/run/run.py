@@ -98,6 +98,7 @@ class Run:
                 items_status, status = self._items_status(), self._status()
                 if items_status == "done":
                     self._publish(plan)
+                    self._remark(plan)
                 self._bookkeeping.write("manifest", lambda: self._records.run_ended(plan))
                 self._finish(plan, status, round(time.time() - started, 3))
             finally:
@@ -249,6 +250,12 @@ class Run:
                     message = (
                         f"{name} in {kept.parent} was changed since it was written: what differed is in {kept.name}"
                     )
+                    self._stream.emit(ev.LogLine(level="warning", message=message))
+
+    def _remark(self, plan: Plan) -> None:
+        for planned in plan.stages:
+            if type(planned.stage).remarks is not Stage.remarks:
+                for message in planned.stage.remarks({item.coord: self._inputs.handle(item) for item in planned.items}):
                     self._stream.emit(ev.LogLine(level="warning", message=message))
 
     def _fold(self, plan: Plan) -> Mapping[Coord, object]:

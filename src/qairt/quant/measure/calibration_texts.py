@@ -10,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model.config import DecoderConfig
+from qairt.model.lora.concurrency import BASE
 from qairt.model.lora.shape import base_values
 from qairt.model.reference import shared
-from qairt.quant.lora import BASE, LoraCalibration
+from qairt.quant.lora import LoraCalibration
 
 Floats = NDArray[np.float32]
 

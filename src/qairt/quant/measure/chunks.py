@@ -37,6 +37,25 @@ def chunks_of(
     return [ids[start : start + length] for start in starts]
 
 
+def most_chunks(
+    tokens: Sequence[int] | NDArray[np.integer], *, count: int, length: int, where: str
+) -> list[NDArray[np.int64]]:
+    """`chunks_of` a text that may be shorter: as many chunks as it has, or one that is shorter.
+
+    Raises:
+        QuantizationError: the text has no two tokens.
+    """
+    if len(tokens) >= length:
+        return chunks_of(tokens, count=min(count, len(tokens) // length), length=length, where=where)
+    if len(tokens) < 2:
+        raise QuantizationError(
+            f"the calibration text has {amounts.count(len(tokens), 'token')}",
+            where=where,
+            remedy="use some pages of text of the kind the adapters were trained for",
+        )
+    return [np.asarray(tokens, np.int64)]
+
+
 def other_chunks(
     tokens: Sequence[int] | NDArray[np.integer], count: int, length: int, wanted: int
 ) -> list[NDArray[np.int64]]:

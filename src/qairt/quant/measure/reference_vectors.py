@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
-from qairt.model.decoder import hidden_name, is_branch_input, past_names, present_names
+from qairt.model.decoder import branch_layer, hidden_name, is_branch_input, past_names, present_names
 from qairt.model.rope import rotary
 
 if TYPE_CHECKING:
@@ -108,7 +108,9 @@ def part_inputs(
         for name_in, name_out, axis in zip(past_names(layer), present_names(layer), (3, 2), strict=True):
             seen = vectors.tensors[name_out].take(np.arange(past), axis)
             inputs[name_in] = _left_padded(seen, cl - ar, axis)
-    inputs |= {name: vectors.tensors[name] for name in vectors.tensors if is_branch_input(name)}
+    for name in vectors.tensors:
+        if is_branch_input(name) and branch_layer(name) in range(part.first_layer, part.last_layer):
+            inputs[name] = vectors.tensors[name]
     return inputs
 
 

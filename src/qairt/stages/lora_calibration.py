@@ -1,0 +1,135 @@
+"""What `quantization` does with a recipe's LoRA adapters: read them and their texts, and write what they led to."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, TypedDict, cast
+
+from qairt.engine.stage import Env, Task
+from qairt.stages.lora import Lora, described
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+    from pydantic import JsonValue
+
+    from qairt.model.parameters import Parameters
+    from qairt.quant.lora import LoraCalibration, Updatable
+    from qairt.quant.quantize_model import QuantizationResult
+
+_KEY = "lora"
+
+
+class AdaptedFiles(TypedDict):
+    """Fields of the stage's output."""
+
+    lora: Path
+    adapted_reference: Path
+    adapted_exported_reference: Path | None
+    own_encodings: dict[str, Path] | None
+
+
+def calibration_task(env: Env, stage: str, lora: Lora) -> JsonValue:
+    """The concurrencies and their texts as plain data. It is in no key: see the stage."""
+    concurrencies: list[JsonValue] = [
+        {**described(env, stage, lora, name), "text": each.calibration_dataset}
+        for name, each in lora.settings.concurrencies.items()
+    ]
+    return {
+        "shape": lora.shape.model_dump(mode="json"),
+        "updatable": lora.settings.quant_updatable_mode,
+        "concurrencies": concurrencies,
+    }
+
+
+def lora_calibration(
+    task: Task, tokenizer: Path, parameters: Parameters, tokens: Sequence[NDArray[np.integer]]
+) -> LoraCalibration:
+    """Read what `calibration_task` named.
+
+    Args:
+        tokenizer: the model's, a folder.
+        parameters: of the base, with its rotation.
+        tokens: the base's chunks: a concurrency reads as many, as long.
+
+    Raises:
+        ModelError: an adapter cannot be read; names it.
+        EvaluationError: a text cannot be read; names it.
+    """
+    from qairt.evaluate.texts import named_text
+    from qairt.model.lora.adapter import read_adapter
+    from qairt.model.lora.shape import LoraShape, branch_values
+    from qairt.model.tokenizer import Tokenizer
+    from qairt.quant.lora import AdaptedText, LoraCalibration
+    from qairt.quant.measure.chunks import most_chunks
+
+    found = _task_data(task)
+    shape = LoraShape.model_validate(found["shape"])
+    opened = Tokenizer.from_directory(tokenizer)
+    texts = []
+    for concurrency in found["concurrencies"]:
+        active = [
+            (
+                read_adapter(each["name"], task.paths[f"adapter {each['name']}"], parameters.config),
+                float(each["strength"]),
+            )
+            for each in concurrency["adapters"]
+        ]
+        name = concurrency["name"]
+        text = named_text(str(task.paths.get(f"text {name}", concurrency["text"])))
+        chunks = most_chunks(opened.encode(text.text), count=len(tokens), length=len(tokens[0]), where=text.name)
+        texts.append(AdaptedText(name, chunks, branch_values(shape, active, parameters)))
+    return LoraCalibration(shape, texts, cast("Updatable", found["updatable"]))
+
+
+def adapted_files(result: QuantizationResult, lora: LoraCalibration, task: Task, directory: Path) -> AdaptedFiles:
+    """Write what only a model with LoRA has."""
+    from qairt.quant.encodings_json import write_encodings
+    from qairt.quant.lora_record import ActiveAdapter, InputGrid, LoraRecord
+
+    encodings = result.encodings.activations
+    grids = {
+        name: InputGrid(
+            scale=float(encodings[name].scale[0]),
+            offset=int(encodings[name].offset[0]),
+            bitwidth=encodings[name].bitwidth,
+        )
+        for name in lora.texts[0].branches
+        if name in encodings
+    }
+    calibrated = {
+        each["name"]: [ActiveAdapter.model_validate(adapter) for adapter in each["adapters"]]
+        for each in _task_data(task)["concurrencies"]
+    }
+    record = directory / "lora.json"
+    LoraRecord(shape=lora.shape, grids=grids, calibrated=calibrated).write(record)
+    assert result.adapted is not None
+    reference, exported = directory / "adapted_reference.safetensors", None
+    result.adapted.save(reference)
+    if result.adapted_exported is not None:
+        exported = directory / "adapted_exported_reference.safetensors"
+        result.adapted_exported.save(exported)
+    own: dict[str, Path] = {}
+    for name, found in result.own_encodings.items():
+        own[name] = directory / f"{name}.encodings"
+        own[name].write_text(write_encodings(found))
+    return AdaptedFiles(
+        lora=record, adapted_reference=reference, adapted_exported_reference=exported, own_encodings=own or None
+    )
+
+
+class _Concurrency(TypedDict):
+    name: str
+    adapters: list[dict[str, str]]
+    text: str
+
+
+class _TaskData(TypedDict):
+    shape: JsonValue
+    updatable: str
+    concurrencies: list[_Concurrency]
+
+
+def _task_data(task: Task) -> _TaskData:
+    return cast("_TaskData", task.environment[_KEY])
