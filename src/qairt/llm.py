@@ -15,7 +15,7 @@ from qairt.errors import RecipeError
 from qairt.files import expanded
 from qairt.notify import Notify, silent
 from qairt.recipe.defaults_list import mount_defaults
-from qairt.recipe.documented_keys import apply_checkpoint, apply_documented_keys, unapplied_adapters
+from qairt.recipe.documented_keys import apply_checkpoint, apply_documented_keys, unused_adapters
 from qairt.recipe.file_settings import argument_path
 from qairt.recipe.files import CACHES, default_cache_dir
 from qairt.recipe.find import find_recipe
@@ -119,7 +119,7 @@ class LLMPipeline(Pipeline):
         if cache_dir is None and settings.cache_dir is None and recipe.source is not None:
             pipeline.notices += _cache_elsewhere(recipe.source, pipeline.cache_dir)
         pipeline.notices += [format_old_keys(old_keys, recipe)] if old_keys else []
-        pipeline.warnings += [*ignored, *unused_extras(recipe, model), *unapplied_adapters(recipe, settings.lora)]
+        pipeline.warnings += [*ignored, *unused_extras(recipe, model), *unused_adapters(recipe, settings.lora)]
         return pipeline
 
     def construct(self, options: RunOptions | None = None) -> Self:

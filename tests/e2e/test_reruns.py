@@ -15,8 +15,11 @@ from typing import Any
 
 import pytest
 import yaml
+from adapted_recipe import write_adapted_recipe
 from nsys_stand_in import install
+from tiny_adapters import rewrite_tensors, save_adapter
 from tiny_recipe import write_recipe
+from transformers import AutoModelForCausalLM
 
 import qairt.stages  # noqa: F401 - registers them
 from qairt.engine import libraries
@@ -44,6 +47,8 @@ ORDER = [
     "export_bundle",
 ]
 PROFILERS = frozenset({"torch_profiler", "nsys"})
+ADAPTERS = frozenset({"lora_adapters"})
+"""In recipes with LoRA concurrencies only: `test_what_reruns_with_adapters`."""
 NOTHING: frozenset[str] = frozenset()
 EVERYTHING = frozenset(ORDER)
 
@@ -359,7 +364,89 @@ def test_every_input_has_a_row() -> None:
     assert weights | others <= FILES.keys()
     packages = {package for stage in registered_stages().values() for package in stage.computed_with}
     assert packages <= LIBRARIES.keys()
-    assert set(registered_stages()) == set(ORDER)
+    assert set(registered_stages()) == set(ORDER) | ADAPTERS
+
+
+def adapted(change: Callable[[dict[str, Any]], object]) -> Change:
+    """Change the recipe's `lora`."""
+
+    def made(place: Place) -> None:
+        path = place.folder / "recipe.yaml"
+        recipe = yaml.safe_load(path.read_text())
+        change(recipe["lora"])
+        path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+
+    return made
+
+
+def trained_further(place: Place) -> None:
+    rewrite_tensors(place.folder / "poems", lambda tensors: [value.mul_(1.1) for value in tensors.values()])
+
+
+def fourth_adapter(place: Place) -> None:
+    shutil.copytree(place.folder / "french", place.folder / "german")
+    rewrite_tensors(place.folder / "german", lambda tensors: [value.neg_() for value in tensors.values()])
+    german = {"adapters": ["german"], "lora_scaling": [1.0], "calibration_dataset": "text.txt"}
+    adapted(
+        lambda lora: (lora["adapters"].update(german={"path": "german"}), lora["concurrencies"].update(german=german))
+    )(place)
+
+
+def other_rank(place: Place) -> None:
+    base = AutoModelForCausalLM.from_pretrained(place.model)
+    save_adapter(place.folder / "french", base, target_modules=["q_proj", "v_proj", "down_proj"], r=6)
+
+
+def in_concurrency(name: str, key: str, value: object) -> Change:
+    return adapted(lambda lora: lora["concurrencies"][name].update({key: value}))
+
+
+GRAPHS = since("quantization") | ADAPTERS
+WITH_ADAPTERS: dict[str, tuple[Change, frozenset[str]]] = {
+    "an adapter trained further": (trained_further, frozenset({"lora_adapters concurrency2", "export_bundle all"})),
+    "a fourth adapter in a concurrency of its own": (
+        fourth_adapter,
+        frozenset({"model_loading all", "lora_adapters concurrency3", "export_bundle all"}),
+    ),
+    "another strength": (
+        in_concurrency("both", "lora_scaling", [0.7, 0.4]),
+        frozenset({"lora_adapters concurrency2", "export_bundle all"}),
+    ),
+    "another calibration text": (in_concurrency("both", "calibration_dataset", "text.txt"), NOTHING),
+    "another rank": (other_rank, frozenset({"model_loading all"}) | GRAPHS),
+    "fewer modules": (
+        adapted(lambda lora: lora["concurrencies"].pop("french")),
+        GRAPHS,
+    ),
+    "quant_updatable_mode": (adapted(lambda lora: lora.update(quant_updatable_mode="all")), GRAPHS),
+    "without concurrencies": (adapted(lambda lora: lora["concurrencies"].clear()), GRAPHS),
+}
+"""Names of items, or of stages whose items all run."""
+
+
+@pytest.fixture(scope="module")
+def with_adapters(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_adapted_recipe(tmp_path_factory.mktemp("adapted"), technique="minmax.yaml").parent
+
+
+@pytest.mark.parametrize("change", WITH_ADAPTERS)
+def test_what_reruns_with_adapters(
+    with_adapters: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, change: str
+) -> None:
+    shutil.copytree(with_adapters, tmp_path / "copy")
+    place = Place(tmp_path / "copy", monkeypatch)
+    before = place.keys()
+    make, wanted = WITH_ADAPTERS[change]
+    make(place)
+    now = place.keys()
+    changed = {
+        f"{stage} {label}"
+        for stage in before.keys() | now.keys()
+        for label in before.get(stage, {}).keys() | now.get(stage, {}).keys()
+        if before.get(stage, {}).get(label) != now.get(stage, {}).get(label)
+    }
+    whole = {stage for stage in wanted if " " not in stage}
+    assert {name if name.split()[0] not in whole else name.split()[0] for name in changed} == wanted
 
 
 def opened(folder: Path, *words: str) -> LLMPipeline:

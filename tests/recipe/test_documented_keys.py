@@ -46,8 +46,7 @@ def test_documented_names_are_other_names_of_ours(tmp_path):
     assert made.warnings == [
         f"{tmp_path}/r.yaml:12: exporter_config.args.opset_version has no effect: qairt writes the ONNX graphs itself,"
         " without torch's exporter",
-        f"{tmp_path}/r.yaml:10: the LoRA adapter french is not applied yet: everything is built from the base model"
-        " alone",
+        f"{tmp_path}/r.yaml:10: the LoRA adapter french is in none of lora.concurrencies: it is not used",
     ]
     assert made.recipe.where("evaluator.metrics.0.name") == f"{tmp_path}/r.yaml:7"
 

@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from adapted_recipe import write_adapted_recipe
 from nsys_stand_in import install
-from tiny_recipe import write_recipe
 
 import qairt.stages  # noqa: F401 - registers them
 from qairt.engine.axes import without
@@ -32,6 +32,7 @@ ORDER = [
     "convert",
     "quantize",
     "generate_context_binary",
+    "lora_adapters",
     "export_bundle",
 ]
 SIDE_BRANCHES = ["torch_profiler", "nsys"]
@@ -46,7 +47,7 @@ def pipeline(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LLMPipeline]:
     optional = [f"stages.{name}.warmup=1" for name in SIDE_BRANCHES]
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", str(install(folder / "bin")), prepend=":")
-        yield LLMPipeline.from_recipe(write_recipe(folder), optional, cache_dir=folder / "cache")
+        yield LLMPipeline.from_recipe(write_adapted_recipe(folder), optional, cache_dir=folder / "cache")
 
 
 def stage_and_batch(pipeline: LLMPipeline, name: str) -> tuple[AnyStage, dict, Env]:

@@ -43,7 +43,7 @@ def text_of(metric: TextMetric, subject: Subject) -> EvaluationText:
     """
     key = key_of(metric)
     if key not in subject.texts:
-        subject.texts[key] = _read(metric)
+        subject.texts[key] = _read(metric, subject)
     return subject.texts[key]
 
 
@@ -72,18 +72,7 @@ def chunks_of(metric: TextMetric, subject: Subject) -> list[Ids]:
     return [ids[start : start + length] for start in starts]
 
 
-def named_text(name: str) -> EvaluationText:
-    """The text of a file, or of a data set on the Hugging Face hub.
-
-    Raises:
-        EvaluationError: it does not exist or cannot be read; says what to do.
-    """
-    from qairt.evaluate.text_metrics import Perplexity
-
-    return _read(Perplexity(dataset=name))
-
-
-def _read(metric: TextMetric) -> EvaluationText:
+def _read(metric: TextMetric, subject: Subject) -> EvaluationText:
     if metric.dataset is None:
         return _from_file(Path(str(package_files("qairt") / "data" / SHIPPED)), SHIPPED)
     path = Path(metric.dataset)

@@ -52,6 +52,8 @@ class LoraCalibration:
     texts: Sequence[AdaptedText]
     updatable: Updatable = "none"
     """Which encodings each concurrency has of its own: none, those of the branches, or all of activations."""
+    base: str = "base"
+    """What the model without adapters is called among them."""
 
     def identity(self) -> JsonValue:
         """What a checkpoint of the calibration belongs to."""

@@ -84,11 +84,15 @@ def apply_checkpoint(recipe: Recipe) -> None:
     recipe.pop("checkpoint")
 
 
-def unapplied_adapters(recipe: Recipe, lora: LoRAFeatureConfig | None) -> Iterator[str]:
-    """One sentence for each LoRA adapter of a recipe."""
-    for name in lora.adapters if lora is not None else ():
-        where = recipe.where(("lora", "adapters", name))
-        yield f"{where}: the LoRA adapter {name} is not applied yet: everything is built from the base model alone"
+def unused_adapters(recipe: Recipe, lora: LoRAFeatureConfig | None) -> Iterator[str]:
+    """One sentence for each LoRA adapter that no concurrency has."""
+    if lora is None:
+        return
+    used = {name for concurrency in lora.concurrencies.values() for name in concurrency.adapters}
+    for name in lora.adapters:
+        if name not in used:
+            where = recipe.where(("lora", "adapters", name))
+            yield f"{where}: the LoRA adapter {name} is in none of lora.concurrencies: it is not used"
 
 
 def _other_features(recipe: Recipe) -> Iterator[RecipeError]:

@@ -11,10 +11,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from qairt.errors import RecipeError
-from qairt.model.lora.concurrency import BASE
+from qairt.recipe.configs import BASE
 from qairt.results.finished import FinishedRun
+from qairt.stages.concurrencies import Concurrencies, concurrencies_of
 from qairt.stages.facts import model_of, open_quantized
-from qairt.stages.lora import Lora, lora_of
 from qairt.stages.quantization import Quantized
 
 if TYPE_CHECKING:
@@ -34,13 +34,13 @@ def float_branches(run: FinishedRun, concurrency: str, parameters: Parameters) -
         RecipeError: the recipe has no such concurrency; lists those it has.
         ModelError: an adapter cannot be read; names it.
     """
-    lora = require_concurrency(run, concurrency)
-    if lora is None or concurrency == BASE:
+    found = require_concurrency(run, concurrency)
+    if found is None or concurrency == BASE:
         return {}
     from qairt.model.lora.shape import branch_values
 
-    active = [(lora.adapters[name], strength) for name, strength in lora.strengths(concurrency).items()]
-    return branch_values(lora.shape, active, parameters)
+    active = [(found.adapters[name], strength) for name, strength in found.strengths(concurrency).items()]
+    return branch_values(found.shape, active, parameters)
 
 
 def stored_branches(run: FinishedRun, concurrency: str) -> dict[str, Array]:
@@ -66,18 +66,18 @@ def lora_record(quantized: Quantized) -> LoraRecord:
     return LoraRecord.read(quantized.lora)
 
 
-def require_concurrency(run: FinishedRun, concurrency: str) -> Lora | None:
-    """The recipe's adapters; None if it has none, and the base is wanted.
+def require_concurrency(run: FinishedRun, concurrency: str) -> Concurrencies | None:
+    """The recipe's concurrencies; None if it has none, and the base is wanted.
 
     Raises:
         RecipeError: the recipe has no such concurrency; lists those it has.
     """
-    lora = lora_of(run.env)
-    known = lora.concurrencies if lora is not None else [BASE]
+    found = concurrencies_of(run.env)
+    known = found.names if found is not None else [BASE]
     if concurrency not in known:
         raise RecipeError(
             f"there is no concurrency {concurrency}",
-            where=run.recipe.where("lora.concurrencies") if lora is not None else "--concurrency",
+            where=run.recipe.where("lora.concurrencies") if found is not None else "--concurrency",
             remedy=f"the recipe has {', '.join(known)}",
         )
-    return lora
+    return found

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -24,8 +25,8 @@ from qairt.engine.stage import (
 )
 from qairt.errors import ContractViolation
 from qairt.files import read_regular
+from qairt.stages.concurrencies import Concurrencies, adapter_paths, concurrencies_of, described
 from qairt.stages.facts import model_of, sizes_of
-from qairt.stages.lora import Lora, adapter_paths, described, lora_of
 
 
 class LoraAdaptersConfig(StageConfig):
@@ -69,19 +70,21 @@ class LoraAdapters(Stage[LoraAdaptersConfig, LoraAdaptersInput, AdapterValues]):
         _required(env)
 
     def labels(self, coord: Coord, env: Env) -> Sequence[int]:
-        return range(len(_required(env).concurrencies))
+        return range(len(_required(env).names))
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        lora, model, tasks = _required(env), model_of(env).source, []
+        found, model, tasks = _required(env), model_of(env).source, []
         first = min(batch)
-        estimate = Estimate(bytes=_value_count(lora, env), seconds=1 + sizes_of(env).total / 1e10, peak_ram=400_000_000)
-        for place, name in enumerate(lora.concurrencies):
+        estimate = Estimate(
+            bytes=_value_count(found, env), seconds=1 + sizes_of(env).total / 1e10, peak_ram=400_000_000
+        )
+        for place, name in enumerate(found.names):
             tasks.append(
                 Task(
                     coord=(("concurrency", place),),
                     sources=(first,),
-                    params=described(env, self.name, lora, name),
-                    paths={"model": model, **adapter_paths(lora, name)},
+                    params=described(env, self.name, found, name),
+                    paths={"model": model, **adapter_paths(found, name)},
                     estimate=estimate,
                 )
             )
@@ -90,12 +93,9 @@ class LoraAdapters(Stage[LoraAdaptersConfig, LoraAdaptersInput, AdapterValues]):
     def facets_read(self) -> Collection[str]:
         return ()
 
-    def reduce(self, results: Mapping[Coord, object], env: Env, token: object) -> Mapping[Coord, object]:
-        return dict(results)
-
     def introspect(self, batch: Batch, env: Env, token: object) -> Mapping[str, object]:
-        lora = _required(env)
-        return {name: ", ".join(_active_text(lora.strengths(name))) or "no adapter" for name in lora.concurrencies}
+        found = _required(env)
+        return {name: ", ".join(_active_text(found.strengths(name))) or "no adapter" for name in found.names}
 
     def run(self, task: Task, context: Context[LoraAdaptersConfig, LoraAdaptersInput]) -> AdapterValues:
         from safetensors.numpy import save_file
@@ -159,27 +159,20 @@ def is_graph(coord: Coord) -> bool:
     return value_of(coord, LoraAdapters.axis_name, -1) < 0
 
 
-def _required(env: Env) -> Lora:
-    lora = lora_of(env)
-    if lora is None:
+def _required(env: Env) -> Concurrencies:
+    found = concurrencies_of(env)
+    if found is None:
         raise ContractViolation(
             "the recipe has no LoRA concurrencies",
             where="stages.lora_adapters",
             remedy="set lora.adapters and lora.concurrencies, or remove this stage",
         )
-    return lora
+    return found
 
 
 def _active_text(strengths: Mapping[str, float]) -> list[str]:
     return [name if strength == 1 else f"{strength:g} of {name}" for name, strength in strengths.items()]
 
 
-def _value_count(lora: Lora, env: Env) -> int:
-    shapes = lora.shape.input_shapes(model_of(env).config)
-    total = 0
-    for shape in shapes.values():
-        size = 1
-        for each in shape:
-            size *= each
-        total += size
-    return total
+def _value_count(found: Concurrencies, env: Env) -> int:
+    return sum(prod(shape) for shape in found.shape.input_shapes(model_of(env).config).values())

@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypedDict, cast
 
 from qairt.engine.stage import Env, Task
-from qairt.stages.lora import Lora, described
+from qairt.files import read_text
+from qairt.recipe.configs import BASE
+from qairt.stages.concurrencies import Concurrencies, described
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,15 +32,12 @@ class AdaptedFiles(TypedDict):
     own_encodings: dict[str, Path] | None
 
 
-def calibration_task(env: Env, stage: str, lora: Lora) -> JsonValue:
+def calibration_task(env: Env, stage: str, found: Concurrencies) -> JsonValue:
     """The concurrencies and their texts as plain data. It is in no key: see the stage."""
-    concurrencies: list[JsonValue] = [
-        {**described(env, stage, lora, name), "text": each.calibration_dataset}
-        for name, each in lora.settings.concurrencies.items()
-    ]
+    concurrencies: list[JsonValue] = [described(env, stage, found, name) for name in found.settings.concurrencies]
     return {
-        "shape": lora.shape.model_dump(mode="json"),
-        "updatable": lora.settings.quant_updatable_mode,
+        "shape": found.shape.model_dump(mode="json"),
+        "updatable": found.settings.quant_updatable_mode,
         "concurrencies": concurrencies,
     }
 
@@ -55,9 +54,8 @@ def lora_calibration(
 
     Raises:
         ModelError: an adapter cannot be read; names it.
-        EvaluationError: a text cannot be read; names it.
+        QuantizationError: a text is too short; names it.
     """
-    from qairt.evaluate.texts import named_text
     from qairt.model.lora.adapter import read_adapter
     from qairt.model.lora.shape import LoraShape, branch_values
     from qairt.model.tokenizer import Tokenizer
@@ -77,10 +75,10 @@ def lora_calibration(
             for each in concurrency["adapters"]
         ]
         name = concurrency["name"]
-        text = named_text(str(task.paths.get(f"text {name}", concurrency["text"])))
-        chunks = most_chunks(opened.encode(text.text), count=len(tokens), length=len(tokens[0]), where=text.name)
+        path = task.paths[f"text {name}"]
+        chunks = most_chunks(opened.encode(read_text(path)), count=len(tokens), length=len(tokens[0]), where=str(path))
         texts.append(AdaptedText(name, chunks, branch_values(shape, active, parameters)))
-    return LoraCalibration(shape, texts, cast("Updatable", found["updatable"]))
+    return LoraCalibration(shape, texts, cast("Updatable", found["updatable"]), base=BASE)
 
 
 def adapted_files(result: QuantizationResult, lora: LoraCalibration, task: Task, directory: Path) -> AdaptedFiles:
@@ -122,7 +120,6 @@ def adapted_files(result: QuantizationResult, lora: LoraCalibration, task: Task,
 class _Concurrency(TypedDict):
     name: str
     adapters: list[dict[str, str]]
-    text: str
 
 
 class _TaskData(TypedDict):

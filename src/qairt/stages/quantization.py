@@ -31,9 +31,9 @@ from qairt.files import read_regular
 from qairt.quant.calibration_text import check_length
 from qairt.quant.config import TechniqueConfig
 from qairt.recipe.files import RecipeFile
+from qairt.stages.concurrencies import adapter_paths, concurrencies_of, shape_facts, text_paths
 from qairt.stages.facets import GRAPH, TOKENIZER, WEIGHTS
 from qairt.stages.facts import model_of, require_file, settings_of, sizes_of, soc_of
-from qairt.stages.lora import adapter_paths, dataset_paths, lora_of, shape_facts
 from qairt.stages.lora_calibration import adapted_files, calibration_task, lora_calibration
 from qairt.stages.mixed_precision import PerplexityGrowth
 from qairt.stages.technique_file import load_technique
@@ -141,14 +141,13 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         )
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
         environment: dict[str, JsonValue] = {"device": settings_of(env).execution_environment.device}
-        lora = lora_of(env)
-        if lora is not None:
-            environment["lora"] = calibration_task(env, self.name, lora)
-            for name in lora.concurrencies:
-                paths |= adapter_paths(lora, name)
-            paths |= dataset_paths(lora)
-            texts = len(lora.concurrencies)
-            estimate = estimate.model_copy(update={"seconds": estimate.seconds * texts})
+        found = concurrencies_of(env)
+        if found is not None:
+            environment["lora"] = calibration_task(env, self.name, found)
+            for name in found.names:
+                paths |= adapter_paths(found, name)
+            paths |= text_paths(found)
+            estimate = estimate.model_copy(update={"seconds": estimate.seconds * len(found.names)})
         return Expansion(
             [
                 Task(

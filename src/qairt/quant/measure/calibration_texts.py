@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model.config import DecoderConfig
-from qairt.model.lora.concurrency import BASE
 from qairt.model.lora.shape import base_values
 from qairt.model.reference import shared
 from qairt.quant.lora import LoraCalibration
@@ -32,7 +31,7 @@ class CalibrationTexts:
         self._owner = [0] * len(tokens)
         """By chunk, the place of its text: 0 is the base."""
         self._values: list[Mapping[str, Floats]] = [base_values(lora.shape, config) if lora is not None else {}]
-        self._names = [BASE]
+        self._names = [lora.base if lora is not None else ""]
         for place, text in enumerate(lora.texts if lora is not None else (), 1):
             self.chunks += text.tokens
             self._owner += [place] * len(text.tokens)
