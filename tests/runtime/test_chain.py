@@ -217,7 +217,7 @@ def test_a_tensor_that_is_handed_on_in_another_encoding(quantized_parts, config)
 
 def test_an_input_nobody_gives(float_parts, config):
     second = float_parts[1][1]
-    strange = second.signature.inputs[0].model_copy(update={"name": "lora_alpha"})
+    strange = second.signature.inputs[0].model_copy(update={"name": "alpha"})
     parts = [float_parts[1][0], changed(second, inputs=(*second.signature.inputs, strange)), float_parts[1][2]]
-    with pytest.raises(GraphError, match="ar1-cl32_2_of_3: no earlier part has an output for its input lora_alpha"):
+    with pytest.raises(GraphError, match="ar1-cl32_2_of_3: no earlier part has an output for its input alpha"):
         PartChain({1: parts}, config)
