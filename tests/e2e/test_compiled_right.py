@@ -57,6 +57,9 @@ def test_a_rewritten_form_is_a_failed_item(tmp_path: Path, monkeypatch: pytest.M
     assert "hidden_1" in first.what
     assert str(first.where).startswith("ar8-cl32_2_of_3, ")
     assert first.remedy == REMEDY
+    (part,) = pipeline.verify("htp_emulator", part=2).parts()
+    assert part.is_miscompiled, "verify tells it by the CPU on the same graph, whatever the float model says"
+    assert not part.passes
     left = {item.name for item in pipeline.plan().to_run()}
     assert left == {*failed, "export_bundle all"}
 
@@ -65,3 +68,7 @@ def test_our_form_is_built(tmp_path: Path) -> None:
     pipeline, result = built(tmp_path)
     assert result.status == "done", result.failed
     assert pipeline.plan().to_run() == []
+    (part,) = pipeline.verify("htp_emulator", part=2).parts()
+    assert part.passes
+    assert part.cpu_db is not None
+    assert part.cpu_db > 40

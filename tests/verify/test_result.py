@@ -62,3 +62,24 @@ def test_a_checkpoint_that_is_read_wrongly_fails(db: float, misread: bool) -> No
     assert line == f"checkpoint: the float model against transformers 5: {db} dB over 64 tokens, top-1 agreement 100.0%"
     wrong = "the checkpoint is read wrongly: transformers 5 reads another model from the same files (12.0 dB, at least"
     assert verdict.startswith(wrong if misread else "all parts are above")
+
+
+@pytest.mark.parametrize(
+    ("cpu_db", "asked", "passes"), [(7.7, {}, False), (25.0, {}, True), (25.0, {"min_cpu_db": 26.0}, False)]
+)
+def test_a_compiled_part_is_judged_against_the_cpu_too(cpu_db: float, asked: dict[str, float], passes: bool) -> None:
+    """A miscompiled part may be as far from the float model as 4-bit weights are."""
+    outputs = tuple(
+        OutputFidelity(part=2, ar=32, way="isolated", output=name, tokens=32, sqnr_db=db, max_error=1, cpu_db=cpu)
+        for name, db, cpu in (("logits", 8.0, cpu_db), ("past_key_0_out", 7.0, 50.0))
+    )
+    rung = RungFidelity(rung="htp_emulator", tokens=32, seconds=1, outputs=outputs)
+    whole = Verification(rungs=(rung,), skipped=(), min_sqnr_db=NEEDED, **asked)
+    assert whole.passes is passes
+    least = asked.get("min_cpu_db", 25)
+    assert verification_lines(whole)[-1] == (
+        "all parts are above their thresholds (1.0 s)"
+        if passes
+        else "first below its threshold: htp_emulator, part 2: logits against the CPU, AR 32, isolated has"
+        f" {cpu_db} dB, the threshold is {least:.0f} dB (1.0 s)"
+    )

@@ -50,6 +50,7 @@ def fidelity_of(cache: StageCache, state: RunState, settings: Mapping[str, objec
         max_tie=thresholds.max_tie,
         min_top1=thresholds.min_top1,
         max_kl=thresholds.max_kl,
+        min_cpu_db=thresholds.min_cpu_db,
     )
     return Fidelity(
         parts=verification.parts(),

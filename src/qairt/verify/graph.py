@@ -33,6 +33,9 @@ class GraphRunner(Protocol):
     def cpu_outputs(self) -> Mapping[str, Floats]:
         """The CPU's outputs for the inputs of the last run; empty when it is not compared."""
 
+    def step(self, output: str) -> float:
+        """The step of an output's grid; 0 for floats."""
+
     def close(self) -> None:
         """Release its memory."""
 
@@ -86,6 +89,9 @@ class FloatGraph:
     def cpu_outputs(self) -> Mapping[str, Floats]:
         return {}
 
+    def step(self, output: str) -> float:
+        return 0.0
+
     def close(self) -> None:
         self._session = None
 
@@ -117,6 +123,9 @@ class StoredGraph:
 
     def cpu_outputs(self) -> Mapping[str, Floats]:
         return self._cpu_outputs
+
+    def step(self, output: str) -> float:
+        return next((spec.scale or 0.0 for spec in self._part.signature.outputs if spec.name == output), 0.0)
 
     def close(self) -> None:
         self._cpu = None

@@ -61,10 +61,15 @@ class Deviation:
             self._largest[group] = max(self._largest[group], float(np.abs(error[tokens]).max(initial=0.0)))
         self.tokens += len(reference)
 
-    def add_cpu(self, cpu: Floats, measured: Floats) -> None:
-        """Compare with the CPU's output for the same inputs."""
+    def add_cpu(self, cpu: Floats, measured: Floats, step: float) -> None:
+        """Compare with the CPU's output for the same inputs.
+
+        Args:
+            step: of the output's grid, by which either may round otherwise; such a difference is not counted.
+        """
+        error = np.abs(np.subtract(cpu, measured, dtype=np.float64))
         self._cpu_signal += float(np.square(cpu, dtype=np.float64).sum())
-        self._cpu_noise += float(np.square(np.subtract(cpu, measured, dtype=np.float64)).sum())
+        self._cpu_noise += float(np.square(np.maximum(error - 1.01 * step, 0)).sum())  # 1.01: of float32 values
 
     def result(self, part: int, ar: int, way: Way) -> OutputFidelity:
         """The result; at least one token must have been compared."""

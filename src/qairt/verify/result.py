@@ -49,7 +49,8 @@ class OutputFidelity(_Data):
     kl: float | None = None
     """Logits: mean Kullback-Leibler divergence from the float model's distribution, in nats."""
     cpu_db: float | None = None
-    """Emulator and device: SQNR against ONNX Runtime's CPU provider on the same graph and inputs."""
+    """Emulator and device: SQNR against ONNX Runtime's CPU provider on the same graph and inputs, over all tokens; a
+    difference of one step of the output's grid counts as none."""
 
 
 class LayerCost(_Data):
@@ -131,17 +132,32 @@ class PartFidelity(_Data):
     kl: float | None
     worst: str
     """The judged output with the lowest SQNR, its AR and way: `hidden_10, AR 1, chained`."""
+    cpu_db: float | None = None
+    """Compiled parts: against the CPU on the same graph."""
+    needed_cpu_db: float = 0.0
+
+    @property
+    def is_miscompiled(self) -> bool:
+        """It computes something else than its graph."""
+        return self.cpu_db is not None and self.cpu_db < self.needed_cpu_db
+
+    @property
+    def threshold_db(self) -> float:
+        """What `judged_db` must reach."""
+        return self.needed_cpu_db if self.is_miscompiled else self.needed_db
 
     @property
     def judged_db(self) -> float:
         """The value compared with the threshold: for float rungs the lower of both ways, for quantized ones `isolated`,
-        because chained errors accumulate over the parts."""
+        because chained errors accumulate over the parts; of a miscompiled part the SQNR against the CPU."""
+        if self.is_miscompiled and self.cpu_db is not None:
+            return self.cpu_db
         known = [db for db in (self.isolated_db, self.chained_db) if db is not None]
         return known[0] if self.rung in QUANTIZED else min(known)
 
     @property
     def passes(self) -> bool:
-        return self.judged_db >= self.needed_db
+        return self.judged_db >= self.threshold_db
 
 
 MIN_TOKENS = 64
@@ -206,16 +222,28 @@ class Verification(_Data):
     min_top1: float | None = None
     """For all quantized rungs; None: by the bits of their weights, see `bounds_of`. `max_kl` too."""
     max_kl: float | None = None
+    min_cpu_db: float = 25.0
+    """For compiled parts, against the CPU on the same graph."""
     checkpoint: CheckpointFidelity | None = None
     """None where it was not compared; `skipped` says why."""
 
     def parts(self) -> list[PartFidelity]:
         """Every part of every rung, in the ladder's order."""
         return [
-            _summary(rung.rung, part, [found for found in rung.outputs if found.part == part], self.min_sqnr_db)
+            self._part(rung.rung, part, [found for found in rung.outputs if found.part == part])
             for rung in self.rungs
             for part in sorted({found.part for found in rung.outputs})
         ]
+
+    def _part(self, rung: str, part: int, outputs: Sequence[OutputFidelity]) -> PartFidelity:
+        summary = _summary(rung, part, outputs, self.min_sqnr_db)
+        compared = [(found.cpu_db, found) for found in outputs if found.cpu_db is not None]
+        if not compared:
+            return summary
+        cpu_db, found = min(compared, key=lambda pair: pair[0])
+        summary = summary.model_copy(update={"cpu_db": cpu_db, "needed_cpu_db": self.min_cpu_db})
+        worst = f"{found.output} against the CPU, AR {found.ar}, {found.way}"
+        return summary.model_copy(update={"worst": worst}) if summary.is_miscompiled else summary
 
     def first_below(self) -> PartFidelity | None:
         """The first rung and part below its threshold: where to look."""

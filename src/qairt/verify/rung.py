@@ -146,4 +146,4 @@ class _MeasuredPart:
             deviation = self._deviations.setdefault((way, call.ar, name), Deviation(name))
             deviation.add(self._text.truth(name, call), measured, call.past)
             if name in cpu_outputs:
-                deviation.add_cpu(rows(name, cpu_outputs[name], call.new), measured)
+                deviation.add_cpu(rows(name, cpu_outputs[name], call.new), measured, graph.step(name))

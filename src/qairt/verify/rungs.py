@@ -24,6 +24,8 @@ from qairt.verify.stored_results import STAGE, ResultKey
 
 VERSION = 2
 """Raised by hand when the same artifacts give another result."""
+AGAINST_CPU = "beyond one step"
+"""What `cpu_db` of a stored result counts."""
 DECODED = 16
 """Tokens of the text that the smallest AR reads; the largest reads those before."""
 EMULATED_DECODED = 1
@@ -179,6 +181,8 @@ class Rungs:
             # A file that was changed in place keeps its item's key.
             "files": {item.name: _stamps(item) for item in items},
         }
+        if rung == EMULATOR:
+            facts["against_cpu"] = AGAINST_CPU
         if rung in (EMULATOR, GENIE):
             from qairt.toolchain.qnn import wheel
 

@@ -103,6 +103,7 @@ class Verifier:
             max_tie=thresholds.max_tie,
             min_top1=thresholds.min_top1,
             max_kl=thresholds.max_kl,
+            min_cpu_db=thresholds.min_cpu_db,
             checkpoint=checkpoint,
         )
 

@@ -146,7 +146,7 @@ def _verdict(found: Verification) -> str:
     elif below is not None:
         text = (
             f"first below its threshold: {below.rung}, part {below.part}: {below.worst} has {below.judged_db:.1f} dB,"
-            f" the threshold is {below.needed_db:.0f} dB ({seconds}{reused})"
+            f" the threshold is {below.threshold_db:.0f} dB ({seconds}{reused})"
         )
     elif far is not None:
         text = (
