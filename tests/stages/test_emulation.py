@@ -5,11 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from forms import Form
 from zoo import FORMS
 
 from qairt.errors import ToolchainError
 from qairt.runtime.emulation import REMEDY
-from qairt.stages.emulation import EmulatedPiece, EmulationCheck
+from qairt.stages.emulation import EmulatedPiece, EmulationCheck, pieces_of
 from qairt.stages.generate_context_binary import GenerateContextBinaryConfig
 from qairt.toolchain.base import QuantizedGraph
 from qairt.toolchain.soc import SOCS
@@ -58,6 +59,19 @@ def test_cosine_times_a_norm_is_right_and_emulated_once(tmp_path: Path) -> None:
 
 def test_nothing_is_emulated_where_nothing_is_asked_for(tmp_path: Path) -> None:
     assert checked(tmp_path, "RMSNormalization, Mul(x, cos)", "none") == []
+
+
+def test_all_emulates_the_pieces_and_the_whole(tmp_path: Path) -> None:
+    form = Form()
+    boundary = form.node("Relu", form.input("hidden_0", 1, 4, 8))
+    form.output(boundary, "hidden_1")
+    form.output(form.node("Sigmoid", "hidden_1"), "logits")
+    form.outputs.remove("hidden_1")
+    part = form.part(tmp_path)
+    graph = QuantizedGraph(part.onnx, part.signature)
+    names = {how: [piece.name for piece in pieces_of(graph, how)] for how in ("auto", "all", "none")}
+    separate = ["hidden_0 to hidden_1", "hidden_1 to logits"]
+    assert names == {"auto": separate, "all": [*separate, "whole"], "none": []}
 
 
 def test_binaries_from_before_there_was_a_check_are_found() -> None:

@@ -54,7 +54,7 @@ class VerifyConfig(BaseModel):
     since it was last read. `full`: every byte."""
     min_sqnr_db: MinSqnrConfig = Field(default_factory=MinSqnrConfig)
     """Thresholds of `qairt verify`: one number for all rungs, or numbers by rung."""
-    min_cpu_db: float = 25.0
+    min_cpu_db: float = 20.0
     """The SQNR in dB that every output of a compiled part, emulated or on a device, must have against ONNX Runtime's
     CPU on the same graph and inputs. A difference of one step of the output's grid counts as none."""
     min_top1: Annotated[float | None, Field(ge=0, le=1)] = None

@@ -2,7 +2,7 @@
 
 1. `auto` emulates one piece of every form (`qairt.graph.pieces`), with logits of at most `WIDEST` columns. A form that
    was right is not emulated again: not in another part, and not in a later run with the same compiler and chip.
-2. `all` emulates every graph of every part as a whole.
+2. `all` emulates every graph of every part as a whole too.
 3. The binary itself cannot be emulated: on x86 a binary with two graphs, or with 4-bit blocks, ends the vendor's
    process. Each graph is compiled once more, in the process that emulates it.
 """
@@ -78,11 +78,13 @@ class EmulationCheck:
             ToolchainError: an output differs from the CPU's, or from one run to the next; names graph, piece and
                 outputs.
         """
+        from qairt.graph.pieces import WHOLE
+
         for number, (graph, vectors) in enumerate(graphs):
-            for piece in _pieces(graph, how):
+            for piece in pieces_of(graph, how):
                 what = f"{graph.signature.name}, {piece.name}"
                 progress(number / len(graphs), f"emulating {what}")
-                if how == "all":
+                if piece.name == WHOLE and how == "all":
                     found = self._emulated(graph, piece, vectors, widest=None)
                 else:
                     found = self._known_or_emulated(graph, piece, vectors)
@@ -131,10 +133,14 @@ class EmulationCheck:
         return EmulatedPiece(graph=signature.name, piece=piece.name, db=dict(emulated.db))
 
 
-def _pieces(graph: QuantizedGraph, how: Emulate) -> list[Piece]:
-    from qairt.graph.pieces import pieces, whole
+def pieces_of(graph: QuantizedGraph, how: Emulate) -> list[Piece]:
+    """What is emulated of a graph."""
+    from qairt.graph.pieces import WHOLE, pieces, whole
 
-    return {"auto": pieces, "all": whole}[how](graph.onnx) if how != "none" else []
+    if how == "none":
+        return []
+    found = pieces(graph.onnx)
+    return [*found, *whole(graph.onnx)] if how == "all" and found[0].name != WHOLE else found
 
 
 def estimated_seconds(how: Emulate, part: Part, ars: Sequence[int], *, is_first: bool) -> float:
@@ -148,10 +154,8 @@ def estimated_seconds(how: Emulate, part: Part, ars: Sequence[int], *, is_first:
     layers = part.last_layer - part.first_layer
     if how == "none":
         return 0.0
-    if how == "auto" and layers:
-        weights, pieces = (
-            weights / layers,
-            int(is_first) + int(part.has_head),
-        )  # its head takes about as long as a layer
-        return pieces * emulation_seconds(weights, ars, [*ars, *ars])
-    return emulation_seconds(weights if layers else 0, ars, [*ars, *ars])
+    seconds = emulation_seconds(weights if layers else 0, ars, [*ars, *ars]) if how == "all" or not layers else 0.0
+    if layers:
+        # the head, at its width here, takes about as long as a layer
+        seconds += (int(is_first) + int(part.has_head)) * emulation_seconds(weights / layers, ars, [*ars, *ars])
+    return seconds

@@ -38,8 +38,8 @@ class GenerateContextBinaryConfig(ToolchainChoice):
     """Optimization level of the compiler (`O`)."""
     emulate: Emulate = "auto"
     """Whether what the compiler made is emulated here and compared with ONNX Runtime, so that no wrong binary is kept.
-    auto: one piece of every form, such as a decoder layer, and the head, at every AR. all: every graph of every part,
-    which takes minutes. none: nothing. With `toolchain: sdk` nothing is: the emulator is that of the wheel."""
+    auto: one piece of every form, such as a decoder layer, and the head, at every AR. all: every graph of every part as
+    a whole too, which takes minutes. none: nothing. With `toolchain: sdk` nothing is: the emulator is the wheel's."""
 
     def key_fields(self) -> dict[str, JsonValue]:
         """Without `emulate: auto`, so that binaries from before there was a check are found."""

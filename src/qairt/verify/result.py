@@ -222,7 +222,7 @@ class Verification(_Data):
     min_top1: float | None = None
     """For all quantized rungs; None: by the bits of their weights, see `bounds_of`. `max_kl` too."""
     max_kl: float | None = None
-    min_cpu_db: float = 25.0
+    min_cpu_db: float = 20.0
     """For compiled parts, against the CPU on the same graph."""
     checkpoint: CheckpointFidelity | None = None
     """None where it was not compared; `skipped` says why."""
