@@ -53,6 +53,13 @@ class Key:
 KEYS: dict[str, tuple[Key, ...]] = {
     "global": (
         Key("global.help", "question_mark", "help", "Help", "Show every key of this screen.", footer=True),
+        Key(
+            "global.suspend",
+            "ctrl+z",
+            "suspend_process",
+            "Suspend",
+            "Stop this program and go to the shell; fg returns.",
+        ),
         Key("global.palette", "ctrl+p,colon", "command_palette", "Commands", "Find a command by name."),
         Key("global.back", "escape", "back", "Back", "Go back, or clear the filter."),
         Key("global.quit", "q", "leave", "Quit", "Quit. This never ends an active run."),

@@ -63,7 +63,7 @@ def run_app(
     async def show() -> AppExit:
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGHUP, app.leave_actions.hang_up)
-        loop.add_signal_handler(signal.SIGTERM, app.leave_actions.hang_up)
+        loop.add_signal_handler(signal.SIGTERM, app.leave_actions.terminate)
         await app.run_async(mouse=settings.mouse == "auto")
         run = app.workspace.run
         result = AppExit(

@@ -71,6 +71,8 @@ class _QueuedSession:
         self.readonly = readonly
         self._events: queue.SimpleQueue[list[ev.Event]] = queue.SimpleQueue()
         self._pending: dict[str, str] = {}
+        self._early: list[tuple[Action, str, str]] = []
+        """Requests from before the run had a folder; sent as soon as it has."""
 
     @property
     def folder(self) -> RunFolder | None:
@@ -82,7 +84,8 @@ class _QueuedSession:
 
     @property
     def remark(self) -> str:
-        return f"{next(iter(self._pending.values())).replace('_', ' ')} requested…" if self._pending else ""
+        waiting = [*self._pending.values(), *(action for action, _, _ in self._early)]
+        return f"{waiting[0].replace('_', ' ')} requested…" if waiting else ""
 
     def poll(self) -> list[ev.Event]:
         found: list[ev.Event] = []
@@ -97,12 +100,19 @@ class _QueuedSession:
             self.state.apply(event)
             if isinstance(event, ev.RequestAnswered):
                 self._pending.pop(event.request, None)
+        if self._early and self.folder is not None:
+            early, self._early = self._early, []
+            for action, stage, label in early:
+                self.request(action, stage, label)
         return found
 
     def request(self, action: Action, stage: str = "", label: str = "") -> None:
-        if self.readonly or self.folder is None:
+        if self.readonly:
             return
-        self._pending[self.folder.request(action, stage, label)] = action
+        if self.folder is None:
+            self._early.append((action, stage, label))
+        else:
+            self._pending[self.folder.request(action, stage, label)] = action
 
     def close(self) -> None:
         pass

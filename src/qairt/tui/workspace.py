@@ -101,15 +101,15 @@ class Workspace:
         self.monitor.call_after_refresh(self.refresh, changed=True)
 
     def refresh(self, *, changed: bool) -> None:
-        """Show the run on the current screen.
+        """Show the run on the current screen, and on the monitor where it is seen behind a dialog.
 
         Args:
             changed: whether anything happened since the last call; otherwise only clocks advance.
         """
         screen, now = self.app.screen, time.time()
-        if self._monitor is not None and screen is self._monitor:
+        if self._monitor is not None and self._monitor.is_attached and self._monitor.is_current:
             self._monitor.show(self.run.session, now, changed=changed)
-        elif isinstance(screen, RunFollower):
+        if isinstance(screen, RunFollower):
             screen.tick(self.run.session.state, now)
 
     def show_recipe_values(self, planned: PlanResult) -> None:

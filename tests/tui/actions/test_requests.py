@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-import pytest
-from toy_project import SIZE, shown, toy_app, until
+import threading
 
+import pytest
+import wait
+from recorded_runs import entries
+from toy_project import SIZE, shown, toy_app, toy_project, until
+
+from qairt.engine.record import events as ev
+from qairt.engine.record.state import RunState
+from qairt.tui.actions.requests import what_is_lost
 from qairt.tui.app import LaunchOptions
-from qairt.tui.screens.leave import CancelRunScreen
+from qairt.tui.screens.leave import CancelRunScreen, ConfirmScreen
+from qairt.tui.session import ThreadSession
 
 pytestmark = pytest.mark.usefixtures("own_folders")
 
@@ -31,6 +39,15 @@ async def test_an_item_is_cancelled_and_retried(tmp_path):
         await until(pilot, lambda: app.session.state.count("running") == 2)
         app.workspace.monitor.matrix.select(("fan", "ar2"))
         await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen) and "Cancel fan ar2?" in shown(app))
+        text = " ".join(shown(app).split())
+        assert "2 items that need it will not run." in text.replace("│ ", "").replace(" │", "")
+        await pilot.press("n")
+        await until(pilot, lambda: app.workspace.is_monitor_on_top)
+        assert app.session.state.items["fan", "ar2"].status == "running"
+        await pilot.press("x")
+        await until(pilot, lambda: isinstance(app.screen, ConfirmScreen))
+        await pilot.press("y")
         await until(pilot, lambda: app.session.state.items["fan", "ar2"].status == "cancelled")
         await until(pilot, lambda: app.session.state.status == "interrupted" and not app.workspace.run.is_active)
         await pilot.press("r")
@@ -49,3 +66,44 @@ async def test_pause_and_resume(tmp_path):
         await until(pilot, lambda: "paused" in shown(app))
         await pilot.press("space")
         await until(pilot, lambda: app.session.state.status == "done")
+
+
+async def test_behind_a_dialog_the_header_goes_on(tmp_path):
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True), sleep=1.0)
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.state.count("running") == 2)
+        await pilot.press("X")
+        await until(pilot, lambda: isinstance(app.screen, CancelRunScreen))
+        await until(pilot, lambda: "done 00:00" in shown(app) and "7/7 items" in shown(app))
+        assert isinstance(app.screen, CancelRunScreen)
+
+
+@pytest.mark.parametrize("action", ["pause", "cancel_run"])
+def test_a_request_from_before_the_run_has_an_id_is_sent_once_it_has(tmp_path, action):
+    session = toy_session(tmp_path)
+    session.request(action)
+    assert session.remark == f"{action.replace('_', ' ')} requested…"
+    thread = threading.Thread(target=session.execute)
+    thread.start()
+    answered = []
+    wait.until(lambda: answered.extend(e for e in session.poll() if isinstance(e, ev.RequestAnswered)) or answered)
+    assert [(answer.action, answer.done) for answer in answered] == [(action, True)]
+    assert session.remark == ""
+    session.pipeline.stop.set()
+    thread.join(20)
+
+
+def toy_session(folder) -> ThreadSession:
+    """A run that has not begun, whose items take a while."""
+    project = toy_project(folder, sleep=2.0)
+    return ThreadSession(project.open_pipeline(), project.options, RunState())
+
+
+def test_what_cancelling_costs_is_said():
+    state = RunState.of_plan([*entries(splits=1)])
+    item = state.items["convert", "ar1-split1"]
+    item.status, item.started, item.fraction = "running", 100.0, 0.625
+    assert what_is_lost(state, item, 321.0) == (
+        "It has run for 3 min 41 s, and is 62% done; that is lost unless its stage can resume."
+        " 1 item that needs it will not run."
+    )

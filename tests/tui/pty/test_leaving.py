@@ -12,7 +12,7 @@ from pathlib import Path
 import psutil
 from terminal import copied
 from toy_cli import command
-from toy_place import assert_whole
+from toy_place import assert_whole, statuses
 from wait import until
 
 
@@ -145,3 +145,45 @@ def test_stopped_and_back(place):
     shell.send("echo code $?\r")
     shell.wait_for("code 0")
     assert_whole(run)
+
+
+def test_sigterm_ends_the_run_as_ctrl_c_does(place):
+    place.write(sleep=20.0)
+    terminal = place.open("run", str(place.recipe))
+    terminal.wait_for("▶50%")
+    os.kill(terminal.process.pid, signal.SIGTERM)
+    assert terminal.wait() == 130
+    run = place.run()
+    assert run.liveness() == "over"
+    assert statuses(run) == ["interrupted"]
+
+
+def test_sigterm_ends_a_run_whose_screen_was_left(place):
+    place.write(sleep=20.0)
+    terminal = place.open("run", str(place.recipe))
+    terminal.wait_for("▶50%")
+    terminal.send("d")
+    assert terminal.wait() == 0
+    run = place.run()
+    host = run.host()
+    assert host is not None
+    os.kill(host.pid, signal.SIGTERM)
+    until(lambda: run.liveness() == "over")
+    assert statuses(run) == ["interrupted"]
+
+
+def test_ctrl_z_suspends_and_the_screen_comes_back(place):
+    place.write(sleep=2.0)
+    terminal = place.open("run", str(place.recipe))
+    terminal.wait_for("▶50%")
+    app = terminal.app()
+    terminal.send("\x1a")
+    until(lambda: app.status() == psutil.STATUS_STOPPED)
+    until(lambda: psutil.Process(terminal.process.pid).status() == psutil.STATUS_STOPPED)
+    terminal.settle(0.2)
+    assert b"\x1b[?1049l" in terminal.bytes()
+    os.kill(terminal.process.pid, signal.SIGCONT)
+    terminal.wait_for("7/7 items")
+    terminal.send("q")
+    assert terminal.wait() == 0
+    assert_whole(place.run())

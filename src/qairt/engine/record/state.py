@@ -234,6 +234,17 @@ class RunState:
     def last_sample(self) -> ev.ResourceSample | None:
         return self.samples[-1] if self.samples else None
 
+    def leads_to(self, item: ItemState) -> list[ItemState]:
+        """Every item that is made from this one, directly or not, and is not made yet."""
+        found: dict[str, ItemState] = {}
+        left = [item]
+        while left:
+            for dependent in self._dependents.get(left.pop().name, ()):
+                if dependent.name not in found and dependent.status not in MADE:
+                    found[dependent.name] = dependent
+                    left.append(dependent)
+        return list(found.values())
+
     def waits_for(self, item: ItemState) -> str:
         """Why an item has not started: `needs 3.8 GB of memory, 2.1 GB free`; empty if nothing is known."""
         if item.status == "waiting":

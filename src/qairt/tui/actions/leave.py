@@ -37,6 +37,15 @@ class LeaveActions:
         self.hung_up = True
         self._workspace.app.exit(return_code=0)
 
+    def terminate(self) -> None:
+        """SIGTERM: end the run of this program, as Ctrl-C does without a screen, and close the screen."""
+        own = self._workspace.run.own
+        running = own is not None and not own.over.is_set()
+        if own is not None:
+            own.pipeline.stop.set()
+        if self._workspace.app.is_running:
+            self._workspace.app.exit(return_code=130 if running else 0)
+
     def _leave(self, choice: LeaveChoice | None) -> None:
         session = self._workspace.run.session
         if choice == "detach":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -101,6 +102,11 @@ class MonitorScreen(Screen[None]):
             # Textual does this only after the first frame.
             self.add_class(max(step for step in steps or [] if step[0] <= size)[1])
         self.matrix.focus()
+
+    def on_screen_resume(self) -> None:
+        """The screen above it was closed: show at once what happened meanwhile."""
+        if self._session is not None:
+            self.show(self._session, time.time(), changed=True)
 
     # Showing
 
@@ -277,7 +283,8 @@ class MonitorScreen(Screen[None]):
         self._shown_item, self._sample = None, None
 
     def _usable_now(self) -> dict[str, bool]:
-        running, item = self.state.status == "running", self.selected
+        starting = self.state.status == "planned" and self._session is not None and self._session.kind == "thread"
+        running, item = self.state.status == "running" or starting, self.selected
         unfinished = any(each.status in UNMADE for each in self.state.items.values())
         return {
             "pause": running,
