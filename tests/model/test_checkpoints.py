@@ -279,69 +279,6 @@ def test_other_stored_tensors_are_told(tmp_path):
 # Other kinds of checkpoints
 
 
-def packed(tensors: dict[str, torch.Tensor], parts: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
-    """Each linear replaced by what a quantizing program stores."""
-    stored: dict[str, torch.Tensor] = {}
-    for name, tensor in tensors.items():
-        module = name.removesuffix(".weight")
-        stored |= {module + end: part.clone() for end, part in parts.items()} if "_proj" in name else {name: tensor}
-    return stored
-
-
-SMALL = torch.ones(1)
-FP8 = torch.zeros(64, 64).to(torch.float8_e4m3fn)
-INT8, INT32 = torch.ones(64, 64, dtype=torch.int8), torch.ones(8, 8, dtype=torch.int32)
-Q = "model.layers.0.mlp.down_proj"
-
-
-@pytest.mark.parametrize(
-    ("parts", "scheme"),
-    [
-        ({".weight": FP8}, f"FP8: {Q}.weight is F8_E4M3"),
-        ({".weight": FP8, ".weight_scale_inv": SMALL}, f"FP8 with scales of blocks: {Q}.weight_scale_inv"),
-        ({".weight": INT8, ".weight_scale": SMALL}, f"8-bit integers: {Q}.weight is I8"),
-        (
-            {".qweight": INT32, ".g_idx": SMALL, ".scales": SMALL},
-            f"GPTQ: {Q}.g_idx",
-        ),
-        ({".qweight": INT32, ".qzeros": SMALL, ".scales": SMALL}, f"GPTQ or AWQ: {Q}.qweight"),
-        ({".weight_packed": SMALL, ".weight_scale": SMALL}, f"compressed-tensors: {Q}.weight_packed"),
-        (
-            {".weight": torch.ones(64, 1, dtype=torch.uint8), ".weight.absmax": SMALL},
-            f"bitsandbytes, 4 bits: {Q}.weight.absmax",
-        ),
-        ({".weight": INT8, ".SCB": SMALL}, f"bitsandbytes, 8 bits: {Q}.SCB"),
-        (
-            {".weight": torch.ones(64, 8, dtype=torch.uint32), ".scales": SMALL, ".biases": SMALL},
-            f"MLX: {Q}.weight is U32",
-        ),
-    ],
-)
-def test_quantized_weights_are_named(parts, scheme, tmp_path):
-    save_tiny(tmp_path, "llama")
-    change_weights(tmp_path, lambda tensors: packed(tensors, parts))
-    assert refused(tmp_path) == (
-        f"{tmp_path}: the weights are stored quantized ({scheme})\n"
-        "  use the float model it was made from, or a GGUF file"
-    )
-
-
-@pytest.mark.parametrize(
-    ("stated", "named"),
-    [
-        ({"quantization_config": {"quant_method": "fp8"}}, "fp8"),
-        ({"quantization_config": {"bits": 4}}, "unknown method"),
-        ({"quantization": {"group_size": 64, "bits": 4}}, "MLX"),
-    ],
-)
-def test_a_configuration_of_quantized_weights_is_named(stated, named, tmp_path):
-    save_tiny(tmp_path, "llama")
-    config = change_config(tmp_path, **stated)
-    assert refused(tmp_path) == (
-        f"{config}: the weights are stored quantized ({named})\n  use the float model it was made from, or a GGUF file"
-    )
-
-
 def test_adapters_are_refused_by_name(tmp_path):
     adapter = tmp_path / "adapter_config.json"
     adapter.write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "org/base"}))

@@ -236,11 +236,12 @@ def test_config_that_is_not_json(tmp_path: Path) -> None:
     assert refused(tmp_path).startswith(f"{config}: not JSON: ")
 
 
-def test_packed_weights(tmp_path: Path) -> None:
+def test_a_configuration_of_packed_weights_beside_plain_ones(tmp_path: Path) -> None:
     save_tiny(tmp_path, "llama")
     config = change_config(tmp_path, quantization_config={"quant_method": "gptq"})
     assert refused(tmp_path) == (
-        f"{config}: the weights are stored quantized (gptq)\n  use the float model it was made from, or a GGUF file"
+        f"{config}: the weights are stored quantized (quant_method is gptq, but no tensor is stored so)\n"
+        "  use the config.json that was published with the weights, or the float model"
     )
 
 

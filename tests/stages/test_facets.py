@@ -9,6 +9,7 @@ from typing import Any
 import gguf
 import pytest
 from tiny_models import save_tiny, tiny_model, write_tiny_gguf
+from tiny_quantized import store_as_fp8
 from tiny_recipe import write_model
 
 from qairt.engine.digests import FileDigests
@@ -94,3 +95,20 @@ def test_shards(tmp_path: Path) -> None:
         assert {name for name, value in found().items() if value != before[name]} == {WEIGHTS}
         (tmp_path / shard).write_bytes(content)
     assert found() == before
+
+
+def test_what_is_stated_about_packed_weights_counts_like_them(tmp_path: Path) -> None:
+    write_model(tmp_path)
+
+    def found() -> dict[str, object]:
+        settings = RecipeSettings(model_id_or_path=str(tmp_path), stages={})
+        return dict(model_facets(Env(settings, {}, FileDigests()), "model_loading"))
+
+    plain = found()
+    store_as_fp8(tmp_path, (32, 32))
+    before = found()
+    assert {name for name in before if before[name] != plain[name]} == {WEIGHTS}
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"activation_scheme"', '"scheme"'))
+    after = found()
+    assert {name for name in before if after[name] != before[name]} == {WEIGHTS}

@@ -80,6 +80,8 @@ def compose(
         facts["soc"] = {"name": soc.name, "id": soc.id, "htp": soc.htp, "vtcm_mb": soc.vtcm_mb}
     if contents.model is not None:
         facts["model"] = read_json(contents.model)
+    if contents.already_quantized is not None:
+        facts["weights_already_quantized"] = contents.already_quantized
     path = folder / metadata.NAME
     metadata.write_metadata(path, facts | {"graphs": [_description(graph) for graph in graphs]})
     digests = write_checksums(folder)

@@ -48,6 +48,8 @@ class Contents:
     """The decoder's configuration as JSON; None for an external ONNX graph."""
     tokenizer: Path | None
     """The folder of the tokenizer's files."""
+    already_quantized: str | None = None
+    """How the model's weights were stored, if they were quantized before."""
 
     def config(self) -> DecoderConfig | None:
         return None if self.model is None else DecoderConfig.model_validate_json(read_regular(self.model))

@@ -5,14 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from math import prod
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.layout import weight_shapes
 from qairt.model.notes import Notes
+from qairt.model.storage import Storage
 from qairt.model.tokenizer_files import ADDED_TOKENS, read_tokenizer_files
 from qairt.model.weights import WeightSource, listed, missing_weight
+
+if TYPE_CHECKING:
+    from qairt.model.gguf.weights import GgufWeights
+    from qairt.model.safetensors_weights import SafetensorsWeights
 
 _TOKENIZER_FILES = (
     "tokenizer.json",
@@ -37,6 +42,8 @@ class ModelDescription:
     """Name -> shape of every weight of the decoder, in its order; linears are [out, in]."""
     stored_bytes: int
     """Stored size of these weights."""
+    storage: Storage | None = None
+    """How its weights are stored, if they are already quantized."""
     notices: tuple[str, ...] = ()
     """What the user should know about the files, though nothing in them is wrong."""
     readings: tuple[str, ...] = ()
@@ -72,7 +79,8 @@ def describe_model(path_or_id: str | Path) -> ModelDescription:
 def _describe_directory(directory: Path) -> ModelDescription:
     from qairt.model.git_lfs import refuse_lfs_pointers
     from qairt.model.hf_config import read_hf_config
-    from qairt.model.refusals import refuse_adapter, refuse_embedding_model, refuse_quantized
+    from qairt.model.quantized.stated import settings_files
+    from qairt.model.refusals import refuse_adapter, refuse_embedding_model
     from qairt.model.safetensors_weights import SafetensorsWeights
     from qairt.model.unused import tell_other_files, tell_unused_weights
 
@@ -91,15 +99,15 @@ def _describe_directory(directory: Path) -> ModelDescription:
         )
     refuse_embedding_model(directory)
     weights, notes = SafetensorsWeights(directory), Notes()
+    others += settings_files(directory)
     config = read_hf_config(directory, weights.names(), notes)
-    refuse_quantized(weights.stored_types(), directory)
     tell_other_files(directory, weights.files(), notes)
     tensors = _checked(config, weights, directory)
     tell_unused_weights(config, weights, directory, notes)
     if (directory / "tokenizer.json").is_file():
         others += _tokenizer_notes(directory, notes)
     files = sorted(weights.files() + [file for file in others if file.is_file()])
-    return _description(config, directory, "safetensors", files, tensors, weights.stored_bytes(), notes)
+    return _description(config, directory, "safetensors", files, tensors, weights, notes)
 
 
 def _tokenizer_notes(directory: Path, notes: Notes) -> list[Path]:
@@ -127,7 +135,7 @@ def _describe_gguf(path: Path) -> ModelDescription:
     weights = GgufWeights(header)
     tensors = _checked(config, weights, path)
     weights.refuse_unused(tensors)
-    return _description(config, path, "gguf", [path], tensors, weights.stored_bytes(), notes)
+    return _description(config, path, "gguf", [path], tensors, weights, notes)
 
 
 def _description(
@@ -136,11 +144,22 @@ def _description(
     kind: Literal["safetensors", "gguf"],
     files: list[Path],
     tensors: dict[str, tuple[int, ...]],
-    stored_bytes: int,
+    weights: SafetensorsWeights | GgufWeights,
     notes: Notes,
 ) -> ModelDescription:
+    storage = weights.storage()
+    if storage is not None:
+        notes.tell(storage.sentence)
     return ModelDescription(
-        config, source, kind, files, tensors, stored_bytes, tuple(notes.notices), tuple(notes.readings)
+        config=config,
+        source=source,
+        format=kind,
+        files=files,
+        tensors=tensors,
+        stored_bytes=weights.stored_bytes(),
+        storage=storage,
+        notices=tuple(notes.notices),
+        readings=tuple(notes.readings),
     )
 
 

@@ -17,7 +17,6 @@ from qairt.model.family_defaults import FAMILY_DEFAULTS
 from qairt.model.json_file import read_json_object
 from qairt.model.layout import LM_HEAD
 from qairt.model.notes import Notes
-from qairt.model.refusals import refuse_quantized_config
 from qairt.model.rope_parameters import RopeParameters
 
 _PUBLISHED = "use the config.json that was published with the model"
@@ -38,7 +37,6 @@ def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> D
     path = directory / "config.json"
     stated = read_json_object(path)
     keys = _Keys(stated, _family(stated, path), path)
-    refuse_quantized_config(stated, path)
     _refuse_unsupported(keys)
     unknown = unknown_keys(keys.family, stated)
     rope = RopeParameters(stated, keys.family, str(path))

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 _MAX_HEADER = 100_000_000
 """Bytes of a header; the same limit as in the `safetensors` package."""
 _DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "BF16": "<u2"}
+_INTEGERS = {"I8": "i1", "U8": "u1", "I16": "<i2", "U16": "<u2", "I32": "<i4", "U32": "<u4", "I64": "<i8", "U64": "<u8"}
+_BYTES = dict.fromkeys(("F8_E4M3", "F8_E5M2", "F8_E8M0"), "u1")
+_STORED = _DTYPES | _INTEGERS | _BYTES
 
 
 @dataclass(frozen=True)
@@ -65,7 +68,7 @@ def read_safetensors_header(path: Path) -> dict[str, SafetensorsTensor]:
             remedy="download or copy it again",
         ) from error
     for name, tensor in tensors.items():
-        size_of = int(_DTYPES.get(tensor.dtype, "0")[-1])
+        size_of = int(_STORED.get(tensor.dtype, "0")[-1])
         if size_of and tensor.nbytes != prod(tensor.shape) * size_of:
             raise ModelError(
                 f"the safetensors header gives {name} {tensor.nbytes:,} bytes for shape {list(tensor.shape)}",
@@ -107,13 +110,22 @@ def read_safetensors_tensor(
     count = prod(tensor.shape)
     if count == 0:
         return np.zeros(tensor.shape, np.float32)
-    mapped = np.memmap(path, _DTYPES[tensor.dtype], "r", tensor.offset, tensor.shape)
-    stored = mapped.view(np.ndarray)[rows] if tensor.shape else mapped.view(np.ndarray)
+    mapped = map_safetensors_tensor(path, tensor)
+    stored = mapped[rows] if tensor.shape else mapped
     if tensor.dtype == "BF16":
         bits: NDArray[np.uint32] = stored.astype(np.uint32)
         bits <<= np.uint32(16)
         return bits.view(np.float32)
     return stored.astype(np.float32, copy=False)
+
+
+def map_safetensors_tensor(path: Path, tensor: SafetensorsTensor) -> NDArray[Any]:
+    """A tensor as a read-only view of the file, in the stored type; BF16 as uint16, 8-bit floats as uint8."""
+    import numpy as np
+
+    if prod(tensor.shape) == 0:
+        return np.zeros(tensor.shape, _STORED[tensor.dtype])
+    return np.memmap(path, _STORED[tensor.dtype], "r", tensor.offset, tensor.shape).view(np.ndarray)
 
 
 def _truncated(path: Path, size: int, expected: str) -> ModelError:

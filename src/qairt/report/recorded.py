@@ -61,6 +61,16 @@ class RecordedRun:
     def configured_stages(self) -> list[str]:
         return list(_mapping(_resolved(self.folder.path).get("stages")))
 
+    @cached_property
+    def already_quantized(self) -> str:
+        """How the model's weights were stored, if they were quantized before; empty when they were not."""
+        try:
+            stages = _mapping(read_json(self.folder.path / "plan.json")).get("stages")
+        except (OSError, ValueError):
+            return ""
+        details = [_mapping(_mapping(stage).get("details")) for stage in stages] if isinstance(stages, list) else []
+        return next((str(each["already quantized"]) for each in details if "already quantized" in each), "")
+
     @property
     def model(self) -> str:
         """The model's path or id; empty when the recipe names none."""

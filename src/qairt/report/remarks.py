@@ -73,6 +73,11 @@ def notes(latest: RecordedRun, builder: RecordedRun, recipe_now: Mapping[str, ob
         recipe_now: the recipe's settings now; the first difference from the run's is noted.
     """
     sentences = []
+    if latest.already_quantized:
+        sentences.append(
+            f"The model's weights were already quantized ({latest.already_quantized}); errors are measured from these"
+            " weights, not from the model they were made from."
+        )
     if latest.unreadable_events:
         sentences.append(
             f"{count(latest.unreadable_events, 'record')} of the run's events could not be read and"

@@ -26,7 +26,7 @@ from qairt.engine.stage import (
 )
 from qairt.files import copy_small_link_large, files_below, link_or_copy
 from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER
-from qairt.stages.facts import model_of, settings_of, soc_of
+from qairt.stages.facts import has_model, model_of, settings_of, soc_of
 from qairt.stages.lora_adapters import is_graph
 from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.split_model import part_at
@@ -86,6 +86,9 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
             together.setdefault(without(coord, self.merges), []).append(coord)
         soc = soc_of(env).name if settings_of(env).backend == "HTP" else None
         params: dict[str, JsonValue] = {"soc": soc, "format": format_for(env, self.config.format)}
+        storage = model_of(env).storage if has_model(env) else None
+        if storage is not None:
+            params["already_quantized"] = str(storage)
         return Expansion(
             [
                 Task(
@@ -191,6 +194,7 @@ def contents_of(inputs: Mapping[Coord, ExportBundleInput], task: Task) -> Conten
         soc=None if task.params["soc"] is None else SOCS[str(task.params["soc"])],
         model=first.model,
         tokenizer=first.tokenizer,
+        already_quantized=cast("str | None", task.params.get("already_quantized")),
     )
 
 

@@ -67,7 +67,7 @@ def _of_directory(env: Env, stage: str, model: ModelDescription) -> KeyFacts:
             env.digest(stage, path)  # so that it is checked again after the run
     by_tensor = facets.shards_of_tensors(index, shards) if index is not None and len(shards) > 1 else {}
     return (
-        (WEIGHTS, keys.digest([[*shards.values()], by_tensor])),
+        (WEIGHTS, keys.digest([[*shards.values()], by_tensor, *([model.storage.stated] if model.storage else [])])),
         (TOKENIZER, keys.digest(tokenizer)),
         (CHAT_TEMPLATE, keys.digest(template)),
         (GENERATION, facets.generation_digest(model.config)),

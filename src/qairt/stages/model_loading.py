@@ -100,6 +100,7 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
             "layers": model.config.num_layers,
             "parameters": model.parameter_count,
             "source": str(model.source),
+            **({"already quantized": str(model.storage)} if model.storage is not None else {}),
         }
 
     def run(self, task: Task, context: Context[ModelLoadingConfig, StageInput]) -> LoadedModel:

@@ -10,6 +10,7 @@ from qairt.errors import ModelError
 from qairt.model.gguf.fields import GgufFields
 from qairt.model.gguf.file import BLOCKS, GgufHeader, GgufTensor
 from qairt.model.gguf.names import gguf_name, hugging_face_name
+from qairt.model.storage import Format, Storage
 from qairt.model.weights import ALL, listed, missing_weight
 
 if TYPE_CHECKING:
@@ -61,6 +62,14 @@ class GgufWeights:
 
     def files(self) -> list[Path]:
         return [self.header.path]
+
+    def storage(self) -> Storage | None:
+        """How the quantized matrices are stored; None if all are plain floats."""
+        return Storage.of(
+            Format(kind, int(next(filter(str.isdigit, kind))), f"blocks of {size}")
+            for kind, size, _ in (BLOCKS[tensor.type_id] for tensor in self.header.tensors.values())
+            if size > 1
+        )
 
     def stored_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in self._tensors.values())
