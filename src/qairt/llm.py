@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.pipeline import Pipeline
+from qairt.engine.shared_store.of_user import store_of_user
 from qairt.errors import RecipeError
 from qairt.files import expanded
 from qairt.notify import Notify, silent
@@ -104,9 +105,10 @@ class LLMPipeline(Pipeline):
         apply_checkpoint(recipe)
         settings, stages = read_recipe(recipe)
         model = model_name(settings.model_id_or_path)
+        folder = Path(expanded(cache_dir) if cache_dir else settings.cache_dir or default_cache_dir(recipe.source))
         pipeline = cls(
             stages,
-            expanded(cache_dir) if cache_dir else settings.cache_dir or default_cache_dir(recipe.source),
+            folder,
             recipe=recipe,
             settings=settings,
             model=model,
@@ -115,6 +117,7 @@ class LLMPipeline(Pipeline):
             checkpoint=settings.checkpoint is True,
             verify_digests=settings.verify.artifacts == "full",
             log_level=settings.log_level,
+            store=store_of_user(folder.absolute() / STATE_FOLDER),
         )
         if cache_dir is None and settings.cache_dir is None and recipe.source is not None:
             pipeline.notices += _cache_elsewhere(recipe.source, pipeline.cache_dir)

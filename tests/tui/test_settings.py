@@ -33,6 +33,7 @@ def test_everything_can_be_set_in_the_file(config: Path) -> None:
     config.write_text(
         "theme: qairt-light\nascii: true\ngraph: block\nrefresh: 2\nmouse: 'off'\neditor: vim -n\n"
         "keys:\n  item.clear: ctrl+x\n  global.help: 'f1,?'\n"
+        "store: file:/mnt/share\n"
     )
     settings, problems = load_settings(themes=THEMES)
     assert problems == []
@@ -44,6 +45,7 @@ def test_everything_can_be_set_in_the_file(config: Path) -> None:
         "mouse": "off",
         "editor": "vim -n",
         "keys": {"item.clear": "ctrl+x", "global.help": "f1,?"},
+        "store": "file:/mnt/share",
     }
 
 

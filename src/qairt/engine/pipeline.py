@@ -36,6 +36,7 @@ from qairt.recipe.settings import LogLevel
 
 if TYPE_CHECKING:
     from qairt.engine.observers import StageObserver
+    from qairt.engine.shared_store.shared_store import SharedStore
 
 
 class Pipeline(LastResult):
@@ -51,6 +52,7 @@ class Pipeline(LastResult):
         checkpoint: whether results are kept where `enable_cache` is false.
         verify_digests: read every byte of reused entries, also of files that have not changed since they were read.
         log_level: the messages that a run shows: `warning` leaves notices out, `error` warnings too.
+        store: that several machines share results through.
 
     Raises:
         ContractViolation: the stages do not fit together; names the stage.
@@ -69,6 +71,7 @@ class Pipeline(LastResult):
         checkpoint: bool = False,
         verify_digests: bool = False,
         log_level: LogLevel = "info",
+        store: SharedStore | None = None,
     ) -> None:
         self.cache_dir = Path(cache_dir).absolute()
         self.recipe = recipe if recipe is not None else Recipe()
@@ -90,6 +93,7 @@ class Pipeline(LastResult):
         """Set to end a run from another thread: running items are stopped, finished ones kept."""
         self.cache = StageCache(self.cache_dir, self._bad_entry, verify_digests=verify_digests)
         self.manifest = PipelineManifest(self.cache_dir)
+        self.store = store
         self.detached = False
         """Whether the process that runs it has no terminal."""
         self._stream = EventStream()
@@ -115,7 +119,7 @@ class Pipeline(LastResult):
 
     def notes(self) -> list[str]:
         """Notices and warnings: what a plan tells besides its items."""
-        return [*self.all_notices(), *self.warnings]
+        return [*self.all_notices(), *self.warnings, *(self.store.notices() if self.store else ())]
 
     # Events
 
@@ -255,7 +259,7 @@ class Pipeline(LastResult):
 
     def _planner(self, env: Env, options: RunOptions) -> Planner:
         uncached = frozenset(stage.name for stage in self._stages if not self._reuses(stage.config))
-        return Planner(self._requested(options), env, self.cache, options.force, self.model, uncached)
+        return Planner(self._requested(options), env, self.cache, options.force, self.model, uncached, self.store)
 
     def _reuses(self, config: StageConfig) -> bool:
         return self._enable_cache if config.enable_cache is None else config.enable_cache

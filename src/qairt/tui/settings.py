@@ -21,10 +21,10 @@ from pydantic_settings import (
 
 from qairt.files import write_atomic
 from qairt.recipe.names import nearest
+from qairt.recipe.yaml_file import NotAMapping, YamlFile, describe_error, read_yaml
 from qairt.tui.key_names import wrong_keys
 from qairt.tui.terminal.glyphs import GraphStyle
 from qairt.tui.themes import DEFAULT_THEME
-from qairt.tui.yaml_file import NotAMapping, YamlFile, describe_error, read_yaml
 from qairt.user_folder import config_folder
 
 
@@ -45,6 +45,8 @@ class UserSettings(BaseSettings):
     """For editing recipes; None: `$VISUAL` or `$EDITOR`."""
     keys: Annotated[dict[str, str], NoDecode] = {}
     """Keys by action id: `{item.clear: ctrl+x}`."""
+    store: object = None
+    """Where results are shared: `qairt.engine.shared_store.settings` reads and checks it."""
 
     @classmethod
     def settings_customise_sources(

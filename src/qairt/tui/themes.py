@@ -14,8 +14,8 @@ from textual.app import App
 from textual.color import Color, ColorParseError
 from textual.theme import Theme
 
+from qairt.recipe.yaml_file import NotAMapping, describe_error, read_yaml
 from qairt.tui.theme_defaults import ANSI_DEFAULTS, LIGHT_DEFAULTS, VARIABLE_DEFAULTS
-from qairt.tui.yaml_file import NotAMapping, describe_error, read_yaml
 from qairt.user_folder import config_folder
 
 __all__ = ["DEFAULT_THEME", "MONO_THEME", "VARIABLE_DEFAULTS", "load_themes", "read_theme", "register_all"]

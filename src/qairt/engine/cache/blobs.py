@@ -32,6 +32,23 @@ class Blobs:
             shared = size >= _SHARED_FROM and self._share(path, blob)
         return size, digest, not shared
 
+    def adopt(self, digest: str, path: Path) -> bool:
+        """Make `path` a link to the bytes of this digest, if they are here and whole."""
+        blob = self._folder / digest
+        try:
+            with self._digests.linking([blob]):
+                if not self._is_right(blob):
+                    return False
+                os.link(blob, path)
+                return True
+        except OSError:
+            return False
+
+    def keep(self, path: Path, digest: str) -> None:
+        """Share the bytes of a file that is on disk and has this digest."""
+        self._digests.remember({path: digest})
+        self.store(path)
+
     def release_damaged(self, digests: Iterable[str]) -> None:
         """Remove the blobs of a damaged entry whose bytes are not what their names say: none adopts them again."""
         for digest in digests:

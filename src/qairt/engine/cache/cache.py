@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import replace
 from datetime import UTC, datetime
+from io import BufferedReader
 from pathlib import Path
 
 from pydantic import JsonValue
@@ -31,7 +32,7 @@ from qairt.engine.digests import shared_digests
 from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.stage import AnyStage, StageConfig, StageOutput
 from qairt.errors import CacheError, disk_full, is_disk_full
-from qairt.files import files_below, make_folder, require_writable, set_aside, write_atomic
+from qairt.files import files_below, make_folder, open_regular, require_writable, set_aside, write_atomic
 from qairt.folders import flush_tree, put_in_place, temporary_folder
 
 _NOT_STAGES = {"runs", "blobs", "locks", "trash"}
@@ -54,7 +55,7 @@ class StageCache:
         self._verify_digests = verify_digests
         self._verified: set[Path] = set()
         self._digests = shared_digests(self._root / DIGESTS)
-        self._blobs = Blobs(self._root / "blobs", self._digests)
+        self.blobs = Blobs(self._root / "blobs", self._digests)
         self.readers = Readers(self._root / "locks")
 
     @property
@@ -125,7 +126,7 @@ class StageCache:
 
     def retire(self, entry: Entry) -> None:
         """Set a damaged entry aside, and let go of its damaged blobs: the next run rebuilds it."""
-        self._blobs.release_damaged(file["sha256"] for file in entry.files.values())
+        self.blobs.release_damaged(file["sha256"] for file in entry.files.values())
         with suppress(OSError):  # a read-only cache: it stays, and is not used
             set_aside(entry.directory)
 
@@ -161,6 +162,17 @@ class StageCache:
                 entry = self._read(directory)
                 if entry is not None:
                     yield entry
+
+    def opened(self, path: Path, digest: str) -> BufferedReader | None:
+        """A file of an entry opened for reading; None if it is gone or is not the one of this digest any more."""
+        try:
+            file = open_regular(path)
+            if self._digests.digest(path) == digest and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+                return file
+        except OSError:
+            return None
+        file.close()
+        return None
 
     def linking(self, entries: Iterable[Entry]) -> AbstractContextManager[None]:
         """Meanwhile links to the files of these entries come and go, which does not change them."""
@@ -213,7 +225,7 @@ class StageCache:
             files: dict[str, StoredFile] = {}
             new_bytes = 0
             for path in files_below(work):
-                size, digest, is_new = self._blobs.store(path)
+                size, digest, is_new = self.blobs.store(path)
                 files[str(path.relative_to(work))] = {"size": size, "sha256": digest}
                 new_bytes += size if is_new else 0
             entry = Entry(
@@ -226,6 +238,8 @@ class StageCache:
                 inputs=dict(new.inputs),
                 made_from=dict(new.made_from),
                 made_with=dict(new.made_with),
+                read=None if new.read is None else dict(new.read),
+                made_by=dict(new.made_by),
                 seconds=round(new.seconds, 3),
                 peak_rss=new.peak_rss,
                 new_bytes=new_bytes,
@@ -306,7 +320,7 @@ class StageCache:
 
     def drop_unused_blobs(self) -> int:
         """Remove blobs that no entry links to, not even a cleared one; returns the bytes freed."""
-        return self._blobs.drop_unused()
+        return self.blobs.drop_unused()
 
     def leftovers(self) -> list[Path]:
         """Files and folders of killed runs, and entries that were set aside."""

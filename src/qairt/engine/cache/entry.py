@@ -7,9 +7,9 @@ import stat
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import TypedDict
 
 from pydantic import JsonValue
+from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from qairt.files import read_json, sha256_of
 
@@ -40,6 +40,10 @@ class NewEntry:
     """The keys of the items that it read, by item; more than its own key contains if one of them has facets."""
     made_with: Mapping[str, str] = field(default_factory=dict)
     """What may change its last bits and is not in the key: versions of packages, the processor."""
+    read: Mapping[str, str] | None = None
+    """See `Entry`."""
+    made_by: Mapping[str, str] = field(default_factory=dict)
+    """The host, and the versions and digests of its tools; of a fetched entry, those of its builder."""
 
 
 @dataclass(frozen=True)
@@ -63,6 +67,11 @@ class Entry:
     made_from: dict[str, str] = field(default_factory=dict)
     """The keys of the items that it read, by item."""
     made_with: dict[str, str] = field(default_factory=dict)
+    """See `NewEntry`; empty in entries of earlier versions."""
+    read: dict[str, str] | None = None
+    """The digests of the files of the items that it read and whose keys its own contains, by item: of two results under
+    one key, the one it was made from. None in entries of earlier versions."""
+    made_by: dict[str, str] = field(default_factory=dict)
     """See `NewEntry`; empty in entries of earlier versions."""
 
     @property
@@ -122,6 +131,8 @@ def read_entry(directory: Path) -> Entry:
         new_bytes=int(record["new_bytes"]),
         made_from=_texts(record.get("made_from") or mapping_in(record["inputs"], "extras", "sources")),
         made_with=_texts(record.get("made_with") or {}),
+        read=None if record.get("read") is None else _texts(record["read"]),
+        made_by=_texts(record.get("made_by") or {}),
     )
 
 
@@ -152,6 +163,8 @@ def written(entry: Entry) -> str:
         "inputs": entry.inputs,
         "made_from": entry.made_from,
         "made_with": entry.made_with,
+        "read": entry.read,
+        "made_by": entry.made_by,
     }
     return json.dumps(record, indent=1) + "\n"
 

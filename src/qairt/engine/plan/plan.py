@@ -17,6 +17,8 @@ from qairt.engine.plan.key import StageFacts, item_inputs
 from qairt.engine.plan.machine_speed import MachineSpeed, kept_speed
 from qairt.engine.plan.outputs import planned_outputs
 from qairt.engine.plan.planned import Plan, PlannedItem, PlannedOutput, StagePlan
+from qairt.engine.plan.stored_items import look_up
+from qairt.engine.shared_store.shared_store import SharedStore
 from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, Stage, Task
 from qairt.errors import ContractViolation
 from qairt.machine import this_host
@@ -31,6 +33,7 @@ class Planner:
         force: stages whose items run even if they are cached.
         model: the model's name in `output.extra`.
         uncached: stages whose items are not reused, because `enable_cache` is false.
+        store: that other machines share results through; it is asked for what is not here.
     """
 
     stages: Sequence[AnyStage]
@@ -39,6 +42,7 @@ class Planner:
     force: frozenset[str] = frozenset()
     model: str = ""
     uncached: frozenset[str] = frozenset()
+    store: SharedStore | None = None
 
     def plan(self, made: frozenset[str] = frozenset()) -> Plan:
         """Expand every stage and look its items up.
@@ -71,6 +75,7 @@ class _Planning:
         self.plan = Plan(known={entry.key: entry for entry in planner.cache.entries()})
         self._env, self._cache, self._made = planner.env, planner.cache, made
         self._force, self._uncached = planner.force, planner.uncached
+        self._store = planner.store
         self._newest = newest_by_item(self.plan.known.values())
         self._costs = CostHistory(planner.cache.cache_dir)
         self._speed = kept_speed() or MachineSpeed()
@@ -92,6 +97,8 @@ class _Planning:
         check_expansion(stage, handles, expansion, self._env, first=not self.plan.stages)
         facts = self._facts_of(stage)
         items = [self._item(stage, task, [sources[coord] for coord in task.sources], facts) for task in expansion.tasks]
+        if self._store is not None:
+            look_up(self._store, items)
         if not stage.is_side_branch:
             passing = {coord: item for coord, item in self._batch.items() if stage.adds_items or coord not in sources}
             self._batch = dict(sorted((passing | {item.coord: item for item in items}).items()))

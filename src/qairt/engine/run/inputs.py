@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from typing import TYPE_CHECKING
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.plan.reads import read_by
 from qairt.engine.stage import AnyStage, Env, Item, StageOutput
 from qairt.errors import CacheError, ItemFailed
 from qairt.files import log_tail
@@ -53,7 +53,7 @@ class ItemInputs:
 
     def reading(self, item: PlannedItem) -> AbstractContextManager[None]:
         """Keep everything in place that the item reads, while inside."""
-        read = (found for source in item.sources for found, _ in _read_by(item.stage, source))
+        read = (found for source in item.sources for found, _ in read_by(item.stage, source))
         return self._cache.readers.reading(found.key for found in read)
 
     def handle(self, item: PlannedItem) -> Item:
@@ -66,7 +66,7 @@ class ItemInputs:
     def fields(self, stage: AnyStage, source: PlannedItem) -> dict[str, JsonValue]:
         """The fields of the stage's input type, each from the nearest output upstream that has it."""
         fields: dict[str, JsonValue] = {}
-        for item, names in _read_by(stage, source):
+        for item, names in read_by(stage, source):
             fields |= self.output(item).model_dump(mode="json", include=names)
         return fields
 
@@ -107,16 +107,3 @@ def _inode(item: PlannedItem) -> int:
         return item.entry.directory.stat().st_ino if item.entry is not None else 0
     except OSError:
         return 0
-
-
-def _read_by(stage: AnyStage, source: PlannedItem) -> Iterator[tuple[PlannedItem, set[str]]]:
-    """The items that a stage reads from `source` on upstream, with the fields of its input type that each gives."""
-    missing = set(stage.input_type.model_fields)
-    level = [source]
-    while level and missing:
-        for item in level:
-            names = missing & set(item.stage.output_type.model_fields)
-            missing -= names
-            if names:
-                yield item, names
-        level = [above for item in level for above in item.sources]

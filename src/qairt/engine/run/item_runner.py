@@ -17,6 +17,7 @@ from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.libraries import made_with
 from qairt.engine.plan.costs import Cost, CostHistory
 from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.plan.reads import files_read
 from qairt.engine.record import events as ev
 from qairt.engine.run.bookkeeping import Bookkeeping
 from qairt.engine.run.executor import Executor, ItemLog
@@ -25,6 +26,7 @@ from qairt.engine.run.jobs import Job, import_path, module_folder
 from qairt.engine.run.stop import Interrupted, Stop
 from qairt.engine.run.stream import EventStream
 from qairt.engine.run.usage import Usage
+from qairt.engine.shared_store.builders import made_here
 from qairt.errors import ItemFailed
 from qairt.files import make_folder
 from qairt.machine import this_host
@@ -225,4 +227,6 @@ def _new_entry(item: PlannedItem, seconds: float, peak_rss: int) -> NewEntry:
         peak_rss=peak_rss,
         made_from={source.name: source.key for source in item.sources},
         made_with=made_with(item.stage.computed_with),
+        read=files_read(item),
+        made_by=made_here(item.stage.computed_with, item.tools),
     )

@@ -27,6 +27,7 @@ from qairt.engine.run.publishing import publish
 from qairt.engine.run.requests import RunRequests
 from qairt.engine.run.scheduler import Capacity, Outcome, Scheduler
 from qairt.engine.run.setup import RunSetup
+from qairt.engine.run.sharing import Sharing
 from qairt.engine.run.stage_hooks import StageHooks
 from qairt.engine.run.stage_metrics import StageMetrics
 from qairt.engine.run.stop import Cancellations, Interrupted, TryAlone
@@ -66,6 +67,8 @@ class Run:
         self._items = ItemRunner(
             self._cache, setup.manifest, self._inputs, stream, make_executor(options.executor), self._bookkeeping
         )
+        store = setup.planner.store
+        self._sharing = Sharing(store, self._cache, setup.manifest, stream, self._bookkeeping)
         self._cancellations = Cancellations(stop)
         self._requests = RunRequests(stop, self._state, self._cancellations)
         self._metrics = StageMetrics(self._cache.cache_dir, self._state, stream.measurements)
@@ -89,6 +92,7 @@ class Run:
             known = frozenset(plan.known)
             self._setup.keep(plan)
             self._setup.announce(plan, self._options, self._stream)
+            self._sharing.tell()
             self._require_space(plan)
             self.handles_stop = True
             try:
@@ -100,6 +104,7 @@ class Run:
                     self._publish(plan)
                     self._remark(plan)
                 self._bookkeeping.write("manifest", lambda: self._records.run_ended(plan))
+                self._sharing.close(wait=status != "interrupted")
                 self._finish(plan, status, round(time.time() - started, 3))
             finally:
                 self.handles_stop = False
@@ -139,6 +144,7 @@ class Run:
             for item in planned.items:
                 if item.cached:
                     self._note_cached(item)
+                    self._share(item)
                 elif item.name not in self._executed:
                     todo.append(item)
         self._hooks.expect(todo)
@@ -167,12 +173,13 @@ class Run:
             self._hooks.before(item)
             with self._items.locked(item, stop):
                 again = stage.name in self._options.force | self._planner.uncached or self._is_never_reused(item)
-                item.entry = None if again else self._cache.entry(item.key)
+                item.entry = None if again else self._cache.entry(item.key) or self._sharing.fetch(item, stop)
                 if item.entry is not None:
                     self._note_cached(item)
                     return
                 self._items.run(item, threads, computed, log, stop)
                 self._executed.append(item.name)
+                self._share(item)
         except Interrupted:
             self._blocked(item, None)
             raise
@@ -196,6 +203,11 @@ class Run:
         finally:
             self._cancellations.ended(item.name, finished=item.cached)
             self._hooks.after(item)
+
+    def _share(self, item: PlannedItem) -> None:
+        kept = item.stage.name not in self._setup.not_kept and not self._is_never_reused(item)
+        if item.entry is not None and kept:
+            self._sharing.add(item.entry)
 
     def _require_space(self, plan: Plan) -> None:
         try:

@@ -13,11 +13,11 @@ from typing import Literal
 
 from qairt.engine.plan.order import urgency
 from qairt.engine.plan.planned import PlannedItem
-from qairt.engine.run.stop import TryAlone
+from qairt.engine.run.stop import TryAgain, TryAlone
 
 RunItem = Callable[[PlannedItem, int, Callable[[], None]], None]
 """`run(item, threads, computed)` raises if the item failed, and calls `computed` when it only has to be stored. After
-`TryAlone` the item runs again, with nothing beside it."""
+`TryAgain` the item runs again; after `TryAlone` with nothing beside it."""
 
 _POLL = 0.5  # seconds after which a lost message is looked for
 
@@ -191,8 +191,9 @@ class Scheduler:
         if error is None:
             self._finish(item)
             self._outcome.done.append(item)
-        elif isinstance(error, TryAlone):
-            self._alone.add(id(item))
+        elif isinstance(error, TryAgain):
+            if isinstance(error, TryAlone):
+                self._alone.add(id(item))
             self._waiting[id(item)] = item
             self._on_unblocked(item)
         else:

@@ -9,7 +9,11 @@ class Interrupted(Exception):  # noqa: N818 - it is not an error
     """The item was stopped while it ran."""
 
 
-class TryAlone(Exception):  # noqa: N818 - it is not an error
+class TryAgain(Exception):  # noqa: N818 - it is not an error
+    """The item is made after all, and needs other things than was expected: it waits for them."""
+
+
+class TryAlone(TryAgain):
     """Memory ran out for the item: it is made once more, with nothing beside it."""
 
 

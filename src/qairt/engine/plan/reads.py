@@ -1,0 +1,55 @@
+"""What an item reads: which earlier outputs, and the digests of their files."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from qairt.engine.shared_store.stored import files_digest
+
+if TYPE_CHECKING:
+    from qairt.engine.plan.planned import PlannedItem
+    from qairt.engine.stage import AnyStage
+
+
+def read_by(stage: AnyStage, source: PlannedItem) -> Iterator[tuple[PlannedItem, set[str]]]:
+    """The items that a stage reads from `source` on upstream, with the fields of its input type that each gives."""
+    missing = set(stage.input_type.model_fields)
+    level = [source]
+    while level and missing:
+        for item in level:
+            names = missing & set(item.stage.output_type.model_fields)
+            missing -= names
+            if names:
+                yield item, names
+        level = [above for item in level for above in item.sources]
+
+
+def files_read(item: PlannedItem) -> dict[str, str] | None:
+    """The digests of the files of the items that it reads, by item; None while one of them is not made.
+
+    Only items whose keys its own contains, directly or not, are among them: of the others, the facets in its key say
+    what it depends on.
+    """
+    chained = _chained(item)
+    found: dict[str, str] = {}
+    for source in item.sources:
+        for read, _ in read_by(item.stage, source):
+            if id(read) not in chained:
+                continue
+            files = read.entry.files if read.entry is not None else read.stored.files if read.stored else None
+            if files is None:
+                return None
+            found[read.name] = files_digest(files)
+    return found
+
+
+def _chained(item: PlannedItem) -> set[int]:
+    found: set[int] = set()
+    todo = list(item.chained)
+    while todo:
+        source = todo.pop()
+        if id(source) not in found:
+            found.add(id(source))
+            todo += source.chained
+    return found

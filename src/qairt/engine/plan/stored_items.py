@@ -1,0 +1,29 @@
+"""Which items of a plan the shared store has."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.plan.reads import files_read
+from qairt.engine.shared_store.shared_store import SharedStore
+from qairt.engine.shared_store.stored import action_of
+
+
+def look_up(store: SharedStore, items: Iterable[PlannedItem]) -> None:
+    """Set `stored` of those items that are not here and that the store has.
+
+    An item that is made anew whatever is there is not looked up, nor one whose sources are not known byte by byte.
+    """
+    actions = {}
+    for item in items:
+        anew = item.cause is not None and item.cause.kind in ("forced", "never")
+        read = None if item.entry is not None or anew else files_read(item)
+        if read is not None:
+            actions[item.name] = (item, action_of(item.key, read))
+    found = store.find(action for _, action in actions.values())
+    for item, action in actions.values():
+        stored = found.get(action)
+        item.stored = stored if stored is not None and stored.stage == item.stage.name else None
+        if item.stored is not None:
+            item.fetch_seconds, item.bytes = store.expected_seconds(item.stored), item.stored.bytes
