@@ -16,6 +16,7 @@ from qairt.cli.find_store import (
     find_entries,
     find_store,
     known_stage,
+    open_for,
     planned_items,
     unused_entries,
 )
@@ -158,19 +159,25 @@ def verify(
 ) -> None:
     """Compare every cached file with its digest.
 
-    Reads all of them. A damaged entry is set aside, and the next run rebuilds it; the exit code is then 1.
+    Reads all of them. A damaged entry is set aside, and the next run rebuilds it; the exit code is then 1. Where two
+    machines made different bytes from the same inputs, the shared store knows both, and they are named.
     """
+    from qairt.cli.sharing import differing_results
+
     store = find_store(recipe or recipe_option, cache_dir)
     read = store.verify()
     whole = len(store.entries())
+    differing = differing_results(store.state_folder)
     if as_json:
-        emit_json({"whole": whole, "bytes": read, "damaged": store.problems})
+        emit_json({"whole": whole, "bytes": read, "damaged": store.problems, "shared_store": differing})
     else:
         for line in store.problems:
             emit(f"damaged: {line}")
         emit(f"{count(whole, 'intact entry', 'intact entries')}, {size(read)} read")
         if store.problems:
             emit(f"{len(store.problems)} set aside; the next run rebuilds them")
+        for line in differing:
+            emit(line)
     raise typer.Exit(exit_codes.FAILED if store.problems else exit_codes.DONE)
 
 
@@ -239,7 +246,7 @@ def why(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json 
                     "stage": item.stage.name,
                     "label": item.label,
                     "cached": item.cached,
-                    "reason": item.reason,
+                    "reason": item.why,
                     "key": item.key,
                     "made_with": item.entry.made_with if item.entry else {},
                 }
@@ -247,7 +254,7 @@ def why(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json 
             ]
         )
         return
-    rows = [(item.stage.name, item.label, "cached, will be reused" if item.cached else item.reason) for item in items]
+    rows = [(item.stage.name, item.label, "cached, will be reused" if item.cached else item.why) for item in items]
     for line in table(rows, header=("stage", "item", "why it runs")):
         emit(line)
     made = made_with_by_stage(item.entry for item in items if item.entry is not None)
@@ -255,3 +262,67 @@ def why(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json 
         emit()
         for line in table(made, header=("stage", "made with")):
             emit(line)
+
+
+@add_command(app, "push")
+def push(
+    *,
+    recipe: RecipeOfCache = None,
+    recipe_option: HiddenRecipe = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Add finished items to the shared store, for other machines.
+
+    A run does so by itself in the background; this waits until all of them are there. What was sent before is not sent
+    again. The store is `store:` in the user's settings, or QAIRT_STORE; its mode must be read-write.
+
+    \b
+    Examples:
+      qairt cache push recipe.yaml
+      QAIRT_STORE='{url: file:/mnt/share, mode: read-write}' qairt cache push
+    """
+    from qairt.cli.sharing import push_entries
+
+    store = find_store(recipe or recipe_option, cache_dir)
+    push_entries(store, as_json=as_json)
+
+
+@add_command(app, "pull")
+def pull(
+    *,
+    recipe: RecipeOfCache = None,
+    recipe_option: HiddenRecipe = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Fetch what the shared store has of a recipe; build nothing.
+
+    Every file is compared with its digest on arrival.
+
+    \b
+    Example:
+      qairt cache pull recipe.yaml
+    """
+    from qairt.cli.sharing import pull_items
+
+    pull_items(open_for(recipe or recipe_option, cache_dir), as_json=as_json)
+
+
+@add_command(app, "status")
+def status(
+    *,
+    recipe: RecipeOfCache = None,
+    recipe_option: HiddenRecipe = None,
+    cache_dir: CacheDir = None,
+    as_json: Json = False,
+) -> None:
+    """Show the shared store: whether it answers, and what is in it of a recipe.
+
+    \b
+    Example:
+      qairt cache status recipe.yaml
+    """
+    from qairt.cli.sharing import show_status
+
+    show_status(open_for(recipe or recipe_option, cache_dir), as_json=as_json)

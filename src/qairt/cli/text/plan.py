@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from qairt.amounts import compact, count, size
+from qairt.amounts import about, compact, count, size
 from qairt.cli.console import styled, table
 
 if TYPE_CHECKING:
@@ -34,9 +34,7 @@ def stage_table(plan: Plan) -> list[str]:
 
 def reasons(to_run: list[PlannedItem]) -> list[str]:
     """Every item that runs: how long it takes, and why it is not reused."""
-    rows = [
-        (f"  {item.stage.name}", item.label, _marked(compact(item.seconds), [item]), item.reason) for item in to_run
-    ]
+    rows = [(f"  {item.stage.name}", item.label, _marked(compact(item.seconds), [item]), item.why) for item in to_run]
     return table(rows, header=("  stage", "item", "time", "why it runs"), right=(2,))
 
 
@@ -54,9 +52,10 @@ def report_lines(plan: Plan) -> list[str]:
 
 def _row(name: str, items: list[PlannedItem], output: str) -> tuple[str, ...]:
     to_run = [item for item in items if not item.cached]
+    built = sum(item.stored is None for item in to_run)
     return (
         name,
-        f"{len(to_run)}/{len(items)}",
+        f"{built}/{len(items)}",
         _marked(size(sum(item.bytes for item in items)), items),
         _marked(compact(sum(item.seconds for item in to_run)), to_run) if to_run else "",
         _marked(size(max(item.peak_ram for item in to_run)), to_run) if to_run else "",
@@ -82,7 +81,17 @@ def _summary(plan: Plan, jobs: int, memory: int) -> str:
     from qairt.engine.record.eta import in_words
 
     eta = expected(plan, jobs, memory)
-    return f"{count(len(plan.to_run()), 'item')} to run, {in_words(eta)}, {eta.basis}, at most {jobs} at a time"
+    fetched = plan.to_fetch()
+    built = count(len(plan.to_run()) - len(fetched), "item")
+    there = f"{_in_the_store(fetched)}; " if fetched else ""
+    return f"{there}{built} to run, {in_words(eta)}, {eta.basis}, at most {jobs} at a time"
+
+
+def _in_the_store(items: list[PlannedItem]) -> str:
+    """`12 items in the store, 1.24 GB to fetch, ~20 s (building: ~5 min 10 s)`."""
+    fetching, building = sum(item.seconds for item in items), sum(item.expected.seconds for item in items)
+    to_fetch = f"{size(sum(item.bytes for item in items))} to fetch, ~{about(fetching)}"
+    return f"{count(len(items), 'item')} in the store, {to_fetch} (building: ~{about(building)})"
 
 
 def expected(plan: Plan, jobs: int, memory: int) -> Eta:

@@ -76,6 +76,8 @@ class _Planning:
         self._env, self._cache, self._made = planner.env, planner.cache, made
         self._force, self._uncached = planner.force, planner.uncached
         self._store = planner.store
+        self._fetched: set[str] = set()
+        """Digests of what is fetched from it."""
         self._newest = newest_by_item(self.plan.known.values())
         self._costs = CostHistory(planner.cache.cache_dir)
         self._speed = kept_speed() or MachineSpeed()
@@ -98,7 +100,7 @@ class _Planning:
         facts = self._facts_of(stage)
         items = [self._item(stage, task, [sources[coord] for coord in task.sources], facts) for task in expansion.tasks]
         if self._store is not None:
-            look_up(self._store, items)
+            look_up(self._store, items, self._fetched)
         if not stage.is_side_branch:
             passing = {coord: item for coord, item in self._batch.items() if stage.adds_items or coord not in sources}
             self._batch = dict(sorted((passing | {item.coord: item for item in items}).items()))

@@ -180,7 +180,7 @@ class PlannedItem:
         """What is done and why: `in the store: 1.24 GB to fetch, about 20 s; building takes about 3 min 20 s`."""
         if self.stored is None:
             return self.reason
-        fetch = f"in the store: {amounts.size(self.stored.bytes)} to fetch, about {amounts.about(self.fetch_seconds)}"
+        fetch = f"in the store: {amounts.size(self.bytes)} to fetch, about {amounts.about(self.fetch_seconds)}"
         return f"{fetch}; building takes about {amounts.about(self.expected.seconds)}"
 
     @property

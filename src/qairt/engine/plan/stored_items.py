@@ -10,11 +10,15 @@ from qairt.engine.shared_store.shared_store import SharedStore
 from qairt.engine.shared_store.stored import action_of
 
 
-def look_up(store: SharedStore, items: Iterable[PlannedItem]) -> None:
+def look_up(store: SharedStore, items: Iterable[PlannedItem], seen: set[str] | None = None) -> None:
     """Set `stored` of those items that are not here and that the store has.
 
     An item that is made anew whatever is there is not looked up, nor one whose sources are not known byte by byte.
+
+    Args:
+        seen: digests of contents that are fetched for other items; those of these items are added.
     """
+    seen = set() if seen is None else seen
     actions = {}
     for item in items:
         anew = item.cause is not None and item.cause.kind in ("forced", "never")
@@ -26,4 +30,7 @@ def look_up(store: SharedStore, items: Iterable[PlannedItem]) -> None:
         stored = found.get(action)
         item.stored = stored if stored is not None and stored.stage == item.stage.name else None
         if item.stored is not None:
-            item.fetch_seconds, item.bytes = store.expected_seconds(item.stored), item.stored.bytes
+            contents = item.stored.contents()
+            item.bytes = sum(size for digest, size in contents.items() if digest not in seen)
+            item.fetch_seconds = store.expected_seconds(item.bytes)
+            seen |= contents.keys()

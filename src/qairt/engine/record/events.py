@@ -46,6 +46,8 @@ class PlannedEntry(BaseModel):
     cached: bool
     stale: bool = False
     """It was made before, from different inputs."""
+    stored: bool = False
+    """It is fetched from the shared store."""
     reason: str
     sources: tuple[str, ...] = ()
     """The items it depends on, as `stage label`."""

@@ -17,7 +17,9 @@ def opening(event: ev.RunStarted) -> list[str]:
     if not to_run:
         return [f"nothing to run: {_all(cached)} cached"]
     eta = remaining(RunState.of_plan(event.items), event.time, jobs=event.jobs, memory=event.memory)
-    first = f"{count(len(to_run), 'item')} to run, {cached} cached; {in_words(eta)}, {eta.basis}"
+    stored = sum(item.stored for item in to_run)
+    there = f", {stored} in the store" if stored else ""
+    first = f"{count(len(to_run) - stored, 'item')} to run{there}, {cached} cached; {in_words(eta)}, {eta.basis}"
     return [f"{first}, at most {event.jobs} at a time"] + ([f"cached: {_cached_stages(event)}"] if cached else [])
 
 

@@ -25,6 +25,7 @@ _SYMPTOMS = (
     (r"operation timed out|timed ?out|TimedOut", "no answer in time"),
     (r"dns error|failed to lookup address", "its host is unknown"),
     (r"connection refused|kind: Connect", "no connection"),
+    (r"IncompleteBody|IncompleteMessage|response body error", "the connection ends in the middle"),
     (r"credential", "the credentials do not work"),
     (r"certificate|tls", "no secure connection"),
 )

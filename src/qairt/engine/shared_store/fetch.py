@@ -24,10 +24,6 @@ Locks = defaultdict[str, threading.Lock]
 class WrongBytes(Exception):  # noqa: N818 - reads as what happened
     """The store's bytes are not what their name says."""
 
-    def __init__(self, digest: str) -> None:
-        super().__init__(digest)
-        self.digest = digest
-
 
 class ContentGone(Missing):
     """A content that an entry names is not in the store."""
@@ -112,7 +108,7 @@ class Fetch:
                     self._go_on()
                     received += len(piece)
                     if received > size:
-                        raise WrongBytes(digest)
+                        raise WrongBytes
                     hasher.update(piece)
                     file.write(piece)
                     self._moved = time.monotonic()
@@ -123,7 +119,7 @@ class Fetch:
         except Missing:
             raise ContentGone(digest) from None
         if received != size or hasher.hexdigest() != digest:
-            raise WrongBytes(digest)
+            raise WrongBytes
 
     def _go_on(self) -> None:
         if self._abandoned.is_set():

@@ -1,5 +1,5 @@
 """What a cache directory remembers of the stores it uses, in `pipeline_state/shared_store.jsonl`: which actions are
-there, and how fast they came. Losing it costs only time."""
+there, what was damaged, and how fast they came. Losing it costs only time."""
 
 from __future__ import annotations
 
@@ -23,11 +23,16 @@ class Memory:
         self._url = url
         self._lock = threading.Lock()
         self._there: set[tuple[str, str]] = set()
+        self._damaged: set[tuple[str, str]] = set()
         self._rates: list[float] = []
         for line in read_lines(self._path):
             match line:
                 case {"store": str(store), "action": str(action)}:
                     self._there.add((store, action))
+                case {"store": str(store), "damaged": str(digest)}:
+                    self._damaged.add((store, digest))
+                case {"store": str(store), "repaired": str(digest)}:
+                    self._damaged.discard((store, digest))
                 case {"url": str(of), "rate": float(rate)} if of == url and rate > 0:
                     self._rates.append(rate)
 
@@ -44,6 +49,21 @@ class Memory:
     def lost(self, store: str, action: str) -> None:
         """Something of it was missing, for now: another process may have put it back."""
         self._there.discard((store, action))
+
+    def is_damaged(self, store: str, digest: str) -> bool:
+        """Whether a content was missing or had wrong bytes."""
+        return (store, digest) in self._damaged
+
+    def damaged(self, store: str, digest: str) -> None:
+        """A content was missing or had wrong bytes: it is stored again, whatever its size."""
+        self._damaged.add((store, digest))
+        self._write({"store": store, "damaged": digest})
+
+    def repaired(self, store: str, digest: str) -> None:
+        """It was stored again."""
+        if self.is_damaged(store, digest):
+            self._damaged.discard((store, digest))
+            self._write({"store": store, "repaired": digest})
 
     def measured(self, size: int, seconds: float) -> None:
         """So many bytes came in so many seconds."""

@@ -12,7 +12,8 @@ import threading
 import time
 import uuid
 from collections import defaultdict
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
@@ -40,7 +41,7 @@ _RATE = 50e6
 _PER_ITEM = 0.1
 """Seconds that the smallest item takes."""
 _LIES = 3
-"""Wrong contents after which a store is not asked again for a while."""
+"""Wrong contents after which nothing is taken from a store any more."""
 
 
 class SharedStore:
@@ -53,8 +54,8 @@ class SharedStore:
     def __init__(self, settings: StoreSettings, state_folder: Path, limits: Limits = PATIENT) -> None:
         self.settings, self.limits = settings, limits
         self.memory = Memory(state_folder, settings.url)
-        self.damaged: set[str] = set()
-        """Digests whose bytes in the store were missing or wrong: they are stored again."""
+        self.distrusted = False
+        """It sent wrong bytes too often: nothing is taken from it any more, and what is built is stored again."""
         self._objects: Objects | None = None
         self._id = ""
         self._opening, self._lock = threading.Lock(), threading.Lock()
@@ -84,9 +85,9 @@ class SharedStore:
         """Whether it failed, and is not to be tried again yet."""
         return time.monotonic() < self._away_until
 
-    def expected_seconds(self, stored: StoredEntry) -> float:
-        """How long fetching an entry is expected to take."""
-        return _PER_ITEM + stored.bytes / (self.memory.rate or _RATES.get(self.settings.scheme, _RATE))
+    def expected_seconds(self, size: int) -> float:
+        """How long fetching an item of so many bytes is expected to take."""
+        return _PER_ITEM + size / (self.memory.rate or _RATES.get(self.settings.scheme, _RATE))
 
     # Asking
 
@@ -108,32 +109,30 @@ class SharedStore:
         self._away = self.limits.away
         return answer
 
+    def is_suspect(self, digest: str) -> bool:
+        """Whether a content that is there may have wrong bytes."""
+        return self.distrusted or self.memory.is_damaged(self._id, digest)
+
+    def present(self, actions: Iterable[str]) -> set[str]:
+        """Those actions that have an entry, whoever built it."""
+        asked = list(actions)
+        unknown = [action for action in asked if not self.memory.is_there(self._id, action)]
+        sizes = self._ask_each([partial(_size_of, action) for action in unknown])
+        absent = {action for action, size in zip(unknown, sizes, strict=True) if not isinstance(size, int) or size < 0}
+        return set(asked) - absent
+
     def find(self, actions: Iterable[str]) -> dict[str, StoredEntry]:
         """The entries of those actions that are there and may be used. What cannot be asked counts as not there."""
+        if self.distrusted:
+            return {}
         actions = list(dict.fromkeys(actions))
         now = time.monotonic()
         unknown = [a for a in actions if a not in self._found and now - self._misses.get(a, -_MISS_S) >= _MISS_S]
-        if unknown and not self.is_away():
-            try:
-                objects = self._open()
-            except Unavailable as error:
-                self.failed(error)
-                return {action: self._found[action] for action in actions if action in self._found}
-            seconds = self.limits.answer if len(unknown) <= _AT_ONCE else self.limits.plan
-            answers = all_within(
-                seconds,
-                [lambda action=action: self._read(objects, action) for action in unknown],  # type: ignore[misc]
-                _AT_ONCE,
-            )
-            if None in answers and not any(isinstance(answer, Unavailable) for answer in answers):
-                self.failed(Unavailable(f"no answers within {seconds:g} s"))
-            for action, answer in zip(unknown, answers, strict=True):
-                if isinstance(answer, Unavailable):
-                    self.failed(answer)
-                elif isinstance(answer, StoredEntry):
-                    self._found[action] = answer
-                elif answer == "":
-                    self._misses[action] = time.monotonic()
+        for action, answer in zip(unknown, self._ask_each([partial(self._read, a) for a in unknown]), strict=True):
+            if isinstance(answer, StoredEntry):
+                self._found[action] = answer
+            elif answer == "":
+                self._misses[action] = time.monotonic()
         return {action: self._found[action] for action in actions if action in self._found}
 
     def fetch(
@@ -154,7 +153,7 @@ class SharedStore:
             progress: gets the fraction that is in place.
             check: what it raises ends the waiting.
         """
-        if self.is_away():
+        if self.is_away() or self.distrusted:
             return False
         began = time.monotonic()
         allowed = seconds_allowed(self.limits, building)
@@ -173,10 +172,10 @@ class SharedStore:
             self.failed(error)
             return False
         except ContentGone as gone:
-            self._is_damaged(stored, gone.digest)
+            self._is_damaged(stored, [gone.digest])
             return False
-        except WrongBytes as wrong:
-            self._is_damaged(stored, wrong.digest)
+        except WrongBytes:
+            self._is_damaged(stored, stored.contents())  # whatever spoiled one of its files may have met others
             self._tell_of_lies(stored)
             return False
         except OSError as error:
@@ -214,6 +213,27 @@ class SharedStore:
 
     # Inside
 
+    def _ask_each(self, questions: Sequence[Callable[[Objects], ResultT]]) -> list[ResultT | None]:
+        """The answers, asked side by side; None for what the store did not answer."""
+        unanswered: list[ResultT | None] = [None] * len(questions)
+        if not questions or self.is_away():
+            return unanswered
+        try:
+            objects = self._open()
+        except Unavailable as error:
+            self.failed(error)
+            return unanswered
+        seconds = self.limits.answer if len(questions) <= _AT_ONCE else self.limits.plan
+        answers = all_within(seconds, [partial(question, objects) for question in questions], _AT_ONCE)
+        failure = next((answer for answer in answers if isinstance(answer, Unavailable)), None)
+        if failure is None and None in answers:
+            failure = Unavailable(f"no answers within {seconds:g} s")
+        if failure is not None:
+            self.failed(failure)
+        else:
+            self._away = self.limits.away
+        return [None if isinstance(answer, Unavailable) else answer for answer in answers]
+
     def _open(self) -> Objects:
         with self._opening:
             if self._objects is None:
@@ -244,7 +264,7 @@ class SharedStore:
             raise Unavailable(f"a newer version of qairt made it (format {marker.format})")
         return marker.id
 
-    def _read(self, objects: Objects, action: str) -> StoredEntry | str:
+    def _read(self, action: str, objects: Objects) -> StoredEntry | str:
         """The entry of an action; empty where there is none that may be used."""
         try:
             stored = parsed(objects.read(entry_name(action)), action)
@@ -258,8 +278,9 @@ class SharedStore:
             return ""
         return stored
 
-    def _is_damaged(self, stored: StoredEntry, digest: str) -> None:
-        self.damaged.add(digest)
+    def _is_damaged(self, stored: StoredEntry, digests: Iterable[str]) -> None:
+        for digest in digests:
+            self.memory.damaged(self._id, digest)
         self.forget(stored.action)
         self._misses[stored.action] = time.monotonic()
 
@@ -270,5 +291,10 @@ class SharedStore:
             f"the store {self.url} sent wrong bytes for {stored.stage} {stored.label} ({size(stored.bytes)}): "
             "nothing of it is used, it is built here",
         )
-        if self._lies % _LIES == 0:
-            self.failed(Unavailable("it sends wrong bytes"))
+        self.distrusted = self._lies >= _LIES
+
+
+def _size_of(action: str, objects: Objects) -> int:
+    """Of the entry of an action; -1 if there is none."""
+    size = objects.size(entry_name(action))
+    return -1 if size is None else size

@@ -46,11 +46,11 @@ def push(store: SharedStore, cache: StageCache, entry: Entry) -> Pushed:
     if entry.read is None:
         return "unknown sources"
     action = action_of(entry.key, entry.read)
-    if store.id and store.memory.is_there(store.id, action):
+    if not store.id:
+        store.ask(lambda objects: None)  # opens it
+    if store.memory.is_there(store.id, action):
         return "there"
     raw = store.ask(lambda objects: _read(objects.read, entry_name(action)))
-    if store.memory.is_there(store.id, action):  # the id is known only now
-        return "there"
     whole = cache.entry(entry.key)
     stored = stored_of(whole) if whole is not None else None
     if whole is None or stored is None or stored.action != action:
@@ -61,7 +61,6 @@ def push(store: SharedStore, cache: StageCache, entry: Entry) -> Pushed:
         if not _put_contents(store, cache, stored, whole):
             return "gone"
         result = _put_record(store, stored, broken=raw is not None)
-    store.damaged.difference_update(stored.contents())
     store.forget(action)
     store.memory.found(store.id, action)
     return result
@@ -69,7 +68,7 @@ def push(store: SharedStore, cache: StageCache, entry: Entry) -> Pushed:
 
 def _beside(store: SharedStore, ours: StoredEntry, there: StoredEntry) -> Pushed | None:
     """What becomes of ours beside the record that is there; None if that one is broken, and ours replaces it."""
-    if any(digest in store.damaged for digest in there.contents()):
+    if any(map(store.is_suspect, there.contents())):
         return None
     contents = there.contents()
     seconds = store.limits.answer + len(contents)
@@ -86,7 +85,7 @@ def _put_contents(store: SharedStore, cache: StageCache, stored: StoredEntry, en
     for name, file in stored.files.items():
         digest, size = file["sha256"], file["size"]
         content = content_name(digest)
-        if digest not in store.damaged and store.ask(partial(_size, content)) == size:
+        if not store.is_suspect(digest) and store.ask(partial(_size, content)) == size:
             continue
         opened = cache.opened(entry.directory / name, digest)
         if opened is None:
@@ -94,7 +93,7 @@ def _put_contents(store: SharedStore, cache: StageCache, stored: StoredEntry, en
         with opened:
             limit = store.limits.fetch + size / _SLOWEST
             store.ask(partial(_put, content, opened), limit)
-        store.damaged.discard(digest)
+        store.memory.repaired(store.id, digest)
     return True
 
 

@@ -118,7 +118,7 @@ def _row(
         items=items,
         to_run=len(to_run),
         causes=_causes(first),
-        reason=plain(first.reason) if first is not None else "",
+        reason=plain(first.why) if first is not None else "",
         seconds=seconds,
         low=low,
         high=high,
@@ -131,6 +131,8 @@ def _row(
 def _causes(item: PlannedItem | None) -> tuple[str, ...]:
     if item is None or item.cause is None:
         return ("",)
+    if item.stored is not None:
+        return plain(item.why), "in the store"
     whole = plain(item.cause.text)
     field = plain(item.cause.leaves[0].field) if item.cause.leaves else ""
     last = field.rpartition(".")[2]
