@@ -19,7 +19,7 @@ ALL = [
     "generate", "execute", "evaluate", "verify", "report", "export", "init", "recipes", "migrate", "schema", "doctor",
     "trust", "history", "bundle", "cache",
 ]  # fmt: skip
-CACHE = ["list", "show", "clear", "undo", "verify", "prune", "why"]
+CACHE = ["list", "show", "clear", "undo", "verify", "prune", "why", "push", "pull", "status"]
 
 
 def test_version(qairt):

@@ -317,7 +317,7 @@ def status(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Show the shared store: whether it answers, and what is in it of a recipe.
+    """Show whether the shared store answers, and what it has.
 
     \b
     Example:
