@@ -112,6 +112,6 @@ def test_verify_names_two_results_of_the_same_inputs(finished, qairt, store, pla
     assert said.code == 0
     assert said.out.splitlines()[1] == (
         f"{first.stage} {first.label} ({first.key[:8]}) has several results in the store, made from the same inputs: "
-        f"of {first.host} ({first.timestamp[:16]}, qairt 0.1.0), which is used, and of box9 (2026-01-02T03:04, qairt 9.9, "
-        "onnxruntime 1.0)"
+        f"of {first.host} ({first.timestamp[:16]}, qairt 0.1.0), which is used, and of box9 (2026-01-02T03:04, "
+        "qairt 9.9, onnxruntime 1.0)"
     )
