@@ -14,6 +14,7 @@ from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.record.folder import RunFolder, live_runs
 from qairt.errors import CacheError, QairtError
 from qairt.files import read_regular
+from qairt.recipe.named_files import Stamps, changed_files, named_files, stamps_of
 
 if TYPE_CHECKING:
     from qairt.engine.pipeline import Pipeline
@@ -31,6 +32,12 @@ class PlanResult:
     plan: Plan | None = None
     error: QairtError | None = None
     seconds: float = 0.0
+    files: Stamps = field(default_factory=dict)
+    """The recipe and every file that it names, as they were when they were read."""
+
+    def changed_files(self) -> list[Path]:
+        """The files that were changed since."""
+        return changed_files(self.files)
 
 
 @dataclass
@@ -65,7 +72,8 @@ class Project:
     def plan(self, options: RunOptions | None = None) -> PlanResult:
         """Read the recipe again, and plan. Takes some tenths of a second: not for the thread of the screen."""
         began = time.monotonic()
-        planned = PlanResult()
+        before = stamps_of({self.recipe.absolute(), *self.planned.files})
+        planned = PlanResult(files=before)
         try:
             planned.pipeline = self.open_pipeline()
             self.cache_dir = planned.pipeline.cache_dir
@@ -76,6 +84,14 @@ class Project:
             planned.error = CacheError(
                 error.strerror or str(error), where=str(error.filename or self.recipe), remedy="check the path"
             )
+        if planned.pipeline is not None:
+            pipeline = planned.pipeline
+            named = named_files(pipeline.recipe, [stage.config for stage in pipeline.configured_stages])
+            inputs = {file for file in named if not file.is_relative_to(self.cache_dir)} | {self.recipe.absolute()}
+            planned.files = {
+                **stamps_of(inputs - before.keys()),
+                **{file: before[file] for file in inputs & before.keys()},
+            }
         planned.seconds = time.monotonic() - began
         self.planned = planned
         return planned

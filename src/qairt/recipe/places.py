@@ -83,6 +83,11 @@ class LocatedMapping(dict[str, Any]):
         """Remember that a preset sets `path`, which the recipe does not set."""
         self._presets[path] = where, value
 
+    def own_files(self) -> list[Path]:
+        """The file it was read from, and those of the presets in it."""
+        presets = dict.fromkeys(Path(where.rpartition(":")[0]) for where, _ in self._presets.values() if ":" in where)
+        return [*([self.source] if self.source else []), *presets]
+
     def preset_values(self, path: KeyPath) -> dict[KeyPath, object]:
         """What presets added below `path`."""
         return {steps: value for steps, (_, value) in self._presets.items() if steps[: len(path)] == path}

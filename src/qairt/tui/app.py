@@ -33,8 +33,9 @@ from qairt.tui.key_names import key_names
 from qairt.tui.keymap import KEYS, MonitorAction, bindings, scopes_of
 from qairt.tui.look import Appearance
 from qairt.tui.notifications import is_recent, notify_of_events
+from qairt.tui.recipe_watch import RecipeWatch
 from qairt.tui.refresh import RefreshTimer
-from qairt.tui.screens.messages import ActionRequested, EditRequested, OpenRunRequested, RecipeChanged
+from qairt.tui.screens.messages import ActionRequested, EditRequested, FilesChanged, OpenRunRequested, RecipeChanged
 from qairt.tui.screens.plan import PlanScreen
 from qairt.tui.session import EngineSession
 from qairt.tui.settings import UserSettings
@@ -111,6 +112,7 @@ class QairtApp(App[int]):
         self._repaint: Timer | None = None
         self._refreshed_at = 0.0
         self._refresh_timer = RefreshTimer(self, appearance.refresh, self._tick)
+        self._recipe_watch = RecipeWatch(project, lambda files: self.post_message(FilesChanged(files)))
         workspace = self.workspace = Workspace(self, project, appearance.look, readonly=launch.readonly)
         self._plain_terminal = PlainTerminalActions(workspace, settings.editor)
         start = StartActions(workspace, own_process=launch.host)
@@ -187,6 +189,7 @@ class QairtApp(App[int]):
 
     def on_ready(self) -> None:
         """Exclude everything loaded so far from garbage collection."""
+        self._recipe_watch.start()
         gc.freeze()
         gc.enable()
 
@@ -209,6 +212,9 @@ class QairtApp(App[int]):
         if changed or now - self._refreshed_at >= _CLOCK_INTERVAL:
             self._refreshed_at = now
             self.workspace.refresh(changed=changed)
+
+    def on_unmount(self) -> None:
+        self._recipe_watch.stop()
 
     def on_app_blur(self) -> None:
         self._refresh_timer.slow_down()
@@ -242,6 +248,10 @@ class QairtApp(App[int]):
 
     def on_recipe_changed(self, event: RecipeChanged) -> None:
         self._plan.plan_again()
+
+    def on_files_changed(self, event: FilesChanged) -> None:
+        if self.session.kind == "plan" or any(isinstance(screen, PlanScreen) for screen in self.screen_stack):
+            self._plan.plan_changed(event.files)
 
     def on_open_run_requested(self, event: OpenRunRequested) -> None:
         self._open.open_run(event.run_id)

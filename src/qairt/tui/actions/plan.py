@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from qairt.engine.plan.announce import planned_entries
 from qairt.engine.record.state import RunState
 from qairt.project import PlanResult
+from qairt.recipe.named_files import differences
 from qairt.tui.actions.plain_terminal import PlainTerminalActions
 from qairt.tui.actions.start import StartActions
 from qairt.tui.screens.plan import PlanChoice, PlanScreen
@@ -18,6 +19,10 @@ from qairt.tui.workspace import Workspace
 
 if TYPE_CHECKING:
     from qairt.tui.screens.why import WhyScreen
+
+
+_NAMED = 3
+"""Changed settings that a notification names."""
 
 
 class PlanActions:
@@ -51,6 +56,16 @@ class PlanActions:
     def plan_again(self) -> None:
         """Plan in the background because something changed."""
         self._plan(self._show)
+
+    def plan_changed(self, changed: Sequence[Path]) -> None:
+        """Plan again because files were changed from outside, and say what changed."""
+        before = self._workspace.project.planned
+
+        def show(planned: PlanResult) -> None:
+            self._show(planned)
+            self._workspace.app.notify(what_changed(before, planned, changed), markup=False, timeout=10)
+
+        self._plan(show)
 
     def plan_then_start(self) -> None:
         """Plan again and start the run; finished items are reused."""
@@ -89,7 +104,14 @@ class PlanActions:
             workspace.app.push_screen(self._why)
 
     def start_chosen(self, choice: PlanChoice) -> None:
-        """Start the run as chosen on the plan screen."""
+        """Start the run as chosen on the plan screen, unless that plan is of older files."""
+        changed = self._workspace.project.planned.changed_files()
+        if changed:
+            self._workspace.app.notify(
+                "the recipe was changed: look at the new plan, then start it", severity="warning"
+            )
+            self.plan_changed(changed)
+            return
         self._start.start(replace(self._workspace.project.options, until=choice.until, force=choice.force))
 
     def edit(self, file: str, line: int) -> None:
@@ -164,3 +186,15 @@ class PlanActions:
             readonly=workspace.readonly,
         )
         workspace.app.push_screen(screen)
+
+
+def what_changed(before: PlanResult, now: PlanResult, files: Sequence[Path]) -> str:
+    """`toy.yaml changed: stages.fan.suffix: ! → ?`, or the names of the files."""
+    names = ", ".join(dict.fromkeys(file.name for file in files))
+    if now.error is not None:
+        return f"{names} changed: it cannot be planned"
+    if before.pipeline is None or now.pipeline is None:
+        return f"{names} changed: planned again"
+    found = differences(before.pipeline.recipe, now.pipeline.recipe)
+    more = f" and {len(found) - _NAMED} more" if len(found) > _NAMED else ""
+    return f"{names} changed: {'; '.join(found[:_NAMED])}{more}" if found else f"{names} changed: planned again"

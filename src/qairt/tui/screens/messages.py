@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from textual.message import Message
 
 from qairt.tui.keymap import MonitorAction
@@ -31,6 +33,14 @@ class EditRequested(Message):
 
 class RecipeChanged(Message):
     """A line of the recipe's file was written."""
+
+
+class FilesChanged(Message):
+    """The recipe, or files that it names, were changed from outside since they were planned."""
+
+    def __init__(self, files: list[Path]) -> None:
+        super().__init__()
+        self.files = files
 
 
 class OpenRunRequested(Message):
