@@ -15,3 +15,8 @@ def emulation_seconds(weights: float, ars: Sequence[int], rows: Sequence[int]) -
     """Seconds to compile a graph for each AR, and for one call for each of `rows`, its AR."""
     millions = weights / 1e6
     return START_S * len(ars) + millions * (COMPILE_S * len(ars) + CALL_S * len(rows) + ROW_S * sum(rows))
+
+
+def piece_seconds(weights: float, ar: int) -> float:
+    """Seconds to compile one layer or less, call it twice, and compare it with the CPU; measured as above."""
+    return 1.0 + weights / 1e6 * (0.1 + 2 * (0.06 + 0.0025 * ar))

@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from qairt import keys
 from qairt.files import link_or_copy, make_folder, read_regular, write_atomic
 from qairt.model.parts import Part
-from qairt.runtime.emulator_cost import emulation_seconds
+from qairt.runtime.emulator_cost import emulation_seconds, piece_seconds
 
 if TYPE_CHECKING:
     from qairt.engine.stage import Progress
@@ -150,12 +150,12 @@ def estimated_seconds(how: Emulate, part: Part, ars: Sequence[int], *, is_first:
         ars: of its graphs.
         is_first: no part before it has layers; with `auto`, the others find its forms emulated.
     """
-    weights: float = part.weight_bytes / 4
-    layers = part.last_layer - part.first_layer
     if how == "none":
         return 0.0
-    seconds = emulation_seconds(weights if layers else 0, ars, [*ars, *ars]) if how == "all" or not layers else 0.0
-    if layers:
-        # the head, at its width here, takes about as long as a layer
-        seconds += (int(is_first) + int(part.has_head)) * emulation_seconds(weights / layers, ars, [*ars, *ars])
+    layers = part.last_layer - part.first_layer
+    weights = part.weight_bytes / 4
+    pieces = int(is_first) + int(part.has_head) if layers else 1  # the head, at its width here, is about a layer
+    seconds = pieces * sum(piece_seconds(weights / layers if layers else 0, ar) for ar in ars)
+    if how == "all" and layers:
+        seconds += emulation_seconds(weights, ars, [*ars, *ars])
     return seconds
