@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import re
+import shutil
 import signal
 import subprocess
 import threading
@@ -16,6 +18,8 @@ import wait
 from qairt.cli.text import run_log
 from qairt.cli.text.run_log import RunLog, plain
 from qairt.engine.record.folder import RunFolder
+from qairt.engine.record.tool_lines import last_lines
+from qairt.tui.lines.log import level_of
 
 STATE = Path("qairt-cache/tiny/pipeline_state")
 
@@ -90,7 +94,10 @@ def test_an_items_log(qairt):
     [
         (["conver", "all"], "run 0001 has no stage conver\n  it has convert, quantize"),
         (["convert", "all"], "run 0001 has no item convert all\n  it has ar1-split1, ar1-split2"),
-        (["quantize", "ar1-split2"], "run 0001 has no log of quantize ar1-split2\n  in this run it is blocked"),
+        (
+            ["quantize", "ar1-split2"],
+            "run 0001 has no log of quantize ar1-split2\n  not run: convert ar1-split2 failed",
+        ),
         (["0009"], "there is no run 0009\n  existing runs: 0001"),
         (["a", "b", "c"], "a is neither a recipe nor a run\n  `qairt status` lists the latest runs"),
     ],
@@ -193,3 +200,56 @@ def test_ctrl_c_stops_following_and_the_run_continues():
         assert (child.returncode, out, err) == (0, "", "")
         assert folder.liveness() == "running"
         assert list((folder.path / "control").glob("*")) == []
+
+
+def test_a_failed_items_log_ends_with_the_cause_its_last_lines_and_the_remedy(qairt):
+    assert qairt("run", "toy.yaml", "stages.fan.fail_at=2", "--jobs", "1").code != 0
+    lines = qairt("logs", "toy.yaml", "fan", "ar2").out.splitlines()
+    assert lines[:2] == ["making ar 2", "50% half way"]
+    at = lines.index("error: this node is not supported")
+    assert lines[at:] == [
+        "error: this node is not supported",
+        "  where: node_7",
+        "  the last lines before it:",
+        "    making ar 2",
+        "    50% half way",
+        *[f"    {line}" for line in lines[2 : at - 1]],
+        "  remedy: leave it out",
+    ]
+
+
+def test_nothing_written_is_said_with_the_items_state(qairt, place):
+    qairt("run", "toy.yaml")
+    assert re.fullmatch(
+        r"done: nothing was written; it took \d+\.\d s\n", qairt("logs", "toy.yaml", "source", "all").out
+    )
+    qairt("run", "toy.yaml", "stages.fan.suffix=x")
+    assert qairt("logs", "toy.yaml", "source", "all").err == (
+        "Error: run 0002 has no log of source all\n"
+        "  cached: its log is that of run 0001: `qairt logs 0001 source all`\n"
+    )
+    shutil.rmtree(place / "cache" / "pipeline_state" / "runs" / "0001")
+    assert qairt("logs", "toy.yaml", "source", "all").err == (
+        "Error: run 0002 has no log of source all\n"
+        "  cached: nothing was written in this run, and the log of the run that built it is gone\n"
+    )
+
+
+def test_lines_of_tools_that_mean_nothing_are_folded(qairt):
+    folder = recorded.record(STATE, "0001", recorded.failing())
+    log = folder.logs / "convert.ar1-split2.log"
+    noise = (
+        "[W:onnxruntime:, qnn_ep.cc:933 QnnEp] File mapped weights feature is only available on Windows arm64 devices",
+        "[W:onnxruntime:, io.cc:26 EpContextIoDispatch] EPContext encryption config unavailable (Experimental)",
+        "[E:onnxruntime:, qnn_ep.cc:3672 CreateHtpPowerConfigId] Failed to create HTP power config id.",
+    )
+    log.write_text("\n".join(["writing", *noise, "compiling", noise[2], "graph 1 of 2"]))
+    assert qairt("logs", "convert", "ar1-split2").out.splitlines() == [
+        "writing",
+        "(3 lines of the vendor's tools that mean nothing)",
+        "compiling",
+        "(1 line of the vendor's tools that means nothing)",
+        "graph 1 of 2",
+    ]
+    assert last_lines(log, 2) == ["compiling", "graph 1 of 2"]
+    assert [level_of(line) for line in (*noise, "[E:onnxruntime: x] Failed to load")] == ["note"] * 3 + ["error"]

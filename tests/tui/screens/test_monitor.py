@@ -23,6 +23,27 @@ async def test_a_failed_item_says_what_where_and_the_remedy(tmp_path):
     assert app.return_code == 1
 
 
+async def test_enter_on_a_failed_item_shows_the_cause_and_the_remedy_first(tmp_path):
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True), fan="fail_at: 2")
+    async with app.run_test(size=(80, 24)) as pilot:
+        await until(pilot, lambda: app.session.state.status == "failed" and not app.workspace.run.is_active)
+        app.workspace.monitor.matrix.select(("fan", "ar2"))
+        await pilot.press("enter")
+        await until(pilot, lambda: "remedy: leave it out" in shown(app))
+        assert "error: this node is not supported" in shown(app)
+        assert "half way" in shown(app)
+
+
+async def test_an_empty_log_says_what_became_of_its_item(tmp_path):
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True), fan="fail_at: 2")
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.state.status == "failed" and not app.workspace.run.is_active)
+        app.workspace.monitor.matrix.select(("source", "all"))
+        await until(pilot, lambda: "done: nothing was written; it took" in shown(app))
+        app.workspace.monitor.matrix.select(("join", "all"))
+        await until(pilot, lambda: "not run: fan ar2 failed" in shown(app))
+
+
 async def test_escape_clears_the_filter_and_restores_all_panes(tmp_path):
     app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=SIZE) as pilot:

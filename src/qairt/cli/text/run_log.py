@@ -9,9 +9,10 @@ from pathlib import Path
 
 from qairt.cli.watch.watcher import clock
 from qairt.engine.record.events import AnyEvent, EventTail, RunFinished, RunStarted
-from qairt.engine.record.folder import RunFolder
-from qairt.engine.record.sentences import format_event
-from qairt.engine.record.state import MADE, UNMADE, RunState
+from qairt.engine.record.folder import RunFolder, run_folders
+from qairt.engine.record.sentences import format_event, nothing_written
+from qairt.engine.record.state import MADE, UNMADE, ItemState, RunState
+from qairt.engine.record.tool_lines import folded
 from qairt.errors import RecipeError
 from qairt.files import open_regular
 
@@ -66,11 +67,14 @@ class RunLog:
             if item is None and state.items:
                 raise self._no_item(state, stage, label)
             if not self._follow and not log.path.is_file():
-                remedy = f"in this run it is {item.status}" if item else "the run has not planned its items yet"
+                remedy = self._instead(item) if item else "the run has not planned its items yet"
                 raise RecipeError(f"run {self._folder.id} has no log of {stage} {label}", remedy=remedy)
             ended = item is not None and item.status in MADE | UNMADE
-            yield log.read(to_the_end=ended or not self._follow)
-            if ended:
+            lines = log.read(to_the_end=ended or not self._follow)
+            yield lines
+            if ended or not self._follow:
+                if item is not None and log.is_empty:
+                    yield [nothing_written(item)]
                 return
         yield log.read(to_the_end=True)
 
@@ -88,6 +92,15 @@ class RunLog:
             if over or gone or not self._follow:
                 return
             time.sleep(_POLL)
+
+    def _instead(self, item: ItemState) -> str:
+        """Why this run has no log of an item, and which one has."""
+        name = f"{item.stage}.{item.label}.log"
+        others = [run for run in run_folders(self._folder.path.parents[1]) if (run.logs / name).is_file()]
+        if item.status == "cached" and others:
+            run = others[-1].id
+            return f"cached: its log is that of run {run}: `qairt logs {run} {item.stage} {item.label}`"
+        return nothing_written(item)
 
     def _no_item(self, state: RunState, stage: str, label: str) -> RecipeError:
         labels = [other for name, other in state.items if name == stage]
@@ -112,6 +125,11 @@ class _GrowingText:
         self._offset = 0
         self._rest = ""
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was read so far."""
+        return self._offset == 0
+
     def read(self, *, to_the_end: bool) -> list[str]:
         """Lines since the last call; an unterminated last line only if nothing follows."""
         try:
@@ -126,4 +144,4 @@ class _GrowingText:
         if to_the_end and self._rest:
             lines.append(self._rest)
             self._rest = ""
-        return [plain(line) for line in lines]
+        return list(folded(plain(line) for line in lines))

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 
 from qairt.amounts import about, count, duration, size
 from qairt.engine.record import events as ev
 from qairt.engine.record.eta import in_words, is_overdue, remaining
 from qairt.engine.record.state import ItemState, RunState
+
+_TAIL = 6
+"""Lines of a tool that are repeated with a failure."""
 
 
 def opening(event: ev.RunStarted) -> list[str]:
@@ -49,6 +53,36 @@ def finished(event: ev.ItemFinished) -> str:
 
 def failed(event: ev.ItemFailedEvent) -> str:
     return f"{event.stage} {event.label}: FAILED: {event.error.get('what')}"
+
+
+def failure(error: Mapping[str, object]) -> list[str]:
+    """A failure as the last lines of the item's log: the cause, what its tool wrote last, and the remedy."""
+    where, remedy, tail = error.get("where"), error.get("remedy"), error.get("log_tail")
+    lines = [f"error: {error.get('what') or 'no reason was given'}"]
+    lines += [f"  where: {where}"] if where else []
+    if isinstance(tail, list) and tail:
+        lines += ["  the last lines before it:", *(f"    {line}" for line in tail[-_TAIL:])]
+    lines += [f"  remedy: {remedy}"] if remedy else []
+    return "\n".join(lines).splitlines()
+
+
+def nothing_written(item: ItemState) -> str:
+    """Why the log of an item is empty or missing: its state, and what that means for the log."""
+    took = f"; it took {duration(item.seconds)}" if item.seconds else ""
+    match item.status:
+        case "cached":
+            return "cached: nothing was written in this run, and the log of the run that built it is gone"
+        case "done" | "warn":
+            return f"done: nothing was written{took}"
+        case "running" | "quiet":
+            return "running: nothing was written yet"
+        case "shared":
+            return "another run is building it: its log is there"
+        case "failed":
+            return f"failed: nothing was written{took}"
+        case "blocked" | "cancelled" | "interrupted":
+            return f"not run: {item.message}" if item.message else f"{item.status}: nothing was written"
+    return f"{item.status}: it has not run yet"
 
 
 def output(event: ev.OutputWritten) -> list[str]:

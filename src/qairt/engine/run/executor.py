@@ -18,12 +18,13 @@ from pathlib import Path
 from typing import Protocol
 
 from qairt.child_process import python_command, python_environment
+from qairt.engine.record.tool_lines import last_lines
 from qairt.engine.run.jobs import PROGRESS, RESULT, Job, JobError, JobResult, run_job, why_disk_is_full
 from qairt.engine.run.stop import Interrupted, Stop
 from qairt.engine.run.usage import Usage, usage_of, usage_so_far
 from qairt.engine.stage import Progress
 from qairt.errors import ItemFailed, QairtError
-from qairt.files import log_tail, open_regular, parse_json, read_regular
+from qairt.files import open_regular, parse_json, read_regular
 
 ReportUsage = Callable[[Usage], None]
 
@@ -135,13 +136,13 @@ class ProcessExecutor:
             report_usage(seen)
             full = why_disk_is_full(job.directory)
             if full is not None:
-                tail = log_tail(item.log)
+                tail = last_lines(item.log)
                 raise ItemFailed.from_error(full, stage=item.stage, label=item.label, log_tail=tail) from None
             raise _died(child.returncode, item) from None
         report_usage(result.usage)
         if result.error is not None:
             error = result.error.as_error()
-            raise ItemFailed.from_error(error, stage=item.stage, label=item.label, log_tail=log_tail(item.log))
+            raise ItemFailed.from_error(error, stage=item.stage, label=item.label, log_tail=last_lines(item.log))
 
 
 def make_executor(name: str) -> Executor:
@@ -182,7 +183,7 @@ def _end(child: subprocess.Popen[bytes]) -> None:
 
 
 def _died(code: int, item: ItemLog) -> ItemFailed:
-    tail = log_tail(item.log)
+    tail = last_lines(item.log)
     if code >= 0:
         return ItemFailed(
             f"its process ended with code {code} and no result",

@@ -11,9 +11,9 @@ from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.plan.reads import read_by
+from qairt.engine.record.tool_lines import last_lines
 from qairt.engine.stage import AnyStage, Env, Item, StageOutput
 from qairt.errors import CacheError, ItemFailed
-from qairt.files import log_tail
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -90,7 +90,7 @@ class ItemInputs:
                     stage=item.stage.name,
                     label=item.label,
                     remedy="nothing was made from it that is kept: run again",
-                    log_tail=log_tail(log),
+                    log_tail=last_lines(log),
                 )
 
     def _files_read(self, item: PlannedItem) -> set[Path]:

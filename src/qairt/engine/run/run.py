@@ -12,8 +12,10 @@ from qairt.engine.plan.machine_speed import measure_if_needed
 from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.record import events as ev
 from qairt.engine.record.control import RequestServer
+from qairt.engine.record.sentences import failure as failure_lines
 from qairt.engine.record.state import RunState
 from qairt.engine.record.summary import write_summary
+from qairt.engine.record.tool_lines import last_lines
 from qairt.engine.run.bookkeeping import Bookkeeping
 from qairt.engine.run.disk import require_space
 from qairt.engine.run.executor import make_executor
@@ -34,7 +36,6 @@ from qairt.engine.run.stop import Cancellations, Interrupted, TryAlone
 from qairt.engine.run.stream import EventStream
 from qairt.engine.stage import Stage
 from qairt.errors import CacheError, ContractViolation, ItemFailed, QairtError
-from qairt.files import log_tail
 from qairt.machine import available_cores
 
 
@@ -184,7 +185,7 @@ class Run:
             self._blocked(item, None)
             raise
         except QairtError as error:
-            failure = ItemFailed.from_error(error, stage=stage.name, label=item.label, log_tail=log_tail(log))
+            failure = ItemFailed.from_error(error, stage=stage.name, label=item.label, log_tail=last_lines(log))
             usage = self._items.take_usage(item)
             if failure.out_of_memory:
                 self._items.remember_memory(item, usage)
@@ -194,6 +195,10 @@ class Run:
                 self._stream.emit(ev.LogLine(level="warning", message=message))
                 raise TryAlone from error
             self._failed[item.name] = failure
+            with suppress(OSError):  # the event says it too
+                log.parent.mkdir(parents=True, exist_ok=True)
+                with log.open("a", encoding="utf-8") as file:
+                    file.write("\n" + "\n".join(failure_lines(failure.as_dict())) + "\n")
             self._stream.emit(
                 ev.ItemFailedEvent(
                     stage=stage.name, label=item.label, error=failure.as_dict(), log=str(log), **usage.model_dump()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qairt.engine.record.folder import RunFolder
+from qairt.engine.record.sentences import nothing_written
 from qairt.engine.record.state import BUSY
 from qairt.tui.actions.plan import PlanActions
 from qairt.tui.workspace import Workspace
@@ -37,12 +38,19 @@ class OpenActions:
         item = workspace.monitor.selected
         path = workspace.find_log(item) if item else None
         if item is None or path is None:
-            workspace.app.notify("no log for this item")
+            workspace.app.notify(nothing_written(item) if item else "no item is selected", markup=False)
             return
         from qairt.tui.screens.log import LogScreen
 
         running = item.status in BUSY
-        screen = LogScreen(path, item.name, workspace.look, running=running, seconds=1 / self._rate())
+        screen = LogScreen(
+            path,
+            item.name,
+            workspace.look,
+            running=running,
+            nothing=nothing_written(item),
+            seconds=1 / self._rate(),
+        )
         workspace.app.push_screen(screen)
 
     def open_runs(self) -> None:

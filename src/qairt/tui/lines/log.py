@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from qairt.engine.record.tool_lines import is_harmless
+
 ERROR = re.compile(r"(?:error|exception)s?\b|\b(?:fail(?:ed|s|ure)?|traceback|fatal|critical)\b", re.IGNORECASE)
 """Matches in lines that report an error."""
 ERROR_WORDS = (b"error", b"exception", b"fail", b"traceback", b"fatal", b"critical")
@@ -17,7 +19,9 @@ _DAY = 86_400.0
 
 
 def level_of(text: str) -> str:
-    """`error`, `warning` or empty, judged by the words of a line."""
+    """`error`, `warning` or empty, judged by the words of a line; `note` for what is known to mean nothing."""
+    if is_harmless(text):
+        return "note"
     if ERROR.search(text) and ERROR.search(_NO_ERROR.sub("", text)):
         return "error"
     return "warning" if _WARNING.search(text) else ""

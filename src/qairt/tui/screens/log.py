@@ -16,6 +16,7 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from qairt.amounts import count, size
+from qairt.engine.record.sentences import nothing_written
 from qairt.engine.record.state import BUSY, RunState
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.runs import cut
@@ -31,6 +32,7 @@ class LogScreen(Screen[None]):
     Args:
         title: of the item, `<stage> <label>`.
         running: whether the file still grows; `tick` updates it.
+        nothing: what is shown while the file is empty.
         seconds: between reads of the file.
     """
 
@@ -44,7 +46,14 @@ class LogScreen(Screen[None]):
     """
 
     def __init__(
-        self, path: Path, title: str, look: Look, *, running: bool = False, seconds: float = _REFRESH_SECONDS
+        self,
+        path: Path,
+        title: str,
+        look: Look,
+        *,
+        running: bool = False,
+        nothing: str = "",
+        seconds: float = _REFRESH_SECONDS,
     ) -> None:
         super().__init__()
         self._path = path
@@ -52,6 +61,7 @@ class LogScreen(Screen[None]):
         self._look = look
         self._status = "running" if running else ""
         self._grows = running
+        self._nothing = nothing
         self._seconds = seconds
         self._head = Static(id="head", markup=False)
         self.view = LogView(look)
@@ -64,7 +74,7 @@ class LogScreen(Screen[None]):
         yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
-        self.view.open(self._path, self._title)
+        self.view.open(self._path, self._title, self._nothing)
         self.view.focus()
         self._show()
         self.set_interval(self._seconds, self._refresh_view)
@@ -75,6 +85,7 @@ class LogScreen(Screen[None]):
         if item is not None and item.status != self._status:
             self._status = item.status
             self._grows = item.status in BUSY
+            self.view.open(self._path, self._title, nothing_written(item))
             self._show()
 
     @property

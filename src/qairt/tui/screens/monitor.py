@@ -16,6 +16,7 @@ from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.eta import SmoothEta, in_words
 from qairt.engine.record.events import ResourceSample
 from qairt.engine.record.progress import progress_of
+from qairt.engine.record.sentences import nothing_written
 from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, RunState
 from qairt.engine.settings_in_force import RecipeValue
 from qairt.tui.keymap import MonitorAction, bindings
@@ -188,7 +189,7 @@ class MonitorScreen(Screen[None]):
         shown = ((item.stage, item.label), item.status)
         if shown != self._shown_item:
             self._shown_item = shown
-            self.log_view.open(self._find_log(item), item.name)
+            self.log_view.open(self._find_log(item), item.name, nothing_written(item))
         elif not changed and item.status not in BUSY:
             return
         if self.detail.display:

@@ -86,7 +86,8 @@ class Page:
         when = ""
         if self.first_time is not None and (moment := time_of(text)) is not None:
             when = since(self.first_time, moment)
-        pieces = _wrapped(text, self.width, self.height) if self.wrap else [_window(text, self.left, self.width)]
+        wrap = self.wrap and level != "note"  # what means nothing gets one row
+        pieces = _wrapped(text, self.width, self.height) if wrap else [_window(text, self.left, self.width)]
         rows = []
         for nth, (start, piece) in enumerate(pieces):
             end = start + len(piece)

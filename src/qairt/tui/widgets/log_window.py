@@ -66,6 +66,7 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         self._look = look or Look()
         self._compact = compact
         self._title = ""
+        self._nothing = ""
         self._shown_title = ""
         self.file: LogFile | None = None
         """The file that is shown."""
@@ -81,9 +82,13 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
 
     # Content
 
-    def open(self, path: Path | None, title: str = "") -> None:
-        """Show the end of a file; None for nothing. Opening the same file again keeps the position."""
-        self._title = title
+    def open(self, path: Path | None, title: str = "", nothing: str = "") -> None:
+        """Show the end of a file; None for nothing. Opening the same file again keeps the position.
+
+        Args:
+            nothing: what is shown while the file is empty, or if there is none.
+        """
+        self._title, self._nothing = title, nothing
         if path is None or self.file is None or self.file.path != path:
             self._close()
             self.file = None if path is None else LogFile(path)
@@ -234,8 +239,8 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
     def _empty_text(self) -> str:
         """Shown instead of lines if there are none."""
         if self.file is None:
-            return "no log for this item" if self._title else ""
-        return self._look.text(self.file.problem or "the log is empty")
+            return self._look.text(self._nothing or "no log for this item") if self._title else ""
+        return self._look.text(self.file.problem or self._nothing or "the log is empty")
 
     # Events
 
