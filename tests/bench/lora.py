@@ -50,15 +50,16 @@ STYLES: dict[str, Callable[[str], str]] = {
 }
 """How each adapter's text is written."""
 LINEARS = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
-TRAINED_TOKENS, BATCH, LENGTH = 128, 4, 128
-"""Per sequence while training, sequences per step, and tokens per chunk that is predicted."""
+LENGTH = 128
+"""Tokens of a sequence while training, and of a chunk that is predicted."""
 MOST_OF_FLOAT, MOST_OF_WEIGHTS = 1.35, 1.03
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--adapters", default="upper,plain", help=f"with commas between: {', '.join(STYLES)}")
-    parser.add_argument("--steps", type=int, default=60, help="of training, 4 sequences each")
+    parser.add_argument("--steps", type=int, default=60, help="of training")
+    parser.add_argument("--batch", type=int, default=4, help="sequences of 128 tokens in a step")
     parser.add_argument("--rank", type=int, default=8)
     parser.add_argument("--calibration", type=int, default=4, help="chunks of 512 tokens for each text")
     parser.add_argument("--chunks", type=int, default=6, help="of 128 tokens to predict for each text")
@@ -69,7 +70,7 @@ def main() -> int:
     torch.set_num_threads(given.threads)
     model, tokenizer = describe_model(given.model), Tokenizer.open(given.model)
     names = given.adapters.split(",")
-    folders = {name: trained(name, model, tokenizer, given.steps, given.rank) for name in names}
+    folders = {name: trained(name, model, tokenizer, given.steps, given.batch, given.rank) for name in names}
 
     parameters = open_parameters(model.source, model.config)
     adapters = {name: read_adapter(name, folder, model.config) for name, folder in folders.items()}
@@ -98,9 +99,9 @@ def main() -> int:
         return report(given.chunks, given.threads, tokenizer, parameters, changed, result.encodings, values)
 
 
-def trained(name: str, model: ModelDescription, tokenizer: Tokenizer, steps: int, rank: int) -> Path:
+def trained(name: str, model: ModelDescription, tokenizer: Tokenizer, steps: int, batch: int, rank: int) -> Path:
     """The folder of an adapter that continues text in its style, trained unless it is kept."""
-    folder = ROOT / ".bench" / "lora" / f"{model.source.stem}-{name}-{steps}-{rank}"
+    folder = ROOT / ".bench" / "lora" / f"{model.source.stem}-{name}-{steps}x{batch}-{rank}"
     if (folder / "adapter_model.safetensors").exists():
         return folder
     source = model.source
@@ -113,9 +114,9 @@ def trained(name: str, model: ModelDescription, tokenizer: Tokenizer, steps: int
     random = np.random.default_rng(0)
     optimizer = torch.optim.AdamW([value for value in wrapped.parameters() if value.requires_grad], lr=1e-3)
     for step in range(steps):
-        starts = random.integers(0, len(ids) - TRAINED_TOKENS, BATCH)
-        batch = torch.from_numpy(np.stack([ids[start : start + TRAINED_TOKENS] for start in starts]).astype(np.int64))
-        loss = wrapped(input_ids=batch, labels=batch).loss
+        starts = random.integers(0, len(ids) - LENGTH, batch)
+        read = torch.from_numpy(np.stack([ids[start : start + LENGTH] for start in starts]).astype(np.int64))
+        loss = wrapped(input_ids=read, labels=read).loss
         optimizer.zero_grad()
         loss.backward()
         for group in optimizer.param_groups:

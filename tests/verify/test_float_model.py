@@ -41,7 +41,7 @@ def quantized(folder: Path, technique: TechniqueConfig) -> tuple[FloatModel, Qua
     if result.exported is not None:
         output.exported_reference = folder / "exported.safetensors"
         result.exported.save(output.exported_reference)
-    loaded = SimpleNamespace(model=folder / "model.json")
+    loaded = SimpleNamespace(model=folder / "model.json", tokenizer=folder / "tokenizer")
     return FloatModel(folder / "hf", loaded, output.encodings, output), result
 
 

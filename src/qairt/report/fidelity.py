@@ -32,7 +32,7 @@ def fidelity_of(cache: StageCache, state: RunState, settings: Mapping[str, objec
     for entry in entries_of(cache, STAGE):
         config = entry.inputs.get("config")
         config = config if isinstance(config, dict) else {}
-        if config.get("part") is None and _ran_on(entry, keys):
+        if config.get("part") is None and not config.get("concurrency") and _ran_on(entry, keys):
             found = _read(entry, config.get("rung"))
             if found is not None and (found.rung not in latest or latest[found.rung][0] < entry.timestamp):
                 latest[found.rung] = entry.timestamp, found

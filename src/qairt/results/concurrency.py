@@ -3,7 +3,8 @@
     torch, simulated     `float_branches`, for `Reference`, `Simulated` and `BlockwiseModel`
     graphs of a chain    `stored_branches`, for `PartChain`, `PartsModel` and `EmulatedGenerator`
 
-Without them, or for the base, all of these compute the base model.
+Without them all of these compute the base model. A simulation of graphs that have branches needs the base's zeros, for
+it rounds the tensors of the branches too.
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 def float_branches(run: FinishedRun, concurrency: str, parameters: Parameters) -> dict[str, Floats]:
-    """Values of the branches' inputs, by name, not rounded; empty for the base.
+    """Values of the branches' inputs, by name, not rounded; zeros for the base of a recipe that has concurrencies.
 
     Args:
         concurrency: its name in the recipe, or `base`.
@@ -35,7 +36,7 @@ def float_branches(run: FinishedRun, concurrency: str, parameters: Parameters) -
         ModelError: an adapter cannot be read; names it.
     """
     found = require_concurrency(run, concurrency)
-    if found is None or concurrency == BASE:
+    if found is None:
         return {}
     from qairt.model.lora.shape import branch_values
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -23,6 +25,16 @@ if TYPE_CHECKING:
 Ids = NDArray[np.int32]
 
 
+@dataclass(frozen=True)
+class AdaptedModel:
+    """A LoRA concurrency of a float model."""
+
+    text: Path
+    """Of the kind that it is for."""
+    branches: Callable[[Parameters], Mapping[str, Floats]]
+    """The inputs of its branches for some parameters of the base."""
+
+
 class FloatModel:
     """The float model as `quantization` recorded it; for an external graph, as its weights compute it.
 
@@ -31,33 +43,50 @@ class FloatModel:
     2. Float graphs are compared with the exported model, including weights that quantization changed.
     """
 
-    def __init__(self, source: Path, loaded: LoadedModel, encodings: Path, quantized: Quantized | None) -> None:
+    def __init__(
+        self,
+        source: Path,
+        loaded: LoadedModel,
+        encodings: Path,
+        quantized: Quantized | None,
+        adapted: AdaptedModel | None = None,
+    ) -> None:
         """
         Args:
             source: where the model's weights are.
             loaded: the output of `model_loading`.
             encodings: those that the graphs were quantized with.
             quantized: the output of `quantization`; None for an external graph.
+            adapted: a LoRA concurrency, whose own text it reads; None for the base.
         """
         from qairt.model.config import DecoderConfig
         from qairt.quant.encodings_json import read_encodings
-        from qairt.quant.measure.reference_vectors import ReferenceVectors
 
         self._source = source
         self._quantized = quantized
+        self._tokenizer = loaded.tokenizer
+        self._adapted = adapted
         self.config = DecoderConfig.model_validate_json(read_regular(loaded.model))
         self.encodings = read_encodings(read_text(encodings))
-        if quantized is not None:
-            self.recorded = ReferenceVectors.load(quantized.reference)
-        else:
-            from qairt.verify.recorded_text import record_text
 
-            self.recorded = record_text(self.original, loaded.tokenizer)
-
-    @property
+    @cached_property
     def ids(self) -> Ids:
         """Token ids of the text."""
-        return self.recorded.ids
+        from qairt.verify.recorded_text import SHIPPED, first_tokens
+
+        if self._quantized is not None and self._adapted is None:
+            return self.recorded.ids
+        text = self._adapted.text if self._adapted is not None else SHIPPED
+        return np.asarray(first_tokens(self._tokenizer, text), np.int32)
+
+    @cached_property
+    def recorded(self) -> ReferenceVectors:
+        """The original model's tensors for it."""
+        from qairt.quant.measure.reference_vectors import ReferenceVectors
+
+        if self._quantized is None or self._adapted is not None:
+            return self._record(self.original)
+        return ReferenceVectors.load(self._quantized.reference)
 
     @property
     def weight_bits(self) -> int | None:
@@ -81,7 +110,7 @@ class FloatModel:
 
     def text(self, *, rounded: bool) -> ReferenceText:
         """The text with the float model's tensors, for quantized (rounded) or for float graphs."""
-        return self._recorded_text if rounded or self._exported_reference is None else self._exported_text
+        return self._recorded_text if rounded or not self._is_changed else self._exported_text
 
     @cached_property
     def _recorded_text(self) -> ReferenceText:
@@ -91,13 +120,25 @@ class FloatModel:
     def _exported_text(self) -> ReferenceText:
         from qairt.quant.measure.reference_vectors import ReferenceVectors
 
-        exported = self._exported_reference
-        assert exported is not None  # by `text`
-        return self._text_of(ReferenceVectors.load(exported), self.exported)
+        assert self._quantized is not None  # by `text`
+        assert self._quantized.exported_reference is not None
+        if self._adapted is not None:
+            return self._text_of(self._record(self.exported), self.exported)
+        return self._text_of(ReferenceVectors.load(self._quantized.exported_reference), self.exported)
 
     @property
-    def _exported_reference(self) -> Path | None:
-        return self._quantized.exported_reference if self._quantized is not None else None
+    def _is_changed(self) -> bool:
+        """Quantization changed weights, so that the exported model is another one."""
+        return self._quantized is not None and self._quantized.exported_reference is not None
+
+    @cached_property
+    def _branches(self) -> Mapping[str, Floats] | None:
+        return self._adapted.branches(self.original) if self._adapted is not None else None
+
+    def _record(self, parameters: Parameters) -> ReferenceVectors:
+        from qairt.verify.recorded_text import record_text
+
+        return record_text(parameters, self.ids.tolist(), self._branches)
 
     def _parameters(self, changed: Path | None) -> Parameters:
         rotation = self._quantized.rotation if self._quantized is not None else None
@@ -108,7 +149,8 @@ class FloatModel:
 
         mask = self.encodings.activations["attention_mask"]
         floor = float(mask.minimum[0])
-        return ReferenceText(vectors, self.config, mask_floor=floor, logits=partial(_logits, vectors, parameters))
+        logits = partial(_logits, vectors, parameters)
+        return ReferenceText(vectors, self.config, mask_floor=floor, logits=logits, branches=self._branches)
 
 
 def _logits(vectors: ReferenceVectors, parameters: Parameters, start: int, stop: int) -> Floats:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from importlib.resources import files as package_files
 from pathlib import Path
 
@@ -16,16 +17,30 @@ from qairt.model.reference import Reference
 from qairt.model.tokenizer import Tokenizer
 from qairt.quant.measure.reference_vectors import LOGIT_VALUES, TOKENS, ReferenceVectors
 
+SHIPPED = Path(str(package_files("qairt") / "data" / "calib.txt"))
+"""The text that comes with qairt."""
 
-def record_text(parameters: Parameters, tokenizer: Path) -> ReferenceVectors:
-    """Run the first tokens of the text that comes with qairt through the float model, one layer in memory at a time.
+
+def first_tokens(tokenizer: Path, text_file: Path = SHIPPED) -> list[int]:
+    """The ids of a text's first tokens.
 
     Args:
         tokenizer: the model's tokenizer, a folder.
     """
-    text = read_regular(Path(str(package_files("qairt") / "data" / "calib.txt"))).decode()
-    ids = Tokenizer.from_directory(tokenizer).encode(text[: 16 * TOKENS])[:TOKENS]
-    reference = Reference(parameters)
+    text = read_regular(text_file).decode()
+    return Tokenizer.from_directory(tokenizer).encode(text[: 16 * TOKENS])[:TOKENS]
+
+
+def record_text(
+    parameters: Parameters, ids: Sequence[int], branches: Mapping[str, NDArray[np.float32]] | None = None
+) -> ReferenceVectors:
+    """Run a text through the float model, one layer in memory at a time.
+
+    Args:
+        ids: its tokens, from `first_tokens`.
+        branches: the inputs of the LoRA branches, by name; those of the base when None.
+    """
+    reference = Reference(parameters, branches=branches)
     positions, past = reference.positions(len(ids)), reference.empty_past()
     hidden = reference.embed(ids)
     tensors: dict[str, NDArray[np.generic]] = {"input_ids": np.asarray(ids, np.int32), hidden_name(0): _array(hidden)}

@@ -28,6 +28,24 @@ class _Data(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class _OfConcurrency(_Data):
+    """A measurement with the LoRA adapters of a concurrency active."""
+
+    rung: str
+    concurrency: str = ""
+    """Empty for the base."""
+
+    @property
+    def name(self) -> str:
+        """The rung, with its concurrency."""
+        return rung_name(self.rung, self.concurrency)
+
+
+def rung_name(rung: str, concurrency: str) -> str:
+    """`quantize`, or `quantize with french`."""
+    return f"{rung} with {concurrency}" if concurrency else rung
+
+
 class OutputFidelity(_Data):
     """One output of one part's graph against the float model."""
 
@@ -65,10 +83,9 @@ class LayerCost(_Data):
     top1: float
 
 
-class RungFidelity(_Data):
+class RungFidelity(_OfConcurrency):
     """The result of one rung."""
 
-    rung: str
     tokens: int
     """Tokens of text that the chained parts read."""
     seconds: float
@@ -83,13 +100,12 @@ class RungFidelity(_Data):
         return sorted(self.layers, key=lambda layer: -layer.kl)
 
 
-class TokenFidelity(_Data):
+class TokenFidelity(_OfConcurrency):
     """Another runtime's greedy tokens and those of ONNX Runtime's CPU provider, after the same prompt.
 
     After the first difference the two read different texts, so later tokens cannot be compared.
     """
 
-    rung: str
     prompt: tuple[int, ...]
     cpu: tuple[int, ...]
     """The CPU's tokens, by greedy decoding."""
@@ -118,10 +134,9 @@ class SkippedRung(_Data):
     why: str
 
 
-class PartFidelity(_Data):
+class PartFidelity(_OfConcurrency):
     """One part of one rung: the worst value over its outputs and ARs."""
 
-    rung: str
     part: int
     isolated_db: float | None
     chained_db: float | None
@@ -183,10 +198,9 @@ def bounds_of(weight_bits: int | None) -> Bounds:
     return Bounds(min_top1=0.8, max_kl=0.25) if (weight_bits or 4) >= 8 else Bounds(min_top1=0.5, max_kl=0.8)
 
 
-class ModelFidelity(_Data):
+class ModelFidelity(_OfConcurrency):
     """The logits of a quantized rung's whole chain against the float model's."""
 
-    rung: str
     tokens: int
     top1: float
     kl: float
@@ -230,13 +244,14 @@ class Verification(_Data):
     def parts(self) -> list[PartFidelity]:
         """Every part of every rung, in the ladder's order."""
         return [
-            self._part(rung.rung, part, [found for found in rung.outputs if found.part == part])
+            self._part(rung, part, [found for found in rung.outputs if found.part == part])
             for rung in self.rungs
             for part in sorted({found.part for found in rung.outputs})
         ]
 
-    def _part(self, rung: str, part: int, outputs: Sequence[OutputFidelity]) -> PartFidelity:
-        summary = _summary(rung, part, outputs, self.min_sqnr_db)
+    def _part(self, rung: RungFidelity, part: int, outputs: Sequence[OutputFidelity]) -> PartFidelity:
+        summary = _summary(rung.rung, part, outputs, self.min_sqnr_db)
+        summary = summary.model_copy(update={"concurrency": rung.concurrency})
         compared = [(found.cpu_db, found) for found in outputs if found.cpu_db is not None]
         if not compared:
             return summary
@@ -274,7 +289,9 @@ class Verification(_Data):
             min_top1=usual.min_top1 if self.min_top1 is None else self.min_top1,
             max_kl=usual.max_kl if self.max_kl is None else self.max_kl,
         )
-        return ModelFidelity(rung=rung.rung, tokens=tokens, top1=top1, kl=kl, bounds=bounds)
+        return ModelFidelity(
+            rung=rung.rung, concurrency=rung.concurrency, tokens=tokens, top1=top1, kl=kl, bounds=bounds
+        )
 
     def first_differing(self) -> TokenFidelity | None:
         """The first runtime whose tokens differ by more than a tie."""

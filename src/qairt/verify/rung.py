@@ -5,8 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
-from itertools import groupby
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -15,7 +14,7 @@ from qairt.errors import QairtError
 from qairt.model.parts import Part
 from qairt.notify import Notify
 from qairt.runtime.cache import PAST
-from qairt.runtime.stored import Array, Floats
+from qairt.runtime.stored import Floats
 from qairt.verify.graph import GraphRunner, OpenGraph
 from qairt.verify.measure import Deviation, rows
 from qairt.verify.result import OutputFidelity, Way
@@ -36,28 +35,56 @@ class RungGraphs:
     open: OpenGraph
 
 
-def measure(
-    graphs: RungGraphs, text: ReferenceText, calls: Sequence[GraphCall], *, only: int | None, notify: Notify
-) -> list[OutputFidelity]:
+@dataclass
+class MeasuredText:
+    """A text that a rung's graphs run on, and how far they are from the float model on it."""
+
+    name: str
+    """Empty for the only one."""
+    text: ReferenceText
+    calls: Sequence[GraphCall]
+    """How the chained parts read it: from the largest AR to smaller ones."""
+    outputs: list[OutputFidelity] = field(default_factory=list)
+    hidden: dict[GraphCall, dict[str, Floats]] = field(default_factory=dict)
+    """By call, the outputs of the part before."""
+
+
+def measure(graphs: RungGraphs, texts: Sequence[MeasuredText], *, only: int | None, notify: Notify) -> None:
     """Run a rung's graphs, one in memory at a time: all calls of a part come before the next part.
 
     Each part runs isolated, on the float model's inputs, once per AR; and chained, on the outputs of the part before
     it in the same call and on its own keys and values of the earlier calls.
 
     Args:
-        calls: how the chained parts read the text.
+        texts: get their `outputs`; a graph is opened once for all of them.
         only: report this part alone; those before it still run, to feed it.
 
     Raises:
         QairtError: an output holds NaN or infinity; names it, the rung and the part.
     """
-    results: list[OutputFidelity] = []
-    hidden: dict[GraphCall, dict[str, Floats]] = {call: {} for call in calls}
     for part in graphs.parts if only is None else graphs.parts[:only]:
-        measured = _MeasuredPart(graphs, part, text, is_reported=only in (None, part.index))
-        measured.run(calls, hidden, notify)
-        results += measured.results()
-    return results
+        measured = [_MeasuredPart(graphs, part, text, is_reported=only in (None, part.index)) for text in texts]
+        _run(graphs, part, measured, notify)
+        for each in measured:
+            each.text.outputs += each.results()
+
+
+def _run(graphs: RungGraphs, part: Part, measured: Sequence[_MeasuredPart], notify: Notify) -> None:
+    """All calls of all texts, AR by AR."""
+    for ar in sorted(graphs.ars, reverse=True):
+        used = [each for each in measured if each.uses(ar)]
+        if not used:
+            continue
+        name = f"{graphs.rung}: part {part.index} of {part.of}, AR {ar}"
+        notify(name)
+        graph = graphs.open(part, ar)
+        try:
+            with _notify_when_slow(f"{name}: ready", notify):
+                graph.ready()
+            for each in used:
+                each.run(graph, ar, f"{name}, {each.text.name}" if each.text.name else name, notify)
+        finally:
+            graph.close()
 
 
 @contextmanager
@@ -70,42 +97,34 @@ def _notify_when_slow(what: str, notify: Notify) -> Iterator[None]:
 
 
 class _MeasuredPart:
-    """The calls of one part, and how far its outputs are from the float model's."""
+    """The calls of one part on one text, and how far its outputs are from the float model's."""
 
-    def __init__(self, graphs: RungGraphs, part: Part, text: ReferenceText, *, is_reported: bool) -> None:
+    def __init__(self, graphs: RungGraphs, part: Part, text: MeasuredText, *, is_reported: bool) -> None:
+        self.text = text
         self._graphs = graphs
         self._part = part
-        self._text = text
+        self._text = text.text
         self._is_reported = is_reported
         self._cache = PartCache()
         self._deviations: dict[tuple[Way, int, str], Deviation] = {}
 
-    def run(self, calls: Sequence[GraphCall], hidden: dict[GraphCall, dict[str, Floats]], notify: Notify) -> None:
-        """Run all calls, AR by AR.
+    def uses(self, ar: int) -> bool:
+        """Whether the graph of this AR runs."""
+        return self._is_reported or any(call.ar == ar for call in self.text.calls)
+
+    def run(self, graph: GraphRunner, ar: int, name: str, notify: Notify) -> None:
+        """All calls of one AR.
 
         Args:
-            hidden: by call, the outputs of the part before; replaced with this part's.
+            name: what runs, for the user.
         """
-        groups = [(ar, list(group)) for ar, group in groupby(calls, lambda call: call.ar)]
-        chained = {ar for ar, _ in groups}
-        groups += [(ar, []) for ar in sorted(self._graphs.ars, reverse=True) if ar not in chained and self._is_reported]
-        isolated: set[int] = set()
-        for ar, group in groups:
-            name = f"{self._graphs.rung}: part {self._part.index} of {self._part.of}, AR {ar}"
-            notify(name)
-            graph = self._graphs.open(self._part, ar)
-            try:
-                with _notify_when_slow(f"{name}: ready", notify):
-                    graph.ready()
-                if ar not in isolated and self._is_reported:
-                    isolated.add(ar)
-                    with _notify_when_slow(f"{name}: ran isolated", notify):
-                        self._run_isolated(graph, self._text.isolated_call(ar, self._graphs.cl))
-                for number, call in enumerate(group, start=1):
-                    with _notify_when_slow(f"{name}: ran call {number} of {len(group)}", notify):
-                        hidden[call] = self._run_chained(graph, call, hidden[call])
-            finally:
-                graph.close()
+        if self._is_reported:
+            with _notify_when_slow(f"{name}: ran isolated", notify):
+                self._run_isolated(graph, self._text.isolated_call(ar, self._graphs.cl))
+        calls = [call for call in self.text.calls if call.ar == ar]
+        for number, call in enumerate(calls, start=1):
+            with _notify_when_slow(f"{name}: ran call {number} of {len(calls)}", notify):
+                self.text.hidden[call] = self._run_chained(graph, call, self.text.hidden.get(call, {}))
 
     def results(self) -> list[OutputFidelity]:
         return [deviation.result(self._part.index, ar, way) for (way, ar, _), deviation in self._deviations.items()]
@@ -116,12 +135,13 @@ class _MeasuredPart:
         if not self._part.has_embedding:
             inputs |= self._text.hidden_before(self._part.first_layer, call)
         inputs |= {name: self._text.past(name, call, cl) for name in graph.inputs if PAST.match(name)}
+        inputs |= self._text.branches_of(graph.inputs)
         self._compare("isolated", call, graph, graph.run(inputs))
 
     def _run_chained(self, graph: GraphRunner, call: GraphCall, hidden: dict[str, Floats]) -> dict[str, Floats]:
         """Returns the inputs of the next part."""
         cl = self._graphs.cl
-        inputs: dict[str, Array] = self._text.runtime_inputs(call, cl) | hidden
+        inputs = self._text.runtime_inputs(call, cl) | hidden | self._text.branches_of(graph.inputs)
         for name, shape in graph.inputs.items():
             if PAST.match(name):
                 inputs[name] = self._cache.past(name, shape, call, cl)

@@ -3,21 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 from qairt.engine.axes import value_of
 from qairt.engine.plan.planned import PlannedItem
 from qairt.errors import CacheError, RecipeError, ToolchainNotAvailable
 from qairt.model.parts import Part
+from qairt.recipe.configs import BASE
+from qairt.results.concurrency import float_branches, require_concurrency
 from qairt.results.finished import FinishedRun
+from qairt.stages.concurrencies import concurrencies_of, described, text_paths
 from qairt.stages.export import ExportedModel
 from qairt.stages.facts import model_of, soc_of
 from qairt.stages.model_loading import LoadedModel
 from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.quantization import Quantized
 from qairt.stages.split_model import parts_for, parts_of
-from qairt.verify.float_model import FloatModel
+from qairt.verify.float_model import AdaptedModel, FloatModel
 from qairt.verify.genie_rung import GenieRung
 from qairt.verify.result import DEVICE, RUNGS, TOKEN_RUNGS
 from qairt.verify.stored_results import STAGE, ResultKey
@@ -44,6 +47,8 @@ class VerifyRequest:
     tokens: int | None = None
     """Tokens of text that the chained parts read. None: all that are recorded; on the emulator one call of the largest
     AR and one token; in Genie 8."""
+    concurrency: str | None = None
+    """The LoRA concurrency to measure, or `base`. None: the base, and every one that the recipe has."""
 
 
 class Rungs:
@@ -53,6 +58,7 @@ class Rungs:
         self._run = run
         self._env = run.env
         self._genie = genie
+        self._adapted: dict[str, FloatModel] = {}
         self._items = {planned.stage.name: list(planned.batch.values()) for planned in run.plan.stages}
 
     def require(self, request: VerifyRequest) -> None:
@@ -85,6 +91,8 @@ class Rungs:
             )
         if request.tokens is not None and request.tokens < 1:
             raise RecipeError(f"{request.tokens} is out of range", where="--tokens", remedy="give 1 or more")
+        if request.concurrency is not None:
+            require_concurrency(self._run, request.concurrency)
         for stage in ("model_loading", self._encoded_by):
             (item,) = self._items[stage]
             if not item.cached:
@@ -93,6 +101,12 @@ class Rungs:
                     where=item.name,
                     remedy=f"qairt run {self._run.recipe_arguments}",
                 )
+
+    def concurrencies(self, request: VerifyRequest) -> list[str]:
+        """What a rung that computes tensors is measured with; empty stands for the base."""
+        found = concurrencies_of(self._env)
+        names = found.names if found is not None else [BASE]
+        return ["" if name == BASE else name for name in names if request.concurrency in (None, name)]
 
     @property
     def is_external(self) -> bool:
@@ -157,9 +171,9 @@ class Rungs:
         last = request.part or len(self.parts)
         return [item for item in items if value_of(item.coord, "split", 1) <= last]
 
-    def tokens(self, rung: str, request: VerifyRequest) -> int:
-        """How many tokens of the text a rung reads."""
-        longest = min(len(self.float_model.ids), self.cl)
+    def tokens(self, rung: str, request: VerifyRequest, concurrency: str = "") -> int:
+        """How many tokens of a concurrency's text a rung reads."""
+        longest = min(len(self.model(concurrency).ids), self.cl)
         if rung == GENIE:
             return min(request.tokens or self._genie.prompt, longest, self.cl - self._genie.new)
         if request.tokens is not None:
@@ -172,7 +186,7 @@ class Rungs:
         """How many of them the smallest AR reads."""
         return EMULATED_DECODED if rung in (EMULATOR, DEVICE) else DECODED
 
-    def key(self, rung: str, request: VerifyRequest) -> ResultKey:
+    def key(self, rung: str, request: VerifyRequest, concurrency: str = "") -> ResultKey:
         """Everything that the result of a rung depends on."""
         items = [*self._items[self._encoded_by], *self.items(rung, request)]
         facts: dict[str, object] = {
@@ -192,12 +206,22 @@ class Rungs:
         config = {
             "rung": rung,
             "part": request.part,
-            "tokens": self.tokens(rung, request),
+            "tokens": self.tokens(rung, request, concurrency),
             "decoded": self._genie.new if rung == GENIE else self.decoded(rung),
             "cl": self.cl,
         }
+        if concurrency:
+            config["concurrency"] = concurrency
+            facts["adapters"] = self._adapters(concurrency)
         inputs = {"stage": STAGE, "config": config, "upstream": None, "extras": facts}
-        return ResultKey(rung, request.part, inputs)
+        return ResultKey(rung, request.part, inputs, concurrency)
+
+    def _adapters(self, concurrency: str) -> object:
+        """The adapters and the text of a concurrency."""
+        found = concurrencies_of(self._env)
+        assert found is not None
+        text = self._env.digest(STAGE, text_paths(found)[f"text {concurrency}"])
+        return [described(self._env, STAGE, found, concurrency), text]
 
     def checkpoint_key(self) -> ResultKey:
         """Everything that the comparison of the float model with an independent reader depends on."""
@@ -216,6 +240,23 @@ class Rungs:
             return FloatModel(source, loaded, self._run.only_output("export", ExportedModel).encodings, None)
         quantized = self._run.only_output("quantization", Quantized)
         return FloatModel(source, loaded, quantized.encodings, quantized)
+
+    def model(self, concurrency: str) -> FloatModel:
+        """The float model with a concurrency's adapters, and its text."""
+        if not concurrency:
+            return self.float_model
+        if concurrency not in self._adapted:
+            found = concurrencies_of(self._env)
+            assert found is not None
+            quantized = self._run.only_output("quantization", Quantized)
+            self._adapted[concurrency] = FloatModel(
+                model_of(self._env).source,
+                self._run.only_output("model_loading", LoadedModel),
+                quantized.encodings,
+                quantized,
+                AdaptedModel(text_paths(found)[f"text {concurrency}"], partial(float_branches, self._run, concurrency)),
+            )
+        return self._adapted[concurrency]
 
 
 def _stage_of(rung: str) -> str:

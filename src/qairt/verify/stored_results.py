@@ -15,6 +15,7 @@ from qairt.engine.cache.entry import NewEntry
 from qairt.errors import CacheError
 from qairt.files import read_regular
 from qairt.notify import Notify
+from qairt.verify.result import rung_name
 
 STAGE = "verify"
 FIDELITY = "fidelity.json"
@@ -29,6 +30,8 @@ class ResultKey:
     rung: str
     part: int | None
     inputs: Mapping[str, object]
+    concurrency: str = ""
+    """The LoRA adapters that were active; empty for the base."""
 
     @property
     def digest(self) -> str:
@@ -36,7 +39,8 @@ class ResultKey:
 
     @property
     def label(self) -> str:
-        return self.rung if self.part is None else f"{self.rung}-part{self.part}"
+        of_part = self.rung if self.part is None else f"{self.rung}-part{self.part}"
+        return f"{of_part}-{self.concurrency}" if self.concurrency else of_part
 
 
 @dataclass
@@ -62,6 +66,24 @@ class StoredResults:
         result = measure()
         self._store(result, key, time.perf_counter() - start)
         return result
+
+    def get_or_measure_all(
+        self, named: Mapping[str, ResultKey], kind: type[ResultT], measure: Callable[[list[str]], list[ResultT]]
+    ) -> list[ResultT]:
+        """The same for several results that can be measured together.
+
+        Args:
+            named: their keys.
+            measure: gets the names of those that are missing.
+        """
+        found = {name: self._known(key, kind) for name, key in named.items()}
+        missing = [name for name, known in found.items() if known is None]
+        self.reused += [rung_name(key.rung, name) for name, key in named.items() if name not in missing]
+        start = time.perf_counter()
+        made = dict(zip(missing, measure(missing) if missing else [], strict=True))
+        for name, result in made.items():
+            self._store(result, named[name], (time.perf_counter() - start) / len(made))
+        return [made[name] if known is None else known for name, known in found.items()]
 
     def _known(self, key: ResultKey, kind: type[ResultT]) -> ResultT | None:
         entry = self.cache.entry(key.digest)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from qairt.model.config import DecoderConfig
-from qairt.model.decoder import hidden_name
+from qairt.model.decoder import hidden_name, is_branch_input
 from qairt.model.rope import rotary
 from qairt.quant.measure.reference_vectors import ReferenceVectors
 from qairt.runtime.cache import PAST, time_axis
@@ -55,18 +55,26 @@ class ReferenceText:
     """One sequence of tokens from position 0, and what the float model computes for it."""
 
     def __init__(
-        self, vectors: ReferenceVectors, config: DecoderConfig, *, mask_floor: float, logits: LogitsOf
+        self,
+        vectors: ReferenceVectors,
+        config: DecoderConfig,
+        *,
+        mask_floor: float,
+        logits: LogitsOf,
+        branches: Mapping[str, Floats] | None = None,
     ) -> None:
         """
         Args:
             vectors: the float model's tensors, from the stage `quantization`.
             mask_floor: the mask's value for a slot that must not be attended to.
             logits: the float model's; `vectors` holds only the last ones.
+            branches: the inputs of the LoRA branches that it was computed with, by name; None for the base.
         """
         self.vectors = vectors
         self.config = config
         self.mask_floor = mask_floor
         self._logits_of = logits
+        self._branches = branches or {}
         self._logits: dict[tuple[int, int], Floats] = {}
 
     @property
@@ -101,6 +109,15 @@ class ReferenceText:
             "position_ids_cos": cos[None, None],
             "position_ids_sin": sin[None, None],
         }
+
+    def branches_of(self, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
+        """The inputs of a graph's LoRA branches: zeros for the base.
+
+        Args:
+            inputs: the graph's, with their shapes.
+        """
+        names = {name: shape for name, shape in inputs.items() if is_branch_input(name)}
+        return {name: self._branches.get(name, np.zeros(shape, np.float32)) for name, shape in names.items()}
 
     def hidden_before(self, layer: int, call: GraphCall) -> dict[str, Array]:
         """The float model's hidden state before a layer."""

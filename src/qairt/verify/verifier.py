@@ -82,15 +82,18 @@ class Verifier:
             if why is not None:
                 skipped.append(SkippedRung(rung=rung, why=why))
                 continue
+            concurrencies = self._rungs.concurrencies(request)
             if rung == DEVICE:
-                measured.append(self._measure(rung, request, notify))
+                measured += self._measure(rung, request, notify, concurrencies)
             elif rung in TOKEN_RUNGS:
                 measure_tokens = partial(self._measure_tokens, rung, request, notify)
                 tokens.append(results.get_or_measure(self._rungs.key(rung, request), TokenFidelity, measure_tokens))
             else:
+                keys = {name: self._rungs.key(rung, request, name) for name in concurrencies}
                 measure = partial(self._measure, rung, request, notify)
-                measured.append(results.get_or_measure(self._rungs.key(rung, request), RungFidelity, measure))
-        checkpoint = self._checkpoint(skipped, notify) if request == VerifyRequest(tokens=request.tokens) else None
+                measured += results.get_or_measure_all(keys, RungFidelity, measure)
+        is_whole = request == VerifyRequest(tokens=request.tokens)
+        checkpoint = self._checkpoint(skipped, notify) if is_whole else None
         if not measured and request.rung is None:
             raise CacheError("no rung is built yet", where="export", remedy=f"qairt run {self._run.recipe_arguments}")
         thresholds = self._run.settings.verify
@@ -123,17 +126,27 @@ class Verifier:
         skipped.append(SkippedRung(rung=CHECKPOINT, why=why))
         return None
 
-    def _measure(self, rung: str, request: VerifyRequest, notify: Notify) -> RungFidelity:
-        from qairt.verify.rung import RungGraphs, measure
+    def _measure(
+        self, rung: str, request: VerifyRequest, notify: Notify, concurrencies: Sequence[str]
+    ) -> list[RungFidelity]:
+        from qairt.verify.rung import MeasuredText, RungGraphs, measure
         from qairt.verify.text import plan_calls
 
         start = time.perf_counter()
         rungs = self._rungs
-        tokens = rungs.tokens(rung, request)
-        calls = plan_calls(tokens, rungs.ars, rungs.cl, decoded=rungs.decoded(rung))
+        tokens = {name: rungs.tokens(rung, request, name) for name in concurrencies}
+        texts = [
+            MeasuredText(
+                name,
+                rungs.model(name).text(rounded=rung in QUANTIZED),
+                plan_calls(tokens[name], rungs.ars, rungs.cl, decoded=rungs.decoded(rung)),
+            )
+            for name in concurrencies
+        ]
         if rung == EMULATOR:
             from qairt.verify.cost import emulator_cost
 
+            calls = [call for text in texts for call in text.calls]
             notify(emulator_cost(rungs.parts[: request.part], rungs.ars, calls))
         with ExitStack() as stack:
             open_on_device = None
@@ -143,21 +156,26 @@ class Verifier:
                 open_on_device = stack.enter_context(device_parts(self._run, self._device, notify)).open
             open_graph = self._opener(rung, request, open_on_device)
             graphs = RungGraphs(rung, rungs.parts, rungs.ars, rungs.cl, open_graph)
-            text = rungs.float_model.text(rounded=rung in QUANTIZED)
-            outputs = measure(graphs, text, calls, only=request.part, notify=notify)
-        layers = self._layer_costs(tokens, notify) if self._has_layer_costs(rung, request) else ()
-        return RungFidelity(
-            rung=rung,
-            tokens=tokens,
-            seconds=round(time.perf_counter() - start, 2),
-            outputs=tuple(outputs),
-            weight_bits=rungs.float_model.weight_bits if rung in QUANTIZED else None,
-            layers=tuple(layers),
-        )
+            measure(graphs, texts, only=request.part, notify=notify)
+        found = []
+        for text in texts:
+            layers = self._layer_costs(tokens[""], notify) if self._has_layer_costs(rung, request, text.name) else ()
+            found.append(
+                RungFidelity(
+                    rung=rung,
+                    concurrency=text.name,
+                    tokens=tokens[text.name],
+                    seconds=round((time.perf_counter() - start) / len(texts), 2),
+                    outputs=tuple(text.outputs),
+                    weight_bits=rungs.float_model.weight_bits if rung in QUANTIZED else None,
+                    layers=tuple(layers),
+                )
+            )
+        return found
 
-    def _has_layer_costs(self, rung: str, request: VerifyRequest) -> bool:
+    def _has_layer_costs(self, rung: str, request: VerifyRequest, concurrency: str) -> bool:
         """An external graph's layers have other tensors than the model."""
-        return rung == "quantize" and request.part is None and not self._rungs.is_external
+        return rung == "quantize" and request.part is None and not concurrency and not self._rungs.is_external
 
     def _layer_costs(self, tokens: int, notify: Notify) -> Sequence[LayerCost]:
         from qairt.verify.layers import TOKENS, layer_costs

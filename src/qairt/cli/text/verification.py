@@ -5,7 +5,14 @@ from __future__ import annotations
 from qairt.amounts import count, duration
 from qairt.cli.console import is_terminal, output_stream, styled, table, width, wrapped
 from qairt.runtime.metrics import MAX_DB
-from qairt.verify.result import CheckpointFidelity, LayerCost, PartFidelity, RungFidelity, TokenFidelity, Verification
+from qairt.verify.result import (
+    CheckpointFidelity,
+    LayerCost,
+    PartFidelity,
+    RungFidelity,
+    TokenFidelity,
+    Verification,
+)
 
 LAYERS = 8
 """Modules listed; `--json` has all."""
@@ -89,9 +96,9 @@ def _ladder(parts: list[PartFidelity]) -> list[str]:
     lines = [top]
     rung = None
     for part, line in zip(parts, body, strict=True):
-        if part.rung != rung:
-            rung = part.rung
-            lines.append(styled(f"{rung}, at least {part.needed_db:.0f} dB", "bold"))
+        if part.name != rung:
+            rung = part.name
+            lines.append(styled(f"{part.name}, at least {part.needed_db:.0f} dB", "bold"))
         lines.append(line)
     return lines
 
@@ -124,7 +131,7 @@ def _against_cpu(rung: RungFidelity) -> list[str]:
         return []
     worst = min(found, key=lambda output: output.cpu_db or 0.0)
     line = (
-        f"{rung.rung}: at least {_db(worst.cpu_db)} dB against the CPU on the same graphs and inputs"
+        f"{rung.name}: at least {_db(worst.cpu_db)} dB against the CPU on the same graphs and inputs"
         f" ({worst.output} of part {worst.part}, AR {worst.ar}, {worst.way})"
     )
     return [wrapped(line, indent=2)]
@@ -132,7 +139,7 @@ def _against_cpu(rung: RungFidelity) -> list[str]:
 
 def _verdict(found: Verification) -> str:
     measured: list[RungFidelity | TokenFidelity] = [*found.rungs, *found.tokens]
-    seconds = duration(sum(rung.seconds for rung in measured if rung.rung not in found.reused))
+    seconds = duration(sum(rung.seconds for rung in measured if rung.name not in found.reused))
     reused = f", {count(len(found.reused), 'rung')} reused" if found.reused else ""
     below, far, differing = found.first_below(), found.first_far(), found.first_differing()
     if not measured:
@@ -145,12 +152,12 @@ def _verdict(found: Verification) -> str:
         )
     elif below is not None:
         text = (
-            f"first below its threshold: {below.rung}, part {below.part}: {below.worst} has {below.judged_db:.1f} dB,"
+            f"first below its threshold: {below.name}, part {below.part}: {below.worst} has {below.judged_db:.1f} dB,"
             f" the threshold is {below.threshold_db:.0f} dB ({seconds}{reused})"
         )
     elif far is not None:
         text = (
-            f"warn: each part is above its threshold, but {far.rung} as a whole is out of bounds: top-1 agreement"
+            f"warn: each part is above its threshold, but {far.name} as a whole is out of bounds: top-1 agreement"
             f" {far.top1:.1%} (at least {far.bounds.min_top1:.0%}), KL {far.kl:.2g} (at most {far.bounds.max_kl:.2g})"
             f" ({seconds}{reused})"
         )
