@@ -14,6 +14,7 @@ from qairt.graph.qdq.quantize import quantize_graph
 from qairt.graph.qdq.signature import signature_of
 from qairt.graph.split import cut
 from qairt.graph.weights_file import write_weights
+from qairt.model.lora.shape import LoraShape
 from qairt.model.parameters import Parameters
 from qairt.model.parts import plan_split
 from qairt.quant.config import TechniqueConfig
@@ -30,6 +31,7 @@ def make_parts(
     cl: int,
     num_splits: int,
     encodings: Encodings | None = None,
+    lora: LoraShape | None = None,
 ) -> dict[int, list[PartGraph]]:
     """Parts by AR in `directory`; float without `encodings`."""
     weights = directory / "weights.bin"
@@ -40,7 +42,7 @@ def make_parts(
     for ar in ars:
         for part in plan:
             name = f"ar{ar}-cl{cl}_{part.index}_of_{part.of}"
-            model = cut(bind(build_decoder(parameters.config, places, weights), ar=ar, cl=cl), part, name=name)
+            model = cut(bind(build_decoder(parameters.config, places, weights, lora), ar=ar, cl=cl), part, name=name)
             if encodings is not None:
                 model = quantize_graph(model, encodings, directory / f"quantized_{part.index}.bin")
             onnx = directory / f"{name}.onnx"

@@ -9,10 +9,20 @@ from typing import TYPE_CHECKING
 
 from qairt.bundle import genai_config as genai
 from qairt.bundle import metadata, run_scripts
+from qairt.bundle.adapter_files import (
+    ADAPTER,
+    FOLDER,
+    STAGE,
+    branch_inputs,
+    concurrency_values,
+    genie_strengths,
+    write_genie_values,
+    write_onnx_adapter,
+)
 from qairt.bundle.chat_prompt import genie_affixes, prompt_affixes
 from qairt.bundle.checksums import write_checksums
 from qairt.bundle.contents import BinaryPart, Contents, Format, OnnxPart, PlacedGraph
-from qairt.bundle.genie_config import GenieFiles, genie_config
+from qairt.bundle.genie_config import GenieFiles, GenieLora, genie_config
 from qairt.errors import CacheError, RecipeError
 from qairt.files import read_json, sha256_of
 from qairt.graph.tensors import GraphSignature
@@ -21,6 +31,7 @@ from qairt.toolchain.qnn.htp_config import backend_settings
 
 if TYPE_CHECKING:
     from qairt.model.tokenizer import Tokenizer
+    from qairt.runtime.stored import Array
 
 CopyFile = Callable[[Path, Path], None]
 """Copies or links the first path to the second."""
@@ -66,15 +77,21 @@ def compose(
         for path in sorted(contents.tokenizer.iterdir()):
             if recorded is None or path in recorded:
                 place_once(path, folder / path.name)
+    inputs = branch_inputs(graphs)
+    values = concurrency_values(contents.adapters, inputs) if contents.adapters is not None else {}
     facts: dict[str, object] = {"backend": "CPU" if contents.soc is None else "HTP"}
     if form == "genie":
         facts |= {"format": form, "config": GENIE_CONFIG, "run": run_scripts.GENIE_SCRIPT}
-        _write_genie(contents, graphs, folder)
+        _write_genie(contents, graphs, folder, values)
     elif form == "ort":
         facts |= {"format": form, "config": genai.NAME, "run": run_scripts.ORT_SCRIPT}
-        _write_ort(contents, graphs, folder)
+        _write_ort(contents, graphs, folder, values)
     facts["context_length"] = max(graph.signature.cl for graph in graphs)
     facts["binaries"] = list(dict.fromkeys(graph.binary for graph in graphs if graph.binary is not None))
+    if values:
+        facts["concurrencies"] = [*values]
+        for name in values if form != "genie" else ():
+            write_onnx_adapter(folder / FOLDER / f"{name}{ADAPTER}", values[name])
     if contents.soc is not None:
         soc = contents.soc
         facts["soc"] = {"name": soc.name, "id": soc.id, "htp": soc.htp, "vtcm_mb": soc.vtcm_mb}
@@ -167,28 +184,41 @@ def _description(graph: PlacedGraph) -> dict[str, object]:
     }
 
 
-def _write_genie(contents: Contents, graphs: list[PlacedGraph], folder: Path) -> None:
+def _write_genie(
+    contents: Contents, graphs: list[PlacedGraph], folder: Path, concurrencies: Mapping[str, Mapping[str, Array]]
+) -> None:
     config, soc = contents.config(), contents.soc
     assert config is not None
     assert soc is not None
     binaries = list(dict.fromkeys(graph.binary or "" for graph in graphs))
     affixes, adds_bos = genie_affixes(_tokenizer(contents), config.bos_token_id)
+    lora, strengths = None, {}
+    if contents.adapters is not None:
+        inputs, switches = branch_inputs(graphs), contents.adapters.switches
+        lora = GenieLora({name: f"{FOLDER}/{name}" for name in concurrencies}, switches)
+        strengths = {name: genie_strengths(switches, values, inputs) for name, values in concurrencies.items()}
+        for name, path in lora.folders.items() if not switches else ():
+            write_genie_values(folder / path, concurrencies[name], inputs)
     _write_json(
         folder / GENIE_CONFIG,
         genie_config(
             config,
             context_size=max(graph.signature.cl for graph in graphs),
-            files=GenieFiles(binaries, extensions=HTP_EXTENSIONS),
+            files=GenieFiles(binaries, extensions=HTP_EXTENSIONS, lora=lora),
             adds_bos=adds_bos,
         ),
     )
     shared = len(graphs) > len(binaries)
     _write_json(folder / HTP_EXTENSIONS, backend_settings(soc, shares_weights=shared))
-    (folder / run_scripts.GENIE_SCRIPT).write_text(run_scripts.genie_script(affixes, htp=soc.htp))
+    (folder / run_scripts.GENIE_SCRIPT).write_text(
+        run_scripts.genie_script(affixes, htp=soc.htp, concurrencies=strengths)
+    )
 
 
-def _write_ort(contents: Contents, graphs: list[PlacedGraph], folder: Path) -> None:
-    from qairt.bundle.genai_graphs import write_logits, write_positions
+def _write_ort(
+    contents: Contents, graphs: list[PlacedGraph], folder: Path, concurrencies: Mapping[str, Mapping[str, Array]]
+) -> None:
+    from qairt.bundle.genai_graphs import write_adapter_stage, write_logits, write_positions
 
     config, on_npu = contents.config(), contents.soc is not None
     assert config is not None
@@ -199,14 +229,23 @@ def _write_ort(contents: Contents, graphs: list[PlacedGraph], folder: Path) -> N
         if graph.signature.cl == size:
             chains.setdefault(graph.signature.ar, []).append(graph)
     found = genai.genai_config(
-        config, chains, context_size=size, pad_token=genai.pad_token(tokenizer, config), on_npu=on_npu
+        config,
+        chains,
+        context_size=size,
+        pad_token=genai.pad_token(tokenizer, config),
+        on_npu=on_npu,
+        branches=[*branch_inputs(graphs)],
     )
+    for name, values in concurrencies.items():
+        write_adapter_stage(folder / FOLDER / f"{name}{STAGE}", values)
     _write_json(folder / genai.NAME, found)
     specs = {spec.name: spec for graph in chains[1] for spec in (*graph.signature.inputs, *graph.signature.outputs)}
     mask, cos, sin = (specs[name] for name in genai.COMPUTED)
     write_positions(folder / genai.POSITIONS, config, mask=mask, cos=cos, sin=sin)
     write_logits(folder / genai.LOGITS, specs["logits"])
-    script = run_scripts.ort_script(prompt_affixes(tokenizer), context_size=size, window=max(chains), on_npu=on_npu)
+    script = run_scripts.ort_script(
+        prompt_affixes(tokenizer), context_size=size, window=max(chains), on_npu=on_npu, concurrencies=[*concurrencies]
+    )
     (folder / run_scripts.ORT_SCRIPT).write_text(script)
 
 

@@ -11,6 +11,7 @@ from qairt.files import read_regular
 from qairt.graph.tensors import GraphSignature
 from qairt.model.config import DecoderConfig
 from qairt.runtime.cache import PAST
+from qairt.runtime.stored import Array
 from qairt.toolchain.soc import Soc
 
 Format = Literal["genie", "ort"]
@@ -37,6 +38,31 @@ class OnnxPart:
 
 
 @dataclass(frozen=True)
+class AdapterValues:
+    """What the LoRA branches of the graphs take for one concurrency."""
+
+    concurrency: str
+    values: Path
+    """Safetensors: every branch input of all parts as stored integers, by name."""
+
+    def read(self) -> dict[str, Array]:
+        from safetensors.numpy import load_file
+
+        found: dict[str, Array] = load_file(self.values)
+        return found
+
+
+@dataclass(frozen=True)
+class Adapters:
+    """The LoRA concurrencies of a bundle."""
+
+    concurrencies: Sequence[AdapterValues]
+    """The base first."""
+    switches: Sequence[str] = ()
+    """Where adapters are weights of the graphs: their names, in the order of the graphs' input `lora_alpha`."""
+
+
+@dataclass(frozen=True)
 class Contents:
     """Everything in a bundle except its configuration."""
 
@@ -50,6 +76,8 @@ class Contents:
     """The folder of the tokenizer's files."""
     already_quantized: str | None = None
     """How the model's weights were stored, if they were quantized before."""
+    adapters: Adapters | None = None
+    """None if the graphs have no LoRA branches."""
 
     def config(self) -> DecoderConfig | None:
         return None if self.model is None else DecoderConfig.model_validate_json(read_regular(self.model))

@@ -20,6 +20,8 @@ from qairt.runtime.cache import PAST
 NAME = "genai_config.json"
 POSITIONS, LOGITS = "positions.onnx", "logits.onnx"
 """The graphs on the CPU, see `genai_graphs`."""
+ADAPTER = "lora/base.onnx"
+"""The graph of LoRA values, those of the base: `run_ort.py` puts a concurrency's in its place when it loads."""
 POSITION_IDS, TOKEN_MASK, LOGITS_FLOAT = "position_ids", "token_mask", "logits_float"
 NPU = {"provider_options": [{"QNN": {"backend_type": "htp", "htp_performance_mode": "burst"}}]}
 RUNS_WITH = ">=0.15,<0.17"
@@ -37,6 +39,7 @@ def genai_config(
     context_size: int,
     pad_token: int,
     on_npu: bool,
+    branches: Sequence[str] = (),
 ) -> dict[str, object]:
     """The configuration of one model, as JSON.
 
@@ -45,6 +48,7 @@ def genai_config(
         chains: the graphs of `context_size` by AR, in the order they run; the largest AR reads prompts.
         pad_token: see `pad_token`.
         on_npu: whether the parts are context binaries, or run on the CPU.
+        branches: the inputs of LoRA branches.
 
     Raises:
         RecipeError: there is no AR 1, or no larger one.
@@ -82,7 +86,7 @@ def genai_config(
                     "present_value_names": "past_value_%d_out",
                 },
                 "sliding_window": {"window_size": window, "pad_value": -(first.offset or 0), "alignment": "right"},
-                "pipeline": [dict(_stages(chains, window, on_npu))],
+                "pipeline": [dict(_stages(chains, window, on_npu, branches))],
             },
         },
         "search": {"do_sample": False, "max_length": context_size, "num_beams": 1, "past_present_share_buffer": False},
@@ -159,9 +163,9 @@ def _require_8_bits(spec: TensorSpec) -> None:
 
 
 def _stages(
-    chains: Mapping[int, Sequence[PlacedGraph]], window: int, on_npu: bool
+    chains: Mapping[int, Sequence[PlacedGraph]], window: int, on_npu: bool, branches: Sequence[str]
 ) -> list[tuple[str, dict[str, object]]]:
-    """The pipeline in the order it runs: positions, the prompt's parts, the parts of AR 1, logits."""
+    """The pipeline in the order it runs: LoRA values, positions, the prompt's parts, the parts of AR 1, logits."""
     around = {"session_options": CPU}
     first: dict[str, object] = {
         "filename": POSITIONS,
@@ -169,7 +173,9 @@ def _stages(
         "outputs": list(COMPUTED),
         **around,
     }
-    stages: list[tuple[str, dict[str, object]]] = [("positions", first)]
+    adapter: dict[str, object] = {"filename": ADAPTER, "inputs": [], "outputs": [*branches], **around}
+    stages: list[tuple[str, dict[str, object]]] = [("adapter", adapter)] if branches else []
+    stages.append(("positions", first))
     for ar, phase in ((window, "prompt"), (1, "token")):
         for graph in chains[ar]:
             stage: dict[str, object] = {

@@ -1,4 +1,4 @@
-"""The two small graphs that onnxruntime-genai runs on the CPU before and after the parts.
+"""The small graphs that onnxruntime-genai runs on the CPU before and after the parts.
 
     position_ids [1, AR] ─┐                    ┌─ attention_mask [1, 1, AR, CL]
     token_mask   [1, CL] ─┴─ positions.onnx ───┼─ position_ids_cos, position_ids_sin [1, 1, AR, D/2]
@@ -6,12 +6,12 @@
     logits [1, AR, V] (stored) ── logits.onnx ──── logits_float [1, AR, V]
 
 onnxruntime-genai passes positions and a mask of the tokens in the context; the parts take an additive mask, cosines and
-sines, all in stored integers.
+sines, all in stored integers. With LoRA, a graph without inputs gives the parts the values of a concurrency.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -86,6 +86,21 @@ def write_logits(path: Path, logits: TensorSpec) -> None:
     real = graph.node("DequantizeLinear", [stored, scale, zero], name=LOGITS_FLOAT)
     graph.output(real, TensorSpec(name=LOGITS_FLOAT, dtype="float32", shape=logits.shape), shape)
     graph.save(path, "logits")
+
+
+def write_adapter_stage(path: Path, values: Mapping[str, Array]) -> None:
+    """Write the graph without inputs whose outputs are the values of LoRA branches.
+
+    Args:
+        values: stored integers, by the name of the parts' input.
+    """
+    graph = _Graph()
+    for name, value in values.items():
+        held = graph.constant(f"{name}_value", value)
+        spec = TensorSpec(name=name, dtype=str(value.dtype), shape=value.shape)
+        graph.output(graph.node("Identity", [held], name=name), spec, value.shape)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    graph.save(path, "adapter")
 
 
 class _Graph:

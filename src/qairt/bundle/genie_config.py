@@ -5,12 +5,13 @@ Source: the schema in `libGenie.so` 1.21, which validates every field.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qairt.bundle.genie_rope import positional_encoding
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
+from qairt.model.lora.shape import ALPHA
 from qairt.runtime.sampling import Sampling
 from qairt.toolchain.genie.config import NO_TOKEN
 
@@ -24,6 +25,30 @@ class GenieFiles:
     tokenizer: str = "tokenizer.json"
     extensions: str | None = None
     """`htp_backend_ext_config.json`; None for the backend's defaults."""
+    lora: GenieLora | None = None
+
+
+@dataclass(frozen=True)
+class GenieLora:
+    """The LoRA concurrencies that a dialog can apply, each an adapter to Genie; the base is one of them."""
+
+    folders: Mapping[str, str]
+    """By name, the folder of its values; any of them where the graphs hold the adapters."""
+    switches: Sequence[str] = ()
+    """Where the graphs hold the adapters: the names of the elements of their input `lora_alpha`."""
+
+    def block(self) -> dict[str, object]:
+        if not self.switches:
+            adapters = [{"version": 1, "name": name, "path": path} for name, path in self.folders.items()]
+            return {"version": 1, "lora-version": 1, "adapters": adapters}
+        # without an empty list of sections, Genie 1.21 reads memory that it never wrote
+        switches = {"bin-sections": [], "alphas": list(self.switches)}
+        return {
+            "version": 1,
+            "lora-version": 2,
+            "alpha-tensor-name": ALPHA,
+            "adapters": [{"version": 1, "name": name, **switches} for name in self.folders],
+        }
 
 
 @dataclass(frozen=True)
@@ -100,7 +125,9 @@ def _engine(config: DecoderConfig, context_size: int, files: GenieFiles, host: G
         "kv-dim": config.head_dim,
         "allow-async-init": False,
     }
-    binary = {"version": 1, "ctx-bins": list(files.binaries)}
+    binary: dict[str, object] = {"version": 1, "ctx-bins": list(files.binaries)}
+    if files.lora is not None:
+        binary["lora"] = files.lora.block()
     model: dict[str, object] = {"version": 1, "type": "binary", "binary": binary}
     if config.rope_scaling is None:
         htp |= {"pos-id-dim": config.head_dim // 2, "rope-theta": float(config.rope_theta)}

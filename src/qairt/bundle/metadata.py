@@ -58,6 +58,8 @@ class BundleMetadata(BaseModel):
     """The longest of all graphs."""
     binaries: tuple[str, ...] = ()
     """In the order they run."""
+    concurrencies: tuple[str, ...] = ()
+    """Of LoRA adapters, the base first; their values are in the folder `lora`."""
     soc: BundleSoc | None = None
     model: DecoderConfig | None = None
     graphs: Annotated[tuple[BundleGraph, ...], Field(min_length=1)]

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from qairt.bundle.chat_prompt import PromptAffixes
-from qairt.bundle.genai_config import RUNS_WITH
+from qairt.bundle.genai_config import ADAPTER, RUNS_WITH
 
 GENIE_SCRIPT = "run_genie.sh"
 ORT_SCRIPT = "run_ort.py"
@@ -24,18 +26,30 @@ here=$(pwd)
 export LD_LIBRARY_PATH="$here:$here/lib:${{LD_LIBRARY_PATH:-}}"
 export ADSP_LIBRARY_PATH="$here;$here/lib;/vendor/dsp/cdsp;/vendor/lib/rfsa/adsp;/system/lib/rfsa/adsp;/dsp"
 export PATH="$here:$here/lib:$PATH"
-if [ $# -ne 1 ]; then
-  echo "usage: sh run_genie.sh PROMPT" >&2
-  exit 2
-fi
-command -v genie-t2t-run >/dev/null || {{
+{arguments}command -v genie-t2t-run >/dev/null || {{
   echo "genie-t2t-run is not in $here: copy it from the QAIRT SDK, see the comment in this script" >&2
   exit 3
 }}
 # {note}
 {warn}prefix={prefix}
 suffix={suffix}
-exec genie-t2t-run -c genie_config.json -p "$prefix$1$suffix"
+exec genie-t2t-run -c genie_config.json {lora}-p "$prefix$1$suffix"
+"""
+_PROMPT_ONLY = """\
+if [ $# -ne 1 ]; then
+  echo "usage: sh run_genie.sh PROMPT" >&2
+  exit 2
+fi
+"""
+_AND_CONCURRENCY = """\
+case "${{2-base}}" in
+{cases}
+  *) set -- ;;
+esac
+if [ $# -lt 1 ] || [ $# -gt 2 ]; then
+  echo "usage: sh run_genie.sh PROMPT [{names}]" >&2
+  exit 2
+fi
 """
 
 _ORT = '''\
@@ -63,7 +77,7 @@ PREFIX = {prefix!r}
 SUFFIX = {suffix!r}
 
 
-def main(prompt: str) -> None:
+def main(prompt: str{parameter}) -> None:
     installed = version("onnxruntime-genai")
     if not (0, 15) <= tuple(map(int, installed.split(".")[:2])) < (0, 17):
         sys.exit(f"onnxruntime-genai {{installed}} cannot run this bundle: pip install '{genai}'")
@@ -72,8 +86,7 @@ def main(prompt: str) -> None:
     if len(ids) > {longest}:
         room = "at most {longest} of {context_size} may be the prompt"
         sys.exit(f"{{len(ids)}} prompt tokens leave no room for an answer: {{room}}")
-{register}    model = genai.Model(str(HERE))
-    settings = genai.GeneratorParams(model)
+{register}{model}    settings = genai.GeneratorParams(model)
     settings.set_search_options(max_length={context_size}, do_sample=False)
     generator = genai.Generator(model, settings)
     generator.append_tokens(np.array([ids], np.int32))
@@ -85,10 +98,23 @@ def main(prompt: str) -> None:
 
 
 if __name__ == "__main__":
+{end}'''
+_MODEL = "    model = genai.Model(str(HERE))\n"
+_ADAPTED_MODEL = """\
+    config = genai.Config(str(HERE))
+    config.add_model_data("{base}", (HERE / "lora" / f"{{concurrency}}.onnx").read_bytes())
+    model = genai.Model(config)
+"""
+_END = """\
     if len(sys.argv) != 2:
         sys.exit("usage: python run_ort.py PROMPT")
     main(sys.argv[1])
-'''
+"""
+_ADAPTED_END = """\
+    if len(sys.argv) not in (2, 3) or sys.argv[2:] not in ([], *([name] for name in {names})):
+        sys.exit("usage: python run_ort.py PROMPT [{choice}]")
+    main(*sys.argv[1:])
+"""
 _REGISTER = """\
     if platform.machine().lower() not in ("aarch64", "arm64"):
         sys.exit(f"this machine ({platform.machine()}) has no Hexagon NPU: copy the bundle to a device")
@@ -103,14 +129,28 @@ def longest_prompt(context_size: int, window: int) -> int:
     return (context_size - 1) // window * window
 
 
-def genie_script(affixes: PromptAffixes, *, htp: int) -> str:
+def adapter_argument(name: str, strengths: Mapping[str, float]) -> str:
+    """What `genie-t2t-run --lora` takes: an adapter, then names and values of its alphas."""
+    return ",".join([name, *(f"{alpha},{value:.7g}" for alpha, value in strengths.items())])
+
+
+def genie_script(
+    affixes: PromptAffixes, *, htp: int, concurrencies: Mapping[str, Mapping[str, float]] = MappingProxyType({})
+) -> str:
     """`run_genie.sh`, for adb shell and Linux on Arm.
 
     Args:
         affixes: the chat template.
         htp: the NPU's architecture, part of its libraries' names.
+        concurrencies: of LoRA adapters, the base first, each with the strengths that are set after it is applied.
     """
+    arguments = _PROMPT_ONLY
+    if concurrencies:
+        cases = [f"  {name}) lora={adapter_argument(name, found)} ;;" for name, found in concurrencies.items()]
+        arguments = _AND_CONCURRENCY.format(cases="\n".join(cases), names="|".join(concurrencies))
     return _GENIE.format(
+        arguments=arguments,
+        lora='--lora "$lora" ' if concurrencies else "",
         note=affixes.note,
         warn=f"echo {shlex.quote(affixes.warning)} >&2\n" if affixes.warning else "",
         prefix=shlex.quote(affixes.prefix),
@@ -119,12 +159,15 @@ def genie_script(affixes: PromptAffixes, *, htp: int) -> str:
     )
 
 
-def ort_script(affixes: PromptAffixes, *, context_size: int, window: int, on_npu: bool) -> str:
+def ort_script(
+    affixes: PromptAffixes, *, context_size: int, window: int, on_npu: bool, concurrencies: Sequence[str] = ()
+) -> str:
     """`run_ort.py`, for Windows and Linux on Arm; without the NPU, for any machine.
 
     Args:
         context_size: tokens that the KV cache and the new tokens fill together.
         window: tokens that one call reads of a prompt.
+        concurrencies: of LoRA adapters, the base first.
     """
     packages = [f'"onnxruntime-genai{RUNS_WITH}"', *(["onnxruntime-qnn"] if on_npu else []), "tokenizers"]
     return _ORT.format(
@@ -137,6 +180,9 @@ def ort_script(affixes: PromptAffixes, *, context_size: int, window: int, on_npu
         is_bare=affixes.is_bare,
         register=_REGISTER if on_npu else "",
         platform="import platform\n" if on_npu else "",
+        parameter=', concurrency: str = "base"' if concurrencies else "",
+        model=_ADAPTED_MODEL.format(base=ADAPTER) if concurrencies else _MODEL,
+        end=_ADAPTED_END.format(names=tuple(concurrencies), choice="|".join(concurrencies)) if concurrencies else _END,
         context_size=context_size,
         window=window,
         longest=longest_prompt(context_size, window),

@@ -7,6 +7,7 @@ from pathlib import Path
 from qairt.bundle.chat_prompt import prompt_affixes
 from qairt.bundle.check import genie as check_genie
 from qairt.bundle.check import ort as check_ort
+from qairt.bundle.check.adapters import check_adapters
 from qairt.bundle.check.files import check_files
 from qairt.bundle.check.graphs import check_graphs, open_binaries
 from qairt.bundle.check.tokenizer import check_tokenizer
@@ -21,7 +22,8 @@ def check_bundle(folder: Path) -> list[Finding]:
     1. Every file that is named exists, with the digest in `SHA256SUMS`.
     2. The binaries can be read: chip, size, graphs, tensors and encodings; the parts fit each other.
     3. The runtime's configuration matches the graphs and the model; the tokenizer is the model's.
-    4. Genie accepts the configuration, and loads the bundle where this machine can.
+    4. The values of every LoRA concurrency fit the graphs, and are the same in every format.
+    5. Genie accepts the configuration, and loads the bundle where this machine can.
 
     A bundle of another tool has no `metadata.yaml`; only its files are compared with each other.
 
@@ -41,7 +43,7 @@ def check_bundle(folder: Path) -> list[Finding]:
         findings += check_genie.check_config(bundle, binaries)
     elif bundle.form == "ort":
         findings += check_ort.check_config(bundle, binaries)
-    findings += [*_tokenizer(bundle), *_prompt(bundle)]
+    findings += [*check_adapters(bundle), *_tokenizer(bundle), *_prompt(bundle)]
     if bundle.form == "genie":
         findings += check_genie.check_with_vendor(bundle, binaries)
     return findings

@@ -7,6 +7,7 @@ vendor's libraries goes to standard error, whichever stream they print to. The p
 
     {"do": "check", "config": {…}}                      {"status": 0}
     {"do": "create", "config": {…}}                     {"status": 0, "seconds": 0.1}
+    {"do": "apply", "adapter": "…", "strengths": [["…", 0.5]]}          {"status": 0}
     {"do": "encode", "text": "…"}                       {"status": 0, "tokens": [1, 2]}
     {"do": "query", "text": "…", "max_tokens": 8}       {"piece": "…"} for each token, then {"status": 0}
     {"do": "query_tokens", "tokens": […], "max_tokens": 8}      {"token": 5} for each, then {"status": 0}
@@ -23,7 +24,7 @@ import os
 import signal
 import sys
 import time
-from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_void_p
+from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_float, c_int, c_int32, c_size_t, c_uint32, c_void_p
 from typing import BinaryIO, Protocol, TypedDict
 
 
@@ -43,6 +44,8 @@ class PointerTo(Protocol):
     def __getitem__(self, index: slice) -> list[int]: ...
 
 
+ENGINE = b"primary"
+"""The role of a basic dialog's only engine."""
 WHOLE = 0
 """A query that is a whole sentence."""
 BEGIN, CONTINUE = 1, 2
@@ -53,11 +56,13 @@ Tokens = CFUNCTYPE(None, POINTER(c_uint32), c_uint32, c_int, c_void_p)
 Allocate = CFUNCTYPE(None, c_size_t, POINTER(c_void_p))
 
 ARGUMENTS = {
+    "GenieDialog_applyLora": [c_void_p, c_char_p, c_char_p],
     "GenieDialogConfig_createFromJson": [c_char_p, POINTER(c_void_p)],
     "GenieDialog_create": [c_void_p, POINTER(c_void_p)],
     "GenieDialog_getTokenizer": [c_void_p, POINTER(c_void_p)],
     "GenieDialog_query": [c_void_p, c_char_p, c_int, Text, c_void_p],
     "GenieDialog_reset": [c_void_p],
+    "GenieDialog_setLoraStrength": [c_void_p, c_char_p, c_char_p, c_float],
     "GenieDialog_setMaxNumTokens": [c_void_p, c_uint32],
     "GenieDialog_tokenQuery": [c_void_p, POINTER(c_uint32), c_uint32, c_int, Tokens, c_void_p],
     "GenieTokenizer_encode": [c_void_p, c_char_p, Allocate, POINTER(POINTER(c_int32)), POINTER(c_uint32)],
@@ -92,6 +97,12 @@ class Genie:
         if status == 0:
             status = self._library.GenieDialog_create(made, byref(self._dialog))
         self.reply({"status": status, "seconds": round(time.monotonic() - started, 3)})
+
+    def apply(self, adapter: str, strengths: list[tuple[str, float]]) -> None:
+        status = self._library.GenieDialog_applyLora(self._dialog, ENGINE, adapter.encode())
+        for name, strength in strengths if status == 0 else ():
+            status = status or self._library.GenieDialog_setLoraStrength(self._dialog, ENGINE, name.encode(), strength)
+        self.reply({"status": status})
 
     def encode(self, text: str) -> None:
         tokenizer, tokens, count = c_void_p(), POINTER(c_int32)(), c_uint32()
