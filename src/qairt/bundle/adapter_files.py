@@ -1,8 +1,8 @@
 """The files of a bundle's LoRA concurrencies: what each puts into the graphs' inputs.
 
-    lora/NAME/TENSOR.raw       Genie: float32 in the graph's shape
-    lora/NAME.onnx_adapter     ONNX Runtime: the stored integers, for a run option
-    lora/NAME.onnx             onnxruntime-genai: the same as a graph without inputs, a stage of the pipeline
+    lora/NAME/TENSOR.raw                    Genie: float32 in the graph's shape
+    lora/NAME/part_2_of_3.onnx_adapter      ONNX Runtime: a part's stored integers, for a run option
+    lora/NAME.onnx                          onnxruntime-genai: all of them, a graph without inputs in the pipeline
 
 Genie quantizes with the tensor's encoding and rounds down, so its values lie a quarter of a step above the grid.
 """
@@ -14,9 +14,9 @@ from pathlib import Path
 
 import numpy as np
 
-from qairt.bundle.contents import Adapters, PlacedGraph
+from qairt.bundle.contents import Adapters
 from qairt.errors import GraphError
-from qairt.graph.tensors import TensorSpec
+from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.model.decoder import is_branch_input
 from qairt.model.lora.shape import ALPHA
 from qairt.runtime.stored import Array, Floats, to_real
@@ -28,9 +28,14 @@ _ABOVE = 0.25
 _VERSION = 1
 
 
-def branch_inputs(graphs: Iterable[PlacedGraph]) -> dict[str, TensorSpec]:
+def adapter_file(name: str, signature: GraphSignature) -> str:
+    """The adapter of a part for ONNX Runtime, which refuses one with inputs of other graphs."""
+    return f"{FOLDER}/{name}/part_{signature.part}_of_{signature.of}{ADAPTER}"
+
+
+def branch_inputs(signatures: Iterable[GraphSignature]) -> dict[str, TensorSpec]:
     """The inputs of all LoRA branches, by name, in the order of the parts."""
-    return {spec.name: spec for graph in graphs for spec in graph.signature.inputs if is_branch_input(spec.name)}
+    return {spec.name: spec for signature in signatures for spec in signature.inputs if is_branch_input(spec.name)}
 
 
 def write_genie_values(folder: Path, values: Mapping[str, Array], inputs: Mapping[str, TensorSpec]) -> None:
@@ -59,6 +64,16 @@ def as_genie_stores(values: Floats, spec: TensorSpec) -> Array:
     limits = np.iinfo(spec.dtype)
     steps = np.floor(values.astype(np.float64) / (spec.scale or 1.0)) - (spec.offset or 0)
     return np.asarray(np.clip(steps, limits.min, limits.max), spec.dtype)
+
+
+def write_onnx_adapters(
+    folder: Path, name: str, values: Mapping[str, Array], signatures: Iterable[GraphSignature]
+) -> None:
+    """The adapters of every part that has LoRA branches, in a bundle."""
+    for signature in signatures:
+        inputs = branch_inputs([signature])
+        if inputs:
+            write_onnx_adapter(folder / adapter_file(name, signature), {each: values[each] for each in inputs})
 
 
 def write_onnx_adapter(path: Path, values: Mapping[str, Array]) -> None:

@@ -10,14 +10,13 @@ from typing import TYPE_CHECKING
 from qairt.bundle import genai_config as genai
 from qairt.bundle import metadata, run_scripts
 from qairt.bundle.adapter_files import (
-    ADAPTER,
     FOLDER,
     STAGE,
     branch_inputs,
     concurrency_values,
     genie_strengths,
     write_genie_values,
-    write_onnx_adapter,
+    write_onnx_adapters,
 )
 from qairt.bundle.chat_prompt import genie_affixes, prompt_affixes
 from qairt.bundle.checksums import write_checksums
@@ -77,7 +76,8 @@ def compose(
         for path in sorted(contents.tokenizer.iterdir()):
             if recorded is None or path in recorded:
                 place_once(path, folder / path.name)
-    inputs = branch_inputs(graphs)
+    signatures = [graph.signature for graph in graphs]
+    inputs = branch_inputs(signatures)
     values = concurrency_values(contents.adapters, inputs) if contents.adapters is not None else {}
     facts: dict[str, object] = {"backend": "CPU" if contents.soc is None else "HTP"}
     if form == "genie":
@@ -91,7 +91,7 @@ def compose(
     if values:
         facts["concurrencies"] = [*values]
         for name in values if form != "genie" else ():
-            write_onnx_adapter(folder / FOLDER / f"{name}{ADAPTER}", values[name])
+            write_onnx_adapters(folder, name, values[name], signatures)
     if contents.soc is not None:
         soc = contents.soc
         facts["soc"] = {"name": soc.name, "id": soc.id, "htp": soc.htp, "vtcm_mb": soc.vtcm_mb}
@@ -194,7 +194,7 @@ def _write_genie(
     affixes, adds_bos = genie_affixes(_tokenizer(contents), config.bos_token_id)
     lora, strengths = None, {}
     if contents.adapters is not None:
-        inputs, switches = branch_inputs(graphs), contents.adapters.switches
+        inputs, switches = branch_inputs(graph.signature for graph in graphs), contents.adapters.switches
         lora = GenieLora({name: f"{FOLDER}/{name}" for name in concurrencies}, switches)
         strengths = {name: genie_strengths(switches, values, inputs) for name, values in concurrencies.items()}
         for name, path in lora.folders.items() if not switches else ():
@@ -234,7 +234,7 @@ def _write_ort(
         context_size=size,
         pad_token=genai.pad_token(tokenizer, config),
         on_npu=on_npu,
-        branches=[*branch_inputs(graphs)],
+        branches=[*branch_inputs(graph.signature for graph in graphs)],
     )
     for name, values in concurrencies.items():
         write_adapter_stage(folder / FOLDER / f"{name}{STAGE}", values)

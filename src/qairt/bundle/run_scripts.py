@@ -102,7 +102,8 @@ if __name__ == "__main__":
 _MODEL = "    model = genai.Model(str(HERE))\n"
 _ADAPTED_MODEL = """\
     config = genai.Config(str(HERE))
-    config.add_model_data("{base}", (HERE / "lora" / f"{{concurrency}}.onnx").read_bytes())
+    values = (HERE / "lora" / f"{{concurrency}}.onnx").read_bytes()  # onnxruntime-genai reads them while it loads
+    config.add_model_data("{base}", values)
     model = genai.Model(config)
 """
 _END = """\

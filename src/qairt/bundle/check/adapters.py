@@ -9,19 +9,19 @@ import numpy as np
 
 from qairt.amounts import count
 from qairt.bundle.adapter_files import (
-    ADAPTER,
     FOLDER,
     RAW,
     STAGE,
+    adapter_file,
     as_genie_stores,
+    branch_inputs,
     genie_values,
     read_onnx_adapter,
 )
 from qairt.bundle.check.files import AGAIN
 from qairt.bundle.opened import OpenedBundle
 from qairt.errors import Finding, GraphError
-from qairt.graph.tensors import TensorSpec
-from qairt.model.decoder import is_branch_input
+from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.recipe.configs import BASE
 from qairt.runtime.stored import Array
 from qairt.toolchain.genie.config import GENIE_CONFIG, value_at
@@ -38,11 +38,17 @@ def check_adapters(bundle: OpenedBundle) -> Iterator[Finding]:
         yield from _genie(bundle, inputs)
         return
     names = bundle.metadata.concurrencies if bundle.metadata is not None else ()
+    graphs = bundle.metadata.graphs if bundle.metadata is not None else ()
+    parts = {graph.part: graph for graph in graphs if branch_inputs([graph])}.values()
     faults: list[Finding] = []
     if inputs and not names:
         faults.append(Finding("adapters", "error", f"the graphs take LoRA values, and {_NOWHERE}", AGAIN))
     for name in names:
-        faults += _ort(bundle, name, inputs)
+        values: dict[str, Array] = {}
+        for graph in parts:
+            faults += _adapter(bundle, name, graph, values)
+        if bundle.form == "ort":
+            faults += _stage(bundle, name, values)
     yield from _told(faults, names)
 
 
@@ -51,7 +57,7 @@ _NOWHERE = "the bundle has none"
 
 def _inputs(bundle: OpenedBundle) -> dict[str, TensorSpec]:
     graphs = bundle.metadata.graphs if bundle.metadata is not None else ()
-    return {spec.name: spec for graph in graphs for spec in graph.inputs if is_branch_input(spec.name)}
+    return branch_inputs(graphs)
 
 
 def _told(faults: list[Finding], names: tuple[str, ...]) -> Iterator[Finding]:
@@ -110,24 +116,24 @@ def _raw_folder(folder: Path, written: str, inputs: Mapping[str, TensorSpec], *,
             yield Finding("adapters", "error", f"{shown} is not zero, so {BASE} is not the base model", AGAIN)
 
 
-def _ort(bundle: OpenedBundle, name: str, inputs: Mapping[str, TensorSpec]) -> Iterator[Finding]:
-    shown = f"{FOLDER}/{name}{ADAPTER}"
+def _adapter(bundle: OpenedBundle, name: str, graph: GraphSignature, values: dict[str, Array]) -> Iterator[Finding]:
+    """Compare a part's adapter with the part; its values are added to `values`."""
+    shown, inputs = adapter_file(name, graph), branch_inputs([graph])
     try:
-        values = read_onnx_adapter(bundle.folder / shown)
+        found = read_onnx_adapter(bundle.folder / shown)
     except GraphError as error:
         yield Finding("adapters", "error", f"{shown}: {error.what}", AGAIN)
         return
-    for tensor in sorted(values.keys() | inputs.keys()):
-        held, spec = values.get(tensor), inputs.get(tensor)
+    values |= found
+    for tensor in sorted(found.keys() | inputs.keys()):
+        held, spec = found.get(tensor), inputs.get(tensor)
         ours = "missing" if held is None else f"{held.dtype} {list(held.shape)}"
         theirs = "missing" if spec is None else f"{spec.dtype} {list(spec.shape)}"
         if ours != theirs:
-            text = f"{shown}: {tensor} is {ours}, in the graphs it is {theirs}"
+            text = f"{shown}: {tensor} is {ours}, in the graph it is {theirs}"
             yield Finding("adapters", "error", text, AGAIN)
         elif name == BASE and held is not None and spec is not None and _is_not_zero(held, spec):
             yield Finding("adapters", "error", f"{shown}: {tensor} is not zero, so {BASE} is not the base model", AGAIN)
-    if bundle.form == "ort":
-        yield from _stage(bundle, name, values)
 
 
 def _stage(bundle: OpenedBundle, name: str, values: Mapping[str, Array]) -> Iterator[Finding]:
@@ -145,7 +151,7 @@ def _stage(bundle: OpenedBundle, name: str, values: Mapping[str, Array]) -> Iter
         return
     for tensor in sorted(values.keys() | held.keys()):
         if tensor not in held or tensor not in values or not np.array_equal(held[tensor], values[tensor]):
-            text = f"{shown} gives another {tensor} than {FOLDER}/{name}{ADAPTER} holds"
+            text = f"{shown} gives another {tensor} than the adapters in {FOLDER}/{name} hold"
             yield Finding("adapters", "error", text, AGAIN)
             return
 
