@@ -32,7 +32,7 @@ from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.split_model import part_at
 
 if TYPE_CHECKING:
-    from qairt.bundle.contents import BinaryPart, Contents, Format, OnnxPart
+    from qairt.bundle.contents import Adapters, BinaryPart, Contents, Format, OnnxPart
 
 
 class ExportBundleConfig(StageConfig):
@@ -53,6 +53,8 @@ class ExportBundleInput(StageInput):
     signature: Path | None = None
     model: Path | None = None
     tokenizer: Path | None = None
+    concurrency: str | None = None
+    values: Path | None = None
 
 
 class Bundle(StageOutput):
@@ -68,6 +70,7 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
     1. The configuration is computed from the model; missing information is an error before anything runs.
     2. `metadata.yaml` lists every input and output with shape, dtype, scale, offset, AR, CL and part.
     3. `SHA256SUMS` covers every file.
+    4. With LoRA, it holds the values of the base and of every concurrency, for the runtime to switch between.
 
     The bundle of an external ONNX graph has no runtime configuration, as nothing is known about its model.
     """
@@ -195,7 +198,16 @@ def contents_of(inputs: Mapping[Coord, ExportBundleInput], task: Task) -> Conten
         model=first.model,
         tokenizer=first.tokenizer,
         already_quantized=cast("str | None", task.params.get("already_quantized")),
+        adapters=_adapters(inputs),
     )
+
+
+def _adapters(inputs: Mapping[Coord, ExportBundleInput]) -> Adapters | None:
+    from qairt.bundle.contents import Adapters, AdapterValues
+
+    ordered = [inputs[coord] for coord in sorted(inputs) if not is_graph(coord)]
+    found = [AdapterValues(str(each.concurrency), each.values) for each in ordered if each.values is not None]
+    return Adapters(found) if found else None
 
 
 def _parts(sources: Iterable[ExportBundleInput]) -> list[BinaryPart] | list[OnnxPart]:
