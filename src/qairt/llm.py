@@ -15,6 +15,7 @@ from qairt.engine.shared_store.of_user import store_of_user
 from qairt.errors import RecipeError
 from qairt.files import expanded
 from qairt.notify import Notify, silent
+from qairt.recipe.configs import BASE
 from qairt.recipe.defaults_list import mount_defaults
 from qairt.recipe.documented_keys import apply_checkpoint, apply_documented_keys, unused_adapters
 from qairt.recipe.file_settings import argument_path
@@ -152,21 +153,25 @@ class LLMPipeline(Pipeline):
         return FinishedRun(self)
 
     @contextmanager
-    def generator(self, target: Target = "cpu", notify: Notify = print) -> Iterator[Generator]:
+    def generator(
+        self, target: Target = "cpu", notify: Notify = print, *, concurrency: str = BASE
+    ) -> Iterator[Generator]:
         """The model on a target, open while inside.
 
         Args:
             target: `cpu`, the split quantized graphs in ONNX Runtime; `torch`, the float model; `htp-emulator`, the
                 graphs compiled for the NPU and emulated, seconds per token.
             notify: gets the emulator's progress, line by line.
+            concurrency: of LoRA adapters, by its name in the recipe; `base` is the model without them.
 
         Raises:
+            RecipeError: there is no such concurrency; lists those that there are.
             CacheError: a stage that the target needs has not finished; names it.
         """
         from qairt.results.generation import opened_generator
 
         run = self.finished()
-        with opened_generator(run, target, notify) as generator:
+        with opened_generator(run, target, notify, concurrency) as generator:
             self._run_of_generator[id(generator)] = run
             try:
                 yield generator
@@ -179,16 +184,18 @@ class LLMPipeline(Pipeline):
         sampling: Sampling | None = None,
         *,
         target: Target = "cpu",
+        concurrency: str = BASE,
         max_new_tokens: int = 128,
         chat: bool | None = None,
     ) -> GenerationResult:
         """The whole answer to `prompt`, with its timing; `print()` prints it. For several prompts, see `generator`.
 
         Raises:
+            RecipeError: there is no such concurrency of LoRA adapters; lists those that there are.
             CacheError: a stage that the target needs has not finished; names it.
             GenerationError: the prompt is empty, or leaves no room for an answer.
         """
-        with self.generator(target) as generator:
+        with self.generator(target, concurrency=concurrency) as generator:
             return self.answer(generator, prompt, sampling, max_new_tokens=max_new_tokens, chat=chat).result
 
     def answer(
@@ -214,8 +221,11 @@ class LLMPipeline(Pipeline):
             chat=chat,
         )
 
-    def genie_model(self) -> GenieModel:
+    def genie_model(self, concurrency: str = BASE) -> GenieModel:
         """The model in Genie, the vendor's runtime, on this machine: `with pipeline.genie_model().answer(…) as answer`.
+
+        Args:
+            concurrency: of LoRA adapters, by its name in the recipe. An open dialog can switch to the others.
 
         Raises:
             RecipeError: the recipe builds nothing for the NPU, or has no AR 1.
@@ -223,20 +233,26 @@ class LLMPipeline(Pipeline):
         """
         from qairt.results.genie import genie_model
 
-        return genie_model(self.finished())
+        return genie_model(self.finished(), concurrency)
 
     def on_device(
-        self, selection: DeviceSelection, prompts: Sequence[Prompt] = (), notify: Notify = print
+        self,
+        selection: DeviceSelection,
+        prompts: Sequence[Prompt] = (),
+        notify: Notify = print,
+        *,
+        concurrency: str = BASE,
     ) -> AbstractContextManager[DeviceTarget]:
         """The finished bundle on a device, ready to answer; see `qairt.results.device.on_device`.
 
         Args:
             prompts: that will be asked; checked before anything is sent.
             notify: gets the progress, line by line.
+            concurrency: of LoRA adapters, by its name in the recipe.
         """
         from qairt.results.device import on_device
 
-        return on_device(self.finished(), selection, prompts, notify)
+        return on_device(self.finished(), selection, prompts, notify, concurrency)
 
     def device_parts(self, selection: DeviceSelection, notify: Notify = print) -> AbstractContextManager[DeviceParts]:
         """Opens this run's quantized parts on a device; see `qairt.results.device_parts.device_parts`."""
@@ -257,9 +273,10 @@ class LLMPipeline(Pipeline):
         metrics: Sequence[str] = (),
         dataset: str | Path | None = None,
         chunks: int | None = None,
+        concurrency: str = BASE,
     ) -> dict[str, float]:
         """`{display name: score}` of the recipe's metrics, or of perplexity if it lists none; see `evaluation`."""
-        _, record = self.evaluation(target, metrics=metrics, dataset=dataset, chunks=chunks)
+        _, record = self.evaluation(target, metrics=metrics, dataset=dataset, chunks=chunks, concurrency=concurrency)
         return record.scores
 
     def evaluation(
@@ -270,6 +287,7 @@ class LLMPipeline(Pipeline):
         dataset: str | Path | None = None,
         chunks: int | None = None,
         device: str | None = None,
+        concurrency: str = BASE,
         progress: Progress = lambda what, fraction: None,
         notify: Notify = silent,
     ) -> tuple[int, EvaluationRecord]:
@@ -284,6 +302,8 @@ class LLMPipeline(Pipeline):
             dataset: the text to read: a file, `wikitext`, or a data set on the Hugging Face hub.
             chunks: how many of its chunks.
             device: its name, see `qairt.results.device_selection.DeviceSelection`.
+            concurrency: of LoRA adapters, by its name in the recipe. It is compared with the float model with these
+                adapters; a metric that names no text reads the concurrency's calibration text.
             progress: called with what is being measured and the fraction that is done.
             notify: gets what is sent to a device, line by line.
 
@@ -296,17 +316,18 @@ class LLMPipeline(Pipeline):
             CacheError: a stage that the target needs has not finished; names it.
         """
         from qairt.results.device_selection import DeviceSelection
-        from qairt.results.evaluation import Evaluation, metrics_to_measure
+        from qairt.results.evaluation import Evaluation, metrics_to_measure, with_text_of
 
         chosen = metrics_to_measure(self, metrics, None if dataset is None else str(dataset), chunks)
         run = self.finished()
+        chosen = with_text_of(run, concurrency, chosen)
         with ExitStack() as stack:
             parts = None
             if target in ("device", "ssh"):
                 from qairt.results.device_parts import device_parts
 
                 parts = stack.enter_context(device_parts(run, DeviceSelection(target, device), notify))
-            return Evaluation(run, target, progress, parts).run(chosen)
+            return Evaluation(run, target, progress, parts, concurrency).run(chosen)
 
     def verify(
         self,

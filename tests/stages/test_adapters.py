@@ -77,7 +77,7 @@ def test_a_folder_that_does_not_exist(place, capsys):
     assert main(["check", str(place / "recipe.yaml")]) == 2
     told = " ".join(capsys.readouterr().err.split())
     where = line(place, "path: french")
-    assert f"{where}: lora.adapters.french.path: path does not point to a directory: '{place}/french'" in told
+    assert f"{where}: lora.adapters.french.path: french was not found in {place} give the path of" in told
 
 
 def test_values_that_are_not_finite(place, capsys):

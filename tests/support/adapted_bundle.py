@@ -13,7 +13,7 @@ from tiny_bundle import CL, PARTS, TinyModel
 from tiny_parts import make_parts
 from tiny_recipe import write_model
 
-from qairt.bundle.contents import Adapters, AdapterValues, Contents
+from qairt.bundle.contents import Adapters, ConcurrencyValues, Contents
 from qairt.model.describe import describe_model
 from qairt.model.lora.shape import LoraShape, base_values, branch_values, shape_of
 from qairt.model.parameters import open_parameters
@@ -38,7 +38,7 @@ class AdaptedTiny(TinyModel):
         found = []
         for name, values in self.values.items():
             save_file(dict(values), folder / f"{name}.safetensors")
-            found.append(AdapterValues(name, folder / f"{name}.safetensors"))
+            found.append(ConcurrencyValues(name, folder / f"{name}.safetensors"))
         return Adapters(found, tuple(self.shape.adapters))
 
     def with_adapters(self, contents: Contents) -> Contents:

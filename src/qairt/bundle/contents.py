@@ -38,7 +38,7 @@ class OnnxPart:
 
 
 @dataclass(frozen=True)
-class AdapterValues:
+class ConcurrencyValues:
     """What the LoRA branches of the graphs take for one concurrency."""
 
     concurrency: str
@@ -56,7 +56,7 @@ class AdapterValues:
 class Adapters:
     """The LoRA concurrencies of a bundle."""
 
-    concurrencies: Sequence[AdapterValues]
+    concurrencies: Sequence[ConcurrencyValues]
     """The base first."""
     switches: Sequence[str] = ()
     """Where adapters are weights of the graphs: their names, in the order of the graphs' input `lora_alpha`."""

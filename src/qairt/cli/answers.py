@@ -40,6 +40,7 @@ def answer_on_device(
     selection: DeviceSelection,
     prompts: list[Prompt],
     max_new_tokens: int | None,
+    concurrency: str,
     *,
     keep: bool,
     show: bool,
@@ -58,7 +59,9 @@ def answer_on_device(
     answers: list[Answered] = []
     with (
         interruptible(Event()),
-        pipeline.on_device(selection, [prompt.content for prompt in prompts], report) as target,
+        pipeline.on_device(
+            selection, [prompt.content for prompt in prompts], report, concurrency=concurrency
+        ) as target,
     ):
         for number, prompt in enumerate(prompts, 1):
             _announce(prompt, number, len(prompts))
@@ -91,11 +94,17 @@ def answer_on_device(
 
 
 def answer_here(
-    pipeline: LLMPipeline, target: ExecuteTarget, prompts: list[Prompt], max_new_tokens: int | None, *, show: bool
+    pipeline: LLMPipeline,
+    target: ExecuteTarget,
+    prompts: list[Prompt],
+    max_new_tokens: int | None,
+    concurrency: str,
+    *,
+    show: bool,
 ) -> list[Answered]:
     """Answer on this machine; `show` streams the answers to standard output."""
     answers: list[Answered] = []
-    with _opened(pipeline, target, max_new_tokens) as ask:
+    with _opened(pipeline, target, max_new_tokens, concurrency) as ask:
         for number, prompt in enumerate(prompts, 1):
             _announce(prompt, number, len(prompts))
             with ask(prompt.content) as pieces:
@@ -120,21 +129,21 @@ def answer_here(
 
 @contextmanager
 def _opened(
-    pipeline: LLMPipeline, target: ExecuteTarget, max_new_tokens: int | None
+    pipeline: LLMPipeline, target: ExecuteTarget, max_new_tokens: int | None, concurrency: str
 ) -> Iterator[Callable[[Conversation], AbstractContextManager[Answer]]]:
     """A function that answers a prompt on this machine."""
     from qairt.runtime.emulator import MAX_NEW_TOKENS
 
     if target == "genie":
-        model = pipeline.genie_model()
+        model = pipeline.genie_model(concurrency)
         most = max_new_tokens or MAX_NEW_TOKENS
         yield lambda prompt: model.answer(prompt, None, max_new_tokens=most, chat=None, notify=report)
     elif target == "htp-emulator":
-        with pipeline.generator("htp-emulator", report) as emulator:
+        with pipeline.generator("htp-emulator", report, concurrency=concurrency) as emulator:
             most = max_new_tokens or MAX_NEW_TOKENS
             yield lambda prompt: nullcontext(pipeline.answer(emulator, prompt, max_new_tokens=most))
     else:
-        with pipeline.generator("cpu", report) as generator:
+        with pipeline.generator("cpu", report, concurrency=concurrency) as generator:
             most = max_new_tokens or 128
             yield lambda prompt: nullcontext(pipeline.answer(generator, prompt, max_new_tokens=most))
 

@@ -50,6 +50,13 @@ CacheDir = Annotated[
 Json = Annotated[bool, typer.Option("--json", help="Print JSON for scripts.")]
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask for confirmation.")]
 
+Concurrency = Annotated[
+    str,
+    typer.Option(
+        metavar="NAME", help="The LoRA adapters to answer with: a concurrency of the recipe, or base for none of them."
+    ),
+]
+
 GenerateTarget = Literal["cpu", "torch", "htp-emulator", "genie"]
 EvaluateTarget = Literal["cpu", "quantsim", "torch", "device", "ssh"]
 ExecuteTarget = Literal["device", "ssh", "genie", "cpu", "htp-emulator"]

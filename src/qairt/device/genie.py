@@ -49,13 +49,14 @@ class ProgramFailedError(DeviceError):
         self.log = log
 
 
-def ask_genie(folder: Folder, config: dict[str, Any], prompt: str, *, show: Show) -> Answer:
+def ask_genie(folder: Folder, config: dict[str, Any], prompt: str, adapter: str | None = None, *, show: Show) -> Answer:
     """Answer one prompt. The prompt goes over as a file, so that no shell reads it.
 
     Args:
         folder: holds the bundle and the SDK's files.
         config: the bundle's `genie_config.json`, see `for_one_prompt`.
         prompt: in the model's own chat template.
+        adapter: a LoRA adapter of the configuration, applied first.
         show: gets the answer's text as it comes.
 
     Raises:
@@ -76,6 +77,7 @@ def ask_genie(folder: Folder, config: dict[str, Any], prompt: str, *, show: Show
         run.write({"prompt.txt": prompt.encode(), GENIE_CONFIG: json.dumps(config, indent=2).encode()})
         inside = f"../{run.name}"
         words = ["-c", f"{inside}/{GENIE_CONFIG}", "--prompt_file", f"{inside}/prompt.txt"]
+        words += ["--lora", adapter] if adapter is not None else []
         start = time.perf_counter()
         finished = run.program(
             GENIE,

@@ -20,6 +20,7 @@ from qairt.engine.record.history_file import HistoryFile
 from qairt.engine.record.metrics_file import MetricsFile
 from qairt.errors import CacheError
 from qairt.machine import this_host
+from qairt.recipe.configs import BASE
 
 SECTION = "evaluate"
 """Of `metrics.json`."""
@@ -48,6 +49,8 @@ class EvaluationRecord(BaseModel):
     evaluation: Literal[1] = 1
     """The version of this record; marks it among other records in the same file."""
     target: str
+    concurrency: str = BASE
+    """The LoRA adapters that were active."""
     metrics: dict[str, MetricRecord]
     """By display name."""
     context_length: int
@@ -105,7 +108,7 @@ def add_record(state_folder: Path, record: EvaluationRecord) -> int:
 
     def add_scores(sections: dict[str, JsonValue]) -> None:
         latest = sections.get(SECTION)
-        sections[SECTION] = {**(latest if isinstance(latest, dict) else {}), record.target: scores}
+        sections[SECTION] = {**(latest if isinstance(latest, dict) else {}), _place(record): scores}
 
     try:
         HistoryFile(state_folder).append(plain)
@@ -115,6 +118,11 @@ def add_record(state_folder: Path, record: EvaluationRecord) -> int:
             f"the scores cannot be stored: {error.strerror}", where=str(state_folder), remedy="this needs write access"
         ) from error
     return len(records(state_folder))
+
+
+def _place(record: EvaluationRecord) -> str:
+    """The key of a record's scores: `cpu`, or `cpu french` for a concurrency."""
+    return record.target if record.concurrency == BASE else f"{record.target} {record.concurrency}"
 
 
 def find_record(state_folder: Path, number: int) -> EvaluationRecord:
@@ -132,7 +140,7 @@ def find_record(state_folder: Path, number: int) -> EvaluationRecord:
 def differences(a: EvaluationRecord, b: EvaluationRecord) -> list[RecordDifference]:
     """Everything in which two evaluations differ besides the scores: recipe, model, toolchain, target, texts."""
     found = [RecordDifference(f"recipe: {path}", *values) for path, *values in differing_settings(a.recipe, b.recipe)]
-    for name in ("model", "model_digest", "toolchain", "target", "context_length", "host"):
+    for name in ("model", "model_digest", "toolchain", "target", "concurrency", "context_length", "host"):
         found += _differing(name.replace("_", " "), getattr(a, name), getattr(b, name))
     for name in _names(a.artifacts, b.artifacts):
         found += _differing(f"items of {name}", a.artifacts.get(name), b.artifacts.get(name))

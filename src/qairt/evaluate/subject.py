@@ -10,6 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal, Protocol
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from qairt.evaluate.text_model import EvaluationText, Ids, ReferenceModel, TextKey, TextModel
     from qairt.model.config import DecoderConfig
     from qairt.model.parameters import Parameters
@@ -17,6 +20,7 @@ if TYPE_CHECKING:
     from qairt.quant.encodings import Encodings
     from qairt.runtime.generator import Generator
     from qairt.runtime.parts import Opener, PartGraph
+    from qairt.runtime.stored import Array
 
 EvaluationTarget = Literal["torch", "quantsim", "cpu", "device", "ssh"]
 """torch: the float model. quantsim: its encodings simulated in torch. cpu: the split, quantized graphs. device, ssh:
@@ -53,6 +57,10 @@ class Subject:
     open_simulation: Callable[[], tuple[Parameters, Encodings]]
     open_parts: Callable[[], Mapping[int, Sequence[PartGraph]]]
     open_generator: Callable[[], AbstractContextManager[Generator]]
+    float_branches: Callable[[Parameters], Mapping[str, NDArray[np.float32]]] = lambda parameters: {}
+    """The values of the LoRA branches' inputs for parameters, by name; none for the base."""
+    stored_branches: Callable[[], Mapping[str, Array]] = dict
+    """The same as the integers that quantized graphs read."""
     open_part: Opener | None = None
     """What runs a part; ONNX Runtime's CPU provider when None."""
     device: str = "cpu"
@@ -82,14 +90,16 @@ class Subject:
         model: TextModel
         reference = None
         if with_reference or self.target == "torch":
-            reference = BlockwiseModel(self.open_parameters(), Encodings(), pool, device)
+            parameters = self.open_parameters()
+            reference = BlockwiseModel(parameters, Encodings(), pool, device, self.float_branches(parameters))
         if self.target == "torch":
             assert reference is not None
             model = reference
         elif self.target == "quantsim":
-            model = BlockwiseModel(*self.open_simulation(), pool, device)
+            simulated, encodings = self.open_simulation()
+            model = BlockwiseModel(simulated, encodings, pool, device, self.float_branches(simulated))
         else:
-            model = PartsModel(self.open_parts(), self.config, length, self.open_part)
+            model = PartsModel(self.open_parts(), self.config, length, self.open_part, self.stored_branches())
         try:
             yield model, reference if with_reference else None
         finally:

@@ -8,6 +8,7 @@ from typing import Literal
 
 from qairt.engine.record.state import ItemStatus
 from qairt.engine.record.summary import RunSummary
+from qairt.recipe.configs import BASE
 from qairt.verify.result import LayerCost, ModelFidelity, PartFidelity, TokenFidelity
 
 
@@ -107,6 +108,8 @@ class Score:
     float_score: float | None
     scores: Mapping[str, float]
     """By target: quantsim, cpu."""
+    concurrency: str = BASE
+    """The LoRA adapters that were active, in the float model too."""
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from qairt import keys
 from qairt.amounts import count
 from qairt.engine.record.state import RunState
 from qairt.evaluate.record import EvaluationRecord, MetricRecord, records
+from qairt.recipe.configs import BASE
 from qairt.report.facts import Score
 
 FLOAT = "torch"
@@ -33,7 +34,7 @@ def scores_of(state_folder: Path, state: RunState, model: str) -> list[Score]:
     for record in [*of_float, *of_run]:
         for title, metric in record.metrics.items():
             found.setdefault(_comparison_key(title, metric, record), {})[record.target] = metric
-    lines = [_score(name[0], by_target) for name, by_target in found.items()]
+    lines = [_score(name[0], name[1], by_target) for name, by_target in found.items()]
     # Scores of the float model alone say nothing about this run; show them only if there are no others.
     return [line for line in lines if line.scores] or lines
 
@@ -43,7 +44,7 @@ def perplexity_of(evaluations: Sequence[EvaluationRecord], recipe_digest: str) -
     scores = [
         metric.score
         for record in evaluations
-        if record.recipe_digest == recipe_digest and record.target != FLOAT
+        if record.recipe_digest == recipe_digest and record.target != FLOAT and record.concurrency == BASE
         for metric in record.metrics.values()
         if metric.metric == "perplexity"
     ]
@@ -60,14 +61,22 @@ def _is_of(record: EvaluationRecord, state: RunState) -> bool:
 
 def _comparison_key(title: str, metric: MetricRecord, record: EvaluationRecord) -> tuple[str, ...]:
     """What must be equal for two scores to be comparable."""
-    return title, metric.metric, metric.dataset_digest, str(metric.chunks), str(record.context_length)
+    return (
+        title,
+        record.concurrency,
+        metric.metric,
+        metric.dataset_digest,
+        str(metric.chunks),
+        str(record.context_length),
+    )
 
 
-def _score(title: str, by_target: dict[str, MetricRecord]) -> Score:
+def _score(title: str, concurrency: str, by_target: dict[str, MetricRecord]) -> Score:
     metric = next(reversed(by_target.values()))
     float_metric = by_target.get(FLOAT)
     return Score(
         title=title.replace("_", " "),
+        concurrency=concurrency,
         text=f"{count(metric.chunks, 'chunk')} of {PurePath(metric.dataset).name}" if metric.dataset else "",
         higher_is_better=metric.higher_is_better,
         float_score=float_metric.score if float_metric is not None else None,

@@ -16,6 +16,8 @@ from qairt.device.sdk_files import GENIE
 from qairt.errors import DeviceError
 from qairt.files import write_atomic
 from qairt.notify import Notify
+from qairt.recipe.configs import BASE
+from qairt.results.concurrency import require_concurrency
 from qairt.results.deploy import DeviceBundle, deploy, device_bundle
 from qairt.results.device_selection import DeviceSelection
 from qairt.results.finished import FinishedRun
@@ -28,7 +30,12 @@ from qairt.toolchain.genie.config import GENIE_CONFIG
 class DeviceTarget:
     """A bundle on a device, ready to answer."""
 
-    def __init__(self, bundle: DeviceBundle, folder: Folder, outputs: Path) -> None:
+    def __init__(self, bundle: DeviceBundle, folder: Folder, outputs: Path, adapter: str | None = None) -> None:
+        """
+        Args:
+            adapter: what Genie is to apply first, see `qairt.bundle.run_scripts.adapter_argument`.
+        """
+        self._adapter = adapter
         self.folder = folder
         self._tokenizer = bundle.tokenizer
         self._config = read_config(bundle.bundle / GENIE_CONFIG)
@@ -53,7 +60,7 @@ class DeviceTarget:
         )
         write_atomic(folder / "prompt.txt", text)
         try:
-            answer = ask_genie(self.folder, config, text, show=show)
+            answer = ask_genie(self.folder, config, text, self._adapter, show=show)
         except ProgramFailedError as error:
             write_atomic(folder / "output.log", error.log)
             remedy = f"{error.remedy}\nlog: {folder / 'output.log'}"
@@ -68,23 +75,30 @@ class DeviceTarget:
 
 @contextmanager
 def on_device(
-    run: FinishedRun, selection: DeviceSelection, prompts: Sequence[Prompt], notify: Notify
+    run: FinishedRun,
+    selection: DeviceSelection,
+    prompts: Sequence[Prompt],
+    notify: Notify,
+    concurrency: str = BASE,
 ) -> Iterator[DeviceTarget]:
     """The bundle on a device. All that can be checked here is checked before anything is sent.
 
     Args:
         prompts: that will be asked.
+        concurrency: of LoRA adapters, by its name in the recipe.
 
     Raises:
+        RecipeError: there is no such concurrency; lists those that there are.
         QairtError: the run is not finished; else what `require_prompts` and `qairt.results.deploy.deploy` raise.
     """
+    adapted = require_concurrency(run, concurrency) is not None
     with device_bundle(run) as bundle:
         require_prompts(bundle, prompts)
         deployed = deploy(bundle, selection, GENIE, notify)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         outputs = bundle.state_folder.parent / "execute" / f"{stamp}-{secrets.token_hex(2)}"
         try:
-            yield DeviceTarget(bundle, deployed.folder, outputs)
+            yield DeviceTarget(bundle, deployed.folder, outputs, concurrency if adapted else None)
         finally:
             deployed.lock.release()
 

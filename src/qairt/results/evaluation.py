@@ -21,8 +21,11 @@ from qairt.evaluate.record import EvaluationRecord
 from qairt.evaluate.subject import EvaluationTarget, Progress, Subject
 from qairt.files import read_text, write_atomic
 from qairt.notify import silent
+from qairt.recipe.configs import BASE
+from qairt.results.concurrency import float_branches, require_concurrency, stored_branches
 from qairt.results.finished import FinishedRun
-from qairt.results.generation import opened_generator
+from qairt.results.generation import Target, opened_generator
+from qairt.stages.concurrencies import described
 from qairt.stages.facts import model_of, open_quantized, settings_of
 from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.quantization import Quantized
@@ -58,11 +61,18 @@ class Evaluation:
         target: EvaluationTarget,
         progress: Progress,
         device_parts: DeviceParts | None = None,
+        concurrency: str = BASE,
     ) -> None:
         """
         Args:
             device_parts: opens parts on the device, for the targets device and ssh.
+            concurrency: of LoRA adapters, by its name in the recipe.
+
+        Raises:
+            RecipeError: there is no such concurrency; lists those that there are.
         """
+        require_concurrency(run, concurrency)
+        self._concurrency = concurrency
         self._run = run
         self._env = run.env
         self._target = target
@@ -87,6 +97,7 @@ class Evaluation:
         recipe = records.recipe_of(dict(self._run.recipe))
         record = EvaluationRecord(
             target=self._target,
+            concurrency=self._concurrency,
             metrics=found,
             context_length=subject.context_length,
             model=str(model.source),
@@ -113,7 +124,7 @@ class Evaluation:
     def _add_to_summary(self, record: EvaluationRecord) -> None:
         """Show the perplexity in the list of runs, at the latest finished run if it ran this recipe."""
         perplexities = [found.score for found in record.metrics.values() if found.metric == "perplexity"]
-        if record.target == "torch" or not perplexities:
+        if record.target == "torch" or record.concurrency != BASE or not perplexities:
             return
         for folder in reversed(run_folders(self._run.state_folder)):
             summary = read_summary(folder)
@@ -144,6 +155,8 @@ class Evaluation:
             open_simulation=self._simulation,
             open_parts=lambda: parts,
             open_generator=self._generator,
+            float_branches=lambda parameters: float_branches(run, self._concurrency, parameters),
+            stored_branches=lambda: stored_branches(run, self._concurrency),
             open_part=self._device_parts.open if self._device_parts is not None else None,
             device=torch_device(run.settings.execution_environment.device),
             progress=self._progress,
@@ -158,6 +171,8 @@ class Evaluation:
             "artifacts": {stage: self._key(stage) for stage in _ARTIFACTS[self._target]},
             "parts": sorted(part.signature.name for of_ar in parts.values() for part in of_ar),
         }
+        if self._concurrency != BASE:
+            identity["concurrency"] = concurrency_identity(run=self._run, concurrency=self._concurrency)
         if self._device_parts is not None and self._device_parts.told:
             identity["device"] = self._device_parts.told
         return keys.digest(identity)
@@ -177,15 +192,19 @@ class Evaluation:
         if self._device_parts is not None:
             from qairt.runtime.chain import PartChain
 
-            generator = PartChain(self._run.quantized_parts, self._run.config, self._device_parts.open)
+            stored = stored_branches(self._run, self._concurrency)
+            generator = PartChain(self._run.quantized_parts, self._run.config, self._device_parts.open, branches=stored)
         elif self._target == "quantsim":
             from qairt.quant.simulate import Simulated
             from qairt.runtime.torch_target import TorchGenerator
 
-            simulated = Simulated(*self._simulation(), keep_weights=True)
+            parameters, encodings = self._simulation()
+            branches = float_branches(self._run, self._concurrency, parameters)
+            simulated = Simulated(parameters, encodings, keep_weights=True, branches=branches)
             generator = TorchGenerator(simulated, self._graphs_length() or self._run.config.max_position_embeddings)
         else:
-            with opened_generator(self._run, "torch" if self._target == "torch" else "cpu", silent) as opened:
+            target: Target = "torch" if self._target == "torch" else "cpu"
+            with opened_generator(self._run, target, silent, self._concurrency) as opened:
                 yield opened
             return
         try:
@@ -230,6 +249,31 @@ class Evaluation:
         from qairt.toolchain.qnn import wheel
 
         return cpu.version() if self._run.settings.backend == "CPU" else wheel.version()
+
+
+def concurrency_identity(run: FinishedRun, concurrency: str) -> object:
+    """What scores of a concurrency depend on besides the model: its adapters by content, and their strengths."""
+    found = require_concurrency(run, concurrency)
+    assert found is not None  # only the base needs no adapters
+    return described(run.env, "evaluate", found, concurrency)
+
+
+def with_text_of(run: FinishedRun, concurrency: str, metrics: Sequence[Metric]) -> list[Metric]:
+    """Metrics that name no text read the calibration text of the concurrency.
+
+    Raises:
+        RecipeError: there is no such concurrency; lists those that there are.
+    """
+    from qairt.evaluate.metric import TextMetric
+
+    found = require_concurrency(run, concurrency)
+    if found is None or concurrency == BASE:
+        return [*metrics]
+    text = {"dataset": found.settings.concurrencies[concurrency].calibration_dataset}
+    return [
+        metric.model_copy(update=text) if isinstance(metric, TextMetric) and metric.dataset is None else metric
+        for metric in metrics
+    ]
 
 
 def metrics_to_measure(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from qairt.errors import RecipeError
 from qairt.notify import Notify
+from qairt.recipe.configs import BASE
+from qairt.results.concurrency import float_branches, require_concurrency, stored_branches
 from qairt.results.finished import FinishedRun
 from qairt.stages.facts import model_of
 from qairt.stages.prepare_exports import prepare_config
@@ -25,20 +27,25 @@ Prompt = str | Sequence[dict[str, Any]]
 
 
 @contextmanager
-def opened_generator(run: FinishedRun, target: Target, notify: Notify) -> Iterator[Generator]:
+def opened_generator(run: FinishedRun, target: Target, notify: Notify, concurrency: str = BASE) -> Iterator[Generator]:
     """The model on a target, open while inside.
 
+    Args:
+        concurrency: of LoRA adapters, by its name in the recipe.
+
     Raises:
+        RecipeError: there is no such concurrency; lists those that there are.
         CacheError: a stage that the target needs has not finished; names it.
     """
-    generator = _open(run, target, notify)
+    generator = _open(run, target, notify, concurrency)
     try:
         yield generator
     finally:
         generator.close()
 
 
-def _open(run: FinishedRun, target: Target, notify: Notify) -> Generator:
+def _open(run: FinishedRun, target: Target, notify: Notify, concurrency: str) -> Generator:
+    require_concurrency(run, concurrency)
     config = run.config
     if target == "torch":
         from qairt.model.parameters import open_parameters
@@ -46,17 +53,19 @@ def _open(run: FinishedRun, target: Target, notify: Notify) -> Generator:
         from qairt.runtime.torch_target import TorchGenerator
 
         parameters = open_parameters(model_of(run.env).source, config)
-        reference = Reference(parameters, keep_weights=True)
+        branches = float_branches(run, concurrency, parameters)
+        reference = Reference(parameters, keep_weights=True, branches=branches)
         length = run.settings.generator.sequence_length
         return TorchGenerator(reference, max(prepare_config(run.env).context_length), length)
+    stored = stored_branches(run, concurrency)
     if target == "htp-emulator":
         from qairt.runtime.emulator import EmulatedGenerator
         from qairt.stages.facts import soc_of
 
-        return EmulatedGenerator(_parts(run), config, notify=notify, soc=soc_of(run.env))
+        return EmulatedGenerator(_parts(run), config, notify=notify, soc=soc_of(run.env), branches=stored)
     from qairt.runtime.chain import PartChain
 
-    return PartChain(_parts(run), config)
+    return PartChain(_parts(run), config, branches=stored)
 
 
 def _parts(run: FinishedRun) -> dict[int, list[PartGraph]]:

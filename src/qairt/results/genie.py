@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +12,16 @@ from typing import TYPE_CHECKING
 
 from qairt.errors import GenerationError, RecipeError
 from qairt.notify import Notify
+from qairt.recipe.configs import BASE
+from qairt.results.concurrency import require_concurrency
 from qairt.results.finished import FinishedRun
+from qairt.results.genie_adapters import GenieAdapters
 from qairt.results.genie_binaries import GenieBinaries
 from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.split_model import parts_of
 
 if TYPE_CHECKING:
+    from qairt.bundle.genie_config import GenieLora
     from qairt.model.config import DecoderConfig
     from qairt.model.parts import Part
     from qairt.model.tokenizer import Tokenizer
@@ -39,6 +43,8 @@ class GenieModel:
     binaries: GenieBinaries
     parts: Sequence[Part]
     context_length: int
+    adapters: GenieAdapters | None = None
+    """None if the graphs have no LoRA branches."""
 
     @cached_property
     def seconds_per_token(self) -> float:
@@ -49,7 +55,8 @@ class GenieModel:
 
     @contextmanager
     def dialog(self, notify: Notify, sampling: Sampling | None = None, *, endless: bool = False) -> Iterator[Dialog]:
-        """Genie with the model, in its own process; missing binaries are compiled first.
+        """Genie with the model, in its own process; missing binaries are compiled first. With LoRA, the concurrency of
+        this model is applied, and `Dialog.apply` switches to the others.
 
         Args:
             sampling: greedy when None.
@@ -63,8 +70,13 @@ class GenieModel:
         from qairt.toolchain.genie import dialog as genie
 
         genie.require()
-        config = self.genie_config(self.binaries.build(notify), sampling, endless=endless)
-        with genie.Dialog(config) as opened:
+        binaries = self.binaries.build(notify)
+        with ExitStack() as stack:
+            lora = stack.enter_context(self.adapters.written()) if self.adapters is not None else None
+            config = self.genie_config(binaries, sampling, endless=endless, lora=lora)
+            opened = stack.enter_context(genie.Dialog(config))
+            if self.adapters is not None:
+                opened.apply(self.adapters.first)
             yield opened
 
     @contextmanager
@@ -106,7 +118,12 @@ class GenieModel:
             )
 
     def genie_config(
-        self, binaries: Sequence[Path], sampling: Sampling | None = None, *, endless: bool = False
+        self,
+        binaries: Sequence[Path],
+        sampling: Sampling | None = None,
+        *,
+        endless: bool = False,
+        lora: GenieLora | None = None,
     ) -> dict[str, object]:
         """The `genie_config.json` of a dialog on this machine."""
         from qairt.bundle.genie_config import GenieFiles, GenieHost, genie_config
@@ -115,7 +132,7 @@ class GenieModel:
         return genie_config(
             self.config,
             context_size=self.context_length,
-            files=GenieFiles([str(path) for path in binaries], str(self.tokenizer_file)),
+            files=GenieFiles([str(path) for path in binaries], str(self.tokenizer_file), lora=lora),
             host=GenieHost(threads, cpu_mask=hex((1 << threads) - 1), poll=False),
             sampling=sampling,
             adds_bos=False,  # prompts contain it
@@ -123,12 +140,16 @@ class GenieModel:
         )
 
 
-def genie_model(run: FinishedRun) -> GenieModel:
+def genie_model(run: FinishedRun, concurrency: str = BASE) -> GenieModel:
     """The model at the context length that the recipe generates with; raises what `GenieBinaries` does too.
 
+    Args:
+        concurrency: of LoRA adapters, by its name in the recipe.
+
     Raises:
-        RecipeError: no graph has that context length.
+        RecipeError: no graph has that context length, or there is no such concurrency.
     """
+    adapted = require_concurrency(run, concurrency) is not None
     config, tokenizer = run.config, run.tokenizer
     lengths = prepare_config(run.env).context_length
     wanted = run.settings.generator.context_length or max(lengths)
@@ -138,4 +159,7 @@ def genie_model(run: FinishedRun) -> GenieModel:
             where="generator.context_length",
             remedy=f"the recipe builds {', '.join(map(str, lengths))}",
         )
-    return GenieModel(config, tokenizer, run.tokenizer_file, GenieBinaries(run, wanted), parts_of(run.env), wanted)
+    adapters = GenieAdapters(run, concurrency) if adapted else None
+    return GenieModel(
+        config, tokenizer, run.tokenizer_file, GenieBinaries(run, wanted), parts_of(run.env), wanted, adapters
+    )

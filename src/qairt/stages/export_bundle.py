@@ -203,10 +203,10 @@ def contents_of(inputs: Mapping[Coord, ExportBundleInput], task: Task) -> Conten
 
 
 def _adapters(inputs: Mapping[Coord, ExportBundleInput]) -> Adapters | None:
-    from qairt.bundle.contents import Adapters, AdapterValues
+    from qairt.bundle.contents import Adapters, ConcurrencyValues
 
     ordered = [inputs[coord] for coord in sorted(inputs) if not is_graph(coord)]
-    found = [AdapterValues(str(each.concurrency), each.values) for each in ordered if each.values is not None]
+    found = [ConcurrencyValues(str(each.concurrency), each.values) for each in ordered if each.values is not None]
     return Adapters(found) if found else None
 
 

@@ -36,7 +36,8 @@ def read_recipe(recipe: Recipe) -> tuple[RecipeSettings, list[AnyStage]]:
     try:
         settings = RecipeSettings.model_validate(dict(recipe)).with_missing_files(recipe.missing_files)
     except ValidationError as error:
-        faults += faults_from_pydantic(error, recipe, (), RecipeSettings, setting_names(recipe, registered_stages()))
+        found = faults_from_pydantic(error, recipe, (), RecipeSettings, setting_names(recipe, registered_stages()))
+        faults += [_as_missing(fault, recipe) for fault in found]
     if settings is not None and settings.evaluator.metrics:
         from qairt.evaluate.choice import recipe_metrics
 
@@ -70,6 +71,14 @@ def _with_adapters(settings: RecipeSettings, stages: list[AnyStage]) -> list[Any
         return stages
     place = names.index("export_bundle") if "export_bundle" in names else len(names)
     return [*stages[:place], LoraAdapters(), *stages[place:]]
+
+
+def _as_missing(fault: RecipeError, recipe: Recipe) -> RecipeError:
+    """A fault of a path that does not exist, as what was looked for and where."""
+    for setting, missing in recipe.missing_files.items():
+        if fault.what.startswith(f"{setting}: "):
+            return recipe.located(missing)
+    return fault
 
 
 def _make_metric_files_absolute(recipe: Recipe) -> None:

@@ -14,6 +14,7 @@ from qairt.cli import completion
 from qairt.cli.console import emit, emit_json, report, styled
 from qairt.cli.options import CacheDir, EvaluateTarget, Json, Overrides
 from qairt.errors import RecipeError
+from qairt.recipe.configs import BASE
 
 if TYPE_CHECKING:
     from qairt.evaluate.record import EvaluationRecord
@@ -54,6 +55,14 @@ class EvaluationScope:
         int | None,
         typer.Option(metavar="N", min=1, help="Read only N chunks, evenly spaced in the text.", show_default="all"),
     ] = None
+    concurrency: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME",
+            help="The LoRA adapters to measure: a concurrency of the recipe, on its own calibration text unless one is"
+            " named; the float model has them too.",
+        ),
+    ] = BASE
     device: Annotated[
         str | None,
         typer.Option(
@@ -145,6 +154,7 @@ def _measure(
             dataset=scope.dataset,
             chunks=scope.chunks,
             device=scope.device,
+            concurrency=scope.concurrency,
             progress=progress,
             notify=report,
         )

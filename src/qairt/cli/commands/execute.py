@@ -11,8 +11,9 @@ import typer
 from qairt.cli import exit_codes
 from qairt.cli.console import emit_json, report
 from qairt.cli.failures import report_error
-from qairt.cli.options import CacheDir, ExecuteTarget, Json, Overrides, Recipe
+from qairt.cli.options import CacheDir, Concurrency, ExecuteTarget, Json, Overrides, Recipe
 from qairt.errors import QairtError, RecipeError
+from qairt.recipe.configs import BASE
 
 if TYPE_CHECKING:
     from qairt.cli.answers import Answered
@@ -38,6 +39,7 @@ class PromptOptions:
         str | None,
         typer.Option(metavar="TEXT", help="The system prompt.", show_default=False),
     ] = None
+    concurrency: Concurrency = BASE
     max_new_tokens: Annotated[
         int | None,
         typer.Option(
@@ -112,7 +114,7 @@ def execute(
       qairt execute recipe.yaml "What is the capital of France?"
       qairt execute recipe.yaml --prompt-file many.jsonl --system "Be brief."
       qairt execute recipe.yaml "Hi" --target ssh --device root@192.168.1.7
-      qairt execute recipe.yaml "Hi" --target genie
+      qairt execute recipe.yaml "Hi" --target genie --concurrency french
     """
     from qairt.cli.find_recipe import open_pipeline
     from qairt.cli.prompts import prompt_and_overrides, read_prompts
@@ -130,11 +132,13 @@ def execute(
     only_clean = to.clean and prompt is None and options.prompt_file is None
     prompts = [] if only_clean else read_prompts(prompt, options.prompt_file, options.system)
     if to.is_device:
-        answers = _on_device(pipeline, to, prompts, options.max_new_tokens, as_json=as_json)
+        answers = _on_device(pipeline, to, prompts, options, as_json=as_json)
     else:
         from qairt.cli.answers import answer_here
 
-        answers = answer_here(pipeline, to.target, prompts, options.max_new_tokens, show=not as_json)
+        answers = answer_here(
+            pipeline, to.target, prompts, options.max_new_tokens, options.concurrency, show=not as_json
+        )
     if as_json:
         emit_json({"target": to.target, "answers": answers})
 
@@ -152,7 +156,7 @@ def _on_device(
     pipeline: LLMPipeline,
     to: Destination,
     prompts: list[Prompt],
-    max_new_tokens: int | None,
+    options: PromptOptions,
     *,
     as_json: bool,
 ) -> list[Answered]:
@@ -165,7 +169,13 @@ def _on_device(
     try:
         if prompts:
             answers = answer_on_device(
-                pipeline, selection, prompts, max_new_tokens, keep=not to.clean, show=not as_json
+                pipeline,
+                selection,
+                prompts,
+                options.max_new_tokens,
+                options.concurrency,
+                keep=not to.clean,
+                show=not as_json,
             )
     except BaseException as error:
         remains = "files stay on the device for the next time; --clean alone removes them"

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qairt.cli.console import emit, emit_json, report, styled
-from qairt.cli.options import CacheDir, GenerateTarget, Json, Overrides, Recipe
+from qairt.cli.options import CacheDir, Concurrency, GenerateTarget, Json, Overrides, Recipe
+from qairt.recipe.configs import BASE
 
 if TYPE_CHECKING:
     from qairt.llm import LLMPipeline
@@ -48,6 +49,7 @@ def generate(
         ),
     ] = "cpu",
     sampling: SamplingOptions,
+    concurrency: Concurrency = BASE,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
@@ -61,6 +63,7 @@ def generate(
       qairt generate recipe.yaml "Once upon a time" --raw --temperature 0.7
       qairt generate recipe.yaml "Hi" --target htp-emulator --max-new-tokens 4
       qairt generate recipe.yaml "Hi" --target genie --max-new-tokens 4
+      qairt generate recipe.yaml "Hi" --concurrency french
     """
     from qairt.cli.find_recipe import open_pipeline
     from qairt.cli.prompts import prompt_and_overrides
@@ -69,15 +72,21 @@ def generate(
     assert given is not None
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     text = sys.stdin.read() if given == "-" else given
-    result = _answer(pipeline, text, target, sampling, show=not as_json)
+    result = _answer(pipeline, text, target, sampling, concurrency, show=not as_json)
     if as_json:
-        emit_json(result.model_dump(mode="json") | {"target": target})
+        emit_json(result.model_dump(mode="json") | {"target": target, "concurrency": concurrency})
     else:
         report(styled(summary(result), "dim", stream=sys.stderr))
 
 
 def _answer(
-    pipeline: LLMPipeline, text: str, target: GenerateTarget, options: SamplingOptions, *, show: bool
+    pipeline: LLMPipeline,
+    text: str,
+    target: GenerateTarget,
+    options: SamplingOptions,
+    concurrency: str,
+    *,
+    show: bool,
 ) -> GenerationResult:
     """Run the model until the answer ends; `show` prints each piece when it is generated."""
     from qairt.runtime.sampling import Sampling
@@ -85,9 +94,10 @@ def _answer(
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed)
     most, chat = options.max_new_tokens, False if options.raw else None
     if target == "genie":
-        with pipeline.genie_model().answer(text, sampling, max_new_tokens=most, chat=chat, notify=report) as from_genie:
+        model = pipeline.genie_model(concurrency)
+        with model.answer(text, sampling, max_new_tokens=most, chat=chat, notify=report) as from_genie:
             return _streamed(from_genie) if show else from_genie.result
-    with pipeline.generator(target, report) as generator:
+    with pipeline.generator(target, report, concurrency=concurrency) as generator:
         answer = pipeline.answer(generator, text, sampling, max_new_tokens=most, chat=chat)
         return _streamed(answer) if show else answer.result
 

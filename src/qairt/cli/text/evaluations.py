@@ -10,6 +10,7 @@ from pathlib import PurePath
 from qairt.amounts import age, count, duration
 from qairt.cli.console import styled, table
 from qairt.evaluate.record import EvaluationRecord, MetricRecord, differences
+from qairt.recipe.configs import BASE
 
 _DIGITS = 12  # shown of a digest
 _MEASURED = {
@@ -30,7 +31,8 @@ def score_lines(record: EvaluationRecord) -> list[str]:
 def took_line(index: int, record: EvaluationRecord) -> str:
     """`Evaluation 3, of the quantized graphs (cpu), 12.3 s`."""
     measured = _MEASURED.get(record.target, "the model")
-    return f"Evaluation {index}, of {measured} ({record.target}), {duration(record.seconds)}"
+    adapted = "" if record.concurrency == BASE else f" with {record.concurrency}"
+    return f"Evaluation {index}, of {measured}{adapted} ({record.target}), {duration(record.seconds)}"
 
 
 def list_lines(records: Sequence[EvaluationRecord]) -> list[str]:
@@ -42,7 +44,7 @@ def list_lines(records: Sequence[EvaluationRecord]) -> list[str]:
         (
             str(index),
             f"{age(now - record.time)} ago",
-            record.target,
+            record.target if record.concurrency == BASE else f"{record.target} {record.concurrency}",
             record.recipe_digest[:_DIGITS],
             ", ".join(f"{title} {number(metric.score)} ({basis(metric)})" for title, metric in record.metrics.items()),
         )
