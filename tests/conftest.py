@@ -1,11 +1,14 @@
 """Settings shared by all tests."""
 
 import atexit
+import itertools
 import os
 import shutil
 import sys
 import tempfile
 from pathlib import Path
+
+import pytest
 
 # Children of the process executor import the toy stages by their path.
 os.environ["PYTHONPATH"] = os.pathsep.join(
@@ -15,7 +18,10 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from measured_machine import keep_speed
 
-# No test reads the settings of whoever runs it; SDKs that tests make are trusted.
+# No test reads or changes the settings and the memory of whoever runs it; SDKs that tests make are trusted.
+_STATE = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="qairt-test-state-")
+_NUMBERS = itertools.count()
+atexit.register(shutil.rmtree, _STATE, ignore_errors=True)
 os.environ["XDG_CONFIG_HOME"] = tempfile.mkdtemp(prefix="qairt-test-config-")
 atexit.register(shutil.rmtree, os.environ["XDG_CONFIG_HOME"], ignore_errors=True)
 _trusted = Path(os.environ["XDG_CONFIG_HOME"]) / "qairt" / "trusted-sdks"
@@ -24,3 +30,9 @@ _trusted.write_text(f"{os.path.realpath(tempfile.gettempdir())}\n")
 keep_speed(Path(os.environ["XDG_CONFIG_HOME"]))
 for _variable in ("QAIRT_SDK_ROOT", "QNN_SDK_ROOT"):
     os.environ.pop(_variable, None)
+
+
+@pytest.fixture(autouse=True)
+def own_memory(monkeypatch):
+    """No test sees the runs that another one remembers."""
+    monkeypatch.setenv("XDG_STATE_HOME", f"{_STATE}/{next(_NUMBERS)}")

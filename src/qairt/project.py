@@ -58,6 +58,8 @@ class Project:
     cache_dir: Path
     options: RunOptions
     cache_option: Path | None = None
+    find_quality: Callable[[Pipeline], Sequence[tuple[str, str, str]]] = lambda pipeline: ()
+    """Name, value and remark of what is known about the quality of the latest run's model."""
     planned: PlanResult = field(default_factory=PlanResult, repr=False)
     """The latest plan."""
 

@@ -184,6 +184,15 @@ def ended(items: Sequence[ev.PlannedEntry], *, run_id: str, at: float, slower: f
     return _in_order(events)
 
 
+def finished(items: Sequence[ev.PlannedEntry]) -> list[ev.Event]:
+    """The staged run at its end, with one warning."""
+    events = ended(items, run_id="0142", at=BEGAN)
+    warned = next(event for event in events if isinstance(event, ev.ItemFinished))
+    place = events.index(warned)
+    events[place] = warned.model_copy(update={"warnings": ("2 of 31 nodes fall back to 32 bit: slow on the NPU",)})
+    return events
+
+
 def ninety(at: float = BEGAN) -> list[ev.Event]:
     """3 context lengths, 2 ARs and 15 splits: 90 graphs; 37 are converted."""
     items = [

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,11 +55,21 @@ def toy_project(folder: Path, *, recipe: Path | None = None, jobs: int = 2, **op
 
 
 def toy_app(
-    folder: Path, launch: LaunchOptions | None = None, project: Project | None = None, **recipe: Any
+    folder: Path,
+    launch: LaunchOptions | None = None,
+    project: Project | None = None,
+    *,
+    results: bool = False,
+    **recipe: Any,
 ) -> QairtApp:
-    """The app over toy stages."""
+    """The app over toy stages.
+
+    Args:
+        results: whether it shows what a run made when it has ended; else the monitor stays.
+    """
     appearance = Appearance(Look(), "qairt-dark", ansi_color=None, refresh=10.0)
-    return QairtApp(project or toy_project(folder, **recipe), UserSettings(), appearance, launch or LaunchOptions())
+    launch = replace(launch or LaunchOptions(), results=results)
+    return QairtApp(project or toy_project(folder, **recipe), UserSettings(), appearance, launch)
 
 
 async def until(pilot: Pilot[Any], holds: Callable[[], Any], seconds: float = 20.0) -> None:

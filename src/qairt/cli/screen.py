@@ -17,8 +17,10 @@ from qairt.cli.screen_options import ScreenLook
 
 if TYPE_CHECKING:
     from qairt.cli.foreground import Leave
+    from qairt.engine.pipeline import Pipeline
     from qairt.engine.record.folder import RunFolder
     from qairt.engine.run.options import RunOptions
+    from qairt.tui.choices import Choice
     from qairt.tui.launch import AppExit
     from qairt.tui.session import ThreadSession
 
@@ -74,6 +76,13 @@ def show(request: ScreenRequest) -> int:
     return run_in_foreground(lambda leave: _show_here(request, leave))
 
 
+def choose(look: ScreenLook) -> Choice | None:
+    """Let the user choose among the recipes and runs of this machine; None if they left."""
+    from qairt.tui.picker import pick
+
+    return pick(look.flags())
+
+
 def _show_here(request: ScreenRequest, leave: Leave) -> int:
     gc.disable()  # everything loaded now stays: collecting while it loads is a tenth of the start-up time
     from qairt.cli.find_recipe import open_pipeline
@@ -88,15 +97,23 @@ def _show_here(request: ScreenRequest, leave: Leave) -> int:
         cache_dir=request.attach.path.parents[2] if request.attach else _cache_dir(request),
         options=request.options,
         cache_option=request.cache_dir,
+        find_quality=_quality,
     )
     look = request.look
     ended = run_app(
         project,
         LaunchOptions(start=request.start, host=request.host, attach=request.attach, readonly=look.readonly),
-        flags={"ascii": look.ascii or None, "theme": look.theme, "refresh": look.refresh},
+        flags=look.flags(),
         on_exit=lambda ended: _after_screen(ended, leave),
     )
     return ended.code
+
+
+def _quality(pipeline: Pipeline) -> Sequence[tuple[str, str, str]]:
+    from qairt.report.gather import gather
+    from qairt.report.page import quality_numbers
+
+    return quality_numbers(gather(pipeline.cache, ""))
 
 
 def _after_screen(ended: AppExit, leave: Leave) -> None:

@@ -23,3 +23,7 @@ class ScreenLook:
             "--refresh", metavar="HZ", min=0.1, max=10, help="Refreshes per second.", show_default="4; over SSH 2"
         ),
     ] = None
+
+    def flags(self) -> dict[str, object]:
+        """As settings of the user; None counts as not given."""
+        return {"ascii": self.ascii or None, "theme": self.theme, "refresh": self.refresh}

@@ -22,6 +22,7 @@ from qairt.engine.plan.plan import Planner
 from qairt.engine.plan.planned import Plan
 from qairt.engine.record.events import Event
 from qairt.engine.record.folder import RunFolder, new_run_folder
+from qairt.engine.record.known_caches import remember_cache
 from qairt.engine.run.options import RunOptions, RunResult
 from qairt.engine.run.output_run import prepare_outputs
 from qairt.engine.run.run import Run
@@ -254,6 +255,7 @@ class Pipeline(LastResult):
     def _new_run_folder(self) -> Iterator[RunFolder]:
         folder = new_run_folder(self.state_folder)
         source = str(self.recipe.source.absolute()) if self.recipe.source else ""
+        remember_cache(self.cache_dir)
         with folder.held(source, self.recipe.overrides, detached=self.detached):
             yield folder
 

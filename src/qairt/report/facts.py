@@ -208,3 +208,5 @@ class RunReport:
     tools: Mapping[str, object]
     machine: Sequence[tuple[str, str]]
     """Name and value."""
+    sweep: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None
+    """Titles and rows of the latest sweep that this run belongs to."""

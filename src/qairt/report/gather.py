@@ -11,8 +11,10 @@ from qairt.amounts import size
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry
 from qairt.engine.libraries import made_with_by_stage
+from qairt.engine.record.folder import RunFolder
 from qairt.engine.record.state import RunState
 from qairt.engine.record.summary import RunSummary, read_summary
+from qairt.engine.record.sweeps import sweep_of, sweep_table
 from qairt.engine.run.history import tools_of_run
 from qairt.evaluate.record import recipe_of
 from qairt.report import remarks
@@ -66,6 +68,7 @@ def gather(cache: StageCache, recipe: str, recipe_now: Mapping[str, object] | No
         outputs=outputs_of(state),
         bundle=bundle_of(entries),
         tools=tools_of_run(latest.folder),
+        sweep=_sweep(latest.folder),
         machine=[*_machine(latest, summary), *_made_with(entries.values())],
     )
 
@@ -106,6 +109,11 @@ def _machine(latest: RecordedRun, summary: RunSummary) -> list[tuple[str, str]]:
 
 def _made_with(entries: Iterable[Entry]) -> list[tuple[str, str]]:
     return [(f"Made with ({stages})", text) for stages, text in made_with_by_stage(entries)]
+
+
+def _sweep(run: RunFolder) -> tuple[list[str], list[list[str]]] | None:
+    found = sweep_of(run.path.parents[1], [run.id])
+    return sweep_table(found) if found is not None else None
 
 
 def _model_name(source: str) -> str:

@@ -106,6 +106,12 @@ def _key_numbers(report: RunReport) -> list[tuple[str, str, str]]:
         small = [each.bytes for each in report.sizes if each.stage == last][-1]
         what = "context binaries" if last == "generate_context_binary" else "quantized graphs"
         found.append(("Size", size(small), f"{what}, from {size(by_stage['export'])} in float"))
+    return [*found, *quality_numbers(report)]
+
+
+def quality_numbers(report: RunReport) -> list[tuple[str, str, str]]:
+    """The same for how good the model is, as far as it was measured."""
+    found = []
     for score in report.scores:
         if score.title.startswith("perplexity") and score.scores:
             target, value = list(score.scores.items())[-1]

@@ -27,14 +27,17 @@ from qairt.tui.actions.open import OpenActions
 from qairt.tui.actions.plain_terminal import PlainTerminalActions
 from qairt.tui.actions.plan import PlanActions
 from qairt.tui.actions.requests import RequestActions
+from qairt.tui.actions.results import ResultsActions
 from qairt.tui.actions.start import StartActions
 from qairt.tui.failure import write_traceback
+from qairt.tui.key import MonitorAction
 from qairt.tui.key_names import key_names
-from qairt.tui.keymap import KEYS, MonitorAction, bindings, scopes_of
+from qairt.tui.keymap import KEYS, bindings, scopes_of
 from qairt.tui.look import Appearance
 from qairt.tui.notifications import is_recent, notify_of_events
 from qairt.tui.recipe_watch import RecipeWatch
 from qairt.tui.refresh import RefreshTimer
+from qairt.tui.screens.ending import EndingScreen
 from qairt.tui.screens.messages import ActionRequested, EditRequested, FilesChanged, OpenRunRequested, RecipeChanged
 from qairt.tui.screens.plan import PlanScreen
 from qairt.tui.session import EngineSession
@@ -64,6 +67,8 @@ class LaunchOptions:
     """Show this run."""
     readonly: bool = False
     """Nothing can be started, requested or cleared."""
+    results: bool = True
+    """Show what a run made when it has ended well."""
 
 
 class QairtApp(App[int]):
@@ -120,6 +125,7 @@ class QairtApp(App[int]):
         self._copy = CopyActions(workspace)
         self._appearance_actions = AppearanceActions(workspace, settings)
         self.leave_actions = LeaveActions(workspace)
+        self._results = ResultsActions(workspace)
         self._open = OpenActions(workspace, self._plan, lambda: self._refresh_timer.rate)
         self._monitor_actions = self._actions_of_monitor()
 
@@ -147,6 +153,7 @@ class QairtApp(App[int]):
             "pause": requests.pause_or_resume,
             "retry": requests.retry,
             "detach": self.leave_actions.detach,
+            "results": self._results.open,
         }
 
     # State
@@ -202,8 +209,11 @@ class QairtApp(App[int]):
         events = run.poll()
         if run.session.kind != "replay" and is_recent(events):
             notify_of_events(self, events)
-            if any(isinstance(event, ev.RunFinished) for event in events):
+            ended = [event for event in events if isinstance(event, ev.RunFinished)]
+            if ended:
                 self._plan.plan_again()
+                if ended[-1].status == "done" and self._launch.results and self.workspace.is_monitor_on_top:
+                    self._results.open()
         error = run.take_error()
         if error is not None:
             self.notify(str(error), severity="error", markup=False, timeout=30)
@@ -242,6 +252,12 @@ class QairtApp(App[int]):
 
     def on_plan_screen_why_requested(self, event: PlanScreen.WhyRequested) -> None:
         self._plan.open_why_of(event.stage, event.label)
+
+    def on_ending_screen_command_requested(self, event: EndingScreen.CommandRequested) -> None:
+        self._results.run(event.verb)
+
+    def on_ending_screen_copy_requested(self, event: EndingScreen.CopyRequested) -> None:
+        self.workspace.copy(event.text)
 
     def on_edit_requested(self, event: EditRequested) -> None:
         self._plan.edit(event.file, event.line)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import time
 import traceback
 from pathlib import Path
 
+from qairt.user_folder import state_folder
+
 
 def failure_file() -> Path:
     """Where tracebacks of the app are kept."""
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(os.path.expanduser(state)) / "qairt" / "tui.log"
+    return state_folder() / "tui.log"
 
 
 def write_traceback(error: BaseException) -> str:

@@ -32,6 +32,9 @@ SCOPES: dict[str, str] = {
     "cache": "Cache",
     "clear": "Clear dialog",
     "confirm": "Yes-no dialogs",
+    "picker": "Picker of recipes and runs",
+    "ending": "End of a run",
+    "command": "Output of a command",
     "help": "Help",
     "theme": "Theme",
 }

@@ -6,49 +6,11 @@ Users can assign a key to another action by its id in their settings: `keys: {it
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Literal
 
 from textual.binding import Binding, BindingType
 
-MonitorAction = Literal[
-    "open",
-    "why",
-    "log",
-    "plan",
-    "runs",
-    "cache",
-    "clear",
-    "undo",
-    "copy",
-    "copy_command",
-    "stream",
-    "stream_item",
-    "cancel_item",
-    "cancel_run",
-    "pause",
-    "retry",
-    "detach",
-]
-"""What the monitor's `request(...)` keys ask of the app."""
-
-
-@dataclass(frozen=True)
-class Key:
-    """One action and the keys that trigger it."""
-
-    id: str
-    """`<scope>.<name>`, unique; what users remap."""
-    keys: str
-    """Default keys as Textual names them, separated by commas."""
-    action: str
-    label: str
-    """For the footer: one or two words."""
-    help: str
-    """For the help screen: a sentence."""
-    footer: bool = False
-    """Whether the footer shows it."""
-
+from qairt.tui.key import Key
+from qairt.tui.keymap_pages import PAGE_KEYS
 
 KEYS: dict[str, tuple[Key, ...]] = {
     "global": (
@@ -119,6 +81,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("view.plan", "p", "request('plan')", "Plan", "Show what a run would do, and why.", footer=True),
         Key("view.runs", "R", "request('runs')", "Runs", "List all runs."),
         Key("view.cache", "C", "request('cache')", "Cache", "Show the cache: its entries, their sizes and users."),
+        Key("view.results", "E", "request('results')", "Results", "Show what the run made, and what to do with it."),
         Key("view.filter", "slash", "filter", "Filter", "Filter stages and settings by text."),
         Key(
             "copy.cell",
@@ -243,26 +206,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("cache.filter", "slash", "filter", "Filter", "Filter entries by text.", footer=True),
         Key("cache.back", "escape", "back", "Back", "Clear the filter, or go back.", footer=True),
     ),
-    "clear": (
-        Key("clear.yes", "y", "answer(True)", "Clear", "Clear.", footer=True),
-        Key("clear.no", "n,escape,enter,ctrl+c", "answer(False)", "Keep", "Keep everything.", footer=True),
-        Key("clear.item", "i", "scope('item')", "Item", "Only this item.", footer=True),
-        Key("clear.row", "r", "scope('row')", "Row", "All items of this stage at this AR.", footer=True),
-        Key("clear.stage", "t", "scope('stage')", "Stage", "The whole stage.", footer=True),
-        Key("clear.after", "a", "after", "After", "Include everything built from it, or not.", footer=True),
-    ),
-    "confirm": (
-        Key("confirm.yes", "y", "answer(True)", "Yes", "Yes.", footer=True),
-        Key("confirm.no", "n,escape", "answer(False)", "No", "No.", footer=True),
-    ),
-    "help": (
-        Key("help.filter", "slash", "filter", "Filter", "Filter keys and signs by text.", footer=True),
-        Key("help.close", "escape,question_mark,q", "close", "Close", "Clear the filter, or close.", footer=True),
-    ),
-    "theme": (
-        Key("theme.keep", "enter", "keep", "Keep", "Save this theme as the default.", footer=True),
-        Key("theme.restore", "escape,q,t", "restore", "Back", "Go back to the previous theme.", footer=True),
-    ),
+    **PAGE_KEYS,
 }
 
 
@@ -282,6 +226,8 @@ _SCOPES = {
     "CompareScreen": ("compare", "list"),
     "CacheScreen": ("cache", "list"),
     "ClearScreen": ("clear",),
+    "EndingScreen": ("ending", "list"),
+    "CommandScreen": ("command", "log", "list"),
 }
 
 

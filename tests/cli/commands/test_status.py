@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from pathlib import Path
 
@@ -43,10 +44,10 @@ def test_the_latest_runs(qairt, runs):
     assert said.code == 0
     lines = [" ".join(line.split()) for line in said.out.splitlines()]
     assert lines == [
-        "run state items took left started recipe",
-        "llama/0001 interrupted 1 of 4 10.0 s - 1 minute ago tiny.yaml",
-        "tiny/0002 failed 2 of 4 21.0 s - 1 hour ago tiny.yaml",
-        "tiny/0001 done 4 of 4 40.0 s - 2 hours ago tiny.yaml",
+        "run state items took left started recipe cache",
+        "llama/0001 interrupted 1 of 4 10.0 s - 1 minute ago tiny.yaml qairt-cache/llama",
+        "tiny/0002 failed 2 of 4 21.0 s - 1 hour ago tiny.yaml qairt-cache/tiny",
+        "tiny/0001 done 4 of 4 40.0 s - 2 hours ago tiny.yaml qairt-cache/tiny",
     ]
 
 
@@ -112,12 +113,22 @@ def test_what_a_real_run_leaves(qairt):
     assert "0001  done" in qairt("status", "--cache-dir", "cache").out
 
 
+def test_runs_in_other_folders_are_seen(qairt, tmp_path, monkeypatch):
+    assert qairt("run", "toy.yaml", "--executor", "inline").code == 0
+    (run,) = qairt("status", "toy.yaml", "--json").data["runs"]
+    elsewhere = tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    monkeypatch.chdir(elsewhere)
+    (seen,) = qairt("status", "--json").data["runs"]
+    assert (seen["id"], seen["cache_dir"]) == (run["id"], run["cache_dir"])
+    assert f"{run['id']}  done" in qairt("status").out
+    shutil.rmtree(run["cache_dir"])
+    assert qairt("status").out == "Nothing has run here yet.\n", "a cache that is gone is forgotten"
+
+
 def test_nothing_was_run(qairt, place):
     said = qairt("status")
-    assert (said.code, said.err) == (
-        2,
-        "Error: there is no cache directory in qairt-cache/\n  name one with RECIPE or --cache-dir\n",
-    )
+    assert (said.code, said.out) == (0, "Nothing has run here yet.\n")
     said = qairt("status", "--cache-dir", "nowhere")
     assert said.err == "Error: nowhere: nothing has run in this cache directory\n  qairt run RECIPE\n"
     state_folder("tiny").mkdir(parents=True)

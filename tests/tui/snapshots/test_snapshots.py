@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import staged_run as runs
-from staged_app import SCENES, StagedApp, clear_refused, failed, fix, furnish, monitor, nothing, states
+from staged_app import SCENES, StagedApp, clear_refused, ending, failed, fix, furnish, monitor, nothing, states
 from toy_project import shown
 
 SIZES = {"80x24": (80, 24), "100x30": (100, 30), "120x36": (120, 36), "200x50": (200, 50)}
@@ -73,6 +73,11 @@ def test_failed_run(taken, size):
 @pytest.mark.parametrize("size", ["80x24", "200x50"])
 def test_ninety_graphs(taken, size):
     assert taken(nothing, size, events=lambda items: runs.ninety())
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_ending(taken, size):
+    assert taken(ending, size, events=runs.finished)
 
 
 def test_clear_is_refused_while_a_run_needs_it(taken):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.cli.console import emit, emit_json, styled, table
@@ -25,6 +26,8 @@ def status(
 ) -> None:
     """List active runs, and how the latest ones ended.
 
+    Without a recipe, those of every folder in which you have run something on this machine, as in `qairt tui`.
+
     \b
     Examples:
       qairt status
@@ -35,7 +38,7 @@ def status(
     from qairt.engine.record.folder import run_folders
     from qairt.engine.record.summary import read_summary
 
-    folders = [folder for cache in state_folders(recipe or recipe_option, cache_dir) for folder in run_folders(cache)]
+    folders = [folder for cache in _caches(recipe or recipe_option, cache_dir) for folder in run_folders(cache)]
     folders.sort(key=start_time, reverse=True)
     active = [folder for folder in folders if folder.liveness() == "running"]
     listed = [*active, *[folder for folder in folders if folder not in active][:_LATEST]]
@@ -48,8 +51,9 @@ def status(
     if not runs:
         emit("Nothing has run here yet.")
         return
-    rows = [_row(name_of(folder), run, left.get(folder.path), now) for folder, run in runs]
-    for line in table(rows, header=("run", "state", "items", "took", "left", "started", "recipe"), right=(3, 4)):
+    rows = [_row(folder, run, left.get(folder.path), now) for folder, run in runs]
+    header = ("run", "state", "items", "took", "left", "started", "recipe", "cache")
+    for line in table(rows, header=header, right=(3, 4)):
         emit(line)
     for folder, run in runs:
         for line in _about_process(folder, run):
@@ -85,22 +89,36 @@ def _silent_items(folder: RunFolder) -> list[str]:
     ]
 
 
-def _row(name: str, run: RunSummary, left: Eta | None, now: float) -> tuple[str, ...]:
+def _caches(recipe: str | None, cache_dir: Path | None) -> list[Path]:
+    """`pipeline_state/` of the caches that are meant; without a recipe, of those here and all that are remembered."""
+    from qairt.cli.find_cache_dir import caches_here
+    from qairt.engine.cache.manifest import STATE_FOLDER
+    from qairt.engine.record.known_caches import known_state_folders
+
+    if recipe is not None or cache_dir is not None:
+        return state_folders(recipe, cache_dir)
+    here = [folder.absolute() / STATE_FOLDER for folder in caches_here()]
+    return list({folder.resolve(): folder for folder in [*known_state_folders(), *here]}.values())
+
+
+def _row(folder: RunFolder, run: RunSummary, left: Eta | None, now: float) -> tuple[str, ...]:
     from pathlib import PurePath
 
     from qairt.amounts import age, duration
+    from qairt.cli.text.outcome import shown
     from qairt.engine.record.eta import in_words
 
     took = now - run.started if run.state == "running" and run.started else run.seconds
     started = f"{age(now - run.started)} ago" if run.started else "-"
     return (
-        name,
+        name_of(folder),
         run.state,
         f"{run.made} of {run.items}" if run.items else "-",
         duration(max(took, 0.0)),
         in_words(left) if left else "-",
         started,
         PurePath(run.recipe).name or "-",
+        shown(cache_dir_of(folder).absolute()),
     )
 
 

@@ -9,9 +9,10 @@ from typing import Annotated
 import typer
 
 from qairt.cli import completion, exit_codes
-from qairt.cli.options import CacheDir, Overrides, Recipe
+from qairt.cli.options import CacheDir, Overrides
 from qairt.cli.run_options import RunLimits
 from qairt.cli.screen_options import ScreenLook
+from qairt.errors import RecipeError
 
 
 @dataclass(frozen=True)
@@ -44,7 +45,16 @@ class Browser:
 
 
 def tui(
-    recipe: Recipe,
+    recipe: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="RECIPE",
+            help="A recipe file, or the name of a recipe that comes with qairt. Left out: choose among the recipes and"
+            " runs on this machine.",
+            show_default=False,
+            autocompletion=completion.recipes,
+        ),
+    ] = None,
     overrides: Overrides = None,
     *,
     start: ScreenStart,
@@ -57,10 +67,11 @@ def tui(
 
     Opens on the plan: what is cached, what will run and why, time, memory, bytes; enter starts the run. If a run of
     the recipe is active, the screen attaches to it. `?` lists every key. Leaving the screen never ends a run, nor does
-    a dropped connection.
+    a dropped connection. Without a recipe it opens on a list of the recipes, active and finished runs on this machine.
 
     \b
     Examples:
+      qairt tui
       qairt tui recipes/smollm2-135m.yaml
       qairt tui recipe.yaml stages.split_model.num_splits=3 --run
       qairt tui recipe.yaml --host     the run has its own process
@@ -70,6 +81,10 @@ def tui(
     from qairt.cli.screen import ScreenRequest, show, why_no_screen
     from qairt.recipe.find import find_recipe
 
+    if recipe is None and start.attach is None:
+        raise typer.Exit(_pick_and_show(limits, look, host=start.host, cache_dir=cache_dir))
+    if recipe is None:
+        raise RecipeError("--attach needs the recipe of the run", remedy="qairt attach RUN shows a run by itself")
     path = find_recipe(recipe)
     if browser.serve:
         from qairt.cli.serve import serve_in_browser
@@ -90,6 +105,21 @@ def tui(
         look=look,
     )
     raise typer.Exit(show(request))
+
+
+def _pick_and_show(limits: RunLimits, look: ScreenLook, *, host: bool, cache_dir: Path | None) -> int:
+    """Let the user choose a recipe or a run, and show it; without a screen, print what there is."""
+    from qairt.cli.commands.status import status
+    from qairt.cli.screen import ScreenRequest, choose, show, why_no_screen
+
+    if why_no_screen() is not None:
+        status()
+        return exit_codes.DONE
+    choice = choose(look)
+    if choice is None:
+        return exit_codes.DONE
+    request = ScreenRequest(choice.recipe, (), cache_dir, limits.options(), host=host, attach=choice.run, look=look)
+    return show(request)
 
 
 def _without_screen(

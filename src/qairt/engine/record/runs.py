@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeGuard
 
@@ -13,6 +13,7 @@ import yaml
 from qairt import keys
 from qairt.engine.record.folder import RunFolder, run_folders
 from qairt.engine.record.summary import RunSummary, StageSummary, read_summary
+from qairt.engine.record.sweeps import Sweep, sweep_of
 from qairt.errors import CacheError
 from qairt.files import read_regular
 
@@ -120,13 +121,16 @@ class RunComparison:
     notes: tuple[str, ...] = ()
     """What could not be compared."""
     cpu_seconds: tuple[ComparedValue, ...] = ()
+    sweep: Sweep | None = None
+    """The latest sweep that both belong to."""
 
 
 def compare(a: RunFolder, b: RunFolder) -> RunComparison:
     """Compare two runs: their recipes, what each stage took, the metrics."""
     notes: list[str] = []
     recipes = _recipe(a, notes), _recipe(b, notes)
-    return compare_summaries((read_summary(a), read_summary(b)), None if notes else recipes, tuple(notes))
+    found = compare_summaries((read_summary(a), read_summary(b)), None if notes else recipes, tuple(notes))
+    return replace(found, sweep=sweep_of(a.path.parents[1], [a.id, b.id]))
 
 
 def compare_summaries(

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Literal
 
-from rich.cells import cell_len
+from rich.cells import cell_len, set_cell_size
 
 from qairt.amounts import duration, size
 from qairt.engine.record.runs import ComparedValue, RunComparison
 from qairt.engine.record.summary import RunSummary
+from qairt.engine.record.sweeps import sweep_table
 from qairt.tui.lines.runs import cut, markdown_row, plain, recipe_name
 from qairt.tui.terminal.glyphs import Look
 
@@ -53,7 +54,28 @@ def compare_lines(comparison: RunComparison, look: Look, *, width: int, every: b
             ]
     if not cells:
         lines.append(CompareLine("The runs do not differ.", "note"))
-    return lines
+    return lines + _sweep_lines(comparison, look, width)
+
+
+def _sweep_lines(comparison: RunComparison, look: Look, width: int) -> list[CompareLine]:
+    """Every combination of the sweep that both runs belong to; the two are marked as changed."""
+    if comparison.sweep is None:
+        return []
+    titles, rows = sweep_table(comparison.sweep)
+    texts = [[look.text(plain(cell)) for cell in row] for row in (titles, *rows)]
+    widths = [max(map(cell_len, column)) for column in zip(*texts, strict=True)]
+    lines = [_GAP.join(set_cell_size(cell, size) for cell, size in zip(row, widths, strict=True)) for row in texts]
+    both = {comparison.a.id, comparison.b.id}
+    roles = ["changed" if each.run in both else "equal" for each in comparison.sweep.combinations]
+    return [
+        CompareLine("", "equal"),
+        CompareLine(f"Sweep {comparison.sweep.sweep}", "title"),
+        CompareLine(_INDENT + cut(lines[0], width - len(_INDENT), look), "title"),
+        *(
+            CompareLine(_INDENT + cut(line, width - len(_INDENT), look), "changed" if role == "changed" else "equal")
+            for line, role in zip(lines[1:], roles, strict=True)
+        ),
+    ]
 
 
 def compare_markdown(comparison: RunComparison, *, every: bool = False) -> str:

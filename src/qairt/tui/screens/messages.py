@@ -6,7 +6,7 @@ from pathlib import Path
 
 from textual.message import Message
 
-from qairt.tui.keymap import MonitorAction
+from qairt.tui.key import MonitorAction
 
 
 class ActionRequested(Message):

@@ -19,7 +19,8 @@ from qairt.engine.record.progress import progress_of
 from qairt.engine.record.sentences import nothing_written
 from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, RunState
 from qairt.engine.settings_in_force import RecipeValue
-from qairt.tui.keymap import MonitorAction, bindings
+from qairt.tui.key import MonitorAction
+from qairt.tui.keymap import bindings
 from qairt.tui.lines.matrix import ItemKey
 from qairt.tui.screens.messages import ActionRequested
 from qairt.tui.screens.monitor_panes import MonitorPanes

@@ -6,6 +6,8 @@ import os
 from pathlib import Path
 from typing import Protocol
 
+from qairt.user_folder import state_folder
+
 CAP = 74_994
 """Bytes of UTF-8 text; terminals ignore longer OSC 52 sequences."""
 
@@ -19,8 +21,7 @@ class Clipboard(Protocol):
 
 def clipboard_file() -> Path:
     """The file that holds the last copied text."""
-    state = os.environ.get("XDG_STATE_HOME") or "~/.local/state"
-    return Path(os.path.expanduser(state)) / "qairt" / "clipboard.txt"
+    return state_folder() / "clipboard.txt"
 
 
 def copy(app: Clipboard, text: str) -> str:
