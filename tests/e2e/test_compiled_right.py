@@ -10,17 +10,17 @@ from tiny_recipe import write_recipe
 
 from qairt.engine.run.options import RunOptions, RunResult
 from qairt.llm import LLMPipeline
-from qairt.model import decoder
-from qairt.model.decoder import Ops, Positions, T
+from qairt.model.layers import attention
+from qairt.model.layers.attention import T
+from qairt.model.ops import BlockOps
 from qairt.runtime.emulation import REMEDY
 
 pytest.importorskip("onnxruntime_qnn")
 pytestmark = pytest.mark.compiler
 
 
-def norm_times_cosine(ops: Ops[T], x: T, positions: Positions[T], dim: int, *, out: str) -> T:
+def norm_times_cosine(ops: BlockOps[T], x: T, cos: T, sin: T, *, rotated: int, dim: int, out: str) -> T:
     """The rotary embedding with the operands of its products the other way round."""
-    cos, sin = positions.cos, positions.sin
     x1 = ops.slice(x, 0, dim // 2, axis=-1, out=out + ".first")
     x2 = ops.slice(x, dim // 2, dim, axis=-1, out=out + ".second")
     first = ops.sub(
@@ -47,7 +47,7 @@ def built(folder: Path) -> tuple[LLMPipeline, RunResult]:
 
 
 def test_a_rewritten_form_is_a_failed_item(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(decoder, "_rotate", norm_times_cosine)
+    monkeypatch.setattr(attention, "rotate", norm_times_cosine)
     pipeline, result = built(tmp_path)
     assert result.status == "failed"
     failed = {f"{failure.stage} {failure.label}": failure for failure in result.failed}

@@ -10,7 +10,7 @@ from tiny_graphs import bound, cut_parts, export_adapted, export_tiny, feeds, ru
 
 from qairt.errors import GraphError, RecipeError
 from qairt.graph import files, split
-from qairt.model.decoder import is_branch_input
+from qairt.model.names import is_branch_input
 from qairt.model.parts import plan_split
 
 

@@ -149,8 +149,9 @@ def test_layers_with_rotary_embeddings_of_their_own_are_refused(tmp_path):
         "  use a model whose layers share their rotary embedding"
     )
     config = change_config(tmp_path, rope_parameters=YARN, layer_types=["full_attention", "linear_attention"])
-    assert refused(tmp_path).startswith(
-        f"{config}: architecture 'qwen3 with linear_attention layers' is not supported\n  supported: llama ("
+    assert refused(tmp_path) == (
+        f"{config}: layers of the type 'linear_attention' are not supported: they need the gated delta rule\n"
+        "  use a model whose layers are full_attention or sliding_attention"
     )
 
 

@@ -19,11 +19,9 @@ from tiny_models import save_tiny, tiny_model, write_tiny_gguf
 
 from qairt.errors import ModelError
 from qairt.model.describe import describe_model
+from qairt.model.families import FAMILIES
 
-SUPPORTED = (
-    "  supported: llama (LlamaForCausalLM), mistral (MistralForCausalLM), phi3 (Phi3ForCausalLM), "
-    "qwen2 (Qwen2ForCausalLM), qwen3 (Qwen3ForCausalLM)"
-)
+SUPPORTED = "  supported: " + ", ".join(f"{name} ({family.architecture})" for name, family in FAMILIES.items())
 
 
 def refused(path: str | Path) -> str:
@@ -186,16 +184,22 @@ def test_no_weights(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("changes", "name"),
     [
-        ({"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]}, "GPT2LMHeadModel"),
-        ({"model_type": "mixtral", "architectures": None}, "mixtral"),
-        ({"architectures": ["LlamaForSequenceClassification"]}, "LlamaForSequenceClassification"),
-        ({"hidden_act": "gelu"}, "llama with gelu activations"),
+        (
+            {"model_type": "gpt2", "architectures": ["GPT2LMHeadModel"]},
+            "'GPT2LMHeadModel' is not supported: it needs learned position embeddings",
+        ),
+        (
+            {"model_type": "falcon_mamba", "architectures": ["FalconMambaForCausalLM"]},
+            "'FalconMambaForCausalLM' is not supported: it needs a state-space scan (Mamba)",
+        ),
+        ({"model_type": "persimmon", "architectures": None}, "'persimmon' is not supported"),
+        ({"architectures": ["LlamaForSequenceClassification"]}, "'LlamaForSequenceClassification' is not supported"),
     ],
 )
 def test_unknown_architecture(changes: dict[str, Any], name: str, tmp_path: Path) -> None:
     save_tiny(tmp_path, "llama")
     config = change_config(tmp_path, **changes)
-    assert refused(tmp_path) == f"{config}: architecture {name!r} is not supported\n{SUPPORTED}"
+    assert refused(tmp_path) == f"{config}: architecture {name}\n{SUPPORTED}"
 
 
 @pytest.mark.parametrize(

@@ -87,19 +87,19 @@ def test_yarn_without_a_factor_takes_it_from_the_lengths() -> None:
     ("stated", "message"),
     [
         (
-            {"rope_type": "longrope", "factor": 2},
-            "config.json: rotary scaling type 'longrope' is not supported\n"
-            "  supported: default, linear, dynamic, yarn, llama3",
+            {"rope_type": "proportional", "factor": 2},
+            "config.json: rotary scaling type 'proportional' is not supported\n"
+            "  supported: default, linear, dynamic, yarn, llama3, longrope",
+        ),
+        (
+            {"rope_type": "longrope", "short_factor": [1.0]},
+            "config.json: rotary scaling of type 'longrope' lacks 'long_factor'\n"
+            "  use the config.json that was published with the model",
         ),
         (
             {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0},
             "config.json: rotary scaling of type 'llama3' lacks 'high_freq_factor'\n"
             "  use the config.json that was published with the model",
-        ),
-        (
-            {"rope_theta": 1e4, "partial_rotary_factor": 0.5},
-            "config.json: rotary embedding on a part of each head (partial_rotary_factor 0.5) is not supported\n"
-            "  use a model that rotates whole heads",
         ),
     ],
 )

@@ -12,9 +12,8 @@ from torch import Tensor
 
 from qairt.errors import ModelError, QuantizationError
 from qairt.graph import files
-from qairt.model.decoder import Positions
 from qairt.model.parameters import Parameters, open_parameters
-from qairt.model.reference import Reference
+from qairt.model.reference import Reference, sequence_positions
 from qairt.quant.activations import ActivationSettings
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding
@@ -104,7 +103,7 @@ def test_ranges_hold_what_was_seen(llama: tuple[Parameters, QuantizationResult])
     def tap(name: str, value: Tensor) -> None:
         seen[name] = float(value.min()), float(value.max())
 
-    positions = Positions(reference.causal_mask(24, masked=-50.0), *reference.rotary(0, 24))
+    positions = sequence_positions(reference.config, 24, floors={"attention_mask": -50.0})
     hidden = reference.embed(TOKENS[1])
     for layer in range(2):
         hidden, _, _ = reference.run_block(layer, hidden, positions, reference.empty_past(), tap=tap)

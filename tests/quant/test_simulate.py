@@ -13,7 +13,6 @@ from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
 from qairt.graph.qdq.quantize import quantize_graph
 from qairt.graph.weights_file import write_weights
-from qairt.model.decoder import Positions
 from qairt.model.reference import Reference
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import BlockScales, Encodings, range_encoding, symmetric_channels
@@ -76,7 +75,7 @@ def test_the_simulation_is_the_quantized_graph(tmp_path: Path, family: str, tech
     simulated = Simulated(parameters, result.encodings)
     held = {name: torch.from_numpy(grids[name].nearest(value)) for name, value in inputs.items() if name in grids}
     hidden = simulated.embed(inputs["input_ids"][0])
-    positions = Positions(*(held[name] for name in ("attention_mask", "position_ids_cos", "position_ids_sin")))
+    positions = {name: held[name] for name in ("attention_mask", "position_ids_cos", "position_ids_sin")}
     for layer in range(config.num_layers):
         past = held[f"past_key_{layer}_in"], held[f"past_value_{layer}_in"]
         hidden, _, _ = simulated.run_block(layer, hidden, positions, past)

@@ -21,14 +21,11 @@ from torch import Tensor
 from qairt.errors import ModelError
 from qairt.evaluate.text_model import Done, Ids
 from qairt.model import decoder
-from qairt.model.decoder import Positions
-from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
+from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
 from qairt.model.parameters import Parameters
-from qairt.model.reference import MASKED, causal_mask, empty_past
-from qairt.model.rope import rotary
+from qairt.model.reference import empty_past
 from qairt.quant.encodings import Encodings
-from qairt.quant.simulate import SimulatedOps, rounded_input
-from qairt.quant.structure import COS, MASK, SIN
+from qairt.quant.simulate import SimulatedOps, rounded_positions
 
 T = TypeVar("T")
 
@@ -85,7 +82,7 @@ class BlockwiseModel:
             self._hidden = self._all(
                 partial(self._after_block, layer), self._hidden, partial(_done_in_layer, done, layer, layers)
             )
-        self._ops.hold([FINAL_NORM, LM_HEAD])
+        self._ops.hold([*head_names(self.config), LM_HEAD])
 
     def logits(self, index: int) -> Iterator[tuple[int, Tensor]]:
         length = self._hidden[index].shape[1]
@@ -134,15 +131,10 @@ class BlockwiseModel:
             pieces.append(piece)
         return torch.cat(pieces, 1)
 
-    def _compute_segment(self, start: int, stop: int, length: int) -> Positions[Tensor]:
+    def _compute_segment(self, start: int, stop: int, length: int) -> dict[str, Tensor]:
         """The positions of tokens `start` … `stop - 1` of a sequence of `length`."""
-        masked = float(self._inputs[MASK].minimum[0]) if MASK in self._inputs else MASKED
-        mask = causal_mask(stop - start, start, masked)
-        cos, sin = (
-            rounded_input(torch.from_numpy(part)[None, None], self._inputs.get(name))
-            for part, name in zip(rotary(self.config, np.arange(start, stop), length=length), (COS, SIN), strict=True)
-        )
-        return Positions(mask.to(self._device), cos.to(self._device), sin.to(self._device))
+        made = rounded_positions(self.config, self._inputs, stop - start, start, length=length)
+        return {name: value.to(self._device) for name, value in made.items()}
 
 
 def _done_in_layer(done: Done, layer: int, layers: int, fraction: float) -> None:

@@ -10,6 +10,23 @@ from qairt.graph.shapes import propagate
 SYMBOLS = ("ar", "cl", "past")
 
 
+def windowed(symbol: str, window: int | None) -> str:
+    """The name of the dimension `cl` or `past` of layers with windowed attention: `past_512`. Besides the new tokens
+    they hold the `window` tokens before them at most, whatever the context length."""
+    return symbol if window is None else f"{symbol}_{window}"
+
+
+def size_of(symbol: str, *, ar: int, cl: int) -> int | None:
+    """The number that a named dimension stands for; None if it has another name."""
+    name, _, window = symbol.partition("_")
+    past = cl - ar
+    if window:
+        if not window.isdecimal():
+            return None
+        past = min(past, int(window))
+    return {"ar": ar, "cl": past + ar, "past": past}.get(name) if name != "ar" or not window else None
+
+
 def is_symbolic(model: ir.Model) -> bool:
     """Whether the graph's inputs have named dimensions (as our exports do) instead of fixed sizes."""
     return any(
@@ -32,7 +49,6 @@ def bind(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
             where=model.graph.name,
             remedy="raise context_length or lower arn",
         )
-    numbers = {"ar": ar, "cl": cl, "past": cl - ar}
     for value in model.graph.inputs:
         if value.shape is None:
             raise GraphError(
@@ -43,13 +59,14 @@ def bind(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
         sizes = []
         for size in value.shape:
             if isinstance(size, ir.SymbolicDim):
-                if size.value not in numbers:
+                number = size_of(str(size.value), ar=ar, cl=cl)
+                if number is None:
                     raise GraphError(
                         f"it has an unknown dimension {size.value!r}",
                         where=f"input {value.name}",
                         remedy=f"name its dimensions {', '.join(SYMBOLS)}",
                     )
-                sizes.append(numbers[str(size.value)])
+                sizes.append(number)
             else:
                 sizes.append(size)
         value.shape = ir.Shape(sizes)

@@ -12,12 +12,14 @@ from pathlib import Path
 
 import onnx_ir as ir
 
+from qairt.graph.bind import windowed
 from qairt.graph.constants import integer_constant
 from qairt.graph.weights_file import TensorLocation, external
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
-from qairt.model.decoder import branch_names
+from qairt.model.inputs import masks, rotaries
 from qairt.model.lora.shape import LoraShape
+from qairt.model.names import branch_names, past_names
 
 OPSET = 23
 IR_VERSION = 11
@@ -50,6 +52,15 @@ class OnnxOps:
     def rms_norm(self, x: ir.Value, weight: str, epsilon: float, *, out: str) -> ir.Value:
         return self._node("RMSNormalization", [x, self._weight(weight)], out, axis=-1, epsilon=epsilon)
 
+    def scale(self, x: ir.Value, weight: str, *, out: str) -> ir.Value:
+        return self._node("Mul", [x, self._weight(weight)], out)
+
+    def shift(self, x: ir.Value, weight: str, *, out: str) -> ir.Value:
+        return self._node("Add", [x, self._weight(weight)], out)
+
+    def mean(self, x: ir.Value, *, out: str) -> ir.Value:
+        return self._node("ReduceMean", [x, integer_constant(self.initializers, [-1])], out, keepdims=1)
+
     def add(self, a: ir.Value, b: ir.Value, *, out: str) -> ir.Value:
         return self._node("Add", [a, b], out)
 
@@ -61,6 +72,15 @@ class OnnxOps:
 
     def sigmoid(self, x: ir.Value, *, out: str) -> ir.Value:
         return self._node("Sigmoid", [x], out)
+
+    def tanh(self, x: ir.Value, *, out: str) -> ir.Value:
+        return self._node("Tanh", [x], out)
+
+    def relu(self, x: ir.Value, *, out: str) -> ir.Value:
+        return self._node("Relu", [x], out)
+
+    def gelu(self, x: ir.Value, *, by_tanh: bool, out: str) -> ir.Value:
+        return self._node("Gelu", [x], out, approximate="tanh" if by_tanh else "none")
 
     def softmax(self, x: ir.Value, *, out: str) -> ir.Value:
         return self._node("Softmax", [x], out, axis=-1)
@@ -89,7 +109,7 @@ class OnnxOps:
         a, b = branch_names(module)
         return (self._branches[a], self._branches[b]) if a in self._branches else None
 
-    def _node(self, op: str, inputs: list[ir.Value], out: str, **attributes: int | float | list[int]) -> ir.Value:
+    def _node(self, op: str, inputs: list[ir.Value], out: str, **attributes: int | float | str | list[int]) -> ir.Value:
         node = ir.node(op, inputs, attributes=attributes, name=f"{op}:{out}")
         value = node.outputs[0]
         value.name = out
@@ -122,9 +142,11 @@ def build_decoder(
         lora: the LoRA branches; without any when None.
 
     Returns:
-        Inputs `input_ids` [1, ar], `attention_mask` [1, 1, ar, cl], `position_ids_cos`/`_sin` [1, 1, ar, D/2],
-        `past_key_{i}_in` [KV, 1, D, past], `past_value_{i}_in` [KV, 1, past, D], and those of `lora`;
-        outputs `logits` [1, ar, vocab] and `past_key_{i}_out`, `past_value_{i}_out` of the new tokens.
+        Inputs `input_ids` [1, ar], `attention_mask` [1, 1, ar, cl], `position_ids_cos`/`_sin` [1, 1, ar, D/2] and
+        windowed layers' own of these (see `qairt.model.inputs`), `past_key_{i}_in` [KV, 1, D, past],
+        `past_value_{i}_in` [KV, 1, past, D], and those of `lora`; outputs `logits` [1, ar, vocab] and
+        `past_key_{i}_out`, `past_value_{i}_out` of the new tokens. What belongs to a window of W has the dimensions
+        `cl_W` and `past_W`.
     """
     kv, dim = config.num_kv_heads, config.head_dim
     branches = {
@@ -133,16 +155,19 @@ def build_decoder(
     }
     ops = OnnxOps(locations, weights, branches)
     ids = _input("input_ids", ir.DataType.INT32, [1, "ar"])
-    mask = _input("attention_mask", ir.DataType.FLOAT, [1, 1, "ar", "cl"])
-    cos = _input("position_ids_cos", ir.DataType.FLOAT, [1, 1, "ar", dim // 2])
-    sin = _input("position_ids_sin", ir.DataType.FLOAT, [1, 1, "ar", dim // 2])
-    inputs, outputs = [ids, mask, cos, sin], []
-    positions = decoder.Positions(mask, cos, sin)
+    positions = {
+        name: _input(name, ir.DataType.FLOAT, [1, 1, "ar", windowed("cl", window)])
+        for name, window in masks(config).items()
+    }
+    for names in rotaries(config):
+        positions |= {name: _input(name, ir.DataType.FLOAT, [1, 1, "ar", config.rotated // 2]) for name in names}
+    inputs, outputs = [ids, *positions.values()], []
     hidden = decoder.embed(ops, ids)
     for layer in range(config.num_layers):
-        key_in, value_in = decoder.past_names(layer)
-        past_key = _input(key_in, ir.DataType.FLOAT, [kv, 1, dim, "past"])
-        past_value = _input(value_in, ir.DataType.FLOAT, [kv, 1, "past", dim])
+        key_in, value_in = past_names(layer)
+        past = windowed("past", config.window_of(layer))
+        past_key = _input(key_in, ir.DataType.FLOAT, [kv, 1, dim, past])
+        past_value = _input(value_in, ir.DataType.FLOAT, [kv, 1, past, dim])
         hidden, key, value = decoder.block(ops, config, layer, hidden, positions, (past_key, past_value))
         key.shape, value.shape = ir.Shape([kv, 1, dim, "ar"]), ir.Shape([kv, 1, "ar", dim])
         inputs += [past_key, past_value]

@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import onnx_ir as ir
 
 from qairt.errors import GraphError
-from qairt.model.decoder import hidden_name, past_names, present_names
+from qairt.model.names import hidden_name, past_names, present_names
 from qairt.model.parts import Part
 
 

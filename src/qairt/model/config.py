@@ -1,22 +1,75 @@
-"""Everything that distinguishes one supported decoder from another, in one flat record."""
+"""Everything that distinguishes one supported decoder from another, in one record."""
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
 
 Token = Annotated[int, Field(ge=0, lt=1 << 31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-Family = Literal["llama", "mistral", "phi3", "qwen2", "qwen3"]
+Activation = Literal["silu", "gelu", "gelu_tanh", "relu2"]
 
 
-class DecoderConfig(BaseModel):
-    """A decoder's shape, normalised from `config.json` or a GGUF header (see `qairt.model.describe`)."""
+class Norms(BaseModel):
+    """The norms of a decoder layer: their kind, and by place the name of their weight; None where there is none."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    family: Family
+    kind: Literal["rms", "layer"] = "rms"
+    """`layer` subtracts the mean first."""
+    bias: bool = False
+    plus_one: bool = False
+    """The stored weight is what the scale differs from 1 by."""
+    before_attention: str | None = "input_layernorm"
+    after_attention: str | None = None
+    before_mlp: str | None = "post_attention_layernorm"
+    after_mlp: str | None = None
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The names, in the decoder's order."""
+        all_places = (self.before_attention, self.after_attention, self.before_mlp, self.after_mlp)
+        return tuple(name for name in all_places if name is not None)
+
+
+class LocalRotary(BaseModel):
+    """The rotary embedding of windowed layers, where it differs from the others'."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    theta: Positive
+    scaling: dict[str, JsonValue] | None = None
+
+
+class Experts(BaseModel):
+    """Mixture of experts in place of the MLP: each token uses some of them."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: int = Field(gt=0)
+    per_token: int = Field(gt=0)
+    width: int = Field(gt=0)
+    """Of one expert's MLP."""
+    softmax: Literal["before", "after"] = "after"
+    """Whether the weights of the chosen experts are their part of all experts' softmax, or a softmax of their own."""
+    normalized: bool = False
+    """The chosen experts' part of the softmax is divided by its sum."""
+    dense_layers: tuple[int, ...] = ()
+    """Layers with a plain MLP."""
+
+
+class DecoderConfig(BaseModel):
+    """A decoder's shape, normalised from `config.json` or a GGUF header (see `qairt.model.describe`).
+
+    The defaults are Llama's. What was added to the first version is left out of the written form where it has its
+    default, so that a model's digest does not change when another family needs a new field.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    family: str
+    """A name in `qairt.model.families.FAMILIES`."""
     vocab_size: int
     hidden_size: int
     intermediate_size: int
@@ -25,9 +78,10 @@ class DecoderConfig(BaseModel):
     num_kv_heads: int
     head_dim: int
     rms_norm_eps: Positive
+    """Of every norm, whichever its kind."""
     rope_theta: Positive
     rope_scaling: dict[str, JsonValue] | None = None
-    """Normalised by `qairt.model.rope_scaling`: `rope_type` is one of linear, dynamic, yarn, llama3, or
+    """Normalised by `qairt.model.rope_scaling`: `rope_type` is one of linear, dynamic, yarn, llama3, longrope, or
     frequency_factors; None for plain rotary."""
     tie_word_embeddings: bool = False
     qkv_bias: bool = False
@@ -36,10 +90,65 @@ class DecoderConfig(BaseModel):
     qk_norm: bool = False
     max_position_embeddings: int = 2048
     sliding_window: int | None = None
-    """Tokens that the layers with windowed attention look back; None if every layer attends to the whole context. The
-    decoder has no windows, so a longer context would be computed wrongly and must be refused."""
+    """Tokens that the layers with windowed attention look back, counting the token itself; None if every layer attends
+    to the whole context."""
     bos_token_id: Token | None = None
     eos_token_ids: tuple[Token, ...] = ()
+
+    windowed_layers: tuple[int, ...] | None = None
+    """Those with windowed attention; None if all have it. Without a `sliding_window` none has."""
+    norms: Norms = Norms()
+    qk_norm_place: Literal["heads", "whole", "after_rotary"] = "heads"
+    """Each head before the rotary embedding, the whole projection before it is split, or each head after it."""
+    activation: Activation = "silu"
+    gated_mlp: bool = True
+    parallel_blocks: bool = False
+    """Attention and MLP read the same input, and both are added to it."""
+    embedding_multiplier: float = 1.0
+    residual_multiplier: float = 1.0
+    """Of what attention and MLP add to the residual stream."""
+    attention_scale: Positive | None = None
+    """Of the scores; None for 1 / sqrt(head_dim)."""
+    logits_multiplier: float = 1.0
+    score_cap: Positive | None = None
+    """Scores s become cap * tanh(s / cap)."""
+    logits_cap: Positive | None = None
+    rotary_dim: int | None = None
+    """Values of each head that are rotated; None for all."""
+    rotary_interleaved: bool = False
+    """Neighbouring values are rotated together, not those of the two halves."""
+    unrotated_layers: tuple[int, ...] = ()
+    local_rotary: LocalRotary | None = None
+    experts: Experts | None = None
+    sinks: bool = False
+    """Each head has a score that no token takes: its part of the softmax is lost."""
+    pooling: Literal["last", "mean"] | None = None
+    """An embedding model: hidden states of all tokens become one vector, and there are no logits."""
+    bidirectional: bool = False
+    """Every token attends to all others: the model reads whole texts and generates none."""
+
+    @model_serializer(mode="wrap")
+    def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        written: dict[str, Any] = handler(self)
+        fields = type(self).model_fields
+        return {
+            name: value
+            for name, value in written.items()
+            if name in _FIRST or getattr(self, name) != fields[name].get_default()
+        }
+
+    @property
+    def rotated(self) -> int:
+        """Values of each head that are rotated."""
+        return self.head_dim if self.rotary_dim is None else self.rotary_dim
+
+    def window_of(self, layer: int) -> int | None:
+        """Tokens that a layer looks back, with the token itself; None for all."""
+        windowed = self.windowed_layers is None or layer in self.windowed_layers
+        return self.sliding_window if windowed else None
+
+    def has_experts(self, layer: int) -> bool:
+        return self.experts is not None and layer not in self.experts.dense_layers
 
     @property
     def longest_context(self) -> int | None:
@@ -48,6 +157,16 @@ class DecoderConfig(BaseModel):
         factor, trained_at = scaling.get("factor"), scaling.get("original_max_position_embeddings")
         if scaling.get("rope_type") == "dynamic":
             return None
-        if isinstance(factor, int | float) and isinstance(trained_at, int):
+        if scaling.get("rope_type") != "longrope" and isinstance(factor, int | float) and isinstance(trained_at, int):
             return max(self.max_position_embeddings, int(factor * trained_at))
         return self.max_position_embeddings
+
+
+_FIRST = frozenset(
+    {
+        *("family", "vocab_size", "hidden_size", "intermediate_size", "num_layers", "num_heads", "num_kv_heads"),
+        *("head_dim", "rms_norm_eps", "rope_theta", "rope_scaling", "tie_word_embeddings", "qkv_bias", "output_bias"),
+        *("mlp_bias", "qk_norm", "max_position_embeddings", "sliding_window", "bos_token_id", "eos_token_ids"),
+    }
+)
+"""The fields of the first version, which are always written."""

@@ -11,8 +11,7 @@ from typing import Literal
 
 from pydantic import JsonValue
 
-from qairt.model.config import Family
-from qairt.model.family_defaults import FAMILY_DEFAULTS
+from qairt.model.families.family import Family
 
 _READ = frozenset(
     {
@@ -31,7 +30,7 @@ _READ = frozenset(
         "sliding_window",
     }
 )
-"""In every family; the others are the keys of `FAMILY_DEFAULTS`."""
+"""In every family; the others are those that `Family.defaults` has."""
 
 REFUSED: dict[str, tuple[tuple[JsonValue, ...], str]] = {
     "add_cross_attention": ((False, None), "the model attends to an encoder"),
@@ -163,7 +162,7 @@ def treatment(family: Family, key: str) -> Treatment:
     """What becomes of a key of a family's `config.json`."""
     if key in REFUSED:
         return "refused"
-    if key in _READ or key in FAMILY_DEFAULTS[family]:
+    if key in _READ or key in family.defaults:
         return "read"
     return "harmless" if key in _HARMLESS or key in _WINDOWS else "unknown"
 

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from pydantic import JsonValue, ValidationError
 
 from qairt.errors import ModelError
-from qairt.model.config import DecoderConfig, Family
+from qairt.model.config import DecoderConfig
 from qairt.model.config_keys import refused_keys, unknown_keys
-from qairt.model.families import ARCHITECTURES, unknown_architecture
-from qairt.model.family_defaults import FAMILY_DEFAULTS
+from qairt.model.config_values import PUBLISHED, ConfigValues
+from qairt.model.families import FAMILIES, unknown_architecture
+from qairt.model.families.family import Family
 from qairt.model.json_file import read_json_object
 from qairt.model.layout import LM_HEAD
 from qairt.model.notes import Notes
 from qairt.model.rope_parameters import RopeParameters
 
-_PUBLISHED = "use the config.json that was published with the model"
+_ACTIVATIONS = {
+    "silu": "silu",
+    "swish": "silu",
+    "gelu": "gelu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+    "gelu_new": "gelu_tanh",
+    "gelu_fast": "gelu_tanh",
+    "relu2": "relu2",
+}
+"""As transformers names them -> as the decoder does."""
+_EPSILONS = ("rms_norm_eps", "layer_norm_eps", "norm_eps", "norm_epsilon")
 
 
 def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> DecoderConfig:
@@ -36,75 +46,41 @@ def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> D
     """
     path = directory / "config.json"
     stated = read_json_object(path)
-    keys = _Keys(stated, _family(stated, path), path)
+    family = _family(stated, path)
+    keys = ConfigValues(stated, family.defaults, path)
     _refuse_unsupported(keys)
-    unknown = unknown_keys(keys.family, stated)
-    rope = RopeParameters(stated, keys.family, str(path))
+    unknown = unknown_keys(family, stated)
+    rope = RopeParameters(stated, family, str(path))
     _tell_rope(rope, notes)
     trained_at = int(keys.number("max_position_embeddings"))
-    attention_bias = keys.flag("attention_bias")
+    shape = _shape(keys)
     values: dict[str, JsonValue] = {
-        "family": keys.family,
-        **_shape(keys),
-        "rope_theta": rope.theta(),
-        "rope_scaling": rope.scaling(trained_at),
+        "family": family.name,
+        **shape,
+        **rope.fields(trained_at, head_dim=int(shape["head_dim"])),
         "max_position_embeddings": trained_at,
-        "rms_norm_eps": keys.number("rms_norm_eps"),
+        "rms_norm_eps": keys.number(next(key for key in _EPSILONS if key in family.defaults)),
         "tie_word_embeddings": _tied(keys, tensors, notes),
-        "qkv_bias": keys.family == "qwen2" or attention_bias,
-        "output_bias": attention_bias,
+        "qkv_bias": keys.flag("attention_bias"),
+        "output_bias": keys.flag("attention_bias"),
         "mlp_bias": keys.flag("mlp_bias"),
-        "qk_norm": keys.family == "qwen3",
-        "sliding_window": _sliding_window(keys),
+        "activation": _activation(keys, family),
         "bos_token_id": next(iter(_tokens(keys.value("bos_token_id"))), None),
         "eos_token_ids": _end_tokens(keys, directory, notes),
+        **family.read(keys),
     }
     for name in (*unknown, *rope.unknown):
-        notes.tell(f"{path.name}: {name} means nothing to {keys.family} models and is not used")
-    _note_defaults(keys, notes)
+        notes.tell(f"{path.name}: {name} means nothing to {family.name} models and is not used")
+    _note_defaults(keys, family, notes)
     try:
         return DecoderConfig.model_validate(values)
     except ValidationError as error:
         fault = error.errors()[0]
         key = ".".join(str(part) for part in fault["loc"])
-        raise ModelError(f"{key}: {fault['msg']}", where=str(path), remedy=_PUBLISHED) from error
+        raise ModelError(f"{key}: {fault['msg']}", where=str(path), remedy=PUBLISHED) from error
 
 
-@dataclass(frozen=True)
-class _Keys:
-    """The stated values of a configuration, and its family's defaults where it has none."""
-
-    stated: Mapping[str, JsonValue]
-    family: Family
-    path: Path
-
-    def states(self, key: str) -> bool:
-        return self.stated.get(key) is not None
-
-    def value(self, key: str) -> JsonValue:
-        """None for a key that the family does not have, whatever the file says."""
-        defaults = FAMILY_DEFAULTS[self.family]
-        return self.stated.get(key, defaults[key]) if key in defaults else None
-
-    def number(self, key: str, *, default: float | None = None) -> float:
-        value = self.stated.get(key, FAMILY_DEFAULTS[self.family].get(key))
-        value = default if value is None else value
-        if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value < 1 << 40:
-            raise self.fault(key, value, "a positive number")
-        return value
-
-    def flag(self, key: str) -> bool:
-        """False for a key that the family does not have."""
-        value = self.value(key)
-        if value is not None and not isinstance(value, bool):
-            raise self.fault(key, value, "true or false")
-        return bool(value)
-
-    def fault(self, key: str, value: JsonValue, expected: str) -> ModelError:
-        return ModelError(f"{key} is {json.dumps(value)}, not {expected}", where=str(self.path), remedy=_PUBLISHED)
-
-
-def _tied(keys: _Keys, tensors: Collection[str], notes: Notes) -> bool:
+def _tied(keys: ConfigValues, tensors: Collection[str], notes: Notes) -> bool:
     tied = keys.flag("tie_word_embeddings")
     if LM_HEAD in tensors:
         if tied:
@@ -113,14 +89,14 @@ def _tied(keys: _Keys, tensors: Collection[str], notes: Notes) -> bool:
     return tied or not keys.states("tie_word_embeddings")
 
 
-def _shape(keys: _Keys) -> dict[str, JsonValue]:
+def _shape(keys: ConfigValues) -> dict[str, float]:
     heads, hidden = keys.number("num_attention_heads"), keys.number("hidden_size")
     kv_heads = keys.number("num_key_value_heads", default=heads)
     if heads % kv_heads:
         raise ModelError(
             f"num_attention_heads ({heads}) is not a multiple of num_key_value_heads ({kv_heads})",
             where=str(keys.path),
-            remedy=_PUBLISHED,
+            remedy=PUBLISHED,
         )
     return {
         "vocab_size": keys.number("vocab_size"),
@@ -137,18 +113,22 @@ def _family(stated: Mapping[str, JsonValue], path: Path) -> Family:
     model_type = str(stated.get("model_type", ""))
     stated_architectures = stated.get("architectures")
     architectures = stated_architectures if isinstance(stated_architectures, list) else []
-    for family, architecture in ARCHITECTURES.items():
-        if model_type == family:
-            if architectures and architecture not in architectures:
-                raise unknown_architecture(str(architectures[0]), str(path))
-            return family
-    raise unknown_architecture(str(architectures[0]) if architectures else model_type, str(path))
+    family = FAMILIES.get(model_type)
+    if family is not None and (not architectures or family.architecture in architectures):
+        return family
+    name = str(architectures[0]) if architectures else model_type
+    raise unknown_architecture(name, str(path), "" if family is not None else model_type)
 
 
-def _refuse_unsupported(keys: _Keys) -> None:
-    activation = keys.value("hidden_act")
-    if activation not in ("silu", "swish"):
-        raise unknown_architecture(f"{keys.family} with {activation} activations", str(keys.path))
+def _activation(keys: ConfigValues, family: Family) -> str:
+    key = "hidden_activation" if "hidden_activation" in family.defaults else "hidden_act"
+    stated = keys.value(key)
+    if not isinstance(stated, str) or stated not in _ACTIVATIONS:
+        raise keys.not_supported(f"{family.name} with {stated} activations is not supported")
+    return _ACTIVATIONS[stated]
+
+
+def _refuse_unsupported(keys: ConfigValues) -> None:
     for key, why in refused_keys(keys.stated):
         raise ModelError(
             f"{key} is {json.dumps(keys.stated[key])}: {why}",
@@ -166,33 +146,13 @@ def _tell_rope(rope: RopeParameters, notes: Notes) -> None:
         )
 
 
-def _note_defaults(keys: _Keys, notes: Notes) -> None:
+def _note_defaults(keys: ConfigValues, family: Family, notes: Notes) -> None:
     """What an earlier version took from Llama."""
-    if keys.family == "phi3" and not keys.states("rms_norm_eps"):
+    if family.name == "phi3" and not keys.states("rms_norm_eps"):
         notes.reading("rms_norm_eps of phi3")
 
 
-def _sliding_window(keys: _Keys) -> JsonValue:
-    """The window of the layers that have one."""
-    family, kinds = keys.family, keys.stated.get("layer_types")
-    if kinds is not None and not (isinstance(kinds, list) and all(isinstance(kind, str) for kind in kinds)):
-        raise keys.fault("layer_types", kinds, "a list of names")
-    windowed = kinds is None or "sliding_attention" in kinds
-    if family == "qwen2" or family == "qwen3":
-        for kind in set(kinds or ()) - {"full_attention", "sliding_attention"}:
-            raise unknown_architecture(f"{family} with {kind} layers", str(keys.path))
-        if not keys.flag("use_sliding_window") or not windowed:
-            return None
-        first = keys.value("max_window_layers")
-        if kinds is None and isinstance(first, int) and first >= keys.number("num_hidden_layers"):
-            return None
-    elif family == "llama" and not windowed:
-        return None  # only transformers' cache reads it there, so that decoding has a window and prefill has none
-    window = keys.stated.get("sliding_window", FAMILY_DEFAULTS[family].get("sliding_window"))
-    return None if window is None else keys.number("sliding_window")
-
-
-def _end_tokens(keys: _Keys, directory: Path, notes: Notes) -> list[JsonValue]:
+def _end_tokens(keys: ConfigValues, directory: Path, notes: Notes) -> list[JsonValue]:
     """Those of `generation_config.json` if it states any, else those of `config.json`."""
     path = directory / "generation_config.json"
     generation = read_json_object(path) if path.is_file() else {}

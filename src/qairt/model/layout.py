@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qairt.model.config import DecoderConfig, Family
+from qairt.model.config import DecoderConfig
+from qairt.model.names import CAP
 
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
@@ -17,7 +18,7 @@ def weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (config.vocab_size, config.hidden_size)}
     for layer in range(config.num_layers):
         shapes |= layer_weight_shapes(config, layer)
-    shapes[FINAL_NORM] = (config.hidden_size,)
+    shapes |= dict.fromkeys(_norm_weights(config, "model.norm"), (config.hidden_size,))
     if not config.tie_word_embeddings:
         shapes[LM_HEAD] = (config.vocab_size, config.hidden_size)
     return shapes
@@ -25,41 +26,57 @@ def weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
 
 def layer_weight_shapes(config: DecoderConfig, layer: int) -> dict[str, tuple[int, ...]]:
     """The same for one decoder layer."""
-    hidden, mlp, dim = config.hidden_size, config.intermediate_size, config.head_dim
-    queries, keys = config.num_heads * dim, config.num_kv_heads * dim
-    shapes: dict[str, tuple[int, ...]] = {}
-
-    def linear(name: str, outputs: int, inputs: int, bias: bool) -> None:
-        shapes[f"{name}.weight"] = (outputs, inputs)
-        if bias:
-            shapes[f"{name}.bias"] = (outputs,)
-
-    shapes["input_layernorm.weight"] = (hidden,)
-    linear("self_attn.q_proj", queries, hidden, config.qkv_bias)
-    linear("self_attn.k_proj", keys, hidden, config.qkv_bias)
-    linear("self_attn.v_proj", keys, hidden, config.qkv_bias)
-    if config.qk_norm:
-        shapes["self_attn.q_norm.weight"] = (dim,)
-        shapes["self_attn.k_norm.weight"] = (dim,)
-    linear("self_attn.o_proj", hidden, queries, config.output_bias)
-    shapes["post_attention_layernorm.weight"] = (hidden,)
-    linear("mlp.gate_proj", mlp, hidden, config.mlp_bias)
-    linear("mlp.up_proj", mlp, hidden, config.mlp_bias)
-    linear("mlp.down_proj", hidden, mlp, config.mlp_bias)
+    shapes = _attention_shapes(config) | _mlp_shapes(config)
     return {f"model.layers.{layer}.{name}": shape for name, shape in shapes.items()}
 
 
-_OPTIONAL: dict[Family, dict[str, bool]] = {
-    "llama": {"qkv_bias": True, "output_bias": True, "mlp_bias": True},
-    "qwen3": {"qkv_bias": True, "output_bias": True},
-}
-"""What a configuration can switch on."""
+def layer_constants(config: DecoderConfig, layer: int) -> dict[str, float]:
+    """Parameters of a layer's graph that are in no file: name -> value, of shape [1]."""
+    return {} if config.score_cap is None else {f"model.layers.{layer}.self_attn.{CAP}": config.score_cap}
 
 
-def family_has(config: DecoderConfig, name: str) -> bool:
-    """Whether a decoder of this family, with another configuration, would have a weight of this name."""
-    parts = name.split(".", 3)
-    if parts[:2] != ["model", "layers"] or len(parts) < 4 or not parts[2].isdecimal():
-        return False
-    largest = config.model_copy(update=_OPTIONAL.get(config.family, {}))
-    return name in layer_weight_shapes(largest, int(parts[2]))
+def head_constants(config: DecoderConfig) -> dict[str, float]:
+    """The same for the head."""
+    return {} if config.logits_cap is None else {f"lm_head.{CAP}": config.logits_cap}
+
+
+def head_names(config: DecoderConfig) -> list[str]:
+    """The head's parameters but for `lm_head.weight`."""
+    return [*_norm_weights(config, "model.norm"), *head_constants(config)]
+
+
+def _attention_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    hidden, dim = config.hidden_size, config.head_dim
+    queries, keys = config.num_heads * dim, config.num_kv_heads * dim
+    shapes = _norm_shapes(config, config.norms.before_attention)
+    shapes |= _linear("self_attn.q_proj", queries, hidden, config.qkv_bias)
+    shapes |= _linear("self_attn.k_proj", keys, hidden, config.qkv_bias)
+    shapes |= _linear("self_attn.v_proj", keys, hidden, config.qkv_bias)
+    if config.qk_norm:
+        whole = config.qk_norm_place == "whole"
+        shapes["self_attn.q_norm.weight"] = (queries if whole else dim,)
+        shapes["self_attn.k_norm.weight"] = (keys if whole else dim,)
+    shapes |= _linear("self_attn.o_proj", hidden, queries, config.output_bias)
+    return shapes | _norm_shapes(config, config.norms.after_attention)
+
+
+def _mlp_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    hidden, width = config.hidden_size, config.intermediate_size
+    shapes = _norm_shapes(config, config.norms.before_mlp)
+    for name in ("gate_proj", "up_proj") if config.gated_mlp else ("up_proj",):
+        shapes |= _linear(f"mlp.{name}", width, hidden, config.mlp_bias)
+    shapes |= _linear("mlp.down_proj", hidden, width, config.mlp_bias)
+    return shapes | _norm_shapes(config, config.norms.after_mlp)
+
+
+def _linear(name: str, outputs: int, inputs: int, bias: bool) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {f"{name}.weight": (outputs, inputs)}
+    return shapes | {f"{name}.bias": (outputs,)} if bias else shapes
+
+
+def _norm_shapes(config: DecoderConfig, name: str | None) -> dict[str, tuple[int, ...]]:
+    return {} if name is None else dict.fromkeys(_norm_weights(config, name), (config.hidden_size,))
+
+
+def _norm_weights(config: DecoderConfig, name: str) -> list[str]:
+    return [f"{name}.weight", f"{name}.bias"] if config.norms.bias else [f"{name}.weight"]

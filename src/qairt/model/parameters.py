@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from math import sqrt
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,7 +11,16 @@ from numpy.typing import NDArray
 
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
-from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD, layer_weight_shapes
+from qairt.model.folding import factor_of, in_graph_form, output_order
+from qairt.model.layout import (
+    EMBEDDING,
+    LM_HEAD,
+    head_constants,
+    head_names,
+    layer_constants,
+    layer_weight_shapes,
+    weight_shapes,
+)
 from qairt.model.open_weights import open_weights
 from qairt.model.weights import ALL, WeightSource
 
@@ -30,10 +38,11 @@ class Parameters:
     """Graph parameters: Hugging Face's names, with
 
     1. linears transposed to [in, out], so that a layer is `x @ weight`;
-    2. the attention scale 1/sqrt(head_dim) folded into q_proj (weight and bias), or into q_norm where there is one;
+    2. the attention scale and all other constant factors folded into weights: see `qairt.model.folding`;
     3. `lm_head.weight` [hidden, vocab] as a separate parameter even if the model is tied;
     4. with a rotation, norms folded into the linears after them, and all weights next to the residual stream rotated:
-       see `qairt.model.rotation`. Each weight is folded and rotated when it is read.
+       see `qairt.model.rotation`. Each weight is folded and rotated when it is read;
+    5. constants of the model that are no stored weights, see `qairt.model.layout`.
     """
 
     def __init__(
@@ -61,6 +70,9 @@ class Parameters:
         self.overlay = overlay
         self.rotation = rotation
         self._shapes = _graph_shapes(config)
+        self._constants = head_constants(config)
+        for layer in range(config.num_layers):
+            self._constants |= layer_constants(config, layer)
 
     def changed_by(self, overlay: Mapping[str, Floats] | Path | None) -> Parameters:
         """The same stored weights and rotation with another overlay."""
@@ -72,7 +84,7 @@ class Parameters:
 
     def layer_names(self, layer: int) -> list[str]:
         """Those of one decoder layer."""
-        return list(layer_weight_shapes(self.config, layer))
+        return [*layer_weight_shapes(self.config, layer), *layer_constants(self.config, layer)]
 
     def shape(self, name: str) -> tuple[int, ...]:
         return self._shapes[name]
@@ -118,8 +130,10 @@ class Parameters:
         weight = module + ".weight"
         rotate_inputs, rotate_outputs = self._input_rotation(weight), self._output_rotation(weight)
         a = a if rotate_inputs is None else np.ascontiguousarray(rotate_inputs(np.ascontiguousarray(a.T)).T)
+        order, factor = output_order(self.config, weight), factor_of(self.config, weight)
+        b = b if order is None else b[:, order]
         b = b if rotate_outputs is None else rotate_outputs(np.ascontiguousarray(b))
-        return a, b * np.float32(1 / sqrt(self.config.head_dim)) if self._holds_attention_scale(weight) else b
+        return a, b if factor == 1 else b * np.float32(factor)
 
     def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
         if shape != self._shapes[name]:
@@ -148,6 +162,8 @@ class Parameters:
 
     def _laid_out(self, name: str, rows: slice = ALL) -> Floats:
         """In graph layout; `rows` are those of the stored matrix."""
+        if name in self._constants:
+            return np.full(1, self._constants[name], np.float32)
         if self.rotation is not None and self.rotation.is_folded(name):
             return np.ones(self._shapes[name], np.float32)
         values = self._stored(name, rows)
@@ -156,16 +172,15 @@ class Parameters:
         rotate = self._output_rotation(name)
         if rotate is not None:
             values = rotate(values) if values.ndim == 1 else _rotated(values, rotate)
-        if self._holds_attention_scale(name):
-            return values * np.float32(1 / sqrt(self.config.head_dim))
-        return np.ascontiguousarray(values)
+        factor = factor_of(self.config, name)
+        return np.ascontiguousarray(values) if factor == 1 else values * np.float32(factor)
 
     def _stored(self, name: str, rows: slice = ALL) -> Floats:
-        """As in the file, linears [out, in]."""
+        """As in the file, linears [out, in], but for what `qairt.model.folding` adds and reorders."""
         stored = EMBEDDING if name == LM_HEAD and self.config.tie_word_embeddings else name
         shape = self.source.shape(stored)
         self._check_shape(name, shape if name == EMBEDDING else shape[::-1])
-        return self._finite(name, self.source.read(stored, rows))
+        return in_graph_form(self.config, name, self._finite(name, self.source.read(stored, rows)))
 
     def _input_rotation(self, name: str) -> Rotate | None:
         """Folding and rotation of the rows [..., in] of a stored linear."""
@@ -182,11 +197,6 @@ class Parameters:
         """Rotation of the rows [..., out] of a parameter."""
         matrix = self.rotation.output_side(name) if self.rotation is not None else None
         return matrix.apply if matrix is not None else None
-
-    def _holds_attention_scale(self, name: str) -> bool:
-        if self.config.qk_norm:
-            return name.endswith(".self_attn.q_norm.weight")
-        return ".self_attn.q_proj." in name
 
     def _where(self) -> str:
         files = self.source.files()
@@ -229,10 +239,13 @@ def _rotated(matrix: Floats, rotate: Rotate) -> Floats:
 
 
 def _graph_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """Name -> shape of every parameter; linears are [in, out]."""
     shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (config.vocab_size, config.hidden_size)}
     for layer in range(config.num_layers):
         for name, shape in layer_weight_shapes(config, layer).items():
             shapes[name] = shape[::-1]
-    shapes[FINAL_NORM] = (config.hidden_size,)
+        shapes |= dict.fromkeys(layer_constants(config, layer), (1,))
+    norms = {name: shape for name, shape in weight_shapes(config).items() if name in head_names(config)}
+    shapes |= norms | dict.fromkeys(head_constants(config), (1,))
     shapes[LM_HEAD] = (config.hidden_size, config.vocab_size)
     return shapes

@@ -16,9 +16,10 @@ from torch import Tensor
 
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
-from qairt.model.decoder import Positions, branch_names
+from qairt.model.inputs import masks
+from qairt.model.names import branch_names
 from qairt.model.parameters import Parameters
-from qairt.model.rope import rotary
+from qairt.model.rope import rotary_inputs
 
 Tap = Callable[[str, Tensor], None]
 """Called with the name and value of every tensor the decoder computes, in order."""
@@ -78,6 +79,15 @@ class TorchOps:
         scale = torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon)
         return self._named(out, x * scale * self.weight(weight))
 
+    def scale(self, x: Tensor, weight: str, *, out: str) -> Tensor:
+        return self._named(out, x * self.weight(weight))
+
+    def shift(self, x: Tensor, weight: str, *, out: str) -> Tensor:
+        return self._named(out, x + self.weight(weight))
+
+    def mean(self, x: Tensor, *, out: str) -> Tensor:
+        return self._named(out, x.mean(-1, keepdim=True))
+
     def add(self, a: Tensor, b: Tensor, *, out: str) -> Tensor:
         return self._named(out, a + b)
 
@@ -89,6 +99,15 @@ class TorchOps:
 
     def sigmoid(self, x: Tensor, *, out: str) -> Tensor:
         return self._named(out, torch.sigmoid(x))
+
+    def tanh(self, x: Tensor, *, out: str) -> Tensor:
+        return self._named(out, torch.tanh(x))
+
+    def relu(self, x: Tensor, *, out: str) -> Tensor:
+        return self._named(out, torch.relu(x))
+
+    def gelu(self, x: Tensor, *, by_tanh: bool, out: str) -> Tensor:
+        return self._named(out, torch.nn.functional.gelu(x, approximate="tanh" if by_tanh else "none"))
 
     def softmax(self, x: Tensor, *, out: str) -> Tensor:
         return self._named(out, torch.softmax(x, -1))
@@ -158,7 +177,7 @@ class Reference:
         self,
         layer: int,
         hidden: Tensor,
-        positions: Positions[Tensor],
+        positions: Mapping[str, Tensor],
         past: tuple[Tensor, Tensor],
         tap: Tap | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
@@ -180,18 +199,9 @@ class Reference:
 
     # Inputs of a block
 
-    def positions(self, count: int, past: int = 0) -> Positions[Tensor]:
-        """Those of `count` tokens after `past` others."""
-        return Positions(self.causal_mask(count, past), *self.rotary(past, count))
-
-    def rotary(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        """cos, sin [1, 1, count, D / 2] of positions start … start + count - 1."""
-        cos, sin = rotary(self.config, np.arange(start, start + count))
-        return torch.from_numpy(cos)[None, None], torch.from_numpy(sin)[None, None]
-
-    def causal_mask(self, count: int, past: int = 0, masked: float = MASKED) -> Tensor:
-        """See the module's `causal_mask`."""
-        return causal_mask(count, past, masked)
+    def positions(self, count: int, past: int = 0) -> dict[str, Tensor]:
+        """Those of `count` tokens after `past` others, see `sequence_positions`."""
+        return sequence_positions(self.config, count, past)
 
     def empty_past(self, length: int = 0) -> tuple[Tensor, Tensor]:
         """See the module's `empty_past`."""
@@ -246,9 +256,16 @@ class Reference:
         return self._ops
 
 
-def causal_mask(count: int, past: int = 0, masked: float = MASKED) -> Tensor:
-    """Additive mask [1, 1, count, past + count]: a token attends to the past, itself and the tokens before it."""
-    return torch.full((count, past + count), masked).triu(past + 1)[None, None]
+def causal_mask(count: int, past: int = 0, masked: float = MASKED, window: int | None = None) -> Tensor:
+    """Additive mask [1, 1, count, past + count]: a token attends to the past, itself and the tokens before it.
+
+    Args:
+        window: only to the last so many of these, itself among them; None for all.
+    """
+    mask = torch.full((count, past + count), masked).triu(past + 1)
+    if window is not None:
+        mask += torch.full((count, past + count), masked).tril(past - window)
+    return mask[None, None]
 
 
 def empty_past(config: DecoderConfig, length: int = 0) -> tuple[Tensor, Tensor]:
@@ -258,11 +275,27 @@ def empty_past(config: DecoderConfig, length: int = 0) -> tuple[Tensor, Tensor]:
 
 
 def sequence_positions(
-    config: DecoderConfig, count: int, past: int = 0, device: torch.device | str = "cpu"
-) -> Positions[Tensor]:
-    """The positions of `count` tokens after `past` others, for the float model."""
-    cos, sin = (torch.from_numpy(part)[None, None].to(device) for part in rotary(config, np.arange(past, past + count)))
-    return Positions(causal_mask(count, past).to(device), cos, sin)
+    config: DecoderConfig,
+    count: int,
+    past: int = 0,
+    device: torch.device | str = "cpu",
+    *,
+    length: int | None = None,
+    floors: Mapping[str, float] | None = None,
+) -> dict[str, Tensor]:
+    """Masks, cosines and sines of `count` tokens after `past` others, by the names of `qairt.model.inputs`.
+
+    Args:
+        length: the context length that the rotary embedding adapts to; past + count when None.
+        floors: what each mask adds to a masked score; `MASKED` when None.
+    """
+    made = {
+        name: causal_mask(count, past, MASKED if floors is None else floors[name], window)
+        for name, window in masks(config).items()
+    }
+    tables = rotary_inputs(config, np.arange(past, past + count), length=length)
+    made |= {name: torch.from_numpy(table)[None, None] for name, table in tables.items()}
+    return {name: value.to(device) for name, value in made.items()}
 
 
 def shared(values: NDArray[np.float32]) -> Tensor:

@@ -13,16 +13,33 @@ from numpy.typing import ArrayLike, NDArray
 from pydantic import JsonValue
 
 from qairt.model.config import DecoderConfig
+from qairt.model.inputs import rotaries
 from qairt.model.rope_scaling import number
 
 Floats = NDArray[np.float32]
+
+
+def rotary_inputs(config: DecoderConfig, positions: ArrayLike, *, length: int | None = None) -> dict[str, Floats]:
+    """Cosines and sines by the names of a decoder's inputs; arguments and shapes as `rotary`."""
+    made: dict[str, Floats] = {}
+    for names, is_local in rotaries(config).items():
+        tables = rotary(local_config(config) if is_local else config, positions, length=length)
+        made |= dict(zip(names, tables, strict=True))
+    return made
+
+
+def local_config(config: DecoderConfig) -> DecoderConfig:
+    """The same with the rotary embedding of windowed layers as the only one."""
+    own = config.local_rotary
+    assert own is not None
+    return config.model_copy(update={"rope_theta": own.theta, "rope_scaling": own.scaling})
 
 
 def rotary(config: DecoderConfig, positions: ArrayLike, *, length: int | None = None) -> tuple[Floats, Floats]:
     """Cosine and sine of every position's angles, times the attention factor of the scaling (1 except for yarn).
 
     Args:
-        config: gives head_dim `D`, rope_theta and rope_scaling.
+        config: gives the rotated width `D`, rope_theta and rope_scaling.
         positions: integers of any shape [...]; negative ones (padding) count as position 0.
         length: the context length that dynamic scaling adapts to; the largest position + 1 when None.
 
@@ -39,7 +56,7 @@ def rotary(config: DecoderConfig, positions: ArrayLike, *, length: int | None = 
 
 def inverse_frequencies(config: DecoderConfig, length: int) -> tuple[Floats, float]:
     """Radians per position [D / 2] for a context of `length` tokens, and the factor on cosine and sine."""
-    plain = plain_frequencies(config.head_dim, config.rope_theta)
+    plain = plain_frequencies(config.rotated, config.rope_theta)
     scaling = config.rope_scaling
     if scaling is None:
         return plain, 1.0
@@ -52,6 +69,8 @@ def inverse_frequencies(config: DecoderConfig, length: int) -> tuple[Floats, flo
             return _yarn(config, scaling)
         case "llama3":
             return np.asarray(plain / llama3_factors(plain, scaling), np.float32), 1.0
+        case "longrope":
+            return _longrope(plain, scaling, length)
         case "frequency_factors":
             return np.asarray(plain / np.asarray(scaling["factors"], np.float32), np.float32), 1.0
         case other:
@@ -78,14 +97,26 @@ def llama3_factors(plain: Floats, scaling: Mapping[str, JsonValue]) -> Floats:
 def _dynamic(config: DecoderConfig, scaling: Mapping[str, JsonValue], length: int) -> Floats:
     """NTK scaling: the base grows with the context once that exceeds the training length."""
     trained_at, factor = (number(scaling, key) for key in ("original_max_position_embeddings", "factor"))
-    dim = config.head_dim
+    dim = config.rotated
     stretch = factor * max(length, trained_at) / trained_at - (factor - 1)
     return plain_frequencies(dim, config.rope_theta * stretch ** (dim / (dim - 2)))
 
 
+def takes_long_factors(scaling: Mapping[str, JsonValue], length: int) -> bool:
+    """Whether longrope uses its long table at this context length."""
+    return length > number(scaling, "original_max_position_embeddings")
+
+
+def _longrope(plain: Floats, scaling: Mapping[str, JsonValue], length: int) -> tuple[Floats, float]:
+    """A divisor for each frequency, from one table up to the training length and from another above it."""
+    table = scaling["long_factor" if takes_long_factors(scaling, length) else "short_factor"]
+    attention = number(scaling, "attention_factor")
+    return np.asarray(plain / np.asarray(table, np.float32), np.float32), attention
+
+
 def _yarn(config: DecoderConfig, scaling: Mapping[str, JsonValue]) -> tuple[Floats, float]:
     """Interpolate long waves, keep short ones, ramp between (https://arxiv.org/abs/2309.00071)."""
-    dim, theta, factor = config.head_dim, config.rope_theta, number(scaling, "factor")
+    dim, theta, factor = config.rotated, config.rope_theta, number(scaling, "factor")
     trained_at = number(scaling, "original_max_position_embeddings")
 
     def dimension(rotations: float) -> float:

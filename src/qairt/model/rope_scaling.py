@@ -3,21 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from math import isfinite
+from math import isfinite, log, sqrt
 
 from pydantic import JsonValue
 
 from qairt.errors import ModelError
 
 _PUBLISHED = "use the config.json that was published with the model"
-SUPPORTED = ("linear", "dynamic", "yarn", "llama3")
+SUPPORTED = ("linear", "dynamic", "yarn", "llama3", "longrope")
 
 _REQUIRED = {
     "linear": ("factor",),
     "dynamic": ("factor",),
     "yarn": ("factor",),
     "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
+    "longrope": (),
 }
+_TABLES = ("short_factor", "long_factor")
 _OPTIONAL = {"yarn": ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate")}
 KNOWN_KEYS = frozenset(
     {
@@ -26,8 +28,7 @@ KNOWN_KEYS = frozenset(
         "rope_theta",
         "partial_rotary_factor",
         "original_max_position_embeddings",
-        "short_factor",
-        "long_factor",
+        *_TABLES,
         *(key for keys in (*_REQUIRED.values(), *_OPTIONAL.values()) for key in keys),
     }
 )
@@ -49,8 +50,7 @@ def normalise_rope_scaling(
         `rope_type`, `factor`, `original_max_position_embeddings` and the type's other settings; None for plain rotary.
 
     Raises:
-        ModelError: the type is not supported, a setting is missing or not a number, or only a part of each head is
-            rotated.
+        ModelError: the type is not supported, or a setting is missing or not a number.
 
     Source: `transformers.modeling_rope_utils`.
     """
@@ -61,13 +61,6 @@ def normalise_rope_scaling(
 
 
 def _normalised(values: dict[str, JsonValue], max_position_embeddings: int, where: str) -> dict[str, JsonValue] | None:
-    if number(values, "partial_rotary_factor", 1.0) != 1.0:
-        raise ModelError(
-            f"rotary embedding on a part of each head (partial_rotary_factor {values['partial_rotary_factor']}) "
-            "is not supported",
-            where=where,
-            remedy="use a model that rotates whole heads",
-        )
     rope_type = values.get("rope_type") or values.get("type") or "default"
     if rope_type == "default":
         return None
@@ -84,20 +77,41 @@ def _normalised(values: dict[str, JsonValue], max_position_embeddings: int, wher
     if rope_type == "yarn" and values.get("factor") is None:
         values["factor"] = max_position_embeddings / trained_at
     scaling: dict[str, JsonValue] = {"rope_type": rope_type, "original_max_position_embeddings": trained_at}
-    for key in _REQUIRED[rope_type]:
+    tables = _TABLES if rope_type == "longrope" else ()
+    for key in (*_REQUIRED[rope_type], *tables):
         if values.get(key) is None:
             raise ModelError(
                 f"rotary scaling of type {rope_type!r} lacks {key!r}",
                 where=where,
                 remedy=_PUBLISHED,
             )
+    for key in _REQUIRED[rope_type]:
         scaling[key] = float(number(values, key))
         if number(values, key) <= 0:
             raise ValueError(f"{key} is {values[key]!r}, not a positive number")
+    if rope_type == "longrope":
+        scaling |= _longrope(values, trained_at, max_position_embeddings)
     for key in _OPTIONAL.get(rope_type, ()):
         if values.get(key) is not None:
             scaling[key] = values[key] if key == "truncate" else number(values, key)
     return scaling
+
+
+def _longrope(values: Mapping[str, JsonValue], trained_at: int, longest: int) -> dict[str, JsonValue]:
+    """Both tables, and the factor on cosine and sine that follows from how far the context is extended."""
+    found: dict[str, JsonValue] = {}
+    for key in _TABLES:
+        table = values.get(key)
+        if not isinstance(table, list) or not table or not all(_is_number(each) and each for each in table):
+            raise ValueError(f"{key} is {table!r}, not a list of numbers other than 0")
+        found[key] = table
+    factor = number(values, "factor", longest / trained_at)
+    usual = 1.0 if factor <= 1 else sqrt(1 + log(factor) / log(trained_at))
+    return found | {"attention_factor": number(values, "attention_factor", usual)}
+
+
+def _is_number(value: JsonValue) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and isfinite(value)
 
 
 def number(settings: Mapping[str, JsonValue], key: str, default: float | None = None) -> float:

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
-from qairt.model.layout import EMBEDDING, LM_HEAD, family_has, weight_shapes
+from qairt.model.families import FAMILIES
+from qairt.model.layout import EMBEDDING, LM_HEAD, layer_weight_shapes, weight_shapes
 from qairt.model.notes import Notes
 from qairt.model.safetensors_weights import SafetensorsWeights
 from qairt.model.weight_files import unused_weight_files
@@ -32,7 +33,7 @@ def tell_unused_weights(config: DecoderConfig, weights: SafetensorsWeights, wher
     """
     needed = weight_shapes(config)
     unused = [name for name in weights.names() if name not in needed and not name.endswith(_RECOMPUTED)]
-    own = [name for name in unused if family_has(config, name)]
+    own = [name for name in unused if _family_has(config, name)]
     if own:
         raise ModelError(
             f"the configuration does not use stored weights of the model: {listed(own)}",
@@ -43,6 +44,15 @@ def tell_unused_weights(config: DecoderConfig, weights: SafetensorsWeights, wher
     if unused:
         notes.tell(f"stored tensors that a {config.family} model does not use: {listed(unused)}")
     _tell_head(config, weights, notes)
+
+
+def _family_has(config: DecoderConfig, name: str) -> bool:
+    """Whether a decoder of this family, with another configuration, would have a weight of this name."""
+    parts = name.split(".", 3)
+    if parts[:2] != ["model", "layers"] or len(parts) < 4 or not parts[2].isdecimal():
+        return False
+    largest = config.model_copy(update=dict(FAMILIES[config.family].optional))
+    return name in layer_weight_shapes(largest, int(parts[2]))
 
 
 def _tell_head(config: DecoderConfig, weights: SafetensorsWeights, notes: Notes) -> None:

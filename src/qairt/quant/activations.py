@@ -17,11 +17,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qairt.model.config import DecoderConfig
-from qairt.model.decoder import hidden_name
+from qairt.model.names import hidden_name
 from qairt.model.rope import inverse_frequencies
 from qairt.quant.encodings import Encoding, range_encoding
 from qairt.quant.measure.ranges import Ranges
-from qairt.quant.structure import COS, MASK, SIN, Structure
+from qairt.quant.structure import Structure
 
 
 @dataclass(frozen=True)
@@ -55,7 +55,7 @@ def activation_encodings(
         branches: the encodings of the LoRA branches' inputs.
     """
     rotary = max(inverse_frequencies(config, config.max_position_embeddings)[1], 1.0)
-    fixed = {MASK: (mask_floor, 0.0), COS: (-rotary, rotary), SIN: (-rotary, rotary)}
+    fixed = dict.fromkeys(structure.masks, (mask_floor, 0.0)) | dict.fromkeys(structure.rotaries, (-rotary, rotary))
     fixed |= dict.fromkeys(structure.unit, (0.0, 1.0))
     fixed[hidden_name(0)] = float(embedding.minimum[0]), float(embedding.maximum[0])
     for masked, scores in structure.masked.items():

@@ -17,8 +17,8 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import JsonValue
 
-from qairt.model.decoder import branch_names
 from qairt.model.lora.shape import LoraShape
+from qairt.model.names import branch_names
 from qairt.quant.encodings import Encoding, Encodings, range_encoding
 from qairt.quant.structure import Structure
 

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model.config import DecoderConfig
+from qairt.model.inputs import masks
 from qairt.model.parameters import Parameters
-from qairt.model.reference import Reference, TorchOps
+from qairt.model.reference import MASKED, Reference, TorchOps, sequence_positions
 from qairt.quant.encodings import Encoding, Encodings
 from qairt.quant.grid import nearest
-from qairt.quant.structure import COS, MASK, SIN, Structure
+from qairt.quant.structure import Structure
 
 
 class SimulatedOps(TorchOps):
@@ -35,7 +36,8 @@ class SimulatedOps(TorchOps):
         super().__init__(parameters, device=device, branches=branches)
         self.encodings = encodings
         for name, value in self.branches.items():
-            self.branches[name] = rounded_input(value, encodings.activations.get(name))
+            encoding = encodings.activations.get(name)
+            self.branches[name] = value if encoding is None else rounded(value, encoding)
         self._on_grid = _moved_on_one_grid(parameters.config, encodings)
 
     def weight(self, name: str) -> Tensor:
@@ -68,14 +70,8 @@ class Simulated(Reference):
         self._ops = SimulatedOps(parameters, encodings, branches=branches)
         self._inputs = encodings.activations
 
-    def rotary(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        cos, sin = super().rotary(start, count)
-        return rounded_input(cos, self._inputs.get(COS)), rounded_input(sin, self._inputs.get(SIN))
-
-    def causal_mask(self, count: int, past: int = 0, masked: float | None = None) -> Tensor:
-        if MASK in self._inputs and masked is None:
-            masked = float(self._inputs[MASK].minimum[0])
-        return super().causal_mask(count, past) if masked is None else super().causal_mask(count, past, masked)
+    def positions(self, count: int, past: int = 0) -> dict[str, Tensor]:
+        return rounded_positions(self.config, self._inputs, count, past)
 
 
 def rounded(value: Tensor, encoding: Encoding) -> Tensor:
@@ -83,9 +79,20 @@ def rounded(value: Tensor, encoding: Encoding) -> Tensor:
     return nearest(value, float(encoding.scale[0]), int(encoding.offset[0]), encoding.bitwidth)
 
 
-def rounded_input(value: Tensor, encoding: Encoding | None) -> Tensor:
-    """The same for a graph input, unchanged if it has no encoding."""
-    return value if encoding is None else rounded(value, encoding)
+def rounded_positions(
+    config: DecoderConfig, encodings: Mapping[str, Encoding], count: int, past: int = 0, length: int | None = None
+) -> dict[str, Tensor]:
+    """Masks, cosines and sines on the grids of the graph's inputs; see `qairt.model.reference.sequence_positions`.
+
+    Args:
+        encodings: of the inputs; one without stays float.
+    """
+    floors = {name: float(encodings[name].minimum[0]) if name in encodings else MASKED for name in masks(config)}
+    made = sequence_positions(config, count, past, length=length, floors=floors)
+    return {
+        name: rounded(value, encodings[name]) if name in encodings and name not in floors else value
+        for name, value in made.items()
+    }
 
 
 def rounded_weight(weight: Tensor, encoding: Encoding) -> Tensor:

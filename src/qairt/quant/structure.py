@@ -17,10 +17,9 @@ from dataclasses import dataclass
 
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
+from qairt.model.inputs import is_mask, masks, rotaries
 from qairt.model.lora.shape import LoraShape
-
-MASK = "attention_mask"
-COS, SIN = "position_ids_cos", "position_ids_sin"
+from qairt.model.names import branch_names, past_names
 
 
 @dataclass(frozen=True)
@@ -53,12 +52,12 @@ class Structure:
         self.norms: list[str] = []
         """Weights of RMSNorms."""
         self._tied_to: dict[str, str] = {}
-        for name in (MASK, COS, SIN):
-            self._add(name)
-        positions = decoder.Positions(MASK, COS, SIN)
+        self.masks = list(masks(config))
+        self.rotaries = [name for names in rotaries(config) for name in names]
+        positions = {name: self._add(name) for name in (*self.masks, *self.rotaries)}
         hidden = decoder.embed(self, "input_ids")
         for layer in range(config.num_layers):
-            past = decoder.past_names(layer)
+            past = past_names(layer)
             for name in past:
                 self._add(name)
             hidden, *present = decoder.block(self, config, layer, hidden, positions, past)
@@ -89,8 +88,17 @@ class Structure:
         self.norms.append(weight)
         return self._add(out)
 
+    def scale(self, x: str, weight: str, *, out: str) -> str:
+        return self._add(out)
+
+    def shift(self, x: str, weight: str, *, out: str) -> str:
+        return self._add(out)
+
+    def mean(self, x: str, *, out: str) -> str:
+        return self._add(out)
+
     def add(self, a: str, b: str, *, out: str) -> str:
-        if b == MASK:
+        if is_mask(b):
             self.masked[out] = a
         return self._add(out)
 
@@ -102,6 +110,15 @@ class Structure:
 
     def sigmoid(self, x: str, *, out: str) -> str:
         self.unit.add(out)
+        return self._add(out)
+
+    def tanh(self, x: str, *, out: str) -> str:
+        return self._add(out)
+
+    def relu(self, x: str, *, out: str) -> str:
+        return self._add(out)
+
+    def gelu(self, x: str, *, by_tanh: bool, out: str) -> str:
         return self._add(out)
 
     def softmax(self, x: str, *, out: str) -> str:
@@ -128,7 +145,7 @@ class Structure:
     def branch(self, module: str) -> tuple[str, str] | None:
         if self._lora is None or module not in self._lora.ranks:
             return None
-        a, b = decoder.branch_names(module)
+        a, b = branch_names(module)
         self.branches |= {a, b}
         return self._add(a), self._add(b)
 

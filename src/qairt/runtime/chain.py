@@ -10,8 +10,10 @@ import numpy as np
 from qairt.errors import GraphError
 from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.model.config import DecoderConfig
-from qairt.model.decoder import is_branch_input
-from qairt.model.rope import rotary
+from qairt.model.inputs import COMPUTED, COS, INPUT_IDS, MASK, SIN, is_mask, masks
+from qairt.model.masks import additive_mask
+from qairt.model.names import is_branch_input
+from qairt.model.rope import rotary_inputs
 from qairt.runtime.cache import PAST, KVCache
 from qairt.runtime.cpu import CpuPart
 from qairt.runtime.generator import Logits, require_known, require_room
@@ -20,9 +22,6 @@ from qairt.runtime.stored import Array, Floats, minimum, to_real, to_stored
 
 MASKED = -1e9
 """The mask value of hidden positions for a float graph; a quantized one gets its encoding's minimum."""
-
-COMPUTED_INPUTS = ("input_ids", "attention_mask", "position_ids_cos", "position_ids_sin")
-"""Inputs computed from the token ids and the number of tokens in the cache."""
 
 LOGITS = "logits"
 
@@ -197,31 +196,25 @@ class PartChain:
 
     def _computed(self, spec: TensorSpec, ar: int, ids: Sequence[int]) -> Array:
         padding = ar - len(ids)
-        match spec.name:
-            case "input_ids":
-                return np.asarray([[0] * padding + list(ids)], spec.dtype)
-            case "attention_mask":
-                return to_stored(self._mask(spec, ar, len(ids)), spec)
-            case "position_ids_cos" | "position_ids_sin":
-                # Padding gets positions before the first token's, and is masked. All calls use the same length,
-                # because keys in the cache stay as they were rotated.
-                positions = np.arange(self.length - padding, self.length + len(ids))
-                cos, sin = rotary(self.config, positions, length=self.context_length)
-                return to_stored((cos if spec.name == "position_ids_cos" else sin)[None, None], spec)
-        raise AssertionError(spec.name)  # require_chain checked all inputs
+        if spec.name == INPUT_IDS:
+            return np.asarray([[0] * padding + list(ids)], spec.dtype)
+        if is_mask(spec.name):
+            return to_stored(self._mask(spec, ar, len(ids)), spec)
+        # Padding gets positions before the first token's, and is masked. All calls use the same length, because keys in
+        # the cache stay as they were rotated.
+        positions = np.arange(self.length - padding, self.length + len(ids))
+        tables = rotary_inputs(self.config, positions, length=self.context_length)
+        return to_stored(tables[spec.name][None, None], spec)
 
     def _mask(self, spec: TensorSpec, ar: int, count: int) -> Floats:
-        """Additive mask [1, 1, AR, CL]: a token sees the cache, itself and the tokens before it in the call.
-
-        columns   0 … CL-AR-1 the cache, right-aligned      CL-AR … CL-1 this call, right-aligned
-        """
-        masked = MASKED if spec.scale is None else minimum(spec)
-        mask = np.full((ar, self.context_length), masked, np.float32)
-        past = self.context_length - ar
-        mask[:, past - self.length : past] = 0
-        seen = np.tri(count, dtype=bool)
-        mask[ar - count :, self.context_length - count :][seen] = 0
-        return mask[None, None]
+        return additive_mask(
+            ar=ar,
+            cl=self.context_length,
+            past=self.length,
+            new=count,
+            floor=MASKED if spec.scale is None else minimum(spec),
+            window=masks(self.config)[spec.name],
+        )
 
 
 def logits_spec(parts: Sequence[PartGraph]) -> TensorSpec:
@@ -268,13 +261,14 @@ def _require_flow(signatures: Sequence[GraphSignature]) -> None:
         for spec in signature.inputs:
             if PAST.match(spec.name) or is_branch_input(spec.name):
                 continue
-            if spec.name in COMPUTED_INPUTS:
+            if spec.name in COMPUTED:
                 known.setdefault(spec.name, spec)
             if spec.name not in known:
                 raise GraphError(
                     f"no earlier part has an output for its input {spec.name}",
                     where=signature.name,
-                    remedy=f"supported: hidden states, {', '.join(COMPUTED_INPUTS)}, past_key_…_in, past_value_…_in",
+                    remedy=f"supported: hidden states, {', '.join((INPUT_IDS, MASK, COS, SIN))}, past_key_…_in, "
+                    "past_value_…_in",
                 )
             if known[spec.name] != spec:
                 raise GraphError(

@@ -26,7 +26,7 @@ from qairt.engine.stage import (
 )
 from qairt.errors import RecipeError
 from qairt.files import link_or_copy
-from qairt.stages.export import adopted_graph
+from qairt.stages.export import ExportConfig, adopted_graph
 from qairt.stages.facts import has_model, model_of
 
 if TYPE_CHECKING:
@@ -95,12 +95,17 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         return self.config.arn
 
     def check(self, env: Env) -> None:
-        window = model_of(env).config.sliding_window if has_model(env) else None
-        longest = max(self.config.context_length)
-        if window is not None and longest > window:
+        config = model_of(env).config if has_model(env) else None
+        if config is None or config.sliding_window is None:
+            return
+        window, longest = config.sliding_window, max(self.config.context_length)
+        export = env.configs["export"]
+        assert isinstance(export, ExportConfig)
+        has_windows = config.windowed_layers != () and export.onnx is None
+        if longest > window and not has_windows:
             raise RecipeError(
-                f"context_length {longest} exceeds the model's sliding window of {window}, and sliding windows are not"
-                " supported",
+                f"context_length {longest} exceeds the model's sliding window of {window}, which "
+                + ("an external graph does not have" if export.onnx is not None else "its layers do not have"),
                 where="stages.prepare_exports.context_length",
                 remedy=f"use at most {window}",
             )

@@ -157,7 +157,7 @@ def _logits(vectors: ReferenceVectors, parameters: Parameters, start: int, stop:
     """Recorded logits, or computed from the last hidden state."""
     import torch
 
-    from qairt.model.decoder import hidden_name
+    from qairt.model.names import hidden_name
     from qairt.model.reference import Reference
 
     kept = vectors.values("logits")

@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 
 from qairt.files import read_regular
-from qairt.model.decoder import hidden_name, present_names
+from qairt.model.names import hidden_name, present_names
 from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference
 from qairt.model.tokenizer import Tokenizer

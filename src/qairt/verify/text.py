@@ -8,8 +8,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from qairt.model.config import DecoderConfig
-from qairt.model.decoder import hidden_name, is_branch_input
-from qairt.model.rope import rotary
+from qairt.model.inputs import masks
+from qairt.model.masks import additive_mask
+from qairt.model.names import hidden_name, is_branch_input
+from qairt.model.rope import rotary_inputs
 from qairt.quant.measure.reference_vectors import ReferenceVectors
 from qairt.runtime.cache import PAST, time_axis
 from qairt.runtime.stored import Array, Floats
@@ -102,13 +104,13 @@ class ReferenceText:
         """The inputs that a runtime computes: token ids, mask and positions."""
         ids = self.vectors.tensors["input_ids"][None, call.past : call.past + call.new]
         positions = np.maximum(np.arange(call.past + call.new - call.ar, call.past + call.new), 0)
-        cos, sin = rotary(self.config, positions, length=self.length)
-        return {
-            "input_ids": _left_padded(ids, call.ar, 1),
-            "attention_mask": self._mask(call, cl),
-            "position_ids_cos": cos[None, None],
-            "position_ids_sin": sin[None, None],
-        }
+        made: dict[str, Array] = {"input_ids": _left_padded(ids, call.ar, 1)}
+        for name, window in masks(self.config).items():
+            made[name] = additive_mask(
+                ar=call.ar, cl=cl, past=call.past, new=call.new, floor=self.mask_floor, window=window
+            )
+        tables = rotary_inputs(self.config, positions, length=self.length)
+        return made | {name: table[None, None] for name, table in tables.items()}
 
     def branches_of(self, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
         """The inputs of a graph's LoRA branches: zeros for the base.
@@ -124,17 +126,10 @@ class ReferenceText:
         name = hidden_name(layer)
         return {name: _left_padded(self.vectors.tensors[name][:, call.past : call.past + call.new], call.ar, 1)}
 
-    def past(self, name: str, call: GraphCall, cl: int) -> Array:
-        """The float model's keys or values of the past tokens, as the input `name`."""
+    def past(self, name: str, shape: Sequence[int], call: GraphCall) -> Array:
+        """The float model's keys or values of the past tokens, as the input `name` of this shape."""
         output = name.removesuffix("_in") + "_out"
-        return past_slots(name, self.vectors.tensors[output], call, cl)
-
-    def _mask(self, call: GraphCall, cl: int) -> Floats:
-        """Additive mask [1, 1, AR, CL]: a token attends to the past, itself and the tokens before it in the call."""
-        row, column = np.arange(call.ar)[:, None], np.arange(cl)[None]
-        slot = column - (cl - call.ar)
-        seen = (slot <= row) & (slot >= call.ar - call.new) | ((slot < 0) & (slot >= -call.past))
-        return np.where(seen, 0.0, self.mask_floor).astype(np.float32)[None, None]
+        return past_slots(name, self.vectors.tensors[output], shape, call)
 
 
 class PartCache:
@@ -143,14 +138,14 @@ class PartCache:
     def __init__(self) -> None:
         self._values: dict[str, Floats] = {}
 
-    def past(self, name: str, shape: Sequence[int], call: GraphCall, cl: int) -> Array:
-        """The input `name`. Before the first call it is all padding, of `shape` but for the token axis."""
+    def past(self, name: str, shape: Sequence[int], call: GraphCall) -> Array:
+        """The input `name`, of this shape. Before the first call it is all padding."""
         values = self._values.get(name.removesuffix("_in") + "_out")
         if values is None:
             empty = list(shape)
             empty[time_axis(name)] = 0
             values = np.zeros(empty, np.float32)
-        return past_slots(name, values, call, cl)
+        return past_slots(name, values, shape, call)
 
     def append(self, outputs: Mapping[str, Floats], new: int) -> None:
         """Add the `new` rightmost tokens of each key and value."""
@@ -162,9 +157,10 @@ class PartCache:
                 self._values[name] = fresh if earlier is None else np.concatenate((earlier, fresh), axis)
 
 
-def past_slots(name: str, values: Array, call: GraphCall, cl: int) -> Array:
-    """The newest CL - AR of `call.past` tokens, padded on the left."""
-    axis, slots = time_axis(name), cl - call.ar
+def past_slots(name: str, values: Array, shape: Sequence[int], call: GraphCall) -> Array:
+    """The newest of `call.past` tokens that the input's shape has slots for, padded on the left."""
+    axis = time_axis(name)
+    slots = shape[axis]
     taken = values.take(np.arange(max(call.past - slots, 0), call.past), axis)
     return _left_padded(taken, slots, axis)
 

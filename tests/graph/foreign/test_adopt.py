@@ -17,6 +17,7 @@ from qairt.graph.foreign.adopt import layer_sizes
 from qairt.graph.foreign.bind import bind_foreign
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
+from qairt.model.names import present_names
 from qairt.model.parameters import open_parameters
 
 
@@ -207,7 +208,7 @@ def traced(tmp_path: Path, config: DecoderConfig, ar: int = 6, cl: int = 40) -> 
     class Decoder(torch.nn.Module):
         def forward(self, ids, mask, cos, sin, *past):
             hidden, present = decoder.embed(ops, ids), []
-            positions = decoder.Positions(mask, cos, sin)
+            positions = {"attention_mask": mask, "position_ids_cos": cos, "position_ids_sin": sin}
             for layer in layers:
                 cache = past[2 * layer : 2 * layer + 2]
                 hidden, key, value = decoder.block(ops, config, layer, hidden, positions, cache)
@@ -221,7 +222,7 @@ def traced(tmp_path: Path, config: DecoderConfig, ar: int = 6, cl: int = 40) -> 
         tuple(torch.from_numpy(value) for value in tensors.values()),
         path,
         input_names=list(tensors),
-        output_names=["logits", *(name for layer in layers for name in decoder.present_names(layer))],
+        output_names=["logits", *(name for layer in layers for name in present_names(layer))],
         opset_version=20,  # its newest
         dynamo=False,
     )

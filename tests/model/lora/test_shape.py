@@ -12,9 +12,9 @@ from made_adapters import made_adapter, peft_model, ranks_of, save_with_peft
 from tiny_models import hf_logits, save_tiny, tiny_model
 
 from qairt.errors import ModelError
-from qairt.model.decoder import branch_names
 from qairt.model.describe import describe_model
 from qairt.model.lora.shape import base_values, branch_values, normalised, shape_of
+from qairt.model.names import branch_names
 from qairt.model.parameters import Parameters, open_parameters
 from qairt.model.reference import Reference
 from qairt.model.rotation import Rotation

@@ -9,7 +9,6 @@ from tiny_graphs import tiny_parts
 from tiny_parameters import TOKENS, tiny_parameters
 
 from qairt.errors import QuantizationError
-from qairt.model.decoder import Positions
 from qairt.model.parameters import Parameters
 from qairt.model.parts import Part
 from qairt.model.reference import Reference
@@ -36,7 +35,7 @@ def run(parameters: Parameters, part: Part, inputs: dict[str, Array]) -> dict[st
     hidden = reference.embed(inputs["input_ids"][0]) if part.has_embedding else given[f"hidden_{part.first_layer}"]
     outputs: dict[str, Array] = {}
     for layer in range(part.first_layer, part.last_layer):
-        positions = Positions(given["attention_mask"], given["position_ids_cos"], given["position_ids_sin"])
+        positions = {name: given[name] for name in ("attention_mask", "position_ids_cos", "position_ids_sin")}
         past = given[f"past_key_{layer}_in"], given[f"past_value_{layer}_in"]
         hidden, key, value = reference.run_block(layer, hidden, positions, past)
         outputs |= {f"past_key_{layer}_out": key.numpy(), f"past_value_{layer}_out": value.numpy()}

@@ -31,7 +31,7 @@ from qairt.graph.foreign.read import narrow_ids, read_foreign, require_float32
 from qairt.graph.part_vectors import run
 from qairt.graph.session import Array
 from qairt.graph.weights_file import append, external, read
-from qairt.model.decoder import hidden_name, past_names, present_names
+from qairt.model.names import hidden_name, past_names, present_names
 from qairt.model.parts import Part
 from qairt.quant.encodings import Encodings
 from qairt.quant.encodings_json import write_encodings

@@ -16,7 +16,7 @@ from qairt.graph.foreign.interface import cache_layers
 from qairt.graph.part_vectors import run
 from qairt.graph.shapes import static
 from qairt.graph.weights_file import TensorLocation, external, read
-from qairt.model.decoder import past_names, present_names
+from qairt.model.names import past_names, present_names
 
 MAX_ERROR = 1e-3
 """Largest difference allowed between the two graphs' outputs, relative to the largest value."""

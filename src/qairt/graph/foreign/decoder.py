@@ -20,7 +20,7 @@ from qairt.graph.foreign.heads import HeadsRewriter
 from qairt.graph.foreign.interface import cache_layers
 from qairt.graph.foreign.positions import Positions, Rewritten
 from qairt.graph.shapes import constant, node_text, propagate
-from qairt.model.decoder import past_names
+from qairt.model.names import past_names
 
 
 def needs_rewriting(model: ir.Model) -> bool:

@@ -18,7 +18,7 @@ import onnx_ir as ir
 from qairt.errors import GraphError
 from qairt.graph.foreign.layout import MOVES, Places, moved, start
 from qairt.graph.shapes import node_text, static
-from qairt.model.decoder import past_names
+from qairt.model.names import past_names
 
 
 @dataclass

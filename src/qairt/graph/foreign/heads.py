@@ -18,7 +18,7 @@ from qairt.graph.foreign.find_attention import AttentionFinder, Layer, differs
 from qairt.graph.foreign.layout import MOVES, Places, heads_of, moved, start
 from qairt.graph.foreign.tidy import new_node
 from qairt.graph.shapes import constant, static
-from qairt.model.decoder import past_names, present_names
+from qairt.model.names import past_names, present_names
 
 ALONG_CHANNELS = ("RMSNormalization", "LayerNormalization", "ReduceMean", "Slice", "Concat", "Softmax")
 """Steps that work along one axis, which must be the channels of a head."""

@@ -22,7 +22,7 @@ from qairt.graph.foreign.fold import computed
 from qairt.graph.foreign.heads import HeadsRewriter
 from qairt.graph.foreign.tidy import new_node
 from qairt.graph.shapes import node_text, static
-from qairt.model.decoder import past_names
+from qairt.model.names import past_names
 
 HIDDEN = -10.0
 """A mask value below this hides a token: Softmax gives it less than e^-10 of the weight."""

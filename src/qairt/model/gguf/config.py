@@ -5,14 +5,14 @@ from __future__ import annotations
 from pydantic import JsonValue, ValidationError
 
 from qairt.errors import ModelError
-from qairt.model.config import DecoderConfig, Family
-from qairt.model.families import unknown_architecture
+from qairt.model.config import DecoderConfig
+from qairt.model.families import FAMILIES, unknown_architecture
 from qairt.model.gguf.fields import GgufFields
 from qairt.model.gguf.file import GgufArray, GgufHeader
 from qairt.model.gguf.rope import gguf_rope_scaling
 from qairt.model.notes import Notes
 
-_FAMILIES: dict[str, Family] = {"llama": "llama", "phi3": "phi3", "qwen2": "qwen2", "qwen3": "qwen3"}
+_FAMILIES = {family.gguf.architecture: family for family in FAMILIES.values() if family.gguf is not None}
 """llama.cpp's name -> family; it calls Mistral's models llama too."""
 
 
@@ -69,6 +69,8 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
                 where=where,
                 remedy="use the Hugging Face model that it was converted from, or another GGUF file",
             )
+    family = _FAMILIES[architecture]
+    assert family.gguf is not None
     heads, hidden = fields.integer("attention.head_count"), fields.integer("embedding_length")
     dim = fields.integer("attention.key_length", hidden // heads)
     if fields.integer("rope.dimension_count", dim) != dim:
@@ -78,7 +80,7 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
     embedding = tensors.get("token_embd.weight")
     trained_at = fields.integer("context_length")
     values: dict[str, JsonValue] = {
-        "family": _FAMILIES[architecture],
+        "family": family.name,
         "vocab_size": embedding.shape[0] if embedding else fields.integer("vocab_size"),
         "hidden_size": hidden,
         "intermediate_size": fields.integer("feed_forward_length"),
@@ -93,10 +95,10 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
         "qkv_bias": "blk.0.attn_q.bias" in tensors,
         "output_bias": "blk.0.attn_output.bias" in tensors,
         "mlp_bias": "blk.0.ffn_gate.bias" in tensors,
-        "qk_norm": architecture == "qwen3",
         "max_position_embeddings": trained_at,
         "sliding_window": fields.integer("attention.sliding_window", 0) or None,
         **_special_tokens(header),
+        **family.gguf.read(fields),
     }
     return DecoderConfig.model_validate(values)
 

@@ -22,8 +22,8 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
 
 from qairt.errors import ModelError
-from qairt.model.decoder import branch_names
 from qairt.model.lora.linears import linear_sizes
+from qairt.model.names import branch_names
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model import decoder
-from qairt.model.decoder import Positions, present_names
-from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
+from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
+from qairt.model.names import present_names
 from qairt.model.parameters import Parameters
 from qairt.model.reference import Tap, TorchOps, empty_past, sequence_positions, shared
 from qairt.quant.measure.block_forward import block_forward
@@ -184,7 +184,7 @@ class Calibration:
         Returns:
             Logits [1, positions, vocab] by stream and chunk.
         """
-        self._ops.hold([FINAL_NORM])
+        self._ops.hold(head_names(self.config))
         numbers = range(len(self.hidden))
         normed = list(self.pool.map(self._final_norm, numbers, self.hidden))
         wanted = {(FLOAT, chunk): normed[chunk][:, kept] for chunk, kept in positions.items()}
@@ -199,8 +199,9 @@ class Calibration:
             on_vocabulary(start, some)
             ops = OverlayOps(self._ops, {LM_HEAD: some}, self._tap)
             list(self.pool.map(partial(self._tap_logits, ops), numbers, normed))
+            untapped = OverlayOps(self._ops, {LM_HEAD: some})
             for place, hidden in wanted.items():
-                logits[place].append(hidden @ some)
+                logits[place].append(decoder.logits(untapped, self.config, hidden))
         return {place: torch.cat(parts, -1) for place, parts in logits.items()}
 
     def weight(self, name: str) -> Tensor:
@@ -224,14 +225,14 @@ class Calibration:
         leaves, _, _ = decoder.block(ops, self.config, layer, hidden, positions, (past_key, past_value))
         return leaves
 
-    def _positions(self, segments: Sequence[Segment]) -> Positions[Values]:
+    def _positions(self, segments: Sequence[Segment]) -> dict[str, Values]:
         """Those of each segment; segments at the same place share them."""
-        known: dict[tuple[int, int], tuple[Deferred, Deferred, Deferred]] = {}
+        known: dict[tuple[int, int], dict[str, Deferred]] = {}
         for start, stop in {(segment.start, segment.stop) for segment in segments}:
             found = sequence_positions(self.config, stop - start, past=start, device=self.device)
-            known[start, stop] = Deferred.known(found.mask), Deferred.known(found.cos), Deferred.known(found.sin)
-        mask, cos, sin = zip(*(known[segment.start, segment.stop] for segment in segments), strict=True)
-        return Positions(list(mask), list(cos), list(sin))
+            known[start, stop] = {name: Deferred.known(value) for name, value in found.items()}
+        each = [known[segment.start, segment.stop] for segment in segments]
+        return {name: [found[name] for found in each] for name in each[0]}
 
     @torch.inference_mode()
     def _final_norm(self, chunk: int, hidden: Tensor) -> Tensor:
@@ -245,7 +246,7 @@ class Calibration:
     def _tap_logits(self, ops: TorchOps, chunk: int, normed: Tensor) -> None:
         for start, stop in _segments(normed.shape[1]):
             self._begins_at(Segment(FLOAT, chunk, start, stop))
-            decoder.logits(ops, normed[:, start:stop])
+            decoder.logits(ops, self.config, normed[:, start:stop])
 
     def _vocabulary(self, name: str) -> Iterator[tuple[int, Tensor]]:
         for start, some in self._parameters.vocabulary(name):

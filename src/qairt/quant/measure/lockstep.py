@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qairt.model.decoder import branch_names
+from qairt.model.names import branch_names
 from qairt.model.reference import Tap, TorchOps
 
 FLOAT, QUANTIZED = 0, 1
@@ -186,6 +186,15 @@ class LockstepOps:
 
         return self._each(out, norm_of, x)
 
+    def scale(self, x: Values, weight: str, *, out: str) -> Values:
+        return self._each(out, lambda segment: lambda value: value * self._weight(segment.stream, weight), x)
+
+    def shift(self, x: Values, weight: str, *, out: str) -> Values:
+        return self._each(out, lambda segment: lambda value: value + self._weight(segment.stream, weight), x)
+
+    def mean(self, x: Values, *, out: str) -> Values:
+        return self._all(out, _PLAIN.mean, x)
+
     def add(self, a: Values, b: Values, *, out: str) -> Values:
         return self._all(out, _PLAIN.add, a, b)
 
@@ -200,6 +209,15 @@ class LockstepOps:
 
     def sigmoid(self, x: Values, *, out: str) -> Values:
         return self._all(out, _PLAIN.sigmoid, x)
+
+    def tanh(self, x: Values, *, out: str) -> Values:
+        return self._all(out, _PLAIN.tanh, x)
+
+    def relu(self, x: Values, *, out: str) -> Values:
+        return self._all(out, _PLAIN.relu, x)
+
+    def gelu(self, x: Values, *, by_tanh: bool, out: str) -> Values:
+        return self._all(out, lambda value, *, out: _PLAIN.gelu(value, by_tanh=by_tanh, out=out), x)
 
     def softmax(self, x: Values, *, out: str) -> Values:
         return self._all(out, _PLAIN.softmax, x)

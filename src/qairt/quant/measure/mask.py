@@ -9,6 +9,7 @@ from __future__ import annotations
 from math import ceil
 
 from qairt.model.config import DecoderConfig
+from qairt.model.families import FAMILIES
 
 MARGIN = 20.0
 """How far masked scores must stay below the others: their weight is then e^-20."""
@@ -16,7 +17,7 @@ MARGIN = 20.0
 
 def usual_floor(config: DecoderConfig) -> float:
     """The usual value of the family. Qwen2's keys have large biases, so its scores range over hundreds."""
-    return -1000.0 if config.family == "qwen2" else -50.0
+    return FAMILIES[config.family].mask_floor
 
 
 def mask_floor(config: DecoderConfig, requested: float | None, excess: float) -> tuple[float, list[str]]:

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qairt.model.decoder import hidden_name, present_names
+from qairt.model.names import hidden_name, present_names
 from qairt.quant.measure.calibration import Calibration
 from qairt.quant.measure.lockstep import QUANTIZED
 from qairt.quant.measure.reference_vectors import LOGIT_VALUES, TOKENS, ReferenceVectors

@@ -16,8 +16,10 @@ from numpy.typing import NDArray
 
 from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
-from qairt.model.decoder import branch_layer, hidden_name, is_branch_input, past_names, present_names
-from qairt.model.rope import rotary
+from qairt.model.inputs import masks
+from qairt.model.masks import additive_mask, slots_before
+from qairt.model.names import branch_layer, hidden_name, is_branch_input, past_names, present_names
+from qairt.model.rope import rotary_inputs
 
 if TYPE_CHECKING:
     from qairt.model.parts import Part
@@ -100,14 +102,16 @@ def part_inputs(
     if not part.has_embedding:
         name = hidden_name(part.first_layer)
         inputs[name] = _left_padded(vectors.tensors[name][:, past : past + new], ar, 1)
-    inputs["attention_mask"] = _mask(new, past, ar, cl, mask_floor)
+    for name, window in masks(config).items():
+        inputs[name] = additive_mask(ar=ar, cl=cl, past=past, new=new, floor=mask_floor, window=window)
     positions = np.maximum(np.arange(past + new - ar, past + new), 0)
-    cos, sin = rotary(config, positions, length=vectors.length)
-    inputs["position_ids_cos"], inputs["position_ids_sin"] = cos[None, None], sin[None, None]
+    tables = rotary_inputs(config, positions, length=vectors.length)
+    inputs |= {name: table[None, None] for name, table in tables.items()}
     for layer in range(part.first_layer, part.last_layer):
         for name_in, name_out, axis in zip(past_names(layer), present_names(layer), (3, 2), strict=True):
-            seen = vectors.tensors[name_out].take(np.arange(past), axis)
-            inputs[name_in] = _left_padded(seen, cl - ar, axis)
+            slots = slots_before(ar, cl, config.window_of(layer))
+            seen = vectors.tensors[name_out].take(np.arange(max(past - slots, 0), past), axis)
+            inputs[name_in] = _left_padded(seen, slots, axis)
     for name in vectors.tensors:
         if is_branch_input(name) and branch_layer(name) in range(part.first_layer, part.last_layer):
             inputs[name] = vectors.tensors[name]
@@ -144,14 +148,6 @@ def _counts(vectors: ReferenceVectors, ar: int, cl: int) -> tuple[int, int]:
     length = min(vectors.length, cl)
     new = min(ar, length)
     return new, length - new
-
-
-def _mask(new: int, past: int, ar: int, cl: int, floor: float) -> NDArray[np.float32]:
-    """[1, 1, ar, cl]: a token attends to the past, itself and the tokens before it; a padding row to nothing."""
-    row, column = np.arange(ar)[:, None], np.arange(cl)[None]
-    place = column - (cl - ar)
-    visible = (place <= row) & (place >= ar - new) | ((place < 0) & (column >= cl - ar - past))
-    return np.where(visible, 0.0, floor).astype(np.float32)[None, None]
 
 
 def _left_padded(values: Array, length: int, axis: int) -> Array:

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from qairt.model.parameters import Parameters
-from qairt.model.reference import MASKED, Reference, Tap, TorchOps
+from qairt.model.reference import Reference, Tap, TorchOps
 from qairt.runtime.sampling import Sampling, TokenSampler
 from qairt.stages.float_profile.operators import OperatorTable, calls_of, operator_table
 
@@ -44,12 +44,8 @@ class ReferenceOnDevice(Reference):
             self._ops.weight(name)
             progress(number / len(names))
 
-    def rotary(self, start: int, count: int) -> tuple[Tensor, Tensor]:
-        cos, sin = super().rotary(start, count)
-        return cos.to(self._device), sin.to(self._device)
-
-    def causal_mask(self, count: int, past: int = 0, masked: float = MASKED) -> Tensor:
-        return super().causal_mask(count, past, masked).to(self._device)
+    def positions(self, count: int, past: int = 0) -> dict[str, Tensor]:
+        return {name: value.to(self._device) for name, value in super().positions(count, past).items()}
 
     def empty_past(self, length: int = 0) -> tuple[Tensor, Tensor]:
         key, value = super().empty_past(length)

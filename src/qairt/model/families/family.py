@@ -1,0 +1,76 @@
+"""What a file of this package says about its family of models."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from pydantic import JsonValue
+
+from qairt.model.config_values import ConfigValues
+
+Values = dict[str, JsonValue]
+"""Fields of `DecoderConfig`."""
+
+
+@dataclass(frozen=True)
+class Gguf:
+    """The family in llama.cpp's files."""
+
+    architecture: str
+    """`general.architecture`."""
+    names: Mapping[str, str] = field(default_factory=dict)
+    """Module of a layer, ours -> llama.cpp's, where it is not the usual one of `qairt.model.gguf.names`."""
+    permuted: bool = False
+    """Query and key rows are stored in the order of neighbouring pairs."""
+    read: Callable[[Any], Values] = lambda fields: {}
+    """Fields of the configuration from a `GgufFields`, beyond the usual ones."""
+
+
+@dataclass(frozen=True)
+class Family:
+    """One family of decoders, and what distinguishes it from Llama."""
+
+    name: str
+    """`model_type` in config.json."""
+    architecture: str
+    """Its class in `architectures`."""
+    title: str
+    models: str
+    """Published models of it, as people name them."""
+    features: tuple[str, ...]
+    """What it has beyond Llama, in a word or two each."""
+    source: str
+    """Where the facts in its file are taken from."""
+    defaults: Mapping[str, JsonValue]
+    """Key of config.json -> its value where the file does not state it; every key that is read for this family.
+    A null `num_key_value_heads` is the number of heads, a null `head_dim` is hidden_size / heads."""
+    tiny: Mapping[str, Mapping[str, Any]]
+    """Name of a variant -> keys of a tiny random model's configuration, beyond those of `tests/support/tiny_models`."""
+    read: Callable[[ConfigValues], Values] = lambda keys: {}
+    """Fields of the configuration that are the family's own, or are read in its own way."""
+    rope_theta: float = 10000.0
+    """Where config.json has none."""
+    local_rope_theta: float | None = None
+    """The same of windowed layers; None if they have the rotary embedding of the others."""
+    partial_rotary: float | None = None
+    """The part of each head that is rotated where config.json does not say; None if it is always all of it."""
+    renamed: Mapping[str, str] = field(default_factory=dict)
+    """Module of a layer as the model stores it -> as `qairt.model.layout` names it."""
+    optional: Mapping[str, Any] = field(default_factory=dict)
+    """Fields of the configuration with which a model of the family has the most weights."""
+    gguf: Gguf | None = None
+    mask_floor: float = -50.0
+    """What the mask of a quantized graph usually adds; lower where scores range over more."""
+
+
+COMMON: Mapping[str, JsonValue] = {
+    "hidden_act": "silu",
+    "hidden_size": 4096,
+    "num_hidden_layers": 32,
+    "num_attention_heads": 32,
+    "rms_norm_eps": 1e-6,
+    "tie_word_embeddings": False,
+}
+"""Defaults that most families share."""

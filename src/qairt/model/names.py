@@ -1,0 +1,36 @@
+"""Names of a decoder's tensors."""
+
+from __future__ import annotations
+
+CAP = "cap"
+"""The end of the parameter that capped scores or logits are multiplied by; it is in no file."""
+
+
+def hidden_name(layer: int) -> str:
+    """The input of decoder layer `layer`; `hidden_name(num_layers)` is the output of the last one."""
+    return f"hidden_{layer}"
+
+
+def past_names(layer: int) -> tuple[str, str]:
+    return f"past_key_{layer}_in", f"past_value_{layer}_in"
+
+
+def present_names(layer: int) -> tuple[str, str]:
+    return f"past_key_{layer}_out", f"past_value_{layer}_out"
+
+
+def branch_names(module: str) -> tuple[str, str]:
+    """The graph inputs A and B of the LoRA branch beside a linear: `lora_0_q_proj_a`, `lora_0_q_proj_b`."""
+    layer, _, linear = module.removeprefix("model.layers.").partition(".")
+    name = f"lora_{layer}_{linear.rpartition('.')[2]}"
+    return f"{name}_a", f"{name}_b"
+
+
+def is_branch_input(name: str) -> bool:
+    """Whether a graph input belongs to a LoRA branch."""
+    return name.startswith("lora_")
+
+
+def branch_layer(name: str) -> int:
+    """The decoder layer of a branch input."""
+    return int(name.split("_")[1])
