@@ -12,6 +12,8 @@ import torch
 from gguf import GGMLQuantizationType
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from qairt.model.families import FAMILIES
+
 SIZES = {
     "hidden_size": 64,
     "intermediate_size": 96,
@@ -33,11 +35,19 @@ def tiny_model(family: str, seed: int = 0, **changes: Any) -> PreTrainedModel:
     own = {"sliding_window": SIZES["max_position_embeddings"]} if family == "mistral" else {}
     own = {"pad_token_id": 0} if family == "phi3" else own  # its default lies outside this vocabulary
     config = AutoConfig.for_model(family, **{**SIZES, **own, **changes})
-    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32).eval()
+    model = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation="eager").eval()
     with torch.no_grad():
         for name, parameter in model.named_parameters():
             parameter.normal_(mean=1.0 if "norm" in name else 0.0, std=0.2)
     return model
+
+
+TINY = {
+    f"{family.name}-{variant}" if variant else family.name: (family.name, dict(changes))
+    for family in FAMILIES.values()
+    for variant, changes in family.tiny.items()
+}
+"""Every family of the registry, and its variants: name -> `model_type` and keys of a configuration."""
 
 
 def save_tiny(

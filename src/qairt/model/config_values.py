@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -72,7 +72,7 @@ class ConfigValues:
             usual: which are in the family where the configuration lists no types.
         """
         kinds = self.stated.get("layer_types")
-        count = min(self.integer("num_hidden_layers"), _MOST_LAYERS)
+        count = len(self.layers())
         if kinds is None:
             return tuple(layer for layer in range(count) if usual(layer))
         if not isinstance(kinds, list) or not all(isinstance(each, str) for each in kinds):
@@ -92,6 +92,20 @@ class ConfigValues:
                 remedy=PUBLISHED,
             )
         return tuple(layer for layer, each in enumerate(kinds) if each == kind)
+
+    def layers(self) -> range:
+        return range(min(self.integer("num_hidden_layers"), _MOST_LAYERS))
+
+    def every(self, interval: int) -> list[int]:
+        """The layers at the end of each group of `interval`."""
+        return [layer for layer in self.layers() if (layer + 1) % interval == 0]
+
+    def windows(self, layers: Sequence[int]) -> dict[str, object]:
+        """The fields of a decoder whose `layers` have windows of `sliding_window`, if that is stated."""
+        window = self.optional_number("sliding_window")
+        if window is None or not layers:
+            return {}
+        return {"sliding_window": window, "windowed_layers": list(layers)}
 
     def fault(self, key: str, value: JsonValue, expected: str) -> ModelError:
         return ModelError(f"{key} is {json.dumps(value)}, not {expected}", where=str(self.path), remedy=PUBLISHED)

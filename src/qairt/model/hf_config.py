@@ -54,7 +54,7 @@ def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> D
     _tell_rope(rope, notes)
     trained_at = int(keys.number("max_position_embeddings"))
     shape = _shape(keys)
-    values: dict[str, JsonValue] = {
+    values: dict[str, object] = {
         "family": family.name,
         **shape,
         **rope.fields(trained_at, head_dim=int(shape["head_dim"])),

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
+from qairt.model.families import FAMILIES
 from qairt.model.layout import EMBEDDING, LM_HEAD
 from qairt.model.quantized.find import unpack_quantized
 from qairt.model.quantized.stated import read_stated
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
 _BASE = "model."
 _OF_BASE = ("embed_tokens.", "layers.", "norm.")
+_RENAMED = {stored: ours for family in FAMILIES.values() for stored, ours in family.renamed.items()}
+"""Module of a layer, as some family stores it -> ours. No two families mean different modules by one name."""
 
 
 class SafetensorsWeights:
@@ -30,7 +33,8 @@ class SafetensorsWeights:
     1. a checkpoint of the model without its head (Qwen3-Embedding) has no `model.` before its names;
     2. a quantized weight is one tensor, whatever it is packed into: see `qairt.model.quantized`;
     3. of a tied pair either may be stored;
-    4. Phi-3's joined projections get their separate names.
+    4. joined projections get their separate names;
+    5. modules that a family names in its own way have the names of `qairt.model.layout`.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -71,7 +75,7 @@ class SafetensorsWeights:
 
     def _add(self, file: Path, found: dict[str, FileTensor]) -> None:
         for stored, tensor in read_safetensors_header(file).items():
-            name = _BASE + stored if stored.startswith(_OF_BASE) else stored
+            name = _renamed(_BASE + stored if stored.startswith(_OF_BASE) else stored)
             if name in found:
                 raise ModelError(
                     f"{stored} is stored in {found[name].file.name} and in {file.name}",
@@ -103,3 +107,13 @@ class SafetensorsWeights:
         if name not in self._tensors:
             raise missing_weight(name, self.directory)
         return self._tensors[name]
+
+
+def _renamed(name: str) -> str:
+    parts = name.split(".", 3)
+    if len(parts) < 4:
+        return name
+    for stored, ours in _RENAMED.items():
+        if parts[3].startswith(f"{stored}."):
+            return ".".join((*parts[:3], ours + parts[3].removeprefix(stored)))
+    return name

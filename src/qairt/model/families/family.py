@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from qairt.model.config_values import ConfigValues
 
-Values = dict[str, JsonValue]
+Values = dict[str, object]
 """Fields of `DecoderConfig`."""
 
 

@@ -79,7 +79,7 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
         raise unknown_architecture(f"{architecture} with values of another width than keys", where)
     embedding = tensors.get("token_embd.weight")
     trained_at = fields.integer("context_length")
-    values: dict[str, JsonValue] = {
+    values: dict[str, object] = {
         "family": family.name,
         "vocab_size": embedding.shape[0] if embedding else fields.integer("vocab_size"),
         "hidden_size": hidden,

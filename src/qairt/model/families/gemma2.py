@@ -1,0 +1,83 @@
+"""Gemma 2: norms on both sides of both blocks, capped scores and logits, windows on every second layer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from math import sqrt
+
+from pydantic import JsonValue
+
+from qairt.model.config_values import ConfigValues
+from qairt.model.families.family import Family, Values
+
+GEMMA: Mapping[str, JsonValue] = {
+    "hidden_activation": "gelu_pytorch_tanh",
+    "hidden_size": 2304,
+    "intermediate_size": 9216,
+    "num_hidden_layers": 26,
+    "num_attention_heads": 8,
+    "num_key_value_heads": 4,
+    "head_dim": 256,
+    "rms_norm_eps": 1e-6,
+    "eos_token_id": 1,
+    "bos_token_id": 2,
+    "tie_word_embeddings": True,
+    "attention_bias": False,
+    "query_pre_attn_scalar": 256,
+    "sliding_window": 4096,
+    "layer_types": None,
+    "use_bidirectional_attention": None,
+}
+
+
+def gemma_values(keys: ConfigValues, windowed: Callable[[int], bool]) -> Values:
+    """What Gemma 2 and 3 share.
+
+    Args:
+        windowed: the layers with windows where the configuration lists no types.
+    """
+    window = keys.optional_number("sliding_window")
+    layers = keys.layers_of_type("sliding_attention", windowed)
+    return {
+        "norms": {
+            "plus_one": True,
+            "after_attention": "post_attention_layernorm",
+            "before_mlp": "pre_feedforward_layernorm",
+            "after_mlp": "post_feedforward_layernorm",
+        },
+        "embedding_multiplier": sqrt(keys.number("hidden_size")),
+        "attention_scale": keys.number("query_pre_attn_scalar") ** -0.5,
+        "score_cap": keys.optional_number("attn_logit_softcapping"),
+        "logits_cap": keys.optional_number("final_logit_softcapping"),
+        "sliding_window": window if layers else None,
+        "windowed_layers": list(layers) if layers and window is not None else None,
+    }
+
+
+def _read(keys: ConfigValues) -> Values:
+    if keys.flag("use_bidirectional_attention"):
+        raise keys.not_supported("attention in both directions is not supported for generating models")
+    return gemma_values(keys, lambda layer: layer % 2 == 0)
+
+
+FAMILY = Family(
+    name="gemma2",
+    architecture="Gemma2ForCausalLM",
+    title="Gemma 2",
+    models="Gemma 2 2B, 9B, 27B",
+    features=("norms with 1 + w, before and after", "scaled embedding", "GELU", "soft-caps", "windowed attention"),
+    source="Gemma2Config and modeling_gemma2.py of transformers 5; Gemma2Model of llama.cpp's convert_hf_to_gguf.py",
+    defaults={
+        **GEMMA,
+        "vocab_size": 256000,
+        "max_position_embeddings": 8192,
+        "final_logit_softcapping": 30.0,
+        "attn_logit_softcapping": 50.0,
+    },
+    read=_read,
+    optional={"qkv_bias": True, "output_bias": True},
+    tiny={
+        "": {"num_hidden_layers": 4, "sliding_window": 8, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0},
+        "uncapped": {"attn_logit_softcapping": None, "final_logit_softcapping": None, "attention_bias": True},
+    },
+)

@@ -1,0 +1,55 @@
+"""Gemma 3 (text): a norm on each head's queries and keys; windowed layers have a rotary embedding of their own."""
+
+from __future__ import annotations
+
+from qairt.model.config_values import ConfigValues
+from qairt.model.families.family import Family, Values
+from qairt.model.families.gemma2 import GEMMA, gemma_values
+
+
+def _read(keys: ConfigValues) -> Values:
+    if keys.flag("use_bidirectional_attention"):
+        raise keys.not_supported("attention in both directions is not supported for generating models")
+    pattern = keys.integer("sliding_window_pattern")
+    return {**gemma_values(keys, lambda layer: (layer + 1) % pattern != 0), "qk_norm": True}
+
+
+FAMILY = Family(
+    name="gemma3_text",
+    architecture="Gemma3ForCausalLM",
+    title="Gemma 3",
+    models="Gemma 3 270M and 1B; the language models of 4B, 12B, 27B",
+    features=(
+        "norms with 1 + w, before and after",
+        "q/k norm",
+        "scaled embedding",
+        "GELU",
+        "windowed attention",
+        "a second rotary embedding",
+    ),
+    source="Gemma3TextConfig and modeling_gemma3.py of transformers 5; Gemma3Model of llama.cpp's converter",
+    defaults={
+        **GEMMA,
+        "vocab_size": 262208,
+        "max_position_embeddings": 131072,
+        "final_logit_softcapping": None,
+        "attn_logit_softcapping": None,
+        "use_bidirectional_attention": False,
+        "sliding_window_pattern": 6,
+    },
+    read=_read,
+    rope_theta=1_000_000.0,
+    local_rope_theta=10_000.0,
+    optional={"qkv_bias": True, "output_bias": True},
+    tiny={
+        "": {"num_hidden_layers": 6, "sliding_window": 8, "query_pre_attn_scalar": 24},
+        "scaled": {
+            "layer_types": ["sliding_attention", "full_attention"],
+            "sliding_window": 8,
+            "rope_parameters": {
+                "full_attention": {"rope_type": "linear", "rope_theta": 1e6, "factor": 8.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 1e4},
+            },
+        },
+    },
+)
