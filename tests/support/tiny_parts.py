@@ -9,7 +9,8 @@ import numpy as np
 
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
-from qairt.graph.files import save
+from qairt.graph.files import load, save
+from qairt.graph.mha2sha import to_single_heads
 from qairt.graph.qdq.quantize import quantize_graph
 from qairt.graph.qdq.signature import signature_of
 from qairt.graph.split import cut
@@ -49,6 +50,20 @@ def make_parts(
             save(model, onnx)
             signature = signature_of(model, encodings or Encodings(), ar=ar)
             parts[ar].append(PartGraph(onnx, signature))
+    return parts
+
+
+def float_parts(
+    directory: Path, parameters: Parameters, *, ars: Sequence[int], cl: int, num_splits: int, single_heads: bool
+) -> dict[int, list[PartGraph]]:
+    """Float parts by AR in `directory`, which is made."""
+    directory.mkdir()
+    parts = make_parts(directory, parameters, ars=ars, cl=cl, num_splits=num_splits)
+    if not single_heads:
+        return parts
+    for part in (part for each in parts.values() for part in each[1:]):
+        heads = to_single_heads(load(part.onnx), Encodings(), directory, f"{part.onnx.stem}.heads.bin")
+        save(heads.model, part.onnx)
     return parts
 
 

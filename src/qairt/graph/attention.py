@@ -35,16 +35,21 @@ class Branch:
 @dataclass(frozen=True)
 class Projection:
     """A linear layer and the split into heads: MatMul (+ Add) (+ branch), Reshape [AR, KV, G, D], Transpose
-    [KV, G, AR, D]."""
+    [KV, G, AR, D]. With a norm over all heads before the Reshape, the heads are cut from what that gives."""
 
     matmul: ir.Node
     bias: ir.Node | None
     branch: Branch | None
     reshape: ir.Node
     transpose: ir.Node
+    whole: ir.Value | None = None
+    """The result of the norm over all heads."""
 
     @property
     def nodes(self) -> list[ir.Node]:
+        """All that separate heads replace."""
+        if self.whole is not None:
+            return [self.reshape, self.transpose]
         branch = (self.branch.low, self.branch.lifted, self.branch.add) if self.branch is not None else ()
         nodes = (self.matmul, self.bias, *branch, self.reshape, self.transpose)
         return [node for node in nodes if node is not None]
@@ -149,7 +154,7 @@ def _find_context(scores: ir.Node, inputs: set[ir.Value]) -> tuple[list[ir.Node]
         if node.op_type == "MatMul":
             values = _required(node.inputs[1]).producer()
             return (steps, values, node) if values is not None and _extends_cache(values, inputs) else None
-        if node.op_type not in ("Add", "Mul", "Div", "Softmax"):
+        if node.op_type not in ("Add", "Mul", "Div", "Tanh", "Softmax"):
             return None
         steps.append(node)
 
@@ -215,7 +220,11 @@ def _projection(transpose: ir.Node) -> Projection:
     reshape = _required(transpose.inputs[0]).producer()
     if reshape is None or reshape.op_type != "Reshape" or len(constant(reshape.inputs[1])) != 4:
         raise _differs(transpose, "a Reshape to [AR, KV heads, group, head size] before it")
-    branch, linear = _branch(_required(reshape.inputs[0]).producer())
+    before = _required(reshape.inputs[0]).producer()
+    whole = before.outputs[0] if before is not None and before.op_type == "RMSNormalization" else None
+    if whole is not None and before is not None:
+        before = _required(before.inputs[0]).producer()
+    branch, linear = _branch(before)
     bias = linear if linear is not None and linear.op_type == "Add" else None
     if bias is not None and any(_required(value).const_value is not None for value in bias.inputs):
         linear = next(
@@ -223,7 +232,7 @@ def _projection(transpose: ir.Node) -> Projection:
         )
     if linear is None or linear.op_type != "MatMul" or _required(linear.inputs[1]).const_value is None:
         raise _differs(reshape, "a MatMul with a weight before it, and at most a bias Add in between")
-    return Projection(linear, bias, branch, reshape, transpose)
+    return Projection(linear, bias, branch, reshape, transpose, whole)
 
 
 def _branch(node: ir.Node | None) -> tuple[Branch | None, ir.Node | None]:

@@ -7,7 +7,8 @@
 4. A tensor of one head has the name of the original tensor plus `.h{n}` or `.kv{n}`, and its encoding. Weight encodings
    are cut by column, exactly.
 5. Cut weights go to one new file; all other weights stay where they are.
-6. A LoRA branch keeps its inputs: all heads share x @ A, and each multiplies it by its columns of B.
+6. A norm over all heads stays whole, and each head is cut from its result.
+7. A LoRA branch keeps its inputs: all heads share x @ A, and each multiplies it by its columns of B.
 
 Source: the per-head form is what the QAIRT compile workflow hands to the compiler.
 """
@@ -104,6 +105,10 @@ class _Separation:
         """Rule 1: [1, AR, in] -> this head's [1, 1, AR, D]."""
         dim = self.attention.head_dim
         columns = slice(head * dim, (head + 1) * dim)
+        heads, shape = projection.transpose.outputs[0], integer_constant(self.graph.initializers, [1, 1, -1, dim])
+        if projection.whole is not None:
+            value = self._slice(projection.whole, columns.start, columns.stop, -1, suffix)
+            return {heads: self._node("Reshape", [value, shape], heads, suffix)}
         weight = self._cut(projection.weight, columns, suffix)
         value = self._node("MatMul", [projection.matmul.inputs[0], weight], projection.matmul.outputs[0], suffix)
         if projection.bias is not None and projection.bias_value is not None:
@@ -112,12 +117,10 @@ class _Separation:
         if projection.branch is not None:
             lifted = self._lifted(projection.branch, columns, suffix)
             value = self._node("Add", [value, lifted], projection.branch.add.outputs[0], suffix)
-        shape = integer_constant(self.graph.initializers, [1, 1, -1, dim])
-        heads = projection.transpose.outputs[0]
         return {heads: self._node("Reshape", [value, shape], heads, suffix)}
 
     def _lifted(self, branch: Branch, columns: slice, suffix: str) -> ir.Value:
-        """Rule 6."""
+        """Rule 7."""
         old = branch.low.outputs[0]
         if old not in self.low:
             self.low[old] = self._node("MatMul", branch.low.inputs, old, "")

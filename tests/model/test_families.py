@@ -1,0 +1,66 @@
+"""Every family computes what transformers computes: in torch, and as the runtime runs its graphs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import TINY, hf_decoded, hf_logits, save_tiny
+from tiny_parts import float_parts
+from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
+
+from qairt.model.describe import describe_model
+from qairt.model.families import FAMILIES
+from qairt.model.parameters import Parameters, open_parameters
+from qairt.model.reference import Reference
+from qairt.runtime.chain import PartChain
+
+IDS = np.random.default_rng(0).integers(3, 128, 40).tolist()
+PROMPT = 30
+TOLERANCE = 2e-4
+"""Of the largest logit."""
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+    scale = np.abs(expected).max()
+    assert scale > 0.1  # a model of zeros would agree too
+    assert np.abs(found - expected).max() < TOLERANCE * scale
+
+
+def opened(directory: Path) -> Parameters:
+    return open_parameters(directory, describe_model(directory).config)
+
+
+@pytest.mark.parametrize("name", TINY)
+def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
+    family, changes = TINY[name]
+    model = save_tiny(tmp_path, family, **changes)
+    parameters = opened(tmp_path)
+    assert parameters.config.family == family
+
+    whole, decoded = hf_logits(model, IDS), hf_decoded(model, IDS, PROMPT)
+    reference = Reference(parameters)
+    assert_close(reference.logits(IDS).numpy(), whole)
+    rows = [reference.prefill(IDS[:PROMPT])] + [reference.decode(token) for token in IDS[PROMPT:]]
+    assert_close(np.stack(rows), decoded)
+
+    for single in (False, True):
+        graphs = tmp_path / f"single-{single}"
+        parts = float_parts(graphs, parameters, ars=(8, 1), cl=len(IDS), num_splits=3, single_heads=single)
+        with PartChain(parts, parameters.config) as chain:
+            assert_close(np.concatenate(list(chain.logits(IDS))), whole)
+
+
+def test_every_file_of_the_package_is_a_family_with_a_tiny_model() -> None:
+    assert len(FAMILIES) > 20
+    for name, family in FAMILIES.items():
+        assert family.tiny, name
+        assert family.source, name
+        assert family.models, name
+        assert MODEL_FOR_CAUSAL_LM_MAPPING_NAMES[name] == family.architecture
+
+
+def test_no_two_families_mean_different_modules_by_one_name() -> None:
+    renamed = [pair for family in FAMILIES.values() for pair in family.renamed.items()]
+    assert len(dict(renamed)) == len(set(renamed))
