@@ -28,7 +28,9 @@ def test_defaults_are_those_of_the_installed_class(family):
     assert {key for key in stated if key in every} == set(ours), "a default that the family's class has, and ours lack"
     local = FAMILIES[family].local_rope_theta
     theta = FAMILIES[family].rope_theta
-    assert CONFIG_MAPPING[family].default_theta == (theta if local is None else {"global": theta, "local": local})
+    assert CONFIG_MAPPING[family].default_theta == (
+        theta if local in (None, theta) else {"global": theta, "local": local}
+    )
 
 
 def test_every_key_of_the_base_class_is_read_harmless_or_refused():

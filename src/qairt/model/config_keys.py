@@ -49,11 +49,13 @@ _TRAINING = frozenset(
         "attention_dropout",
         "classifier_dropout",
         "embd_pdrop",
+        "embedding_dropout",
         "hidden_dropout",
         "initializer_range",
         "output_router_logits",
         "pretraining_tp",
         "resid_pdrop",
+        "residual_dropout",
         "router_aux_loss_coef",
     }
 )
@@ -67,11 +69,13 @@ _BOOKKEEPING = frozenset(
         "_experts_implementation",
         "_experts_implementation_internal",
         "_from_model_config",
+        "_sliding_window_pattern",
         "attn_implementation",
         "auto_map",
         "cache_implementation",
         "chunk_size_feed_forward",
         "dtype",
+        "eod_token_id",
         "experts_implementation",
         "finetuning_task",
         "id2label",
@@ -152,7 +156,7 @@ _GENERATION = frozenset(
 """Defaults of sampling, which transformers moves to the generation's own configuration."""
 
 _HARMLESS = _TRAINING | _BOOKKEEPING | _GENERATION
-_WINDOWS = frozenset({"layer_types", "max_window_layers", "use_sliding_window"})
+_WINDOWS = frozenset({"layer_types", "max_window_layers", "sliding_window_pattern", "use_sliding_window"})
 """Stated by exporters for families without windows too."""
 
 Treatment = Literal["read", "harmless", "refused", "unknown"]

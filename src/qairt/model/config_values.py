@@ -48,8 +48,8 @@ class ConfigValues:
             raise self.fault(key, value, "a positive number")
         return value
 
-    def integer(self, key: str) -> int:
-        value = self.number(key)
+    def integer(self, key: str, *, default: int | None = None) -> int:
+        value = self.number(key, default=default)
         if value != int(value):
             raise self.fault(key, value, "a whole number")
         return int(value)

@@ -8,7 +8,7 @@ from qairt.model.families.family import Family, Values
 
 
 def _read(keys: ConfigValues) -> Values:
-    pattern = keys.integer("sliding_window_pattern")
+    pattern = keys.integer("sliding_window_pattern", default=4)
     windowed = keys.layers_of_type("sliding_attention", lambda layer: (layer + 1) % pattern != 0)
     others = [layer for layer in keys.layers() if layer not in windowed]
     return {**cohere_values(keys), **keys.windows(windowed), "unrotated_layers": others}
@@ -28,7 +28,7 @@ FAMILY = Family(
         "layers without rotary",
     ),
     source="Cohere2Config and modeling_cohere2.py of transformers 5",
-    defaults={**COHERE, "sliding_window": 4096, "layer_types": None, "sliding_window_pattern": 4},
+    defaults={**COHERE, "sliding_window": 4096, "layer_types": None},
     read=_read,
     optional={"qkv_bias": True, "output_bias": True},
     tiny={"": {"num_hidden_layers": 4, "sliding_window": 8, "pad_token_id": 0}},

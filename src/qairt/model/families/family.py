@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 from pydantic import JsonValue
 
@@ -12,6 +12,16 @@ from qairt.model.config_values import ConfigValues
 
 Values = dict[str, object]
 """Fields of `DecoderConfig`."""
+
+
+class Fields(Protocol):
+    """The fields of a GGUF header that belong to its architecture; `qairt.model.gguf.fields.GgufFields`."""
+
+    def get(self, key: str) -> bool | int | float | str | None: ...
+
+    def integer(self, key: str, default: int | None = None) -> int: ...
+
+    def real(self, key: str, default: float | None = None) -> float: ...
 
 
 @dataclass(frozen=True)
@@ -24,8 +34,8 @@ class Gguf:
     """Module of a layer, ours -> llama.cpp's, where it is not the usual one of `qairt.model.gguf.names`."""
     permuted: bool = False
     """Query and key rows are stored in the order of neighbouring pairs."""
-    read: Callable[[Any], Values] = lambda fields: {}
-    """Fields of the configuration from a `GgufFields`, beyond the usual ones."""
+    read: Callable[[Fields], Values] = lambda fields: {}
+    """Fields of the configuration, beyond the usual ones."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ from qairt.model.families.gemma2 import GEMMA, gemma_values
 def _read(keys: ConfigValues) -> Values:
     if keys.flag("use_bidirectional_attention"):
         raise keys.not_supported("attention in both directions is not supported for generating models")
-    pattern = keys.integer("sliding_window_pattern")
+    pattern = keys.integer("sliding_window_pattern", default=6)
     return {**gemma_values(keys, lambda layer: (layer + 1) % pattern != 0), "qk_norm": True}
 
 
@@ -35,7 +35,6 @@ FAMILY = Family(
         "final_logit_softcapping": None,
         "attn_logit_softcapping": None,
         "use_bidirectional_attention": False,
-        "sliding_window_pattern": 6,
     },
     read=_read,
     rope_theta=1_000_000.0,

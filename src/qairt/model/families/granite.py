@@ -3,16 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
 from qairt.model.config_values import ConfigValues
-from qairt.model.families.family import COMMON, Family, Gguf, Values
-
-if TYPE_CHECKING:
-    from qairt.model.gguf.fields import GgufFields
-
+from qairt.model.families.family import COMMON, Family, Fields, Gguf, Values
 
 GRANITE: Mapping[str, JsonValue] = {
     **COMMON,
@@ -40,7 +35,7 @@ def granite_values(keys: ConfigValues) -> Values:
     }
 
 
-def granite_gguf_values(fields: GgufFields) -> Values:
+def granite_gguf_values(fields: Fields) -> Values:
     return {
         "embedding_multiplier": fields.real("embedding_scale", 1.0),
         "residual_multiplier": fields.real("residual_scale", 1.0),
