@@ -17,8 +17,8 @@ import numpy as np
 from qairt.bundle.contents import Adapters
 from qairt.errors import GraphError
 from qairt.graph.tensors import GraphSignature, TensorSpec
-from qairt.model.names import is_branch_input
 from qairt.model.lora.shape import ALPHA
+from qairt.model.names import is_branch_input
 from qairt.runtime.stored import Array, Floats, to_real
 
 FOLDER = "lora"
