@@ -48,6 +48,14 @@ def age(seconds: float) -> str:
     return count(max(int(seconds), 0), "second")
 
 
+def short_age(seconds: float) -> str:
+    """A time span in its largest unit, abbreviated: `1 min`, `3 h`, `2 days`."""
+    for unit, name in ((3600, "h"), (60, "min")):
+        if unit <= seconds < 86400:
+            return f"{int(seconds // unit)} {name}"
+    return age(seconds) if seconds >= 86400 else f"{max(int(seconds), 0)} s"
+
+
 def count(number: int, noun: str, plural: str | None = None) -> str:
     """`1 item`, `1,234 items`."""
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.child_process import python_command, python_environment
+from qairt.engine.cache.journal import cleared_at
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.record.folder import RunFolder, live_runs
 from qairt.errors import CacheError, QairtError
@@ -34,6 +35,9 @@ class PlanResult:
     seconds: float = 0.0
     files: Stamps = field(default_factory=dict)
     """The recipe and every file that it names, as they were when they were read."""
+
+    cleared: Mapping[str, float] = field(default_factory=dict)
+    """When each result was cleared that undo can bring back, by key."""
 
     def changed_files(self) -> list[Path]:
         """The files that were changed since."""
@@ -94,6 +98,7 @@ class Project:
                 **stamps_of(inputs - before.keys()),
                 **{file: before[file] for file in inputs & before.keys()},
             }
+        planned.cleared = cleared_at(self.state_folder)
         planned.seconds = time.monotonic() - began
         self.planned = planned
         return planned

@@ -72,6 +72,7 @@ class StateColours(_Strict):
     blocked: Colour | None = None
     cancelled: Colour | None = None
     interrupted: Colour | None = None
+    cleared: Colour | None = None
 
 
 class ThemeFile(_Strict):

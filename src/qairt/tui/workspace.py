@@ -107,6 +107,7 @@ class Workspace:
             changed: whether anything happened since the last call; otherwise only clocks advance.
         """
         screen, now = self.app.screen, time.time()
+        changed = self.run.session.state.show_cleared(self.project.planned.cleared) or changed
         if self._monitor is not None and self._monitor.is_attached and self._monitor.is_current:
             self._monitor.show(self.run.session, now, changed=changed)
         if isinstance(screen, RunFollower):

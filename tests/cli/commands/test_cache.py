@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 
 import pytest
 
@@ -103,7 +104,7 @@ def test_what_is_not_there(qairt, finished, words, err):
 def test_clear_asks_and_without_a_terminal_refuses(qairt, finished):
     said = qairt("cache", "clear", "fan", *HERE)
     assert said.code == 2
-    assert said.err.startswith("Error: not confirmed: Clear 2 entries: frees 62 B, ")
+    assert said.err.startswith("Error: not confirmed: Clear 2 entries: frees 62 B at the next prune, ")
     assert said.err.endswith(" to rebuild?\n  give --yes: there is no terminal to confirm on\n")
     assert entries(qairt) == ALL
 
@@ -114,13 +115,13 @@ def test_clear_on_a_terminal_follows_the_answer(qairt, finished, monkeypatch, an
     monkeypatch.setattr("qairt.cli.confirm.is_interactive", lambda: True)
     monkeypatch.setattr("typer.confirm", lambda question: asked.append(question) or answer)
     assert qairt("cache", "clear", "fan", *HERE).code == 0
-    assert asked[0].startswith("Clear 2 entries: frees 62 B, ")
+    assert asked[0].startswith("Clear 2 entries: frees 62 B at the next prune, ")
     assert len(entries(qairt)) == left
 
 
 def test_a_cleared_stage_is_rebuilt_and_later_stages_still_hit(qairt, finished, place):
     said = qairt("cache", "clear", "fan", "--yes", *HERE)
-    assert said.out.startswith("Cleared 2 entries: frees 62 B, ")
+    assert said.out.startswith("Cleared 2 entries: frees 62 B at the next prune, ")
     from qairt.engine.cache.manifest import PipelineManifest
 
     assert list(PipelineManifest(place / "cache").read()["stages"]) == ["source", "upper", "join"]
@@ -178,7 +179,7 @@ def test_what_was_cleared_comes_back_until_it_is_pruned(qairt, finished, place):
     before = manifest.read_bytes()
     said = qairt("cache", "clear", "fan", "--yes", *HERE)
     assert said.out.splitlines()[1] == (
-        "`qairt cache undo` (z on the full screen) restores it until `qairt cache prune` frees the disk."
+        "`qairt cache undo` (z on the full screen) brings it back until `qairt cache prune` frees the disk."
     )
     assert manifest.read_bytes() != before
     assert qairt("cache", "undo", *HERE).out == "Restored 2 entries.\n"
@@ -255,3 +256,14 @@ def test_what_other_entries_hold_too_is_not_freed(qairt, place):
     assert store.freed_by([one, two]) == 100_048
     store.clear([one])
     assert store.freed_by([two]) == 100_024  # the other goes with the next prune
+
+
+def test_what_was_cleared_is_said_by_plan_and_why_until_it_is_back(qairt):
+    qairt("run", "toy.yaml", "--executor", "inline")
+    qairt("cache", "clear", "toy.yaml", "join", "--yes")
+    note = r"cleared \d+ s ago · `qairt cache undo` brings it back"
+    assert re.search(rf"join\s+all\s+\d\.\d s\s+{note}\n", qairt("plan", "toy.yaml").out)
+    assert re.search(rf"join\s+all\s+{note}\n", qairt("cache", "why", "toy.yaml").out)
+    qairt("cache", "undo", "toy.yaml")
+    assert "cleared" not in qairt("plan", "toy.yaml").out
+    assert "Nothing to run" in qairt("plan", "toy.yaml").out

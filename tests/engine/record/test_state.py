@@ -14,7 +14,7 @@ from toy_stages import Fan, FanConfig, Source, SourceConfig
 from qairt import Pipeline, RunOptions
 from qairt.engine.record import events as ev
 from qairt.engine.record.events import parse_event, read_events
-from qairt.engine.record.state import RunState
+from qairt.engine.record.state import ItemState, RunState
 
 
 def planned(label: str, cached: bool = False, seconds: float = 10.0) -> dict[str, Any]:
@@ -223,3 +223,14 @@ def test_the_file_of_a_run_tells_what_its_listeners_heard(tmp_path, fail_at):
     assert read.status == result.status == ("failed" if fail_at else "done")
     assert [item.status for item in read.items.values() if item.stage == "source"] == ["done"]
     assert read.count("failed") == (1 if fail_at else 0)
+
+
+def test_a_made_item_that_was_cleared_is_not_made_and_is_again_when_it_is_back():
+    state = RunState(items={("a", "x"): ItemState("a", "x", key="k1", status="done", ended=100.0)})
+    item = state.items["a", "x"]
+    assert not state.show_cleared({"k2": 200.0, "k1": 50.0}), "it was cleared before it was made again"
+    assert state.show_cleared({"k1": 200.0})
+    assert (item.status, item.cleared, state.count("done")) == ("cleared", 200.0, 0)
+    assert not state.show_cleared({"k1": 200.0})
+    assert state.show_cleared({})
+    assert (item.status, item.cleared) == ("done", None)

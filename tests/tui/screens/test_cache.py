@@ -165,7 +165,7 @@ async def test_clear_undo_and_prune(store, state):
         await pilot.press("y")
         await settle(pilot)
         assert [entry.stage for entry in store.entries()] == ["quantize", "quantize", "export_bundle"]
-        assert app.messages[-1].startswith("cleared 3 entries, ")
+        assert app.messages[-1] == "cleared 3 entries: frees 62 B at the next prune; undo brings it back"
         assert " · cleared: " in picture(app)[0]
         await pilot.press("z")
         await settle(pilot)

@@ -36,6 +36,9 @@ app = typer.Typer(
 )
 
 
+_LATER = " at the next prune"
+
+
 @add_command(app, "list")
 def list_entries(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json = False) -> None:
     """List cached items: their size, and the time they took.
@@ -112,7 +115,7 @@ def clear(
     entries = find_entries(store, chosen.stage, chosen.item)
     whole_stage = None if chosen.item else chosen.stage
     found = preview(store, entries, after=after and chosen.stage is not None, whole_stage=whole_stage)
-    if found.entries and not yes and not confirmed(f"Clear {clearing(found.entries, found.bytes)}?"):
+    if found.entries and not yes and not confirmed(f"Clear {clearing(found.entries, found.bytes, when=_LATER)}?"):
         return
     clear_entries(store, found.entries)
     if as_json:
@@ -120,8 +123,8 @@ def clear(
     elif not found.entries:
         emit("Nothing to clear.")
     else:
-        emit(f"Cleared {clearing(found.entries, found.bytes)}.")
-        emit("`qairt cache undo` (z on the full screen) restores it until `qairt cache prune` frees the disk.")
+        emit(f"Cleared {clearing(found.entries, found.bytes, when=_LATER)}.")
+        emit("`qairt cache undo` (z on the full screen) brings it back until `qairt cache prune` frees the disk.")
 
 
 @add_command(app, "undo")

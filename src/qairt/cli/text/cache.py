@@ -27,10 +27,10 @@ def entry_age(entry: Entry) -> str:
     return age((datetime.now(UTC) - datetime.fromisoformat(entry.timestamp)).total_seconds())
 
 
-def clearing(entries: Sequence[Entry], freed: int) -> str:
-    """`2 entries: frees 62 MB, 12.3 s to rebuild`."""
+def clearing(entries: Sequence[Entry], freed: int, *, when: str = "") -> str:
+    """`2 entries: frees 62 MB at the next prune, 12.3 s to rebuild`."""
     work = duration(sum(entry.seconds for entry in entries))
-    return f"{count(len(entries), 'entry', 'entries')}: frees {size(freed)}, {work} to rebuild"
+    return f"{count(len(entries), 'entry', 'entries')}: frees {size(freed)}{when}, {work} to rebuild"
 
 
 def inputs(entry: Entry) -> dict[str, object]:

@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
-from qairt.amounts import count, size
-from qairt.engine.cache.store import Store
+from typing import TYPE_CHECKING
+
+from qairt.amounts import count, short_age, size
+
+if TYPE_CHECKING:
+    from qairt.engine.cache.store import Store
 
 
 def cleared_line(freed: int, number: int) -> str:
     """What was cleared."""
-    return f"cleared {count(number, 'entry', 'entries')}, {size(freed)}; undo restores it until the next prune"
+    return f"cleared {count(number, 'entry', 'entries')}: frees {size(freed)} at the next prune; undo brings it back"
+
+
+def when_cleared(moment: float, now: float, undo: str) -> str:
+    """`cleared 1 min ago · z brings it back`.
+
+    Args:
+        undo: the key or command that does.
+    """
+    return f"cleared {short_age(now - moment)} ago · {undo} brings it back"
 
 
 def undone_line(store: Store) -> str:

@@ -19,57 +19,19 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Literal
 
 from filelock import FileLock, Timeout
-from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError, field_validator
+from pydantic import JsonValue, ValidationError
 
 from qairt.engine.cache.entry import Entry
+from qairt.engine.cache.journal import JOURNAL, TRASH, Journal, Moved
 from qairt.engine.cache.manifest import PipelineManifest, Stages, items_of, manifest_bytes, parse_manifest
 from qairt.engine.cache.readers import Readers
 from qairt.errors import CacheError
 from qairt.files import flush, read_regular, write_atomic
 
-TRASH = "trash"
-_JOURNAL = "journal.json"
 _MANIFEST = "manifest.json"
 _LOCK_TIMEOUT = 10.0  # seconds to wait for another process that clears or undoes
-
-
-class Moved(BaseModel):
-    """One entry that was cleared."""
-
-    model_config = ConfigDict(frozen=True)
-
-    stage: str
-    label: str
-    key: str
-    place: str
-    """Its folder below `pipeline_state` and below the trash: `convert/convert_1a2b3c4d`."""
-
-    @field_validator("place")
-    @classmethod
-    def _is_inside(cls, place: str) -> str:
-        parts = PurePosixPath(place).parts
-        if len(parts) != 2 or ".." in parts or place.startswith("/"):
-            raise ValueError("not a folder of an entry")
-        return place
-
-    @property
-    def name(self) -> str:
-        return f"{self.stage} {self.label}"
-
-
-class _Journal(BaseModel):
-    v: Literal[1] = 1
-    step: Literal["clearing", "cleared", "undoing", "superseded"]
-    """`superseded`: the remaining entries were rebuilt before they could be restored."""
-    bytes: int
-    entries: tuple[Moved, ...]
-    records: Stages
-    """The manifest's records of these stages, with only the cleared items."""
-    after: str | None
-    """SHA-256 of the manifest after the clear; None if it did not mention these entries."""
 
 
 @dataclass(frozen=True)
@@ -172,7 +134,7 @@ class Trash:
             self._recover()
             count = len(self.entries())
             for folder in self._folders():
-                (folder / _JOURNAL).unlink(missing_ok=True)  # first, so that a half-deleted clear is never restored
+                (folder / JOURNAL).unlink(missing_ok=True)  # first, so that a half-deleted clear is never restored
                 flush(folder)
                 shutil.rmtree(folder)
             return count
@@ -201,7 +163,7 @@ class Trash:
 
     # Inside
 
-    def _begin(self, entries: Sequence[Entry], freed: int) -> tuple[Path, _Journal]:
+    def _begin(self, entries: Sequence[Entry], freed: int) -> tuple[Path, Journal]:
         """Write the journal, so that the clear can be rolled back."""
         number = max((int(folder.name) for folder in self._folders()), default=0) + 1
         folder = self.folder / str(number)
@@ -215,7 +177,7 @@ class Trash:
         records, after = _without(raw, moved)
         if raw is not None and after is not None:
             write_atomic(folder / _MANIFEST, raw)
-        journal = _Journal(step="clearing", bytes=freed, entries=moved, records=records, after=after)
+        journal = Journal(step="clearing", bytes=freed, entries=moved, records=records, after=after)
         self._write(folder, journal)
         flush(self.folder)
         return folder, journal
@@ -225,7 +187,7 @@ class Trash:
             if journal.step in ("clearing", "undoing"):
                 self._restore(folder, journal)
 
-    def _restore(self, folder: Path, journal: _Journal) -> Cleared:
+    def _restore(self, folder: Path, journal: Journal) -> Cleared:
         """Move everything back whose place is free, and add it to the manifest."""
         back: list[Moved] = []
         superseded: list[Moved] = []
@@ -248,7 +210,7 @@ class Trash:
         if superseded:
             self._write(folder, journal.model_copy(update={"step": "superseded", "entries": tuple(superseded)}))
         else:
-            (folder / _JOURNAL).unlink()
+            (folder / JOURNAL).unlink()
             flush(folder)
             shutil.rmtree(folder, ignore_errors=True)
         return Cleared(journal.bytes, tuple(back), tuple(superseded))
@@ -267,22 +229,22 @@ class Trash:
             return []
         return sorted(found, key=lambda path: int(path.name))
 
-    def _journals(self) -> list[tuple[Path, _Journal]]:
+    def _journals(self) -> list[tuple[Path, Journal]]:
         """The latest first."""
         read = [(folder, self._read(folder)) for folder in reversed(self._folders())]
         return [(folder, journal) for folder, journal in read if journal is not None]
 
-    def _held(self, folder: Path, journal: _Journal) -> list[Moved]:
+    def _held(self, folder: Path, journal: Journal) -> list[Moved]:
         return [moved for moved in journal.entries if (folder / moved.place).is_dir()]
 
-    def _read(self, folder: Path) -> _Journal | None:
+    def _read(self, folder: Path) -> Journal | None:
         try:
-            return _Journal.model_validate_json(read_regular(folder / _JOURNAL))
+            return Journal.model_validate_json(read_regular(folder / JOURNAL))
         except (OSError, ValidationError):  # unusable: it waits for the next prune
             return None
 
-    def _write(self, folder: Path, journal: _Journal) -> None:
-        write_atomic(folder / _JOURNAL, journal.model_dump_json(indent=1) + "\n")
+    def _write(self, folder: Path, journal: Journal) -> None:
+        write_atomic(folder / JOURNAL, journal.model_dump_json(indent=1) + "\n")
         flush(folder)
 
     def _being_read(self, moved: Moved) -> CacheError:

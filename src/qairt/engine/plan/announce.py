@@ -16,6 +16,7 @@ def planned_entries(plan: Plan) -> list[PlannedEntry]:
             key=item.key,
             cached=item.cached,
             stale=item.stale,
+            cleared=item.cleared or 0.0,
             stored=item.stored is not None,
             reason=item.why,
             sources=tuple(source.name for source in item.sources),

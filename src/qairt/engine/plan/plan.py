@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -10,13 +11,15 @@ from qairt import keys
 from qairt.engine.axes import Coord, label, without
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import newest_by_item
+from qairt.engine.cache.journal import cleared_at
+from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.libraries import minor_versions
 from qairt.engine.plan.cause import NEVER, cause_of
 from qairt.engine.plan.costs import CostHistory, Expectation, size_bucket
 from qairt.engine.plan.key import StageFacts, item_inputs
 from qairt.engine.plan.machine_speed import MachineSpeed, kept_speed
 from qairt.engine.plan.outputs import planned_outputs
-from qairt.engine.plan.planned import Plan, PlannedItem, PlannedOutput, StagePlan
+from qairt.engine.plan.planned import Cause, Plan, PlannedItem, PlannedOutput, StagePlan
 from qairt.engine.plan.stored_items import look_up
 from qairt.engine.shared_store.shared_store import SharedStore
 from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, Stage, Task
@@ -80,6 +83,7 @@ class _Planning:
         """Digests of what is fetched from it."""
         self._newest = newest_by_item(self.plan.known.values())
         self._costs = CostHistory(planner.cache.cache_dir)
+        self._cleared = cleared_at(planner.cache.cache_dir)
         self._speed = kept_speed() or MachineSpeed()
         self._batch: dict[Coord, PlannedItem] = {}
         self._facets: dict[str, object] = {}
@@ -159,7 +163,11 @@ class _Planning:
             bytes=entry.new_bytes if entry else expected.bytes,
             tools=tools,
         )
-        if entry is None:
+        if entry is None and reusable and key in self._cleared:
+            item.cleared = self._cleared[key]
+            note = when_cleared(item.cleared, time.time(), "`qairt cache undo`")
+            item.cause, item.reason = Cause("removed", name, note=note), note
+        elif entry is None:
             never = "enable_cache is false" if uncached else NEVER if self._stateful else ""
             item.cause, item.reason = cause_of(item, self.plan.known, forced=forced, never=never)
         return item

@@ -142,6 +142,8 @@ class PlannedItem:
     """Why it runs; empty if it is cached."""
     cause: Cause | None = None
     """The root of that reason."""
+    cleared: float | None = None
+    """When its result was cleared, which undo can bring back."""
     stored: StoredEntry | None = None
     """Its entry in the shared store, if it is fetched instead of built."""
     fetch_seconds: float = 0.0
@@ -208,7 +210,7 @@ class PlannedItem:
     @property
     def stale(self) -> bool:
         """It was made before and is rebuilt."""
-        return self.entry is None and self.last is not None
+        return self.entry is None and (self.last is not None or self.cleared is not None)
 
 
 @dataclass

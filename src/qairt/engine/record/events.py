@@ -46,6 +46,8 @@ class PlannedEntry(BaseModel):
     cached: bool
     stale: bool = False
     """It was made before, from different inputs."""
+    cleared: float = 0.0
+    """When its result was cleared, which undo can bring back; 0 if it was not."""
     stored: bool = False
     """It is fetched from the shared store."""
     reason: str

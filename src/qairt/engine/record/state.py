@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
@@ -26,6 +26,7 @@ ItemStatus = Literal[
     "blocked",
     "cancelled",
     "interrupted",
+    "cleared",
 ]
 RunStatus = Literal["planned", "running", "done", "failed", "interrupted"]
 
@@ -75,6 +76,10 @@ class ItemState:
     directory: str = ""
     log: str = ""
     error: dict[str, JsonValue] | None = None
+    cleared: float | None = None
+    """When its result was cleared."""
+    before: ItemStatus = "waiting"
+    """What it was before that."""
 
     @property
     def name(self) -> str:
@@ -142,6 +147,8 @@ class RunState:
         state._plan(entries)
         for item, entry in zip(state.items.values(), entries, strict=True):
             item.status = "cached" if entry.cached else "stale" if entry.stale else "waiting"
+            if entry.cleared:
+                item.status, item.cleared = "cleared", entry.cleared
         return state
 
     def apply(self, event: ev.Event) -> None:
@@ -213,6 +220,26 @@ class RunState:
                 item = self._enter(event.stage, event.label, "waiting")
                 item.message, item.error, item.started = "", None, None
                 self._update_ready(item)
+
+    def show_cleared(self, cleared: Mapping[str, float]) -> bool:
+        """Mark made items whose results were cleared since, and take back the mark of those that were brought back.
+
+        Args:
+            cleared: when, by key.
+
+        Returns:
+            Whether anything changed.
+        """
+        changed = False
+        for item in self.items.values():
+            moment = cleared.get(item.key)
+            if moment is not None and item.status in MADE and moment > (item.ended or 0.0):
+                item.before, item.status, item.cleared = item.status, "cleared", moment
+                changed = True
+            elif moment is None and item.status == "cleared" and item.before in MADE:
+                item.status, item.cleared = item.before, None
+                changed = True
+        return changed
 
     def end_unexpectedly(self) -> None:
         """Its process is gone without a last event: mark running items as interrupted."""

@@ -11,8 +11,8 @@ from rich.cells import cell_len
 from qairt.amounts import age, count, duration, size
 from qairt.engine.cache.clearing import short_names
 from qairt.engine.cache.entry import Entry
+from qairt.engine.cache.journal import Moved
 from qairt.engine.cache.store import Store
-from qairt.engine.cache.trash import Moved
 from qairt.tui.lines.runs import cut, plain
 from qairt.tui.terminal.glyphs import Look
 

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator, Mapping
 
 from textual.content import Content
 
 from qairt.amounts import count, duration, size
 from qairt.engine.cache.entry import Entry
+from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.plan.planned import PlannedItem, short
 from qairt.engine.record.sentences import stopped
 from qairt.engine.record.state import ItemState, RunState
@@ -48,6 +50,8 @@ def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
     percent = f" {item.fraction:.0%}" if item.status == "running" and item.fraction else ""
     yield "", item.name, "bold"
     meaning = MARKS[item.status].meaning
+    if item.cleared is not None and item.status == "cleared":
+        meaning = when_cleared(item.cleared, time.time(), "z").removeprefix("cleared ")
     explained = "" if item.status == "running" or meaning == item.status else f": {meaning}"
     yield "state", f"{look.mark(item.status)} {item.status}{percent}{explained}", style
     if item.message:
@@ -62,9 +66,9 @@ def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
         yield "silent", f"{duration(item.quiet_seconds)} without output or CPU use", ""
     if item.status in ("running", "quiet", "waiting", "ready", "stale") and item.expected_seconds:
         basis = f"from {count(item.samples, 'earlier run')}" if item.samples else "estimated"
-        time = spread(item.expected_seconds, item.expected_low, item.expected_high)
+        takes = spread(item.expected_seconds, item.expected_low, item.expected_high)
         ram = f", {size(item.expected_ram)} of memory" if item.expected_ram else ""
-        yield "expected", f"{time}{ram}; {basis}", ""
+        yield "expected", f"{takes}{ram}; {basis}", ""
     if item.status in ("done", "warn") and item.seconds:
         yield "took", f"{duration(item.seconds)}, peak {size(item.peak_rss)}", ""
     if item.attempt > 1:

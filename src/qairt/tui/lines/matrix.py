@@ -194,6 +194,8 @@ def time_left(items: list[ItemState], now: float, jobs: int) -> str:
         return "blocked"
     if statuses == {"cached"}:
         return "cached"
+    if "cleared" in statuses and not statuses & BUSY:
+        return "cleared"
     if "stale" in statuses and not statuses & BUSY:
         return "stale"
     if any(is_overdue(item, now) for item in items):

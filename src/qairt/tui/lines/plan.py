@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Literal
 from rich.cells import cell_len
 
 from qairt.amounts import count, size
+from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.plan.announce import planned_entries
 from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.plan.why import Summary
@@ -20,8 +22,8 @@ from qairt.tui.lines.matrix import clock, matrix_rows, plain
 from qairt.tui.lines.runs import cut
 from qairt.tui.terminal.glyphs import Look
 
-Verdict = Literal["hit", "run", "new"]
-STATUS: dict[Verdict, ItemStatus] = {"hit": "cached", "run": "stale", "new": "waiting"}
+Verdict = Literal["hit", "run", "new", "cleared"]
+STATUS: dict[Verdict, ItemStatus] = {"hit": "cached", "run": "stale", "new": "waiting", "cleared": "cleared"}
 """The item status whose mark and colour a verdict uses."""
 
 _WIDE, _NARROW = 90, 60
@@ -108,6 +110,7 @@ def _row(
     to_run = [item for item in items if not item.cached]
     left = [each for each in states if each.status != "cached"]
     verdict: Verdict = "hit" if not to_run else "run" if any(item.stale for item in to_run) else "new"
+    verdict = "cleared" if any(item.cleared is not None for item in to_run) else verdict
     first = to_run[0] if to_run else None
     seconds, low, high = _walls(left, jobs)
     return PlanRow(
@@ -131,6 +134,9 @@ def _row(
 def _causes(item: PlannedItem | None) -> tuple[str, ...]:
     if item is None or item.cause is None:
         return ("",)
+    if item.cleared is not None:
+        whole = when_cleared(item.cleared, time.time(), "z")
+        return whole, whole.partition(" · ")[0]
     if item.stored is not None:
         return plain(item.why), "in the store"
     whole = plain(item.cause.text)

@@ -23,6 +23,7 @@ _GRAVEST_FIRST: tuple[ItemStatus, ...] = (
     "blocked",
     "cancelled",
     "warn",
+    "cleared",
     "stale",
     "ready",
     "waiting",

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.cells import cell_len
 
 from qairt.amounts import age, count, size
+from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.plan.why import Difference, KeyDiff
 from qairt.tui.lines.matrix import plain
 from qairt.tui.lines.plan import spread
@@ -24,11 +25,13 @@ def head_lines(diff: KeyDiff, now: float, look: Look) -> list[str]:
     item = diff.item
     if item.cached:
         state = f"{look.mark('cached')} cached: the next run reuses it"
+    elif item.cleared is not None:
+        state = f"{look.mark('cleared')} {when_cleared(item.cleared, now, 'z')}"
     elif item.stale:
         state = f"{look.mark('stale')} stale"
     else:
         state = f"{look.mark('waiting')} new"
-    root = f"   root cause: {plain(diff.root)}" if diff.root else ""
+    root = f"   root cause: {plain(diff.root)}" if diff.root and item.cleared is None else ""
     if diff.cached_key:
         same = "=" if diff.cached_key == item.key else "≠"
         built = f"built {_ago(diff.cached_at, now)}, {size(diff.cached_bytes)}"

@@ -12,6 +12,7 @@ from textual.widget import Widget
 from textual.widgets import Footer, Input
 
 from qairt.engine.cache.entry import Entry
+from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.eta import SmoothEta, in_words
 from qairt.engine.record.events import ResourceSample
@@ -171,6 +172,9 @@ class MonitorScreen(Screen[None]):
         parts = [f"{done}/{total} items"]
         if cached := state.count("cached"):
             parts.append(f"{cached} cached")
+        if cleared := [item.cleared for item in state.items.values() if item.status == "cleared" and item.cleared]:
+            what = when_cleared(max(cleared), now, "z")
+            parts.append(what if len(cleared) == 1 else f"{len(cleared)} {what}")
         if state.status in ("running", "planned") and done < total:
             parts.append(f"{in_words(self._eta.at(state, now))} left")
         self.overall.show(progress_of(state, now), " · ".join(parts))

@@ -34,6 +34,7 @@ MARKS: dict[ItemStatus, Mark] = {
     "blocked": Mark("-", "-", "not run because an input failed"),
     "cancelled": Mark("■", "c", "cancelled"),
     "interrupted": Mark("?", "?", "not finished when the run ended"),
+    "cleared": Mark("□", "o", "its result was cleared; undo brings it back"),
 }
 """In the order of the legend. The theme variable `$state-<status>` is the colour of each."""
 
@@ -74,6 +75,7 @@ _ASCII = str.maketrans(
         "▒": "+",
         "▓": "=",
         "■": "c",
+        "□": "o",
         "▶": ">",
         "✓": "+",
         "’": "'",

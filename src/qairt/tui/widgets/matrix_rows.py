@@ -51,6 +51,7 @@ class MatrixRows(ScrollView, can_focus=True, inherit_bindings=False):
     MatrixRows > .stage-matrix--blocked { color: $state-blocked; }
     MatrixRows > .stage-matrix--cancelled { color: $state-cancelled; }
     MatrixRows > .stage-matrix--interrupted { color: $state-interrupted; }
+    MatrixRows > .stage-matrix--cleared { color: $state-cleared; }
     """
 
     def __init__(self, look: Look | None = None, *, id: str | None = None, classes: str | None = None) -> None:
