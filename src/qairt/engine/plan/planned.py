@@ -157,6 +157,11 @@ class PlannedItem:
             found |= {id(above): above for above in source.upstream}
         return list(found.values())
 
+    @cached_property
+    def never_reused(self) -> bool:
+        """Its stage, or one before it, is made anew in every run."""
+        return self.stage.stateful or any(source.never_reused for source in self.sources)
+
     @property
     def coord(self) -> Coord:
         return self.task.coord

@@ -69,7 +69,7 @@ class Run:
             self._cache, setup.manifest, self._inputs, stream, make_executor(options.executor), self._bookkeeping
         )
         store = setup.planner.store
-        self._sharing = Sharing(store, self._cache, setup.manifest, stream, self._bookkeeping)
+        self._sharing = Sharing(store, self._cache, setup.manifest, stream, self._bookkeeping, setup.not_kept)
         self._cancellations = Cancellations(stop)
         self._requests = RunRequests(stop, self._state, self._cancellations)
         self._metrics = StageMetrics(self._cache.cache_dir, self._state, stream.measurements)
@@ -145,7 +145,7 @@ class Run:
             for item in planned.items:
                 if item.cached:
                     self._note_cached(item)
-                    self._share(item)
+                    self._sharing.add(item)
                 elif item.name not in self._executed:
                     todo.append(item)
         self._hooks.expect(todo)
@@ -173,14 +173,14 @@ class Run:
         try:
             self._hooks.before(item)
             with self._items.locked(item, stop):
-                again = stage.name in self._options.force | self._planner.uncached or self._is_never_reused(item)
+                again = stage.name in self._options.force | self._planner.uncached or item.never_reused
                 item.entry = None if again else self._cache.entry(item.key) or self._sharing.fetch(item, stop)
                 if item.entry is not None:
                     self._note_cached(item)
                     return
                 self._items.run(item, threads, computed, log, stop)
                 self._executed.append(item.name)
-                self._share(item)
+                self._sharing.add(item)
         except Interrupted:
             self._blocked(item, None)
             raise
@@ -209,11 +209,6 @@ class Run:
             self._cancellations.ended(item.name, finished=item.cached)
             self._hooks.after(item)
 
-    def _share(self, item: PlannedItem) -> None:
-        kept = item.stage.name not in self._setup.not_kept and not self._is_never_reused(item)
-        if item.entry is not None and kept:
-            self._sharing.add(item.entry)
-
     def _require_space(self, plan: Plan) -> None:
         try:
             warning = require_space(plan, self._cache.cache_dir)
@@ -222,9 +217,6 @@ class Run:
             raise
         if warning is not None:
             self._stream.emit(ev.LogLine(level="warning", message=warning))
-
-    def _is_never_reused(self, item: PlannedItem) -> bool:
-        return item.stage.stateful or any(self._is_never_reused(source) for source in item.sources)
 
     def _note_cached(self, item: PlannedItem) -> None:
         if item.key not in self._cached and item.name not in self._executed:

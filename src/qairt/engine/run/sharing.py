@@ -37,9 +37,11 @@ class Sharing:
         manifest: PipelineManifest,
         stream: EventStream,
         bookkeeping: Bookkeeping,
+        not_kept: frozenset[str] = frozenset(),
     ) -> None:
         self._store, self._cache, self._manifest = store, cache, manifest
         self._stream, self._bookkeeping = stream, bookkeeping
+        self._not_kept = not_kept
         self._uploads = Uploads(store, cache) if store is not None and store.settings.writes else None
         self._told: set[str] = set()
 
@@ -64,10 +66,11 @@ class Sharing:
                 raise TryAgain
         return entry
 
-    def add(self, entry: Entry) -> None:
-        """Let other machines have an entry, when there is time."""
-        if self._uploads is not None:
-            self._uploads.add(entry)
+    def add(self, item: PlannedItem) -> None:
+        """Let other machines have a finished item, when there is time, unless nobody reuses or keeps it."""
+        kept = item.stage.name not in self._not_kept and not item.never_reused
+        if self._uploads is not None and item.entry is not None and kept:
+            self._uploads.add(item.entry)
 
     def close(self, *, wait: bool) -> None:
         """The run is over: wait for uploads, within the limit, and say what is left of them."""
