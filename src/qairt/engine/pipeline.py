@@ -200,7 +200,7 @@ class Pipeline(LastResult):
 
     def plan_finished(self, env: Env) -> Plan:
         """The plan in `env`, unchecked, with everything that is there, also what the next run would not reuse."""
-        return replace(self._planner(env, RunOptions()), uncached=frozenset()).plan()
+        return replace(self._planner(env, RunOptions()), uncached=frozenset(), store=None).plan()
 
     # Running
 

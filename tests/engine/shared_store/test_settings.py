@@ -88,6 +88,16 @@ def test_faults(config, monkeypatch, text, problem):
     assert (error.value.what, error.value.where) == (problem, "QAIRT_STORE")
 
 
+def test_a_file_that_cannot_be_read(config):
+    config.write_text("theme: [\n")
+    assert store_settings() is None  # it sets no store; the screen tells what is wrong with it
+    config.write_text("theme: [\nstore: s3://b\n")
+    with pytest.raises(RecipeError) as error:
+        store_settings()
+    assert error.value.what.startswith(f"{config}:3: is not valid YAML: ")
+    assert error.value.remedy == "mend it: it may name a shared store"
+
+
 def test_what_cannot_work_is_told_before_work_starts(config, monkeypatch):
     monkeypatch.setenv("QAIRT_STORE", "{url: https://host/x, mode: read-write}")
     with pytest.raises(RecipeError) as error:

@@ -10,6 +10,8 @@ store:
 from __future__ import annotations
 
 import os
+import re
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -18,6 +20,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from qairt.errors import RecipeError
+from qairt.files import read_text
 from qairt.recipe.yaml_file import NotAMapping, describe_error, read_yaml
 from qairt.user_folder import config_folder
 
@@ -80,10 +83,19 @@ def store_settings() -> StoreSettings | None:
         file = read_yaml(config_folder() / "config.yaml")
     except FileNotFoundError:
         return None
-    except NotAMapping:  # told where the other settings are read
+    except NotAMapping as fault:
+        _require_no_store(fault)
         return None
     stated = file.values.get("store")
     return None if stated is None else _validated(stated, f"{file.where(['store'])}: store")
+
+
+def _require_no_store(fault: NotAMapping) -> None:
+    """A settings file that is no YAML has no store, unless a line of it begins with `store:`."""
+    with suppress(OSError, UnicodeDecodeError):
+        if re.search(r"^store\s*:", read_text(config_folder() / "config.yaml"), re.MULTILINE) is None:
+            return
+    raise RecipeError(str(fault), remedy="mend it: it may name a shared store") from fault
 
 
 def _parsed(text: str) -> object:

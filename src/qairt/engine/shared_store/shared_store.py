@@ -29,6 +29,7 @@ from qairt.engine.shared_store.open_objects import open_objects
 from qairt.engine.shared_store.patience import PATIENT, Limits, all_within, watched, within
 from qairt.engine.shared_store.settings import StoreSettings
 from qairt.engine.shared_store.stored import FORMAT, MARKER, Marker, StoredEntry, entry_name, parsed
+from qairt.machine import free_space
 
 ResultT = TypeVar("ResultT")
 _AT_ONCE = 16
@@ -154,6 +155,10 @@ class SharedStore:
             check: what it raises ends the waiting.
         """
         if self.is_away() or self.distrusted:
+            return False
+        free = free_space(folder)
+        if free is not None and free < stored.bytes:
+            self.tell("disk", f"{self.url} has {size(stored.bytes)} for an item, and {size(free)} is free on this disk")
             return False
         began = time.monotonic()
         allowed = seconds_allowed(self.limits, building)

@@ -130,7 +130,7 @@ def parsed(raw: bytes, action: str) -> StoredEntry | None:
     except (ValueError, KeyError, TypeError, RecursionError, ValidationError):
         return None
     whole = stored.action == action == action_of(stored.key, stored.read)
-    return stored if whole else None
+    return stored if whole and stored.key == keys.digest(stored.inputs) else None
 
 
 def entry_name(action: str) -> str:
