@@ -246,6 +246,12 @@ def test_for_five_seconds_a_shown_eta_only_counts_down():
     assert all(shown.at(run_state, 15.0 + second / 10).seconds >= 0 for second in range(40))
 
 
+def test_a_short_estimate_does_not_count_down_to_nothing_while_its_item_runs():
+    run_state, shown = state(running("a", 2, 0.0), status="running"), SmoothEta()
+    assert shown.at(run_state, 0.0).seconds == 2
+    assert all(shown.at(run_state, tenth / 10).seconds > 0.1 for tenth in range(200))
+
+
 def test_a_paused_run_counts_nothing_down():
     run_state, shown = state(waiting("a", 100), status="running", paused=True), SmoothEta()
     assert [shown.at(run_state, now).seconds for now in (0.0, 3.0, 60.0)] == [100, 100, 100]

@@ -66,6 +66,12 @@ def measure_if_needed(plan: Plan) -> bool:
     return kept_speed() is not None
 
 
+def planned_for_this_machine(plan: Callable[[], Plan]) -> Plan:
+    """A plan whose estimates follow the speed of this machine, which is measured first if it never was."""
+    planned = plan()
+    return plan() if measure_if_needed(planned) else planned
+
+
 def measured_speed(seconds: float = _SECONDS) -> MachineSpeed:
     """Measure for twice `seconds`. The fastest of many short trials counts, so that other programs hardly matter."""
     import zlib

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 _DASH = "\N{EN DASH}"
 
 STEADY = 5.0
-"""Seconds for which a displayed estimate only counts down."""
+"""Seconds for which a displayed estimate only counts down; less if less than four times as much is left."""
 AT_MOST = 0.95
 """The most progress that is assumed of an item that reports none."""
 _OVERDUE = 0.15
@@ -96,7 +96,8 @@ class SmoothEta:
     def at(self, state: RunState, now: float) -> Eta:
         """The remaining time at `now`."""
         of = (state.run_id, state.status, state.paused)
-        if of != self._of or not 0 <= now - self._made < STEADY:
+        steady = min(STEADY, self._eta.seconds / 4)
+        if of != self._of or not 0 <= now - self._made < steady:
             self._eta, self._made, self._of = remaining(state, now), now, of
         if state.status != "running" or state.paused:
             return self._eta

@@ -8,17 +8,16 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from qairt.engine.axes import Coord
-from qairt.engine.plan.machine_speed import measure_if_needed
 from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.record import events as ev
 from qairt.engine.record.control import RequestServer
-from qairt.engine.record.sentences import failure as failure_lines
 from qairt.engine.record.state import RunState
 from qairt.engine.record.summary import write_summary
 from qairt.engine.record.tool_lines import last_lines
 from qairt.engine.run.bookkeeping import Bookkeeping
 from qairt.engine.run.disk import require_space
 from qairt.engine.run.executor import make_executor
+from qairt.engine.run.failure_log import tell_in_log
 from qairt.engine.run.history import add_run
 from qairt.engine.run.inputs import ItemInputs
 from qairt.engine.run.item_runner import ItemRunner
@@ -44,7 +43,7 @@ class Run:
 
     Args:
         stream: where its events go.
-        stop: set to end the run; running items are stopped, finished ones kept.
+        stop: set to end the run; finished items are kept.
     """
 
     def __init__(self, setup: RunSetup, options: RunOptions, stream: EventStream, stop: threading.Event) -> None:
@@ -78,18 +77,14 @@ class Run:
         """Run everything that can run.
 
         Raises:
-            ContractViolation: a stage described other items than it promised.
-            QairtError: nothing could start.
+            QairtError: nothing could start, or a stage described other items than promised.
         """
         started = time.time()
         with (
             self._stream.listening(self._state.apply, self._metrics.apply),
             self._stream.recording(self._folder.events),
         ):
-            plan = self._planner.plan()
-            if measure_if_needed(plan):
-                plan = self._planner.plan()
-            self._plan = plan
+            plan = self._plan = self._setup.plan()
             known = frozenset(plan.known)
             self._setup.keep(plan)
             self._setup.announce(plan, self._options, self._stream)
@@ -195,10 +190,7 @@ class Run:
                 self._stream.emit(ev.LogLine(level="warning", message=message))
                 raise TryAlone from error
             self._failed[item.name] = failure
-            with suppress(OSError):  # the event says it too
-                log.parent.mkdir(parents=True, exist_ok=True)
-                with log.open("a", encoding="utf-8") as file:
-                    file.write("\n" + "\n".join(failure_lines(failure.as_dict())) + "\n")
+            tell_in_log(log, failure)
             self._stream.emit(
                 ev.ItemFailedEvent(
                     stage=stage.name, label=item.label, error=failure.as_dict(), log=str(log), **usage.model_dump()

@@ -10,6 +10,7 @@ from typing import Literal
 
 from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.plan.announce import planned_entries
+from qairt.engine.plan.machine_speed import planned_for_this_machine
 from qairt.engine.plan.plan import Planner
 from qairt.engine.plan.planned import Plan
 from qairt.engine.plan.tools import tools_of
@@ -35,6 +36,10 @@ class RunSetup:
     """About the recipe or the cache directory; repeated in the run's log."""
     not_kept: frozenset[str] = frozenset()
     """Stages whose results are deleted when the run has ended."""
+
+    def plan(self) -> Plan:
+        """What is to run, with estimates for this machine."""
+        return planned_for_this_machine(self.planner.plan)
 
     def keep(self, plan: Plan) -> None:
         """Write what this run executes into its folder."""

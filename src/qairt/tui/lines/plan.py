@@ -157,8 +157,11 @@ def _walls(items: list[ItemState], jobs: int) -> tuple[float, float, float]:
 def head_lines(name: str, cache: str, plan: PlanTable, summary: Summary, memory: int, look: Look) -> list[str]:
     """Two lines above the table: the recipe and its cache, and the totals."""
     counts = [f"{count(summary.items, 'item')}: {summary.cached} cached {look.mark('cached')}"]
-    if summary.stale:
-        counts.append(f"{summary.stale} stale {look.mark('stale')}")
+    cleared = sum(item.cleared is not None for row in plan.rows for item in row.items)
+    if summary.stale > cleared:
+        counts.append(f"{summary.stale - cleared} stale {look.mark('stale')}")
+    if cleared:
+        counts.append(f"{cleared} cleared {look.mark('cleared')}")
     if summary.new:
         counts.append(f"{summary.new} new")
     if summary.cached == summary.items:
