@@ -21,17 +21,44 @@ def model(place):
 def test_the_written_recipe_passes_check_and_has_comments(qairt, model, place):
     said = qairt("init", "tiny-llama")
     assert said.code == 0
-    assert said.out.endswith("\nNext: qairt plan tiny-llama.yaml, then qairt run tiny-llama.yaml\n")
+    assert said.out.endswith("\nNext: qairt run tiny-llama.yaml\n")
     text = (place / "tiny-llama.yaml").read_text()
     assert 'soc_details: "chipset:SM8650"       # the chip; `qairt check` lists its limits\n' in text
     assert max(map(len, text.splitlines())) <= 120
     assert qairt("check", "tiny-llama.yaml").code == 0
 
 
-def test_a_recipe_in_another_folder_names_the_model_relative_to_itself(qairt, model, place):
-    assert qairt("init", "tiny-llama", "-o", "recipes/mine.yaml").code == 0
-    assert yaml.safe_load((place / "recipes" / "mine.yaml").read_text())["model_id_or_path"] == "../tiny-llama"
-    assert qairt("check", "recipes/mine.yaml").code == 0
+def test_the_model_is_found_from_anywhere(qairt, model, place, monkeypatch):
+    assert qairt("init", "tiny-llama", "-o", "recipes/my own.yaml").out.endswith(
+        "\nNext: qairt run 'recipes/my own.yaml'\n"
+    )
+    written = place / "recipes" / "my own.yaml"
+    assert yaml.safe_load(written.read_text())["model_id_or_path"] == str(place / "tiny-llama")
+    assert qairt("init", "tiny-llama", "-o", "beside.yaml").code == 0
+    assert yaml.safe_load((place / "beside.yaml").read_text())["model_id_or_path"] == "tiny-llama"
+    (place / "elsewhere").mkdir()
+    monkeypatch.chdir(place / "elsewhere")
+    assert qairt("check", str(written)).code == 0
+    assert qairt("check", "../beside.yaml").code == 0
+
+
+def test_the_only_model_here_need_not_be_named(qairt, model, place):
+    assert qairt("init", "-o", "mine.yaml").code == 0
+    assert yaml.safe_load((place / "mine.yaml").read_text())["model_id_or_path"] == "tiny-llama"
+    (place / "models").mkdir()
+    (place / "models" / "other.gguf").touch()
+    said = qairt("init", "-o", "mine.yaml", "--force")
+    assert (said.code, said.err) == (
+        2,
+        "Error: no model was given, and there are several here\n  give one of tiny-llama, models/other.gguf\n",
+    )
+
+
+def test_without_a_model_it_says_what_to_give(qairt):
+    assert qairt("init").err == (
+        "Error: no model was given, and there is none in this folder or in models/\n"
+        "  give a Hugging Face folder, a GGUF file, or an id such as Qwen/Qwen3-0.6B\n"
+    )
 
 
 def test_backend_cpu_leaves_the_npu_stages_out(qairt, model, place):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import typer
@@ -46,7 +47,18 @@ def check(
     else:
         for finding in findings:
             print_finding(finding)
+        _tell_next(pipeline, code, cache_dir)
     raise typer.Exit(code)
+
+
+def _tell_next(pipeline: LLMPipeline, code: int, cache_dir: Path | None) -> None:
+    """The one next thing: to run, or to check again once the errors are mended."""
+    from qairt.cli.text.next_step import after_plan, tell_next
+
+    if code == exit_codes.DONE:
+        tell_next(after_plan(pipeline.plan()), pipeline, cache_dir)
+    else:
+        tell_next("check", pipeline, cache_dir, when="once the errors above are mended")
 
 
 def findings_of(pipeline: LLMPipeline) -> tuple[list[Finding], int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -25,8 +26,14 @@ BackendName = Literal["HTP", "CPU"]
 
 def init(
     model: Annotated[
-        str, typer.Argument(metavar="MODEL", help="A Hugging Face folder, a GGUF file, or a Hugging Face id.")
-    ],
+        str | None,
+        typer.Argument(
+            metavar="MODEL",
+            help="A Hugging Face folder, a GGUF file, or a Hugging Face id. Left out: the only model in this folder or"
+            " in models/.",
+            show_default=False,
+        ),
+    ] = None,
     output: Annotated[
         Path | None,
         typer.Option("--output", "-o", metavar="FILE", help="The recipe to write.", show_default="MODEL.yaml"),
@@ -52,6 +59,7 @@ def init(
     chip = parse_soc(f"chipset:{soc}")
     if backend == "HTP":
         require_weight_sharing(chip)
+    model = model or _only_model_here()
     description = describe_model(model)
     path = output or Path(f"{_name(model)}.yaml")
     if path.suffix not in (".yaml", ".yml"):
@@ -67,13 +75,42 @@ def init(
         f"{path}: {config.family}, {config.num_layers} layers, {description.parameter_count / 1e6:,.0f} M parameters,"
         f" {size(description.parameter_bytes)} in float32"
     )
-    emit(f"Next: qairt plan {path}, then qairt run {path}")
+    emit(f"Next: {shlex.join(['qairt', 'run', str(path)])}")
 
 
 def _relative_to(folder: Path, model: str) -> str:
-    """A model's path as a recipe in `folder` must name it; ids and absolute paths as they are."""
-    path = Path(model)
-    return os.path.relpath(path, folder) if path.exists() and not path.is_absolute() else model
+    """A model's path as a recipe in `folder` must name it, whatever the working directory: relative if the model lies
+    below that folder, so that both can be moved together, else absolute. Ids as they are."""
+    path = Path(os.path.expanduser(model))
+    if not path.exists():
+        return model
+    place, home = path.absolute(), folder.absolute()
+    return str(place.relative_to(home)) if place.is_relative_to(home) else os.path.normpath(place)
+
+
+def _only_model_here() -> str:
+    """The model in the working directory or in `models/`.
+
+    Raises:
+        RecipeError: there is none, or several; names them.
+    """
+    found = [
+        path
+        for folder in (Path(), Path("models"))
+        if folder.is_dir()
+        for path in sorted(folder.iterdir())
+        if path.suffix == ".gguf" or (path / "config.json").is_file()
+    ]
+    if len(found) == 1:
+        return str(found[0])
+    if not found:
+        raise RecipeError(
+            "no model was given, and there is none in this folder or in models/",
+            remedy="give a Hugging Face folder, a GGUF file, or an id such as Qwen/Qwen3-0.6B",
+        )
+    raise RecipeError(
+        "no model was given, and there are several here", remedy=f"give one of {', '.join(map(str, found))}"
+    )
 
 
 def splits_for(description: ModelDescription) -> int:

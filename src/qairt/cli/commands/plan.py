@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -65,16 +66,18 @@ def plan(
 
         print_settings(pipeline, as_json=display.as_json)
         return
-    print_plan(pipeline, scope, display)
+    print_plan(pipeline, scope, display, cache_dir)
 
 
 def print_plan(
     pipeline: LLMPipeline,
     scope: PlanScope = PlanScope(),
     display: PlanDisplay = PlanDisplay(),
+    cache_dir: Path | None = None,
 ) -> None:
     """Print the table of stages, then every item that runs with its reason."""
     from qairt.cli.failures import report_note
+    from qairt.cli.text.next_step import after_plan, tell_next
     from qairt.cli.text.plan import expected, plan_lines
     from qairt.engine.run.options import RunOptions
     from qairt.machine import available_cores, available_memory
@@ -89,3 +92,4 @@ def print_plan(
         report_note(note)
     for line in plan_lines(planned, jobs=jobs, memory=memory, brief=display.brief):
         emit(line)
+    tell_next(after_plan(planned), pipeline, cache_dir)

@@ -46,6 +46,10 @@ def print_end(result: RunResult, state: RunState, pipeline: Pipeline) -> None:
         emit()
         for line in (*results(result, pipeline), *reports(result)):
             emit(line)
+        if not result.failed_outputs:
+            from qairt.cli.text.next_step import after_run, tell_next
+
+            tell_next(after_run(result.plan), pipeline)
         if result.failed_outputs:
             lost = count(len(result.failed_outputs), "report")
             report("")
