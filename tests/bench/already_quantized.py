@@ -8,6 +8,7 @@ puts it on the NPU's grid (LPBQ: an integer of 1 to 16 per group times a float p
     kept          its integers; each group's scale rounded to the nearest of the grid
     kept, fitted  the same, with the channel scale that fits its groups best
     nearest       the nearest values on the grid of `kept, fitted`
+    a technique   quantized again by one of recipes/quantization with calibration text (`--techniques lpbq_seqmse`)
 
 Run: python tests/bench/already_quantized.py [--model PATH] [--chunks 16]; without a model, a random tiny one.
 """
@@ -33,7 +34,12 @@ from qairt.model.open_weights import open_weights
 from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference
 from qairt.model.tokenizer import Tokenizer
+from qairt.quant.encodings import Encodings
+from qairt.quant.execution import Execution
+from qairt.quant.quantize_model import quantize_model
+from qairt.quant.simulate import Simulated
 from qairt.quant.techniques.lpbq_grid import best_scales, largest_scales, nearest, weight_cost
+from qairt.stages.technique_file import load_technique
 
 ROOT = Path(__file__).parents[2]
 LENGTH = 128
@@ -116,6 +122,8 @@ def main() -> None:
     parser.add_argument("--model", type=Path)
     parser.add_argument("--text", type=Path, default=ROOT / "shared" / "data" / "dev.txt")
     parser.add_argument("--chunks", type=int, default=16)
+    parser.add_argument("--techniques", nargs="+", default=[])
+    parser.add_argument("--calibration-text", type=Path, default=ROOT / "shared" / "data" / "calib.txt")
     parser.add_argument("--groups", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--kinds", nargs="+", default=["rounded", "clipped"], choices=["rounded", "clipped"])
     parser.add_argument("--threads", type=int, default=1)
@@ -139,6 +147,33 @@ def main() -> None:
         for kind in arguments.kinds:
             for group in arguments.groups:
                 measure(base, kind, clipped if kind == "clipped" else checkpoint, group, chunks, pool)
+                for name in arguments.techniques:
+                    ids = np.asarray(Tokenizer.open(model).encode(arguments.calibration_text.read_text()))
+                    texts = list(ids[: 8 * 2 * LENGTH].reshape(8, -1))
+                    found = requantized(base, clipped if kind == "clipped" else checkpoint, group, name, texts, chunks)
+                    print(f"{f'{kind}, {group}: {name}':<28}{found:36.3f}", flush=True)
+
+
+def requantized(
+    base: Parameters,
+    make: Callable[[Tensor, int], tuple[Tensor, Tensor]],
+    group: int,
+    name: str,
+    texts: list[np.ndarray],
+    chunks: list[np.ndarray],
+) -> float:
+    """Perplexity of the checkpoint after one of our techniques, with blocks of its groups; activations stay float."""
+    overlay = {}
+    for weight in [each for each in base.names() if "_proj.weight" in each]:
+        integers, scales = make(torch.from_numpy(np.array(base.read(weight))), group)
+        overlay[weight] = (integers * scales.repeat_interleave(group, 0)).numpy()
+    technique = load_technique(ROOT / "recipes" / "quantization" / f"{name}.yaml")
+    technique = technique.model_copy(update={"block_size": group})
+    stored = base.changed_by(overlay)
+    result = quantize_model(stored, texts, technique, execution=Execution(threads=torch.get_num_threads()))
+    linears = {weight: each for weight, each in result.encodings.params.items() if "_proj.weight" in weight}
+    changed = base.changed_by(overlay | dict(result.overlay or {}))
+    return perplexity(Simulated(changed, Encodings(params=linears), keep_weights=True).logits, chunks)
 
 
 def measure(

@@ -225,6 +225,7 @@ SETTINGS: dict[str, tuple[Change, frozenset[str]]] = {
         since("prepare_exports"),
     ),
     "stages.split_model.num_splits": (word("stages.split_model.num_splits=2"), since("split_model")),
+    "stages.split_model.split_lm_head": (word("stages.split_model.split_lm_head=true"), since("split_model")),
     "stages.convert.toolchain": (word(SDK_CHAIN[0]), since("convert")),
     "stages.quantize.toolchain": (word(*SDK_CHAIN), since("convert")),
     "stages.quantize.act_bitwidth": (word("stages.quantize.act_bitwidth=8"), NOTHING),
@@ -239,6 +240,14 @@ SETTINGS: dict[str, tuple[Change, frozenset[str]]] = {
     ),
     "stages.generate_context_binary.emulate": (
         word("stages.generate_context_binary.emulate=all"),
+        since("generate_context_binary"),
+    ),
+    "stages.generate_context_binary.vtcm_mb": (
+        word("stages.generate_context_binary.vtcm_mb=4"),
+        since("generate_context_binary"),
+    ),
+    "stages.generate_context_binary.extended_udma": (
+        word("soc_details=chipset:SM8850", "stages.generate_context_binary.extended_udma=true"),
         since("generate_context_binary"),
     ),
     "stages.export_bundle.format": (word("stages.export_bundle.format=ort"), since("export_bundle")),

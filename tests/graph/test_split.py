@@ -67,6 +67,14 @@ def test_parts_are_balanced_by_bytes_with_the_head_counted():
     assert [part.last_layer for part in uneven] == [0, 1, 6]
 
 
+def test_the_head_alone_is_the_last_part():
+    parts = plan_split(embedding_bytes=100, layer_bytes=[10] * 30, head_bytes=80, num_splits=5, split_lm_head=True)
+    assert [(part.first_layer, part.last_layer) for part in parts] == [(0, 0), (0, 10), (10, 20), (20, 30), (30, 30)]
+    assert [part.has_head for part in parts] == [False] * 4 + [True]
+    assert (parts[-1].weight_bytes, parts[-1].describe()) == (80, "lm_head, 0 MiB float")
+    assert [part.is_embedding for part in parts] == [True] + [False] * 4
+
+
 @pytest.mark.parametrize("layers", [1, 2, 7])
 @pytest.mark.parametrize("splits", [2, 3, 8])
 def test_every_layer_is_in_one_part(layers: int, splits: int):

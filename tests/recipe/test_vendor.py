@@ -225,6 +225,33 @@ def test_a_setting_that_changes_speed_only_is_a_note(tmp_path):
     assert any("graphs.anything_threads has no equivalent: it changes speed, not values" in note for note in notes)
 
 
+@pytest.mark.parametrize("group", ["", "compile_options.", "compile_options.graphs.", "compile_options.context."])
+def test_settings_of_the_compiler_that_it_takes_are_moved(tmp_path, group):
+    text = VENDOR.replace(
+        "    compile_options:",
+        f"    {group}vtcm_size_in_mb: 4\n    {group}extended_udma: true\n    native_kv: true\n    compile_options:",
+    ).replace("split.num_splits: 9", "split.num_splits: 9\n      split.split_lm_head: true")
+    recipe, notes = translated(tmp_path, text)
+    stages = recipe["stages"]
+    assert stages["generate_context_binary"]["vtcm_mb"] == 4
+    assert stages["generate_context_binary"]["extended_udma"] is True
+    assert stages["split_model"] == {"num_splits": 9, "split_lm_head": True}
+    said = [note.partition(": ")[2] for note in notes]
+    assert (
+        "stages.genai_builder.native_kv has no equivalent: keys and values have the layout of the graph: the wheel's "
+        "compiler makes none in the NPU's own"
+    ) in said
+    assert (
+        "stages.genai_builder.compile_options.graphs.hvx_threads has no equivalent: the wheel's compiler takes no "
+        "number of vector threads: a graph uses all that the chip has"
+    ) in said
+
+
+def test_a_vtcm_of_nought_means_all_of_it(tmp_path):
+    recipe, _ = translated(tmp_path, VENDOR.replace("graphs.hvx_threads: 4", "graphs.vtcm_size_in_mb: 0"))
+    assert recipe.at("stages.generate_context_binary.vtcm_mb") is None
+
+
 def test_graphs_default_to_the_context_length_of_the_generator(tmp_path):
     text = VENDOR.replace("      context_length: [64, 96, 128, 192, 256]\n", "")
     recipe, _ = translated(tmp_path, text)

@@ -134,6 +134,7 @@ CHANGED: dict[tuple[str, str], Any] = {
     ("quantization", "kv_bitwidth"): 16,
     ("quantization", "mask_floor"): -99.0,
     ("split_model", "num_splits"): 9,
+    ("split_model", "split_lm_head"): True,
     ("convert", "toolchain"): "qnn",
     ("quantize", "toolchain"): "qnn",
     ("quantize", "act_bitwidth"): 8,
@@ -141,6 +142,8 @@ CHANGED: dict[tuple[str, str], Any] = {
     ("generate_context_binary", "toolchain"): "sdk",
     ("generate_context_binary", "optimization_level"): 1,
     ("generate_context_binary", "emulate"): "all",
+    ("generate_context_binary", "vtcm_mb"): 4,
+    ("generate_context_binary", "extended_udma"): True,
     ("torch_profiler", "enable"): False,
     ("torch_profiler", "profiled_tokens"): 1,
 } | {

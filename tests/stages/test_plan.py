@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 
@@ -43,6 +44,25 @@ def test_several_context_lengths_are_one_more_axis(recipe: Path):
     assert counts["generate_context_binary"] == 3
     labels = [item.label for item in plan.stages[3].items]
     assert labels[:2] == ["cl16-ar1", "cl16-ar8"]
+
+
+def test_the_head_alone_is_one_of_the_parts(recipe: Path):
+    plan = planned(recipe, "stages.split_model.num_splits=4", "stages.split_model.split_lm_head=true").plan()
+    counts = {stage.stage.name: len(stage.items) for stage in plan.stages}
+    assert (counts["split_model"], counts["generate_context_binary"]) == (8, 4)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [
+        ("vtcm_mb=9", "9 MB of VTCM are more than the 8 MB of SM8650"),
+        ("extended_udma=true", "SM8650 (HTP v75) has no extended UDMA: that needs HTP v81"),
+        ('overrides=[{"where": {"split": 2}, "set": {"vtcm_mb": 9}}]', "9 MB of VTCM are more than the 8 MB of SM8650"),
+    ],
+)
+def test_what_the_chip_lacks_is_refused_before_a_run(recipe: Path, setting: str, message: str):
+    with pytest.raises(RecipeError, match=re.escape(message)):
+        planned(recipe, f"stages.generate_context_binary.{setting}").plan()
 
 
 def test_the_cpu_backend_leaves_the_npu_out(recipe: Path):

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 
 from qairt.errors import RecipeError
-from qairt.toolchain.soc import SOCS, Soc, parse_soc, require_block_quantization, require_weight_sharing
+from qairt.toolchain.soc import (
+    SOCS,
+    Soc,
+    parse_soc,
+    require_block_quantization,
+    require_extended_udma,
+    require_vtcm,
+    require_weight_sharing,
+)
 
 ALL = (
     "QCM6490, QCS9100, SA8255, SA8295, SC8380XP, SC8480XP, SM8350, SM8450, SM8475, SM8550, SM8650, SM8750, SM8850, "
@@ -52,4 +60,24 @@ def test_weight_sharing_needs_v73():
     assert str(caught.value) == (
         "soc_details: SM8475 (HTP v69) cannot share weights between graphs: that needs HTP v73\n"
         "  use one of QCS9100, SA8255, SC8380XP, SC8480XP, SM8550, SM8650, SM8750, SM8850"
+    )
+
+
+def test_a_graph_uses_no_more_vtcm_than_the_chip_has():
+    require_vtcm(SOCS["SM8650"], 8, where="x")
+    with pytest.raises(RecipeError) as caught:
+        require_vtcm(SOCS["QCM6490"], 4, where="stages.generate_context_binary.vtcm_mb")
+    assert str(caught.value) == (
+        "stages.generate_context_binary.vtcm_mb: 4 MB of VTCM are more than the 2 MB of QCM6490\n"
+        "  use at most 2, or leave it out for all of it"
+    )
+
+
+def test_extended_udma_needs_v81():
+    require_extended_udma(SOCS["SM8850"], where="x")
+    with pytest.raises(RecipeError) as caught:
+        require_extended_udma(SOCS["SM8650"], where="stages.generate_context_binary.extended_udma")
+    assert str(caught.value) == (
+        "stages.generate_context_binary.extended_udma: SM8650 (HTP v75) has no extended UDMA: that needs HTP v81\n"
+        "  set it to false, or use one of SC8480XP, SM8850"
     )

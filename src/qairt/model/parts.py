@@ -19,11 +19,16 @@ class Part(BaseModel):
     of: int
     first_layer: int
     last_layer: int
-    """Exclusive; equal to `first_layer` for the embedding."""
+    """Exclusive; equal to `first_layer` for the embedding alone and for lm_head alone."""
     has_embedding: bool
     has_head: bool
     weight_bytes: int
     """Float32 bytes of its weights."""
+
+    @property
+    def is_embedding(self) -> bool:
+        """The embedding alone, which computes nothing."""
+        return self.has_embedding and not self.has_head and self.first_layer == self.last_layer
 
     def describe(self) -> str:
         pieces = ["embedding"] if self.has_embedding else []
@@ -34,30 +39,49 @@ class Part(BaseModel):
         return f"{' + '.join(pieces)}, {self.weight_bytes / 2**20:,.0f} MiB float"
 
 
-def plan_split(*, embedding_bytes: int, layer_bytes: Sequence[int], head_bytes: int, num_splits: int) -> list[Part]:
+def plan_split(
+    *,
+    embedding_bytes: int,
+    layer_bytes: Sequence[int],
+    head_bytes: int,
+    num_splits: int,
+    split_lm_head: bool = False,
+) -> list[Part]:
     """Part 1 is the embedding; the layers are distributed over the others so that the largest part is minimal.
 
     Args:
         embedding_bytes, layer_bytes, head_bytes: float32 bytes; the head (final norm and lm_head) is in the last part.
         num_splits: number of parts, including the embedding. 1 keeps the model whole.
+        split_lm_head: the last part is the head alone.
 
     Raises:
-        RecipeError: more parts than layers; gives the maximum.
+        RecipeError: more parts than layers, or too few for the head alone; gives the limit.
     """
     layers = len(layer_bytes)
     whole = embedding_bytes + sum(layer_bytes) + head_bytes
+    if split_lm_head and num_splits < 3:
+        raise RecipeError(
+            f"num_splits {num_splits} is too small for split_lm_head: the embedding, layers and lm_head are parts of"
+            " their own",
+            where="stages.split_model.num_splits",
+            remedy="use at least 3, or set split_lm_head to false",
+        )
     if num_splits == 1:
         only = Part(
             index=1, of=1, first_layer=0, last_layer=layers, has_embedding=True, has_head=True, weight_bytes=whole
         )
         return [only]
-    if num_splits - 1 > layers:
+    alone = 2 if split_lm_head else 1
+    if num_splits - alone > layers:
+        ends = "part 1 is the embedding, the last is lm_head" if split_lm_head else "part 1 is the embedding"
         raise RecipeError(
-            f"num_splits {num_splits} is too large: part 1 is the embedding, the rest share {layers} layers",
+            f"num_splits {num_splits} is too large: {ends}, the rest share {layers} layers",
             where="stages.split_model.num_splits",
-            remedy=f"use at most {layers + 1}",
+            remedy=f"use at most {layers + alone}",
         )
-    cuts = _balanced_cuts(list(layer_bytes), head_bytes, num_splits - 1)
+    cuts = _balanced_cuts(list(layer_bytes), 0 if split_lm_head else head_bytes, num_splits - alone)
+    if split_lm_head:
+        cuts.append(layers)
     parts = [
         Part(
             index=1,

@@ -39,6 +39,7 @@ MOVED: dict[str, tuple[KeyPath, ...]] = {
     "genai_builder.transform_options.arn": (("stages", "prepare_exports", "arn"),),
     "genai_builder.transform_options.context_length": (_LENGTHS,),
     "genai_builder.transform_options.split.num_splits": (("stages", "split_model", "num_splits"),),
+    "genai_builder.transform_options.split.split_lm_head": (("stages", "split_model", "split_lm_head"),),
     "genai_builder.calibration_options.act_precision": (
         ("stages", "quantization", "act_bitwidth"),
         ("stages", "quantize", "act_bitwidth"),
@@ -47,8 +48,17 @@ MOVED: dict[str, tuple[KeyPath, ...]] = {
     "genai_builder.compile_options.graphs.optimization_type": (
         ("stages", "generate_context_binary", "optimization_level"),
     ),
+    **{
+        f"genai_builder.{group}{theirs}": (("stages", "generate_context_binary", ours),)
+        for group in ("", "compile_options.", "compile_options.graphs.", "compile_options.context.")
+        for theirs, ours in (
+            ("vtcm_size_in_mb", "vtcm_mb"),
+            ("vtcm_mb", "vtcm_mb"),
+            ("extended_udma", "extended_udma"),
+        )
+    },
 }
-"""The equivalents of settings, by dotted name."""
+"""The equivalents of settings, by dotted name. Recipes have the compiler's in several groups."""
 
 
 @dataclass(frozen=True)
@@ -76,10 +86,10 @@ FIXED: dict[str, _Fixed] = {
     "genai_builder.weight_sharing": _Fixed(True, "the graphs in a binary always share their weights"),
     "genai_builder.prepare_embedding_lut": _Fixed(False, "the embedding is part 1"),
     "genai_builder.transform_options.split.split_embedding": _Fixed(True, "part 1 is always the embedding alone"),
-    "genai_builder.transform_options.split.split_lm_head": _Fixed(False, "lm_head is in the last part, with layers"),
     "genai_builder.compile_options.devices.cores.perf_profile": _Fixed("burst", "the profile is always burst"),
 }
 
+_HVX = "the wheel's compiler takes no number of vector threads: a graph uses all that the chip has"
 _EXPORTER = "the ONNX graphs are written by qairt itself, without torch's exporter"
 
 IGNORED: dict[str, str] = {
@@ -91,7 +101,12 @@ IGNORED: dict[str, str] = {
     "model_loader.exporter_config": _EXPORTER,
     "quantization.exporter_config": _EXPORTER,
     "genai_builder.exporter_config": _EXPORTER,
-    "genai_builder.native_kv": "keys and values have the layout of the graph",
+    "genai_builder.native_kv": (
+        "keys and values have the layout of the graph: the wheel's compiler makes none in the NPU's own"
+    ),
+    "genai_builder.hvx_threads": _HVX,
+    "genai_builder.compile_options.hvx_threads": _HVX,
+    "genai_builder.compile_options.graphs.hvx_threads": _HVX,
     "genai_builder.multi_graph": "a binary contains the graphs of all ARs and context lengths of a part",
     "genai_builder.compile_options": "it changes speed, not values",
 }
@@ -197,6 +212,8 @@ def _converted(name: str, value: object) -> object:
     """The value in qairt's form: `lpbq_seqmse` becomes a file name, `gpu` a GPU if there is one."""
     if name == "model_loader.execution_environment" and value == "gpu":
         return "auto"
+    if name.endswith((".vtcm_size_in_mb", ".vtcm_mb")) and value == 0:
+        return None  # all that the chip has
     if name == "quantization.recipe_name" and isinstance(value, str) and not value.endswith((".yaml", ".yml")):
         return f"{value}.yaml"
     return value

@@ -17,7 +17,7 @@ def seconds_per_token(parts: Sequence[Part]) -> float:
     Args:
         parts: all parts of the model; one that is only the embedding costs nothing.
     """
-    weights = sum(part.weight_bytes for part in parts if part.last_layer > part.first_layer) / 4e6
+    weights = sum(part.weight_bytes for part in parts if not part.is_embedding) / 4e6
     return max(TOKEN_S * weights, 0.01)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, ClassVar
 
@@ -36,14 +37,21 @@ class GenerateContextBinaryConfig(ToolchainChoice):
 
     optimization_level: Annotated[int, Field(ge=1, le=3)] = 3
     """Optimization level of the compiler (`O`)."""
+    vtcm_mb: Annotated[int, Field(ge=1)] | None = None
+    """Vector memory of the NPU (VTCM) that a graph may use, in MB; all that the chip has by default."""
+    extended_udma: bool = False
+    """Move data by 64-bit DMA; needs HTP v81."""
     emulate: Emulate = "auto"
     """Whether what the compiler made is emulated here and compared with ONNX Runtime, so that no wrong binary is kept.
     auto: one piece of every form, such as a decoder layer, and the head, at every AR. all: every graph of every part as
     a whole too, which takes minutes. none: nothing. With `toolchain: sdk` nothing is: the emulator is the wheel's."""
 
     def key_fields(self) -> dict[str, JsonValue]:
-        """Without `emulate: auto`, so that binaries from before there was a check are found."""
+        """Without defaults of later settings, so that binaries from before there were these are found."""
         fields = super().key_fields()
+        for name, default in (("vtcm_mb", None), ("extended_udma", False)):
+            if fields[name] == default:
+                del fields[name]
         if self.emulate == "auto" or self.toolchain == "sdk":
             del fields["emulate"]
         return fields
@@ -102,6 +110,7 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
             together.setdefault(without(coord, self.merges), []).append(coord)
         tasks, paths = [], paths_of(self.name, env)
         for coord, sources in together.items():
+            self._require_chip(coord, env)
             part = part_at(coord, env)
             size = part.weight_bytes
             check = self._check_seconds(coord, [value_of(source, "ar", 1) for source in sources], env)
@@ -119,6 +128,19 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
                 )
             )
         return Expansion(tasks)
+
+    def _require_chip(self, coord: Coord, env: Env) -> None:
+        """
+        Raises:
+            RecipeError: the chip lacks what the settings at `coord` ask for.
+        """
+        from qairt.toolchain.soc import require_extended_udma, require_vtcm
+
+        config = self.config.at(coord)
+        if config.vtcm_mb is not None:
+            require_vtcm(soc_of(env), config.vtcm_mb, where=f"stages.{self.name}.vtcm_mb")
+        if config.extended_udma:
+            require_extended_udma(soc_of(env), where=f"stages.{self.name}.extended_udma")
 
     def facets_read(self) -> Collection[str]:
         return ()
@@ -145,7 +167,7 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
         from qairt.toolchain.base import BinarySpec, QuantizedGraph
         from qairt.toolchain.soc import SOCS
 
-        directory = context.directory
+        directory, soc = context.directory, SOCS[str(task.params["soc"])]
         sources = [context.inputs[coord] for coord in sorted(context.inputs)]
         graphs = [
             QuantizedGraph(source.quantized_onnx, GraphSignature.read(source.signature), source.dlc)
@@ -153,8 +175,9 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
         ]
         binary = BinarySpec(
             file_name=f"weight_sharing_model_{task.params['part']}_of_{task.params['of']}.serialized.bin",
-            soc=SOCS[str(task.params["soc"])],
+            soc=replace(soc, vtcm_mb=context.config.vtcm_mb or soc.vtcm_mb),
             optimization_level=context.config.optimization_level,
+            extended_udma=context.config.extended_udma,
         )
         context.progress(0.0, f"compiling {len(graphs)} graphs")
         toolchain = toolchain_of(context.config, task.paths, threads=context.threads)

@@ -36,10 +36,12 @@ if TYPE_CHECKING:
 class SplitModelConfig(StageConfig):
     """Number of parts."""
 
-    not_in_key = StageConfig.not_in_key | {"num_splits"}
+    not_in_key = StageConfig.not_in_key | {"num_splits", "split_lm_head"}
 
     num_splits: Annotated[int, Field(gt=0)] = 4
     """Number of parts, including the embedding (part 1)."""
+    split_lm_head: bool = False
+    """Make the last part the final norm and lm_head alone; counted in `num_splits`."""
 
 
 class SplitModelInput(StageInput):
@@ -72,7 +74,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
 
     1. Part 1 is the embedding alone.
     2. A cut comes after the second residual Add of a layer.
-    3. Parts are balanced by bytes, including lm_head.
+    3. Parts are balanced by bytes, including lm_head, unless `split_lm_head` makes it the last part.
     4. Each part is run on real text and compared with the float model.
 
     Source: the part names and counts are those of the QAIRT compile workflow.
@@ -178,7 +180,7 @@ def parts_for(env: Env, num_splits: int) -> list[Part]:
     """The parts of the recipe's model for any `num_splits`.
 
     Raises:
-        RecipeError: more parts than the number of layers allows.
+        RecipeError: more parts than the number of layers allows, or too few for lm_head alone.
     """
     from qairt.model.parts import plan_split
 
@@ -191,8 +193,14 @@ def parts_for(env: Env, num_splits: int) -> list[Part]:
         return Sizes(*layer_sizes(config.onnx, config.io_names))
 
     sizes = env.once("sizes of the parts", measure)
+    config = env.configs["split_model"]
+    assert isinstance(config, SplitModelConfig)
     return plan_split(
-        embedding_bytes=sizes.embedding, layer_bytes=sizes.layers, head_bytes=sizes.head, num_splits=num_splits
+        embedding_bytes=sizes.embedding,
+        layer_bytes=sizes.layers,
+        head_bytes=sizes.head,
+        num_splits=num_splits,
+        split_lm_head=config.split_lm_head,
     )
 
 

@@ -81,8 +81,11 @@ class BinarySpec:
     file_name: str
     """`weight_sharing_model_2_of_4.serialized.bin`."""
     soc: Soc
+    """Its `vtcm_mb` is what graphs may use, which can be less than the chip has."""
     optimization_level: int = 3
     """1 … 3: how hard the compiler optimises the finished graph."""
+    extended_udma: bool = False
+    """64-bit DMA; the chip must have it (`qairt.toolchain.soc.EXTENDED_UDMA_SINCE`)."""
 
 
 @dataclass(frozen=True)

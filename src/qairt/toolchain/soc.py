@@ -11,6 +11,9 @@ BLOCK_QUANTIZATION_SINCE = 69
 WEIGHT_SHARING_SINCE = 73
 """The first HTP version whose context binaries can share one copy of the weights among graphs."""
 
+EXTENDED_UDMA_SINCE = 81
+"""The first HTP version with 64-bit DMA (`extended_udma`); the compiler refuses graphs for older ones with it."""
+
 
 @dataclass(frozen=True)
 class Soc:
@@ -88,6 +91,33 @@ def require_block_quantization(soc: Soc) -> None:
             f"v{BLOCK_QUANTIZATION_SINCE}",
             where="stages.quantization.recipe",
             remedy="use an 8-bit technique such as minmax, or another chip",
+        )
+
+
+def require_vtcm(soc: Soc, megabytes: int, *, where: str) -> None:
+    """
+    Raises:
+        RecipeError: the chip has less; the compiler takes any number, and the graph would not load.
+    """
+    if megabytes > soc.vtcm_mb:
+        raise RecipeError(
+            f"{megabytes} MB of VTCM are more than the {soc.vtcm_mb} MB of {soc.name}",
+            where=where,
+            remedy=f"use at most {soc.vtcm_mb}, or leave it out for all of it",
+        )
+
+
+def require_extended_udma(soc: Soc, *, where: str) -> None:
+    """
+    Raises:
+        RecipeError: the chip's NPU has no 64-bit DMA.
+    """
+    if soc.htp < EXTENDED_UDMA_SINCE:
+        able = ", ".join(sorted(name for name, other in SOCS.items() if other.htp >= EXTENDED_UDMA_SINCE))
+        raise RecipeError(
+            f"{soc.name} (HTP v{soc.htp}) has no extended UDMA: that needs HTP v{EXTENDED_UDMA_SINCE}",
+            where=where,
+            remedy=f"set it to false, or use one of {able}",
         )
 
 

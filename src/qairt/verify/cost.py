@@ -12,7 +12,7 @@ from qairt.verify.text import GraphCall
 
 def emulator_cost(parts: Sequence[Part], ars: Sequence[int], calls: Sequence[GraphCall]) -> str:
     """A sentence: what is compiled and run, and about how long it takes."""
-    weights = sum(part.weight_bytes for part in parts if part.last_layer > part.first_layer) / 4
+    weights = sum(part.weight_bytes for part in parts if not part.is_embedding) / 4
     rows = [call.ar for call in calls] + list(ars)
     seconds = START_S * (len(parts) - 1) * len(ars) + emulation_seconds(weights, ars, rows)
     lengths, chained = " and ".join(map(str, sorted(ars))), count(len(calls), "call")

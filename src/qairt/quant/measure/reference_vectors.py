@@ -97,11 +97,11 @@ def part_inputs(
     inputs: dict[str, Array] = {}
     if part.has_embedding:
         inputs["input_ids"] = _left_padded(vectors.tensors["input_ids"][None, past : past + new], ar, 1)
-    if part.first_layer == part.last_layer:
-        return inputs
-    if not part.has_embedding:
+    else:
         name = hidden_name(part.first_layer)
         inputs[name] = _left_padded(vectors.tensors[name][:, past : past + new], ar, 1)
+    if part.first_layer == part.last_layer:
+        return inputs
     for name, window in masks(config).items():
         inputs[name] = additive_mask(ar=ar, cl=cl, past=past, new=new, floor=mask_floor, window=window)
     positions = np.maximum(np.arange(past + new - ar, past + new), 0)

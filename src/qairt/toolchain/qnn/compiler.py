@@ -116,6 +116,8 @@ def _write_dlc(onnx: Path, expected: GraphContents, dlc: Path) -> None:
 def _compile(onnx_by_name: Mapping[str, Path], folder: Path, binary: BinarySpec, progress: Progress) -> Path:
     """Compile in `folder`; returns the binary, whose graphs still have the provider's names."""
     options = compile_options(binary.soc, binary.optimization_level)
+    if binary.extended_udma:
+        options["extended_udma"] = "1"
     if len(onnx_by_name) > 1:
         options["enable_htp_weight_sharing"] = "1"
     run_job(

@@ -59,6 +59,8 @@ def write_configs(folder: Path, binary: BinarySpec, graph_names: Sequence[str], 
     if for_sdk:
         graph |= {"fp16_relaxed_precision": 0, "hvx_threads": HVX_THREADS}
     settings = backend_settings(binary.soc, shares_weights=len(graph_names) > 1, for_sdk=for_sdk)
+    if binary.extended_udma:
+        settings["context"] = {"weight_sharing_enabled": len(graph_names) > 1, "extended_udma": True}
     _write(backend, {"graphs": [graph], **settings})
     extensions: dict[str, JsonValue] = {
         "backend_extensions": {"shared_library_path": EXTENSIONS, "config_file_path": backend.name}
