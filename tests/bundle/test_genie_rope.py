@@ -23,6 +23,12 @@ LLAMA3 = {
     "original_max_position_embeddings": 1024,
 }
 YARN = {"rope_type": "yarn", "factor": 4.0, "original_max_position_embeddings": 64}
+LONGROPE = {
+    "rope_type": "longrope",
+    "short_factor": [1.0, 1.0, 1.1, 1.2, 1.4, 1.8, 2.0, 2.5],
+    "long_factor": [1.1, 1.3, 1.7, 2.5, 4.0, 8.0, 16.0, 32.0],
+    "attention_factor": 1.0,
+}
 FACTORS = [1.0, 1.0, 1.5, 2.0, 4.0, 8.0, 8.0, 8.5]
 
 
@@ -77,8 +83,10 @@ def test_any_frequencies_are_divided_one_by_one(tiny: TinyModel):
         (10000.0, YARN | {"attention_factor": 1.0}),
         (1e6, YARN | {"factor": 3.0, "beta_fast": 16.5, "beta_slow": 0.7, "attention_factor": 0.9}),
         (10000.0, {"rope_type": "frequency_factors", "factors": FACTORS}),
+        (10000.0, LONGROPE | {"original_max_position_embeddings": CL // 2}),
+        (10000.0, LONGROPE | {"original_max_position_embeddings": 2 * CL}),
     ],
-    ids=["plain", "fraction", "linear", "llama3", "dynamic", "yarn", "yarn-betas", "factors"],
+    ids=["plain", "fraction", "linear", "llama3", "dynamic", "yarn", "yarn-betas", "factors", "long", "short"],
 )
 def test_genie_computes_the_same_angles(
     tiny: TinyModel, single: Contents, tmp_path: Path, theta: float, scaling: dict[str, Any] | None

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from qairt.bundle.contents import PlacedGraph
+from qairt.bundle.windows import require_one_kind
 from qairt.errors import ModelError, RecipeError
 from qairt.graph.tensors import TensorSpec
 from qairt.model.config import DecoderConfig
@@ -52,8 +53,9 @@ def genai_config(
 
     Raises:
         RecipeError: there is no AR 1, or no larger one.
-        ModelError: keys and values do not have 8 bits.
+        ModelError: keys and values do not have 8 bits, or layers have windows that the context exceeds.
     """
+    require_one_kind(config, context_size=context_size, program="onnxruntime-genai")
     window = require_ars(chains, context_size)
     first = next(spec for graph in chains[1] for spec in graph.signature.inputs if PAST.match(spec.name))
     _require_8_bits(first)

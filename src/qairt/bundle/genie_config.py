@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from qairt.bundle.genie_rope import positional_encoding
+from qairt.bundle.windows import require_one_kind
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.lora.shape import ALPHA
@@ -86,6 +87,7 @@ def genie_config(
     Raises:
         ModelError: the model lacks a property that Genie needs, or has one that Genie cannot express.
     """
+    require_one_kind(config, context_size=context_size, program="Genie")
     if not config.eos_token_ids:
         raise ModelError(
             "the model has no end-of-text token, so Genie would never stop",
@@ -130,7 +132,7 @@ def _engine(config: DecoderConfig, context_size: int, files: GenieFiles, host: G
         binary["lora"] = files.lora.block()
     model: dict[str, object] = {"version": 1, "type": "binary", "binary": binary}
     if config.rope_scaling is None:
-        htp |= {"pos-id-dim": config.head_dim // 2, "rope-theta": float(config.rope_theta)}
+        htp |= {"pos-id-dim": config.rotated // 2, "rope-theta": float(config.rope_theta)}
     else:
         # Genie accepts either these two or a positional encoding, not both
         model["positional-encoding"] = positional_encoding(config, context_size=context_size)

@@ -30,7 +30,7 @@ def positional_encoding(config: DecoderConfig, *, context_size: int) -> dict[str
     """
     encoding: dict[str, object] = {
         "type": "rope",
-        "rope-dim": config.head_dim // 2,
+        "rope-dim": config.rotated // 2,
         "rope-theta": float(config.rope_theta),
     }
     scaling = config.rope_scaling
@@ -49,6 +49,8 @@ def positional_encoding(config: DecoderConfig, *, context_size: int) -> dict[str
             }
         case "yarn":
             fields = _yarn(config, scaling)
+        case "longrope":
+            fields = _longrope(config, scaling, context_size)
         case "dynamic" | "frequency_factors":
             fields = _frequency_factors(config, context_size)
         case other:
@@ -68,7 +70,7 @@ def _yarn(config: DecoderConfig, scaling: Mapping[str, JsonValue]) -> dict[str, 
         "rope-type": "yarnrope",
         "factor": scaling["factor"],
         "original-max-position-embeddings": scaling["original_max_position_embeddings"],
-        "dim": config.head_dim,
+        "dim": config.rotated,
         "extrapolation-factor": 1.0,
         # Genie multiplies yarn's usual attention factor by this one
         "attn-factor": attention / (0.1 * math.log(number(scaling, "factor")) + 1.0),
@@ -77,10 +79,21 @@ def _yarn(config: DecoderConfig, scaling: Mapping[str, JsonValue]) -> dict[str, 
     }
 
 
+def _longrope(config: DecoderConfig, scaling: Mapping[str, JsonValue], context_size: int) -> dict[str, object]:
+    """The table that this context length takes, twice. Genie computes the factor on cosine and sine from `factor`:
+    sqrt(1 + ln factor / ln original length)."""
+    trained_at, attention = number(scaling, "original_max_position_embeddings"), number(scaling, "attention_factor")
+    return {
+        **_frequency_factors(config, context_size),
+        "factor": trained_at ** (attention**2 - 1),
+        "original-max-position-embeddings": int(trained_at),
+    }
+
+
 def _frequency_factors(config: DecoderConfig, context_size: int) -> dict[str, object]:
     """`longrope` divides each plain frequency by its own factor; with `factor` 1 it does nothing else."""
     frequencies, _ = inverse_frequencies(config, context_size)
-    factors = [float(factor) for factor in plain_frequencies(config.head_dim, config.rope_theta) / frequencies]
+    factors = [float(factor) for factor in plain_frequencies(config.rotated, config.rope_theta) / frequencies]
     return {
         "rope-type": "longrope",
         "factor": 1.0,

@@ -6,6 +6,7 @@ import onnx_ir as ir
 
 from qairt.errors import GraphError
 from qairt.graph.shapes import propagate
+from qairt.model.inputs import LOCAL, MASK
 
 SYMBOLS = ("ar", "cl", "past")
 
@@ -67,9 +68,23 @@ def bind(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
                         remedy=f"name its dimensions {', '.join(SYMBOLS)}",
                     )
                 sizes.append(number)
+                value.meta["window"] = int(str(size.value).partition("_")[2] or cl)
             else:
                 sizes.append(size)
         value.shape = ir.Shape(sizes)
+    _join_masks(model, cl)
     propagate(model)
     model.graph.name = f"ar{ar}-cl{cl}"
     return model
+
+
+def _join_masks(model: ir.Model, cl: int) -> None:
+    """A window that no context of this length exceeds hides nothing: its layers then read the mask of the others, as
+    runtimes with one mask expect."""
+    inputs = {str(value.name): value for value in model.graph.inputs}
+    mask, local = inputs.get(MASK), inputs.get(MASK + LOCAL)
+    if mask is None or local is None or local.meta["window"] < cl:
+        return
+    for node, index in list(local.uses()):
+        node.replace_input_with(index, mask)
+    model.graph.inputs.remove(local)

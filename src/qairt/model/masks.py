@@ -28,5 +28,6 @@ def additive_mask(
     row, place = np.arange(ar)[:, None], np.arange(-slots, ar)[None]
     seen = (place <= row) & (place >= ar - new) | ((place < 0) & (place >= -past))
     if window is not None:
-        seen &= place > row - window
+        padding = ar - new  # lies between the past and the new tokens
+        seen &= np.where(place < 0, place + padding, place) > row - window
     return np.where(seen, 0.0, floor).astype(np.float32)[None, None]

@@ -52,7 +52,10 @@ class Structure:
         self.norms: list[str] = []
         """Weights of RMSNorms."""
         self._tied_to: dict[str, str] = {}
-        self.masks = list(masks(config))
+        self.masks = masks(config)
+        """Mask -> the window of the layers that read it."""
+        self.windows: dict[str, int | None] = {}
+        """Scores -> their window."""
         self.rotaries = [name for names in rotaries(config) for name in names]
         positions = {name: self._add(name) for name in (*self.masks, *self.rotaries)}
         hidden = decoder.embed(self, "input_ids")
@@ -100,6 +103,7 @@ class Structure:
     def add(self, a: str, b: str, *, out: str) -> str:
         if is_mask(b):
             self.masked[out] = a
+            self.windows[a] = self.masks[b]
         return self._add(out)
 
     def sub(self, a: str, b: str, *, out: str) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.errors import QuantizationError
-from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
+from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
 from qairt.quant.checkpoint import Checkpoint, Done
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding
@@ -149,8 +149,9 @@ class WeightQuantizer:
         self._add(EMBEDDING, self.embedding.encoding(self._precisions.embedding))
 
     def finish_head(self) -> None:
-        """Choose its encoding and the final norm's, once `head` has all columns and the norm is loaded."""
-        self._add(FINAL_NORM, self._encode_other(FINAL_NORM, self._calibration.weight(FINAL_NORM)))
+        """Choose its encoding, once `head` has all columns, and those of the head's loaded other parameters."""
+        for name in head_names(self._calibration.config):
+            self._add(name, self._encode_other(name, self._calibration.weight(name)))
         self._add(LM_HEAD, self.head.encoding())
 
     def restore(self, done: Done) -> None:

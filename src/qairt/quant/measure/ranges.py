@@ -78,7 +78,7 @@ class Ranges:
         if name in self._counted:
             self._count(name, key, value)
         if name in self._scores and high - low > WIDE_SCORES:
-            excess = _excess(value)
+            excess = _excess(value, self._structure.windows[name])
             with self._lock:
                 self.excess = max(self.excess, excess)
 
@@ -168,11 +168,13 @@ def _widen(ranges: dict[str, Range], key: str, low: float, high: float) -> None:
     ranges[key] = (min(low, before[0]), max(high, before[1]))
 
 
-def _excess(scores: Tensor) -> float:
-    """scores [KV, G, new, past + new]; a token attends to the past, itself and the tokens before it."""
+def _excess(scores: Tensor, window: int | None) -> float:
+    """scores [KV, G, new, past + new]; a token attends to the past, itself and the tokens before it, in the window."""
     new = scores.shape[-2]
     past = scores.shape[-1] - new
     masked = torch.ones(new, past + new, dtype=torch.bool).triu(past + 1)
+    if window is not None:
+        masked |= torch.ones(new, past + new, dtype=torch.bool).tril(past - window)
     largest_visible = scores.masked_fill(masked, -torch.inf).amax(-1)
     largest_masked = scores.masked_fill(~masked, -torch.inf).amax(-1)
     return float((largest_masked - largest_visible).max())

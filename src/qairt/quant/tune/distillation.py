@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model import decoder
-from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
+from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD, head_names
 from qairt.model.parameters import Parameters
 from qairt.model.reference import TorchOps
 from qairt.quant.config import TechniqueConfig
@@ -143,7 +143,7 @@ class _TunedModel:
         # Linears are on their grids already; a norm's 16 bits are fitted to it in the end.
         self._ops = TorchOps(quantized, device=device)
         self._head = SimulatedOps(quantized, Encodings(params={LM_HEAD: encodings[LM_HEAD]}), device)
-        self._head.hold((FINAL_NORM, LM_HEAD))
+        self._head.hold([*head_names(quantized.config), LM_HEAD])
         self._entering = [rounded_weight(hidden, encodings[EMBEDDING]) for hidden in embedded]
 
     def loss(self, places: Sequence[int], targets: Sequence[Tensor]) -> float:

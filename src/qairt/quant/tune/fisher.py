@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model import decoder
-from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
+from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
 from qairt.model.parameters import Parameters
 from qairt.model.reference import TorchOps
 from qairt.quant.encodings import Encoding
@@ -62,7 +62,7 @@ def output_costs(
     with torch.no_grad():
         embedded = [decoder.embed(ops, torch.from_numpy(np.asarray(chunk))[None]) for chunk in chunks]
     entering = run_forward(ops, embedded, partial(_forward, ops), pool)
-    ops.hold([FINAL_NORM, LM_HEAD])
+    ops.hold([*head_names(parameters.config), LM_HEAD])
     last = entering.pop()
     gradients = list(pool.map(lambda place: _head_gradient(ops, last[place], seed + place), range(len(chunks))))
 

@@ -1,0 +1,31 @@
+"""What runtimes with one mask, one cache length and one rotary embedding cannot run."""
+
+from __future__ import annotations
+
+from qairt.errors import ModelError
+from qairt.model.config import DecoderConfig
+
+
+def require_one_kind(config: DecoderConfig, *, context_size: int, program: str) -> None:
+    """
+    Args:
+        context_size: the longest context length of the graphs.
+        program: what runs the bundle, for the error.
+
+    Raises:
+        ModelError: some layers need inputs that the program does not compute.
+    """
+    if config.local_rotary is not None:
+        raise ModelError(
+            f"{program} computes one rotary embedding, and the model's windowed layers have one of their own",
+            where=config.family,
+            remedy="`qairt generate` and `qairt execute` run its graphs",
+        )
+    if config.sliding_window is None or config.windowed_layers == () or context_size <= config.sliding_window:
+        return
+    raise ModelError(
+        f"{program} computes no mask for layers with windowed attention, which look back "
+        f"{config.sliding_window:,} of the context's {context_size:,} tokens",
+        where="stages.prepare_exports.context_length",
+        remedy=f"use at most {config.sliding_window}, where the windows hide nothing",
+    )
