@@ -9,6 +9,7 @@ import pytest
 from shared_machines import set_credentials
 from store_server import StoreServer, serving
 
+from qairt.engine.shared_store.cloud_objects import CloudObjects
 from qairt.engine.shared_store.objects import Missing, Unavailable
 from qairt.engine.shared_store.open_objects import open_objects
 from qairt.engine.shared_store.settings import StoreSettings
@@ -46,6 +47,23 @@ def test_http(server):
     server.objects["team/ac/x"] = b"content"
     objects = opened(server.url)
     assert (objects.read("ac/x"), objects.size("ac/x"), objects.size("ac/y")) == (b"content", 7, None)
+    with pytest.raises(Missing):
+        objects.read("ac/y")
+
+
+@pytest.mark.parametrize("kind", ["memory", "folder"])
+def test_the_stores_that_come_with_obstore(kind, tmp_path):
+    from obstore.store import LocalStore, MemoryStore
+
+    objects = CloudObjects("http://127.0.0.1")
+    objects._store = MemoryStore() if kind == "memory" else LocalStore(tmp_path)
+    large = os.urandom(40 << 20)
+    objects.put("cas/ab/large", io.BytesIO(large))
+    assert b"".join(objects.stream("cas/ab/large")) == large
+    assert [objects.create("ac/x", b"first"), objects.create("ac/x", b"second")] == [True, False]
+    objects.replace("ac/x", b"third")
+    assert (objects.read("ac/x"), objects.size("ac/x"), objects.size("ac/y")) == (b"third", 5, None)
+    assert list(objects.names("ac")) == ["ac/x"]
     with pytest.raises(Missing):
         objects.read("ac/y")
 

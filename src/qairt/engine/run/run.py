@@ -67,8 +67,7 @@ class Run:
         self._items = ItemRunner(
             self._cache, setup.manifest, self._inputs, stream, make_executor(options.executor), self._bookkeeping
         )
-        store = setup.planner.store
-        self._sharing = Sharing(store, self._cache, setup.manifest, stream, self._bookkeeping, setup.not_kept)
+        self._sharing = Sharing(setup, stream, self._bookkeeping)
         self._cancellations = Cancellations(stop)
         self._requests = RunRequests(stop, self._state, self._cancellations)
         self._metrics = StageMetrics(self._cache.cache_dir, self._state, stream.measurements)

@@ -6,14 +6,13 @@ import time
 from typing import TYPE_CHECKING
 
 from qairt.amounts import duration, size
-from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry
-from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.plan.stored_items import look_up
 from qairt.engine.record import events as ev
 from qairt.engine.run.bookkeeping import Bookkeeping
 from qairt.engine.run.fetching import fetch
+from qairt.engine.run.setup import RunSetup
 from qairt.engine.run.stop import Interrupted, Stop, TryAgain
 from qairt.engine.run.stream import EventStream
 from qairt.engine.shared_store.shared_store import SharedStore
@@ -30,19 +29,12 @@ _TOLD_EVERY = 0.5  # seconds between two events of one fetch
 class Sharing:
     """The shared store in one run: what is fetched, what is added, what is told. Without a store it does nothing."""
 
-    def __init__(
-        self,
-        store: SharedStore | None,
-        cache: StageCache,
-        manifest: PipelineManifest,
-        stream: EventStream,
-        bookkeeping: Bookkeeping,
-        not_kept: frozenset[str] = frozenset(),
-    ) -> None:
-        self._store, self._cache, self._manifest = store, cache, manifest
+    def __init__(self, setup: RunSetup, stream: EventStream, bookkeeping: Bookkeeping) -> None:
+        self._store, self._cache, self._manifest = setup.planner.store, setup.planner.cache, setup.manifest
         self._stream, self._bookkeeping = stream, bookkeeping
-        self._not_kept = not_kept
-        self._uploads = Uploads(store, cache) if store is not None and store.settings.writes else None
+        self._not_kept = setup.not_kept
+        store = self._store
+        self._uploads = Uploads(store, self._cache) if store is not None and store.settings.writes else None
         self._told: set[str] = set()
 
     def fetch(self, item: PlannedItem, stop: Stop) -> Entry | None:
