@@ -11,6 +11,7 @@ from textual.app import App
 
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry
+from qairt.engine.cache.manifest_words import ManifestReader
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.folder import RunFolder, run_folders
 from qairt.engine.record.state import ItemState, RunState
@@ -56,6 +57,7 @@ class Workspace:
         self.run = ShownRun(PlanSession(RunState(recipe=str(project.recipe))))
         self.background = BackgroundWork(app)
         self._monitor: MonitorScreen | None = None
+        self._manifest: ManifestReader | None = None
 
     # The run that is shown
 
@@ -141,13 +143,15 @@ class Workspace:
 
     # Items
 
-    def find_item(self, stage: str, label: str) -> tuple[PlannedItem | None, Entry | None]:
-        """The plan of an item, and its cache entry."""
+    def find_item(self, stage: str, label: str) -> tuple[PlannedItem | None, Entry | None, list[tuple[str, str]]]:
+        """The plan of an item, its cache entry, and what the manifest says of it."""
         planned = self.find_planned(stage, label)
         state = self.run.session.state.items.get((stage, label))
         key = state.key if state and state.key else planned.key if planned else ""
         entry = StageCache(self.project.cache_dir).present(key) if key else None
-        return planned, entry
+        if self._manifest is None or self._manifest.path.parent != self.project.state_folder:
+            self._manifest = ManifestReader(self.project.state_folder / "manifest.json")
+        return planned, entry, self._manifest.words(stage, label, key, entry)
 
     def find_planned(self, stage: str, label: str) -> PlannedItem | None:
         plan = self.project.planned.plan

@@ -82,6 +82,11 @@ class RunStarted(Event):
     """Bytes that running items may use in total."""
     ram: int = 0
     """Bytes of RAM of the machine or container."""
+    seconds: float = 0.0
+    """How long it is expected to take; 0 in old records."""
+    seconds_low: float = 0.0
+    seconds_high: float = 0.0
+    """Four of five such runs end between the two."""
     items: list[PlannedEntry]
 
 

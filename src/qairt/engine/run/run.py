@@ -1,4 +1,4 @@
-"""One run of a pipeline: cached items are reused, the others made, and every step is emitted as an event."""
+"""One run of a pipeline: cached items are reused, the others made, and every step is an event."""
 
 from __future__ import annotations
 

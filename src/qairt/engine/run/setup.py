@@ -15,7 +15,9 @@ from qairt.engine.plan.plan import Planner
 from qairt.engine.plan.planned import Plan
 from qairt.engine.plan.tools import tools_of
 from qairt.engine.record import events as ev
+from qairt.engine.record.eta import remaining
 from qairt.engine.record.folder import RunFolder
+from qairt.engine.record.state import RunState
 from qairt.engine.run.options import RunOptions
 from qairt.engine.run.stream import EventStream
 from qairt.machine import available_cores, total_memory
@@ -54,6 +56,8 @@ class RunSetup:
 
     def announce(self, plan: Plan, options: RunOptions, stream: EventStream) -> None:
         """Emit what is about to run, then the notices and warnings."""
+        items = planned_entries(plan)
+        eta = remaining(RunState.of_plan(items), 0.0, jobs=options.jobs, memory=options.memory)
         stream.emit(
             ev.RunStarted(
                 run_id=self.folder.id,
@@ -65,7 +69,10 @@ class RunSetup:
                 cores=available_cores(),
                 memory=options.memory,
                 ram=total_memory(),
-                items=planned_entries(plan),
+                seconds=round(eta.seconds, 1),
+                seconds_low=round(eta.low, 1),
+                seconds_high=round(eta.high, 1),
+                items=items,
             )
         )
         levels: tuple[tuple[Literal["info", "warning"], Sequence[str]], ...] = (

@@ -30,7 +30,7 @@ class CopyActions:
         text = focused.copy_text if isinstance(focused, Copyable) else ""
         item = workspace.monitor.selected
         if not text and item is not None:
-            _, entry = workspace.find_item(item.stage, item.label)
+            _, entry, _ = workspace.find_item(item.stage, item.label)
             text = "\n".join([item.name, item.key, *([str(entry.directory)] if entry else [])])
         if text:
             workspace.copy(text)

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 from textual.content import Content
 
 from qairt.amounts import count, duration, size
 from qairt.engine.cache.entry import Entry
+from qairt.engine.cache.manifest_words import CURRENT
 from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.plan.planned import PlannedItem, short
+from qairt.engine.record.eta import is_overdue
 from qairt.engine.record.sentences import stopped
 from qairt.engine.record.state import ItemState, RunState
 from qairt.tui.lines.matrix import plain
@@ -28,14 +30,28 @@ _DIGEST = 12
 
 
 def detail_lines(
-    item: ItemState, planned: PlannedItem | None, entry: Entry | None, run: RunState, look: Look, width: int = 0
+    item: ItemState,
+    planned: PlannedItem | None,
+    entry: Entry | None,
+    run: RunState,
+    look: Look,
+    width: int = 0,
+    *,
+    manifest: Sequence[tuple[str, str]] = (),
 ) -> list[Content]:
-    """The pane's lines: the current status first, then the manifest entry.
+    """The pane's lines: the current status first, then what the manifest says, then the cache entry.
 
     Args:
+        manifest: names and values of the item's record, see `ManifestReader`.
         width: of the pane; longer values continue below their beginning. 0 for no limit.
     """
-    texts = [*_state(item, run, look), *_failure(item), *_plan(item, planned), *_manifest(entry)]
+    texts = [
+        *_state(item, run, look),
+        *_failure(item),
+        *_plan(item, planned),
+        *_manifest(manifest),
+        *_entry(entry, manifest),
+    ]
     if entry is None and planned is not None:
         texts += _config(planned.inputs)
     return [line for name, text, style in texts for line in _content(name, text, style, look, width)]
@@ -68,7 +84,8 @@ def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
         basis = f"from {count(item.samples, 'earlier run')}" if item.samples else "estimated"
         takes = spread(item.expected_seconds, item.expected_low, item.expected_high)
         ram = f", {size(item.expected_ram)} of memory" if item.expected_ram else ""
-        yield "expected", f"{takes}{ram}; {basis}", ""
+        late = "longer than estimated: " if is_overdue(item, run.now) else ""
+        yield "expected", f"{late}{takes}{ram}; {basis}", "$state-quiet" if late else ""
     if item.status in ("done", "warn") and item.seconds:
         yield "took", f"{duration(item.seconds)}, peak {size(item.peak_rss)}", ""
     if item.attempt > 1:
@@ -103,17 +120,27 @@ def _plan(item: ItemState, planned: PlannedItem | None) -> Iterator[_Line]:
         yield "from", name, ""
 
 
-def _manifest(entry: Entry | None) -> Iterator[_Line]:
+def _manifest(words: Sequence[tuple[str, str]]) -> Iterator[_Line]:
+    if words:
+        yield "", "", ""
+        yield "", "in manifest.json", "bold"
+    for name, text in words:
+        style = "" if name != "manifest" or text == CURRENT else "$state-stale"
+        yield name, text, style
+
+
+def _entry(entry: Entry | None, manifest: Sequence[tuple[str, str]]) -> Iterator[_Line]:
     if entry is None:
         return
     yield "", "", ""
     yield "", "in the cache", "bold"
-    yield "built", entry.timestamp[:19].replace("T", " ") + " UTC", ""
-    yield "artifact", str(entry.directory), ""
-    peak = f", peak {size(entry.peak_rss)}" if entry.peak_rss else ""
-    yield "took", f"{duration(entry.seconds)}{peak}", ""
-    yield "size", f"{size(entry.bytes)}, {size(entry.new_bytes)} not shared with other entries", ""
-    yield "key", entry.key, ""
+    if ("manifest", CURRENT) not in manifest:  # else it says the same
+        yield "built", entry.timestamp[:19].replace("T", " ") + " UTC", ""
+        yield "artifact", str(entry.directory), ""
+        peak = f", peak {size(entry.peak_rss)}" if entry.peak_rss else ""
+        yield "took", f"{duration(entry.seconds)}{peak}", ""
+        yield "key", entry.key, ""
+    yield "size", f"{size(entry.new_bytes)} on disk, {size(entry.bytes)} alone", ""
     yield from _config(entry.inputs)
     yield "", count(len(entry.files), "file") + ":", "bold"
     longest = min(max((len(name) for name in entry.files), default=0), _SETTING)

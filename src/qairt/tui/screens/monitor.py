@@ -35,8 +35,8 @@ from qairt.tui.widgets.profiler import ProfilerLine, ProfilerPane
 from qairt.tui.widgets.recipe_tree import RecipeTree
 from qairt.tui.widgets.status import StatusLine
 
-FindItem = Callable[[str, str], tuple[PlannedItem | None, Entry | None]]
-"""The plan of an item, and its cache entry."""
+FindItem = Callable[[str, str], tuple[PlannedItem | None, Entry | None, list[tuple[str, str]]]]
+"""The plan of an item, its cache entry, and what the manifest says of it."""
 FindLog = Callable[[ItemState], Path | None]
 
 _CONNECTION = {"plan": "not running", "thread": "in this program", "host": "attached", "replay": "replay"}
@@ -198,8 +198,8 @@ class MonitorScreen(Screen[None]):
         elif not changed and item.status not in BUSY:
             return
         if self.detail.display:
-            planned, entry = self._find_item(item.stage, item.label)
-            self.detail.show(item, planned, entry, self.state)
+            planned, entry, manifest = self._find_item(item.stage, item.label)
+            self.detail.show(item, planned, entry, self.state, manifest)
 
     def on_stage_matrix_selected(self) -> None:
         self._show_item(changed=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
@@ -14,7 +16,7 @@ from qairt.tui.keymap import bindings
 from qairt.tui.lines.detail import detail_lines
 from qairt.tui.terminal.glyphs import Look
 
-_Shown = tuple[ItemState, PlannedItem | None, Entry | None, RunState]
+_Shown = tuple[ItemState, PlannedItem | None, Entry | None, RunState, Sequence[tuple[str, str]]]
 
 
 class Detail(VerticalScroll, inherit_bindings=False):
@@ -51,11 +53,20 @@ class Detail(VerticalScroll, inherit_bindings=False):
         """The whole text."""
         return "\n".join(line.plain for line in self._lines)
 
-    def show(self, item: ItemState, planned: PlannedItem | None, entry: Entry | None, run: RunState) -> None:
-        """Show an item: its state in the run, its plan, and its cache entry."""
+    def show(
+        self,
+        item: ItemState,
+        planned: PlannedItem | None,
+        entry: Entry | None,
+        run: RunState,
+        manifest: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        """Show an item: its state in the run, its plan, what the manifest says of it, and its cache entry."""
         is_other_item = self._shown is None or self._shown[0].name != item.name
-        self._shown = (item, planned, entry, run)
-        lines = detail_lines(item, planned, entry, run, self._look, self.scrollable_content_region.width)
+        self._shown = (item, planned, entry, run, manifest)
+        lines = detail_lines(
+            item, planned, entry, run, self._look, self.scrollable_content_region.width, manifest=manifest
+        )
         if lines != self._lines:
             self._lines = lines
             self._text.update(Content("\n").join(lines))

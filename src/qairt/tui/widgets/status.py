@@ -55,8 +55,9 @@ class StatusLine(Widget):
         if state.run_id:
             role = _ROLES[state.status]
             mark = {"running": "▶", "done": "✓", "failed": "×", "interrupted": "?", "planned": ""}[state.status]
-            word = "paused" if state.paused and state.status == "running" else state.status
-            parts += [(f" run {state.run_id} ", "text"), (f"{mark} {word} {_elapsed(state, now)} ", role)]
+            paused = state.paused and state.status == "running"
+            mark, word = ("", "paused") if paused else (mark, state.status)
+            parts += [(f" run {state.run_id} ", "text"), (f"{mark} {word} {_elapsed(state, now)} ".lstrip(), role)]
             parts += [(f" {connection}", "text")]
             if state.host:
                 parts += [(f"  host {state.host}  pid {state.pid}", "text")]
