@@ -112,7 +112,7 @@ class StagedApp(QairtApp):
             session = ReplaySession(runs.record("0142", events, Path(RECIPE).read_text()))  # type: ignore[assignment]
             session._thread.join()
         self.workspace.show_session(session)
-        session.poll()
+        self.workspace.run.poll()
 
 
 def fix(monkeypatch: pytest.MonkeyPatch, folder: Path, *, environ: dict[str, str] | None = None) -> None:
@@ -250,6 +250,11 @@ async def palette(app: StagedApp, pilot: Pilot[Any]) -> None:
     await pilot.press("colon", *"theme")
     await app.settle(pilot)
     await pilot.pause(0.3)
+
+
+async def waiting(app: StagedApp, pilot: Pilot[Any]) -> None:
+    """An item that has no log: the run's feed stands there."""
+    await _at(app, pilot, "export_bundle all")
 
 
 async def states(app: StagedApp, pilot: Pilot[Any]) -> None:

@@ -83,7 +83,9 @@ class Workspace:
         if self._monitor is None:
             from qairt.tui.screens.monitor import MonitorScreen
 
-            self._monitor = MonitorScreen(self.look, self.project.name, self.find_item, self.find_log)
+            self._monitor = MonitorScreen(
+                self.look, self.project.name, self.find_item, self.find_log, lambda: self.run.events
+            )
         return self._monitor
 
     @property

@@ -14,6 +14,7 @@ from qairt.tui.lines.wrap import wrapped
         ("short", 9, ["short"]),
         ("one two three", 7, ["one two", "three"]),
         ("cache/convert/convert_12345678", 16, ["cache/convert/", "convert_12345678"]),
+        ("generate_context_binary split2", 20, ["generate_context_", "binary split2"]),
         ("843c25112adecb59fe8c", 8, ["843c2511", "2adecb59", "fe8c"]),
         ("anything at all", 0, ["anything at all"]),
         ("", 5, [""]),

@@ -105,7 +105,7 @@ def _row(folder: RunFolder, run: RunSummary, left: Eta | None, now: float) -> tu
     from pathlib import PurePath
 
     from qairt.amounts import age, duration
-    from qairt.cli.text.outcome import shown
+    from qairt.cli.text.place import shown
     from qairt.engine.record.eta import in_words
 
     took = now - run.started if run.state == "running" and run.started else run.seconds

@@ -45,7 +45,7 @@ def next_line(verb: str, pipeline: Pipeline, cache_dir: Path | None = None) -> s
 
 def _recipe(pipeline: Pipeline) -> str:
     """As it can be given from the working directory: a path, or the name of one that comes with qairt."""
-    from qairt.cli.text.outcome import shown
+    from qairt.cli.text.place import shown
     from qairt.recipe.find import shipped_by_name
 
     source = Path(pipeline.recipe.source or "recipe.yaml").absolute()

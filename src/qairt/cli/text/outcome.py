@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections import Counter
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.amounts import count, duration, size
 from qairt.cli import exit_codes
 from qairt.cli.console import emit, report, table
 from qairt.cli.failures import report_item
+from qairt.cli.text.place import shown
 from qairt.engine.record.state import MADE, ItemState, RunState
 
 if TYPE_CHECKING:
@@ -128,11 +128,6 @@ def reports(result: RunResult) -> list[str]:
         page = next((path for path in pages if path.is_file()), output.directory)
         lines.append(f"{output.name}: {shown(page)}")
     return lines
-
-
-def shown(path: Path) -> str:
-    """A path, relative to the working directory if it is below it."""
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _names(items: list[ItemState]) -> str:

@@ -40,7 +40,7 @@ def reasons(to_run: list[PlannedItem]) -> list[str]:
 
 def report_lines(plan: Plan) -> list[str]:
     """The reports of stages that are missing or belong to another result."""
-    from qairt.cli.text.outcome import shown
+    from qairt.cli.text.place import shown
 
     due = [output for output in plan.outputs if not output.current]
     if not due:

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 
 from rich.cells import cell_len, chop_cells
 
-_BREAKS = re.compile(r"[^ /,]*(?:[ /,]+|$)")
-"""A piece that is kept together: up to and with a space, a slash or a comma."""
+_BREAKS = re.compile(r"[^ /,_]*(?:[ /,_]+|$)")
+"""A piece that is kept together: up to and with a space, a slash, a comma or an underscore."""
 
 
 def wrapped(text: str, width: int) -> Iterator[str]:
-    """Lines of at most `width` cells; broken after spaces, slashes and commas, elsewhere only where nothing else fits.
+    """Lines of at most `width` cells; broken after spaces, slashes, commas and underscores, elsewhere only where nothing else fits.
 
     Args:
         width: 0 for no limit.

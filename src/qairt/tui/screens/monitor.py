@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from textual.app import ComposeResult
@@ -15,7 +15,7 @@ from qairt.engine.cache.entry import Entry
 from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.eta import SmoothEta, in_words
-from qairt.engine.record.events import ResourceSample
+from qairt.engine.record.events import Event, ResourceSample
 from qairt.engine.record.progress import progress_of
 from qairt.engine.record.sentences import nothing_written
 from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, RunState
@@ -33,6 +33,7 @@ from qairt.tui.widgets.matrix import StageMatrix
 from qairt.tui.widgets.overall import OverallBar
 from qairt.tui.widgets.profiler import ProfilerLine, ProfilerPane
 from qairt.tui.widgets.recipe_tree import RecipeTree
+from qairt.tui.widgets.run_feed import RunFeed
 from qairt.tui.widgets.status import StatusLine
 
 FindItem = Callable[[str, str], tuple[PlannedItem | None, Entry | None, list[tuple[str, str]]]]
@@ -49,6 +50,7 @@ class MonitorScreen(Screen[None]):
         name: of the recipe.
         find_item: called when the selection changes.
         find_log: the same, for the path of the item's log.
+        events: what has happened in the run that is shown.
     """
 
     BINDINGS = bindings("monitor")
@@ -60,12 +62,15 @@ class MonitorScreen(Screen[None]):
     MonitorScreen.-tall.-mid #line, MonitorScreen.-tall.-wide #line { display: none; }
     """
 
-    def __init__(self, look: Look, name: str, find_item: FindItem, find_log: FindLog) -> None:
+    def __init__(
+        self, look: Look, name: str, find_item: FindItem, find_log: FindLog, events: Callable[[], Sequence[Event]]
+    ) -> None:
         super().__init__()
         self._look = look
         self._recipe_name = name
         self._find_item = find_item
         self._find_log = find_log
+        self._events = events
         self._eta = SmoothEta()
         self._shown_item: tuple[ItemKey, str] | None = None
         self._sample: ResourceSample | None = None
@@ -83,7 +88,8 @@ class MonitorScreen(Screen[None]):
         self.profiler = ProfilerPane(look, number="3", id="profiler")
         self.log_view = LogView(look=look, compact=True, id="log")
         self.detail = Detail(look, id="detail")
-        self._body = MonitorPanes(self.recipe, self.matrix, self.profiler, self.log_view, self.detail)
+        self.feed = RunFeed(look, id="feed")
+        self._body = MonitorPanes(self.recipe, self.matrix, self.profiler, self.log_view, self.detail, self.feed)
         self.line = ProfilerLine(look, id="line")
         self.filter_input = Input(placeholder="filter", id="pane-filter", compact=True)
 
@@ -137,6 +143,8 @@ class MonitorScreen(Screen[None]):
             if self.line.display:
                 self.line.show(state)
         self._show_item(changed)
+        if self.feed.display:
+            self.feed.show(self._events(), nothing_written(self.selected) if self.selected else "")
         if self.log_view.display:
             self.log_view.refresh_from_file()
         if (usable := self._usable_now()) != self._usable:  # refreshing rebuilds the footer
@@ -158,7 +166,16 @@ class MonitorScreen(Screen[None]):
     @look.setter
     def look(self, look: Look) -> None:
         self._look = look
-        for widget in (self.recipe, self.matrix, self.profiler, self.log_view, self.detail, self.line, self.overall):
+        for widget in (
+            self.recipe,
+            self.matrix,
+            self.profiler,
+            self.log_view,
+            self.feed,
+            self.detail,
+            self.line,
+            self.overall,
+        ):
             widget.look = look
         self._shown_item = None
 
@@ -194,7 +211,9 @@ class MonitorScreen(Screen[None]):
         shown = ((item.stage, item.label), item.status)
         if shown != self._shown_item:
             self._shown_item = shown
-            self.log_view.open(self._find_log(item), item.name, nothing_written(item))
+            path = self._find_log(item)
+            self.log_view.open(path, item.name, nothing_written(item))
+            self.set_class(path is None, "no-log")
         elif not changed and item.status not in BUSY:
             return
         if self.detail.display:
@@ -211,7 +230,9 @@ class MonitorScreen(Screen[None]):
 
     def action_pane(self, number: int) -> None:
         """Go to a pane; one that is hidden for lack of space is shown alone."""
-        pane = self.panes[number - 1]
+        pane: Widget = self.panes[number - 1]
+        if pane is self.log_view and self.feed.display:
+            pane = self.feed
         if self._solo or not pane.display:
             self._show_alone(number)
         if pane.can_focus:

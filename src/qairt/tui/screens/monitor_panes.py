@@ -12,6 +12,7 @@ from qairt.tui.widgets.log_view import LogView
 from qairt.tui.widgets.matrix import StageMatrix
 from qairt.tui.widgets.profiler import ProfilerPane
 from qairt.tui.widgets.recipe_tree import RecipeTree
+from qairt.tui.widgets.run_feed import RunFeed
 
 _TWO_COLUMNS = 120
 """Columns of a window in which the recipe has a place beside the stages."""
@@ -29,7 +30,7 @@ class MonitorPanes(Container):
 
     MonitorScreen.-narrow .pane, MonitorScreen.-short .pane { display: none; border: none; }
     MonitorScreen.-narrow #stages, MonitorScreen.-short #stages { display: block; }
-    MonitorScreen.-narrow #log, MonitorScreen.-short #log {
+    MonitorScreen.-narrow #log, MonitorScreen.-short #log, MonitorScreen.-narrow #feed, MonitorScreen.-short #feed {
         display: block; height: 1fr; min-height: 3; border: none; border-top: solid $border;
     }
 
@@ -45,11 +46,15 @@ class MonitorPanes(Container):
     MonitorScreen.-tall.-wide #recipe { row-span: 2; }
     MonitorScreen.-tall .pane { height: 1fr; width: 1fr; }
 
+    MonitorScreen #body > #feed { display: none; }
+    MonitorScreen.no-log #body > #feed { display: block; }
+    MonitorScreen.no-log #body > #log { display: none; }
+    MonitorScreen.solo #body > #feed { display: none; }
     MonitorScreen.solo.alone #body { layout: vertical; }
     MonitorScreen.solo.alone #recipe, MonitorScreen.solo.alone #stages, MonitorScreen.solo.alone #profiler,
     MonitorScreen.solo.alone #log, MonitorScreen.solo.alone #detail { display: none; }
     MonitorScreen.solo.alone.solo-1 #recipe, MonitorScreen.solo.alone.solo-2 #stages,
-    MonitorScreen.solo.alone.solo-3 #profiler, MonitorScreen.solo.alone.solo-4 #log,
+    MonitorScreen.solo.alone.solo-3 #profiler, MonitorScreen.solo.alone.solo-4 #body > #log,
     MonitorScreen.solo.alone.solo-5 #detail {
         display: block; height: 1fr; max-height: 100%; width: 1fr;
     }
@@ -61,12 +66,19 @@ class MonitorPanes(Container):
     """
 
     def __init__(
-        self, recipe: RecipeTree, matrix: StageMatrix, profiler: ProfilerPane, log: LogView, detail: Detail
+        self,
+        recipe: RecipeTree,
+        matrix: StageMatrix,
+        profiler: ProfilerPane,
+        log: LogView,
+        detail: Detail,
+        feed: RunFeed,
     ) -> None:
         super().__init__(id="body")
         self._matrix = matrix
         self._log = log
         self._detail = detail
+        self._feed = feed
         self.panes: tuple[Widget, ...] = (recipe, matrix, profiler, log, detail)
         """In the order of their numbers."""
         self._arranged: tuple[int, int, int, bool] | None = None
@@ -74,9 +86,11 @@ class MonitorPanes(Container):
         recipe.border_title = "1 Recipe"
         matrix.border_title = "2 Stages"
         detail.border_title = "5 Detail"
+        feed.border_title = "4 Run"
 
     def compose(self) -> ComposeResult:
-        for pane in self.panes:
+        recipe, matrix, profiler, log, detail = self.panes
+        for pane in (recipe, matrix, profiler, log, self._feed, detail):
             pane.add_class("pane")
             yield pane
 
@@ -106,5 +120,8 @@ class MonitorPanes(Container):
             self._matrix.styles.height = found.stages
         if framed and not solo:
             self.styles.grid_rows = f"{found.stages} 1fr" if wide else f"{found.stages} {found.graphs} 1fr"
-            last, before = (self._detail, self._log) if wide else (self._log, self._detail)
-            self.move_child(last, after=before)
+            if wide:
+                self.move_child(self._detail, after=self._feed)
+            else:
+                self.move_child(self._log, after=self._detail)
+                self.move_child(self._feed, after=self._log)
