@@ -120,6 +120,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         from qairt.graph import files, part_vectors, split
         from qairt.graph.foreign.adopt import external_part_inputs
         from qairt.model.config import DecoderConfig
+        from qairt.model.inputs import is_mask
         from qairt.model.parts import Part
         from qairt.quant.encodings_json import read_encodings, write_encodings
         from qairt.quant.measure.reference_vectors import ReferenceVectors, expected_outputs, part_inputs
@@ -140,7 +141,8 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         encodings.write_text(write_encodings(kept))
         context.progress(0.3, "running the part on real text")
         vectors = directory / "test_vectors.safetensors"
-        floor = float(kept.activations["attention_mask"].minimum[0]) if "attention_mask" in kept.activations else 0.0
+        floors = [float(mask.minimum[0]) for name, mask in kept.activations.items() if is_mask(name)]
+        floor = floors[0] if floors else 0.0  # the embedding has none
         if source.model is not None and source.vectors is not None:
             config = DecoderConfig.model_validate_json(read_regular(source.model))
             reference = ReferenceVectors.load(source.vectors)

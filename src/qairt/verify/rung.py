@@ -134,7 +134,7 @@ class _MeasuredPart:
         inputs = self._text.runtime_inputs(call, cl)
         if not self._part.has_embedding:
             inputs |= self._text.hidden_before(self._part.first_layer, call)
-        inputs |= {name: self._text.past(name, shape, call) for name, shape in graph.inputs.items() if PAST.match(name)}
+        inputs |= {name: self._text.past(name, call, cl) for name in graph.inputs if PAST.match(name)}
         inputs |= self._text.branches_of(graph.inputs)
         self._compare("isolated", call, graph, graph.run(inputs))
 
@@ -144,7 +144,7 @@ class _MeasuredPart:
         inputs = self._text.runtime_inputs(call, cl) | hidden | self._text.branches_of(graph.inputs)
         for name, shape in graph.inputs.items():
             if PAST.match(name):
-                inputs[name] = self._cache.past(name, shape, call)
+                inputs[name] = self._cache.past(name, shape, self._text.slots(name, call, cl), call)
         outputs = graph.run(inputs)
         self._compare("chained", call, graph, outputs)
         self._cache.append(outputs, call.new)

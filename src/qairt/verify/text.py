@@ -9,7 +9,7 @@ import numpy as np
 
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import masks
-from qairt.model.masks import additive_mask
+from qairt.model.masks import additive_mask, slots_before
 from qairt.model.names import hidden_name, is_branch_input
 from qairt.model.rope import rotary_inputs
 from qairt.quant.measure.reference_vectors import ReferenceVectors
@@ -126,10 +126,16 @@ class ReferenceText:
         name = hidden_name(layer)
         return {name: _left_padded(self.vectors.tensors[name][:, call.past : call.past + call.new], call.ar, 1)}
 
-    def past(self, name: str, shape: Sequence[int], call: GraphCall) -> Array:
-        """The float model's keys or values of the past tokens, as the input `name` of this shape."""
+    def past(self, name: str, call: GraphCall, cl: int) -> Array:
+        """The float model's keys or values of the past tokens, as the input `name`."""
         output = name.removesuffix("_in") + "_out"
-        return past_slots(name, self.vectors.tensors[output], shape, call)
+        return past_slots(name, self.vectors.tensors[output], self.slots(name, call, cl), call)
+
+    def slots(self, name: str, call: GraphCall, cl: int) -> int:
+        """Past tokens that the input `name` has room for; a whole graph's shapes do not say it."""
+        match = PAST.match(name)
+        assert match is not None
+        return slots_before(call.ar, cl, self.config.window_of(int(match[2])))
 
 
 class PartCache:
@@ -138,14 +144,14 @@ class PartCache:
     def __init__(self) -> None:
         self._values: dict[str, Floats] = {}
 
-    def past(self, name: str, shape: Sequence[int], call: GraphCall) -> Array:
-        """The input `name`, of this shape. Before the first call it is all padding."""
+    def past(self, name: str, shape: Sequence[int], slots: int, call: GraphCall) -> Array:
+        """The input `name`, with so many slots. Before the first call it is all padding, of `shape` but for them."""
         values = self._values.get(name.removesuffix("_in") + "_out")
         if values is None:
             empty = list(shape)
             empty[time_axis(name)] = 0
             values = np.zeros(empty, np.float32)
-        return past_slots(name, values, shape, call)
+        return past_slots(name, values, slots, call)
 
     def append(self, outputs: Mapping[str, Floats], new: int) -> None:
         """Add the `new` rightmost tokens of each key and value."""
@@ -157,10 +163,9 @@ class PartCache:
                 self._values[name] = fresh if earlier is None else np.concatenate((earlier, fresh), axis)
 
 
-def past_slots(name: str, values: Array, shape: Sequence[int], call: GraphCall) -> Array:
-    """The newest of `call.past` tokens that the input's shape has slots for, padded on the left."""
+def past_slots(name: str, values: Array, slots: int, call: GraphCall) -> Array:
+    """The newest of `call.past` tokens that there are slots for, padded on the left."""
     axis = time_axis(name)
-    slots = shape[axis]
     taken = values.take(np.arange(max(call.past - slots, 0), call.past), axis)
     return _left_padded(taken, slots, axis)
 

@@ -1,0 +1,24 @@
+"""Every family has its row in the table of tiers."""
+
+from __future__ import annotations
+
+import pytest
+from tiers import COMPILED, GENIE, LIKE, NOT_COMPILED, SAMPLED, table, tiers
+from tiny_models import TINY
+
+from qairt.model.families import FAMILIES
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_family_has_its_row(family: str) -> None:
+    quantized, compiled, _ = tiers(family)
+    assert quantized, f"{family} needs a tiny model"
+    assert compiled, f"say in tests/support/tiers.py whether {family} was compiled, or why not"
+
+
+def test_the_table_names_what_there_is() -> None:
+    assert {*COMPILED, *GENIE, *SAMPLED} <= TINY.keys()
+    assert LIKE.keys() | NOT_COMPILED.keys() <= FAMILIES.keys()
+    assert set(LIKE.values()) <= COMPILED.keys()
+    assert len(GENIE) >= 3
+    assert [line.split()[0] for line in table()] == ["family", *FAMILIES]
