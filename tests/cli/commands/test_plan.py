@@ -18,7 +18,7 @@ def test_before_the_first_run_everything_is_estimated(qairt, place):
         "join       1/1  ~0 B  ~1.0 s  ~400 MB  1 joined\n"
         "total      5/5  ~5 B  ~1.4 s  ~400 MB\n"
         "\n"
-        "5 items to run, about 1.3 s (0.7–2.4), estimated, at most 2 at a time:\n"
+        "5 items to run, about 1.3 s (0.7–3.1), estimated, at most 2 at a time:\n"
         "  stage   item    time  why it runs\n"
         "  source  all   ~0.1 s  not built yet\n"
         "  fan     ar1   ~0.1 s  not built yet\n"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 
+import eta_scores
 import pytest
 from eta_replay import learned, run, works
 from ratio import ratio
@@ -93,7 +94,7 @@ def test_an_overdue_item_has_more_left_the_longer_it_takes():
     assert all(seconds > 0 for seconds in left)
     assert left[:5] == [100, 90, 80, 70, 60]
     assert left[20:] == sorted(left[20:])
-    assert left_of(item, 1000.0) == 150
+    assert left_of(item, 1000.0) == 300
     assert left_of(item, -5.0) == 100  # a clock that was set back
 
 
@@ -135,7 +136,7 @@ def test_an_item_that_is_overdue_tells_of_the_pace_before_it_ends():
 def test_a_wrong_guess_does_not_spoil_what_history_tells():
     items = [done("a", 1, 50, samples=0), waiting("b", 100), waiting("c", 100, samples=0)]
     assert 100 <= remaining(state(*items[:2]), 0.0).seconds < 110
-    assert 100 < remaining(state(items[0], items[2]), 0.0).seconds < 200  # one short stage tells little of another
+    assert 100 < remaining(state(items[0], items[2]), 0.0).seconds < 400  # one short stage tells little of another
     assert 150 < remaining(state(done("a", 100, 300, samples=0), items[2]), 0.0).seconds < 300
 
 
@@ -161,7 +162,7 @@ def test_the_range_of_a_run_that_was_never_made_is_wide_and_shrinks_as_its_items
         return eta.high / eta.low
 
     new = [waiting("a", 10, samples=0), waiting("b", 100, samples=0)]
-    assert 2.5 < width(*new) <= 4.0
+    assert 2.5 < width(*new) <= 5.0
     one = width(done("b", 100, 130, samples=0), ItemState("b", "more", expected_seconds=100))
     many = [ItemState("b", str(n), status="done", expected_seconds=10, seconds=13) for n in range(9)]
     assert width(*many, ItemState("b", "more", expected_seconds=100)) < one < width(*new)
@@ -192,6 +193,17 @@ def test_a_pause_does_not_count():
     items = [done("a", 100, 100), waiting("b", 50)]
     for now in (100.0, 5000.0):
         assert remaining(state(*items, paused=True), now) == remaining(state(*items), 100.0)
+
+
+def test_thirty_replayed_runs_end_within_the_range_four_times_of_five():
+    """Two in three are first runs, most of them real; `python -m eta_scores` prints the table."""
+    found = eta_scores.groups()
+    every = [score for scores in found.values() for score in scores]
+    assert len(every) == 30 * len(eta_scores.MOMENTS)
+    assert eta_scores.median_error(every) <= 0.3
+    assert 0.75 <= eta_scores.coverage(every) <= 0.9
+    for name in ("4 simulated, one earlier run", "4 simulated, three earlier runs"):
+        assert eta_scores.median_error(found[name]) <= 0.1
 
 
 @pytest.mark.parametrize("pace", [0.4, 1.0, 1.8, 4.0])

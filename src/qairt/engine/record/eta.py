@@ -19,21 +19,21 @@ STEADY = 5.0
 """Seconds for which a displayed estimate only counts down; less if less than four times as much is left."""
 AT_MOST = 0.95
 """The most progress that is assumed of an item that reports none."""
-_OVERDUE = 0.15
+_OVERDUE = 0.3
 """What is left of an overdue item, as a share of its elapsed time."""
 _RELIABLE = 0.1
 """The fraction from which on the progress that a tool reports is used."""
 _PRIOR = 0.05
 """The share of a run with history after which its own pace has a weight of one half."""
-_SHORT = 10.0
+_SHORT = 4.0
 """Seconds of a stage whose pace tells half as much about other stages as that of a long one."""
-_UNKNOWN = (0.5, 2.0)
+_UNKNOWN = (0.5, 2.5)
 """The range of an estimate by size, as shares of it."""
 _FROM_QUARTERS = 1.9
 """Half of the earlier runs lie between two quartiles; four of five in a range this much wider."""
 _FEW_RUNS = 0.4
 """The least range of one earlier run, as a share of it; that of more of them is narrower by their square root."""
-_COMMON = 0.7
+_COMMON = 0.85
 """How much of an item's spread is due to the machine, and so the same for all items; the rest averages out."""
 
 
@@ -203,7 +203,7 @@ def _pace_of(state: RunState, now: float) -> _Pace:
         if not samples and seconds > 0:
             weight = expected / (expected + _SHORT)
             wrong, weights = wrong + weight * log(seconds / expected), weights + weight
-    without_history = with_history * exp(wrong / (weights + 1.0))
+    without_history = with_history * exp(wrong / (weights + 0.5))
     by_stage = {
         stage: _drawn(
             seconds,
