@@ -51,13 +51,13 @@ def test_the_branch_is_what_peft_computes(tmp_path: Path, family: str, rotated: 
     torch.testing.assert_close(zeros, Reference(parameters).logits(IDS), rtol=0, atol=0)
 
 
-def test_r_is_the_largest_sum_of_ranks_and_the_rest_is_zero(tmp_path: Path) -> None:
+def test_r_is_the_largest_sum_of_ranks_made_even_and_the_rest_is_zero(tmp_path: Path) -> None:
     parameters = tiny(tmp_path)
     config = parameters.config
     one = made_adapter(config, "one", 4, ["q_proj"])
     two = made_adapter(config, "two", 3, ["q_proj", "v_proj"])
     shape = shape_of(config, [["one"], ["one", "two"], ["two"]], ranks_of(one, two))
-    layer = {"model.layers.0.self_attn.q_proj": 7, "model.layers.0.self_attn.v_proj": 3}
+    layer = {"model.layers.0.self_attn.q_proj": 8, "model.layers.0.self_attn.v_proj": 4}
     assert shape.ranks == layer | {name.replace(".0.", ".1."): rank for name, rank in layer.items()}
     values = branch_values(shape, [(two, 1.0)], parameters)
     a, b = (values[name] for name in branch_names("model.layers.1.self_attn.q_proj"))

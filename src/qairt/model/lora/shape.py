@@ -10,6 +10,8 @@ Every adapted linear `x @ W` becomes `x @ W + (x @ A) @ B`:
 1. A and B are folded and rotated like the weight beside them, see `qairt.model.parameters`.
 2. Each column of A is scaled to a largest value of 1, and its factor moves into the row of B. So one 8-bit grid fits
    the A of any adapter, and adapters of the same ranks and modules can replace each other in a finished graph.
+3. R of an input is even: of an odd one from 3 on, the HTP compiler reads wrong columns where B is cut by head (5 to 21
+   dB in place of 65 to 80, onnxruntime-qnn 2.7 emulated on x86).
 """
 
 from __future__ import annotations
@@ -124,7 +126,7 @@ def shape_of(
     }
     return LoraShape(
         form=form,
-        ranks={module: rank for module, rank in largest.items() if rank},
+        ranks={module: rank if form == "hot_switch" else rank + rank % 2 for module, rank in largest.items() if rank},
         adapters={name: dict(ranks[name]) for name in together[0]} if form == "hot_switch" else {},
     )
 
