@@ -32,6 +32,7 @@ def test_without_a_file_the_defaults_hold(config: Path) -> None:
 def test_everything_can_be_set_in_the_file(config: Path) -> None:
     config.write_text(
         "theme: qairt-light\nascii: true\ngraph: block\nrefresh: 2\nmouse: 'off'\neditor: vim -n\n"
+        "notify: bell\nnotify_command: notify-send qairt\n"
         "keys:\n  item.clear: ctrl+x\n  global.help: 'f1,?'\n"
         "store: file:/mnt/share\n"
     )
@@ -44,6 +45,8 @@ def test_everything_can_be_set_in_the_file(config: Path) -> None:
         "refresh": 2,
         "mouse": "off",
         "editor": "vim -n",
+        "notify": "bell",
+        "notify_command": "notify-send qairt",
         "keys": {"item.clear": "ctrl+x", "global.help": "f1,?"},
         "store": "file:/mnt/share",
     }
@@ -68,7 +71,11 @@ def test_an_empty_variable_is_as_none(monkeypatch: pytest.MonkeyPatch) -> None:
     ("text", "line", "said"),
     [
         ("teme: mono\n", 1, "teme is not known; did you mean theme?"),
-        ("\nzzz: 1\n", 2, "zzz is not known; known are theme, ascii, graph, refresh, mouse, editor, keys"),
+        (
+            "\nzzz: 1\n",
+            2,
+            "zzz is not known; known are theme, ascii, graph, refresh, mouse, editor, notify, notify_command, keys",
+        ),
         ("graph: brail\n", 1, "graph: input should be 'braille', 'block' or 'ascii', not 'brail'"),
         ("refresh: fast\n", 1, "refresh: input should be a valid number"),
         ("refresh: 0\n", 1, "refresh: input should be greater than or equal to 0.1, not 0"),

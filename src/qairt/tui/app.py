@@ -34,7 +34,7 @@ from qairt.tui.key import MonitorAction
 from qairt.tui.key_names import key_names
 from qairt.tui.keymap import KEYS, bindings, scopes_of
 from qairt.tui.look import Appearance
-from qairt.tui.notifications import is_recent, notify_of_events
+from qairt.tui.notifications import announce_end, is_recent, notify_of_events
 from qairt.tui.recipe_watch import RecipeWatch
 from qairt.tui.refresh import RefreshTimer
 from qairt.tui.screens.ending import EndingScreen
@@ -211,6 +211,7 @@ class QairtApp(App[int]):
             notify_of_events(self, events)
             ended = [event for event in events if isinstance(event, ev.RunFinished)]
             if ended:
+                announce_end(self, self._settings, run.session.state)
                 self._plan.plan_again()
                 if ended[-1].status == "done" and self._launch.results and self.workspace.is_monitor_on_top:
                     self._results.open()

@@ -24,6 +24,7 @@ from qairt.recipe.names import nearest
 from qairt.recipe.yaml_file import NotAMapping, YamlFile, describe_error, read_yaml
 from qairt.tui.key_names import wrong_keys
 from qairt.tui.terminal.glyphs import GraphStyle
+from qairt.tui.terminal.notice import NotifyBy
 from qairt.tui.themes import DEFAULT_THEME
 from qairt.user_folder import config_folder
 
@@ -43,6 +44,10 @@ class UserSettings(BaseSettings):
     mouse: Literal["auto", "off"] = "auto"
     editor: str | None = None
     """For editing recipes; None: `$VISUAL` or `$EDITOR`."""
+    notify: NotifyBy = "auto"
+    """How the end of a run that took a minute or more is announced: `auto`, `bell` or `off`."""
+    notify_command: str | None = None
+    """A shell command run then as well; `$1` is the sentence, `$QAIRT_STATE` is done or failed."""
     keys: Annotated[dict[str, str], NoDecode] = {}
     """Keys by action id: `{item.clear: ctrl+x}`."""
     store: object = None

@@ -12,7 +12,7 @@ _BREAKS = re.compile(r"[^ /,_]*(?:[ /,_]+|$)")
 
 
 def wrapped(text: str, width: int) -> Iterator[str]:
-    """Lines of at most `width` cells; broken after spaces, slashes, commas and underscores, elsewhere only where nothing else fits.
+    """Lines of at most `width` cells, broken after spaces, slashes, commas and underscores; elsewhere if nothing fits.
 
     Args:
         width: 0 for no limit.
