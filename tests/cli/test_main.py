@@ -16,7 +16,7 @@ from qairt.cli.app import SUMMARIES, load
 
 ALL = [
     "run", "tui", "plan", "estimate", "check", "status", "attach", "logs", "cancel",
-    "generate", "execute", "evaluate", "verify", "report", "export", "init", "recipes", "migrate", "schema", "doctor",
+    "generate", "execute", "evaluate", "verify", "report", "export", "init", "models", "recipes", "migrate", "schema", "doctor",
     "trust", "history", "bundle", "cache",
 ]  # fmt: skip
 CACHE = ["list", "show", "clear", "undo", "verify", "prune", "why", "push", "pull", "status"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 from pydantic import JsonValue
 
@@ -36,6 +36,11 @@ class Gguf:
     """Query and key rows are stored in the order of neighbouring pairs."""
     read: Callable[[Fields], Values] = lambda fields: {}
     """Fields of the configuration, beyond the usual ones."""
+
+
+Tier = Literal["float", "quantized", "emulated", "genie"]
+"""How far models of a family were taken: float logits equal to transformers', torch and ONNX; quantized graphs on the
+CPU; binaries emulated; a bundle that Genie answers from with the CPU's tokens."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,8 @@ class Family:
     optional: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the configuration with which a model of the family has the most weights."""
     gguf: Gguf | None = None
+    proven: tuple[Tier, ...] = ("float",)
+    """What tests hold for it."""
     mask_floor: float = -50.0
     """What the mask of a quantized graph usually adds; lower where scores range over more."""
 

@@ -18,7 +18,7 @@ FAMILY = Family(
     name="gemma3_text",
     architecture="Gemma3ForCausalLM",
     title="Gemma 3",
-    models="Gemma 3 270M and 1B; the language models of 4B, 12B, 27B",
+    models="Gemma 3 270M and 1B",
     features=(
         "norms with 1 + w, before and after",
         "q/k norm",

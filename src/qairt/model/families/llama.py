@@ -40,6 +40,7 @@ FAMILY = Family(
     },
     read=_read,
     optional={"qkv_bias": True, "output_bias": True, "mlp_bias": True},
+    proven=("float", "quantized", "emulated", "genie"),
     gguf=Gguf("llama", permuted=True),
     tiny={
         "": {},

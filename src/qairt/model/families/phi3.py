@@ -32,6 +32,7 @@ FAMILY = Family(
     },
     read=_read,
     partial_rotary=1.0,
+    proven=("float", "quantized"),
     gguf=Gguf("phi3"),
     tiny={
         "": {"pad_token_id": 0},

@@ -1,0 +1,28 @@
+"""`qairt models`: the families and what was proven."""
+
+from __future__ import annotations
+
+from qairt.model.families import FAMILIES
+
+
+def test_every_family_has_a_row(qairt):
+    said = qairt("models")
+    assert said.code == 0
+    assert said.out.split()[:5] == ["family", "models", "besides", "Llama", "GGUF"]
+    for name, family in FAMILIES.items():
+        (row,) = (line for line in said.out.splitlines() if line.split()[0] == name)
+        assert family.models in row
+        assert ", ".join(family.features) in row
+
+
+def test_as_json(qairt):
+    families = {family["name"]: family for family in qairt("models", "--json").data["families"]}
+    assert families["gemma2"]["features"] == list(FAMILIES["gemma2"].features)
+    assert families["llama"] == {
+        "name": "llama",
+        "architecture": "LlamaForCausalLM",
+        "models": FAMILIES["llama"].models,
+        "features": [],
+        "gguf": "llama",
+        "proven": ["float", "quantized", "emulated", "genie"],
+    }
