@@ -16,8 +16,8 @@ from qairt.cli.app import SUMMARIES, load
 
 ALL = [
     "run", "tui", "plan", "estimate", "check", "status", "attach", "logs", "cancel",
-    "generate", "execute", "evaluate", "verify", "report", "export", "init", "models", "recipes", "migrate", "schema", "doctor",
-    "trust", "history", "bundle", "cache",
+    "generate", "execute", "evaluate", "verify", "report", "export", "init", "models", "recipes", "migrate", "schema",
+    "doctor", "trust", "history", "bundle", "cache",
 ]  # fmt: skip
 CACHE = ["list", "show", "clear", "undo", "verify", "prune", "why", "push", "pull", "status"]
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_models import TINY, hf_decoded, hf_logits, save_tiny
+from tiny_models import IDS, TINY, assert_close, hf_decoded, hf_logits, save_tiny
 from tiny_parts import float_parts
 from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
@@ -16,16 +16,7 @@ from qairt.model.parameters import Parameters, open_parameters
 from qairt.model.reference import Reference
 from qairt.runtime.chain import PartChain
 
-IDS = np.random.default_rng(0).integers(3, 128, 40).tolist()
 PROMPT = 30
-TOLERANCE = 2e-4
-"""Of the largest logit."""
-
-
-def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
-    scale = np.abs(expected).max()
-    assert scale > 0.1  # a model of zeros would agree too
-    assert np.abs(found - expected).max() < TOLERANCE * scale
 
 
 def opened(directory: Path) -> Parameters:

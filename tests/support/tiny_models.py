@@ -50,6 +50,18 @@ TINY = {
 """Every family of the registry, and its variants: name -> `model_type` and keys of a configuration."""
 
 
+IDS: list[int] = np.random.default_rng(0).integers(3, 128, 40).tolist()
+"""A text."""
+TOLERANCE = 2e-4
+"""Of the largest logit."""
+
+
+def assert_close(found: np.ndarray, expected: np.ndarray) -> None:
+    scale = np.abs(expected).max()
+    assert scale > 0.1  # a model of zeros would agree too
+    assert np.abs(found - expected).max() < TOLERANCE * scale
+
+
 def save_tiny(
     directory: Path, family: str, *, max_shard_size: str = "1GB", dtype: torch.dtype = torch.float32, **changes: Any
 ) -> PreTrainedModel:
@@ -158,7 +170,7 @@ def write_tiny_gguf(
         values = tensor.numpy()
         if architecture == "llama" and parts[-2] in ("q_proj", "k_proj"):
             heads = config.num_attention_heads if parts[-2] == "q_proj" else config.num_key_value_heads
-            values = _permuted(values, heads)
+            values = permuted(values, heads)
         if values.ndim == 2:
             writer.add_tensor(target, gguf.quantize(values, kind), raw_dtype=kind)
         else:
@@ -169,7 +181,7 @@ def write_tiny_gguf(
     writer.close()
 
 
-def _permuted(values: np.ndarray, heads: int) -> np.ndarray:
+def permuted(values: np.ndarray, heads: int) -> np.ndarray:
     """`LlamaModel.permute` of llama.cpp's convert_hf_to_gguf.py."""
     halves = values.reshape(heads, 2, values.shape[0] // heads // 2, *values.shape[1:])
     return halves.swapaxes(1, 2).reshape(values.shape)

@@ -52,7 +52,7 @@ SUMMARIES = {
     "report": "Write one page about the latest run.",
     "export": "Copy the finished bundle to a folder, for either runtime.",
     "init": "Write a commented recipe for a model.",
-    "models": "List the families of models that can be built, with what distinguishes them and what was proven.",
+    "models": "List the families of models that can be built.",
     "recipes": "List the recipes that come with qairt, or print one.",
     "migrate": "Replace a recipe's old keys by the current ones.",
     "schema": "Print the JSON Schema of recipes, for editors.",

@@ -19,11 +19,11 @@ _PROVEN: dict[Tier, str] = {
 
 
 def models(as_json: Json = False) -> None:
-    """List the families of models that can be built, with what distinguishes them and what was proven.
+    """List the families of models that can be built.
 
-    float: the logits equal those of transformers, in torch and in ONNX Runtime. quantized: so do the quantized graphs
-    on the CPU, but for rounding. emulated NPU: compiled graphs agree with the CPU. Genie: a bundle answers with the
-    CPU's tokens.
+    Each with what it has besides Llama, and what was proven. float: the logits equal those of transformers, in torch
+    and in ONNX Runtime. quantized: so do the quantized graphs on the CPU, but for rounding. emulated NPU: compiled
+    graphs agree with the CPU. Genie: a bundle answers with the CPU's tokens.
 
     \b
     Examples:

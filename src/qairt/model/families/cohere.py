@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pydantic import JsonValue
 
 from qairt.model.config_values import ConfigValues
-from qairt.model.families.family import Family, Values
+from qairt.model.families.family import Family, Gguf, Values
 
 COHERE: Mapping[str, JsonValue] = {
     "hidden_act": "silu",
@@ -27,13 +27,15 @@ COHERE: Mapping[str, JsonValue] = {
 }
 
 
+SHAPE: Values = {
+    "norms": {"kind": "layer", "before_mlp": None},
+    "parallel_blocks": True,
+    "rotary_interleaved": True,
+}
+
+
 def cohere_values(keys: ConfigValues) -> Values:
-    return {
-        "norms": {"kind": "layer", "before_mlp": None},
-        "parallel_blocks": True,
-        "rotary_interleaved": True,
-        "logits_multiplier": keys.number("logit_scale"),
-    }
+    return {**SHAPE, "logits_multiplier": keys.number("logit_scale")}
 
 
 def _read(keys: ConfigValues) -> Values:
@@ -53,5 +55,6 @@ FAMILY = Family(
     read=_read,
     rope_theta=500_000.0,
     optional={"qkv_bias": True, "output_bias": True},
+    gguf=Gguf("command-r", read=lambda fields: {**SHAPE, "logits_multiplier": fields.real("logit_scale")}),
     tiny={"": {"pad_token_id": 0}, "biases": {"pad_token_id": 0, "attention_bias": True}},
 )

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from qairt.model.config_values import ConfigValues
-from qairt.model.families.cohere import COHERE, cohere_values
-from qairt.model.families.family import Family, Values
+from qairt.model.families.cohere import COHERE, SHAPE, cohere_values
+from qairt.model.families.family import Family, Fields, Gguf, Values
 
 
 def _read(keys: ConfigValues) -> Values:
@@ -12,6 +12,16 @@ def _read(keys: ConfigValues) -> Values:
     windowed = keys.layers_of_type("sliding_attention", lambda layer: (layer + 1) % pattern != 0)
     others = [layer for layer in keys.layers() if layer not in windowed]
     return {**cohere_values(keys), **keys.windows(windowed), "unrotated_layers": others}
+
+
+def _gguf(fields: Fields) -> Values:
+    layers = range(fields.integer("block_count"))
+    return {
+        **SHAPE,
+        "logits_multiplier": fields.real("logit_scale"),
+        "windowed_layers": [layer for layer in layers if (layer + 1) % 4],
+        "unrotated_layers": [layer for layer in layers if (layer + 1) % 4 == 0],
+    }
 
 
 FAMILY = Family(
@@ -31,5 +41,6 @@ FAMILY = Family(
     defaults={**COHERE, "sliding_window": 4096, "layer_types": None},
     read=_read,
     optional={"qkv_bias": True, "output_bias": True},
+    gguf=Gguf("cohere2", read=_gguf),
     tiny={"": {"num_hidden_layers": 4, "sliding_window": 8, "pad_token_id": 0}},
 )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from qairt.model.families.family import COMMON, Family
+from qairt.model.families.family import COMMON, Family, Gguf
 
 FAMILY = Family(
     name="ernie4_5",
@@ -33,5 +33,6 @@ FAMILY = Family(
     },
     rope_theta=500_000.0,
     optional={"qkv_bias": True, "output_bias": True, "mlp_bias": True},
+    gguf=Gguf("ernie4_5", read=lambda fields: {"rotary_interleaved": True}),
     tiny={"": {}, "biases": {"use_bias": True}},
 )

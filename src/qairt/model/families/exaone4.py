@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from qairt.model.config_values import ConfigValues
-from qairt.model.families.family import COMMON, Family, Values
-from qairt.model.families.olmo2 import NORMS_AFTER
+from qairt.model.families.family import COMMON, Family, Fields, Gguf, Values
+from qairt.model.families.olmo2 import GGUF_NORMS_AFTER, NORMS_AFTER
 
 
 def _read(keys: ConfigValues) -> Values:
@@ -15,6 +15,18 @@ def _read(keys: ConfigValues) -> Values:
     windowed = keys.layers_of_type("sliding_attention", lambda layer: (layer + 1) % pattern != 0)
     others = [layer for layer in keys.layers() if layer not in windowed]
     return {**values, **keys.windows(windowed), "unrotated_layers": others}
+
+
+def _gguf(fields: Fields) -> Values:
+    values: Values = {"norms": NORMS_AFTER, "qk_norm": True}
+    if not fields.integer("attention.sliding_window", 0):
+        return values
+    layers = range(fields.integer("block_count"))
+    return {
+        **values,
+        "windowed_layers": [layer for layer in layers if (layer + 1) % 4],
+        "unrotated_layers": [layer for layer in layers if (layer + 1) % 4 == 0],
+    }
 
 
 FAMILY = Family(
@@ -38,6 +50,7 @@ FAMILY = Family(
         "layer_types": None,
     },
     read=_read,
+    gguf=Gguf("exaone4", names=GGUF_NORMS_AFTER, read=_gguf),
     tiny={
         "": {"num_hidden_layers": 4, "sliding_window": 8},
         "no-windows": {"sliding_window": None, "layer_types": ["full_attention"] * 2, "tie_word_embeddings": True},

@@ -34,6 +34,10 @@ class Gguf:
     """Module of a layer, ours -> llama.cpp's, where it is not the usual one of `qairt.model.gguf.names`."""
     permuted: bool = False
     """Query and key rows are stored in the order of neighbouring pairs."""
+    holds_one: bool = False
+    """The 1 of norms with 1 + w is in the stored weights."""
+    scales: bool = False
+    """`read` takes `attention.scale`, which is refused elsewhere."""
     read: Callable[[Fields], Values] = lambda fields: {}
     """Fields of the configuration, beyond the usual ones."""
 

@@ -8,7 +8,7 @@ from math import sqrt
 from pydantic import JsonValue
 
 from qairt.model.config_values import ConfigValues
-from qairt.model.families.family import Family, Values
+from qairt.model.families.family import Family, Fields, Gguf, Values
 
 GEMMA: Mapping[str, JsonValue] = {
     "hidden_activation": "gelu_pytorch_tanh",
@@ -30,6 +30,46 @@ GEMMA: Mapping[str, JsonValue] = {
 }
 
 
+NORMS: Values = {
+    "plus_one": True,
+    "after_attention": "post_attention_layernorm",
+    "before_mlp": "pre_feedforward_layernorm",
+    "after_mlp": "post_feedforward_layernorm",
+}
+GGUF_NORMS = {
+    "post_attention_layernorm": "post_attention_norm",
+    "pre_feedforward_layernorm": "ffn_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+
+
+def gemma_gguf_values(fields: Fields, *, pattern: int, whole_width: int) -> Values:
+    """What Gemma 2 and 3 share in llama.cpp's files.
+
+    Args:
+        pattern: every so many-th layer has no window.
+        whole_width: the number of layers of the size whose scores are scaled by the width of all heads.
+    """
+    layers, hidden = fields.integer("block_count"), fields.integer("embedding_length")
+    heads = fields.integer("attention.head_count")
+    dim = fields.integer("attention.key_length", hidden // heads)
+    return {
+        "norms": NORMS,
+        "activation": "gelu_tanh",
+        "embedding_multiplier": sqrt(hidden),
+        "attention_scale": (hidden // heads if layers == whole_width else dim) ** -0.5,
+        "windowed_layers": [layer for layer in range(layers) if (layer + 1) % pattern],
+    }
+
+
+def _gguf(fields: Fields) -> Values:
+    return {
+        **gemma_gguf_values(fields, pattern=2, whole_width=46),
+        "score_cap": fields.real("attn_logit_softcapping", 50.0),
+        "logits_cap": fields.real("final_logit_softcapping", 30.0),
+    }
+
+
 def gemma_values(keys: ConfigValues, windowed: Callable[[int], bool]) -> Values:
     """What Gemma 2 and 3 share.
 
@@ -39,12 +79,7 @@ def gemma_values(keys: ConfigValues, windowed: Callable[[int], bool]) -> Values:
     window = keys.optional_number("sliding_window")
     layers = keys.layers_of_type("sliding_attention", windowed)
     return {
-        "norms": {
-            "plus_one": True,
-            "after_attention": "post_attention_layernorm",
-            "before_mlp": "pre_feedforward_layernorm",
-            "after_mlp": "post_feedforward_layernorm",
-        },
+        "norms": NORMS,
         "embedding_multiplier": sqrt(keys.number("hidden_size")),
         "attention_scale": keys.number("query_pre_attn_scalar") ** -0.5,
         "score_cap": keys.optional_number("attn_logit_softcapping"),
@@ -76,6 +111,7 @@ FAMILY = Family(
     },
     read=_read,
     optional={"qkv_bias": True, "output_bias": True},
+    gguf=Gguf("gemma2", names=GGUF_NORMS, holds_one=True, read=_gguf),
     tiny={
         "": {"num_hidden_layers": 4, "sliding_window": 8, "query_pre_attn_scalar": 24, "attn_logit_softcapping": 2.0},
         "uncapped": {"attn_logit_softcapping": None, "final_logit_softcapping": None, "attention_bias": True},

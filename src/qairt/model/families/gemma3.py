@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from qairt.model.config_values import ConfigValues
-from qairt.model.families.family import Family, Values
-from qairt.model.families.gemma2 import GEMMA, gemma_values
+from qairt.model.families.family import Family, Fields, Gguf, Values
+from qairt.model.families.gemma2 import GEMMA, GGUF_NORMS, gemma_gguf_values, gemma_values
 
 
 def _read(keys: ConfigValues) -> Values:
@@ -12,6 +12,14 @@ def _read(keys: ConfigValues) -> Values:
         raise keys.not_supported("attention in both directions is not supported for generating models")
     pattern = keys.integer("sliding_window_pattern", default=6)
     return {**gemma_values(keys, lambda layer: (layer + 1) % pattern != 0), "qk_norm": True}
+
+
+def _gguf(fields: Fields) -> Values:
+    return {
+        **gemma_gguf_values(fields, pattern=6, whole_width=62),
+        "qk_norm": True,
+        "local_rotary": {"theta": 10_000.0},
+    }
 
 
 FAMILY = Family(
@@ -40,6 +48,7 @@ FAMILY = Family(
     rope_theta=1_000_000.0,
     local_rope_theta=10_000.0,
     optional={"qkv_bias": True, "output_bias": True},
+    gguf=Gguf("gemma3", names=GGUF_NORMS, holds_one=True, read=_gguf),
     tiny={
         "": {"num_hidden_layers": 6, "sliding_window": 8, "query_pre_attn_scalar": 24},
         "scaled": {

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from qairt.model.config_values import ConfigValues
-from qairt.model.families.family import COMMON, Family, Values
+from qairt.model.families.family import COMMON, Family, Gguf, Values
 
-
-def _read(keys: ConfigValues) -> Values:
-    return {
-        "output_bias": False,
-        "rotary_interleaved": True,
-        "norms": {"after_attention": "post_self_attn_layernorm", "after_mlp": "post_mlp_layernorm"},
-    }
+_VALUES: Values = {
+    "output_bias": False,
+    "rotary_interleaved": True,
+    "norms": {"after_attention": "post_self_attn_layernorm", "after_mlp": "post_mlp_layernorm"},
+}
+_GGUF_NORMS = {"post_self_attn_layernorm": "post_attention_norm", "post_mlp_layernorm": "post_ffw_norm"}
 
 
 FAMILY = Family(
@@ -35,8 +33,9 @@ FAMILY = Family(
         "bos_token_id": None,
         "attention_bias": True,
     },
-    read=_read,
+    read=lambda keys: _VALUES,
     partial_rotary=0.5,
     optional={"qkv_bias": True},
+    gguf=Gguf("glm4", names=_GGUF_NORMS, read=lambda fields: _VALUES),
     tiny={"": {"pad_token_id": 0}, "no-biases": {"pad_token_id": 0, "attention_bias": False, "num_key_value_heads": 1}},
 )

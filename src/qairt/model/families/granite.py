@@ -54,7 +54,7 @@ FAMILY = Family(
     defaults=GRANITE,
     read=granite_values,
     optional={"qkv_bias": True, "output_bias": True, "mlp_bias": True},
-    gguf=Gguf("granite", permuted=True, read=granite_gguf_values),
+    gguf=Gguf("granite", permuted=True, scales=True, read=granite_gguf_values),
     tiny={
         "": {
             "embedding_multiplier": 12.0,

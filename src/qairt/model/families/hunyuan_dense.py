@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from qairt.model.families.family import COMMON, Family
+from qairt.model.families.family import COMMON, Family, Gguf, Values
 
+_VALUES: Values = {"qk_norm": True, "qk_norm_place": "after_rotary"}
 FAMILY = Family(
     name="hunyuan_v1_dense",
     architecture="HunYuanDenseV1ForCausalLM",
@@ -23,8 +24,9 @@ FAMILY = Family(
         "eos_token_id": 2,
         "attention_bias": False,
     },
-    read=lambda keys: {"qk_norm": True, "qk_norm_place": "after_rotary"},
+    read=lambda keys: _VALUES,
     renamed={"self_attn.query_layernorm": "self_attn.q_norm", "self_attn.key_layernorm": "self_attn.k_norm"},
     optional={"qkv_bias": True, "output_bias": True},
+    gguf=Gguf("hunyuan-dense", read=lambda fields: _VALUES),
     tiny={"": {"pad_token_id": 0}, "biases": {"pad_token_id": 0, "attention_bias": True, "tie_word_embeddings": True}},
 )

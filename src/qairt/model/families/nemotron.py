@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from qairt.model.families.family import Family
+from qairt.model.families.family import Family, Gguf, Values
 
+_VALUES: Values = {"norms": {"kind": "layer", "bias": True, "plus_one": True}, "gated_mlp": False}
 FAMILY = Family(
     name="nemotron",
     architecture="NemotronForCausalLM",
@@ -28,8 +29,9 @@ FAMILY = Family(
         "bos_token_id": 2,
         "eos_token_id": 3,
     },
-    read=lambda keys: {"norms": {"kind": "layer", "bias": True, "plus_one": True}, "gated_mlp": False},
+    read=lambda keys: _VALUES,
     partial_rotary=0.5,
     optional={"qkv_bias": True, "output_bias": True, "mlp_bias": True},
+    gguf=Gguf("nemotron", holds_one=True, read=lambda fields: {**_VALUES, "activation": "relu2"}),
     tiny={"": {}, "biases": {"attention_bias": True, "mlp_bias": True}},
 )

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from pydantic import JsonValue
 
-from qairt.model.families.family import COMMON, Family, Values
+from qairt.model.families.family import COMMON, Family, Gguf, Values
 
 OLMO: Mapping[str, JsonValue] = {
     **COMMON,
@@ -25,6 +25,11 @@ NORMS_AFTER: Values = {
     "before_mlp": None,
     "after_mlp": "post_feedforward_layernorm",
 }
+GGUF_NORMS_AFTER = {
+    "post_attention_layernorm": "post_attention_norm",
+    "post_feedforward_layernorm": "post_ffw_norm",
+}
+_VALUES: Values = {"norms": NORMS_AFTER, "qk_norm": True, "qk_norm_place": "whole"}
 FAMILY = Family(
     name="olmo2",
     architecture="Olmo2ForCausalLM",
@@ -33,8 +38,9 @@ FAMILY = Family(
     features=("norms after blocks only", "q/k norm over all heads"),
     source="Olmo2Config and modeling_olmo2.py of transformers 5; Olmo2Model of llama.cpp's convert_hf_to_gguf.py",
     defaults=OLMO,
-    read=lambda keys: {"norms": NORMS_AFTER, "qk_norm": True, "qk_norm_place": "whole"},
+    read=lambda keys: _VALUES,
     optional={"qkv_bias": True, "output_bias": True},
+    gguf=Gguf("olmo2", names=GGUF_NORMS_AFTER, read=lambda fields: _VALUES),
     tiny={
         "": {"pad_token_id": 0},
         "one-kv-head": {"pad_token_id": 0, "num_key_value_heads": 1, "attention_bias": True},

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from qairt.model.config_values import ConfigValues
-from qairt.model.families.family import COMMON, Family, Gguf, Values
+from qairt.model.families.family import COMMON, Family, Fields, Gguf, Values
 
 
-def _every_fourth(layers: int) -> list[int]:
-    return list(range(3, layers, 4))
+def _gguf(fields: Fields) -> Values:
+    return {"unrotated_layers": list(range(3, fields.integer("block_count"), 4))}
 
 
 def _read(keys: ConfigValues) -> Values:
@@ -60,7 +60,7 @@ FAMILY = Family(
     read=_read,
     rope_theta=2_000_000.0,
     optional={"qkv_bias": True, "output_bias": True, "mlp_bias": True},
-    gguf=Gguf("smollm3", read=lambda fields: {"unrotated_layers": _every_fourth(fields.integer("block_count"))}),
+    gguf=Gguf("smollm3", permuted=True, read=_gguf),
     tiny={
         "": {"num_hidden_layers": 4, "head_dim": 16, "pad_token_id": 0},
         "windows": {

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qairt.model.config_values import ConfigValues
-from qairt.model.families.family import Family, Values
+from qairt.model.families.family import Family, Fields, Gguf, Values
 
 
 def _read(keys: ConfigValues) -> Values:
@@ -16,6 +16,12 @@ def _read(keys: ConfigValues) -> Values:
         "parallel_blocks": parallel,
         "qkv_bias": keys.flag("use_qkv_bias"),
     }
+
+
+def _gguf(fields: Fields) -> Values:
+    parallel = bool(fields.get("use_parallel_residual"))
+    norms: Values = {"kind": "layer", "bias": True}
+    return {"norms": {**norms, "before_mlp": None} if parallel else norms, "parallel_blocks": parallel}
 
 
 FAMILY = Family(
@@ -45,5 +51,6 @@ FAMILY = Family(
     read=_read,
     partial_rotary=0.25,
     optional={"qkv_bias": True},
+    gguf=Gguf("stablelm", read=_gguf),
     tiny={"": {"use_qkv_bias": True}, "parallel": {"use_parallel_residual": True, "partial_rotary_factor": 0.5}},
 )

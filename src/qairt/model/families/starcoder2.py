@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from qairt.model.families.family import Family
+from qairt.model.families.family import Family, Gguf, Values
 
+_VALUES: Values = {"norms": {"kind": "layer", "bias": True}, "gated_mlp": False}
 FAMILY = Family(
     name="starcoder2",
     architecture="Starcoder2ForCausalLM",
@@ -28,12 +29,12 @@ FAMILY = Family(
         "tie_word_embeddings": True,
     },
     read=lambda keys: {
-        "norms": {"kind": "layer", "bias": True},
-        "gated_mlp": False,
+        **_VALUES,
         "sliding_window": keys.optional_number("sliding_window"),
         **dict.fromkeys(("qkv_bias", "output_bias", "mlp_bias"), keys.flag("use_bias")),
     },
     renamed={"mlp.c_fc": "mlp.up_proj", "mlp.c_proj": "mlp.down_proj"},
     optional={"qkv_bias": True, "output_bias": True, "mlp_bias": True},
+    gguf=Gguf("starcoder2", read=lambda fields: {**_VALUES, "activation": "gelu_tanh"}),
     tiny={"": {}, "windows": {"sliding_window": 8, "use_bias": False}},
 )

@@ -61,19 +61,20 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
     if architecture not in _FAMILIES or fields.integer("expert_count", 0) > 0:
         experts = " with experts" if architecture in _FAMILIES else ""
         raise unknown_architecture(f"{architecture}{experts}", where)
+    family = _FAMILIES[architecture]
+    assert family.gguf is not None
     for key, (plain, why) in _REFUSED.items():
         value = fields.get(key)
-        if value is not None and value != plain:
+        if value is not None and value != plain and not (key == "attention.scale" and family.gguf.scales):
             raise ModelError(
                 f"{architecture}.{key} is {value}: {why}",
                 where=where,
                 remedy="use the Hugging Face model that it was converted from, or another GGUF file",
             )
-    family = _FAMILIES[architecture]
-    assert family.gguf is not None
     heads, hidden = fields.integer("attention.head_count"), fields.integer("embedding_length")
     dim = fields.integer("attention.key_length", hidden // heads)
-    if fields.integer("rope.dimension_count", dim) != dim:
+    rotated = fields.integer("rope.dimension_count", dim)
+    if rotated != dim and family.partial_rotary is None:
         raise unknown_architecture(f"{architecture} with rotary embedding on a part of each head", where)
     if fields.integer("attention.value_length", dim) != dim:
         raise unknown_architecture(f"{architecture} with values of another width than keys", where)
@@ -88,19 +89,25 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
         "num_heads": heads,
         "num_kv_heads": fields.integer("attention.head_count_kv", heads),
         "head_dim": dim,
-        "rms_norm_eps": fields.real("attention.layer_norm_rms_epsilon"),
+        "rms_norm_eps": _epsilon(fields),
+        "rotary_dim": None if rotated == dim else rotated,
         "rope_theta": fields.real("rope.freq_base", 10000.0),
-        "rope_scaling": gguf_rope_scaling(header, fields, dim, trained_at, notes),
+        "rope_scaling": gguf_rope_scaling(header, fields, rotated, trained_at, notes),
         "tie_word_embeddings": "output.weight" not in tensors,
         "qkv_bias": "blk.0.attn_q.bias" in tensors,
         "output_bias": "blk.0.attn_output.bias" in tensors,
-        "mlp_bias": "blk.0.ffn_gate.bias" in tensors,
+        "mlp_bias": "blk.0.ffn_up.bias" in tensors,
         "max_position_embeddings": trained_at,
         "sliding_window": fields.integer("attention.sliding_window", 0) or None,
         **_special_tokens(header),
         **family.gguf.read(fields),
     }
     return DecoderConfig.model_validate(values)
+
+
+def _epsilon(fields: GgufFields) -> float:
+    key = "attention.layer_norm_epsilon"
+    return fields.real(key if fields.get(key) is not None else "attention.layer_norm_rms_epsilon")
 
 
 def _special_tokens(header: GgufHeader) -> dict[str, JsonValue]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 _WHOLE = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
@@ -21,27 +23,37 @@ _LAYER = {
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
-_WHOLE_BACK = {ours: theirs for theirs, ours in _WHOLE.items()}
-_LAYER_BACK = {ours: theirs for theirs, ours in _LAYER.items()}
+_NONE: Mapping[str, str] = {}
 
 
-def gguf_name(name: str) -> str | None:
-    """`model.layers.3.self_attn.q_proj.weight` -> `blk.3.attn_q.weight`; None if GGUF has no such tensor."""
+def gguf_name(name: str, own: Mapping[str, str] = _NONE) -> str | None:
+    """`model.layers.3.self_attn.q_proj.weight` -> `blk.3.attn_q.weight`; None if GGUF has no such tensor.
+
+    Args:
+        own: the architecture's own modules of a layer, ours -> llama.cpp's.
+    """
     module, _, kind = name.rpartition(".")
     if module in _WHOLE:
         return f"{_WHOLE[module]}.{kind}"
-    parts = module.split(".", 3)
-    if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[3] in _LAYER:
-        return f"blk.{parts[2]}.{_LAYER[parts[3]]}.{kind}"
+    parts, modules = module.split(".", 3), _modules(own)
+    if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[3] in modules:
+        return f"blk.{parts[2]}.{modules[parts[3]]}.{kind}"
     return None
 
 
-def hugging_face_name(name: str) -> str | None:
+def hugging_face_name(name: str, own: Mapping[str, str] = _NONE) -> str | None:
     """The inverse; None for tensors that are not weights of the decoder (`rope_freqs.weight`)."""
     module, _, kind = name.rpartition(".")
-    if module in _WHOLE_BACK:
-        return f"{_WHOLE_BACK[module]}.{kind}"
-    parts = module.split(".", 2)
-    if len(parts) == 3 and parts[0] == "blk" and parts[2] in _LAYER_BACK:
-        return f"model.layers.{parts[1]}.{_LAYER_BACK[parts[2]]}.{kind}"
+    whole = {theirs: ours for ours, theirs in _WHOLE.items()}
+    if module in whole:
+        return f"{whole[module]}.{kind}"
+    parts, modules = module.split(".", 2), {theirs: ours for ours, theirs in _modules(own).items()}
+    if len(parts) == 3 and parts[0] == "blk" and parts[2] in modules:
+        return f"model.layers.{parts[1]}.{modules[parts[2]]}.{kind}"
     return None
+
+
+def _modules(own: Mapping[str, str]) -> dict[str, str]:
+    """Ours -> llama.cpp's, one to one."""
+    taken = set(own.values())
+    return {ours: theirs for ours, theirs in _LAYER.items() if ours not in own and theirs not in taken} | dict(own)

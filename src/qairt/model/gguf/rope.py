@@ -11,6 +11,7 @@ Source: `llama-model.cpp` and `llama-context.cpp` of llama.cpp.
 from __future__ import annotations
 
 import math
+from typing import TYPE_CHECKING
 
 from pydantic import JsonValue
 
@@ -19,6 +20,10 @@ from qairt.model.gguf.fields import GgufFields
 from qairt.model.gguf.file import GgufHeader
 from qairt.model.notes import Notes
 from qairt.model.rope_scaling import normalise_rope_scaling
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
 
 _YARN = {
     "original_max_position_embeddings": "rope.scaling.original_context_length",
@@ -48,6 +53,8 @@ def gguf_rope_scaling(
     if kind == "none" or (kind == "linear" and factor == 1):
         kind, factor = "none", 1.0
     attention = fields.real("rope.scaling.attn_factor", 1.0)
+    if "rope_factors_long.weight" in header.tensors:
+        return _longrope(header, fields, trained_at)
     table = "rope_freqs.weight" in header.tensors
     if attention != 1 and (kind != "yarn" or table):
         raise ModelError(
@@ -73,6 +80,29 @@ def gguf_rope_scaling(
     return normalise_rope_scaling(stated, max_position_embeddings=trained_at, where=where, key="rope.scaling")
 
 
+def _longrope(header: GgufHeader, fields: GgufFields, trained_at: int) -> dict[str, JsonValue] | None:
+    """Two tables of divisors; the factor on cosine and sine is stored, as 1 where it is 1."""
+    stated: dict[str, JsonValue] = {
+        "rope_type": "longrope",
+        "original_max_position_embeddings": fields.get("rope.scaling.original_context_length"),
+        "attention_factor": fields.real("rope.scaling.attn_factor", 1.0),
+    }
+    for kind in ("long", "short"):
+        stated[f"{kind}_factor"] = [float(value) for value in _table(header, f"rope_factors_{kind}.weight")]
+    return normalise_rope_scaling(
+        stated, max_position_embeddings=trained_at, where=str(header.path), key="rope.scaling"
+    )
+
+
+def _table(header: GgufHeader, name: str) -> NDArray[np.float32]:
+    import numpy as np
+
+    if name not in header.tensors:
+        raise ModelError(f"the tensor {name} is missing", where=str(header.path), remedy=_REMEDY)
+    tensor = header.tensors[name]
+    return np.fromfile(header.path, "<f4", tensor.nbytes // 4, offset=tensor.offset)
+
+
 def _factor(fields: GgufFields) -> float:
     key = "rope.scaling.factor" if fields.get("rope.scaling.factor") is not None else "rope.scale_linear"
     return fields.real(key, 1.0) or 1.0
@@ -85,8 +115,7 @@ def _frequency_factors(header: GgufHeader, dim: int, theta: float) -> dict[str, 
 
     from qairt.model.rope import llama3_factors, plain_frequencies
 
-    tensor = header.tensors["rope_freqs.weight"]
-    factors = np.fromfile(header.path, "<f4", tensor.nbytes // 4, offset=tensor.offset)
+    factors = _table(header, "rope_freqs.weight")
     llama3: dict[str, JsonValue] = {
         "rope_type": "llama3",
         "original_max_position_embeddings": 8192,

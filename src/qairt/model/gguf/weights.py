@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
+from qairt.model.families import FAMILIES
+from qairt.model.families.family import Gguf
 from qairt.model.gguf.fields import GgufFields
 from qairt.model.gguf.file import BLOCKS, GgufHeader, GgufTensor
 from qairt.model.gguf.names import gguf_name, hugging_face_name
@@ -20,7 +22,7 @@ if TYPE_CHECKING:
 _CHUNK_VALUES = 1 << 22
 """Values dequantized together, so that the temporaries of a large embedding stay small."""
 
-_BESIDE = ("rope_freqs.weight",)
+_BESIDE = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 """Read with the configuration."""
 _PERMUTED = ("self_attn.q_proj", "self_attn.k_proj")
 
@@ -29,21 +31,27 @@ class GgufWeights:
     """The decoder's weights under Hugging Face's names.
 
     llama.cpp rotates pairs of neighbours, Hugging Face halves, so the llama family's query and key rows are stored
-    permuted (`LlamaModel.permute` in convert_hf_to_gguf.py); `read` undoes it. Qwen's and Phi-3's are not permuted.
+    permuted (`LlamaModel.permute` in convert_hf_to_gguf.py); `read` undoes it. Others' are not permuted.
     """
 
     def __init__(self, header: GgufHeader) -> None:
         self.header = header
-        names = {hugging_face_name(name): tensor for name, tensor in header.tensors.items()}
-        self._tensors: dict[str, GgufTensor] = {name: tensor for name, tensor in names.items() if name is not None}
-        self._unused = [name for name in header.tensors if name not in _BESIDE and hugging_face_name(name) is None]
         architecture = header.fields.get("general.architecture")
+        self._gguf = next(
+            (known for family in FAMILIES.values() if (known := family.gguf) and known.architecture == architecture),
+            Gguf(str(architecture)),
+        )
+        names = {hugging_face_name(name, self._gguf.names): tensor for name, tensor in header.tensors.items()}
+        self._tensors: dict[str, GgufTensor] = {name: tensor for name, tensor in names.items() if name is not None}
+        self._unused = [
+            name for name in header.tensors if name not in _BESIDE and hugging_face_name(name, self._gguf.names) is None
+        ]
         fields = GgufFields(header, f"{architecture}.")
         self._heads: tuple[int, int] | None = None
-        if architecture == "llama":
+        if self._gguf.permuted:
             heads = fields.integer("attention.head_count")
             self._heads = heads, fields.integer("attention.head_count_kv", heads)
-        elif architecture == "phi3":
+        elif architecture in ("phi3", "glm4"):
             self._split_projections(fields.integer("feed_forward_length"))
 
     def names(self) -> list[str]:
@@ -53,12 +61,15 @@ class GgufWeights:
         return self._find(name).shape
 
     def read(self, name: str, rows: slice = ALL) -> NDArray[np.float32]:
+        import numpy as np
+
         if self._heads is not None and any(part in name for part in _PERMUTED):
             values = dequantize(self.header.path, self._find(name))
             heads = self._heads[0] if "q_proj" in name else self._heads[1]
             pairs = values.reshape(heads, values.shape[0] // heads // 2, 2, *values.shape[1:])
             return pairs.swapaxes(1, 2).reshape(values.shape)[rows]
-        return dequantize(self.header.path, self._find(name), rows)
+        values = dequantize(self.header.path, self._find(name), rows)
+        return values - np.float32(1) if self._gguf.holds_one and name.endswith("norm.weight") else values
 
     def files(self) -> list[Path]:
         return [self.header.path]
@@ -83,7 +94,9 @@ class GgufWeights:
         Raises:
             ModelError: lists the others.
         """
-        others = [gguf_name(name) or name for name in self._tensors if name not in needed] + self._unused
+        others = [
+            gguf_name(name, self._gguf.names) or name for name in self._tensors if name not in needed
+        ] + self._unused
         if others:
             raise ModelError(
                 f"the header does not use tensors that the file holds: {listed(others)}",
@@ -113,7 +126,7 @@ class GgufWeights:
 
     def _find(self, name: str) -> GgufTensor:
         if name not in self._tensors:
-            raise missing_weight(f"{name} ({gguf_name(name) or name})", self.header.path)
+            raise missing_weight(f"{name} ({gguf_name(name, self._gguf.names) or name})", self.header.path)
         return self._tensors[name]
 
 
