@@ -150,3 +150,22 @@ def test_an_adapter_in_a_gguf_file(place, capsys):
         f"{line(place, 'path: french.gguf')}: lora.adapters.french.path: {place}/french.gguf: the GGUF file is "
         "truncated: it has 4 bytes, expected at least 24 bytes of header\n  download or copy it again"
     ]
+
+
+def test_a_form_that_is_not_built(place, capsys):
+    edit(place, lambda content: content["lora"].update(form="hot_switch"))
+    assert errors(place, capsys) == [
+        f"{line(place, 'form: hot_switch')}: lora.form: graphs with adapters of the form hot_switch cannot be built yet\n"
+        "  use inputs: any adapter of the same ranks and modules then runs in the same binary"
+    ]
+
+
+def test_encodings_that_only_the_sdk_can_change(place, capsys):
+    edit(place, lambda content: content["lora"].update(quant_updatable_mode="all"))
+    code, findings = check(place, capsys)
+    told = [each["text"] for each in findings if "quant_updatable_mode" in each["text"]]
+    assert code == 0
+    assert told == [
+        "lora.quant_updatable_mode is all: the encodings of each concurrency are written, but only the SDK's"
+        " qairt-lora-importer makes binaries that change them: here all concurrencies share one set, as with none"
+    ]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
@@ -128,6 +128,16 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             from qairt.toolchain.soc import require_block_quantization
 
             require_block_quantization(soc_of(env))
+
+    def notices(self, env: Env) -> Sequence[str]:
+        found = concurrencies_of(env)
+        if found is None or found.settings.quant_updatable_mode == "none":
+            return ()
+        return [
+            f"lora.quant_updatable_mode is {found.settings.quant_updatable_mode}: the encodings of each concurrency are"
+            " written, but only the SDK's qairt-lora-importer makes binaries that change them: here all concurrencies"
+            " share one set, as with none"
+        ]
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         model, sizes, technique = model_of(env), sizes_of(env), self._technique(env)

@@ -25,6 +25,7 @@ from qairt.engine.run.manifest_records import ManifestRecords
 from qairt.engine.run.options import RunOptions, RunResult
 from qairt.engine.run.output_run import OutputRun
 from qairt.engine.run.publishing import publish
+from qairt.engine.run.remarks import emit_remarks
 from qairt.engine.run.requests import RunRequests
 from qairt.engine.run.scheduler import Capacity, Outcome, Scheduler
 from qairt.engine.run.setup import RunSetup
@@ -97,7 +98,7 @@ class Run:
                 items_status, status = self._items_status(), self._status()
                 if items_status == "done":
                     self._publish(plan)
-                    self._remark(plan)
+                    emit_remarks(plan, self._inputs, self._stream)
                 self._bookkeeping.write("manifest", lambda: self._records.run_ended(plan))
                 self._sharing.close(wait=status != "interrupted")
                 self._finish(plan, status, round(time.time() - started, 3))
@@ -250,12 +251,6 @@ class Run:
                     message = (
                         f"{name} in {kept.parent} was changed since it was written: what differed is in {kept.name}"
                     )
-                    self._stream.emit(ev.LogLine(level="warning", message=message))
-
-    def _remark(self, plan: Plan) -> None:
-        for planned in plan.stages:
-            if type(planned.stage).remarks is not Stage.remarks:
-                for message in planned.stage.remarks({item.coord: self._inputs.handle(item) for item in planned.items}):
                     self._stream.emit(ev.LogLine(level="warning", message=message))
 
     def _fold(self, plan: Plan) -> Mapping[Coord, object]:
