@@ -155,8 +155,8 @@ def test_an_adapter_in_a_gguf_file(place, capsys):
 def test_a_form_that_is_not_built(place, capsys):
     edit(place, lambda content: content["lora"].update(form="hot_switch"))
     assert errors(place, capsys) == [
-        f"{line(place, 'form: hot_switch')}: lora.form: graphs with adapters of the form hot_switch cannot be built yet\n"
-        "  use inputs: any adapter of the same ranks and modules then runs in the same binary"
+        f"{line(place, 'form: hot_switch')}: lora.form: graphs with adapters of the form hot_switch cannot be built"
+        " yet\n  use inputs: any adapter of the same ranks and modules then runs in the same binary"
     ]
 
 
