@@ -16,8 +16,10 @@ from qairt.engine.shared_store.patience import Limits
 from qairt.engine.shared_store.settings import StoreSettings
 from qairt.engine.shared_store.shared_store import SharedStore
 
-FAST = Limits(answer=1.5, plan=2.0, silent=1.0, fetch=1.0, judged=0.3, leave=5.0, away=60.0)
-"""For tests: a store that fails is given up soon."""
+CALM = Limits(answer=40.0, plan=40.0, silent=40.0, fetch=120.0, judged=40.0, leave=40.0)
+"""For tests of what answers: a machine that is busy with other things is waited for."""
+FAST = Limits(answer=1.5, plan=2.0, silent=1.0, fetch=1.0, judged=0.3, leave=5.0)
+"""For tests of what does not: it is given up soon."""
 MADE = ["source all", "fan ar1", "fan ar2", "upper ar2", "join all"]
 
 
@@ -29,7 +31,7 @@ class Machine:
     url: str
     mode: str = "read-write"
     allow_from: tuple[str, ...] = ()
-    limits: Limits = FAST
+    limits: Limits = CALM
     stages: tuple[Any, ...] = ()
     events: list[Event] = field(default_factory=list)
 

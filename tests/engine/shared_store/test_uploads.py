@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 import toy_stages as toy
-from shared_machines import FAST, Machine
+from shared_machines import CALM, Machine
 from wait import until
 
 from qairt.engine.cache.cache import StageCache
@@ -67,7 +67,7 @@ def place(tmp_path):
 
 
 def opened(place: Path, state: Path, objects: FolderObjects | None = None) -> SharedStore:
-    store = SharedStore(StoreSettings(url=f"file:{place}", mode="read-write"), state, FAST)
+    store = SharedStore(StoreSettings(url=f"file:{place}", mode="read-write"), state, CALM)
     if objects is not None:
         store._objects = objects
         store._id = "of this test"
@@ -187,7 +187,7 @@ def test_an_entry_of_an_earlier_version_stays_here(place, built, tmp_path):
 
 def test_uploads_go_on_when_the_store_is_back(place, built, tmp_path):
     store = opened(place, tmp_path)
-    store.limits = dataclasses.replace(FAST, away=0.2)
+    store.limits = dataclasses.replace(CALM, away=0.2)
     store._away = 0.2
     place.rename(tmp_path / "away")
     uploads = Uploads(store, built)
