@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from dense_rotation import dense
-from tiny_models import tiny_model
+from tiny_models import IDS, TINY, tiny_model
 from tiny_parameters import TOKENS, tiny_parameters
 
 from qairt.errors import ModelError, QuantizationError
@@ -238,3 +238,30 @@ def test_a_weight_of_another_shape_is_refused(tmp_path: Path) -> None:
     turned = Parameters(parameters.source, config, rotation=Rotation.of(config))
     with pytest.raises(ModelError, match=r"mlp\.up_proj\.weight has shape \[64, 96\], expected \[32, 96\]"):
         turned.read("model.layers.0.mlp.up_proj.weight")
+
+
+@pytest.mark.parametrize(
+    ("family", "why"),
+    [
+        ("gemma2", "norms after attention and MLP are not followed by a linear that could take their weights"),
+        ("starcoder2", "LayerNorm subtracts a mean, which a rotation does not keep"),
+    ],
+)
+def test_a_stream_that_cannot_be_rotated_is_refused(family: str, why: str, tmp_path: Path) -> None:
+    config = tiny_parameters(tmp_path, family).config
+    with pytest.raises(QuantizationError) as raised:
+        Rotation.of(config).check(config)
+    assert str(raised.value) == (
+        f"R1: the residual stream of {family} models cannot be rotated: {why}\n"
+        "  use a technique without the rotation R1"
+    )
+    Rotation.of(config, stream=False, values=True).check(config)
+
+
+def test_multipliers_are_rotated_too(tmp_path: Path) -> None:
+    family, changes = TINY["granite"]
+    parameters = tiny_parameters(tmp_path, family, **changes)
+    rotation = Rotation.of(parameters.config, values=True)
+    rotated = Parameters(parameters.source, parameters.config, rotation=rotation)
+    expected = Reference(parameters).logits(IDS).numpy()
+    assert np.abs(Reference(rotated).logits(IDS).numpy() - expected).max() < 1e-4 * np.abs(expected).max()

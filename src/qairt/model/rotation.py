@@ -78,8 +78,10 @@ class Rotation(BaseModel):
     def check(self, config: DecoderConfig) -> None:
         """
         Raises:
-            QuantizationError: it is for a decoder of another width.
+            QuantizationError: it is for a decoder of another width, or of a family whose stream cannot be rotated.
         """
+        if self.stream:
+            require_rotatable(config)
         if (self.hidden_size, self.head_dim) != (config.hidden_size, config.head_dim):
             raise QuantizationError(
                 f"the rotation is for a hidden size of {self.hidden_size} and heads of {self.head_dim}, "
@@ -115,6 +117,27 @@ class Rotation(BaseModel):
             return RotationMatrix(self.hidden_size, self.seed)
         rotated = self.values and module == "self_attn.v_proj"
         return RotationMatrix(self.head_dim, self.seed) if rotated else None
+
+
+def require_rotatable(config: DecoderConfig) -> None:
+    """
+    Raises:
+        QuantizationError: the residual stream of the decoder cannot be rotated (rules 1 and 2).
+    """
+    norms = config.norms
+    if norms.kind == "layer":
+        why = "LayerNorm subtracts a mean, which a rotation does not keep"
+    elif norms.after_attention or norms.after_mlp:
+        why = "norms after attention and MLP are not followed by a linear that could take their weights"
+    elif not norms.before_attention or not norms.before_mlp:
+        why = "a linear that reads the stream has no norm before it"
+    else:
+        return
+    raise QuantizationError(
+        f"the residual stream of {config.family} models cannot be rotated: {why}",
+        where="R1",
+        remedy="use a technique without the rotation R1",
+    )
 
 
 def _module(name: str) -> str:

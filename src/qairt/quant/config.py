@@ -161,8 +161,13 @@ class TechniqueConfig(BaseModel):
         """Everything that can be checked before work starts.
 
         Raises:
-            QuantizationError: the block size does not divide the input width of a linear; names the first.
+            QuantizationError: the block size does not divide the input width of a linear; names the first. Or the
+                decoder cannot be rotated.
         """
+        if "R1" in self.rotation:
+            from qairt.model.rotation import require_rotatable
+
+            require_rotatable(config)
         if self.technique != "lpbq":
             return
         widths = {

@@ -32,6 +32,8 @@ from qairt.stages.facts import has_model, model_of
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from qairt.model.config import DecoderConfig
+
 Length = Annotated[int, Field(gt=0)]
 
 
@@ -121,12 +123,31 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
 
     def notices(self, env: Env) -> Sequence[str]:
         longest = max(self.config.context_length)
-        trained_at = model_of(env).config.longest_context if has_model(env) else None
-        if trained_at is None or longest <= trained_at:
+        config = model_of(env).config if has_model(env) else None
+        if config is None:
             return ()
+        told = self._longrope(config)
+        trained_at = config.longest_context
+        if trained_at is not None and longest > trained_at:
+            told.append(
+                f"context_length {longest:,} exceeds the {trained_at:,} tokens that the model was made for, and it has "
+                "no rotary scaling for more: expect bad text beyond them"
+            )
+        return told
+
+    def _longrope(self, config: DecoderConfig) -> list[str]:
+        """Which of its two tables each context length takes."""
+        scaling = config.rope_scaling
+        if scaling is None or scaling["rope_type"] != "longrope":
+            return []
+        from qairt.model.rope import takes_long_factors
+
+        limit = int(str(scaling["original_max_position_embeddings"]))
+        kinds = {cl: "long" if takes_long_factors(scaling, cl) else "short" for cl in self.config.context_length}
         return [
-            f"context_length {longest:,} exceeds the {trained_at:,} tokens that the model was made for, and it has no "
-            "rotary scaling for more: expect bad text beyond them"
+            f"context_length {cl:,}: the rotary embedding takes the model's {kind} factors, made for texts "
+            + (f"of more than {limit:,} tokens; shorter ones may read worse" if kind == "long" else f"up to {limit:,}")
+            for cl, kind in kinds.items()
         ]
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
