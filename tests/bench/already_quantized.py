@@ -7,8 +7,9 @@ puts it on the NPU's grid (LPBQ: an integer of 1 to 16 per group times a float p
     again, mse    quantized again, scales with the least squared error of the weights (what `lpbq_mse` does)
     kept          its integers; each group's scale rounded to the nearest of the grid
     kept, fitted  the same, with the channel scale that fits its groups best
-    nearest       the nearest values on the grid of `kept, fitted`
-    a technique   quantized again by one of recipes/quantization with calibration text (`--techniques lpbq_seqmse`)
+    nearest       the nearest values on the grid of `kept, fitted`: what every LPBQ technique does with such weights
+    a technique   one of recipes/quantization with calibration text (`--techniques lpbq_seqmse`), which searches no
+                  scales for such weights; `--search` lets it
 
 Run: python tests/bench/already_quantized.py [--model PATH] [--chunks 16]; without a model, a random tiny one.
 """
@@ -38,7 +39,9 @@ from qairt.quant.encodings import Encodings
 from qairt.quant.execution import Execution
 from qairt.quant.quantize_model import quantize_model
 from qairt.quant.simulate import Simulated
+from qairt.quant.techniques import lpbq
 from qairt.quant.techniques.lpbq_grid import best_scales, largest_scales, nearest, weight_cost
+from qairt.quant.techniques.stored_grid import fitted_scales
 from qairt.stages.technique_file import load_technique
 
 ROOT = Path(__file__).parents[2]
@@ -75,43 +78,25 @@ def clipped(weight: Tensor, group: int) -> tuple[Tensor, Tensor]:
     return best[0], best[1]
 
 
-def kept(scales: Tensor, _: Tensor) -> Scales:
+def kept(scales: Tensor) -> Scales:
     channel = scales.amax(0) / 16
     return channel, (scales / channel).round().clamp(1, 16)
-
-
-def fitted(scales: Tensor, energy: Tensor) -> Scales:
-    """
-    Args:
-        energy: squared integers of each group, what an error of its scale costs.
-    """
-    best = kept(scales, energy)
-    least = torch.full_like(best[0], torch.inf)
-    for ratio in torch.linspace(1.0, 2.0, 64).tolist():
-        channel = ratio * scales.amax(0) / 16
-        integers = (scales / channel).round().clamp(1, 16)
-        cost = ((integers * channel - scales).square() * energy).sum(0)
-        better = cost < least
-        least = cost.minimum(least)
-        best = torch.where(better, channel, best[0]), torch.where(better, integers, best[1])
-    return best
 
 
 def ways(integers: Tensor, scales: Tensor, group: int, pool: ThreadPoolExecutor) -> dict[str, Tensor]:
     """The values [in, out] of each way on the NPU's grid."""
     weight = integers * scales.repeat_interleave(group, 0)
-    energy = integers.square().reshape(-1, group, weight.shape[1]).sum(1)
 
     def grid(found: Scales) -> Tensor:
         return (found[1] * found[0]).repeat_interleave(group, 0)
 
-    fit = grid(fitted(scales, energy))
+    fit = grid(fitted_scales(weight, scales))
     mse = grid(best_scales(weight, group, 20, weight_cost(None, group), pool))
     rtn = grid(largest_scales(weight, group))
     return {
         "again, rtn": nearest(weight, rtn),
         "again, mse": nearest(weight, mse),
-        "kept": integers * grid(kept(scales, energy)),
+        "kept": integers * grid(kept(scales)),
         "kept, fitted": integers * fit,
         "nearest": nearest(weight, fit),
     }
@@ -123,12 +108,15 @@ def main() -> None:
     parser.add_argument("--text", type=Path, default=ROOT / "shared" / "data" / "dev.txt")
     parser.add_argument("--chunks", type=int, default=16)
     parser.add_argument("--techniques", nargs="+", default=[])
+    parser.add_argument("--search", action="store_true")
     parser.add_argument("--calibration-text", type=Path, default=ROOT / "shared" / "data" / "calib.txt")
     parser.add_argument("--groups", type=int, nargs="+", default=[32, 64, 128])
     parser.add_argument("--kinds", nargs="+", default=["rounded", "clipped"], choices=["rounded", "clipped"])
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
+    if arguments.search:
+        lpbq.stored_scales = lambda weight, block_size: None
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(arguments.threads) as pool:
         model = arguments.model
         if model is None:

@@ -173,7 +173,11 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         )
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
-        return (("calibration_text", env.digest(self.name, _calibration_path(self.config, env))), *shape_facts(env))
+        text = ("calibration_text", env.digest(self.name, _calibration_path(self.config, env)))
+        storage = model_of(env).storage
+        if storage is not None and any(stored.scheme == "Q4_0" for stored, _ in storage.formats):
+            return (text, ("keeps the grid of", "Q4_0"), *shape_facts(env))  # results from before did not
+        return (text, *shape_facts(env))
 
     def facets_read(self) -> Collection[str]:
         return (WEIGHTS, GRAPH, TOKENIZER)

@@ -5,7 +5,8 @@
 The NPU has no finer scales, so the search runs on this grid:
 
 1. Scales: `rtn` takes a block's largest weight; `mse` and `seqmse` search for the least squared error: of the weights,
-   weighted by how much each input matters, or of the linear's output (`lpbq_grid`).
+   weighted by how much each input matters, or of the linear's output (`lpbq_grid`). Weights that already lie on a grid
+   of 4 bits keep its scales instead (`stored_grid`).
 2. Values: the nearest, or with `gptq` values that compensate each other's error (`compensation`).
 
 Source: AIMET's LPBQ and SeqMSE, which run the layer for each candidate and round block scales after their search; here
@@ -29,6 +30,7 @@ from qairt.quant.techniques.base import Needs, WeightChoice
 from qairt.quant.techniques.compensation import compensated, ideal_values
 from qairt.quant.techniques.learned import OnGrid
 from qairt.quant.techniques.lpbq_grid import best_scales, largest_scales, output_cost, weight_cost
+from qairt.quant.techniques.stored_grid import fitted_scales, stored_scales
 
 
 class Lpbq:
@@ -55,7 +57,11 @@ class Lpbq:
             )
         changes = gram is not None and config.rounding != "nearest"
         target = gram.target(weight) if gram is not None and changes else weight
-        scale, integers = self._scales(target, energy, gram, pool)
+        stored = stored_scales(weight, size)
+        if stored is not None:
+            scale, integers = fitted_scales(weight, stored)
+        else:
+            scale, integers = self._scales(target, energy, gram, pool)
         blocks = BlockScales(size, integers.cpu().numpy().astype(np.uint8), config.decompressed_bitwidth)
         encoding = symmetric_channels(scale.cpu().numpy(), config.bits, axis=1, blocks=blocks)
         if gram is None:
