@@ -30,7 +30,7 @@ ALL = ["source all", "fan ar1", "fan ar2", "upper ar2", "join all"]
 def test_list(qairt, finished):
     said = qairt("cache", "list", *HERE)
     lines = said.out.splitlines()
-    assert lines[0].split() == ["stage", "item", "size", "took", "age", "key"]
+    assert lines[0].split() == ["stage", "item", "on", "disk", "alone", "took", "age", "key"]
     assert [" ".join(line.split()[:2]) for line in lines[1:6]] == ALL
     assert lines[-1].startswith("5 entries, ")
     assert lines[-1].endswith(" on disk in cache")
@@ -78,7 +78,7 @@ def test_a_directory_without_runs(qairt):
 
 def test_show(qairt, finished):
     said = qairt("cache", "show", "fan", "ar1", *HERE)
-    assert said.out.startswith("fan ar1  31 B, took ")
+    assert said.out.startswith("fan ar1  31 B on disk, 31 B alone, took ")
     assert "    text.txt  7 B\n" in said.out
     assert '  stages.fan.suffix: ""\n' in said.out
     (entry,) = qairt("cache", "show", "fan", "ar1", *HERE, "--json").data

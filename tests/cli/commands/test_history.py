@@ -80,8 +80,8 @@ def test_two_runs_side_by_side(qairt, two_runs, place):
     assert lines[:2] == ["what changed run 0001 run 0002", "stages.fan.suffix - X"]
     assert "reused 0 of 5 1 of 5" in lines
     assert "perplexity 10 11 +1 (+10.0 %)" in lines
-    assert any(line.startswith("size of results ") for line in lines)
-    assert any(line.startswith("fan: size ") for line in lines)
+    assert any(line.startswith("results on disk ") for line in lines)
+    assert any(line.startswith("fan: on disk ") for line in lines)
     data = qairt("history", "--recipe", "toy.yaml", "compare", "0002", "cache/1", "--json").data
     assert data["a"]["id"] == "0002"
     assert data["recipe"] == [{"name": "stages.fan.suffix", "a": "X", "b": None, "share": 0.0, "least": 0.0}]

@@ -11,12 +11,12 @@ def test_before_the_first_run_everything_is_estimated(qairt, place):
     said = qairt("plan", "toy.yaml", "--jobs", "2")
     assert said.code == 0
     assert said.out == (
-        "stage   to run  size    time      RAM  output\n"
-        "source     1/1  ~5 B  ~0.1 s    ~1 kB  1 text\n"
-        "fan        2/2  ~0 B  ~0.2 s    ~1 kB  2 text\n"
-        "upper      1/1  ~0 B  ~0.1 s  ~400 MB  1 text\n"
-        "join       1/1  ~0 B  ~1.0 s  ~400 MB  1 joined\n"
-        "total      5/5  ~5 B  ~1.4 s  ~400 MB\n"
+        "stage   to run  on disk    time      RAM  output\n"
+        "source     1/1     ~5 B  ~0.1 s    ~1 kB  1 text\n"
+        "fan        2/2     ~0 B  ~0.2 s    ~1 kB  2 text\n"
+        "upper      1/1     ~0 B  ~0.1 s  ~400 MB  1 text\n"
+        "join       1/1     ~0 B  ~1.0 s  ~400 MB  1 joined\n"
+        "total      5/5     ~5 B  ~1.4 s  ~400 MB\n"
         "\n"
         "5 items to run, about 1.3 s (0.7–3.1), estimated, at most 2 at a time:\n"
         "  stage   item    time  why it runs\n"
@@ -46,7 +46,7 @@ def test_everything_cached(qairt):
     qairt("run", "toy.yaml", *INLINE)
     said = qairt("plan", "toy.yaml")
     assert said.out.endswith("\nNothing to run: 5 items, all cached.\n")
-    assert "source     0/1   29 B             1 text\n" in said.out
+    assert "source     0/1     29 B             1 text\n" in said.out
 
 
 def test_until_force_and_brief(qairt):

@@ -106,7 +106,7 @@ def test_a_torn_line_costs_itself(tmp_path):
     folder = recorded.record(tmp_path, "0001", recorded.good())
     (tmp_path / "history.jsonl").write_text('{"run":1,"summary":{"id":"00')
     write_summary(folder, read_state(folder))
-    add_run(folder, [])
+    add_run(folder, {}, 0)
     text = (tmp_path / "history.jsonl").read_text()
     assert len(text.splitlines()) == 2
     assert text.endswith("\n")

@@ -88,8 +88,8 @@ async def test_what_it_lists(store, state):
         await settle(pilot)
         shown = picture(app)
     assert shown[0].startswith(" cache · 6 entries, ")
-    assert shown[1].split() == ["stage", "and", "item", "size", "took", "age", "key", "used", "by"]
-    assert shown[2].split()[:7] == ["convert", "·", "3", "60", "kB", "3", "min"]
+    assert shown[1].split() == ["stage", "and", "item", "on", "disk", "took", "age", "key", "used", "by"]
+    assert shown[2].split()[:7] == ["convert", "·", "3", "40", "kB", "3", "min"]
     items = shown[3:6]
     assert sorted("≡" in line for line in items) == [False, True, True]
     assert [line.split()[-1] for line in items if "split1" in line and "≡" in line] == ["own.yaml"]
@@ -105,7 +105,9 @@ async def test_a_row_is_told_in_full_below(store, state):
         assert picture(app)[-2] == " convert: this recipe uses 2 of 3 entries"
         await pilot.press("G")
         await pilot.pause()
-        assert picture(app)[-2].startswith(" used by this recipe · used by the latest run of own.yaml · /")
+        assert picture(app)[-2].startswith(
+            " used by this recipe · 20 kB alone · used by the latest run of own.yaml · /"
+        )
     content = read_cache(store)
     rows = cache_rows(content)
     assert detail(rows[0], content, None) == "convert: 3 entries"

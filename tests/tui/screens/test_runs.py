@@ -130,7 +130,7 @@ async def test_wider_terminals_show_more(open_screen):
     app, running = open_screen((120, 36))
     async with running as pilot:
         await ready(pilot)
-        assert picture(app)[1].split()[-2:] == ["PEAK", "SIZE"]
+        assert picture(app)[1].split()[-3:] == ["PEAK", "ON", "DISK"]
         assert "llama3-8b-w4a16-[bold]long [31m" in picture(app)[3]
 
 
@@ -361,7 +361,7 @@ def summaries(place: Path) -> list[RunSummary]:
 
 def test_measures_have_columns_when_there_are_any(place):
     runs = summaries(place)
-    assert table(runs, NOW, Look(), width=200).titles[-1].strip() == "SIZE"
+    assert table(runs, NOW, Look(), width=200).titles[-1].strip() == "ON DISK"
     runs[0] = runs[0].model_copy(update={"metrics": {"ppl": 6.314, "tokens_per_second": 17.84}})
     shown = table(runs, NOW, Look(), width=200)
     assert [title.strip() for title in shown.titles[-2:]] == ["PPL", "TOK/S"]

@@ -36,12 +36,14 @@ app = typer.Typer(
 )
 
 
+_COLUMNS = ("stage", "item", "on disk", "alone", "took", "age", "key")
 _LATER = " at the next prune"
 
 
 @add_command(app, "list")
 def list_entries(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json = False) -> None:
-    """List cached items: their size, and the time they took.
+    """List cached items: what they take on disk, where files that several
+    share count once, what they would take alone, and the time they took.
 
     \b
     Examples:
@@ -55,7 +57,7 @@ def list_entries(*, selection: EntrySelection, cache_dir: CacheDir = None, as_js
     if as_json:
         emit_json({"cache_dir": str(store.cache_dir), "entries": [as_data(entry) for entry in entries]})
         return
-    for line in table(entry_rows(entries), header=("stage", "item", "size", "took", "age", "key"), right=(2, 3, 4)):
+    for line in table(entry_rows(entries), header=_COLUMNS, right=(2, 3, 4, 5)):
         emit(line)
     emit()
     emit(f"{count(len(entries), 'entry', 'entries')}, {size(store.bytes_on_disk())} on disk in {store.cache_dir}")
@@ -76,7 +78,7 @@ def show(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json
         return
     for entry in entries:
         took = f"took {duration(entry.seconds)}, finished {entry_age(entry)} ago"
-        emit(f"{entry.stage} {entry.label}  {size(entry.bytes)}, {took}")
+        emit(f"{entry.stage} {entry.label}  {size(entry.new_bytes)} on disk, {size(entry.bytes)} alone, {took}")
         emit(f"  key {entry.key}")
         emit(f"  in  {entry.directory}")
         for name, file in entry.files.items():

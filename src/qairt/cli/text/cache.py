@@ -14,9 +14,17 @@ EntryData = dict[str, object]
 
 
 def entry_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
-    """Stage, item, size, time, age and short key of each."""
+    """Stage, item, bytes on disk and alone, time, age and short key of each."""
     return [
-        (entry.stage, entry.label, size(entry.bytes), duration(entry.seconds), entry_age(entry), entry.key[:8])
+        (
+            entry.stage,
+            entry.label,
+            size(entry.new_bytes),
+            size(entry.bytes),
+            duration(entry.seconds),
+            entry_age(entry),
+            entry.key[:8],
+        )
         for entry in entries
     ]
 

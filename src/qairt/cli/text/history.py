@@ -63,7 +63,7 @@ def compare_lines(found: RunComparison) -> list[str]:
     for name, field, format_value, least in (
         ("time", "seconds", duration, 0.0),
         ("peak RAM", "peak_ram", size, 0.0),
-        ("size of results", "bytes", size, 0.0),
+        ("results on disk", "bytes", size, 0.0),
     ):
         rows.append(
             _measured(ComparedValue(name, getattr(found.a, field), getattr(found.b, field), least=least), format_value)
@@ -76,7 +76,7 @@ def compare_lines(found: RunComparison) -> list[str]:
         ("time", found.seconds, duration),
         ("CPU", found.cpu_seconds, duration),
         ("peak RAM", found.peak_ram, size),
-        ("size", found.bytes, size),
+        ("on disk", found.bytes, size),
     ):
         rows += [
             _measured(row, format_value, f"{row.name}: {title}") for row in of_stages if row.changed and _in_both(row)

@@ -26,10 +26,10 @@ def plan_lines(plan: Plan, *, jobs: int, memory: int, brief: bool = False) -> li
 
 
 def stage_table(plan: Plan) -> list[str]:
-    """One line per stage; size covers all its items, time and RAM those that run."""
+    """One line per stage; the bytes on disk are those of all its items, time and RAM those that run."""
     rows = [_row(stage.stage.name, stage.items, _artifacts(stage)) for stage in plan.stages]
     rows.append(_row("total", list(plan.items), ""))
-    return table(rows, header=("stage", "to run", "size", "time", "RAM", "output"), right=(1, 2, 3, 4))
+    return table(rows, header=("stage", "to run", "on disk", "time", "RAM", "output"), right=(1, 2, 3, 4))
 
 
 def reasons(to_run: list[PlannedItem]) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
@@ -40,7 +40,7 @@ class StageSummary(BaseModel):
     peak_ram: int
     """Bytes, of the item that used the most."""
     bytes: int
-    """Of its results, including cached ones."""
+    """On disk, of its results, including cached ones."""
     failed: int = 0
     cpu_seconds: float = 0.0
     """Sum over its items; this and the following are 0 in old summaries."""
@@ -66,7 +66,7 @@ class RunSummary(BaseModel):
     peak_ram: int = 0
     """Bytes, of the whole process tree if that was sampled."""
     bytes: int = 0
-    """Of its results, including cached ones."""
+    """On disk, of its results, including cached ones; equal files count once unless the run ended unexpectedly."""
     failed: tuple[str, ...] = ()
     """Names of the items and outputs (`quantize prediction`) that failed."""
     failure: str = ""
@@ -88,13 +88,23 @@ class RunSummary(BaseModel):
         return sum(self.counts.get(status, 0) for status in ("done", "warn", "cached"))
 
 
-def write_summary(folder: RunFolder, state: RunState) -> None:
+def write_summary(
+    folder: RunFolder, state: RunState, sizes: Mapping[str, int] | None = None, size: int | None = None
+) -> None:
     """Write the summary of a finished run, with the metrics of its stages.
 
     On a full disk only the summary is lost; it can be made from the events again.
+
+    Args:
+        sizes: bytes on disk by stage; those that the events tell of if left out.
+        size: of all results; the same.
     """
     measured = _metrics(folder, {item.stage for item in state.items.values() if item.status in ("done", "warn")})
-    _keep(folder, summary_of(folder, state, "over", metrics=measured))
+    summary = summary_of(folder, state, "over", metrics=measured)
+    stages = tuple(
+        stage.model_copy(update={"bytes": (sizes or {}).get(stage.stage, stage.bytes)}) for stage in summary.stages
+    )
+    _keep(folder, summary.model_copy(update={"stages": stages, "bytes": summary.bytes if size is None else size}))
 
 
 def read_summary(folder: RunFolder) -> RunSummary:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -50,19 +50,23 @@ class RunRecord(BaseModel):
         return self.summary.model_copy(update={"stages": stages, "bytes": self.size})
 
 
-def add_run(folder: RunFolder, entries: Iterable[Entry]) -> None:
-    """Add the line of a finished run. On a full disk the line is lost, but the run's folder still has everything.
-
-    Args:
-        entries: of all its items, made and reused.
-    """
+def sizes_on_disk(entries: Iterable[Entry]) -> tuple[dict[str, int], int]:
+    """Bytes of each stage's results and of all results, equal files counted once."""
     contents: dict[str, dict[str, int]] = {}
     for entry in entries:
         files = {file["sha256"]: file["size"] for file in entry.files.values()}
         contents.setdefault(entry.stage, {}).update(files)
-    sizes = {stage: sum(files.values()) for stage, files in contents.items()}
     whole = {digest: size for files in contents.values() for digest, size in files.items()}
-    record = record_of(folder).model_copy(update={"sizes": sizes, "size": sum(whole.values())})
+    return {stage: sum(files.values()) for stage, files in contents.items()}, sum(whole.values())
+
+
+def add_run(folder: RunFolder, sizes: Mapping[str, int], size: int) -> None:
+    """Add the line of a finished run. On a full disk the line is lost, but the run's folder still has everything.
+
+    Args:
+        sizes, size: see `sizes_on_disk`, of all its items, made and reused.
+    """
+    record = record_of(folder).model_copy(update={"sizes": dict(sizes), "size": size})
     with suppress(OSError):
         HistoryFile(folder.path.parents[1]).append(record.model_dump(mode="json"))
 

@@ -18,7 +18,7 @@ from qairt.engine.run.bookkeeping import Bookkeeping
 from qairt.engine.run.disk import require_space
 from qairt.engine.run.executor import make_executor
 from qairt.engine.run.failure_log import tell_in_log
-from qairt.engine.run.history import add_run
+from qairt.engine.run.history import add_run, sizes_on_disk
 from qairt.engine.run.inputs import ItemInputs
 from qairt.engine.run.item_runner import ItemRunner
 from qairt.engine.run.manifest_records import ManifestRecords
@@ -303,5 +303,6 @@ class Run:
             )
         )
         with suppress(OSError):  # the run is over; its events and entries say the same
-            write_summary(self._folder, self._state)
-            add_run(self._folder, [item.entry for item in plan.items if item.entry is not None])
+            sizes, size = sizes_on_disk(item.entry for item in plan.items if item.entry is not None)
+            write_summary(self._folder, self._state, sizes, size)
+            add_run(self._folder, sizes, size)

@@ -16,7 +16,7 @@ from qairt.engine.cache.store import Store
 from qairt.tui.lines.runs import cut, plain
 from qairt.tui.terminal.glyphs import Look
 
-_WIDTHS = {"size": 9, "took": 13, "age": 12, "key": 10, "used by": 16}
+_WIDTHS = {"on disk": 9, "took": 13, "age": 12, "key": 10, "used by": 16}
 """Columns after the item; the last ones are left out if they do not fit."""
 _ITEM_MIN = 18
 _ITEM_MAX = 40
@@ -101,7 +101,7 @@ def cache_lines(
     def line(name: str, cells: Mapping[str, str]) -> str:
         text = _fitted(name, item, look)
         for column, room in columns.items():
-            right = column in ("size", "took", "age")
+            right = column in ("on disk", "took", "age")
             text += "  " * (not right) + _fitted(cells[column], room - 2 * (not right), look, right=right)
         return look.text(text.rstrip())
 
@@ -134,6 +134,7 @@ def detail(row: CacheRow, content: CacheContent, used: Collection[str] | None) -
     (entry,) = row.entries
     facts = [] if number is None else ["used by this recipe" if number else "not used by this recipe"]
     users = content.users.get(entry.key, ())
+    facts += [f"{size(entry.bytes)} alone"]
     facts += [f"used by the latest run of {', '.join(users)}"] if users else []
     return plain(" · ".join([*facts, str(entry.directory)]))
 
@@ -147,7 +148,7 @@ def _name(row: CacheRow, used: Collection[str] | None, look: Look) -> str:
 
 def _cells(row: CacheRow, content: CacheContent, now: float) -> dict[str, str]:
     cells = {
-        "size": size(sum(entry.bytes for entry in row.entries)),
+        "on disk": size(sum(entry.new_bytes for entry in row.entries)),
         "took": duration(sum(entry.seconds for entry in row.entries)),
         "age": "",
         "key": "",

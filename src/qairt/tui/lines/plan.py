@@ -181,7 +181,7 @@ def spread(seconds: float, low: float, high: float) -> str:
 
 def titles(table: PlanTable, width: int) -> list[str]:
     """The columns that fit into `width`."""
-    return _that_fit(["STAGE", table.axes or "AR", "PLAN", "RUN", "WHY (first cause)", "TIME", "RAM", "SIZE"], width)
+    return _that_fit(["STAGE", table.axes or "AR", "PLAN", "RUN", "WHY (first cause)", "TIME", "RAM", "ON DISK"], width)
 
 
 def _that_fit(columns: list[str], width: int) -> list[str]:

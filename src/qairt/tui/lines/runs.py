@@ -49,7 +49,7 @@ COLUMNS = (
     Column("TIME", lambda run, now, look: _time(run, now), right=True),
     Column("CACHED", lambda run, now, look: _percent(run.cached_share), right=True),
     Column("PEAK", lambda run, now, look: size(run.peak_ram) if run.peak_ram else "-", right=True),
-    Column("SIZE", lambda run, now, look: size(run.bytes) if run.bytes else "-", right=True),
+    Column("ON DISK", lambda run, now, look: size(run.bytes) if run.bytes else "-", right=True),
     Column("PPL", lambda run, now, look: _number(run, "ppl", 2), right=True, measured=True),
     Column("SQNR", lambda run, now, look: _number(run, "sqnr_db", 1), right=True, measured=True),
     Column("TOK/S", lambda run, now, look: _number(run, "tokens_per_second", 1), right=True, measured=True),
