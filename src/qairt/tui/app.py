@@ -154,6 +154,7 @@ class QairtApp(App[int]):
             "retry": requests.retry,
             "detach": self.leave_actions.detach,
             "results": self._results.open,
+            "needs": self._open.open_needs,
         }
 
     # State

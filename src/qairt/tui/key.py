@@ -24,6 +24,7 @@ MonitorAction = Literal[
     "retry",
     "detach",
     "results",
+    "needs",
 ]
 """What the monitor's `request(...)` keys ask of the app."""
 

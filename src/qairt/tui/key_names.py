@@ -32,6 +32,7 @@ SCOPES: dict[str, str] = {
     "cache": "Cache",
     "clear": "Clear dialog",
     "confirm": "Yes-no dialogs",
+    "needs": "Dependencies of an item",
     "picker": "Picker of recipes and runs",
     "ending": "End of a run",
     "command": "Output of a command",

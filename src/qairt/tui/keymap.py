@@ -56,6 +56,13 @@ KEYS: dict[str, tuple[Key, ...]] = {
         ),
         Key("item.why", "w", "request('why')", "Why?", "Show why the item will run.", footer=True),
         Key("item.log", "L", "request('log')", "Log", "Open the item's log.", footer=True),
+        Key(
+            "item.needs",
+            "n",
+            "request('needs')",
+            "Needs",
+            "Show what the item needs, and what needs it.",
+        ),
         Key("item.manifest", "m", "manifest", "Manifest", "Show the item's manifest entry."),
         Key("item.cancel", "x", "request('cancel_item')", "Cancel", "Cancel the item."),
         Key(
@@ -144,6 +151,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key(
             "plan.force", "f", "force", "Force", "Rebuild the selected stage even if it is cached, or not.", footer=True
         ),
+        Key("plan.fold", "minus", "fold", "Fold", "Show the stage as one row, or as one for each AR."),
+        Key("plan.fold_all", "asterisk", "fold_all", "Fold all", "Fold all stages, or open them all."),
         Key("plan.copy", "y", "copy", "Copy", "Copy the plan as text.", footer=True),
     ),
     "why": (
@@ -173,6 +182,8 @@ KEYS: dict[str, tuple[Key, ...]] = {
         Key("runs.open", "enter", "open", "Open", "Attach to an active run, or replay a finished one.", footer=True),
         Key("runs.mark", "space", "mark", "Mark", "Mark a run for comparison.", footer=True),
         Key("runs.compare", "equals_sign", "compare", "Compare", "Compare the two marked runs.", footer=True),
+        Key("runs.sort", "o", "sort", "Sort", "Sort by the next column."),
+        Key("runs.reverse", "O", "reverse", "Reverse", "Sort the other way round."),
         Key("runs.filter", "slash", "filter", "Filter", "Filter runs by text.", footer=True),
         Key("runs.copy", "y", "copy", "Copy", "Copy the table as text.", footer=True),
         Key("runs.export", "e", "export", "Export", "Write the table as Markdown and JSON."),
@@ -203,6 +214,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
             footer=True,
         ),
         Key("cache.copy", "y", "copy", "Copy", "Copy the entry's folder.", footer=True),
+        Key("cache.sort", "o", "sort", "Sort", "Sort by size, time, age, or in the order of the stages."),
         Key("cache.filter", "slash", "filter", "Filter", "Filter entries by text.", footer=True),
         Key("cache.back", "escape", "back", "Back", "Clear the filter, or go back.", footer=True),
     ),
@@ -227,6 +239,7 @@ _SCOPES = {
     "CacheScreen": ("cache", "list"),
     "ClearScreen": ("clear",),
     "EndingScreen": ("ending", "list"),
+    "NeedsScreen": ("needs", "list"),
     "CommandScreen": ("command", "log", "list"),
 }
 

@@ -17,6 +17,10 @@ PAGE_KEYS: dict[str, tuple[Key, ...]] = {
         Key("confirm.yes", "y", "answer(True)", "Yes", "Yes.", footer=True),
         Key("confirm.no", "n,escape", "answer(False)", "No", "No.", footer=True),
     ),
+    "needs": (
+        Key("needs.open", "enter", "open", "Select", "Select this item on the monitor.", footer=True),
+        Key("needs.back", "escape", "back", "Back", "Go back.", footer=True),
+    ),
     "picker": (
         Key("picker.open", "enter", "open", "Open", "Open the recipe, or the run.", footer=True),
         Key("picker.filter", "slash", "filter", "Filter", "Filter by text.", footer=True),

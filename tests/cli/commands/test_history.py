@@ -48,7 +48,7 @@ def test_the_list(qairt, two_runs, place):
     assert data == qairt("history", "-r", "toy.yaml", "--json").data
     assert data == qairt("history", "--recipe", "toy.yaml", "--json").data
     assert said.code == 0
-    head, first, second = said.out.splitlines()
+    head, second, first = said.out.splitlines()
     assert head.split() == [
         "run",
         "state",
@@ -66,8 +66,8 @@ def test_the_list(qairt, two_runs, place):
     assert second.split()[:2] == ["0002", "done"]
     assert "12.50" not in second
     listed = qairt("history", "--cache-dir", "cache", "--json").data["runs"]
-    assert [run["summary"]["id"] for run in listed] == ["0001", "0002"]
-    assert listed[0]["summary"]["metrics"] == {"ppl": 12.5}
+    assert [run["summary"]["id"] for run in listed] == ["0002", "0001"], "the newest first"
+    assert listed[1]["summary"]["metrics"] == {"ppl": 12.5}
     assert listed[0]["recipe_digest"] != listed[1]["recipe_digest"]
 
 

@@ -283,3 +283,25 @@ def test_the_time_to_lay_out_a_cache_grows_with_its_entries_and_no_faster(store)
 
     assert len(lay_out(3000)) == 3001
     assert ratio(lambda: lay_out(3000), lambda: lay_out(300)) < 20
+
+
+async def test_sorting(store, state):
+    app = Host(store, state)
+    async with app.run_test(size=(100, 24)) as pilot:
+        await settle(pilot)
+        usual = [row.id for row in app.screen._rows]
+        orders = []
+        for _ in range(3):
+            await pilot.press("o")
+            await settle(pilot)
+            rows = app.screen._rows
+            orders.append([row.stage for row in rows if row.is_stage])
+            sizes = [row.entries[0].bytes for row in rows if not row.is_stage and row.stage == rows[0].stage]
+            assert orders[1:] or sizes == sorted(sizes, reverse=True), "the largest first"
+        assert all(sorted(order) == sorted(orders[0]) for order in orders)
+        await pilot.press("o")
+        await settle(pilot)
+        assert [row.id for row in app.screen._rows] == usual
+        await pilot.press("slash", *"no such", "enter")
+        await settle(pilot)
+        assert any("No entry matches 'no such'; esc clears the filter." in line for line in picture(app))

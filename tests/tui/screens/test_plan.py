@@ -271,3 +271,24 @@ def test_memory_that_does_not_suffice_is_told(tmp_path: Path) -> None:
 def test_a_fault_without_a_place_is_told_too() -> None:
     (fault,) = faults_of(RecipeError("it is \x1b[31mwrong"))
     assert (fault.where, fault.what, fault.line) == ("", "it is [31mwrong", 0)
+
+
+async def test_stages_are_folded_by_key(made: Path) -> None:
+    app = Host(pipeline(made))
+    async with app.run_test(size=(100, 24)) as pilot:
+        await pilot.pause()
+        rows = app.plan._table.rows
+        several = next(row.stage for row in rows if sum(each.stage == row.stage for each in rows) > 1)
+        app.plan._rows.highlighted = next(at for at, row in enumerate(rows) if row.stage == several)
+        await pilot.press("minus")
+        folded = [row for row in app.plan._table.rows if row.stage == several]
+        assert [(row.place, len(row.items)) for row in folded] == [
+            ("all", sum(len(r.items) for r in rows if r.stage == several))
+        ]
+        assert app.plan.selected.stage == several
+        await pilot.press("minus")
+        assert app.plan._table.rows == rows
+        await pilot.press("asterisk")
+        assert len(app.plan._table.rows) == len({row.stage for row in rows})
+        await pilot.press("asterisk")
+        assert app.plan._table.rows == rows

@@ -253,6 +253,26 @@ async def test_filtering_everything_out(open_screen):
         await ready(pilot)
         await press(pilot, "slash", *"[x]", "enter", "enter", "space", "y")
         assert (ids(app), app.opened) == ([], [])
+        assert any("No run matches '[x]'; esc clears the filter." in line for line in picture(app))
+
+
+async def test_sorting_by_any_column(open_screen):
+    app, running = open_screen()
+    async with running as pilot:
+        await ready(pilot)
+        assert ids(app) == ["0004", "0003", "0002", "0001"], "the newest first"
+        await press(pilot, "O")
+        assert ids(app) == ["0001", "0002", "0003", "0004"]
+        await press(pilot, "o")
+        assert "TIME▼" in "".join(picture(app))
+        seconds = {run.id: run.seconds for run in app.screen._runs}
+        assert ids(app) == sorted(ids(app), key=lambda each: -seconds[each])
+        for _ in range(20):
+            await press(pilot, "o")
+            if "RECIPE▲" in "".join(picture(app)):
+                break
+        recipes = {run.id: run.recipe for run in app.screen._runs}
+        assert [recipes[each] for each in ids(app)] == sorted(recipes.values())
 
 
 async def test_copy(open_screen, tmp_path):

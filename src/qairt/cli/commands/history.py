@@ -67,7 +67,7 @@ def history(
 
     folders = state_folders(recipe, cache_dir)
     runs = [(folder, record) for folder in folders for record in _records(folder)]
-    runs.sort(key=lambda each: each[1].summary.started or 0.0)
+    runs.sort(key=lambda each: each[1].summary.started or 0.0, reverse=True)
     if as_json:
         emit_json({"runs": [_as_data(folder, record) for folder, record in runs]})
         return

@@ -24,7 +24,7 @@ _METRICS = {"ppl": "perplexity", "sqnr_db": "SQNR, dB", "tokens_per_second": "to
 
 
 def list_lines(runs: Sequence[tuple[str, RunRecord]]) -> list[str]:
-    """One line per run, the latest last."""
+    """One line per run, in the order given."""
     if not runs:
         return ["No run has finished here yet."]
     now = time.time()

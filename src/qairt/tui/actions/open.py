@@ -53,6 +53,20 @@ class OpenActions:
         )
         workspace.app.push_screen(screen)
 
+    def open_needs(self) -> None:
+        """Show what the selected item needs and what needs it; an item chosen there is selected."""
+        workspace = self._workspace
+        item = workspace.monitor.selected
+        if item is None:
+            return
+        from qairt.tui.screens.needs import NeedsScreen
+
+        def chosen(key: tuple[str, str] | None) -> None:
+            if key is not None:
+                workspace.monitor.go_to(key)
+
+        workspace.app.push_screen(NeedsScreen(workspace.run.session.state, item, workspace.look), chosen)
+
     def open_runs(self) -> None:
         from qairt.tui.screens.runs import RunsScreen
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Literal
 
 from rich.cells import cell_len
 
@@ -67,18 +68,49 @@ def read_cache(store: Store) -> CacheContent:
     )
 
 
-def cache_rows(content: CacheContent, pattern: str = "") -> list[CacheRow]:
-    """Every stage, followed by its entries that contain `pattern`."""
+CacheOrder = Literal["stage", "size", "took", "age"]
+ORDERS: tuple[CacheOrder, ...] = ("stage", "size", "took", "age")
+
+
+def cache_rows(content: CacheContent, pattern: str = "", order: CacheOrder = "stage") -> list[CacheRow]:
+    """Every stage, followed by its entries that contain `pattern`. Sorted, stages and their entries have the largest,
+    slowest or oldest first."""
     by_stage: dict[str, list[Entry]] = {}
     for entry in content.entries:
         text = f"{entry.stage} {entry.label} {entry.key} {' '.join(content.users.get(entry.key, ()))}"
         if pattern.lower() in text.lower():
             by_stage.setdefault(entry.stage, []).append(entry)
+    if order != "stage":
+        value = _SORT_BY[order]
+        for entries in by_stage.values():
+            entries.sort(key=value, reverse=True)
+        worth = {stage: _worth(order, [value(entry) for entry in entries]) for stage, entries in by_stage.items()}
+        by_stage = {stage: by_stage[stage] for stage in sorted(by_stage, key=lambda each: -worth[each])}
     rows: list[CacheRow] = []
     for stage, entries in by_stage.items():
         rows.append(CacheRow(stage, tuple(entries), True))
         rows += [CacheRow(stage, (entry,), False) for entry in entries]
     return rows
+
+
+_SORT_BY: dict[CacheOrder, Callable[[Entry], float]] = {
+    "size": lambda entry: entry.bytes,
+    "took": lambda entry: entry.seconds,
+    "age": lambda entry: -_made_at(entry),
+}
+
+
+def _worth(order: CacheOrder, values: Sequence[float]) -> float:
+    """Of a whole stage: its oldest entry, or the sum of its entries."""
+    return max(values) if order == "age" else sum(values)
+
+
+def _made_at(entry: Entry) -> float:
+    """Seconds since the epoch; 0 if its record is damaged."""
+    try:
+        return datetime.fromisoformat(entry.timestamp).timestamp()
+    except ValueError:
+        return 0.0
 
 
 def cache_lines(

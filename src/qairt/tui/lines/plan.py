@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import Literal
 
@@ -83,8 +84,8 @@ class RecipeFault:
     """0 if not known."""
 
 
-def plan_table(plan: Plan, *, jobs: int, memory: int = 0) -> PlanTable:
-    """Rows and totals of a plan.
+def plan_table(plan: Plan, *, jobs: int, memory: int = 0, folded: Collection[str] = ()) -> PlanTable:
+    """Rows and totals of a plan; stages in `folded` have one row.
 
     Times are wall times with `jobs` items running at once, in `memory` bytes together (0: no limit).
     """
@@ -92,9 +93,14 @@ def plan_table(plan: Plan, *, jobs: int, memory: int = 0) -> PlanTable:
     found = {(item.stage.name, item.label): item for item in plan.items}
     matrix = matrix_rows(state, 0.0)
     rows = []
-    for row in matrix.rows:
-        states = [state.items[key] for key in row.keys]
-        rows.append(_row(row.stage, row.name, row.place, tuple(found[key] for key in row.keys), states, jobs))
+    for stage, of_stage in groupby(matrix.rows, key=lambda row: row.stage):
+        own = list(of_stage)
+        groups = [own] if stage in folded and len(own) > 1 else [[row] for row in own]
+        for group in groups:
+            keys = [key for row in group for key in row.keys]
+            place = group[0].place if len(group) == 1 else "all"
+            items = tuple(found[key] for key in keys)
+            rows.append(_row(stage, group[0].name, place, items, [state.items[key] for key in keys], jobs))
     left = [item for item in state.items.values() if item.status != "cached"]
     return PlanTable(
         axes=matrix.axes,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 
 from rich.cells import cell_len, set_cell_size
@@ -66,10 +66,66 @@ class Table:
     rows: list[list[str]]
 
 
-def table(runs: Sequence[RunSummary], now: float, look: Look, *, width: int, marked: Collection[str] = ()) -> Table:
-    """As many columns as fit into `width`; the recipe's name is cut before a column is left out."""
-    columns = [column for column in COLUMNS if not column.measured or any(_has(column, run, look) for run in runs)]
-    texts = [[column.title, *(look.text(column.cell(run, now, look)) for run in runs)] for column in columns]
+@dataclass(frozen=True)
+class Order:
+    """The column by which the list is sorted."""
+
+    title: str = "STARTED"
+    descending: bool = True
+
+    def after(self, runs: Sequence[RunSummary], look: Look) -> Order:
+        """The next column; texts from a to z, numbers from the largest."""
+        titles = [column.title for column in _shown_columns(runs, look)]
+        title = titles[(titles.index(self.title) + 1) % len(titles)] if self.title in titles else titles[0]
+        return Order(title, title not in ("STATE", "RECIPE"))
+
+    def reversed(self) -> Order:
+        """The other way round."""
+        return replace(self, descending=not self.descending)
+
+
+_SORT_BY: dict[str, Callable[[RunSummary], tuple[object, ...]]] = {
+    "ID": lambda run: (len(run.id), run.id),
+    "STATE": lambda run: (run.state,),
+    "RECIPE": lambda run: (recipe_name(run),),
+    "STARTED": lambda run: (run.started or 0.0,),
+    "TIME": lambda run: (run.seconds,),
+    "CACHED": lambda run: (run.cached_share or 0.0,),
+    "PEAK": lambda run: (run.peak_ram,),
+    "SIZE": lambda run: (run.bytes,),
+    "PPL": lambda run: (run.metrics.get("ppl", float("-inf")),),
+    "SQNR": lambda run: (run.metrics.get("sqnr_db", float("-inf")),),
+    "TOK/S": lambda run: (run.metrics.get("tokens_per_second", float("-inf")),),
+}
+
+
+def in_order(runs: Sequence[RunSummary], order: Order) -> list[RunSummary]:
+    """The runs sorted by one column; equal ones as they were."""
+    return sorted(runs, key=_SORT_BY[order.title], reverse=order.descending)
+
+
+def _shown_columns(runs: Sequence[RunSummary], look: Look) -> list[Column]:
+    return [column for column in COLUMNS if not column.measured or any(_has(column, run, look) for run in runs)]
+
+
+def table(
+    runs: Sequence[RunSummary],
+    now: float,
+    look: Look,
+    *,
+    width: int,
+    marked: Collection[str] = (),
+    order: Order = Order(),
+) -> Table:
+    """As many columns as fit into `width`; the recipe's name is cut before a column is left out. A sign marks the
+    column that the list is sorted by, unless that is the usual one."""
+    columns = _shown_columns(runs, look)
+    sign = look.text("▼" if order.descending else "▲")
+    titles = {order.title: f"{order.title}{sign}"} if order != Order() else {}
+    texts = [
+        [titles.get(column.title, column.title), *(look.text(column.cell(run, now, look)) for run in runs)]
+        for column in columns
+    ]
     texts[0] = [f" {texts[0][0]}"] + [
         (look.text("●") if run.id in marked else " ") + text for run, text in zip(runs, texts[0][1:], strict=True)
     ]
@@ -85,8 +141,8 @@ def table(runs: Sequence[RunSummary], now: float, look: Look, *, width: int, mar
     padded = [
         [_fitted(text, widths[i], columns[i].right, look) for text in column] for i, column in enumerate(texts[:shown])
     ]
-    titles, *rows = map(list, zip(*padded, strict=True))
-    return Table(titles, widths, rows)
+    shown_titles, *rows = map(list, zip(*padded, strict=True))
+    return Table(shown_titles, widths, rows)
 
 
 def as_text(runs: Sequence[RunSummary], now: float, look: Look) -> str:

@@ -20,7 +20,17 @@ from qairt.engine.cache.store import Store
 from qairt.engine.record.state import RunState
 from qairt.errors import QairtError
 from qairt.tui.keymap import bindings
-from qairt.tui.lines.cache import CacheContent, CacheRow, cache_lines, cache_rows, detail, heading, read_cache
+from qairt.tui.lines.cache import (
+    ORDERS,
+    CacheContent,
+    CacheOrder,
+    CacheRow,
+    cache_lines,
+    cache_rows,
+    detail,
+    heading,
+    read_cache,
+)
 from qairt.tui.lines.runs import cut, plain
 from qairt.tui.screens.clear import ClearChoice, ClearScreen
 from qairt.tui.screens.leave import ConfirmScreen
@@ -87,6 +97,7 @@ class CacheScreen(Screen[None]):
         self._problem = ""
         self._rows: list[CacheRow] = []
         self._filter = ""
+        self._order: CacheOrder = "stage"
         self.set_class(look.ascii, "-ascii")
         self._head = Static(id="head", markup=False)
         self._columns = Static(id="columns", markup=False)
@@ -148,7 +159,7 @@ class CacheScreen(Screen[None]):
             self._head.update(cut(self._look.text(f" cache · {plain(text)}"), width, self._look))
             return
         before = self._selected()
-        self._rows = cache_rows(self._content, self._filter)
+        self._rows = cache_rows(self._content, self._filter, self._order)
         head = (
             f" {plain(self._problem)}"
             if self._problem
@@ -169,7 +180,8 @@ class CacheScreen(Screen[None]):
 
     def _show_detail(self) -> None:
         row = self._selected()
-        text = f" {detail(row, self._content, self._used)}" if row and self._content else ""
+        nothing = f" No entry matches {plain(self._filter)!r}; esc clears the filter." if self._filter else ""
+        text = f" {detail(row, self._content, self._used)}" if row and self._content else nothing
         self._detail.update(cut(self._look.text(text), self.size.width, self._look))
 
     def _selected(self) -> CacheRow | None:
@@ -193,6 +205,11 @@ class CacheScreen(Screen[None]):
             case "copy":
                 return bool(self._rows)
         return True
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]
+        self._show()
 
     def action_clear(self) -> None:
         """Confirm what to clear: the entry, or its stage."""

@@ -155,6 +155,11 @@ class MonitorScreen(Screen[None]):
         """Show the recipe's values; None while the recipe cannot be read."""
         self.recipe.show(values)
 
+    def go_to(self, key: ItemKey) -> None:
+        """Select an item; from then on the cursor is the user's."""
+        self._user_moved = True
+        self.matrix.select(key)
+
     def forget_item(self) -> None:
         """Look the selected item up again at the next refresh."""
         self._shown_item = None

@@ -116,6 +116,8 @@ class PlanScreen(Screen[None]):
         """What is being planned."""
         self._planned = planned
         self._table: PlanTable | None = None
+        self._folded: frozenset[str] = frozenset()
+        """Stages shown as one row."""
         self._summary: Summary | None = None
         self._faults: list[RecipeFault] = []
         self._head = Static(id="head", markup=False)
@@ -160,7 +162,7 @@ class PlanScreen(Screen[None]):
         self._planned = planned
         self._table, self._summary, self._faults = None, None, []
         if planned.plan is not None and planned.pipeline is not None:
-            self._table = plan_table(planned.plan, jobs=self._jobs, memory=self._memory)
+            self._table = plan_table(planned.plan, jobs=self._jobs, memory=self._memory, folded=self._folded)
             self._summary = summary(planned.plan, planned.pipeline.recipe)
         elif planned.error is not None:
             self._faults = faults_of(planned.error)
@@ -207,6 +209,28 @@ class PlanScreen(Screen[None]):
     def action_force(self) -> None:
         if (row := self.selected) is not None:
             self._plan_again(replace(self._requested, force=self._requested.force ^ {row.stage}))
+
+    def action_fold(self) -> None:
+        """Show the selected stage as one row, or as one for each AR."""
+        if (row := self.selected) is not None:
+            self._fold(self._folded ^ {row.stage}, row.stage)
+
+    def action_fold_all(self) -> None:
+        """Fold every stage; if any is folded, open them all."""
+        row, plan = self.selected, self._planned.plan
+        if row is not None and plan is not None:
+            every = frozenset(stage.stage.name for stage in plan.stages)
+            self._fold(frozenset() if self._folded else every, row.stage)
+
+    def _fold(self, folded: frozenset[str], stage: str) -> None:
+        """The cursor stays on its stage."""
+        plan = self._planned.plan
+        if plan is None or self._table is None:
+            return
+        self._folded = folded
+        self._table = plan_table(plan, jobs=self._jobs, memory=self._memory, folded=folded)
+        self._paint()
+        self._rows.highlighted = next(at for at, row in enumerate(self._table.rows) if row.stage == stage)
 
     def action_copy(self) -> None:
         if self._table is None or self._summary is None:

@@ -20,7 +20,19 @@ from qairt.engine.record.summary import RunSummary
 from qairt.errors import QairtError
 from qairt.files import write_atomic
 from qairt.tui.keymap import bindings
-from qairt.tui.lines.runs import STATUS, Table, as_markdown, as_text, cut, detail, plain, recipe_name, table
+from qairt.tui.lines.runs import (
+    STATUS,
+    Order,
+    Table,
+    as_markdown,
+    as_text,
+    cut,
+    detail,
+    in_order,
+    plain,
+    recipe_name,
+    table,
+)
 from qairt.tui.screens.compare import CompareScreen
 from qairt.tui.screens.delete_run import DeleteRunScreen
 from qairt.tui.screens.messages import OpenRunRequested
@@ -80,6 +92,7 @@ class RunsScreen(Screen[None]):
         self._shown: list[RunSummary] = []
         self._marked: list[str] = []
         self._filter = ""
+        self._order = Order()
         self._head = Static(id="head", markup=False)
         self._table = RunTable(cursor_type="row", cell_padding=0, zebra_stripes=False)
         self._table.set_class(look.ascii, "-ascii")
@@ -146,9 +159,9 @@ class RunsScreen(Screen[None]):
         now, width = time.time(), self.size.width
         before = self._selected()
         runs = self._runs or []
-        self._shown = [run for run in runs if self._filter.lower() in _searchable(run)]
+        self._shown = in_order([run for run in runs if self._filter.lower() in _searchable(run)], self._order)
         self._head.update(self._look.text(self._heading(width)))
-        self._fill(table(self._shown, now, self._look, width=max(width - 2, 1), marked=self._marked))
+        self._fill(table(self._shown, now, self._look, width=max(width - 2, 1), marked=self._marked, order=self._order))
         rows = [run.id for run in self._shown]
         if before is not None and before.id in rows:
             self._table.move_cursor(row=rows.index(before.id))
@@ -177,7 +190,10 @@ class RunsScreen(Screen[None]):
 
     def _show_detail(self) -> None:
         run = self._selected()
-        text = f" {detail(run, time.time())}" if run else ""
+        nothing = (
+            f" No run matches {plain(self._filter)!r}; esc clears the filter." if self._runs and self._filter else ""
+        )
+        text = f" {detail(run, time.time())}" if run else nothing
         self._detail.update(cut(self._look.text(text), self.size.width, self._look))
 
     def _selected(self) -> RunSummary | None:
@@ -222,6 +238,16 @@ class RunsScreen(Screen[None]):
             self._marked.remove(run.id)
         else:
             self._marked = [*self._marked, run.id][-2:]
+        self._show()
+
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self._order = self._order.after(self._runs or [], self._look)
+        self._show()
+
+    def action_reverse(self) -> None:
+        """Sort the other way round."""
+        self._order = self._order.reversed()
         self._show()
 
     def action_compare(self) -> None:
