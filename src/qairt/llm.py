@@ -336,6 +336,7 @@ class LLMPipeline(Pipeline):
         part: int | None = None,
         tokens: int | None = None,
         device: str | None = None,
+        concurrency: str | None = None,
         notify: Notify = silent,
     ) -> Verification:
         """How far each finished stage's graphs are from the float model, rung by rung and part by part.
@@ -345,10 +346,11 @@ class LLMPipeline(Pipeline):
             part: this part alone, counted from 1.
             tokens: of text that the chained parts read; see `qairt.verify.rungs.VerifyRequest`.
             device: for the rung `device`, see `qairt.results.device_selection.DeviceSelection.parse`.
+            concurrency: of LoRA adapters; the base and all of them when None.
             notify: gets what runs, and what the emulator costs before it starts.
 
         Raises:
-            RecipeError: there is no such rung or part, or the recipe has no model.
+            RecipeError: there is no such rung, part or concurrency, or the recipe has no model.
             CacheError: nothing is built yet.
             QairtError: an output holds NaN; names it, the rung and the part.
         """
@@ -357,7 +359,7 @@ class LLMPipeline(Pipeline):
         from qairt.verify.verifier import Verifier
 
         verifier = Verifier(self.finished(), DeviceSelection.parse(device))
-        return verifier.run(VerifyRequest(rung, part, tokens), notify)
+        return verifier.run(VerifyRequest(rung, part, tokens, concurrency), notify)
 
     def export_workfolder(self, directory: str | Path) -> list[Path]:
         """Link every artifact into a new folder; see `qairt.results.workfolder`."""

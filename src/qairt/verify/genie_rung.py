@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
@@ -10,11 +10,13 @@ from typing import TYPE_CHECKING, ClassVar
 from qairt.amounts import about
 from qairt.errors import QairtError, RecipeError
 from qairt.notify import Notify
+from qairt.recipe.configs import BASE
 from qairt.verify.tokens import NEW, PROMPT, compare_tokens
 
 if TYPE_CHECKING:
     from qairt.results.genie import GenieModel
     from qairt.results.genie_binaries import GenieBinaries
+    from qairt.runtime.stored import Array
     from qairt.stages.quantize import QuantizedPart
     from qairt.verify.result import TokenFidelity
 
@@ -31,14 +33,15 @@ class GenieRung:
         recipe_arguments: the recipe and its overrides, for remedies.
     """
 
-    open_model: Callable[[], GenieModel]
+    open_model: Callable[[str], GenieModel]
+    """Gets a LoRA concurrency, or `base`."""
     recipe_arguments: str
     prompt: ClassVar[int] = PROMPT
     new: ClassVar[int] = NEW
 
     @cached_property
     def model(self) -> GenieModel:
-        return self.open_model()
+        return self.open_model(BASE)
 
     @property
     def binaries(self) -> GenieBinaries:
@@ -67,11 +70,20 @@ class GenieRung:
             return f"it takes about {about(seconds)}; qairt verify {self.recipe_arguments} --rung genie"
         return None
 
-    def measure(self, prompt: Sequence[int], parts: Sequence[QuantizedPart], notify: Notify) -> TokenFidelity:
+    def measure(
+        self,
+        prompt: Sequence[int],
+        parts: Sequence[QuantizedPart],
+        notify: Notify,
+        concurrency: str = "",
+        branches: Mapping[str, Array] | None = None,
+    ) -> TokenFidelity:
         """
         Args:
             prompt: token ids.
             parts: outputs of `quantize` for AR 1, in order.
+            concurrency: the LoRA adapters; empty for the base.
+            branches: the inputs of its branches as stored integers, by name.
 
         Raises:
             QairtError: a binary cannot be compiled, or Genie refused it or crashed.
@@ -85,8 +97,9 @@ class GenieRung:
         notify(genie_cost(each, len(prompt), NEW))
         quantized = [PartGraph.read(part.quantized_onnx, part.signature) for part in parts]
         with (
-            self.model.dialog(notify, endless=True) as dialog,
-            PartChain({1: quantized}, self.model.config) as cpu,
+            self.open_model(concurrency or BASE).dialog(notify, endless=True) as dialog,
+            PartChain({1: quantized}, self.model.config, branches=branches) as cpu,
             heartbeat("genie", each * (len(prompt) + NEW - 1), notify),
         ):
-            return compare_tokens("genie", dialog, cpu, prompt, NEW)
+            found = compare_tokens("genie", dialog, cpu, prompt, NEW)
+            return found.model_copy(update={"concurrency": concurrency})

@@ -60,7 +60,7 @@ class StoredResults:
         """The result that an earlier call stored; else measure and store it."""
         known = self._known(key, kind)
         if known is not None:
-            self.reused.append(key.rung)
+            self.reused.append(rung_name(key.rung, key.concurrency))
             return known
         start = time.perf_counter()
         result = measure()

@@ -18,6 +18,8 @@ from qairt.engine.axes import value_of
 from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError, ToolchainNotAvailable
 from qairt.notify import Notify
+from qairt.recipe.configs import BASE
+from qairt.results.concurrency import stored_branches
 from qairt.results.device_selection import DeviceSelection
 from qairt.results.finished import FinishedRun
 from qairt.results.genie import genie_model
@@ -86,8 +88,10 @@ class Verifier:
             if rung == DEVICE:
                 measured += self._measure(rung, request, notify, concurrencies)
             elif rung in TOKEN_RUNGS:
-                measure_tokens = partial(self._measure_tokens, rung, request, notify)
-                tokens.append(results.get_or_measure(self._rungs.key(rung, request), TokenFidelity, measure_tokens))
+                for name in concurrencies:
+                    measure_tokens = partial(self._measure_tokens, rung, request, notify, name)
+                    key = self._rungs.key(rung, request, name)
+                    tokens.append(results.get_or_measure(key, TokenFidelity, measure_tokens))
             else:
                 keys = {name: self._rungs.key(rung, request, name) for name in concurrencies}
                 measure = partial(self._measure, rung, request, notify)
@@ -183,13 +187,15 @@ class Verifier:
         model = self._rungs.float_model
         return layer_costs(model.original, model.exported, model.encodings, model.ids[: min(tokens, TOKENS)], notify)
 
-    def _measure_tokens(self, rung: str, request: VerifyRequest, notify: Notify) -> TokenFidelity:
-        ids = [int(token) for token in self._rungs.float_model.ids[: self._rungs.tokens(rung, request)]]
+    def _measure_tokens(self, rung: str, request: VerifyRequest, notify: Notify, concurrency: str) -> TokenFidelity:
+        model = self._rungs.model(concurrency)
+        ids = [int(token) for token in model.ids[: self._rungs.tokens(rung, request, concurrency)]]
+        branches = stored_branches(self._run, concurrency or BASE)
         parts = {
             value_of(item.coord, "split", 1): self._run.output(item, QuantizedPart)
             for item in self._genie.binaries.items
         }
-        return self._genie.measure(ids, [parts[split] for split in sorted(parts)], notify)
+        return self._genie.measure(ids, [parts[split] for split in sorted(parts)], notify, concurrency, branches)
 
     def _opener(self, rung: str, request: VerifyRequest, open_on_device: Opener | None) -> OpenGraph:
         outputs = {

@@ -39,6 +39,14 @@ class VerifyScope:
             show_default="ANDROID_SERIAL, or the only one",
         ),
     ] = None
+    concurrency: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only these LoRA adapters: a concurrency of the recipe, or base.",
+            show_default="the base and every concurrency",
+        ),
+    ] = None
 
 
 def verify(
@@ -72,6 +80,7 @@ def verify(
       qairt verify recipe.yaml
       qairt verify recipe.yaml --rung quantize --part 2
       qairt verify recipe.yaml --rung genie
+      qairt verify recipe.yaml --concurrency french
       qairt verify recipe.yaml --rung device --device 4f2a91c7
       qairt verify recipe.yaml verify.min_sqnr_db.quantize=20
     """
@@ -81,7 +90,14 @@ def verify(
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     rung = scope.rung.replace("-", "_") if scope.rung is not None else None
     with stray_output_to_stderr():
-        found = pipeline.verify(rung, part=scope.part, tokens=scope.tokens, device=scope.device, notify=report)
+        found = pipeline.verify(
+            rung,
+            part=scope.part,
+            tokens=scope.tokens,
+            device=scope.device,
+            concurrency=scope.concurrency,
+            notify=report,
+        )
         if as_json:
             emit_json(as_data(found))
         else:

@@ -58,7 +58,7 @@ def layer_lines(rung: RungFidelity) -> list[str]:
 def token_lines(found: TokenFidelity, most: float) -> list[str]:
     """The tokens of both runtimes, one line each, and their first difference."""
     read, each = count(len(found.prompt), "token"), duration(found.seconds_a_token)
-    lines = [styled(f"{found.rung}: {len(found.found)} tokens after {read} of text, {each} per token", "bold")]
+    lines = [styled(f"{found.name}: {len(found.found)} tokens after {read} of text, {each} per token", "bold")]
     width_ = max(len(str(token)) for token in (*found.cpu, *found.found))
     for name, tokens in (("cpu", found.cpu), (found.rung, found.found)):
         lines.append(f"  {name:<{max(len(found.rung), 3)}}  " + " ".join(f"{token:>{width_}}" for token in tokens))
@@ -163,7 +163,7 @@ def _verdict(found: Verification) -> str:
         )
         return styled(wrapped(text, indent=2), "yellow")
     elif differing is not None:
-        text = f"{differing.rung} generates other tokens than the CPU with the same parts ({seconds}{reused})"
+        text = f"{differing.name} generates other tokens than the CPU with the same parts ({seconds}{reused})"
     else:
         what = "all parts are above their thresholds" if found.rungs else "identical to the CPU"
         return styled(f"{what} ({seconds}{reused})", "green")
