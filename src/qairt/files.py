@@ -158,7 +158,7 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     path = Path(os.path.realpath(path))
     mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = _new_held_file(path.parent, f"{WRITING}{path.name}.")
+    handle, name = new_held_file(path.parent, f"{WRITING}{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:  # held until it has its name
             file.write(raw)
@@ -177,12 +177,12 @@ def require_writable(folder: Path) -> None:
     Raises:
         OSError: that is not possible.
     """
-    handle, name = _new_held_file(folder, WRITING)
+    handle, name = new_held_file(folder, WRITING)
     os.unlink(name)
     os.close(handle)
 
 
-def _new_held_file(folder: Path, prefix: str) -> tuple[int, str]:
+def new_held_file(folder: Path, prefix: str) -> tuple[int, str]:
     """A new file that this process holds (see `lock`) while it is open."""
     while True:
         handle, name = tempfile.mkstemp(dir=folder, prefix=prefix)

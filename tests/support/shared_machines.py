@@ -16,9 +16,9 @@ from qairt.engine.shared_store.patience import Limits
 from qairt.engine.shared_store.settings import StoreSettings
 from qairt.engine.shared_store.shared_store import SharedStore
 
-CALM = Limits(answer=40.0, plan=40.0, silent=40.0, fetch=120.0, judged=40.0, leave=40.0)
+CALM = Limits(answer=40.0, listing=40.0, silent=40.0, fetch=120.0, judged=40.0, leave=40.0)
 """For tests of what answers: a machine that is busy with other things is waited for."""
-FAST = Limits(answer=1.5, plan=2.0, silent=1.0, fetch=1.0, judged=0.3, leave=5.0)
+FAST = Limits(answer=1.5, listing=2.0, silent=1.0, fetch=1.0, judged=0.3, leave=5.0)
 """For tests of what does not: it is given up soon."""
 MADE = ["source all", "fan ar1", "fan ar2", "upper ar2", "join all"]
 

@@ -65,6 +65,13 @@ def test_what_is_here_is_not_asked_for(tmp_path, server):
     assert server.requests == [("GET", "team/qairt-store.json")]
 
 
+def test_a_store_behind_http_is_read(tmp_path, server):
+    Machine(tmp_path / "one", "s3://bucket/team").run()
+    other = Machine(tmp_path / "other", server.url, mode="read")
+    assert other.run().result.executed == []
+    assert (other.told, other.result()) == ([], RESULT)
+
+
 def test_a_plan_says_what_is_in_the_store(tmp_path, folder):
     Machine(tmp_path / "one", folder).run()
     plan = Machine(tmp_path / "other", folder, mode="read").pipeline().plan()

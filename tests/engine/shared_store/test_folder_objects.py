@@ -10,6 +10,7 @@ import pytest
 
 from qairt.engine.shared_store.folder_objects import FolderObjects
 from qairt.engine.shared_store.objects import Missing, Unavailable
+from qairt.machine import this_host
 
 
 @pytest.fixture
@@ -37,11 +38,14 @@ def test_an_object_is_created_once_and_replaced_on_purpose(objects):
 
 def test_what_a_killed_writer_left_is_not_seen_and_goes(objects, tmp_path):
     objects.create("rivals/a/b", b"1")
-    left = tmp_path / "rivals" / "a" / ".writing-killed"
+    left = tmp_path / "rivals" / "a" / f".writing-{this_host()}-killed"
     left.write_bytes(b"half")
+    of_another = tmp_path / "rivals" / "a" / ".writing-box9-alive"
+    of_another.write_bytes(b"half")
     assert list(objects.names("rivals")) == ["rivals/a/b"]
     objects.create("rivals/a/c", b"2")
     assert not left.exists()
+    assert of_another.exists(), "whether its writer lives is not known here"
     assert list(objects.names("rivals")) == ["rivals/a/b", "rivals/a/c"]
 
 

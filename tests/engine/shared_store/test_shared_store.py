@@ -116,7 +116,7 @@ def test_the_disk_is_asked_before_anything_is_fetched(store, filled, tmp_path, m
 def test_limits_of_a_user_are_stated():
     assert dataclasses.asdict(type(FAST)()) == {
         "answer": 10.0,
-        "plan": 15.0,
+        "listing": 30.0,
         "silent": 20.0,
         "fetch": 60.0,
         "judged": 10.0,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -150,6 +151,26 @@ def test_two_writers_at_once(place, tmp_path):
     assert push(opened(place, tmp_path / "a", Meanwhile(place)), first, source_of(first)) == "rival"
     used = stored_of(source_of(second))
     assert parsed(files_in(place)[entry_name(used.action)], used.action) == used
+
+
+def test_races_of_two_writers(place, tmp_path):
+    """Whoever is first, its record and its bytes are there, and the other one's record beside it."""
+    first, second = two_results(tmp_path)
+    for race in range(20):
+        folder = tmp_path / f"race{race}"
+        folder.mkdir()
+        FolderObjects(folder).create("qairt-store.json", b'{"format": 1, "id": "x"}')
+        stores = [opened(folder, tmp_path / f"{name}{race}") for name in "ab"]
+        with ThreadPoolExecutor(2) as both:
+            writers = zip(stores, (first, second), strict=True)
+            results = [both.submit(push, store, cache, source_of(cache)) for store, cache in writers]
+        outcome = [result.result() for result in results]
+        assert sorted(outcome) == ["rival", "stored"]
+        used = stored_of(source_of((first, second)[outcome.index("stored")]))
+        found = files_in(folder)
+        assert parsed(found[entry_name(used.action)], used.action) == used
+        assert all(content_name(digest) in found for digest in used.contents())
+        assert sum(name.startswith("rivals/") for name in found) == 1
 
 
 @pytest.mark.parametrize("damage", ["gone", "short", "record"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import tempfile
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -11,8 +11,9 @@ from typing import BinaryIO
 
 from qairt.engine.shared_store.objects import CHUNK, Missing, Unavailable
 from qairt.errors import is_disk_full
-from qairt.files import WRITING, lock, open_regular
+from qairt.files import WRITING, new_held_file, open_regular
 from qairt.folders import remove_dead
+from qairt.machine import this_host
 
 
 class FolderObjects:
@@ -20,6 +21,7 @@ class FolderObjects:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self._host = re.sub(r"[^\w.]", "_", this_host())
         if not folder.is_dir():
             raise Unavailable(f"there is no folder {folder}: mount it, or create it")
 
@@ -65,18 +67,20 @@ class FolderObjects:
     def _write(self, name: str, content: Iterator[bytes], put_in_place: Callable[[str, Path], object]) -> None:
         path = self._folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
-        for left in path.parent.glob(f"{WRITING}*"):  # by a writer that was killed
+        prefix = f"{WRITING}{self._host}-"
+        for left in path.parent.glob(f"{prefix}*"):  # by a writer that was killed; of other hosts, locks may be unknown
             remove_dead(left)
-        handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=WRITING)
+        handle, temporary = new_held_file(path.parent, prefix)
         try:
             with os.fdopen(handle, "wb") as file:
-                lock(handle)
                 for piece in content:
                     file.write(piece)
                 file.flush()
                 os.fsync(handle)
                 os.chmod(handle, 0o444)
                 put_in_place(temporary, path)
+        except FileNotFoundError as error:
+            raise Unavailable("what is written there disappears") from error
         finally:
             with suppress(FileNotFoundError):
                 os.unlink(temporary)

@@ -22,8 +22,8 @@ class Limits:
 
     answer: float = 10.0
     """For one small object."""
-    plan: float = 15.0
-    """For all that a plan asks."""
+    listing: float = 30.0
+    """For a list of objects."""
     silent: float = 20.0
     """Without a byte of a large object."""
     fetch: float = 60.0
@@ -91,15 +91,21 @@ def watched(work: Callable[[], ResultT], check: Callable[[], None]) -> ResultT:
 def all_within(
     seconds: float, works: Sequence[Callable[[], ResultT]], threads: int
 ) -> list[ResultT | Unavailable | None]:
-    """The results of `works` in their order, some at a time; None for what was not done in time. After the first that
-    is `Unavailable`, no further one is started."""
+    """The results of `works` in their order, some at a time; None for what was not done. After the first that is
+    `Unavailable`, no further one is started.
+
+    Args:
+        seconds: without any result, after which nothing is waited for any more.
+    """
     found: list[ResultT | Unavailable | None] = [None] * len(works)
     todo: queue.SimpleQueue[int] = queue.SimpleQueue()
     for number in range(len(works)):
         todo.put(number)
     give_up = threading.Event()
+    latest = time.monotonic()
 
     def some() -> None:
+        nonlocal latest
         while not give_up.is_set():
             try:
                 number = todo.get_nowait()
@@ -110,11 +116,12 @@ def all_within(
             except Unavailable as error:
                 found[number] = error
                 give_up.set()
+            latest = time.monotonic()
 
-    deadline = time.monotonic() + seconds
-    pending = [Pending(some) for _ in range(min(threads, len(works)))]
-    for each in pending:
-        if each.ended(max(deadline - time.monotonic(), 0.0)):
+    for each in [Pending(some) for _ in range(min(threads, len(works)))]:
+        while not (ended := each.ended(_POLL)) and time.monotonic() - latest < seconds:
+            pass
+        if ended:
             each.result()
     give_up.set()
     return list(found)

@@ -25,7 +25,7 @@ def differing(store: SharedStore) -> list[Differing]:
     Raises:
         Unavailable: the store cannot be asked.
     """
-    return store.ask(_differing, store.limits.plan)
+    return store.ask(_differing, store.limits.listing)
 
 
 def _differing(objects: Objects) -> list[Differing]:

@@ -32,7 +32,7 @@ from qairt.engine.shared_store.stored import FORMAT, MARKER, Marker, StoredEntry
 from qairt.machine import free_space
 
 ResultT = TypeVar("ResultT")
-_AT_ONCE = 16
+_AT_ONCE = 32
 """Questions that are asked side by side."""
 _MISS_S = 30.0
 """Seconds for which an action that is not there is not asked for again."""
@@ -228,7 +228,7 @@ class SharedStore:
         except Unavailable as error:
             self.failed(error)
             return unanswered
-        seconds = self.limits.answer if len(questions) <= _AT_ONCE else self.limits.plan
+        seconds = self.limits.answer
         answers = all_within(seconds, [partial(question, objects) for question in questions], _AT_ONCE)
         failure = next((answer for answer in answers if isinstance(answer, Unavailable)), None)
         if failure is None and None in answers:
