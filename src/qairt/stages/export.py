@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from qairt.graph.foreign.adopt import Adopted
 
 _ADOPTED = "the external graph, adopted"
-ADOPTION = 2
+ADOPTION = 3
 """Raised when the same external graph is adopted to another one."""
 GRAPH = 2
 """Raised when the same configuration is built into another graph."""

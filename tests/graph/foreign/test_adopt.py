@@ -67,6 +67,24 @@ def test_a_graph_with_our_named_dimensions_is_adopted_too(tmp_path: Path):
     np.testing.assert_array_equal(run(path, tensors)["logits"], run(bound(ours, 4, 16), tensors)["logits"])
 
 
+def test_products_with_cosine_and_sine_have_them_first(tmp_path: Path):
+    """The other order is miscompiled behind a norm: see `qairt.model.layers.rotary`."""
+    _, _, theirs, encodings = somebody_elses(tmp_path)
+    model = files.load(theirs)
+    swapped = 0
+    for each in model.graph:
+        one, other = (*each.inputs, None)[:2]
+        if each.op_type == "Mul" and one.is_graph_input():
+            each.replace_input_with(0, other)
+            each.replace_input_with(1, one)
+            swapped += 1
+    assert swapped == 16
+    files.save(model, theirs)
+    products = [each for each in files.load(adopted(tmp_path, theirs, encodings)).graph if each.op_type == "Mul"]
+    assert sum(each.inputs[0].is_graph_input() for each in products) == 16
+    assert not any(each.inputs[1].is_graph_input() for each in products)
+
+
 def test_weights_are_copied_page_aligned_and_nothing_else_is(tmp_path: Path):
     _, ours, theirs, encodings = somebody_elses(tmp_path)
     onnx = adopted(tmp_path, theirs, encodings)

@@ -99,6 +99,7 @@ def read_adopted(
         GraphError, QuantizationError, RecipeError: as `adopt`.
     """
     model, renamed, rewritten = _in_our_form(source, io_names, keep)
+    _put_inputs_first(model)
     if not is_symbolic(model):
         lengths_of(model)
     stream = _hidden_states(model)
@@ -108,6 +109,17 @@ def read_adopted(
     names = {ours: theirs for theirs, ours in renamed.items()}
     bare = [names.get(name, name) for name in without_encoding(model, encodings)]
     return Adopted(model, encodings, given, bare, rewritten)
+
+
+def _put_inputs_first(model: ir.Model) -> None:
+    """Products with cosine and sine get them as the first operand: see `qairt.model.layers.rotary`."""
+    for node in model.graph:
+        first, second = (*node.inputs, None, None)[:2]
+        if node.op_type != "Mul" or first is None or second is None:
+            continue
+        if second.is_graph_input() and not first.is_graph_input():
+            node.replace_input_with(0, second)
+            node.replace_input_with(1, first)
 
 
 def layer_sizes(source: Path, io_names: Mapping[str, str] | None = None) -> tuple[int, tuple[int, ...], int]:
