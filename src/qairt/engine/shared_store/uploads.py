@@ -185,7 +185,9 @@ class Uploads:
             except Unavailable:
                 continue  # it is tried again when the store is back
             except Exception as error:  # nothing of it ends a run
-                self._store.tell("upload", f"results are not added to the store {self._store.url}: {error}")
+                self._store.tell(
+                    "upload", f"results are not added to the store {self._store.url}: {type(error).__name__}"
+                )
                 return
             self.pushed[result] = self.pushed.get(result, 0) + 1
             self._waiting.popleft()
