@@ -18,6 +18,7 @@ from qairt.machine import available_memory
 from qairt.verify.result import LOGITS, CheckpointFidelity
 
 if TYPE_CHECKING:
+    from qairt.model.describe import ModelDescription
     from qairt.runtime.stored import Floats
     from qairt.verify.float_model import FloatModel, Ids
 
@@ -26,11 +27,17 @@ READER = "transformers"
 TOKENS = 64
 
 
-def why_not(parameter_bytes: int) -> str | None:
+def why_not(model: ModelDescription) -> str | None:
     """Why the checkpoint cannot be read a second time; None when it can."""
+    from qairt.model.quantized.stated import METHOD, read_stated
+
     if importlib.util.find_spec(READER) is None:
         return f"{READER} is not installed: pip install {READER}"
-    if 2 * parameter_bytes > available_memory():
+    if model.storage is not None and model.format == "safetensors":
+        stated = read_stated(model.source)
+        if METHOD not in stated.settings or stated.where.name != "config.json":
+            return f"{READER} would not see that the weights are quantized: config.json has no quantization_config"
+    if 2 * model.parameter_bytes > available_memory():
         return f"{READER} would need more memory than there is"
     return None
 

@@ -119,7 +119,7 @@ class Verifier:
         from qairt.verify.checkpoint import CHECKPOINT, compare_checkpoint, why_not
 
         model = model_of(self._run.env)
-        why = why_not(model.parameter_bytes)
+        why = why_not(model)
         if why is None:
             compare = partial(compare_checkpoint, model.source, self._rungs.float_model)
             try:

@@ -35,6 +35,16 @@ def test_as_transformers_dequantizes_it(block, tmp_path):
         assert np.abs(ours - model(torch.tensor([IDS])).logits[0].numpy()).max() < 1e-4
 
 
+def test_projections_that_are_stored_joined(tmp_path):
+    """Each is some rows of a packed weight."""
+    save_tiny(tmp_path, "phi3")
+    store_as_fp8(tmp_path, (32, 32))
+    model = AutoModelForCausalLM.from_pretrained(tmp_path, dtype=torch.float32).eval()
+    ours = Reference(open_parameters(tmp_path, describe_model(tmp_path).config)).logits(IDS).numpy()
+    with torch.no_grad():
+        assert np.abs(ours - model(torch.tensor([IDS])).logits[0].numpy()).max() < 1e-4
+
+
 def test_the_last_blocks_may_be_smaller(tmp_path):
     """192 rows in blocks of 128: transformers would make blocks of 96, which is not what was written."""
     tensor = torch.randn(192, 200, generator=torch.Generator().manual_seed(0))

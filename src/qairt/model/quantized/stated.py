@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from qairt.errors import ModelError
 from qairt.model.json_file import read_json_object
 
+METHOD = "quant_method"
 _OLD = ("quantize_config.json", "quant_config.json")
 """Where AutoGPTQ and AutoAWQ wrote it before transformers read `quantization_config`."""
 
@@ -60,7 +61,7 @@ def read_stated(directory: Path) -> Stated:
     path = directory / "config.json"
     stated = read_json_object(path) if path.is_file() else {}
     packed = stated.get("quantization_config")
-    if isinstance(packed, dict) and isinstance(method := packed.get("quant_method"), str):
+    if isinstance(packed, dict) and isinstance(method := packed.get(METHOD), str):
         return Stated(path, packed, method)
     mlx = stated.get("quantization")
     if isinstance(mlx, dict) and mlx:
@@ -72,6 +73,6 @@ def read_stated(directory: Path) -> Stated:
         if old.is_file():
             settings = read_json_object(old)
             fallback = "gptq" if name == _OLD[0] else "awq"
-            method = settings.get("quant_method")
+            method = settings.get(METHOD)
             return Stated(old, settings, method if isinstance(method, str) else fallback)
     return Stated(path)
