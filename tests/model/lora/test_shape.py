@@ -28,8 +28,11 @@ def tiny(folder: Path, family: str = "llama", **changes: Any) -> Parameters:
     return open_parameters(folder, describe_model(folder).config)
 
 
-@pytest.mark.parametrize("rotated", [False, True])
-@pytest.mark.parametrize("family", ["llama", "qwen2", "qwen3"])
+@pytest.mark.parametrize(
+    ("family", "rotated"),
+    [(name, rotated) for name in ("llama", "qwen2", "qwen3") for rotated in (False, True)]
+    + [(name, False) for name in ("granite", "gemma2", "cohere")],
+)
 def test_the_branch_is_what_peft_computes(tmp_path: Path, family: str, rotated: bool) -> None:
     parameters = tiny(tmp_path / "hf", family)
     config = parameters.config
