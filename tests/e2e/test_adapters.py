@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -23,9 +24,13 @@ from qairt.quant.lora_record import LoraRecord
 from qairt.quant.simulate import Simulated
 from qairt.results.concurrency import float_branches, stored_branches
 from qairt.results.finished import FinishedRun
-from qairt.runtime.chain import PartChain
+from qairt.runtime.cache import PAST
+from qairt.runtime.chain import ChainObserver, PartChain
+from qairt.runtime.emulator import EmulatedPart
 from qairt.runtime.metrics import sqnr_db
-from qairt.stages.facts import model_of, open_quantized
+from qairt.runtime.parts import PartGraph
+from qairt.runtime.stored import Array, to_real
+from qairt.stages.facts import model_of, open_quantized, soc_of
 from qairt.stages.lora_adapters import AdapterValues
 from qairt.stages.quantization import Quantized
 
@@ -159,3 +164,32 @@ def test_other_adapters_in_a_finished_run(finished: Path, tmp_path: Path) -> Non
         " measures them again, and rebuilds everything after it"
     )
     assert len(remarks) == 2
+
+
+class Recorded(ChainObserver):
+    """What the second part read and gave."""
+
+    def ran(self, part: PartGraph, inputs: Mapping[str, Array], outputs: Mapping[str, Array], count: int) -> None:
+        if part.signature.part == 2:
+            self.part, self.inputs, self.outputs = part, dict(inputs), dict(outputs)
+
+
+@pytest.mark.compiler
+def test_the_compiler_makes_of_every_concurrency_what_the_cpu_computes(run: FinishedRun) -> None:
+    ids = run.tokenizer.encode(TEXT)[:8]
+    seen = {}
+    for concurrency in CONCURRENCIES:
+        seen[concurrency] = Recorded()
+        branches = stored_branches(run, concurrency)
+        with PartChain({8: run.quantized_parts[8]}, run.config, branches=branches, observer=seen[concurrency]) as chain:
+            chain.prefill(ids)
+    emulated = EmulatedPart(seen["base"].part, soc=soc_of(run.env))
+    try:
+        for concurrency, recorded in seen.items():
+            found = emulated.run(recorded.inputs)
+            for spec in recorded.part.signature.outputs:
+                needed = 45 if PAST.match(spec.name) else 40
+                wanted = to_real(recorded.outputs[spec.name], spec)
+                assert sqnr_db(wanted, to_real(found[spec.name], spec)) >= needed, (concurrency, spec.name)
+    finally:
+        emulated.close()
