@@ -42,5 +42,5 @@ def test_a_second_rotary_embedding_is_refused() -> None:
     config = CONFIG.model_copy(update={"local_rotary": LocalRotary(theta=1e4)})
     assert refused(config, 32) == (
         "gemma2: Genie computes one rotary embedding, and the model's windowed layers have one of their own\n"
-        "  `qairt generate` and `qairt execute` run its graphs"
+        "  remove export_bundle from the recipe: `qairt generate` and `qairt evaluate` run its graphs"
     )

@@ -19,7 +19,7 @@ def require_one_kind(config: DecoderConfig, *, context_size: int, program: str) 
         raise ModelError(
             f"{program} computes one rotary embedding, and the model's windowed layers have one of their own",
             where=config.family,
-            remedy="`qairt generate` and `qairt execute` run its graphs",
+            remedy="remove export_bundle from the recipe: `qairt generate` and `qairt evaluate` run its graphs",
         )
     if config.sliding_window is None or config.windowed_layers == () or context_size <= config.sliding_window:
         return

@@ -42,23 +42,6 @@ class LocalRotary(BaseModel):
     scaling: dict[str, JsonValue] | None = None
 
 
-class Experts(BaseModel):
-    """Mixture of experts in place of the MLP: each token uses some of them."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    count: int = Field(gt=0)
-    per_token: int = Field(gt=0)
-    width: int = Field(gt=0)
-    """Of one expert's MLP."""
-    softmax: Literal["before", "after"] = "after"
-    """Whether the weights of the chosen experts are their part of all experts' softmax, or a softmax of their own."""
-    normalized: bool = False
-    """The chosen experts' part of the softmax is divided by its sum."""
-    dense_layers: tuple[int, ...] = ()
-    """Layers with a plain MLP."""
-
-
 class DecoderConfig(BaseModel):
     """A decoder's shape, normalised from `config.json` or a GGUF header (see `qairt.model.describe`).
 
@@ -119,13 +102,6 @@ class DecoderConfig(BaseModel):
     """Neighbouring values are rotated together, not those of the two halves."""
     unrotated_layers: tuple[int, ...] = ()
     local_rotary: LocalRotary | None = None
-    experts: Experts | None = None
-    sinks: bool = False
-    """Each head has a score that no token takes: its part of the softmax is lost."""
-    pooling: Literal["last", "mean"] | None = None
-    """An embedding model: hidden states of all tokens become one vector, and there are no logits."""
-    bidirectional: bool = False
-    """Every token attends to all others: the model reads whole texts and generates none."""
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -146,9 +122,6 @@ class DecoderConfig(BaseModel):
         """Tokens that a layer looks back, with the token itself; None for all."""
         windowed = self.windowed_layers is None or layer in self.windowed_layers
         return self.sliding_window if windowed else None
-
-    def has_experts(self, layer: int) -> bool:
-        return self.experts is not None and layer not in self.experts.dense_layers
 
     @property
     def longest_context(self) -> int | None:

@@ -166,16 +166,18 @@ def require_possible(env: Env, requested: Format | None) -> None:
     from qairt.bundle.compose import require_format
     from qairt.bundle.genai_config import require_ars
     from qairt.bundle.genie_config import GenieFiles, genie_config
+    from qairt.bundle.windows import require_one_kind
 
     form, settings = format_for(env, requested), settings_of(env)
     if form is None:
         return
     require_format(form, has_binaries=settings.backend == "HTP", has_model=settings.model_id_or_path is not None)
+    longest = max(prepare_config(env).context_length)
     if form == "ort":
         if requested is not None:
-            require_ars(prepare_config(env).arn, max(prepare_config(env).context_length))
+            require_ars(prepare_config(env).arn, longest)
+        require_one_kind(model_of(env).config, context_size=longest, program="onnxruntime-genai")
         return
-    longest = max(prepare_config(env).context_length)
     genie_config(model_of(env).config, context_size=longest, files=GenieFiles(["part"]))
 
 
