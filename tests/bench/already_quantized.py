@@ -7,7 +7,7 @@ puts it on the NPU's grid (LPBQ: an integer of 1 to 16 per group times a float p
     again, mse    quantized again, scales with the least squared error of the weights (what `lpbq_mse` does)
     kept          its integers; each group's scale rounded to the nearest of the grid
     kept, fitted  the same, with the channel scale that fits its groups best
-    nearest       the nearest values on the grid of `kept, fitted`: what every LPBQ technique does with such weights
+    nearest       the nearest values on the grid of `kept, fitted`: what LPBQ does with such weights
     a technique   one of recipes/quantization with calibration text (`--techniques lpbq_seqmse`), which searches no
                   scales for such weights; `--search` lets it
 

@@ -5,9 +5,10 @@
 The NPU has no finer scales, so the search runs on this grid:
 
 1. Scales: `rtn` takes a block's largest weight; `mse` and `seqmse` search for the least squared error: of the weights,
-   weighted by how much each input matters, or of the linear's output (`lpbq_grid`). Weights that already lie on a grid
-   of 4 bits keep its scales instead (`stored_grid`).
+   weighted by how much each input matters, or of the linear's output (`lpbq_grid`).
 2. Values: the nearest, or with `gptq` values that compensate each other's error (`compensation`).
+3. Weights that already lie on a symmetric 4-bit grid keep its scales, and so their integers, if values are the nearest
+   (`stored_grid`).
 
 Source: AIMET's LPBQ and SeqMSE, which run the layer for each candidate and round block scales after their search; here
 all candidates are evaluated with the Gram matrix, and the search includes the rounding.
@@ -57,7 +58,7 @@ class Lpbq:
             )
         changes = gram is not None and config.rounding != "nearest"
         target = gram.target(weight) if gram is not None and changes else weight
-        stored = stored_scales(weight, size)
+        stored = stored_scales(weight, size) if config.rounding == "nearest" else None
         if stored is not None:
             scale, integers = fitted_scales(weight, stored)
         else:
