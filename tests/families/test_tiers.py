@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 import pytest
 from tiers import COMPILED, SAMPLED, quantized_run
 from tiny_models import TINY
 
+from qairt.engine.axes import Coord, value_of
+from qairt.engine.stage import OutT
 from qairt.graph.tensors import GraphSignature
 from qairt.llm import LLMPipeline
 from qairt.stages.emulation import EmulationCheck
 from qairt.stages.quantize import QuantizedPart
+from qairt.stages.split_model import SplitPart
 from qairt.toolchain.base import QuantizedGraph
 from qairt.toolchain.soc import SOCS
 
@@ -49,17 +52,22 @@ def test_the_compiler_is_right_about_every_form(tmp_path: Path, name: str, singl
     pytest.importorskip("onnxruntime_qnn")
     pipeline = quantized_run(tmp_path, name, single_heads=single_heads)
     check = EmulationCheck(SOCS["SM8650"], 3, 1, shared=tmp_path / "shared", scratch=tmp_path)
-    check.run("auto", [(graph, None) for graph in graphs_of(pipeline)], lambda fraction, step: None)
+    check.run("auto", graphs_of(pipeline), lambda fraction, step: None)
 
 
-def graphs_of(pipeline: LLMPipeline) -> list[QuantizedGraph]:
-    """The quantized graphs of every part but the embedding."""
-    planned = next(planned for planned in pipeline.plan().stages if planned.stage.name == "quantize")
-    found = []
-    for item in planned.items:
-        output = pipeline.cache.get(item.key, type(item.stage))
-        assert isinstance(output, QuantizedPart)
-        signature = GraphSignature.read(output.signature)
-        if signature.part > 1:
-            found.append(QuantizedGraph(output.quantized_onnx, signature))
-    return found
+def graphs_of(pipeline: LLMPipeline) -> list[tuple[QuantizedGraph, Path]]:
+    """The quantized graphs of every part but the embedding, with real inputs."""
+    stages = {planned.stage.name: planned.items for planned in pipeline.plan().stages}
+
+    def outputs(stage: str, kind: type[OutT]) -> Iterator[tuple[Coord, OutT]]:
+        for item in stages[stage]:
+            output = pipeline.cache.get(item.key, type(item.stage))
+            assert isinstance(output, kind)
+            yield item.coord, output
+
+    vectors = {coord: output.test_vectors for coord, output in outputs("split_model", SplitPart)}
+    return [
+        (QuantizedGraph(output.quantized_onnx, GraphSignature.read(output.signature)), vectors[coord])
+        for coord, output in outputs("quantize", QuantizedPart)
+        if value_of(coord, "split") > 1
+    ]
