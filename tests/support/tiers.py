@@ -2,7 +2,7 @@
 
 1. float      logits against transformers, from random weights (`tests/model/test_families.py`)   every variant
 2. quantized  a whole run for the CPU, every rung of `qairt verify`                                every variant
-3. compiled   every form of its graphs on the HTP emulator                                         one for each feature
+3. compiled   every form of its graphs on the HTP emulator                                         one for each family
 4. genie      a bundle through the vendor's runtime                                                three
 
 By default the tests of tiers 2 to 4 run a sample; `-m matrix` runs the rest. A family stands in tiers 1 and 2 by its
@@ -27,7 +27,9 @@ from qairt.llm import LLMPipeline
 from qairt.model.families import FAMILIES
 
 COMPILED: Mapping[str, str] = {
+    "cohere": "parallel blocks, layer norms without bias, neighbours rotated together, multiplied logits",
     "cohere2": "parallel blocks, layer norms without bias, windows beside layers without rotary",
+    "ernie4_5": "neighbours rotated together",
     "exaone4": "norms after, q/k norm, windows beside layers without rotary",
     "gemma2": "norms on both sides, GELU, capped scores and logits, windows on every second layer",
     "gemma3_text": "q/k norm of 1 + w, a rotary embedding of windowed layers",
@@ -35,9 +37,11 @@ COMPILED: Mapping[str, str] = {
     "granite": "multipliers",
     "hunyuan_v1_dense": "q/k norm after rotary",
     "llama": "nothing beyond Llama",
+    "ministral": "windows on some layers",
     "mistral-windows": "windows in every layer",
     "nemotron": "layer norms of 1 + w, squared ReLU, no gate",
     "olmo2": "norms after, q/k norm over the whole width",
+    "olmo3": "norms after, q/k norm over the whole width, windows on some layers",
     "phi3-partial-longrope": "longrope, a part of each head rotated",
     "qwen2": "q/k/v biases",
     "qwen3": "q/k norm",
@@ -46,13 +50,6 @@ COMPILED: Mapping[str, str] = {
     "starcoder2": "layer norms with bias, a plain MLP",
 }
 """Tiny models of tier 3 -> the features they stand for."""
-LIKE: Mapping[str, str] = {
-    "cohere": "cohere2",
-    "ernie4_5": "glm4",
-    "ministral": "gemma2",
-    "olmo3": "olmo2",
-}
-"""A family whose graphs have no form of their own -> the compiled one that has them all."""
 NOT_COMPILED: Mapping[str, str] = {}
 """A family that is not compiled -> why."""
 GENIE = ("llama", "qwen3", "phi3")
@@ -82,8 +79,11 @@ def tiers(family: str) -> tuple[str, str, str]:
     """The tiny models of a family that stand in tier 1 and 2, 3, and 4."""
     own = [name for name, (found, _) in TINY.items() if found == family]
     compiled = [name for name in COMPILED if name in own]
-    otherwise = f"like {LIKE[family]}" if family in LIKE else NOT_COMPILED.get(family, "")
-    return ", ".join(own), ", ".join(compiled) or otherwise, ", ".join(name for name in GENIE if name in own)
+    return (
+        ", ".join(own),
+        ", ".join(compiled) or NOT_COMPILED.get(family, ""),
+        ", ".join(name for name in GENIE if name in own),
+    )
 
 
 def table() -> list[str]:

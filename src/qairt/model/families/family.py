@@ -80,8 +80,8 @@ class Family:
     optional: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the configuration with which a model of the family has the most weights."""
     gguf: Gguf | None = None
-    proven: tuple[Tier, ...] = ("float",)
-    """What tests hold for it."""
+    proven: tuple[Tier, ...] = ("float", "quantized", "emulated")
+    """What tests hold for it (`tests/support/tiers.py`)."""
     mask_floor: float = -50.0
     """What the mask of a quantized graph usually adds; lower where scores range over more."""
 

@@ -32,7 +32,7 @@ FAMILY = Family(
     },
     read=_read,
     partial_rotary=1.0,
-    proven=("float", "quantized"),
+    proven=("float", "quantized", "emulated", "genie"),
     gguf=Gguf("phi3"),
     tiny={
         "": {"pad_token_id": 0},

@@ -49,7 +49,6 @@ FAMILY = Family(
     source="Qwen2Config and modeling_qwen2.py of transformers 5; Qwen2Model of llama.cpp's convert_hf_to_gguf.py",
     defaults=QWEN,
     read=_read,
-    proven=("float", "quantized"),
     gguf=Gguf("qwen2"),
     mask_floor=-1000.0,
     tiny={

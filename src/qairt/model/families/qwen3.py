@@ -21,7 +21,7 @@ FAMILY = Family(
     defaults={**QWEN, "head_dim": 128, "attention_bias": False},
     read=_read,
     optional={"qkv_bias": True, "output_bias": True},
-    proven=("float", "quantized", "emulated"),
+    proven=("float", "quantized", "emulated", "genie"),
     gguf=Gguf("qwen3", read=lambda fields: {"qk_norm": True}),
     tiny={
         "": {},
