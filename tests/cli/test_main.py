@@ -17,7 +17,7 @@ from qairt.cli.app import SUMMARIES, load
 ALL = [
     "run", "tui", "plan", "estimate", "check", "status", "attach", "logs", "cancel",
     "generate", "execute", "evaluate", "verify", "report", "export", "init", "models", "recipes", "migrate", "schema",
-    "doctor", "trust", "history", "bundle", "cache",
+    "doctor", "trust", "history", "lora", "bundle", "cache",
 ]  # fmt: skip
 CACHE = ["list", "show", "clear", "undo", "verify", "prune", "why", "push", "pull", "status"]
 
@@ -32,7 +32,7 @@ def test_help_names_every_command(qairt):
     assert re.findall(r"^  (\w+)  +\S.*\.$", said.out.partition("Commands:")[2], re.MULTILINE) == ALL
 
 
-GROUPS = [["history", "compare"], ["bundle", "check"], *(["cache", name] for name in CACHE)]
+GROUPS = [["history", "compare"], ["bundle", "check"], ["lora", "tune"], *(["cache", name] for name in CACHE)]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in ALL), *GROUPS], ids=" ".join)

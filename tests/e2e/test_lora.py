@@ -17,9 +17,16 @@ from transformers import AutoModelForCausalLM
 
 from qairt.engine.run.options import RunOptions
 from qairt.errors import RecipeError
+from qairt.evaluate.perplexity import perplexity
 from qairt.llm import LLMPipeline
+from qairt.model.lora.adapter import read_adapter
+from qairt.model.lora.shape import branch_values, shape_of
+from qairt.quant.encodings import Encodings
+from qairt.quant.encodings_json import read_encodings
 from qairt.results.concurrency import stored_branches
 from qairt.runtime.chain import PartChain
+from qairt.stages.facts import open_quantized
+from qairt.stages.quantization import Quantized
 
 IDS = [39, 68, 75, 75, 78]
 NAMES = ["base", "french", "both"]
@@ -111,6 +118,39 @@ def test_python_generates_and_evaluates_by_concurrency(finished: LLMPipeline):
         assert scores[name, "quantsim"] == pytest.approx(scores[name, "cpu"], rel=0.02)
     _, record = finished.evaluation(metrics=["kl_divergence"], chunks=2, concurrency="both")
     assert (record.concurrency, record.metrics["kl_divergence"].dataset) == ("both", "poems.txt")
+
+
+def test_an_adapter_is_trained_further_on_the_quantized_weights(finished: LLMPipeline, tmp_path: Path):
+    """The loss is that of the quantized weights with the adapter, it falls, and what is written is peft's."""
+    folder = finished.recipe.source.parent
+    out = tmp_path / "tuned"
+    words = ("lora", "tune", finished.recipe.source, "french", "--data", folder / "text.txt", "--out", out)
+    settings = ("--steps", "8", "--length", "48", "--rate", "0.02", "--cache-dir", finished.cache_dir)
+    code, printed, told = command(*words, *settings, "--json")
+    assert code == 0, told
+    assert told.startswith("8 steps of 2 sequences of 48 tokens on cpu: about ")
+    losses = json.loads(printed)
+    assert losses["loss_after"] < 0.98 * losses["loss_before"]
+
+    run = finished.finished()
+    quantized = run.only_output("quantization", Quantized)
+    parameters = open_quantized(folder / "model", run.config, quantized.changed_weights, None)
+    weights = Encodings(params=read_encodings(quantized.encodings.read_text()).params)
+    ids = run.tokenizer.encode((folder / "text.txt").read_text())
+    held_out = [np.asarray(ids[start : start + 48]) for start in (0, 48)]
+    base = AutoModelForCausalLM.from_pretrained(folder / "model")
+    for path, loss in ((folder / "french", losses["loss_before"]), (out, losses["loss_after"])):
+        assert type(peft.PeftModel.from_pretrained(base, path)).__name__ == "PeftModel"
+        adapter = read_adapter("french", path, run.config)
+        shape = shape_of(run.config, [["french"]], {"french": adapter.ranks})
+        branches = branch_values(shape, [(adapter, 1.0)], parameters)
+        assert np.log(perplexity(parameters, weights, held_out, branches=branches)) == pytest.approx(loss, rel=1e-4)
+
+    again = command(*words, *settings)
+    assert again[0] != 0
+    assert f"{out}: it exists and is not empty" in again[2]
+    unknown = command("lora", "tune", finished.recipe.source, "german", "--data", folder / "text.txt", *settings[-2:])
+    assert "the recipe has no adapter german" in unknown[2]
 
 
 def test_an_unknown_concurrency(finished: LLMPipeline):

@@ -59,6 +59,7 @@ SUMMARIES = {
     "doctor": "Report what is installed and what is missing.",
     "trust": "Let a recipe run the programs of a QAIRT SDK that it names.",
     "history": "List finished runs, and compare two of them.",
+    "lora": "Train a LoRA adapter on the quantized model.",
     "bundle": "Check a bundle before it goes to a device.",
     "cache": "List, verify and clear finished work.",
 }
