@@ -53,6 +53,7 @@ class GenieRung:
         Raises:
             RecipeError: it is requested for one part.
         """
+        from qairt.bundle.windows import require_one_kind
         from qairt.toolchain.genie import dialog as genie
 
         if part is not None:
@@ -63,6 +64,7 @@ class GenieRung:
             return "it runs all parts together"
         try:
             genie.require()
+            require_one_kind(self.model.config, context_size=self.model.context_length, program="Genie")
             seconds = self.model.seconds_per_token * (PROMPT + NEW - 1) + self.binaries.seconds_to_build()
         except QairtError as error:
             return f"{error.what}: {error.remedy}"
