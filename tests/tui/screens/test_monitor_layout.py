@@ -25,6 +25,10 @@ def test_stages_come_first(height: int, wanted: int, framed: bool, wide: bool, f
     assert heights(height, wanted, framed=framed, wide=wide) == found
 
 
+def test_without_samples_the_graphs_leave_their_lines() -> None:
+    assert heights(27, 12, framed=True, wide=False, graphs=False) == Heights(14)
+
+
 @pytest.mark.parametrize("height", range(1, 70))
 @pytest.mark.parametrize("wide", [False, True])
 def test_the_log_keeps_its_lines(height: int, wide: bool) -> None:

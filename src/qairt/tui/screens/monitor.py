@@ -308,7 +308,7 @@ class MonitorScreen(Screen[None]):
         self._arrange()
 
     def _arrange(self) -> None:
-        self._body.give_room(solo=bool(self._solo))
+        self._body.give_room(solo=bool(self._solo), samples=bool(self.state.samples))
 
     def _invalidate(self) -> None:
         """Refresh panes that were hidden and may be visible now."""

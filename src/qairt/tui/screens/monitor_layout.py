@@ -35,10 +35,11 @@ def room_for_rows(height: int, *, framed: bool, wide: bool) -> int:
     return max(height - kept - FRAME - _HEADING, 1)
 
 
-def heights(height: int, wanted: int, *, framed: bool, wide: bool) -> Heights:
+def heights(height: int, wanted: int, *, framed: bool, wide: bool, graphs: bool = True) -> Heights:
     """
     Args:
         wanted: lines that all rows of the stages and their heading take.
+        graphs: whether there is anything to draw in them.
     """
     most = room_for_rows(height, framed=framed, wide=wide) + _HEADING
     stages = min(wanted, most)
@@ -47,5 +48,7 @@ def heights(height: int, wanted: int, *, framed: bool, wide: bool) -> Heights:
     stages += FRAME
     if wide:
         return Heights(max(stages, height // 3))
+    if not graphs:
+        return Heights(stages)
     left = height - stages
     return Heights(stages, min(max(left * 9 // 20, _MIN_GRAPHS), _MAX_GRAPHS))

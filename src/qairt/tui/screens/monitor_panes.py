@@ -38,6 +38,10 @@ class MonitorPanes(Container):
         layout: grid; grid-size: 2 3; grid-columns: 34 1fr;
     }
     MonitorScreen.-tall.-mid #recipe { row-span: 2; }
+    MonitorScreen.no-samples.-tall #profiler.pane { display: none; }
+    MonitorScreen.no-samples.-tall.-mid #body { grid-size: 2 2; }
+    MonitorScreen.no-samples.-tall.-mid #recipe { row-span: 1; }
+    MonitorScreen.no-samples.-tall.-wide #detail { row-span: 2; }
     MonitorScreen.-tall.-mid.one-column #body { grid-size: 1 3; grid-columns: 1fr; }
     MonitorScreen.-tall.-mid.one-column #recipe, MonitorScreen.-tall.-mid.one-column #detail { display: none; }
     MonitorScreen.-tall.-wide #body {
@@ -81,7 +85,7 @@ class MonitorPanes(Container):
         self._feed = feed
         self.panes: tuple[Widget, ...] = (recipe, matrix, profiler, log, detail)
         """In the order of their numbers."""
-        self._arranged: tuple[int, int, int, bool] | None = None
+        self._arranged: tuple[int, int, int, bool, bool] | None = None
         """What they were arranged for."""
         recipe.border_title = "1 Recipe"
         matrix.border_title = "2 Stages"
@@ -94,11 +98,12 @@ class MonitorPanes(Container):
             pane.add_class("pane")
             yield pane
 
-    def give_room(self, *, solo: bool) -> None:
+    def give_room(self, *, solo: bool, samples: bool) -> None:
         """Give each pane its height.
 
         Args:
             solo: one pane is shown alone.
+            samples: whether the run has any for the graphs, which are left out otherwise.
         """
         width, height = self.size
         if not height:
@@ -109,18 +114,19 @@ class MonitorPanes(Container):
         wide = framed and screen.has_class("-wide")
         if not solo:
             self._matrix.room = room_for_rows(height, framed=framed, wide=wide)
-        wanted = (width, height, self._matrix.wanted_height, solo)
+        screen.set_class(not samples and not solo, "no-samples")
+        wanted = (width, height, self._matrix.wanted_height, solo, samples)
         if wanted == self._arranged:
             return
         self._arranged = wanted
-        found = heights(height, self._matrix.wanted_height, framed=framed, wide=wide)
+        found = heights(height, self._matrix.wanted_height, framed=framed, wide=wide, graphs=samples)
         if framed or solo:
             self._matrix.styles.clear_rule("height")
         else:
             self._matrix.styles.height = found.stages
         if framed and not solo:
-            self.styles.grid_rows = f"{found.stages} 1fr" if wide else f"{found.stages} {found.graphs} 1fr"
-            if wide:
+            self.styles.grid_rows = f"{found.stages} {found.graphs} 1fr" if found.graphs else f"{found.stages} 1fr"
+            if wide and samples:
                 self.move_child(self._detail, after=self._feed)
             else:
                 self.move_child(self._log, after=self._detail)
