@@ -164,6 +164,9 @@ def test_other_adapters_in_a_finished_run(finished: Path, tmp_path: Path) -> Non
         " measures them again, and rebuilds everything after it"
     )
     assert len(remarks) == 2
+    forced = opened(folder).plan(RunOptions(force=frozenset({"quantization"})))
+    unaffected = {"model_loading"}
+    assert {item.stage.name for item in forced.items} - {item.stage.name for item in forced.to_run()} == unaffected
 
 
 class Recorded(ChainObserver):

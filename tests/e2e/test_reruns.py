@@ -435,7 +435,9 @@ WITH_ADAPTERS: dict[str, tuple[Change, frozenset[str]]] = {
 
 @pytest.fixture(scope="module")
 def with_adapters(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return write_adapted_recipe(tmp_path_factory.mktemp("adapted"), technique="minmax.yaml").parent
+    folder = write_adapted_recipe(tmp_path_factory.mktemp("adapted"), technique="minmax.yaml").parent
+    made(opened(folder), until="quantization")
+    return folder
 
 
 @pytest.mark.parametrize("change", WITH_ADAPTERS)

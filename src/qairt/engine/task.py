@@ -35,6 +35,8 @@ class Task(BaseModel):
     """Coordinates in the stage's batch; empty for the first stage."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
     """What the coordinate and the settings do not say; part of the key."""
+    interchangeable: tuple[str, ...] = ()
+    """Names in `params`: a finished item that differs in these alone is used as it is, unless its stage is forced."""
     paths: dict[str, Path] = Field(default_factory=dict)
     """Files outside the cache that it reads. Not in the key: their content is (`cache_key_extras`)."""
     environment: dict[str, JsonValue] = Field(default_factory=dict)

@@ -33,7 +33,7 @@ class AdaptedFiles(TypedDict):
 
 
 def calibration_task(env: Env, stage: str, found: Concurrencies) -> JsonValue:
-    """The concurrencies and their texts as plain data. It is in no key: see the stage."""
+    """The concurrencies as plain data."""
     concurrencies: list[JsonValue] = [described(env, stage, found, name) for name in found.settings.concurrencies]
     return {
         "shape": found.shape.model_dump(mode="json"),
@@ -129,4 +129,4 @@ class _TaskData(TypedDict):
 
 
 def _task_data(task: Task) -> _TaskData:
-    return cast("_TaskData", task.environment[_KEY])
+    return cast("_TaskData", task.params[_KEY])

@@ -103,8 +103,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     1. The content of the technique file, the calibration text and the model is part of the key.
     2. Each finished block is stored: a killed run resumes at the block it was in.
-    3. With LoRA, each concurrency reads its own text too, with its adapters on. Their shape is part of the key, their
-       values and texts are not: other adapters of that shape run in the same graphs, on the grids that these chose.
+    3. With LoRA, each concurrency reads its own text too, with its adapters on. A result for other adapters of the same
+       shape is used as it is, unless the stage is forced: these run in the same graphs, on the grids that those chose.
     """
 
     name = "quantization"
@@ -150,10 +150,11 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             threads=64,
         )
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
+        params: dict[str, JsonValue] = {"technique": technique.settings()}
         environment: dict[str, JsonValue] = {"device": settings_of(env).execution_environment.device}
         found = concurrencies_of(env)
         if found is not None:
-            environment["lora"] = calibration_task(env, self.name, found)
+            params["lora"] = calibration_task(env, self.name, found)
             for name in found.names:
                 paths |= adapter_paths(found, name)
             paths |= text_paths(found)
@@ -163,7 +164,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
                 Task(
                     coord=coord,
                     sources=(coord,),
-                    params={"technique": technique.settings()},
+                    params=params,
+                    interchangeable=("lora",),
                     paths=paths,
                     environment=environment,
                     estimate=estimate,
@@ -210,7 +212,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         other_text = partial(other_chunks, ids, config.calibration_chunks, config.calibration_length)
         growth = PerplexityGrowth(parameters, other_text, threads=context.threads, device=device)
         lora = None
-        if "lora" in task.environment:
+        if "lora" in task.params:
             context.progress(0.0, "reading LoRA adapters")
             lora = lora_calibration(task, context.input.tokenizer, parameters, tokens)
         result = apply_technique(

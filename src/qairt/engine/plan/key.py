@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ from qairt.engine.cache.entry import mapping_in
 if TYPE_CHECKING:
     from pydantic import JsonValue
 
+    from qairt.engine.cache.entry import Entry
     from qairt.engine.plan.planned import PlannedItem
     from qairt.engine.stage import AnyStage, KeyFacts, StageConfig, Task
 
@@ -52,6 +53,21 @@ def item_inputs(
     )
     upstream = keys.digest([source.key for source in chained]) if chained else None
     return key_inputs(stage.name, config, upstream, extras)
+
+
+def interchangeable_entry(
+    entries: Iterable[Entry], stage: str, inputs: Mapping[str, JsonValue], names: Sequence[str]
+) -> Entry | None:
+    """The newest entry of a stage whose inputs differ from `inputs` in the task parameters `names` alone."""
+    wanted = _without_params(inputs, names)
+    found = [each for each in entries if each.stage == stage and _without_params(each.inputs, names) == wanted]
+    return max(found, key=lambda each: each.timestamp, default=None)
+
+
+def _without_params(inputs: Mapping[str, JsonValue], names: Sequence[str]) -> dict[str, JsonValue]:
+    extras = dict(mapping_in(inputs, "extras"))
+    params = {name: value for name, value in mapping_in(extras, "params").items() if name not in names}
+    return {**inputs, "extras": {**extras, "params": params}}
 
 
 def is_earlier(then: Mapping[str, JsonValue], now: Mapping[str, JsonValue]) -> bool:

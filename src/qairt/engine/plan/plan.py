@@ -16,7 +16,7 @@ from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.libraries import minor_versions
 from qairt.engine.plan.cause import NEVER, cause_of
 from qairt.engine.plan.costs import CostHistory, Expectation, size_bucket
-from qairt.engine.plan.key import StageFacts, item_inputs
+from qairt.engine.plan.key import StageFacts, interchangeable_entry, item_inputs
 from qairt.engine.plan.machine_speed import MachineSpeed, kept_speed
 from qairt.engine.plan.outputs import planned_outputs
 from qairt.engine.plan.planned import Cause, Plan, PlannedItem, PlannedOutput, StagePlan
@@ -146,6 +146,10 @@ class _Planning:
                 inputs, key = earlier, earlier_key
         name = f"{stage.name} {label(task.coord)}"
         forced, uncached = stage.name in self._force, stage.name in self._uncached
+        if task.interchangeable and not forced and key not in self.plan.known:
+            found = interchangeable_entry(self.plan.known.values(), stage.name, inputs, task.interchangeable)
+            if found is not None and self._cache.entry(found.key) is not None:
+                inputs, key = found.inputs, found.key
         reusable = name in self._made or not (forced or uncached or self._stateful)
         entry = self._cache.entry(key) if reusable else None
         tools = str(dict(facts.facts).get("toolchain", ""))
