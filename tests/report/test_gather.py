@@ -111,9 +111,18 @@ def measured(cache: StageCache, rung: str, db: float, sources: list[ev.PlannedEn
     )
 
 
-def evaluated(cache: StageCache, target: str, score: float, *, artifacts: dict[str, str], digest: str = "text") -> None:
+def evaluated(
+    cache: StageCache,
+    target: str,
+    score: float,
+    *,
+    artifacts: dict[str, str],
+    digest: str = "text",
+    concurrency: str = "base",
+) -> None:
     record = EvaluationRecord(
         target=target,
+        concurrency=concurrency,
         metrics={
             "perplexity": MetricRecord(
                 metric="perplexity",
@@ -193,6 +202,20 @@ def test_scores_of_exactly_this_run_and_of_the_float_model(cache):
         "4 chunks of dev.txt",
     )
     assert not any("evaluate" in line for line in report.missing)
+
+
+def test_scores_by_concurrency_of_lora_adapters_the_base_first(cache):
+    """On the same text they are different models: each is compared with the float model that has its adapters."""
+    graphs = {"quantize": keys.digest(sorted([ITEMS[2].key, ITEMS[3].key]))}
+    for concurrency, loss in (("french", 1.0), ("base", 3.0), ("both", 2.0)):
+        evaluated(cache, "torch", 10.0 + loss, artifacts={}, concurrency=concurrency)
+        evaluated(cache, "cpu", 20.0 + loss, artifacts=graphs, concurrency=concurrency)
+    scores = gather(cache, "llama.yaml").scores
+    assert [(score.title, score.float_score, score.scores["cpu"]) for score in scores] == [
+        ("perplexity", 13.0, 23.0),
+        ("perplexity, french", 11.0, 21.0),
+        ("perplexity, both", 12.0, 22.0),
+    ]
 
 
 def test_a_float_score_alone_is_better_than_none(cache):

@@ -9,6 +9,7 @@ from itertools import groupby
 from markupsafe import Markup
 
 from qairt.amounts import count, duration, size
+from qairt.recipe.configs import BASE
 from qairt.report import format as fmt
 from qairt.report.charts import bar, curve, lane
 from qairt.report.facts import Lane, Moment, RunReport, Score, Timeline
@@ -113,7 +114,7 @@ def quality_numbers(report: RunReport) -> list[tuple[str, str, str]]:
     """The same for how good the model is, as far as it was measured."""
     found = []
     for score in report.scores:
-        if score.title.startswith("perplexity") and score.scores:
+        if score.title.startswith("perplexity") and score.scores and score.concurrency == BASE:
             target, value = list(score.scores.items())[-1]
             change = change_of(score, value)
             about = f"{fmt.change(change)} against float" if change is not None else _TARGETS.get(target, target)

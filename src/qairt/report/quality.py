@@ -35,6 +35,7 @@ def scores_of(state_folder: Path, state: RunState, model: str) -> list[Score]:
         for title, metric in record.metrics.items():
             found.setdefault(_comparison_key(title, metric, record), {})[record.target] = metric
     lines = [_score(name[0], name[1], by_target) for name, by_target in found.items()]
+    lines.sort(key=lambda line: line.concurrency != BASE)
     # Scores of the float model alone say nothing about this run; show them only if there are no others.
     return [line for line in lines if line.scores] or lines
 
@@ -75,7 +76,7 @@ def _score(title: str, concurrency: str, by_target: dict[str, MetricRecord]) -> 
     metric = next(reversed(by_target.values()))
     float_metric = by_target.get(FLOAT)
     return Score(
-        title=title.replace("_", " "),
+        title=title.replace("_", " ") + ("" if concurrency == BASE else f", {concurrency}"),
         concurrency=concurrency,
         text=f"{count(metric.chunks, 'chunk')} of {PurePath(metric.dataset).name}" if metric.dataset else "",
         higher_is_better=metric.higher_is_better,
