@@ -6,6 +6,7 @@ The command line, `--json`, the terminal interface, the report and observers rea
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 from time import time as now
 from typing import Annotated, Literal
@@ -279,7 +280,11 @@ AnyEvent = Annotated[
     Field(discriminator="type"),
 ]
 
-_adapter: TypeAdapter[AnyEvent] = TypeAdapter(AnyEvent)
+
+@cache
+def _adapter() -> TypeAdapter[AnyEvent]:
+    """Made when the first event is read: a plan reads none."""
+    return TypeAdapter(AnyEvent)
 
 
 def parse_event(data: Mapping[str, object]) -> AnyEvent:
@@ -288,7 +293,7 @@ def parse_event(data: Mapping[str, object]) -> AnyEvent:
     Raises:
         pydantic.ValidationError: the record is not an event of this version.
     """
-    return _adapter.validate_python(data)
+    return _adapter().validate_python(data)
 
 
 class EventTail:
@@ -316,7 +321,7 @@ class EventTail:
         events: list[AnyEvent] = []
         for line in lines:
             try:
-                events.append(_adapter.validate_json(line))
+                events.append(_adapter().validate_json(line))
             except ValidationError:
                 self.unknown += 1
                 self.newer = self.newer or _version(line) > VERSION
