@@ -230,3 +230,11 @@ def test_a_block_size_that_does_not_fit_stops_before_work(tmp_path: Path) -> Non
     with pytest.raises(QuantizationError, match="does not divide its input width 96"):
         quantize_model(tiny_parameters(tmp_path), TOKENS, TechniqueConfig(technique="lpbq"), execution=execution)
     assert said == []
+
+
+def test_biases_and_constants_are_not_called_dead(tmp_path: Path) -> None:
+    """Their grids of 32 bits are finer than any other."""
+    for family in ("qwen2", "gemma2"):
+        parameters = tiny_parameters(tmp_path / family, family)
+        result = quantize_model(parameters, TOKENS, TechniqueConfig(technique="minmax"))
+        assert not any("dead" in note for note in result.notes), result.notes

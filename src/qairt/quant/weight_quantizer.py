@@ -187,7 +187,7 @@ class WeightQuantizer:
     def _add(self, name: str, encoding: Encoding) -> None:
         self.encodings[name] = self._in_block[name] = encoding
         dead = int((encoding.scale <= np.float32(SMALLEST_SCALE)).sum())
-        if dead:
+        if dead and encoding.bitwidth <= 16:  # a grid of 32 bits is always as fine
             self.notes.append(f"{name}: {dead} of {len(encoding.scale)} channels are dead (all weights zero)")
 
 
