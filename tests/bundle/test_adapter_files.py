@@ -25,9 +25,10 @@ from qairt.bundle.adapter_files import (
     read_onnx_adapter,
     write_onnx_adapter,
 )
+from qairt.bundle.chat_prompt import PromptAffixes
 from qairt.bundle.check.bundle import check_bundle
 from qairt.bundle.contents import Contents
-from qairt.bundle.genie_config import GenieFiles, GenieLora, genie_config
+from qairt.bundle.run_scripts import genie_script
 from qairt.errors import GraphError, ToolchainError
 from qairt.files import read_json
 from qairt.runtime.chain import PartChain
@@ -151,14 +152,20 @@ def test_what_genie_rounds_down_is_what_was_stored(adapted: AdaptedTiny):
         assert np.abs(values - to_real(stored, spec)).max() < 0.3 * spec.scale
 
 
-def test_genie_accepts_adapters_that_are_in_the_graphs(adapted: AdaptedTiny):
-    """`bin-sections: []` keeps it from reading memory that it never wrote."""
-    pytest.importorskip("onnxruntime_qnn")
-    lora = GenieLora({"base": "", "both": ""}, ("one", "two"))
-    files = GenieFiles(["part.bin"], "tokenizer.json", lora=lora)
-    config = genie_config(adapted.config, context_size=32, files=files)
-    assert genie.check_config(config) == []
-    assert lora.block()["adapters"][1] == {"version": 1, "name": "both", "bin-sections": [], "alphas": ["one", "two"]}
+def test_the_phones_script_applies_a_concurrency(tmp_path: Path):
+    (tmp_path / "genie-t2t-run").write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    (tmp_path / "genie-t2t-run").chmod(0o755)
+    script = tmp_path / "run_genie.sh"
+    script.write_text(genie_script(PromptAffixes("", "", "None."), htp=75, concurrencies=["base", "french"]))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        done = subprocess.run(["sh", script, *words], capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    assert run("hi") == (0, "-c|genie_config.json|--lora|base|-p|hi|", "")
+    assert run("hi", "french") == (0, "-c|genie_config.json|--lora|french|-p|hi|", "")
+    for words in ((), ("hi", "german"), ("hi", "base", "more")):
+        assert run(*words) == (2, "", "usage: sh run_genie.sh PROMPT [base|french]\n")
 
 
 # ONNX Runtime

@@ -39,7 +39,7 @@ class AdaptedTiny(TinyModel):
         for name, values in self.values.items():
             save_file(dict(values), folder / f"{name}.safetensors")
             found.append(ConcurrencyValues(name, folder / f"{name}.safetensors"))
-        return Adapters(found, tuple(self.shape.adapters))
+        return Adapters(found)
 
     def with_adapters(self, contents: Contents) -> Contents:
         return replace(contents, adapters=self.adapters(self.folder))

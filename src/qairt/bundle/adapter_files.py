@@ -9,7 +9,7 @@ Genie quantizes with the tensor's encoding and rounds down, so its values lie a 
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +17,6 @@ import numpy as np
 from qairt.bundle.contents import Adapters
 from qairt.errors import GraphError
 from qairt.graph.tensors import GraphSignature, TensorSpec
-from qairt.model.lora.shape import ALPHA
 from qairt.model.names import is_branch_input
 from qairt.runtime.stored import Array, Floats, to_real
 
@@ -48,15 +47,6 @@ def write_genie_values(folder: Path, values: Mapping[str, Array], inputs: Mappin
 def genie_values(stored: Array, spec: TensorSpec) -> Floats:
     """The float32 values that Genie turns into these stored integers."""
     return to_real(stored, spec) + np.float32(_ABOVE * (spec.scale or 0.0))
-
-
-def genie_strengths(
-    switches: Sequence[str], values: Mapping[str, Array], inputs: Mapping[str, TensorSpec]
-) -> dict[str, float]:
-    """By adapter in the graphs, the strength that Genie is to be given; none where A and B are inputs."""
-    if not switches:
-        return {}
-    return dict(zip(switches, map(float, genie_values(values[ALPHA], inputs[ALPHA]).ravel()), strict=True))
 
 
 def as_genie_stores(values: Floats, spec: TensorSpec) -> Array:

@@ -14,7 +14,6 @@ from qairt.bundle.adapter_files import (
     STAGE,
     branch_inputs,
     concurrency_values,
-    genie_strengths,
     write_genie_values,
     write_onnx_adapters,
 )
@@ -192,12 +191,11 @@ def _write_genie(
     assert soc is not None
     binaries = list(dict.fromkeys(graph.binary or "" for graph in graphs))
     affixes, adds_bos = genie_affixes(_tokenizer(contents), config.bos_token_id)
-    lora, strengths = None, {}
+    lora = None
     if contents.adapters is not None:
-        inputs, switches = branch_inputs(graph.signature for graph in graphs), contents.adapters.switches
-        lora = GenieLora({name: f"{FOLDER}/{name}" for name in concurrencies}, switches)
-        strengths = {name: genie_strengths(switches, values, inputs) for name, values in concurrencies.items()}
-        for name, path in lora.folders.items() if not switches else ():
+        inputs = branch_inputs(graph.signature for graph in graphs)
+        lora = GenieLora({name: f"{FOLDER}/{name}" for name in concurrencies})
+        for name, path in lora.folders.items():
             write_genie_values(folder / path, concurrencies[name], inputs)
     _write_json(
         folder / GENIE_CONFIG,
@@ -211,7 +209,7 @@ def _write_genie(
     shared = len(graphs) > len(binaries)
     _write_json(folder / HTP_EXTENSIONS, backend_settings(soc, shares_weights=shared))
     (folder / run_scripts.GENIE_SCRIPT).write_text(
-        run_scripts.genie_script(affixes, htp=soc.htp, concurrencies=strengths)
+        run_scripts.genie_script(affixes, htp=soc.htp, concurrencies=[*concurrencies])
     )
 
 

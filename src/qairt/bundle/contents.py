@@ -58,8 +58,6 @@ class Adapters:
 
     concurrencies: Sequence[ConcurrencyValues]
     """The base first."""
-    switches: Sequence[str] = ()
-    """Where adapters are weights of the graphs: their names, in the order of the graphs' input `lora_alpha`."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from qairt.bundle.genie_rope import positional_encoding
 from qairt.bundle.windows import require_one_kind
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
-from qairt.model.lora.shape import ALPHA
 from qairt.runtime.sampling import Sampling
 from qairt.toolchain.genie.config import NO_TOKEN
 
@@ -34,22 +33,11 @@ class GenieLora:
     """The LoRA concurrencies that a dialog can apply, each an adapter to Genie; the base is one of them."""
 
     folders: Mapping[str, str]
-    """By name, the folder of its values; any of them where the graphs hold the adapters."""
-    switches: Sequence[str] = ()
-    """Where the graphs hold the adapters: the names of the elements of their input `lora_alpha`."""
+    """By name, the folder of its values."""
 
     def block(self) -> dict[str, object]:
-        if not self.switches:
-            adapters = [{"version": 1, "name": name, "path": path} for name, path in self.folders.items()]
-            return {"version": 1, "lora-version": 1, "adapters": adapters}
-        # without an empty list of sections, Genie 1.21 reads memory that it never wrote
-        switches = {"bin-sections": [], "alphas": list(self.switches)}
-        return {
-            "version": 1,
-            "lora-version": 2,
-            "alpha-tensor-name": ALPHA,
-            "adapters": [{"version": 1, "name": name, **switches} for name in self.folders],
-        }
+        adapters = [{"version": 1, "name": name, "path": path} for name, path in self.folders.items()]
+        return {"version": 1, "lora-version": 1, "adapters": adapters}
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping, Sequence
-from types import MappingProxyType
+from collections.abc import Sequence
 
 from qairt.bundle.chat_prompt import PromptAffixes
 from qairt.bundle.genai_config import ADAPTER, RUNS_WITH
@@ -130,24 +129,17 @@ def longest_prompt(context_size: int, window: int) -> int:
     return (context_size - 1) // window * window
 
 
-def adapter_argument(name: str, strengths: Mapping[str, float]) -> str:
-    """What `genie-t2t-run --lora` takes: an adapter, then names and values of its alphas."""
-    return ",".join([name, *(f"{alpha},{value:.7g}" for alpha, value in strengths.items())])
-
-
-def genie_script(
-    affixes: PromptAffixes, *, htp: int, concurrencies: Mapping[str, Mapping[str, float]] = MappingProxyType({})
-) -> str:
+def genie_script(affixes: PromptAffixes, *, htp: int, concurrencies: Sequence[str] = ()) -> str:
     """`run_genie.sh`, for adb shell and Linux on Arm.
 
     Args:
         affixes: the chat template.
         htp: the NPU's architecture, part of its libraries' names.
-        concurrencies: of LoRA adapters, the base first, each with the strengths that are set after it is applied.
+        concurrencies: of LoRA adapters, the base first.
     """
     arguments = _PROMPT_ONLY
     if concurrencies:
-        cases = [f"  {name}) lora={adapter_argument(name, found)} ;;" for name, found in concurrencies.items()]
+        cases = [f"  {name}) lora={name} ;;" for name in concurrencies]
         arguments = _AND_CONCURRENCY.format(cases="\n".join(cases), names="|".join(concurrencies))
     return _GENIE.format(
         arguments=arguments,

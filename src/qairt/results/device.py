@@ -33,7 +33,7 @@ class DeviceTarget:
     def __init__(self, bundle: DeviceBundle, folder: Folder, outputs: Path, adapter: str | None = None) -> None:
         """
         Args:
-            adapter: what Genie is to apply first, see `qairt.bundle.run_scripts.adapter_argument`.
+            adapter: the LoRA concurrency that Genie applies first.
         """
         self._adapter = adapter
         self.folder = folder

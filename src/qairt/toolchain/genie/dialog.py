@@ -129,17 +129,14 @@ class Dialog:
         """Seconds that loading took."""
         self._process.complaints()  # drops warnings
 
-    def apply(self, adapter: str, strengths: Mapping[str, float] | None = None) -> None:
+    def apply(self, adapter: str) -> None:
         """Answer with a LoRA adapter of the configuration from the next query on. Before the first, Genie's answers are
         neither the base's nor an adapter's.
-
-        Args:
-            strengths: by name of an alpha, where the adapter has any; all of them, or the others are 1.
 
         Raises:
             ToolchainError: there is no such adapter, or a file of its is missing; the one before stays.
         """
-        self._process.request(do="apply", adapter=adapter, strengths=[*(strengths or {}).items()])
+        self._process.request(do="apply", adapter=adapter)
         found = self._process.status(CHECK_TIMEOUT_S)
         self._require_success(found["status"], f"it did not apply the adapter {adapter}")
 
