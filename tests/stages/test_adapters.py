@@ -152,14 +152,6 @@ def test_an_adapter_in_a_gguf_file(place, capsys):
     ]
 
 
-def test_a_form_that_is_not_built(place, capsys):
-    edit(place, lambda content: content["lora"].update(form="hot_switch"))
-    assert errors(place, capsys) == [
-        f"{line(place, 'form: hot_switch')}: lora.form: graphs with adapters of the form hot_switch cannot be built"
-        " yet\n  use inputs: any adapter of the same ranks and modules then runs in the same binary"
-    ]
-
-
 def test_encodings_that_only_the_sdk_can_change(place, capsys):
     edit(place, lambda content: content["lora"].update(quant_updatable_mode="all"))
     code, findings = check(place, capsys)

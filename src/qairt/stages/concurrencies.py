@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 
 from qairt import keys
 from qairt.engine.stage import Env, KeyFacts
-from qairt.errors import RecipeError
 from qairt.recipe.configs import BASE, LoRAFeatureConfig
 from qairt.stages.adapters import adapters_of, lora_of
 from qairt.stages.facts import has_model, model_of
@@ -48,18 +47,11 @@ def concurrencies_of(env: Env) -> Concurrencies | None:
 
     Raises:
         RecipeError: an adapter is missing, damaged or of another model; names it.
-        RecipeError: the recipe asks for another form of branches.
         ModelError: it changes a linear that cannot have a branch.
     """
     settings = lora_of(env)
     if settings is None or not has_model(env):
         return None
-    if settings.form != "inputs":
-        raise RecipeError(
-            f"graphs with adapters of the form {settings.form} cannot be built yet",
-            where="lora.form",
-            remedy="use inputs: any adapter of the same ranks and modules then runs in the same binary",
-        )
     return env.once("concurrencies", lambda: _read(settings, env))
 
 
@@ -71,7 +63,7 @@ def _read(settings: LoRAFeatureConfig, env: Env) -> Concurrencies:
     adapters = {name: known[name] for name in used}
     together = [each.adapters for each in settings.concurrencies.values()]
     ranks = {name: adapter.ranks for name, adapter in adapters.items()}
-    shape = shape_of(model_of(env).config, together, ranks, settings.form)
+    shape = shape_of(model_of(env).config, together, ranks)
     return Concurrencies(settings, adapters, shape)
 
 

@@ -1,11 +1,8 @@
 """The shape of a model's LoRA branches, and the values that a concurrency puts into them.
 
-Every adapted linear `x @ W` becomes `x @ W + (x @ A) @ B`:
-
-    inputs       A [in, R] and B [R, out] are inputs of the graph. A concurrency's adapters lie side by side in R, zeros
-                 after them; strength and alpha / rank are in B. The base is all zeros.
-    hot_switch   A and B hold every adapter side by side and are weights of the graph. `lora_alpha` [1, 1, adapters]
-                 holds the strengths, which a constant map [adapters, R] spreads over R.
+Every adapted linear `x @ W` becomes `x @ W + (x @ A) @ B`. A [in, R] and B [R, out] are inputs of the graph: a
+concurrency's adapters lie side by side in R, zeros after them; strength and alpha / rank are in B. The base is all
+zeros.
 
 1. A and B are folded and rotated like the weight beside them, see `qairt.model.parameters`.
 2. Each column of A is scaled to a largest value of 1, and its factor moves into the row of B. So one 8-bit grid fits
@@ -17,7 +14,7 @@ Every adapted linear `x @ W` becomes `x @ W + (x @ A) @ B`:
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,9 +29,6 @@ if TYPE_CHECKING:
     from qairt.model.parameters import Parameters
 
 Floats = NDArray[np.float32]
-Form = Literal["inputs", "hot_switch"]
-ALPHA = "lora_alpha"
-"""The graph input of the form hot_switch: one strength for each adapter."""
 
 
 class AdaptedLinear(Protocol):
@@ -71,16 +65,11 @@ class LoraShape(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    form: Form = "inputs"
     ranks: dict[str, int]
     """R by adapted module, in the decoder's order."""
-    adapters: dict[str, dict[str, int]] = {}
-    """hot_switch: by adapter, in the order of `lora_alpha`, the rank in each of its modules."""
 
     def input_shapes(self, config: DecoderConfig) -> dict[str, tuple[int, ...]]:
         """The graph inputs of all branches, by name."""
-        if self.form == "hot_switch":
-            return {ALPHA: (1, 1, len(self.adapters))}
         shapes: dict[str, tuple[int, ...]] = {}
         sizes = linear_sizes(config)
         for module, rank in self.ranks.items():
@@ -94,14 +83,12 @@ def shape_of(
     config: DecoderConfig,
     concurrencies: Iterable[Sequence[str]],
     ranks: Mapping[str, Mapping[str, int]],
-    form: Form = "inputs",
 ) -> LoraShape:
     """The shape that all concurrencies fit.
 
     Args:
         concurrencies: the adapters of each.
         ranks: by adapter, its rank in each of its modules.
-        form: of the branches.
 
     Raises:
         ModelError: an adapter changes a linear that cannot have a branch; names both.
@@ -115,20 +102,12 @@ def shape_of(
                 where=f"adapter {name}",
                 remedy="train it on target_modules of the layers alone",
             )
-    if form == "hot_switch":
-        used = {name for adapters in concurrencies for name in adapters}
-        together: list[Sequence[str]] = [[name for name in ranks if name in used]]
-    else:
-        together = [list(adapters) for adapters in concurrencies]
+    together = [list(adapters) for adapters in concurrencies]
     largest = {
         module: max((sum(ranks[name].get(module, 0) for name in adapters) for adapters in together), default=0)
         for module in modules
     }
-    return LoraShape(
-        form=form,
-        ranks={module: rank if form == "hot_switch" else rank + rank % 2 for module, rank in largest.items() if rank},
-        adapters={name: dict(ranks[name]) for name in together[0]} if form == "hot_switch" else {},
-    )
+    return LoraShape(ranks={module: rank + rank % 2 for module, rank in largest.items() if rank})
 
 
 def base_values(shape: LoraShape, config: DecoderConfig) -> dict[str, Floats]:
@@ -149,11 +128,6 @@ def branch_values(
         ModelError: an adapter does not fit the shape, or cannot be read; names it.
     """
     _require_fit(shape, active)
-    if shape.form == "hot_switch":
-        strengths = np.zeros((1, 1, len(shape.adapters)), np.float32)
-        for adapter, strength in active:
-            strengths[0, 0, list(shape.adapters).index(adapter.name)] = strength
-        return {ALPHA: strengths}
     values = base_values(shape, parameters.config)
     for module in shape.ranks:
         a, b = (values[name] for name in branch_names(module))
@@ -178,10 +152,6 @@ def normalised(a: Floats, b: Floats) -> tuple[Floats, Floats]:
 
 def _require_fit(shape: LoraShape, active: Sequence[tuple[Adapter, float]]) -> None:
     for adapter, _ in active:
-        if shape.form == "hot_switch":
-            ranks = {module: adapted.rank for module, adapted in adapter.modules.items()}
-            if ranks != shape.adapters.get(adapter.name):
-                raise _does_not_fit(adapter.name, "its ranks or modules are others")
         unknown = next((module for module in adapter.modules if module not in shape.ranks), None)
         if unknown is not None:
             raise _does_not_fit(adapter.name, f"they have no branch at {unknown}")
