@@ -45,7 +45,7 @@ class AdaptedTiny(TinyModel):
         return replace(contents, adapters=self.adapters(self.folder))
 
 
-def make_adapted(folder: Path, form: str = "inputs") -> AdaptedTiny:
+def make_adapted(folder: Path) -> AdaptedTiny:
     """A random model with a real tokenizer, 8-bit weights and two adapters that show in every answer."""
     write_model(folder / "model")
     config = describe_model(folder / "model").config
@@ -56,7 +56,7 @@ def make_adapted(folder: Path, form: str = "inputs") -> AdaptedTiny:
         "one": made_adapter(config, "one", 4, size=0.3),
         "two": made_adapter(config, "two", 2, ("q_proj", "down_proj"), size=0.3),
     }
-    shape = shape_of(config, [list(each) for each in CONCURRENCIES.values()], ranks_of(*adapters.values()), form)
+    shape = shape_of(config, [list(each) for each in CONCURRENCIES.values()], ranks_of(*adapters.values()))
     ids = [np.random.default_rng(seed).integers(3, 250, 48) for seed in (0, 1, 2)]
     branches = {
         name: branch_values(shape, [(adapters[each], strength) for each, strength in active.items()], parameters)
