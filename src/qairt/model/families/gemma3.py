@@ -48,7 +48,6 @@ FAMILY = Family(
     rope_theta=1_000_000.0,
     local_rope_theta=10_000.0,
     optional={"qkv_bias": True, "output_bias": True},
-    proven=("float", "quantized"),
     gguf=Gguf("gemma3", names=GGUF_NORMS, holds_one=True, read=_gguf),
     tiny={
         "": {"num_hidden_layers": 6, "sliding_window": 8, "query_pre_attn_scalar": 24},
