@@ -282,8 +282,8 @@ def test_another_run_is_looked_at_anew():
     [
         (Eta(1260, 900, 2100, known=False), "about 21 min (15–35)"),
         (Eta(42.4, 30, 60, known=True), "about 42 s (30–60)"),
-        (Eta(119.4, 60, 240, known=True), "about 119 s (60–240)"),
-        (Eta(119.6, 60, 240, known=True), "about 2.0 min (1.0–4.0)"),
+        (Eta(239.4, 160, 640, known=True), "about 239 s (160–640)"),
+        (Eta(239.6, 180, 600, known=True), "about 4 min (3–10)"),
         (Eta(7500, 5400, 10800, known=True), "about 2.1 h (1.5–3.0)"),
         (Eta(5_000_000, 5_000_000, 5_000_000, known=True), "about 1,388.9 h"),
         (Eta(1.34, 0.9, 2.2, known=True), "about 1.3 s (0.9–2.2)"),

@@ -1,4 +1,4 @@
-"""How fast this machine is: measured in a second by the first run, and kept in the user's folder.
+"""How fast this machine is: measured in less than a second by the first run, and kept in the user's folder.
 
 Stages estimate the seconds of an item from sizes, for the machine named below. Once items of a stage have run, their
 times count instead.
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from qairt.engine.task import Estimate
 
 FILE = "machine-speed.json"
-_SECONDS = 0.5
+_SECONDS = 0.3
 """Of each of the two measurements."""
 _PACKING = 86.0
 """MB/s that one core of the reference machine (2 cores of an EPYC with AVX-512) compresses."""

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 _DASH = "\N{EN DASH}"
 
-_UNITS = (("s", 9.95, 1), ("s", 119.5, 0), ("min", 597.0, 1), ("min", 7170.0, 0), ("h", inf, 1))
+_UNITS = (("s", 9.95, 1), ("s", 239.5, 0), ("min", 7170.0, 0), ("h", inf, 1))
 """A unit, the seconds below which it is used, and its digits after the point."""
 STEADY = 5.0
 """Seconds for which a displayed estimate only counts down; less if less than four times as much is left."""
@@ -111,13 +111,7 @@ class SmoothEta:
 
 def in_words(eta: Eta) -> str:
     """About how long, and the range in the same unit: `about 21 min (15-35)` with an en dash."""
-    for unit, most, digits in (
-        ("s", 9.95, 1),
-        ("s", 119.5, 0),
-        ("min", 9.95 * 60, 1),
-        ("min", 119.5 * 60, 0),
-        ("h", inf, 1),
-    ):
+    for unit, most, digits in _UNITS:
         if eta.seconds < most:
             scale = {"s": 1, "min": 60, "h": 3600}[unit]
             middle, low, high = (f"{value / scale:,.{digits}f}" for value in (eta.seconds, eta.low, eta.high))
