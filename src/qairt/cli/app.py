@@ -37,7 +37,7 @@ also accept RUN in place of RECIPE. --debug adds the traceback to an error.
 SUMMARIES = {
     "run": "Build what a recipe describes, reusing what is cached.",
     "tui": "Plan, run and watch a recipe on a full screen.",
-    "sweep": "Run a recipe with every combination of some values, and compare them.",
+    "sweep": "Run a recipe with every combination of some values.",
     "plan": "Show what a run would do, and why each item runs.",
     "estimate": "Show the most that each chip could do with the model.",
     "check": "Check a recipe and this machine before a run.",

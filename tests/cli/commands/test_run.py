@@ -263,7 +263,7 @@ def test_on_a_terminal_finished_items_scroll_by_and_nothing_of_the_live_region_s
     screen = on_a_terminal(*command("run", "toy.yaml", "--no-tui", "stages.fan.sleep=0.6"))
     assert "✓ \033[0mfan ar1:" in screen
     assert re.search(r"of 5 items", screen)
-    assert screen.rstrip().endswith("output.json  28 B")
+    assert screen.rstrip().endswith("output.json  28 B\nNext: qairt report toy.yaml stages.fan.sleep=0.6")
 
 
 def test_no_color_is_respected_on_a_terminal(place, monkeypatch):

@@ -51,7 +51,9 @@ def sweep(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Run a recipe with every combination of some values, and compare them.
+    """Run a recipe with every combination of some values.
+
+    A table compares what they came to.
 
     All combinations share one cache: what they have in common is built once. Every combination is checked and planned
     before the first one runs. One that fails does not stop the others. After Ctrl-C the same command goes on where it
