@@ -46,7 +46,18 @@ def runs(place: Path) -> None:
 
 def test_commands(complete):
     assert complete("qairt", "st") == ["status"]
-    assert complete("qairt", "cache", "") == ["list", "show", "clear", "undo", "verify", "prune", "why"]
+    assert complete("qairt", "cache", "") == [
+        "list",
+        "show",
+        "clear",
+        "undo",
+        "verify",
+        "prune",
+        "why",
+        "push",
+        "pull",
+        "status",
+    ]
 
 
 def test_recipes_here_in_recipes_and_shipped(complete, place):

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 _ADOPTED = "the external graph, adopted"
 ADOPTION = 3
 """Raised when the same external graph is adopted to another one."""
-GRAPH = 2
+GRAPH_VERSION = 2
 """Raised when the same configuration is built into another graph."""
 
 
@@ -145,7 +145,7 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
         if self.config.onnx is None:
-            return (("graph", GRAPH),)
+            return (("graph_version", GRAPH_VERSION),)
         onnx, encodings = self._external_paths()
         _, *external = _graph_files(onnx)
         facts: KeyFacts = (

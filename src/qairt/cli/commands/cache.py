@@ -42,8 +42,10 @@ _LATER = " at the next prune"
 
 @add_command(app, "list")
 def list_entries(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json = False) -> None:
-    """List cached items: what they take on disk, where files that several
-    share count once, what they would take alone, and the time they took.
+    """List cached items: what they take on disk and took to build.
+
+    Files that several items share count once under "on disk", and in full
+    under "alone".
 
     \b
     Examples:

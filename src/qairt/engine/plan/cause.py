@@ -188,7 +188,7 @@ def _parts(item: PlannedItem, then: Inputs) -> list[tuple[Kind, object, object, 
         facts = {name: value for name, value in mapping_in(old, "facts").items() if name in kept} or new["facts"]
     return [
         ("setting", then.get("config"), item.inputs["config"], f"stages.{stage}"),
-        ("file", facts, new["facts"], stage),
+        ("file", facts or {}, new["facts"] or {}, stage),
         *added,
         ("parameter", old.get("params"), new["params"], stage),
         ("version", old.get("version"), new["version"], f"version of {stage}"),

@@ -6,6 +6,7 @@ _SCAN = "a state-space scan (Mamba)"
 _DELTA = "the gated delta rule (linear attention)"
 _LATENT = "multi-head latent attention"
 _VISION = "a vision tower"
+_EXPERTS = "a mixture of experts"
 _MISSING = {
     "bamba": _SCAN,
     "falcon_h1": _SCAN,
@@ -30,6 +31,19 @@ _MISSING = {
     "gemma3n": "embeddings in every layer",
     "gemma4": "embeddings in every layer",
     "llama4": "attention in chunks",
+    "mixtral": _EXPERTS,
+    "qwen2_moe": _EXPERTS,
+    "qwen3_moe": _EXPERTS,
+    "granitemoe": _EXPERTS,
+    "granitemoeshared": _EXPERTS,
+    "olmoe": _EXPERTS,
+    "phimoe": _EXPERTS,
+    "ernie4_5_moe": _EXPERTS,
+    "hunyuan_v1_moe": _EXPERTS,
+    "glm4_moe": _EXPERTS,
+    "gpt_oss": "a mixture of experts, and attention sinks",
+    "lfm2": "short convolutions between attention layers",
+    "lfm2_moe": "short convolutions between attention layers, and a mixture of experts",
     "gemma3": _VISION,
     "llava": _VISION,
     "mllama": _VISION,
