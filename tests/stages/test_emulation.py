@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -81,3 +82,22 @@ def test_binaries_from_before_there_was_a_check_are_found() -> None:
         "an SDK's are not emulated"
     )
     assert GenerateContextBinaryConfig(emulate="none").key_fields() == before | {"emulate": "none"}
+
+
+def test_it_compiles_as_the_binary_is_compiled(tmp_path: Path) -> None:
+    form = FORMS["RMSNormalization, Mul(cos, x)"].make(ROWS)
+    part = form.part(tmp_path / "form", ROWS)
+    graphs = [(QuantizedGraph(part.onnx, part.signature), None)]
+
+    def check(chip: str, vtcm_mb: int, extended_udma: bool) -> None:
+        soc = replace(SOCS[chip], vtcm_mb=vtcm_mb)
+        shared = tmp_path / "shared"
+        EmulationCheck(soc, 3, 1, shared=shared, scratch=tmp_path, extended_udma=extended_udma).run(
+            "auto", graphs, lambda fraction, step: None
+        )
+
+    check("SM8850", 8, True)
+    check("SM8850", 4, True)
+    assert len(list((tmp_path / "shared").glob("*.json"))) == 2, "other compiler options, another result"
+    with pytest.raises(ToolchainError, match="the emulator rejects this graph"):
+        check("SM8650", 8, True)  # 64-bit DMA begins with HTP v81

@@ -77,7 +77,13 @@ class Emulated:
 
 
 def emulate_twice(
-    part: PartGraph, known: Mapping[str, Array], *, soc: Soc, optimization_level: int = 3, threads: int = 1
+    part: PartGraph,
+    known: Mapping[str, Array],
+    *,
+    soc: Soc,
+    optimization_level: int = 3,
+    extended_udma: bool = False,
+    threads: int = 1,
 ) -> Emulated:
     """Run a graph on the CPU, and twice on the emulator.
 
@@ -88,7 +94,9 @@ def emulate_twice(
         ToolchainError: the compiler rejected the graph, or the emulator died.
     """
     inputs = stored_inputs(part.signature.inputs, known)
-    emulator = EmulatedPart(part, soc=soc, optimization_level=optimization_level, threads=threads)
+    emulator = EmulatedPart(
+        part, soc=soc, optimization_level=optimization_level, extended_udma=extended_udma, threads=threads
+    )
     try:
         cpu = CpuPart(part, threads=threads, fold_weights=False)
         expected = cpu.run(inputs)

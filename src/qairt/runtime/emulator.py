@@ -5,6 +5,7 @@ Slow: it checks the compiler's output; it is no way to generate text.
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import tempfile
@@ -34,11 +35,29 @@ MAX_NEW_TOKENS = 4
 class EmulatedPart:
     """A `PartRunner` in a child process, because the compiler may crash. `ready` waits for the compilation."""
 
-    def __init__(self, part: PartGraph, *, soc: Soc, optimization_level: int = 3, threads: int = 1) -> None:
+    def __init__(
+        self,
+        part: PartGraph,
+        *,
+        soc: Soc,
+        optimization_level: int = 3,
+        extended_udma: bool = False,
+        threads: int = 1,
+    ) -> None:
+        """
+        Args:
+            soc: its `vtcm_mb` is what the graph may use.
+        """
         self.part = part
+        options = {
+            "chip": soc.name,
+            "vtcm_mb": soc.vtcm_mb,
+            "optimization_level": optimization_level,
+            "extended_udma": extended_udma,
+        }
         self._log: IO[bytes] = tempfile.NamedTemporaryFile(prefix="qairt-emulator-", suffix=".log")  # noqa: SIM115
         self._child = subprocess.Popen(
-            python_command("-m", "qairt.runtime.part_process", str(part.onnx), soc.name, str(optimization_level)),
+            python_command("-m", "qairt.runtime.part_process", str(part.onnx), json.dumps(options)),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._log,

@@ -1,5 +1,5 @@
-"""The child process that emulates one part: `python -P -m qairt.runtime.part_process ONNX CHIP LEVEL`, with a chip such
-as `SM8650` and the compiler's optimization level.
+"""The child process that emulates one part: `python -P -m qairt.runtime.part_process ONNX OPTIONS`, with the compiler's
+options as JSON: `{"chip": "SM8650", "vtcm_mb": 8, "optimization_level": 3, "extended_udma": false}`.
 
 It reads inputs from standard input and writes outputs to standard output (`qairt.runtime.pipe_protocol`); an empty
 message comes first, when it is ready. The output of the vendor's libraries goes to standard error. It ends when its
@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 
-def main(onnx: Path, chip: str, optimization_level: int) -> None:
+def main(onnx: Path, options: str) -> None:
     if sys.platform == "linux":
         import ctypes
 
@@ -27,7 +27,7 @@ def main(onnx: Path, chip: str, optimization_level: int) -> None:
     from qairt.runtime.pipe_protocol import send_error
 
     try:
-        serve(onnx, chip, optimization_level, sys.stdin.buffer, outputs)
+        serve(onnx, options, sys.stdin.buffer, outputs)
     except QairtError as error:
         send_error(outputs, error)
     except (EOFError, BrokenPipeError):
@@ -36,14 +36,19 @@ def main(onnx: Path, chip: str, optimization_level: int) -> None:
     os._exit(0)  # vendor libraries tear down badly
 
 
-def serve(onnx: Path, chip: str, optimization_level: int, inputs: BinaryIO, outputs: BinaryIO) -> None:
+def serve(onnx: Path, options: str, inputs: BinaryIO, outputs: BinaryIO) -> None:
     """Compile the part, then run it on every message until the input ends."""
+    import json
+    from dataclasses import replace
+
     from qairt.runtime.pipe_protocol import receive, send
     from qairt.toolchain.qnn.emulator import emulator_session
     from qairt.toolchain.soc import SOCS
 
     threads = int(os.environ.get("QAIRT_THREADS", "1"))
-    session = emulator_session(onnx, soc=SOCS[chip], optimization_level=optimization_level, threads=threads)
+    chosen = json.loads(options)
+    soc = replace(SOCS[chosen.pop("chip")], vtcm_mb=chosen.pop("vtcm_mb"))
+    session = emulator_session(onnx, soc=soc, threads=threads, **chosen)
     names = [output.name for output in session.get_outputs()]
     send(outputs, {})
     while True:
@@ -51,4 +56,4 @@ def serve(onnx: Path, chip: str, optimization_level: int, inputs: BinaryIO, outp
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))
+    main(Path(sys.argv[1]), sys.argv[2])

@@ -58,8 +58,10 @@ class EmulationCheck:
     """Emulates the graphs of one part.
 
     Args:
+        soc: its `vtcm_mb` is what graphs may use.
         shared: folder of the forms that were right, for all parts and runs.
         scratch: folder for temporary files, on the disk of the graphs.
+        extended_udma: as the binary is compiled.
     """
 
     soc: Soc
@@ -67,6 +69,7 @@ class EmulationCheck:
     threads: int
     shared: Path
     scratch: Path
+    extended_udma: bool = False
 
     def run(self, how: Emulate, graphs: Sequence[tuple[QuantizedGraph, Path | None]], progress: Progress) -> None:
         """
@@ -94,7 +97,8 @@ class EmulationCheck:
         """The result of a piece of this form; parts that are built at the same time emulate it once."""
         from qairt.toolchain.qnn import wheel
 
-        facts = [VERSION, piece.form, WIDEST, self.soc.name, self.optimization_level, wheel.version()]
+        compiled = [self.soc.name, self.soc.vtcm_mb, self.optimization_level, self.extended_udma, wheel.version()]
+        facts = [VERSION, piece.form, WIDEST, *compiled]
         make_folder(self.shared)
         path = self.shared / f"{keys.digest(facts)[:32]}.json"
         with FileLock(path.with_suffix(".lock")):
@@ -127,6 +131,7 @@ class EmulationCheck:
                 known,
                 soc=self.soc,
                 optimization_level=self.optimization_level,
+                extended_udma=self.extended_udma,
                 threads=self.threads,
             )
         emulated.require_right(f"{signature.name}, {piece.name}")

@@ -193,7 +193,12 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
         result = toolchain.link(graphs, directory, binary, progress=compiled)
         if is_emulated:
             check = EmulationCheck(
-                binary.soc, binary.optimization_level, context.threads, shared=context.shared, scratch=directory
+                binary.soc,
+                binary.optimization_level,
+                context.threads,
+                shared=context.shared,
+                scratch=directory,
+                extended_udma=binary.extended_udma,
             )
             vectors = [source.test_vectors for source in sources]
             check.run(context.config.emulate, list(zip(graphs, vectors, strict=True)), emulated)

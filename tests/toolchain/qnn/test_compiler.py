@@ -58,6 +58,6 @@ def test_the_others_are_not(name: str, part: PartGraph, tmp_path: Path, monkeypa
     """When this fails, the compiler has learned it: give it a setting of generate_context_binary."""
     plain = compiled(part, tmp_path / "plain", BinarySpec("b.bin", V75))
     options = compiler.compile_options
-    monkeypatch.setattr(compiler, "compile_options", lambda soc, level: options(soc, level) | {name: "1"})
+    monkeypatch.setattr(compiler, "compile_options", lambda *of, **how: options(*of, **how) | {name: "1"})
     other = compiled(part, tmp_path / "other", BinarySpec("b.bin", V75))
     assert len(differing(plain, other)) < BY_ADDRESS

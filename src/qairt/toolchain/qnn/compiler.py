@@ -78,14 +78,15 @@ class QnnToolchain:
         return LinkResult(out_dir / binary.file_name, tuple(onnx_by_name), paths, configs, inspection)
 
 
-def compile_options(soc: Soc, optimization_level: int) -> dict[str, str]:
+def compile_options(soc: Soc, optimization_level: int, *, extended_udma: bool = False) -> dict[str, str]:
     """The provider's options for a chip."""
-    return {
+    options = {
         "soc_model": str(soc.id),
         "htp_arch": str(soc.htp),
         "vtcm_mb": str(soc.vtcm_mb),
         "htp_graph_finalization_optimization_mode": str(optimization_level),
     }
+    return options | {"extended_udma": "1"} if extended_udma else options
 
 
 def _write_dlc(onnx: Path, expected: GraphContents, dlc: Path) -> None:
@@ -115,9 +116,7 @@ def _write_dlc(onnx: Path, expected: GraphContents, dlc: Path) -> None:
 
 def _compile(onnx_by_name: Mapping[str, Path], folder: Path, binary: BinarySpec, progress: Progress) -> Path:
     """Compile in `folder`; returns the binary, whose graphs still have the provider's names."""
-    options = compile_options(binary.soc, binary.optimization_level)
-    if binary.extended_udma:
-        options["extended_udma"] = "1"
+    options = compile_options(binary.soc, binary.optimization_level, extended_udma=binary.extended_udma)
     if len(onnx_by_name) > 1:
         options["enable_htp_weight_sharing"] = "1"
     run_job(

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
     from qairt.graph.session import Session
 
 
-def emulator_session(onnx: Path, *, soc: Soc, optimization_level: int = 3, threads: int = 1) -> Session:
+def emulator_session(
+    onnx: Path, *, soc: Soc, optimization_level: int = 3, extended_udma: bool = False, threads: int = 1
+) -> Session:
     """Compile a QDQ graph and open a session that runs it on the emulator: about a second per layer and token.
 
     The vendor's library may end this process: call it from a child.
@@ -32,8 +34,8 @@ def emulator_session(onnx: Path, *, soc: Soc, optimization_level: int = 3, threa
     options.intra_op_num_threads = threads
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.disable_cpu_ep_fallback", "1")
-    provider_options = compile_options(soc, optimization_level) | {"backend_path": str(wheel.library("libQnnHtp.so"))}
-    options.add_provider_for_devices(_devices(), provider_options)
+    compiled = compile_options(soc, optimization_level, extended_udma=extended_udma)
+    options.add_provider_for_devices(_devices(), compiled | {"backend_path": str(wheel.library("libQnnHtp.so"))})
     try:
         session: Session = onnxruntime.InferenceSession(str(onnx), options)
     except Exception as error:
