@@ -21,7 +21,7 @@ from qairt.errors import ModelError
 from qairt.model.describe import describe_model
 from qairt.model.families import FAMILIES
 
-SUPPORTED = "  supported: " + ", ".join(f"{name} ({family.architecture})" for name, family in FAMILIES.items())
+SUPPORTED = "  use a model of a supported family (see `qairt models`): " + ", ".join(FAMILIES)
 
 
 def refused(path: str | Path) -> str:
@@ -173,7 +173,7 @@ def test_directory_of_a_gguf_file(tmp_path: Path) -> None:
 
 
 def test_no_weights(tmp_path: Path) -> None:
-    (tmp_path / "config.json").write_text("{}")
+    (tmp_path / "config.json").write_text('{"model_type": "llama"}')
     (tmp_path / "pytorch_model.bin").write_bytes(b"")
     assert refused(tmp_path) == (
         f"{tmp_path}: no .safetensors file in the model directory; pytorch_model.bin is not supported\n"
@@ -193,13 +193,47 @@ def test_no_weights(tmp_path: Path) -> None:
             "'FalconMambaForCausalLM' is not supported: it needs a state-space scan (Mamba)",
         ),
         ({"model_type": "persimmon", "architectures": None}, "'persimmon' is not supported"),
-        ({"architectures": ["LlamaForSequenceClassification"]}, "'LlamaForSequenceClassification' is not supported"),
+        (
+            {"architectures": ["LlamaForSequenceClassification"]},
+            "'LlamaForSequenceClassification' is not supported: it needs a head other than the language model's",
+        ),
+        (
+            {"architectures": ["LlamaModel"]},
+            "'LlamaModel' is not supported: it needs a pooled output (an embedding model)",
+        ),
+        (
+            {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "num_experts": 8},
+            "'Qwen3MoeForCausalLM' is not supported: it needs a mixture of experts",
+        ),
+        (
+            {
+                "model_type": "mistral3",
+                "architectures": ["Mistral3ForConditionalGeneration"],
+                "vision_config": {"a": 1},
+            },
+            "'Mistral3ForConditionalGeneration' is not supported: it needs a vision tower",
+        ),
+        (
+            {"model_type": "new", "architectures": ["NewForConditionalGeneration"], "num_experts": 0},
+            "'NewForConditionalGeneration' is not supported: it needs an input other than text",
+        ),
     ],
 )
 def test_unknown_architecture(changes: dict[str, Any], name: str, tmp_path: Path) -> None:
     save_tiny(tmp_path, "llama")
     config = change_config(tmp_path, **changes)
     assert refused(tmp_path) == f"{config}: architecture {name}\n{SUPPORTED}"
+    (tmp_path / "model.safetensors").unlink()  # no weight is fetched or converted for nothing
+    assert refused(tmp_path) == f"{config}: architecture {name}\n{SUPPORTED}"
+
+
+def test_a_configuration_that_names_no_architecture(tmp_path: Path) -> None:
+    config = tmp_path / "config.json"
+    config.write_text("{}")
+    assert refused(tmp_path) == (
+        f"{config}: it states neither model_type nor architectures\n"
+        "  use the config.json that was published with the model"
+    )
 
 
 @pytest.mark.parametrize(
@@ -343,7 +377,11 @@ def test_gguf_of_an_unknown_architecture(tmp_path: Path) -> None:
     needs = "it needs a state-space scan (Mamba)"
     assert refused(path) == f"{path}: architecture 'mamba' is not supported: {needs}\n{SUPPORTED}"
     write_tiny_gguf(path, tiny_model("llama"), fields={"expert_count": 8})
-    assert refused(path) == f"{path}: architecture 'llama with experts' is not supported\n{SUPPORTED}"
+    needs = "it needs a mixture of experts"
+    assert refused(path) == f"{path}: architecture 'llama with experts' is not supported: {needs}\n{SUPPORTED}"
+    write_tiny_gguf(path, tiny_model("llama"), architecture="lfm2", fields={"shortconv.l_cache": 3})
+    needs = "it needs short convolutions between attention layers"
+    assert refused(path) == f"{path}: architecture 'lfm2' is not supported: {needs}\n{SUPPORTED}"
 
 
 def test_gguf_without_a_tensor(tmp_path: Path) -> None:

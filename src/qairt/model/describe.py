@@ -78,7 +78,8 @@ def describe_model(path_or_id: str | Path) -> ModelDescription:
 
 def _describe_directory(directory: Path) -> ModelDescription:
     from qairt.model.git_lfs import refuse_lfs_pointers
-    from qairt.model.hf_config import read_hf_config
+    from qairt.model.hf_config import family_of, read_hf_config
+    from qairt.model.json_file import read_json_object
     from qairt.model.quantized.stated import settings_files
     from qairt.model.refusals import refuse_adapter, refuse_embedding_model
     from qairt.model.safetensors_weights import SafetensorsWeights
@@ -98,6 +99,7 @@ def _describe_directory(directory: Path) -> ModelDescription:
             remedy="use a directory as published on Hugging Face: config.json, .safetensors and the tokenizer's files",
         )
     refuse_embedding_model(directory)
+    family_of(read_json_object(directory / "config.json"), directory / "config.json")  # before its weights are sought
     weights, notes = SafetensorsWeights(directory), Notes()
     others += settings_files(directory)
     config = read_hf_config(directory, weights.names(), notes)

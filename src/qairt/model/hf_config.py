@@ -46,7 +46,7 @@ def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> D
     """
     path = directory / "config.json"
     stated = read_json_object(path)
-    family = _family(stated, path)
+    family = family_of(stated, path)
     keys = ConfigValues(stated, family.defaults, path)
     _refuse_unsupported(keys)
     unknown = unknown_keys(family, stated)
@@ -109,7 +109,12 @@ def _shape(keys: ConfigValues) -> dict[str, float]:
     }
 
 
-def _family(stated: Mapping[str, JsonValue], path: Path) -> Family:
+def family_of(stated: Mapping[str, JsonValue], path: Path) -> Family:
+    """The family of a `config.json`.
+
+    Raises:
+        ModelError: it states none, or one that is not supported; names the feature that is missing.
+    """
     model_type = str(stated.get("model_type", ""))
     stated_architectures = stated.get("architectures")
     architectures = stated_architectures if isinstance(stated_architectures, list) else []
@@ -117,7 +122,9 @@ def _family(stated: Mapping[str, JsonValue], path: Path) -> Family:
     if family is not None and (not architectures or family.architecture in architectures):
         return family
     name = str(architectures[0]) if architectures else model_type
-    raise unknown_architecture(name, str(path), "" if family is not None else model_type)
+    if not name:
+        raise ModelError("it states neither model_type nor architectures", where=str(path), remedy=PUBLISHED)
+    raise unknown_architecture(name, str(path), "" if family is not None else model_type, stated.get)
 
 
 def _activation(keys: ConfigValues, family: Family) -> str:

@@ -5,6 +5,7 @@ A file of this package that defines `FAMILY` is a family; nothing else lists the
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import import_module
 from pkgutil import iter_modules
 
@@ -23,9 +24,18 @@ FAMILIES: dict[str, Family] = _families()
 """By `model_type`, in alphabetical order."""
 
 
-def unknown_architecture(name: str, where: str, model_type: str = "") -> ModelError:
-    """The error for an unsupported model, with the feature that it would need where that is known."""
-    feature = missing_feature(name, model_type)
+def unknown_architecture(
+    name: str, where: str, model_type: str = "", get: Callable[[str], object] = lambda key: None
+) -> ModelError:
+    """The error for an unsupported model, with the feature that it would need where that is known.
+
+    Args:
+        get: the value of a key of its configuration; None if it has none.
+    """
+    feature = missing_feature(name, model_type, get)
     why = f": it needs {feature}" if feature else ""
-    supported = ", ".join(f"{family.name} ({family.architecture})" for family in FAMILIES.values())
-    return ModelError(f"architecture {name!r} is not supported{why}", where=where, remedy=f"supported: {supported}")
+    return ModelError(
+        f"architecture {name!r} is not supported{why}",
+        where=where,
+        remedy=f"use a model of a supported family (see `qairt models`): {', '.join(FAMILIES)}",
+    )

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 _SCAN = "a state-space scan (Mamba)"
 _DELTA = "the gated delta rule (linear attention)"
 _LATENT = "multi-head latent attention"
 _VISION = "a vision tower"
+_AUDIO = "an audio encoder"
+_ENCODER = "an encoder"
 _EXPERTS = "a mixture of experts"
+_SHORT = "short convolutions between attention layers"
 _MISSING = {
     "bamba": _SCAN,
     "falcon_h1": _SCAN,
@@ -42,8 +47,8 @@ _MISSING = {
     "hunyuan_v1_moe": _EXPERTS,
     "glm4_moe": _EXPERTS,
     "gpt_oss": "a mixture of experts, and attention sinks",
-    "lfm2": "short convolutions between attention layers",
-    "lfm2_moe": "short convolutions between attention layers, and a mixture of experts",
+    "lfm2": _SHORT,
+    "lfm2_moe": f"{_SHORT}, and a mixture of experts",
     "gemma3": _VISION,
     "llava": _VISION,
     "mllama": _VISION,
@@ -52,22 +57,59 @@ _MISSING = {
     "qwen2_vl": _VISION,
     "qwen3_vl": _VISION,
     "smolvlm": _VISION,
-    "whisper": "an encoder",
-    "t5": "an encoder",
-    "bert": "an encoder",
+    "whisper": _ENCODER,
+    "t5": _ENCODER,
+    "bert": _ENCODER,
     "gpt2": "learned position embeddings",
     "opt": "learned position embeddings",
     "bloom": "attention biases by distance (ALiBi)",
     "mpt": "attention biases by distance (ALiBi)",
 }
 """`model_type` -> the missing feature."""
+_STATED = {
+    "vision_config": _VISION,
+    "vision_tower": _VISION,
+    "img_processor": _VISION,
+    "audio_config": _AUDIO,
+    "thinker_config": _AUDIO,
+    "is_encoder_decoder": _ENCODER,
+    "ssm.state_size": _SCAN,
+    "mamba_d_state": _SCAN,
+    "ssm_state_size": _SCAN,
+    "attention.kv_lora_rank": _LATENT,
+    "kv_lora_rank": _LATENT,
+    "conv_L_cache": _SHORT,
+    "shortconv.l_cache": _SHORT,
+    "expert_count": _EXPERTS,
+    "moe_num_experts": _EXPERTS,
+    "n_routed_experts": _EXPERTS,
+    "num_experts": _EXPERTS,
+    "num_local_experts": _EXPERTS,
+}
+"""A key of `config.json`, or a field of GGUF, that states more than nothing -> the missing feature."""
+_HEADS = {
+    "ForConditionalGeneration": "an input other than text",
+    "ForMaskedLM": _ENCODER,
+    "ForQuestionAnswering": "a head other than the language model's",
+    "ForSequenceClassification": "a head other than the language model's",
+    "ForTokenClassification": "a head other than the language model's",
+    "Model": "a pooled output (an embedding model)",
+}
+"""How the name of a class ends -> the missing feature; what the model computes before it may be supported."""
 
 
-def missing_feature(name: str, model_type: str = "") -> str | None:
-    """What an unsupported model needs, by its `model_type` or its class."""
+def missing_feature(name: str, model_type: str, get: Callable[[str], object]) -> str | None:
+    """What an unsupported model needs, by its `model_type`, its settings, or its class.
+
+    Args:
+        get: the value of a key of its configuration; None if it has none.
+    """
     if model_type in _MISSING:
         return _MISSING[model_type]
+    stated = next((feature for key, feature in _STATED.items() if get(key)), None)
+    if stated is not None:
+        return stated
     plain = name.lower().replace("_", "")
-    return next(
-        (feature for kind, feature in _MISSING.items() if plain.startswith(f"{kind.replace('_', '')}for")), None
-    )
+    named = (feature for kind, feature in _MISSING.items() if plain.startswith(f"{kind.replace('_', '')}for"))
+    ending = (feature for end, feature in _HEADS.items() if name.endswith(end))
+    return next(named, None) or next(ending, None)

@@ -60,7 +60,7 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
     fields = GgufFields(header, f"{architecture}.")
     if architecture not in _FAMILIES or fields.integer("expert_count", 0) > 0:
         experts = " with experts" if architecture in _FAMILIES else ""
-        raise unknown_architecture(f"{architecture}{experts}", where, architecture)
+        raise unknown_architecture(f"{architecture}{experts}", where, architecture, fields.get)
     family = _FAMILIES[architecture]
     assert family.gguf is not None
     for key, (plain, why) in _REFUSED.items():
