@@ -69,6 +69,26 @@ def test_backend_cpu_leaves_the_npu_stages_out(qairt, model, place):
     assert qairt("check", "cpu.yaml").code == 0
 
 
+def test_a_model_that_no_bundle_can_hold_gets_a_recipe_that_passes_check(qairt, place):
+    write_model(place / "gemma", "gemma3_text", sliding_window=8)
+    assert qairt("init", "gemma").code == 0
+    text = (place / "gemma.yaml").read_text()
+    assert text.endswith(
+        "  generate_context_binary: {}\n"
+        "# No export_bundle: no runtime computes the rotary embedding of this model's windowed layers.\n"
+    )
+    assert "context_length: 64              # tokens of prompt and answer together\n" in text
+    assert qairt("check", "gemma.yaml").code == 0
+
+
+def test_the_context_of_a_model_with_windows_fits_a_bundle(qairt, place):
+    write_model(place / "gemma", "gemma2", sliding_window=8)
+    assert qairt("init", "gemma").code == 0
+    limit = "tokens of prompt and answer together; in a bundle, at most the attention window\n"
+    assert f"context_length: 8               # {limit}" in (place / "gemma.yaml").read_text()
+    assert qairt("check", "gemma.yaml").code == 0
+
+
 def test_it_overwrites_nothing_without_force(qairt, model, place):
     (place / "mine.yaml").write_text("precious")
     said = qairt("init", "tiny-llama", "-o", "mine.yaml")

@@ -144,7 +144,7 @@ def recipe_text(model: str, description: ModelDescription, *, soc: str, backend:
         ("  export: {}", ""),
         ("  prepare_exports:", ""),
         (f"    arn: [1, {prompt}]", f"tokens per call: 1 to generate, {prompt} to read the prompt"),
-        (f"    context_length: {context}", "tokens of prompt and answer together"),
+        (f"    context_length: {context}", f"tokens of prompt and answer together{_limit(config, context)}"),
         ("  split_model:", ""),
         (f"    num_splits: {splits_for(description)}", "parts of the model; the embedding is the first"),
         ("  mha_to_sha_conversion: {}", "one attention head at a time, which suits the NPU"),
@@ -153,7 +153,9 @@ def recipe_text(model: str, description: ModelDescription, *, soc: str, backend:
         ("    act_bitwidth: 16", ""),
         ("    bias_bitwidth: 32", ""),
         *([("  generate_context_binary: {}", "")] if npu else []),
-        ("  export_bundle: {}", ""),
+        ("  export_bundle: {}", "")
+        if config.local_rotary is None
+        else ("# No export_bundle: no runtime computes the rotary embedding of this model's windowed layers.", ""),
     ]
     title = f"# {_name(model)} for a Qualcomm Hexagon NPU. `qairt plan` shows the steps, `qairt run` runs them."
     lines = [f"{setting:<35} # {comment}" if comment else setting for setting, comment in settings]
@@ -161,8 +163,15 @@ def recipe_text(model: str, description: ModelDescription, *, soc: str, backend:
 
 
 def _context(config: DecoderConfig) -> int:
-    """At most what the model was trained for, and its attention window."""
-    return min(2048, config.max_position_embeddings, config.sliding_window or 2048)
+    """At most what the model was trained for, and the attention window of a model that a bundle can hold."""
+    window = None if config.local_rotary is not None else config.sliding_window
+    return min(2048, config.max_position_embeddings, window or 2048)
+
+
+def _limit(config: DecoderConfig, context: int) -> str:
+    """Why the context is short."""
+    windowed = config.local_rotary is None and context == config.sliding_window
+    return "; in a bundle, at most the attention window" if windowed else ""
 
 
 def _name(model: str) -> str:
