@@ -135,7 +135,7 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
 def _write_adapters(task: Task, config: DecoderConfig, directory: Path) -> Path | None:
     """Read every value of the adapters, and write what they say about themselves."""
     from qairt.model.lora.adapter import read_adapter
-    from qairt.stages.adapter_metadata import metadata_of, write_metadata
+    from qairt.stages.adapter_metadata import write_metadata
 
     paths = {name.removeprefix(_ADAPTER): path for name, path in task.paths.items() if name.startswith(_ADAPTER)}
     if not paths:
@@ -144,5 +144,5 @@ def _write_adapters(task: Task, config: DecoderConfig, directory: Path) -> Path 
     for adapter in adapters.values():
         adapter.check_values()
     path = directory / "adapters.json"
-    write_metadata(path, metadata_of(adapters))
+    write_metadata(path, adapters)
     return path
