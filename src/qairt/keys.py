@@ -42,14 +42,26 @@ def digest(value: object) -> str:
 
 
 def differing_leaves(old: object, new: object, path: str = "") -> list[tuple[str, object, object]]:
-    """The leaves in which two plain values differ, as `(dotted path, old, new)`."""
-    if isinstance(old, Mapping) and isinstance(new, Mapping):
+    """The leaves in which two plain values differ, as `(dotted path, old, new)`; see `parts_of`."""
+    was, now = parts_of(old), parts_of(new)
+    lists = isinstance(old, list) or isinstance(new, list)
+    if was is not None and now is not None and (not lists or [*was] == [*now]):
         found: list[tuple[str, object, object]] = []
-        for name in [*new, *(name for name in old if name not in new)]:
+        for name in [*now, *(name for name in was if name not in now)]:
             inner = f"{path}.{name}" if path else str(name)
-            found += differing_leaves(old.get(name), new.get(name), inner)
+            found += differing_leaves(was.get(name), now.get(name), inner)
         return found
     return [] if old == new else [(path, old, new)]
+
+
+def parts_of(value: object) -> Mapping[str, object] | None:
+    """The named parts of a plain value: a mapping's, or those of a list of mappings that each have a `name`."""
+    if isinstance(value, Mapping):
+        return value
+    if not isinstance(value, list) or not all(isinstance(part, Mapping) and "name" in part for part in value):
+        return None
+    found = {str(part["name"]): part for part in value}
+    return found if len(found) == len(value) > 0 else None
 
 
 def _is_pair(value: object) -> bool:

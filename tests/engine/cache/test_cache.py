@@ -189,3 +189,12 @@ def test_canonical_json_has_one_form():
         ("a.c", 2, 3),
         ("a.d", None, 4),
     ]
+
+
+def test_a_list_of_named_parts_differs_part_by_part():
+    one, two = {"name": "one", "digest": "a"}, {"name": "two", "digest": "b"}
+    assert differing_leaves([one, two], [one, {**two, "digest": "c"}], "all") == [("all.two.digest", "b", "c")]
+    for other in ([two, one], [one], [one, one], [one, 2], []):
+        assert differing_leaves([one, two], other, "all") == [("all", [one, two], other)]
+    assert differing_leaves([one, one], [one, two], "all") == [("all", [one, one], [one, two])]
+    assert differing_leaves([], [], "all") == []

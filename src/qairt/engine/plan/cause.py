@@ -200,8 +200,9 @@ def _kind(kind: Kind, path: str) -> Kind:
 
 
 def _flat(value: object, path: str) -> list[tuple[str, object]]:
-    if isinstance(value, Mapping):
-        return [leaf for name, inner in value.items() for leaf in _flat(inner, f"{path}.{name}" if path else name)]
+    parts = keys.parts_of(value)
+    if parts is not None:
+        return [leaf for name, inner in parts.items() for leaf in _flat(inner, f"{path}.{name}" if path else name)]
     return [] if value is None or value == [] else [(path, value)]
 
 
