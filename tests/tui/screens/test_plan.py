@@ -110,7 +110,9 @@ def test_lines_fit_the_width(made: Path, width: int) -> None:
     lengths = {len(line) for line in (heading, *("".join(row) for row in rows))}
     assert len(lengths) == 1
     assert lengths == {width}
-    assert [name in heading for name in ("WHY", "TIME", "RAM", "SIZE")] == [True, width > 40, width > 40, width > 77]
+    assert [name in heading for name in ("WHY", "TIME", "RAM", "ON DISK")] == [True, width > 40, width > 40, width > 77]
+    times = [row[5].strip() for row in rows if width > 40]
+    assert all(time == "-" or time.startswith("~") for time in times), "an estimate is marked as one at every width"
 
 
 async def test_a_screen_to_look_at_offers_nothing_that_changes(made: Path) -> None:

@@ -66,6 +66,26 @@ async def test_values_marks_and_origins() -> None:
         ]
 
 
+async def test_an_ellipsis_marks_a_line_that_does_not_fit() -> None:
+    app = Host()
+    async with app.run_test(size=(20, 20)) as pilot:
+        app.tree_pane.show(VALUES)
+        await pilot.pause()
+        assert app.lines() == [
+            "backend CPU  :1",
+            "verify size  default",
+            "▼ ≠ stages",
+            "├ ▼ ≠ fan",
+            "│ ├ ≠ suffix b (was…",
+            "│ └ ▶ recipe lpbq.y…",
+            "└ ▼ [red]odd[/]",
+            "  └ text [b]x[/b][3…",
+        ]
+        app.tree_pane.look = Look(ascii=True)
+        await pilot.pause()
+        assert app.lines()[-1] == "  ` text [b]x[/b]..."
+
+
 async def test_ascii() -> None:
     app = Host(Look(ascii=True))
     async with app.run_test(size=(60, 20)) as pilot:

@@ -198,7 +198,7 @@ def cells(row: PlanRow, width: int, look: Look) -> list[str]:
     """The cells of one row."""
     mark = "" if row.exact else "~"
     runs = row.to_run > 0
-    time = spread(row.seconds, row.low, row.high) if width >= _WIDE else clock(row.seconds)
+    time = spread(row.seconds, *((row.low, row.high) if width >= _WIDE else (0, 0)))
     found = [  # in the order of `titles`
         row.name,
         row.place or "-",

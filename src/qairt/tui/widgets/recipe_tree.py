@@ -142,9 +142,21 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
         line.append(name, style + differs)
         line.append(text, style + (differs if value.differs else role))
         line.append(where, style + self._role("origin"))
-        return line
+        return self._cut(line, node)
 
     # Inside
+
+    def _cut(self, line: Text, node: TreeNode[RecipeValue]) -> Text:
+        """The line in the room right of its guides; an ellipsis marks a cut."""
+        depth = 0
+        while node.parent is not None and node.parent is not self.root:
+            node, depth = node.parent, depth + 1
+        room = self.scrollable_content_region.width - depth * self.guide_depth
+        dots = self._look.text("…")
+        if room > len(dots) and line.cell_len > room:  # no room at all before the first layout
+            line.truncate(room - len(dots))
+            line.append(dots)
+        return line
 
     def _parts(self, value: RecipeValue) -> tuple[str, str, str, str]:
         mark = f"{self._look.mark('stale')} " if value.differs else ""
