@@ -119,10 +119,12 @@ def evaluated(
     artifacts: dict[str, str],
     digest: str = "text",
     concurrency: str = "base",
+    adapters: str = "",
 ) -> None:
     record = EvaluationRecord(
         target=target,
         concurrency=concurrency,
+        adapters=adapters,
         metrics={
             "perplexity": MetricRecord(
                 metric="perplexity",
@@ -216,6 +218,30 @@ def test_scores_by_concurrency_of_lora_adapters_the_base_first(cache):
         ("perplexity, french", 11.0, 21.0),
         ("perplexity, both", 12.0, 22.0),
     ]
+
+
+def test_scores_of_earlier_adapters_are_not_those_of_a_run_with_retrained_ones(cache):
+    """The graphs are the same ones; only the adapter values were written anew."""
+    params = {
+        each: {"name": "french", "adapters": [{"name": "french", "digest": each, "strength": 1.0}]}
+        for each in ("before", "retrained")
+    }
+    item = entry("lora_adapters", "concurrency1")
+    inputs = {"stage": item.stage, "extras": {"params": params["retrained"]}}
+    store(cache, item.stage, item.label, item.key, {"values.safetensors": b"v"}, inputs=inputs)
+    events: list[ev.Event] = [recorded.opening([*ITEMS, item], run_id="0002")]
+    for each in (*ITEMS, item):
+        events += recorded.made(each, recorded.BEGAN, 9.0)
+    recorded.record(cache.cache_dir, "0002", [*events, recorded.closing("done", recorded.BEGAN + 50)])
+    graphs = {"quantize": keys.digest(sorted([ITEMS[2].key, ITEMS[3].key]))}
+    for loss, each in enumerate(params):
+        for target, artifacts in (("torch", {}), ("cpu", graphs)):
+            digest = keys.digest(params[each])
+            evaluated(cache, target, 10.0 + loss, artifacts=artifacts, concurrency="french", adapters=digest)
+            evaluated(cache, target, 5.0, artifacts=artifacts, concurrency="removed from the recipe", adapters="other")
+        scores = gather(cache, "llama.yaml").scores
+        expected = [("perplexity, french", 11.0, {"cpu": 11.0})] if each == "retrained" else []
+        assert [(score.title, score.float_score, score.scores) for score in scores] == expected
 
 
 def test_a_float_score_alone_is_better_than_none(cache):

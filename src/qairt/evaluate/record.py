@@ -51,6 +51,8 @@ class EvaluationRecord(BaseModel):
     target: str
     concurrency: str = BASE
     """The LoRA adapters that were active."""
+    adapters: str = ""
+    """A digest of their content and strengths; empty for the base."""
     metrics: dict[str, MetricRecord]
     """By display name."""
     context_length: int
@@ -140,7 +142,7 @@ def find_record(state_folder: Path, number: int) -> EvaluationRecord:
 def differences(a: EvaluationRecord, b: EvaluationRecord) -> list[RecordDifference]:
     """Everything in which two evaluations differ besides the scores: recipe, model, toolchain, target, texts."""
     found = [RecordDifference(f"recipe: {path}", *values) for path, *values in differing_settings(a.recipe, b.recipe)]
-    for name in ("model", "model_digest", "toolchain", "target", "concurrency", "context_length", "host"):
+    for name in ("model", "model_digest", "toolchain", "target", "concurrency", "adapters", "context_length", "host"):
         found += _differing(name.replace("_", " "), getattr(a, name), getattr(b, name))
     for name in _names(a.artifacts, b.artifacts):
         found += _differing(f"items of {name}", a.artifacts.get(name), b.artifacts.get(name))

@@ -18,6 +18,7 @@ from qairt.engine.record.sweeps import sweep_of, sweep_table
 from qairt.engine.run.history import tools_of_run
 from qairt.evaluate.record import recipe_of
 from qairt.report import remarks
+from qairt.report.adapters import adapters_of
 from qairt.report.artifacts import bundle_of, sizes_of
 from qairt.report.facts import Failure, RunReport
 from qairt.report.fidelity import fidelity_of
@@ -42,7 +43,7 @@ def gather(cache: StageCache, recipe: str, recipe_now: Mapping[str, object] | No
     state, summary = latest.state, read_summary(latest.folder)
     entries, metrics = latest.entries(cache), cache.read_metrics()
     fidelity = fidelity_of(cache, state, latest.settings)
-    scores = scores_of(cache.cache_dir, state, latest.model)
+    scores = scores_of(cache.cache_dir, state, latest.model, adapters_of(entries))
     return RunReport(
         run=summary,
         model=_model_name(latest.model),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePath
 
 from qairt import keys
@@ -15,13 +15,17 @@ from qairt.report.facts import Score
 FLOAT = "torch"
 
 
-def scores_of(state_folder: Path, state: RunState, model: str) -> list[Score]:
+def scores_of(state_folder: Path, state: RunState, model: str, adapters: Mapping[str, str]) -> list[Score]:
     """The latest score of each metric on each target of this run, and on the float model if it read the same text.
 
     Args:
         model: the recipe's, for scores of the float model when none of this run's targets was measured.
+        adapters: of the run, see `adapters_of`; if empty, those that were measured last count.
     """
     evaluations = records(state_folder)
+    measured = {record.concurrency: record.adapters for record in evaluations}
+    adapters = {**(adapters or measured), BASE: ""}
+    evaluations = [record for record in evaluations if adapters.get(record.concurrency) == record.adapters]
     of_run = [record for record in evaluations if record.target != FLOAT and _is_of(record, state)]
     digests = {record.model_digest for record in of_run}
     of_float = [

@@ -98,6 +98,7 @@ class Evaluation:
         record = EvaluationRecord(
             target=self._target,
             concurrency=self._concurrency,
+            adapters=self._adapters(),
             metrics=found,
             context_length=subject.context_length,
             model=str(model.source),
@@ -176,6 +177,11 @@ class Evaluation:
         if self._device_parts is not None and self._device_parts.told:
             identity["device"] = self._device_parts.told
         return keys.digest(identity)
+
+    def _adapters(self) -> str:
+        if self._concurrency == BASE:
+            return ""
+        return keys.digest(concurrency_identity(run=self._run, concurrency=self._concurrency))
 
     def _simulation(self) -> tuple[Parameters, Encodings]:
         """The weights after quantization, and all encodings."""
