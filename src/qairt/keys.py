@@ -42,7 +42,12 @@ def digest(value: object) -> str:
 
 
 def differing_leaves(old: object, new: object, path: str = "") -> list[tuple[str, object, object]]:
-    """The leaves in which two plain values differ, as `(dotted path, old, new)`; see `parts_of`."""
+    """The leaves in which two plain values differ, as `(dotted path, old, new)`; see `parts_of`. Texts that hold JSON
+    objects differ where these do."""
+    if old == new:
+        return []
+    if (was := _object_in(old)) is not None and (now := _object_in(new)) is not None and was != now:
+        return differing_leaves(was, now, path)
     was, now = parts_of(old), parts_of(new)
     lists = isinstance(old, list) or isinstance(new, list)
     if was is not None and now is not None and (not lists or [*was] == [*now]):
@@ -51,7 +56,7 @@ def differing_leaves(old: object, new: object, path: str = "") -> list[tuple[str
             inner = f"{path}.{name}" if path else str(name)
             found += differing_leaves(was.get(name), now.get(name), inner)
         return found
-    return [] if old == new else [(path, old, new)]
+    return [(path, old, new)]
 
 
 def parts_of(value: object) -> Mapping[str, object] | None:
@@ -62,6 +67,16 @@ def parts_of(value: object) -> Mapping[str, object] | None:
         return None
     found = {str(part["name"]): part for part in value}
     return found if len(found) == len(value) > 0 else None
+
+
+def _object_in(value: object) -> Mapping[str, object] | None:
+    if not isinstance(value, str) or not value.startswith("{"):
+        return None
+    try:
+        found = json.loads(value)
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def _is_pair(value: object) -> bool:

@@ -198,3 +198,10 @@ def test_a_list_of_named_parts_differs_part_by_part():
         assert differing_leaves([one, two], other, "all") == [("all", [one, two], other)]
     assert differing_leaves([one, one], [one, two], "all") == [("all", [one, one], [one, two])]
     assert differing_leaves([], [], "all") == []
+
+
+def test_texts_of_json_objects_differ_where_the_objects_do():
+    old, new = '{"ranks": {"q_proj": 4}, "form": "inputs"}', '{"form": "inputs", "ranks": {"q_proj": 8}}'
+    assert differing_leaves({"lora": old}, {"lora": new}) == [("lora.ranks.q_proj", 4, 8)]
+    assert differing_leaves({"lora": old}, {"lora": old + " "}) == [("lora", old, old + " ")]
+    assert differing_leaves({"text": "{"}, {"text": "{}"}) == [("text", "{", "{}")]

@@ -99,7 +99,7 @@ def equal_leaves(item: PlannedItem, then: Inputs) -> list[Leaf]:
         Leaf(_kind(kind, path), path, value, value)
         for kind, _, now, name in _parts(item, then)
         for path, value in _flat(now, name)
-        if not any(path == other or path.startswith(f"{other}.") for other in differing)
+        if not any(path == other or path.startswith(f"{other}.") or other.startswith(f"{path}.") for other in differing)
     ]
 
 
