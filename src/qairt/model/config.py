@@ -124,6 +124,11 @@ class DecoderConfig(BaseModel):
         return self.sliding_window if windowed else None
 
     @property
+    def longest_unwindowed(self) -> int | None:
+        """Tokens that a text may have if the model states a window and no layer applies it; else None."""
+        return self.sliding_window if self.windowed_layers == () else None
+
+    @property
     def longest_context(self) -> int | None:
         """Tokens that the rotary embedding reaches; None if it adapts to any length."""
         scaling = self.rope_scaling or {}

@@ -233,7 +233,7 @@ class Evaluation:
         """Tokens per chunk.
 
         Raises:
-            RecipeError: the graphs, or the attention's window, hold fewer.
+            RecipeError: the graphs, or a window that the layers do not have, hold fewer.
         """
         config, evaluator = self._run.config, self._run.settings.evaluator
         length = evaluator.context_length
@@ -241,7 +241,8 @@ class Evaluation:
         if "context_length" not in evaluator.model_fields_set:
             length = graphs if graphs is not None else min(length, config.max_position_embeddings)
         held = min((part.signature.cl for of_ar in parts.values() for part in of_ar), default=length)
-        most, what = min((held, "the graphs hold"), (config.sliding_window or length, "the attention's window holds"))
+        window = config.longest_unwindowed or length
+        most, what = min((held, "the graphs hold"), (window, "the attention's window holds"))
         if length > most:
             raise RecipeError(
                 f"chunks of {length} tokens: {what} {most}",

@@ -181,7 +181,7 @@ def _tokens(config: WorkloadConfig, decoder: DecoderConfig, tokenizer: Tokenizer
     """
     ids = prompt_ids(tokenizer, config.prompts[index], chat=config.chat)
     require_known(ids, decoder.vocab_size)
-    limit = min(decoder.max_position_embeddings, decoder.sliding_window or decoder.max_position_embeddings)
+    limit = min(decoder.max_position_embeddings, decoder.longest_unwindowed or decoder.max_position_embeddings)
     if len(ids) + config.max_new_tokens > limit:
         which = "prompt" if "prompts" in config.model_fields_set else "default prompt"
         raise GenerationError(
