@@ -283,15 +283,18 @@ def test_other_stored_tensors_are_told(tmp_path):
 def test_adapters_are_refused_by_name(tmp_path):
     adapter = tmp_path / "adapter_config.json"
     adapter.write_text(json.dumps({"peft_type": "LORA", "base_model_name_or_path": "org/base"}))
-    merge = "merge it into the base model (in peft: model.merge_and_unload().save_pretrained(directory))"
+    with_adapter = (
+        "for the model with its adapter, name the adapter in the recipe (lora: adapters:), or merge the two "
+        "(in peft: model.merge_and_unload().save_pretrained(directory))"
+    )
     assert refused(tmp_path) == (
-        f"{adapter}: this is a LORA adapter, its base model is org/base, and adapters are not supported\n"
-        f"  {merge}, or use the base model alone"
+        f"{adapter}: this is a LORA adapter, not a model; its base model is org/base\n"
+        f"  use the base model; {with_adapter}"
     )
     save_tiny(tmp_path, "llama")
     assert refused(tmp_path) == (
-        f"{adapter}: the directory holds a LORA adapter beside its base model, and adapters are not supported\n"
-        f"  {merge}, or use the base model alone: move adapter_config.json away"
+        f"{adapter}: the directory holds a LORA adapter beside its base model, and it is not clear which is meant\n"
+        f"  move the adapter to a folder of its own; {with_adapter}"
     )
 
 

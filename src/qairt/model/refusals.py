@@ -8,6 +8,11 @@ from qairt.errors import ModelError
 from qairt.files import read_regular
 from qairt.model.json_file import read_json_object
 
+_ADAPT = (
+    "for the model with its adapter, name the adapter in the recipe (lora: adapters:), or merge the two "
+    "(in peft: model.merge_and_unload().save_pretrained(directory))"
+)
+
 
 def refuse_adapter(directory: Path) -> None:
     """Check that a model directory holds no adapter of PEFT; transformers applies one that lies beside its base model.
@@ -20,18 +25,17 @@ def refuse_adapter(directory: Path) -> None:
         return
     stated = read_json_object(path)
     kind = f"{stated.get('peft_type') or 'LoRA'} adapter"
-    merge = "merge it into the base model (in peft: model.merge_and_unload().save_pretrained(directory))"
     if (directory / "config.json").is_file():
         raise ModelError(
-            f"the directory holds a {kind} beside its base model, and adapters are not supported",
+            f"the directory holds a {kind} beside its base model, and it is not clear which is meant",
             where=str(path),
-            remedy=f"{merge}, or use the base model alone: move adapter_config.json away",
+            remedy=f"move the adapter to a folder of its own; {_ADAPT}",
         )
     base = stated.get("base_model_name_or_path") or "not named"
     raise ModelError(
-        f"this is a {kind}, its base model is {base}, and adapters are not supported",
+        f"this is a {kind}, not a model; its base model is {base}",
         where=str(path),
-        remedy=f"{merge}, or use the base model alone",
+        remedy=f"use the base model; {_ADAPT}",
     )
 
 

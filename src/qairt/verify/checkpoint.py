@@ -67,8 +67,11 @@ def _logits(source: Path, ids: Ids) -> Floats:
     """[tokens, vocab]"""
     import torch
     from transformers import AutoModelForCausalLM
+    from transformers.utils import logging
 
     folder, more = (source.parent, {"gguf_file": source.name}) if source.is_file() else (source, {})
+    level = logging.get_verbosity()
+    logging.set_verbosity_error()  # its advice on the settings of a model, which is somebody else's
     try:
         with contextlib.redirect_stderr(io.StringIO()):  # its progress bars
             model = AutoModelForCausalLM.from_pretrained(
@@ -79,4 +82,6 @@ def _logits(source: Path, ids: Ids) -> Floats:
     except Exception as error:  # whatever a library of many authors raises
         first = (str(error).strip() or type(error).__name__).splitlines()[0]
         raise ToolchainNotAvailable(f"{READER} cannot read the model: {first}", where=str(source)) from error
+    finally:
+        logging.set_verbosity(level)
     return logits
