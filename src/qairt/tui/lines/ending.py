@@ -17,6 +17,8 @@ Quality = Sequence[tuple[str, str, str]]
 """Name, value and remark of each figure."""
 
 _NAMES = 12
+_KEY = {False: 5, True: 6}
+"""Width of the column of keys; True: in ASCII, where one is `enter`."""
 _WARNINGS = 8
 _NEXT = (
     ("g", "generate", "answer a prompt with the quantized model"),
@@ -46,7 +48,14 @@ def ending_lines(
     right = [
         *_section("Quality", _quality(quality), look, width),
         *_section("Warnings", _warnings(ending), look, width),
-        *_section("Next", _next(), look, width, column=5, name_style="bold $footer-key-foreground"),
+        *_section(
+            "Next",
+            _next(state, ending, look),
+            look,
+            width,
+            column=_KEY[look.ascii],
+            name_style="bold $footer-key-foreground",
+        ),
     ]
     return left, right
 
@@ -67,9 +76,15 @@ def _section(
     return lines
 
 
-def _next() -> Iterator[_Line]:
-    for key, name, about in _NEXT:
-        yield key, f"{name.ljust(_NAMES - 2)}{about}", ""
+def _next(state: RunState, ending: Ending | None, look: Look) -> Iterator[_Line]:
+    lines = list(_NEXT)
+    if state.status in ("failed", "interrupted"):
+        what = "failed" if state.status == "failed" else "was interrupted"
+        lines.insert(0, ("⏎", "stages", f"see what {what}; there r runs it again"))
+        if ending is None or not ending.made:
+            lines.pop()  # nothing to copy
+    for key, name, about in lines:
+        yield look.text(key), f"{name.ljust(_NAMES - 2)}{about}", ""
 
 
 def _outcome(state: RunState) -> Iterator[_Line]:

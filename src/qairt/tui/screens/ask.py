@@ -40,7 +40,7 @@ class AskScreen(ModalScreen[str | None]):
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
             box.border_title = self._title
-            box.border_subtitle = "enter go on   esc back"
+            box.border_subtitle = "enter continue   esc back"
             yield self._input
             yield Static(self._about, markup=False)
 

@@ -12,9 +12,12 @@ from textual.widget import Widget
 
 from qairt.engine.record.state import RunState
 from qairt.tui.lines.matrix import plain
+from qairt.tui.lines.runs import cut
 from qairt.tui.terminal.glyphs import Look
 
 _ROLES = {"running": "running", "done": "done", "failed": "failed", "interrupted": "interrupted", "planned": "waiting"}
+_AROUND_REMARK = 3
+"""Columns between the remark and what is left of it, and after it."""
 
 
 class StatusLine(Widget):
@@ -48,7 +51,7 @@ class StatusLine(Widget):
         Args:
             name: of the recipe.
             connection: how this screen is connected to the run: `in this program`, `attached`, `replay`.
-            remark: at the right; left out when there is no room.
+            remark: at the right, before the connection, host and process if there is no room for all of them.
         """
         room = self.size.width
         parts = [(" qairt ", "name"), (f" {plain(name)} ", "text")]
@@ -64,12 +67,16 @@ class StatusLine(Widget):
         else:
             parts += [(f" {connection}", "text")]
         parts = [(self.look.text(text), role) for text, role in parts]
-        while len(parts) > 3 and sum(cell_len(text) for text, _ in parts) > room:
-            parts.pop()
-        taken = sum(cell_len(text) for text, _ in parts)
         remark = self.look.text(plain(remark))
-        if remark and taken + cell_len(remark) + 2 <= room:
-            parts.append((" " * (room - taken - cell_len(remark) - 1) + remark + " ", "text"))
+        needed = cell_len(remark) + _AROUND_REMARK if remark else 0
+        while len(parts) > 4 and _width(parts) + needed > room:
+            parts.pop()
+        while len(parts) > 3 and _width(parts) > room:
+            parts.pop()
+        left = room - _width(parts)
+        if remark and left > _AROUND_REMARK:
+            remark = cut(remark, left - _AROUND_REMARK, self.look)
+            parts.append((" " * (left - cell_len(remark) - 1) + remark + " ", "text"))
         if parts != self._parts:
             self._parts = parts
             self.refresh()
@@ -80,6 +87,10 @@ class StatusLine(Widget):
             Segment(text, style + self.get_component_rich_style(f"status-line--{role}")) for text, role in self._parts
         ]
         return Strip(segments).adjust_cell_length(self.size.width, style)
+
+
+def _width(parts: list[tuple[str, str]]) -> int:
+    return sum(cell_len(text) for text, _ in parts)
 
 
 def _elapsed(state: RunState, now: float) -> str:
