@@ -379,9 +379,25 @@ def test_gguf_of_an_unknown_architecture(tmp_path: Path) -> None:
     write_tiny_gguf(path, tiny_model("llama"), fields={"expert_count": 8})
     needs = "it needs a mixture of experts"
     assert refused(path) == f"{path}: architecture 'llama with experts' is not supported: {needs}\n{SUPPORTED}"
-    write_tiny_gguf(path, tiny_model("llama"), architecture="lfm2", fields={"shortconv.l_cache": 3})
-    needs = "it needs short convolutions between attention layers"
-    assert refused(path) == f"{path}: architecture 'lfm2' is not supported: {needs}\n{SUPPORTED}"
+
+
+@pytest.mark.parametrize(
+    ("architecture", "fields", "needs"),
+    [
+        ("clip", {}, "a vision tower"),
+        ("gemma-embedding", {}, "a pooled output (an embedding model)"),
+        ("qwen35", {"ssm.state_size": 16}, "the gated delta rule (linear attention)"),
+        ("new", {"shortconv.l_cache": 3}, "short convolutions between attention layers"),
+        ("new", {"ssm.state_size": 16}, "a state-space scan (Mamba)"),
+        ("new", {"pooling_type": 1}, "a pooled output (an embedding model)"),
+    ],
+)
+def test_gguf_that_needs_what_the_decoder_lacks(
+    architecture: str, fields: dict[str, Any], needs: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "m.gguf"
+    write_tiny_gguf(path, tiny_model("llama"), architecture=architecture, fields=fields)
+    assert refused(path) == f"{path}: architecture {architecture!r} is not supported: it needs {needs}\n{SUPPORTED}"
 
 
 def test_gguf_without_a_tensor(tmp_path: Path) -> None:

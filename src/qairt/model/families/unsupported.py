@@ -10,6 +10,7 @@ _LATENT = "multi-head latent attention"
 _VISION = "a vision tower"
 _AUDIO = "an audio encoder"
 _ENCODER = "an encoder"
+_POOLED = "a pooled output (an embedding model)"
 _EXPERTS = "a mixture of experts"
 _SHORT = "short convolutions between attention layers"
 _MISSING = {
@@ -60,12 +61,23 @@ _MISSING = {
     "whisper": _ENCODER,
     "t5": _ENCODER,
     "bert": _ENCODER,
+    "jina-bert-v2": _ENCODER,
+    "modern-bert": _ENCODER,
+    "nomic-bert": _ENCODER,
+    "t5encoder": _ENCODER,
+    "gemma-embedding": _POOLED,
+    "clip": _VISION,
+    "qwen2vl": _VISION,
+    "qwen3vl": _VISION,
+    "qwen35": _DELTA,
+    "qwen35moe": _DELTA,
+    "qwen3next": _DELTA,
     "gpt2": "learned position embeddings",
     "opt": "learned position embeddings",
     "bloom": "attention biases by distance (ALiBi)",
     "mpt": "attention biases by distance (ALiBi)",
 }
-"""`model_type` -> the missing feature."""
+"""`model_type`, or the architecture of a GGUF file -> the missing feature."""
 _STATED = {
     "vision_config": _VISION,
     "vision_tower": _VISION,
@@ -73,6 +85,7 @@ _STATED = {
     "audio_config": _AUDIO,
     "thinker_config": _AUDIO,
     "is_encoder_decoder": _ENCODER,
+    "pooling_type": _POOLED,
     "ssm.state_size": _SCAN,
     "mamba_d_state": _SCAN,
     "ssm_state_size": _SCAN,
@@ -93,7 +106,7 @@ _HEADS = {
     "ForQuestionAnswering": "a head other than the language model's",
     "ForSequenceClassification": "a head other than the language model's",
     "ForTokenClassification": "a head other than the language model's",
-    "Model": "a pooled output (an embedding model)",
+    "Model": _POOLED,
 }
 """How the name of a class ends -> the missing feature; what the model computes before it may be supported."""
 
