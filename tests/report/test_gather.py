@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from qairt.engine.record.state import RunState
 from qairt.errors import CacheError
 from qairt.evaluate.record import EvaluationRecord, MetricRecord, add_record
 from qairt.report.gather import gather
+from qairt.report.render import to_html, to_markdown
 from qairt.report.timeline import POINTS, timeline_of
 from qairt.verify.result import LayerCost, OutputFidelity, RungFidelity
 
@@ -88,18 +90,35 @@ def cache(tmp_path: Path) -> StageCache:
     return found
 
 
-def measured(cache: StageCache, rung: str, db: float, sources: list[ev.PlannedEntry], **asked: Any) -> None:
+def measured(
+    cache: StageCache,
+    rung: str,
+    db: float,
+    sources: list[ev.PlannedEntry],
+    adapted: Mapping[str, Any] | None = None,
+    **asked: Any,
+) -> None:
     """What `verify` stores of a rung."""
     outputs = (OutputFidelity(part=1, ar=1, way="isolated", output="logits", tokens=8, sqnr_db=db, max_error=0.1),)
     layers = (
         LayerCost(name="layer 0", sqnr_db=9.0, kl=0.1, top1=0.9),
         LayerCost(name="layer 1", sqnr_db=8.0, kl=0.4, top1=0.8),
     )
-    found = RungFidelity(rung=rung, tokens=8, seconds=1.0, outputs=outputs, layers=layers if rung == "quantize" else ())
+    found = RungFidelity(
+        rung=rung,
+        concurrency=str(adapted["name"]) if adapted else "",
+        tokens=8,
+        seconds=1.0,
+        outputs=outputs,
+        layers=layers if rung == "quantize" and not adapted else (),
+    )
     inputs = {
         "stage": "verify",
         "config": {"rung": rung, "part": None, **asked},
-        "extras": {"sources": {f"{item.stage} {item.label}": item.key for item in sources}},
+        "extras": {
+            "sources": {f"{item.stage} {item.label}": item.key for item in sources},
+            **({"adapters": [dict(adapted), "digest of the text"]} if adapted else {}),
+        },
     }
     store(
         cache,
@@ -220,28 +239,51 @@ def test_scores_by_concurrency_of_lora_adapters_the_base_first(cache):
     ]
 
 
-def test_scores_of_earlier_adapters_are_not_those_of_a_run_with_retrained_ones(cache):
-    """The graphs are the same ones; only the adapter values were written anew."""
-    params = {
-        each: {"name": "french", "adapters": [{"name": "french", "digest": each, "strength": 1.0}]}
-        for each in ("before", "retrained")
-    }
+ADAPTED = {
+    each: {"name": "french", "adapters": [{"name": "french", "digest": each, "strength": 1.0}]}
+    for each in ("before", "retrained")
+}
+
+
+def with_retrained_adapter(cache: StageCache) -> None:
+    """Another run, of the same graphs, that wrote only the values of a retrained adapter."""
     item = entry("lora_adapters", "concurrency1")
-    inputs = {"stage": item.stage, "extras": {"params": params["retrained"]}}
+    inputs = {"stage": item.stage, "extras": {"params": ADAPTED["retrained"]}}
     store(cache, item.stage, item.label, item.key, {"values.safetensors": b"v"}, inputs=inputs)
     events: list[ev.Event] = [recorded.opening([*ITEMS, item], run_id="0002")]
     for each in (*ITEMS, item):
         events += recorded.made(each, recorded.BEGAN, 9.0)
     recorded.record(cache.cache_dir, "0002", [*events, recorded.closing("done", recorded.BEGAN + 50)])
+
+
+def test_scores_of_earlier_adapters_are_not_those_of_a_run_with_retrained_ones(cache):
+    with_retrained_adapter(cache)
     graphs = {"quantize": keys.digest(sorted([ITEMS[2].key, ITEMS[3].key]))}
-    for loss, each in enumerate(params):
+    for loss, each in enumerate(ADAPTED):
         for target, artifacts in (("torch", {}), ("cpu", graphs)):
-            digest = keys.digest(params[each])
+            digest = keys.digest(ADAPTED[each])
             evaluated(cache, target, 10.0 + loss, artifacts=artifacts, concurrency="french", adapters=digest)
             evaluated(cache, target, 5.0, artifacts=artifacts, concurrency="removed from the recipe", adapters="other")
         scores = gather(cache, "llama.yaml").scores
         expected = [("perplexity, french", 11.0, {"cpu": 11.0})] if each == "retrained" else []
         assert [(score.title, score.float_score, score.scores) for score in scores] == expected
+
+
+def test_fidelity_by_concurrency_of_the_adapters_that_were_built(cache):
+    of_run = [ITEMS[0], ITEMS[2], ITEMS[3]]
+    measured(cache, "quantize", 40.0, of_run)
+    measured(cache, "quantize", 30.0, of_run, ADAPTED["retrained"], concurrency="french")
+    measured(cache, "quantize", 10.0, of_run, ADAPTED["before"], concurrency="french")
+    for has_values in (False, True):  # without: the latest result counts
+        if has_values:
+            with_retrained_adapter(cache)
+        fidelity = gather(cache, "llama.yaml").fidelity
+        found = [(part.name, part.isolated_db) for part in fidelity.parts]
+        assert found == [("quantize", 40.0), ("quantize with french", 30.0 if has_values else 10.0)]
+        assert [layer.name for layer in fidelity.layers] == ["layer 1", "layer 0"]
+    report = gather(cache, "llama.yaml")
+    assert 'class="name">quantize with french</th>' in to_html(report)
+    assert "\n| quantize with french | 1 | 30.0 | – | 20 | – | – | ok |\n" in to_markdown(report)
 
 
 def test_a_float_score_alone_is_better_than_none(cache):

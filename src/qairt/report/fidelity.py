@@ -11,6 +11,7 @@ from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry
 from qairt.engine.record.state import RunState
 from qairt.files import read_regular
+from qairt.keys import digest
 from qairt.report.artifacts import entries_of
 from qairt.report.facts import Fidelity
 from qairt.verify.result import RUNGS, TOKEN_RUNGS, RungFidelity, TokenFidelity, Verification
@@ -21,24 +22,32 @@ if TYPE_CHECKING:
 STAGE, FIDELITY = "verify", "fidelity.json"
 
 
-def fidelity_of(cache: StageCache, state: RunState, settings: Mapping[str, object]) -> Fidelity | None:
-    """The latest result of each rung over all parts of exactly this run's items; None when there is none.
+def fidelity_of(
+    cache: StageCache, state: RunState, settings: Mapping[str, object], adapters: Mapping[str, str]
+) -> Fidelity | None:
+    """The latest result of each rung over all parts of exactly this run's items, the base first and then each
+    concurrency; None when there is none.
 
     Args:
         settings: the run's, for the thresholds.
+        adapters: of the run, see `adapters_of`; if empty, those that were measured last count.
     """
     keys = {item.name: item.key for item in state.items.values()}
-    latest: dict[str, tuple[str, RungFidelity | TokenFidelity]] = {}
+    latest: dict[tuple[str, str], tuple[str, RungFidelity | TokenFidelity]] = {}
     for entry in entries_of(cache, STAGE):
         config = entry.inputs.get("config")
         config = config if isinstance(config, dict) else {}
-        if config.get("part") is None and not config.get("concurrency") and _ran_on(entry, keys):
+        is_built = not adapters or _adapters_in(entry).items() <= adapters.items()
+        if config.get("part") is None and is_built and _ran_on(entry, keys):
             found = _read(entry, config.get("rung"))
-            if found is not None and (found.rung not in latest or latest[found.rung][0] < entry.timestamp):
-                latest[found.rung] = entry.timestamp, found
-    found_of = {name: found for name, (_, found) in latest.items()}
-    rungs = tuple(found for name in RUNGS if isinstance(found := found_of.get(name), RungFidelity))
-    runtimes = tuple(found for name in TOKEN_RUNGS if isinstance(found := found_of.get(name), TokenFidelity))
+            place = (found.rung, found.concurrency) if found is not None else ("", "")
+            if found is not None and (place not in latest or latest[place][0] < entry.timestamp):
+                latest[place] = entry.timestamp, found
+    names = ["", *(adapters or sorted({name for _, name in latest if name}))]
+    of_rung = [latest[place][1] for rung in RUNGS for name in names if (place := (rung, name)) in latest]
+    of_runtime = [latest[place][1] for rung in TOKEN_RUNGS for name in names if (place := (rung, name)) in latest]
+    rungs = tuple(found for found in of_rung if isinstance(found, RungFidelity))
+    runtimes = tuple(found for found in of_runtime if isinstance(found, TokenFidelity))
     if not rungs and not runtimes:
         return None
     thresholds = _thresholds(settings)
@@ -58,7 +67,7 @@ def fidelity_of(cache: StageCache, state: RunState, settings: Mapping[str, objec
         models=verification.models(),
         first_far=verification.first_far(),
         layers=[layer for rung in rungs for layer in rung.costliest()],
-        tokens={rung.rung: rung.tokens for rung in rungs},
+        tokens={rung.name: rung.tokens for rung in rungs},
         runtimes=runtimes,
         first_differing=verification.first_differing(),
     )
@@ -68,6 +77,14 @@ def _ran_on(entry: Entry, keys: dict[str, str]) -> bool:
     extras = entry.inputs.get("extras")
     sources = extras.get("sources") if isinstance(extras, dict) else None
     return isinstance(sources, dict) and all(keys.get(name) == key for name, key in sources.items())
+
+
+def _adapters_in(entry: Entry) -> dict[str, str]:
+    """The concurrency that was measured, as in `adapters_of`; empty for the base."""
+    extras = entry.inputs.get("extras")
+    stated = extras.get("adapters") if isinstance(extras, dict) else None
+    params = stated[0] if isinstance(stated, list) and stated else None
+    return {str(params["name"]): digest(params)} if isinstance(params, dict) and "name" in params else {}
 
 
 def _read(entry: Entry, rung: object) -> RungFidelity | TokenFidelity | None:

@@ -42,8 +42,9 @@ def gather(cache: StageCache, recipe: str, recipe_now: Mapping[str, object] | No
     latest, builder = latest_runs(cache.cache_dir, recipe)
     state, summary = latest.state, read_summary(latest.folder)
     entries, metrics = latest.entries(cache), cache.read_metrics()
-    fidelity = fidelity_of(cache, state, latest.settings)
-    scores = scores_of(cache.cache_dir, state, latest.model, adapters_of(entries))
+    adapters = adapters_of(entries)
+    fidelity = fidelity_of(cache, state, latest.settings, adapters)
+    scores = scores_of(cache.cache_dir, state, latest.model, adapters)
     return RunReport(
         run=summary,
         model=_model_name(latest.model),

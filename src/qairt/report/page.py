@@ -123,11 +123,11 @@ def quality_numbers(report: RunReport) -> list[tuple[str, str, str]]:
     if report.fidelity:
         below, differing = report.fidelity.first_below, report.fidelity.first_differing
         if below:
-            about = f"{below.rung}, part {below.part}, is below its threshold"
+            about = f"{below.name}, part {below.part}, is below its threshold"
         elif differing:
-            about = f"{differing.rung} generates other tokens than the CPU"
+            about = f"{differing.name} generates other tokens than the CPU"
         elif far := report.fidelity.first_far:
-            about = f"{far.rung}: top-1 agreement {far.top1:.1%}, KL {far.kl:.2g}"
+            about = f"{far.name}: top-1 agreement {far.top1:.1%}, KL {far.kl:.2g}"
         else:
             about = "no part below its threshold"
         found.append(("Fidelity", report.fidelity.verdict, about))
@@ -232,8 +232,8 @@ def _ladder(report: RunReport) -> list[Bar]:
     """The worst part of each rung, by its judged value."""
     worst: dict[str, PartFidelity] = {}
     for part in report.fidelity.parts if report.fidelity else ():
-        if part.rung not in worst or part.judged_db < worst[part.rung].judged_db:
-            worst[part.rung] = part
+        if part.name not in worst or part.judged_db < worst[part.name].judged_db:
+            worst[part.name] = part
     rows = [
         (
             rung,
@@ -248,7 +248,7 @@ def _ladder(report: RunReport) -> list[Bar]:
 
 def _rungs(report: RunReport) -> list[tuple[str, list[PartFidelity]]]:
     parts = report.fidelity.parts if report.fidelity else ()
-    return [(rung, list(found)) for rung, found in groupby(parts, lambda part: part.rung)]
+    return [(rung, list(found)) for rung, found in groupby(parts, lambda part: part.name)]
 
 
 def _layers(report: RunReport) -> list[Bar]:
