@@ -106,7 +106,7 @@ def test_weights_that_are_not_numbers_are_refused(value: float, tmp_path: Path) 
         parameters.read("model.layers.1.mlp.up_proj.weight")
     assert str(raised.value) == (
         f"{tmp_path / 'model.safetensors'}: "
-        "the weight model.layers.1.mlp.up_proj.weight holds 2 values that are NaN or infinite\n"
+        "the weight model.layers.1.mlp.up_proj.weight holds 2 NaN or infinite values\n"
         "  download the model again, or use another checkpoint"
     )
 

@@ -85,7 +85,7 @@ def test_values_that_are_not_finite(place, capsys):
     rewrite_tensors(place / "brief", lambda tensors: tensors[tensor].fill_(float("inf")))
     assert errors(place, capsys) == [
         f"{line(place, 'path: brief')}: lora.adapters.brief.path: {place}/brief/adapter_model.safetensors: the tensor "
-        f"{tensor} holds 96 values that are NaN or infinite\n"
+        f"{tensor} holds 96 NaN or infinite values\n"
         "  use an earlier checkpoint of it, or train it again with a lower learning rate"
     ]
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from qairt.amounts import count
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.folding import factor_of, in_graph_form, output_order
@@ -148,7 +149,7 @@ class Parameters:
         if values.size and not (np.isfinite(values.min()) and np.isfinite(values.max())):
             bad = int(values.size - np.isfinite(values).sum())
             raise ModelError(
-                f"the weight {name} holds {bad:,} values that are NaN or infinite",
+                f"the weight {name} holds {count(bad, 'NaN or infinite value')}",
                 where=self._where(),
                 remedy="download the model again, or use another checkpoint",
             )

@@ -289,7 +289,7 @@ def test_nan(tmp_path, configs):
     save_adapter(tmp_path, "llama")
     rewrite_tensors(tmp_path, lambda tensors: tensors[f"{Q}B.weight"][3].fill_(float("nan")))
     assert refused(tmp_path, configs["llama"]) == (
-        f"the tensor {Q}B.weight holds 4 values that are NaN or infinite\n"
+        f"the tensor {Q}B.weight holds 4 NaN or infinite values\n"
         "  use an earlier checkpoint of it, or train it again with a lower learning rate"
     )
 

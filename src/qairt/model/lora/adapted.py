@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qairt.amounts import count
 from qairt.errors import ModelError
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ class StoredMatrix:
         bad = int(values.size - np.isfinite(values).sum())
         if bad:
             raise ModelError(
-                f"the tensor {self.tensor} holds {bad:,} values that are NaN or infinite",
+                f"the tensor {self.tensor} holds {count(bad, 'NaN or infinite value')}",
                 where=str(self.file),
                 remedy="use an earlier checkpoint of it, or train it again with a lower learning rate",
             )
