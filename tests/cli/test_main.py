@@ -15,7 +15,7 @@ from qairt import __version__
 from qairt.cli.app import SUMMARIES, load
 
 ALL = [
-    "run", "tui", "plan", "estimate", "check", "status", "attach", "logs", "cancel",
+    "run", "tui", "sweep", "plan", "estimate", "check", "status", "attach", "logs", "cancel",
     "generate", "execute", "evaluate", "verify", "report", "export", "init", "models", "recipes", "migrate", "schema",
     "doctor", "trust", "history", "lora", "bundle", "cache",
 ]  # fmt: skip
