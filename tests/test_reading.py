@@ -14,12 +14,14 @@ OF_THE_SYSTEM = {
     "engine/run/guard.py",  # /proc
     "engine/run/usage.py",  # /proc
     "machine.py",  # /proc and /sys
+    "profiling/machine_use.py",  # /proc and /sys
     "profiling/process_tree.py",  # /proc
     "stages/float_profile/hardware.py",  # /proc
     "stages/float_profile/memory_trace.py",  # /proc
     "tui/actions/leave.py",  # /etc
 }
 OF_OURS = {
+    "engine/shared_store/builders.py",  # the record of an installed package
     "model/chat_child.py",  # a pipe
     "report/render.py",  # a resource of the package
     "toolchain/qnn/compile_child.py",  # runs where qairt cannot be imported

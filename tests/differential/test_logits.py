@@ -111,7 +111,8 @@ SOME = covering(EVERY)
 def test_prefill_and_decode_through_split_single_head_graphs(checkpoint, tmp_path):
     path, model = write(checkpoint, tmp_path)
     description = describe_model(path)
-    assert description.notices == ()
+    told = [notice for notice in description.notices if "already quantized" not in notice]
+    assert told == []
     ours = decoded(path, description.config, tmp_path)
     theirs = hf_decoded(model, IDS, PROMPT)
     assert np.abs(theirs).max() > 0.5, "a model of zeros would agree too"

@@ -59,11 +59,11 @@ def test_damage_during_a_run_is_not_put_into_the_bundle(recipe, tmp_path, stage,
 
     made.add_listener(damage)
     (failure,) = made.construct(RunOptions(executor="inline")).failed
-    assert (failure.what, failure.where, failure.remedy) == (
+    assert (failure.what, failure.remedy) == (
         "its content is not what was stored, so no bundle was made from it",
-        str(damaged[0]),
         "run again: it is set aside and rebuilt",
     )
+    assert Path(failure.where).samefile(damaged[0]), "one file may have several names"
     again = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path)
     result = again.construct(RunOptions(executor="inline"))
     assert result.status == "done", result.failed

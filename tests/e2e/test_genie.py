@@ -253,7 +253,7 @@ def test_a_recipes_ladder_ends_with_it(finished: LLMPipeline):
 def test_the_report_has_it(finished: LLMPipeline):
     finished.verify("genie")
     (folder,) = run_folders(finished.state_folder)
-    found = fidelity_of(finished.cache, read_state(folder), {})
+    found = fidelity_of(finished.cache, read_state(folder), {}, {})
     assert found is not None
     assert [runtime.rung for runtime in found.runtimes] == ["genie"]
     assert found.first_differing is None

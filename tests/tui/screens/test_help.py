@@ -63,7 +63,7 @@ async def test_it_fits_every_window_and_ends_at_its_last_line(size: tuple[int, i
         assert "Help" in seen(app)
         await pilot.press("G")
         await pilot.pause()
-        assert words(app).split(" └")[0].endswith("when the run ended")
+        assert words(app).split(" └")[0].endswith("brings it back")
         await pilot.press("g")
         await pilot.pause()
         assert app.screen.query_one(HelpScroll).scroll_y == 0

@@ -62,11 +62,12 @@ def sweep(
     \b
     Examples:
       qairt sweep recipe.yaml stages.split_model.num_splits=3,4
-      qairt sweep recipe.yaml stages.quantization.recipe=lpbq_gptq.yaml,lpbq_mse.yaml --evaluate
-      qairt sweep recipe.yaml stages.prepare_exports.arn=[1,128],[1,64] --until split_model --json
+      qairt sweep recipe.yaml stages.quantization.recipe=lpbq.yaml,minmax.yaml
+      qairt sweep recipe.yaml stages.prepare_exports.arn=[1,128],[1,64] --evaluate
 
     \b
-    Exit codes: 0 all done, 1 a combination failed, 2 the command or a combination is wrong, 130 interrupted.
+    Exit codes: 0 all done, 1 a combination failed, 2 the command or a
+    combination is wrong, 130 interrupted.
     """
     from qairt.engine.record.sweeps import Sweep, add_sweep, axes_of, combinations, sweep_table, sweeps
 

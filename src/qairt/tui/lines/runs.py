@@ -92,7 +92,7 @@ _SORT_BY: dict[str, Callable[[RunSummary], tuple[object, ...]]] = {
     "TIME": lambda run: (run.seconds,),
     "CACHED": lambda run: (run.cached_share or 0.0,),
     "PEAK": lambda run: (run.peak_ram,),
-    "SIZE": lambda run: (run.bytes,),
+    "ON DISK": lambda run: (run.bytes,),
     "PPL": lambda run: (run.metrics.get("ppl", float("-inf")),),
     "SQNR": lambda run: (run.metrics.get("sqnr_db", float("-inf")),),
     "TOK/S": lambda run: (run.metrics.get("tokens_per_second", float("-inf")),),
