@@ -134,10 +134,11 @@ class Terminal:
         start = self.began if since is None else since
         deadline = time.monotonic() + timeout
         came = self._drawn_at()
+        covered = isinstance(shown, str) and shown.endswith(" items")
         while not holds(self._shown()):
-            if isinstance(shown, str) and shown.endswith(" items") and " reused from the cache" in self._shown():
+            if covered and " reused from the cache" in self._shown():
+                covered = False
                 self.send("\r")  # the results stand before the monitor
-                time.sleep(0.3)
             step = self._draw_next()
             if step is not None:
                 came = step

@@ -20,7 +20,7 @@ def test_it_opens_on_the_plan(place):
 def test_run_on_a_terminal_is_the_same_screen_already_running(place):
     terminal = place.open("run", str(place.recipe))
     terminal.wait_for("7/7 items")
-    assert "fan     2 ✓" in terminal.text()
+    assert "AR 2 ✓" in terminal.text()
     terminal.send("q")
     assert terminal.wait() == 0
 
@@ -43,7 +43,7 @@ def walk(terminal):
         terminal.send(key)
         terminal.wait_for(shown, timeout=5)
         terminal.escape()
-        terminal.wait_for("STAGE  AR", timeout=5)
+        terminal.wait_for("STAGE ", timeout=5)
     terminal.send("q")
     assert terminal.wait() == 0
 
