@@ -89,7 +89,8 @@ class QairtApp(App[int]):
     .-ascii .-tall.-mid .pane, .-ascii .-tall.-wide .pane { border: ascii $border; }
     .-ascii .-tall.-mid .pane:focus, .-ascii .-tall.-wide .pane:focus { border: ascii $border-focus; }
     .-ascii .-tall.-mid #profiler, .-ascii .-tall.-wide #profiler { border: none; }
-    .-ascii .-narrow #log, .-ascii .-short #log { border-top: ascii $border; }
+    .-ascii .-narrow #log, .-ascii .-short #log,
+    .-ascii .-narrow #feed, .-ascii .-short #feed { border-top: ascii $border; }
     .-ascii .solo-1 #recipe, .-ascii .solo-2 #stages, .-ascii .solo-5 #detail { border: ascii $border-focus; }
     .-ascii CommandPalette SearchIcon { display: none; }
     .-ascii CommandPalette #--input, .-ascii CommandPalette CommandList { border: none; }

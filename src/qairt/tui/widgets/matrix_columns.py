@@ -126,7 +126,7 @@ def _bar(row: ShownRow, width: int, look: Look) -> list[Part]:
     if row.kind == "part":
         return [(" " * width, "off")]
     shares = cells_of_bar(row.bar, row.total, width)
-    filled, empty = look.text("━"), "-" if look.ascii else "─"
+    filled, empty = look.text("━"), look.text("─")
     parts: list[Part] = [(filled * number, status) for status, number in shares]
     rest = width - sum(number for _, number in shares)
     return [*parts, (empty * rest, "track")] if rest else parts
