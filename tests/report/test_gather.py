@@ -9,11 +9,14 @@ from typing import Any
 
 import pytest
 import recorded_runs as recorded
+import yaml
+from sample_report import full_report
 
 from qairt import keys
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import NewEntry
 from qairt.engine.record import events as ev
+from qairt.engine.record.folder import run_folders
 from qairt.engine.record.state import RunState
 from qairt.errors import CacheError
 from qairt.evaluate.record import EvaluationRecord, MetricRecord, add_record
@@ -177,6 +180,13 @@ def test_equal_contents_count_once(cache):
         ("device bundle", 3, 8_004),
     ]
     assert [stage.size for stage in report.stages] == [2, 32_102, 20_006, 8_004]
+
+
+def test_what_the_chip_could_do_belongs_to_a_run_with_the_same_settings(cache):
+    found = full_report().at_most
+    ran = yaml.safe_load((run_folders(cache.cache_dir)[0].path / "recipe.yaml").read_text())
+    assert gather(cache, "llama.yaml", ran, at_most=found).at_most == found
+    assert gather(cache, "llama.yaml", {**ran, "backend": "other"}, at_most=found).at_most is None
 
 
 def test_the_bundle(cache):

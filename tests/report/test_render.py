@@ -75,6 +75,10 @@ def test_every_section_shows_its_numbers():
         "2023-11-14 22:13 UTC",
         "by run 0003",
         "GPU memory: peak",
+        "725 tokens/s",
+        "SM8650 at context length 512: a token reads 106 MB",
+        "What SM8650 can do at most",
+        "Measured on a device: 41.5 tokens/s",
     ):
         assert said in html or said == "1 min", said
 
@@ -107,7 +111,7 @@ def test_links_lead_somewhere():
 
 def test_missing_facts_have_no_section():
     html = to_html(broken_report())
-    for section in ("timeline", "sizes", "quality", "fidelity", "speed", "bundle", "outputs"):
+    for section in ("timeline", "sizes", "quality", "fidelity", "speed", "bundle", "outputs", "chip"):
         assert f'id="{section}"' not in html
     assert "What is missing" in html
     assert "<code>qairt run r.yaml</code>" in html

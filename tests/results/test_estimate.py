@@ -5,11 +5,23 @@ from __future__ import annotations
 import json
 
 import pytest
+from tiny_models import TINY
 from tiny_recipe import write_recipe
 
 from qairt.cli.main import main
+from qairt.cli.text.estimate import at_most_lines
 from qairt.llm import LLMPipeline
-from qairt.results.estimate import PartSize, Workload, estimate, latest_timing, workload_of
+from qairt.results.estimate import (
+    ContextLength,
+    PartSize,
+    Workload,
+    at_most,
+    at_most_of,
+    estimate,
+    latest_timing,
+    workload_of,
+)
+from qairt.stages.facts import model_of
 from qairt.toolchain.chip_sheet import SHEETS, ChipSheet, sheet_of
 from qairt.toolchain.soc import SOCS
 
@@ -19,7 +31,7 @@ WORKLOAD = Workload(
     operations=200_000_000,
     attention=1_000,
     kv_bytes=10_000,
-    contexts=(1_000, 4_000),
+    contexts=(ContextLength(1_000, 1_000), ContextLength(4_000, 4_000)),
     prompt_ar=128,
     needs_blocks=True,
 )
@@ -64,9 +76,49 @@ def test_why_it_does_not_fit():
     assert estimate(WORKLOAD, SOCS["SM8750"], SHEET, prompt_tokens=1).obstacles == ()
 
 
+def test_layers_with_windows_keep_no_more_than_these(tmp_path):
+    family, changes = TINY["gemma3_text-scaled"]
+    recipe = write_recipe(tmp_path, family=family, **changes)
+    text = recipe.read_text()
+    recipe.write_text(text.replace("  export_bundle: {}\n", ""))
+    overrides = ["stages.prepare_exports.context_length=[16,64]"]
+    pipeline = LLMPipeline.from_recipe(recipe, overrides)
+    assert changes["sliding_window"] == 8
+    env = pipeline.env()
+    found = at_most(env, pipeline.plan(env=env), pipeline.state_folder)
+    windows = [model_of(env).config.window_of(layer) for layer in range(model_of(env).config.num_layers)]
+    assert {*windows} == {8, None}
+    local, whole = windows.count(8), windows.count(None)
+    assert found.workload.contexts == (
+        ContextLength(16, whole * 16 + local * 9),
+        ContextLength(64, whole * 64 + local * 9),
+    )
+    assert found.chip.soc.name == "SM8650"
+    assert at_most_lines(found)[0].startswith("At most ")
+
+
+def test_nothing_is_said_of_a_chip_where_no_binary_is_made(tmp_path):
+    pipeline = LLMPipeline.from_recipe(write_recipe(tmp_path, backend="CPU", technique="minmax.yaml"))
+    env = pipeline.env()
+    assert at_most(env, pipeline.plan(env=env), pipeline.state_folder) is None
+    assert at_most_of(pipeline) is None
+    (tmp_path / "model" / "config.json").unlink()
+    assert at_most_of(pipeline) is None, "nor where the recipe does not work now"
+
+
+def test_the_plan_says_what_the_chip_could_do(tmp_path, capsys):
+    recipe = write_recipe(tmp_path)
+    assert main(["plan", str(recipe), "--brief"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1] == (
+        "At most 1,145,995 tokens/s at context length 32 on SM8650: a token reads 67 kB"
+    )
+    assert main(["plan", str(recipe), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["at_most"]["workload"]["kv_bytes"] == 64
+
+
 def test_before_a_run_sizes_follow_from_the_recipe(tmp_path):
     run = LLMPipeline.from_recipe(write_recipe(tmp_path)).finished()
-    found = workload_of(run)
+    found = workload_of(run.env, run.plan)
     layer = 2 * 64 * 64 + 2 * 64 * 32 + 3 * 64 * 128 + 2 * 64
     assert not found.measured
     assert found.parts == (
@@ -74,14 +126,15 @@ def test_before_a_run_sizes_follow_from_the_recipe(tmp_path):
         PartSize("part 2 of 3", layer * 5 // 8, layer * 5 // 8),
         PartSize("part 3 of 3", 260 * 64 + (layer + 64) * 5 // 8, 260 * 64 + (layer + 64) * 5 // 8),
     )
-    assert found.kv_bytes == 2 * 2 * 2 * 16, "keys and values, two layers, two heads of 16, 8 bits"
-    assert (found.contexts, found.prompt_ar, found.needs_blocks) == ((32,), 8, True)
+    assert found.kv_bytes == 2 * 2 * 16, "keys and values, two heads of 16, 8 bits"
+    assert found.contexts == (ContextLength(32, 2 * 32),), "two layers"
+    assert (found.prompt_ar, found.needs_blocks) == (8, True)
 
 
 def test_a_measured_answer_stands_beside_it(tmp_path, capsys):
     recipe = write_recipe(tmp_path)
     run = LLMPipeline.from_recipe(recipe).finished()
-    assert latest_timing(run) is None
+    assert latest_timing(run.state_folder) is None
     answers = run.state_folder.parent / "execute" / "20260101-000000-ab"
     for number, rate in (("1", None), ("2", 12.5)):
         (answers / number).mkdir(parents=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from qairt.device.genie_output import Timing
 from qairt.engine.record.summary import RunSummary
 from qairt.report.facts import (
     BundleFile,
@@ -21,6 +22,9 @@ from qairt.report.facts import (
     StageUsage,
     Timeline,
 )
+from qairt.results.estimate import AtMost, ContextLength, PartSize, Workload, estimate
+from qairt.toolchain.chip_sheet import sheet_of
+from qairt.toolchain.soc import SOCS
 from qairt.verify.result import LayerCost, PartFidelity
 
 AWKWARD = '<script>alert(1)</script> & | `x` "y"'
@@ -68,6 +72,18 @@ def full_report() -> RunReport:
         peak_ram=1_300_000_000,
         bytes=900_000_000,
     )
+
+    workload = Workload(
+        parts=(PartSize("part 1 of 1", 120_000_000, 100_000_000),),
+        measured=True,
+        operations=270_000_000,
+        attention=4 * 576,
+        kv_bytes=2 * 3 * 64,
+        contexts=(ContextLength(512, 30 * 512), ContextLength(4096, 30 * 4096)),
+        prompt_ar=128,
+        needs_blocks=True,
+    )
+    chip = estimate(workload, SOCS["SM8650"], sheet_of("SM8650"), prompt_tokens=256)
     return RunReport(
         run=summary,
         model="SmolLM2-135M-Instruct.Q4_1",
@@ -124,6 +140,7 @@ def full_report() -> RunReport:
             operators={"prefill": [("aten::mm", 770.7, 0.75), ("aten::mul", 57.7, 0.06)], "decode": []},
             answers=[(f"Why? {AWKWARD}", f"The sky {AWKWARD}")],
         ),
+        at_most=AtMost(workload, chip, Timing(tokens_per_second=41.5)),
         outputs=[Output("quantization", "visualization", "written", "quantization/viz", ("gallery.html",))],
         bundle=[
             BundleFile("weight_sharing_model_1_of_4.serialized.bin", 28_000_000, "cd" * 32),
@@ -154,6 +171,7 @@ def broken_report() -> RunReport:
         fidelity=None,
         scores=[],
         speed=None,
+        at_most=None,
         outputs=[],
         bundle=[],
         tools={},

@@ -112,8 +112,9 @@ def _show_here(request: ScreenRequest, leave: Leave) -> int:
 def _quality(pipeline: Pipeline) -> Sequence[tuple[str, str, str]]:
     from qairt.report.gather import gather
     from qairt.report.page import quality_numbers
+    from qairt.results.estimate import at_most_of
 
-    return quality_numbers(gather(pipeline.cache, ""))
+    return quality_numbers(gather(pipeline.cache, "", dict(pipeline.recipe), at_most=at_most_of(pipeline)))
 
 
 def _after_screen(ended: AppExit, leave: Leave) -> None:

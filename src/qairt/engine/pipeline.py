@@ -188,13 +188,16 @@ class Pipeline(LastResult):
         except QairtError as error:
             raise self._located(error) from error
 
-    def plan(self, options: RunOptions | None = None) -> Plan:
+    def plan(self, options: RunOptions | None = None, env: Env | None = None) -> Plan:
         """What a run would do: every item, its key, and whether it is cached or why not. Reads no weights.
+
+        Args:
+            env: a new one, for who asks it about the stages afterwards.
 
         Raises:
             QairtError: the settings cannot work (see `check`).
         """
-        env = self.env()
+        env = env or self.env()
         self.check(env, tools=False)
         return self._planner(env, options or RunOptions()).plan()
 

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from qairt.engine.record.state import ItemStatus
 from qairt.engine.record.summary import RunSummary
 from qairt.recipe.configs import BASE
 from qairt.verify.result import LayerCost, ModelFidelity, PartFidelity, TokenFidelity
+
+if TYPE_CHECKING:
+    from qairt.results.estimate import AtMost
 
 
 @dataclass(frozen=True)
@@ -203,6 +206,8 @@ class RunReport:
     fidelity: Fidelity | None
     scores: Sequence[Score]
     speed: Speed | None
+    at_most: AtMost | None
+    """What the chip could do at best."""
     outputs: Sequence[Output]
     bundle: Sequence[BundleFile]
     tools: Mapping[str, object]

@@ -45,6 +45,18 @@ def change(value: float | None) -> str:
     return NONE if value is None else f"{value * 100:+.1f} %"
 
 
+def rate(tokens_per_second: float | None) -> str:
+    """`1,204`; a question mark when unknown."""
+    return "?" if tokens_per_second is None else f"{tokens_per_second:,.0f}"
+
+
+def wait(seconds: float | None) -> str:
+    """`71.2 ms`, `1 min 5 s`; a question mark when unknown."""
+    if seconds is None:
+        return "?"
+    return f"{1000 * seconds:,.1f} ms" if seconds < 1 else duration(seconds)
+
+
 def ratio(part: float, whole: float) -> str:
     """How many times smaller or larger, such as `÷ 8.0`; a dash when about equal."""
     if not part or not whole or 0.95 < part / whole < 1.05:

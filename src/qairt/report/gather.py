@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Mapping
 from pathlib import PurePath
+from typing import TYPE_CHECKING
 
 from qairt import keys
 from qairt.amounts import size
@@ -28,18 +29,29 @@ from qairt.report.speed import speed_of
 from qairt.report.stages import outputs_of, reasons_of, stage_line
 from qairt.report.timeline import timeline_of
 
+if TYPE_CHECKING:
+    from qairt.results.estimate import AtMost
 
-def gather(cache: StageCache, recipe: str, recipe_now: Mapping[str, object] | None = None) -> RunReport:
+
+def gather(
+    cache: StageCache,
+    recipe: str,
+    recipe_now: Mapping[str, object] | None = None,
+    *,
+    at_most: AtMost | None = None,
+) -> RunReport:
     """The facts of the latest run in a cache directory; nothing is changed or computed again.
 
     Args:
         recipe: its arguments on the command line, for remedies.
         recipe_now: its settings now; the first difference from the run's is noted.
+        at_most: what the chip of the recipe as it is now could do; left out if the run had other settings.
 
     Raises:
         CacheError: there is no run yet.
     """
     latest, builder = latest_runs(cache.cache_dir, recipe)
+    changes = latest.changes(recipe_now)
     state, summary = latest.state, read_summary(latest.folder)
     entries, metrics = latest.entries(cache), cache.read_metrics()
     adapters = adapters_of(entries)
@@ -58,7 +70,7 @@ def gather(cache: StageCache, recipe: str, recipe_now: Mapping[str, object] | No
             *remarks.gone(state, entries, recipe),
             *remarks.unmeasured(recipe, has_fidelity=fidelity is not None, has_scores=bool(scores)),
         ],
-        notes=remarks.notes(latest, builder, recipe_now),
+        notes=remarks.notes(latest, builder, changes),
         failures=_failures(state),
         stages=[stage_line(name, state, entries, metrics) for name in state.stages()],
         reasons=reasons_of(state),
@@ -67,6 +79,7 @@ def gather(cache: StageCache, recipe: str, recipe_now: Mapping[str, object] | No
         fidelity=fidelity,
         scores=scores,
         speed=speed_of(entries),
+        at_most=at_most if not changes else None,
         outputs=outputs_of(state),
         bundle=bundle_of(entries),
         tools=tools_of_run(latest.folder),

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
@@ -16,6 +17,9 @@ from qairt.report.facts import Lane, Moment, RunReport, Score, Timeline
 from qairt.report.quality import change_of
 from qairt.runtime.metrics import MAX_DB
 from qairt.verify.result import PartFidelity
+
+if TYPE_CHECKING:
+    from qairt.results.estimate import AtMost
 
 _LAYERS = 16
 """Layers shown, most expensive first."""
@@ -111,8 +115,10 @@ def _key_numbers(report: RunReport) -> list[tuple[str, str, str]]:
 
 
 def quality_numbers(report: RunReport) -> list[tuple[str, str, str]]:
-    """The same for how good the model is, as far as it was measured."""
-    found = []
+    """The same for how good the model is, as far as it was measured, and how fast its chip could be at best."""
+    found: list[tuple[str, str, str]] = []
+    if report.at_most is not None:
+        found += _ceiling(report.at_most)
     for score in report.scores:
         if score.title.startswith("perplexity") and score.scores and score.concurrency == BASE:
             target, value = list(score.scores.items())[-1]
@@ -132,6 +138,15 @@ def quality_numbers(report: RunReport) -> list[tuple[str, str, str]]:
             about = "no part below its threshold"
         found.append(("Fidelity", report.fidelity.verdict, about))
     return found
+
+
+def _ceiling(found: AtMost) -> Iterator[tuple[str, str, str]]:
+    shortest = found.chip.ceilings[0]
+    if shortest.decode is not None:
+        where = f"{found.chip.soc.name} at context length {shortest.cl:,}"
+        yield "At most", f"{fmt.rate(shortest.decode)} tokens/s", f"{where}: a token reads {size(shortest.call_bytes)}"
+    for obstacle in found.chip.obstacles:
+        yield "Does not fit", found.chip.soc.name, obstacle
 
 
 # Over time

@@ -14,6 +14,7 @@ from qairt.engine.record.folder import RunFolder, run_folders
 from qairt.engine.record.state import RunState
 from qairt.engine.run.history import recipe_of_run
 from qairt.errors import CacheError
+from qairt.evaluate.record import differing_settings, recipe_of
 from qairt.files import read_json, read_regular
 from qairt.report.artifacts import entries_of
 
@@ -44,6 +45,12 @@ class RecordedRun:
     def recipe(self) -> Mapping[str, object]:
         """The recipe with its overrides; empty when it cannot be read."""
         return recipe_of_run(self.folder) or {}
+
+    def changes(self, recipe_now: Mapping[str, object] | None) -> list[tuple[str, object, object]]:
+        """The settings that differ in the recipe now, as `(dotted path, then, now)`; none if either is unknown."""
+        if recipe_now is None or not self.recipe:
+            return []
+        return differing_settings(recipe_of(self.recipe), recipe_of(recipe_now))
 
     @property
     def recipe_text(self) -> str:

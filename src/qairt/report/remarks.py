@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from qairt.amounts import count, duration
 from qairt.engine.cache.entry import Entry
 from qairt.engine.record.state import MADE, RunState
 from qairt.engine.record.summary import RunSummary
-from qairt.evaluate.record import differing_settings, recipe_of
 from qairt.report.recorded import RecordedRun
 
 
@@ -65,12 +64,12 @@ def unmeasured(recipe: str, *, has_fidelity: bool, has_scores: bool) -> list[str
     return sentences
 
 
-def notes(latest: RecordedRun, builder: RecordedRun, recipe_now: Mapping[str, object] | None) -> list[str]:
+def notes(latest: RecordedRun, builder: RecordedRun, changes: Sequence[tuple[str, object, object]]) -> list[str]:
     """Other remarks on the latest run.
 
     Args:
         builder: the run whose timeline is shown.
-        recipe_now: the recipe's settings now; the first difference from the run's is noted.
+        changes: of the recipe since the run; the first is noted.
     """
     sentences = []
     if latest.already_quantized:
@@ -87,11 +86,9 @@ def notes(latest: RecordedRun, builder: RecordedRun, recipe_now: Mapping[str, ob
         sentences.append(
             f"Run {latest.folder.id} built nothing; the timeline shows run {builder.folder.id}, which did."
         )
-    ran = latest.recipe
-    differing = differing_settings(recipe_of(ran), recipe_of(recipe_now)) if ran and recipe_now is not None else []
-    if differing:
-        path, old, new = differing[0]
-        more = f" and {count(len(differing) - 1, 'more setting')}" if len(differing) > 1 else ""
+    if changes:
+        path, old, new = changes[0]
+        more = f" and {count(len(changes) - 1, 'more setting')}" if len(changes) > 1 else ""
         sentences.append(f"The recipe has changed since this run: {path} {_short(old)} → {_short(new)}{more}.")
     sentences += [line.message for line in latest.state.log if line.level != "info"]
     return sentences

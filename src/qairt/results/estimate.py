@@ -1,7 +1,8 @@
 """What a chip could do with a model at best: ceilings from the bytes and operations of its graphs.
 
 1. One call of a graph reads every weight of its parts once, and the whole KV cache: graphs have fixed shapes, so the
-   cache is read at its full length however full it is. Of the embedding only the rows of the call's tokens are read.
+   cache is read at its full length however full it is; that of a layer with an attention window is no longer than the
+   window. Of the embedding only the rows of the call's tokens are read.
 2. Decoding: a call gives one token, so tokens per second are at most bandwidth / bytes of a call.
 3. Reading a prompt: a call takes `ar` tokens. It takes at least the time to read its bytes, and at least that of its
    operations (two per weight and token, and attention) at the NPU's published peak.
@@ -16,25 +17,32 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qairt.engine.axes import value_of
+from qairt.errors import QairtError
 from qairt.files import parse_json, read_regular
-from qairt.stages.facts import has_model, model_of
-from qairt.stages.generate_context_binary import ContextBinary
+from qairt.model.masks import slots_before
+from qairt.results.finished import FinishedRun
+from qairt.stages.facts import has_model, model_of, soc_of
 from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.quantization import QuantizationConfig
 from qairt.stages.split_model import parts_of
-from qairt.toolchain.limits import CONTEXT_BYTES, GRAPH_BYTES
+from qairt.toolchain.base import BINARY_SUFFIX
+from qairt.toolchain.chip_sheet import ChipSheet, sheet_of
+from qairt.toolchain.limits import CONTEXT_BYTES, GRAPH_BYTES, bits_per_weight
 from qairt.toolchain.soc import BLOCK_QUANTIZATION_SINCE, WEIGHT_SHARING_SINCE, Soc
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from qairt.device.genie_output import Timing
+    from qairt.engine.env import Env
+    from qairt.engine.pipeline import Pipeline
+    from qairt.engine.plan.planned import Plan, StagePlan
     from qairt.model.config import DecoderConfig
     from qairt.model.parts import Part
     from qairt.quant.config import TechniqueConfig
-    from qairt.results.finished import FinishedRun
-    from qairt.toolchain.chip_sheet import ChipSheet
 
-_BITS_OF_BLOCKS = 5
-"""Of a 4-bit weight with its share of the block scales, and of what the compiler adds: 4.9 for 576 x 1536."""
+PROMPT_TOKENS = 256
+"""Length of the prompt whose time to the first token is given."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +56,15 @@ class PartSize:
 
 
 @dataclass(frozen=True)
+class ContextLength:
+    """A context length of the graphs."""
+
+    cl: int
+    slots: int
+    """Tokens in the KV cache, summed over the layers: a layer with a window keeps no more than that."""
+
+
+@dataclass(frozen=True)
 class Workload:
     """What the graphs of a recipe ask of a chip."""
 
@@ -57,11 +74,11 @@ class Workload:
     operations: int
     """Multiplications and additions of the weights for one token."""
     attention: int
-    """The same of attention, for one token and one token of context."""
+    """The same of attention in one layer, for one token and one token in the KV cache."""
     kv_bytes: int
-    """Keys and values of one token, all layers."""
-    contexts: tuple[int, ...]
-    """Context lengths, ascending."""
+    """Keys and values of one token in one layer."""
+    contexts: tuple[ContextLength, ...]
+    """Ascending."""
     prompt_ar: int
     """Tokens per call that reads a prompt."""
     needs_blocks: bool
@@ -72,9 +89,13 @@ class Workload:
         """Bytes of weights that one call reads."""
         return sum(part.read for part in self.parts)
 
-    def call_bytes(self, cl: int) -> int:
-        """Bytes that one call reads at context length `cl`."""
-        return self.weights_read + self.kv_bytes * cl
+    def cache_bytes(self, context: ContextLength) -> int:
+        """Bytes of keys and values."""
+        return self.kv_bytes * context.slots
+
+    def call_bytes(self, context: ContextLength) -> int:
+        """Bytes that one call reads."""
+        return self.weights_read + self.cache_bytes(context)
 
 
 @dataclass(frozen=True)
@@ -105,17 +126,49 @@ class ChipEstimate:
     """By context length."""
 
 
-def workload_of(run: FinishedRun) -> Workload:
+@dataclass(frozen=True)
+class AtMost:
+    """What the chip of a recipe could do with its model."""
+
+    workload: Workload
+    chip: ChipEstimate
+    measured: Timing | None
+    """Of the newest answer on a device."""
+
+
+def at_most(env: Env, plan: Plan, state_folder: Path) -> AtMost | None:
+    """None where there is nothing to tell: the recipe makes no context binaries, or starts from an ONNX graph.
+
+    Args:
+        plan: of the stages in `env`, checked.
+        state_folder: of the recipe's cache.
+    """
+    if not has_model(env) or _binaries(plan) is None:
+        return None
+    workload, soc = workload_of(env, plan), soc_of(env)
+    chip = estimate(workload, soc, sheet_of(soc.name), prompt_tokens=PROMPT_TOKENS)
+    return AtMost(workload, chip, latest_timing(state_folder))
+
+
+def at_most_of(pipeline: Pipeline) -> AtMost | None:
+    """The same for a pipeline with what it has finished; also None where its settings cannot work now."""
+    try:
+        finished = FinishedRun(pipeline)
+    except QairtError:
+        return None
+    return at_most(finished.env, finished.plan, finished.state_folder)
+
+
+def workload_of(env: Env, plan: Plan) -> Workload:
     """What a recipe's graphs ask of a chip: from its finished binaries, or from its settings.
 
     Raises:
         QairtError: the model cannot be read, or the settings cannot work.
     """
-    env = run.env
     technique: TechniqueConfig | None = env.facts.get("technique")
     config = model_of(env).config if has_model(env) else None
     table = config.vocab_size * config.hidden_size if config else 0
-    binaries = _finished_binaries(run)
+    binaries = _finished_binaries(plan)
     parts = [_part_size(part, technique, table, binaries.get(part.index)) for part in parts_of(env)]
     prepared = prepare_config(env)
     linears = sum(part.weight_bytes for part in parts_of(env)) // 4 - table
@@ -123,9 +176,9 @@ def workload_of(run: FinishedRun) -> Workload:
         parts=tuple(parts),
         measured=len(binaries) == len(parts),
         operations=2 * linears,
-        attention=4 * config.num_layers * config.num_heads * config.head_dim if config else 0,
-        kv_bytes=_kv_bytes(config, _kv_bits(run, technique)) if config else 0,
-        contexts=tuple(sorted(prepared.context_length)),
+        attention=4 * config.num_heads * config.head_dim if config else 0,
+        kv_bytes=2 * config.num_kv_heads * config.head_dim * _kv_bits(env, technique) // 8 if config else 0,
+        contexts=tuple(ContextLength(cl, _slots(config, cl)) for cl in sorted(prepared.context_length)),
         prompt_ar=max(prepared.arn),
         needs_blocks=technique is not None and technique.needs_block_quantization,
     )
@@ -138,31 +191,31 @@ def estimate(workload: Workload, soc: Soc, sheet: ChipSheet, *, prompt_tokens: i
         prompt_tokens: length of the prompt whose time to the first token is given.
     """
     ceilings = []
-    for cl in workload.contexts:
-        call_bytes = workload.call_bytes(cl)
-        call = _prompt_call(workload, sheet, cl)
+    for context in workload.contexts:
+        call_bytes = workload.call_bytes(context)
+        call = _prompt_call(workload, sheet, context)
         calls = math.ceil(prompt_tokens / workload.prompt_ar)
         ceilings.append(
             Ceiling(
-                cl=cl,
+                cl=context.cl,
                 call_bytes=call_bytes,
                 decode=sheet.bandwidth / call_bytes if sheet.bandwidth else None,
                 prompt=workload.prompt_ar / call if call else None,
-                first_token=calls * call if call and prompt_tokens < cl else None,
-                dram=sum(part.bytes for part in workload.parts) + workload.kv_bytes * cl,
+                first_token=calls * call if call and prompt_tokens < context.cl else None,
+                dram=sum(part.bytes for part in workload.parts) + workload.cache_bytes(context),
             )
         )
     return ChipEstimate(soc, sheet, tuple(_obstacles(workload, soc)), tuple(ceilings))
 
 
-def _prompt_call(workload: Workload, sheet: ChipSheet, cl: int) -> float | None:
+def _prompt_call(workload: Workload, sheet: ChipSheet, context: ContextLength) -> float | None:
     """Seconds of a call that reads `prompt_ar` tokens."""
     if not sheet.bandwidth:
         return None
-    reading = workload.call_bytes(cl) / sheet.bandwidth
+    reading = workload.call_bytes(context) / sheet.bandwidth
     if not sheet.tops:
         return reading
-    operations = workload.prompt_ar * (workload.operations + workload.attention * cl)
+    operations = workload.prompt_ar * (workload.operations + workload.attention * context.slots)
     return max(reading, operations / (sheet.tops * 1e12))
 
 
@@ -181,15 +234,20 @@ def _obstacles(workload: Workload, soc: Soc) -> list[str]:
     return found
 
 
-def _finished_binaries(run: FinishedRun) -> dict[int, int]:
+def _binaries(plan: Plan) -> StagePlan | None:
+    return next((planned for planned in plan.stages if planned.stage.name == "generate_context_binary"), None)
+
+
+def _finished_binaries(plan: Plan) -> dict[int, int]:
     """Part -> bytes of its binary, for those that are in the cache."""
-    stage = next((planned for planned in run.plan.stages if planned.stage.name == "generate_context_binary"), None)
-    sizes = {}
-    for item in stage.items if stage is not None else ():
-        if item.entry is not None:
-            output = run.output(item, ContextBinary)
-            sizes[value_of(item.coord, "split", 1)] = output.binary.stat().st_size
-    return sizes
+    stage = _binaries(plan)
+    return {
+        value_of(item.coord, "split", 1): sum(
+            file["size"] for name, file in item.entry.files.items() if name.endswith(BINARY_SUFFIX)
+        )
+        for item in (stage.items if stage is not None else ())
+        if item.entry is not None
+    }
 
 
 def _part_size(part: Part, technique: TechniqueConfig | None, table: int, binary: int | None) -> PartSize:
@@ -198,27 +256,29 @@ def _part_size(part: Part, technique: TechniqueConfig | None, table: int, binary
         table: weights of the embedding, and of lm_head.
         binary: bytes of its binary, if it is finished.
     """
-    bits = _BITS_OF_BLOCKS if technique is not None and technique.bits == 4 else 8
+    bits = bits_per_weight(technique)
     tables = table * (part.has_embedding + part.has_head)
     size = binary if binary is not None else tables + (part.weight_bytes // 4 - tables) * bits // 8
     return PartSize(f"part {part.index} of {part.of}", size, size - min(size, table * part.has_embedding))
 
 
-def _kv_bytes(config: DecoderConfig, bits: int) -> int:
-    return 2 * config.num_layers * config.num_kv_heads * config.head_dim * bits // 8
+def _slots(config: DecoderConfig | None, cl: int) -> int:
+    if config is None:
+        return 0
+    return sum(slots_before(1, cl, config.window_of(layer)) + 1 for layer in range(config.num_layers))
 
 
-def _kv_bits(run: FinishedRun, technique: TechniqueConfig | None) -> int:
-    config = run.env.configs.get("quantization")
+def _kv_bits(env: Env, technique: TechniqueConfig | None) -> int:
+    config = env.configs.get("quantization")
     kept = config.kv_bitwidth if isinstance(config, QuantizationConfig) else 8
     return (technique.module_precisions.kv_cache if technique is not None else None) or kept
 
 
-def latest_timing(run: FinishedRun) -> Timing | None:
+def latest_timing(state_folder: Path) -> Timing | None:
     """What the device said of its newest answer by `qairt execute`; None if there is none, or it said nothing."""
     from qairt.device.genie_output import Timing
 
-    found = sorted((run.state_folder.parent / "execute").glob("*/*/timing.json"), key=lambda path: path.stat().st_mtime)
+    found = sorted((state_folder.parent / "execute").glob("*/*/timing.json"), key=lambda path: path.stat().st_mtime)
     for path in reversed(found):
         try:
             timing = Timing(**parse_json(read_regular(path)))

@@ -92,16 +92,14 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
     requires = ("quantize",)
 
     def check(self, env: Env) -> None:
-        from qairt.toolchain.limits import require_parts_fit
+        from qairt.toolchain.limits import bits_per_weight, require_parts_fit
         from qairt.toolchain.qnn.wheel import require
         from qairt.toolchain.soc import require_weight_sharing
 
         require()  # with the SDK too: the wheel reads the binary back
         super().check(env)
         require_weight_sharing(soc_of(env))
-        technique = env.facts.get("technique")
-        # 4-bit blocks with their scales, and some 8-bit weights
-        bits = 5 if technique is not None and technique.needs_block_quantization else 8
+        bits = bits_per_weight(env.facts.get("technique"))
         require_parts_fit(parts_of(env), bits_per_weight=bits, replan=lambda num_splits: parts_for(env, num_splits))
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
@@ -164,7 +162,7 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
         self, task: Task, context: Context[GenerateContextBinaryConfig, GenerateContextBinaryInput]
     ) -> ContextBinary:
         from qairt.graph.tensors import GraphSignature
-        from qairt.toolchain.base import BinarySpec, QuantizedGraph
+        from qairt.toolchain.base import BINARY_SUFFIX, BinarySpec, QuantizedGraph
         from qairt.toolchain.soc import SOCS
 
         directory, soc = context.directory, SOCS[str(task.params["soc"])]
@@ -174,7 +172,7 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
             for source in sources
         ]
         binary = BinarySpec(
-            file_name=f"weight_sharing_model_{task.params['part']}_of_{task.params['of']}.serialized.bin",
+            file_name=f"weight_sharing_model_{task.params['part']}_of_{task.params['of']}{BINARY_SUFFIX}",
             soc=replace(soc, vtcm_mb=context.config.vtcm_mb or soc.vtcm_mb),
             optimization_level=context.config.optimization_level,
             extended_udma=context.config.extended_udma,

@@ -74,6 +74,10 @@ class QuantizedGraph:
     """From `Toolchain.quantize`."""
 
 
+BINARY_SUFFIX = ".serialized.bin"
+"""How the names of context binaries end."""
+
+
 @dataclass(frozen=True)
 class BinarySpec:
     """The context binary to compile."""

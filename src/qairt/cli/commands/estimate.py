@@ -22,8 +22,11 @@ class Assumptions:
         ),
     ] = None
     prompt: Annotated[
-        int, typer.Option("--prompt", metavar="N", min=1, help="Tokens of the prompt, for the time to the first token.")
-    ] = 256
+        int | None,
+        typer.Option(
+            metavar="N", min=1, help="Tokens of the prompt, for the time to the first token.", show_default="256"
+        ),
+    ] = None
     bandwidth: Annotated[
         float | None,
         typer.Option(metavar="GB/S", help="Memory bandwidth in place of the published one.", show_default=False),
@@ -57,27 +60,28 @@ def estimate(
     """
     from qairt.cli.find_recipe import open_pipeline
     from qairt.cli.text.estimate import estimate_lines
+    from qairt.results.estimate import PROMPT_TOKENS, latest_timing, workload_of
     from qairt.results.estimate import estimate as estimate_chip
-    from qairt.results.estimate import latest_timing, workload_of
     from qairt.toolchain.chip_sheet import sheet_of
     from qairt.toolchain.soc import SOCS, parse_soc, soc_named
 
     run = open_pipeline(recipe, overrides, cache_dir).finished()
-    workload, built_for = workload_of(run), parse_soc(run.settings.soc_details).name
+    workload, built_for = workload_of(run.env, run.plan), parse_soc(run.settings.soc_details).name
+    prompt = assumptions.prompt or PROMPT_TOKENS
     chips = [soc_named(name, where="--soc") for name in assumptions.soc or SOCS]
     found = [
         estimate_chip(
             workload,
             chip,
             sheet_of(chip.name, bandwidth_gb_s=assumptions.bandwidth, tops=assumptions.tops),
-            prompt_tokens=assumptions.prompt,
+            prompt_tokens=prompt,
         )
         for chip in chips
     ]
-    timing = latest_timing(run)
+    timing = latest_timing(run.state_folder)
     if as_json:
         measured = None if timing is None else {"soc": built_for, **asdict(timing)}
         emit_json({"workload": asdict(workload), "chips": [asdict(chip) for chip in found], "measured": measured})
         return
-    for line in estimate_lines(workload, found, built_for=built_for, prompt=assumptions.prompt, timing=timing):
+    for line in estimate_lines(workload, found, built_for=built_for, prompt=prompt, timing=timing):
         emit(line)

@@ -77,19 +77,27 @@ def print_plan(
 ) -> None:
     """Print the table of stages, then every item that runs with its reason."""
     from qairt.cli.failures import report_note
+    from qairt.cli.text.estimate import at_most_lines
     from qairt.cli.text.next_step import after_plan, tell_next
     from qairt.cli.text.plan import expected, plan_lines
     from qairt.engine.run.options import RunOptions
     from qairt.machine import available_cores, available_memory
+    from qairt.results.estimate import at_most
 
     jobs, memory = scope.jobs or available_cores(), scope.memory or available_memory()
-    planned = pipeline.plan(RunOptions(jobs=jobs, memory=memory, until=scope.until, force=frozenset(scope.force or ())))
+    options = RunOptions(jobs=jobs, memory=memory, until=scope.until, force=frozenset(scope.force or ()))
+    env = pipeline.env()
+    planned = pipeline.plan(options, env)
+    chip = at_most(env, planned, pipeline.state_folder)
     if display.as_json:
-        eta = expected(planned, jobs, memory)
-        emit_json({**planned.as_dict(), "estimate": asdict(eta), "notices": pipeline.notes()})
+        eta = asdict(expected(planned, jobs, memory))
+        at_best = None if chip is None else asdict(chip)
+        emit_json({**planned.as_dict(), "estimate": eta, "at_most": at_best, "notices": pipeline.notes()})
         return
     for note in pipeline.notes():
         report_note(note)
     for line in plan_lines(planned, jobs=jobs, memory=memory, brief=display.brief):
+        emit(line)
+    for line in at_most_lines(chip) if chip is not None else ():
         emit(line)
     tell_next(after_plan(planned), pipeline, cache_dir)

@@ -40,9 +40,11 @@ def report(
     from qairt.cli.find_recipe import open_pipeline
     from qairt.report.gather import gather
     from qairt.report.render import to_html, to_markdown, write
+    from qairt.results.estimate import at_most_of
 
     pipeline = open_pipeline(recipe, overrides, cache_dir)
-    found = gather(pipeline.cache, shlex.join([recipe, *(overrides or ())]), dict(pipeline.recipe))
+    arguments = shlex.join([recipe, *(overrides or ())])
+    found = gather(pipeline.cache, arguments, dict(pipeline.recipe), at_most=at_most_of(pipeline))
     pages = []
     if md is not None:
         pages.append((md, to_markdown(found)))

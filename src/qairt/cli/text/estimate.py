@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from qairt.amounts import duration, size
+from qairt.amounts import size
 from qairt.cli.console import styled, table, wrapped
+from qairt.report.format import rate, wait
 
 if TYPE_CHECKING:
     from qairt.device.genie_output import Timing
-    from qairt.results.estimate import ChipEstimate, Workload
+    from qairt.results.estimate import AtMost, ChipEstimate, Workload
 
 
 def estimate_lines(
@@ -36,6 +37,21 @@ def estimate_lines(
     return [*lines, *_sources(chips), *_obstacles(chips)]
 
 
+def at_most_lines(found: AtMost) -> list[str]:
+    """In a sentence or two, what the recipe's chip could do; for plans and results."""
+    soc, workload = found.chip.soc.name, found.workload
+    longest = workload.contexts[-1]
+    reads = f"a token reads {size(workload.call_bytes(longest))} at context length {longest.cl:,}"
+    rates = [f"{rate(each.decode)} tokens/s at context length {each.cl:,}" for each in found.chip.ceilings]
+    if found.chip.sheet.bandwidth is None:
+        lines = [f"{soc}: {reads}; its memory bandwidth is not published"]
+    elif len(rates) == 1:
+        lines = [f"At most {rates[0]} on {soc}: a token reads {size(workload.call_bytes(longest))}"]
+    else:
+        lines = [f"At most {', '.join(rates)} on {soc}: {reads}"]
+    return [*lines, *_obstacles([found.chip])]
+
+
 def _workload_lines(workload: Workload, built_for: str) -> list[str]:
     origin = f"finished, for {built_for}" if workload.measured else "estimated from the recipe"
     rows = [
@@ -43,7 +59,8 @@ def _workload_lines(workload: Workload, built_for: str) -> list[str]:
         ("a token reads", f"{size(workload.weights_read)} of weights"),
     ]
     rows += [
-        ("", f"{size(workload.kv_bytes * cl)} of keys and values at context length {cl:,}") for cl in workload.contexts
+        ("", f"{size(workload.cache_bytes(context))} of keys and values at context length {context.cl:,}")
+        for context in workload.contexts
     ]
     return table(rows, header=("model", ""))
 
@@ -57,9 +74,9 @@ def _chip_table(chips: Sequence[ChipEstimate], built_for: str, prompt: int) -> l
                 (
                     *((marked, f"v{chip.soc.htp}", f"{chip.soc.vtcm_mb} MB") if place == 0 else ("", "", "")),
                     f"{ceiling.cl:,}",
-                    _rate(ceiling.decode),
-                    _rate(ceiling.prompt) + (" b" if ceiling.prompt and chip.sheet.tops is None else ""),
-                    _time(ceiling.first_token),
+                    rate(ceiling.decode),
+                    rate(ceiling.prompt) + (" b" if ceiling.prompt and chip.sheet.tops is None else ""),
+                    wait(ceiling.first_token),
                     size(ceiling.dram),
                     "" if place else ("no" if chip.obstacles else "yes"),
                 )
@@ -79,16 +96,6 @@ def _chip_table(chips: Sequence[ChipEstimate], built_for: str, prompt: int) -> l
         styled("At most (* the recipe's chip; ? memory bandwidth not published):", "bold"),
         *table(rows, header=header, right=(1, 2, 3, 4, 5, 6, 7)),
     ]
-
-
-def _rate(tokens_per_second: float | None) -> str:
-    return "?" if tokens_per_second is None else f"{tokens_per_second:,.0f}"
-
-
-def _time(seconds: float | None) -> str:
-    if seconds is None:
-        return "?"
-    return f"{1000 * seconds:,.1f} ms" if seconds < 1 else duration(seconds)
 
 
 def _sources(chips: Sequence[ChipEstimate]) -> list[str]:

@@ -46,7 +46,7 @@ def ending_lines(
         *_section("Time", _time(state, ending), look, width),
     ]
     right = [
-        *_section("Quality", _quality(quality), look, width),
+        *_section("Quality and speed", _quality(quality), look, width),
         *_section("Warnings", _warnings(ending), look, width),
         *_section(
             "Next",
