@@ -76,3 +76,38 @@ def test_check_names_old_keys_and_what_cannot_be(qairt, place: Path):
     said = qairt("check", "speak.yaml", "stages.source.output.prediction.enable=true")
     assert said.code == 2
     assert "source writes no predictions" in said.out
+
+
+def test_a_report_draws_what_nobody_has_looked_at_and_links_it(qairt, place: Path):
+    recipe = RECIPE.replace("prediction: {enable: true}", "visualization: {save_dir: my pictures}")
+    (place / "speak.yaml").write_text(recipe)
+    said = qairt("run", "speak.yaml", *INLINE)
+    assert "visualization" not in said.out
+    assert not (place / "cache/speaker").exists()
+    first = qairt("report", "speak.yaml")
+    assert "Pictures drawn: speaker\n" in first.out
+    page = (place / "cache/report.html").read_text()
+    assert '<a href="speaker/my%20pictures/gallery.html"><code>speaker/my pictures</code></a>' in page
+    assert (place / "cache/speaker/my pictures/gallery.html").is_file()
+    assert "Pictures drawn" not in qairt("report", "speak.yaml").out
+    again = qairt("report", "speak.yaml", "--html", "elsewhere/a.html", "--json")
+    assert again.data["drawn"] == []
+    page = (place / "elsewhere/a.html").read_text()
+    assert '<a href="../cache/speaker/my%20pictures/gallery.html">' in page
+
+
+def test_a_report_draws_nothing_for_a_recipe_that_forbids_it(qairt, place: Path):
+    (place / "speak.yaml").write_text(RECIPE.replace("prediction: {enable: true}", "visualization: {enable: false}"))
+    qairt("run", "speak.yaml", *INLINE)
+    assert "Pictures" not in qairt("report", "speak.yaml").out
+    assert not (place / "cache/speaker").exists()
+
+
+def test_a_report_says_what_could_not_be_drawn(qairt, place: Path):
+    (place / "speak.yaml").write_text(RECIPE.replace("output:\n      prediction: {enable: true}", "fail_drawing: ours"))
+    qairt("run", "speak.yaml", *INLINE)
+    said = qairt("report", "speak.yaml")
+    assert said.code == 0
+    sentence = "The pictures of speaker were not drawn: node_7: there is nothing to draw"
+    assert f"{sentence}\n" in said.out
+    assert sentence in (place / "cache/report.html").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+from pathlib import Path
 
 import browser
 import pytest
@@ -42,7 +43,7 @@ async def test_the_served_screen(axe, tmp_path):
 
 
 async def test_the_report(axe, tmp_path):
-    (tmp_path / "report.html").write_text(to_html(full_report()))
+    (tmp_path / "report.html").write_text(to_html(full_report(), Path("/cache")))
     address = (tmp_path / "report.html").as_uri()
     async with browser.page(address, tmp_path / "profile") as page:
         await page.until_loaded(address)

@@ -37,7 +37,7 @@ def test_the_entries_of_seed_003(tmp_path):
     )
     output = made.stages.torch_profiler.output
     assert (output.prediction.enable, output.prediction.save_dir) == (False, "pred")
-    assert (output.visualization.enable, output.visualization.save_dir) == (True, "viz")
+    assert (output.visualization.enable, output.visualization.save_dir) == (None, "viz")
     extra = output.extra["deepseek_ocr"]
     assert extra.prediction.strip_special_tokens is False
     assert (extra.visualization.max_images, extra.visualization.thumbnail_width) == (16, 480)

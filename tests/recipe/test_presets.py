@@ -81,7 +81,7 @@ def test_another_models_preset_is_not_used(tmp_path):
 def test_the_shipped_ones_are_the_defaults_and_valid(tmp_path):
     output = opened(recipe(tmp_path)).stages.speaker.output
     assert (output.prediction.enable, output.prediction.save_dir) == (False, "pred")
-    assert (output.visualization.enable, output.visualization.save_dir) == (True, "viz")
+    assert (output.visualization.enable, output.visualization.save_dir) == (None, "viz")
     extra = opened(recipe(tmp_path, model="HuggingFaceTB/SmolLM2-135M-Instruct")).stages.speaker.output.extra
     assert extra["smollm2"].prediction.strip_special_tokens is True
 

@@ -77,7 +77,7 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found = {}
     for name, report in (("full", full_report()), ("broken", broken_report())):
         found[name] = folder / f"{name}.html"
-        found[name].write_text(to_html(report))
+        found[name].write_text(to_html(report, Path("/cache")))
     return found
 
 

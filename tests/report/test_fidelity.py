@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sample_report import full_report
@@ -42,7 +43,7 @@ def test_a_tie_and_a_fault_are_distinguished(found: TokenFidelity, is_fault: boo
         report.fidelity, first_below=None, runtimes=(found,), first_differing=found if is_fault else None
     )
     report = replace(report, fidelity=fidelity)
-    page, text = to_html(report), to_markdown(report)
+    page, text = to_html(report, Path("/cache")), to_markdown(report)
     assert says in page
     assert "11.6 s per token" in page
     assert "11.6 s per token" in text

@@ -292,7 +292,7 @@ def test_fidelity_by_concurrency_of_the_adapters_that_were_built(cache):
         assert found == [("quantize", 40.0), ("quantize with french", 30.0 if has_values else 10.0)]
         assert [layer.name for layer in fidelity.layers] == ["layer 1", "layer 0"]
     report = gather(cache, "llama.yaml")
-    assert 'class="name">quantize with french</th>' in to_html(report)
+    assert 'class="name">quantize with french</th>' in to_html(report, Path("/cache"))
     assert "\n| quantize with french | 1 | 30.0 | – |" in to_markdown(report)
 
 

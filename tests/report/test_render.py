@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from sample_report import AWKWARD, broken_report, full_report
@@ -45,7 +46,7 @@ def parsed(html: str) -> Structure:
 
 @pytest.mark.parametrize("report", [full_report(), broken_report()], ids=["full", "broken"])
 def test_html_is_self_contained(report):
-    html = to_html(report)
+    html = to_html(report, Path("/cache"))
     structure = parsed(html)
     assert "script" not in structure.tags
     assert all(address.startswith(("#", "data:,")) for address in structure.addresses)
@@ -56,7 +57,7 @@ def test_html_is_self_contained(report):
 
 
 def test_every_section_shows_its_numbers():
-    html = to_html(full_report())
+    html = to_html(full_report(), Path("/cache"))
     for said in (
         "SmolLM2-135M-Instruct.Q4_1",
         "1 min",
@@ -84,7 +85,7 @@ def test_every_section_shows_its_numbers():
 
 
 def test_bars_are_in_proportion():
-    html = to_html(full_report())
+    html = to_html(full_report(), Path("/cache"))
 
     def width(said: str) -> float:
         """Of the bar that says so, in thousandths of its row."""
@@ -102,7 +103,7 @@ def test_bars_are_in_proportion():
 
 def test_links_lead_somewhere():
     for report in (full_report(), broken_report()):
-        html = to_html(report)
+        html = to_html(report, Path("/cache"))
         ids = re.findall(r' id="([^"]+)"', html)
         assert len(ids) == len(set(ids))
         named = re.findall(r'href="#([^"]+)"', html) + re.findall(r'aria-labelledby="([^"]+)"', html)
@@ -110,7 +111,7 @@ def test_links_lead_somewhere():
 
 
 def test_missing_facts_have_no_section():
-    html = to_html(broken_report())
+    html = to_html(broken_report(), Path("/cache"))
     for section in ("timeline", "sizes", "quality", "fidelity", "speed", "bundle", "outputs", "chip"):
         assert f'id="{section}"' not in html
     assert "What is missing" in html

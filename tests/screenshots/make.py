@@ -210,7 +210,7 @@ async def report_page(recipe: Path, cache: Path) -> None:
     )
     SCRATCH.mkdir(exist_ok=True)
     html = SCRATCH / "report.html"
-    html.write_text(to_html(found).replace(str(SCRATCH), SHOWN_AS))
+    html.write_text(to_html(found, html.parent).replace(str(SCRATCH), SHOWN_AS))
     async with browser.page(html.as_uri(), SCRATCH / "report-profile", (1180, 1400)) as page:
         await page.until_loaded(html.as_uri())
         await page.picture(HERE / "report.png")

@@ -17,6 +17,7 @@ from qairt.engine.stage import registered_stages
 from qairt.errors import RecipeError
 from qairt.llm import LLMPipeline
 from qairt.quant.encodings import BlockScales, Encoding, Encodings
+from qairt.results.pictures import Drawn, draw_pictures
 from qairt.stages.pictures.encodings import GridSizes, draw_grids, heat_map
 
 PREDICTIONS = "stages.quantize.output.prediction.enable=true"
@@ -65,11 +66,32 @@ def test_which_stages_write_predictions_and_pictures():
     assert kinds["nsys"] == ()
 
 
-def test_pictures_of_a_run(finished: LLMPipeline):
+def written(folder: Path) -> list[str]:
+    paths = (path for path in folder.glob("*/*/*.*") if path.parent.name in ("pred", "viz"))
+    return sorted(path.relative_to(folder).as_posix() for path in paths)
+
+
+def test_pictures_of_a_run_are_drawn_when_somebody_looks(finished: LLMPipeline):
     folder = finished.cache_dir
-    assert sorted(
-        path.relative_to(folder).as_posix() for path in folder.glob("*/*/*.*") if path.parent.name in ("pred", "viz")
-    ) == [
+    assert written(folder) == [
+        "quantize/pred/predictions.jsonl",
+        "quantize/viz/gallery.html",
+        "quantize/viz/predictions.md",
+        "quantize/viz/quantized_sizes.svg",
+    ]
+    items = {(item.stage.name, item.label): item.key for item in finished.plan().items if item.cached}
+    drawn = draw_pictures(finished, items)
+    assert drawn.failures == ()
+    assert drawn.stages == (
+        "model_loading",
+        "quantization",
+        "export",
+        "prepare_exports",
+        "split_model",
+        "mha_to_sha_conversion",
+    )
+    assert draw_pictures(finished, items) == Drawn()
+    assert written(folder) == [
         "export/viz/gallery.html",
         "export/viz/operators.svg",
         "mha_to_sha_conversion/viz/gallery.html",
@@ -127,7 +149,8 @@ def test_turning_predictions_off_runs_nothing_and_leaves_them(finished: LLMPipel
 
 
 def test_another_output_folder_runs_no_item(finished: LLMPipeline, recipe: Path, tmp_path: Path):
-    assert run(opened(recipe, f"stages.split_model.output.visualization.save_dir={tmp_path}/v")) == []
+    pictures = "stages.split_model.output.visualization"
+    assert run(opened(recipe, f"{pictures}.enable=true", f"{pictures}.save_dir={tmp_path}/v")) == []
     assert sorted(path.name for path in (tmp_path / "v").iterdir()) == ["gallery.html", "part_sizes.svg"]
 
 

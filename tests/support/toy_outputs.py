@@ -89,3 +89,5 @@ def files_outside_the_cache(folder: Path) -> list[str]:
 
 
 PREDICTION = {"prediction": {"enable": True}}
+PICTURES = {"visualization": {"enable": True}}
+"""Drawn at the end of every run."""

@@ -1,6 +1,7 @@
 """`output` in every stage's settings: its human-readable outputs and their folders. None of it is in a cache key.
 
-Source: the names, the defaults and how `save_dir` is resolved are those of seed 003.
+Source: the names, the defaults and how `save_dir` is resolved are those of seed 003, except that pictures which nobody
+asked for are drawn when they are first looked at instead of at the end of every run.
 """
 
 from __future__ import annotations
@@ -50,7 +51,9 @@ class VisualizationOutput(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
-    enable: bool = True
+    enable: bool | None = None
+    """true: drawn at the end of every run. Not set: when `qairt report` first shows them, or with the stage's
+    predictions. false: never."""
     save_dir: SaveDir = None
     """Relative to the stage's output directory, which is `.`, or absolute. Default: `viz`."""
 
@@ -98,8 +101,14 @@ class OutputSettings(BaseModel):
     """By model: the start of its name in lower case, with `_` in place of other characters than letters and digits."""
 
     def wants(self, kind: OutputKind) -> bool:
-        """Whether outputs of this kind are enabled."""
+        """Whether every run writes outputs of this kind."""
+        if kind == "visualization" and self.visualization.enable is None:
+            return self.prediction.enable
         return bool(getattr(self, kind).enable)
+
+    def allows(self, kind: OutputKind) -> bool:
+        """Whether outputs of this kind are written at some time: by every run, or when somebody looks at them."""
+        return self.wants(kind) or (kind == "visualization" and self.visualization.enable is None)
 
     def folder(self, kind: OutputKind, stage_directory: Path) -> Path:
         """The folder for outputs of this kind."""

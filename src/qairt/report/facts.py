@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from qairt.engine.record.state import ItemStatus
@@ -163,6 +164,8 @@ class Output:
     directory: str
     """Relative to the cache directory if it is inside."""
     files: Sequence[str]
+    page: Path | None = None
+    """The one to open first."""
 
 
 @dataclass(frozen=True)
@@ -215,3 +218,5 @@ class RunReport:
     """Name and value."""
     sweep: tuple[Sequence[str], Sequence[Sequence[str]]] | None = None
     """Titles and rows of the latest sweep that this run belongs to."""
+    drawn: Sequence[str] = ()
+    """Stages whose pictures were drawn for this page."""

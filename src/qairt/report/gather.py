@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from qairt.report.recorded import RecordedRun, latest_runs
 from qairt.report.speed import speed_of
 from qairt.report.stages import outputs_of, reasons_of, stage_line
 from qairt.report.timeline import timeline_of
+from qairt.results.pictures import Drawn
 
 if TYPE_CHECKING:
     from qairt.results.estimate import AtMost
@@ -39,6 +40,7 @@ def gather(
     recipe_now: Mapping[str, object] | None = None,
     *,
     at_most: AtMost | None = None,
+    draw: Callable[[Mapping[tuple[str, str], str]], Drawn] = lambda items: Drawn(),
 ) -> RunReport:
     """The facts of the latest run in a cache directory; nothing is changed or computed again.
 
@@ -46,6 +48,7 @@ def gather(
         recipe: its arguments on the command line, for remedies.
         recipe_now: its settings now; the first difference from the run's is noted.
         at_most: what the chip of the recipe as it is now could do; left out if the run had other settings.
+        draw: draws pictures of the run's items, which it gets as keys by stage and label.
 
     Raises:
         CacheError: there is no run yet.
@@ -57,6 +60,7 @@ def gather(
     adapters = adapters_of(entries)
     fidelity = fidelity_of(cache, state, latest.settings, adapters)
     scores = scores_of(cache.cache_dir, state, latest.model, adapters)
+    drawn = draw({(item.stage, item.label): item.key for item in state.items.values()})
     return RunReport(
         run=summary,
         model=_model_name(latest.model),
@@ -69,6 +73,7 @@ def gather(
             *remarks.not_in_run(latest, recipe),
             *remarks.gone(state, entries, recipe),
             *remarks.unmeasured(recipe, has_fidelity=fidelity is not None, has_scores=bool(scores)),
+            *drawn.failures,
         ],
         notes=remarks.notes(latest, builder, changes),
         failures=_failures(state),
@@ -80,7 +85,8 @@ def gather(
         scores=scores,
         speed=speed_of(entries),
         at_most=at_most if not changes else None,
-        outputs=outputs_of(state),
+        outputs=outputs_of(state, cache.cache_dir),
+        drawn=drawn.stages,
         bundle=bundle_of(entries),
         tools=tools_of_run(latest.folder),
         sweep=_sweep(latest.folder),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
@@ -21,10 +23,15 @@ if TYPE_CHECKING:
 _COMMAND = re.compile(r"qairt [a-z]+ .+$")
 
 
-def to_html(report: RunReport) -> str:
-    """One HTML file with inline style and charts; no scripts, no external resources."""
+def to_html(report: RunReport, folder: Path) -> str:
+    """One HTML file with inline style and charts; no scripts, no external resources.
+
+    Args:
+        folder: where it will stand; links to pages of stages are relative to it.
+    """
     environment = _environment(autoescape=True)
     environment.filters |= {"commands": _commands, "breakable": _breakable}
+    environment.filters["link"] = lambda page: _link(page, folder)
     style = (resources.files("qairt.report") / "templates" / "report.css").read_text()
     return _rendered(environment, "report.html.j2", report, style=Markup(style))
 
@@ -59,6 +66,11 @@ def _commands(text: str) -> Markup:
 def _breakable(name: str) -> Markup:
     """A name with line breaks allowed after underscores."""
     return Markup("_<wbr>").join(name.split("_"))
+
+
+def _link(page: Path, folder: Path) -> str:
+    """The address of a page, relative to the folder."""
+    return quote(Path(os.path.relpath(page, folder)).as_posix())
 
 
 def _cell(text: str) -> str:

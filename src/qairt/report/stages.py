@@ -7,7 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from qairt.engine.cache.entry import Entry
+from qairt.engine.plan.output_record import OutputRecords
 from qairt.engine.record.state import MADE, ItemState, RunState
+from qairt.engine.run.gallery import page_in
 from qairt.report.facts import Output, Reason, StageLine, StageUsage
 
 _LABELS = 4
@@ -86,15 +88,25 @@ def reasons_of(state: RunState) -> list[Reason]:
     ]
 
 
-def outputs_of(state: RunState) -> list[Output]:
-    """The reports that stages wrote."""
-    cache_dir = Path(state.cache_dir)
-    outputs = []
-    for output in state.outputs.values():
-        path = Path(output.directory)
-        directory = str(path.relative_to(cache_dir)) if path.is_relative_to(cache_dir) else output.directory
-        outputs.append(Output(output.stage, output.kind, output.status, directory, output.files))
-    return outputs
+def outputs_of(state: RunState, state_folder: Path) -> list[Output]:
+    """What stages wrote for people about the items of this run: by the run itself, or afterwards."""
+    found: dict[tuple[str, str], tuple[str, Path, Sequence[str]]] = {
+        key: (output.status, Path(output.directory), output.files) for key, output in state.outputs.items()
+    }
+    for stage, kinds in OutputRecords(state_folder).read().items():
+        items = {item.label: item.key for item in state.items.values() if item.stage == stage}
+        for kind, record in kinds.items():
+            if record.inputs.get("items") == items:
+                found[stage, kind] = ("written", record.directory, sorted(record.files))
+    order = {name: place for place, name in enumerate(state.stages())}
+    return [
+        Output(stage, kind, status, _in_cache(folder, Path(state.cache_dir)), files, page_in(folder))
+        for (stage, kind), (status, folder, files) in sorted(found.items(), key=lambda each: order.get(each[0][0], -1))
+    ]
+
+
+def _in_cache(path: Path, cache_dir: Path) -> str:
+    return str(path.relative_to(cache_dir)) if path.is_relative_to(cache_dir) else str(path)
 
 
 def _some(labels: Sequence[str], of: int) -> str:

@@ -6,7 +6,7 @@ import os
 
 import pytest
 import toy_stages as toy
-from toy_outputs import PREDICTION, Speaker, SpeakerConfig
+from toy_outputs import PICTURES, PREDICTION, Speaker, SpeakerConfig
 from toy_outputs import run_inline as run
 from toy_outputs import speaking as pipeline
 
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.usefixtures("drawings")
 
 
 def test_the_plan_lists_them_as_data(tmp_path):
-    data = pipeline(tmp_path).plan().as_dict()
+    data = pipeline(tmp_path, PICTURES).plan().as_dict()
     assert data["outputs"] == [
         {
             "stage": "speaker",
@@ -68,7 +68,7 @@ def test_a_folder_that_cannot_be_written(tmp_path):
 
 
 def test_a_place_where_no_folder_can_be_made_is_known_before_work_starts(tmp_path):
-    made = pipeline(tmp_path, {"visualization": {"save_dir": "/proc/nowhere/viz"}})
+    made = pipeline(tmp_path, {"visualization": {"enable": True, "save_dir": "/proc/nowhere/viz"}})
     with pytest.raises((CacheError, RecipeError), match="/proc"):
         run(made)
     assert not list(made.cache.entries())

@@ -7,7 +7,7 @@ import os
 
 import pytest
 import toy_stages as toy
-from toy_outputs import PREDICTION, Speaker
+from toy_outputs import PICTURES, PREDICTION, Speaker, SpeakerConfig
 from toy_outputs import files_outside_the_cache as files
 from toy_outputs import run_inline as run
 from toy_outputs import speaking as pipeline
@@ -25,8 +25,15 @@ pytestmark = pytest.mark.usefixtures("drawings")
 # Where
 
 
-def test_the_defaults_are_pictures_and_no_predictions(tmp_path):
+def test_by_default_a_run_leaves_neither(tmp_path, drawings):
     assert run(pipeline(tmp_path)).status == "done"
+    assert files(tmp_path) == []
+    assert drawings == []
+    assert pipeline(tmp_path).plan().outputs == []
+
+
+def test_pictures_that_were_asked_for(tmp_path):
+    assert run(pipeline(tmp_path, PICTURES)).status == "done"
     assert files(tmp_path) == ["speaker/viz/gallery.html", "speaker/viz/words_0.svg"]
 
 
@@ -107,7 +114,7 @@ def test_extra_reaches_the_stage_that_runs_the_model(tmp_path):
 def test_the_gallery_has_so_many_pictures_so_wide(tmp_path):
     def page(**visualization: int) -> str:
         output = {"extra": {"toy": {"visualization": visualization}}} if visualization else {}
-        run(pipeline(tmp_path, output, pictures=3))
+        run(pipeline(tmp_path, PICTURES | output, pictures=3))
         return (tmp_path / "speaker/viz/gallery.html").read_text()
 
     assert page().count('<img src="words_') == page().count('width="480"') == 3
@@ -117,7 +124,7 @@ def test_the_gallery_has_so_many_pictures_so_wide(tmp_path):
 
 
 def test_no_gallery_when_it_may_hold_no_picture(tmp_path):
-    run(pipeline(tmp_path, {"extra": {"toy_1b": {"visualization": {"max_images": 0}}}}))
+    run(pipeline(tmp_path, PICTURES | {"extra": {"toy_1b": {"visualization": {"max_images": 0}}}}))
     assert files(tmp_path) == ["speaker/viz/words_0.svg"]
 
 
@@ -126,7 +133,7 @@ def test_the_longer_name_goes_over_the_shorter(tmp_path):
         "toy_1b": {"visualization": {"max_images": 1}},
         "toy": {"visualization": {"max_images": 2, "thumbnail_width": 99}},
     }
-    run(pipeline(tmp_path, {"extra": extra}, pictures=3))
+    run(pipeline(tmp_path, PICTURES | {"extra": extra}, pictures=3))
     page = (tmp_path / "speaker/viz/gallery.html").read_text()
     assert (page.count("<img"), page.count('width="99"')) == (1, 1)
 
@@ -181,7 +188,7 @@ def test_changed_settings_write_outputs_and_run_no_item(tmp_path, drawings, chan
 
 def test_turning_a_picture_on_runs_no_item(tmp_path, drawings):
     run(pipeline(tmp_path, {"visualization": {"enable": False}}))
-    assert run(pipeline(tmp_path)).executed == []
+    assert run(pipeline(tmp_path, PICTURES)).executed == []
     assert drawings == ["visualization"]
 
 
@@ -197,14 +204,14 @@ def test_other_items_are_drawn_again(tmp_path, drawings):
 
 
 def test_forced_items_are_drawn_again_though_their_key_is_the_same(tmp_path, drawings):
-    run(pipeline(tmp_path))
-    pipeline(tmp_path).construct(RunOptions(executor="inline", memory=10**9, force=frozenset({"speaker"})))
+    run(pipeline(tmp_path, PICTURES))
+    pipeline(tmp_path, PICTURES).construct(RunOptions(executor="inline", memory=10**9, force=frozenset({"speaker"})))
     assert drawings == ["visualization"] * 2
 
 
 @pytest.mark.parametrize("how", ["removed", "changed", "record lost", "record damaged"])
 def test_what_is_gone_is_written_again(tmp_path, drawings, how):
-    run(pipeline(tmp_path))
+    run(pipeline(tmp_path, PICTURES))
     picture = tmp_path / "speaker/viz/words_0.svg"
     record = tmp_path / "pipeline_state/outputs.json"
     if how == "removed":
@@ -215,17 +222,17 @@ def test_what_is_gone_is_written_again(tmp_path, drawings, how):
         record.unlink()
     else:
         record.write_text('{"speaker": {"visualization": 3}, "x"')
-    assert run(pipeline(tmp_path)).status == "done"
+    assert run(pipeline(tmp_path, PICTURES)).status == "done"
     assert drawings == ["visualization"] * 2
     assert picture.read_text().startswith("<svg")
 
 
 def test_the_cache_commands_do_not_touch_outputs(tmp_path, drawings):
-    made = pipeline(tmp_path)
+    made = pipeline(tmp_path, PICTURES)
     run(made)
     made.cache.clear()
     assert files(tmp_path) == ["speaker/viz/gallery.html", "speaker/viz/words_0.svg"]
-    assert sorted(run(pipeline(tmp_path)).executed) == ["source all", "speaker all"]
+    assert sorted(run(pipeline(tmp_path, PICTURES)).executed) == ["source all", "speaker all"]
     assert [entry.stage for entry in made.cache.entries()] == ["source", "speaker"]
 
 
@@ -249,19 +256,19 @@ def test_a_file_of_somebody_else_is_kept(tmp_path):
 
 
 def test_an_edited_picture_is_kept_when_it_is_drawn_again(tmp_path):
-    run(pipeline(tmp_path))
+    run(pipeline(tmp_path, PICTURES))
     place = tmp_path / "speaker/viz"
     (place / "words_0.svg").write_text("edited")
-    run(pipeline(tmp_path))
+    run(pipeline(tmp_path, PICTURES))
     assert (place / "words_0.kept1.svg").read_text() == "edited"
     assert (place / "words_0.svg").read_text().startswith("<svg")
 
 
 def test_pictures_that_are_no_longer_made_go_unless_they_were_edited(tmp_path):
-    run(pipeline(tmp_path, pictures=3))
+    run(pipeline(tmp_path, PICTURES, pictures=3))
     place = tmp_path / "speaker/viz"
     (place / "words_2.svg").write_text("edited")
-    run(pipeline(tmp_path, pictures=1))
+    run(pipeline(tmp_path, PICTURES, pictures=1))
     assert files(place) == ["gallery.html", "words_0.svg", "words_2.svg"]
 
 
@@ -269,7 +276,7 @@ def test_what_a_killed_run_left_is_cleared_away(tmp_path):
     left = tmp_path / "speaker/viz/.making-output-x/content"
     left.mkdir(parents=True)
     (left / "half.svg").write_text("<sv")
-    run(pipeline(tmp_path))
+    run(pipeline(tmp_path, PICTURES))
     assert files(tmp_path) == ["speaker/viz/gallery.html", "speaker/viz/words_0.svg"]
 
 
@@ -292,7 +299,8 @@ def test_a_picture_that_cannot_be_drawn_fails_alone(tmp_path, how, what):
 
 def test_stages_that_finished_leave_outputs_though_a_later_one_failed(tmp_path):
     fan = toy.Fan(toy.FanConfig(fail_at=1))
-    result = Pipeline([toy.Source(), Speaker(), fan], tmp_path).construct(INLINE)
+    speaker = Speaker(SpeakerConfig.model_validate({"output": PICTURES}))
+    result = Pipeline([toy.Source(), speaker, fan], tmp_path).construct(INLINE)
     assert result.status == "failed"
     assert "speaker/viz/words_0.svg" in files(tmp_path)
 

@@ -299,7 +299,9 @@ def test_what_changes_the_work_is_in_the_key_and_nothing_else():
 
 
 def test_with_the_profiler_off_there_are_times_and_no_operators(recipe: Path):
-    pipeline = made(opened(with_profiler(recipe, enable=False, prompts=["Hi"], repeats=1)), until="torch_profiler")
+    pipeline = made(
+        opened(with_profiler(recipe, enable=False, prompts=["Hi"], repeats=1), PREDICTIONS), until="torch_profiler"
+    )
     (item,) = pipeline.plan().stages[1].items
     found = pipeline.cache.get(item.key, type(item.stage))
     assert isinstance(found, ProfiledModel)

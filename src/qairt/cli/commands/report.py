@@ -26,8 +26,8 @@ def report(
 
     The page is a single file that needs no network: what ran and why, when and with how much memory, the size of the
     model, how close it is to the float model (as measured by `qairt verify` and `qairt evaluate`), the files for the
-    device, the recipe and the tools. Nothing is run. The report of an active, failed or interrupted run lists what is
-    missing.
+    device, the recipe and the tools. Nothing is run; pictures that no run has drawn yet are drawn now and linked. The
+    report of an active, failed or interrupted run lists what is missing.
 
     \b
     Examples:
@@ -35,28 +35,35 @@ def report(
       qairt report recipe.yaml --html report.html --md report.md
     """
     import shlex
+    from functools import partial
 
     from qairt.amounts import size
     from qairt.cli.find_recipe import open_pipeline
     from qairt.report.gather import gather
     from qairt.report.render import to_html, to_markdown, write
     from qairt.results.estimate import at_most_of
+    from qairt.results.pictures import draw_pictures
 
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     arguments = shlex.join([recipe, *(overrides or ())])
-    found = gather(pipeline.cache, arguments, dict(pipeline.recipe), at_most=at_most_of(pipeline))
+    draw = partial(draw_pictures, pipeline)
+    found = gather(pipeline.cache, arguments, dict(pipeline.recipe), at_most=at_most_of(pipeline), draw=draw)
     pages = []
     if md is not None:
         pages.append((md, to_markdown(found)))
     if html is not None or md is None:
-        pages.append((html or pipeline.cache_dir / "report.html", to_html(found)))
+        page = html or pipeline.cache_dir / "report.html"
+        pages.append((page, to_html(found, page.absolute().parent)))
     for path, text in pages:
         write(path, text)
     if as_json:
         files = [str(path.absolute()) for path, _ in pages]
-        emit_json({"run": found.run.id, "state": found.run.state, "files": files, "missing": list(found.missing)})
+        facts = {"run": found.run.id, "state": found.run.state, "files": files}
+        emit_json({**facts, "missing": list(found.missing), "drawn": list(found.drawn)})
         return
     for line in found.missing:
         emit(line)
+    if found.drawn:
+        emit(f"Pictures drawn: {', '.join(found.drawn)}")
     for path, text in pages:
         emit(f"{path}: run {found.run.id}, {size(len(text.encode()))}")

@@ -122,12 +122,9 @@ def results(result: RunResult, pipeline: Pipeline) -> list[str]:
 
 def reports(result: RunResult) -> list[str]:
     """The page or file of each report that stages wrote."""
-    lines = []
-    for output in result.plan.outputs:
-        pages = [output.directory / name for name in ("predictions.md", "gallery.html", "predictions.jsonl")]
-        page = next((path for path in pages if path.is_file()), output.directory)
-        lines.append(f"{output.name}: {shown(page)}")
-    return lines
+    from qairt.engine.run.gallery import page_in
+
+    return [f"{output.name}: {shown(page_in(output.directory) or output.directory)}" for output in result.plan.outputs]
 
 
 def _names(items: list[ItemState]) -> str:

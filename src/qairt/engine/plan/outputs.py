@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,7 +13,7 @@ from qairt.engine.plan.output_record import OutputRecords, WrittenOutput
 from qairt.engine.plan.planned import PlannedOutput, short
 from qairt.engine.stage import AnyStage, Env, Stage
 from qairt.errors import RecipeError
-from qairt.recipe.output_settings import KINDS, OutputKind
+from qairt.recipe.output_settings import KINDS, ModelOutput, OutputKind
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -37,8 +37,13 @@ def kinds_of(stage: type[AnyStage]) -> tuple[OutputKind, ...]:
 
 
 def requested_kinds(stage: AnyStage) -> tuple[OutputKind, ...]:
-    """Those that it can write and the recipe requests."""
+    """Those that it can write and the recipe has every run write."""
     return tuple(kind for kind in kinds_of(type(stage)) if stage.config.output.wants(kind))
+
+
+def allowed_kinds(stage: AnyStage) -> tuple[OutputKind, ...]:
+    """Those, and the pictures that are drawn when somebody looks at them."""
+    return tuple(kind for kind in kinds_of(type(stage)) if stage.config.output.allows(kind))
 
 
 def planned_outputs(
@@ -48,33 +53,26 @@ def planned_outputs(
     env: Env,
     *,
     made: frozenset[str] = frozenset(),
+    kinds: Callable[[AnyStage], Sequence[OutputKind]] = requested_kinds,
 ) -> list[PlannedOutput]:
-    """Every requested output, predictions of a stage before its pictures.
+    """Every output of these kinds, predictions of a stage before its pictures.
 
     Args:
         env: of the plan.
         model: the model's name, for `extra`.
         made: items that this run made, perhaps under the key they had before.
+        kinds: of a stage.
     """
     records = OutputRecords(cache_dir / STATE_FOLDER).read()
     found: list[PlannedOutput] = []
     for planned in stages:
         stage = planned.stage
         predicted: PlannedOutput | None = None
-        for kind in requested_kinds(stage):
+        for kind in kinds(stage):
             directory = stage.config.output.folder(kind, stage_directory(cache_dir, stage))
             last = records.get(stage.name, {}).get(kind)
             settings = stage.config.output.of_model(model)
-            inputs: dict[str, JsonValue] = {
-                "version": stage.output_version,
-                "items": {item.label: item.key for item in planned.items},
-                "extra": getattr(settings, kind).model_dump(mode="json"),
-                "save_dir": str(directory),
-            }
-            if kind == "prediction" and (facts := stage.prediction_key_extras(env)):
-                inputs["facts"] = keys.plain(dict(facts))
-            if predicted is not None:
-                inputs["predictions"] = keys.digest(predicted.inputs)
+            inputs = _inputs(planned, kind, directory, settings, env, predicted)
             output = PlannedOutput(
                 stage=stage,
                 kind=kind,
@@ -88,6 +86,28 @@ def planned_outputs(
             predicted = output if kind == "prediction" else predicted
             found.append(output)
     return found
+
+
+def _inputs(
+    planned: StagePlan,
+    kind: OutputKind,
+    directory: Path,
+    settings: ModelOutput,
+    env: Env,
+    predicted: PlannedOutput | None,
+) -> dict[str, JsonValue]:
+    """Everything an output depends on."""
+    inputs: dict[str, JsonValue] = {
+        "version": planned.stage.output_version,
+        "items": {item.label: item.key for item in planned.items},
+        "extra": getattr(settings, kind).model_dump(mode="json"),
+        "save_dir": str(directory),
+    }
+    if kind == "prediction" and (facts := planned.stage.prediction_key_extras(env)):
+        inputs["facts"] = keys.plain(dict(facts))
+    if predicted is not None:
+        inputs["predictions"] = keys.digest(predicted.inputs)
+    return inputs
 
 
 def _reason(
@@ -132,7 +152,7 @@ def check_outputs(stage: AnyStage, stages: Sequence[AnyStage], cache_dir: Path) 
             where=f"{setting}.prediction.enable",
             remedy=f"enable them for {' or '.join(able)}" if able else "remove this setting",
         )
-    for kind in requested_kinds(stage):
+    for kind in allowed_kinds(stage):
         directory = stage.config.output.folder(kind, stage_directory(cache_dir, stage))
         where = f"{setting}.{kind}.save_dir"
         _require_free_of_cache(directory, stages, cache_dir, where)
@@ -148,7 +168,7 @@ def check_outputs(stage: AnyStage, stages: Sequence[AnyStage], cache_dir: Path) 
 
 def _folders(stage: AnyStage, cache_dir: Path) -> set[Path]:
     own = stage_directory(cache_dir, stage)
-    return {stage.config.output.folder(kind, own) for kind in requested_kinds(stage)}
+    return {stage.config.output.folder(kind, own) for kind in allowed_kinds(stage)}
 
 
 def _require_free_of_cache(directory: Path, stages: Sequence[AnyStage], cache_dir: Path, where: str) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from qairt.recipe.output_settings import ModelVisualization
 
 PAGE = "gallery.html"
+_PAGES = ("predictions.md", PAGE, "predictions.jsonl")
 _PICTURES = (".svg", ".png", ".jpg", ".jpeg", ".webp")
 
 _STYLE = """
@@ -46,3 +47,8 @@ def write_gallery(directory: Path, title: str, settings: ModelVisualization) -> 
         "</body></html>",
     ]
     (directory / PAGE).write_text("\n".join(page) + "\n", encoding="utf-8")
+
+
+def page_in(directory: Path) -> Path | None:
+    """What a reader opens first in the folder of an output; None if it has no page."""
+    return next((path for path in (directory / name for name in _PAGES) if path.is_file()), None)

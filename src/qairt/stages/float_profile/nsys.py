@@ -120,7 +120,7 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
         assert isinstance(item.output, NsysOutput)
         report, workload = item.output.report, item.output.workload
         copy_small_link_large(report.parent, (report, *files_below(workload)), directory)
-        if self.config.output.visualization.enable:
+        if self.config.output.allows("visualization"):
             from qairt.stages.float_profile.pages import write_pages
 
             nested = read_output(ProfiledModel, workload)
