@@ -152,6 +152,8 @@ def at_most(env: Env, plan: Plan, state_folder: Path) -> AtMost | None:
 
 def at_most_of(pipeline: Pipeline) -> AtMost | None:
     """The same for a pipeline with what it has finished; also None where its settings cannot work now."""
+    if "generate_context_binary" not in pipeline.stage_names():
+        return None
     try:
         finished = FinishedRun(pipeline)
     except QairtError:
