@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from tiny_bundle import TinyModel, composed, make_tiny
 
 from qairt.bundle.contents import Contents
+
+GENIEX_ID = "llama_v3_tiny"
 
 
 @pytest.fixture(scope="session")
@@ -32,6 +35,11 @@ def single(tiny: TinyModel) -> Contents:
 @pytest.fixture
 def genie_bundle(shared: Contents, tmp_path: Path) -> Path:
     return composed(shared, tmp_path / "genie", "genie")
+
+
+@pytest.fixture
+def geniex_bundle(shared: Contents, tmp_path: Path) -> Path:
+    return composed(replace(shared, geniex_id=GENIEX_ID), tmp_path / "geniex", "geniex")
 
 
 @pytest.fixture

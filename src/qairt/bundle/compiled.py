@@ -9,6 +9,7 @@ from pathlib import Path
 
 from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.toolchain.base import GraphContents, Inspection
+from qairt.toolchain.qnn.graph_names import plain
 
 _NAME = re.compile(r"ar(\d+)[_-]cl(\d+)_(\d+)_of_(\d+)$")
 
@@ -25,7 +26,7 @@ class CompiledGraph:
     @property
     def plain_name(self) -> str:
         """Its name without padding."""
-        return self.contents.name.lstrip("_")
+        return plain(self.contents.name)
 
     def tensor(self, name: str) -> TensorSpec | None:
         """An input or output."""
@@ -69,5 +70,5 @@ def _signature(graph: GraphContents) -> GraphSignature | None:
         return None
     ar, cl, part, of = map(int, match.groups())
     return GraphSignature(
-        name=graph.name.lstrip("_"), ar=ar, cl=cl, part=part, of=of, inputs=graph.inputs, outputs=graph.outputs
+        name=plain(graph.name), ar=ar, cl=cl, part=part, of=of, inputs=graph.inputs, outputs=graph.outputs
     )

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.bundle import genai_config as genai
-from qairt.bundle import metadata, run_scripts
+from qairt.bundle import geniex, metadata, run_scripts
 from qairt.bundle.adapter_files import (
     FOLDER,
     STAGE,
@@ -19,10 +19,11 @@ from qairt.bundle.adapter_files import (
 )
 from qairt.bundle.chat_prompt import genie_affixes, prompt_affixes
 from qairt.bundle.checksums import write_checksums
-from qairt.bundle.contents import BinaryPart, Contents, Format, OnnxPart, PlacedGraph
+from qairt.bundle.contents import GENIE_FORMS, BinaryPart, Contents, Format, OnnxPart, PlacedGraph
 from qairt.bundle.genie_config import GenieFiles, GenieLora, genie_config
+from qairt.bundle.geniex_reader import METADATA
 from qairt.errors import CacheError, RecipeError
-from qairt.files import read_json, sha256_of
+from qairt.files import copy_file, read_json, sha256_of
 from qairt.graph.tensors import GraphSignature
 from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS
 from qairt.toolchain.qnn.htp_config import backend_settings
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 CopyFile = Callable[[Path, Path], None]
 """Copies or links the first path to the second."""
+PROGRAMS: Mapping[Format, str] = {"genie": "Genie", "geniex": "GenieX", "ort": "onnxruntime-genai"}
+TOKENIZER_SETTINGS = "tokenizer_config.json"
 
 
 def compose(
@@ -48,9 +51,11 @@ def compose(
     1. Files are copied under flat names; quantized ONNX goes into one folder per part.
     2. The runtime's configuration is computed from the model and the graphs.
     3. `metadata.yaml` lists every tensor, `SHA256SUMS` every file.
+    4. The chat template is in `tokenizer_config.json` too, where most programs look for it.
+    5. For GenieX, graphs get names that it reads, in copies of the binaries.
 
     Args:
-        form: `genie` or `ort`; None for the parts alone, if the model is unknown.
+        form: `genie`, `geniex` or `ort`; None for the parts alone, if the model is unknown.
         place: copies or links a file.
         recorded: SHA-256 of the contents' files. What is placed must match, so that the checksums never cover damage;
             a file without a digest is not the model's, and is left out. None: everything is taken as it is.
@@ -70,18 +75,26 @@ def compose(
         place(source, target)
         placed[target.relative_to(folder).as_posix()] = source
 
-    graphs = _place_parts(contents, folder, place_once, wrapped=form != "genie")
+    graphs = _place_parts(contents, folder, place_once, wrapped=form not in GENIE_FORMS)
+    if form == "geniex":
+        graphs = _name_for_geniex(folder, graphs, placed, recorded)
     if contents.tokenizer is not None:
         for path in sorted(contents.tokenizer.iterdir()):
-            if recorded is None or path in recorded:
+            if recorded is not None and path not in recorded:
+                continue
+            if path.name == TOKENIZER_SETTINGS:
+                _write_tokenizer_settings(path, folder, contents, recorded)
+            else:
                 place_once(path, folder / path.name)
     signatures = [graph.signature for graph in graphs]
     inputs = branch_inputs(signatures)
     values = concurrency_values(contents.adapters, inputs) if contents.adapters is not None else {}
     facts: dict[str, object] = {"backend": "CPU" if contents.soc is None else "HTP"}
-    if form == "genie":
+    if form is not None and form in GENIE_FORMS:
         facts |= {"format": form, "config": GENIE_CONFIG, "run": run_scripts.GENIE_SCRIPT}
         _write_genie(contents, graphs, folder, values)
+        if form == "geniex":
+            _write_json(folder / METADATA, geniex.geniex_metadata(contents.geniex_id, graphs))
     elif form == "ort":
         facts |= {"format": form, "config": genai.NAME, "run": run_scripts.ORT_SCRIPT}
         _write_ort(contents, graphs, folder, values)
@@ -89,7 +102,7 @@ def compose(
     facts["binaries"] = list(dict.fromkeys(graph.binary for graph in graphs if graph.binary is not None))
     if values:
         facts["concurrencies"] = [*values]
-        for name in values if form != "genie" else ():
+        for name in values if form not in GENIE_FORMS else ():
             write_onnx_adapters(folder, name, values[name], signatures)
     if contents.soc is not None:
         soc = contents.soc
@@ -118,11 +131,15 @@ def require_stored(paths: Iterable[Path], recorded: Mapping[Path, str]) -> None:
 
 def _require_same(path: Path, digest: str, recorded: Mapping[Path, str]) -> None:
     if digest != recorded.get(path):
-        raise CacheError(
-            "its content is not what was stored, so no bundle was made from it",
-            where=str(path),
-            remedy="run again: it is set aside and rebuilt",
-        )
+        raise _differs(path)
+
+
+def _differs(path: Path) -> CacheError:
+    return CacheError(
+        "its content is not what was stored, so no bundle was made from it",
+        where=str(path),
+        remedy="run again: it is set aside and rebuilt",
+    )
 
 
 def require_format(form: Format | None, *, has_binaries: bool, has_model: bool) -> None:
@@ -130,15 +147,15 @@ def require_format(form: Format | None, *, has_binaries: bool, has_model: bool) 
     Raises:
         RecipeError: a Genie bundle has no binaries, or a runtime configuration has no model.
     """
-    if form == "genie" and not has_binaries:
+    if form in GENIE_FORMS and not has_binaries:
         raise RecipeError(
-            "Genie needs context binaries, and backend CPU compiles none",
+            f"{PROGRAMS[form]} needs context binaries, and backend CPU compiles none",
             where="stages.export_bundle.format",
             remedy="set format to ort, or backend to HTP",
         )
     if form is not None and not has_model:
         raise RecipeError(
-            f"a bundle for {'Genie' if form == 'genie' else 'onnxruntime-genai'} needs the model's configuration and "
+            f"a bundle for {PROGRAMS[form]} needs the model's configuration and "
             "tokenizer, and an external ONNX graph has neither",
             where="stages.export_bundle.format",
             remedy="remove format: the bundle then has the parts and metadata.yaml",
@@ -170,6 +187,33 @@ def _onnx(part: OnnxPart, folder: Path, place: CopyFile) -> list[PlacedGraph]:
     if not (folder / target / part.weights.name).exists():
         place(part.weights, folder / target / part.weights.name)
     return [PlacedGraph(signature.name, signature, (target / part.onnx.name).as_posix(), None)]
+
+
+def _name_for_geniex(
+    folder: Path, graphs: list[PlacedGraph], placed: dict[str, Path], recorded: Mapping[Path, str] | None
+) -> list[PlacedGraph]:
+    """Replace every placed binary by a copy with other graph names; the copy's source is checked here."""
+    for name in dict.fromkeys(graph.binary for graph in graphs):
+        assert name is not None
+        source = placed.pop(name)
+        (folder / name).unlink()
+        copy_file(source, folder / name)
+        if recorded is not None and sha256_of(folder / name) != recorded.get(source):
+            raise _differs(source)
+        geniex.name_for_geniex(folder / name)
+    return geniex.changed_names(graphs)
+
+
+def _write_tokenizer_settings(
+    path: Path, folder: Path, contents: Contents, recorded: Mapping[Path, str] | None
+) -> None:
+    """`tokenizer_config.json` with the chat template, which `tokenizer_files` keeps in a file of its own."""
+    if recorded is not None:
+        require_stored([path], recorded)
+    template = _tokenizer(contents).chat_template
+    stated = {} if template is None else {"chat_template": template}
+    text = json.dumps(read_json(path) | stated, indent=2, ensure_ascii=False, sort_keys=True)
+    (folder / path.name).write_bytes(f"{text}\n".encode())
 
 
 def _description(graph: PlacedGraph) -> dict[str, object]:

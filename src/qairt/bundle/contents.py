@@ -14,7 +14,9 @@ from qairt.runtime.cache import PAST
 from qairt.runtime.stored import Array
 from qairt.toolchain.soc import Soc
 
-Format = Literal["genie", "ort"]
+Format = Literal["genie", "geniex", "ort"]
+GENIE_FORMS: tuple[Format, ...] = ("genie", "geniex")
+"""The formats with a `genie_config.json`."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +78,8 @@ class Contents:
     """How the model's weights were stored, if they were quantized before."""
     adapters: Adapters | None = None
     """None if the graphs have no LoRA branches."""
+    geniex_id: str = ""
+    """By which GenieX chooses how it runs the model; needed for that format alone."""
 
     def config(self) -> DecoderConfig | None:
         return None if self.model is None else DecoderConfig.model_validate_json(read_regular(self.model))

@@ -49,7 +49,7 @@ class BundleMetadata(BaseModel):
 
     backend: str
     format: Format | None = None
-    """`genie` or `ort`; None for parts without a runtime configuration."""
+    """`genie`, `geniex` or `ort`; None for parts without a runtime configuration."""
     config: str | None = None
     """The file name of the runtime's configuration."""
     run: str | None = None

@@ -8,12 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qairt.bundle import genai_config
-from qairt.bundle.contents import Format
+from qairt.bundle.contents import GENIE_FORMS, Format
+from qairt.bundle.geniex_reader import METADATA
 from qairt.bundle.metadata import BundleMetadata, read_metadata
 from qairt.bundle.wrapper import read_wrapped
 from qairt.errors import QairtError
 from qairt.files import read_json
 from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS, value_at
+
+CONFIGS: dict[Format, str] = {"geniex": GENIE_CONFIG, "genie": GENIE_CONFIG, "ort": genai_config.NAME}
+"""The runtime's configuration, by format."""
 
 
 @dataclass(frozen=True)
@@ -61,9 +65,14 @@ class OpenedBundle:
         return name if found == self.folder / name else found.name
 
     @property
+    def is_for_genie(self) -> bool:
+        """Its configuration is Genie's."""
+        return self.form in GENIE_FORMS
+
+    @property
     def binaries(self) -> list[str]:
         """The names of the context binaries, in the order they run."""
-        if self.form == "genie":
+        if self.is_for_genie:
             binary = self.at("dialog", "engine", "model", "binary")
             found = value_at(binary, "ctx-bins") or value_at(binary, "fcb")
             return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
@@ -92,7 +101,7 @@ class OpenedBundle:
 
     @property
     def tokenizer(self) -> str:
-        if self.form == "genie":
+        if self.is_for_genie:
             path = self.at("dialog", "tokenizer", "path")
             return path if isinstance(path, str) else "tokenizer.json"
         return "tokenizer.json"
@@ -114,9 +123,11 @@ def open_bundle(folder: Path) -> OpenedBundle:
     if not folder.is_dir():
         raise QairtError("the folder does not exist", where=str(folder), remedy="give the folder of a bundle")
     metadata = read_metadata(folder)
-    for form, name in (("genie", GENIE_CONFIG), ("ort", genai_config.NAME)):
-        if (folder / name).is_file() and (metadata is None or metadata.format in (None, form)):
-            return OpenedBundle(folder, form, read_object(folder / name), metadata)  # type: ignore[arg-type]
+    for form, name in CONFIGS.items():
+        stated = metadata.format if metadata is not None else None
+        is_form = form == stated if stated is not None else form != "geniex" or (folder / METADATA).is_file()
+        if is_form and (folder / name).is_file():
+            return OpenedBundle(folder, form, read_object(folder / name), metadata)
     if metadata is None:
         raise QairtError(
             f"it is not a bundle: it has no {GENIE_CONFIG}, {genai_config.NAME} or metadata.yaml",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +11,7 @@ from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError
 from qairt.files import copy_file, files_below, sha256_of
 from qairt.results.new_folder import new_folder
-from qairt.stages.export_bundle import Bundle, ExportBundleInput, contents_of, require_possible
+from qairt.stages.export_bundle import Bundle, ExportBundleInput, contents_of, geniex_id, require_possible
 
 if TYPE_CHECKING:
     from qairt.bundle.contents import Contents, Format
@@ -43,7 +44,10 @@ def export(run: FinishedRun, directory: Path, form: Format | None = None) -> lis
     try:
         if form is None or whole:
             return copy_bundle(output.bundle, directory, recorded)
-        return compose_bundle(contents_of(inputs, item.task), directory, form, recorded)
+        contents = contents_of(inputs, item.task)
+        if form == "geniex":
+            contents = replace(contents, geniex_id=geniex_id(run.env))
+        return compose_bundle(contents, directory, form, recorded)
     except CacheError as error:
         run.cache.retire_if_damaged(entries, Path(error.where or ""))
         raise

@@ -25,6 +25,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.files import copy_small_link_large, files_below, link_or_copy
+from qairt.stages.concurrencies import concurrencies_of
 from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER
 from qairt.stages.facts import has_model, model_of, settings_of, soc_of
 from qairt.stages.lora_adapters import is_graph
@@ -38,9 +39,10 @@ if TYPE_CHECKING:
 class ExportBundleConfig(StageConfig):
     """Which runtime the bundle is for."""
 
-    format: Literal["genie", "ort"] | None = None
-    """genie: Genie of the QAIRT SDK, on Android and Linux. ort: onnxruntime-genai from public packages, on Windows,
-    Linux and Android; with backend CPU, on any machine. Default: genie, or ort with backend CPU. The other format can
+    format: Literal["genie", "geniex", "ort"] | None = None
+    """genie: Genie of the QAIRT SDK, on Android and Linux. geniex: also Qualcomm's GenieX, which imports the bundle as
+    a local model; for Llama, Phi-3, Qwen2 and Qwen3. ort: onnxruntime-genai from public packages, on Windows, Linux
+    and Android; with backend CPU, on any machine. Default: genie, or ort with backend CPU. The other formats can
     be exported at any time without a new run: `qairt export RECIPE DIR --format ort`."""
 
 
@@ -76,7 +78,7 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
     """
 
     name = "export_bundle"
-    version = 3
+    version = 4
     merges = ("cl", "ar", "split", "concurrency")
     requires = ("quantize",)
 
@@ -89,6 +91,8 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
             together.setdefault(without(coord, self.merges), []).append(coord)
         soc = soc_of(env).name if settings_of(env).backend == "HTP" else None
         params: dict[str, JsonValue] = {"soc": soc, "format": format_for(env, self.config.format)}
+        if params["format"] == "geniex":
+            params["geniex_id"] = geniex_id(env)
         storage = model_of(env).storage if has_model(env) else None
         if storage is not None:
             params["already_quantized"] = str(storage)
@@ -179,6 +183,24 @@ def require_possible(env: Env, requested: Format | None) -> None:
         require_one_kind(model_of(env).config, context_size=longest, program="onnxruntime-genai")
         return
     genie_config(model_of(env).config, context_size=longest, files=GenieFiles(["part"]))
+    if form == "geniex":
+        from qairt.bundle.geniex import require_geniex
+
+        prepared = prepare_config(env)
+        require_geniex(
+            model_of(env).config,
+            ars=prepared.arn,
+            context_sizes=prepared.context_length,
+            has_adapters=concurrencies_of(env) is not None,
+        )
+
+
+def geniex_id(env: Env) -> str:
+    """The model's id in a bundle for GenieX."""
+    from qairt.bundle.geniex import model_id
+    from qairt.recipe.output_settings import model_name
+
+    return model_id(model_of(env).config.family, model_name(settings_of(env).model_id_or_path))
 
 
 def contents_of(inputs: Mapping[Coord, ExportBundleInput], task: Task) -> Contents:
@@ -200,6 +222,7 @@ def contents_of(inputs: Mapping[Coord, ExportBundleInput], task: Task) -> Conten
         model=first.model,
         tokenizer=first.tokenizer,
         already_quantized=cast("str | None", task.params.get("already_quantized")),
+        geniex_id=str(task.params.get("geniex_id", "")),
         adapters=_adapters(inputs),
     )
 

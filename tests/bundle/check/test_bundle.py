@@ -194,7 +194,7 @@ def test_damaged_sums(genie_bundle: Path):
             -1,
             "metadata.yaml: model.bos_token_id: Input should be greater than or equal to 0",
         ),
-        (("format",), "onnx", "metadata.yaml: format: Input should be 'genie' or 'ort'"),
+        (("format",), "onnx", "metadata.yaml: format: Input should be 'genie', 'geniex' or 'ort'"),
     ],
 )
 def test_metadata_that_no_export_writes(one_graph_bundle: Path, place: tuple[str, ...], value: Any, told: str):

@@ -34,7 +34,7 @@ _OFF_GRID = 0.5
 def check_adapters(bundle: OpenedBundle) -> Iterator[Finding]:
     """Compare the files of every concurrency with the graphs, and the formats with each other."""
     inputs = _inputs(bundle)
-    if bundle.form == "genie":
+    if bundle.is_for_genie:
         yield from _genie(bundle, inputs)
         return
     names = bundle.metadata.concurrencies if bundle.metadata is not None else ()

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from qairt.bundle.chat_prompt import prompt_affixes
 from qairt.bundle.check import genie as check_genie
+from qairt.bundle.check import geniex as check_geniex
 from qairt.bundle.check import ort as check_ort
 from qairt.bundle.check.adapters import check_adapters
 from qairt.bundle.check.files import check_files
@@ -24,6 +25,7 @@ def check_bundle(folder: Path) -> list[Finding]:
     3. The runtime's configuration matches the graphs and the model; the tokenizer is the model's.
     4. The values of every LoRA concurrency fit the graphs, and are the same in every format.
     5. Genie accepts the configuration, and loads the bundle where this machine can.
+    6. What GenieX reads of a bundle for it (`geniex_reader`) is the model, and it can run the graphs.
 
     A bundle of another tool has no `metadata.yaml`; only its files are compared with each other.
 
@@ -39,12 +41,14 @@ def check_bundle(folder: Path) -> list[Finding]:
     findings += faults
     if binaries:
         findings += check_graphs(bundle, binaries)
-    if bundle.form == "genie":
+    if bundle.is_for_genie:
         findings += check_genie.check_config(bundle, binaries)
     elif bundle.form == "ort":
         findings += check_ort.check_config(bundle, binaries)
+    if bundle.form == "geniex":
+        findings += check_geniex.check_geniex(bundle, binaries)
     findings += [*check_adapters(bundle), *_tokenizer(bundle), *_prompt(bundle)]
-    if bundle.form == "genie":
+    if bundle.is_for_genie:
         findings += check_genie.check_with_vendor(bundle, binaries)
     return findings
 
@@ -52,7 +56,7 @@ def check_bundle(folder: Path) -> list[Finding]:
 def _tokenizer(bundle: OpenedBundle) -> list[Finding]:
     vocabulary: object
     ends: object
-    if bundle.form == "genie":
+    if bundle.is_for_genie:
         vocabulary, ends = (bundle.at("dialog", "context", key) for key in ("n-vocab", "eos-token"))
     else:
         vocabulary, ends = (bundle.at("model", key) for key in ("vocab_size", "eos_token_id"))

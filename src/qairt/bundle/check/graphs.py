@@ -135,7 +135,7 @@ def _order(bundle: OpenedBundle, binaries: Sequence[CompiledBinary]) -> Iterator
         if sorted(parts) != list(range(1, of + 1)):
             text = f"AR {ar} with context {cl} has parts {_list(sorted(parts))} of {of}"
             yield Finding("binaries", "error", text, AGAIN)
-        elif bundle.form == "genie" and parts != sorted(parts):
+        elif bundle.is_for_genie and parts != sorted(parts):
             ordered = sorted(binaries, key=lambda binary: min(binary.parts))
             text = f"the parts are out of order: {_list(parts)}"
             remedy = f"list them in ctx-bins as {', '.join(binary.name for binary in ordered)}"

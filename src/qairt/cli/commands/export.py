@@ -12,7 +12,7 @@ from qairt.cli.console import emit, emit_json
 from qairt.cli.options import CacheDir, Json, Recipe
 from qairt.errors import RecipeError
 
-FormatName = Literal["genie", "ort"]
+FormatName = Literal["genie", "geniex", "ort"]
 LayoutName = Literal["bundle", "workfolder"]
 
 
@@ -27,8 +27,8 @@ def export(
         FormatName | None,
         typer.Option(
             "--format",
-            help="genie: for Genie of the QAIRT SDK, on Android and Linux. ort: for onnxruntime-genai, with public"
-            " packages.",
+            help="genie: for Genie of the QAIRT SDK, on Android and Linux. geniex: also for Qualcomm's GenieX, as a"
+            " local model. ort: for onnxruntime-genai, with public packages.",
             show_default="the recipe's, else genie; ort with backend CPU",
         ),
     ] = None,
@@ -42,16 +42,17 @@ def export(
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
-    """Copy the finished bundle to a folder, for either runtime.
+    """Copy the finished bundle to a folder, for any runtime.
 
     The bundle holds everything a device needs. It shares no files with the cache, and is verified against its
-    checksums (SHA256SUMS). Neither format needs another run. With --layout workfolder, every artifact of the run is
+    checksums (SHA256SUMS). No format needs another run. With --layout workfolder, every artifact of the run is
     linked into the folder instead.
 
     \b
     Examples:
       qairt export recipe.yaml bundle/ && qairt bundle check bundle/
       qairt export recipe.yaml bundle-ort/ --format ort
+      qairt export recipe.yaml bundle-geniex/ --format geniex
       qairt export recipe.yaml work/ --layout workfolder
     """
     from qairt.cli.find_recipe import open_pipeline

@@ -8,11 +8,15 @@ there, padded in front.
 from __future__ import annotations
 
 import mmap
+import re
 from pathlib import Path
 
 from qairt.errors import ToolchainError
 
 PADDING = "_"
+LETTER = "x"
+"""Padding for programs that accept only letters and one underscore before a name."""
+_LETTERS = re.compile(rf"\A{LETTER}+_(?=ar\d)")
 
 
 def padded(name: str, length: int) -> str:
@@ -26,6 +30,11 @@ def padded(name: str, length: int) -> str:
             f"the graph name {name!r} has more than {length} characters", remedy="use a shorter model or part name"
         )
     return name.rjust(length, PADDING)
+
+
+def plain(name: str) -> str:
+    """The name without padding of either kind."""
+    return _LETTERS.sub("", name.lstrip(PADDING))
 
 
 def rename(path: Path, names: dict[str, str], *, expected: int | None = None) -> dict[str, int]:
