@@ -6,16 +6,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
+from qairt.engine.cache.manifest import item_record
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.run.fetching import fetch
 from qairt.engine.shared_store.patience import Pending
 from qairt.engine.shared_store.shared_store import SharedStore
-
-if TYPE_CHECKING:
-    from pydantic import JsonValue
 
 _AT_ONCE = 4
 
@@ -71,18 +68,12 @@ def _fetch_all(
             raise _Over
 
     def some() -> None:
-        while todo:
-            item = todo.popleft()
+        while (item := _next(todo)) is not None:
             if item.stored is None:
                 continue
             entry = fetch(store, pipeline.cache, item, item.stored, check=check)
             if entry is not None:
-                made: dict[str, JsonValue] = {
-                    "artifact_path": str(entry.directory),
-                    "cache_key": item.key,
-                    "seconds": entry.seconds,
-                }
-                pipeline.manifest.update_item(item.stage.name, item.label, made)
+                pipeline.manifest.update_item(item.stage.name, item.label, item_record(entry))
                 arrived.append(item)
                 told(item)
 
@@ -95,6 +86,13 @@ def _fetch_all(
     finally:
         over.set()
     return arrived
+
+
+def _next(todo: deque[PlannedItem]) -> PlannedItem | None:
+    try:
+        return todo.popleft()
+    except IndexError:  # another thread took the last
+        return None
 
 
 class _Over(Exception):  # noqa: N818 - it is not an error

@@ -18,6 +18,7 @@ from types import MappingProxyType
 from filelock import FileLock
 from pydantic import JsonValue
 
+from qairt.engine.cache.entry import Entry
 from qairt.engine.stage import StageConfig
 from qairt.errors import CacheError
 from qairt.files import parse_json, read_regular, set_aside, write_atomic
@@ -27,6 +28,16 @@ STATE_FOLDER = "pipeline_state"
 StageRecord = dict[str, JsonValue]
 """What the manifest holds of one stage; `items_of` gives its items."""
 Stages = dict[str, StageRecord]
+
+
+def item_record(entry: Entry) -> dict[str, JsonValue]:
+    """What the manifest holds of a finished item."""
+    return {
+        "artifact_path": str(entry.directory),
+        "cache_key": entry.key,
+        "seconds": round(entry.seconds, 3),
+        "peak_rss": entry.peak_rss,
+    }
 
 
 class PipelineManifest:

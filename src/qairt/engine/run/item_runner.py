@@ -9,11 +9,10 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from filelock import FileLock, Timeout
-from pydantic import JsonValue
 
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry, NewEntry
-from qairt.engine.cache.manifest import PipelineManifest
+from qairt.engine.cache.manifest import PipelineManifest, item_record
 from qairt.engine.libraries import made_with
 from qairt.engine.plan.costs import Cost, CostHistory
 from qairt.engine.plan.planned import PlannedItem
@@ -176,12 +175,7 @@ class ItemRunner:
     def _record(self, item: PlannedItem, entry: Entry, seconds: float) -> None:
         usage = self.take_usage(item)
         cost = self._record_cost(item, usage, seconds=seconds, size=entry.new_bytes)
-        made: dict[str, JsonValue] = {
-            "artifact_path": str(entry.directory),
-            "cache_key": item.key,
-            "seconds": cost.seconds,
-            "peak_rss": cost.peak_rss,
-        }
+        made = item_record(entry)
         self._bookkeeping.write("manifest", lambda: self._manifest.update_item(item.stage.name, item.label, made))
         self._stream.emit(
             ev.ItemFinished(

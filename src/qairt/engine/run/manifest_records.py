@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from qairt import keys
-from qairt.engine.cache.manifest import PipelineManifest, StageRecord, Stages, config_text
+from qairt.engine.cache.manifest import PipelineManifest, StageRecord, Stages, config_text, item_record
 from qairt.engine.plan.planned import Plan, PlannedItem, StagePlan
 from qairt.recipe.recipe import Recipe
 
@@ -83,10 +83,5 @@ class ManifestRecords:
 def _item_record(item: PlannedItem, kept: bool) -> dict[str, JsonValue]:
     entry = item.entry
     assert entry is not None
-    return {
-        "artifact_path": str(entry.directory) if kept else None,
-        "cache_key": item.key,
-        "seconds": entry.seconds,
-        "peak_rss": entry.peak_rss,
-        "timestamp": entry.timestamp,
-    }
+    record = item_record(entry) | {"timestamp": entry.timestamp}
+    return record if kept else record | {"artifact_path": None}

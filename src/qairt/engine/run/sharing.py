@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from qairt.amounts import duration, size
 from qairt.engine.cache.entry import Entry
+from qairt.engine.cache.manifest import item_record
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.plan.stored_items import look_up
 from qairt.engine.record import events as ev
@@ -19,8 +20,6 @@ from qairt.engine.shared_store.shared_store import SharedStore
 from qairt.engine.shared_store.uploads import Uploads
 
 if TYPE_CHECKING:
-    from pydantic import JsonValue
-
     from qairt.engine.shared_store.stored import StoredEntry
 
 _TOLD_EVERY = 0.5  # seconds between two events of one fetch
@@ -103,12 +102,7 @@ class Sharing:
         if entry is None:
             return None
         seconds = time.monotonic() - began
-        made: dict[str, JsonValue] = {
-            "artifact_path": str(entry.directory),
-            "cache_key": item.key,
-            "seconds": entry.seconds,
-            "peak_rss": entry.peak_rss,
-        }
+        made = item_record(entry)
         self._bookkeeping.write("manifest", lambda: self._manifest.update_item(name, label, made))
         message = f"{item.name} fetched: {size(stored.bytes)} in {duration(seconds)}, built by {stored.host}"
         self._stream.emit(ev.LogLine(level="info", message=message))
