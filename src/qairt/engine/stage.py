@@ -125,6 +125,8 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     computed_with: ClassVar[tuple[str, ...]] = ()
     """Packages whose arithmetic its output holds, such as torch. Their minor versions are part of its keys. What else
     may change the last bits (patch versions, the CPU) is recorded with each entry instead: `Entry.made_with`."""
+    imported_ahead: ClassVar[tuple[str, ...]] = ()
+    """Modules that `run` imports and that start no thread: a run imports them once, not for every item."""
     axis_name: ClassVar[str | None] = None
     """The axis it opens."""
     merges: ClassVar[tuple[str, ...]] = ()

@@ -46,6 +46,7 @@ class Convert(ToolchainStage[ConvertConfig, ConvertInput, FloatDlc]):
     """
 
     name = "convert"
+    imported_ahead = ("onnx_ir",)
     requires = ("split_model",)
 
     def expand(self, batch: Batch, env: Env) -> Expansion:

@@ -85,6 +85,7 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
     """
 
     name = "export"
+    imported_ahead = ("onnx_ir",)
 
     def check(self, env: Env) -> None:
         for name in ("onnx", "encodings"):

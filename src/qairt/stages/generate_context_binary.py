@@ -87,6 +87,7 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
     """
 
     name = "generate_context_binary"
+    imported_ahead = ("onnx_ir",)
     merges = ("cl", "ar")
     computed_from: ClassVar[Mapping[str, str]] = {"of": "stages.split_model.num_splits"}
     requires = ("quantize",)

@@ -58,6 +58,7 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
     """
 
     name = "mha_to_sha_conversion"
+    imported_ahead = ("onnx_ir",)
     requires = ("split_model",)
 
     def applies_to(self, coord: Coord) -> bool:

@@ -87,6 +87,7 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
     """
 
     name = "prepare_exports"
+    imported_ahead = ("onnx_ir",)
     axis_name = "ar"
     requires = ("export",)
 

@@ -80,6 +80,7 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
     """
 
     name = "quantize"
+    imported_ahead = ("onnx_ir",)
     requires = ("split_model",)
 
     def validate(self, before: Sequence[AnyStage], after: Sequence[AnyStage]) -> None:

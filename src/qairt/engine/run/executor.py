@@ -9,16 +9,19 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
+import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from qairt.child_process import python_command, python_environment
 from qairt.engine.record.tool_lines import last_lines
+from qairt.engine.run.fork_server import Forked, ForkServer, Unable
 from qairt.engine.run.jobs import PROGRESS, RESULT, Job, JobError, JobResult, run_job, why_disk_is_full
 from qairt.engine.run.stop import Interrupted, Stop
 from qairt.engine.run.usage import Usage, usage_of, usage_so_far
@@ -31,6 +34,7 @@ ReportUsage = Callable[[Usage], None]
 _PROGRESS_POLL = 0.05  # seconds
 _USAGE_POLL = 0.5  # seconds
 _END_S = 2.0  # for a guard to end what it guards
+Child = subprocess.Popen[bytes] | Forked
 _THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
@@ -44,14 +48,18 @@ class ItemLog:
 
 
 class Executor(Protocol):
-    """Makes items. `report_usage` is called before `run` returns or raises, also for an item that failed.
+    """Makes items."""
 
-    Raises:
-        ItemFailed: the job failed or its process died.
-        Interrupted: `stop` was set.
-    """
+    def run(self, job: Job, item: ItemLog, progress: Progress, stop: Stop, report_usage: ReportUsage) -> None:
+        """Make one item. `report_usage` is called before it returns or raises, also for an item that failed.
 
-    def run(self, job: Job, item: ItemLog, progress: Progress, stop: Stop, report_usage: ReportUsage) -> None: ...
+        Raises:
+            ItemFailed: the job failed or its process died.
+            Interrupted: `stop` was set.
+        """
+
+    def close(self) -> None:
+        """No more items come."""
 
 
 class InlineExecutor:
@@ -78,9 +86,22 @@ class InlineExecutor:
         finally:
             report_usage(usage_so_far().since(before))
 
+    def close(self) -> None:
+        pass
+
 
 class ProcessExecutor:
-    """Items run in child processes with their own environment and log."""
+    """Items run in child processes with their own environment and log.
+
+    Args:
+        forks: children are forked from a process that has imported what they need, where the system can.
+    """
+
+    def __init__(self, *, forks: bool = False) -> None:
+        self._forks = forks and sys.platform == "linux"
+        self._servers: dict[int, ForkServer] = {}
+        """By the number of threads, which libraries read when they are imported."""
+        self._lock = threading.Lock()
 
     def run(self, job: Job, item: ItemLog, progress: Progress, stop: Stop, report_usage: ReportUsage) -> None:
         folder = Path(tempfile.mkdtemp(dir=job.directory.parent, prefix=".making-job-"))
@@ -88,14 +109,7 @@ class ProcessExecutor:
             (folder / "job.json").write_text(job.model_dump_json())
             item.log.parent.mkdir(parents=True, exist_ok=True)
             with item.log.open("ab") as log:
-                child = subprocess.Popen(
-                    python_command("-m", "qairt.engine.run.worker", str(folder)),
-                    stdin=subprocess.PIPE,
-                    stdout=log,
-                    stderr=subprocess.STDOUT,
-                    env=_environment(job.threads),
-                    start_new_session=True,
-                )
+                child = self._start(job, folder, log)
             try:
                 seen = self._watch(child, folder, progress, stop)
             finally:
@@ -104,7 +118,37 @@ class ProcessExecutor:
         finally:
             shutil.rmtree(folder, ignore_errors=True)
 
-    def _watch(self, child: subprocess.Popen[bytes], folder: Path, progress: Progress, stop: Stop) -> Usage:
+    def close(self) -> None:
+        with self._lock:
+            while self._servers:
+                self._servers.popitem()[1].close()
+
+    def _start(self, job: Job, folder: Path, log: BinaryIO) -> Child:
+        if self._forks:
+            server = self._server(job.threads)
+            modules = [] if job.module_folder else [job.stage.partition(":")[0], *job.imports]
+            try:
+                return server.start(folder, modules, log)
+            except Unable:
+                with self._lock:
+                    if self._servers.get(job.threads) is server:
+                        self._servers.pop(job.threads).close()
+        return subprocess.Popen(
+            python_command("-m", "qairt.engine.run.worker", str(folder)),
+            stdin=subprocess.PIPE,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            env=_environment(job.threads),
+            start_new_session=True,
+        )
+
+    def _server(self, threads: int) -> ForkServer:
+        with self._lock:
+            if threads not in self._servers:
+                self._servers[threads] = ForkServer(_environment(threads))
+            return self._servers[threads]
+
+    def _watch(self, child: Child, folder: Path, progress: Progress, stop: Stop) -> Usage:
         """Wait until the child has ended; returns its usage as seen from outside, in case it cannot report it."""
         read, seen, seen_at = 0, Usage(), time.monotonic()
         while True:
@@ -123,7 +167,7 @@ class ProcessExecutor:
 
     def _take_result(
         self,
-        child: subprocess.Popen[bytes],
+        child: Child,
         job: Job,
         folder: Path,
         item: ItemLog,
@@ -146,7 +190,7 @@ class ProcessExecutor:
 
 
 def make_executor(name: str) -> Executor:
-    return InlineExecutor() if name == "inline" else ProcessExecutor()
+    return InlineExecutor() if name == "inline" else ProcessExecutor(forks=True)
 
 
 def _environment(threads: int) -> dict[str, str]:
@@ -171,7 +215,7 @@ def _forward(path: Path, start: int, progress: Progress) -> int:
     return start + whole
 
 
-def _end(child: subprocess.Popen[bytes]) -> None:
+def _end(child: Child) -> None:
     """End the child and everything it started: closing its input asks its guard to, the signal ends what is left."""
     assert child.stdin is not None
     child.stdin.close()
@@ -180,10 +224,13 @@ def _end(child: subprocess.Popen[bytes]) -> None:
     with suppress(ProcessLookupError, PermissionError, AttributeError):  # the group may outlive a guard that was killed
         os.killpg(child.pid, signal.SIGKILL)
     child.wait()
+    if isinstance(child, Forked):
+        child.reap()
 
 
-def _died(code: int, item: ItemLog) -> ItemFailed:
+def _died(code: int | None, item: ItemLog) -> ItemFailed:
     tail = last_lines(item.log)
+    assert code is not None  # it was waited for
     if code >= 0:
         return ItemFailed(
             f"its process ended with code {code} and no result",

@@ -25,7 +25,7 @@ def guard(work: Callable[[], int]) -> int:
     """
     _adopt_orphans()
     end_with_guard = ending_with_parent()
-    wake = _wake_on_ended_children()
+    wake = wake_on_ended_children()
     worker = os.fork()
     if worker == 0:
         if end_with_guard is not None:
@@ -85,7 +85,7 @@ def _adopt_orphans() -> None:
         ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
 
 
-def _wake_on_ended_children() -> int:
+def wake_on_ended_children() -> int:
     """A pipe that becomes readable whenever a child ends."""
     reading, writing = os.pipe()
     for end in (reading, writing):

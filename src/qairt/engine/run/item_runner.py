@@ -116,6 +116,7 @@ class ItemRunner:
             job = Job(
                 stage=import_path(type(stage)),
                 module_folder=module_folder(type(stage)),
+                imports=stage.imported_ahead,
                 config=item.config.model_dump(mode="json", exclude={"overrides"}),
                 task=item.task,
                 inputs=[(source.coord, self._inputs.fields(stage, source)) for source in item.sources],

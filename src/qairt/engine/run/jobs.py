@@ -32,6 +32,8 @@ class Job(BaseModel):
     """Import path, `module:Class`."""
     module_folder: str | None = None
     """Where a stage that is not ours was imported from; a child looks there last."""
+    imports: tuple[str, ...] = ()
+    """See `Stage.imported_ahead`."""
     config: dict[str, JsonValue]
     task: Task
     inputs: list[tuple[Coord, dict[str, JsonValue]]]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import closing, suppress
 
 from qairt.engine.axes import Coord
 from qairt.engine.plan.planned import Plan, PlannedItem
@@ -65,9 +65,8 @@ class Run:
         self._bookkeeping = Bookkeeping(stream)
         self._inputs = ItemInputs(self._cache, setup.planner.env)
         self._hooks = StageHooks(stream, self._record_stage, self._inputs)
-        self._items = ItemRunner(
-            self._cache, setup.manifest, self._inputs, stream, make_executor(options.executor), self._bookkeeping
-        )
+        self._executor = make_executor(options.executor)
+        self._items = ItemRunner(self._cache, setup.manifest, self._inputs, stream, self._executor, self._bookkeeping)
         self._sharing = Sharing(setup, stream, self._bookkeeping)
         self._cancellations = Cancellations(stop)
         self._requests = RunRequests(stop, self._state, self._cancellations)
@@ -93,7 +92,8 @@ class Run:
             self.handles_stop = True
             try:
                 with RequestServer(self._folder, self._requests.answer, self._stream.emit):
-                    plan = self._run_all(plan)
+                    with closing(self._executor):
+                        plan = self._run_all(plan)
                     self._write_outputs(plan)
                 items_status, status = self._items_status(), self._status()
                 if items_status == "done":

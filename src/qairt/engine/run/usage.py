@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -35,7 +36,7 @@ def usage_so_far() -> Usage:
     read, written = _bytes_moved()
     return Usage(
         peak_rss=_peak_rss(),
-        cpu_seconds=round(times.user + times.system + times.children_user + times.children_system, 3),
+        cpu_seconds=round(time.process_time() + times.children_user + times.children_system, 3),
         bytes_read=read,
         bytes_written=written,
     )
