@@ -154,7 +154,12 @@ class LLMPipeline(Pipeline):
 
     @contextmanager
     def generator(
-        self, target: Target = "cpu", notify: Notify = print, *, concurrency: str = BASE
+        self,
+        target: Target = "cpu",
+        notify: Notify = print,
+        *,
+        concurrency: str = BASE,
+        strengths: Mapping[str, float] | None = None,
     ) -> Iterator[Generator]:
         """The model on a target, open while inside.
 
@@ -163,15 +168,17 @@ class LLMPipeline(Pipeline):
                 graphs compiled for the NPU and emulated, seconds per token.
             notify: gets the emulator's progress, line by line.
             concurrency: of LoRA adapters, by its name in the recipe; `base` is the model without them.
+            strengths: of adapters, by name, where they are not the concurrency's; only with `form: hot_switch`.
 
         Raises:
-            RecipeError: there is no such concurrency; lists those that there are.
+            RecipeError: there is no such concurrency, or no such strength; lists those that there are.
             CacheError: a stage that the target needs has not finished; names it.
         """
+        from qairt.results.concurrency import with_strengths
         from qairt.results.generation import opened_generator
 
         run = self.finished()
-        with opened_generator(run, target, notify, concurrency) as generator:
+        with opened_generator(run, target, notify, with_strengths(run, concurrency, strengths)) as generator:
             self._run_of_generator[id(generator)] = run
             try:
                 yield generator
@@ -185,6 +192,7 @@ class LLMPipeline(Pipeline):
         *,
         target: Target = "cpu",
         concurrency: str = BASE,
+        strengths: Mapping[str, float] | None = None,
         max_new_tokens: int = 128,
         chat: bool | None = None,
     ) -> GenerationResult:
@@ -195,7 +203,7 @@ class LLMPipeline(Pipeline):
             CacheError: a stage that the target needs has not finished; names it.
             GenerationError: the prompt is empty, or leaves no room for an answer.
         """
-        with self.generator(target, concurrency=concurrency) as generator:
+        with self.generator(target, concurrency=concurrency, strengths=strengths) as generator:
             return self.answer(generator, prompt, sampling, max_new_tokens=max_new_tokens, chat=chat).result
 
     def answer(
@@ -221,19 +229,22 @@ class LLMPipeline(Pipeline):
             chat=chat,
         )
 
-    def genie_model(self, concurrency: str = BASE) -> GenieModel:
+    def genie_model(self, concurrency: str = BASE, strengths: Mapping[str, float] | None = None) -> GenieModel:
         """The model in Genie, the vendor's runtime, on this machine: `with pipeline.genie_model().answer(…) as answer`.
 
         Args:
             concurrency: of LoRA adapters, by its name in the recipe. An open dialog can switch to the others.
+            strengths: see `generator`.
 
         Raises:
             RecipeError: the recipe builds nothing for the NPU, or has no AR 1.
             CacheError: a part is not quantized yet; names it.
         """
+        from qairt.results.concurrency import with_strengths
         from qairt.results.genie import genie_model
 
-        return genie_model(self.finished(), concurrency)
+        run = self.finished()
+        return genie_model(run, with_strengths(run, concurrency, strengths))
 
     def on_device(
         self,
@@ -242,6 +253,7 @@ class LLMPipeline(Pipeline):
         notify: Notify = print,
         *,
         concurrency: str = BASE,
+        strengths: Mapping[str, float] | None = None,
     ) -> AbstractContextManager[DeviceTarget]:
         """The finished bundle on a device, ready to answer; see `qairt.results.device.on_device`.
 
@@ -249,10 +261,13 @@ class LLMPipeline(Pipeline):
             prompts: that will be asked; checked before anything is sent.
             notify: gets the progress, line by line.
             concurrency: of LoRA adapters, by its name in the recipe.
+            strengths: see `generator`.
         """
+        from qairt.results.concurrency import with_strengths
         from qairt.results.device import on_device
 
-        return on_device(self.finished(), selection, prompts, notify, concurrency)
+        run = self.finished()
+        return on_device(run, selection, prompts, notify, with_strengths(run, concurrency, strengths))
 
     def device_parts(self, selection: DeviceSelection, notify: Notify = print) -> AbstractContextManager[DeviceParts]:
         """Opens this run's quantized parts on a device; see `qairt.results.device_parts.device_parts`."""
@@ -274,9 +289,12 @@ class LLMPipeline(Pipeline):
         dataset: str | Path | None = None,
         chunks: int | None = None,
         concurrency: str = BASE,
+        strengths: Mapping[str, float] | None = None,
     ) -> dict[str, float]:
         """`{display name: score}` of the recipe's metrics, or of perplexity if it lists none; see `evaluation`."""
-        _, record = self.evaluation(target, metrics=metrics, dataset=dataset, chunks=chunks, concurrency=concurrency)
+        _, record = self.evaluation(
+            target, metrics=metrics, dataset=dataset, chunks=chunks, concurrency=concurrency, strengths=strengths
+        )
         return record.scores
 
     def evaluation(
@@ -288,6 +306,7 @@ class LLMPipeline(Pipeline):
         chunks: int | None = None,
         device: str | None = None,
         concurrency: str = BASE,
+        strengths: Mapping[str, float] | None = None,
         progress: Progress = lambda what, fraction: None,
         notify: Notify = silent,
     ) -> tuple[int, EvaluationRecord]:
@@ -304,6 +323,7 @@ class LLMPipeline(Pipeline):
             device: its name, see `qairt.results.device_selection.DeviceSelection`.
             concurrency: of LoRA adapters, by its name in the recipe. It is compared with the float model with these
                 adapters; a metric that names no text reads the concurrency's calibration text.
+            strengths: see `generator`.
             progress: called with what is being measured and the fraction that is done.
             notify: gets what is sent to a device, line by line.
 
@@ -315,11 +335,13 @@ class LLMPipeline(Pipeline):
             EvaluationError: a text is too short or cannot be read, or a package is missing.
             CacheError: a stage that the target needs has not finished; names it.
         """
+        from qairt.results.concurrency import with_strengths
         from qairt.results.device_selection import DeviceSelection
         from qairt.results.evaluation import Evaluation, metrics_to_measure, with_text_of
 
         chosen = metrics_to_measure(self, metrics, None if dataset is None else str(dataset), chunks)
         run = self.finished()
+        concurrency = with_strengths(run, concurrency, strengths)
         chosen = with_text_of(run, concurrency, chosen)
         with ExitStack() as stack:
             parts = None
@@ -337,6 +359,7 @@ class LLMPipeline(Pipeline):
         tokens: int | None = None,
         device: str | None = None,
         concurrency: str | None = None,
+        strengths: Mapping[str, float] | None = None,
         notify: Notify = silent,
     ) -> Verification:
         """How far each finished stage's graphs are from the float model, rung by rung and part by part.
@@ -347,6 +370,7 @@ class LLMPipeline(Pipeline):
             tokens: of text that the chained parts read; see `qairt.verify.rungs.VerifyRequest`.
             device: for the rung `device`, see `qairt.results.device_selection.DeviceSelection.parse`.
             concurrency: of LoRA adapters; the base and all of them when None.
+            strengths: see `generator`; they are those of `concurrency`, or of the base when it is None.
             notify: gets what runs, and what the emulator costs before it starts.
 
         Raises:
@@ -358,7 +382,12 @@ class LLMPipeline(Pipeline):
         from qairt.verify.rungs import VerifyRequest
         from qairt.verify.verifier import Verifier
 
-        verifier = Verifier(self.finished(), DeviceSelection.parse(device))
+        run = self.finished()
+        if strengths:
+            from qairt.results.concurrency import with_strengths
+
+            concurrency = with_strengths(run, concurrency or BASE, strengths)
+        verifier = Verifier(run, DeviceSelection.parse(device))
         return verifier.run(VerifyRequest(rung, part, tokens, concurrency), notify)
 
     def export_workfolder(self, directory: str | Path) -> list[Path]:

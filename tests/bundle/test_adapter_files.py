@@ -156,7 +156,8 @@ def test_the_phones_script_applies_a_concurrency(tmp_path: Path):
     (tmp_path / "genie-t2t-run").write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
     (tmp_path / "genie-t2t-run").chmod(0o755)
     script = tmp_path / "run_genie.sh"
-    script.write_text(genie_script(PromptAffixes("", "", "None."), htp=75, concurrencies=["base", "french"]))
+    names = {"base": "base", "french": "french"}
+    script.write_text(genie_script(PromptAffixes("", "", "None."), htp=75, concurrencies=names))
 
     def run(*words: str) -> tuple[int, str, str]:
         done = subprocess.run(["sh", script, *words], capture_output=True, text=True, check=False)

@@ -122,9 +122,10 @@ def test_thirty_layers_are_built_without_reading_a_weight(tmp_path: Path):
     assert len(model.graph.outputs) == 61
 
 
+@pytest.mark.parametrize("hot_switch", [False, True])
 @pytest.mark.parametrize(("family", "changes"), [("llama", {"attention_bias": True}), ("qwen3", {})])
-def test_branches_equal_the_reference(tmp_path: Path, family: str, changes: dict):
-    parameters, shape, values, onnx = export_adapted(tmp_path, family, **changes)
+def test_branches_equal_the_reference(tmp_path: Path, family: str, changes: dict, hot_switch: bool):
+    parameters, shape, values, onnx = export_adapted(tmp_path, family, hot_switch=hot_switch, **changes)
     ids = [int(token) for token in np.random.default_rng(0).integers(0, 128, 8)]
     whole = bound(onnx, 8)
     inputs = {value.name: tuple(value.shape) for value in files.load(whole).graph.inputs}

@@ -94,9 +94,10 @@ def test_encodings_are_cut_exactly(tmp_path: Path):
     assert found.activations["past_key_0_out"] is activations["past_key_0_out"]
 
 
+@pytest.mark.parametrize("hot_switch", [False, True])
 @pytest.mark.parametrize(("family", "changes"), [("llama", {}), ("qwen2", {}), ("qwen3", {"num_key_value_heads": 1})])
-def test_branches_share_a_and_cut_b(tmp_path: Path, family: str, changes: dict):
-    parameters, _, values, onnx = export_adapted(tmp_path, family, **changes)
+def test_branches_share_a_and_cut_b(tmp_path: Path, family: str, changes: dict, hot_switch: bool):
+    parameters, _, values, onnx = export_adapted(tmp_path, family, hot_switch=hot_switch, **changes)
     config = parameters.config
     before = bound(onnx, 8)
     model = files.load(before)
@@ -120,7 +121,12 @@ def test_branches_share_a_and_cut_b(tmp_path: Path, family: str, changes: dict):
     tensors_after = {value.name for node in graph for value in node.outputs} | {value.name for value in graph.inputs}
     assert tensors_after == set(encodings.activations)
     assert encodings.activations["layers.0.attn.q.lora_a"] is activations["layers.0.attn.q.lora_a"]
-    assert encodings.activations["lora_0_q_proj_b.h1"] is activations["lora_0_q_proj_b"]
+    b = "lora_0_q_proj_b"
+    if hot_switch:
+        assert {f"{b}.h1", f"{b}.h2"} < set(graph.initializers)
+        assert b not in graph.initializers
+    else:
+        assert encodings.activations[f"{b}.h1"] is activations[b]
 
 
 def test_a_sum_of_two_activations_is_no_bias(tmp_path: Path):

@@ -28,8 +28,9 @@ def test_parts_chained_equal_the_whole(tmp_path: Path, num_splits: int, ar: int)
         np.testing.assert_array_equal(found[name], value)
 
 
-def test_each_branch_goes_with_its_part(tmp_path: Path):
-    parameters, shape, values, onnx = export_adapted(tmp_path, "llama", num_hidden_layers=3)
+@pytest.mark.parametrize("hot_switch", [False, True])
+def test_each_branch_goes_with_its_part(tmp_path: Path, hot_switch: bool):
+    parameters, shape, values, onnx = export_adapted(tmp_path, "llama", hot_switch=hot_switch, num_hidden_layers=3)
     whole = bound(onnx, 8)
     tensors = feeds(parameters.config, list(range(8))) | values
     wanted = run(whole, tensors)
@@ -37,10 +38,16 @@ def test_each_branch_goes_with_its_part(tmp_path: Path):
     placed: list[str] = []
     for part, path in zip(parts := tiny_parts(parameters.config, 3), cut_parts(whole, parts), strict=True):
         found |= run(path, tensors | found)
-        own = [value.name for value in files.load(path).graph.inputs if is_branch_input(value.name)]
-        assert {int(name.split("_")[1]) for name in own} == set(range(part.first_layer, part.last_layer))
-        placed += own
-    assert sorted(placed) == sorted(shape.input_shapes(parameters.config))
+        graph = files.load(path).graph
+        own = [value.name for value in graph.inputs if is_branch_input(value.name)]
+        constants = [name for name in graph.initializers if is_branch_input(name)]
+        layers = set(range(part.first_layer, part.last_layer))
+        if hot_switch:
+            assert own == ["lora_alpha"] * bool(layers)
+        assert {int(name.split("_")[1]) for name in (constants if hot_switch else own)} == layers
+        placed += constants if hot_switch else own
+    inputs, weights = shape.input_shapes(parameters.config), shape.constant_shapes(parameters.config)
+    assert sorted(placed) == sorted(weights or inputs)
     for name, value in wanted.items():
         np.testing.assert_array_equal(found[name], value)
 

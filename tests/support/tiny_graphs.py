@@ -18,7 +18,7 @@ from qairt.graph.build import build_decoder
 from qairt.graph.weights_file import write_weights
 from qairt.model.config import DecoderConfig
 from qairt.model.describe import describe_model
-from qairt.model.lora.shape import LoraShape, branch_values, shape_of
+from qairt.model.lora.shape import LoraShape, branch_values, constant_values, shape_of
 from qairt.model.parameters import Parameters, open_parameters
 from qairt.model.parts import Part, plan_split
 from qairt.model.rope import rotary
@@ -27,19 +27,20 @@ CL = 32
 
 
 def export_adapted(
-    directory: Path, family: str, **changes: Any
+    directory: Path, family: str, *, hot_switch: bool = False, **changes: Any
 ) -> tuple[Parameters, LoraShape, dict[str, np.ndarray], Path]:
     """A tiny model with LoRA branches of rank 6 on every linear: its parameters, the shape of the branches, the values
-    of two adapters, and its graph as `export_tiny` writes it."""
+    of two adapters, and its graph as `export_tiny` writes it. With hot switch the values hold its weights too."""
     save_tiny(directory / "hf", family, **changes)
     parameters = open_parameters(directory / "hf", describe_model(directory / "hf").config)
     config, weights = parameters.config, directory / "weights.bin"
     adapters = [made_adapter(config, "one", 4), made_adapter(config, "two", 2)]
-    shape = shape_of(config, [["one", "two"]], ranks_of(*adapters))
-    graph = build_decoder(config, write_weights(parameters, weights), weights, shape)
+    shape = shape_of(config, [["one", "two"]], ranks_of(*adapters), hot_switch=hot_switch)
+    constants = dict(constant_values(shape, {each.name: each for each in adapters}, parameters))
+    graph = build_decoder(config, write_weights(parameters, weights, more=constants.items()), weights, shape)
     files.save(graph, directory / "model.onnx")
     values = branch_values(shape, [(adapters[0], 1.0), (adapters[1], 0.5)], parameters)
-    return parameters, shape, values, directory / "model.onnx"
+    return parameters, shape, values | constants, directory / "model.onnx"
 
 
 def export_tiny(directory: Path, family: str, **changes: Any) -> tuple[Any, DecoderConfig, Path]:

@@ -238,7 +238,8 @@ def _write_genie(
     lora = None
     if contents.adapters is not None:
         inputs = branch_inputs(graph.signature for graph in graphs)
-        lora = GenieLora({name: f"{FOLDER}/{name}" for name in concurrencies})
+        strengths = {each.concurrency: each.strengths for each in contents.adapters.concurrencies if each.strengths}
+        lora = GenieLora({} if strengths else {name: f"{FOLDER}/{name}" for name in concurrencies}, strengths)
         for name, path in lora.folders.items():
             write_genie_values(folder / path, concurrencies[name], inputs)
     _write_json(
@@ -253,7 +254,9 @@ def _write_genie(
     shared = len(graphs) > len(binaries)
     _write_json(folder / HTP_EXTENSIONS, backend_settings(soc, shares_weights=shared))
     (folder / run_scripts.GENIE_SCRIPT).write_text(
-        run_scripts.genie_script(affixes, htp=soc.htp, concurrencies=[*concurrencies])
+        run_scripts.genie_script(
+            affixes, htp=soc.htp, concurrencies={name: lora.argument(name) for name in lora.names} if lora else {}
+        )
     )
 
 

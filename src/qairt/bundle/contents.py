@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -46,6 +46,8 @@ class ConcurrencyValues:
     concurrency: str
     values: Path
     """Safetensors: every branch input of all parts as stored integers, by name."""
+    strengths: Mapping[str, float] = field(default_factory=dict)
+    """Of graphs that hold the adapters, the strength of each, in the order of `lora_alpha`."""
 
     def read(self) -> dict[str, Array]:
         from safetensors.numpy import load_file

@@ -6,12 +6,13 @@ Source: the schema in `libGenie.so` 1.21, which validates every field.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from qairt.bundle.genie_rope import positional_encoding
 from qairt.bundle.windows import require_one_kind
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
+from qairt.model.names import ALPHA
 from qairt.runtime.sampling import Sampling
 from qairt.toolchain.genie.config import NO_TOKEN
 
@@ -30,14 +31,36 @@ class GenieFiles:
 
 @dataclass(frozen=True)
 class GenieLora:
-    """The LoRA concurrencies that a dialog can apply, each an adapter to Genie; the base is one of them."""
+    """The LoRA concurrencies that a dialog can apply, each an adapter to Genie; the base is one of them.
 
-    folders: Mapping[str, str]
-    """By name, the folder of its values."""
+    Graphs that hold the adapters get strengths by name: applying such an adapter sets all of them to 1.
+    """
+
+    folders: Mapping[str, str] = field(default_factory=dict)
+    """By name, the folder of its values, where these are inputs of the graphs."""
+    strengths: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
+    """By name, the strength of every adapter in the graphs, in the order of `lora_alpha`."""
+
+    @property
+    def names(self) -> list[str]:
+        """What Genie calls the concurrencies."""
+        return [*self.folders, *self.strengths]
 
     def block(self) -> dict[str, object]:
+        if self.strengths:
+            # Without bin-sections Genie reads memory that it never wrote.
+            switched = [
+                {"version": 1, "name": name, "bin-sections": [], "alphas": [*each]}
+                for name, each in self.strengths.items()
+            ]
+            return {"version": 1, "lora-version": 2, "alpha-tensor-name": ALPHA, "adapters": switched}
         adapters = [{"version": 1, "name": name, "path": path} for name, path in self.folders.items()]
         return {"version": 1, "lora-version": 1, "adapters": adapters}
+
+    def argument(self, name: str) -> str:
+        """A concurrency as genie-t2t-run's `--lora` takes it: its name, then each strength's name and value."""
+        strengths = self.strengths.get(name, {})
+        return ",".join([name, *(f"{adapter},{strength:g}" for adapter, strength in strengths.items())])
 
 
 @dataclass(frozen=True)

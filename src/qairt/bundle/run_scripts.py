@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from qairt.bundle.chat_prompt import PromptAffixes
 from qairt.bundle.genai_config import ADAPTER, RUNS_WITH
@@ -129,17 +129,17 @@ def longest_prompt(context_size: int, window: int) -> int:
     return (context_size - 1) // window * window
 
 
-def genie_script(affixes: PromptAffixes, *, htp: int, concurrencies: Sequence[str] = ()) -> str:
+def genie_script(affixes: PromptAffixes, *, htp: int, concurrencies: Mapping[str, str] | None = None) -> str:
     """`run_genie.sh`, for adb shell and Linux on Arm.
 
     Args:
         affixes: the chat template.
         htp: the NPU's architecture, part of its libraries' names.
-        concurrencies: of LoRA adapters, the base first.
+        concurrencies: of LoRA adapters, the base first, as genie-t2t-run takes them.
     """
     arguments = _PROMPT_ONLY
     if concurrencies:
-        cases = [f"  {name}) lora={name} ;;" for name in concurrencies]
+        cases = [f"  {name}) lora={argument} ;;" for name, argument in concurrencies.items()]
         arguments = _AND_CONCURRENCY.format(cases="\n".join(cases), names="|".join(concurrencies))
     return _GENIE.format(
         arguments=arguments,

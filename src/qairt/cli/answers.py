@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Event
 from typing import TYPE_CHECKING, NotRequired, TypedDict
@@ -41,6 +41,7 @@ def answer_on_device(
     prompts: list[Prompt],
     max_new_tokens: int | None,
     concurrency: str,
+    strengths: Mapping[str, float],
     *,
     keep: bool,
     show: bool,
@@ -60,7 +61,11 @@ def answer_on_device(
     with (
         interruptible(Event()),
         pipeline.on_device(
-            selection, [prompt.content for prompt in prompts], report, concurrency=concurrency
+            selection,
+            [prompt.content for prompt in prompts],
+            report,
+            concurrency=concurrency,
+            strengths=strengths,
         ) as target,
     ):
         for number, prompt in enumerate(prompts, 1):
@@ -99,12 +104,13 @@ def answer_here(
     prompts: list[Prompt],
     max_new_tokens: int | None,
     concurrency: str,
+    strengths: Mapping[str, float],
     *,
     show: bool,
 ) -> list[Answered]:
     """Answer on this machine; `show` streams the answers to standard output."""
     answers: list[Answered] = []
-    with _opened(pipeline, target, max_new_tokens, concurrency) as ask:
+    with _opened(pipeline, target, max_new_tokens, concurrency, strengths) as ask:
         for number, prompt in enumerate(prompts, 1):
             _announce(prompt, number, len(prompts))
             with ask(prompt.content) as pieces:
@@ -129,21 +135,25 @@ def answer_here(
 
 @contextmanager
 def _opened(
-    pipeline: LLMPipeline, target: ExecuteTarget, max_new_tokens: int | None, concurrency: str
+    pipeline: LLMPipeline,
+    target: ExecuteTarget,
+    max_new_tokens: int | None,
+    concurrency: str,
+    strengths: Mapping[str, float],
 ) -> Iterator[Callable[[Conversation], AbstractContextManager[Answer]]]:
     """A function that answers a prompt on this machine."""
     from qairt.runtime.emulator import MAX_NEW_TOKENS
 
     if target == "genie":
-        model = pipeline.genie_model(concurrency)
+        model = pipeline.genie_model(concurrency, strengths)
         most = max_new_tokens or MAX_NEW_TOKENS
         yield lambda prompt: model.answer(prompt, None, max_new_tokens=most, chat=None, notify=report)
     elif target == "htp-emulator":
-        with pipeline.generator("htp-emulator", report, concurrency=concurrency) as emulator:
+        with pipeline.generator("htp-emulator", report, concurrency=concurrency, strengths=strengths) as emulator:
             most = max_new_tokens or MAX_NEW_TOKENS
             yield lambda prompt: nullcontext(pipeline.answer(emulator, prompt, max_new_tokens=most))
     else:
-        with pipeline.generator("cpu", report, concurrency=concurrency) as generator:
+        with pipeline.generator("cpu", report, concurrency=concurrency, strengths=strengths) as generator:
             most = max_new_tokens or 128
             yield lambda prompt: nullcontext(pipeline.answer(generator, prompt, max_new_tokens=most))
 

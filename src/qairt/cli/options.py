@@ -7,12 +7,14 @@ accept RUN in place of RECIPE, and `history compare` takes its two runs as argum
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
 from qairt.cli import completion
+from qairt.errors import RecipeError
 
 Recipe = Annotated[
     str,
@@ -57,6 +59,37 @@ Concurrency = Annotated[
     ),
 ]
 
+Strengths = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--strength",
+        metavar="NAME=S",
+        help="The strength of a LoRA adapter, such as french=0.5, where the graphs hold the adapters (lora.form:"
+        " hot_switch). Can be repeated; the others have those of the concurrency.",
+        show_default=False,
+    ),
+]
+
 GenerateTarget = Literal["cpu", "torch", "htp-emulator", "genie"]
 EvaluateTarget = Literal["cpu", "quantsim", "torch", "device", "ssh"]
 ExecuteTarget = Literal["device", "ssh", "genie", "cpu", "htp-emulator"]
+
+
+def parsed_strengths(given: list[str] | None) -> dict[str, float]:
+    """`NAME=S` as numbers, by name.
+
+    Raises:
+        RecipeError: one is not of this form.
+    """
+    found: dict[str, float] = {}
+    for each in given or ():
+        name, _, value = each.partition("=")
+        try:
+            found[name] = float(value)
+        except ValueError:
+            found[name] = math.nan
+        if not name or not math.isfinite(found[name]):
+            raise RecipeError(
+                f"{each} is no strength", where="--strength", remedy="write NAME=0.5, an adapter and a number"
+            )
+    return found

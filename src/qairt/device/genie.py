@@ -56,7 +56,7 @@ def ask_genie(folder: Folder, config: dict[str, Any], prompt: str, adapter: str 
         folder: holds the bundle and the SDK's files.
         config: the bundle's `genie_config.json`, see `for_one_prompt`.
         prompt: in the model's own chat template.
-        adapter: a LoRA adapter of the configuration, applied first.
+        adapter: a LoRA adapter of the configuration, applied first; `NAME,ALPHA,0.5,…` with strengths.
         show: gets the answer's text as it comes.
 
     Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import onnx_ir as ir
@@ -20,15 +21,17 @@ TOKENS_FIRST = (2, 0, 1, 3)
 
 @dataclass(frozen=True)
 class Branch:
-    """The LoRA branch of a linear layer: MatMul with input A, MatMul with input B, Add to the layer's own result."""
+    """The LoRA branch of a linear layer: MatMul with A, Mul with strengths where it is switched, MatMul with B, Add to
+    the layer's own result. A and B are graph inputs, or weights of a branch that is switched."""
 
-    low: ir.Node
+    low: Sequence[ir.Node]
+    """What gives [AR, R]."""
     lifted: ir.Node
     add: ir.Node
 
     @property
     def b(self) -> ir.Value:
-        """[R, out], a graph input."""
+        """[R, out]"""
         return _required(self.lifted.inputs[1])
 
 
@@ -50,7 +53,7 @@ class Projection:
         """All that separate heads replace."""
         if self.whole is not None:
             return [self.reshape, self.transpose]
-        branch = (self.branch.low, self.branch.lifted, self.branch.add) if self.branch is not None else ()
+        branch = (*self.branch.low, self.branch.lifted, self.branch.add) if self.branch is not None else ()
         nodes = (self.matmul, self.bias, *branch, self.reshape, self.transpose)
         return [node for node in nodes if node is not None]
 
@@ -241,10 +244,30 @@ def _branch(node: ir.Node | None) -> tuple[Branch | None, ir.Node | None]:
         return None, node
     for base, lifted in (node.inputs, node.inputs[::-1]):
         upper = _required(lifted).producer()
-        lower = _required(upper.inputs[0]).producer() if upper is not None else None
-        if upper is not None and lower is not None and _multiplies_input(upper) and _multiplies_input(lower):
-            return Branch(lower, upper, node), _required(base).producer()
+        low = _low(upper) if upper is not None else None
+        if upper is not None and low is not None:
+            return Branch(low, upper, node), _required(base).producer()
     return None, node
+
+
+def _low(upper: ir.Node) -> Sequence[ir.Node] | None:
+    """What a branch that ends with the MatMul `upper` computes before it; None if `upper` ends no branch."""
+    if upper.op_type != "MatMul":
+        return None
+    switched = _required(upper.inputs[0]).producer()
+    if switched is None or switched.op_type != "Mul":
+        is_branch = switched is not None and _multiplies_input(upper) and _multiplies_input(switched)
+        return [switched] if is_branch and switched is not None else None
+    lower, strengths = (_product(value) for value in switched.inputs)
+    if lower is None or strengths is None or not _required(strengths.inputs[0]).is_graph_input():
+        return None
+    return [lower, strengths, switched]
+
+
+def _product(value: ir.Value | None) -> ir.Node | None:
+    """The MatMul that gives `value`, if one does."""
+    node = _required(value).producer()
+    return node if node is not None and node.op_type == "MatMul" else None
 
 
 def _multiplies_input(node: ir.Node) -> bool:

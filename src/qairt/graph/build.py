@@ -19,7 +19,8 @@ from qairt.model import decoder
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import masks, rotaries
 from qairt.model.lora.shape import LoraShape
-from qairt.model.names import branch_names, past_names
+from qairt.model.names import past_names
+from qairt.model.ops import Branch
 
 OPSET = 23
 IR_VERSION = 11
@@ -36,27 +37,28 @@ class OnnxOps:
     ) -> None:
         self.nodes: list[ir.Node] = []
         self.initializers: dict[str, ir.Value] = {}
-        self._branches = branches
+        self.branches = dict(branches)
+        """Inputs and weights of LoRA branches, by name."""
         self._locations = locations
         self._weights = weights
 
     def embedding(self, ids: ir.Value, weight: str, *, out: str) -> ir.Value:
-        return self._node("Gather", [self._weight(weight), ids], out)
+        return self._node("Gather", [self.weight(weight), ids], out)
 
     def linear(self, x: ir.Value, weight: str, bias: str | None, *, out: str) -> ir.Value:
         if bias is None:
-            return self._node("MatMul", [x, self._weight(weight)], out)
-        product = self._node("MatMul", [x, self._weight(weight)], f"{out}.matmul")
-        return self._node("Add", [product, self._weight(bias)], out)
+            return self._node("MatMul", [x, self.weight(weight)], out)
+        product = self._node("MatMul", [x, self.weight(weight)], f"{out}.matmul")
+        return self._node("Add", [product, self.weight(bias)], out)
 
     def rms_norm(self, x: ir.Value, weight: str, epsilon: float, *, out: str) -> ir.Value:
-        return self._node("RMSNormalization", [x, self._weight(weight)], out, axis=-1, epsilon=epsilon)
+        return self._node("RMSNormalization", [x, self.weight(weight)], out, axis=-1, epsilon=epsilon)
 
     def scale(self, x: ir.Value, weight: str, *, out: str) -> ir.Value:
-        return self._node("Mul", [x, self._weight(weight)], out)
+        return self._node("Mul", [x, self.weight(weight)], out)
 
     def shift(self, x: ir.Value, weight: str, *, out: str) -> ir.Value:
-        return self._node("Add", [x, self._weight(weight)], out)
+        return self._node("Add", [x, self.weight(weight)], out)
 
     def mean(self, x: ir.Value, *, out: str) -> ir.Value:
         return self._node("ReduceMean", [x, integer_constant(self.initializers, [-1])], out, keepdims=1)
@@ -105,9 +107,8 @@ class OnnxOps:
     def transpose(self, x: ir.Value, order: Sequence[int], *, out: str) -> ir.Value:
         return self._node("Transpose", [x], out, perm=list(order))
 
-    def branch(self, module: str) -> tuple[ir.Value, ir.Value] | None:
-        a, b = branch_names(module)
-        return (self._branches[a], self._branches[b]) if a in self._branches else None
+    def branch(self, module: str) -> Branch[ir.Value] | None:
+        return Branch.among(self.branches, module)
 
     def _node(self, op: str, inputs: list[ir.Value], out: str, **attributes: int | float | str | list[int]) -> ir.Value:
         node = ir.node(op, inputs, attributes=attributes, name=f"{op}:{out}")
@@ -117,7 +118,8 @@ class OnnxOps:
         self.nodes.append(node)
         return value
 
-    def _weight(self, name: str) -> ir.Value:
+    def weight(self, name: str) -> ir.Value:
+        """A parameter of `locations`."""
         if name not in self.initializers:
             self.initializers[name] = ir.Value(
                 name=name, const_value=external(name, self._locations[name], self._weights)
@@ -154,6 +156,7 @@ def build_decoder(
         for name, shape in (lora.input_shapes(config) if lora is not None else {}).items()
     }
     ops = OnnxOps(locations, weights, branches)
+    ops.branches |= {name: ops.weight(name) for name in (lora.constant_shapes(config) if lora is not None else {})}
     ids = _input("input_ids", ir.DataType.INT32, [1, "ar"])
     positions = {
         name: _input(name, ir.DataType.FLOAT, [1, 1, "ar", windowed("cl", window)])

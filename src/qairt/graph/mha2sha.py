@@ -8,7 +8,8 @@
    are cut by column, exactly.
 5. Cut weights go to one new file; all other weights stay where they are.
 6. A norm over all heads stays whole, and each head is cut from its result.
-7. A LoRA branch keeps its inputs: all heads share x @ A, and each multiplies it by its columns of B.
+7. A LoRA branch keeps its inputs: all heads share x @ A, and each multiplies it by its columns of B. A B that
+   is a weight is cut as the weight beside it.
 
 Source: the per-head form is what the QAIRT compile workflow hands to the compiler.
 """
@@ -72,7 +73,7 @@ class _Separation:
         self.file = file
         self.nodes: list[ir.Node] = []
         self.low: dict[ir.Value, ir.Value] = {}
-        """x @ A of the branches: old -> new."""
+        """x @ A of the branches, and with their strengths: old -> new."""
 
     def run(self) -> None:
         found = self.attention
@@ -121,11 +122,14 @@ class _Separation:
 
     def _lifted(self, branch: Branch, columns: slice, suffix: str) -> ir.Value:
         """Rule 7."""
-        old = branch.low.outputs[0]
-        if old not in self.low:
-            self.low[old] = self._node("MatMul", branch.low.inputs, old, "")
-        b = self._slice(branch.b, columns.start, columns.stop, 1, suffix)
-        return self._node("MatMul", [self.low[old], b], branch.lifted.outputs[0], suffix)
+        low = branch.low[-1].outputs[0]
+        if low not in self.low:
+            self.low |= self._clone(branch.low, {}, "")
+        if branch.b.is_graph_input():
+            b = self._slice(branch.b, columns.start, columns.stop, 1, suffix)
+        else:
+            b = self._cut(branch.b, columns, suffix)
+        return self._node("MatMul", [self.low[low], b], branch.lifted.outputs[0], suffix)
 
     def _past(self, past: ir.Value, kv: int) -> ir.Value:
         return self._slice(past, kv, kv + 1, 0, f".kv{kv}")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, NamedTuple
 
@@ -25,9 +25,16 @@ class TensorLocation(NamedTuple):
 
 
 def write_weights(
-    parameters: Parameters, path: Path, progress: Callable[[float, str], None] = lambda fraction, what: None
+    parameters: Parameters,
+    path: Path,
+    progress: Callable[[float, str], None] = lambda fraction, what: None,
+    *,
+    more: Iterable[tuple[str, NDArray[np.float32]]] = (),
 ) -> dict[str, TensorLocation]:
     """Write all parameters to `path`, one at a time, page-aligned.
+
+    Args:
+        more: other tensors of the graph, by name, written after them.
 
     Returns:
         The location of each, by name.
@@ -41,6 +48,8 @@ def write_weights(
         for number, name in enumerate(names):
             locations[name] = append(file, parameters.read(name))
             progress(number / len(names), name)
+        for name, values in more:
+            locations[name] = append(file, values)
     return locations
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+ALPHA = "lora_alpha"
+"""The graph input that holds the strength of every adapter whose A and B are in the graph."""
 CAP = "cap"
 """The end of the parameter that capped scores or logits are multiplied by; it is in no file."""
 
@@ -26,11 +28,16 @@ def branch_names(module: str) -> tuple[str, str]:
     return f"{name}_a", f"{name}_b"
 
 
+def branch_map(module: str) -> str:
+    """Of a branch whose A and B are in the graph, which of its columns each adapter has: `lora_0_q_proj_map`."""
+    return branch_names(module)[0].removesuffix("_a") + "_map"
+
+
 def is_branch_input(name: str) -> bool:
-    """Whether a graph input belongs to a LoRA branch."""
+    """Whether a graph input belongs to LoRA branches."""
     return name.startswith("lora_")
 
 
-def branch_layer(name: str) -> int:
-    """The decoder layer of a branch input."""
-    return int(name.split("_")[1])
+def branch_layer(name: str) -> int | None:
+    """The decoder layer of a branch input; None for that of all layers, `ALPHA`."""
+    return None if name == ALPHA else int(name.split("_")[1])

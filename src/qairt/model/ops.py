@@ -6,10 +6,34 @@ derives from them which tensors there are.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol, TypeVar
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Generic, Protocol, TypeVar
+
+from qairt.model.names import ALPHA, branch_map, branch_names
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Branch(Generic[T]):
+    """A LoRA branch beside a linear: (x @ a) @ b; where it is switched, (x @ a * (alpha @ columns)) @ b."""
+
+    a: T
+    """[in, R]"""
+    b: T
+    """[R, out]"""
+    switch: tuple[T, T] | None = None
+    """alpha [1, 1, adapters], and columns [adapters, R] of 0 and 1: the adapter that each column belongs to."""
+
+    @classmethod
+    def among(cls, values: Mapping[str, T], module: str) -> Branch[T] | None:
+        """That of the linear `module` among values by name; None if it has none."""
+        a, b = branch_names(module)
+        if a not in values:
+            return None
+        columns = branch_map(module)
+        return cls(values[a], values[b], (values[ALPHA], values[columns]) if columns in values else None)
 
 
 class BlockOps(Protocol[T]):
@@ -59,8 +83,8 @@ class BlockOps(Protocol[T]):
 
     def transpose(self, x: T, order: Sequence[int], *, out: str) -> T: ...
 
-    def branch(self, module: str) -> tuple[T, T] | None:
-        """A [in, R] and B [R, out] of the LoRA branch beside the linear `module`; None if it has none."""
+    def branch(self, module: str) -> Branch[T] | None:
+        """The LoRA branch beside the linear `module`; None if it has none."""
 
 
 class Ops(BlockOps[T], Protocol[T]):

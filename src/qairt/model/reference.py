@@ -17,7 +17,7 @@ from torch import Tensor
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import masks
-from qairt.model.names import branch_names
+from qairt.model.ops import Branch
 from qairt.model.parameters import Parameters
 from qairt.model.rope import rotary_inputs
 
@@ -127,11 +127,8 @@ class TorchOps:
     def transpose(self, x: Tensor, order: Sequence[int], *, out: str) -> Tensor:
         return self._named(out, x.permute(tuple(order)))
 
-    def branch(self, module: str) -> tuple[Tensor, Tensor] | None:
-        if not self.branches:
-            return None
-        a, b = branch_names(module)
-        return (self.branches[a], self.branches[b]) if a in self.branches else None
+    def branch(self, module: str) -> Branch[Tensor] | None:
+        return Branch.among(self.branches, module) if self.branches else None
 
     def _named(self, name: str, value: Tensor) -> Tensor:
         if self.tap is not None:

@@ -27,7 +27,8 @@ class InputGrid(BaseModel):
     bitwidth: int
 
     def encoding(self) -> Encoding:
-        return per_tensor(self.scale, self.offset, self.bitwidth, symmetric=True)
+        is_symmetric = self.offset == -(1 << self.bitwidth - 1)
+        return per_tensor(self.scale, self.offset, self.bitwidth, symmetric=is_symmetric)
 
 
 class ActiveAdapter(BaseModel):

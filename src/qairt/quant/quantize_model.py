@@ -24,7 +24,7 @@ from qairt.quant.checkpoint import Checkpoint, Done
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding, Encodings
 from qairt.quant.execution import Execution, Progress
-from qairt.quant.lora import LoraCalibration, branch_encodings, own_encodings
+from qairt.quant.lora import LoraCalibration, own_encodings
 from qairt.quant.measure import mask
 from qairt.quant.measure.calibration import Calibration
 from qairt.quant.measure.calibration_texts import CalibrationTexts
@@ -135,14 +135,15 @@ def quantize_model(
             branches=branches,
         )
 
+    params = {name: weights.encodings[name] for name in parameters.names() if name in weights.encodings}
     encodings = Encodings(
-        encodings_of(ranges, branch_encodings(lora.largest()) if lora is not None else {}),
-        {name: weights.encodings[name] for name in parameters.names() if name in weights.encodings},
+        encodings_of(ranges, lora.input_encodings(activations.act_bitwidth) if lora is not None else {}),
+        params | (lora.constant_encodings() if lora is not None else {}),
     )
     own = {}
-    for name, (measured, largest) in calibrated.by_concurrency().items():
+    for name, (measured, branches) in calibrated.by_concurrency().items():
         assert lora is not None
-        found = encodings_of(measured, branch_encodings(largest, headroom=1.0))
+        found = encodings_of(measured, lora.own_input_encodings(branches, activations.act_bitwidth))
         own[name] = own_encodings(encodings, found, calibrated.structure, lora.updatable)
     vectors = calibrated.vectors
     return QuantizationResult(
@@ -210,10 +211,10 @@ class _CalibratedModel:
                 together.merge(ranges)
         return together
 
-    def by_concurrency(self) -> dict[str, tuple[Ranges, dict[str, float]]]:
-        """The ranges of each that are measured apart, and the largest values of its branch inputs."""
+    def by_concurrency(self) -> dict[str, tuple[Ranges, Mapping[str, Floats]]]:
+        """The ranges of each that are measured apart, and the values of its branch inputs."""
         apart = self._texts.apart().items()
-        return {name: (ranges, largest) for (name, largest), ranges in zip(apart, self._ranges, strict=False)}
+        return {name: (ranges, values) for (name, values), ranges in zip(apart, self._ranges, strict=False)}
 
     def run(self, progress: Progress) -> None:
         """Everything from the embedding to lm_head, except blocks that the checkpoint holds."""

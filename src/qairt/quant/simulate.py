@@ -23,7 +23,7 @@ class SimulatedOps(TorchOps):
 
     Args:
         device: where weights are held and computed with, as torch names it.
-        branches: values of the LoRA branches' inputs, by name.
+        branches: values of the LoRA branches, by name.
     """
 
     def __init__(
@@ -36,8 +36,8 @@ class SimulatedOps(TorchOps):
         super().__init__(parameters, device=device, branches=branches)
         self.encodings = encodings
         for name, value in self.branches.items():
-            encoding = encodings.activations.get(name)
-            self.branches[name] = value if encoding is None else rounded(value, encoding)
+            encoding = encodings.activations.get(name) or encodings.params.get(name)
+            self.branches[name] = value if encoding is None else rounded_weight(value, encoding)
         self._on_grid = _moved_on_one_grid(parameters.config, encodings)
 
     def weight(self, name: str) -> Tensor:

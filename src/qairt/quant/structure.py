@@ -7,7 +7,8 @@
    attended to.
 3. The range of softmax and sigmoid is 0 … 1, whatever their input.
 4. Masked scores are scores plus the mask.
-5. The inputs of LoRA branches have 8 bits, whatever other activations have.
+5. The inputs A and B of LoRA branches have 8 bits, whatever other activations have. Strengths of adapters, picked from
+   `lora_alpha`, have its encoding.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ from qairt.model import decoder
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import is_mask, masks, rotaries
 from qairt.model.lora.shape import LoraShape
-from qairt.model.names import branch_names, past_names
+from qairt.model.names import ALPHA, past_names
+from qairt.model.ops import Branch
 
 
 @dataclass(frozen=True)
@@ -35,11 +37,12 @@ class Structure:
     """`qairt.model.decoder.Ops` on names."""
 
     def __init__(self, config: DecoderConfig, lora: LoraShape | None = None) -> None:
-        self._lora = lora
-        self.branches: set[str] = set()
-        """Inputs A and B of LoRA branches (rule 5)."""
+        inputs = lora.input_shapes(config) if lora is not None else {}
+        constants = lora.constant_shapes(config) if lora is not None else {}
+        self._branch_inputs = set(inputs)
+        self._branches = {name: name for name in (*inputs, *constants)}
         self.adapted: set[str] = set()
-        """These, and the products with them."""
+        """What belongs to LoRA branches: their inputs and products."""
         self.tensors: list[str] = []
         """All float activations and inputs, in the order of the graph."""
         self.moved: set[str] = set()
@@ -58,6 +61,8 @@ class Structure:
         """Scores -> their window."""
         self.rotaries = [name for names in rotaries(config) for name in names]
         positions = {name: self._add(name) for name in (*self.masks, *self.rotaries)}
+        if ALPHA in self._branches:
+            self._add(ALPHA)
         hidden = decoder.embed(self, "input_ids")
         for layer in range(config.num_layers):
             past = past_names(layer)
@@ -130,8 +135,10 @@ class Structure:
         return self._add(out)
 
     def matmul(self, a: str, b: str, *, out: str) -> str:
-        if b in self.branches:
-            self.adapted |= {b, out}
+        if a == ALPHA:
+            return self._move([a], out)
+        if b in self._branches:
+            self.adapted |= {b, out} & {out, *self._branch_inputs}
         return self._add(out)
 
     def slice(self, x: str, start: int, end: int, *, axis: int, out: str) -> str:
@@ -146,12 +153,12 @@ class Structure:
     def transpose(self, x: str, order: Sequence[int], *, out: str) -> str:
         return self._move([x], out)
 
-    def branch(self, module: str) -> tuple[str, str] | None:
-        if self._lora is None or module not in self._lora.ranks:
-            return None
-        a, b = branch_names(module)
-        self.branches |= {a, b}
-        return self._add(a), self._add(b)
+    def branch(self, module: str) -> Branch[str] | None:
+        branch = Branch.among(self._branches, module)
+        if branch is not None and branch.switch is None:
+            self._add(branch.a)
+            self._add(branch.b)
+        return branch
 
     def _add(self, name: str) -> str:
         self.tensors.append(name)

@@ -136,8 +136,10 @@ class LoRAFeatureConfig(BaseModel):
     quant_updatable_mode: Literal["adapter_only", "all", "none"] = "adapter_only"
     """The encodings that each concurrency has of its own: those of the adapters, all, or none. Binaries that change
     encodings with the concurrency need the SDK; the built-in compiler makes those of `none`."""
-    form: Literal["inputs"] = "inputs"
-    """How graphs hold adapters: A and B are inputs of the graph, any adapter of the same ranks fits."""
+    form: Literal["inputs", "hot_switch"] = "inputs"
+    """How graphs hold adapters. inputs: A and B are inputs of the graph, any adapter of the same ranks fits.
+    hot_switch: all adapters are in the graph, and the strength of each can be set while it runs; an adapter that is
+    added or retrained makes new graphs."""
 
     @model_validator(mode="after")
     def _check_concurrency_adapter_refs(self) -> Self:

@@ -9,9 +9,11 @@ it rounds the tensors of the branches too.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from qairt.errors import RecipeError
+from qairt.model.names import ALPHA
 from qairt.recipe.configs import BASE
 from qairt.results.finished import FinishedRun
 from qairt.stages.concurrencies import Concurrencies, concurrencies_of
@@ -38,10 +40,11 @@ def float_branches(run: FinishedRun, concurrency: str, parameters: Parameters) -
     found = require_concurrency(run, concurrency)
     if found is None:
         return {}
-    from qairt.model.lora.shape import branch_values
+    from qairt.model.lora.shape import branch_values, constant_values
 
     active = [(found.adapters[name], strength) for name, strength in found.strengths(concurrency).items()]
-    return branch_values(found.shape, active, parameters)
+    constants = dict(constant_values(found.shape, found.adapters, parameters))
+    return constants | branch_values(found.shape, active, parameters)
 
 
 def stored_branches(run: FinishedRun, concurrency: str) -> dict[str, Array]:
@@ -56,7 +59,50 @@ def stored_branches(run: FinishedRun, concurrency: str) -> dict[str, Array]:
         return {}
     quantized = run.only_output("quantization", Quantized)
     parameters = open_quantized(model_of(run.env).source, run.config, None, quantized.rotation)
-    return dict(lora_record(quantized).stored(float_branches(run, concurrency, parameters)))
+    record, values = lora_record(quantized), float_branches(run, concurrency, parameters)
+    return dict(record.stored({name: value for name, value in values.items() if name in record.grids}))
+
+
+def with_strengths(run: FinishedRun, concurrency: str, strengths: Mapping[str, float] | None) -> str:
+    """The name by which the functions here, and all that call them, know a concurrency with some strengths changed.
+
+    Args:
+        strengths: by adapter.
+
+    Raises:
+        RecipeError: the graphs do not switch adapters, there is no such adapter, or a strength is outside the range
+            that the graphs hold.
+    """
+    found = require_concurrency(run, concurrency)
+    if not strengths:
+        return concurrency
+    if found is None or not found.shape.is_switched:
+        raise RecipeError(
+            "strength without hot switch: the strengths of the recipe are in the values that these graphs take",
+            where="--strength",
+            remedy="set lora.form to hot_switch and run again, or add a concurrency with this lora_scaling",
+        )
+    unknown = next((name for name in strengths if name not in found.shape.adapters), None)
+    if unknown is not None:
+        raise RecipeError(
+            f"the graphs hold no adapter {unknown}",
+            where="--strength",
+            remedy=f"they hold {', '.join(found.shape.adapters)}",
+        )
+    grid = lora_record(run.only_output("quantization", Quantized)).grids[ALPHA].encoding()
+    low, high = float(grid.minimum[0]), float(grid.maximum[0])
+    slack = float(grid.scale[0])
+    for name, strength in strengths.items():
+        if not low - slack <= strength <= high + slack:
+            raise RecipeError(
+                f"strength {strength:g} of {name} is outside the range that the graphs were calibrated for",
+                where="--strength",
+                remedy=f"give {low:g} to {high:.6g}, or use a larger lora_scaling in a concurrency and run again",
+            )
+    changed = ", ".join(f"{name}={strength:g}" for name, strength in strengths.items())
+    name = f"{concurrency} with {changed}"
+    found.by_hand[name] = (concurrency, found.strengths(concurrency) | dict(strengths))
+    return name
 
 
 def lora_record(quantized: Quantized) -> LoraRecord:
@@ -75,7 +121,7 @@ def require_concurrency(run: FinishedRun, concurrency: str) -> Concurrencies | N
     """
     found = concurrencies_of(run.env)
     known = found.names if found is not None else [BASE]
-    if concurrency not in known:
+    if concurrency not in known and (found is None or concurrency not in found.by_hand):
         raise RecipeError(
             f"there is no concurrency {concurrency}",
             where=run.recipe.where("lora.concurrencies") if found is not None else "--concurrency",

@@ -33,7 +33,7 @@ class DeviceTarget:
     def __init__(self, bundle: DeviceBundle, folder: Folder, outputs: Path, adapter: str | None = None) -> None:
         """
         Args:
-            adapter: the LoRA concurrency that Genie applies first.
+            adapter: the LoRA concurrency that Genie applies first, as genie-t2t-run takes it.
         """
         self._adapter = adapter
         self.folder = folder
@@ -91,16 +91,27 @@ def on_device(
         RecipeError: there is no such concurrency; lists those that there are.
         QairtError: the run is not finished; else what `require_prompts` and `qairt.results.deploy.deploy` raise.
     """
-    adapted = require_concurrency(run, concurrency) is not None
+    adapter = _adapter(run, concurrency)
     with device_bundle(run) as bundle:
         require_prompts(bundle, prompts)
         deployed = deploy(bundle, selection, GENIE, notify)
         stamp = time.strftime("%Y%m%d-%H%M%S")
         outputs = bundle.state_folder.parent / "execute" / f"{stamp}-{secrets.token_hex(2)}"
         try:
-            yield DeviceTarget(bundle, deployed.folder, outputs, concurrency if adapted else None)
+            yield DeviceTarget(bundle, deployed.folder, outputs, adapter)
         finally:
             deployed.lock.release()
+
+
+def _adapter(run: FinishedRun, concurrency: str) -> str | None:
+    """A concurrency as the bundle's Genie takes it: strengths by hand belong to any adapter of its configuration."""
+    from qairt.bundle.genie_config import GenieLora
+
+    found = require_concurrency(run, concurrency)
+    if found is None or not found.shape.is_switched:
+        return None if found is None else concurrency
+    name = concurrency if concurrency in found.names else BASE
+    return GenieLora(strengths={name: found.all_strengths(concurrency)}).argument(name)
 
 
 def require_prompts(bundle: DeviceBundle, prompts: Sequence[Prompt]) -> None:

@@ -276,7 +276,7 @@ def with_text_of(run: FinishedRun, concurrency: str, metrics: Sequence[Metric]) 
     found = require_concurrency(run, concurrency)
     if found is None or concurrency == BASE:
         return [*metrics]
-    text = {"dataset": found.settings.concurrencies[concurrency].calibration_dataset}
+    text = {"dataset": str(found.text(concurrency))}
     return [
         metric.model_copy(update=text) if isinstance(metric, TextMetric) and metric.dataset is None else metric
         for metric in metrics

@@ -74,7 +74,7 @@ class GenieModel:
         with ExitStack() as stack:
             lora = stack.enter_context(self.adapters.written()) if self.adapters is not None else None
             config = self.genie_config(binaries, sampling, endless=endless, lora=lora)
-            opened = stack.enter_context(genie.Dialog(config))
+            opened = stack.enter_context(genie.Dialog(config, strengths=lora.strengths if lora is not None else None))
             if self.adapters is not None:
                 opened.apply(self.adapters.first)
             yield opened

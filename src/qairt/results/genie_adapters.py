@@ -39,10 +39,14 @@ class GenieAdapters:
 
         found = require_concurrency(self.run, self.first)
         assert found is not None
+        names = dict.fromkeys((*found.names, self.first))
+        if found.shape.is_switched:
+            yield GenieLora(strengths={name: found.all_strengths(name) for name in names})
+            return
         parts = self.run.quantized_parts
         inputs = branch_inputs(part.signature for part in parts[min(parts)])
         with tempfile.TemporaryDirectory(prefix="qairt-lora-") as folder:
-            folders = {name: str(Path(folder) / name) for name in found.names}
+            folders = {name: str(Path(folder) / name) for name in names}
             for name, path in folders.items():
                 values = stored_branches(self.run, name)
                 for each, spec in inputs.items():

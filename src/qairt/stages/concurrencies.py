@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,8 @@ class Concurrencies:
     adapters: Mapping[str, Adapter]
     """Those that a concurrency uses."""
     shape: LoraShape
+    by_hand: dict[str, tuple[str, Mapping[str, float]]] = field(default_factory=dict)
+    """Strengths that a command asks for, by the name they go by: the concurrency they change, and all of them."""
 
     @property
     def names(self) -> list[str]:
@@ -38,8 +40,23 @@ class Concurrencies:
         """The adapters of a concurrency, each with its strength."""
         if concurrency == BASE:
             return {}
+        if concurrency in self.by_hand:
+            return dict(self.by_hand[concurrency][1])
         found = self.settings.concurrencies[concurrency]
         return dict(zip(found.adapters, found.lora_scaling, strict=True))
+
+    def all_strengths(self, concurrency: str) -> dict[str, float]:
+        """The strength of every adapter that the graphs hold, 0 where the concurrency has it not."""
+        return {name: self.strengths(concurrency).get(name, 0.0) for name in self.shape.adapters}
+
+    def text(self, concurrency: str) -> Path:
+        """What a concurrency is calibrated on; that of its first adapter where the base's strengths were changed."""
+        changed = self.by_hand[concurrency][0] if concurrency in self.by_hand else concurrency
+        known = self.settings.concurrencies
+        if changed not in known:
+            first = next(iter(self.strengths(concurrency)))
+            changed = next(name for name, each in known.items() if first in each.adapters)
+        return Path(known[changed].calibration_dataset)
 
 
 def concurrencies_of(env: Env) -> Concurrencies | None:
@@ -63,16 +80,19 @@ def _read(settings: LoRAFeatureConfig, env: Env) -> Concurrencies:
     adapters = {name: known[name] for name in used}
     together = [each.adapters for each in settings.concurrencies.values()]
     ranks = {name: adapter.ranks for name, adapter in adapters.items()}
-    shape = shape_of(model_of(env).config, together, ranks)
+    shape = shape_of(model_of(env).config, together, ranks, hot_switch=settings.form == "hot_switch")
     return Concurrencies(settings, adapters, shape)
 
 
-def shape_facts(env: Env) -> KeyFacts:
-    """What the keys of graphs contain of a recipe's adapters: their shape, not their values."""
+def shape_facts(env: Env, stage: str) -> KeyFacts:
+    """What the keys of graphs, from `stage` on, contain of a recipe's adapters: their shape, and their values only with
+    hot switch."""
     found = concurrencies_of(env)
     if found is None:
         return ()
-    return (("lora", found.shape.model_dump_json()), ("quant_updatable_mode", found.settings.quant_updatable_mode))
+    facts = (("lora", found.shape.model_dump_json()), ("quant_updatable_mode", found.settings.quant_updatable_mode))
+    values = [(f"adapter {name}", adapter_digest(env, stage, found.adapters[name])) for name in found.shape.adapters]
+    return (*facts, *values)
 
 
 def adapter_digest(env: Env, stage: str, adapter: Adapter) -> str:
@@ -96,5 +116,4 @@ def adapter_paths(concurrencies: Concurrencies, concurrency: str) -> dict[str, P
 
 def text_paths(concurrencies: Concurrencies) -> dict[str, Path]:
     """The calibration texts, for `Task.paths`; the keys are `text CONCURRENCY`."""
-    settings = concurrencies.settings.concurrencies
-    return {f"text {name}": Path(each.calibration_dataset) for name, each in settings.items()}
+    return {f"text {name}": concurrencies.text(name) for name in concurrencies.settings.concurrencies}

@@ -65,6 +65,7 @@ class ExportInput(StageInput):
     changed_weights: Path | None = None
     rotation: Path | None = None
     lora: Path | None = None
+    branch_weights: Path | None = None
 
 
 class ExportedModel(StageOutput):
@@ -187,7 +188,12 @@ def _build_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> Exp
     decoder = DecoderConfig.model_validate_json(read_regular(_required(source.model)))
     parameters = open_quantized(task.paths["model"], decoder, source.changed_weights, source.rotation)
     output = _output_in(context.directory)
-    places = write_weights(parameters, output.weights, context.progress)
+    branches = {}
+    if source.branch_weights is not None:
+        from safetensors.numpy import load_file
+
+        branches = load_file(source.branch_weights)
+    places = write_weights(parameters, output.weights, context.progress, more=branches.items())
     lora = None
     if source.lora is not None:
         from qairt.quant.lora_record import LoraRecord

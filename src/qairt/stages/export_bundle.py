@@ -57,6 +57,7 @@ class ExportBundleInput(StageInput):
     tokenizer: Path | None = None
     concurrency: str | None = None
     values: Path | None = None
+    strengths: dict[str, float] | None = None
 
 
 class Bundle(StageOutput):
@@ -231,7 +232,11 @@ def _adapters(inputs: Mapping[Coord, ExportBundleInput]) -> Adapters | None:
     from qairt.bundle.contents import Adapters, ConcurrencyValues
 
     ordered = [inputs[coord] for coord in sorted(inputs) if not is_graph(coord)]
-    found = [ConcurrencyValues(str(each.concurrency), each.values) for each in ordered if each.values is not None]
+    found = [
+        ConcurrencyValues(str(each.concurrency), each.values, each.strengths or {})
+        for each in ordered
+        if each.values is not None
+    ]
     return Adapters(found) if found else None
 
 

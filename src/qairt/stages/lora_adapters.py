@@ -7,6 +7,8 @@ from math import prod
 from pathlib import Path
 from typing import Annotated, ClassVar
 
+from pydantic import Field
+
 from qairt.amounts import count
 from qairt.engine.axes import Coord, value_of
 from qairt.engine.stage import (
@@ -47,6 +49,8 @@ class AdapterValues(StageOutput):
     """By branch input, the share of values that its grid cannot hold."""
     is_calibrated: bool
     """Activations were measured with these adapters at these strengths."""
+    strengths: dict[str, float] = Field(default_factory=dict)
+    """Of graphs that hold the adapters, the strength of each, in the order of `lora_alpha`."""
 
 
 @register_stage
@@ -58,6 +62,7 @@ class LoraAdapters(Stage[LoraAdaptersConfig, LoraAdaptersInput, AdapterValues]):
        the bundle again, no graph and no binary.
     3. Values outside a grid are clipped; the run then says how many, and that `--force quantization` makes grids for
        them.
+    4. Of graphs that hold the adapters (`form: hot_switch`) these are strengths.
     """
 
     name = "lora_adapters"
@@ -128,6 +133,8 @@ class LoraAdapters(Stage[LoraAdaptersConfig, LoraAdaptersInput, AdapterValues]):
             values=path,
             clipped=clipped,
             is_calibrated=record.is_calibrated(active),
+            strengths=dict.fromkeys(record.shape.adapters, 0.0)
+            | ({each.name: each.strength for each in active} if record.shape.is_switched else {}),
         )
 
     def remarks(self, items: Batch) -> Sequence[str]:

@@ -30,6 +30,7 @@ class AdaptedFiles(TypedDict):
     adapted_reference: Path
     adapted_exported_reference: Path | None
     own_encodings: dict[str, Path] | None
+    branch_weights: Path | None
 
 
 def calibration_task(env: Env, stage: str, found: Concurrencies) -> JsonValue:
@@ -57,7 +58,7 @@ def lora_calibration(
         QuantizationError: a text is too short; names it.
     """
     from qairt.model.lora.adapter import read_adapter
-    from qairt.model.lora.shape import LoraShape, branch_values
+    from qairt.model.lora.shape import LoraShape, branch_values, constant_values
     from qairt.model.tokenizer import Tokenizer
     from qairt.quant.lora import AdaptedText, LoraCalibration
     from qairt.quant.measure.chunks import most_chunks
@@ -65,24 +66,26 @@ def lora_calibration(
     found = _task_data(task)
     shape = LoraShape.model_validate(found["shape"])
     opened = Tokenizer.from_directory(tokenizer)
-    texts = []
+    texts, adapters = [], {}
     for concurrency in found["concurrencies"]:
-        active = [
-            (
-                read_adapter(each["name"], task.paths[f"adapter {each['name']}"], parameters.config),
-                float(each["strength"]),
-            )
-            for each in concurrency["adapters"]
-        ]
+        active = []
+        for each in concurrency["adapters"]:
+            adapter = each["name"]
+            adapters[adapter] = read_adapter(adapter, task.paths[f"adapter {adapter}"], parameters.config)
+            active.append((adapters[adapter], float(each["strength"])))
         name = concurrency["name"]
         path = task.paths[f"text {name}"]
         chunks = most_chunks(opened.encode(read_text(path)), count=len(tokens), length=len(tokens[0]), where=str(path))
         texts.append(AdaptedText(name, chunks, branch_values(shape, active, parameters)))
-    return LoraCalibration(shape, texts, cast("Updatable", found["updatable"]), base=BASE)
+    constants = dict(constant_values(shape, adapters, parameters))
+    return LoraCalibration(shape, texts, cast("Updatable", found["updatable"]), base=BASE, constants=constants)
 
 
 def adapted_files(result: QuantizationResult, lora: LoraCalibration, task: Task, directory: Path) -> AdaptedFiles:
     """Write what only a model with LoRA has."""
+    import numpy as np
+    from safetensors.numpy import save_file
+
     from qairt.quant.encodings_json import write_encodings
     from qairt.quant.lora_record import ActiveAdapter, InputGrid, LoraRecord
 
@@ -112,8 +115,17 @@ def adapted_files(result: QuantizationResult, lora: LoraCalibration, task: Task,
     for name, found in result.own_encodings.items():
         own[name] = directory / f"{name}.encodings"
         own[name].write_text(write_encodings(found))
+    weights = None
+    if lora.constants:
+        weights = directory / "branch_weights.safetensors"
+        save_file({name: np.ascontiguousarray(value) for name, value in lora.constants.items()}, weights)
+        weights.chmod(0o644)
     return AdaptedFiles(
-        lora=record, adapted_reference=reference, adapted_exported_reference=exported, own_encodings=own or None
+        lora=record,
+        adapted_reference=reference,
+        adapted_exported_reference=exported,
+        own_encodings=own or None,
+        branch_weights=weights,
     )
 
 

@@ -93,6 +93,8 @@ class Quantized(StageOutput):
     """`reference` of the first concurrency, with its branches on."""
     adapted_exported_reference: Path | None = None
     """`exported_reference` of the first concurrency."""
+    branch_weights: Path | None = None
+    """The weights of LoRA branches, safetensors, where the graphs hold the adapters themselves (`form: hot_switch`)."""
     own_encodings: dict[str, Path] | None = None
     """By concurrency, the encodings where each has some of its own (`quant_updatable_mode`)."""
 
@@ -178,8 +180,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         text = ("calibration_text", env.digest(self.name, _calibration_path(self.config, env)))
         storage = model_of(env).storage
         if storage is not None and any(stored.scheme == "Q4_0" for stored, _ in storage.formats):
-            return (text, ("keeps the grid of", "Q4_0"), *shape_facts(env))  # results from before did not
-        return (text, *shape_facts(env))
+            return (text, ("keeps the grid of", "Q4_0"), *shape_facts(env, self.name))  # results from before did not
+        return (text, *shape_facts(env, self.name))
 
     def facets_read(self) -> Collection[str]:
         return (WEIGHTS, GRAPH, TOKENIZER)

@@ -13,7 +13,7 @@ from qairt.model.parts import Part
 from qairt.recipe.configs import BASE
 from qairt.results.concurrency import float_branches, require_concurrency
 from qairt.results.finished import FinishedRun
-from qairt.stages.concurrencies import concurrencies_of, described, text_paths
+from qairt.stages.concurrencies import concurrencies_of, described
 from qairt.stages.export import ExportedModel
 from qairt.stages.facts import model_of, soc_of
 from qairt.stages.model_loading import LoadedModel
@@ -106,7 +106,9 @@ class Rungs:
         """What a rung that computes tensors is measured with; empty stands for the base."""
         found = concurrencies_of(self._env)
         names = found.names if found is not None else [BASE]
-        return ["" if name == BASE else name for name in names if request.concurrency in (None, name)]
+        if request.concurrency is not None:
+            names = [request.concurrency]
+        return ["" if name == BASE else name for name in names]
 
     @property
     def is_external(self) -> bool:
@@ -220,7 +222,7 @@ class Rungs:
         """The adapters and the text of a concurrency."""
         found = concurrencies_of(self._env)
         assert found is not None
-        text = self._env.digest(STAGE, text_paths(found)[f"text {concurrency}"])
+        text = self._env.digest(STAGE, found.text(concurrency))
         return [described(self._env, STAGE, found, concurrency), text]
 
     def checkpoint_key(self) -> ResultKey:
@@ -254,7 +256,7 @@ class Rungs:
                 self._run.only_output("model_loading", LoadedModel),
                 quantized.encodings,
                 quantized,
-                AdaptedModel(text_paths(found)[f"text {concurrency}"], partial(float_branches, self._run, concurrency)),
+                AdaptedModel(found.text(concurrency), partial(float_branches, self._run, concurrency)),
             )
         return self._adapted[concurrency]
 

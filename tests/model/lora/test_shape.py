@@ -13,7 +13,7 @@ from tiny_models import hf_logits, save_tiny, tiny_model
 
 from qairt.errors import ModelError
 from qairt.model.describe import describe_model
-from qairt.model.lora.shape import base_values, branch_values, normalised, shape_of
+from qairt.model.lora.shape import LoraShape, base_values, branch_values, constant_values, normalised, shape_of
 from qairt.model.names import branch_names
 from qairt.model.parameters import Parameters, open_parameters
 from qairt.model.reference import Reference
@@ -52,6 +52,23 @@ def test_the_branch_is_what_peft_computes(tmp_path: Path, family: str, rotated: 
     assert sqnr_db(expected, Reference(parameters, branches=values).logits(IDS).numpy()) >= 100
     zeros = Reference(parameters, branches=base_values(shape, config)).logits(IDS)
     torch.testing.assert_close(zeros, Reference(parameters).logits(IDS), rtol=0, atol=0)
+
+    switched = shape_of(config, [["wide"], ["wide", "narrow"]], ranks_of(*adapters), hot_switch=True)
+    constants = dict(constant_values(switched, {each.name: each for each in adapters}, parameters))
+    assert {name: value.shape for name, value in constants.items()} == switched.constant_shapes(config)
+    alpha = branch_values(switched, list(zip(adapters, strengths, strict=True)), parameters)
+    assert {name: value.tolist() for name, value in alpha.items()} == {"lora_alpha": [[pytest.approx(strengths)]]}
+    assert sqnr_db(expected, Reference(parameters, branches=constants | alpha).logits(IDS).numpy()) >= 100
+    zeros = Reference(parameters, branches=constants | base_values(switched, config)).logits(IDS)
+    torch.testing.assert_close(zeros, Reference(parameters).logits(IDS), rtol=0, atol=0)
+
+
+def test_the_text_of_a_shape_is_that_of_finished_graphs() -> None:
+    assert LoraShape(ranks={"model.layers.0.mlp.up_proj": 2}).model_dump_json() == (
+        '{"ranks":{"model.layers.0.mlp.up_proj":2}}'
+    )
+    switched = LoraShape(ranks={"model.layers.0.mlp.up_proj": 2}, adapters=("one",))
+    assert LoraShape.model_validate_json(switched.model_dump_json()) == switched
 
 
 def test_r_is_the_largest_sum_of_ranks_made_even_and_the_rest_is_zero(tmp_path: Path) -> None:

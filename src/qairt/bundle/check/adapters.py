@@ -81,15 +81,30 @@ def _genie(bundle: OpenedBundle, inputs: Mapping[str, TensorSpec]) -> Iterator[F
         path = each.get("path")
         if isinstance(path, str):
             faults += _raw_folder(bundle.file(path), path, inputs, is_base=each.get("name") == BASE)
-        elif "alphas" in each and "bin-sections" not in each:
-            text = f"{GENIE_CONFIG}: the adapter {each.get('name')} has alphas and no bin-sections: Genie crashes"
-            faults.append(Finding("adapters", "error", text, 'write "bin-sections": []'))
+        elif "alphas" in each:
+            faults += _strengths(each, value_at(block, "alpha-tensor-name"), inputs)
     names = tuple(str(each.get("name")) for each in adapters)
     stated = bundle.metadata.concurrencies if bundle.metadata is not None else ()
     if stated and set(stated) != set(names):
         text = f"{GENIE_CONFIG} has the adapters {', '.join(names)}, metadata.yaml {', '.join(stated)}"
         faults.append(Finding("adapters", "error", text, AGAIN))
     yield from _told(faults, names)
+
+
+def _strengths(adapter: Mapping[str, object], tensor: object, inputs: Mapping[str, TensorSpec]) -> Iterator[Finding]:
+    """Whether the names of strengths fit the input that they go to."""
+    shown = f"{GENIE_CONFIG}: the adapter {adapter.get('name')}"
+    if "bin-sections" not in adapter:
+        text = f"{shown} has alphas and no bin-sections: Genie crashes"
+        yield Finding("adapters", "error", text, 'write "bin-sections": []')
+    spec, alphas = inputs.get(str(tensor)), adapter.get("alphas")
+    if spec is None:
+        text = f"{GENIE_CONFIG}: alpha-tensor-name is {tensor}, which is no input of the graphs"
+        yield Finding("adapters", "error", text, AGAIN)
+    elif not isinstance(alphas, list) or len(alphas) != int(np.prod(spec.shape)):
+        names = len(alphas) if isinstance(alphas, list) else 0
+        text = f"{shown} has {count(names, 'alpha')}, {spec.name} has room for {int(np.prod(spec.shape))}"
+        yield Finding("adapters", "error", text, AGAIN)
 
 
 def _raw_folder(folder: Path, written: str, inputs: Mapping[str, TensorSpec], *, is_base: bool) -> Iterator[Finding]:

@@ -12,7 +12,7 @@ import typer
 
 from qairt.cli import completion
 from qairt.cli.console import emit, emit_json, report, styled
-from qairt.cli.options import CacheDir, EvaluateTarget, Json, Overrides
+from qairt.cli.options import CacheDir, EvaluateTarget, Json, Overrides, Strengths, parsed_strengths
 from qairt.errors import RecipeError
 from qairt.recipe.configs import BASE
 
@@ -63,6 +63,7 @@ class EvaluationScope:
             " named; the float model has them too.",
         ),
     ] = BASE
+    strength: Strengths = None
     device: Annotated[
         str | None,
         typer.Option(
@@ -155,6 +156,7 @@ def _measure(
             chunks=scope.chunks,
             device=scope.device,
             concurrency=scope.concurrency,
+            strengths=parsed_strengths(scope.strength),
             progress=progress,
             notify=report,
         )

@@ -11,7 +11,7 @@ import typer
 from qairt.cli import exit_codes
 from qairt.cli.console import emit_json, report
 from qairt.cli.failures import report_error
-from qairt.cli.options import CacheDir, Concurrency, ExecuteTarget, Json, Overrides, Recipe
+from qairt.cli.options import CacheDir, Concurrency, ExecuteTarget, Json, Overrides, Recipe, Strengths, parsed_strengths
 from qairt.errors import QairtError, RecipeError
 from qairt.recipe.configs import BASE
 
@@ -40,6 +40,7 @@ class PromptOptions:
         typer.Option(metavar="TEXT", help="The system prompt.", show_default=False),
     ] = None
     concurrency: Concurrency = BASE
+    strength: Strengths = None
     max_new_tokens: Annotated[
         int | None,
         typer.Option(
@@ -137,7 +138,13 @@ def execute(
         from qairt.cli.answers import answer_here
 
         answers = answer_here(
-            pipeline, to.target, prompts, options.max_new_tokens, options.concurrency, show=not as_json
+            pipeline,
+            to.target,
+            prompts,
+            options.max_new_tokens,
+            options.concurrency,
+            parsed_strengths(options.strength),
+            show=not as_json,
         )
     if as_json:
         emit_json({"target": to.target, "answers": answers})
@@ -174,6 +181,7 @@ def _on_device(
                 prompts,
                 options.max_new_tokens,
                 options.concurrency,
+                parsed_strengths(options.strength),
                 keep=not to.clean,
                 show=not as_json,
             )

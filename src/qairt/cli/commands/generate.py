@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from qairt.cli.console import emit, emit_json, report, styled
-from qairt.cli.options import CacheDir, Concurrency, GenerateTarget, Json, Overrides, Recipe
+from qairt.cli.options import (
+    CacheDir,
+    Concurrency,
+    GenerateTarget,
+    Json,
+    Overrides,
+    Recipe,
+    Strengths,
+    parsed_strengths,
+)
 from qairt.recipe.configs import BASE
 
 if TYPE_CHECKING:
@@ -50,6 +59,7 @@ def generate(
     ] = "cpu",
     sampling: SamplingOptions,
     concurrency: Concurrency = BASE,
+    strength: Strengths = None,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
@@ -63,7 +73,7 @@ def generate(
       qairt generate recipe.yaml "Once upon a time" --raw --temperature 0.7
       qairt generate recipe.yaml "Hi" --target htp-emulator --max-new-tokens 4
       qairt generate recipe.yaml "Hi" --target genie --max-new-tokens 4
-      qairt generate recipe.yaml "Hi" --concurrency french
+      qairt generate recipe.yaml "Hi" --concurrency french --strength french=0.5
     """
     from qairt.cli.find_recipe import open_pipeline
     from qairt.cli.prompts import prompt_and_overrides
@@ -72,9 +82,12 @@ def generate(
     assert given is not None
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     text = sys.stdin.read() if given == "-" else given
-    result = _answer(pipeline, text, target, sampling, concurrency, show=not as_json)
+    strengths = parsed_strengths(strength)
+    result = _answer(pipeline, text, target, sampling, concurrency, strengths, show=not as_json)
     if as_json:
-        emit_json(result.model_dump(mode="json") | {"target": target, "concurrency": concurrency})
+        emit_json(
+            result.model_dump(mode="json") | {"target": target, "concurrency": concurrency, "strengths": strengths}
+        )
     else:
         report(styled(summary(result), "dim", stream=sys.stderr))
 
@@ -85,6 +98,7 @@ def _answer(
     target: GenerateTarget,
     options: SamplingOptions,
     concurrency: str,
+    strengths: dict[str, float],
     *,
     show: bool,
 ) -> GenerationResult:
@@ -94,10 +108,10 @@ def _answer(
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed)
     most, chat = options.max_new_tokens, False if options.raw else None
     if target == "genie":
-        model = pipeline.genie_model(concurrency)
+        model = pipeline.genie_model(concurrency, strengths)
         with model.answer(text, sampling, max_new_tokens=most, chat=chat, notify=report) as from_genie:
             return _streamed(from_genie) if show else from_genie.result
-    with pipeline.generator(target, report, concurrency=concurrency) as generator:
+    with pipeline.generator(target, report, concurrency=concurrency, strengths=strengths) as generator:
         answer = pipeline.answer(generator, text, sampling, max_new_tokens=most, chat=chat)
         return _streamed(answer) if show else answer.result
 

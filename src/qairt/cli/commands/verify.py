@@ -9,7 +9,7 @@ import typer
 
 from qairt.cli import exit_codes
 from qairt.cli.console import emit, emit_json, report, stray_output_to_stderr
-from qairt.cli.options import CacheDir, Json, Overrides, Recipe
+from qairt.cli.options import CacheDir, Json, Overrides, Recipe, Strengths, parsed_strengths
 
 if TYPE_CHECKING:
     from qairt.verify.result import Verification
@@ -47,6 +47,7 @@ class VerifyScope:
             show_default="the base and every concurrency",
         ),
     ] = None
+    strength: Strengths = None
 
 
 def verify(
@@ -96,6 +97,7 @@ def verify(
             tokens=scope.tokens,
             device=scope.device,
             concurrency=scope.concurrency,
+            strengths=parsed_strengths(scope.strength),
             notify=report,
         )
         if as_json:

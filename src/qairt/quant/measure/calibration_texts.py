@@ -37,7 +37,12 @@ class CalibrationTexts:
             self._owner += [place] * len(text.tokens)
             self._values.append(text.branches)
             self._names.append(text.concurrency)
-        self._tensors = [{name: shared(value).to(device) for name, value in held.items()} for held in self._values]
+        constants = {
+            name: shared(value).to(device) for name, value in (lora.constants if lora is not None else {}).items()
+        }
+        self._tensors = [
+            constants | {name: shared(value).to(device) for name, value in held.items()} for held in self._values
+        ]
         self._is_apart = lora is not None and lora.updatable != "none"
         self.recorded = [0] if lora is None else [0, len(tokens)]
         """The chunks whose reference vectors are recorded: the first of the base, and of the first concurrency."""
@@ -51,17 +56,12 @@ class CalibrationTexts:
         """The place of a chunk's text among those."""
         return self._owner[chunk] if self._is_apart else 0
 
-    def apart(self) -> dict[str, dict[str, float]]:
-        """By text that has ranges of its own, the largest value of each of its branch inputs."""
-        if not self._is_apart:
-            return {}
-        return {
-            name: {key: float(np.abs(value).max(initial=0)) for key, value in held.items()}
-            for name, held in zip(self._names, self._values, strict=True)
-        }
+    def apart(self) -> dict[str, Mapping[str, Floats]]:
+        """By text that has ranges of its own, the values of its branch inputs."""
+        return dict(zip(self._names, self._values, strict=True)) if self._is_apart else {}
 
     def branches(self, chunk: int) -> Mapping[str, Tensor]:
-        """The values of a chunk's branch inputs, on the device."""
+        """The values of a chunk's branches, inputs and weights, on the device."""
         return self._tensors[self._owner[chunk]]
 
     def values(self, chunk: int) -> Mapping[str, Floats]:

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from qairt.model.names import branch_names
+from qairt.model.ops import Branch
 from qairt.model.reference import Tap, TorchOps
 
 FLOAT, QUANTIZED = 0, 1
@@ -237,14 +237,11 @@ class LockstepOps:
             self._present[out] = moved
         return moved
 
-    def branch(self, module: str) -> tuple[Values, Values] | None:
-        a, b = branch_names(module)
+    def branch(self, module: str) -> Branch[Values] | None:
         by_segment = [self._branches(segment.chunk) for segment in self.segments]
-        if a not in by_segment[0]:
-            return None
-        return [Deferred.known(values[a]) for values in by_segment], [
-            Deferred.known(values[b]) for values in by_segment
-        ]
+        return Branch.among(
+            {name: [Deferred.known(values[name]) for values in by_segment] for name in by_segment[0]}, module
+        )
 
     def _all(self, out: str, operation: Callable[..., Tensor], *sources: Values) -> Values:
         return self._each(out, lambda segment: lambda *values: operation(*values, out=out), *sources)

@@ -113,7 +113,7 @@ def part_inputs(
             seen = vectors.tensors[name_out].take(np.arange(max(past - slots, 0), past), axis)
             inputs[name_in] = _left_padded(seen, slots, axis)
     for name in vectors.tensors:
-        if is_branch_input(name) and branch_layer(name) in range(part.first_layer, part.last_layer):
+        if is_branch_input(name) and branch_layer(name) in (None, *range(part.first_layer, part.last_layer)):
             inputs[name] = vectors.tensors[name]
     return inputs
 

@@ -7,7 +7,7 @@ vendor's libraries goes to standard error, whichever stream they print to. The p
 
     {"do": "check", "config": {…}}                      {"status": 0}
     {"do": "create", "config": {…}}                     {"status": 0, "seconds": 0.1}
-    {"do": "apply", "adapter": "…"}                     {"status": 0}
+    {"do": "apply", "adapter": "…", "strengths": {…}}   {"status": 0}
     {"do": "encode", "text": "…"}                       {"status": 0, "tokens": [1, 2]}
     {"do": "query", "text": "…", "max_tokens": 8}       {"piece": "…"} for each token, then {"status": 0}
     {"do": "query_tokens", "tokens": […], "max_tokens": 8}      {"token": 5} for each, then {"status": 0}
@@ -24,7 +24,7 @@ import os
 import signal
 import sys
 import time
-from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_int, c_int32, c_size_t, c_uint32, c_void_p
+from ctypes import CFUNCTYPE, POINTER, byref, c_char_p, c_float, c_int, c_int32, c_size_t, c_uint32, c_void_p
 from typing import BinaryIO, Protocol, TypedDict
 
 
@@ -62,6 +62,7 @@ ARGUMENTS = {
     "GenieDialog_getTokenizer": [c_void_p, POINTER(c_void_p)],
     "GenieDialog_query": [c_void_p, c_char_p, c_int, Text, c_void_p],
     "GenieDialog_reset": [c_void_p],
+    "GenieDialog_setLoraStrength": [c_void_p, c_char_p, c_char_p, c_float],
     "GenieDialog_setMaxNumTokens": [c_void_p, c_uint32],
     "GenieDialog_tokenQuery": [c_void_p, POINTER(c_uint32), c_uint32, c_int, Tokens, c_void_p],
     "GenieTokenizer_encode": [c_void_p, c_char_p, Allocate, POINTER(POINTER(c_int32)), POINTER(c_uint32)],
@@ -97,8 +98,12 @@ class Genie:
             status = self._library.GenieDialog_create(made, byref(self._dialog))
         self.reply({"status": status, "seconds": round(time.monotonic() - started, 3)})
 
-    def apply(self, adapter: str) -> None:
-        self.reply({"status": self._library.GenieDialog_applyLora(self._dialog, ENGINE, adapter.encode())})
+    def apply(self, adapter: str, strengths: dict[str, float]) -> None:
+        status = self._library.GenieDialog_applyLora(self._dialog, ENGINE, adapter.encode())
+        for name, value in strengths.items():
+            if status == 0:
+                status = self._library.GenieDialog_setLoraStrength(self._dialog, ENGINE, name.encode(), value)
+        self.reply({"status": status})
 
     def encode(self, text: str) -> None:
         tokenizer, tokens, count = c_void_p(), POINTER(c_int32)(), c_uint32()

@@ -99,11 +99,18 @@ def room_after(tokens: int, context_size: int) -> int:
 class Dialog:
     """A dialog with a model: `with Dialog(config) as dialog: …`. Each prompt starts a new conversation."""
 
-    def __init__(self, config: Mapping[str, object], *, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        config: Mapping[str, object],
+        *,
+        folder: Path | None = None,
+        strengths: Mapping[str, Mapping[str, float]] | None = None,
+    ) -> None:
         """
         Args:
             config: the content of a `genie_config.json`.
             folder: the base of its relative paths.
+            strengths: by LoRA adapter of the configuration, the values that its `alphas` get when it is applied.
 
         Raises:
             ToolchainNotAvailable: see `require`.
@@ -113,6 +120,7 @@ class Dialog:
         libraries = require()
         _require_one_graph_each(config, folder)
         self.context_size = _integer(config, "size")
+        self._strengths = strengths or {}
         self._begin_tokens = 1 if _integer(config, "bos-token") >= 0 else 0
         """Genie begins every query with the configuration's `bos-token`, even if the prompt already has one."""
         self._process = GenieProcess(libraries, folder)
@@ -136,7 +144,7 @@ class Dialog:
         Raises:
             ToolchainError: there is no such adapter, or a file of its is missing; the one before stays.
         """
-        self._process.request(do="apply", adapter=adapter)
+        self._process.request(do="apply", adapter=adapter, strengths=dict(self._strengths.get(adapter, {})))
         found = self._process.status(CHECK_TIMEOUT_S)
         self._require_success(found["status"], f"it did not apply the adapter {adapter}")
 
