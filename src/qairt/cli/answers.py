@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from threading import Event
 from typing import TYPE_CHECKING, NotRequired, TypedDict
@@ -12,7 +12,7 @@ from qairt.amounts import count, duration, size
 from qairt.cli.console import emit, report, styled
 
 if TYPE_CHECKING:
-    from qairt.cli.options import ExecuteTarget
+    from qairt.cli.options import ActiveAdapters, ExecuteTarget
     from qairt.cli.prompts import Conversation, Prompt
     from qairt.llm import LLMPipeline
     from qairt.results.device_selection import DeviceSelection
@@ -40,8 +40,7 @@ def answer_on_device(
     selection: DeviceSelection,
     prompts: list[Prompt],
     max_new_tokens: int | None,
-    concurrency: str,
-    strengths: Mapping[str, float],
+    active: ActiveAdapters,
     *,
     keep: bool,
     show: bool,
@@ -64,8 +63,8 @@ def answer_on_device(
             selection,
             [prompt.content for prompt in prompts],
             report,
-            concurrency=concurrency,
-            strengths=strengths,
+            concurrency=active.concurrency,
+            strengths=active.strengths,
         ) as target,
     ):
         for number, prompt in enumerate(prompts, 1):
@@ -103,14 +102,13 @@ def answer_here(
     target: ExecuteTarget,
     prompts: list[Prompt],
     max_new_tokens: int | None,
-    concurrency: str,
-    strengths: Mapping[str, float],
+    active: ActiveAdapters,
     *,
     show: bool,
 ) -> list[Answered]:
     """Answer on this machine; `show` streams the answers to standard output."""
     answers: list[Answered] = []
-    with _opened(pipeline, target, max_new_tokens, concurrency, strengths) as ask:
+    with _opened(pipeline, target, max_new_tokens, active) as ask:
         for number, prompt in enumerate(prompts, 1):
             _announce(prompt, number, len(prompts))
             with ask(prompt.content) as pieces:
@@ -138,22 +136,23 @@ def _opened(
     pipeline: LLMPipeline,
     target: ExecuteTarget,
     max_new_tokens: int | None,
-    concurrency: str,
-    strengths: Mapping[str, float],
+    active: ActiveAdapters,
 ) -> Iterator[Callable[[Conversation], AbstractContextManager[Answer]]]:
     """A function that answers a prompt on this machine."""
     from qairt.runtime.emulator import MAX_NEW_TOKENS
 
     if target == "genie":
-        model = pipeline.genie_model(concurrency, strengths)
+        model = pipeline.genie_model(active.concurrency, active.strengths)
         most = max_new_tokens or MAX_NEW_TOKENS
         yield lambda prompt: model.answer(prompt, None, max_new_tokens=most, chat=None, notify=report)
     elif target == "htp-emulator":
-        with pipeline.generator("htp-emulator", report, concurrency=concurrency, strengths=strengths) as emulator:
+        with pipeline.generator(
+            "htp-emulator", report, concurrency=active.concurrency, strengths=active.strengths
+        ) as emulator:
             most = max_new_tokens or MAX_NEW_TOKENS
             yield lambda prompt: nullcontext(pipeline.answer(emulator, prompt, max_new_tokens=most))
     else:
-        with pipeline.generator("cpu", report, concurrency=concurrency, strengths=strengths) as generator:
+        with pipeline.generator("cpu", report, concurrency=active.concurrency, strengths=active.strengths) as generator:
             most = max_new_tokens or 128
             yield lambda prompt: nullcontext(pipeline.answer(generator, prompt, max_new_tokens=most))
 

@@ -8,6 +8,8 @@ accept RUN in place of RECIPE, and `history compare` takes its two runs as argum
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -73,6 +75,20 @@ Strengths = Annotated[
 GenerateTarget = Literal["cpu", "torch", "htp-emulator", "genie"]
 EvaluateTarget = Literal["cpu", "quantsim", "torch", "device", "ssh"]
 ExecuteTarget = Literal["device", "ssh", "genie", "cpu", "htp-emulator"]
+
+
+@dataclass(frozen=True)
+class ActiveAdapters:
+    """The LoRA adapters that a command asks for."""
+
+    concurrency: str
+    strengths: Mapping[str, float]
+    """By adapter, where they are not the concurrency's."""
+
+
+def active_adapters(concurrency: str, strengths: list[str] | None) -> ActiveAdapters:
+    """What two options ask for; raises what `parsed_strengths` does."""
+    return ActiveAdapters(concurrency, parsed_strengths(strengths))
 
 
 def parsed_strengths(given: list[str] | None) -> dict[str, float]:

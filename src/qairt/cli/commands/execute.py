@@ -11,7 +11,7 @@ import typer
 from qairt.cli import exit_codes
 from qairt.cli.console import emit_json, report
 from qairt.cli.failures import report_error
-from qairt.cli.options import CacheDir, Concurrency, ExecuteTarget, Json, Overrides, Recipe, Strengths, parsed_strengths
+from qairt.cli.options import CacheDir, Concurrency, ExecuteTarget, Json, Overrides, Recipe, Strengths, active_adapters
 from qairt.errors import QairtError, RecipeError
 from qairt.recipe.configs import BASE
 
@@ -142,8 +142,7 @@ def execute(
             to.target,
             prompts,
             options.max_new_tokens,
-            options.concurrency,
-            parsed_strengths(options.strength),
+            active_adapters(options.concurrency, options.strength),
             show=not as_json,
         )
     if as_json:
@@ -180,8 +179,7 @@ def _on_device(
                 selection,
                 prompts,
                 options.max_new_tokens,
-                options.concurrency,
-                parsed_strengths(options.strength),
+                active_adapters(options.concurrency, options.strength),
                 keep=not to.clean,
                 show=not as_json,
             )

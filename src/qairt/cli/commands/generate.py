@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from qairt.cli.console import emit, emit_json, report, styled
 from qairt.cli.options import (
+    ActiveAdapters,
     CacheDir,
     Concurrency,
     GenerateTarget,
@@ -17,7 +18,7 @@ from qairt.cli.options import (
     Overrides,
     Recipe,
     Strengths,
-    parsed_strengths,
+    active_adapters,
 )
 from qairt.recipe.configs import BASE
 
@@ -82,12 +83,10 @@ def generate(
     assert given is not None
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     text = sys.stdin.read() if given == "-" else given
-    strengths = parsed_strengths(strength)
-    result = _answer(pipeline, text, target, sampling, concurrency, strengths, show=not as_json)
+    active = active_adapters(concurrency, strength)
+    result = _answer(pipeline, text, target, sampling, active, show=not as_json)
     if as_json:
-        emit_json(
-            result.model_dump(mode="json") | {"target": target, "concurrency": concurrency, "strengths": strengths}
-        )
+        emit_json(result.model_dump(mode="json") | {"target": target, **asdict(active)})
     else:
         report(styled(summary(result), "dim", stream=sys.stderr))
 
@@ -97,8 +96,7 @@ def _answer(
     text: str,
     target: GenerateTarget,
     options: SamplingOptions,
-    concurrency: str,
-    strengths: dict[str, float],
+    active: ActiveAdapters,
     *,
     show: bool,
 ) -> GenerationResult:
@@ -108,10 +106,10 @@ def _answer(
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed)
     most, chat = options.max_new_tokens, False if options.raw else None
     if target == "genie":
-        model = pipeline.genie_model(concurrency, strengths)
+        model = pipeline.genie_model(active.concurrency, active.strengths)
         with model.answer(text, sampling, max_new_tokens=most, chat=chat, notify=report) as from_genie:
             return _streamed(from_genie) if show else from_genie.result
-    with pipeline.generator(target, report, concurrency=concurrency, strengths=strengths) as generator:
+    with pipeline.generator(target, report, concurrency=active.concurrency, strengths=active.strengths) as generator:
         answer = pipeline.answer(generator, text, sampling, max_new_tokens=most, chat=chat)
         return _streamed(answer) if show else answer.result
 
