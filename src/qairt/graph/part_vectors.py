@@ -63,7 +63,7 @@ def record(
     Raises:
         GraphError: an output differs from the float model's; names it.
     """
-    outputs = run(onnx, inputs, threads)
+    read, outputs = _run(onnx, inputs, threads)
     for name, wanted in (expected or {}).items():
         error = _relative_error(outputs[name], wanted)
         print(f"{name}: differs from the float model by {error:.1e}")
@@ -73,17 +73,22 @@ def record(
                 where=f"{onnx.name}, output {name}",
                 remedy="please report this model: its graph was split or built incorrectly",
             )
-    read = {value.name for value in open_session(onnx, threads=threads).get_inputs()}
-    return TestVectors({name: value for name, value in inputs.items() if name in read}, outputs)
+    return TestVectors(read, outputs)
 
 
 def run(onnx: Path, inputs: Mapping[str, Array], threads: int) -> dict[str, Array]:
     """All outputs of a graph in ONNX Runtime; ignores inputs that the graph does not have."""
+    _, outputs = _run(onnx, inputs, threads)
+    return outputs
+
+
+def _run(onnx: Path, inputs: Mapping[str, Array], threads: int) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Those inputs that the graph has, and its outputs."""
     session = open_session(onnx, threads=threads)
-    wanted = {value.name for value in session.get_inputs()}
+    known = {value.name for value in session.get_inputs()}
+    read = {name: value for name, value in inputs.items() if name in known}
     names = [output.name for output in session.get_outputs()]
-    results = session.run(names, {name: value for name, value in inputs.items() if name in wanted})
-    return dict(zip(names, results, strict=True))
+    return read, dict(zip(names, session.run(names, read), strict=True))
 
 
 def largest_relative_error(found: Mapping[str, Array], expected: Mapping[str, Array]) -> float:
