@@ -181,7 +181,7 @@ def as_qairt_error(error: BaseException) -> QairtError:
     if isinstance(error, QairtError):
         return error
     if is_disk_full(error):
-        return disk_full(str(getattr(error, "filename", None) or "") or None)
+        return disk_full(_path_of(error))
     if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
         known = QairtError(
             "it ran out of memory", remedy="run fewer items at once (--jobs 1) or split the model further"
@@ -201,6 +201,8 @@ _NO_MEMORY = re.compile(
     re.IGNORECASE,
 )
 """What torch, ONNX Runtime and C++ say."""
+_FULL = "no space left on device"
+_KEPT = "; then run again: finished items are kept"
 _NO_SPACE = re.compile(r"no space left on device|disk quota exceeded|not enough free space to write", re.IGNORECASE)
 """What libraries that write files themselves (safetensors, protobuf, ONNX Runtime, numpy) say."""
 
@@ -221,12 +223,34 @@ def disk_full(where: str | None) -> QairtError:
     Args:
         where: the file or folder that could not be written.
     """
-    return QairtError(
-        "no space left on device",
-        where=where,
-        remedy="free space on that disk (`qairt cache prune` removes what no run needs), or use another one with "
-        "--cache-dir; then run again: finished items are kept",
-    )
+    return QairtError(_FULL, where=where, remedy=_freeing("use another one with --cache-dir") + _KEPT)
+
+
+def unwritable(error: OSError, what: str, place: object = None, *, instead: str, kept: bool = False) -> CacheError:
+    """The one error for a place that is full, read-only or forbidden.
+
+    Args:
+        what: is written: `the report`.
+        place: where; if left out, the error's own file.
+        instead: of that place: `give another path with --html`.
+        kept: the place is a cache, whose finished items stay.
+    """
+    where = str(place) if place is not None else _path_of(error)
+    rest = _KEPT if kept else ""
+    if is_disk_full(error):
+        return CacheError(_FULL, where=where, remedy=_freeing(instead) + rest)
+    why = (error.strerror or str(error)).lower()
+    forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
+    remedy = f"make it writable, or {instead}" if forbidden else instead
+    return CacheError(f"{what} cannot be written: {why}", where=where, remedy=remedy + rest)
+
+
+def _freeing(instead: str) -> str:
+    return f"free space on that disk (`qairt cache prune` removes what no run needs), or {instead}"
+
+
+def _path_of(error: BaseException) -> str | None:
+    return str(getattr(error, "filename", None) or "") or None
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ import shutil
 import stat
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -156,18 +157,29 @@ def write_atomic(path: Path, data: str | bytes) -> None:
     """
     raw = data.encode() if isinstance(data, str) else data
     path = Path(os.path.realpath(path))
-    mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = new_held_file(path.parent, f"{WRITING}{path.name}.")
+    with _naming(path):
+        mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = new_held_file(path.parent, f"{WRITING}{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:  # held until it has its name
+                file.write(raw)
+                file.flush()
+                os.fsync(file.fileno())
+                os.chmod(name, mode)
+                os.replace(name, path)
+        except BaseException:
+            Path(name).unlink(missing_ok=True)
+            raise
+
+
+@contextmanager
+def _naming(path: Path) -> Iterator[None]:
+    """An error of the system inside names this file: a full disk names none, and a temporary file means nothing."""
     try:
-        with os.fdopen(handle, "wb") as file:  # held until it has its name
-            file.write(raw)
-            file.flush()
-            os.fsync(file.fileno())
-            os.chmod(name, mode)
-            os.replace(name, path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
+        yield
+    except OSError as error:
+        error.filename, error.filename2 = str(path), None
         raise
 
 
@@ -259,14 +271,15 @@ def append_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:
         OSError: the file cannot be written.
     """
     data = _lines(records)
-    handle = _open_to_append(path)
-    try:
-        end = os.lseek(handle, 0, os.SEEK_END)
-        if end and os.pread(handle, 1, end - 1) != b"\n":
-            data = b"\n" + data
-        os.write(handle, data)
-    finally:
-        os.close(handle)
+    with _naming(path):
+        handle = _open_to_append(path)
+        try:
+            end = os.lseek(handle, 0, os.SEEK_END)
+            if end and os.pread(handle, 1, end - 1) != b"\n":
+                data = b"\n" + data
+            os.write(handle, data)
+        finally:
+            os.close(handle)
 
 
 def write_lines(path: Path, records: Iterable[Mapping[str, object]]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import os
 import shutil
 import subprocess
@@ -10,6 +9,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from each_command import without_rights_over_modes
 from toy_cli import command
 
 INLINE = ("--executor", "inline", "--no-tui")
@@ -117,11 +117,6 @@ def test_every_variable_of_a_recipe_that_is_not_set_is_named_with_its_line(qairt
     )
 
 
-def without_rights_over_modes() -> None:
-    """Before exec: from then on, the modes of files hold for root too."""
-    ctypes.CDLL(None).prctl(24, 1)  # PR_CAPBSET_DROP, CAP_DAC_OVERRIDE; nothing to drop for another user
-
-
 @pytest.mark.skipif(sys.platform != "linux", reason="capabilities are Linux's")
 @pytest.mark.parametrize("verb", ["check", "run"])
 def test_a_folder_that_cannot_be_written_is_one_error(home: Path, verb: str):
@@ -140,7 +135,7 @@ def test_a_folder_that_cannot_be_written_is_one_error(home: Path, verb: str):
     assert done.returncode == 1
     assert (
         f"{folder}/qairt-cache/toy/pipeline_state: the cache directory cannot be written: {folder} is read-only for "
-        "this user choose another one with --cache-dir or `cache_dir:` in the recipe"
+        "this user make it writable, or choose another one with --cache-dir or `cache_dir:` in the recipe"
     ) in said
     assert said.count("cannot be written") == 1
     assert "viz" not in said

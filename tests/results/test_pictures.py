@@ -74,8 +74,8 @@ def test_a_picture_that_cannot_be_drawn_is_a_sentence(tmp_path, how, why):
 def test_a_place_that_cannot_be_written_is_a_sentence(tmp_path):
     made = run(speaking(tmp_path, {"visualization": {"save_dir": "/proc/nowhere/viz"}}))
     assert draw_pictures(made, items(made)).failures == (
-        "The pictures of speaker were not drawn: /proc/nowhere/viz: outputs cannot be written to this folder: "
-        "No such file or directory; choose another save_dir, or make this folder writable",
+        "The pictures of speaker were not drawn: /proc/nowhere/viz: the stage's outputs cannot be written: "
+        "no such file or directory; choose another save_dir",
     )
 
 

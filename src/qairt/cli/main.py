@@ -14,6 +14,8 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from qairt.errors import QairtError
+
 COMPLETION_VARIABLE = "_QAIRT_COMPLETE"
 """Set by the shell's completion script."""
 
@@ -111,9 +113,7 @@ def _report(error: Exception, *, as_json: bool) -> int:
             report_error("interrupted")
             return exit_codes.INTERRUPTED
         case OSError():
-            where = f"{error.filename}" if error.filename else None
-            remedy = "check the path, its permissions and the disk"
-            report_error(error.strerror or str(error), where=where, remedy=remedy)
+            report_failure(_about_a_file(error), as_json=as_json)
             return exit_codes.FAILED
         case _:
             report_error(
@@ -122,6 +122,16 @@ def _report(error: Exception, *, as_json: bool) -> int:
                 remedy="this is a bug in qairt; run the same command with --debug for the traceback",
             )
             return exit_codes.FAILED
+
+
+def _about_a_file(error: OSError) -> QairtError:
+    from qairt.errors import QairtError, disk_full, is_disk_full
+
+    where = f"{error.filename}" if error.filename else None
+    if is_disk_full(error):
+        return disk_full(where)
+    remedy = "check its permissions and those of its folder, or choose another place"
+    return QairtError((error.strerror or str(error)).lower(), where=where, remedy=remedy)
 
 
 def _command_path(error: Exception) -> str:

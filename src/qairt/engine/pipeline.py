@@ -29,7 +29,7 @@ from qairt.engine.run.run import Run
 from qairt.engine.run.setup import RunSetup
 from qairt.engine.run.stream import EventListener, EventStream
 from qairt.engine.stage import AnyStage, Env, StageConfig
-from qairt.errors import CacheError, QairtError, RecipeError
+from qairt.errors import QairtError, RecipeError, unwritable
 from qairt.recipe.faults import combined
 from qairt.recipe.file_settings import make_config_files_absolute
 from qairt.recipe.recipe import Recipe
@@ -231,11 +231,9 @@ class Pipeline(LastResult):
             self.result = self._execute(planner, options)
             return self
         except OSError as error:
-            raise CacheError(
-                f"the run cannot continue: {error.strerror or error}",
-                where=str(error.filename or self.state_folder),
-                remedy="free disk space or fix the permissions, then run again: finished items are kept",
-            ) from error
+            place = error.filename or self.state_folder
+            instead = "choose another cache directory with --cache-dir"
+            raise unwritable(error, "the run's record", place, instead=instead, kept=True) from error
 
     def _execute(self, planner: Planner, options: RunOptions) -> RunResult:
         prepare_outputs(planner.stages, self.cache_dir)

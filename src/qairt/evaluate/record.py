@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 from qairt import keys
 from qairt.engine.record.history_file import HistoryFile
 from qairt.engine.record.metrics_file import MetricsFile
-from qairt.errors import CacheError
+from qairt.errors import CacheError, unwritable
 from qairt.machine import this_host
 from qairt.recipe.configs import BASE
 
@@ -116,9 +116,7 @@ def add_record(state_folder: Path, record: EvaluationRecord) -> int:
         HistoryFile(state_folder).append(plain)
         MetricsFile(state_folder).change(add_scores)
     except OSError as error:
-        raise CacheError(
-            f"the scores cannot be stored: {error.strerror}", where=str(state_folder), remedy="this needs write access"
-        ) from error
+        raise unwritable(error, "the scores", state_folder, instead="choose another cache with --cache-dir") from error
     return len(records(state_folder))
 
 

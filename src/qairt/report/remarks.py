@@ -25,7 +25,8 @@ def unfinished(summary: RunSummary, state: RunState, recipe: str) -> list[str]:
             if not items and not pending:
                 outputs = count(len(summary.failed), "report")
                 return [f"Run {summary.id} built every item, but {outputs} could not be written: see below."]
-            failed = f"{count(items, 'item')} failed" + (f", {rest}" if pending else "")
+            what = f"{count(items, 'item')} failed" if items else summary.failure or "it could not start"
+            failed = what + (f", {rest}" if pending else "")
             return [f"Run {summary.id} failed after {duration(summary.seconds)}: {failed}. {resume}"]
         case "interrupted":
             return [f"Run {summary.id} was interrupted after {duration(summary.seconds)}: {rest}. {resume}"]

@@ -11,7 +11,7 @@ from urllib.parse import quote
 
 from markupsafe import Markup, escape
 
-from qairt.errors import QairtError
+from qairt.errors import QairtError, unwritable
 from qairt.files import write_atomic
 from qairt.report.facts import RunReport
 from qairt.report.page import page_of
@@ -90,8 +90,4 @@ def write(path: Path, text: str) -> None:
     try:
         write_atomic(path, text)
     except OSError as error:
-        raise QairtError(
-            f"the report cannot be written: {error.strerror or error}",
-            where=str(path),
-            remedy="give a path in a writable folder, on a disk with free space",
-        ) from error
+        raise unwritable(error, "the report", path, instead="give another path with --html or --md") from error

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from qairt.errors import QairtError
+from qairt.errors import QairtError, unwritable
 from qairt.files import flush
 from qairt.folders import flush_tree, remove_left, temporary_folder
 
@@ -34,8 +34,4 @@ def new_folder(directory: Path) -> Iterator[Path]:
             work.rename(directory)
             flush(directory.parent)
     except OSError as error:
-        raise QairtError(
-            f"it cannot be written: {error.strerror}",
-            where=str(directory),
-            remedy="give a writable folder on a disk with free space",
-        ) from error
+        raise unwritable(error, "the folder", directory, instead="give another one") from error

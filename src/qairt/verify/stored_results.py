@@ -12,7 +12,7 @@ from pydantic import BaseModel
 from qairt import keys
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import NewEntry
-from qairt.errors import CacheError
+from qairt.errors import CacheError, unwritable
 from qairt.files import read_regular
 from qairt.notify import Notify
 from qairt.verify.result import rung_name
@@ -55,6 +55,8 @@ class StoredResults:
     notify: Notify
     reused: list[str] = field(default_factory=list)
     """Rungs whose result was stored by an earlier call."""
+    _is_unwritable: bool = False
+    """It was said that results cannot be stored."""
 
     def get_or_measure(self, key: ResultKey, kind: type[ResultT], measure: Callable[[], ResultT]) -> ResultT:
         """The result that an earlier call stored; else measure and store it."""
@@ -100,4 +102,8 @@ class StoredResults:
                 (work / FIDELITY).write_text(result.model_dump_json(indent=1) + "\n")
                 self.cache.publish(work, NewEntry(key.digest, STAGE, key.label, keys.plain(key.inputs), seconds))
         except (OSError, CacheError) as error:
-            self.notify(f"the result could not be stored and will be measured again next time: {error}")
+            if not self._is_unwritable:
+                place, instead = self.cache.cache_dir, "choose another cache with --cache-dir"
+                told = unwritable(error, "results", place, instead=instead) if isinstance(error, OSError) else error
+                self.notify(f"Results are not stored, and will be measured again next time: {told}")
+            self._is_unwritable = True

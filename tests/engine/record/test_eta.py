@@ -12,7 +12,17 @@ from recorded_runs import entries
 
 from qairt.cli.watch.wall_time_by_stage import WallTimeByStage
 from qairt.engine.record import events as ev
-from qairt.engine.record.eta import Eta, SmoothEta, done_of, in_words, is_overdue, left_of, remaining, wall_seconds
+from qairt.engine.record.eta import (
+    Eta,
+    SmoothEta,
+    done_of,
+    in_words,
+    is_blended,
+    is_overdue,
+    left_of,
+    remaining,
+    wall_seconds,
+)
 from qairt.engine.record.state import ItemState, RunState
 
 
@@ -306,6 +316,24 @@ def test_an_item_that_says_nothing_is_judged_by_the_clock_but_never_done():
 def test_what_an_item_reports_counts_whatever_the_clock_says():
     item = ItemState("convert", "ar1", status="running", started=100.0, expected_seconds=10.0, fraction=0.3)
     assert done_of(item, 101.0) == done_of(item, 321.0) == 0.3
+
+
+def test_progress_never_steps_back_when_the_first_report_is_behind_the_clock():
+    item = ItemState("convert", "ar1", status="running", started=100.0, expected_seconds=10.0)
+    shown = [done_of(item, 130.0)]
+    for fraction in (0.5, 0.5, 0.4, 0.6, 0.8, 1.0):
+        item.take_report(fraction, 130.0)
+        shown.append(done_of(item, 131.0))
+    assert shown == pytest.approx([0.95, 0.95, 0.95, 0.95, 0.96, 0.98, 1.0])
+    assert is_blended(item)
+
+
+def test_a_report_ahead_of_the_clock_counts_as_it_is():
+    item = ItemState("convert", "ar1", status="running", started=100.0, expected_seconds=10.0)
+    item.take_report(0.5, 103.0)
+    assert (done_of(item, 109.0), is_blended(item)) == (0.5, False)
+    item.take_report(0.7, 109.0)
+    assert done_of(item, 109.0) == 0.7
 
 
 def test_wall_time_stages_in_turn_items_side_by_side():

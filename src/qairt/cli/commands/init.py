@@ -11,7 +11,7 @@ import typer
 
 from qairt.amounts import size
 from qairt.cli.console import emit
-from qairt.errors import QairtError, RecipeError
+from qairt.errors import QairtError, RecipeError, unwritable
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig
@@ -69,7 +69,10 @@ def init(
     from qairt.files import write_atomic
 
     text = recipe_text(_relative_to(path.parent, model), description, soc=chip.name, backend=backend)
-    write_atomic(path, text)
+    try:
+        write_atomic(path, text)
+    except OSError as error:
+        raise unwritable(error, "the recipe", path, instead="give another path with -o") from error
     config = description.config
     emit(
         f"{path}: {config.family}, {config.num_layers} layers, {description.parameter_count / 1e6:,.0f} M parameters,"

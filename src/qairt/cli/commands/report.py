@@ -45,7 +45,8 @@ def report(
     from qairt.results.pictures import draw_pictures
 
     pipeline = open_pipeline(recipe, overrides, cache_dir)
-    arguments = shlex.join([recipe, *(overrides or ())])
+    place = ["--cache-dir", str(cache_dir)] if cache_dir is not None else []
+    arguments = shlex.join([recipe, *(overrides or ()), *place])
     draw = partial(draw_pictures, pipeline)
     found = gather(pipeline.cache, arguments, dict(pipeline.recipe), at_most=at_most_of(pipeline), draw=draw)
     pages = []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -69,25 +70,20 @@ def sweep(
     Exit codes: 0 all done, 1 a combination failed, 2 the command or a
     combination is wrong, 130 interrupted.
     """
+    from qairt.cli.failures import report_note
     from qairt.engine.record.sweeps import Sweep, add_sweep, axes_of, combinations, sweep_table, sweeps
 
     axes, fixed = axes_of(values)
     chosen = list(combinations(axes))
     options = limits.options()
     pipelines = [_checked(recipe, each, fixed, cache_dir, options) for each in chosen]
-    done: list[Combination] = []
-    code = exit_codes.DONE
-    for number, (each, pipeline) in enumerate(zip(chosen, pipelines, strict=True), 1):
-        report("")
-        report(styled(f"[{number} of {len(chosen)}] {_words(each)}", "bold", stream=sys.stderr))
-        ended, result = _run(pipeline, each, options, measure)
-        done.append(result)
-        code = max(code, ended)
-        if ended == exit_codes.INTERRUPTED:
-            break
+    code, done = _run_all(chosen, pipelines, options, measure)
     folder = pipelines[0].state_folder
     found = Sweep(sweep=len(sweeps(folder)) + 1, recipe=recipe, time=time.time(), combinations=tuple(done))
-    add_sweep(folder, found)
+    try:
+        add_sweep(folder, found)
+    except OSError as error:
+        report_note(f"the sweep is not in the cache's record: {error.strerror}")
     if as_json:
         emit_json(found.model_dump(mode="json"))
     else:
@@ -115,15 +111,49 @@ def _checked(
     return pipeline
 
 
+def _run_all(
+    chosen: Sequence[dict[str, str]], pipelines: Sequence[LLMPipeline], options: RunOptions, measure: SweepMeasure
+) -> tuple[int, list[Combination]]:
+    """Run every combination until one is interrupted, or the cache cannot be used; the exit code, and those that ran.
+
+    Raises:
+        CacheError: the cache cannot be used, and nothing ran.
+    """
+    from qairt.cli.failures import report_failure
+    from qairt.errors import CacheError
+
+    code = exit_codes.DONE
+    done: list[Combination] = []
+    for number, (each, pipeline) in enumerate(zip(chosen, pipelines, strict=True), 1):
+        report("")
+        report(styled(f"[{number} of {len(chosen)}] {_words(each)}", "bold", stream=sys.stderr))
+        try:
+            ended, result = _run(pipeline, each, options, measure)
+        except CacheError as error:  # it would stop every other combination too
+            if not done:
+                raise
+            report_failure(error)
+            return exit_codes.FAILED, done
+        done.append(result)
+        code = max(code, ended)
+        if ended == exit_codes.INTERRUPTED:
+            break
+    return code, done
+
+
 def _run(
     pipeline: LLMPipeline, each: dict[str, str], options: RunOptions, measure: SweepMeasure
 ) -> tuple[int, Combination]:
-    """Run one combination, and measure it if that is wanted; the exit code, and what it came to."""
+    """Run one combination, and measure it if that is wanted; the exit code, and what it came to.
+
+    Raises:
+        CacheError: the cache cannot be used.
+    """
     from qairt.cli.failures import report_failure
     from qairt.engine.record.folder import run_folders
     from qairt.engine.record.summary import read_summary
     from qairt.engine.record.sweeps import Combination
-    from qairt.errors import QairtError
+    from qairt.errors import CacheError, QairtError
 
     before = {folder.id for folder in run_folders(pipeline.state_folder)}
     failure, scores = "", {}
@@ -131,6 +161,8 @@ def _run(
         code = _build(pipeline, options)
         if code == exit_codes.DONE and measure.evaluate:
             scores = _measured(pipeline, measure.chunks)
+    except CacheError:
+        raise
     except QairtError as error:
         report_failure(error)
         code, failure = exit_codes.FAILED, error.what
@@ -190,7 +222,7 @@ def _print(found: Sweep, recipe: str, texts: tuple[list[str], list[list[str]]], 
         if each.failure:
             emit(f"{_words(each.values)}: {each.failure}")
     if left:
-        emit(f"interrupted: {left} not run. The same command goes on there; what is finished is cached.")
+        emit(f"stopped: {left} not run. The same command goes on there; what is finished is cached.")
     else:
         emit(f"next: {shlex.join(['qairt', 'report', recipe])}")
 

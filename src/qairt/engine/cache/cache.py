@@ -32,7 +32,7 @@ from qairt.engine.cache.readers import Readers
 from qairt.engine.digests import shared_digests
 from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.stage import AnyStage, StageConfig, StageOutput
-from qairt.errors import CacheError, disk_full, is_disk_full
+from qairt.errors import CacheError, unwritable
 from qairt.files import files_below, make_folder, open_regular, require_writable, set_aside, write_atomic
 from qairt.folders import flush_tree, put_in_place, temporary_folder
 
@@ -84,9 +84,7 @@ class StageCache:
             self._root.mkdir(parents=True, exist_ok=True)
             require_writable(self._root)
         except OSError as error:
-            if is_disk_full(error):
-                raise CacheError(str(error.strerror), where=str(self._root), remedy=disk_full(None).remedy) from error
-            raise _unwritable(self._root, error.strerror or str(error)) from error
+            raise unwritable(error, _WHAT, self._root, instead=_INSTEAD) from error
 
     def require_writable(self) -> None:
         """Check, without creating anything, that the folder can be written.
@@ -96,9 +94,10 @@ class StageCache:
         """
         there = next((path for path in (self._root, *self._root.parents) if os.path.lexists(path)), self._root)
         if not there.is_dir():
-            raise _unwritable(self._root, f"{there} is not a folder")
+            raise _unwritable(self._root, f"{there} is not a folder", _INSTEAD)
         if not os.access(there, os.W_OK | os.X_OK):
-            raise _unwritable(self._root, f"{there} is read-only for this user")
+            at = "it" if there == self._root else str(there)
+            raise _unwritable(self._root, f"{at} is read-only for this user", f"make it writable, or {_INSTEAD}")
 
     # Lookup
 
@@ -260,11 +259,7 @@ class StageCache:
             self._digests.remember(entry.paths())
             return read_entry(directory)
         except OSError as error:
-            raise CacheError(
-                f"the result cannot be stored: {error.strerror or error}",
-                where=str(directory),
-                remedy="free disk space (`qairt cache prune` helps), then run again: finished items are kept",
-            ) from error
+            raise unwritable(error, "the result", directory, instead=_INSTEAD, kept=True) from error
 
     def write_metrics(self, metrics: Mapping[str, JsonValue]) -> None:
         """Replace `metrics.json`, the runtime metrics of stages."""
@@ -369,6 +364,10 @@ class StageCache:
         self._on_bad_entry(directory, problem)
 
 
+_WHAT = "the cache directory"
+_INSTEAD = "choose another one with --cache-dir or `cache_dir:` in the recipe"
+
+
 def key_inputs(
     stage_name: str, stage_config: StageConfig, upstream_key: str | None, extras: object
 ) -> dict[str, JsonValue]:
@@ -381,9 +380,5 @@ def key_inputs(
     }
 
 
-def _unwritable(folder: Path, why: str) -> CacheError:
-    return CacheError(
-        f"the cache directory cannot be written: {why}",
-        where=str(folder),
-        remedy="choose another one with --cache-dir or `cache_dir:` in the recipe",
-    )
+def _unwritable(folder: Path, why: str, remedy: str) -> CacheError:
+    return CacheError(f"{_WHAT} cannot be written: {why}", where=str(folder), remedy=remedy)

@@ -19,8 +19,6 @@ _UNITS = (("s", 9.95, 1), ("s", 239.5, 0), ("min", 7170.0, 0), ("h", inf, 1))
 """A unit, the seconds below which it is used, and its digits after the point."""
 STEADY = 5.0
 """Seconds for which a displayed estimate only counts down; less if less than four times as much is left."""
-AT_MOST = 0.95
-"""The most progress that is assumed of an item that reports none."""
 _OVERDUE = 0.3
 """What is left of an overdue item, as a share of its elapsed time."""
 _RELIABLE = 0.1
@@ -128,15 +126,27 @@ def is_overdue(item: ItemState, now: float) -> bool:
 
 
 def done_of(item: ItemState, now: float) -> float:
-    """Progress of an item, 0 … 1: what it reports, and before its first report by the clock, which never says done."""
+    """Progress of an item, 0 … 1: what it reports, and before its first report by the clock, which never says done.
+
+    It never steps back: where the clock was ahead of the first report, the reports divide what was left then.
+    """
     if item.status in MADE:
         return 1.0
     if item.status not in BUSY or item.started is None:
         return 0.0
-    if item.fraction > 0:
-        return min(item.fraction, 1.0)
-    by_clock = max(now - item.started, 0.0) / item.expected_seconds if item.expected_seconds else 0.0
-    return min(by_clock, AT_MOST)
+    if not item.fraction:
+        return item.by_clock(now)
+    fraction = min(item.fraction, 1.0)
+    first, shown = item.first_report
+    if not is_blended(item) or first >= 1.0:
+        return fraction
+    return shown + (1 - shown) * (fraction - first) / (1 - first)
+
+
+def is_blended(item: ItemState) -> bool:
+    """Whether its progress is not what its tool reports, because the clock was ahead of the first report."""
+    first, shown = item.first_report
+    return shown > first
 
 
 def left_of(item: ItemState, now: float, pace: float = 1.0) -> float:

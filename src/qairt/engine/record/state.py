@@ -39,6 +39,10 @@ _SAMPLES_KEPT = 3600
 _LINES_KEPT = 1000
 
 
+AT_MOST = 0.95
+"""The most progress that is assumed of an item that reports none."""
+
+
 @dataclass
 class ItemState:
     """One item."""
@@ -60,7 +64,9 @@ class ItemState:
     ended: float | None = None
     seconds: float = 0.0
     fraction: float = 0.0
-    """Progress as its tool reports it; 0 without a report."""
+    """Progress as its tool reports it; 0 without a report. It never falls within one attempt."""
+    first_report: tuple[float, float] = (0.0, 0.0)
+    """The first fraction above 0 that was reported, and what the clock said then."""
     message: str = ""
     quiet_seconds: float = 0.0
     stopped_pid: int = 0
@@ -84,6 +90,18 @@ class ItemState:
     @property
     def name(self) -> str:
         return f"{self.stage} {self.label}"
+
+    def by_clock(self, now: float) -> float:
+        """Its progress by the expected time, which never says done; 0 if none is expected."""
+        if self.started is None or not self.expected_seconds:
+            return 0.0
+        return min(max(now - self.started, 0.0) / self.expected_seconds, AT_MOST)
+
+    def take_report(self, fraction: float, now: float) -> None:
+        """Its tool reports how far it is."""
+        if fraction > 0 and not self.fraction:
+            self.first_report = (min(fraction, 1.0), self.by_clock(now))
+        self.fraction = max(self.fraction, fraction)
 
 
 @dataclass
@@ -187,11 +205,13 @@ class RunState:
                 item = self._enter(event.stage, event.label, "running")
                 item.started, item.log, item.reason = event.time, event.log, event.reason
                 item.fraction, item.message, item.error, item.key = 0.0, "", None, event.key
+                item.first_report = (0.0, 0.0)
                 item.attempt += 1
                 self._stage(event).running = True
             case ev.ItemProgress():
                 item = self._enter(event.stage, event.label, "running")
-                item.fraction, item.message = event.fraction, event.message
+                item.take_report(event.fraction, event.time)
+                item.message = event.message
             case ev.ItemShared():
                 self._enter(event.stage, event.label, "shared")
             case ev.ItemQuiet():

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +16,7 @@ from qairt.engine.plan.output_record import OutputRecords, WrittenFile, WrittenO
 from qairt.engine.plan.planned import PlannedOutput
 from qairt.engine.run.gallery import write_gallery
 from qairt.engine.stage import Env, Item, OutputContext
-from qairt.errors import CacheError
+from qairt.errors import CacheError, unwritable
 from qairt.files import files_below, flush, make_folder, sha256_of
 from qairt.folders import remove_left, temporary_folder
 
@@ -51,9 +51,7 @@ def write_output(
         CacheError: the folder cannot be written.
         QairtError: from the stage.
     """
-    locks = state_folder / "locks"
-    make_folder(locks)
-    with FileLock(locks / f"output-{output.stage.name}-{output.kind}.lock"):
+    with _lock(state_folder, f"output-{output.stage.name}-{output.kind}"):
         remove_left(output.directory, _TEMPORARY)
         with _working_directory(output.directory) as work:
             context = OutputContext(
@@ -78,6 +76,20 @@ def prepare(directory: Path) -> None:
             pass
 
 
+def _lock(state_folder: Path, name: str) -> AbstractContextManager[object]:
+    """A lock that is held until the end of a `with`.
+
+    Raises:
+        CacheError: the cache directory cannot be written.
+    """
+    locks = state_folder / "locks"
+    try:
+        make_folder(locks)
+        return FileLock(locks / f"{name}.lock").acquire()
+    except OSError as error:
+        raise unwritable(error, "the record of outputs", state_folder, instead="choose another --cache-dir") from error
+
+
 @contextmanager
 def _working_directory(directory: Path) -> Iterator[Path]:
     try:
@@ -89,11 +101,7 @@ def _working_directory(directory: Path) -> Iterator[Path]:
 
 
 def _unwritable(directory: Path, error: OSError) -> CacheError:
-    return CacheError(
-        f"outputs cannot be written to this folder: {error.strerror or error}",
-        where=str(directory),
-        remedy="choose another save_dir, or make this folder writable",
-    )
+    return unwritable(error, "the stage's outputs", directory, instead="choose another save_dir")
 
 
 def _put_in_place(output: PlannedOutput, work: Path, records: OutputRecords, run_id: str) -> Written:

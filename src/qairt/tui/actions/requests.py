@@ -9,6 +9,7 @@ from qairt.engine.record.folder import Action
 from qairt.engine.record.state import BUSY, UNMADE, ItemState, RunState
 from qairt.errors import QairtError
 from qairt.tui.actions.plan import PlanActions
+from qairt.tui.lines.matrix import percent
 from qairt.tui.screens.leave import CancelRunScreen, ConfirmScreen
 from qairt.tui.workspace import Workspace
 
@@ -91,7 +92,7 @@ class RequestActions:
 def what_is_lost(state: RunState, item: ItemState, now: float) -> str:
     """What cancelling a running item costs: its time so far, and what needs it."""
     spent = f"It has run for {duration(now - item.started)}" if item.started is not None else "It has just started"
-    reached = f", and is {int(100 * item.fraction)}% done" if item.fraction else ""
+    reached = f", and is {percent(item, now)} done" if item.fraction else ""
     needing = len(state.leads_to(item))
     blocked = (
         f" {count(needing, 'item')} that {'needs' if needing == 1 else 'need'} it will not run." if needing else ""

@@ -15,7 +15,7 @@ from qairt.engine.plan.planned import PlannedItem, short
 from qairt.engine.record.eta import is_overdue
 from qairt.engine.record.sentences import stopped
 from qairt.engine.record.state import ItemState, RunState
-from qairt.tui.lines.matrix import plain
+from qairt.tui.lines.matrix import percent, plain
 from qairt.tui.lines.plan import spread
 from qairt.tui.lines.wrap import wrapped
 from qairt.tui.terminal.glyphs import MARKS, Look
@@ -63,13 +63,13 @@ _Line = tuple[str, str, str]
 
 def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
     style = f"bold $state-{item.status}"
-    percent = f" {item.fraction:.0%}" if item.status == "running" and item.fraction else ""
+    reached = f" {percent(item, time.time())}" if item.status == "running" and item.fraction else ""
     yield "", item.name, "bold"
     meaning = MARKS[item.status].meaning
     if item.cleared is not None and item.status == "cleared":
         meaning = when_cleared(item.cleared, time.time(), "z").removeprefix("cleared ")
     explained = "" if item.status == "running" or meaning == item.status else f": {meaning}"
-    yield "state", f"{look.mark(item.status)} {item.status}{percent}{explained}", style
+    yield "state", f"{look.mark(item.status)} {item.status}{reached}{explained}", style
     if item.message:
         yield "", item.message, ""
     if waits := run.waits_for(item):

@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from qairt.engine.record.eta import done_of, is_overdue, left_of, wall_seconds
+from qairt.engine.record.eta import done_of, is_blended, is_overdue, left_of, wall_seconds
 from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, ItemStatus, RunState
 
 ItemKey = tuple[str, str]
@@ -167,7 +167,7 @@ def _filled(
 ) -> MatrixRow:
     there = [item for item in items if item is not None]
     cells = tuple(
-        None if item is None else Cell((item.stage, item.label), item.status, _percent(item, now)) for item in items
+        None if item is None else Cell((item.stage, item.label), item.status, percent(item, now)) for item in items
     )
     done = sum(item.status in MADE for item in there)
     seconds = sum(item.seconds for item in there if item.status in ("done", "warn", "failed"))
@@ -175,13 +175,14 @@ def _filled(
     return MatrixRow(row.stage, row.name, row.place, cells, done, len(there), time, time_left(there, now, jobs), inputs)
 
 
-def _percent(item: ItemState, now: float) -> str:
+def percent(item: ItemState, now: float) -> str:
+    """`62%` as its tool reports it, `~62%` as estimated from the time; empty unless it runs and one is known."""
     if item.status not in ("running", "quiet") or item.started is None:
         return ""
-    percent = f"{min(int(100 * done_of(item, now)), 99)}%"
-    if item.fraction > 0:
-        return percent
-    return f"~{percent}" if item.expected_seconds else ""
+    text = f"{min(int(100 * done_of(item, now)), 99)}%"
+    if item.fraction > 0 and not is_blended(item):
+        return text
+    return f"~{text}" if item.expected_seconds else ""
 
 
 def time_left(items: list[ItemState], now: float, jobs: int) -> str:
