@@ -14,6 +14,7 @@ from qairt.graph.tensors import GraphSignature
 from qairt.model.describe import describe_model
 from qairt.model.parameters import open_parameters
 from qairt.runtime.chain import ChainObserver, PartChain
+from qairt.runtime.cpu import CpuPart
 from qairt.runtime.metrics import sqnr_db
 from qairt.runtime.parts import PartGraph
 
@@ -170,6 +171,68 @@ def test_a_token_outside_the_vocabulary_is_refused(float_parts, config):
                 "  the tokenizer and the model do not belong together"
             )
         assert chain.length == 0
+
+
+# Several context lengths
+
+
+class OpenedParts:
+    """Opens parts on the CPU, and notes the graphs of first parts."""
+
+    def __init__(self) -> None:
+        self.lengths: list[tuple[int, int]] = []
+
+    def __call__(self, part: PartGraph) -> CpuPart:
+        if part.signature.part == 1:
+            self.lengths.append((part.signature.cl, part.signature.ar))
+        return CpuPart(part)
+
+
+@pytest.fixture(scope="module")
+def short_parts(tmp_path_factory, parameters):
+    """Of contexts of 12 and 20 tokens, by context length."""
+    folders = {cl: tmp_path_factory.mktemp(f"short{cl}") for cl in (12, 20)}
+    return {cl: make_parts(folder, parameters, ars=[1, 8], cl=cl, num_splits=3) for cl, folder in folders.items()}
+
+
+@pytest.mark.parametrize("prompt", [1, 8, 11, 19, 31])
+def test_a_call_runs_on_the_shortest_graphs_that_it_fits(float_parts, short_parts, config, expected, prompt):
+    opened = OpenedParts()
+    with chain_of(float_parts, 1, 8, config=config, open_part=opened, shorter=short_parts) as chain:
+        np.testing.assert_allclose(all_logits(chain, prompt), expected, atol=1e-4)
+        assert (chain.length, chain.room, chain.context_length) == (CL, 0, CL)
+    assert (
+        opened.lengths
+        == {
+            1: [(12, 1), (20, 1), (32, 1)],
+            8: [(12, 8), (12, 1), (20, 1), (32, 1)],
+            11: [(12, 8), (20, 8), (12, 1), (20, 1), (32, 1)],
+            19: [(12, 8), (20, 8), (32, 8), (20, 1), (32, 1)],
+            31: [(12, 8), (20, 8), (32, 8), (32, 1)],
+        }[prompt]
+    )
+
+
+def test_quantized_tokens_are_those_of_the_longest_graph_alone(quantized_parts, tmp_path, parameters, config):
+    short = make_parts(
+        tmp_path, parameters, ars=[1, 8], cl=16, num_splits=3, encodings=measured_encodings(parameters, IDS)
+    )
+
+    def answer(**settings) -> list[int]:
+        with chain_of(quantized_parts, 1, 8, config=config, **settings) as chain:
+            tokens = [int(chain.prefill(IDS[:6]).argmax())]
+            while chain.room:
+                tokens.append(int(chain.decode(tokens[-1]).argmax()))
+            return tokens
+
+    alone = answer()
+    assert len(alone) == CL - 6 + 1
+    assert answer(shorter={16: short}) == alone
+
+
+def test_shorter_parts_of_another_quantization_are_refused(quantized_parts, short_parts, config):
+    with pytest.raises(GraphError, match="all ARs, inputs and outputs share one KV cache"):
+        chain_of(quantized_parts, 1, 8, config=config, shorter=short_parts)
 
 
 # What is not a chain

@@ -130,11 +130,7 @@ class FinishedRun:
             RecipeError: no graph has the generator's context length.
             CacheError: `quantize` has not finished for all of them.
         """
-        from qairt.runtime.parts import PartGraph, by_length
-
-        wanted = self.settings.generator.context_length
-        outputs = [self.output(item, QuantizedPart) for item in self.items("quantize")]
-        parts = by_length(PartGraph.read(output.quantized_onnx, output.signature) for output in outputs)
+        wanted, parts = self.settings.generator.context_length, self._parts_by_length
         if wanted is not None and wanted not in parts:
             raise RecipeError(
                 f"no graph has context length {wanted}",
@@ -142,6 +138,20 @@ class FinishedRun:
                 remedy=f"the graphs have {', '.join(map(str, sorted(parts)))}",
             )
         return parts[wanted if wanted is not None else max(parts)]
+
+    @property
+    def shorter_parts(self) -> dict[int, dict[int, list[PartGraph]]]:
+        """The parts of shorter contexts than `quantized_parts`, by context length and AR; raises the same."""
+        longest = next(parts[0].signature.cl for parts in self.quantized_parts.values())
+        return {length: parts for length, parts in self._parts_by_length.items() if length < longest}
+
+    @cached_property
+    def _parts_by_length(self) -> dict[int, dict[int, list[PartGraph]]]:
+        """By context length and AR."""
+        from qairt.runtime.parts import PartGraph, by_length
+
+        outputs = [self.output(item, QuantizedPart) for item in self.items("quantize")]
+        return by_length(PartGraph.read(output.quantized_onnx, output.signature) for output in outputs)
 
     @cached_property
     def _loaded(self) -> LoadedModel:

@@ -65,7 +65,7 @@ def _open(run: FinishedRun, target: Target, notify: Notify, concurrency: str) ->
         return EmulatedGenerator(_parts(run), config, notify=notify, soc=soc_of(run.env), branches=stored)
     from qairt.runtime.chain import PartChain
 
-    return PartChain(_parts(run), config, branches=stored)
+    return PartChain(_parts(run), config, branches=stored, shorter=run.shorter_parts)
 
 
 def _parts(run: FinishedRun) -> dict[int, list[PartGraph]]:

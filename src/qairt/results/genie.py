@@ -140,11 +140,12 @@ class GenieModel:
         )
 
 
-def genie_model(run: FinishedRun, concurrency: str = BASE) -> GenieModel:
+def genie_model(run: FinishedRun, concurrency: str = BASE, *, starts_short: bool = True) -> GenieModel:
     """The model at the context length that the recipe generates with; raises what `GenieBinaries` does too.
 
     Args:
         concurrency: of LoRA adapters, by its name in the recipe.
+        starts_short: Genie begins with the graphs of the recipe's shorter context lengths.
 
     Raises:
         RecipeError: no graph has that context length, or there is no such concurrency.
@@ -159,7 +160,8 @@ def genie_model(run: FinishedRun, concurrency: str = BASE) -> GenieModel:
             where="generator.context_length",
             remedy=f"the recipe builds {', '.join(map(str, lengths))}",
         )
+    used = [length for length in lengths if length == wanted or (starts_short and length < wanted)]
     adapters = GenieAdapters(run, concurrency) if adapted else None
     return GenieModel(
-        config, tokenizer, run.tokenizer_file, GenieBinaries(run, wanted), parts_of(run.env), wanted, adapters
+        config, tokenizer, run.tokenizer_file, GenieBinaries(run, used), parts_of(run.env), wanted, adapters
     )

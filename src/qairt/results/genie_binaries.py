@@ -1,6 +1,7 @@
-"""The binaries that Genie runs on this machine: one per finished part, taken from the cache or compiled one by one.
+"""The binaries that Genie runs on this machine: one per finished part and context length, taken from the cache or
+compiled one by one.
 
-    pipeline_state/genie_binary/genie_binary_{key[:8]}/    one part, whole or not at all
+    pipeline_state/genie_binary/genie_binary_{key[:8]}/    one graph, whole or not at all
 
 A binary in the cache is not compiled again, so an interrupted build resumes at the next part.
 """
@@ -9,6 +10,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -51,16 +53,17 @@ class _Binary:
 
     @property
     def name(self) -> str:
-        return f"part {self.task.params['part']} of {self.task.params['of']}"
+        length = "".join(f", context {value}" for axis, value in self.item.coord if axis == "cl")
+        return f"part {self.task.params['part']} of {self.task.params['of']}{length}"
 
 
 class GenieBinaries:
-    """The binaries of one context length."""
+    """The binaries of some context lengths: Genie runs the shortest that a token fits."""
 
-    def __init__(self, run: FinishedRun, context_length: int) -> None:
+    def __init__(self, run: FinishedRun, context_lengths: Collection[int]) -> None:
         """
         Args:
-            context_length: of the graphs.
+            context_lengths: of the graphs.
 
         Raises:
             RecipeError: the recipe builds nothing for the NPU, has no stage quantize or no AR 1.
@@ -75,7 +78,7 @@ class GenieBinaries:
                 remedy="set backend: HTP, or use --target cpu",
             )
         items = next((planned.items for planned in run.plan.stages if planned.stage.name == "quantize"), [])
-        self.items = [item for item in items if _is_of(item.coord, context_length)]
+        self.items = [item for item in items if _is_of(item.coord, context_lengths)]
         if not self.items:
             found = ", ".join(map(str, sorted({value_of(item.coord, "ar", 0) for item in items}))) or "none"
             raise RecipeError(
@@ -90,7 +93,7 @@ class GenieBinaries:
                 where=missing[0].name,
                 remedy=f"qairt run {run.recipe_arguments}",
             )
-        self._binaries = [_described(item, run.env) for item in sorted(self.items, key=_split)]
+        self._binaries = [_described(item, run.env) for item in sorted(self.items, key=_order)]
 
     def keys(self) -> dict[str, str]:
         """The key of every binary, by the name of its part's item."""
@@ -174,12 +177,14 @@ class GenieBinaries:
         notify(f"{binary.name}: compiled in {duration(seconds)}, {size(entry.bytes)}")
 
 
-def _is_of(coord: Coord, context_length: int) -> bool:
-    return value_of(coord, "ar", 0) == AR and value_of(coord, "cl", context_length) == context_length
+def _is_of(coord: Coord, context_lengths: Collection[int]) -> bool:
+    """A coordinate without context length is of the only one."""
+    length = next((value for axis, value in coord if axis == "cl"), None)
+    return value_of(coord, "ar", 0) == AR and (length is None or length in context_lengths)
 
 
-def _split(item: PlannedItem) -> int:
-    return value_of(item.coord, "split", 1)
+def _order(item: PlannedItem) -> tuple[int, int]:
+    return value_of(item.coord, "cl", 0), value_of(item.coord, "split", 1)
 
 
 def _described(item: PlannedItem, env: Env) -> _Binary:

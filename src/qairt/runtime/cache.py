@@ -28,7 +28,7 @@ class KVCache:
     """Keys [KV, 1, D, past] and values [KV, 1, past, D] of every layer; `past` is the largest of all graphs."""
 
     def __init__(self, signatures: Iterable[GraphSignature]) -> None:
-        """An empty cache for graphs of one model and context length; their ARs may differ.
+        """An empty cache for graphs of one model; their ARs and context lengths may differ.
 
         Raises:
             GraphError: a tensor's dtype, shape or encoding differs between graphs, or between input and output.

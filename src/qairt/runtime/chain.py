@@ -25,6 +25,9 @@ MASKED = -1e9
 
 LOGITS = "logits"
 
+Lengths = tuple[int, int]
+"""Context length and AR of a graph."""
+
 
 class ChainObserver:
     """Callbacks of a chain; these do nothing."""
@@ -43,7 +46,7 @@ class ChainObserver:
 
 
 class PartChain:
-    """A `Generator` over the parts of one context length.
+    """A `Generator` over the parts of one context length, or of several.
 
     1. A call at some AR takes up to AR tokens, right-aligned with padding on the left, so the last token's logits are
        always in the last row.
@@ -51,6 +54,8 @@ class PartChain:
     3. A call sees CL - AR past tokens, so near the end of the context only small ARs are usable. A call uses the
        smallest AR that takes all remaining tokens, else the largest; only multiples of the smallest AR are used.
     4. Parts of only one AR are open at a time, unless `keep_open`: prefill's memory is freed before decoding.
+    5. With graphs of `shorter` contexts, a call runs on the shortest that it fits. ARs are chosen as without them, and
+       all share one cache, so the tokens are those of the longest graph alone.
     """
 
     def __init__(
@@ -62,6 +67,7 @@ class PartChain:
         keep_open: bool = False,
         observer: ChainObserver | None = None,
         branches: Mapping[str, Array] | None = None,
+        shorter: Mapping[int, Mapping[int, Sequence[PartGraph]]] | None = None,
     ) -> None:
         """
         Args:
@@ -71,22 +77,27 @@ class PartChain:
             keep_open: keep the parts of every AR open, for many prompts.
             observer: notified of every call.
             branches: the LoRA branches' inputs as stored integers, by name; those of the base when None.
+            shorter: the parts of shorter contexts, by context length and AR.
 
         Raises:
             GraphError: the parts do not form a chain; names the graph.
         """
-        self._parts = {ar: list(parts_by_ar[ar]) for ar in sorted(parts_by_ar)}
-        signatures = [part.signature for parts in self._parts.values() for part in parts]
-        require_chain(self._parts)
-        self._ars = [ar for ar in self._parts if ar % min(self._parts) == 0]
+        require_chain(parts_by_ar)
+        self._ars = [ar for ar in sorted(parts_by_ar) if ar % min(parts_by_ar) == 0]
         self.config = config
-        self.context_length = signatures[0].cl
+        self.context_length = next(parts[0].signature.cl for parts in parts_by_ar.values())
+        self._parts: dict[Lengths, list[PartGraph]] = {}
+        """The shortest contexts first."""
+        for cl, by_ar in sorted({**(shorter or {}), self.context_length: parts_by_ar}.items()):
+            require_chain(by_ar)
+            self._parts |= {(cl, ar): list(parts) for ar, parts in by_ar.items()}
+        signatures = [part.signature for parts in self._parts.values() for part in parts]
         self.load_s = 0.0
         self._cache = KVCache(signatures)
         self._open_part = open_part
         self._keep_open = keep_open
         self._observer = observer or ChainObserver()
-        self._open: dict[int, list[PartRunner]] = {}
+        self._open: dict[Lengths, list[PartRunner]] = {}
         self._branches = dict(branches or {})
 
     @property
@@ -130,16 +141,17 @@ class PartChain:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _runners(self, ar: int) -> list[PartRunner]:
-        """The runners of one AR, opened if necessary."""
-        if ar not in self._open:
+    def _runners(self, lengths: Lengths) -> list[PartRunner]:
+        """The runners of one context length and AR, opened if necessary."""
+        if lengths not in self._open:
             if not self._keep_open:
                 self.close()
-            self._observer.opening(ar, len(self._parts[ar]))
+            _, ar = lengths
+            self._observer.opening(ar, len(self._parts[lengths]))
             start = time.perf_counter()
             runners: list[PartRunner] = []
             try:
-                for part in self._parts[ar]:
+                for part in self._parts[lengths]:
                     runners.append(self._open_part(part))
                 for runner in runners:
                     runner.ready()
@@ -147,11 +159,11 @@ class PartChain:
                 for runner in runners:
                     runner.close()
                 raise
-            self._open[ar] = runners
+            self._open[lengths] = runners
             seconds = time.perf_counter() - start
             self.load_s += seconds
             self._observer.opened(ar, seconds)
-        return self._open[ar]
+        return self._open[lengths]
 
     def _calls(self, ids: Sequence[int]) -> Iterator[tuple[Array, TensorSpec]]:
         """Run tokens; yields each call's stored logits without padding, and their spec."""
@@ -169,20 +181,21 @@ class PartChain:
         return min((ar for ar in possible if ar >= count), default=max(possible))
 
     def _call(self, ar: int, ids: Sequence[int]) -> tuple[Array, TensorSpec]:
-        runners = self._runners(ar)
+        cl = next(cl for cl, each in self._parts if each == ar and self.length <= cl - ar)
+        parts, runners = self._parts[cl, ar], self._runners((cl, ar))
         start = time.perf_counter()
         known: dict[str, Array] = {}
-        for part, runner in zip(self._parts[ar], runners, strict=True):
-            inputs = {spec.name: self._input(spec, ar, ids, known) for spec in part.signature.inputs}
+        for part, runner in zip(parts, runners, strict=True):
+            inputs = {spec.name: self._input(spec, (cl, ar), ids, known) for spec in part.signature.inputs}
             outputs = runner.run(inputs)
             self._observer.ran(part, inputs, outputs, len(ids))
             known |= outputs
         self._observer.called(ar, len(ids), time.perf_counter() - start)
         self._cache.append(known, len(ids))
-        spec = logits_spec(self._parts[ar])
+        spec = logits_spec(parts)
         return known[spec.name][0, -len(ids) :], spec
 
-    def _input(self, spec: TensorSpec, ar: int, ids: Sequence[int], known: dict[str, Array]) -> Array:
+    def _input(self, spec: TensorSpec, lengths: Lengths, ids: Sequence[int], known: dict[str, Array]) -> Array:
         """One input of a call; inputs common to all parts are computed once and kept in `known`."""
         if PAST.match(spec.name):
             return self._cache.past(spec)
@@ -191,25 +204,26 @@ class PartChain:
                 self._branches[spec.name] = to_stored(np.zeros(spec.shape, np.float32), spec)
             return self._branches[spec.name]
         if spec.name not in known:
-            known[spec.name] = self._computed(spec, ar, ids)
+            known[spec.name] = self._computed(spec, lengths, ids)
         return known[spec.name]
 
-    def _computed(self, spec: TensorSpec, ar: int, ids: Sequence[int]) -> Array:
-        padding = ar - len(ids)
+    def _computed(self, spec: TensorSpec, lengths: Lengths, ids: Sequence[int]) -> Array:
+        padding = lengths[1] - len(ids)
         if spec.name == INPUT_IDS:
             return np.asarray([[0] * padding + list(ids)], spec.dtype)
         if is_mask(spec.name):
-            return to_stored(self._mask(spec, ar, len(ids)), spec)
+            return to_stored(self._mask(spec, lengths, len(ids)), spec)
         # Padding gets positions before the first token's, and is masked. All calls use the same length, because keys in
         # the cache stay as they were rotated.
         positions = np.arange(self.length - padding, self.length + len(ids))
         tables = rotary_inputs(self.config, positions, length=self.context_length)
         return to_stored(tables[spec.name][None, None], spec)
 
-    def _mask(self, spec: TensorSpec, ar: int, count: int) -> Floats:
+    def _mask(self, spec: TensorSpec, lengths: Lengths, count: int) -> Floats:
+        cl, ar = lengths
         return additive_mask(
             ar=ar,
-            cl=self.context_length,
+            cl=cl,
             past=self.length,
             new=count,
             floor=MASKED if spec.scale is None else minimum(spec),

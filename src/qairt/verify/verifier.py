@@ -63,7 +63,7 @@ class Verifier:
         """
         self._run = run
         self._device = device
-        self._genie = GenieRung(partial(genie_model, run), run.recipe_arguments)
+        self._genie = GenieRung(partial(genie_model, run, starts_short=False), run.recipe_arguments)
         self._rungs = Rungs(run, self._genie)
 
     def run(self, request: VerifyRequest, notify: Notify) -> Verification:

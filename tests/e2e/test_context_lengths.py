@@ -1,0 +1,86 @@
+"""A recipe of two context lengths: answers begin with the short graphs and go on with the long ones."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import yaml
+from genie_run import command
+from tiny_recipe import write_recipe
+
+from qairt.engine.run.options import RunOptions
+from qairt.llm import LLMPipeline
+from qairt.runtime.chain import PartChain
+from qairt.toolchain.genie import dialog as genie
+
+pytestmark = pytest.mark.compiler
+SHORT, LONG = 24, 40
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> LLMPipeline:
+    folder = tmp_path_factory.mktemp("lengths")
+    recipe = write_recipe(folder, technique="lpbq.yaml", hidden_size=128, intermediate_size=192)
+    content = yaml.safe_load(recipe.read_text())
+    del content["stages"]["convert"]
+    content["stages"]["prepare_exports"]["context_length"] = [SHORT, LONG]
+    content["stages"]["split_model"]["num_splits"] = 2
+    recipe.write_text(yaml.safe_dump(content, sort_keys=False))
+    made = LLMPipeline.from_recipe(recipe, cache_dir=folder / "cache")
+    result = made.construct(RunOptions(executor="inline", until="quantize"))
+    assert result.status == "done", result.failed
+    return made
+
+
+def generate(pipeline: LLMPipeline, *words: str) -> dict:
+    code, out, err = command(
+        "generate", pipeline.recipe.source, "Hello", "--raw", "--json", "--cache-dir", pipeline.cache_dir, *words
+    )
+    assert code == 0, err
+    return dict(json.loads(out))
+
+
+def test_an_answer_fills_the_longest_context_and_is_that_of_its_graphs_alone(finished: LLMPipeline):
+    run = finished.finished()
+    assert {length: sorted(parts) for length, parts in run.shorter_parts.items()} == {SHORT: [1, 8]}
+    answer = generate(finished, "--max-new-tokens", "100")
+    assert (answer["prompt_tokens"], answer["stop_reason"]) == (5, "context")
+    assert len(answer["tokens"]) == LONG - 5 + 1
+    with PartChain(run.quantized_parts, run.config) as generator:
+        alone = finished.answer(generator, "Hello", None, max_new_tokens=100, chat=False).result
+    assert list(alone.tokens) == answer["tokens"]
+
+
+def test_the_recipes_own_context_length_is_the_longest_that_is_used(finished: LLMPipeline):
+    answer = generate(finished, f"generator.context_length={SHORT}", "--max-new-tokens", "100")
+    assert (answer["stop_reason"], len(answer["tokens"])) == ("context", SHORT - 5 + 1)
+
+
+def test_genie_goes_on_with_the_longer_graphs(finished: LLMPipeline):
+    pytest.importorskip("onnxruntime_qnn")
+    notes: list[str] = []
+    model = finished.genie_model()
+    binaries = model.binaries.build(notes.append)
+    assert [line.split(": compiled in ")[0] for line in notes[1:]] == [
+        f"part {part} of 2, context {length}" for length in (SHORT, LONG) for part in (1, 2)
+    ]
+    prompt, count = [39, 68, 75, 75, 78], LONG - 5
+    answers = []
+    for used in (binaries, binaries[2:]):
+        with genie.Dialog(model.genie_config(used)) as dialog:
+            answers.append(list(dialog.query_tokens(prompt, max_tokens=count)))
+    assert answers[0] == answers[1]
+    assert len(answers[0]) == count
+    with genie.Dialog(model.genie_config(binaries)) as dialog:
+        assert list(dialog.query_tokens(prompt * 6, max_tokens=4)) == greedy_long(finished, prompt * 6, 4)
+
+
+def greedy_long(finished: LLMPipeline, ids: list[int], count: int) -> list[int]:
+    """What the CPU says on the graphs of the longest context."""
+    run = finished.finished()
+    with PartChain({1: run.quantized_parts[1]}, run.config) as chain:
+        tokens = [int(chain.prefill(ids).argmax())]
+        while len(tokens) < count:
+            tokens.append(int(chain.decode(tokens[-1]).argmax()))
+    return tokens
