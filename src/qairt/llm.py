@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from qairt.engine.run.options import RunOptions
     from qairt.evaluate.record import EvaluationRecord
     from qairt.evaluate.subject import EvaluationTarget, Progress
+    from qairt.recipe.configs import LoRAAdapterMetadata
     from qairt.results.device import DeviceTarget
     from qairt.results.device_selection import DeviceSelection
     from qairt.results.finished import FinishedRun
@@ -228,6 +229,20 @@ class LLMPipeline(Pipeline):
             eos_ids=run.config.eos_token_ids,
             chat=chat,
         )
+
+    @property
+    def lora_adapter_metadata(self) -> LoRAAdapterMetadata | None:
+        """PEFT's settings of the recipe's LoRA adapters and their scalings, from the finished stage model_loading; None
+        without adapters.
+
+        Raises:
+            CacheError: the model is not loaded yet.
+        """
+        from qairt.stages.adapter_metadata import read_metadata
+        from qairt.stages.model_loading import LoadedModel
+
+        path = self.finished().only_output("model_loading", LoadedModel).adapters
+        return None if path is None else read_metadata(path)
 
     def genie_model(self, concurrency: str = BASE, strengths: Mapping[str, float] | None = None) -> GenieModel:
         """The model in Genie, the vendor's runtime, on this machine: `with pipeline.genie_model().answer(…) as answer`.

@@ -149,7 +149,7 @@ def test_other_adapters_in_a_finished_run(finished: Path, tmp_path: Path) -> Non
     rewrite_tensors(folder / "poems", lambda tensors: [value.mul_(3) for value in tensors.values()])
     pipeline, told = made(folder)
     assert {name.split()[0] for name in pipeline.executed} == {"lora_adapters", "export_bundle"}
-    assert "lora_adapters concurrency0" not in pipeline.executed
+    assert "lora_adapters base" not in pipeline.executed
     remarks = [message for message in told if message.startswith("lora.concurrencies.")]
     assert remarks[0] == (
         "lora.concurrencies.french: the ranges of activations were measured with other adapters; qairt run"
@@ -196,3 +196,30 @@ def test_the_compiler_makes_of_every_concurrency_what_the_cpu_computes(run: Fini
                 assert sqnr_db(wanted, to_real(found[spec.name], spec)) >= needed, (concurrency, spec.name)
     finally:
         emulated.close()
+
+
+def test_what_loading_the_model_says_about_its_adapters(finished: Path) -> None:
+    found = opened(finished).lora_adapter_metadata
+    assert found is not None
+    assert {name: type(config).__name__ for name, config in found.peft_configs.items()} == dict.fromkeys(
+        ("french", "poems", "brief"), "LoraConfig"
+    )
+    assert found.peft_configs["poems"].r == 2
+    assert set(found.alpha_scalings["french"]) == {2.0}
+    assert found.max_alpha_scale == max(max(scalings) for scalings in found.alpha_scalings.values())
+
+
+@pytest.mark.parametrize("stated", [None, "none", "adapter_only", "all"])
+def test_only_a_recipe_that_asks_for_encodings_of_each_concurrency_is_told_about_the_sdk(
+    finished: Path, tmp_path: Path, stated: str | None
+) -> None:
+    recipe = yaml.safe_load((finished / "recipe.yaml").read_text())
+    del recipe["lora"]["quant_updatable_mode"]
+    if stated is not None:
+        recipe["lora"]["quant_updatable_mode"] = stated
+    path = finished / f"{stated}.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    pipeline = LLMPipeline.from_recipe(path, cache_dir=tmp_path)
+    pipeline.plan()
+    told = [note for note in pipeline.notes() if "qairt-lora-importer" in note]
+    assert len(told) == (stated in ("adapter_only", "all"))

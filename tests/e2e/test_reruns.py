@@ -412,14 +412,14 @@ def in_concurrency(name: str, key: str, value: object) -> Change:
 
 GRAPHS = since("quantization") | ADAPTERS
 WITH_ADAPTERS: dict[str, tuple[Change, frozenset[str]]] = {
-    "an adapter trained further": (trained_further, frozenset({"lora_adapters concurrency2", "export_bundle all"})),
+    "an adapter trained further": (trained_further, frozenset({"lora_adapters both", "export_bundle all"})),
     "a fourth adapter in a concurrency of its own": (
         fourth_adapter,
-        frozenset({"model_loading all", "lora_adapters concurrency3", "export_bundle all"}),
+        frozenset({"model_loading all", "lora_adapters german", "export_bundle all"}),
     ),
     "another strength": (
         in_concurrency("both", "lora_scaling", [0.7, 0.4]),
-        frozenset({"lora_adapters concurrency2", "export_bundle all"}),
+        frozenset({"lora_adapters both", "export_bundle all"}),
     ),
     "another calibration text": (in_concurrency("both", "calibration_dataset", "text.txt"), NOTHING),
     "another rank": (other_rank, frozenset({"model_loading all"}) | GRAPHS),

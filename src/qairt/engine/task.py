@@ -31,6 +31,8 @@ class Task(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     coord: Coord
+    name: str = ""
+    """What its item is called in place of its coordinate. Not in the key."""
     sources: tuple[Coord, ...]
     """Coordinates in the stage's batch; empty for the first stage."""
     params: dict[str, JsonValue] = Field(default_factory=dict)
@@ -42,6 +44,10 @@ class Task(BaseModel):
     environment: dict[str, JsonValue] = Field(default_factory=dict)
     """Where it runs, such as the device. Not in the key: it does not change the result."""
     estimate: Estimate = Field(default_factory=Estimate)
+
+    @property
+    def label(self) -> str:
+        return self.name or label(self.coord)
 
 
 @dataclass(frozen=True)

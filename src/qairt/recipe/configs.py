@@ -155,6 +155,11 @@ class LoRAFeatureConfig(BaseModel):
         return self
 
     @property
+    def asks_for_own_encodings(self) -> bool:
+        """Whether the recipe states that concurrencies change encodings; by default they may, where a toolchain can."""
+        return "quant_updatable_mode" in self.model_fields_set and self.quant_updatable_mode != "none"
+
+    @property
     def use_cases(self) -> dict[str, LoRAConcurrencyConfig]:
         """Another name of `concurrencies`."""
         return self.concurrencies

@@ -87,6 +87,7 @@ class LoraAdapters(Stage[LoraAdaptersConfig, LoraAdaptersInput, AdapterValues]):
             tasks.append(
                 Task(
                     coord=(("concurrency", place),),
+                    name=name,
                     sources=(first,),
                     params=described(env, self.name, found, name),
                     paths={"model": model, **adapter_paths(found, name)},

@@ -133,7 +133,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def notices(self, env: Env) -> Sequence[str]:
         found = concurrencies_of(env)
-        if found is None or found.settings.quant_updatable_mode == "none":
+        if found is None or not found.settings.asks_for_own_encodings:
             return ()
         return [
             f"lora.quant_updatable_mode is {found.settings.quant_updatable_mode}: the encodings of each concurrency are"

@@ -159,3 +159,13 @@ def test_a_row_that_did_not_change_costs_little() -> None:
         start(state, "convert", f"ar1-split{part}", 0)
     matrix = matrix_rows(state, 0)
     assert ratio(lambda: matrix_rows(state, 1, matrix), lambda: matrix_rows(state, 1)) < 0.7
+
+
+def test_a_concurrency_is_called_by_its_name() -> None:
+    named = [entry("lora_adapters", (("concurrency", place),), label=name) for place, name in enumerate(("base", "fr"))]
+    matrix = matrix_rows(RunState.of_plan([*a_plan(), *named]), 0)
+    assert matrix.axes == "AR"
+    assert [each.id for each in matrix.rows if each.stage == "lora_adapters"] == [
+        ("lora_adapters", "base"),
+        ("lora_adapters", "fr"),
+    ]

@@ -106,7 +106,7 @@ def equal_leaves(item: PlannedItem, then: Inputs) -> list[Leaf]:
 def changed_sources(item: PlannedItem, then: Inputs) -> list[tuple[PlannedItem, str | None]]:
     """The sources whose key differs from the one in `then`, with that key; those that run come first."""
     old = _source_keys(then)
-    changed = [(source, old.get(source.name)) for source in item.chained if old.get(source.name) != source.key]
+    changed = [(source, old.get(source.place)) for source in item.chained if old.get(source.place) != source.key]
     return sorted(changed, key=lambda pair: pair[0].cached)
 
 
@@ -149,7 +149,7 @@ def _root(item: PlannedItem, key: str | None, known: Mapping[str, Entry]) -> Cau
 def _other_input(item: PlannedItem, then: Entry) -> Cause:
     if is_earlier(then.inputs, item.inputs):
         return Cause("version", item.name, note=f"{item.name} {EARLIER}")
-    names = {source.name for source in item.sources}
+    names = {source.place for source in item.sources}
     removed = [name for name in _source_keys(then.inputs) if name not in names]
     note = f"{removed[0]} is no longer an input" if removed else "an input changed"
     return Cause("input", item.name, note=note)

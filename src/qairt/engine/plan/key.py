@@ -48,7 +48,7 @@ def item_inputs(
         ("coordinate", label(task.coord)),
         ("params", keys.plain(task.params)),
         ("facts", stage_facts.facts),
-        ("sources", {source.name: source.key for source in chained}),
+        ("sources", {source.place: source.key for source in chained}),
         *((name, value) for name, value in added.items() if value),
     )
     upstream = keys.digest([source.key for source in chained]) if chained else None

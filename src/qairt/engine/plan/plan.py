@@ -139,12 +139,12 @@ class _Planning:
         chained = [source for source in sources if source.stage.name not in self._told_apart]
         inputs = item_inputs(stage, task, config, chained, facts)
         key = keys.digest(inputs)
-        last = self._newest.get((stage.name, label(task.coord)))
+        last = self._newest.get((stage.name, task.label)) or self._newest.get((stage.name, label(task.coord)))
         if key not in self.plan.known and last is not None:
             earlier = item_inputs(stage, task, config, sources, StageFacts(stage.earlier_key_extras(self._env)))
             if (earlier_key := keys.digest(earlier)) in self.plan.known:
                 inputs, key = earlier, earlier_key
-        name = f"{stage.name} {label(task.coord)}"
+        name = f"{stage.name} {task.label}"
         forced, uncached = stage.name in self._force, stage.name in self._uncached
         if task.interchangeable and not forced and key not in self.plan.known:
             found = interchangeable_entry(self.plan.known.values(), stage.name, inputs, task.interchangeable)
@@ -181,13 +181,13 @@ class _Planning:
         estimate = task.estimate
         past = self._costs.expect(
             stage,
-            label(task.coord),
+            task.label,
             size=size_bucket(estimate.bytes),
             tools=tools,
             host=this_host(),
             estimate=estimate.seconds,
         )
-        least = self._costs.not_enough(stage, label(task.coord))
+        least = self._costs.not_enough(stage, task.label)
         if past.samples:
             return replace(past, peak_rss=max(past.peak_rss, least))
         scale = self._costs.scale(stage)

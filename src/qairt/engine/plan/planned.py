@@ -170,7 +170,7 @@ class PlannedItem:
     def chained(self) -> list[PlannedItem]:
         """The sources whose keys are part of its own."""
         named = mapping_in(self.inputs, "extras", "sources")
-        return [source for source in self.sources if source.name in named]
+        return [source for source in self.sources if source.place in named]
 
     @property
     def seconds(self) -> float:
@@ -200,9 +200,14 @@ class PlannedItem:
         """`size_bucket` of the bytes that its stage expects to write."""
         return size_bucket(self.task.estimate.bytes)
 
-    @cached_property
+    @property
     def label(self) -> str:
-        return label(self.coord)
+        return self.task.label
+
+    @cached_property
+    def place(self) -> str:
+        """Stage and coordinate, as keys name it."""
+        return f"{self.stage.name} {label(self.coord)}"
 
     @cached_property
     def name(self) -> str:

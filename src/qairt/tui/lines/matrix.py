@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from qairt.engine.axes import label
 from qairt.engine.record.eta import done_of, is_blended, is_overdue, left_of, wall_seconds
 from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, ItemStatus, RunState
 
@@ -130,7 +131,7 @@ def _arranged(state: RunState, source: tuple[int, str, int]) -> Matrix:
     for item in items:
         coord = dict(item.coord)
         column = columns.index(coord[COLUMN_AXIS]) if COLUMN_AXIS in coord else 0
-        row = (item.stage, _place(coord, shown))
+        row = (item.stage, plain(item.label) if _is_named(item) else _place(coord, shown))
         if column in by_row.get(row, {}) or (not coord and item.label != "all"):
             row = (item.stage, plain(item.label))
         by_row.setdefault(row, {})[column] = item
@@ -147,9 +148,14 @@ def _row_axes(items: Iterable[ItemState]) -> list[str]:
     """Axes that distinguish rows; one with a single value does not."""
     values: dict[str, set[int]] = {}
     for item in items:
-        for axis, value in item.coord:
+        for axis, value in () if _is_named(item) else item.coord:
             values.setdefault(axis, set()).add(value)
     return [axis for axis in values if axis != COLUMN_AXIS and (axis == _ALWAYS_NAMED or len(values[axis]) > 1)]
+
+
+def _is_named(item: ItemState) -> bool:
+    """Whether it has a name of its own, and not that of its coordinate."""
+    return bool(item.coord) and item.label != label(item.coord)
 
 
 def _place(coord: dict[str, int], shown: list[str]) -> str:
