@@ -57,9 +57,11 @@ class Forked:
         """
         if self.returncode is None:
             until = None if timeout is None else time.monotonic() + timeout
-            if not select.select([self._reply], [], [], timeout)[0]:
-                raise subprocess.TimeoutExpired("worker", timeout or 0.0)
-            code = _received(self._reply)
+            self._reply.settimeout(timeout)
+            try:
+                code = _received(self._reply)
+            except TimeoutError:
+                raise subprocess.TimeoutExpired("worker", timeout or 0.0) from None
             while code is None and _is_alive(self.pid):  # the server is gone, the worker is not
                 if until is not None and time.monotonic() >= until:
                     raise subprocess.TimeoutExpired("worker", timeout or 0.0)
@@ -125,7 +127,6 @@ class ForkServer:
                 raise Unable from error
             if pid is None:
                 raise Unable
-            reply.settimeout(None)
             opened.pop_all()
         return Forked(pid, stdin, reply, self)
 
