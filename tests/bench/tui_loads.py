@@ -73,7 +73,7 @@ def soak(bench: Bench) -> None:
         pass_time(5)
         app = app_of(terminal)
         before = app.memory_info().rss
-        terminal.wait_for("40/40 items", 120)
+        terminal.reach_stages("40/40 items", 120)
         grown = app.memory_info().rss - before
     bench.add("soak", "10 simulated minutes: RSS grows", "<= 5 MB", f"{grown / 1e6:.1f} MB", grown <= 5e6)
 

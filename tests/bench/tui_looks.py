@@ -29,7 +29,7 @@ def sizes(bench: Bench) -> None:
     with bench.open(
         *QAIRT, "tui", str(recipe_of(bench)), "--cache-dir", str(cache), "--attach", newest(cache).id
     ) as terminal:
-        terminal.wait_for("31/31 items")
+        terminal.reach_stages("31/31 items")
         terminal.settle()
         begun = time.monotonic()
         for opened in ["", *TOUR]:
@@ -61,7 +61,7 @@ def colours(bench: Bench) -> None:
         ("--ascii", ("--ascii",), {}),
     ):
         with bench.open(*QAIRT, *words, *more, **env) as terminal:
-            terminal.wait_for("31/31 items")
+            terminal.reach_stages("31/31 items")
             for key in TOUR:
                 terminal.send(key)
                 terminal.settle(0.2, 2.0)

@@ -40,6 +40,9 @@ _FRAME, _FRAME_END = b"\x1b[?2026h", b"\x1b[?2026l"
 """Output between them is shown as one frame."""
 _UNFINISHED = re.compile(rb"\x1b(?:\[[0-9;?<>=$]*|\][^\x07\x1b]*\x1b?)?$")
 
+_RESULTS = " reused from the cache"
+"""On the page of a run's results."""
+
 Shown = str | Callable[[str], bool]
 """A text that must be on the screen, or a condition on the screen's text."""
 
@@ -134,11 +137,7 @@ class Terminal:
         start = self.began if since is None else since
         deadline = time.monotonic() + timeout
         came = self._drawn_at()
-        covered = isinstance(shown, str) and shown.endswith(" items")
         while not holds(self._shown()):
-            if covered and " reused from the cache" in self._shown():
-                covered = False
-                self.send("\r")  # the results stand before the monitor
             step = self._draw_next()
             if step is not None:
                 came = step
@@ -151,6 +150,14 @@ class Terminal:
             with self._changed:
                 self._changed.wait_for(lambda: self._drawn < len(self._records) or self.closed, min(left, 0.5))
         return came - start
+
+    def reach_stages(self, items: str, timeout: float = PATIENCE) -> None:
+        """Wait for the stages of a run that has ended, such as `7/7 items`; enter passes the page of its results,
+        which stands before them if the run ended on this screen."""
+        self.wait_for(lambda text: items in text or _RESULTS in text, timeout)
+        if _RESULTS in self.text():
+            self.send("\r")
+        self.wait_for(items, timeout)
 
     def settle(self, quiet: float = 0.3, timeout: float = 5.0) -> None:
         """Wait until there was no output for `quiet` seconds, at most `timeout` seconds."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 from collections.abc import Sequence
@@ -13,9 +14,10 @@ import typer
 
 from qairt.amounts import count
 from qairt.cli import completion
-from qairt.cli.find_cache_dir import cache_dirs, caches_here
+from qairt.cli.find_cache_dir import cache_dirs
 from qairt.cli.options import HiddenRecipe
 from qairt.errors import RecipeError
+from qairt.recipe.files import CACHES
 
 if TYPE_CHECKING:
     from qairt.engine.record.folder import RunFolder
@@ -143,7 +145,9 @@ def how_to_return(run: RunFolder) -> list[str]:
 
 
 def _is_found_here(folder: RunFolder) -> bool:
-    return cache_dir_of(folder).resolve() in [found.resolve() for found in caches_here()]
+    """Whether `caches_here` finds its cache directory: `qairt-cache/NAME`, here or in a folder directly in here."""
+    parts = Path(os.path.relpath(cache_dir_of(folder).resolve(), Path().resolve())).parts
+    return os.pardir not in parts and len(parts) in (2, 3) and parts[-2] == CACHES
 
 
 def _full_name(folder: RunFolder) -> str:

@@ -126,7 +126,11 @@ def test_a_disk_that_takes_no_more_costs_nothing_that_was_there(qairt, place, mo
     monkeypatch.setattr(os, "fsync", full)
     said = qairt("report", "toy.yaml", "--html", "a.html")
     assert said.code == 1
-    assert "No space left on device" in said.err
+    assert said.err == (
+        "Error: a.html: no space left on device\n"
+        "  free space on that disk (`qairt cache prune` removes what no run needs), "
+        "or give another path with --html or --md\n"
+    )
     assert (place / "a.html").read_text() == "the report of before"
     assert sorted(path.name for path in place.iterdir()) == ["a.html", "cache", "toy.yaml"]
 

@@ -76,7 +76,7 @@ def test_a_killed_app_takes_its_run_along_and_gives_the_terminal_back(place):
     assert b"\x1b[?1003l" in left
     assert "the same command resumes there" in left.decode()
     again = place.open("run", str(place.recipe))
-    again.wait_for("7/7 items", timeout=30)
+    again.reach_stages("7/7 items", timeout=30)
     again.send("q")
     assert again.wait() == 0
     assert len(made(run)) + len(made(place.run())) == 7
@@ -98,7 +98,7 @@ def test_a_killed_app_leaves_a_hosted_run_alone(hosted):
     again = hosted.open("attach", "--cache-dir", str(hosted.folder / "cache"), program=QAIRT)
     again.wait_for(lambda text: re.search(r"\d/7 items", text) is not None and f"run {run.id}" in text)
     again.wait_for(lambda text: (found := re.search(r"(\d)/7 items", text)) is not None and int(found[1]) >= seen)
-    again.wait_for("7/7 items")
+    again.reach_stages("7/7 items")
     assert list(read_events(run.events))[-1].seq >= last
     assert_whole(run)
     again.send("q")

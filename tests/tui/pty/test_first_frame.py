@@ -19,7 +19,7 @@ def test_it_opens_on_the_plan(place):
 
 def test_run_on_a_terminal_is_the_same_screen_already_running(place):
     terminal = place.open("run", str(place.recipe))
-    terminal.wait_for("7/7 items")
+    terminal.reach_stages("7/7 items")
     assert "AR 2 ✓" in terminal.text()
     terminal.send("q")
     assert terminal.wait() == 0
@@ -37,7 +37,7 @@ SCREENS = {
 
 def walk(terminal):
     """Look at many screens, then leave."""
-    terminal.wait_for("7/7 items")
+    terminal.reach_stages("7/7 items")
     terminal.wait_for("built, 0 cached")
     for key, shown in SCREENS.items():
         terminal.send(key)

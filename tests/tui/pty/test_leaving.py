@@ -48,7 +48,7 @@ def test_d_leaves_and_attach_comes_back(place):
     assert b"\x1b[?1049l" in terminal.bytes()
     again = place.open("attach", "--cache-dir", str(place.folder / "cache"))
     again.wait_for("run 0001")
-    again.wait_for("7/7 items")
+    again.reach_stages("7/7 items")
     again.send("q")
     assert again.wait() == 0
     assert_whole(place.run())
@@ -56,7 +56,7 @@ def test_d_leaves_and_attach_comes_back(place):
 
 def test_y_copies_the_exact_text(place):
     terminal = place.open("run", str(place.recipe))
-    terminal.wait_for("7/7 items")
+    terminal.reach_stages("7/7 items")
     terminal.settle(0.3)
     terminal.send("2yy")
     terminal.wait_for("copied")
@@ -74,7 +74,7 @@ def test_y_copies_the_exact_text(place):
 
 def test_the_stream_tells_what_was_missed_once_and_returns_to_the_same_screen(place):
     terminal = place.open("run", str(place.recipe), size=(100, 30))
-    terminal.wait_for("7/7 items")
+    terminal.reach_stages("7/7 items")
     until(lambda: place.run().liveness() == "over")
     terminal.wait_for("built, 0 cached")
     terminal.wait_for(lambda text: "built, 0 cached" not in text)
@@ -137,7 +137,7 @@ def test_stopped_and_back(place):
     shell.wait_for("here")
     before = shell.send("fg\r")
     until(lambda: run.liveness() == "over")
-    shell.wait_for("7/7 items")
+    shell.reach_stages("7/7 items")
     shell.settle(0.6)
     assert shell.bytes_between(before, time.monotonic()).count(b"\x1b[?1049h") == 1
     shell.send("q")
@@ -183,7 +183,7 @@ def test_ctrl_z_suspends_and_the_screen_comes_back(place):
     terminal.settle(0.2)
     assert b"\x1b[?1049l" in terminal.bytes()
     os.kill(terminal.process.pid, signal.SIGCONT)
-    terminal.wait_for("7/7 items")
+    terminal.reach_stages("7/7 items")
     terminal.send("q")
     assert terminal.wait() == 0
     assert_whole(place.run())

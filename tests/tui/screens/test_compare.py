@@ -192,3 +192,17 @@ async def test_any_size(pair, size):
         await pilot.resize_terminal(80, 24)
         await pilot.pause(0.2)
         assert "num_splits" in picture(app)[2]
+
+
+@pytest.mark.parametrize("ascii", [False, True])
+def test_long_values_that_differ_only_at_the_end_are_told_apart(tmp_path: Path, ascii: bool):
+    folder = "/home/ada/models/checkpoints/of/the/whole/year/and/some/more/of/them/for/good/measure"
+    recipes = [f"backend: HTP\nmodel_id_or_path: {folder}/{name}\n" for name in ("first.gguf", "second.gguf")]
+    pair = [recorded.record(tmp_path, f"000{n}", recorded.good(), recipe=text) for n, text in enumerate(recipes, 1)]
+    for run in pair:
+        write_summary(run, read_state(run))
+    lines = compare_lines(compare(*pair), Look(ascii=ascii), width=78)
+    (row,) = [line.text for line in lines if "model_id_or_path" in line.text]
+    assert len(row) <= 78
+    assert "/first." in row
+    assert "/sec" in row

@@ -19,6 +19,8 @@ from qairt.tui.terminal.glyphs import Look
 _METRICS = {"ppl": "perplexity", "sqnr_db": "SQNR, dB", "tokens_per_second": "tokens per second"}
 _GAP = "  "
 _INDENT = "  "
+_BEFORE = 4
+"""Characters kept before the first that differs."""
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,21 @@ def _widths(rows: list[list[str]], room: int) -> list[int]:
 
 
 def _line(cells: list[str], widths: list[int], look: Look) -> str:
-    shown = [cut(look.text(plain(cell)), width, look) for cell, width in zip(cells, widths, strict=True)]
+    name, a, b, difference = (look.text(plain(cell)) for cell in cells)
+    left, right = _cut_apart(a, b, widths[1], widths[2], look)
+    shown = [cut(name, widths[0], look), left, right, cut(difference, widths[3], look)]
     padded = [text + " " * (width - cell_len(text)) for text, width in zip(shown, widths, strict=True)]
     return _GAP.join(padded).rstrip()
+
+
+def _cut_apart(a: str, b: str, a_width: int, b_width: int, look: Look) -> tuple[str, str]:
+    """Two values cut to their widths. If they would look the same, what they begin with is left out in the middle, so
+    that what differs stays."""
+    plainly = cut(a, a_width, look), cut(b, b_width, look)
+    if a == b or plainly[0] != plainly[1]:
+        return plainly
+    same = next((at for at, (x, y) in enumerate(zip(a, b, strict=False)) if x != y), min(len(a), len(b)))
+    kept = min(min(a_width, b_width) // 3, same)
+    start = max(same - _BEFORE, kept)
+    dots = look.text("…")
+    return cut(a[:kept] + dots + a[start:], a_width, look), cut(b[:kept] + dots + b[start:], b_width, look)

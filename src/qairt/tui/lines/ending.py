@@ -60,6 +60,11 @@ def ending_lines(
     return left, right
 
 
+def can_export(state: RunState, ending: Ending | None) -> bool:
+    """Whether the run made something to copy, as far as that is known."""
+    return state.status == "done" or bool(ending is not None and ending.made)
+
+
 def _section(
     title: str,
     texts: Iterator[_Line],
@@ -81,8 +86,8 @@ def _next(state: RunState, ending: Ending | None, look: Look) -> Iterator[_Line]
     if state.status in ("failed", "interrupted"):
         what = "failed" if state.status == "failed" else "was interrupted"
         lines.insert(0, ("⏎", "stages", f"see what {what}; there r runs it again"))
-        if ending is None or not ending.made:
-            lines.pop()  # nothing to copy
+    if not can_export(state, ending):
+        lines.pop()
     for key, name, about in lines:
         yield look.text(key), f"{name.ljust(_NAMES - 2)}{about}", ""
 

@@ -14,7 +14,7 @@ from textual.widgets import Footer, Static
 from qairt.engine.record.state import RunState
 from qairt.engine.run.ending import Ending
 from qairt.tui.keymap import bindings
-from qairt.tui.lines.ending import Quality, ending_lines
+from qairt.tui.lines.ending import Quality, can_export, ending_lines
 from qairt.tui.lines.matrix import plain
 from qairt.tui.terminal.glyphs import Look
 
@@ -94,12 +94,17 @@ class EndingScreen(Screen[None]):
     def show_ending(self, ending: Ending) -> None:
         """Fill in what the run made."""
         self._ending = ending
+        self.refresh_bindings()
         self._draw()
 
     def show_quality(self, quality: Quality) -> None:
         """Fill in what is known about the model's quality."""
         self._quality = quality
         self._draw()
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """The footer offers what the page does."""
+        return parameters != ("export",) or can_export(self._state, self._ending)
 
     def action_after(self, verb: Verb) -> None:
         """Ask the app to run a command."""
