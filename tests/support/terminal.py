@@ -151,13 +151,17 @@ class Terminal:
                 self._changed.wait_for(lambda: self._drawn < len(self._records) or self.closed, min(left, 0.5))
         return came - start
 
+    def pass_results(self, timeout: float = PATIENCE) -> None:
+        """Wait for the page that opens when a run ends on this screen, and go to the stages behind it."""
+        self.wait_for(_RESULTS, timeout)
+        self.send("\r")
+        self.wait_for(lambda text: _RESULTS not in text and " items" in text, timeout)
+
     def reach_stages(self, items: str, timeout: float = PATIENCE) -> None:
-        """Wait for the stages of a run that has ended, such as `7/7 items`; enter passes the page of its results,
-        which stands before them if the run ended on this screen."""
+        """Wait for the stages of a run that may have ended before it was shown: then no page opens."""
         self.wait_for(lambda text: items in text or _RESULTS in text, timeout)
         if _RESULTS in self.text():
-            self.send("\r")
-        self.wait_for(items, timeout)
+            self.pass_results(timeout)
 
     def settle(self, quiet: float = 0.3, timeout: float = 5.0) -> None:
         """Wait until there was no output for `quiet` seconds, at most `timeout` seconds."""

@@ -37,7 +37,7 @@ def done_on(terminal: Terminal) -> int:
 def test_a_dropped_connection_does_not_end_the_run(place):
     place.write(sleep=1.0)
     terminal = place.open("run", str(place.recipe))
-    terminal.wait_for("▶50")
+    terminal.wait_for("half way")
     run = place.run()
     terminal.hangup()
     terminal.wait()
@@ -49,7 +49,7 @@ def test_a_dropped_connection_does_not_end_the_run(place):
 def test_a_killed_parent_does_not_end_the_run(place):
     place.write(sleep=1.0)
     terminal = place.open("run", str(place.recipe))
-    terminal.wait_for("▶50")
+    terminal.wait_for("half way")
     run, app = place.run(), terminal.app()
     terminal.kill()
     terminal.wait()
@@ -62,7 +62,7 @@ def test_a_killed_parent_does_not_end_the_run(place):
 def test_a_killed_app_takes_its_run_along_and_gives_the_terminal_back(place):
     place.write(sleep=1.0)
     terminal = place.open("run", str(place.recipe))
-    terminal.wait_for("▶50")
+    terminal.wait_for("half way")
     run, app = place.run(), terminal.app()
     workers = app.children(recursive=True)
     before = len(terminal.bytes())
@@ -76,7 +76,7 @@ def test_a_killed_app_takes_its_run_along_and_gives_the_terminal_back(place):
     assert b"\x1b[?1003l" in left
     assert "the same command resumes there" in left.decode()
     again = place.open("run", str(place.recipe))
-    again.reach_stages("7/7 items", timeout=30)
+    again.pass_results(timeout=30)
     again.send("q")
     assert again.wait() == 0
     assert len(made(run)) + len(made(place.run())) == 7
@@ -85,7 +85,7 @@ def test_a_killed_app_takes_its_run_along_and_gives_the_terminal_back(place):
 def test_a_killed_app_leaves_a_hosted_run_alone(hosted):
     hosted.write(sleep=1.5)
     terminal = hosted.open("tui", str(hosted.recipe), "--host", "--run", program=QAIRT)
-    terminal.wait_for("▶50")
+    terminal.wait_for("half way")
     terminal.wait_for(lambda text: re.search(r"[1-9]/7 items", text) is not None)
     run, seen = hosted.run(), done_on(terminal)
     last = list(read_events(run.events))[-1].seq
@@ -108,7 +108,7 @@ def test_a_killed_app_leaves_a_hosted_run_alone(hosted):
 def test_a_killed_host_is_interrupted_within_two_seconds(hosted):
     hosted.write(sleep=30)
     terminal = hosted.open("tui", str(hosted.recipe), "--host", "--run", program=QAIRT)
-    terminal.wait_for("▶50")
+    terminal.wait_for("half way")
     host = hosted.run().host()
     assert host is not None
     workers = psutil.Process(host.pid).children(recursive=True)
@@ -124,7 +124,7 @@ def test_a_killed_host_is_interrupted_within_two_seconds(hosted):
 def test_a_hangup_signal_to_the_app_alone_closes_the_screen(place):
     place.write(sleep=1.0)
     terminal = place.open("run", str(place.recipe))
-    terminal.wait_for("▶50")
+    terminal.wait_for("half way")
     run = place.run()
     terminal.app().send_signal(signal.SIGHUP)
     terminal.wait()

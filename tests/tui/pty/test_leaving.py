@@ -19,7 +19,7 @@ from wait import until
 def test_q_asks_and_ends_nothing(place):
     place.write(sleep=1.0)
     terminal = place.open("run", str(place.recipe))
-    terminal.wait_for("▶50")
+    terminal.wait_for("half way")
     terminal.send("q")
     terminal.wait_for("Run 0001 is still running")
     terminal.send("q")  # stays
@@ -42,7 +42,7 @@ def test_q_asks_and_ends_nothing(place):
 def test_d_leaves_and_attach_comes_back(place):
     place.write(sleep=1.5)
     terminal = place.open("run", str(place.recipe))
-    terminal.wait_for("▶50")
+    terminal.wait_for("half way")
     terminal.send("d")
     assert terminal.wait() == 0
     assert b"\x1b[?1049l" in terminal.bytes()
@@ -56,7 +56,7 @@ def test_d_leaves_and_attach_comes_back(place):
 
 def test_y_copies_the_exact_text(place):
     terminal = place.open("run", str(place.recipe))
-    terminal.reach_stages("7/7 items")
+    terminal.pass_results()
     terminal.settle(0.3)
     terminal.send("2yy")
     terminal.wait_for("copied")
@@ -74,7 +74,7 @@ def test_y_copies_the_exact_text(place):
 
 def test_the_stream_tells_what_was_missed_once_and_returns_to_the_same_screen(place):
     terminal = place.open("run", str(place.recipe), size=(100, 30))
-    terminal.reach_stages("7/7 items")
+    terminal.pass_results()
     until(lambda: place.run().liveness() == "over")
     terminal.wait_for("built, 0 cached")
     terminal.wait_for(lambda text: "built, 0 cached" not in text)
@@ -126,7 +126,7 @@ def test_stopped_and_back(place):
     shell = place.open(program=["bash", "--norc", "--noprofile", "-i"], PS1="shell> ")
     shell.wait_for("shell> ")
     shell.send(" ".join([*command("run", str(place.recipe)), "\r"]))
-    shell.wait_for("▶50")
+    shell.wait_for("half way")
     run = place.run()
     host = run.host()
     assert host is not None
@@ -137,7 +137,7 @@ def test_stopped_and_back(place):
     shell.wait_for("here")
     before = shell.send("fg\r")
     until(lambda: run.liveness() == "over")
-    shell.reach_stages("7/7 items")
+    shell.pass_results()
     shell.settle(0.6)
     assert shell.bytes_between(before, time.monotonic()).count(b"\x1b[?1049h") == 1
     shell.send("q")
@@ -150,7 +150,7 @@ def test_stopped_and_back(place):
 def test_sigterm_ends_the_run_as_ctrl_c_does(place):
     place.write(sleep=20.0)
     terminal = place.open("run", str(place.recipe))
-    terminal.wait_for("▶50%")
+    terminal.wait_for("half way")
     os.kill(terminal.process.pid, signal.SIGTERM)
     assert terminal.wait() == 130
     run = place.run()
@@ -161,7 +161,7 @@ def test_sigterm_ends_the_run_as_ctrl_c_does(place):
 def test_sigterm_ends_a_run_whose_screen_was_left(place):
     place.write(sleep=20.0)
     terminal = place.open("run", str(place.recipe))
-    terminal.wait_for("▶50%")
+    terminal.wait_for("half way")
     terminal.send("d")
     assert terminal.wait() == 0
     run = place.run()
@@ -175,7 +175,7 @@ def test_sigterm_ends_a_run_whose_screen_was_left(place):
 def test_ctrl_z_suspends_and_the_screen_comes_back(place):
     place.write(sleep=2.0)
     terminal = place.open("run", str(place.recipe))
-    terminal.wait_for("▶50%")
+    terminal.wait_for("half way")
     app = terminal.app()
     terminal.send("\x1a")
     until(lambda: app.status() == psutil.STATUS_STOPPED)
@@ -183,7 +183,7 @@ def test_ctrl_z_suspends_and_the_screen_comes_back(place):
     terminal.settle(0.2)
     assert b"\x1b[?1049l" in terminal.bytes()
     os.kill(terminal.process.pid, signal.SIGCONT)
-    terminal.reach_stages("7/7 items")
+    terminal.pass_results()
     terminal.send("q")
     assert terminal.wait() == 0
     assert_whole(place.run())

@@ -108,7 +108,7 @@ def test_an_interrupted_run_is_exit_code_130(place, on_screen):
     place.write(sleep=30)
     if on_screen:
         terminal = place.open("run", str(place.recipe))
-        terminal.wait_for("▶50")
+        terminal.wait_for("half way")
         terminal.send("q")
         terminal.wait_for("is still running")
         terminal.send("jj\r")

@@ -14,7 +14,7 @@ SIZES = [(20, 5), (80, 24), (200, 50), (40, 10), (250, 70), (60, 15), (80, 24)]
 @pytest.mark.parametrize("key", ["", "?", "p", "t", "L"])
 def test_every_size_on_a_screen(place, key):
     terminal = place.open("run", str(place.recipe))
-    terminal.reach_stages("7/7 items")
+    terminal.pass_results()
     terminal.settle(0.3)
     terminal.send(key)
     terminal.settle(0.3)
@@ -34,7 +34,7 @@ def test_every_size_on_a_screen(place, key):
 
 def test_what_the_terminal_lost_on_the_way_back_to_its_size_is_sent_again(place):
     terminal = place.open("run", str(place.recipe))
-    terminal.reach_stages("7/7 items")
+    terminal.pass_results()
     terminal.settle(0.3)
     app = terminal.app()
     app.send_signal(signal.SIGSTOP)  # it sees only the last size
@@ -43,12 +43,12 @@ def test_what_the_terminal_lost_on_the_way_back_to_its_size_is_sent_again(place)
     assert "STAGE" not in terminal.text()
     app.send_signal(signal.SIGCONT)
     terminal.wait_for("STAGE")
-    terminal.reach_stages("7/7 items")
+    terminal.wait_for("7/7 items")
 
 
 def test_the_last_of_many_sizes_at_once_holds(place):
     terminal = place.open("run", str(place.recipe))
-    terminal.reach_stages("7/7 items")
+    terminal.pass_results()
     for _ in range(20):
         for size in SIZES:
             terminal.resize(*size)
