@@ -38,6 +38,7 @@ if TYPE_CHECKING:
     from qairt.recipe.configs import LoRAAdapterMetadata
     from qairt.results.device import DeviceTarget
     from qairt.results.device_selection import DeviceSelection
+    from qairt.results.embedding import Embeddings, EmbeddingTarget
     from qairt.results.finished import FinishedRun
     from qairt.results.generation import Prompt, Target
     from qairt.results.genie import GenieModel
@@ -243,6 +244,31 @@ class LLMPipeline(Pipeline):
 
         path = self.finished().only_output("model_loading", LoadedModel).adapters
         return None if path is None else read_metadata(path)
+
+    def embed(
+        self,
+        texts: Sequence[str],
+        *,
+        target: EmbeddingTarget = "cpu",
+        prompt: str | None = None,
+        notify: Notify = silent,
+    ) -> Embeddings:
+        """Vectors of texts by an embedding model: `pipeline.embed(["a", "b"]).vectors`, `.cosines`.
+
+        Args:
+            target: `cpu`, the split quantized graphs in ONNX Runtime; `torch`, the float model; `htp-emulator`, the
+                graphs compiled for the NPU and emulated; `genie`, the same in the vendor's runtime.
+            prompt: the name of what the model's authors put before texts of this use, such as `query`.
+            notify: gets the progress of the slow targets, line by line.
+
+        Raises:
+            ModelError: this is no embedding model, or it has no such prompt; lists those it has.
+            GenerationError: a text is empty, or longer than the graphs' context.
+            CacheError: a stage that the target needs has not finished; names it.
+        """
+        from qairt.results.embedding import embed
+
+        return embed(self.finished(), texts, target, prompt, notify)
 
     def genie_model(self, concurrency: str = BASE, strengths: Mapping[str, float] | None = None) -> GenieModel:
         """The model in Genie, the vendor's runtime, on this machine: `with pipeline.genie_model().answer(…) as answer`.

@@ -46,6 +46,7 @@ SUMMARIES = {
     "logs": "Print the events of a run, or the log of one of its items.",
     "cancel": "Cancel an active run.",
     "generate": "Answer a prompt with the quantized model.",
+    "embed": "Make vectors of texts with the quantized embedding model.",
     "execute": "Answer prompts with the finished model on a phone or board.",
     "evaluate": "Measure how good the model is, quantized or in float.",
     "verify": "Compare each stage's graphs with the float model.",

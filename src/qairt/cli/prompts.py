@@ -48,6 +48,14 @@ def prompt_and_overrides(words: Sequence[str], *, optional: bool = False) -> tup
     return words[place], [*words[:place], *words[place + 1 :]]
 
 
+def texts_and_overrides(words: Sequence[str]) -> tuple[list[str], list[str]]:
+    """The texts and the `KEY=VALUE` words; where all words have that form, they are texts."""
+    overrides = [word for word in words if _OVERRIDE.fullmatch(word)]
+    if len(overrides) == len(words):
+        return list(words), []
+    return [word for word in words if not _OVERRIDE.fullmatch(word)], overrides
+
+
 def read_prompts(prompt: str | None, file: Path | None, system: str | None) -> list[Prompt]:
     """
     Args:

@@ -1,4 +1,5 @@
-"""Find attention in a graph by its structure, starting at the cache inputs, never by name."""
+"""Find attention in a graph by its structure, starting at the cache inputs, never by name. An embedding model has no
+cache: there the transposed keys are where it starts."""
 
 from __future__ import annotations
 
@@ -17,6 +18,7 @@ class OtherAttention(GraphError):  # noqa: N818 - it says what was found; the gr
 
 HEADS_FIRST = (1, 2, 0, 3)
 TOKENS_FIRST = (2, 0, 1, 3)
+KEYS_TRANSPOSED = (0, 1, 3, 2)
 
 
 @dataclass(frozen=True)
@@ -79,9 +81,12 @@ class Attention:
     """From the query heads to the scores (norm, rotary), in order."""
     key_steps: list[ir.Node]
     """From the key heads to the new keys [KV, 1, D, AR], in order."""
-    keys: ir.Node
-    """Concat of past and new keys."""
-    values: ir.Node
+    new_key: ir.Value
+    """[KV, 1, D, AR]"""
+    new_value: ir.Value
+    keys: ir.Node | None
+    """Concat of past and new keys; None without a cache."""
+    values: ir.Node | None
     scores: ir.Node
     score_steps: list[ir.Node]
     """From the scores to the probabilities (scale, mask, softmax), in order."""
@@ -93,26 +98,11 @@ class Attention:
     head_dim: int
 
     @property
-    def past_key(self) -> ir.Value:
-        return _required(self.keys.inputs[0])
-
-    @property
-    def past_value(self) -> ir.Value:
-        return _required(self.values.inputs[0])
-
-    @property
-    def new_key(self) -> ir.Value:
-        return _required(self.keys.inputs[1])
-
-    @property
-    def new_value(self) -> ir.Value:
-        return _required(self.values.inputs[1])
-
-    @property
     def nodes(self) -> list[ir.Node]:
         """All nodes of this attention."""
         projections = [*self.query.nodes, *self.key.nodes, *self.value.nodes]
-        steps = [*self.query_steps, *self.key_steps, self.keys, self.values, self.scores, *self.score_steps]
+        cached = [node for node in (self.keys, self.values) if node is not None]
+        steps = [*self.query_steps, *self.key_steps, *cached, self.scores, *self.score_steps]
         return [*projections, *steps, self.context, self.to_tokens]
 
 
@@ -128,10 +118,10 @@ def find_attentions(model: ir.Model) -> list[Attention]:
         if node.op_type != "MatMul":
             continue
         keys = _required(node.inputs[1]).producer()
-        if keys is not None and _extends_cache(keys, inputs):
+        if keys is not None and (_extends_cache(keys, inputs) or _is_transpose(keys, KEYS_TRANSPOSED)):
             following = _find_context(node, inputs)
             if following is not None:
-                found.append(_attention(node, keys, *following))
+                found.append(_attention(node, inputs, *following))
     if not found:
         raise OtherAttention(
             "it has no attention: no MatMul reads a cache input concatenated with new keys",
@@ -145,8 +135,12 @@ def _extends_cache(node: ir.Node, inputs: set[ir.Value]) -> bool:
     return node.op_type == "Concat" and len(node.inputs) == 2 and node.inputs[0] in inputs
 
 
-def _find_context(scores: ir.Node, inputs: set[ir.Value]) -> tuple[list[ir.Node], ir.Node, ir.Node] | None:
-    """The steps from the scores to the probabilities, the Concat of the values, and the MatMul of the two."""
+def _is_transpose(node: ir.Node, perm: tuple[int, ...]) -> bool:
+    return node.op_type == "Transpose" and tuple(node.attributes["perm"].as_ints()) == perm
+
+
+def _find_context(scores: ir.Node, inputs: set[ir.Value]) -> tuple[list[ir.Node], ir.Node] | None:
+    """The steps from the scores to the probabilities, and the MatMul of them and the values."""
     steps: list[ir.Node] = []
     node = scores
     while True:
@@ -156,18 +150,19 @@ def _find_context(scores: ir.Node, inputs: set[ir.Value]) -> tuple[list[ir.Node]
         (node,) = users
         if node.op_type == "MatMul":
             values = _required(node.inputs[1]).producer()
-            return (steps, values, node) if values is not None and _extends_cache(values, inputs) else None
+            is_found = values is not None and (_extends_cache(values, inputs) or _is_transpose(values, HEADS_FIRST))
+            return (steps, node) if is_found else None
         if node.op_type not in ("Add", "Mul", "Div", "Tanh", "Softmax"):
             return None
         steps.append(node)
 
 
-def _attention(
-    scores: ir.Node, keys: ir.Node, score_steps: list[ir.Node], values: ir.Node, context: ir.Node
-) -> Attention:
+def _attention(scores: ir.Node, inputs: set[ir.Value], score_steps: list[ir.Node], context: ir.Node) -> Attention:
     query, query_steps = _walk_back(_required(scores.inputs[0]), scores)
-    key, key_steps = _walk_back(_required(keys.inputs[1]), keys)
-    value, value_steps = _walk_back(_required(values.inputs[1]), values)
+    keys, new_key = _extended(_required(scores.inputs[1]), inputs)
+    values, new_value = _extended(_required(context.inputs[1]), inputs)
+    key, key_steps = _walk_back(new_key, scores)
+    value, value_steps = _walk_back(new_value, context)
     if value_steps:
         raise _differs(value_steps[0], "no operation between the value heads and the cache")
     to_tokens = _only_user(context)
@@ -180,6 +175,8 @@ def _attention(
         value=value,
         query_steps=query_steps,
         key_steps=key_steps,
+        new_key=new_key,
+        new_value=new_value,
         keys=keys,
         values=values,
         scores=scores,
@@ -190,6 +187,14 @@ def _attention(
         groups=groups,
         head_dim=dim,
     )
+
+
+def _extended(attended: ir.Value, inputs: set[ir.Value]) -> tuple[ir.Node | None, ir.Value]:
+    """The Concat of past and new keys or values, None without a cache; and the new ones."""
+    node = attended.producer()
+    if node is not None and _extends_cache(node, inputs):
+        return node, _required(node.inputs[1])
+    return None, attended
 
 
 def _walk_back(value: ir.Value, user: ir.Node) -> tuple[Projection, list[ir.Node]]:

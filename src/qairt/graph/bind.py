@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qairt.errors import GraphError
 from qairt.graph.shapes import propagate
@@ -38,13 +42,17 @@ def is_symbolic(model: ir.Model) -> bool:
     )
 
 
-def bind(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
+def bind(model: ir.Model, *, ar: int, cl: int, constants: Mapping[str, NDArray[np.float32]] | None = None) -> ir.Model:
     """Give every tensor of `model` its shape at this AR and CL, in place.
+
+    Args:
+        constants: values of inputs that do not depend on the text, which the graph holds from now on. Given for an
+            embedding model, whose CL is AR: it has no cache.
 
     Raises:
         GraphError: CL is not larger than AR, or a dimension has an unknown name.
     """
-    if cl <= ar:
+    if cl <= ar and constants is None:
         raise GraphError(
             f"context length {cl} must be larger than the auto-regressive length {ar}",
             where=model.graph.name,
@@ -72,10 +80,20 @@ def bind(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
             else:
                 sizes.append(size)
         value.shape = ir.Shape(sizes)
+    for name, values in (constants or {}).items():
+        _hold(model.graph, name, values)
     _join_masks(model, cl)
     propagate(model)
     model.graph.name = f"ar{ar}-cl{cl}"
     return model
+
+
+def _hold(graph: ir.Graph, name: str, values: NDArray[np.float32]) -> None:
+    """Turn an input into an initializer."""
+    (value,) = (each for each in graph.inputs if each.name == name)
+    graph.inputs.remove(value)
+    value.const_value = ir.tensor(values, name=name)
+    graph.initializers[name] = value
 
 
 def _join_masks(model: ir.Model, cl: int) -> None:

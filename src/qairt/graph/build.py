@@ -24,6 +24,8 @@ from qairt.model.ops import Branch
 
 OPSET = 23
 IR_VERSION = 11
+_END = 2**31 - 1
+"""The end of any axis."""
 
 
 class OnnxOps:
@@ -63,6 +65,10 @@ class OnnxOps:
     def mean(self, x: ir.Value, *, out: str) -> ir.Value:
         return self._node("ReduceMean", [x, integer_constant(self.initializers, [-1])], out, keepdims=1)
 
+    def average(self, x: ir.Value, weights: ir.Value, *, out: str) -> ir.Value:
+        weighted = self._node("Mul", [weights, x], f"{out}.weighted")
+        return self._node("ReduceSum", [weighted, integer_constant(self.initializers, [1])], out, keepdims=1)
+
     def add(self, a: ir.Value, b: ir.Value, *, out: str) -> ir.Value:
         return self._node("Add", [a, b], out)
 
@@ -96,6 +102,10 @@ class OnnxOps:
             integer_constant(self.initializers, [end]),
             integer_constant(self.initializers, [axis]),
         ]
+        return self._node("Slice", [x, *bounds], out)
+
+    def tail(self, x: ir.Value, start: int, *, axis: int, out: str) -> ir.Value:
+        bounds = [integer_constant(self.initializers, [number]) for number in (start, _END, axis)]
         return self._node("Slice", [x, *bounds], out)
 
     def concat(self, parts: Sequence[ir.Value], *, axis: int, out: str) -> ir.Value:
@@ -148,7 +158,8 @@ def build_decoder(
         windowed layers' own of these (see `qairt.model.inputs`), `past_key_{i}_in` [KV, 1, D, past],
         `past_value_{i}_in` [KV, 1, past, D], and those of `lora`; outputs `logits` [1, ar, vocab] and
         `past_key_{i}_out`, `past_value_{i}_out` of the new tokens. What belongs to a window of W has the dimensions
-        `cl_W` and `past_W`.
+        `cl_W` and `past_W`. An embedding model has no keys and values, masks of `ar` columns, and `pooled_output`
+        [1, 1, values] instead of logits.
     """
     kv, dim = config.num_kv_heads, config.head_dim
     branches = {
@@ -159,27 +170,31 @@ def build_decoder(
     ops.branches |= {name: ops.weight(name) for name in (lora.constant_shapes(config) if lora is not None else {})}
     ids = _input("input_ids", ir.DataType.INT32, [1, "ar"])
     positions = {
-        name: _input(name, ir.DataType.FLOAT, [1, 1, "ar", windowed("cl", window)])
+        name: _input(name, ir.DataType.FLOAT, [1, 1, "ar", windowed("cl", window) if config.pooling is None else "ar"])
         for name, window in masks(config).items()
     }
     for names in rotaries(config):
         positions |= {name: _input(name, ir.DataType.FLOAT, [1, 1, "ar", config.rotated // 2]) for name in names}
     inputs, outputs = [ids, *positions.values()], []
+    read = decoder.positions(ops, config, positions)
     hidden = decoder.embed(ops, ids)
     for layer in range(config.num_layers):
+        if config.pooling is not None:
+            hidden, _, _ = decoder.block(ops, config, layer, hidden, read, None)
+            continue
         key_in, value_in = past_names(layer)
         past = windowed("past", config.window_of(layer))
         past_key = _input(key_in, ir.DataType.FLOAT, [kv, 1, dim, past])
         past_value = _input(value_in, ir.DataType.FLOAT, [kv, 1, past, dim])
-        hidden, key, value = decoder.block(ops, config, layer, hidden, positions, (past_key, past_value))
+        hidden, key, value = decoder.block(ops, config, layer, hidden, read, (past_key, past_value))
         key.shape, value.shape = ir.Shape([kv, 1, dim, "ar"]), ir.Shape([kv, 1, "ar", dim])
         inputs += [past_key, past_value]
         outputs += [key, value]
-    logits = decoder.head(ops, config, hidden)
-    logits.shape = ir.Shape([1, "ar", config.vocab_size])
+    result = decoder.head(ops, config, hidden, read)
+    result.shape = ir.Shape([1, "ar", config.vocab_size] if config.pooling is None else [1, 1, config.embedding_size])
     graph = ir.Graph(
         [*inputs, *branches.values()],
-        [logits, *outputs],
+        [result, *outputs],
         nodes=ops.nodes,
         initializers=list(ops.initializers.values()),
         opset_imports={"": OPSET},

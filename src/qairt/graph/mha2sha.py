@@ -3,7 +3,7 @@
 1. A projection becomes one MatMul (+ Add) per head, with that head's columns of the weight.
 2. Operations on all query heads become one per query head; those on keys and values one per KV head.
 3. Each KV head reads its slice of the cache inputs; the cache outputs concatenate the KV heads, so inputs and outputs
-   keep their names and shapes.
+   keep their names and shapes. Without a cache there is nothing to do.
 4. A tensor of one head has the name of the original tensor plus `.h{n}` or `.kv{n}`, and its encoding. Weight encodings
    are cut by column, exactly.
 5. Cut weights go to one new file; all other weights stay where they are.
@@ -84,8 +84,8 @@ class _Separation:
             value = self._project(found.value, kv, suffix)
             new_keys.append(key[found.new_key])
             new_values.append(value[found.new_value])
-            keys.append(self._extend(found.keys, self._past(found.past_key, kv), new_keys[-1], suffix))
-            values.append(self._extend(found.values, self._past(found.past_value, kv), new_values[-1], suffix))
+            keys.append(self._extend(found.keys, kv, new_keys[-1]))
+            values.append(self._extend(found.values, kv, new_values[-1]))
         contexts = []
         for head in range(found.kv_heads * found.groups):
             suffix, kv = f".h{head}", head // found.groups
@@ -95,9 +95,10 @@ class _Separation:
             mapping = self._clone([found.scores, *found.score_steps, found.context], mapping, suffix)
             contexts.append(mapping[found.context.outputs[0]])
         merged = self._merged(found.to_tokens.outputs[0], contexts, axis=-1)
-        key_out = self._merged(found.new_key, new_keys, axis=0)
-        value_out = self._merged(found.new_value, new_values, axis=0)
-        results = {found.to_tokens.outputs[0]: merged, found.new_key: key_out, found.new_value: value_out}
+        results = {found.to_tokens.outputs[0]: merged}
+        if found.keys is not None:
+            results[found.new_key] = self._merged(found.new_key, new_keys, axis=0)
+            results[found.new_value] = self._merged(found.new_value, new_values, axis=0)
         self._replace(results | self.low)
 
     # Pieces of one head
@@ -131,15 +132,16 @@ class _Separation:
             b = self._cut(branch.b, columns, suffix)
         return self._node("MatMul", [self.low[low], b], branch.lifted.outputs[0], suffix)
 
-    def _past(self, past: ir.Value, kv: int) -> ir.Value:
-        return self._slice(past, kv, kv + 1, 0, f".kv{kv}")
-
     def _slice(self, value: ir.Value, start: int, stop: int, axis: int, suffix: str) -> ir.Value:
         bounds = [integer_constant(self.graph.initializers, [number]) for number in (start, stop, axis)]
         return self._node("Slice", [value, *bounds], value, suffix)
 
-    def _extend(self, concat: ir.Node, past: ir.Value, new: ir.Value, suffix: str) -> ir.Value:
-        return self._node("Concat", [past, new], concat.outputs[0], suffix, list(concat.attributes.values()))
+    def _extend(self, concat: ir.Node | None, kv: int, new: ir.Value) -> ir.Value:
+        """Past and new keys or values of a KV head; without a cache the new ones."""
+        if concat is None:
+            return new
+        past = self._slice(_required(concat.inputs[0]), kv, kv + 1, 0, f".kv{kv}")
+        return self._node("Concat", [past, new], concat.outputs[0], f".kv{kv}", list(concat.attributes.values()))
 
     def _clone(
         self,

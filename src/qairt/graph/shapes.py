@@ -229,6 +229,7 @@ _RULES: dict[str, Callable[[ir.Node], Shape]] = {
     "Reciprocal": _same,
     "Relu": _same,
     "ReduceMean": _reduce,
+    "ReduceSum": _reduce,
     "Reshape": _reshape,
     "Sigmoid": _same,
     "Slice": _slice,

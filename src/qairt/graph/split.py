@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import onnx_ir as ir
 
 from qairt.errors import GraphError
-from qairt.model.names import hidden_name, past_names, present_names
+from qairt.model.names import LOGITS, POOLED, hidden_name, past_names, present_names
 from qairt.model.parts import Part
 
 
@@ -36,8 +36,10 @@ def cut(model: ir.Model, part: Part, *, name: str) -> ir.Model:
         return values[tensor]
 
     layers = range(part.first_layer, part.last_layer)
-    outputs = [find("logits" if part.has_head else hidden_name(part.last_layer))]
-    outputs += [find(tensor) for layer in layers for tensor in present_names(layer)]
+    is_pooled = POOLED in values
+    head = POOLED if is_pooled else LOGITS
+    outputs = [find(head if part.has_head else hidden_name(part.last_layer))]
+    outputs += [find(tensor) for layer in layers for tensor in present_names(layer) if not is_pooled]
     entering = None if part.has_embedding else find(hidden_name(part.first_layer))
     pasts = {tensor for layer in layers for tensor in past_names(layer)}
     return between(model, entering, outputs, name=name, last=pasts)

@@ -42,6 +42,29 @@ class LocalRotary(BaseModel):
     scaling: dict[str, JsonValue] | None = None
 
 
+class Dense(BaseModel):
+    """A linear behind the pooling, and the activation of what it gives."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    outputs: Annotated[int, Field(gt=0)]
+    bias: bool = False
+    activation: Literal["identity", "tanh"] = "identity"
+
+
+class Pooling(BaseModel):
+    """How an embedding model makes one vector of a text's final hidden states."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    kind: Literal["last", "mean"]
+    """The last token's, or the mean of all."""
+    dense: tuple[Dense, ...] = ()
+    """In order."""
+    normalize: bool = False
+    """Divide the vector by its length."""
+
+
 class DecoderConfig(BaseModel):
     """A decoder's shape, normalised from `config.json` or a GGUF header (see `qairt.model.describe`).
 
@@ -102,6 +125,10 @@ class DecoderConfig(BaseModel):
     """Neighbouring values are rotated together, not those of the two halves."""
     unrotated_layers: tuple[int, ...] = ()
     local_rotary: LocalRotary | None = None
+    pooling: Pooling | None = None
+    """Of an embedding model, which reads a text in one call: it has no cache and gives no logits."""
+    bidirectional: bool = False
+    """A token attends to all others; in windows, to so many on either side, itself among them."""
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -122,6 +149,12 @@ class DecoderConfig(BaseModel):
         """Tokens that a layer looks back, with the token itself; None for all."""
         windowed = self.windowed_layers is None or layer in self.windowed_layers
         return self.sliding_window if windowed else None
+
+    @property
+    def embedding_size(self) -> int:
+        """Values of the vector that an embedding model makes of a text."""
+        assert self.pooling is not None
+        return self.pooling.dense[-1].outputs if self.pooling.dense else self.hidden_size
 
     @property
     def longest_unwindowed(self) -> int | None:

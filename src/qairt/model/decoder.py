@@ -24,9 +24,11 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from qairt.model.config import DecoderConfig
+from qairt.model.inputs import BAND, KEY_MASK, LOCAL, MASK
 from qairt.model.layers.attention import attention
 from qairt.model.layers.mlp import mlp
 from qairt.model.layers.norms import norm
+from qairt.model.layers.pooling import pooled
 from qairt.model.names import CAP, hidden_name
 from qairt.model.ops import BlockOps, Ops
 
@@ -39,14 +41,14 @@ def embed(ops: Ops[T], input_ids: T) -> T:
 
 
 def block(
-    ops: BlockOps[T], config: DecoderConfig, layer: int, hidden: T, positions: Mapping[str, T], past: tuple[T, T]
+    ops: BlockOps[T], config: DecoderConfig, layer: int, hidden: T, positions: Mapping[str, T], past: tuple[T, T] | None
 ) -> tuple[T, T, T]:
     """One decoder layer.
 
     Args:
         hidden: [1, AR, hidden].
         positions: masks, cosines and sines by the names of `qairt.model.inputs`.
-        past: keys [KV, 1, D, CL-AR] and values [KV, 1, CL-AR, D].
+        past: keys [KV, 1, D, CL-AR] and values [KV, 1, CL-AR, D]; None for an embedding model, which has none.
 
     Returns:
         hidden [1, AR, hidden], key [KV, 1, D, AR], value [KV, 1, AR, D].
@@ -66,9 +68,24 @@ def block(
     return ops.add(residual, product, out=hidden_name(layer + 1)), key, value
 
 
-def head(ops: BlockOps[T], config: DecoderConfig, hidden: T) -> T:
-    """hidden [1, AR, hidden] -> logits [1, AR, vocab]."""
-    return logits(ops, config, final_norm(ops, config, hidden))
+def positions(ops: BlockOps[T], config: DecoderConfig, inputs: Mapping[str, T]) -> Mapping[str, T]:
+    """What layers read of a graph's inputs: for an embedding model, masks that are made of them, see
+    `qairt.model.inputs`."""
+    if config.pooling is None:
+        return inputs
+    keys = ops.tail(inputs[MASK], -1, axis=2, out=KEY_MASK)
+    made = {**inputs, KEY_MASK: keys}
+    return made | {MASK + LOCAL: ops.add(keys, inputs[BAND], out=MASK + LOCAL)} if BAND in inputs else made
+
+
+def head(ops: BlockOps[T], config: DecoderConfig, hidden: T, positions: Mapping[str, T]) -> T:
+    """hidden [1, AR, hidden] -> logits [1, AR, vocab], or an embedding model's vector [1, 1, values].
+
+    Args:
+        positions: only an embedding model's are read.
+    """
+    normed = final_norm(ops, config, hidden)
+    return logits(ops, config, normed) if config.pooling is None else pooled(ops, config, normed, positions[KEY_MASK])
 
 
 def final_norm(ops: BlockOps[T], config: DecoderConfig, hidden: T) -> T:

@@ -81,8 +81,9 @@ def _describe_directory(directory: Path) -> ModelDescription:
     from qairt.model.hf_config import family_of, read_hf_config
     from qairt.model.json_file import read_json_object
     from qairt.model.quantized.stated import settings_files
-    from qairt.model.refusals import refuse_adapter, refuse_embedding_model
+    from qairt.model.refusals import refuse_adapter
     from qairt.model.safetensors_weights import SafetensorsWeights
+    from qairt.model.sentence_transformers import pooling_files
     from qairt.model.unused import tell_other_files, tell_unused_weights
 
     others = [directory / name for name in ("config.json", "generation_config.json", *_TOKENIZER_FILES)]
@@ -98,10 +99,9 @@ def _describe_directory(directory: Path) -> ModelDescription:
             where=str(directory),
             remedy="use a directory as published on Hugging Face: config.json, .safetensors and the tokenizer's files",
         )
-    refuse_embedding_model(directory)
     family_of(read_json_object(directory / "config.json"), directory / "config.json")  # before its weights are sought
     weights, notes = SafetensorsWeights(directory), Notes()
-    others += settings_files(directory)
+    others += [*settings_files(directory), *(file for file in pooling_files(directory) if file not in weights.files())]
     config = read_hf_config(directory, weights.names(), notes)
     tell_other_files(directory, weights.files(), notes)
     tensors = _checked(config, weights, directory)

@@ -18,6 +18,7 @@ from qairt.model.json_file import read_json_object
 from qairt.model.layout import LM_HEAD
 from qairt.model.notes import Notes
 from qairt.model.rope_parameters import RopeParameters
+from qairt.model.sentence_transformers import is_embedding_model, read_pooling
 
 _ACTIVATIONS = {
     "silu": "silu",
@@ -69,6 +70,11 @@ def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> D
         "eos_token_ids": _end_tokens(keys, directory, notes),
         **family.read(keys),
     }
+    pooling = read_pooling(directory, int(shape["hidden_size"]))
+    if pooling is not None:
+        values["pooling"] = pooling
+    elif values.get("bidirectional"):
+        raise keys.not_supported("attention in both directions is not supported for generating models")
     for name in (*unknown, *rope.unknown):
         notes.tell(f"{path.name}: {name} means nothing to {family.name} models and is not used")
     _note_defaults(keys, family, notes)
@@ -121,6 +127,8 @@ def family_of(stated: Mapping[str, JsonValue], path: Path) -> Family:
     family = FAMILIES.get(model_type)
     if family is not None and (not architectures or family.architecture in architectures):
         return family
+    if family is not None and is_embedding_model(path.parent) and str(architectures[0]).endswith("Model"):
+        return family  # the decoder without a head
     name = str(architectures[0]) if architectures else model_type
     if not name:
         raise ModelError("it states neither model_type nor architectures", where=str(path), remedy=PUBLISHED)

@@ -2,6 +2,10 @@
 
 A decoder has one of each, except where its layers differ: layers with windowed attention beside others have a mask of
 their own, and a rotary embedding of their own if the model has one for them.
+
+An embedding model (`DecoderConfig.pooling`) reads a text in one call. Its graph takes one mask, whose last row says
+which tokens are padding, on either side; with attention in both directions that row is all its layers need, and windows
+add a band that does not depend on the text.
 """
 
 from __future__ import annotations
@@ -14,8 +18,12 @@ MASK = "attention_mask"
 COS, SIN = "position_ids_cos", "position_ids_sin"
 LOCAL = "_local"
 """The end of the names of windowed layers' own inputs."""
+BAND = "attention_mask_band"
+"""What a window of attention in both directions hides, [1, 1, AR, AR]."""
+KEY_MASK = "attention_mask_keys"
+"""What is padding, [1, 1, 1, AR]; not an input, but the last row of `MASK`."""
 INPUT_IDS = "input_ids"
-COMPUTED = (INPUT_IDS, MASK, COS, SIN, MASK + LOCAL, COS + LOCAL, SIN + LOCAL)
+COMPUTED = (INPUT_IDS, MASK, BAND, COS, SIN, MASK + LOCAL, COS + LOCAL, SIN + LOCAL)
 """Inputs that follow from the token ids and the number of tokens in the cache."""
 
 
@@ -31,7 +39,10 @@ class LayerInputs:
 
 def layer_inputs(config: DecoderConfig, layer: int) -> LayerInputs:
     windowed = config.window_of(layer) is not None
-    mask = MASK + LOCAL if windowed and _has_both_kinds(config) else MASK
+    if config.bidirectional:
+        mask = MASK + LOCAL if windowed else KEY_MASK
+    else:
+        mask = MASK + LOCAL if windowed and _has_both_kinds(config) else MASK
     if layer in config.unrotated_layers:
         return LayerInputs(mask, None)
     own = LOCAL if windowed and config.local_rotary is not None else ""
@@ -39,6 +50,14 @@ def layer_inputs(config: DecoderConfig, layer: int) -> LayerInputs:
 
 
 def masks(config: DecoderConfig) -> dict[str, int | None]:
+    """Mask that is an input -> the window of the layers that read it; None for the whole context."""
+    if config.pooling is None:
+        return layer_masks(config)
+    windows = set(layer_masks(config).values()) - {None}
+    return {MASK: None, **dict.fromkeys([BAND] if windows else [], config.sliding_window)}
+
+
+def layer_masks(config: DecoderConfig) -> dict[str, int | None]:
     """Mask -> the window of the layers that read it; None for the whole context."""
     return {layer_inputs(config, layer).mask: config.window_of(layer) for layer in range(config.num_layers)}
 

@@ -8,6 +8,11 @@ from qairt.model.names import CAP
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
 LM_HEAD = "lm_head.weight"
+DENSE = "pooling.dense.{}"
+"""A linear behind the pooling of an embedding model, counted from 0."""
+ONE = "pooling.one"
+UNIT = "pooling.unit"
+"""What makes a vector of mean square 1 one of length 1."""
 
 
 def weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
@@ -19,7 +24,8 @@ def weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     for layer in range(config.num_layers):
         shapes |= layer_weight_shapes(config, layer)
     shapes |= dict.fromkeys(_norm_weights(config, "model.norm"), (config.hidden_size,))
-    if not config.tie_word_embeddings:
+    shapes |= _pooling_shapes(config)
+    if has_lm_head(config) and not config.tie_word_embeddings:
         shapes[LM_HEAD] = (config.vocab_size, config.hidden_size)
     return shapes
 
@@ -35,14 +41,31 @@ def layer_constants(config: DecoderConfig, layer: int) -> dict[str, float]:
     return {} if config.score_cap is None else {f"model.layers.{layer}.self_attn.{CAP}": config.score_cap}
 
 
+def has_lm_head(config: DecoderConfig) -> bool:
+    """An embedding model has none."""
+    return config.pooling is None
+
+
 def head_constants(config: DecoderConfig) -> dict[str, float]:
-    """The same for the head."""
+    """The same for the head; `UNIT` has the shape [values]."""
+    if config.pooling is not None:
+        ends = {ONE: 1.0} if config.pooling.kind == "last" else {}
+        return ends | ({UNIT: config.embedding_size**-0.5} if config.pooling.normalize else {})
     return {} if config.logits_cap is None else {f"lm_head.{CAP}": config.logits_cap}
 
 
 def head_names(config: DecoderConfig) -> list[str]:
     """The head's parameters but for `lm_head.weight`."""
-    return [*_norm_weights(config, "model.norm"), *head_constants(config)]
+    return [*_norm_weights(config, "model.norm"), *_pooling_shapes(config), *head_constants(config)]
+
+
+def _pooling_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    shapes: dict[str, tuple[int, ...]] = {}
+    width = config.hidden_size
+    for index, dense in enumerate(config.pooling.dense if config.pooling is not None else ()):
+        shapes |= _linear(DENSE.format(index), dense.outputs, width, dense.bias)
+        width = dense.outputs
+    return shapes
 
 
 def _attention_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:

@@ -5,6 +5,25 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from qairt.model.config import DecoderConfig
+from qairt.model.inputs import BAND, masks
+
+
+def mask_of(
+    config: DecoderConfig, name: str, *, ar: int, cl: int, past: int, new: int, floor: float
+) -> NDArray[np.float32]:
+    """The mask that is the input `name` (`qairt.model.inputs.masks`); arguments as `additive_mask`."""
+    window = masks(config)[name]
+    if name == BAND:
+        assert window is not None
+        place = np.arange(ar)
+        hidden = np.abs(place[:, None] - place) >= window
+        return np.where(hidden, floor, 0.0).astype(np.float32)[None, None]
+    if config.bidirectional:
+        padding = np.arange(ar) < ar - new
+        return np.broadcast_to(np.where(padding, floor, 0.0).astype(np.float32), (1, 1, ar, ar)).copy()
+    return additive_mask(ar=ar, cl=cl, past=past, new=new, floor=floor, window=window)
+
 
 def slots_before(ar: int, cl: int, window: int | None) -> int:
     """Tokens that the cache of a layer holds before a call of `ar` tokens."""

@@ -2,6 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qairt.model.config import DecoderConfig
+
+LOGITS = "logits"
+POOLED = "pooled_output"
+"""The output of an embedding model's graph, as Genie names it."""
 ALPHA = "lora_alpha"
 """The graph input that holds the strength of every adapter whose A and B are in the graph."""
 CAP = "cap"
@@ -15,6 +23,11 @@ def hidden_name(layer: int) -> str:
 
 def past_names(layer: int) -> tuple[str, str]:
     return f"past_key_{layer}_in", f"past_value_{layer}_in"
+
+
+def output_name(config: DecoderConfig) -> str:
+    """The output of the last part besides keys and values."""
+    return LOGITS if config.pooling is None else POOLED
 
 
 def present_names(layer: int) -> tuple[str, str]:

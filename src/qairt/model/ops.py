@@ -54,6 +54,10 @@ class BlockOps(Protocol[T]):
     def mean(self, x: T, *, out: str) -> T:
         """Over the last axis, which remains with size 1."""
 
+    def average(self, x: T, weights: T, *, out: str) -> T:
+        """x [1, AR, n] -> [1, 1, n], by weights [1, AR, 1] that add up to 1. Their products are named
+        `{out}.weighted`."""
+
     def add(self, a: T, b: T, *, out: str) -> T: ...
 
     def sub(self, a: T, b: T, *, out: str) -> T: ...
@@ -75,6 +79,9 @@ class BlockOps(Protocol[T]):
     def matmul(self, a: T, b: T, *, out: str) -> T: ...
 
     def slice(self, x: T, start: int, end: int, *, axis: int, out: str) -> T: ...
+
+    def tail(self, x: T, start: int, *, axis: int, out: str) -> T:
+        """All from `start` on; the last `-start` if it is negative."""
 
     def concat(self, parts: Sequence[T], *, axis: int, out: str) -> T: ...
 

@@ -16,6 +16,8 @@ from qairt.model.folding import factor_of, in_graph_form, output_order
 from qairt.model.layout import (
     EMBEDDING,
     LM_HEAD,
+    UNIT,
+    has_lm_head,
     head_constants,
     head_names,
     layer_constants,
@@ -164,7 +166,7 @@ class Parameters:
     def _laid_out(self, name: str, rows: slice = ALL) -> Floats:
         """In graph layout; `rows` are those of the stored matrix."""
         if name in self._constants:
-            return np.full(1, self._constants[name], np.float32)
+            return np.full(self._shapes[name], self._constants[name], np.float32)
         if self.rotation is not None and self.rotation.is_folded(name):
             return np.ones(self._shapes[name], np.float32)
         values = self._stored(name, rows)
@@ -246,7 +248,8 @@ def _graph_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
         for name, shape in layer_weight_shapes(config, layer).items():
             shapes[name] = shape[::-1]
         shapes |= dict.fromkeys(layer_constants(config, layer), (1,))
-    norms = {name: shape for name, shape in weight_shapes(config).items() if name in head_names(config)}
-    shapes |= norms | dict.fromkeys(head_constants(config), (1,))
-    shapes[LM_HEAD] = (config.hidden_size, config.vocab_size)
+    head = {name: shape[::-1] for name, shape in weight_shapes(config).items() if name in head_names(config)}
+    shapes |= head | {name: (config.embedding_size if name == UNIT else 1,) for name in head_constants(config)}
+    if has_lm_head(config):
+        shapes[LM_HEAD] = (config.hidden_size, config.vocab_size)
     return shapes

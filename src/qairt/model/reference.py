@@ -16,7 +16,8 @@ from torch import Tensor
 
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import masks
+from qairt.model.inputs import BAND, KEY_MASK, layer_masks
+from qairt.model.masks import mask_of
 from qairt.model.ops import Branch
 from qairt.model.parameters import Parameters
 from qairt.model.rope import rotary_inputs
@@ -88,6 +89,9 @@ class TorchOps:
     def mean(self, x: Tensor, *, out: str) -> Tensor:
         return self._named(out, x.mean(-1, keepdim=True))
 
+    def average(self, x: Tensor, weights: Tensor, *, out: str) -> Tensor:
+        return self._named(out, self._named(f"{out}.weighted", weights * x).sum(1, keepdim=True))
+
     def add(self, a: Tensor, b: Tensor, *, out: str) -> Tensor:
         return self._named(out, a + b)
 
@@ -117,6 +121,10 @@ class TorchOps:
 
     def slice(self, x: Tensor, start: int, end: int, *, axis: int, out: str) -> Tensor:
         return self._named(out, x.narrow(axis, start, end - start))
+
+    def tail(self, x: Tensor, start: int, *, axis: int, out: str) -> Tensor:
+        first = start % x.shape[axis] if start < 0 else start
+        return self._named(out, x.narrow(axis, first, x.shape[axis] - first))
 
     def concat(self, parts: Sequence[Tensor], *, axis: int, out: str) -> Tensor:
         return self._named(out, torch.cat(list(parts), axis))
@@ -187,8 +195,9 @@ class Reference:
 
     @torch.inference_mode()
     def head(self, hidden: Tensor, tap: Tap | None = None) -> Tensor:
-        """hidden [1, AR, hidden] -> logits [1, AR, vocab]."""
-        return decoder.head(self._prepared("head", tap), self.config, hidden)
+        """hidden [1, AR, hidden] -> logits [1, AR, vocab], or an embedding model's vector [1, 1, values]."""
+        unpadded = {KEY_MASK: torch.zeros(1, 1, 1, hidden.shape[1])}
+        return decoder.head(self._prepared("head", tap), self.config, hidden, unpadded)
 
     def release(self) -> None:
         """Release all weights."""
@@ -210,6 +219,11 @@ class Reference:
         """Logits [AR, vocab] of every position of one sequence without a past; does not use the cache."""
         hidden, _ = self._forward(ids, [self.empty_past()] * self.config.num_layers)
         return self.head(hidden)[0]
+
+    def embedding(self, ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
+        """The vector [values] that an embedding model makes of a text."""
+        hidden, _ = self._forward(ids, [self.empty_past()] * self.config.num_layers)
+        return np.asarray(self.head(hidden)[0, 0].numpy(), np.float32)
 
     def reset(self) -> None:
         """Empty the cache."""
@@ -265,6 +279,15 @@ def causal_mask(count: int, past: int = 0, masked: float = MASKED, window: int |
     return mask[None, None]
 
 
+def _layer_mask(config: DecoderConfig, name: str, window: int | None, count: int, past: int, masked: float) -> Tensor:
+    """The mask `name` of `qairt.model.inputs.layer_masks`, for a text without padding."""
+    if not config.bidirectional:
+        return causal_mask(count, past, masked, window)
+    if window is None:
+        return torch.zeros(1, 1, 1, count)
+    return torch.from_numpy(mask_of(config, BAND, ar=count, cl=count, past=0, new=count, floor=masked))
+
+
 def empty_past(config: DecoderConfig, length: int = 0) -> tuple[Tensor, Tensor]:
     """A layer's past of `length` zeros: key [KV, 1, D, length], value [KV, 1, length, D]."""
     kv, dim = config.num_kv_heads, config.head_dim
@@ -287,9 +310,11 @@ def sequence_positions(
         floors: what each mask adds to a masked score; `MASKED` when None.
     """
     made = {
-        name: causal_mask(count, past, MASKED if floors is None else floors[name], window)
-        for name, window in masks(config).items()
+        name: _layer_mask(config, name, window, count, past, MASKED if floors is None else floors[name])
+        for name, window in layer_masks(config).items()
     }
+    if config.pooling is not None:
+        made[KEY_MASK] = torch.zeros(1, 1, 1, count)
     tables = rotary_inputs(config, np.arange(past, past + count), length=length)
     made |= {name: torch.from_numpy(table)[None, None] for name, table in tables.items()}
     return {name: value.to(device) for name, value in made.items()}

@@ -1,11 +1,10 @@
-"""Checkpoints of other kinds, refused by their names: adapters, embedding models."""
+"""Checkpoints of another kind, refused by their names: adapters."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 from qairt.errors import ModelError
-from qairt.files import read_regular
 from qairt.model.json_file import read_json_object
 
 _ADAPT = (
@@ -37,18 +36,3 @@ def refuse_adapter(directory: Path) -> None:
         where=str(path),
         remedy=f"use the base model; {_ADAPT}",
     )
-
-
-def refuse_embedding_model(directory: Path) -> None:
-    """Check that a model directory is no model of sentence-transformers, which pools what the decoder computes.
-
-    Raises:
-        ModelError: its `modules.json` lists a pooling.
-    """
-    path = directory / "modules.json"
-    if path.is_file() and b"models.Pooling" in read_regular(path):
-        raise ModelError(
-            "this is an embedding model (sentence-transformers): it pools hidden states and generates no text",
-            where=str(path),
-            remedy="use a causal language model; to use this one as such, remove modules.json",
-        )

@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
 from qairt.model.families import FAMILIES
-from qairt.model.layout import EMBEDDING, LM_HEAD
+from qairt.model.layout import DENSE, EMBEDDING, LM_HEAD
 from qairt.model.quantized.find import unpack_quantized
 from qairt.model.quantized.stated import read_stated
 from qairt.model.safetensors_file import read_safetensors_header
+from qairt.model.sentence_transformers import dense_weights
 from qairt.model.stored_tensor import FileTensor, StoredTensor, TensorRows
 from qairt.model.weight_files import weight_files
 from qairt.model.weights import ALL, missing_weight
@@ -34,7 +35,8 @@ class SafetensorsWeights:
     2. a quantized weight is one tensor, whatever it is packed into: see `qairt.model.quantized`;
     3. of a tied pair either may be stored;
     4. joined projections get their separate names;
-    5. modules that a family names in its own way have the names of `qairt.model.layout`.
+    5. modules that a family names in its own way have the names of `qairt.model.layout`, and so have the linears behind
+       the pooling of an embedding model.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -49,6 +51,12 @@ class SafetensorsWeights:
             if file.suffix == ".safetensors":
                 self._add(file, in_files)
         self._tensors: dict[str, StoredTensor]
+        for index, file in enumerate(dense_weights(directory)):
+            module = DENSE.format(index)
+            for stored, tensor in read_safetensors_header(file).items():
+                name = stored.replace("linear.", f"{module}.", 1)
+                in_files[name] = FileTensor(file, name, tensor)
+            self._files.append(file)
         self._tensors, self._storage = unpack_quantized(in_files, read_stated(directory), directory)
         if EMBEDDING not in self._tensors and LM_HEAD in self._tensors:
             self._tensors[EMBEDDING] = self._tensors.pop(LM_HEAD)

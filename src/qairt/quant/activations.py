@@ -6,7 +6,8 @@
 4. The embedding's output has the table's range, whichever tokens the text held: with 16 bits every value of the 8-bit
    table is then exact (65535 = 255 * 257).
 5. Inputs of LoRA branches: given, as no text determines them.
-6. All others: as measured (`qairt.quant.measure.ranges`).
+6. A vector of length 1: -1 … 1.
+7. All others: as measured (`qairt.quant.measure.ranges`).
 
 Source: QAIRT's quantizer rules for LLMs (W4A16, KV 8-bit).
 """
@@ -17,7 +18,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from qairt.model.config import DecoderConfig
-from qairt.model.names import hidden_name
+from qairt.model.names import POOLED, hidden_name
 from qairt.model.rope import inverse_frequencies
 from qairt.quant.encodings import Encoding, range_encoding
 from qairt.quant.measure.ranges import Ranges
@@ -57,6 +58,8 @@ def activation_encodings(
     rotary = max(inverse_frequencies(config, config.max_position_embeddings)[1], 1.0)
     fixed = dict.fromkeys(structure.masks, (mask_floor, 0.0)) | dict.fromkeys(structure.rotaries, (-rotary, rotary))
     fixed |= dict.fromkeys(structure.unit, (0.0, 1.0))
+    if config.pooling is not None and config.pooling.normalize:
+        fixed[POOLED] = (-1.0, 1.0)
     fixed[hidden_name(0)] = float(embedding.minimum[0]), float(embedding.maximum[0])
     for masked, scores in structure.masked.items():
         low, high = ranges.of(scores, act_bitwidth)

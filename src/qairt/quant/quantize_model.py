@@ -231,13 +231,16 @@ class _CalibratedModel:
         for layer in range(done.layers, config.num_layers):
             progress(layer / steps, f"layer {layer + 1} of {config.num_layers}")
             self._block(layer)
-        progress(config.num_layers / steps, "lm_head")
-        kept = {chunk: self._recorders[FLOAT, chunk].logits for chunk in self._texts.recorded}
-        logits = self._calibration.head(self.weights.head.add, kept)
+        progress(config.num_layers / steps, "lm_head" if config.pooling is None else "pooling")
+        if config.pooling is not None:
+            results = self._calibration.pooled(self._texts.recorded)
+        else:
+            kept = {chunk: self._recorders[FLOAT, chunk].logits for chunk in self._texts.recorded}
+            results = self._calibration.head(self.weights.head.add, kept)
         self.weights.finish_head()
         self._calibration.release()
         for place, recorder in self._recorders.items():
-            self.vectors[place] = recorder.vectors(logits[place], self._texts.values(place[1]))
+            self.vectors[place] = recorder.vectors(results[place], self._texts.values(place[1]))
 
     def _block(self, layer: int) -> None:
         calibration, weights = self._calibration, self.weights
@@ -326,4 +329,4 @@ def _head_cost(config: DecoderConfig) -> float:
     """The head's work, in layers."""
     mlp = 3 * config.hidden_size * config.intermediate_size
     attention = 2 * config.hidden_size * config.head_dim * (config.num_heads + config.num_kv_heads)
-    return config.vocab_size * config.hidden_size / (mlp + attention)
+    return config.vocab_size * config.hidden_size / (mlp + attention) if config.pooling is None else 0.1

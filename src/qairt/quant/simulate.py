@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import masks
+from qairt.model.inputs import layer_masks
 from qairt.model.parameters import Parameters
 from qairt.model.reference import MASKED, Reference, TorchOps, sequence_positions
 from qairt.quant.encodings import Encoding, Encodings
@@ -87,7 +87,7 @@ def rounded_positions(
     Args:
         encodings: of the inputs; one without stays float.
     """
-    floors = {name: float(encodings[name].minimum[0]) if name in encodings else MASKED for name in masks(config)}
+    floors = {name: float(encodings[name].minimum[0]) if name in encodings else MASKED for name in layer_masks(config)}
     made = sequence_positions(config, count, past, length=length, floors=floors)
     return {
         name: rounded(value, encodings[name]) if name in encodings and name not in floors else value

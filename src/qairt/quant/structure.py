@@ -2,7 +2,8 @@
 
 `qairt.model.decoder`, run with names in place of tensors, so that no tensor of the graph can be missing here.
 
-1. Data movement (slice, concat, reshape, transpose) keeps its input's encoding: these tensors are *tied*.
+1. Data movement (slice, concat, reshape, transpose) and an average keep their input's encoding: these tensors are
+   *tied*.
 2. Keys and values in the cache have a separate bitwidth and are tied to each other: the inputs, the outputs, and those
    attended to.
 3. The range of softmax and sigmoid is 0 … 1, whatever their input.
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import is_mask, masks, rotaries
+from qairt.model.inputs import is_mask, layer_masks, masks, rotaries
 from qairt.model.lora.shape import LoraShape
 from qairt.model.names import ALPHA, past_names
 from qairt.model.ops import Branch
@@ -55,23 +56,24 @@ class Structure:
         self.norms: list[str] = []
         """Weights of RMSNorms."""
         self._tied_to: dict[str, str] = {}
-        self.masks = masks(config)
+        self.masks = masks(config) | layer_masks(config)
         """Mask -> the window of the layers that read it."""
         self.windows: dict[str, int | None] = {}
         """Scores -> their window."""
         self.rotaries = [name for names in rotaries(config) for name in names]
-        positions = {name: self._add(name) for name in (*self.masks, *self.rotaries)}
+        inputs = {name: self._add(name) for name in (*masks(config), *self.rotaries)}
+        positions = decoder.positions(self, config, inputs)
         if ALPHA in self._branches:
             self._add(ALPHA)
         hidden = decoder.embed(self, "input_ids")
         for layer in range(config.num_layers):
-            past = past_names(layer)
-            for name in past:
+            past = past_names(layer) if config.pooling is None else None
+            for name in past or ():
                 self._add(name)
             hidden, *present = decoder.block(self, config, layer, hidden, positions, past)
-            for name_in, name_out in zip(past, present, strict=True):
+            for name_in, name_out in zip(past or (), present, strict=past is not None):
                 self._tie(name_in, name_out)
-        decoder.head(self, config, hidden)
+        decoder.head(self, config, hidden, positions)
         self.cached = {name for name in self.tensors if self.tied(name).startswith("past_")}
         """Keys and values (rule 2)."""
 
@@ -105,8 +107,12 @@ class Structure:
     def mean(self, x: str, *, out: str) -> str:
         return self._add(out)
 
+    def average(self, x: str, weights: str, *, out: str) -> str:
+        """No average lies outside of the range of what is averaged."""
+        return self._move([self._move([x], f"{out}.weighted")], out)
+
     def add(self, a: str, b: str, *, out: str) -> str:
-        if is_mask(b):
+        if is_mask(b) and not is_mask(a):
             self.masked[out] = a
             self.windows[a] = self.masks[b]
         return self._add(out)
@@ -142,6 +148,9 @@ class Structure:
         return self._add(out)
 
     def slice(self, x: str, start: int, end: int, *, axis: int, out: str) -> str:
+        return self._move([x], out)
+
+    def tail(self, x: str, start: int, *, axis: int, out: str) -> str:
         return self._move([x], out)
 
     def concat(self, parts: Sequence[str], *, axis: int, out: str) -> str:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.errors import QuantizationError
-from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
+from qairt.model.layout import EMBEDDING, LM_HEAD, has_lm_head, head_names
 from qairt.quant.checkpoint import Checkpoint, Done
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding
@@ -24,6 +24,7 @@ from qairt.quant.structure import Structure
 from qairt.quant.techniques import technique
 from qairt.quant.techniques.base import Needs, WeightChoice, WeightTechnique
 from qairt.quant.techniques.learned import OnGrid, learn_rounding
+from qairt.quant.techniques.minmax import largest_weight_encoding
 from qairt.quant.weights import EmbeddingSearch, HeadSearch, bias_encoding, norm_encoding
 
 Floats = NDArray[np.float32]
@@ -152,7 +153,8 @@ class WeightQuantizer:
         """Choose its encoding, once `head` has all columns, and those of the head's loaded other parameters."""
         for name in head_names(self._calibration.config):
             self._add(name, self._encode_other(name, self._calibration.weight(name)))
-        self._add(LM_HEAD, self.head.encoding())
+        if has_lm_head(self._calibration.config):
+            self._add(LM_HEAD, self.head.encoding())
 
     def restore(self, done: Done) -> None:
         """Take over the results of finished blocks."""
@@ -182,6 +184,8 @@ class WeightQuantizer:
     def _encode_other(self, name: str, weight: Tensor) -> Encoding:
         if name in self._norms:
             return norm_encoding(weight, self._precisions.rms_norm)
+        if weight.ndim == 2:  # behind the pooling
+            return largest_weight_encoding(weight, self._precisions.lm_head)
         return bias_encoding(weight, self._precisions.bias)
 
     def _add(self, name: str, encoding: Encoding) -> None:

@@ -91,6 +91,7 @@ def on_device(
         RecipeError: there is no such concurrency; lists those that there are.
         QairtError: the run is not finished; else what `require_prompts` and `qairt.results.deploy.deploy` raise.
     """
+    run.require_generating()
     adapter = _adapter(run, concurrency)
     with device_bundle(run) as bundle:
         require_prompts(bundle, prompts)

@@ -71,6 +71,7 @@ class Evaluation:
         Raises:
             RecipeError: there is no such concurrency; lists those that there are.
         """
+        run.require_generating()
         require_concurrency(run, concurrency)
         self._concurrency = concurrency
         self._run = run

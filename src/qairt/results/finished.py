@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, TypeVar
 from qairt.engine.plan.cause import NEW
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.stage import StageOutput
-from qairt.errors import CacheError, RecipeError
+from qairt.errors import CacheError, ModelError, RecipeError
 from qairt.files import read_regular
-from qairt.stages.facts import settings_of
+from qairt.stages.facts import model_of, settings_of
 from qairt.stages.model_loading import LoadedModel
+from qairt.stages.prepare_exports import is_embedding
 from qairt.stages.quantize import QuantizedPart
 
 if TYPE_CHECKING:
@@ -54,6 +55,23 @@ class FinishedRun:
     def recipe_arguments(self) -> str:
         """The recipe and its overrides as arguments of a command, for remedies."""
         return shlex.join([str(self.recipe.source or "RECIPE"), *self.recipe.overrides])
+
+    @property
+    def is_embedding(self) -> bool:
+        """The model makes one vector of a text."""
+        return is_embedding(self.env)
+
+    def require_generating(self) -> None:
+        """
+        Raises:
+            ModelError: the model makes vectors, and generates no text.
+        """
+        if self.is_embedding:
+            raise ModelError(
+                "this is an embedding model: it makes a vector of a text, and generates none",
+                where=str(model_of(self.env).source),
+                remedy=f"qairt embed {self.recipe_arguments} TEXT …",
+            )
 
     # Outputs of stages
 

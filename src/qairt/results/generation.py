@@ -27,16 +27,22 @@ Prompt = str | Sequence[dict[str, Any]]
 
 
 @contextmanager
-def opened_generator(run: FinishedRun, target: Target, notify: Notify, concurrency: str = BASE) -> Iterator[Generator]:
+def opened_generator(
+    run: FinishedRun, target: Target, notify: Notify, concurrency: str = BASE, *, embeds: bool = False
+) -> Iterator[Generator]:
     """The model on a target, open while inside.
 
     Args:
         concurrency: of LoRA adapters, by its name in the recipe.
+        embeds: it is to make vectors of texts.
 
     Raises:
         RecipeError: there is no such concurrency; lists those that there are.
+        ModelError: this is an embedding model.
         CacheError: a stage that the target needs has not finished; names it.
     """
+    if not embeds:
+        run.require_generating()
     generator = _open(run, target, notify, concurrency)
     try:
         yield generator

@@ -150,6 +150,7 @@ def genie_model(run: FinishedRun, concurrency: str = BASE, *, starts_short: bool
     Raises:
         RecipeError: no graph has that context length, or there is no such concurrency.
     """
+    run.require_generating()
     adapted = require_concurrency(run, concurrency) is not None
     config, tokenizer = run.config, run.tokenizer
     lengths = prepare_config(run.env).context_length

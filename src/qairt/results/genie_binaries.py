@@ -35,7 +35,7 @@ from qairt.results.genie_binary import GenieBinary, GenieBinaryConfig, OneGraphB
 from qairt.runtime.heartbeat import heartbeat
 
 AR = 1
-"""Genie reads a prompt token by token, with the only graph in each binary."""
+"""Genie reads a prompt token by token, with the only graph in each binary; a text to embed in one call."""
 
 
 @dataclass(frozen=True)
@@ -60,10 +60,10 @@ class _Binary:
 class GenieBinaries:
     """The binaries of some context lengths: Genie runs the shortest that a token fits."""
 
-    def __init__(self, run: FinishedRun, context_lengths: Collection[int]) -> None:
+    def __init__(self, run: FinishedRun, context_lengths: Collection[int], *, ar: int = AR) -> None:
         """
         Args:
-            context_lengths: of the graphs.
+            context_lengths, ar: of the graphs.
 
         Raises:
             RecipeError: the recipe builds nothing for the NPU, has no stage quantize or no AR 1.
@@ -78,7 +78,7 @@ class GenieBinaries:
                 remedy="set backend: HTP, or use --target cpu",
             )
         items = next((planned.items for planned in run.plan.stages if planned.stage.name == "quantize"), [])
-        self.items = [item for item in items if _is_of(item.coord, context_lengths)]
+        self.items = [item for item in items if _is_of(item.coord, ar, context_lengths)]
         if not self.items:
             found = ", ".join(map(str, sorted({value_of(item.coord, "ar", 0) for item in items}))) or "none"
             raise RecipeError(
@@ -177,10 +177,10 @@ class GenieBinaries:
         notify(f"{binary.name}: compiled in {duration(seconds)}, {size(entry.bytes)}")
 
 
-def _is_of(coord: Coord, context_lengths: Collection[int]) -> bool:
+def _is_of(coord: Coord, ar: int, context_lengths: Collection[int]) -> bool:
     """A coordinate without context length is of the only one."""
     length = next((value for axis, value in coord if axis == "cl"), None)
-    return value_of(coord, "ar", 0) == AR and (length is None or length in context_lengths)
+    return value_of(coord, "ar", 0) == ar and (length is None or length in context_lengths)
 
 
 def _order(item: PlannedItem) -> tuple[int, int]:

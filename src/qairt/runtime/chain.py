@@ -10,9 +10,9 @@ import numpy as np
 from qairt.errors import GraphError
 from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import COMPUTED, COS, INPUT_IDS, MASK, SIN, is_mask, masks
-from qairt.model.masks import additive_mask
-from qairt.model.names import is_branch_input
+from qairt.model.inputs import COMPUTED, COS, INPUT_IDS, MASK, SIN, is_mask
+from qairt.model.masks import mask_of
+from qairt.model.names import LOGITS, POOLED, is_branch_input
 from qairt.model.rope import rotary_inputs
 from qairt.runtime.cache import PAST, KVCache
 from qairt.runtime.cpu import CpuPart
@@ -22,8 +22,6 @@ from qairt.runtime.stored import Array, Floats, minimum, to_real, to_stored
 
 MASKED = -1e9
 """The mask value of hidden positions for a float graph; a quantized one gets its encoding's minimum."""
-
-LOGITS = "logits"
 
 Lengths = tuple[int, int]
 """Context length and AR of a graph."""
@@ -122,6 +120,11 @@ class PartChain:
     def decode(self, token: int) -> Logits:
         return self.prefill([token])
 
+    def embedding(self, ids: Sequence[int]) -> Floats:
+        """The vector [values] that an embedding model makes of a text; raises as `prefill`."""
+        self.reset()
+        return self.prefill(ids)
+
     def logits(self, ids: Sequence[int]) -> Iterator[Logits]:
         """Like `prefill`, but all tokens' logits, one call at a time: [tokens of the call, vocab]."""
         for rows, spec in self._calls(ids):
@@ -192,7 +195,7 @@ class PartChain:
             known |= outputs
         self._observer.called(ar, len(ids), time.perf_counter() - start)
         self._cache.append(known, len(ids))
-        spec = logits_spec(parts)
+        spec = result_spec(parts)
         return known[spec.name][0, -len(ids) :], spec
 
     def _input(self, spec: TensorSpec, lengths: Lengths, ids: Sequence[int], known: dict[str, Array]) -> Array:
@@ -221,19 +224,20 @@ class PartChain:
 
     def _mask(self, spec: TensorSpec, lengths: Lengths, count: int) -> Floats:
         cl, ar = lengths
-        return additive_mask(
+        return mask_of(
+            self.config,
+            spec.name,
             ar=ar,
             cl=cl,
             past=self.length,
             new=count,
             floor=MASKED if spec.scale is None else minimum(spec),
-            window=masks(self.config)[spec.name],
         )
 
 
-def logits_spec(parts: Sequence[PartGraph]) -> TensorSpec:
-    """The spec of the last part's logits."""
-    return next(spec for spec in parts[-1].signature.outputs if spec.name == LOGITS)
+def result_spec(parts: Sequence[PartGraph]) -> TensorSpec:
+    """The spec of the last part's logits, or of an embedding model's vector."""
+    return next(spec for spec in parts[-1].signature.outputs if spec.name in (LOGITS, POOLED))
 
 
 def require_chain(parts_by_ar: Mapping[int, Sequence[PartGraph]]) -> None:
@@ -292,7 +296,7 @@ def _require_flow(signatures: Sequence[GraphSignature]) -> None:
                     remedy="quantize all parts with the encodings of one calibration",
                 )
         known |= {spec.name: spec for spec in signature.outputs}
-    if LOGITS not in {spec.name for spec in signatures[-1].outputs}:
+    if not {LOGITS, POOLED} & {spec.name for spec in signatures[-1].outputs}:
         raise GraphError("the last part has no output logits", where=signatures[-1].name, remedy="pass all parts")
 
 

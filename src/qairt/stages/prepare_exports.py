@@ -25,7 +25,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.errors import RecipeError
-from qairt.files import link_or_copy
+from qairt.files import link_or_copy, read_regular, read_text
 from qairt.stages.export import ExportConfig, adopted_graph
 from qairt.stages.facts import has_model, model_of
 
@@ -53,15 +53,11 @@ class PrepareExportsConfig(StageConfig):
         return [value] if isinstance(value, int) else value
 
     @model_validator(mode="after")
-    def _lengths_fit(self) -> PrepareExportsConfig:
+    def _each_once(self) -> PrepareExportsConfig:
         for name in ("arn", "context_length"):
             values = getattr(self, name)
             if len(set(values)) != len(values):
                 raise ValueError(f"{name} lists a value twice: {values}")
-        if min(self.context_length) <= max(self.arn):
-            raise ValueError(
-                f"context_length {min(self.context_length)} must be larger than every arn, but arn has {max(self.arn)}"
-            )
         return self
 
 
@@ -69,6 +65,7 @@ class PrepareExportsInput(StageInput):
     onnx: Path
     weights: Path
     encodings: Path
+    model: Path | None = None
 
 
 class BoundModel(StageOutput):
@@ -92,12 +89,19 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
     requires = ("export",)
 
     def axes(self, env: Env) -> tuple[str, ...]:
-        return ("cl", "ar") if len(self.config.context_length) > 1 else ("ar",)
+        return ("cl", "ar") if len(self.config.context_length) > 1 and not is_embedding(env) else ("ar",)
 
     def labels(self, coord: Coord, env: Env) -> Sequence[int]:
-        return self.config.arn
+        return lengths_of(env)[0]
 
     def check(self, env: Env) -> None:
+        shortest, longest_call = min(self.config.context_length), max(self.config.arn)
+        if shortest <= longest_call and not is_embedding(env):
+            raise RecipeError(
+                f"context_length {shortest} must be larger than every arn, but arn has {longest_call}",
+                where="stages.prepare_exports.context_length",
+                remedy="use a larger context_length, or smaller lengths in arn",
+            )
         config = model_of(env).config if has_model(env) else None
         if config is None or config.sliding_window is None:
             return
@@ -128,6 +132,8 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         if config is None:
             return ()
         told = self._longrope(config)
+        if config.pooling is not None and "arn" in self.config.model_fields_set:
+            told.append("an embedding model reads a text in one call: arn is not used, AR is context_length")
         trained_at = config.longest_context
         if trained_at is not None and longest > trained_at:
             told.append(
@@ -153,19 +159,21 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         tasks = []
-        several = len(self.config.context_length) > 1
+        several = len(self.axes(env)) > 1
+        pairs = [(cl, ar) for cl in self.config.context_length for ar in self.config.arn]
+        if is_embedding(env):
+            pairs = [(cl, cl) for cl in self.config.context_length]
         for coord in batch:
-            for cl in self.config.context_length:
-                for ar in self.labels(coord, env):
-                    own: Coord = (("cl", cl), ("ar", ar)) if several else (("ar", ar),)
-                    tasks.append(
-                        Task(
-                            coord=coord + own,
-                            sources=(coord,),
-                            params={"cl": cl},
-                            estimate=Estimate(bytes=2_000_000, seconds=2, peak_ram=300_000_000),
-                        )
+            for cl, ar in pairs:
+                own: Coord = (("cl", cl), ("ar", ar)) if several else (("ar", ar),)
+                tasks.append(
+                    Task(
+                        coord=coord + own,
+                        sources=(coord,),
+                        params={"cl": cl},
+                        estimate=Estimate(bytes=2_000_000, seconds=2, peak_ram=300_000_000),
                     )
+                )
         return Expansion(tasks)
 
     def facets_read(self) -> Collection[str]:
@@ -177,13 +185,16 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         source, directory = context.input, context.directory
         ar, cl = value_of(task.coord, "ar"), int(str(task.params["cl"]))
         context.progress(0.0, f"binding AR {ar}, CL {cl}")
-        bound = _bind(files.load(source.onnx), ar=ar, cl=cl)
+        onnx = directory / f"ar{ar}-cl{cl}.onnx"
+        encodings = directory / f"ar{ar}-cl{cl}.encodings"
         weights = directory / source.weights.name
         link_or_copy(source.weights, weights)
-        onnx = directory / f"ar{ar}-cl{cl}.onnx"
-        files.save(bound, onnx)
-        encodings = directory / f"ar{ar}-cl{cl}.encodings"
-        link_or_copy(source.encodings, encodings)
+        model = _pooling_model(source.model)
+        if model is not None:
+            _bind_embedding(source, model, ar, onnx, encodings)
+        else:
+            files.save(_bind(files.load(source.onnx), ar=ar, cl=cl), onnx)
+            link_or_copy(source.encodings, encodings)
         return BoundModel(onnx=onnx, weights=weights, encodings=encodings)
 
     def write_visualization(self, items: Batch, context: OutputContext) -> None:
@@ -202,6 +213,44 @@ def _bind(model: ir.Model, *, ar: int, cl: int) -> ir.Model:
     return bind(model, ar=ar, cl=cl) if is_symbolic(model) else bind_foreign(model, ar=ar, cl=cl)
 
 
+def _pooling_model(path: Path | None) -> DecoderConfig | None:
+    """The configuration of an embedding model; None for any other."""
+    from qairt.model.config import DecoderConfig
+
+    config = None if path is None else DecoderConfig.model_validate_json(read_regular(path))
+    return config if config is not None and config.pooling is not None else None
+
+
+def _bind_embedding(source: PrepareExportsInput, config: DecoderConfig, ar: int, onnx: Path, encodings: Path) -> None:
+    """The graph holds what depends on a token's row alone; its encodings are those of weights then."""
+    from qairt.graph import files
+    from qairt.graph.bind import bind
+    from qairt.model.inputs import MASK
+    from qairt.model.row_constants import row_constants
+    from qairt.quant.encodings import Encodings
+    from qairt.quant.encodings_json import read_encodings, write_encodings
+
+    found = read_encodings(read_text(source.encodings))
+    constants = row_constants(config, ar, float(found.activations[MASK].minimum[0]))
+    files.save(bind(files.load(source.onnx), ar=ar, cl=ar, constants=constants), onnx)
+    activations = {name: each for name, each in found.activations.items() if name not in constants}
+    held = {name: found.activations[name] for name in constants}
+    encodings.write_text(write_encodings(Encodings(activations, {**found.params, **held})))
+
+
+def is_embedding(env: Env) -> bool:
+    """The recipe's model makes one vector of a text."""
+    export = env.configs.get("export")
+    has_own_graph = isinstance(export, ExportConfig) and export.onnx is not None
+    return has_model(env) and not has_own_graph and model_of(env).config.pooling is not None
+
+
+def lengths_of(env: Env) -> tuple[list[int], list[int]]:
+    """Auto-regressive and context lengths of the graphs; an embedding model reads a whole context in one call."""
+    config = prepare_config(env)
+    return (config.context_length if is_embedding(env) else config.arn), config.context_length
+
+
 def prepare_config(env: Env) -> PrepareExportsConfig:
     """The settings of `prepare_exports`: auto-regressive and context lengths."""
     config = env.configs["prepare_exports"]
@@ -211,4 +260,6 @@ def prepare_config(env: Env) -> PrepareExportsConfig:
 
 def context_length_at(coord: Coord, env: Env) -> int:
     """The context length of a graph: its coordinate, or the only one the recipe lists."""
+    if is_embedding(env):
+        return value_of(coord, "ar")
     return value_of(coord, "cl", prepare_config(env).context_length[0])

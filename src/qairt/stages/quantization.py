@@ -36,6 +36,7 @@ from qairt.stages.facets import GRAPH, TOKENIZER, WEIGHTS
 from qairt.stages.facts import model_of, require_file, settings_of, sizes_of, soc_of
 from qairt.stages.lora_calibration import adapted_files, calibration_task, lora_calibration
 from qairt.stages.mixed_precision import PerplexityGrowth
+from qairt.stages.prepare_exports import is_embedding, lengths_of
 from qairt.stages.technique_file import load_technique
 
 if TYPE_CHECKING:
@@ -154,6 +155,10 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
         params: dict[str, JsonValue] = {"technique": technique.settings()}
         environment: dict[str, JsonValue] = {"device": settings_of(env).execution_environment.device}
+        if is_embedding(env):
+            from qairt.quant.measure.reference_vectors import TOKENS
+
+            params["calibration_length"] = min(self.config.calibration_length, TOKENS, *lengths_of(env)[1])
         found = concurrencies_of(env)
         if found is not None:
             params["lora"] = calibration_task(env, self.name, found)
@@ -205,7 +210,9 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         decoder = DecoderConfig.model_validate_json(read_regular(context.input.model))
         text = read_regular(text_file).decode(errors="replace")
         ids = Tokenizer.from_directory(context.input.tokenizer).encode(text)
-        tokens = chunks_of(ids, count=config.calibration_chunks, length=config.calibration_length, where=str(text_file))
+        # a text of an embedding model is recorded as a whole, and fits each of its graphs
+        length = int(str(task.params.get("calibration_length", config.calibration_length)))
+        tokens = chunks_of(ids, count=config.calibration_chunks, length=length, where=str(text_file))
         technique = TechniqueConfig.model_validate(task.params["technique"])
         rotation = _rotation(technique, decoder)
         parameters = Parameters(open_weights(task.paths["model"]), decoder, rotation=rotation)

@@ -9,7 +9,7 @@ import numpy as np
 
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import masks
-from qairt.model.masks import additive_mask, slots_before
+from qairt.model.masks import mask_of, slots_before
 from qairt.model.names import hidden_name, is_branch_input
 from qairt.model.rope import rotary_inputs
 from qairt.quant.measure.reference_vectors import ReferenceVectors
@@ -105,9 +105,9 @@ class ReferenceText:
         ids = self.vectors.tensors["input_ids"][None, call.past : call.past + call.new]
         positions = np.maximum(np.arange(call.past + call.new - call.ar, call.past + call.new), 0)
         made: dict[str, Array] = {"input_ids": _left_padded(ids, call.ar, 1)}
-        for name, window in masks(self.config).items():
-            made[name] = additive_mask(
-                ar=call.ar, cl=cl, past=call.past, new=call.new, floor=self.mask_floor, window=window
+        for name in masks(self.config):
+            made[name] = mask_of(
+                self.config, name, ar=call.ar, cl=cl, past=call.past, new=call.new, floor=self.mask_floor
             )
         tables = rotary_inputs(self.config, positions, length=self.length)
         return made | {name: table[None, None] for name, table in tables.items()}

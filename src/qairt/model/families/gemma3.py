@@ -8,10 +8,12 @@ from qairt.model.families.gemma2 import GEMMA, GGUF_NORMS, gemma_gguf_values, ge
 
 
 def _read(keys: ConfigValues) -> Values:
-    if keys.flag("use_bidirectional_attention"):
-        raise keys.not_supported("attention in both directions is not supported for generating models")
     pattern = keys.integer("sliding_window_pattern", default=6)
-    return {**gemma_values(keys, lambda layer: (layer + 1) % pattern != 0), "qk_norm": True}
+    values = {**gemma_values(keys, lambda layer: (layer + 1) % pattern != 0), "qk_norm": True}
+    if not keys.flag("use_bidirectional_attention"):
+        return values
+    window = values["sliding_window"]  # half of it lies on either side
+    return values | {"bidirectional": True, "sliding_window": None if window is None else int(str(window)) // 2 + 1}
 
 
 def _gguf(fields: Fields) -> Values:

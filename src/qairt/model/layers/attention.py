@@ -15,7 +15,7 @@ T = TypeVar("T")
 
 
 def attention(
-    ops: BlockOps[T], config: DecoderConfig, layer: int, x: T, positions: Mapping[str, T], past: tuple[T, T]
+    ops: BlockOps[T], config: DecoderConfig, layer: int, x: T, positions: Mapping[str, T], past: tuple[T, T] | None
 ) -> tuple[T, T, T]:
     """x [1, AR, hidden] -> what attention adds to the residual stream [1, AR, hidden], key, value."""
     # No name holds what no later line needs: calibration computes each line for many chunks at once.
@@ -46,8 +46,10 @@ def attention(
     key = ops.transpose(k, (0, 1, 3, 2), out=key_out)
     value = ops.transpose(ops.reshape(v, (-1, kv, 1, dim), out=t + "v.heads"), (1, 2, 0, 3), out=value_out)
 
-    keys = ops.concat((past[0], key), axis=3, out=t + "keys")
-    values = ops.concat((past[1], value), axis=2, out=t + "values")
+    keys, values = key, value
+    if past is not None:
+        keys = ops.concat((past[0], key), axis=3, out=t + "keys")
+        values = ops.concat((past[1], value), axis=2, out=t + "values")
     scores = ops.matmul(q, keys, out=t + "scores")
     if config.score_cap is not None:  # its divisor is in the query's weights
         scores = ops.scale(ops.tanh(scores, out=t + "tanh"), w + CAP, out=t + "capped")

@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model import decoder
+from qairt.model.layers.pooling import pooled
 from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
 from qairt.model.names import present_names
 from qairt.model.parameters import Parameters
@@ -35,6 +36,8 @@ from qairt.quant.measure.overlay_ops import OverlayOps
 
 SEGMENT_TOKENS = 256
 """Tokens that go through a block at once."""
+BEGINNINGS = 16
+"""Of each chunk, those whose vectors are measured."""
 
 OnVocabulary = Callable[[int, Tensor], None]
 """Called with a slice of a vocabulary's matrix: the id of its first token, and [tokens, hidden] of the embedding or
@@ -117,7 +120,7 @@ class Calibration:
             Segment(stream, chunk, start, stop)
             for stream, hiddens in enumerate(streams)
             for chunk, hidden in enumerate(hiddens)
-            for start, stop in _segments(hidden.shape[1])
+            for start, stop in self._segments(hidden.shape[1])
         ]
 
         def weight(stream: int, name: str) -> Tensor:
@@ -204,6 +207,36 @@ class Calibration:
                 logits[place].append(decoder.logits(untapped, self.config, hidden))
         return {place: torch.cat(parts, -1) for place, parts in logits.items()}
 
+    @torch.inference_mode()
+    def pooled(self, chunks: Sequence[int]) -> dict[tuple[int, int], Tensor]:
+        """Run all chunks through the head of an embedding model, and drop the hidden states. The range of what follows
+        the pooling is that of many beginnings of each chunk, as a chunk gives only one vector.
+
+        Args:
+            chunks: those whose vectors are returned.
+
+        Returns:
+            Vectors [1, 1, values] by stream and chunk.
+        """
+        self._ops.hold(head_names(self.config))
+        numbers = range(len(self.hidden))
+        normed = list(self.pool.map(self._final_norm, numbers, self.hidden))
+        untapped = OverlayOps(self._ops, {})
+        made: dict[tuple[int, int], Tensor] = {}
+        for chunk in numbers:
+            tokens = normed[chunk].shape[1]
+            for length in sorted({*range(1, tokens, max(tokens // BEGINNINGS, 1)), tokens}):
+                self._begins_at(Segment(FLOAT, chunk, 0, length))
+                found = self._pooled(self._ops, normed[chunk][:, :length])
+            if chunk in chunks:
+                made[FLOAT, chunk] = found
+        if self.quantized is not None:
+            for chunk in chunks:
+                rounded = decoder.final_norm(untapped, self.config, self.quantized[chunk])
+                made[QUANTIZED, chunk] = self._pooled(untapped, rounded)
+        self.hidden, self.quantized = [], None
+        return made
+
     def weight(self, name: str) -> Tensor:
         """A weight of the latest block, in the layout of `qairt.model.parameters`."""
         return self._ops.weight(name)
@@ -234,19 +267,27 @@ class Calibration:
         each = [known[segment.start, segment.stop] for segment in segments]
         return {name: [found[name] for found in each] for name in each[0]}
 
+    def _pooled(self, ops: TorchOps, normed: Tensor) -> Tensor:
+        return pooled(ops, self.config, normed, torch.zeros(1, 1, 1, normed.shape[1], device=self.device))
+
     @torch.inference_mode()
     def _final_norm(self, chunk: int, hidden: Tensor) -> Tensor:
         parts = []
-        for start, stop in _segments(hidden.shape[1]):
+        for start, stop in self._segments(hidden.shape[1]):
             self._begins_at(Segment(FLOAT, chunk, start, stop))
             parts.append(decoder.final_norm(self._ops, self.config, hidden[:, start:stop]))
         return torch.cat(parts, 1)
 
     @torch.inference_mode()
     def _tap_logits(self, ops: TorchOps, chunk: int, normed: Tensor) -> None:
-        for start, stop in _segments(normed.shape[1]):
+        for start, stop in self._segments(normed.shape[1]):
             self._begins_at(Segment(FLOAT, chunk, start, stop))
             decoder.logits(ops, self.config, normed[:, start:stop])
+
+    def _segments(self, length: int) -> Iterator[tuple[int, int]]:
+        step = length if self.config.pooling is not None else SEGMENT_TOKENS  # an embedding model has no cache
+        for start in range(0, length, step):
+            yield start, min(start + step, length)
 
     def _vocabulary(self, name: str) -> Iterator[tuple[int, Tensor]]:
         for start, some in self._parameters.vocabulary(name):
@@ -267,8 +308,3 @@ def _kept(ops: LockstepOps, layer: int, stream: int, chunk: int) -> tuple[Tensor
         for name, axis in zip(present_names(layer), (3, 2), strict=True)
     )
     return key, value
-
-
-def _segments(length: int) -> Iterator[tuple[int, int]]:
-    for start in range(0, length, SEGMENT_TOKENS):
-        yield start, min(start + SEGMENT_TOKENS, length)

@@ -225,6 +225,12 @@ class LockstepOps:
     def slice(self, x: Values, start: int, end: int, *, axis: int, out: str) -> Values:
         return self._all(out, lambda value, *, out: _PLAIN.slice(value, start, end, axis=axis, out=out), x)
 
+    def tail(self, x: Values, start: int, *, axis: int, out: str) -> Values:
+        return self._all(out, lambda value, *, out: _PLAIN.tail(value, start, axis=axis, out=out), x)
+
+    def average(self, x: Values, weights: Values, *, out: str) -> Values:
+        return self._all(out, _PLAIN.average, x, weights)
+
     def concat(self, parts: Sequence[Values], *, axis: int, out: str) -> Values:
         return self._all(out, lambda *values, out: _PLAIN.concat(values, axis=axis, out=out), *parts)
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qairt.model.names import hidden_name, present_names
+from qairt.model.names import hidden_name, output_name, present_names
 from qairt.quant.measure.calibration import Calibration
 from qairt.quant.measure.lockstep import QUANTIZED
 from qairt.quant.measure.reference_vectors import LOGIT_VALUES, TOKENS, ReferenceVectors
@@ -35,12 +35,10 @@ class Recorder:
     def after_block(self, layer: int) -> dict[str, Tensor]:
         """Record the block's outputs; returns them by name."""
         key, value = present_names(layer)
-        hidden = hidden_name(layer + 1)
-        kept = {
-            hidden: self._hidden()[:, : self._tokens],
-            key: self._calibration.latest[self._stream, self._chunk][0][..., : self._tokens],
-            value: self._calibration.latest[self._stream, self._chunk][1][:, :, : self._tokens],
-        }
+        kept = {hidden_name(layer + 1): self._hidden()[:, : self._tokens]}
+        if self._calibration.config.pooling is None:
+            latest = self._calibration.latest[self._stream, self._chunk]
+            kept |= {key: latest[0][..., : self._tokens], value: latest[1][:, :, : self._tokens]}
         named = {f"{self._prefix}{name}": value.cpu().contiguous() for name, value in kept.items()}
         self.restore(named)
         return named
@@ -51,9 +49,11 @@ class Recorder:
             if name.startswith(self._prefix):
                 self._tensors[name.removeprefix(self._prefix)] = value.numpy()
 
-    def vectors(self, logits: Tensor, branches: Mapping[str, NDArray[np.float32]] | None = None) -> ReferenceVectors:
-        """Everything recorded, with these logits, and the values of the LoRA branches' inputs that it ran with."""
-        return ReferenceVectors(self._tensors | {"logits": logits.cpu().numpy()} | dict(branches or {}))
+    def vectors(self, result: Tensor, branches: Mapping[str, NDArray[np.float32]] | None = None) -> ReferenceVectors:
+        """Everything recorded, with these logits or this vector, and the values of the LoRA branches' inputs that it
+        ran with."""
+        name = output_name(self._calibration.config)
+        return ReferenceVectors(self._tensors | {name: result.cpu().numpy()} | dict(branches or {}))
 
     def _hidden(self) -> Tensor:
         streams = self._calibration

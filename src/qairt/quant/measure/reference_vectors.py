@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import masks
-from qairt.model.masks import additive_mask, slots_before
-from qairt.model.names import branch_layer, hidden_name, is_branch_input, past_names, present_names
+from qairt.model.masks import mask_of, slots_before
+from qairt.model.names import POOLED, branch_layer, hidden_name, is_branch_input, past_names, present_names
 from qairt.model.rope import rotary_inputs
 
 if TYPE_CHECKING:
@@ -39,7 +39,8 @@ class ReferenceVectors:
     tensors: Mapping[str, Array]
     """`input_ids` int32 [T]; `hidden_{k}` [1, T, hidden] for k in 0 … layers; `past_key_{i}_out` [KV, 1, D, T] and
     `past_value_{i}_out` [KV, 1, T, D]; `logits` [1, n, vocab] of the last n positions; the inputs of LoRA branches, if
-    they were not zero. Float32."""
+    they were not zero. Float32. Of an embedding model there are no keys and values, and `pooled_output` [1, 1, values]
+    instead of logits."""
 
     @property
     def length(self) -> int:
@@ -102,12 +103,13 @@ def part_inputs(
         inputs[name] = _left_padded(vectors.tensors[name][:, past : past + new], ar, 1)
     if part.first_layer == part.last_layer:
         return inputs
-    for name, window in masks(config).items():
-        inputs[name] = additive_mask(ar=ar, cl=cl, past=past, new=new, floor=mask_floor, window=window)
+    for name in masks(config):
+        inputs[name] = mask_of(config, name, ar=ar, cl=cl, past=past, new=new, floor=mask_floor)
     positions = np.maximum(np.arange(past + new - ar, past + new), 0)
     tables = rotary_inputs(config, positions, length=vectors.length)
     inputs |= {name: table[None, None] for name, table in tables.items()}
-    for layer in range(part.first_layer, part.last_layer):
+    cached = range(part.first_layer, part.last_layer) if config.pooling is None else ()
+    for layer in cached:
         for name_in, name_out, axis in zip(past_names(layer), present_names(layer), (3, 2), strict=True):
             slots = slots_before(ar, cl, config.window_of(layer))
             seen = vectors.tensors[name_out].take(np.arange(max(past - slots, 0), past), axis)
@@ -125,10 +127,14 @@ def expected_outputs(
 
     Returns:
         Output name -> values of the last n <= AR tokens: n is smaller than AR if the text is shorter, and for logits if
-        not all were kept. A last part has no logits here if none were kept for these tokens (CL < T).
+        not all were kept. A last part has no logits here if none were kept for these tokens (CL < T); an embedding
+        model's part has no outputs then, which depend on the whole text.
     """
     new, past = _counts(vectors, ar, cl)
     outputs: dict[str, Array] = {}
+    if config.pooling is not None:
+        name = POOLED if part.has_head else hidden_name(part.last_layer)
+        return {name: vectors.tensors[name]} if new == vectors.length else {}
     if part.has_head:
         kept = vectors.tensors["logits"]
         stop = past + new - (vectors.length - kept.shape[1])

@@ -8,12 +8,14 @@ vendor's libraries goes to standard error, whichever stream they print to. The p
     {"do": "check", "config": {…}}                      {"status": 0}
     {"do": "create", "config": {…}}                     {"status": 0, "seconds": 0.1}
     {"do": "apply", "adapter": "…", "strengths": {…}}   {"status": 0}
+    {"do": "create_embedding", "config": {…}}           {"status": 0}
+    {"do": "embed", "text": "…"}                        {"status": 0, "vector": [0.5, …]}
     {"do": "encode", "text": "…"}                       {"status": 0, "tokens": [1, 2]}
     {"do": "query", "text": "…", "max_tokens": 8}       {"piece": "…"} for each token, then {"status": 0}
     {"do": "query_tokens", "tokens": […], "max_tokens": 8}      {"token": 5} for each, then {"status": 0}
 
-A status is Genie's: 0 is success, below 0 an error, above 0 a warning. The functions are those of GenieDialog.h and
-GenieTokenizer.h, API 1.x.
+A status is Genie's: 0 is success, below 0 an error, above 0 a warning. The functions are those of GenieDialog.h,
+GenieEmbedding.h and GenieTokenizer.h, API 1.x.
 """
 
 from __future__ import annotations
@@ -36,12 +38,19 @@ class Reply(TypedDict, total=False):
     tokens: list[int]
     piece: str
     token: int
+    vector: list[float]
 
 
 class PointerTo(Protocol):
     """A ctypes pointer to integers, as a callback gets it."""
 
     def __getitem__(self, index: slice) -> list[int]: ...
+
+
+class PointerToFloats(Protocol):
+    """The same of floats."""
+
+    def __getitem__(self, index: slice) -> list[float]: ...
 
 
 ENGINE = b"primary"
@@ -53,6 +62,7 @@ BEGIN, CONTINUE = 1, 2
 
 Text = CFUNCTYPE(None, c_char_p, c_int, c_void_p)
 Tokens = CFUNCTYPE(None, POINTER(c_uint32), c_uint32, c_int, c_void_p)
+Vector = CFUNCTYPE(None, POINTER(c_uint32), c_uint32, POINTER(c_float), c_void_p)
 Allocate = CFUNCTYPE(None, c_size_t, POINTER(c_void_p))
 
 ARGUMENTS = {
@@ -65,12 +75,15 @@ ARGUMENTS = {
     "GenieDialog_setLoraStrength": [c_void_p, c_char_p, c_char_p, c_float],
     "GenieDialog_setMaxNumTokens": [c_void_p, c_uint32],
     "GenieDialog_tokenQuery": [c_void_p, POINTER(c_uint32), c_uint32, c_int, Tokens, c_void_p],
+    "GenieEmbeddingConfig_createFromJson": [c_char_p, POINTER(c_void_p)],
+    "GenieEmbedding_create": [c_void_p, POINTER(c_void_p)],
+    "GenieEmbedding_generate": [c_void_p, c_char_p, Vector, c_void_p],
     "GenieTokenizer_encode": [c_void_p, c_char_p, Allocate, POINTER(POINTER(c_int32)), POINTER(c_uint32)],
 }
 
 
 class Genie:
-    """The library, and the one dialog of this process."""
+    """The library, and the one dialog or embedding model of this process."""
 
     def __init__(self, folder: str, replies: BinaryIO) -> None:
         for name in ("libQnnSystem.so", "libQnnHtp.so"):
@@ -82,6 +95,7 @@ class Genie:
         self._c = ctypes.CDLL(None)
         self._replies = replies
         self._dialog = c_void_p()
+        self._embedding = c_void_p()
 
     def reply(self, line: Reply) -> None:
         self._c.fflush(None)  # the library's output must precede the reply
@@ -97,6 +111,24 @@ class Genie:
         if status == 0:
             status = self._library.GenieDialog_create(made, byref(self._dialog))
         self.reply({"status": status, "seconds": round(time.monotonic() - started, 3)})
+
+    def create_embedding(self, config: dict[str, object]) -> None:
+        status, made = self._configure(config)
+        if status == 0:
+            status = self._library.GenieEmbedding_create(made, byref(self._embedding))
+        self.reply({"status": status})
+
+    def embed(self, text: str) -> None:
+        vector: list[float] = []
+
+        def on_vector(sizes: PointerTo, rank: int, values: PointerToFloats, _: object) -> None:
+            count = 1
+            for size in sizes[:rank]:
+                count *= size
+            vector.extend(values[:count])
+
+        status = self._library.GenieEmbedding_generate(self._embedding, text.encode(), Vector(on_vector), None)
+        self.reply({"status": status, "vector": vector})
 
     def apply(self, adapter: str, strengths: dict[str, float]) -> None:
         status = self._library.GenieDialog_applyLora(self._dialog, ENGINE, adapter.encode())
@@ -145,7 +177,9 @@ class Genie:
 
     def _configure(self, config: dict[str, object]) -> tuple[int, c_void_p]:
         made = c_void_p()
-        return self._library.GenieDialogConfig_createFromJson(json.dumps(config).encode(), byref(made)), made
+        kind = "Embedding" if "embedding" in config else "Dialog"
+        create = getattr(self._library, f"Genie{kind}Config_createFromJson")
+        return create(json.dumps(config).encode(), byref(made)), made
 
 
 def main() -> None:

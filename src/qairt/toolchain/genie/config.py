@@ -8,6 +8,8 @@ from pathlib import Path
 GENIE_CONFIG = "genie_config.json"
 HTP_EXTENSIONS = "htp_backend_ext_config.json"
 """The NPU's settings, which Genie passes to its backend (`qairt.toolchain.qnn.htp_config.backend_settings`)."""
+EMBEDDING = "embedding"
+"""The block of an embedding model, in place of a dialog."""
 NO_TOKEN = -1
 """How Genie writes a token that the model does not have."""
 
@@ -21,6 +23,7 @@ def value_at(content: object, *keys: str) -> object:
 
 def binaries_of(config: Mapping[str, object], folder: Path | None = None) -> list[Path]:
     """The context binaries that a configuration names, in order; none where that part of it is malformed."""
-    found = value_at(config, "dialog", "engine", "model", "binary", "ctx-bins")
+    kind = EMBEDDING if EMBEDDING in config else "dialog"
+    found = value_at(config, kind, "engine", "model", "binary", "ctx-bins")
     names = [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
     return [(folder or Path()) / name for name in names]

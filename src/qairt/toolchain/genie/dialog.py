@@ -75,7 +75,7 @@ def try_dialog(config: Mapping[str, object], *, folder: Path | None = None) -> l
     """
     require()
     try:
-        _require_one_graph_each(config, folder)
+        require_one_graph_each(config, folder)
     except ToolchainError as error:
         return [str(error)]
     return _complaints("create", config, folder, CREATE_TIMEOUT_S)
@@ -118,7 +118,7 @@ class Dialog:
                 binary; contains its output.
         """
         libraries = require()
-        _require_one_graph_each(config, folder)
+        require_one_graph_each(config, folder)
         self.context_size = _integer(config, "size")
         self._strengths = strengths or {}
         self._begin_tokens = 1 if _integer(config, "bos-token") >= 0 else 0
@@ -210,7 +210,7 @@ def _integer(config: Mapping[str, object], name: str) -> int:
     return value
 
 
-def _require_one_graph_each(config: Mapping[str, object], folder: Path | None) -> None:
+def require_one_graph_each(config: Mapping[str, object], folder: Path | None) -> None:
     """
     Raises:
         ToolchainError: a binary of the configuration holds several graphs.
