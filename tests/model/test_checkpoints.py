@@ -298,16 +298,6 @@ def test_adapters_are_refused_by_name(tmp_path):
     )
 
 
-def test_an_embedding_model_is_refused(tmp_path):
-    save_tiny(tmp_path, "qwen3")
-    modules = tmp_path / "modules.json"
-    modules.write_text(json.dumps([{"idx": 1, "type": "sentence_transformers.models.Pooling"}]))
-    assert refused(tmp_path) == (
-        f"{modules}: this is an embedding model (sentence-transformers): it pools hidden states and generates no text\n"
-        "  use a causal language model; to use this one as such, remove modules.json"
-    )
-
-
 POINTER = "version https://git-lfs.github.com/spec/v1\noid sha256:abab\nsize 269060552\n"
 
 

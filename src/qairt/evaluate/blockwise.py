@@ -91,7 +91,7 @@ class BlockwiseModel:
 
     @torch.inference_mode()
     def rows(self, index: int, start: int, stop: int) -> Tensor:
-        return decoder.head(self._ops, self.config, self._hidden[index][:, start:stop], {})[0]
+        return decoder.head(self._ops, self.config, self._hidden[index][:, start:stop])[0]
 
     def close(self) -> None:
         self._ops.release()

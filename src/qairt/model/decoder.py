@@ -78,14 +78,17 @@ def positions(ops: BlockOps[T], config: DecoderConfig, inputs: Mapping[str, T]) 
     return made | {MASK + LOCAL: ops.add(keys, inputs[BAND], out=MASK + LOCAL)} if BAND in inputs else made
 
 
-def head(ops: BlockOps[T], config: DecoderConfig, hidden: T, positions: Mapping[str, T]) -> T:
+def head(ops: BlockOps[T], config: DecoderConfig, hidden: T, positions: Mapping[str, T] | None = None) -> T:
     """hidden [1, AR, hidden] -> logits [1, AR, vocab], or an embedding model's vector [1, 1, values].
 
     Args:
-        positions: only an embedding model's are read.
+        positions: as for `block`; only an embedding model reads them.
     """
     normed = final_norm(ops, config, hidden)
-    return logits(ops, config, normed) if config.pooling is None else pooled(ops, config, normed, positions[KEY_MASK])
+    if config.pooling is None:
+        return logits(ops, config, normed)
+    assert positions is not None
+    return pooled(ops, config, normed, positions[KEY_MASK])
 
 
 def final_norm(ops: BlockOps[T], config: DecoderConfig, hidden: T) -> T:

@@ -220,7 +220,7 @@ class _Model:
             some = hidden[:, start : start + HEAD_TOKENS].detach().requires_grad_()
             wanted = ids[start + 1 : start + 1 + some.shape[1]]
             with torch.enable_grad():
-                logits = decoder.head(self._head, self._config, some, {})[0][: len(wanted)]
+                logits = decoder.head(self._head, self._config, some)[0][: len(wanted)]
                 loss = torch.nn.functional.cross_entropy(logits, wanted, reduction="sum") / count
                 (gradient,) = torch.autograd.grad(loss, [some])
             total += float(loss.detach())

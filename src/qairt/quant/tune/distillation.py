@@ -200,12 +200,12 @@ class _TunedModel:
         tokens = hidden.shape[1]
         for some, float_some in zip(*(torch.split(one, HEAD_TOKENS, 1) for one in (hidden, target)), strict=True):
             with torch.no_grad():
-                wanted = decoder.head(self._head, self._config, float_some, {})[0].log_softmax(-1)
+                wanted = decoder.head(self._head, self._config, float_some)[0].log_softmax(-1)
             with torch.enable_grad():
                 factor = self.factors[FINAL_NORM].detach().requires_grad_()
                 some = some.detach().requires_grad_()
                 ops = _ScaledOps(self._head, {FINAL_NORM: factor})
-                found = decoder.head(ops, self._config, some, {})[0].log_softmax(-1)
+                found = decoder.head(ops, self._config, some)[0].log_softmax(-1)
                 loss = (wanted.exp() * (wanted - found)).sum()
                 by_hidden, by_factor = torch.autograd.grad(loss / tokens, [some, factor])
             total += float(loss.detach())

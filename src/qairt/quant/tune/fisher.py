@@ -128,7 +128,7 @@ def _head_gradient(ops: TorchOps, hidden: Tensor, seed: int) -> Tensor:
     for some in torch.split(hidden, HEAD_TOKENS, 1):
         with torch.enable_grad():
             some = some.detach().requires_grad_()
-            logits = decoder.head(ops, ops.parameters.config, some, {})[0]
+            logits = decoder.head(ops, ops.parameters.config, some)[0]
             drawn = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator)[:, 0]
             loss = torch.nn.functional.cross_entropy(logits, drawn, reduction="sum")
             gradients += torch.autograd.grad(loss, some)
