@@ -51,7 +51,7 @@ SUMMARIES = {
     "evaluate": "Measure how good the model is, quantized or in float.",
     "verify": "Compare each stage's graphs with the float model.",
     "report": "Write one page about the latest run.",
-    "export": "Copy the finished bundle to a folder, for either runtime.",
+    "export": "Copy the finished bundle to a folder, for any runtime.",
     "init": "Write a commented recipe for a model.",
     "models": "List the families of models that can be built.",
     "recipes": "List the recipes that come with qairt, or print one.",

@@ -182,13 +182,10 @@ def build_decoder(
         if config.pooling is not None:
             hidden, _, _ = decoder.block(ops, config, layer, hidden, read, None)
             continue
-        key_in, value_in = past_names(layer)
-        past = windowed("past", config.window_of(layer))
-        past_key = _input(key_in, ir.DataType.FLOAT, [kv, 1, dim, past])
-        past_value = _input(value_in, ir.DataType.FLOAT, [kv, 1, past, dim])
-        hidden, key, value = decoder.block(ops, config, layer, hidden, read, (past_key, past_value))
+        past = _past_inputs(config, layer)
+        hidden, key, value = decoder.block(ops, config, layer, hidden, read, past)
         key.shape, value.shape = ir.Shape([kv, 1, dim, "ar"]), ir.Shape([kv, 1, "ar", dim])
-        inputs += [past_key, past_value]
+        inputs += past
         outputs += [key, value]
     result = decoder.head(ops, config, hidden, read)
     result.shape = ir.Shape([1, "ar", config.vocab_size] if config.pooling is None else [1, 1, config.embedding_size])
@@ -201,6 +198,13 @@ def build_decoder(
         name="decoder",
     )
     return ir.Model(graph, ir_version=IR_VERSION, producer_name="qairt")
+
+
+def _past_inputs(config: DecoderConfig, layer: int) -> tuple[ir.Value, ir.Value]:
+    """A layer's keys and values of the past."""
+    kv, dim, past = config.num_kv_heads, config.head_dim, windowed("past", config.window_of(layer))
+    key, value = past_names(layer)
+    return _input(key, ir.DataType.FLOAT, [kv, 1, dim, past]), _input(value, ir.DataType.FLOAT, [kv, 1, past, dim])
 
 
 def _input(name: str, dtype: ir.DataType, shape: list[int | str]) -> ir.Value:

@@ -61,8 +61,8 @@ class Structure:
         self.windows: dict[str, int | None] = {}
         """Scores -> their window."""
         self.rotaries = [name for names in rotaries(config) for name in names]
-        inputs = {name: self._add(name) for name in (*masks(config), *self.rotaries)}
-        positions = decoder.positions(self, config, inputs)
+        read = {name: self._add(name) for name in (*masks(config), *self.rotaries)}
+        positions = decoder.positions(self, config, read)
         if ALPHA in self._branches:
             self._add(ALPHA)
         hidden = decoder.embed(self, "input_ids")

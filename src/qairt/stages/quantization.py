@@ -166,20 +166,15 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
                 paths |= adapter_paths(found, name)
             paths |= text_paths(found)
             estimate = estimate.model_copy(update={"seconds": estimate.seconds * len(found.names)})
-        return Expansion(
-            [
-                Task(
-                    coord=coord,
-                    sources=(coord,),
-                    params=params,
-                    interchangeable=("lora",),
-                    paths=paths,
-                    environment=environment,
-                    estimate=estimate,
-                )
-                for coord in batch
-            ]
+        described = partial(
+            Task,
+            params=params,
+            interchangeable=("lora",),
+            paths=paths,
+            environment=environment,
+            estimate=estimate,
         )
+        return Expansion([described(coord=coord, sources=(coord,)) for coord in batch])
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
         text = ("calibration_text", env.digest(self.name, _calibration_path(self.config, env)))
@@ -210,7 +205,6 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         decoder = DecoderConfig.model_validate_json(read_regular(context.input.model))
         text = read_regular(text_file).decode(errors="replace")
         ids = Tokenizer.from_directory(context.input.tokenizer).encode(text)
-        # a text of an embedding model is recorded as a whole, and fits each of its graphs
         length = int(str(task.params.get("calibration_length", config.calibration_length)))
         tokens = chunks_of(ids, count=config.calibration_chunks, length=length, where=str(text_file))
         technique = TechniqueConfig.model_validate(task.params["technique"])
