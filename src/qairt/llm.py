@@ -118,6 +118,7 @@ class LLMPipeline(Pipeline):
             suppress_performance_warnings=settings.suppress_performance_warnings,
             enable_cache=settings.enable_cache is not False,
             checkpoint=settings.checkpoint is True,
+            keep=settings.keep,
             verify_digests=settings.verify.artifacts == "full",
             log_level=settings.log_level,
             store=store_of_user(folder.absolute() / STATE_FOLDER),

@@ -197,9 +197,11 @@ SETTINGS: dict[str, tuple[Change, frozenset[str]]] = {
     "lora": (word('lora={"quant_updatable_mode": "all"}'), NOTHING),
     "enable_cache": (word("enable_cache=false"), NOTHING),
     "checkpoint": (word("checkpoint=false"), NOTHING),
+    "keep": (word("keep=bundle"), NOTHING),
     "stages.*.output": (word("stages.quantization.output.visualization.enable=false"), NOTHING),
     "stages.*.enable_cache": (word("stages.quantization.enable_cache=false"), NOTHING),
     "stages.*.checkpoint": (word("stages.quantization.checkpoint=false"), NOTHING),
+    "stages.*.keep": (word("stages.quantization.keep=bundle"), NOTHING),
     "stages.*.overrides": (
         word('stages.generate_context_binary.overrides=[{"where": {"split": 2}, "set": {"optimization_level": 1}}]'),
         since("generate_context_binary"),

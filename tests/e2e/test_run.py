@@ -16,6 +16,7 @@ from qairt.engine.run.options import RunOptions
 from qairt.errors import CacheError
 from qairt.files import sha256_of
 from qairt.llm import LLMPipeline
+from qairt.stages.convert import FloatDlc
 from qairt.toolchain.qnn.inspection import inspect
 
 pytestmark = pytest.mark.compiler
@@ -156,9 +157,6 @@ def test_integers_in_the_quantized_graph_are_those_of_the_encodings(finished: LL
 AFTER_SPLIT = [
     "mha_to_sha_conversion ar{ar}-split2",
     "mha_to_sha_conversion ar{ar}-split3",
-    "convert ar{ar}-split1",
-    "convert ar{ar}-split2",
-    "convert ar{ar}-split3",
     "quantize ar{ar}-split1",
     "quantize ar{ar}-split2",
     "quantize ar{ar}-split3",
@@ -182,7 +180,7 @@ def test_another_number_of_parts_is_named_as_the_setting(recipe: Path, finished:
     reasons = {item.name: item.reason for item in made.to_run()}
     told = "stages.split_model.num_splits 3 → 2"
     assert reasons["split_model ar1-split2"] == told
-    assert reasons["convert ar1-split2"].endswith(told)
+    assert reasons["quantize ar1-split2"].endswith(told)
     assert reasons["generate_context_binary split1"] == told
 
 
@@ -190,9 +188,9 @@ def test_another_number_of_parts_runs_from_the_split_on(recipe: Path, finished: 
     items = would_run(recipe, "stages.split_model.num_splits=2")
     stages = {name.split()[0] for name in items}
     assert stages == {
-        "split_model", "mha_to_sha_conversion", "convert", "quantize", "generate_context_binary", "export_bundle",
+        "split_model", "mha_to_sha_conversion", "quantize", "generate_context_binary", "export_bundle",
     }  # fmt: skip
-    assert len(items) == 4 + 2 + 4 + 4 + 2 + 1
+    assert len(items) == 4 + 2 + 4 + 2 + 1
 
 
 def test_a_technique_setting_runs_from_quantization_on(recipe: Path, finished: LLMPipeline):
@@ -201,7 +199,7 @@ def test_a_technique_setting_runs_from_quantization_on(recipe: Path, finished: L
     assert items[0].name == "quantization all"
     assert items[0].reason == "quantization.technique.block_size 64 → 32"
     assert items[-1].reason == "generate_context_binary split1 changed: quantization.technique.block_size 64 → 32"
-    assert len(items) == sum(1 for _ in made.plan().items) - 1
+    assert len(items) == sum(not item.on_demand for item in made.plan().items) - 1
 
 
 def test_compiler_effort_compiles_again_and_nothing_else(recipe: Path, finished: LLMPipeline):
@@ -217,8 +215,22 @@ def test_one_parts_override_runs_that_part(recipe: Path, finished: LLMPipeline):
 def test_metrics_and_manifest_name_every_stage(finished: LLMPipeline):
     metrics = json.loads((finished.state_folder / "metrics.json").read_text())
     manifest = finished.manifest.read()["stages"]
-    assert set(metrics) == set(manifest) == set(finished.stage_names())
-    assert metrics["convert"]["items"] == 6
+    assert set(metrics) == set(manifest) == set(finished.stage_names()) - {"convert"}
+    assert metrics["quantize"]["items"] == 6
+
+
+def test_float_dlcs_are_made_when_they_are_asked_for(recipe: Path, finished: LLMPipeline, tmp_path: Path):
+    planned = next(stage for stage in finished.plan().stages if stage.stage.name == "convert")
+    assert planned.artifacts == {"DLC": 6}
+    assert {item.reason for item in planned.items} == {"on demand: no item reads it"}
+    shutil.copytree(finished.cache_dir, tmp_path / "cache", symlinks=True)
+    own = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path / "cache")
+    run = own.finished()
+    (first, *others) = run.items("convert")
+    assert [item.entry is not None for item in (first, *others)] == [True] * 6
+    assert [path.name for path in run.output(first, FloatDlc).paths()] == ["ar1-cl32_1_of_3.dlc"]
+    assert sum(1 for _ in own.cache.entries("convert")) == 6
+    assert opened(recipe, "stages.convert.keep=all").plan().to_run()[0].name == "convert ar1-split1"
 
 
 def test_editing_the_bundle_does_not_reach_into_the_cache(recipe: Path, finished: LLMPipeline):

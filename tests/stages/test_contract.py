@@ -175,6 +175,8 @@ def test_each_setting_is_in_the_key_unless_it_is_listed(name: str):
             changed = config_type.model_validate({field: {"prediction": {"enable": True, "save_dir": "elsewhere"}}})
         elif field in ("enable_cache", "checkpoint"):
             changed = config_type.model_validate({field: False})
+        elif field == "keep":
+            changed = config_type.model_validate({field: "bundle"})
         else:
             assert (name, field) in CHANGED, f"add a changed value of {name}.{field} here"
             changed = config.model_copy(update={field: CHANGED[name, field]})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -61,10 +61,12 @@ class RunLimits:
         """Options of the engine; what was not given is chosen for this machine."""
         from qairt.engine.run.options import RunOptions
 
-        limits = {"jobs": self.jobs, "memory": self.memory}
-        return RunOptions(
+        chosen = RunOptions()
+        return replace(
+            chosen,
             executor=executor,
             until=self.until,
             force=frozenset(self.force or ()),
-            **{name: value for name, value in limits.items() if value is not None},
+            jobs=chosen.jobs if self.jobs is None else self.jobs,
+            memory=chosen.memory if self.memory is None else self.memory,
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Self, TypeVar
@@ -65,8 +65,11 @@ def write_output(output: StageOutput, directory: Path) -> None:
     (directory / OUTPUT_FILE).write_text(relative.model_dump_json(indent=1) + "\n")
 
 
-def read_output(output_type: type[OutT], directory: Path) -> OutT:
+def read_output(output_type: type[OutT], directory: Path, absent: Collection[str] = ()) -> OutT:
     """The inverse of `write_output`.
+
+    Args:
+        absent: files that were let go, by path below `directory`; it may name them.
 
     Raises:
         CacheError: it names something that is no regular file or folder below `directory`.
@@ -74,8 +77,21 @@ def read_output(output_type: type[OutT], directory: Path) -> OutT:
     """
     output = output_type.model_validate_json(read_regular(directory / OUTPUT_FILE))
     for path in output.paths():
-        require_below(path, directory)
+        if path.as_posix() not in absent:
+            require_below(path, directory)
     return output.moved(Path(), directory)
+
+
+def is_here(output: StageOutput, fields: Collection[str], directory: Path, absent: Collection[str]) -> bool:
+    """Whether all files of some fields of an output are there.
+
+    Args:
+        directory: of the output.
+        absent: see `read_output`.
+    """
+    gone = [directory / name for name in absent]
+    named = {path for field in fields for path in _paths_in(getattr(output, field))}
+    return not any(named.intersection((path, *path.parents)) for path in gone)
 
 
 def require_below(path: Path, directory: Path) -> None:

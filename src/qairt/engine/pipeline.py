@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +17,7 @@ from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.cache.trash import Trash
 from qairt.engine.digests import FileDigests
 from qairt.engine.last_result import LastResult
+from qairt.engine.plan.demand import is_let_go
 from qairt.engine.plan.outputs import check_outputs
 from qairt.engine.plan.plan import Planner
 from qairt.engine.plan.planned import Plan
@@ -29,11 +30,11 @@ from qairt.engine.run.run import Run
 from qairt.engine.run.setup import RunSetup
 from qairt.engine.run.stream import EventListener, EventStream
 from qairt.engine.stage import AnyStage, Env, StageConfig
-from qairt.errors import QairtError, RecipeError, unwritable
+from qairt.errors import CacheError, QairtError, RecipeError, unwritable
 from qairt.recipe.faults import combined
 from qairt.recipe.file_settings import make_config_files_absolute
 from qairt.recipe.recipe import Recipe
-from qairt.recipe.settings import LogLevel
+from qairt.recipe.settings import Keep, LogLevel
 
 if TYPE_CHECKING:
     from qairt.engine.observers import StageObserver
@@ -54,6 +55,7 @@ class Pipeline(LastResult):
         verify_digests: read every byte of reused entries, also of files that have not changed since they were read.
         log_level: the messages that a run shows: `warning` leaves notices out, `error` warnings too.
         store: that several machines share results through.
+        keep: which items keep their large files, of stages that do not say it themselves.
 
     Raises:
         ContractViolation: the stages do not fit together; names the stage.
@@ -73,6 +75,7 @@ class Pipeline(LastResult):
         verify_digests: bool = False,
         log_level: LogLevel = "info",
         store: SharedStore | None = None,
+        keep: Keep | None = None,
     ) -> None:
         self.cache_dir = Path(cache_dir).absolute()
         self.recipe = recipe if recipe is not None else Recipe()
@@ -94,7 +97,7 @@ class Pipeline(LastResult):
         """Set to end a run from another thread: running items are stopped, finished ones kept."""
         self.cache = StageCache(self.cache_dir, self._bad_entry, verify_digests=verify_digests)
         self.manifest = PipelineManifest(self.cache_dir)
-        self.store = store
+        self.store, self._keep = store, keep
         self.detached = False
         """Whether the process that runs it has no terminal."""
         self._stream = EventStream()
@@ -203,7 +206,23 @@ class Pipeline(LastResult):
 
     def plan_finished(self, env: Env) -> Plan:
         """The plan in `env`, unchecked, with everything that is there, also what the next run would not reuse."""
-        return replace(self._planner(env, RunOptions()), uncached=frozenset(), store=None).plan()
+        return replace(self._planner(env, RunOptions()), uncached=frozenset(), store=None, finished=True).plan()
+
+    def rebuild(self, names: Collection[str]) -> None:
+        """Make items whole whose files were let go, or that nothing needed so far, and with them only such items.
+
+        Raises:
+            CacheError: more is missing, so that they cannot be rebuilt without a run; or one of them failed.
+            QairtError: the settings cannot work.
+        """
+        options = RunOptions(asked=frozenset(names))
+        plan = self.plan(options)
+        missing = [item for item in plan.to_run() if item.released is None and not is_let_go(plan, item.stage)]
+        if missing:
+            raise CacheError(f"it is not built yet: {missing[0].reason}", where=missing[0].name, remedy="run again")
+        result = self.construct(options).last_run
+        for failure in result.failed:
+            raise failure
 
     # Running
 
@@ -262,7 +281,17 @@ class Pipeline(LastResult):
 
     def _planner(self, env: Env, options: RunOptions) -> Planner:
         uncached = frozenset(stage.name for stage in self._stages if not self._reuses(stage.config))
-        return Planner(self._requested(options), env, self.cache, options.force, self.model, uncached, self.store)
+        return Planner(
+            stages=self._requested(options),
+            env=env,
+            cache=self.cache,
+            force=options.force,
+            model=self.model,
+            uncached=uncached,
+            store=self.store,
+            keep=self._keep,
+            asked=options.asked,
+        )
 
     def _reuses(self, config: StageConfig) -> bool:
         return self._enable_cache if config.enable_cache is None else config.enable_cache

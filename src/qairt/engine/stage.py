@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar, get_args
+from typing import Any, ClassVar, Generic, Literal, TypeVar, get_args
 
 from qairt.engine.artifact import (
     Artifact,
@@ -61,6 +61,8 @@ __all__ = [
 ConfigT = TypeVar("ConfigT", bound=StageConfig)
 InT = TypeVar("InT", bound=StageInput)
 
+Worth = Literal["intermediate", "result", "bundle"]
+"""intermediate: for the stages after it; result: of interest by itself; bundle: kept whenever anything is."""
 Progress = Callable[[float, str], None]
 """`progress(fraction in 0…1, current step)`."""
 KeyFacts = tuple[tuple[str, object], ...]
@@ -143,6 +145,12 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     adds_items: ClassVar[bool] = False
     """Its items join those before it, which later stages get as well. Each of its tasks names one source or several
     among them, for what it reads."""
+    worth: ClassVar[Worth] = "result"
+    """What its files are kept for, see `StageConfig.keep`."""
+    on_demand: ClassVar[bool] = False
+    """Its items are made when a later item reads them or the user asks for them, and not for their own sake."""
+    long_read: ClassVar[frozenset[str]] = frozenset()
+    """Fields of its output whose files stay when the others are let go: items much further down read them."""
     output_version: ClassVar[int] = 1
     """Raised by hand when the predictions or pictures of the same items change."""
 
@@ -199,6 +207,10 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
         """The facets of earlier stages that its items read themselves; what its sources read is in the sources' keys.
         None, the default: all of them."""
         return None
+
+    def fields_read(self) -> Collection[str]:
+        """The fields of its input that its items read with these settings."""
+        return self.input_type.model_fields
 
     def earlier_key_extras(self, env: Env) -> KeyFacts:
         """What `cache_key_extras` was before keys had facets; entries of that time are still found."""
@@ -265,9 +277,13 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
         export_output(output, path)
 
     @classmethod
-    def load_from_cache(cls, path: Path, **_: object) -> OutT:
-        """The output that `export` wrote into `path`."""
-        return read_output(cls.output_type, path)  # type: ignore[return-value]
+    def load_from_cache(cls, path: Path, *, absent: Collection[str] = (), **_: object) -> OutT:
+        """The output that `export` wrote into `path`.
+
+        Args:
+            absent: its files that were let go; the output may name them.
+        """
+        return read_output(cls.output_type, path, absent)  # type: ignore[return-value]
 
     # Reports, on a cache hit as on a run; not part of the key
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
 
 from qairt.engine.axes import Coord
 from qairt.recipe.output_settings import OutputSettings
+from qairt.recipe.settings import Keep
 
 
 class Override(BaseModel):
@@ -24,7 +25,7 @@ class StageConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", validate_default=True)
 
-    not_in_key: ClassVar[frozenset[str]] = frozenset({"overrides", "output", "enable_cache", "checkpoint"})
+    not_in_key: ClassVar[frozenset[str]] = frozenset({"overrides", "output", "enable_cache", "checkpoint", "keep"})
     """Fields that do not change what an item holds: lists of axis values, where reports go, and what is kept."""
 
     output: OutputSettings = Field(default_factory=OutputSettings)
@@ -34,13 +35,17 @@ class StageConfig(BaseModel):
     `checkpoint` keeps them or the stage is the last. Default: the recipe's `enable_cache`."""
     checkpoint: bool | None = None
     """Whether results are kept although `enable_cache` is false. Default: the recipe's `checkpoint`."""
+    keep: Keep | None = None
+    """Which finished items keep their large files when nothing needs them any more. all: all; results: those of
+    interest by themselves, such as quantized graphs and binaries; bundle: what quantization chose, and the last
+    stage's. The others are rebuilt when they are asked for. Default: the recipe's `keep`."""
     overrides: list[Override] = Field(default_factory=list)
     """Settings that differ by coordinate: `[{where: {split: 5}, set: {act_bitwidth: 8}}]`."""
 
     @field_validator("overrides")
     @classmethod
     def _only_per_item_settings(cls, overrides: list[Override]) -> list[Override]:
-        for name in ("output", "overrides", "enable_cache", "checkpoint"):
+        for name in ("output", "overrides", "enable_cache", "checkpoint", "keep"):
             if any(name in override.set for override in overrides):
                 raise ValueError(f"{name} applies to the whole stage and cannot differ by coordinate")
         return overrides

@@ -23,6 +23,9 @@ def _backend(value: object) -> object:
 LogLevel = Annotated[Literal["trace", "debug", "info", "warning", "error"], BeforeValidator(_lower)]
 
 
+Keep = Literal["all", "results", "bundle"]
+
+
 class MinSqnrConfig(BaseModel):
     """The SQNR in dB that every output of a rung must reach, over all tokens except the text's first."""
 
@@ -110,6 +113,11 @@ class RecipeSettings(BaseModel):
     """Whether finished items are reused; of each stage unless it has its own setting. Default: true."""
     checkpoint: bool | None = None
     """Whether results are kept where `enable_cache` is false. Default: false."""
+    keep: Keep | None = None
+    """Which finished items keep their large files when nothing needs them any more; of each stage unless it has its own
+    setting. all: all; results: those of interest by themselves, such as quantized graphs and binaries; bundle: what
+    quantization chose, and the last stage's. The others are rebuilt when they are asked for. Default: all; results
+    where what comes between takes more than 4 GB."""
     execution_environment: ExecutionEnvironment = Field(default_factory=ExecutionEnvironment)
     """Where qairt itself computes."""
     verify: VerifyConfig = Field(default_factory=VerifyConfig)

@@ -41,6 +41,8 @@ class StageLine:
     usage: StageUsage
     size: int
     """Of its files in the cache, equal contents counted once."""
+    on_demand: int = 0
+    """Not built, as nothing needs them."""
     earlier: str = ""
     """The run that built it, if it was another one: `run 0003`, or `an earlier run`."""
 

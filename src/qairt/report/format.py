@@ -70,6 +70,7 @@ def items(stage: StageLine) -> str:
         (stage.built, "built"),
         (stage.cached, "reused"),
         (stage.failed, "failed"),
+        (stage.on_demand, "on demand"),
         (stage.pending, "not built"),
     ]
     return ", ".join(f"{number}\u00a0{word}" for number, word in parts if number) or NONE

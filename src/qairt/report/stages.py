@@ -36,6 +36,7 @@ def stage_line(
         built=sum(item.status in ("done", "warn") for item in items),
         cached=sum(item.status == "cached" for item in items),
         failed=sum(item.status == "failed" for item in items),
+        on_demand=sum(item.status == "on_demand" for item in items),
         pending=sum(item.status not in MADE and item.status != "failed" for item in items),
         usage=_usage_of_items(ran) if ran else _earlier_usage(cached, record),
         size=sum(

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qairt.engine.plan.reads import read_by
 from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError
 from qairt.files import copy_file, files_below, sha256_of
@@ -101,15 +102,10 @@ def bundle_inputs(run: FinishedRun, item: PlannedItem) -> tuple[dict[Coord, Expo
     entries: dict[str, Entry] = {}
     for source in item.sources:
         fields: dict[str, object] = {}
-        level = [source]
-        while level and len(fields) < len(ExportBundleInput.model_fields):
-            for each in level:
-                output = run.output(each, StageOutput)
-                entries[each.key] = _entry_of(each)
-                for name in ExportBundleInput.model_fields:
-                    if hasattr(output, name):
-                        fields.setdefault(name, getattr(output, name))
-            level = [each for above in level for each in above.sources]
+        for read, names in read_by(item.stage, source):
+            output = run.output(read, StageOutput)
+            entries[read.key] = _entry_of(read)
+            fields |= {name: getattr(output, name) for name in names}
         inputs[source.coord] = ExportBundleInput.model_validate(fields)
     return inputs, list(entries.values())
 

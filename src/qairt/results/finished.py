@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from qairt.engine.plan.cause import NEW
+from qairt.engine.plan.demand import is_let_go
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError, ModelError, RecipeError
@@ -37,6 +39,7 @@ class FinishedRun:
         Raises:
             QairtError: the settings cannot work.
         """
+        self._pipeline = pipeline
         self.recipe = pipeline.recipe
         self._failed = pipeline.failed if pipeline.result is not None else []
         self.cache = pipeline.cache
@@ -76,7 +79,7 @@ class FinishedRun:
     # Outputs of stages
 
     def items(self, stage: str) -> list[PlannedItem]:
-        """A stage's items.
+        """A stage's items, whole: those whose files were let go are rebuilt.
 
         Raises:
             RecipeError: the recipe has no such stage.
@@ -89,6 +92,7 @@ class FinishedRun:
                 where=self.recipe.where("stages"),
                 remedy=f"add {stage} to its stages",
             )
+        self.make_whole(planned.items)
         missing = [item for item in planned.items if not item.cached]
         if missing:
             several = f"{len(missing)} of {len(planned.items)} items of {stage} are"
@@ -103,12 +107,33 @@ class FinishedRun:
             ) from failure
         return planned.items
 
+    def make_whole(self, items: Sequence[PlannedItem]) -> None:
+        """Rebuild those of some items whose files were let go, or that nothing needed so far; other missing items stay
+        missing.
+
+        Raises:
+            QairtError: one of them could not be rebuilt.
+        """
+        lacking = [item for item in items if item.entry is None or not item.entry.is_whole]
+        let_go = [item for item in lacking if item.entry is not None or is_let_go(self.plan, item.stage)]
+        begun = any(item.entry is not None for item in self.plan.items if not is_let_go(self.plan, item.stage))
+        if not let_go or not begun or len(let_go) < len(lacking):
+            return
+        try:
+            self._pipeline.rebuild([item.name for item in let_go])
+        except CacheError:
+            if any(item.entry is not None for item in let_go):
+                raise
+        for item in let_go:
+            item.entry = self.cache.whole(item.key)
+
     def output(self, item: PlannedItem, kind: type[OutputT]) -> OutputT:
         """The output of an item.
 
         Raises:
             CacheError: it is missing or damaged.
         """
+        self.make_whole([item])
         output = self.cache.get(item.key, type(item.stage))
         if output is None:
             raise CacheError(

@@ -47,7 +47,9 @@ class Convert(ToolchainStage[ConvertConfig, ConvertInput, FloatDlc]):
 
     name = "convert"
     imported_ahead = ("onnx_ir",)
+    worth = "intermediate"
     requires = ("split_model",)
+    on_demand = True
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         tasks, paths = [], paths_of(self.name, env)

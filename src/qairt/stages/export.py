@@ -87,6 +87,7 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
 
     name = "export"
     imported_ahead = ("onnx_ir",)
+    worth = "intermediate"
 
     def check(self, env: Env) -> None:
         for name in ("onnx", "encodings"):

@@ -28,7 +28,7 @@ from qairt.files import link_or_copy
 from qairt.stages.emulation import Emulate, EmulationCheck, estimated_seconds
 from qairt.stages.facts import soc_of
 from qairt.stages.split_model import part_at, parts_for, parts_of
-from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of
+from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of, uses_sdk
 from qairt.stages.toolchain_stage import ToolchainStage
 
 
@@ -140,6 +140,11 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
             require_vtcm(soc_of(env), config.vtcm_mb, where=f"stages.{self.name}.vtcm_mb")
         if config.extended_udma:
             require_extended_udma(soc_of(env), where=f"stages.{self.name}.extended_udma")
+
+    def fields_read(self) -> Collection[str]:
+        """The DLC is for the generator of an SDK."""
+        fields = super().fields_read()
+        return fields if uses_sdk(self.config) else set(fields) - {"dlc"}
 
     def facets_read(self) -> Collection[str]:
         return ()

@@ -59,6 +59,7 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
 
     name = "mha_to_sha_conversion"
     imported_ahead = ("onnx_ir",)
+    worth = "intermediate"
     requires = ("split_model",)
 
     def applies_to(self, coord: Coord) -> bool:

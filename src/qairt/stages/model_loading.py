@@ -54,6 +54,7 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
     """
 
     name = "model_loading"
+    worth = "bundle"
 
     def check(self, env: Env) -> None:
         model_of(env)

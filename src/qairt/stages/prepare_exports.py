@@ -85,6 +85,7 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
 
     name = "prepare_exports"
     imported_ahead = ("onnx_ir",)
+    worth = "intermediate"
     axis_name = "ar"
     requires = ("export",)
 

@@ -111,6 +111,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
     """
 
     name = "quantization"
+    worth = "bundle"
     version = 2
     computed_with = ("torch", "tokenizers")
     requires = ("model_loading",)

@@ -34,7 +34,7 @@ from qairt.stages.export import adopted_graph
 from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER, model_facets
 from qairt.stages.facts import has_model, settings_of
 from qairt.stages.split_model import part_at
-from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of
+from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of, uses_sdk
 from qairt.stages.toolchain_stage import ToolchainStage
 
 
@@ -141,6 +141,11 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
 
     def facets_read(self) -> Collection[str]:
         return ()
+
+    def fields_read(self) -> Collection[str]:
+        """The float DLC and the recorded tensors are for the quantizer of an SDK."""
+        fields = super().fields_read()
+        return fields if uses_sdk(self.config) else set(fields) - {"float_dlc", "test_vectors"}
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
         return () if settings_of(env).backend == "CPU" else super().cache_key_extras(env)

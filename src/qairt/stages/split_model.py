@@ -82,6 +82,8 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
 
     name = "split_model"
     imported_ahead = ("onnx_ir",)
+    worth = "intermediate"
+    long_read = frozenset({"test_vectors"})
     axis_name = "split"
     computed_from: ClassVar[Mapping[str, str]] = {"part.of": "stages.split_model.num_splits"}
     computed_with = ("onnxruntime",)

@@ -73,6 +73,7 @@ class StateColours(_Strict):
     cancelled: Colour | None = None
     interrupted: Colour | None = None
     cleared: Colour | None = None
+    on_demand: Colour | None = None
 
 
 class ThemeFile(_Strict):

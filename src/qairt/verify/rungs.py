@@ -270,7 +270,7 @@ def _stamps(item: PlannedItem) -> dict[str, list[int]]:
     if item.entry is None:
         return {}
     stamps: dict[str, list[int]] = {}
-    for name in item.entry.files:
+    for name in item.entry.files_here():
         status = (Path(item.entry.directory) / name).stat()
         stamps[name] = [status.st_size, status.st_mtime_ns]
     return stamps

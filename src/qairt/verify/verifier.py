@@ -138,6 +138,7 @@ class Verifier:
 
         start = time.perf_counter()
         rungs = self._rungs
+        self._run.make_whole(rungs.items(rung, request))
         tokens = {name: rungs.tokens(rung, request, name) for name in concurrencies}
         texts = [
             MeasuredText(

@@ -26,6 +26,7 @@ from qairt.cli.text.cache import as_data, clearing, entry_age, entry_rows, input
 
 if TYPE_CHECKING:
     from qairt.cli.text.cache import EntryData
+    from qairt.engine.plan.planned import PlannedItem
 
 app = typer.Typer(
     help="List, verify and clear finished work.\n\nA cache directory has one entry for each finished item. RECIPE or"
@@ -261,7 +262,7 @@ def why(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json 
             ]
         )
         return
-    rows = [(item.stage.name, item.label, "cached, will be reused" if item.cached else item.why) for item in items]
+    rows = [(item.stage.name, item.label, _why(item)) for item in items]
     for line in table(rows, header=("stage", "item", "why it runs")):
         emit(line)
     made = made_with_by_stage(item.entry for item in items if item.entry is not None)
@@ -333,3 +334,9 @@ def status(
     from qairt.cli.sharing import show_status
 
     show_status(open_for(recipe or recipe_option, cache_dir), as_json=as_json)
+
+
+def _why(item: PlannedItem) -> str:
+    if item.entry is None:
+        return item.why
+    return "cached, will be reused" if item.entry.is_whole else "cached, will be reused; its large files were let go"

@@ -141,7 +141,8 @@ def _artifacts(pipeline: LLMPipeline, plan: Plan, reported: Sequence[str]) -> li
         text = f"{pipeline.manifest.path} is damaged; the next run rewrites it"
         findings.append(Finding("artifacts", "warning", text))
     for item in items:
-        if not item.cached and pipeline.manifest.item(item.stage.name, item.label).get("cache_key") == item.key:
+        was_made = pipeline.manifest.item(item.stage.name, item.label).get("cache_key") == item.key
+        if item.runs and item.released is None and was_made:
             text = f"{item.name}: {item.reason}, although a run finished it"
             findings.append(Finding("artifacts", "warning", text, "the next run rebuilds it"))
     cached = sum(item.cached for item in items)

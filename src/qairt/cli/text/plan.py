@@ -17,12 +17,18 @@ def plan_lines(plan: Plan, *, jobs: int, memory: int, brief: bool = False) -> li
     lines = [*stage_table(plan), ""]
     to_run = plan.to_run()
     if not to_run:
-        lines.append(f"Nothing to run: {count(sum(1 for _ in plan.items), 'item')}, all cached.")
+        waiting = sum(item.on_demand for item in plan.items)
+        cached = count(sum(item.cached for item in plan.items), "item")
+        lines.append(f"Nothing to run: {cached} cached, {waiting} on demand." if waiting else _all_cached(cached))
     else:
         lines.append(styled(_summary(plan, jobs, memory) + ("." if brief else ":"), "bold"))
     if brief:
         return lines
     return [*lines, *(reasons(to_run) if to_run else []), *report_lines(plan)]
+
+
+def _all_cached(items: str) -> str:
+    return f"Nothing to run: {items}, all cached."
 
 
 def stage_table(plan: Plan) -> list[str]:
@@ -51,12 +57,12 @@ def report_lines(plan: Plan) -> list[str]:
 
 
 def _row(name: str, items: list[PlannedItem], output: str) -> tuple[str, ...]:
-    to_run = [item for item in items if not item.cached]
+    to_run = [item for item in items if item.runs]
     built = sum(item.stored is None for item in to_run)
     return (
         name,
         f"{built}/{len(items)}",
-        _marked(size(sum(item.bytes for item in items)), items),
+        _marked(size(sum(item.bytes for item in items if not item.on_demand)), items),
         _marked(compact(sum(item.seconds for item in to_run)), to_run) if to_run else "",
         _marked(size(max(item.peak_ram for item in to_run)), to_run) if to_run else "",
         output,
@@ -69,12 +75,13 @@ def _artifacts(stage: StagePlan) -> str:
     for kind, number in stage.artifacts.items():
         plural = f"{kind.removesuffix('y')}ies" if kind.endswith("binary") else kind
         kinds.append(f"{number} {plural if number != 1 else kind}")
-    return ", ".join(kinds)
+    made = ", ".join(kinds)
+    return f"{made} on demand" if made and all(item.on_demand for item in stage.items) else made
 
 
 def _marked(text: str, items: list[PlannedItem]) -> str:
     """`text` with `~` if one of the items has never run."""
-    return text if all(item.cached or item.from_history for item in items) else f"~{text}"
+    return text if all(item.from_history or not item.runs for item in items) else f"~{text}"
 
 
 def _summary(plan: Plan, jobs: int, memory: int) -> str:

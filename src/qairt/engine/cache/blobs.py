@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
 from qairt.engine.digests import FileDigests
 from qairt.files import flush, make_folder, set_aside, sha256_of
 
-_SHARED_FROM = 1 << 12  # bytes; smaller files are not worth a blob
+SHARED_FROM = 1 << 12
+"""Bytes; smaller files are not worth a blob."""
 
 
 class Blobs:
@@ -29,7 +30,7 @@ class Blobs:
         size = path.stat().st_size
         blob = self._folder / digest
         with self._digests.linking([blob]):
-            shared = size >= _SHARED_FROM and self._share(path, blob)
+            shared = size >= SHARED_FROM and self._share(path, blob)
         return size, digest, not shared
 
     def adopt(self, digest: str, path: Path) -> bool:
@@ -59,16 +60,23 @@ class Blobs:
 
     def drop_unused(self) -> int:
         """Remove blobs that no entry links to, not even a cleared one; returns the bytes freed."""
-        freed = 0
-        for blob in self._folder.glob("*"):
-            try:
-                status = blob.stat()
-            except FileNotFoundError:  # another process dropped it
-                continue
-            if status.st_nlink == 1:
-                freed += status.st_size
-                blob.unlink(missing_ok=True)
-        return freed
+        return sum(self.drop(blob.name) for blob in self._folder.glob("*"))
+
+    def drop(self, digest: str) -> int:
+        """Remove one blob if no entry links to it; returns the bytes freed."""
+        blob = self._folder / digest
+        try:
+            status = blob.stat()
+        except FileNotFoundError:  # there is none, or another process dropped it
+            return 0
+        if status.st_nlink > 1:
+            return 0
+        blob.unlink(missing_ok=True)
+        return status.st_size
+
+    def linking(self, digests: Iterable[str]) -> AbstractContextManager[None]:
+        """Meanwhile links to these bytes come and go, which does not change them."""
+        return self._digests.linking(self._folder / digest for digest in digests)
 
     def _share(self, path: Path, blob: Path) -> bool:
         """Make `path` and `blob` the same file. True if the bytes were stored before; a damaged blob is replaced.

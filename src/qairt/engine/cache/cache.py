@@ -102,7 +102,8 @@ class StageCache:
     # Lookup
 
     def entry(self, key: str) -> Entry | None:
-        """The valid entry of `key`, checked by the content of its files; a bad one is set aside.
+        """The valid entry of `key`, checked by the content of its files; a bad one is set aside. Its large files may
+        have been let go, see `Entry.is_whole`.
 
         A file is read only if it has changed since it was last read or stored.
         """
@@ -118,6 +119,11 @@ class StageCache:
             self.retire(entry)
             self._on_bad_entry(directory, problem)
         return None
+
+    def whole(self, key: str) -> Entry | None:
+        """The valid entry of `key`, if all its files are here."""
+        entry = self.entry(key)
+        return entry if entry is not None and entry.is_whole else None
 
     def present(self, key: str) -> Entry | None:
         """The entry of `key` for display: its files are there, but their content is not checked."""
@@ -141,13 +147,18 @@ class StageCache:
         """Whether a valid entry exists for `key`."""
         return self.entry(key) is not None
 
-    def get(self, key: str, stage_class: type[AnyStage], **kwargs: object) -> StageOutput | None:
-        """The cached output, or None on a miss or a damaged entry (which is set aside)."""
+    def get(self, key: str, stage_class: type[AnyStage], *, in_part: bool = False) -> StageOutput | None:
+        """The cached output, or None on a miss or a damaged entry (which is set aside).
+
+        Args:
+            in_part: also where files were let go: it may name some that are not there.
+        """
         entry = self.entry(key)
-        if entry is None:
+        if entry is None or not (entry.is_whole or in_part):
             return None
         try:
-            output: StageOutput = stage_class.load_from_cache(entry.directory, **kwargs)
+            absent = {"absent": entry.released} if entry.released else {}
+            output: StageOutput = stage_class.load_from_cache(entry.directory, **absent)
         except Exception as error:  # of a stage of the user's own, anything
             self.retire(entry)
             self._on_bad_entry(entry.directory, f"its output cannot be read: {type(error).__name__}")
@@ -245,7 +256,7 @@ class StageCache:
                 new_bytes=new_bytes,
             )
             present = self._read(directory) if directory.is_dir() and not directory.is_symlink() else None
-            if present is not None and present.key == new.key and present.files == files and present.altered() is None:
+            if present is not None and present.holds(new.key, files):
                 entry = replace(entry, new_bytes=present.new_bytes)
                 write_atomic(directory / ENTRY, written(entry))
                 return read_entry(directory)

@@ -73,14 +73,32 @@ class Entry:
     one key, the one it was made from. None in entries of earlier versions."""
     made_by: dict[str, str] = field(default_factory=dict)
     """See `NewEntry`; empty in entries of earlier versions."""
+    released: frozenset[str] = frozenset()
+    """Those of its files whose content was let go. They are as they were made, but not here: what follows is not made
+    again because of them, and who reads them has the item rebuilt."""
 
     @property
     def bytes(self) -> int:
+        """Of all its files, here or let go."""
         return sum(file["size"] for file in self.files.values())
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether all its files are here."""
+        return not self.released
+
+    @property
+    def bytes_here(self) -> int:
+        """Of the files that are here."""
+        return sum(file["size"] for file in self.files_here().values())
+
+    def files_here(self) -> dict[str, StoredFile]:
+        """Its files without those that were let go."""
+        return {name: file for name, file in self.files.items() if name not in self.released}
+
     def missing(self) -> str | None:
-        """The first file that is absent, no regular file or of another size, or None."""
-        for name, file in self.files.items():
+        """The first file that is absent, no regular file or of another size, or None; not one that was let go."""
+        for name, file in self.files_here().items():
             try:
                 status = (self.directory / name).lstat()
             except OSError:
@@ -94,7 +112,7 @@ class Entry:
     def altered(self, digest_of: Callable[[Path], str] = sha256_of) -> str | None:
         """The first file whose content is not what was stored, or None. Reads every byte unless `digest_of` knows."""
         problem = self.missing()
-        for name, file in self.files.items() if problem is None else ():
+        for name, file in self.files_here().items() if problem is None else ():
             try:
                 if digest_of(self.directory / name) != file["sha256"]:
                     return f"{name} has different content"
@@ -102,9 +120,18 @@ class Entry:
                 return f"{name} cannot be read: {error.strerror}"
         return problem
 
+    def holds(self, key: str, files: Mapping[str, StoredFile]) -> bool:
+        """Whether it is that of `key`, and these files are here. Reads every byte."""
+        return self.key == key and self.is_whole and self.files == files and self.altered() is None
+
     def paths(self) -> dict[Path, str]:
-        """Its files, each with the digest of what was stored."""
-        return {self.directory / name: file["sha256"] for name, file in self.files.items()}
+        """Its files that are here, each with the digest of what was stored."""
+        return {self.directory / name: file["sha256"] for name, file in self.files_here().items()}
+
+    def differs_from(self, other: Entry) -> str | None:
+        """The first file whose content is not that of the other's file of this name, or None."""
+        names = sorted(self.files.keys() | other.files.keys())
+        return next((name for name in names if self.files.get(name) != other.files.get(name)), None)
 
 
 def read_entry(directory: Path) -> Entry:
@@ -115,16 +142,17 @@ def read_entry(directory: Path) -> Entry:
         ValueError, KeyError, TypeError, AttributeError, OverflowError: the record is damaged.
     """
     record = read_json(directory / ENTRY)
+    files: dict[str, StoredFile] = {
+        _below(name): {"size": int(file["size"]), "sha256": str(file["sha256"])}
+        for name, file in record["files"].items()
+    }
     return Entry(
         directory=directory,
         key=str(record["key"]),
         stage=str(record["stage_name"]),
         label=str(record["label"]),
         timestamp=str(record["timestamp"]),
-        files={
-            _below(name): {"size": int(file["size"]), "sha256": str(file["sha256"])}
-            for name, file in record["files"].items()
-        },
+        files=files,
         inputs=dict(record["inputs"]),
         seconds=float(record["seconds"]),
         peak_rss=int(record["peak_rss"]),
@@ -133,6 +161,7 @@ def read_entry(directory: Path) -> Entry:
         made_with=_texts(record.get("made_with") or {}),
         read=None if record.get("read") is None else _texts(record["read"]),
         made_by=_texts(record.get("made_by") or {}),
+        released=frozenset(name for name in record.get("released") or () if name in files),
     )
 
 
@@ -165,6 +194,7 @@ def written(entry: Entry) -> str:
         "made_with": entry.made_with,
         "read": entry.read,
         "made_by": entry.made_by,
+        **({"released": sorted(entry.released)} if entry.released else {}),
     }
     return json.dumps(record, indent=1) + "\n"
 

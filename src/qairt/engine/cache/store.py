@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry, by_age
 from qairt.engine.cache.manifest import PipelineManifest
+from qairt.engine.cache.releasing import release
 from qairt.engine.cache.trash import Cleared, Trash
 from qairt.engine.record.events import RunStarted, parse_event
 from qairt.engine.record.folder import run_folders
@@ -152,6 +153,9 @@ class Store:
             CacheError: it cannot be deleted.
         """
         with self._cache.linking(self.entries()):
+            for entry in self.entries():
+                if not entry.is_whole:  # what a killed process did not get to
+                    release(self._cache, entry)
             cleared = self.trash.empty()
             leftovers = self._cache.remove_leftovers()
             try:
@@ -169,7 +173,7 @@ class Store:
         read = 0
         for entry in self.entries():
             problem = entry.altered()
-            read += entry.bytes
+            read += entry.bytes_here
             if problem is not None:
                 self._cache.retire(entry)
                 self.problems.append(f"{entry.stage} {entry.label}: {problem}")

@@ -15,6 +15,7 @@ def planned_entries(plan: Plan) -> list[PlannedEntry]:
             coord=item.coord,
             key=item.key,
             cached=item.cached,
+            on_demand=item.on_demand,
             stale=item.stale,
             cleared=item.cleared or 0.0,
             stored=item.stored is not None,

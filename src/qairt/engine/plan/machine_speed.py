@@ -57,7 +57,7 @@ def kept_speed() -> MachineSpeed | None:
 
 def measure_if_needed(plan: Plan) -> bool:
     """Measure this machine if a plan rests on estimates and it never was; whether it was measured now."""
-    if kept_speed() is not None or all(item.cached or item.from_history for item in plan.items):
+    if kept_speed() is not None or all(item.from_history for item in plan.to_run()):
         return False
     speeds = _kept() | {this_host(): measured_speed().model_dump()}
     with suppress(OSError):  # then the next run measures again

@@ -118,7 +118,7 @@ def _reason(
     predicted: PlannedOutput | None,
 ) -> str:
     """Why an output is written; empty if it is up to date."""
-    new = [item.name for item in planned.items if not item.cached or item.name in made]
+    new = [item.name for item in planned.items if item.runs or item.name in made]
     if last is None:
         return "not written yet"
     if new:

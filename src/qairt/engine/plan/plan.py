@@ -16,6 +16,7 @@ from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.libraries import minor_versions
 from qairt.engine.plan.cause import NEVER, cause_of
 from qairt.engine.plan.costs import CostHistory, Expectation, size_bucket
+from qairt.engine.plan.demand import decide, kept_of
 from qairt.engine.plan.key import StageFacts, interchangeable_entry, item_inputs
 from qairt.engine.plan.machine_speed import MachineSpeed, kept_speed
 from qairt.engine.plan.outputs import planned_outputs
@@ -25,6 +26,7 @@ from qairt.engine.shared_store.shared_store import SharedStore
 from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, Stage, Task
 from qairt.errors import ContractViolation
 from qairt.machine import this_host
+from qairt.recipe.settings import Keep
 
 
 @dataclass(frozen=True)
@@ -46,6 +48,12 @@ class Planner:
     model: str = ""
     uncached: frozenset[str] = frozenset()
     store: SharedStore | None = None
+    keep: Keep | None = None
+    """The recipe's."""
+    asked: frozenset[str] = frozenset()
+    """Names of items that are wanted whole, whatever else needs them."""
+    finished: bool = False
+    """It is asked what there is, not what a run would do."""
 
     def plan(self, made: frozenset[str] = frozenset()) -> Plan:
         """Expand every stage and look its items up.
@@ -59,8 +67,14 @@ class Planner:
         planning = _Planning(self, made)
         for stage in self.stages:
             planning.add(stage)
-        planning.plan.outputs = self.outputs(planning.plan)
-        return planning.plan
+        plan = planning.plan
+        plan.kept = kept_of(plan.stages, self.keep)
+        plan.outputs = self.outputs(plan)
+        if not self.finished:
+            decide(plan, self.cache, self.asked)
+            if self.store is not None:
+                look_up(self.store, (item for item in plan.items if item.released is not None))
+        return plan
 
     def outputs(self, plan: Plan, made: frozenset[str] = frozenset()) -> list[PlannedOutput]:
         """The predictions and pictures of a plan's stages, up to date or not.
@@ -97,7 +111,7 @@ class _Planning:
         self._stateful = self._stateful or stage.stateful
         sources = {coord: item for coord, item in self._batch.items() if stage.applies_to(coord)}
         needs_artifacts = type(stage).dry_expand is not Stage.dry_expand
-        described = not needs_artifacts or all(item.cached for item in sources.values())
+        described = not needs_artifacts or all(item.entry and item.entry.is_whole for item in sources.values())
         handles = {coord: self._handle(item, read=needs_artifacts and described) for coord, item in sources.items()}
         expansion = stage.expand(handles, self._env) if described else stage.dry_expand(handles, self._env)
         check_expansion(stage, handles, expansion, self._env, first=not self.plan.stages)

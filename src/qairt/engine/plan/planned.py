@@ -18,6 +18,7 @@ from qairt.engine.plan.costs import Expectation, size_bucket
 from qairt.engine.shared_store.stored import StoredEntry
 from qairt.engine.stage import AnyStage, Expansion, StageConfig, Task
 from qairt.recipe.output_settings import ModelOutput, OutputKind
+from qairt.recipe.settings import Keep
 
 FETCH_RAM = 60_000_000
 """Bytes that fetching an item takes, whatever its size."""
@@ -33,6 +34,7 @@ Kind = Literal[
     "input",
     "new",
     "removed",
+    "released",
     "forced",
     "never",
 ]
@@ -144,6 +146,10 @@ class PlannedItem:
     """The root of that reason."""
     cleared: float | None = None
     """When its result was cleared, which undo can bring back."""
+    on_demand: bool = False
+    """It is not here, and nobody needs it: see `qairt.engine.plan.demand`."""
+    released: Entry | None = None
+    """Its entry, if it is rebuilt because files of it were let go."""
     stored: StoredEntry | None = None
     """Its entry in the shared store, if it is fetched instead of built."""
     fetch_seconds: float = 0.0
@@ -218,9 +224,19 @@ class PlannedItem:
         return self.entry is not None
 
     @property
+    def runs(self) -> bool:
+        """Whether a run makes it, or fetches it from the shared store."""
+        return self.entry is None and not self.on_demand
+
+    @property
+    def record(self) -> Entry | None:
+        """What is known of its result, here or let go."""
+        return self.entry or self.released
+
+    @property
     def stale(self) -> bool:
         """It was made before and is rebuilt."""
-        return self.entry is None and (self.last is not None or self.cleared is not None)
+        return self.runs and (self.last is not None or self.cleared is not None)
 
 
 @dataclass
@@ -247,6 +263,8 @@ class Plan:
     """Predictions and pictures."""
     known: dict[str, Entry] = field(default_factory=dict)
     """Every entry of the cache by key, reused by this plan or not."""
+    kept: Mapping[str, Keep] = field(default_factory=dict)
+    """What each stage keeps, by name."""
 
     @property
     def items(self) -> Iterator[PlannedItem]:
@@ -254,8 +272,8 @@ class Plan:
             yield from stage.items
 
     def to_run(self) -> list[PlannedItem]:
-        """Items that are not here: built, or fetched from the shared store."""
-        return [item for item in self.items if not item.cached]
+        """Items that are not here and needed: built, or fetched from the shared store."""
+        return [item for item in self.items if item.runs]
 
     def to_fetch(self) -> list[PlannedItem]:
         """Those of them that the shared store has."""
@@ -284,11 +302,17 @@ class Plan:
         }
 
 
+def _status(item: PlannedItem) -> str:
+    if item.entry is not None:
+        return "cached" if item.entry.is_whole else "released"
+    return "on demand" if item.on_demand else "stored" if item.stored is not None else "run"
+
+
 def _item_as_dict(item: PlannedItem) -> dict[str, JsonValue]:
     return {
         "label": item.label,
         "key": item.key,
-        "status": "cached" if item.cached else "stored" if item.stored is not None else "run",
+        "status": _status(item),
         "reason": item.why,
         "seconds": round(item.seconds, 2),
         "from_history": item.from_history,

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 def read_by(stage: AnyStage, source: PlannedItem) -> Iterator[tuple[PlannedItem, set[str]]]:
     """The items that a stage reads from `source` on upstream, with the fields of its input type that each gives."""
-    missing = set(stage.input_type.model_fields)
+    missing = set(stage.fields_read())
     level = [source]
     while level and missing:
         for item in level:
@@ -37,7 +37,7 @@ def files_read(item: PlannedItem) -> dict[str, str] | None:
         for read, _ in read_by(item.stage, source):
             if id(read) not in chained:
                 continue
-            files = read.entry.files if read.entry is not None else read.stored.files if read.stored else None
+            files = read.record.files if read.record is not None else read.stored.files if read.stored else None
             if files is None:
                 return None
             found[read.name] = files_digest(files)

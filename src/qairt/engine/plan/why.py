@@ -150,7 +150,7 @@ def summary(plan: Plan, recipe: Recipe) -> Summary:
         items=len(everything),
         cached=sum(item.cached for item in everything),
         stale=sum(item.stale for item in everything),
-        new=sum(not item.cached and not item.stale for item in everything),
+        new=sum(item.runs and not item.stale for item in everything),
     )
 
 

@@ -45,6 +45,8 @@ class PlannedEntry(BaseModel):
     coord: tuple[tuple[str, int], ...] = ()
     key: str
     cached: bool
+    on_demand: bool = False
+    """It is not here, and nobody needs it: it is made when somebody does."""
     stale: bool = False
     """It was made before, from different inputs."""
     cleared: float = 0.0

@@ -42,6 +42,8 @@ def progress_of(state: RunState, now: float) -> Progress:
     """The progress of a run at `now`. An item counts as much as the seconds that it is expected to take."""
     cached = done = running = lost = cancelled = total = 0.0
     for item in state.items.values():
+        if item.status == "on_demand":
+            continue
         weight = max(item.expected_seconds, _LEAST)
         total += weight
         status = item.status

@@ -16,14 +16,17 @@ _TAIL = 6
 
 def opening(event: ev.RunStarted) -> list[str]:
     """What the run will do: how many items run, how many are cached, how long it takes."""
-    to_run = [item for item in event.items if not item.cached]
-    cached = len(event.items) - len(to_run)
+    to_run = [item for item in event.items if not (item.cached or item.on_demand)]
+    cached = sum(item.cached for item in event.items)
+    on_demand = len(event.items) - len(to_run) - cached
+    waiting = f", {on_demand} on demand" if on_demand else ""
     if not to_run:
-        return [f"nothing to run: {_all(cached)} cached"]
+        return [f"nothing to run: {_all(cached)} cached{waiting}"]
     eta = remaining(RunState.of_plan(event.items), event.time, jobs=event.jobs, memory=event.memory)
     stored = sum(item.stored for item in to_run)
     there = f", {stored} in the store" if stored else ""
-    first = f"{count(len(to_run) - stored, 'item')} to run{there}, {cached} cached; {in_words(eta)}, {eta.basis}"
+    counts = f"{count(len(to_run) - stored, 'item')} to run{there}, {cached} cached{waiting}"
+    first = f"{counts}; {in_words(eta)}, {eta.basis}"
     return [f"{first}, at most {event.jobs} at a time"] + ([f"cached: {_cached_stages(event)}"] if cached else [])
 
 
@@ -70,6 +73,8 @@ def nothing_written(item: ItemState) -> str:
     """Why the log of an item is empty or missing: its state, and what that means for the log."""
     took = f"; it took {duration(item.seconds)}" if item.seconds else ""
     match item.status:
+        case "on_demand":
+            return "on demand: nobody needs it, so it was not made"
         case "cached":
             return "cached: nothing was written in this run, and the log of the run that built it is gone"
         case "done" | "warn":

@@ -27,10 +27,12 @@ ItemStatus = Literal[
     "cancelled",
     "interrupted",
     "cleared",
+    "on_demand",
 ]
 RunStatus = Literal["planned", "running", "done", "failed", "interrupted"]
 
-MADE: frozenset[ItemStatus] = frozenset({"done", "warn", "cached"})
+MADE: frozenset[ItemStatus] = frozenset({"done", "warn", "cached", "on_demand"})
+"""States in which nothing is left to do: what is on demand is not made, as nobody needs it."""
 BUSY: frozenset[ItemStatus] = frozenset({"running", "quiet", "shared"})
 UNMADE: frozenset[ItemStatus] = frozenset({"failed", "blocked", "cancelled", "interrupted"})
 """States in which an item stays unless it is retried."""
@@ -164,6 +166,8 @@ class RunState:
         state = cls(recipe=recipe, cache_dir=cache_dir, jobs=jobs, memory=memory)
         state._plan(entries)
         for item, entry in zip(state.items.values(), entries, strict=True):
+            if entry.on_demand:
+                continue
             item.status = "cached" if entry.cached else "stale" if entry.stale else "waiting"
             if entry.cleared:
                 item.status, item.cleared = "cleared", entry.cleared
@@ -326,6 +330,8 @@ class RunState:
             item.expected_low, item.expected_high = entry.seconds_low, entry.seconds_high
             item.expected_ram, item.bytes = entry.peak_ram, entry.bytes if entry.cached else 0
             item.size = entry.size
+            if entry.on_demand:
+                item.status = "on_demand"
             for source in entry.sources:
                 self._dependents.setdefault(source, []).append(item)
         for item in self.items.values():

@@ -85,7 +85,7 @@ class RunSummary(BaseModel):
     @property
     def made(self) -> int:
         """Items that are finished, made or reused."""
-        return sum(self.counts.get(status, 0) for status in ("done", "warn", "cached"))
+        return sum(self.counts.get(status, 0) for status in ("done", "warn", "cached", "on_demand"))
 
 
 def write_summary(

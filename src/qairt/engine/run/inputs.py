@@ -30,7 +30,7 @@ class ItemInputs:
         self._lock = threading.Lock()
 
     def output(self, item: PlannedItem) -> StageOutput:
-        """The output of a finished item.
+        """The output of a finished item; it may name files that were let go, which the plan has nobody read.
 
         Raises:
             CacheError: its entry is gone.
@@ -40,7 +40,7 @@ class ItemInputs:
         if known is not None and known[0] == _inode(item):
             return known[1]
         inode = _inode(item)
-        output = self._cache.get(item.key, type(item.stage))
+        output = self._cache.get(item.key, type(item.stage), in_part=True)
         if output is None:
             raise CacheError(
                 f"the result of {item.name} disappeared while it was needed",

@@ -21,6 +21,8 @@ class RunOptions:
     executor: str = "process"
     until: str | None = None
     force: frozenset[str] = frozenset()
+    asked: frozenset[str] = frozenset()
+    """Names of items that are made whole though nothing needs them."""
 
 
 @dataclass

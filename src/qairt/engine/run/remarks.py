@@ -1,8 +1,8 @@
-"""What a run's stages tell about their finished items when it ends."""
+"""What a run tells about its finished items."""
 
 from __future__ import annotations
 
-from qairt.engine.plan.planned import Plan
+from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.record import events as ev
 from qairt.engine.run.inputs import ItemInputs
 from qairt.engine.run.stream import EventStream
@@ -15,3 +15,15 @@ def emit_remarks(plan: Plan, inputs: ItemInputs, stream: EventStream) -> None:
         if type(planned.stage).remarks is not Stage.remarks:
             for remark in planned.stage.remarks({item.coord: inputs.handle(item) for item in planned.items}):
                 stream.emit(ev.LogLine(level="warning", message=remark))
+
+
+def emit_difference(item: PlannedItem, stream: EventStream) -> None:
+    """Say so if a rebuilt item is not what it was before its files were let go."""
+    before = item.released
+    differs = before.differs_from(item.entry) if before is not None and item.entry is not None else None
+    if differs is not None:
+        message = (
+            f"{item.name} was rebuilt, and its {differs} is not what it was before it was let go: what was made from it"
+            f" then stays as it is; to make that again, run with --force {item.stage.name}"
+        )
+        stream.emit(ev.LogLine(level="warning", message=message))

@@ -25,7 +25,8 @@ from qairt.engine.run.manifest_records import ManifestRecords
 from qairt.engine.run.options import RunOptions, RunResult
 from qairt.engine.run.output_run import OutputRun
 from qairt.engine.run.publishing import publish
-from qairt.engine.run.remarks import emit_remarks
+from qairt.engine.run.releases import Releases
+from qairt.engine.run.remarks import emit_difference, emit_remarks
 from qairt.engine.run.requests import RunRequests
 from qairt.engine.run.scheduler import Capacity, Outcome, Scheduler
 from qairt.engine.run.setup import RunSetup
@@ -70,6 +71,7 @@ class Run:
         self._sharing = Sharing(setup, stream, self._bookkeeping)
         self._cancellations = Cancellations(stop)
         self._requests = RunRequests(stop, self._state, self._cancellations)
+        self._releases = Releases(self._cache, self._inputs, self._folder.id)
         self._metrics = StageMetrics(self._cache.cache_dir, self._state, stream.measurements)
 
     def execute(self) -> RunResult:
@@ -99,6 +101,7 @@ class Run:
                 if items_status == "done":
                     self._publish(plan)
                     emit_remarks(plan, self._inputs, self._stream)
+                    self._releases.close()
                 self._bookkeeping.write("manifest", lambda: self._records.run_ended(plan))
                 self._sharing.close(wait=status != "interrupted")
                 self._finish(plan, status, round(time.time() - started, 3))
@@ -141,9 +144,10 @@ class Run:
                 if item.cached:
                     self._note_cached(item)
                     self._sharing.add(item)
-                elif item.name not in self._executed:
+                elif item.runs and item.name not in self._executed:
                     todo.append(item)
         self._hooks.expect(todo)
+        self._releases.follow(plan, self._options.asked)
         scheduler = Scheduler(
             todo,
             self._make,
@@ -161,7 +165,11 @@ class Run:
         return outcome
 
     def _make(self, item: PlannedItem, threads: int, computed: Callable[[], None]) -> None:
-        """Make one item, or take it from another run that has made it."""
+        """Make one item, or take it from another run that has made it, and let go of what nobody reads after it."""
+        self._make_one(item, threads, computed)
+        self._releases.ended(item)
+
+    def _make_one(self, item: PlannedItem, threads: int, computed: Callable[[], None]) -> None:
         stage = item.stage
         log = self._folder.logs / f"{stage.name}.{item.label}.log"
         stop = self._cancellations.started(item.name)
@@ -169,12 +177,13 @@ class Run:
             self._hooks.before(item)
             with self._items.locked(item, stop):
                 again = stage.name in self._options.force | self._planner.uncached or item.never_reused
-                item.entry = None if again else self._cache.entry(item.key) or self._sharing.fetch(item, stop)
+                item.entry = None if again else self._cache.whole(item.key) or self._sharing.fetch(item, stop)
                 if item.entry is not None:
                     self._note_cached(item)
                     return
                 self._items.run(item, threads, computed, log, stop)
                 self._executed.append(item.name)
+                emit_difference(item, self._stream)
                 self._sharing.add(item)
         except Interrupted:
             self._blocked(item, None)

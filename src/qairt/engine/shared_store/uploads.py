@@ -29,9 +29,9 @@ from qairt.engine.shared_store.stored import (
     written,
 )
 
-Pushed = Literal["stored", "there", "rival", "unknown sources", "gone"]
-"""rival: the store keeps other bytes for the same action, and this record beside them; unknown sources: an entry of an
-earlier version; gone: it is no longer in the cache, or damaged."""
+Pushed = Literal["stored", "there", "rival", "unknown sources", "gone", "released"]
+"""released: files of it were let go; rival: the store keeps other bytes for the same action, and this record beside
+them; unknown sources: an entry of an earlier version; gone: it is no longer in the cache, or damaged."""
 _SLOWEST = 50_000
 """Bytes per second at which an upload is given up."""
 _POLL = 0.2  # seconds
@@ -52,6 +52,8 @@ def push(store: SharedStore, cache: StageCache, entry: Entry) -> Pushed:
         return "there"
     raw = store.ask(lambda objects: _read(objects.read, entry_name(action)))
     whole = cache.entry(entry.key)
+    if whole is not None and not whole.is_whole:
+        return "released"
     stored = stored_of(whole) if whole is not None else None
     if whole is None or stored is None or stored.action != action:
         return "gone"

@@ -175,7 +175,7 @@ def _filled(
     cells = tuple(
         None if item is None else Cell((item.stage, item.label), item.status, percent(item, now)) for item in items
     )
-    done = sum(item.status in MADE for item in there)
+    done = sum(item.status in MADE and item.status != "on_demand" for item in there)
     seconds = sum(item.seconds for item in there if item.status in ("done", "warn", "failed"))
     time = clock(seconds) if seconds else ""
     return MatrixRow(row.stage, row.name, row.place, cells, done, len(there), time, time_left(there, now, jobs), inputs)
@@ -201,6 +201,8 @@ def time_left(items: list[ItemState], now: float, jobs: int) -> str:
         return "blocked"
     if statuses == {"cached"}:
         return "cached"
+    if statuses == {"on_demand"}:
+        return "on demand"
     if "cleared" in statuses and not statuses & BUSY:
         return "cleared"
     if "stale" in statuses and not statuses & BUSY:

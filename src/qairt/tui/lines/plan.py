@@ -23,8 +23,14 @@ from qairt.tui.lines.matrix import clock, matrix_rows, plain
 from qairt.tui.lines.runs import cut
 from qairt.tui.terminal.glyphs import Look
 
-Verdict = Literal["hit", "run", "new", "cleared"]
-STATUS: dict[Verdict, ItemStatus] = {"hit": "cached", "run": "stale", "new": "waiting", "cleared": "cleared"}
+Verdict = Literal["hit", "run", "new", "cleared", "on demand"]
+STATUS: dict[Verdict, ItemStatus] = {
+    "hit": "cached",
+    "run": "stale",
+    "new": "waiting",
+    "cleared": "cleared",
+    "on demand": "on_demand",
+}
 """The item status whose mark and colour a verdict uses."""
 
 _WIDE, _NARROW = 90, 60
@@ -101,7 +107,7 @@ def plan_table(plan: Plan, *, jobs: int, memory: int = 0, folded: Collection[str
             place = group[0].place if len(group) == 1 else "all"
             items = tuple(found[key] for key in keys)
             rows.append(_row(stage, group[0].name, place, items, [state.items[key] for key in keys], jobs))
-    left = [item for item in state.items.values() if item.status != "cached"]
+    left = [item for item in state.items.values() if item.status not in ("cached", "on_demand")]
     return PlanTable(
         axes=matrix.axes,
         rows=tuple(rows),
@@ -113,9 +119,10 @@ def plan_table(plan: Plan, *, jobs: int, memory: int = 0, folded: Collection[str
 def _row(
     stage: str, name: str, place: str, items: tuple[PlannedItem, ...], states: list[ItemState], jobs: int
 ) -> PlanRow:
-    to_run = [item for item in items if not item.cached]
-    left = [each for each in states if each.status != "cached"]
-    verdict: Verdict = "hit" if not to_run else "run" if any(item.stale for item in to_run) else "new"
+    to_run = [item for item in items if item.runs]
+    left = [each for each in states if each.status not in ("cached", "on_demand")]
+    idle: Verdict = "on demand" if any(item.on_demand for item in items) else "hit"
+    verdict: Verdict = idle if not to_run else "run" if any(item.stale for item in to_run) else "new"
     verdict = "cleared" if any(item.cleared is not None for item in to_run) else verdict
     first = to_run[0] if to_run else None
     seconds, low, high = _walls(left, jobs)
@@ -170,7 +177,10 @@ def head_lines(name: str, cache: str, plan: PlanTable, summary: Summary, memory:
         counts.append(f"{cleared} cleared {look.mark('cleared')}")
     if summary.new:
         counts.append(f"{summary.new} new")
-    if summary.cached == summary.items:
+    on_demand = sum(item.on_demand for row in plan.rows for item in row.items)
+    if on_demand:
+        counts.append(f"{on_demand} on demand {look.mark('on_demand')}")
+    if summary.cached + on_demand == summary.items:
         counts.append("nothing to run")
     else:
         counts.append(in_words(plan.eta))

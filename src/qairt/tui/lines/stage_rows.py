@@ -29,6 +29,7 @@ _GRAVEST_FIRST: tuple[ItemStatus, ...] = (
     "waiting",
     "done",
     "cached",
+    "on_demand",
 )
 """What one sign for several items stands for: the first of these that any of them has."""
 _RANK = {status: number for number, status in enumerate(_GRAVEST_FIRST)}

@@ -25,6 +25,8 @@ def head_lines(diff: KeyDiff, now: float, look: Look) -> list[str]:
     item = diff.item
     if item.cached:
         state = f"{look.mark('cached')} cached: the next run reuses it"
+    elif item.on_demand:
+        state = f"{look.mark('on_demand')} on demand: nothing needs it"
     elif item.cleared is not None:
         state = f"{look.mark('cleared')} {when_cleared(item.cleared, now, 'z')}"
     elif item.stale:

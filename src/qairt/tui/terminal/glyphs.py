@@ -35,6 +35,7 @@ MARKS: dict[ItemStatus, Mark] = {
     "cancelled": Mark("■", "c", "cancelled"),
     "interrupted": Mark("?", "?", "not finished when the run ended"),
     "cleared": Mark("□", "o", "its result was cleared; undo brings it back"),
+    "on_demand": Mark("○", "_", "not built, as nothing needs it"),
 }
 """In the order of the legend. The theme variable `$state-<status>` is the colour of each."""
 

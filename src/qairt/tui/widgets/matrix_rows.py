@@ -52,6 +52,7 @@ class MatrixRows(ScrollView, can_focus=True, inherit_bindings=False):
     MatrixRows > .stage-matrix--cancelled { color: $state-cancelled; }
     MatrixRows > .stage-matrix--interrupted { color: $state-interrupted; }
     MatrixRows > .stage-matrix--cleared { color: $state-cleared; }
+    MatrixRows > .stage-matrix--on_demand { color: $state-on_demand; }
     """
 
     def __init__(self, look: Look | None = None, *, id: str | None = None, classes: str | None = None) -> None:
