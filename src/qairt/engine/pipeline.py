@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +17,6 @@ from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.cache.trash import Trash
 from qairt.engine.digests import FileDigests
 from qairt.engine.last_result import LastResult
-from qairt.engine.plan.demand import is_let_go
 from qairt.engine.plan.outputs import check_outputs
 from qairt.engine.plan.plan import Planner
 from qairt.engine.plan.planned import Plan
@@ -30,7 +29,7 @@ from qairt.engine.run.run import Run
 from qairt.engine.run.setup import RunSetup
 from qairt.engine.run.stream import EventListener, EventStream
 from qairt.engine.stage import AnyStage, Env, StageConfig
-from qairt.errors import CacheError, QairtError, RecipeError, unwritable
+from qairt.errors import QairtError, RecipeError, unwritable
 from qairt.recipe.faults import combined
 from qairt.recipe.file_settings import make_config_files_absolute
 from qairt.recipe.recipe import Recipe
@@ -207,22 +206,6 @@ class Pipeline(LastResult):
     def plan_finished(self, env: Env) -> Plan:
         """The plan in `env`, unchecked, with everything that is there, also what the next run would not reuse."""
         return replace(self._planner(env, RunOptions()), uncached=frozenset(), store=None, finished=True).plan()
-
-    def rebuild(self, names: Collection[str]) -> None:
-        """Make items whole whose files were let go, or that nothing needed so far, and with them only such items.
-
-        Raises:
-            CacheError: more is missing, so that they cannot be rebuilt without a run; or one of them failed.
-            QairtError: the settings cannot work.
-        """
-        options = RunOptions(asked=frozenset(names))
-        plan = self.plan(options)
-        missing = [item for item in plan.to_run() if item.released is None and not is_let_go(plan, item.stage)]
-        if missing:
-            raise CacheError(f"it is not built yet: {missing[0].reason}", where=missing[0].name, remedy="run again")
-        result = self.construct(options).last_run
-        for failure in result.failed:
-            raise failure
 
     # Running
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, TypeVar
 from qairt.engine.plan.cause import NEW
 from qairt.engine.plan.demand import is_let_go
 from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.rebuilding import rebuild
 from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError, ModelError, RecipeError
 from qairt.files import read_regular
@@ -120,7 +121,7 @@ class FinishedRun:
         if not let_go or not begun or len(let_go) < len(lacking):
             return
         try:
-            self._pipeline.rebuild([item.name for item in let_go])
+            rebuild(self._pipeline, [item.name for item in let_go])
         except CacheError:
             if any(item.entry is not None for item in let_go):
                 raise

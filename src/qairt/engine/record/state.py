@@ -32,7 +32,6 @@ ItemStatus = Literal[
 RunStatus = Literal["planned", "running", "done", "failed", "interrupted"]
 
 MADE: frozenset[ItemStatus] = frozenset({"done", "warn", "cached", "on_demand"})
-"""States in which nothing is left to do: what is on demand is not made, as nobody needs it."""
 BUSY: frozenset[ItemStatus] = frozenset({"running", "quiet", "shared"})
 UNMADE: frozenset[ItemStatus] = frozenset({"failed", "blocked", "cancelled", "interrupted"})
 """States in which an item stays unless it is retried."""
@@ -166,9 +165,8 @@ class RunState:
         state = cls(recipe=recipe, cache_dir=cache_dir, jobs=jobs, memory=memory)
         state._plan(entries)
         for item, entry in zip(state.items.values(), entries, strict=True):
-            if entry.on_demand:
-                continue
-            item.status = "cached" if entry.cached else "stale" if entry.stale else "waiting"
+            if not entry.on_demand:
+                item.status = "cached" if entry.cached else "stale" if entry.stale else "waiting"
             if entry.cleared:
                 item.status, item.cleared = "cleared", entry.cleared
         return state
