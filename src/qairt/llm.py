@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from qairt.results.finished import FinishedRun
     from qairt.results.generation import Prompt, Target
     from qairt.results.genie import GenieModel
-    from qairt.runtime.generate import Generation, GenerationResult
+    from qairt.runtime.generate import Generation, GenerationResult, Resumable
     from qairt.runtime.generator import Generator
     from qairt.runtime.parts import PartGraph
     from qairt.runtime.sampling import Sampling
@@ -270,6 +270,51 @@ class LLMPipeline(Pipeline):
         from qairt.results.embedding import embed
 
         return embed(self.finished(), texts, target, prompt, notify)
+
+    def load_state(
+        self,
+        generator: Resumable,
+        path: str | Path,
+        *,
+        concurrency: str = BASE,
+        strengths: Mapping[str, float] | None = None,
+    ) -> None:
+        """Let a generator not read again what a prompt has in common with the beginning of what `save_state` wrote.
+
+        Args:
+            generator: on target `cpu` or `htp-emulator`, opened with the same adapters.
+
+        Raises:
+            GenerationError: it cannot be read, or other graphs or adapters computed it.
+        """
+        from qairt.results.concurrency import with_strengths
+        from qairt.results.saved_state import load_state
+
+        run = self.finished()
+        generator.resume(load_state(run, Path(path), with_strengths(run, concurrency, strengths)))
+
+    def save_state(
+        self,
+        generator: Resumable,
+        path: str | Path,
+        *,
+        concurrency: str = BASE,
+        strengths: Mapping[str, float] | None = None,
+    ) -> None:
+        """Write the tokens that a generator has read, with their keys and values: a prompt that begins with them need
+        not read them again.
+
+        Args:
+            generator: on target `cpu` or `htp-emulator`, opened with the same adapters.
+
+        Raises:
+            GenerationError: the file cannot be written, or the context is full.
+        """
+        from qairt.results.concurrency import with_strengths
+        from qairt.results.saved_state import save_state
+
+        run = self.finished()
+        save_state(run, generator.saved(), Path(path), with_strengths(run, concurrency, strengths))
 
     def genie_model(self, concurrency: str = BASE, strengths: Mapping[str, float] | None = None) -> GenieModel:
         """The model in Genie, the vendor's runtime, on this machine: `with pipeline.genie_model().answer(…) as answer`.

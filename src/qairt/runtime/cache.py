@@ -14,7 +14,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from qairt.errors import GraphError
+from qairt.errors import GenerationError, GraphError
 from qairt.graph.session import Array
 from qairt.graph.tensors import GraphSignature, TensorSpec
 
@@ -65,6 +65,45 @@ class KVCache:
             else:
                 slots[:, :, -count:] = fresh[:, :, -count:][:, :, -slots.shape[2] :]
         self.length += count
+
+    def kept(self) -> dict[str, Array]:
+        """Copies of the slots that hold tokens.
+
+        Raises:
+            GenerationError: the oldest tokens are gone.
+        """
+        taken: dict[str, Array] = {}
+        for name, slots in self._slots.items():
+            axis = time_axis(name)
+            if self.length > slots.shape[axis]:
+                raise GenerationError(
+                    f"the context is full: of its {self.length} tokens, the first are no longer in the cache",
+                    where="--save-state",
+                    remedy="lower --max-new-tokens, or shorten the prompt",
+                )
+            first = slots.shape[axis] - self.length
+            taken[name] = (slots[..., first:] if axis == 3 else slots[:, :, first:]).copy()
+        return taken
+
+    def put(self, kept: Mapping[str, Array], count: int) -> None:
+        """Fill an empty cache with the first `count` tokens of what another's `kept` gave.
+
+        Raises:
+            GraphError: a tensor is missing, or of another type or shape.
+        """
+        for name, slots in self._slots.items():
+            axis, held = time_axis(name), kept.get(name)
+            wanted = list(slots.shape)
+            if held is not None and held.ndim == len(wanted):
+                wanted[axis] = max(held.shape[axis], count)
+            if held is None or (held.dtype, list(held.shape)) != (slots.dtype, wanted):
+                has = "missing" if held is None else f"{held.dtype} {list(held.shape)}"
+                raise GraphError(f"the state's {name} is {has}, the graphs take {slots.dtype} {list(slots.shape)}")
+            if axis == 3:
+                slots[..., slots.shape[3] - count :] = held[..., :count]
+            else:
+                slots[:, :, slots.shape[2] - count :] = held[:, :, :count]
+        self.length = count
 
 
 def time_axis(name: str) -> int:

@@ -18,6 +18,7 @@ from qairt.runtime.cache import PAST, KVCache
 from qairt.runtime.cpu import CpuPart
 from qairt.runtime.generator import Logits, require_known, require_room
 from qairt.runtime.parts import Opener, PartGraph, PartRunner
+from qairt.runtime.saved_state import SavedState
 from qairt.runtime.stored import Array, Floats, minimum, to_real, to_stored
 
 MASKED = -1e9
@@ -92,6 +93,10 @@ class PartChain:
         signatures = [part.signature for parts in self._parts.values() for part in parts]
         self.load_s = 0.0
         self._cache = KVCache(signatures)
+        self._ids: list[int] = []
+        """The tokens in the cache."""
+        self.reused = 0
+        self._state: SavedState | None = None
         self._open_part = open_part
         self._keep_open = keep_open
         self._observer = observer or ChainObserver()
@@ -110,6 +115,12 @@ class PartChain:
         return (self.context_length - self.length) // least * least
 
     def prefill(self, ids: Sequence[int]) -> Logits:
+        if self._state is not None and self.length == 0:
+            require_room(len(ids), self.room, self.context_length)
+            self.reused = self._state.shared_with(ids)
+            self._cache.put(self._state.cache, self.reused)
+            self._ids = list(ids[: self.reused])
+            ids = ids[self.reused :]
         rows, spec = None, None
         for rows, spec in self._calls(ids):  # noqa: B007 - only the last is needed
             pass
@@ -132,6 +143,20 @@ class PartChain:
 
     def reset(self) -> None:
         self._cache.reset()
+        self._ids, self.reused = [], 0
+
+    def saved(self) -> SavedState:
+        """The tokens it has read, with their keys and values.
+
+        Raises:
+            GenerationError: the context is full, and the oldest tokens are gone.
+        """
+        return SavedState(tuple(self._ids), self._cache.kept())
+
+    def resume(self, state: SavedState) -> None:
+        """From the next reset on, `prefill` does not read again what a prompt has in common with the beginning of
+        `state`."""
+        self._state = state
 
     def close(self) -> None:
         while self._open:
@@ -195,6 +220,7 @@ class PartChain:
             known |= outputs
         self._observer.called(ar, len(ids), time.perf_counter() - start)
         self._cache.append(known, len(ids))
+        self._ids += ids
         spec = result_spec(parts)
         return known[spec.name][0, -len(ids) :], spec
 

@@ -6,7 +6,7 @@ import time
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
@@ -16,6 +16,7 @@ from qairt.runtime.sampling import Sampling, TokenSampler
 
 if TYPE_CHECKING:
     from qairt.model.chat import Message
+    from qairt.runtime.saved_state import SavedState
 
 StopReason = Literal["eos", "max_new_tokens", "context"]
 
@@ -30,6 +31,20 @@ class Vocabulary(Protocol):
     def decode_stream(self, ids: Iterator[int], *, skip_special_tokens: bool = ...) -> Iterator[str]: ...
 
     def apply_chat_template(self, messages: Sequence[Message], *, add_generation_prompt: bool = ...) -> str: ...
+
+
+@runtime_checkable
+class Resumable(Protocol):
+    """A generator that can go on from a saved state."""
+
+    reused: int
+    """Tokens of the prompt that the state held."""
+
+    def resume(self, state: SavedState) -> None:
+        """From now on, do not read again what a prompt has in common with the beginning of `state`."""
+
+    def saved(self) -> SavedState:
+        """The tokens it has read, with their keys and values."""
 
 
 @dataclass(frozen=True)
@@ -50,6 +65,8 @@ class GenerationResult(BaseModel):
     tokens: tuple[int, ...]
     """Generated ids, including the one that ended the answer."""
     prompt_tokens: int
+    reused_tokens: int = 0
+    """Tokens of the prompt that a saved state held."""
     stop_reason: StopReason
     """eos: the model ended it; max_new_tokens: it was cut off; context: no room for another token."""
     time_to_first_token_s: float
@@ -129,6 +146,7 @@ class Generation(Answer):
             text=self._text,
             tokens=tuple(self._tokens),
             prompt_tokens=len(self.prompt_ids),
+            reused_tokens=self._generator.reused if isinstance(self._generator, Resumable) else 0,
             stop_reason=self._stop_reason,
             time_to_first_token_s=first - start,
             load_s=loaded_2 - loaded_0,

@@ -47,6 +47,48 @@ def test_json_and_the_prompt_from_standard_input(qairt, recipe, monkeypatch):
     assert qairt("generate", path, "Hello", "--raw", *words).data["prompt_tokens"] == 5
 
 
+def test_a_state_shortens_reading_and_changes_no_token(qairt, recipe, place):
+    path, *cache = recipe
+    words = ("--raw", "--max-new-tokens", "3", "--json", *cache)
+    first, second = "The quick fox and", "The quick fox or"
+    plain = qairt("generate", path, second, *words).data
+    assert qairt("generate", path, first, "--save-state", "a.state", *words).data["reused_tokens"] == 0
+    found = qairt("generate", path, second, "--load-state", "a.state", *words)
+    assert (found.code, found.data["reused_tokens"]) == (0, len("The quick fox "))
+    assert found.data["tokens"] == plain["tokens"]
+    said = qairt("generate", path, second, "--load-state", "a.state", "--raw", "--max-new-tokens", "2", *cache)
+    assert said.err.startswith("16 prompt tokens (14 of them saved) in ")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "err"),
+    [
+        (
+            ["--load-state", "none.state"],
+            2,
+            "Error: none.state: it cannot be read: No such file or directory\n"
+            "  write it again with --save-state, or leave --load-state out\n",
+        ),
+        (
+            ["--save-state", "none/a.state"],
+            2,
+            "Error: --save-state: none/a.state is a folder, or in a folder that does not exist\n"
+            "  give the name of a file in an existing folder\n",
+        ),
+        (
+            ["--load-state", "a.state", "--target", "torch"],
+            2,
+            "Error: --load-state: target torch has no state to save or load\n"
+            "  use --target cpu; Genie saves a conversation with run_genie.sh --save in a bundle\n",
+        ),
+    ],
+)
+def test_states_that_cannot_be(qairt, recipe, words, code, err):
+    path, *cache = recipe
+    said = qairt("generate", path, "Hello", *words, *cache)
+    assert (said.code, said.err) == (code, err)
+
+
 def test_the_float_model_answers_too(qairt, recipe):
     path, *cache = recipe
     said = qairt("generate", path, "Hi", "--target", "torch", "--max-new-tokens", "2", "--json", *cache)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Annotated
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -20,11 +21,12 @@ from qairt.cli.options import (
     Strengths,
     active_adapters,
 )
+from qairt.errors import RecipeError
 from qairt.recipe.configs import BASE
 
 if TYPE_CHECKING:
     from qairt.llm import LLMPipeline
-    from qairt.runtime.generate import Answer, GenerationResult
+    from qairt.runtime.generate import Answer, GenerationResult, Resumable
 
 
 @dataclass(frozen=True)
@@ -45,6 +47,39 @@ class SamplingOptions:
     raw: Annotated[bool, typer.Option("--raw", help="Continue the prompt as it is, without the chat template.")] = False
 
 
+@dataclass(frozen=True)
+class StateFiles:
+    """Where the tokens that were read come from and go to."""
+
+    save_state: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Write what was read, for prompts that begin the same.", show_default=False),
+    ] = None
+    load_state: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="Do not read again what FILE holds of the prompt.", show_default=False),
+    ] = None
+
+    def require_possible(self, target: GenerateTarget) -> None:
+        """
+        Raises:
+            RecipeError: the target has no state that a file can hold, or the file cannot be written.
+        """
+        given = "--save-state" if self.save_state is not None else "--load-state"
+        if (self.save_state or self.load_state) is not None and target not in ("cpu", "htp-emulator"):
+            raise RecipeError(
+                f"target {target} has no state to save or load",
+                where=given,
+                remedy="use --target cpu; Genie saves a conversation with run_genie.sh --save in a bundle",
+            )
+        if self.save_state is not None and (self.save_state.is_dir() or not self.save_state.absolute().parent.is_dir()):
+            raise RecipeError(
+                f"{self.save_state} is a folder, or in a folder that does not exist",
+                where="--save-state",
+                remedy="give the name of a file in an existing folder",
+            )
+
+
 def generate(
     recipe: Recipe,
     prompt: Annotated[str, typer.Argument(metavar="PROMPT", help="The prompt; - reads standard input.")],
@@ -61,12 +96,14 @@ def generate(
     sampling: SamplingOptions,
     concurrency: Concurrency = BASE,
     strength: Strengths = None,
+    states: StateFiles,
     cache_dir: CacheDir = None,
     as_json: Json = False,
 ) -> None:
     """Answer a prompt with the quantized model.
 
-    Needs a finished run. The answer is streamed to standard output; its timing goes to standard error.
+    Needs a finished run. The answer is streamed to standard output; its timing goes to standard error. A state is a
+    file with what was read: a prompt that begins with the same text answers sooner, with the same tokens.
 
     \b
     Examples:
@@ -75,6 +112,8 @@ def generate(
       qairt generate recipe.yaml "Hi" --target htp-emulator --max-new-tokens 4
       qairt generate recipe.yaml "Hi" --target genie --max-new-tokens 4
       qairt generate recipe.yaml "Hi" --concurrency french --strength french=0.5
+      qairt generate recipe.yaml - --save-state manual.state < manual-and-question.txt
+      qairt generate recipe.yaml - --load-state manual.state < manual-and-other-question.txt
     """
     from qairt.cli.find_recipe import open_pipeline
     from qairt.cli.prompts import prompt_and_overrides
@@ -84,7 +123,8 @@ def generate(
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     text = sys.stdin.read() if given == "-" else given
     active = active_adapters(concurrency, strength)
-    result = _answer(pipeline, text, target, sampling, active, show=not as_json)
+    states.require_possible(target)
+    result = _answer(pipeline, text, target, sampling, active, states, show=not as_json)
     if as_json:
         emit_json(result.model_dump(mode="json") | {"target": target, **asdict(active)})
     else:
@@ -97,6 +137,7 @@ def _answer(
     target: GenerateTarget,
     options: SamplingOptions,
     active: ActiveAdapters,
+    states: StateFiles,
     *,
     show: bool,
 ) -> GenerationResult:
@@ -110,8 +151,13 @@ def _answer(
         with model.answer(text, sampling, max_new_tokens=most, chat=chat, notify=report) as from_genie:
             return _streamed(from_genie) if show else from_genie.result
     with pipeline.generator(target, report, concurrency=active.concurrency, strengths=active.strengths) as generator:
+        if states.load_state is not None:
+            pipeline.load_state(cast("Resumable", generator), states.load_state, **asdict(active))
         answer = pipeline.answer(generator, text, sampling, max_new_tokens=most, chat=chat)
-        return _streamed(answer) if show else answer.result
+        result = _streamed(answer) if show else answer.result
+        if states.save_state is not None:
+            pipeline.save_state(cast("Resumable", generator), states.save_state, **asdict(active))
+        return result
 
 
 def _streamed(answer: Answer) -> GenerationResult:
@@ -125,7 +171,8 @@ def summary(result: GenerationResult) -> str:
     """`36 prompt tokens in 1.2 s, opening graphs 0.8 s, 9 tokens at 4.1 per second`."""
     from qairt.amounts import duration
 
-    first = f"{result.prompt_tokens} prompt tokens in {duration(result.prefill_s)}"
+    held = f" ({result.reused_tokens} of them saved)" if result.reused_tokens else ""
+    first = f"{result.prompt_tokens} prompt tokens{held} in {duration(result.prefill_s)}"
     loading = f", opening graphs {duration(result.load_s)}" if result.load_s >= 0.05 else ""
     speed = f" at {result.tokens_per_second:.2f} per second" if result.tokens_per_second else ""
     why = {"max_new_tokens": " (stopped: --max-new-tokens)", "context": " (stopped: the context is full)"}
