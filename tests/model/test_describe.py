@@ -202,8 +202,9 @@ def test_no_weights(tmp_path: Path) -> None:
             "'LlamaModel' is not supported: it needs a pooled output (an embedding model)",
         ),
         (
-            {"model_type": "qwen3_moe", "architectures": ["Qwen3MoeForCausalLM"], "num_experts": 8},
-            "'Qwen3MoeForCausalLM' is not supported: it needs a mixture of experts",
+            {"model_type": "qwen2_moe", "architectures": ["Qwen2MoeForCausalLM"], "num_experts": 8},
+            "'Qwen2MoeForCausalLM' is not supported: it needs experts that every token is given to, beside a choice of"
+            " others",
         ),
         (
             {
@@ -377,7 +378,7 @@ def test_gguf_of_an_unknown_architecture(tmp_path: Path) -> None:
     needs = "it needs a state-space scan (Mamba)"
     assert refused(path) == f"{path}: architecture 'mamba' is not supported: {needs}\n{SUPPORTED}"
     write_tiny_gguf(path, tiny_model("llama"), fields={"expert_count": 8})
-    needs = "it needs a mixture of experts"
+    needs = "it needs another kind of experts"
     assert refused(path) == f"{path}: architecture 'llama with experts' is not supported: {needs}\n{SUPPORTED}"
 
 

@@ -5,12 +5,14 @@ The names of tensors are those of the package `gguf`; the fields those of llama.
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import gguf
 import numpy as np
 import pytest
+import torch
 from tiny_models import IDS, TINY, assert_close, hf_logits, permuted, tiny_model
 from transformers import PreTrainedModel
 
@@ -20,7 +22,7 @@ from qairt.model.parameters import open_parameters
 from qairt.model.reference import Reference
 
 VARIANTS = [name for name, (family, _) in TINY.items() if FAMILIES[family].gguf is not None]
-PERMUTED = {"llama", "granite", "smollm3"}
+PERMUTED = {"llama", "granite", "granitemoe", "smollm3"}
 HOLD_ONE = {"gemma2", "gemma3", "nemotron"}
 NOT_IN_GGUF = {
     "gemma3_text-scaled": "llama.cpp takes the layers' pattern from the architecture",
@@ -28,6 +30,8 @@ NOT_IN_GGUF = {
     "llama-llama3": "its table of divisors has a test of its own",
     "smollm3-windows": "llama.cpp has no windows for it",
     "qwen2-windows": "llama.cpp has no windows for it",
+    "qwen3_moe-not-added-up": "in llama.cpp the experts' weights add up to 1",
+    "gpt_oss-clamped": "llama.cpp takes the limit from the architecture",
 }
 """Variants that llama.cpp's files cannot state."""
 
@@ -42,7 +46,7 @@ def fields(name: str, model: PreTrainedModel) -> dict[str, Any]:
         stated["rope.dimension_count"] = int(rope["partial_rotary_factor"] * 16)
     if getattr(config, "sliding_window", None) and family not in ("qwen2", "qwen3"):
         stated["attention.sliding_window"] = config.sliding_window
-    if family == "granite":
+    if family in ("granite", "granitemoe"):
         stated |= {
             "attention.scale": config.attention_multiplier,
             "embedding_scale": config.embedding_multiplier,
@@ -58,10 +62,48 @@ def fields(name: str, model: PreTrainedModel) -> dict[str, Any]:
         stated["logit_scale"] = config.logit_scale
     if family == "stablelm":
         stated["use_parallel_residual"] = config.use_parallel_residual
+    experts = getattr(config, "num_local_experts", None)
+    if experts is not None:
+        stated |= {"expert_count": experts, "expert_used_count": config.num_experts_per_tok}
+        if family not in ("granitemoe", "olmoe"):
+            stated["expert_feed_forward_length"] = getattr(config, "moe_intermediate_size", config.intermediate_size)
+    if family == "gpt_oss":
+        stated |= {
+            "rope.scaling.type": "yarn",
+            "rope.scaling.factor": rope["factor"],
+            "rope.scaling.original_context_length": rope["original_max_position_embeddings"],
+        }
     if "longrope" in name:
         stated["rope.scaling.original_context_length"] = config.original_max_position_embeddings
         stated["rope.scaling.attn_factor"] = float(np.sqrt(1 + np.log(64 / 16) / np.log(16)))
     return stated
+
+
+def converted(tensors: Mapping[str, torch.Tensor]) -> Iterator[tuple[str, torch.Tensor]]:
+    """The tensors with gate and up of experts apart, as `modify_tensors` of the converter makes them: GPT-OSS's, which
+    have biases, are in turns and transposed."""
+    for stored, tensor in tensors.items():
+        module, _, projection = stored.rpartition(".")
+        if not module.endswith(".experts"):
+            yield (
+                stored.replace(".router.weight", ".router.layer.weight" if "sparse" in stored else ".router.weight"),
+                tensor,
+            )
+            continue
+        turned = f"{module}.gate_up_proj_bias" in tensors
+        projection, _, bias = projection.partition("_bias")
+        is_bias = stored.endswith("_bias")
+        kind = "bias" if is_bias else "weight"
+        module = module.replace("block_sparse_moe.", "mlp.")
+        if turned and not is_bias:
+            tensor = tensor.transpose(1, 2)
+        if projection == "down_proj":
+            yield f"{module}.down_proj.{kind}", tensor
+            continue
+        width = tensor.shape[1] // 2
+        for place, name in enumerate(("gate_proj", "up_proj")):
+            part = slice(place, None, 2) if turned else slice(place * width, (place + 1) * width)
+            yield f"{module}.{name}.{kind}", tensor[:, part].contiguous()
 
 
 def write(path: Path, name: str, model: PreTrainedModel) -> None:
@@ -86,14 +128,15 @@ def write(path: Path, name: str, model: PreTrainedModel) -> None:
     rope = config.rope_parameters
     writer.add_rope_freq_base(rope.get("full_attention", rope)["rope_theta"])
     for key, value in fields(name, model).items():
-        add = {bool: writer.add_bool, int: writer.add_uint32}.get(type(value), writer.add_float32)
+        kinds = {bool: writer.add_bool, int: writer.add_uint32, str: writer.add_string}
+        add = kinds.get(type(value), writer.add_float32)
         add(f"{architecture}.{key}", value)
     if "longrope" in name:
         for kind in ("long", "short"):
             writer.add_tensor(f"rope_factors_{kind}.weight", np.array(rope[f"{kind}_factor"], np.float32))
-    kinds = {text: kind for kind, text in gguf.MODEL_ARCH_NAMES.items()}
-    names = gguf.get_tensor_name_map(kinds[architecture], config.num_hidden_layers)
-    for stored, tensor in model.state_dict().items():
+    architectures = {text: kind for kind, text in gguf.MODEL_ARCH_NAMES.items()}
+    names = gguf.get_tensor_name_map(architectures[architecture], config.num_hidden_layers)
+    for stored, tensor in converted(model.state_dict()):
         if stored == "lm_head.weight" and config.tie_word_embeddings:
             continue
         values = tensor.numpy()
@@ -101,7 +144,11 @@ def write(path: Path, name: str, model: PreTrainedModel) -> None:
             values = permuted(values, config.num_attention_heads if "q_proj" in stored else config.num_key_value_heads)
         if architecture in HOLD_ONE and stored.endswith("norm.weight"):
             values = values + np.float32(1)
+        module, _, kind = stored.rpartition(".")
+        is_weight = kind in ("weight", "bias")
         target = names.get_name(stored, try_suffixes=(".weight", ".bias"))
+        if target is not None and not is_weight:
+            target = f"{target}.weight"
         assert target is not None, stored
         writer.add_tensor(target, np.ascontiguousarray(values))
     writer.write_header_to_file()
@@ -115,6 +162,8 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
     family, changes = TINY[name]
     if family in ("gemma2", "gemma3_text"):
         changes = changes | {"query_pre_attn_scalar": 16}  # the width of a head, as in the sizes that llama.cpp knows
+    if family == "gpt_oss":  # llama.cpp truncates the range of yarn
+        changes = changes | {"rope_parameters": changes["rope_parameters"] | {"truncate": True}}
     model = tiny_model(family, **changes)
     write(tmp_path / "model.gguf", name, model)
     description = describe_model(tmp_path / "model.gguf")
@@ -126,4 +175,4 @@ def test_logits_are_those_of_transformers(name: str, tmp_path: Path) -> None:
 def test_what_is_left_out_is_stated() -> None:
     assert set(VARIANTS) >= set(NOT_IN_GGUF)
     without = sorted(name for name, family in FAMILIES.items() if family.gguf is None)
-    assert without == ["ministral", "mistral", "olmo3"], "llama.cpp calls Mistral llama, and OLMo 3 olmo2"
+    assert without == ["ministral", "mistral", "mixtral", "olmo3"], "llama.cpp calls Mistral llama, and OLMo 3 olmo2"

@@ -143,7 +143,7 @@ def test_tensors_that_the_header_does_not_use_are_refused(tmp_path):
     names = ["blk.0.attn_sinks.weight", "blk.1.attn_q.bias"]
     write_tiny_gguf(path, tiny_model("llama"), extra=names)
     assert refused(path) == (
-        f"{path}: the header does not use tensors that the file holds: blk.1.attn_q.bias, blk.0.attn_sinks.weight\n"
+        f"{path}: the header does not use tensors that the file holds: blk.0.attn_sinks.weight, blk.1.attn_q.bias\n"
         f"  {AGAIN}"
     )
 

@@ -78,7 +78,7 @@ class BlockwiseModel:
         self._hidden = self._all(self._embedded, sequences, lambda fraction: None)
         layers = self.config.num_layers
         for layer in range(layers):
-            self._ops.hold(self._parameters.layer_names(layer))
+            self._ops.hold(self._parameters.names_beside_experts(layer))
             self._hidden = self._all(
                 partial(self._after_block, layer), self._hidden, partial(_done_in_layer, done, layer, layers)
             )

@@ -89,8 +89,10 @@ class Attention:
     values: ir.Node | None
     scores: ir.Node
     score_steps: list[ir.Node]
-    """From the scores to the probabilities (scale, mask, softmax), in order."""
+    """From the scores to the probabilities (scale, mask, sink, softmax), in order."""
     context: ir.Node
+    sink: tuple[ir.Node, ir.Node] | None
+    """What makes zeros [1, 1, AR, 1], and what adds the heads' sinks [KV, G, 1, 1] to them; None without sinks."""
     to_tokens: ir.Node
     """Transpose of the context to [AR, KV, G, D]."""
     kv_heads: int
@@ -102,7 +104,7 @@ class Attention:
         """All nodes of this attention."""
         projections = [*self.query.nodes, *self.key.nodes, *self.value.nodes]
         cached = [node for node in (self.keys, self.values) if node is not None]
-        steps = [*self.query_steps, *self.key_steps, *cached, self.scores, *self.score_steps]
+        steps = [*self.query_steps, *self.key_steps, *cached, self.scores, *(self.sink or ()), *self.score_steps]
         return [*projections, *steps, self.context, self.to_tokens]
 
 
@@ -152,9 +154,20 @@ def _find_context(scores: ir.Node, inputs: set[ir.Value]) -> tuple[list[ir.Node]
             values = _required(node.inputs[1]).producer()
             is_found = values is not None and (_extends_cache(values, inputs) or _is_transpose(values, HEADS_FIRST))
             return (steps, node) if is_found else None
-        if node.op_type not in ("Add", "Mul", "Div", "Tanh", "Softmax"):
+        joins_sink = node.op_type == "Concat" and len(node.inputs) == 2 and _sink(node) is not None
+        leaves_sink = node.op_type == "Slice" and steps and steps[-1].op_type == "Softmax"
+        if node.op_type not in ("Add", "Mul", "Div", "Tanh", "Softmax") and not joins_sink and not leaves_sink:
             return None
         steps.append(node)
+
+
+def _sink(node: ir.Node) -> tuple[ir.Node, ir.Node] | None:
+    """A ReduceMax, and the Add of a weight to it whose result a Concat puts beside scores."""
+    add = _required(node.inputs[-1]).producer() if node.op_type == "Concat" else None
+    if add is None or add.op_type != "Add" or _required(add.inputs[1]).const_value is None:
+        return None
+    zeros = _required(add.inputs[0]).producer()
+    return (zeros, add) if zeros is not None and zeros.op_type == "ReduceMax" else None
 
 
 def _attention(scores: ir.Node, inputs: set[ir.Value], score_steps: list[ir.Node], context: ir.Node) -> Attention:
@@ -182,6 +195,7 @@ def _attention(scores: ir.Node, inputs: set[ir.Value], score_steps: list[ir.Node
         scores=scores,
         score_steps=score_steps,
         context=context,
+        sink=next((sink for step in score_steps if (sink := _sink(step)) is not None), None),
         to_tokens=to_tokens,
         kv_heads=kv,
         groups=groups,

@@ -20,7 +20,7 @@ from qairt.model.config import DecoderConfig
 from qairt.model.inputs import masks, rotaries
 from qairt.model.lora.shape import LoraShape
 from qairt.model.names import past_names
-from qairt.model.ops import Branch
+from qairt.model.ops import Branch, ExpertMlp
 
 OPSET = 23
 IR_VERSION = 11
@@ -87,11 +87,56 @@ class OnnxOps:
     def relu(self, x: ir.Value, *, out: str) -> ir.Value:
         return self._node("Relu", [x], out)
 
+    def minimum(self, x: ir.Value, weight: str, *, out: str) -> ir.Value:
+        return self._node("Min", [x, self.weight(weight)], out)
+
+    def maximum(self, x: ir.Value, weight: str, *, out: str) -> ir.Value:
+        return self._node("Max", [x, self.weight(weight)], out)
+
+    def largest(self, x: ir.Value, count: int, size: int, chosen: str, others: str, *, out: str) -> ir.Value:
+        """By index: on the HTP the values of TopK (QNN 2.51) are off by some steps."""
+        constants = self.initializers
+        top = ir.node(
+            "TopK", [x, integer_constant(constants, [count])], {"axis": -1}, num_outputs=2, name=f"TopK:{out}"
+        )
+        values, indices = top.outputs
+        values.name, values.dtype = f"{out}.values", ir.DataType.FLOAT
+        indices.name, indices.dtype = f"{out}.indices", ir.DataType.INT64
+        self.nodes.append(top)
+        numbers = integer_constant(constants, range(size))
+        is_chosen: ir.Value | None = None
+        for place in range(count):
+            index = self._node(
+                "Slice",
+                [indices, *(integer_constant(constants, [number]) for number in (place, place + 1, -1))],
+                f"{out}.index_{place}",
+                ir.DataType.INT64,
+            )
+            equal = self._node("Equal", [index, numbers], f"{out}.is_{place}", ir.DataType.BOOL)
+            if is_chosen is not None:
+                equal = self._node("Or", [is_chosen, equal], f"{out}.is_any_{place}", ir.DataType.BOOL)
+            is_chosen = equal
+        assert is_chosen is not None
+        return self._node("Where", [is_chosen, self.weight(chosen), self.weight(others)], out)
+
+    def experts(
+        self, x: ir.Value, routing: tuple[ir.Value, ir.Value], count: int, mlp: ExpertMlp, down: str, *, out: str
+    ) -> ir.Value:
+        gated: ir.Value = mlp(self, x, routing[1], "", count)
+        return self._node("MatMul", [gated, self.weight(down)], out)
+
     def gelu(self, x: ir.Value, *, by_tanh: bool, out: str) -> ir.Value:
         return self._node("Gelu", [x], out, approximate="tanh" if by_tanh else "none")
 
     def softmax(self, x: ir.Value, *, out: str) -> ir.Value:
         return self._node("Softmax", [x], out, axis=-1)
+
+    def softmax_beside(self, x: ir.Value, mask: ir.Value, sinks: str, *, out: str) -> ir.Value:
+        last = [integer_constant(self.initializers, [number]) for number in (0, -1, -1)]
+        zeros = self._node("ReduceMax", [mask, integer_constant(self.initializers, [-1])], out + ".zeros", keepdims=1)
+        sink = self._node("Add", [zeros, self.weight(sinks)], out + ".sink")
+        joined = self._node("Concat", [x, sink], out + ".joined", axis=-1)
+        return self._node("Slice", [self._node("Softmax", [joined], out + ".all", axis=-1), *last], out)
 
     def matmul(self, a: ir.Value, b: ir.Value, *, out: str) -> ir.Value:
         return self._node("MatMul", [a, b], out)
@@ -120,11 +165,18 @@ class OnnxOps:
     def branch(self, module: str) -> Branch[ir.Value] | None:
         return Branch.among(self.branches, module)
 
-    def _node(self, op: str, inputs: list[ir.Value], out: str, **attributes: int | float | str | list[int]) -> ir.Value:
+    def _node(
+        self,
+        op: str,
+        inputs: list[ir.Value],
+        out: str,
+        dtype: ir.DataType = ir.DataType.FLOAT,
+        **attributes: int | float | str | list[int],
+    ) -> ir.Value:
         node = ir.node(op, inputs, attributes=attributes, name=f"{op}:{out}")
         value = node.outputs[0]
         value.name = out
-        value.dtype = ir.DataType.FLOAT
+        value.dtype = dtype
         self.nodes.append(node)
         return value
 

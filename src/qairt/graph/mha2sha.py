@@ -21,13 +21,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
+import numpy as np
 import onnx_ir as ir
+from numpy.typing import NDArray
 
 from qairt.graph.attention import Attention, Branch, Projection, find_attentions
 from qairt.graph.constants import integer_constant
 from qairt.graph.shapes import propagate
 from qairt.graph.weights_file import append, external, read
-from qairt.quant.encodings import Encodings
+from qairt.quant.encodings import Encoding, Encodings
 
 
 @dataclass(frozen=True)
@@ -72,8 +74,8 @@ class _Separation:
         self.path = path
         self.file = file
         self.nodes: list[ir.Node] = []
-        self.low: dict[ir.Value, ir.Value] = {}
-        """x @ A of the branches, and with their strengths: old -> new."""
+        self.shared: dict[ir.Value, ir.Value] = {}
+        """What all heads share, x @ A of the branches with their strengths and the zeros beside sinks: old -> new."""
 
     def run(self) -> None:
         found = self.attention
@@ -92,6 +94,8 @@ class _Separation:
             mapping = self._clone(found.query_steps, self._project(found.query, head, suffix), suffix)
             mapping[_required(found.scores.inputs[1])] = keys[kv]
             mapping[_required(found.context.inputs[1])] = values[kv]
+            if found.sink is not None:
+                mapping[found.sink[1].outputs[0]] = self._sink(*found.sink, head, suffix)
             mapping = self._clone([found.scores, *found.score_steps, found.context], mapping, suffix)
             contexts.append(mapping[found.context.outputs[0]])
         merged = self._merged(found.to_tokens.outputs[0], contexts, axis=-1)
@@ -99,7 +103,7 @@ class _Separation:
         if found.keys is not None:
             results[found.new_key] = self._merged(found.new_key, new_keys, axis=0)
             results[found.new_value] = self._merged(found.new_value, new_values, axis=0)
-        self._replace(results | self.low)
+        self._replace(results | self.shared)
 
     # Pieces of one head
 
@@ -124,13 +128,25 @@ class _Separation:
     def _lifted(self, branch: Branch, columns: slice, suffix: str) -> ir.Value:
         """Rule 7."""
         low = branch.low[-1].outputs[0]
-        if low not in self.low:
-            self.low |= self._clone(branch.low, {}, "")
+        if low not in self.shared:
+            self.shared |= self._clone(branch.low, {}, "")
         if branch.b.is_graph_input():
             b = self._slice(branch.b, columns.start, columns.stop, 1, suffix)
         else:
             b = self._cut(branch.b, columns, suffix)
-        return self._node("MatMul", [self.low[low], b], branch.lifted.outputs[0], suffix)
+        return self._node("MatMul", [self.shared[low], b], branch.lifted.outputs[0], suffix)
+
+    def _sink(self, reduce: ir.Node, add: ir.Node, head: int, suffix: str) -> ir.Value:
+        """The sink of one head, of [KV, G, 1, 1]; all heads share the zeros."""
+        zeros = reduce.outputs[0]
+        if zeros not in self.shared:
+            self.shared[zeros] = self._node("ReduceMax", reduce.inputs, zeros, "", list(reduce.attributes.values()))
+        kv, group = divmod(head, self.attention.groups)
+        sinks = _required(add.inputs[1])
+        assert sinks.const_value is not None
+        values = read(sinks.const_value)[kv : kv + 1, group : group + 1]
+        sink = self._new_weight(sinks, values, self.encodings.params.get(str(sinks.name)), suffix)
+        return self._node("Add", [self.shared[zeros], sink], add.outputs[0], suffix)
 
     def _slice(self, value: ir.Value, start: int, stop: int, axis: int, suffix: str) -> ir.Value:
         bounds = [integer_constant(self.graph.initializers, [number]) for number in (start, stop, axis)]
@@ -168,13 +184,20 @@ class _Separation:
     def _cut(self, weight: ir.Value, columns: slice, suffix: str) -> ir.Value:
         """Rule 5: write some columns of [in, out], or values of a bias [out], to the new file."""
         assert weight.const_value is not None
-        name = f"{weight.name}{suffix}"
         values = read(weight.const_value)[..., columns]
-        tensor = external(name, append(self.file, values), self.path)
         encoding = self.encodings.params.get(str(weight.name))
         if encoding is not None:
-            axis = values.ndim - 1
-            self.encodings.params[name] = encoding.cut(axis, columns.start, columns.stop)
+            encoding = encoding.cut(values.ndim - 1, columns.start, columns.stop)
+        return self._new_weight(weight, values, encoding, suffix)
+
+    def _new_weight(
+        self, weight: ir.Value, values: NDArray[np.float32], encoding: Encoding | None, suffix: str
+    ) -> ir.Value:
+        """A part of a weight, written to the new file."""
+        name = f"{weight.name}{suffix}"
+        tensor = external(name, append(self.file, values), self.path)
+        if encoding is not None:
+            self.encodings.params[name] = encoding
         cut = ir.Value(name=name, const_value=tensor, shape=tensor.shape, type=ir.TensorType(ir.DataType.FLOAT))
         self.graph.initializers[name] = cut
         return cut

@@ -29,10 +29,11 @@ def propagate(model: ir.Model) -> None:
                 where=node_text(node),
                 remedy="the graph is damaged, or does not support this AR and CL",
             ) from error
-        node.outputs[0].shape = ir.Shape(shape)
         dtype = _type(node)
-        if node.outputs[0].dtype is None and dtype is not None:
-            node.outputs[0].dtype = dtype
+        for output in node.outputs:  # of TopK, both have one shape
+            output.shape = ir.Shape(shape)
+            if output.dtype is None and dtype is not None:
+                output.dtype = dtype
 
 
 def operation(node: ir.Node) -> str:
@@ -164,6 +165,12 @@ def _transpose(node: ir.Node) -> Shape:
     return tuple(shape[axis] for axis in node.attributes["perm"].as_ints())
 
 
+def _topk(node: ir.Node) -> Shape:
+    shape = list(static(node.inputs[0]))
+    shape[_attribute(node, "axis", -1)] = constant(node.inputs[1])[0]
+    return tuple(shape)
+
+
 def _unsqueeze(node: ir.Node) -> Shape:
     shape, axes = list(static(node.inputs[0])), constant(node.inputs[1])
     rank = len(shape) + len(axes)
@@ -216,18 +223,23 @@ _RULES: dict[str, Callable[[ir.Node], Shape]] = {
     "Cast": _same,
     "Concat": _concat,
     "Div": _elementwise,
+    "Equal": _elementwise,
     "Expand": _expand,
     "Gather": _gather,
     "Gelu": _same,
     "Identity": _same,
     "LayerNormalization": _same,
     "MatMul": _matmul,
+    "Max": _elementwise,
+    "Min": _elementwise,
     "Mul": _elementwise,
     "Neg": _same,
+    "Or": _elementwise,
     "Pow": _elementwise,
     "RMSNormalization": _same,
     "Reciprocal": _same,
     "Relu": _same,
+    "ReduceMax": _reduce,
     "ReduceMean": _reduce,
     "ReduceSum": _reduce,
     "Reshape": _reshape,
@@ -238,6 +250,8 @@ _RULES: dict[str, Callable[[ir.Node], Shape]] = {
     "Squeeze": _squeeze,
     "Sub": _elementwise,
     "Tanh": _same,
+    "TopK": _topk,
     "Transpose": _transpose,
     "Unsqueeze": _unsqueeze,
+    "Where": _elementwise,
 }

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, SerializerFunctionWrapHandler, model_serializer
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    JsonValue,
+    SerializerFunctionWrapHandler,
+    model_serializer,
+    model_validator,
+)
 
 Token = Annotated[int, Field(ge=0, lt=1 << 31)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
@@ -31,6 +39,39 @@ class Norms(BaseModel):
         """The names, in the decoder's order."""
         all_places = (self.before_attention, self.after_attention, self.before_mlp, self.after_mlp)
         return tuple(name for name in all_places if name is not None)
+
+
+class ClampedGate(BaseModel):
+    """GPT-OSS's gated activation: min(gate, limit) * sigmoid(slope * min(gate, limit)) * (1 + clamp(up, ±limit))."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    limit: Positive
+    slope: Positive
+
+
+class Experts(BaseModel):
+    """The MLP of every layer is a choice of gated MLPs (a mixture of experts)."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    count: Annotated[int, Field(gt=1)]
+    chosen: Annotated[int, Field(gt=0)]
+    """How many a token is given to: those with the largest router logits."""
+    width: Annotated[int, Field(gt=0)]
+    """Of each expert, in place of `intermediate_size`."""
+    weights_add_up: bool = True
+    """The softmax is over the chosen ones, so that their weights add up to 1; else over all."""
+    bias: bool = False
+    """Of the router and of every linear of the experts."""
+    clamped: ClampedGate | None = None
+    """In place of the activation."""
+
+    @model_validator(mode="after")
+    def _chooses(self) -> Experts:
+        if self.chosen > self.count:
+            raise ValueError(f"a token is given to {self.chosen} experts of {self.count}")
+        return self
 
 
 class LocalRotary(BaseModel):
@@ -129,6 +170,9 @@ class DecoderConfig(BaseModel):
     """Of an embedding model, which reads a text in one call: it has no cache and gives no logits."""
     bidirectional: bool = False
     """A token attends to all others; in windows, to so many on either side, itself among them."""
+    experts: Experts | None = None
+    sinks: bool = False
+    """Every query head has a learned score that takes a share of its attention and has no value."""
 
     @model_serializer(mode="wrap")
     def _without_defaults(self, handler: SerializerFunctionWrapHandler) -> dict[str, Any]:

@@ -57,6 +57,7 @@ _TRAINING = frozenset(
         "resid_pdrop",
         "residual_dropout",
         "router_aux_loss_coef",
+        "router_jitter_noise",
     }
 )
 _BOOKKEEPING = frozenset(

@@ -3,7 +3,8 @@
 1. Constant factors: of scores (1/sqrt(head_dim), or the model's own; divided by the cap of capped scores) in q_proj, or
    in q_norm where there is one; of embeddings in the table; of what attention and MLP add to the residual stream in
    their last linear or in the norm behind it; of logits in lm_head.
-2. A norm whose stored weight is what its scale differs from 1 by gets 1 added.
+2. A norm whose stored weight is what its scale differs from 1 by gets 1 added; so does the bias of `up_proj` where 1 is
+   added to its output (`ClampedGate`).
 3. Queries and keys of a model that rotates neighbouring values (2i, 2i + 1) are reordered to (i, i + D/2), which is
    what the graph rotates. Their products, the scores, do not depend on the order.
 """
@@ -33,8 +34,9 @@ def factor_of(config: DecoderConfig, name: str) -> float:
         scale = 1 / sqrt(config.head_dim) if config.attention_scale is None else config.attention_scale
         return scale / (config.score_cap or 1.0)
     if config.residual_multiplier != 1:
-        writes = (config.norms.after_attention or "self_attn.o_proj", config.norms.after_mlp or "mlp.down_proj")
-        if module in writes:
+        last = ("mlp.down_proj", "mlp.experts.down_proj", "mlp.expert_bias")
+        after_mlp = last if config.norms.after_mlp is None else (config.norms.after_mlp,)
+        if module in (config.norms.after_attention or "self_attn.o_proj", *after_mlp):
             return config.residual_multiplier
     return 1.0
 
@@ -42,6 +44,8 @@ def factor_of(config: DecoderConfig, name: str) -> float:
 def in_graph_form(config: DecoderConfig, name: str, values: Floats) -> Floats:
     """Rules 2 and 3 on a stored weight, linears [out, in]."""
     if config.norms.plus_one and _is_norm(config, name):
+        values = values + np.float32(1)
+    if config.experts is not None and config.experts.clamped and name.endswith(".mlp.experts.up_proj.bias"):
         values = values + np.float32(1)
     order = output_order(config, name)
     return values if order is None else values[order]

@@ -48,6 +48,7 @@ def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> D
     path = directory / "config.json"
     stated = read_json_object(path)
     family = family_of(stated, path)
+    stated = {family.aliases.get(key, key): value for key, value in stated.items()}
     keys = ConfigValues(stated, family.defaults, path)
     _refuse_unsupported(keys)
     unknown = unknown_keys(family, stated)

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from qairt.model.config import DecoderConfig
+from qairt.model.config import DecoderConfig, Experts
 from qairt.model.names import CAP
+
+RAISED_BY = 30.0
+"""Added to the router's logits of chosen experts, so that the softmax is over these: no other is above the lowest of
+them, and gets at most exp(-30) of its weight."""
 
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
@@ -16,7 +20,8 @@ UNIT = "pooling.unit"
 
 
 def weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
-    """Name -> shape of every weight in the decoder's order; linears are [out, in].
+    """Name -> shape of every weight in the decoder's order; linears are [out, in], those of
+    experts [experts, out, in].
 
     A tied model has no `lm_head.weight`: it is the embedding.
     """
@@ -36,9 +41,34 @@ def layer_weight_shapes(config: DecoderConfig, layer: int) -> dict[str, tuple[in
     return {f"model.layers.{layer}.{name}": shape for name, shape in shapes.items()}
 
 
+def graph_shape(config: DecoderConfig, name: str, stored: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a parameter in the graph, by that of the stored weight: linears are [in, out], those of all experts
+    one wide linear (see `stacked_axis`), sinks [KV, G, 1, 1]."""
+    if name == EMBEDDING:
+        return stored
+    if name.endswith(".sinks"):
+        return config.num_kv_heads, stored[0] // config.num_kv_heads, 1, 1
+    if len(stored) != 3:
+        return stored[::-1]
+    count, outputs, inputs = stored
+    return (count * inputs, outputs) if stacked_axis(name) == 0 else (inputs, count * outputs)
+
+
+def stacked_axis(name: str) -> int:
+    """The axis of [in, out] along which the experts of a wide linear lie."""
+    return 0 if ".down_proj." in name else 1
+
+
 def layer_constants(config: DecoderConfig, layer: int) -> dict[str, float]:
     """Parameters of a layer's graph that are in no file: name -> value, of shape [1]."""
-    return {} if config.score_cap is None else {f"model.layers.{layer}.self_attn.{CAP}": config.score_cap}
+    found = {} if config.score_cap is None else {f"self_attn.{CAP}": config.score_cap}
+    if config.experts is not None:
+        found |= {"mlp.router.chosen": RAISED_BY if config.experts.weights_add_up else 1.0, "mlp.router.others": 0.0}
+        if config.experts.clamped is not None:
+            limit, slope = config.experts.clamped.limit, config.experts.clamped.slope
+            found |= {"mlp.gate_limit": limit, "mlp.up_limit": 1 + limit, "mlp.up_floor": 1 - limit}
+            found["mlp.gate_slope"] = slope
+    return {f"model.layers.{layer}.{name}": value for name, value in found.items()}
 
 
 def has_lm_head(config: DecoderConfig) -> bool:
@@ -79,6 +109,8 @@ def _attention_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
         whole = config.qk_norm_place == "whole"
         shapes["self_attn.q_norm.weight"] = (queries if whole else dim,)
         shapes["self_attn.k_norm.weight"] = (keys if whole else dim,)
+    if config.sinks:
+        shapes["self_attn.sinks"] = (config.num_heads,)
     shapes |= _linear("self_attn.o_proj", hidden, queries, config.output_bias)
     return shapes | _norm_shapes(config, config.norms.after_attention)
 
@@ -86,10 +118,25 @@ def _attention_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
 def _mlp_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     hidden, width = config.hidden_size, config.intermediate_size
     shapes = _norm_shapes(config, config.norms.before_mlp)
+    if config.experts is not None:
+        return shapes | _expert_shapes(config.experts, hidden) | _norm_shapes(config, config.norms.after_mlp)
     for name in ("gate_proj", "up_proj") if config.gated_mlp else ("up_proj",):
         shapes |= _linear(f"mlp.{name}", width, hidden, config.mlp_bias)
     shapes |= _linear("mlp.down_proj", hidden, width, config.mlp_bias)
     return shapes | _norm_shapes(config, config.norms.after_mlp)
+
+
+def _expert_shapes(experts: Experts, hidden: int) -> dict[str, tuple[int, ...]]:
+    count, width = experts.count, experts.width
+    shapes = _linear("mlp.router", count, hidden, experts.bias)
+    for name in ("gate_proj", "up_proj"):
+        shapes[f"mlp.experts.{name}.weight"] = (count, width, hidden)
+        if experts.bias:
+            shapes[f"mlp.experts.{name}.bias"] = (count * width,)
+    shapes["mlp.experts.down_proj.weight"] = (count, hidden, width)
+    if experts.bias:  # weighted as the experts are, so it is a linear of their weights
+        shapes["mlp.expert_bias.weight"] = (hidden, count)
+    return shapes
 
 
 def _linear(name: str, outputs: int, inputs: int, bias: bool) -> dict[str, tuple[int, ...]]:

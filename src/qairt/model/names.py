@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,18 @@ ALPHA = "lora_alpha"
 """The graph input that holds the strength of every adapter whose A and B are in the graph."""
 CAP = "cap"
 """The end of the parameter that capped scores or logits are multiplied by; it is in no file."""
+_EXPERT = re.compile(r"\.experts\.(\d+)\.")
+
+
+def name_of_expert(name: str, expert: int) -> str:
+    """`model.layers.0.mlp.experts.up_proj.weight`, which is of all experts, -> that of one: `….experts.3.up_proj.…`."""
+    return name.replace(".experts.", f".experts.{expert}.")
+
+
+def split_expert(name: str) -> tuple[str, int | None]:
+    """The inverse of `name_of_expert`: the name of all experts, and which one; None for any other tensor."""
+    found = _EXPERT.search(name)
+    return (name, None) if found is None else (_EXPERT.sub(".experts.", name), int(found[1]))
 
 
 def hidden_name(layer: int) -> str:

@@ -6,9 +6,9 @@ derives from them which tensors there are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Generic, Protocol, TypeVar
+from typing import Any, Generic, Protocol, TypeVar
 
 from qairt.model.names import ALPHA, branch_map, branch_names
 
@@ -34,6 +34,11 @@ class Branch(Generic[T]):
             return None
         columns = branch_map(module)
         return cls(values[a], values[b], (values[ALPHA], values[columns]) if columns in values else None)
+
+
+ExpertMlp = Callable[["BlockOps[Any]", Any, Any, str, int], Any]
+"""The gated MLPs of some experts up to their last linear: operations, x [1, tokens, hidden], their weights for each
+token [1, tokens, experts], what follows `experts.` in names, and how many experts -> [1, tokens, experts * width]."""
 
 
 class BlockOps(Protocol[T]):
@@ -76,7 +81,39 @@ class BlockOps(Protocol[T]):
     def softmax(self, x: T, *, out: str) -> T:
         """Over the last axis."""
 
+    def softmax_beside(self, x: T, mask: T, sinks: str, *, out: str) -> T:
+        """The softmax of scores x [KV, G, AR, CL] and one score more, the parameter `sinks` [KV, G, 1, 1], whose share
+        is left out.
+
+        Args:
+            mask: additive, 0 at what a token attends to.
+        """
+
     def matmul(self, a: T, b: T, *, out: str) -> T: ...
+
+    def minimum(self, x: T, weight: str, *, out: str) -> T:
+        """Of x and a parameter that broadcasts to it."""
+
+    def maximum(self, x: T, weight: str, *, out: str) -> T: ...
+
+    def largest(self, x: T, count: int, size: int, chosen: str, others: str, *, out: str) -> T:
+        """The parameter `chosen` where x is among the `count` largest of its last axis, the parameter `others`
+        elsewhere; both [1].
+
+        Args:
+            size: of that axis.
+        """
+
+    def experts(self, x: T, routing: tuple[T, T], count: int, mlp: ExpertMlp, down: str, *, out: str) -> T:
+        """The sum of all experts, each times its weight.
+
+        Args:
+            x: [1, AR, hidden].
+            routing: positive where a token is given to an expert, and the experts' weights, about 0 for all others;
+                both [1, AR, experts].
+            count: of experts.
+            down: the weight of the last linear, [experts * width, hidden].
+        """
 
     def slice(self, x: T, start: int, end: int, *, axis: int, out: str) -> T: ...
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,13 +17,16 @@ from qairt.model.layout import (
     EMBEDDING,
     LM_HEAD,
     UNIT,
+    graph_shape,
     has_lm_head,
     head_constants,
     head_names,
     layer_constants,
     layer_weight_shapes,
+    stacked_axis,
     weight_shapes,
 )
+from qairt.model.names import name_of_expert, split_expert
 from qairt.model.open_weights import open_weights
 from qairt.model.weights import ALL, WeightSource
 
@@ -89,20 +92,39 @@ class Parameters:
         """Those of one decoder layer."""
         return [*layer_weight_shapes(self.config, layer), *layer_constants(self.config, layer)]
 
+    def names_beside_experts(self, layer: int) -> list[str]:
+        """Those of one decoder layer but for its experts, which may be many times larger than all others."""
+        return [name for name in self.layer_names(layer) if ".experts." not in name]
+
     def shape(self, name: str) -> tuple[int, ...]:
-        return self._shapes[name]
+        name, expert = split_expert(name)
+        shape = self._shapes[name]
+        if expert is None or self.config.experts is None:
+            return shape
+        axis = stacked_axis(name) if len(shape) == 2 else 0
+        return tuple(size // self.config.experts.count if at == axis else size for at, size in enumerate(shape))
 
     def read(self, name: str) -> Floats:
-        """One parameter, C-contiguous float32; possibly a read-only view of a mapped file.
+        """One parameter, C-contiguous float32; possibly a read-only view of a mapped file. That of a single expert is
+        read under the name that `experts_of` gives.
 
         Raises:
             ModelError: it is missing, of another shape, or holds NaN or infinity; names the tensor.
         """
         values = self._overlaid(name)
         if values is None:
-            return self._laid_out(name)
+            experts = self.experts_of(name)
+            return self._laid_out(name) if not experts else self._joined(name, experts)
         self._check_shape(name, values.shape)
         return self._finite(name, values)
+
+    def experts_of(self, name: str) -> list[str]:
+        """The parameters of the single experts that the parameter `name` of all experts is made of; empty for any
+        other."""
+        experts = self.config.experts
+        if experts is None or ".experts." not in name or name not in self._shapes:
+            return []
+        return [name_of_expert(name, expert) for expert in range(experts.count)]
 
     def vocabulary(self, name: str) -> Iterator[tuple[int, Floats]]:
         """`EMBEDDING` or `LM_HEAD`, which may be far larger than a layer, a slice of the vocabulary at a time.
@@ -139,9 +161,9 @@ class Parameters:
         return a, b if factor == 1 else b * np.float32(factor)
 
     def _check_shape(self, name: str, shape: tuple[int, ...]) -> None:
-        if shape != self._shapes[name]:
+        if shape != self.shape(name):
             raise ModelError(
-                f"the parameter {name} has shape {list(shape)}, expected {list(self._shapes[name])}",
+                f"the parameter {name} has shape {list(shape)}, expected {list(self.shape(name))}",
                 where=self._where(),
                 remedy="use the config.json that was published with the weights",
             )
@@ -167,22 +189,41 @@ class Parameters:
         """In graph layout; `rows` are those of the stored matrix."""
         if name in self._constants:
             return np.full(self._shapes[name], self._constants[name], np.float32)
+        name, expert = split_expert(name)
+        if expert is not None:
+            rows = self._rows_of_expert(name, expert)
         if self.rotation is not None and self.rotation.is_folded(name):
             return np.ones(self._shapes[name], np.float32)
         values = self._stored(name, rows)
+        if values.ndim == 3:
+            values = values[0]
         if values.ndim == 2 and name != EMBEDDING:
             values = transposed(values, self._input_rotation(name))
         rotate = self._output_rotation(name)
         if rotate is not None:
             values = rotate(values) if values.ndim == 1 else _rotated(values, rotate)
         factor = factor_of(self.config, name)
-        return np.ascontiguousarray(values) if factor == 1 else values * np.float32(factor)
+        values = np.ascontiguousarray(values) if factor == 1 else values * np.float32(factor)
+        return values if expert is not None or rows != ALL else values.reshape(self._shapes[name])
+
+    def _joined(self, name: str, experts: Sequence[str]) -> Floats:
+        """The parameter of all experts, read one expert at a time."""
+        values = np.empty(self._shapes[name], np.float32)
+        axis = values.ndim - 1 if values.ndim == 1 else stacked_axis(name)
+        for part, expert in zip(np.split(values, len(experts), axis), experts, strict=True):
+            part[...] = self.read(expert)
+        return values
+
+    def _rows_of_expert(self, name: str, expert: int) -> slice:
+        """Where its weights begin and end on the first axis of the stored tensor of all experts."""
+        assert self.config.experts is not None
+        step = self.config.experts.width if name.endswith(".bias") else 1
+        return slice(expert * step, (expert + 1) * step)
 
     def _stored(self, name: str, rows: slice = ALL) -> Floats:
         """As in the file, linears [out, in], but for what `qairt.model.folding` adds and reorders."""
         stored = EMBEDDING if name == LM_HEAD and self.config.tie_word_embeddings else name
-        shape = self.source.shape(stored)
-        self._check_shape(name, shape if name == EMBEDDING else shape[::-1])
+        self._check_shape(name, graph_shape(self.config, name, self.source.shape(stored)))
         return in_graph_form(self.config, name, self._finite(name, self.source.read(stored, rows)))
 
     def _input_rotation(self, name: str) -> Rotate | None:
@@ -246,7 +287,7 @@ def _graph_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     shapes: dict[str, tuple[int, ...]] = {EMBEDDING: (config.vocab_size, config.hidden_size)}
     for layer in range(config.num_layers):
         for name, shape in layer_weight_shapes(config, layer).items():
-            shapes[name] = shape[::-1]
+            shapes[name] = graph_shape(config, name, shape)
         shapes |= dict.fromkeys(layer_constants(config, layer), (1,))
     head = {name: shape[::-1] for name, shape in weight_shapes(config).items() if name in head_names(config)}
     shapes |= head | {name: (config.embedding_size if name == UNIT else 1,) for name in head_constants(config)}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from threading import Lock
 
 import numpy as np
 import torch
@@ -18,7 +19,8 @@ from qairt.model import decoder
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import BAND, KEY_MASK, layer_masks
 from qairt.model.masks import mask_of
-from qairt.model.ops import Branch
+from qairt.model.names import name_of_expert
+from qairt.model.ops import Branch, ExpertMlp
 from qairt.model.parameters import Parameters
 from qairt.model.rope import rotary_inputs
 
@@ -48,13 +50,23 @@ class TorchOps:
         self.tap = tap
         self.device = torch.device(device)
         self.branches = {name: shared(value).to(self.device) for name, value in (branches or {}).items()}
+        self.keep_experts = True
+        """Hold each expert's weights once they were read, as those of a layer; else one expert's at a time."""
         self._weights: dict[str, Tensor] = {}
+        self._reading = Lock()
 
     def weight(self, name: str) -> Tensor:
         """A parameter, read from disk unless it is already held; do not write to it."""
-        if name not in self._weights:
-            self._weights[name] = shared(self.parameters.read(name)).to(self.device)
-        return self._weights[name]
+        held = self._weights.get(name)
+        if held is None:
+            with self._reading:  # threads that need the same expert read it once
+                held = self._weights.get(name)
+                if held is None:
+                    held = self._weights[name] = self._load(name)
+        return held
+
+    def _load(self, name: str) -> Tensor:
+        return shared(self.parameters.read(name)).to(self.device)
 
     def hold(self, names: Iterable[str]) -> None:
         """Release all weights and read these, before threads use them."""
@@ -110,11 +122,46 @@ class TorchOps:
     def relu(self, x: Tensor, *, out: str) -> Tensor:
         return self._named(out, torch.relu(x))
 
+    def minimum(self, x: Tensor, weight: str, *, out: str) -> Tensor:
+        return self._named(out, torch.minimum(x, self.weight(weight)))
+
+    def maximum(self, x: Tensor, weight: str, *, out: str) -> Tensor:
+        return self._named(out, torch.maximum(x, self.weight(weight)))
+
+    def largest(self, x: Tensor, count: int, size: int, chosen: str, others: str, *, out: str) -> Tensor:
+        values = self.weight(others).expand(x.shape)
+        return self._named(out, values.scatter(-1, x.topk(count, -1).indices, float(self.weight(chosen))))
+
+    def experts(
+        self, x: Tensor, routing: tuple[Tensor, Tensor], count: int, mlp: ExpertMlp, down: str, *, out: str
+    ) -> Tensor:
+        """Only what was chosen is computed, one expert at a time; tensors have the names of that expert."""
+        chosen, weights = routing
+        total = torch.zeros_like(x)
+        for expert in range(count):
+            tokens = tokens_of(chosen, expert)
+            if len(tokens):
+                gated = mlp(self, x[:, tokens], weights[:, tokens, expert : expert + 1], f"{expert}.", 1)
+                total = total.index_add(1, tokens, gated @ self.weight(name_of_expert(down, expert)))
+            if not self.keep_experts:
+                self.release_expert(down, expert)
+        return self._named(out, total)
+
+    def release_expert(self, down: str, expert: int) -> None:
+        """Release the weights of one expert, of those beside `down`."""
+        prefix = name_of_expert(down, expert).rpartition("down_proj")[0]
+        self.release([name for name in list(self._weights) if name.startswith(prefix)])
+
     def gelu(self, x: Tensor, *, by_tanh: bool, out: str) -> Tensor:
         return self._named(out, torch.nn.functional.gelu(x, approximate="tanh" if by_tanh else "none"))
 
     def softmax(self, x: Tensor, *, out: str) -> Tensor:
         return self._named(out, torch.softmax(x, -1))
+
+    def softmax_beside(self, x: Tensor, mask: Tensor, sinks: str, *, out: str) -> Tensor:
+        sink = self._named(out + ".sink", mask.amax(-1, keepdim=True) + self.weight(sinks))
+        joined = self._named(out + ".joined", torch.cat((x, sink.expand(*x.shape[:-1], 1)), -1))
+        return self._named(out, self._named(out + ".all", torch.softmax(joined, -1))[..., :-1])
 
     def matmul(self, a: Tensor, b: Tensor, *, out: str) -> Tensor:
         return self._named(out, a @ b)
@@ -144,6 +191,11 @@ class TorchOps:
         return value
 
 
+def tokens_of(chosen: Tensor, expert: int) -> Tensor:
+    """The tokens of [1, AR, experts] that are given to an expert."""
+    return chosen[0, :, expert].nonzero()[:, 0]
+
+
 class Reference:
     """A decoder that runs block by block, or as a whole with a growing KV cache.
 
@@ -165,6 +217,7 @@ class Reference:
         self.config = parameters.config
         self.keep_weights = keep_weights
         self._ops = TorchOps(parameters, branches=branches)
+        self._ops.keep_experts = keep_weights
         self._block = ""
         self._past: list[tuple[Tensor, Tensor]] = []
         self.reset()

@@ -41,7 +41,7 @@ class RopeParameters:
         self._family = family
         scaling, parameters = stated.get("rope_scaling"), stated.get("rope_parameters")
         self.key = "rope_scaling" if scaling else "rope_parameters"
-        self.values, self._local = self._mappings(scaling or parameters or {})
+        self.values, self._local = self._mappings(scaling or parameters or dict(family.rope_parameters))
         self.replaced = parameters if scaling and parameters and scaling != parameters else None
         """`rope_parameters` that `rope_scaling` takes the place of."""
         for key, default in (("rope_theta", family.rope_theta), ("partial_rotary_factor", family.partial_rotary)):

@@ -31,8 +31,11 @@ _READS_STREAM = {
     "self_attn.v_proj.weight": "input_layernorm.weight",
     "mlp.gate_proj.weight": "post_attention_layernorm.weight",
     "mlp.up_proj.weight": "post_attention_layernorm.weight",
+    "mlp.router.weight": "post_attention_layernorm.weight",
+    "mlp.experts.gate_proj.weight": "post_attention_layernorm.weight",
+    "mlp.experts.up_proj.weight": "post_attention_layernorm.weight",
 }
-_WRITES_STREAM = ("self_attn.o_proj", "mlp.down_proj")
+_WRITES_STREAM = ("self_attn.o_proj", "mlp.down_proj", "mlp.experts.down_proj", "mlp.expert_bias")
 
 
 class Rotation(BaseModel):

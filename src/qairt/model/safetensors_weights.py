@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
+from qairt.model.expert_stacks import stack_experts
 from qairt.model.families import FAMILIES
 from qairt.model.layout import DENSE, EMBEDDING, LM_HEAD
 from qairt.model.quantized.find import unpack_quantized
@@ -35,7 +36,8 @@ class SafetensorsWeights:
     2. a quantized weight is one tensor, whatever it is packed into: see `qairt.model.quantized`;
     3. of a tied pair either may be stored;
     4. joined projections get their separate names;
-    5. modules that a family names in its own way have the names of `qairt.model.layout`, and so have the linears behind
+    5. the experts of a layer are one tensor for each linear: see `qairt.model.expert_stacks`;
+    6. modules that a family names in its own way have the names of `qairt.model.layout`, and so have the linears behind
        the pooling of an embedding model.
     """
 
@@ -50,14 +52,14 @@ class SafetensorsWeights:
         for file in self._files:
             if file.suffix == ".safetensors":
                 self._add(file, in_files)
-        self._tensors: dict[str, StoredTensor]
         for index, file in enumerate(dense_weights(directory)):
             module = DENSE.format(index)
             for stored, tensor in read_safetensors_header(file).items():
                 name = stored.replace("linear.", f"{module}.", 1)
                 in_files[name] = FileTensor(file, name, tensor)
             self._files.append(file)
-        self._tensors, self._storage = unpack_quantized(in_files, read_stated(directory), directory)
+        unpacked, self._storage = unpack_quantized(in_files, read_stated(directory), directory)
+        self._tensors = stack_experts(unpacked, directory)
         if EMBEDDING not in self._tensors and LM_HEAD in self._tensors:
             self._tensors[EMBEDDING] = self._tensors.pop(LM_HEAD)
         self._split_projections()

@@ -3,6 +3,7 @@
 1. Asymmetric, 0 always on the grid; keys and values symmetric, so that the padding of an empty cache is exact.
 2. Softmax and sigmoid: 0 … 1. Cosine and sine: -1 … 1, times the factor of yarn scaling.
 3. The mask: floor … 0. Masked scores: from the lowest score plus the floor to the highest score.
+   Beside a sink: the range of both.
 4. The embedding's output has the table's range, whichever tokens the text held: with 16 bits every value of the 8-bit
    table is then exact (65535 = 255 * 257).
 5. Inputs of LoRA branches: given, as no text determines them.
@@ -64,6 +65,9 @@ def activation_encodings(
     for masked, scores in structure.masked.items():
         low, high = ranges.of(scores, act_bitwidth)
         fixed[masked] = (low + mask_floor, high)
+    for joined, (masked, sink) in structure.joined.items():
+        (low, high), (lowest, highest) = fixed[masked], ranges.of(sink, act_bitwidth)
+        fixed[joined] = min(low, lowest), max(high, highest)
     shared: dict[str, Encoding] = dict(branches)
     for name in structure.tensors:
         key = structure.tied(name)

@@ -164,6 +164,8 @@ class TechniqueConfig(BaseModel):
             QuantizationError: the block size does not divide the input width of a linear; names the first. Or the
                 decoder cannot be rotated.
         """
+        if config.experts is not None:
+            self._check_experts()
         if "R1" in self.rotation:
             from qairt.model.rotation import require_rotatable
 
@@ -173,14 +175,33 @@ class TechniqueConfig(BaseModel):
         widths = {
             "self_attn.q_proj": config.hidden_size,
             "self_attn.o_proj": config.num_heads * config.head_dim,
-            "mlp.down_proj": config.intermediate_size,
         }
+        if config.experts is None:
+            widths["mlp.down_proj"] = config.intermediate_size
+        else:
+            widths["mlp.experts.down_proj"] = config.experts.width
         for module, width in widths.items():
             if width % self.block_size:
                 raise QuantizationError(
                     f"block_size {self.block_size} does not divide its input width {width}",
                     where=f"model.layers.0.{module}.weight",
                     remedy=_fitting_blocks(list(widths.values())),
+                )
+
+    def _check_experts(self) -> None:
+        """They are quantized one by one: nothing may need all weights of a layer at once."""
+        found = {
+            "rounding: learned": self.rounding == "learned",
+            "distillation_steps": self.distillation_steps > 0,
+            "auto_precision": self.auto_precision is not None,
+        }
+        for setting, is_used in found.items():
+            if is_used:
+                raise QuantizationError(
+                    "it needs all weights of a layer in memory, and a mixture of experts is quantized one expert at a"
+                    " time",
+                    where=setting,
+                    remedy="use a technique without it: minmax, lpbq, lpbq_seqmse or lpbq_gptq",
                 )
 
 

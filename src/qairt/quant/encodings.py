@@ -9,7 +9,7 @@ Rounding follows `qairt.quant.grid`, so integers computed here are bit for bit w
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -127,6 +127,27 @@ class Encoding:
             raise QuantizationError(f"inputs {start}:{stop} cut through blocks of {size}")
         rows = self.blocks.int_scale[start // size : stop // size]
         return replace(self, blocks=replace(self.blocks, int_scale=rows))
+
+    @classmethod
+    def joined(cls, parts: Sequence[Encoding], axis: int) -> Encoding:
+        """The inverse of `cut`: the encoding of tensors that are concatenated along `axis`.
+
+        Raises:
+            QuantizationError: along another axis than that of the channels they must have the same scales.
+        """
+        first = parts[0]
+        if axis == first.axis:
+            scale = np.concatenate([part.scale for part in parts])
+            offset = np.concatenate([part.offset for part in parts])
+        elif all(np.array_equal(part.scale, first.scale) for part in parts):
+            scale, offset = first.scale, first.offset
+        else:
+            raise QuantizationError(f"tensors of different scales cannot be joined along axis {axis}")
+        blocks = first.blocks
+        if blocks is not None:
+            found = [part.blocks.int_scale for part in parts if part.blocks is not None]
+            blocks = replace(blocks, int_scale=np.concatenate(found, axis))
+        return replace(first, scale=scale, offset=offset, blocks=blocks)
 
     def same_grid(self, other: Encoding) -> bool:
         """Both represent the same values."""

@@ -2,6 +2,7 @@
 
 1. An exact name takes precedence over regular expressions; among those the first that matches the whole name counts.
 2. A pattern that matches no linear is an error, before work starts.
+3. A router and the biases of experts have 8 bits unless a pattern says otherwise.
 """
 
 from __future__ import annotations
@@ -11,11 +12,13 @@ import re
 
 from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
-from qairt.model.layout import layer_weight_shapes
+from qairt.model.layout import graph_shape, layer_weight_shapes
 from qairt.quant.config import ModulePrecisions
 
 SETTING = "module_precisions.custom"
 _WEIGHT = ".weight"
+_ROUTING = (".mlp.router", ".mlp.expert_bias")
+"""Of a mixture of experts: small, and a router that is off by little gives a token to other experts."""
 _OTHERS = {"lm_head": "lm_head", "model.embed_tokens": "embedding", "model.norm": "rms_norm"}
 
 
@@ -24,8 +27,9 @@ def linear_shapes(config: DecoderConfig) -> dict[str, tuple[int, int]]:
     shapes = {}
     for layer in range(config.num_layers):
         for name, shape in layer_weight_shapes(config, layer).items():
-            if len(shape) == 2:
-                shapes[name] = (shape[1], shape[0])
+            if len(shape) > 1:
+                inputs, outputs = graph_shape(config, name, shape)
+                shapes[name] = (inputs, outputs)
     return shapes
 
 
@@ -47,7 +51,7 @@ def linear_bits(precisions: ModulePrecisions, default: int, config: DecoderConfi
         for module in matched:
             bits.setdefault(module, given)
     bits |= {name: given for name, given in precisions.custom.items() if name in modules}
-    return {module + _WEIGHT: bits.get(module, default) for module in modules}
+    return {module + _WEIGHT: bits.get(module, 8 if module.endswith(_ROUTING) else default) for module in modules}
 
 
 def _no_match(pattern: str, modules: list[str]) -> QuantizationError:

@@ -28,8 +28,8 @@ from qairt.quant.lora import LoraCalibration, own_encodings
 from qairt.quant.measure import mask
 from qairt.quant.measure.calibration import Calibration
 from qairt.quant.measure.calibration_texts import CalibrationTexts
+from qairt.quant.measure.deferred import FLOAT, QUANTIZED, Segment
 from qairt.quant.measure.energy import InputEnergy
-from qairt.quant.measure.lockstep import FLOAT, QUANTIZED, Segment
 from qairt.quant.measure.ranges import Ranges
 from qairt.quant.measure.recorder import Recorder
 from qairt.quant.measure.reference_vectors import ReferenceVectors

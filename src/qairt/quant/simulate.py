@@ -11,6 +11,8 @@ from torch import Tensor
 
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import layer_masks
+from qairt.model.layout import stacked_axis
+from qairt.model.names import split_expert
 from qairt.model.parameters import Parameters
 from qairt.model.reference import MASKED, Reference, TorchOps, sequence_positions
 from qairt.quant.encodings import Encoding, Encodings
@@ -40,15 +42,18 @@ class SimulatedOps(TorchOps):
             self.branches[name] = value if encoding is None else rounded_weight(value, encoding)
         self._on_grid = _moved_on_one_grid(parameters.config, encodings)
 
-    def weight(self, name: str) -> Tensor:
-        if name not in self._weights:
-            values = super().weight(name)
-            encoding = self.encodings.params.get(name)
-            self._weights[name] = values if encoding is None else rounded_weight(values, encoding)
-        return self._weights[name]
+    def _load(self, name: str) -> Tensor:
+        values = super()._load(name)
+        name, expert = split_expert(name)
+        encoding = self.encodings.params.get(name)
+        if encoding is not None and expert is not None and values.ndim == 2:
+            size = values.shape[stacked_axis(name)]
+            encoding = encoding.cut(stacked_axis(name), expert * size, (expert + 1) * size)
+        return values if encoding is None else rounded_weight(values, encoding)
 
     def _named(self, name: str, value: Tensor) -> Tensor:
-        encoding = None if name in self._on_grid else self.encodings.activations.get(name)
+        of_all = split_expert(name)[0]
+        encoding = None if of_all in self._on_grid else self.encodings.activations.get(of_all)
         return super()._named(name, value if encoding is None else rounded(value, encoding))
 
 
@@ -68,6 +73,7 @@ class Simulated(Reference):
     ) -> None:
         super().__init__(parameters, keep_weights)
         self._ops = SimulatedOps(parameters, encodings, branches=branches)
+        self._ops.keep_experts = keep_weights
         self._inputs = encodings.activations
 
     def positions(self, count: int, past: int = 0) -> dict[str, Tensor]:

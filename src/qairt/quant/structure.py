@@ -10,6 +10,7 @@
 4. Masked scores are scores plus the mask.
 5. The inputs A and B of LoRA branches have 8 bits, whatever other activations have. Strengths of adapters, picked from
    `lora_alpha`, have its encoding.
+6. Masked scores beside a sink have the range of both.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from qairt.model.config import DecoderConfig
 from qairt.model.inputs import is_mask, layer_masks, masks, rotaries
 from qairt.model.lora.shape import LoraShape
 from qairt.model.names import ALPHA, past_names
-from qairt.model.ops import Branch
+from qairt.model.ops import Branch, ExpertMlp
 
 
 @dataclass(frozen=True)
@@ -52,6 +53,8 @@ class Structure:
         """Outputs of softmax and sigmoid (rule 3)."""
         self.masked: dict[str, str] = {}
         """Masked scores -> scores (rule 4)."""
+        self.joined: dict[str, tuple[str, str]] = {}
+        """Masked scores beside a sink -> the two (rule 6)."""
         self.linears: list[Linear] = []
         self.norms: list[str] = []
         """Weights of RMSNorms."""
@@ -133,12 +136,32 @@ class Structure:
     def relu(self, x: str, *, out: str) -> str:
         return self._add(out)
 
+    def minimum(self, x: str, weight: str, *, out: str) -> str:
+        return self._add(out)
+
+    def maximum(self, x: str, weight: str, *, out: str) -> str:
+        return self._add(out)
+
+    def largest(self, x: str, count: int, size: int, chosen: str, others: str, *, out: str) -> str:
+        self._move([x], f"{out}.values")
+        return self._add(out)
+
+    def experts(self, x: str, routing: tuple[str, str], count: int, mlp: ExpertMlp, down: str, *, out: str) -> str:
+        gated: str = mlp(self, x, routing[1], "", count)
+        return self.linear(gated, down, None, out=out)
+
     def gelu(self, x: str, *, by_tanh: bool, out: str) -> str:
         return self._add(out)
 
     def softmax(self, x: str, *, out: str) -> str:
         self.unit.add(out)
         return self._add(out)
+
+    def softmax_beside(self, x: str, mask: str, sinks: str, *, out: str) -> str:
+        self._move([mask], out + ".zeros")
+        self.joined[self._add(out + ".joined")] = x, self._add(out + ".sink")
+        self.unit.add(out + ".all")
+        return self._move([self._add(out + ".all")], out)
 
     def matmul(self, a: str, b: str, *, out: str) -> str:
         if a == ALPHA:

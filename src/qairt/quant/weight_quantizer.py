@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.errors import QuantizationError
-from qairt.model.layout import EMBEDDING, LM_HEAD, has_lm_head, head_names
+from qairt.model.layout import EMBEDDING, LM_HEAD, has_lm_head, head_names, stacked_axis
+from qairt.model.names import split_expert
 from qairt.quant.checkpoint import Checkpoint, Done
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding
@@ -48,8 +49,8 @@ class WeightQuantizer:
         """
         self._config = config
         self._fixed = fixed
-        self._techniques = {config.bits: technique(config), **_others(config)}
         self._bits = linear_bits(config.module_precisions, config.bits, calibration.config)
+        self._techniques = {config.bits: technique(config), **_others(config, self._bits)}
         self.needs: Needs = self._techniques[config.bits].needs if fixed is None else "weights"
         self.changes = config.changes_weights and fixed is None
         """The technique changes weights: then all linears are written as rounded, so that the quantized stream is what
@@ -69,6 +70,10 @@ class WeightQuantizer:
         self._gram: Gram | None = None
         self._in_block: dict[str, Encoding] = {}
         """Encodings of the current block."""
+        self._of_experts: dict[str, Encoding] = {}
+        """Those of its single experts."""
+        self._shared: dict[str, Tensor] = {}
+        """Scales of channels that all experts of a wide linear share."""
         self._values: dict[str, Tensor] = {}
         """Changed weights of the current block."""
         self._learnable: dict[str, OnGrid] = {}
@@ -101,6 +106,8 @@ class WeightQuantizer:
                 )
         weight = self._calibration.weight(name)
         chosen = self._encode_linear(name, weight, None, self._gram)
+        if split_expert(name)[1] is not None and ".down_proj." in name:
+            self._inputs = self._gram = None  # the expert is done
         return rounded_weight(weight, chosen.encoding) if chosen.values is None else chosen.values
 
     def learn(self, layer: int, before: Sequence[Tensor]) -> None:
@@ -135,15 +142,51 @@ class WeightQuantizer:
             if self._fixed is not None and name in self._fixed:
                 self._add(name, self._fixed[name])
                 continue
-            weight = self._calibration.weight(name)
             if name not in self._bits:
-                self._add(name, self._encode_other(name, weight))
+                self._add(name, self._encode_other(name, self._calibration.weight(name)))
                 continue
-            needed = self._techniques[self._bits[name]].needs
-            self._encode_linear(name, weight, self._energy.of(name) if needed == "energy" else None, None)
+            experts = self._calibration.experts_of(name)
+            if experts:
+                self._finish_experts(name, experts)
+            else:
+                self._encode_linear(name, self._calibration.weight(name), self._energy_of(name), None)
         encodings = {name: self._in_block[name] for name in names}
-        self._in_block = {}
+        self._in_block, self._of_experts, self._shared = {}, {}, {}
         return encodings
+
+    def _finish_experts(self, name: str, experts: Sequence[str]) -> None:
+        """Choose the remaining weights of a wide linear, one expert in memory at a time, and join all encodings."""
+        without_inputs = []
+        for number, expert in enumerate(experts):
+            if expert in self._of_experts:
+                continue
+            energy = self._energy_of(expert)
+            self._encode_linear(expert, self._calibration.weight_of_expert(expert), energy, None)
+            if energy is None and self._techniques[self._bits[name]].needs != "weights":
+                without_inputs.append(str(number))
+        if without_inputs:
+            self.notes.append(
+                f"{name}: no token of the calibration text is given to expert {', '.join(without_inputs)}; its weights"
+                " are quantized without inputs"
+            )
+        parts = [self._of_experts.pop(expert) for expert in experts]
+        self._add(name, Encoding.joined(parts, stacked_axis(name)))
+
+    def _energy_of(self, name: str) -> Tensor | None:
+        needed = self._techniques[self._bits[split_expert(name)[0]]].needs
+        return self._energy.of(name) if needed == "energy" else None
+
+    def _shared_scale(self, name: str) -> Tensor:
+        """The scales of the channels that the experts of the wide linear `name` share: so that none is clipped."""
+        if name not in self._shared:
+            found = self._techniques[self._bits[name]]
+            largest: Tensor | None = None
+            for expert in self._calibration.experts_of(name):
+                scale = found.channel_scale(self._calibration.weight_of_expert(expert))
+                largest = scale if largest is None else largest.maximum(scale)
+            assert largest is not None
+            self._shared[name] = largest
+        return self._shared[name]
 
     def finish_embedding(self) -> None:
         """Choose its encoding, once `embedding` has all rows."""
@@ -162,8 +205,15 @@ class WeightQuantizer:
         self.errors, self.notes = dict(done.errors), list(done.notes)
 
     def _encode_linear(self, name: str, weight: Tensor, energy: Tensor | None, gram: Gram | None) -> WeightChoice:
-        chosen = self._techniques[self._bits[name]].choose(name, weight, energy=energy, gram=gram, pool=self._pool)
-        self._add(name, chosen.encoding)
+        of_all, expert = split_expert(name)
+        channel = self._shared_scale(of_all) if expert is not None and stacked_axis(name) == 0 else None
+        chosen = self._techniques[self._bits[of_all]].choose(
+            name, weight, energy=energy, gram=gram, channel=channel, pool=self._pool
+        )
+        if expert is None:
+            self._add(name, chosen.encoding)
+        else:
+            self._of_experts[name] = chosen.encoding
         if chosen.error is not None:
             self.errors[name] = chosen.error
         if self.changes:
@@ -195,9 +245,9 @@ class WeightQuantizer:
             self.notes.append(f"{name}: {dead} of {len(encoding.scale)} channels are dead (all weights zero)")
 
 
-def _others(config: TechniqueConfig) -> dict[int, WeightTechnique]:
-    """By bits, techniques for those that only `module_precisions.custom` uses."""
+def _others(config: TechniqueConfig, bits: Mapping[str, int]) -> dict[int, WeightTechnique]:
+    """By bits, techniques for those of linears that are not quantized as the rest."""
     other = 8 if config.bits == 4 else 4
-    if other not in config.module_precisions.custom.values():
+    if other not in bits.values():
         return {}
     return {other: technique(TechniqueConfig.model_validate({"technique": "minmax", "weight_bitwidth": other}))}

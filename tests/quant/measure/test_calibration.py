@@ -13,7 +13,7 @@ from qairt.model.reference import Reference
 from qairt.quant.measure import calibration as module
 from qairt.quant.measure.calibration import Calibration
 from qairt.quant.measure.chunks import chunks_of
-from qairt.quant.measure.lockstep import FLOAT
+from qairt.quant.measure.deferred import FLOAT
 from qairt.quant.threads import one_thread_each
 
 

@@ -38,6 +38,8 @@ class Gguf:
     """The 1 of norms with 1 + w is in the stored weights."""
     scales: bool = False
     """`read` takes `attention.scale`, which is refused elsewhere."""
+    experts: bool = False
+    """Its models have experts, which `read` describes; a file of another kind with experts is refused."""
     read: Callable[[Fields], Values] = lambda fields: {}
     """Fields of the configuration, beyond the usual ones."""
 
@@ -71,12 +73,16 @@ class Family:
     """Fields of the configuration that are the family's own, or are read in its own way."""
     rope_theta: float = 10000.0
     """Where config.json has none."""
+    rope_parameters: Mapping[str, JsonValue] = field(default_factory=dict)
+    """Where config.json has no rotary settings at all."""
     local_rope_theta: float | None = None
     """The same of windowed layers; None if they have the rotary embedding of the others."""
     partial_rotary: float | None = None
     """The part of each head that is rotated where config.json does not say; None if it is always all of it."""
     renamed: Mapping[str, str] = field(default_factory=dict)
     """Module of a layer as the model stores it -> as `qairt.model.layout` names it."""
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    """Key of config.json that transformers writes too -> the key that it stands for."""
     optional: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the configuration with which a model of the family has the most weights."""
     gguf: Gguf | None = None

@@ -11,7 +11,8 @@ _VISION = "a vision tower"
 _AUDIO = "an audio encoder"
 _ENCODER = "an encoder"
 _POOLED = "a pooled output (an embedding model)"
-_EXPERTS = "a mixture of experts"
+_EXPERTS = "another kind of experts"
+_SHARED = "experts that every token is given to, beside a choice of others"
 _SHORT = "short convolutions between attention layers"
 _MISSING = {
     "bamba": _SCAN,
@@ -37,19 +38,14 @@ _MISSING = {
     "gemma3n": "embeddings in every layer",
     "gemma4": "embeddings in every layer",
     "llama4": "attention in chunks",
-    "mixtral": _EXPERTS,
-    "qwen2_moe": _EXPERTS,
-    "qwen3_moe": _EXPERTS,
-    "granitemoe": _EXPERTS,
-    "granitemoeshared": _EXPERTS,
-    "olmoe": _EXPERTS,
+    "qwen2_moe": _SHARED,
+    "granitemoeshared": _SHARED,
     "phimoe": _EXPERTS,
-    "ernie4_5_moe": _EXPERTS,
-    "hunyuan_v1_moe": _EXPERTS,
-    "glm4_moe": _EXPERTS,
-    "gpt_oss": "a mixture of experts, and attention sinks",
+    "ernie4_5_moe": _SHARED,
+    "hunyuan_v1_moe": _SHARED,
+    "glm4_moe": _SHARED,
     "lfm2": _SHORT,
-    "lfm2_moe": f"{_SHORT}, and a mixture of experts",
+    "lfm2_moe": _SHORT,
     "gemma3": _VISION,
     "llava": _VISION,
     "mllama": _VISION,

@@ -21,6 +21,9 @@ _REFUSED: dict[str, tuple[float, str]] = {
     "pooling_type": (0, "an embedding model gives no logits"),
     "attention.scale": (0, "another attention scale is not supported"),
     "attention.clamp_kqv": (0, "clamped queries, keys and values are not supported"),
+    "expert_shared_count": (0, "experts that every token is given to are not supported"),
+    "expert_shared_feed_forward_length": (0, "experts that every token is given to are not supported"),
+    "expert_weights_scale": (1, "another scale of the experts' weights is not supported"),
     "rope.scaling.yarn_ext_factor": (1, "a part of yarn is not supported"),
     "rope.scaling.yarn_attn_factor": (1, "llama.cpp reads it for other architectures only"),
     "rope.scaling.yarn_log_multiplier": (0, "yarn with another attention factor is not supported"),
@@ -58,11 +61,13 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
     where, tensors = str(header.path), header.tensors
     architecture = str(header.fields.get("general.architecture", ""))
     fields = GgufFields(header, f"{architecture}.")
-    if architecture not in _FAMILIES or fields.integer("expert_count", 0) > 0:
-        experts = " with experts" if architecture in _FAMILIES else ""
-        raise unknown_architecture(f"{architecture}{experts}", where, architecture, fields.get)
+    if architecture not in _FAMILIES:
+        raise unknown_architecture(architecture, where, architecture, fields.get)
     family = _FAMILIES[architecture]
     assert family.gguf is not None
+    if (fields.integer("expert_count", 0) > 0) != family.gguf.experts:
+        experts = "without" if family.gguf.experts else "with"
+        raise unknown_architecture(f"{architecture} {experts} experts", where, architecture, fields.get)
     for key, (plain, why) in _REFUSED.items():
         value = fields.get(key)
         if value is not None and value != plain and not (key == "attention.scale" and family.gguf.scales):

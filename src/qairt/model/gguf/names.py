@@ -19,10 +19,16 @@ _LAYER = {
     "self_attn.q_norm": "attn_q_norm",
     "self_attn.k_norm": "attn_k_norm",
     "post_attention_layernorm": "ffn_norm",
+    "mlp.router": "ffn_gate_inp",
+    "mlp.experts.gate_proj": "ffn_gate_exps",
+    "mlp.experts.up_proj": "ffn_up_exps",
+    "mlp.experts.down_proj": "ffn_down_exps",
     "mlp.gate_proj": "ffn_gate",
     "mlp.up_proj": "ffn_up",
     "mlp.down_proj": "ffn_down",
 }
+_IN_LAYER = {"self_attn.sinks": "attn_sinks.weight", "mlp.expert_bias.weight": "ffn_down_exps.bias"}
+"""Whole names in a layer, where more than the module differs."""
 _NONE: Mapping[str, str] = {}
 
 
@@ -35,6 +41,9 @@ def gguf_name(name: str, own: Mapping[str, str] = _NONE) -> str | None:
     module, _, kind = name.rpartition(".")
     if module in _WHOLE:
         return f"{_WHOLE[module]}.{kind}"
+    layer, _, own_name = name.removeprefix("model.layers.").partition(".")
+    if own_name in _IN_LAYER:
+        return f"blk.{layer}.{_IN_LAYER[own_name]}"
     parts, modules = module.split(".", 3), _modules(own)
     if len(parts) == 4 and parts[:2] == ["model", "layers"] and parts[3] in modules:
         return f"blk.{parts[2]}.{modules[parts[3]]}.{kind}"
@@ -47,6 +56,10 @@ def hugging_face_name(name: str, own: Mapping[str, str] = _NONE) -> str | None:
     whole = {theirs: ours for ours, theirs in _WHOLE.items()}
     if module in whole:
         return f"{whole[module]}.{kind}"
+    layer, _, own_name = name.removeprefix("blk.").partition(".")
+    in_layer = {theirs: ours for ours, theirs in _IN_LAYER.items()}
+    if own_name in in_layer:
+        return f"model.layers.{layer}.{in_layer[own_name]}"
     parts, modules = module.split(".", 2), {theirs: ours for ours, theirs in _modules(own).items()}
     if len(parts) == 3 and parts[0] == "blk" and parts[2] in modules:
         return f"model.layers.{parts[1]}.{modules[parts[2]]}.{kind}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,6 +25,10 @@ _CHUNK_VALUES = 1 << 22
 
 _BESIDE = ("rope_freqs.weight", "rope_factors_long.weight", "rope_factors_short.weight")
 """Read with the configuration."""
+_FLAT = (".experts.gate_proj.bias", ".experts.up_proj.bias")
+"""Stored [experts, width]."""
+_TURNED = ".expert_bias.weight"
+"""Stored [experts, hidden]."""
 _PERMUTED = ("self_attn.q_proj", "self_attn.k_proj")
 
 
@@ -58,11 +63,17 @@ class GgufWeights:
         return list(self._tensors)
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return self._find(name).shape
+        shape = self._find(name).shape
+        if name.endswith(_FLAT):
+            return (prod(shape),)
+        return shape[::-1] if name.endswith(_TURNED) else shape
 
     def read(self, name: str, rows: slice = ALL) -> NDArray[np.float32]:
         import numpy as np
 
+        if name.endswith((*_FLAT, _TURNED)):
+            whole = dequantize(self.header.path, self._find(name))
+            return (whole.T if name.endswith(_TURNED) else whole.reshape(-1))[rows]
         if self._heads is not None and any(part in name for part in _PERMUTED):
             values = dequantize(self.header.path, self._find(name))
             heads = self._heads[0] if "q_proj" in name else self._heads[1]

@@ -54,7 +54,11 @@ def attention(
     if config.score_cap is not None:  # its divisor is in the query's weights
         scores = ops.scale(ops.tanh(scores, out=t + "tanh"), w + CAP, out=t + "capped")
     masked = ops.add(scores, positions[names.mask], out=t + "masked")
-    context = ops.matmul(ops.softmax(masked, out=t + "probs"), values, out=t + "context")
+    if config.sinks:
+        probs = ops.softmax_beside(masked, positions[names.mask], w + "sinks", out=t + "probs")
+    else:
+        probs = ops.softmax(masked, out=t + "probs")
+    context = ops.matmul(probs, values, out=t + "context")
     context = ops.transpose(context, (2, 0, 1, 3), out=t + "context.tokens")
     context = ops.reshape(context, (1, -1, kv * groups * dim), out=t + "context.merged")
     return linear(ops, config.output_bias, context, w + "o_proj", out=t + "o"), key, value

@@ -2,8 +2,8 @@
 
     for each block:  load its weights, run every chunk through it, let the technique inspect them, release them
 
-In memory: one block's weights and its inputs, never the model. A chunk runs in segments with a KV cache, so that what
-is measured is what a runtime does: new tokens on top of a past.
+In memory: one block's weights and its inputs, never the model; of a mixture of experts, one expert's weights at a time.
+A chunk runs in segments with a KV cache, so that what is measured is what a runtime does: new tokens on top of a past.
 
 A technique may need each linear's inputs as the quantized layers before it produce them. Then the chunks run through
 two streams side by side, one with the float weights and one with the chosen weights, in a single pass.
@@ -26,12 +26,13 @@ from torch import Tensor
 from qairt.model import decoder
 from qairt.model.layers.pooling import pooled
 from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
-from qairt.model.names import present_names
+from qairt.model.names import present_names, split_expert
 from qairt.model.parameters import Parameters
 from qairt.model.reference import Tap, TorchOps, empty_past, sequence_positions, shared
 from qairt.quant.measure.block_forward import block_forward
 from qairt.quant.measure.chunks import check_tokens
-from qairt.quant.measure.lockstep import FLOAT, QUANTIZED, Deferred, LinearInputs, LockstepOps, Segment, Values
+from qairt.quant.measure.deferred import FLOAT, QUANTIZED, Deferred, Segment, Values
+from qairt.quant.measure.lockstep import LinearInputs, LockstepOps
 from qairt.quant.measure.overlay_ops import OverlayOps
 
 SEGMENT_TOKENS = 256
@@ -113,7 +114,7 @@ class Calibration:
 
     def block(self, layer: int, choose: ChooseWeight | None = None) -> None:
         """Run all chunks through decoder layer `layer`; with `choose`, in both streams."""
-        self._ops.hold(self._parameters.layer_names(layer))
+        self._ops.hold(self._parameters.names_beside_experts(layer))
         chosen: dict[str, Tensor] = {}
         streams = [self.hidden] if choose is None else [self.hidden, self.quantized or self.hidden]
         segments = [
@@ -130,8 +131,14 @@ class Calibration:
             if choose is not None:
                 chosen[name] = choose(name, LinearInputs(ops, values))
 
+        def release_expert(down: str, expert: int) -> None:
+            self._ops.release_expert(down, expert)
+            for name in [name for name in chosen if split_expert(name)[1] == expert]:
+                del chosen[name]
+
         taps = (self._tap, None)
         ops = LockstepOps(segments, weight, on_linear, taps, self.pool, self._begins_at, self._branches)
+        ops.release_expert = release_expert
         outputs = ops.compute(self._run(ops, layer, streams))
         self.latest = {
             (stream, chunk): _kept(ops, layer, stream, chunk) for stream in range(len(streams)) for chunk in self.kept
@@ -240,6 +247,14 @@ class Calibration:
     def weight(self, name: str) -> Tensor:
         """A weight of the latest block, in the layout of `qairt.model.parameters`."""
         return self._ops.weight(name)
+
+    def experts_of(self, name: str) -> list[str]:
+        """See `Parameters.experts_of`."""
+        return self._parameters.experts_of(name)
+
+    def weight_of_expert(self, name: str) -> Tensor:
+        """The same of a single expert, read again each time and not held."""
+        return shared(self._parameters.read(name)).to(self.device)
 
     def release(self) -> None:
         """Release all weights."""

@@ -11,6 +11,7 @@ from threading import Lock
 import torch
 from torch import Tensor
 
+from qairt.model.names import name_of_expert, split_expert
 from qairt.quant.structure import Structure
 
 SMALLEST_SHARE = 1e-3
@@ -27,17 +28,24 @@ class InputEnergy:
         self._lock = Lock()
 
     def tap(self, name: str, value: Tensor) -> None:
-        if name not in self._wanted:
+        if split_expert(name)[0] not in self._wanted:
             return
         energy = value.flatten(0, -2).square()
         share = (energy / energy.sum(1, keepdim=True).clamp(min=torch.finfo(energy.dtype).tiny)).sum(0)
         with self._lock:
             self._sums.setdefault(name, []).append(share)
 
-    def of(self, weight: str) -> Tensor:
-        """Shares of the inputs of `weight` [in], mean 1; all 1 if they are always zero."""
+    def of(self, weight: str) -> Tensor | None:
+        """Shares of the inputs of `weight` [in], mean 1; all 1 if they are always zero. None for an expert that no
+        token was given to."""
+        weight, expert = split_expert(weight)
+        name = self._inputs[weight]
+        if expert is not None:
+            name = name_of_expert(name, expert)
+        if name not in self._sums:
+            return None
         # Sorted, because a sum of floats depends on the order in which threads finish.
-        total = torch.stack(self._sums[self._inputs[weight]]).double().sort(0).values.sum(0)
+        total = torch.stack(self._sums[name]).double().sort(0).values.sum(0)
         mean = total.mean()
         if not float(mean):
             return torch.ones(total.shape)

@@ -10,86 +10,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Executor
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from qairt.model.ops import Branch
+from qairt.model.names import name_of_expert
+from qairt.model.ops import Branch, ExpertMlp
 from qairt.model.reference import Tap, TorchOps
-
-FLOAT, QUANTIZED = 0, 1
-"""The streams: text on its way through the float weights, and through the quantized ones."""
+from qairt.quant.measure.deferred import Deferred, Segment, Values
+from qairt.quant.measure.expert_steps import ExpertSteps
 
 KEPT = ".attn.residual"
 """Used by both the MLP and the block's output."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """Tokens start … stop - 1 of a chunk in one of the streams."""
-
-    stream: int
-    chunk: int
-    start: int
-    stop: int
-
-
-class Deferred:
-    """A value that is computed when it is first needed."""
-
-    __slots__ = ("_compute", "_keep", "_name", "_sources", "_tapped", "value")
-
-    def __init__(
-        self,
-        name: str,
-        compute: Callable[..., Tensor] | None,
-        sources: tuple[Deferred, ...] = (),
-        *,
-        keep: bool = False,
-    ) -> None:
-        self.value: Tensor | None = None
-        self._keep = keep
-        self._name = name
-        self._compute = compute
-        self._sources = sources
-        self._tapped = False
-
-    @classmethod
-    def known(cls, value: Tensor) -> Deferred:
-        """One that is already computed."""
-        known = cls("", None)
-        known.value = value
-        return known
-
-    def compute(self, tap: Tap | None, done: dict[int, Tensor]) -> Tensor:
-        """The value.
-
-        Args:
-            tap: called with it, once.
-            done: values computed on the way, by the identity of their `Deferred`.
-        """
-        if self.value is not None:
-            return self.value
-        if id(self) in done:
-            return done[id(self)]
-        assert self._compute is not None
-        value = self._compute(*(source.compute(tap, done) for source in self._sources))
-        if tap is not None and not self._tapped and self._name:
-            tap(self._name, value)
-        self._tapped = True
-        done[id(self)] = value
-        if self._keep:
-            self.hold(value)
-        return value
-
-    def hold(self, value: Tensor) -> None:
-        """Keep the value and release its sources."""
-        self.value, self._compute, self._sources = value, None, ()
-
-
-Values = list[Deferred]
-"""One per segment."""
 
 
 class LockstepOps:
@@ -121,6 +53,8 @@ class LockstepOps:
         self._pool = pool
         self._begins_at = begins_at
         self._branches = branches
+        self.release_expert: Callable[[str, int], None] = lambda down, expert: None
+        """Called with the weight of the experts' last linear and the expert that is done."""
         self._present: dict[str, Values] = {}
         self._chunks: dict[tuple[int, int], list[int]] = {}
         """By stream and chunk, the places of its segments."""
@@ -187,10 +121,10 @@ class LockstepOps:
         return self._each(out, norm_of, x)
 
     def scale(self, x: Values, weight: str, *, out: str) -> Values:
-        return self._each(out, lambda segment: lambda value: value * self._weight(segment.stream, weight), x)
+        return self._with(weight, torch.mul, x, out=out)
 
     def shift(self, x: Values, weight: str, *, out: str) -> Values:
-        return self._each(out, lambda segment: lambda value: value + self._weight(segment.stream, weight), x)
+        return self._with(weight, torch.add, x, out=out)
 
     def mean(self, x: Values, *, out: str) -> Values:
         return self._all(out, _PLAIN.mean, x)
@@ -203,6 +137,48 @@ class LockstepOps:
 
     def mul(self, a: Values, b: Values, *, out: str) -> Values:
         return self._all(out, _PLAIN.mul, a, b)
+
+    def minimum(self, x: Values, weight: str, *, out: str) -> Values:
+        return self._with(weight, torch.minimum, x, out=out)
+
+    def maximum(self, x: Values, weight: str, *, out: str) -> Values:
+        return self._with(weight, torch.maximum, x, out=out)
+
+    def largest(self, x: Values, count: int, size: int, chosen: str, others: str, *, out: str) -> Values:
+        def choice(segment: Segment) -> Callable[..., Tensor]:
+            def choose(value: Tensor) -> Tensor:
+                high, low = (self._weight(segment.stream, name) for name in (chosen, others))
+                return low.expand(value.shape).scatter(-1, value.topk(count, -1).indices, float(high))
+
+            return choose
+
+        return self._each(out, choice, x)
+
+    def experts(
+        self, x: Values, routing: tuple[Values, Values], count: int, mlp: ExpertMlp, down: str, *, out: str
+    ) -> Values:
+        """One expert after the other, each on its tokens alone, in all segments; its weights are released then."""
+        chosen, weights = routing
+        steps = ExpertSteps(self.segments, self.compute(x), self.compute(chosen), self.compute(weights))
+        for expert in range(count):
+            part = steps.of(expert)
+            if part is not None:
+                segments, inputs, shares = part
+                ops = LockstepOps(segments, self._weight, self._on_linear, self._taps, self._pool, self._begins_at)
+                products = mlp(ops, inputs, shares, f"{expert}.", 1)
+                steps.add(expert, ops.compute(ops.linear(products, name_of_expert(down, expert), None, out="")))
+            self.release_expert(down, expert)
+        return self._each(out, lambda segment: lambda total: total, steps.totals)
+
+    def softmax_beside(self, x: Values, mask: Values, sinks: str, *, out: str) -> Values:
+        shares = self._with(sinks, lambda value, sink: value.amax(-1, keepdim=True) + sink, mask, out=out + ".sink")
+        joined = self._all(
+            out + ".joined",
+            lambda value, sink, *, out: torch.cat((value, sink.expand(*value.shape[:-1], 1)), -1),
+            x,
+            shares,
+        )
+        return self._all(out, lambda value, *, out: torch.softmax(value, -1)[..., :-1], joined)
 
     def matmul(self, a: Values, b: Values, *, out: str) -> Values:
         return self._all(out, _PLAIN.matmul, a, b)
@@ -248,6 +224,9 @@ class LockstepOps:
         return Branch.among(
             {name: [Deferred.known(values[name]) for values in by_segment] for name in by_segment[0]}, module
         )
+
+    def _with(self, weight: str, operation: Callable[[Tensor, Tensor], Tensor], x: Values, *, out: str) -> Values:
+        return self._each(out, lambda segment: lambda value: operation(value, self._weight(segment.stream, weight)), x)
 
     def _all(self, out: str, operation: Callable[..., Tensor], *sources: Values) -> Values:
         return self._each(out, lambda segment: lambda *values: operation(*values, out=out), *sources)

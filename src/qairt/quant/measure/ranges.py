@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.errors import QuantizationError
+from qairt.model.names import split_expert
 from qairt.quant.measure.activation_ranges import ActivationRanges
 from qairt.quant.measure.histogram import BINS, count
 from qairt.quant.measure.range_choice import Counts, Range, least_squares_range, percentile_range
@@ -36,7 +37,7 @@ class Ranges:
     def __init__(self, structure: Structure, settings: ActivationRanges = ActivationRanges()) -> None:  # noqa: B008 - frozen
         self._structure = structure
         self.settings = settings
-        derived = structure.moved | structure.unit | set(structure.masked)
+        derived = structure.moved | structure.unit | structure.masked.keys() | structure.joined.keys()
         self._measured = {name: structure.tied(name) for name in structure.tensors if name not in derived}
         self._counted = {
             name
@@ -57,13 +58,16 @@ class Ranges:
         self._here.position = position
 
     def tap(self, name: str, value: Tensor) -> None:
-        """Include a tensor's values.
+        """Include a tensor's values, or those of one expert in a tensor of all.
 
         Raises:
             QuantizationError: they contain NaN or infinity; names the tensor.
         """
+        name, expert = split_expert(name)
         if name not in self._measured:
             return
+        if expert is not None:
+            value = value.flatten(2)  # [1, tokens, 1, width] too
         low, high = (float(extreme) for extreme in value.aminmax())
         if not (isfinite(low) and isfinite(high)):
             raise QuantizationError(

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from qairt.model.names import hidden_name, output_name, present_names
 from qairt.quant.measure.calibration import Calibration
-from qairt.quant.measure.lockstep import QUANTIZED
+from qairt.quant.measure.deferred import QUANTIZED
 from qairt.quant.measure.reference_vectors import LOGIT_VALUES, TOKENS, ReferenceVectors
 
 

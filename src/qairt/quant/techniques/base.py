@@ -40,15 +40,26 @@ class WeightTechnique(Protocol):
     needs: Needs
 
     def choose(
-        self, name: str, weight: Tensor, *, energy: Tensor | None, gram: Gram | None, pool: Executor
+        self,
+        name: str,
+        weight: Tensor,
+        *,
+        energy: Tensor | None,
+        gram: Gram | None,
+        channel: Tensor | None = None,
+        pool: Executor,
     ) -> WeightChoice:
         """The encoding of `weight` [in, out], channels on axis 1, and its values.
 
         Args:
-            energy: [in], mean 1; None unless the technique needs it.
-            gram: that of its inputs; None unless the technique needs it.
+            energy: [in], mean 1; None unless the technique needs it, and for an expert that no token is given to.
+            gram: that of its inputs; None in the same cases.
+            channel: scales of the channels [out] that others share, from `channel_scale`; None to choose them.
             pool: runs parts of the work in parallel; the result does not depend on its size.
 
         Raises:
             QuantizationError: the weight does not fit such a grid; names it.
         """
+
+    def channel_scale(self, weight: Tensor) -> Tensor:
+        """The smallest scales of the channels [out] with which no value of `weight` is clipped."""

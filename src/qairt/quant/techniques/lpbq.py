@@ -9,6 +9,7 @@ The NPU has no finer scales, so the search runs on this grid:
 2. Values: the nearest, or with `gptq` values that compensate each other's error (`compensation`).
 3. Weights that already lie on a symmetric 4-bit grid keep its scales, and so their integers, if values are the nearest
    (`stored_grid`).
+4. A weight whose inputs no text produced (an expert that no token is given to) takes each block's largest weight.
 
 Source: AIMET's LPBQ and SeqMSE, which run the layer for each candidate and round block scales after their search; here
 all candidates are evaluated with the Gram matrix, and the search includes the rounding.
@@ -47,7 +48,14 @@ class Lpbq:
 
     @torch.inference_mode()
     def choose(
-        self, name: str, weight: Tensor, *, energy: Tensor | None, gram: Gram | None, pool: Executor
+        self,
+        name: str,
+        weight: Tensor,
+        *,
+        energy: Tensor | None,
+        gram: Gram | None,
+        channel: Tensor | None = None,
+        pool: Executor,
     ) -> WeightChoice:
         config, size = self._config, self._config.block_size
         if weight.shape[0] % size:
@@ -60,9 +68,9 @@ class Lpbq:
         target = gram.target(weight) if gram is not None and changes else weight
         stored = stored_scales(weight, size) if config.rounding == "nearest" else None
         if stored is not None:
-            scale, integers = fitted_scales(weight, stored)
+            scale, integers = fitted_scales(weight, stored, channel)
         else:
-            scale, integers = self._scales(target, energy, gram, pool)
+            scale, integers = self._scales(target, energy, gram, channel, pool)
         blocks = BlockScales(size, integers.cpu().numpy().astype(np.uint8), config.decompressed_bitwidth)
         encoding = symmetric_channels(scale.cpu().numpy(), config.bits, axis=1, blocks=blocks)
         if gram is None:
@@ -80,12 +88,16 @@ class Lpbq:
         steps = values / grid
         return WeightChoice(encoding, values, error, OnGrid(ideal.clamp(steps - 0.49, steps + 0.49), grid))
 
+    def channel_scale(self, weight: Tensor) -> Tensor:
+        return largest_scales(weight, self._config.block_size)[0]
+
     def _scales(
-        self, weight: Tensor, energy: Tensor | None, gram: Gram | None, pool: Executor
+        self, weight: Tensor, energy: Tensor | None, gram: Gram | None, channel: Tensor | None, pool: Executor
     ) -> tuple[Tensor, Tensor]:
         search, size, candidates = self._config.scale_search, self._config.block_size, self._config.candidates
-        if search == "rtn":
-            return largest_scales(weight, size)
+        no_inputs = self.needs != "weights" and energy is None and gram is None
+        if search == "rtn" or no_inputs:
+            return largest_scales(weight, size, channel)
         if search == "seqmse" and gram is not None:
-            return best_scales(weight, size, candidates, output_cost(gram.squares(size)), pool)
-        return best_scales(weight, size, candidates, weight_cost(energy, size), pool)
+            return best_scales(weight, size, candidates, output_cost(gram.squares(size)), pool, channel)
+        return best_scales(weight, size, candidates, weight_cost(energy, size), pool, channel)

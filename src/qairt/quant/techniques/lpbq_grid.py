@@ -52,22 +52,25 @@ def output_cost(squares: Tensor) -> Cost:
     return lambda error: torch.bmm(squares, error).mul_(error).sum(1)
 
 
-def largest_scales(weight: Tensor, block_size: int) -> tuple[Tensor, Tensor]:
+def largest_scales(weight: Tensor, block_size: int, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The scales of round to nearest: a block's largest weight becomes the largest integer.
 
     Args:
         weight: [in, out].
         block_size: divides `in`.
+        given: channel scales [out]; None to choose them.
 
     Returns:
         channel scales [out] and block integers [in / block_size, out].
     """
     unclipped = _unclipped(weight.reshape(-1, block_size, weight.shape[1]))
-    channel = _channel_scale(unclipped)
+    channel = _channel_scale(unclipped) if given is None else given
     return channel, (unclipped / channel).round_().clamp_(1, LARGEST_INT_SCALE)
 
 
-def best_scales(weight: Tensor, block_size: int, candidates: int, cost: Cost, pool: Executor) -> tuple[Tensor, Tensor]:
+def best_scales(
+    weight: Tensor, block_size: int, candidates: int, cost: Cost, pool: Executor, given: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Scales with the least cost, in the form of `largest_scales`.
 
     1. Each block's ideal scale is the one with the least cost among `candidates` clipping ratios.
@@ -76,6 +79,7 @@ def best_scales(weight: Tensor, block_size: int, candidates: int, cost: Cost, po
 
     Args:
         pool: runs channels in parallel; the result does not depend on its size.
+        given: channel scales [out]; None to choose them.
     """
     blocks = weight.reshape(-1, block_size, weight.shape[1])
     channel = weight.new_empty(weight.shape[1])
@@ -84,13 +88,14 @@ def best_scales(weight: Tensor, block_size: int, candidates: int, cost: Cost, po
     @torch.inference_mode()
     def columns(start: int) -> None:
         part = slice(start, start + COLUMNS)
-        channel[part], integers[:, part] = _search(blocks[..., part].contiguous(), candidates, cost)
+        own = None if given is None else given[part]
+        channel[part], integers[:, part] = _search(blocks[..., part].contiguous(), candidates, cost, own)
 
     list(pool.map(columns, range(0, weight.shape[1], COLUMNS)))
     return channel, integers
 
 
-def _search(blocks: Tensor, candidates: int, cost: Cost) -> tuple[Tensor, Tensor]:
+def _search(blocks: Tensor, candidates: int, cost: Cost, given: Tensor | None) -> tuple[Tensor, Tensor]:
     unclipped = _unclipped(blocks)
     best, least = unclipped, torch.full_like(unclipped, torch.inf)
     for ratio in torch.linspace(1.0, SMALLEST_RATIO, candidates).tolist():
@@ -98,16 +103,17 @@ def _search(blocks: Tensor, candidates: int, cost: Cost) -> tuple[Tensor, Tensor
         found = _cost_of(blocks, scale, cost)
         better = found < least
         best, least = torch.where(better, scale, best), torch.where(better, found, least)
-    choices = [_integers(blocks, best, ratio, cost) for ratio in CHANNEL_RATIOS]
+    if given is not None:
+        return given, _integers(blocks, best, given, cost)[1]
+    choices = [_integers(blocks, best, _channel_scale(best * ratio), cost) for ratio in CHANNEL_RATIOS]
     which = torch.stack([found for _, _, found in choices]).argmin(0, keepdim=True)
     channel = torch.stack([channel for channel, _, _ in choices]).gather(0, which)[0]
     integers = torch.stack([integers for _, integers, _ in choices])
     return channel, integers.gather(0, which[None].expand(1, *integers.shape[1:]))[0]
 
 
-def _integers(blocks: Tensor, best: Tensor, ratio: float, cost: Cost) -> tuple[Tensor, Tensor, Tensor]:
-    """Channel scales [out] of `ratio` of those that fit, the better integers [blocks, out] and their cost [out]."""
-    channel = _channel_scale(best * ratio)
+def _integers(blocks: Tensor, best: Tensor, channel: Tensor, cost: Cost) -> tuple[Tensor, Tensor, Tensor]:
+    """Channel scales [out], the better integers [blocks, out] with them, and their cost [out]."""
     exact = best / channel
     below, above = (value.clamp_(1, LARGEST_INT_SCALE) for value in (exact.floor(), exact.ceil()))
     cost_below, cost_above = (_cost_of(blocks, integers * channel, cost) for integers in (below, above))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from concurrent.futures import Executor
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from qairt.quant.config import TechniqueConfig
@@ -22,9 +23,21 @@ class MinMax:
         self._bitwidth = config.bits
 
     def choose(
-        self, name: str, weight: Tensor, *, energy: Tensor | None, gram: Gram | None, pool: Executor
+        self,
+        name: str,
+        weight: Tensor,
+        *,
+        energy: Tensor | None,
+        gram: Gram | None,
+        channel: Tensor | None = None,
+        pool: Executor,
     ) -> WeightChoice:
+        if channel is not None:
+            return WeightChoice(symmetric_channels(channel.cpu().numpy(), self._bitwidth, axis=1))
         return WeightChoice(largest_weight_encoding(weight, self._bitwidth))
+
+    def channel_scale(self, weight: Tensor) -> Tensor:
+        return torch.from_numpy(largest_weight_encoding(weight, self._bitwidth).scale).to(weight.device)
 
 
 def largest_weight_encoding(weight: Tensor, bitwidth: int) -> Encoding:

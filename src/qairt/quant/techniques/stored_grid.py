@@ -40,13 +40,16 @@ def stored_scales(weight: Tensor, block_size: int) -> Tensor | None:
     return torch.cat(found, 1)
 
 
-def fitted_scales(weight: Tensor, scales: Tensor) -> tuple[Tensor, Tensor]:
+def fitted_scales(weight: Tensor, scales: Tensor, given: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """The NPU's scales that are nearest to those of a grid, in the form of `lpbq_grid.largest_scales`.
 
     Args:
         weight: [in, out] on the grid.
         scales: [blocks, out], see `stored_scales`.
+        given: channel scales [out]; None to choose them.
     """
+    if given is not None:
+        return given, _integers(scales, given)
     energy = weight.reshape(len(scales), -1, weight.shape[1]).square().sum(1)
     largest = scales.amax(0).clamp(min=SMALLEST_SCALE * LARGEST_INT_SCALE)
     relative = energy / scales.clamp(min=_TINY).square()

@@ -33,7 +33,7 @@ def run_forward(ops: TorchOps, hidden: Sequence[Tensor], forward: Forward, pool:
     """
     entering = [list(hidden)]
     for layer in range(ops.parameters.config.num_layers):
-        ops.hold(ops.parameters.layer_names(layer))
+        ops.hold(ops.parameters.names_beside_experts(layer))
         entering.append(list(pool.map(partial(forward, layer), entering[-1])))
     return entering
 
@@ -53,7 +53,7 @@ def run_backward(
         backward_of: called with a layer once its weights are held; what it returns is called on any thread.
     """
     for layer in reversed(range(ops.parameters.config.num_layers)):
-        ops.hold(ops.parameters.layer_names(layer))
+        ops.hold(ops.parameters.names_beside_experts(layer))
         results = list(pool.map(backward_of(layer), entering.pop(), gradients))
         gradients = [gradient for gradient, _ in results]
         yield layer, [found for _, found in results]
