@@ -126,7 +126,9 @@ def _after_screen(ended: AppExit, leave: Leave) -> None:
         close_terminal()
     if ended.failure:
         report_error(ended.failure, remedy="the run is not affected" if ended.run else "please report this bug")
-    if ended.run is not None:
+    if ended.run is not None and ended.run_is_here and ended.own_run is not None and ended.own_run.is_ending:
+        emit(f"run {ended.run.id} is ending: finished items are kept, and the same command resumes there")
+    elif ended.run is not None:
         for line in how_to_return(ended.run):
             emit(line)
     elif ended.own_run is not None and not ended.hung_up:

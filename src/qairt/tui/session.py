@@ -152,6 +152,11 @@ class ThreadSession(_QueuedSession):
         return RunFolder(self.pipeline.state_folder / "runs" / self.state.run_id)
 
     @property
+    def is_ending(self) -> bool:
+        """Whether it was told to end, and has not ended yet."""
+        return self.pipeline.stop.is_set() and not self.over.is_set()
+
+    @property
     def exit_code(self) -> int:
         """How the run ended, for the shell; 0 while it is active."""
         if not self.over.is_set():

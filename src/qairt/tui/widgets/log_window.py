@@ -88,7 +88,10 @@ class LogWindow(ScrollView, can_focus=True, inherit_bindings=False):
         Args:
             nothing: what is shown while the file is empty, or if there is none.
         """
+        said = self._empty_text
         self._title, self._nothing = title, nothing
+        if self._empty_text != said:
+            self.refresh()
         if path is None or self.file is None or self.file.path != path:
             self._close()
             self.file = None if path is None else LogFile(path)
