@@ -166,7 +166,12 @@ def test_the_phones_script_applies_a_concurrency(tmp_path: Path):
     assert run("hi") == (0, "-c|genie_config.json|--lora|base|-p|hi|", "")
     assert run("hi", "french") == (0, "-c|genie_config.json|--lora|french|-p|hi|", "")
     for words in ((), ("hi", "german"), ("hi", "base", "more")):
-        assert run(*words) == (2, "", "usage: sh run_genie.sh PROMPT [base|french]\n")
+        assert run(*words) == (
+            2,
+            "",
+            "usage: sh run_genie.sh PROMPT [base|french] [--save FOLDER] [--restore FOLDER]\n",
+        )
+    assert run("hi", "--save", "c", "french")[1] == f"-c|genie_config.json|--lora|french|--save|{Path.cwd()}/c|-p|hi|"
 
 
 # ONNX Runtime

@@ -11,7 +11,14 @@ import pytest
 import yaml
 from tiny_bundle import TinyModel, composed, copy
 
-from qairt.bundle.chat_prompt import IN_TEMPLATE, TEMPLATE_LOST, PromptAffixes, genie_affixes, prompt_affixes
+from qairt.bundle.chat_prompt import (
+    IN_TEMPLATE,
+    TEMPLATE_LOST,
+    PromptAffixes,
+    between_turns,
+    genie_affixes,
+    prompt_affixes,
+)
 from qairt.bundle.compose import compose
 from qairt.bundle.contents import Contents
 from qairt.bundle.metadata import read_metadata
@@ -137,6 +144,56 @@ def test_the_script_hands_genie_the_models_own_prompt(tmp_path: Path):
     done = subprocess.run(["sh", script, "hi"], capture_output=True, text=True, check=False)
     assert done.returncode == 3
     assert "genie-t2t-run is not in" in done.stderr
+
+
+def test_the_script_saves_a_conversation_and_goes_on_from_it(tmp_path: Path):
+    bundle = tmp_path / "bundle"
+    bundle.mkdir()
+    tool = bundle / "genie-t2t-run"
+    tool.write_text('#!/bin/sh\nprintf "%s|" "$@"\n')
+    tool.chmod(0o755)
+    script = bundle / "run_genie.sh"
+    affixes = PromptAffixes("<first><user>", "</user>", "Its template.")
+    script.write_text(genie_script(affixes, htp=75, between="\n<user>"))
+
+    def run(*words: str) -> tuple[int, str, str]:
+        done = subprocess.run(["sh", script, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
+        return done.returncode, done.stdout, done.stderr
+
+    saved = tmp_path / "talk"
+    assert run("hi", "--restore", "talk") == (2, "", f"{saved} holds no conversation: write one with --save\n")
+    first = f"-c|genie_config.json|--save|{saved}|-p|<first><user>hi</user>|"
+    assert run("hi", "--save", "talk") == (0, first, "")
+    (saved / "dialog.json").touch()
+    second = f"-c|genie_config.json|--restore|{saved}|--save|{saved}|-p|\n<user>and you?</user>|"
+    assert run("and you?", "--save", str(saved), "--restore", "talk") == (0, second, "")
+    usage = "usage: sh run_genie.sh PROMPT [--save FOLDER] [--restore FOLDER]\n"
+    for words in ((), ("hi", "more"), ("hi", "--save"), ("hi", "--save", "")):
+        assert run(*words) == (2, "", usage)
+    script.write_text(genie_script(affixes, htp=75))
+    code, out, err = run("and you?", "--restore", "talk")
+    assert (code, out) == (0, f"-c|genie_config.json|--restore|{saved}|-p|and you?|")
+    assert (
+        err
+        == "The model's chat template has no plain text between two turns: the prompt goes to the model unchanged.\n"
+    )
+
+
+CHATML = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+OF_LENGTH = "{% for m in messages %}{{ messages | length }}{{ m.content }}{% endfor %}{{ messages | length }}"
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [(CHATML, "\n<|im_start|>user\n"), (OF_LENGTH, None), ("[{{ messages[0].content }}]", None), (None, "")],
+)
+def test_the_text_between_two_turns_is_without_the_answers_end(tiny: TinyModel, template: str | None, expected: str):
+    tokenizer = Tokenizer.from_directory(tiny.folder / "tokenizer")
+    tokenizer.chat_template = template
+    assert between_turns(tokenizer, prompt_affixes(tokenizer), (256,)) == expected
 
 
 def test_the_words_around_the_users_are_the_templates(tiny: TinyModel, tmp_path: Path):

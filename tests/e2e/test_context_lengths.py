@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import yaml
+from genie_conversation import conversation
 from genie_run import command
 from tiny_recipe import write_recipe
 
@@ -84,3 +86,19 @@ def greedy_long(finished: LLMPipeline, ids: list[int], count: int) -> list[int]:
         while len(tokens) < count:
             tokens.append(int(chain.decode(tokens[-1]).argmax()))
     return tokens
+
+
+def test_a_conversation_that_genie_saved_goes_on_as_if_it_had_not_ended(finished: LLMPipeline, tmp_path: Path):
+    """Across a change to the longer graphs; so does `run_genie.sh --save` and `--restore`."""
+    pytest.importorskip("onnxruntime_qnn")
+    model = finished.genie_model()
+    config = model.genie_config(model.binaries.build(lambda line: None))
+    first = {"do": "query_tokens", "tokens": [39, 68, 75, 75, 78] * 4, "max_tokens": 3}
+    second = {"do": "query_tokens", "tokens": [60, 61, 62], "max_tokens": 5}
+    together = conversation(config, first, second)
+    saved = conversation(config, first, {"do": "save", "folder": str(tmp_path)})
+    restored = conversation(config, {"do": "restore", "folder": str(tmp_path)}, second)
+    assert [*saved, *restored] == together
+    assert [len(answer) for answer in together] == [3, 5]
+    assert conversation(config, second) != restored, "the first prompt makes a difference"
+    assert (tmp_path / "dialog.json").is_file(), "as the script expects"

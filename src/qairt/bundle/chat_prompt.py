@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from qairt.errors import ModelError
 from qairt.model.tokenizer import Tokenizer
 
 _MESSAGE = "qairt-user-words"
+_ANSWER = "qairt-model-words"
 IN_TEMPLATE = "The model's chat template before and after the user's message."
 _NO_TEMPLATE = "The model has no chat template: the prompt goes to it unchanged."
 TEMPLATE_LOST = (
@@ -45,6 +47,28 @@ def prompt_affixes(tokenizer: Tokenizer) -> PromptAffixes:
     except (ModelError, ValueError):
         return PromptAffixes("", "", TEMPLATE_LOST)
     return PromptAffixes(prefix, suffix, IN_TEMPLATE)
+
+
+def between_turns(tokenizer: Tokenizer, affixes: PromptAffixes, end_tokens: Sequence[int]) -> str | None:
+    """The text from the end of an answer to the user's next message; None if the template has no such text. The end
+    token is left out: it is the answer's own, and Genie keeps it.
+
+    Args:
+        affixes: those of the first message.
+        end_tokens: the model's.
+    """
+    if affixes.is_bare:
+        return "" if affixes.warning is None else None
+    turns = [("user", _MESSAGE), ("assistant", _ANSWER), ("user", _MESSAGE)]
+    try:
+        text = tokenizer.apply_chat_template([{"role": role, "content": content} for role, content in turns])
+        _, after = text.split(_ANSWER)
+        between, suffix = after.split(_MESSAGE)
+    except (ModelError, ValueError):
+        return None
+    ends = [tokenizer.decode([token], skip_special_tokens=False) for token in end_tokens]
+    end = next((end for end in ends if end and between.startswith(end)), "")
+    return between.removeprefix(end) if suffix == affixes.suffix else None
 
 
 def genie_affixes(tokenizer: Tokenizer, bos: int | None) -> tuple[PromptAffixes, bool]:

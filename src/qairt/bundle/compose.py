@@ -17,7 +17,7 @@ from qairt.bundle.adapter_files import (
     write_genie_values,
     write_onnx_adapters,
 )
-from qairt.bundle.chat_prompt import genie_affixes, prompt_affixes
+from qairt.bundle.chat_prompt import between_turns, genie_affixes, prompt_affixes
 from qairt.bundle.checksums import write_checksums
 from qairt.bundle.contents import GENIE_FORMS, BinaryPart, Contents, Format, OnnxPart, PlacedGraph
 from qairt.bundle.genie_config import GenieFiles, GenieLora, genie_config
@@ -255,7 +255,10 @@ def _write_genie(
     _write_json(folder / HTP_EXTENSIONS, backend_settings(soc, shares_weights=shared))
     (folder / run_scripts.GENIE_SCRIPT).write_text(
         run_scripts.genie_script(
-            affixes, htp=soc.htp, concurrencies={name: lora.argument(name) for name in lora.names} if lora else {}
+            affixes,
+            htp=soc.htp,
+            between=between_turns(_tokenizer(contents), affixes, config.eos_token_ids),
+            concurrencies={name: lora.argument(name) for name in lora.names} if lora else {},
         )
     )
 

@@ -15,11 +15,15 @@ _GENIE = """\
 #!/bin/sh
 # Answers a prompt with this bundle: sh run_genie.sh "What is the capital of France?"
 #
+# With --save FOLDER it writes the conversation, and with --restore FOLDER a prompt goes on from it, without reading it
+# again. Only the bundle that wrote it may restore it.
+#
 # Requires these files of the QAIRT SDK in this folder or its lib/ folder: genie-t2t-run, libGenie.so, libQnnHtp.so,
 # libQnnHtpNetRunExtensions.so, libQnnSystem.so, libQnnHtpV{htp}Stub.so (for Android or Linux on Arm) and
 # libQnnHtpV{htp}Skel.so (from hexagon-v{htp}). On Android:
 #   adb push BUNDLE /data/local/tmp/ && adb shell sh /data/local/tmp/BUNDLE/run_genie.sh "'What is …?'"
 set -eu
+from=$(pwd)
 cd "$(dirname "$0")"
 here=$(pwd)
 export LD_LIBRARY_PATH="$here:$here/lib:${{LD_LIBRARY_PATH:-}}"
@@ -32,24 +36,48 @@ export PATH="$here:$here/lib:$PATH"
 # {note}
 {warn}prefix={prefix}
 suffix={suffix}
-exec genie-t2t-run -c genie_config.json {lora}-p "$prefix$1$suffix"
-"""
-_PROMPT_ONLY = """\
-if [ $# -ne 1 ]; then
-  echo "usage: sh run_genie.sh PROMPT" >&2
-  exit 2
+set -- -c genie_config.json{lora}
+if [ -n "$restore" ]; then
+  [ -f "$restore/dialog.json" ] || {{
+    echo "$restore holds no conversation: write one with --save" >&2
+    exit 2
+  }}
+{restored}  set -- "$@" --restore "$restore"
 fi
-"""
-_AND_CONCURRENCY = """\
-case "${{2-base}}" in
-{cases}
-  *) set -- ;;
-esac
-if [ $# -lt 1 ] || [ $# -gt 2 ]; then
-  echo "usage: sh run_genie.sh PROMPT [{names}]" >&2
-  exit 2
+if [ -n "$save" ]; then
+  mkdir -p "$save"
+  set -- "$@" --save "$save"
 fi
+exec genie-t2t-run "$@" -p "$prefix$prompt$suffix"
 """
+_ARGUMENTS = """\
+usage() {{
+  echo "usage: sh run_genie.sh PROMPT {names}[--save FOLDER] [--restore FOLDER]" >&2
+  exit 2
+}}
+[ $# -ge 1 ] || usage
+prompt=$1 save= restore={chosen}
+shift
+while [ $# -gt 0 ]; do
+  case "$1" in
+    --save | --restore)
+      [ $# -ge 2 ] && [ -n "$2" ] || usage
+      case "$2" in /*) folder=$2 ;; *) folder=$from/$2 ;; esac
+      if [ "$1" = --save ]; then save=$folder; else restore=$folder; fi
+      shift 2
+      ;;
+{cases}    *) usage ;;
+  esac
+done
+"""
+_CASE = """\
+    {name})
+      [ -z "$lora" ] || usage
+      lora={argument}
+      shift
+      ;;
+"""
+_LOST = "The model's chat template has no plain text between two turns: the prompt goes to the model unchanged."
 
 _ORT = '''\
 """Answers a prompt with this bundle: python run_ort.py "What is the capital of France?"
@@ -129,21 +157,31 @@ def longest_prompt(context_size: int, window: int) -> int:
     return (context_size - 1) // window * window
 
 
-def genie_script(affixes: PromptAffixes, *, htp: int, concurrencies: Mapping[str, str] | None = None) -> str:
+def genie_script(
+    affixes: PromptAffixes, *, htp: int, between: str | None = None, concurrencies: Mapping[str, str] | None = None
+) -> str:
     """`run_genie.sh`, for adb shell and Linux on Arm.
 
     Args:
         affixes: the chat template.
+        between: its text from an answer to the next message, see `chat_prompt.between_turns`; None if that is unknown.
         htp: the NPU's architecture, part of its libraries' names.
         concurrencies: of LoRA adapters, the base first, as genie-t2t-run takes them.
     """
-    arguments = _PROMPT_ONLY
-    if concurrencies:
-        cases = [f"  {name}) lora={argument} ;;" for name, argument in concurrencies.items()]
-        arguments = _AND_CONCURRENCY.format(cases="\n".join(cases), names="|".join(concurrencies))
+    given = concurrencies or {}
+    first = shlex.quote(next(iter(given.values()), ""))
+    arguments = _ARGUMENTS.format(
+        names=f"[{'|'.join(given)}] " if given else "",
+        chosen=" lora=" if given else "",
+        cases="".join(_CASE.format(name=name, argument=shlex.quote(argument)) for name, argument in given.items()),
+    )
+    restored = f"  prefix={shlex.quote(between or '')}"
+    if between is None:
+        restored = f"  echo {shlex.quote(_LOST)} >&2\n  prefix= suffix="
     return _GENIE.format(
         arguments=arguments,
-        lora='--lora "$lora" ' if concurrencies else "",
+        restored=f"{restored}\n",
+        lora=f' --lora "${{lora:-{first}}}"' if given else "",
         note=affixes.note,
         warn=f"echo {shlex.quote(affixes.warning)} >&2\n" if affixes.warning else "",
         prefix=shlex.quote(affixes.prefix),
