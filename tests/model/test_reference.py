@@ -21,7 +21,8 @@ from transformers import PreTrainedModel
 
 from qairt.model.describe import describe_model
 from qairt.model.parameters import open_parameters
-from qairt.model.reference import Reference, TorchOps
+from qairt.model.reference import Reference
+from qairt.model.torch_ops import TorchOps
 
 IDS = list(range(3, 43))
 TOLERANCE = 1e-4

@@ -1,6 +1,6 @@
 """The decoder, written once.
 
-The same code computes it (`qairt.model.reference`, torch) and describes it (`qairt.graph.build`, ONNX); only the `Ops`
+The same code computes it (`qairt.model.torch_ops`) and describes it (`qairt.graph.build`, ONNX); only the `Ops`
 differ. So a tensor has one name everywhere, and an encoding measured in torch belongs to the ONNX tensor of that name.
 
 Shapes, with `H` query heads in `KV` groups of `G = H / KV`, `D = head_dim`:

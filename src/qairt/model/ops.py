@@ -1,6 +1,6 @@
 """The operations that a decoder is written in.
 
-torch computes them (`qairt.model.reference`), ONNX describes them (`qairt.graph.build`), and `qairt.quant.structure`
+torch computes them (`qairt.model.torch_ops`), ONNX describes them (`qairt.graph.build`), and `qairt.quant.structure`
 derives from them which tensors there are.
 """
 

@@ -14,7 +14,8 @@ from qairt.model.inputs import layer_masks
 from qairt.model.layout import stacked_axis
 from qairt.model.names import split_expert
 from qairt.model.parameters import Parameters
-from qairt.model.reference import MASKED, Reference, TorchOps, sequence_positions
+from qairt.model.reference import MASKED, Reference, sequence_positions
+from qairt.model.torch_ops import TorchOps
 from qairt.quant.encodings import Encoding, Encodings
 from qairt.quant.grid import nearest
 from qairt.quant.structure import Structure

@@ -11,6 +11,7 @@ from torch import Tensor
 from qairt.errors import QuantizationError
 from qairt.model.layout import EMBEDDING, LM_HEAD, has_lm_head, head_names, stacked_axis
 from qairt.model.names import split_expert
+from qairt.model.torch_ops import shared
 from qairt.quant.checkpoint import Checkpoint, Done
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding
@@ -145,7 +146,7 @@ class WeightQuantizer:
             if name not in self._bits:
                 self._add(name, self._encode_other(name, self._calibration.weight(name)))
                 continue
-            experts = self._calibration.experts_of(name)
+            experts = self._calibration.parameters.experts_of(name)
             if experts:
                 self._finish_experts(name, experts)
             else:
@@ -161,7 +162,7 @@ class WeightQuantizer:
             if expert in self._of_experts:
                 continue
             energy = self._energy_of(expert)
-            self._encode_linear(expert, self._calibration.weight_of_expert(expert), energy, None)
+            self._encode_linear(expert, self._weight_of_expert(expert), energy, None)
             if energy is None and self._techniques[self._bits[name]].needs != "weights":
                 without_inputs.append(str(number))
         if without_inputs:
@@ -172,6 +173,10 @@ class WeightQuantizer:
         parts = [self._of_experts.pop(expert) for expert in experts]
         self._add(name, Encoding.joined(parts, stacked_axis(name)))
 
+    def _weight_of_expert(self, name: str) -> Tensor:
+        """The weight of a single expert, read again each time and not held."""
+        return shared(self._calibration.parameters.read(name)).to(self._calibration.device)
+
     def _energy_of(self, name: str) -> Tensor | None:
         needed = self._techniques[self._bits[split_expert(name)[0]]].needs
         return self._energy.of(name) if needed == "energy" else None
@@ -181,8 +186,8 @@ class WeightQuantizer:
         if name not in self._shared:
             found = self._techniques[self._bits[name]]
             largest: Tensor | None = None
-            for expert in self._calibration.experts_of(name):
-                scale = found.channel_scale(self._calibration.weight_of_expert(expert))
+            for expert in self._calibration.parameters.experts_of(name):
+                scale = found.channel_scale(self._weight_of_expert(expert))
                 largest = scale if largest is None else largest.maximum(scale)
             assert largest is not None
             self._shared[name] = largest

@@ -218,7 +218,7 @@ def traced(tmp_path: Path, config: DecoderConfig, ar: int = 6, cl: int = 40) -> 
     import onnx
     import torch
 
-    from qairt.model.reference import TorchOps
+    from qairt.model.torch_ops import TorchOps
 
     ops = TorchOps(open_parameters(tmp_path / "hf", config))
     layers = range(config.num_layers)

@@ -5,7 +5,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from qairt.model import decoder
-from qairt.model.reference import TorchOps, empty_past, sequence_positions
+from qairt.model.reference import empty_past, sequence_positions
+from qairt.model.torch_ops import TorchOps
 
 
 def block_forward(ops: TorchOps, layer: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:

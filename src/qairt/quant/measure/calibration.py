@@ -28,11 +28,12 @@ from qairt.model.layers.pooling import pooled
 from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
 from qairt.model.names import present_names, split_expert
 from qairt.model.parameters import Parameters
-from qairt.model.reference import Tap, TorchOps, empty_past, sequence_positions, shared
+from qairt.model.reference import empty_past, sequence_positions
+from qairt.model.torch_ops import Tap, TorchOps, shared
 from qairt.quant.measure.block_forward import block_forward
 from qairt.quant.measure.chunks import check_tokens
 from qairt.quant.measure.deferred import FLOAT, QUANTIZED, Deferred, Segment, Values
-from qairt.quant.measure.lockstep import LinearInputs, LockstepOps
+from qairt.quant.measure.lockstep import LinearInputs, LockstepOps, keys_and_values
 from qairt.quant.measure.overlay_ops import OverlayOps
 
 SEGMENT_TOKENS = 256
@@ -79,7 +80,7 @@ class Calibration:
         check_tokens(chunks, self.config.vocab_size)
         self.chunks = chunks
         self.device = device or torch.device("cpu")
-        self._parameters = parameters
+        self.parameters = parameters
         self._tap = tap
         self._begins_at = begins_at
         self._branches = branches
@@ -114,7 +115,7 @@ class Calibration:
 
     def block(self, layer: int, choose: ChooseWeight | None = None) -> None:
         """Run all chunks through decoder layer `layer`; with `choose`, in both streams."""
-        self._ops.hold(self._parameters.names_beside_experts(layer))
+        self._ops.hold(self.parameters.names_beside_experts(layer))
         chosen: dict[str, Tensor] = {}
         streams = [self.hidden] if choose is None else [self.hidden, self.quantized or self.hidden]
         segments = [
@@ -141,7 +142,9 @@ class Calibration:
         ops.release_expert = release_expert
         outputs = ops.compute(self._run(ops, layer, streams))
         self.latest = {
-            (stream, chunk): _kept(ops, layer, stream, chunk) for stream in range(len(streams)) for chunk in self.kept
+            (stream, chunk): keys_and_values(ops, layer, stream, chunk)
+            for stream in range(len(streams))
+            for chunk in self.kept
         }
         joined: list[list[Tensor]] = [[] for _ in range(2 * len(self.chunks))]
         for segment, value in zip(segments, outputs, strict=True):
@@ -248,14 +251,6 @@ class Calibration:
         """A weight of the latest block, in the layout of `qairt.model.parameters`."""
         return self._ops.weight(name)
 
-    def experts_of(self, name: str) -> list[str]:
-        """See `Parameters.experts_of`."""
-        return self._parameters.experts_of(name)
-
-    def weight_of_expert(self, name: str) -> Tensor:
-        """The same of a single expert, read again each time and not held."""
-        return shared(self._parameters.read(name)).to(self.device)
-
     def release(self) -> None:
         """Release all weights."""
         self._ops.release()
@@ -305,21 +300,5 @@ class Calibration:
             yield start, min(start + step, length)
 
     def _vocabulary(self, name: str) -> Iterator[tuple[int, Tensor]]:
-        for start, some in self._parameters.vocabulary(name):
+        for start, some in self.parameters.vocabulary(name):
             yield start, shared(some).to(self.device)
-
-
-def _kept(ops: LockstepOps, layer: int, stream: int, chunk: int) -> tuple[Tensor, Tensor]:
-    """Key and value of a stream's chunk."""
-    key, value = (
-        torch.cat(
-            [
-                part.value
-                for segment, part in zip(ops.segments, ops.present(name), strict=True)
-                if segment.stream == stream and segment.chunk == chunk and part.value is not None
-            ],
-            axis,
-        )
-        for name, axis in zip(present_names(layer), (3, 2), strict=True)
-    )
-    return key, value

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from qairt.model.config import DecoderConfig
 from qairt.model.lora.shape import base_values
-from qairt.model.reference import shared
+from qairt.model.torch_ops import shared
 from qairt.quant.lora import LoraCalibration
 
 Floats = NDArray[np.float32]

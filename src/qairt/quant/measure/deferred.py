@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from qairt.model.reference import Tap
+from qairt.model.torch_ops import Tap
 
 FLOAT, QUANTIZED = 0, 1
 """The streams: text on its way through the float weights, and through the quantized ones."""

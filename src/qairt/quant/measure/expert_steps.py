@@ -8,7 +8,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from qairt.model.reference import tokens_of
+from qairt.model.torch_ops import tokens_of
 from qairt.quant.measure.deferred import Deferred, Segment, Values
 
 

@@ -14,9 +14,9 @@ from concurrent.futures import Executor
 import torch
 from torch import Tensor
 
-from qairt.model.names import name_of_expert
+from qairt.model.names import name_of_expert, present_names
 from qairt.model.ops import Branch, ExpertMlp
-from qairt.model.reference import Tap, TorchOps
+from qairt.model.torch_ops import Tap, TorchOps
 from qairt.quant.measure.deferred import Deferred, Segment, Values
 from qairt.quant.measure.expert_steps import ExpertSteps
 
@@ -237,6 +237,22 @@ class LockstepOps:
             Deferred(out, operation_of(segment), tuple(values), keep=keep)
             for segment, *values in zip(self.segments, *sources, strict=True)
         ]
+
+
+def keys_and_values(ops: LockstepOps, layer: int, stream: int, chunk: int) -> tuple[Tensor, Tensor]:
+    """Key and value of a stream's chunk."""
+    key, value = (
+        torch.cat(
+            [
+                part.value
+                for segment, part in zip(ops.segments, ops.present(name), strict=True)
+                if segment.stream == stream and segment.chunk == chunk and part.value is not None
+            ],
+            axis,
+        )
+        for name, axis in zip(present_names(layer), (3, 2), strict=True)
+    )
+    return key, value
 
 
 class LinearInputs:

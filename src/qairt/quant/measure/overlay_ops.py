@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from torch import Tensor
 
-from qairt.model.reference import Tap, TorchOps
+from qairt.model.torch_ops import Tap, TorchOps
 
 
 class OverlayOps(TorchOps):

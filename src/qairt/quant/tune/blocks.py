@@ -12,7 +12,7 @@ from typing import TypeVar
 
 from torch import Tensor
 
-from qairt.model.reference import TorchOps
+from qairt.model.torch_ops import TorchOps
 
 T = TypeVar("T")
 

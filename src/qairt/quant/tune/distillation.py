@@ -30,7 +30,7 @@ from torch import Tensor
 from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD, head_names
 from qairt.model.parameters import Parameters
-from qairt.model.reference import TorchOps
+from qairt.model.torch_ops import TorchOps
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding, Encodings
 from qairt.quant.execution import Execution, Progress, within

@@ -29,7 +29,7 @@ from torch import Tensor
 from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
 from qairt.model.parameters import Parameters
-from qairt.model.reference import TorchOps
+from qairt.model.torch_ops import TorchOps
 from qairt.quant.encodings import Encoding
 from qairt.quant.measure.block_forward import block_forward
 from qairt.quant.measure.overlay_ops import OverlayOps

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from qairt.model.parameters import Parameters
-from qairt.model.reference import Reference, Tap, TorchOps
+from qairt.model.reference import Reference
+from qairt.model.torch_ops import Tap, TorchOps
 from qairt.runtime.sampling import Sampling, TokenSampler
 from qairt.stages.float_profile.operators import OperatorTable, calls_of, operator_table
 
