@@ -146,7 +146,9 @@ def report(
         read = chunks_of(tokenizer.encode(style(text)), count=chunks, length=LENGTH, where="dev.txt")
         branches = values.get(name)
         plain = perplexity(parameters, Encodings(), read, threads=threads)
-        adapted = perplexity(parameters, Encodings(), read, threads=threads, branches=branches)
+        adapted = plain
+        if branches is not None:
+            adapted = perplexity(parameters, Encodings(), read, threads=threads, branches=branches)
         rounded = perplexity(changed, weights, read, threads=threads, branches=branches)
         # without `branches` the simulation leaves them out, which is what zeros give
         everything = perplexity(changed, encodings, read, threads=threads, branches=branches)

@@ -223,3 +223,16 @@ def test_only_a_recipe_that_asks_for_encodings_of_each_concurrency_is_told_about
     pipeline.plan()
     told = [note for note in pipeline.notes() if "qairt-lora-importer" in note]
     assert len(told) == (stated in ("adapter_only", "all"))
+
+
+def test_another_concurrency_gets_the_encodings_that_a_recipe_asks_for(finished: Path) -> None:
+    recipe = yaml.safe_load((finished / "recipe.yaml").read_text())
+    recipe["lora"]["concurrencies"]["poems"] = {
+        "adapters": ["poems"], "lora_scaling": [1.0], "calibration_dataset": "poems.txt",
+    }  # fmt: skip
+    path = finished / "another.yaml"
+    path.write_text(yaml.safe_dump(recipe, sort_keys=False))
+    plan = LLMPipeline.from_recipe(path, cache_dir=finished / "cache").plan()
+    item = next(item for item in plan.items if item.stage.name == "quantization")
+    assert not item.cached
+    assert item.reason.startswith('lora.concurrencies ["base","french","both"] → ["base","french","both","poems"]')

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from importlib.resources import files as package_files
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import Field, JsonValue
 
@@ -108,11 +108,13 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
     2. Each finished block is stored: a killed run resumes at the block it was in.
     3. With LoRA, each concurrency reads its own text too, with its adapters on. A result for other adapters of the same
        shape is used as it is, unless the stage is forced: these run in the same graphs, on the grids that those chose.
+       Where a recipe asks for encodings of each concurrency, another concurrency makes them anew.
     """
 
     name = "quantization"
     worth = "bundle"
     version = 2
+    computed_from: ClassVar[Mapping[str, str]] = {"own_encodings": "lora.concurrencies"}
     computed_with = ("torch", "tokenizers")
     requires = ("model_loading",)
 
@@ -163,6 +165,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         found = concurrencies_of(env)
         if found is not None:
             params["lora"] = calibration_task(env, self.name, found)
+            if found.settings.asks_for_own_encodings:
+                params["own_encodings"] = [*found.names]
             for name in found.names:
                 paths |= adapter_paths(found, name)
             paths |= text_paths(found)
