@@ -15,7 +15,7 @@ from tiny_recipe import write_model
 
 from qairt.bundle.contents import Adapters, ConcurrencyValues, Contents
 from qairt.model.describe import describe_model
-from qairt.model.lora.shape import LoraShape, base_values, branch_values, shape_of
+from qairt.model.lora.shape import LoraShape, base_values, branch_values, constant_values, shape_of
 from qairt.model.parameters import open_parameters
 from qairt.model.tokenizer import Tokenizer
 from qairt.quant.config import TechniqueConfig
@@ -38,14 +38,16 @@ class AdaptedTiny(TinyModel):
         found = []
         for name, values in self.values.items():
             save_file(dict(values), folder / f"{name}.safetensors")
-            found.append(ConcurrencyValues(name, folder / f"{name}.safetensors"))
+            active = CONCURRENCIES.get(name, {})
+            strengths = {adapter: active.get(adapter, 0.0) for adapter in self.shape.adapters}
+            found.append(ConcurrencyValues(name, folder / f"{name}.safetensors", strengths))
         return Adapters(found)
 
     def with_adapters(self, contents: Contents) -> Contents:
         return replace(contents, adapters=self.adapters(self.folder))
 
 
-def make_adapted(folder: Path) -> AdaptedTiny:
+def make_adapted(folder: Path, *, hot_switch: bool = False) -> AdaptedTiny:
     """A random model with a real tokenizer, 8-bit weights and two adapters that show in every answer."""
     write_model(folder / "model")
     config = describe_model(folder / "model").config
@@ -56,7 +58,9 @@ def make_adapted(folder: Path) -> AdaptedTiny:
         "one": made_adapter(config, "one", 4, size=0.3),
         "two": made_adapter(config, "two", 2, ("q_proj", "down_proj"), size=0.3),
     }
-    shape = shape_of(config, [list(each) for each in CONCURRENCIES.values()], ranks_of(*adapters.values()))
+    together = [list(each) for each in CONCURRENCIES.values()]
+    shape = shape_of(config, together, ranks_of(*adapters.values()), hot_switch=hot_switch)
+    constants = dict(constant_values(shape, adapters, parameters))
     ids = [np.random.default_rng(seed).integers(3, 250, 48) for seed in (0, 1, 2)]
     branches = {
         name: branch_values(shape, [(adapters[each], strength) for each, strength in active.items()], parameters)
@@ -64,10 +68,20 @@ def make_adapted(folder: Path) -> AdaptedTiny:
     }
     texts = [AdaptedText(name, [text], branches[name]) for name, text in zip(CONCURRENCIES, ids[1:], strict=True)]
     quantized = quantize_model(
-        parameters, ids[:1], TechniqueConfig(technique="minmax"), lora=LoraCalibration(shape, texts)
+        parameters,
+        ids[:1],
+        TechniqueConfig(technique="minmax"),
+        lora=LoraCalibration(shape, texts, constants=constants),
     )
     parts = make_parts(
-        folder, parameters, ars=(1, 8), cl=CL, num_splits=PARTS, encodings=quantized.encodings, lora=shape
+        folder,
+        parameters,
+        ars=(1, 8),
+        cl=CL,
+        num_splits=PARTS,
+        encodings=quantized.encodings,
+        lora=shape,
+        constants=constants,
     )
     specs = {spec.name: spec for part in parts[1] for spec in part.signature.inputs}
     values = {

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -33,10 +33,15 @@ def make_parts(
     num_splits: int,
     encodings: Encodings | None = None,
     lora: LoraShape | None = None,
+    constants: Mapping[str, np.ndarray] | None = None,
 ) -> dict[int, list[PartGraph]]:
-    """Parts by AR in `directory`; float without `encodings`."""
+    """Parts by AR in `directory`; float without `encodings`.
+
+    Args:
+        constants: the weights of the branches of `lora`.
+    """
     weights = directory / "weights.bin"
-    places = write_weights(parameters, weights)
+    places = write_weights(parameters, weights, more=(constants or {}).items())
     layers = parameters.config.num_layers
     plan = plan_split(embedding_bytes=1, layer_bytes=[1] * layers, head_bytes=1, num_splits=num_splits)
     parts: dict[int, list[PartGraph]] = {ar: [] for ar in ars}
