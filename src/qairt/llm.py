@@ -483,6 +483,12 @@ class LLMPipeline(Pipeline):
 
         return export_workfolder(self.finished(), Path(directory))
 
+    def export_package(self, directory: str | Path) -> list[Path]:
+        """Write the bundle for onnxruntime-genai as a model package; see `qairt.results.bundle.export_package`."""
+        from qairt.results.bundle import export_package
+
+        return export_package(self.finished(), Path(directory))
+
     def export(self, directory: str | Path, form: Format | None = None) -> list[Path]:
         """Write the finished bundle to a new folder; see `qairt.results.bundle.export`."""
         from qairt.results.bundle import export

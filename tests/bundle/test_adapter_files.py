@@ -160,7 +160,7 @@ def test_the_phones_script_applies_a_concurrency(tmp_path: Path):
     script.write_text(genie_script(PromptAffixes("", "", "None."), htp=75, concurrencies=names))
 
     def run(*words: str) -> tuple[int, str, str]:
-        done = subprocess.run(["sh", script, *words], capture_output=True, text=True, check=False)
+        done = subprocess.run(["sh", script, *words], cwd=tmp_path, capture_output=True, text=True, check=False)
         return done.returncode, done.stdout, done.stderr
 
     assert run("hi") == (0, "-c|genie_config.json|--lora|base|-p|hi|", "")
@@ -171,7 +171,7 @@ def test_the_phones_script_applies_a_concurrency(tmp_path: Path):
             "",
             "usage: sh run_genie.sh PROMPT [base|french] [--save FOLDER] [--restore FOLDER]\n",
         )
-    assert run("hi", "--save", "c", "french")[1] == f"-c|genie_config.json|--lora|french|--save|{Path.cwd()}/c|-p|hi|"
+    assert run("hi", "--save", "c", "french")[1] == f"-c|genie_config.json|--lora|french|--save|{tmp_path}/c|-p|hi|"
 
 
 # ONNX Runtime

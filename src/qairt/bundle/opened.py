@@ -11,6 +11,7 @@ from qairt.bundle import genai_config
 from qairt.bundle.contents import GENIE_FORMS, Format
 from qairt.bundle.geniex_reader import METADATA
 from qairt.bundle.metadata import BundleMetadata, read_metadata
+from qairt.bundle.model_package import packaged_bundle
 from qairt.bundle.wrapper import read_wrapped
 from qairt.errors import QairtError
 from qairt.files import read_json
@@ -116,12 +117,14 @@ class OpenedBundle:
 
 
 def open_bundle(folder: Path) -> OpenedBundle:
-    """
+    """Open a bundle, or the only one of a model package.
+
     Raises:
         QairtError: the folder does not exist, is not a bundle, or its configuration cannot be read.
     """
     if not folder.is_dir():
         raise QairtError("the folder does not exist", where=str(folder), remedy="give the folder of a bundle")
+    folder = packaged_bundle(folder) or folder
     metadata = read_metadata(folder)
     for form, name in CONFIGS.items():
         stated = metadata.format if metadata is not None else None

@@ -47,7 +47,8 @@ class GeneratorConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     context_length: Annotated[int, Field(gt=0)] | None = None
-    """Tokens of prompt and answer together. Default: the longest context length of the graphs."""
+    """Tokens of prompt and answer together. Default: the longest context length of the graphs. Graphs of shorter ones
+    run what fits them."""
     sequence_length: Annotated[int, Field(gt=0)] | None = None
     """The most tokens per call while a prompt is read: graphs of larger ARs are not used. Default: the largest AR."""
 

@@ -11,6 +11,7 @@ from qairt.engine.plan.reads import read_by
 from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError
 from qairt.files import copy_file, files_below, sha256_of
+from qairt.recipe.output_settings import model_name
 from qairt.results.new_folder import new_folder
 from qairt.stages.export_bundle import Bundle, ExportBundleInput, contents_of, geniex_id, require_possible
 
@@ -52,6 +53,21 @@ def export(run: FinishedRun, directory: Path, form: Format | None = None) -> lis
     except CacheError as error:
         run.cache.retire_if_damaged(entries, Path(error.where or ""))
         raise
+
+
+def export_package(run: FinishedRun, directory: Path) -> list[Path]:
+    """Write the bundle for onnxruntime-genai as a model package to a new folder; returns its files.
+
+    Raises:
+        RecipeError, QairtError: as `export`.
+    """
+    from qairt.bundle.model_package import variant_folder, write_package_files
+
+    on_npu = run.settings.backend == "HTP"
+    with new_folder(directory) as work:
+        export(run, variant_folder(work, on_npu=on_npu), "ort")
+        write_package_files(work, model_name(run.settings.model_id_or_path), on_npu=on_npu)
+    return files_below(directory.absolute())
 
 
 def copy_bundle(source: Path, directory: Path, recorded: Mapping[Path, str]) -> list[Path]:

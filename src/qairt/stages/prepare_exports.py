@@ -45,7 +45,9 @@ class PrepareExportsConfig(StageConfig):
     arn: list[Length] = Field(default=[1, 128], min_length=1)
     """Auto-regressive lengths: tokens per call. 1 is for decode, larger ones are for prefill."""
     context_length: list[Length] = Field(default=[2048], min_length=1)
-    """Context lengths; each must be larger than every auto-regressive length."""
+    """Context lengths; each must be larger than every auto-regressive length. With several, a part's binary holds the
+    graphs of all and its weights once; Genie, GenieX and `qairt generate` run a token on the shortest that it fits,
+    onnxruntime-genai all on the longest."""
 
     @field_validator("arn", "context_length", mode="before", json_schema_input_type=int | list[int])
     @classmethod

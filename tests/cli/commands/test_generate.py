@@ -8,6 +8,7 @@ import os
 import sys
 
 import pytest
+from ort_package import read_package, supported
 from tiny_recipe import write_recipe
 
 from qairt.cli.main import main
@@ -139,3 +140,20 @@ def test_a_recipe_without_bundle(qairt):
         2, "Error: toy.yaml:3: the recipe has no stage export_bundle\n"
         "  add export_bundle to its stages\n",
     )  # fmt: skip
+
+
+def test_a_model_package_is_read_by_onnxruntime_and_holds_the_bundle(qairt, recipe, place):
+    path, *cache = recipe
+    said = qairt("export", path, "model.ortpackage", "--layout", "package", *cache)
+    assert said.code == 0
+    assert qairt("export", path, "plain", *cache).code == 0
+    bundle = place / "model.ortpackage" / "models" / "model" / "cpu"
+    assert (bundle / SUMS).read_bytes() == (place / "plain" / SUMS).read_bytes()
+    assert qairt("bundle", "check", "model.ortpackage").out == qairt("bundle", "check", str(bundle)).out.replace(
+        str(bundle), "model.ortpackage"
+    )
+    if supported():
+        assert read_package(place / "model.ortpackage") == {"components": {"model": {"cpu": "CPUExecutionProvider"}}}
+        assert "manifest.json" in read_package(bundle)["error"]
+    said = qairt("export", path, "other", "--layout", "package", "--format", "genie", *cache)
+    assert (said.code, said.err) == (2, "Error: --format: a model package holds the ort bundle\n  leave --format out\n")

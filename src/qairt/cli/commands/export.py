@@ -13,7 +13,7 @@ from qairt.cli.options import CacheDir, Json, Recipe
 from qairt.errors import RecipeError
 
 FormatName = Literal["genie", "geniex", "ort"]
-LayoutName = Literal["bundle", "workfolder"]
+LayoutName = Literal["bundle", "package", "workfolder"]
 
 
 def export(
@@ -35,8 +35,9 @@ def export(
     layout: Annotated[
         LayoutName,
         typer.Option(
-            help="bundle: what a device needs, copied. workfolder: every artifact in the folders of the QAIRT notebooks"
-            " (models_ar_n, artifacts/serialized_binaries), as links into the cache."
+            help="bundle: what a device needs, copied. package: the ort bundle as an ONNX Runtime model package."
+            " workfolder: every artifact in the folders of the QAIRT notebooks (models_ar_n,"
+            " artifacts/serialized_binaries), as links into the cache."
         ),
     ] = "bundle",
     cache_dir: CacheDir = None,
@@ -53,14 +54,23 @@ def export(
       qairt export recipe.yaml bundle/ && qairt bundle check bundle/
       qairt export recipe.yaml bundle-ort/ --format ort
       qairt export recipe.yaml bundle-geniex/ --format geniex
+      qairt export recipe.yaml model.ortpackage --layout package
       qairt export recipe.yaml work/ --layout workfolder
     """
     from qairt.cli.find_recipe import open_pipeline
 
     if form is not None and layout == "workfolder":
         raise RecipeError("a workfolder has no format", where="--format", remedy="give --format or --layout workfolder")
+    if form not in (None, "ort") and layout == "package":
+        raise RecipeError("a model package holds the ort bundle", where="--format", remedy="leave --format out")
     pipeline = open_pipeline(recipe, overrides, cache_dir)
-    files = pipeline.export_workfolder(directory) if layout == "workfolder" else pipeline.export(directory, form)
+    match layout:
+        case "workfolder":
+            files = pipeline.export_workfolder(directory)
+        case "package":
+            files = pipeline.export_package(directory)
+        case "bundle":
+            files = pipeline.export(directory, form)
     total = sum(path.stat().st_size for path in files)
     if as_json:
         emit_json({"directory": str(directory.absolute()), "files": [str(path) for path in files], "bytes": total})
