@@ -13,6 +13,7 @@ from toy_project import until
 
 from qairt.engine.record.known_caches import known_state_folders, remember_cache
 from qairt.tui.choices import find_choices
+from qairt.tui.lines.picker import ORDERS
 from qairt.tui.look import Appearance
 from qairt.tui.picker import PickerApp
 from qairt.tui.terminal.glyphs import Look
@@ -89,3 +90,28 @@ async def test_leaving_chooses_nothing(place: Path) -> None:
         await until(pilot, lambda: app._shown != {})
         await pilot.press("q")
     assert app.return_value is None
+
+
+async def test_o_sorts_by_each_column(place: Path) -> None:
+    app = PickerApp(Appearance(Look(), "qairt-dark", ansi_color=None, refresh=4.0), partial(find_choices, place))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await until(pilot, lambda: app._shown != {})
+
+        def finished() -> list[str]:
+            return [choice.name for choice in app._shown.values() if choice.section == "finished"]
+
+        found = {"": finished()}
+        for title in ORDERS[1:]:
+            await pilot.press("o")
+            assert f"▼{title}" in str(app._columns.render())
+            found[title] = finished()
+        await pilot.press("o")
+        assert "▼" not in str(app._columns.render())
+        assert finished() == found.pop("") == ["gone", "llama"]
+        assert found == {
+            "STATE": ["llama", "gone"],
+            "RECIPE": ["gone", "llama"],
+            "STARTED": ["gone", "llama"],
+            "TIME": ["llama", "gone"],
+            "FOLDER": ["llama", "gone"],
+        }

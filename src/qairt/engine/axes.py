@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
 Coord = tuple[tuple[str, int], ...]
 """`(axis, value)` pairs in the order in which the axes were opened; `()` is the whole model."""
 
 
+@lru_cache(maxsize=1 << 14)
 def label(coord: Coord) -> str:
     """`(("ar", 128), ("split", 2))` -> `ar128-split2`; the whole model is `all`."""
     return "-".join(f"{axis}{value}" for axis, value in coord) or "all"

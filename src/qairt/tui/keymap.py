@@ -153,6 +153,7 @@ KEYS: dict[str, tuple[Key, ...]] = {
         ),
         Key("plan.fold", "minus", "fold", "Fold", "Show the stage as one row, or as one for each AR."),
         Key("plan.fold_all", "asterisk", "fold_all", "Fold all", "Fold all stages, or open them all."),
+        Key("plan.sort", "s", "sort", "Sort", "Sort by time, memory or size, or in the order of the stages."),
         Key("plan.copy", "y", "copy", "Copy", "Copy the plan as text.", footer=True),
     ),
     "why": (

@@ -23,6 +23,7 @@ PAGE_KEYS: dict[str, tuple[Key, ...]] = {
     ),
     "picker": (
         Key("picker.open", "enter", "open", "Open", "Open the recipe, or the run.", footer=True),
+        Key("picker.sort", "o", "sort", "Sort", "Sort by the next column, or as they were.", footer=True),
         Key("picker.filter", "slash", "filter", "Filter", "Filter by text.", footer=True),
         Key("picker.back", "escape", "back", "Back", "Clear the filter, or quit.", footer=True),
         Key("picker.quit", "q,ctrl+c", "leave", "Quit", "Quit.", footer=True),

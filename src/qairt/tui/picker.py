@@ -19,7 +19,7 @@ from qairt.amounts import count
 from qairt.tui.background import BackgroundWork
 from qairt.tui.choices import Choice, find_choices
 from qairt.tui.keymap import bindings
-from qairt.tui.lines.picker import TITLES, heading, line, matches, name_width
+from qairt.tui.lines.picker import ORDERS, TITLES, heading, in_order, line, matches, name_width
 from qairt.tui.look import Appearance, choose_look
 from qairt.tui.settings import load_settings
 from qairt.tui.terminal.driver import ResilientDriver
@@ -59,6 +59,7 @@ class PickerApp(App[Choice]):
         self._find = find
         self._background = BackgroundWork(self)  # type: ignore[arg-type]
         self._choices: list[Choice] | None = None
+        self._order = ""
         self._shown: dict[str, Choice] = {}
         self._head = Static(id="head", markup=False)
         self._columns = Static(id="columns", markup=False)
@@ -104,6 +105,11 @@ class PickerApp(App[Choice]):
     def on_option_list_option_selected(self) -> None:
         self.action_open()
 
+    def action_sort(self) -> None:
+        """Sort by the next column."""
+        self._order = ORDERS[(ORDERS.index(self._order) + 1) % len(ORDERS)]
+        self._draw()
+
     def action_filter(self) -> None:
         self._filter.add_class("-open")
         self._filter.focus()
@@ -142,13 +148,13 @@ class PickerApp(App[Choice]):
             return
         look, now, width = self._appearance.look, time.time(), self.size.width - 1
         text = self._filter.value.strip()
-        chosen = [choice for choice in self._choices if matches(choice, text)]
+        chosen = in_order([choice for choice in self._choices if matches(choice, text)], self._order, now)
         active, recipes, finished = (sum(each.section == section for each in chosen) for section in TITLES)
         counts = [f"{active} running"] * bool(active) + [count(recipes, "recipe")] * bool(recipes)
         summary = " · ".join(counts + [count(finished, "run")] * bool(finished))
         self._head.update(look.text(f" qairt  {summary or f'nothing matches {text!r}'}"))
         name = name_width(chosen, width)
-        self._columns.update(heading(look, width, name))
+        self._columns.update(heading(look, width, name, self._order))
         self._fill(chosen, partial(line, now=now, look=look, width=width, name=name))
 
     def _fill(self, chosen: Sequence[Choice], draw: Callable[[Choice], object]) -> None:

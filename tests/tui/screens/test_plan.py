@@ -294,3 +294,36 @@ async def test_stages_are_folded_by_key(made: Path) -> None:
         assert len(app.plan._table.rows) == len({row.stage for row in rows})
         await pilot.press("asterisk")
         assert app.plan._table.rows == rows
+
+
+async def test_s_sorts_by_the_columns_that_are_shown(made: Path) -> None:
+    app = Host(pipeline(made, TEXT.replace("suffix: a", "suffix: bb")))
+    async with app.run_test(size=(120, 30)) as pilot:
+        await pilot.pause()
+        screen = app.plan
+
+        def rows() -> list[tuple[str, str]]:
+            assert screen._table is not None
+            return [(row.stage, row.place) for row in screen._table.rows]
+
+        stages = rows()
+        await pilot.press("down")
+        selected = screen.selected
+        assert selected is not None
+        for title in ("TIME", "RAM", "ON DISK"):
+            await pilot.press("s")
+            assert f"▼{title}" in str(screen.query_one("#heading", Static).render())
+            assert screen._table is not None
+            measure = {"TIME": "seconds", "RAM": "peak_ram", "ON DISK": "bytes"}[title]
+            values = [getattr(row, measure) for row in screen._table.rows]
+            assert values == sorted(values, reverse=True)
+            assert screen.selected is not None
+            assert (screen.selected.stage, screen.selected.place) == (selected.stage, selected.place)
+        await pilot.press("s")
+        assert rows() == stages
+        await pilot.resize_terminal(80, 24)
+        for title in ("TIME", "RAM"):
+            await pilot.press("s")
+            assert f"▼{title}" in str(screen.query_one("#heading", Static).render())
+        await pilot.press("s")
+        assert rows() == stages, "the column of sizes is not shown there"

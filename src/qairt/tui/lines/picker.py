@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.cells import cell_len, set_cell_size
 from textual.content import Content
@@ -22,12 +23,37 @@ _WIDE = 100
 _MIN_NAME, _MIN_FOLDER = 12, 12
 
 
-def heading(look: Look, width: int, name: int) -> str:
-    """The line above the list."""
-    cells = ["STATE".ljust(_STATE), "RECIPE".ljust(name), "RUN".ljust(_RUN), "STARTED".ljust(_AGE)]
+def heading(look: Look, width: int, name: int, order: str = "") -> str:
+    """The line above the list; a sign marks the column that it is sorted by."""
+
+    def title(text: str) -> str:
+        return look.text(f"▼{text}") if text == order else text
+
+    cells = [title("STATE").ljust(_STATE), title("RECIPE").ljust(name), "RUN".ljust(_RUN), title("STARTED").ljust(_AGE)]
     if width >= _WIDE:
-        cells += ["TIME".rjust(_TOOK), "ITEMS".rjust(_ITEMS)]
-    return _fitted(" " + "  ".join([*cells, "FOLDER"]), width, look)
+        cells += [title("TIME").rjust(_TOOK), "ITEMS".rjust(_ITEMS)]
+    return _fitted(" " + "  ".join([*cells, title("FOLDER")]), width, look)
+
+
+_SORT_BY: dict[str, Callable[[Choice, float], tuple[bool, Any]]] = {
+    "STATE": lambda choice, now: (choice.summary is None, choice.summary.state if choice.summary else ""),
+    "RECIPE": lambda choice, now: (False, choice.name.lower()),
+    "STARTED": lambda choice, now: _first(-(choice.summary.started or 0.0) if choice.summary else 0.0),
+    "TIME": lambda choice, now: _first(-_seconds(choice.summary, now) if choice.summary else 0.0),
+    "FOLDER": lambda choice, now: (False, str(choice.folder)),
+}
+ORDERS = ("", *_SORT_BY)
+"""Titles of columns to sort by; empty for the order in which choices were found."""
+
+
+def in_order(choices: Sequence[Choice], order: str, now: float) -> list[Choice]:
+    """Sorted by a column: names from A, the latest and the longest first, and last what has no value."""
+    return sorted(choices, key=lambda choice: _SORT_BY[order](choice, now)) if order else list(choices)
+
+
+def _first(negative: float) -> tuple[bool, float]:
+    """A number of which the greatest comes first, and 0 last."""
+    return not negative, negative
 
 
 def name_width(choices: Sequence[Choice], width: int) -> int:

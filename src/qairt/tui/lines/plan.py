@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, replace
 from itertools import groupby
 from pathlib import Path
 from typing import Literal
@@ -76,6 +76,8 @@ class PlanTable:
     rows: tuple[PlanRow, ...]
     eta: Eta
     peak_ram: int
+    order: str = ""
+    """Title of the column that the rows are sorted by; empty for the order of the stages."""
 
 
 @dataclass(frozen=True)
@@ -196,8 +198,29 @@ def spread(seconds: float, low: float, high: float) -> str:
 
 
 def titles(table: PlanTable, width: int) -> list[str]:
-    """The columns that fit into `width`."""
-    return _that_fit(["STAGE", table.axes or "AR", "PLAN", "RUN", "WHY (first cause)", "TIME", "RAM", "ON DISK"], width)
+    """The columns that fit into `width`; a sign marks the one that the rows are sorted by."""
+    found = ["STAGE", table.axes or "AR", "PLAN", "RUN", "WHY (first cause)", "TIME", "RAM", "ON DISK"]
+    return _that_fit([f"▼{title}" if title == table.order else title for title in found], width)
+
+
+_SORT_BY: dict[str, Callable[[PlanRow], float]] = {
+    "TIME": lambda row: row.seconds,
+    "RAM": lambda row: row.peak_ram,
+    "ON DISK": lambda row: row.bytes,
+}
+
+
+def next_order(order: str, width: int) -> str:
+    """The column to sort by after `order`, of those that fit into `width`; empty for the order of the stages."""
+    orders = ["", *(title for title in _that_fit(["", "", "", "", "", *_SORT_BY], width) if title)]
+    return orders[(orders.index(order) + 1) % len(orders)] if order in orders else ""
+
+
+def in_order(table: PlanTable, order: str) -> PlanTable:
+    """The rows with the most of a column first; those that are equal stay in the order of the stages."""
+    if not order:
+        return table
+    return replace(table, rows=tuple(sorted(table.rows, key=_SORT_BY[order], reverse=True)), order=order)
 
 
 def _that_fit(columns: list[str], width: int) -> list[str]:
@@ -238,6 +261,7 @@ def laid_out(table: PlanTable, width: int, look: Look) -> tuple[str, list[list[s
     for row, texts in zip(table.rows, rows, strict=True):
         causes = [look.text(cause) for cause in row.causes]
         texts[_WHY] = next((cause for cause in causes if cell_len(cause) <= widths[_WHY]), causes[-1])
+    heading = [look.text(title) for title in heading]
     return "".join(_padded(heading, widths, look)), [_padded(row, widths, look) for row in rows]
 
 

@@ -13,6 +13,7 @@ from textual.widgets import Footer, Static
 from textual.worker import Worker, WorkerState
 
 from qairt.amounts import count
+from qairt.engine.plan.planned import Plan
 from qairt.engine.plan.why import Summary, summary
 from qairt.project import PlanResult
 from qairt.tui.keymap import bindings
@@ -27,7 +28,9 @@ from qairt.tui.lines.plan import (
     faults_of,
     first_lines,
     head_lines,
+    in_order,
     laid_out,
+    next_order,
     note_lines,
     plan_table,
 )
@@ -118,6 +121,8 @@ class PlanScreen(Screen[None]):
         self._table: PlanTable | None = None
         self._folded: frozenset[str] = frozenset()
         """Stages shown as one row."""
+        self._order = ""
+        """The column that the rows are sorted by."""
         self._summary: Summary | None = None
         self._faults: list[RecipeFault] = []
         self._head = Static(id="head", markup=False)
@@ -162,7 +167,7 @@ class PlanScreen(Screen[None]):
         self._planned = planned
         self._table, self._summary, self._faults = None, None, []
         if planned.plan is not None and planned.pipeline is not None:
-            self._table = plan_table(planned.plan, jobs=self._jobs, memory=self._memory, folded=self._folded)
+            self._table = self._table_of(planned.plan)
             self._summary = summary(planned.plan, planned.pipeline.recipe)
         elif planned.error is not None:
             self._faults = faults_of(planned.error)
@@ -228,9 +233,29 @@ class PlanScreen(Screen[None]):
         if plan is None or self._table is None:
             return
         self._folded = folded
-        self._table = plan_table(plan, jobs=self._jobs, memory=self._memory, folded=folded)
+        self._table = self._table_of(plan)
         self._paint()
         self._rows.highlighted = next(at for at, row in enumerate(self._table.rows) if row.stage == stage)
+
+    def action_sort(self) -> None:
+        """Sort by the next column; the cursor stays on its row."""
+        plan, selected = self._planned.plan, self.selected
+        if plan is None or selected is None:
+            return
+        self._order = next_order(self._order, self._width)
+        self._table = self._table_of(plan)
+        self._paint()
+        same = (selected.stage, selected.place)
+        self._rows.highlighted = next(at for at, row in enumerate(self._table.rows) if (row.stage, row.place) == same)
+
+    def _table_of(self, plan: Plan) -> PlanTable:
+        table = plan_table(plan, jobs=self._jobs, memory=self._memory, folded=self._folded)
+        return in_order(table, self._order)
+
+    @property
+    def _width(self) -> int:
+        """Of a line, without margins and scroll bar."""
+        return max(self.size.width - 3, 20)
 
     def action_copy(self) -> None:
         if self._table is None or self._summary is None:
@@ -272,7 +297,7 @@ class PlanScreen(Screen[None]):
     def _paint(self) -> None:
         if not self.is_mounted or not self.size.width:
             return
-        width = max(self.size.width - 3, 20)  # without margins and scroll bar
+        width = self._width
         first, *rest = self._head_lines(self._look)
         self._head.update("\n".join([cut(first, width, self._look), *rest]))
         if self._table is None or self._summary is None:
