@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from qairt.model.describe import describe_model
 from qairt.model.hf_config import read_hf_config
 from qairt.model.layout import layer_weight_shapes, weight_shapes
+from qairt.model.notes import Notes
 from qairt.model.tokenizer import Tokenizer
 
 SEED, DEVIATION = 1, 0.02
@@ -67,7 +68,7 @@ def write_random_model(directory: Path, layers: int, tokenizer: Path) -> None:
     directory.mkdir(parents=True, exist_ok=True)
     (directory / "config.json").write_text(json.dumps(CONFIG | {"num_hidden_layers": layers}, indent=1) + "\n")
     Tokenizer.open(tokenizer).save(directory)
-    config = read_hf_config(directory, [])
+    config = read_hf_config(directory, [], Notes())
     shapes = weight_shapes(config)
     groups = [
         [name for layer in range(layers)[start : start + LAYERS_A_SHARD] for name in layer_weight_shapes(config, layer)]

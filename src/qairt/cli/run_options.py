@@ -46,6 +46,15 @@ Memory = Annotated[
         show_default="the free RAM",
     ),
 ]
+Disk = Annotated[
+    int | None,
+    typer.Option(
+        metavar="SIZE",
+        parser=_memory,
+        help="What the cache directory may take on disk, such as 40G; what lies between the stages is let go in time.",
+        show_default="what the disk has",
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -56,6 +65,7 @@ class RunLimits:
     force: Force = None
     jobs: Jobs = None
     memory: Memory = None
+    disk: Disk = None
 
     def options(self, executor: ExecutorName = "process") -> RunOptions:
         """Options of the engine; what was not given is chosen for this machine."""
@@ -67,6 +77,7 @@ class RunLimits:
             executor=executor,
             until=self.until,
             force=frozenset(self.force or ()),
+            disk=self.disk,
             jobs=chosen.jobs if self.jobs is None else self.jobs,
             memory=chosen.memory if self.memory is None else self.memory,
         )

@@ -10,7 +10,7 @@ import typer
 
 from qairt.cli.console import emit, emit_json
 from qairt.cli.options import CacheDir, Json, Overrides, Recipe
-from qairt.cli.run_options import Force, Jobs, Memory, Until
+from qairt.cli.run_options import Disk, Force, Jobs, Memory, Until
 
 if TYPE_CHECKING:
     from qairt.llm import LLMPipeline
@@ -24,6 +24,7 @@ class PlanScope:
     force: Force = None
     jobs: Jobs = None
     memory: Memory = None
+    disk: Disk = None
 
 
 @dataclass(frozen=True)
@@ -79,24 +80,31 @@ def print_plan(
     from qairt.cli.failures import report_note
     from qairt.cli.text.estimate import at_most_lines
     from qairt.cli.text.next_step import after_plan, tell_next
-    from qairt.cli.text.plan import expected, plan_lines
+    from qairt.cli.text.plan import disk_lines, expected, plan_lines
+    from qairt.engine.run.disk import expected_peak, free_of_limit, require_within_limit
     from qairt.engine.run.options import RunOptions
     from qairt.machine import available_cores, available_memory
     from qairt.results.estimate import at_most
 
     jobs, memory = scope.jobs or available_cores(), scope.memory or available_memory()
-    options = RunOptions(jobs=jobs, memory=memory, until=scope.until, force=frozenset(scope.force or ()))
+    force = frozenset(scope.force or ())
+    options = RunOptions(jobs=jobs, memory=memory, disk=scope.disk, until=scope.until, force=force)
     env = pipeline.env()
     planned = pipeline.plan(options, env)
+    require_within_limit(planned, options, pipeline.state_folder)
+    disk = expected_peak(planned, options, free_of_limit(options, pipeline.state_folder))
     chip = at_most(env, planned, pipeline.state_folder)
     if display.as_json:
         eta = asdict(expected(planned, jobs, memory))
         at_best = None if chip is None else asdict(chip)
+        eta |= {"peak_disk": disk}
         emit_json({**planned.as_dict(), "estimate": eta, "at_most": at_best, "notices": pipeline.notes()})
         return
     for note in pipeline.notes():
         report_note(note)
     for line in plan_lines(planned, jobs=jobs, memory=memory, brief=display.brief):
+        emit(line)
+    for line in disk_lines(planned, disk):
         emit(line)
     for line in at_most_lines(chip) if chip is not None else ():
         emit(line)

@@ -56,6 +56,21 @@ def report_lines(plan: Plan) -> list[str]:
     return ["", head, *table(rows, header=("  stage", "report", "folder", "why it is written"))]
 
 
+def disk_lines(plan: Plan, peak: int) -> list[str]:
+    """What the run takes on disk at its peak, and what it keeps of it; nothing where all is kept.
+
+    Args:
+        peak: bytes beyond what is there.
+    """
+    from qairt.engine.plan.disk import let_go_items
+
+    going = list(dict.fromkeys(item.stage.name for item in let_go_items(plan) if not item.stage.on_demand))
+    if not going:
+        return []
+    gone = f"the large files of {', '.join(going)} are let go when nothing reads them any more"
+    return ["", f"Disk: ~{size(peak)} more at the peak; {gone} (`keep: all` keeps them)."]
+
+
 def _row(name: str, items: list[PlannedItem], output: str) -> tuple[str, ...]:
     to_run = [item for item in items if item.runs]
     built = sum(item.stored is None for item in to_run)

@@ -6,6 +6,7 @@ The order decides how long cores are idle at the end, while the last part is lin
 from __future__ import annotations
 
 import heapq
+from collections.abc import Callable, Mapping
 
 from qairt.engine.plan.planned import PlannedItem
 
@@ -15,9 +16,13 @@ Key = tuple[float, int, int]
 
 def urgency(items: list[PlannedItem], jobs: int) -> dict[int, Key]:
     """A sort key for each item, by the rule with the shortest makespan for the expected seconds."""
+    return min(rules(items), key=lambda keys: makespan(items, keys, jobs))
+
+
+def rules(items: list[PlannedItem]) -> list[dict[int, Key]]:
+    """A sort key for each item, by each rule."""
     by_merge = [merge_by_merge(items, longest_first=longest_first) for longest_first in (True, False)]
-    rules = [longest_path(items), *by_merge]
-    return min(rules, key=lambda keys: makespan(items, keys, jobs))
+    return [longest_path(items), *by_merge]
 
 
 def longest_path(items: list[PlannedItem]) -> dict[int, Key]:
@@ -43,8 +48,19 @@ def merge_by_merge(items: list[PlannedItem], *, longest_first: bool) -> dict[int
     return keys
 
 
-def makespan(items: list[PlannedItem], keys: dict[int, Key], jobs: int) -> float:
-    """Seconds until the last of `items` ends, `jobs` at a time, the smallest key first."""
+def makespan(
+    items: list[PlannedItem],
+    keys: Mapping[int, Key],
+    jobs: int,
+    started: Callable[[PlannedItem], None] = lambda item: None,
+    ended: Callable[[PlannedItem], None] = lambda item: None,
+) -> float:
+    """Seconds until the last of `items` ends, `jobs` at a time, the smallest key first.
+
+    Args:
+        started: called with each item when it starts.
+        ended: called with each item when it ends.
+    """
     missing = {id(item): 0 for item in items}
     dependents: dict[int, list[PlannedItem]] = {}
     for item in items:
@@ -60,8 +76,10 @@ def makespan(items: list[PlannedItem], keys: dict[int, Key], jobs: int) -> float
     while ready or running:
         while ready and len(running) < jobs:
             _, number = heapq.heappop(ready)
+            started(by_id[number])
             heapq.heappush(running, (now + by_id[number].seconds, number))
         now, number = heapq.heappop(running)
+        ended(by_id[number])
         for item in dependents.get(number, ()):
             missing[id(item)] -= 1
             if not missing[id(item)]:

@@ -286,6 +286,7 @@ class Plan:
                 {
                     "name": planned.stage.name,
                     "artifacts": dict(planned.artifacts),
+                    "keep": self.kept.get(planned.stage.name, "all"),
                     "items": [_item_as_dict(item) for item in planned.items],
                     **({"details": planned.details} if planned.details else {}),
                 }

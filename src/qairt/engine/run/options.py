@@ -18,6 +18,8 @@ class RunOptions:
     jobs: int = field(default_factory=available_cores)
     memory: int = field(default_factory=available_memory)
     """Bytes that running items may use in total."""
+    disk: int | None = None
+    """Bytes that the cache directory may take; what the disk has by default."""
     executor: str = "process"
     until: str | None = None
     force: frozenset[str] = frozenset()

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.releasing import release
-from qairt.engine.plan.demand import is_let_go
+from qairt.engine.plan.disk import let_go_items
 from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.plan.reads import read_by
 from qairt.engine.record.folder import live_runs
@@ -38,7 +38,7 @@ class Releases:
         with self._lock:
             self._plan = plan
             shown = {id(item) for output in plan.outputs if not output.current for item in output.items}
-            may_go = [item for item in _let_go(plan) if item.name not in asked]
+            may_go = [item for item in let_go_items(plan) if item.name not in asked]
             self._items = {id(item): item for item in may_go if id(item) not in shown}
             self._readers = {id(item): set() for item in may_go}
             for item in plan.to_run():
@@ -62,7 +62,7 @@ class Releases:
 
     def close(self) -> None:
         """The run has finished, and so have its pictures: let go of the rest."""
-        self._release([item for item in _let_go(self._plan) if id(item) in self._readers])
+        self._release([item for item in let_go_items(self._plan) if id(item) in self._readers])
 
     def _release(self, items: list[PlannedItem]) -> None:
         if not items or self._others_run():
@@ -84,17 +84,6 @@ class Releases:
     def _others_run(self) -> bool:
         """Whether another run of this cache is in progress: nobody knows what it needs next."""
         return any(folder.id != self._run_id for folder in live_runs(self._cache.cache_dir))
-
-
-def _let_go(plan: Plan) -> list[PlannedItem]:
-    last = {id(item) for item in plan.stages[-1].batch.values()} if plan.stages else set()
-    return [
-        item
-        for planned in plan.stages
-        if is_let_go(plan, planned.stage)
-        for item in planned.items
-        if id(item) not in last
-    ]
 
 
 def _read_by(item: PlannedItem) -> Iterator[PlannedItem]:

@@ -15,7 +15,7 @@ from qairt.engine.record.state import RunState
 from qairt.engine.record.summary import write_summary
 from qairt.engine.record.tool_lines import last_lines
 from qairt.engine.run.bookkeeping import Bookkeeping
-from qairt.engine.run.disk import require_space
+from qairt.engine.run.disk import disk_limit, require_space
 from qairt.engine.run.executor import make_executor
 from qairt.engine.run.failure_log import tell_in_log
 from qairt.engine.run.history import add_run, sizes_on_disk
@@ -125,7 +125,7 @@ class Run:
 
     def _run_all(self, plan: Plan) -> Plan:
         while True:
-            # A stage that must read an artifact is described once that artifact exists.
+            # Such a stage waits for an artifact that describes it.
             limit = next((i for i, planned in enumerate(plan.stages) if not planned.described), None)
             outcome = self._run_stages(plan, limit)
             if limit is None or outcome.failed or outcome.skipped:
@@ -148,10 +148,12 @@ class Run:
                     todo.append(item)
         self._hooks.expect(todo)
         self._releases.follow(plan, self._options.asked)
+        disk = disk_limit(plan, self._options, self._cache.cache_dir)
+        capacity = Capacity(self._options.jobs, self._options.memory, available_cores(), disk)
         scheduler = Scheduler(
             todo,
             self._make,
-            Capacity(self._options.jobs, self._options.memory, available_cores()),
+            capacity,
             stop=self._stop,
             paused=self._requests.paused,
             on_blocked=self._blocked,
@@ -165,7 +167,7 @@ class Run:
         return outcome
 
     def _make(self, item: PlannedItem, threads: int, computed: Callable[[], None]) -> None:
-        """Make one item, or take it from another run that has made it, and let go of what nobody reads after it."""
+        """Make one item, then let go of what nobody reads after it."""
         self._make_one(item, threads, computed)
         self._releases.ended(item)
 
@@ -212,7 +214,7 @@ class Run:
 
     def _require_space(self, plan: Plan) -> None:
         try:
-            warning = require_space(plan, self._cache.cache_dir)
+            warning = require_space(plan, self._cache.cache_dir, self._options)
         except CacheError:
             self._finish(plan, "failed", 0.0)
             raise
@@ -225,7 +227,7 @@ class Run:
             self._stream.emit(ev.CacheHit(stage=item.stage.name, label=item.label, key=item.key))
 
     def _blocked(self, item: PlannedItem, cause: PlannedItem | None) -> None:
-        """The item will not run, because of `cause` or because it was stopped."""
+        """It will not run, because of `cause` or a stop."""
         because = "the run was interrupted"
         kind: ev.SkipKind = "interrupted"
         if not self._stop.is_set():

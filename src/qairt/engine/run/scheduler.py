@@ -11,6 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from qairt.engine.plan.disk import DiskLimit
 from qairt.engine.plan.order import urgency
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.run.stop import TryAgain, TryAlone
@@ -32,6 +33,8 @@ class Capacity:
     """Bytes for the sum of the running items' estimated peaks; one item always runs."""
     cores: int
     """Threads to share. An item gets what it can use, at most `cores // (items that can run beside it)`."""
+    disk: DiskLimit | None = None
+    """What items may add to the disk; one item always runs."""
 
 
 @dataclass
@@ -82,7 +85,8 @@ class Scheduler:
         self._missing: dict[int, int] = {}
         """How many unfinished items each one is made from, directly or not."""
         self._leads_to: dict[int, list[int]] = {}
-        self._urgency = urgency(items, capacity.jobs)
+        self._disk = capacity.disk
+        self._urgency = urgency(items, capacity.jobs) if self._disk is None else self._disk.order
         self._running: dict[int, threading.Thread] = {}
         self._computing: dict[int, tuple[PlannedItem, int]] = {}
         """The running items that use memory and threads."""
@@ -147,7 +151,8 @@ class Scheduler:
             used = sum(other.peak_ram for other, _ in self._computing.values())
             free = capacity.cores - sum(threads for _, threads in self._computing.values())
             too_much = free < 1 or used + item.peak_ram > capacity.memory
-            if self._computing and too_much:
+            too_large = self._disk is not None and not self._disk.fits(item)
+            if (self._computing and too_much) or (self._running and too_large):
                 continue
             del self._waiting[id(item)]
             share = capacity.cores if alone else capacity.cores // contenders
@@ -160,6 +165,8 @@ class Scheduler:
         thread = threading.Thread(target=self._worker, args=(item, threads), name=item.name, daemon=True)
         self._ended.pop(id(item), None)
         self._running[id(item)], self._computing[id(item)] = thread, (item, threads)
+        if self._disk is not None:
+            self._disk.started(item)
         thread.start()
 
     def _worker(self, item: PlannedItem, threads: int) -> None:
@@ -188,6 +195,8 @@ class Scheduler:
 
     def _end(self, item: PlannedItem, error: BaseException | None) -> None:
         self._running.pop(id(item)).join()
+        if self._disk is not None:
+            self._disk.ended(item) if error is None else self._disk.failed(item)
         if error is None:
             self._finish(item)
             self._outcome.done.append(item)

@@ -1,0 +1,122 @@
+"""How much disk a plan takes at its peak: it grows with every item, and shrinks when files are let go.
+
+1. An item takes its bytes from its start on. Bytes that several items share are those of the first.
+2. What an item wrote may be linked by those made from it that are let go as well: its bytes are free when the last
+   item has ended that reads any of them.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from qairt.engine.plan.demand import is_let_go
+from qairt.engine.plan.order import Key, makespan, rules
+from qairt.engine.plan.reads import read_by
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from qairt.engine.plan.planned import Plan, PlannedItem
+
+
+class DiskUse:
+    """The bytes that the items of a plan take on disk as they start and end."""
+
+    def __init__(self, plan: Plan) -> None:
+        going = {id(item): item for item in let_go_items(plan)}
+        readers: dict[int, set[int]] = {number: set() for number in going}
+        for item in plan.to_run():
+            for source in item.sources:
+                for read, _ in read_by(item.stage, source):
+                    if id(read) in readers:
+                        readers[id(read)].add(id(item))
+        self._bytes = {number: item.bytes for number, item in going.items() if item.runs or item.cached}
+        self._waits_for = {number: readers[number] | ({number} if going[number].runs else set()) for number in going}
+        """By item that is let go, the items that must have ended before its bytes are free."""
+        for number, item in going.items():
+            for above in item.upstream:
+                if id(above) in going:
+                    self._waits_for[id(above)] |= self._waits_for[number] | readers[number]
+        self.used = 0
+        """Bytes more than before the first item."""
+
+    def started(self, item: PlannedItem) -> None:
+        self.used += item.bytes
+
+    def failed(self, item: PlannedItem) -> None:
+        """What it wrote is deleted."""
+        self.used -= item.bytes
+
+    def ended(self, item: PlannedItem) -> None:
+        for number, left in self._waits_for.items():
+            if id(item) in left:
+                left.discard(id(item))
+                if not left:
+                    self.used -= self._bytes.pop(number, 0)
+
+
+class DiskLimit(DiskUse):
+    """What the items take, against what they may take.
+
+    Args:
+        jobs: items at a time.
+        bytes: that they may add.
+    """
+
+    def __init__(self, plan: Plan, jobs: int, bytes: int) -> None:
+        super().__init__(plan)
+        self.order = within(plan, jobs, bytes)
+        """A sort key for each item."""
+        self._limit = bytes
+
+    def fits(self, item: PlannedItem) -> bool:
+        """Whether there is room for it now."""
+        return self.used + item.bytes <= self._limit
+
+
+def peak_disk(plan: Plan, jobs: int, keys: Mapping[int, Key] | None = None) -> int:
+    """Bytes that a plan takes on disk at its peak, beyond what is there.
+
+    Args:
+        keys: the order of its items; the fastest if left out.
+    """
+    items = plan.to_run()
+    chosen = keys if keys is not None else min(rules(items), key=lambda keys: makespan(items, keys, jobs))
+    return _peak(plan, chosen, jobs)
+
+
+def least_disk(plan: Plan) -> int:
+    """The same in the order that takes least."""
+    return min(_peak(plan, keys, 1) for keys in rules(plan.to_run()))
+
+
+def let_go_items(plan: Plan) -> list[PlannedItem]:
+    """The items whose files are let go when nothing reads them any more."""
+    last = {id(item) for item in plan.stages[-1].batch.values()} if plan.stages else set()
+    return [
+        item
+        for planned in plan.stages
+        if is_let_go(plan, planned.stage)
+        for item in planned.items
+        if id(item) not in last
+    ]
+
+
+def within(plan: Plan, jobs: int, disk: int) -> Mapping[int, Key]:
+    """A sort key for each item: the fastest order that stays within `disk` bytes, or else the one that takes least."""
+    items = plan.to_run()
+    found = [(makespan(items, keys, jobs), _peak(plan, keys, jobs), keys) for keys in rules(items)]
+    fitting = [each for each in found if each[1] <= disk]
+    return min(fitting, key=lambda each: each[0])[2] if fitting else min(found, key=lambda each: each[1])[2]
+
+
+def _peak(plan: Plan, keys: Mapping[int, Key], jobs: int) -> int:
+    use, peak = DiskUse(plan), 0
+
+    def started(item: PlannedItem) -> None:
+        nonlocal peak
+        use.started(item)
+        peak = max(peak, use.used)
+
+    makespan(plan.to_run(), keys, jobs, started, use.ended)
+    return peak
