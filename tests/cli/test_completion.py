@@ -10,6 +10,9 @@ import pytest
 from toy_cli import command
 
 TECHNIQUES = [
+    "balanced.yaml",
+    "best.yaml",
+    "fast.yaml",
     "lpbq.yaml",
     "lpbq_distilled.yaml",
     "lpbq_gptq.yaml",

@@ -87,3 +87,10 @@ def test_settings_load_without_torch() -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_target_that_is_not_set_is_in_no_key() -> None:
+    auto = {"technique": "lpbq", "auto_precision": {"budget_mb": 90}}
+    settings = TechniqueConfig.model_validate(auto).settings()
+    assert settings["auto_precision"] == {"budget_mb": 90, "max_ppl_increase": None}
+    assert TechniqueConfig.model_validate(settings).settings() == settings

@@ -16,6 +16,7 @@ from qairt.quant.techniques import technique
 from qairt.quant.techniques.base import WeightChoice
 from qairt.quant.techniques.compensation import compensated
 from qairt.quant.techniques.lpbq_grid import best_scales, largest_scales, output_cost
+from qairt.quant.techniques.minmax import MinMax
 from qairt.quant.threads import one_thread_each
 
 INPUTS, OUTPUTS = 96, 24
@@ -142,6 +143,58 @@ def test_compensated_values_are_on_the_grid_and_the_encoding_gives_them_back(poo
     assert chosen.values is not None
     assert np.array_equal(chosen.encoding.nearest(chosen.values.numpy()), chosen.values.numpy())
     assert not torch.equal(chosen.values, torch.from_numpy(chosen.encoding.nearest(weight.numpy())))
+
+
+def test_an_input_counts_as_much_as_the_others_leave_of_it(pool: Executor) -> None:
+    x, _ = tokens(), weights()
+    gram = Gram([x], [x], pool)
+    first, *_, last = gram.order.tolist()
+    ratio = gram.unexplained[first] / gram.unexplained[last]
+    others = gram.order[1:]
+    explained = gram.matrix[first, others] @ torch.linalg.solve(
+        gram.matrix[others][:, others], gram.matrix[others, first]
+    )
+    expected = (gram.matrix[first, first] - explained) / gram.matrix[last, last]
+    assert float(ratio) == pytest.approx(float(expected), rel=1e-3)
+    assert float(gram.unexplained.mean()) == pytest.approx(1.0)
+
+
+def test_scales_for_what_is_left_beat_those_for_the_weights_alone(pool: Executor) -> None:
+    x, weight = tokens(), weights()
+    gram = Gram([x], [x], pool)
+    errors = {}
+    for importance in ("none", "energy"):
+        chosen = choose(weight, gram, pool, scale_search="mse", importance=importance, rounding="gptq")
+        assert chosen.values is not None
+        errors[importance] = gram.error(weight, chosen.values)
+    assert errors["energy"] < errors["none"]
+
+
+def test_8_bits_among_compensating_4_bits_compensate_too(pool: Executor) -> None:
+    x, weight = tokens(), weights()
+    gram = Gram([0.9 * x], [x], pool)
+    eight = TechniqueConfig(technique="minmax")
+    plain = MinMax(eight).choose("w", weight, energy=None, gram=gram, pool=pool)
+    assert plain.values is None
+    chosen = MinMax(eight, compensates=True).choose("w", weight, energy=None, gram=gram, pool=pool)
+    assert chosen.values is not None
+    assert np.array_equal(chosen.encoding.nearest(chosen.values.numpy()), chosen.values.numpy())
+    aimed, before = (
+        float(((x @ weight - 0.9 * x @ value) ** 2).sum())
+        for value in (chosen.values, torch.from_numpy(plain.encoding.nearest(weight.numpy())))
+    )
+    assert aimed < 0.1 * before, (aimed, before)
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "gptq"])
+def test_weights_on_a_grid_keep_it(pool: Executor, rounding: str) -> None:
+    x, weight = tokens(), weights()
+    scale = weight.reshape(-1, 32, weight.shape[1]).abs().amax(1).repeat_interleave(32, 0) / 7
+    stored = (weight / scale).round().clamp(-7, 7) * scale
+    chosen = choose(stored, Gram([x], [1.1 * x], pool), pool, scale_search="mse", rounding=rounding)
+    assert chosen.encoding.blocks is not None
+    steps = chosen.encoding.to_steps(stored.numpy() if chosen.values is None else chosen.values.numpy())
+    assert np.mean(steps == (stored / scale).round().numpy()) > 0.97
 
 
 @pytest.mark.parametrize("rounding", ["nearest", "gptq"])

@@ -136,11 +136,11 @@ def test_a_default_technique_of_the_users_own_is_kept_too(recipe, elsewhere):
     content = yaml.safe_load(recipe.read_text())
     del content["stages"]["quantization"]["recipe"]
     recipe.write_text(yaml.safe_dump(content, sort_keys=False))
-    shipped = str(shipped_recipes() / "quantization" / "lpbq_seqmse.yaml")
+    shipped = str(shipped_recipes() / "quantization" / "balanced.yaml")
     made = opened(recipe)
     assert made.stages.quantization.recipe == shipped
     assert made.recipe.at("stages.quantization.recipe") is None
-    own = recipe.parent / "lpbq_seqmse.yaml"
+    own = recipe.parent / "balanced.yaml"
     own.write_text(TECHNIQUE)
     started(opened(recipe))
     assert LLMPipeline.load(recipe.parent / "cache").stages.quantization.recipe == str(own)

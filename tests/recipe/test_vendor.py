@@ -173,7 +173,7 @@ def test_a_setting_that_would_change_the_result_is_an_error_with_its_line(model,
         ("spinquant_lpbq", "lpbq_rotated"),
         ("pcq_w8", "minmax"),
         ("lpbq_seqms", "lpbq_seqmse"),
-        ("unheard_of", "lpbq_seqmse"),
+        ("unheard_of", "balanced"),
     ],
 )
 def test_a_technique_that_qairt_lacks_is_an_error_that_offers_the_nearest_one(tmp_path, technique, nearest):

@@ -57,7 +57,7 @@ class ModulePrecisions(BaseModel):
 
 
 class AutoPrecision(BaseModel):
-    """The target of mixed 4- and 8-bit weights: one of the two."""
+    """The target of mixed 4- and 8-bit weights: one of these."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -65,10 +65,13 @@ class AutoPrecision(BaseModel):
     """Maximum size of all weights in MB (1,000,000 bytes): linears, embedding, lm_head and norms."""
     max_ppl_increase: Annotated[float, Field(gt=0)] | None = None
     """Maximum increase of perplexity over float weights, as a fraction: 0.05 is 5 %."""
+    max_size_increase: Annotated[float, Field(gt=0)] | None = None
+    """Maximum increase of the size of all weights over that with every linear in 4 bits, as a fraction. The choice is
+    made before anything is quantized, by the cost of rounding to nearest, and so takes a single pass."""
 
     def model_post_init(self, context: object) -> None:
-        if (self.budget_mb is None) == (self.max_ppl_increase is None):
-            raise ValueError("auto_precision: set either budget_mb or max_ppl_increase")
+        if (self.budget_mb, self.max_ppl_increase, self.max_size_increase).count(None) != 2:
+            raise ValueError("auto_precision: set one of budget_mb, max_ppl_increase and max_size_increase")
 
 
 class TechniqueConfig(BaseModel):
@@ -92,7 +95,8 @@ class TechniqueConfig(BaseModel):
     candidates: Annotated[int, Field(gt=1, le=200)] = 20
     """Clipping ratios tried per block (lpbq with mse or seqmse)."""
     importance: Literal["none", "energy"] = "energy"
-    """lpbq with mse: `energy` weights errors by the energy of the input on the calibration text, `none` does not.
+    """lpbq with mse: `energy` weights errors by the energy of the input on the calibration text (with gptq, the part of
+    it that other inputs do not compensate), `none` does not.
     Without it the search clips exactly the weights that matter, and rounding to nearest is better."""
     rounding: Literal["nearest", "gptq", "learned"] = "nearest"
     """lpbq: `gptq` changes weights to compensate each other's rounding errors, with the float model's output as the
@@ -117,7 +121,8 @@ class TechniqueConfig(BaseModel):
     activation_ranges: ActivationRanges = ActivationRanges()
     module_precisions: ModulePrecisions = ModulePrecisions()
     auto_precision: AutoPrecision | None = None
-    """Gives 8 bits to the 4-bit linears that gain most; takes two passes, more with `max_ppl_increase`."""
+    """Gives 8 bits to the 4-bit linears that gain most; takes two passes with `budget_mb`, more with
+    `max_ppl_increase`."""
 
     def model_post_init(self, context: object) -> None:
         unused = self.model_fields_set & _LPBQ_SETTINGS
@@ -130,7 +135,10 @@ class TechniqueConfig(BaseModel):
 
     def settings(self) -> dict[str, JsonValue]:
         """All settings of this technique including defaults, as plain data for `model_validate`."""
-        return self.model_dump(mode="json", exclude=set(_LPBQ_SETTINGS) if self.technique == "minmax" else None)
+        settings = self.model_dump(mode="json", exclude=set(_LPBQ_SETTINGS) if self.technique == "minmax" else None)
+        if self.auto_precision is not None and self.auto_precision.max_size_increase is None:
+            del settings["auto_precision"]["max_size_increase"]  # keys from before it existed stay what they are
+        return settings
 
     @property
     def bits(self) -> int:

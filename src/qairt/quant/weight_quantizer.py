@@ -26,7 +26,7 @@ from qairt.quant.structure import Structure
 from qairt.quant.techniques import technique
 from qairt.quant.techniques.base import Needs, WeightChoice, WeightTechnique
 from qairt.quant.techniques.learned import OnGrid, learn_rounding
-from qairt.quant.techniques.minmax import largest_weight_encoding
+from qairt.quant.techniques.minmax import MinMax, largest_weight_encoding
 from qairt.quant.weights import EmbeddingSearch, HeadSearch, bias_encoding, norm_encoding
 
 Floats = NDArray[np.float32]
@@ -255,4 +255,5 @@ def _others(config: TechniqueConfig, bits: Mapping[str, int]) -> dict[int, Weigh
     other = 8 if config.bits == 4 else 4
     if other not in bits.values():
         return {}
-    return {other: technique(TechniqueConfig.model_validate({"technique": "minmax", "weight_bitwidth": other}))}
+    minmax = TechniqueConfig.model_validate({"technique": "minmax", "weight_bitwidth": other})
+    return {other: MinMax(minmax, compensates=config.changes_weights)}

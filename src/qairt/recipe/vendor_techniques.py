@@ -33,4 +33,4 @@ def lacking_technique(recipe: Recipe, name: object) -> str:
         return ""
     by_method = next((technique for part, technique in _BY_METHOD.items() if part in name.lower()), None)
     known = sorted(path.stem for path in (shipped_recipes() / "quantization").glob("*.yaml"))
-    return by_method or nearest(Path(name).stem, known) or "lpbq_seqmse"
+    return by_method or nearest(Path(name).stem, known) or "balanced"

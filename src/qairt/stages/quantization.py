@@ -30,6 +30,7 @@ from qairt.errors import QuantizationError
 from qairt.files import read_regular
 from qairt.quant.calibration_text import check_length
 from qairt.quant.config import TechniqueConfig
+from qairt.quant.duration import seconds_of
 from qairt.recipe.files import RecipeFile
 from qairt.stages.concurrencies import adapter_paths, concurrencies_of, shape_facts, text_paths
 from qairt.stages.facets import GRAPH, TOKENIZER, WEIGHTS
@@ -41,7 +42,6 @@ from qairt.stages.technique_file import load_technique
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig
-    from qairt.model.describe import ModelDescription
     from qairt.model.rotation import Rotation
     from qairt.quant.quantize_model import QuantizationResult
 
@@ -52,7 +52,7 @@ class QuantizationConfig(StageConfig):
     # The key contains the technique they result in, and the text by content.
     not_in_key = StageConfig.not_in_key | {"recipe", "technique", "calibration_text"}
 
-    recipe: Annotated[str, RecipeFile(folder="quantization")] = "lpbq_seqmse.yaml"
+    recipe: Annotated[str, RecipeFile(folder="quantization")] = "balanced.yaml"
     """A technique file: one beside the recipe, or a built-in one (`qairt recipes`)."""
     technique: dict[str, Any] = Field(default_factory=dict)
     """Overrides of the technique file's settings."""
@@ -147,10 +147,15 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         model, sizes, technique = model_of(env), sizes_of(env), self._technique(env)
-        tokens = self.config.calibration_chunks * self.config.calibration_length
         estimate = Estimate(
             bytes=model.parameter_count // 16 + 50_000_000,
-            seconds=self._seconds(model, technique, tokens),
+            seconds=seconds_of(
+                technique,
+                parameters=model.parameter_count,
+                hidden_size=model.config.hidden_size,
+                chunks=self.config.calibration_chunks,
+                length=self.config.calibration_length,
+            ),
             # Techniques that measure the model's output keep the embedding and lm_head in memory.
             peak_ram=1_200_000_000 + 4 * max(sizes.layers) + (2 * sizes.head if technique.uses_model_output else 0),
             threads=64,
@@ -183,6 +188,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
         text = ("calibration_text", env.digest(self.name, _calibration_path(self.config, env)))
+        if self._technique(env).changes_weights:  # results from before rounded a little differently
+            return (text, ("error compensation", 2), *shape_facts(env, self.name))
         storage = model_of(env).storage
         if storage is not None and any(stored.scheme == "Q4_0" for stored, _ in storage.formats):
             return (text, ("keeps the grid of", "Q4_0"), *shape_facts(env, self.name))  # results from before did not
@@ -246,16 +253,6 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         (item,) = items.values()
         assert isinstance(item.output, Quantized)
         draw_grids(GridSizes.model_validate_json(read_regular(item.output.grid_sizes)), context.directory)
-
-    def _seconds(self, model: ModelDescription, technique: TechniqueConfig, tokens: int) -> float:
-        """Measured with models of 40 M and 135 M parameters: a pass over the text, and what rounding adds to it."""
-        trained = 0  # tokens, each forward and backward
-        if technique.rounding == "learned":
-            trained = 2 * (technique.steps + technique.distillation_steps) * self.config.calibration_length
-        seconds = 5 + 3e-11 * model.parameter_count * (tokens + 3 * trained)
-        if technique.changes_weights:
-            seconds += 3e-10 * model.parameter_count * model.config.hidden_size
-        return seconds
 
     def _technique(self, env: Env) -> TechniqueConfig:
         path = require_file(env, "stages.quantization.recipe", self.config.recipe)

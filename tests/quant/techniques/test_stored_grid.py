@@ -84,13 +84,13 @@ def test_integers_are_kept_and_the_error_is_less_than_a_searchs(group: int):
     assert error < 0.5 * before
 
 
-def test_values_that_compensate_each_other_get_searched_scales():
+def test_values_that_are_learned_get_searched_scales():
     """They leave their integers anyway."""
     from qairt.quant.measure.gram import Gram
 
     weight = stands_for(*checkpoint(64))
     inputs = torch.from_numpy(np.random.default_rng(2).standard_normal((512, IN)).astype(np.float32))
-    config = {"technique": "lpbq", "block_size": 64, "scale_search": "mse", "importance": "none", "rounding": "gptq"}
+    config = {"technique": "lpbq", "block_size": 64, "scale_search": "mse", "importance": "none", "rounding": "learned"}
     with ThreadPoolExecutor(1) as pool:
         gram = Gram([inputs], [inputs], pool, damping=0.01)
         chosen = technique(TechniqueConfig.model_validate(config)).choose(

@@ -84,6 +84,13 @@ def size(parameters: Parameters, result: QuantizationResult) -> float:
     return sum(np.prod(parameters.shape(name)) * one.bitwidth / 8 for name, one in result.encodings.params.items())
 
 
+def size_of_scales(result: QuantizationResult) -> int:
+    return sum(
+        4 * len(one.scale) + (one.blocks.int_scale.size if one.blocks is not None else 0)
+        for one in result.encodings.params.values()
+    )
+
+
 @pytest.mark.parametrize("rounding", ["nearest", "gptq"])
 def test_a_budget_is_filled_and_kept(parameters: Parameters, tmp_path: Path, rounding: str) -> None:
     plain = quantize_model(parameters, TOKENS, TechniqueConfig(technique="lpbq", block_size=32))
@@ -97,6 +104,21 @@ def test_a_budget_is_filled_and_kept(parameters: Parameters, tmp_path: Path, rou
     eight = len(work.rounds[1])
     assert 0 < eight < 14
     assert result.notes[-1].startswith(f"{eight} of 14 linears have 8 bits: 0.")
+    fractions = [fraction for fraction, _ in work.said]
+    assert fractions == sorted(fractions)
+    assert fractions[-1] == 1
+
+
+@pytest.mark.parametrize("rounding", ["nearest", "gptq"])
+def test_a_size_that_may_grow_takes_one_pass(parameters: Parameters, tmp_path: Path, rounding: str) -> None:
+    plain = quantize_model(parameters, TOKENS, TechniqueConfig(technique="lpbq", block_size=32))
+    work = Work(parameters, tmp_path)
+    result = work.run({"max_size_increase": 0.25}, rounding=rounding)
+    assert work.rounds == [{name: 8 for name, held in bits(result).items() if held == 8}]
+    before, after = (size(parameters, one) + size_of_scales(one) for one in (plain, result))
+    assert 1.1 * before < after <= 1.25 * before
+    assert work.increases == []
+    assert result.notes[-1].startswith(f"{len(work.rounds[0])} of 14 linears have 8 bits: 0.")
     fractions = [fraction for fraction, _ in work.said]
     assert fractions == sorted(fractions)
     assert fractions[-1] == 1

@@ -42,6 +42,13 @@ def test_most_error_saved_per_byte_comes_first() -> None:
     assert within(26) == ("v", "down", "q", "up")
 
 
+def test_a_size_may_grow_by_a_fraction() -> None:
+    for fraction, expected in ((0.05, ()), (0.06, ("v",)), (0.23, ("v", "down"))):
+        choice = choose_eight_bits(COSTS, FIXED, AutoPrecision(max_size_increase=fraction))
+        assert choice.eight_bits == expected
+        assert choice.bytes <= 18 * M * (1 + fraction)
+
+
 def test_what_does_not_fit_is_passed_over_for_smaller_ones() -> None:
     assert within(20.5) == ("v", "q")
 
@@ -125,9 +132,12 @@ def test_bytes_of_a_linear() -> None:
     assert linear_bytes(128, 10, 8, None) == 1280 + 40
 
 
-@pytest.mark.parametrize("settings", [{}, {"budget_mb": 100, "max_ppl_increase": 0.05}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"budget_mb": 100, "max_ppl_increase": 0.05}, {"max_ppl_increase": 0.05, "max_size_increase": 0.03}],
+)
 def test_one_aim_and_not_two(settings: dict[str, float]) -> None:
-    with pytest.raises(ValidationError, match="set either budget_mb or max_ppl_increase"):
+    with pytest.raises(ValidationError, match="set one of budget_mb, max_ppl_increase and max_size_increase"):
         AutoPrecision.model_validate(settings)
 
 

@@ -129,7 +129,7 @@ def recipe_text(model: str, description: ModelDescription, *, soc: str, backend:
     named = yaml.safe_dump(model, default_flow_style=True).splitlines()[0]
     config = description.config
     widths = (config.hidden_size, config.intermediate_size, config.num_heads * config.head_dim)
-    technique = "minmax.yaml" if any(width % 64 for width in widths) else "lpbq_seqmse.yaml"
+    technique = "minmax.yaml" if any(width % 32 for width in widths) else "balanced.yaml"
     context = _context(config)
     prompt = 128 if context > 128 else context // 2
     npu = backend == "HTP"
@@ -141,7 +141,7 @@ def recipe_text(model: str, description: ModelDescription, *, soc: str, backend:
         ("stages:", ""),
         ("  model_loading: {}", ""),
         ("  quantization:", ""),
-        (f"    recipe: {technique}", "4-bit: lpbq_seqmse.yaml, lpbq.yaml (faster); 8-bit: minmax.yaml"),
+        (f"    recipe: {technique}", "4-bit: fast.yaml, balanced.yaml, best.yaml (slow); 8-bit: minmax.yaml"),
         ("    # calibration_text: my.txt", "text like the model's input; qairt comes with one"),
         ("    # calibration_chunks: 16", "more is slower and slightly better"),
         ("  export: {}", ""),

@@ -79,6 +79,14 @@ class Gram:
         factor: Tensor = torch.linalg.cholesky(work, upper=True)
         return factor
 
+    @cached_property
+    def unexplained(self) -> Tensor:
+        """The energy of each input [in] that the inputs after it in `order` do not explain, mean 1: what an error there
+        costs once those have compensated it."""
+        energy = torch.empty_like(self.matrix[0])
+        energy[self.order] = self.inverse_cholesky.diagonal().square().reciprocal()
+        return energy / energy.mean()
+
     def squares(self, block_size: int) -> Tensor:
         """The diagonal blocks of XᵀX [in / block_size, block_size, block_size]."""
         if block_size not in self._squares:
@@ -108,12 +116,13 @@ class Gram:
     def stream_mismatch(self) -> Tensor:
         """Xᵀ(F - X) [in, in]."""
         result = self._inputs[0].new_empty(self._width, self._width)
+        missing = [floats - segment for floats, segment in zip(self._floats, self._inputs, strict=True)]
 
         @torch.inference_mode()
         def rows(start: int) -> None:
             tile = result[start : start + TILE].zero_()
-            for left, floats, segment in zip(self._rows(start, TILE), self._floats, self._inputs, strict=True):
-                tile.addmm_(left.T, floats).addmm_(left.T, segment, alpha=-1)
+            for left, segment in zip(self._rows(start, TILE), missing, strict=True):
+                tile.addmm_(left.T, segment)
 
         list(self._pool.map(rows, range(0, self._width, TILE)))
         return result

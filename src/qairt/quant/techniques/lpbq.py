@@ -6,8 +6,9 @@ The NPU has no finer scales, so the search runs on this grid:
 
 1. Scales: `rtn` takes a block's largest weight; `mse` and `seqmse` search for the least squared error: of the weights,
    weighted by how much each input matters, or of the linear's output (`lpbq_grid`).
-2. Values: the nearest, or with `gptq` values that compensate each other's error (`compensation`).
-3. Weights that already lie on a symmetric 4-bit grid keep its scales, and so their integers, if values are the nearest
+2. Values: the nearest, or with `gptq` values that compensate each other's error (`compensation`). An input then matters
+   as much as the inputs after it leave uncompensated, which is what GPTQ minimizes.
+3. Weights that already lie on a symmetric 4-bit grid keep its scales and their integers, unless these are learned
    (`stored_grid`).
 4. A weight whose inputs no text produced (an expert that no token is given to) takes each block's largest weight.
 
@@ -65,11 +66,12 @@ class Lpbq:
                 remedy="use a block size that does, or the minmax technique",
             )
         changes = gram is not None and config.rounding != "nearest"
-        target = gram.target(weight) if gram is not None and changes else weight
-        stored = stored_scales(weight, size) if config.rounding == "nearest" else None
+        stored = stored_scales(weight, size) if config.rounding != "learned" else None
         if stored is not None:
+            changes = False
             scale, integers = fitted_scales(weight, stored, channel)
         else:
+            target = gram.target(weight) if gram is not None and changes else weight
             scale, integers = self._scales(target, energy, gram, channel, pool)
         blocks = BlockScales(size, integers.cpu().numpy().astype(np.uint8), config.decompressed_bitwidth)
         encoding = symmetric_channels(scale.cpu().numpy(), config.bits, axis=1, blocks=blocks)
@@ -100,4 +102,6 @@ class Lpbq:
             return largest_scales(weight, size, channel)
         if search == "seqmse" and gram is not None:
             return best_scales(weight, size, candidates, output_cost(gram.squares(size)), pool, channel)
+        if gram is not None and self._config.importance == "energy":
+            energy = gram.unexplained
         return best_scales(weight, size, candidates, weight_cost(energy, size), pool, channel)

@@ -1,4 +1,7 @@
-"""One scale per output channel, from its largest weight."""
+"""One scale per output channel, from its largest weight; values are the nearest.
+
+With `compensates` the weights are first changed so that they give the float output on inputs of quantized layers.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,7 @@ from torch import Tensor
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding, symmetric_channels
 from qairt.quant.measure.gram import Gram
+from qairt.quant.simulate import rounded_weight
 from qairt.quant.techniques.base import Needs, WeightChoice
 
 
@@ -19,8 +23,9 @@ class MinMax:
 
     needs: Needs = "weights"
 
-    def __init__(self, config: TechniqueConfig) -> None:
+    def __init__(self, config: TechniqueConfig, *, compensates: bool = False) -> None:
         self._bitwidth = config.bits
+        self._compensates = compensates
 
     def choose(
         self,
@@ -32,9 +37,15 @@ class MinMax:
         channel: Tensor | None = None,
         pool: Executor,
     ) -> WeightChoice:
+        compensates = gram is not None and self._compensates
+        target = gram.target(weight) if gram is not None and compensates else weight
+        encoding = largest_weight_encoding(target, self._bitwidth)
         if channel is not None:
-            return WeightChoice(symmetric_channels(channel.cpu().numpy(), self._bitwidth, axis=1))
-        return WeightChoice(largest_weight_encoding(weight, self._bitwidth))
+            encoding = symmetric_channels(channel.cpu().numpy(), self._bitwidth, axis=1)
+        if gram is None or not compensates:
+            return WeightChoice(encoding)
+        values = rounded_weight(target, encoding)
+        return WeightChoice(encoding, values, gram.error(weight, values))
 
     def channel_scale(self, weight: Tensor) -> Tensor:
         return torch.from_numpy(largest_weight_encoding(weight, self._bitwidth).scale).to(weight.device)

@@ -6,11 +6,14 @@
    what follows an 8-bit linear compensates only the remaining error.
 3. With `max_ppl_increase` the perplexity of the result is measured. If it is still too high, the measurement is added
    to those that the choice is based on, and step 2 is repeated.
+
+With `max_size_increase` the costs are those of rounding to nearest, so the model is quantized once. Error compensation
+lowers all costs, and hardly changes which linears cost most.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from math import prod
 
@@ -18,14 +21,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qairt.errors import QuantizationError
+from qairt.model.config import DecoderConfig
+from qairt.model.layout import EMBEDDING, LM_HEAD
 from qairt.model.parameters import Parameters
-from qairt.quant.config import TechniqueConfig
+from qairt.model.reference import shared
+from qairt.quant.config import AutoPrecision, TechniqueConfig
+from qairt.quant.encodings import Encoding
 from qairt.quant.execution import Execution
 from qairt.quant.precisions import linear_bits, linear_shapes
 from qairt.quant.quantize_model import QuantizationResult, QuantizeModel
+from qairt.quant.structure import Structure
+from qairt.quant.techniques import technique
 from qairt.quant.threads import one_thread_each
 from qairt.quant.tune.fisher import output_costs
 from qairt.quant.tune.sensitivity import (
+    COST_CHUNKS,
     SCALE_BYTES,
     EightBitChoice,
     LinearCost,
@@ -36,8 +46,8 @@ from qairt.quant.tune.sensitivity import (
 
 FIRST_SHARE = 0.4
 """Of the progress, for the round in 4 bits."""
-CHUNKS = 4
-"""Chunks that costs are measured on: enough to rank the linears."""
+COSTS_SHARE = 0.15
+"""Of the progress, for the costs of rounding to nearest."""
 ROUNDS = 6
 """The most choices that are tried."""
 
@@ -71,14 +81,17 @@ def quantize_mixed(
     assert settings is not None
     plain = config.model_copy(update={"auto_precision": None})
     limit, points = settings.max_ppl_increase, list[PerplexityPoint]()
+    if settings.max_size_increase is not None:
+        return _in_one_pass(parameters, tokens, plain, settings, quantize, execution)
+    fixed = _bytes_of_others(parameters, plain)
 
     result = quantize(parameters, tokens, plain, execution=execution.part("round-0", 0.0, FIRST_SHARE, "all in 4 bits"))
     grown = increase(result) if limit is not None else None
     if limit is not None and grown is not None and grown <= limit:
         return _noted(result, f"all linears have 4 bits: perplexity {grown:+.1%}")
     execution.progress(FIRST_SHARE, "cost of each linear")
-    costs = _costs(parameters, tokens[:CHUNKS], plain, result, execution.threads)
-    fixed = _bytes_of_others(parameters, result, costs)
+    changed = parameters.changed_by(result.overlay) if result.overlay is not None else None
+    costs = _costs(parameters, tokens[:COST_CHUNKS], plain, result.encodings.params, changed, execution.threads)
     if grown is not None:
         points.append(PerplexityPoint(sum(cost.error for cost in costs), grown))
     for attempt in range(1, ROUNDS + 1):
@@ -102,17 +115,34 @@ def quantize_mixed(
     )
 
 
+def _in_one_pass(
+    parameters: Parameters,
+    tokens: Sequence[NDArray[np.integer]],
+    plain: TechniqueConfig,
+    settings: AutoPrecision,
+    quantize: QuantizeModel,
+    execution: Execution,
+) -> QuantizationResult:
+    """The choice by the costs of rounding to nearest, then the model with that choice."""
+    execution.progress(0.0, "cost of each linear")
+    rounded = _rounded_to_nearest(parameters, plain, execution.threads)
+    costs = _costs(parameters, tokens[:COST_CHUNKS], plain, rounded, None, execution.threads)
+    choice = choose_eight_bits(costs, _bytes_of_others(parameters, plain), settings)
+    rest = execution.part("", COSTS_SHARE, 1.0)
+    result = quantize(parameters, tokens, _with_eight_bits(plain, choice), execution=rest)
+    return _noted(result, _summary(choice, len(costs)))
+
+
 def _costs(
     parameters: Parameters,
     tokens: Sequence[NDArray[np.integer]],
     config: TechniqueConfig,
-    result: QuantizationResult,
+    rounded: Mapping[str, Encoding],
+    changed: Parameters | None,
     threads: int | None,
 ) -> list[LinearCost]:
     decoder = parameters.config
-    free = [name for name, given in linear_bits(config.module_precisions, 0, decoder).items() if not given]
-    encodings = {name: result.encodings.params[name] for name in free}
-    changed = parameters.changed_by(result.overlay) if result.overlay is not None else None
+    encodings = {name: rounded[name] for name in _free(config, decoder)}
     with one_thread_each(threads) as pool:
         found = output_costs(parameters, tokens, encodings, pool, changed=changed, seed=config.seed)
     block = config.block_size if config.technique == "lpbq" else None
@@ -123,13 +153,34 @@ def _costs(
     ]
 
 
-def _bytes_of_others(parameters: Parameters, result: QuantizationResult, costs: Sequence[LinearCost]) -> int:
-    linears = {cost.name for cost in costs}
-    return sum(
-        prod(parameters.shape(name)) * encoding.bitwidth // 8 + SCALE_BYTES * len(encoding.scale)
-        for name, encoding in result.encodings.params.items()
-        if name not in linears
-    )
+def _free(config: TechniqueConfig, decoder: DecoderConfig) -> list[str]:
+    """The linears whose bits are not stated."""
+    return [name for name, given in linear_bits(config.module_precisions, 0, decoder).items() if not given]
+
+
+def _rounded_to_nearest(parameters: Parameters, config: TechniqueConfig, threads: int | None) -> dict[str, Encoding]:
+    """The encodings of the linears whose bits are not stated, from the weights alone."""
+    plain = config.model_copy(update={"scale_search": "mse", "importance": "none", "rounding": "nearest"})
+    chosen = technique(plain)
+    with one_thread_each(threads) as pool:
+        return {
+            name: chosen.choose(name, shared(parameters.read(name)), energy=None, gram=None, pool=pool).encoding
+            for name in _free(config, parameters.config)
+        }
+
+
+def _bytes_of_others(parameters: Parameters, config: TechniqueConfig) -> int:
+    """The size of all weights but the linears whose bits are free."""
+    precisions, decoder = config.module_precisions, parameters.config
+    stated = {name: bits for name, bits in linear_bits(precisions, 0, decoder).items() if bits}
+    total = sum(linear_bytes(*linear_shapes(decoder)[name], bits, None) for name, bits in stated.items())
+    bits = dict.fromkeys(Structure(decoder).norms, precisions.rms_norm)
+    bits |= {EMBEDDING: precisions.embedding, LM_HEAD: precisions.lm_head}
+    for name in parameters.names():
+        if name not in linear_shapes(decoder):
+            scales = parameters.shape(name)[-1] if name == LM_HEAD else 1
+            total += prod(parameters.shape(name)) * bits.get(name, precisions.bias) // 8 + SCALE_BYTES * scales
+    return total
 
 
 def _with_eight_bits(config: TechniqueConfig, choice: EightBitChoice) -> TechniqueConfig:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 from qairt.errors import QuantizationError
 from qairt.quant.config import AutoPrecision
 
+COST_CHUNKS = 4
+"""Chunks of calibration text that costs are measured on: enough to rank the linears."""
 MB = 1_000_000
 SCALE_BYTES = 4
 
@@ -102,6 +104,9 @@ def choose_eight_bits(
                 f"its cost with 4 bits is {cost.error}", where=cost.name, remedy="run quantization again"
             )
     size = fixed_bytes + sum(cost.bytes_4 for cost in costs)
+    budget = None if settings.budget_mb is None else settings.budget_mb * MB
+    if settings.max_size_increase is not None:
+        budget = size * (1 + settings.max_size_increase)
     if settings.budget_mb is not None and size > settings.budget_mb * MB:
         raise QuantizationError(
             f"the weights do not fit {settings.budget_mb:g} MB: with every linear in 4 bits they take "
@@ -124,7 +129,7 @@ def choose_eight_bits(
             if increase is not None and increase <= settings.max_ppl_increase:
                 break
         added = cost.bytes_8 - cost.bytes_4
-        if settings.budget_mb is not None and size + added > settings.budget_mb * MB:
+        if budget is not None and size + added > budget:
             continue
         chosen.append(cost.name)
         size += added
