@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
@@ -170,10 +171,16 @@ class TechniqueConfig(BaseModel):
 
         Raises:
             QuantizationError: the block size does not divide the input width of a linear; names the first. Or the
-                decoder cannot be rotated.
+                decoder cannot be rotated, or has no head whose predictions a setting needs.
         """
         if config.experts is not None:
-            self._check_experts()
+            self._refuse(
+                {"rounding: learned": self.rounding == "learned"} | self._needing_gradients(),
+                "it needs all weights of a layer in memory, and a mixture of experts is quantized one expert at a time",
+            )
+        if config.pooling is not None:
+            why = "it needs predictions of the next token, which an embedding model does not make"
+            self._refuse(self._needing_gradients(), why)
         if "R1" in self.rotation:
             from qairt.model.rotation import require_rotatable
 
@@ -196,21 +203,22 @@ class TechniqueConfig(BaseModel):
                     remedy=_fitting_blocks(list(widths.values())),
                 )
 
-    def _check_experts(self) -> None:
-        """They are quantized one by one: nothing may need all weights of a layer at once."""
-        found = {
-            "rounding: learned": self.rounding == "learned",
+    def _needing_gradients(self) -> dict[str, bool]:
+        """Settings that need the gradients of the model's loss, and whether they are used. With `max_size_increase` a
+        model without them keeps 4 bits."""
+        auto = self.auto_precision
+        return {
             "distillation_steps": self.distillation_steps > 0,
-            "auto_precision": self.auto_precision is not None,
+            "auto_precision.budget_mb": auto is not None and auto.budget_mb is not None,
+            "auto_precision.max_ppl_increase": auto is not None and auto.max_ppl_increase is not None,
         }
-        for setting, is_used in found.items():
+
+    @staticmethod
+    def _refuse(settings: Mapping[str, bool], why: str) -> None:
+        for setting, is_used in settings.items():
             if is_used:
-                raise QuantizationError(
-                    "it needs all weights of a layer in memory, and a mixture of experts is quantized one expert at a"
-                    " time",
-                    where=setting,
-                    remedy="use a technique without it: minmax, lpbq, lpbq_seqmse or lpbq_gptq",
-                )
+                remedy = "use a technique without it: balanced, fast or minmax"
+                raise QuantizationError(why, where=setting, remedy=remedy)
 
 
 def _fitting_blocks(widths: list[int]) -> str:

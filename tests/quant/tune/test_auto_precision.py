@@ -9,10 +9,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+from tiny_embedders import EMBEDDERS, save_embedder
 from tiny_parameters import TOKENS, tiny_parameters
 
 from qairt.errors import QuantizationError
-from qairt.model.parameters import Parameters
+from qairt.model.describe import describe_model
+from qairt.model.parameters import Parameters, open_parameters
 from qairt.model.reference import Reference
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encodings
@@ -154,3 +156,26 @@ def test_what_8_bits_do_not_reach_is_said(parameters: Parameters, tmp_path: Path
 def test_a_budget_that_is_too_small_is_refused(parameters: Parameters, tmp_path: Path) -> None:
     with pytest.raises(QuantizationError, match=r"auto_precision\.budget_mb: the weights do not fit 0\.001 MB: "):
         Work(parameters, tmp_path).run({"budget_mb": 0.001})
+
+
+def test_an_embedding_model_has_no_costs_and_keeps_4_bits(tmp_path: Path) -> None:
+    save_embedder(tmp_path / "model", **EMBEDDERS["qwen3"])
+    config = describe_model(tmp_path / "model").config
+    work = Work(open_parameters(tmp_path / "model", config), tmp_path / "work")
+    result = work.run({"max_size_increase": 0.5}, rounding="gptq")
+    assert set(bits(result).values()) == {4}
+    assert result.notes[-1] == "all linears have 4 bits: their costs are not measured in an embedding model"
+    settings = {"technique": "lpbq", "block_size": 32, "auto_precision": {"budget_mb": 9}}
+    with pytest.raises(QuantizationError) as error:
+        TechniqueConfig.model_validate(settings).check(config)
+    assert str(error.value) == (
+        "auto_precision.budget_mb: it needs predictions of the next token, which an embedding model does not make\n"
+        "  use a technique without it: balanced, fast or minmax"
+    )
+
+
+def test_a_mixture_of_experts_keeps_4_bits_too(tmp_path: Path) -> None:
+    parameters = tiny_parameters(tmp_path / "model", "qwen3_moe")
+    result = Work(parameters, tmp_path / "work").run({"max_size_increase": 0.5}, rounding="gptq")
+    assert set(bits(result).values()) == {4}
+    assert result.notes[-1] == "all linears have 4 bits: their costs are not measured in a mixture of experts"

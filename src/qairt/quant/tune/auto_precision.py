@@ -8,7 +8,8 @@
    to those that the choice is based on, and step 2 is repeated.
 
 With `max_size_increase` the costs are those of rounding to nearest, so the model is quantized once. Error compensation
-lowers all costs, and hardly changes which linears cost most.
+lowers all costs, and hardly changes which linears cost most. Costs are those of predicted tokens and need a layer's
+weights in memory: all linears of an embedding model and of a mixture of experts keep 4 bits.
 """
 
 from __future__ import annotations
@@ -124,6 +125,10 @@ def _in_one_pass(
     execution: Execution,
 ) -> QuantizationResult:
     """The choice by the costs of rounding to nearest, then the model with that choice."""
+    if parameters.config.pooling is not None or parameters.config.experts is not None:
+        kind = "an embedding model" if parameters.config.pooling is not None else "a mixture of experts"
+        note = f"all linears have 4 bits: their costs are not measured in {kind}"
+        return _noted(quantize(parameters, tokens, plain, execution=execution), note)
     execution.progress(0.0, "cost of each linear")
     rounded = _rounded_to_nearest(parameters, plain, execution.threads)
     costs = _costs(parameters, tokens[:COST_CHUNKS], plain, rounded, None, execution.threads)
