@@ -128,9 +128,9 @@ class Calibration:
         def weight(stream: int, name: str) -> Tensor:
             return chosen[name] if stream == QUANTIZED and name in chosen else self.weight(name)
 
-        def on_linear(name: str, values: Values) -> None:
+        def on_linear(name: str, inputs: LinearInputs) -> None:
             if choose is not None:
-                chosen[name] = choose(name, LinearInputs(ops, values))
+                chosen[name] = choose(name, inputs)
 
         def release_expert(down: str, expert: int) -> None:
             self._ops.release_expert(down, expert)

@@ -31,7 +31,7 @@ class LockstepOps:
         self,
         segments: Sequence[Segment],
         weight: Callable[[int, str], Tensor],
-        on_linear: Callable[[str, Values], None],
+        on_linear: Callable[[str, LinearInputs], None],
         taps: Sequence[Tap | None],
         pool: Executor,
         begins_at: Callable[[Segment], None],
@@ -100,7 +100,7 @@ class LockstepOps:
     # BlockOps
 
     def linear(self, x: Values, weight: str, bias: str | None, *, out: str) -> Values:
-        self._on_linear(weight, x)
+        self._on_linear(weight, LinearInputs(self, x))
         product = self._each(
             out if bias is None else out + ".matmul",
             lambda segment: lambda value: value @ self._weight(segment.stream, weight),

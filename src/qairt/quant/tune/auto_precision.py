@@ -25,7 +25,7 @@ from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
 from qairt.model.layout import EMBEDDING, LM_HEAD
 from qairt.model.parameters import Parameters
-from qairt.model.reference import shared
+from qairt.model.torch_ops import shared
 from qairt.quant.config import AutoPrecision, TechniqueConfig
 from qairt.quant.encodings import Encoding
 from qairt.quant.execution import Execution
