@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
-from importlib.resources import files as package_files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
@@ -26,12 +25,12 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.errors import QuantizationError
 from qairt.files import read_regular
 from qairt.quant.calibration_text import check_length
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.duration import seconds_of
 from qairt.recipe.files import RecipeFile
+from qairt.stages.calibration_file import calibration_path
 from qairt.stages.concurrencies import adapter_paths, concurrencies_of, shape_facts, text_paths
 from qairt.stages.facets import GRAPH, TOKENIZER, WEIGHTS
 from qairt.stages.facts import model_of, require_file, settings_of, sizes_of, soc_of
@@ -126,7 +125,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
             torch_device(settings_of(env).execution_environment.device)
         check_length(
-            _calibration_path(self.config, env),
+            calibration_path(env, self.config.calibration_text),
             chunks=self.config.calibration_chunks,
             length=self.config.calibration_length,
         )
@@ -160,7 +159,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             peak_ram=1_200_000_000 + 4 * max(sizes.layers) + (2 * sizes.head if technique.uses_model_output else 0),
             threads=64,
         )
-        paths = {"model": model.source, "calibration_text": _calibration_path(self.config, env)}
+        paths = {"model": model.source, "calibration_text": calibration_path(env, self.config.calibration_text)}
         params: dict[str, JsonValue] = {"technique": technique.settings()}
         environment: dict[str, JsonValue] = {"device": settings_of(env).execution_environment.device}
         if is_embedding(env):
@@ -187,7 +186,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         return Expansion([described(coord=coord, sources=(coord,)) for coord in batch])
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
-        text = ("calibration_text", env.digest(self.name, _calibration_path(self.config, env)))
+        text = ("calibration_text", env.digest(self.name, calibration_path(env, self.config.calibration_text)))
         if self._technique(env).changes_weights:  # results from before rounded a little differently
             return (text, ("error compensation", 2), *shape_facts(env, self.name))
         storage = model_of(env).storage
@@ -302,16 +301,3 @@ def _rotation(technique: TechniqueConfig, decoder: DecoderConfig) -> Rotation | 
         return None
     rotations = technique.rotation
     return Rotation.of(decoder, stream="R1" in rotations, values="R2" in rotations, seed=technique.seed)
-
-
-def _calibration_path(config: QuantizationConfig, env: Env) -> Path:
-    if config.calibration_text is None:
-        return Path(str(package_files("qairt") / "data" / "calib.txt"))
-    path = require_file(env, "stages.quantization.calibration_text", config.calibration_text)
-    if not path.stat().st_size:
-        raise QuantizationError(
-            f"the calibration text {path} is empty",
-            where="stages.quantization.calibration_text",
-            remedy="use some pages of text of the kind the model will process",
-        )
-    return path
