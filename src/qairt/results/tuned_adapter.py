@@ -90,7 +90,8 @@ def tune_adapter(
 
 
 def _cost(run: FinishedRun, training: Training, device: str) -> str:
-    from qairt.quant.tune.adapter import CHUNKS_PER_STEP, HELD_OUT
+    from qairt.quant.tune.adapter import HELD_OUT
+    from qairt.quant.tune.training import CHUNKS_PER_STEP
 
     model = sizes_of(run.env)
     passes = training.steps * CHUNKS_PER_STEP + 2 * HELD_OUT

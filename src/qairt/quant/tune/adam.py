@@ -22,7 +22,8 @@ class Adam:
     def __init__(self, values: Mapping[str, Tensor], rate: float, steps: int) -> None:
         self.values = values
         self._rate = rate
-        self._steps = steps
+        self.steps = steps
+        """How many will be taken."""
         self.done = 0
         """Steps."""
         self.moments = {name: (torch.zeros_like(value), torch.zeros_like(value)) for name, value in values.items()}
@@ -30,7 +31,7 @@ class Adam:
     @torch.no_grad()
     def step(self, gradients: Mapping[str, Tensor]) -> None:
         """Change the values in place."""
-        share = min(1.0, (self.done + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * self.done / self._steps))
+        share = min(1.0, (self.done + 1) / WARM_UP) * 0.5 * (1 + math.cos(math.pi * self.done / self.steps))
         self.done += 1
         unbiased = [1 - beta**self.done for beta in BETAS]
         for name, gradient in gradients.items():

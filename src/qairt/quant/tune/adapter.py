@@ -31,14 +31,13 @@ from qairt.quant.measure.block_forward import block_forward
 from qairt.quant.measure.overlay_ops import OverlayOps
 from qairt.quant.simulate import SimulatedOps
 from qairt.quant.threads import one_thread_each
-from qairt.quant.tune.adam import Adam, SavedSteps
+from qairt.quant.tune.adam import Adam
 from qairt.quant.tune.blocks import Backward, run_backward, run_forward
+from qairt.quant.tune.training import train
 
-CHUNKS_PER_STEP = 2
 HELD_OUT = 2
 """Chunks that the loss is measured on, before and after."""
 HEAD_TOKENS = 128
-STEPS_PER_SAVE = 5
 
 Chunk = NDArray[np.integer]
 Floats = NDArray[np.float32]
@@ -49,7 +48,7 @@ class Training:
     """How an adapter is trained."""
 
     steps: int = 60
-    """Each on `CHUNKS_PER_STEP` chunks."""
+    """Each on `qairt.quant.tune.training.CHUNKS_PER_STEP` chunks."""
     length: int = 128
     """Tokens of a chunk."""
     rate: float = 2e-4
@@ -95,27 +94,21 @@ def tune_adapter(
             where="--data",
             remedy="give a longer text, or a smaller --length",
         )
-    steps = training.steps
     with one_thread_each(execution.threads) as pool:
         model = _Model(parameters, encodings, adapter, chunks, execution.device)
         held_out, learned = range(HELD_OUT), range(HELD_OUT, len(chunks))
         execution.progress(0.0, "measuring the adapter as it is")
         before = model.loss(held_out, pool)
         start = {name: value.clone() for name, value in model.tensors.items()}
-        adam, saved = Adam(model.tensors, training.rate, steps), None
-        if execution.folder is not None:
-            saved = SavedSteps(execution.folder / "steps.safetensors", work, adam)
-        order, places = torch.Generator().manual_seed(0), list[int]()
-        for step in range(steps):
-            while len(places) < CHUNKS_PER_STEP:
-                places += [learned[place] for place in torch.randperm(len(learned), generator=order).tolist()]
-            here, places = places[:CHUNKS_PER_STEP], places[CHUNKS_PER_STEP:]
-            if step < adam.done:
-                continue
-            execution.progress(step / steps, f"step {step + 1} of {steps}")
-            adam.step(model.gradients(here, pool))
-            if saved is not None and (step + 1) % STEPS_PER_SAVE == 0:
-                saved.save()
+        train(
+            Adam(model.tensors, training.rate, training.steps),
+            learned,
+            lambda places: model.gradients(places, pool),
+            seed=0,
+            work=work,
+            folder=execution.folder,
+            progress=execution.progress,
+        )
         after = model.loss(held_out, pool)
     kept = model.tensors if after < before else start
     return TunedAdapter({name: value.cpu().numpy() for name, value in kept.items()}, before, min(after, before))

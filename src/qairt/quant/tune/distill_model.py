@@ -18,7 +18,8 @@ from qairt.quant.execution import Execution, within
 from qairt.quant.precisions import linear_shapes
 from qairt.quant.quantize_model import QuantizationResult, QuantizeModel
 from qairt.quant.structure import Structure
-from qairt.quant.tune.distillation import CHUNKS_PER_STEP, HELD_OUT, distill
+from qairt.quant.tune.distillation import HELD_OUT, distill
+from qairt.quant.tune.training import CHUNKS_PER_STEP
 
 TUNING_STARTS, MEASURING_STARTS = 0.05, 0.9
 """Where in the progress the scales are tuned, and the ranges are measured again."""

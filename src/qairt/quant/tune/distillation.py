@@ -40,18 +40,16 @@ from qairt.quant.measure.overlay_ops import OverlayOps
 from qairt.quant.simulate import SimulatedOps, rounded_weight
 from qairt.quant.structure import Structure
 from qairt.quant.threads import one_thread_each
-from qairt.quant.tune.adam import Adam, SavedSteps
+from qairt.quant.tune.adam import Adam
 from qairt.quant.tune.blocks import Backward, run_backward, run_forward
+from qairt.quant.tune.training import train
 
-CHUNKS_PER_STEP = 2
-"""Side by side."""
 HELD_OUT = 4
 """Chunks that the loss is measured on, before and after."""
 GROUP = 16
 """Chunks that go through the float model together."""
 HEAD_TOKENS = 128
 """Tokens that go through the head at once, because it may be far wider than a block."""
-STEPS_PER_SAVE = 5
 
 Chunk = NDArray[np.integer]
 
@@ -84,32 +82,25 @@ def distill(
         quantized: the same with linears whose values are on their grids.
         encodings: those of all weights, by name.
         chunks: token ids, each of one sequence from position 0; more than `HELD_OUT`.
-        config: `distillation_steps`, each on `CHUNKS_PER_STEP` chunks; `distillation_rate`; `seed` of their order.
+        config: `distillation_steps`, each on two chunks; `distillation_rate`; `seed` of their order.
         work: digest of what is being done; saved steps of other work are not used.
         execution: its folder keeps the steps done.
     """
-    progress, steps = execution.progress, config.distillation_steps
+    progress = execution.progress
     with one_thread_each(execution.threads) as pool:
         embedded, targets = _float_states(parameters, chunks, pool, execution.device, within(progress, 0.0, 0.1))
         model = _TunedModel(quantized, encodings, embedded, pool, execution.device)
         held_out, learned = range(HELD_OUT), range(HELD_OUT, len(chunks))
         before = model.loss(held_out, targets)
-        adam = Adam(model.factors, config.distillation_rate, steps)
-        saved = None
-        if execution.folder is not None:
-            saved = SavedSteps(execution.folder / "steps.safetensors", work, adam)
-        order = torch.Generator().manual_seed(config.seed)
-        places: list[int] = []
-        for step in range(steps):
-            while len(places) < CHUNKS_PER_STEP:
-                places += [learned[place] for place in torch.randperm(len(learned), generator=order).tolist()]
-            here, places = places[:CHUNKS_PER_STEP], places[CHUNKS_PER_STEP:]
-            if step < adam.done:
-                continue
-            progress(0.1 + 0.88 * step / steps, f"step {step + 1} of {steps}")
-            adam.step(model.gradients(here, targets))
-            if saved is not None and (step + 1) % STEPS_PER_SAVE == 0:
-                saved.save()
+        train(
+            Adam(model.factors, config.distillation_rate, config.distillation_steps),
+            learned,
+            lambda places: model.gradients(places, targets),
+            seed=config.seed,
+            work=work,
+            folder=execution.folder,
+            progress=within(progress, 0.1, 0.98),
+        )
         after = model.loss(held_out, targets)
     tuned = model.factors if after < before else {}
     return Distilled({name: value.cpu().numpy() for name, value in tuned.items()}, before, min(after, before))
