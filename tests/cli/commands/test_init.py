@@ -28,6 +28,14 @@ def test_the_written_recipe_passes_check_and_has_comments(qairt, model, place):
     assert qairt("check", "tiny-llama.yaml").code == 0
 
 
+@pytest.mark.parametrize(("width", "technique"), [(128, "balanced.yaml"), (96, "balanced.yaml"), (80, "minmax.yaml")])
+def test_blocks_that_do_not_fit_a_model_give_it_8_bits(qairt, place, width, technique):
+    write_model(place / "model", intermediate_size=width)
+    assert qairt("init", "model").code == 0
+    stages = yaml.safe_load((place / "model.yaml").read_text())["stages"]
+    assert stages["quantization"]["recipe"] == technique
+
+
 def test_the_model_is_found_from_anywhere(qairt, model, place, monkeypatch):
     assert qairt("init", "tiny-llama", "-o", "recipes/my own.yaml").out.endswith(
         "\nNext: qairt run 'recipes/my own.yaml'\n"

@@ -11,7 +11,7 @@ import typer
 
 from qairt.amounts import size
 from qairt.cli.console import emit
-from qairt.errors import QairtError, RecipeError, unwritable
+from qairt.errors import QairtError, QuantizationError, RecipeError, unwritable
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig
@@ -128,8 +128,7 @@ def recipe_text(model: str, description: ModelDescription, *, soc: str, backend:
 
     named = yaml.safe_dump(model, default_flow_style=True).splitlines()[0]
     config = description.config
-    widths = (config.hidden_size, config.intermediate_size, config.num_heads * config.head_dim)
-    technique = "minmax.yaml" if any(width % 32 for width in widths) else "balanced.yaml"
+    technique = _technique(config)
     context = _context(config)
     prompt = 128 if context > 128 else context // 2
     npu = backend == "HTP"
@@ -163,6 +162,19 @@ def recipe_text(model: str, description: ModelDescription, *, soc: str, backend:
     title = f"# {_name(model)} for a Qualcomm Hexagon NPU. `qairt plan` shows the steps, `qairt run` runs them."
     lines = [f"{setting:<35} # {comment}" if comment else setting for setting, comment in settings]
     return "\n".join([title, *lines]) + "\n"
+
+
+def _technique(config: DecoderConfig) -> str:
+    """The default, or 8 bits for a model that its blocks do not fit."""
+    from qairt.recipe.files import shipped_recipes
+    from qairt.stages.technique_file import load_technique
+
+    default = "balanced.yaml"
+    try:
+        load_technique(shipped_recipes() / "quantization" / default).check(config)
+    except QuantizationError:
+        return "minmax.yaml"
+    return default
 
 
 def _context(config: DecoderConfig) -> int:
