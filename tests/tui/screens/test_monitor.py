@@ -109,3 +109,28 @@ async def test_a_wider_window_shows_what_was_hidden(tmp_path):
         await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
         await pilot.resize_terminal(200, 50)
         await until(pilot, lambda: "artifact" in shown(app))
+
+
+_ASCII_BORDERS = {"", "none", "hidden", "blank", "ascii"}
+
+
+@pytest.mark.parametrize("size", [(80, 24), (100, 30), (120, 36), (200, 50)])
+async def test_in_ascii_no_pane_has_another_border_however_it_is_shown(tmp_path, size):
+    app = toy_app(tmp_path)
+    async with app.run_test(size=size) as pilot:
+        await until(pilot, lambda: "join" in shown(app))
+        if app.screen is not app.workspace.monitor:
+            await pilot.press("escape")
+        await until(pilot, lambda: app.screen is app.workspace.monitor)
+        await pilot.press("a")
+        for keys in ("1", "2", "3", "4", "5", "0", "plus", "0", "slash"):
+            await pilot.press(keys)
+            await pilot.pause()
+            others = {
+                (widget.id, kind)
+                for widget in app.screen.walk_children()
+                if widget.is_on_screen
+                for kind, _ in widget.styles.border
+                if kind not in _ASCII_BORDERS
+            }
+            assert not others, f"after {keys}"
