@@ -177,6 +177,31 @@ def _experts(*, one_hot: bool = False) -> Callable[[int], Form]:
     return make
 
 
+def _wide_experts(rows: int) -> Form:
+    """All of 16 experts as one wide MLP; a token is given to four of them, by index. Clamped as GPT-OSS does."""
+    form, count, chosen, width = Form(), 16, 4, 32
+    x = _hidden(form, rows)
+    logits = form.node("MatMul", x, form.weight(HIDDEN, count))
+    _, best = form.node("TopK", logits, form.integers(chosen), count=2, axis=-1)
+    either = None
+    for place in range(chosen):
+        index = form.node("Slice", best, form.integers(place), form.integers(place + 1), form.integers(-1))
+        equal = form.node("Equal", index, form.integers(*range(count)))
+        either = equal if either is None else form.node("Or", either, equal)
+    raised = form.node("Add", logits, form.node("Where", either, form.scalar(30.0), form.scalar(0.0)))
+    weights = form.node("Softmax", raised, axis=-1)
+    form.ranges[weights] = (0.0, 1.0)
+    gate, up = (form.node("MatMul", x, form.weight(HIDDEN, count * width)) for _ in range(2))
+    gate = form.node("Min", gate, form.scalar(1.5))
+    up = form.node("Max", form.node("Min", up, form.scalar(2.0)), form.scalar(-1.0))
+    gate = form.node("Mul", gate, form.node("Sigmoid", gate))
+    apart = form.node("Reshape", form.node("Mul", gate, up), form.integers(1, -1, count, width))
+    weighted = form.node("Mul", apart, form.node("Reshape", weights, form.integers(1, -1, count, 1)))
+    merged = form.node("Reshape", weighted, form.integers(1, -1, count * width))
+    form.output(form.node("MatMul", merged, form.weight(count * width, HIDDEN)), "hidden_1")
+    return form
+
+
 FORMS: dict[str, Known] = {
     # silently wrong
     "RMSNormalization, Mul(x, cos)": Known(_rotated_norm(cosine_first=False), (8, 32), "wrong", is_sample=True),
@@ -200,6 +225,7 @@ FORMS: dict[str, Known] = {
     "attention sinks": Known(_sinks, (1, 16), "right"),
     "interleaved rotary": Known(_interleaved, (1, 16), "right"),
     "short convolution": Known(_short_convolution, (1, 16), "right"),
+    "experts as one wide MLP": Known(_wide_experts, (1, 8, 16, 128), "right"),
     "experts by index": Known(_experts(), (1, 16), "right"),
     # refused
     "OneHot": Known(_experts(one_hot=True), (8,), "refused"),

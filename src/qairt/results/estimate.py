@@ -2,7 +2,8 @@
 
 1. One call of a graph reads every weight of its parts once, and the whole KV cache: graphs have fixed shapes, so the
    cache is read at its full length however full it is; that of a layer with an attention window is no longer than the
-   window. Of the embedding only the rows of the call's tokens are read.
+   window. Of the embedding only the rows of the call's tokens are read. Of a mixture of experts all are read, since a
+   graph computes them all.
 2. Decoding: a call gives one token, so tokens per second are at most bandwidth / bytes of a call.
 3. Reading a prompt: a call takes `ar` tokens. It takes at least the time to read its bytes, and at least that of its
    operations (two per weight and token, and attention) at the NPU's published peak.
@@ -83,6 +84,10 @@ class Workload:
     """Tokens per call that reads a prompt."""
     needs_blocks: bool
     """Has block-quantized (LPBQ) weights."""
+    experts: tuple[int, int] | None = None
+    """How many a token is given to, and how many each layer has; None without."""
+    not_chosen: float = 0.0
+    """The share of the weights read that is of experts which a token is not given to."""
 
     @property
     def weights_read(self) -> int:
@@ -183,7 +188,21 @@ def workload_of(env: Env, plan: Plan) -> Workload:
         contexts=tuple(ContextLength(cl, _slots(config, cl)) for cl in sorted(prepared.context_length)),
         prompt_ar=max(prepared.arn),
         needs_blocks=technique is not None and technique.needs_block_quantization,
+        experts=None if config is None or config.experts is None else (config.experts.chosen, config.experts.count),
+        not_chosen=_not_chosen(config, linears),
     )
+
+
+def _not_chosen(config: DecoderConfig | None, linears: int) -> float:
+    """See `Workload`.
+
+    Args:
+        linears: weights that a token reads.
+    """
+    if config is None or config.experts is None:
+        return 0.0
+    of_experts = 3 * config.hidden_size * config.experts.width * config.num_layers
+    return of_experts * (config.experts.count - config.experts.chosen) / linears
 
 
 def estimate(workload: Workload, soc: Soc, sheet: ChipSheet, *, prompt_tokens: int) -> ChipEstimate:

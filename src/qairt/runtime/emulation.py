@@ -7,7 +7,8 @@ memory that nothing has written.
 2. Keys and values, and whatever else a graph hands to its next call, must be within `MIN_STATE_DB`; hidden states and
    logits, on which the rounding of a whole layer adds up, within `MIN_DB`; everything of a graph with several layers,
    where it grows from layer to layer, within `MIN_DEEP_DB`.
-3. Inputs are real text where it is known, else numbers drawn over the input's grid.
+3. A token that a router may give to one expert as well as to another is not compared (`qairt.runtime.undecided`).
+4. Inputs are real text where it is known, else numbers drawn over the input's grid.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from qairt.runtime.emulator import EmulatedPart
 from qairt.runtime.metrics import decibel
 from qairt.runtime.parts import PartGraph
 from qairt.runtime.stored import Array, to_real, to_stored
+from qairt.runtime.undecided import undecided_tokens, without_tokens
 from qairt.toolchain.soc import Soc
 
 MIN_STATE_DB = 40.0
@@ -108,10 +110,13 @@ def emulate_twice(
     finally:
         emulator.close()
     outputs = part.signature.outputs
-    db = {
-        spec.name: min(step_db(expected[spec.name], found[spec.name], spec) for found in (first, second))
-        for spec in outputs
-    }
+    left_out = undecided_tokens(part, inputs, threads=threads)
+
+    def compared(spec: TensorSpec, found: Mapping[str, Array]) -> float:
+        ours, theirs = (without_tokens(values[spec.name], spec.name, left_out) for values in (expected, found))
+        return step_db(ours, theirs, spec)
+
+    db = {spec.name: min(compared(spec, found) for found in (first, second)) for spec in outputs}
     unsteady = [spec.name for spec in outputs if not np.array_equal(first[spec.name], second[spec.name])]
     return Emulated({name: round(value, 1) for name, value in db.items()}, unsteady)
 

@@ -47,6 +47,15 @@ def sizes_of(env: Env) -> Sizes:
     return Sizes(embedding=table, layers=(layer,) * config.num_layers, head=table + 4 * config.hidden_size)
 
 
+def held_by_quantization(env: Env) -> int:
+    """Float32 bytes of the weights that quantization has in memory at once: a layer, but of its experts only one."""
+    config = model_of(env).config
+    held = max(sizes_of(env).layers)
+    if config.experts is not None:
+        held -= 4 * 3 * config.hidden_size * config.experts.width * (config.experts.count - 1)
+    return held
+
+
 def open_quantized(source: Path, config: DecoderConfig, changed: Path | None, rotation: Path | None) -> Parameters:
     """Open a model's weights, with the changes and the rotation that quantization applied.
 

@@ -49,7 +49,17 @@ def at_most_lines(found: AtMost) -> list[str]:
         lines = [f"At most {rates[0]} on {soc}: a token reads {size(workload.call_bytes(longest))}"]
     else:
         lines = [f"At most {', '.join(rates)} on {soc}: {reads}"]
+    if workload.experts is not None:
+        lines.append(f"A token reads {experts_sentence(workload)}")
     return [*lines, *_obstacles([found.chip])]
+
+
+def experts_sentence(workload: Workload) -> str:
+    """What a mixture of experts costs: the bytes of experts that are read in vain."""
+    assert workload.experts is not None
+    chosen, count = workload.experts
+    idle = size(round(workload.weights_read * workload.not_chosen))
+    return f"all {count} experts of each layer, {idle} for those it is not given to: it is given to {chosen}"
 
 
 def _workload_lines(workload: Workload, built_for: str) -> list[str]:
@@ -58,6 +68,8 @@ def _workload_lines(workload: Workload, built_for: str) -> list[str]:
         ("binaries", f"{size(sum(part.bytes for part in workload.parts))} in {len(workload.parts)} ({origin})"),
         ("a token reads", f"{size(workload.weights_read)} of weights"),
     ]
+    if workload.experts is not None:
+        rows.append(("", experts_sentence(workload)))
     rows += [
         ("", f"{size(workload.cache_bytes(context))} of keys and values at context length {context.cl:,}")
         for context in workload.contexts
