@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from qairt.errors import QuantizationError, RecipeError
-from qairt.model.config import DecoderConfig
+from qairt.model.config import DecoderConfig, Experts
 from qairt.quant.config import ModulePrecisions, TechniqueConfig
 from qairt.recipe.files import shipped_recipes
 from qairt.stages.technique_file import load_technique
@@ -79,6 +79,37 @@ def test_a_block_size_that_does_not_divide_is_refused_before_work() -> None:
     )
     TechniqueConfig(technique="lpbq", block_size=32).check(CONFIG)
     TechniqueConfig(technique="minmax").check(CONFIG)
+
+
+@pytest.mark.parametrize(
+    ("settings", "where"),
+    [
+        ({"rounding": "learned"}, "rounding: learned"),
+        ({"distillation_steps": 10}, "distillation_steps"),
+        ({"auto_precision": {"budget_mb": 1.0}}, "auto_precision.budget_mb"),
+    ],
+)
+def test_what_needs_a_whole_layer_is_refused_for_experts_before_work(settings: dict[str, object], where: str) -> None:
+    experts = CONFIG.model_copy(update={"experts": Experts(count=4, chosen=2, width=64)})
+    TechniqueConfig(technique="lpbq").check(experts)  # the width of a plain MLP is not asked for
+    technique = TechniqueConfig.model_validate({"technique": "lpbq", **settings})
+    with pytest.raises(QuantizationError) as error:
+        technique.check(experts)
+    assert str(error.value) == (
+        f"{where}: it needs all weights of a layer in memory, and a mixture of experts is quantized one expert at a"
+        " time\n"
+        "  use a technique without it: balanced, fast or minmax"
+    )
+
+
+def test_a_block_size_that_does_not_divide_the_width_of_an_expert() -> None:
+    experts = CONFIG.model_copy(update={"experts": Experts(count=4, chosen=2, width=48)})
+    with pytest.raises(QuantizationError) as error:
+        TechniqueConfig(technique="lpbq").check(experts)
+    assert str(error.value) == (
+        "model.layers.0.mlp.experts.down_proj.weight: block_size 64 does not divide its input width 48\n"
+        "  use block_size 16, or the minmax technique"
+    )
 
 
 def test_settings_load_without_torch() -> None:

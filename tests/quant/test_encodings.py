@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import pytest
 
@@ -103,6 +105,21 @@ def test_a_cut_of_channels() -> None:
     assert encoding.cut(0, 2, 4) is encoding
     whole = range_encoding(-1, 1, 16)
     assert whole.cut(1, 0, 2) is whole
+
+
+@pytest.mark.parametrize(("axis", "cuts"), [(1, (0, 2, 5, 6)), (0, (0, 32, 96, 128))])
+def test_joining_is_the_inverse_of_cutting(axis: int, cuts: tuple[int, ...]) -> None:
+    parts = [lpbq().cut(axis, start, stop) for start, stop in pairwise(cuts)]
+    assert Encoding.joined(parts, axis).same_grid(lpbq())
+
+
+def test_channels_of_other_scales_do_not_lie_above_each_other() -> None:
+    one, other = (symmetric_channels(np.full(3, scale, np.float32), 8, axis=1) for scale in (1, 2))
+    assert Encoding.joined([one, other], 1).scale.tolist() == [1, 1, 1, 2, 2, 2]
+    assert Encoding.joined([one, one], 0).same_grid(one)
+    with pytest.raises(QuantizationError) as raised:
+        Encoding.joined([one, other], 0)
+    assert str(raised.value) == "tensors of different scales cannot be joined along axis 0"
 
 
 def test_a_cut_through_a_block_is_refused() -> None:

@@ -8,6 +8,7 @@ import pytest
 from tiny_models import TINY
 from tiny_recipe import write_recipe
 
+from qairt.amounts import size
 from qairt.cli.main import main
 from qairt.cli.text.estimate import at_most_lines
 from qairt.llm import LLMPipeline
@@ -21,7 +22,7 @@ from qairt.results.estimate import (
     latest_timing,
     workload_of,
 )
-from qairt.stages.facts import model_of
+from qairt.stages.facts import held_by_quantization, model_of, sizes_of
 from qairt.toolchain.chip_sheet import SHEETS, ChipSheet, sheet_of
 from qairt.toolchain.soc import SOCS
 
@@ -95,6 +96,24 @@ def test_layers_with_windows_keep_no_more_than_these(tmp_path):
     )
     assert found.chip.soc.name == "SM8650"
     assert at_most_lines(found)[0].startswith("At most ")
+
+
+def test_experts_that_a_token_is_not_given_to_are_told(tmp_path):
+    family, changes = TINY["qwen3_moe"]
+    recipe = write_recipe(tmp_path, family=family, **changes, technique="minmax.yaml")
+    recipe.write_text(recipe.read_text().replace("  export_bundle: {}\n", ""))
+    pipeline = LLMPipeline.from_recipe(recipe)
+    env = pipeline.env()
+    found = at_most(env, pipeline.plan(env=env), pipeline.state_folder)
+    one = 3 * 64 * 32  # weights of an expert
+    assert found.workload.experts == (2, 4)
+    assert found.workload.not_chosen * found.workload.operations / 2 == pytest.approx(2 * 2 * one)
+    told = (
+        f"A token reads all 4 experts of each layer, {size(2 * 2 * one)} for those it is not given to: it is given to 2"
+    )
+    assert told in at_most_lines(found)
+    layers = sizes_of(env).layers
+    assert held_by_quantization(env) == max(layers) - 3 * 4 * one, "of the experts, one"
 
 
 def test_nothing_is_said_of_a_chip_where_no_binary_is_made(tmp_path):
