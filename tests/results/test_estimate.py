@@ -22,7 +22,7 @@ from qairt.results.estimate import (
     latest_timing,
     workload_of,
 )
-from qairt.stages.facts import held_by_quantization, model_of, sizes_of
+from qairt.stages.facts import held_bytes, model_of, sizes_of
 from qairt.toolchain.chip_sheet import SHEETS, ChipSheet, sheet_of
 from qairt.toolchain.soc import SOCS
 
@@ -113,7 +113,7 @@ def test_experts_that_a_token_is_not_given_to_are_told(tmp_path):
     )
     assert told in at_most_lines(found)
     layers = sizes_of(env).layers
-    assert held_by_quantization(env) == max(layers) - 3 * 4 * one, "of the experts, one"
+    assert held_bytes(env) == max(layers) - 3 * 4 * one, "of the experts, one"
 
 
 def test_nothing_is_said_of_a_chip_where_no_binary_is_made(tmp_path):

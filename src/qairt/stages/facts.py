@@ -47,7 +47,7 @@ def sizes_of(env: Env) -> Sizes:
     return Sizes(embedding=table, layers=(layer,) * config.num_layers, head=table + 4 * config.hidden_size)
 
 
-def held_by_quantization(env: Env) -> int:
+def held_bytes(env: Env) -> int:
     """Float32 bytes of the weights that quantization has in memory at once: a layer, but of its experts only one."""
     config = model_of(env).config
     held = max(sizes_of(env).layers)

@@ -33,7 +33,7 @@ from qairt.recipe.files import RecipeFile
 from qairt.stages.calibration_file import calibration_path
 from qairt.stages.concurrencies import adapter_paths, concurrencies_of, shape_facts, text_paths
 from qairt.stages.facets import GRAPH, TOKENIZER, WEIGHTS
-from qairt.stages.facts import held_by_quantization, model_of, require_file, settings_of, sizes_of, soc_of
+from qairt.stages.facts import held_bytes, model_of, require_file, settings_of, sizes_of, soc_of
 from qairt.stages.lora_calibration import adapted_files, calibration_task, lora_calibration
 from qairt.stages.mixed_precision import PerplexityGrowth
 from qairt.stages.prepare_exports import is_embedding, lengths_of
@@ -156,9 +156,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
                 length=self.config.calibration_length,
             ),
             # Techniques that measure the model's output keep the embedding and lm_head in memory.
-            peak_ram=1_200_000_000
-            + 4 * held_by_quantization(env)
-            + (2 * sizes.head if technique.uses_model_output else 0),
+            peak_ram=1_200_000_000 + 4 * held_bytes(env) + (2 * sizes.head if technique.uses_model_output else 0),
             threads=64,
         )
         paths = {"model": model.source, "calibration_text": calibration_path(env, self.config.calibration_text)}
