@@ -21,6 +21,7 @@ from qairt.bundle.chat_prompt import between_turns, genie_affixes, prompt_affixe
 from qairt.bundle.checksums import write_checksums
 from qairt.bundle.contents import GENIE_FORMS, BinaryPart, Contents, Format, OnnxPart, PlacedGraph
 from qairt.bundle.genie_config import GenieFiles, GenieLora, genie_config
+from qairt.bundle.genie_embedding import embedding_script, genie_embedding_config
 from qairt.bundle.geniex_reader import METADATA
 from qairt.errors import CacheError, RecipeError
 from qairt.files import copy_file, read_json, sha256_of
@@ -234,6 +235,14 @@ def _write_genie(
     assert config is not None
     assert soc is not None
     binaries = list(dict.fromkeys(graph.binary or "" for graph in graphs))
+    size, shared = max(graph.signature.cl for graph in graphs), len(graphs) > len(binaries)
+    _write_json(folder / HTP_EXTENSIONS, backend_settings(soc, shares_weights=shared))
+    if config.pooling is not None:
+        files = GenieFiles(binaries, extensions=HTP_EXTENSIONS)
+        found = genie_embedding_config(config, _tokenizer(contents), context_size=size, files=files)
+        _write_json(folder / GENIE_CONFIG, found)
+        (folder / run_scripts.GENIE_SCRIPT).write_text(embedding_script(htp=soc.htp))
+        return
     affixes, adds_bos = genie_affixes(_tokenizer(contents), config.bos_token_id)
     lora = None
     if contents.adapters is not None:
@@ -246,13 +255,11 @@ def _write_genie(
         folder / GENIE_CONFIG,
         genie_config(
             config,
-            context_size=max(graph.signature.cl for graph in graphs),
+            context_size=size,
             files=GenieFiles(binaries, extensions=HTP_EXTENSIONS, lora=lora),
             adds_bos=adds_bos,
         ),
     )
-    shared = len(graphs) > len(binaries)
-    _write_json(folder / HTP_EXTENSIONS, backend_settings(soc, shares_weights=shared))
     (folder / run_scripts.GENIE_SCRIPT).write_text(
         run_scripts.genie_script(
             affixes,

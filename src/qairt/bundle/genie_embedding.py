@@ -13,6 +13,39 @@ from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.tokenizer import Tokenizer
 
+_SCRIPT = """\
+#!/bin/sh
+# Makes a vector of a text with this bundle: sh run_genie.sh "a cat on a mat"
+#
+# Requires these files of the QAIRT SDK in this folder or its lib/ folder: genie-t2e-run, libGenie.so, libQnnHtp.so,
+# libQnnHtpNetRunExtensions.so, libQnnSystem.so, libQnnHtpV{htp}Stub.so (for Android or Linux on Arm) and
+# libQnnHtpV{htp}Skel.so (from hexagon-v{htp}).
+set -eu
+cd "$(dirname "$0")"
+here=$(pwd)
+export LD_LIBRARY_PATH="$here:$here/lib:${{LD_LIBRARY_PATH:-}}"
+export ADSP_LIBRARY_PATH="$here;$here/lib;/vendor/dsp/cdsp;/vendor/lib/rfsa/adsp;/system/lib/rfsa/adsp;/dsp"
+export PATH="$here:$here/lib:$PATH"
+if [ $# -ne 1 ]; then
+  echo "usage: sh run_genie.sh TEXT" >&2
+  exit 2
+fi
+command -v genie-t2e-run >/dev/null || {{
+  echo "genie-t2e-run is not in $here: copy it from the QAIRT SDK, see the comment in this script" >&2
+  exit 3
+}}
+exec genie-t2e-run -c genie_config.json -p "$1"
+"""
+
+
+def embedding_script(*, htp: int) -> str:
+    """`run_genie.sh`, for adb shell and Linux on Arm.
+
+    Args:
+        htp: the NPU's architecture, part of its libraries' names.
+    """
+    return _SCRIPT.format(htp=htp)
+
 
 def genie_embedding_config(
     config: DecoderConfig, tokenizer: Tokenizer, *, context_size: int, files: GenieFiles, threads: int = 3

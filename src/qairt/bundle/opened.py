@@ -15,7 +15,7 @@ from qairt.bundle.model_package import packaged_bundle
 from qairt.bundle.wrapper import read_wrapped
 from qairt.errors import QairtError
 from qairt.files import read_json
-from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS, value_at
+from qairt.toolchain.genie.config import EMBEDDING, GENIE_CONFIG, HTP_EXTENSIONS, value_at
 
 CONFIGS: dict[Format, str] = {"geniex": GENIE_CONFIG, "genie": GENIE_CONFIG, "ort": genai_config.NAME}
 """The runtime's configuration, by format."""
@@ -37,6 +37,11 @@ class OpenedBundle:
         """A value of the configuration; None where it is missing."""
         return value_at(self.config, *keys)
 
+    @property
+    def kind(self) -> str:
+        """The block that all of Genie's configuration is in."""
+        return EMBEDDING if EMBEDDING in self.config else "dialog"
+
     def file(self, name: str) -> Path:
         """A file that the configuration names. A path on the device means the file of that name in this folder."""
         path = Path(name)
@@ -52,7 +57,7 @@ class OpenedBundle:
             ("engine", "backend", "extensions"),
             ("engine", "model", "binary", "ctx-bins"),
         ):
-            parent, named = value_at(config, "dialog", *keys[:-1]), self.at("dialog", *keys)
+            parent, named = value_at(config, self.kind, *keys[:-1]), self.at(self.kind, *keys)
             if not isinstance(parent, dict):
                 continue
             if isinstance(named, str):
@@ -74,7 +79,7 @@ class OpenedBundle:
     def binaries(self) -> list[str]:
         """The names of the context binaries, in the order they run."""
         if self.is_for_genie:
-            binary = self.at("dialog", "engine", "model", "binary")
+            binary = self.at(self.kind, "engine", "model", "binary")
             found = value_at(binary, "ctx-bins") or value_at(binary, "fcb")
             return [name for name in found if isinstance(name, str)] if isinstance(found, list) else []
         if self.metadata is not None:
@@ -103,14 +108,14 @@ class OpenedBundle:
     @property
     def tokenizer(self) -> str:
         if self.is_for_genie:
-            path = self.at("dialog", "tokenizer", "path")
+            path = self.at(self.kind, "tokenizer", "path")
             return path if isinstance(path, str) else "tokenizer.json"
         return "tokenizer.json"
 
     @property
     def extensions(self) -> str | None:
         """The backend's configuration that Genie's names."""
-        named = self.at("dialog", "engine", "backend", "extensions")
+        named = self.at(self.kind, "engine", "backend", "extensions")
         if isinstance(named, list):
             named = named[0] if named else None
         return named if isinstance(named, str) else None

@@ -24,12 +24,13 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
+from qairt.errors import RecipeError
 from qairt.files import copy_small_link_large, files_below, link_or_copy
 from qairt.stages.concurrencies import concurrencies_of
 from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER
 from qairt.stages.facts import has_model, model_of, settings_of, soc_of
 from qairt.stages.lora_adapters import is_graph
-from qairt.stages.prepare_exports import prepare_config
+from qairt.stages.prepare_exports import is_embedding, prepare_config
 from qairt.stages.split_model import part_at
 
 if TYPE_CHECKING:
@@ -158,7 +159,9 @@ def format_for(env: Env, requested: Format | None) -> Format | None:
     settings = settings_of(env)
     if settings.model_id_or_path is None:
         return None
-    return "genie" if settings.backend == "HTP" else "ort"
+    if settings.backend == "HTP":
+        return "genie"
+    return None if is_embedding(env) else "ort"
 
 
 def require_possible(env: Env, requested: Format | None) -> None:
@@ -178,6 +181,9 @@ def require_possible(env: Env, requested: Format | None) -> None:
         return
     require_format(form, has_binaries=settings.backend == "HTP", has_model=settings.model_id_or_path is not None)
     longest = max(prepare_config(env).context_length)
+    if is_embedding(env):
+        _require_embedding(env, form)
+        return
     if form == "ort":
         if requested is not None:
             require_ars(prepare_config(env).arn, longest)
@@ -193,6 +199,27 @@ def require_possible(env: Env, requested: Format | None) -> None:
             ars=prepared.arn,
             context_sizes=prepared.context_length,
             has_adapters=concurrencies_of(env) is not None,
+        )
+
+
+def _require_embedding(env: Env, form: Format) -> None:
+    """
+    Raises:
+        RecipeError: an embedding model in a format whose runtime generates text, or with several graphs of a part.
+    """
+    if form != "genie":
+        runtime = "GenieX" if form == "geniex" else "onnxruntime-genai"
+        raise RecipeError(
+            f"{runtime} generates text, and an embedding model makes vectors",
+            where="stages.export_bundle.format",
+            remedy="remove format: with backend HTP the bundle is for Genie, with CPU it holds the parts",
+        )
+    lengths = prepare_config(env).context_length
+    if len(lengths) > 1:
+        raise RecipeError(
+            f"Genie reads a text to embed with one graph, and context_length lists {', '.join(map(str, lengths))}",
+            where="stages.prepare_exports.context_length",
+            remedy="use one length, that of the longest text",
         )
 
 

@@ -15,6 +15,7 @@ from qairt.bundle.check.tokenizer import check_tokenizer
 from qairt.bundle.opened import OpenedBundle, open_bundle
 from qairt.errors import Finding, QairtError, ToolchainNotAvailable
 from qairt.model.tokenizer import Tokenizer
+from qairt.toolchain.genie.config import EMBEDDING
 
 
 def check_bundle(folder: Path) -> list[Finding]:
@@ -57,7 +58,7 @@ def _tokenizer(bundle: OpenedBundle) -> list[Finding]:
     vocabulary: object
     ends: object
     if bundle.is_for_genie:
-        vocabulary, ends = (bundle.at("dialog", "context", key) for key in ("n-vocab", "eos-token"))
+        vocabulary, ends = (bundle.at(bundle.kind, "context", key) for key in ("n-vocab", "eos-token"))
     else:
         vocabulary, ends = (bundle.at("model", key) for key in ("vocab_size", "eos_token_id"))
     if bundle.metadata is not None and bundle.metadata.model is not None:
@@ -69,7 +70,7 @@ def _tokenizer(bundle: OpenedBundle) -> list[Finding]:
 
 def _prompt(bundle: OpenedBundle) -> list[Finding]:
     """Whether the bundle's script applies the model's chat template."""
-    if bundle.metadata is None or bundle.metadata.run is None:
+    if bundle.metadata is None or bundle.metadata.run is None or bundle.kind == EMBEDDING:
         return []
     try:
         warning = prompt_affixes(Tokenizer.from_directory(bundle.folder)).warning

@@ -6,12 +6,13 @@ from collections.abc import Iterator, Sequence
 
 from qairt.bundle.chat_prompt import genie_affixes
 from qairt.bundle.check.files import AGAIN
+from qairt.bundle.check.genie_embedding import check_embedding
 from qairt.bundle.compiled import CompiledBinary, lengths, tensors_named
 from qairt.bundle.genie_config import GenieFiles, genie_config
 from qairt.bundle.opened import OpenedBundle
 from qairt.errors import Finding, QairtError, ToolchainNotAvailable
 from qairt.model.tokenizer import Tokenizer
-from qairt.toolchain.genie.config import GENIE_CONFIG, value_at
+from qairt.toolchain.genie.config import EMBEDDING, GENIE_CONFIG, value_at
 
 KeyPath = tuple[str, ...]
 CONTEXT = ("dialog", "context")
@@ -33,6 +34,9 @@ MODEL_KEYS = (
 
 def check_config(bundle: OpenedBundle, binaries: Sequence[CompiledBinary]) -> Iterator[Finding]:
     """Compare the configuration with the graphs' tensors and, if metadata.yaml describes it, with the model."""
+    if bundle.kind == EMBEDDING:
+        yield from check_embedding(bundle)
+        return
     faults = dict(_against_model(bundle)) | dict(_against_graphs(bundle, binaries))
     yield from faults.values()
     if not faults and binaries:

@@ -8,7 +8,6 @@ vendor's libraries goes to standard error, whichever stream they print to. The p
     {"do": "check", "config": {…}}                      {"status": 0}
     {"do": "create", "config": {…}}                     {"status": 0, "seconds": 0.1}
     {"do": "apply", "adapter": "…", "strengths": {…}}   {"status": 0}
-    {"do": "create_embedding", "config": {…}}           {"status": 0}
     {"do": "embed", "text": "…"}                        {"status": 0, "vector": [0.5, …]}
     {"do": "encode", "text": "…"}                       {"status": 0, "tokens": [1, 2]}
     {"do": "query", "text": "…", "max_tokens": 8}       {"piece": "…"} for each token, then {"status": 0}
@@ -108,15 +107,11 @@ class Genie:
     def create(self, config: dict[str, object]) -> None:
         started = time.monotonic()
         status, made = self._configure(config)
-        if status == 0:
+        if status == 0 and "embedding" in config:
+            status = self._library.GenieEmbedding_create(made, byref(self._embedding))
+        elif status == 0:
             status = self._library.GenieDialog_create(made, byref(self._dialog))
         self.reply({"status": status, "seconds": round(time.monotonic() - started, 3)})
-
-    def create_embedding(self, config: dict[str, object]) -> None:
-        status, made = self._configure(config)
-        if status == 0:
-            status = self._library.GenieEmbedding_create(made, byref(self._embedding))
-        self.reply({"status": status})
 
     def embed(self, text: str) -> None:
         vector: list[float] = []

@@ -28,7 +28,7 @@ class Embedding:
         require_one_graph_each(config, folder)
         self._process = GenieProcess(libraries, folder)
         try:
-            self._process.request(do="create_embedding", config=config)
+            self._process.request(do="create", config=config)
             created = self._process.status(CREATE_TIMEOUT_S)
             if created["status"] != 0:
                 raise self._process.failed(f"it rejected the model (status {created['status']})")
