@@ -85,7 +85,7 @@ def test_phi3_is_stored_with_joined_projections(kind, kv_heads, tmp_path):
     ("fields", "message"),
     [
         ({"attention.causal": False}, "attention.causal is False: its attention is not causal: this is an encoder"),
-        ({"pooling_type": 1}, "pooling_type is 1: an embedding model gives no logits"),
+        ({"pooling_type": 2}, "pooling_type is 2: only the mean (1) and the last token (3) are supported"),
         (
             {"rope.scaling.yarn_attn_factor": 0.5},
             "rope.scaling.yarn_attn_factor is 0.5: llama.cpp reads it for other architectures only",

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+from gguf import GGMLQuantizationType
 from tiny_embedders import EMBEDDERS, save_embedder
-from tiny_models import IDS, assert_close, save_tiny
+from tiny_models import IDS, assert_close, save_tiny, tiny_model, write_tiny_gguf
 
 from qairt.errors import ModelError
 from qairt.model.describe import describe_model
@@ -96,3 +98,16 @@ def test_a_linear_without_its_weights_is_refused(tmp_path: Path) -> None:
 def test_attention_in_both_directions_needs_a_pooling(tmp_path: Path) -> None:
     save_tiny(tmp_path, "gemma3_text", use_bidirectional_attention=True)
     assert "attention in both directions is not supported for generating models" in refused(tmp_path)
+
+
+def test_a_gguf_file_with_a_pooling_is_an_embedding_model(tmp_path: Path) -> None:
+    """As llama.cpp's converter writes Qwen3-Embedding."""
+    model, path = tiny_model("qwen3", tie_word_embeddings=True), tmp_path / "m.gguf"
+    write_tiny_gguf(path, model, GGMLQuantizationType.F32, fields={"pooling_type": 3})
+    description = describe_model(path)
+    (notice,) = description.notices
+    assert notice == "the vector is divided by its length, as llama.cpp does; a GGUF file does not say it"
+    with torch.no_grad():
+        hidden = model.model(torch.tensor([IDS])).last_hidden_state[0, -1]
+    found = Reference(open_parameters(path, description.config)).embedding(IDS)
+    assert_close(found, torch.nn.functional.normalize(hidden, dim=0).numpy())

@@ -130,6 +130,8 @@ def require_rotatable(config: DecoderConfig) -> None:
     norms = config.norms
     if norms.kind == "layer":
         why = "LayerNorm subtracts a mean, which a rotation does not keep"
+    elif config.pooling is not None:
+        why = "the last norm is not followed by a linear that could take its weight"
     elif norms.after_attention or norms.after_mlp:
         why = "norms after attention and MLP are not followed by a linear that could take their weights"
     elif not norms.before_attention or not norms.before_mlp:

@@ -21,6 +21,7 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
+from qairt.errors import RecipeError
 from qairt.stages.adapters import adapter_settings, adapters_of, check_texts, check_values
 from qairt.stages.facets import model_facets
 from qairt.stages.facts import model_of, sizes_of
@@ -57,7 +58,12 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
     worth = "bundle"
 
     def check(self, env: Env) -> None:
-        model_of(env)
+        if model_of(env).config.pooling is not None and adapters_of(env):
+            raise RecipeError(
+                "LoRA adapters of an embedding model are not supported",
+                where="lora",
+                remedy="merge them into the model (in peft: model.merge_and_unload()), and remove lora",
+            )
         adapters_of(env)
         check_texts(env)
 

@@ -33,6 +33,7 @@ from qairt.files import read_text
 from qairt.stages.export import adopted_graph
 from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER, model_facets
 from qairt.stages.facts import has_model, settings_of
+from qairt.stages.prepare_exports import is_embedding
 from qairt.stages.split_model import part_at
 from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of, uses_sdk
 from qairt.stages.toolchain_stage import ToolchainStage
@@ -120,6 +121,12 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
                 "predictions need a tokenizer, but the recipe has no model",
                 where="stages.quantize.output.prediction.enable",
                 remedy="set model_id_or_path, or disable predictions",
+            )
+        if self.config.output.prediction.enable and is_embedding(env):
+            raise RecipeError(
+                "predictions are answers, and an embedding model gives none",
+                where="stages.quantize.output.prediction.enable",
+                remedy="disable predictions; `qairt embed` tries the model",
             )
         if settings_of(env).backend == "HTP":
             super().check(env)

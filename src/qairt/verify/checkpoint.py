@@ -31,6 +31,8 @@ def why_not(model: ModelDescription) -> str | None:
     """Why the checkpoint cannot be read a second time; None when it can."""
     from qairt.model.quantized.stated import METHOD, read_stated
 
+    if model.config.pooling is not None:
+        return f"{READER} gives no vectors; the hidden states of an embedding model are not compared"
     if importlib.util.find_spec(READER) is None:
         return f"{READER} is not installed: pip install {READER}"
     if model.storage is not None and model.format == "safetensors":

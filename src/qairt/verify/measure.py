@@ -11,10 +11,11 @@ from qairt.verify.result import LOGITS, OutputFidelity, Way
 
 
 def rows(name: str, values: Floats, count: int) -> Floats:
-    """The last `count` tokens of an output [..., tokens, ...] -> [count, values]; those before are padding."""
+    """The last `count` tokens of an output [..., tokens, ...] -> [count, values]; those before are padding. An
+    embedding model's vector is one row, whatever the count."""
     axis = time_axis(name) if PAST.match(name) else 1
     moved = np.moveaxis(values, axis, 0)[-count:]
-    return np.ascontiguousarray(moved).reshape(count, -1)
+    return np.ascontiguousarray(moved).reshape(len(moved), -1)
 
 
 def kl_and_agreement(reference: Floats, measured: Floats) -> tuple[float, int]:

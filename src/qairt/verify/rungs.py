@@ -91,6 +91,10 @@ class Rungs:
             )
         if request.tokens is not None and request.tokens < 1:
             raise RecipeError(f"{request.tokens} is out of range", where="--tokens", remedy="give 1 or more")
+        if request.tokens is not None and self._run.is_embedding:
+            raise RecipeError(
+                "an embedding model makes one vector of the whole text", where="--tokens", remedy="leave --tokens out"
+            )
         if request.concurrency is not None:
             require_concurrency(self._run, request.concurrency)
         for stage in ("model_loading", self._encoded_by):
@@ -136,6 +140,8 @@ class Rungs:
 
     @cached_property
     def ars(self) -> list[int]:
+        if self._run.is_embedding:
+            return [self.cl]
         return sorted(prepare_config(self._env).arn) if "prepare_exports" in self._env.configs else [1, 128]
 
     # One rung
@@ -161,6 +167,8 @@ class Rungs:
                 wheel.require()
             except ToolchainNotAvailable as error:
                 return f"{error.what}: {error.remedy}"
+        if rung == GENIE and self._run.is_embedding:
+            return "it compares tokens, and an embedding model gives none; `qairt embed --target genie` runs it"
         if rung == GENIE:
             return self._genie.why_not(is_requested=request.rung == GENIE, part=request.part)
         return None
@@ -176,6 +184,8 @@ class Rungs:
     def tokens(self, rung: str, request: VerifyRequest, concurrency: str = "") -> int:
         """How many tokens of a concurrency's text a rung reads."""
         longest = min(len(self.model(concurrency).ids), self.cl)
+        if self._run.is_embedding:
+            return longest
         if rung == GENIE:
             return min(request.tokens or self._genie.prompt, longest, self.cl - self._genie.new)
         if request.tokens is not None:

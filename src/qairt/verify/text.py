@@ -10,7 +10,7 @@ import numpy as np
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import masks
 from qairt.model.masks import mask_of, slots_before
-from qairt.model.names import hidden_name, is_branch_input
+from qairt.model.names import POOLED, hidden_name, is_branch_input
 from qairt.model.rope import rotary_inputs
 from qairt.quant.measure.reference_vectors import ReferenceVectors
 from qairt.runtime.cache import PAST, time_axis
@@ -96,6 +96,8 @@ class ReferenceText:
             if (start, stop) not in self._logits:
                 self._logits = {(start, stop): self._logits_of(start, stop)}
             return self._logits[start, stop]
+        if output == POOLED:
+            return rows(output, self.vectors.values(output), 1)
         axis = time_axis(output) if PAST.match(output) else 1
         values = self.vectors.values(output).take(np.arange(start, stop), axis)
         return rows(output, values, call.new)

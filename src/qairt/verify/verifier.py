@@ -179,8 +179,9 @@ class Verifier:
         return found
 
     def _has_layer_costs(self, rung: str, request: VerifyRequest, concurrency: str) -> bool:
-        """An external graph's layers have other tensors than the model."""
-        return rung == "quantize" and request.part is None and not concurrency and not self._rungs.is_external
+        """An external graph's layers have other tensors than the model; an embedding model has no logits."""
+        whole = request.part is None and not concurrency and not self._run.is_embedding
+        return rung == "quantize" and whole and not self._rungs.is_external
 
     def _layer_costs(self, tokens: int, notify: Notify) -> Sequence[LayerCost]:
         from qairt.verify.layers import TOKENS, layer_costs

@@ -1,4 +1,7 @@
-"""Gemma 3 (text): a norm on each head's queries and keys; windowed layers have a rotary embedding of their own."""
+"""Gemma 3 (text): a norm on each head's queries and keys; windowed layers have a rotary embedding of their own.
+
+EmbeddingGemma attends in both directions.
+"""
 
 from __future__ import annotations
 
@@ -28,7 +31,7 @@ FAMILY = Family(
     name="gemma3_text",
     architecture="Gemma3ForCausalLM",
     title="Gemma 3",
-    models="Gemma 3 270M and 1B",
+    models="Gemma 3 270M and 1B, EmbeddingGemma",
     features=(
         "norms with 1 + w, before and after",
         "q/k norm",

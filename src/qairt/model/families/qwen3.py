@@ -1,4 +1,4 @@
-"""Qwen3, and Qwen3-Embedding as a language model: a norm on each head's queries and keys."""
+"""Qwen3, and the decoder of Qwen3-Embedding: a norm on each head's queries and keys."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FAMILY = Family(
     name="qwen3",
     architecture="Qwen3ForCausalLM",
     title="Qwen3",
-    models="Qwen3 (dense)",
+    models="Qwen3 (dense), Qwen3-Embedding",
     features=("q/k norm", "windowed attention"),
     source="Qwen3Config and modeling_qwen3.py of transformers 5; Qwen3Model of llama.cpp's convert_hf_to_gguf.py",
     defaults={**QWEN, "head_dim": 128, "attention_bias": False},

@@ -16,9 +16,10 @@ _FAMILIES = {family.gguf.architecture: family for family in FAMILIES.values() if
 """llama.cpp's name -> family; it calls Mistral's models llama too."""
 
 
+POOLINGS = {1: "mean", 3: "last"}
+"""As llama.cpp numbers them -> as `Pooling` names them."""
 _REFUSED: dict[str, tuple[float, str]] = {
     "attention.causal": (True, "its attention is not causal: this is an encoder"),
-    "pooling_type": (0, "an embedding model gives no logits"),
     "attention.scale": (0, "another attention scale is not supported"),
     "attention.clamp_kqv": (0, "clamped queries, keys and values are not supported"),
     "expert_shared_count": (0, "experts that every token is given to are not supported"),
@@ -106,8 +107,24 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
         "sliding_window": fields.integer("attention.sliding_window", 0) or None,
         **_special_tokens(header),
         **family.gguf.read(fields),
+        **_pooling(fields, architecture, where, notes),
     }
     return DecoderConfig.model_validate(values)
+
+
+def _pooling(fields: GgufFields, architecture: str, where: str, notes: Notes) -> dict[str, object]:
+    """An embedding model's; llama.cpp's converter writes it for Qwen3-Embedding. The file does not say what follows."""
+    stated = fields.get("pooling_type")
+    if not stated:
+        return {}
+    if stated not in POOLINGS:
+        raise ModelError(
+            f"{architecture}.pooling_type is {stated}: only the mean (1) and the last token (3) are supported",
+            where=where,
+            remedy="use the Hugging Face model that it was converted from, or another GGUF file",
+        )
+    notes.tell("the vector is divided by its length, as llama.cpp does; a GGUF file does not say it")
+    return {"pooling": {"kind": POOLINGS[int(stated)], "normalize": True}}
 
 
 def _epsilon(fields: GgufFields) -> float:

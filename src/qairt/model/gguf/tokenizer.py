@@ -73,8 +73,10 @@ def build_tokenizer(header: GgufHeader) -> tuple[Tokenizer, dict[str, JsonValue]
         tokenizer = _sentence_piece(header, tokens, special.get("unk_token"))
         add_bos = fields.get("tokenizer.ggml.add_bos_token", True)
     _add_special_tokens(tokenizer, header, tokens)
-    if add_bos and "bos_token" in special:
-        _begin_with(tokenizer, special["bos_token"])
+    before = special.get("bos_token") if add_bos else None
+    pools = fields.get(f"{fields.get('general.architecture')}.pooling_type")  # only there llama.cpp ends a text
+    after = special.get("eos_token") if pools and fields.get("tokenizer.ggml.add_eos_token") else None
+    _surround_with(tokenizer, before, after)
     settings: dict[str, JsonValue] = {
         **special,
         "add_bos_token": bool(add_bos),
@@ -197,9 +199,18 @@ def _add_special_tokens(tokenizer: Tokenizer, header: GgufHeader, tokens: list[s
             tokenizer.add_tokens([AddedToken(token, special=False, normalized=False)])
 
 
-def _begin_with(tokenizer: Tokenizer, bos: str) -> None:
+def _surround_with(tokenizer: Tokenizer, before: str | None, after: str | None) -> None:
     from tokenizers import processors
 
+    added = [text for text in (before, after) if text is not None]
+    if not added:
+        return
+
+    def template(text: str, kind: int) -> str:
+        return " ".join(f"{token}:{kind}" for token in (before, text, after) if token is not None)
+
     tokenizer.post_processor = processors.TemplateProcessing(
-        single=f"{bos}:0 $A:0", pair=f"{bos}:0 $A:0 {bos}:1 $B:1", special_tokens=[(bos, tokenizer.token_to_id(bos))]
+        single=template("$A", 0),
+        pair=f"{template('$A', 0)} {template('$B', 1)}",
+        special_tokens=[(text, tokenizer.token_to_id(text)) for text in dict.fromkeys(added)],
     )
