@@ -46,7 +46,7 @@ def test_an_id_begins_as_the_factories_expect(family: str, name: str, expected: 
 
 def test_other_families_are_refused_with_the_list(tiny: TinyModel):
     require_geniex(tiny.config, **SUITS)
-    with pytest.raises(ModelError) as raised:
+    with pytest.raises(RecipeError) as raised:
         require_geniex(tiny.config.model_copy(update={"family": "gemma2"}), **SUITS)
     assert str(raised.value) == (
         "stages.export_bundle.format: GenieX has no factory for model_type 'gemma2'\n"

@@ -36,6 +36,7 @@ def refused(recipe: Path, *changes: str) -> str:
     [
         ((), "genie"),
         (("stages.export_bundle.format=ort",), "ort"),
+        (("stages.export_bundle.format=geniex",), "geniex"),
         (("backend=CPU",), "ort"),
     ],
 )
@@ -43,7 +44,9 @@ def test_the_format_of_a_recipe(recipe: Path, changes: tuple[str, ...], form: st
     pipeline, stage = opened(recipe, *changes)
     pipeline.check_stage(stage, pipeline.env())
     (planned,) = [planned for planned in pipeline.plan().stages if planned.stage.name == "export_bundle"]
-    assert [item.task.params["format"] for item in planned.items] == [form]
+    (item,) = planned.items
+    assert item.task.params["format"] == form
+    assert item.task.params.get("geniex_id") == ("llama_v3_model" if form == "geniex" else None)
 
 
 def test_an_unknown_format_is_refused_with_its_line(recipe: Path):
@@ -55,6 +58,22 @@ def test_genie_without_binaries_is_refused(recipe: Path):
     assert refused(recipe, "backend=CPU", "stages.export_bundle.format=genie") == (
         "command line: stages.export_bundle.format: Genie needs context binaries, and backend CPU compiles none\n"
         "  set format to ort, or backend to HTP"
+    )
+
+
+def test_a_family_that_geniex_does_not_run_is_refused_before_a_run(tmp_path: Path):
+    path = write_recipe(tmp_path, family="granite", technique="minmax.yaml")
+    assert refused(path, "stages.export_bundle.format=geniex") == (
+        "command line: stages.export_bundle.format: GenieX has no factory for model_type 'granite'\n"
+        "  it runs llama, phi3, qwen2, qwen3; export this model for genie or ort"
+    )
+
+
+def test_lengths_that_geniex_cannot_run_are_refused(recipe: Path):
+    told = refused(recipe, "stages.export_bundle.format=geniex", "stages.prepare_exports.arn=[1]")
+    assert told == (
+        "command line: stages.prepare_exports.arn: GenieX takes one AR for prompts and one for decoding; the graphs "
+        "have AR 1\n  set arn to [1, 128], or export_bundle.format to genie"
     )
 
 

@@ -52,11 +52,11 @@ def require_geniex(
 ) -> None:
     """
     Raises:
-        ModelError: GenieX has no factory for the model, or computes another rotary embedding.
-        RecipeError: there are not two ARs, or the graphs take LoRA values.
+        RecipeError: GenieX has no factory for the family, there are not two ARs, or the graphs take LoRA values.
+        ModelError: it computes another rotary embedding than the model has.
     """
     if config.family not in FACTORIES:
-        raise ModelError(
+        raise RecipeError(
             f"GenieX has no factory for model_type {config.family!r}",
             where="stages.export_bundle.format",
             remedy=f"it runs {', '.join(FACTORIES)}; export this model for genie or ort",
