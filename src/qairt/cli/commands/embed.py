@@ -39,8 +39,8 @@ def embed(
 
     \b
     Examples:
-      qairt embed recipe.yaml "a cat on a mat" "a kitten on a rug" "interest rates"
-      qairt embed recipe.yaml "What is the capital of France?" --prompt query --json
+      qairt embed recipe.yaml "a cat on a mat" "a kitten" "interest rates"
+      qairt embed recipe.yaml "Who wrote Moby-Dick?" --prompt query --json
       qairt embed recipe.yaml "a cat on a mat" --target genie
     """
     from qairt.cli.find_recipe import open_pipeline

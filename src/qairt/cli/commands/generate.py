@@ -112,8 +112,8 @@ def generate(
       qairt generate recipe.yaml "Hi" --target htp-emulator --max-new-tokens 4
       qairt generate recipe.yaml "Hi" --target genie --max-new-tokens 4
       qairt generate recipe.yaml "Hi" --concurrency french --strength french=0.5
-      qairt generate recipe.yaml - --save-state manual.state < manual-and-question.txt
-      qairt generate recipe.yaml - --load-state manual.state < manual-and-other-question.txt
+      qairt generate recipe.yaml - --save-state manual.state < one.txt
+      qairt generate recipe.yaml - --load-state manual.state < other.txt
     """
     from qairt.cli.find_recipe import open_pipeline
     from qairt.cli.prompts import prompt_and_overrides
