@@ -9,6 +9,9 @@ RAISED_BY = 30.0
 """Added to the router's logits of chosen experts, so that the softmax is over these: no other is above the lowest of
 them, and gets at most exp(-30) of its weight."""
 
+ROUTING = (".mlp.router", ".mlp.expert_bias")
+"""How the names of a mixture of experts' linears end that are not of its experts."""
+
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
 LM_HEAD = "lm_head.weight"

@@ -2,7 +2,8 @@
 
 1. An exact name takes precedence over regular expressions; among those the first that matches the whole name counts.
 2. A pattern that matches no linear is an error, before work starts.
-3. A router and the biases of experts have 8 bits unless a pattern says otherwise.
+3. A router and the biases of experts have 8 bits unless a pattern says otherwise: they are small, and a router that is
+   off by little gives a token to other experts.
 """
 
 from __future__ import annotations
@@ -12,13 +13,11 @@ import re
 
 from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
-from qairt.model.layout import graph_shape, layer_weight_shapes
+from qairt.model.layout import ROUTING, graph_shape, layer_weight_shapes
 from qairt.quant.config import ModulePrecisions
 
 SETTING = "module_precisions.custom"
 _WEIGHT = ".weight"
-_ROUTING = (".mlp.router", ".mlp.expert_bias")
-"""Of a mixture of experts: small, and a router that is off by little gives a token to other experts."""
 _OTHERS = {"lm_head": "lm_head", "model.embed_tokens": "embedding", "model.norm": "rms_norm"}
 
 
@@ -51,7 +50,7 @@ def linear_bits(precisions: ModulePrecisions, default: int, config: DecoderConfi
         for module in matched:
             bits.setdefault(module, given)
     bits |= {name: given for name, given in precisions.custom.items() if name in modules}
-    return {module + _WEIGHT: bits.get(module, 8 if module.endswith(_ROUTING) else default) for module in modules}
+    return {module + _WEIGHT: bits.get(module, 8 if module.endswith(ROUTING) else default) for module in modules}
 
 
 def _no_match(pattern: str, modules: list[str]) -> QuantizationError:

@@ -7,10 +7,14 @@ import json
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
+from tiny_models import IDS, TINY, assert_close, hf_logits, save_tiny
 from transformers.integrations.mxfp4 import convert_moe_packed_tensors
 
 from qairt.errors import ModelError
+from qairt.model.describe import describe_model
+from qairt.model.parameters import open_parameters
+from qairt.model.reference import Reference
 from qairt.model.safetensors_weights import SafetensorsWeights
 
 NAME = "model.layers.0.mlp.experts.gate_up_proj"
@@ -47,3 +51,25 @@ def test_scales_that_do_not_fit(tmp_path):
         f"{tmp_path / 'model.safetensors'}: {NAME} (MXFP4): blocks [3, 24, 4, 16] and scales [3, 24, 2] do not fit\n"
         "  download the whole model again, with the config.json that was published with it"
     )
+
+
+def test_a_model_of_packed_experts_computes_what_transformers_computes(tmp_path):
+    model = save_tiny(tmp_path, "gpt_oss", **TINY["gpt_oss"][1])
+    file = tmp_path / "model.safetensors"
+    tensors, unpacked = load_file(file), {}
+    for name in [name for name in tensors if name.endswith(("experts.gate_up_proj", "experts.down_proj"))]:
+        experts, inputs, outputs = tensors.pop(name).shape
+        blocks = RANDOM.integers(0, 256, (experts, outputs, inputs // 32, 16), dtype=np.uint8)
+        scales = RANDOM.integers(122, 126, blocks.shape[:3], dtype=np.uint8)
+        packed = {"_blocks": torch.from_numpy(blocks), "_scales": torch.from_numpy(scales)}
+        tensors |= {name + part: values for part, values in packed.items()}
+        unpacked[name] = convert_moe_packed_tensors(*packed.values(), dtype=torch.float32)
+    save_file(tensors, file, metadata={"format": "pt"})
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"quantization_config": {"quant_method": "mxfp4"}}))
+    model.load_state_dict(unpacked, strict=False)
+
+    description = describe_model(tmp_path)
+    assert str(description.storage) == "MXFP4, 4 bits, blocks of 32"
+    reference = Reference(open_parameters(tmp_path, description.config))
+    assert_close(reference.logits(IDS).numpy(), hf_logits(model, IDS))

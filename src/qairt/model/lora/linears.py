@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from qairt.model.config import DecoderConfig
-from qairt.model.layout import layer_weight_shapes
+from qairt.model.layout import ROUTING, layer_weight_shapes
 
 _JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
 
 
 def linear_sizes(config: DecoderConfig) -> dict[str, tuple[int, int]]:
-    """Name -> (in, out) of every linear of the decoder's layers, `model.layers.0.self_attn.q_proj` and on."""
+    """Name -> (in, out) of every linear of the decoder's layers, `model.layers.0.self_attn.q_proj` and on; those of a
+    mixture of experts cannot be adapted."""
     return {
         name.removesuffix(".weight"): (shape[1], shape[0])
         for layer in range(config.num_layers)
         for name, shape in layer_weight_shapes(config, layer).items()
-        if len(shape) == 2
+        if len(shape) == 2 and not name.removesuffix(".weight").endswith(ROUTING)
     }
 
 

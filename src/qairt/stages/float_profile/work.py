@@ -17,6 +17,7 @@ def matrix_flops(config: DecoderConfig, tokens: int, past: int = 0) -> int:
     Scores are computed for every pair of tokens and then masked, so all pairs count. Logits: last token only.
     """
     linears = sum(prod(shape) for shape in layer_weight_shapes(config, 0).values() if len(shape) == 2)
+    linears += _of_an_expert(config) * (config.experts.chosen if config.experts is not None else 0)
     attention = 2 * config.num_heads * config.head_dim * (past + tokens)
     layer = 2 * tokens * (linears + attention)
     return config.num_layers * layer + 2 * config.hidden_size * config.vocab_size
@@ -25,13 +26,21 @@ def matrix_flops(config: DecoderConfig, tokens: int, past: int = 0) -> int:
 def bytes_read(config: DecoderConfig, tokens: int, past: int = 0) -> int:
     """Minimum bytes read from memory to process `tokens` tokens in one call.
 
-    Each float32 weight once (of the embedding only the rows used), and the keys and values of all tokens.
+    Each float32 weight once (of the embedding only the rows used, of experts only as many as a token is given to), and
+    the keys and values of all tokens.
     """
     layer = sum(prod(shape) for shape in layer_weight_shapes(config, 0).values())
+    if config.experts is not None:
+        layer -= _of_an_expert(config) * (config.experts.count - config.experts.chosen)
     head = config.hidden_size * (config.vocab_size + 1)
     cache = 2 * config.num_kv_heads * config.head_dim * (past + tokens)
     values = config.num_layers * (layer + cache) + head + tokens * config.hidden_size
     return _FLOAT32 * values
+
+
+def _of_an_expert(config: DecoderConfig) -> int:
+    """Weights of the linears of one expert."""
+    return 3 * config.hidden_size * config.experts.width if config.experts is not None else 0
 
 
 def weight_bytes(config: DecoderConfig) -> int:
