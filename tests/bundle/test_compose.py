@@ -170,6 +170,11 @@ def test_the_script_saves_a_conversation_and_goes_on_from_it(tmp_path: Path):
     usage = "usage: sh run_genie.sh PROMPT [--save FOLDER] [--restore FOLDER]\n"
     for words in ((), ("hi", "more"), ("hi", "--save"), ("hi", "--save", "")):
         assert run(*words) == (2, "", usage)
+    script.write_text(genie_script(affixes, htp=75, between="\n<user>", adds_bos=True))
+    (bundle / "genie_config.json").write_text('{"context": {"bos-token": 128000, "eos-token": 2}}')
+    assert run("hi") == (0, "-c|genie_config.json|-p|<first><user>hi</user>|", "")
+    assert run("hm", "--restore", "talk")[1].startswith(f"-c|{saved}/genie_config.json|--restore|{saved}|")
+    assert (saved / "genie_config.json").read_text() == '{"context": {"bos-token": -1, "eos-token": 2}}'
     script.write_text(genie_script(affixes, htp=75))
     code, out, err = run("and you?", "--restore", "talk")
     assert (code, out) == (0, f"-c|genie_config.json|--restore|{saved}|-p|and you?|")

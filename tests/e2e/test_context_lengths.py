@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 from pathlib import Path
 
@@ -102,3 +103,26 @@ def test_a_conversation_that_genie_saved_goes_on_as_if_it_had_not_ended(finished
     assert [len(answer) for answer in together] == [3, 5]
     assert conversation(config, second) != restored, "the first prompt makes a difference"
     assert (tmp_path / "dialog.json").is_file(), "as the script expects"
+
+
+def test_genie_begins_every_prompt_of_a_conversation_with_its_token(finished: LLMPipeline):
+    """Which is why the script takes it out of the configuration before a conversation goes on."""
+    pytest.importorskip("onnxruntime_qnn")
+    model = finished.genie_model()
+    plain = model.genie_config(model.binaries.build(lambda line: None))
+    first, second = [39, 68, 75, 75, 78], [60, 61, 62]
+
+    def ask(tokens: list[int]) -> dict:
+        return {"do": "query_tokens", "tokens": tokens, "max_tokens": 4}
+
+    def config(begin: int, end: int) -> dict:
+        changed = copy.deepcopy(plain)
+        changed["dialog"]["context"] |= {"bos-token": begin, "eos-token": end}
+        return changed
+
+    (answer,) = conversation(plain, ask([1, *first]))
+    end = answer[3]
+    spoken = answer[: answer.index(end) + 1]
+    _, found = conversation(config(1, end), ask(first), ask(second))
+    (expected,) = conversation(config(-1, 259), ask([1, *first, *spoken, 1, *second]))
+    assert found == expected

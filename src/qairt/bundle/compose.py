@@ -265,6 +265,7 @@ def _write_genie(
             affixes,
             htp=soc.htp,
             between=between_turns(_tokenizer(contents), affixes, config.eos_token_ids),
+            adds_bos=adds_bos,
             concurrencies={name: lora.argument(name) for name in lora.names} if lora else {},
         )
     )

@@ -36,7 +36,8 @@ export PATH="$here:$here/lib:$PATH"
 # {note}
 {warn}prefix={prefix}
 suffix={suffix}
-set -- -c genie_config.json{lora}
+config=genie_config.json
+set --{lora}
 if [ -n "$restore" ]; then
   [ -f "$restore/dialog.json" ] || {{
     echo "$restore holds no conversation: write one with --save" >&2
@@ -48,7 +49,7 @@ if [ -n "$save" ]; then
   mkdir -p "$save"
   set -- "$@" --save "$save"
 fi
-exec genie-t2t-run "$@" -p "$prefix$prompt$suffix"
+exec genie-t2t-run -c "$config" "$@" -p "$prefix$prompt$suffix"
 """
 _ARGUMENTS = """\
 usage() {{
@@ -76,6 +77,11 @@ _CASE = """\
       lora={argument}
       shift
       ;;
+"""
+_NO_BEGINNING = """\
+  # Genie begins every prompt with the token of its configuration, also in the middle of a conversation
+  config=$restore/genie_config.json
+  sed 's/"bos-token": *[0-9]*/"bos-token": -1/' genie_config.json >"$config"
 """
 _LOST = "The model's chat template has no plain text between two turns: the prompt goes to the model unchanged."
 
@@ -158,13 +164,19 @@ def longest_prompt(context_size: int, window: int) -> int:
 
 
 def genie_script(
-    affixes: PromptAffixes, *, htp: int, between: str | None = None, concurrencies: Mapping[str, str] | None = None
+    affixes: PromptAffixes,
+    *,
+    htp: int,
+    between: str | None = None,
+    adds_bos: bool = False,
+    concurrencies: Mapping[str, str] | None = None,
 ) -> str:
     """`run_genie.sh`, for adb shell and Linux on Arm.
 
     Args:
         affixes: the chat template.
         between: its text from an answer to the next message, see `chat_prompt.between_turns`; None if that is unknown.
+        adds_bos: Genie begins prompts with a token.
         htp: the NPU's architecture, part of its libraries' names.
         concurrencies: of LoRA adapters, the base first, as genie-t2t-run takes them.
     """
@@ -180,7 +192,7 @@ def genie_script(
         restored = f"  echo {shlex.quote(_LOST)} >&2\n  prefix= suffix="
     return _GENIE.format(
         arguments=arguments,
-        restored=f"{restored}\n",
+        restored=f"{restored}\n{_NO_BEGINNING if adds_bos else ''}",
         lora=f' --lora "${{lora:-{first}}}"' if given else "",
         note=affixes.note,
         warn=f"echo {shlex.quote(affixes.warning)} >&2\n" if affixes.warning else "",
