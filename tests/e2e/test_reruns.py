@@ -430,6 +430,7 @@ WITH_ADAPTERS: dict[str, tuple[Change, frozenset[str]]] = {
         GRAPHS,
     ),
     "quant_updatable_mode": (adapted(lambda lora: lora.update(quant_updatable_mode="all")), GRAPHS),
+    "form": (adapted(lambda lora: lora.update(form="hot_switch")), GRAPHS),
     "without concurrencies": (adapted(lambda lora: lora["concurrencies"].clear()), GRAPHS),
 }
 """Names of items, or of stages whose items all run."""

@@ -159,5 +159,6 @@ def test_encodings_that_only_the_sdk_can_change(place, capsys):
     assert code == 0
     assert told == [
         "lora.quant_updatable_mode is all: the encodings of each concurrency are written, but only the SDK's"
-        " qairt-lora-importer makes binaries that change them: here all concurrencies share one set, as with none"
+        " qairt-lora-importer makes binaries that change them, and qairt does not run it: in binaries all concurrencies"
+        " share one set, as with none"
     ]

@@ -140,8 +140,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             return ()
         return [
             f"lora.quant_updatable_mode is {found.settings.quant_updatable_mode}: the encodings of each concurrency are"
-            " written, but only the SDK's qairt-lora-importer makes binaries that change them: here all concurrencies"
-            " share one set, as with none"
+            " written, but only the SDK's qairt-lora-importer makes binaries that change them, and qairt does not run"
+            " it: in binaries all concurrencies share one set, as with none"
         ]
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
