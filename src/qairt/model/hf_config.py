@@ -16,6 +16,7 @@ from qairt.model.families import FAMILIES, unknown_architecture
 from qairt.model.families.family import Family
 from qairt.model.json_file import read_json_object
 from qairt.model.layout import LM_HEAD
+from qairt.model.multimodal import text_config
 from qairt.model.notes import Notes
 from qairt.model.rope_parameters import RopeParameters
 from qairt.model.sentence_transformers import is_embedding_model, read_pooling
@@ -46,8 +47,12 @@ def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> D
         ModelError: malformed, an unsupported architecture or feature; names the file and the key.
     """
     path = directory / "config.json"
-    stated = read_json_object(path)
-    family = family_of(stated, path)
+    whole = read_json_object(path)
+    inner = text_config(whole)
+    stated = whole if inner is None else inner
+    family = family_of(whole, path)
+    if inner is not None:
+        notes.tell(f"{path.name}: of this {whole['model_type']} model only the text model is read: no vision")
     stated = {family.aliases.get(key, key): value for key, value in stated.items()}
     keys = ConfigValues(stated, family.defaults, path)
     _refuse_unsupported(keys)
@@ -122,6 +127,7 @@ def family_of(stated: Mapping[str, JsonValue], path: Path) -> Family:
     Raises:
         ModelError: it states none, or one that is not supported; names the feature that is missing.
     """
+    stated = text_config(stated) or stated
     model_type = str(stated.get("model_type", ""))
     stated_architectures = stated.get("architectures")
     architectures = stated_architectures if isinstance(stated_architectures, list) else []

@@ -9,6 +9,7 @@ from qairt.errors import ModelError
 from qairt.model.expert_stacks import stack_experts
 from qairt.model.families import FAMILIES
 from qairt.model.layout import DENSE, EMBEDDING, LM_HEAD
+from qairt.model.multimodal import is_wrapper, text_weight
 from qairt.model.quantized.find import unpack_quantized
 from qairt.model.quantized.stated import read_stated
 from qairt.model.safetensors_file import read_safetensors_header
@@ -48,6 +49,7 @@ class SafetensorsWeights:
         """
         self.directory = directory
         self._files = weight_files(directory)
+        self._is_wrapper = is_wrapper(directory)
         in_files: dict[str, FileTensor] = {}
         for file in self._files:
             if file.suffix == ".safetensors":
@@ -84,7 +86,10 @@ class SafetensorsWeights:
         return sum(tensor.nbytes for tensor in self._tensors.values())
 
     def _add(self, file: Path, found: dict[str, FileTensor]) -> None:
-        for stored, tensor in read_safetensors_header(file).items():
+        for whole_name, tensor in read_safetensors_header(file).items():
+            stored = text_weight(whole_name) if self._is_wrapper else whole_name
+            if stored is None:
+                continue
             name = _renamed(_BASE + stored if stored.startswith(_OF_BASE) else stored)
             if name in found:
                 raise ModelError(
