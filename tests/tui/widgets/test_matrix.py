@@ -323,3 +323,27 @@ async def test_a_resize_keeps_the_cursor_in_view() -> None:
             await pilot.pause()
             assert any(reversed_text(app.matrix.render_line(y)) for y in range(app.matrix.size.height)), size
         assert app.matrix.selected_item == ("generate_context_binary", "split24")
+
+
+@pytest.mark.parametrize("width", [46, 60, 80, 120])
+def test_what_stands_in_place_of_the_time_left_is_not_cut(width: int) -> None:
+    items = [
+        ev.PlannedEntry(
+            stage=stage,
+            label=f"ar1-split{part}",
+            coord=(("ar", 1), ("split", part)),
+            key="k",
+            cached=False,
+            reason="",
+            seconds=60.0,
+            from_history=True,
+            on_demand=stage == "convert",
+        )
+        for stage in ("convert", "quantize")
+        for part in (1, 2, 3)
+    ]
+    columns, rows = fitted_to(RunState.of_plan(items), width)
+    lines = ["".join(text for text, _ in row_parts(row, columns, 0, Look())) for row in rows]
+    assert [len(line) for line in lines] == [len(lines[0])] * len(lines)
+    assert len(lines[0]) <= width
+    assert lines[0].rstrip().endswith(" on demand")

@@ -49,7 +49,7 @@ class Columns:
     def fit(cls, matrix: Matrix, rows: Sequence[ShownRow], width: int) -> Columns:
         """The widest layout in which these rows fit into `width`; the bars take what is left over."""
         done = max([4, *(2 * len(str(row.total)) + 1 for row in rows)]) if width >= _NARROWEST else 0
-        left = _LEFT if width >= _NARROWER else 0
+        left = max([_LEFT, *(cell_len(row.left) for row in rows)]) if width >= _NARROWER else 0
         time = _TIME if width >= _NARROW else 0
         bar = _MIN_BAR if width >= _NARROW else 0
         taken = 2 + sum(each + 1 for each in (bar, done, time, left) if each) - bool(done)
@@ -109,7 +109,7 @@ def row_parts(row: ShownRow, columns: Columns, first: int, look: Look) -> list[P
     if columns.bar:
         parts += [*_bar(row, columns.bar, look), (" ", "off")]
     tail = [(f"{row.done}/{row.total}", columns.done), (row.time, columns.time), (row.left, columns.left)]
-    parts.append((" ".join(text.ljust(width)[:width] for text, width in tail if width), "tail"))
+    parts.append((" ".join(fitted(text, width, look) for text, width in tail if width), "tail"))
     return parts
 
 
