@@ -1,9 +1,16 @@
-"""What runtimes with one mask, one cache length and one rotary embedding cannot run."""
+"""What runtimes with one mask, one cache length and one rotary embedding cannot run.
+
+Genie 1.21 takes `cache-groups`: keys and values of windowed layers under a prefix of their own (`swa_key_1_in`), with a
+mask and a `sliding-window` of theirs. A tiny Ministral with such graphs (window 8 of a context of 32) is accepted and
+runs, but its tokens are not the CPU's, below the window either: so it is refused here.
+"""
 
 from __future__ import annotations
 
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
+
+_GRAPHS = "run the graphs by `qairt generate`, and hand them on by `qairt export RECIPE DIR --layout workfolder`"
 
 
 def require_one_kind(config: DecoderConfig, *, context_size: int, program: str) -> None:
@@ -19,7 +26,7 @@ def require_one_kind(config: DecoderConfig, *, context_size: int, program: str) 
         raise ModelError(
             f"{program} computes one rotary embedding, and the model's windowed layers have one of their own",
             where=config.family,
-            remedy="remove export_bundle from the recipe: `qairt generate` and `qairt evaluate` run its graphs",
+            remedy=f"remove export_bundle from the recipe: {_GRAPHS}",
         )
     if config.sliding_window is None or config.windowed_layers == () or context_size <= config.sliding_window:
         return
@@ -27,5 +34,6 @@ def require_one_kind(config: DecoderConfig, *, context_size: int, program: str) 
         f"{program} computes no mask for layers with windowed attention, which look back "
         f"{config.sliding_window:,} of the context's {context_size:,} tokens",
         where="stages.prepare_exports.context_length",
-        remedy=f"use at most {config.sliding_window}, where the windows hide nothing",
+        remedy=f"use at most {config.sliding_window}, where the windows hide nothing; or remove export_bundle from the"
+        f" recipe: {_GRAPHS}",
     )
