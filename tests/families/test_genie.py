@@ -25,9 +25,9 @@ def test_a_bundle_says_in_genie_what_the_cpu_says(tmp_path: Path, name: str) -> 
     pytest.importorskip("onnxruntime_qnn")
     family, changes = TINY[name]
     changes = changes | BELOW_WINDOW.get(name, {})
-    path = write_recipe(
-        tmp_path, family=family, technique="lpbq.yaml", **({"hidden_size": 128, "intermediate_size": 192} | changes)
-    )
+    sizes = {"hidden_size": 128, "intermediate_size": 192} | changes
+    sizes |= {key: 64 for key in sizes if key == "moe_intermediate_size"}  # a block of weights
+    path = write_recipe(tmp_path, family=family, technique="lpbq.yaml", **sizes)
     recipe = yaml.safe_load(path.read_text())
     del recipe["stages"]["convert"]  # the bundle holds no float DLCs
     recipe["stages"]["generate_context_binary"] = {}

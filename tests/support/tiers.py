@@ -3,7 +3,7 @@
 1. float      logits against transformers, from random weights (`tests/model/test_families.py`)   every variant
 2. quantized  a whole run for the CPU, every rung of `qairt verify`                                every variant
 3. compiled   every form of its graphs on the HTP emulator                                         one for each family
-4. genie      a bundle through the vendor's runtime                                                three
+4. genie      a bundle through the vendor's runtime                                                some
 
 By default the tests of tiers 2 to 4 run a sample; `-m matrix` runs the rest. A family stands in tiers 1 and 2 by its
 tiny models. `COMPILED` and `GENIE` list what stands in the others; a family that is not compiled says why in
@@ -57,7 +57,7 @@ COMPILED: Mapping[str, str] = {
 """Tiny models of tier 3 -> the features they stand for."""
 NOT_COMPILED: Mapping[str, str] = {}
 """A family that is not compiled -> why."""
-GENIE = ("llama", "qwen3", "phi3")
+GENIE = ("llama", "qwen3", "qwen3_moe", "phi3")
 """Tiny models of tier 4."""
 SAMPLED = ("qwen3", "gemma3_text")
 """Tiny models of the default tests of tier 2; tier 3 takes the first, which has the form that was miscompiled."""

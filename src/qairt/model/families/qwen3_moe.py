@@ -54,6 +54,7 @@ FAMILY = Family(
     aliases={"num_local_experts": "num_experts"},
     renamed={"mlp.gate": "mlp.router"},
     optional={"qkv_bias": True, "output_bias": True},
+    proven=("float", "quantized", "emulated", "genie"),
     gguf=Gguf("qwen3moe", experts=True, read=_gguf),
     tiny={
         "": {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32, "norm_topk_prob": True},
