@@ -144,7 +144,7 @@ async def run(recipe: Path, cache: Path) -> None:
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.state.count("running"))
         best = 0
-        while app.workspace.run.is_active and len(frames) < FRAMES * 6:
+        while app.workspace.run.is_active and len(frames) < FRAMES * 30:
             await pilot.pause(BETWEEN)
             frames.append(app.frame())
             busy = [item for item in app.session.state.items.values() if item.status == "running"]
