@@ -114,6 +114,7 @@ def compose_bundle(contents: Contents, directory: Path, form: Format, recorded: 
 
 def bundle_inputs(run: FinishedRun, item: PlannedItem) -> tuple[dict[Coord, ExportBundleInput], list[Entry]]:
     """The inputs of an item of `export_bundle` by coordinate, and the entries that hold their files."""
+    run.make_whole([read for source in item.sources for read, _ in read_by(item.stage, source)])
     inputs: dict[Coord, ExportBundleInput] = {}
     entries: dict[str, Entry] = {}
     for source in item.sources:

@@ -41,6 +41,8 @@ class FinishedRun:
             QairtError: the settings cannot work.
         """
         self._pipeline = pipeline
+        self._asked: set[str] = set()
+        """Names of items that were rebuilt for this object: what else is rebuilt must not let go of them."""
         self.recipe = pipeline.recipe
         self._failed = pipeline.failed if pipeline.result is not None else []
         self.cache = pipeline.cache
@@ -121,7 +123,8 @@ class FinishedRun:
         if not let_go or not begun or len(let_go) < len(lacking):
             return
         try:
-            rebuild(self._pipeline, [item.name for item in let_go])
+            rebuild(self._pipeline, self._asked | {item.name for item in let_go})
+            self._asked |= {item.name for item in let_go}
         except CacheError:
             if any(item.entry is not None for item in let_go):
                 raise
