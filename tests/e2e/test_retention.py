@@ -61,9 +61,11 @@ def test_the_bundle_is_the_one_that_a_run_makes_which_keeps_all(recipe: Path, ma
     other = opened(recipe, tmp_path / "all", "keep=all")
     assert other.construct(RunOptions(executor="inline")).status == "done"
     assert whole(other) == set(other.stage_names()) - {"convert"}
-    folders = [folder / "export_bundle" for folder in (made, other.cache_dir)]
-    found = [{path.relative_to(folder).as_posix(): _content(path) for path in files_below(folder)} for folder in folders]
-    assert found[0] == found[1]
+    assert _contents(made / "export_bundle") == _contents(other.cache_dir / "export_bundle")
+
+
+def _contents(folder: Path) -> dict[str, object]:
+    return {str(path.relative_to(folder)): _content(path) for path in files_below(folder)}
 
 
 def _content(path: Path) -> object:

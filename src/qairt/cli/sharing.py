@@ -199,12 +199,13 @@ def _problem(store: SharedStore) -> str | None:
 
 
 def _shareable(entries: Sequence[Entry]) -> list[Entry]:
-    """Entries of stages that are ever reused."""
+    """Entries of stages that are ever reused, with all their files."""
     import qairt.stages  # noqa: F401 - registers them
     from qairt.engine.stage import registered_stages
 
     stages = registered_stages()
-    return [entry for entry in entries if entry.stage not in stages or not stages[entry.stage].stateful]
+    reused = [entry for entry in entries if entry.stage not in stages or not stages[entry.stage].stateful]
+    return [entry for entry in reused if entry.is_whole]
 
 
 def _not_stored(store: SharedStore, entries: Sequence[Entry]) -> list[Entry]:

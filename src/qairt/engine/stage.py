@@ -149,6 +149,8 @@ class Stage(ABC, Generic[ConfigT, InT, OutT]):
     """What its files are kept for, see `StageConfig.keep`."""
     on_demand: ClassVar[bool] = False
     """Its items are made when a later item reads them or the user asks for them, and not for their own sake."""
+    read_instead: ClassVar[Mapping[str, frozenset[str]]] = {}
+    """By field of its input: those that its items do not read where that one is found."""
     long_read: ClassVar[frozenset[str]] = frozenset()
     """Fields of its output whose files stay when the others are let go: items much further down read them."""
     output_version: ClassVar[int] = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, cast
 
 from pydantic import JsonValue
 
@@ -80,6 +80,9 @@ class ExportBundle(Stage[ExportBundleConfig, ExportBundleInput, Bundle]):
     """
 
     name = "export_bundle"
+    read_instead: ClassVar[Mapping[str, frozenset[str]]] = {
+        "binary": frozenset({"quantized_onnx", "quantized_weights", "signature"})
+    }
     version = 4
     merges = ("cl", "ar", "split", "concurrency")
     requires = ("quantize",)

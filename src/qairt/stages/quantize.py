@@ -97,7 +97,7 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         tasks, paths = [], paths_of(self.name, env)
         for coord in batch:
             size = part_at(coord, env).weight_bytes
-            estimate = Estimate(bytes=size // 2, seconds=2 + size / 3e7, peak_ram=300_000_000 + 3 * size)
+            estimate = Estimate(bytes=size * 3 // 8, seconds=2 + size / 3e7, peak_ram=300_000_000 + 3 * size)
             tasks.append(
                 Task(
                     coord=coord,

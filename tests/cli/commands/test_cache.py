@@ -267,3 +267,20 @@ def test_what_was_cleared_is_said_by_plan_and_why_until_it_is_back(qairt):
     qairt("cache", "undo", "toy.yaml")
     assert "cleared" not in qairt("plan", "toy.yaml").out
     assert "Nothing to run" in qairt("plan", "toy.yaml").out
+
+
+def test_what_was_let_go_is_shown(qairt, finished, place):
+    from qairt.engine.cache.cache import StageCache
+    from qairt.engine.cache.releasing import release
+
+    (place / "toy.yaml").write_text((place / "toy.yaml").read_text().replace("text: hello", f"text: {'x' * 5000}"))
+    assert qairt("run", "toy.yaml", *INLINE).code == 0
+    cache = StageCache(place / "cache")
+    entry = next(entry for entry in cache.entries("fan") if entry.label == "ar1" and entry.bytes > 5000)
+    assert release(cache, entry) is not None
+    shown = [line for line in qairt("cache", "show", "fan", "ar1", *HERE).out.splitlines() if "text.txt" in line]
+    assert "    text.txt  5 kB, let go: rebuilt when something needs it" in shown
+    data = qairt("cache", "list", "fan", "ar1", *HERE, "--json").data["entries"]
+    assert ["text.txt"] in [entry["released"] for entry in data]
+    (why,) = [line for line in qairt("cache", "why", "toy.yaml", "fan", "ar1").out.splitlines() if "ar1" in line]
+    assert why.endswith("cached, will be reused; its large files were let go")

@@ -81,11 +81,12 @@ def show(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json
         return
     for entry in entries:
         took = f"took {duration(entry.seconds)}, finished {entry_age(entry)} ago"
-        emit(f"{entry.stage} {entry.label}  {size(entry.new_bytes)} on disk, {size(entry.bytes)} alone, {took}")
+        emit(f"{entry.stage} {entry.label}  {size(entry.on_disk)} on disk, {size(entry.bytes)} alone, {took}")
         emit(f"  key {entry.key}")
         emit(f"  in  {entry.directory}")
         for name, file in entry.files.items():
-            emit(f"    {name}  {size(file['size'])}")
+            gone = ", let go: rebuilt when something needs it" if name in entry.released else ""
+            emit(f"    {name}  {size(file['size'])}{gone}")
         for name, value in inputs(entry).items():
             emit(f"  {name}: {json.dumps(value, ensure_ascii=False)}")
 

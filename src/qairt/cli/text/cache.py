@@ -19,7 +19,7 @@ def entry_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
         (
             entry.stage,
             entry.label,
-            size(entry.new_bytes),
+            size(entry.on_disk),
             size(entry.bytes),
             duration(entry.seconds),
             entry_age(entry),
@@ -59,6 +59,7 @@ def as_data(entry: Entry) -> EntryData:
         "label": entry.label,
         "key": entry.key,
         "bytes": entry.bytes,
+        "released": sorted(entry.released),
         "seconds": entry.seconds,
         "peak_rss": entry.peak_rss,
         "timestamp": entry.timestamp,

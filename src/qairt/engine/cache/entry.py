@@ -92,6 +92,11 @@ class Entry:
         """Of the files that are here."""
         return sum(file["size"] for file in self.files_here().values())
 
+    @property
+    def on_disk(self) -> int:
+        """Bytes that it takes: those that were not stored before it, without those that were let go."""
+        return min(self.new_bytes, self.bytes_here)
+
     def files_here(self) -> dict[str, StoredFile]:
         """Its files without those that were let go."""
         return {name: file for name, file in self.files.items() if name not in self.released}

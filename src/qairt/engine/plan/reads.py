@@ -20,6 +20,7 @@ def read_by(stage: AnyStage, source: PlannedItem) -> Iterator[tuple[PlannedItem,
         for item in level:
             names = missing & set(item.stage.output_type.model_fields)
             missing -= names
+            missing = missing.difference(*(stage.read_instead.get(name, ()) for name in names))
             if names:
                 yield item, names
         level = [above for item in level for above in item.sources]

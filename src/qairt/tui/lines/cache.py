@@ -180,7 +180,7 @@ def _name(row: CacheRow, used: Collection[str] | None, look: Look) -> str:
 
 def _cells(row: CacheRow, content: CacheContent, now: float) -> dict[str, str]:
     cells = {
-        "on disk": size(sum(entry.new_bytes for entry in row.entries)),
+        "on disk": size(sum(entry.on_disk for entry in row.entries)),
         "took": duration(sum(entry.seconds for entry in row.entries)),
         "age": "",
         "key": "",

@@ -140,7 +140,7 @@ def _entry(entry: Entry | None, manifest: Sequence[tuple[str, str]]) -> Iterator
         peak = f", peak {size(entry.peak_rss)}" if entry.peak_rss else ""
         yield "took", f"{duration(entry.seconds)}{peak}", ""
         yield "key", entry.key, ""
-    yield "size", f"{size(entry.new_bytes)} on disk, {size(entry.bytes)} alone", ""
+    yield "size", f"{size(entry.on_disk)} on disk, {size(entry.bytes)} alone", ""
     yield from _config(entry.inputs)
     yield "", count(len(entry.files), "file") + ":", "bold"
     longest = min(max((len(name) for name in entry.files), default=0), _SETTING)
