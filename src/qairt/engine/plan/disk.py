@@ -1,8 +1,8 @@
 """How much disk a plan takes at its peak: it grows with every item, and shrinks when files are let go.
 
 1. An item takes its bytes from its start on. Bytes that several items share are those of the first.
-2. What an item wrote may be linked by those made from it that are let go as well: its bytes are free when the last
-   item has ended that reads any of them.
+2. What an item wrote may be linked by the intermediate items made from it: its bytes are free when the last item has
+   ended that reads any of them.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class DiskUse:
         self._waits_for = {number: readers[number] | ({number} if going[number].runs else set()) for number in going}
         """By item that is let go, the items that must have ended before its bytes are free."""
         for number, item in going.items():
-            for above in item.upstream:
+            for above in item.upstream if item.stage.worth == "intermediate" else ():
                 if id(above) in going:
                     self._waits_for[id(above)] |= self._waits_for[number] | readers[number]
         self.used = 0
