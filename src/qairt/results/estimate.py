@@ -23,7 +23,7 @@ from qairt.files import parse_json, read_regular
 from qairt.model.masks import slots_before
 from qairt.results.finished import FinishedRun
 from qairt.stages.facts import has_model, model_of, soc_of
-from qairt.stages.prepare_exports import prepare_config
+from qairt.stages.prepare_exports import is_embedding, prepare_config
 from qairt.stages.quantization import QuantizationConfig
 from qairt.stages.split_model import parts_of
 from qairt.toolchain.base import BINARY_SUFFIX
@@ -142,13 +142,14 @@ class AtMost:
 
 
 def at_most(env: Env, plan: Plan, state_folder: Path) -> AtMost | None:
-    """None where there is nothing to tell: the recipe makes no context binaries, or starts from an ONNX graph.
+    """None where there is nothing to tell: the recipe makes no context binaries, starts from an ONNX graph, or is of an
+    embedding model, which generates no tokens.
 
     Args:
         plan: of the stages in `env`, checked.
         state_folder: of the recipe's cache.
     """
-    if not has_model(env) or _binaries(plan) is None:
+    if not has_model(env) or is_embedding(env) or _binaries(plan) is None:
         return None
     workload, soc = workload_of(env, plan), soc_of(env)
     chip = estimate(workload, soc, sheet_of(soc.name), prompt_tokens=PROMPT_TOKENS)
