@@ -16,7 +16,15 @@ def shipped(name: str) -> TechniqueConfig:
 
 @pytest.mark.parametrize(
     ("name", "cpu_seconds"),
-    [("lpbq", 41), ("lpbq_mse", 48), ("lpbq_gptq", 145), ("lpbq_learned", 709), ("lpbq_distilled", 1600)],
+    [
+        ("lpbq", 41),
+        ("lpbq_mse", 48),
+        ("lpbq_gptq", 145),
+        ("lpbq_learned", 709),
+        ("lpbq_distilled", 1600),
+        ("fast", 55),
+        ("balanced", 222),
+    ],
 )
 def test_an_estimate_is_what_was_measured_within_a_factor_of_two(name: str, cpu_seconds: float) -> None:
     assert cpu_seconds / 4 < seconds_of(shipped(name), **SMOLLM2) < cpu_seconds  # on two cores half of it
