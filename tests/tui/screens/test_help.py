@@ -9,7 +9,7 @@ from textual.app import App
 
 from qairt.tui.keymap import KEYS
 from qairt.tui.screens.help import HelpPage, HelpScreen, HelpScroll
-from qairt.tui.terminal.glyphs import MARKS, Look
+from qairt.tui.terminal.glyphs import MARKS, Look, in_words
 from qairt.tui.terminal.scrollbar import use_scrollbars
 from qairt.tui.themes import VARIABLE_DEFAULTS
 
@@ -39,7 +39,7 @@ async def test_every_key_and_sign_can_be_read() -> None:
         assert key.help in text
     for status, mark in MARKS.items():
         assert mark.glyph in text
-        assert status in text
+        assert in_words(status) in text
         assert mark.meaning in text
     assert "Monitor" in text
     assert "Every screen" in text
@@ -63,7 +63,7 @@ async def test_it_fits_every_window_and_ends_at_its_last_line(size: tuple[int, i
         assert "Help" in seen(app)
         await pilot.press("G")
         await pilot.pause()
-        assert words(app).split(" └")[0].endswith("brings it back")
+        assert words(app).split(" └")[0].endswith("as nothing needs it")
         await pilot.press("g")
         await pilot.pause()
         assert app.screen.query_one(HelpScroll).scroll_y == 0

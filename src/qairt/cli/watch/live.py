@@ -108,7 +108,7 @@ class LiveRegion(Watcher):
             running = [item for item in self.state.items.values() if item.status in BUSY]
             progress, left = progress_of(self.state, now), self._eta.at(self.state, now)
             finished = self.state.count("done", "warn")
-            total = len(self.state.items) - self.state.count("cached")
+            total = self.state.finished_of_work()[1] - self.state.count("cached")
         widest = max((len(f"{item.stage} {item.label}") for item in running), default=0)
         lines = [Text(overflow="ellipsis", no_wrap=True) for _ in running]
         for line, item in zip(lines, running, strict=True):

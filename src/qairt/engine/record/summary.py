@@ -85,7 +85,7 @@ class RunSummary(BaseModel):
     @property
     def made(self) -> int:
         """Items that are finished, made or reused."""
-        return sum(self.counts.get(status, 0) for status in ("done", "warn", "cached", "on_demand"))
+        return sum(self.counts.get(status, 0) for status in ("done", "warn", "cached"))
 
 
 def write_summary(
@@ -148,7 +148,7 @@ def summary_of(
         pid=state.pid or (host.pid if host else 0),
         started=state.started or (host.started if host else None),
         seconds=state.seconds or (max(state.now - state.started, 0.0) if state.started else 0.0),
-        items=len(items),
+        items=sum(item.status != "on_demand" for item in items),
         counts=counts,
         peak_ram=max([state.peak_ram, *(item.peak_rss for item in items)]),
         bytes=sum(item.size or item.bytes for item in items),
@@ -172,7 +172,7 @@ def _state(state: RunState, liveness: Liveness) -> SummaryState:
 def _stage(name: str, items: list[ItemState]) -> StageSummary:
     return StageSummary(
         stage=name,
-        items=len(items),
+        items=sum(item.status != "on_demand" for item in items),
         cached=sum(item.status == "cached" for item in items),
         seconds=sum(item.seconds for item in items),
         peak_ram=max(item.peak_rss for item in items),

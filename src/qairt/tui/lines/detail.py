@@ -18,7 +18,7 @@ from qairt.engine.record.state import ItemState, RunState
 from qairt.tui.lines.matrix import percent, plain
 from qairt.tui.lines.plan import spread
 from qairt.tui.lines.wrap import wrapped
-from qairt.tui.terminal.glyphs import MARKS, Look
+from qairt.tui.terminal.glyphs import MARKS, Look, in_words
 
 _NAMES = 9
 """Width of the names on the left."""
@@ -69,7 +69,7 @@ def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
     if item.cleared is not None and item.status == "cleared":
         meaning = when_cleared(item.cleared, time.time(), "z").removeprefix("cleared ")
     explained = "" if item.status == "running" or meaning == item.status else f": {meaning}"
-    yield "state", f"{look.mark(item.status)} {item.status}{reached}{explained}", style
+    yield "state", f"{look.mark(item.status)} {in_words(item.status)}{reached}{explained}", style
     if item.message:
         yield "", item.message, ""
     if waits := run.waits_for(item):

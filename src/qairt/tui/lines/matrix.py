@@ -175,10 +175,11 @@ def _filled(
     cells = tuple(
         None if item is None else Cell((item.stage, item.label), item.status, percent(item, now)) for item in items
     )
-    done = sum(item.status in MADE and item.status != "on_demand" for item in there)
+    work = [item for item in there if item.status != "on_demand"]
+    done = sum(item.status in MADE for item in work)
     seconds = sum(item.seconds for item in there if item.status in ("done", "warn", "failed"))
     time = clock(seconds) if seconds else ""
-    return MatrixRow(row.stage, row.name, row.place, cells, done, len(there), time, time_left(there, now, jobs), inputs)
+    return MatrixRow(row.stage, row.name, row.place, cells, done, len(work), time, time_left(there, now, jobs), inputs)
 
 
 def percent(item: ItemState, now: float) -> str:

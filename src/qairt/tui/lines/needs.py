@@ -10,7 +10,7 @@ from textual.content import Content
 from qairt.amounts import duration
 from qairt.engine.record.state import ItemState, RunState
 from qairt.tui.lines.matrix import ItemKey, plain
-from qairt.tui.terminal.glyphs import Look
+from qairt.tui.terminal.glyphs import Look, in_words
 
 
 @dataclass(frozen=True)
@@ -66,7 +66,7 @@ def _line(by_name: dict[str, ItemState], name: str, depth: int, look: Look) -> N
             indent,
             (look.mark(item.status), f"bold $state-{item.status}"),
             (look.text(f" {plain(name)}"), "" if depth else "bold"),
-            (f"  {item.status}{took}", "$text-muted"),
+            (f"  {in_words(item.status)}{took}", "$text-muted"),
         ),
         (item.stage, item.label),
     )

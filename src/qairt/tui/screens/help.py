@@ -14,9 +14,10 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
+from qairt.engine.record.state import ItemStatus
 from qairt.tui.key_names import SCOPES, effective, key_names
 from qairt.tui.keymap import KEYS, bindings
-from qairt.tui.terminal.glyphs import MARKS, Look
+from qairt.tui.terminal.glyphs import MARKS, Look, in_words
 
 
 class HelpScreen(ModalScreen[None]):
@@ -109,8 +110,9 @@ HelpRow = tuple[str, str, str | None]
 """Keys or a sign, the meaning, and the status if it is a sign."""
 
 
-def _explained(status: str, meaning: str) -> str:
-    return meaning if meaning == status else f"{status}: {meaning}"
+def _explained(status: ItemStatus, meaning: str) -> str:
+    name = in_words(status)
+    return meaning if meaning == name else f"{name}: {meaning}"
 
 
 def _matching(rows: Sequence[HelpRow], pattern: str) -> list[HelpRow]:

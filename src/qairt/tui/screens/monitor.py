@@ -18,7 +18,7 @@ from qairt.engine.record.eta import SmoothEta, in_words
 from qairt.engine.record.events import Event, ResourceSample
 from qairt.engine.record.progress import progress_of
 from qairt.engine.record.sentences import nothing_written
-from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, RunState
+from qairt.engine.record.state import BUSY, UNMADE, ItemState, RunState
 from qairt.engine.settings_in_force import RecipeValue
 from qairt.tui.key import MonitorAction
 from qairt.tui.keymap import bindings
@@ -190,10 +190,12 @@ class MonitorScreen(Screen[None]):
         return self.state.items.get(key) if key else None
 
     def _show_overall(self, state: RunState, now: float) -> None:
-        done, total = state.count(*MADE), len(state.items)
+        done, total = state.finished_of_work()
         parts = [f"{done}/{total} items"]
         if cached := state.count("cached"):
             parts.append(f"{cached} cached")
+        if on_demand := state.count("on_demand"):
+            parts.append(f"{on_demand} on demand")
         if cleared := [item.cleared for item in state.items.values() if item.status == "cleared" and item.cleared]:
             what = when_cleared(max(cleared), now, "z")
             parts.append(what if len(cleared) == 1 else f"{len(cleared)} {what}")

@@ -16,7 +16,7 @@ from textual.widgets.option_list import Option
 
 from qairt.engine.record.state import ItemStatus
 from qairt.tui.keymap import bindings
-from qairt.tui.terminal.glyphs import MARKS, Look
+from qairt.tui.terminal.glyphs import MARKS, Look, in_words
 
 
 class ThemeScreen(ModalScreen[str | None]):
@@ -133,5 +133,5 @@ class ThemeSample(Static):
         return Content("\n").join(lines)
 
     def _sign(self, status: ItemStatus) -> Content:
-        text = f"{self._look.mark(status):<3}{status:<12}"
+        text = f"{self._look.mark(status):<3}{in_words(status):<12}"
         return Content.styled(text, self.get_visual_style(f"theme--{status}", partial=True))

@@ -40,6 +40,11 @@ MARKS: dict[ItemStatus, Mark] = {
 """In the order of the legend. The theme variable `$state-<status>` is the colour of each."""
 
 
+def in_words(status: ItemStatus) -> str:
+    """A state as a reader sees it."""
+    return status.replace("_", " ")
+
+
 @dataclass(frozen=True)
 class Look:
     """What the terminal can show."""
