@@ -9,7 +9,7 @@ from textual.app import App, ComposeResult
 from textual.widgets import Static
 
 from qairt.tui.screens.theme import ThemeScreen
-from qairt.tui.terminal.glyphs import MARKS, Look
+from qairt.tui.terminal.glyphs import MARKS, Look, in_words
 from qairt.tui.terminal.scrollbar import use_scrollbars
 from qairt.tui.themes import VARIABLE_DEFAULTS, load_themes, register_all
 
@@ -56,7 +56,7 @@ async def test_the_current_theme_is_selected_and_all_signs_are_shown() -> None:
         assert app.theme == "qairt-light"
         text = seen(app)
         assert all(theme.name in text for theme in load_themes()[0])
-        assert all(status in text and mark.glyph in text for status, mark in MARKS.items())
+        assert all(in_words(status) in text and mark.glyph in text for status, mark in MARKS.items())
         assert "behind" in text
 
 
