@@ -149,7 +149,7 @@ def at_most(env: Env, plan: Plan, state_folder: Path) -> AtMost | None:
         plan: of the stages in `env`, checked.
         state_folder: of the recipe's cache.
     """
-    if not has_model(env) or is_embedding(env) or _binaries(plan) is None:
+    if _binaries(plan) is None or not has_model(env) or is_embedding(env):
         return None
     workload, soc = workload_of(env, plan), soc_of(env)
     chip = estimate(workload, soc, sheet_of(soc.name), prompt_tokens=PROMPT_TOKENS)

@@ -66,6 +66,7 @@ def estimate(
     from qairt.toolchain.soc import SOCS, parse_soc, soc_named
 
     run = open_pipeline(recipe, overrides, cache_dir).finished()
+    run.require_generating()
     workload, built_for = workload_of(run.env, run.plan), parse_soc(run.settings.soc_details).name
     prompt = assumptions.prompt or PROMPT_TOKENS
     chips = [soc_named(name, where="--soc") for name in assumptions.soc or SOCS]
