@@ -82,12 +82,12 @@ def test_the_commands(tmp_path: Path) -> None:
             f"Error: {model / 'config_sentence_transformers.json'}: the model has no prompt 'passage'\n"
             "  it has: query, document; or put the words before the text yourself\n"
         ),
-        **{
-            words: f"Error: {model}: this is an embedding model: it makes a vector of a text, and generates none\n"
-            f"  qairt embed {path} TEXT …\n"
-            for words in (("generate", path, "Hi"), ("estimate", path))
-        },
     }
+    generates_none = (
+        f"Error: {model}: this is an embedding model: it makes a vector of a text, and generates none\n"
+        f"  qairt embed {path} TEXT …\n"
+    )
+    refusals |= dict.fromkeys([("generate", path, "Hi"), ("estimate", path)], generates_none)
     for words, message in refusals.items():
         code, out, err = command(*words, "--cache-dir", tmp_path / "cache")
         assert (code != 0, out, err) == (True, "", message)
