@@ -52,7 +52,8 @@ def test_genie_is_told_of_strengths_by_name_and_gives_the_cpus_tokens(genie_bund
         "adapters": [{"version": 1, "name": name, "bin-sections": [], "alphas": ["one", "two"]} for name in NAMES],
     }
     assert not (genie_bundle / "lora").exists()
-    assert "  both) lora=both,one,0.7,two,0.5 ;;" in (genie_bundle / "run_genie.sh").read_text()
+    chosen = '    both)\n      [ -z "$lora" ] || usage\n      lora=both,one,0.7,two,0.5\n'
+    assert chosen in (genie_bundle / "run_genie.sh").read_text()
     assert [each.text for each in check_bundle(genie_bundle) if each.status == "error"] == []
     expected = {name: cpu_tokens(adapted, name) for name in NAMES}
     assert len({tuple(tokens) for tokens in expected.values()}) == 3

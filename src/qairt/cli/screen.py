@@ -142,6 +142,7 @@ def _print_outcome(run: ThreadSession) -> None:
     from qairt.cli.failures import report_failure
     from qairt.cli.text.outcome import print_end
 
+    run.poll()  # nobody has read its last events
     if run.error is not None:
         report_failure(run.error)
     elif run.result is not None:

@@ -53,8 +53,9 @@ class ShownRun:
     @property
     def is_active(self) -> bool:
         """Whether the run has not ended."""
-        running = self.session.state.status == "running" and self.session.kind in ("thread", "host")
-        return running or self.is_in_process
+        if isinstance(self.session, ThreadSession):
+            return self.is_in_process  # its last events may not have been read yet
+        return self.session.kind == "host" and self.session.state.status == "running"
 
     @property
     def active_folder(self) -> RunFolder | None:
