@@ -46,6 +46,8 @@ class Source(Stage[SourceConfig, StageInput, Text]):
         return Expansion([Task(coord=(), sources=(), estimate=Estimate(bytes=5, seconds=0.1, peak_ram=1000))])
 
     def cache_key_extras(self, env: Env):
+        if self.config.file and self.config.file.is_fifo():
+            self.config.file.read_bytes()  # planning waits for the writer
         return (("file", env.digest(self.name, self.config.file)),) if self.config.file else ()
 
     def run(self, task: Task, context: Context[SourceConfig, StageInput]) -> Text:

@@ -206,7 +206,7 @@ def wait_for_item(child: subprocess.Popen[str], line: str, place: Path) -> list[
 def test_an_interruption_while_planning(place):
     os.mkfifo(place / "slow.txt")
     child = start("run", "toy.yaml", "stages.source.file=slow.txt")
-    with (place / "slow.txt").open("wb"):  # opens when planning has opened it to hash it, which then never ends
+    with (place / "slow.txt").open("wb"):  # opens when planning has opened it, which then reads without end
         child.send_signal(signal.SIGINT)
         _, err = child.communicate(timeout=20)
     assert child.returncode == 130

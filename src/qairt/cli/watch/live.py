@@ -13,7 +13,7 @@ from qairt.cli.watch.watcher import Watcher
 from qairt.engine.record import events as ev
 from qairt.engine.record import sentences as messages
 from qairt.engine.record.eta import SmoothEta, done_of, in_words, is_overdue
-from qairt.engine.record.progress import progress_of
+from qairt.engine.record.progress import finished_of_work, progress_of
 from qairt.engine.record.state import BUSY
 from qairt.printable import printable
 
@@ -108,7 +108,7 @@ class LiveRegion(Watcher):
             running = [item for item in self.state.items.values() if item.status in BUSY]
             progress, left = progress_of(self.state, now), self._eta.at(self.state, now)
             finished = self.state.count("done", "warn")
-            total = self.state.finished_of_work()[1] - self.state.count("cached")
+            total = finished_of_work(self.state)[1] - self.state.count("cached")
         widest = max((len(f"{item.stage} {item.label}") for item in running), default=0)
         lines = [Text(overflow="ellipsis", no_wrap=True) for _ in running]
         for line, item in zip(lines, running, strict=True):

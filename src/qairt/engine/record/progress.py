@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qairt.engine.record.eta import done_of
-from qairt.engine.record.state import BUSY, ItemStatus
+from qairt.engine.record.state import BUSY, MADE, ItemStatus
 
 if TYPE_CHECKING:
     from qairt.engine.record.state import RunState
@@ -60,3 +60,9 @@ def progress_of(state: RunState, now: float) -> Progress:
     if not total:
         return Progress()
     return Progress(cached / total, done / total, running / total, lost / total, cancelled / total)
+
+
+def finished_of_work(state: RunState) -> tuple[int, int]:
+    """How many items are made or reused, and how many are to be; those on demand are neither."""
+    on_demand = state.count("on_demand")
+    return state.count(*MADE) - on_demand, len(state.items) - on_demand

@@ -275,11 +275,6 @@ class RunState:
     def count(self, *statuses: ItemStatus) -> int:
         return sum(item.status in statuses for item in self.items.values())
 
-    def finished_of_work(self) -> tuple[int, int]:
-        """How many items are made or reused, and how many are to be; those on demand are neither."""
-        on_demand = self.count("on_demand")
-        return self.count(*MADE) - on_demand, len(self.items) - on_demand
-
     def stages(self) -> list[str]:
         """Stages in order."""
         return list(dict.fromkeys(stage for stage, _ in self.items))

@@ -16,7 +16,7 @@ from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.eta import SmoothEta, in_words
 from qairt.engine.record.events import Event, ResourceSample
-from qairt.engine.record.progress import progress_of
+from qairt.engine.record.progress import finished_of_work, progress_of
 from qairt.engine.record.sentences import nothing_written
 from qairt.engine.record.state import BUSY, UNMADE, ItemState, RunState
 from qairt.engine.settings_in_force import RecipeValue
@@ -190,7 +190,7 @@ class MonitorScreen(Screen[None]):
         return self.state.items.get(key) if key else None
 
     def _show_overall(self, state: RunState, now: float) -> None:
-        done, total = state.finished_of_work()
+        done, total = finished_of_work(state)
         parts = [f"{done}/{total} items"]
         if cached := state.count("cached"):
             parts.append(f"{cached} cached")
