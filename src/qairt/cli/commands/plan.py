@@ -81,7 +81,7 @@ def print_plan(
     from qairt.cli.text.estimate import at_most_lines
     from qairt.cli.text.next_step import after_plan, tell_next
     from qairt.cli.text.plan import disk_lines, expected, plan_lines
-    from qairt.engine.run.disk import expected_peak, free_of_limit, require_within_limit
+    from qairt.engine.run.disk import expected_peak, require_within_limit
     from qairt.engine.run.options import RunOptions
     from qairt.machine import available_cores, available_memory
     from qairt.results.estimate import at_most
@@ -91,8 +91,7 @@ def print_plan(
     options = RunOptions(jobs=jobs, memory=memory, disk=scope.disk, until=scope.until, force=force)
     env = pipeline.env()
     planned = pipeline.plan(options, env)
-    require_within_limit(planned, options, pipeline.state_folder)
-    disk = expected_peak(planned, options, free_of_limit(options, pipeline.state_folder))
+    disk = expected_peak(planned, options, require_within_limit(planned, options, pipeline.state_folder))
     chip = at_most(env, planned, pipeline.state_folder)
     if display.as_json:
         eta = asdict(expected(planned, jobs, memory))

@@ -17,16 +17,9 @@ _SHARE = 4
 _REMEDY = "free space on that disk (`qairt cache prune` removes what no run needs), or use another one with --cache-dir"
 
 
-def free_of_limit(options: RunOptions, state_folder: Path) -> int | None:
-    """Bytes that a run may add to the cache directory; None without a limit."""
-    if options.disk is None:
-        return None
-    return max(options.disk - Store(state_folder.parent).bytes_on_disk(), 0)
-
-
 def disk_limit(plan: Plan, options: RunOptions, state_folder: Path) -> DiskLimit | None:
     """What a run of the plan may add to the cache directory; None without a limit."""
-    limit = free_of_limit(options, state_folder)
+    limit = _free_of_limit(options, state_folder)
     return None if limit is None else DiskLimit(plan, options.jobs, limit)
 
 
@@ -34,20 +27,23 @@ def expected_peak(plan: Plan, options: RunOptions, limit: int | None) -> int:
     """Bytes that a run of the plan takes on disk at its peak, beyond what is there.
 
     Args:
-        limit: from `free_of_limit`.
+        limit: bytes that it may add, as `require_within_limit` returns them.
     """
     order = None if limit is None else within(plan, options.jobs, limit)
     return peak_disk(plan, options.jobs, order)
 
 
-def require_within_limit(plan: Plan, options: RunOptions, state_folder: Path) -> None:
+def require_within_limit(plan: Plan, options: RunOptions, state_folder: Path) -> int | None:
     """
+    Returns:
+        Bytes that a run may add to the cache directory; None without a limit.
+
     Raises:
         CacheError: the plan takes more than `options.disk`, in whatever order.
     """
-    limit = free_of_limit(options, state_folder)
+    limit = _free_of_limit(options, state_folder)
     if limit is None or options.disk is None:
-        return
+        return None
     least, there = least_disk(plan), options.disk - limit
     if least > limit:
         raise CacheError(
@@ -55,6 +51,7 @@ def require_within_limit(plan: Plan, options: RunOptions, state_folder: Path) ->
             where=str(state_folder.parent),
             remedy="allow more, or set `keep: bundle` in the recipe, which lets go of everything else that was used",
         )
+    return limit
 
 
 def require_space(plan: Plan, state_folder: Path, options: RunOptions) -> str | None:
@@ -66,10 +63,10 @@ def require_space(plan: Plan, state_folder: Path, options: RunOptions) -> str | 
         CacheError: the run cannot end: it takes more than it may, one item alone wrote more in an earlier run than is
             free now, or a quarter of what the stages estimate is more.
     """
-    require_within_limit(plan, options, state_folder)
+    limit = require_within_limit(plan, options, state_folder)
     free = free_space(state_folder)
     to_run = plan.to_run()
-    needed = expected_peak(plan, options, free_of_limit(options, state_folder))
+    needed = expected_peak(plan, options, limit)
     if free is None or free >= needed:
         return None
     largest = max((item.bytes for item in to_run if item.from_history), default=0)
@@ -78,3 +75,9 @@ def require_space(plan: Plan, state_folder: Path, options: RunOptions) -> str | 
     if free < max(largest, new // _SHARE):
         raise CacheError(f"no space left on device: {what}", where=str(state_folder), remedy=_REMEDY)
     return f"the disk of {state_folder} may become full: {what}; {_REMEDY}"
+
+
+def _free_of_limit(options: RunOptions, state_folder: Path) -> int | None:
+    if options.disk is None:
+        return None
+    return max(options.disk - Store(state_folder.parent).bytes_on_disk(), 0)
