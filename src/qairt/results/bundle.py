@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qairt.engine.plan.reads import read_by
+from qairt.engine.plan.reads import items_read, read_by
 from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError
 from qairt.files import copy_file, files_below, sha256_of
@@ -114,7 +114,7 @@ def compose_bundle(contents: Contents, directory: Path, form: Format, recorded: 
 
 def bundle_inputs(run: FinishedRun, item: PlannedItem) -> tuple[dict[Coord, ExportBundleInput], list[Entry]]:
     """The inputs of an item of `export_bundle` by coordinate, and the entries that hold their files."""
-    run.make_whole([read for source in item.sources for read, _ in read_by(item.stage, source)])
+    run.make_whole(items_read(item))
     inputs: dict[Coord, ExportBundleInput] = {}
     entries: dict[str, Entry] = {}
     for source in item.sources:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from qairt.engine.plan.demand import is_let_go
 from qairt.engine.plan.order import Key, makespan, rules
-from qairt.engine.plan.reads import read_by
+from qairt.engine.plan.reads import items_read
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -26,10 +26,9 @@ class DiskUse:
         going = {id(item): item for item in let_go_items(plan)}
         readers: dict[int, set[int]] = {number: set() for number in going}
         for item in plan.to_run():
-            for source in item.sources:
-                for read, _ in read_by(item.stage, source):
-                    if id(read) in readers:
-                        readers[id(read)].add(id(item))
+            for read in items_read(item):
+                if id(read) in readers:
+                    readers[id(read)].add(id(item))
         self._bytes = {number: item.bytes for number, item in going.items() if item.runs or item.cached}
         self._waits_for = {number: readers[number] | ({number} if going[number].runs else set()) for number in going}
         """By item that is let go, the items that must have ended before its bytes are free."""

@@ -26,6 +26,11 @@ def read_by(stage: AnyStage, source: PlannedItem) -> Iterator[tuple[PlannedItem,
         level = [above for item in level for above in item.sources]
 
 
+def items_read(item: PlannedItem) -> list[PlannedItem]:
+    """Everything that an item reads, each once."""
+    return list({id(read): read for source in item.sources for read, _ in read_by(item.stage, source)}.values())
+
+
 def files_read(item: PlannedItem) -> dict[str, str] | None:
     """The digests of the files of the items that it reads, by item; None while one of them is not made.
 
@@ -34,14 +39,13 @@ def files_read(item: PlannedItem) -> dict[str, str] | None:
     """
     chained = _chained(item)
     found: dict[str, str] = {}
-    for source in item.sources:
-        for read, _ in read_by(item.stage, source):
-            if id(read) not in chained:
-                continue
-            files = read.record.files if read.record is not None else read.stored.files if read.stored else None
-            if files is None:
-                return None
-            found[read.name] = files_digest(files)
+    for read in items_read(item):
+        if id(read) not in chained:
+            continue
+        files = read.record.files if read.record is not None else read.stored.files if read.stored else None
+        if files is None:
+            return None
+        found[read.name] = files_digest(files)
     return found
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem
-from qairt.engine.plan.reads import read_by
+from qairt.engine.plan.reads import items_read, read_by
 from qairt.engine.record.tool_lines import last_lines
 from qairt.engine.stage import AnyStage, Env, Item, StageOutput
 from qairt.errors import CacheError, ItemFailed
@@ -53,8 +53,7 @@ class ItemInputs:
 
     def reading(self, item: PlannedItem) -> AbstractContextManager[None]:
         """Keep everything in place that the item reads, while inside."""
-        read = (found for source in item.sources for found, _ in read_by(item.stage, source))
-        return self._cache.readers.reading(found.key for found in read)
+        return self._cache.readers.reading(read.key for read in items_read(item))
 
     def handle(self, item: PlannedItem) -> Item:
         """The handle of a finished item, with its output."""

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.releasing import release
 from qairt.engine.plan.disk import let_go_items
 from qairt.engine.plan.planned import Plan, PlannedItem
-from qairt.engine.plan.reads import read_by
+from qairt.engine.plan.reads import items_read
 from qairt.engine.record.folder import live_runs
 from qairt.engine.run.inputs import ItemInputs
 from qairt.errors import CacheError
@@ -42,7 +41,7 @@ class Releases:
             self._items = {id(item): item for item in may_go if id(item) not in shown}
             self._readers = {id(item): set() for item in may_go}
             for item in plan.to_run():
-                for read in _read_by(item):
+                for read in items_read(item):
                     if id(read) in self._readers:
                         self._readers[id(read)].add(item.name)
             idle = [item for number, item in self._items.items() if item.cached and not self._readers[number]]
@@ -52,7 +51,7 @@ class Releases:
         """An item is made: let go of what only it was left to read."""
         with self._lock:
             free = []
-            for read in _read_by(item):
+            for read in items_read(item):
                 readers = self._readers.get(id(read))
                 if readers is not None and item.name in readers:
                     readers.discard(item.name)
@@ -84,13 +83,3 @@ class Releases:
     def _others_run(self) -> bool:
         """Whether another run of this cache is in progress: nobody knows what it needs next."""
         return any(folder.id != self._run_id for folder in live_runs(self._cache.cache_dir))
-
-
-def _read_by(item: PlannedItem) -> Iterator[PlannedItem]:
-    """Everything that an item reads, each once."""
-    seen: set[int] = set()
-    for source in item.sources:
-        for read, _ in read_by(item.stage, source):
-            if id(read) not in seen:
-                seen.add(id(read))
-                yield read
