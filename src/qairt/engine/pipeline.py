@@ -203,9 +203,15 @@ class Pipeline(LastResult):
         self.check(env, tools=False)
         return self._planner(env, options or RunOptions()).plan()
 
-    def plan_finished(self, env: Env) -> Plan:
-        """The plan in `env`, unchecked, with everything that is there, also what the next run would not reuse."""
-        return replace(self._planner(env, RunOptions()), uncached=frozenset(), store=None, finished=True).plan()
+    def plan_finished(self) -> tuple[Env, Plan]:
+        """The plan with everything that is there, also what the next run would not reuse, and its environment.
+
+        Raises:
+            QairtError: the settings cannot work.
+        """
+        env = self.env()
+        self.check(env, tools=False)
+        return env, replace(self._planner(env, RunOptions()), uncached=frozenset(), store=None, finished=True).plan()
 
     # Running
 

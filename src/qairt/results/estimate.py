@@ -21,7 +21,6 @@ from qairt.engine.axes import value_of
 from qairt.errors import QairtError
 from qairt.files import parse_json, read_regular
 from qairt.model.masks import slots_before
-from qairt.results.finished import FinishedRun
 from qairt.stages.facts import has_model, model_of, soc_of
 from qairt.stages.prepare_exports import is_embedding, prepare_config
 from qairt.stages.quantization import QuantizationConfig
@@ -32,6 +31,7 @@ from qairt.toolchain.limits import CONTEXT_BYTES, GRAPH_BYTES, bits_per_weight
 from qairt.toolchain.soc import BLOCK_QUANTIZATION_SINCE, WEIGHT_SHARING_SINCE, Soc
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
     from qairt.device.genie_output import Timing
@@ -156,15 +156,19 @@ def at_most(env: Env, plan: Plan, state_folder: Path) -> AtMost | None:
     return AtMost(workload, chip, latest_timing(state_folder))
 
 
-def at_most_of(pipeline: Pipeline) -> AtMost | None:
-    """The same for a pipeline with what it has finished; also None where its settings cannot work now."""
+def at_most_of(pipeline: Pipeline, *, plan_finished: Callable[[], tuple[Env, Plan]] | None = None) -> AtMost | None:
+    """The same for a pipeline with what it has finished; also None where its settings cannot work now.
+
+    Args:
+        plan_finished: the pipeline's own, where the plan is used again.
+    """
     if "generate_context_binary" not in pipeline.stage_names():
         return None
     try:
-        finished = FinishedRun(pipeline)
+        env, plan = (plan_finished or pipeline.plan_finished)()
     except QairtError:
         return None
-    return at_most(finished.env, finished.plan, finished.state_folder)
+    return at_most(env, plan, pipeline.state_folder)
 
 
 def workload_of(env: Env, plan: Plan) -> Workload:

@@ -47,10 +47,8 @@ class FinishedRun:
         self._failed = pipeline.failed if pipeline.result is not None else []
         self.cache = pipeline.cache
         self.state_folder = pipeline.state_folder
-        self.env = pipeline.env()
+        self.env, self.plan = pipeline.plan_finished()
         self.settings = settings_of(self.env)
-        pipeline.check(self.env, tools=False)
-        self.plan = pipeline.plan_finished(self.env)
 
     @property
     def recipe_name(self) -> str:

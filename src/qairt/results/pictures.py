@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -12,8 +12,9 @@ from qairt.engine.run.output_writer import write_output
 from qairt.errors import CacheError, QairtError
 
 if TYPE_CHECKING:
+    from qairt.engine.env import Env
     from qairt.engine.pipeline import Pipeline
-    from qairt.engine.plan.planned import PlannedOutput
+    from qairt.engine.plan.planned import Plan, PlannedOutput
 
 
 @dataclass(frozen=True)
@@ -25,7 +26,12 @@ class Drawn:
     """One sentence each, with its remedy."""
 
 
-def draw_pictures(pipeline: Pipeline, run: Mapping[tuple[str, str], str]) -> Drawn:
+def draw_pictures(
+    pipeline: Pipeline,
+    run: Mapping[tuple[str, str], str],
+    *,
+    plan_finished: Callable[[], tuple[Env, Plan]] | None = None,
+) -> Drawn:
     """Draw the pictures of a run's stages that are missing or out of date, and that `output.visualization` allows.
 
     A stage is left out if one of its items is not in the cache, or if the recipe has changed since the run, so that the
@@ -33,21 +39,22 @@ def draw_pictures(pipeline: Pipeline, run: Mapping[tuple[str, str], str]) -> Dra
 
     Args:
         run: the keys of its items by stage and label.
+        plan_finished: the pipeline's own, if it was planned before.
     """
     stages = {stage for stage, _ in run}
     wanted = [stage for stage in pipeline.configured_stages if stage.name in stages and kinds_of(type(stage))]
     if not any("visualization" in allowed_kinds(stage) for stage in wanted):
         return Drawn()
     try:
-        return _draw(pipeline, run)
+        return _draw(pipeline, run, plan_finished or pipeline.plan_finished)
     except QairtError as error:
         return Drawn(failures=(f"Pictures were not drawn: {_sentence(error)}",))
 
 
-def _draw(pipeline: Pipeline, run: Mapping[tuple[str, str], str]) -> Drawn:
-    env = pipeline.env()
-    pipeline.check(env, tools=False)
-    plan = pipeline.plan_finished(env)
+def _draw(
+    pipeline: Pipeline, run: Mapping[tuple[str, str], str], plan_finished: Callable[[], tuple[Env, Plan]]
+) -> Drawn:
+    env, plan = plan_finished()
     inputs = ItemInputs(pipeline.cache, env)
     outputs = planned_outputs(plan.stages, pipeline.cache_dir, pipeline.model, env, kinds=allowed_kinds)
     predictions = {output.directory for output in outputs if output.kind == "prediction" and output.current}

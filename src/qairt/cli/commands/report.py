@@ -35,7 +35,7 @@ def report(
       qairt report recipe.yaml --html report.html --md report.md
     """
     import shlex
-    from functools import partial
+    from functools import cache, partial
 
     from qairt.amounts import size
     from qairt.cli.find_recipe import open_pipeline
@@ -47,8 +47,10 @@ def report(
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     place = ["--cache-dir", str(cache_dir)] if cache_dir is not None else []
     arguments = shlex.join([recipe, *(overrides or ()), *place])
-    draw = partial(draw_pictures, pipeline)
-    found = gather(pipeline.cache, arguments, dict(pipeline.recipe), at_most=at_most_of(pipeline), draw=draw)
+    planned = cache(pipeline.plan_finished)
+    draw = partial(draw_pictures, pipeline, plan_finished=planned)
+    chip = at_most_of(pipeline, plan_finished=planned)
+    found = gather(pipeline.cache, arguments, dict(pipeline.recipe), at_most=chip, draw=draw)
     pages = []
     if md is not None:
         pages.append((md, to_markdown(found)))
