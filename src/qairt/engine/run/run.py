@@ -125,7 +125,7 @@ class Run:
 
     def _run_all(self, plan: Plan) -> Plan:
         while True:
-            # Such a stage waits for an artifact that describes it.
+            # A stage that must read an artifact is described once that artifact exists.
             limit = next((i for i, planned in enumerate(plan.stages) if not planned.described), None)
             outcome = self._run_stages(plan, limit)
             if limit is None or outcome.failed or outcome.skipped:
@@ -149,11 +149,10 @@ class Run:
         self._hooks.expect(todo)
         self._releases.follow(plan, self._options.asked)
         disk = disk_limit(plan, self._options, self._cache.cache_dir)
-        capacity = Capacity(self._options.jobs, self._options.memory, available_cores(), disk)
         scheduler = Scheduler(
             todo,
             self._make,
-            capacity,
+            Capacity(self._options.jobs, self._options.memory, available_cores(), disk),
             stop=self._stop,
             paused=self._requests.paused,
             on_blocked=self._blocked,
@@ -167,7 +166,7 @@ class Run:
         return outcome
 
     def _make(self, item: PlannedItem, threads: int, computed: Callable[[], None]) -> None:
-        """Make one item, then let go of what nobody reads after it."""
+        """Make one item, then release what nothing reads after it."""
         self._make_one(item, threads, computed)
         self._releases.ended(item)
 
@@ -227,7 +226,7 @@ class Run:
             self._stream.emit(ev.CacheHit(stage=item.stage.name, label=item.label, key=item.key))
 
     def _blocked(self, item: PlannedItem, cause: PlannedItem | None) -> None:
-        """It will not run, because of `cause` or a stop."""
+        """The item will not run, because of `cause` or a stop."""
         because = "the run was interrupted"
         kind: ev.SkipKind = "interrupted"
         if not self._stop.is_set():
