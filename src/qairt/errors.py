@@ -235,6 +235,15 @@ def unwritable(error: OSError, what: str, place: object = None, *, instead: str,
         instead: of that place: `give another path with --html`.
         kept: the place is a cache, whose finished items stay.
     """
+    return unusable(error, f"{what} cannot be written", place, instead=instead, kept=kept)
+
+
+def unusable(error: OSError, what: str, place: object = None, *, instead: str, kept: bool = False) -> CacheError:
+    """The same for a place that may have been read or written.
+
+    Args:
+        what: failed: `the run cannot continue`.
+    """
     where = str(place) if place is not None else _path_of(error)
     rest = _KEPT if kept else ""
     if is_disk_full(error):
@@ -242,7 +251,7 @@ def unwritable(error: OSError, what: str, place: object = None, *, instead: str,
     why = (error.strerror or str(error)).lower()
     forbidden = error.errno in (errno.EACCES, errno.EPERM, errno.EROFS)
     remedy = f"make it writable, or {instead}" if forbidden else instead
-    return CacheError(f"{what} cannot be written: {why}", where=where, remedy=remedy + rest)
+    return CacheError(f"{what}: {why}", where=where, remedy=remedy + rest)
 
 
 def _freeing(instead: str) -> str:

@@ -308,7 +308,8 @@ class LLMPipeline(Pipeline):
             generator: on target `cpu` or `htp-emulator`, opened with the same adapters.
 
         Raises:
-            GenerationError: the file cannot be written, or the context is full.
+            GenerationError: the context is full.
+            CacheError: the file cannot be written.
         """
         from qairt.results.concurrency import with_strengths
         from qairt.results.saved_state import save_state

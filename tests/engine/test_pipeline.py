@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -306,6 +307,23 @@ def test_an_unwritable_cache_directory_is_named(tmp_path):
         CacheError, match="the cache directory cannot be written: .*\n  choose another one with --cache-dir"
     ):
         pipeline(tmp_path / "file").construct(INLINE)
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (OSError(errno.EIO, "Input/output error", "/x"), "/x: the run cannot continue: input/output error\n  choose"),
+        (OSError(errno.EACCES, "Permission denied", "/x"), "/x: the run cannot continue: permission denied\n  make"),
+        (OSError(errno.ENOSPC, "No space left on device", "/x"), "/x: no space left on device\n  free space"),
+    ],
+)
+def test_an_error_of_the_file_system_names_the_file_and_not_its_content(tmp_path, monkeypatch, error, told):
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("qairt.engine.pipeline.new_run_folder", fail)
+    with pytest.raises(CacheError, match=f"^{told}.*; then run again: finished items are kept$"):
+        pipeline(tmp_path).construct(INLINE)
 
 
 def test_a_file_that_changes_while_it_is_read_is_not_published(tmp_path):

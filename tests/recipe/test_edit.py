@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from qairt.errors import RecipeError
+from qairt.errors import CacheError, RecipeError
 from qairt.recipe.edit import set_value
 
 TEXT = """\
@@ -82,6 +83,29 @@ def test_a_file_that_has_changed_is_not_written(file: Path) -> None:
     with pytest.raises(RecipeError, match="the file has changed in the meantime"):
         change.apply()
     assert file.read_text() == TEXT + "more: 1\n"
+
+
+@pytest.mark.parametrize(
+    ("code", "told"),
+    [
+        (errno.EROFS, "the recipe cannot be written: read-only file system\n  make it writable, or {instead}"),
+        (
+            errno.ENOSPC,
+            "no space left on device\n  free space on that disk (`qairt cache prune` removes what no run needs), or "
+            "{instead}",
+        ),
+    ],
+)
+def test_a_disk_that_is_full_or_read_only(file: Path, monkeypatch: pytest.MonkeyPatch, code: int, told: str) -> None:
+    def fail(_: int) -> None:
+        raise OSError(code, os.strerror(code))
+
+    change = set_value(file, ("stages", "fan", "suffix"), "b")
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(CacheError) as raised:
+        change.apply()
+    assert str(raised.value) == f"{file}:4: {told.format(instead='work on a copy of it elsewhere')}"
+    assert file.read_text() == TEXT
 
 
 def test_line_ends_links_and_modes_are_kept(tmp_path: Path) -> None:

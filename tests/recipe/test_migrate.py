@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import pytest
 import yaml
 
 from qairt.cli.main import main
-from qairt.errors import RecipeError
+from qairt.errors import CacheError, RecipeError
 from qairt.recipe import Recipe
 from qairt.recipe.migrate import migration
 from qairt.recipe.old_keys import apply_old_keys
@@ -189,6 +191,19 @@ def test_a_file_that_has_changed_is_not_overwritten(tmp_path):
     with pytest.raises(RecipeError, match="the file has changed in the meantime"):
         made.apply()
     assert path.read_text() == "backend: CPU\n"
+
+
+def test_a_full_disk(tmp_path, monkeypatch):
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "recipe.yaml"
+    path.write_text(OLD)
+    made = migration(path)
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(CacheError, match="no space left on device\n  free space on that disk .*, or work on a copy"):
+        made.apply()
+    assert path.read_text() == OLD
 
 
 def test_a_file_that_is_not_a_recipe(tmp_path):

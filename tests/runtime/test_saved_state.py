@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,7 +11,7 @@ import numpy as np
 import pytest
 from tiny_parts import make_parts, measured_encodings
 
-from qairt.errors import GenerationError, GraphError
+from qairt.errors import CacheError, GenerationError, GraphError
 from qairt.runtime.chain import PartChain
 from qairt.runtime.saved_state import Owner, SavedState, read_state, write_state
 
@@ -120,6 +122,18 @@ def test_files_that_are_no_state(parts, config, tmp_path: Path):
         with pytest.raises(GenerationError) as raised:
             read_state(path, OWNER)
         assert str(raised.value) == f"{path}: {told}{REMEDY}"
+
+
+def test_a_state_that_cannot_be_written(parts, config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    def fail(_: int) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    path = tmp_path / "a.state"
+    state = state_of(parts, config, 4)
+    monkeypatch.setattr("os.fsync", fail)
+    with pytest.raises(CacheError, match="no space left on device\n  free space .* or give another path with --save"):
+        write_state(path, state, OWNER)
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_full_context_cannot_be_saved(parts, config):

@@ -29,7 +29,7 @@ from qairt.engine.run.run import Run
 from qairt.engine.run.setup import RunSetup
 from qairt.engine.run.stream import EventListener, EventStream
 from qairt.engine.stage import AnyStage, Env, StageConfig
-from qairt.errors import QairtError, RecipeError, unwritable
+from qairt.errors import QairtError, RecipeError, unusable
 from qairt.recipe.faults import combined
 from qairt.recipe.file_settings import make_config_files_absolute
 from qairt.recipe.recipe import Recipe
@@ -241,7 +241,7 @@ class Pipeline(LastResult):
         except OSError as error:
             place = error.filename or self.state_folder
             instead = "choose another cache directory with --cache-dir"
-            raise unwritable(error, "the run's record", place, instead=instead, kept=True) from error
+            raise unusable(error, "the run cannot continue", place, instead=instead, kept=True) from error
 
     def _execute(self, planner: Planner, options: RunOptions) -> RunResult:
         prepare_outputs(planner.stages, self.cache_dir)

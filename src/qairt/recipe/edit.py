@@ -8,7 +8,7 @@ from typing import Any
 
 import yaml
 
-from qairt.errors import RecipeError
+from qairt.errors import RecipeError, unwritable
 from qairt.files import write_atomic
 from qairt.recipe.places import child, key_in
 from qairt.recipe.source import KeyPath, PlainDumper, load_yaml
@@ -30,7 +30,8 @@ class LineChange:
         """Write the file, whole or not at all.
 
         Raises:
-            RecipeError: the file has changed since, or cannot be written.
+            RecipeError: the file has changed since.
+            CacheError: it cannot be written.
         """
         where = f"{self.file}:{self.line}"
         if exact_text(self.file) != self._content:
@@ -38,9 +39,7 @@ class LineChange:
         try:
             write_atomic(self.file, self._changed)
         except OSError as error:
-            raise RecipeError(
-                f"cannot write the file: {error.strerror or error}", where=where, remedy="make it writable"
-            ) from error
+            raise unwritable(error, "the recipe", where, instead="work on a copy of it elsewhere") from error
 
 
 def set_value(file: Path, path: KeyPath, value: object) -> LineChange:

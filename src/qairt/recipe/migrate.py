@@ -11,7 +11,7 @@ from io import StringIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qairt.errors import RecipeError
+from qairt.errors import RecipeError, unwritable
 from qairt.files import write_atomic
 from qairt.recipe.old_keys import OldKey, apply_old_keys, old_keys
 from qairt.recipe.recipe import Recipe
@@ -43,16 +43,15 @@ class Migration:
         """Write the file, whole or not at all.
 
         Raises:
-            RecipeError: the file has changed since, or cannot be written.
+            RecipeError: the file has changed since.
+            CacheError: it cannot be written.
         """
         if exact_text(self.file) != self.before:
             raise RecipeError("the file has changed in the meantime", where=str(self.file), remedy="run it again")
         try:
             write_atomic(self.file, self.after)
         except OSError as error:
-            raise RecipeError(
-                f"cannot write the file: {error.strerror or error}", where=str(self.file), remedy="make it writable"
-            ) from error
+            raise unwritable(error, "the recipe", self.file, instead="work on a copy of it elsewhere") from error
 
 
 def migration(file: Path) -> Migration:

@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from qairt.errors import GenerationError
+from qairt.errors import GenerationError, unwritable
 from qairt.files import read_regular, write_atomic
 from qairt.runtime.stored import Array
 
@@ -58,7 +58,7 @@ def write_state(path: Path, state: SavedState, owner: Owner) -> None:
     """Write the file whole or not at all.
 
     Raises:
-        GenerationError: it cannot be written.
+        CacheError: it cannot be written.
     """
     from safetensors.numpy import save
 
@@ -67,9 +67,7 @@ def write_state(path: Path, state: SavedState, owner: Owner) -> None:
     try:
         write_atomic(path, save({name: np.ascontiguousarray(each) for name, each in tensors.items()}, metadata=stated))
     except OSError as error:
-        raise GenerationError(
-            f"it cannot be written: {error.strerror}", where=str(path), remedy="give another --save-state"
-        ) from error
+        raise unwritable(error, "the state", path, instead="give another path with --save-state") from error
 
 
 def read_state(path: Path, owner: Owner) -> SavedState:
