@@ -96,7 +96,51 @@ def room_after(tokens: int, context_size: int) -> int:
     return context_size - tokens
 
 
-class Dialog:
+class InGenie:
+    """What a configuration describes, created in a Genie process of its own, which a `with` block ends."""
+
+    def __init__(self, config: Mapping[str, object], *, folder: Path | None = None) -> None:
+        """
+        Args:
+            config: the content of a `genie_config.json`.
+            folder: the base of its relative paths.
+
+        Raises:
+            ToolchainNotAvailable: see `require`.
+            ToolchainError: a binary holds several graphs, or Genie rejected the configuration, the tokenizer or a
+                binary; contains its output.
+        """
+        libraries = require()
+        require_one_graph_each(config, folder)
+        self._process = GenieProcess(libraries, folder)
+        self.pid = self._process.pid
+        try:
+            self._process.request(do="create", config=config)
+            created = self._process.status(CREATE_TIMEOUT_S)
+            self._require_success(created["status"], "it rejected the model")
+        except BaseException:
+            self.close()
+            raise
+        self.load_s: float = created["seconds"]
+        """Seconds that loading took."""
+        self._process.complaints()  # drops warnings
+
+    def close(self) -> None:
+        """Kill Genie's process, even in the middle of an answer."""
+        self._process.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _require_success(self, status: int, what: str) -> None:
+        if status != 0:
+            raise self._process.failed(f"{what} (status {status})")
+
+
+class Dialog(InGenie):
     """A dialog with a model: `with Dialog(config) as dialog: …`. Each prompt starts a new conversation."""
 
     def __init__(
@@ -113,29 +157,13 @@ class Dialog:
             strengths: by LoRA adapter of the configuration, the values that its `alphas` get when it is applied.
 
         Raises:
-            ToolchainNotAvailable: see `require`.
-            ToolchainError: a binary holds several graphs, or Genie rejected the configuration, the tokenizer or a
-                binary; contains its output.
+            QairtError: see `InGenie`.
         """
-        libraries = require()
-        require_one_graph_each(config, folder)
         self.context_size = _integer(config, "size")
         self._strengths = strengths or {}
         self._begin_tokens = 1 if _integer(config, "bos-token") >= 0 else 0
         """Genie begins every query with the configuration's `bos-token`, even if the prompt already has one."""
-        self._process = GenieProcess(libraries, folder)
-        self.pid = self._process.pid
-        try:
-            self._process.request(do="create", config=config)
-            created = self._process.status(CREATE_TIMEOUT_S)
-            if created["status"] != 0:
-                raise self._process.failed(f"it rejected the model (status {created['status']})")
-        except BaseException:
-            self.close()
-            raise
-        self.load_s: float = created["seconds"]
-        """Seconds that loading took."""
-        self._process.complaints()  # drops warnings
+        super().__init__(config, folder=folder)
 
     def apply(self, adapter: str) -> None:
         """Answer with a LoRA adapter of the configuration from the next query on. Before the first, Genie's answers are
@@ -182,26 +210,12 @@ class Dialog:
         """How many new tokens Genie can generate after a prompt of `tokens`; see `room_after`."""
         return room_after(tokens + self._begin_tokens, self.context_size)
 
-    def close(self) -> None:
-        """Kill Genie's process, even in the middle of an answer."""
-        self._process.close()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self.close()
-
     def _answer(self) -> Iterator[Reply]:
         for reply in self._process.replies():
             if "status" not in reply:
                 yield reply
             elif reply["status"] != CONTEXT_EXCEEDED:
                 self._require_success(reply["status"], "it failed to answer")
-
-    def _require_success(self, status: int, what: str) -> None:
-        if status != 0:
-            raise self._process.failed(f"{what} (status {status})")
 
 
 def _integer(config: Mapping[str, object], name: str) -> int:
