@@ -9,6 +9,7 @@ be given, and `none` where the graphs hold their own.
 from __future__ import annotations
 
 from qairt.bundle.genie_config import GenieFiles
+from qairt.bundle.run_scripts import sdk_parts
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.tokenizer import Tokenizer
@@ -17,24 +18,13 @@ _SCRIPT = """\
 #!/bin/sh
 # Makes a vector of a text with this bundle: sh run_genie.sh "a cat on a mat"
 #
-# Requires these files of the QAIRT SDK in this folder or its lib/ folder: genie-t2e-run, libGenie.so, libQnnHtp.so,
-# libQnnHtpNetRunExtensions.so, libQnnSystem.so, libQnnHtpV{htp}Stub.so (for Android or Linux on Arm) and
-# libQnnHtpV{htp}Skel.so (from hexagon-v{htp}).
+{libraries}
 set -eu
-cd "$(dirname "$0")"
-here=$(pwd)
-export LD_LIBRARY_PATH="$here:$here/lib:${{LD_LIBRARY_PATH:-}}"
-export ADSP_LIBRARY_PATH="$here;$here/lib;/vendor/dsp/cdsp;/vendor/lib/rfsa/adsp;/system/lib/rfsa/adsp;/dsp"
-export PATH="$here:$here/lib:$PATH"
-if [ $# -ne 1 ]; then
+{paths}if [ $# -ne 1 ]; then
   echo "usage: sh run_genie.sh TEXT" >&2
   exit 2
 fi
-command -v genie-t2e-run >/dev/null || {{
-  echo "genie-t2e-run is not in $here: copy it from the QAIRT SDK, see the comment in this script" >&2
-  exit 3
-}}
-exec genie-t2e-run -c genie_config.json -p "$1"
+{find}exec genie-t2e-run -c genie_config.json -p "$1"
 """
 
 
@@ -44,7 +34,7 @@ def embedding_script(*, htp: int) -> str:
     Args:
         htp: the NPU's architecture, part of its libraries' names.
     """
-    return _SCRIPT.format(htp=htp)
+    return _SCRIPT.format(**sdk_parts("genie-t2e-run", htp=htp))
 
 
 def genie_embedding_config(

@@ -11,6 +11,23 @@ from qairt.bundle.genai_config import ADAPTER, RUNS_WITH
 GENIE_SCRIPT = "run_genie.sh"
 ORT_SCRIPT = "run_ort.py"
 
+_LIBRARIES = """\
+# Requires these files of the QAIRT SDK in this folder or its lib/ folder: {program}, libGenie.so, libQnnHtp.so,
+# libQnnHtpNetRunExtensions.so, libQnnSystem.so, libQnnHtpV{htp}Stub.so (for Android or Linux on Arm) and
+# libQnnHtpV{htp}Skel.so (from hexagon-v{htp})."""
+_PATHS = """\
+cd "$(dirname "$0")"
+here=$(pwd)
+export LD_LIBRARY_PATH="$here:$here/lib:${{LD_LIBRARY_PATH:-}}"
+export ADSP_LIBRARY_PATH="$here;$here/lib;/vendor/dsp/cdsp;/vendor/lib/rfsa/adsp;/system/lib/rfsa/adsp;/dsp"
+export PATH="$here:$here/lib:$PATH"
+"""
+_FIND = """\
+command -v {program} >/dev/null || {{
+  echo "{program} is not in $here: copy it from the QAIRT SDK, see the comment in this script" >&2
+  exit 3
+}}
+"""
 _GENIE = """\
 #!/bin/sh
 # Answers a prompt with this bundle: sh run_genie.sh "What is the capital of France?"
@@ -18,22 +35,11 @@ _GENIE = """\
 # With --save FOLDER it writes the conversation, and with --restore FOLDER a prompt goes on from it, without reading it
 # again. Only the bundle that wrote it may restore it.
 #
-# Requires these files of the QAIRT SDK in this folder or its lib/ folder: genie-t2t-run, libGenie.so, libQnnHtp.so,
-# libQnnHtpNetRunExtensions.so, libQnnSystem.so, libQnnHtpV{htp}Stub.so (for Android or Linux on Arm) and
-# libQnnHtpV{htp}Skel.so (from hexagon-v{htp}). On Android:
+{libraries} On Android:
 #   adb push BUNDLE /data/local/tmp/ && adb shell sh /data/local/tmp/BUNDLE/run_genie.sh "'What is …?'"
 set -eu
 from=$(pwd)
-cd "$(dirname "$0")"
-here=$(pwd)
-export LD_LIBRARY_PATH="$here:$here/lib:${{LD_LIBRARY_PATH:-}}"
-export ADSP_LIBRARY_PATH="$here;$here/lib;/vendor/dsp/cdsp;/vendor/lib/rfsa/adsp;/system/lib/rfsa/adsp;/dsp"
-export PATH="$here:$here/lib:$PATH"
-{arguments}command -v genie-t2t-run >/dev/null || {{
-  echo "genie-t2t-run is not in $here: copy it from the QAIRT SDK, see the comment in this script" >&2
-  exit 3
-}}
-# {note}
+{paths}{arguments}{find}# {note}
 {warn}prefix={prefix}
 suffix={suffix}
 config=genie_config.json
@@ -163,6 +169,20 @@ def longest_prompt(context_size: int, window: int) -> int:
     return (context_size - 1) // window * window
 
 
+def sdk_parts(program: str, *, htp: int) -> dict[str, str]:
+    """What every script says that runs a program of the SDK: the files it needs, where they are looked for, and an end
+    where the program is not among them.
+
+    Args:
+        htp: the NPU's architecture, part of its libraries' names.
+    """
+    return {
+        "libraries": _LIBRARIES.format(program=program, htp=htp),
+        "paths": _PATHS.format(),
+        "find": _FIND.format(program=program),
+    }
+
+
 def genie_script(
     affixes: PromptAffixes,
     *,
@@ -191,6 +211,7 @@ def genie_script(
     if between is None:
         restored = f"  echo {shlex.quote(_LOST)} >&2\n  prefix= suffix="
     return _GENIE.format(
+        **sdk_parts("genie-t2t-run", htp=htp),
         arguments=arguments,
         restored=f"{restored}\n{_NO_BEGINNING if adds_bos else ''}",
         lora=f' --lora "${{lora:-{first}}}"' if given else "",
@@ -198,7 +219,6 @@ def genie_script(
         warn=f"echo {shlex.quote(affixes.warning)} >&2\n" if affixes.warning else "",
         prefix=shlex.quote(affixes.prefix),
         suffix=shlex.quote(affixes.suffix),
-        htp=htp,
     )
 
 
