@@ -57,13 +57,15 @@ class Source(Stage[SourceConfig, StageInput, Text]):
 
 
 class FanConfig(StageConfig):
-    not_in_key = StageConfig.not_in_key | {"arn"}
+    not_in_key = StageConfig.not_in_key | {"arn", "hold_while"}
 
     arn: list[int] = [1, 2]
     suffix: str = ""
     fail_at: int | None = None
     fail_while: Path | None = None
     """Fails while this file exists."""
+    hold_while: Path | None = None
+    """Does not end while this file exists."""
     die_at: int | None = None
     sleep: float = 0.0
     counter: Path | None = None
@@ -95,6 +97,8 @@ class Fan(Stage[FanConfig, TextInput, Text]):
                 file.write(f"{ar}\n")
         context.progress(0.5, "half way")
         time.sleep(config.sleep)
+        while config.hold_while is not None and config.hold_while.exists():
+            time.sleep(0.01)
         if config.fail_at == ar and (config.fail_while is None or config.fail_while.exists()):
             raise GraphError("this node is not supported", where="node_7", remedy="leave it out")
         if config.die_at == ar:

@@ -302,11 +302,12 @@ class QairtApp(App[int]):
         self._refresh_timer.double()
 
     def action_leave(self) -> None:
+        self._tick()  # the run may have ended since the last one
         self.leave_actions.leave()
 
     def action_copy_or_leave(self) -> None:
         if not self._copy.copy_selected_text():
-            self.leave_actions.leave()
+            self.action_leave()
 
     async def action_back(self) -> None:
         if self.workspace.is_monitor_on_top:

@@ -66,6 +66,8 @@ def run_app(
         loop.add_signal_handler(signal.SIGTERM, app.leave_actions.terminate)
         await app.run_async(mouse=settings.mouse == "auto")
         run = app.workspace.run
+        if run.own is not None and run.own.finished is not None:
+            await asyncio.to_thread(run.own.over.wait)  # only its records are missing
         result = AppExit(
             code=app.return_code or 0,
             run=run.active_folder,

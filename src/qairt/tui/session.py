@@ -143,7 +143,10 @@ class ThreadSession(_QueuedSession):
         self.result: RunResult | None = None
         self.error: QairtError | None = None
         """Why it could not start, or ended without a result."""
+        self.finished: ev.RunFinished | None = None
+        """Its last event, once that was read."""
         self.over = threading.Event()
+        """Set when its records are written too, a moment after its last event."""
 
     @property
     def folder(self) -> RunFolder | None:
@@ -159,11 +162,19 @@ class ThreadSession(_QueuedSession):
     @property
     def exit_code(self) -> int:
         """How the run ended, for the shell; 0 while it is active."""
-        if not self.over.is_set():
-            return 0
         if self.error is not None:
             return self.error.exit_code
-        return _EXIT_CODES.get(self.result.status if self.result else "failed", 1)
+        ended = self.result or self.finished
+        if ended is not None:
+            return _EXIT_CODES.get(ended.status, 1)
+        return 1 if self.over.is_set() else 0
+
+    def poll(self) -> list[ev.Event]:
+        found = super().poll()
+        for event in found:
+            if isinstance(event, ev.RunFinished):
+                self.finished = event
+        return found
 
     def execute(self) -> None:
         """Execute the run until it ends."""

@@ -54,7 +54,7 @@ class ShownRun:
     def is_active(self) -> bool:
         """Whether the run has not ended."""
         if isinstance(self.session, ThreadSession):
-            return self.is_in_process  # its last events may not have been read yet
+            return self.is_in_process and self.session.finished is None  # its last events may not have been read yet
         return self.session.kind == "host" and self.session.state.status == "running"
 
     @property

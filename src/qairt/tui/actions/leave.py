@@ -23,7 +23,7 @@ class LeaveActions:
         app, run = self._workspace.app, self._workspace.run
         if isinstance(app.screen, LeaveScreen | CancelRunScreen):
             return
-        if run.is_in_process:
+        if run.is_in_process and run.is_active:
             app.push_screen(LeaveScreen(run.session.state.run_id, logout_warning()), self._leave)
         else:
             app.exit(return_code=run.exit_code(self._workspace.project.planned.error))
@@ -47,9 +47,10 @@ class LeaveActions:
             self._workspace.app.exit(return_code=130 if running else 0)
 
     def _leave(self, choice: LeaveChoice | None) -> None:
-        session = self._workspace.run.session
+        run = self._workspace.run
+        session = run.session
         if choice == "detach":
-            self.detach()
+            self._workspace.app.exit(return_code=run.exit_code(None))  # it may have ended meanwhile
         elif choice == "cancel" and isinstance(session, ThreadSession):
             session.pipeline.stop.set()
             self._workspace.app.exit(return_code=130)

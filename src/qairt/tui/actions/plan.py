@@ -7,12 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qairt.engine.plan.announce import planned_entries
-from qairt.engine.record.state import RunState
 from qairt.project import PlanResult
 from qairt.recipe.named_files import differences
 from qairt.tui.actions.plain_terminal import PlainTerminalActions
-from qairt.tui.actions.start import StartActions
+from qairt.tui.actions.start import StartActions, state_of_plan
 from qairt.tui.screens.plan import PlanChoice, PlanScreen
 from qairt.tui.session import PlanSession
 from qairt.tui.workspace import Workspace
@@ -152,15 +150,7 @@ class PlanActions:
         workspace = self._workspace
         workspace.show_recipe_values(planned)
         if planned.plan is not None and workspace.run.session.kind == "plan":
-            options = workspace.project.options
-            state = RunState.of_plan(
-                planned_entries(planned.plan),
-                recipe=str(workspace.project.recipe),
-                cache_dir=str(workspace.project.cache_dir),
-                jobs=options.jobs,
-                memory=options.memory,
-            )
-            workspace.show_session(PlanSession(state))
+            workspace.show_session(PlanSession(state_of_plan(workspace.project)))
         for screen in workspace.app.screen_stack:
             if isinstance(screen, PlanScreen):
                 screen.show(planned)

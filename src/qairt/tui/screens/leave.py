@@ -11,11 +11,13 @@ from textual.screen import ModalScreen
 from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
+from qairt.engine.record.state import RunState
+
 LeaveChoice = Literal["detach", "cancel", "stay"]
 
 
 class LeaveScreen(ModalScreen[LeaveChoice]):
-    """Asks what to do with the run.
+    """Asks what to do with the run. Where it ends meanwhile, only leaving is left to ask for.
 
     Args:
         run_id: of the active run; empty while it is starting.
@@ -47,7 +49,7 @@ class LeaveScreen(ModalScreen[LeaveChoice]):
 
     def compose(self) -> ComposeResult:
         with Vertical(classes="box") as box:
-            box.border_title = f"Run {self._run_id} is still running" if self._run_id else "The run is starting"
+            box.border_title = _running(self._run_id)
             box.border_subtitle = "enter choose   esc stay"
             if self._warning:
                 yield Static(self._warning, markup=False)
@@ -60,6 +62,17 @@ class LeaveScreen(ModalScreen[LeaveChoice]):
 
     def on_mount(self) -> None:
         self.query_one(OptionList).focus()
+
+    def tick(self, state: RunState, now: float) -> None:
+        if not self.is_mounted:
+            return
+        box, choices = self.query_one(".box"), self.query_one(OptionList)
+        if not _has_ended(state):
+            box.border_title = _running(state.run_id)
+        elif choices.option_count == 3:
+            box.border_title = f"Run {state.run_id} has ended"
+            choices.remove_option("cancel")
+            choices.replace_option_prompt("detach", "Leave")
 
     def on_option_list_option_selected(self, event: OptionList.OptionSelected) -> None:
         choices: dict[str | None, LeaveChoice] = {"detach": "detach", "stay": "stay", "cancel": "cancel"}
@@ -106,6 +119,10 @@ class CancelRunScreen(ModalScreen[bool]):
             yield Static(f"Type {self._run_id} and press enter; esc keeps it running.", markup=False)
             yield Input(placeholder=self._run_id, select_on_focus=False, compact=True)
 
+    def tick(self, state: RunState, now: float) -> None:
+        if _has_ended(state) and self.is_current:
+            self.dismiss(False)  # there is nothing to cancel any more
+
     def on_mount(self) -> None:
         self.query_one(Input).focus()
 
@@ -147,3 +164,11 @@ class ConfirmScreen(ModalScreen[bool]):
 
     def action_answer(self, answer: bool) -> None:
         self.dismiss(answer)
+
+
+def _running(run_id: str) -> str:
+    return f"Run {run_id} is still running" if run_id else "The run is starting"
+
+
+def _has_ended(state: RunState) -> bool:
+    return state.status not in ("planned", "running")
