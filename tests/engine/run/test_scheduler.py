@@ -8,18 +8,19 @@ from typing import Any
 from planned_items import item, parts
 from wait import settled
 
-from qairt.engine.run.scheduler import Capacity, Outcome, Scheduler
+from qairt.engine.run.capacity import MachineCapacity
+from qairt.engine.run.scheduler import Outcome, Scheduler
 
 
 def run_items(items: list[Any], run: Any, **settings: Any) -> Outcome:
-    capacity = Capacity(*(settings.pop(name) for name in ("jobs", "memory", "cores")))
+    capacity = MachineCapacity(*(settings.pop(name) for name in ("jobs", "memory", "cores")))
     return Scheduler(items, run, capacity, **settings).run()
 
 
 def order(items: list[Any], **bounds: Any) -> list[str]:
     started: list[str] = []
     settings = {"jobs": 1, "memory": 100, "cores": 2, "stop": threading.Event()} | bounds
-    run_items(items, lambda one, threads, computed: started.append(one.name), **settings)
+    run_items(items, lambda one, place, computed: started.append(one.name), **settings)
     return started
 
 
@@ -36,16 +37,16 @@ def test_jobs_memory_and_threads_are_bounds():
     used: list[int] = []
     lock = threading.Lock()
 
-    def run(one: Any, threads: int, computed: Any) -> None:
+    def run(one: Any, place: Any, computed: Any) -> None:
         with lock:
             running.append(one.peak_ram)
-            granted.append(threads)
+            granted.append(place.threads)
             most.append((len(running), sum(running)))
             used.append(sum(granted))
         settled(lambda: len(most), quiet=0.05)
         with lock:
             running.remove(one.peak_ram)
-            granted.remove(threads)
+            granted.remove(place.threads)
 
     items = [item(str(number), ram=40, threads=64) for number in range(8)]
     run_items(items, run, jobs=3, memory=100, cores=6, stop=threading.Event())
@@ -63,7 +64,7 @@ def test_a_failure_skips_what_needs_it_and_nothing_else():
     after = item("after", bad)
     items = [good, bad, after, item("last", after), item("fine", good)]
 
-    def run(one: Any, threads: int, computed: Any) -> None:
+    def run(one: Any, place: Any, computed: Any) -> None:
         if one is bad:
             raise ValueError("no")
 
@@ -76,7 +77,7 @@ def test_a_failure_skips_what_needs_it_and_nothing_else():
 def test_stop_starts_nothing_new():
     stop = threading.Event()
     items = [item(str(number)) for number in range(5)]
-    outcome = run_items(items, lambda one, threads, computed: stop.set(), jobs=1, memory=100, cores=1, stop=stop)
+    outcome = run_items(items, lambda one, place, computed: stop.set(), jobs=1, memory=100, cores=1, stop=stop)
     assert len(outcome.done) == 1
     assert [cause for _, cause in outcome.skipped] == [None] * 4
 
@@ -84,7 +85,7 @@ def test_stop_starts_nothing_new():
 def test_storing_a_result_holds_no_core():
     storing, other = threading.Event(), threading.Event()
 
-    def run(one: Any, threads: int, computed: Any) -> None:
+    def run(one: Any, place: Any, computed: Any) -> None:
         if one.name == "first":
             computed()
             storing.set()
@@ -103,7 +104,7 @@ def test_what_needs_a_result_waits_until_it_is_stored():
     stored = threading.Event()
     started: list[str] = []
 
-    def run(one: Any, threads: int, computed: Any) -> None:
+    def run(one: Any, place: Any, computed: Any) -> None:
         started.append(one.name)
         computed()
         if one.name == "first":
@@ -129,12 +130,12 @@ def test_what_measures_runs_alone_first_and_on_all_cores():
     given: dict[str, int] = {}
     lock = threading.Lock()
 
-    def run(one: Any, threads: int, computed: Any) -> None:
+    def run(one: Any, place: Any, computed: Any) -> None:
         with lock:
             running.append(one.name)
             for name in running:
                 beside.setdefault(name, set()).update(running)
-        given[one.name] = threads
+        given[one.name] = place.threads
         settled(lambda: len(given), quiet=0.05)
         with lock:
             running.remove(one.name)
@@ -153,7 +154,7 @@ def test_what_measures_waits_for_what_runs_and_holds_nothing_back():
     started: list[str] = []
     slow = threading.Event()
 
-    def run(one: Any, threads: int, computed: Any) -> None:
+    def run(one: Any, place: Any, computed: Any) -> None:
         started.append(one.name)
         if one.name == "slow":
             assert slow.wait(5)
@@ -173,14 +174,14 @@ def test_what_was_skipped_runs_after_a_retry_once_its_sources_are_made():
     last = item("last", after)
     tried: list[str] = []
 
-    def run(one: Any, threads: int, computed: Any) -> None:
+    def run(one: Any, place: Any, computed: Any) -> None:
         tried.append(one.name)
         if one is bad and tried.count("bad") == 1:
             raise ValueError("no")
         if one is beside:
             scheduler.retry()
 
-    scheduler = Scheduler([bad, beside, after, last], run, Capacity(1, 100, 1), stop=threading.Event())
+    scheduler = Scheduler([bad, beside, after, last], run, MachineCapacity(1, 100, 1), stop=threading.Event())
     outcome = scheduler.run()
     assert [one.name for one in outcome.done] == ["beside", "bad", "after", "last"]
     assert (outcome.failed, outcome.skipped) == ([], [])

@@ -109,6 +109,8 @@ class ItemStarted(Event):
     pid: int | None = None
     log: str
     threads: int
+    host: str = ""
+    """Of the cluster's worker that makes it; empty on the run's own machine."""
 
 
 class ItemProgress(Event):

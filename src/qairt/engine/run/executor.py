@@ -20,14 +20,18 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from qairt.child_process import python_command, python_environment
+from qairt.engine.plan.disk import DiskLimit
 from qairt.engine.record.tool_lines import last_lines
+from qairt.engine.run.capacity import Capacity, MachineCapacity
 from qairt.engine.run.fork_server import Forked, ForkServer, Unable
 from qairt.engine.run.jobs import PROGRESS, RESULT, Job, JobError, JobResult, run_job, why_disk_is_full
+from qairt.engine.run.options import RunOptions
 from qairt.engine.run.stop import Interrupted, Stop
 from qairt.engine.run.usage import Usage, usage_of, usage_so_far
 from qairt.engine.stage import Progress
 from qairt.errors import ItemFailed, QairtError
 from qairt.files import open_regular, parse_json, read_regular
+from qairt.machine import available_cores
 
 ReportUsage = Callable[[Usage], None]
 
@@ -45,10 +49,15 @@ class ItemLog:
     stage: str
     label: str
     log: Path
+    worker: str = ""
+    """See `Place.worker`."""
 
 
 class Executor(Protocol):
     """Makes items."""
+
+    def capacity(self, options: RunOptions, disk: DiskLimit | None) -> Capacity:
+        """What runs beside what, and where."""
 
     def run(self, job: Job, item: ItemLog, progress: Progress, stop: Stop, report_usage: ReportUsage) -> None:
         """Make one item. `report_usage` is called before it returns or raises, also for an item that failed.
@@ -62,7 +71,12 @@ class Executor(Protocol):
         """No more items come."""
 
 
-class InlineExecutor:
+class _OnThisMachine:
+    def capacity(self, options: RunOptions, disk: DiskLimit | None) -> Capacity:
+        return MachineCapacity(options.jobs, options.memory, available_cores(), disk)
+
+
+class InlineExecutor(_OnThisMachine):
     """Items run in the engine's own process; for small models, tests and debugging.
 
     Usage is that of the process: if several items run at a time, each gets the sum.
@@ -90,7 +104,7 @@ class InlineExecutor:
         pass
 
 
-class ProcessExecutor:
+class ProcessExecutor(_OnThisMachine):
     """Items run in child processes with their own environment and log.
 
     Args:

@@ -19,6 +19,7 @@ from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.plan.reads import files_read
 from qairt.engine.record import events as ev
 from qairt.engine.run.bookkeeping import Bookkeeping
+from qairt.engine.run.capacity import Place
 from qairt.engine.run.executor import Executor, ItemLog
 from qairt.engine.run.inputs import ItemInputs
 from qairt.engine.run.jobs import Job, import_path, module_folder
@@ -77,7 +78,7 @@ class ItemRunner:
         finally:
             lock.release()
 
-    def run(self, item: PlannedItem, threads: int, computed: Callable[[], None], log: Path, stop: Stop) -> None:
+    def run(self, item: PlannedItem, place: Place, computed: Callable[[], None], log: Path, stop: Stop) -> None:
         """Make the item and publish its entry.
 
         Args:
@@ -92,7 +93,7 @@ class ItemRunner:
         with self._cache.linking(sources):
             self._inputs.require_unchanged_files(item, log)
             try:
-                entry, seconds = self._make(item, sources, threads, computed, log, stop)
+                entry, seconds = self._make(item, sources, place, computed, log, stop)
             except ItemFailed as error:
                 self._cache.retire_if_damaged(sources, Path(error.where or ""))
                 raise
@@ -103,7 +104,7 @@ class ItemRunner:
         self,
         item: PlannedItem,
         sources: list[Entry],
-        threads: int,
+        place: Place,
         computed: Callable[[], None],
         log: Path,
         stop: Stop,
@@ -124,11 +125,17 @@ class ItemRunner:
                 directory=work,
                 resume=resume,
                 shared=self._cache.shared_directory(stage.name),
-                threads=threads,
+                threads=place.threads,
             )
             self._stream.emit(
                 ev.ItemStarted(
-                    stage=stage.name, label=item.label, key=item.key, reason=item.reason, log=str(log), threads=threads
+                    stage=stage.name,
+                    label=item.label,
+                    key=item.key,
+                    reason=item.reason,
+                    log=str(log),
+                    threads=place.threads,
+                    host=place.host,
                 )
             )
 
@@ -140,7 +147,7 @@ class ItemRunner:
             def record_usage(usage: Usage) -> None:
                 self._usage[item.name] = usage
 
-            self._executor.run(job, ItemLog(stage.name, item.label, log), progress, stop, record_usage)
+            self._executor.run(job, ItemLog(stage.name, item.label, log, place.worker), progress, stop, record_usage)
             computed()
             self._inputs.require_unchanged_files(item, log)
             seconds = time.time() - started

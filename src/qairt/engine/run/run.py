@@ -15,6 +15,7 @@ from qairt.engine.record.state import RunState
 from qairt.engine.record.summary import write_summary
 from qairt.engine.record.tool_lines import last_lines
 from qairt.engine.run.bookkeeping import Bookkeeping
+from qairt.engine.run.capacity import Place
 from qairt.engine.run.disk import disk_limit, require_space
 from qairt.engine.run.executor import make_executor
 from qairt.engine.run.failure_log import tell_in_log
@@ -28,7 +29,7 @@ from qairt.engine.run.publishing import publish
 from qairt.engine.run.releases import Releases
 from qairt.engine.run.remarks import emit_difference, emit_remarks
 from qairt.engine.run.requests import RunRequests
-from qairt.engine.run.scheduler import Capacity, Outcome, Scheduler
+from qairt.engine.run.scheduler import Outcome, Scheduler
 from qairt.engine.run.setup import RunSetup
 from qairt.engine.run.sharing import Sharing
 from qairt.engine.run.stage_hooks import StageHooks
@@ -37,7 +38,6 @@ from qairt.engine.run.stop import Cancellations, Interrupted, TryAlone
 from qairt.engine.run.stream import EventStream
 from qairt.engine.stage import Stage
 from qairt.errors import CacheError, ContractViolation, ItemFailed, QairtError
-from qairt.machine import available_cores
 
 
 class Run:
@@ -152,7 +152,7 @@ class Run:
         scheduler = Scheduler(
             todo,
             self._make,
-            Capacity(self._options.jobs, self._options.memory, available_cores(), disk),
+            self._executor.capacity(self._options, disk),
             stop=self._stop,
             paused=self._requests.paused,
             on_blocked=self._blocked,
@@ -165,12 +165,12 @@ class Run:
                 raise error
         return outcome
 
-    def _make(self, item: PlannedItem, threads: int, computed: Callable[[], None]) -> None:
+    def _make(self, item: PlannedItem, place: Place, computed: Callable[[], None]) -> None:
         """Make one item, then release what nothing reads after it."""
-        self._make_one(item, threads, computed)
+        self._make_one(item, place, computed)
         self._releases.ended(item)
 
-    def _make_one(self, item: PlannedItem, threads: int, computed: Callable[[], None]) -> None:
+    def _make_one(self, item: PlannedItem, place: Place, computed: Callable[[], None]) -> None:
         stage = item.stage
         log = self._folder.logs / f"{stage.name}.{item.label}.log"
         stop = self._cancellations.started(item.name)
@@ -182,7 +182,7 @@ class Run:
                 if item.entry is not None:
                     self._note_cached(item)
                     return
-                self._items.run(item, threads, computed, log, stop)
+                self._items.run(item, place, computed, log, stop)
                 self._executed.append(item.name)
                 emit_difference(item, self._stream)
                 self._sharing.add(item)

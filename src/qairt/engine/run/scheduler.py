@@ -11,30 +11,16 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
-from qairt.engine.plan.disk import DiskLimit
 from qairt.engine.plan.order import urgency
 from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.run.capacity import Capacity, Computing, Place
 from qairt.engine.run.stop import TryAgain, TryAlone
 
-RunItem = Callable[[PlannedItem, int, Callable[[], None]], None]
-"""`run(item, threads, computed)` raises if the item failed, and calls `computed` when it only has to be stored. After
+RunItem = Callable[[PlannedItem, Place, Callable[[], None]], None]
+"""`run(item, place, computed)` raises if the item failed, and calls `computed` when it only has to be stored. After
 `TryAgain` the item runs again; after `TryAlone` with nothing beside it."""
 
 _POLL = 0.5  # seconds after which a lost message is looked for
-
-
-@dataclass(frozen=True)
-class Capacity:
-    """What items may use together."""
-
-    jobs: int
-    """Items computed at a time."""
-    memory: int
-    """Bytes for the sum of the running items' estimated peaks; one item always runs."""
-    cores: int
-    """Threads to share. An item gets what it can use, at most `cores // (items that can run beside it)`."""
-    disk: DiskLimit | None = None
-    """What items may add to the disk; one item always runs."""
 
 
 @dataclass
@@ -88,7 +74,7 @@ class Scheduler:
         self._disk = capacity.disk
         self._urgency = urgency(items, capacity.jobs) if self._disk is None else self._disk.order
         self._running: dict[int, threading.Thread] = {}
-        self._computing: dict[int, tuple[PlannedItem, int]] = {}
+        self._computing: dict[int, Computing] = {}
         """The running items that use memory and threads."""
         self._alone: set[int] = set()
         """Items that ran out of memory beside others."""
@@ -107,7 +93,7 @@ class Scheduler:
         """Run until nothing more can run."""
         while self._waiting or self._running:
             self._start_ready_items()
-            if not self._running and not (self._waiting and self._paused.is_set() and not self._stop.is_set()):
+            if not self._running and not self._waits():
                 break
             try:
                 self._take(self._messages.get(timeout=_POLL))
@@ -138,41 +124,42 @@ class Scheduler:
     def _start_ready_items(self) -> None:
         if self._stop.is_set() or self._paused.is_set():
             return
-        capacity = self._capacity
+        capacity, computing = self._capacity, self._computing.values()
         ready = [self._waiting[number] for number in self._ready if number in self._waiting]
         ready.sort(key=lambda item: (not self._runs_alone(item), self._urgency[id(item)]))
-        contenders = max(1, min(capacity.jobs, len(ready) + len(self._computing)))
+        contenders = len(ready) + len(computing)
         for item in ready:
-            if len(self._computing) >= capacity.jobs:
+            if capacity.is_full(computing):
                 break
-            alone = self._runs_alone(item)
-            if self._computing and (alone or any(self._runs_alone(other) for other, _ in self._computing.values())):
+            if self._running and self._disk is not None and not self._disk.fits(item):
                 continue
-            used = sum(other.peak_ram for other, _ in self._computing.values())
-            free = capacity.cores - sum(threads for _, threads in self._computing.values())
-            too_much = free < 1 or used + item.peak_ram > capacity.memory
-            too_large = self._disk is not None and not self._disk.fits(item)
-            if (self._computing and too_much) or (self._running and too_large):
-                continue
-            del self._waiting[id(item)]
-            share = capacity.cores if alone else capacity.cores // contenders
-            self._start(item, max(1, min(item.task.estimate.threads, share, free)))
+            place = capacity.find(item, computing, alone=self._runs_alone(item), contenders=contenders)
+            if place is not None:
+                del self._waiting[id(item)]
+                self._start(item, place)
+
+    def _waits(self) -> bool:
+        """Whether items may still start although none runs."""
+        if self._stop.is_set() or not self._waiting:
+            return False
+        return self._paused.is_set() or (self._capacity.grows and any(key in self._waiting for key in self._ready))
 
     def _runs_alone(self, item: PlannedItem) -> bool:
         return item.task.estimate.alone or id(item) in self._alone
 
-    def _start(self, item: PlannedItem, threads: int) -> None:
-        thread = threading.Thread(target=self._worker, args=(item, threads), name=item.name, daemon=True)
+    def _start(self, item: PlannedItem, place: Place) -> None:
+        thread = threading.Thread(target=self._worker, args=(item, place), name=item.name, daemon=True)
         self._ended.pop(id(item), None)
-        self._running[id(item)], self._computing[id(item)] = thread, (item, threads)
+        self._running[id(item)] = thread
+        self._computing[id(item)] = Computing(item, place, self._runs_alone(item))
         if self._disk is not None:
             self._disk.started(item)
         thread.start()
 
-    def _worker(self, item: PlannedItem, threads: int) -> None:
+    def _worker(self, item: PlannedItem, place: Place) -> None:
         error = None
         try:
-            self._run(item, threads, lambda: self._messages.put(_Message("computed", item)))
+            self._run(item, place, lambda: self._messages.put(_Message("computed", item)))
         except BaseException as raised:  # passed to the caller, which decides
             error = raised
         self._ended[id(item)] = (item, error)
