@@ -134,6 +134,8 @@ class Project:
             "--memory",
             str(chosen.memory),
         ]
+        if chosen.scheduler:
+            arguments += ["--executor", chosen.executor, "--scheduler", chosen.scheduler]
         self.state_folder.mkdir(parents=True, exist_ok=True)
         path = self.state_folder / "host.log"
         before = {run.id for run in live_runs(self.state_folder)}

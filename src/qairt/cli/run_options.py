@@ -13,10 +13,10 @@ from qairt.cli import completion
 if TYPE_CHECKING:
     from qairt.engine.run.options import RunOptions
 
-ExecutorName = Literal["process", "inline"]
+ExecutorName = Literal["process", "inline", "dask"]
 
 
-def _memory(text: str) -> int:
+def _size(text: str) -> int:
     try:
         return parse_size(text)
     except ValueError as error:
@@ -41,7 +41,7 @@ Memory = Annotated[
     int | None,
     typer.Option(
         metavar="SIZE",
-        parser=_memory,
+        parser=_size,
         help="RAM for all running items together, such as 8G.",
         show_default="the free RAM",
     ),
@@ -50,11 +50,28 @@ Disk = Annotated[
     int | None,
     typer.Option(
         metavar="SIZE",
-        parser=_memory,
+        parser=_size,
         help="What the cache directory may take on disk, such as 40G; what lies between the stages is let go in time.",
         show_default="what the disk has",
     ),
 ]
+
+
+@dataclass(frozen=True)
+class Machines:
+    """Where items are made."""
+
+    executor: Annotated[
+        ExecutorName,
+        typer.Option(
+            help="process: each item in its own process. inline: in this process, for debugging."
+            " dask: on the workers of a Dask cluster."
+        ),
+    ] = "process"
+    scheduler: Annotated[
+        str | None,
+        typer.Option(metavar="ADDRESS", help="The cluster's scheduler, such as tcp://10.0.0.5:8786, for dask."),
+    ] = None
 
 
 @dataclass(frozen=True)
@@ -67,14 +84,18 @@ class RunLimits:
     memory: Memory = None
     disk: Disk = None
 
-    def options(self, executor: ExecutorName = "process") -> RunOptions:
+    def options(self, machines: Machines | None = None) -> RunOptions:
         """Options of the engine; what was not given is chosen for this machine."""
+        machines = machines or Machines()
+        if (machines.executor == "dask") != (machines.scheduler is not None):
+            raise typer.BadParameter("--executor dask and --scheduler ADDRESS belong together")
         from qairt.engine.run.options import RunOptions
 
         chosen = RunOptions()
         return replace(
             chosen,
-            executor=executor,
+            executor=machines.executor,
+            scheduler=machines.scheduler or "",
             until=self.until,
             force=frozenset(self.force or ()),
             disk=self.disk,

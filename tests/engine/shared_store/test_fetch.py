@@ -53,7 +53,7 @@ def cache(tmp_path):
 
 def fetch(cache, objects, entry, folder, locks=None) -> Fetch:
     folder.mkdir(exist_ok=True)
-    return Fetch(objects, entry, folder, cache.blobs, locks if locks is not None else defaultdict(threading.Lock))
+    return Fetch(objects, entry.files, folder, cache.blobs, locks if locks is not None else defaultdict(threading.Lock))
 
 
 def test_the_same_bytes_are_sent_once(cache, tmp_path):

@@ -11,7 +11,7 @@ import typer
 from qairt.cli import exit_codes
 from qairt.cli.console import ReaderGone, is_terminal, stray_output_to_stderr
 from qairt.cli.options import CacheDir, Overrides, Recipe
-from qairt.cli.run_options import ExecutorName, RunLimits
+from qairt.cli.run_options import Machines, RunLimits
 
 if TYPE_CHECKING:
     from qairt.engine.run.options import RunOptions
@@ -34,10 +34,7 @@ def run(
     overrides: Overrides = None,
     *,
     limits: RunLimits,
-    executor: Annotated[
-        ExecutorName,
-        typer.Option(help="process: each item in its own process. inline: in this process, for debugging."),
-    ] = "process",
+    machines: Machines,
     cache_dir: CacheDir = None,
     display: RunDisplay,
 ) -> None:
@@ -55,6 +52,7 @@ def run(
       qairt run recipe.yaml stages.split_model.num_splits=3
       qairt run recipe.yaml --until quantization
       qairt run recipe.yaml --force convert --jobs 2 --memory 8G
+      qairt run recipe.yaml --executor dask --scheduler tcp://10.0.0.5:8786
 
     \b
     Exit codes: 0 done, 1 an item failed, 2 the command or the recipe is wrong,
@@ -64,13 +62,13 @@ def run(
     from qairt.cli.screen import ScreenRequest, show, why_no_screen
     from qairt.recipe.find import find_recipe
 
-    options = limits.options(executor)
+    options = limits.options(machines)
     if display.detach:
         from qairt.cli.detached import start_detached
 
         start_detached(recipe, overrides or (), cache_dir, options, as_json=display.as_json)
         return
-    if not (display.no_tui or display.as_json) and executor == "process" and why_no_screen() is None:
+    if not (display.no_tui or display.as_json) and machines.executor != "inline" and why_no_screen() is None:
         raise typer.Exit(show(ScreenRequest(find_recipe(recipe), overrides or (), cache_dir, options, start=True)))
     raise typer.Exit(run_plainly(open_pipeline(recipe, overrides, cache_dir), options, as_json=display.as_json))
 

@@ -9,6 +9,8 @@ from typing import Protocol
 from qairt.engine.plan.disk import DiskLimit
 from qairt.engine.plan.planned import PlannedItem
 
+NO_WORKER_REMEDY = "start a worker that can hold it: `qairt worker --help`; finished items are kept"
+
 
 @dataclass(frozen=True)
 class Place:

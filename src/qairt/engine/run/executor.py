@@ -21,6 +21,7 @@ from typing import BinaryIO, Protocol
 
 from qairt.child_process import python_command, python_environment
 from qairt.engine.plan.disk import DiskLimit
+from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.tool_lines import last_lines
 from qairt.engine.run.capacity import Capacity, MachineCapacity
 from qairt.engine.run.fork_server import Forked, ForkServer, Unable
@@ -34,6 +35,8 @@ from qairt.files import open_regular, parse_json, read_regular
 from qairt.machine import available_cores
 
 ReportUsage = Callable[[Usage], None]
+Stays = Callable[[PlannedItem], bool]
+"""Whether an item is made on this machine, whatever others there are."""
 
 _PROGRESS_POLL = 0.05  # seconds
 _USAGE_POLL = 0.5  # seconds
@@ -56,7 +59,14 @@ class ItemLog:
 class Executor(Protocol):
     """Makes items."""
 
-    def capacity(self, options: RunOptions, disk: DiskLimit | None) -> Capacity:
+    def open(self) -> None:
+        """Items are about to come.
+
+        Raises:
+            QairtError: none can be made.
+        """
+
+    def capacity(self, options: RunOptions, disk: DiskLimit | None, stays: Stays) -> Capacity:
         """What runs beside what, and where."""
 
     def run(self, job: Job, item: ItemLog, progress: Progress, stop: Stop, report_usage: ReportUsage) -> None:
@@ -72,7 +82,10 @@ class Executor(Protocol):
 
 
 class _OnThisMachine:
-    def capacity(self, options: RunOptions, disk: DiskLimit | None) -> Capacity:
+    def open(self) -> None:
+        pass
+
+    def capacity(self, options: RunOptions, disk: DiskLimit | None, stays: Stays) -> Capacity:
         return MachineCapacity(options.jobs, options.memory, available_cores(), disk)
 
 
@@ -201,10 +214,6 @@ class ProcessExecutor(_OnThisMachine):
         if result.error is not None:
             error = result.error.as_error()
             raise ItemFailed.from_error(error, stage=item.stage, label=item.label, log_tail=last_lines(item.log))
-
-
-def make_executor(name: str) -> Executor:
-    return InlineExecutor() if name == "inline" else ProcessExecutor(forks=True)
 
 
 def _environment(threads: int) -> dict[str, str]:

@@ -73,6 +73,10 @@ class ItemInputs:
         """The entries of everything that the item is made from."""
         return [source.entry for source in item.upstream if source.entry is not None]
 
+    def reads_files(self, item: PlannedItem) -> bool:
+        """Whether it reads files outside the cache, which no other machine has."""
+        return bool(item.task.paths or self._files_read(item))
+
     def require_unchanged_files(self, item: PlannedItem, log: Path) -> None:
         """Check that files outside the cache are the ones that were digested for the keys of this run.
 

@@ -16,10 +16,10 @@ from qairt.engine.cache.manifest import PipelineManifest, item_record
 from qairt.engine.libraries import made_with
 from qairt.engine.plan.costs import Cost, CostHistory
 from qairt.engine.plan.planned import PlannedItem
-from qairt.engine.plan.reads import files_read
+from qairt.engine.plan.reads import files_read, items_read
 from qairt.engine.record import events as ev
 from qairt.engine.run.bookkeeping import Bookkeeping
-from qairt.engine.run.capacity import Place
+from qairt.engine.run.capacity import NO_WORKER_REMEDY, Place
 from qairt.engine.run.executor import Executor, ItemLog
 from qairt.engine.run.inputs import ItemInputs
 from qairt.engine.run.jobs import Job, import_path, module_folder
@@ -89,6 +89,8 @@ class ItemRunner:
             CacheError: its inputs are gone, or its result cannot be stored.
             Interrupted: `stop` was set.
         """
+        if place.refusal:
+            raise ItemFailed(place.refusal, stage=item.stage.name, label=item.label, remedy=NO_WORKER_REMEDY)
         sources = self._inputs.entries(item)
         with self._cache.linking(sources):
             self._inputs.require_unchanged_files(item, log)
@@ -126,6 +128,7 @@ class ItemRunner:
                 resume=resume,
                 shared=self._cache.shared_directory(stage.name),
                 threads=place.threads,
+                folders=[read.entry.directory for read in items_read(item) if read.entry is not None],
             )
             self._stream.emit(
                 ev.ItemStarted(
@@ -152,7 +155,7 @@ class ItemRunner:
             self._inputs.require_unchanged_files(item, log)
             seconds = time.time() - started
             peak = self._usage.get(item.name, Usage()).peak_rss
-            new = _new_entry(item, seconds, peak)
+            new = _new_entry(item, seconds, peak, place.host)
             entry = self._cache.publish(work, new, wait=self._until_unread(item, stop))
             shutil.rmtree(resume, ignore_errors=True)
             return entry, seconds
@@ -219,7 +222,12 @@ class ItemRunner:
         return cost
 
 
-def _new_entry(item: PlannedItem, seconds: float, peak_rss: int) -> NewEntry:
+def _new_entry(item: PlannedItem, seconds: float, peak_rss: int, host: str) -> NewEntry:
+    """
+    Args:
+        host: of the worker that made it; empty for this machine.
+    """
+    made_by = made_here(item.stage.computed_with, item.tools)
     return NewEntry(
         key=item.key,
         stage=item.stage.name,
@@ -230,5 +238,5 @@ def _new_entry(item: PlannedItem, seconds: float, peak_rss: int) -> NewEntry:
         made_from={source.name: source.key for source in item.sources},
         made_with=made_with(item.stage.computed_with),
         read=files_read(item),
-        made_by=made_here(item.stage.computed_with, item.tools),
+        made_by={**made_by, "host": host} if host else made_by,
     )

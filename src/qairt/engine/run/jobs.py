@@ -47,6 +47,8 @@ class Job(BaseModel):
     threads: int
     digests: dict[Path, str] = Field(default_factory=dict)
     """See `Context.digests`."""
+    folders: list[Path] = Field(default_factory=list)
+    """Of the entries that it reads."""
 
 
 class JobError(BaseModel):

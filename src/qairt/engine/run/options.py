@@ -21,6 +21,8 @@ class RunOptions:
     disk: int | None = None
     """Bytes that the cache directory may take; what the disk has by default."""
     executor: str = "process"
+    scheduler: str = ""
+    """Address of the Dask scheduler whose workers make items, for the executor `dask`."""
     until: str | None = None
     force: frozenset[str] = frozenset()
     asked: frozenset[str] = frozenset()

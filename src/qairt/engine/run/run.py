@@ -17,7 +17,7 @@ from qairt.engine.record.tool_lines import last_lines
 from qairt.engine.run.bookkeeping import Bookkeeping
 from qairt.engine.run.capacity import Place
 from qairt.engine.run.disk import disk_limit, require_space
-from qairt.engine.run.executor import make_executor
+from qairt.engine.run.executors import make_executor
 from qairt.engine.run.failure_log import tell_in_log
 from qairt.engine.run.history import add_run, sizes_on_disk
 from qairt.engine.run.inputs import ItemInputs
@@ -37,7 +37,7 @@ from qairt.engine.run.stage_metrics import StageMetrics
 from qairt.engine.run.stop import Cancellations, Interrupted, TryAlone
 from qairt.engine.run.stream import EventStream
 from qairt.engine.stage import Stage
-from qairt.errors import CacheError, ContractViolation, ItemFailed, QairtError
+from qairt.errors import ContractViolation, ItemFailed, QairtError
 
 
 class Run:
@@ -45,12 +45,12 @@ class Run:
 
     Args:
         stream: where its events go.
-        stop: set to end the run; finished items are kept.
+        stop: set to end it; finished items are kept.
     """
 
     def __init__(self, setup: RunSetup, options: RunOptions, stream: EventStream, stop: threading.Event) -> None:
         self.handles_stop = False
-        """It checks `stop` all the time, so that nobody needs to interrupt it."""
+        """It checks `stop` all the time: nobody needs to interrupt it."""
         self._setup, self._options, self._stream, self._stop = setup, options, stream, stop
         self._planner, self._folder = setup.planner, setup.folder
         self._cache = setup.planner.cache
@@ -66,7 +66,7 @@ class Run:
         self._bookkeeping = Bookkeeping(stream)
         self._inputs = ItemInputs(self._cache, setup.planner.env)
         self._hooks = StageHooks(stream, self._record_stage, self._inputs)
-        self._executor = make_executor(options.executor)
+        self._executor = make_executor(options, setup.planner, stream)
         self._items = ItemRunner(self._cache, setup.manifest, self._inputs, stream, self._executor, self._bookkeeping)
         self._sharing = Sharing(setup, stream, self._bookkeeping)
         self._cancellations = Cancellations(stop)
@@ -152,7 +152,7 @@ class Run:
         scheduler = Scheduler(
             todo,
             self._make,
-            self._executor.capacity(self._options, disk),
+            self._executor.capacity(self._options, disk, self._inputs.reads_files),
             stop=self._stop,
             paused=self._requests.paused,
             on_blocked=self._blocked,
@@ -166,7 +166,7 @@ class Run:
         return outcome
 
     def _make(self, item: PlannedItem, place: Place, computed: Callable[[], None]) -> None:
-        """Make one item, then release what nothing reads after it."""
+        """Make an item, then release what nothing else reads."""
         self._make_one(item, place, computed)
         self._releases.ended(item)
 
@@ -214,7 +214,8 @@ class Run:
     def _require_space(self, plan: Plan) -> None:
         try:
             warning = require_space(plan, self._cache.cache_dir, self._options)
-        except CacheError:
+            self._executor.open()
+        except QairtError:
             self._finish(plan, "failed", 0.0)
             raise
         if warning is not None:

@@ -7,13 +7,14 @@ import os
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from qairt.engine.cache.blobs import Blobs
+from qairt.engine.cache.entry import StoredFile
 from qairt.engine.shared_store.objects import Missing, Objects, Unavailable
 from qairt.engine.shared_store.patience import Limits
-from qairt.engine.shared_store.stored import StoredEntry, content_name
+from qairt.engine.shared_store.stored import content_name
 
 _POLL = 0.2  # seconds between two looks at a content that another fetch brings
 
@@ -38,15 +39,19 @@ class _Abandoned(Exception):  # noqa: N818 - it is not an error
 
 
 class Fetch:
-    """One entry on its way.
+    """Files on their way, such as those of one entry.
 
     Args:
+        files: by name.
         folder: empty; gets the files.
         blobs: what is here is not sent again, and what came stays, also if the rest does not.
     """
 
-    def __init__(self, objects: Objects, stored: StoredEntry, folder: Path, blobs: Blobs, locks: Locks) -> None:
-        self._objects, self._stored, self._folder, self._blobs, self._locks = objects, stored, folder, blobs, locks
+    def __init__(
+        self, objects: Objects, files: Mapping[str, StoredFile], folder: Path, blobs: Blobs, locks: Locks
+    ) -> None:
+        self._objects, self._files, self._folder, self._blobs, self._locks = objects, files, folder, blobs, locks
+        self._bytes = sum(file["size"] for file in files.values())
         self._abandoned = threading.Event()
         self._moved = time.monotonic()
         self.here = 0
@@ -62,7 +67,7 @@ class Fetch:
             Unavailable: the store failed.
             OSError: this machine's disk.
         """
-        for name, file in self._stored.files.items():
+        for name, file in self._files.items():
             target = self._folder / name
             lock = self._locks[file["sha256"]]
             while not lock.acquire(timeout=_POLL):
@@ -96,7 +101,7 @@ class Fetch:
         if now - self._moved > limits.silent:
             raise Unavailable(f"it sent next to nothing for {limits.silent:g} s")
         elapsed = now - began
-        expected = elapsed * self._stored.bytes / self.here if self.here else elapsed
+        expected = elapsed * self._bytes / self.here if self.here else elapsed
         if elapsed > limits.judged and expected > seconds:
             raise Unavailable(f"it is slow: {self.received / elapsed / 1e6:.1f} MB/s")
 

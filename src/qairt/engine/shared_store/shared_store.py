@@ -171,7 +171,7 @@ class SharedStore:
             progress(min(fetch.here / stored.bytes, 1.0) if stored.bytes else 1.0)
 
         try:
-            fetch = Fetch(self._open(), stored, folder, blobs, self._locks)
+            fetch = Fetch(self._open(), stored.files, folder, blobs, self._locks)
             watched(fetch.run, go_on)
         except Unavailable as error:
             self.failed(error)
