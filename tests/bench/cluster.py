@@ -114,7 +114,8 @@ def cut(cluster: Namespaces, folder: Path, seconds: float) -> None:
     starts = len([event for event in watched.of(ev.ItemStarted) if event.stage == "fan"])
     print(
         f"line of a worker cut for {seconds:g} s: {ended[0].status if ended else 'not ended'} after"
-        f" {time.monotonic() - began:.0f} s, 3 items started {starts} times, same bytes: {results(there) == results(here)}"
+        f" {time.monotonic() - began:.0f} s, 3 items started {starts} times,"
+        f" same bytes: {results(there) == results(here)}"
     )
 
 

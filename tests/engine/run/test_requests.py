@@ -5,6 +5,8 @@ from __future__ import annotations
 from threaded_run import ThreadedRun, four_stages
 from wait import settled
 
+from qairt.engine.record.waiting import waits_for
+
 
 def test_pausing_starts_nothing_and_goes_on(tmp_path):
     run = ThreadedRun(four_stages(tmp_path, sleep=0.3))
@@ -14,7 +16,7 @@ def test_pausing_starts_nothing_and_goes_on(tmp_path):
     before = run.state.count("done")
     settled(run.statuses, quiet=0.8)
     assert (run.state.paused, run.state.count("done"), run.state.count("running")) == (True, before, 0)
-    assert "paused" in run.state.waits_for(run.state.items["fan", "ar3"])
+    assert "paused" in waits_for(run.state.items["fan", "ar3"], run.state)
     assert run.ask("resume").done
     assert set(run.end().values()) == {"done"}
     assert run.state.status == "done"

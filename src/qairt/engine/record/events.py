@@ -85,6 +85,8 @@ class RunStarted(Event):
     """Bytes that running items may use in total."""
     ram: int = 0
     """Bytes of RAM of the machine or container."""
+    scheduler: str = ""
+    """Of the cluster whose workers make items."""
     seconds: float = 0.0
     """How long it is expected to take; 0 in old records."""
     seconds_low: float = 0.0

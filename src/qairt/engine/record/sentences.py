@@ -45,7 +45,8 @@ def _cached_stages(event: ev.RunStarted) -> str:
 
 
 def started(event: ev.ItemStarted) -> str:
-    return f"{event.stage} {event.label}: started; {event.reason}"
+    on = f" on {event.host}" if event.host else ""
+    return f"{event.stage} {event.label}: started{on}; {event.reason}"
 
 
 def finished(event: ev.ItemFinished) -> str:
@@ -109,7 +110,8 @@ def running(item: ItemState, now: float) -> str:
     doing = f", {item.message}" if item.message else ""
     if item.status == "quiet":
         doing += f", stopped: process {item.stopped_pid}" if item.stopped_pid else ", silent"
-    return f"{item.stage} {item.label} ({elapsed}{expected}{doing})"
+    on = f" on {item.host}" if item.host else ""
+    return f"{item.stage} {item.label}{on} ({elapsed}{expected}{doing})"
 
 
 def quiet(event: ev.ItemQuiet) -> str:

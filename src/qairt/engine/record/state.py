@@ -55,6 +55,8 @@ class ItemState:
     status: ItemStatus = "waiting"
     reason: str = ""
     """Why it runs; empty if it is cached."""
+    host: str = ""
+    """Of the cluster's worker that makes it."""
     sources: tuple[str, ...] = ()
     expected_seconds: float = 0.0
     expected_low: float = 0.0
@@ -124,6 +126,8 @@ class RunState:
     recipe: str = ""
     cache_dir: str = ""
     status: RunStatus = "planned"
+    scheduler: str = ""
+    """Of the cluster whose workers make its items."""
     host: str = ""
     pid: int = 0
     jobs: int = 1
@@ -207,7 +211,7 @@ class RunState:
                 item = self._enter(event.stage, event.label, "running")
                 item.started, item.log, item.reason = event.time, event.log, event.reason
                 item.fraction, item.message, item.error, item.key = 0.0, "", None, event.key
-                item.first_report = (0.0, 0.0)
+                item.first_report, item.host = (0.0, 0.0), event.host
                 item.attempt += 1
                 self._stage(event).running = True
             case ev.ItemProgress():
@@ -294,30 +298,13 @@ class RunState:
                     left.append(dependent)
         return list(found.values())
 
-    def waits_for(self, item: ItemState) -> str:
-        """Why an item has not started: `needs 3.8 GB of memory, 2.1 GB free`; empty if nothing is known."""
-        if item.status == "waiting":
-            missing = [name for name in item.sources if self._status(name) not in MADE]
-            more = f" and {len(missing) - 1} more" if len(missing) > 1 else ""
-            return f"waits for {missing[0]}{more}" if missing else ""
-        if item.status != "ready":
-            return ""
-        if self.paused:
-            return "the run is paused"
-        busy = [other for other in self.items.values() if other.status in BUSY]
-        if len(busy) >= self.jobs:
-            return f"waits for one of {self.jobs} job slots"
-        free = self.memory - sum(other.expected_ram for other in busy)
-        if busy and self.memory and item.expected_ram > free:
-            return f"needs {item.expected_ram / 1e9:.1f} GB of memory, {max(free, 0) / 1e9:.1f} GB free"
-        return "waits for a core"
-
     # Inside
 
     def _start(self, event: ev.RunStarted) -> None:
         self.run_id, self.recipe, self.cache_dir = event.run_id, event.recipe, event.cache_dir
         self.status, self.started, self.host, self.pid = "running", event.time, event.host, event.pid
         self.jobs, self.cores, self.memory, self.ram = event.jobs, event.cores, event.memory, event.ram
+        self.scheduler = event.scheduler
         self._plan(event.items)
 
     def _plan(self, entries: Iterable[ev.PlannedEntry]) -> None:

@@ -69,6 +69,7 @@ class RunSetup:
                 cores=available_cores(),
                 memory=options.memory,
                 ram=total_memory(),
+                scheduler=options.scheduler,
                 seconds=round(eta.seconds, 1),
                 seconds_low=round(eta.low, 1),
                 seconds_high=round(eta.high, 1),

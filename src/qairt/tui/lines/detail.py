@@ -15,6 +15,7 @@ from qairt.engine.plan.planned import PlannedItem, short
 from qairt.engine.record.eta import is_overdue
 from qairt.engine.record.sentences import stopped
 from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.waiting import waits_for
 from qairt.tui.lines.matrix import percent, plain
 from qairt.tui.lines.plan import spread
 from qairt.tui.lines.wrap import wrapped
@@ -72,7 +73,9 @@ def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
     yield "state", f"{look.mark(item.status)} {in_words(item.status)}{reached}{explained}", style
     if item.message:
         yield "", item.message, ""
-    if waits := run.waits_for(item):
+    if item.host:
+        yield "made on", item.host, ""
+    if waits := waits_for(item, run):
         yield "waiting", waits, ""
     if item.status in ("running", "quiet") and item.started is not None:
         yield "elapsed", duration(max(run.now - item.started, 0.0)), ""
