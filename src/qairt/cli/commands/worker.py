@@ -38,7 +38,7 @@ def worker(
       qairt run recipe.yaml --executor dask --scheduler tcp://10.0.0.5:8786
 
     \b
-    Exit codes: 0 ended as asked, 2 it cannot join.
+    Exit codes: 0 ended as asked, 1 it cannot join.
     """
     from qairt.cli.console import emit
     from qairt.engine.run.cluster.supervisor import work

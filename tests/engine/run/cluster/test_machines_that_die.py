@@ -12,7 +12,7 @@ import wait
 from dask_cluster import Watched, machines, open_toy, options_for, results
 
 from qairt.engine.record import events as ev
-from qairt.engine.run.cluster import executor
+from qairt.engine.run.cluster import executor, supervisor
 from qairt.engine.run.options import RunOptions
 from qairt.errors import QairtError
 
@@ -160,3 +160,12 @@ def test_a_network_that_is_cut_for_a_while(tmp_path, expected):
         wait.until(lambda: len(run.watched.of(ev.ItemFinished)) >= 2)
         os.kill(cluster.workers["w0"].pid, signal.SIGCONT)
         run.ends_with(expected)
+
+
+def test_a_worker_that_cannot_join_says_so(tmp_path, monkeypatch):
+    monkeypatch.setattr(supervisor, "_JOIN_S", 1.0)
+    with pytest.raises(QairtError, match="no Dask scheduler answers"):
+        supervisor.work("tcp://127.0.0.1:9", tmp_path / "worker", jobs=1, memory=10**9, notify=print)
+    (tmp_path / "file").touch()
+    with pytest.raises(QairtError, match="items cannot be made here"):
+        supervisor.work("tcp://127.0.0.1:9", tmp_path / "file", jobs=1, memory=10**9, notify=print)

@@ -15,7 +15,7 @@ from typing import Any
 from qairt.amounts import count, size
 from qairt.engine.run.cluster.quiet import silence_dask
 from qairt.errors import QairtError, RecipeError
-from qairt.files import make_folder, require_writable
+from qairt.files import require_writable
 from qairt.machine import available_cores, available_memory, this_host
 
 _AGAIN_S = 3.0
@@ -43,7 +43,7 @@ def work(scheduler: str, folder: Path, *, jobs: int | None, memory: int | None, 
             "a worker needs the package distributed, which is not installed", remedy="pip install 'qairt[cluster]'"
         )
     try:
-        make_folder(folder)
+        folder.mkdir(parents=True, exist_ok=True)
         require_writable(folder)
     except OSError as error:
         raise QairtError(
