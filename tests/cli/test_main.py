@@ -17,7 +17,7 @@ from qairt.cli.app import SUMMARIES, load
 ALL = [
     "run", "tui", "sweep", "plan", "estimate", "check", "status", "attach", "logs", "cancel",
     "generate", "embed", "execute", "evaluate", "verify", "report", "export", "init", "models", "recipes", "migrate",
-    "schema", "doctor", "trust", "history", "lora", "bundle", "cache",
+    "schema", "doctor", "trust", "history", "lora", "bundle", "cache", "worker",
 ]  # fmt: skip
 CACHE = ["list", "show", "clear", "undo", "verify", "prune", "why", "push", "pull", "status"]
 
