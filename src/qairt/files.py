@@ -12,7 +12,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from io import BufferedReader, BufferedWriter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -336,6 +336,17 @@ def copy_small_link_large(source: Path, files: Iterable[Path], target: Path) -> 
 def files_below(directory: Path) -> list[Path]:
     """All regular files below `directory`, sorted."""
     return sorted(path for path in directory.rglob("*") if path.is_file() and not path.is_symlink())
+
+
+def bytes_below(directory: Path) -> int:
+    """Size of all files below a folder; hard links count once. What comes and goes meanwhile counts or not."""
+    seen: dict[tuple[int, int], int] = {}
+    for folder, _, names in os.walk(directory):
+        for name in names:
+            with suppress(OSError):
+                status = os.lstat(os.path.join(folder, name))
+                seen[status.st_dev, status.st_ino] = status.st_size
+    return sum(seen.values())
 
 
 def log_tail(path: Path, lines: int = 12) -> list[str]:

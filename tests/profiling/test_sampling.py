@@ -126,3 +126,16 @@ def start() -> ev.RunStarted:
 
 def until_no_thread() -> None:
     until(lambda: not any(thread.name == "resource sampler" for thread in threading.enumerate()), 10)
+
+
+@pytest.mark.parametrize("limit", [None, 10**9])
+def test_the_disk_of_the_cache_is_sampled_against_its_limit(tmp_path, limit):
+    pipeline, _ = pipeline_in(tmp_path, sleep=0.3)
+    assert pipeline.construct(RunOptions(executor="inline", disk=limit)).status == "done"
+    started = next(event for event in events_of(pipeline) if isinstance(event, ev.RunStarted))
+    assert started.disk == (limit or 0)
+    sample = next(event for event in events_of(pipeline) if isinstance(event, ev.ResourceSample))
+    assert (sample.disk is not None) == (limit is not None)
+    assert sample.disk is None or 0 < sample.disk < 10**6
+    assert sample.disk_free is not None
+    assert sample.disk_free > 0

@@ -8,9 +8,11 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 from qairt.engine.observers import StageObserver
 from qairt.engine.record import events as ev
+from qairt.profiling.disk import DiskWatch
 from qairt.profiling.resources import ResourceSampler, Sample
 from qairt.profiling.stage_memory import StageMemory
 from qairt.profiling.stall_detector import STALL_SECONDS, StallDetector
@@ -35,6 +37,7 @@ class ResourceSampling(StageObserver):
         self._stalls = StallDetector(stall_seconds)
         self._sampler: ResourceSampler | None = None
         self._memory = StageMemory()
+        self._disk: DiskWatch | None = None
 
     def on_event(self, event: ev.Event) -> None:
         """Follow the run. Never waits for the thread, which may be waiting for the caller."""
@@ -44,6 +47,7 @@ class ResourceSampling(StageObserver):
             self._sampler = None
         if isinstance(event, ev.RunStarted):
             self._memory.reset()
+            self._disk = DiskWatch(Path(event.cache_dir), limited=event.disk > 0)
             self._sampler = sampler = ResourceSampler(self._interval, lambda found: self._emit_sample(sampler, found))
             sampler.start()
         elif isinstance(event, ev.StageStarted) and self._sampler is not None:
@@ -65,6 +69,7 @@ class ResourceSampling(StageObserver):
         if sampler is not self._sampler:
             return
         self._memory.add(found)
+        disk, free = self._disk.look() if self._disk is not None else (None, None)
         with suppress(OSError):  # a full disk: the run reports it itself
             self._emit(
                 ev.ResourceSample(
@@ -75,6 +80,8 @@ class ResourceSampling(StageObserver):
                     gpu_percent=found.gpu_percent,
                     machine_ram=found.machine_ram,
                     machine_cpu_percent=round(found.machine_cpu_percent, 1),
+                    disk=disk,
+                    disk_free=free,
                 )
             )
             for event in self._stalls.check(time.monotonic(), sampler.processes):

@@ -9,7 +9,7 @@ from qairt.engine.record import events as ev
 from qairt.engine.record.state import RunState
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.themes import VARIABLE_DEFAULTS
-from qairt.tui.widgets.profiler import ProfilerLine, ProfilerPane
+from qairt.tui.widgets.profiler import ProfilerLine, ProfilerPane, disk_line
 
 GB = 10**9
 
@@ -160,3 +160,18 @@ async def test_the_line_is_cut_where_there_is_no_room() -> None:
     app = Host(a_run())
     async with app.run_test(size=(24, 8)):
         assert app.line.line == "RAM 20.7/64G  CPU 211/8…"
+
+
+@pytest.mark.parametrize(
+    ("limit", "used", "free", "says"),
+    [
+        (40 * GB, 3_200_000_000, 90 * GB, "disk 3.2 G of 40.0 G"),
+        (0, None, 90 * GB, ""),
+        (0, None, 2_100_000_000, "disk 2.1 G free"),
+        (0, None, None, ""),
+    ],
+)
+def test_the_disk_is_told_where_it_has_a_limit_or_is_nearly_full(limit, used, free, says):
+    state = RunState(status="running", disk=limit)
+    state.samples.append(ev.ResourceSample(ram=1, cpu_percent=1.0, disk=used, disk_free=free))
+    assert disk_line(state) == says

@@ -21,7 +21,7 @@ from qairt.engine.record.events import RunStarted, parse_event
 from qairt.engine.record.folder import run_folders
 from qairt.engine.stage import registered_stages
 from qairt.errors import CacheError, QairtError
-from qairt.files import open_regular, parse_json
+from qairt.files import bytes_below, open_regular, parse_json
 
 
 class Store:
@@ -79,15 +79,7 @@ class Store:
 
     def bytes_on_disk(self) -> int:
         """Size of all files; hard links count once."""
-        seen: dict[tuple[int, int], int] = {}
-        for folder, _, names in os.walk(self.state_folder):
-            for name in names:
-                try:
-                    status = os.lstat(os.path.join(folder, name))
-                except OSError:
-                    continue
-                seen[status.st_dev, status.st_ino] = status.st_size
-        return sum(seen.values())
+        return bytes_below(self.state_folder)
 
     def bytes_in_trash(self) -> int:
         """Bytes that emptying the trash frees."""

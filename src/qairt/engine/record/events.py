@@ -87,6 +87,8 @@ class RunStarted(Event):
     """Bytes of RAM of the machine or container."""
     scheduler: str = ""
     """Of the cluster whose workers make items."""
+    disk: int = 0
+    """Bytes that the cache directory may take; 0 without a limit."""
     seconds: float = 0.0
     """How long it is expected to take; 0 in old records."""
     seconds_low: float = 0.0
@@ -243,6 +245,7 @@ class LogLine(Event):
 class ResourceSample(Event):
     """RAM of the process tree in bytes, CPU in percent of one core; GPU fields are None without a GPU.
 
+    `disk` are the bytes of the cache directory where it has a limit, `disk_free` those that are left on its disk.
     `machine_ram` and `machine_cpu_percent` are those of all programs of the machine; None where they were not recorded.
     """
 
@@ -254,6 +257,8 @@ class ResourceSample(Event):
     gpu_percent: float | None = None
     machine_ram: int | None = None
     machine_cpu_percent: float | None = None
+    disk: int | None = None
+    disk_free: int | None = None
 
 
 class RunFinished(Event):

@@ -128,6 +128,8 @@ class RunState:
     status: RunStatus = "planned"
     scheduler: str = ""
     """Of the cluster whose workers make its items."""
+    disk: int = 0
+    """Bytes that its cache directory may take; 0 without a limit."""
     host: str = ""
     pid: int = 0
     jobs: int = 1
@@ -304,7 +306,7 @@ class RunState:
         self.run_id, self.recipe, self.cache_dir = event.run_id, event.recipe, event.cache_dir
         self.status, self.started, self.host, self.pid = "running", event.time, event.host, event.pid
         self.jobs, self.cores, self.memory, self.ram = event.jobs, event.cores, event.memory, event.ram
-        self.scheduler = event.scheduler
+        self.scheduler, self.disk = event.scheduler, event.disk
         self._plan(event.items)
 
     def _plan(self, entries: Iterable[ev.PlannedEntry]) -> None:

@@ -70,6 +70,7 @@ class RunSetup:
                 memory=options.memory,
                 ram=total_memory(),
                 scheduler=options.scheduler,
+                disk=options.disk or 0,
                 seconds=round(eta.seconds, 1),
                 seconds_low=round(eta.low, 1),
                 seconds_high=round(eta.high, 1),

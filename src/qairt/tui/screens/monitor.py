@@ -31,7 +31,7 @@ from qairt.tui.widgets.detail import Detail
 from qairt.tui.widgets.log_view import LogView
 from qairt.tui.widgets.matrix import StageMatrix
 from qairt.tui.widgets.overall import OverallBar
-from qairt.tui.widgets.profiler import ProfilerLine, ProfilerPane
+from qairt.tui.widgets.profiler import ProfilerLine, ProfilerPane, disk_line
 from qairt.tui.widgets.recipe_tree import RecipeTree
 from qairt.tui.widgets.run_feed import RunFeed
 from qairt.tui.widgets.status import StatusLine
@@ -201,6 +201,8 @@ class MonitorScreen(Screen[None]):
             parts.append(what if len(cleared) == 1 else f"{len(cleared)} {what}")
         if state.status in ("running", "planned") and done < total:
             parts.append(f"{in_words(self._eta.at(state, now))} left")
+        if on_disk := disk_line(state):
+            parts.append(on_disk)
         self.overall.show(progress_of(state, now), " · ".join(parts))
 
     def _select_running(self, state: RunState) -> None:

@@ -22,6 +22,8 @@ _STEPS = (1, 2, 3, 4, 5, 7, 10, 15, 20, 30, 45, 60, 90, 120, 300, 600)
 """Possible seconds per point of a graph."""
 _MIN_WIDTH, _MIN_HEIGHT, _GOOD_HEIGHT = 18, 4, 7
 _SPARK_MIN, _SPARK_MAX = 4, 40
+_SCARCE = 5_000_000_000
+"""Bytes: with less left on it, a disk is worth a look."""
 
 
 def gigabytes(count: float) -> str:
@@ -239,6 +241,18 @@ class ProfilerLine(Widget):
         if shown != self._parts:
             self._parts = shown
             self.refresh()
+
+
+def disk_line(state: RunState) -> str:
+    """`disk 3.2 G of 40.0 G` where the cache directory has a limit, `disk 1.2 G free` where its disk is nearly full."""
+    last = state.last_sample
+    if last is None or state.status != "running":
+        return ""
+    if state.disk and last.disk is not None:
+        return f"disk {gigabytes(last.disk)} of {gigabytes(state.disk)}"
+    if last.disk_free is not None and last.disk_free < _SCARCE:
+        return f"disk {gigabytes(last.disk_free)} free"
+    return ""
 
 
 def _title(number: str, resource: _Resource, span: float = 0.0) -> str:
