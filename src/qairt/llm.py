@@ -484,6 +484,12 @@ class LLMPipeline(Pipeline):
 
         return export_workfolder(self.finished(), Path(directory))
 
+    def export_dlcs(self, directory: str | Path) -> list[Path]:
+        """Copy every DLC into a new folder; see `qairt.results.dlcs`."""
+        from qairt.results.dlcs import export_dlcs
+
+        return export_dlcs(self.finished(), Path(directory))
+
     def export_package(self, directory: str | Path) -> list[Path]:
         """Write the bundle for onnxruntime-genai as a model package; see `qairt.results.bundle.export_package`."""
         from qairt.results.bundle import export_package

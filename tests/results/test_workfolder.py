@@ -62,7 +62,7 @@ def test_an_unfinished_run_is_refused_and_leaves_nothing(cpu, tmp_path):
 def test_a_workfolder_has_no_format(cpu, tmp_path, capsys):
     words = ["export", str(cpu.recipe.source), str(tmp_path / "work"), "--layout", "workfolder", "--format", "ort"]
     assert main(words) == 2
-    assert "--format: a workfolder has no format\n  give --format or --layout workfolder" in capsys.readouterr().err
+    assert "--format: --layout workfolder has no format\n  leave one of them out" in capsys.readouterr().err
 
 
 @pytest.mark.compiler

@@ -13,7 +13,7 @@ from qairt.cli.options import CacheDir, Json, Recipe
 from qairt.errors import RecipeError
 
 FormatName = Literal["genie", "geniex", "ort"]
-LayoutName = Literal["bundle", "package", "workfolder"]
+LayoutName = Literal["bundle", "package", "dlc", "workfolder"]
 
 
 def export(
@@ -36,6 +36,7 @@ def export(
         LayoutName,
         typer.Option(
             help="bundle: what a device needs, copied. package: the ort bundle as an ONNX Runtime model package."
+            " dlc: the DLC of every part, float and quantized, for programs of the QAIRT SDK."
             " workfolder: every artifact in the folders of the QAIRT notebooks (models_ar_n,"
             " artifacts/serialized_binaries), as links into the cache."
         ),
@@ -46,27 +47,28 @@ def export(
     """Copy the finished bundle to a folder, for any runtime.
 
     The bundle holds everything a device needs. It shares no files with the cache, and is verified against its
-    checksums (SHA256SUMS). No format needs another run. With --layout workfolder, every artifact of the run is
-    linked into the folder instead.
+    checksums (SHA256SUMS). No format needs another run.
 
     \b
     Examples:
       qairt export recipe.yaml bundle/ && qairt bundle check bundle/
-      qairt export recipe.yaml bundle-ort/ --format ort
       qairt export recipe.yaml bundle-geniex/ --format geniex
       qairt export recipe.yaml model.ortpackage --layout package
+      qairt export recipe.yaml dlcs/ --layout dlc
       qairt export recipe.yaml work/ --layout workfolder
     """
     from qairt.cli.find_recipe import open_pipeline
 
-    if form is not None and layout == "workfolder":
-        raise RecipeError("a workfolder has no format", where="--format", remedy="give --format or --layout workfolder")
+    if form is not None and layout in ("workfolder", "dlc"):
+        raise RecipeError(f"--layout {layout} has no format", where="--format", remedy="leave one of them out")
     if form not in (None, "ort") and layout == "package":
         raise RecipeError("a model package holds the ort bundle", where="--format", remedy="leave --format out")
     pipeline = open_pipeline(recipe, overrides, cache_dir)
     match layout:
         case "workfolder":
             files = pipeline.export_workfolder(directory)
+        case "dlc":
+            files = pipeline.export_dlcs(directory)
         case "package":
             files = pipeline.export_package(directory)
         case "bundle":

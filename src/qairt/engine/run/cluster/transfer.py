@@ -19,6 +19,7 @@ from qairt.engine.shared_store.patience import PATIENT, watched
 from qairt.engine.shared_store.settings import StoreSettings
 from qairt.engine.shared_store.shared_store import SharedStore
 from qairt.engine.shared_store.stored import content_name
+from qairt.files import open_regular
 
 _SLOWEST = 50_000
 """Bytes per second at which a file is given up."""
@@ -63,7 +64,7 @@ class Transfer:
             check()
             size, name = path.stat().st_size, content_name(digest)
             if digest in self._suspect or self._store.ask(partial(_size, name)) != size:
-                with path.open("rb") as file:
+                with open_regular(path) as file:
                     self._store.ask(partial(_put, name, file), LIMITS.fetch + size / _SLOWEST)
                 self._suspect.discard(digest)
             self._sent.add(digest)
