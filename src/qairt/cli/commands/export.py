@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -11,6 +11,9 @@ from qairt.amounts import count, size
 from qairt.cli.console import emit, emit_json
 from qairt.cli.options import CacheDir, Json, Recipe
 from qairt.errors import RecipeError
+
+if TYPE_CHECKING:
+    from qairt.llm import LLMPipeline
 
 FormatName = Literal["genie", "geniex", "ort"]
 LayoutName = Literal["bundle", "package", "dlc", "workfolder"]
@@ -47,11 +50,13 @@ def export(
     """Copy the finished bundle to a folder, for any runtime.
 
     The bundle holds everything a device needs. It shares no files with the cache, and is verified against its
-    checksums (SHA256SUMS). No format needs another run.
+    checksums (SHA256SUMS). No format needs another run. With --layout workfolder, every artifact of the run is
+    linked into the folder instead.
 
     \b
     Examples:
       qairt export recipe.yaml bundle/ && qairt bundle check bundle/
+      qairt export recipe.yaml bundle-ort/ --format ort
       qairt export recipe.yaml bundle-geniex/ --format geniex
       qairt export recipe.yaml model.ortpackage --layout package
       qairt export recipe.yaml dlcs/ --layout dlc
@@ -64,17 +69,21 @@ def export(
     if form not in (None, "ort") and layout == "package":
         raise RecipeError("a model package holds the ort bundle", where="--format", remedy="leave --format out")
     pipeline = open_pipeline(recipe, overrides, cache_dir)
-    match layout:
-        case "workfolder":
-            files = pipeline.export_workfolder(directory)
-        case "dlc":
-            files = pipeline.export_dlcs(directory)
-        case "package":
-            files = pipeline.export_package(directory)
-        case "bundle":
-            files = pipeline.export(directory, form)
+    files = _write(pipeline, directory, layout, form)
     total = sum(path.stat().st_size for path in files)
     if as_json:
         emit_json({"directory": str(directory.absolute()), "files": [str(path) for path in files], "bytes": total})
         return
     emit(f"{directory}: {count(len(files), 'file')}, {size(total)}")
+
+
+def _write(pipeline: LLMPipeline, directory: Path, layout: LayoutName, form: FormatName | None) -> list[Path]:
+    match layout:
+        case "workfolder":
+            return pipeline.export_workfolder(directory)
+        case "dlc":
+            return pipeline.export_dlcs(directory)
+        case "package":
+            return pipeline.export_package(directory)
+        case "bundle":
+            return pipeline.export(directory, form)
