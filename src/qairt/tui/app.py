@@ -117,7 +117,7 @@ class QairtApp(App[int]):
         self._problems = list(problems)
         self._repaint: Timer | None = None
         self._refreshed_at = 0.0
-        self._refresh_timer = RefreshTimer(self, appearance.refresh, self._tick)
+        self._refresh_timer = RefreshTimer(self, appearance.refresh, self._tick, spares=appearance.spares)
         self._recipe_watch = RecipeWatch(project, lambda files: self.post_message(FilesChanged(files)))
         workspace = self.workspace = Workspace(self, project, appearance.look, readonly=launch.readonly)
         self._plain_terminal = PlainTerminalActions(workspace, settings.editor)

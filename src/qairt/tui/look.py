@@ -24,6 +24,8 @@ class Appearance:
     """For `App.__init__`; only there it keeps Textual from sending greys for `NO_COLOR`. None: as the theme says."""
     refresh: float
     """Screen refreshes per second, at most."""
+    spares: bool = False
+    """Fewer of them, where they cost too much of a core."""
     reasons: tuple[str, ...] = ()
     """What was chosen because of the terminal, in sentences."""
 
@@ -55,7 +57,7 @@ def choose_look(settings: UserSettings, environ: Mapping[str, str], encoding: st
     if settings.refresh is None and environ.get("SSH_CONNECTION"):
         refresh = REFRESH_OVER_SSH
         reasons.append(f"{REFRESH_OVER_SSH:.0f} refreshes per second, because this is an SSH connection")
-    return Appearance(Look(ascii_only, graph), theme, ansi_color, refresh, tuple(reasons))
+    return Appearance(Look(ascii_only, graph), theme, ansi_color, refresh, settings.refresh is None, tuple(reasons))
 
 
 def _is_utf8(encoding: str) -> bool:

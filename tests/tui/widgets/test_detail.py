@@ -117,7 +117,12 @@ async def test_it_is_painted_only_when_it_changes_and_scrolls(monkeypatch) -> No
     async with app.run_test(size=(30, 8)) as pilot:
         updates: list[Content] = []
         update = app.detail._text.update
-        monkeypatch.setattr(app.detail._text, "update", lambda content: (updates.append(content), update(content)))
+
+        def counted(content: Content, *, layout: bool) -> None:
+            updates.append(content)
+            update(content, layout=layout)
+
+        monkeypatch.setattr(app.detail._text, "update", counted)
         app.detail.show(FAILED, None, None, RunState())
         app.detail.show(FAILED, None, None, RunState())
         assert len(updates) == 1

@@ -246,38 +246,43 @@ def _scheduled(items: list[ItemState], seconds: list[float], jobs: int, memory: 
     for number in range(len(items) - 1, -1, -1):  # dependents come after their sources
         path[number] = seconds[number] + max([path[other] for other in dependents[number]], default=0.0)
     missing = [len(needed) for needed in sources]
-    least = min(item.expected_ram for item in items)
-    ready: list[tuple[float, int]] = []
+    ram = [_rounded(item.expected_ram) if memory else 0 for item in items]
+    ready: dict[int, list[tuple[float, int]]] = {each: [] for each in sorted(set(ram))}
+    """By memory: among those that fit, only the first of each are looked at, however many wait."""
     running: list[tuple[float, int]] = []
     used = 0
     for number, item in enumerate(items):
         if item.status in BUSY:
             running.append((seconds[number], number))
-            used += item.expected_ram
+            used += ram[number]
         elif not missing[number]:
-            ready.append((-path[number], number))
-    heapq.heapify(ready)
+            heapq.heappush(ready[ram[number]], (-path[number], number))
     heapq.heapify(running)
     now = 0.0
-    while ready or running:
-        passed = []
-        while ready and len(running) < jobs and not (running and memory and used + least > memory):
-            number = ready[0][1]
-            if running and memory and used + items[number].expected_ram > memory:
-                passed.append(heapq.heappop(ready))
-                continue
-            heapq.heappop(ready)
-            used += items[number].expected_ram
+    while True:
+        while len(running) < jobs:
+            free = memory - used if running and memory else inf
+            first = min((waiting[0] for each, waiting in ready.items() if waiting and each <= free), default=None)
+            if first is None:
+                break
+            number = first[1]
+            heapq.heappop(ready[ram[number]])
+            used += ram[number]
             heapq.heappush(running, (now + seconds[number], number))
-        for entry in passed:
-            heapq.heappush(ready, entry)
+        if not running:
+            return now
         now, number = heapq.heappop(running)
-        used -= items[number].expected_ram
+        used -= ram[number]
         for other in dependents[number]:
             missing[other] -= 1
             if not missing[other] and items[other].status not in BUSY:
-                heapq.heappush(ready, (-path[other], other))
-    return now
+                heapq.heappush(ready[ram[other]], (-path[other], other))
+
+
+def _rounded(count: int) -> int:
+    """The next number of four significant bits: at most an eighth more."""
+    shift = max(count.bit_length() - 4, 0)
+    return -(-count >> shift) << shift
 
 
 def _spread(items: list[ItemState], seconds: list[float], made: dict[str, int], now: float) -> tuple[float, float]:

@@ -68,8 +68,9 @@ class Detail(VerticalScroll, inherit_bindings=False):
             item, planned, entry, run, self._look, self.scrollable_content_region.width, manifest=manifest
         )
         if lines != self._lines:
+            same_height = len(lines) == len(self._lines)  # they are broken to the width; else all panes are laid out
             self._lines = lines
-            self._text.update(Content("\n").join(lines))
+            self._text.update(Content("\n").join(lines), layout=not same_height)
         if is_other_item:
             self.scroll_home(animate=False)
 

@@ -44,6 +44,8 @@ class LogPainter:
     def strip(self, row: LogRow, highlights: Sequence[Highlight], width: int) -> Strip:
         """One row, `width` cells wide."""
         style = self.base + self.style_of(row.level) if row.level else self.base
+        if not (row.matches or highlights or row.more) and row.text.isprintable():  # as nearly all are
+            return self._timed(Strip([Segment(row.text, style)]).apply_offsets(row.start, row.line), row, style, width)
         text = Text(row.text, end="", no_wrap=True)
         text.stylize(style)
         for start, end in row.matches:
@@ -56,6 +58,10 @@ class LogPainter:
         if row.more:
             ellipsis = Segment(">" if self.page.look.ascii else "…", style + self.style_of("note"))
             strip = Strip([*strip.adjust_cell_length(max(self.page.width - 1, 0), style), ellipsis])
+        return self._timed(strip, row, style, width)
+
+    def _timed(self, strip: Strip, row: LogRow, style: Style, width: int) -> Strip:
+        """With the row's time before it, where the page has times."""
         if self.page.first_time is not None:
             time = row.when.ljust(TIME_COLUMNS)[:TIME_COLUMNS]
             strip = Strip([Segment(time, self.base + self.style_of("note")), *strip])
