@@ -59,7 +59,7 @@ def first_frame(bench: Bench) -> None:
         terminal.wait_for(LAST_STAGE)  # from now on everything is compiled, and in the page cache
     for _ in range(TIMES):
         opened = bench.open(*QAIRT, "tui", str(recipe_of(bench)), *words)
-        plan.time(opened, lambda text: LAST_STAGE in text and "31 cached" in text)
+        plan.time(opened, lambda text: LAST_STAGE in text and "25 cached" in text)
         opened = bench.open(*QAIRT, "tui", str(recipe_of(bench)), *words, "--attach", newest(cache).id)
         monitor.time(opened, lambda text: "2 Stages" in text and "convert " in text)
     for what, starts in (("the plan", plan), ("the matrix of a run", monitor)):

@@ -18,13 +18,13 @@ from qairt.engine.record.events import LogLine
 from qairt.engine.run.options import RunOptions
 from qairt.errors import RecipeError
 from qairt.llm import LLMPipeline
+from qairt.model.names import PAST
 from qairt.model.reference import Reference
 from qairt.quant.encodings_json import read_encodings
 from qairt.quant.lora_record import LoraRecord
 from qairt.quant.simulate import Simulated
 from qairt.results.concurrency import float_branches, stored_branches
 from qairt.results.finished import FinishedRun
-from qairt.runtime.cache import PAST
 from qairt.runtime.chain import ChainObserver, PartChain
 from qairt.runtime.emulator import EmulatedPart
 from qairt.runtime.metrics import sqnr_db

@@ -7,12 +7,12 @@ import pytest
 from tiny_models import save_tiny
 
 from qairt.model.describe import describe_model
+from qairt.model.names import PAST
 from qairt.model.parameters import open_parameters
 from qairt.model.parts import plan_split
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.measure.reference_vectors import expected_outputs, part_inputs
 from qairt.quant.quantize_model import quantize_model
-from qairt.runtime.cache import PAST
 from qairt.verify.layers import layer_costs
 from qairt.verify.measure import rows
 from qairt.verify.text import GraphCall, PartCache, ReferenceText, plan_calls

@@ -10,7 +10,7 @@ from typing import Literal
 from qairt.files import read_regular
 from qairt.graph.tensors import GraphSignature
 from qairt.model.config import DecoderConfig
-from qairt.runtime.cache import PAST
+from qairt.model.names import PAST
 from qairt.runtime.stored import Array
 from qairt.toolchain.soc import Soc
 

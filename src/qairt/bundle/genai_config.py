@@ -15,8 +15,8 @@ from qairt.bundle.windows import require_one_kind
 from qairt.errors import ModelError, RecipeError
 from qairt.graph.tensors import TensorSpec
 from qairt.model.config import DecoderConfig
+from qairt.model.names import PAST
 from qairt.model.tokenizer import Tokenizer
-from qairt.runtime.cache import PAST
 
 NAME = "genai_config.json"
 POSITIONS, LOGITS = "positions.onnx", "logits.onnx"

@@ -15,6 +15,8 @@ ALPHA = "lora_alpha"
 """The graph input that holds the strength of every adapter whose A and B are in the graph."""
 CAP = "cap"
 """The end of the parameter that capped scores or logits are multiplied by; it is in no file."""
+PAST = re.compile(r"^past_(key|value)_(\d+)_(in|out)$")
+"""Keys or values of a layer, by the name of a graph's input or output."""
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 

@@ -9,7 +9,6 @@ leftmost slot, which is padding until the context is full.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -17,11 +16,10 @@ import numpy as np
 from qairt.errors import GenerationError, GraphError
 from qairt.graph.session import Array
 from qairt.graph.tensors import GraphSignature, TensorSpec
+from qairt.model.names import PAST
 
 Grid = tuple[str, tuple[int | str, ...], float | None, int | None]
 """Dtype, shape with the token axis left open, scale, offset."""
-
-PAST = re.compile(r"^past_(key|value)_(\d+)_(in|out)$")
 
 
 class KVCache:

@@ -12,9 +12,9 @@ from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import COMPUTED, COS, INPUT_IDS, MASK, SIN, is_mask
 from qairt.model.masks import mask_of
-from qairt.model.names import LOGITS, POOLED, is_branch_input
+from qairt.model.names import LOGITS, PAST, POOLED, is_branch_input
 from qairt.model.rope import rotary_inputs
-from qairt.runtime.cache import PAST, KVCache
+from qairt.runtime.cache import KVCache
 from qairt.runtime.cpu import CpuPart
 from qairt.runtime.generator import Logits, require_known, require_room
 from qairt.runtime.parts import Opener, PartGraph, PartRunner

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qairt.runtime.cache import PAST, time_axis
+from qairt.model.names import PAST
+from qairt.runtime.cache import time_axis
 from qairt.runtime.cpu import CpuPart
 from qairt.runtime.metrics import sqnr_db
 from qairt.runtime.parts import PartGraph

@@ -5,19 +5,13 @@ An invalid setting is reported in a sentence, and the app starts with its defaul
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import Field, ValidationError
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    NoDecode,
-    PydanticBaseSettingsSource,
-    SettingsConfigDict,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qairt.files import write_atomic
 from qairt.recipe.names import nearest
@@ -28,11 +22,14 @@ from qairt.tui.terminal.notice import NotifyBy
 from qairt.tui.themes import DEFAULT_THEME
 from qairt.user_folder import config_folder
 
+_PREFIX = "QAIRT_"
+"""Of the environment variables that are settings."""
 
-class UserSettings(BaseSettings):
+
+class UserSettings(BaseModel):
     """How the terminal interface behaves for this user."""
 
-    model_config = SettingsConfigDict(env_prefix="QAIRT_", env_ignore_empty=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True)
 
     theme: str = DEFAULT_THEME
     ascii: bool = False
@@ -48,22 +45,10 @@ class UserSettings(BaseSettings):
     """How the end of a run that took a minute or more is announced: `auto`, `bell` or `off`."""
     notify_command: str | None = None
     """A shell command run then as well; `$1` is the sentence, `$QAIRT_STATE` is done or failed."""
-    keys: Annotated[dict[str, str], NoDecode] = {}
+    keys: dict[str, str] = {}
     """Keys by action id: `{item.clear: ctrl+x}`."""
     store: object = None
     """Where results are shared: `qairt.engine.shared_store.settings` reads and checks it."""
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Only what `load_settings` passes, so that it can name the source of an error."""
-        return (init_settings,)
 
 
 def config_file() -> Path:
@@ -90,7 +75,7 @@ def load_settings(
         problems.append(f"{fault}; the defaults are used")
     sources = _Sources(
         flags={name: value for name, value in (flags or {}).items() if value is not None},
-        variables=EnvSettingsSource(UserSettings)(),
+        variables={name: value for name in UserSettings.model_fields if (value := os.environ.get(_variable(name)))},
         file=file,
     )
     settings = UserSettings()
@@ -112,6 +97,10 @@ def load_settings(
     return settings.model_copy(update={"keys": keys}), problems
 
 
+def _variable(name: str) -> str:
+    return _PREFIX + name.upper()
+
+
 class _Sources:
     """Settings by source, in order of precedence."""
 
@@ -129,7 +118,7 @@ class _Sources:
         name = str(path[0])
         if name in self._flags:
             return f"--{name}"
-        return f"QAIRT_{name.upper()}" if name in self._variables else self._file.where(path)
+        return _variable(name) if name in self._variables else self._file.where(path)
 
     def refuse(self, error: ValidationError) -> list[str]:
         """Drop the invalid settings; returns a sentence for each."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from qairt.runtime.cache import PAST, time_axis
+from qairt.model.names import PAST
+from qairt.runtime.cache import time_axis
 from qairt.runtime.metrics import decibel
 from qairt.runtime.stored import Floats
 from qairt.verify.result import LOGITS, OutputFidelity, Way

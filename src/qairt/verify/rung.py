@@ -11,9 +11,9 @@ import numpy as np
 
 from qairt.amounts import duration
 from qairt.errors import QairtError
+from qairt.model.names import PAST
 from qairt.model.parts import Part
 from qairt.notify import Notify
-from qairt.runtime.cache import PAST
 from qairt.runtime.stored import Floats
 from qairt.verify.graph import GraphRunner, OpenGraph
 from qairt.verify.measure import Deviation, rows

@@ -10,10 +10,10 @@ import numpy as np
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import masks
 from qairt.model.masks import mask_of, slots_before
-from qairt.model.names import POOLED, hidden_name, is_branch_input
+from qairt.model.names import PAST, POOLED, hidden_name, is_branch_input
 from qairt.model.rope import rotary_inputs
 from qairt.quant.measure.reference_vectors import ReferenceVectors
-from qairt.runtime.cache import PAST, time_axis
+from qairt.runtime.cache import time_axis
 from qairt.runtime.stored import Array, Floats
 from qairt.verify.measure import rows
 from qairt.verify.result import LOGITS

@@ -12,7 +12,7 @@ from qairt.bundle.opened import OpenedBundle
 from qairt.bundle.run_scripts import longest_prompt
 from qairt.bundle.wrapper import DYNAMIC, read_tensors, read_wrapped
 from qairt.errors import Finding, GraphError
-from qairt.runtime.cache import PAST
+from qairt.model.names import PAST
 from qairt.toolchain.base import GraphContents
 from qairt.toolchain.comparison import differences
 
