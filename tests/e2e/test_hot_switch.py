@@ -139,7 +139,7 @@ def test_the_command_line_takes_strengths(finished: LLMPipeline):
     assert tuple(answer["tokens"]) == ours.tokens
     code, _, told = command(*words, "--strength", "half")
     assert code != 0
-    assert "--strength: half is no strength\n  write NAME=0.5, an adapter and a number" in told
+    assert "--strength: half is not a strength\n  write NAME=0.5, an adapter and a number" in told
 
 
 def test_another_strength_in_the_recipe_builds_no_graph_and_a_retrained_adapter_says_that_it_does(

@@ -100,5 +100,5 @@ def test_the_bundle_of_another_runtime_has_its_binaries_rebuilt(recipe: Path, ca
 def test_a_change_at_the_end_reuses_what_is_known_of_what_is_gone(recipe: Path, cache: Path):
     changed = opened(recipe, cache, "soc_details=chipset:SM8750")
     run = {item.name: item.reason for item in changed.plan().to_run()}
-    assert run["quantize ar1-split2"].endswith(" reads its files, which were let go")
+    assert run["quantize ar1-split2"].endswith(" reads its files, which were released")
     assert not any(name.startswith(("quantization", "model_loading", "convert")) for name in run)

@@ -106,6 +106,6 @@ def parsed_strengths(given: list[str] | None) -> dict[str, float]:
             found[name] = math.nan
         if not name or not math.isfinite(found[name]):
             raise RecipeError(
-                f"{each} is no strength", where="--strength", remedy="write NAME=0.5, an adapter and a number"
+                f"{each} is not a strength", where="--strength", remedy="write NAME=0.5, an adapter and a number"
             )
     return found

@@ -51,7 +51,7 @@ Disk = Annotated[
     typer.Option(
         metavar="SIZE",
         parser=_size,
-        help="What the cache directory may take on disk, such as 40G; what lies between the stages is let go in time.",
+        help="What the cache directory may take on disk, such as 40G; files between the stages are deleted in time.",
         show_default="what the disk has",
     ),
 ]

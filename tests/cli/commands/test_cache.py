@@ -279,8 +279,8 @@ def test_what_was_let_go_is_shown(qairt, finished, place):
     entry = next(entry for entry in cache.entries("fan") if entry.label == "ar1" and entry.bytes > 5000)
     assert release(cache, entry) is not None
     shown = [line for line in qairt("cache", "show", "fan", "ar1", *HERE).out.splitlines() if "text.txt" in line]
-    assert "    text.txt  5 kB, let go: rebuilt when something needs it" in shown
+    assert "    text.txt  5 kB, released: rebuilt when something needs it" in shown
     data = qairt("cache", "list", "fan", "ar1", *HERE, "--json").data["entries"]
     assert ["text.txt"] in [entry["released"] for entry in data]
     (why,) = [line for line in qairt("cache", "why", "toy.yaml", "fan", "ar1").out.splitlines() if "ar1" in line]
-    assert why.endswith("cached, will be reused; its large files were let go")
+    assert why.endswith("cached, will be reused; its large files were released")

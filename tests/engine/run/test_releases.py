@@ -89,10 +89,10 @@ def test_what_is_read_again_is_rebuilt_and_let_go_again(place):
     place.suffix = "!"
     reasons = {item.name: item.reason for item in place.pipeline().plan().to_run()}
     assert reasons == {
-        "fan ar1": "upper ar1 reads its files, which were let go",
-        "fan ar2": "upper ar2 reads its files, which were let go",
-        "upper ar1": "join all reads its files, which were let go",
-        "upper ar2": "join all reads its files, which were let go",
+        "fan ar1": "upper ar1 reads its files, which were released",
+        "fan ar2": "upper ar2 reads its files, which were released",
+        "upper ar1": "join all reads its files, which were released",
+        "upper ar2": "join all reads its files, which were released",
         "join all": "stages.join.suffix  → !",
     }
     assert sorted(place.run().executed) == sorted([*BETWEEN, "join all"])
@@ -134,7 +134,7 @@ def test_a_rebuilt_item_that_differs_is_told(place):
     Chancy.number = 1
     place.run(asked=["upper ar1"])
     assert place.told == [
-        "upper ar1 was rebuilt, and its text.txt is not what it was before it was let go: what was made from it then"
+        "upper ar1 was rebuilt, and its text.txt is not what it was before it was released: what was made from it then"
         " stays as it is; to make that again, run with --force upper"
     ]
 

@@ -85,7 +85,7 @@ def show(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json
         emit(f"  key {entry.key}")
         emit(f"  in  {entry.directory}")
         for name, file in entry.files.items():
-            gone = ", let go: rebuilt when something needs it" if name in entry.released else ""
+            gone = ", released: rebuilt when something needs it" if name in entry.released else ""
             emit(f"    {name}  {size(file['size'])}{gone}")
         for name, value in inputs(entry).items():
             emit(f"  {name}: {json.dumps(value, ensure_ascii=False)}")
@@ -340,4 +340,4 @@ def status(
 def _why(item: PlannedItem) -> str:
     if item.entry is None:
         return item.why
-    return "cached, will be reused" if item.entry.is_whole else "cached, will be reused; its large files were let go"
+    return "cached, will be reused" if item.entry.is_whole else "cached, will be reused; its large files were released"

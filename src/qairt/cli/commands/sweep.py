@@ -222,7 +222,7 @@ def _print(found: Sweep, recipe: str, texts: tuple[list[str], list[list[str]]], 
         if each.failure:
             emit(f"{_words(each.values)}: {each.failure}")
     if left:
-        emit(f"stopped: {left} not run. The same command goes on there; what is finished is cached.")
+        emit(f"stopped: {left} not run. The same command resumes there; what is finished is cached.")
     else:
         emit(f"next: {shlex.join(['qairt', 'report', recipe])}")
 

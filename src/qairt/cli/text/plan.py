@@ -67,7 +67,7 @@ def disk_lines(plan: Plan, peak: int) -> list[str]:
     going = list(dict.fromkeys(item.stage.name for item in let_go_items(plan) if not item.stage.on_demand))
     if not going:
         return []
-    gone = f"the large files of {', '.join(going)} are let go when nothing reads them any more"
+    gone = f"the large files of {', '.join(going)} are deleted once nothing reads them any more"
     return ["", f"Disk: ~{size(peak)} more at the peak; {gone} (`keep: all` keeps them)."]
 
 

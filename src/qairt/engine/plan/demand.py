@@ -111,7 +111,7 @@ def _has(cache: StageCache, item: PlannedItem, fields: Collection[str]) -> bool:
 
 
 def _rebuild(item: PlannedItem, reader: str) -> None:
-    why = f"{reader} reads its files, which were let go" if reader else "its files were let go"
+    why = f"{reader} reads its files, which were released" if reader else "its files were released"
     item.released, item.entry = item.entry, None
     item.cause, item.reason = Cause("released", item.name, note=why), why
     item.bytes = item.expected.bytes

@@ -49,7 +49,7 @@ def require_within_limit(plan: Plan, options: RunOptions, state_folder: Path) ->
         raise CacheError(
             f"the run takes at least {size(there + least)} of disk at its peak, and --disk allows {size(options.disk)}",
             where=str(state_folder.parent),
-            remedy="allow more, or set `keep: bundle` in the recipe, which lets go of everything else that was used",
+            remedy="allow more, or set `keep: bundle` in the recipe, which deletes all else once it is used",
         )
     return limit
 

@@ -159,7 +159,7 @@ class ClusterExecutor:
             except Exception as error:  # cancelled, lost with its worker, or an error of Dask's
                 raise self._again(item, f"{type(error).__name__}: {error}") from error
             if not text:
-                raise self._again(item, "its worker let go of it")
+                raise self._again(item, "its worker gave it back")
             return WorkerAnswer.model_validate_json(text)
         finally:
             self._cluster.drop(call)
