@@ -23,7 +23,7 @@ def emit_difference(item: PlannedItem, stream: EventStream) -> None:
     differs = before.differs_from(item.entry) if before is not None and item.entry is not None else None
     if differs is not None:
         message = (
-            f"{item.name} was rebuilt, and its {differs} is not what it was before it was released: what was made from it"
-            f" then stays as it is; to make that again, run with --force {item.stage.name}"
+            f"{item.name} was rebuilt, and its {differs} is not what it was before it was released: what was made from"
+            f" it then stays as it is; to make that again, run with --force {item.stage.name}"
         )
         stream.emit(ev.LogLine(level="warning", message=message))
