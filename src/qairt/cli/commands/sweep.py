@@ -57,7 +57,8 @@ def sweep(
     A table compares what they came to.
 
     All combinations share one cache: what they have in common is built once. Every combination is checked and planned
-    before the first one runs. One that fails does not stop the others. After Ctrl-C the same command resumes there. The table is also in `qairt report`, and on the screen that compares two of the runs.
+    before the first one runs. One that fails does not stop the others. After Ctrl-C the same command resumes there.
+    The table is also in `qairt report`, and on the screen that compares two of the runs.
 
     \b
     Examples:
