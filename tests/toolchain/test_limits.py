@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from qairt.errors import RecipeError
 from qairt.model.parts import plan_split
-from qairt.toolchain.limits import GRAPH_BYTES, require_parts_fit
+from qairt.toolchain.limits import GRAPH_BYTES, fewest_splits, peak_of_quantizing, require_parts_fit
 
 GB = 1_000_000_000
 
@@ -52,3 +54,36 @@ def test_a_layer_that_is_too_large_alone_says_so():
         "no num_splits fits: the embedding, one layer or lm_head alone is too large; use fewer bits per weight"
         in str(caught.value)
     )
+
+
+@pytest.mark.parametrize(
+    ("memory", "bits", "number", "why"),
+    [
+        (200, 8, 5, "with 4, one would hold 2.70 GB of weights, more than one graph may"),
+        (24, 5, 10, "with 9, one takes 14 GB of RAM to make, more than half of this machine's 24 GB"),
+        (
+            8,
+            5,
+            13,
+            "no number of parts makes one in less than half of this machine's 8.00 GB of RAM: with 13, the largest"
+            " takes 9.30 GB",
+        ),
+    ],
+)
+def test_auto_takes_the_fewest_that_fit_a_graph_and_the_machine(memory, bits, number, why):
+    chosen, said = fewest_splits(parts, bits_per_weight=bits, memory=memory * GB, least=2)
+    assert (chosen, said) == (number, why)
+    if not why.startswith("no number"):
+        assert peak_of_quantizing(max(part.weight_bytes for part in parts(chosen))) <= memory * GB / 2
+        require_parts_fit(parts(chosen), bits_per_weight=bits)
+
+
+def test_auto_of_a_small_model_is_the_embedding_and_the_rest():
+    small = partial(parts, layer=0.01, layers=4, head=0.1, embedding=0.1)
+    chosen = fewest_splits(small, bits_per_weight=8, memory=9 * GB, least=2)
+    assert chosen == (2, "they need not be smaller")
+
+
+def test_auto_of_too_few_layers_is_refused():
+    with pytest.raises(RecipeError, match="too large"):
+        fewest_splits(lambda n: parts(n, layers=1), bits_per_weight=8, memory=GB, least=3)

@@ -94,10 +94,12 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
             )
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
+        from qairt.toolchain.limits import peak_of_quantizing
+
         tasks, paths = [], paths_of(self.name, env)
         for coord in batch:
             size = part_at(coord, env).weight_bytes
-            estimate = Estimate(bytes=size * 3 // 8, seconds=2 + size / 3e7, peak_ram=300_000_000 + 3 * size)
+            estimate = Estimate(bytes=size * 3 // 8, seconds=2 + size / 3e7, peak_ram=peak_of_quantizing(size))
             tasks.append(
                 Task(
                     coord=coord,

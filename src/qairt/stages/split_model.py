@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, ClassVar
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
@@ -38,8 +38,8 @@ class SplitModelConfig(StageConfig):
 
     not_in_key = StageConfig.not_in_key | {"num_splits", "split_lm_head"}
 
-    num_splits: Annotated[int, Field(gt=0)] = 4
-    """Number of parts, including the embedding (part 1)."""
+    num_splits: Annotated[int, Field(gt=0)] | Literal["auto"] = 4
+    """Number of parts, including the embedding (part 1); `auto`: the fewest that fit a graph and the RAM."""
     split_lm_head: bool = False
     """Make the last part the final norm and lm_head alone; counted in `num_splits`."""
 
@@ -94,6 +94,10 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
 
     def check(self, env: Env) -> None:
         parts_of(env)
+
+    def notices(self, env: Env) -> Sequence[str]:
+        number, why = chosen_splits(env)
+        return [f"num_splits: auto is {number}: {why}"] if why else []
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         tasks = []
@@ -178,7 +182,27 @@ def parts_of(env: Env) -> list[Part]:
     """
     config = env.configs["split_model"]
     assert isinstance(config, SplitModelConfig)
-    return env.once("parts", lambda: parts_for(env, config.num_splits))
+    return env.once("parts", lambda: parts_for(env, chosen_splits(env)[0]))
+
+
+def chosen_splits(env: Env) -> tuple[int, str]:
+    """The number of parts, and why it was chosen; empty where the recipe states it."""
+    from qairt.machine import total_memory
+    from qairt.toolchain.limits import bits_per_weight, fewest_splits
+
+    config = env.configs["split_model"]
+    assert isinstance(config, SplitModelConfig)
+    if config.num_splits != "auto":
+        return config.num_splits, ""
+    return env.once(
+        "chosen splits",
+        lambda: fewest_splits(
+            lambda number: parts_for(env, number),
+            bits_per_weight=bits_per_weight(env.facts.get("technique")),
+            memory=total_memory(),
+            least=3 if config.split_lm_head else 2,
+        ),
+    )
 
 
 def parts_for(env: Env, num_splits: int) -> list[Part]:

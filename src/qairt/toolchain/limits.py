@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
+from qairt.amounts import size
 from qairt.errors import RecipeError
 
 if TYPE_CHECKING:
@@ -39,27 +40,70 @@ def require_parts_fit(
     """
     limit = min(GRAPH_BYTES, CONTEXT_BYTES)
 
-    def size(part: Part) -> float:
+    def held(part: Part) -> float:
         return part.weight_bytes * bits_per_weight / 32
 
-    worst = max(parts, key=size)
-    if size(worst) <= limit:
+    worst = max(parts, key=held)
+    if held(worst) <= limit:
         return
     if replan is None:
         remedy = "increase num_splits, or use fewer bits per weight"
     else:
-        fitting = _smallest_fit(len(parts), replan, lambda others: max(map(size, others)) <= limit)
+        fitting = _smallest_fit(len(parts), replan, lambda others: max(map(held, others)) <= limit)
         remedy = (
             f"set num_splits to {fitting} or more"
             if fitting is not None
             else "no num_splits fits: the embedding, one layer or lm_head alone is too large; use fewer bits per weight"
         )
     raise RecipeError(
-        f"part {worst.index} of {worst.of} would hold {size(worst) / 2**30:,.2f} GiB of weights at "
+        f"part {worst.index} of {worst.of} would hold {held(worst) / 2**30:,.2f} GiB of weights at "
         f"{bits_per_weight:g} bits; the limit of one serialized graph is {limit / 2**30:g} GiB",
         where="stages.split_model.num_splits",
         remedy=remedy,
     )
+
+
+def peak_of_quantizing(weight_bytes: int) -> int:
+    """Bytes of RAM at the peak of quantizing a part of so many float32 bytes, the most of what is done to a part."""
+    return 300_000_000 + 3 * weight_bytes
+
+
+def fewest_splits(
+    replan: Callable[[int], Sequence[Part]], *, bits_per_weight: float, memory: int, least: int
+) -> tuple[int, str]:
+    """The fewest parts of which each is one graph, and can be made in half of a machine's RAM, so that two are made at
+    a time; where layers are too large for that, as many as bring the peak down.
+
+    Args:
+        replan: returns the parts for a `num_splits`; raises RecipeError for too many.
+        memory: the machine's RAM in bytes.
+        least: the number to begin with.
+
+    Returns:
+        The number, and why it is not one less.
+    """
+    why = "they need not be smaller"
+    best, lowest, number = least, peak_of_quantizing(2**62), least
+    while True:
+        try:
+            largest = max(part.weight_bytes for part in replan(number))
+        except RecipeError:
+            if number == least:
+                raise
+            half = f"no number of parts makes one in less than half of this machine's {size(memory)} of RAM"
+            return best, f"{half}: with {best}, the largest takes {size(lowest)}"
+        holds, peak = largest * bits_per_weight / 32, peak_of_quantizing(largest)
+        fits = holds <= min(GRAPH_BYTES, CONTEXT_BYTES)
+        if fits and peak <= memory / 2:
+            return number, why
+        if peak < lowest:
+            best, lowest = number, peak
+        if fits:
+            took = f"with {number}, one takes {size(peak)} of RAM to make"
+            why = f"{took}, more than half of this machine's {size(memory)}"
+        else:
+            why = f"with {number}, one would hold {size(holds)} of weights, more than one graph may"
+        number += 1
 
 
 def _smallest_fit(
