@@ -35,8 +35,8 @@ if TYPE_CHECKING:
     from qairt.engine.shared_store.shared_store import SharedStore
 
 _POLL = 0.05  # seconds
-_MOST_TRIES = 4
-"""Workers that may go away under one item before it is the item's fault."""
+_MOST_BLAMES, _MOST_TRIES = 4, 20
+"""Workers that may go away under an item before it is the item's fault; times that it is tried whatever ended it."""
 _MOST_DAMAGES = 10
 """Times that the store may lose or spoil files of one item."""
 _STORE_S = 180.0
@@ -61,7 +61,8 @@ class ClusterExecutor:
         self._transfer: Transfer
         self._here = ProcessExecutor(forks=True)
         self._tries: Counter[Path] = Counter()
-        """How often each item was given back, by its log."""
+        self._blames: Counter[Path] = Counter()
+        """How often each item was given back, by its log; and how often when its worker alone went away."""
         self._damages: Counter[Path] = Counter()
         self._damaged: dict[Path, list[str]] = {}
         """What the store lost or spoiled of an item, which is sent anew."""
@@ -151,7 +152,8 @@ class ClusterExecutor:
                 if stop.is_set():
                     raise Interrupted
                 if not self._cluster.has(item.worker):
-                    raise self._again(item, "its worker went away")
+                    # with all others gone too, it is the cluster that went away
+                    raise self._again(item, "its worker went away", blamed=bool(self._cluster.workers))
                 time.sleep(_POLL)
             _pass_on(call, item, progress)
             try:
@@ -178,12 +180,17 @@ class ClusterExecutor:
             remedy="look at the store: what is put there has to stay as it is",
         )
 
-    def _again(self, item: ItemLog, why: str) -> Exception:
-        """To be raised: the item waits for another worker, unless it has been tried too often."""
+    def _again(self, item: ItemLog, why: str, *, blamed: bool = False) -> Exception:
+        """To be raised: the item waits for another worker, unless it has been tried too often.
+
+        Args:
+            blamed: it may be the item that takes workers down.
+        """
         with self._lock:
             self._tries[item.log] += 1
-            tries = self._tries[item.log]
-        if tries < _MOST_TRIES:
+            self._blames[item.log] += blamed
+            tries, blames = self._tries[item.log], self._blames[item.log]
+        if blames < _MOST_BLAMES and tries < _MOST_TRIES:
             return TryAgain(why)
         return ItemFailed(
             f"it was tried on {tries} workers; at last: {why}",
