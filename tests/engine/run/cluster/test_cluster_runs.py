@@ -16,6 +16,7 @@ import wait
 from dask_cluster import SUPPORT, Watched, machines, open_toy, options_for, results
 
 from qairt.engine.record import events as ev
+from qairt.engine.record.sentences import format_event
 from qairt.engine.run.options import RunOptions
 from qairt.errors import QairtError, RecipeError
 from qairt.machine import this_host
@@ -61,6 +62,8 @@ def test_workers_make_the_items_and_the_run_has_them(tmp_path, running, expected
     assert results(pipeline) == expected
     assert {event.host for event in watched.of(ev.ItemStarted)} == {this_host()}
     assert "half way" in [event.message for event in watched.of(ev.ItemProgress)]
+    first = watched.of(ev.ItemStarted)[0]
+    assert format_event(first)[0].startswith(f"source all: started on {this_host()}; ")
     log = Path(next(event.log for event in watched.of(ev.ItemStarted) if event.label == "ar2"))
     assert log.read_text().splitlines() == ["making ar 2", "50% half way"]
     finished = watched.of(ev.ItemFinished)
