@@ -28,7 +28,8 @@ def worker(
     files come and go through the run's store, whose credentials this machine needs in its environment. Ended with
     Ctrl-C or SIGTERM, it gives its items back. When the scheduler is gone, it tries to join again.
 
-    Any worker of a Dask cluster will do, such as those of dask-jobqueue, where the same versions are installed.
+    Any worker of a Dask cluster will do, such as those of dask-jobqueue, where the same versions are installed. Who
+    reaches the scheduler can run programs here: outside a trusted network, use Dask's TLS (tls://…).
 
     \b
     Examples:
