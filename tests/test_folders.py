@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import subprocess
 import sys
@@ -83,3 +84,20 @@ def test_same_content(tmp_path: Path):
     assert not same_content(one, other)
     (one / "more").symlink_to("nested/file")
     assert not same_content(one, other)
+
+
+def test_a_temporary_folder_goes_away_although_something_writes_into_it_for_a_moment(tmp_path, monkeypatch):
+    """As a killed process does until the kernel has ended it."""
+    delete, attempts = folders._delete, []
+
+    def delete_while_another_writes(outer):
+        attempts.append(outer)
+        if len(attempts) < 3:
+            raise OSError(errno.ENOTEMPTY, "Directory not empty", str(outer))
+        delete(outer)
+
+    monkeypatch.setattr(folders, "_delete", delete_while_another_writes)
+    with folders.temporary_folder(tmp_path, "name") as content:
+        (content / "file").touch()
+    assert len(attempts) == 3
+    assert list(tmp_path.iterdir()) == []

@@ -11,6 +11,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from filecmp import cmp
@@ -21,6 +22,8 @@ from qairt.files import flush, lock
 MAKING = ".making-"
 """Prefix of temporary folders; a process that was killed leaves them behind."""
 _LOCK, _CONTENT, _OLD = "lock", "content", "old"
+_PAUSES = (0.02, 0.1, 0.3, 0.6)
+"""Seconds between attempts to delete a folder into which something is written."""
 _AT_FDCWD, _RENAME_EXCHANGE = -100, 2  # of renameat2(2)
 
 
@@ -37,8 +40,7 @@ def temporary_folder(parent: Path, name: str) -> Iterator[Path]:
         content.mkdir()
         yield content
     finally:
-        with suppress(OSError):
-            _delete(outer)
+        _delete_left(outer)
         os.close(handle)
 
 
@@ -83,6 +85,20 @@ def remove_dead(path: Path) -> bool:
     finally:
         os.close(handle)
     return True
+
+
+def _delete_left(outer: Path) -> None:
+    """Delete a temporary folder of ours. A process that was just killed may still be writing into it for a moment; what
+    cannot be deleted is left for `remove_dead`."""
+    for pause in (*_PAUSES, 0.0):
+        try:
+            _delete(outer)
+        except OSError as error:
+            if error.errno != errno.ENOTEMPTY:
+                return
+            time.sleep(pause)
+        else:
+            return
 
 
 def _delete(outer: Path) -> None:

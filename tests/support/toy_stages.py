@@ -67,6 +67,8 @@ class FanConfig(StageConfig):
     hold_while: Path | None = None
     """Does not end while this file exists."""
     die_at: int | None = None
+    busy: float = 0.0
+    """Seconds of processor time that it takes."""
     sleep: float = 0.0
     counter: Path | None = None
 
@@ -96,6 +98,8 @@ class Fan(Stage[FanConfig, TextInput, Text]):
             with config.counter.open("a") as file:
                 file.write(f"{ar}\n")
         context.progress(0.5, "half way")
+        while config.busy > time.process_time():  # a forked process begins at 0
+            pass
         time.sleep(config.sleep)
         while config.hold_while is not None and config.hold_while.exists():
             time.sleep(0.01)

@@ -115,7 +115,7 @@ def test_a_stage_that_failed_is_recorded(tmp_path):
 
 
 def test_an_item_whose_process_died_is_recorded(tmp_path):
-    made = pipeline(tmp_path, die_at=1, sleep=1.5)
+    made = pipeline(tmp_path, die_at=1, busy=0.3, sleep=1.5)
     assert made.construct(RunOptions(jobs=1)).status == "failed"
     died = measured(made)["fan"]["by_item"]["ar1"]
     assert (died["status"], died["error"]) == ("failed", "its process was ended by SIGSEGV")
