@@ -41,6 +41,11 @@ class Dying:
         pass
 
 
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("qairt.engine.run.cluster.executor._LOOK_S", 0.0)
+
+
 def tries(tmp_path: Path, others: int) -> tuple[int, ItemFailed]:
     """How often an item is tried, and how it fails at last."""
     (tmp_path / "store").mkdir()

@@ -41,6 +41,8 @@ _MOST_DAMAGES = 10
 """Times that the store may lose or spoil files of one item."""
 _STORE_S = 180.0
 """For which the store may be away before the items that wait for it fail."""
+_LOOK_S = 1.2
+"""Before an item is tried again that was given back: by then it is known whether its worker is gone."""
 _PAUSE_S = 2.0
 """Before an item is tried again whose store was away."""
 _SUITABLE_S = 10.0
@@ -145,7 +147,10 @@ class ClusterExecutor:
         self._cluster.close()
 
     def _answer(self, packed: PackedJob, item: ItemLog, progress: Progress, stop: Stop) -> WorkerAnswer:
-        call = self._cluster.submit(item.worker, packed)
+        try:
+            call = self._cluster.submit(item.worker, packed)
+        except Exception as error:  # the scheduler has just gone away, as Dask puts it
+            raise self._again(item, f"{type(error).__name__}: {error}", stop) from error
         try:
             while not call.future.done():
                 _pass_on(call, item, progress)
@@ -153,15 +158,15 @@ class ClusterExecutor:
                     raise Interrupted
                 if not self._cluster.has(item.worker):
                     # with all others gone too, it is the cluster that went away
-                    raise self._again(item, "its worker went away", blamed=bool(self._cluster.workers))
+                    raise self._again(item, "its worker went away", stop, blamed=bool(self._cluster.workers))
                 time.sleep(_POLL)
             _pass_on(call, item, progress)
             try:
                 text = call.future.result(timeout=30)
             except Exception as error:  # cancelled, lost with its worker, or an error of Dask's
-                raise self._again(item, f"{type(error).__name__}: {error}") from error
+                raise self._again(item, f"{type(error).__name__}: {error}", stop) from error
             if not text:
-                raise self._again(item, "its worker gave it back")
+                raise self._again(item, "its worker gave it back", stop)
             return WorkerAnswer.model_validate_json(text)
         finally:
             self._cluster.drop(call)
@@ -180,8 +185,9 @@ class ClusterExecutor:
             remedy="look at the store: what is put there has to stay as it is",
         )
 
-    def _again(self, item: ItemLog, why: str, *, blamed: bool = False) -> Exception:
-        """To be raised: the item waits for another worker, unless it has been tried too often.
+    def _again(self, item: ItemLog, why: str, stop: Stop, *, blamed: bool = False) -> Exception:
+        """To be raised, after a pause in which it shows who is still there: the item waits for another worker, unless
+        it has been tried too often.
 
         Args:
             blamed: it may be the item that takes workers down.
@@ -191,7 +197,7 @@ class ClusterExecutor:
             self._blames[item.log] += blamed
             tries, blames = self._tries[item.log], self._blames[item.log]
         if blames < _MOST_BLAMES and tries < _MOST_TRIES:
-            return TryAgain(why)
+            return _after(_LOOK_S, stop, TryAgain(why))
         return ItemFailed(
             f"it was tried on {tries} workers; at last: {why}",
             stage=item.stage,
@@ -213,10 +219,7 @@ class ClusterExecutor:
                 label=item.label,
                 remedy="data between machines goes through it; finished items are kept, so run again when it is back",
             )
-        until = now + _PAUSE_S
-        while time.monotonic() < until and not stop.is_set():
-            time.sleep(_POLL)
-        return Interrupted() if stop.is_set() else TryAgain(str(error))
+        return _after(_PAUSE_S, stop, TryAgain(str(error)))
 
 
 class ClusterCapacity:
@@ -269,6 +272,14 @@ class ClusterCapacity:
         largest = max(workers, key=lambda worker: worker.memory)
         what = f"it needs {size(item.peak_ram)} of RAM, and the largest worker, {largest.about.host}, has"
         return Place(1, refusal=f"{what} {size(largest.memory)}")
+
+
+def _after(seconds: float, stop: Stop, error: Exception) -> Exception:
+    """`error` after a pause; `Interrupted` where the item is stopped meanwhile."""
+    until = time.monotonic() + seconds
+    while time.monotonic() < until and not stop.is_set():
+        time.sleep(_POLL)
+    return Interrupted() if stop.is_set() else error
 
 
 def _on(worker: str, computing: Collection[Computing]) -> list[Computing]:
