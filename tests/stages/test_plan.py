@@ -40,7 +40,7 @@ def test_the_number_of_parts_is_chosen_and_said(recipe: Path, monkeypatch: pytes
     auto = planned(recipe, "stages.split_model.num_splits=auto")
     plan = auto.plan()
     assert {stage.stage.name: len(stage.items) for stage in plan.stages}["generate_context_binary"] == 2
-    assert "num_splits: auto is 2: they need not be smaller" in auto.all_notices()
+    assert "num_splits: auto is 2: the parts need not be smaller" in auto.all_notices()
     stated = planned(recipe, "stages.split_model.num_splits=2").plan()
     assert [item.key for item in plan.items] == [item.key for item in stated.items]
     monkeypatch.setattr("qairt.machine.total_memory", lambda: 603_500_000)

@@ -81,7 +81,7 @@ def test_auto_takes_the_fewest_that_fit_a_graph_and_the_machine(memory, bits, nu
 def test_auto_of_a_small_model_is_the_embedding_and_the_rest():
     small = partial(parts, layer=0.01, layers=4, head=0.1, embedding=0.1)
     chosen = fewest_splits(small, bits_per_weight=8, memory=9 * GB, least=2)
-    assert chosen == (2, "they need not be smaller")
+    assert chosen == (2, "the parts need not be smaller")
 
 
 def test_auto_of_too_few_layers_is_refused():

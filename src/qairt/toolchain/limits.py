@@ -82,7 +82,7 @@ def fewest_splits(
     Returns:
         The number, and why it is not one less.
     """
-    why = "they need not be smaller"
+    why = "the parts need not be smaller"
     best, lowest, number = least, peak_of_quantizing(2**62), least
     while True:
         try:
