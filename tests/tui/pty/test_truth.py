@@ -46,6 +46,12 @@ def test_a_run_tells_the_truth_in_every_window_and_behind_every_dialog(place):
     assert low <= now <= run["left"]["high"]
     row = said(place, "status", "toy.yaml").splitlines()[1]
     assert re.match(r"0001 +running +1 of 7 .* about [\d.]+ (s|min) \([\d.]+–[\d.]+\) ", row)
+    # plain lines began with the same estimate, which the header counts down from
+    (opening,) = re.findall(r"7 items to run.*; about ([\d.]+) s \(([\d.]+)–([\d.]+)\)", said(place, "logs", "toy.yaml"))
+    began, lowest, highest = map(float, opening)
+    assert lowest <= began <= highest
+    assert low <= began
+    assert now <= highest
     terminal.send("?")
     goes_on(terminal, "Show the item's manifest entry.")
     terminal.escape()
@@ -97,7 +103,14 @@ def test_what_is_cleared_shows_everywhere_until_it_is_back(place):
     terminal.wait_for("7/7 items")
     # pane 5 shows what manifest.json says
     terminal.wait_for("manifest as in the cache")
-    (place.folder / "cache" / "pipeline_state" / "manifest.json").unlink()
+    manifest = place.folder / "cache" / "pipeline_state" / "manifest.json"
+    (entry,) = json.loads(said(place, "cache", "show", "toy.yaml", "join", "--json"))
+    manifest.write_text(manifest.read_text().replace(entry["key"], "0" * 64))
+    terminal.send("k")
+    terminal.send("j")
+    terminal.send("m")
+    terminal.wait_for("manifest stale: it records key 00000000")
+    manifest.unlink()
     terminal.send("k")
     terminal.send("j")
     terminal.send("m")
