@@ -47,7 +47,8 @@ def test_a_run_tells_the_truth_in_every_window_and_behind_every_dialog(place):
     row = said(place, "status", "toy.yaml").splitlines()[1]
     assert re.match(r"0001 +running +1 of 7 .* about [\d.]+ (s|min) \([\d.]+–[\d.]+\) ", row)
     # plain lines began with the same estimate, which the header counts down from
-    (opening,) = re.findall(r"7 items to run.*; about ([\d.]+) s \(([\d.]+)–([\d.]+)\)", said(place, "logs", "toy.yaml"))
+    lines = said(place, "logs", "toy.yaml")
+    (opening,) = re.findall(r"7 items to run.*; about ([\d.]+) s \(([\d.]+)–([\d.]+)\)", lines)
     began, lowest, highest = map(float, opening)
     assert lowest <= began <= highest
     assert low <= began
