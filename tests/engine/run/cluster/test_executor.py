@@ -12,6 +12,7 @@ import pytest
 import toy_stages as toy
 
 from qairt.engine.cache.cache import StageCache
+from qairt.engine.run.cluster import supervisor
 from qairt.engine.run.cluster.executor import ClusterExecutor
 from qairt.engine.run.cluster.transfer import Transfer
 from qairt.engine.run.executor import ItemLog
@@ -19,7 +20,7 @@ from qairt.engine.run.jobs import Job, import_path
 from qairt.engine.run.stop import Stop, TryAgain
 from qairt.engine.shared_store.settings import StoreSettings
 from qairt.engine.task import Task
-from qairt.errors import ItemFailed
+from qairt.errors import ItemFailed, RecipeError
 
 
 class Dying:
@@ -84,6 +85,16 @@ def test_an_item_whose_worker_goes_away_again_and_again_is_to_blame(tmp_path):
 
 def test_a_cluster_that_goes_away_whole_is_not_its_fault(tmp_path):
     assert tries(tmp_path, others=0)[0] == 20
+
+
+def test_without_the_package_the_remedy_is_named(tmp_path, monkeypatch):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    executor = ClusterExecutor("tcp://nowhere:1", None, StageCache(tmp_path / "cache"), lambda sentence: None)
+    with pytest.raises(RecipeError, match="needs the package distributed, which is not installed") as caught:
+        executor.open()
+    assert caught.value.remedy == "pip install 'qairt[cluster]'"
+    with pytest.raises(RecipeError, match="a worker needs the package distributed"):
+        supervisor.work("tcp://nowhere:1", tmp_path / "worker", jobs=1, memory=1, notify=print)
 
 
 @pytest.mark.parametrize("text", ["/elsewhere/file", "no path"])
