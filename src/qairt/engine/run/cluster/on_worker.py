@@ -76,5 +76,5 @@ class _Released(Stop):
 
     def is_set(self) -> bool:
         task = self._worker.state.tasks.get(self._key)
-        closing = self._worker.status.name in ("closing", "closed", "failed")
+        closing = self._worker.status.name in ("closing", "closing_gracefully", "closed", "failed")
         return closing or task is None or task.state in ("cancelled", "resumed")
