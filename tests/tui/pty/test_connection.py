@@ -100,6 +100,7 @@ def test_a_killed_app_leaves_a_hosted_run_alone(hosted):
     again.wait_for(lambda text: (found := re.search(r"(\d)/7 items", text)) is not None and int(found[1]) >= seen)
     again.reach_stages("7/7 items")
     assert list(read_events(run.events))[-1].seq >= last
+    until(lambda: run.liveness() == "over")
     assert_whole(run)
     again.send("q")
     assert again.wait() == 0
