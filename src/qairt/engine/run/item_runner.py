@@ -100,7 +100,7 @@ class ItemRunner:
                 self._cache.retire_if_damaged(sources, Path(error.where or ""))
                 raise
         item.entry = entry
-        self._record(item, entry, seconds)
+        self._record(item, entry, seconds, place)
 
     def _make(
         self,
@@ -155,7 +155,7 @@ class ItemRunner:
             self._inputs.require_unchanged_files(item, log)
             seconds = time.time() - started
             peak = self._usage.get(item.name, Usage()).peak_rss
-            new = _new_entry(item, seconds, peak, place.host)
+            new = _new_entry(item, seconds, peak, place)
             entry = self._cache.publish(work, new, wait=self._until_unread(item, stop))
             shutil.rmtree(resume, ignore_errors=True)
             return entry, seconds
@@ -179,13 +179,13 @@ class ItemRunner:
         """What the item's process used, as far as known; forgotten here."""
         return self._usage.pop(item.name, Usage())
 
-    def remember_memory(self, item: PlannedItem, usage: Usage) -> None:
+    def remember_memory(self, item: PlannedItem, usage: Usage, place: Place) -> None:
         """Memory ran out for an item that used this much: from now on it is expected to need it."""
-        self._record_cost(item, usage, seconds=0.0, size=0, out_of_memory=True)
+        self._record_cost(item, usage, place, seconds=0.0, size=0, out_of_memory=True)
 
-    def _record(self, item: PlannedItem, entry: Entry, seconds: float) -> None:
+    def _record(self, item: PlannedItem, entry: Entry, seconds: float, place: Place) -> None:
         usage = self.take_usage(item)
-        cost = self._record_cost(item, usage, seconds=seconds, size=entry.new_bytes)
+        cost = self._record_cost(item, usage, place, seconds=seconds, size=entry.new_bytes)
         made = item_record(entry)
         self._bookkeeping.write("manifest", lambda: self._manifest.update_item(item.stage.name, item.label, made))
         self._stream.emit(
@@ -202,7 +202,7 @@ class ItemRunner:
         )
 
     def _record_cost(
-        self, item: PlannedItem, usage: Usage, *, seconds: float, size: int, out_of_memory: bool = False
+        self, item: PlannedItem, usage: Usage, place: Place, *, seconds: float, size: int, out_of_memory: bool = False
     ) -> Cost:
         cost = Cost(
             stage=item.stage.name,
@@ -212,7 +212,7 @@ class ItemRunner:
             peak_rss=usage.peak_rss,
             bytes=size,
             time=time.time(),
-            host=this_host(),
+            host=place.host or this_host(),
             tools=item.tools,
             size=item.size,
             estimate=item.task.estimate.seconds,
@@ -222,11 +222,7 @@ class ItemRunner:
         return cost
 
 
-def _new_entry(item: PlannedItem, seconds: float, peak_rss: int, host: str) -> NewEntry:
-    """
-    Args:
-        host: of the worker that made it; empty for this machine.
-    """
+def _new_entry(item: PlannedItem, seconds: float, peak_rss: int, place: Place) -> NewEntry:
     made_by = made_here(item.stage.computed_with, item.tools)
     return NewEntry(
         key=item.key,
@@ -238,5 +234,5 @@ def _new_entry(item: PlannedItem, seconds: float, peak_rss: int, host: str) -> N
         made_from={source.name: source.key for source in item.sources},
         made_with=made_with(item.stage.computed_with),
         read=files_read(item),
-        made_by={**made_by, "host": host} if host else made_by,
+        made_by={**made_by, "host": place.host} if place.host else made_by,
     )

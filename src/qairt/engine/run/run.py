@@ -58,7 +58,7 @@ class Run:
         self._cached: set[str] = set()
         self._failed: dict[str, ItemFailed] = {}
         self._tried_alone: set[str] = set()
-        """Items for which memory ran out once."""
+        """Items that ran out of memory."""
         self._failed_outputs: dict[str, ItemFailed] = {}
         self._state = RunState()
         self._plan = Plan()
@@ -193,7 +193,7 @@ class Run:
             failure = ItemFailed.from_error(error, stage=stage.name, label=item.label, log_tail=last_lines(log))
             usage = self._items.take_usage(item)
             if failure.out_of_memory:
-                self._items.remember_memory(item, usage)
+                self._items.remember_memory(item, usage, place)
             if failure.out_of_memory and item.name not in self._tried_alone and not stop.is_set():
                 self._tried_alone.add(item.name)
                 message = f"{item.name} ran out of memory ({failure.what}): it is tried once more, alone"
