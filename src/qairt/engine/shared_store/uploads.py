@@ -11,12 +11,12 @@ import time
 from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
-from typing import BinaryIO, Literal
+from typing import Literal
 
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry
-from qairt.engine.shared_store.objects import Missing, Objects, Unavailable
+from qairt.engine.shared_store.contents import has_content, put_content, size_of
+from qairt.engine.shared_store.objects import Missing, Unavailable
 from qairt.engine.shared_store.shared_store import SharedStore
 from qairt.engine.shared_store.stored import (
     StoredEntry,
@@ -32,8 +32,6 @@ from qairt.engine.shared_store.stored import (
 Pushed = Literal["stored", "there", "rival", "unknown sources", "gone", "released"]
 """released: files of it were let go; rival: the store keeps other bytes for the same action, and this record beside
 them; unknown sources: an entry of an earlier version; gone: it is no longer in the cache, or damaged."""
-_SLOWEST = 50_000
-"""Bytes per second at which an upload is given up."""
 _POLL = 0.2  # seconds
 
 
@@ -74,7 +72,7 @@ def _beside(store: SharedStore, ours: StoredEntry, there: StoredEntry) -> Pushed
         return None
     contents = there.contents()
     seconds = store.limits.answer + len(contents)
-    if not store.ask(lambda objects: all(_size(content_name(d), objects) == n for d, n in contents.items()), seconds):
+    if not store.ask(lambda objects: all(size_of(content_name(d), objects) == n for d, n in contents.items()), seconds):
         return None
     if there.files == ours.files:
         return "there"
@@ -86,15 +84,13 @@ def _put_contents(store: SharedStore, cache: StageCache, stored: StoredEntry, en
     """Send what is not there; False if a file is not what it was any more."""
     for name, file in stored.files.items():
         digest, size = file["sha256"], file["size"]
-        content = content_name(digest)
-        if not store.is_suspect(digest) and store.ask(partial(_size, content)) == size:
+        if not store.is_suspect(digest) and has_content(store, digest, size):
             continue
         opened = cache.opened(entry.directory / name, digest)
         if opened is None:
             return False
         with opened:
-            limit = store.limits.fetch + size / _SLOWEST
-            store.ask(partial(_put, content, opened), limit)
+            put_content(store, digest, size, opened)
         store.memory.repaired(store.id, digest)
     return True
 
@@ -112,14 +108,6 @@ def _put_record(store: SharedStore, stored: StoredEntry, *, broken: bool) -> Pus
             return result
     store.ask(lambda objects: objects.replace(name, content))
     return "stored"
-
-
-def _size(name: str, objects: Objects) -> int | None:
-    return objects.size(name)
-
-
-def _put(name: str, file: BinaryIO, objects: Objects) -> None:
-    objects.put(name, file)
 
 
 def _read(read: Callable[[str], bytes], name: str) -> bytes | None:

@@ -7,22 +7,18 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
-from typing import BinaryIO
 
 from qairt.engine.cache.blobs import Blobs
 from qairt.engine.cache.entry import StoredFile
+from qairt.engine.shared_store.contents import has_content, put_content
 from qairt.engine.shared_store.fetch import ContentGone, Fetch, Locks, WrongBytes
 from qairt.engine.shared_store.objects import Objects, Unavailable
 from qairt.engine.shared_store.patience import PATIENT, watched
 from qairt.engine.shared_store.settings import StoreSettings
 from qairt.engine.shared_store.shared_store import SharedStore
-from qairt.engine.shared_store.stored import content_name
 from qairt.files import open_regular
 
-_SLOWEST = 50_000
-"""Bytes per second at which a file is given up."""
 LIMITS = replace(PATIENT, away=1.0)
 """A store that failed is soon tried again: nothing goes on without it."""
 
@@ -62,10 +58,10 @@ class Transfer:
             if digest in self._sent:
                 continue
             check()
-            size, name = path.stat().st_size, content_name(digest)
-            if digest in self._suspect or self._store.ask(partial(_size, name)) != size:
+            size = path.stat().st_size
+            if digest in self._suspect or not has_content(self._store, digest, size):
                 with open_regular(path) as file:
-                    self._store.ask(partial(_put, name, file), LIMITS.fetch + size / _SLOWEST)
+                    put_content(self._store, digest, size, file)
                 self._suspect.discard(digest)
             self._sent.add(digest)
 
@@ -112,11 +108,3 @@ class Transfer:
 
 def _same(objects: Objects) -> Objects:
     return objects
-
-
-def _size(name: str, objects: Objects) -> int | None:
-    return objects.size(name)
-
-
-def _put(name: str, file: BinaryIO, objects: Objects) -> None:
-    objects.put(name, file)
