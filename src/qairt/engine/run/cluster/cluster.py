@@ -10,9 +10,8 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from qairt.engine.run.cluster.about import About, about_this_machine
+from qairt.engine.run.cluster.dask_package import no_scheduler, silence_dask
 from qairt.engine.run.cluster.on_worker import MISSING, asking, making
-from qairt.engine.run.cluster.quiet import silence_dask
-from qairt.errors import QairtError
 
 if TYPE_CHECKING:
     from distributed import Client, Future
@@ -43,12 +42,12 @@ class Call:
 
     key: str
     future: Future[str]
-    worker: str
     told: list[dict[str, Any]] = field(default_factory=list)
     """What it said and nobody has taken yet."""
 
     def take_told(self) -> list[dict[str, Any]]:
-        told, self.told = self.told, []
+        told = self.told[:]
+        del self.told[: len(told)]  # Dask's thread may be adding to it
         return told
 
 
@@ -76,11 +75,7 @@ class Cluster:
         try:
             self._client = self._connect()
         except (OSError, ValueError) as error:
-            raise QairtError(
-                "no Dask scheduler answers",
-                where=address,
-                remedy="start one with `dask scheduler`, or correct --scheduler",
-            ) from error
+            raise no_scheduler(address) from error
         self._look()
         self._watcher = threading.Thread(target=self._watch, name="cluster", daemon=True)
         self._watcher.start()
@@ -116,7 +111,7 @@ class Cluster:
                 allow_other_workers=False,
                 retries=0,
             )
-            call = self._calls[key] = Call(key, future, worker)
+            call = self._calls[key] = Call(key, future)
         return call
 
     def drop(self, call: Call) -> None:
@@ -147,15 +142,17 @@ class Cluster:
             call.told.append(message)
 
     def _watch(self) -> None:
+        away = f"the Dask scheduler {self._address} does not answer: the run waits for it"
         while not self._closing.wait(_POLL):
             try:
                 if self._client.status in ("closed", "closing"):
                     with self._lock:
                         self._client = self._connect()
                 self._look()
+                self._said.discard(away)  # it is said each time
             except Exception:  # whatever Dask raises while its scheduler is away
                 self._workers = {}
-                self._say(f"the Dask scheduler {self._address} does not answer: the run waits for it")
+                self._say(away)
 
     def _look(self) -> None:
         if self._client.status != "running":

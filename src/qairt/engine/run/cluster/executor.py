@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import threading
 import time
 from collections import Counter
@@ -16,6 +15,7 @@ from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.tool_lines import last_lines
 from qairt.engine.run.capacity import Capacity, Computing, MachineCapacity, Place
 from qairt.engine.run.cluster.cluster import Call, Cluster, Worker
+from qairt.engine.run.cluster.dask_package import require_distributed
 from qairt.engine.run.cluster.packed import PackedJob, WorkerAnswer, pack
 from qairt.engine.run.cluster.transfer import Damaged, Transfer
 from qairt.engine.run.executor import ItemLog, ProcessExecutor, ReportUsage, Stays
@@ -79,11 +79,7 @@ class ClusterExecutor:
             QairtError: no scheduler answers, or none of its workers can be used.
         """
         store = self._store
-        if importlib.util.find_spec("distributed") is None:
-            raise RecipeError(
-                "--executor dask needs the package distributed, which is not installed",
-                remedy="pip install 'qairt[cluster]'",
-            )
+        require_distributed("--executor dask")
         if store is None or not store.settings.writes:
             raise RecipeError(
                 "the machines of a cluster exchange data through a shared store, and none that can be written is set",

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import shutil
 import threading
-import time
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from pathlib import Path
 
@@ -31,7 +31,7 @@ from qairt.files import files_below, make_folder, open_regular
 from qairt.folders import temporary_folder
 from qairt.machine import free_space
 
-MOST_LOG = 1 << 20
+_MOST_LOG = 1 << 20
 """Bytes of an item's log that travel, from its end."""
 _TELL_EVERY = 0.5  # seconds
 _PIECE = 1 << 16
@@ -91,9 +91,6 @@ class Workshop:
         self._drop_contents()
         return answer
 
-    def close(self) -> None:
-        self._executor.close()
-
     def _run(self, packed: PackedJob, folder: Path, log: Path, answer: WorkerAnswer, tell: Tell, stop: Stop) -> None:
         resume = self._folder / "resume" / packed.name
         job = unpack(packed, folder, resume=resume, shared=self._folder / "shared" / packed.stage)
@@ -131,14 +128,17 @@ class Workshop:
 
     def _drop_contents(self) -> None:
         """Keep contents within their part of the disk; those used longest ago go first."""
-        with self._lock:
-            kept = sorted((self._folder / "blobs").glob("*"), key=lambda path: path.stat().st_atime)
-            held = sum(path.stat().st_size for path in kept)
-            most = _KEPT * (held + (free_space(self._folder) or held))
-            for path in kept:
-                if held <= most:
-                    break
-                held -= self._blobs.drop(path.name)
+        kept = []
+        for path in (self._folder / "blobs").glob("*"):
+            with suppress(FileNotFoundError):  # another item dropped it
+                status = path.stat()
+                kept.append((status.st_ctime_ns, status.st_size, path.name))  # a link that comes or goes changes ctime
+        held = sum(size for _, size, _ in kept)
+        most = _KEPT * (held + (free_space(self._folder) or held))
+        for _, _, digest in sorted(kept):
+            if held <= most:
+                break
+            held -= self._blobs.drop(digest)
 
 
 @cache
@@ -157,10 +157,10 @@ def _follow(log: Path, tell: Tell, over: threading.Event) -> None:
             text = file.read(_PIECE)
         if text:
             read += len(text)
-            tell({"log": text.decode(errors="replace"), "time": time.time()})
+            tell({"log": text.decode(errors="replace")})
 
 
 def _end_of(log: Path) -> str:
     with open_regular(log) as file:
-        file.seek(max(log.stat().st_size - MOST_LOG, 0))
+        file.seek(max(log.stat().st_size - _MOST_LOG, 0))
         return file.read().decode(errors="replace")

@@ -26,7 +26,7 @@ def asking() -> Callable[[], str]:
         try:
             from qairt.engine.run.cluster.about import about_this_machine
         except ImportError:
-            return "missing"
+            return MISSING
         return about_this_machine().model_dump_json()
 
     return ask

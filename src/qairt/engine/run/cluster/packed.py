@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue
 
@@ -60,19 +60,21 @@ def pack(job: Job, stage: str, label: str, store: StoreSettings) -> tuple[Packed
     places = {folder: f"inputs/{number}" for number, folder in enumerate(dict.fromkeys(job.folders))}
     files: dict[str, StoredFile] = {}
     contents: dict[str, Path] = {}
-    for path, digest in job.digests.items():
+
+    def name_of(path: Path) -> str | None:
+        """Its name below the folder where the item is made; None for what it does not read."""
         folder = next((folder for folder in places if path.is_relative_to(folder)), None)
-        if folder is not None:
-            name = f"{places[folder]}/{path.relative_to(folder).as_posix()}"
+        return None if folder is None else f"{places[folder]}/{path.relative_to(folder).as_posix()}"
+
+    for path, digest in job.digests.items():
+        name = name_of(path)
+        if name is not None:
             files[name] = {"size": path.stat().st_size, "sha256": digest}
             contents[digest] = path
 
     def replaced(text: str) -> str:
-        if not text.startswith("/"):
-            return text
-        path = PurePosixPath(text)
-        folder = next((folder for folder in places if path.is_relative_to(folder)), None)
-        return text if folder is None else f"{_ROOT}{places[folder]}/{path.relative_to(folder)}"
+        name = name_of(Path(text)) if text.startswith("/") else None
+        return text if name is None else f"{_ROOT}{name}"
 
     plain = job.model_dump(mode="json", exclude=set(_OWN))
     packed = {name: _mapped(value, replaced) for name, value in plain.items()}

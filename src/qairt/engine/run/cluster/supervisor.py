@@ -6,15 +6,14 @@ Dask ends a worker for good when its scheduler is gone, or when it was cut off f
 from __future__ import annotations
 
 import asyncio
-import importlib.util
 import signal
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from qairt.amounts import count, size
-from qairt.engine.run.cluster.quiet import silence_dask
-from qairt.errors import QairtError, RecipeError
+from qairt.engine.run.cluster.dask_package import no_scheduler, require_distributed, silence_dask
+from qairt.errors import QairtError
 from qairt.files import require_writable
 from qairt.machine import available_cores, available_memory, this_host
 
@@ -38,10 +37,7 @@ def work(scheduler: str, folder: Path, *, jobs: int | None, memory: int | None, 
         RecipeError: the package distributed is missing.
         QairtError: no scheduler answers, or the folder cannot be written.
     """
-    if importlib.util.find_spec("distributed") is None:
-        raise RecipeError(
-            "a worker needs the package distributed, which is not installed", remedy="pip install 'qairt[cluster]'"
-        )
+    require_distributed("a worker")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         require_writable(folder)
@@ -107,11 +103,7 @@ class _Supervisor:
         if problem is None:
             return worker
         if first:
-            raise QairtError(
-                "no Dask scheduler answers",
-                where=self._scheduler,
-                remedy="start one with `dask scheduler`, or correct --scheduler",
-            ) from problem
+            raise no_scheduler(self._scheduler) from problem
         await asyncio.wait([asyncio.ensure_future(ended.wait())], timeout=_AGAIN_S)
         return None
 
