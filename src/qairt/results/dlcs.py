@@ -13,6 +13,7 @@ from qairt.engine.stage import StageOutput
 from qairt.errors import RecipeError
 from qairt.files import copy_file
 from qairt.results.new_folder import new_folder
+from qairt.results.workfolder import placed
 
 if TYPE_CHECKING:
     from qairt.results.finished import FinishedRun
@@ -35,11 +36,10 @@ def export_dlcs(run: FinishedRun, directory: Path) -> list[Path]:
         )
     stages = {planned.stage.name for planned in run.plan.stages} & _FOLDERS.keys()
     found = [
-        (Path(folder, file.name), file)
+        placed(run.output(item, StageOutput), field, Path(folder))
         for stage, (folder, field) in _FOLDERS.items()
         if stage in stages
         for item in run.items(stage)
-        for file in [getattr(run.output(item, StageOutput), field)]
     ]
     with new_folder(directory) as work:
         for target, source in found:

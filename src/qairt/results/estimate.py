@@ -27,7 +27,7 @@ from qairt.stages.quantization import QuantizationConfig
 from qairt.stages.split_model import parts_of
 from qairt.toolchain.base import BINARY_SUFFIX
 from qairt.toolchain.chip_sheet import ChipSheet, sheet_of
-from qairt.toolchain.limits import CONTEXT_BYTES, GRAPH_BYTES, bits_per_weight
+from qairt.toolchain.limits import bits_per_weight, part_limit
 from qairt.toolchain.soc import BLOCK_QUANTIZATION_SINCE, WEIGHT_SHARING_SINCE, Soc
 
 if TYPE_CHECKING:
@@ -252,7 +252,7 @@ def _obstacles(workload: Workload, soc: Soc) -> list[str]:
     if soc.htp < WEIGHT_SHARING_SINCE:
         found.append(f"HTP v{soc.htp} cannot share weights between graphs")
     largest = max(workload.parts, key=lambda part: part.bytes)
-    limit = min(GRAPH_BYTES, CONTEXT_BYTES)
+    limit = part_limit()
     if largest.bytes > limit:
         found.append(
             f"{largest.name} takes {largest.bytes / 1e9:.2f} GB, a graph at most {limit / 1e9:.2f} GB: raise num_splits"

@@ -47,13 +47,13 @@ def export_workfolder(run: FinishedRun, directory: Path) -> list[Path]:
         CacheError: a stage has not finished; names it.
         QairtError: `directory` is not empty, or cannot be written.
     """
-    placed = dict(_places(run))
+    places = dict(_places(run))
     with new_folder(directory) as work:
-        for target, source in placed.items():
+        for target, source in places.items():
             path = work / target
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(source)
-    return sorted(directory.absolute() / target for target in placed)
+    return sorted(directory.absolute() / target for target in places)
 
 
 def _places(run: FinishedRun) -> Iterator[tuple[Path, Path]]:
@@ -62,7 +62,7 @@ def _places(run: FinishedRun) -> Iterator[tuple[Path, Path]]:
     for item in run.items("prepare_exports"):
         output = run.output(item, StageOutput)
         for field in ("onnx", "weights", "encodings"):
-            yield _placed(output, field, _graph_folder(run, item) / "onnx")
+            yield placed(output, field, _graph_folder(run, item) / "onnx")
     parts = max(value_of(item.coord, "split") for item in run.items("split_model"))
     for stage in [stage for stage in _OF_PART if stage in stages]:
         on_cpu = stage == "quantize" and run.settings.backend == "CPU"
@@ -70,13 +70,14 @@ def _places(run: FinishedRun) -> Iterator[tuple[Path, Path]]:
             output = run.output(item, StageOutput)
             part = _graph_folder(run, item) / f"{value_of(item.coord, 'split')}_of_{parts}"
             for field, folder in (_OF_PART_CPU if on_cpu else _OF_PART[stage]).items():
-                yield _placed(output, field, part / folder)
+                yield placed(output, field, part / folder)
     if "generate_context_binary" in stages:
         for item in run.items("generate_context_binary"):
-            yield _placed(run.output(item, StageOutput), "binary", Path("artifacts", "serialized_binaries"))
+            yield placed(run.output(item, StageOutput), "binary", Path("artifacts", "serialized_binaries"))
 
 
-def _placed(output: StageOutput, field: str, folder: Path) -> tuple[Path, Path]:
+def placed(output: StageOutput, field: str, folder: Path) -> tuple[Path, Path]:
+    """Where an artifact goes below a folder, and its file."""
     file: Path = getattr(output, field)
     return folder / file.name, file
 

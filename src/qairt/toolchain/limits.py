@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from itertools import count
 from typing import TYPE_CHECKING
 
 from qairt.amounts import size
@@ -16,6 +17,11 @@ GRAPH_BYTES = 2_097_152 * 1024
 """One serialized graph."""
 CONTEXT_BYTES = 3_750_000_000
 """One context: about what fits the NPU's 32-bit address space."""
+
+
+def part_limit() -> int:
+    """Bytes of weights that a part may hold: it is one graph, in a context of its own."""
+    return min(GRAPH_BYTES, CONTEXT_BYTES)
 
 
 def bits_per_weight(technique: TechniqueConfig | None) -> int:
@@ -38,18 +44,17 @@ def require_parts_fit(
     Raises:
         RecipeError: a part exceeds the limit of a graph or a context.
     """
-    limit = min(GRAPH_BYTES, CONTEXT_BYTES)
 
     def held(part: Part) -> float:
         return part.weight_bytes * bits_per_weight / 32
 
     worst = max(parts, key=held)
-    if held(worst) <= limit:
+    if held(worst) <= part_limit():
         return
     if replan is None:
         remedy = "increase num_splits, or use fewer bits per weight"
     else:
-        fitting = _smallest_fit(len(parts), replan, lambda others: max(map(held, others)) <= limit)
+        fitting = _smallest_fit(len(parts), replan, lambda others: max(map(held, others)) <= part_limit())
         remedy = (
             f"set num_splits to {fitting} or more"
             if fitting is not None
@@ -57,7 +62,7 @@ def require_parts_fit(
         )
     raise RecipeError(
         f"part {worst.index} of {worst.of} would hold {held(worst) / 2**30:,.2f} GiB of weights at "
-        f"{bits_per_weight:g} bits; the limit of one serialized graph is {limit / 2**30:g} GiB",
+        f"{bits_per_weight:g} bits; the limit of one serialized graph is {part_limit() / 2**30:g} GiB",
         where="stages.split_model.num_splits",
         remedy=remedy,
     )
@@ -83,27 +88,27 @@ def fewest_splits(
         The number, and why it is not one less.
     """
     why = "the parts need not be smaller"
-    best, lowest, number = least, peak_of_quantizing(2**62), least
-    while True:
+    tried: list[tuple[int, int]] = []
+    for number in count(least):
         try:
             largest = max(part.weight_bytes for part in replan(number))
         except RecipeError:
-            if number == least:
+            if not tried:
                 raise
-            half = f"no number of parts makes one in less than half of this machine's {size(memory)} of RAM"
-            return best, f"{half}: with {best}, the largest takes {size(lowest)}"
+            break
         holds, peak = largest * bits_per_weight / 32, peak_of_quantizing(largest)
-        fits = holds <= min(GRAPH_BYTES, CONTEXT_BYTES)
+        fits = holds <= part_limit()
         if fits and peak <= memory / 2:
             return number, why
-        if peak < lowest:
-            best, lowest = number, peak
+        tried.append((peak, number))
         if fits:
             took = f"with {number}, one takes {size(peak)} of RAM to make"
             why = f"{took}, more than half of this machine's {size(memory)}"
         else:
             why = f"with {number}, one would hold {size(holds)} of weights, more than one graph may"
-        number += 1
+    lowest, best = min(tried)
+    half = f"no number of parts makes one in less than half of this machine's {size(memory)} of RAM"
+    return best, f"{half}: with {best}, the largest takes {size(lowest)}"
 
 
 def _smallest_fit(

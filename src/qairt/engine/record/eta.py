@@ -247,8 +247,8 @@ def _scheduled(items: list[ItemState], seconds: list[float], jobs: int, memory: 
         path[number] = seconds[number] + max([path[other] for other in dependents[number]], default=0.0)
     missing = [len(needed) for needed in sources]
     ram = [_rounded(item.expected_ram) if memory else 0 for item in items]
-    ready: dict[int, list[tuple[float, int]]] = {each: [] for each in sorted(set(ram))}
-    """By memory: among those that fit, only the first of each are looked at, however many wait."""
+    # By memory: only the first of each amount is looked at, however many wait.
+    ready: dict[int, list[tuple[float, int]]] = {each: [] for each in ram}
     running: list[tuple[float, int]] = []
     used = 0
     for number, item in enumerate(items):
