@@ -51,11 +51,16 @@ class ShownRun:
         return isinstance(self.session, ThreadSession) and not self.session.over.is_set()
 
     @property
+    def is_active_here(self) -> bool:
+        """Whether the run executes in this process and has not told its end."""
+        session = self.session  # without the process, its last events may not have been read yet
+        return isinstance(session, ThreadSession) and self.is_in_process and session.finished is None
+
+    @property
     def is_active(self) -> bool:
         """Whether the run has not ended."""
-        if isinstance(self.session, ThreadSession):
-            return self.is_in_process and self.session.finished is None  # its last events may not have been read yet
-        return self.session.kind == "host" and self.session.state.status == "running"
+        followed = self.session.kind == "host" and self.session.state.status == "running"
+        return followed or self.is_active_here
 
     @property
     def active_folder(self) -> RunFolder | None:

@@ -110,8 +110,7 @@ def running(item: ItemState, now: float) -> str:
     doing = f", {item.message}" if item.message else ""
     if item.status == "quiet":
         doing += f", stopped: process {item.stopped_pid}" if item.stopped_pid else ", silent"
-    on = f" on {item.host}" if item.host else ""
-    return f"{item.stage} {item.label}{on} ({elapsed}{expected}{doing})"
+    return f"{item.name_and_host} ({elapsed}{expected}{doing})"
 
 
 def quiet(event: ev.ItemQuiet) -> str:

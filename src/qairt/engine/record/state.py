@@ -100,6 +100,11 @@ class ItemState:
             return 0.0
         return min(max(now - self.started, 0.0) / self.expected_seconds, AT_MOST)
 
+    @property
+    def name_and_host(self) -> str:
+        """`convert ar1-split2 on box7`; its name alone on the run's own machine."""
+        return f"{self.name} on {self.host}" if self.host else self.name
+
     def take_report(self, fraction: float, now: float) -> None:
         """Its tool reports how far it is."""
         if fraction > 0 and not self.fraction:

@@ -23,7 +23,7 @@ class LeaveActions:
         app, run = self._workspace.app, self._workspace.run
         if isinstance(app.screen, LeaveScreen | CancelRunScreen):
             return
-        if run.is_in_process and run.is_active:
+        if run.is_active_here:
             app.push_screen(LeaveScreen(run.session.state.run_id, logout_warning()), self._leave)
         else:
             app.exit(return_code=run.exit_code(self._workspace.project.planned.error))

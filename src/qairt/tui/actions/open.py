@@ -77,7 +77,7 @@ class OpenActions:
     def open_run(self, run_id: str) -> None:
         """Follow or replay a run, unless one in this process is active."""
         workspace = self._workspace
-        if workspace.run.is_in_process and workspace.run.is_active:
+        if workspace.run.is_active_here:
             active = workspace.run.session.state.run_id
             workspace.app.notify(f"run {active} is running in this program: cancel it or wait until it ends")
         else:

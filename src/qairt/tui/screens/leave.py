@@ -17,7 +17,7 @@ LeaveChoice = Literal["detach", "cancel", "stay"]
 
 
 class LeaveScreen(ModalScreen[LeaveChoice]):
-    """Asks what to do with the run. Where it ends meanwhile, only leaving is left to ask for.
+    """Asks what to do with the run. Once that has ended, it offers only to leave or to stay.
 
     Args:
         run_id: of the active run; empty while it is starting.
@@ -67,10 +67,11 @@ class LeaveScreen(ModalScreen[LeaveChoice]):
         if not self.is_mounted:
             return
         box, choices = self.query_one(".box"), self.query_one(OptionList)
-        if not _has_ended(state):
-            box.border_title = _running(state.run_id)
-        elif choices.option_count == 3:
-            box.border_title = f"Run {state.run_id} has ended"
+        title = f"Run {state.run_id} has ended" if _has_ended(state) else _running(state.run_id)
+        if title == box.border_title:
+            return
+        box.border_title = title
+        if _has_ended(state):
             choices.remove_option("cancel")
             choices.replace_option_prompt("detach", "Leave")
 

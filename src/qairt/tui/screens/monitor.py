@@ -221,8 +221,7 @@ class MonitorScreen(Screen[None]):
         if shown != self._shown_item:
             self._shown_item = shown
             path = self._find_log(item)
-            on = f" on {item.host}" if item.host else ""
-            self.log_view.open(path, f"{item.name}{on}", nothing_written(item))
+            self.log_view.open(path, item.name_and_host, nothing_written(item))
             self.set_class(path is None, "no-log")
         elif not changed and item.status not in BUSY:
             return
