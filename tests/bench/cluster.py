@@ -39,21 +39,11 @@ class Namespaces(Machines):
     """Workers in network namespaces on one bridge; the scheduler and the run are on the host's side of it."""
 
     def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.address = f"tcp://{NETWORK}.1:{self.port}"
+        super().__init__(folder, f"{NETWORK}.1")
 
-    def start_scheduler(self) -> None:
-        options = ["--host", f"{NETWORK}.1", "--port", str(self.port), "--no-dashboard", "--no-show"]
-        self.scheduler = self._start("scheduler", ["-m", "distributed.cli.dask_scheduler", *options])
-        wait.until(lambda: "Scheduler at" in self.said("scheduler"), 60)
-
-    def _start(self, name: str, arguments: list[str], **env: str) -> subprocess.Popen[bytes]:
-        if name == "scheduler":
-            return super()._start(name, arguments, **env)
-        environment = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1] / "support")} | env
-        with (self.folder / f"{name}.log").open("wb") as log:
-            command = ["ip", "netns", "exec", f"q-{name}", sys.executable, *arguments]
-            return subprocess.Popen(command, env=environment, stdout=log, stderr=log)
+    def command(self, name: str) -> list[str]:
+        own = super().command(name)
+        return own if name == "scheduler" else ["ip", "netns", "exec", f"q-{name}", *own]
 
     def line(self, name: str, state: str) -> None:
         ip("link", "set", f"v-{name}", state)

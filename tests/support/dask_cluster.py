@@ -29,24 +29,24 @@ SUPPORT = Path(__file__).parent
 class Machines:
     """A scheduler and workers, each of which can be killed and started again."""
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, host: str = "127.0.0.1") -> None:
+        self.folder, self.host = folder, host
         with socket.socket() as free:
-            free.bind(("127.0.0.1", 0))
+            free.bind((host, 0))
             self.port = free.getsockname()[1]
-        self.address = f"tcp://127.0.0.1:{self.port}"
+        self.address = f"tcp://{host}:{self.port}"
         self.scheduler: subprocess.Popen[bytes] | None = None
         self.workers: dict[str, subprocess.Popen[bytes]] = {}
 
     def start_scheduler(self) -> None:
-        options = ["--host", "127.0.0.1", "--port", str(self.port), "--no-dashboard", "--no-show"]
-        self.scheduler = self._start("scheduler", ["-m", "distributed.cli.dask_scheduler", *options])
-        wait.until(lambda: _listens(self.port), 60)
+        options = ["--host", self.host, "--port", str(self.port), "--no-dashboard", "--no-show"]
+        self.scheduler = self.start("scheduler", ["-m", "distributed.cli.dask_scheduler", *options])
+        wait.until(lambda: _listens(self.host, self.port), 60)
 
     def start_worker(self, name: str, *, jobs: int = 1, memory: str = "2G", joined: bool = True, **env: str) -> None:
         options = ["--scheduler", self.address, "--folder", str(self.folder / name)]
         options += ["--jobs", str(jobs), "--memory", memory]
-        self.workers[name] = self._start(name, ["-P", "-m", "qairt", "worker", *options], **env)
+        self.workers[name] = self.start(name, ["-P", "-m", "qairt", "worker", *options], **env)
         if joined:
             wait.until(lambda: "works for" in self.said(name), 60)
 
@@ -75,10 +75,15 @@ class Machines:
                 process.kill()
                 process.wait(20)
 
-    def _start(self, name: str, arguments: list[str], **env: str) -> subprocess.Popen[bytes]:
+    def command(self, name: str) -> list[str]:
+        """The Python of a machine."""
+        return [sys.executable]
+
+    def start(self, name: str, arguments: list[str], **env: str) -> subprocess.Popen[bytes]:
+        """Start a program of Python on a machine; it prints to the log of that name."""
         environment = os.environ | {"PYTHONPATH": str(SUPPORT)} | env
         with (self.folder / f"{name}.log").open("wb") as log:
-            return subprocess.Popen([sys.executable, *arguments], env=environment, stdout=log, stderr=log)
+            return subprocess.Popen([*self.command(name), *arguments], env=environment, stdout=log, stderr=log)
 
 
 @contextmanager
@@ -132,6 +137,6 @@ def results(pipeline: LLMPipeline) -> dict[str, str]:
     return found
 
 
-def _listens(port: int) -> bool:
+def _listens(host: str, port: int) -> bool:
     with socket.socket() as probe:
-        return probe.connect_ex(("127.0.0.1", port)) == 0
+        return probe.connect_ex((host, port)) == 0

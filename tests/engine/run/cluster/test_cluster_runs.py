@@ -21,30 +21,13 @@ from qairt.engine.run.options import RunOptions
 from qairt.errors import QairtError, RecipeError
 from qairt.machine import this_host
 
+pytestmark = pytest.mark.usefixtures("store")
+
 
 @pytest.fixture(scope="module")
 def running(tmp_path_factory):
     with machines(tmp_path_factory.mktemp("cluster")) as cluster:
         yield cluster
-
-
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "store"
-    folder.mkdir()
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("QAIRT_STORE", f'{{url: "file:{folder}", mode: read-write}}')
-    return folder
-
-
-@pytest.fixture
-def expected(tmp_path_factory, monkeypatch) -> dict[str, str]:
-    """What a run without a cluster makes."""
-    monkeypatch.setenv("QAIRT_STORE", "off")
-    pipeline = open_toy(tmp_path_factory.mktemp("local"))
-    assert pipeline.construct(RunOptions(jobs=2, memory=10**9)).result.status == "done"
-    return results(pipeline)
 
 
 def run_in_thread(pipeline, options: RunOptions) -> threading.Thread:
@@ -53,8 +36,7 @@ def run_in_thread(pipeline, options: RunOptions) -> threading.Thread:
     return thread
 
 
-def test_workers_make_the_items_and_the_run_has_them(tmp_path, running, expected, store, monkeypatch):
-    monkeypatch.setenv("QAIRT_STORE", f'{{url: "file:{store}", mode: read-write}}')
+def test_workers_make_the_items_and_the_run_has_them(tmp_path, running, expected):
     pipeline = open_toy(tmp_path)
     watched = Watched(pipeline)
     result = pipeline.construct(options_for(running)).result
@@ -134,10 +116,7 @@ def test_when_the_run_is_killed_its_items_end(tmp_path, running, store):
 
 
 @pytest.mark.parametrize("damage", ["lost", "other bytes"])
-def test_contents_that_the_store_does_not_have_any_more_are_sent_again(
-    tmp_path, running, store, expected, monkeypatch, damage
-):
-    monkeypatch.setenv("QAIRT_STORE", f'{{url: "file:{store}", mode: read-write}}')
+def test_contents_that_the_store_does_not_have_any_more_are_sent_again(tmp_path, running, store, expected, damage):
     pipeline = open_toy(tmp_path)
     watched = Watched(pipeline)
 

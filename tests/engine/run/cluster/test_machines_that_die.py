@@ -13,28 +13,9 @@ from dask_cluster import Watched, machines, open_toy, options_for, results
 
 from qairt.engine.record import events as ev
 from qairt.engine.run.cluster import executor, supervisor
-from qairt.engine.run.options import RunOptions
 from qairt.errors import QairtError
 
-
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "store"
-    folder.mkdir()
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("QAIRT_STORE", f'{{url: "file:{folder}", mode: read-write}}')
-    return folder
-
-
-@pytest.fixture(scope="module")
-def expected(tmp_path_factory) -> dict[str, str]:
-    """What a run without a cluster makes."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QAIRT_STORE", "off")
-        pipeline = open_toy(tmp_path_factory.mktemp("local"))
-        assert pipeline.construct(RunOptions(jobs=2, memory=10**9)).result.status == "done"
-        return results(pipeline)
+pytestmark = pytest.mark.usefixtures("store")
 
 
 class Run:
@@ -131,7 +112,7 @@ def test_a_worker_without_the_package_is_refused_by_name(tmp_path, store):
         name = cluster.folder / "plain"
         arguments = ["-m", "distributed.cli.dask_worker", cluster.address, "--no-nanny", "--no-dashboard"]
         arguments += ["--local-directory", str(name)]
-        cluster.workers["plain"] = cluster._start("plain", arguments, PYTHONPATH=str(shadow.parent))
+        cluster.workers["plain"] = cluster.start("plain", arguments, PYTHONPATH=str(shadow.parent))
         wait.until(lambda: "Registered to" in cluster.said("plain"))
         with pytest.raises(QairtError, match="none of its workers can be used: .* is not installed there"):
             open_toy(tmp_path / "run").construct(options_for(cluster))
@@ -143,7 +124,7 @@ def test_a_plain_dask_worker_does(tmp_path, expected):
     with machines(tmp_path / "machines", workers=0) as cluster:
         arguments = ["-m", "distributed.cli.dask_worker", cluster.address, "--nthreads", "2", "--no-dashboard"]
         arguments += ["--local-directory", str(cluster.folder / "plain")]
-        cluster.workers["plain"] = cluster._start("plain", arguments)
+        cluster.workers["plain"] = cluster.start("plain", arguments)
         run = Run(tmp_path / "run", cluster)
         run.half_way(2)
         run.go()

@@ -18,16 +18,6 @@ from qairt.engine.run.options import RunOptions
 pytestmark = pytest.mark.matrix
 
 
-@pytest.fixture(autouse=True)
-def store(tmp_path, monkeypatch) -> Path:
-    folder = tmp_path / "store"
-    folder.mkdir()
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
-    monkeypatch.setenv("QAIRT_STORE", f'{{url: "file:{folder}", mode: read-write}}')
-    return folder
-
-
 def wide(folder: Path):
     """Twelve fan items, and as many after them."""
     pipeline = open_toy(folder, sleep=0.6)
