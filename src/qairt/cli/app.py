@@ -63,7 +63,7 @@ SUMMARIES = {
     "lora": "Train a LoRA adapter on the quantized model.",
     "bundle": "Check a bundle before it goes to a device.",
     "cache": "List, verify and clear finished work.",
-    "worker": "Make items for runs on other machines.",
+    "worker": "Build items for runs on other machines.",
 }
 """Commands in the order of `qairt --help`; each summary is the first line of the command's own help."""
 

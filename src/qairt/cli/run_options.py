@@ -59,7 +59,7 @@ Disk = Annotated[
 
 @dataclass(frozen=True)
 class Machines:
-    """Where items are made."""
+    """Where items are built."""
 
     executor: Annotated[
         ExecutorName,

@@ -17,19 +17,19 @@ def worker(
         typer.Option(metavar="ADDRESS", help="The Dask scheduler, such as tcp://10.0.0.5:8786.", show_default=False),
     ],
     folder: Annotated[
-        Path, typer.Option(metavar="DIR", help="Where items are made; fetched files stay there for later ones.")
+        Path, typer.Option(metavar="DIR", help="Where items are built; fetched files are kept there for later ones.")
     ] = Path("qairt-worker"),
     jobs: Jobs = None,
     memory: Memory = None,
 ) -> None:
-    """Make items for runs on other machines.
+    """Build items for runs on other machines.
 
-    It joins a Dask cluster and makes what `qairt run --executor dask` sends, until it is ended. No folder is shared:
-    files come and go through the run's store, whose credentials this machine needs in its environment. Ended with
-    Ctrl-C or SIGTERM, it gives its items back. When the scheduler is gone, it tries to join again.
+    It joins a Dask cluster and builds what `qairt run --executor dask` sends. No folder is shared: files come and go
+    through the run's store, whose credentials this machine needs in its environment. Ctrl-C or SIGTERM ends it; its
+    items are then built elsewhere. If it loses the scheduler, it keeps trying to rejoin.
 
-    Any worker of a Dask cluster will do, such as those of dask-jobqueue, where the same versions are installed. Who
-    reaches the scheduler can run programs here: outside a trusted network, use Dask's TLS (tls://…).
+    Any Dask worker with the same versions installed works too, such as those that dask-jobqueue starts. Anyone who can
+    reach the scheduler can run programs here: outside a trusted network, use Dask's TLS (tls://…).
 
     \b
     Examples:
@@ -39,7 +39,7 @@ def worker(
       qairt run recipe.yaml --executor dask --scheduler tcp://10.0.0.5:8786
 
     \b
-    Exit codes: 0 ended as asked, 1 it cannot join.
+    Exit codes: 0 stopped by a signal, 1 cannot join.
     """
     from qairt.cli.console import emit
     from qairt.engine.run.cluster.supervisor import work

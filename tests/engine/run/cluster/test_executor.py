@@ -80,7 +80,7 @@ def test_an_item_whose_worker_goes_away_again_and_again_is_to_blame(tmp_path):
     number, failure = tries(tmp_path, others=1)
     assert number == 4
     assert "it was tried on 4 workers; at last: its worker went away" in str(failure)
-    assert "look at its memory" in str(failure)
+    assert "check how much memory it needs" in str(failure)
 
 
 def test_a_cluster_that_goes_away_whole_is_not_its_fault(tmp_path):

@@ -178,7 +178,7 @@ class ClusterExecutor:
             f"the store {self._transfer.settings.url} lost or spoiled its files {damages} times",
             stage=item.stage,
             label=item.label,
-            remedy="look at the store: what is put there has to stay as it is",
+            remedy="check the store: something deletes or changes its files",
         )
 
     def _again(self, item: ItemLog, why: str, stop: Stop, *, blamed: bool = False) -> Exception:
@@ -198,7 +198,7 @@ class ClusterExecutor:
             f"it was tried on {tries} workers; at last: {why}",
             stage=item.stage,
             label=item.label,
-            remedy="it may take its machines down: look at its memory, or make it here with --executor process",
+            remedy="it may crash its workers: check how much memory it needs, or build it here with --executor process",
             log_tail=last_lines(item.log),
         )
 
