@@ -18,6 +18,8 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 
 from measured_machine import keep_speed
 
+from qairt.machine import available_cores
+
 # No test reads or changes the settings and the memory of whoever runs it; SDKs that tests make are trusted.
 _STATE = os.environ["XDG_STATE_HOME"] = tempfile.mkdtemp(prefix="qairt-test-state-")
 _NUMBERS = itertools.count()
@@ -36,3 +38,8 @@ for _variable in ("QAIRT_SDK_ROOT", "QNN_SDK_ROOT"):
 def own_memory(monkeypatch):
     """No test sees the runs that another one remembers."""
     monkeypatch.setenv("XDG_STATE_HOME", f"{_STATE}/{next(_NUMBERS)}")
+
+
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than cores: a quarter of the time tests wait, for programs, terminals and timers."""
+    return available_cores() + 1

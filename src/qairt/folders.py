@@ -181,7 +181,7 @@ def _new_held_folder(parent: Path, prefix: str) -> tuple[Path, int]:
             handle = os.open(outer / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:  # deleted before it was held, as that of a dead process
             continue
-        except OSError:
+        except BaseException:  # Ctrl-C as well
             shutil.rmtree(outer, ignore_errors=True)
             raise
         lock(handle)

@@ -15,7 +15,7 @@ from wait import until
 
 @pytest.mark.parametrize("words", [["--no-tui"], ["--json"]])
 def test_a_stopped_worker_is_said_at_once(place: Path, words: list[str]):
-    run = start("run", "toy.yaml", "--jobs", "1", "stages.fan.sleep=3", *words)
+    run = start("run", "toy.yaml", "--jobs", "1", "stages.fan.sleep=2", "stages.fan.arn=[1]", *words)
     assert run.stdout is not None
     try:
         until(lambda: list((place / "cache").rglob("fan.ar1.log")))

@@ -28,6 +28,7 @@ from qairt.engine.run.stop import Stop
 from qairt.engine.run.usage import Usage
 from qairt.engine.stage import Env, StageOutput, Task
 from qairt.errors import CacheError, RecipeError
+from qairt.folders import remove_left
 from qairt.keys import digest
 from qairt.notify import Notify
 from qairt.results.finished import FinishedRun
@@ -137,6 +138,7 @@ class GenieBinaries:
         with FileLock(locks / f"{binary.key[:16]}.lock"):
             if self._cache.has(binary.key):  # by another process, meanwhile
                 return
+            remove_left(self._cache.cache_dir / GenieBinary.name, binary.key[:8])  # of a build that was interrupted
             with (
                 self._cache.making(GenieBinary.name, binary.key) as work,
                 self._cache.readers.reading([binary.item.key]),

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from tiny_embedders import EMBEDDERS, save_embedder
+from tiny_models import TINY
 from tiny_parameters import TOKENS, tiny_parameters
 
 from qairt.errors import QuantizationError
@@ -175,7 +176,7 @@ def test_an_embedding_model_has_no_costs_and_keeps_4_bits(tmp_path: Path) -> Non
 
 
 def test_a_mixture_of_experts_keeps_4_bits_too(tmp_path: Path) -> None:
-    parameters = tiny_parameters(tmp_path / "model", "qwen3_moe")
+    parameters = tiny_parameters(tmp_path / "model", "qwen3_moe", **TINY["qwen3_moe"][1])
     result = Work(parameters, tmp_path / "work").run({"max_size_increase": 0.5}, rounding="gptq")
     assert set(bits(result).values()) == {4}
     assert result.notes[-1] == "all linears have 4 bits: their costs are not measured in a mixture of experts"

@@ -62,6 +62,7 @@ async def test_a_run_that_shows_its_end_is_left_without_a_question(tmp_path, rec
         assert not app.session.over.is_set()
         await pilot.press("q")
         await until(pilot, lambda: not app.is_running)
+        records_written.set()
     assert app.return_code == 1
 
 

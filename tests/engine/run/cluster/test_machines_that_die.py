@@ -47,7 +47,7 @@ class Run:
         assert results(self.pipeline) == expected
 
 
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM])
+@pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.matrix)])
 def test_a_worker_that_dies_costs_its_items_a_second_start(tmp_path, expected, how):
     with machines(tmp_path / "machines") as cluster:
         run = Run(tmp_path / "run", cluster)
@@ -131,6 +131,7 @@ def test_a_plain_dask_worker_does(tmp_path, expected):
         run.ends_with(expected)
 
 
+@pytest.mark.matrix
 def test_a_network_that_is_cut_for_a_while(tmp_path, expected):
     """A stopped process answers nobody, as one behind a cut line."""
     with machines(tmp_path / "machines") as cluster:
