@@ -1,9 +1,9 @@
-"""A random checkpoint of Llama-3.2-1B's shape, written tensor by tensor."""
+"""A random checkpoint, of Llama-3.2-1B's shape if not told otherwise, written tensor by tensor."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -55,18 +55,21 @@ def layer_bytes() -> int:
     return 4 * (2 * hidden * hidden + 2 * hidden * keys + 3 * hidden * mlp + 2 * hidden)
 
 
-def write_random_model(directory: Path, layers: int, tokenizer: Path) -> None:
+def write_random_model(directory: Path, layers: int, tokenizer: Path, changes: Mapping[str, Any] | None = None) -> None:
     """Write it with the tokenizer of another model; nothing when it is there already.
 
     Args:
         tokenizer: a model whose vocabulary is not larger.
+        changes: keys of its configuration that differ from `CONFIG`.
     """
     index = directory / "model.safetensors.index.json"
     if index.is_file():
         return
     print(f"Writing a random model of {layers} layers to {directory}", flush=True)
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / "config.json").write_text(json.dumps(CONFIG | {"num_hidden_layers": layers}, indent=1) + "\n")
+    (directory / "config.json").write_text(
+        json.dumps(CONFIG | {**(changes or {}), "num_hidden_layers": layers}, indent=1) + "\n"
+    )
     Tokenizer.open(tokenizer).save(directory)
     config = read_hf_config(directory, [], Notes())
     shapes = weight_shapes(config)

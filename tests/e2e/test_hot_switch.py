@@ -140,6 +140,24 @@ def test_the_command_line_takes_strengths(finished: LLMPipeline):
     code, _, told = command(*words, "--strength", "half")
     assert code != 0
     assert "--strength: half is not a strength\n  write NAME=0.5, an adapter and a number" in told
+    words = ("execute", finished.recipe.source, "Hi", "--target", "cpu", "--max-new-tokens", "3", "--json")
+    code, printed, told = command(
+        *words, "--concurrency", "both", "--strength", "poems=0.2", "--cache-dir", finished.cache_dir
+    )
+    assert code == 0, told
+    (executed,) = json.loads(printed)["answers"]
+    assert executed["text"] == answer["text"]
+
+
+def test_evaluate_and_verify_take_strengths_on_the_command_line(finished: LLMPipeline):
+    where = (finished.recipe.source, "--cache-dir", finished.cache_dir, "--json")
+    half = ("--concurrency", "base", "--strength", "french=0.5")
+    code, printed, told = command("evaluate", *where, "--target", "cpu", "--chunks", "2", *half)
+    assert code == 0, told
+    ours = finished.evaluate("cpu", metrics=["perplexity"], chunks=2, strengths={"french": 0.5})["perplexity"]
+    assert json.loads(printed)["scores"]["perplexity"] == pytest.approx(ours)
+    code, printed, told = command("verify", *where, "--rung", "quantize", "--tokens", "16", *half)
+    assert {part["concurrency"] for part in json.loads(printed)["parts"]} == {"base with french=0.5"}
 
 
 def test_another_strength_in_the_recipe_builds_no_graph_and_a_retrained_adapter_says_that_it_does(
