@@ -147,7 +147,6 @@ def run(model: Path, context: int, technique: str, settings: list[str]) -> Taken
         seconds = time.perf_counter() - begun
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
-    shutil.rmtree(cache, ignore_errors=True)
     return None if child.returncode else Taken(seconds, usage.ru_utime + usage.ru_stime, memory, disk)
 
 

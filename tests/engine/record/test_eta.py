@@ -59,6 +59,16 @@ def test_items_side_by_side_are_not_added_up():
     assert remaining(state(*items, jobs=4), 0.0).seconds == 10
 
 
+def test_workers_that_come_make_it_shorter():
+    items = [waiting(name, 10, ram=100) for name in "abcd"]
+    found = state(*items, jobs=1, memory=120)
+    assert remaining(found, 0.0).seconds == 40
+    found.apply(ev.WorkersChanged(time=0.0, workers=2, jobs=4, memory=480))
+    assert remaining(found, 0.0).seconds == 10
+    found.apply(ev.WorkersChanged(time=0.0, workers=1, jobs=4, memory=240))
+    assert remaining(found, 0.0).seconds == 20
+
+
 def test_an_item_waits_for_what_it_is_made_from():
     items = [waiting("a", 10), waiting("b", 10, "a"), waiting("c", 10, "b"), waiting("d", 10)]
     assert remaining(state(*items), 0.0, jobs=4).seconds == 30

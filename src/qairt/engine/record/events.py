@@ -236,6 +236,16 @@ class OutputWritten(Event):
     error: dict[str, JsonValue] | None = None
 
 
+class WorkersChanged(Event):
+    """The workers of the run's cluster that are there from now on, and what can run at a time, also on this machine."""
+
+    type: Literal["workers_changed"] = "workers_changed"
+    workers: int
+    jobs: int
+    memory: int
+    """Bytes for all running items together."""
+
+
 class LogLine(Event):
     type: Literal["log"] = "log"
     level: Literal["info", "warning", "error"] = "info"
@@ -282,6 +292,7 @@ AnyEvent = Annotated[
     | ItemSkipped
     | ItemWaiting
     | RequestAnswered
+    | WorkersChanged
     | StageStarted
     | StageFinished
     | OutputWritten

@@ -196,6 +196,8 @@ class RunState:
                 stage.ended, stage.running = event.time, False
             case ev.OutputWritten():
                 self.outputs[event.stage, event.kind] = event
+            case ev.WorkersChanged():
+                self.jobs, self.memory = event.jobs, event.memory
             case ev.LogLine():
                 self.log.append(event)
             case ev.ResourceSample():

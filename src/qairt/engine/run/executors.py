@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from qairt.engine.record import events as ev
@@ -19,9 +20,15 @@ def make_executor(options: RunOptions, planner: Planner, stream: EventStream) ->
         return InlineExecutor()
     if options.executor == "process":
         return ProcessExecutor(forks=True)
+    from qairt.engine.run.cluster.cluster import Worker
     from qairt.engine.run.cluster.executor import ClusterExecutor
 
     def notify(sentence: str) -> None:
         stream.emit(ev.LogLine(level="warning", message=sentence))
 
-    return ClusterExecutor(options.scheduler, planner.store, planner.cache, notify)
+    def changed(workers: Sequence[Worker]) -> None:
+        jobs, memory = sum(worker.jobs for worker in workers), sum(worker.memory for worker in workers)
+        jobs, memory = max(jobs, options.jobs), max(memory, options.memory)
+        stream.emit(ev.WorkersChanged(workers=len(workers), jobs=jobs, memory=memory))
+
+    return ClusterExecutor(options.scheduler, planner.store, planner.cache, notify, changed)

@@ -51,7 +51,7 @@ def tries(tmp_path: Path, others: int) -> tuple[int, ItemFailed]:
     """How often an item is tried, and how it fails at last."""
     (tmp_path / "store").mkdir()
     cache = StageCache(tmp_path / "cache")
-    executor = ClusterExecutor("tcp://nowhere:1", None, cache, lambda sentence: None)
+    executor = ClusterExecutor("tcp://nowhere:1", None, cache, print, print)
     executor._cluster = Dying(others)  # type: ignore[assignment]
     settings = StoreSettings(url=f"file:{tmp_path / 'store'}", mode="read-write")
     executor._transfer = Transfer(settings, tmp_path / "state", cache.blobs)
@@ -89,7 +89,7 @@ def test_a_cluster_that_goes_away_whole_is_not_its_fault(tmp_path):
 
 def test_without_the_package_the_remedy_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    executor = ClusterExecutor("tcp://nowhere:1", None, StageCache(tmp_path / "cache"), lambda sentence: None)
+    executor = ClusterExecutor("tcp://nowhere:1", None, StageCache(tmp_path / "cache"), print, print)
     with pytest.raises(RecipeError, match="needs the package distributed, which is not installed") as caught:
         executor.open()
     assert caught.value.remedy == "pip install 'qairt[cluster]'"

@@ -80,6 +80,10 @@ def test_a_worker_that_comes_later_gets_items(tmp_path, expected):
         run.go()
         cluster.start_worker("late")
         run.ends_with(expected)
+        changed = run.watched.of(ev.WorkersChanged)
+        assert [event.workers for event in changed] == [1]
+        assert changed[0].jobs >= 2
+        assert changed[0].memory > 0
 
 
 def test_the_store_goes_away_for_a_while(tmp_path, expected, store):

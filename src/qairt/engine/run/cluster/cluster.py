@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 Notify = Callable[[str], None]
 """Gets sentences that a user should know."""
+Changed = Callable[[list["Worker"]], None]
+"""Gets the workers that can make items, whenever they are others."""
 _POLL = 1.0  # seconds between two looks at who is there
 _ANSWER_S = 20.0
 """For a scheduler or a worker to answer."""
@@ -61,13 +63,15 @@ class Cluster:
         QairtError: nothing answers there.
     """
 
-    def __init__(self, address: str, notify: Notify) -> None:
+    def __init__(self, address: str, notify: Notify, changed: Changed) -> None:
         silence_dask()
-        self._address, self._notify = address, notify
+        self._address, self._notify, self._changed = address, notify, changed
         self._topic = f"qairt-{uuid.uuid4().hex[:12]}"
         self._here = about_this_machine()
         self._calls: dict[str, Call] = {}
         self._workers: dict[str, Worker] = {}
+        self._known: set[str] = set()
+        """Those that were told of last."""
         self._refused: dict[str, str] = {}
         self._said: set[str] = set()
         self._lock = threading.Lock()
@@ -152,6 +156,7 @@ class Cluster:
                 self._said.discard(away)  # it is said each time
             except Exception:  # whatever Dask raises while its scheduler is away
                 self._workers = {}
+                self._tell_workers()
                 self._say(away)
 
     def _look(self) -> None:
@@ -166,6 +171,12 @@ class Cluster:
         for address, facts in found.items():
             if address not in self._workers and address not in self._refused:
                 self._add(address, facts)
+        self._tell_workers()
+
+    def _tell_workers(self) -> None:
+        if self._workers.keys() != self._known:
+            self._known = set(self._workers)
+            self._changed(self.workers)
 
     def _add(self, address: str, facts: dict[str, Any]) -> None:
         answer = self._client.run(asking(), workers=[address], on_error="return")[address]

@@ -31,7 +31,7 @@ from qairt.machine import available_cores
 
 if TYPE_CHECKING:
     from qairt.engine.cache.cache import StageCache
-    from qairt.engine.run.cluster.cluster import Notify
+    from qairt.engine.run.cluster.cluster import Changed, Notify
     from qairt.engine.shared_store.shared_store import SharedStore
 
 _POLL = 0.05  # seconds
@@ -57,8 +57,11 @@ class ClusterExecutor:
         store: through which data goes.
     """
 
-    def __init__(self, scheduler: str, store: SharedStore | None, cache: StageCache, notify: Notify) -> None:
-        self._scheduler, self._store, self._cache, self._notify = scheduler, store, cache, notify
+    def __init__(
+        self, scheduler: str, store: SharedStore | None, cache: StageCache, notify: Notify, changed: Changed
+    ) -> None:
+        self._scheduler, self._store, self._cache = scheduler, store, cache
+        self._notify, self._changed = notify, changed
         self._cluster: Cluster
         self._transfer: Transfer
         self._here = ProcessExecutor(forks=True)
@@ -87,7 +90,7 @@ class ClusterExecutor:
                 remedy="name one that all of them reach: `store: {url: s3://bucket/folder, mode: read-write}`",
             )
         self._transfer = Transfer(store.settings, self._cache.cache_dir, self._cache.blobs)
-        cluster = self._cluster = Cluster(self._scheduler, self._notify)
+        cluster = self._cluster = Cluster(self._scheduler, self._notify, self._changed)
         if cluster.refused and not cluster.workers:
             reasons = "; ".join(f"{address}: {why}" for address, why in cluster.refused.items())
             cluster.close()
