@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+# Read when torch is imported. On a busy machine, threads that wait for each other by spinning take minutes for seconds.
+os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 # Children of the process executor import the toy stages by their path.
 os.environ["PYTHONPATH"] = os.pathsep.join(
     [str(Path(__file__).parent / "support"), *filter(None, [os.environ.get("PYTHONPATH")])]

@@ -22,6 +22,8 @@ COMPLETION_VARIABLE = "_QAIRT_COMPLETE"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `exit_codes`)."""
+    # Read when torch is imported: threads that spin at a barrier take the cores of everybody else on the machine.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         argv = list(sys.argv[1:] if arguments is None else arguments)
         return _complete() if COMPLETION_VARIABLE in os.environ else _run(argv)
