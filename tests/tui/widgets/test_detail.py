@@ -9,6 +9,7 @@ from textual.app import App, ComposeResult
 from textual.content import Content
 
 from qairt.engine.pipeline import Pipeline
+from qairt.engine.record import events as ev
 from qairt.engine.record.state import ItemState, RunState
 from qairt.engine.run.options import RunOptions
 from qairt.tui.lines.detail import detail_lines
@@ -53,6 +54,15 @@ def test_a_running_item() -> None:
         f"key      {'ab' * 32}",
         "from     source all",
     ]
+
+
+def test_what_a_running_item_has_used_so_far() -> None:
+    run = RunState()
+    run.apply(ev.ItemStarted(time=100.0, stage="fan", label="ar1", key="", reason="", log="", threads=1))
+    run.apply(ev.ItemUsage(time=103.0, stage="fan", label="ar1", peak_rss=1_200_000_000, cpu_seconds=3.0))
+    assert "memory   1.20 GB at its peak so far" in told(run.items["fan", "ar1"], run)
+    run.apply(ev.ItemStarted(time=200.0, stage="fan", label="ar1", key="", reason="", log="", threads=1))
+    assert "memory" not in "".join(told(run.items["fan", "ar1"], run)), "it began anew"
 
 
 def test_what_a_waiting_item_waits_for() -> None:

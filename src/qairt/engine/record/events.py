@@ -125,6 +125,17 @@ class ItemProgress(Event):
     message: str = ""
 
 
+class ItemUsage(Event):
+    """What a running item has used so far, wherever it runs; told again when its memory has grown by a quarter."""
+
+    type: Literal["item_usage"] = "item_usage"
+    stage: str
+    label: str
+    peak_rss: int
+    """Bytes, of its largest process."""
+    cpu_seconds: float
+
+
 class ItemFinished(Event):
     type: Literal["item_finished"] = "item_finished"
     stage: str
@@ -285,6 +296,7 @@ AnyEvent = Annotated[
     | CacheHit
     | ItemStarted
     | ItemProgress
+    | ItemUsage
     | ItemFinished
     | ItemShared
     | ItemQuiet

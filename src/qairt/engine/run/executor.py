@@ -70,7 +70,8 @@ class Executor(Protocol):
         """What runs beside what, and where."""
 
     def run(self, job: Job, item: ItemLog, progress: Progress, stop: Stop, report_usage: ReportUsage) -> None:
-        """Make one item. `report_usage` is called before it returns or raises, also for an item that failed.
+        """Make one item. `report_usage` may be called while it runs, and is called before it returns or raises, also
+        for an item that failed.
 
         Raises:
             ItemFailed: the job failed or its process died.
@@ -138,7 +139,7 @@ class ProcessExecutor(_OnThisMachine):
             with item.log.open("ab") as log:
                 child = self._start(job, folder, log)
             try:
-                seen = self._watch(child, folder, progress, stop)
+                seen = self._watch(child, folder, progress, stop, report_usage)
             finally:
                 _end(child)
             self._take_result(child, job, folder, item, report_usage, seen)
@@ -175,7 +176,7 @@ class ProcessExecutor(_OnThisMachine):
                 self._servers[threads] = ForkServer(_environment(threads))
             return self._servers[threads]
 
-    def _watch(self, child: Child, folder: Path, progress: Progress, stop: Stop) -> Usage:
+    def _watch(self, child: Child, folder: Path, progress: Progress, stop: Stop, report_usage: ReportUsage) -> Usage:
         """Wait until the child has ended; returns its usage as seen from outside, in case it cannot report it."""
         read, seen, seen_at = 0, Usage(), time.monotonic()
         while True:
@@ -191,6 +192,7 @@ class ProcessExecutor(_OnThisMachine):
                 raise Interrupted
             if time.monotonic() - seen_at >= _USAGE_POLL:
                 seen, seen_at = usage_of(child.pid, seen), time.monotonic()
+                report_usage(seen)
 
     def _take_result(
         self,

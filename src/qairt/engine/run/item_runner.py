@@ -20,7 +20,7 @@ from qairt.engine.plan.reads import files_read, items_read
 from qairt.engine.record import events as ev
 from qairt.engine.run.bookkeeping import Bookkeeping
 from qairt.engine.run.capacity import NO_WORKER_REMEDY, Place
-from qairt.engine.run.executor import Executor, ItemLog
+from qairt.engine.run.executor import Executor, ItemLog, ReportUsage
 from qairt.engine.run.inputs import ItemInputs
 from qairt.engine.run.jobs import Job, import_path, module_folder
 from qairt.engine.run.stop import Interrupted, Stop
@@ -32,6 +32,10 @@ from qairt.files import make_folder
 from qairt.machine import this_host
 
 _LOCK_POLL = 0.25  # seconds between attempts to get the lock of an item that another run is making
+_GROWN = 1.25
+"""By which the memory of a running item has grown when it is told again."""
+_SHORT_S = 1.0
+"""Of an item that takes less, only the end is told."""
 
 
 class ItemRunner:
@@ -147,10 +151,8 @@ class ItemRunner:
                     ev.ItemProgress(stage=stage.name, label=item.label, fraction=fraction, message=message)
                 )
 
-            def record_usage(usage: Usage) -> None:
-                self._usage[item.name] = usage
-
-            self._executor.run(job, ItemLog(stage.name, item.label, log, place.worker), progress, stop, record_usage)
+            recorded = self._recording_usage(item, started)
+            self._executor.run(job, ItemLog(stage.name, item.label, log, place.worker), progress, stop, recorded)
             computed()
             self._inputs.require_unchanged_files(item, log)
             seconds = time.time() - started
@@ -159,6 +161,18 @@ class ItemRunner:
             entry = self._cache.publish(work, new, wait=self._until_unread(item, stop))
             shutil.rmtree(resume, ignore_errors=True)
             return entry, seconds
+
+    def _recording_usage(self, item: PlannedItem, started: float) -> ReportUsage:
+        told = 0
+
+        def record(usage: Usage) -> None:
+            nonlocal told
+            self._usage[item.name] = usage
+            if usage.peak_rss >= _GROWN * max(told, 1) and time.time() - started >= _SHORT_S:
+                told, cpu = usage.peak_rss, usage.cpu_seconds
+                self._stream.emit(ev.ItemUsage(stage=item.stage.name, label=item.label, peak_rss=told, cpu_seconds=cpu))
+
+        return record
 
     def _until_unread(self, item: PlannedItem, stop: Stop) -> Callable[[], None]:
         """What is called while the result is ready, but items of other runs still read the one that it replaces."""

@@ -79,6 +79,8 @@ def _state(item: ItemState, run: RunState, look: Look) -> Iterator[_Line]:
         yield "waiting", waits, ""
     if item.status in ("running", "quiet") and item.started is not None:
         yield "elapsed", duration(max(run.now - item.started, 0.0)), ""
+        if item.peak_rss:
+            yield "memory", f"{size(item.peak_rss)} at its peak so far", ""
     if item.stopped_pid and item.status == "quiet":
         yield "stopped", stopped(item.stopped_pid), ""
     elif item.quiet_seconds and item.status == "quiet":

@@ -93,6 +93,9 @@ def test_cancelling_ends_the_child_there(tmp_path, running):
     watched = Watched(pipeline)
     thread = run_in_thread(pipeline, options_for(running))
     wait.until(lambda: len([e for e in watched.of(ev.ItemProgress) if e.message == "half way"]) == 2)
+    wait.until(lambda: watched.of(ev.ItemUsage))  # what it takes there is seen here while it runs
+    assert watched.of(ev.ItemUsage)[0].stage == "fan"
+    assert watched.of(ev.ItemUsage)[0].peak_rss > 10e6
     pipeline.stop.set()
     thread.join(60)
     assert watched.of(ev.RunFinished)[0].status == "interrupted"

@@ -22,6 +22,7 @@ from qairt.engine.run.executor import ItemLog, ProcessExecutor, ReportUsage, Sta
 from qairt.engine.run.jobs import Job
 from qairt.engine.run.options import RunOptions
 from qairt.engine.run.stop import Interrupted, Stop, TryAgain
+from qairt.engine.run.usage import Usage
 from qairt.engine.shared_store.objects import Unavailable
 from qairt.engine.shared_store.settings import VARIABLE
 from qairt.engine.stage import Progress
@@ -122,7 +123,7 @@ class ClusterExecutor:
         host = self._cluster.host(item.worker)
         try:
             self._transfer.send(contents, check)
-            answer = self._answer(packed, item, progress, stop)
+            answer = self._answer(packed, item, progress, stop, report_usage)
             if answer.log != read_text(item.log):
                 item.log.write_text(answer.log)  # some of it may not have come while it was made
             report_usage(answer.usage)
@@ -145,21 +146,23 @@ class ClusterExecutor:
         self._here.close()
         self._cluster.close()
 
-    def _answer(self, packed: PackedJob, item: ItemLog, progress: Progress, stop: Stop) -> WorkerAnswer:
+    def _answer(
+        self, packed: PackedJob, item: ItemLog, progress: Progress, stop: Stop, report_usage: ReportUsage
+    ) -> WorkerAnswer:
         try:
             call = self._cluster.submit(item.worker, packed)
         except Exception as error:  # the scheduler has just gone away, as Dask puts it
             raise self._again(item, f"{type(error).__name__}: {error}", stop) from error
         try:
             while not call.future.done():
-                _pass_on(call, item, progress)
+                _pass_on(call, item, progress, report_usage)
                 if stop.is_set():
                     raise Interrupted
                 if not self._cluster.has(item.worker):
                     # with all others gone too, it is the cluster that went away
                     raise self._again(item, "its worker went away", stop, blamed=bool(self._cluster.workers))
                 time.sleep(_POLL)
-            _pass_on(call, item, progress)
+            _pass_on(call, item, progress, report_usage)
             try:
                 text = call.future.result(timeout=30)
             except Exception as error:  # cancelled, lost with its worker, or an error of Dask's
@@ -289,12 +292,14 @@ def _capacity(worker: Worker) -> MachineCapacity:
     return MachineCapacity(worker.jobs, worker.memory, worker.about.cores)
 
 
-def _pass_on(call: Call, item: ItemLog, progress: Progress) -> None:
+def _pass_on(call: Call, item: ItemLog, progress: Progress, report_usage: ReportUsage) -> None:
     """What the worker has told since the last time: into the log and the run's events."""
     for told in call.take_told():
         if "log" in told:
             with item.log.open("a") as log:
                 log.write(told["log"])
+        elif "usage" in told:
+            report_usage(Usage.model_validate(told["usage"]))
         else:
             progress(float(told["fraction"]), str(told["message"]))
 

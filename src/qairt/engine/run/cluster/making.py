@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import shutil
 import threading
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
@@ -34,6 +35,7 @@ from qairt.machine import free_space
 _MOST_LOG = 1 << 20
 """Bytes of an item's log that travel, from its end."""
 _TELL_EVERY = 0.5  # seconds
+_USAGE_EVERY = 2.0
 _PIECE = 1 << 16
 """Bytes of a log that are told at a time."""
 _KEPT = 0.5
@@ -102,8 +104,14 @@ class Workshop:
         def progress(fraction: float, message: str) -> None:
             tell({"fraction": fraction, "message": message})
 
+        told = time.monotonic()
+
         def report(usage: Usage) -> None:
+            nonlocal told
             answer.usage = usage
+            if time.monotonic() - told >= _USAGE_EVERY:
+                told = time.monotonic()
+                tell({"usage": usage.model_dump()})
 
         try:
             self._executor.run(job, ItemLog(packed.stage, packed.label, log), progress, stop, report)
