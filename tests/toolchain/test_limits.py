@@ -8,7 +8,9 @@ import pytest
 
 from qairt.errors import RecipeError
 from qairt.model.parts import plan_split
-from qairt.toolchain.limits import GRAPH_BYTES, fewest_splits, peak_of_quantizing, require_parts_fit
+from qairt.quant.config import TechniqueConfig
+from qairt.toolchain.costs import compile_peak
+from qairt.toolchain.limits import GRAPH_BYTES, bits_per_weight, fewest_splits, require_parts_fit
 
 GB = 1_000_000_000
 
@@ -60,30 +62,31 @@ def test_a_layer_that_is_too_large_alone_says_so():
     ("memory", "bits", "number", "why"),
     [
         (200, 8, 5, "with 4, one would hold 2.70 GB of weights, more than one graph may"),
-        (24, 5, 10, "with 9, one takes 14 GB of RAM to make, more than half of this machine's 24 GB"),
+        (24, 4, 6, "with 5, one takes 13 GB of RAM to make, more than half of this machine's 24 GB"),
         (
             8,
-            5,
-            13,
-            "no number of parts makes one in less than half of this machine's 8.00 GB of RAM: with 13, the largest"
-            " takes 9.30 GB",
+            4,
+            10,
+            "no number of parts makes one in less than half of this machine's 8.00 GB of RAM: with 10, the largest"
+            " takes 6.17 GB",
         ),
     ],
 )
 def test_auto_takes_the_fewest_that_fit_a_graph_and_the_machine(memory, bits, number, why):
-    chosen, said = fewest_splits(parts, bits_per_weight=bits, memory=memory * GB, least=2)
+    technique = TechniqueConfig(technique="lpbq") if bits == 4 else None
+    chosen, said = fewest_splits(parts, technique=technique, memory=memory * GB, least=2)
     assert (chosen, said) == (number, why)
     if not why.startswith("no number"):
-        assert peak_of_quantizing(max(part.weight_bytes for part in parts(chosen))) <= memory * GB / 2
-        require_parts_fit(parts(chosen), bits_per_weight=bits)
+        assert max(compile_peak(part, bits) for part in parts(chosen)) <= memory * GB / 2
+        require_parts_fit(parts(chosen), bits_per_weight=bits_per_weight(technique))
 
 
 def test_auto_of_a_small_model_is_the_embedding_and_the_rest():
     small = partial(parts, layer=0.01, layers=4, head=0.1, embedding=0.1)
-    chosen = fewest_splits(small, bits_per_weight=8, memory=9 * GB, least=2)
+    chosen = fewest_splits(small, technique=None, memory=9 * GB, least=2)
     assert chosen == (2, "the parts need not be smaller")
 
 
 def test_auto_of_too_few_layers_is_refused():
     with pytest.raises(RecipeError, match="too large"):
-        fewest_splits(lambda n: parts(n, layers=1), bits_per_weight=8, memory=GB, least=3)
+        fewest_splits(lambda n: parts(n, layers=1), technique=None, memory=GB, least=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import pairwise
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from qairt.errors import RecipeError
 
@@ -24,6 +24,9 @@ class Part(BaseModel):
     has_head: bool
     weight_bytes: int
     """Float32 bytes of its weights."""
+    embedding_bytes: int = Field(default=0, exclude=True)
+    head_bytes: int = Field(default=0, exclude=True)
+    """Those of them that are the embedding's and lm_head's; only estimates ask, so they are in no key."""
 
     @property
     def is_embedding(self) -> bool:
@@ -68,7 +71,15 @@ def plan_split(
         )
     if num_splits == 1:
         only = Part(
-            index=1, of=1, first_layer=0, last_layer=layers, has_embedding=True, has_head=True, weight_bytes=whole
+            index=1,
+            of=1,
+            first_layer=0,
+            last_layer=layers,
+            has_embedding=True,
+            has_head=True,
+            weight_bytes=whole,
+            embedding_bytes=embedding_bytes,
+            head_bytes=head_bytes,
         )
         return [only]
     alone = 2 if split_lm_head else 1
@@ -91,6 +102,7 @@ def plan_split(
             has_embedding=True,
             has_head=False,
             weight_bytes=embedding_bytes,
+            embedding_bytes=embedding_bytes,
         )
     ]
     for place, (first, last) in enumerate(pairwise(cuts)):
@@ -104,6 +116,7 @@ def plan_split(
                 has_embedding=False,
                 has_head=is_last,
                 weight_bytes=sum(layer_bytes[first:last]) + (head_bytes if is_last else 0),
+                head_bytes=head_bytes if is_last else 0,
             )
         )
     return parts

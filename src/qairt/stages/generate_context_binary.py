@@ -104,6 +104,10 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
         require_parts_fit(parts_of(env), bits_per_weight=bits, replan=lambda num_splits: parts_for(env, num_splits))
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
+        from qairt.toolchain.costs import compile_peak, compile_seconds
+        from qairt.toolchain.limits import bits_of_layers
+
+        bits = bits_of_layers(env.facts.get("technique"))
         together: dict[Coord, list[Coord]] = {}
         for coord in batch:
             together.setdefault(without(coord, self.merges), []).append(coord)
@@ -121,8 +125,8 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
                     paths=paths,
                     estimate=Estimate(
                         bytes=size // 4,
-                        seconds=1 + len(sources) * size / 1.5e7 + check,
-                        peak_ram=400_000_000 + 4 * size,
+                        seconds=compile_seconds(part, bits, len(sources)) + check,
+                        peak_ram=compile_peak(part, bits),
                     ),
                 )
             )

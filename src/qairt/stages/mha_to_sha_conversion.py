@@ -24,6 +24,7 @@ from qairt.engine.stage import (
 )
 from qairt.errors import GraphError
 from qairt.files import link_or_copy, read_text
+from qairt.stages.split_model import part_at
 
 MAX_ERROR = 1e-5
 """Largest relative error allowed between the float graphs before and after."""
@@ -66,8 +67,14 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         return value_of(coord, "split") != 1
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        estimate = Estimate(bytes=30_000_000, seconds=4, peak_ram=600_000_000)
-        return Expansion([Task(coord=coord, sources=(coord,), estimate=estimate) for coord in batch])
+        from qairt.toolchain.costs import graph_peak, graph_seconds
+
+        tasks = []
+        for coord in batch:
+            part = part_at(coord, env)
+            estimate = Estimate(bytes=30_000_000, seconds=graph_seconds(part), peak_ram=graph_peak(part))
+            tasks.append(Task(coord=coord, sources=(coord,), estimate=estimate))
+        return Expansion(tasks)
 
     def facets_read(self) -> Collection[str]:
         return ()

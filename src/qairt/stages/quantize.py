@@ -94,12 +94,15 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
             )
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        from qairt.toolchain.limits import peak_of_quantizing
+        from qairt.toolchain.costs import quantize_peak, quantize_seconds
 
         tasks, paths = [], paths_of(self.name, env)
         for coord in batch:
-            size = part_at(coord, env).weight_bytes
-            estimate = Estimate(bytes=size * 3 // 8, seconds=2 + size / 3e7, peak_ram=peak_of_quantizing(size))
+            part = part_at(coord, env)
+            # The SDK's quantizer holds the whole float DLC.
+            peak = 300_000_000 + 3 * part.weight_bytes if uses_sdk(self.config) else quantize_peak(part)
+            seconds = quantize_seconds(part)
+            estimate = Estimate(bytes=part.weight_bytes * 3 // 8, seconds=seconds, peak_ram=peak)
             tasks.append(
                 Task(
                     coord=coord,

@@ -100,6 +100,8 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         return [f"num_splits: auto is {number}: {why}"] if why else []
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
+        from qairt.toolchain.costs import graph_peak, graph_seconds
+
         tasks = []
         for coord in batch:
             for part in parts_of(env):
@@ -108,11 +110,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
                         coord=(*coord, ("split", part.index)),
                         sources=(coord,),
                         params={"part": part.model_dump(mode="json"), "cl": context_length_at(coord, env)},
-                        estimate=Estimate(
-                            bytes=3_000_000,
-                            seconds=2 + part.weight_bytes / 2e8,
-                            peak_ram=400_000_000 + 2 * part.weight_bytes,
-                        ),
+                        estimate=Estimate(bytes=3_000_000, seconds=graph_seconds(part), peak_ram=graph_peak(part)),
                     )
                 )
         return Expansion(tasks)
@@ -188,7 +186,7 @@ def parts_of(env: Env) -> list[Part]:
 def chosen_splits(env: Env) -> tuple[int, str]:
     """The number of parts, and why it was chosen; empty where the recipe states it."""
     from qairt.machine import total_memory
-    from qairt.toolchain.limits import bits_per_weight, fewest_splits
+    from qairt.toolchain.limits import fewest_splits
 
     config = env.configs["split_model"]
     assert isinstance(config, SplitModelConfig)
@@ -198,7 +196,7 @@ def chosen_splits(env: Env) -> tuple[int, str]:
         "chosen splits",
         lambda: fewest_splits(
             lambda number: parts_for(env, number),
-            bits_per_weight=bits_per_weight(env.facts.get("technique")),
+            technique=env.facts.get("technique"),
             memory=total_memory(),
             least=3 if config.split_lm_head else 2,
         ),

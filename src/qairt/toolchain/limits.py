@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from qairt.amounts import size
 from qairt.errors import RecipeError
+from qairt.toolchain.costs import compile_peak, graph_peak
 
 if TYPE_CHECKING:
     from qairt.model.parts import Part
@@ -68,19 +69,20 @@ def require_parts_fit(
     )
 
 
-def peak_of_quantizing(weight_bytes: int) -> int:
-    """Bytes of RAM at the peak of quantizing a part of so many float32 bytes, the most of what is done to a part."""
-    return 300_000_000 + 3 * weight_bytes
+def bits_of_layers(technique: TechniqueConfig | None) -> int:
+    """Bits of most weights of the layers: 4 or 8."""
+    return 4 if technique is not None and technique.needs_block_quantization else 8
 
 
 def fewest_splits(
-    replan: Callable[[int], Sequence[Part]], *, bits_per_weight: float, memory: int, least: int
+    replan: Callable[[int], Sequence[Part]], *, technique: TechniqueConfig | None, memory: int, least: int
 ) -> tuple[int, str]:
     """The fewest parts of which each is one graph, and can be made in half of a machine's RAM, so that two are made at
     a time; where layers are too large for that, as many as bring the peak down.
 
     Args:
         replan: returns the parts for a `num_splits`; raises RecipeError for too many.
+        technique: of the weights; None for 8 bits.
         memory: the machine's RAM in bytes.
         least: the number to begin with.
 
@@ -91,12 +93,13 @@ def fewest_splits(
     tried: list[tuple[int, int]] = []
     for number in count(least):
         try:
-            largest = max(part.weight_bytes for part in replan(number))
+            parts = replan(number)
         except RecipeError:
             if not tried:
                 raise
             break
-        holds, peak = largest * bits_per_weight / 32, peak_of_quantizing(largest)
+        holds = max(part.weight_bytes for part in parts) * bits_per_weight(technique) / 32
+        peak = max(max(graph_peak(part), compile_peak(part, bits_of_layers(technique))) for part in parts)
         fits = holds <= part_limit()
         if fits and peak <= memory / 2:
             return number, why

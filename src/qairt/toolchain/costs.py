@@ -1,0 +1,64 @@
+"""What it takes to make a part, known before it is made.
+
+Measured on two cores with the wheel onnxruntime-qnn 2.7, AR 1 and 128, on SmolLM2-135M and on random layers of the
+shapes of Llama-3.2-1B (CL 1024) and Llama-3.1-8B (CL 4096): see tests/bench/growth.py. AR and CL hardly show in memory.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from qairt.model.parts import Part
+
+_GRAPH_RAM = 250_000_000, 1.55
+"""Of a float graph that is read and run: bytes at least, and for each byte of weights."""
+_QUANTIZING_RAM = 200_000_000, 1.05
+"""Of rounding weights: bytes at least, and for each byte of the largest tensor."""
+_COMPILING_RAM = 250_000_000, {4: 1.45, 8: 2.2}
+"""Of compiling: bytes at least, and for each float32 byte of weights of so many bits."""
+_LINEARS_IN_A_LAYER = 3
+"""The largest linear of a layer is about a third of it."""
+
+
+def graph_peak(part: Part) -> int:
+    """Bytes of RAM to check a part's float graph, or to rewrite it."""
+    least, each = _GRAPH_RAM
+    return round(least + each * (part.weight_bytes - part.embedding_bytes))
+
+
+def graph_seconds(part: Part) -> float:
+    """For the same."""
+    return 1 + (part.weight_bytes - part.embedding_bytes) / 4e8
+
+
+def quantize_peak(part: Part) -> int:
+    """Bytes of RAM to round a part's weights, one after another, and write the quantized graph."""
+    least, each = _QUANTIZING_RAM
+    layer = _of_layers(part) / max(part.last_layer - part.first_layer, 1)
+    return round(least + each * max(part.embedding_bytes, part.head_bytes, layer / _LINEARS_IN_A_LAYER))
+
+
+def quantize_seconds(part: Part) -> float:
+    """For the same."""
+    return 1 + _of_layers(part) / 5e7 + (part.embedding_bytes + part.head_bytes) / 3.7e8
+
+
+def compile_peak(part: Part, bits: int) -> int:
+    """Bytes of RAM of the wheel's compiler, for all graphs of a part; those of AR 1 and 128 share the weights.
+
+    Args:
+        bits: of most weights of the layers, 4 or 8; embedding and head have 8.
+    """
+    least, each = _COMPILING_RAM
+    return round(least + each[bits] * _of_layers(part) + each[8] * (part.embedding_bytes + part.head_bytes))
+
+
+def compile_seconds(part: Part, bits: int, graphs: int) -> float:
+    """For the same."""
+    layers = _of_layers(part) * (2.65e-8 if bits == 4 else 1.2e-8)
+    return 1 + graphs * (layers + part.head_bytes * 1.2e-8 + part.embedding_bytes * 3.5e-9)
+
+
+def _of_layers(part: Part) -> int:
+    return part.weight_bytes - part.embedding_bytes - part.head_bytes
