@@ -60,7 +60,7 @@ async def test_escape_clears_the_filter_and_restores_all_panes(tmp_path):
         await until(pilot, lambda: app.workspace.monitor.recipe.display)
 
 
-@pytest.mark.parametrize("size", [(80, 24), (120, 36), (200, 50)])
+@pytest.mark.parametrize("size", [(80, 24), (200, 50)])
 async def test_a_pane_can_be_shown_by_its_number_at_any_size(tmp_path, size):
     app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=size) as pilot:
@@ -75,7 +75,7 @@ async def test_a_pane_can_be_shown_by_its_number_at_any_size(tmp_path, size):
         await until(pilot, lambda: app.workspace.monitor.matrix.display and app.workspace.monitor.log_view.display)
 
 
-@pytest.mark.parametrize("size", [(20, 5), (40, 10), (80, 24), (120, 36), (200, 50), (250, 70)])
+@pytest.mark.parametrize("size", [(20, 5), (80, 24), (250, 70)])
 async def test_any_size_works(tmp_path, size):
     app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=size) as pilot:
