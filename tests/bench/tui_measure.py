@@ -26,6 +26,7 @@ from qairt.engine.record.folder import RunFolder
 SUPPORT = Path(__file__).parents[1] / "support"
 QAIRT = (sys.executable, "-m", "qairt")
 _TITLE = re.compile(r"Log · (\S+ \S+)")
+_COLUMNS = re.compile(r"STAGE +([<>\d ]+)")
 HEAVY = (sys.executable, "-m", "heavy_stages")
 
 
@@ -143,9 +144,10 @@ def app_of(terminal: Terminal) -> psutil.Process:
 
 
 def _cursor(terminal: Terminal, text: str) -> tuple[object, ...]:
-    """Where the selection is, and the item that the log's title names: when all scrolls under it, only that changes."""
-    found = _TITLE.search(text)
-    return terminal.selection(), found and found[1]
+    """Where the selection is, the item that the log's title names, and the numbers of the matrix's columns: when all
+    scrolls under the selection, only those change."""
+    title, columns = _TITLE.search(text), _COLUMNS.search(text)
+    return terminal.selection(), title and title[1], columns and columns[1]
 
 
 def _has_moved(terminal: Terminal, before: tuple[object, ...], text: str) -> bool:
