@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-# Read when torch is imported. On a busy machine, threads that wait for each other by spinning take minutes for seconds.
+# Read when torch is imported. On a busy machine, threads that spin while they wait turn seconds into minutes.
 os.environ |= {"OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
 # Children of the process executor import the toy stages by their path.
 os.environ["PYTHONPATH"] = os.pathsep.join(

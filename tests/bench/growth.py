@@ -22,8 +22,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
-from quantize_random_model import write_random_model
+from quantize_random_model import arguments_or_clean, write_random_model
+
+from qairt.files import bytes_below
+from qairt.profiling.process_tree import ProcessTree, SharedMemory
 
 ROOT = Path(__file__).parents[2]
 PERIOD_S = 0.5
@@ -37,16 +39,19 @@ class Shape:
     config: dict[str, Any]
 
 
-def shape(layers: int, hidden: int, mlp: int, heads: int, kv: int, head: int, *, vocab: int = 128256) -> Shape:
+def shape(
+    layers: int, hidden: int, mlp: int, heads: int, kv: int, head: int, *, vocab: int = 128256, tied: bool = True
+) -> Shape:
     keys = ("hidden_size", "intermediate_size", "num_attention_heads", "num_key_value_heads", "head_dim", "vocab_size")
-    return Shape(layers, dict(zip(keys, (hidden, mlp, heads, kv, head, vocab), strict=True)))
+    sizes = dict(zip(keys, (hidden, mlp, heads, kv, head, vocab), strict=True))
+    return Shape(layers, {**sizes, "tie_word_embeddings": tied})
 
 
 SHAPES = {
     "135M": shape(30, 576, 1536, 9, 3, 64, vocab=49152),
     "1B": shape(16, 2048, 8192, 32, 8, 64),
     "3B": shape(28, 3072, 8192, 24, 8, 128),
-    "8B": Shape(32, {**shape(32, 4096, 14336, 32, 8, 128).config, "tie_word_embeddings": False}),
+    "8B": shape(32, 4096, 14336, 32, 8, 128, tied=False),
 }
 """SmolLM2-135M, Llama-3.2-1B, Llama-3.2-3B, Llama-3.1-8B."""
 
@@ -70,17 +75,13 @@ def main() -> int:
     parser.add_argument("--layers", default="2,4", help="as many models of each shape; `all` for the whole model")
     parser.add_argument("--context", type=int, default=4096)
     parser.add_argument("--technique", default="fast")
-    parser.add_argument("--tokenizer", type=Path, default=ROOT / ".demo" / "SmolLM2-135M-Instruct.Q4_1.gguf")
     parser.add_argument("--set", action="append", default=[], help="another setting of the recipe: stages.x.y=z")
-    parser.add_argument("--clean", action="store_true", help="delete what this benchmark wrote, and nothing else")
-    given = parser.parse_args()
     folder = ROOT / ".bench" / "growth"
-    if given.clean:
-        shutil.rmtree(folder, ignore_errors=True)
-        print(f"Deleted {folder}.")
+    given = arguments_or_clean(parser, folder)
+    if given is None:
         return 0
-    if not given.tokenizer.exists():
-        parser.error(f"--tokenizer: {given.tokenizer} does not exist; `make demo` fetches it")
+    if unknown := [name for name in given.shapes.split(",") if name not in SHAPES]:
+        parser.error(f"no such shape: {', '.join(unknown)}; there are {', '.join(SHAPES)}")
     failed = False
     for name in given.shapes.split(","):
         whole = SHAPES[name].layers
@@ -141,42 +142,15 @@ def run(model: Path, context: int, technique: str, settings: list[str]) -> Taken
     with Path(f"{model}.log").open("wb") as log:
         begun = time.perf_counter()
         child = subprocess.Popen([*command, *settings], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        tree, resident = ProcessTree(child.pid), SharedMemory()
         while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
-            memory, disk = max(memory, memory_of(child.pid)), max(disk, disk_of(cache))
+            memory = max(memory, resident.total(tree.sample().values()))
+            disk = max(disk, bytes_below(cache))
             time.sleep(PERIOD_S)
         seconds = time.perf_counter() - begun
         _, status, usage = os.wait4(child.pid, 0)
         child.returncode = os.waitstatus_to_exitcode(status)
     return None if child.returncode else Taken(seconds, usage.ru_utime + usage.ru_stime, memory, disk)
-
-
-def memory_of(pid: int) -> int:
-    """Bytes of RAM of a process and all below it; a page that several share counts once."""
-    total = 0
-    try:
-        processes = [psutil.Process(pid), *psutil.Process(pid).children(recursive=True)]
-    except psutil.NoSuchProcess:
-        return 0
-    for process in processes:
-        try:
-            text = Path(f"/proc/{process.pid}/smaps_rollup").read_text()
-        except OSError:  # it has ended
-            continue
-        total += sum(1024 * int(line.split()[1]) for line in text.splitlines() if line.startswith("Pss:"))
-    return total
-
-
-def disk_of(folder: Path) -> int:
-    """Bytes that the files of a folder take, links to one file once."""
-    found: dict[tuple[int, int], int] = {}
-    for parent, _, names in os.walk(folder):
-        for name in names:
-            try:
-                state = os.lstat(Path(parent, name))
-            except OSError:  # deleted meanwhile
-                continue
-            found[state.st_dev, state.st_ino] = 512 * state.st_blocks
-    return sum(found.values())
 
 
 if __name__ == "__main__":

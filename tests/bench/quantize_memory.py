@@ -19,7 +19,7 @@ import sys
 import time
 from pathlib import Path
 
-from quantize_random_model import layer_bytes, write_random_model
+from quantize_random_model import arguments_or_clean, layer_bytes, write_random_model
 
 ROOT = Path(__file__).parents[2]
 RECIPES = ROOT / "recipes" / "quantization"
@@ -32,24 +32,13 @@ def main() -> int:
     parser.add_argument("--techniques", help=f"with commas between; all when left out: {', '.join(known)}")
     parser.add_argument("--layers", type=int, default=16)
     parser.add_argument("--chunks", type=int, default=16, help="of 512 tokens to calibrate on")
-    parser.add_argument(
-        "--tokenizer",
-        type=Path,
-        default=ROOT / ".demo" / "SmolLM2-135M-Instruct.Q4_1.gguf",
-        help="a model with one; its vocabulary must not be larger than 128,256",
-    )
-    parser.add_argument("--clean", action="store_true", help="delete what this benchmark wrote, and nothing else")
-    given = parser.parse_args()
     folder = ROOT / ".bench" / "memory"
-    if given.clean:
-        shutil.rmtree(folder, ignore_errors=True)
-        print(f"Deleted {folder}.")
+    given = arguments_or_clean(parser, folder)
+    if given is None:
         return 0
     techniques = given.techniques.split(",") if given.techniques else known
     if unknown := [name for name in techniques if name not in known]:
         parser.error(f"no such technique: {', '.join(unknown)}; {RECIPES} has {', '.join(known)}")
-    if not given.tokenizer.exists():
-        parser.error(f"--tokenizer: {given.tokenizer} does not exist; `make demo` fetches it")
 
     model = folder / f"llama-3.2-1b-random-{given.layers}-layers"
     write_random_model(model, given.layers, given.tokenizer)

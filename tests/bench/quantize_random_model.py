@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
 from collections.abc import Iterator, Mapping
 from math import prod
 from pathlib import Path
@@ -46,6 +48,29 @@ CONFIG: dict[str, Any] = {
     "torch_dtype": "bfloat16",
 }
 """Source: the shape of meta-llama/Llama-3.2-1B."""
+
+
+def arguments_or_clean(parser: argparse.ArgumentParser, folder: Path) -> argparse.Namespace | None:
+    """Parse a benchmark's arguments, with `--tokenizer` and `--clean` added to them.
+
+    Args:
+        folder: what `--clean` deletes; then there is nothing else to do, and None is returned.
+    """
+    parser.add_argument(
+        "--tokenizer",
+        type=Path,
+        default=Path(__file__).parents[2] / ".demo" / "SmolLM2-135M-Instruct.Q4_1.gguf",
+        help="a model with one; its vocabulary must not be larger than that of the random models",
+    )
+    parser.add_argument("--clean", action="store_true", help="delete what this benchmark wrote, and nothing else")
+    given = parser.parse_args()
+    if given.clean:
+        shutil.rmtree(folder, ignore_errors=True)
+        print(f"Deleted {folder}.")
+        return None
+    if not given.tokenizer.exists():
+        parser.error(f"--tokenizer: {given.tokenizer} does not exist; `make demo` fetches it")
+    return given
 
 
 def layer_bytes() -> int:

@@ -9,8 +9,8 @@ import pytest
 from qairt.errors import RecipeError
 from qairt.model.parts import plan_split
 from qairt.quant.config import TechniqueConfig
-from qairt.toolchain.costs import compile_peak
-from qairt.toolchain.limits import GRAPH_BYTES, bits_per_weight, fewest_splits, require_parts_fit
+from qairt.toolchain.costs import compile_peak, largest_peak
+from qairt.toolchain.limits import GRAPH_BYTES, bits_of_layers, bits_per_weight, fewest_splits, require_parts_fit
 
 GB = 1_000_000_000
 
@@ -22,6 +22,12 @@ def parts(num_splits: int, *, layer: float = 0.9, head: float = 2.1, embedding: 
         head_bytes=int(head * GB),
         num_splits=num_splits,
     )
+
+
+def fewest(replan, *, memory, least=2, technique=None, sdk_quantizer=False):
+    peak_of = partial(largest_peak, bits=bits_of_layers(technique), sdk_quantizer=sdk_quantizer)
+    bits = bits_per_weight(technique)
+    return fewest_splits(replan, bits_per_weight=bits, peak_of=peak_of, memory=memory, least=least)
 
 
 def test_the_number_of_parts_it_names_fits_and_one_less_does_not():
@@ -74,19 +80,25 @@ def test_a_layer_that_is_too_large_alone_says_so():
 )
 def test_auto_takes_the_fewest_that_fit_a_graph_and_the_machine(memory, bits, number, why):
     technique = TechniqueConfig(technique="lpbq") if bits == 4 else None
-    chosen, said = fewest_splits(parts, technique=technique, memory=memory * GB, least=2)
+    chosen, said = fewest(parts, technique=technique, memory=memory * GB)
     assert (chosen, said) == (number, why)
     if not why.startswith("no number"):
         assert max(compile_peak(part, bits) for part in parts(chosen)) <= memory * GB / 2
         require_parts_fit(parts(chosen), bits_per_weight=bits_per_weight(technique))
 
 
+def test_auto_counts_the_sdks_quantizer_which_holds_a_whole_part():
+    technique = TechniqueConfig(technique="lpbq")
+    chosen, said = fewest(parts, technique=technique, memory=24 * GB, sdk_quantizer=True)
+    assert (chosen, said) == (10, "with 9, one takes 14 GB of RAM to make, more than half of this machine's 24 GB")
+
+
 def test_auto_of_a_small_model_is_the_embedding_and_the_rest():
     small = partial(parts, layer=0.01, layers=4, head=0.1, embedding=0.1)
-    chosen = fewest_splits(small, technique=None, memory=9 * GB, least=2)
+    chosen = fewest(small, memory=9 * GB)
     assert chosen == (2, "the parts need not be smaller")
 
 
 def test_auto_of_too_few_layers_is_refused():
     with pytest.raises(RecipeError, match="too large"):
-        fewest_splits(lambda n: parts(n, layers=1), technique=None, memory=GB, least=3)
+        fewest(lambda n: parts(n, layers=1), memory=GB, least=3)

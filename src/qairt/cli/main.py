@@ -22,7 +22,7 @@ COMPLETION_VARIABLE = "_QAIRT_COMPLETE"
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command; returns its exit code (see `exit_codes`)."""
-    # Read when torch is imported: threads that spin at a barrier take the cores of everybody else on the machine.
+    # Read when torch is imported: threads that spin while they wait take cores from everybody else.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         argv = list(sys.argv[1:] if arguments is None else arguments)

@@ -26,7 +26,7 @@ class Part(BaseModel):
     """Float32 bytes of its weights."""
     embedding_bytes: int = Field(default=0, exclude=True)
     head_bytes: int = Field(default=0, exclude=True)
-    """Those of them that are the embedding's and lm_head's; only estimates ask, so they are in no key."""
+    """How many of them belong to the embedding and to lm_head. Only estimates use these, so they are in no key."""
 
     @property
     def is_embedding(self) -> bool:
@@ -61,7 +61,21 @@ def plan_split(
         RecipeError: more parts than layers, or too few for the head alone; gives the limit.
     """
     layers = len(layer_bytes)
-    whole = embedding_bytes + sum(layer_bytes) + head_bytes
+
+    def part(index: int, first: int, last: int, *, embedding: bool = False, head: bool = False) -> Part:
+        of_embedding, of_head = embedding_bytes if embedding else 0, head_bytes if head else 0
+        return Part(
+            index=index,
+            of=num_splits,
+            first_layer=first,
+            last_layer=last,
+            has_embedding=embedding,
+            has_head=head,
+            weight_bytes=of_embedding + sum(layer_bytes[first:last]) + of_head,
+            embedding_bytes=of_embedding,
+            head_bytes=of_head,
+        )
+
     if split_lm_head and num_splits < 3:
         raise RecipeError(
             f"num_splits {num_splits} is too small for split_lm_head: the embedding, layers and lm_head are parts of"
@@ -70,18 +84,7 @@ def plan_split(
             remedy="use at least 3, or set split_lm_head to false",
         )
     if num_splits == 1:
-        only = Part(
-            index=1,
-            of=1,
-            first_layer=0,
-            last_layer=layers,
-            has_embedding=True,
-            has_head=True,
-            weight_bytes=whole,
-            embedding_bytes=embedding_bytes,
-            head_bytes=head_bytes,
-        )
-        return [only]
+        return [part(1, 0, layers, embedding=True, head=True)]
     alone = 2 if split_lm_head else 1
     if num_splits - alone > layers:
         ends = "part 1 is the embedding, the last is lm_head" if split_lm_head else "part 1 is the embedding"
@@ -93,33 +96,11 @@ def plan_split(
     cuts = _balanced_cuts(list(layer_bytes), 0 if split_lm_head else head_bytes, num_splits - alone)
     if split_lm_head:
         cuts.append(layers)
-    parts = [
-        Part(
-            index=1,
-            of=num_splits,
-            first_layer=0,
-            last_layer=0,
-            has_embedding=True,
-            has_head=False,
-            weight_bytes=embedding_bytes,
-            embedding_bytes=embedding_bytes,
-        )
+    others = enumerate(pairwise(cuts), start=2)
+    return [
+        part(1, 0, 0, embedding=True),
+        *(part(index, first, last, head=index == num_splits) for index, (first, last) in others),
     ]
-    for place, (first, last) in enumerate(pairwise(cuts)):
-        is_last = place == num_splits - 2
-        parts.append(
-            Part(
-                index=place + 2,
-                of=num_splits,
-                first_layer=first,
-                last_layer=last,
-                has_embedding=False,
-                has_head=is_last,
-                weight_bytes=sum(layer_bytes[first:last]) + (head_bytes if is_last else 0),
-                head_bytes=head_bytes if is_last else 0,
-            )
-        )
-    return parts
 
 
 def _balanced_cuts(layer_bytes: list[int], head_bytes: int, parts: int) -> list[int]:

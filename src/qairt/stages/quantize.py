@@ -99,10 +99,11 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
         tasks, paths = [], paths_of(self.name, env)
         for coord in batch:
             part = part_at(coord, env)
-            # The SDK's quantizer holds the whole float DLC.
-            peak = 300_000_000 + 3 * part.weight_bytes if uses_sdk(self.config) else quantize_peak(part)
-            seconds = quantize_seconds(part)
-            estimate = Estimate(bytes=part.weight_bytes * 3 // 8, seconds=seconds, peak_ram=peak)
+            estimate = Estimate(
+                bytes=part.weight_bytes * 3 // 8,
+                seconds=quantize_seconds(part),
+                peak_ram=quantize_peak(part, sdk=uses_sdk(self.config)),
+            )
             tasks.append(
                 Task(
                     coord=coord,

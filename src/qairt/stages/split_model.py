@@ -28,6 +28,7 @@ from qairt.files import link_or_copy, read_regular, read_text
 from qairt.stages.export import ExportConfig
 from qairt.stages.facts import Sizes, sizes_of
 from qairt.stages.prepare_exports import context_length_at
+from qairt.stages.toolchain_choice import uses_sdk
 
 if TYPE_CHECKING:
     from qairt.model.parts import Part
@@ -186,17 +187,21 @@ def parts_of(env: Env) -> list[Part]:
 def chosen_splits(env: Env) -> tuple[int, str]:
     """The number of parts, and why it was chosen; empty where the recipe states it."""
     from qairt.machine import total_memory
-    from qairt.toolchain.limits import fewest_splits
+    from qairt.toolchain.costs import largest_peak
+    from qairt.toolchain.limits import bits_of_layers, bits_per_weight, fewest_splits
 
     config = env.configs["split_model"]
     assert isinstance(config, SplitModelConfig)
     if config.num_splits != "auto":
         return config.num_splits, ""
+    technique = env.facts.get("technique")
+    bits, sdk = bits_of_layers(technique), uses_sdk(env.configs.get("quantize"))
     return env.once(
         "chosen splits",
         lambda: fewest_splits(
             lambda number: parts_for(env, number),
-            technique=env.facts.get("technique"),
+            bits_per_weight=bits_per_weight(technique),
+            peak_of=lambda part: largest_peak(part, bits, sdk_quantizer=sdk),
             memory=total_memory(),
             least=3 if config.split_lm_head else 2,
         ),

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from qairt.amounts import size
 from qairt.errors import RecipeError
-from qairt.toolchain.costs import compile_peak, graph_peak
 
 if TYPE_CHECKING:
     from qairt.model.parts import Part
@@ -28,7 +27,12 @@ def part_limit() -> int:
 def bits_per_weight(technique: TechniqueConfig | None) -> int:
     """Average bits of a linear's weight in a context binary: a 4-bit weight with its share of the block scales, of some
     8-bit linears, and of what the compiler adds takes 4.9 for 576 x 1536."""
-    return 5 if technique is not None and technique.needs_block_quantization else 8
+    return 5 if bits_of_layers(technique) == 4 else 8
+
+
+def bits_of_layers(technique: TechniqueConfig | None) -> int:
+    """Bits of most weights of the layers: 4 or 8."""
+    return 4 if technique is not None and technique.needs_block_quantization else 8
 
 
 def require_parts_fit(
@@ -69,20 +73,21 @@ def require_parts_fit(
     )
 
 
-def bits_of_layers(technique: TechniqueConfig | None) -> int:
-    """Bits of most weights of the layers: 4 or 8."""
-    return 4 if technique is not None and technique.needs_block_quantization else 8
-
-
 def fewest_splits(
-    replan: Callable[[int], Sequence[Part]], *, technique: TechniqueConfig | None, memory: int, least: int
+    replan: Callable[[int], Sequence[Part]],
+    *,
+    bits_per_weight: float,
+    peak_of: Callable[[Part], int],
+    memory: int,
+    least: int,
 ) -> tuple[int, str]:
     """The fewest parts of which each is one graph, and can be made in half of a machine's RAM, so that two are made at
     a time; where layers are too large for that, as many as bring the peak down.
 
     Args:
         replan: returns the parts for a `num_splits`; raises RecipeError for too many.
-        technique: of the weights; None for 8 bits.
+        bits_per_weight: average size of a quantized weight.
+        peak_of: returns the bytes of RAM that it takes to make a part.
         memory: the machine's RAM in bytes.
         least: the number to begin with.
 
@@ -98,8 +103,7 @@ def fewest_splits(
             if not tried:
                 raise
             break
-        holds = max(part.weight_bytes for part in parts) * bits_per_weight(technique) / 32
-        peak = max(max(graph_peak(part), compile_peak(part, bits_of_layers(technique))) for part in parts)
+        holds, peak = max(part.weight_bytes for part in parts) * bits_per_weight / 32, max(map(peak_of, parts))
         fits = holds <= part_limit()
         if fits and peak <= memory / 2:
             return number, why

@@ -19,7 +19,6 @@ class Watcher:
     def __init__(self) -> None:
         self.state = RunState()
         self.wall_time = WallTimeByStage()
-        self.jobs = 1
         self.lock = threading.Lock()
         self._reader_gone = False
 
@@ -27,8 +26,6 @@ class Watcher:
         with self.lock:
             self.state.apply(event)
             self.wall_time.apply(event)
-            if isinstance(event, ev.RunStarted):
-                self.jobs = event.jobs
         self._show_while_read(event)
 
     def show(self, event: ev.Event) -> None:

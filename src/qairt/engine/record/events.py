@@ -126,7 +126,7 @@ class ItemProgress(Event):
 
 
 class ItemUsage(Event):
-    """What a running item has used so far, wherever it runs; told again when its memory has grown by a quarter."""
+    """What a running item has used so far, on whatever machine; sent again when its memory has grown by a quarter."""
 
     type: Literal["item_usage"] = "item_usage"
     stage: str
@@ -248,7 +248,7 @@ class OutputWritten(Event):
 
 
 class WorkersChanged(Event):
-    """The workers of the run's cluster that are there from now on, and what can run at a time, also on this machine."""
+    """Workers joined or left the run's cluster: how many are there now, and what can run at a time, here or there."""
 
     type: Literal["workers_changed"] = "workers_changed"
     workers: int

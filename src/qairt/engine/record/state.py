@@ -220,7 +220,8 @@ class RunState:
                 item = self._enter(event.stage, event.label, "running")
                 item.started, item.log, item.reason = event.time, event.log, event.reason
                 item.fraction, item.message, item.error, item.key = 0.0, "", None, event.key
-                item.first_report, item.host, item.peak_rss = (0.0, 0.0), event.host, 0
+                item.first_report, item.host = (0.0, 0.0), event.host
+                item.peak_rss, item.cpu_seconds = 0, 0.0
                 item.attempt += 1
                 self._stage(event).running = True
             case ev.ItemProgress():

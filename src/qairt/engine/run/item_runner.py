@@ -33,9 +33,9 @@ from qairt.machine import this_host
 
 _LOCK_POLL = 0.25  # seconds between attempts to get the lock of an item that another run is making
 _GROWN = 1.25
-"""By which the memory of a running item has grown when it is told again."""
+"""A running item's usage is sent again when its memory has grown by this factor."""
 _SHORT_S = 1.0
-"""Of an item that takes less, only the end is told."""
+"""An item that takes less sends its usage only when it ends."""
 
 
 class ItemRunner:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Notify = Callable[[str], None]
 """Gets sentences that a user should know."""
 Changed = Callable[[list["Worker"]], None]
-"""Gets the workers that can make items, whenever they are others."""
+"""Gets the workers that can make items, whenever one joins or leaves."""
 _POLL = 1.0  # seconds between two looks at who is there
 _ANSWER_S = 20.0
 """For a scheduler or a worker to answer."""
@@ -71,7 +71,7 @@ class Cluster:
         self._calls: dict[str, Call] = {}
         self._workers: dict[str, Worker] = {}
         self._known: set[str] = set()
-        """Those that were told of last."""
+        """The addresses that `changed` got last."""
         self._refused: dict[str, str] = {}
         self._said: set[str] = set()
         self._lock = threading.Lock()

@@ -35,7 +35,7 @@ from qairt.machine import free_space
 _MOST_LOG = 1 << 20
 """Bytes of an item's log that travel, from its end."""
 _TELL_EVERY = 0.5  # seconds
-_USAGE_EVERY = 2.0
+_USAGE_EVERY = 2.0  # seconds
 _PIECE = 1 << 16
 """Bytes of a log that are told at a time."""
 _KEPT = 0.5
