@@ -122,6 +122,7 @@ class GenieBinaries:
                 f" about {about(self.seconds_to_build())}"
             )
         for binary in self._binaries:
+            remove_left(self._cache.cache_dir / GenieBinary.name, binary.key[:8])  # of a build that was interrupted
             if not self._cache.has(binary.key):
                 self._build(binary, notify)
             output = self._cache.get(binary.key, GenieBinary)
@@ -138,7 +139,6 @@ class GenieBinaries:
         with FileLock(locks / f"{binary.key[:16]}.lock"):
             if self._cache.has(binary.key):  # by another process, meanwhile
                 return
-            remove_left(self._cache.cache_dir / GenieBinary.name, binary.key[:8])  # of a build that was interrupted
             with (
                 self._cache.making(GenieBinary.name, binary.key) as work,
                 self._cache.readers.reading([binary.item.key]),
