@@ -16,7 +16,7 @@ from qairt.machine import this_host
 
 pytestmark = pytest.mark.compiler
 
-_HERE = {"model_loading", "quantization", "export"}
+_HERE = {"model_loading", "quantization", "export", "split_model"}
 """They read the model's folder or the calibration text, which are the user's."""
 
 

@@ -61,6 +61,13 @@ def test_generating_before_a_run_says_what_is_missing(recipe: Path, tmp_path: Pa
         pipeline.answer(None, "Hi")
 
 
+def whole_graph(pipeline: LLMPipeline, folder: Path) -> tuple[Path, Path]:
+    """A whole float graph, its weights beside it, and its encodings."""
+    pipeline.export_workfolder(folder)
+    graph = folder / "models_ar_n" / "ar8-cl32" / "onnx"
+    return graph / "ar8-cl32.onnx", graph / "ar8-cl32.encodings"
+
+
 def foreign_recipe(folder: Path, onnx: Path, encodings: Path) -> Path:
     stages: dict[str, Any] = {name: {} for name in FOREIGN}
     stages["export"] = {"onnx": str(onnx), "encodings": str(encodings)}
@@ -72,8 +79,7 @@ def foreign_recipe(folder: Path, onnx: Path, encodings: Path) -> Path:
 
 
 def test_a_foreign_graph_goes_the_same_way(finished: LLMPipeline, tmp_path: Path):
-    theirs = outputs(finished, "prepare_exports")["ar8"]
-    recipe = foreign_recipe(tmp_path, theirs.onnx, theirs.encodings)
+    recipe = foreign_recipe(tmp_path, *whole_graph(finished, tmp_path / "work"))
     pipeline = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path / "cache")
     counts = {stage.stage.name: dict(stage.artifacts) for stage in pipeline.plan().stages}
     assert counts["split_model"] == {"ONNX": 6, "encodings": 6}
@@ -89,12 +95,12 @@ def test_a_foreign_graph_goes_the_same_way(finished: LLMPipeline, tmp_path: Path
 
 
 def test_an_operation_no_decoder_has_is_named_and_the_rest_is_kept(finished: LLMPipeline, tmp_path: Path):
-    theirs = outputs(finished, "prepare_exports")["ar8"]
-    model = files.load(theirs.onnx)
+    onnx, encodings = whole_graph(finished, tmp_path / "work")
+    model = files.load(onnx)
     next(node for node in model.graph if node.op_type == "Sigmoid").op_type = "Erf"
-    (tmp_path / "weights.bin").write_bytes(theirs.weights.read_bytes())
+    (tmp_path / "weights.bin").write_bytes(onnx.with_name("weights.bin").read_bytes())
     files.save(model, tmp_path / "odd.onnx")
-    recipe = foreign_recipe(tmp_path, tmp_path / "odd.onnx", theirs.encodings)
+    recipe = foreign_recipe(tmp_path, tmp_path / "odd.onnx", encodings)
     result = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path / "cache").construct(RunOptions(executor="inline"))
     assert result.status == "failed"
     assert {failure.what for failure in result.failed} == {"the operation Erf is not supported"}

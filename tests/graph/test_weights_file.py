@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 from tiny_models import save_tiny
 
-from qairt.graph.weights_file import ALIGNMENT, external, read, write_weights
+from qairt.graph.weights_file import ALIGNMENT, external, locations_of, read, write_weights
 from qairt.model.describe import describe_model
 from qairt.model.parameters import Parameters, open_parameters
 
@@ -17,7 +19,8 @@ def parameters_of(tmp_path: Path) -> Parameters:
     return open_parameters(tmp_path / "hf", describe_model(tmp_path / "hf").config)
 
 
-def test_each_parameter_stands_whole_at_its_page(tmp_path: Path):
+def test_each_parameter_stands_whole_at_its_page(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("qairt.model.parameters._BAND", 3000)  # a vocabulary in three slices
     parameters, path = parameters_of(tmp_path), tmp_path / "weights.bin"
     places = write_weights(parameters, path)
     assert list(places) == parameters.names()
@@ -30,6 +33,7 @@ def test_each_parameter_stands_whole_at_its_page(tmp_path: Path):
         assert stored[place.offset : end] == parameters.read(name).tobytes()
         assert place.shape == parameters.shape(name)
     assert len(stored) == end
+    assert locations_of(parameters) == places
     used = np.zeros(len(stored), bool)
     for place in places.values():
         used[place.offset : place.offset + place.length] = True
@@ -47,6 +51,12 @@ class OneAtATime:
     def names(self) -> list[str]:
         return self.parameters.names()
 
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self.parameters.shape(name)
+
+    def vocabulary(self, name: str) -> Iterator[tuple[int, np.ndarray]]:
+        return self.parameters.vocabulary(name)
+
     def read(self, name: str) -> np.ndarray:
         import weakref
 
@@ -62,7 +72,7 @@ class OneAtATime:
 
 def test_no_more_than_the_next_tensor_is_held_beside_the_last(tmp_path: Path):
     counted = OneAtATime(parameters_of(tmp_path))
-    write_weights(counted, tmp_path / "weights.bin")  # type: ignore[arg-type]
+    write_weights(counted, tmp_path / "weights.bin")
     assert counted.most <= 2
 
 

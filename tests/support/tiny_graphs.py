@@ -15,7 +15,7 @@ from qairt.files import link_or_copy
 from qairt.graph import files, split
 from qairt.graph.bind import bind
 from qairt.graph.build import build_decoder
-from qairt.graph.weights_file import write_weights
+from qairt.graph.weights_file import ExportedWeights, write_weights
 from qairt.model.config import DecoderConfig
 from qairt.model.describe import describe_model
 from qairt.model.lora.shape import LoraShape, branch_values, constant_values, shape_of
@@ -37,7 +37,7 @@ def export_adapted(
     adapters = [made_adapter(config, "one", 4), made_adapter(config, "two", 2)]
     shape = shape_of(config, [["one", "two"]], ranks_of(*adapters), hot_switch=hot_switch)
     constants = dict(constant_values(shape, {each.name: each for each in adapters}, parameters))
-    graph = build_decoder(config, write_weights(parameters, weights, more=constants.items()), weights, shape)
+    graph = build_decoder(config, write_weights(ExportedWeights(parameters, constants), weights), weights, shape)
     files.save(graph, directory / "model.onnx")
     values = branch_values(shape, [(adapters[0], 1.0), (adapters[1], 0.5)], parameters)
     return parameters, shape, values | constants, directory / "model.onnx"

@@ -14,7 +14,7 @@ from qairt.graph.mha2sha import to_single_heads
 from qairt.graph.qdq.quantize import quantize_graph
 from qairt.graph.qdq.signature import signature_of
 from qairt.graph.split import cut
-from qairt.graph.weights_file import write_weights
+from qairt.graph.weights_file import ExportedWeights, write_weights
 from qairt.model.lora.shape import LoraShape
 from qairt.model.parameters import Parameters
 from qairt.model.parts import plan_split
@@ -41,7 +41,7 @@ def make_parts(
         constants: the weights of the branches of `lora`.
     """
     weights = directory / "weights.bin"
-    places = write_weights(parameters, weights, more=(constants or {}).items())
+    places = write_weights(ExportedWeights(parameters, constants or {}), weights)
     layers = parameters.config.num_layers
     plan = plan_split(embedding_bytes=1, layer_bytes=[1] * layers, head_bytes=1, num_splits=num_splits)
     parts: dict[int, list[PartGraph]] = {ar: [] for ar in ars}

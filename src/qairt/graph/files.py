@@ -32,13 +32,16 @@ def load(path: Path) -> ir.Model:
     return model
 
 
-def save(model: ir.Model, path: Path) -> None:
-    """Write the graph only. The files of its external tensors must be in the same folder."""
+def save(model: ir.Model, path: Path, *, by_reference: bool = False) -> None:
+    """Write the graph only. The files of its external tensors must be in the same folder, unless it names its weights
+    `by_reference` alone."""
     import onnx_ir as ir
 
     for value in model.graph.initializers.values():
         tensor = value.const_value
-        if isinstance(tensor, ir.ExternalTensor) and not (path.parent / tensor.location).is_file():
+        if by_reference or not isinstance(tensor, ir.ExternalTensor):
+            continue
+        if not (path.parent / tensor.location).is_file():
             raise GraphError(
                 f"its weights file {tensor.location} is not beside it", where=str(path), remedy="link it there first"
             )

@@ -1,17 +1,18 @@
-"""The raw file of float32 weights that all graphs of a model refer to."""
+"""The raw file of float32 weights that graphs refer to."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from io import FileIO
+from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO, NamedTuple
+from typing import BinaryIO, NamedTuple, Protocol
 
 import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from qairt.model.parameters import Parameters
+from qairt.model.layout import EMBEDDING, LM_HEAD
 
 ALIGNMENT = 4096
 
@@ -24,17 +25,58 @@ class TensorLocation(NamedTuple):
     shape: tuple[int, ...]
 
 
+class Weights(Protocol):
+    """Float32 weights, read by name; `qairt.model.parameters.Parameters`, or `ExportedWeights`."""
+
+    def names(self) -> list[str]: ...
+
+    def shape(self, name: str) -> tuple[int, ...]: ...
+
+    def read(self, name: str) -> NDArray[np.float32]: ...
+
+    def vocabulary(self, name: str) -> Iterator[tuple[int, NDArray[np.float32]]]: ...
+
+
+class ExportedWeights:
+    """Every weight of an exported graph: a decoder's parameters, and other tensors such as those of LoRA branches."""
+
+    def __init__(self, parameters: Weights, others: Mapping[str, NDArray[np.float32]]) -> None:
+        self._parameters = parameters
+        self._others = others
+        self.vocabulary = parameters.vocabulary
+
+    def names(self) -> list[str]:
+        return [*self._parameters.names(), *self._others]
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        return self._others[name].shape if name in self._others else self._parameters.shape(name)
+
+    def read(self, name: str) -> NDArray[np.float32]:
+        return self._others[name] if name in self._others else self._parameters.read(name)
+
+
+def locations_of(weights: Weights, names: Iterable[str] | None = None) -> dict[str, TensorLocation]:
+    """Where `write_weights` puts each weight; nothing is read."""
+    locations: dict[str, TensorLocation] = {}
+    end = 0
+    for name in weights.names() if names is None else names:
+        shape = weights.shape(name)
+        locations[name] = TensorLocation(_aligned(end), 4 * prod(shape), shape)
+        end = _aligned(end) + locations[name].length
+    return locations
+
+
 def write_weights(
-    parameters: Parameters,
+    weights: Weights,
     path: Path,
     progress: Callable[[float, str], None] = lambda fraction, what: None,
     *,
-    more: Iterable[tuple[str, NDArray[np.float32]]] = (),
+    names: Iterable[str] | None = None,
 ) -> dict[str, TensorLocation]:
-    """Write all parameters to `path`, one at a time, page-aligned.
+    """Write weights to `path`, one at a time and those of a vocabulary in slices, page-aligned.
 
     Args:
-        more: other tensors of the graph, by name, written after them.
+        names: the weights to write; all of them when None.
 
     Returns:
         The location of each, by name.
@@ -42,20 +84,58 @@ def write_weights(
     Raises:
         ModelError: a weight is missing or contains NaN; names it.
     """
-    locations: dict[str, TensorLocation] = {}
-    names = parameters.names()
-    with path.open("wb") as file:
-        for number, name in enumerate(names):
-            locations[name] = append(file, parameters.read(name))
-            progress(number / len(names), name)
-        for name, values in more:
-            locations[name] = append(file, values)
+    locations = locations_of(weights, names)
+    with path.open("wb", buffering=0) as file:
+        for number, (name, location) in enumerate(locations.items()):
+            file.seek(location.offset)
+            if name == EMBEDDING:
+                for _, rows in weights.vocabulary(name):
+                    _write(file, rows)
+            elif name == LM_HEAD:
+                _write_columns(file, weights.vocabulary(name), location)
+            else:
+                _write(file, weights.read(name))
+            progress(number / len(locations), name)
     return locations
+
+
+def write_referenced(model: ir.Model, weights: Weights, path: Path, progress: Callable[[float, str], None]) -> None:
+    """Write the weights that a graph has in a file to `path`, and let it refer to them there.
+
+    Raises:
+        ModelError: a weight is missing or contains NaN; names it.
+    """
+    for name, location in write_weights(weights, path, progress, names=names_in_file(model)).items():
+        model.graph.initializers[name].const_value = external(name, location, path)
+
+
+def names_in_file(model: ir.Model) -> list[str]:
+    """The weights that a graph has in a file."""
+    initializers = model.graph.initializers
+    return [name for name, value in initializers.items() if isinstance(value.const_value, ir.ExternalTensor)]
+
+
+def _write(file: FileIO, values: NDArray[np.float32]) -> None:
+    left = np.ascontiguousarray(values).reshape(-1).view(np.uint8).data
+    while left:  # a call writes 2 GB at most
+        left = left[file.write(left) :]
+
+
+def _write_columns(file: FileIO, slices: Iterable[tuple[int, NDArray[np.float32]]], location: TensorLocation) -> None:
+    columns = location.shape[1]
+    for start, values in slices:
+        for row, line in enumerate(values):
+            file.seek(location.offset + 4 * (row * columns + start))
+            _write(file, line)
+
+
+def _aligned(offset: int) -> int:
+    return -(-offset // ALIGNMENT) * ALIGNMENT
 
 
 def append(file: BinaryIO, values: NDArray[np.float32]) -> TensorLocation:
     """Write a tensor at the next multiple of `ALIGNMENT`; returns its location."""
-    offset = -(-file.tell() // ALIGNMENT) * ALIGNMENT
+    offset = _aligned(file.tell())
     file.seek(offset)
     file.write(np.ascontiguousarray(values).data)
     file.flush()

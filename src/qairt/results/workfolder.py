@@ -1,6 +1,6 @@
 """`qairt export --layout workfolder`: a finished run's artifacts in the folders of the QAIRT notebooks, as links.
 
-    models_ar_n/ar128-cl512/onnx/                         the graph of one AR and CL, and its encodings
+    models_ar_n/ar128-cl512/onnx/                         the graph of one AR and CL, its weights and encodings
     models_ar_n/ar128-cl512/2_of_4/onnx/                  a part, as it was split
     models_ar_n/ar128-cl512/2_of_4/test_vectors/
     models_ar_n/ar128-cl512/2_of_4/sha_output/            the part with single-head attention
@@ -13,13 +13,17 @@ Source: seed 001. It gives no folder to the single-head parts.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.engine.axes import value_of
 from qairt.engine.stage import StageOutput
+from qairt.files import link_or_copy
+from qairt.graph.weights_file import write_weights
+from qairt.results.exported_weights import exported_weights
 from qairt.results.new_folder import new_folder
+from qairt.stages.export import WEIGHTS, is_external
 from qairt.stages.prepare_exports import prepare_config
 
 if TYPE_CHECKING:
@@ -39,8 +43,10 @@ _OF_PART_CPU = {"quantized_onnx": "compiled_model", "quantized_weights": "compil
 def export_workfolder(run: FinishedRun, directory: Path) -> list[Path]:
     """Link every artifact of a finished run into a new folder; returns the symbolic links.
 
-    1. A script may add and delete files in the folder: the cache is not touched.
-    2. ONNX Runtime opens the graphs. `onnx.load` refuses weights behind a link of any kind; give it
+    1. The weights of whole graphs are no link but a file, unless the recipe starts from an external graph: the cache
+       has those of each part.
+    2. A script may add and delete files in the folder: the cache is not touched.
+    3. ONNX Runtime opens the graphs. `onnx.load` refuses weights behind a link of any kind; give it
        `load_external_data=False`, or replace the links by copies.
 
     Raises:
@@ -53,7 +59,19 @@ def export_workfolder(run: FinishedRun, directory: Path) -> list[Path]:
             path = work / target
             path.parent.mkdir(parents=True, exist_ok=True)
             path.symlink_to(source)
+        if not is_external(run.env):
+            _write_weights(
+                run, sorted({work / _graph_folder(run, item) / "onnx" for item in run.items("prepare_exports")})
+            )
     return sorted(directory.absolute() / target for target in places)
+
+
+def _write_weights(run: FinishedRun, folders: Sequence[Path]) -> None:
+    """The weights of the whole graphs, beside each; one file of several names."""
+    first, *others = (folder / WEIGHTS for folder in folders)
+    write_weights(exported_weights(run), first)
+    for other in others:
+        link_or_copy(first, other)
 
 
 def _places(run: FinishedRun) -> Iterator[tuple[Path, Path]]:
@@ -61,8 +79,9 @@ def _places(run: FinishedRun) -> Iterator[tuple[Path, Path]]:
     stages = {planned.stage.name for planned in run.plan.stages}
     for item in run.items("prepare_exports"):
         output = run.output(item, StageOutput)
-        for field in ("onnx", "weights", "encodings"):
-            yield placed(output, field, _graph_folder(run, item) / "onnx")
+        graph = _graph_folder(run, item) / "onnx"
+        for field in ("onnx", "weights", "encodings") if is_external(run.env) else ("onnx", "encodings"):
+            yield placed(output, field, graph)
     parts = max(value_of(item.coord, "split") for item in run.items("split_model"))
     for stage in [stage for stage in _OF_PART if stage in stages]:
         on_cpu = stage == "quantize" and run.settings.backend == "CPU"

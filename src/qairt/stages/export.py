@@ -1,4 +1,4 @@
-"""Stage 3: the decoder as ONNX with symbolic dimensions, and one file of weights."""
+"""Stage 3: the decoder as ONNX with symbolic dimensions."""
 
 from __future__ import annotations
 
@@ -27,12 +27,14 @@ from qairt.engine.stage import (
 from qairt.errors import ContractViolation
 from qairt.files import link_or_copy, read_regular
 from qairt.recipe.files import RecipeFile
-from qairt.stages.facts import model_of, open_quantized, require_file, sizes_of
+from qairt.stages.facts import model_of, open_exported, require_file
 
 if TYPE_CHECKING:
     from qairt.graph.foreign.adopt import Adopted
 
 _ADOPTED = "the external graph, adopted"
+WEIGHTS = "weights.bin"
+"""The weights file that graphs refer to."""
 ADOPTION = 3
 """Raised when the same external graph is adopted to another one."""
 GRAPH_VERSION = 2
@@ -70,18 +72,18 @@ class ExportInput(StageInput):
 
 class ExportedModel(StageOutput):
     onnx: Annotated[Path, Artifact("ONNX")]
-    weights: Path
-    """Float32, one file; all later graphs reference it."""
+    weights: Path | None = None
+    """Float32, one file. None where the graph names its weights alone: each part gets its own from the model's files
+    and from what quantization changed, see `qairt.stages.facts.open_exported`."""
     encodings: Annotated[Path, Artifact("encodings")]
 
 
 @register_stage
 class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
-    """Build the decoder's graph from its configuration, and write its weights once, in the graph's layout.
+    """Build the decoder's graph from its configuration.
 
-    1. The graph is built, not traced: this takes about a second and no copy of the weights.
-    2. Weights that quantization changed or rotated are written in that form.
-    3. With `onnx` and `encodings`, an external graph is adopted instead. No earlier stage is needed; with model_loading
+    1. The graph is built, not traced: this takes about a second and no copy of the weights, which it names alone.
+    2. With `onnx` and `encodings`, an external graph is adopted instead. No earlier stage is needed; with model_loading
        before it, the model's tokenizer, template and configuration belong to the result.
     """
 
@@ -135,10 +137,8 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
                     for coord in batch or [()]
                 ]
             )
-        model, sizes = model_of(env), sizes_of(env)
-        estimate = Estimate(
-            bytes=sizes.total, seconds=2 + sizes.total / 3e8, peak_ram=300_000_000 + 2 * sizes.largest_block
-        )
+        model = model_of(env)
+        estimate = Estimate(bytes=2_000_000, seconds=2, peak_ram=300_000_000)
         return Expansion(
             [Task(coord=coord, sources=(coord,), paths={"model": model.source}, estimate=estimate) for coord in batch]
         )
@@ -173,6 +173,12 @@ class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
         draw_operators("Operators of the whole model's graph", item.output.onnx, context.directory)
 
 
+def is_external(env: Env) -> bool:
+    """The recipe starts from an external ONNX graph, with or without a model beside it."""
+    config = env.configs.get("export")
+    return isinstance(config, ExportConfig) and config.onnx is not None
+
+
 def adopted_graph(env: Env) -> Adopted | None:
     """The recipe's external graph as `run` will adopt it; None unless `check_files` has read it."""
     graph: Adopted | None = env.facts.get(_ADOPTED)
@@ -182,25 +188,22 @@ def adopted_graph(env: Env) -> Adopted | None:
 def _build_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
     from qairt.graph import files
     from qairt.graph.build import build_decoder
-    from qairt.graph.weights_file import write_weights
+    from qairt.graph.weights_file import locations_of
     from qairt.model.config import DecoderConfig
 
     source = context.input
     decoder = DecoderConfig.model_validate_json(read_regular(_required(source.model)))
-    parameters = open_quantized(task.paths["model"], decoder, source.changed_weights, source.rotation)
+    weights = open_exported(
+        task.paths["model"], decoder, source.changed_weights, source.rotation, source.branch_weights
+    )
     output = _output_in(context.directory)
-    branches = {}
-    if source.branch_weights is not None:
-        from safetensors.numpy import load_file
-
-        branches = load_file(source.branch_weights)
-    places = write_weights(parameters, output.weights, context.progress, more=branches.items())
     lora = None
     if source.lora is not None:
         from qairt.quant.lora_record import LoraRecord
 
         lora = LoraRecord.read(source.lora).shape
-    files.save(build_decoder(decoder, places, output.weights, lora), output.onnx)
+    graph = build_decoder(decoder, locations_of(weights), context.directory / WEIGHTS, lora)
+    files.save(graph, output.onnx, by_reference=True)
     link_or_copy(_required(source.encodings), output.encodings)
     return output
 
@@ -208,12 +211,12 @@ def _build_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> Exp
 def _import_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
     from qairt.graph.foreign.adopt import adopt
 
-    output = _output_in(context.directory)
+    output = _output_in(context.directory).model_copy(update={"weights": context.directory / WEIGHTS})
     given = adopt(
         task.paths["onnx"],
         task.paths["encodings"],
         onnx=output.onnx,
-        weights=output.weights,
+        weights=context.directory / WEIGHTS,
         encodings=output.encodings,
         io_names=context.config.io_names,
         threads=context.threads,
@@ -224,9 +227,7 @@ def _import_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> Ex
 
 
 def _output_in(directory: Path) -> ExportedModel:
-    return ExportedModel(
-        onnx=directory / "model.onnx", weights=directory / "weights.bin", encodings=directory / "model.encodings"
-    )
+    return ExportedModel(onnx=directory / "model.onnx", encodings=directory / "model.encodings")
 
 
 def _graph_files(onnx: Path) -> list[Path]:

@@ -13,6 +13,7 @@ from qairt.files import read_regular
 from qairt.recipe.settings import RecipeSettings
 
 if TYPE_CHECKING:
+    from qairt.graph.weights_file import ExportedWeights
     from qairt.model.config import DecoderConfig
     from qairt.model.describe import ModelDescription
     from qairt.model.parameters import Parameters
@@ -72,6 +73,27 @@ def open_quantized(source: Path, config: DecoderConfig, changed: Path | None, ro
 
     applied = Rotation.from_json(read_regular(rotation), str(rotation)) if rotation is not None else None
     return open_parameters(source, config, changed, applied)
+
+
+def open_exported(
+    source: Path, config: DecoderConfig, changed: Path | None, rotation: Path | None, branches: Path | None
+) -> ExportedWeights:
+    """Open the weights of the exported graph: those of `open_quantized`, and of LoRA branches.
+
+    Args:
+        branches: file of the weights of branches; None if the graph holds none.
+
+    Raises:
+        QairtError: a file cannot be read.
+    """
+    from qairt.graph.weights_file import ExportedWeights
+
+    others = {}
+    if branches is not None:
+        from safetensors.numpy import load_file
+
+        others = load_file(branches)
+    return ExportedWeights(open_quantized(source, config, changed, rotation), others)
 
 
 def require_file(env: Env, setting: str, path: Path | str) -> Path:

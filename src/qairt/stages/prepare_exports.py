@@ -26,7 +26,7 @@ from qairt.engine.stage import (
 )
 from qairt.errors import RecipeError
 from qairt.files import link_or_copy, read_regular, read_text
-from qairt.stages.export import ExportConfig, adopted_graph
+from qairt.stages.export import adopted_graph, is_external
 from qairt.stages.facts import has_model, model_of
 
 if TYPE_CHECKING:
@@ -65,15 +65,15 @@ class PrepareExportsConfig(StageConfig):
 
 class PrepareExportsInput(StageInput):
     onnx: Path
-    weights: Path
+    weights: Path | None = None
     encodings: Path
     model: Path | None = None
 
 
 class BoundModel(StageOutput):
     onnx: Annotated[Path, Artifact("ONNX")]
-    weights: Path
-    """Float weights, the same file for every graph."""
+    weights: Path | None = None
+    """Float weights, the same file for every graph; None where the graph names them alone."""
     encodings: Annotated[Path, Artifact("encodings")]
 
 
@@ -109,13 +109,11 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         if config is None or config.sliding_window is None:
             return
         window, longest = config.sliding_window, max(self.config.context_length)
-        export = env.configs["export"]
-        assert isinstance(export, ExportConfig)
-        has_windows = config.windowed_layers != () and export.onnx is None
+        has_windows = config.windowed_layers != () and not is_external(env)
         if longest > window and not has_windows:
             raise RecipeError(
                 f"context_length {longest} exceeds the model's sliding window of {window}, which "
-                + ("an external graph does not have" if export.onnx is not None else "its layers do not have"),
+                + ("an external graph does not have" if is_external(env) else "its layers do not have"),
                 where="stages.prepare_exports.context_length",
                 remedy=f"use at most {window}",
             )
@@ -190,13 +188,15 @@ class PrepareExports(Stage[PrepareExportsConfig, PrepareExportsInput, BoundModel
         context.progress(0.0, f"binding AR {ar}, CL {cl}")
         onnx = directory / f"ar{ar}-cl{cl}.onnx"
         encodings = directory / f"ar{ar}-cl{cl}.encodings"
-        weights = directory / source.weights.name
-        link_or_copy(source.weights, weights)
+        weights = None
+        if source.weights is not None:
+            weights = directory / source.weights.name
+            link_or_copy(source.weights, weights)
         model = _pooling_model(source.model)
         if model is not None:
             _bind_embedding(source, model, ar, onnx, encodings)
         else:
-            files.save(_bind(files.load(source.onnx), ar=ar, cl=cl), onnx)
+            files.save(_bind(files.load(source.onnx), ar=ar, cl=cl), onnx, by_reference=weights is None)
             link_or_copy(source.encodings, encodings)
         return BoundModel(onnx=onnx, weights=weights, encodings=encodings)
 
@@ -235,7 +235,8 @@ def _bind_embedding(source: PrepareExportsInput, config: DecoderConfig, ar: int,
 
     found = read_encodings(read_text(source.encodings))
     constants = row_constants(config, ar, float(found.activations[MASK].minimum[0]))
-    files.save(bind(files.load(source.onnx), ar=ar, cl=ar, constants=constants), onnx)
+    bound = bind(files.load(source.onnx), ar=ar, cl=ar, constants=constants)
+    files.save(bound, onnx, by_reference=source.weights is None)
     activations = {name: each for name, each in found.activations.items() if name not in constants}
     held = {name: found.activations[name] for name in constants}
     encodings.write_text(write_encodings(Encodings(activations, {**found.params, **held})))
@@ -243,9 +244,7 @@ def _bind_embedding(source: PrepareExportsInput, config: DecoderConfig, ar: int,
 
 def is_embedding(env: Env) -> bool:
     """The recipe's model makes one vector of a text."""
-    export = env.configs.get("export")
-    has_own_graph = isinstance(export, ExportConfig) and export.onnx is not None
-    return has_model(env) and not has_own_graph and model_of(env).config.pooling is not None
+    return has_model(env) and not is_external(env) and model_of(env).config.pooling is not None
 
 
 def lengths_of(env: Env) -> tuple[list[int], list[int]]:

@@ -25,12 +25,14 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.files import link_or_copy, read_regular, read_text
-from qairt.stages.export import ExportConfig
-from qairt.stages.facts import Sizes, sizes_of
+from qairt.stages.export import WEIGHTS, ExportConfig, is_external
+from qairt.stages.facts import Sizes, has_model, model_of, open_exported, sizes_of
 from qairt.stages.prepare_exports import context_length_at
 from qairt.stages.toolchain_choice import uses_sdk
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
+
     from qairt.model.parts import Part
 
 
@@ -47,9 +49,12 @@ class SplitModelConfig(StageConfig):
 
 class SplitModelInput(StageInput):
     onnx: Path
-    weights: Path
+    weights: Path | None = None
     encodings: Path
     model: Path | None = None
+    changed_weights: Path | None = None
+    rotation: Path | None = None
+    branch_weights: Path | None = None
     reference: Path | None = None
     exported_reference: Path | None = None
     adapted_reference: Path | None = None
@@ -64,6 +69,7 @@ class SplitModelInput(StageInput):
 class SplitPart(StageOutput):
     onnx: Annotated[Path, Artifact("ONNX")]
     weights: Path
+    """Float32: the part's own, read from the model's files; of an external graph those of the whole graph."""
     encodings: Annotated[Path, Artifact("encodings")]
     test_vectors: Path
     """Inputs and float outputs of the part for real text."""
@@ -101,17 +107,25 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         return [f"num_splits: auto is {number}: {why}"] if why else []
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        from qairt.toolchain.costs import graph_peak, graph_seconds
+        from qairt.toolchain.costs import graph_peak, graph_seconds, write_seconds
 
         tasks = []
+        writes = has_model(env) and not is_external(env)
+        paths = {"model": model_of(env).source} if writes else {}
         for coord in batch:
             for part in parts_of(env):
+                estimate = Estimate(bytes=3_000_000, seconds=graph_seconds(part), peak_ram=graph_peak(part))
+                if writes:
+                    seconds = estimate.seconds + write_seconds(part)
+                    written = estimate.bytes + part.weight_bytes
+                    estimate = estimate.model_copy(update={"bytes": written, "seconds": seconds})
                 tasks.append(
                     Task(
                         coord=(*coord, ("split", part.index)),
                         sources=(coord,),
                         params={"part": part.model_dump(mode="json"), "cl": context_length_at(coord, env)},
-                        estimate=Estimate(bytes=3_000_000, seconds=graph_seconds(part), peak_ram=graph_peak(part)),
+                        paths=paths,
+                        estimate=estimate,
                     )
                 )
         return Expansion(tasks)
@@ -137,9 +151,12 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         context.progress(0.0, "splitting")
         model = files.load(source.onnx)
         name = f"{source.onnx.stem}_{part.index}_of_{part.of}"
-        weights = directory / source.weights.name
-        link_or_copy(source.weights, weights)
+        weights = directory / WEIGHTS
         cut = split.cut(model, part, name=name)
+        if source.weights is not None:
+            link_or_copy(source.weights, weights)
+        else:
+            _write_weights(cut, weights, task, context)
         onnx = directory / f"{name}.onnx"
         files.save(cut, onnx)
         encodings = directory / f"{name}.encodings"
@@ -171,6 +188,22 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         ]
         drawn = svg.bars("Float weights of each part (part 1 is the embedding)", rows)
         (context.directory / "part_sizes.svg").write_text(drawn, encoding="utf-8")
+
+
+def _write_weights(
+    cut: ir.Model, weights: Path, task: Task, context: Context[SplitModelConfig, SplitModelInput]
+) -> None:
+    """Those that the part names, as quantization left them."""
+    from qairt.graph.weights_file import write_referenced
+    from qairt.model.config import DecoderConfig
+
+    source = context.input
+    assert source.model is not None
+    config = DecoderConfig.model_validate_json(read_regular(source.model))
+    exported = open_exported(
+        task.paths["model"], config, source.changed_weights, source.rotation, source.branch_weights
+    )
+    write_referenced(cut, exported, weights, lambda fraction, name: context.progress(0.3 * fraction, name))
 
 
 def parts_of(env: Env) -> list[Part]:
@@ -217,11 +250,13 @@ def parts_for(env: Env, num_splits: int) -> list[Part]:
     from qairt.model.parts import plan_split
 
     def measure() -> Sizes:
-        config = env.configs.get("export")
-        if not isinstance(config, ExportConfig) or config.onnx is None:
+        if not is_external(env):
             return sizes_of(env)
         from qairt.graph.foreign.adopt import layer_sizes
 
+        config = env.configs["export"]
+        assert isinstance(config, ExportConfig)
+        assert config.onnx is not None
         return Sizes(*layer_sizes(config.onnx, config.io_names))
 
     sizes = env.once("sizes of the parts", measure)

@@ -33,6 +33,11 @@ def graph_seconds(part: Part) -> float:
     return 1 + (part.weight_bytes - part.embedding_bytes) / 4e8
 
 
+def write_seconds(part: Part) -> float:
+    """Seconds to read a part's weights from the model's files and write them in float32."""
+    return part.weight_bytes / 3e8
+
+
 def quantize_peak(part: Part, *, sdk: bool = False) -> int:
     """Bytes of RAM to round a part's weights, one after another, and write the quantized graph.
 

@@ -15,7 +15,10 @@ from qairt.runtime.parts import Opener, PartGraph
 from qairt.runtime.stored import Array, Floats, to_real, to_stored
 
 if TYPE_CHECKING:
+    import onnx_ir as ir
     import onnxruntime
+
+    from qairt.graph.weights_file import Weights
 
 
 class GraphRunner(Protocol):
@@ -50,8 +53,13 @@ class FloatGraph:
     The graph's own nodes and weights run, so a whole graph is compared part by part and never fully in memory.
     """
 
-    def __init__(self, onnx: Path, *, cut: Part | None = None, threads: int | None = None) -> None:
+    def __init__(
+        self, onnx: Path, *, cut: Part | None = None, weights: Weights | None = None, threads: int | None = None
+    ) -> None:
         """
+        Args:
+            weights: those of a graph that names them alone.
+
         Raises:
             GraphError: the file is missing or damaged, or cannot be cut there.
         """
@@ -61,9 +69,15 @@ class FloatGraph:
         # Prepacked copies of weights would double the memory, for graphs that run a few times.
         options.add_session_config_entry("session.disable_prepacking", "1")
         options.add_session_config_entry("session.model_external_initializers_file_folder_path", str(onnx.parent))
-        model = _bytes_of(onnx, cut)
+        model = _model(onnx, cut)
+        if weights is not None:
+            from qairt.graph.weights_file import names_in_file
+
+            names = names_in_file(model)
+            values = [onnxruntime.OrtValue.ortvalue_from_numpy(weights.read(name)) for name in names]
+            options.add_external_initializers(names, values)
         try:
-            session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+            session = onnxruntime.InferenceSession(_bytes_of(model), options, providers=["CPUExecutionProvider"])
         except Exception as failure:  # ONNX Runtime's classes share no base but Exception
             first = (str(failure) or type(failure).__name__).splitlines()[0]
             raise GraphError(
@@ -135,7 +149,7 @@ class StoredGraph:
         return {spec.name: to_real(outputs[spec.name], spec) for spec in self._part.signature.outputs}
 
 
-def _bytes_of(onnx: Path, cut: Part | None) -> bytes:
+def _model(onnx: Path, cut: Part | None) -> ir.Model:
     from qairt.graph import files
 
     model = files.load(onnx)
@@ -143,6 +157,10 @@ def _bytes_of(onnx: Path, cut: Part | None) -> bytes:
         from qairt.graph import split
 
         model = split.cut(model, cut, name=f"part {cut.index}")
+    return model
+
+
+def _bytes_of(model: ir.Model) -> bytes:
     import onnx_ir
 
     data: bytes = onnx_ir.to_proto(model).SerializeToString()

@@ -21,6 +21,7 @@ from qairt.notify import Notify
 from qairt.recipe.configs import BASE
 from qairt.results.concurrency import stored_branches
 from qairt.results.device_selection import DeviceSelection
+from qairt.results.exported_weights import exported_weights
 from qairt.results.finished import FinishedRun
 from qairt.results.genie import genie_model
 from qairt.stages.export import ExportedModel
@@ -214,7 +215,8 @@ class Verifier:
             output = outputs[0 if rung == "export" else ar, 0 if is_whole else part.index]
             if rung not in QUANTIZED:
                 assert isinstance(output, _FLOAT_OUTPUTS)
-                return FloatGraph(output.onnx, cut=part if is_whole else None)
+                weights = None if output.weights is not None else exported_weights(self._run)
+                return FloatGraph(output.onnx, cut=part if is_whole else None, weights=weights)
             assert isinstance(output, QuantizedPart)
             quantized = PartGraph.read(output.quantized_onnx, output.signature)
             if rung == "quantize":
