@@ -1,6 +1,7 @@
 """How time, memory and disk grow with a model: the whole chain on random models of known shapes.
 
     python tests/bench/growth.py [--shapes 135M,1B,3B,8B] [--layers 2,4] [--context 4096] [--technique fast]
+                                 [--memory 8G] [--disk 40G]
     python tests/bench/growth.py --clean
 
 Writes random checkpoints (bfloat16) into `.bench`, runs `qairt run` with two jobs on each into an empty cache, which
@@ -75,6 +76,8 @@ def main() -> int:
     parser.add_argument("--layers", default="2,4", help="as many models of each shape; `all` for the whole model")
     parser.add_argument("--context", type=int, default=4096)
     parser.add_argument("--technique", default="fast")
+    parser.add_argument("--memory", help="what a run may take, as for `qairt run`; the free RAM otherwise")
+    parser.add_argument("--disk", help="the same of its cache")
     parser.add_argument("--set", action="append", default=[], help="another setting of the recipe: stages.x.y=z")
     folder = ROOT / ".bench" / "growth"
     given = arguments_or_clean(parser, folder)
@@ -89,7 +92,8 @@ def main() -> int:
         for layers in [whole if number == "all" else int(number) for number in given.layers.split(",")]:
             model = folder / f"{name}-{layers}-layers"
             write_random_model(model, layers, given.tokenizer, SHAPES[name].config)
-            taken = run(model, given.context, given.technique, given.set)
+            limits = [f"--{name}={value}" for name in ("memory", "disk") if (value := getattr(given, name))]
+            taken = run(model, given.context, given.technique, [*limits, *given.set])
             failed |= taken is None
             print(f"{name:>5}{layers:>4} layers   {taken or f'FAILED, see {model}.log'}", flush=True)
             if taken is not None:
@@ -115,8 +119,8 @@ def extrapolated(points: list[tuple[int, Taken]], layers: int) -> Taken:
     )
 
 
-def run(model: Path, context: int, technique: str, settings: list[str]) -> Taken | None:
-    """Into an empty cache; None if the run failed."""
+def run(model: Path, context: int, technique: str, words: list[str]) -> Taken | None:
+    """Into an empty cache, with other words of the command; None if the run failed."""
     recipe, cache = model.with_suffix(".yaml"), model.with_name(f"{model.name}-cache")
     shutil.rmtree(cache, ignore_errors=True)
     content = {
@@ -141,7 +145,7 @@ def run(model: Path, context: int, technique: str, settings: list[str]) -> Taken
     memory = disk = 0
     with Path(f"{model}.log").open("wb") as log:
         begun = time.perf_counter()
-        child = subprocess.Popen([*command, *settings], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
+        child = subprocess.Popen([*command, *words], stdout=log, stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL)
         tree, resident = ProcessTree(child.pid), SharedMemory()
         while os.waitid(os.P_PID, child.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None:
             memory = max(memory, resident.total(tree.sample().values()))

@@ -12,6 +12,7 @@ from tiny_recipe import write_recipe
 from qairt.engine.run.options import RunOptions
 from qairt.graph import files, weights_file
 from qairt.llm import LLMPipeline
+from qairt.quant.changed_weights import ChangedWeights
 from qairt.quant.encodings_json import read_encodings
 
 ROTATIONS = [[], ["R1", "R2"]]
@@ -55,7 +56,7 @@ def test_the_exported_weights_are_the_changed_ones_and_lie_on_the_grid(finished:
     for part in parts:
         graph = files.load(finished.cache.get(part.key, type(part.stage)).onnx).graph
         held |= {name: value.const_value for name, value in graph.initializers.items()}
-    changed = {path.stem: np.load(path) for path in Path(quantized.changed_weights).glob("*.npy")}
+    changed = ChangedWeights(quantized.changed_weights)
     linears = {name for name, encoding in params.items() if encoding.blocks is not None}
     assert set(changed) == linears
     for name, values in changed.items():

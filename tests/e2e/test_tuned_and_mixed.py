@@ -11,6 +11,7 @@ from tiny_recipe import write_recipe
 
 from qairt.engine.run.options import RunOptions
 from qairt.llm import LLMPipeline
+from qairt.quant.changed_weights import ChangedWeights
 from qairt.quant.encodings_json import read_encodings
 
 
@@ -38,7 +39,7 @@ def test_tuned_scales_and_norms_are_exported(tmp_path: Path, rotation: str, caps
     settings = f"{{block_size: 32, distillation_steps: 4, distillation_rate: 0.003, rotation: {rotation}}}"
     pipeline = finished(tmp_path, settings)
     output, params = quantized(pipeline)
-    changed = {path.stem: np.load(path) for path in Path(output.changed_weights).glob("*.npy")}
+    changed = ChangedWeights(output.changed_weights)
     linears = {name for name, encoding in params.items() if encoding.blocks is not None}
     norms = {name for name in params if "norm" in name}
     assert set(changed) == linears | norms

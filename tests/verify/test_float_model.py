@@ -11,6 +11,7 @@ from tiny_parameters import tiny_parameters
 
 from qairt.model.parameters import open_parameters
 from qairt.model.reference import Reference
+from qairt.quant.changed_weights import ChangedWeights
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings_json import write_encodings
 from qairt.quant.execution import Execution
@@ -33,7 +34,7 @@ def quantized(folder: Path, technique: TechniqueConfig) -> tuple[FloatModel, Qua
         encodings=folder / "model.encodings",
         reference=folder / "reference.safetensors",
         exported_reference=None,
-        changed_weights=result.overlay,
+        changed_weights=result.overlay.folder if isinstance(result.overlay, ChangedWeights) else None,
         rotation=None,
     )
     output.encodings.write_text(write_encodings(result.encodings))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from io import FileIO
 from math import prod
 from pathlib import Path
@@ -40,7 +40,11 @@ class Weights(Protocol):
 class ExportedWeights:
     """Every weight of an exported graph: a decoder's parameters, and other tensors such as those of LoRA branches."""
 
-    def __init__(self, parameters: Weights, others: Mapping[str, NDArray[np.float32]]) -> None:
+    def __init__(
+        self, parameters: Weights, others: Mapping[str, NDArray[np.float32]], files: Sequence[Path] = ()
+    ) -> None:
+        self.files = files
+        """What they are read from."""
         self._parameters = parameters
         self._others = others
         self.vocabulary = parameters.vocabulary
@@ -99,13 +103,9 @@ def write_weights(
     return locations
 
 
-def write_referenced(model: ir.Model, weights: Weights, path: Path, progress: Callable[[float, str], None]) -> None:
-    """Write the weights that a graph has in a file to `path`, and let it refer to them there.
-
-    Raises:
-        ModelError: a weight is missing or contains NaN; names it.
-    """
-    for name, location in write_weights(weights, path, progress, names=names_in_file(model)).items():
+def refer(model: ir.Model, locations: Mapping[str, TensorLocation], path: Path) -> None:
+    """Let a graph refer to weights in another file."""
+    for name, location in locations.items():
         model.graph.initializers[name].const_value = external(name, location, path)
 
 

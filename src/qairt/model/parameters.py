@@ -55,15 +55,15 @@ class Parameters:
         self,
         source: WeightSource,
         config: DecoderConfig,
-        overlay: Mapping[str, Floats] | Path | None = None,
+        overlay: Mapping[str, Floats] | None = None,
         rotation: Rotation | None = None,
     ) -> None:
         """
         Args:
             source: the stored weights.
             config: their decoder.
-            overlay: parameters that quantization changed, already in this layout and rotated: a mapping, or a
-                directory of `{name}.npy`. They replace the stored ones.
+            overlay: parameters that quantization changed, already in this layout and rotated. They replace the stored
+                ones.
             rotation: what the stored weights are multiplied by.
 
         Raises:
@@ -80,7 +80,7 @@ class Parameters:
         for layer in range(config.num_layers):
             self._constants |= layer_constants(config, layer)
 
-    def changed_by(self, overlay: Mapping[str, Floats] | Path | None) -> Parameters:
+    def changed_by(self, overlay: Mapping[str, Floats] | None) -> Parameters:
         """The same stored weights and rotation with another overlay."""
         return Parameters(self.source, self.config, overlay, self.rotation)
 
@@ -111,7 +111,7 @@ class Parameters:
         Raises:
             ModelError: it is missing, of another shape, or holds NaN or infinity; names the tensor.
         """
-        values = self._overlaid(name)
+        values = self.overlay.get(name) if self.overlay is not None else None
         if values is None:
             experts = self.experts_of(name)
             return self._laid_out(name) if not experts else self._joined(name, experts)
@@ -135,7 +135,7 @@ class Parameters:
         Raises:
             ModelError: as `read`.
         """
-        whole = self._overlaid(name)
+        whole = self.overlay.get(name) if self.overlay is not None else None
         tokens = max(_BAND // self.config.hidden_size, 1)
         for start in range(0, self.config.vocab_size, tokens):
             part = slice(start, start + tokens)
@@ -178,12 +178,6 @@ class Parameters:
                 remedy="download the model again, or use another checkpoint",
             )
         return values
-
-    def _overlaid(self, name: str) -> Floats | None:
-        if isinstance(self.overlay, Path):
-            path = self.overlay / f"{name}.npy"
-            return np.load(path, mmap_mode="r").view(np.ndarray) if path.is_file() else None
-        return self.overlay.get(name) if self.overlay is not None else None
 
     def _laid_out(self, name: str, rows: slice = ALL) -> Floats:
         """In graph layout; `rows` are those of the stored matrix."""
@@ -250,7 +244,7 @@ class Parameters:
 def open_parameters(
     path: str | Path,
     config: DecoderConfig,
-    overlay: Mapping[str, Floats] | Path | None = None,
+    overlay: Mapping[str, Floats] | None = None,
     rotation: Rotation | None = None,
 ) -> Parameters:
     """The parameters of the model at `path`; see `qairt.model.open_weights.open_weights` for errors."""

@@ -4,7 +4,7 @@
     layer-{n}.safetensors    results of block n
     layer-{n}.encodings      encodings of its weights
     state-{n}.safetensors    the state that block n + 1 starts from
-    weights/{name}.npy       changed weights
+    weights/                 changed weights, see `qairt.quant.changed_weights`
 
 step.json is replaced last, atomically. If a file does not match it, or it belongs to other work, nothing is used.
 """
@@ -26,6 +26,7 @@ from torch import Tensor
 
 from qairt.errors import QuantizationError
 from qairt.files import open_regular, read_json, read_text, write_atomic
+from qairt.quant.changed_weights import keep_changed
 from qairt.quant.encodings import Encoding, Encodings
 from qairt.quant.encodings_json import read_encodings, write_encodings
 
@@ -58,7 +59,7 @@ class Checkpoint:
 
     def __init__(self, folder: Path, work: str) -> None:
         self.weights = folder / "weights"
-        """Changed weights, `{name}.npy`, in the layout of `qairt.model.parameters`."""
+        """Changed weights, see `qairt.quant.changed_weights`."""
         self._folder = folder
         self._work = work
         self._layers = 0
@@ -74,11 +75,9 @@ class Checkpoint:
         self.weights.mkdir(parents=True, exist_ok=True)
         return done
 
-    def keep_weight(self, name: str, values: NDArray[np.float32]) -> None:
+    def keep_weight(self, name: str, values: NDArray[np.float32], encoding: Encoding) -> None:
         """Keep a changed weight of the current block."""
-        path = self.weights / f"{name}.npy"
-        np.save(path, values)
-        self._record(path)
+        self._record(keep_changed(self.weights, name, values, encoding))
 
     def save(
         self,

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 from threading import local
 from typing import Protocol
 
@@ -20,6 +19,7 @@ from qairt.model.config import DecoderConfig
 from qairt.model.layout import EMBEDDING
 from qairt.model.parameters import Parameters
 from qairt.quant.activations import ActivationSettings, activation_encodings
+from qairt.quant.changed_weights import ChangedWeights
 from qairt.quant.checkpoint import Checkpoint, Done
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding, Encodings
@@ -46,7 +46,7 @@ class QuantizationResult:
     """The output of `quantize_model`."""
 
     encodings: Encodings
-    overlay: Mapping[str, Floats] | Path | None
+    overlay: Mapping[str, Floats] | None
     """Weights that the technique changed, in the layout of `qairt.model.parameters`; None if it changed none."""
     reference: ReferenceVectors
     """Those of the original model."""
@@ -119,9 +119,9 @@ def quantize_model(
     notes = (*weights.notes, *floor_notes)
     for note in (*notes, "done"):
         progress(1.0, note)
-    overlay: Mapping[str, Floats] | Path | None = weights.changed or None
+    overlay: Mapping[str, Floats] | None = weights.changed or None
     if checkpoint is not None and any(checkpoint.weights.iterdir()):
-        overlay = checkpoint.weights
+        overlay = ChangedWeights(checkpoint.weights)
 
     def encodings_of(ranges: Ranges, branches: Mapping[str, Encoding]) -> dict[str, Encoding]:
         return activation_encodings(

@@ -232,7 +232,8 @@ class WeightQuantizer:
             self._values[name] = changed.clone()
         values = changed.cpu().numpy()
         if self._checkpoint is not None:
-            self._checkpoint.keep_weight(name, values)
+            encoding = self._of_experts[name] if name in self._of_experts else self.encodings[name]
+            self._checkpoint.keep_weight(name, values, encoding)
         else:
             self.changed[name] = values
 

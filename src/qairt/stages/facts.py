@@ -71,8 +71,13 @@ def open_quantized(source: Path, config: DecoderConfig, changed: Path | None, ro
     from qairt.model.parameters import open_parameters
     from qairt.model.rotation import Rotation
 
+    overlay = None
+    if changed is not None:
+        from qairt.quant.changed_weights import ChangedWeights
+
+        overlay = ChangedWeights(changed)
     applied = Rotation.from_json(read_regular(rotation), str(rotation)) if rotation is not None else None
-    return open_parameters(source, config, changed, applied)
+    return open_parameters(source, config, overlay, applied)
 
 
 def open_exported(
@@ -93,7 +98,10 @@ def open_exported(
         from safetensors.numpy import load_file
 
         others = load_file(branches)
-    return ExportedWeights(open_quantized(source, config, changed, rotation), others)
+    parameters = open_quantized(source, config, changed, rotation)
+    own = [path for path in (rotation, branches) if path is not None]
+    files = [*parameters.source.files(), *(sorted(changed.iterdir()) if changed is not None else ()), *own]
+    return ExportedWeights(parameters, others, files)
 
 
 def require_file(env: Env, setting: str, path: Path | str) -> Path:

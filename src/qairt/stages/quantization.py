@@ -259,6 +259,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
 
 def _write(result: QuantizationResult, rotation: Rotation | None, directory: Path) -> Quantized:
+    from qairt.quant.changed_weights import ChangedWeights
     from qairt.quant.encodings_json import fits_version_061, write_encodings
     from qairt.stages.pictures.encodings import GridSizes
 
@@ -277,9 +278,9 @@ def _write(result: QuantizationResult, rotation: Rotation | None, directory: Pat
     if result.exported is not None:
         exported_reference = directory / "exported_reference.safetensors"
         result.exported.save(exported_reference)
-    if isinstance(result.overlay, Path):
+    if isinstance(result.overlay, ChangedWeights):
         changed_weights = directory / "changed_weights"
-        result.overlay.rename(changed_weights)
+        result.overlay.folder.rename(changed_weights)
     if rotation is not None:
         rotation_file = directory / "rotation.json"
         rotation_file.write_text(rotation.to_json())

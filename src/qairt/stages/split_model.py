@@ -194,8 +194,8 @@ def _write_weights(
     cut: ir.Model, weights: Path, task: Task, context: Context[SplitModelConfig, SplitModelInput]
 ) -> None:
     """Those that the part names, as quantization left them."""
-    from qairt.graph.weights_file import write_referenced
     from qairt.model.config import DecoderConfig
+    from qairt.stages.part_weights import write_part_weights
 
     source = context.input
     assert source.model is not None
@@ -203,7 +203,11 @@ def _write_weights(
     exported = open_exported(
         task.paths["model"], config, source.changed_weights, source.rotation, source.branch_weights
     )
-    write_referenced(cut, exported, weights, lambda fraction, name: context.progress(0.3 * fraction, name))
+
+    def progress(fraction: float, name: str) -> None:
+        context.progress(0.3 * fraction, name)
+
+    write_part_weights(cut, exported, weights, context.shared, progress)
 
 
 def parts_of(env: Env) -> list[Part]:

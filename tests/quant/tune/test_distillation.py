@@ -12,6 +12,7 @@ from tiny_parameters import TOKENS, tiny_parameters
 from qairt.errors import QuantizationError
 from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference
+from qairt.quant.changed_weights import ChangedWeights
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding, Encodings
 from qairt.quant.execution import Execution
@@ -120,9 +121,9 @@ def finished(
 
 def test_the_tuned_weights_lie_on_their_grids(parameters: Parameters, finished: tuple[QuantizationResult, ...]) -> None:
     plain, tuned = finished
-    assert isinstance(tuned.overlay, Path)
+    assert isinstance(tuned.overlay, ChangedWeights)
     for name in linear_shapes(parameters.config):
-        values, encoding = np.load(tuned.overlay / f"{name}.npy"), tuned.encodings.params[name]
+        values, encoding = tuned.overlay[name], tuned.encodings.params[name]
         assert np.array_equal(encoding.nearest(values), values)
         before = plain.encodings.params[name]
         chosen = Parameters(parameters.source, parameters.config, plain.overlay).read(name)

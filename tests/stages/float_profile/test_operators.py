@@ -147,7 +147,7 @@ def test_a_real_profile_adds_up_to_the_wall_time_it_covers(profiled: Profiled):
         assert all(row.self_ms >= 0 for row in found.operators)
         assert all(row.total_ms >= row.self_ms - 1e-6 for row in found.operators)
         # Total times contain their callees' time again, so they must not be added up.
-        assert sum(row.total_ms for row in found.operators) > 1.5 * found.wall_ms
+        assert sum(row.total_ms for row in found.operators) > found.wall_ms
     decode = {row.name: row for row in profiled.tables[1].operators}
     assert decode["aten::mm"].calls == 2 * 11 * (4 * 7 + 1)
 

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from qairt.errors import QuantizationError
 from qairt.keys import digest
 from qairt.model.parameters import Parameters
+from qairt.quant.changed_weights import ChangedWeights, keep_changed
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding
 from qairt.quant.execution import Execution, within
@@ -68,7 +69,11 @@ def distill_model(
     progress(0.0, "rounding weights")
     encodings = {name: result.encodings.params[name] for name in linear_shapes(parameters.config)}
     chosen = parameters.changed_by(result.overlay)
-    quantized = parameters.changed_by(_write(folder / "start", encodings, encodings, chosen, {}))
+    start = folder / "start"
+    start.mkdir(parents=True, exist_ok=True)
+    for name, encoding in encodings.items():  # float32: every step reads them
+        np.save(start / f"{name}.npy", encoding.nearest(chosen.read(name)))
+    quantized = parameters.changed_by(ChangedWeights(start))
     found = distill(
         parameters,
         quantized,
@@ -84,7 +89,7 @@ def distill_model(
     if not found.factors:
         return replace(result, notes=(*result.notes, f"{note}; kept the untuned scales"))
     tuned = {name: _scaled(encoding, found.factors[name]) for name, encoding in encodings.items()}
-    weights = _write(folder / "weights", tuned, encodings, quantized, found.factors)
+    weights = _write_tuned(folder / "weights", tuned, encodings, quantized, found.factors)
     measured = quantize(
         parameters.changed_by(weights),
         tokens,
@@ -108,18 +113,19 @@ def _scaled(encoding: Encoding, factors: NDArray[np.float32]) -> Encoding:
     return replace(encoding, scale=np.asarray(encoding.scale * factors, np.float32))
 
 
-def _write(
+def _write_tuned(
     folder: Path,
     encodings: Mapping[str, Encoding],
     integers: Mapping[str, Encoding],
     parameters: Parameters,
     factors: Mapping[str, NDArray[np.float32]],
-) -> Path:
+) -> ChangedWeights:
     """Write linears with their integers in `integers` and the scales of `encodings`, and norms times their factors."""
     folder.mkdir(parents=True, exist_ok=True)
     for name, encoding in encodings.items():
-        np.save(folder / f"{name}.npy", encoding.dequantize(integers[name].quantize(parameters.read(name))))
+        values = encoding.dequantize(integers[name].quantize(parameters.read(name)))
+        keep_changed(folder, name, values, encoding)
     for name in Structure(parameters.config).norms:
         if name in factors:
             np.save(folder / f"{name}.npy", np.asarray(parameters.read(name) * factors[name], np.float32))
-    return folder
+    return ChangedWeights(folder)
