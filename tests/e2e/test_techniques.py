@@ -59,6 +59,8 @@ def test_the_exported_weights_are_the_changed_ones_and_lie_on_the_grid(finished:
     changed = ChangedWeights(quantized.changed_weights)
     linears = {name for name, encoding in params.items() if encoding.blocks is not None}
     assert set(changed) == linears
+    taken = sum(path.stat().st_size for path in Path(quantized.changed_weights).iterdir())
+    assert taken < sum(values.size for values in changed.values()) * 0.6 + 2500 * len(linears)
     for name, values in changed.items():
         assert np.array_equal(weights_file.read(held[name]), values)
         assert np.array_equal(params[name].nearest(values), values)

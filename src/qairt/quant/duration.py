@@ -1,4 +1,4 @@
-"""How long quantization takes, before anything ran. Imports no torch."""
+"""How long quantization takes and how much it writes, before anything ran. Imports no torch."""
 
 from __future__ import annotations
 
@@ -35,3 +35,14 @@ def seconds_of(technique: TechniqueConfig, *, parameters: int, hidden_size: int,
     if technique.changes_weights:
         seconds += rounds * _COMPENSATION * parameters * hidden_size
     return seconds
+
+
+def changed_bytes(technique: TechniqueConfig, weights: int) -> int:
+    """Bytes of so many changed weights, see `qairt.quant.changed_weights`; while they are tuned, with their float32.
+
+    Args:
+        weights: of the linears of all layers.
+    """
+    if not technique.changes_weights:
+        return 0
+    return weights * technique.bits // 8 + weights // 32 + (4 * weights if technique.distillation_steps else 0)

@@ -28,7 +28,7 @@ from qairt.engine.stage import (
 from qairt.files import read_regular
 from qairt.quant.calibration_text import check_length
 from qairt.quant.config import TechniqueConfig
-from qairt.quant.duration import seconds_of
+from qairt.quant.duration import changed_bytes, seconds_of
 from qairt.recipe.files import RecipeFile
 from qairt.stages.calibration_file import calibration_path
 from qairt.stages.concurrencies import adapter_paths, concurrencies_of, shape_facts, text_paths
@@ -147,7 +147,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
     def expand(self, batch: Batch, env: Env) -> Expansion:
         model, sizes, technique = model_of(env), sizes_of(env), self._technique(env)
         estimate = Estimate(
-            bytes=model.parameter_count // 16 + 50_000_000,
+            bytes=model.parameter_count // 16 + 50_000_000 + changed_bytes(technique, sum(sizes.layers) // 4),
             seconds=seconds_of(
                 technique,
                 parameters=model.parameter_count,
