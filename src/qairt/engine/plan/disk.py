@@ -30,12 +30,18 @@ class DiskUse:
                 if id(read) in readers:
                     readers[id(read)].add(id(item))
         self._bytes = {number: item.bytes for number, item in going.items() if item.runs or item.cached}
-        self._waits_for = {number: readers[number] | ({number} if going[number].runs else set()) for number in going}
-        """By item that is let go, the items that must have ended before its bytes are free."""
+        waits_for = {number: readers[number] | ({number} if going[number].runs else set()) for number in going}
         for number, item in going.items():
             for above in item.upstream if item.stage.worth == "intermediate" else ():
                 if id(above) in going:
-                    self._waits_for[id(above)] |= self._waits_for[number] | readers[number]
+                    waits_for[id(above)] |= waits_for[number] | readers[number]
+        self._missing = {number: len(waited) for number, waited in waits_for.items()}
+        """By item that is let go, how many items must still end before its bytes are free."""
+        self._waiting: dict[int, list[int]] = {}
+        """By item that must end, those that wait for it."""
+        for number, waited in waits_for.items():
+            for other in waited:
+                self._waiting.setdefault(other, []).append(number)
         self.used = 0
         """Bytes more than before the first item."""
 
@@ -47,11 +53,10 @@ class DiskUse:
         self.used -= item.bytes
 
     def ended(self, item: PlannedItem) -> None:
-        for number, left in self._waits_for.items():
-            if id(item) in left:
-                left.discard(id(item))
-                if not left:
-                    self.used -= self._bytes.pop(number, 0)
+        for number in self._waiting.pop(id(item), ()):
+            self._missing[number] -= 1
+            if not self._missing[number]:
+                self.used -= self._bytes.pop(number, 0)
 
 
 class DiskLimit(DiskUse):
