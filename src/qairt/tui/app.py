@@ -194,6 +194,7 @@ class QairtApp(App[int]):
         host = run.host()
         if run is not self._launch.attach and host is not None and host.overrides != tuple(self.project.overrides):
             self._problems.append(f"showing run {run.id}, which is already running with other settings than yours")
+        self.call_later(self._tick)  # the first frame shows it
         self.set_timer(_PLAN_DELAY, self._plan.plan_at_start)
 
     def on_ready(self) -> None:
