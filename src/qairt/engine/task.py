@@ -44,6 +44,9 @@ class Task(BaseModel):
     environment: dict[str, JsonValue] = Field(default_factory=dict)
     """Where it runs, such as the device. Not in the key: it does not change the result."""
     estimate: Estimate = Field(default_factory=Estimate)
+    shares: str = ""
+    """Items of a stage that share a large file have the same one; the estimate of the first of them counts the file.
+    Not in the key."""
 
     @property
     def label(self) -> str:

@@ -67,13 +67,15 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         return value_of(coord, "split") != 1
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        from qairt.toolchain.costs import graph_peak, graph_seconds
+        from qairt.toolchain.costs import graph_peak, graph_seconds, head_split_bytes
 
-        tasks = []
+        tasks, written = [], set()
         for coord in batch:
             part = part_at(coord, env)
-            estimate = Estimate(bytes=30_000_000, seconds=graph_seconds(part), peak_ram=graph_peak(part))
-            tasks.append(Task(coord=coord, sources=(coord,), estimate=estimate))
+            size = 5_000_000 + (head_split_bytes(part) if part.index not in written else 0)
+            written.add(part.index)
+            estimate = Estimate(bytes=size, seconds=graph_seconds(part), peak_ram=graph_peak(part))
+            tasks.append(Task(coord=coord, sources=(coord,), estimate=estimate, shares=f"part {part.index}"))
         return Expansion(tasks)
 
     def facets_read(self) -> Collection[str]:

@@ -112,19 +112,21 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         tasks = []
         writes = has_model(env) and not is_external(env)
         paths = {"model": model_of(env).source} if writes else {}
+        first = next(iter(batch), None)
         for coord in batch:
             for part in parts_of(env):
                 estimate = Estimate(bytes=3_000_000, seconds=graph_seconds(part), peak_ram=graph_peak(part))
-                if writes:
-                    seconds = estimate.seconds + write_seconds(part)
-                    written = estimate.bytes + part.weight_bytes
-                    estimate = estimate.model_copy(update={"bytes": written, "seconds": seconds})
+                if writes and coord == first:
+                    written, seconds = part.weight_bytes, write_seconds(part)
+                    more = {"bytes": estimate.bytes + written, "seconds": estimate.seconds + seconds}
+                    estimate = estimate.model_copy(update=more)
                 tasks.append(
                     Task(
                         coord=(*coord, ("split", part.index)),
                         sources=(coord,),
                         params={"part": part.model_dump(mode="json"), "cl": context_length_at(coord, env)},
                         paths=paths,
+                        shares=f"part {part.index}",
                         estimate=estimate,
                     )
                 )

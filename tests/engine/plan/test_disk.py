@@ -56,6 +56,30 @@ def pipeline(folder: Path, keep: str = "results", items: int = 4) -> Pipeline:
     return Pipeline([toy.Source(), Fan(toy.FanConfig(arn=arn)), First(), toy.Join()], folder, keep=keep)
 
 
+class Sharing(Fan):
+    """All its items share the file of the first."""
+
+    def expand(self, batch, env) -> Expansion:
+        first, *others = super().expand(batch, env).tasks
+        small = Estimate(bytes=0, seconds=1.0, peak_ram=1000)
+        tasks = [first, *(task.model_copy(update={"estimate": small}) for task in others)]
+        return Expansion([task.model_copy(update={"shares": "all"}) for task in tasks])
+
+
+def test_a_shared_file_is_free_when_nobody_reads_any_of_the_items_that_share_it(tmp_path):
+    made = Pipeline(
+        [toy.Source(), Sharing(toy.FanConfig(arn=[1, 2, 3])), First(), toy.Join()], tmp_path, keep="results"
+    )
+    plan = made.plan()
+    use, ran = DiskUse(plan), []
+    for item in plan.to_run():
+        use.started(item)
+        use.ended(item)
+        ran.append((item.stage.name, use.used >= BIG))
+    readers = [held for name, held in ran if name == First().name]
+    assert readers == [True, True, False]
+
+
 def options(**more) -> RunOptions:
     return RunOptions(**({"jobs": 1, "memory": 10**9, "executor": "inline"} | more))
 

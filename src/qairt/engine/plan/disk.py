@@ -14,7 +14,7 @@ from qairt.engine.plan.order import Key, makespan, rules
 from qairt.engine.plan.reads import items_read
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from qairt.engine.plan.planned import Plan, PlannedItem
 
@@ -35,6 +35,9 @@ class DiskUse:
             for above in item.upstream if item.stage.worth == "intermediate" else ():
                 if id(above) in going:
                     waits_for[id(above)] |= waits_for[number] | readers[number]
+        for shared in _sharing(going.values()):
+            waited = set[int]().union(*(waits_for[number] for number in shared))
+            waits_for |= dict.fromkeys(shared, waited)
         self._missing = {number: len(waited) for number, waited in waits_for.items()}
         """By item that is let go, how many items must still end before its bytes are free."""
         self._waiting: dict[int, list[int]] = {}
@@ -104,6 +107,15 @@ def let_go_items(plan: Plan) -> list[PlannedItem]:
         for item in planned.items
         if id(item) not in last
     ]
+
+
+def _sharing(items: Iterable[PlannedItem]) -> Iterable[list[int]]:
+    """The groups of items that share a file: it is free when nobody reads any of them."""
+    groups: dict[tuple[str, str], list[int]] = {}
+    for item in items:
+        if item.task.shares:
+            groups.setdefault((item.stage.name, item.task.shares), []).append(id(item))
+    return groups.values()
 
 
 def within(plan: Plan, jobs: int, disk: int) -> Mapping[int, Key]:
