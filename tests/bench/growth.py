@@ -1,7 +1,7 @@
 """How time, memory and disk grow with a model: the whole chain on random models of known shapes.
 
     python tests/bench/growth.py [--shapes 135M,1B,3B,8B] [--layers 2,4] [--context 4096] [--technique fast]
-                                 [--memory 8G] [--disk 40G]
+                                 [--memory 8G] [--disk 40G] [--part 2]
     python tests/bench/growth.py --clean
 
 Writes random checkpoints (bfloat16) into `.bench`, runs `qairt run` with two jobs on each into an empty cache, which
@@ -78,6 +78,7 @@ def main() -> int:
     parser.add_argument("--technique", default="fast")
     parser.add_argument("--memory", help="what a run may take, as for `qairt run`; the free RAM otherwise")
     parser.add_argument("--disk", help="the same of its cache")
+    parser.add_argument("--part", type=int, help="layers of a part, the head in one of its own; chosen otherwise")
     parser.add_argument("--set", action="append", default=[], help="another setting of the recipe: stages.x.y=z")
     folder = ROOT / ".bench" / "growth"
     given = arguments_or_clean(parser, folder)
@@ -93,7 +94,11 @@ def main() -> int:
             model = folder / f"{name}-{layers}-layers"
             write_random_model(model, layers, given.tokenizer, SHAPES[name].config)
             limits = [f"--{name}={value}" for name in ("memory", "disk") if (value := getattr(given, name))]
-            taken = run(model, given.context, given.technique, [*limits, *given.set])
+            split = []
+            if given.part:
+                parts = -(-layers // given.part) + 2
+                split = ["stages.split_model.split_lm_head=true", f"stages.split_model.num_splits={parts}"]
+            taken = run(model, given.context, given.technique, [*limits, *split, *given.set])
             failed |= taken is None
             print(f"{name:>5}{layers:>4} layers   {taken or f'FAILED, see {model}.log'}", flush=True)
             if taken is not None:

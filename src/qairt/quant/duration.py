@@ -11,7 +11,7 @@ _START = 5.0
 _FORWARD = 3e-11
 """Seconds a parameter and token, with the ranges of all tensors."""
 _COMPENSATION = 3e-10
-"""Seconds a parameter and input of the residual stream: second stream, Gram matrices, error compensation."""
+"""Seconds a parameter and input of the residual stream: Gram matrices, error compensation."""
 _TRAINING = 5e-11
 """Seconds a parameter and token, forward and backward."""
 
@@ -30,7 +30,8 @@ def seconds_of(technique: TechniqueConfig, *, parameters: int, hidden_size: int,
     if technique.auto_precision is not None:
         trained += COST_CHUNKS * length
         rounds = 1 if technique.auto_precision.max_size_increase is not None else 2
-    passes = rounds + (technique.distillation_steps > 0)  # which measures ranges again
+    # Changed weights compute a second stream; tuned ones measure ranges again.
+    passes = rounds * (1 + technique.changes_weights) + (technique.distillation_steps > 0)
     seconds = _START + parameters * (_FORWARD * passes * chunks * length + _TRAINING * trained)
     if technique.changes_weights:
         seconds += rounds * _COMPENSATION * parameters * hidden_size
