@@ -12,6 +12,7 @@ from qairt.report.facts import BundleFile, Size
 
 _FORMS = (
     ("export", "", "float graph (ONNX)"),
+    ("split_model", ".onnx .bin", "float parts (ONNX)"),
     ("convert", ".dlc", "float graphs (DLC)"),
     ("quantize", ".onnx .bin", "quantized graphs (ONNX)"),
     ("quantize", ".dlc", "quantized graphs (DLC)"),

@@ -107,10 +107,11 @@ def _key_numbers(report: RunReport) -> list[tuple[str, str, str]]:
         found.append(("Peak RAM", size(run.peak_ram), "all processes"))
     by_stage = {each.stage: each.bytes for each in report.sizes if each.stage}
     last = next((name for name in ("generate_context_binary", "quantize") if name in by_stage), None)
-    if last is not None and "export" in by_stage:
+    in_float = _float_bytes(report)
+    if last is not None and in_float:
         small = [each.bytes for each in report.sizes if each.stage == last][-1]
         what = "context binaries" if last == "generate_context_binary" else "quantized graphs"
-        found.append(("Size", size(small), f"{what}, from {size(by_stage['export'])} in float"))
+        found.append(("Size", size(small), f"{what}, from {size(in_float)} in float"))
     return [*found, *quality_numbers(report)]
 
 
@@ -233,8 +234,14 @@ def _bars(
     ]
 
 
+def _float_bytes(report: RunReport) -> int:
+    """Of the float graphs with their weights: of the parts, or of the whole model's where it holds an external graph's;
+    0 if neither was made."""
+    return max((each.bytes for each in report.sizes if each.stage in ("export", "split_model")), default=0)
+
+
 def _sizes(report: RunReport) -> list[Bar]:
-    whole = next((each.bytes for each in report.sizes if each.stage == "export"), 0)
+    whole = _float_bytes(report)
     rows = []
     for each in report.sizes:
         ratio = fmt.ratio(each.bytes, whole)

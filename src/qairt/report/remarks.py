@@ -46,7 +46,7 @@ def gone(state: RunState, entries: Mapping[tuple[str, str], Entry], recipe: str)
     """Stages whose results are no longer in the cache."""
     sentences = []
     for name in state.stages():
-        built = [item for item in state.items.values() if item.stage == name and item.status in MADE]
+        built = [item for item in state.items.values() if item.stage == name and item.status in MADE - {"on_demand"}]
         missing = [item for item in built if (item.stage, item.label) not in entries]
         if missing:
             items = f"{len(missing)} of {count(len(built), 'result')} of {name}"

@@ -230,8 +230,7 @@ def test_nothing_written_is_said_with_the_items_state(qairt, place):
     )
     shutil.rmtree(place / "cache" / "pipeline_state" / "runs" / "0001")
     assert qairt("logs", "toy.yaml", "source", "all").err == (
-        "Error: run 0002 has no log of source all\n"
-        "  cached: nothing was written in this run, and the log of the run that built it is gone\n"
+        "Error: run 0002 has no log of source all\n  cached: the log of its run is gone\n"
     )
 
 

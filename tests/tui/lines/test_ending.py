@@ -26,6 +26,13 @@ def following(status: str, ending: Ending, look: Look) -> list[str]:
     return texts[texts.index("Next") + 1 :]
 
 
+def test_a_run_that_could_not_begin_says_why_and_offers_nothing_to_do_with_results() -> None:
+    state = RunState(status="failed", error="/c: no space left on device\n  free space on that disk")
+    left, right = ([line.plain.strip() for line in column] for column in ending_lines(state, NOTHING, (), Look(), 80))
+    assert left[2:4] == ["/c: no space left on device", "free space on that disk"]
+    assert [line.split()[0] for line in right[right.index("Next") + 1 :]] == ["⏎", "r"]
+
+
 @pytest.mark.parametrize(("status", "what"), [("failed", "failed"), ("interrupted", "was interrupted")])
 def test_a_run_that_did_not_finish_is_run_again_first(status: str, what: str) -> None:
     lines = following(status, NOTHING, Look())

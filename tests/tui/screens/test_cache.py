@@ -296,7 +296,7 @@ async def test_sorting(store, state):
             await settle(pilot)
             rows = app.screen._rows
             orders.append([row.stage for row in rows if row.is_stage])
-            sizes = [row.entries[0].bytes for row in rows if not row.is_stage and row.stage == rows[0].stage]
+            sizes = [row.entries[0].on_disk for row in rows if not row.is_stage and row.stage == rows[0].stage]
             assert orders[1:] or sizes == sorted(sizes, reverse=True), "the largest first"
         assert all(sorted(order) == sorted(orders[0]) for order in orders)
         await pilot.press("o")

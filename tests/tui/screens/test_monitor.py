@@ -65,14 +65,14 @@ async def test_a_pane_can_be_shown_by_its_number_at_any_size(tmp_path, size):
     app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=size) as pilot:
         await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
-        for number, pane in enumerate(app.workspace.monitor.panes, start=1):
+        monitor = app.workspace.monitor
+        for number, pane in enumerate(monitor.panes, start=1):
             await pilot.press(str(number), "plus")
             await until(pilot, lambda pane=pane: pane.region.width > size[0] - 4 and pane.region.height > size[1] - 8)
-            others = [other for other in app.workspace.monitor.panes if other is not pane]
-            assert not any(other.display for other in others)
+            assert not any(other.display for other in monitor.panes if other is not pane)
         await until(pilot, lambda: "artifact" in shown(app))  # the fifth is the detail
         await pilot.press("0")
-        await until(pilot, lambda: app.workspace.monitor.matrix.display and app.workspace.monitor.log_view.display)
+        await until(pilot, lambda: monitor.matrix.display and monitor.feed.display)  # the item wrote nothing
 
 
 @pytest.mark.parametrize("size", [(20, 5), (80, 24), (250, 70)])

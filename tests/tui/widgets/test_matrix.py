@@ -207,7 +207,9 @@ async def test_stages_are_folded_and_opened_by_key() -> None:
         assert len(app.matrix.selected_row_items) == 6
         app.state.items["convert", "ar128-split2"].status = "failed"
         app.matrix.show(app.state, 0)
-        assert next(line for line in app.lines if "convert" in line).count("×") == 1, "the gravest state is shown"
+        line = next(line for line in app.lines if "convert" in line)
+        assert line[:38].count("×") == 1, "the gravest state is shown"
+        assert "××───" in line[38:], "and in the bar"
         assert app.matrix.select(("convert", "ar128-split2"))
         assert app.matrix.selected_item == ("convert", "ar128-split2")
         await pilot.press("minus")

@@ -74,7 +74,7 @@ class RunLog:
             yield lines
             if ended or not self._follow:
                 if item is not None and log.is_empty:
-                    yield [nothing_written(item)]
+                    yield [nothing_written(item, log.path)]
                 return
         yield log.read(to_the_end=True)
 

@@ -289,6 +289,8 @@ class RunFinished(Event):
     executed: int
     cached: int
     failed: int
+    error: str = ""
+    """Why no item could begin, and the remedy."""
 
 
 AnyEvent = Annotated[

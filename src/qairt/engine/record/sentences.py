@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from pathlib import Path
 
 from qairt.amounts import about, count, duration, size
 from qairt.engine.record import events as ev
@@ -70,14 +71,30 @@ def failure(error: Mapping[str, object]) -> list[str]:
     return "\n".join(lines).splitlines()
 
 
-def nothing_written(item: ItemState) -> str:
-    """Why the log of an item is empty or missing: its state, and what that means for the log."""
+def failures(state: RunState) -> str:
+    """`1 failed: convert ar128-split5`, or why no item began; empty when nothing failed."""
+    if state.error:
+        return state.error.splitlines()[0]
+    failed = [item.name for item in state.items.values() if item.status == "failed"]
+    failed += [f"{output.stage} {output.kind}" for output in state.outputs.values() if output.status == "failed"]
+    if not failed:
+        return ""
+    more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
+    return f"{len(failed)} failed: {failed[0]}{more}"
+
+
+def nothing_written(item: ItemState, log: Path | None = None) -> str:
+    """Why the log of an item is empty or missing: its state, and what that means for the log.
+
+    Args:
+        log: the empty one; None if it is missing.
+    """
     took = f"; it took {duration(item.seconds)}" if item.seconds else ""
     match item.status:
         case "on_demand":
             return "on demand: nobody needs it, so it was not made"
         case "cached":
-            return "cached: nothing was written in this run, and the log of the run that built it is gone"
+            return "cached: nothing was written" if log is not None else "cached: the log of its run is gone"
         case "done" | "warn":
             return f"done: nothing was written{took}"
         case "running" | "quiet":
@@ -150,5 +167,5 @@ def format_event(event: ev.Event) -> list[str]:
             return [f"{event.level}: {event.message}"]
         case ev.RunFinished():
             items = f"{count(event.executed, 'item')} built, {event.cached} cached, {event.failed} failed"
-            return [f"run {event.status} after {duration(event.seconds)}: {items}"]
+            return [*event.error.splitlines(), f"run {event.status} after {duration(event.seconds)}: {items}"]
     return []

@@ -131,6 +131,8 @@ class RunState:
     recipe: str = ""
     cache_dir: str = ""
     status: RunStatus = "planned"
+    error: str = ""
+    """Why no item began, if the run was refused."""
     scheduler: str = ""
     """Of the cluster whose workers make its items."""
     disk: int = 0
@@ -208,7 +210,7 @@ class RunState:
                 if event.done and event.action in ("pause", "resume"):
                     self.paused = event.action == "pause"
             case ev.RunFinished():
-                self.status, self.seconds = event.status, event.seconds
+                self.status, self.seconds, self.error = event.status, event.seconds, event.error
             case _:
                 self._apply_to_item(event)
 

@@ -51,13 +51,15 @@ class RunRecord(BaseModel):
 
 
 def sizes_on_disk(entries: Iterable[Entry]) -> tuple[dict[str, int], int]:
-    """Bytes of each stage's results and of all results, equal files counted once."""
-    contents: dict[str, dict[str, int]] = {}
+    """Bytes of each stage's results and of all results: equal files once, where they are first, and none that was let
+    go."""
+    seen: set[str] = set()
+    sizes: dict[str, int] = {}
     for entry in entries:
-        files = {file["sha256"]: file["size"] for file in entry.files.values()}
-        contents.setdefault(entry.stage, {}).update(files)
-    whole = {digest: size for files in contents.values() for digest, size in files.items()}
-    return {stage: sum(files.values()) for stage, files in contents.items()}, sum(whole.values())
+        files = {file["sha256"]: file["size"] for file in entry.files_here().values() if file["sha256"] not in seen}
+        seen |= files.keys()
+        sizes[entry.stage] = sizes.get(entry.stage, 0) + sum(files.values())
+    return sizes, sum(sizes.values())
 
 
 def add_run(folder: RunFolder, sizes: Mapping[str, int], size: int) -> None:

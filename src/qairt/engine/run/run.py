@@ -215,8 +215,8 @@ class Run:
         try:
             warning = require_space(plan, self._cache.cache_dir, self._options)
             self._executor.open()
-        except QairtError:
-            self._finish(plan, "failed", 0.0)
+        except QairtError as error:
+            self._finish(plan, "failed", 0.0, str(error))
             raise
         if warning is not None:
             self._stream.emit(ev.LogLine(level="warning", message=warning))
@@ -298,11 +298,10 @@ class Run:
         return "interrupted" if self._cancellations else "done"
 
     def _status(self) -> ev.EndStatus:
-        """Of items and outputs: a requested output that could not be written is a failure too."""
         status = self._items_status()
         return "failed" if status == "done" and self._failed_outputs else status
 
-    def _finish(self, plan: Plan, status: ev.EndStatus, seconds: float) -> None:
+    def _finish(self, plan: Plan, status: ev.EndStatus, seconds: float, error: str = "") -> None:
         self._bookkeeping.write("metrics.json cannot be written", lambda: self._metrics.close(status))
         self._stream.emit(
             ev.RunFinished(
@@ -311,6 +310,7 @@ class Run:
                 executed=len(self._executed),
                 cached=len(self._cached),
                 failed=len(self._failed) + len(self._failed_outputs),
+                error=error,
             )
         )
         with suppress(OSError):  # the run is over; its events and entries say the same

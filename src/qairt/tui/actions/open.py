@@ -48,7 +48,7 @@ class OpenActions:
             item.name,
             workspace.look,
             running=running,
-            nothing=nothing_written(item),
+            nothing=nothing_written(item, path),
             seconds=1 / self._rate(),
         )
         workspace.app.push_screen(screen)

@@ -94,7 +94,7 @@ def cache_rows(content: CacheContent, pattern: str = "", order: CacheOrder = "st
 
 
 _SORT_BY: dict[CacheOrder, Callable[[Entry], float]] = {
-    "size": lambda entry: entry.bytes,
+    "size": lambda entry: entry.on_disk,
     "took": lambda entry: entry.seconds,
     "age": lambda entry: -_made_at(entry),
 }

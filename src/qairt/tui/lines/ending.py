@@ -88,6 +88,8 @@ def _next(state: RunState, ending: Ending | None, look: Look) -> Iterator[_Line]
         lines.insert(0, ("⏎", "stages", f"see what {what}; there r runs it again"))
     if not can_export(state, ending):
         lines.pop()
+    if state.error:
+        lines = [("⏎", "stages", "go back"), ("r", "report", "write one page about the run")]
     for key, name, about in lines:
         yield look.text(key), f"{name.ljust(_NAMES - 2)}{about}", ""
 
@@ -100,6 +102,8 @@ def _outcome(state: RunState) -> Iterator[_Line]:
     made = f"{count(ran, 'item')} made, {cached} reused from the cache"
     failed = state.count("failed")
     yield "", f"{made}, {failed} failed" if failed else made, ""
+    for line in state.error.splitlines():
+        yield "", line, "$state-failed"
     for item in [item for item in state.items.values() if item.status == "failed"][:_WARNINGS]:
         error = item.error or {}
         yield "", f"{item.name}: {error.get('what', 'it failed')}", "$state-failed"

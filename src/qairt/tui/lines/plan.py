@@ -141,7 +141,7 @@ def _row(
         low=low,
         high=high,
         peak_ram=max((item.peak_ram for item in to_run), default=0),
-        bytes=sum(item.bytes for item in items),
+        bytes=sum(item.bytes for item in items if not item.on_demand),
         exact=all(item.from_history for item in to_run),
     )
 

@@ -38,6 +38,8 @@ def head_lines(diff: KeyDiff, now: float, look: Look) -> list[str]:
         same = "=" if diff.cached_key == item.key else "≠"
         built = f"built {_ago(diff.cached_at, now)}, {size(diff.cached_bytes)}"
         keys = f"key  {item.key[:8]} now   {same}   {diff.cached_key[:8]} {built}"
+    elif item.cleared is not None:
+        keys = f"key  {item.key[:8]} now   =   that of the cleared result"
     else:
         keys = f"key  {item.key[:8]} now; never built before"
     return [look.text(f"why  {plain(item.name)}   {state}{root}"), look.text(keys)]

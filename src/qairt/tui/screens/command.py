@@ -65,7 +65,7 @@ class CommandScreen(Screen[None]):
         if code is None:
             state = f"▶ cancelling, {took}" if self._command.cancelled else f"▶ running, {took}"
         elif self._command.cancelled:
-            state = f"~ cancelled after {took}"
+            state = f"■ cancelled after {took}"
         else:
             state = f"✓ done in {took}" if code == 0 else f"× failed after {took}, exit code {code}"
         return self._look.text(f" {self._title}  {state}")

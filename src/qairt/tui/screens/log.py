@@ -85,7 +85,7 @@ class LogScreen(Screen[None]):
         if item is not None and item.status != self._status:
             self._status = item.status
             self._grows = item.status in BUSY
-            self.view.open(self._path, self._title, nothing_written(item))
+            self.view.open(self._path, self._title, nothing_written(item, self._path))
             self._show()
 
     @property

@@ -17,7 +17,7 @@ from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.eta import SmoothEta, in_words
 from qairt.engine.record.events import Event, ResourceSample
 from qairt.engine.record.progress import finished_of_work, progress_of
-from qairt.engine.record.sentences import nothing_written
+from qairt.engine.record.sentences import failures, nothing_written
 from qairt.engine.record.state import BUSY, UNMADE, ItemState, RunState
 from qairt.engine.settings_in_force import RecipeValue
 from qairt.tui.key import MonitorAction
@@ -73,6 +73,8 @@ class MonitorScreen(Screen[None]):
         self._events = events
         self._eta = SmoothEta()
         self._shown_item: tuple[ItemKey, str] | None = None
+        self._log: Path | None = None
+        """Of the item."""
         self._sample: ResourceSample | None = None
         """The one the profiler shows."""
         self._solo = 0
@@ -128,7 +130,7 @@ class MonitorScreen(Screen[None]):
         if session is not self._session:
             self._session, self._user_moved = session, False
         state = self.state = session.state
-        remark = session.remark or _failures(state)
+        remark = session.remark or failures(state)
         self.status.look = self._look
         self.status.show(self._recipe_name, state, now, connection=_CONNECTION[session.kind], remark=remark)
         self._show_overall(state, now)
@@ -143,8 +145,9 @@ class MonitorScreen(Screen[None]):
             if self.line.display:
                 self.line.show(state)
         self._show_item(changed)
+        self._show_log_or_feed()
         if self.feed.display:
-            self.feed.show(self._events(), nothing_written(self.selected) if self.selected else "")
+            self.feed.show(self._events(), self._said(self.selected) if self.selected else "")
         if self.log_view.display:
             self.log_view.refresh_from_file()
         if (usable := self._usable_now()) != self._usable:  # refreshing rebuilds the footer
@@ -220,14 +223,21 @@ class MonitorScreen(Screen[None]):
         shown = ((item.stage, item.label), item.status)
         if shown != self._shown_item:
             self._shown_item = shown
-            path = self._find_log(item)
-            self.log_view.open(path, item.name_and_host, nothing_written(item))
-            self.set_class(path is None, "no-log")
+            self._log = self._find_log(item)
+            self.log_view.open(self._log, item.name_and_host, self._said(item))
+            self._show_log_or_feed()
         elif not changed and item.status not in BUSY:
             return
         if self.detail.display:
             planned, entry, manifest = self._find_item(item.stage, item.label)
             self.detail.show(item, planned, entry, self.state, manifest)
+
+    def _said(self, item: ItemState) -> str:
+        return nothing_written(item, self._log)
+
+    def _show_log_or_feed(self) -> None:
+        """While the item has written nothing, the feed of the run stands there."""
+        self.set_class(not _has_text(self._log), "no-log")
 
     def on_stage_matrix_selected(self) -> None:
         self._show_item(changed=True)
@@ -358,11 +368,8 @@ class MonitorScreen(Screen[None]):
         self.matrix.focus()
 
 
-def _failures(state: RunState) -> str:
-    """`1 failed: convert ar128-split5`; empty when nothing failed."""
-    failed = [item.name for item in state.items.values() if item.status == "failed"]
-    failed += [f"{output.stage} {output.kind}" for output in state.outputs.values() if output.status == "failed"]
-    if not failed:
-        return ""
-    more = f" and {len(failed) - 1} more" if len(failed) > 1 else ""
-    return f"{len(failed)} failed: {failed[0]}{more}"
+def _has_text(log: Path | None) -> bool:
+    try:
+        return log is not None and log.stat().st_size > 0
+    except OSError:
+        return False

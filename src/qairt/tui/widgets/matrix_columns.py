@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -121,13 +121,17 @@ def fitted(text: str, width: int, look: Look) -> str:
     return set_cell_size(text, max(width - 1, 0)) + ("~" if look.ascii else "…")[:width]
 
 
+_FILLED: Mapping[ItemStatus, str] = {"running": "╍", "failed": "×", "blocked": "·", "cancelled": "■"}
+"""Glyphs of a bar's parts that are not finished work, so that none is told by its colour alone."""
+
+
 def _bar(row: ShownRow, width: int, look: Look) -> list[Part]:
     """What is done of a stage; rows under a stage have none."""
     if row.kind == "part":
         return [(" " * width, "off")]
     shares = cells_of_bar(row.bar, row.total, width)
-    filled, empty = look.text("━"), look.text("─")
-    parts: list[Part] = [(filled * number, status) for status, number in shares]
+    empty = look.text("─")
+    parts: list[Part] = [(look.text(_FILLED.get(status, "━")) * number, status) for status, number in shares]
     rest = width - sum(number for _, number in shares)
     return [*parts, (empty * rest, "track")] if rest else parts
 
