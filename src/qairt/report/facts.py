@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from qairt.engine.record.state import ItemStatus
 from qairt.engine.record.summary import RunSummary
 from qairt.recipe.configs import BASE
-from qairt.verify.result import LayerCost, ModelFidelity, PartFidelity, TokenFidelity
+from qairt.verify.result import QUANTIZED, LayerCost, ModelFidelity, PartFidelity, TokenFidelity
 
 if TYPE_CHECKING:
     from qairt.results.estimate import AtMost
@@ -134,6 +134,11 @@ class Fidelity:
     models: Sequence[ModelFidelity] = ()
     """The whole model of each quantized rung."""
     first_far: ModelFidelity | None = None
+
+    @property
+    def is_quantized(self) -> bool:
+        """Whether quantized parts were compared, or what a runtime makes of them."""
+        return bool(self.runtimes) or any(part.rung in QUANTIZED for part in self.parts)
 
     @property
     def verdict(self) -> Literal["good", "warn", "low"]:

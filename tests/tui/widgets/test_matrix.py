@@ -279,7 +279,7 @@ async def test_every_line_fits_at_every_size(size: tuple[int, int], splits: int)
         assert width < 20 or any(reversed_text(app.matrix.render_line(y)) for y in range(size[1]))
 
 
-@pytest.mark.parametrize(("splits", "cell", "shown"), [(3, 5, 3), (8, 4, 8), (16, 2, 16), (24, 2, 18)])
+@pytest.mark.parametrize(("splits", "cell", "shown"), [(3, 6, 3), (8, 4, 8), (16, 2, 16), (24, 2, 18)])
 def test_columns_get_narrower_and_then_scroll(splits: int, cell: int, shown: int) -> None:
     columns, _ = fitted_to(a_state(splits=splits))
     assert (columns.cell, columns.shown) == (cell, shown)

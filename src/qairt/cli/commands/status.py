@@ -58,6 +58,16 @@ def status(
     for folder, run in runs:
         for line in _about_process(folder, run):
             emit(line)
+    if any(_is_elsewhere(folder) for folder, _ in runs):
+        emit("")
+        emit("A run of another folder: qairt logs RUN --cache-dir CACHE")
+
+
+def _is_elsewhere(folder: RunFolder) -> bool:
+    """Whether `qairt logs RUN`, started here, would not find it."""
+    from qairt.cli.find_cache_dir import caches_here
+
+    return cache_dir_of(folder).resolve() not in {cache.resolve() for cache in caches_here()}
 
 
 def _about_process(folder: RunFolder, run: RunSummary) -> list[str]:

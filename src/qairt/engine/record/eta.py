@@ -19,6 +19,8 @@ _UNITS = (("s", 9.95, 1), ("s", 239.5, 0), ("min", 7170.0, 0), ("h", inf, 1))
 """A unit, the seconds below which it is used, and its digits after the point."""
 STEADY = 5.0
 """Seconds for which a displayed estimate only counts down; less if less than four times as much is left."""
+_GROWING = 1.0
+"""The same while an item takes longer than estimated."""
 _OVERDUE = 0.3
 """What is left of an overdue item, as a share of its elapsed time."""
 _RELIABLE = 0.1
@@ -86,7 +88,8 @@ def remaining(state: RunState, now: float, *, jobs: int | None = None, memory: i
 
 
 class SmoothEta:
-    """An ETA for display: it counts down for five seconds, then moves to the latest estimate."""
+    """An ETA for display: it counts down for five seconds, then moves to the latest estimate; for one second while an
+    item is overdue, whose estimate grows."""
 
     def __init__(self) -> None:
         self._eta = Eta(0.0, 0.0, 0.0, known=False)
@@ -97,6 +100,8 @@ class SmoothEta:
         """The remaining time at `now`."""
         of = (state.run_id, state.status, state.paused)
         steady = min(STEADY, self._eta.seconds / 4)
+        if steady > _GROWING and any(is_overdue(item, now) for item in state.items.values()):
+            steady = _GROWING
         if of != self._of or not 0 <= now - self._made < steady:
             self._eta, self._made, self._of = remaining(state, now), now, of
         if state.status != "running" or state.paused:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.run.ending import ending_of
@@ -13,7 +14,7 @@ from qairt.tui.screens.ending import EndingScreen, Verb
 from qairt.tui.workspace import Workspace
 
 _ABOUT_PROMPT = "The quantized graphs answer it on this machine, in ONNX Runtime."
-_ABOUT_FOLDER = "A new or empty folder. It gets what a device needs."
+_ABOUT_FOLDER = "A new or empty folder, which gets what a device needs; a relative path starts at {}."
 
 
 class ResultsActions:
@@ -49,7 +50,7 @@ class ResultsActions:
             self._ask("Generate", _ABOUT_PROMPT, "", partial(self._start, verb))
         elif verb == "export":
             folder = f"{self._workspace.project.recipe.stem}-bundle"
-            self._ask("Export to", _ABOUT_FOLDER, folder, partial(self._start, verb))
+            self._ask("Export to", _ABOUT_FOLDER.format(Path.cwd()), folder, partial(self._start, verb))
         else:
             self._start(verb)
 

@@ -126,6 +126,8 @@ def _files(made: Made) -> Iterator[_Line]:
     longest = max((len(name) for name, _ in made.files), default=0)
     for name, bytes_ in made.files:
         yield "", f"{name.ljust(longest)}  {size(bytes_):>8}", "$text-muted"
+    if 0 < len(made.files) < made.count:
+        yield "", f"and {made.count - len(made.files)} more", "$text-muted"
 
 
 def _time(state: RunState, ending: Ending | None) -> Iterator[_Line]:

@@ -203,7 +203,7 @@ def _grouped(
         "",
         cells,
         sum(row.done for row in source),
-        len(items),
+        sum(row.total for row in source),
         clock(seconds) if seconds else "",
         time_left(items, now, jobs),
         keys,

@@ -79,7 +79,7 @@ class CommandScreen(Screen[None]):
         self._show()
 
     def action_back(self) -> None:
-        self.app.pop_screen()
+        self.dismiss(None)
 
     def _show(self) -> None:
         self._head.update(self.head)

@@ -23,6 +23,12 @@ _NARROW, _NARROWER, _NARROWEST = 60, 46, 34
 """Below these widths TIME, then ETA, then DONE is left out."""
 _MIN_BAR, _MAX_BAR = 5, 24
 _NARROW_CELL, _MAX_CELL = 2, 8
+_LAYOUTS = (
+    *((cell, _GOOD_NAME) for cell in (6, 5, 4)),
+    *((cell, _SHORT_NAME) for cell in (4, 2)),
+    (_NARROW_CELL, _MIN_NAME),
+)
+"""Columns of a cell and the least of a name, from the best layout on."""
 _INDEX_EVERY = 4
 SIGN = 2
 """Columns of the sign that a stage is open or folded."""
@@ -54,7 +60,7 @@ class Columns:
         bar = _MIN_BAR if width >= _NARROW else 0
         taken = 2 + sum(each + 1 for each in (bar, done, time, left) if each) - bool(done)
         longest = max([5, *(cell_len(_SIGNS[row.kind] + row.name) for row in rows)])
-        for cell, least in ((5, _GOOD_NAME), (4, _GOOD_NAME), (4, _SHORT_NAME), (2, _SHORT_NAME), (2, _MIN_NAME)):
+        for cell, least in _LAYOUTS:
             name = min(width - taken - cell * matrix.width, longest)
             if name >= min(least, longest):
                 spare = width - taken - cell * matrix.width - name
