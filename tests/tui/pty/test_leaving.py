@@ -77,6 +77,8 @@ def test_the_stream_tells_what_was_missed_once_and_returns_to_the_same_screen(pl
     terminal.pass_results()
     until(lambda: place.run().liveness() == "over")
     terminal.wait_for("built, 0 cached")
+    terminal.send("gj")  # to an item that wrote something: its log stands there, not the feed
+    terminal.wait_for(lambda text: "Log · fan" in text and "built, 0 cached" not in text)
     before = terminal.text()
     start = terminal.send("s")
     terminal.wait_for("the run has ended; press s to return")

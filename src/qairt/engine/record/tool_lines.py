@@ -38,12 +38,13 @@ def folded(lines: Iterable[str]) -> Iterator[str]:
             harmless += 1
             continue
         if harmless:
-            yield _fold(harmless)
+            yield fold(harmless)
             harmless = 0
         yield line
     if harmless:
-        yield _fold(harmless)
+        yield fold(harmless)
 
 
-def _fold(number: int) -> str:
+def fold(number: int) -> str:
+    """What stands for so many harmless lines."""
     return f"({count(number, 'line')} of the vendor's tools that {'means' if number == 1 else 'mean'} nothing)"

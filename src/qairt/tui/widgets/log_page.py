@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from itertools import takewhile
 
 from rich.cells import get_character_cell_size
 
+from qairt.engine.record.tool_lines import fold, is_harmless
 from qairt.tui.lines.log import level_of, since, time_of
-from qairt.tui.log_file import FileLine, LogFile
+from qairt.tui.log_file import LogFile
 from qairt.tui.terminal.glyphs import Look
 
+_LONGEST_SERIES = 1000
 _LEVEL_COLUMNS = 400
 """Characters of a line that its level is judged by."""
 
@@ -54,8 +57,10 @@ class Page:
         rows: list[LogRow] = []
         number = max(top, 0)
         while len(rows) < self.height and number < count:
-            rows += self._rows_of(number, file.line(number, self._columns))
+            rows += self._rows_of(file, number)
             number += 1
+        if len(rows) < self.height and top > 0:  # lines at the end are folded
+            return self._last_rows(file, count)
         return rows[: self.height]
 
     def last_top(self, file: LogFile, last: int) -> int:
@@ -64,7 +69,7 @@ class Page:
             return max(last + 1 - self.height, 0)
         room, number = self.height, last + 1
         while number > 0 and room > 0:
-            room -= len(self._rows_of(number - 1, file.line(number - 1, self._columns)))
+            room -= len(self._rows_of(file, number - 1))
             number -= 1
         return min(number + (room < 0), max(last, 0))
 
@@ -72,22 +77,37 @@ class Page:
         rows: list[LogRow] = []
         while len(rows) < self.height and number > 0:
             number -= 1
-            rows[:0] = self._rows_of(number, file.line(number, self._columns))
+            rows[:0] = self._rows_of(file, number)
         return rows[-self.height :] if self.height else []
 
     @property
     def _columns(self) -> int:
         return max(self.width * self.height if self.wrap else self.left + self.width, _LEVEL_COLUMNS)
 
-    def _rows_of(self, number: int, line: FileLine) -> list[LogRow]:
+    def _is_note(self, file: LogFile, number: int) -> bool:
+        return 0 <= number < file.line_count and is_harmless(file.line(number, _LEVEL_COLUMNS).text)
+
+    def _folded(self, file: LogFile, number: int) -> list[LogRow]:
+        """One row for a series of lines that mean nothing, at its first."""
+        if self._is_note(file, number - 1):
+            return []
+        later = range(number, min(file.line_count, number + _LONGEST_SERIES))
+        series = takewhile(lambda other: self._is_note(file, other), later)
+        text = self.look.text(fold(sum(1 for _ in series)))
+        return [LogRow(number, 0, text[: self.width], "note", (), len(text) > self.width)]
+
+    def _rows_of(self, file: LogFile, number: int) -> list[LogRow]:
+        """None for a line that is folded into the one before; while something is searched for, none is."""
+        if self.pattern is None and self._is_note(file, number):
+            return self._folded(file, number)
+        line = file.line(number, self._columns)
         text = self.look.text(line.text)
         level = level_of(text[:_LEVEL_COLUMNS])
         matches = tuple(match.span() for match in self.pattern.finditer(text)) if self.pattern else ()
         when = ""
         if self.first_time is not None and (moment := time_of(text)) is not None:
             when = since(self.first_time, moment)
-        wrap = self.wrap and level != "note"  # what means nothing gets one row
-        pieces = _wrapped(text, self.width, self.height) if wrap else [_window(text, self.left, self.width)]
+        pieces = _wrapped(text, self.width, self.height) if self.wrap else [_window(text, self.left, self.width)]
         rows = []
         for nth, (start, piece) in enumerate(pieces):
             end = start + len(piece)
