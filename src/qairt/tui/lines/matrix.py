@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from qairt.amounts import short_age
 from qairt.engine.axes import label
 from qairt.engine.record.eta import done_of, is_blended, is_overdue, left_of, wall_seconds
 from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, ItemStatus, RunState
@@ -93,7 +94,7 @@ def matrix_rows(state: RunState, now: float, before: Matrix = EMPTY) -> Matrix:
     jobs = state.jobs
     rows = tuple(
         row
-        if row.inputs == (inputs := _row_inputs(items)) and not row.has(*BUSY)
+        if row.inputs == (inputs := _row_inputs(items, now)) and not row.has(*BUSY)
         else _filled(row, items, inputs, now, jobs)
         for row, items in zip(grid.rows, grid.items, strict=True)
     )
@@ -164,8 +165,15 @@ def _place(coord: dict[str, int], shown: list[str]) -> str:
     return "/".join(str(coord.get(axis, "-")) for axis in shown)
 
 
-def _row_inputs(items: tuple[ItemState | None, ...]) -> tuple[object, ...]:
-    return (*[item and item.status for item in items], sum([item.seconds for item in items if item]))
+def _row_inputs(items: tuple[ItemState | None, ...], now: float) -> tuple[object, ...]:
+    cleared = _cleared([item for item in items if item], now)
+    return (*[item and item.status for item in items], sum([item.seconds for item in items if item]), cleared)
+
+
+def _cleared(items: Iterable[ItemState], now: float) -> str:
+    """`cleared 2 min ago`, the latest of them; empty if none is."""
+    latest = max([item.cleared or 0.0 for item in items if item.status == "cleared"], default=0.0)
+    return f"cleared {short_age(now - latest)} ago" if latest else ""
 
 
 def _filled(
@@ -205,7 +213,7 @@ def time_left(items: list[ItemState], now: float, jobs: int) -> str:
     if statuses == {"on_demand"}:
         return "on demand"
     if "cleared" in statuses and not statuses & BUSY:
-        return "cleared"
+        return _cleared(items, now) or "cleared"
     if "stale" in statuses and not statuses & BUSY:
         return "stale"
     if any(is_overdue(item, now) for item in items):
