@@ -262,7 +262,7 @@ def test_what_was_cleared_is_said_by_plan_and_why_until_it_is_back(qairt):
     qairt("run", "toy.yaml", "--executor", "inline")
     qairt("cache", "clear", "toy.yaml", "join", "--yes")
     note = r"cleared \d+ s ago · `qairt cache undo` brings it back"
-    assert re.search(rf"join\s+all\s+\d\.\d s\s+{note}\n", qairt("plan", "toy.yaml").out)
+    assert re.search(rf"join\s+all\s+~\d\.\d s\s+{note}\n", qairt("plan", "toy.yaml").out)
     assert re.search(rf"join\s+all\s+{note}\n", qairt("cache", "why", "toy.yaml").out)
     qairt("cache", "undo", "toy.yaml")
     assert "cleared" not in qairt("plan", "toy.yaml").out

@@ -24,7 +24,7 @@ def test_a_newcomer_compiles_a_model_and_watches_it(place):
     run = place.run()
     until(lambda: list(run.logs.glob("quantize.*.log")) != [], 90)  # the compiler is at work
     latencies = []
-    for key in "gG" * 15:  # the selection follows what runs, which is not at the top
+    for key in "gG" * 5:  # the selection follows what runs, which is not at the top
         latencies.append(terminal.paint_latency(key))
     assert run.liveness() == "running"
     until(lambda: run.liveness() == "over", 60)

@@ -95,8 +95,8 @@ def _artifacts(stage: StagePlan) -> str:
 
 
 def _marked(text: str, items: list[PlannedItem]) -> str:
-    """`text` with `~` if one of the items has never run."""
-    return text if all(item.from_history or not item.runs for item in items) else f"~{text}"
+    """`text` with `~` if it is expected: one of the items is still to run."""
+    return f"~{text}" if any(item.runs for item in items) else text
 
 
 def _summary(plan: Plan, jobs: int, memory: int) -> str:

@@ -27,7 +27,7 @@ _RELIABLE = 0.1
 """The fraction from which on the progress that a tool reports is used."""
 _PRIOR = 0.05
 """The share of a run with history after which its own pace has a weight of one half."""
-_SHORT = 4.0
+_SHORT = 15.0
 """Seconds of a stage whose pace tells half as much about other stages as that of a long one."""
 _UNKNOWN = (0.5, 2.5)
 """The range of an estimate by size, as shares of it."""

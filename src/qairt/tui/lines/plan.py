@@ -59,8 +59,6 @@ class PlanRow:
     high: float
     peak_ram: int
     bytes: int
-    exact: bool
-    """Whether time and memory were measured in earlier runs."""
 
     @property
     def first(self) -> PlannedItem:
@@ -142,7 +140,6 @@ def _row(
         high=high,
         peak_ram=max((item.peak_ram for item in to_run), default=0),
         bytes=sum(item.bytes for item in items if not item.on_demand),
-        exact=all(item.from_history for item in to_run),
     )
 
 
@@ -229,8 +226,8 @@ def _that_fit(columns: list[str], width: int) -> list[str]:
 
 def cells(row: PlanRow, width: int, look: Look) -> list[str]:
     """The cells of one row."""
-    mark = "" if row.exact else "~"
     runs = row.to_run > 0
+    mark = "~" if runs else ""
     time = spread(row.seconds, *((row.low, row.high) if width >= _WIDE else (0, 0)))
     found = [  # in the order of `titles`
         row.name,
@@ -240,7 +237,7 @@ def cells(row: PlanRow, width: int, look: Look) -> list[str]:
         look.text(row.causes[0]),
         time if runs else "-",
         f"{mark}{size(row.peak_ram)}" if runs else "-",
-        size(row.bytes) if row.bytes else "-",
+        f"{mark}{size(row.bytes)}" if row.bytes else "-",
     ]
     return _that_fit(found, width)
 
