@@ -33,7 +33,7 @@ def test_after_a_run_costs_are_those_of_the_run_and_reasons_name_the_leaf(qairt)
     qairt("run", "toy.yaml", *INLINE)
     said = qairt("plan", "toy.yaml", "stages.fan.suffix=x")
     assert re.sub(r"~\d\.\d s", "T", said.out).splitlines()[8:] == [
-        "  stage  item   time  why it runs",
+        "  stage  item    time  why it runs",
         "  fan    ar1   T  stages.fan.suffix  → x",
         "  fan    ar2   T  stages.fan.suffix  → x",
         "  upper  ar2   T  fan ar2 changed: stages.fan.suffix  → x",
