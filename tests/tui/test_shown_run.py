@@ -55,7 +55,9 @@ def test_an_error_is_reported_once_and_is_the_exit_code(tmp_path, run):
     own = session(tmp_path)
     run.replace(own)
     own.execute()
-    assert isinstance(run.take_error(), CacheError)
+    error = run.take_error()
+    assert isinstance(error, CacheError)
+    assert (own.state.status, own.state.error) == ("failed", str(error)), "the header and the end page say why"
     assert run.take_error() is None
     assert run.exit_code(None) == CacheError("x").exit_code
 

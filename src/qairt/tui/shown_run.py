@@ -43,6 +43,9 @@ class ShownRun:
             return None
         self._reported = session
         session.state.end_unexpectedly()
+        session.state.error = session.state.error or str(session.error)
+        if session.state.status == "planned":  # it never began
+            session.state.status = "failed"
         return session.error
 
     @property
