@@ -119,6 +119,8 @@ class Workspace:
 
     def show_recipe_values(self, planned: PlanResult) -> None:
         """Fill the monitor's recipe pane, if there is a monitor."""
+        if planned.pipeline is None and self._monitor is not None and not self.project.recipe.is_file():
+            self._monitor.show_recipe(None)
         if planned.pipeline is not None and self._monitor is not None:
             from qairt.engine.settings_in_force import recipe_values
 

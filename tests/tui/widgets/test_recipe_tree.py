@@ -167,4 +167,15 @@ async def test_a_value_is_copied_as_an_override() -> None:
         assert app.tree_pane.copy_text == "backend=CPU"
         app.tree_pane.show(None)
         await pilot.pause()
-        assert app.lines() == []
+        assert app.lines() == ["the recipe cannot be read"]
+
+
+async def test_a_recipe_that_cannot_be_read_says_so() -> None:
+    app = Host()
+    async with app.run_test(size=(60, 20)) as pilot:
+        tree = app.query_one(RecipeTree)
+        tree.show(None)
+        await pilot.pause()
+        assert [str(node.label) for node in tree.root.children] == ["the recipe cannot be read"]
+        assert (tree.selected, tree.copy_text) == (None, "")
+        await pilot.press("down", "enter", "left", "right")

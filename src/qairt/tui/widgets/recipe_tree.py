@@ -17,6 +17,7 @@ from qairt.tui.keymap import bindings
 from qairt.tui.lines.matrix import plain
 from qairt.tui.terminal.glyphs import Look
 
+_UNREAD = "the recipe cannot be read"
 _ASCII_LINES = dict.fromkeys(("default", "bold", "double"), ("  ", "| ", "`-", "+-"))
 _LONGEST = 60
 
@@ -86,7 +87,7 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
     def show(self, values: RecipeValue | None) -> None:
         """Show these values; None while the recipe cannot be read. Only changed lines are updated."""
         before, self._values = self._values, values
-        if values == before:
+        if values == before and self.root.children:
             return
         if values is not None and before is not None and _shape(values) == _shape(before):
             found = {value.path: value for value in values.walk()}
@@ -179,6 +180,8 @@ class RecipeTree(Tree[RecipeValue], inherit_bindings=False):
         selected = self.selected.path if self.selected is not None else None
         self.root.remove_children()
         if self._values is None:
+            self.root.add_leaf(_UNREAD)
+            self.root.expand()
             return
         for value in self._values.children:
             self._add(self.root, value, inside=False)
