@@ -40,7 +40,7 @@ def exported(folder: Path, model: Path, **given: Path) -> ExportedModel:
         progress=lambda fraction, what: None,
     )
     made = Export().run(Task(coord=(), sources=((),), paths={"model": model}), context)
-    assert made.weights is None, "the graph names its weights alone"
+    assert made.weights is None, "the graph only refers to its weights"
     assert {path.name for path in directory.iterdir()} == {"model.onnx", "model.encodings"}
     config = DecoderConfig.model_validate_json(inputs.model.read_text())
     weights = open_exported(model, config, inputs.changed_weights, inputs.rotation, inputs.branch_weights)

@@ -20,6 +20,7 @@ from qairt.errors import GraphError
 from qairt.files import link_or_copy
 from qairt.graph import files
 from qairt.graph.qdq.weights import WeightFile
+from qairt.quant.nibbles import unpacked
 
 WEIGHTS = "byte_weights.bin"
 
@@ -96,8 +97,7 @@ def _values(value: ir.Value | None, node: ir.Node) -> NDArray[np.integer]:
     stored = np.memmap(tensor.path, np.uint8, "r", tensor.offset or 0, (tensor.nbytes,))
     if tensor.dtype == ir.DataType.UINT8:
         return stored.reshape(shape)
-    halves = np.stack((stored & 0x0F, stored >> 4), 1).reshape(-1)[: tensor.size].reshape(shape)
-    return np.asarray((halves ^ 8).astype(np.int8) - 8)
+    return np.asarray((unpacked(stored, shape) ^ 8).astype(np.int8) - 8)
 
 
 def _unsupported(node: ir.Node) -> GraphError:

@@ -33,8 +33,11 @@ def load(path: Path) -> ir.Model:
 
 
 def save(model: ir.Model, path: Path, *, by_reference: bool = False) -> None:
-    """Write the graph only. The files of its external tensors must be in the same folder, unless it names its weights
-    `by_reference` alone."""
+    """Write the graph only.
+
+    Args:
+        by_reference: the files of its external tensors are not there; else they must be in the same folder.
+    """
     import onnx_ir as ir
 
     for value in model.graph.initializers.values():

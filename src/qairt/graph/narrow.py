@@ -6,6 +6,8 @@ import numpy as np
 import onnx_ir as ir
 from numpy.typing import NDArray
 
+from qairt.quant.nibbles import unpacked
+
 
 def narrow(model: ir.Model, width: int, kept: int) -> None:
     """Keep the first `kept` columns of every tensor whose last axis has `width`, in place.
@@ -40,6 +42,6 @@ def _values(value: ir.Value) -> NDArray[np.generic]:
     stored = np.memmap(tensor.path, np.uint8, "r", tensor.offset or 0, (tensor.nbytes,))
     if dtype.bitwidth >= 8:
         return stored.view(dtype.numpy()).reshape(shape)
-    halves = np.stack((stored & 0x0F, stored >> 4), 1).reshape(-1)[: tensor.size].reshape(shape)
+    halves = unpacked(stored, shape)
     signed = (halves ^ 8).astype(np.int8) - 8 if dtype == ir.DataType.INT4 else halves
     return np.asarray(signed).astype(dtype.numpy())

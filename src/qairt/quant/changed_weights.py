@@ -21,6 +21,7 @@ from safetensors.numpy import save_file
 
 from qairt.errors import QuantizationError
 from qairt.quant.encodings import BlockScales, Encoding
+from qairt.quant.nibbles import packed, unpacked
 
 Floats = NDArray[np.float32]
 _GRID = "grid"
@@ -103,12 +104,12 @@ def _on_grid(values: Floats, encoding: Encoding) -> NDArray[np.uint8] | None:
     if encoding.bitwidth > 8:
         return None
     integers = np.empty(values.shape, np.uint8)
-    for rows, grid in _bands(values.shape, encoding):
+    for rows, grid in encoding.bands(values.shape, _BAND):
         found = grid.quantize(values[rows])
         if not np.array_equal(grid.dequantize(found), values[rows]):
             return None
         integers[rows] = found
-    return _packed(integers.reshape(-1)) if encoding.bitwidth <= 4 else integers.reshape(-1)
+    return packed(integers) if encoding.bitwidth <= 4 else integers.reshape(-1)
 
 
 def _read(file: Path) -> Floats:
@@ -124,30 +125,8 @@ def _read(file: Path) -> Floats:
     encoding = Encoding(grid["bitwidth"], grid["symmetric"], stored["scale"], stored["offset"], grid["axis"], blocks)
     shape = tuple(grid["shape"])
     integers = stored["integers"]
-    if encoding.bitwidth <= 4:
-        integers = _unpacked(integers, int(np.prod(shape)))
-    integers = integers.reshape(shape)
+    integers = unpacked(integers, shape) if encoding.bitwidth <= 4 else integers.reshape(shape)
     values = np.empty(shape, np.float32)
-    for rows, own in _bands(shape, encoding):
+    for rows, own in encoding.bands(shape, _BAND):
         values[rows] = own.dequantize(integers[rows])
     return values
-
-
-def _bands(shape: tuple[int, ...], encoding: Encoding) -> Iterator[tuple[slice, Encoding]]:
-    """Slices of the first axis, none through a block, and the grid of each."""
-    step = encoding.blocks.block_size if encoding.blocks is not None else 1
-    height = max(_BAND // max(int(np.prod(shape[1:])), 1) // step, 1) * step
-    for start in range(0, shape[0], height):
-        stop = min(start + height, shape[0])
-        yield slice(start, stop), encoding.cut(0, start, stop)
-
-
-def _packed(integers: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    even = np.append(integers, np.uint8(0)) if integers.size % 2 else integers
-    return np.asarray(even[0::2] | even[1::2] << 4, np.uint8)
-
-
-def _unpacked(packed: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
-    integers = np.empty(2 * packed.size, np.uint8)
-    integers[0::2], integers[1::2] = packed & 15, packed >> 4
-    return integers[:count]

@@ -9,7 +9,8 @@ Rounding follows `qairt.quant.grid`, so integers computed here are bit for bit w
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import math
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -105,6 +106,18 @@ class Encoding:
     def nearest(self, values: NDArray[np.floating]) -> Floats:
         """The values of the grid nearest to `values`."""
         return self.dequantize(self.quantize(values))
+
+    def bands(self, shape: tuple[int, ...], most: int) -> Iterator[tuple[slice, Encoding]]:
+        """Slices of a tensor's first axis, about `most` elements each, and the encoding of each: whole blocks, and an
+        even number of elements in all but the last."""
+        if not shape:
+            yield slice(0, 1), self
+            return
+        step = 2 * (self.blocks.block_size if self.blocks else 1)
+        rows = max(most // max(math.prod(shape[1:]), 1) // step, 1) * step
+        for start in range(0, shape[0], rows):
+            stop = min(start + rows, shape[0])
+            yield slice(start, stop), self.cut(0, start, stop)
 
     def cut(self, axis: int, start: int, stop: int) -> Encoding:
         """The encoding of `start:stop` of the tensor's `axis`; exact, because every value keeps its scale.

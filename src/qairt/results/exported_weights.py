@@ -1,4 +1,4 @@
-"""The weights of a finished run's whole float graph, which names them alone."""
+"""The weights of a finished run's whole float graph, which only refers to them."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class ExportInput(StageInput):
 class ExportedModel(StageOutput):
     onnx: Annotated[Path, Artifact("ONNX")]
     weights: Path | None = None
-    """Float32, one file. None where the graph names its weights alone: each part gets its own from the model's files
+    """Float32, one file. None if the graph only refers to its weights: each part gets its own from the model's files
     and from what quantization changed, see `qairt.stages.facts.open_exported`."""
     encodings: Annotated[Path, Artifact("encodings")]
 
@@ -82,7 +82,7 @@ class ExportedModel(StageOutput):
 class Export(Stage[ExportConfig, ExportInput, ExportedModel]):
     """Build the decoder's graph from its configuration.
 
-    1. The graph is built, not traced: this takes about a second and no copy of the weights, which it names alone.
+    1. The graph is built, not traced: this takes about a second. It only refers to the weights; none is copied.
     2. With `onnx` and `encodings`, an external graph is adopted instead. No earlier stage is needed; with model_loading
        before it, the model's tokenizer, template and configuration belong to the result.
     """
@@ -211,12 +211,13 @@ def _build_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> Exp
 def _import_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> ExportedModel:
     from qairt.graph.foreign.adopt import adopt
 
-    output = _output_in(context.directory).model_copy(update={"weights": context.directory / WEIGHTS})
+    weights = context.directory / WEIGHTS
+    output = _output_in(context.directory, weights)
     given = adopt(
         task.paths["onnx"],
         task.paths["encodings"],
         onnx=output.onnx,
-        weights=context.directory / WEIGHTS,
+        weights=weights,
         encodings=output.encodings,
         io_names=context.config.io_names,
         threads=context.threads,
@@ -226,8 +227,8 @@ def _import_graph(task: Task, context: Context[ExportConfig, ExportInput]) -> Ex
     return output
 
 
-def _output_in(directory: Path) -> ExportedModel:
-    return ExportedModel(onnx=directory / "model.onnx", encodings=directory / "model.encodings")
+def _output_in(directory: Path, weights: Path | None = None) -> ExportedModel:
+    return ExportedModel(onnx=directory / "model.onnx", weights=weights, encodings=directory / "model.encodings")
 
 
 def _graph_files(onnx: Path) -> list[Path]:

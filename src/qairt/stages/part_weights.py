@@ -1,4 +1,4 @@
-"""The float weights of a part: the first graph of a part to come writes them, the others make that file theirs.
+"""The float weights of a part: its first graph writes them, the others hard-link that file.
 
 {cache}/split_model/shared/{identity}.json     size, modification time and inode of the file
 """
@@ -27,8 +27,8 @@ if TYPE_CHECKING:
 def write_part_weights(
     part: ir.Model, weights: ExportedWeights, path: Path, shared: Path, progress: Callable[[float, str], None]
 ) -> None:
-    """Write the weights that a part names to `path`, or link the file that another graph of it wrote; then the part
-    refers to them there.
+    """Write the weights that a part refers to, or link the file that another graph of it wrote; then the part refers to
+    `path`.
 
     Args:
         weights: those of the whole graph.

@@ -73,7 +73,7 @@ class PrepareExportsInput(StageInput):
 class BoundModel(StageOutput):
     onnx: Annotated[Path, Artifact("ONNX")]
     weights: Path | None = None
-    """Float weights, the same file for every graph; None where the graph names them alone."""
+    """Float weights, the same file for every graph; None if the graph only refers to them."""
     encodings: Annotated[Path, Artifact("encodings")]
 
 

@@ -195,7 +195,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
 def _write_weights(
     cut: ir.Model, weights: Path, task: Task, context: Context[SplitModelConfig, SplitModelInput]
 ) -> None:
-    """Those that the part names, as quantization left them."""
+    """Those that the part refers to, as quantization left them."""
     from qairt.model.config import DecoderConfig
     from qairt.stages.part_weights import write_part_weights
 

@@ -58,7 +58,7 @@ class FloatGraph:
     ) -> None:
         """
         Args:
-            weights: those of a graph that names them alone.
+            weights: those of a graph that only refers to them.
 
         Raises:
             GraphError: the file is missing or damaged, or cannot be cut there.

@@ -11,7 +11,7 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from contextlib import ExitStack
-from functools import partial
+from functools import cache, partial
 from typing import TYPE_CHECKING
 
 from qairt.engine.axes import value_of
@@ -206,6 +206,7 @@ class Verifier:
             for item in self._rungs.items(rung, request)
         }
         is_whole = rung in ("export", "prepare_exports")
+        whole_weights = cache(lambda: exported_weights(self._run))
 
         def open_graph(part: Part, ar: int) -> GraphRunner:
             from qairt.runtime.cpu import CpuPart
@@ -215,7 +216,7 @@ class Verifier:
             output = outputs[0 if rung == "export" else ar, 0 if is_whole else part.index]
             if rung not in QUANTIZED:
                 assert isinstance(output, _FLOAT_OUTPUTS)
-                weights = None if output.weights is not None else exported_weights(self._run)
+                weights = whole_weights() if output.weights is None else None
                 return FloatGraph(output.onnx, cut=part if is_whole else None, weights=weights)
             assert isinstance(output, QuantizedPart)
             quantized = PartGraph.read(output.quantized_onnx, output.signature)

@@ -298,6 +298,7 @@ class Run:
         return "interrupted" if self._cancellations else "done"
 
     def _status(self) -> ev.EndStatus:
+        """Of outputs too."""
         status = self._items_status()
         return "failed" if status == "done" and self._failed_outputs else status
 

@@ -25,6 +25,7 @@ from qairt.errors import QuantizationError
 from qairt.graph.weights_file import read
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding
 from qairt.quant.grid import to_steps
+from qairt.quant.nibbles import packed
 
 Integers = NDArray[np.generic]
 
@@ -58,7 +59,7 @@ class WeightFile:
         self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT))
         offset = self._file.tell()
         for chunk in chunks:
-            self._file.write(np.ascontiguousarray(_packed(chunk) if dtype == ir.DataType.INT4 else chunk).data)
+            self._file.write(np.ascontiguousarray(packed(chunk) if dtype == ir.DataType.INT4 else chunk).data)
         length = self._file.tell() - offset
         expected = math.ceil(math.prod(shape) * dtype.itemsize)
         if length != expected:
@@ -121,11 +122,10 @@ def rounded(weight: ir.Value, encoding: Encoding) -> Iterator[Integers]:
     dtype = stored_type(encoding, name)
     _check_fits(values.shape, encoding, name)
     storage = np.int8 if dtype == ir.DataType.INT4 else dtype.numpy()
-    for start, stop in _row_ranges(values.shape, encoding):
-        rows = values.reshape(-1)[start:stop] if values.ndim == 0 else values[start:stop]
+    for band, part in encoding.bands(values.shape, CHUNK_ELEMENTS):
+        rows = values.reshape(-1)[band] if values.ndim == 0 else values[band]
         if not np.isfinite(rows).all():
             raise QuantizationError("holds NaN or Inf", where=name, remedy="check the model's weights")
-        part = encoding.cut(0, start, stop)
         scale = part.effective_scale(rows.shape)
         if encoding.symmetric:
             yield to_steps(rows, scale, -(1 << encoding.bitwidth - 1), encoding.bitwidth).astype(storage)
@@ -143,25 +143,6 @@ def float_values(weight: ir.Value) -> NDArray[np.float32]:
     if tensor is None or tensor.dtype != ir.DataType.FLOAT:
         raise QuantizationError("is not a float32 initializer", where=str(weight.name))
     return read(tensor)
-
-
-def _packed(values: Integers) -> NDArray[np.uint8]:
-    """Two 4-bit integers per byte, the first in the low half."""
-    flat = values.reshape(-1).view(np.uint8) & 0x0F
-    if len(flat) % 2:
-        flat = np.append(flat, np.uint8(0))
-    return np.asarray(flat[0::2] | flat[1::2] << 4, np.uint8)
-
-
-def _row_ranges(shape: tuple[int, ...], encoding: Encoding) -> Iterator[tuple[int, int]]:
-    """Ranges of the first axis: whole blocks, and an even number of elements in all but the last."""
-    if not shape:
-        yield 0, 1
-        return
-    step = 2 * (encoding.blocks.block_size if encoding.blocks else 1)
-    rows = max(CHUNK_ELEMENTS // max(math.prod(shape[1:]), 1) // step, 1) * step
-    for start in range(0, shape[0], rows):
-        yield start, min(start + rows, shape[0])
 
 
 def _check_fits(shape: tuple[int, ...], encoding: Encoding, name: str) -> None:

@@ -53,6 +53,11 @@ class Look:
     """Only ASCII characters are written."""
     graph: GraphStyle = "braille"
 
+    @property
+    def ellipsis(self) -> str:
+        """One column that says that a text goes on."""
+        return ">" if self.ascii else "…"
+
     def mark(self, status: ItemStatus) -> str:
         return MARKS[status].letter if self.ascii else MARKS[status].glyph
 

@@ -40,7 +40,7 @@ def name_line(columns: dict[int, str], width: int, look: Look) -> str:
         line = line.ljust(column) + side
         name, room = look.text(columns[column]), end - column - 1
         if cell_len(name) > room:
-            name = set_cell_size(name, room - 1) + (">" if look.ascii else "…") if room > _LEAST_NAME else ""
+            name = set_cell_size(name, room - 1) + look.ellipsis if room > _LEAST_NAME else ""
         line += name
     return set_cell_size(line, width)
 

@@ -14,6 +14,7 @@ from qairt.tui.log_file import LogFile
 from qairt.tui.terminal.glyphs import Look
 
 _LONGEST_SERIES = 1000
+"""Lines that are counted; more are not looked at for one row."""
 _LEVEL_COLUMNS = 400
 """Characters of a line that its level is judged by."""
 

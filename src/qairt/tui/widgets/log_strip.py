@@ -56,7 +56,7 @@ class LogPainter:
             text.stylize(highlight.style, highlight.start, highlight.end)
         strip = Strip(text.render(self.console)).apply_offsets(row.start, row.line)
         if row.more:
-            ellipsis = Segment(">" if self.page.look.ascii else "…", style + self.style_of("note"))
+            ellipsis = Segment(self.page.look.ellipsis, style + self.style_of("note"))
             strip = Strip([*strip.adjust_cell_length(max(self.page.width - 1, 0), style), ellipsis])
         return self._timed(strip, row, style, width)
 

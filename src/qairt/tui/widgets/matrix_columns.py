@@ -124,7 +124,7 @@ def fitted(text: str, width: int, look: Look) -> str:
     text = look.text(text)
     if cell_len(text) <= width:
         return set_cell_size(text, width)
-    return set_cell_size(text, max(width - 1, 0)) + (">" if look.ascii else "…")[:width]
+    return set_cell_size(text, max(width - 1, 0)) + look.ellipsis[:width]
 
 
 _FILLED: Mapping[ItemStatus, str] = {"running": "╍", "failed": "×", "blocked": "·", "cancelled": "■"}
