@@ -4,7 +4,7 @@ import pytest
 
 from qairt.bundle.windows import require_one_kind
 from qairt.errors import ModelError
-from qairt.model.config import DecoderConfig, LocalRotary
+from qairt.model.config import Convolution, DecoderConfig, LocalRotary
 
 CONFIG = DecoderConfig(
     family="gemma2",
@@ -35,6 +35,16 @@ def test_a_window_counts_where_the_context_exceeds_it() -> None:
         "stages.prepare_exports.context_length: Genie computes no mask for layers with windowed attention, which look "
         "back 4,096 of the context's 4,097 tokens\n"
         "  use at most 4096, where the windows hide nothing; or remove export_bundle from the recipe: "
+        "run the graphs by `qairt generate`, and hand them on by `qairt export RECIPE DIR --layout workfolder`"
+    )
+
+
+def test_short_convolutions_are_refused() -> None:
+    config = CONFIG.model_copy(update={"convolution": Convolution(layers=(1,), length=3)})
+    assert refused(config, 32) == (
+        "gemma2: Genie keeps keys and values only, and layers with a short convolution keep what it reads of the last 2"
+        " tokens\n"
+        "  remove export_bundle from the recipe: "
         "run the graphs by `qairt generate`, and hand them on by `qairt export RECIPE DIR --layout workfolder`"
     )
 

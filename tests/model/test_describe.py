@@ -388,7 +388,7 @@ def test_gguf_of_an_unknown_architecture(tmp_path: Path) -> None:
         ("clip", {}, "a vision tower"),
         ("gemma-embedding", {}, "a pooled output (an embedding model)"),
         ("qwen35", {"ssm.state_size": 16}, "the gated delta rule (linear attention)"),
-        ("new", {"shortconv.l_cache": 3}, "short convolutions between attention layers"),
+        ("lfm2moe", {"shortconv.l_cache": 3}, "experts in some layers beside plain MLPs"),
         ("new", {"ssm.state_size": 16}, "a state-space scan (Mamba)"),
         ("new", {"pooling_type": 1}, "a pooled output (an embedding model)"),
     ],

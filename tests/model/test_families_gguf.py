@@ -73,6 +73,8 @@ def fields(name: str, model: PreTrainedModel) -> dict[str, Any]:
             "rope.scaling.factor": rope["factor"],
             "rope.scaling.original_context_length": rope["original_max_position_embeddings"],
         }
+    if family == "lfm2":
+        stated["shortconv.l_cache"] = config.conv_L_cache
     if "longrope" in name:
         stated["rope.scaling.original_context_length"] = config.original_max_position_embeddings
         stated["rope.scaling.attn_factor"] = float(np.sqrt(1 + np.log(64 / 16) / np.log(16)))
@@ -115,14 +117,19 @@ def write(path: Path, name: str, model: PreTrainedModel) -> None:
     writer.add_context_length(config.max_position_embeddings)
     writer.add_embedding_length(config.hidden_size)
     writer.add_block_count(config.num_hidden_layers)
-    writer.add_feed_forward_length(config.intermediate_size)
+    if config.model_type == "lfm2":
+        writer.add_feed_forward_length(model.state_dict()["model.layers.0.feed_forward.w1.weight"].shape[0])
+        heads = [config.num_key_value_heads if kind == "full_attention" else 0 for kind in config.layer_types]
+    else:
+        writer.add_feed_forward_length(config.intermediate_size)
+        heads = config.num_key_value_heads
     writer.add_head_count(config.num_attention_heads)
-    writer.add_head_count_kv(config.num_key_value_heads)
+    writer.add_head_count_kv(heads)
     writer.add_key_length(getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads)
     epsilons = ("layer_norm_eps", "norm_epsilon", "norm_eps")
     layer_norm = next((getattr(config, key) for key in epsilons if hasattr(config, key)), None)
-    if layer_norm is None:
-        writer.add_layer_norm_rms_eps(config.rms_norm_eps)
+    if layer_norm is None or config.model_type == "lfm2":
+        writer.add_layer_norm_rms_eps(layer_norm or config.rms_norm_eps)
     else:
         writer.add_layer_norm_eps(layer_norm)
     rope = config.rope_parameters
@@ -139,7 +146,7 @@ def write(path: Path, name: str, model: PreTrainedModel) -> None:
     for stored, tensor in converted(model.state_dict()):
         if stored == "lm_head.weight" and config.tie_word_embeddings:
             continue
-        values = tensor.numpy()
+        values = (tensor.squeeze(1) if ".conv.conv." in stored else tensor).numpy()
         if architecture in PERMUTED and (".q_proj." in stored or ".k_proj." in stored):
             values = permuted(values, config.num_attention_heads if "q_proj" in stored else config.num_key_value_heads)
         if architecture in HOLD_ONE and stored.endswith("norm.weight"):

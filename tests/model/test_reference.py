@@ -147,9 +147,10 @@ def test_tap_sees_every_tensor_of_a_block_by_name(tmp_path: Path) -> None:
     save_tiny(tmp_path, "qwen2")
     reference = reference_of(tmp_path)
     seen: dict[str, torch.Tensor] = {}
-    past = reference.empty_past(3)
+    past = reference.empty_past(1, 3)
     hidden = reference.embed([1, 2, 3, 4, 5])
-    hidden, new_key, _ = reference.run_block(1, hidden, reference.positions(5, past=3), past, tap=seen.__setitem__)
+    positions = reference.positions(5, past=3)
+    hidden, (new_key, _) = reference.run_block(1, hidden, positions, past, tap=seen.__setitem__)
     assert {"layers.1.attn.q.matmul", "layers.1.attn.q", "layers.1.attn.probs", "past_key_1_out", "hidden_2"} <= set(
         seen
     )

@@ -23,8 +23,9 @@ from qairt.runtime.metrics import sqnr_db
 
 BIASES = {"attention_bias": True, "mlp_bias": True}
 FAMILIES = [("llama", {}), ("llama", BIASES), ("mistral", {}), ("phi3", {}), ("qwen2", {}), ("qwen3", {})]
+FAMILIES.append(("lfm2", {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}))
 every_family = pytest.mark.parametrize(
-    ("family", "changes"), FAMILIES, ids=["llama", "llama-biases", "mistral", "phi3", "qwen2", "qwen3"]
+    ("family", "changes"), FAMILIES, ids=["llama", "llama-biases", "mistral", "phi3", "qwen2", "qwen3", "lfm2"]
 )
 
 
@@ -72,7 +73,9 @@ def test_what_is_rotated_and_what_is_not(tmp_path: Path, family: str, changes: d
         assert found.dtype == np.float32
         module = name.split(".", 3)[-1]
         writes = module.startswith(("self_attn.o_proj", "mlp.down_proj"))
-        stays = module.startswith(("self_attn.q_norm", "self_attn.k_norm")) or (module.endswith(".bias") and not writes)
+        stays = module.startswith(("self_attn.q_norm", "self_attn.k_norm", "conv.tap_")) or (
+            module.endswith(".bias") and not writes
+        )
         if name in ones:
             assert (found == 1).all()
         else:

@@ -38,6 +38,7 @@ COMPILED: Mapping[str, str] = {
     "granite": "multipliers",
     "granitemoe": "experts, multipliers",
     "hunyuan_v1_dense": "q/k norm after rotary",
+    "lfm2": "short convolutions, q/k norm",
     "llama": "nothing beyond Llama",
     "ministral": "windows on some layers",
     "mistral-windows": "windows in every layer",

@@ -16,6 +16,7 @@ from qairt.graph.qdq.signature import signature_of
 from qairt.graph.split import cut
 from qairt.graph.weights_file import ExportedWeights, write_weights
 from qairt.model.lora.shape import LoraShape
+from qairt.model.names import is_key_or_value
 from qairt.model.parameters import Parameters
 from qairt.model.parts import plan_split
 from qairt.quant.config import TechniqueConfig
@@ -66,7 +67,9 @@ def float_parts(
     parts = make_parts(directory, parameters, ars=ars, cl=cl, num_splits=num_splits)
     if not single_heads:
         return parts
-    for part in (part for each in parts.values() for part in each[1:]):
+    for part in (part for each in parts.values() for part in each):
+        if not any(is_key_or_value(spec.name) for spec in part.signature.inputs):
+            continue  # it has no attention
         heads = to_single_heads(load(part.onnx), Encodings(), directory, f"{part.onnx.stem}.heads.bin")
         save(heads.model, part.onnx)
     return parts

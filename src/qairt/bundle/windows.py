@@ -1,4 +1,4 @@
-"""What runtimes with one mask, one cache length and one rotary embedding cannot run.
+"""What runtimes with one mask, one rotary embedding, and a cache of keys and values alone cannot run.
 
 Genie 1.21 takes `cache-groups`: keys and values of windowed layers under a prefix of their own (`swa_key_1_in`), with a
 mask and a `sliding-window` of theirs. A tiny Ministral with such graphs (window 8 of a context of 32) is accepted and
@@ -22,6 +22,13 @@ def require_one_kind(config: DecoderConfig, *, context_size: int, program: str) 
     Raises:
         ModelError: some layers need inputs that the program does not compute.
     """
+    if config.convolution is not None:
+        raise ModelError(
+            f"{program} keeps keys and values only, and layers with a short convolution keep what it reads of the last"
+            f" {config.convolution.length - 1} tokens",
+            where=config.family,
+            remedy=f"remove export_bundle from the recipe: {_GRAPHS}",
+        )
     if config.local_rotary is not None:
         raise ModelError(
             f"{program} computes one rotary embedding, and the model's windowed layers have one of their own",

@@ -23,7 +23,7 @@ from qairt.evaluate.text_model import Done, Ids
 from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
 from qairt.model.parameters import Parameters
-from qairt.model.reference import empty_past
+from qairt.model.reference import empty_past, grown_all
 from qairt.quant.encodings import Encodings
 from qairt.quant.simulate import SimulatedOps, rounded_positions
 
@@ -116,18 +116,18 @@ class BlockwiseModel:
     @torch.inference_mode()
     def _after_block(self, layer: int, hidden: Tensor) -> Tensor:
         length, pieces = hidden.shape[1], []
-        key, value = (empty.to(self._device) for empty in empty_past(self.config))
+        past = tuple(empty.to(self._device) for empty in empty_past(self.config, layer))
         for start in range(0, length, SEGMENT):
             stop = min(start + SEGMENT, length)
-            piece, new_key, new_value = decoder.block(
+            piece, fresh = decoder.block(
                 self._ops,
                 self.config,
                 layer,
                 hidden[:, start:stop],
                 self._segment(start, stop, length),
-                (key, value),
+                past,
             )
-            key, value = torch.cat((key, new_key), 3), torch.cat((value, new_value), 2)
+            past = grown_all(self.config, layer, past, fresh)
             pieces.append(piece)
         return torch.cat(pieces, 1)
 

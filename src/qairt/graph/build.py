@@ -17,9 +17,10 @@ from qairt.graph.constants import integer_constant
 from qairt.graph.weights_file import TensorLocation, external
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import masks, rotaries
+from qairt.model.inputs import CONV, masks, rotaries
+from qairt.model.kept import kept_names, kept_shape
 from qairt.model.lora.shape import LoraShape
-from qairt.model.names import past_names
+from qairt.model.names import token_axis
 from qairt.model.ops import Branch, ExpertMlp
 
 OPSET = 23
@@ -149,6 +150,10 @@ class OnnxOps:
         ]
         return self._node("Slice", [x, *bounds], out)
 
+    def pad(self, x: ir.Value, before: int, after: int, *, out: str) -> ir.Value:
+        """QNN takes no Pad with axes (2.51)."""
+        return self._node("Pad", [x, integer_constant(self.initializers, (0, before, 0, 0, after, 0))], out)
+
     def tail(self, x: ir.Value, start: int, *, axis: int, out: str) -> ir.Value:
         bounds = [integer_constant(self.initializers, [number]) for number in (start, _END, axis)]
         return self._node("Slice", [x, *bounds], out)
@@ -210,10 +215,11 @@ def build_decoder(
         windowed layers' own of these (see `qairt.model.inputs`), `past_key_{i}_in` [KV, 1, D, past],
         `past_value_{i}_in` [KV, 1, past, D], and those of `lora`; outputs `logits` [1, ar, vocab] and
         `past_key_{i}_out`, `past_value_{i}_out` of the new tokens. What belongs to a window of W has the dimensions
-        `cl_W` and `past_W`. An embedding model has no keys and values, masks of `ar` columns, and `pooled_output`
-        [1, 1, values] instead of logits.
+        `cl_W` and `past_W`. Layers with a short convolution have `past_conv_{i}_in` and `_out` in place of keys and
+        values, see `qairt.model.kept`, and their graph an input `conv_places` [1, ar, length]. An
+        embedding model has no keys and values, masks of `ar` columns, and `pooled_output` [1, 1, values] instead of
+        logits.
     """
-    kv, dim = config.num_kv_heads, config.head_dim
     branches = {
         name: _input(name, ir.DataType.FLOAT, list(shape))
         for name, shape in (lora.input_shapes(config) if lora is not None else {}).items()
@@ -227,18 +233,18 @@ def build_decoder(
     }
     for names in rotaries(config):
         positions |= {name: _input(name, ir.DataType.FLOAT, [1, 1, "ar", config.rotated // 2]) for name in names}
+    if config.convolution is not None:
+        positions[CONV] = _input(CONV, ir.DataType.FLOAT, [1, "ar", config.convolution.length])
     inputs, outputs = [ids, *positions.values()], []
     read = decoder.positions(ops, config, positions)
     hidden = decoder.embed(ops, ids)
     for layer in range(config.num_layers):
-        if config.pooling is not None:
-            hidden, _, _ = decoder.block(ops, config, layer, hidden, read, None)
-            continue
         past = _past_inputs(config, layer)
-        hidden, key, value = decoder.block(ops, config, layer, hidden, read, past)
-        key.shape, value.shape = ir.Shape([kv, 1, dim, "ar"]), ir.Shape([kv, 1, "ar", dim])
+        hidden, present = decoder.block(ops, config, layer, hidden, read, past)
+        for value in present if past else ():
+            value.shape = ir.Shape(_kept_shape(config, str(value.name), "ar"))
+            outputs.append(value)
         inputs += past
-        outputs += [key, value]
     result = decoder.head(ops, config, hidden, read)
     result.shape = ir.Shape([1, "ar", config.vocab_size] if config.pooling is None else [1, 1, config.embedding_size])
     graph = ir.Graph(
@@ -252,11 +258,19 @@ def build_decoder(
     return ir.Model(graph, ir_version=IR_VERSION, producer_name="qairt")
 
 
-def _past_inputs(config: DecoderConfig, layer: int) -> tuple[ir.Value, ir.Value]:
-    """A layer's keys and values of the past."""
-    kv, dim, past = config.num_kv_heads, config.head_dim, windowed("past", config.window_of(layer))
-    key, value = past_names(layer)
-    return _input(key, ir.DataType.FLOAT, [kv, 1, dim, past]), _input(value, ir.DataType.FLOAT, [kv, 1, past, dim])
+def _past_inputs(config: DecoderConfig, layer: int) -> list[ir.Value]:
+    """What a layer keeps of the past."""
+    names = [name for name, _ in kept_names(config, layer)]
+    past: int | str = windowed("past", config.window_of(layer))
+    if config.convolution is not None and config.is_convolution(layer):
+        past = config.convolution.length - 1
+    return [_input(name, ir.DataType.FLOAT, _kept_shape(config, name, past)) for name in names]
+
+
+def _kept_shape(config: DecoderConfig, name: str, tokens: int | str) -> list[int | str]:
+    shape: list[int | str] = list(kept_shape(config, name, 0))
+    shape[token_axis(name)] = tokens
+    return shape
 
 
 def _input(name: str, dtype: ir.DataType, shape: list[int | str]) -> ir.Value:

@@ -137,6 +137,12 @@ def _slice(node: ir.Node) -> Shape:
     return tuple(shape)
 
 
+def _pad(node: ir.Node) -> Shape:
+    shape, sizes = static(node.inputs[0]), constant(node.inputs[1])
+    around = zip(shape, sizes[: len(shape)], sizes[len(shape) :], strict=True)
+    return tuple(size + before + after for size, before, after in around)
+
+
 def _concat(node: ir.Node) -> Shape:
     shapes = [static(value) for value in node.inputs]
     axis = _attribute(node, "axis", 0) % len(shapes[0])
@@ -235,6 +241,7 @@ _RULES: dict[str, Callable[[ir.Node], Shape]] = {
     "Mul": _elementwise,
     "Neg": _same,
     "Or": _elementwise,
+    "Pad": _pad,
     "Pow": _elementwise,
     "RMSNormalization": _same,
     "Reciprocal": _same,

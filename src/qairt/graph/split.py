@@ -11,7 +11,7 @@ from collections.abc import Collection, Sequence
 import onnx_ir as ir
 
 from qairt.errors import GraphError
-from qairt.model.names import LOGITS, POOLED, hidden_name, past_names, present_names
+from qairt.model.names import LOGITS, POOLED, conv_names, hidden_name, past_names, present_names
 from qairt.model.parts import Part
 
 
@@ -39,10 +39,16 @@ def cut(model: ir.Model, part: Part, *, name: str) -> ir.Model:
     is_pooled = POOLED in values
     head = POOLED if is_pooled else LOGITS
     outputs = [find(head if part.has_head else hidden_name(part.last_layer))]
-    outputs += [find(tensor) for layer in layers for tensor in present_names(layer) if not is_pooled]
+    kept = [both for layer in layers for both in _kept(values, layer) if not is_pooled]
+    outputs += [find(present) for _, present in kept]
     entering = None if part.has_embedding else find(hidden_name(part.first_layer))
-    pasts = {tensor for layer in layers for tensor in past_names(layer)}
-    return between(model, entering, outputs, name=name, last=pasts)
+    return between(model, entering, outputs, name=name, last={past for past, _ in kept})
+
+
+def _kept(values: Collection[str | None], layer: int) -> list[tuple[str, str]]:
+    """What a layer of the graph keeps, as input and output."""
+    short = conv_names(layer)
+    return [short] if short[0] in values else list(zip(past_names(layer), present_names(layer), strict=True))
 
 
 def between(

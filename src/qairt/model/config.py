@@ -74,6 +74,16 @@ class Experts(BaseModel):
         return self
 
 
+class Convolution(BaseModel):
+    """Layers that mix tokens by a short convolution in place of attention; see `qairt.model.layers.convolution`."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    layers: tuple[int, ...]
+    length: Annotated[int, Field(gt=1)]
+    """Tokens that each token reads, with itself."""
+
+
 class LocalRotary(BaseModel):
     """The rotary embedding of windowed layers, where it differs from the others'."""
 
@@ -171,6 +181,7 @@ class DecoderConfig(BaseModel):
     bidirectional: bool = False
     """A token attends to all others; in windows, to so many on either side, itself among them."""
     experts: Experts | None = None
+    convolution: Convolution | None = None
     sinks: bool = False
     """Every query head has a learned score that takes a share of its attention and has no value."""
 
@@ -188,6 +199,10 @@ class DecoderConfig(BaseModel):
     def rotated(self) -> int:
         """Values of each head that are rotated."""
         return self.head_dim if self.rotary_dim is None else self.rotary_dim
+
+    def is_convolution(self, layer: int) -> bool:
+        """Whether a layer has a short convolution in place of attention."""
+        return self.convolution is not None and layer in self.convolution.layers
 
     def window_of(self, layer: int) -> int | None:
         """Tokens that a layer looks back, with the token itself; None for all."""

@@ -10,6 +10,7 @@ Shapes, with `H` query heads in `KV` groups of `G = H / KV`, `D = head_dim`:
     key, transposed   [KV, 1, D, AR]        past_key_in    [KV, 1, D, CL-AR]
     value             [KV, 1, AR, D]        past_value_in  [KV, 1, CL-AR, D]
     scores            [KV, G, AR, CL]
+    gated inputs      [1, 1, AR, hidden]    past_conv_in   [1, 1, length - 1, hidden]
 
 Heads come first, so that grouped-query attention is a broadcast and needs no repeated keys. Constant factors (of
 scores, embeddings, residuals and logits) are folded into weights, see `qairt.model.folding`. A layer with windowed
@@ -20,12 +21,13 @@ Source: I/O names and shapes are those the QAIRT runtime expects of a split LLM.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import BAND, KEY_MASK, LOCAL, MASK
+from qairt.model.inputs import BAND, CONV, KEY_MASK, LOCAL, MASK, conv_columns
 from qairt.model.layers.attention import attention
+from qairt.model.layers.convolution import convolution
 from qairt.model.layers.mlp import mlp
 from qairt.model.layers.norms import norm
 from qairt.model.layers.pooling import pooled
@@ -41,17 +43,18 @@ def embed(ops: Ops[T], input_ids: T) -> T:
 
 
 def block(
-    ops: BlockOps[T], config: DecoderConfig, layer: int, hidden: T, positions: Mapping[str, T], past: tuple[T, T] | None
-) -> tuple[T, T, T]:
+    ops: BlockOps[T], config: DecoderConfig, layer: int, hidden: T, positions: Mapping[str, T], past: Sequence[T]
+) -> tuple[T, tuple[T, ...]]:
     """One decoder layer.
 
     Args:
         hidden: [1, AR, hidden].
         positions: masks, cosines and sines by the names of `qairt.model.inputs`.
-        past: keys [KV, 1, D, CL-AR] and values [KV, 1, CL-AR, D]; None for an embedding model, which has none.
+        past: what the layer keeps of past tokens, as `qairt.model.kept.kept_names` lists it: keys [KV, 1, D, CL-AR] and
+            values [KV, 1, CL-AR, D]; nothing of an embedding model.
 
     Returns:
-        hidden [1, AR, hidden], key [KV, 1, D, AR], value [KV, 1, AR, D].
+        hidden [1, AR, hidden], and the same of the new tokens: key [KV, 1, D, AR], value [KV, 1, AR, D].
     """
     w, t, places = f"model.layers.{layer}.", f"layers.{layer}.", config.norms
 
@@ -59,18 +62,27 @@ def block(
         return x if module is None else norm(ops, config, x, w + module, out=t + out)
 
     read = normed(hidden, places.before_attention, "attn.norm")
-    attended, key, value = attention(ops, config, layer, read, positions, past)
+    kept: tuple[T, ...]
+    if config.is_convolution(layer):
+        attended, gated = convolution(ops, config, layer, read, positions, past[0])
+        kept = (gated,)
+    else:
+        attended, key, value = attention(ops, config, layer, read, positions, past)
+        kept = (key, value)
     attended = normed(attended, places.after_attention, "attn.post_norm")
     residual = ops.add(hidden, attended, out=t + "attn.residual")
     if not config.parallel_blocks:
         read = normed(residual, places.before_mlp, "mlp.norm")
     product = normed(mlp(ops, config, layer, read), places.after_mlp, "mlp.post_norm")
-    return ops.add(residual, product, out=hidden_name(layer + 1)), key, value
+    return ops.add(residual, product, out=hidden_name(layer + 1)), kept
 
 
 def positions(ops: BlockOps[T], config: DecoderConfig, inputs: Mapping[str, T]) -> Mapping[str, T]:
-    """What layers read of a graph's inputs: for an embedding model, masks that are made of them, see
-    `qairt.model.inputs`."""
+    """What layers read of a graph's inputs: of an embedding model, masks that are made of them; of short convolutions,
+    columns of `CONV`; see `qairt.model.inputs`."""
+    if config.convolution is not None:
+        columns = enumerate(conv_columns(config))
+        return {**inputs, **{name: ops.slice(inputs[CONV], k, k + 1, axis=2, out=name) for k, name in columns}}
     if config.pooling is None:
         return inputs
     keys = ops.tail(inputs[MASK], -1, axis=2, out=KEY_MASK)

@@ -144,6 +144,8 @@ def family_of(stated: Mapping[str, JsonValue], path: Path) -> Family:
 
 def _activation(keys: ConfigValues, family: Family) -> str:
     key = "hidden_activation" if "hidden_activation" in family.defaults else "hidden_act"
+    if key not in family.defaults:
+        return "silu"
     stated = keys.value(key)
     if not isinstance(stated, str) or stated not in _ACTIVATIONS:
         raise keys.not_supported(f"{family.name} with {stated} activations is not supported")

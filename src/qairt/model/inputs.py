@@ -22,8 +22,13 @@ BAND = "attention_mask_band"
 """What a window of attention in both directions hides, [1, 1, AR, AR]."""
 KEY_MASK = "attention_mask_keys"
 """What is padding, [1, 1, 1, AR]; not an input, but the last row of `MASK`."""
+CONV = "conv_places"
+"""Which rows hold what short convolutions read, [1, AR, length]: column 0 is 1 at new tokens and 0 at padding, column k
+is 1 at the k-th new token alone."""
+CONV_NEW, CONV_FIRST = "conv_places_new", "conv_places_{}"
+"""Columns of `CONV`, [1, AR, 1]: the first, and the others counted from 0; no inputs of their own."""
 INPUT_IDS = "input_ids"
-COMPUTED = (INPUT_IDS, MASK, BAND, COS, SIN, MASK + LOCAL, COS + LOCAL, SIN + LOCAL)
+COMPUTED = (INPUT_IDS, CONV, MASK, BAND, COS, SIN, MASK + LOCAL, COS + LOCAL, SIN + LOCAL)
 """Inputs that follow from the token ids and the number of tokens in the cache."""
 
 
@@ -66,6 +71,12 @@ def rotaries(config: DecoderConfig) -> dict[tuple[str, str], bool]:
     """Cosine and sine -> whether they are those of `DecoderConfig.local_rotary`."""
     found = (layer_inputs(config, layer).rotary for layer in range(config.num_layers))
     return {names: names[0].endswith(LOCAL) for names in found if names is not None}
+
+
+def conv_columns(config: DecoderConfig) -> tuple[str, ...]:
+    """The columns of `CONV`."""
+    assert config.convolution is not None
+    return CONV_NEW, *map(CONV_FIRST.format, range(config.convolution.length - 1))
 
 
 def is_mask(name: str) -> bool:

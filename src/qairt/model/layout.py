@@ -12,6 +12,9 @@ them, and gets at most exp(-30) of its weight."""
 ROUTING = (".mlp.router", ".mlp.expert_bias")
 """How the names of a mixture of experts' linears end that are not of its experts."""
 
+CONV_PROJECTIONS = ("b_proj", "c_proj", "x_proj")
+"""Of a short convolution, in the order in which checkpoints store them joined."""
+
 EMBEDDING = "model.embed_tokens.weight"
 FINAL_NORM = "model.norm.weight"
 LM_HEAD = "lm_head.weight"
@@ -40,7 +43,8 @@ def weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
 
 def layer_weight_shapes(config: DecoderConfig, layer: int) -> dict[str, tuple[int, ...]]:
     """The same for one decoder layer."""
-    shapes = _attention_shapes(config) | _mlp_shapes(config)
+    mixer = _convolution_shapes(config) if config.is_convolution(layer) else _attention_shapes(config)
+    shapes = mixer | _mlp_shapes(config)
     return {f"model.layers.{layer}.{name}": shape for name, shape in shapes.items()}
 
 
@@ -116,6 +120,16 @@ def _attention_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
         shapes["self_attn.sinks"] = (config.num_heads,)
     shapes |= _linear("self_attn.o_proj", hidden, queries, config.output_bias)
     return shapes | _norm_shapes(config, config.norms.after_attention)
+
+
+def _convolution_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    assert config.convolution is not None
+    hidden = config.hidden_size
+    shapes = _norm_shapes(config, config.norms.before_attention)
+    for name in CONV_PROJECTIONS:
+        shapes |= _linear(f"conv.{name}", hidden, hidden, bias=False)
+    shapes |= {f"conv.tap_{distance}.weight": (hidden,) for distance in range(config.convolution.length)}
+    return shapes | _linear("conv.out_proj", hidden, hidden, bias=False)
 
 
 def _mlp_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:

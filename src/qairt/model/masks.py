@@ -25,6 +25,16 @@ def mask_of(
     return additive_mask(ar=ar, cl=cl, past=past, new=new, floor=floor, window=window)
 
 
+def conv_places(config: DecoderConfig, *, ar: int, new: int) -> NDArray[np.float32]:
+    """The input `qairt.model.inputs.CONV` of a call whose `new` rightmost tokens are no padding."""
+    assert config.convolution is not None
+    made = np.zeros((1, ar, config.convolution.length), np.float32)
+    made[:, ar - new :, 0] = 1
+    for place in range(min(config.convolution.length - 1, new)):
+        made[:, ar - new + place, place + 1] = 1
+    return made
+
+
 def slots_before(ar: int, cl: int, window: int | None) -> int:
     """Tokens that the cache of a layer holds before a call of `ar` tokens."""
     return cl - ar if window is None else min(cl - ar, window)

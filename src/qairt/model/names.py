@@ -15,8 +15,8 @@ ALPHA = "lora_alpha"
 """The graph input that holds the strength of every adapter whose A and B are in the graph."""
 CAP = "cap"
 """The end of the parameter that capped scores or logits are multiplied by; it is in no file."""
-PAST = re.compile(r"^past_(key|value)_(\d+)_(in|out)$")
-"""Keys or values of a layer, by the name of a graph's input or output."""
+PAST = re.compile(r"^past_(key|value|conv)_(\d+)_(in|out)$")
+"""What a layer keeps of past tokens, by the name of a graph's input or output; see `qairt.model.kept`."""
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 
@@ -38,6 +38,21 @@ def hidden_name(layer: int) -> str:
 
 def past_names(layer: int) -> tuple[str, str]:
     return f"past_key_{layer}_in", f"past_value_{layer}_in"
+
+
+def conv_names(layer: int) -> tuple[str, str]:
+    """What a short convolution reads of past tokens, and gives of new ones."""
+    return f"past_conv_{layer}_in", f"past_conv_{layer}_out"
+
+
+def token_axis(name: str) -> int:
+    """The axis of tokens in what a layer keeps: 3 for a key (stored transposed), 2 for all else."""
+    return 3 if name.startswith("past_key_") else 2
+
+
+def is_key_or_value(name: str) -> bool:
+    """Keys and values have a bitwidth of their own."""
+    return name.startswith(("past_key_", "past_value_"))
 
 
 def output_name(config: DecoderConfig) -> str:

@@ -115,7 +115,11 @@ class BlockOps(Protocol[T]):
             down: the weight of the last linear, [experts * width, hidden].
         """
 
-    def slice(self, x: T, start: int, end: int, *, axis: int, out: str) -> T: ...
+    def slice(self, x: T, start: int, end: int, *, axis: int, out: str) -> T:
+        """Up to `end`, which counts from the end of the axis if it is negative."""
+
+    def pad(self, x: T, before: int, after: int, *, out: str) -> T:
+        """x [1, tokens, n] -> [1, before + tokens + after, n], zeros around it."""
 
     def tail(self, x: T, start: int, *, axis: int, out: str) -> T:
         """All from `start` on; the last `-start` if it is negative."""

@@ -15,8 +15,10 @@ from torch import Tensor
 
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import BAND, KEY_MASK, layer_masks
-from qairt.model.masks import mask_of
+from qairt.model.inputs import BAND, KEY_MASK, conv_columns, layer_masks
+from qairt.model.kept import kept_names, kept_shape
+from qairt.model.masks import conv_places, mask_of
+from qairt.model.names import token_axis
 from qairt.model.parameters import Parameters
 from qairt.model.rope import rotary_inputs
 from qairt.model.torch_ops import Tap, TorchOps
@@ -48,7 +50,7 @@ class Reference:
         self._ops = TorchOps(parameters, branches=branches)
         self._ops.keep_experts = keep_weights
         self._block = ""
-        self._past: list[tuple[Tensor, Tensor]] = []
+        self._past: list[tuple[Tensor, ...]] = []
         self.reset()
 
     # Block by block
@@ -65,14 +67,10 @@ class Reference:
         layer: int,
         hidden: Tensor,
         positions: Mapping[str, Tensor],
-        past: tuple[Tensor, Tensor],
+        past: Sequence[Tensor],
         tap: Tap | None = None,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """One decoder layer; shapes as `qairt.model.decoder.block`.
-
-        Returns:
-            hidden [1, AR, hidden], and the new tokens' key [KV, 1, D, AR] and value [KV, 1, AR, D].
-        """
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """One decoder layer; as `qairt.model.decoder.block`."""
         return decoder.block(self._prepared(f"layer {layer}", tap), self.config, layer, hidden, positions, past)
 
     @torch.inference_mode()
@@ -91,38 +89,38 @@ class Reference:
         """Those of `count` tokens after `past` others, see `sequence_positions`."""
         return sequence_positions(self.config, count, past)
 
-    def empty_past(self, length: int = 0) -> tuple[Tensor, Tensor]:
+    def empty_past(self, layer: int, length: int = 0) -> tuple[Tensor, ...]:
         """See the module's `empty_past`."""
-        return empty_past(self.config, length)
+        return empty_past(self.config, layer, length)
 
     # As a whole
 
     def logits(self, ids: Sequence[int] | NDArray[np.integer]) -> Tensor:
         """Logits [AR, vocab] of every position of one sequence without a past; does not use the cache."""
-        hidden, _ = self._forward(ids, [self.empty_past()] * self.config.num_layers)
+        hidden, _ = self._forward(ids, self._empty_pasts(), 0)
         return self.head(hidden)[0]
 
     def embedding(self, ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
         """The vector [values] that an embedding model makes of a text."""
-        hidden, _ = self._forward(ids, [self.empty_past()] * self.config.num_layers)
+        hidden, _ = self._forward(ids, self._empty_pasts(), 0)
         return np.asarray(self.head(hidden)[0, 0].numpy(), np.float32)
 
     def reset(self) -> None:
         """Empty the cache."""
-        self._past = [self.empty_past()] * self.config.num_layers
-
-    @property
-    def length(self) -> int:
+        self._past = self._empty_pasts()
+        self.length = 0
         """Tokens in the cache."""
-        return int(self._past[0][0].shape[-1])
 
     def prefill(self, ids: Sequence[int] | NDArray[np.integer]) -> NDArray[np.float32]:
         """Append tokens to the sequence -> logits [vocab] after the last."""
-        hidden, present = self._forward(ids, self._past)
+        hidden, present = self._forward(ids, self._past, self.length)
         self._past = [
-            (torch.cat((key, new_key), 3), torch.cat((value, new_value), 2))
-            for (key, value), (new_key, new_value) in zip(self._past, present, strict=True)
+            tuple(
+                grown(name, *both) for (name, _), *both in zip(kept_names(self.config, layer), *of_layer, strict=True)
+            )
+            for layer, of_layer in enumerate(zip(self._past, present, strict=True))
         ]
+        self.length += len(ids)
         return np.asarray(self.head(hidden[:, -1:])[0, 0].numpy(), np.float32)
 
     def decode(self, token: int) -> NDArray[np.float32]:
@@ -130,15 +128,18 @@ class Reference:
         return self.prefill([token])
 
     def _forward(
-        self, ids: Sequence[int] | NDArray[np.integer], past: Sequence[tuple[Tensor, Tensor]]
-    ) -> tuple[Tensor, list[tuple[Tensor, Tensor]]]:
-        positions = self.positions(len(ids), past[0][0].shape[-1])
+        self, ids: Sequence[int] | NDArray[np.integer], past: Sequence[tuple[Tensor, ...]], length: int
+    ) -> tuple[Tensor, list[tuple[Tensor, ...]]]:
+        positions = self.positions(len(ids), length)
         hidden = self.embed(ids)
         present = []
         for layer, cached in enumerate(past):
-            hidden, key, value = self.run_block(layer, hidden, positions, cached)
-            present.append((key, value))
+            hidden, kept = self.run_block(layer, hidden, positions, cached)
+            present.append(kept)
         return hidden, present
+
+    def _empty_pasts(self) -> list[tuple[Tensor, ...]]:
+        return [self.empty_past(layer) for layer in range(self.config.num_layers)]
 
     def _prepared(self, block: str, tap: Tap | None) -> TorchOps:
         """The operations, without the weights of other blocks."""
@@ -170,10 +171,26 @@ def _layer_mask(config: DecoderConfig, name: str, window: int | None, count: int
     return torch.from_numpy(mask_of(config, BAND, ar=count, cl=count, past=0, new=count, floor=masked))
 
 
-def empty_past(config: DecoderConfig, length: int = 0) -> tuple[Tensor, Tensor]:
-    """A layer's past of `length` zeros: key [KV, 1, D, length], value [KV, 1, length, D]."""
-    kv, dim = config.num_kv_heads, config.head_dim
-    return torch.zeros(kv, 1, dim, length), torch.zeros(kv, 1, length, dim)
+def empty_past(config: DecoderConfig, layer: int, length: int = 0) -> tuple[Tensor, ...]:
+    """What a layer keeps of `length` tokens that are all zeros: key [KV, 1, D, length], value [KV, 1, length, D]. A
+    short convolution reads as many whatever the length."""
+    if config.convolution is not None and config.is_convolution(layer):
+        length = config.convolution.length - 1
+    return tuple(torch.zeros(kept_shape(config, name, length)) for name, _ in kept_names(config, layer))
+
+
+def grown(name: str, past: Tensor, fresh: Tensor) -> Tensor:
+    """What a layer keeps as `name` after more tokens: that of all, or for a short convolution of as many as before."""
+    if not past.shape[token_axis(name)]:
+        return fresh
+    joined = torch.cat((past, fresh), token_axis(name))
+    return joined[:, :, -past.shape[2] :] if name.startswith("past_conv_") else joined
+
+
+def grown_all(config: DecoderConfig, layer: int, past: Sequence[Tensor], fresh: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """The same of all that a layer keeps."""
+    names = (name for name, _ in kept_names(config, layer))
+    return tuple(grown(*each) for each in zip(names, past, fresh, strict=True))
 
 
 def sequence_positions(
@@ -185,7 +202,8 @@ def sequence_positions(
     length: int | None = None,
     floors: Mapping[str, float] | None = None,
 ) -> dict[str, Tensor]:
-    """Masks, cosines and sines of `count` tokens after `past` others, by the names of `qairt.model.inputs`.
+    """Masks, cosines and sines, and columns of `CONV`, of `count` tokens after `past` others, by the names of
+    `qairt.model.inputs`.
 
     Args:
         length: the context length that the rotary embedding adapts to; past + count when None.
@@ -195,6 +213,9 @@ def sequence_positions(
         name: _layer_mask(config, name, window, count, past, MASKED if floors is None else floors[name])
         for name, window in layer_masks(config).items()
     }
+    if config.convolution is not None:
+        places = torch.from_numpy(conv_places(config, ar=count, new=count))
+        made |= {name: places[:, :, column : column + 1] for column, name in enumerate(conv_columns(config))}
     if config.pooling is not None:
         made[KEY_MASK] = torch.zeros(1, 1, 1, count)
     tables = rotary_inputs(config, np.arange(past, past + count), length=length)

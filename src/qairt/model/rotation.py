@@ -5,7 +5,7 @@ computes the same: a spike in one channel, which would determine the range alone
 
 1. RMSNorm commutes with R once its weight is 1, so the weight is folded into the linears that read the norm.
 2. Weights that write to the stream (embedding, o_proj, down_proj, their biases) are multiplied by R on their output
-   side; those that read it (q, k, v, gate, up, lm_head) by R^T on their input side. The logits do not change.
+   side; those that read it (q, k, v, gate, up, lm_head, …) by R^T on their input side. The logits do not change.
 3. Each head's values are multiplied by their own orthogonal matrix on the output side of v_proj; o_proj undoes it on
    its input side. (Attention mixes tokens, not the channels of a value.)
 4. Queries and keys are not rotated: rotary embedding does not commute with a rotation of their channels. Neither are
@@ -29,13 +29,16 @@ _READS_STREAM = {
     "self_attn.q_proj.weight": "input_layernorm.weight",
     "self_attn.k_proj.weight": "input_layernorm.weight",
     "self_attn.v_proj.weight": "input_layernorm.weight",
+    "conv.b_proj.weight": "input_layernorm.weight",
+    "conv.c_proj.weight": "input_layernorm.weight",
+    "conv.x_proj.weight": "input_layernorm.weight",
     "mlp.gate_proj.weight": "post_attention_layernorm.weight",
     "mlp.up_proj.weight": "post_attention_layernorm.weight",
     "mlp.router.weight": "post_attention_layernorm.weight",
     "mlp.experts.gate_proj.weight": "post_attention_layernorm.weight",
     "mlp.experts.up_proj.weight": "post_attention_layernorm.weight",
 }
-_WRITES_STREAM = ("self_attn.o_proj", "mlp.down_proj", "mlp.experts.down_proj", "mlp.expert_bias")
+_WRITES_STREAM = ("self_attn.o_proj", "conv.out_proj", "mlp.down_proj", "mlp.experts.down_proj", "mlp.expert_bias")
 
 
 class Rotation(BaseModel):

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 from qairt.errors import ModelError
 from qairt.model.expert_stacks import stack_experts
 from qairt.model.families import FAMILIES
-from qairt.model.layout import DENSE, EMBEDDING, LM_HEAD
+from qairt.model.layout import CONV_PROJECTIONS, DENSE, EMBEDDING, FINAL_NORM, LM_HEAD
 from qairt.model.multimodal import is_wrapper, text_weight
 from qairt.model.quantized.find import unpack_quantized
 from qairt.model.quantized.stated import read_stated
 from qairt.model.safetensors_file import read_safetensors_header
 from qairt.model.sentence_transformers import dense_weights
-from qairt.model.stored_tensor import FileTensor, StoredTensor, TensorRows
+from qairt.model.stored_tensor import FileTensor, StoredTensor, Tap, TensorRows
 from qairt.model.weight_files import weight_files
 from qairt.model.weights import ALL, missing_weight
 
@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from qairt.model.storage import Storage
 
 _BASE = "model."
-_OF_BASE = ("embed_tokens.", "layers.", "norm.")
+_OF_BASE = ("embed_tokens.", "layers.", "norm.", "embedding_norm.")
+_WHOLE = {"model.embedding_norm.weight": FINAL_NORM}
+"""LFM2's name of the last norm."""
 _RENAMED = {stored: ours for family in FAMILIES.values() for stored, ours in family.renamed.items()}
 """Module of a layer, as some family stores it -> ours. No two families mean different modules by one name."""
 
@@ -36,7 +38,7 @@ class SafetensorsWeights:
     1. a checkpoint of the model without its head (Qwen3-Embedding) has no `model.` before its names;
     2. a quantized weight is one tensor, whatever it is packed into: see `qairt.model.quantized`;
     3. of a tied pair either may be stored;
-    4. joined projections get their separate names;
+    4. joined projections, and the taps of a convolution, get their separate names;
     5. the experts of a layer are one tensor for each linear: see `qairt.model.expert_stacks`;
     6. modules that a family names in its own way have the names of `qairt.model.layout`, and so have the linears behind
        the pooling of an embedding model.
@@ -65,6 +67,7 @@ class SafetensorsWeights:
         if EMBEDDING not in self._tensors and LM_HEAD in self._tensors:
             self._tensors[EMBEDDING] = self._tensors.pop(LM_HEAD)
         self._split_projections()
+        self._split_convolutions()
 
     def names(self) -> list[str]:
         return list(self._tensors)
@@ -118,6 +121,22 @@ class SafetensorsWeights:
                 self._tensors[f"{module}.{part}.weight"] = TensorRows(joined, start, count)
                 start += count
 
+    def _split_convolutions(self) -> None:
+        """Their three projections, whose rows are consecutive, and their taps, which are stored oldest token first."""
+        for name in [name for name in self._tensors if name.endswith((".conv.in_proj.weight", ".conv.conv.weight"))]:
+            joined, module = self._tensors[name], name.rpartition(".conv.")[0].removesuffix(".conv") + ".conv"
+            parts: dict[str, StoredTensor]
+            if name.endswith(".in_proj.weight") and len(joined.shape) == 2 and joined.shape[0] % 3 == 0:
+                rows = joined.shape[0] // 3
+                parts = {part: TensorRows(joined, k * rows, rows) for k, part in enumerate(CONV_PROJECTIONS)}
+            elif name.endswith(".conv.weight") and len(joined.shape) == 3 and joined.shape[1] == 1:
+                length = joined.shape[2]
+                parts = {f"tap_{distance}": Tap(joined, length - 1 - distance) for distance in range(length)}
+            else:
+                continue
+            del self._tensors[name]
+            self._tensors |= {f"{module}.{part}.weight": tensor for part, tensor in parts.items()}
+
     def _find(self, name: str) -> StoredTensor:
         if name not in self._tensors:
             raise missing_weight(name, self.directory)
@@ -127,7 +146,7 @@ class SafetensorsWeights:
 def _renamed(name: str) -> str:
     parts = name.split(".", 3)
     if len(parts) < 4:
-        return name
+        return _WHOLE.get(name, name)
     for stored, ours in _RENAMED.items():
         if parts[3].startswith(f"{stored}."):
             return ".".join((*parts[:3], ours + parts[3].removeprefix(stored)))

@@ -68,6 +68,29 @@ class FileTensor:
 
 
 @dataclass(frozen=True)
+class Tap:
+    """One tap of a convolution's weight [channels, 1, length], of all channels."""
+
+    whole: StoredTensor
+    place: int
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        return self.whole.shape[:1]
+
+    @property
+    def nbytes(self) -> int:
+        return self.whole.nbytes // self.whole.shape[-1]
+
+    @property
+    def files(self) -> Sequence[Path]:
+        return self.whole.files
+
+    def read(self, rows: slice = ALL) -> NDArray[np.float32]:
+        return self.whole.read(rows)[:, 0, self.place].copy()
+
+
+@dataclass(frozen=True)
 class TensorRows:
     """Consecutive rows of the first axis of a tensor: one of several projections that are stored joined."""
 

@@ -155,7 +155,11 @@ class TorchOps:
         return self._named(out, a @ b)
 
     def slice(self, x: Tensor, start: int, end: int, *, axis: int, out: str) -> Tensor:
-        return self._named(out, x.narrow(axis, start, end - start))
+        stop = x.shape[axis] + end if end < 0 else end
+        return self._named(out, x.narrow(axis, start, stop - start))
+
+    def pad(self, x: Tensor, before: int, after: int, *, out: str) -> Tensor:
+        return self._named(out, torch.nn.functional.pad(x, (0, 0, before, after)))
 
     def tail(self, x: Tensor, start: int, *, axis: int, out: str) -> Tensor:
         first = start % x.shape[axis] if start < 0 else start

@@ -5,12 +5,14 @@
 1. Data movement (slice, concat, reshape, transpose) and an average keep their input's encoding: these tensors are
    *tied*.
 2. Keys and values in the cache have a separate bitwidth and are tied to each other: the inputs, the outputs, and those
-   attended to.
+   attended to. What a short convolution keeps has that of other activations.
 3. The range of softmax and sigmoid is 0 … 1, whatever their input.
 4. Masked scores are scores plus the mask.
 5. The inputs A and B of LoRA branches have 8 bits, whatever other activations have. Strengths of adapters, picked from
    `lora_alpha`, have its encoding.
 6. Masked scores beside a sink have the range of both.
+7. What a short convolution computes of past tokens is tied to the same of new ones: a text has no past when it is
+   measured.
 """
 
 from __future__ import annotations
@@ -20,9 +22,10 @@ from dataclasses import dataclass
 
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import is_mask, layer_masks, masks, rotaries
+from qairt.model.inputs import CONV, is_mask, layer_masks, masks, rotaries
+from qairt.model.kept import kept_names
 from qairt.model.lora.shape import LoraShape
-from qairt.model.names import ALPHA, past_names
+from qairt.model.names import ALPHA, is_key_or_value
 from qairt.model.ops import Branch, ExpertMlp
 
 
@@ -50,14 +53,14 @@ class Structure:
         self.moved: set[str] = set()
         """Tensors that only move the data of a tied one: their range need not be measured."""
         self.unit: set[str] = set()
-        """Outputs of softmax and sigmoid (rule 3)."""
+        """Outputs of softmax and sigmoid (rule 3), and the input `CONV`."""
         self.masked: dict[str, str] = {}
         """Masked scores -> scores (rule 4)."""
         self.joined: dict[str, tuple[str, str]] = {}
         """Masked scores beside a sink -> the two (rule 6)."""
         self.linears: list[Linear] = []
         self.norms: list[str] = []
-        """Weights of RMSNorms."""
+        """Weights of RMSNorms, and taps of short convolutions: a factor for each channel."""
         self._tied_to: dict[str, str] = {}
         self.masks = masks(config) | layer_masks(config)
         """Mask -> the window of the layers that read it."""
@@ -65,19 +68,23 @@ class Structure:
         """Scores -> their window."""
         self.rotaries = [name for names in rotaries(config) for name in names]
         read = {name: self._add(name) for name in (*masks(config), *self.rotaries)}
+        if config.convolution is not None:
+            self.unit.add(CONV)
+            read[CONV] = self._add(CONV)
         positions = decoder.positions(self, config, read)
         if ALPHA in self._branches:
             self._add(ALPHA)
         hidden = decoder.embed(self, "input_ids")
         for layer in range(config.num_layers):
-            past = past_names(layer) if config.pooling is None else None
-            for name in past or ():
-                self._add(name)
-            hidden, *present = decoder.block(self, config, layer, hidden, positions, past)
-            for name_in, name_out in zip(past or (), present, strict=past is not None):
+            kept = kept_names(config, layer)
+            past = [self._add(name_in) for name_in, _ in kept]
+            hidden, _ = decoder.block(self, config, layer, hidden, positions, past)
+            for name_in, name_out in kept:
                 self._tie(name_in, name_out)
+            if config.is_convolution(layer):
+                self._tie_past(f"layers.{layer}.conv.")
         decoder.head(self, config, hidden, positions)
-        self.cached = {name for name in self.tensors if self.tied(name).startswith("past_")}
+        self.cached = {name for name in self.tensors if is_key_or_value(self.tied(name))}
         """Keys and values (rule 2)."""
 
     def tied(self, name: str) -> str:
@@ -102,6 +109,8 @@ class Structure:
         return self._add(out)
 
     def scale(self, x: str, weight: str, *, out: str) -> str:
+        if ".conv.tap_" in weight:
+            self.norms.append(weight)
         return self._add(out)
 
     def shift(self, x: str, weight: str, *, out: str) -> str:
@@ -173,6 +182,9 @@ class Structure:
     def slice(self, x: str, start: int, end: int, *, axis: int, out: str) -> str:
         return self._move([x], out)
 
+    def pad(self, x: str, before: int, after: int, *, out: str) -> str:
+        return self._move([x], out)
+
     def tail(self, x: str, start: int, *, axis: int, out: str) -> str:
         return self._move([x], out)
 
@@ -192,13 +204,19 @@ class Structure:
             self._add(branch.b)
         return branch
 
+    def _tie_past(self, convolution: str) -> None:
+        """Rule 7."""
+        for name in [name for name in self.tensors if name.startswith(convolution + "past")]:
+            other = name.removesuffix(".placed") if name.endswith(".placed") else name.replace(".past.", ".new.")
+            self._tie(other, name)
+
     def _add(self, name: str) -> str:
         self.tensors.append(name)
         return name
 
     def _move(self, sources: Sequence[str], out: str) -> str:
         self._add(out)
-        if out.startswith("past_") and not sources[0].startswith("past_"):
+        if is_key_or_value(out) and not is_key_or_value(sources[0]):
             return out  # the cache has another bitwidth
         self.moved.add(out)
         for source in sources:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 from qairt.engine.axes import value_of
 from qairt.errors import QairtError
 from qairt.files import parse_json, read_regular
-from qairt.model.masks import slots_before
+from qairt.model.kept import kept_slots
 from qairt.stages.facts import has_model, model_of, soc_of
 from qairt.stages.prepare_exports import is_embedding, prepare_config
 from qairt.stages.quantization import QuantizationConfig
@@ -291,7 +291,8 @@ def _part_size(part: Part, technique: TechniqueConfig | None, table: int, binary
 def _slots(config: DecoderConfig | None, cl: int) -> int:
     if config is None:
         return 0
-    return sum(slots_before(1, cl, config.window_of(layer)) + 1 for layer in range(config.num_layers))
+    layers = [layer for layer in range(config.num_layers) if not config.is_convolution(layer)]
+    return sum(kept_slots(config, layer, 1, cl) + 1 for layer in layers)
 
 
 def _kv_bits(env: Env, technique: TechniqueConfig | None) -> int:

@@ -16,7 +16,7 @@ import numpy as np
 from qairt.errors import GenerationError, GraphError
 from qairt.graph.session import Array
 from qairt.graph.tensors import GraphSignature, TensorSpec
-from qairt.model.names import PAST
+from qairt.model.names import PAST, is_key_or_value, token_axis
 
 Grid = tuple[str, tuple[int | str, ...], float | None, int | None]
 """Dtype, shape with the token axis left open, scale, offset."""
@@ -48,7 +48,7 @@ class KVCache:
 
         Valid until the next `append`.
         """
-        slots, axis = self._slots[spec.name], time_axis(spec.name)
+        slots, axis = self._slots[spec.name], token_axis(spec.name)
         surplus = slots.shape[axis] - spec.shape[axis]
         return np.ascontiguousarray(slots[:, :, :, surplus:] if axis == 3 else slots[:, :, surplus:])
 
@@ -56,23 +56,31 @@ class KVCache:
         """Append the `count` rightmost tokens of every `past_…_out` in `present` (the others are padding)."""
         for name, slots in self._slots.items():
             fresh = present[name.removesuffix("_in") + "_out"]
-            if count < slots.shape[time_axis(name)]:
-                _shift_left(slots, count, time_axis(name))
-            if time_axis(name) == 3:
+            if count < slots.shape[token_axis(name)]:
+                _shift_left(slots, count, token_axis(name))
+            if token_axis(name) == 3:
                 slots[..., -count:] = fresh[..., -count:][..., -slots.shape[3] :]
             else:
                 slots[:, :, -count:] = fresh[:, :, -count:][:, :, -slots.shape[2] :]
         self.length += count
 
+    def usable(self, count: int, held: int) -> int:
+        """How many of the first `count` tokens of a state that holds `held` can be put: short convolutions keep the
+        last tokens only, so that no beginning can be cut out."""
+        return count if count == held or all(map(is_key_or_value, self._slots)) else 0
+
     def kept(self) -> dict[str, Array]:
-        """Copies of the slots that hold tokens.
+        """Copies of the slots that hold tokens; of short convolutions, of all.
 
         Raises:
             GenerationError: the oldest tokens are gone.
         """
         taken: dict[str, Array] = {}
         for name, slots in self._slots.items():
-            axis = time_axis(name)
+            axis = token_axis(name)
+            if not is_key_or_value(name):
+                taken[name] = slots.copy()
+                continue
             if self.length > slots.shape[axis]:
                 raise GenerationError(
                     f"the context is full: of its {self.length} tokens, the first are no longer in the cache",
@@ -84,29 +92,26 @@ class KVCache:
         return taken
 
     def put(self, kept: Mapping[str, Array], count: int) -> None:
-        """Fill an empty cache with the first `count` tokens of what another's `kept` gave.
+        """Fill an empty cache with the first `count` tokens of what another's `kept` gave, as many as are `usable`.
 
         Raises:
             GraphError: a tensor is missing, or of another type or shape.
         """
         for name, slots in self._slots.items():
-            axis, held = time_axis(name), kept.get(name)
+            axis, held = token_axis(name), kept.get(name)
             wanted = list(slots.shape)
-            if held is not None and held.ndim == len(wanted):
+            if held is not None and held.ndim == len(wanted) and is_key_or_value(name):
                 wanted[axis] = max(held.shape[axis], count)
             if held is None or (held.dtype, list(held.shape)) != (slots.dtype, wanted):
                 has = "missing" if held is None else f"{held.dtype} {list(held.shape)}"
                 raise GraphError(f"the state's {name} is {has}, the graphs take {slots.dtype} {list(slots.shape)}")
-            if axis == 3:
+            if not is_key_or_value(name):
+                slots[...] = held if count else slots
+            elif axis == 3:
                 slots[..., slots.shape[3] - count :] = held[..., :count]
             else:
                 slots[:, :, slots.shape[2] - count :] = held[:, :, :count]
         self.length = count
-
-
-def time_axis(name: str) -> int:
-    """The axis of tokens: 3 for a key (stored transposed), 2 for a value."""
-    return 3 if name.startswith("past_key_") else 2
 
 
 def _shift_left(slots: Array, count: int, axis: int) -> None:
@@ -127,7 +132,7 @@ def _agreed_specs(signatures: list[GraphSignature]) -> dict[str, TensorSpec]:
                 continue
             name = spec.name.removesuffix("_out").removesuffix("_in") + "_in"
             shape: list[int | str] = list(spec.shape)
-            shape[time_axis(name)] = "tokens"
+            shape[token_axis(name)] = "tokens"
             grid = (spec.dtype, tuple(shape), spec.scale, spec.offset)
             if seen.setdefault(name, grid) != grid:
                 raise GraphError(
@@ -135,13 +140,13 @@ def _agreed_specs(signatures: list[GraphSignature]) -> dict[str, TensorSpec]:
                     where=signature.name,
                     remedy="all ARs, inputs and outputs share one KV cache: quantize with tied encodings",
                 )
-            if spec.name == name and (name not in specs or spec.shape[time_axis(name)] > _tokens(specs[name])):
+            if spec.name == name and (name not in specs or spec.shape[token_axis(name)] > _tokens(specs[name])):
                 specs[name] = spec
     return specs
 
 
 def _tokens(spec: TensorSpec) -> int:
-    return spec.shape[time_axis(spec.name)]
+    return spec.shape[token_axis(spec.name)]
 
 
 def _format(grid: Grid) -> str:

@@ -10,8 +10,8 @@ import numpy as np
 from qairt.errors import GraphError
 from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import COMPUTED, COS, INPUT_IDS, MASK, SIN, is_mask
-from qairt.model.masks import mask_of
+from qairt.model.inputs import COMPUTED, CONV, COS, INPUT_IDS, MASK, SIN, is_mask
+from qairt.model.masks import conv_places, mask_of
 from qairt.model.names import LOGITS, PAST, POOLED, is_branch_input
 from qairt.model.rope import rotary_inputs
 from qairt.runtime.cache import KVCache
@@ -117,7 +117,7 @@ class PartChain:
     def prefill(self, ids: Sequence[int]) -> Logits:
         if self._state is not None and self.length == 0:
             require_room(len(ids), self.room, self.context_length)
-            self.reused = self._state.shared_with(ids)
+            self.reused = self._cache.usable(self._state.shared_with(ids), len(self._state.tokens))
             self._cache.put(self._state.cache, self.reused)
             self._ids = list(ids[: self.reused])
             ids = ids[self.reused :]
@@ -242,6 +242,8 @@ class PartChain:
             return np.asarray([[0] * padding + list(ids)], spec.dtype)
         if is_mask(spec.name):
             return to_stored(self._mask(spec, lengths, len(ids)), spec)
+        if spec.name == CONV:
+            return to_stored(conv_places(self.config, ar=lengths[1], new=len(ids)), spec)
         # Padding gets positions before the first token's, and is masked. All calls use the same length, because keys in
         # the cache stay as they were rotated.
         positions = np.arange(self.length - padding, self.length + len(ids))

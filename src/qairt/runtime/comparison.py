@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from qairt.model.names import PAST
-from qairt.runtime.cache import time_axis
+from qairt.model.names import PAST, token_axis
 from qairt.runtime.cpu import CpuPart
 from qairt.runtime.metrics import sqnr_db
 from qairt.runtime.parts import PartGraph
@@ -49,5 +48,5 @@ class CpuComparison:
 
 def _tokens(name: str, values: Floats, count: int) -> Floats:
     """The last `count` tokens of an output; the token axis is 1 except in keys and values."""
-    axis = time_axis(name) if PAST.match(name) else 1
+    axis = token_axis(name) if PAST.match(name) else 1
     return values[(slice(None),) * axis + (slice(-count, None),)]

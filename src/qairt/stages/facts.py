@@ -43,9 +43,10 @@ def sizes_of(env: Env) -> Sizes:
     from qairt.model.layout import layer_weight_shapes
 
     config = model_of(env).config
-    layer = 4 * sum(prod(shape) for shape in layer_weight_shapes(config, 0).values())
+    shapes = (layer_weight_shapes(config, layer).values() for layer in range(config.num_layers))
+    layers = tuple(4 * sum(map(prod, of_layer)) for of_layer in shapes)
     table = 4 * config.vocab_size * config.hidden_size
-    return Sizes(embedding=table, layers=(layer,) * config.num_layers, head=table + 4 * config.hidden_size)
+    return Sizes(embedding=table, layers=layers, head=table + 4 * config.hidden_size)
 
 
 def held_bytes(env: Env) -> int:

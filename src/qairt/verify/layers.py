@@ -45,7 +45,6 @@ def layer_costs(
     exact, rounded = Reference(original), Simulated(exported, encodings)
     config = original.config
     positions, rounded_positions = exact.positions(len(ids)), rounded.positions(len(ids))
-    past = exact.empty_past()
     names = ["embedding", *(f"layer {layer}" for layer in range(config.num_layers)), "lm_head"]
     truth = exact.embed(ids)
     streams = [rounded.embed(ids)]
@@ -53,6 +52,7 @@ def layer_costs(
     for layer in range(config.num_layers):
         if layer % _NOTIFY_EVERY == 0:
             notify(f"quantize: cost of layer {layer + 1} of {config.num_layers}")
+        past = exact.empty_past(layer)
         quantized = rounded.run_block(layer, truth, rounded_positions, past)[0]
         truth, *streams = (exact.run_block(layer, hidden, positions, past)[0] for hidden in (truth, *streams))
         streams.append(quantized)

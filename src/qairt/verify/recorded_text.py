@@ -11,7 +11,8 @@ import torch
 from numpy.typing import NDArray
 
 from qairt.files import read_regular
-from qairt.model.names import hidden_name, present_names
+from qairt.model.kept import kept_names
+from qairt.model.names import hidden_name
 from qairt.model.parameters import Parameters
 from qairt.model.reference import Reference
 from qairt.model.tokenizer import Tokenizer
@@ -41,12 +42,13 @@ def record_text(
         branches: the inputs of the LoRA branches, by name; those of the base when None.
     """
     reference = Reference(parameters, branches=branches)
-    positions, past = reference.positions(len(ids)), reference.empty_past()
+    positions = reference.positions(len(ids))
     hidden = reference.embed(ids)
     tensors: dict[str, NDArray[np.generic]] = {"input_ids": np.asarray(ids, np.int32), hidden_name(0): _array(hidden)}
     for layer in range(parameters.config.num_layers):
-        hidden, key, value = reference.run_block(layer, hidden, positions, past)
-        tensors |= dict(zip(present_names(layer), (_array(key), _array(value)), strict=True))
+        hidden, present = reference.run_block(layer, hidden, positions, reference.empty_past(layer))
+        names = (name for _, name in kept_names(parameters.config, layer))
+        tensors |= dict(zip(names, map(_array, present), strict=True))
         tensors[hidden_name(layer + 1)] = _array(hidden)
     kept = min(max(LOGIT_VALUES // parameters.config.vocab_size, 1), len(ids))
     tensors["logits"] = _array(reference.head(hidden[:, -kept:]))

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import masks
-from qairt.model.masks import mask_of, slots_before
-from qairt.model.names import PAST, POOLED, hidden_name, is_branch_input
+from qairt.model.inputs import CONV, masks
+from qairt.model.kept import kept_slots
+from qairt.model.masks import conv_places, mask_of
+from qairt.model.names import PAST, POOLED, hidden_name, is_branch_input, token_axis
 from qairt.model.rope import rotary_inputs
 from qairt.quant.measure.reference_vectors import ReferenceVectors
-from qairt.runtime.cache import time_axis
 from qairt.runtime.stored import Array, Floats
 from qairt.verify.measure import rows
 from qairt.verify.result import LOGITS
@@ -98,7 +98,7 @@ class ReferenceText:
             return self._logits[start, stop]
         if output == POOLED:
             return rows(output, self.vectors.values(output), 1)
-        axis = time_axis(output) if PAST.match(output) else 1
+        axis = token_axis(output) if PAST.match(output) else 1
         values = self.vectors.values(output).take(np.arange(start, stop), axis)
         return rows(output, values, call.new)
 
@@ -111,6 +111,8 @@ class ReferenceText:
             made[name] = mask_of(
                 self.config, name, ar=call.ar, cl=cl, past=call.past, new=call.new, floor=self.mask_floor
             )
+        if self.config.convolution is not None:
+            made[CONV] = conv_places(self.config, ar=call.ar, new=call.new)
         tables = rotary_inputs(self.config, positions, length=self.length)
         return made | {name: table[None, None] for name, table in tables.items()}
 
@@ -137,7 +139,7 @@ class ReferenceText:
         """Past tokens that the input `name` has room for; a whole graph's shapes do not say it."""
         match = PAST.match(name)
         assert match is not None
-        return slots_before(call.ar, cl, self.config.window_of(int(match[2])))
+        return kept_slots(self.config, int(match[2]), call.ar, cl)
 
 
 class PartCache:
@@ -151,7 +153,7 @@ class PartCache:
         values = self._values.get(name.removesuffix("_in") + "_out")
         if values is None:
             empty = list(shape)
-            empty[time_axis(name)] = 0
+            empty[token_axis(name)] = 0
             values = np.zeros(empty, np.float32)
         return past_slots(name, values, slots, call)
 
@@ -159,7 +161,7 @@ class PartCache:
         """Add the `new` rightmost tokens of each key and value."""
         for name, values in outputs.items():
             if PAST.match(name):
-                axis = time_axis(name)
+                axis = token_axis(name)
                 fresh = values.take(np.arange(values.shape[axis] - new, values.shape[axis]), axis)
                 earlier = self._values.get(name)
                 self._values[name] = fresh if earlier is None else np.concatenate((earlier, fresh), axis)
@@ -167,7 +169,7 @@ class PartCache:
 
 def past_slots(name: str, values: Array, slots: int, call: GraphCall) -> Array:
     """The newest of `call.past` tokens that there are slots for, padded on the left."""
-    axis = time_axis(name)
+    axis = token_axis(name)
     taken = values.take(np.arange(max(call.past - slots, 0), call.past), axis)
     return _left_padded(taken, slots, axis)
 

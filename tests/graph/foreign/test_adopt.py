@@ -229,7 +229,7 @@ def traced(tmp_path: Path, config: DecoderConfig, ar: int = 6, cl: int = 40) -> 
             positions = {"attention_mask": mask, "position_ids_cos": cos, "position_ids_sin": sin}
             for layer in layers:
                 cache = past[2 * layer : 2 * layer + 2]
-                hidden, key, value = decoder.block(ops, config, layer, hidden, positions, cache)
+                hidden, (key, value) = decoder.block(ops, config, layer, hidden, positions, cache)
                 present += [key, value]
             return (decoder.head(ops, config, hidden), *present)
 

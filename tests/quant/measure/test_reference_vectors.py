@@ -37,7 +37,7 @@ def run(parameters: Parameters, part: Part, inputs: dict[str, Array]) -> dict[st
     for layer in range(part.first_layer, part.last_layer):
         positions = {name: given[name] for name in ("attention_mask", "position_ids_cos", "position_ids_sin")}
         past = given[f"past_key_{layer}_in"], given[f"past_value_{layer}_in"]
-        hidden, key, value = reference.run_block(layer, hidden, positions, past)
+        hidden, (key, value) = reference.run_block(layer, hidden, positions, past)
         outputs |= {f"past_key_{layer}_out": key.numpy(), f"past_value_{layer}_out": value.numpy()}
     if part.has_head:
         return outputs | {"logits": reference.head(hidden).numpy()}

@@ -7,7 +7,7 @@
    first. Gather from a weight works in the weight's encoding, and its result is converted.
 5. Weights are rounded once and written, tensor by tensor, to one raw file (`qairt.graph.qdq.weights`).
 6. An LPBQ weight keeps its two scales: the integers per block are dequantized by the float per channel.
-7. Keys and values have the same encoding as input and as output.
+7. Keys and values, and what short convolutions keep, have the same encoding as input and as output.
 8. A 32-bit bias is added in 16 bits, on the grid of its own largest value: the NPU adds it to a 16-bit product.
 
 The same graph goes to the HTP compiler and to ONNX Runtime's CPU provider.
@@ -22,13 +22,14 @@ import onnx_ir as ir
 from qairt.errors import GraphError, QuantizationError
 from qairt.graph.qdq.builder import QdqBuilder, activation_type
 from qairt.graph.qdq.weights import WeightFile, stored_type
+from qairt.model.names import PAST
 from qairt.quant.encodings import Encoding, Encodings
 
 OPSET = 21
 """The first with 4- and 16-bit integers and block scales."""
 DATA_MOVEMENT = frozenset(
     (
-        *("Concat", "Expand", "Flatten", "Gather", "Identity", "Reshape"),
+        *("Concat", "Expand", "Flatten", "Gather", "Identity", "Pad", "Reshape"),
         *("Slice", "Split", "Squeeze", "Tile", "Transpose", "Unsqueeze"),
     )
 )
@@ -186,7 +187,7 @@ class _Quantization:
 
 def _require_tied_caches(encodings: Encodings) -> None:
     for name, encoding in encodings.activations.items():
-        if name.startswith(("past_key_", "past_value_")) and name.endswith("_in"):
+        if PAST.match(name) and name.endswith("_in"):
             out = encodings.activations.get(name.removesuffix("_in") + "_out")
             if out is not None and not encoding.same_grid(out):
                 raise QuantizationError(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
@@ -21,6 +21,8 @@ class Fields(Protocol):
 
     def integer(self, key: str, default: int | None = None) -> int: ...
 
+    def by_layer(self, key: str) -> Sequence[int]: ...
+
     def real(self, key: str, default: float | None = None) -> float: ...
 
 
@@ -31,7 +33,8 @@ class Gguf:
     architecture: str
     """`general.architecture`."""
     names: Mapping[str, str] = field(default_factory=dict)
-    """Module of a layer, ours -> llama.cpp's, where it is not the usual one of `qairt.model.gguf.names`."""
+    """Module of a layer, or `model.norm`, ours -> llama.cpp's, where it is not the usual one of
+    `qairt.model.gguf.names`."""
     permuted: bool = False
     """Query and key rows are stored in the order of neighbouring pairs."""
     holds_one: bool = False

@@ -13,7 +13,7 @@ _ENCODER = "an encoder"
 _POOLED = "a pooled output (an embedding model)"
 _EXPERTS = "another kind of experts"
 _SHARED = "experts that every token is given to, beside a choice of others"
-_SHORT = "short convolutions between attention layers"
+_SOME = "experts in some layers beside plain MLPs"
 _MISSING = {
     "bamba": _SCAN,
     "falcon_h1": _SCAN,
@@ -44,8 +44,8 @@ _MISSING = {
     "ernie4_5_moe": _SHARED,
     "hunyuan_v1_moe": _SHARED,
     "glm4_moe": _SHARED,
-    "lfm2": _SHORT,
-    "lfm2_moe": _SHORT,
+    "lfm2_moe": _SOME,
+    "lfm2moe": _SOME,
     "gemma3": _VISION,
     "llava": _VISION,
     "mllama": _VISION,
@@ -87,8 +87,6 @@ _STATED = {
     "ssm_state_size": _SCAN,
     "attention.kv_lora_rank": _LATENT,
     "kv_lora_rank": _LATENT,
-    "conv_L_cache": _SHORT,
-    "shortconv.l_cache": _SHORT,
     "expert_count": _EXPERTS,
     "moe_num_experts": _EXPERTS,
     "n_routed_experts": _EXPERTS,

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 
 from qairt.errors import ModelError
 from qairt.model.gguf.file import GgufArray, GgufHeader
 
 
 class GgufFields:
-    """Fields whose names begin with the architecture's; a list of equal values, one per layer, is that value."""
+    """Fields whose names begin with the architecture's; a list of equal values, one per layer, is that value. A layer
+    without attention has 0 KV heads, which is left out."""
 
     def __init__(self, header: GgufHeader, prefix: str) -> None:
         self._header = header
@@ -25,7 +27,7 @@ class GgufFields:
         value = self._header.fields.get(name)
         if not isinstance(value, GgufArray):
             return value
-        each = set(self._header.numbers(name))
+        each = set(self._header.numbers(name)) - ({0} if key == "attention.head_count_kv" else set())
         if len(each) != 1:
             raise ModelError(
                 f"{name} differs by layer, which is not supported",
@@ -33,6 +35,10 @@ class GgufFields:
                 remedy="use a model whose layers have the same shape",
             )
         return each.pop()
+
+    def by_layer(self, key: str) -> Sequence[int]:
+        """A list with a whole number for each layer."""
+        return [int(value) for value in self._header.numbers(self._prefix + key)]
 
     def integer(self, key: str, default: int | None = None) -> int:
         value = self._number(key, default)

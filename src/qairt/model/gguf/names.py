@@ -40,7 +40,7 @@ def gguf_name(name: str, own: Mapping[str, str] = _NONE) -> str | None:
     """
     module, _, kind = name.rpartition(".")
     if module in _WHOLE:
-        return f"{_WHOLE[module]}.{kind}"
+        return f"{own.get(module, _WHOLE[module])}.{kind}"
     layer, _, own_name = name.removeprefix("model.layers.").partition(".")
     if own_name in _IN_LAYER:
         return f"blk.{layer}.{_IN_LAYER[own_name]}"
@@ -53,7 +53,7 @@ def gguf_name(name: str, own: Mapping[str, str] = _NONE) -> str | None:
 def hugging_face_name(name: str, own: Mapping[str, str] = _NONE) -> str | None:
     """The inverse; None for tensors that are not weights of the decoder (`rope_freqs.weight`)."""
     module, _, kind = name.rpartition(".")
-    whole = {theirs: ours for ours, theirs in _WHOLE.items()}
+    whole = {own.get(ours, theirs): ours for ours, theirs in _WHOLE.items()}
     if module in whole:
         return f"{whole[module]}.{kind}"
     layer, _, own_name = name.removeprefix("blk.").partition(".")

@@ -13,6 +13,7 @@ from qairt.model.families.family import Gguf
 from qairt.model.gguf.fields import GgufFields
 from qairt.model.gguf.file import BLOCKS, GgufHeader, GgufTensor
 from qairt.model.gguf.names import gguf_name, hugging_face_name
+from qairt.model.layout import CONV_PROJECTIONS
 from qairt.model.storage import Format, Storage
 from qairt.model.weights import ALL, listed, missing_weight
 
@@ -29,6 +30,8 @@ _FLAT = (".experts.gate_proj.bias", ".experts.up_proj.bias")
 """Stored [experts, width]."""
 _TURNED = ".expert_bias.weight"
 """Stored [experts, hidden]."""
+_TAP = ".conv.tap_"
+"""Stored together, [channels, length], oldest token first."""
 _PERMUTED = ("self_attn.q_proj", "self_attn.k_proj")
 
 
@@ -52,18 +55,23 @@ class GgufWeights:
             name for name in header.tensors if name not in _BESIDE and hugging_face_name(name, self._gguf.names) is None
         ]
         fields = GgufFields(header, f"{architecture}.")
+        self._taps: dict[str, int] = {}
+        """Tap of a convolution -> its distance; its tensor is that of all taps."""
         self._heads: tuple[int, int] | None = None
         if self._gguf.permuted:
             heads = fields.integer("attention.head_count")
             self._heads = heads, fields.integer("attention.head_count_kv", heads)
         elif architecture in ("phi3", "glm4"):
             self._split_projections(fields.integer("feed_forward_length"))
+        self._split_convolutions()
 
     def names(self) -> list[str]:
         return list(self._tensors)
 
     def shape(self, name: str) -> tuple[int, ...]:
         shape = self._find(name).shape
+        if _TAP in name:
+            return shape[:1]
         if name.endswith(_FLAT):
             return (prod(shape),)
         return shape[::-1] if name.endswith(_TURNED) else shape
@@ -71,6 +79,8 @@ class GgufWeights:
     def read(self, name: str, rows: slice = ALL) -> NDArray[np.float32]:
         import numpy as np
 
+        if _TAP in name:
+            return dequantize(self.header.path, self._find(name), rows)[:, -1 - self._taps[name]].copy()
         if name.endswith((*_FLAT, _TURNED)):
             whole = dequantize(self.header.path, self._find(name))
             return (whole.T if name.endswith(_TURNED) else whole.reshape(-1))[rows]
@@ -134,6 +144,24 @@ class GgufWeights:
             for part, count in parts.items():
                 self._tensors[f"{module}.{part}.weight"] = joined.rows(start, count)
                 start += count
+
+    def _split_convolutions(self) -> None:
+        """Their three projections, whose rows follow each other in the file, and their taps."""
+        for name, joined in list(self._tensors.items()):
+            module, _, part = name.removesuffix(".weight").rpartition(".")
+            if not module.endswith(".conv") or len(joined.shape) != 2:
+                continue
+            if part == "in_proj" and joined.shape[0] % 3 == 0:
+                rows = joined.shape[0] // 3
+                for place, projection in enumerate(CONV_PROJECTIONS):
+                    self._tensors[f"{module}.{projection}.weight"] = joined.rows(place * rows, rows)
+            elif part == "conv":
+                for distance in range(joined.shape[1]):
+                    self._tensors[f"{module}.tap_{distance}.weight"] = joined
+                    self._taps[f"{module}.tap_{distance}.weight"] = distance
+            else:
+                continue
+            del self._tensors[name]
 
     def _find(self, name: str) -> GgufTensor:
         if name not in self._tensors:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import layer_inputs
+from qairt.model.layers.linear import linear
 from qairt.model.layers.rotary import rotate
 from qairt.model.names import CAP, present_names
 from qairt.model.ops import BlockOps
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 
 def attention(
-    ops: BlockOps[T], config: DecoderConfig, layer: int, x: T, positions: Mapping[str, T], past: tuple[T, T] | None
+    ops: BlockOps[T], config: DecoderConfig, layer: int, x: T, positions: Mapping[str, T], past: Sequence[T]
 ) -> tuple[T, T, T]:
     """x [1, AR, hidden] -> what attention adds to the residual stream [1, AR, hidden], key, value."""
     # No name holds what no later line needs: calibration computes each line for many chunks at once.
@@ -47,7 +48,7 @@ def attention(
     value = ops.transpose(ops.reshape(v, (-1, kv, 1, dim), out=t + "v.heads"), (1, 2, 0, 3), out=value_out)
 
     keys, values = key, value
-    if past is not None:
+    if past:
         keys = ops.concat((past[0], key), axis=3, out=t + "keys")
         values = ops.concat((past[1], value), axis=2, out=t + "values")
     scores = ops.matmul(q, keys, out=t + "scores")
@@ -62,19 +63,6 @@ def attention(
     context = ops.transpose(context, (2, 0, 1, 3), out=t + "context.tokens")
     context = ops.reshape(context, (1, -1, kv * groups * dim), out=t + "context.merged")
     return linear(ops, config.output_bias, context, w + "o_proj", out=t + "o"), key, value
-
-
-def linear(ops: BlockOps[T], has_bias: bool, x: T, module: str, *, out: str) -> T:
-    """A linear and, where it is adapted, its LoRA branch: x @ W (+ bias) + (x @ A) @ B; see `Branch`."""
-    weight, bias, branch = module + ".weight", module + ".bias" if has_bias else None, ops.branch(module)
-    if branch is None:
-        return ops.linear(x, weight, bias, out=out)
-    base = ops.linear(x, weight, bias, out=out + ".base")
-    low = ops.matmul(x, branch.a, out=out + ".lora_a")
-    if branch.switch is not None:
-        strengths = ops.matmul(*branch.switch, out=out + ".lora_strengths")
-        low = ops.mul(low, strengths, out=out + ".lora_switched")
-    return ops.add(base, ops.matmul(low, branch.b, out=out + ".lora_b"), out=out)
 
 
 def _heads_first(ops: BlockOps[T], x: T, kv: int, groups: int, dim: int, *, out: str) -> T:

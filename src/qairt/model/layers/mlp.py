@@ -6,8 +6,8 @@ from typing import TypeVar
 
 from qairt.model.config import DecoderConfig
 from qairt.model.layers.activation import activated
-from qairt.model.layers.attention import linear
 from qairt.model.layers.experts import experts
+from qairt.model.layers.linear import linear
 from qairt.model.ops import BlockOps
 
 T = TypeVar("T")

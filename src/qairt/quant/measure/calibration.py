@@ -24,16 +24,17 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model import decoder
+from qairt.model.kept import kept_names
 from qairt.model.layers.pooling import pooled
 from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
-from qairt.model.names import present_names, split_expert
+from qairt.model.names import split_expert
 from qairt.model.parameters import Parameters
 from qairt.model.reference import empty_past, sequence_positions
 from qairt.model.torch_ops import Tap, TorchOps, shared
 from qairt.quant.measure.block_forward import block_forward
 from qairt.quant.measure.chunks import check_tokens
 from qairt.quant.measure.deferred import FLOAT, QUANTIZED, Deferred, Segment, Values
-from qairt.quant.measure.lockstep import LinearInputs, LockstepOps, keys_and_values
+from qairt.quant.measure.lockstep import LinearInputs, LockstepOps, kept_of
 from qairt.quant.measure.overlay_ops import OverlayOps
 
 SEGMENT_TOKENS = 256
@@ -90,9 +91,9 @@ class Calibration:
         """[1, tokens, hidden] by chunk: the next block's input."""
         self.quantized: list[Tensor] | None = None
         """The same of the quantized stream; None until a weight is chosen, when both streams are the same."""
-        self.latest: dict[tuple[int, int], tuple[Tensor, Tensor]] = {}
-        """By stream and chunk, key [KV, 1, D, tokens] and value [KV, 1, tokens, D] of the latest block, for the chunks
-        in `kept`."""
+        self.latest: dict[tuple[int, int], tuple[Tensor, ...]] = {}
+        """By stream and chunk, what the latest block keeps of all tokens (`qairt.model.kept`), for the chunks in
+        `kept`."""
         self.kept = [0]
         """The chunks whose keys and values are kept."""
 
@@ -142,7 +143,7 @@ class Calibration:
         ops.release_expert = release_expert
         outputs = ops.compute(self._run(ops, layer, streams))
         self.latest = {
-            (stream, chunk): keys_and_values(ops, layer, stream, chunk)
+            (stream, chunk): kept_of(ops, self.config, layer, stream, chunk)
             for stream in range(len(streams))
             for chunk in self.kept
         }
@@ -157,7 +158,7 @@ class Calibration:
 
     def forward(
         self, layer: int, chunk: int, hidden: Tensor, weights: Mapping[str, Tensor]
-    ) -> tuple[Tensor, Tensor, Tensor]:
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
         """Run a whole chunk through decoder layer `layer`, whose weights are loaded; gradients flow.
 
         Args:
@@ -166,7 +167,7 @@ class Calibration:
             weights: replacements for the stored ones, by name.
 
         Returns:
-            hidden [1, tokens, hidden], key [KV, 1, D, tokens], value [KV, 1, tokens, D].
+            As `decoder.block`.
         """
         return block_forward(OverlayOps(self._ops, weights, branches=self._branches(chunk)), layer, hidden)
 
@@ -178,14 +179,13 @@ class Calibration:
         """
 
         @torch.inference_mode()
-        def forward(chunk: int, hidden: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        def forward(chunk: int, hidden: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
             return self.forward(layer, chunk, hidden, weights)
 
         outputs = list(self.pool.map(forward, range(len(before)), before))
-        self.quantized = [hidden for hidden, _, _ in outputs]
+        self.quantized = [hidden for hidden, _ in outputs]
         for chunk in self.kept:
-            _, key, value = outputs[chunk]
-            self.latest[QUANTIZED, chunk] = key, value
+            self.latest[QUANTIZED, chunk] = outputs[chunk][1]
 
     @torch.inference_mode()
     def head(self, on_vocabulary: OnVocabulary, positions: Mapping[int, slice]) -> dict[tuple[int, int], Tensor]:
@@ -260,12 +260,10 @@ class Calibration:
             Deferred.known(streams[segment.stream][segment.chunk][:, segment.start : segment.stop])
             for segment in ops.segments
         ]
-        past_key, past_value = (
-            ops.past(present, axis, empty.to(self.device))
-            for present, axis, empty in zip(present_names(layer), (3, 2), empty_past(self.config), strict=True)
-        )
+        kept, empty = kept_names(self.config, layer), empty_past(self.config, layer)
+        past = [ops.past(present, before.to(self.device)) for (_, present), before in zip(kept, empty, strict=True)]
         positions = self._positions(ops.segments)
-        leaves, _, _ = decoder.block(ops, self.config, layer, hidden, positions, (past_key, past_value))
+        leaves, _ = decoder.block(ops, self.config, layer, hidden, positions, past)
         return leaves
 
     def _positions(self, segments: Sequence[Segment]) -> dict[str, Values]:

@@ -14,8 +14,11 @@ from concurrent.futures import Executor
 import torch
 from torch import Tensor
 
-from qairt.model.names import name_of_expert, present_names
+from qairt.model.config import DecoderConfig
+from qairt.model.kept import kept_names
+from qairt.model.names import PAST, name_of_expert, token_axis
 from qairt.model.ops import Branch, ExpertMlp
+from qairt.model.reference import grown
 from qairt.model.torch_ops import Tap, TorchOps
 from qairt.quant.measure.deferred import Deferred, Segment, Values
 from qairt.quant.measure.expert_steps import ExpertSteps
@@ -74,8 +77,9 @@ class LockstepOps:
                 self._begins_at(segment)
                 values[place].hold(values[place].compute(self._taps[segment.stream], {}))
 
-    def past(self, present: str, axis: int, empty: Tensor) -> Values:
-        """Keys or values before each segment: those of the earlier segments of its chunk."""
+    def past(self, present: str, empty: Tensor) -> Values:
+        """What a layer keeps before each segment: what the earlier segments of its chunk gave as `present`; `empty`
+        before the first."""
         pasts: Values = []
         for place, segment in enumerate(self.segments):
             before = [earlier for earlier in self._chunks[segment.stream, segment.chunk] if earlier < place]
@@ -84,7 +88,8 @@ class LockstepOps:
                 continue
 
             def joined(before: list[int] = before) -> Tensor:
-                return torch.cat([self._present[present][earlier].compute(None, {}) for earlier in before], axis)
+                parts = [self._present[present][earlier].compute(None, {}) for earlier in before]
+                return grown(present, empty, torch.cat(parts, token_axis(present)))
 
             pasts.append(Deferred("", joined))
         return pasts
@@ -201,6 +206,9 @@ class LockstepOps:
     def slice(self, x: Values, start: int, end: int, *, axis: int, out: str) -> Values:
         return self._all(out, lambda value, *, out: _PLAIN.slice(value, start, end, axis=axis, out=out), x)
 
+    def pad(self, x: Values, before: int, after: int, *, out: str) -> Values:
+        return self._all(out, lambda value, *, out: _PLAIN.pad(value, before, after, out=out), x)
+
     def tail(self, x: Values, start: int, *, axis: int, out: str) -> Values:
         return self._all(out, lambda value, *, out: _PLAIN.tail(value, start, axis=axis, out=out), x)
 
@@ -211,13 +219,15 @@ class LockstepOps:
         return self._all(out, lambda *values, out: _PLAIN.concat(values, axis=axis, out=out), *parts)
 
     def reshape(self, x: Values, shape: Sequence[int], *, out: str) -> Values:
-        return self._all(out, lambda value, *, out: _PLAIN.reshape(value, shape, out=out), x)
+        return self._kept(out, self._all(out, lambda value, *, out: _PLAIN.reshape(value, shape, out=out), x))
 
     def transpose(self, x: Values, order: Sequence[int], *, out: str) -> Values:
-        moved = self._all(out, lambda value, *, out: _PLAIN.transpose(value, order, out=out), x)
-        if out.startswith("past_"):
-            self._present[out] = moved
-        return moved
+        return self._kept(out, self._all(out, lambda value, *, out: _PLAIN.transpose(value, order, out=out), x))
+
+    def _kept(self, out: str, values: Values) -> Values:
+        if PAST.match(out):
+            self._present[out] = values
+        return values
 
     def branch(self, module: str) -> Branch[Values] | None:
         by_segment = [self._branches(segment.chunk) for segment in self.segments]
@@ -232,27 +242,26 @@ class LockstepOps:
         return self._each(out, lambda segment: lambda *values: operation(*values, out=out), *sources)
 
     def _each(self, out: str, operation_of: Callable[[Segment], Callable[..., Tensor]], *sources: Values) -> Values:
-        keep = out.endswith(KEPT) or out.startswith("past_")
+        keep = out.endswith(KEPT) or PAST.match(out) is not None
         return [
             Deferred(out, operation_of(segment), tuple(values), keep=keep)
             for segment, *values in zip(self.segments, *sources, strict=True)
         ]
 
 
-def keys_and_values(ops: LockstepOps, layer: int, stream: int, chunk: int) -> tuple[Tensor, Tensor]:
-    """Key and value of a stream's chunk."""
-    key, value = (
+def kept_of(ops: LockstepOps, config: DecoderConfig, layer: int, stream: int, chunk: int) -> tuple[Tensor, ...]:
+    """What the layer keeps of a stream's chunk, all its tokens."""
+    return tuple(
         torch.cat(
             [
                 part.value
                 for segment, part in zip(ops.segments, ops.present(name), strict=True)
                 if segment.stream == stream and segment.chunk == chunk and part.value is not None
             ],
-            axis,
+            token_axis(name),
         )
-        for name, axis in zip(present_names(layer), (3, 2), strict=True)
+        for _, name in kept_names(config, layer)
     )
-    return key, value
 
 
 class LinearInputs:

@@ -8,7 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from qairt.model.names import hidden_name, output_name, present_names
+from qairt.model.kept import kept_names
+from qairt.model.names import hidden_name, output_name, token_axis
 from qairt.quant.measure.calibration import Calibration
 from qairt.quant.measure.deferred import QUANTIZED
 from qairt.quant.measure.reference_vectors import LOGIT_VALUES, TOKENS, ReferenceVectors
@@ -34,11 +35,10 @@ class Recorder:
 
     def after_block(self, layer: int) -> dict[str, Tensor]:
         """Record the block's outputs; returns them by name."""
-        key, value = present_names(layer)
         kept = {hidden_name(layer + 1): self._hidden()[:, : self._tokens]}
-        if self._calibration.config.pooling is None:
-            latest = self._calibration.latest[self._stream, self._chunk]
-            kept |= {key: latest[0][..., : self._tokens], value: latest[1][:, :, : self._tokens]}
+        latest = self._calibration.latest[self._stream, self._chunk]
+        for (_, name), value in zip(kept_names(self._calibration.config, layer), latest, strict=True):
+            kept[name] = value.narrow(token_axis(name), 0, self._tokens)
         named = {f"{self._prefix}{name}": value.cpu().contiguous() for name, value in kept.items()}
         self.restore(named)
         return named

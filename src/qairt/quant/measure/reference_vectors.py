@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import masks
-from qairt.model.masks import mask_of, slots_before
-from qairt.model.names import POOLED, branch_layer, hidden_name, is_branch_input, past_names, present_names
+from qairt.model.inputs import CONV, masks
+from qairt.model.kept import kept_names, kept_slots
+from qairt.model.masks import conv_places, mask_of
+from qairt.model.names import POOLED, branch_layer, hidden_name, is_branch_input, token_axis
 from qairt.model.rope import rotary_inputs
 
 if TYPE_CHECKING:
@@ -105,13 +106,15 @@ def part_inputs(
         return inputs
     for name in masks(config):
         inputs[name] = mask_of(config, name, ar=ar, cl=cl, past=past, new=new, floor=mask_floor)
+    if config.convolution is not None:
+        inputs[CONV] = conv_places(config, ar=ar, new=new)
     positions = np.maximum(np.arange(past + new - ar, past + new), 0)
     tables = rotary_inputs(config, positions, length=vectors.length)
     inputs |= {name: table[None, None] for name, table in tables.items()}
-    cached = range(part.first_layer, part.last_layer) if config.pooling is None else ()
-    for layer in cached:
-        for name_in, name_out, axis in zip(past_names(layer), present_names(layer), (3, 2), strict=True):
-            slots = slots_before(ar, cl, config.window_of(layer))
+    for layer in range(part.first_layer, part.last_layer):
+        slots = kept_slots(config, layer, ar, cl)
+        for name_in, name_out in kept_names(config, layer):
+            axis = token_axis(name_in)
             seen = vectors.tensors[name_out].take(np.arange(max(past - slots, 0), past), axis)
             inputs[name_in] = _left_padded(seen, slots, axis)
     for name in vectors.tensors:
@@ -144,8 +147,8 @@ def expected_outputs(
         name = hidden_name(part.last_layer)
         outputs[name] = vectors.tensors[name][:, past : past + new]
     for layer in range(part.first_layer, part.last_layer):
-        for name, axis in zip(present_names(layer), (3, 2), strict=True):
-            outputs[name] = vectors.tensors[name].take(np.arange(past, past + new), axis)
+        for _, name in kept_names(config, layer):
+            outputs[name] = vectors.tensors[name].take(np.arange(past, past + new), token_axis(name))
     return outputs
 
 

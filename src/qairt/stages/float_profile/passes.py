@@ -48,9 +48,8 @@ class ReferenceOnDevice(Reference):
     def positions(self, count: int, past: int = 0) -> dict[str, Tensor]:
         return {name: value.to(self._device) for name, value in super().positions(count, past).items()}
 
-    def empty_past(self, length: int = 0) -> tuple[Tensor, Tensor]:
-        key, value = super().empty_past(length)
-        return key.to(self._device), value.to(self._device)
+    def empty_past(self, layer: int, length: int = 0) -> tuple[Tensor, ...]:
+        return tuple(value.to(self._device) for value in super().empty_past(layer, length))
 
     def head(self, hidden: Tensor, tap: Tap | None = None) -> Tensor:
         return super().head(hidden, tap).cpu()

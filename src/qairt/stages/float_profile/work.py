@@ -16,11 +16,12 @@ def matrix_flops(config: DecoderConfig, tokens: int, past: int = 0) -> int:
 
     Scores are computed for every pair of tokens and then masked, so all pairs count. Logits: last token only.
     """
-    linears = sum(prod(shape) for shape in layer_weight_shapes(config, 0).values() if len(shape) == 2)
-    linears += _of_an_expert(config) * (config.experts.chosen if config.experts is not None else 0)
+    layers = range(config.num_layers)
+    linears = sum(prod(shape) for at in layers for shape in layer_weight_shapes(config, at).values() if len(shape) == 2)
+    linears += config.num_layers * _of_an_expert(config) * (config.experts.chosen if config.experts is not None else 0)
     attention = 2 * config.num_heads * config.head_dim * (past + tokens)
-    layer = 2 * tokens * (linears + attention)
-    return config.num_layers * layer + 2 * config.hidden_size * config.vocab_size
+    products = linears + _with_attention(config) * attention
+    return 2 * tokens * products + 2 * config.hidden_size * config.vocab_size
 
 
 def bytes_read(config: DecoderConfig, tokens: int, past: int = 0) -> int:
@@ -29,13 +30,22 @@ def bytes_read(config: DecoderConfig, tokens: int, past: int = 0) -> int:
     Each float32 weight once (of the embedding only the rows used, of experts only as many as a token is given to), and
     the keys and values of all tokens.
     """
-    layer = sum(prod(shape) for shape in layer_weight_shapes(config, 0).values())
+    layers = _layer_weights(config)
     if config.experts is not None:
-        layer -= _of_an_expert(config) * (config.experts.count - config.experts.chosen)
+        layers -= config.num_layers * _of_an_expert(config) * (config.experts.count - config.experts.chosen)
     head = config.hidden_size * (config.vocab_size + 1)
     cache = 2 * config.num_kv_heads * config.head_dim * (past + tokens)
-    values = config.num_layers * (layer + cache) + head + tokens * config.hidden_size
+    values = layers + _with_attention(config) * cache + head + tokens * config.hidden_size
     return _FLOAT32 * values
+
+
+def _layer_weights(config: DecoderConfig) -> int:
+    return sum(prod(shape) for at in range(config.num_layers) for shape in layer_weight_shapes(config, at).values())
+
+
+def _with_attention(config: DecoderConfig) -> int:
+    """Layers with attention."""
+    return sum(not config.is_convolution(layer) for layer in range(config.num_layers))
 
 
 def _of_an_expert(config: DecoderConfig) -> int:
@@ -45,8 +55,7 @@ def _of_an_expert(config: DecoderConfig) -> int:
 
 def weight_bytes(config: DecoderConfig) -> int:
     """Bytes of all float32 weights; a tied lm_head counts separately from the embedding."""
-    layer = sum(prod(shape) for shape in layer_weight_shapes(config, 0).values())
-    return _FLOAT32 * (config.num_layers * layer + 2 * config.vocab_size * config.hidden_size + config.hidden_size)
+    return _FLOAT32 * (_layer_weights(config) + 2 * config.vocab_size * config.hidden_size + config.hidden_size)
 
 
 def decode_flops(config: DecoderConfig, prompt: int, steps: int) -> int:

@@ -1,0 +1,90 @@
+"""A short convolution reads the tokens before each call, wherever the call's padding ends."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from tiny_models import IDS, TINY, assert_close, hf_logits, save_tiny
+from tiny_parts import float_parts
+
+from qairt.errors import ModelError
+from qairt.model.describe import describe_model
+from qairt.model.masks import conv_places
+from qairt.model.parameters import open_parameters
+from qairt.runtime.chain import PartChain
+
+CALLS = (7, 1, 2, 6, 3, 8, 5, 4, 1, 1)
+"""Tokens of each call of AR 8: 1, 7, 6, 2, … rows of padding before them."""
+
+
+@pytest.mark.parametrize("name", ["lfm2", "lfm2-long"])
+def test_calls_of_any_length_continue_each_other(name: str, tmp_path: Path) -> None:
+    family, changes = TINY[name]
+    expected = hf_logits(save_tiny(tmp_path, family, **changes), IDS)
+    parameters = open_parameters(tmp_path, describe_model(tmp_path).config)
+    parts = float_parts(tmp_path / "parts", parameters, ars=(8,), cl=96, num_splits=2, single_heads=False)
+    rows, start = [], 0
+    with PartChain(parts, parameters.config) as chain:
+        for count in CALLS:
+            rows += list(chain.logits(IDS[start : start + count]))
+            start += count
+    assert_close(np.concatenate(rows), expected[:start])
+
+
+def test_a_state_is_used_whole_or_not_at_all(tmp_path: Path) -> None:
+    family, changes = TINY["lfm2"]
+    save_tiny(tmp_path, family, **changes)
+    parameters = open_parameters(tmp_path, describe_model(tmp_path).config)
+    parts = float_parts(tmp_path / "parts", parameters, ars=(8, 1), cl=48, num_splits=2, single_heads=False)
+
+    def after(ids: list[int], reused: int) -> np.ndarray:
+        with PartChain(parts, parameters.config) as chain:
+            chain.resume(state)
+            chain.prefill(ids)
+            assert chain.reused == reused
+            return chain.decode(9)
+
+    with PartChain(parts, parameters.config) as chain:
+        chain.prefill(IDS[:9])
+        state = chain.saved()
+        chain.reset()
+        chain.prefill(IDS[:12])
+        whole = chain.decode(9)
+        chain.reset()
+        other = [*IDS[:5], 7, 8]
+        chain.prefill(other)
+        begun = chain.decode(9)
+    assert_close(after(IDS[:12], 9), whole)
+    assert_close(after(other, 0), begun)
+
+
+def test_the_rows_that_are_told(tmp_path: Path) -> None:
+    family, changes = TINY["lfm2"]
+    save_tiny(tmp_path, family, **changes)
+    config = describe_model(tmp_path).config
+    assert conv_places(config, ar=4, new=3)[0].tolist() == [[0, 0, 0], [1, 1, 0], [1, 0, 1], [1, 0, 0]]
+    assert conv_places(config, ar=1, new=1)[0].tolist() == [[1, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"conv_bias": True}, "short convolutions with biases are not supported"),
+        (
+            {"layer_types": ["mamba", "full_attention", "conv", "conv"]},
+            "layers of the type 'mamba' are not supported: they need a state-space scan",
+        ),
+    ],
+)
+def test_what_is_refused(changes: dict[str, object], told: str, tmp_path: Path) -> None:
+    import json
+
+    family, tiny = TINY["lfm2"]
+    save_tiny(tmp_path, family, **tiny)
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    with pytest.raises(ModelError) as raised:
+        describe_model(tmp_path)
+    assert raised.value.what == told
