@@ -8,8 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from family_gguf import write_embedder
 from genie_run import command
 from tiny_embedders import EMBEDDERS, decibel, tokens, write_embedder_recipe
+from tokenizers import Tokenizer
 
 from qairt.engine.run.options import RunOptions
 from qairt.errors import QairtError
@@ -56,6 +58,23 @@ def test_a_run_for_the_cpu(tmp_path: Path, name: str) -> None:
         "part_2_of_3",
         "part_3_of_3",
     ]
+
+
+@pytest.mark.parametrize("name", ["gemma3_text", pytest.param("qwen3", marks=matrix)])
+def test_a_run_from_a_gguf_file(tmp_path: Path, name: str) -> None:
+    unused = ["mha_to_sha_conversion", "convert", "generate_context_binary", "export_bundle"]
+    own = {"query_pre_attn_scalar": 16} if name == "gemma3_text" else {}  # the width of a head, as llama.cpp scales
+    path, made = write_embedder_recipe(tmp_path, name, without=unused, **own)
+    more = {"attention.sliding_window_pattern": 2} if name == "gemma3_text" else {}
+    tokenizer = Tokenizer.from_file(str(tmp_path / "model" / "tokenizer.json"))
+    write_embedder(tmp_path / "m.gguf", made, more, tokenizer=tokenizer)
+    path.write_text(path.read_text().replace("model_id_or_path: model\n", "model_id_or_path: m.gguf\n"))
+    pipeline = built(path)
+    expected = np.stack([made.vector(tokens(tmp_path, text)) for text in TEXTS])
+    assert decibel(expected, pipeline.embed(TEXTS, target="torch").vectors) > 100
+    found = pipeline.embed(TEXTS)
+    assert decibel(expected, found.vectors) > 15
+    assert found.tokens == tuple(len(tokens(tmp_path, text)) for text in TEXTS), "an end after each text"
 
 
 def test_the_commands(tmp_path: Path) -> None:

@@ -386,7 +386,6 @@ def test_gguf_of_an_unknown_architecture(tmp_path: Path) -> None:
     ("architecture", "fields", "needs"),
     [
         ("clip", {}, "a vision tower"),
-        ("gemma-embedding", {}, "a pooled output (an embedding model)"),
         ("qwen35", {"ssm.state_size": 16}, "the gated delta rule (linear attention)"),
         ("new", {"shortconv.l_cache": 3}, "short convolutions between attention layers"),
         ("new", {"ssm.state_size": 16}, "a state-space scan (Mamba)"),

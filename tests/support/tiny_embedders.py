@@ -90,13 +90,17 @@ def save_embedder(
 
 
 def write_embedder_recipe(
-    folder: Path, name: str, *, backend: str = "CPU", length: int = 16, without: Sequence[str] = ()
+    folder: Path, name: str, *, backend: str = "CPU", length: int = 16, without: Sequence[str] = (), **changes: Any
 ) -> tuple[Path, TinyEmbedder]:
-    """A recipe for one of `EMBEDDERS`, whose graphs read `length` tokens."""
+    """A recipe for one of `EMBEDDERS`, whose graphs read `length` tokens.
+
+    Args:
+        changes: of its configuration.
+    """
     path = write_recipe(folder, backend=backend, technique="minmax.yaml")
     model = folder / "model"
     (model / "model.safetensors").unlink()
-    made = save_embedder(model, vocab_size=260, eos_token_id=END, **EMBEDDERS[name])
+    made = save_embedder(model, **{"vocab_size": 260, "eos_token_id": END, **EMBEDDERS[name], **changes})
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     tokenizer.post_processor = TemplateProcessing(single="$A <|end|>", special_tokens=[("<|end|>", END)])
     tokenizer.save(str(model / "tokenizer.json"))

@@ -23,6 +23,8 @@ class Fields(Protocol):
 
     def real(self, key: str, default: float | None = None) -> float: ...
 
+    def windowed_layers(self, period: int) -> list[int]: ...
+
 
 @dataclass(frozen=True)
 class Gguf:
@@ -86,6 +88,8 @@ class Family:
     optional: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the configuration with which a model of the family has the most weights."""
     gguf: Gguf | None = None
+    gguf_embedding: Gguf | None = None
+    """Its embedding models, where llama.cpp has an architecture of their own for them."""
     proven: tuple[Tier, ...] = ("float", "quantized", "emulated")
     """What tests hold for it (`tests/support/tiers.py`)."""
     mask_floor: float = -50.0
