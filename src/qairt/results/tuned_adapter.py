@@ -84,7 +84,7 @@ def tune_adapter(
             work=work,
             execution=Execution(folder=folder, device=device, progress=progress),
         )
-        _write(adapter, found, written)
+        write_adapter(adapter, found, written)
     shutil.rmtree(folder, ignore_errors=True)
     return found
 
@@ -140,8 +140,8 @@ def _chunks(run: FinishedRun, data: Path, length: int) -> list[NDArray[np.int64]
     return [ids[start : start + length] for start in range(0, len(ids) - length + 1, length)]
 
 
-def _write(adapter: Adapter, found: TunedAdapter, folder: Path) -> None:
-    """The adapter's own files, with the trained values in the types that they were stored in."""
+def write_adapter(adapter: Adapter, found: TunedAdapter, folder: Path) -> None:
+    """Write the adapter's own files, with the trained values in the types that they were stored in, to a folder."""
     from safetensors.torch import load_file, save_file
     from torch import from_numpy
 

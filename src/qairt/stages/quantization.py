@@ -34,7 +34,12 @@ from qairt.stages.calibration_file import calibration_path
 from qairt.stages.concurrencies import adapter_paths, concurrencies_of, shape_facts, text_paths
 from qairt.stages.facets import GRAPH, TOKENIZER, WEIGHTS
 from qairt.stages.facts import held_bytes, model_of, require_file, settings_of, sizes_of, soc_of
-from qairt.stages.lora_calibration import adapted_files, calibration_task, lora_calibration
+from qairt.stages.lora_calibration import (
+    adapted_files,
+    calibration_task,
+    lora_calibration,
+    notes_on_own_encodings,
+)
 from qairt.stages.mixed_precision import PerplexityGrowth
 from qairt.stages.prepare_exports import is_embedding, lengths_of
 from qairt.stages.technique_file import load_technique
@@ -136,13 +141,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def notices(self, env: Env) -> Sequence[str]:
         found = concurrencies_of(env)
-        if found is None or not found.settings.asks_for_own_encodings:
-            return ()
-        return [
-            f"lora.quant_updatable_mode is {found.settings.quant_updatable_mode}: the encodings of each concurrency are"
-            " written, but only the SDK's qairt-lora-importer makes binaries that change them, and qairt does not run"
-            " it: in binaries all concurrencies share one set, as with none"
-        ]
+        return [] if found is None else notes_on_own_encodings(found)
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         model, sizes, technique = model_of(env), sizes_of(env), self._technique(env)
