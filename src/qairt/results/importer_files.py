@@ -4,7 +4,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,7 +20,6 @@ from qairt.stages.quantize import QuantizeConfig
 from qairt.stages.split_model import SplitPart
 
 if TYPE_CHECKING:
-    from qairt.quant.encodings import Encodings
     from qairt.results.finished import FinishedRun
     from qairt.runtime.stored import Floats
 
@@ -38,14 +37,17 @@ def export_importer_files(run: FinishedRun, directory: Path) -> list[Path]:
     """
     from qairt.graph import files
     from qairt.graph.updatable import make_updatable
+    from qairt.quant.encodings import Encodings
     from qairt.quant.encodings_json import read_encodings
     from qairt.toolchain.sdk.importer_files import UseCase, write_importer_files
 
     _require_own_encodings(run)
     quantized = run.only_output("quantization", Quantized)
     assert quantized.own_encodings is not None
-    own = {name: read_encodings(read_text(path)) for name, path in quantized.own_encodings.items()}
-    branches = _branches(run, quantized, own)
+    own = {
+        name: Encodings(read_encodings(read_text(path)).activations) for name, path in quantized.own_encodings.items()
+    }
+    branches = _branches(run, quantized)
     settings = run.env.configs["quantize"]
     assert isinstance(settings, QuantizeConfig)
     graphs = dict(_graphs(run))
@@ -103,13 +105,13 @@ def _require_own_encodings(run: FinishedRun) -> None:
         )
 
 
-def _branches(run: FinishedRun, quantized: Quantized, own: Mapping[str, Encodings]) -> dict[str, dict[str, Floats]]:
+def _branches(run: FinishedRun, quantized: Quantized) -> dict[str, dict[str, Floats]]:
     """By concurrency, A and B of every branch."""
     from qairt.results.concurrency import float_branches
     from qairt.stages.facts import model_of, open_quantized
 
     parameters = open_quantized(model_of(run.env).source, run.config, None, quantized.rotation)
-    return {name: dict(float_branches(run, name, parameters)) for name in own}
+    return {name: dict(float_branches(run, name, parameters)) for name in quantized.own_encodings or ()}
 
 
 def _graphs(run: FinishedRun) -> Iterator[tuple[Coord, tuple[SplitPart | SingleHeadPart, Path]]]:

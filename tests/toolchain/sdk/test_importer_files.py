@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -11,12 +13,29 @@ import pytest
 from onnx import TensorProto, helper
 from safetensors.numpy import load_file
 
+from qairt.bundle.genie_config import GenieFiles, genie_config
 from qairt.errors import ToolchainError
 from qairt.graph.part_vectors import TestVectors
+from qairt.model.config import DecoderConfig
 from qairt.quant.encodings import Encodings, per_tensor
 from qairt.quant.encodings_json import read_encodings
-from qairt.toolchain.sdk.importer_files import UseCase, write_importer_files
+from qairt.toolchain.genie.dialog import check_config
+from qairt.toolchain.sdk.importer_files import UseCase, genie_block, write_importer_files
 
+LLAMA = DecoderConfig(
+    family="llama",
+    vocab_size=128,
+    hidden_size=64,
+    intermediate_size=64,
+    num_layers=1,
+    num_heads=1,
+    num_kv_heads=1,
+    head_dim=64,
+    rms_norm_eps=1e-5,
+    rope_theta=10000.0,
+    bos_token_id=1,
+    eos_token_ids=(2,),
+)
 CONFIG = """\
 use_case:
 - name: base
@@ -86,6 +105,7 @@ def test_every_file(tmp_path: Path):
     assert os.access(script, os.X_OK)
     assert [line for line in script.read_text().splitlines() if line.startswith("qairt-")] == COMMANDS
     assert "set -e\n" in script.read_text()
+    assert f"#   {json.dumps(genie_block('part', ['base', 'french']))}\n" in script.read_text()
     assert (
         "# qnn-context-binary-generator then takes the DLC, and with --adapter_weight_config what the importer wrote"
         in (script.read_text())
@@ -96,3 +116,13 @@ def test_vectors_of_another_graph_are_told(tmp_path: Path):
     with pytest.raises(ToolchainError) as caught:
         write(tmp_path, {"z": np.zeros((1, 2), np.float32)})
     assert caught.value.what == "the input x is missing in the test vectors; the graph takes shape (1, 2)"
+
+
+def test_genie_accepts_the_block():
+    """The oracle: the schema in the vendor's library."""
+    config: dict[str, Any] = genie_config(LLAMA, context_size=32, files=GenieFiles(["part.bin"]))
+    binary = config["dialog"]["engine"]["model"]["binary"]
+    binary["lora"] = genie_block("part", ["base", "french"])
+    assert check_config(config) == []
+    binary["lora"]["adapters"][0]["sections"] = []
+    assert any("sections" in told for told in check_config(config))

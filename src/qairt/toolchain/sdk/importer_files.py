@@ -8,13 +8,15 @@
     input_list.txt, raw/       an input of every kind, for the quantizer
     import.sh                  the commands
 
-Source: as `qairt.toolchain.sdk.commands`.
+Source: as `qairt.toolchain.sdk.commands`. Sections are named as in the documentation of onnxruntime-qnn, for
+`qnn.lora_config`; Genie's block is one that `libGenie.so` 1.21 accepts.
 """
 
 from __future__ import annotations
 
+import json
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,11 +41,11 @@ cd "$(dirname "$0")"
 """
 _AFTER = """\
 # qnn-context-binary-generator then takes the DLC, and with --adapter_weight_config what the importer wrote:
-# {imported}/lora_output_files.yaml. Beside the binary it writes a section for each concurrency. In genie_config.json
-# these replace the adapters of the lora block:
-#   {{"version": 1, "name": NAME, "bin-sections": [a file for each of ctx-bins, in their order]}}
-# How several graphs (AR 1 and AR 128) go into one binary with its sections is not publicly documented; see "LoRA v2" in
-# the documentation of your SDK.
+# {imported}/lora_output_files.yaml. Beside the binary it writes a section for each concurrency, named
+# <graph>_<concurrency>.bin. This becomes the lora block of genie_config.json:
+#   {block}
+# Not publicly documented are how several graphs (AR 1 and AR 128) go into one binary with its sections, and what stands
+# for a binary without sections; see "LoRA v2" in the documentation of your SDK.
 """
 
 
@@ -110,5 +112,13 @@ def write_importer_files(
         [IMPORTER, *commands.lora_importer(onnx.name, dlc, USE_CASES, IMPORTED)],
     ]
     script = folder / SCRIPT
-    script.write_text(_BEFORE + "".join(f"{shlex.join(call)}\n" for call in calls) + _AFTER.format(imported=IMPORTED))
+    block = json.dumps(genie_block(onnx.stem, [*use_cases]))
+    after = _AFTER.format(imported=IMPORTED, block=block)
+    script.write_text(_BEFORE + "".join(f"{shlex.join(call)}\n" for call in calls) + after)
     script.chmod(0o755)
+
+
+def genie_block(graph: str, names: Sequence[str]) -> dict[str, object]:
+    """The lora block of Genie's configuration for sections of one graph's binary."""
+    adapters = [{"version": 1, "name": name, "bin-sections": [f"{graph}_{name}.bin"]} for name in names]
+    return {"version": 1, "lora-version": 2, "adapters": adapters}
