@@ -130,7 +130,8 @@ def write_gguf(
     """
     config = model.config
     family = FAMILIES[config.model_type]
-    known = family.gguf_embedding if embeds and family.gguf_embedding else family.gguf
+    own = family.embedding.gguf if embeds and family.embedding is not None else None
+    known = own or family.gguf
     assert known is not None
     architecture = known.architecture
     writer = gguf.GGUFWriter(path, architecture)

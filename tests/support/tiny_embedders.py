@@ -18,21 +18,15 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from qairt.model.families import FAMILIES
+
 EMBEDDERS: dict[str, dict[str, Any]] = {
-    "qwen3": {"family": "qwen3", "kind": "last"},
-    "qwen3-not-normalized": {"family": "qwen3", "kind": "last", "normalize": False},
-    "gemma3_text": {
-        "family": "gemma3_text",
-        "kind": "mean",
-        "dense": (96, 64),
-        "use_bidirectional_attention": True,
-        "num_hidden_layers": 3,
-        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
-        "sliding_window": 12,
-        "query_pre_attn_scalar": 24,
-    },
+    f"{name}-{variant}" if variant else name: {"family": name, **made}
+    for name, family in FAMILIES.items()
+    if family.embedding is not None
+    for variant, made in family.embedding.tiny.items()
 }
-"""Like Qwen3-Embedding, and like EmbeddingGemma."""
+"""Of every family with embedding models: name -> arguments of `save_embedder`."""
 END = 256
 """What the tokenizer of a tiny recipe puts behind a text."""
 

@@ -6,7 +6,7 @@ EmbeddingGemma attends in both directions.
 from __future__ import annotations
 
 from qairt.model.config_values import ConfigValues
-from qairt.model.families.family import Family, Fields, Gguf, Values
+from qairt.model.families.family import EmbeddingModels, Family, Fields, Gguf, Values
 from qairt.model.families.gemma2 import GEMMA, GGUF_NORMS, gemma_gguf_values, gemma_values
 
 
@@ -41,7 +41,7 @@ FAMILY = Family(
     name="gemma3_text",
     architecture="Gemma3ForCausalLM",
     title="Gemma 3",
-    models="Gemma 3 270M and 1B, EmbeddingGemma",
+    models="Gemma 3 270M and 1B",
     features=(
         "norms with 1 + w, before and after",
         "q/k norm",
@@ -64,7 +64,22 @@ FAMILY = Family(
     local_rope_theta=10_000.0,
     optional={"qkv_bias": True, "output_bias": True},
     gguf=Gguf("gemma3", names=GGUF_NORMS, holds_one=True, read=_gguf),
-    gguf_embedding=Gguf("gemma-embedding", names=GGUF_NORMS, holds_one=True, read=_gguf_embedding),
+    embedding=EmbeddingModels(
+        models="EmbeddingGemma",
+        features=("attention in both directions", "mean of all tokens", "two linears"),
+        tiny={
+            "": {
+                "kind": "mean",
+                "dense": (96, 64),
+                "use_bidirectional_attention": True,
+                "num_hidden_layers": 3,
+                "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+                "sliding_window": 12,
+                "query_pre_attn_scalar": 24,
+            },
+        },
+        gguf=Gguf("gemma-embedding", names=GGUF_NORMS, holds_one=True, read=_gguf_embedding),
+    ),
     tiny={
         "": {"num_hidden_layers": 6, "sliding_window": 8, "query_pre_attn_scalar": 24},
         "scaled": {

@@ -64,7 +64,7 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
     if (fields.integer("expert_count", 0) > 0) != gguf.experts:
         experts = "without" if gguf.experts else "with"
         raise unknown_architecture(f"{architecture} {experts} experts", where, architecture, fields.get)
-    embeds = gguf is family.gguf_embedding
+    embeds = gguf is not family.gguf
     read = {"attention.scale": gguf.scales, "attention.causal": embeds}
     for key, (plain, why) in _REFUSED.items():
         value = fields.get(key)
