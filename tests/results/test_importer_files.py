@@ -17,6 +17,7 @@ from tiny_graphs import run as run_graph
 
 from qairt.cli.main import main
 from qairt.engine.run.options import RunOptions
+from qairt.engine.stage import PipelinePerformanceWarning
 from qairt.graph.part_vectors import read
 from qairt.llm import LLMPipeline
 from qairt.quant.encodings_json import read_encodings
@@ -30,10 +31,12 @@ GRAPHS = [f"ar{ar}-cl32_{part}_of_3" for ar in (1, 8) for part in (2, 3)]
 INLINE = RunOptions(executor="inline")
 
 
-def adapted(folder: Path, mode: str) -> LLMPipeline:
+def adapted(folder: Path, mode: str, *, single_heads: bool = True) -> LLMPipeline:
     path = write_adapted_recipe(folder, backend="CPU", technique="minmax.yaml", std=0.15)
     content = yaml.safe_load(path.read_text())
     content["lora"]["quant_updatable_mode"] = mode
+    if not single_heads:
+        del content["stages"]["mha_to_sha_conversion"]
     path.write_text(yaml.safe_dump(content, sort_keys=False))
     return LLMPipeline.from_recipe(path, cache_dir=folder / "cache")
 
@@ -63,16 +66,30 @@ def test_a_folder_for_each_graph_that_has_branches(folder: Path):
     assert all(path.stat().st_nlink == 1 and not path.is_symlink() for path in folder.rglob("*") if path.is_file())
 
 
+def imported(folder: Path, tools: Path) -> list[str]:
+    """The use cases that a graph's commands end with."""
+    environment = {"PATH": f"{tools}:/usr/bin:/bin"}
+    done = subprocess.run([folder / "import.sh"], capture_output=True, text=True, env=environment, check=False)
+    assert done.returncode == 0, done.stderr
+    made = yaml.safe_load((folder / "imported" / "lora_output_files.yaml").read_text())
+    return [each["name"] for each in made["use_case"]]
+
+
 def test_the_commands_accept_the_files(folder: Path, tmp_path: Path):
     tools = importer_tools.install(tmp_path / "bin")
-    for graph in GRAPHS:
-        script = folder / graph / "import.sh"
-        environment = {"PATH": f"{tools}:/usr/bin:/bin"}
-        done = subprocess.run([script], capture_output=True, text=True, env=environment, cwd=tmp_path, check=False)
-        assert done.returncode == 0, done.stderr
-        made = yaml.safe_load((folder / graph / "imported" / "lora_output_files.yaml").read_text())
-        assert [each["name"] for each in made["use_case"]] == NAMES
+    for graph in (GRAPHS[0], GRAPHS[-1]):
+        assert imported(folder / graph, tools) == NAMES
         assert (folder / graph / f"{graph}_quantized.dlc").is_file()
+
+
+def test_heads_may_stay_together(tmp_path: Path):
+    with pytest.warns(PipelinePerformanceWarning):
+        made = adapted(tmp_path, "adapter_only", single_heads=False)
+    made.construct(INLINE)
+    files = made.export_importer_files(tmp_path / "lora")
+    assert {path.parent.name for path in files if path.suffix == ".onnx"} == set(GRAPHS)
+    assert imported(tmp_path / "lora" / GRAPHS[0], importer_tools.install(tmp_path / "bin")) == NAMES
+    assert "lora_0_q_proj_b\n" in (tmp_path / "lora" / GRAPHS[0] / "lora_weight_list.txt").read_text()
 
 
 def test_a_graph_with_the_values_of_a_concurrency_is_the_model_with_that_concurrency(

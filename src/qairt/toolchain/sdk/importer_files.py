@@ -35,7 +35,8 @@ WEIGHT_LIST, USE_CASES, SCRIPT, IMPORTED = "lora_weight_list.txt", "lora_config.
 _BEFORE = """\
 #!/bin/sh
 # Run it where the tools of a QAIRT SDK are on PATH (its bin/envsetup.sh). It makes the DLC of this graph with LoRA
-# weights that can be replaced, and imports every concurrency into it.
+# weights that can be replaced, and imports every concurrency into it. The importer's options are those that public
+# programs give it; where it asks how to quantize a tensor, see its --help.
 set -e
 cd "$(dirname "$0")"
 """
