@@ -1,7 +1,7 @@
 """LoRA adapters on a quantized base: perplexity with float and with quantized weights, activations and adapters.
 
     python tests/bench/lora.py [--adapters upper,plain] [--steps 60] [--calibration 4] [--chunks 6] [--technique NAME]
-                               [--tune 60]
+                               [--tune 60] [--rate 2e-4]
 
 peft trains each adapter on the float model and the text that qairt ships, rewritten in its own way. The technique
 then quantizes the base, calibrated on plain text and on each adapter's text with the adapter on. Perplexity is of parts
@@ -75,6 +75,7 @@ def main() -> int:
     parser.add_argument("--chunks", type=int, default=6, help="of 128 tokens to predict for each text")
     parser.add_argument("--technique", default="lpbq_seqmse")
     parser.add_argument("--tune", type=int, default=0, metavar="STEPS", help="train on quantized weights too")
+    parser.add_argument("--rate", type=float, default=Training().rate, help="of --tune")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--model", type=Path, default=ROOT / ".demo" / "SmolLM2-135M-Instruct.Q4_1.gguf")
     given = parser.parse_args()
@@ -111,14 +112,15 @@ def main() -> int:
         scores = table.print_rows(values)
         if given.tune:
             print(f"after {given.tune} steps on the quantized weights:")
-            tuned = {}
+            tuned, training = {}, Training(steps=given.tune, rate=given.rate)
             for name, adapter in adapters.items():
                 trained_on = tokenizer.encode(STYLES[name](plain))
-                found = tuned_on(changed, result.encodings, adapter, trained_on, given.tune, given.threads)
+                found = tuned_on(changed, result.encodings, adapter, trained_on, training, given.threads)
                 tuned[name] = branch_values(shape, [(found, 1.0)], parameters)
-            for name, after in table.print_rows(tuned).items():
-                before = scores[name]
-                closed = (before.everything - after.everything) / (before.everything - before.adapted)
+            after = table.print_rows(tuned)
+            for name in tuned:
+                cost = scores[name].everything - scores[name].adapted
+                closed = (scores[name].everything - after[name].everything) / cost
                 print(f"{name:8}{closed:.0%} of what quantization cost is won back")
         return int(any(score.is_over for name, score in scores.items() if name != "base"))
 
@@ -153,15 +155,15 @@ def trained(name: str, model: ModelDescription, tokenizer: Tokenizer, steps: int
 
 
 def tuned_on(
-    changed: Parameters, encodings: Encodings, adapter: Adapter, text: Sequence[int], steps: int, threads: int
+    changed: Parameters, encodings: Encodings, adapter: Adapter, text: Sequence[int], training: Training, threads: int
 ) -> Adapter:
     """An adapter after more training on quantized weights, read back from its folder."""
-    ids, settings = np.asarray(text, np.int64), Training(steps=steps)
-    chunks = [ids[start : start + settings.length] for start in range(0, len(ids) - settings.length, settings.length)]
+    ids, length = np.asarray(text, np.int64), training.length
+    chunks = [ids[start : start + length] for start in range(0, len(ids) - length, length)]
     started = time.process_time()
     with tempfile.TemporaryDirectory() as folder:
         execution = Execution(Path(folder), threads)
-        found = tune_adapter(changed, encodings, adapter, chunks, settings, work="bench", execution=execution)
+        found = tune_adapter(changed, encodings, adapter, chunks, training, work="bench", execution=execution)
     seconds = time.process_time() - started
     print(f"{adapter.name}: loss {found.before:.4f} -> {found.after:.4f}, {seconds:.0f} CPU seconds", flush=True)
     written = adapter.path.with_name(f"{adapter.path.name}-tuned")
