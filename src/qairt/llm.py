@@ -490,6 +490,12 @@ class LLMPipeline(Pipeline):
 
         return export_dlcs(self.finished(), Path(directory))
 
+    def export_importer_files(self, directory: str | Path) -> list[Path]:
+        """Write what the SDK's LoRA importer reads to a new folder; see `qairt.results.importer_files`."""
+        from qairt.results.importer_files import export_importer_files
+
+        return export_importer_files(self.finished(), Path(directory))
+
     def export_package(self, directory: str | Path) -> list[Path]:
         """Write the bundle for onnxruntime-genai as a model package; see `qairt.results.bundle.export_package`."""
         from qairt.results.bundle import export_package

@@ -1,6 +1,7 @@
 """LoRA adapters on a quantized base: perplexity with float and with quantized weights, activations and adapters.
 
     python tests/bench/lora.py [--adapters upper,plain] [--steps 60] [--calibration 4] [--chunks 6] [--technique NAME]
+                               [--tune 60] [--rate 2e-4]
 
 peft trains each adapter on the float model and the text that qairt ships, rewritten in its own way. The technique
 then quantizes the base, calibrated on plain text and on each adapter's text with the adapter on. Perplexity is of parts
@@ -11,15 +12,21 @@ of other text, rewritten in the same way. Each row is one concurrency:
     all                                everything quantized, as the graphs compute it
 
 `all / float` is to stay within 1.35, `all / W4` within 1.03. Adapters are kept in `.bench/lora`.
+
+With `--tune N` each adapter is then trained for N more steps on the quantized weights, as `qairt lora tune` does, on
+the text that it was trained on. A second table has the same perplexities after that, on the grids of the finished
+graphs, and the share of what quantization cost that is won back: (all before - all after) / (all before - float).
 """
 
 from __future__ import annotations
 
 import argparse
 import re
+import shutil
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -29,6 +36,7 @@ from transformers import AutoModelForCausalLM
 
 from qairt.evaluate.perplexity import perplexity
 from qairt.model.describe import ModelDescription, describe_model
+from qairt.model.lora.adapted import Adapter
 from qairt.model.lora.adapter import read_adapter
 from qairt.model.lora.shape import branch_values, shape_of
 from qairt.model.parameters import Parameters, open_parameters
@@ -38,6 +46,8 @@ from qairt.quant.encodings import Encodings
 from qairt.quant.execution import Execution
 from qairt.quant.lora import AdaptedText, LoraCalibration
 from qairt.quant.measure.chunks import chunks_of, other_chunks
+from qairt.quant.tune.adapter import Training, tune_adapter
+from qairt.results.tuned_adapter import write_adapter
 from qairt.stages.technique_file import load_technique
 
 ROOT = Path(__file__).parents[2]
@@ -64,6 +74,8 @@ def main() -> int:
     parser.add_argument("--calibration", type=int, default=4, help="chunks of 512 tokens for each text")
     parser.add_argument("--chunks", type=int, default=6, help="of 128 tokens to predict for each text")
     parser.add_argument("--technique", default="lpbq_seqmse")
+    parser.add_argument("--tune", type=int, default=0, metavar="STEPS", help="train on quantized weights too")
+    parser.add_argument("--rate", type=float, default=Training().rate, help="of --tune")
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--model", type=Path, default=ROOT / ".demo" / "SmolLM2-135M-Instruct.Q4_1.gguf")
     given = parser.parse_args()
@@ -96,7 +108,21 @@ def main() -> int:
         )
         print(f"{given.technique}: {time.perf_counter() - started:.0f} s for {1 + len(names)} texts")
         changed = parameters.changed_by(result.overlay)
-        return report(given.chunks, given.threads, tokenizer, parameters, changed, result.encodings, values)
+        table = Table(given.chunks, given.threads, tokenizer, parameters, changed, result.encodings)
+        scores = table.print_rows(values)
+        if given.tune:
+            print(f"after {given.tune} steps on the quantized weights:")
+            tuned, training = {}, Training(steps=given.tune, rate=given.rate)
+            for name, adapter in adapters.items():
+                trained_on = tokenizer.encode(STYLES[name](plain))
+                found = tuned_on(changed, result.encodings, adapter, trained_on, training, given.threads)
+                tuned[name] = branch_values(shape, [(found, 1.0)], parameters)
+            after = table.print_rows(tuned)
+            for name in tuned:
+                cost = scores[name].everything - scores[name].adapted
+                closed = (scores[name].everything - after[name].everything) / cost
+                print(f"{name:8}{closed:.0%} of what quantization cost is won back")
+        return int(any(score.is_over for name, score in scores.items() if name != "base"))
 
 
 def trained(name: str, model: ModelDescription, tokenizer: Tokenizer, steps: int, batch: int, rank: int) -> Path:
@@ -128,36 +154,73 @@ def trained(name: str, model: ModelDescription, tokenizer: Tokenizer, steps: int
     return folder
 
 
-def report(
-    chunks: int,
-    threads: int,
-    tokenizer: Tokenizer,
-    parameters: Parameters,
-    changed: Parameters,
-    encodings: Encodings,
-    values: Mapping[str, Mapping[str, np.ndarray]],
-) -> int:
-    """Print the table; 1 if a ratio is over its limit."""
-    text, worst = (DATA / "dev.txt").read_text(), 0
-    weights = Encodings(params=encodings.params)
-    print(f"{'':8}{'float base':>12}{'float':>9}{'W4':>9}{'all':>9}{'all / float':>13}{'all / W4':>10}")
-    for name in ("base", *values):
-        style = STYLES.get(name, str)
-        read = chunks_of(tokenizer.encode(style(text)), count=chunks, length=LENGTH, where="dev.txt")
-        branches = values.get(name)
-        plain = perplexity(parameters, Encodings(), read, threads=threads)
-        adapted = plain
-        if branches is not None:
-            adapted = perplexity(parameters, Encodings(), read, threads=threads, branches=branches)
-        rounded = perplexity(changed, weights, read, threads=threads, branches=branches)
-        # without `branches` the simulation leaves them out, which is what zeros give
-        everything = perplexity(changed, encodings, read, threads=threads, branches=branches)
-        of_float, of_weights = everything / adapted, everything / rounded
-        limits = of_float > MOST_OF_FLOAT or of_weights > MOST_OF_WEIGHTS
-        worst |= limits and name != "base"
-        row = f"{name:8}{plain:12.2f}{adapted:9.2f}{rounded:9.2f}{everything:9.2f}{of_float:13.3f}{of_weights:10.3f}"
-        print(row + ("   OVER" if limits else ""), flush=True)
-    return int(worst)
+def tuned_on(
+    changed: Parameters, encodings: Encodings, adapter: Adapter, text: Sequence[int], training: Training, threads: int
+) -> Adapter:
+    """An adapter after more training on quantized weights, read back from its folder."""
+    ids, length = np.asarray(text, np.int64), training.length
+    chunks = [ids[start : start + length] for start in range(0, len(ids) - length, length)]
+    started = time.process_time()
+    with tempfile.TemporaryDirectory() as folder:
+        execution = Execution(Path(folder), threads)
+        found = tune_adapter(changed, encodings, adapter, chunks, training, work="bench", execution=execution)
+    seconds = time.process_time() - started
+    print(f"{adapter.name}: loss {found.before:.4f} -> {found.after:.4f}, {seconds:.0f} CPU seconds", flush=True)
+    written = adapter.path.with_name(f"{adapter.path.name}-tuned")
+    shutil.rmtree(written, ignore_errors=True)
+    written.mkdir()
+    write_adapter(adapter, found, written)
+    return read_adapter(adapter.name, written, changed.config)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """Perplexities of one concurrency."""
+
+    plain: float
+    adapted: float
+    rounded: float
+    everything: float
+
+    @property
+    def is_over(self) -> bool:
+        return self.everything > MOST_OF_FLOAT * self.adapted or self.everything > MOST_OF_WEIGHTS * self.rounded
+
+
+@dataclass(frozen=True)
+class Table:
+    """The models that are compared, and on how much text."""
+
+    chunks: int
+    threads: int
+    tokenizer: Tokenizer
+    parameters: Parameters
+    changed: Parameters
+    encodings: Encodings
+
+    def print_rows(self, values: Mapping[str, Mapping[str, np.ndarray]]) -> dict[str, Scores]:
+        """A row for the base and for each adapter, by its values."""
+        print(f"{'':8}{'float base':>12}{'float':>9}{'W4':>9}{'all':>9}{'all / float':>13}{'all / W4':>10}")
+        found = {}
+        for name in ("base", *values):
+            score = found[name] = self._scores(name, values.get(name))
+            row = f"{name:8}{score.plain:12.2f}{score.adapted:9.2f}{score.rounded:9.2f}{score.everything:9.2f}"
+            ratios = f"{score.everything / score.adapted:13.3f}{score.everything / score.rounded:10.3f}"
+            print(row + ratios + ("   OVER" if score.is_over else ""), flush=True)
+        return found
+
+    def _scores(self, name: str, branches: Mapping[str, np.ndarray] | None) -> Scores:
+        text = STYLES.get(name, str)((DATA / "dev.txt").read_text())
+        read = chunks_of(self.tokenizer.encode(text), count=self.chunks, length=LENGTH, where="dev.txt")
+
+        def score(parameters: Parameters, encodings: Encodings, branches: Mapping[str, np.ndarray] | None) -> float:
+            # without `branches` the simulation leaves them out, which is what zeros give
+            return perplexity(parameters, encodings, read, threads=self.threads, branches=branches)
+
+        plain = score(self.parameters, Encodings(), None)
+        adapted = plain if branches is None else score(self.parameters, Encodings(), branches)
+        rounded = score(self.changed, Encodings(params=self.encodings.params), branches)
+        return Scores(plain, adapted, rounded, score(self.changed, self.encodings, branches))
 
 
 if __name__ == "__main__":

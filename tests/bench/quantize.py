@@ -1,13 +1,14 @@
 """Our quantization techniques against AIMET's SeqMSE: time, memory, perplexity.
 
     python tests/bench/quantize.py [--only aimet|ours] [--techniques a,b] [--calibration 4,16]
-        [--chunks 12 | --all] [--again]
+        [--chunks 12 | --all] [--whole] [--again]
 
 The same float weights, calibration tokens and tokens to predict for all, each in a process of its own with all cores.
 Perplexity is of chunks of 512 tokens without BOS, tokens 2 to 512 of each predicted, with the weights quantized and
-the activations float. AIMET (about 20 minutes on two cores that do nothing else) is installed into `.bench/aimet`; its
-time is that of `apply_seq_mse` alone, ours that of the whole stage. Measurements are kept in `.bench` by
-model, tokens, versions and, for ours, the source code, and shown again until one of these changes.
+the activations float; with `--whole` ours have activations of 16 bits, and keys and values of 8. AIMET (about 20
+minutes on two cores that do nothing else) is installed into `.bench/aimet`; its time is that of `apply_seq_mse` alone,
+ours that of the whole stage. Measurements are kept in `.bench` by model, tokens, versions and, for ours, the source
+code, and shown again until one of these changes.
 """
 
 from __future__ import annotations
@@ -34,6 +35,7 @@ def main() -> int:
     parser.add_argument("--techniques", help=f"with commas between; all when left out: {', '.join(known)}")
     parser.add_argument("--chunks", type=int, default=12, help="of 512 tokens to predict, spread over the text")
     parser.add_argument("--all", action="store_true", help="predict the whole text")
+    parser.add_argument("--whole", action="store_true", help="activations of ours quantized too")
     parser.add_argument("--calibration", default=f"{BOTH},{DEFAULT_CALIBRATION}", help="chunks for ours; 4,16")
     parser.add_argument("--again", action="store_true", help="measure what is kept, too")
     parser.add_argument("--model", type=Path, default=ROOT / ".demo" / "SmolLM2-135M-Instruct.Q4_1.gguf")
@@ -52,7 +54,7 @@ def main() -> int:
     cores = len(os.sched_getaffinity(0))
     load, text = os.getloadavg()[0], f"{inputs.chunks} x 512 tokens of {given.text.name}"
     print(f"{cores} cores, load average {load:.1f}; {text} to predict")
-    runs = Runs(inputs, folder, ROOT, threads=cores, again=given.again)
+    runs = Runs(inputs, folder, ROOT, threads=cores, again=given.again, whole=given.whole)
     rows = [runs.float_model()]
     if given.only != "ours" or runs.has_aimet(BOTH):
         rows.append(runs.aimet(BOTH))

@@ -22,10 +22,10 @@ from quantize_measure import machine, peak_rss, perplexity  # noqa: E402
 from qairt.model.describe import describe_model  # noqa: E402
 from qairt.model.parameters import open_parameters  # noqa: E402
 from qairt.model.reference import Reference  # noqa: E402
-from qairt.model.rotation import Rotation  # noqa: E402
 from qairt.quant.apply_technique import apply_technique  # noqa: E402
 from qairt.quant.encodings import Encodings  # noqa: E402
 from qairt.quant.execution import Execution  # noqa: E402
+from qairt.quant.rotation_choice import chosen_rotation  # noqa: E402
 from qairt.quant.simulate import Simulated  # noqa: E402
 from qairt.stages.technique_file import load_technique  # noqa: E402
 
@@ -44,12 +44,9 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def quantized(job: dict[str, Any], folder: Path) -> tuple[Simulated, dict[str, Any]]:
-    """The model with its weights quantized and its activations float, and what it took to get there."""
+    """The model with its weights quantized, its activations too in a job with `whole`, and what it took."""
     model, technique = describe_model(job["model"]), load_technique(Path(job["technique"]))
-    rotation = None
-    if technique.rotation:
-        stream, values = ("R1" in technique.rotation, "R2" in technique.rotation)
-        rotation = Rotation.of(model.config, stream=stream, values=values, seed=technique.seed)
+    rotation, _ = chosen_rotation(technique, open_parameters(model.source, model.config))
     calibration, other_text = list(np.load(job["calibration"])), list(np.load(job["other_text"]))
     begun, begun_cpu = time.perf_counter(), time.process_time()
     parameters = open_parameters(model.source, model.config, rotation=rotation)
@@ -70,7 +67,8 @@ def quantized(job: dict[str, Any], folder: Path) -> tuple[Simulated, dict[str, A
     }
     print(f"{measured['seconds']:.1f} s, peak {measured['peak_rss'] / 1e6:,.0f} MB", flush=True)
     changed = open_parameters(model.source, model.config, result.overlay, rotation)
-    return Simulated(changed, Encodings(params=result.encodings.params), keep_weights=True), measured
+    encodings = result.encodings if job["whole"] else Encodings(params=result.encodings.params)
+    return Simulated(changed, encodings, keep_weights=True), measured
 
 
 if __name__ == "__main__":

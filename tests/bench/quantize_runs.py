@@ -27,18 +27,20 @@ OUR_CODE = ("src/qairt/quant", "src/qairt/model")
 class Runs:
     """The measurements of one model and text."""
 
-    def __init__(self, inputs: Inputs, folder: Path, root: Path, *, threads: int, again: bool) -> None:
+    def __init__(self, inputs: Inputs, folder: Path, root: Path, *, threads: int, again: bool, whole: bool) -> None:
         """
         Args:
             folder: the benchmark's own.
             root: the repository's.
             again: measure what is kept, too.
+            whole: ours with their activations quantized.
         """
         self._inputs = inputs
         self._folder = folder
         self._root = root
         self._threads = threads
         self._again = again
+        self._whole = whole
 
     def float_model(self) -> Row | None:
         settings = {"evaluation": self._inputs.evaluation_digest, "code": self._our_code()}
@@ -57,6 +59,7 @@ class Runs:
             "evaluation": self._inputs.evaluation_digest,
             "code": self._our_code(),
             "recipe": recipe.read_text(),
+            "whole": self._whole,
         }
         job = {
             "model": str(self._inputs.model),
@@ -64,6 +67,7 @@ class Runs:
             "calibration": str(path),
             "other_text": str(other),
             "evaluation": str(self._inputs.evaluation),
+            "whole": self._whole,
         }
         calibration = f"{chunks} x {LENGTH}"
         place = self._place(f"{technique}-{chunks}x{LENGTH}", settings)

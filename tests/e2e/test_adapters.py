@@ -179,6 +179,9 @@ class Recorded(ChainObserver):
 
 @pytest.mark.compiler
 def test_the_compiler_makes_of_every_concurrency_what_the_cpu_computes(run: FinishedRun) -> None:
+    """Also of q_proj, whose ranks add up to 5: of an R of 5 it would read wrong columns."""
+    record = LoraRecord.read(run.only_output("quantization", Quantized).lora)
+    assert record.shape.ranks["model.layers.0.self_attn.q_proj"] == 6
     ids = run.tokenizer.encode(TEXT)[:8]
     seen = {}
     for concurrency in CONCURRENCIES:

@@ -8,13 +8,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 import yaml
+from family_gguf import write_embedder
 from genie_run import command
+from tiers import COMPILED_EMBEDDERS
 from tiny_embedders import EMBEDDERS, decibel, tokens, write_embedder_recipe
+from tokenizers import Tokenizer
 
+from qairt.engine.record.folder import run_folders
+from qairt.engine.record.summary import read_state
 from qairt.engine.run.options import RunOptions
-from qairt.errors import QairtError
+from qairt.errors import QairtError, RecipeError
 from qairt.graph import files
 from qairt.llm import LLMPipeline
+from qairt.report.fidelity import fidelity_of
 
 TEXTS = ["a cat sat", "The quick br", "x"]
 matrix = pytest.mark.matrix
@@ -56,6 +62,23 @@ def test_a_run_for_the_cpu(tmp_path: Path, name: str) -> None:
         "part_2_of_3",
         "part_3_of_3",
     ]
+
+
+@pytest.mark.parametrize("name", ["gemma3_text", pytest.param("qwen3", marks=matrix)])
+def test_a_run_from_a_gguf_file(tmp_path: Path, name: str) -> None:
+    unused = ["mha_to_sha_conversion", "convert", "generate_context_binary", "export_bundle"]
+    own = {"query_pre_attn_scalar": 16} if name == "gemma3_text" else {}  # the width of a head, as llama.cpp scales
+    path, made = write_embedder_recipe(tmp_path, name, without=unused, **own)
+    more = {"attention.sliding_window_pattern": 2} if name == "gemma3_text" else {}
+    tokenizer = Tokenizer.from_file(str(tmp_path / "model" / "tokenizer.json"))
+    write_embedder(tmp_path / "m.gguf", made, more, tokenizer=tokenizer)
+    path.write_text(path.read_text().replace("model_id_or_path: model\n", "model_id_or_path: m.gguf\n"))
+    pipeline = built(path)
+    expected = np.stack([made.vector(tokens(tmp_path, text)) for text in TEXTS])
+    assert decibel(expected, pipeline.embed(TEXTS, target="torch").vectors) > 100
+    found = pipeline.embed(TEXTS)
+    assert decibel(expected, found.vectors) > 15
+    assert found.tokens == tuple(len(tokens(tmp_path, text)) for text in TEXTS), "an end after each text"
 
 
 def test_the_commands(tmp_path: Path) -> None:
@@ -115,7 +138,7 @@ def test_what_an_embedding_model_cannot_have_is_told_before_work(tmp_path: Path)
 @matrix
 @pytest.mark.compiler
 @pytest.mark.parametrize("single_heads", [True, False], ids=["single", "together"])
-@pytest.mark.parametrize("name", ["qwen3", "gemma3_text"])
+@pytest.mark.parametrize("name", COMPILED_EMBEDDERS)
 def test_a_bundle_makes_in_genie_what_the_cpu_makes(tmp_path: Path, name: str, single_heads: bool) -> None:
     pytest.importorskip("onnxruntime_qnn")
     without = ["convert"] if single_heads else ["convert", "mha_to_sha_conversion"]
@@ -131,6 +154,24 @@ def test_a_bundle_makes_in_genie_what_the_cpu_makes(tmp_path: Path, name: str, s
     print(name, decibel(expected, cpu), decibel(expected, genie), decibel(cpu, genie))
     assert decibel(expected, genie) > decibel(expected, cpu) - 2
     assert decibel(cpu, genie) > 20
+
+    verified = pipeline.verify("genie")
+    (rung,) = verified.vectors
+    assert (verified.passes, rung.tokens, rung.values) == (True, (16, 8), 64)
+    assert min(rung.sqnr_db) > 20
+    assert min(rung.cosine) > 0.99
+    assert pipeline.verify("genie").reused == ("genie",)
+    (folder,) = run_folders(pipeline.state_folder)
+    reported = fidelity_of(pipeline.cache, read_state(folder), {}, {})
+    assert reported is not None
+    assert (reported.vectors, reported.verdict) == ((rung,), "good")
+    asked = ["verify", path, "--rung", "genie", "--cache-dir", tmp_path / "cache", "verify.min_cpu_db=90"]
+    code, out, _ = command(*asked)
+    assert code == 1
+    assert f"genie makes other vectors than the CPU with the same parts: {min(rung.sqnr_db):.1f} dB" in out
+    with pytest.raises(RecipeError, match="--part: Genie returns a vector, and one part alone gives none"):
+        pipeline.verify("genie", part=1)
+
     code, out, _ = command("bundle", "check", tmp_path / "cache" / "export_bundle")
     assert code == 0, out
     assert "Genie accepts the configuration and loads all binaries" in out

@@ -386,7 +386,6 @@ def test_gguf_of_an_unknown_architecture(tmp_path: Path) -> None:
     ("architecture", "fields", "needs"),
     [
         ("clip", {}, "a vision tower"),
-        ("gemma-embedding", {}, "a pooled output (an embedding model)"),
         ("qwen35", {"ssm.state_size": 16}, "the gated delta rule (linear attention)"),
         ("lfm2moe", {"shortconv.l_cache": 3}, "experts in some layers beside plain MLPs"),
         ("new", {"ssm.state_size": 16}, "a state-space scan (Mamba)"),

@@ -10,7 +10,6 @@ from tiny_models import hf_logits, save_tiny
 from tiny_parts import make_parts, measured_encodings
 
 from qairt.errors import GenerationError, GraphError, ModelError
-from qairt.graph.tensors import GraphSignature
 from qairt.model.describe import describe_model
 from qairt.model.parameters import open_parameters
 from qairt.runtime.chain import ChainObserver, PartChain
@@ -20,18 +19,7 @@ from qairt.runtime.parts import PartGraph
 
 CL = 32
 IDS = np.random.default_rng(0).integers(3, 250, CL).tolist()
-
-
-@pytest.fixture(scope="module")
-def float_parts(tmp_path_factory, parameters):
-    return make_parts(tmp_path_factory.mktemp("float"), parameters, ars=[1, 4, 8, 12], cl=CL, num_splits=3)
-
-
-@pytest.fixture(scope="module")
-def quantized_parts(tmp_path_factory, parameters):
-    encodings = measured_encodings(parameters, IDS)
-    directory = tmp_path_factory.mktemp("quantized")
-    return make_parts(directory, parameters, ars=[1, 8], cl=CL, num_splits=3, encodings=encodings)
+"""As in conftest.py."""
 
 
 @pytest.fixture(scope="module")
@@ -233,54 +221,3 @@ def test_quantized_tokens_are_those_of_the_longest_graph_alone(quantized_parts, 
 def test_shorter_parts_of_another_quantization_are_refused(quantized_parts, short_parts, config):
     with pytest.raises(GraphError, match="all ARs, inputs and outputs share one KV cache"):
         chain_of(quantized_parts, 1, 8, config=config, shorter=short_parts)
-
-
-# What is not a chain
-
-
-def changed(part: PartGraph, **changes) -> PartGraph:
-    return PartGraph(part.onnx, GraphSignature.model_validate(part.signature.model_dump() | changes))
-
-
-def test_no_parts(config):
-    with pytest.raises(GraphError, match="there are no parts to run\n  run the pipeline up to the stage quantize"):
-        PartChain({}, config)
-
-
-def test_a_part_is_missing(float_parts, config):
-    with pytest.raises(GraphError, match="AR 8 has parts 1, 3, expected 1 to 3 in order"):
-        PartChain({1: float_parts[1], 8: [float_parts[8][0], float_parts[8][2]]}, config)
-
-
-def test_a_part_of_another_context_length(float_parts, config):
-    other = [*float_parts[1][:2], changed(float_parts[1][2], cl=64)]
-    with pytest.raises(GraphError) as caught:
-        PartChain({1: other}, config)
-    assert str(caught.value) == (
-        "ar1-cl32_3_of_3: the graph has AR 1, CL 64, 3 parts; expected AR 1, CL 32, 3 parts\n"
-        "  chain parts of one context length and one num_splits"
-    )
-
-
-def test_parts_filed_under_another_ar(float_parts, config):
-    with pytest.raises(GraphError, match="ar8-cl32_1_of_3: the graph has AR 8, CL 32, 3 parts; expected AR 4"):
-        PartChain({4: float_parts[8]}, config)
-
-
-def test_a_tensor_that_is_handed_on_in_another_encoding(quantized_parts, config):
-    first = quantized_parts[1][0]
-    scaled = first.signature.outputs[0].model_copy(update={"scale": 0.5, "offset": -7})
-    parts = [changed(first, outputs=(scaled,)), *quantized_parts[1][1:]]
-    with pytest.raises(GraphError) as caught:
-        PartChain({1: parts}, config)
-    assert caught.value.where == "ar1-cl32_2_of_3"
-    assert caught.value.what.endswith("but the earlier part outputs uint16 [1, 1, 64] with scale 0.5 and offset -7")
-    assert caught.value.remedy == "quantize all parts with the encodings of one calibration"
-
-
-def test_an_input_nobody_gives(float_parts, config):
-    second = float_parts[1][1]
-    strange = second.signature.inputs[0].model_copy(update={"name": "alpha"})
-    parts = [float_parts[1][0], changed(second, inputs=(*second.signature.inputs, strange)), float_parts[1][2]]
-    with pytest.raises(GraphError, match="ar1-cl32_2_of_3: no earlier part has an output for its input alpha"):
-        PartChain({1: parts}, config)

@@ -12,7 +12,9 @@ from onnx import TensorProto, helper, numpy_helper
 from qairt.errors import GraphError
 from qairt.graph.tensors import GraphSignature, TensorSpec
 from qairt.runtime.cpu import CpuPart, float_bytes
+from qairt.runtime.emulation import stored_inputs
 from qairt.runtime.parts import PartGraph
+from qairt.runtime.shared_weights import SharedWeights
 
 SIGNATURE = GraphSignature(
     name="ar2-cl8_2_of_2",
@@ -73,6 +75,26 @@ def test_it_computes_the_graph_as_written(part, fold_weights):
     runner.close()
     assert logits.dtype == np.uint16
     assert np.abs(logits.astype(np.int64) - expected).max() <= 1
+
+
+def test_the_answer_does_not_depend_on_the_free_memory(quantized_parts):
+    """Weights that are dequantized once, in every call, or shared: equal bit for bit."""
+    shared = SharedWeights()
+    for ar in (8, 1):
+        for part in quantized_parts[ar]:
+            given = stored_inputs(part.signature.inputs, {})
+            folded, unfolded, first, again = (
+                CpuPart(part, threads=1, **settings).run(given)
+                for settings in (
+                    {"fold_weights": True},
+                    {"fold_weights": False},
+                    {"weights": shared},
+                    {"weights": shared},
+                )
+            )
+            for name, expected in unfolded.items():
+                for found in (folded, first, again):
+                    np.testing.assert_array_equal(found[name], expected)
 
 
 def test_weights_take_four_bytes_each_as_floats(part):

@@ -152,13 +152,23 @@ def test_an_adapter_in_a_gguf_file(place, capsys):
     ]
 
 
-def test_encodings_that_only_the_sdk_can_change(place, capsys):
-    edit(place, lambda content: content["lora"].update(quant_updatable_mode="all"))
+@pytest.mark.parametrize(
+    ("form", "then"),
+    [
+        (
+            "inputs",
+            ". The SDK's qairt-lora-importer makes what changes them, and qairt does not run it: `qairt export RECIPE"
+            " DIR --layout lora` writes for each graph its files and, as import.sh, its commands",
+        ),
+        ("hot_switch", ": with form hot_switch no tool makes binaries that change them"),
+    ],
+)
+def test_encodings_that_only_the_sdk_can_change(place, capsys, form, then):
+    edit(place, lambda content: content["lora"].update(quant_updatable_mode="all", form=form))
     code, findings = check(place, capsys)
     told = [each["text"] for each in findings if "quant_updatable_mode" in each["text"]]
     assert code == 0
     assert told == [
-        "lora.quant_updatable_mode is all: the encodings of each concurrency are written, but only the SDK's"
-        " qairt-lora-importer makes binaries that change them, and qairt does not run it: in binaries all concurrencies"
-        " share one set, as with none"
+        "lora.quant_updatable_mode is all: the encodings of each concurrency are written, but in binaries all"
+        f" concurrencies share one set, as with none{then}"
     ]

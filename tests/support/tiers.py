@@ -5,6 +5,8 @@
 3. compiled   every form of its graphs on the HTP emulator                                         one for each family
 4. genie      a bundle through the vendor's runtime                                                some
 
+Embedding models are rows of their own: tiers 1 in `tests/model/test_sentence_transformers.py`, the others in
+`tests/e2e/test_embedding.py`.
 By default the tests of tiers 2 to 4 run a sample; `-m matrix` runs the rest. A family stands in tiers 1 and 2 by its
 tiny models. `COMPILED` and `GENIE` list what stands in the others; a family that is not compiled says why in
 `NOT_COMPILED`. `tests/families/test_table.py` fails for one without its row.
@@ -19,6 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).parent))
 
+from tiny_embedders import EMBEDDERS
 from tiny_models import TINY
 from tiny_recipe import write_recipe
 
@@ -60,6 +63,8 @@ NOT_COMPILED: Mapping[str, str] = {}
 """A family that is not compiled -> why."""
 GENIE = ("llama", "qwen3", "qwen3_moe", "phi3")
 """Tiny models of tier 4."""
+COMPILED_EMBEDDERS = ("gemma3_text", "qwen3")
+"""Tiny embedding models of tiers 3 and 4: the emulator's vectors and Genie's are the CPU's."""
 SAMPLED = ("qwen3", "gemma3_text")
 """Tiny models of the default tests of tier 2; tier 3 takes the first, which has the form that was miscompiled."""
 
@@ -96,9 +101,20 @@ def tiers(family: str) -> tuple[str, str, str]:
     )
 
 
+def embedding_tiers(family: str) -> tuple[str, str, str]:
+    """The same of its embedding models."""
+    own = [name for name, made in EMBEDDERS.items() if made["family"] == family]
+    compiled = ", ".join(name for name in COMPILED_EMBEDDERS if name in own)
+    return ", ".join(own), compiled, compiled
+
+
 def table() -> list[str]:
-    """One line for each family."""
-    rows = [("family", "float and quantized", "compiled", "genie"), *((name, *tiers(name)) for name in FAMILIES)]
+    """One line for each family, and for its embedding models."""
+    rows: list[tuple[str, ...]] = [("family", "float and quantized", "compiled", "genie")]
+    for name, family in FAMILIES.items():
+        rows.append((name, *tiers(name)))
+        if family.embedding is not None:
+            rows.append((f"{name} (embedding)", *embedding_tiers(name)))
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 

@@ -18,21 +18,15 @@ from tokenizers import Tokenizer
 from tokenizers.processors import TemplateProcessing
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from qairt.model.families import FAMILIES
+
 EMBEDDERS: dict[str, dict[str, Any]] = {
-    "qwen3": {"family": "qwen3", "kind": "last"},
-    "qwen3-not-normalized": {"family": "qwen3", "kind": "last", "normalize": False},
-    "gemma3_text": {
-        "family": "gemma3_text",
-        "kind": "mean",
-        "dense": (96, 64),
-        "use_bidirectional_attention": True,
-        "num_hidden_layers": 3,
-        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
-        "sliding_window": 12,
-        "query_pre_attn_scalar": 24,
-    },
+    f"{name}-{variant}" if variant else name: {"family": name, **made}
+    for name, family in FAMILIES.items()
+    if family.embedding is not None
+    for variant, made in family.embedding.tiny.items()
 }
-"""Like Qwen3-Embedding, and like EmbeddingGemma."""
+"""Of every family with embedding models: name -> arguments of `save_embedder`."""
 END = 256
 """What the tokenizer of a tiny recipe puts behind a text."""
 
@@ -90,13 +84,17 @@ def save_embedder(
 
 
 def write_embedder_recipe(
-    folder: Path, name: str, *, backend: str = "CPU", length: int = 16, without: Sequence[str] = ()
+    folder: Path, name: str, *, backend: str = "CPU", length: int = 16, without: Sequence[str] = (), **changes: Any
 ) -> tuple[Path, TinyEmbedder]:
-    """A recipe for one of `EMBEDDERS`, whose graphs read `length` tokens."""
+    """A recipe for one of `EMBEDDERS`, whose graphs read `length` tokens.
+
+    Args:
+        changes: of its configuration.
+    """
     path = write_recipe(folder, backend=backend, technique="minmax.yaml")
     model = folder / "model"
     (model / "model.safetensors").unlink()
-    made = save_embedder(model, vocab_size=260, eos_token_id=END, **EMBEDDERS[name])
+    made = save_embedder(model, **{"vocab_size": 260, "eos_token_id": END, **EMBEDDERS[name], **changes})
     tokenizer = Tokenizer.from_file(str(model / "tokenizer.json"))
     tokenizer.post_processor = TemplateProcessing(single="$A <|end|>", special_tokens=[("<|end|>", END)])
     tokenizer.save(str(model / "tokenizer.json"))

@@ -78,8 +78,15 @@ def cut_parts(onnx: Path, parts: Sequence[Part], folder: str = "parts") -> list[
     return paths
 
 
-def run(onnx: Path, inputs: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    session = onnxruntime.InferenceSession(str(onnx), providers=["CPUExecutionProvider"])
+def run(
+    onnx: Path, inputs: Mapping[str, np.ndarray], weights: Mapping[str, np.ndarray] | None = None
+) -> dict[str, np.ndarray]:
+    """All outputs, with some of the graph's weights replaced."""
+    options = onnxruntime.SessionOptions()
+    replaced = {name: onnxruntime.OrtValue.ortvalue_from_numpy(value) for name, value in (weights or {}).items()}
+    for name, value in replaced.items():
+        options.add_initializer(name, value)
+    session = onnxruntime.InferenceSession(str(onnx), options, providers=["CPUExecutionProvider"])
     names = [output.name for output in session.get_outputs()]
     wanted = {value.name for value in session.get_inputs()}
     return dict(zip(names, session.run(names, {k: v for k, v in inputs.items() if k in wanted}), strict=True))

@@ -10,7 +10,6 @@ from torch import Tensor
 from qairt.evaluate.text_model import Done, Ids
 from qairt.model.config import DecoderConfig
 from qairt.runtime.chain import PartChain
-from qairt.runtime.cpu import CpuPart
 from qairt.runtime.parts import Opener, PartGraph
 from qairt.runtime.stored import Array
 
@@ -46,7 +45,7 @@ class PartsModel:
         self._chain = PartChain(
             {largest: parts[largest]} if fits else parts,
             config,
-            open_part or CpuPart,
+            open_part,
             keep_open=True,
             branches=branches,
         )

@@ -16,6 +16,7 @@ Source: the per-head form is what the QAIRT compile workflow hands to the compil
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +31,8 @@ from qairt.graph.constants import integer_constant
 from qairt.graph.shapes import propagate
 from qairt.graph.weights_file import append, external, read
 from qairt.quant.encodings import Encoding, Encodings
+
+_ONE_HEAD = re.compile(r"\.(h|kv)\d+$")
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,11 @@ def to_single_heads(model: ir.Model, encodings: Encodings, weights_directory: Pa
             result.params.pop(str(value.name), None)
     propagate(model)
     return SingleHeads(model, result)
+
+
+def whole_name(name: str) -> str:
+    """The tensor whose name and encoding a tensor of one head has (rule 4); the name of any other tensor as it is."""
+    return _ONE_HEAD.sub("", name)
 
 
 class _Separation:

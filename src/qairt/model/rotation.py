@@ -22,7 +22,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
-from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD
+from qairt.model.layout import EMBEDDING, FINAL_NORM, LM_HEAD, layer_weight_shapes
 from qairt.model.rotation_matrix import RotationMatrix
 
 _READS_STREAM = {
@@ -39,6 +39,7 @@ _READS_STREAM = {
     "mlp.experts.up_proj.weight": "post_attention_layernorm.weight",
 }
 _WRITES_STREAM = ("self_attn.o_proj", "conv.out_proj", "mlp.down_proj", "mlp.experts.down_proj", "mlp.expert_bias")
+_BESIDE_STREAM = {*_READS_STREAM, *_WRITES_STREAM}
 
 
 class Rotation(BaseModel):
@@ -130,22 +131,32 @@ def require_rotatable(config: DecoderConfig) -> None:
     Raises:
         QuantizationError: the residual stream of the decoder cannot be rotated (rules 1 and 2).
     """
+    why = why_not_rotatable(config)
+    if why is not None:
+        raise QuantizationError(
+            f"the residual stream of {config.family} models cannot be rotated: {why}",
+            where="R1",
+            remedy="use a technique without the rotation R1",
+        )
+
+
+def why_not_rotatable(config: DecoderConfig) -> str | None:
+    """What keeps the residual stream of the decoder from being rotated (rules 1 and 2); None if nothing does."""
     norms = config.norms
     if norms.kind == "layer":
-        why = "LayerNorm subtracts a mean, which a rotation does not keep"
-    elif config.pooling is not None:
-        why = "the last norm is not followed by a linear that could take its weight"
-    elif norms.after_attention or norms.after_mlp:
-        why = "norms after attention and MLP are not followed by a linear that could take their weights"
-    elif not norms.before_attention or not norms.before_mlp:
-        why = "a linear that reads the stream has no norm before it"
-    else:
-        return
-    raise QuantizationError(
-        f"the residual stream of {config.family} models cannot be rotated: {why}",
-        where="R1",
-        remedy="use a technique without the rotation R1",
-    )
+        return "LayerNorm subtracts a mean, which a rotation does not keep"
+    if config.pooling is not None:
+        return "the last norm is not followed by a linear that could take its weight"
+    if norms.after_attention or norms.after_mlp:
+        return "norms after attention and MLP are not followed by a linear that could take their weights"
+    if not norms.before_attention or not norms.before_mlp:
+        return "a linear that reads the stream has no norm before it"
+    for layer in range(config.num_layers):
+        for name, shape in layer_weight_shapes(config, layer).items():
+            module, _, kind = _module(name).rpartition(".")
+            if len(shape) > 1 and kind == "weight" and not {f"{module}.weight", module} & _BESIDE_STREAM:
+                return f"{module} is not known to read or write it"
+    return None
 
 
 def _module(name: str) -> str:

@@ -114,9 +114,9 @@ class TechniqueConfig(BaseModel):
     (`qairt.quant.tune.distillation`), on two sequences each; 0 turns tuning off."""
     distillation_rate: Annotated[float, Field(gt=0, le=0.1)] = 0.001
     """Learning rate of these steps."""
-    rotation: list[Literal["R1", "R2"]] = Field(default_factory=list)
+    rotation: list[Literal["R1", "R2"]] | Literal["auto"] = Field(default_factory=list)
     """R1 multiplies the residual stream by a Hadamard matrix, R2 the values of each head; both are fused into the
-    weights (`qairt.model.rotation`)."""
+    weights (`qairt.model.rotation`). `auto`: R1 for models that it fits (`qairt.quant.rotation_choice`)."""
     seed: Annotated[int, Field(ge=0)] = 0
     """Seed of the rotation's signs, and of the order of sequences in learning and tuning."""
     activation_ranges: ActivationRanges = ActivationRanges()

@@ -136,7 +136,8 @@ class LoRAFeatureConfig(BaseModel):
     """Also accepted as `use_cases`."""
     quant_updatable_mode: Literal["adapter_only", "all", "none"] = "adapter_only"
     """The encodings that each concurrency has of its own: those of the adapters, all, or none. They are written as
-    files; binaries are those of `none`, as only the SDK's qairt-lora-importer makes others."""
+    files; binaries are those of `none`. The SDK's qairt-lora-importer makes others, by hand: see
+    `qairt export --layout lora`."""
     form: Literal["inputs", "hot_switch"] = "inputs"
     """How graphs hold adapters. inputs: A and B are inputs of the graph, any adapter of the same ranks fits.
     hot_switch: all adapters are in the graph, and the strength of each can be set while it runs; an adapter that is

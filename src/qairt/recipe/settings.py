@@ -59,7 +59,8 @@ class VerifyConfig(BaseModel):
     """Thresholds of `qairt verify`: one number for all rungs, or numbers by rung."""
     min_cpu_db: float = 20.0
     """The SQNR in dB that every output of a compiled part, emulated or on a device, must have against ONNX Runtime's
-    CPU on the same graph and inputs. A difference of one step of the output's grid counts as none."""
+    CPU on the same graph and inputs; a difference of one step of the output's grid counts as none. Also what Genie's
+    vectors must have against the CPU's, of an embedding model."""
     min_top1: Annotated[float | None, Field(ge=0, le=1)] = None
     """Fraction of tokens on which the whole quantized model must have the float model's most likely next token. Unset:
     0.8 for weights of 8 bits and more, 0.5 below."""

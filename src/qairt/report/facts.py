@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal
 from qairt.engine.record.state import ItemStatus
 from qairt.engine.record.summary import RunSummary
 from qairt.recipe.configs import BASE
-from qairt.verify.result import QUANTIZED, LayerCost, ModelFidelity, PartFidelity, TokenFidelity
+from qairt.verify.result import QUANTIZED, LayerCost, ModelFidelity, PartFidelity, TokenFidelity, VectorFidelity
 
 if TYPE_CHECKING:
     from qairt.results.estimate import AtMost
@@ -131,6 +131,9 @@ class Fidelity:
     runtimes: Sequence[TokenFidelity] = ()
     """Runtimes that were compared by their tokens."""
     first_differing: TokenFidelity | None = None
+    vectors: Sequence[VectorFidelity] = ()
+    """Runtimes that were compared by an embedding model's vectors."""
+    first_astray: VectorFidelity | None = None
     models: Sequence[ModelFidelity] = ()
     """The whole model of each quantized rung."""
     first_far: ModelFidelity | None = None
@@ -138,12 +141,13 @@ class Fidelity:
     @property
     def is_quantized(self) -> bool:
         """Whether quantized parts were compared, or what a runtime makes of them."""
-        return bool(self.runtimes) or any(part.rung in QUANTIZED for part in self.parts)
+        return bool(self.runtimes) or bool(self.vectors) or any(part.rung in QUANTIZED for part in self.parts)
 
     @property
     def verdict(self) -> Literal["good", "warn", "low"]:
-        """low: a part is below its threshold, or other tokens are generated. warn: only the whole is out of bounds."""
-        if self.first_below or self.first_differing:
+        """low: a part is below its threshold, or a runtime makes other tokens or vectors. warn: only the whole is out
+        of bounds."""
+        if self.first_below or self.first_differing or self.first_astray:
             return "low"
         return "warn" if self.first_far else "good"
 

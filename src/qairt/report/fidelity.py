@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
-from pydantic import ValidationError
+from pydantic import TypeAdapter, ValidationError
 
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry
@@ -14,12 +14,13 @@ from qairt.files import read_regular
 from qairt.keys import digest
 from qairt.report.artifacts import entries_of
 from qairt.report.facts import Fidelity
-from qairt.verify.result import RUNGS, TOKEN_RUNGS, RungFidelity, TokenFidelity, Verification
+from qairt.verify.result import RUNGS, TOKEN_RUNGS, RungFidelity, TokenFidelity, VectorFidelity, Verification
 
 if TYPE_CHECKING:
     from qairt.recipe.settings import VerifyConfig
 
 STAGE, FIDELITY = "verify", "fidelity.json"
+_Found: TypeAlias = RungFidelity | TokenFidelity | VectorFidelity
 
 
 def fidelity_of(
@@ -33,7 +34,7 @@ def fidelity_of(
         adapters: of the run, see `adapters_of`; if empty, those that were measured last count.
     """
     keys = {item.name: item.key for item in state.items.values()}
-    latest: dict[tuple[str, str], tuple[str, RungFidelity | TokenFidelity]] = {}
+    latest: dict[tuple[str, str], tuple[str, _Found]] = {}
     for entry in entries_of(cache, STAGE):
         config = entry.inputs.get("config")
         config = config if isinstance(config, dict) else {}
@@ -48,7 +49,8 @@ def fidelity_of(
     of_runtime = [latest[place][1] for rung in TOKEN_RUNGS for name in names if (place := (rung, name)) in latest]
     rungs = tuple(found for found in of_rung if isinstance(found, RungFidelity))
     runtimes = tuple(found for found in of_runtime if isinstance(found, TokenFidelity))
-    if not rungs and not runtimes:
+    vectors = tuple(found for found in of_runtime if isinstance(found, VectorFidelity))
+    if not rungs and not runtimes and not vectors:
         return None
     thresholds = _thresholds(settings)
     verification = Verification(
@@ -56,6 +58,7 @@ def fidelity_of(
         skipped=(),
         min_sqnr_db=thresholds.min_sqnr_db.model_dump(),
         tokens=runtimes,
+        vectors=vectors,
         max_tie=thresholds.max_tie,
         min_top1=thresholds.min_top1,
         max_kl=thresholds.max_kl,
@@ -70,6 +73,8 @@ def fidelity_of(
         tokens={rung.name: rung.tokens for rung in rungs},
         runtimes=runtimes,
         first_differing=verification.first_differing(),
+        vectors=vectors,
+        first_astray=verification.first_astray(),
     )
 
 
@@ -87,10 +92,10 @@ def _adapters_in(entry: Entry) -> dict[str, str]:
     return {str(params["name"]): digest(params)} if isinstance(params, dict) and "name" in params else {}
 
 
-def _read(entry: Entry, rung: object) -> RungFidelity | TokenFidelity | None:
-    kind: type[RungFidelity] | type[TokenFidelity] = TokenFidelity if rung in TOKEN_RUNGS else RungFidelity
+def _read(entry: Entry, rung: object) -> _Found | None:
+    kinds = TypeAdapter[_Found](TokenFidelity | VectorFidelity if rung in TOKEN_RUNGS else RungFidelity)
     try:
-        return kind.model_validate_json(read_regular(entry.directory / FIDELITY))
+        return kinds.validate_json(read_regular(entry.directory / FIDELITY))
     except (OSError, ValidationError):
         return None
 

@@ -133,6 +133,8 @@ def quality_numbers(report: RunReport) -> list[tuple[str, str, str]]:
             about = f"{below.name}, part {below.part}, is below its threshold"
         elif differing:
             about = f"{differing.name} generates other tokens than the CPU"
+        elif astray := report.fidelity.first_astray:
+            about = f"{astray.name} makes other vectors than the CPU"
         elif far := report.fidelity.first_far:
             about = f"{far.name}: top-1 agreement {far.top1:.1%}, KL {far.kl:.2g}"
         elif report.fidelity.is_quantized:

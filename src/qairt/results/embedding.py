@@ -89,9 +89,9 @@ def _opened(run: FinishedRun, target: EmbeddingTarget, length: int, notify: Noti
         reference = Reference(open_parameters(model_of(run.env).source, run.config), keep_weights=True)
         yield lambda text, ids: reference.embedding(ids)
     elif target == "genie":
-        from qairt.results.genie_embedding import opened_embedding
+        from qairt.results.genie_embedding import GenieEmbedder
 
-        with opened_embedding(run, length, notify) as embedding:
+        with GenieEmbedder(run, length).opened(notify) as embedding:
             yield lambda text, ids: np.asarray(embedding.vector(text), np.float32)
     else:
         from qairt.runtime.chain import PartChain

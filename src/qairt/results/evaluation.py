@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from qairt.runtime.generator import Generator
     from qairt.runtime.parts import PartGraph
 
-ARITHMETIC = 1
+ARITHMETIC = 2
 """Raised when a target computes different numbers from the same artifacts; stored scores are then not reused."""
 
 _ARTIFACTS: Mapping[EvaluationTarget, tuple[str, ...]] = {

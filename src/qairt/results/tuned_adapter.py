@@ -49,7 +49,7 @@ def tune_adapter(
         notify: gets the cost, before the first step.
 
     Raises:
-        RecipeError: there is no such adapter, it is a GGUF file, or the technique rotates the weights.
+        RecipeError: there is no such adapter, or it is a GGUF file.
         QuantizationError: the text is too short or is not UTF-8.
         CacheError: quantization is not finished.
         QairtError: `directory` is not empty, or cannot be written.
@@ -61,15 +61,9 @@ def tune_adapter(
 
     adapter = _adapter(run, name)
     quantized = run.only_output("quantization", Quantized)
-    if quantized.rotation is not None:
-        raise RecipeError(
-            "an adapter cannot be trained on rotated weights",
-            where=run.recipe.where("stages.quantization.recipe"),
-            remedy="use a technique without rotation",
-        )
     device = torch_device(run.settings.execution_environment.device)
     chunks = _chunks(run, data, training.length)
-    parameters = open_quantized(model_of(run.env).source, run.config, quantized.changed_weights, None)
+    parameters = open_quantized(model_of(run.env).source, run.config, quantized.changed_weights, quantized.rotation)
     read = [*adapter.files, data, quantized.encodings]
     work = keys.digest([[sha256_of(path) for path in read], asdict(training)])
     notify(_cost(run, training, device))
@@ -84,7 +78,7 @@ def tune_adapter(
             work=work,
             execution=Execution(folder=folder, device=device, progress=progress),
         )
-        _write(adapter, found, written)
+        write_adapter(adapter, found, written)
     shutil.rmtree(folder, ignore_errors=True)
     return found
 
@@ -140,8 +134,8 @@ def _chunks(run: FinishedRun, data: Path, length: int) -> list[NDArray[np.int64]
     return [ids[start : start + length] for start in range(0, len(ids) - length + 1, length)]
 
 
-def _write(adapter: Adapter, found: TunedAdapter, folder: Path) -> None:
-    """The adapter's own files, with the trained values in the types that they were stored in."""
+def write_adapter(adapter: Adapter, found: TunedAdapter, folder: Path) -> None:
+    """Write the adapter's own files, with the trained values in the types that they were stored in, to a folder."""
     from safetensors.torch import load_file, save_file
     from torch import from_numpy
 

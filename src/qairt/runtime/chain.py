@@ -7,15 +7,15 @@ from collections.abc import Iterator, Mapping, Sequence
 
 import numpy as np
 
-from qairt.errors import GraphError
-from qairt.graph.tensors import GraphSignature, TensorSpec
+from qairt.graph.tensors import TensorSpec
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import COMPUTED, CONV, COS, INPUT_IDS, MASK, SIN, is_mask
+from qairt.model.inputs import CONV, INPUT_IDS, is_mask
 from qairt.model.masks import conv_places, mask_of
 from qairt.model.names import LOGITS, PAST, POOLED, is_branch_input
 from qairt.model.rope import rotary_inputs
 from qairt.runtime.cache import KVCache
-from qairt.runtime.cpu import CpuPart
+from qairt.runtime.chain_checks import require_chain
+from qairt.runtime.cpu_parts import CpuParts
 from qairt.runtime.generator import Logits, require_known, require_room
 from qairt.runtime.parts import Opener, PartGraph, PartRunner
 from qairt.runtime.saved_state import SavedState
@@ -61,7 +61,7 @@ class PartChain:
         self,
         parts_by_ar: Mapping[int, Sequence[PartGraph]],
         config: DecoderConfig,
-        open_part: Opener = CpuPart,
+        open_part: Opener | None = None,
         *,
         keep_open: bool = False,
         observer: ChainObserver | None = None,
@@ -72,7 +72,7 @@ class PartChain:
         Args:
             parts_by_ar: by AR, the parts in order.
             config: for the rotary embedding.
-            open_part: opens a part; by default on ONNX Runtime's CPU provider.
+            open_part: opens a part; ONNX Runtime's CPU provider when None.
             keep_open: keep the parts of every AR open, for many prompts.
             observer: notified of every call.
             branches: the LoRA branches' inputs as stored integers, by name; those of the base when None.
@@ -97,7 +97,8 @@ class PartChain:
         """The tokens in the cache."""
         self.reused = 0
         self._state: SavedState | None = None
-        self._open_part = open_part
+        self._cpu = CpuParts()
+        self._open_part = open_part or self._cpu
         self._keep_open = keep_open
         self._observer = observer or ChainObserver()
         self._open: dict[Lengths, list[PartRunner]] = {}
@@ -159,9 +160,8 @@ class PartChain:
         self._state = state
 
     def close(self) -> None:
-        while self._open:
-            for runner in self._open.popitem()[1]:
-                runner.close()
+        self._close_parts()
+        self._cpu.release()
 
     def __enter__(self) -> PartChain:
         return self
@@ -169,11 +169,16 @@ class PartChain:
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    def _close_parts(self) -> None:
+        while self._open:
+            for runner in self._open.popitem()[1]:
+                runner.close()
+
     def _runners(self, lengths: Lengths) -> list[PartRunner]:
         """The runners of one context length and AR, opened if necessary."""
         if lengths not in self._open:
             if not self._keep_open:
-                self.close()
+                self._close_parts()
             _, ar = lengths
             self._observer.opening(ar, len(self._parts[lengths]))
             start = time.perf_counter()
@@ -266,68 +271,3 @@ class PartChain:
 def result_spec(parts: Sequence[PartGraph]) -> TensorSpec:
     """The spec of the last part's logits, or of an embedding model's vector."""
     return next(spec for spec in parts[-1].signature.outputs if spec.name in (LOGITS, POOLED))
-
-
-def require_chain(parts_by_ar: Mapping[int, Sequence[PartGraph]]) -> None:
-    """
-    Raises:
-        GraphError: parts are missing, have different context lengths, or pass on a tensor with another encoding than
-            the next one expects; names the graph.
-    """
-    if not any(parts_by_ar.values()):
-        raise GraphError("there are no parts to run", remedy="run the pipeline up to the stage quantize")
-    first = next(parts[0].signature for parts in parts_by_ar.values() if parts)
-    for ar, parts in parts_by_ar.items():
-        signatures = [part.signature for part in parts]
-        if [signature.part for signature in signatures] != list(range(1, first.of + 1)):
-            found = ", ".join(str(signature.part) for signature in signatures) or "none"
-            raise GraphError(
-                f"AR {ar} has parts {found}, expected 1 to {first.of} in order",
-                remedy="run the pipeline up to the stage quantize",
-            )
-        for signature in signatures:
-            _require_lengths(signature, ar=ar, first=first)
-        _require_flow(signatures)
-
-
-def _require_lengths(signature: GraphSignature, *, ar: int, first: GraphSignature) -> None:
-    if (signature.ar, signature.cl, signature.of) != (ar, first.cl, first.of):
-        raise GraphError(
-            f"the graph has AR {signature.ar}, CL {signature.cl}, {signature.of} parts; "
-            f"expected AR {ar}, CL {first.cl}, {first.of} parts",
-            where=signature.name,
-            remedy="chain parts of one context length and one num_splits",
-        )
-
-
-def _require_flow(signatures: Sequence[GraphSignature]) -> None:
-    """Every input is computed by the runtime, is in the cache, or is the output of an earlier part."""
-    known: dict[str, TensorSpec] = {}
-    for signature in signatures:
-        for spec in signature.inputs:
-            if PAST.match(spec.name) or is_branch_input(spec.name):
-                continue
-            if spec.name in COMPUTED:
-                known.setdefault(spec.name, spec)
-            if spec.name not in known:
-                raise GraphError(
-                    f"no earlier part has an output for its input {spec.name}",
-                    where=signature.name,
-                    remedy=f"supported: hidden states, {', '.join((INPUT_IDS, MASK, COS, SIN))}, past_key_…_in, "
-                    "past_value_…_in",
-                )
-            if known[spec.name] != spec:
-                raise GraphError(
-                    f"its input {spec.name} is {_format(spec)}, "
-                    f"but the earlier part outputs {_format(known[spec.name])}",
-                    where=signature.name,
-                    remedy="quantize all parts with the encodings of one calibration",
-                )
-        known |= {spec.name: spec for spec in signature.outputs}
-    if not {LOGITS, POOLED} & {spec.name for spec in signatures[-1].outputs}:
-        raise GraphError("the last part has no output logits", where=signatures[-1].name, remedy="pass all parts")
-
-
-def _format(spec: TensorSpec) -> str:
-    text = f"{spec.dtype} {list(spec.shape)}"
-    return text if spec.scale is None else f"{text} with scale {spec.scale} and offset {spec.offset}"

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING
 
 from qairt.errors import GraphError
 from qairt.runtime.parts import PartGraph, require_signature
+from qairt.runtime.shared_weights import SharedWeights
 from qairt.runtime.stored import Array
 
 if TYPE_CHECKING:
     import onnxruntime
 
-    from qairt.graph.session import Session
+    from qairt.runtime.float_weights import FloatWeightGraph
 
 
 class CpuPart:
@@ -23,28 +24,33 @@ class CpuPart:
     call, which takes no memory but makes decoding about 15 times slower.
     """
 
-    def __init__(self, part: PartGraph, *, threads: int | None = None, fold_weights: bool | None = None) -> None:
+    def __init__(
+        self,
+        part: PartGraph,
+        *,
+        threads: int | None = None,
+        fold_weights: bool | None = None,
+        weights: SharedWeights | None = None,
+    ) -> None:
         """
         Args:
             part: the part to run.
             threads: None for one per core.
             fold_weights: dequantize once; by default if that takes less than half of the free memory.
+            weights: those that graphs of other ARs have dequantized.
 
         Raises:
             GraphError: the file is missing or damaged, or its inputs and outputs differ from the signature.
         """
-        import onnxruntime
-
-        if fold_weights is None:
-            fold_weights = _fits(part)
-        options = session_options(threads=threads, fold_weights=fold_weights)
+        self._weights: dict[str, onnxruntime.OrtValue] = {}
+        """The session reads these where they lie."""
         try:
-            session = onnxruntime.InferenceSession(part.onnx, options, providers=["CPUExecutionProvider"])
-        except Exception as failure:  # ONNX Runtime's classes share no base but Exception
+            session = self._opened(part, threads, fold_weights, weights or SharedWeights())
+        except Exception as failure:  # protobuf's, the system's, and ONNX Runtime's, which share no base but Exception
             raise _unreadable(part, failure) from failure
         require_signature(part, session)
         self.part = part
-        self._session: Session | None = session
+        self._session: onnxruntime.InferenceSession | None = session
         self._outputs = [spec.name for spec in part.signature.outputs]
 
     def ready(self) -> None:
@@ -56,6 +62,34 @@ class CpuPart:
 
     def close(self) -> None:
         self._session = None
+        self._weights = {}
+
+    def _opened(
+        self, part: PartGraph, threads: int | None, fold_weights: bool | None, shared: SharedWeights
+    ) -> onnxruntime.InferenceSession:
+        import onnxruntime
+
+        graph = _with_float_weights(part) if fold_weights is not False else None
+        if graph is not None:
+            weights = shared.of(part.signature.part, graph, if_they_fit=fold_weights is None)
+            if weights is not None:
+                self._weights = {
+                    name: onnxruntime.OrtValue.ortvalue_from_numpy(values) for name, values in weights.items()
+                }
+                options = session_options(threads=threads, fold_weights=True)
+                options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+                options.add_session_config_entry("session.disable_prepacking", "1")  # would copy the weights
+                options.add_session_config_entry(
+                    "session.model_external_initializers_file_folder_path", str(part.onnx.parent)
+                )
+                for name, value in self._weights.items():
+                    options.add_initializer(name, value)
+                return onnxruntime.InferenceSession(graph.serialized(), options, providers=["CPUExecutionProvider"])
+            fold_weights = False
+        elif fold_weights is None:
+            fold_weights = _fits(part)
+        options = session_options(threads=threads, fold_weights=fold_weights)
+        return onnxruntime.InferenceSession(part.onnx, options, providers=["CPUExecutionProvider"])
 
 
 def session_options(*, threads: int | None, fold_weights: bool) -> onnxruntime.SessionOptions:
@@ -75,6 +109,14 @@ def session_options(*, threads: int | None, fold_weights: bool) -> onnxruntime.S
     return options
 
 
+def _with_float_weights(part: PartGraph) -> FloatWeightGraph | None:
+    """The graph with its weights as floats; None for one with other constants, or with none."""
+    from qairt.runtime.float_weights import FloatWeightGraph
+
+    graph = FloatWeightGraph(part.onnx)
+    return graph if graph.is_complete else None
+
+
 def _fits(part: PartGraph) -> bool:
     import psutil
 
@@ -82,17 +124,10 @@ def _fits(part: PartGraph) -> bool:
 
 
 def float_bytes(part: PartGraph) -> int:
-    """Bytes of the part's weights as float32.
-
-    Raises:
-        GraphError: the file cannot be read.
-    """
+    """Bytes of the part's weights as float32."""
     import onnx
 
-    try:
-        model = onnx.load(part.onnx, load_external_data=False)
-    except Exception as failure:  # protobuf's and the system's
-        raise _unreadable(part, failure) from failure
+    model = onnx.load(part.onnx, load_external_data=False)
     elements: int = sum(math.prod(tensor.dims) for tensor in model.graph.initializer)
     return 4 * elements
 

@@ -26,3 +26,9 @@ def decibel(signal: float, noise: float) -> float:
     if noise == 0:
         return MAX_DB
     return float(np.clip(10 * np.log10(signal / noise), -MAX_DB, MAX_DB)) if signal else -MAX_DB
+
+
+def cosine(one: Floats, other: Floats) -> float:
+    """Of the angle between two vectors; 0 if either has no length."""
+    lengths = np.linalg.norm(one) * np.linalg.norm(other)
+    return float(one @ other / lengths) if lengths else 0.0

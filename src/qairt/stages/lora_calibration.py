@@ -43,6 +43,22 @@ def calibration_task(env: Env, stage: str, found: Concurrencies) -> JsonValue:
     }
 
 
+def notes_on_own_encodings(found: Concurrencies) -> list[str]:
+    """Where a recipe asks for encodings of each concurrency: what becomes of them."""
+    if not found.settings.asks_for_own_encodings:
+        return []
+    written = (
+        f"lora.quant_updatable_mode is {found.settings.quant_updatable_mode}: the encodings of each concurrency are"
+        " written, but in binaries all concurrencies share one set, as with none"
+    )
+    if found.shape.is_switched:
+        return [f"{written}: with form hot_switch no tool makes binaries that change them"]
+    return [
+        f"{written}. The SDK's qairt-lora-importer makes what changes them, and qairt does not run it:"
+        " `qairt export RECIPE DIR --layout lora` writes for each graph its files and, as import.sh, its commands"
+    ]
+
+
 def lora_calibration(
     task: Task, tokenizer: Path, parameters: Parameters, tokens: Sequence[NDArray[np.integer]]
 ) -> LoraCalibration:

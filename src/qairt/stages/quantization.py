@@ -34,13 +34,17 @@ from qairt.stages.calibration_file import calibration_path
 from qairt.stages.concurrencies import adapter_paths, concurrencies_of, shape_facts, text_paths
 from qairt.stages.facets import GRAPH, TOKENIZER, WEIGHTS
 from qairt.stages.facts import held_bytes, model_of, require_file, settings_of, sizes_of, soc_of
-from qairt.stages.lora_calibration import adapted_files, calibration_task, lora_calibration
+from qairt.stages.lora_calibration import (
+    adapted_files,
+    calibration_task,
+    lora_calibration,
+    notes_on_own_encodings,
+)
 from qairt.stages.mixed_precision import PerplexityGrowth
 from qairt.stages.prepare_exports import is_embedding, lengths_of
 from qairt.stages.technique_file import load_technique
 
 if TYPE_CHECKING:
-    from qairt.model.config import DecoderConfig
     from qairt.model.rotation import Rotation
     from qairt.quant.quantize_model import QuantizationResult
 
@@ -136,13 +140,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def notices(self, env: Env) -> Sequence[str]:
         found = concurrencies_of(env)
-        if found is None or not found.settings.asks_for_own_encodings:
-            return ()
-        return [
-            f"lora.quant_updatable_mode is {found.settings.quant_updatable_mode}: the encodings of each concurrency are"
-            " written, but only the SDK's qairt-lora-importer makes binaries that change them, and qairt does not run"
-            " it: in binaries all concurrencies share one set, as with none"
-        ]
+        return [] if found is None else notes_on_own_encodings(found)
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         model, sizes, technique = model_of(env), sizes_of(env), self._technique(env)
@@ -187,12 +185,15 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
         text = ("calibration_text", env.digest(self.name, calibration_path(env, self.config.calibration_text)))
-        if self._technique(env).changes_weights:  # results from before rounded a little differently
-            return (text, ("error compensation", 2), *shape_facts(env, self.name))
-        storage = model_of(env).storage
-        if storage is not None and any(stored.scheme == "Q4_0" for stored, _ in storage.formats):
-            return (text, ("keeps the grid of", "Q4_0"), *shape_facts(env, self.name))  # results from before did not
-        return (text, *shape_facts(env, self.name))
+        technique, storage = self._technique(env), model_of(env).storage
+        facts: list[tuple[str, object]] = [text]
+        if technique.changes_weights:
+            facts.append(("error compensation", 2))  # results from before rounded a little differently
+        elif storage is not None and any(stored.scheme == "Q4_0" for stored, _ in storage.formats):
+            facts.append(("keeps the grid of", "Q4_0"))  # results from before did not
+        if technique.distillation_steps:
+            facts.append(("tuning", 2))  # results from before were tuned in float32
+        return (*facts, *shape_facts(env, self.name))
 
     def facets_read(self) -> Collection[str]:
         return (WEIGHTS, GRAPH, TOKENIZER)
@@ -211,6 +212,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         from qairt.quant.apply_technique import apply_technique
         from qairt.quant.execution import Execution
         from qairt.quant.measure.chunks import chunks_of, other_chunks
+        from qairt.quant.rotation_choice import chosen_rotation
 
         config, text_file = context.config, task.paths["calibration_text"]
         decoder = DecoderConfig.model_validate_json(read_regular(context.input.model))
@@ -219,8 +221,9 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         length = int(str(task.params.get("calibration_length", config.calibration_length)))
         tokens = chunks_of(ids, count=config.calibration_chunks, length=length, where=str(text_file))
         technique = TechniqueConfig.model_validate(task.params["technique"])
-        rotation = _rotation(technique, decoder)
-        parameters = Parameters(open_weights(task.paths["model"]), decoder, rotation=rotation)
+        stored = Parameters(open_weights(task.paths["model"]), decoder)
+        rotation, rotation_note = chosen_rotation(technique, stored)
+        parameters = Parameters(stored.source, decoder, rotation=rotation)
         device = torch_device(str(task.environment["device"]))
 
         other_text = partial(other_chunks, ids, config.calibration_chunks, config.calibration_length)
@@ -239,7 +242,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             lora=lora,
             execution=Execution(context.resume, context.threads, device, context.progress),
         )
-        for note in result.notes:
+        for note in filter(None, (rotation_note, *result.notes)):
             print(note)
         written = _write(result, rotation, context.directory)
         if lora is None:
@@ -293,12 +296,3 @@ def _write(result: QuantizationResult, rotation: Rotation | None, directory: Pat
         rotation=rotation_file,
         grid_sizes=grid_sizes,
     )
-
-
-def _rotation(technique: TechniqueConfig, decoder: DecoderConfig) -> Rotation | None:
-    from qairt.model.rotation import Rotation
-
-    if not technique.rotation:
-        return None
-    rotations = technique.rotation
-    return Rotation.of(decoder, stream="R1" in rotations, values="R2" in rotations, seed=technique.seed)

@@ -17,7 +17,8 @@ QUANTIZED = ("quantize", "htp_emulator", DEVICE)
 """Rungs whose graphs are quantized."""
 
 TOKEN_RUNGS = ("genie",)
-"""The rungs after those: a runtime that returns tokens and no tensors, compared with the CPU on the same parts."""
+"""The rungs after those: a runtime that returns tokens, or an embedding model's vector, and no other tensors, compared
+with the CPU on the same parts."""
 
 LOGITS = "logits"
 
@@ -125,6 +126,22 @@ class TokenFidelity(_OfConcurrency):
     def passes(self, max_tie: float) -> bool:
         """All tokens are equal, or the first difference is close to a tie."""
         return self.margin is None or self.margin <= max_tie
+
+
+class VectorFidelity(_OfConcurrency):
+    """Another runtime's vectors of some texts and those of ONNX Runtime's CPU provider, with the same parts."""
+
+    tokens: tuple[int, ...]
+    """Of each text."""
+    values: int
+    """Of a vector."""
+    sqnr_db: tuple[float, ...]
+    """Of the other runtime's vector against the CPU's, by text. `cosine`, of the angle between them, too."""
+    cosine: tuple[float, ...]
+    seconds: float
+
+    def passes(self, min_cpu_db: float) -> bool:
+        return min(self.sqnr_db) >= min_cpu_db
 
 
 class SkippedRung(_Data):
@@ -237,7 +254,9 @@ class Verification(_Data):
     """For all quantized rungs; None: by the bits of their weights, see `bounds_of`. `max_kl` too."""
     max_kl: float | None = None
     min_cpu_db: float = 20.0
-    """For compiled parts, against the CPU on the same graph."""
+    """For compiled parts, against the CPU on the same graph, and for the vectors that Genie makes with them."""
+    vectors: tuple[VectorFidelity, ...] = ()
+    """Rungs of `TOKEN_RUNGS`, of an embedding model."""
     checkpoint: CheckpointFidelity | None = None
     """None where it was not compared; `skipped` says why."""
 
@@ -297,10 +316,14 @@ class Verification(_Data):
         """The first runtime whose tokens differ by more than a tie."""
         return next((found for found in self.tokens if not found.passes(self.max_tie)), None)
 
+    def first_astray(self) -> VectorFidelity | None:
+        """The first runtime with a vector too far from the CPU's."""
+        return next((found for found in self.vectors if not found.passes(self.min_cpu_db)), None)
+
     @property
     def passes(self) -> bool:
-        found = (self.first_below(), self.first_far(), self.first_differing())
-        return not self.is_misread and found == (None, None, None)
+        found = (self.first_below(), self.first_far(), self.first_differing(), self.first_astray())
+        return not self.is_misread and found == (None,) * 4
 
 
 def _summary(rung: str, part: int, outputs: Sequence[OutputFidelity], needed: Mapping[str, float]) -> PartFidelity:

@@ -22,6 +22,7 @@ from qairt.stages.quantization import Quantized
 from qairt.stages.split_model import parts_for, parts_of
 from qairt.verify.float_model import AdaptedModel, FloatModel
 from qairt.verify.genie_rung import GenieRung
+from qairt.verify.genie_vectors import GenieVectors
 from qairt.verify.result import DEVICE, RUNGS, TOKEN_RUNGS
 from qairt.verify.stored_results import STAGE, ResultKey
 
@@ -54,7 +55,7 @@ class VerifyRequest:
 class Rungs:
     """The rungs of a finished run."""
 
-    def __init__(self, run: FinishedRun, genie: GenieRung) -> None:
+    def __init__(self, run: FinishedRun, genie: GenieRung | GenieVectors) -> None:
         self._run = run
         self._env = run.env
         self._genie = genie
@@ -167,8 +168,6 @@ class Rungs:
                 wheel.require()
             except ToolchainNotAvailable as error:
                 return f"{error.what}: {error.remedy}"
-        if rung == GENIE and self._run.is_embedding:
-            return "it compares tokens, and an embedding model gives none; `qairt embed --target genie` runs it"
         if rung == GENIE:
             return self._genie.why_not(is_requested=request.rung == GENIE, part=request.part)
         return None
@@ -177,7 +176,8 @@ class Rungs:
         """The items whose graphs a rung runs: those of its context length, up to the requested part."""
         items = [item for item in self._items[_stage_of(rung)] if value_of(item.coord, "cl", self.cl) == self.cl]
         if rung in TOKEN_RUNGS:
-            items = [item for item in items if value_of(item.coord, "ar", 0) == 1]
+            read = self.cl if self._run.is_embedding else 1
+            items = [item for item in items if value_of(item.coord, "ar", 0) == read]
         last = request.part or len(self.parts)
         return [item for item in items if value_of(item.coord, "split", 1) <= last]
 
@@ -186,7 +186,7 @@ class Rungs:
         longest = min(len(self.model(concurrency).ids), self.cl)
         if self._run.is_embedding:
             return longest
-        if rung == GENIE:
+        if rung == GENIE and isinstance(self._genie, GenieRung):
             return min(request.tokens or self._genie.prompt, longest, self.cl - self._genie.new)
         if request.tokens is not None:
             return min(request.tokens, longest)

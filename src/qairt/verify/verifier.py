@@ -24,6 +24,8 @@ from qairt.results.device_selection import DeviceSelection
 from qairt.results.exported_weights import exported_weights
 from qairt.results.finished import FinishedRun
 from qairt.results.genie import genie_model
+from qairt.results.genie_binaries import GenieBinaries
+from qairt.results.genie_embedding import GenieEmbedder
 from qairt.stages.export import ExportedModel
 from qairt.stages.facts import model_of, soc_of
 from qairt.stages.mha_to_sha_conversion import SingleHeadPart
@@ -31,6 +33,7 @@ from qairt.stages.prepare_exports import BoundModel
 from qairt.stages.quantize import QuantizedPart
 from qairt.stages.split_model import SplitPart
 from qairt.verify.genie_rung import GenieRung
+from qairt.verify.genie_vectors import GenieVectors
 from qairt.verify.result import (
     DEVICE,
     QUANTIZED,
@@ -41,6 +44,7 @@ from qairt.verify.result import (
     RungFidelity,
     SkippedRung,
     TokenFidelity,
+    VectorFidelity,
     Verification,
 )
 from qairt.verify.rungs import EMULATOR, Rungs, VerifyRequest
@@ -64,8 +68,9 @@ class Verifier:
         """
         self._run = run
         self._device = device
-        self._genie = GenieRung(partial(genie_model, run, starts_short=False), run.recipe_arguments)
-        self._rungs = Rungs(run, self._genie)
+        self._tokens = GenieRung(partial(genie_model, run, starts_short=False), run.recipe_arguments)
+        self._vectors = GenieVectors(lambda: GenieEmbedder(run, self._rungs.cl), run.recipe_arguments)
+        self._rungs = Rungs(run, self._vectors if run.is_embedding else self._tokens)
 
     def run(self, request: VerifyRequest, notify: Notify) -> Verification:
         """Measure the rungs whose artifacts are built; stored results are reused.
@@ -78,6 +83,7 @@ class Verifier:
         self._rungs.require(request)
         measured: list[RungFidelity] = []
         tokens: list[TokenFidelity] = []
+        vectors: list[VectorFidelity] = []
         skipped: list[SkippedRung] = []
         results = StoredResults(self._run.cache, notify)
         for rung in (*RUNGS, *TOKEN_RUNGS) if request.rung is None else (request.rung,):
@@ -88,6 +94,9 @@ class Verifier:
             concurrencies = self._rungs.concurrencies(request)
             if rung == DEVICE:
                 measured += self._measure(rung, request, notify, concurrencies)
+            elif rung in TOKEN_RUNGS and self._run.is_embedding:
+                compare = partial(self._measure_vectors, rung, request, notify)
+                vectors.append(results.get_or_measure(self._rungs.key(rung, request), VectorFidelity, compare))
             elif rung in TOKEN_RUNGS:
                 for name in concurrencies:
                     measure_tokens = partial(self._measure_tokens, rung, request, notify, name)
@@ -108,6 +117,7 @@ class Verifier:
             min_sqnr_db=thresholds.min_sqnr_db.model_dump(),
             reused=tuple(results.reused),
             tokens=tuple(tokens),
+            vectors=tuple(vectors),
             max_tie=thresholds.max_tie,
             min_top1=thresholds.min_top1,
             max_kl=thresholds.max_kl,
@@ -194,11 +204,16 @@ class Verifier:
         model = self._rungs.model(concurrency)
         ids = [int(token) for token in model.ids[: self._rungs.tokens(rung, request, concurrency)]]
         branches = stored_branches(self._run, concurrency or BASE)
-        parts = {
-            value_of(item.coord, "split", 1): self._run.output(item, QuantizedPart)
-            for item in self._genie.binaries.items
-        }
-        return self._genie.measure(ids, [parts[split] for split in sorted(parts)], notify, concurrency, branches)
+        return self._tokens.measure(ids, self._parts_in(self._tokens.binaries), notify, concurrency, branches)
+
+    def _measure_vectors(self, rung: str, request: VerifyRequest, notify: Notify) -> VectorFidelity:
+        ids = [int(token) for token in self._rungs.float_model.ids[: self._rungs.tokens(rung, request)]]
+        return self._vectors.measure(ids, self._parts_in(self._vectors.binaries), notify)
+
+    def _parts_in(self, binaries: GenieBinaries) -> list[QuantizedPart]:
+        """In their order."""
+        parts = {value_of(item.coord, "split", 1): self._run.output(item, QuantizedPart) for item in binaries.items}
+        return [parts[split] for split in sorted(parts)]
 
     def _opener(self, rung: str, request: VerifyRequest, open_on_device: Opener | None) -> OpenGraph:
         outputs = {

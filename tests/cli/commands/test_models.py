@@ -10,9 +10,16 @@ def test_every_family_has_a_row(qairt):
     assert said.code == 0
     assert said.out.split()[:5] == ["family", "models", "besides", "Llama", "GGUF"]
     for name, family in FAMILIES.items():
-        (row,) = (line for line in said.out.splitlines() if line.split()[0] == name)
+        row, *others = (line for line in said.out.splitlines() if line.split()[0] == name)
         assert family.models in row
         assert ", ".join(family.features) in row
+        assert len(others) == (family.embedding is not None)
+        if family.embedding is not None:
+            (row,) = others
+            assert row.startswith(f"{name} (embedding)")
+            assert family.embedding.models in row
+            assert ", ".join(family.embedding.features) in row
+            assert row.endswith("float, quantized, emulated NPU, Genie")
 
 
 def test_as_json(qairt):
@@ -25,4 +32,12 @@ def test_as_json(qairt):
         "features": [],
         "gguf": "llama",
         "proven": ["float", "quantized", "emulated", "genie"],
+        "embedding": None,
     }
+    assert families["gemma3_text"]["embedding"] == {
+        "models": "EmbeddingGemma",
+        "features": ["attention in both directions", "mean of all tokens", "two linears"],
+        "gguf": "gemma-embedding",
+        "proven": ["float", "quantized", "emulated", "genie"],
+    }
+    assert families["qwen3"]["embedding"]["gguf"] == "qwen3"

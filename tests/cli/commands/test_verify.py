@@ -7,6 +7,7 @@ import io
 import pytest
 from tiny_recipe import write_recipe
 
+from qairt.cli.commands.verify import as_data
 from qairt.cli.main import main
 from qairt.cli.text.verification import layer_lines, verification_lines
 from qairt.verify.result import (
@@ -15,6 +16,7 @@ from qairt.verify.result import (
     RungFidelity,
     SkippedRung,
     TokenFidelity,
+    VectorFidelity,
     Verification,
 )
 
@@ -126,6 +128,31 @@ def test_a_near_tie_is_distinguished_from_a_fault(margin, passes, line, verdict)
     assert difference == f"  they differ from token 2 on: the CPU prefers its own {line}"
     assert last.startswith(verdict)
     assert (found.first_differing() is None) is passes
+
+
+@pytest.mark.parametrize(
+    ("decibels", "passes", "verdict"),
+    [
+        ((39.0, 29.72), True, "as the CPU, but for rounding (14.5 s)"),
+        (
+            (39.0, 12.34),
+            False,
+            "genie makes other vectors than the CPU with the same parts: 12.3 dB, the threshold is 20 dB (14.5 s)",
+        ),
+    ],
+)
+def test_vectors_of_a_runtime_are_judged_by_the_farther_text(decibels, passes, verdict):
+    vectors = VectorFidelity(
+        rung="genie", tokens=(16, 8), values=64, sqnr_db=decibels, cosine=(0.99994, 0.99947), seconds=14.54
+    )
+    found = Verification(rungs=(), skipped=(), min_sqnr_db=NEEDED, vectors=(vectors,))
+    line, _, last = verification_lines(found)
+    assert line == (
+        f"genie: at least {decibels[1]:.1f} dB against the CPU's vectors with the same parts, cosine 0.99947 (texts of"
+        " 16 and 8 tokens; the threshold is 20 dB)"
+    )
+    assert (found.passes, last) == (passes, verdict)
+    assert as_data(found)["vectors"] == [vectors.model_dump(mode="json") | {"passes": passes}]
 
 
 WIDEST = Verification(

@@ -13,7 +13,8 @@ from tiny_models import save_tiny, tiny_model
 from qairt.errors import QuantizationError
 from qairt.model.describe import describe_model
 from qairt.model.lora.adapter import read_adapter
-from qairt.model.parameters import open_parameters
+from qairt.model.parameters import Parameters, open_parameters
+from qairt.model.rotation import Rotation
 from qairt.quant.encodings import Encodings
 from qairt.quant.execution import Execution
 from qairt.quant.tune.adapter import Training, tune_adapter
@@ -58,6 +59,19 @@ def test_an_adapter_that_does_not_get_better_stays_as_it_was(tmp_path: Path):
     assert found.before == found.after
     module = adapter.modules["model.layers.1.mlp.down_proj"]
     assert np.array_equal(found.tensors[module.stored_b.tensor], module.b.T)
+
+
+def test_training_on_rotated_weights_is_the_same(tmp_path: Path):
+    parameters, adapter = opened(tmp_path)
+    rotation = Rotation.of(parameters.config, values=True)
+    turned = Parameters(parameters.source, parameters.config, rotation=rotation)
+    plain, rotated = (
+        tune_adapter(base, Encodings(), adapter, CHUNKS, TRAINING, work="w", execution=Execution(threads=1))
+        for base in (parameters, turned)
+    )
+    assert rotated.before == pytest.approx(plain.before, rel=1e-5)
+    assert rotated.after == pytest.approx(plain.after, rel=1e-3)
+    assert plain.after < 0.9 * plain.before
 
 
 def test_too_little_text(tmp_path: Path):

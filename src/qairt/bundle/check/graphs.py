@@ -11,7 +11,7 @@ from qairt.bundle.compiled import CompiledBinary, CompiledGraph, compiled
 from qairt.bundle.metadata import BundleGraph
 from qairt.bundle.opened import OpenedBundle, extensions_of
 from qairt.errors import Finding, GraphError, ToolchainError
-from qairt.runtime.chain import require_chain
+from qairt.runtime.chain_checks import require_chain
 from qairt.runtime.parts import PartGraph
 from qairt.toolchain.comparison import differences
 from qairt.toolchain.genie.config import value_at

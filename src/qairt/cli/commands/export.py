@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from qairt.llm import LLMPipeline
 
 FormatName = Literal["genie", "geniex", "ort"]
-LayoutName = Literal["bundle", "package", "dlc", "workfolder"]
+LayoutName = Literal["bundle", "package", "dlc", "workfolder", "lora"]
 
 
 def export(
@@ -41,7 +41,8 @@ def export(
             help="bundle: what a device needs, copied. package: the ort bundle as an ONNX Runtime model package."
             " dlc: the DLC of every part, float and quantized, for programs of the QAIRT SDK."
             " workfolder: every artifact in the folders of the QAIRT notebooks (models_ar_n,"
-            " artifacts/serialized_binaries), as links into the cache."
+            " artifacts/serialized_binaries), as links into the cache. lora: for each graph what qairt-lora-importer of"
+            " the QAIRT SDK reads, and the commands, where concurrencies have encodings of their own."
         ),
     ] = "bundle",
     cache_dir: CacheDir = None,
@@ -51,7 +52,7 @@ def export(
 
     The bundle holds everything a device needs. It shares no files with the cache, and is verified against its
     checksums (SHA256SUMS). No format needs another run. With --layout workfolder, every artifact of the run is
-    linked into the folder instead.
+    linked into the folder instead; with --layout lora, the files for the SDK's LoRA importer are written.
 
     \b
     Examples:
@@ -61,10 +62,11 @@ def export(
       qairt export recipe.yaml model.ortpackage --layout package
       qairt export recipe.yaml dlcs/ --layout dlc
       qairt export recipe.yaml work/ --layout workfolder
+      qairt export recipe.yaml lora/ --layout lora
     """
     from qairt.cli.find_recipe import open_pipeline
 
-    if form is not None and layout in ("workfolder", "dlc"):
+    if form is not None and layout in ("workfolder", "dlc", "lora"):
         raise RecipeError(f"--layout {layout} has no format", where="--format", remedy="leave one of them out")
     if form not in (None, "ort") and layout == "package":
         raise RecipeError("a model package holds the ort bundle", where="--format", remedy="leave --format out")
@@ -83,6 +85,8 @@ def _write(pipeline: LLMPipeline, directory: Path, layout: LayoutName, form: For
             return pipeline.export_workfolder(directory)
         case "dlc":
             return pipeline.export_dlcs(directory)
+        case "lora":
+            return pipeline.export_importer_files(directory)
         case "package":
             return pipeline.export_package(directory)
         case "bundle":

@@ -67,13 +67,16 @@ def verify(
     bounds for the bits of its weights. For quantization, the modules with the largest loss are listed.
 
     The last rung, genie, runs all parts in the vendor's runtime on this machine and compares its tokens with those of
-    the CPU. It is skipped if it would take more than five minutes, unless --rung genie is given.
+    the CPU; of an embedding model, the vectors of two texts. It is skipped if it would take more than five minutes,
+    unless --rung genie is given.
 
     --rung device runs the compiled parts on a phone or board with the SDK's qnn-net-run. It is slow, and never runs
     unless requested.
 
     Exit code 1 if a part is below the recipe's threshold (verify.min_sqnr_db), if the whole is out of bounds
-    (verify.min_top1, verify.max_kl; "warn"), or if Genie's tokens differ by more than a tie (verify.max_tie).
+    (verify.min_top1, verify.max_kl; "warn"), if Genie's tokens differ by more than a tie (verify.max_tie), or if its
+    vectors are too far from the CPU's (verify.min_cpu_db).
+
     Measurements are kept and reused.
 
     \b
@@ -119,5 +122,8 @@ def as_data(found: Verification) -> dict[str, object]:
             runtime.model_dump(mode="json")
             | {"first_difference": runtime.first_difference, "passes": runtime.passes(found.max_tie)}
             for runtime in found.tokens
+        ],
+        "vectors": [
+            runtime.model_dump(mode="json") | {"passes": runtime.passes(found.min_cpu_db)} for runtime in found.vectors
         ],
     }

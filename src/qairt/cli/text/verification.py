@@ -11,6 +11,7 @@ from qairt.verify.result import (
     PartFidelity,
     RungFidelity,
     TokenFidelity,
+    VectorFidelity,
     Verification,
 )
 
@@ -31,6 +32,8 @@ def verification_lines(found: Verification) -> list[str]:
             lines += ["", *layer_lines(measured)]
     for runtime in found.tokens:
         lines += [*([""] if lines else []), *token_lines(runtime, found.max_tie)]
+    for vectors in found.vectors:
+        lines.append(_vector_line(vectors, found.min_cpu_db))
     if found.checkpoint is not None:
         lines.append(_checkpoint_line(found.checkpoint))
     return [*lines, "", _verdict(found)]
@@ -69,6 +72,16 @@ def token_lines(found: TokenFidelity, most: float) -> list[str]:
     margin = f"the CPU prefers its own by a logit margin of {found.margin:.2f} ({verdict})"
     line = f"  they differ from token {first + 1} on: {margin}"
     return [*lines, wrapped(line, indent=2)]
+
+
+def _vector_line(found: VectorFidelity, needed: float) -> str:
+    """How close another runtime's vectors are to the CPU's."""
+    texts = " and ".join(map(str, found.tokens))
+    line = (
+        f"{found.name}: at least {_db(min(found.sqnr_db))} dB against the CPU's vectors with the same parts, cosine"
+        f" {min(found.cosine):.5f} (texts of {texts} tokens; the threshold is {needed:.0f} dB)"
+    )
+    return wrapped(line, indent=2)
 
 
 def bar(fraction: float, columns: int) -> str:
@@ -138,7 +151,7 @@ def _against_cpu(rung: RungFidelity) -> list[str]:
 
 
 def _verdict(found: Verification) -> str:
-    measured: list[RungFidelity | TokenFidelity] = [*found.rungs, *found.tokens]
+    measured: list[RungFidelity | TokenFidelity | VectorFidelity] = [*found.rungs, *found.tokens, *found.vectors]
     seconds = duration(sum(rung.seconds for rung in measured if rung.name not in found.reused))
     reused = f", {count(len(found.reused), 'rung')} reused" if found.reused else ""
     below, far, differing = found.first_below(), found.first_far(), found.first_differing()
@@ -164,7 +177,13 @@ def _verdict(found: Verification) -> str:
         return styled(wrapped(text, indent=2), "yellow")
     elif differing is not None:
         text = f"{differing.name} generates other tokens than the CPU with the same parts ({seconds}{reused})"
+    elif (astray := found.first_astray()) is not None:
+        text = (
+            f"{astray.name} makes other vectors than the CPU with the same parts: {min(astray.sqnr_db):.1f} dB,"
+            f" the threshold is {found.min_cpu_db:.0f} dB ({seconds}{reused})"
+        )
     else:
-        what = "all parts are above their thresholds" if found.rungs else "identical to the CPU"
+        alone = "as the CPU, but for rounding" if found.vectors else "identical to the CPU"
+        what = "all parts are above their thresholds" if found.rungs else alone
         return styled(f"{what} ({seconds}{reused})", "green")
     return styled(wrapped(text, indent=2), "red")

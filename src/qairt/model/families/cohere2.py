@@ -15,12 +15,12 @@ def _read(keys: ConfigValues) -> Values:
 
 
 def _gguf(fields: Fields) -> Values:
-    layers = range(fields.integer("block_count"))
+    windowed = fields.windowed_layers(4)
     return {
         **SHAPE,
         "logits_multiplier": fields.real("logit_scale"),
-        "windowed_layers": [layer for layer in layers if (layer + 1) % 4],
-        "unrotated_layers": [layer for layer in layers if (layer + 1) % 4 == 0],
+        "windowed_layers": windowed,
+        "unrotated_layers": [layer for layer in range(fields.integer("block_count")) if layer not in windowed],
     }
 
 

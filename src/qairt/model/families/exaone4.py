@@ -21,11 +21,11 @@ def _gguf(fields: Fields) -> Values:
     values: Values = {"norms": NORMS_AFTER, "qk_norm": True}
     if not fields.integer("attention.sliding_window", 0):
         return values
-    layers = range(fields.integer("block_count"))
+    windowed = fields.windowed_layers(4)
     return {
         **values,
-        "windowed_layers": [layer for layer in layers if (layer + 1) % 4],
-        "unrotated_layers": [layer for layer in layers if (layer + 1) % 4 == 0],
+        "windowed_layers": windowed,
+        "unrotated_layers": [layer for layer in range(fields.integer("block_count")) if layer not in windowed],
     }
 
 

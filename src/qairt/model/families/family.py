@@ -25,6 +25,8 @@ class Fields(Protocol):
 
     def real(self, key: str, default: float | None = None) -> float: ...
 
+    def windowed_layers(self, period: int) -> list[int]: ...
+
 
 @dataclass(frozen=True)
 class Gguf:
@@ -50,6 +52,23 @@ class Gguf:
 Tier = Literal["float", "quantized", "emulated", "genie"]
 """How far models of a family were taken: float logits equal to transformers', torch and ONNX; quantized graphs on the
 CPU; binaries emulated; a bundle that Genie answers from with the CPU's tokens."""
+
+
+@dataclass(frozen=True)
+class EmbeddingModels:
+    """Models of a family that make one vector of a text."""
+
+    models: str
+    """Published ones, as people name them."""
+    features: tuple[str, ...]
+    """What they have beyond the family, in a word or two each."""
+    tiny: Mapping[str, Mapping[str, Any]]
+    """Name of a variant -> arguments of `save_embedder` in `tests/support/tiny_embedders`."""
+    gguf: Gguf | None = None
+    """Their own files, if llama.cpp has another architecture for them."""
+    proven: tuple[Tier, ...] = ("float", "quantized", "emulated", "genie")
+    """As the family's, of vectors: equal to what sentence-transformers makes of transformers' hidden states; in Genie,
+    near the CPU's."""
 
 
 @dataclass(frozen=True)
@@ -89,6 +108,7 @@ class Family:
     optional: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the configuration with which a model of the family has the most weights."""
     gguf: Gguf | None = None
+    embedding: EmbeddingModels | None = None
     proven: tuple[Tier, ...] = ("float", "quantized", "emulated")
     """What tests hold for it (`tests/support/tiers.py`)."""
     mask_floor: float = -50.0

@@ -47,7 +47,7 @@ def gemma_gguf_values(fields: Fields, *, pattern: int, whole_width: int) -> Valu
     """What Gemma 2 and 3 share in llama.cpp's files.
 
     Args:
-        pattern: every so many-th layer has no window.
+        pattern: every so many-th layer has no window, where the header does not say it.
         whole_width: the number of layers of the size whose scores are scaled by the width of all heads.
     """
     layers, hidden = fields.integer("block_count"), fields.integer("embedding_length")
@@ -58,7 +58,7 @@ def gemma_gguf_values(fields: Fields, *, pattern: int, whole_width: int) -> Valu
         "activation": "gelu_tanh",
         "embedding_multiplier": sqrt(hidden),
         "attention_scale": (hidden // heads if layers == whole_width else dim) ** -0.5,
-        "windowed_layers": [layer for layer in range(layers) if (layer + 1) % pattern],
+        "windowed_layers": fields.windowed_layers(pattern),
     }
 
 

@@ -44,7 +44,7 @@ def _gguf(fields: Fields) -> Values:
         limit=7.0,
         slope=1.702,
     )
-    return found | {"windowed_layers": list(range(0, fields.integer("block_count"), 2))}
+    return found | {"windowed_layers": fields.windowed_layers(2)}
 
 
 FAMILY = Family(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from qairt.model.config_values import ConfigValues
-from qairt.model.families.family import Family, Gguf, Values
+from qairt.model.families.family import EmbeddingModels, Family, Gguf, Values
 from qairt.model.families.qwen2 import QWEN, qwen_windows
 
 
@@ -15,7 +15,7 @@ FAMILY = Family(
     name="qwen3",
     architecture="Qwen3ForCausalLM",
     title="Qwen3",
-    models="Qwen3 (dense), Qwen3-Embedding",
+    models="Qwen3 (dense)",
     features=("q/k norm", "windowed attention"),
     source="Qwen3Config and modeling_qwen3.py of transformers 5; Qwen3Model of llama.cpp's convert_hf_to_gguf.py",
     defaults={**QWEN, "head_dim": 128, "attention_bias": False},
@@ -23,6 +23,11 @@ FAMILY = Family(
     optional={"qkv_bias": True, "output_bias": True},
     proven=("float", "quantized", "emulated", "genie"),
     gguf=Gguf("qwen3", read=lambda fields: {"qk_norm": True}),
+    embedding=EmbeddingModels(
+        models="Qwen3-Embedding",
+        features=("the last token",),
+        tiny={"": {"kind": "last"}, "not-normalized": {"kind": "last", "normalize": False}},
+    ),
     tiny={
         "": {},
         "tied-biases": {"tie_word_embeddings": True, "attention_bias": True},

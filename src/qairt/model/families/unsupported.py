@@ -61,7 +61,6 @@ _MISSING = {
     "modern-bert": _ENCODER,
     "nomic-bert": _ENCODER,
     "t5encoder": _ENCODER,
-    "gemma-embedding": _POOLED,
     "clip": _VISION,
     "qwen2vl": _VISION,
     "qwen3vl": _VISION,

@@ -6,18 +6,14 @@ from pydantic import JsonValue, ValidationError
 
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
-from qairt.model.families import FAMILIES, unknown_architecture
+from qairt.model.families import unknown_architecture
+from qairt.model.gguf.architectures import ARCHITECTURES
 from qairt.model.gguf.fields import GgufFields
 from qairt.model.gguf.file import GgufArray, GgufHeader
+from qairt.model.gguf.pooling import gguf_pooling
 from qairt.model.gguf.rope import gguf_rope_scaling
 from qairt.model.notes import Notes
 
-_FAMILIES = {family.gguf.architecture: family for family in FAMILIES.values() if family.gguf is not None}
-"""llama.cpp's name -> family; it calls Mistral's models llama too."""
-
-
-POOLINGS = {1: "mean", 3: "last"}
-"""As llama.cpp numbers them -> as `Pooling` names them."""
 _REFUSED: dict[str, tuple[float, str]] = {
     "attention.causal": (True, "its attention is not causal: this is an encoder"),
     "attention.scale": (0, "another attention scale is not supported"),
@@ -62,16 +58,17 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
     where, tensors = str(header.path), header.tensors
     architecture = str(header.fields.get("general.architecture", ""))
     fields = GgufFields(header, f"{architecture}.")
-    if architecture not in _FAMILIES:
+    if architecture not in ARCHITECTURES:
         raise unknown_architecture(architecture, where, architecture, fields.get)
-    family = _FAMILIES[architecture]
-    assert family.gguf is not None
-    if (fields.integer("expert_count", 0) > 0) != family.gguf.experts:
-        experts = "without" if family.gguf.experts else "with"
+    family, gguf = ARCHITECTURES[architecture]
+    if (fields.integer("expert_count", 0) > 0) != gguf.experts:
+        experts = "without" if gguf.experts else "with"
         raise unknown_architecture(f"{architecture} {experts} experts", where, architecture, fields.get)
+    embeds = gguf is not family.gguf
+    read = {"attention.scale": gguf.scales, "attention.causal": embeds}
     for key, (plain, why) in _REFUSED.items():
         value = fields.get(key)
-        if value is not None and value != plain and not (key == "attention.scale" and family.gguf.scales):
+        if value is not None and value != plain and not read.get(key):
             raise ModelError(
                 f"{architecture}.{key} is {value}: {why}",
                 where=where,
@@ -106,25 +103,10 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
         "max_position_embeddings": trained_at,
         "sliding_window": fields.integer("attention.sliding_window", 0) or None,
         **_special_tokens(header),
-        **family.gguf.read(fields),
-        **_pooling(fields, architecture, where, notes),
+        **gguf.read(fields),
+        **gguf_pooling(header, fields, architecture, notes, embeds=embeds),
     }
     return DecoderConfig.model_validate(values)
-
-
-def _pooling(fields: GgufFields, architecture: str, where: str, notes: Notes) -> dict[str, object]:
-    """An embedding model's; llama.cpp's converter writes it for Qwen3-Embedding. The file does not say what follows."""
-    stated = fields.get("pooling_type")
-    if not stated:
-        return {}
-    if stated not in POOLINGS:
-        raise ModelError(
-            f"{architecture}.pooling_type is {stated}: only the mean (1) and the last token (3) are supported",
-            where=where,
-            remedy="use the Hugging Face model that it was converted from, or another GGUF file",
-        )
-    notes.tell("the vector is divided by its length, as llama.cpp does; a GGUF file does not say it")
-    return {"pooling": {"kind": POOLINGS[int(stated)], "normalize": True}}
 
 
 def _epsilon(fields: GgufFields) -> float:

@@ -50,6 +50,21 @@ class GgufFields:
         value = self._number(key, default)
         return _shortest(value) if isinstance(value, float) else value
 
+    def windowed_layers(self, period: int) -> list[int]:
+        """The layers with windowed attention: all but every so many-th.
+
+        Args:
+            period: the architecture's; the header may state another, or the kind of each layer.
+        """
+        layers, key = self.integer("block_count"), "attention.sliding_window_pattern"
+        if isinstance(self._header.fields.get(self._prefix + key), GgufArray):
+            each = self._header.numbers(self._prefix + key)
+            if len(each) != layers:
+                raise TypeError(f"{self._prefix}{key} has {len(each)} values for {layers} layers")
+            return [layer for layer, windowed in enumerate(each) if windowed]
+        period = self.integer(key, period)
+        return [layer for layer in range(layers) if not period or (layer + 1) % period]
+
     def _number(self, key: str, default: float | None) -> float:
         value = self.get(key)
         value = default if value is None else value

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from qairt.model.gguf.pooling import DENSES
+
 _WHOLE = {
     "model.embed_tokens": "token_embd",
     "model.norm": "output_norm",
     "lm_head": "output",
+    **DENSES,
 }
 _LAYER = {
     "input_layernorm": "attn_norm",

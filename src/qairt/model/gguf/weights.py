@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
-from qairt.model.families import FAMILIES
 from qairt.model.families.family import Gguf
+from qairt.model.gguf.architectures import ARCHITECTURES
 from qairt.model.gguf.fields import GgufFields
 from qairt.model.gguf.file import BLOCKS, GgufHeader, GgufTensor
 from qairt.model.gguf.names import gguf_name, hugging_face_name
@@ -45,10 +45,8 @@ class GgufWeights:
     def __init__(self, header: GgufHeader) -> None:
         self.header = header
         architecture = header.fields.get("general.architecture")
-        self._gguf = next(
-            (known for family in FAMILIES.values() if (known := family.gguf) and known.architecture == architecture),
-            Gguf(str(architecture)),
-        )
+        known = ARCHITECTURES.get(str(architecture))
+        self._gguf = Gguf(str(architecture)) if known is None else known[1]
         names = {hugging_face_name(name, self._gguf.names): tensor for name, tensor in header.tensors.items()}
         self._tensors: dict[str, GgufTensor] = {name: tensor for name, tensor in names.items() if name is not None}
         self._unused = [

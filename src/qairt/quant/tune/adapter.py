@@ -33,6 +33,7 @@ from qairt.quant.simulate import SimulatedOps
 from qairt.quant.threads import one_thread_each
 from qairt.quant.tune.adam import Adam
 from qairt.quant.tune.blocks import Backward, run_backward, run_forward
+from qairt.quant.tune.branch_folding import BranchFolding
 from qairt.quant.tune.training import train
 
 HELD_OUT = 2
@@ -79,7 +80,7 @@ def tune_adapter(
     """Train an adapter.
 
     Args:
-        parameters: those that quantization left, not rotated.
+        parameters: those that quantization left.
         encodings: those of all weights.
         chunks: token ids, each of one sequence; more than `HELD_OUT`.
         work: digest of what is being done; saved steps of other work are not used.
@@ -130,8 +131,9 @@ class _Model:
             self._entering = [decoder.embed(self._head, ids[None]) for ids in self._ids]
         self._head.hold([*head_names(config), LM_HEAD])
         self.tensors: dict[str, Tensor] = {}
-        self._modules: dict[str, tuple[str, str, slice, Tensor, Tensor]] = {}
-        """By linear: its A and B in the file, its rows of B, and what folding multiplies them by, [in] and [out]."""
+        self._folding = BranchFolding(parameters, device)
+        self._modules: dict[str, tuple[str, str, slice, float]] = {}
+        """By linear: its A and B in the file, its rows of B, and their scaling."""
         parts: dict[str, list[Floats]] = {}
         for name, module in adapter.modules.items():
             a, b = module.a, module.b
@@ -139,15 +141,8 @@ class _Model:
             first = sum(len(each) for each in parts[module.stored_b.tensor])
             parts[module.stored_b.tensor].append(np.ascontiguousarray(b.T))
             self.tensors[module.stored_a.tensor] = torch.tensor(np.ascontiguousarray(a.T), device=device)
-            by_input, _ = parameters.folded_branch(name, np.ones((len(a), 1), np.float32), np.zeros_like(b[:1]))
-            _, by_output = parameters.folded_branch(name, np.zeros_like(a[:, :1]), np.ones((1, b.shape[1]), np.float32))
-            self._modules[name] = (
-                module.stored_a.tensor,
-                module.stored_b.tensor,
-                slice(first, first + b.shape[1]),
-                torch.tensor(by_input[:, 0], device=device),
-                torch.tensor(by_output[0] * np.float32(module.scaling), device=device),
-            )
+            rows = slice(first, first + b.shape[1])
+            self._modules[name] = (module.stored_a.tensor, module.stored_b.tensor, rows, module.scaling)
         for tensor, found in parts.items():
             self.tensors[tensor] = torch.tensor(np.concatenate(found), device=device)
 
@@ -177,11 +172,11 @@ class _Model:
     def _branches(self, layer: int, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
         """Values of the branch inputs of one layer."""
         found: dict[str, Tensor] = {}
-        for name, (a, b, rows, by_input, by_output) in self._modules.items():
+        for name, (a, b, rows, scaling) in self._modules.items():
             if name.startswith(f"model.layers.{layer}."):
                 first, second = branch_names(name)
-                found[first] = tensors[a].T * by_input[:, None]
-                found[second] = tensors[b][rows].T * by_output
+                found[first] = self._folding.a(name, tensors[a].T)
+                found[second] = self._folding.b(name, tensors[b][rows].T) * scaling
         return found
 
     def _names(self, layer: int) -> list[str]:

@@ -32,14 +32,13 @@ from qairt.toolchain.qnn import dlc as dlc_file
 from qairt.toolchain.qnn.htp_config import MEM_TYPE, write_configs
 from qairt.toolchain.qnn.inspection import inspect
 from qairt.toolchain.qnn.process import place_graph
+from qairt.toolchain.sdk import commands
 from qairt.toolchain.sdk.inputs import write_inputs
 from qairt.toolchain.sdk.install import BACKEND, CONVERTER, GENERATOR, MODEL, NEWEST, QUANTIZER, Sdk
 from qairt.toolchain.sdk.process import require_written, run_tool
 from qairt.toolchain.soc import require_weight_sharing
 from qairt.toolchain.vendor_process import job_folder
 
-LAYOUT = "NONTRIVIAL"
-"""The layout of every input: not an image's, so that no axis is moved."""
 OUTPUT_FOLDER = "output"
 """The generator's default."""
 SCALE_TOLERANCE = 1e-4
@@ -65,10 +64,8 @@ class SdkToolchain:
             network = place_graph(onnx, folder, onnx.stem)
             link_or_copy(encodings, folder / encodings.name)
             contents = onnx_contents(onnx)
-            arguments = ["--input_network", network, "--quantization_overrides", encodings.name]
-            for spec in contents.inputs:
-                arguments += ["--source_model_input_layout", spec.name, LAYOUT]
-            self._run(CONVERTER, [*arguments, "-o", dlc.name], folder, dlc.name)
+            arguments = commands.converter(network, encodings.name, contents.inputs, dlc.name)
+            self._run(CONVERTER, arguments, folder, dlc.name)
             written = folder / dlc.name
             require_written(written, CONVERTER, where=dlc.name)
             _require_graph(written, dlc.stem, contents)
@@ -85,8 +82,13 @@ class SdkToolchain:
         with job_folder(dlc.parent, ".sdk-") as folder:
             link_or_copy(part.float_dlc, folder / part.float_dlc.name)
             inputs = write_inputs(folder, part.test_vectors, part.signature.inputs)
-            arguments = ["--input_dlc", part.float_dlc.name, "--input_list", inputs.name, "--output_dlc", dlc.name]
-            arguments += ["--act_bitwidth", str(part.act_bitwidth), "--bias_bitwidth", str(part.bias_bitwidth)]
+            arguments = commands.quantizer(
+                part.float_dlc.name,
+                inputs.name,
+                dlc.name,
+                act_bitwidth=part.act_bitwidth,
+                bias_bitwidth=part.bias_bitwidth,
+            )
             self._run(QUANTIZER, arguments, folder, dlc.name)
             written = folder / dlc.name
             require_written(written, QUANTIZER, where=dlc.name)
