@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -109,7 +110,7 @@ def open_toy(folder: Path, **recipe: Any) -> LLMPipeline:
     return LLMPipeline.from_recipe(write_toy_recipe(folder, **recipe))
 
 
-def options_for(cluster: Machines) -> RunOptions:
+def options_for(cluster: Any) -> RunOptions:
     return RunOptions(jobs=2, memory=10**9, executor="dask", scheduler=cluster.address)
 
 
@@ -135,6 +136,39 @@ def results(pipeline: LLMPipeline) -> dict[str, str]:
         for name, file in entry.files.items():
             found[f"{entry.stage} {entry.label} {name}"] = file["sha256"]
     return found
+
+
+class Run:
+    """A run in a thread whose fan items wait for `go`."""
+
+    def __init__(self, folder: Path, cluster: Any) -> None:
+        """
+        Args:
+            cluster: whose scheduler has an `address`.
+        """
+        folder.mkdir()
+        (held := folder / "held").touch()
+        self.go = held.unlink
+        self.pipeline = open_toy(folder, fan=f"hold_while: {held}")
+        self.watched = Watched(self.pipeline)
+        self.thread = threading.Thread(
+            target=self.pipeline.construct, args=(options_for(cluster),), name="run", daemon=True
+        )
+        self.thread.start()
+
+    def half_way(self, items: int) -> None:
+        """Wait until so many fan items are at work."""
+        wait.until(
+            lambda: len([e for e in self.watched.of(ev.ItemProgress) if e.message == "half way"]) >= items,
+            describe=self.watched.said,
+        )
+
+    def ends_with(self, expected: dict[str, str]) -> None:
+        self.thread.join(90)
+        assert not self.thread.is_alive(), self.watched.said()
+        (finished,) = self.watched.of(ev.RunFinished)
+        assert finished.status == "done"
+        assert results(self.pipeline) == expected
 
 
 def _listens(host: str, port: int) -> bool:

@@ -4,47 +4,16 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
-from pathlib import Path
 
 import pytest
 import wait
-from dask_cluster import Watched, machines, open_toy, options_for, results
+from dask_cluster import Run, machines, open_toy, options_for
 
 from qairt.engine.record import events as ev
 from qairt.engine.run.cluster import executor, supervisor
 from qairt.errors import QairtError
 
 pytestmark = pytest.mark.usefixtures("store")
-
-
-class Run:
-    """A run in a thread whose fan items wait for `go`."""
-
-    def __init__(self, folder: Path, cluster) -> None:
-        folder.mkdir()
-        (held := folder / "held").touch()
-        self.go = held.unlink
-        self.pipeline = open_toy(folder, fan=f"hold_while: {held}")
-        self.watched = Watched(self.pipeline)
-        self.thread = threading.Thread(
-            target=self.pipeline.construct, args=(options_for(cluster),), name="run", daemon=True
-        )
-        self.thread.start()
-
-    def half_way(self, items: int) -> None:
-        """Wait until so many fan items are at work."""
-        wait.until(
-            lambda: len([e for e in self.watched.of(ev.ItemProgress) if e.message == "half way"]) >= items,
-            describe=self.watched.said,
-        )
-
-    def ends_with(self, expected: dict[str, str]) -> None:
-        self.thread.join(90)
-        assert not self.thread.is_alive(), self.watched.said()
-        (finished,) = self.watched.of(ev.RunFinished)
-        assert finished.status == "done"
-        assert results(self.pipeline) == expected
 
 
 @pytest.mark.parametrize("how", [signal.SIGKILL, pytest.param(signal.SIGTERM, marks=pytest.mark.matrix)])
@@ -124,7 +93,7 @@ def test_a_worker_without_the_package_is_refused_by_name(tmp_path, store):
 
 
 def test_a_plain_dask_worker_does(tmp_path, expected):
-    """As dask-jobqueue starts them."""
+    """With the nanny that Dask starts unless told not to."""
     with machines(tmp_path / "machines", workers=0) as cluster:
         arguments = ["-m", "distributed.cli.dask_worker", cluster.address, "--nthreads", "2", "--no-dashboard"]
         arguments += ["--local-directory", str(cluster.folder / "plain")]
