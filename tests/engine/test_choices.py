@@ -48,7 +48,12 @@ def test_a_folder_in_its_place_is_set_aside(tmp_path: Path) -> None:
 
 def test_a_damaged_file_is_no_choice_and_is_replaced(tmp_path: Path) -> None:
     path = tmp_path / CHOICES
-    for text in ("{", '{"num_splits": {"key": {"value": "nine", "why": ""}}}', "[]"):
+    for text in (
+        "{",
+        '{"num_splits": {"key": {"value": "nine", "why": ""}}}',
+        '{"num_splits": {"key": {"value": 0, "why": ""}}}',
+        "[]",
+    ):
         path.write_text(text)
         choices = Choices(path)
         assert choices.known("num_splits", "key") is None

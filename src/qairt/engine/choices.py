@@ -10,8 +10,9 @@ import json
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import TypeAdapter, ValidationError
+from pydantic import Field, TypeAdapter, ValidationError
 
 from qairt.files import read_regular, set_aside, write_atomic
 
@@ -20,7 +21,7 @@ CHOICES = "choices.json"
 
 @dataclass(frozen=True)
 class Chosen:
-    value: int
+    value: Annotated[int, Field(gt=0)]
     why: str
 
 
