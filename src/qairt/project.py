@@ -131,9 +131,8 @@ class Project:
             "--no-tui",
             "--jobs",
             str(chosen.jobs),
-            "--memory",
-            str(chosen.memory),
         ]
+        arguments += ["--memory", str(chosen.memory)] if chosen.memory is not None else []
         if chosen.scheduler:
             arguments += ["--executor", chosen.executor, "--scheduler", chosen.scheduler]
         self.state_folder.mkdir(parents=True, exist_ok=True)

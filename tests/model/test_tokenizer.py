@@ -65,7 +65,9 @@ def byte_level_bpe(pre: str) -> FastTokenizer:
     return tokenizer
 
 
-def write_vocabulary(path: Path, fast: FastTokenizer, kind: str, pre: str | None, **fields: Any) -> None:
+def write_vocabulary(
+    path: Path, fast: FastTokenizer, kind: str, pre: str | None, *, pools: bool = False, **fields: Any
+) -> None:
     model = json.loads(fast.to_str())["model"]
     tokens = sorted(model["vocab"], key=model["vocab"].get)
     writer = gguf.GGUFWriter(path, "llama")
@@ -84,6 +86,8 @@ def write_vocabulary(path: Path, fast: FastTokenizer, kind: str, pre: str | None
         writer.add_unk_token_id(0)
         writer.add_bos_token_id(1)
         writer.add_eos_token_id(2)
+    if pools:
+        writer.add_pooling_type(gguf.PoolingType.MEAN)
     for key, value in fields.items():
         writer.add_bool(f"tokenizer.ggml.{key}", value)
     writer.write_header_to_file()
@@ -128,6 +132,19 @@ def test_sentence_piece_of_a_gguf(prefix: bool, tmp_path: Path) -> None:
         assert tokenizer.encode(text, add_special_tokens=True) == [1, *ids]
         assert tokenizer.decode(ids) == text
         assert "".join(tokenizer.decode_stream(ids)) == text
+
+
+@pytest.mark.parametrize("pools", [True, False])
+def test_a_text_for_an_embedding_model_begins_and_ends_as_the_file_says(pools: bool, tmp_path: Path) -> None:
+    """As in EmbeddingGemma's; files of generating models state an end too, and their texts go on."""
+    original = byte_level_bpe("qwen2")
+    write_vocabulary(
+        tmp_path / "m.gguf", original, "gpt2", "qwen2", pools=pools, add_bos_token=True, add_eos_token=True
+    )
+    tokenizer, text = Tokenizer.from_gguf(tmp_path / "m.gguf"), "the quick dog"
+    whole = [1, *original.encode(text).ids, *([2] if pools else [])]
+    assert tokenizer.encode(text, add_special_tokens=True) == whole
+    assert tokenizer.encode(text) == whole[1 : len(whole) - pools]
 
 
 def test_stream_waits_for_whole_characters(smollm: Tokenizer) -> None:

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import yaml
 from tiny_recipe import write_recipe
 
+from qairt.amounts import size
+from qairt.engine.run.options import RunOptions
 from qairt.errors import ContractViolation, ModelError, QairtError, QuantizationError, RecipeError
 from qairt.llm import LLMPipeline
+from qairt.machine import total_memory
 from qairt.stages.split_model import parts_of
 from qairt.toolchain.costs import compile_peak, graph_peak
+
+VTCM = "VTCM decides nothing: a graph needs the same of it in any number of parts"
 
 
 @pytest.fixture(scope="module")
@@ -42,14 +48,53 @@ def test_the_number_of_parts_is_chosen_and_said(recipe: Path, monkeypatch: pytes
     auto = planned(recipe, "stages.split_model.num_splits=auto")
     plan = auto.plan()
     assert {stage.stage.name: len(stage.items) for stage in plan.stages}["generate_context_binary"] == 2
-    assert "num_splits: auto is 2: the parts need not be smaller" in auto.all_notices()
+    assert f"num_splits: auto is 2: the parts need not be smaller; {VTCM}" in auto.all_notices()
     stated = planned(recipe, "stages.split_model.num_splits=2").plan()
     assert [item.key for item in plan.items] == [item.key for item in stated.items]
     largest = max(max(graph_peak(part), compile_peak(part, 4)) for part in parts_of(auto.env()))
     monkeypatch.setattr("qairt.machine.total_memory", lambda: 2 * largest - 2)
     tight = planned(recipe, "stages.split_model.num_splits=auto")
     assert len(next(stage for stage in tight.plan().stages if stage.stage.name == "split_model").items) == 2 * 3
-    assert any(told.startswith("num_splits: auto is 3: with 2, one takes 25") for told in tight.all_notices())
+    (told,) = (notice for notice in tight.all_notices() if notice.startswith("num_splits"))
+    ram = size(2 * largest - 2)
+    too_much = f"with 2, one takes {size(largest)} to make, more than half of"
+    assert told == f"num_splits: auto is 3: {too_much} this machine's {ram} of RAM; {VTCM}"
+
+
+def test_the_number_goes_by_the_memory_of_the_run_and_stays(tmp_path: Path):
+    recipe = write_recipe(tmp_path, num_hidden_layers=4)
+    auto, splits = "stages.split_model.num_splits=auto", "stages.split_model.num_splits=3"
+    largest = max(max(graph_peak(part), compile_peak(part, 4)) for part in parts_of(planned(recipe, auto).env()))
+    options = RunOptions(memory=2 * largest - 2, until="model_loading", executor="inline")
+
+    def told(pipeline: LLMPipeline) -> str:
+        return next(notice for notice in pipeline.all_notices() if notice.startswith("num_splits"))
+
+    tight = planned(recipe, auto)
+    plan = tight.plan(replace(options, until=None))
+    stated = planned(recipe, splits)
+    keys = [item.key for item in stated.plan().items]
+    assert [item.key for item in plan.items] == keys
+    may_take = f"the {size(2 * largest - 2)} of RAM that the run may take"
+    why = f"with 2, one takes {size(largest)} to make, more than half of {may_take}"
+    assert told(tight) == f"num_splits: auto is 3: {why}; {VTCM}"
+
+    wide = planned(recipe, auto)
+    wide.plan()
+    assert told(wide) == f"num_splits: auto is 2: the parts need not be smaller; {VTCM}", "a plan decides nothing"
+
+    assert tight.construct(options).status == "done"
+    again = planned(recipe, auto)
+    assert [item.key for item in again.plan().items] == keys, "every later command finds what the run builds"
+    other = f"for this machine's {size(total_memory())} of RAM it would be 2: state that number to build them"
+    assert told(again) == f"num_splits: auto is 3: as an earlier run chose ({why}); {other}; {VTCM}"
+    again.plan(replace(options, until=None))
+    assert told(again) == f"num_splits: auto is 3: as an earlier run chose ({why}); {VTCM}"
+    assert len(parts_of(again.plan_finished()[0])) == 3
+
+    wider = planned(recipe, auto, "stages.quantization.recipe=minmax.yaml")
+    wider.plan()
+    assert told(wider) == f"num_splits: auto is 2: the parts need not be smaller; {VTCM}", "of another technique"
 
 
 def test_several_context_lengths_are_one_more_axis(recipe: Path):

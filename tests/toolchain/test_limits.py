@@ -10,7 +10,7 @@ from qairt.errors import RecipeError
 from qairt.model.parts import plan_split
 from qairt.quant.config import TechniqueConfig
 from qairt.toolchain.costs import compile_peak, largest_peak
-from qairt.toolchain.limits import GRAPH_BYTES, bits_of_layers, bits_per_weight, fewest_splits, require_parts_fit
+from qairt.toolchain.limits import GRAPH_BYTES, Ram, bits_of_layers, bits_per_weight, fewest_splits, require_parts_fit
 
 GB = 1_000_000_000
 
@@ -24,10 +24,10 @@ def parts(num_splits: int, *, layer: float = 0.9, head: float = 2.1, embedding: 
     )
 
 
-def fewest(replan, *, memory, least=2, technique=None, sdk_quantizer=False):
+def fewest(replan, *, memory, run=None, least=2, technique=None, sdk_quantizer=False):
     peak_of = partial(largest_peak, bits=bits_of_layers(technique), sdk_quantizer=sdk_quantizer)
     bits = bits_per_weight(technique)
-    return fewest_splits(replan, bits_per_weight=bits, peak_of=peak_of, memory=memory, least=least)
+    return fewest_splits(replan, bits_per_weight=bits, peak_of=peak_of, ram=Ram.of(memory, run), least=least)
 
 
 def test_the_number_of_parts_it_names_fits_and_one_less_does_not():
@@ -65,12 +65,15 @@ def test_a_layer_that_is_too_large_alone_says_so():
 
 
 @pytest.mark.parametrize(
-    ("memory", "bits", "number", "why"),
+    ("memory", "run", "bits", "number", "why"),
     [
-        (200, 8, 5, "with 4, one would hold 2.70 GB of weights, more than one graph may"),
-        (24, 4, 6, "with 5, one takes 13 GB of RAM to make, more than half of this machine's 24 GB"),
+        (200, None, 8, 5, "with 4, one would hold 2.70 GB of weights, more than the 2.15 GB of one graph"),
+        (24, None, 4, 6, "with 5, one takes 13 GB to make, more than half of this machine's 24 GB of RAM"),
+        (200, 24, 4, 6, "with 5, one takes 13 GB to make, more than half of the 24 GB of RAM that the run may take"),
+        (24, 200, 4, 6, "with 5, one takes 13 GB to make, more than half of this machine's 24 GB of RAM"),
         (
             8,
+            None,
             4,
             10,
             "no number of parts makes one in less than half of this machine's 8.00 GB of RAM: with 10, the largest"
@@ -78,19 +81,19 @@ def test_a_layer_that_is_too_large_alone_says_so():
         ),
     ],
 )
-def test_auto_takes_the_fewest_that_fit_a_graph_and_the_machine(memory, bits, number, why):
+def test_auto_takes_the_fewest_that_fit_a_graph_and_the_ram(memory, run, bits, number, why):
     technique = TechniqueConfig(technique="lpbq") if bits == 4 else None
-    chosen, said = fewest(parts, technique=technique, memory=memory * GB)
+    chosen, said = fewest(parts, technique=technique, memory=memory * GB, run=run and run * GB)
     assert (chosen, said) == (number, why)
     if not why.startswith("no number"):
-        assert max(compile_peak(part, bits) for part in parts(chosen)) <= memory * GB / 2
+        assert max(compile_peak(part, bits) for part in parts(chosen)) <= min(memory, run or memory) * GB / 2
         require_parts_fit(parts(chosen), bits_per_weight=bits_per_weight(technique))
 
 
 def test_auto_counts_the_sdks_quantizer_which_holds_a_whole_part():
     technique = TechniqueConfig(technique="lpbq")
     chosen, said = fewest(parts, technique=technique, memory=24 * GB, sdk_quantizer=True)
-    assert (chosen, said) == (10, "with 9, one takes 14 GB of RAM to make, more than half of this machine's 24 GB")
+    assert (chosen, said) == (10, "with 9, one takes 14 GB to make, more than half of this machine's 24 GB of RAM")
 
 
 def test_auto_of_a_small_model_is_the_embedding_and_the_rest():

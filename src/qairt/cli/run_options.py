@@ -42,7 +42,7 @@ Memory = Annotated[
     typer.Option(
         metavar="SIZE",
         parser=_size,
-        help="RAM for all running items together, such as 8G.",
+        help="RAM for all running items together, such as 8G; num_splits: auto goes by it.",
         show_default="the free RAM",
     ),
 ]
@@ -100,5 +100,5 @@ class RunLimits:
             force=frozenset(self.force or ()),
             disk=self.disk,
             jobs=chosen.jobs if self.jobs is None else self.jobs,
-            memory=chosen.memory if self.memory is None else self.memory,
+            memory=self.memory,
         )

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel
 
+from qairt.engine.choices import Choices
 from qairt.engine.digests import BYTES, Content, FileDigests
 from qairt.engine.stage_config import StageConfig
 
@@ -24,6 +25,9 @@ class Env:
     configs: Mapping[str, StageConfig]
     digests: FileDigests
     suppress_performance_warnings: bool = False
+    memory: int | None = None
+    """Bytes of RAM that the user lets the run take; None if nobody said."""
+    choices: Choices = field(default_factory=Choices)
     facts: dict[str, Any] = field(default_factory=dict)
     files_read: dict[str, set[Path]] = field(default_factory=dict)
     """By stage."""

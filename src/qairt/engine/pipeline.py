@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self
 
 from pydantic import BaseModel
 
@@ -15,8 +15,10 @@ from qairt.engine.assembly import check_order
 from qairt.engine.cache.cache import DIGESTS, StageCache
 from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.cache.trash import Trash
+from qairt.engine.choices import CHOICES, Choices
 from qairt.engine.digests import FileDigests
 from qairt.engine.last_result import LastResult
+from qairt.engine.live_configs import LiveConfigs
 from qairt.engine.plan.outputs import check_outputs
 from qairt.engine.plan.plan import Planner
 from qairt.engine.plan.planned import Plan
@@ -150,8 +152,12 @@ class Pipeline(LastResult):
 
     # Planning
 
-    def env(self) -> Env:
-        """A new environment for stages to describe their work in. Files that a program assigned are found here."""
+    def env(self, options: RunOptions | None = None) -> Env:
+        """A new environment for stages to describe their work in. Files that a program assigned are found here.
+
+        Args:
+            options: of the run that it is for.
+        """
         for stage in self._stages:
             make_config_files_absolute(self.recipe, ("stages", stage.name), stage.config, assigned=True)
         return Env(
@@ -159,6 +165,8 @@ class Pipeline(LastResult):
             configs={stage.name: stage.config for stage in self._stages},
             digests=FileDigests(self.state_folder / DIGESTS),
             suppress_performance_warnings=self.suppress_performance_warnings,
+            memory=options.memory if options is not None else None,
+            choices=Choices(self.state_folder / CHOICES),
         )
 
     def check(self, env: Env | None = None, *, tools: bool = True) -> None:
@@ -199,7 +207,7 @@ class Pipeline(LastResult):
         Raises:
             QairtError: the settings cannot work (see `check`).
         """
-        env = env or self.env()
+        env = env or self.env(options)
         self.check(env, tools=False)
         return self._planner(env, options or RunOptions()).plan()
 
@@ -231,7 +239,7 @@ class Pipeline(LastResult):
             QairtError: nothing could start (settings, cache directory), or the disk failed.
         """
         options = options or RunOptions()
-        env = self.env()
+        env = self.env(options)
         self.check(env)
         planner = self._planner(env, options)
         self.cache.prepare()
@@ -247,6 +255,7 @@ class Pipeline(LastResult):
         prepare_outputs(planner.stages, self.cache_dir)
         Trash(self.state_folder, self.manifest, self.cache.readers).recover()
         self._write_recipe()
+        planner.env.choices.keep()
         if self.manifest.is_damaged():
             self.warnings.append(f"{self.manifest.path} is damaged; it will be rewritten")
         with self._new_run_folder() as folder:
@@ -323,27 +332,3 @@ class Pipeline(LastResult):
         warning = f"{directory.parent.name}/{directory.name}: {problem}; it was set aside and will be rebuilt"
         if warning not in self.warnings:
             self.warnings.append(warning)
-
-
-class LiveConfigs:
-    """The settings of a pipeline's stages, as attributes named like the stages."""
-
-    _stages: dict[str, AnyStage]
-
-    def __init__(self, stages: Iterable[AnyStage]) -> None:
-        object.__setattr__(self, "_stages", {stage.name: stage for stage in stages})
-
-    def __getattr__(self, name: str) -> Any:
-        return self._find(name).config
-
-    def __setattr__(self, name: str, config: StageConfig) -> None:
-        self._find(name).config = config
-
-    def __dir__(self) -> list[str]:
-        return list(self._stages)
-
-    def _find(self, name: str) -> AnyStage:
-        stages: dict[str, AnyStage] = object.__getattribute__(self, "__dict__").get("_stages", {})
-        if name not in stages:
-            raise AttributeError(f"there is no stage {name} in this recipe; its stages: {', '.join(stages)}")
-        return stages[name]

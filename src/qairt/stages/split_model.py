@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 from pydantic import Field
 
 from qairt.engine.axes import Coord, value_of
+from qairt.engine.choices import Chosen
 from qairt.engine.stage import (
     Artifact,
     Batch,
@@ -25,6 +26,7 @@ from qairt.engine.stage import (
     register_stage,
 )
 from qairt.files import link_or_copy, read_regular, read_text
+from qairt.keys import digest
 from qairt.stages.export import WEIGHTS, ExportConfig, is_external
 from qairt.stages.facts import Sizes, has_model, model_of, open_exported, sizes_of
 from qairt.stages.prepare_exports import context_length_at
@@ -42,7 +44,8 @@ class SplitModelConfig(StageConfig):
     not_in_key = StageConfig.not_in_key | {"num_splits", "split_lm_head"}
 
     num_splits: Annotated[int, Field(gt=0)] | Literal["auto"] = 4
-    """Number of parts, including the embedding (part 1); `auto`: the fewest that fit a graph and the RAM."""
+    """Number of parts, including the embedding (part 1); `auto`: the fewest that fit a graph and the RAM, the machine's
+    or that of `--memory`. A cache directory keeps what its first run chose."""
     split_lm_head: bool = False
     """Make the last part the final norm and lm_head alone; counted in `num_splits`."""
 
@@ -104,7 +107,8 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
 
     def notices(self, env: Env) -> Sequence[str]:
         number, why = chosen_splits(env)
-        return [f"num_splits: auto is {number}: {why}"] if why else []
+        vtcm = "VTCM decides nothing: a graph needs the same of it in any number of parts"
+        return [f"num_splits: auto is {number}: {why}; {vtcm}"] if why else []
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
         from qairt.toolchain.costs import graph_peak, graph_seconds, write_seconds
@@ -225,26 +229,38 @@ def parts_of(env: Env) -> list[Part]:
 
 def chosen_splits(env: Env) -> tuple[int, str]:
     """The number of parts, and why it was chosen; empty where the recipe states it."""
-    from qairt.machine import total_memory
-    from qairt.toolchain.costs import largest_peak
-    from qairt.toolchain.limits import bits_of_layers, bits_per_weight, fewest_splits
-
     config = env.configs["split_model"]
     assert isinstance(config, SplitModelConfig)
     if config.num_splits != "auto":
         return config.num_splits, ""
-    technique = env.facts.get("technique")
-    bits, sdk = bits_of_layers(technique), uses_sdk(env.configs.get("quantize"))
-    return env.once(
-        "chosen splits",
-        lambda: fewest_splits(
-            lambda number: parts_for(env, number),
-            bits_per_weight=bits_per_weight(technique),
-            peak_of=lambda part: largest_peak(part, bits, sdk_quantizer=sdk),
-            memory=total_memory(),
-            least=3 if config.split_lm_head else 2,
-        ),
+    least = 3 if config.split_lm_head else 2
+    return env.once("chosen splits", lambda: _choose_splits(env, least))
+
+
+def _choose_splits(env: Env, least: int) -> tuple[int, str]:
+    """What an earlier run chose for such a model, so that its items are found again; else the fewest."""
+    from qairt.machine import total_memory
+    from qairt.toolchain.costs import largest_peak
+    from qairt.toolchain.limits import Ram, bits_of_layers, bits_per_weight, fewest_splits, part_limit
+
+    technique, ram = env.facts.get("technique"), Ram.of(total_memory(), env.memory)
+    bits, each, sdk = bits_of_layers(technique), bits_per_weight(technique), uses_sdk(env.configs.get("quantize"))
+    number, why = fewest_splits(
+        lambda number: parts_for(env, number),
+        bits_per_weight=each,
+        peak_of=lambda part: largest_peak(part, bits, sdk_quantizer=sdk),
+        ram=ram,
+        least=least,
     )
+    sizes = _sizes(env)
+    key = digest([sizes.embedding, list(sizes.layers), sizes.head, bits, each, sdk, least, part_limit()])
+    known = env.choices.known("num_splits", key)
+    if known is None:
+        env.choices.make("num_splits", key, Chosen(number, why))
+        return number, why
+    stays = f"as an earlier run chose ({known.why})"
+    other = f"; for {ram} it would be {number}: state that number to build them"
+    return known.value, stays + (other if number != known.value else "")
 
 
 def parts_for(env: Env, num_splits: int) -> list[Part]:
@@ -255,6 +271,19 @@ def parts_for(env: Env, num_splits: int) -> list[Part]:
     """
     from qairt.model.parts import plan_split
 
+    sizes = _sizes(env)
+    config = env.configs["split_model"]
+    assert isinstance(config, SplitModelConfig)
+    return plan_split(
+        embedding_bytes=sizes.embedding,
+        layer_bytes=sizes.layers,
+        head_bytes=sizes.head,
+        num_splits=num_splits,
+        split_lm_head=config.split_lm_head,
+    )
+
+
+def _sizes(env: Env) -> Sizes:
     def measure() -> Sizes:
         if not is_external(env):
             return sizes_of(env)
@@ -265,16 +294,7 @@ def parts_for(env: Env, num_splits: int) -> list[Part]:
         assert config.onnx is not None
         return Sizes(*layer_sizes(config.onnx, config.io_names))
 
-    sizes = env.once("sizes of the parts", measure)
-    config = env.configs["split_model"]
-    assert isinstance(config, SplitModelConfig)
-    return plan_split(
-        embedding_bytes=sizes.embedding,
-        layer_bytes=sizes.layers,
-        head_bytes=sizes.head,
-        num_splits=num_splits,
-        split_lm_head=config.split_lm_head,
-    )
+    return env.once("sizes of the parts", measure)
 
 
 def part_at(coord: Coord, env: Env) -> Part:

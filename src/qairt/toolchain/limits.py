@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,28 @@ GRAPH_BYTES = 2_097_152 * 1024
 """One serialized graph."""
 CONTEXT_BYTES = 3_750_000_000
 """One context: about what fits the NPU's 32-bit address space."""
+
+
+@dataclass(frozen=True)
+class Ram:
+    """What items may take together."""
+
+    bytes: int
+    is_of_run: bool
+    """The run was given less than the machine has."""
+
+    @classmethod
+    def of(cls, machine: int, run: int | None) -> Ram:
+        """
+        Args:
+            machine: bytes that it has.
+            run: bytes that the run was given, if it was.
+        """
+        return cls(min(machine, run or machine), run is not None and run < machine)
+
+    def __str__(self) -> str:
+        held = size(self.bytes)
+        return f"the {held} of RAM that the run may take" if self.is_of_run else f"this machine's {held} of RAM"
 
 
 def part_limit() -> int:
@@ -78,17 +101,17 @@ def fewest_splits(
     *,
     bits_per_weight: float,
     peak_of: Callable[[Part], int],
-    memory: int,
+    ram: Ram,
     least: int,
 ) -> tuple[int, str]:
-    """The fewest parts of which each is one graph, and can be made in half of a machine's RAM, so that two are made at
-    a time; where layers are too large for that, as many as bring the peak down.
+    """The fewest parts of which each is one graph, and can be made in half of the RAM, so that two are made at a time;
+    where layers are too large for that, as many as bring the peak down.
 
     Args:
         replan: returns the parts for a `num_splits`; raises RecipeError for too many.
         bits_per_weight: average size of a quantized weight.
         peak_of: returns the bytes of RAM that it takes to make a part.
-        memory: the machine's RAM in bytes.
+        ram: that items may take.
         least: the number to begin with.
 
     Returns:
@@ -105,16 +128,17 @@ def fewest_splits(
             break
         holds, peak = max(part.weight_bytes for part in parts) * bits_per_weight / 32, max(map(peak_of, parts))
         fits = holds <= part_limit()
-        if fits and peak <= memory / 2:
+        if fits and peak <= ram.bytes / 2:
             return number, why
         tried.append((peak, number))
         if fits:
-            took = f"with {number}, one takes {size(peak)} of RAM to make"
-            why = f"{took}, more than half of this machine's {size(memory)}"
+            took = f"with {number}, one takes {size(peak)} to make"
+            why = f"{took}, more than half of {ram}"
         else:
-            why = f"with {number}, one would hold {size(holds)} of weights, more than one graph may"
+            held = f"with {number}, one would hold {size(holds)} of weights"
+            why = f"{held}, more than the {size(part_limit())} of one graph"
     lowest, best = min(tried)
-    half = f"no number of parts makes one in less than half of this machine's {size(memory)} of RAM"
+    half = f"no number of parts makes one in less than half of {ram}"
     return best, f"{half}: with {best}, the largest takes {size(lowest)}"
 
 

@@ -83,25 +83,24 @@ def print_plan(
     from qairt.cli.text.plan import disk_lines, expected, plan_lines
     from qairt.engine.run.disk import expected_peak, require_within_limit
     from qairt.engine.run.options import RunOptions
-    from qairt.machine import available_cores, available_memory
+    from qairt.machine import available_cores
     from qairt.results.estimate import at_most
 
-    jobs, memory = scope.jobs or available_cores(), scope.memory or available_memory()
-    force = frozenset(scope.force or ())
-    options = RunOptions(jobs=jobs, memory=memory, disk=scope.disk, until=scope.until, force=force)
-    env = pipeline.env()
+    jobs, force = scope.jobs or available_cores(), frozenset(scope.force or ())
+    options = RunOptions(jobs=jobs, memory=scope.memory, disk=scope.disk, until=scope.until, force=force)
+    env = pipeline.env(options)
     planned = pipeline.plan(options, env)
     disk = expected_peak(planned, options, require_within_limit(planned, options, pipeline.state_folder))
     chip = at_most(env, planned, pipeline.state_folder)
     if display.as_json:
-        eta = asdict(expected(planned, jobs, memory))
+        eta = asdict(expected(planned, jobs, options.ram))
         at_best = None if chip is None else asdict(chip)
         eta |= {"peak_disk": disk}
         emit_json({**planned.as_dict(), "estimate": eta, "at_most": at_best, "notices": pipeline.notes()})
         return
     for note in pipeline.notes():
         report_note(note)
-    for line in plan_lines(planned, jobs=jobs, memory=memory, brief=display.brief):
+    for line in plan_lines(planned, jobs=jobs, memory=options.ram, brief=display.brief):
         emit(line)
     for line in disk_lines(planned, disk):
         emit(line)

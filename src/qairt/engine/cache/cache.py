@@ -4,6 +4,7 @@
       blobs/{sha256}                                       every large file once; entries hold hard links
       {stage}/{stage}_{key[:8]}/cache_entry.json + files   one finished item
       digests.jsonl                                        of unchanged files, so that they are not read again
+      choices.json                                         what runs chose where the recipe leaves it open
       shared_store.jsonl                                   what is in the store that machines share
       trash/{n}/                                           cleared entries that can be restored: trash.py
 

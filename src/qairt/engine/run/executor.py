@@ -87,7 +87,7 @@ class _OnThisMachine:
         pass
 
     def capacity(self, options: RunOptions, disk: DiskLimit | None, stays: Stays) -> Capacity:
-        return MachineCapacity(options.jobs, options.memory, available_cores(), disk)
+        return MachineCapacity(options.jobs, options.ram, available_cores(), disk)
 
 
 class InlineExecutor(_OnThisMachine):

@@ -28,7 +28,7 @@ def make_executor(options: RunOptions, planner: Planner, stream: EventStream) ->
 
     def changed(workers: Sequence[Worker]) -> None:
         jobs, memory = sum(worker.jobs for worker in workers), sum(worker.memory for worker in workers)
-        jobs, memory = max(jobs, options.jobs), max(memory, options.memory)
+        jobs, memory = max(jobs, options.jobs), max(memory, options.ram)
         stream.emit(ev.WorkersChanged(workers=len(workers), jobs=jobs, memory=memory))
 
     return ClusterExecutor(options.scheduler, planner.store, planner.cache, notify, changed)

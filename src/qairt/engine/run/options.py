@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from qairt.engine.plan.planned import Plan
@@ -16,8 +17,8 @@ class RunOptions:
     """How to run; none of this is part of a cache key."""
 
     jobs: int = field(default_factory=available_cores)
-    memory: int = field(default_factory=available_memory)
-    """Bytes that running items may use in total."""
+    memory: int | None = None
+    """Bytes that running items may use in total; what is free by default."""
     disk: int | None = None
     """Bytes that the cache directory may take; what the disk has by default."""
     executor: str = "process"
@@ -27,6 +28,11 @@ class RunOptions:
     force: frozenset[str] = frozenset()
     asked: frozenset[str] = frozenset()
     """Names of items that are made whole though nothing needs them."""
+
+    @cached_property
+    def ram(self) -> int:
+        """`memory`, or what is free when it is first asked."""
+        return available_memory() if self.memory is None else self.memory
 
 
 @dataclass

@@ -57,7 +57,7 @@ class RunSetup:
     def announce(self, plan: Plan, options: RunOptions, stream: EventStream) -> None:
         """Emit what is about to run, then the notices and warnings."""
         items = planned_entries(plan)
-        eta = remaining(RunState.of_plan(items), 0.0, jobs=options.jobs, memory=options.memory)
+        eta = remaining(RunState.of_plan(items), 0.0, jobs=options.jobs, memory=options.ram)
         stream.emit(
             ev.RunStarted(
                 run_id=self.folder.id,
@@ -67,7 +67,7 @@ class RunSetup:
                 host=socket.gethostname(),
                 jobs=options.jobs,
                 cores=available_cores(),
-                memory=options.memory,
+                memory=options.ram,
                 ram=total_memory(),
                 scheduler=options.scheduler,
                 disk=options.disk or 0,

@@ -172,7 +172,7 @@ class PlanActions:
             self._plan_with,
             choice,
             jobs=options.jobs,
-            memory=options.memory,
+            memory=options.ram,
             readonly=workspace.readonly,
         )
         workspace.app.push_screen(screen)

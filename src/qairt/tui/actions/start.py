@@ -58,5 +58,5 @@ def state_of_plan(project: Project) -> RunState:
         recipe=str(project.recipe),
         cache_dir=str(project.cache_dir),
         jobs=options.jobs,
-        memory=options.memory,
+        memory=options.ram,
     )

@@ -104,7 +104,7 @@ class ClusterExecutor:
             self._notify(f"{self._scheduler} has no workers yet: the run waits for them (`qairt worker --help`)")
 
     def capacity(self, options: RunOptions, disk: DiskLimit | None, stays: Stays) -> Capacity:
-        here = MachineCapacity(options.jobs, options.memory, available_cores(), disk)
+        here = MachineCapacity(options.jobs, options.ram, available_cores(), disk)
         return ClusterCapacity(here, self._cluster, stays)
 
     def run(self, job: Job, item: ItemLog, progress: Progress, stop: Stop, report_usage: ReportUsage) -> None:
