@@ -169,7 +169,7 @@ def treatment(family: Family, key: str) -> Treatment:
         return "refused"
     if key in _READ or key in family.defaults:
         return "read"
-    return "harmless" if key in _HARMLESS or key in _WINDOWS else "unknown"
+    return "harmless" if key in _HARMLESS or key in _WINDOWS or key in family.unread else "unknown"
 
 
 def refused_keys(stated: Mapping[str, JsonValue]) -> Iterator[tuple[str, str]]:

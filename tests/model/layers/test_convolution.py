@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,43 @@ from tiny_parts import float_parts
 
 from qairt.errors import ModelError
 from qairt.model.describe import describe_model
+from qairt.model.hf_config import read_hf_config
 from qairt.model.masks import conv_places
+from qairt.model.notes import Notes
 from qairt.model.parameters import open_parameters
 from qairt.runtime.chain import PartChain
 
 CALLS = (7, 1, 2, 6, 3, 8, 5, 4, 1, 1)
 """Tokens of each call of AR 8: 1, 7, 6, 2, … rows of padding before them."""
+
+PUBLISHED = {
+    "architectures": ["Lfm2ForCausalLM"],
+    "model_type": "lfm2",
+    "block_auto_adjust_ff_dim": True,
+    "block_dim": 2048,
+    "block_ff_dim": 12288,
+    "block_ffn_dim_multiplier": 1.0,
+    "block_multiple_of": 256,
+    "block_use_swiglu": True,
+    "bos_token_id": 1,
+    "conv_L_cache": 3,
+    "conv_bias": False,
+    "conv_dim": 2048,
+    "eos_token_id": 7,
+    "full_attn_idxs": [2, 5, 8, 10, 12, 14],
+    "hidden_size": 2048,
+    "max_position_embeddings": 128000,
+    "norm_eps": 1e-5,
+    "num_attention_heads": 32,
+    "num_heads": 32,
+    "num_hidden_layers": 16,
+    "num_key_value_heads": 8,
+    "rope_theta": 1000000.0,
+    "theta": 1000000.0,
+    "tie_embedding": True,
+    "use_pos_enc": True,
+    "vocab_size": 65536,
+}
 
 
 @pytest.mark.parametrize("name", ["lfm2", "lfm2-long"])
@@ -68,6 +100,17 @@ def test_the_rows_that_are_told(tmp_path: Path) -> None:
     assert conv_places(config, ar=1, new=1)[0].tolist() == [[1, 1, 0]]
 
 
+def test_a_published_configuration(tmp_path: Path) -> None:
+    """That of LFM2-1.2B: what its MLP's width is computed from, and keys that only its trainer reads."""
+    (tmp_path / "config.json").write_text(json.dumps(PUBLISHED))
+    notes = Notes()
+    config = read_hf_config(tmp_path, ["model.embed_tokens.weight"], notes)
+    assert (config.intermediate_size, config.tie_word_embeddings, config.rope_theta) == (8192, True, 1e6)
+    assert config.convolution is not None
+    assert sorted({*range(16)} - {*config.convolution.layers}) == [2, 5, 8, 10, 12, 14]
+    assert not [notice for notice in notes.notices if "means nothing" in notice]
+
+
 @pytest.mark.parametrize(
     ("changes", "told"),
     [
@@ -79,8 +122,6 @@ def test_the_rows_that_are_told(tmp_path: Path) -> None:
     ],
 )
 def test_what_is_refused(changes: dict[str, object], told: str, tmp_path: Path) -> None:
-    import json
-
     family, tiny = TINY["lfm2"]
     save_tiny(tmp_path, family, **tiny)
     path = tmp_path / "config.json"

@@ -105,6 +105,8 @@ class Family:
     """Module of a layer as the model stores it -> as `qairt.model.layout` names it."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Key of config.json that transformers writes too -> the key that it stands for."""
+    unread: Sequence[str] = ()
+    """Keys that published configurations hold and transformers does not read either."""
     optional: Mapping[str, Any] = field(default_factory=dict)
     """Fields of the configuration with which a model of the family has the most weights."""
     gguf: Gguf | None = None

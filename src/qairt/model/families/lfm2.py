@@ -76,6 +76,11 @@ FAMILY = Family(
         "feed_forward.w2": "mlp.down_proj",
         "feed_forward.w3": "mlp.up_proj",
     },
+    unread=(
+        *("block_dim", "block_mlp_init_scale", "block_norm_eps", "block_out_init_scale", "block_use_swiglu"),
+        *("block_use_xavier_init", "conv_dim", "conv_dim_out", "conv_use_xavier_init", "num_heads", "theta"),
+        "use_pos_enc",
+    ),
     aliases={"block_ff_dim": "intermediate_size", "tie_embedding": "tie_word_embeddings"},
     gguf=Gguf(
         "lfm2",
