@@ -17,6 +17,16 @@ from qairt.model.lora.adapter import read_adapter
 from qairt.model.lora.peft_settings import MERGE, read_peft_lora
 
 ALL = ["q_proj", "k_proj", "v_proj", "o_proj", "gate_proj", "up_proj", "down_proj"]
+CHANGES = {"lfm2": {"layer_types": ["conv", "full_attention"], "block_auto_adjust_ff_dim": False}}
+OURS = {
+    "mlp.c_fc": "mlp.up_proj",
+    "mlp.c_proj": "mlp.down_proj",
+    "feed_forward.w1": "mlp.gate_proj",
+    "feed_forward.w2": "mlp.down_proj",
+    "feed_forward.w3": "mlp.up_proj",
+    "self_attn.out_proj": "self_attn.o_proj",
+}
+"""What families name in their own way."""
 ATTENTION = "model.layers.0.self_attn"
 
 
@@ -24,9 +34,9 @@ ATTENTION = "model.layers.0.self_attn"
 def configs(tmp_path_factory):
     """The decoder of each family's tiny model."""
     found = {}
-    for family in ("llama", "phi3", "qwen3"):
+    for family in ("llama", "phi3", "qwen3", "starcoder2", "lfm2"):
         path = tmp_path_factory.mktemp(family)
-        save_tiny(path, family)
+        save_tiny(path, family, **CHANGES.get(family, {}))
         found[family] = describe_model(path).config
     return found
 
@@ -54,14 +64,23 @@ def added(adapter):
         ("qwen3", {"target_modules": "all-linear"}),
         ("phi3", {"target_modules": ["qkv_proj", "gate_up_proj", "down_proj"], "rank_pattern": {"qkv_proj": 3}}),
         ("phi3", {"target_modules": "all-linear"}),
+        ("starcoder2", {"target_modules": ["c_fc", "c_proj", "q_proj"]}),
+        ("lfm2", {"target_modules": ["in_proj", "out_proj", "w1", "w2", "q_proj"], "rank_pattern": {"in_proj": 3}}),
+        ("lfm2", {"target_modules": "all-linear"}),
     ],
 )
 @pytest.mark.filterwarnings("ignore:fan_in_fan_out")
 def test_what_is_added_is_what_peft_adds(tmp_path, configs, family, settings):
-    expected = deltas(save_adapter(tmp_path, family, **settings))
+    expected = deltas(save_adapter(tmp_path, tiny_model(family, **CHANGES.get(family, {})), **settings))
     found = added(read_adapter("one", tmp_path, configs[family]))
-    cuts = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+    cuts = {
+        "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+        "gate_up_proj": ("gate_proj", "up_proj"),
+        "in_proj": ("b_proj", "c_proj", "x_proj"),
+    }
     for module, delta in expected.items():
+        *layer, own = module.split(".", 3)
+        module = ".".join((*layer, OURS.get(own, own)))
         block, _, projection = module.rpartition(".")
         parts = [found.pop(f"{block}.{part}") for part in cuts.get(projection, [projection])]
         np.testing.assert_allclose(np.concatenate(parts), delta, rtol=1e-5, atol=1e-6)

@@ -13,11 +13,12 @@ from typing import TYPE_CHECKING
 
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
+from qairt.model.families import FAMILIES
 from qairt.model.gguf.file import GgufHeader, GgufTensor, read_gguf_header
 from qairt.model.gguf.names import hugging_face_name
 from qairt.model.gguf.weights import dequantize
 from qairt.model.lora.adapted import AdaptedModule, Adapter, StoredMatrix
-from qairt.model.lora.linears import linear_sizes, linears_of_module
+from qairt.model.lora.linears import linear_sizes, modules_of
 from qairt.model.weights import listed
 
 if TYPE_CHECKING:
@@ -38,6 +39,9 @@ def read_gguf_adapter(name: str, path: Path, config: DecoderConfig) -> Adapter:
     header = read_gguf_header(path)
     alpha = _alpha(header)
     linears = linear_sizes(config)
+    known = {**{linear: [linear] for linear in linears}, **modules_of(config)}
+    own = FAMILIES[config.family].gguf
+    names = own.names if own is not None else {}
     tensors = header.tensors
     others = [tensor for tensor in tensors if not tensor.endswith((_A, _B))]
     if others or not tensors:
@@ -48,7 +52,11 @@ def read_gguf_adapter(name: str, path: Path, config: DecoderConfig) -> Adapter:
         for end, other in ((_A, _B), (_B, _A)):
             if written + end not in tensors:
                 raise ModelError(f"{written}{other} is stored without {written}{end}", where=str(path), remedy=_CONVERT)
-        found |= _adapted(written, header, config, linears, alpha)
+        module = (hugging_face_name(written, names) or "").removesuffix(".weight")
+        if module.endswith(".up_proj") and tensors[written + _B].shape[0] == 2 * config.intermediate_size:
+            module = f"{module.removesuffix('up_proj')}gate_up_proj"
+        parts = {part: linears[part] for part in known.get(module, ())}
+        found |= _adapted(written, header, config, parts, alpha)
     return Adapter(name, path, (path,), {linear: found[linear] for linear in linears if linear in found})
 
 
@@ -73,19 +81,19 @@ def _alpha(header: GgufHeader) -> float:
 
 
 def _adapted(
-    written: str, header: GgufHeader, config: DecoderConfig, linears: dict[str, tuple[int, int]], alpha: float
+    written: str, header: GgufHeader, config: DecoderConfig, parts: dict[str, tuple[int, int]], alpha: float
 ) -> dict[str, AdaptedModule]:
-    """One tensor of the base as the decoder's linears: a joined one shares its A, and each gets its rows of B."""
+    """One tensor of the base as the decoder's linears: a joined one shares its A, and each gets its rows of B.
+
+    Args:
+        parts: these linears and their sizes; none if the decoder has no such tensor.
+    """
     where = str(header.path)
     a, b = header.tensors[written + _A], header.tensors[written + _B]
-    module = (hugging_face_name(written) or "").removesuffix(".weight")
-    if module.endswith(".up_proj") and b.shape[0] == 2 * config.intermediate_size:
-        module = f"{module.removesuffix('up_proj')}gate_up_proj"
-    parts = linears_of_module(module, linears)
     if not parts:
         raise ModelError(f"{a.name} adapts {written}, which is no linear of the model", where=where, remedy=_ANOTHER)
     rank = a.shape[0]
-    inputs, outputs = linears[parts[0]][0], sum(linears[part][1] for part in parts)
+    inputs, outputs = next(iter(parts.values()))[0], sum(size for _, size in parts.values())
     if rank < 1:
         raise ModelError(f"{a.name} has rank {rank}", where=where, remedy="the rank of an adapter is at least 1")
     for tensor, expected in ((a, (rank, inputs)), (b, (outputs, rank))):
@@ -99,8 +107,7 @@ def _adapted(
     permuted = header.fields.get("general.architecture") == "llama"
     heads = {"q_proj": config.num_heads, "k_proj": config.num_kv_heads}
     found, start = {}, 0
-    for part in parts:
-        count = linears[part][1]
+    for part, (_, count) in parts.items():
         swapped = heads.get(part.rpartition(".")[2]) if permuted else None
         found[part] = AdaptedModule(
             part,

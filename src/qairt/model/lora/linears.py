@@ -1,11 +1,16 @@
-"""The decoder's linears, which adapters add to, and the joined ones that a checkpoint may have in their place."""
+"""The decoder's linears, which adapters add to, and the modules that a checkpoint has in their place."""
 
 from __future__ import annotations
 
 from qairt.model.config import DecoderConfig
-from qairt.model.layout import ROUTING, layer_weight_shapes
+from qairt.model.families import FAMILIES
+from qairt.model.layout import CONV_PROJECTIONS, ROUTING, layer_weight_shapes
 
-_JOINED = {"qkv_proj": ("q_proj", "k_proj", "v_proj"), "gate_up_proj": ("gate_proj", "up_proj")}
+_JOINED = {
+    "qkv_proj": ("q_proj", "k_proj", "v_proj"),
+    "gate_up_proj": ("gate_proj", "up_proj"),
+    "in_proj": CONV_PROJECTIONS,
+}
 
 
 def linear_sizes(config: DecoderConfig) -> dict[str, tuple[int, int]]:
@@ -19,21 +24,18 @@ def linear_sizes(config: DecoderConfig) -> dict[str, tuple[int, int]]:
     }
 
 
-def linears_of_module(module: str, linears: dict[str, tuple[int, int]]) -> list[str]:
-    """The decoder's linears that a checkpoint's module is: itself, or those of a joined projection, in its order.
-
-    Returns:
-        Their names; none if the decoder has no such module.
-    """
-    if module in linears:
-        return [module]
-    block, _, projection = module.rpartition(".")
-    parts = [f"{block}.{part}" for part in _JOINED.get(projection, ())]
-    return parts if all(part in linears for part in parts) else []
-
-
-def joined_modules(linears: dict[str, tuple[int, int]]) -> list[str]:
-    """Names that joined projections of this decoder would have."""
-    blocks = dict.fromkeys(name.rpartition(".")[0] for name in linears)
-    names = [f"{block}.{projection}" for block in blocks for projection in _JOINED]
-    return [name for name in names if linears_of_module(name, linears)]
+def modules_of(config: DecoderConfig) -> dict[str, list[str]]:
+    """Every module that a checkpoint of this family may have for linears of the decoder -> these linears: one, or those
+    of a joined projection, in its order."""
+    linears = linear_sizes(config)
+    renamed = {ours: stored for stored, ours in FAMILIES[config.family].renamed.items()}
+    found = {}
+    for linear in linears:
+        layer, module = linear[: linear.index(".", len("model.layers."))], linear.split(".", 3)[3]
+        found[f"{layer}.{renamed.get(module, module)}"] = [linear]
+    for block in dict.fromkeys(name.rpartition(".")[0] for name in linears):
+        for joined, parts in _JOINED.items():
+            names = [f"{block}.{part}" for part in parts]
+            if all(name in linears for name in names):
+                found[f"{block}.{joined}"] = names
+    return found

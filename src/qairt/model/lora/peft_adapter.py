@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.lora.adapted import AdaptedModule, Adapter, StoredMatrix
-from qairt.model.lora.linears import joined_modules, linear_sizes, linears_of_module
+from qairt.model.lora.linears import linear_sizes, modules_of
 from qairt.model.lora.peft_settings import ADAPTER_CONFIG, MERGE, PeftLora, read_peft_lora
 from qairt.model.safetensors_file import SafetensorsTensor, read_safetensors_header, read_safetensors_tensor
 from qairt.model.weights import listed
@@ -41,13 +41,12 @@ def read_peft_adapter(name: str, directory: Path, config: DecoderConfig) -> Adap
     settings = read_peft_lora(directory)
     file = _weights_file(directory)
     stored = _by_module_name(read_safetensors_header(file))
-    linears = linear_sizes(config)
+    linears, known = linear_sizes(config), modules_of(config)
     found: dict[str, AdaptedModule] = {}
     _refuse_others(stored, file)
-    modules = dict.fromkeys(tensor.removesuffix(_A).removesuffix(_B) for tensor in stored)
-    for module in modules:
-        found |= _adapted(module, stored, settings, linears, file)
-    _check_complete(settings, found, modules, linears, file)
+    for module in dict.fromkeys(tensor.removesuffix(_A).removesuffix(_B) for tensor in stored):
+        found |= _adapted(module, stored, settings, {part: linears[part] for part in known.get(module, ())}, file)
+    _check_complete(settings, found, known, file)
     return Adapter(
         name,
         directory,
@@ -104,10 +103,14 @@ def _adapted(
     module: str,
     stored: Mapping[str, tuple[str, SafetensorsTensor]],
     settings: PeftLora,
-    linears: dict[str, tuple[int, int]],
+    parts: dict[str, tuple[int, int]],
     file: Path,
 ) -> dict[str, AdaptedModule]:
-    """One module of the file as the decoder's linears: a joined one shares its A, and each gets its rows of B."""
+    """One module of the file as the decoder's linears: a joined one shares its A, and each gets its rows of B.
+
+    Args:
+        parts: these linears and their sizes; none if the decoder has no such module.
+    """
     for end, other in ((_A, _B), (_B, _A)):
         if module + end not in stored:
             written = stored[module + other][0]
@@ -116,7 +119,6 @@ def _adapted(
                 where=str(file),
                 remedy="download the whole adapter",
             )
-    parts = linears_of_module(module, linears)
     (a_name, a), (b_name, b) = stored[module + _A], stored[module + _B]
     base = settings.base_model_name_or_path
     of_another = "use an adapter that was trained on this model" + (
@@ -127,7 +129,7 @@ def _adapted(
             f"{a_name} adapts {module}, which is no linear of the model", where=str(file), remedy=of_another
         )
     rank = settings.rank(module)
-    inputs, outputs = linears[parts[0]][0], sum(linears[part][1] for part in parts)
+    inputs, outputs = next(iter(parts.values()))[0], sum(size for _, size in parts.values())
     if a.shape[:1] == b.shape[1:] != (rank,):
         raise ModelError(
             f"{a_name} has shape {list(a.shape)}, but {ADAPTER_CONFIG} gives it rank {rank}",
@@ -149,8 +151,7 @@ def _adapted(
             remedy="use the adapter_config.json that was saved with the adapter",
         )
     found, start = {}, 0
-    for part in parts:
-        count = linears[part][1]
+    for part, (_, count) in parts.items():
         found[part] = AdaptedModule(
             part,
             rank,
@@ -165,14 +166,13 @@ def _adapted(
 def _check_complete(
     settings: PeftLora,
     found: Mapping[str, AdaptedModule],
-    modules: Mapping[str, None],
-    linears: dict[str, tuple[int, int]],
+    known: Mapping[str, Sequence[str]],
     file: Path,
 ) -> None:
-    """Every linear that the settings adapt is stored."""
-    joined = [name for name in joined_modules(linears) if name in modules]
-    hidden = {part for name in joined for part in linears_of_module(name, linears)}
-    missing = [name for name in linears if settings.targets(name) and name not in found and name not in hidden]
+    """Every module of a single linear that the settings adapt is stored, by itself or in a joined one."""
+    missing = [
+        name for name, (first, *others) in known.items() if not others and settings.targets(name) and first not in found
+    ]
     if missing:
         raise ModelError(
             f"by target_modules the adapter adapts {listed(missing)}, but their A and B are not stored",
