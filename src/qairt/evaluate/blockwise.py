@@ -31,8 +31,8 @@ T = TypeVar("T")
 
 SEGMENT = 256
 """Tokens that go through a block at once: intermediate tensors then stay in the processor's cache."""
-HEAD_ROWS = 64
-"""Tokens that go through the head at once."""
+HEAD_ROWS = 128
+"""Tokens that go through the head at once; with 64, its product takes a third longer."""
 
 
 class BlockwiseModel:

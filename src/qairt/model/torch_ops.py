@@ -149,38 +149,43 @@ class TorchOps:
     def softmax_beside(self, x: Tensor, mask: Tensor, sinks: str, *, out: str) -> Tensor:
         sink = self._named(out + ".sink", mask.amax(-1, keepdim=True) + self.weight(sinks))
         joined = self._named(out + ".joined", torch.cat((x, sink.expand(*x.shape[:-1], 1)), -1))
-        return self._named(out, self._named(out + ".all", torch.softmax(joined, -1))[..., :-1])
+        return self._moved(out, self._named(out + ".all", torch.softmax(joined, -1))[..., :-1])
 
     def matmul(self, a: Tensor, b: Tensor, *, out: str) -> Tensor:
         return self._named(out, a @ b)
 
     def slice(self, x: Tensor, start: int, end: int, *, axis: int, out: str) -> Tensor:
         stop = x.shape[axis] + end if end < 0 else end
-        return self._named(out, x.narrow(axis, start, stop - start))
+        return self._moved(out, x.narrow(axis, start, stop - start))
 
     def pad(self, x: Tensor, before: int, after: int, *, out: str) -> Tensor:
-        return self._named(out, torch.nn.functional.pad(x, (0, 0, before, after)))
+        return self._moved(out, torch.nn.functional.pad(x, (0, 0, before, after)))
 
     def tail(self, x: Tensor, start: int, *, axis: int, out: str) -> Tensor:
         first = start % x.shape[axis] if start < 0 else start
-        return self._named(out, x.narrow(axis, first, x.shape[axis] - first))
+        return self._moved(out, x.narrow(axis, first, x.shape[axis] - first))
 
     def concat(self, parts: Sequence[Tensor], *, axis: int, out: str) -> Tensor:
         return self._named(out, torch.cat(list(parts), axis))
 
     def reshape(self, x: Tensor, shape: Sequence[int], *, out: str) -> Tensor:
-        return self._named(out, x.reshape(tuple(shape)))
+        return self._moved(out, x.reshape(tuple(shape)))
 
     def transpose(self, x: Tensor, order: Sequence[int], *, out: str) -> Tensor:
-        return self._named(out, x.permute(tuple(order)))
+        return self._moved(out, x.permute(tuple(order)))
 
     def branch(self, module: str) -> Branch[Tensor] | None:
         return Branch.among(self.branches, module) if self.branches else None
 
     def _named(self, name: str, value: Tensor) -> Tensor:
+        """A result, in memory of its own."""
         if self.tap is not None:
             self.tap(name, value)
         return value
+
+    def _moved(self, name: str, value: Tensor) -> Tensor:
+        """A result that may lie in the memory of another tensor."""
+        return self._named(name, value)
 
 
 def tokens_of(chosen: Tensor, expert: int) -> Tensor:

@@ -56,18 +56,19 @@ def from_steps(
     return np.asarray(np.asarray(steps, dtype) * np.asarray(scale, dtype), np.float32)
 
 
-def nearest(values: Tensor, scale: Tensor | float, offset: Offset, bitwidth: int) -> Tensor:
-    """The nearest values of a grid of at most 16 bits, float32 and a new tensor.
+def nearest(values: Tensor, scale: Tensor | float, offset: Offset, bitwidth: int, *, in_place: bool = False) -> Tensor:
+    """The nearest values of a grid of at most 16 bits, float32.
 
     Args:
         values: float32, of any shape.
         scale: step size, on the device of `values`; broadcasts against them.
         offset: the lowest step; broadcasts against `values`.
+        in_place: overwrite `values` instead of making a new tensor.
     """
-    if not isinstance(scale, float):
-        return clip_to_steps_(values / scale, offset, bitwidth).mul_(scale)
-    step = values.new_full((), scale)  # by a Python number CUDA multiplies with its inverse instead
-    return clip_to_steps_(values / step, offset, bitwidth).mul_(step)
+    # by a Python number CUDA multiplies with its inverse instead
+    step = values.new_full((), scale) if isinstance(scale, float) else scale
+    quotients = values.div_(step) if in_place else values / step
+    return clip_to_steps_(quotients, offset, bitwidth).mul_(step)
 
 
 def clip_to_steps_(quotients: Tensor, offset: Offset, bitwidth: int) -> Tensor:

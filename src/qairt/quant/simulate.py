@@ -53,9 +53,16 @@ class SimulatedOps(TorchOps):
         return values if encoding is None else rounded_weight(values, encoding)
 
     def _named(self, name: str, value: Tensor) -> Tensor:
-        of_all = split_expert(name)[0]
-        encoding = None if of_all in self._on_grid else self.encodings.activations.get(of_all)
+        encoding = self._rounding(name)
+        return super()._named(name, value if encoding is None else rounded(value, encoding, in_place=True))
+
+    def _moved(self, name: str, value: Tensor) -> Tensor:
+        encoding = self._rounding(name)
         return super()._named(name, value if encoding is None else rounded(value, encoding))
+
+    def _rounding(self, name: str) -> Encoding | None:
+        of_all = split_expert(name)[0]
+        return None if of_all in self._on_grid else self.encodings.activations.get(of_all)
 
 
 class Simulated(Reference):
@@ -81,9 +88,9 @@ class Simulated(Reference):
         return rounded_positions(self.config, self._inputs, count, past)
 
 
-def rounded(value: Tensor, encoding: Encoding) -> Tensor:
+def rounded(value: Tensor, encoding: Encoding, *, in_place: bool = False) -> Tensor:
     """The nearest values of a per-tensor grid."""
-    return nearest(value, float(encoding.scale[0]), int(encoding.offset[0]), encoding.bitwidth)
+    return nearest(value, float(encoding.scale[0]), int(encoding.offset[0]), encoding.bitwidth, in_place=in_place)
 
 
 def rounded_positions(
