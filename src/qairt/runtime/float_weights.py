@@ -86,7 +86,7 @@ class FloatWeightGraph:
         """The graph, with initializers that have the names, types and shapes of the weights, but no values."""
         graph = self._model.graph
         kept = [tensor for tensor in graph.initializer if tensor.name in self._read]
-        del graph.node[:], graph.initializer[:]
+        del graph.node[:], graph.initializer[:], graph.value_info[:]
         graph.node.extend(self._nodes)
         graph.initializer.extend(kept)
         for name, each in self._weights.items():
