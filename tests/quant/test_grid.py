@@ -183,3 +183,11 @@ def test_a_bias_of_32_bits_is_rounded_in_float64() -> None:
 def test_a_number_and_a_tensor_are_the_same_scale() -> None:
     values, scale = torch.from_numpy(COSINES), torch.tensor(1 / 32767, dtype=torch.float32)
     assert torch.equal(nearest(values, float(scale), -32768, 16), nearest(values, scale, -32768, 16))
+
+
+def test_in_place_the_same_memory_holds_the_same_values() -> None:
+    values, scale = torch.from_numpy(COSINES.copy()), float(np.float32(1 / 32767))
+    expected = nearest(values, scale, -32768, 16)
+    assert not torch.equal(values, expected)
+    assert nearest(values, scale, -32768, 16, in_place=True) is values
+    assert torch.equal(values, expected)

@@ -18,7 +18,8 @@ from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import BlockScales, Encodings, range_encoding, symmetric_channels
 from qairt.quant.measure.reference_vectors import part_inputs
 from qairt.quant.quantize_model import quantize_model
-from qairt.quant.simulate import Simulated, rounded, rounded_weight
+from qairt.quant.simulate import Simulated, SimulatedOps, rounded, rounded_weight
+from qairt.quant.structure import Structure
 from qairt.runtime.metrics import sqnr_db
 
 LPBQ = TechniqueConfig(technique="lpbq", block_size=32)
@@ -103,3 +104,26 @@ def test_biases_round_as_arrays_do() -> None:
     bias = np.random.default_rng(0).normal(0, 2, 24).astype(np.float32)
     encoding = range_encoding(-2, 2, 32, symmetric=True)
     assert np.array_equal(rounded_weight(torch.from_numpy(bias), encoding).numpy(), encoding.nearest(bias))
+
+
+class InNewMemory(SimulatedOps):
+    """Every tensor is rounded in new memory."""
+
+    def _named(self, name: str, value: torch.Tensor) -> torch.Tensor:
+        return self._moved(name, value)
+
+
+@pytest.mark.parametrize("family", ["llama", "phi3", "gpt_oss", "mixtral", "lfm2", "gemma3_text"])
+def test_rounding_in_place_overwrites_no_other_tensor(tmp_path: Path, family: str) -> None:
+    """Neither weights nor what a result is a view of, though all grids differ."""
+    parameters = tiny_parameters(tmp_path, family)
+    structure = Structure(parameters.config)
+    grids = {name: range_encoding(-4 - at / 100, 4, 8) for at, name in enumerate(structure.tensors)}
+    logits = []
+    for kind in (SimulatedOps, InNewMemory):
+        simulated = Simulated(parameters, Encodings(grids), keep_weights=True)
+        simulated._ops = kind(parameters, Encodings(grids))
+        logits.append([simulated.logits(TOKENS[0]) for _ in range(2)])
+    for found in logits[0]:
+        assert torch.equal(found, logits[1][0])
+    assert logits[0][0].unique().numel() > 10
