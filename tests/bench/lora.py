@@ -1,7 +1,7 @@
 """LoRA adapters on a quantized base: perplexity with float and with quantized weights, activations and adapters.
 
     python tests/bench/lora.py [--adapters upper,plain] [--steps 60] [--calibration 4] [--chunks 6] [--technique NAME]
-                               [--tune 60] [--rate 2e-4]
+                               [--tune 60] [--rate 5e-4]
 
 peft trains each adapter on the float model and the text that qairt ships, rewritten in its own way. The technique
 then quantizes the base, calibrated on plain text and on each adapter's text with the adapter on. Perplexity is of parts

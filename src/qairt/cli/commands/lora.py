@@ -30,7 +30,7 @@ class TuneOptions:
     ] = None
     steps: Annotated[int, typer.Option(metavar="N", min=1, help="Steps, each on two sequences.")] = 60
     length: Annotated[int, typer.Option(metavar="N", min=2, help="Tokens of a sequence.")] = 128
-    rate: Annotated[float, typer.Option(metavar="R", help="The learning rate.")] = 2e-4
+    rate: Annotated[float, typer.Option(metavar="R", help="The learning rate.")] = 5e-4
 
 
 @add_command(app, "tune")

@@ -52,8 +52,9 @@ class Training:
     """Each on `qairt.quant.tune.training.CHUNKS_PER_STEP` chunks."""
     length: int = 128
     """Tokens of a chunk."""
-    rate: float = 2e-4
-    """Of Adam."""
+    rate: float = 5e-4
+    """Of Adam. With SmolLM2-135M in 4 bits, 60 steps win back 45 % of what quantization cost at 2e-4, 69 % at 5e-4
+    (`tests/bench/lora.py --tune 60`)."""
 
 
 @dataclass(frozen=True)
