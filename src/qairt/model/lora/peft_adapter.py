@@ -106,11 +106,8 @@ def _adapted(
     parts: dict[str, tuple[int, int]],
     file: Path,
 ) -> dict[str, AdaptedModule]:
-    """One module of the file as the decoder's linears: a joined one shares its A, and each gets its rows of B.
-
-    Args:
-        parts: these linears and their sizes; none if the decoder has no such module.
-    """
+    """One module of the file as `parts`, linears of the decoder (none if it has no such module): those of a joined one
+    share its A, and each gets its rows of B."""
     for end, other in ((_A, _B), (_B, _A)):
         if module + end not in stored:
             written = stored[module + other][0]
