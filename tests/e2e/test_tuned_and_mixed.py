@@ -59,10 +59,17 @@ def test_mixed_bits_run_on_the_quantized_graphs(tmp_path: Path) -> None:
     assert pipeline.construct(RunOptions(executor="inline")).executed == []
 
 
-@pytest.mark.parametrize("preset", ["fast.yaml", "balanced.yaml", "best.yaml"])
-def test_presets(tmp_path: Path, preset: str) -> None:
-    steps = "{distillation_steps: 2}" if preset == "best.yaml" else "{}"
-    pipeline = finished(tmp_path, steps, preset)
+@pytest.mark.parametrize(
+    ("preset", "changes"),
+    [
+        ("fast.yaml", "{}"),
+        ("balanced.yaml", "{}"),
+        ("balanced.yaml", "{rotation: auto}"),
+        ("best.yaml", "{distillation_steps: 2}"),
+    ],
+)
+def test_presets(tmp_path: Path, preset: str, changes: str) -> None:
+    pipeline = finished(tmp_path, changes, preset)
     _, params = quantized(pipeline)
     linears = {name: encoding for name, encoding in params.items() if "_proj" in name}
     assert {encoding.bitwidth for encoding in linears.values()} <= {4, 8}

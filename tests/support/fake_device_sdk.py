@@ -84,6 +84,7 @@ for (onnx, dtypes), place in zip(graphs, lists):
         continue
     options = onnxruntime.SessionOptions()
     options.add_session_config_entry("session.disable_quant_qdq", "1")  # on floats between DQ and Q, as CpuPart
+    options.add_session_config_entry("session.disable_prepacking", "1")  # the same sums, too
     session = onnxruntime.InferenceSession(onnx, options, providers=["CPUExecutionProvider"])
     shapes = {{node.name: node.shape for node in session.get_inputs()}}
     inputs = {{}}
