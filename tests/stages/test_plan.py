@@ -12,6 +12,7 @@ import yaml
 from tiny_recipe import write_recipe
 
 from qairt.amounts import size
+from qairt.engine.plan.order import makespan, rules
 from qairt.engine.run.options import RunOptions
 from qairt.errors import ContractViolation, ModelError, QairtError, QuantizationError, RecipeError
 from qairt.llm import LLMPipeline
@@ -95,6 +96,27 @@ def test_the_number_goes_by_the_memory_of_the_run_and_stays(tmp_path: Path):
     wider = planned(recipe, auto, "stages.quantization.recipe=minmax.yaml")
     wider.plan()
     assert told(wider) == f"num_splits: auto is 2: the parts need not be smaller; {VTCM}", "of another technique"
+
+
+def test_parts_are_built_one_after_another_where_files_are_deleted(recipe: Path):
+    """Through `convert`, which nobody needs: what a part is quantized from is gone before the next part is cut."""
+    plan = planned(recipe, "keep=bundle", "stages.split_model.num_splits=5").plan()
+    assert not [item for item in plan.to_run() if item.stage.name == "convert"]
+    for is_grouped, keys in enumerate(rules(plan.to_run())):
+        begun: list[str] = []
+        makespan(plan.to_run(), keys, 1, lambda item, begun=begun: begun.append(item.name))
+        for part in range(2, 6):
+            for ar in ("ar1", "ar8"):
+                stages = ("split_model", "mha_to_sha_conversion", "quantize")
+                names = [*(f"{stage} {ar}-split{part}" for stage in stages), f"generate_context_binary split{part}"]
+                assert sorted(names, key=begun.index) == names
+        if not is_grouped:
+            continue
+        first = {
+            part: min(begun.index(f"split_model {ar}-split{part}") for ar in ("ar1", "ar8")) for part in range(1, 6)
+        }
+        ends = {part: begun.index(f"generate_context_binary split{part}") for part in range(1, 6)}
+        assert all(sum(first[part] <= place < ends[part] for part in first) <= 1 for place in range(len(begun)))
 
 
 def test_several_context_lengths_are_one_more_axis(recipe: Path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from math import prod
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
@@ -111,7 +112,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         return [f"num_splits: auto is {number}: {why}; {vtcm}"] if why else []
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        from qairt.toolchain.costs import graph_peak, graph_seconds, write_seconds
+        from qairt.toolchain.costs import check_peak, graph_seconds, write_seconds
 
         tasks = []
         writes = has_model(env) and not is_external(env)
@@ -119,11 +120,12 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         first = next(iter(batch), None)
         for coord in batch:
             for part in parts_of(env):
-                estimate = Estimate(bytes=3_000_000, seconds=graph_seconds(part), peak_ram=graph_peak(part))
-                if writes and coord == first:
-                    written, seconds = part.weight_bytes, write_seconds(part)
-                    more = {"bytes": estimate.bytes + written, "seconds": estimate.seconds + seconds}
-                    estimate = estimate.model_copy(update=more)
+                is_first = writes and coord == first
+                estimate = Estimate(
+                    bytes=3_000_000 + _vector_bytes(part, coord, env) + part.weight_bytes * is_first,
+                    seconds=graph_seconds(part) + write_seconds(part) * is_first,
+                    peak_ram=check_peak(part, writes=is_first),
+                )
                 tasks.append(
                     Task(
                         coord=(*coord, ("split", part.index)),
@@ -214,6 +216,23 @@ def _write_weights(
         context.progress(0.3 * fraction, name)
 
     write_part_weights(cut, exported, weights, context.shared, progress)
+
+
+def _vector_bytes(part: Part, coord: Coord, env: Env) -> int:
+    """Of a part's test vectors, but for masks: what its layers keep of past tokens, its input and its output."""
+    from qairt.model.kept import kept_names, kept_shape, kept_slots
+
+    if not has_model(env):
+        return 0
+    config, ar, cl = model_of(env).config, value_of(coord, "ar"), context_length_at(coord, env)
+    assert isinstance(ar, int)
+    kept = sum(
+        prod(kept_shape(config, name, kept_slots(config, layer, ar, cl)))
+        for layer in range(part.first_layer, part.last_layer)
+        for name, _ in kept_names(config, layer)
+    )
+    width = config.vocab_size if part.has_head and config.pooling is None else config.hidden_size
+    return 4 * (kept + ar * (config.hidden_size + width))
 
 
 def parts_of(env: Env) -> list[Part]:

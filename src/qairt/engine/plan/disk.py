@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
     from qairt.engine.plan.planned import Plan, PlannedItem
 
+_ORDERED_FOR = 0.8
+"""Of the bytes that a run may take: those of items that were never made are estimated."""
+
 
 class DiskUse:
     """The bytes that the items of a plan take on disk as they start and end."""
@@ -119,10 +122,11 @@ def _sharing(items: Iterable[PlannedItem]) -> Iterable[list[int]]:
 
 
 def within(plan: Plan, jobs: int, disk: int) -> Mapping[int, Key]:
-    """A sort key for each item: the fastest order that stays within `disk` bytes, or else the one that takes least."""
+    """A sort key for each item: the fastest order that stays well within `disk` bytes, or else the one that takes
+    least."""
     items = plan.to_run()
     found = [(makespan(items, keys, jobs), _peak(plan, keys, jobs), keys) for keys in rules(items)]
-    fitting = [each for each in found if each[1] <= disk]
+    fitting = [each for each in found if each[1] <= _ORDERED_FOR * disk]
     return min(fitting, key=lambda each: each[0])[2] if fitting else min(found, key=lambda each: each[1])[2]
 
 
