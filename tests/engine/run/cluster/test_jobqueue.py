@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
@@ -17,7 +18,8 @@ from dask_cluster import Run, Watched, open_toy, options_for, results
 
 from qairt.engine.record import events as ev
 
-pytest.importorskip("dask_jobqueue")
+# Importing it would replace this process's handlers of signals.
+pytestmark = pytest.mark.skipif(find_spec("dask_jobqueue") is None, reason="needs dask-jobqueue")
 SUPPORT = Path(slurm_stand_in.__file__).parent
 
 
