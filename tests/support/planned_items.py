@@ -10,7 +10,7 @@ def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: 
     task = SimpleNamespace(estimate=SimpleNamespace(threads=threads, alone=alone))
     upstream = [*sources, *(above for source in sources for above in source.upstream)]
     return SimpleNamespace(
-        name=name, sources=list(sources), upstream=upstream, seconds=seconds, peak_ram=ram, task=task
+        on_demand=False, name=name, sources=list(sources), upstream=upstream, seconds=seconds, peak_ram=ram, task=task
     )
 
 

@@ -72,7 +72,7 @@ def toy_app(
     return QairtApp(project or toy_project(folder, **recipe), UserSettings(), appearance, launch)
 
 
-async def until(pilot: Pilot[Any], holds: Callable[[], Any], seconds: float = 20.0) -> None:
+async def until(pilot: Pilot[Any], holds: Callable[[], Any], seconds: float = 60.0) -> None:
     """Wait until something holds on the screen."""
     deadline = time.monotonic() + seconds
     while not holds():

@@ -90,13 +90,15 @@ async def test_behind_a_dialog_the_header_goes_on(tmp_path):
     (held := tmp_path / "held").touch()
     app = toy_app(tmp_path, launch=LaunchOptions(start=True), fan=f"hold_while: {held}")
     async with app.run_test(size=SIZE) as pilot:
-        await until(pilot, lambda: app.session.state.count("running") == 2)
-        await pilot.press("X")
-        await until(pilot, lambda: isinstance(app.screen, CancelRunScreen))
-        before = clock(app)
-        await until(pilot, lambda: clock(app) > before)
-        assert isinstance(app.screen, CancelRunScreen)
-        held.unlink()
+        try:
+            await until(pilot, lambda: app.session.state.count("running") == 2)
+            await pilot.press("X")
+            await until(pilot, lambda: isinstance(app.screen, CancelRunScreen))
+            before = clock(app)
+            await until(pilot, lambda: clock(app) > before)
+            assert isinstance(app.screen, CancelRunScreen)
+        finally:
+            held.unlink()  # or the run's thread would never end
 
 
 def clock(app) -> str:
