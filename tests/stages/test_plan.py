@@ -12,7 +12,10 @@ import yaml
 from tiny_recipe import write_recipe
 
 from qairt.amounts import size
+from qairt.engine.plan.announce import planned_entries
 from qairt.engine.plan.order import makespan, rules
+from qairt.engine.record.state import RunState
+from qairt.engine.record.waiting import waits_for
 from qairt.engine.run.options import RunOptions
 from qairt.errors import ContractViolation, ModelError, QairtError, QuantizationError, RecipeError
 from qairt.llm import LLMPipeline
@@ -117,6 +120,15 @@ def test_parts_are_built_one_after_another_where_files_are_deleted(recipe: Path)
         }
         ends = {part: begun.index(f"generate_context_binary split{part}") for part in range(1, 6)}
         assert all(sum(first[part] <= place < ends[part] for part in first) <= 1 for place in range(len(begun)))
+
+
+def test_a_screen_knows_what_an_item_waits_for_through_a_stage_that_nobody_needs(recipe: Path):
+    plan = planned(recipe).plan()
+    state = RunState.of_plan(planned_entries(plan))
+    item = state.items["quantize", "ar1-split2"]
+    assert item.sources == ("mha_to_sha_conversion ar1-split2",), "not convert, which is made on demand"
+    assert item.status == "waiting"
+    assert waits_for(item, state) == "waits for mha_to_sha_conversion ar1-split2"
 
 
 def test_several_context_lengths_are_one_more_axis(recipe: Path):

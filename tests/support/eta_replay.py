@@ -33,7 +33,7 @@ class Work:
 
     stage: str
     label: str
-    sources: list[Work]
+    waits_for: list[Work]
     seconds: float
     estimate: float
     """What its stage expects by size, wrong by a factor of its own."""
@@ -96,7 +96,7 @@ def run(
     waiting, made, now = sorted(items, key=lambda item: order[id(item)]), set(), 0.0
     running: list[tuple[float, int, Work]] = []
     while waiting or running:
-        for item in [item for item in waiting if made.issuperset(map(id, item.sources))][: jobs - len(running)]:
+        for item in [item for item in waiting if made.issuperset(map(id, item.waits_for))][: jobs - len(running)]:
             waiting.remove(item)
             heapq.heappush(running, (now + took[item.name], items.index(item), item))
             yield ev.ItemStarted(time=now, stage=item.stage, label=item.label, key="k", reason="", log="", threads=1)
@@ -139,7 +139,7 @@ def _planned(item: Work, history: CostHistory, host: str) -> ev.PlannedEntry:
         key="k",
         cached=False,
         reason="",
-        sources=tuple(source.name for source in item.sources),
+        sources=tuple(source.name for source in item.waits_for),
         seconds=expected.seconds or item.estimate,
         seconds_low=expected.low,
         seconds_high=expected.high,

@@ -10,7 +10,13 @@ def item(name: str, *sources: Any, seconds: float = 1.0, ram: int = 1, threads: 
     task = SimpleNamespace(estimate=SimpleNamespace(threads=threads, alone=alone))
     upstream = [*sources, *(above for source in sources for above in source.upstream)]
     return SimpleNamespace(
-        on_demand=False, name=name, sources=list(sources), upstream=upstream, seconds=seconds, peak_ram=ram, task=task
+        name=name,
+        sources=list(sources),
+        waits_for=list(sources),
+        upstream=upstream,
+        seconds=seconds,
+        peak_ram=ram,
+        task=task,
     )
 
 

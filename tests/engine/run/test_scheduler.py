@@ -74,6 +74,18 @@ def test_a_failure_skips_what_needs_it_and_nothing_else():
     assert [(one.name, cause.name) for one, cause in outcome.skipped] == [("after", "bad"), ("last", "bad")]
 
 
+def test_a_failure_skips_what_needs_it_through_an_item_that_does_not_run():
+    bad = item("bad")
+    between = item("on demand", bad)
+    items = [bad, item("after", between)]
+
+    def run(one: Any, place: Any, computed: Any) -> None:
+        raise ValueError("no")
+
+    outcome = run_items(items, run, jobs=2, memory=100, cores=2, stop=threading.Event())
+    assert [(one.name, cause and cause.name) for one, cause in outcome.skipped] == [("after", "bad")]
+
+
 def test_stop_starts_nothing_new():
     stop = threading.Event()
     items = [item(str(number)) for number in range(5)]

@@ -20,7 +20,7 @@ def planned_entries(plan: Plan) -> list[PlannedEntry]:
             cleared=item.cleared or 0.0,
             stored=item.stored is not None,
             reason=item.why,
-            sources=tuple(source.name for source in item.sources),
+            sources=tuple(source.name for source in item.waits_for),
             seconds=item.seconds,
             seconds_low=0.0 if item.stored else item.expected.low,
             seconds_high=0.0 if item.stored else item.expected.high,

@@ -6,7 +6,7 @@ The order decides how long cores are idle at the end, while the last part is lin
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 
 from qairt.engine.plan.planned import PlannedItem
 
@@ -28,10 +28,9 @@ def rules(items: list[PlannedItem]) -> list[dict[int, Key]]:
 def longest_path(items: list[PlannedItem]) -> dict[int, Key]:
     """The item at the start of the longest path runs first."""
     left: dict[int, float] = {}
-    sources = sources_that_run(items)
     for item in reversed(items):  # dependents come after their sources
         left[id(item)] = item.seconds + left.get(id(item), 0.0)
-        for source in sources[id(item)]:
+        for source in item.waits_for:
             left[id(source)] = max(left.get(id(source), 0.0), left[id(item)])
     return {id(item): (-left[id(item)], 0, position) for position, item in enumerate(items)}
 
@@ -39,29 +38,14 @@ def longest_path(items: list[PlannedItem]) -> dict[int, Key]:
 def merge_by_merge(items: list[PlannedItem], *, longest_first: bool) -> dict[int, Key]:
     """Items that lead to the same merge run together, those further down the pipeline first."""
     keys: dict[int, Key] = {}
-    sources = sources_that_run(items)
     for position, item in reversed(list(enumerate(items))):
-        if len(sources[id(item)]) > 1 or id(item) not in keys:
+        if len(item.waits_for) > 1 or id(item) not in keys:
             keys[id(item)] = (-item.seconds if longest_first else item.seconds, position, -position)
-        for source in sources[id(item)]:
+        for source in item.waits_for:
             reached = (*keys[id(item)][:2], 0)
             keys[id(source)] = min(keys.get(id(source), reached), reached)
         keys[id(item)] = (*keys[id(item)][:2], -position)
     return keys
-
-
-def sources_that_run(items: list[PlannedItem]) -> dict[int, list[PlannedItem]]:
-    """What each item waits for: its sources, and in place of one that nobody needs, whatever that one is made from."""
-    run = {id(item) for item in items}
-
-    def nearest(item: PlannedItem) -> Iterator[PlannedItem]:
-        for source in item.sources:
-            if id(source) in run:
-                yield source
-            elif source.on_demand:
-                yield from nearest(source)
-
-    return {id(item): list({id(source): source for source in nearest(item)}.values()) for item in items}
 
 
 def makespan(
@@ -78,12 +62,12 @@ def makespan(
         ended: called with each item when it ends.
     """
     missing = {id(item): 0 for item in items}
-    sources = sources_that_run(items)
     dependents: dict[int, list[PlannedItem]] = {}
     for item in items:
-        for source in sources[id(item)]:
-            missing[id(item)] += 1
-            dependents.setdefault(id(source), []).append(item)
+        for source in item.waits_for:
+            if id(source) in missing:
+                missing[id(item)] += 1
+                dependents.setdefault(id(source), []).append(item)
     by_id = {id(item): item for item in items}
     ready = [(keys[number], number) for number, needed in missing.items() if not needed]
     heapq.heapify(ready)

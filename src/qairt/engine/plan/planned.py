@@ -163,6 +163,12 @@ class PlannedItem:
             found |= {id(above): above for above in source.upstream}
         return list(found.values())
 
+    @property
+    def waits_for(self) -> list[PlannedItem]:
+        """Its sources, and in place of one that nobody needs, what that one would be made from; each once."""
+        nearest = (source.waits_for if source.on_demand else [source] for source in self.sources)
+        return list({id(item): item for items in nearest for item in items}.values())
+
     @cached_property
     def never_reused(self) -> bool:
         """Its stage, or one before it, is made anew in every run."""

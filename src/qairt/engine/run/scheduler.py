@@ -205,15 +205,10 @@ class Scheduler:
 
     def _skip_dependents(self, lost: PlannedItem) -> None:
         """Skip everything that depends on `lost`, directly or not."""
-        ids = {id(lost)}
-        grew = True
-        while grew:
-            dependents = [item for item in self._waiting.values() if any(id(source) in ids for source in item.sources)]
-            for item in dependents:
-                ids.add(id(item))
-                del self._waiting[id(item)]
+        for number in self._leads_to.get(id(lost), ()):
+            item = self._waiting.pop(number, None)
+            if item is not None:
                 self._skip(item, lost)
-            grew = bool(dependents)
 
     def _skip(self, item: PlannedItem, cause: PlannedItem | None) -> None:
         self._outcome.skipped.append((item, cause))
