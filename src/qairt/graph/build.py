@@ -18,7 +18,7 @@ from qairt.graph.weights_file import TensorLocation, external
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import CONV, masks, rotaries
-from qairt.model.kept import kept_names, kept_shape
+from qairt.model.kept import fixed_slots, kept_names, kept_shape
 from qairt.model.lora.shape import LoraShape
 from qairt.model.names import token_axis
 from qairt.model.ops import Branch, ExpertMlp
@@ -216,9 +216,8 @@ def build_decoder(
         `past_value_{i}_in` [KV, 1, past, D], and those of `lora`; outputs `logits` [1, ar, vocab] and
         `past_key_{i}_out`, `past_value_{i}_out` of the new tokens. What belongs to a window of W has the dimensions
         `cl_W` and `past_W`. Layers with a short convolution have `past_conv_{i}_in` and `_out` in place of keys and
-        values, see `qairt.model.kept`, and their graph an input `conv_places` [1, ar, length]. An
-        embedding model has no keys and values, masks of `ar` columns, and `pooled_output` [1, 1, values] instead of
-        logits.
+        values, see `qairt.model.kept`, and their graph an input `conv_places` [1, ar, length]. An embedding
+        model has no keys and values, masks of `ar` columns, and `pooled_output` [1, 1, values] instead of logits.
     """
     branches = {
         name: _input(name, ir.DataType.FLOAT, list(shape))
@@ -261,9 +260,8 @@ def build_decoder(
 def _past_inputs(config: DecoderConfig, layer: int) -> list[ir.Value]:
     """What a layer keeps of the past."""
     names = [name for name, _ in kept_names(config, layer)]
-    past: int | str = windowed("past", config.window_of(layer))
-    if config.convolution is not None and config.is_convolution(layer):
-        past = config.convolution.length - 1
+    fixed = fixed_slots(config, layer)
+    past = windowed("past", config.window_of(layer)) if fixed is None else fixed
     return [_input(name, ir.DataType.FLOAT, _kept_shape(config, name, past)) for name in names]
 
 

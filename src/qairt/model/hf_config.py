@@ -78,6 +78,8 @@ def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> D
     }
     pooling = read_pooling(directory, int(shape["hidden_size"]))
     if pooling is not None:
+        if values.get("convolution"):
+            raise keys.not_supported("embedding models with short convolutions are not supported")
         values["pooling"] = pooling
     elif values.get("bidirectional"):
         raise keys.not_supported("attention in both directions is not supported for generating models")

@@ -46,8 +46,11 @@ def conv_names(layer: int) -> tuple[str, str]:
 
 
 def token_axis(name: str) -> int:
-    """The axis of tokens in what a layer keeps: 3 for a key (stored transposed), 2 for all else."""
-    return 3 if name.startswith("past_key_") else 2
+    """The axis of tokens: 3 of a key (stored transposed), 2 of all else that a layer keeps, 1 of hidden states and
+    logits."""
+    if name.startswith("past_key_"):
+        return 3
+    return 2 if PAST.match(name) else 1
 
 
 def is_key_or_value(name: str) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -40,6 +40,11 @@ class Part(BaseModel):
         if self.has_head:
             pieces.append("lm_head")
         return f"{' + '.join(pieces)}, {self.weight_bytes / 2**20:,.0f} MiB float"
+
+
+def computing_weights(parts: Iterable[Part]) -> int:
+    """Weights of the parts but of one that is only the embedding, which computes nothing."""
+    return sum(part.weight_bytes for part in parts if not part.is_embedding) // 4
 
 
 def plan_split(

@@ -16,9 +16,9 @@ from torch import Tensor
 from qairt.model import decoder
 from qairt.model.config import DecoderConfig
 from qairt.model.inputs import BAND, KEY_MASK, conv_columns, layer_masks
-from qairt.model.kept import kept_names, kept_shape
+from qairt.model.kept import fixed_slots, kept_names, kept_shape
 from qairt.model.masks import conv_places, mask_of
-from qairt.model.names import token_axis
+from qairt.model.names import is_key_or_value, token_axis
 from qairt.model.parameters import Parameters
 from qairt.model.rope import rotary_inputs
 from qairt.model.torch_ops import Tap, TorchOps
@@ -115,10 +115,8 @@ class Reference:
         """Append tokens to the sequence -> logits [vocab] after the last."""
         hidden, present = self._forward(ids, self._past, self.length)
         self._past = [
-            tuple(
-                grown(name, *both) for (name, _), *both in zip(kept_names(self.config, layer), *of_layer, strict=True)
-            )
-            for layer, of_layer in enumerate(zip(self._past, present, strict=True))
+            grown_all(self.config, layer, past, fresh)
+            for layer, (past, fresh) in enumerate(zip(self._past, present, strict=True))
         ]
         self.length += len(ids)
         return np.asarray(self.head(hidden[:, -1:])[0, 0].numpy(), np.float32)
@@ -174,9 +172,9 @@ def _layer_mask(config: DecoderConfig, name: str, window: int | None, count: int
 def empty_past(config: DecoderConfig, layer: int, length: int = 0) -> tuple[Tensor, ...]:
     """What a layer keeps of `length` tokens that are all zeros: key [KV, 1, D, length], value [KV, 1, length, D]. A
     short convolution reads as many whatever the length."""
-    if config.convolution is not None and config.is_convolution(layer):
-        length = config.convolution.length - 1
-    return tuple(torch.zeros(kept_shape(config, name, length)) for name, _ in kept_names(config, layer))
+    fixed = fixed_slots(config, layer)
+    tokens = length if fixed is None else fixed
+    return tuple(torch.zeros(kept_shape(config, name, tokens)) for name, _ in kept_names(config, layer))
 
 
 def grown(name: str, past: Tensor, fresh: Tensor) -> Tensor:
@@ -184,7 +182,7 @@ def grown(name: str, past: Tensor, fresh: Tensor) -> Tensor:
     if not past.shape[token_axis(name)]:
         return fresh
     joined = torch.cat((past, fresh), token_axis(name))
-    return joined[:, :, -past.shape[2] :] if name.startswith("past_conv_") else joined
+    return joined if is_key_or_value(name) else joined[:, :, -past.shape[2] :]
 
 
 def grown_all(config: DecoderConfig, layer: int, past: Sequence[Tensor], fresh: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -124,7 +124,7 @@ class SafetensorsWeights:
     def _split_convolutions(self) -> None:
         """Their three projections, whose rows are consecutive, and their taps, which are stored oldest token first."""
         for name in [name for name in self._tensors if name.endswith((".conv.in_proj.weight", ".conv.conv.weight"))]:
-            joined, module = self._tensors[name], name.rpartition(".conv.")[0].removesuffix(".conv") + ".conv"
+            joined, module = self._tensors[name], name.removesuffix(".weight").rpartition(".")[0]
             parts: dict[str, StoredTensor]
             if name.endswith(".in_proj.weight") and len(joined.shape) == 2 and joined.shape[0] % 3 == 0:
                 rows = joined.shape[0] // 3

@@ -47,6 +47,5 @@ class CpuComparison:
 
 
 def _tokens(name: str, values: Floats, count: int) -> Floats:
-    """The last `count` tokens of an output; the token axis is 1 except in keys and values."""
-    axis = token_axis(name) if PAST.match(name) else 1
-    return values[(slice(None),) * axis + (slice(-count, None),)]
+    """The last `count` tokens of an output."""
+    return values[(slice(None),) * token_axis(name) + (slice(-count, None),)]

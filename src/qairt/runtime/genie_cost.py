@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from qairt.amounts import about, count
-from qairt.model.parts import Part
+from qairt.model.parts import Part, computing_weights
 
 TOKEN_S = 0.08
 """Seconds per token and million weights of the linear layers. Measured with SmolLM2-135M on a 2-core x86 machine."""
@@ -17,8 +17,7 @@ def seconds_per_token(parts: Sequence[Part]) -> float:
     Args:
         parts: all parts of the model; one that is only the embedding costs nothing.
     """
-    weights = sum(part.weight_bytes for part in parts if not part.is_embedding) / 4e6
-    return max(TOKEN_S * weights, 0.01)
+    return max(TOKEN_S * computing_weights(parts) / 1e6, 0.01)
 
 
 def genie_cost(seconds: float, prompt_tokens: int, new_tokens: int) -> str:

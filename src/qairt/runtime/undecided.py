@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from qairt.model.names import POOLED, token_axis
 from qairt.runtime.cpu import session_options
 from qairt.runtime.parts import PartGraph
 from qairt.runtime.stored import Array
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
 
 TIE_STEPS = 16
 """The HTP's TopK (QNN 2.51) is off by up to 9 steps of a 16-bit grid."""
-_TOKEN_AXIS = {"past_key_": 3, "past_value_": 2, "hidden_": 1, "logits": 1}
-"""By how the name of an output begins."""
 
 
 def undecided_tokens(part: PartGraph, inputs: Mapping[str, Array], *, threads: int) -> NDArray[np.bool_] | None:
@@ -59,7 +58,7 @@ def near_ties(logits: Array, chosen: int) -> NDArray[np.bool_]:
 
 def without_tokens(output: Array, name: str, left_out: NDArray[np.bool_] | None) -> Array:
     """An output without these tokens."""
-    axis = next((axis for start, axis in _TOKEN_AXIS.items() if name.startswith(start)), None)
-    if left_out is None or axis is None or output.ndim <= axis or output.shape[axis] != len(left_out):
+    axis = token_axis(name)
+    if left_out is None or name == POOLED or output.ndim <= axis or output.shape[axis] != len(left_out):
         return output
     return np.compress(~left_out, output, axis)

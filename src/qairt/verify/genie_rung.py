@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -24,8 +25,56 @@ LONGEST_S = 300.0
 """A rung that takes longer is measured only when it is requested by name."""
 
 
+class RungInGenie(ABC):
+    """A rung that runs all parts in Genie."""
+
+    recipe_arguments: str
+    gives: ClassVar[str]
+    """What Genie returns."""
+    new: ClassVar[int]
+    """Tokens that it generates."""
+
+    @property
+    @abstractmethod
+    def binaries(self) -> GenieBinaries:
+        """Raises what `GenieBinaries` does."""
+
+    @abstractmethod
+    def seconds_to_run(self) -> float:
+        """About; without what it takes to build the binaries.
+
+        Raises:
+            QairtError: Genie cannot run the model.
+        """
+
+    def why_not(self, *, is_requested: bool, part: int | None) -> str | None:
+        """Why it cannot be measured, or is measured only on request.
+
+        Raises:
+            RecipeError: it is requested for one part.
+        """
+        from qairt.toolchain.genie import dialog as genie
+
+        if part is not None:
+            if is_requested:
+                raise RecipeError(
+                    f"Genie returns {self.gives}, and one part alone gives none",
+                    where="--part",
+                    remedy="leave --part out",
+                )
+            return "it runs all parts together"
+        try:
+            genie.require()
+            seconds = self.seconds_to_run() + self.binaries.seconds_to_build()
+        except QairtError as error:
+            return f"{error.what}: {error.remedy}"
+        if seconds > LONGEST_S and not is_requested:
+            return f"it takes about {about(seconds)}; qairt verify {self.recipe_arguments} --rung genie"
+        return None
+
+
 @dataclass
-class GenieRung:
+class GenieRung(RungInGenie):
     """Genie as a rung; the model is opened when it is first needed.
 
     Args:
@@ -36,6 +85,7 @@ class GenieRung:
     open_model: Callable[[str], GenieModel]
     """Gets a LoRA concurrency, or `base`."""
     recipe_arguments: str
+    gives: ClassVar[str] = "tokens"
     prompt: ClassVar[int] = PROMPT
     new: ClassVar[int] = NEW
 
@@ -47,30 +97,11 @@ class GenieRung:
     def binaries(self) -> GenieBinaries:
         return self.model.binaries
 
-    def why_not(self, *, is_requested: bool, part: int | None) -> str | None:
-        """Why it cannot be measured, or is measured only on request.
-
-        Raises:
-            RecipeError: it is requested for one part.
-        """
+    def seconds_to_run(self) -> float:
         from qairt.bundle.windows import require_one_kind
-        from qairt.toolchain.genie import dialog as genie
 
-        if part is not None:
-            if is_requested:
-                raise RecipeError(
-                    "Genie returns tokens, and one part alone gives none", where="--part", remedy="leave --part out"
-                )
-            return "it runs all parts together"
-        try:
-            genie.require()
-            require_one_kind(self.model.config, context_size=self.model.context_length, program="Genie")
-            seconds = self.model.seconds_per_token * (PROMPT + NEW - 1) + self.binaries.seconds_to_build()
-        except QairtError as error:
-            return f"{error.what}: {error.remedy}"
-        if seconds > LONGEST_S and not is_requested:
-            return f"it takes about {about(seconds)}; qairt verify {self.recipe_arguments} --rung genie"
-        return None
+        require_one_kind(self.model.config, context_size=self.model.context_length, program="Genie")
+        return self.model.seconds_per_token * (PROMPT + NEW - 1)
 
     def measure(
         self,

@@ -12,9 +12,9 @@ from functools import cached_property
 from typing import TYPE_CHECKING, ClassVar
 
 from qairt.amounts import about, count
-from qairt.errors import QairtError, RecipeError
+from qairt.errors import RecipeError
 from qairt.notify import Notify
-from qairt.verify.genie_rung import LONGEST_S
+from qairt.verify.genie_rung import RungInGenie
 from qairt.verify.result import VectorFidelity
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ TEXTS = 2
 
 
 @dataclass
-class GenieVectors:
+class GenieVectors(RungInGenie):
     """Genie as a rung of an embedding model, which is opened when it is first needed.
 
     Args:
@@ -38,6 +38,7 @@ class GenieVectors:
     open_model: Callable[[], GenieEmbedder]
     """Of the graphs that the ladder is about."""
     recipe_arguments: str
+    gives: ClassVar[str] = "a vector"
     new: ClassVar[int] = 0
 
     @cached_property
@@ -49,29 +50,9 @@ class GenieVectors:
         """Raises what `GenieBinaries` does."""
         return self.embedder.binaries
 
-    def why_not(self, *, is_requested: bool, part: int | None) -> str | None:
-        """Why it cannot be measured, or is measured only on request.
-
-        Raises:
-            RecipeError: it is requested for one part.
-        """
-        from qairt.toolchain.genie import dialog as genie
-
-        if part is not None:
-            if is_requested:
-                raise RecipeError(
-                    "Genie returns a vector, and one part alone gives none", where="--part", remedy="leave --part out"
-                )
-            return "it runs all parts together"
-        try:
-            genie.require()
-            self.embedder.config([])
-            seconds = self._seconds + self.binaries.seconds_to_build()
-        except QairtError as error:
-            return f"{error.what}: {error.remedy}"
-        if seconds > LONGEST_S and not is_requested:
-            return f"it takes about {about(seconds)}; qairt verify {self.recipe_arguments} --rung genie"
-        return None
+    def seconds_to_run(self) -> float:
+        self.embedder.config([])
+        return self._seconds
 
     def measure(self, ids: Sequence[int], parts: Sequence[QuantizedPart], notify: Notify) -> VectorFidelity:
         """
@@ -114,10 +95,11 @@ class GenieVectors:
 
     @property
     def _seconds(self) -> float:
+        from qairt.model.parts import computing_weights
         from qairt.runtime.emulator_cost import emulation_seconds
         from qairt.stages.split_model import parts_of
 
-        weights = sum(part.weight_bytes for part in parts_of(self.embedder.run.env) if not part.is_embedding) / 4
+        weights = computing_weights(parts_of(self.embedder.run.env))
         return emulation_seconds(weights, [], [self.embedder.length] * TEXTS)
 
 

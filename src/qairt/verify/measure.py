@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from qairt.model.names import PAST, token_axis
+from qairt.model.names import token_axis
 from qairt.runtime.metrics import decibel
 from qairt.runtime.stored import Floats
 from qairt.verify.result import LOGITS, OutputFidelity, Way
@@ -13,8 +13,7 @@ from qairt.verify.result import LOGITS, OutputFidelity, Way
 def rows(name: str, values: Floats, count: int) -> Floats:
     """The last `count` tokens of an output [..., tokens, ...] -> [count, values]; those before are padding. An
     embedding model's vector is one row, whatever the count."""
-    axis = token_axis(name) if PAST.match(name) else 1
-    moved = np.moveaxis(values, axis, 0)[-count:]
+    moved = np.moveaxis(values, token_axis(name), 0)[-count:]
     return np.ascontiguousarray(moved).reshape(len(moved), -1)
 
 

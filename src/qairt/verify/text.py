@@ -7,12 +7,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from qairt.model.call_inputs import call_inputs
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import CONV, masks
 from qairt.model.kept import kept_slots
-from qairt.model.masks import conv_places, mask_of
 from qairt.model.names import PAST, POOLED, hidden_name, is_branch_input, token_axis
-from qairt.model.rope import rotary_inputs
 from qairt.quant.measure.reference_vectors import ReferenceVectors
 from qairt.runtime.stored import Array, Floats
 from qairt.verify.measure import rows
@@ -98,23 +96,22 @@ class ReferenceText:
             return self._logits[start, stop]
         if output == POOLED:
             return rows(output, self.vectors.values(output), 1)
-        axis = token_axis(output) if PAST.match(output) else 1
-        values = self.vectors.values(output).take(np.arange(start, stop), axis)
+        values = self.vectors.values(output).take(np.arange(start, stop), token_axis(output))
         return rows(output, values, call.new)
 
     def runtime_inputs(self, call: GraphCall, cl: int) -> dict[str, Array]:
         """The inputs that a runtime computes: token ids, mask and positions."""
         ids = self.vectors.tensors["input_ids"][None, call.past : call.past + call.new]
-        positions = np.maximum(np.arange(call.past + call.new - call.ar, call.past + call.new), 0)
-        made: dict[str, Array] = {"input_ids": _left_padded(ids, call.ar, 1)}
-        for name in masks(self.config):
-            made[name] = mask_of(
-                self.config, name, ar=call.ar, cl=cl, past=call.past, new=call.new, floor=self.mask_floor
-            )
-        if self.config.convolution is not None:
-            made[CONV] = conv_places(self.config, ar=call.ar, new=call.new)
-        tables = rotary_inputs(self.config, positions, length=self.length)
-        return made | {name: table[None, None] for name, table in tables.items()}
+        others = call_inputs(
+            self.config,
+            ar=call.ar,
+            cl=cl,
+            past=call.past,
+            new=call.new,
+            floor=self.mask_floor,
+            length=self.length,
+        )
+        return {"input_ids": _left_padded(ids, call.ar, 1), **others}
 
     def branches_of(self, inputs: Mapping[str, tuple[int, ...]]) -> dict[str, Array]:
         """The inputs of a graph's LoRA branches: zeros for the base.

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from family_gguf import write_gguf
 from tiny_models import IDS, TINY, assert_close, hf_logits, save_tiny
 from tiny_parts import float_parts
 
@@ -129,3 +130,25 @@ def test_what_is_refused(changes: dict[str, object], told: str, tmp_path: Path) 
     with pytest.raises(ModelError) as raised:
         describe_model(tmp_path)
     assert raised.value.what == told
+
+
+def test_an_embedding_model_with_convolutions_is_refused(tmp_path: Path) -> None:
+    family, changes = TINY["lfm2"]
+    model = save_tiny(tmp_path, family, **changes)
+    (tmp_path / "1_Pooling").mkdir()
+    pooling = {"word_embedding_dimension": 64, "pooling_mode_mean_tokens": True}
+    (tmp_path / "1_Pooling" / "config.json").write_text(json.dumps(pooling))
+    modules = [("0", "", "Transformer"), ("1", "1_Pooling", "Pooling")]
+    listed = [
+        {"idx": int(name), "name": name, "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for name, path, kind in modules
+    ]
+    (tmp_path / "modules.json").write_text(json.dumps(listed))
+    with pytest.raises(ModelError) as raised:
+        describe_model(tmp_path)
+    assert raised.value.what == "embedding models with short convolutions are not supported"
+
+    write_gguf(tmp_path / "model.gguf", "lfm2", model, more={"pooling_type": 1})
+    with pytest.raises(ModelError) as raised:
+        describe_model(tmp_path / "model.gguf")
+    assert "lfm2 with a pooled output" in raised.value.what

@@ -19,6 +19,7 @@ from qairt.graph import shapes
 from qairt.graph.constants import integer_initializer
 from qairt.graph.foreign.dims import ONE, AmbiguousError, Dim, Dims, Lengths, broadcast, concat, cut, fixed, reshape
 from qairt.graph.foreign.read import drop_unused
+from qairt.model.names import LOGITS, is_key_or_value, token_axis
 
 _CACHES = "past_key_{i}_in, past_value_{i}_in"
 
@@ -81,8 +82,8 @@ def require_new_tokens(model: ir.Model, lengths: Lengths) -> None:
     """
     for value in model.graph.outputs:
         name, shape = str(value.name), shapes.static(value)
-        axis = 3 if name.startswith("past_key_") else 2 if name.startswith("past_value_") else 1
-        if name != "logits" and not name.startswith(("past_key_", "past_value_")):
+        axis = token_axis(name)
+        if name != LOGITS and not is_key_or_value(name):
             continue
         if len(shape) <= axis or shape[axis] != lengths.ar:
             raise GraphError(

@@ -106,6 +106,8 @@ def _config(header: GgufHeader, notes: Notes) -> DecoderConfig:
         **gguf.read(fields),
         **gguf_pooling(header, fields, architecture, notes, embeds=embeds),
     }
+    if values.get("convolution") and values.get("pooling"):
+        raise unknown_architecture(f"{architecture} with a pooled output", where)
     return DecoderConfig.model_validate(values)
 
 

@@ -15,12 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from qairt.errors import QuantizationError
+from qairt.model.call_inputs import call_inputs
 from qairt.model.config import DecoderConfig
-from qairt.model.inputs import CONV, masks
 from qairt.model.kept import kept_names, kept_slots
-from qairt.model.masks import conv_places, mask_of
 from qairt.model.names import POOLED, branch_layer, hidden_name, is_branch_input, token_axis
-from qairt.model.rope import rotary_inputs
 
 if TYPE_CHECKING:
     from qairt.model.parts import Part
@@ -104,13 +102,7 @@ def part_inputs(
         inputs[name] = _left_padded(vectors.tensors[name][:, past : past + new], ar, 1)
     if part.first_layer == part.last_layer:
         return inputs
-    for name in masks(config):
-        inputs[name] = mask_of(config, name, ar=ar, cl=cl, past=past, new=new, floor=mask_floor)
-    if config.convolution is not None:
-        inputs[CONV] = conv_places(config, ar=ar, new=new)
-    positions = np.maximum(np.arange(past + new - ar, past + new), 0)
-    tables = rotary_inputs(config, positions, length=vectors.length)
-    inputs |= {name: table[None, None] for name, table in tables.items()}
+    inputs |= call_inputs(config, ar=ar, cl=cl, past=past, new=new, floor=mask_floor, length=vectors.length)
     for layer in range(part.first_layer, part.last_layer):
         slots = kept_slots(config, layer, ar, cl)
         for name_in, name_out in kept_names(config, layer):
