@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from qairt.model.config import DecoderConfig
 from qairt.model.describe import ModelDescription, describe_model
-from qairt.model.families import ARCHITECTURES
+from qairt.model.families import FAMILIES
 from qairt.model.open_weights import open_weights
 from qairt.model.tokenizer import Tokenizer
 from qairt.quant.measure.chunks import chunks_of, other_chunks
@@ -97,7 +97,7 @@ def hugging_face_config(config: DecoderConfig) -> dict[str, Any]:
     if config.rope_scaling is not None:
         raise SystemExit("This benchmark takes models with plain rotary embeddings; this one scales them.")
     return {
-        "architectures": [ARCHITECTURES[config.family]],
+        "architectures": [FAMILIES[config.family].architecture],
         "model_type": config.family,
         "vocab_size": config.vocab_size,
         "hidden_size": config.hidden_size,

@@ -28,20 +28,45 @@ def test_parts_chained_equal_the_whole(tmp_path: Path, num_splits: int, ar: int)
         np.testing.assert_array_equal(found[name], value)
 
 
+@pytest.mark.parametrize("family", ["llama", "gemma2", "lfm2", "mixtral"])
+@pytest.mark.parametrize("num_splits", [4, 5])
+def test_halves_of_layers_chained_equal_the_whole(tmp_path: Path, family: str, num_splits: int):
+    _, config, onnx = export_tiny(tmp_path, family)
+    whole = bound(onnx, 8)
+    random = np.random.default_rng(0)
+    shapes = {str(value.name): value.shape.numpy() for value in files.load(whole).graph.inputs if value.shape}
+    tensors = {name: random.normal(size=shape).astype(np.float32) for name, shape in shapes.items()}
+    tensors["input_ids"] = np.arange(8, dtype=np.int32)[None]
+    wanted = run(whole, tensors)
+    found: dict[str, np.ndarray] = {}
+    for part, path in zip(parts := tiny_parts(config, num_splits), cut_parts(whole, parts), strict=True):
+        graph = files.load(path).graph
+        assert part.has_embedding or graph.inputs[0].name == part.enters
+        assert part.has_head or graph.outputs[0].name == part.leaves
+        found |= run(path, tensors | found)
+    assert any(part.halved for part in parts)
+    for name, value in wanted.items():
+        np.testing.assert_array_equal(found[name], value)
+
+
+@pytest.mark.parametrize("num_splits", [3, 4])
 @pytest.mark.parametrize("hot_switch", [False, True])
-def test_each_branch_goes_with_its_part(tmp_path: Path, hot_switch: bool):
-    parameters, shape, values, onnx = export_adapted(tmp_path, "llama", hot_switch=hot_switch, num_hidden_layers=3)
+def test_each_branch_goes_with_its_part(tmp_path: Path, hot_switch: bool, num_splits: int):
+    layers_of_model = num_splits if num_splits == 3 else 2
+    parameters, shape, values, onnx = export_adapted(
+        tmp_path, "llama", hot_switch=hot_switch, num_hidden_layers=layers_of_model
+    )
     whole = bound(onnx, 8)
     tensors = feeds(parameters.config, list(range(8))) | values
     wanted = run(whole, tensors)
     found: dict[str, np.ndarray] = {}
     placed: list[str] = []
-    for part, path in zip(parts := tiny_parts(parameters.config, 3), cut_parts(whole, parts), strict=True):
+    for part, path in zip(parts := tiny_parts(parameters.config, num_splits), cut_parts(whole, parts), strict=True):
         found |= run(path, tensors | found)
         graph = files.load(path).graph
         own = [value.name for value in graph.inputs if is_branch_input(value.name)]
         constants = [name for name in graph.initializers if is_branch_input(name)]
-        layers = set(range(part.first_layer, part.last_layer))
+        layers = {*range(part.first_layer, part.last_layer), *part.attentions}
         if hot_switch:
             assert own == ["lora_alpha"] * bool(layers)
         assert {int(name.split("_")[1]) for name in (constants if hot_switch else own)} == layers
@@ -80,6 +105,33 @@ def test_the_head_alone_is_the_last_part():
     assert [part.has_head for part in parts] == [False] * 4 + [True]
     assert (parts[-1].weight_bytes, parts[-1].describe()) == (80, "lm_head, 0 MiB float")
     assert [part.is_embedding for part in parts] == [True] + [False] * 4
+
+
+def test_more_parts_than_layers_halve_them_and_balance_the_halves():
+    sizes = {"embedding_bytes": 100, "layer_bytes": [10] * 3, "head_bytes": 8, "mlp_bytes": [7] * 3}
+    parts = plan_split(**sizes, num_splits=5)
+    assert [(part.weight_bytes, part.describe().partition(",")[0]) for part in parts] == [
+        (100, "embedding"),
+        (3, "attention of layer 0"),
+        (10, "MLP of layer 0 + attention of layer 1"),
+        (10, "MLP of layer 1 + attention of layer 2"),
+        (15, "MLP of layer 2 + lm_head"),
+    ]
+    all_halves = plan_split(**sizes, num_splits=8, split_lm_head=True)
+    assert [part.weight_bytes for part in all_halves] == [100, 3, 7, 3, 7, 3, 7, 8]
+    assert [part.enters for part in all_halves[1:4]] == ["hidden_0", "attended_0", "hidden_1"]
+    assert [list(part.attentions) for part in all_halves] == [[], [0], [], [1], [], [2], [], []]
+    assert [part.layers for part in all_halves] == [0, *[0.5] * 6, 0]
+    assert [part.is_embedding for part in all_halves] == [True] + [False] * 7
+    with pytest.raises(RecipeError, match="share 3 layers, each in two halves\n  use at most 8"):
+        plan_split(**sizes, num_splits=9, split_lm_head=True)
+
+
+def test_a_part_of_whole_layers_is_keyed_as_before_there_were_halves():
+    part = plan_split(embedding_bytes=1, layer_bytes=[1], head_bytes=1, num_splits=2)[1]
+    assert sorted(part.model_dump(mode="json")) == [
+        "first_layer", "has_embedding", "has_head", "index", "last_layer", "of", "weight_bytes",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize("layers", [1, 2, 7])

@@ -180,7 +180,11 @@ def test_a_plan_opens_no_weights_and_loads_no_torch(recipe: Path, tmp_path: Path
 
 
 REFUSED = [
-    ("stages.split_model.num_splits=6", RecipeError, "num_splits 6 is too large: .* share 4 layers\n  use at most 5"),
+    (
+        "stages.split_model.num_splits=10",
+        RecipeError,
+        "10 is too large: .* 4 layers, each in two halves\n  use at most 9",
+    ),
     (
         "stages.prepare_exports.context_length=8",
         RecipeError,

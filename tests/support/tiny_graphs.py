@@ -61,7 +61,14 @@ def bound(onnx: Path, ar: int, cl: int = CL) -> Path:
 
 
 def tiny_parts(config: DecoderConfig, num_splits: int) -> list[Part]:
-    return plan_split(embedding_bytes=1, layer_bytes=[1] * config.num_layers, head_bytes=1, num_splits=num_splits)
+    layers = config.num_layers
+    return plan_split(
+        embedding_bytes=2,
+        layer_bytes=[2] * layers,
+        head_bytes=2,
+        num_splits=num_splits,
+        mlp_bytes=() if config.parallel_blocks else [1] * layers,
+    )
 
 
 def cut_parts(onnx: Path, parts: Sequence[Part], folder: str = "parts") -> list[Path]:

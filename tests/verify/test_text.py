@@ -72,7 +72,7 @@ def test_isolated_inputs_are_the_test_vectors(parameters, quantized, text, ar, c
     config = parameters.config
     wanted = part_inputs(quantized.reference, config, part, ar=ar, cl=cl, mask_floor=FLOOR)
     call = text.isolated_call(ar, cl)
-    found = text.runtime_inputs(call, cl) | text.hidden_before(part.first_layer, call)
+    found = text.runtime_inputs(call, cl) | text.entering(part.enters, call)
     found |= {name: text.past(name, call, cl) for name in wanted if PAST.match(name)}
     for name, values in wanted.items():
         assert np.array_equal(found[name], values), name

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from qairt import keys
 from qairt.graph import files
+from qairt.model.names import HANDED_ON
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -79,7 +80,7 @@ def cut_piece(onnx: Path, piece: Piece, *, widest: int | None = None) -> ir.Mode
     cut = between(model, enters, [values[name] for name in piece.outputs], name=str(model.graph.name))
     shape = cut.graph.outputs[0].shape
     width = shape[-1] if shape is not None and len(shape) else None
-    if widest is not None and isinstance(width, int) and width > widest and not _HIDDEN.fullmatch(piece.outputs[0]):
+    if widest is not None and isinstance(width, int) and width > widest and not HANDED_ON.fullmatch(piece.outputs[0]):
         narrow(cut, width, widest)
     return cut
 
@@ -100,7 +101,7 @@ def _all_pieces(graph: ir.Graph) -> Iterator[Piece]:
             outputs.insert(0, boundary)
         enters, previous = previous, boundary
         if outputs:
-            first = enters or next(iter(inputs & {"input_ids", *filter(_HIDDEN.fullmatch, inputs)}), "its inputs")
+            first = enters or next(iter(inputs & {"input_ids", *filter(HANDED_ON.fullmatch, inputs)}), "its inputs")
             name = f"{first} to {outputs[0]}" if boundaries else WHOLE
             form = _form([values[output] for output in outputs], None if enters is None else values[enters])
             yield Piece(name, form, enters, tuple(outputs))

@@ -1,6 +1,7 @@
 """Extract a part from a bound graph.
 
 1. A part turns `hidden_k` (or token ids) into `hidden_m` (or logits), and reads and writes its layers' keys and values.
+   Between the halves of a layer, what it reads or hands on gets the name `attended_k`.
 2. It keeps only the nodes and weights between its inputs and outputs; weights stay in their file.
 """
 
@@ -11,7 +12,7 @@ from collections.abc import Collection, Sequence
 import onnx_ir as ir
 
 from qairt.errors import GraphError
-from qairt.model.names import LOGITS, POOLED, conv_names, hidden_name, past_names, present_names
+from qairt.model.names import LOGITS, POOLED, attended_name, conv_names, past_names, present_names, residual_name
 from qairt.model.parts import Part
 
 
@@ -22,9 +23,11 @@ def cut(model: ir.Model, part: Part, *, name: str) -> ir.Model:
         GraphError: the graph lacks a tensor where the part starts or ends.
     """
     graph = model.graph
-    values = {value.name: value for value in graph.inputs} | {
-        value.name: value for node in graph for value in node.outputs
-    }
+    seams = {residual_name(layer): attended_name(layer) for layer in part.halved}
+    values: dict[str, ir.Value] = {}
+    for value in (*graph.inputs, *(output for node in graph for output in node.outputs)):
+        value.name = seams.get(str(value.name), str(value.name))
+        values[value.name] = value
 
     def find(tensor: str) -> ir.Value:
         if tensor not in values:
@@ -35,17 +38,16 @@ def cut(model: ir.Model, part: Part, *, name: str) -> ir.Model:
             )
         return values[tensor]
 
-    layers = range(part.first_layer, part.last_layer)
     is_pooled = POOLED in values
     head = POOLED if is_pooled else LOGITS
-    outputs = [find(head if part.has_head else hidden_name(part.last_layer))]
-    kept = [both for layer in layers for both in _kept(values, layer) if not is_pooled]
+    outputs = [find(head if part.has_head else part.leaves)]
+    kept = [both for layer in part.attentions for both in _kept(values, layer) if not is_pooled]
     outputs += [find(present) for _, present in kept]
-    entering = None if part.has_embedding else find(hidden_name(part.first_layer))
+    entering = None if part.has_embedding else find(part.enters)
     return between(model, entering, outputs, name=name, last={past for past, _ in kept})
 
 
-def _kept(values: Collection[str | None], layer: int) -> list[tuple[str, str]]:
+def _kept(values: Collection[str], layer: int) -> list[tuple[str, str]]:
     """What a layer of the graph keeps, as input and output."""
     short = conv_names(layer)
     return [short] if short[0] in values else list(zip(past_names(layer), present_names(layer), strict=True))

@@ -13,6 +13,7 @@ import onnx_ir as ir
 from numpy.typing import NDArray
 
 from qairt.model.layout import EMBEDDING, LM_HEAD
+from qairt.model.parameters import Parameters
 
 ALIGNMENT = 4096
 
@@ -41,22 +42,23 @@ class ExportedWeights:
     """Every weight of an exported graph: a decoder's parameters, and other tensors such as those of LoRA branches."""
 
     def __init__(
-        self, parameters: Weights, others: Mapping[str, NDArray[np.float32]], files: Sequence[Path] = ()
+        self, parameters: Parameters, others: Mapping[str, NDArray[np.float32]], files: Sequence[Path] = ()
     ) -> None:
         self.files = files
         """What they are read from."""
-        self._parameters = parameters
-        self._others = others
+        self.parameters = parameters
+        self.others = others
+        """Of no file of the model, by name."""
         self.vocabulary = parameters.vocabulary
 
     def names(self) -> list[str]:
-        return [*self._parameters.names(), *self._others]
+        return [*self.parameters.names(), *self.others]
 
     def shape(self, name: str) -> tuple[int, ...]:
-        return self._others[name].shape if name in self._others else self._parameters.shape(name)
+        return self.others[name].shape if name in self.others else self.parameters.shape(name)
 
     def read(self, name: str) -> NDArray[np.float32]:
-        return self._others[name] if name in self._others else self._parameters.read(name)
+        return self.others[name] if name in self.others else self.parameters.read(name)
 
 
 def locations_of(weights: Weights, names: Iterable[str] | None = None) -> dict[str, TensorLocation]:

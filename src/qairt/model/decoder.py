@@ -31,7 +31,7 @@ from qairt.model.layers.convolution import convolution
 from qairt.model.layers.mlp import mlp
 from qairt.model.layers.norms import norm
 from qairt.model.layers.pooling import pooled
-from qairt.model.names import CAP, hidden_name
+from qairt.model.names import CAP, hidden_name, residual_name
 from qairt.model.ops import BlockOps, Ops
 
 T = TypeVar("T")
@@ -70,7 +70,7 @@ def block(
         attended, key, value = attention(ops, config, layer, read, positions, past)
         kept = (key, value)
     attended = normed(attended, places.after_attention, "attn.post_norm")
-    residual = ops.add(hidden, attended, out=t + "attn.residual")
+    residual = ops.add(hidden, attended, out=residual_name(layer))
     if not config.parallel_blocks:
         read = normed(residual, places.before_mlp, "mlp.norm")
     product = normed(mlp(ops, config, layer, read), places.after_mlp, "mlp.post_norm")

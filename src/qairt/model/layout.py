@@ -44,7 +44,7 @@ def weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
 def layer_weight_shapes(config: DecoderConfig, layer: int) -> dict[str, tuple[int, ...]]:
     """The same for one decoder layer."""
     mixer = _convolution_shapes(config) if config.is_convolution(layer) else _attention_shapes(config)
-    shapes = mixer | _mlp_shapes(config)
+    shapes = mixer | mlp_weight_shapes(config)
     return {f"model.layers.{layer}.{name}": shape for name, shape in shapes.items()}
 
 
@@ -132,7 +132,8 @@ def _convolution_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
     return shapes | _linear("conv.out_proj", hidden, hidden, bias=False)
 
 
-def _mlp_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+def mlp_weight_shapes(config: DecoderConfig) -> dict[str, tuple[int, ...]]:
+    """Of the second half of every layer, the MLP or the experts with their norms; without the layer's prefix."""
     hidden, width = config.hidden_size, config.intermediate_size
     shapes = _norm_shapes(config, config.norms.before_mlp)
     if config.experts is not None:

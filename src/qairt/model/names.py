@@ -17,6 +17,8 @@ CAP = "cap"
 """The end of the parameter that capped scores or logits are multiplied by; it is in no file."""
 PAST = re.compile(r"^past_(key|value|conv)_(\d+)_(in|out)$")
 """What a layer keeps of past tokens, by the name of a graph's input or output; see `qairt.model.kept`."""
+HANDED_ON = re.compile(r"(hidden|attended)_(\d+)")
+"""What one part hands on to the next."""
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 
@@ -34,6 +36,16 @@ def split_expert(name: str) -> tuple[str, int | None]:
 def hidden_name(layer: int) -> str:
     """The input of decoder layer `layer`; `hidden_name(num_layers)` is the output of the last one."""
     return f"hidden_{layer}"
+
+
+def attended_name(layer: int) -> str:
+    """What enters the MLP of decoder layer `layer`, where a part begins or ends between its halves."""
+    return f"attended_{layer}"
+
+
+def residual_name(layer: int) -> str:
+    """The same in a graph of which that is no input or output."""
+    return f"layers.{layer}.attn.residual"
 
 
 def past_names(layer: int) -> tuple[str, str]:

@@ -28,6 +28,8 @@ class Sizes:
     layers: tuple[int, ...]
     head: int
     """Final norm and lm_head."""
+    mlps: tuple[int, ...] = ()
+    """Of each layer, what belongs to its MLP; empty where layers cannot be halved."""
 
     @property
     def total(self) -> int:
@@ -40,13 +42,15 @@ class Sizes:
 
 def sizes_of(env: Env) -> Sizes:
     """Sizes of the recipe's model."""
-    from qairt.model.layout import layer_weight_shapes
+    from qairt.model.layout import layer_weight_shapes, mlp_weight_shapes
 
     config = model_of(env).config
     shapes = (layer_weight_shapes(config, layer).values() for layer in range(config.num_layers))
     layers = tuple(4 * sum(map(prod, of_layer)) for of_layer in shapes)
     table = 4 * config.vocab_size * config.hidden_size
-    return Sizes(embedding=table, layers=layers, head=table + 4 * config.hidden_size)
+    mlp = 4 * sum(map(prod, mlp_weight_shapes(config).values()))
+    mlps = () if config.parallel_blocks else (mlp,) * config.num_layers
+    return Sizes(embedding=table, layers=layers, head=table + 4 * config.hidden_size, mlps=mlps)
 
 
 def held_bytes(env: Env) -> int:

@@ -165,7 +165,7 @@ class GenerateContextBinary(ToolchainStage[GenerateContextBinaryConfig, Generate
         if config.toolchain == "sdk":
             return 0.0
         part = part_at(coord, env)
-        first = next((each.index for each in parts_of(env) if each.last_layer > each.first_layer), part.index)
+        first = next((each.index for each in parts_of(env) if each.layers), part.index)
         return estimated_seconds(config.emulate, part, ars, is_first=part.index == first)
 
     def run(

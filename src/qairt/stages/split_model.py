@@ -36,6 +36,8 @@ from qairt.stages.toolchain_choice import uses_sdk
 if TYPE_CHECKING:
     import onnx_ir as ir
 
+    from qairt.graph.weights_file import ExportedWeights
+    from qairt.model.config import DecoderConfig
     from qairt.model.parts import Part
 
 
@@ -45,8 +47,9 @@ class SplitModelConfig(StageConfig):
     not_in_key = StageConfig.not_in_key | {"num_splits", "split_lm_head"}
 
     num_splits: Annotated[int, Field(gt=0)] | Literal["auto"] = 4
-    """Number of parts, including the embedding (part 1); `auto`: the fewest that fit a graph and the RAM, the machine's
-    or that of `--memory`. A cache directory keeps what its first run chose."""
+    """Number of parts, including the embedding (part 1); at most two for a layer, its attention and its MLP. `auto`:
+    the fewest that fit a graph and the RAM, the machine's or that of `--memory`. A cache directory keeps what its
+    first run chose."""
     split_lm_head: bool = False
     """Make the last part the final norm and lm_head alone; counted in `num_splits`."""
 
@@ -84,7 +87,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
     """Split each graph into `num_splits` parts.
 
     1. Part 1 is the embedding alone.
-    2. A cut comes after the second residual Add of a layer.
+    2. A cut comes after the second residual Add of a layer; with more parts than layers, after the first too.
     3. Parts are balanced by bytes, including lm_head, unless `split_lm_head` makes it the last part.
     4. Each part is run on real text and compared with the float model.
 
@@ -149,8 +152,10 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         from qairt.graph.foreign.adopt import external_part_inputs
         from qairt.model.config import DecoderConfig
         from qairt.model.inputs import is_mask
+        from qairt.model.names import attended_name, residual_name
         from qairt.model.parts import Part
         from qairt.quant.encodings_json import read_encodings, write_encodings
+        from qairt.quant.measure.attended import with_attended
         from qairt.quant.measure.reference_vectors import ReferenceVectors, expected_outputs, part_inputs
 
         source, directory = context.input, context.directory
@@ -168,7 +173,10 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         onnx = directory / f"{name}.onnx"
         files.save(cut, onnx)
         encodings = directory / f"{name}.encodings"
-        kept = read_encodings(read_text(source.encodings)).subset(split.tensor_names(cut))
+        whole = read_encodings(read_text(source.encodings))
+        for layer in part.halved:
+            whole.activations[attended_name(layer)] = whole.activations[residual_name(layer)]
+        kept = whole.subset(split.tensor_names(cut))
         encodings.write_text(write_encodings(kept))
         context.progress(0.3, "running the part on real text")
         vectors = directory / "test_vectors.safetensors"
@@ -177,6 +185,9 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         if source.model is not None and source.vectors is not None:
             config = DecoderConfig.model_validate_json(read_regular(source.model))
             reference = ReferenceVectors.load(source.vectors)
+            if part.halved:
+                exported = _exported(task, context, config)
+                reference = with_attended(reference, exported.parameters, exported.others)
             cl = int(str(task.params["cl"]))
             inputs = part_inputs(reference, config, part, ar=ar, cl=cl, mask_floor=floor)
             expected = expected_outputs(reference, config, part, ar=ar, cl=cl)
@@ -207,15 +218,19 @@ def _write_weights(
 
     source = context.input
     assert source.model is not None
-    config = DecoderConfig.model_validate_json(read_regular(source.model))
-    exported = open_exported(
-        task.paths["model"], config, source.changed_weights, source.rotation, source.branch_weights
-    )
+    exported = _exported(task, context, DecoderConfig.model_validate_json(read_regular(source.model)))
 
     def progress(fraction: float, name: str) -> None:
         context.progress(0.3 * fraction, name)
 
     write_part_weights(cut, exported, weights, context.shared, progress)
+
+
+def _exported(
+    task: Task, context: Context[SplitModelConfig, SplitModelInput], config: DecoderConfig
+) -> ExportedWeights:
+    source = context.input
+    return open_exported(task.paths["model"], config, source.changed_weights, source.rotation, source.branch_weights)
 
 
 def _vector_bytes(part: Part, coord: Coord, env: Env) -> int:
@@ -228,7 +243,7 @@ def _vector_bytes(part: Part, coord: Coord, env: Env) -> int:
     assert isinstance(ar, int)
     kept = sum(
         prod(kept_shape(config, name, kept_slots(config, layer, ar, cl)))
-        for layer in range(part.first_layer, part.last_layer)
+        for layer in part.attentions
         for name, _ in kept_names(config, layer)
     )
     width = config.vocab_size if part.has_head and config.pooling is None else config.hidden_size
@@ -299,6 +314,7 @@ def parts_for(env: Env, num_splits: int) -> list[Part]:
         head_bytes=sizes.head,
         num_splits=num_splits,
         split_lm_head=config.split_lm_head,
+        mlp_bytes=sizes.mlps,
     )
 
 

@@ -63,7 +63,7 @@ def quantize_peak(part: Part, *, sdk: bool = False) -> int:
     if sdk:
         return 300_000_000 + 3 * part.weight_bytes
     least, each = _QUANTIZING_RAM
-    layer = _of_layers(part) / max(part.last_layer - part.first_layer, 1)
+    layer = _of_layers(part) / max(part.layers, 1)
     return round(least + each * max(part.embedding_bytes, part.head_bytes, layer / _LINEARS_IN_A_LAYER))
 
 

@@ -86,7 +86,7 @@ def require_parts_fit(
         remedy = (
             f"set num_splits to {fitting} or more"
             if fitting is not None
-            else "no num_splits fits: the embedding, one layer or lm_head alone is too large; use fewer bits per weight"
+            else "no num_splits fits: the smallest part that can be made is too large; use fewer bits per weight"
         )
     raise RecipeError(
         f"part {worst.index} of {worst.of} would hold {held(worst) / 2**30:,.2f} GiB of weights at "

@@ -145,11 +145,13 @@ class FloatModel:
         return open_quantized(self._source, self.config, changed, rotation)
 
     def _text_of(self, vectors: ReferenceVectors, parameters: Parameters) -> ReferenceText:
+        from qairt.quant.measure.attended import with_attended
         from qairt.verify.text import ReferenceText
 
         mask = self.encodings.activations["attention_mask"]
         floor = float(mask.minimum[0])
         logits = partial(_logits, vectors, parameters)
+        vectors = with_attended(vectors, parameters, self._branches)
         return ReferenceText(vectors, self.config, mask_floor=floor, logits=logits, branches=self._branches)
 
 

@@ -133,7 +133,7 @@ class _MeasuredPart:
         cl = self._graphs.cl
         inputs = self._text.runtime_inputs(call, cl)
         if not self._part.has_embedding:
-            inputs |= self._text.hidden_before(self._part.first_layer, call)
+            inputs |= self._text.entering(self._part.enters, call)
         inputs |= {name: self._text.past(name, call, cl) for name in graph.inputs if PAST.match(name)}
         inputs |= self._text.branches_of(graph.inputs)
         self._compare("isolated", call, graph, graph.run(inputs))

@@ -10,7 +10,7 @@ import numpy as np
 from qairt.model.call_inputs import call_inputs
 from qairt.model.config import DecoderConfig
 from qairt.model.kept import kept_slots
-from qairt.model.names import PAST, POOLED, hidden_name, is_branch_input, token_axis
+from qairt.model.names import PAST, POOLED, is_branch_input, token_axis
 from qairt.quant.measure.reference_vectors import ReferenceVectors
 from qairt.runtime.stored import Array, Floats
 from qairt.verify.measure import rows
@@ -122,9 +122,8 @@ class ReferenceText:
         names = {name: shape for name, shape in inputs.items() if is_branch_input(name)}
         return {name: self._branches.get(name, np.zeros(shape, np.float32)) for name, shape in names.items()}
 
-    def hidden_before(self, layer: int, call: GraphCall) -> dict[str, Array]:
-        """The float model's hidden state before a layer."""
-        name = hidden_name(layer)
+    def entering(self, name: str, call: GraphCall) -> dict[str, Array]:
+        """The float model's hidden state that a part reads as `name`."""
         return {name: _left_padded(self.vectors.tensors[name][:, call.past : call.past + call.new], call.ar, 1)}
 
     def past(self, name: str, call: GraphCall, cl: int) -> Array:

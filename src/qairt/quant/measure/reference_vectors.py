@@ -18,7 +18,7 @@ from qairt.errors import QuantizationError
 from qairt.model.call_inputs import call_inputs
 from qairt.model.config import DecoderConfig
 from qairt.model.kept import kept_names, kept_slots
-from qairt.model.names import POOLED, branch_layer, hidden_name, is_branch_input, token_axis
+from qairt.model.names import POOLED, branch_layer, is_branch_input, token_axis
 
 if TYPE_CHECKING:
     from qairt.model.parts import Part
@@ -98,21 +98,24 @@ def part_inputs(
     if part.has_embedding:
         inputs["input_ids"] = _left_padded(vectors.tensors["input_ids"][None, past : past + new], ar, 1)
     else:
-        name = hidden_name(part.first_layer)
+        name = part.enters
         inputs[name] = _left_padded(vectors.tensors[name][:, past : past + new], ar, 1)
-    if part.first_layer == part.last_layer:
-        return inputs
+    if not part.attentions:
+        return inputs | _branches_of(vectors, part)
     inputs |= call_inputs(config, ar=ar, cl=cl, past=past, new=new, floor=mask_floor, length=vectors.length)
-    for layer in range(part.first_layer, part.last_layer):
+    for layer in part.attentions:
         slots = kept_slots(config, layer, ar, cl)
         for name_in, name_out in kept_names(config, layer):
             axis = token_axis(name_in)
             seen = vectors.tensors[name_out].take(np.arange(max(past - slots, 0), past), axis)
             inputs[name_in] = _left_padded(seen, slots, axis)
-    for name in vectors.tensors:
-        if is_branch_input(name) and branch_layer(name) in (None, *range(part.first_layer, part.last_layer)):
-            inputs[name] = vectors.tensors[name]
-    return inputs
+    return inputs | _branches_of(vectors, part)
+
+
+def _branches_of(vectors: ReferenceVectors, part: Part) -> dict[str, Array]:
+    layers = range(part.first_layer, max(part.last_layer, part.attentions.stop))
+    names = [name for name in vectors.tensors if is_branch_input(name)]
+    return {name: vectors.tensors[name] for name in names if branch_layer(name) in (None, *layers)}
 
 
 def expected_outputs(
@@ -128,7 +131,7 @@ def expected_outputs(
     new, past = _counts(vectors, ar, cl)
     outputs: dict[str, Array] = {}
     if config.pooling is not None:
-        name = POOLED if part.has_head else hidden_name(part.last_layer)
+        name = POOLED if part.has_head else part.leaves
         return {name: vectors.tensors[name]} if new == vectors.length else {}
     if part.has_head:
         kept = vectors.tensors["logits"]
@@ -136,9 +139,9 @@ def expected_outputs(
         if stop > 0:
             outputs["logits"] = kept[:, max(stop - new, 0) : stop]
     else:
-        name = hidden_name(part.last_layer)
+        name = part.leaves
         outputs[name] = vectors.tensors[name][:, past : past + new]
-    for layer in range(part.first_layer, part.last_layer):
+    for layer in part.attentions:
         for _, name in kept_names(config, layer):
             outputs[name] = vectors.tensors[name].take(np.arange(past, past + new), token_axis(name))
     return outputs
