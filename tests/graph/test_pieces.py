@@ -15,7 +15,7 @@ from qairt.graph.pieces import Piece, cut_piece, pieces, whole
 from qairt.graph.session import open_session
 from qairt.model.describe import describe_model
 from qairt.model.parameters import open_parameters
-from qairt.quant.config import TechniqueConfig
+from qairt.quant.config import ModulePrecisions, TechniqueConfig
 from qairt.quant.quantize_model import quantize_model
 from qairt.runtime.emulation import stored_inputs
 from qairt.runtime.parts import PartGraph
@@ -70,6 +70,31 @@ def test_the_embedding_and_a_part_without_inner_boundary_are_whole(tmp_path: Pat
     assert named(last) == ["hidden_2 to hidden_3", "hidden_3 to logits"]
     forms = [pieces(each.onnx)[0].form for each in (embedding, first, second, last)]
     assert forms[1] == forms[2] == forms[3] != forms[0]
+
+
+def test_the_halves_of_a_layer_compute_what_it_computes(part: PartGraph, tmp_path: Path) -> None:
+    layer, head = pieces(part.onnx)
+    attention, mlp = layer.halves
+    assert (attention.enters, attention.outputs[1:]) == (None, ("past_key_0_out", "past_value_0_out"))
+    assert (attention.outputs[0], mlp.outputs) == (mlp.enters, ("hidden_1",))
+    assert head.halves == ()
+    inputs = stored_inputs(part.signature.inputs, {})
+    for folder in ("layer", "attention", "mlp"):
+        (tmp_path / folder).mkdir()
+    wanted = run(saved(part.onnx, layer, tmp_path / "layer"), inputs)
+    found = run(saved(part.onnx, attention, tmp_path / "attention"), inputs)
+    found |= run(saved(part.onnx, mlp, tmp_path / "mlp"), found)
+    for name, values in wanted.items():
+        assert np.array_equal(found[name], values), name
+
+
+def test_another_precision_of_an_mlp_is_another_form_of_that_half(tmp_path: Path) -> None:
+    precisions = ModulePrecisions(custom={"model.layers.1.mlp.down_proj": 8})
+    technique = TechniqueConfig(technique="minmax", weight_bitwidth=4, module_precisions=precisions)
+    first, second, _ = pieces(quantized(tmp_path, technique=technique)[1].onnx)
+    assert (first.name, second.name) == ("hidden_0 to hidden_1", "hidden_1 to hidden_2")
+    assert first.halves[0].form == second.halves[0].form
+    assert first.halves[1].form != second.halves[1].form
 
 
 def test_another_precision_is_another_form(part: PartGraph, tmp_path: Path) -> None:

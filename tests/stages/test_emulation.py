@@ -5,11 +5,18 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from forms import Form
+from tiny_models import save_tiny
+from tiny_parts import make_parts
 from zoo import FORMS
 
 from qairt.errors import ToolchainError
+from qairt.model.describe import describe_model
+from qairt.model.parameters import open_parameters
+from qairt.quant.config import ModulePrecisions, TechniqueConfig
+from qairt.quant.quantize_model import quantize_model
 from qairt.runtime.emulation import REMEDY
 from qairt.stages.emulation import EmulatedPiece, EmulationCheck, pieces_of
 from qairt.stages.generate_context_binary import GenerateContextBinaryConfig
@@ -73,6 +80,36 @@ def test_all_emulates_the_pieces_and_the_whole(tmp_path: Path) -> None:
     names = {how: [piece.name for piece in pieces_of(graph, how)] for how in ("auto", "all", "none")}
     separate = ["hidden_0 to hidden_1", "hidden_1 to logits"]
     assert names == {"auto": separate, "all": [*separate, "whole"], "none": []}
+
+
+def test_a_layer_with_a_half_that_was_right_is_emulated_by_its_other_half(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_tiny(tmp_path / "hf", "llama", num_hidden_layers=4)
+    parameters = open_parameters(tmp_path / "hf", describe_model(tmp_path / "hf").config)
+    eight_bits = ("1.mlp.down_proj", "2.mlp.down_proj", "2.self_attn.v_proj", "3.self_attn.v_proj")
+    technique = TechniqueConfig(
+        technique="minmax",
+        weight_bitwidth=4,
+        module_precisions=ModulePrecisions(custom={f"model.layers.{name}": 8 for name in eight_bits}),
+    )
+    encodings = quantize_model(parameters, [np.arange(3, 40)], technique).encodings
+    part = make_parts(tmp_path, parameters, ars=[4], cl=16, num_splits=2, encodings=encodings)[4][1]
+    check = EmulationCheck(SOCS["SM8650"], 3, 1, shared=tmp_path / "shared", scratch=tmp_path)
+    check.run("auto", [(QuantizedGraph(part.onnx, part.signature), None)], lambda fraction, step: None)
+    lines = capsys.readouterr().out.splitlines()
+    emulated = [line.rpartition(", ")[2].rstrip(")") for line in lines if "emul" not in line and " dB (" in line]
+    assert emulated == [
+        "hidden_0 to hidden_1",
+        "hidden_0 to hidden_1",
+        "layers.1.attn.residual to hidden_2",
+        "hidden_2 to layers.2.attn.residual",
+        "layers.1.attn.residual to hidden_2",
+        "hidden_2 to layers.2.attn.residual",
+        "hidden_0 to hidden_1",
+        "hidden_4 to logits",
+    ]
+    assert len(list((tmp_path / "shared").glob("*.json"))) == 6, "a layer, four halves, the head"
 
 
 def test_binaries_from_before_there_was_a_check_are_found() -> None:

@@ -3,7 +3,8 @@
 A compiler that rewrites a form wrongly does so in every layer of that form. One of them shows it, in a fraction of the
 time that the part takes.
 
-1. A layer lies between `hidden_k` and `hidden_{k+1}`. A part without these names is one piece.
+1. A layer lies between `hidden_k` and `hidden_{k+1}`, its halves before and after the first residual Add. A part
+   without these names is one piece.
 2. Two pieces have one form if their nodes, types and shapes are equal; scales, weights and names may differ.
 3. A graph output belongs to the last piece that it depends on.
 """
@@ -12,13 +13,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt import keys
 from qairt.graph import files
-from qairt.model.names import HANDED_ON
+from qairt.model.names import HANDED_ON, hidden_name, is_residual, residual_name
 
 if TYPE_CHECKING:
     import onnx_ir as ir
@@ -41,6 +42,8 @@ class Piece:
     enters: str | None
     """The hidden state it reads; None for the part's first piece."""
     outputs: tuple[str, ...]
+    halves: tuple[Piece, ...] = ()
+    """Of a layer, its attention and its MLP; empty for all else."""
 
 
 def pieces(onnx: Path) -> list[Piece]:
@@ -80,19 +83,32 @@ def cut_piece(onnx: Path, piece: Piece, *, widest: int | None = None) -> ir.Mode
     cut = between(model, enters, [values[name] for name in piece.outputs], name=str(model.graph.name))
     shape = cut.graph.outputs[0].shape
     width = shape[-1] if shape is not None and len(shape) else None
-    if widest is not None and isinstance(width, int) and width > widest and not HANDED_ON.fullmatch(piece.outputs[0]):
+    if widest is not None and isinstance(width, int) and width > widest and not is_residual(piece.outputs[0]):
         narrow(cut, width, widest)
     return cut
 
 
 def _all_pieces(graph: ir.Graph) -> Iterator[Piece]:
     values = _values(graph)
+    outer = {str(value.name) for value in (*graph.inputs, *graph.outputs)}
     inputs = {str(value.name) for value in graph.inputs}
-    inner = sorted(
-        (name for name in values if _HIDDEN.fullmatch(name) and name not in inputs), key=lambda name: int(name[7:])
-    )
+    hidden = sorted(int(name[7:]) for name in values if _HIDDEN.fullmatch(name) and name not in inputs)
+    of_halves = [name for layer in hidden for name in (residual_name(layer - 1), hidden_name(layer)) if name in values]
+    halves = _pieces_at(graph, [name for name in of_halves if name not in outer])
+    for piece in _pieces_at(graph, [name for name in map(hidden_name, hidden) if name not in outer]):
+        own = []
+        for half in halves:
+            own.append(half)
+            if piece.outputs[0] in half.outputs:
+                break
+        yield replace(piece, halves=tuple(own)) if len(own) > 1 else piece
+
+
+def _pieces_at(graph: ir.Graph, boundaries: Sequence[str]) -> Iterator[Piece]:
+    """What lies before, between and after the boundaries, given in order."""
+    values = _values(graph)
+    inputs = {str(value.name) for value in graph.inputs}
     ends = [str(value.name) for value in graph.outputs]
-    boundaries = [name for name in inner if name not in ends]
     owner = {name: _last_boundary(values[name], boundaries) for name in ends}
     previous: str | None = None
     for boundary in (*boundaries, None):

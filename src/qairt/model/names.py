@@ -19,6 +19,7 @@ PAST = re.compile(r"^past_(key|value|conv)_(\d+)_(in|out)$")
 """What a layer keeps of past tokens, by the name of a graph's input or output; see `qairt.model.kept`."""
 HANDED_ON = re.compile(r"(hidden|attended)_(\d+)")
 """What one part hands on to the next."""
+_RESIDUAL = re.compile(r"layers\.\d+\.attn\.residual")
 _EXPERT = re.compile(r"\.experts\.(\d+)\.")
 
 
@@ -55,6 +56,11 @@ def past_names(layer: int) -> tuple[str, str]:
 def conv_names(layer: int) -> tuple[str, str]:
     """What a short convolution reads of past tokens, and gives of new ones."""
     return f"past_conv_{layer}_in", f"past_conv_{layer}_out"
+
+
+def is_residual(name: str) -> bool:
+    """Whether a tensor is the residual stream between layers or their halves."""
+    return bool(HANDED_ON.fullmatch(name) or _RESIDUAL.fullmatch(name))
 
 
 def token_axis(name: str) -> int:

@@ -21,7 +21,7 @@ import numpy as np
 
 from qairt.errors import ToolchainError
 from qairt.graph.tensors import TensorSpec
-from qairt.model.names import HANDED_ON, LOGITS
+from qairt.model.names import LOGITS, is_residual
 from qairt.runtime.cpu import CpuPart
 from qairt.runtime.emulator import EmulatedPart
 from qairt.runtime.metrics import decibel
@@ -61,7 +61,7 @@ class Emulated:
         """The SQNR that an output must have, in dB."""
         if sum(name.startswith("past_key_") for name in self.db) > 1:
             return MIN_DEEP_DB
-        return MIN_DB if HANDED_ON.fullmatch(output) or output == LOGITS else MIN_STATE_DB
+        return MIN_DB if is_residual(output) or output == LOGITS else MIN_STATE_DB
 
     def require_right(self, where: str) -> None:
         """

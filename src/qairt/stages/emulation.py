@@ -2,6 +2,8 @@
 
 1. `auto` emulates one piece of every form (`qairt.graph.pieces`), with logits of at most `WIDEST` columns. A form that
    was right is not emulated again: not in another part, and not in a later run with the same compiler and chip.
+   Of a layer whose attention or MLP was right in another layer, only the other half is emulated: with mixed precision
+   there are more forms of layers than of their halves.
 2. `all` emulates every graph of every part as a whole too.
 3. The binary itself cannot be emulated: on x86 a binary with two graphs, or with 4-bit blocks, ends the vendor's
    process. Each graph is compiled once more, in the process that emulates it.
@@ -88,26 +90,33 @@ class EmulationCheck:
                 what = f"{graph.signature.name}, {piece.name}"
                 progress(number / len(graphs), f"emulating {what}")
                 if piece.name == WHOLE and how == "all":
-                    found = self._emulated(graph, piece, vectors, widest=None)
+                    results = [self._emulated(graph, piece, vectors, widest=None)]
                 else:
-                    found = self._known_or_emulated(graph, piece, vectors)
-                print(f"{what}: {found.describe()}")
+                    results = self._known_or_emulated(graph, piece, vectors)
+                for found in results:
+                    print(f"{what}: {found.describe()}")
 
-    def _known_or_emulated(self, graph: QuantizedGraph, piece: Piece, vectors: Path | None) -> EmulatedPiece:
-        """The result of a piece of this form; parts that are built at the same time emulate it once."""
+    def _known_or_emulated(self, graph: QuantizedGraph, piece: Piece, vectors: Path | None) -> list[EmulatedPiece]:
+        """The result of a piece of this form, or those of its halves; parts that are built at the same time emulate it
+        once."""
+        path = self._result_file(piece)
+        with FileLock(path.with_suffix(".lock")):
+            known = _result(path)
+            if known is not None:
+                return [known]
+            if any(_result(self._result_file(half)) for half in piece.halves):
+                return [each for half in piece.halves for each in self._known_or_emulated(graph, half, vectors)]
+            result = self._emulated(graph, piece, vectors, widest=WIDEST)
+            for file in (path, *map(self._result_file, piece.halves)):
+                write_atomic(file, result.model_dump_json(indent=1) + "\n")
+            return [result]
+
+    def _result_file(self, piece: Piece) -> Path:
         from qairt.toolchain.qnn import wheel
 
         compiled = [self.soc.name, self.soc.vtcm_mb, self.optimization_level, self.extended_udma, wheel.version()]
-        facts = [VERSION, piece.form, WIDEST, *compiled]
         make_folder(self.shared)
-        path = self.shared / f"{keys.digest(facts)[:32]}.json"
-        with FileLock(path.with_suffix(".lock")):
-            try:
-                return EmulatedPiece.model_validate_json(read_regular(path))
-            except (OSError, ValidationError):
-                result = self._emulated(graph, piece, vectors, widest=WIDEST)
-                write_atomic(path, result.model_dump_json(indent=1) + "\n")
-                return result
+        return self.shared / f"{keys.digest([VERSION, piece.form, WIDEST, *compiled])[:32]}.json"
 
     def _emulated(
         self, graph: QuantizedGraph, piece: Piece, vectors: Path | None, *, widest: int | None
@@ -136,6 +145,13 @@ class EmulationCheck:
             )
         emulated.require_right(f"{signature.name}, {piece.name}")
         return EmulatedPiece(graph=signature.name, piece=piece.name, db=dict(emulated.db))
+
+
+def _result(file: Path) -> EmulatedPiece | None:
+    try:
+        return EmulatedPiece.model_validate_json(read_regular(file))
+    except (OSError, ValidationError):
+        return None
 
 
 def pieces_of(graph: QuantizedGraph, how: Emulate) -> list[Piece]:
