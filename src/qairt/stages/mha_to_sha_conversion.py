@@ -67,14 +67,14 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
         return value_of(coord, "split") != 1
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        from qairt.toolchain.costs import check_peak, graph_seconds, head_split_bytes
+        from qairt.toolchain.costs import graph_peak, graph_seconds, head_split_bytes
 
         tasks, written = [], set()
         for coord in batch:
             part = part_at(coord, env)
             size = 5_000_000 + (head_split_bytes(part) if part.index not in written else 0)
             written.add(part.index)
-            estimate = Estimate(bytes=size, seconds=graph_seconds(part), peak_ram=check_peak(part))
+            estimate = Estimate(bytes=size, seconds=graph_seconds(part), peak_ram=graph_peak(part))
             tasks.append(Task(coord=coord, sources=(coord,), estimate=estimate, shares=f"part {part.index}"))
         return Expansion(tasks)
 

@@ -115,7 +115,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         return [f"num_splits: auto is {number}: {why}; {vtcm}"] if why else []
 
     def expand(self, batch: Batch, env: Env) -> Expansion:
-        from qairt.toolchain.costs import check_peak, graph_seconds, write_seconds
+        from qairt.toolchain.costs import graph_peak, graph_seconds, write_seconds
 
         tasks = []
         writes = has_model(env) and not is_external(env)
@@ -127,7 +127,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
                 estimate = Estimate(
                     bytes=3_000_000 + _vector_bytes(part, coord, env) + part.weight_bytes * is_first,
                     seconds=graph_seconds(part) + write_seconds(part) * is_first,
-                    peak_ram=check_peak(part, writes=is_first),
+                    peak_ram=graph_peak(part),
                 )
                 tasks.append(
                     Task(

@@ -12,10 +12,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from qairt.model.parts import Part
 
-_GRAPH_RAM = 250_000_000, 1.55
-"""To read and run a float graph: bytes whatever its size, and for each byte of weights."""
-_HEAD_RAM, _WRITTEN_HEAD_RAM = 0.5, 1.35
-"""Beyond that, for each byte of lm_head: to run it, and to write its weights before."""
+_GRAPH_RAM = 400_000_000, 1.05
+"""To read and run a float graph: bytes whatever its size, and for each byte of weights, which are mapped."""
 _QUANTIZING_RAM = 200_000_000, 1.05
 """To round weights: bytes whatever their size, and for each byte of the largest tensor."""
 _COMPILING_RAM = 250_000_000, {4: 1.45, 8: 2.2}
@@ -25,18 +23,9 @@ _LINEARS_IN_A_LAYER = 3
 
 
 def graph_peak(part: Part) -> int:
-    """Bytes of RAM to check a part's float graph, or to rewrite it."""
+    """Bytes of RAM to write a part's float graph, run it once, or rewrite it."""
     least, each = _GRAPH_RAM
     return round(least + each * (part.weight_bytes - part.embedding_bytes))
-
-
-def check_peak(part: Part, *, writes: bool = False) -> int:
-    """Bytes of RAM to run a part's float graph once; ONNX Runtime arranges lm_head's weights anew.
-
-    Args:
-        writes: whether its weights are written before.
-    """
-    return graph_peak(part) + round((_WRITTEN_HEAD_RAM if writes else _HEAD_RAM) * part.head_bytes)
 
 
 def graph_seconds(part: Part) -> float:
