@@ -77,11 +77,18 @@ def test_presets(tmp_path: Path, preset: str, changes: str) -> None:
     assert pipeline.verify("quantize").first_below() is None
 
 
-def test_only_results_of_techniques_that_compensate_are_made_again(tmp_path: Path) -> None:
-    """Those of before were rounded a little differently; a recipe that names another technique finds its results."""
+def test_only_results_that_would_differ_are_made_again(tmp_path: Path) -> None:
+    """Those of error compensation were rounded a little differently before, those of tuning were tuned in float32; a
+    recipe that names another technique finds its results."""
     inputs = {}
-    for name in ("lpbq_seqmse.yaml", "lpbq_mse.yaml", "lpbq_gptq.yaml", "balanced.yaml"):
+    for name in ("lpbq_seqmse.yaml", "lpbq_mse.yaml", "lpbq_gptq.yaml", "balanced.yaml", "best.yaml"):
         plan = opened(tmp_path / name, "{}", name).plan()
         item = next(planned for planned in plan.stages if planned.stage.name == "quantization").items[0]
-        inputs[name] = "error compensation" in str(item.inputs)
-    assert inputs == {"lpbq_seqmse.yaml": False, "lpbq_mse.yaml": False, "lpbq_gptq.yaml": True, "balanced.yaml": True}
+        inputs[name] = [fact for fact in ("error compensation", "tuning") if fact in str(item.inputs)]
+    assert inputs == {
+        "lpbq_seqmse.yaml": [],
+        "lpbq_mse.yaml": [],
+        "lpbq_gptq.yaml": ["error compensation"],
+        "balanced.yaml": ["error compensation"],
+        "best.yaml": ["error compensation", "tuning"],
+    }

@@ -191,6 +191,8 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
             facts.append(("error compensation", 2))  # results from before rounded a little differently
         elif storage is not None and any(stored.scheme == "Q4_0" for stored, _ in storage.formats):
             facts.append(("keeps the grid of", "Q4_0"))  # results from before did not
+        if technique.distillation_steps:
+            facts.append(("tuning", 2))  # results from before were tuned in float32
         return (*facts, *shape_facts(env, self.name))
 
     def facets_read(self) -> Collection[str]:

@@ -6,7 +6,8 @@ channel and the weights of the norms, takes some steps down the gradient of
 
     KL(float || quantized) of the next token, on text that the weights were not chosen on
 
-The grid stays exact, because a channel's scale is a factor of the whole channel. A few chunks are held out; if the loss
+The grid stays exact, because a channel's scale is a factor of the whole channel. Gradients are computed in bfloat16
+where the processor has it (`qairt.quant.tune.half`). A few chunks are held out; if the loss
 on them does not fall, nothing is changed.
 
 In memory: one block's weights, lm_head, the input of each block for the chunks in progress, and the float model's last
@@ -42,6 +43,7 @@ from qairt.quant.structure import Structure
 from qairt.quant.threads import one_thread_each
 from qairt.quant.tune.adam import Adam
 from qairt.quant.tune.blocks import Backward, run_backward, run_forward
+from qairt.quant.tune.half import HalfOps, has_bfloat16, product
 from qairt.quant.tune.training import train
 
 HELD_OUT = 4
@@ -132,20 +134,23 @@ class _TunedModel:
             if name in linears or name in structure.norms
         }
         # Linears are on their grids already; a norm's 16 bits are fitted to it in the end.
-        self._ops = TorchOps(quantized, device=device)
+        self._exact = TorchOps(quantized, device=device)
+        self._ops = HalfOps(quantized, device, linears) if has_bfloat16(device) else self._exact
+        """For gradients; losses are compared with exact ones."""
         self._head = SimulatedOps(quantized, Encodings(params={LM_HEAD: encodings[LM_HEAD]}), device)
         self._head.hold([*head_names(quantized.config), LM_HEAD])
         self._entering = [rounded_weight(hidden, encodings[EMBEDDING]) for hidden in embedded]
 
     def loss(self, places: Sequence[int], targets: Sequence[Tensor]) -> float:
         """Nats per token."""
-        last = self._forward(places)[-1]
+        last = self._forward(self._exact, places)[-1]
+        self._exact.release()
         found = self._head_losses(last, places, targets)
         return sum(nats for nats, _, _ in found) / sum(targets[place].shape[1] for place in places)
 
     def gradients(self, places: Sequence[int], targets: Sequence[Tensor]) -> dict[str, Tensor]:
         """Of the loss with respect to the factors."""
-        entering = self._forward(places)
+        entering = self._forward(self._ops, places)
         results = self._head_losses(entering.pop(), places, targets)
         gradients = {FINAL_NORM: torch.stack([norm for _, _, norm in results]).sum(0)}
         flowing = [hidden for _, hidden, _ in results]
@@ -156,16 +161,16 @@ class _TunedModel:
         return gradients
 
     @torch.no_grad()
-    def _forward(self, places: Sequence[int]) -> list[list[Tensor]]:
+    def _forward(self, ops: TorchOps, places: Sequence[int]) -> list[list[Tensor]]:
         """The input of each block, and the output of the last."""
-        return run_forward(self._ops, [self._entering[place] for place in places], self._run, self._pool)
+        return run_forward(ops, [self._entering[place] for place in places], partial(self._run, ops), self._pool)
 
     def _tuned_names(self, layer: int) -> list[str]:
         return [name for name in self._parameters.layer_names(layer) if name in self.factors]
 
     @torch.no_grad()
-    def _run(self, layer: int, hidden: Tensor) -> Tensor:
-        return block_forward(_ScaledOps(self._ops, self.factors), layer, hidden)[0]
+    def _run(self, ops: TorchOps, layer: int, hidden: Tensor) -> Tensor:
+        return block_forward(_ScaledOps(ops, self.factors), layer, hidden)[0]
 
     def _backward_of(self, layer: int) -> Backward[list[Tensor]]:
         return partial(self._backward, layer, self._tuned_names(layer))
@@ -217,10 +222,10 @@ class _ScaledOps(OverlayOps):
         return value if factor is None else value * factor
 
     def linear(self, x: Tensor, weight: str, bias: str | None, *, out: str) -> Tensor:
-        product, factor = x @ super().weight(weight), self._factors.get(weight)
+        result, factor = product(x, super().weight(weight)), self._factors.get(weight)
         if factor is not None:
-            product = product * factor
-        return product if bias is None else product + super().weight(bias)
+            result = result * factor
+        return result if bias is None else result + super().weight(bias)
 
 
 def _float_states(
