@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -9,7 +10,7 @@ import pytest
 
 from qairt.errors import QuantizationError
 from qairt.quant.encodings import BlockScales, Encodings, per_tensor, range_encoding, symmetric_channels
-from qairt.quant.encodings_json import read_encodings, write_encodings
+from qairt.quant.encodings_json import read_encodings, read_encodings_of, write_encodings
 
 
 def everything() -> Encodings:
@@ -349,3 +350,34 @@ def test_what_an_offset_means(
 def test_an_encoding_that_contradicts_itself_cannot_be_made() -> None:
     with pytest.raises(ValueError, match=r"^a symmetric encoding of 8 bits has offset -128$"):
         per_tensor(0.5, 0, 8, symmetric=True)
+
+
+@pytest.mark.parametrize(
+    "kind", ["ours", "ours, 0.6.1", "indented", "a name with a quotation mark", "a name with a brace"]
+)
+def test_those_of_some_tensors_are_those_of_the_whole_file(tmp_path: Path, kind: str) -> None:
+    odd = {"a name with a quotation mark": 'x"y', "a name with a brace": "x}y"}.get(kind, "x.y")
+    encodings = Encodings(
+        {"x": range_encoding(-1, 1, 16), odd: range_encoding(-2, 1, 16), "z": range_encoding(0, 1, 8)},
+        {
+            "x.weight": symmetric_channels(np.array([0.1, 0.2], np.float32), 8, 1),
+            "w": symmetric_channels(np.array([0.5], np.float32), 4, 1, BlockScales(2, np.array([[1], [16]], np.uint8))),
+        },
+    )
+    path = tmp_path / "some.encodings"
+    if kind == "ours, 0.6.1":
+        del encodings.params["w"]
+    text = write_encodings(encodings, "0.6.1" if kind == "ours, 0.6.1" else "1.0.0")
+    path.write_text(json.dumps(json.loads(text), indent=1) if kind == "indented" else text)
+    whole = read_encodings(path.read_text())
+    for names in (["x"], [odd, "w", "missing"], ["x.weight", "z"], [], [*whole.activations, *whole.params]):
+        found, wanted = read_encodings_of(path, names), whole.subset(names)
+        assert write_encodings(found) == write_encodings(wanted), names
+
+
+@pytest.mark.parametrize("length", [0, 80])
+def test_a_file_that_holds_the_beginning_alone_is_refused(tmp_path: Path, length: int) -> None:
+    path = tmp_path / "some.encodings"
+    path.write_text(write_encodings(Encodings({"x": range_encoding(-1, 1, 16)}))[:length])
+    with pytest.raises(QuantizationError, match="not a valid encodings file"):
+        read_encodings_of(path, ["x"])

@@ -26,7 +26,7 @@ from qairt.engine.stage import (
     Task,
     register_stage,
 )
-from qairt.files import link_or_copy, read_regular, read_text
+from qairt.files import link_or_copy, read_regular
 from qairt.keys import digest
 from qairt.stages.export import WEIGHTS, ExportConfig, is_external
 from qairt.stages.facts import Sizes, has_model, model_of, open_exported, sizes_of
@@ -154,7 +154,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         from qairt.model.inputs import is_mask
         from qairt.model.names import attended_name, residual_name
         from qairt.model.parts import Part
-        from qairt.quant.encodings_json import read_encodings, write_encodings
+        from qairt.quant.encodings_json import read_encodings_of, write_encodings
         from qairt.quant.measure.attended import with_attended
         from qairt.quant.measure.reference_vectors import ReferenceVectors, expected_outputs, part_inputs
 
@@ -173,10 +173,10 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         onnx = directory / f"{name}.onnx"
         files.save(cut, onnx)
         encodings = directory / f"{name}.encodings"
-        whole = read_encodings(read_text(source.encodings))
-        for layer in part.halved:
-            whole.activations[attended_name(layer)] = whole.activations[residual_name(layer)]
-        kept = whole.subset(split.tensor_names(cut))
+        inside = {residual_name(layer): attended_name(layer) for layer in part.halved}
+        kept = read_encodings_of(source.encodings, {*split.tensor_names(cut), *inside})
+        for residual, handed_on in inside.items():
+            kept.activations[handed_on] = kept.activations.pop(residual)
         encodings.write_text(write_encodings(kept))
         context.progress(0.3, "running the part on real text")
         vectors = directory / "test_vectors.safetensors"
