@@ -64,7 +64,7 @@ def test_mixed_bits_run_on_the_quantized_graphs(tmp_path: Path) -> None:
     [
         ("fast.yaml", "{}"),
         ("balanced.yaml", "{}"),
-        ("balanced.yaml", "{rotation: auto}"),
+        ("balanced.yaml", "{rotation: []}"),
         ("best.yaml", "{distillation_steps: 2}"),
     ],
 )

@@ -49,7 +49,12 @@ class RotationMatrix:
         for factor in _factors(self.size):
             order = len(factor)
             after //= order
-            turned = turned.reshape(-1, order) @ factor if after == 1 else factor.T @ turned.reshape(-1, order, after)
+            # Small products, one after another: for one large one OpenBLAS starts threads, which wait in a busy loop.
+            turned = (
+                turned.reshape(-1, self.size // order, order) @ factor
+                if after == 1
+                else factor.T @ turned.reshape(-1, order, after)
+            )
         return turned.reshape(rows.shape).astype(np.float32)
 
 
