@@ -97,9 +97,9 @@ def test_the_logits_are_those_of_the_head_with_its_layers(finished: LLMPipeline,
             "  use at least 3, or set split_lm_head to false",
         ),
         (
-            5,
-            "num_splits 5 is too large: part 1 is the embedding, the last is lm_head, the rest share 2 layers\n"
-            "  use at most 4",
+            7,
+            "num_splits 7 is too large: part 1 is the embedding, the last is lm_head, the rest share 2 layers, each in"
+            " two halves\n  use at most 6",
         ),
     ],
 )

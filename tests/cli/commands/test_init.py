@@ -163,7 +163,7 @@ def test_the_schema_knows_every_stage_and_explains_its_settings():
     assert list(stages) == list(registered_stages())
     config = stages["split_model"]
     described = config["properties"]["num_splits"]["description"]
-    assert described.startswith("Number of parts, including the embedding (part 1); `auto`: the fewest")
+    assert described.startswith("Number of parts, including the embedding (part 1); at most two for a layer")
     assert "overrides" in config["properties"]
     with pytest.raises(ValueError, match="num_split is not a setting of split_model"):
         Recipe({"stages": {"split_model": {"num_split": 3}}}).validate(schema)
