@@ -176,7 +176,7 @@ def estimated_seconds(how: Emulate, part: Part, ars: Sequence[int], *, is_first:
     layers = part.layers
     weights = part.weight_bytes / 4
     pieces = int(is_first) + int(part.has_head) if layers else 1  # the head, at its width here, is about a layer
-    seconds = pieces * sum(piece_seconds(weights / layers if layers else 0, ar) for ar in ars)
+    seconds = pieces * sum(piece_seconds(weights / max(layers, 1) if layers else 0, ar) for ar in ars)
     if how == "all" and layers:
         seconds += emulation_seconds(weights, ars, [*ars, *ars])
     return seconds
