@@ -119,7 +119,7 @@ def extrapolated(points: list[tuple[int, Taken]], layers: int) -> Taken:
     return Taken(
         line(one.seconds, other.seconds),
         line(one.cpu, other.cpu),
-        round(line(one.memory, other.memory)),
+        max(one.memory, other.memory, round(line(one.memory, other.memory))),
         round(line(one.disk, other.disk)),
     )
 
