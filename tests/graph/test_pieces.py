@@ -23,8 +23,10 @@ from qairt.runtime.parts import PartGraph
 IDS = np.random.default_rng(0).integers(3, 120, 40).tolist()
 
 
-def quantized(folder: Path, num_splits: int = 2, technique: TechniqueConfig | None = None) -> list[PartGraph]:
-    save_tiny(folder / "hf", "llama", num_hidden_layers=3)
+def quantized(
+    folder: Path, num_splits: int = 2, technique: TechniqueConfig | None = None, family: str = "llama"
+) -> list[PartGraph]:
+    save_tiny(folder / "hf", family, num_hidden_layers=3)
     parameters = open_parameters(folder / "hf", describe_model(folder / "hf").config)
     encodings = measured_encodings(parameters, IDS)
     if technique is not None:
@@ -86,6 +88,11 @@ def test_the_halves_of_a_layer_compute_what_it_computes(part: PartGraph, tmp_pat
     found |= run(saved(part.onnx, mlp, tmp_path / "mlp"), found)
     for name, values in wanted.items():
         assert np.array_equal(found[name], values), name
+
+
+def test_a_layer_whose_attention_and_mlp_read_the_same_is_one_piece(tmp_path: Path) -> None:
+    layer, head = pieces(quantized(tmp_path, family="cohere")[1].onnx)
+    assert (layer.name, layer.halves, head.halves) == ("hidden_0 to hidden_1", (), ())
 
 
 def test_another_precision_of_an_mlp_is_another_form_of_that_half(tmp_path: Path) -> None:

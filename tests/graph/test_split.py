@@ -49,12 +49,11 @@ def test_halves_of_layers_chained_equal_the_whole(tmp_path: Path, family: str, n
         np.testing.assert_array_equal(found[name], value)
 
 
-@pytest.mark.parametrize("num_splits", [3, 4])
+@pytest.mark.parametrize(("num_splits", "model_layers"), [(3, 3), (4, 2)], ids=["layers", "halves"])
 @pytest.mark.parametrize("hot_switch", [False, True])
-def test_each_branch_goes_with_its_part(tmp_path: Path, hot_switch: bool, num_splits: int):
-    layers_of_model = num_splits if num_splits == 3 else 2
+def test_each_branch_goes_with_its_part(tmp_path: Path, hot_switch: bool, num_splits: int, model_layers: int):
     parameters, shape, values, onnx = export_adapted(
-        tmp_path, "llama", hot_switch=hot_switch, num_hidden_layers=layers_of_model
+        tmp_path, "llama", hot_switch=hot_switch, num_hidden_layers=model_layers
     )
     whole = bound(onnx, 8)
     tensors = feeds(parameters.config, list(range(8))) | values

@@ -12,7 +12,7 @@ time that the part takes.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +43,7 @@ class Piece:
     """The hidden state it reads; None for the part's first piece."""
     outputs: tuple[str, ...]
     halves: tuple[Piece, ...] = ()
-    """Of a layer, its attention and its MLP; empty for all else."""
+    """Of a layer, its attention and its MLP; empty for all else, and where both read the same."""
 
 
 def pieces(onnx: Path) -> list[Piece]:
@@ -93,8 +93,13 @@ def _all_pieces(graph: ir.Graph) -> Iterator[Piece]:
     outer = {str(value.name) for value in (*graph.inputs, *graph.outputs)}
     inputs = {str(value.name) for value in graph.inputs}
     hidden = sorted(int(name[7:]) for name in values if _HIDDEN.fullmatch(name) and name not in inputs)
-    of_halves = [name for layer in hidden for name in (residual_name(layer - 1), hidden_name(layer)) if name in values]
-    halves = _pieces_at(graph, [name for name in of_halves if name not in outer])
+    of_halves = [
+        name
+        for layer in hidden
+        for name in (residual_name(layer - 1), hidden_name(layer))
+        if name not in outer and (name != residual_name(layer - 1) or _is_halved(values, layer - 1))
+    ]
+    halves = _pieces_at(graph, of_halves)
     for piece in _pieces_at(graph, [name for name in map(hidden_name, hidden) if name not in outer]):
         own = []
         for half in halves:
@@ -102,6 +107,23 @@ def _all_pieces(graph: ir.Graph) -> Iterator[Piece]:
             if piece.outputs[0] in half.outputs:
                 break
         yield replace(piece, halves=tuple(own)) if len(own) > 1 else piece
+
+
+def _is_halved(values: Mapping[str, ir.Value], layer: int) -> bool:
+    """Whether the layer's MLP reads nothing but the residual stream after its attention; where both read the same, the
+    layer is one piece."""
+    residual = values.get(residual_name(layer))
+    stack, seen = [values[hidden_name(layer + 1)]], {residual}
+    while stack:
+        value = stack.pop()
+        if value in seen:
+            continue
+        seen.add(value)
+        if value.name == hidden_name(layer):
+            return False
+        if (node := value.producer()) is not None:
+            stack += [each for each in node.inputs if each is not None]
+    return residual is not None
 
 
 def _pieces_at(graph: ir.Graph, boundaries: Sequence[str]) -> Iterator[Piece]:
