@@ -71,10 +71,14 @@ class TorchOps:
         return self._named(out, self.weight(weight)[ids.long()])
 
     def linear(self, x: Tensor, weight: str, bias: str | None, *, out: str) -> Tensor:
-        product = x @ self.weight(weight)
+        found = self.product(x, weight)
         if bias is None:
-            return self._named(out, product)
-        return self._named(out, self._named(out + ".matmul", product) + self.weight(bias))
+            return self._named(out, found)
+        return self._named(out, self._named(out + ".matmul", found) + self.weight(bias))
+
+    def product(self, x: Tensor, weight: str) -> Tensor:
+        """x [..., in] @ weight [in, out]."""
+        return product(x, self.weight(weight))
 
     def rms_norm(self, x: Tensor, weight: str, epsilon: float, *, out: str) -> Tensor:
         scale = torch.rsqrt(x.square().mean(-1, keepdim=True) + epsilon)
@@ -130,7 +134,7 @@ class TorchOps:
             tokens = tokens_of(chosen, expert)
             if len(tokens):
                 gated = mlp(self, x[:, tokens], weights[:, tokens, expert : expert + 1], f"{expert}.", 1)
-                total = total.index_add(1, tokens, gated @ self.weight(name_of_expert(down, expert)))
+                total = total.index_add(1, tokens, self.product(gated, name_of_expert(down, expert)))
             if not self.keep_experts:
                 self.release_expert(down, expert)
         return self._named(out, total)
@@ -186,6 +190,11 @@ class TorchOps:
     def _moved(self, name: str, value: Tensor) -> Tensor:
         """A result that may lie in the memory of another tensor."""
         return self._named(name, value)
+
+
+def product(x: Tensor, weight: Tensor) -> Tensor:
+    """x [..., in] @ weight [in, out] in the weight's precision; float32."""
+    return x @ weight if weight.dtype == x.dtype else (x.to(weight.dtype) @ weight).float()
 
 
 def tokens_of(chosen: Tensor, expert: int) -> Tensor:

@@ -92,3 +92,27 @@ def test_torch_keeps_its_threads() -> None:
     with one_thread_each(2) as pool:
         assert pool.submit(torch.get_num_threads).result() == 1
     assert torch.get_num_threads() == before
+
+
+@pytest.mark.parametrize(("most", "step"), [(4096, 1), (36, 2), (20, 4)])
+def test_logits_of_enough_tokens_are_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int, step: int
+) -> None:
+    """Three chunks of 24 tokens."""
+    monkeypatch.setattr(module, "LOGIT_TOKENS", most)
+    parameters, found = tiny_parameters(tmp_path), list[Tensor]()
+
+    def tap(name: str, value: Tensor) -> None:
+        if name == "logits":
+            found.append(value.clone())
+
+    with one_thread_each(1) as pool:
+        calibration = Calibration(parameters, TOKENS, tap, pool)
+        calibration.embed(lambda start, rows: None)
+        for layer in range(2):
+            calibration.block(layer)
+        calibration.head(lambda start, columns: None, {})
+    assert len(found) == len(TOKENS) == 3
+    for logits, chunk in zip(found, TOKENS, strict=True):
+        expected = Reference(parameters).logits(chunk)[::step]
+        torch.testing.assert_close(logits[0], expected, rtol=1e-4, atol=1e-4)

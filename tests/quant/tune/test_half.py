@@ -10,12 +10,14 @@ import torch
 from tiny_parameters import TOKENS, tiny_parameters
 
 from qairt.model.parameters import Parameters
+from qairt.model.torch_ops import product
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.execution import Execution
 from qairt.quant.precisions import linear_shapes
 from qairt.quant.quantize_model import quantize_model
-from qairt.quant.tune import distillation
-from qairt.quant.tune.half import HalfOps, has_bfloat16, product
+from qairt.quant.tune import half as halves
+from qairt.quant.tune.distillation import distill
+from qairt.quant.tune.half import HalfOps, has_bfloat16
 
 UP = "model.layers.0.mlp.up_proj.weight"
 
@@ -29,7 +31,7 @@ def test_linears_are_held_in_half_the_memory(tmp_path: Path) -> None:
     assert halves == {name for name in linear_shapes(parameters.config) if name.startswith("model.layers.0.")}
     assert {kinds[name] for name in kinds.keys() - halves} == {torch.float32}
     x = torch.randn(1, 5, 64, generator=torch.Generator().manual_seed(0))
-    exact, found = x @ torch.from_numpy(np.array(parameters.read(UP))), product(x, ops.weight(UP))
+    exact, found = x @ torch.from_numpy(np.array(parameters.read(UP))), ops.product(x, UP)
     assert found.dtype == torch.float32
     assert not torch.equal(found, exact)
     assert float((found - exact).square().mean() / exact.square().mean()) < 1e-4
@@ -57,9 +59,9 @@ def test_tuning_ends_where_it_does_in_float32(tmp_path: Path, monkeypatch: pytes
     text = [np.random.default_rng(seed).integers(3, 128, 32) for seed in range(30, 42)]
     found = {}
     for half in (False, True):
-        monkeypatch.setattr(distillation, "has_bfloat16", lambda device, half=half: half)
+        monkeypatch.setattr(halves, "has_bfloat16", lambda device, half=half: half)
         execution = Execution(threads=1)
-        found[half] = distillation.distill(parameters, quantized, params, text, config, execution=execution)
+        found[half] = distill(parameters, quantized, params, text, config, execution=execution)
     plain, half = found[False], found[True]
     assert half.before == plain.before  # losses are computed in float32
     assert half.after == pytest.approx(plain.after, rel=0.02)

@@ -39,6 +39,8 @@ from qairt.quant.measure.overlay_ops import OverlayOps
 
 SEGMENT_TOKENS = 256
 """Tokens that go through a block at once."""
+LOGIT_TOKENS = 4096
+"""Tokens, evenly spread over all, whose logits are measured: lm_head is wide, and more of them show the same range."""
 BEGINNINGS = 16
 """Of each chunk, those whose vectors are measured."""
 
@@ -288,9 +290,10 @@ class Calibration:
 
     @torch.inference_mode()
     def _tap_logits(self, ops: TorchOps, chunk: int, normed: Tensor) -> None:
+        step = -(-sum(map(len, self.chunks)) // LOGIT_TOKENS)
         for start, stop in self._segments(normed.shape[1]):
             self._begins_at(Segment(FLOAT, chunk, start, stop))
-            decoder.logits(ops, self.config, normed[:, start:stop])
+            decoder.logits(ops, self.config, normed[:, start:stop:step])
 
     def _segments(self, length: int) -> Iterator[tuple[int, int]]:
         step = length if self.config.pooling is not None else SEGMENT_TOKENS  # an embedding model has no cache

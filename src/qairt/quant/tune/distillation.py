@@ -22,6 +22,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -43,7 +44,7 @@ from qairt.quant.structure import Structure
 from qairt.quant.threads import one_thread_each
 from qairt.quant.tune.adam import Adam
 from qairt.quant.tune.blocks import Backward, run_backward, run_forward
-from qairt.quant.tune.half import HalfOps, has_bfloat16, product
+from qairt.quant.tune.half import half_where_faster
 from qairt.quant.tune.training import train
 
 HELD_OUT = 4
@@ -135,7 +136,7 @@ class _TunedModel:
         }
         # Linears are on their grids already; a norm's 16 bits are fitted to it in the end.
         self._exact = TorchOps(quantized, device=device)
-        self._ops = HalfOps(quantized, device, linears) if has_bfloat16(device) else self._exact
+        self._ops = half_where_faster(quantized, device)
         """For gradients; losses are compared with exact ones."""
         self._head = SimulatedOps(quantized, Encodings(params={LM_HEAD: encodings[LM_HEAD]}), device)
         self._head.hold([*head_names(quantized.config), LM_HEAD])
@@ -222,27 +223,47 @@ class _ScaledOps(OverlayOps):
         return value if factor is None else value * factor
 
     def linear(self, x: Tensor, weight: str, bias: str | None, *, out: str) -> Tensor:
-        result, factor = product(x, super().weight(weight)), self._factors.get(weight)
-        if factor is not None:
-            result = result * factor
+        result = self.product(x, weight)
         return result if bias is None else result + super().weight(bias)
+
+    def product(self, x: Tensor, weight: str) -> Tensor:
+        """The factors are those of the product's channels."""
+        result, factor = self._stored.product(x, weight), self._factors.get(weight)
+        return result if factor is None else result * factor
 
 
 def _float_states(
     parameters: Parameters, chunks: Sequence[Chunk], pool: ThreadPoolExecutor, device: str, progress: Progress
 ) -> tuple[list[Tensor], list[Tensor]]:
-    """The outputs of the float model's embedding and of its last block, [1, tokens, hidden] by chunk."""
-    first: list[Tensor] = []
+    """The outputs of the float model's embedding and of its last block, [1, tokens, hidden] by chunk.
+
+    Those of the first `HELD_OUT` are exact.
+    """
+    calibration = Calibration(parameters, chunks, lambda name, value: None, pool, device=torch.device(device))
+    calibration.embed(lambda token, rows: None)
+    embedded = calibration.hidden
+    calibration.release()
     last: list[Tensor] = []
-    layers = parameters.config.num_layers
-    for start in range(0, len(chunks), GROUP):
-        group = chunks[start : start + GROUP]
-        calibration = Calibration(parameters, group, lambda name, value: None, pool, device=torch.device(device))
-        calibration.embed(lambda token, rows: None)
-        first += calibration.hidden
-        for layer in range(layers):
-            calibration.block(layer)
-            progress((start + len(group) * (layer + 1) / layers) / len(chunks), "float model")
-        last += calibration.hidden
-        calibration.release()
-    return first, last
+    for start, stop in pairwise((0, *range(HELD_OUT, len(chunks), GROUP), len(chunks))):
+        ops = half_where_faster(parameters, device) if start else TorchOps(parameters, device=device)
+        done = within(progress, start / len(chunks), stop / len(chunks))
+        last += _through_layers(ops, embedded[start:stop], pool, done)
+    return embedded, last
+
+
+def _through_layers(
+    ops: TorchOps, hidden: Sequence[Tensor], pool: ThreadPoolExecutor, progress: Progress
+) -> list[Tensor]:
+    """The output of the last layer by chunk."""
+
+    @torch.inference_mode()
+    def after(layer: int, hidden: Tensor) -> Tensor:
+        return block_forward(ops, layer, hidden)[0]
+
+    layers = ops.parameters.config.num_layers
+    for layer in range(layers):
+        progress(layer / layers, "float model")
+        ops.hold(ops.parameters.names_beside_experts(layer))
+        hidden = list(pool.map(partial(after, layer), hidden))
+    ops.release()
+    return list(hidden)
