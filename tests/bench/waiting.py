@@ -2,8 +2,9 @@
 
 1. Opening the graphs that `qairt generate` runs, first those that read the prompt, then those that generate, against
    ONNX Runtime opening the same files one after another and folding their weights itself.
-2. Reading text with simulated quantization, as `qairt evaluate --target quantsim` does, against the float model, and
-   against the products of activations and weights alone, without which neither can do.
+2. Reading text with simulated quantization, as `qairt evaluate --target quantsim` does, against the same with products
+   in float32 where the processor has those of bytes, against the float model, and against its products of activations
+   and weights alone.
 
 Prints ratios within this one run: of the least CPU seconds of each, which hardly depend on other programs, and of the
 least seconds of the wall. Reading takes one thread.
@@ -18,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import NamedTuple
+from unittest.mock import patch
 
 import numpy as np
 import onnxruntime
@@ -29,6 +31,7 @@ from qairt.evaluate.text_metrics import Perplexity
 from qairt.evaluate.text_run import scored
 from qairt.llm import LLMPipeline
 from qairt.model.parameters import Parameters
+from qairt.quant import simulate
 from qairt.quant.encodings import Encodings
 from qairt.quant.encodings_json import read_encodings
 from qairt.quant.threads import one_thread_each
@@ -74,6 +77,7 @@ def main() -> None:
         f"reading {len(chunks)} chunks of {TOKENS} tokens",
         {
             "simulated": lambda: read(simulated, encodings, chunks),
+            "products in float32": lambda: read_without_bytes(simulated, encodings, chunks),
             "float": lambda: read(open_quantized(source, run.config, None, None), Encodings(), chunks),
             "products alone": lambda: multiply(simulated, len(chunks)),
         },
@@ -133,6 +137,11 @@ def read(parameters: Parameters, encodings: Encodings, chunks: Sequence[NDArray[
         for index, ids in enumerate(chunks):
             pool.submit(scored, model, None, index, ids, [Perplexity()]).result()
         model.close()
+
+
+def read_without_bytes(parameters: Parameters, encodings: Encodings, chunks: Sequence[NDArray[np.int64]]) -> None:
+    with patch.object(simulate, "has_integer_products", lambda device: False):
+        read(parameters, encodings, chunks)
 
 
 @torch.inference_mode()

@@ -17,9 +17,10 @@ from qairt.graph.tensors import TensorSpec
 from qairt.model.rope import plain_frequencies
 from qairt.quant.encodings import BlockScales, Encoding, per_tensor, range_encoding, symmetric_channels
 from qairt.quant.grid import nearest
-from qairt.quant.simulate import rounded, rounded_weight
+from qairt.quant.simulate import rounded
 from qairt.quant.techniques.learned import OnGrid
 from qairt.quant.techniques.lpbq_grid import nearest as nearest_of_4_bits
+from qairt.quant.weight_grid import rounded_weight
 from qairt.runtime.stored import to_real, to_stored
 
 Array = NDArray[np.float32]

@@ -18,8 +18,9 @@ from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import BlockScales, Encodings, range_encoding, symmetric_channels
 from qairt.quant.measure.reference_vectors import part_inputs
 from qairt.quant.quantize_model import quantize_model
-from qairt.quant.simulate import Simulated, SimulatedOps, rounded, rounded_weight
+from qairt.quant.simulate import Simulated, SimulatedOps, rounded
 from qairt.quant.structure import Structure
+from qairt.quant.weight_grid import rounded_weight
 from qairt.runtime.metrics import sqnr_db
 
 LPBQ = TechniqueConfig(technique="lpbq", block_size=32)

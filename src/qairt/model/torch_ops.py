@@ -60,7 +60,14 @@ class TorchOps:
         """Release all weights and read these, before threads use them."""
         self.release()
         for name in names:
-            self.weight(name)
+            self._read(name)
+
+    def _read(self, name: str) -> None:
+        self.weight(name)
+
+    def _held(self) -> list[str]:
+        """The names of what is held."""
+        return list(self._weights)
 
     def release(self, names: Iterable[str] | None = None) -> None:
         """Release these weights, or all."""
@@ -142,7 +149,7 @@ class TorchOps:
     def release_expert(self, down: str, expert: int) -> None:
         """Release the weights of one expert, of those beside `down`."""
         prefix = name_of_expert(down, expert).rpartition("down_proj")[0]
-        self.release([name for name in list(self._weights) if name.startswith(prefix)])
+        self.release([name for name in self._held() if name.startswith(prefix)])
 
     def gelu(self, x: Tensor, *, by_tanh: bool, out: str) -> Tensor:
         return self._named(out, torch.nn.functional.gelu(x, approximate="tanh" if by_tanh else "none"))

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from threading import local
+from weakref import ref
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -18,11 +19,16 @@ from qairt.model.reference import MASKED, Reference, sequence_positions
 from qairt.model.torch_ops import TorchOps
 from qairt.quant.encodings import Encoding, Encodings
 from qairt.quant.grid import nearest
+from qairt.quant.integer_product import IntegerWeight, StoredBytes, fits_bytes, has_integer_products
 from qairt.quant.structure import Structure
+from qairt.quant.weight_grid import rounded_weight
 
 
 class SimulatedOps(TorchOps):
     """`TorchOps` with weights and tensors rounded to their grids; tensors without an encoding stay float.
+
+    A linear whose weights and inputs are on grids is computed in integers where the processor can
+    (`qairt.quant.integer_product`).
 
     Args:
         device: where weights are held and computed with, as torch names it.
@@ -41,16 +47,66 @@ class SimulatedOps(TorchOps):
         for name, value in self.branches.items():
             encoding = encodings.activations.get(name) or encodings.params.get(name)
             self.branches[name] = value if encoding is None else rounded_weight(value, encoding)
-        self._on_grid = _moved_on_one_grid(parameters.config, encodings)
+        structure = Structure(parameters.config)
+        self._on_grid = _moved_on_one_grid(structure, encodings)
+        self._input_grids = _input_grids(structure, encodings) if has_integer_products(device) else {}
+        """By weight, for linears that are computed in integers."""
+        self._integers: dict[str, IntegerWeight] = {}
+        self._here = local()
+
+    def product(self, x: Tensor, weight: str) -> Tensor:
+        grid = self._input_grids.get(split_expert(weight)[0])
+        if grid is None:
+            return super().product(x, weight)
+        found = self._integer_weight(weight).product(self._bytes_of(x, grid))
+        return found.reshape(*x.shape[:-1], -1)
+
+    def release(self, names: Iterable[str] | None = None) -> None:
+        names = None if names is None else list(names)
+        super().release(names)
+        for name in list(self._integers if names is None else names):
+            self._integers.pop(name, None)
+
+    def _read(self, name: str) -> None:
+        if split_expert(name)[0] in self._input_grids:
+            self._integer_weight(name)
+        else:
+            super()._read(name)
+
+    def _held(self) -> list[str]:
+        return [*super()._held(), *self._integers]
+
+    def _integer_weight(self, name: str) -> IntegerWeight:
+        held = self._integers.get(name)
+        if held is None:
+            with self._reading:
+                held = self._integers.get(name)
+                if held is None:
+                    values, encoding = self._with_encoding(name)
+                    assert encoding is not None
+                    held = self._integers[name] = IntegerWeight(values, encoding)
+        return held
+
+    def _bytes_of(self, x: Tensor, grid: Encoding) -> StoredBytes:
+        """Of a linear's input, which the linears after it read too."""
+        latest: tuple[ref[Tensor], StoredBytes] | None = getattr(self._here, "latest", None)
+        if latest is None or latest[0]() is not x:
+            latest = self._here.latest = ref(x), StoredBytes.of(x, grid)
+        return latest[1]
 
     def _load(self, name: str) -> Tensor:
+        values, encoding = self._with_encoding(name)
+        return values if encoding is None else rounded_weight(values, encoding)
+
+    def _with_encoding(self, name: str) -> tuple[Tensor, Encoding | None]:
+        """A parameter as it is stored, or that of a single expert, and its encoding."""
         values = super()._load(name)
         name, expert = split_expert(name)
         encoding = self.encodings.params.get(name)
         if encoding is not None and expert is not None and values.ndim == 2:
             size = values.shape[stacked_axis(name)]
             encoding = encoding.cut(stacked_axis(name), expert * size, (expert + 1) * size)
-        return values if encoding is None else rounded_weight(values, encoding)
+        return values, encoding
 
     def _named(self, name: str, value: Tensor) -> Tensor:
         encoding = self._rounding(name)
@@ -109,33 +165,18 @@ def rounded_positions(
     }
 
 
-def rounded_weight(weight: Tensor, encoding: Encoding) -> Tensor:
-    """`Encoding.nearest` in torch: the same values, with only one temporary of the weight's size.
-
-    Raises:
-        QuantizationError: the encoding does not fit the weight's shape.
-    """
-    if encoding.bitwidth > 16:  # float32 cannot represent these integers
-        return torch.from_numpy(encoding.nearest(weight.cpu().numpy())).to(weight.device)
-    encoding.check_shape(tuple(weight.shape))
-    scale, offset = (
-        torch.from_numpy(np.asarray(values, np.float32)).to(weight.device)
-        for values in (encoding.scale, encoding.offset)
-    )
-    rows = weight
-    if encoding.blocks is not None:
-        integers = torch.from_numpy(encoding.blocks.int_scale.astype(np.float32)).to(weight.device)
-        rows = weight.reshape(len(integers), encoding.blocks.block_size, -1)
-        scale = (integers * scale)[:, None]
-    elif encoding.axis is not None:
-        shape = [-1 if axis == encoding.axis else 1 for axis in range(weight.ndim)]
-        scale, offset = scale.reshape(shape), offset.reshape(shape)
-    return nearest(rows, scale, offset, encoding.bitwidth).reshape(weight.shape)
+def _input_grids(structure: Structure, encodings: Encodings) -> dict[str, Encoding]:
+    """By weight, the grid of a linear's input, where its product is one of bytes."""
+    found = {}
+    for linear in structure.linears:
+        weight, inputs = encodings.params.get(linear.weight), encodings.activations.get(linear.input)
+        if weight is not None and inputs is not None and fits_bytes(weight) and inputs.bitwidth <= 16:
+            found[linear.weight] = inputs
+    return found
 
 
-def _moved_on_one_grid(config: DecoderConfig, encodings: Encodings) -> set[str]:
+def _moved_on_one_grid(structure: Structure, encodings: Encodings) -> set[str]:
     """Tensors that need no rounding: moved data whose tied tensors all have the same grid."""
-    structure = Structure(config)
     tied: dict[str, list[str]] = {}
     for name in structure.tensors:
         tied.setdefault(structure.tied(name), []).append(name)

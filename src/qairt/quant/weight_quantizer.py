@@ -21,12 +21,12 @@ from qairt.quant.measure.energy import InputEnergy
 from qairt.quant.measure.gram import Gram
 from qairt.quant.measure.lockstep import LinearInputs
 from qairt.quant.precisions import linear_bits
-from qairt.quant.simulate import rounded_weight
 from qairt.quant.structure import Structure
 from qairt.quant.techniques import technique
 from qairt.quant.techniques.base import Needs, WeightChoice, WeightTechnique
 from qairt.quant.techniques.learned import OnGrid, learn_rounding
 from qairt.quant.techniques.minmax import MinMax, largest_weight_encoding
+from qairt.quant.weight_grid import rounded_weight
 from qairt.quant.weights import EmbeddingSearch, HeadSearch, bias_encoding, norm_encoding
 
 Floats = NDArray[np.float32]

@@ -28,12 +28,12 @@ from qairt.errors import QuantizationError
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import BlockScales, symmetric_channels
 from qairt.quant.measure.gram import Gram
-from qairt.quant.simulate import rounded_weight
 from qairt.quant.techniques.base import Needs, WeightChoice
 from qairt.quant.techniques.compensation import compensated, ideal_values
 from qairt.quant.techniques.learned import OnGrid
 from qairt.quant.techniques.lpbq_grid import best_scales, largest_scales, output_cost, weight_cost
 from qairt.quant.techniques.stored_grid import fitted_scales, stored_scales
+from qairt.quant.weight_grid import rounded_weight
 
 
 class Lpbq:

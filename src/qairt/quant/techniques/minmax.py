@@ -14,8 +14,8 @@ from torch import Tensor
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import SMALLEST_SCALE, Encoding, symmetric_channels
 from qairt.quant.measure.gram import Gram
-from qairt.quant.simulate import rounded_weight
 from qairt.quant.techniques.base import Needs, WeightChoice
+from qairt.quant.weight_grid import rounded_weight
 
 
 class MinMax:

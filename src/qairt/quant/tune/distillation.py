@@ -39,13 +39,14 @@ from qairt.quant.execution import Execution, Progress, within
 from qairt.quant.measure.block_forward import block_forward
 from qairt.quant.measure.calibration import Calibration
 from qairt.quant.measure.overlay_ops import OverlayOps
-from qairt.quant.simulate import SimulatedOps, rounded_weight
+from qairt.quant.simulate import SimulatedOps
 from qairt.quant.structure import Structure
 from qairt.quant.threads import one_thread_each
 from qairt.quant.tune.adam import Adam
 from qairt.quant.tune.blocks import Backward, run_backward, run_forward
 from qairt.quant.tune.half import half_where_faster
 from qairt.quant.tune.training import train
+from qairt.quant.weight_grid import rounded_weight
 
 HELD_OUT = 4
 """Chunks that the loss is measured on, before and after."""
