@@ -111,7 +111,7 @@ def test_one_block_at_a_time(subject_on, parameters, monkeypatch):
 @pytest.mark.parametrize("target", TARGETS)
 def test_a_killed_evaluation_resumes(target, subject_on, monkeypatch):
     """Stopped after some chunks, with a line cut off in the middle as a kill may leave it."""
-    monkeypatch.setattr("qairt.evaluate.text_run.GROUP_TOKENS", 64)
+    monkeypatch.setattr("qairt.evaluate.subject.GROUP_BYTES", 64 * 64 * 4)  # 64 tokens
     whole = measure_text(ALL, subject_on(target, identity="whole"))
     chunks = len(chunks_of(ALL[0], subject_on(target)))
 

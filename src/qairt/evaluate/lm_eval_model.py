@@ -18,7 +18,7 @@ from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
 from qairt.errors import EvaluationError
 from qairt.evaluate.measured import MeasuredPieces, PieceResult, piece_of
-from qairt.evaluate.subject import GROUP_TOKENS, Subject, TaskIndex
+from qairt.evaluate.subject import Subject, TaskIndex
 from qairt.evaluate.task_metric import TaskMetric
 from qairt.evaluate.text_model import TextModel
 from qairt.quant.threads import one_thread_each
@@ -208,7 +208,7 @@ class LmEvalModel(LM):  # type: ignore[misc]
             one_thread_each(1 if device != "cpu" else None) as pool,
             subject.text_models(pool, length=subject.context_length, device=device, with_reference=False) as (model, _),
         ):
-            for group in _groups(pending):
+            for group in _groups(pending, subject.group_tokens):
                 model.read([np.asarray(request.ids[:-1], np.int64) for request in group], lambda fraction: None)
                 for index, request in enumerate(group):
                     self._measured.add(self._metric, request.piece, _likelihood(model, index, request))
@@ -233,12 +233,12 @@ def _likelihood(model: TextModel, index: int, request: Continuation) -> PieceRes
     return {"likelihood": total, "likeliest": is_likeliest}
 
 
-def _groups(pending: Sequence[Continuation]) -> list[list[Continuation]]:
-    """Groups of about `GROUP_TOKENS`."""
+def _groups(pending: Sequence[Continuation], most: int) -> list[list[Continuation]]:
+    """Groups of at most so many tokens, but at least one continuation each."""
     groups: list[list[Continuation]] = [[]]
     tokens = 0
     for request in pending:
-        if tokens + len(request.ids) > GROUP_TOKENS and groups[-1]:
+        if tokens + len(request.ids) > most and groups[-1]:
             groups.append([])
             tokens = 0
         groups[-1].append(request)

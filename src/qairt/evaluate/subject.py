@@ -29,8 +29,9 @@ the same graphs as compiled, on an Android device or another machine with an NPU
 Progress = Callable[[str, float], None]
 """Called with what is being measured and the fraction of it that is done, 0 … 1."""
 
-GROUP_TOKENS = 8192
-"""Tokens that a torch model reads at a time. A larger group reads the weights less often, but a kill loses more."""
+GROUP_BYTES = 128 << 20
+"""Of the hidden states that a torch model has of the tokens that it reads together, one group after the other. A larger
+group reads the weights less often, but a kill loses more."""
 
 
 class TaskIndex(Protocol):
@@ -72,6 +73,11 @@ class Subject:
     """Their tokens, by digest."""
     tasks: dict[str | None, TaskIndex] = field(default_factory=dict)
     """lm-eval's tasks that were loaded, by the folder of the user's own."""
+
+    @property
+    def group_tokens(self) -> int:
+        """Tokens that a torch model reads together."""
+        return GROUP_BYTES // (4 * self.config.hidden_size)
 
     @contextmanager
     def text_models(

@@ -14,7 +14,7 @@ from qairt.amounts import count as counted
 from qairt.errors import EvaluationError
 from qairt.evaluate.measured import MeasuredPieces, PieceResult, piece_of
 from qairt.evaluate.metric import Sums, TextMetric
-from qairt.evaluate.subject import GROUP_TOKENS, Subject
+from qairt.evaluate.subject import Subject
 from qairt.evaluate.text_model import Done, Ids, ReferenceModel, TextModel
 from qairt.evaluate.texts import chunks_of, text_of
 from qairt.evaluate.token_scores import TokenScores
@@ -92,7 +92,7 @@ def _measure(pending: Sequence[_Chunk], measured: MeasuredPieces, subject: Subje
             reference,
         ),
     ):
-        for group in _groups(pending, subject.context_length):
+        for group in _groups(pending, subject):
             sequences = [chunk.ids for chunk in group]
             readers: list[TextModel] = [model] if reference is None or reference is model else [reference, model]
             start = 0.0
@@ -194,9 +194,9 @@ def _as_sums(result: PieceResult) -> Sums:
     return {name: float(value) for name, value in result.items()}
 
 
-def _groups(pending: Sequence[_Chunk], length: int) -> Iterator[Sequence[_Chunk]]:
-    """Groups of about `GROUP_TOKENS`, of similar sizes."""
-    count = math.ceil(len(pending) * length / GROUP_TOKENS)
+def _groups(pending: Sequence[_Chunk], subject: Subject) -> Iterator[Sequence[_Chunk]]:
+    """Groups of about `group_tokens`, of similar sizes."""
+    count = math.ceil(len(pending) * subject.context_length / subject.group_tokens)
     size = math.ceil(len(pending) / count)
     for start in range(0, len(pending), size):
         yield pending[start : start + size]
