@@ -46,6 +46,7 @@ def main(job: dict[str, Any]) -> dict[str, Any]:
 def quantized(job: dict[str, Any], folder: Path) -> tuple[Simulated, dict[str, Any]]:
     """The model with its weights quantized, its activations too in a job with `whole`, and what it took."""
     model, technique = describe_model(job["model"]), load_technique(Path(job["technique"]))
+    technique = technique.model_copy(update={"seed": job["seed"]})
     rotation, _ = chosen_rotation(technique, open_parameters(model.source, model.config))
     calibration, other_text = list(np.load(job["calibration"])), list(np.load(job["other_text"]))
     begun, begun_cpu = time.perf_counter(), time.process_time()
@@ -56,7 +57,7 @@ def quantized(job: dict[str, Any], folder: Path) -> tuple[Simulated, dict[str, A
         lambda wanted: other_text[:wanted],
         technique,
         lambda result: 0.0,
-        execution=Execution(folder, job["threads"]),
+        execution=Execution(folder, job["threads"], job["device"]),
     )
     measured: dict[str, Any] = {
         "seconds": time.perf_counter() - begun,

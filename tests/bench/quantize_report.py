@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ class Row:
     measured: str
     kept: bool
     """Measured in an earlier run of the benchmark."""
+    seed: int = 0
+    device: str = "cpu"
 
 
 def as_table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
@@ -57,6 +60,33 @@ def as_table(rows: Sequence[Row]) -> list[tuple[str, ...]]:
         )
 
     return [line(row) for row in rows]
+
+
+def spreads(rows: Sequence[Row]) -> list[str]:
+    """Of each technique that was measured with several seeds, the mean over the float model and how far they differ."""
+    reference = next((row.perplexity for row in rows if row.technique == FLOAT), None)
+    found: dict[tuple[str, str, str], list[float]] = {}
+    for row in rows:
+        if row.technique not in (FLOAT, AIMET) and reference:
+            key = (row.technique, row.calibration.split(",")[0], row.device)
+            found.setdefault(key, []).append(row.perplexity / reference - 1)
+    return [
+        f"{technique}, {calibration}, {device}: {statistics.mean(above):+.2%} over float, standard deviation "
+        f"{statistics.stdev(above):.2%} over {len(above)} seeds"
+        for (technique, calibration, device), above in found.items()
+        if len(above) > 1
+    ]
+
+
+def gains_of_gpu(rows: Sequence[Row]) -> list[str]:
+    """The seconds of a GPU over those of the CPU, for what was measured on both."""
+    on_cpu = {(row.technique, row.calibration): row.seconds for row in rows if row.device == "cpu"}
+    lines = []
+    for row in rows:
+        before = on_cpu.get((row.technique, row.calibration.removesuffix(", GPU")))
+        if row.device != "cpu" and before and row.seconds:
+            lines.append(f"{row.technique}, {row.calibration}: {row.seconds / before:.2f} of the CPU's seconds")
+    return lines
 
 
 def as_text(table: Sequence[tuple[str, ...]]) -> str:

@@ -48,7 +48,7 @@ class Runs:
         place = self._place("float-model", settings)
         return self._row(FLOAT, "", place, self._measure(FLOAT, place, "quantize_ours.py", job))
 
-    def ours(self, technique: str, chunks: int) -> Row | None:
+    def ours(self, technique: str, chunks: int, seed: int = 0, device: str = "cpu") -> Row | None:
         """One of `recipes/quantization` with so many chunks to calibrate on."""
         path, digest = self._inputs.calibration(chunks)
         other, other_digest = self._inputs.other_text(chunks)
@@ -60,6 +60,8 @@ class Runs:
             "code": self._our_code(),
             "recipe": recipe.read_text(),
             "whole": self._whole,
+            "seed": seed,
+            "device": device,
         }
         job = {
             "model": str(self._inputs.model),
@@ -68,11 +70,13 @@ class Runs:
             "other_text": str(other),
             "evaluation": str(self._inputs.evaluation),
             "whole": self._whole,
+            "seed": seed,
+            "device": device,
         }
-        calibration = f"{chunks} x {LENGTH}"
+        calibration = f"{chunks} x {LENGTH}" + (f", seed {seed}" if seed else "") + (", GPU" if device != "cpu" else "")
         place = self._place(f"{technique}-{chunks}x{LENGTH}", settings)
         found = self._measure(f"{technique}, {calibration}", place, "quantize_ours.py", job)
-        return self._row(technique, calibration, place, found)
+        return self._row(technique, calibration, place, found, seed, device)
 
     def aimet(self, chunks: int) -> Row | None:
         """AIMET's SeqMSE; its quantized weights stay, so another text to predict costs only that."""
@@ -144,7 +148,15 @@ class Runs:
         partial.replace(place / "result.json")
         return {**json.loads((place / "result.json").read_text()), "kept": False}
 
-    def _row(self, technique: str, calibration: str, place: Path, found: dict[str, Any] | None) -> Row | None:
+    def _row(
+        self,
+        technique: str,
+        calibration: str,
+        place: Path,
+        found: dict[str, Any] | None,
+        seed: int = 0,
+        device: str = "cpu",
+    ) -> Row | None:
         if found is None:
             return None
         seconds, peak = found.get("seconds"), found.get("peak_rss")
@@ -161,6 +173,8 @@ class Runs:
             load=found["load"],
             measured=_when(place / "result.json"),
             kept=found["kept"],
+            seed=seed,
+            device=device,
         )
 
     def _our_code(self) -> str:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from qairt.quant.measure.gram import Gram
-from qairt.quant.techniques.lpbq_grid import nearest
+from qairt.quant.techniques.lpbq_grid import nearest, slices_of_columns
 
 COLUMNS = 512
 """Output channels rounded together."""
@@ -34,15 +34,14 @@ def compensated(weight: Tensor, scale: Tensor, gram: Gram, pool: Executor, *, pa
     result = torch.empty_like(weight)
 
     @torch.inference_mode()
-    def columns(start: int) -> None:
-        part = slice(start, start + COLUMNS)
+    def columns(part: slice) -> None:
         rounded = torch.empty_like(weight[:, part])
         rounded[order] = _gptq(weight[order, part], scale[order, part], factor)
         for _ in range(passes):
             _descend(rounded, weight[:, part], scale[:, part], matrix)
         result[:, part] = rounded
 
-    list(pool.map(columns, range(0, weight.shape[1], COLUMNS)))
+    list(pool.map(columns, slices_of_columns(weight, COLUMNS)))
     return result
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from qairt.quant.encodings import SMALLEST_SCALE
-from qairt.quant.techniques.lpbq_grid import COLUMNS, HIGHEST, LARGEST_INT_SCALE, LOWEST
+from qairt.quant.techniques.lpbq_grid import COLUMNS, HIGHEST, LARGEST_INT_SCALE, LOWEST, slices_of_columns
 
 TOLERANCE = 0.04
 """Of a step: values that were rounded to bfloat16 are off by up to 8 / 256 of one."""
@@ -32,8 +32,8 @@ def stored_scales(weight: Tensor, block_size: int) -> Tensor | None:
     """
     blocks = weight.reshape(-1, block_size, weight.shape[1])
     found = []
-    for start in range(0, weight.shape[1], COLUMNS):
-        scales = _scales(blocks[..., start : start + COLUMNS])
+    for part in slices_of_columns(weight, COLUMNS):
+        scales = _scales(blocks[..., part])
         if scales is None:
             return None
         found.append(scales)

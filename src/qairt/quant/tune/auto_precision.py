@@ -92,7 +92,7 @@ def quantize_mixed(
         return _noted(result, f"all linears have 4 bits: perplexity {grown:+.1%}")
     execution.progress(FIRST_SHARE, "cost of each linear")
     changed = parameters.changed_by(result.overlay) if result.overlay is not None else None
-    costs = _costs(parameters, tokens[:COST_CHUNKS], plain, result.encodings.params, changed, execution.threads)
+    costs = _costs(parameters, tokens[:COST_CHUNKS], plain, result.encodings.params, changed, execution)
     if grown is not None:
         points.append(PerplexityPoint(sum(cost.error for cost in costs), grown))
     for attempt in range(1, ROUNDS + 1):
@@ -130,8 +130,8 @@ def _in_one_pass(
         note = f"all linears have 4 bits: their costs are not measured in {kind}"
         return _noted(quantize(parameters, tokens, plain, execution=execution), note)
     execution.progress(0.0, "cost of each linear")
-    rounded = _rounded_to_nearest(parameters, plain, execution.threads)
-    costs = _costs(parameters, tokens[:COST_CHUNKS], plain, rounded, None, execution.threads)
+    rounded = _rounded_to_nearest(parameters, plain, execution)
+    costs = _costs(parameters, tokens[:COST_CHUNKS], plain, rounded, None, execution)
     choice = choose_eight_bits(costs, _bytes_of_others(parameters, plain), settings)
     rest = execution.part("", COSTS_SHARE, 1.0)
     result = quantize(parameters, tokens, _with_eight_bits(plain, choice), execution=rest)
@@ -144,12 +144,13 @@ def _costs(
     config: TechniqueConfig,
     rounded: Mapping[str, Encoding],
     changed: Parameters | None,
-    threads: int | None,
+    execution: Execution,
 ) -> list[LinearCost]:
     decoder = parameters.config
     encodings = {name: rounded[name] for name in _free(config, decoder)}
-    with one_thread_each(threads) as pool:
-        found = output_costs(parameters, tokens, encodings, pool, changed=changed, seed=config.seed)
+    device = execution.device
+    with one_thread_each(execution.threads) as pool:
+        found = output_costs(parameters, tokens, encodings, pool, changed=changed, seed=config.seed, device=device)
     block = config.block_size if config.technique == "lpbq" else None
     shapes = linear_shapes(decoder)
     return [
@@ -163,15 +164,16 @@ def _free(config: TechniqueConfig, decoder: DecoderConfig) -> list[str]:
     return [name for name, given in linear_bits(config.module_precisions, 0, decoder).items() if not given]
 
 
-def _rounded_to_nearest(parameters: Parameters, config: TechniqueConfig, threads: int | None) -> dict[str, Encoding]:
+def _rounded_to_nearest(parameters: Parameters, config: TechniqueConfig, execution: Execution) -> dict[str, Encoding]:
     """The encodings of the linears whose bits are not stated, from the weights alone."""
     plain = config.model_copy(update={"scale_search": "mse", "importance": "none", "rounding": "nearest"})
     chosen = technique(plain)
-    with one_thread_each(threads) as pool:
-        return {
-            name: chosen.choose(name, shared(parameters.read(name)), energy=None, gram=None, pool=pool).encoding
-            for name in _free(config, parameters.config)
-        }
+    found = {}
+    with one_thread_each(execution.threads) as pool:
+        for name in _free(config, parameters.config):
+            weight = shared(parameters.read(name)).to(execution.device)
+            found[name] = chosen.choose(name, weight, energy=None, gram=None, pool=pool).encoding
+    return found
 
 
 def _bytes_of_others(parameters: Parameters, config: TechniqueConfig) -> int:

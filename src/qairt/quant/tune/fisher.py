@@ -31,13 +31,14 @@ from torch import Tensor
 from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
 from qairt.model.parameters import Parameters
-from qairt.model.torch_ops import TorchOps, product
+from qairt.model.torch_ops import TorchOps, product, shared
 from qairt.quant.encodings import Encoding
 from qairt.quant.measure.block_forward import block_forward
 from qairt.quant.measure.overlay_ops import OverlayOps
 from qairt.quant.precisions import linear_shapes
 from qairt.quant.tune.blocks import Backward, run_backward, run_forward
 from qairt.quant.tune.half import fastest_type, half_where_faster
+from qairt.quant.weight_grid import rounded_weight
 
 HEAD_TOKENS = 128
 """Tokens that go through the head at once, because it may be far wider than a block."""
@@ -51,6 +52,7 @@ def output_costs(
     *,
     changed: Parameters | None = None,
     seed: int = 0,
+    device: str = "cpu",
 ) -> dict[str, float]:
     """The cost of rounding each weight with all others float, in nats per token.
 
@@ -60,12 +62,14 @@ def output_costs(
         pool: from `qairt.quant.threads.one_thread_each`; the result does not depend on its size.
         changed: weights to round instead of `parameters`' own, if a technique changed them.
         seed: fixes the sampled next tokens.
+        device: as torch names it.
     """
-    ops, half, kind = TorchOps(parameters), half_where_faster(parameters, "cpu"), fastest_type("cpu")
+    ops, half = TorchOps(parameters, device=device), half_where_faster(parameters, device)
+    kind = fastest_type(device)
     linears = linear_shapes(parameters.config)
     ops.hold([EMBEDDING])
     with torch.no_grad():
-        embedded = [decoder.embed(ops, torch.from_numpy(np.asarray(chunk))[None]) for chunk in chunks]
+        embedded = [decoder.embed(ops, torch.from_numpy(np.asarray(chunk))[None].to(device)) for chunk in chunks]
     entering = run_forward(half, embedded, partial(_forward, half), pool)
     half.release()
     ops.hold([*head_names(parameters.config), LM_HEAD])
@@ -137,11 +141,12 @@ def _head_gradient(ops: TorchOps, hidden: Tensor, seed: int) -> Tensor:
         with torch.enable_grad():
             some = some.detach().requires_grad_()
             logits = decoder.head(ops, ops.parameters.config, some)[0]
-            drawn = torch.multinomial(logits.detach().softmax(-1), 1, generator=generator)[:, 0]
-            loss = torch.nn.functional.cross_entropy(logits, drawn, reduction="sum")
+            drawn = torch.multinomial(logits.detach().softmax(-1).cpu(), 1, generator=generator)[:, 0]
+            loss = torch.nn.functional.cross_entropy(logits, drawn.to(logits.device), reduction="sum")
             gradients += torch.autograd.grad(loss, some)
     return torch.cat(gradients, 1)
 
 
 def _rounding_error(weight: Tensor, changed: NDArray[np.float32] | None, encoding: Encoding) -> Tensor:
-    return torch.from_numpy(encoding.nearest(weight.numpy() if changed is None else changed)) - weight
+    values = weight if changed is None else shared(changed).to(weight.device)
+    return rounded_weight(values, encoding) - weight
