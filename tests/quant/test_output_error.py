@@ -8,6 +8,7 @@ from concurrent.futures import Executor
 import numpy as np
 import pytest
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.quant.config import TechniqueConfig
@@ -20,6 +21,11 @@ from qairt.quant.techniques.minmax import MinMax
 from qairt.quant.threads import one_thread_each
 
 INPUTS, OUTPUTS = 96, 24
+RNG = np.random.default_rng(7)
+
+
+def tensor(values: NDArray[np.float64]) -> Tensor:
+    return torch.from_numpy(values.astype(np.float32))
 
 
 @pytest.fixture
@@ -222,3 +228,38 @@ def test_inputs_that_were_never_seen_and_dead_channels(pool: Executor) -> None:
     assert chosen.values is not None
     assert torch.isfinite(chosen.values).all()
     assert not chosen.values[:, 5].any()
+
+
+@pytest.mark.parametrize(("noise", "low", "high"), [(0.0, 0.99, 1.0), (0.3, 0.3, 0.9), (10.0, 0.0, 0.1)])
+def test_a_correction_is_added_as_far_as_it_holds_on_other_tokens(noise: float, low: float, high: float) -> None:
+    """The streams differ by what a linear map of the inputs explains, and by noise."""
+    moved = np.eye(64) + RNG.normal(0, 0.02, (64, 64))
+    segments = []
+    for _ in range(6):
+        x = RNG.normal(size=(40, 64))
+        segments.append((tensor(x), tensor(x @ moved + noise * RNG.normal(size=x.shape))))
+    inputs, floats = map(list, zip(*segments, strict=True))
+    weight = tensor(RNG.normal(size=(64, 100)))
+    with one_thread_each(2) as pool:
+        found = Gram(inputs, floats, pool, damping=1e-4)
+        target = found.target(weight)
+        assert low <= found._share <= high
+        whole = Gram(inputs, floats, pool, damping=1e-4)
+        whole._share = 1.0
+        unshared = whole.target(weight)
+    x = tensor(RNG.normal(size=(4000, 64)))
+    wanted = x @ tensor(moved) @ weight
+
+    def error(target: torch.Tensor) -> float:
+        return float((x @ target - wanted).square().sum())
+
+    assert error(target) <= 1.01 * min(error(unshared), error(weight))
+
+
+def test_one_segment_is_halved() -> None:
+    x, weight = tensor(RNG.normal(size=(90, 16))), tensor(RNG.normal(size=(16, 8)))
+    with one_thread_each(1) as pool:
+        gram = Gram([x], [1.1 * x], pool, damping=1e-6)
+        torch.testing.assert_close(gram.target(weight), 1.1 * weight, rtol=1e-3, atol=1e-3)
+        same = Gram([x], [x.clone()], pool)
+        torch.testing.assert_close(same.target(weight), weight)

@@ -11,13 +11,14 @@ from tiny_parameters import TOKENS, tiny_parameters
 
 from qairt.model.parameters import Parameters
 from qairt.model.torch_ops import product
+from qairt.quant.bfloat16 import has_bfloat16
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.execution import Execution
 from qairt.quant.precisions import linear_shapes
 from qairt.quant.quantize_model import quantize_model
 from qairt.quant.tune import half as halves
 from qairt.quant.tune.distillation import distill
-from qairt.quant.tune.half import HalfOps, has_bfloat16
+from qairt.quant.tune.half import HalfOps
 
 UP = "model.layers.0.mlp.up_proj.weight"
 

@@ -6,7 +6,10 @@ once, H gives the error of any candidate without running the layer again.
 1. No token counts more than the median one: its row is scaled down if its energy is larger. Otherwise the first token,
    a thousand times larger than all others, dominates (perplexity of GPTQ 47 instead of 41).
 2. The quantized stream's inputs X differ from the float ones F. The linear should produce F W, so the target weight is
-   the W' with the least |F W - X W'|²: W' = W + H⁻¹ Xᵀ(F - X) W. It compensates the errors of earlier layers.
+   the W' with the least |F W - X W'|²: W' = W + H⁻¹ Xᵀ(F - X) W. It compensates the errors of earlier layers. A fit to
+   few tokens follows their noise as well, so that only the share of it that holds on other tokens is added: one that
+   is fitted to the first half of the text is scaled to fit the second, which gives s; with twice the text there is half
+   of the noise, and the share is 2 s / (1 + s).
 3. Each part is computed on first use: a search over blocks needs only the diagonal blocks of H.
 
 Source: GPTQ (Frantar et al. 2022), and GPTAQ (Li et al. 2025) for 2.
@@ -21,8 +24,12 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from qairt.quant.bfloat16 import fastest_type
+
 TILE = 256
 """Rows of the matrix that are computed together."""
+SAMPLED = 64
+"""Outputs that the share of rule 2 is measured on."""
 
 
 class Gram:
@@ -46,6 +53,8 @@ class Gram:
         self._shares = [(middle / energy).nan_to_num(1.0, 1.0, 1.0).clamp(max=1.0)[:, None] for energy in energies]
         self._width = inputs[0].shape[1]
         self._squares: dict[int, Tensor] = {}
+        self._share: float | None = None
+        """Of rule 2, once it was measured."""
 
     @cached_property
     def matrix(self) -> Tensor:
@@ -94,10 +103,12 @@ class Gram:
         return self._squares[block_size]
 
     def target(self, weight: Tensor) -> Tensor:
-        """W' [in, out], rule 2 of the module."""
+        """W' [in, out], rule 2 of the module. The share is measured with the first weight."""
         if all(one is other for one, other in zip(self._inputs, self._floats, strict=True)):
             return weight
-        missing = (self.stream_mismatch @ weight)[self.order]
+        if self._share is None:
+            self._share = self._share_that_holds(weight[:, :: max(weight.shape[1] // SAMPLED, 1)])
+        missing = (self.stream_mismatch @ weight)[self.order].mul_(self._share)
         shifted = weight.clone()
         shifted[self.order] += self.inverse_cholesky.T @ (self.inverse_cholesky @ missing)
         return shifted
@@ -112,17 +123,45 @@ class Gram:
         blocks = [value.reshape(len(squares), block_size, -1) for value in (weight - quantized, weight)]
         return _share(*((value * torch.bmm(squares, value)).sum() for value in blocks))
 
+    def _share_that_holds(self, weight: Tensor) -> float:
+        """Of the correction of weight [in, some outputs]."""
+        halves = self._halves()
+        moved = [[(wanted - read) @ weight for read, wanted, _ in half] for half in halves]
+        first, second = halves
+        inputs, floats = ([each[of] for each in first] for of in (0, 1))
+        fitted = Gram(inputs, floats, self._pool, damping=self._damping)
+        fitted._shares = [share for _, _, share in first]
+        pulled = torch.zeros_like(weight)
+        for (read, _, share), wanted in zip(first, moved[0], strict=True):
+            pulled.addmm_((read * share).T, wanted)
+        correction = torch.cholesky_solve(pulled, torch.linalg.cholesky(fitted.matrix))
+        along = size = 0.0
+        for (read, _, share), wanted in zip(second, moved[1], strict=True):
+            given = read @ correction
+            along += float((given * wanted * share).sum(dtype=torch.float64))
+            size += float((given.square() * share).sum(dtype=torch.float64))
+        held = min(max(along / size, 0.0), 1.0) if size else 0.0
+        return 2 * held / (1 + held)
+
+    def _halves(self) -> list[list[tuple[Tensor, Tensor, Tensor]]]:
+        """Inputs, floats and shares of the first half of the segments, and of the rest."""
+        every = list(zip(self._inputs, self._floats, self._shares, strict=True))
+        if len(every) == 1:
+            return [[part] for part in zip(*(value.tensor_split(2) for value in every[0]), strict=True)]
+        return [every[: len(every) // 2], every[len(every) // 2 :]]
+
     @cached_property
     def stream_mismatch(self) -> Tensor:
-        """Xᵀ(F - X) [in, in]."""
+        """Xᵀ(F - X) [in, in], summed in float32 over products of segments in bfloat16: a small correction."""
         result = self._inputs[0].new_empty(self._width, self._width)
-        missing = [floats - segment for floats, segment in zip(self._floats, self._inputs, strict=True)]
+        kind = fastest_type(result.device.type)
+        missing = [(floats - segment).to(kind) for floats, segment in zip(self._floats, self._inputs, strict=True)]
 
         @torch.inference_mode()
         def rows(start: int) -> None:
             tile = result[start : start + TILE].zero_()
             for left, segment in zip(self._rows(start, TILE), missing, strict=True):
-                tile.addmm_(left.T, segment)
+                tile += (left.T.to(kind) @ segment).float()
 
         list(self._pool.map(rows, range(0, self._width, TILE)))
         return result

@@ -32,12 +32,13 @@ from qairt.model import decoder
 from qairt.model.layout import EMBEDDING, LM_HEAD, head_names
 from qairt.model.parameters import Parameters
 from qairt.model.torch_ops import TorchOps, product, shared
+from qairt.quant.bfloat16 import fastest_type
 from qairt.quant.encodings import Encoding
 from qairt.quant.measure.block_forward import block_forward
 from qairt.quant.measure.overlay_ops import OverlayOps
 from qairt.quant.precisions import linear_shapes
 from qairt.quant.tune.blocks import Backward, run_backward, run_forward
-from qairt.quant.tune.half import fastest_type, half_where_faster
+from qairt.quant.tune.half import half_where_faster
 from qairt.quant.weight_grid import rounded_weight
 
 HEAD_TOKENS = 128
