@@ -31,6 +31,7 @@ from qairt.model.names import split_expert
 from qairt.model.parameters import Parameters
 from qairt.model.reference import empty_past, sequence_positions
 from qairt.model.torch_ops import Tap, TorchOps, shared
+from qairt.quant.bfloat16 import fastest_type
 from qairt.quant.measure.block_forward import block_forward
 from qairt.quant.measure.chunks import check_tokens
 from qairt.quant.measure.deferred import FLOAT, QUANTIZED, Deferred, Segment, Values
@@ -40,7 +41,7 @@ from qairt.quant.measure.overlay_ops import OverlayOps
 SEGMENT_TOKENS = 256
 """Tokens that go through a block at once."""
 LOGIT_TOKENS = 4096
-"""Tokens, evenly spread over all, whose logits are measured: lm_head is wide, and more of them show the same range."""
+"""Tokens, evenly spread, whose logits are measured: lm_head is wide, and more show the same range."""
 BEGINNINGS = 16
 """Of each chunk, those whose vectors are measured."""
 
@@ -97,7 +98,7 @@ class Calibration:
         """By stream and chunk, what the latest block keeps of all tokens (`qairt.model.kept`), for the chunks in
         `kept`."""
         self.kept = [0]
-        """The chunks whose keys and values are kept."""
+        """The chunks whose keys and values are kept; their quantized stream is exact."""
 
     def embed(self, on_vocabulary: OnVocabulary) -> None:
         """Run all chunks through the embedding, a slice of the vocabulary at a time."""
@@ -119,7 +120,7 @@ class Calibration:
     def block(self, layer: int, choose: ChooseWeight | None = None) -> None:
         """Run all chunks through decoder layer `layer`; with `choose`, in both streams."""
         self._ops.hold(self.parameters.names_beside_experts(layer))
-        chosen: dict[str, Tensor] = {}
+        chosen: dict[str, tuple[Tensor, Tensor]] = {}  # exact, and as chunks that are not kept read it
         streams = [self.hidden] if choose is None else [self.hidden, self.quantized or self.hidden]
         segments = [
             Segment(stream, chunk, start, stop)
@@ -128,12 +129,15 @@ class Calibration:
             for start, stop in self._segments(hidden.shape[1])
         ]
 
-        def weight(stream: int, name: str) -> Tensor:
-            return chosen[name] if stream == QUANTIZED and name in chosen else self.weight(name)
+        def weight(segment: Segment, name: str) -> Tensor:
+            if segment.stream == FLOAT or name not in chosen:
+                return self.weight(name)
+            return chosen[name][segment.chunk not in self.kept]
 
         def on_linear(name: str, inputs: LinearInputs) -> None:
             if choose is not None:
-                chosen[name] = choose(name, inputs)
+                exact = choose(name, inputs)
+                chosen[name] = exact, exact.to(fastest_type(self.device.type))
 
         def release_expert(down: str, expert: int) -> None:
             self._ops.release_expert(down, expert)

@@ -45,7 +45,14 @@ class Gram:
             pool: from `qairt.quant.threads.one_thread_each`; the result does not depend on its size.
             damping: fraction of the mean of H's diagonal that is added to it.
         """
+        if len(inputs) == 1:
+            inputs, floats = inputs[0].tensor_split(2), floats[0].tensor_split(2)
         self._inputs, self._floats, self._pool, self._damping = inputs, floats, pool, damping
+        self._same = all(one is other for one, other in zip(inputs, floats, strict=True))
+        self._half = len(inputs) // 2
+        """Segments of the first half of the text."""
+        self._of_half: Tensor | None = None
+        """`matrix` of the first half, until the share of rule 2 is measured."""
         energies = [segment.square().sum(1) for segment in inputs]
         self.is_finite = all(bool(energy.isfinite().all()) for energy in energies)
         """No input is NaN or infinite."""
@@ -59,20 +66,12 @@ class Gram:
     @cached_property
     def matrix(self) -> Tensor:
         """H [in, in], damped; an input that is always zero counts a little."""
-        result = self._inputs[0].new_empty(self._width, self._width)
-
-        @torch.inference_mode()
-        def rows(start: int) -> None:
-            tile = result[start : start + TILE, start:].zero_()
-            for left, segment in zip(self._rows(start, TILE), self._inputs, strict=True):
-                tile.addmm_(left.T, segment[:, start:])
-            square = tile[:, :TILE]
-            square.copy_(square.triu() + square.triu(1).T)
-            result[start + TILE :, start : start + TILE] = tile[:, TILE:].T
-
-        list(self._pool.map(rows, range(0, self._width, TILE)))
-        result.diagonal().add_(float(result.diagonal().mean()) * self._damping or 1.0)
-        return result
+        total = self._inputs[0].new_zeros(self._width, self._width)
+        self._add_products(total, slice(0, self._half))
+        if not self._same:
+            self._of_half = self._completed(total.clone())
+        self._add_products(total, slice(self._half, None))
+        return self._completed(total)
 
     @cached_property
     def order(self) -> Tensor:
@@ -104,13 +103,14 @@ class Gram:
 
     def target(self, weight: Tensor) -> Tensor:
         """W' [in, out], rule 2 of the module. The share is measured with the first weight."""
-        if all(one is other for one, other in zip(self._inputs, self._floats, strict=True)):
+        if self._same:
             return weight
+        order = self.order  # of the matrix, which the share needs
         if self._share is None:
             self._share = self._share_that_holds(weight[:, :: max(weight.shape[1] // SAMPLED, 1)])
-        missing = (self.stream_mismatch @ weight)[self.order].mul_(self._share)
+        missing = (self.stream_mismatch @ weight)[order].mul_(self._share)
         shifted = weight.clone()
-        shifted[self.order] += self.inverse_cholesky.T @ (self.inverse_cholesky @ missing)
+        shifted[order] += self.inverse_cholesky.T @ (self.inverse_cholesky @ missing)
         return shifted
 
     def error(self, weight: Tensor, quantized: Tensor) -> float:
@@ -123,32 +123,43 @@ class Gram:
         blocks = [value.reshape(len(squares), block_size, -1) for value in (weight - quantized, weight)]
         return _share(*((value * torch.bmm(squares, value)).sum() for value in blocks))
 
+    def _add_products(self, total: Tensor, segments: slice) -> None:
+        """XᵀX of some segments, only on and above the diagonal tiles."""
+
+        @torch.inference_mode()
+        def rows(start: int) -> None:
+            tile = total[start : start + TILE, start:]
+            for inputs, share in zip(self._inputs[segments], self._shares[segments], strict=True):
+                tile.addmm_((inputs[:, start : start + TILE] * share).T, inputs[:, start:])
+
+        list(self._pool.map(rows, range(0, self._width, TILE)))
+
+    def _completed(self, upper: Tensor) -> Tensor:
+        """The symmetric, damped matrix of what `_add_products` made, in its memory."""
+        for start in range(0, self._width, TILE):
+            tile = upper[start : start + TILE, start:]
+            square = tile[:, :TILE]
+            square.copy_(square.triu() + square.triu(1).T)
+            upper[start + TILE :, start : start + TILE] = tile[:, TILE:].T
+        upper.diagonal().add_(float(upper.diagonal().mean()) * self._damping or 1.0)
+        return upper
+
     def _share_that_holds(self, weight: Tensor) -> float:
         """Of the correction of weight [in, some outputs]."""
-        halves = self._halves()
-        moved = [[(wanted - read) @ weight for read, wanted, _ in half] for half in halves]
-        first, second = halves
-        inputs, floats = ([each[of] for each in first] for of in (0, 1))
-        fitted = Gram(inputs, floats, self._pool, damping=self._damping)
-        fitted._shares = [share for _, _, share in first]
+        segments = list(zip(self._inputs, self._floats, self._shares, strict=True))
         pulled = torch.zeros_like(weight)
-        for (read, _, share), wanted in zip(first, moved[0], strict=True):
-            pulled.addmm_((read * share).T, wanted)
-        correction = torch.cholesky_solve(pulled, torch.linalg.cholesky(fitted.matrix))
+        for inputs, floats, share in segments[: self._half]:
+            pulled.addmm_((inputs * share).T, (floats - inputs) @ weight)
+        fitted_on, self._of_half = self._of_half, None
+        assert fitted_on is not None
+        correction = torch.cholesky_solve(pulled, torch.linalg.cholesky(fitted_on))
         along = size = 0.0
-        for (read, _, share), wanted in zip(second, moved[1], strict=True):
-            given = read @ correction
-            along += float((given * wanted * share).sum(dtype=torch.float64))
+        for inputs, floats, share in segments[self._half :]:
+            given = inputs @ correction
+            along += float((given * ((floats - inputs) @ weight) * share).sum(dtype=torch.float64))
             size += float((given.square() * share).sum(dtype=torch.float64))
         held = min(max(along / size, 0.0), 1.0) if size else 0.0
         return 2 * held / (1 + held)
-
-    def _halves(self) -> list[list[tuple[Tensor, Tensor, Tensor]]]:
-        """Inputs, floats and shares of the first half of the segments, and of the rest."""
-        every = list(zip(self._inputs, self._floats, self._shares, strict=True))
-        if len(every) == 1:
-            return [[part] for part in zip(*(value.tensor_split(2) for value in every[0]), strict=True)]
-        return [every[: len(every) // 2], every[len(every) // 2 :]]
 
     @cached_property
     def stream_mismatch(self) -> Tensor:

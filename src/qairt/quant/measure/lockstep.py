@@ -19,7 +19,7 @@ from qairt.model.kept import kept_names
 from qairt.model.names import PAST, name_of_expert, token_axis
 from qairt.model.ops import Branch, ExpertMlp
 from qairt.model.reference import grown
-from qairt.model.torch_ops import Tap, TorchOps
+from qairt.model.torch_ops import Tap, TorchOps, product
 from qairt.quant.measure.deferred import Deferred, Segment, Values
 from qairt.quant.measure.expert_steps import ExpertSteps
 
@@ -33,7 +33,7 @@ class LockstepOps:
     def __init__(
         self,
         segments: Sequence[Segment],
-        weight: Callable[[int, str], Tensor],
+        weight: Callable[[Segment, str], Tensor],
         on_linear: Callable[[str, LinearInputs], None],
         taps: Sequence[Tap | None],
         pool: Executor,
@@ -43,7 +43,7 @@ class LockstepOps:
         """
         Args:
             segments: those of a chunk in their order.
-            weight: gives a parameter, by stream and name.
+            weight: gives a parameter for a segment, by name.
             on_linear: called with a linear's weight name and inputs before it is computed.
             taps: by stream, called with every tensor.
             begins_at: called with a segment on the thread that is about to compute it.
@@ -106,20 +106,20 @@ class LockstepOps:
 
     def linear(self, x: Values, weight: str, bias: str | None, *, out: str) -> Values:
         self._on_linear(weight, LinearInputs(self, x))
-        product = self._each(
+        found = self._each(
             out if bias is None else out + ".matmul",
-            lambda segment: lambda value: value @ self._weight(segment.stream, weight),
+            lambda segment: lambda value: product(value, self._weight(segment, weight)),
             x,
         )
         if bias is None:
-            return product
-        return self._each(out, lambda segment: lambda value: value + self._weight(segment.stream, bias), product)
+            return found
+        return self._each(out, lambda segment: lambda value: value + self._weight(segment, bias), found)
 
     def rms_norm(self, x: Values, weight: str, epsilon: float, *, out: str) -> Values:
         def norm_of(segment: Segment) -> Callable[..., Tensor]:
             def norm(value: Tensor) -> Tensor:
                 scale = torch.rsqrt(value.square().mean(-1, keepdim=True) + epsilon)
-                return value * scale * self._weight(segment.stream, weight)
+                return value * scale * self._weight(segment, weight)
 
             return norm
 
@@ -152,7 +152,7 @@ class LockstepOps:
     def largest(self, x: Values, count: int, size: int, chosen: str, others: str, *, out: str) -> Values:
         def choice(segment: Segment) -> Callable[..., Tensor]:
             def choose(value: Tensor) -> Tensor:
-                high, low = (self._weight(segment.stream, name) for name in (chosen, others))
+                high, low = (self._weight(segment, name) for name in (chosen, others))
                 return low.expand(value.shape).scatter(-1, value.topk(count, -1).indices, float(high))
 
             return choose
@@ -236,7 +236,7 @@ class LockstepOps:
         )
 
     def _with(self, weight: str, operation: Callable[[Tensor, Tensor], Tensor], x: Values, *, out: str) -> Values:
-        return self._each(out, lambda segment: lambda value: operation(value, self._weight(segment.stream, weight)), x)
+        return self._each(out, lambda segment: lambda value: operation(value, self._weight(segment, weight)), x)
 
     def _all(self, out: str, operation: Callable[..., Tensor], *sources: Values) -> Values:
         return self._each(out, lambda segment: lambda *values: operation(*values, out=out), *sources)
