@@ -43,7 +43,7 @@ SEGMENT_TOKENS = 256
 LOGIT_TOKENS = 4096
 """Tokens, evenly spread, whose logits are measured: lm_head is wide, and more show the same range."""
 BEGINNINGS = 16
-"""Of each chunk, those whose vectors are measured."""
+"""Of each chunk, whose vectors are measured."""
 
 OnVocabulary = Callable[[int, Tensor], None]
 """Called with a slice of a vocabulary's matrix: the id of its first token, and [tokens, hidden] of the embedding or
@@ -74,7 +74,7 @@ class Calibration:
             tap: called with the name and value of every tensor of the float model, segment by segment, on any thread.
             pool: from `qairt.quant.threads.one_thread_each`.
             begins_at: called on the same thread before `tap`, with the segment.
-            device: where it is computed; the CPU when None.
+            device: the CPU when None.
             branches: gives the LoRA branches that a chunk runs with, on `device`; all chunks have some, or none has.
 
         Raises:
@@ -93,7 +93,7 @@ class Calibration:
         self.hidden: list[Tensor] = []
         """[1, tokens, hidden] by chunk: the next block's input."""
         self.quantized: list[Tensor] | None = None
-        """The same of the quantized stream; None until a weight is chosen, when both streams are the same."""
+        """The same of the quantized stream; None until a weight is chosen."""
         self.latest: dict[tuple[int, int], tuple[Tensor, ...]] = {}
         """By stream and chunk, what the latest block keeps of all tokens (`qairt.model.kept`), for the chunks in
         `kept`."""
@@ -120,7 +120,7 @@ class Calibration:
     def block(self, layer: int, choose: ChooseWeight | None = None) -> None:
         """Run all chunks through decoder layer `layer`; with `choose`, in both streams."""
         self._ops.hold(self.parameters.names_beside_experts(layer))
-        chosen: dict[str, tuple[Tensor, Tensor]] = {}  # exact, and as chunks that are not kept read it
+        chosen: dict[str, tuple[Tensor, Tensor]] = {}  # exact, and for chunks not kept
         streams = [self.hidden] if choose is None else [self.hidden, self.quantized or self.hidden]
         segments = [
             Segment(stream, chunk, start, stop)
