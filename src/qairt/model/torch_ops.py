@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from threading import Lock
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -14,6 +15,8 @@ from torch import Tensor
 from qairt.model.names import name_of_expert
 from qairt.model.ops import Branch, ExpertMlp
 from qairt.model.parameters import Parameters
+
+T = TypeVar("T")
 
 Tap = Callable[[str, Tensor], None]
 """Called with the name and value of every tensor the decoder computes, in order."""
@@ -41,16 +44,22 @@ class TorchOps:
         self.keep_experts = True
         """Hold each expert's weights once they were read, as those of a layer; else one expert's at a time."""
         self._weights: dict[str, Tensor] = {}
+        self._stores: list[dict[str, Any]] = [self._weights]
+        """All that `release` lets go of."""
         self._reading = Lock()
 
     def weight(self, name: str) -> Tensor:
         """A parameter, read from disk unless it is already held; do not write to it."""
-        held = self._weights.get(name)
+        return self._kept(self._weights, name, self._load)
+
+    def _kept(self, store: dict[str, T], name: str, load: Callable[[str], T]) -> T:
+        """What the store holds under a name, loaded once."""
+        held = store.get(name)
         if held is None:
             with self._reading:  # threads that need the same expert read it once
-                held = self._weights.get(name)
+                held = store.get(name)
                 if held is None:
-                    held = self._weights[name] = self._load(name)
+                    held = store[name] = load(name)
         return held
 
     def _load(self, name: str) -> Tensor:
@@ -67,12 +76,13 @@ class TorchOps:
 
     def _held(self) -> list[str]:
         """The names of what is held."""
-        return list(self._weights)
+        return [name for store in self._stores for name in list(store)]  # threads may add some
 
     def release(self, names: Iterable[str] | None = None) -> None:
         """Release these weights, or all."""
-        for name in list(self._weights if names is None else names):
-            self._weights.pop(name, None)
+        for name in self._held() if names is None else names:
+            for store in self._stores:
+                store.pop(name, None)
 
     def embedding(self, ids: Tensor, weight: str, *, out: str) -> Tensor:
         return self._named(out, self.weight(weight)[ids.long()])

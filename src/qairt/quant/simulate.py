@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from threading import local
 from weakref import ref
 
@@ -52,6 +52,7 @@ class SimulatedOps(TorchOps):
         self._input_grids = _input_grids(structure, encodings) if has_integer_products(device) else {}
         """By weight, for linears that are computed in integers."""
         self._integers: dict[str, IntegerWeight] = {}
+        self._stores.append(self._integers)
         self._here = local()
 
     def product(self, x: Tensor, weight: str) -> Tensor:
@@ -61,31 +62,19 @@ class SimulatedOps(TorchOps):
         found = self._integer_weight(weight).product(self._bytes_of(x, grid))
         return found.reshape(*x.shape[:-1], -1)
 
-    def release(self, names: Iterable[str] | None = None) -> None:
-        names = None if names is None else list(names)
-        super().release(names)
-        for name in list(self._integers if names is None else names):
-            self._integers.pop(name, None)
-
     def _read(self, name: str) -> None:
         if split_expert(name)[0] in self._input_grids:
             self._integer_weight(name)
         else:
             super()._read(name)
 
-    def _held(self) -> list[str]:
-        return [*super()._held(), *self._integers]
-
     def _integer_weight(self, name: str) -> IntegerWeight:
-        held = self._integers.get(name)
-        if held is None:
-            with self._reading:
-                held = self._integers.get(name)
-                if held is None:
-                    values, encoding = self._with_encoding(name)
-                    assert encoding is not None
-                    held = self._integers[name] = IntegerWeight(values, encoding)
-        return held
+        return self._kept(self._integers, name, self._load_integers)
+
+    def _load_integers(self, name: str) -> IntegerWeight:
+        values, encoding = self._with_encoding(name)
+        assert encoding is not None
+        return IntegerWeight(values, encoding)
 
     def _bytes_of(self, x: Tensor, grid: Encoding) -> StoredBytes:
         """Of a linear's input, which the linears after it read too."""

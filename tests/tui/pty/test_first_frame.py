@@ -25,7 +25,7 @@ def test_run_on_a_terminal_is_the_same_screen_already_running(place):
     assert terminal.wait() == 0
 
 
-# By key, what only its screen shows; the log has nothing that is not beside the stages too, only no stages.
+# By key, a text that only its screen shows; None: the log, which is told by having no stages.
 SCREENS = {
     "?": "Monitor",
     "C": "7 entries",

@@ -43,7 +43,7 @@ SEGMENT_TOKENS = 256
 LOGIT_TOKENS = 4096
 """Tokens, evenly spread, whose logits are measured: lm_head is wide, and more show the same range."""
 BEGINNINGS = 16
-"""Of each chunk, whose vectors are measured."""
+"""How many beginnings of each chunk are measured."""
 
 OnVocabulary = Callable[[int, Tensor], None]
 """Called with a slice of a vocabulary's matrix: the id of its first token, and [tokens, hidden] of the embedding or

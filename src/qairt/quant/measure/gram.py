@@ -129,8 +129,8 @@ class Gram:
         @torch.inference_mode()
         def rows(start: int) -> None:
             tile = total[start : start + TILE, start:]
-            for inputs, share in zip(self._inputs[segments], self._shares[segments], strict=True):
-                tile.addmm_((inputs[:, start : start + TILE] * share).T, inputs[:, start:])
+            for left, inputs in zip(self._rows(start, TILE, segments), self._inputs[segments], strict=True):
+                tile.addmm_(left.T, inputs[:, start:])
 
         list(self._pool.map(rows, range(0, self._width, TILE)))
 
@@ -194,9 +194,9 @@ class Gram:
         list(self._pool.map(rows, range(0, self._width, inputs)))
         return result
 
-    def _rows(self, start: int, count: int) -> Iterator[Tensor]:
+    def _rows(self, start: int, count: int, segments: slice = slice(None)) -> Iterator[Tensor]:
         """`count` inputs of each segment, weighted by token [tokens, inputs]."""
-        for segment, share in zip(self._inputs, self._shares, strict=True):
+        for segment, share in zip(self._inputs[segments], self._shares[segments], strict=True):
             yield segment[:, start : start + count] * share
 
 

@@ -31,11 +31,17 @@ def run_forward(ops: TorchOps, hidden: Sequence[Tensor], forward: Forward, pool:
         hidden: the first block's input by chunk.
         forward: called on any thread.
     """
-    entering = [list(hidden)]
+    return [list(hidden), *outputs_of_blocks(ops, hidden, forward, pool)]
+
+
+def outputs_of_blocks(
+    ops: TorchOps, hidden: Sequence[Tensor], forward: Forward, pool: Executor
+) -> Iterator[list[Tensor]]:
+    """The output of each block by chunk, one after the other; arguments as for `run_forward`."""
     for layer in range(ops.parameters.config.num_layers):
         ops.hold(ops.parameters.names_beside_experts(layer))
-        entering.append(list(pool.map(partial(forward, layer), entering[-1])))
-    return entering
+        hidden = list(pool.map(partial(forward, layer), hidden))
+        yield hidden
 
 
 def run_backward(

@@ -43,7 +43,7 @@ from qairt.quant.simulate import SimulatedOps
 from qairt.quant.structure import Structure
 from qairt.quant.threads import one_thread_each
 from qairt.quant.tune.adam import Adam
-from qairt.quant.tune.blocks import Backward, run_backward, run_forward
+from qairt.quant.tune.blocks import Backward, outputs_of_blocks, run_backward, run_forward
 from qairt.quant.tune.half import half_where_faster
 from qairt.quant.tune.training import train
 from qairt.quant.weight_grid import rounded_weight
@@ -248,23 +248,22 @@ def _float_states(
     for start, stop in pairwise((0, *range(HELD_OUT, len(chunks), GROUP), len(chunks))):
         ops = half_where_faster(parameters, device) if start else TorchOps(parameters, device=device)
         done = within(progress, start / len(chunks), stop / len(chunks))
-        last += _through_layers(ops, embedded[start:stop], pool, done)
+        last += _through_blocks(ops, embedded[start:stop], pool, done)
     return embedded, last
 
 
-def _through_layers(
+def _through_blocks(
     ops: TorchOps, hidden: Sequence[Tensor], pool: ThreadPoolExecutor, progress: Progress
-) -> list[Tensor]:
-    """The output of the last layer by chunk."""
+) -> Sequence[Tensor]:
+    """The output of the last block by chunk."""
 
-    @torch.inference_mode()
-    def after(layer: int, hidden: Tensor) -> Tensor:
+    @torch.no_grad()
+    def forward(layer: int, hidden: Tensor) -> Tensor:
         return block_forward(ops, layer, hidden)[0]
 
-    layers = ops.parameters.config.num_layers
-    for layer in range(layers):
-        progress(layer / layers, "float model")
-        ops.hold(ops.parameters.names_beside_experts(layer))
-        hidden = list(pool.map(partial(after, layer), hidden))
+    last, layers = hidden, ops.parameters.config.num_layers
+    for done, outputs in enumerate(outputs_of_blocks(ops, hidden, forward, pool), start=1):
+        last = outputs
+        progress(done / layers, "float model")
     ops.release()
-    return list(hidden)
+    return last

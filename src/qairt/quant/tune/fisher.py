@@ -85,7 +85,7 @@ def output_costs(
             if name in encodings
         }
         weights = {name: ops.weight(name).to(kind) for name in names}
-        return partial(_backward, OverlayOps(ops, weights), layer, errors)
+        return partial(_backward, ops, layer, weights, errors)
 
     totals: dict[str, float] = {}
     for _, found in run_backward(ops, entering, gradients, backward_of, pool):
@@ -102,10 +102,15 @@ def _forward(ops: TorchOps, layer: int, hidden: Tensor) -> Tensor:
 
 
 def _backward(
-    held: OverlayOps, layer: int, errors: Mapping[str, Tensor], hidden: Tensor, gradient: Tensor
+    held: TorchOps,
+    layer: int,
+    weights: Mapping[str, Tensor],
+    errors: Mapping[str, Tensor],
+    hidden: Tensor,
+    gradient: Tensor,
 ) -> tuple[Tensor, dict[str, float]]:
     """The gradient at the block's input, and the cost of each weight's rounding summed over tokens."""
-    ops = _CostOps(held, errors)
+    ops = _CostOps(held, weights, errors)
     with torch.enable_grad():
         hidden = hidden.detach().requires_grad_()
         [entering] = torch.autograd.grad(block_forward(ops, layer, hidden)[0], hidden, gradient)
@@ -115,8 +120,8 @@ def _backward(
 class _CostOps(OverlayOps):
     """Adds up the cost of the weights' errors during the backward pass."""
 
-    def __init__(self, held: TorchOps, errors: Mapping[str, Tensor]) -> None:
-        super().__init__(held, {})
+    def __init__(self, held: TorchOps, weights: Mapping[str, Tensor], errors: Mapping[str, Tensor]) -> None:
+        super().__init__(held, weights)
         self._errors = errors
         self.costs: dict[str, float] = {}
 

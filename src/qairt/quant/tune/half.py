@@ -10,17 +10,17 @@ from collections.abc import Collection
 import torch
 from torch import Tensor
 
-from qairt.model.layout import LM_HEAD
 from qairt.model.parameters import Parameters
 from qairt.model.torch_ops import TorchOps
 from qairt.quant.bfloat16 import has_bfloat16
-from qairt.quant.structure import Structure
+from qairt.quant.precisions import linear_shapes
 
 
 def half_where_faster(parameters: Parameters, device: str) -> TorchOps:
     """The operations of a decoder, its layers' linears in bfloat16 where the device is faster with it."""
-    linears = {linear.weight for linear in Structure(parameters.config).linears} - {LM_HEAD}
-    return HalfOps(parameters, device, linears) if has_bfloat16(device) else TorchOps(parameters, device=device)
+    if not has_bfloat16(device):
+        return TorchOps(parameters, device=device)
+    return HalfOps(parameters, device, linear_shapes(parameters.config))
 
 
 class HalfOps(TorchOps):
