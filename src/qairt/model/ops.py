@@ -41,6 +41,11 @@ ExpertMlp = Callable[["BlockOps[Any]", Any, Any, str, int], Any]
 token [1, tokens, experts], what follows `experts.` in names, and how many experts -> [1, tokens, experts * width]."""
 
 
+Attention = Callable[["BlockOps[Any]", Any, Any, Any, Any], Any]
+"""Operations, queries [KV, G, AR, dim], keys [KV, 1, dim, CL], values [KV, 1, CL, dim], and an additive mask
+[1, 1, AR, CL], 0 at what a token attends to -> [KV, G, AR, dim]."""
+
+
 class BlockOps(Protocol[T]):
     """The operations of a decoder layer and of the head. `out` names the result; every name is used once."""
 
@@ -77,6 +82,9 @@ class BlockOps(Protocol[T]):
 
     def gelu(self, x: T, *, by_tanh: bool, out: str) -> T:
         """x times the normal distribution function at x, or its approximation by tanh."""
+
+    def attend(self, attention: Attention, q: T, keys: T, values: T, mask: T) -> T:
+        """What `attention` gives; of all queries at once, or of some at a time, with the keys up to their last."""
 
     def softmax(self, x: T, *, out: str) -> T:
         """Over the last axis."""

@@ -19,10 +19,11 @@ import torch
 from torch import Tensor
 
 from qairt.quant.encodings import Encoding
-from qairt.quant.grid import clip_to_steps_
 from qairt.quant.weight_grid import weight_steps
 
 _BYTE = 256
+_UNIT = 2.0**23
+"""From here on float32 holds integers alone, and their lower bits are the last of its representation."""
 
 
 class StoredBytes(NamedTuple):
@@ -37,12 +38,13 @@ class StoredBytes(NamedTuple):
 
     @classmethod
     def of(cls, values: Tensor, encoding: Encoding) -> StoredBytes:
-        """Those of values [..., in] on a grid of at most 16 bits."""
+        """Those of values [..., in], multiples of the step of a grid of at most 16 bits."""
         scale, offset = float(encoding.scale[0]), int(encoding.offset[0])
-        steps = clip_to_steps_(values.reshape(-1, values.shape[-1]) / scale, offset, encoding.bitwidth)
-        stored = steps.sub_(offset).to(torch.int32)
-        upper = None if encoding.bitwidth <= 8 else (stored >> 8).to(torch.uint8)
-        return cls(stored.to(torch.uint8), upper, scale, offset)
+        quotients = values.reshape(-1, values.shape[-1]) / scale
+        stored = quotients.add_(_UNIT - offset).clamp_(_UNIT, _UNIT + encoding.highest).view(torch.int32)
+        lower = stored.to(torch.uint8)
+        upper = None if encoding.bitwidth <= 8 else stored.bitwise_right_shift_(8).to(torch.uint8)
+        return cls(lower, upper, scale, offset)
 
 
 class IntegerWeight:

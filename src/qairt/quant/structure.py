@@ -26,7 +26,7 @@ from qairt.model.inputs import CONV, is_mask, layer_masks, masks, rotaries
 from qairt.model.kept import kept_names
 from qairt.model.lora.shape import LoraShape
 from qairt.model.names import ALPHA, is_key_or_value
-from qairt.model.ops import Branch, ExpertMlp
+from qairt.model.ops import Attention, Branch, ExpertMlp
 
 
 @dataclass(frozen=True)
@@ -161,6 +161,10 @@ class Structure:
 
     def gelu(self, x: str, *, by_tanh: bool, out: str) -> str:
         return self._add(out)
+
+    def attend(self, attention: Attention, q: str, keys: str, values: str, mask: str) -> str:
+        found: str = attention(self, q, keys, values, mask)
+        return found
 
     def softmax(self, x: str, *, out: str) -> str:
         self.unit.add(out)

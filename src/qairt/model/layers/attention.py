@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TypeVar
 
 from qairt.model.config import DecoderConfig
@@ -51,18 +52,24 @@ def attention(
     if past:
         keys = ops.concat((past[0], key), axis=3, out=t + "keys")
         values = ops.concat((past[1], value), axis=2, out=t + "values")
-    scores = ops.matmul(q, keys, out=t + "scores")
-    if config.score_cap is not None:  # its divisor is in the query's weights
-        scores = ops.scale(ops.tanh(scores, out=t + "tanh"), w + CAP, out=t + "capped")
-    masked = ops.add(scores, positions[names.mask], out=t + "masked")
-    if config.sinks:
-        probs = ops.softmax_beside(masked, positions[names.mask], w + "sinks", out=t + "probs")
-    else:
-        probs = ops.softmax(masked, out=t + "probs")
-    context = ops.matmul(probs, values, out=t + "context")
+    context = ops.attend(partial(_attended, config, layer), q, keys, values, positions[names.mask])
     context = ops.transpose(context, (2, 0, 1, 3), out=t + "context.tokens")
     context = ops.reshape(context, (1, -1, kv * groups * dim), out=t + "context.merged")
     return linear(ops, config.output_bias, context, w + "o_proj", out=t + "o"), key, value
+
+
+def _attended(config: DecoderConfig, layer: int, ops: BlockOps[T], q: T, keys: T, values: T, mask: T) -> T:
+    """q [KV, G, AR, dim], keys [KV, 1, dim, CL], values [KV, 1, CL, dim], mask [1, 1, AR, CL] -> [KV, G, AR, dim]."""
+    w, t = f"model.layers.{layer}.self_attn.", f"layers.{layer}.attn."
+    scores = ops.matmul(q, keys, out=t + "scores")
+    if config.score_cap is not None:  # its divisor is in the query's weights
+        scores = ops.scale(ops.tanh(scores, out=t + "tanh"), w + CAP, out=t + "capped")
+    masked = ops.add(scores, mask, out=t + "masked")
+    if config.sinks:
+        probs = ops.softmax_beside(masked, mask, w + "sinks", out=t + "probs")
+    else:
+        probs = ops.softmax(masked, out=t + "probs")
+    return ops.matmul(probs, values, out=t + "context")
 
 
 def _heads_first(ops: BlockOps[T], x: T, kv: int, groups: int, dim: int, *, out: str) -> T:
