@@ -19,8 +19,7 @@ class Perplexity(TextMetric):
     higher_is_better = False
 
     def sums(self, scores: TokenScores) -> Sums:
-        likelihoods = scores.log_probabilities.gather(1, scores.targets[:, None])
-        return {"loss": -float(likelihoods.double().sum())}
+        return {"loss": -float(scores.log_likelihoods().double().sum())}
 
     def score(self, sums: Sums) -> float:
         try:

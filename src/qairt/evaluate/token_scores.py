@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import cached_property
 
+import torch
 from torch import Tensor
+
+_ROWS = 8
+"""Tokens whose probabilities are computed at once where they are not kept: they stay in the processor's cache."""
 
 
 class TokenScores:
@@ -21,6 +25,11 @@ class TokenScores:
         self.logits = logits
         self.targets = targets
         self._reference_logits = reference_logits
+
+    def log_likelihoods(self) -> Tensor:
+        """[tokens], of the tokens themselves."""
+        rows = zip(self.logits.split(_ROWS), self.targets.split(_ROWS), strict=True)
+        return torch.cat([logits.log_softmax(-1).gather(1, targets[:, None])[:, 0] for logits, targets in rows])
 
     @cached_property
     def log_probabilities(self) -> Tensor:
