@@ -28,7 +28,7 @@ class TokenScores:
 
     def log_likelihoods(self) -> Tensor:
         """[tokens], of the tokens themselves."""
-        rows = zip(self.logits.split(_ROWS), self.targets.split(_ROWS), strict=True)
+        rows = zip(torch.split(self.logits, _ROWS), torch.split(self.targets, _ROWS), strict=True)
         return torch.cat([logits.log_softmax(-1).gather(1, targets[:, None])[:, 0] for logits, targets in rows])
 
     @cached_property
