@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_parameters import tiny_parameters
 from tiny_recipe import write_recipe
 
 from qairt.engine.plan.outputs import kinds_of
@@ -16,7 +17,8 @@ from qairt.engine.run.options import RunOptions
 from qairt.engine.stage import registered_stages
 from qairt.errors import RecipeError
 from qairt.llm import LLMPipeline
-from qairt.quant.encodings import BlockScales, Encoding, Encodings
+from qairt.quant.encodings import BlockScales, Encoding, Encodings, range_encoding
+from qairt.quant.structure import Structure
 from qairt.results.pictures import Drawn, draw_pictures
 from qairt.stages.pictures.encodings import GridSizes, draw_grids, heat_map
 
@@ -183,17 +185,42 @@ def test_predictions_of_an_external_graph_are_refused_before_work_starts(tmp_pat
         made.check_stage(stage, made.env())
 
 
-def test_encodings_without_layers_give_no_picture(tmp_path: Path):
+@pytest.fixture(scope="module")
+def structure(tmp_path_factory: pytest.TempPathFactory) -> Structure:
+    """Of layers with windows, capped scores and norms on both sides."""
+    return Structure(tiny_parameters(tmp_path_factory.mktemp("gemma2"), "gemma2").config)
+
+
+def test_activations_whose_range_is_measured_are_drawn(structure: Structure):
+    grid = range_encoding(-2, 3, 16)
+    sizes = GridSizes.of(Encodings(dict.fromkeys(structure.tensors, grid)), structure).activation_ranges
+    found = {name.removeprefix("layers.1.") for name in sizes if name.startswith("layers.1.")}
+    attention = {"norm", "q", "k", "v", "scores", "tanh", "capped", "context", "o", "post_norm", "residual"}
+    mlp = {"norm", "gate", "gelu", "up", "product", "down", "post_norm"}
+    assert found == {f"attn.{name}" for name in attention} | {f"mlp.{name}" for name in mlp}
+    assert {"hidden_1", "past_key_1_out", "past_value_1_out"} < sizes.keys()
+    assert not {"logits", "attention_mask", "head.norm"} & sizes.keys()
+
+
+def test_what_some_layers_have_is_drawn(tmp_path: Path, structure: Structure):
+    """Short convolutions lie between layers of attention."""
+    names = ["hidden_0", "hidden_1", "hidden_2", "layers.1.conv.weighted"]
+    grid = range_encoding(-2, 3, 16)
+    draw_grids(GridSizes.of(Encodings(dict.fromkeys(names, grid)), structure), tmp_path)
+    assert "conv.weighted, layer 1: 3" in titles(tmp_path / "activation_ranges.svg")
+
+
+def test_encodings_without_layers_give_no_picture(tmp_path: Path, structure: Structure):
     flat = Encoding(8, True, np.ones(1, np.float32), np.array([-128]))
-    draw_grids(GridSizes.of(Encodings({"logits": flat}, {"lm_head.weight": flat})), tmp_path)
+    draw_grids(GridSizes.of(Encodings({"logits": flat}, {"lm_head.weight": flat}), structure), tmp_path)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_step_of_block_scales_is_their_mean(tmp_path: Path):
+def test_a_step_of_block_scales_is_their_mean(tmp_path: Path, structure: Structure):
     blocks = BlockScales(2, np.array([[1, 3], [3, 5]], np.uint8))
     scale = np.array([0.5, 2.0], np.float32)
     lpbq = Encoding(4, True, scale, np.array([-8, -8]), axis=1, blocks=blocks)
-    draw_grids(GridSizes.of(Encodings({}, {"model.layers.0.mlp.up_proj.weight": lpbq})), tmp_path)
+    draw_grids(GridSizes.of(Encodings({}, {"model.layers.0.mlp.up_proj.weight": lpbq}), structure), tmp_path)
     assert titles(tmp_path / "weight_steps.svg")[1] == "mlp.up_proj, layer 0: 4.5"
 
 

@@ -45,6 +45,7 @@ from qairt.stages.prepare_exports import is_embedding, lengths_of
 from qairt.stages.technique_file import load_technique
 
 if TYPE_CHECKING:
+    from qairt.model.config import DecoderConfig
     from qairt.model.rotation import Rotation
     from qairt.quant.quantize_model import QuantizationResult
 
@@ -244,7 +245,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         )
         for note in filter(None, (rotation_note, *result.notes)):
             print(note)
-        written = _write(result, rotation, context.directory)
+        written = _write(result, decoder, rotation, context.directory)
         if lora is None:
             return written
         return written.model_copy(update=dict(adapted_files(result, lora, task, context.directory)))
@@ -261,9 +262,10 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         return env.once("technique", lambda: load_technique(path, self.config.technique))
 
 
-def _write(result: QuantizationResult, rotation: Rotation | None, directory: Path) -> Quantized:
+def _write(result: QuantizationResult, config: DecoderConfig, rotation: Rotation | None, directory: Path) -> Quantized:
     from qairt.quant.changed_weights import ChangedWeights
     from qairt.quant.encodings_json import fits_version_061, write_encodings
+    from qairt.quant.structure import Structure
     from qairt.stages.pictures.encodings import GridSizes
 
     encodings, encodings_061 = directory / "model.encodings", None
@@ -274,7 +276,7 @@ def _write(result: QuantizationResult, rotation: Rotation | None, directory: Pat
         encodings_061 = directory / "model_0.6.1.encodings"
         encodings_061.write_text(write_encodings(result.encodings, "0.6.1"))
     grid_sizes = directory / "grid_sizes.json"
-    grid_sizes.write_text(GridSizes.of(result.encodings).model_dump_json() + "\n")
+    grid_sizes.write_text(GridSizes.of(result.encodings, Structure(config)).model_dump_json() + "\n")
     reference = directory / "reference.safetensors"
     result.reference.save(reference)
     exported_reference, changed_weights, rotation_file = None, None, None

@@ -15,14 +15,11 @@ from qairt.stages.pictures.svg import WIDTH, picture
 
 if TYPE_CHECKING:
     from qairt.quant.encodings import Encoding, Encodings
+    from qairt.quant.structure import Structure
 
 _LAYER = re.compile(r"(?:^|.*[._/])layers[._/](?P<layer>\d+)[._/](?P<name>.+)")
-_STREAM = re.compile(r"(?P<name>hidden|past_key|past_value)_(?P<layer>\d+)(?:_out)?")
-_COMPUTED = {
-    *("hidden", "attn.norm", "attn.q", "attn.k", "attn.v", "past_key", "past_value", "attn.scores", "attn.context"),
-    *("attn.o", "attn.residual", "mlp.norm", "mlp.gate", "mlp.up", "mlp.silu", "mlp.product", "mlp.down"),
-}
-"""Unbounded activations that result from computation, not only from moving or rotating data."""
+_STREAM = re.compile(r"(?P<name>hidden|attended|past_key|past_value|past_conv)_(?P<layer>\d+)(?:_out)?")
+_ROTATION = re.compile(r".*\.[qk]\.(first|second|rotated)_\w+")
 _LEFT, _TOP, _ROW = 168, 64, 22
 _LIGHT, _DARK = (225, 236, 248), (168, 40, 40)
 
@@ -38,7 +35,9 @@ class GridSizes(BaseModel):
     """Largest absolute value that each activation's grid can represent."""
 
     @classmethod
-    def of(cls, encodings: Encodings) -> GridSizes:
+    def of(cls, encodings: Encodings, structure: Structure) -> GridSizes:
+        """Of activations, those whose range is measured: neither moved data nor steps of a rotary embedding."""
+        derived = structure.moved | structure.unit | structure.masked.keys() | structure.joined.keys()
         return cls(
             weight_steps={
                 name: _mean_step(encoding) for name, encoding in encodings.params.items() if len(encoding.scale) > 1
@@ -46,7 +45,7 @@ class GridSizes(BaseModel):
             activation_ranges={
                 name: float(max(abs(encoding.minimum.min()), abs(encoding.maximum.max())))
                 for name, encoding in encodings.activations.items()
-                if _named(name)[0] in _COMPUTED
+                if _named(name)[0] and name not in derived and not _ROTATION.fullmatch(name)
             },
         )
 
@@ -79,15 +78,14 @@ def _named(tensor: str) -> tuple[str, int]:
 
 
 def _by_layer(title: str, values: Mapping[str, float]) -> str:
-    """A heat map with a row for each tensor that at least half of the layers have; empty if there is none."""
+    """A heat map with a row for each tensor of a layer; empty if there is none."""
     cells: dict[str, dict[int, float]] = {}
     for name, value in values.items():
         tensor, layer = _named(name)
         if tensor:
             cells.setdefault(tensor, {})[layer] = value
     layers = sorted({layer for line in cells.values() for layer in line})
-    rows = [(name, line) for name, line in cells.items() if 2 * len(line) >= len(layers)]
-    return heat_map(title, rows, layers) if rows else ""
+    return heat_map(title, list(cells.items()), layers) if cells else ""
 
 
 def heat_map(title: str, rows: Sequence[tuple[str, Mapping[int, float]]], columns: Sequence[int]) -> str:
