@@ -5,15 +5,27 @@ from __future__ import annotations
 import pytest
 import torch
 
+from qairt.quant.columns import slices_of_columns
 from qairt.quant.measure.gram import Gram
 from qairt.quant.techniques import compensation, lpbq_grid
 from qairt.quant.techniques.compensation import compensated
-from qairt.quant.techniques.lpbq_grid import best_scales, slices_of_columns, weight_cost
+from qairt.quant.techniques.lpbq_grid import best_scales, weight_cost
 from qairt.quant.threads import one_thread_each
 
 
+@pytest.mark.parametrize("width", [16, 192, 576, 1536, 2560, 11008])
+def test_slices_are_equal_for_two_threads(width: int) -> None:
+    slices = slices_of_columns(torch.empty(8, width), 512)
+    assert len(slices) % 2 == 0 or width < 32
+    assert [part.start for part in slices[1:]] == [part.stop for part in slices[:-1]]
+    sizes = [min(part.stop, width) - part.start for part in slices]
+    assert sum(sizes) == width
+    assert max(sizes) <= 512
+    assert max(sizes) - min(sizes) < 16 * len(slices)
+
+
 def test_slices_are_wide_on_a_gpu() -> None:
-    assert slices_of_columns(torch.empty(8, 300), 128) == [slice(0, 128), slice(128, 256), slice(256, 384)]
+    assert slices_of_columns(torch.empty(8, 300), 128) == [slice(at, at + 80) for at in (0, 80, 160, 240)]
     assert slices_of_columns(torch.empty(8, 5000, device="meta"), 128) == [slice(0, 4096), slice(4096, 8192)]
 
 

@@ -25,11 +25,14 @@ import torch
 from torch import Tensor
 
 from qairt.quant.bfloat16 import fastest_type
+from qairt.quant.columns import slices_of_columns
 
 TILE = 256
 """Rows of the matrix that are computed together."""
 SAMPLED = 64
 """Outputs that the share of rule 2 is measured on."""
+COLUMNS = 512
+"""Outputs that are computed together."""
 
 
 class Gram:
@@ -106,16 +109,33 @@ class Gram:
         if self._same:
             return weight
         order = self.order  # of the matrix, which the share needs
+        factor_of_inverse = self._pool.submit(lambda: self.inverse_cholesky)
         if self._share is None:
             self._share = self._share_that_holds(weight[:, :: max(weight.shape[1] // SAMPLED, 1)])
-        missing = (self.stream_mismatch @ weight)[order].mul_(self._share)
+        share, mismatch, factor = self._share, self.stream_mismatch, factor_of_inverse.result()
         shifted = weight.clone()
-        shifted[order] += self.inverse_cholesky.T @ (self.inverse_cholesky @ missing)
+
+        @torch.inference_mode()
+        def columns(part: slice) -> None:
+            missing = (mismatch @ weight[:, part])[order].mul_(share)
+            own = shifted[:, part]
+            own[order] += factor.T @ (factor @ missing)
+
+        list(self._pool.map(columns, slices_of_columns(weight, COLUMNS)))
         return shifted
 
     def error(self, weight: Tensor, quantized: Tensor) -> float:
         """The share of the output's energy that is lost: tr(Eᵀ H E) / tr(Wᵀ H W)."""
-        return _share(*((value * (self.matrix @ value)).sum() for value in (weight - quantized, weight)))
+
+        matrix = self.matrix  # computed before threads use it
+
+        @torch.inference_mode()
+        def columns(part: slice) -> tuple[Tensor, Tensor]:
+            lost, whole = weight[:, part] - quantized[:, part], weight[:, part]
+            return (lost * (matrix @ lost)).sum(), (whole * (matrix @ whole)).sum()
+
+        lost, whole = zip(*self._pool.map(columns, slices_of_columns(weight, COLUMNS)), strict=True)
+        return _share(torch.stack(lost).sum(), torch.stack(whole).sum())
 
     def error_of_blocks(self, weight: Tensor, quantized: Tensor, block_size: int) -> float:
         """The same without the cross terms between blocks."""
@@ -147,17 +167,24 @@ class Gram:
     def _share_that_holds(self, weight: Tensor) -> float:
         """Of the correction of weight [in, some outputs]."""
         segments = list(zip(self._inputs, self._floats, self._shares, strict=True))
-        pulled = torch.zeros_like(weight)
-        for inputs, floats, share in segments[: self._half]:
-            pulled.addmm_((inputs * share).T, (floats - inputs) @ weight)
         fitted_on, self._of_half = self._of_half, None
         assert fitted_on is not None
-        correction = torch.cholesky_solve(pulled, torch.linalg.cholesky(fitted_on))
-        along = size = 0.0
-        for inputs, floats, share in segments[self._half :]:
+
+        @torch.inference_mode()
+        def pulled(inputs: Tensor, floats: Tensor, share: Tensor) -> Tensor:
+            return (inputs * share).T @ ((floats - inputs) @ weight)
+
+        @torch.inference_mode()
+        def along_and_size(inputs: Tensor, floats: Tensor, share: Tensor) -> tuple[float, float]:
             given = inputs @ correction
-            along += float((given * ((floats - inputs) @ weight) * share).sum(dtype=torch.float64))
-            size += float((given.square() * share).sum(dtype=torch.float64))
+            along = (given * ((floats - inputs) @ weight) * share).sum(dtype=torch.float64)
+            return float(along), float((given.square() * share).sum(dtype=torch.float64))
+
+        pulls = self._pool.map(pulled, *zip(*segments[: self._half], strict=True))
+        factor = torch.linalg.cholesky(fitted_on)
+        correction = torch.cholesky_solve(sum(pulls, torch.zeros_like(weight)), factor)
+        sums = list(self._pool.map(along_and_size, *zip(*segments[self._half :], strict=True)))
+        along, size = (sum(each) for each in zip(*sums, strict=True))
         held = min(max(along / size, 0.0), 1.0) if size else 0.0
         return 2 * held / (1 + held)
 
@@ -166,7 +193,12 @@ class Gram:
         """Xᵀ(F - X) [in, in], summed in float32 over products of segments in bfloat16: a small correction."""
         result = self._inputs[0].new_empty(self._width, self._width)
         kind = fastest_type(result.device.type)
-        missing = [(floats - segment).to(kind) for floats, segment in zip(self._floats, self._inputs, strict=True)]
+
+        @torch.inference_mode()
+        def less(floats: Tensor, inputs: Tensor) -> Tensor:
+            return (floats - inputs).to(kind)
+
+        missing = list(self._pool.map(less, self._floats, self._inputs))
 
         @torch.inference_mode()
         def rows(start: int) -> None:

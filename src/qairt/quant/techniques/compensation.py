@@ -15,8 +15,9 @@ from concurrent.futures import Executor
 import torch
 from torch import Tensor
 
+from qairt.quant.columns import slices_of_columns
 from qairt.quant.measure.gram import Gram
-from qairt.quant.techniques.lpbq_grid import nearest, slices_of_columns
+from qairt.quant.techniques.lpbq_grid import nearest
 
 COLUMNS = 512
 """Output channels rounded together."""

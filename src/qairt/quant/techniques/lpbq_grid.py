@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from qairt.quant import grid
+from qairt.quant.columns import slices_of_columns
 from qairt.quant.encodings import SMALLEST_SCALE
 
 BITWIDTH = 4
@@ -21,8 +22,6 @@ CHANNEL_RATIOS = (1.0, 0.95, 0.9)
 """Of the channel scale that fits its largest block."""
 COLUMNS = 128
 """Output channels searched together: their copies stay in the processor's cache."""
-GPU_COLUMNS = 4096
-"""The same on a GPU, where few columns take as long as many."""
 
 Cost = Callable[[Tensor], Tensor]
 """Errors of the weights [blocks, block_size, out], which it may overwrite -> cost of each block [blocks, out]."""
@@ -52,12 +51,6 @@ def output_cost(squares: Tensor) -> Cost:
         squares: G [blocks, block_size, block_size], see `qairt.quant.measure.gram.Gram.squares`.
     """
     return lambda error: torch.bmm(squares, error).mul_(error).sum(1)
-
-
-def slices_of_columns(weight: Tensor, on_cpu: int) -> list[slice]:
-    """Slices of the columns of [in, out] to compute together: so many on the CPU, `GPU_COLUMNS` on a GPU."""
-    step = on_cpu if weight.device.type == "cpu" else GPU_COLUMNS
-    return [slice(start, start + step) for start in range(0, weight.shape[1], step)]
 
 
 def largest_scales(weight: Tensor, block_size: int, given: Tensor | None = None) -> tuple[Tensor, Tensor]:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from qairt.quant.columns import slices_of_columns
 from qairt.quant.encodings import SMALLEST_SCALE
-from qairt.quant.techniques.lpbq_grid import COLUMNS, HIGHEST, LARGEST_INT_SCALE, LOWEST, slices_of_columns
+from qairt.quant.techniques.lpbq_grid import COLUMNS, HIGHEST, LARGEST_INT_SCALE, LOWEST
 
 TOLERANCE = 0.04
 """Of a step: values that were rounded to bfloat16 are off by up to 8 / 256 of one."""

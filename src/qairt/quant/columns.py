@@ -1,0 +1,19 @@
+"""Output channels of a weight that are computed together."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+ON_GPU = 4096
+"""Columns at once on a GPU, where few take as long as many."""
+_ALIGNED = 16
+
+
+def slices_of_columns(weight: Tensor, on_cpu: int) -> list[slice]:
+    """Slices of the columns of [in, out]: of at most `on_cpu` on the CPU, of equal sizes and an even number of them,
+    for threads that share the work; whatever their number, the slices are the same. On a GPU of `ON_GPU`."""
+    width, step = weight.shape[1], ON_GPU
+    if weight.device.type == "cpu":
+        pairs = -(-width // (2 * on_cpu))
+        step = -(-width // (2 * pairs * _ALIGNED)) * _ALIGNED
+    return [slice(start, start + step) for start in range(0, width, step)]
