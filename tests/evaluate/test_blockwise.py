@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_parameters import tiny_parameters
+from tiny_parameters import parameters_of
 from torch import Tensor
 
 from qairt.evaluate import blockwise
@@ -41,20 +41,20 @@ def read(parameters: Parameters, encodings: Encodings) -> np.ndarray:
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_float_logits_are_those_of_the_whole_sequence(tmp_path: Path, family: str) -> None:
-    parameters = tiny_parameters(tmp_path, family)
+    parameters = parameters_of(tmp_path, family)
     np.testing.assert_allclose(read(parameters, Encodings()), Reference(parameters).logits(IDS).numpy(), atol=2e-5)
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_simulated_logits_are_those_of_the_whole_sequence(tmp_path: Path, family: str) -> None:
-    parameters = tiny_parameters(tmp_path, family)
+    parameters = parameters_of(tmp_path, family)
     encodings = quantize_model(parameters, [IDS], TechniqueConfig(technique="minmax")).encodings
     assert sqnr_db(Simulated(parameters, encodings).logits(IDS).numpy(), read(parameters, encodings)) > 60
 
 
 def test_keys_that_do_not_exist_yet_are_left_out(tmp_path: Path) -> None:
     """Keys that a sliding window hides are there, as in a graph: where a mask leaks, it shows."""
-    parameters = tiny_parameters(tmp_path, "gemma2")
+    parameters = parameters_of(tmp_path, "gemma2")
     with one_thread_each(1) as pool:
         model = BlockwiseModel(parameters, Encodings(), pool)
     (name,) = (name for name, window in masks(parameters.config).items() if window is not None)

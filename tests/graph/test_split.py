@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from tiny_graphs import bound, cut_parts, export_adapted, export_tiny, feeds, run, tiny_parts
+from tiny_models import TINY
 
 from qairt.errors import GraphError, RecipeError
 from qairt.graph import files, split
@@ -28,10 +29,15 @@ def test_parts_chained_equal_the_whole(tmp_path: Path, num_splits: int, ar: int)
         np.testing.assert_array_equal(found[name], value)
 
 
+TWO_LAYERS = {"num_hidden_layers": 2}
+SHORT = {**TWO_LAYERS, "layer_types": ["conv", "full_attention"]}
+
+
 @pytest.mark.parametrize("family", ["llama", "gemma2", "lfm2", "mixtral"])
 @pytest.mark.parametrize("num_splits", [4, 5])
 def test_halves_of_layers_chained_equal_the_whole(tmp_path: Path, family: str, num_splits: int):
-    _, config, onnx = export_tiny(tmp_path, family)
+    kind, changes = TINY[family]
+    _, config, onnx = export_tiny(tmp_path, kind, **{**changes, **(SHORT if kind == "lfm2" else TWO_LAYERS)})
     whole = bound(onnx, 8)
     random = np.random.default_rng(0)
     shapes = {str(value.name): value.shape.numpy() for value in files.load(whole).graph.inputs if value.shape}

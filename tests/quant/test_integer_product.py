@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_parameters import TOKENS, tiny_parameters
+from tiny_parameters import TOKENS, parameters_of, tiny_parameters
 
 from qairt.model.torch_ops import TorchOps
 from qairt.quant import simulate
@@ -93,7 +93,8 @@ def test_the_simulation_is_the_same_in_integers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, technique: TechniqueConfig
 ) -> None:
     """But for values next to the middle of two steps; every linear is computed in integers."""
-    parameters = tiny_parameters(tmp_path, family)
+    layers = {} if family == "lfm2" else {"num_hidden_layers": 2}  # convolutions lie in four
+    parameters = parameters_of(tmp_path, family, **layers)
     encodings = quantize_model(parameters, TOKENS, technique).encodings
     floats: list[str] = []
     product = TorchOps.product

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tiny_graphs import run, tiny_parts
-from tiny_parameters import TOKENS, tiny_parameters
+from tiny_parameters import TOKENS, parameters_of, tiny_parameters
 
 from qairt.graph import files
 from qairt.graph.bind import bind
@@ -117,7 +117,7 @@ class InNewMemory(SimulatedOps):
 @pytest.mark.parametrize("family", ["llama", "phi3", "gpt_oss", "mixtral", "lfm2", "gemma3_text"])
 def test_rounding_in_place_overwrites_no_other_tensor(tmp_path: Path, family: str) -> None:
     """Neither weights nor what a result is a view of, though all grids differ."""
-    parameters = tiny_parameters(tmp_path, family)
+    parameters = parameters_of(tmp_path, family)
     structure = Structure(parameters.config)
     grids = {name: range_encoding(-4 - at / 100, 4, 8) for at, name in enumerate(structure.tensors)}
     logits = []

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_parameters import tiny_parameters
+from tiny_parameters import parameters_of, tiny_parameters
 from tiny_recipe import write_recipe
 
 from qairt.engine.plan.outputs import kinds_of
@@ -202,12 +202,14 @@ def test_activations_whose_range_is_measured_are_drawn(structure: Structure):
     assert not {"logits", "attention_mask", "head.norm"} & sizes.keys()
 
 
-def test_what_some_layers_have_is_drawn(tmp_path: Path, structure: Structure):
-    """Short convolutions lie between layers of attention."""
-    names = ["hidden_0", "hidden_1", "hidden_2", "layers.1.conv.weighted"]
-    grid = range_encoding(-2, 3, 16)
-    draw_grids(GridSizes.of(Encodings(dict.fromkeys(names, grid)), structure), tmp_path)
-    assert "conv.weighted, layer 1: 3" in titles(tmp_path / "activation_ranges.svg")
+def test_what_some_layers_have_is_drawn(tmp_path: Path):
+    """Short convolutions in layers 0, 2 and 3, attention in layer 1."""
+    structure = Structure(parameters_of(tmp_path / "lfm2", "lfm2").config)
+    grids = Encodings(dict.fromkeys(structure.tensors, range_encoding(-2, 3, 16)))
+    draw_grids(GridSizes.of(grids, structure), tmp_path)
+    drawn = set(titles(tmp_path / "activation_ranges.svg"))
+    assert {"conv.gated, layer 0: 3", "conv.gated, layer 3: 3", "attn.scores, layer 1: 3"} < drawn
+    assert "conv.gated, layer 1: 3" not in drawn
 
 
 def test_encodings_without_layers_give_no_picture(tmp_path: Path, structure: Structure):

@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tiny_models import save_tiny
+from tiny_models import TINY, save_tiny
 
 from qairt.model.describe import describe_model
 from qairt.model.parameters import Parameters, open_parameters
 
 TOKENS = [np.random.default_rng(seed).integers(3, 128, 24) for seed in range(3)]
 """Chunks of ids for a tiny model's vocabulary."""
+
+
+def parameters_of(directory: Path, name: str, **changes: Any) -> Parameters:
+    """Those of a model of `TINY`, with windows and kinds of layers as its family has them."""
+    family, own = TINY[name]
+    return tiny_parameters(directory, family, **{**own, **changes})
 
 
 def tiny_parameters(

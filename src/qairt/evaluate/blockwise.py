@@ -35,8 +35,8 @@ SEGMENT = 512
 QUERIES = 64
 """Tokens that attend at once: their scores stay in the processor's cache."""
 HEAD_ROWS = 64
-"""Tokens that go through the head at once: memory for the logits of twice as many is fetched from the system and given
-back each time, which takes longer than the product gains."""
+"""Tokens that go through the head at once. With twice as many, memory for the logits comes from the system each time,
+which takes longer than the larger product saves."""
 
 
 class BlockwiseModel:

@@ -21,7 +21,7 @@ from qairt.model.inputs import CONV, masks, rotaries
 from qairt.model.kept import fixed_slots, kept_names, kept_shape
 from qairt.model.lora.shape import LoraShape
 from qairt.model.names import token_axis
-from qairt.model.ops import Attention, Branch, ExpertMlp
+from qairt.model.ops import AttendsAtOnce, Branch, ExpertMlp
 
 OPSET = 23
 IR_VERSION = 11
@@ -29,7 +29,7 @@ _END = 2**31 - 1
 """The end of any axis."""
 
 
-class OnnxOps:
+class OnnxOps(AttendsAtOnce[ir.Value]):
     """`qairt.model.decoder.Ops` that emits ONNX nodes."""
 
     def __init__(
@@ -128,10 +128,6 @@ class OnnxOps:
 
     def gelu(self, x: ir.Value, *, by_tanh: bool, out: str) -> ir.Value:
         return self._node("Gelu", [x], out, approximate="tanh" if by_tanh else "none")
-
-    def attend(self, attention: Attention, q: ir.Value, keys: ir.Value, values: ir.Value, mask: ir.Value) -> ir.Value:
-        found: ir.Value = attention(self, q, keys, values, mask)
-        return found
 
     def softmax(self, x: ir.Value, *, out: str) -> ir.Value:
         return self._node("Softmax", [x], out, axis=-1)

@@ -41,8 +41,8 @@ ExpertMlp = Callable[["BlockOps[Any]", Any, Any, str, int], Any]
 token [1, tokens, experts], what follows `experts.` in names, and how many experts -> [1, tokens, experts * width]."""
 
 
-Attention = Callable[["BlockOps[Any]", Any, Any, Any, Any], Any]
-"""Operations, queries [KV, G, AR, dim], keys [KV, 1, dim, CL], values [KV, 1, CL, dim], and an additive mask
+Attention = Callable[[Any, Any, Any, Any, Any], Any]
+"""`BlockOps`, queries [KV, G, AR, dim], keys [KV, 1, dim, CL], values [KV, 1, CL, dim], and an additive mask
 [1, 1, AR, CL], 0 at what a token attends to -> [KV, G, AR, dim]."""
 
 
@@ -141,6 +141,14 @@ class BlockOps(Protocol[T]):
 
     def branch(self, module: str) -> Branch[T] | None:
         """The LoRA branch beside the linear `module`; None if it has none."""
+
+
+class AttendsAtOnce(Generic[T]):
+    """`BlockOps.attend` of all queries at once."""
+
+    def attend(self, attention: Attention, q: T, keys: T, values: T, mask: T) -> T:
+        found: T = attention(self, q, keys, values, mask)
+        return found
 
 
 class Ops(BlockOps[T], Protocol[T]):

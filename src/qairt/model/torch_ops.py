@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from qairt.model.names import name_of_expert
-from qairt.model.ops import Attention, Branch, ExpertMlp
+from qairt.model.ops import AttendsAtOnce, Branch, ExpertMlp
 from qairt.model.parameters import Parameters
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ Tap = Callable[[str, Tensor], None]
 """Called with the name and value of every tensor the decoder computes, in order."""
 
 
-class TorchOps:
+class TorchOps(AttendsAtOnce[Tensor]):
     """`qairt.model.decoder.Ops` on torch tensors."""
 
     def __init__(
@@ -163,10 +163,6 @@ class TorchOps:
 
     def gelu(self, x: Tensor, *, by_tanh: bool, out: str) -> Tensor:
         return self._named(out, torch.nn.functional.gelu(x, approximate="tanh" if by_tanh else "none"))
-
-    def attend(self, attention: Attention, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
-        found: Tensor = attention(self, q, keys, values, mask)
-        return found
 
     def softmax(self, x: Tensor, *, out: str) -> Tensor:
         return self._named(out, torch.softmax(x, -1))

@@ -10,8 +10,11 @@ _ALIGNED = 16
 
 
 def slices_of_columns(weight: Tensor, on_cpu: int) -> list[slice]:
-    """Slices of the columns of [in, out]: of at most `on_cpu` on the CPU, of equal sizes and an even number of them,
-    for threads that share the work; whatever their number, the slices are the same. On a GPU of `ON_GPU`."""
+    """Slices of the columns of [in, out] that threads share.
+
+    On the CPU an even number of about equal slices, of at most `on_cpu` columns, a multiple of 16. They do not depend
+    on the number of threads. On a GPU slices of `ON_GPU`.
+    """
     width, step = weight.shape[1], ON_GPU
     if weight.device.type == "cpu":
         pairs = -(-width // (2 * on_cpu))

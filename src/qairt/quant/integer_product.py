@@ -23,7 +23,7 @@ from qairt.quant.weight_grid import weight_steps
 
 _BYTE = 256
 _UNIT = 2.0**23
-"""From here on float32 holds integers alone, and their lower bits are the last of its representation."""
+"""From here to twice this, float32 holds the integers alone, in its lowest bits."""
 
 
 class StoredBytes(NamedTuple):

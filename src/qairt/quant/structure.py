@@ -26,7 +26,7 @@ from qairt.model.inputs import CONV, is_mask, layer_masks, masks, rotaries
 from qairt.model.kept import kept_names
 from qairt.model.lora.shape import LoraShape
 from qairt.model.names import ALPHA, is_key_or_value
-from qairt.model.ops import Attention, Branch, ExpertMlp
+from qairt.model.ops import AttendsAtOnce, Branch, ExpertMlp
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class Linear:
     input: str
 
 
-class Structure:
+class Structure(AttendsAtOnce[str]):
     """`qairt.model.decoder.Ops` on names."""
 
     def __init__(self, config: DecoderConfig, lora: LoraShape | None = None) -> None:
@@ -86,6 +86,12 @@ class Structure:
         decoder.head(self, config, hidden, positions)
         self.cached = {name for name in self.tensors if is_key_or_value(self.tied(name))}
         """Keys and values (rule 2)."""
+
+    @property
+    def measured(self) -> list[str]:
+        """Tensors whose range follows from no rule: neither moved data, nor of softmax or sigmoid, nor masked."""
+        derived = self.moved | self.unit | self.masked.keys() | self.joined.keys()
+        return [name for name in self.tensors if name not in derived]
 
     def tied(self, name: str) -> str:
         """The representative of all tensors with the encoding of `name`."""
@@ -161,10 +167,6 @@ class Structure:
 
     def gelu(self, x: str, *, by_tanh: bool, out: str) -> str:
         return self._add(out)
-
-    def attend(self, attention: Attention, q: str, keys: str, values: str, mask: str) -> str:
-        found: str = attention(self, q, keys, values, mask)
-        return found
 
     def softmax(self, x: str, *, out: str) -> str:
         self.unit.add(out)

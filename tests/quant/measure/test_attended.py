@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from tiny_models import save_tiny
+from tiny_models import TINY, save_tiny
 
 from qairt.model.describe import describe_model
 from qairt.model.parameters import open_parameters
@@ -20,7 +20,8 @@ NORMS = {"llama": "post_attention_layernorm", "gemma2": "pre_feedforward_layerno
 
 @pytest.mark.parametrize("family", NORMS)
 def test_it_is_what_transformers_norms_before_the_mlp(tmp_path: Path, family: str):
-    model = save_tiny(tmp_path, family)
+    kind, changes = TINY[family]
+    model = save_tiny(tmp_path, kind, **changes)
     parameters = open_parameters(tmp_path, describe_model(tmp_path).config)
     read: list[np.ndarray] = []
     for layer in model.model.layers:

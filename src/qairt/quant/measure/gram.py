@@ -126,7 +126,6 @@ class Gram:
 
     def error(self, weight: Tensor, quantized: Tensor) -> float:
         """The share of the output's energy that is lost: tr(Eᵀ H E) / tr(Wᵀ H W)."""
-
         matrix = self.matrix  # computed before threads use it
 
         @torch.inference_mode()
@@ -166,7 +165,6 @@ class Gram:
 
     def _share_that_holds(self, weight: Tensor) -> float:
         """Of the correction of weight [in, some outputs]."""
-        segments = list(zip(self._inputs, self._floats, self._shares, strict=True))
         fitted_on, self._of_half = self._of_half, None
         assert fitted_on is not None
 
@@ -180,10 +178,13 @@ class Gram:
             along = (given * ((floats - inputs) @ weight) * share).sum(dtype=torch.float64)
             return float(along), float((given.square() * share).sum(dtype=torch.float64))
 
-        pulls = self._pool.map(pulled, *zip(*segments[: self._half], strict=True))
+        def of(half: slice) -> tuple[Sequence[Tensor], ...]:
+            return self._inputs[half], self._floats[half], self._shares[half]
+
+        pulls = self._pool.map(pulled, *of(slice(0, self._half)))
         factor = torch.linalg.cholesky(fitted_on)
         correction = torch.cholesky_solve(sum(pulls, torch.zeros_like(weight)), factor)
-        sums = list(self._pool.map(along_and_size, *zip(*segments[self._half :], strict=True)))
+        sums = list(self._pool.map(along_and_size, *of(slice(self._half, None))))
         along, size = (sum(each) for each in zip(*sums, strict=True))
         held = min(max(along / size, 0.0), 1.0) if size else 0.0
         return 2 * held / (1 + held)
@@ -195,10 +196,10 @@ class Gram:
         kind = fastest_type(result.device.type)
 
         @torch.inference_mode()
-        def less(floats: Tensor, inputs: Tensor) -> Tensor:
+        def difference(floats: Tensor, inputs: Tensor) -> Tensor:
             return (floats - inputs).to(kind)
 
-        missing = list(self._pool.map(less, self._floats, self._inputs))
+        missing = list(self._pool.map(difference, self._floats, self._inputs))
 
         @torch.inference_mode()
         def rows(start: int) -> None:

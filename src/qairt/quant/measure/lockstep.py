@@ -17,7 +17,7 @@ from torch import Tensor
 from qairt.model.config import DecoderConfig
 from qairt.model.kept import kept_names
 from qairt.model.names import PAST, name_of_expert, token_axis
-from qairt.model.ops import Attention, Branch, ExpertMlp
+from qairt.model.ops import AttendsAtOnce, Branch, ExpertMlp
 from qairt.model.reference import grown
 from qairt.model.torch_ops import Tap, TorchOps, product
 from qairt.quant.measure.deferred import Deferred, Segment, Values
@@ -27,7 +27,7 @@ KEPT = ".attn.residual"
 """Used by both the MLP and the block's output."""
 
 
-class LockstepOps:
+class LockstepOps(AttendsAtOnce[Values]):
     """`qairt.model.decoder.BlockOps` on a value for each segment."""
 
     def __init__(
@@ -199,10 +199,6 @@ class LockstepOps:
 
     def gelu(self, x: Values, *, by_tanh: bool, out: str) -> Values:
         return self._all(out, lambda value, *, out: _PLAIN.gelu(value, by_tanh=by_tanh, out=out), x)
-
-    def attend(self, attention: Attention, q: Values, keys: Values, values: Values, mask: Values) -> Values:
-        found: Values = attention(self, q, keys, values, mask)
-        return found
 
     def softmax(self, x: Values, *, out: str) -> Values:
         return self._all(out, _PLAIN.softmax, x)

@@ -37,8 +37,7 @@ class Ranges:
     def __init__(self, structure: Structure, settings: ActivationRanges = ActivationRanges()) -> None:  # noqa: B008 - frozen
         self._structure = structure
         self.settings = settings
-        derived = structure.moved | structure.unit | structure.masked.keys() | structure.joined.keys()
-        self._measured = {name: structure.tied(name) for name in structure.tensors if name not in derived}
+        self._measured = {name: structure.tied(name) for name in structure.measured}
         self._counted = {
             name
             for name, key in self._measured.items()

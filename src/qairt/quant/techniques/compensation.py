@@ -16,11 +16,9 @@ import torch
 from torch import Tensor
 
 from qairt.quant.columns import slices_of_columns
-from qairt.quant.measure.gram import Gram
+from qairt.quant.measure.gram import COLUMNS, Gram
 from qairt.quant.techniques.lpbq_grid import nearest
 
-COLUMNS = 512
-"""Output channels rounded together."""
 ROWS = 64
 """Inputs after which accumulated errors are propagated to all that follow."""
 

@@ -36,8 +36,8 @@ class GridSizes(BaseModel):
 
     @classmethod
     def of(cls, encodings: Encodings, structure: Structure) -> GridSizes:
-        """Of activations, those whose range is measured: neither moved data nor steps of a rotary embedding."""
-        derived = structure.moved | structure.unit | structure.masked.keys() | structure.joined.keys()
+        """Of activations, those whose range is measured, but for the steps of a rotary embedding."""
+        measured = set(structure.measured)
         return cls(
             weight_steps={
                 name: _mean_step(encoding) for name, encoding in encodings.params.items() if len(encoding.scale) > 1
@@ -45,7 +45,7 @@ class GridSizes(BaseModel):
             activation_ranges={
                 name: float(max(abs(encoding.minimum.min()), abs(encoding.maximum.max())))
                 for name, encoding in encodings.activations.items()
-                if _named(name)[0] and name not in derived and not _ROTATION.fullmatch(name)
+                if _named(name)[0] and name in measured and not _ROTATION.fullmatch(name)
             },
         )
 
