@@ -16,9 +16,14 @@ import torch
 from torch import Tensor
 
 from qairt.quant.columns import slices_of_columns
-from qairt.quant.measure.gram import COLUMNS, Gram
-from qairt.quant.techniques.lpbq_grid import nearest
+from qairt.quant.grid import clip_to_steps_
+from qairt.quant.measure.gram import Gram
+from qairt.quant.techniques.lpbq_grid import BITWIDTH, LOWEST
 
+COLUMNS = 2048
+"""Outputs that are computed together: each step over them is a few operations, which few outputs do not outweigh."""
+FEWEST_COLUMNS = 1600
+"""Outputs that are not shared by two threads."""
 ROWS = 64
 """Inputs after which accumulated errors are propagated to all that follow."""
 
@@ -40,7 +45,7 @@ def compensated(weight: Tensor, scale: Tensor, gram: Gram, pool: Executor, *, pa
             _descend(rounded, weight[:, part], scale[:, part], matrix)
         result[:, part] = rounded
 
-    list(pool.map(columns, slices_of_columns(weight, COLUMNS)))
+    list(pool.map(columns, slices_of_columns(weight, COLUMNS, FEWEST_COLUMNS)))
     return result
 
 
@@ -52,13 +57,15 @@ def ideal_values(weight: Tensor, rounded: Tensor, gram: Gram) -> Tensor:
 def _gptq(weight: Tensor, scale: Tensor, factor: Tensor) -> Tensor:
     """`weight` (overwritten) on its grid."""
     rounded = torch.empty_like(weight)
+    rows, scales, factors, targets = weight.unbind(), scale.unbind(), factor.unbind(), rounded.unbind()
+    inverse = factor.diagonal().reciprocal().tolist()
     for start in range(0, len(weight), ROWS):
         stop = min(start + ROWS, len(weight))
         lost = torch.empty_like(weight[start:stop])
-        for row in range(start, stop):
-            rounded[row] = nearest(weight[row], scale[row])
-            lost[row - start] = (weight[row] - rounded[row]) / factor[row, row]
-            weight[row + 1 : stop].addr_(factor[row, row + 1 : stop], lost[row - start], alpha=-1)
+        for row, error in enumerate(lost.unbind(), start):
+            _round(torch.div(rows[row], scales[row], out=targets[row]), scales[row])
+            torch.sub(rows[row], targets[row], out=error).mul_(inverse[row])
+            weight[row + 1 : stop].addr_(factors[row][row + 1 : stop], error, alpha=-1)
         weight[stop:].addmm_(factor[start:stop, stop:].T, lost, alpha=-1)
     return rounded
 
@@ -66,15 +73,21 @@ def _gptq(weight: Tensor, scale: Tensor, factor: Tensor) -> Tensor:
 def _descend(rounded: Tensor, weight: Tensor, scale: Tensor, matrix: Tensor) -> None:
     """One pass over `rounded`, changed in place."""
     pull = matrix @ (weight - rounded)
-    diagonal = matrix.diagonal()
+    values, scales, pulls, products = rounded.unbind(), scale.unbind(), pull.unbind(), matrix.unbind()
+    inverse = matrix.diagonal().reciprocal().tolist()
+    best = torch.empty_like(values[0])
     for start in range(0, len(rounded), ROWS):
         stop = min(start + ROWS, len(rounded))
         moved = torch.empty_like(rounded[start:stop])
-        here = pull[start:stop].clone()
-        for row in range(start, stop):
-            place = row - start
-            best = nearest(rounded[row] + here[place] / diagonal[row], scale[row])
-            moved[place] = best - rounded[row]
-            rounded[row] = best
-            here.addr_(matrix[start:stop, row], moved[place], alpha=-1)
-        pull.addmm_(matrix[:, start:stop], moved, alpha=-1)
+        for row, move in enumerate(moved.unbind(), start):
+            torch.add(values[row], pulls[row], alpha=inverse[row], out=best)
+            _round(best.div_(scales[row]), scales[row])
+            torch.sub(best, values[row], out=move)
+            values[row].copy_(best)
+            pull[row + 1 : stop].addr_(products[row][row + 1 : stop], move, alpha=-1)
+        pull[stop:].addmm_(matrix[stop:, start:stop], moved, alpha=-1)
+
+
+def _round(steps: Tensor, scale: Tensor) -> None:
+    """Values divided by their scale become the nearest ones of the 4-bit grid, in place."""
+    clip_to_steps_(steps, LOWEST, BITWIDTH).mul_(scale)

@@ -20,8 +20,8 @@ SMALLEST_RATIO = 0.55
 """Of the scale that clips nothing; more clipping never helped on a real model."""
 CHANNEL_RATIOS = (1.0, 0.95, 0.9)
 """Of the channel scale that fits its largest block."""
-COLUMNS = 128
-"""Output channels searched together: their copies stay in the processor's cache."""
+COLUMNS = 512
+"""Output channels searched together."""
 
 Cost = Callable[[Tensor], Tensor]
 """Errors of the weights [blocks, block_size, out], which it may overwrite -> cost of each block [blocks, out]."""
