@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import IO
+from typing import IO, TYPE_CHECKING
 
 import numpy as np
 
 from qairt.errors import QairtError, ToolchainError
-from qairt.runtime.stored import Array
+
+if TYPE_CHECKING:
+    from qairt.graph.session import Array
 
 
 def send(pipe: IO[bytes], arrays: Mapping[str, Array]) -> None:

@@ -155,7 +155,6 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         from qairt.model.names import attended_name, residual_name
         from qairt.model.parts import Part
         from qairt.quant.encodings_json import read_encodings_of, write_encodings
-        from qairt.quant.measure.attended import with_attended
         from qairt.quant.measure.reference_vectors import ReferenceVectors, expected_outputs, part_inputs
 
         source, directory = context.input, context.directory
@@ -186,6 +185,8 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
             config = DecoderConfig.model_validate_json(read_regular(source.model))
             reference = ReferenceVectors.load(source.vectors)
             if part.halved:
+                from qairt.quant.measure.attended import with_attended  # imports torch
+
                 exported = _exported(task, context, config)
                 reference = with_attended(reference, exported.parameters, exported.others)
             cl = int(str(task.params["cl"]))

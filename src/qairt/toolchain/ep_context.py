@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING
 
 from qairt.errors import ToolchainError
 from qairt.toolchain.base import GraphContents
+from qairt.toolchain.provider import PROVIDER
 
 if TYPE_CHECKING:
     import onnx
 
-PROVIDER = "QNNExecutionProvider"
 OPSET, IR_VERSION = 21, 10
 
 

@@ -16,13 +16,14 @@ from qairt.toolchain.comparison import require_match
 from qairt.toolchain.ep_context import partition_name, read_wrapper, retarget
 from qairt.toolchain.onnx_contents import onnx_contents
 from qairt.toolchain.progress import Progress, silent
+from qairt.toolchain.provider import compile_options
 from qairt.toolchain.qnn import dlc as dlc_file
 from qairt.toolchain.qnn import wheel
 from qairt.toolchain.qnn.graph_names import padded, rename
 from qairt.toolchain.qnn.htp_config import write_configs
 from qairt.toolchain.qnn.inspection import inspect_binary
 from qairt.toolchain.qnn.process import place_graph, run_job
-from qairt.toolchain.soc import Soc, require_weight_sharing
+from qairt.toolchain.soc import require_weight_sharing
 from qairt.toolchain.vendor_process import job_folder
 
 PROVIDER_NAME = re.compile(r"QNNExecutionProvider_QNNExecutionProvider_\d+_1_0")
@@ -76,17 +77,6 @@ class QnnToolchain:
             os.replace(compiled, out_dir / binary.file_name)
         configs = write_configs(out_dir, binary, [graph.name for graph in inspection.graphs])
         return LinkResult(out_dir / binary.file_name, tuple(onnx_by_name), paths, configs, inspection)
-
-
-def compile_options(soc: Soc, optimization_level: int, *, extended_udma: bool = False) -> dict[str, str]:
-    """The provider's options for a chip."""
-    options = {
-        "soc_model": str(soc.id),
-        "htp_arch": str(soc.htp),
-        "vtcm_mb": str(soc.vtcm_mb),
-        "htp_graph_finalization_optimization_mode": str(optimization_level),
-    }
-    return options | {"extended_udma": "1"} if extended_udma else options
 
 
 def _write_dlc(onnx: Path, expected: GraphContents, dlc: Path) -> None:

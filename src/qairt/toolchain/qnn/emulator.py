@@ -7,9 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.errors import ToolchainError
-from qairt.toolchain.ep_context import PROVIDER
+from qairt.toolchain.provider import PROVIDER, compile_options
 from qairt.toolchain.qnn import wheel
-from qairt.toolchain.qnn.compiler import compile_options
 from qairt.toolchain.soc import Soc
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ from importlib import metadata
 from pathlib import Path
 
 from qairt.errors import ToolchainError, ToolchainNotAvailable
-from qairt.toolchain.ep_context import PROVIDER
+from qairt.toolchain.provider import PROVIDER
 from qairt.toolchain.qnn import dlc, wheel
 from qairt.toolchain.qnn.process import run_job
 
