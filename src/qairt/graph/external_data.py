@@ -10,29 +10,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
+import onnx
 import onnx_ir as ir
 
 from qairt.errors import GraphError
 from qairt.files import open_regular
 
 
-def external_tensors(model: ir.Model) -> Iterator[ir.ExternalTensor]:
-    """Every tensor whose values lie outside the graph's file, also in attributes, subgraphs and functions."""
-    functions = [function.graph for function in model.functions.values()]
-    for graph in chain(model.graphs(), functions, *(function.subgraphs() for function in functions)):
-        tensors = [value.const_value for value in graph.initializers.values()]
-        for attribute in chain.from_iterable(node.attributes.values() for node in graph):
-            if attribute.is_ref():
-                continue
-            if attribute.type == ir.AttributeType.TENSOR:
-                tensors.append(attribute.as_tensor())
-            elif attribute.type == ir.AttributeType.TENSORS:
-                tensors += attribute.as_tensors()
-        yield from (tensor for tensor in tensors if isinstance(tensor, ir.ExternalTensor))
+def external_locations(model: onnx.ModelProto) -> set[str]:
+    """Where the values lie that are outside the graph's file: also those of tensors in attributes, subgraphs and
+    functions."""
+    functions = chain.from_iterable(_tensors_in(function.node) for function in model.functions)
+    return {
+        entry.value
+        for tensor in chain(_tensors_of(model.graph), functions)
+        if tensor.data_location == onnx.TensorProto.EXTERNAL
+        for entry in tensor.external_data
+        if entry.key == "location"
+    }
+
+
+def _tensors_of(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for sparse in graph.sparse_initializer:
+        yield from (sparse.values, sparse.indices)
+    yield from _tensors_in(graph.node)
+
+
+def _tensors_in(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.TensorProto]:
+    for attribute in chain.from_iterable(node.attribute for node in nodes):
+        yield from (attribute.t, *attribute.tensors)
+        for graph in (attribute.g, *attribute.graphs):
+            yield from _tensors_of(graph)
 
 
 def require_own(onnx: Path, location: str) -> None:

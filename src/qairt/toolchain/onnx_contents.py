@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,7 +10,7 @@ from qairt.graph.tensors import TensorSpec
 from qairt.toolchain.base import GraphContents
 
 if TYPE_CHECKING:
-    import onnx_ir as ir
+    import onnx
 
 
 def onnx_contents(path: Path) -> GraphContents:
@@ -18,42 +19,42 @@ def onnx_contents(path: Path) -> GraphContents:
     Raises:
         GraphError: it is not an ONNX file.
     """
-    from qairt.graph.files import load
+    from qairt.graph.files import read
 
-    graph = load(path).graph
+    graph = read(path).graph
+    encodings = _encodings(graph)
     return GraphContents(
-        name=str(graph.name),
-        inputs=tuple(_spec(value) for value in graph.inputs),
-        outputs=tuple(_spec(value) for value in graph.outputs),
+        name=graph.name,
+        inputs=tuple(_spec(value, encodings) for value in graph.input),
+        outputs=tuple(_spec(value, encodings) for value in graph.output),
     )
 
 
-def _spec(value: ir.Value) -> TensorSpec:
-    assert value.dtype is not None
-    assert value.shape is not None
-    scale, offset = _encoding_of(value)
+def _spec(value: onnx.ValueInfoProto, encodings: Mapping[str, tuple[float, int]]) -> TensorSpec:
+    from onnx import helper
+
+    kind = value.type.tensor_type
+    scale, offset = encodings.get(value.name, (None, None))
     return TensorSpec(
-        name=str(value.name),
-        dtype=value.dtype.numpy().name,
-        shape=tuple(value.shape.numpy()),
+        name=value.name,
+        dtype=helper.tensor_dtype_to_np_dtype(kind.elem_type).name,
+        shape=tuple(size.dim_value for size in kind.shape.dim),
         scale=scale,
         offset=offset,
     )
 
 
-def _encoding_of(value: ir.Value) -> tuple[float | None, int | None]:
-    """Scale and offset of the QuantizeLinear that writes an integer tensor, or the DequantizeLinear that reads it."""
-    producer = value.producer()
-    nodes = [producer] if producer is not None else [use.node for use in value.uses()]
-    for node in nodes:
+def _encodings(graph: onnx.GraphProto) -> dict[str, tuple[float, int]]:
+    """Scale and offset of the inputs that a QuantizeLinear or DequantizeLinear reads, and of the outputs that one
+    writes."""
+    from onnx import numpy_helper
+
+    inputs, outputs = {value.name for value in graph.input}, {value.name for value in graph.output}
+    constants = {tensor.name: tensor for tensor in graph.initializer}
+    found: dict[str, tuple[float, int]] = {}
+    for node in graph.node:
         if node.op_type in ("QuantizeLinear", "DequantizeLinear"):
-            scale, zero_point = (_constant(node, position) for position in (1, 2))
-            return scale, -int(zero_point)
-    return None, None
-
-
-def _constant(node: ir.Node, position: int) -> float:
-    value = node.inputs[position]
-    assert value is not None
-    assert value.const_value is not None
-    return float(value.const_value.numpy())
+            for name in (inputs & {node.input[0]}) | (outputs & {node.output[0]}):
+                scale, zero_point = (numpy_helper.to_array(constants[each]) for each in node.input[1:3])
+                found.setdefault(name, (float(scale), -int(zero_point)))
+    return found

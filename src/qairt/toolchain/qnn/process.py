@@ -9,17 +9,16 @@ from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import onnx_ir as ir
-
 from qairt.child_process import python_command, python_path
 from qairt.errors import ToolchainError
 from qairt.files import link_or_copy, read_json
-from qairt.graph.files import external_files, load
-from qairt.graph.split import tensor_names
+from qairt.graph.files import external_files, read
 from qairt.toolchain.progress import Progress, silent, step_of
 from qairt.toolchain.vendor_process import ProcessExit, failure, run
 
 if TYPE_CHECKING:
+    import onnx
+
     from qairt.toolchain.qnn.compile_child import CompileJob, CompileResult
 
 _REJECTED = re.compile(r"backendValidateOpConfig\(\) failed for node `([^`]+)` of type `([^`]+)`")
@@ -36,17 +35,28 @@ def place_graph(onnx: Path, folder: Path, name: str, *, short_names: bool = Fals
     target = folder / name
     target.mkdir()
     if short_names:
-        model = load(onnx)
-        taken = tensor_names(model)
-        free = filter(lambda short: short not in taken, (f"i{number}" for number in count()))
-        for value in list(model.graph.initializers.values()):
-            value.name = next(free)
-        (target / f"{name}.onnx").write_bytes(ir.to_proto(model).SerializeToString(deterministic=True))
+        model = read(onnx)
+        _shorten(model.graph)
+        (target / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
     else:
         link_or_copy(onnx, target / f"{name}.onnx")
     for weights in external_files(onnx):
         link_or_copy(onnx.parent / weights, target / weights)
     return f"{name}/{name}.onnx"
+
+
+def _shorten(graph: onnx.GraphProto) -> None:
+    """Rename the initializers; subgraphs do not read them."""
+    taken = {name for node in graph.node for name in node.output} | {value.name for value in graph.input}
+    taken |= {tensor.name for tensor in graph.initializer}
+    free = filter(lambda short: short not in taken, (f"i{number}" for number in count()))
+    short_names = {tensor.name: next(free) for tensor in graph.initializer}
+    for tensor in graph.initializer:
+        tensor.name = short_names[tensor.name]
+    for value in graph.value_info:
+        value.name = short_names.get(value.name, value.name)
+    for node in graph.node:
+        node.input[:] = [short_names.get(name, name) for name in node.input]
 
 
 def run_job(folder: Path, job: CompileJob, *, where: str, progress: Progress = silent) -> CompileResult:
