@@ -142,16 +142,17 @@ class BlockwiseModel:
 
 
 class _ReadingOps(SimulatedOps):
-    """Attention of a few queries at a time, without the keys after the last that any of them attends to: when a graph
-    computes so few tokens, those do not exist yet. All other masked keys are there, as they are for a graph."""
+    """Attention of a few queries at a time, without the keys of later tokens: when a graph computes so few, those do
+    not exist yet. All other masked keys are there, as they are for a graph."""
 
     def attend(self, attention: Attention, q: Tensor, keys: Tensor, values: Tensor, mask: Tensor) -> Tensor:
         if self.device.type != "cpu":
             return super().attend(attention, q, keys, values, mask)
         parts: list[Tensor] = []
-        for start in range(0, q.shape[2], QUERIES):
-            rows = slice(start, start + QUERIES)
-            end = int((mask[0, 0, rows].amax(0) == 0).nonzero()[-1]) + 1
+        count, past = q.shape[2], keys.shape[-1] - q.shape[2]
+        for start in range(0, count, QUERIES):
+            stop = min(start + QUERIES, count)
+            rows, end = slice(start, stop), past + stop
             parts.append(attention(self, q[:, :, rows], keys[..., :end], values[:, :, :end], mask[..., rows, :end]))
         return torch.cat(parts, 2)
 

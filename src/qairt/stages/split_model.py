@@ -149,7 +149,6 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
 
     def run(self, task: Task, context: Context[SplitModelConfig, SplitModelInput]) -> SplitPart:
         from qairt.graph import files, part_vectors, split
-        from qairt.graph.foreign.adopt import external_part_inputs
         from qairt.model.config import DecoderConfig
         from qairt.model.inputs import is_mask
         from qairt.model.names import attended_name, residual_name
@@ -194,6 +193,8 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
             expected = expected_outputs(reference, config, part, ar=ar, cl=cl)
             recorded = part_vectors.record(onnx, inputs, expected=expected, threads=context.threads)
         else:
+            from qairt.graph.foreign.adopt import external_part_inputs
+
             external = external_part_inputs(source.onnx, part, directory, mask_floor=floor, threads=context.threads)
             recorded = part_vectors.record(onnx, external, threads=context.threads)
         recorded.save(vectors)
