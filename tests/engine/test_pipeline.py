@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from pathlib import Path
+from typing import ClassVar
 
 import pytest
 import toy_stages as toy
@@ -113,6 +114,49 @@ def test_force_runs_though_cached(tmp_path):
     run(pipeline(tmp_path))
     result = pipeline(tmp_path).construct(RunOptions(executor="inline", force=frozenset({"upper"})))
     assert result.executed == ["upper ar2"]
+
+
+class Chance(toy.Source):
+    """Its result depends on what is not in its key."""
+
+    chance: ClassVar[str] = "one"
+
+    def run(self, task, context):
+        found = super().run(task, context)
+        found.text.write_text(self.chance)
+        return found
+
+
+def by_chance(cache: Path, chance: str) -> Pipeline:
+    Chance.chance = chance
+    return Pipeline([Chance(toy.SourceConfig()), toy.Fan(), toy.Upper(), toy.Join()], cache)
+
+
+BELOW = ["fan ar1", "fan ar2", "join all", "source all", "upper ar2"]
+
+
+@pytest.mark.parametrize("again", ["forced", "cleared"])
+def test_another_result_under_the_same_key_reaches_all_that_was_made_from_it(tmp_path, again: str):
+    run(by_chance(tmp_path, "one"))
+    assert joined(by_chance(tmp_path, "one")) == "one 1|ONE 2"
+    force = frozenset({"source"} if again == "forced" else ())
+    for chance, executed in (("one", ["source all"]), ("other", BELOW)):
+        if again == "cleared":
+            cache = by_chance(tmp_path, chance).cache
+            cache.delete(next(iter(cache.entries("source"))))
+        assert run(by_chance(tmp_path, chance), RunOptions(executor="inline", force=force)) == executed
+        assert joined(by_chance(tmp_path, chance)) == f"{chance} 1|{chance.upper()} 2"
+        assert run(by_chance(tmp_path, chance)) == []
+
+
+def test_another_result_reaches_the_rest_in_a_later_run_too(tmp_path):
+    run(by_chance(tmp_path, "one"))
+    options = RunOptions(executor="inline", force=frozenset({"source"}), until="source")
+    assert run(by_chance(tmp_path, "other"), options) == ["source all"]
+    planned = {item.name: item for item in by_chance(tmp_path, "other").plan().items}
+    assert planned["fan ar1"].reason == "source all was built again, with another result"
+    assert run(by_chance(tmp_path, "other")) == [name for name in BELOW if name != "source all"]
+    assert joined(by_chance(tmp_path, "other")) == "other 1|OTHER 2"
 
 
 def test_until_stops_after_a_stage(tmp_path):

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import toy_stages as toy
 
+from qairt.engine.cache.entry import files_digest
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.plan.reads import files_read
 from qairt.engine.run.options import RunOptions
-from qairt.engine.shared_store.stored import action_of, files_digest
+from qairt.engine.shared_store.stored import action_of
 
 
 class Told(toy.Source):

@@ -135,8 +135,9 @@ def test_a_rebuilt_item_that_differs_is_told(place):
     place.run(asked=["upper ar1"])
     assert place.told == [
         "upper ar1 was rebuilt, and its text.txt is not what it was before it was released: what was made from it then"
-        " stays as it is; to make that again, run with --force upper"
+        " stays as it is; to build that again too, clear it: qairt cache clear upper --after"
     ]
+    assert place.run().executed == []
 
 
 def test_an_entry_that_is_read_or_made_stays(place):

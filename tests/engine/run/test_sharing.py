@@ -10,9 +10,10 @@ from shared_machines import CALM, FAST, MADE, Machine, set_credentials
 from store_server import serving
 
 from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import files_digest
 from qairt.engine.record.events import CacheHit, ItemProgress, LogLine, RunStarted
 from qairt.engine.run.options import RunOptions
-from qairt.engine.shared_store.stored import entry_name, files_digest, parsed
+from qairt.engine.shared_store.stored import entry_name, parsed
 
 LIES = "the store s3://bucket/team sent wrong bytes for source all (29 B): nothing of it is used, it is built here"
 RESULT = "hello 1|HELLO 2"

@@ -13,10 +13,11 @@ from shared_machines import CALM, Machine
 from wait import until
 
 from qairt.engine.cache.cache import StageCache
+from qairt.engine.cache.entry import files_digest
 from qairt.engine.shared_store.folder_objects import FolderObjects
 from qairt.engine.shared_store.settings import StoreSettings
 from qairt.engine.shared_store.shared_store import SharedStore
-from qairt.engine.shared_store.stored import content_name, entry_name, files_digest, parsed, stored_of, written
+from qairt.engine.shared_store.stored import content_name, entry_name, parsed, stored_of, written
 from qairt.engine.shared_store.uploads import Uploads, push
 
 

@@ -26,7 +26,7 @@ from pydantic import JsonValue
 
 from qairt import keys
 from qairt.engine.cache.blobs import Blobs
-from qairt.engine.cache.entry import ENTRY, Entry, NewEntry, StoredFile, read_entry, written
+from qairt.engine.cache.entry import ENTRY, Entry, NewEntry, StoredFile, files_digest, read_entry, written
 from qairt.engine.cache.leftovers import RESUME, leftovers, remove_leftovers
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.cache.readers import Readers
@@ -261,6 +261,8 @@ class StageCache:
                 entry = replace(entry, new_bytes=present.new_bytes)
                 write_atomic(directory / ENTRY, written(entry))
                 return read_entry(directory)
+            if present is not None and present.key == new.key and not present.is_whole:
+                entry = replace(entry, stands_for=(*present.stands_for, files_digest(present.files)))
             write_atomic(work / ENTRY, written(entry))
             flush_tree(work)
             os.chmod(work, 0o755)

@@ -11,6 +11,7 @@ from pathlib import Path, PurePosixPath
 from pydantic import JsonValue
 from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
+from qairt import keys
 from qairt.files import read_json, sha256_of
 
 ENTRY = "cache_entry.json"
@@ -73,6 +74,9 @@ class Entry:
     one key, the one it was made from. None in entries of earlier versions."""
     made_by: dict[str, str] = field(default_factory=dict)
     """See `NewEntry`; empty in entries of earlier versions."""
+    stands_for: tuple[str, ...] = ()
+    """The digests of the files of results that were released and that this one was built to replace: what was made from
+    those stays."""
     released: frozenset[str] = frozenset()
     """Those of its files whose content was let go. They are as they were made, but not here: what follows is not made
     again because of them, and who reads them has the item rebuilt."""
@@ -166,6 +170,7 @@ def read_entry(directory: Path) -> Entry:
         made_with=_texts(record.get("made_with") or {}),
         read=None if record.get("read") is None else _texts(record["read"]),
         made_by=_texts(record.get("made_by") or {}),
+        stands_for=tuple(str(digest) for digest in record.get("stands_for") or ()),
         released=frozenset(name for name in record.get("released") or () if name in files),
     )
 
@@ -199,6 +204,7 @@ def written(entry: Entry) -> str:
         "made_with": entry.made_with,
         "read": entry.read,
         "made_by": entry.made_by,
+        **({"stands_for": list(entry.stands_for)} if entry.stands_for else {}),
         **({"released": sorted(entry.released)} if entry.released else {}),
     }
     return json.dumps(record, indent=1) + "\n"
@@ -211,6 +217,11 @@ def mapping_in(inputs: Mapping[str, JsonValue], *names: str) -> dict[str, JsonVa
         inner = found.get(name)
         found = inner if isinstance(inner, dict) else {}
     return found
+
+
+def files_digest(files: Mapping[str, StoredFile]) -> str:
+    """One digest for the files of an entry: their names and contents."""
+    return keys.digest({name: file["sha256"] for name, file in files.items()})
 
 
 def by_age(entry: Entry) -> tuple[str, str]:

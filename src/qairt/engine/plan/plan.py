@@ -21,6 +21,7 @@ from qairt.engine.plan.key import StageFacts, interchangeable_entry, item_inputs
 from qairt.engine.plan.machine_speed import MachineSpeed, kept_speed
 from qairt.engine.plan.outputs import planned_outputs
 from qairt.engine.plan.planned import Cause, Plan, PlannedItem, PlannedOutput, StagePlan
+from qairt.engine.plan.reads import replaced_source
 from qairt.engine.plan.stored_items import look_up
 from qairt.engine.shared_store.shared_store import SharedStore
 from qairt.engine.stage import AnyStage, Batch, Env, Expansion, Item, Stage, Task
@@ -181,7 +182,11 @@ class _Planning:
             bytes=entry.new_bytes if entry else expected.bytes,
             tools=tools,
         )
-        if entry is None and reusable and key in self._cleared:
+        if entry is not None and (source := replaced_source(item, entry)) is not None:
+            note = f"{source.name} was built again, with another result"
+            item.entry, item.bytes = None, expected.bytes
+            item.cause, item.reason = Cause("input", name, note=note), note
+        elif entry is None and reusable and key in self._cleared:
             item.cleared = self._cleared[key]
             note = when_cleared(item.cleared, time.time(), "`qairt cache undo`")
             item.cause, item.reason = Cause("removed", name, note=note), note

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from qairt.engine.shared_store.stored import files_digest
+from qairt.engine.cache.entry import files_digest
 
 if TYPE_CHECKING:
+    from qairt.engine.cache.entry import Entry
     from qairt.engine.plan.planned import PlannedItem
     from qairt.engine.stage import AnyStage
 
@@ -47,6 +48,21 @@ def files_read(item: PlannedItem) -> dict[str, str] | None:
             return None
         found[read.name] = files_digest(files)
     return found
+
+
+def replaced_source(item: PlannedItem, entry: Entry) -> PlannedItem | None:
+    """An item whose present result is not the one that an entry of `item` was made from; None if there is none.
+
+    A result that replaces one that was released stands for it. Of an item without a result nothing is known yet.
+    """
+    chained = _chained(item)
+    for read in items_read(item) if entry.read is not None else ():
+        was, record = (entry.read or {}).get(read.name), read.record
+        if was is None or record is None or id(read) not in chained:
+            continue
+        if was != files_digest(record.files) and was not in record.stands_for:
+            return read
+    return None
 
 
 def _chained(item: PlannedItem) -> set[int]:

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from qairt.engine.axes import Coord
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry
-from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.plan.reads import items_read, read_by
 from qairt.engine.record.tool_lines import last_lines
 from qairt.engine.stage import AnyStage, Env, Item, StageOutput
@@ -50,6 +52,18 @@ class ItemInputs:
         with self._lock:
             self._outputs[item.key] = (inode, output)
         return output
+
+    def result_of(self, plan: Plan) -> Mapping[Coord, object]:
+        """The outputs of a finished plan's last stage, folded back by every stage's `reduce`.
+
+        Raises:
+            CacheError: an entry is gone.
+        """
+        results: Mapping[Coord, object] = {coord: self.output(item) for coord, item in plan.stages[-1].batch.items()}
+        for planned in reversed(plan.stages):
+            if not planned.stage.is_side_branch:
+                results = planned.stage.reduce(results, self._env, planned.expansion.token)
+        return results
 
     def reading(self, item: PlannedItem) -> AbstractContextManager[None]:
         """Keep everything in place that the item reads, while inside."""

@@ -24,6 +24,6 @@ def emit_difference(item: PlannedItem, stream: EventStream) -> None:
     if differs is not None:
         message = (
             f"{item.name} was rebuilt, and its {differs} is not what it was before it was released: what was made from"
-            f" it then stays as it is; to make that again, run with --force {item.stage.name}"
+            f" it then stays as it is; to build that again too, clear it: qairt cache clear {item.stage.name} --after"
         )
         stream.emit(ev.LogLine(level="warning", message=message))

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import closing, suppress
 
-from qairt.engine.axes import Coord
 from qairt.engine.plan.planned import Plan, PlannedItem
+from qairt.engine.plan.reads import replaced_source
 from qairt.engine.record import events as ev
 from qairt.engine.record.control import RequestServer
 from qairt.engine.record.state import RunState
@@ -108,7 +108,7 @@ class Run:
             finally:
                 self.handles_stop = False
         try:
-            output = self._fold(plan) if items_status == "done" else None
+            output = self._inputs.result_of(plan) if items_status == "done" else None
         finally:
             self._delete_not_kept(plan, known)
         return RunResult(
@@ -138,19 +138,20 @@ class Run:
 
     def _run_stages(self, plan: Plan, limit: int | None) -> Outcome:
         """Run the items of the stages before `limit`."""
-        todo = []
+        todo: dict[int, PlannedItem] = {}
         for planned in plan.stages[:limit]:
             for item in planned.items:
-                if item.cached:
+                depends = any(id(source) in todo for source in item.upstream)
+                if item.cached and not depends:
                     self._note_cached(item)
                     self._sharing.add(item)
-                elif item.runs and item.name not in self._executed:
-                    todo.append(item)
-        self._hooks.expect(todo)
+                elif (item.cached or item.runs) and item.name not in self._executed:
+                    todo[id(item)] = item
+        self._hooks.expect(todo.values())
         self._releases.follow(plan, self._options.asked)
         disk = disk_limit(plan, self._options, self._cache.cache_dir)
         scheduler = Scheduler(
-            todo,
+            list(todo.values()),
             self._make,
             self._executor.capacity(self._options, disk, self._inputs.reads_files),
             stop=self._stop,
@@ -158,7 +159,7 @@ class Run:
             on_blocked=self._blocked,
             on_unblocked=self._waiting_again,
         )
-        self._requests.schedule(scheduler, todo)
+        self._requests.schedule(scheduler, list(todo.values()))
         outcome = scheduler.run()
         for _, error in outcome.failed:
             if not isinstance(error, (ItemFailed, Interrupted)):
@@ -178,7 +179,10 @@ class Run:
             self._hooks.before(item)
             with self._items.locked(item, stop):
                 again = stage.name in self._options.force | self._planner.uncached or item.never_reused
-                item.entry = None if again else self._cache.whole(item.key) or self._sharing.fetch(item, stop)
+                found = item.entry
+                if found is None and not again:
+                    found = self._cache.whole(item.key) or self._sharing.fetch(item, stop)
+                item.entry = found if found is not None and replaced_source(item, found) is None else None
                 if item.entry is not None:
                     self._note_cached(item)
                     return
@@ -263,16 +267,6 @@ class Run:
                         f"{name} in {kept.parent} was changed since it was written: what differed is in {kept.name}"
                     )
                     self._stream.emit(ev.LogLine(level="warning", message=message))
-
-    def _fold(self, plan: Plan) -> Mapping[Coord, object]:
-        """The outputs of the last stage, folded back by every stage's `reduce`."""
-        results: Mapping[Coord, object] = {
-            coord: self._inputs.output(item) for coord, item in plan.stages[-1].batch.items()
-        }
-        for planned in reversed(plan.stages):
-            if not planned.stage.is_side_branch:
-                results = planned.stage.reduce(results, self._planner.env, planned.expansion.token)
-        return results
 
     # Records
 

@@ -15,7 +15,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError, field_validator
 
 from qairt import keys
-from qairt.engine.cache.entry import ENTRY, Entry, StoredFile
+from qairt.engine.cache.entry import ENTRY, Entry, StoredFile, files_digest
 from qairt.printable import printable
 
 FORMAT = 1
@@ -107,11 +107,6 @@ def stored_of(entry: Entry) -> StoredEntry | None:
 def action_of(key: str, read: Mapping[str, str]) -> str:
     """The name of a result: its key, and the digests of the files it was made from, by item."""
     return keys.digest({"key": key, "read": dict(read)})
-
-
-def files_digest(files: Mapping[str, StoredFile]) -> str:
-    """One digest for the files of an entry: their names and contents."""
-    return keys.digest({name: file["sha256"] for name, file in files.items()})
 
 
 def written(stored: StoredEntry) -> bytes:
