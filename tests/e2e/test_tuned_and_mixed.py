@@ -75,20 +75,3 @@ def test_presets(tmp_path: Path, preset: str, changes: str) -> None:
     assert {encoding.bitwidth for encoding in linears.values()} <= {4, 8}
     assert {one.blocks.block_size for one in linears.values() if one.blocks is not None} == {32}
     assert pipeline.verify("quantize").first_below() is None
-
-
-def test_only_results_that_would_differ_are_made_again(tmp_path: Path) -> None:
-    """Those of error compensation were rounded a little differently before, those of tuning were tuned in float32; a
-    recipe that names another technique finds its results."""
-    inputs = {}
-    for name in ("lpbq_seqmse.yaml", "lpbq_mse.yaml", "lpbq_gptq.yaml", "balanced.yaml", "best.yaml"):
-        plan = opened(tmp_path / name, "{}", name).plan()
-        item = next(planned for planned in plan.stages if planned.stage.name == "quantization").items[0]
-        inputs[name] = [fact for fact in ("error compensation", "tuning") if fact in str(item.inputs)]
-    assert inputs == {
-        "lpbq_seqmse.yaml": [],
-        "lpbq_mse.yaml": [],
-        "lpbq_gptq.yaml": ["error compensation"],
-        "balanced.yaml": ["error compensation"],
-        "best.yaml": ["error compensation", "tuning"],
-    }

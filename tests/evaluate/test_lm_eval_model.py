@@ -9,7 +9,7 @@ import pytest
 import torch
 from tokenizers.processors import TemplateProcessing
 
-from qairt.errors import EvaluationError
+from qairt.errors import EvaluationError, ModelError
 from qairt.evaluate.run import check
 from qairt.evaluate.tasks import LmEval, Mmlu
 from qairt.model.reference import Reference
@@ -113,3 +113,16 @@ def test_answers_end_at_the_stop_texts(asked):
     assert 0 < len(whole) <= 6
     (cut,) = model.generate_until([request("Hello", {"until": [whole[2]], "max_gen_toks": 6})])
     assert cut == whole[: whole.index(whole[2])]
+
+
+def test_an_error_of_ours_keeps_its_place_and_remedy(subject_on, monkeypatch):
+    pytest.importorskip("lm_eval")
+    from qairt.evaluate.lm_eval_model import measure_task
+
+    def damaged(**how):
+        raise ModelError("a weight is damaged", where="model.safetensors", remedy="fetch it again")
+
+    monkeypatch.setattr("qairt.evaluate.lm_eval_model.simple_evaluate", damaged)
+    monkeypatch.setattr("qairt.evaluate.lm_eval_model._tasks", lambda metric, subject: None)
+    with pytest.raises(ModelError, match="^model.safetensors: a weight is damaged"):
+        measure_task(Mmlu(), subject_on("torch"))

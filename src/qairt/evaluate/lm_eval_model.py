@@ -16,7 +16,7 @@ from lm_eval.api.model import LM
 from lm_eval.tasks import TaskManager
 from lm_eval.utils import get_rolling_token_windows, make_disjoint_window
 
-from qairt.errors import EvaluationError
+from qairt.errors import EvaluationError, QairtError
 from qairt.evaluate.measured import MeasuredPieces, PieceResult, piece_of
 from qairt.evaluate.subject import Subject, TaskIndex
 from qairt.evaluate.task_metric import TaskMetric
@@ -53,6 +53,7 @@ def measure_task(metric: TaskMetric, subject: Subject) -> float:
 
     Raises:
         EvaluationError: lm-eval cannot load its data.
+        QairtError: the model cannot be read.
     """
     try:
         with contextlib.redirect_stdout(io.StringIO()):
@@ -65,7 +66,7 @@ def measure_task(metric: TaskMetric, subject: Subject) -> float:
                 bootstrap_iters=0,
                 log_samples=False,
             )
-    except EvaluationError:
+    except QairtError:
         raise
     except Exception as error:  # of the library, of its data sets, of the network
         reason = (str(error).strip() or type(error).__name__).splitlines()[0]
@@ -151,7 +152,7 @@ class LmEvalModel(LM):  # type: ignore[misc]
 
         subject = self._subject
         stops = settings.get("until") or []
-        stops = [stops] if isinstance(stops, str) else list(stops)
+        stops = [stop for stop in ([stops] if isinstance(stops, str) else stops) if stop]
         max_new_tokens = int(settings.get("max_gen_toks", 256))
         generator.reset()
         ids = self._encode(prompt)[-max(generator.room - max_new_tokens, 1) :]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -38,7 +39,10 @@ def perplexity(
     metric = Perplexity()
     with one_thread_each(1 if device != "cpu" else threads) as pool:
         model = BlockwiseModel(parameters, encodings, pool, device, branches)
-        model.read(chunks, lambda fraction: None)
-        sums = [scored(model, None, index, chunk, [metric])[0] for index, chunk in enumerate(chunks)]
-        model.close()
+        try:
+            model.read(chunks, lambda fraction: None)
+            results = pool.map(partial(scored, model, None, metrics=[metric]), range(len(chunks)), chunks)
+            sums = [found for (found,) in results]
+        finally:
+            model.close()
     return metric.score(total(sums))

@@ -91,7 +91,7 @@ class RecordDifference:
 
 
 def records(state_folder: Path) -> list[EvaluationRecord]:
-    """All evaluations of a cache directory, oldest first, find_record from 1."""
+    """All evaluations of a cache directory, oldest first; they are numbered from 1."""
     found = []
     for line in HistoryFile(state_folder).read("evaluation"):
         with suppress(ValidationError):

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from qairt.amounts import count as counted
 from qairt.errors import EvaluationError
 from qairt.evaluate.metric import TextMetric
 from qairt.evaluate.subject import Subject
@@ -64,7 +65,7 @@ def chunks_of(metric: TextMetric, subject: Subject) -> list[Ids]:
         raise EvaluationError(
             f"the text has {len(ids):,} tokens, {chunks} {wanted * length:,}",
             where=text.name,
-            remedy=f"ask for at most {available} chunks"
+            remedy=f"ask for at most {counted(available, 'chunk')}"
             if available
             else "give a longer text, or set evaluator.context_length to fewer tokens",
         )

@@ -50,6 +50,10 @@ class Done:
     notes: list[str] = field(default_factory=list)
 
 
+VERSION = 2
+"""Raised when what was computed by an earlier version of qairt is not gone on with."""
+
+
 class Checkpoint:
     """A folder, created when needed, that nothing else writes to.
 
@@ -101,13 +105,13 @@ class Checkpoint:
         self._files.pop(before.name, None)
         self._layers += 1
         facts = {"errors": dict(errors), "notes": list(notes)}
-        step = {"work": self._work, "layers": self._layers, "files": self._files, "facts": facts}
+        step = {"work": self._work, "version": VERSION, "layers": self._layers, "files": self._files, "facts": facts}
         write_atomic(self._folder / STEP, json.dumps(step))
         before.unlink(missing_ok=True)
 
     def _load(self) -> Done:
         step = read_json(self._folder / STEP)
-        if step["work"] != self._work:
+        if step["work"] != self._work or step.get("version") != VERSION:
             raise ValueError("it belongs to other work")
         for name, digest in step["files"].items():
             if _digest(self._folder / name) != digest:

@@ -146,7 +146,7 @@ class Encoding:
         """The inverse of `cut`: the encoding of tensors that are concatenated along `axis`.
 
         Raises:
-            QuantizationError: along another axis than that of the channels they must have the same scales.
+            QuantizationError: along any other axis than the channels', all parts must have the same scales.
         """
         first = parts[0]
         if axis == first.axis:

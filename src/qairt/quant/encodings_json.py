@@ -193,10 +193,10 @@ def read_encodings_of(path: Path, names: Collection[str]) -> Encodings:
     """
     with open_regular(path) as file:
         if not fstat(file.fileno()).st_size:
-            return read_encodings("")
+            return read_encodings("", file=str(path))
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             text = _only(data, names)
-    return read_encodings(read_text(path) if text is None else text).subset(names)
+    return read_encodings(read_text(path) if text is None else text, file=str(path)).subset(names)
 
 
 _BEGINNING = b'{"version":"1.0.0","excluded_layers":[],"activation_encodings":['

@@ -9,7 +9,7 @@
 3. Clipped as steps, before the offset is subtracted: whatever lies beyond the grid, infinity too, becomes its end.
 4. Above 16 bits (biases) float64, because float32 holds integers up to 24 bits only.
 
-Two faces of it, NumPy's and torch's, give the same bits. Imports no torch.
+The NumPy and torch versions of it give bit-identical results. Imports no torch.
 """
 
 from __future__ import annotations

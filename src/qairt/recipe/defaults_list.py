@@ -9,7 +9,7 @@
 3. The command line overrides all of them.
 4. `pipeline.STAGE` means `stages.STAGE`.
 
-Source: seed 003, and the defaults list of Hydra, which it follows.
+Source: the defaults list of Hydra.
 """
 
 from __future__ import annotations

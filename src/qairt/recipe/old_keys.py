@@ -1,6 +1,6 @@
 """Keys of earlier releases, supported for one more: one table of prefixes, applied once when a recipe is loaded.
 
-Source: the old names and their new places are those of seed 003.
+Source: the old names and their new places are those of the vendor's pipelines.
 """
 
 from __future__ import annotations

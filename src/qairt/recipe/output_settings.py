@@ -1,7 +1,7 @@
 """`output` in every stage's settings: its human-readable outputs and their folders. None of it is in a cache key.
 
-Source: the names, the defaults and how `save_dir` is resolved are those of seed 003, except that pictures which nobody
-asked for are drawn when they are first looked at instead of at the end of every run.
+Source: the names, the defaults and how `save_dir` is resolved are those of the vendor's pipelines, except that pictures
+which nobody asked for are drawn when they are first looked at instead of at the end of every run.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt import keys
+from qairt.engine.cache.entry import files_digest
 from qairt.engine.record.folder import run_folders
 from qairt.engine.record.summary import FILE as SUMMARY
 from qairt.engine.record.summary import read_summary
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
     from qairt.runtime.generator import Generator
     from qairt.runtime.parts import PartGraph
 
-ARITHMETIC = 2
+ARITHMETIC = 3
 """Raised when a target computes different numbers from the same artifacts; stored scores are then not reused."""
 
 _ARTIFACTS: Mapping[EvaluationTarget, tuple[str, ...]] = {
@@ -220,8 +221,9 @@ class Evaluation:
             generator.close()
 
     def _key(self, stage: str) -> str:
-        """A digest of a stage's items, by their keys."""
-        return keys.digest(sorted(item.key for item in self._run.items(stage)))
+        """A digest of a stage's items, by their keys and files: a forced stage may give other files under one key."""
+        records = {item.key: item.record for item in self._run.items(stage)}
+        return keys.digest({key: record and files_digest(record.files) for key, record in records.items()})
 
     def _graphs_length(self) -> int | None:
         """The context length of the graphs; None when the recipe builds none."""

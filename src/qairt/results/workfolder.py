@@ -8,7 +8,7 @@
     models_ar_n/ar128-cl512/2_of_4/compiled_model/        its quantized DLC; quantized ONNX with `backend: CPU`
     artifacts/serialized_binaries/                        the context binaries
 
-Source: seed 001. It gives no folder to the single-head parts.
+Source: the folders of the QAIRT notebooks, which have none for the single-head parts.
 """
 
 from __future__ import annotations

@@ -112,12 +112,12 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
     2. Each finished block is stored: a killed run resumes at the block it was in.
     3. With LoRA, each concurrency reads its own text too, with its adapters on. A result for other adapters of the same
        shape is used as it is, unless the stage is forced: these run in the same graphs, on the grids that those chose.
-       Where a recipe asks for encodings of each concurrency, another concurrency makes them anew.
+       Where a recipe asks for encodings of each concurrency, another concurrency has them rebuilt.
     """
 
     name = "quantization"
     worth = "bundle"
-    version = 2
+    version = 3
     computed_from: ClassVar[Mapping[str, str]] = {"own_encodings": "lora.concurrencies"}
     computed_with = ("torch", "tokenizers")
     requires = ("model_loading",)
@@ -186,15 +186,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def cache_key_extras(self, env: Env) -> KeyFacts:
         text = ("calibration_text", env.digest(self.name, calibration_path(env, self.config.calibration_text)))
-        technique, storage = self._technique(env), model_of(env).storage
-        facts: list[tuple[str, object]] = [text]
-        if technique.changes_weights:
-            facts.append(("error compensation", 2))  # results from before rounded a little differently
-        elif storage is not None and any(stored.scheme == "Q4_0" for stored, _ in storage.formats):
-            facts.append(("keeps the grid of", "Q4_0"))  # results from before did not
-        if technique.distillation_steps:
-            facts.append(("tuning", 2))  # results from before were tuned in float32
-        return (*facts, *shape_facts(env, self.name))
+        return (text, *shape_facts(env, self.name))
 
     def facets_read(self) -> Collection[str]:
         return (WEIGHTS, GRAPH, TOKENIZER)

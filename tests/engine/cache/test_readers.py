@@ -50,7 +50,7 @@ def test_other_content_replaces_the_entry_when_its_readers_ended(made: Pipeline,
     (before,) = made.cache.entries("source")
     said_by.write_text("bye")
     waiting = threading.Event()
-    message = "source all is built anew; it replaces the present result when other runs have read that"
+    message = "source all is rebuilt; it replaces the current result once other runs have read that"
     made.add_listener(
         lambda event: waiting.set() if isinstance(event, ev.LogLine) and event.message == message else None
     )
@@ -70,7 +70,7 @@ def test_a_run_that_waits_for_readers_can_be_stopped(made: Pipeline, said_by: Pa
     (before,) = made.cache.entries("source")
     said_by.write_text("bye")
     made.add_listener(
-        lambda event: made.stop.set() if isinstance(event, ev.LogLine) and "is built anew" in event.message else None
+        lambda event: made.stop.set() if isinstance(event, ev.LogLine) and "is rebuilt" in event.message else None
     )
     with made.cache.readers.reading([before.key]):
         assert made.construct(FORCED).status == "interrupted"

@@ -221,6 +221,18 @@ def test_uploads_go_on_when_the_store_is_back(place, built, tmp_path):
     assert uploads.close(5).entries == 0
 
 
+def test_nobody_waits_for_uploads_that_have_ended(place, built, tmp_path, monkeypatch):
+    def unexpected(*of):
+        raise RuntimeError
+
+    monkeypatch.setattr("qairt.engine.shared_store.uploads.push", unexpected)
+    uploads = Uploads(opened(place, tmp_path), built)
+    entries = list(built.entries())
+    for entry in entries:
+        uploads.add(entry)
+    assert uploads.close(3600).entries == len(entries)
+
+
 def test_records_hold_nothing_of_the_machine(place, tmp_path):
     machine = Machine(tmp_path / "a-place-of-its-own", f"file:{place}")
     machine.run()

@@ -187,7 +187,7 @@ class StageCache:
         return None
 
     def linking(self, entries: Iterable[Entry]) -> AbstractContextManager[None]:
-        """Meanwhile links to the files of these entries come and go, which does not change them."""
+        """While inside, links to the files of these entries may be added or removed without counting as a change."""
         return self._digests.linking(path for entry in entries for path in entry.paths())
 
     # Writing

@@ -78,8 +78,8 @@ class Entry:
     """The digests of the files of results that were released and that this one was built to replace: what was made from
     those stays."""
     released: frozenset[str] = frozenset()
-    """Those of its files whose content was let go. They are as they were made, but not here: what follows is not made
-    again because of them, and who reads them has the item rebuilt."""
+    """Those of its files whose content was deleted to save space. What was made from them stays valid; reading one has
+    the item rebuilt."""
 
     @property
     def bytes(self) -> int:

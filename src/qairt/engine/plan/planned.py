@@ -171,7 +171,7 @@ class PlannedItem:
 
     @cached_property
     def never_reused(self) -> bool:
-        """Its stage, or one before it, is made anew in every run."""
+        """Its stage, or one before it, is rebuilt in every run."""
         return self.stage.stateful or any(source.never_reused for source in self.sources)
 
     @property

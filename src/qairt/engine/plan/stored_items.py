@@ -13,7 +13,7 @@ from qairt.engine.shared_store.stored import action_of
 def look_up(store: SharedStore, items: Iterable[PlannedItem], seen: set[str] | None = None) -> None:
     """Set `stored` of those items that are not here and that the store has.
 
-    An item that is made anew whatever is there is not looked up, nor one whose sources are not known byte by byte.
+    An item that is rebuilt in any case is not looked up, nor one whose sources are not known byte by byte.
 
     Args:
         seen: digests of contents that are fetched for other items; those of these items are added.

@@ -183,7 +183,7 @@ class ItemRunner:
             if stop.is_set():
                 raise Interrupted
             if not told:
-                message = f"{item.name} is built anew; it replaces the present result when other runs have read that"
+                message = f"{item.name} is rebuilt; it replaces the current result once other runs have read that"
                 self._stream.emit(ev.LogLine(level="info", message=message))
             told = True
 

@@ -137,4 +137,4 @@ def seconds_allowed(limits: Limits, building: float) -> float:
 
 
 Check = Callable[[], None]
-"""Called again and again while something is waited for; what it raises ends the waiting."""
+"""Called repeatedly during a wait; an exception from it ends the wait."""

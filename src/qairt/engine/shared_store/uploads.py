@@ -128,9 +128,6 @@ class Left:
 class Uploads:
     """Adds entries in a thread of its own, one after another; only their names wait in memory. It delays nobody, and
     what it did not get to is found by the next run.
-
-    Args:
-        told: called with a sentence where something should be known.
     """
 
     def __init__(self, store: SharedStore, cache: StageCache) -> None:
@@ -138,22 +135,23 @@ class Uploads:
         self._waiting: deque[Entry] = deque()
         self._wake, self._idle = threading.Event(), threading.Event()
         self._closing = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
+        self._starting = threading.Lock()
         self.pushed: dict[Pushed, int] = {}
 
     def add(self, entry: Entry) -> None:
         """Add an entry when there is time."""
         self._waiting.append(entry)
         self._idle.clear()
-        if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name="uploads", daemon=True)
-            self._thread.start()
+        with self._starting:
+            if self._thread.ident is None:
+                self._thread.start()
         self._wake.set()
 
     def close(self, seconds: float) -> Left:
         """Wait at most so long until everything is added; returns what was not."""
         deadline = time.monotonic() + seconds
-        while self._waiting and not self._store.is_away() and time.monotonic() < deadline:
+        while self._waiting and self._thread.is_alive() and not self._store.is_away() and time.monotonic() < deadline:
             self._idle.wait(min(_POLL, max(deadline - time.monotonic(), 0.0)))
         self._closing.set()
         self._wake.set()

@@ -48,7 +48,7 @@ class InputEnergy:
         total = torch.stack(self._sums[name]).double().sort(0).values.sum(0)
         mean = total.mean()
         if not float(mean):
-            return torch.ones(total.shape)
+            return torch.ones_like(total, dtype=torch.float32)
         return (total / mean).clamp(min=SMALLEST_SHARE).float()
 
     def forget(self) -> None:

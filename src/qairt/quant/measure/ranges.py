@@ -175,9 +175,10 @@ def _excess(scores: Tensor, window: int | None) -> float:
     """scores [KV, G, new, past + new]; a token attends to the past, itself and the tokens before it, in the window."""
     new = scores.shape[-2]
     past = scores.shape[-1] - new
-    masked = torch.ones(new, past + new, dtype=torch.bool).triu(past + 1)
+    everything = torch.ones(new, past + new, dtype=torch.bool, device=scores.device)
+    masked = everything.triu(past + 1)
     if window is not None:
-        masked |= torch.ones(new, past + new, dtype=torch.bool).tril(past - window)
+        masked |= everything.tril(past - window)
     largest_visible = scores.masked_fill(masked, -torch.inf).amax(-1)
     largest_masked = scores.masked_fill(~masked, -torch.inf).amax(-1)
     return float((largest_masked - largest_visible).max())

@@ -10,7 +10,7 @@ The NPU has no finer scales, so the search runs on this grid:
    as much as the inputs after it leave uncompensated, which is what GPTQ minimizes.
 3. Weights that already lie on a symmetric 4-bit grid keep its scales and their integers, unless these are learned
    (`stored_grid`).
-4. A weight whose inputs no text produced (an expert that no token is given to) takes each block's largest weight.
+4. A weight without calibration inputs (of an expert that no token is given to) has scales by its largest values.
 
 Source: AIMET's LPBQ and SeqMSE, which run the layer for each candidate and round block scales after their search; here
 all candidates are evaluated with the Gram matrix, and the search includes the rounding.

@@ -180,7 +180,8 @@ def _bytes_of_others(parameters: Parameters, config: TechniqueConfig) -> int:
     """The size of all weights but the linears whose bits are free."""
     precisions, decoder = config.module_precisions, parameters.config
     stated = {name: bits for name, bits in linear_bits(precisions, 0, decoder).items() if bits}
-    total = sum(linear_bytes(*linear_shapes(decoder)[name], bits, None) for name, bits in stated.items())
+    blocks = {config.bits: config.block_size} if config.technique == "lpbq" else {}
+    total = sum(linear_bytes(*linear_shapes(decoder)[name], bits, blocks.get(bits)) for name, bits in stated.items())
     bits = dict.fromkeys(Structure(decoder).norms, precisions.rms_norm)
     bits |= {EMBEDDING: precisions.embedding, LM_HEAD: precisions.lm_head}
     for name in parameters.names():

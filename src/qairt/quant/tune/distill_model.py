@@ -13,6 +13,7 @@ from qairt.errors import QuantizationError
 from qairt.keys import digest
 from qairt.model.parameters import Parameters
 from qairt.quant.changed_weights import ChangedWeights, keep_changed
+from qairt.quant.checkpoint import VERSION
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.encodings import Encoding
 from qairt.quant.execution import Execution, within
@@ -80,7 +81,7 @@ def distill_model(
         result.encodings.params,
         text,
         config,
-        work=digest([config.settings(), [chunk.tolist() for chunk in (*tokens, *text)]]),
+        work=digest([VERSION, config.settings(), [chunk.tolist() for chunk in (*tokens, *text)]]),
         execution=replace(execution, progress=within(progress, TUNING_STARTS, MEASURING_STARTS)),
     )
     note = (

@@ -60,7 +60,7 @@ class Nsys(Stage[NsysConfig, ProfilerInput, NsysOutput]):
     3. The tests use a stand-in for nsys. Version 2022.4.2 (Debian) was tested by hand on a machine without a GPU: a
        complete run and an interrupted one. GPU recording has not been tested.
 
-    Source: seed 003, for the folder of the nested run and for disabling torch.profiler.
+    Source: the vendor's pipelines, for the folder of the nested run and for disabling torch.profiler.
     """
 
     name = "nsys"

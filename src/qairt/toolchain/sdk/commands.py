@@ -1,8 +1,8 @@
 """The arguments of an SDK's tools; paths are relative to the folder that they run in.
 
-Source: the converter, quantizer and generator as in seed 001. `--lora_weight_list` and the importer's use cases:
-"LoRA v2" in Qualcomm's public documentation (80-63442-10), and AIMET's `aimet_onnx.experimental.lora`, which writes the
-same files. The importer's other options: programs on GitHub that call it.
+Source: the converter, quantizer and generator as in the QAIRT notebooks. `--lora_weight_list` and the importer's use
+cases: "LoRA v2" in Qualcomm's public documentation (80-63442-10), and AIMET's `aimet_onnx.experimental.lora`, which
+writes the same files. The importer's other options: programs on GitHub that call it.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
 Each tool runs in its own folder, in an environment built here. Its artifact is opened and compared with the request
 before it is moved into place: a tool that reports success and wrote nothing has failed.
 
-Source: the commands are those of seed 001. None of this has been run with a real SDK here: see the README.
+Source: the commands are those of the QAIRT notebooks. None of this has been run with a real SDK here: see the README.
 """
 
 from __future__ import annotations
