@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from qairt.errors import QuantizationError
 from qairt.quant.config import TechniqueConfig
 from qairt.quant.measure.gram import Gram
 from qairt.quant.techniques import technique
@@ -127,6 +128,14 @@ def test_the_chosen_scales_are_those_that_running_the_layer_would_choose(pool: E
             beside = (integers[block] + step).clamp(1, 16)
             better = error(beside) < 0.97 * error(integers[block])
             assert better.float().mean() < 0.2
+
+
+def test_inputs_that_are_equal_need_damping(pool: Executor) -> None:
+    half = torch.randn(64, 32, generator=torch.Generator().manual_seed(0))
+    inputs = torch.cat([half, half], 1)
+    assert Gram([inputs], [inputs], pool, damping=0.01).inverse_cholesky.isfinite().all()
+    with pytest.raises(QuantizationError, match="^damping: some inputs of a linear depend on others so much"):
+        _ = Gram([inputs], [inputs], pool, damping=1e-9).inverse_cholesky
 
 
 def test_gptq_and_descent_lower_the_output_error_each(pool: Executor) -> None:

@@ -21,6 +21,7 @@ from qairt.engine.axes import value_of
 from qairt.errors import QairtError
 from qairt.files import parse_json, read_regular
 from qairt.model.kept import kept_slots
+from qairt.quant.config import ModulePrecisions
 from qairt.stages.facts import has_model, model_of, soc_of
 from qairt.stages.prepare_exports import is_embedding, prepare_config
 from qairt.stages.quantization import QuantizationConfig
@@ -282,10 +283,14 @@ def _part_size(part: Part, technique: TechniqueConfig | None, table: int, binary
         table: weights of the embedding, and of lm_head.
         binary: bytes of its binary, if it is finished.
     """
-    bits = bits_per_weight(technique)
-    tables = table * (part.has_embedding + part.has_head)
-    size = binary if binary is not None else tables + (part.weight_bytes // 4 - tables) * bits // 8
-    return PartSize(f"part {part.index} of {part.of}", size, size - min(size, table * part.has_embedding))
+    precisions = technique.module_precisions if technique is not None else ModulePrecisions()
+    embedding, head = (
+        table * bits // 8 * held
+        for bits, held in ((precisions.embedding, part.has_embedding), (precisions.lm_head, part.has_head))
+    )
+    rest = part.weight_bytes // 4 - table * (part.has_embedding + part.has_head)
+    size = binary if binary is not None else embedding + head + rest * bits_per_weight(technique) // 8
+    return PartSize(f"part {part.index} of {part.of}", size, size - min(size, embedding))
 
 
 def _slots(config: DecoderConfig | None, cl: int) -> int:

@@ -24,6 +24,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from qairt.errors import QuantizationError
 from qairt.quant.bfloat16 import fastest_type
 from qairt.quant.columns import slices_of_columns
 
@@ -85,10 +86,8 @@ class Gram:
     def inverse_cholesky(self) -> Tensor:
         """With inputs in that order, the upper factor U of H's inverse, H⁻¹ = Uᵀ U: row j tells how the inputs after j
         compensate an error of input j."""
-        work = torch.linalg.cholesky(self.matrix[self.order][:, self.order])
-        work = torch.cholesky_inverse(work)
-        factor: Tensor = torch.linalg.cholesky(work, upper=True)
-        return factor
+        factor = _cholesky(self.matrix[self.order][:, self.order])
+        return _cholesky(torch.cholesky_inverse(factor), upper=True)
 
     @cached_property
     def unexplained(self) -> Tensor:
@@ -182,7 +181,7 @@ class Gram:
             return self._inputs[half], self._floats[half], self._shares[half]
 
         pulls = self._pool.map(pulled, *of(slice(0, self._half)))
-        factor = torch.linalg.cholesky(fitted_on)
+        factor = _cholesky(fitted_on)
         correction = torch.cholesky_solve(sum(pulls, torch.zeros_like(weight)), factor)
         sums = list(self._pool.map(along_and_size, *of(slice(self._half, None))))
         along, size = (sum(each) for each in zip(*sums, strict=True))
@@ -231,6 +230,18 @@ class Gram:
         """`count` inputs of each segment, weighted by token [tokens, inputs]."""
         for segment, share in zip(self._inputs[segments], self._shares[segments], strict=True):
             yield segment[:, start : start + count] * share
+
+
+def _cholesky(matrix: Tensor, *, upper: bool = False) -> Tensor:
+    found = torch.linalg.cholesky_ex(matrix, upper=upper)
+    if int(found.info):
+        raise QuantizationError(
+            "some inputs of a linear depend on others so much that errors cannot be compensated",
+            where="damping",
+            remedy="give more, or leave it out",
+        )
+    factor: Tensor = found.L
+    return factor
 
 
 def _share(lost: Tensor, total: Tensor) -> float:

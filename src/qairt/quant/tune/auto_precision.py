@@ -128,12 +128,12 @@ def _in_one_pass(
     if parameters.config.pooling is not None or parameters.config.experts is not None:
         kind = "an embedding model" if parameters.config.pooling is not None else "a mixture of experts"
         note = f"all linears have 4 bits: their costs are not measured in {kind}"
-        return _noted(quantize(parameters, tokens, plain, execution=execution), note)
+        return _noted(quantize(parameters, tokens, plain, execution=execution.part("weights", 0.0, 1.0)), note)
     execution.progress(0.0, "cost of each linear")
     rounded = _rounded_to_nearest(parameters, plain, execution)
     costs = _costs(parameters, tokens[:COST_CHUNKS], plain, rounded, None, execution)
     choice = choose_eight_bits(costs, _bytes_of_others(parameters, plain), settings)
-    rest = execution.part("", COSTS_SHARE, 1.0)
+    rest = execution.part("weights", COSTS_SHARE, 1.0)
     result = quantize(parameters, tokens, _with_eight_bits(plain, choice), execution=rest)
     return _noted(result, _summary(choice, len(costs)))
 
