@@ -206,7 +206,7 @@ class LmEvalModel(LM):  # type: ignore[misc]
         subject, device = self._subject, self._subject.device
         what, finished = f"{self._title}: {len(pending)} continuations", 0
         with (
-            one_thread_each(1 if device != "cpu" else None) as pool,
+            one_thread_each(device=device) as pool,
             subject.text_models(pool, length=subject.context_length, device=device, with_reference=False) as (model, _),
         ):
             for group in _groups(pending, subject.group_tokens):

@@ -37,7 +37,7 @@ def perplexity(
         branches: values of the LoRA branches' inputs, by name; those of the base when None.
     """
     metric = Perplexity()
-    with one_thread_each(1 if device != "cpu" else threads) as pool:
+    with one_thread_each(threads, device) as pool:
         model = BlockwiseModel(parameters, encodings, pool, device, branches)
         try:
             model.read(chunks, lambda fraction: None)

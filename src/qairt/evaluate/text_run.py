@@ -86,7 +86,7 @@ def _measure(pending: Sequence[_Chunk], measured: MeasuredPieces, subject: Subje
     needs_reference = any(metric.needs_reference for chunk in pending for metric in chunk.metrics)
     meter = _Meter(subject, title, len(pending))
     with (
-        one_thread_each(1 if device != "cpu" else None) as pool,
+        one_thread_each(device=device) as pool,
         subject.text_models(pool, length=subject.context_length, device=device, with_reference=needs_reference) as (
             model,
             reference,

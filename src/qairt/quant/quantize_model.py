@@ -111,7 +111,7 @@ def quantize_model(
     checkpoint = None
     if execution.folder is not None:
         checkpoint = Checkpoint(execution.folder, _identity(parameters, tokens, technique, fixed, lora))
-    with one_thread_each(execution.threads) as pool:
+    with one_thread_each(execution.threads, execution.device) as pool:
         calibrated = _CalibratedModel(parameters, tokens, technique, fixed, lora, checkpoint, execution.device, pool)
         calibrated.run(progress)
     weights, ranges = calibrated.weights, calibrated.ranges

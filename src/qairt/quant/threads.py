@@ -10,16 +10,18 @@ import torch
 
 
 @contextmanager
-def one_thread_each(threads: int | None = None) -> Iterator[ThreadPoolExecutor]:
+def one_thread_each(threads: int | None = None, device: str = "cpu") -> Iterator[ThreadPoolExecutor]:
     """A pool whose workers run torch on one thread each.
 
     Args:
         threads: number of workers; torch's own number of threads when None.
+        device: what they compute on, as torch names it. A GPU has one worker: more would only take its memory.
     """
+    workers = threads if device == "cpu" else 1
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        with ThreadPoolExecutor(threads or before, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        with ThreadPoolExecutor(workers or before, initializer=torch.set_num_threads, initargs=(1,)) as pool:
             yield pool
     finally:
         torch.set_num_threads(before)

@@ -96,7 +96,7 @@ def tune_adapter(
             where="--data",
             remedy="give a longer text, or a smaller --length",
         )
-    with one_thread_each(execution.threads) as pool:
+    with one_thread_each(execution.threads, execution.device) as pool:
         model = _Model(parameters, encodings, adapter, chunks, execution.device)
         held_out, learned = range(HELD_OUT), range(HELD_OUT, len(chunks))
         execution.progress(0.0, "measuring the adapter as it is")

@@ -149,7 +149,7 @@ def _costs(
     decoder = parameters.config
     encodings = {name: rounded[name] for name in _free(config, decoder)}
     device = execution.device
-    with one_thread_each(execution.threads) as pool:
+    with one_thread_each(execution.threads, execution.device) as pool:
         found = output_costs(parameters, tokens, encodings, pool, changed=changed, seed=config.seed, device=device)
     block = config.block_size if config.technique == "lpbq" else None
     shapes = linear_shapes(decoder)
@@ -169,7 +169,7 @@ def _rounded_to_nearest(parameters: Parameters, config: TechniqueConfig, executi
     plain = config.model_copy(update={"scale_search": "mse", "importance": "none", "rounding": "nearest"})
     chosen = technique(plain)
     found = {}
-    with one_thread_each(execution.threads) as pool:
+    with one_thread_each(execution.threads, execution.device) as pool:
         for name in _free(config, parameters.config):
             weight = shared(parameters.read(name)).to(execution.device)
             found[name] = chosen.choose(name, weight, energy=None, gram=None, pool=pool).encoding

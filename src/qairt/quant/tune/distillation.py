@@ -91,7 +91,7 @@ def distill(
         execution: its folder keeps the steps done.
     """
     progress = execution.progress
-    with one_thread_each(execution.threads) as pool:
+    with one_thread_each(execution.threads, execution.device) as pool:
         embedded, targets = _float_states(parameters, chunks, pool, execution.device, within(progress, 0.0, 0.1))
         model = _TunedModel(quantized, encodings, embedded, pool, execution.device)
         held_out, learned = range(HELD_OUT), range(HELD_OUT, len(chunks))
