@@ -228,6 +228,44 @@ def test_unknown_architecture(changes: dict[str, Any], name: str, tmp_path: Path
     assert refused(tmp_path) == f"{config}: architecture {name}\n{SUPPORTED}"
 
 
+def test_a_configuration_without_its_model_type(tmp_path: Path) -> None:
+    save_tiny(tmp_path, "llama")
+    config = change_config(tmp_path, model_type="removed")
+    assert refused(tmp_path) == (
+        f"{config}: it states no model_type\n  use the config.json that was published with the model"
+    )
+
+
+def test_end_tokens_that_are_none(tmp_path: Path) -> None:
+    save_tiny(tmp_path, "llama")
+    path = tmp_path / "generation_config.json"
+    path.write_text('{"eos_token_id": ["x", 2]}')
+    assert refused(tmp_path) == (
+        f'{path}: eos_token_id is ["x", 2], not a token id\n'
+        "  use the file that was published with the model, or delete it"
+    )
+
+
+def test_types_of_layers_count_as_in_transformers(tmp_path: Path) -> None:
+    """Which takes a Mistral with them for a Ministral, and EXAONE 4's pattern for what it is only without them."""
+    types = ["sliding_attention", "full_attention"]
+    save_tiny(tmp_path / "mistral", "mistral", sliding_window=8)
+    change_config(tmp_path / "mistral", layer_types=types)
+    assert describe_model(tmp_path / "mistral").config.windowed_layers == (0,)
+    save_tiny(tmp_path / "exaone4", "exaone4", sliding_window=8, layer_types=types)
+    change_config(tmp_path / "exaone4", sliding_window_pattern="LLLG")
+    config = describe_model(tmp_path / "exaone4").config
+    assert (config.windowed_layers, config.unrotated_layers) == ((0,), (1,))
+
+
+def test_an_odd_rotated_width_is_refused(tmp_path: Path) -> None:
+    save_tiny(tmp_path, "glm4", head_dim=18, pad_token_id=0)
+    config = change_config(tmp_path, partial_rotary_factor=0.5, rope_parameters="removed")
+    assert refused(tmp_path).startswith(
+        f"{config}: rotary embedding on an odd number of values (9 of a head's 18) is not supported\n"
+    )
+
+
 def test_a_configuration_that_names_no_architecture(tmp_path: Path) -> None:
     config = tmp_path / "config.json"
     config.write_text("{}")

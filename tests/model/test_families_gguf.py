@@ -16,7 +16,9 @@ from qairt.model.reference import Reference
 VARIANTS = [name for name, (family, _) in TINY.items() if FAMILIES[family].gguf is not None]
 NOT_IN_GGUF = {
     "gemma2-uncapped": "llama.cpp always caps",
+    "hunyuan_v1_dense-alpha": "its converter writes the raised base",
     "llama-llama3": "its table of divisors has a test of its own",
+    "smollm3-types": "llama.cpp has no windows for it",
     "smollm3-windows": "llama.cpp has no windows for it",
     "qwen2-windows": "llama.cpp has no windows for it",
     "qwen3_moe-not-added-up": "in llama.cpp the experts' weights add up to 1",

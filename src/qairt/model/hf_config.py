@@ -33,6 +33,9 @@ _ACTIVATIONS = {
 """As transformers names them -> as the decoder does."""
 _EPSILONS = ("rms_norm_eps", "layer_norm_eps", "norm_eps", "norm_epsilon")
 
+_PUBLISHED = "use the file that was published with the model, or delete it"
+"""Of `generation_config.json`."""
+
 
 def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> DecoderConfig:
     """Normalise `config.json` (and the end tokens of `generation_config.json`).
@@ -139,8 +142,9 @@ def family_of(stated: Mapping[str, JsonValue], path: Path) -> Family:
     if family is not None and is_embedding_model(path.parent) and str(architectures[0]).endswith("Model"):
         return family  # the decoder without a head
     name = str(architectures[0]) if architectures else model_type
-    if not name:
-        raise ModelError("it states neither model_type nor architectures", where=str(path), remedy=PUBLISHED)
+    if not model_type:
+        lacks = "it states no model_type" if name else "it states neither model_type nor architectures"
+        raise ModelError(lacks, where=str(path), remedy=PUBLISHED)
     raise unknown_architecture(name, str(path), "" if family is not None else model_type, stated.get)
 
 
@@ -183,6 +187,12 @@ def _end_tokens(keys: ConfigValues, directory: Path, notes: Notes) -> list[JsonV
     path = directory / "generation_config.json"
     generation = read_json_object(path) if path.is_file() else {}
     own, theirs = _tokens(keys.value("eos_token_id")), _tokens(generation.get("eos_token_id"))
+    if not all(isinstance(token, int) for token in theirs):
+        raise ModelError(
+            f"eos_token_id is {json.dumps(generation['eos_token_id'])}, not a token id",
+            where=str(path),
+            remedy=_PUBLISHED,
+        )
     if not theirs:
         if "eos_token_id" in keys.stated or path.is_file():
             return _once(_tokens(keys.stated.get("eos_token_id")))

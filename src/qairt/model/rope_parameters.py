@@ -6,6 +6,7 @@
 3. `original_max_position_embeddings` beside the mapping counts even where the mapping has one.
 4. Phi-3 calls longrope `su` or `yarn`.
 5. Families whose windowed layers rotate differently have a mapping for each type of layer.
+6. Hunyuan's `dynamic` with `alpha` is the plain embedding with theta * alpha ** (d / (d - 2)).
 
 Source: `RotaryEmbeddingConfigMixin` of transformers 5, and `Phi3Config`.
 """
@@ -58,15 +59,31 @@ class RopeParameters:
     @property
     def unknown(self) -> list[str]:
         """Keys of the mapping that no kind of rotary embedding reads."""
-        return sorted(f"{self.key}.{key}" for key in self.values.keys() - KNOWN_KEYS)
+        own = {"alpha"} if self._family.alpha_rotary else set()
+        return sorted(f"{self.key}.{key}" for key in self.values.keys() - KNOWN_KEYS - own)
+
+    @property
+    def _alpha(self) -> float:
+        """0 if the family has none."""
+        try:
+            return number(self.values, "alpha", 0.0) if self._family.alpha_rotary else 0.0
+        except ValueError as error:
+            raise ModelError(f"{self.key}.{error}", where=self._where, remedy=PUBLISHED) from error
 
     def fields(self, max_position_embeddings: int, *, head_dim: int) -> dict[str, JsonValue]:
         """The fields of a `DecoderConfig`."""
-        fields: dict[str, JsonValue] = {
-            "rope_theta": self._theta(self.values),
-            "rope_scaling": self._scaling(self.values, max_position_embeddings),
-        }
+        scaling = self._scaling(self.values, max_position_embeddings)
+        fields: dict[str, JsonValue] = {"rope_theta": self._theta(self.values), "rope_scaling": scaling}
+        if self._alpha and scaling is not None and scaling["rope_type"] == "dynamic":
+            raised = self._theta(self.values) * self._alpha ** (head_dim / (head_dim - 2))
+            fields = {"rope_theta": raised, "rope_scaling": None}
         rotated = int(head_dim * self._part())
+        if rotated % 2:
+            raise ModelError(
+                f"rotary embedding on an odd number of values ({rotated} of a head's {head_dim}) is not supported",
+                where=self._where,
+                remedy="use a model that rotates an even number",
+            )
         if rotated != head_dim:
             fields["rotary_dim"] = rotated
         if self._local is not None:

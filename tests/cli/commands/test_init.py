@@ -83,10 +83,19 @@ def test_a_model_that_no_bundle_can_hold_gets_a_recipe_that_passes_check(qairt, 
     text = (place / "gemma.yaml").read_text()
     assert text.endswith(
         "  generate_context_binary: {}\n"
-        "# No export_bundle: no runtime computes the rotary embedding of this model's windowed layers.\n"
+        "# No export_bundle: Genie computes one rotary embedding, and the model's windowed layers have one of their "
+        "own.\n"
     )
     assert "context_length: 64              # tokens of prompt and answer together\n" in text
     assert qairt("check", "gemma.yaml").code == 0
+
+
+@pytest.mark.parametrize("backend", ["HTP", "CPU"])
+def test_a_model_with_short_convolutions_gets_a_recipe_that_passes_check(qairt, place, backend):
+    write_model(place / "lfm2", "lfm2", layer_types=["conv", "full_attention"])
+    assert qairt("init", "lfm2", "--backend", backend).code == 0
+    assert "# No export_bundle: " in (place / "lfm2.yaml").read_text()
+    assert qairt("check", "lfm2.yaml").code == 0
 
 
 def test_the_context_of_a_model_with_windows_fits_a_bundle(qairt, place):

@@ -155,13 +155,26 @@ def recipe_text(model: str, description: ModelDescription, *, soc: str, backend:
         ("    act_bitwidth: 16", ""),
         ("    bias_bitwidth: 32", ""),
         *([("  generate_context_binary: {}", "")] if npu else []),
-        ("  export_bundle: {}", "")
-        if config.local_rotary is None
-        else ("# No export_bundle: no runtime computes the rotary embedding of this model's windowed layers.", ""),
+        (_bundle(config, context, npu=npu), ""),
     ]
     title = f"# {_name(model)} for a Qualcomm Hexagon NPU. `qairt plan` shows the steps, `qairt run` runs them."
     lines = [f"{setting:<35} # {comment}" if comment else setting for setting, comment in settings]
     return "\n".join([title, *lines]) + "\n"
+
+
+def _bundle(config: DecoderConfig, context: int, *, npu: bool) -> str:
+    """The stage `export_bundle`, or why the recipe has none."""
+    from qairt.bundle.genie_config import GenieFiles, genie_config
+    from qairt.bundle.windows import require_one_kind
+
+    try:
+        if config.pooling is None and npu:
+            genie_config(config, context_size=context, files=GenieFiles(["part"]))
+        elif config.pooling is None:
+            require_one_kind(config, context_size=context, program="onnxruntime-genai")
+    except QairtError as error:
+        return f"# No export_bundle: {error.what}."
+    return "  export_bundle: {}"
 
 
 def _technique(config: DecoderConfig) -> str:

@@ -99,6 +99,8 @@ class Family:
     """Where config.json has no rotary settings at all."""
     local_rope_theta: float | None = None
     """The same of windowed layers; None if they have the rotary embedding of the others."""
+    alpha_rotary: bool = False
+    """`dynamic` scaling with `alpha` raises the base of the rotary embedding, for every length."""
     partial_rotary: float | None = None
     """The part of each head that is rotated where config.json does not say; None if it is always all of it."""
     renamed: Mapping[str, str] = field(default_factory=dict)

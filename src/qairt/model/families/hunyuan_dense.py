@@ -25,8 +25,16 @@ FAMILY = Family(
         "attention_bias": False,
     },
     read=lambda keys: _VALUES,
+    alpha_rotary=True,
     renamed={"self_attn.query_layernorm": "self_attn.q_norm", "self_attn.key_layernorm": "self_attn.k_norm"},
     optional={"qkv_bias": True, "output_bias": True},
     gguf=Gguf("hunyuan-dense", read=lambda fields: _VALUES),
-    tiny={"": {"pad_token_id": 0}, "biases": {"pad_token_id": 0, "attention_bias": True, "tie_word_embeddings": True}},
+    tiny={
+        "": {"pad_token_id": 0},
+        "biases": {"pad_token_id": 0, "attention_bias": True, "tie_word_embeddings": True},
+        "alpha": {
+            "pad_token_id": 0,
+            "rope_parameters": {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 1.0, "alpha": 1000.0},
+        },
+    },
 )

@@ -7,6 +7,8 @@ from qairt.model.families.family import COMMON, Family, Values
 
 
 def _read(keys: ConfigValues) -> Values:
+    if keys.states("layer_types"):  # transformers takes it for a Ministral
+        return keys.windows(keys.layers_of_type("sliding_attention", lambda layer: True))
     return {"sliding_window": keys.optional_number("sliding_window")}
 
 

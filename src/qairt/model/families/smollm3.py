@@ -21,8 +21,8 @@ def _read(keys: ConfigValues) -> Values:
         unrotated = {layer for layer, rotates in enumerate(stated) if not rotates}
     else:
         unrotated = set(keys.every(interval))
-    window = keys.optional_number("sliding_window") if keys.flag("use_sliding_window") else None
-    windowed = keys.layers_of_type("sliding_attention", unrotated.__contains__) if window is not None else ()
+    window, usual = keys.optional_number("sliding_window"), unrotated if keys.flag("use_sliding_window") else set()
+    windowed = keys.layers_of_type("sliding_attention", usual.__contains__) if window is not None else ()
     return {
         "unrotated_layers": sorted(unrotated),
         "sliding_window": window if windowed else None,
@@ -69,6 +69,12 @@ FAMILY = Family(
             "use_sliding_window": True,
             "sliding_window": 8,
             "attention_bias": True,
+        },
+        "types": {
+            "num_hidden_layers": 4,
+            "pad_token_id": 0,
+            "sliding_window": 8,
+            "layer_types": ["sliding_attention", "full_attention"] * 2,
         },
     },
 )

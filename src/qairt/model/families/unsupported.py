@@ -117,5 +117,5 @@ def missing_feature(name: str, model_type: str, get: Callable[[str], object]) ->
         return stated
     plain = name.lower().replace("_", "")
     named = (feature for kind, feature in _MISSING.items() if plain.startswith(f"{kind.replace('_', '')}for"))
-    ending = (feature for end, feature in _HEADS.items() if name.endswith(end))
+    ending = (feature for end, feature in _HEADS.items() if name.endswith(end) and not name.endswith("LMHeadModel"))
     return next(named, None) or next(ending, None)
