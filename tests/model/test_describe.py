@@ -236,6 +236,15 @@ def test_a_configuration_without_its_model_type(tmp_path: Path) -> None:
     )
 
 
+def test_an_architecture_of_another_model_type(tmp_path: Path) -> None:
+    save_tiny(tmp_path, "llama")
+    config = change_config(tmp_path, model_type="mistral")
+    assert refused(tmp_path) == (
+        f"{config}: architectures says 'LlamaForCausalLM', and model_type 'mistral', whose models are "
+        "'MistralForCausalLM'\n  use the config.json that was published with the model"
+    )
+
+
 def test_end_tokens_that_are_none(tmp_path: Path) -> None:
     save_tiny(tmp_path, "llama")
     path = tmp_path / "generation_config.json"

@@ -125,3 +125,27 @@ def test_a_target_that_is_not_set_is_in_no_key() -> None:
     settings = TechniqueConfig.model_validate(auto).settings()
     assert settings["auto_precision"] == {"budget_mb": 90, "max_ppl_increase": None}
     assert TechniqueConfig.model_validate(settings).settings() == settings
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"weight_bitwith": 4}, "weight_bitwith is not a setting of a technique\n  did you mean weight_bitwidth?"),
+        ({"weight_bitwidth": 3}, "weight_bitwidth: input should be 4 or 8, not 3\n  change its value"),
+        (
+            {"module_precisions": {"lm_head": 7}},
+            "module_precisions.lm_head: input should be 8, not 7\n  change its value",
+        ),
+    ],
+)
+def test_a_wrong_change_is_told_where_the_recipe_makes_it(changes: dict[str, object], message: str) -> None:
+    with pytest.raises(RecipeError) as raised:
+        load_technique(shipped_recipes() / "quantization" / "balanced.yaml", changes)
+    assert str(raised.value) == f"stages.quantization.technique: {message}"
+
+
+def test_changes_are_merged() -> None:
+    path = shipped_recipes() / "quantization" / "balanced.yaml"
+    plain, changed = load_technique(path), load_technique(path, {"passes": 3, "module_precisions": {"rms_norm": 8}})
+    assert changed.passes == 3
+    assert changed.module_precisions == plain.module_precisions.model_copy(update={"rms_norm": 8})

@@ -145,6 +145,9 @@ def family_of(stated: Mapping[str, JsonValue], path: Path) -> Family:
     if not model_type:
         lacks = "it states no model_type" if name else "it states neither model_type nor architectures"
         raise ModelError(lacks, where=str(path), remedy=PUBLISHED)
+    if family is not None and any(each.architecture == name for each in FAMILIES.values()):
+        what = f"architectures says {name!r}, and model_type {model_type!r}, whose models are {family.architecture!r}"
+        raise ModelError(what, where=str(path), remedy=PUBLISHED)
     raise unknown_architecture(name, str(path), "" if family is not None else model_type, stated.get)
 
 

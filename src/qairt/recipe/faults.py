@@ -37,15 +37,18 @@ def _shown(value: object) -> str:
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
-def unknown_key(path: Sequence[str], known: Iterable[str], where: str, elsewhere: Sequence[str] = ()) -> RecipeError:
+def unknown_key(
+    path: Sequence[str], known: Iterable[str], where: str, elsewhere: Sequence[str] = (), whole: str = "a recipe"
+) -> RecipeError:
     """The error for an unknown key.
 
     Args:
         known: the keys beside it.
         elsewhere: dotted names of settings in other places, the likeliest first.
+        whole: what the path begins in.
     """
     names = list(known)
-    parent = path[-2] if len(path) > 1 else "a recipe"
+    parent = path[-2] if len(path) > 1 else whole
     key = path[-1]
     here = nearest(key, names)
     by_name: dict[str, list[str]] = {}
@@ -71,6 +74,7 @@ def faults_from_pydantic(
     prefix: str | Sequence[str | int] = (),
     model: type[BaseModel] | None = None,
     elsewhere: Sequence[str] = (),
+    whole: str = "a recipe",
 ) -> list[RecipeError]:
     """The recipe errors in a pydantic error, one for each setting.
 
@@ -78,6 +82,7 @@ def faults_from_pydantic(
         prefix: the path of the part that was validated; `()` for the whole recipe.
         model: the model that it was validated against, for the names of its settings.
         elsewhere: dotted names of settings in other places of the recipe, for one that is misplaced.
+        whole: what `recipe` holds the settings of.
     """
     start = recipe.path_of(prefix)
     problems: dict[tuple[str, ...], list[str]] = {}
@@ -86,7 +91,7 @@ def faults_from_pydantic(
         path = (*start, *_written(recipe.at(start), detail["loc"], keep_last=detail["type"] == "missing"))
         if detail["type"] == "extra_forbidden":
             known = _fields_at(model, detail["loc"][:-1]) if model is not None else []
-            faults[path] = unknown_key(path, known, recipe.where(path), elsewhere)
+            faults[path] = unknown_key(path, known, recipe.where(path), elsewhere, whole)
         elif detail["type"] == "missing":
             what = f"{'.'.join(path)} is missing"
             faults[path] = RecipeError(what, where=recipe.where(path[:-1]), remedy="add it")

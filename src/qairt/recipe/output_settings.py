@@ -125,9 +125,10 @@ class OutputSettings(BaseModel):
         return ModelOutput.model_validate(values)
 
 
-def model_name(model_id_or_path: str | None) -> str:
-    """A model's name as a key of `extra`: `smollm2_135m_instruct` for `org/SmolLM2-135M-Instruct`; empty for None."""
-    given = (model_id_or_path or "").rstrip("/").rpartition("/")[2]
+def model_name(model_id_or_path: object) -> str:
+    """A model's name as a key of `extra`: `smollm2_135m_instruct` for `org/SmolLM2-135M-Instruct`; empty for None, and
+    for a wrong value, which is not told here."""
+    given = model_id_or_path.rstrip("/").rpartition("/")[2] if isinstance(model_id_or_path, str) else ""
     for ending in (".gguf", ".safetensors"):
         given = given.removesuffix(ending)
     words = "".join(char if char.isalnum() else " " for char in given.lower()).split()

@@ -9,6 +9,9 @@ from pydantic import ValidationError
 
 from qairt.quant.config import TechniqueConfig
 
+CHANGES = "stages.quantization.technique"
+"""Where a recipe changes settings of the file."""
+
 
 def load_technique(path: Path, changes: Mapping[str, object] | None = None) -> TechniqueConfig:
     """Read a technique file.
@@ -23,11 +26,14 @@ def load_technique(path: Path, changes: Mapping[str, object] | None = None) -> T
     from qairt.recipe.recipe import Recipe
 
     recipe = Recipe.from_file(path)
-    settings: dict[str, object] = dict(recipe)
     for key, value in (changes or {}).items():
-        held = settings.get(key)
-        settings[key] = {**held, **value} if isinstance(held, dict) and isinstance(value, dict) else value
+        held = recipe.get(key)
+        parts = value.items() if isinstance(held, Mapping) and isinstance(value, Mapping) else ()
+        for inner, setting in parts:
+            recipe.mount((key, str(inner)), setting, CHANGES)
+        if not parts:
+            recipe.mount((key,), value, CHANGES)
     try:
-        return TechniqueConfig.model_validate(settings)
+        return TechniqueConfig.model_validate(dict(recipe))
     except ValidationError as error:
-        raise combined(faults_from_pydantic(error, recipe, (), TechniqueConfig)) from error
+        raise combined(faults_from_pydantic(error, recipe, (), TechniqueConfig, whole="a technique")) from error

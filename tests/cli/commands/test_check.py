@@ -94,6 +94,14 @@ def test_more_parts_than_layers_and_an_unknown_chip(qairt, real):
     assert "unknown chip 'SM1'" in said.out
 
 
+@pytest.mark.parametrize("value", ["5", "[a]", "{a: 1}", "true", "2020-01-01"])
+def test_a_model_that_is_no_name(qairt, real, value):
+    said = qairt("check", real, f"model_id_or_path={value}")
+    assert said.code == 2
+    assert "model_id_or_path: input should be a valid string" in said.out + said.err
+    assert "internal error" not in said.out + said.err
+
+
 def test_a_model_that_is_not_there(qairt, real):
     said = qairt("check", real, "model_id_or_path=nowhere.gguf")
     assert said.code == 2
