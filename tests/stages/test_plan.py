@@ -216,7 +216,7 @@ REFUSED = [
         RecipeError,
         "tecnique is not a setting of quantization\n  did you mean technique?",
     ),
-    ("stages.prepare_exports.arn=many", RecipeError, "stages.prepare_exports.arn: input should be a valid list"),
+    ("stages.prepare_exports.arn=many", RecipeError, "stages.prepare_exports.arn: input should be a valid integer"),
     ("stages.export.onnx=a.onnx", RecipeError, "onnx and encodings must be set together"),
     ("backend=GPU", RecipeError, "backend: input should be 'HTP' or 'CPU', not 'GPU'"),
     ("model_id_or_path=missing/model", ModelError, "missing/model"),
