@@ -149,3 +149,7 @@ def test_changes_are_merged() -> None:
     plain, changed = load_technique(path), load_technique(path, {"passes": 3, "module_precisions": {"rms_norm": 8}})
     assert changed.passes == 3
     assert changed.module_precisions == plain.module_precisions.model_copy(update={"rms_norm": 8})
+    assert load_technique(path, {"activation_ranges": {}}) == plain
+    target = load_technique(path, {"auto_precision": {"budget_mb": 90}}).auto_precision
+    assert target is not None
+    assert (target.budget_mb, target.max_size_increase) == (90, None)

@@ -52,7 +52,7 @@ class PrepareExportsConfig(StageConfig):
     @field_validator("arn", "context_length", mode="before", json_schema_input_type=int | list[int])
     @classmethod
     def _one_or_many(cls, value: object) -> object:
-        return value if isinstance(value, list) else [value]
+        return [value] if isinstance(value, int | float | str) else value
 
     @model_validator(mode="after")
     def _each_once(self) -> PrepareExportsConfig:

@@ -12,12 +12,15 @@ from qairt.quant.config import TechniqueConfig
 CHANGES = "stages.quantization.technique"
 """Where a recipe changes settings of the file."""
 
+TARGETS = "auto_precision"
+
 
 def load_technique(path: Path, changes: Mapping[str, object] | None = None) -> TechniqueConfig:
     """Read a technique file.
 
     Args:
-        changes: settings that replace those of the file; `module_precisions` is merged.
+        changes: settings that replace those of the file; mappings are merged, but for `auto_precision`, which has one
+            target.
 
     Raises:
         RecipeError: the file does not exist, or has a wrong setting; names file and line.
@@ -27,11 +30,10 @@ def load_technique(path: Path, changes: Mapping[str, object] | None = None) -> T
 
     recipe = Recipe.from_file(path)
     for key, value in (changes or {}).items():
-        held = recipe.get(key)
-        parts = value.items() if isinstance(held, Mapping) and isinstance(value, Mapping) else ()
-        for inner, setting in parts:
-            recipe.mount((key, str(inner)), setting, CHANGES)
-        if not parts:
+        if isinstance(recipe.get(key), Mapping) and isinstance(value, Mapping) and key != TARGETS:
+            for inner, setting in value.items():
+                recipe.mount((key, str(inner)), setting, CHANGES)
+        else:
             recipe.mount((key,), value, CHANGES)
     try:
         return TechniqueConfig.model_validate(dict(recipe))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+import toy_stages as toy
 from retained_run import LONG, MADE, Retained, Upper
 
 from qairt.engine.cache.releasing import release
@@ -33,6 +34,15 @@ class Chancy(Upper):
     def run(self, task, context):
         output = super().run(task, context)
         output.text.write_text(output.text.read_text() + str(Chancy.number))
+        return output
+
+
+class Lettered(toy.Source):
+    letter = "x"
+
+    def run(self, task, context):
+        output = super().run(task, context)
+        output.text.write_text(Lettered.letter * len(LONG))
         return output
 
 
@@ -138,6 +148,23 @@ def test_a_rebuilt_item_that_differs_is_told(place):
         " stays as it is; to build that again too, clear it: qairt cache clear upper --after"
     ]
     assert place.run().executed == []
+
+
+@pytest.mark.parametrize("disk", [None, 10**9])
+@pytest.mark.parametrize("keep", ["all", "results", "bundle"])
+def test_another_result_reaches_the_end_whatever_was_released(tmp_path, monkeypatch, keep, disk):
+    place = Retained(tmp_path / "one", keep=keep)
+    place.source = Lettered
+    place.run()
+    assert place.run(force=["source"], disk=disk).executed == ["source all"]
+    monkeypatch.setattr(Lettered, "letter", "y")
+    made = place.run(force=["source"], disk=disk)
+    assert (made.result.status, place.result()) == ("done", RESULT.replace("X", "Y"))
+    assert {event.reason for event in place.events if isinstance(event, ItemStarted)} == {
+        "requested with --force",
+        "source all was built again, with another result",
+    }
+    assert place.run(disk=disk).executed == []
 
 
 def test_an_entry_that_is_read_or_made_stays(place):

@@ -26,7 +26,7 @@ from pydantic import JsonValue
 
 from qairt import keys
 from qairt.engine.cache.blobs import Blobs
-from qairt.engine.cache.entry import ENTRY, Entry, NewEntry, StoredFile, files_digest, read_entry, written
+from qairt.engine.cache.entry import ENTRY, Entry, NewEntry, StoredFile, read_entry, written
 from qairt.engine.cache.leftovers import RESUME, leftovers, remove_leftovers
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.cache.readers import Readers
@@ -255,14 +255,13 @@ class StageCache:
                 seconds=round(new.seconds, 3),
                 peak_rss=new.peak_rss,
                 new_bytes=new_bytes,
+                stands_for=tuple(new.stands_for),
             )
             present = self._read(directory) if directory.is_dir() and not directory.is_symlink() else None
             if present is not None and present.holds(new.key, files):
                 entry = replace(entry, new_bytes=present.new_bytes)
                 write_atomic(directory / ENTRY, written(entry))
                 return read_entry(directory)
-            if present is not None and present.key == new.key and not present.is_whole:
-                entry = replace(entry, stands_for=(*present.stands_for, files_digest(present.files)))
             write_atomic(work / ENTRY, written(entry))
             flush_tree(work)
             os.chmod(work, 0o755)

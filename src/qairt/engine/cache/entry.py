@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
@@ -42,6 +42,8 @@ class NewEntry:
     made_with: Mapping[str, str] = field(default_factory=dict)
     """What may change its last bits and is not in the key: versions of packages, the processor."""
     read: Mapping[str, str] | None = None
+    """See `Entry`."""
+    stands_for: Sequence[str] = ()
     """See `Entry`."""
     made_by: Mapping[str, str] = field(default_factory=dict)
     """The host, and the versions and digests of its tools; of a fetched entry, those of its builder."""

@@ -183,8 +183,8 @@ class _Planning:
             tools=tools,
         )
         if entry is not None and (source := replaced_source(item, entry)) is not None:
-            note = f"{source.name} was built again, with another result"
-            item.entry, item.bytes = None, expected.bytes
+            item.entry, item.bytes, item.outdated = None, expected.bytes, True
+            note = source.reason if source.outdated else f"{source.name} was built again, with another result"
             item.cause, item.reason = Cause("input", name, note=note), note
         elif entry is None and reusable and key in self._cleared:
             item.cleared = self._cleared[key]

@@ -150,6 +150,8 @@ class PlannedItem:
     """It is not here, and nobody needs it: see `qairt.engine.plan.demand`."""
     released: Entry | None = None
     """Its entry, if it is rebuilt because files of it were let go."""
+    outdated: bool = False
+    """Its result was made from one that has been replaced, or will be."""
     stored: StoredEntry | None = None
     """Its entry in the shared store, if it is fetched instead of built."""
     fetch_seconds: float = 0.0

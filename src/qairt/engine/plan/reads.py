@@ -53,16 +53,22 @@ def files_read(item: PlannedItem) -> dict[str, str] | None:
 def replaced_source(item: PlannedItem, entry: Entry) -> PlannedItem | None:
     """An item whose present result is not the one that an entry of `item` was made from; None if there is none.
 
-    A result that replaces one that was released stands for it. Of an item without a result nothing is known yet.
+    A result that replaces one that was released stands for it. Of an item that is outdated itself the result will be
+    another; of any other without a result nothing is known yet.
     """
     chained = _chained(item)
     for read in items_read(item) if entry.read is not None else ():
         was, record = (entry.read or {}).get(read.name), read.record
-        if was is None or record is None or id(read) not in chained:
+        if was is None or id(read) not in chained:
             continue
-        if was != files_digest(record.files) and was not in record.stands_for:
+        if read.outdated if record is None else was not in (files_digest(record.files), *record.stands_for):
             return read
     return None
+
+
+def is_outdated(item: PlannedItem) -> bool:
+    """Whether it has a result that was made from one that has been replaced."""
+    return item.entry is not None and replaced_source(item, item.entry) is not None
 
 
 def _chained(item: PlannedItem) -> set[int]:

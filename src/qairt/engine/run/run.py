@@ -7,8 +7,9 @@ import time
 from collections.abc import Callable
 from contextlib import closing, suppress
 
+from qairt.engine.axes import Coord
 from qairt.engine.plan.planned import Plan, PlannedItem
-from qairt.engine.plan.reads import replaced_source
+from qairt.engine.plan.reads import is_outdated, replaced_source
 from qairt.engine.record import events as ev
 from qairt.engine.record.control import RequestServer
 from qairt.engine.record.state import RunState
@@ -128,30 +129,29 @@ class Run:
             # A stage that must read an artifact is described once that artifact exists.
             limit = next((i for i, planned in enumerate(plan.stages) if not planned.described), None)
             outcome = self._run_stages(plan, limit)
-            if limit is None or outcome.failed or outcome.skipped:
+            if outcome.failed or outcome.skipped or (limit is None and not any(map(is_outdated, plan.items))):
                 return plan
-            promised = {task.coord for task in plan.stages[limit].expansion.tasks}
+            before = plan
             plan = self._plan = self._planner.plan(made=frozenset(self._executed))
-            if {task.coord for task in plan.stages[limit].expansion.tasks} != promised:
+            if limit is not None and _coords(plan, limit) != _coords(before, limit):
                 name = plan.stages[limit].stage.name
                 raise ContractViolation("expand and dry_expand describe different items", where=f"stage {name}")
 
     def _run_stages(self, plan: Plan, limit: int | None) -> Outcome:
         """Run the items of the stages before `limit`."""
-        todo: dict[int, PlannedItem] = {}
+        todo = []
         for planned in plan.stages[:limit]:
             for item in planned.items:
-                depends = any(id(source) in todo for source in item.upstream)
-                if item.cached and not depends:
+                if item.cached:
                     self._note_cached(item)
                     self._sharing.add(item)
-                elif (item.cached or item.runs) and item.name not in self._executed:
-                    todo[id(item)] = item
-        self._hooks.expect(todo.values())
+                elif item.runs:
+                    todo.append(item)
+        self._hooks.expect(todo)
         self._releases.follow(plan, self._options.asked)
         disk = disk_limit(plan, self._options, self._cache.cache_dir)
         scheduler = Scheduler(
-            list(todo.values()),
+            todo,
             self._make,
             self._executor.capacity(self._options, disk, self._inputs.reads_files),
             stop=self._stop,
@@ -159,7 +159,7 @@ class Run:
             on_blocked=self._blocked,
             on_unblocked=self._waiting_again,
         )
-        self._requests.schedule(scheduler, list(todo.values()))
+        self._requests.schedule(scheduler, todo)
         outcome = scheduler.run()
         for _, error in outcome.failed:
             if not isinstance(error, (ItemFailed, Interrupted)):
@@ -179,15 +179,14 @@ class Run:
             self._hooks.before(item)
             with self._items.locked(item, stop):
                 again = stage.name in self._options.force | self._planner.uncached or item.never_reused
-                found = item.entry
-                if found is None and not again:
-                    found = self._cache.whole(item.key) or self._sharing.fetch(item, stop)
+                found = None if again else self._cache.whole(item.key) or self._sharing.fetch(item, stop)
                 item.entry = found if found is not None and replaced_source(item, found) is None else None
                 if item.entry is not None:
                     self._note_cached(item)
                     return
                 self._items.run(item, place, computed, log, stop)
                 self._executed.append(item.name)
+                self._cached.discard(item.key)
                 emit_difference(item, self._stream)
                 self._sharing.add(item)
         except Interrupted:
@@ -312,3 +311,7 @@ class Run:
             sizes, size = sizes_on_disk(item.entry for item in plan.items if item.entry is not None)
             write_summary(self._folder, self._state, sizes, size)
             add_run(self._folder, sizes, size)
+
+
+def _coords(plan: Plan, stage: int) -> set[Coord]:
+    return {task.coord for task in plan.stages[stage].expansion.tasks}
