@@ -171,7 +171,7 @@ class Evaluation:
             "arithmetic": ARITHMETIC,
             "target": self._target,
             "model": self._key("model_loading"),
-            "artifacts": {stage: self._key(stage) for stage in _ARTIFACTS[self._target]},
+            "artifacts": {stage: self._files(stage) for stage in _ARTIFACTS[self._target]},
             "parts": sorted(part.signature.name for of_ar in parts.values() for part in of_ar),
         }
         if self._concurrency != BASE:
@@ -221,7 +221,11 @@ class Evaluation:
             generator.close()
 
     def _key(self, stage: str) -> str:
-        """A digest of a stage's items, by their keys and files: a forced stage may give other files under one key."""
+        """A digest of a stage's items, by their keys."""
+        return keys.digest(sorted(item.key for item in self._run.items(stage)))
+
+    def _files(self, stage: str) -> str:
+        """The same by their keys and files: a forced stage may give other files under one key."""
         records = {item.key: item.record for item in self._run.items(stage)}
         return keys.digest({key: record and files_digest(record.files) for key, record in records.items()})
 

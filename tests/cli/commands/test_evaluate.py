@@ -75,6 +75,15 @@ def test_quantsim_and_cpu_agree_and_are_recorded(evaluate, finished):
     assert line["metrics"] == real["metrics"]
 
 
+def test_the_report_has_the_scores(evaluate, finished, qairt, tmp_path):
+    score = evaluate("--json").data["scores"]["perplexity"]
+    path, cache = finished
+    assert qairt("report", path, "--cache-dir", cache, "--md", tmp_path / "report.md").code == 0
+    text = (tmp_path / "report.md").read_text()
+    assert "was not measured" not in text
+    assert f"{score:,.2f}" in text
+
+
 def test_list_and_compare(evaluate, qairt, finished):
     path, cache = finished
     for target in ("torch", "quantsim"):
