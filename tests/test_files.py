@@ -1,9 +1,10 @@
 from __future__ import annotations
 
 import os
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from qairt.files import append_line, read_lines, set_aside
+from qairt.files import append_line, read_lines, set_aside, write_atomic
 
 
 def test_a_bad_file_and_a_bad_folder_are_renamed_beside_their_place(tmp_path: Path):
@@ -37,3 +38,13 @@ def test_a_torn_line_costs_only_itself(tmp_path: Path):
         file.write("[4]\n")
     assert read_lines(path) == [{"a": 1}, {"a": 3}]
     assert read_lines(tmp_path / "none.jsonl") == []
+
+
+def test_a_pipe_is_written_to_and_stays(tmp_path):
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    with ThreadPoolExecutor() as pool:
+        read = pool.submit(pipe.read_bytes)
+        write_atomic(pipe, "all of it")
+        assert read.result(60) == b"all of it"
+    assert pipe.is_fifo()

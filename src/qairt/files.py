@@ -153,11 +153,16 @@ def link_or_copy(source: Path, target: Path) -> None:
 def write_atomic(path: Path, data: str | bytes) -> None:
     """Replace `path` with `data` so that a reader sees the old content or the new, never a part.
 
-    A file keeps its mode. Behind a symbolic link, the file is replaced and the link stays.
+    A file keeps its mode. Behind a symbolic link, the file is replaced and the link stays. A device or a pipe is
+    written to.
     """
     raw = data.encode() if isinstance(data, str) else data
     path = Path(os.path.realpath(path))
     with _naming(path):
+        if path.exists() and not path.is_file():
+            with path.open("wb") as device:
+                device.write(raw)
+            return
         mode = path.stat().st_mode & 0o777 if path.exists() else 0o644
         path.parent.mkdir(parents=True, exist_ok=True)
         handle, name = new_held_file(path.parent, f"{WRITING}{path.name}.")
