@@ -68,6 +68,18 @@ def test_a_model_without_beginning_has_none():
     assert made(LLAMA.model_copy(update={"bos_token_id": None}))["context"]["bos-token"] == -1
 
 
+@pytest.mark.parametrize(
+    ("kv_heads", "head_dim", "runs"), [(1, 20, False), (2, 18, False), (2, 20, True), (1, 16, True)]
+)
+def test_keys_that_genie_reads_wrongly_are_refused(kv_heads: int, head_dim: int, runs: bool):
+    config = LLAMA.model_copy(update={"num_kv_heads": kv_heads, "head_dim": head_dim})
+    if runs:
+        assert made(config)
+        return
+    with pytest.raises(ModelError, match=rf" {kv_heads * head_dim} here, is not a multiple of 8\n  remove "):
+        made(config)
+
+
 def test_a_model_without_end_is_refused():
     with pytest.raises(ModelError) as caught:
         made(LLAMA.model_copy(update={"eos_token_ids": ()}))

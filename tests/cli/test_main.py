@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 
 import pytest
+from loaded_modules import loaded_by
 from ratio import ratio
 from toy_cli import command
 
@@ -196,13 +197,6 @@ def test_a_second_run_and_a_plan_are_quick_and_load_no_torch(place):
 HEAVY = {
     "asyncio", "http", "numpy", "pydantic", "qairt.engine", "qairt.errors", "qairt.llm", "qairt.recipe", "rich", "yaml",
 }  # fmt: skip
-
-
-def loaded_by(statement: str) -> set[str]:
-    """Modules that a fresh interpreter has loaded after `statement`."""
-    script = f"import sys\n{statement}\nprint(*sys.modules, file=sys.stderr)"
-    child = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
-    return set(child.stderr.split())
 
 
 def test_threads_of_torch_do_not_spin(qairt, monkeypatch):

@@ -2,25 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from loaded_modules import loaded_by
 from tiny_recipe import write_recipe
 
 from qairt.engine.run.options import RunOptions
 from qairt.llm import LLMPipeline
 
 
-def loaded_by(statements: str) -> set[str]:
-    """Top-level packages that a fresh interpreter has loaded after these statements."""
-    script = f"import sys\n{statements}\nprint(*{{name.partition('.')[0] for name in sys.modules}}, file=sys.stderr)"
-    child = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
-    return set(child.stderr.splitlines()[-1].split())
-
-
-def test_the_emulator_s_process_starts_with_numpy_alone():
+def test_the_emulator_starts_with_numpy_alone():
     loaded = loaded_by(
         "import qairt.runtime.part_process, qairt.runtime.pipe_protocol, qairt.toolchain.qnn.emulator, "
         "qairt.toolchain.soc"

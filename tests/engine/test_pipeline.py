@@ -11,7 +11,6 @@ import sys
 import threading
 import time
 from pathlib import Path
-from typing import ClassVar
 
 import pytest
 import toy_stages as toy
@@ -116,20 +115,11 @@ def test_force_runs_though_cached(tmp_path):
     assert result.executed == ["upper ar2"]
 
 
-class Chance(toy.Source):
-    """Its result depends on what is not in its key."""
-
-    chance: ClassVar[str] = "one"
-
-    def run(self, task, context):
-        found = super().run(task, context)
-        found.text.write_text(self.chance)
-        return found
-
-
-def by_chance(cache: Path, chance: str) -> Pipeline:
-    Chance.chance = chance
-    return Pipeline([Chance(toy.SourceConfig()), toy.Fan(), toy.Upper(), toy.Join()], cache)
+def by_chance(folder: Path, chance: str) -> Pipeline:
+    said_by = folder / "said"
+    said_by.write_text(chance)
+    source = toy.Chance(toy.ChanceConfig(said_by=said_by))
+    return Pipeline([source, toy.Fan(), toy.Upper(), toy.Join()], folder / "cache")
 
 
 BELOW = ["fan ar1", "fan ar2", "join all", "source all", "upper ar2"]

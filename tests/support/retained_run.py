@@ -36,13 +36,13 @@ class Retained:
         self.folder, self.keep, self.store = folder, keep, store
         self.suffix = ""
         self.fan: dict[str, Any] = {}
-        self.source: type[Any] = toy.Source
+        self.source: Any = toy.Source(toy.SourceConfig(text=LONG))
         self.upper: type[Any] = Upper
         self.events: list[Event] = []
 
     def pipeline(self) -> Pipeline:
         stages = (
-            self.source(toy.SourceConfig(text=LONG)),
+            self.source,
             Fan(toy.FanConfig(**self.fan)),
             self.upper(),
             toy.Join(toy.JoinConfig(suffix=self.suffix)),

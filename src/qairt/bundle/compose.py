@@ -23,6 +23,7 @@ from qairt.bundle.contents import GENIE_FORMS, BinaryPart, Contents, Format, Onn
 from qairt.bundle.genie_config import GenieFiles, GenieLora, genie_config
 from qairt.bundle.genie_embedding import embedding_script, genie_embedding_config
 from qairt.bundle.geniex_reader import METADATA
+from qairt.bundle.windows import require_one_kind
 from qairt.errors import CacheError, RecipeError
 from qairt.files import copy_file, read_json, sha256_of
 from qairt.graph.tensors import GraphSignature
@@ -30,6 +31,7 @@ from qairt.toolchain.genie.config import GENIE_CONFIG, HTP_EXTENSIONS
 from qairt.toolchain.qnn.htp_config import backend_settings
 
 if TYPE_CHECKING:
+    from qairt.model.config import DecoderConfig
     from qairt.model.tokenizer import Tokenizer
     from qairt.runtime.stored import Array
 
@@ -161,6 +163,21 @@ def require_format(form: Format | None, *, has_binaries: bool, has_model: bool) 
             where="stages.export_bundle.format",
             remedy="remove format: the bundle then has the parts and metadata.yaml",
         )
+
+
+def require_runnable(config: DecoderConfig, form: Format, *, context_size: int) -> None:
+    """Check that the program that a bundle is for can run the model.
+
+    Args:
+        context_size: the longest context length of the graphs.
+
+    Raises:
+        ModelError: it cannot, or the model lacks information that it needs.
+    """
+    if form == "ort":
+        require_one_kind(config, context_size=context_size, program=PROGRAMS[form])
+    else:
+        genie_config(config, context_size=context_size, files=GenieFiles(["part"]))
 
 
 def _place_parts(contents: Contents, folder: Path, place: CopyFile, *, wrapped: bool) -> list[PlacedGraph]:

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from qairt.bundle.genie_rope import positional_encoding
-from qairt.bundle.windows import require_one_kind
+from qairt.bundle.windows import GRAPHS, require_one_kind
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 from qairt.model.names import ALPHA
@@ -75,7 +75,7 @@ class GenieHost:
 
 
 _KV_MULTIPLE = 8
-"""Found by trial with Genie 1.21: heads of 16, 24 and 40 values are right, of 18, 20 and 36 in all wrong."""
+"""By trial with Genie 1.21: right tokens with keys of 16, 40, 48 and 72 values a token, wrong ones with 18, 20, 36."""
 
 
 def genie_config(
@@ -105,10 +105,10 @@ def genie_config(
     require_one_kind(config, context_size=context_size, program="Genie")
     if (width := config.num_kv_heads * config.head_dim) % _KV_MULTIPLE:
         raise ModelError(
-            f"Genie answers wrongly where the keys of a token have a number of values ({width}) that is no multiple "
-            f"of {_KV_MULTIPLE}",
-            where="num_key_value_heads",
-            remedy="remove export_bundle from the recipe, and run the graphs by `qairt generate`",
+            f"Genie gives wrong answers when num_key_value_heads x head_dim, {width} here,"
+            f" is not a multiple of {_KV_MULTIPLE}",
+            where=config.family,
+            remedy=f"remove export_bundle from the recipe: {GRAPHS}",
         )
     if not config.eos_token_ids:
         raise ModelError(

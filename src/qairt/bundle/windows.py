@@ -10,7 +10,7 @@ from __future__ import annotations
 from qairt.errors import ModelError
 from qairt.model.config import DecoderConfig
 
-_GRAPHS = "run the graphs by `qairt generate`, and hand them on by `qairt export RECIPE DIR --layout workfolder`"
+GRAPHS = "run the graphs by `qairt generate`, and hand them on by `qairt export RECIPE DIR --layout workfolder`"
 
 
 def require_one_kind(config: DecoderConfig, *, context_size: int, program: str) -> None:
@@ -27,13 +27,13 @@ def require_one_kind(config: DecoderConfig, *, context_size: int, program: str) 
             f"{program} keeps keys and values only, and layers with a short convolution keep what it reads of the last"
             f" {config.convolution.length - 1} tokens",
             where=config.family,
-            remedy=f"remove export_bundle from the recipe: {_GRAPHS}",
+            remedy=f"remove export_bundle from the recipe: {GRAPHS}",
         )
     if config.local_rotary is not None:
         raise ModelError(
             f"{program} computes one rotary embedding, and the model's windowed layers have one of their own",
             where=config.family,
-            remedy=f"remove export_bundle from the recipe: {_GRAPHS}",
+            remedy=f"remove export_bundle from the recipe: {GRAPHS}",
         )
     if config.sliding_window is None or config.windowed_layers == () or context_size <= config.sliding_window:
         return
@@ -42,5 +42,5 @@ def require_one_kind(config: DecoderConfig, *, context_size: int, program: str) 
         f"{config.sliding_window:,} of the context's {context_size:,} tokens",
         where="stages.prepare_exports.context_length",
         remedy=f"use at most {config.sliding_window}, where the windows hide nothing; or remove export_bundle from the"
-        f" recipe: {_GRAPHS}",
+        f" recipe: {GRAPHS}",
     )

@@ -72,8 +72,6 @@ def require_own(onnx: Path, location: str) -> None:
 
 def read_whole(tensor: ir.ExternalTensor) -> ir.TensorProtocol:
     """A copy of a tensor in memory, whatever its type; onnx_ir itself refuses files with several names, and links."""
-    import onnx
-
     with open_regular(Path(tensor.path)) as file:
         file.seek(tensor.offset or 0)
         data = file.read(tensor.nbytes)

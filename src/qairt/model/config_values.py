@@ -65,6 +65,14 @@ class ConfigValues:
             raise self.fault(key, value, "true or false")
         return bool(value)
 
+    def has_window(self, layer: int, *, usual: int) -> bool:
+        """Whether `sliding_window_pattern` gives a layer a window: all but every n-th have one.
+
+        Args:
+            usual: the family's n.
+        """
+        return (layer + 1) % self.integer("sliding_window_pattern", default=usual) != 0
+
     def layers_of_type(self, kind: str, usual: Callable[[int], bool]) -> tuple[int, ...]:
         """The layers whose `layer_types` is `kind`.
 

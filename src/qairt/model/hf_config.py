@@ -33,9 +33,6 @@ _ACTIVATIONS = {
 """As transformers names them -> as the decoder does."""
 _EPSILONS = ("rms_norm_eps", "layer_norm_eps", "norm_eps", "norm_epsilon")
 
-_PUBLISHED = "use the file that was published with the model, or delete it"
-"""Of `generation_config.json`."""
-
 
 def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> DecoderConfig:
     """Normalise `config.json` (and the end tokens of `generation_config.json`).
@@ -75,7 +72,7 @@ def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> D
         "output_bias": keys.flag("attention_bias"),
         "mlp_bias": keys.flag("mlp_bias"),
         "activation": _activation(keys, family),
-        "bos_token_id": next(iter(_tokens(keys.value("bos_token_id"))), None),
+        "bos_token_id": next(iter(_tokens("bos_token_id", keys.value("bos_token_id"), path)), None),
         "eos_token_ids": _end_tokens(keys, directory, notes),
         **family.read(keys),
     }
@@ -189,19 +186,14 @@ def _end_tokens(keys: ConfigValues, directory: Path, notes: Notes) -> list[JsonV
     """Those of `generation_config.json` if it states any, else those of `config.json`."""
     path = directory / "generation_config.json"
     generation = read_json_object(path) if path.is_file() else {}
-    own, theirs = _tokens(keys.value("eos_token_id")), _tokens(generation.get("eos_token_id"))
-    if not all(isinstance(token, int) for token in theirs):
-        raise ModelError(
-            f"eos_token_id is {json.dumps(generation['eos_token_id'])}, not a token id",
-            where=str(path),
-            remedy=_PUBLISHED,
-        )
+    key = "eos_token_id"
+    own, theirs = _tokens(key, keys.value(key), keys.path), _tokens(key, generation.get(key), path)
     if not theirs:
-        if "eos_token_id" in keys.stated or path.is_file():
-            return _once(_tokens(keys.stated.get("eos_token_id")))
+        if key in keys.stated or path.is_file():
+            return _once(_tokens(key, keys.stated.get(key), keys.path))
         notes.reading("default eos_token_id")
         return own
-    if "eos_token_id" in keys.stated and set(map(str, own)) - set(map(str, theirs)):
+    if key in keys.stated and set(map(str, own)) - set(map(str, theirs)):
         notes.tell(
             f"generation_config.json ends texts with {_listed(theirs)} instead of {_listed(own)} of config.json",
             reading="eos_token_id of generation_config.json",
@@ -217,7 +209,11 @@ def _listed(tokens: list[JsonValue]) -> str:
     return ("token " if len(tokens) == 1 else "tokens ") + ", ".join(map(str, tokens))
 
 
-def _tokens(value: JsonValue) -> list[JsonValue]:
+def _tokens(key: str, value: JsonValue, path: Path) -> list[JsonValue]:
     """Some models write -1 for a token they do not have."""
     found = value if isinstance(value, list) else [value]
-    return [token for token in found if token is not None and token != -1]
+    tokens: list[JsonValue] = [token for token in found if token is not None and token != -1]
+    if not all(isinstance(token, int) for token in tokens):
+        remedy = f"use the {path.name} that was published with the model"
+        raise ModelError(f"{key} is {json.dumps(value)}, not a token id", where=str(path), remedy=remedy)
+    return tokens

@@ -8,7 +8,7 @@
 5. Families whose windowed layers rotate differently have a mapping for each type of layer.
 6. Hunyuan's `dynamic` with `alpha` is the plain embedding with theta * alpha ** (d / (d - 2)).
 
-Source: `RotaryEmbeddingConfigMixin` of transformers 5, and `Phi3Config`.
+Source: `RotaryEmbeddingConfigMixin` of transformers 5, `Phi3Config`, and `HunYuanDenseV1RotaryEmbedding`.
 """
 
 from __future__ import annotations
@@ -65,16 +65,13 @@ class RopeParameters:
     @property
     def _alpha(self) -> float:
         """0 if the family has none."""
-        try:
-            return number(self.values, "alpha", 0.0) if self._family.alpha_rotary else 0.0
-        except ValueError as error:
-            raise ModelError(f"{self.key}.{error}", where=self._where, remedy=PUBLISHED) from error
+        return self._number("alpha", 0.0) if self._family.alpha_rotary else 0.0
 
     def fields(self, max_position_embeddings: int, *, head_dim: int) -> dict[str, JsonValue]:
         """The fields of a `DecoderConfig`."""
         scaling = self._scaling(self.values, max_position_embeddings)
         fields: dict[str, JsonValue] = {"rope_theta": self._theta(self.values), "rope_scaling": scaling}
-        if self._alpha and scaling is not None and scaling["rope_type"] == "dynamic":
+        if self._alpha > 0 and scaling is not None and scaling["rope_type"] == "dynamic":
             raised = self._theta(self.values) * self._alpha ** (head_dim / (head_dim - 2))
             fields = {"rope_theta": raised, "rope_scaling": None}
         rotated = int(head_dim * self._part())
@@ -104,12 +101,15 @@ class RopeParameters:
             values, max_position_embeddings=max_position_embeddings, where=self._where, key=self.key
         )
 
-    def _part(self) -> float:
-        """Of each head that is rotated."""
+    def _number(self, key: str, default: float) -> float:
         try:
-            part = number(self.values, "partial_rotary_factor", 1.0)
+            return number(self.values, key, default)
         except ValueError as error:
             raise ModelError(f"{self.key}.{error}", where=self._where, remedy=PUBLISHED) from error
+
+    def _part(self) -> float:
+        """Of each head that is rotated."""
+        part = self._number("partial_rotary_factor", 1.0)
         if part != 1 and self._family.partial_rotary is None:
             raise ModelError(
                 f"rotary embedding on a part of each head (partial_rotary_factor {part}) is not supported "

@@ -51,7 +51,7 @@ class Done:
 
 
 VERSION = 2
-"""Raised when what was computed by an earlier version of qairt is not gone on with."""
+"""Raised when work that an earlier version of qairt began must start over."""
 
 
 class Checkpoint:
@@ -65,7 +65,7 @@ class Checkpoint:
         self.weights = folder / "weights"
         """Changed weights, see `qairt.quant.changed_weights`."""
         self._folder = folder
-        self._work = work
+        self._work = f"{VERSION} {work}"
         self._layers = 0
         self._files: dict[str, str] = {}
 
@@ -105,13 +105,13 @@ class Checkpoint:
         self._files.pop(before.name, None)
         self._layers += 1
         facts = {"errors": dict(errors), "notes": list(notes)}
-        step = {"work": self._work, "version": VERSION, "layers": self._layers, "files": self._files, "facts": facts}
+        step = {"work": self._work, "layers": self._layers, "files": self._files, "facts": facts}
         write_atomic(self._folder / STEP, json.dumps(step))
         before.unlink(missing_ok=True)
 
     def _load(self) -> Done:
         step = read_json(self._folder / STEP)
-        if step["work"] != self._work or step.get("version") != VERSION:
+        if step["work"] != self._work:
             raise ValueError("it belongs to other work")
         for name, digest in step["files"].items():
             if _digest(self._folder / name) != digest:

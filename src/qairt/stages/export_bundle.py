@@ -174,10 +174,8 @@ def require_possible(env: Env, requested: Format | None) -> None:
         RecipeError: the recipe cannot produce this format.
         ModelError: the model lacks information that the runtime needs, or the runtime does not support it.
     """
-    from qairt.bundle.compose import require_format
+    from qairt.bundle.compose import require_format, require_runnable
     from qairt.bundle.genai_config import require_ars
-    from qairt.bundle.genie_config import GenieFiles, genie_config
-    from qairt.bundle.windows import require_one_kind
 
     form, settings = format_for(env, requested), settings_of(env)
     if form is None:
@@ -187,12 +185,9 @@ def require_possible(env: Env, requested: Format | None) -> None:
     if is_embedding(env):
         _require_embedding(env, form)
         return
-    if form == "ort":
-        if requested is not None:
-            require_ars(prepare_config(env).arn, longest)
-        require_one_kind(model_of(env).config, context_size=longest, program="onnxruntime-genai")
-        return
-    genie_config(model_of(env).config, context_size=longest, files=GenieFiles(["part"]))
+    if form == "ort" and requested is not None:
+        require_ars(prepare_config(env).arn, longest)
+    require_runnable(model_of(env).config, form, context_size=longest)
     if form == "geniex":
         from qairt.bundle.geniex import require_geniex
 

@@ -12,8 +12,6 @@ from qairt.quant.config import TechniqueConfig
 CHANGES = "stages.quantization.technique"
 """Where a recipe changes settings of the file."""
 
-TARGETS = "auto_precision"
-
 
 def load_technique(path: Path, changes: Mapping[str, object] | None = None) -> TechniqueConfig:
     """Read a technique file.
@@ -30,7 +28,7 @@ def load_technique(path: Path, changes: Mapping[str, object] | None = None) -> T
 
     recipe = Recipe.from_file(path)
     for key, value in (changes or {}).items():
-        if isinstance(recipe.get(key), Mapping) and isinstance(value, Mapping) and key != TARGETS:
+        if isinstance(recipe.get(key), Mapping) and isinstance(value, Mapping) and key != "auto_precision":
             for inner, setting in value.items():
                 recipe.mount((key, str(inner)), setting, CHANGES)
         else:

@@ -37,15 +37,6 @@ class Chancy(Upper):
         return output
 
 
-class Lettered(toy.Source):
-    letter = "x"
-
-    def run(self, task, context):
-        output = super().run(task, context)
-        output.text.write_text(Lettered.letter * len(LONG))
-        return output
-
-
 def _starts(event: Event, stage: str) -> bool:
     return isinstance(event, ItemStarted) and event.stage == stage
 
@@ -152,12 +143,14 @@ def test_a_rebuilt_item_that_differs_is_told(place):
 
 @pytest.mark.parametrize("disk", [None, 10**9])
 @pytest.mark.parametrize("keep", ["all", "results", "bundle"])
-def test_another_result_reaches_the_end_whatever_was_released(tmp_path, monkeypatch, keep, disk):
+def test_another_result_reaches_the_end_whatever_was_released(tmp_path, keep, disk):
+    said_by = tmp_path / "said"
+    said_by.write_text(LONG)
     place = Retained(tmp_path / "one", keep=keep)
-    place.source = Lettered
+    place.source = toy.Chance(toy.ChanceConfig(said_by=said_by))
     place.run()
     assert place.run(force=["source"], disk=disk).executed == ["source all"]
-    monkeypatch.setattr(Lettered, "letter", "y")
+    said_by.write_text(LONG.replace("x", "y"))
     made = place.run(force=["source"], disk=disk)
     assert (made.result.status, place.result()) == ("done", RESULT.replace("X", "Y"))
     assert {event.reason for event in place.events if isinstance(event, ItemStarted)} == {

@@ -164,14 +164,11 @@ def recipe_text(model: str, description: ModelDescription, *, soc: str, backend:
 
 def _bundle(config: DecoderConfig, context: int, *, npu: bool) -> str:
     """The stage `export_bundle`, or why the recipe has none."""
-    from qairt.bundle.genie_config import GenieFiles, genie_config
-    from qairt.bundle.windows import require_one_kind
+    from qairt.bundle.compose import require_runnable
 
     try:
-        if config.pooling is None and npu:
-            genie_config(config, context_size=context, files=GenieFiles(["part"]))
-        elif config.pooling is None:
-            require_one_kind(config, context_size=context, program="onnxruntime-genai")
+        if config.pooling is None:
+            require_runnable(config, "genie" if npu else "ort", context_size=context)
     except QairtError as error:
         return f"# No export_bundle: {error.what}."
     return "  export_bundle: {}"

@@ -56,9 +56,11 @@ def replaced_source(item: PlannedItem, entry: Entry) -> PlannedItem | None:
     A result that replaces one that was released stands for it. Of an item that is outdated itself the result will be
     another; of any other without a result nothing is known yet.
     """
+    if entry.read is None:
+        return None
     chained = _chained(item)
-    for read in items_read(item) if entry.read is not None else ():
-        was, record = (entry.read or {}).get(read.name), read.record
+    for read in items_read(item):
+        was, record = entry.read.get(read.name), read.record
         if was is None or id(read) not in chained:
             continue
         if read.outdated if record is None else was not in (files_digest(record.files), *record.stands_for):
@@ -69,6 +71,14 @@ def replaced_source(item: PlannedItem, entry: Entry) -> PlannedItem | None:
 def is_outdated(item: PlannedItem) -> bool:
     """Whether it has a result that was made from one that has been replaced."""
     return item.entry is not None and replaced_source(item, item.entry) is not None
+
+
+def stands_for(item: PlannedItem) -> tuple[str, ...]:
+    """`Entry.stands_for` of a new result: empty, unless the item was released and is made from the same again."""
+    before = item.released
+    if before is None or replaced_source(item, before) is not None:
+        return ()
+    return (*before.stands_for, files_digest(before.files))
 
 
 def _chained(item: PlannedItem) -> set[int]:

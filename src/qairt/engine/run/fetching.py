@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import Entry, NewEntry
 from qairt.engine.plan.planned import PlannedItem
+from qairt.engine.plan.reads import stands_for
 from qairt.engine.shared_store.fetch import Check
 from qairt.engine.shared_store.shared_store import SharedStore
 
@@ -37,14 +38,14 @@ def fetch(
         building = item.expected.seconds
         if not store.fetch(stored, work, cache.blobs, building=building, progress=progress, check=check):
             return None
-        cache.publish(work, _new_entry(stored), wait=check)
+        cache.publish(work, _new_entry(item, stored), wait=check)
     if cache.get(item.key, type(item.stage)) is None:
         store.forget(stored.action)
         return None
     return cache.entry(item.key)
 
 
-def _new_entry(stored: StoredEntry) -> NewEntry:
+def _new_entry(item: PlannedItem, stored: StoredEntry) -> NewEntry:
     return NewEntry(
         key=stored.key,
         stage=stored.stage,
@@ -55,5 +56,6 @@ def _new_entry(stored: StoredEntry) -> NewEntry:
         made_from=stored.made_from,
         made_with=stored.made_with,
         read=stored.read,
+        stands_for=stands_for(item),
         made_by=stored.made_by,
     )

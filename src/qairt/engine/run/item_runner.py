@@ -11,12 +11,12 @@ from pathlib import Path
 from filelock import FileLock, Timeout
 
 from qairt.engine.cache.cache import StageCache
-from qairt.engine.cache.entry import Entry, NewEntry, files_digest
+from qairt.engine.cache.entry import Entry, NewEntry
 from qairt.engine.cache.manifest import PipelineManifest, item_record
 from qairt.engine.libraries import made_with
 from qairt.engine.plan.costs import Cost, CostHistory
 from qairt.engine.plan.planned import PlannedItem
-from qairt.engine.plan.reads import files_read, items_read, replaced_source
+from qairt.engine.plan.reads import files_read, items_read, stands_for
 from qairt.engine.record import events as ev
 from qairt.engine.run.bookkeeping import Bookkeeping
 from qairt.engine.run.capacity import NO_WORKER_REMEDY, Place
@@ -237,8 +237,7 @@ class ItemRunner:
 
 
 def _new_entry(item: PlannedItem, seconds: float, peak_rss: int, place: Place) -> NewEntry:
-    made_by, released = made_here(item.stage.computed_with, item.tools), item.released
-    stands = released is not None and replaced_source(item, released) is None
+    made_by = made_here(item.stage.computed_with, item.tools)
     return NewEntry(
         key=item.key,
         stage=item.stage.name,
@@ -249,6 +248,6 @@ def _new_entry(item: PlannedItem, seconds: float, peak_rss: int, place: Place) -
         made_from={source.name: source.key for source in item.sources},
         made_with=made_with(item.stage.computed_with),
         read=files_read(item),
-        stands_for=(*released.stands_for, files_digest(released.files)) if released is not None and stands else (),
+        stands_for=stands_for(item),
         made_by={**made_by, "host": place.host} if place.host else made_by,
     )

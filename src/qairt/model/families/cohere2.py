@@ -8,8 +8,7 @@ from qairt.model.families.family import Family, Fields, Gguf, Values
 
 
 def _read(keys: ConfigValues) -> Values:
-    pattern = keys.integer("sliding_window_pattern", default=4)
-    windowed = keys.layers_of_type("sliding_attention", lambda layer: (layer + 1) % pattern != 0)
+    windowed = keys.layers_of_type("sliding_attention", lambda layer: keys.has_window(layer, usual=4))
     others = [layer for layer in keys.layers() if layer not in windowed]
     return {**cohere_values(keys), **keys.windows(windowed), "unrotated_layers": others}
 

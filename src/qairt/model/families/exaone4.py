@@ -11,8 +11,7 @@ def _read(keys: ConfigValues) -> Values:
     values: Values = {"norms": NORMS_AFTER, "qk_norm": True}
     if keys.optional_number("sliding_window") is None:
         return values
-    pattern = 1 if keys.states("layer_types") else keys.integer("sliding_window_pattern")
-    windowed = keys.layers_of_type("sliding_attention", lambda layer: (layer + 1) % pattern != 0)
+    windowed = keys.layers_of_type("sliding_attention", lambda layer: keys.has_window(layer, usual=4))
     others = [layer for layer in keys.layers() if layer not in windowed]
     return {**values, **keys.windows(windowed), "unrotated_layers": others}
 

@@ -11,8 +11,7 @@ from qairt.model.families.gemma2 import GEMMA, GGUF_NORMS, gemma_gguf_values, ge
 
 
 def _read(keys: ConfigValues) -> Values:
-    pattern = keys.integer("sliding_window_pattern", default=6)
-    values = {**gemma_values(keys, lambda layer: (layer + 1) % pattern != 0), "qk_norm": True}
+    values = {**gemma_values(keys, lambda layer: keys.has_window(layer, usual=6)), "qk_norm": True}
     if not keys.flag("use_bidirectional_attention"):
         return values
     window = values["sliding_window"]

@@ -21,7 +21,8 @@ def _read(keys: ConfigValues) -> Values:
         unrotated = {layer for layer, rotates in enumerate(stated) if not rotates}
     else:
         unrotated = set(keys.every(interval))
-    window, usual = keys.optional_number("sliding_window"), unrotated if keys.flag("use_sliding_window") else set()
+    window = keys.optional_number("sliding_window")
+    usual = unrotated if keys.flag("use_sliding_window") else set()
     windowed = keys.layers_of_type("sliding_attention", usual.__contains__) if window is not None else ()
     return {
         "unrotated_layers": sorted(unrotated),

@@ -16,14 +16,13 @@ import torch
 from torch import Tensor
 
 from qairt.quant.columns import slices_of_columns
-from qairt.quant.grid import clip_to_steps_
 from qairt.quant.measure.gram import Gram
-from qairt.quant.techniques.lpbq_grid import BITWIDTH, LOWEST
+from qairt.quant.techniques.lpbq_grid import nearest
 
 COLUMNS = 2048
-"""Outputs that are computed together: each step over them is a few operations, which few outputs do not outweigh."""
-FEWEST_COLUMNS = 1600
-"""Outputs that are not shared by two threads."""
+"""Outputs that are computed together: few of them are not worth the overhead of each step's small operations."""
+UNSHARED_COLUMNS = 1600
+"""Up to so many outputs, one thread is faster than two, which wait for each other between small operations."""
 ROWS = 64
 """Inputs after which accumulated errors are propagated to all that follow."""
 
@@ -45,7 +44,7 @@ def compensated(weight: Tensor, scale: Tensor, gram: Gram, pool: Executor, *, pa
             _descend(rounded, weight[:, part], scale[:, part], matrix)
         result[:, part] = rounded
 
-    list(pool.map(columns, slices_of_columns(weight, COLUMNS, FEWEST_COLUMNS)))
+    list(pool.map(columns, slices_of_columns(weight, COLUMNS, UNSHARED_COLUMNS)))
     return result
 
 
@@ -56,18 +55,18 @@ def ideal_values(weight: Tensor, rounded: Tensor, gram: Gram) -> Tensor:
 
 def _gptq(weight: Tensor, scale: Tensor, factor: Tensor) -> Tensor:
     """`weight` (overwritten) on its grid."""
-    rounded = torch.empty_like(weight)
-    rows, scales, factors, targets = weight.unbind(), scale.unbind(), factor.unbind(), rounded.unbind()
+    rounded: list[Tensor] = []
+    rows, scales, factors = weight.unbind(), scale.unbind(), factor.unbind()
     inverse = factor.diagonal().reciprocal().tolist()
     for start in range(0, len(weight), ROWS):
         stop = min(start + ROWS, len(weight))
         lost = torch.empty_like(weight[start:stop])
         for row, error in enumerate(lost.unbind(), start):
-            _round(torch.div(rows[row], scales[row], out=targets[row]), scales[row])
-            torch.sub(rows[row], targets[row], out=error).mul_(inverse[row])
+            rounded.append(nearest(rows[row], scales[row]))
+            torch.sub(rows[row], rounded[row], out=error).mul_(inverse[row])
             weight[row + 1 : stop].addr_(factors[row][row + 1 : stop], error, alpha=-1)
         weight[stop:].addmm_(factor[start:stop, stop:].T, lost, alpha=-1)
-    return rounded
+    return torch.stack(rounded)
 
 
 def _descend(rounded: Tensor, weight: Tensor, scale: Tensor, matrix: Tensor) -> None:
@@ -81,13 +80,8 @@ def _descend(rounded: Tensor, weight: Tensor, scale: Tensor, matrix: Tensor) -> 
         moved = torch.empty_like(rounded[start:stop])
         for row, move in enumerate(moved.unbind(), start):
             torch.add(values[row], pulls[row], alpha=inverse[row], out=best)
-            _round(best.div_(scales[row]), scales[row])
+            nearest(best, scales[row], in_place=True)
             torch.sub(best, values[row], out=move)
             values[row].copy_(best)
             pull[row + 1 : stop].addr_(products[row][row + 1 : stop], move, alpha=-1)
         pull[stop:].addmm_(matrix[stop:, start:stop], moved, alpha=-1)
-
-
-def _round(steps: Tensor, scale: Tensor) -> None:
-    """Values divided by their scale become the nearest ones of the 4-bit grid, in place."""
-    clip_to_steps_(steps, LOWEST, BITWIDTH).mul_(scale)

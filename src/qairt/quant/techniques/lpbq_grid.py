@@ -27,9 +27,9 @@ Cost = Callable[[Tensor], Tensor]
 """Errors of the weights [blocks, block_size, out], which it may overwrite -> cost of each block [blocks, out]."""
 
 
-def nearest(values: Tensor, scale: Tensor) -> Tensor:
+def nearest(values: Tensor, scale: Tensor, *, in_place: bool = False) -> Tensor:
     """The values of the 4-bit grid nearest to `values`."""
-    return grid.nearest(values, scale, LOWEST, BITWIDTH)
+    return grid.nearest(values, scale, LOWEST, BITWIDTH, in_place=in_place)
 
 
 def weight_cost(energy: Tensor | None, block_size: int) -> Cost:

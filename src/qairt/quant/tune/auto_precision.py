@@ -151,7 +151,7 @@ def _costs(
     device = execution.device
     with one_thread_each(execution.threads, execution.device) as pool:
         found = output_costs(parameters, tokens, encodings, pool, changed=changed, seed=config.seed, device=device)
-    block = config.block_size if config.technique == "lpbq" else None
+    block = _block_size(config)
     shapes = linear_shapes(decoder)
     return [
         LinearCost(name, error, linear_bytes(*shapes[name], 4, block), linear_bytes(*shapes[name], 8, None))
@@ -176,12 +176,17 @@ def _rounded_to_nearest(parameters: Parameters, config: TechniqueConfig, executi
     return found
 
 
+def _block_size(config: TechniqueConfig) -> int | None:
+    """Of the linears with the technique's bits; None where they have no blocks."""
+    return config.block_size if config.technique == "lpbq" else None
+
+
 def _bytes_of_others(parameters: Parameters, config: TechniqueConfig) -> int:
     """The size of all weights but the linears whose bits are free."""
     precisions, decoder = config.module_precisions, parameters.config
     stated = {name: bits for name, bits in linear_bits(precisions, 0, decoder).items() if bits}
-    blocks = {config.bits: config.block_size} if config.technique == "lpbq" else {}
-    total = sum(linear_bytes(*linear_shapes(decoder)[name], bits, blocks.get(bits)) for name, bits in stated.items())
+    shapes, blocks = linear_shapes(decoder), {config.bits: _block_size(config)}
+    total = sum(linear_bytes(*shapes[name], bits, blocks.get(bits)) for name, bits in stated.items())
     bits = dict.fromkeys(Structure(decoder).norms, precisions.rms_norm)
     bits |= {EMBEDDING: precisions.embedding, LM_HEAD: precisions.lm_head}
     for name in parameters.names():

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qairt.child_process import python_command, python_path
 from qairt.errors import ToolchainError
 from qairt.files import link_or_copy, read_json
-from qairt.graph.files import external_files, read
+from qairt.graph.files import read
 from qairt.toolchain.progress import Progress, silent, step_of
 from qairt.toolchain.vendor_process import ProcessExit, failure, run
 
@@ -32,15 +32,17 @@ def place_graph(onnx: Path, folder: Path, name: str, *, short_names: bool = Fals
         short_names: call initializers i0, i1, …. The provider looks up each input among all of them by name, which
             takes a fifth of the compile time when names are long. A binary does not contain them; a DLC does.
     """
+    from qairt.graph.external_data import external_locations
+
     target = folder / name
     target.mkdir()
+    model = read(onnx)
     if short_names:
-        model = read(onnx)
         _shorten(model.graph)
         (target / f"{name}.onnx").write_bytes(model.SerializeToString(deterministic=True))
     else:
         link_or_copy(onnx, target / f"{name}.onnx")
-    for weights in external_files(onnx):
+    for weights in external_locations(model):
         link_or_copy(onnx.parent / weights, target / weights)
     return f"{name}/{name}.onnx"
 
