@@ -13,7 +13,8 @@ from toy_stages import Source, SourceConfig, Text
 
 from qairt import files
 from qairt.engine.cache.cache import StageCache
-from qairt.engine.cache.entry import ENTRY, NewEntry
+from qairt.engine.cache.entry import ENTRY, NewEntry, read_entry
+from qairt.engine.cache.store import Store
 from qairt.errors import CacheError
 from qairt.keys import canonical, differing_leaves, digest
 
@@ -142,6 +143,31 @@ def test_equal_files_are_one_file_on_disk_and_go_with_their_last_entry(tmp_path:
     assert (two / "text.txt").read_text() == text
     cache.clear("source")
     assert not list((cache.cache_dir / "blobs").iterdir())
+
+
+def test_bytes_that_only_cleared_entries_hold_are_those_of_the_entry_that_is_made_again(tmp_path: Path):
+    store, text = Store(tmp_path), "x" * 10_000
+    directory = put(StageCache(tmp_path), KEY, text)
+    first = read_entry(directory)
+    assert first.new_bytes > 10_000
+    store.clear(store.entries())
+    put(StageCache(tmp_path), KEY, text)
+    again = read_entry(directory)
+    assert again.new_bytes == first.new_bytes
+    assert store.bytes_in_trash() < 10_000, "the new entry holds them now"
+    store.prune()
+    assert store.bytes_by_key() == {KEY: first.new_bytes}
+
+
+def test_equal_files_are_counted_with_the_oldest_entry(tmp_path: Path):
+    cache, store, other = StageCache(tmp_path), Store(tmp_path), "b" * 64
+    put(cache, KEY, "x" * 10_000)
+    put(cache, other, "x" * 10_000)
+    taken = store.bytes_by_key()
+    assert taken[KEY] > 10_000 > 100 > taken[other]
+    store.clear([entry for entry in store.entries() if entry.key == KEY])
+    store.prune()
+    assert store.bytes_by_key()[other] == taken[KEY]
 
 
 def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

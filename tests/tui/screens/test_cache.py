@@ -278,7 +278,7 @@ def test_the_time_to_lay_out_a_cache_grows_with_its_entries_and_no_faster(store)
     content = read_cache(store)
 
     def lay_out(entries: int) -> list[str]:
-        many = type(content)([content.entries[0]] * entries, content.users, 0, (), 0, ())
+        many = type(content)([content.entries[0]] * entries, content.users, content.by_key, 0, (), 0, ())
         return cache_lines(cache_rows(many), many, set(), Look(), width=100, now=0)[1]
 
     assert len(lay_out(3000)) == 3001
@@ -296,7 +296,8 @@ async def test_sorting(store, state):
             await settle(pilot)
             rows = app.screen._rows
             orders.append([row.stage for row in rows if row.is_stage])
-            sizes = [row.entries[0].on_disk for row in rows if not row.is_stage and row.stage == rows[0].stage]
+            first = [row.entries[0] for row in rows if not row.is_stage and row.stage == rows[0].stage]
+            sizes = [app.screen._content.by_key[entry.key] for entry in first]
             assert orders[1:] or sizes == sorted(sizes, reverse=True), "the largest first"
         assert all(sorted(order) == sorted(orders[0]) for order in orders)
         await pilot.press("o")

@@ -60,7 +60,7 @@ def list_entries(*, selection: EntrySelection, cache_dir: CacheDir = None, as_js
     if as_json:
         emit_json({"cache_dir": str(store.cache_dir), "entries": [as_data(entry) for entry in entries]})
         return
-    for line in table(entry_rows(entries), header=_COLUMNS, right=(2, 3, 4, 5)):
+    for line in table(entry_rows(entries, store.bytes_by_key()), header=_COLUMNS, right=(2, 3, 4, 5)):
         emit(line)
     emit()
     emit(f"{count(len(entries), 'entry', 'entries')}, {size(store.bytes_on_disk())} on disk in {store.cache_dir}")
@@ -75,13 +75,17 @@ def show(*, selection: EntrySelection, cache_dir: CacheDir = None, as_json: Json
       qairt cache show recipe.yaml convert ar1-split2
     """
     chosen = selection.resolved()
-    entries = find_entries(find_store(chosen.recipe, cache_dir), chosen.stage, chosen.item)
+    store = find_store(chosen.recipe, cache_dir)
+    entries = find_entries(store, chosen.stage, chosen.item)
     if as_json:
         emit_json([as_data(entry) | {"inputs": entry.inputs, "files": entry.files} for entry in entries])
         return
+    on_disk = store.bytes_by_key()
     for entry in entries:
         took = f"took {duration(entry.seconds)}, finished {entry_age(entry)} ago"
-        emit(f"{entry.stage} {entry.label}  {size(entry.on_disk)} on disk, {size(entry.bytes)} alone, {took}")
+        emit(
+            f"{entry.stage} {entry.label}  {size(on_disk.get(entry.key, 0))} on disk, {size(entry.bytes)} alone, {took}"
+        )
         emit(f"  key {entry.key}")
         emit(f"  in  {entry.directory}")
         for name, file in entry.files.items():

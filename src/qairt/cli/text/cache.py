@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from qairt.amounts import age, count, duration, size
@@ -13,13 +13,17 @@ if TYPE_CHECKING:
 EntryData = dict[str, object]
 
 
-def entry_rows(entries: Sequence[Entry]) -> list[tuple[str, ...]]:
-    """Stage, item, bytes on disk and alone, time, age and short key of each."""
+def entry_rows(entries: Sequence[Entry], on_disk: Mapping[str, int]) -> list[tuple[str, ...]]:
+    """Stage, item, bytes on disk and alone, time, age and short key of each.
+
+    Args:
+        on_disk: see `Store.bytes_by_key`.
+    """
     return [
         (
             entry.stage,
             entry.label,
-            size(entry.on_disk),
+            size(on_disk.get(entry.key, 0)),
             size(entry.bytes),
             duration(entry.seconds),
             entry_age(entry),

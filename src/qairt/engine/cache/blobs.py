@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, suppress
+from itertools import chain
 from pathlib import Path
 
 from qairt.engine.digests import FileDigests
@@ -21,17 +23,18 @@ class Blobs:
         self._folder = folder
         self._digests = digests
 
-    def store(self, path: Path) -> tuple[int, str, bool]:
-        """Flush one file and share its bytes: its size, its digest, and whether its bytes were new."""
+    def store(self, path: Path) -> tuple[int, str]:
+        """Flush one file and share its bytes; returns its size and its digest."""
         digest = self._digests.known(path)
         if digest is None:
             flush(path)
             digest = sha256_of(path)
         size = path.stat().st_size
         blob = self._folder / digest
-        with self._digests.linking([blob]):
-            shared = size >= SHARED_FROM and self._share(path, blob)
-        return size, digest, not shared
+        if size >= SHARED_FROM:
+            with self._digests.linking([blob]):
+                self._share(path, blob)
+        return size, digest
 
     def adopt(self, digest: str, path: Path) -> bool:
         """Make `path` a link to the bytes of this digest, if they are here and whole."""
@@ -74,23 +77,37 @@ class Blobs:
         blob.unlink(missing_ok=True)
         return status.st_size
 
+    def held_by(self, files: Iterable[os.stat_result], also: Iterable[os.stat_result] = ()) -> int:
+        """Bytes of these files that nothing else holds.
+
+        Args:
+            also: of other files, whose links do not count as held by something else.
+        """
+        asked: dict[_Inode, os.stat_result] = {}
+        links: Counter[_Inode] = Counter()
+        for status in files:
+            asked[_inode(status)] = status
+            links[_inode(status)] += 1
+        links.update(_inode(status) for status in chain(also, self._statuses()))
+        return sum(status.st_size for inode, status in asked.items() if links[inode] >= status.st_nlink)
+
     def linking(self, digests: Iterable[str]) -> AbstractContextManager[None]:
         """Meanwhile links to these bytes come and go, which does not change them."""
         return self._digests.linking(self._folder / digest for digest in digests)
 
-    def _share(self, path: Path, blob: Path) -> bool:
-        """Make `path` and `blob` the same file. True if the bytes were stored before; a damaged blob is replaced.
+    def _share(self, path: Path, blob: Path) -> None:
+        """Make `path` and `blob` the same file; a damaged blob is replaced.
 
         If that fails, the file keeps its own bytes, which is always correct.
         """
         try:
             if blob.exists() and os.path.samefile(blob, path):
-                return True
+                return
             if os.path.lexists(blob) and self._is_right(blob):
                 twin = path.with_name(path.name + ".twin")
                 os.link(blob, twin)
                 os.replace(twin, path)
-                return True
+                return
             make_folder(blob.parent)
             if os.path.lexists(blob):
                 set_aside(blob) if blob.is_dir() else blob.unlink()
@@ -98,7 +115,12 @@ class Blobs:
             os.link(path, blob)
         except OSError:
             pass
-        return False
+
+    def _statuses(self) -> Iterator[os.stat_result]:
+        with suppress(OSError), os.scandir(self._folder) as blobs:
+            for blob in blobs:
+                with suppress(OSError):
+                    yield blob.stat(follow_symlinks=False)
 
     def _is_right(self, blob: Path) -> bool:
         """Whether a blob is a file with the bytes that its name says."""
@@ -106,3 +128,10 @@ class Blobs:
             return not blob.is_symlink() and self._digests.digest(blob) == blob.name
         except OSError:
             return False
+
+
+_Inode = tuple[int, int]
+
+
+def _inode(status: os.stat_result) -> _Inode:
+    return status.st_dev, status.st_ino

@@ -30,6 +30,7 @@ from qairt.engine.cache.entry import ENTRY, Entry, NewEntry, StoredFile, read_en
 from qairt.engine.cache.leftovers import RESUME, leftovers, remove_leftovers
 from qairt.engine.cache.manifest import STATE_FOLDER
 from qairt.engine.cache.readers import Readers
+from qairt.engine.cache.trash import files_of_trash
 from qairt.engine.digests import shared_digests
 from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.stage import AnyStage, StageConfig, StageOutput
@@ -235,11 +236,10 @@ class StageCache:
         directory = directory or self._free_directory(new.stage, new.key)
         try:
             files: dict[str, StoredFile] = {}
-            new_bytes = 0
             for path in files_below(work):
-                size, digest, is_new = self.blobs.store(path)
+                size, digest = self.blobs.store(path)
                 files[str(path.relative_to(work))] = {"size": size, "sha256": digest}
-                new_bytes += size if is_new else 0
+            made = [path.stat() for path in files_below(work)]
             entry = Entry(
                 directory=directory,
                 key=new.key,
@@ -254,7 +254,7 @@ class StageCache:
                 made_by=dict(new.made_by),
                 seconds=round(new.seconds, 3),
                 peak_rss=new.peak_rss,
-                new_bytes=new_bytes,
+                new_bytes=self.blobs.held_by(made, also=files_of_trash(self._root)),
                 stands_for=tuple(new.stands_for),
             )
             present = self._read(directory) if directory.is_dir() and not directory.is_symlink() else None

@@ -12,6 +12,7 @@ from pydantic import JsonValue
 from typing_extensions import TypedDict  # pydantic reads no other before Python 3.12
 
 from qairt import keys
+from qairt.engine.cache.blobs import SHARED_FROM
 from qairt.files import read_json, sha256_of
 
 ENTRY = "cache_entry.json"
@@ -66,7 +67,7 @@ class Entry:
     seconds: float
     peak_rss: int
     new_bytes: int
-    """Bytes that were not stored before this item was made."""
+    """Bytes that no other entry held when this item was made."""
     made_from: dict[str, str] = field(default_factory=dict)
     """The keys of the items that it read, by item."""
     made_with: dict[str, str] = field(default_factory=dict)
@@ -97,11 +98,6 @@ class Entry:
     def bytes_here(self) -> int:
         """Of the files that are here."""
         return sum(file["size"] for file in self.files_here().values())
-
-    @property
-    def on_disk(self) -> int:
-        """Bytes that it takes: those that were not stored before it, without those that were let go."""
-        return min(self.new_bytes, self.bytes_here)
 
     def files_here(self) -> dict[str, StoredFile]:
         """Its files without those that were let go."""
@@ -224,6 +220,19 @@ def mapping_in(inputs: Mapping[str, JsonValue], *names: str) -> dict[str, JsonVa
 def files_digest(files: Mapping[str, StoredFile]) -> str:
     """One digest for the files of an entry: their names and contents."""
     return keys.digest({name: file["sha256"] for name, file in files.items()})
+
+
+def bytes_on_disk(entries: Iterable[Entry]) -> dict[str, int]:
+    """Bytes of each entry, by key: of equal large files once, where they are first, and none that was let go."""
+    seen: set[str] = set()
+    sizes: dict[str, int] = {}
+    for entry in entries:
+        sizes[entry.key] = 0
+        for file in entry.files_here().values():
+            sizes[entry.key] += 0 if file["sha256"] in seen else file["size"]
+            if file["size"] >= SHARED_FROM:
+                seen.add(file["sha256"])
+    return sizes
 
 
 def by_age(entry: Entry) -> tuple[str, str]:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,10 +12,10 @@ from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from qairt.engine.cache.cache import StageCache
-from qairt.engine.cache.entry import Entry, by_age
+from qairt.engine.cache.entry import Entry, by_age, bytes_on_disk
 from qairt.engine.cache.manifest import PipelineManifest
 from qairt.engine.cache.releasing import release
-from qairt.engine.cache.trash import Cleared, Trash
+from qairt.engine.cache.trash import Cleared, Trash, files_of_trash
 from qairt.engine.record.events import RunStarted, parse_event
 from qairt.engine.record.folder import run_folders
 from qairt.engine.stage import registered_stages
@@ -73,17 +72,21 @@ class Store:
 
     def freed_by(self, entries: Sequence[Entry]) -> int:
         """Bytes that the next prune frees if `entries` are cleared; bytes that other entries share stay."""
-        return _freed_bytes(
-            (status for entry in entries for status in _files_of(entry)), self._blobs(), also=self.trash.files()
+        return self._cache.blobs.held_by(
+            (status for entry in entries for status in _files_of(entry)), also=files_of_trash(self.state_folder)
         )
 
     def bytes_on_disk(self) -> int:
         """Size of all files; hard links count once."""
         return bytes_below(self.state_folder)
 
+    def bytes_by_key(self) -> dict[str, int]:
+        """What each entry takes, by key: of equal files once, with the oldest entry, and none that was let go."""
+        return bytes_on_disk(sorted(self._cache.entries(), key=by_age))
+
     def bytes_in_trash(self) -> int:
         """Bytes that emptying the trash frees."""
-        return _freed_bytes(self.trash.files(), self._blobs())
+        return self._cache.blobs.held_by(files_of_trash(self.state_folder))
 
     def recipes_by_key(self) -> dict[str, list[str]]:
         """For each key the recipes whose latest run used it, by absolute path."""
@@ -173,15 +176,6 @@ class Store:
 
     # Inside
 
-    def _blobs(self) -> set[tuple[int, int]]:
-        found = set()
-        with suppress(OSError), os.scandir(self.state_folder / "blobs") as blobs:
-            for blob in blobs:
-                with suppress(OSError):
-                    status = blob.stat(follow_symlinks=False)
-                    found.add((status.st_dev, status.st_ino))
-        return found
-
     def _stages_after(self, stage: str) -> list[str]:
         side_branches = {name for name, known in registered_stages().items() if known.is_side_branch}
         order = self._order()
@@ -197,30 +191,6 @@ class Store:
         except (OSError, QairtError):
             return []
         return list(stages) if isinstance(stages, dict) else []
-
-
-def _freed_bytes(
-    files: Iterable[os.stat_result], blobs: set[tuple[int, int]], also: Iterable[os.stat_result] = ()
-) -> int:
-    """Bytes of `files` that no other entry holds.
-
-    Args:
-        blobs: inodes with a link in `blobs/`, which is dropped when no entry holds it.
-        also: links that are deleted too but whose bytes are not counted.
-    """
-    held: Counter[tuple[int, int]] = Counter()
-    status_of: dict[tuple[int, int], os.stat_result] = {}
-    for status in files:
-        inode = (status.st_dev, status.st_ino)
-        held[inode] += 1
-        status_of[inode] = status
-    for status in also:
-        inode = (status.st_dev, status.st_ino)
-        if inode in held:
-            held[inode] += 1
-    return sum(
-        status.st_size for inode, status in status_of.items() if held[inode] + (inode in blobs) >= status.st_nlink
-    )
 
 
 def _files_of(entry: Entry) -> Iterator[os.stat_result]:

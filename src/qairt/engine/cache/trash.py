@@ -153,14 +153,6 @@ class Trash:
         """What `undo` would restore."""
         return next((journal.entries for _, journal in self._journals() if journal.step == "cleared"), ())
 
-    def files(self) -> Iterator[os.stat_result]:
-        """The files of cleared entries."""
-        for folder in self._folders():
-            for directory, _, names in os.walk(folder):
-                for name in names:
-                    with suppress(OSError):
-                        yield os.lstat(os.path.join(directory, name))
-
     # Inside
 
     def _begin(self, entries: Sequence[Entry], freed: int) -> tuple[Path, Journal]:
@@ -274,6 +266,18 @@ class Trash:
                 if error.errno in (errno.ENOSPC, errno.EDQUOT)
                 else "this needs write access to the cache directory",
             ) from error
+
+
+def files_of_trash(root: Path) -> Iterator[os.stat_result]:
+    """The files of cleared entries.
+
+    Args:
+        root: the folder `pipeline_state`.
+    """
+    for directory, _, names in os.walk(root / TRASH):
+        for name in names:
+            with suppress(OSError):
+                yield os.lstat(os.path.join(directory, name))
 
 
 def _without(raw: bytes | None, entries: Sequence[Moved]) -> tuple[Stages, str | None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import Literal
@@ -11,7 +11,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, JsonValue, ValidationError
 
 from qairt import keys
-from qairt.engine.cache.entry import Entry
+from qairt.engine.cache.entry import Entry, bytes_on_disk
 from qairt.engine.record.folder import RunFolder, run_folders
 from qairt.engine.record.history_file import HistoryFile
 from qairt.engine.record.summary import RunSummary, read_summary
@@ -50,15 +50,12 @@ class RunRecord(BaseModel):
         return self.summary.model_copy(update={"stages": stages, "bytes": self.size})
 
 
-def sizes_on_disk(entries: Iterable[Entry]) -> tuple[dict[str, int], int]:
-    """Bytes of each stage's results and of all results: equal files once, where they are first, and none that was let
-    go."""
-    seen: set[str] = set()
+def sizes_on_disk(entries: Sequence[Entry]) -> tuple[dict[str, int], int]:
+    """Bytes of each stage's results and of all results, see `bytes_on_disk`."""
+    by_key = bytes_on_disk(entries)
     sizes: dict[str, int] = {}
     for entry in entries:
-        files = {file["sha256"]: file["size"] for file in entry.files_here().values() if file["sha256"] not in seen}
-        seen |= files.keys()
-        sizes[entry.stage] = sizes.get(entry.stage, 0) + sum(files.values())
+        sizes[entry.stage] = sizes.get(entry.stage, 0) + by_key[entry.key]
     return sizes, sum(sizes.values())
 
 

@@ -308,7 +308,7 @@ class Run:
             )
         )
         with suppress(OSError):  # the run is over; its events and entries say the same
-            sizes, size = sizes_on_disk(item.entry for item in plan.items if item.entry is not None)
+            sizes, size = sizes_on_disk([item.entry for item in plan.items if item.entry is not None])
             write_summary(self._folder, self._state, sizes, size)
             add_run(self._folder, sizes, size)
 

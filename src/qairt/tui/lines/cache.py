@@ -30,6 +30,8 @@ class CacheContent:
     entries: Sequence[Entry]
     users: Mapping[str, Sequence[str]]
     """By key: the recipes whose latest runs used it."""
+    by_key: Mapping[str, int]
+    """Bytes that each entry takes; see `Store.bytes_by_key`."""
     on_disk: int
     trash: Sequence[Moved]
     """Cleared entries that are not deleted yet."""
@@ -61,6 +63,7 @@ def read_cache(store: Store) -> CacheContent:
     return CacheContent(
         entries=store.entries(),
         users={key: [names[path] for path in found] for key, found in users.items()},
+        by_key=store.bytes_by_key(),
         on_disk=store.bytes_on_disk(),
         trash=store.trash.entries(),
         trash_bytes=store.bytes_in_trash(),
@@ -81,7 +84,7 @@ def cache_rows(content: CacheContent, pattern: str = "", order: CacheOrder = "st
         if pattern.lower() in text.lower():
             by_stage.setdefault(entry.stage, []).append(entry)
     if order != "stage":
-        value = _SORT_BY[order]
+        value = _value(order, content)
         for entries in by_stage.values():
             entries.sort(key=value, reverse=True)
         worth = {stage: _worth(order, [value(entry) for entry in entries]) for stage, entries in by_stage.items()}
@@ -93,11 +96,11 @@ def cache_rows(content: CacheContent, pattern: str = "", order: CacheOrder = "st
     return rows
 
 
-_SORT_BY: dict[CacheOrder, Callable[[Entry], float]] = {
-    "size": lambda entry: entry.on_disk,
-    "took": lambda entry: entry.seconds,
-    "age": lambda entry: -_made_at(entry),
-}
+def _value(order: CacheOrder, content: CacheContent) -> Callable[[Entry], float]:
+    """What entries are sorted by."""
+    if order == "size":
+        return lambda entry: content.by_key.get(entry.key, 0)
+    return (lambda entry: entry.seconds) if order == "took" else lambda entry: -_made_at(entry)
 
 
 def _worth(order: CacheOrder, values: Sequence[float]) -> float:
@@ -180,7 +183,7 @@ def _name(row: CacheRow, used: Collection[str] | None, look: Look) -> str:
 
 def _cells(row: CacheRow, content: CacheContent, now: float) -> dict[str, str]:
     cells = {
-        "on disk": size(sum(entry.on_disk for entry in row.entries)),
+        "on disk": size(sum(content.by_key.get(entry.key, 0) for entry in row.entries)),
         "took": duration(sum(entry.seconds for entry in row.entries)),
         "age": "",
         "key": "",

@@ -145,7 +145,8 @@ def _entry(entry: Entry | None, manifest: Sequence[tuple[str, str]]) -> Iterator
         peak = f", peak {size(entry.peak_rss)}" if entry.peak_rss else ""
         yield "took", f"{duration(entry.seconds)}{peak}", ""
         yield "key", entry.key, ""
-    yield "size", f"{size(entry.on_disk)} on disk, {size(entry.bytes)} alone", ""
+    released = "" if entry.is_whole else f", {size(entry.bytes_here)} of them here, the others released"
+    yield "size", f"{size(entry.bytes)}{released}", ""
     yield from _config(entry.inputs)
     yield "", count(len(entry.files), "file") + ":", "bold"
     longest = min(max((len(name) for name in entry.files), default=0), _SETTING)

@@ -124,7 +124,7 @@ class Workshop:
         files: dict[str, StoredFile] = {}
         paths = {path.relative_to(folder).as_posix(): path for path in files_below(folder)}
         for name, path in paths.items():
-            size, digest, _ = self._blobs.store(path)
+            size, digest = self._blobs.store(path)
             files[name] = {"size": size, "sha256": digest}
         return files, paths
 
