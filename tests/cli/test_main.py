@@ -90,7 +90,7 @@ def test_no_command_shows_the_help(qairt):
         ),
         (
             ["run", "toy.yaml", "--until", "fen"],
-            "Error: there is no stage fen in this recipe\n  its stages: source, fan, upper, join\n",
+            "Error: there is no stage fen in this recipe\n  did you mean fan?\n",
         ),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",

@@ -237,6 +237,8 @@ def test_float_dlcs_are_made_when_they_are_asked_for(recipe: Path, finished: LLM
     assert [path.name for path in run.output(first, FloatDlc).paths()] == ["ar1-cl32_1_of_3.dlc"]
     assert sum(1 for _ in own.cache.entries("convert")) == 6
     assert opened(recipe, "stages.convert.keep=all").plan().to_run()[0].name == "convert ar1-split1"
+    forced = finished.plan(RunOptions(force=frozenset({"convert"}))).to_run()
+    assert {item.stage.name for item in forced} == {"convert"} and len(forced) == 6
 
 
 def test_editing_the_bundle_does_not_reach_into_the_cache(recipe: Path, finished: LLMPipeline):

@@ -152,10 +152,12 @@ def test_another_result_reaches_the_rest_in_a_later_run_too(tmp_path):
 def test_until_stops_after_a_stage(tmp_path):
     result = pipeline(tmp_path).construct(RunOptions(executor="inline", until="fan"))
     assert sorted(result.executed) == ["fan ar1", "fan ar2", "source all"]
-    with pytest.raises(
-        RecipeError, match="there is no stage fam in this recipe\n  its stages: source, fan, upper, join"
-    ):
+    with pytest.raises(RecipeError, match="there is no stage fam in this recipe\n  did you mean fan?"):
         pipeline(tmp_path).plan(RunOptions(until="fam"))
+    with pytest.raises(RecipeError, match="no stage nothing in this recipe\n  its stages: source, fan, upper, join"):
+        pipeline(tmp_path).plan(RunOptions(force=frozenset({"nothing"})))
+    with pytest.raises(RecipeError, match="join cannot be forced: it comes after fan, where the run ends"):
+        pipeline(tmp_path).plan(RunOptions(until="fan", force=frozenset({"join"})))
     with pytest.raises(RecipeError, match="there is no stage fam"):
         pipeline(tmp_path / "new").construct(RunOptions(until="fam"))
     assert not (tmp_path / "new").exists(), "a run that cannot begin leaves no trace"

@@ -137,13 +137,13 @@ def planned_items(selection: EntrySelection, cache_dir: Path | None) -> list[Pla
     Raises:
         RecipeError: the recipe has no such stage or item; names its own.
     """
+    from qairt.engine.plan.requested import require_stage
+
     pipeline = open_for(selection.recipe, cache_dir)
     stage, label = selection.stage, selection.item
+    if stage is not None:
+        require_stage(stage, pipeline.stage_names())
     of_stage = [item for item in pipeline.plan().items if stage in (None, item.stage.name)]
-    if not of_stage:
-        raise RecipeError(
-            f"there is no stage {stage} in this recipe", remedy=f"its stages: {', '.join(pipeline.stage_names())}"
-        )
     items = [item for item in of_stage if label in (None, item.label)]
     if not items:
         raise RecipeError(

@@ -22,6 +22,7 @@ from qairt.engine.live_configs import LiveConfigs
 from qairt.engine.plan.outputs import check_outputs
 from qairt.engine.plan.plan import Planner
 from qairt.engine.plan.planned import Plan
+from qairt.engine.plan.requested import requested
 from qairt.engine.record.events import Event
 from qairt.engine.record.folder import RunFolder, new_run_folder
 from qairt.engine.record.known_caches import remember_cache
@@ -280,7 +281,7 @@ class Pipeline(LastResult):
     def _planner(self, env: Env, options: RunOptions) -> Planner:
         uncached = frozenset(stage.name for stage in self._stages if not self._reuses(stage.config))
         return Planner(
-            stages=self._requested(options),
+            stages=requested(self._stages, options),
             env=env,
             cache=self.cache,
             force=options.force,
@@ -302,18 +303,6 @@ class Pipeline(LastResult):
             if not self._reuses(stage.config)
             and not (self._checkpoint if stage.config.checkpoint is None else stage.config.checkpoint)
         )
-
-    def _requested(self, options: RunOptions) -> Sequence[AnyStage]:
-        """The stages up to `options.until`.
-
-        Raises:
-            RecipeError: the options name an unknown stage.
-        """
-        names = self.stage_names()
-        for name in (options.until, *options.force):
-            if name is not None and name not in names:
-                raise RecipeError(f"there is no stage {name} in this recipe", remedy=f"its stages: {', '.join(names)}")
-        return self._stages if options.until is None else self._stages[: names.index(options.until) + 1]
 
     def _located(self, error: QairtError) -> QairtError:
         """An error about a setting, or several, with the file and line of each setting."""

@@ -230,7 +230,7 @@ def test_why(qairt, finished, place):
     assert (item["cached"], item["reason"]) == (False, "fan ar2 changed: stages.fan.suffix  → x")
     assert qairt("cache", "why", "upper", "ar7", *HERE).err == "Error: upper has no item ar7\n  its items: ar2\n"
     assert qairt("cache", "why", "uper", *HERE).err == (
-        "Error: there is no stage uper in this recipe\n  its stages: source, fan, upper, join\n"
+        "Error: there is no stage uper in this recipe\n  did you mean upper?\n"
     )
 
 

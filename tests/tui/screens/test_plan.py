@@ -188,6 +188,10 @@ async def test_until_and_force_plan_again_and_reach_the_run(made: Path) -> None:
         await pilot.pause()
         assert app.requested[-1] == PlanChoice()
         assert "nothing to run" in app.text()
+        await pilot.press("f", "k", "o")
+        await app.workers.wait_for_complete()
+        await pilot.pause()
+        assert app.requested[-1] == PlanChoice("source"), "what comes after the last stage is not forced"
 
 
 async def test_faults_are_shown_in_place_and_edited_where_they_are(made: Path) -> None:

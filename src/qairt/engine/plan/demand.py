@@ -89,8 +89,8 @@ def _is_read_at_the_end(stage: AnyStage) -> bool:
 
 
 def _is_wanted(plan: Plan, item: PlannedItem) -> bool:
-    forced = item.cause is not None and item.cause.kind in ("forced", "never")
-    return not is_let_go(plan, item.stage) or (forced and not item.stage.on_demand)
+    cause = item.cause.kind if item.cause is not None else ""
+    return not is_let_go(plan, item.stage) or cause == "forced" or (cause == "never" and not item.stage.on_demand)
 
 
 def _ends(plan: Plan) -> list[PlannedItem]:

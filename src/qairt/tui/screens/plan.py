@@ -207,9 +207,11 @@ class PlanScreen(Screen[None]):
         self.post_message(EditRequested(line))
 
     def action_until(self) -> None:
-        if (row := self.selected) is not None:
+        if (row := self.selected) is not None and (plan := self._planned.plan) is not None:
+            names = [planned.stage.name for planned in plan.stages]
             until = None if self._requested.until == row.stage else row.stage
-            self._plan_again(replace(self._requested, until=until))
+            after = names[names.index(row.stage) + 1 :] if until is not None else ()
+            self._plan_again(PlanChoice(until, self._requested.force.difference(after)))
 
     def action_force(self) -> None:
         if (row := self.selected) is not None:
