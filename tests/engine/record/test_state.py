@@ -231,6 +231,9 @@ def test_a_made_item_that_was_cleared_is_not_made_and_is_again_when_it_is_back()
     assert not state.show_cleared({"k2": 200.0, "k1": 50.0}), "it was cleared before it was made again"
     assert state.show_cleared({"k1": 200.0})
     assert (item.status, item.cleared, state.count("done")) == ("cleared", 200.0, 0)
+    assert state.ended("done") == [item], "how the run ended stays"
     assert not state.show_cleared({"k1": 200.0})
     assert state.show_cleared({})
     assert (item.status, item.cleared) == ("done", None)
+    item.status = "on_demand"
+    assert not state.show_cleared({"k1": 200.0}), "it is not there either way"

@@ -56,7 +56,7 @@ def print_end(result: RunResult, state: RunState, pipeline: Pipeline) -> None:
             report(f"Every item is finished, but {lost} could not be written. Run again to write what is missing.")
         return
     skipped = [item for item in state.items.values() if item.status not in MADE | {"failed"}]
-    kept = count(state.count("done", "cached"), "finished item is", "finished items are")
+    kept = count(state.count("done", "warn", "cached"), "finished item is", "finished items are")
     report("")
     if result.status == "interrupted":
         report(f"Interrupted after {duration(state.seconds)}. {kept} kept: the same command resumes there.")
@@ -72,7 +72,7 @@ def stage_table(watcher: Watcher) -> list[str]:
         by_stage.setdefault(item.stage, []).append(item)
     rows = []
     for stage, items in by_stage.items():
-        ran = [item for item in items if item.status == "done"]
+        ran = [item for item in items if item.status in ("done", "warn")]
         by_status = Counter(item.status for item in items)
         rows.append(
             (
@@ -82,11 +82,11 @@ def stage_table(watcher: Watcher) -> list[str]:
                 duration(sum(item.seconds for item in ran)) if ran else "",
                 f"{watcher.wall_time.fraction(stage):.0%}" if ran else "",
                 size(max(item.peak_rss for item in ran)) if ran and ran[0].peak_rss else "",
-                size(sum(item.bytes for item in ran)) if ran else "",
+                size(sum(item.written for item in ran)) if ran else "",
             )
         )
     total = watcher.state
-    done = [item for item in total.items.values() if item.status == "done"]
+    done = [item for item in total.items.values() if item.status in ("done", "warn")]
     rows.append(
         (
             "whole run",
@@ -94,8 +94,8 @@ def stage_table(watcher: Watcher) -> list[str]:
             str(total.count("cached") or ""),
             duration(total.seconds),
             "100%",
-            size(max(item.peak_rss for item in done)) if done and any(item.peak_rss for item in done) else "",
-            size(sum(item.bytes for item in done)),
+            size(total.peak_ram) if total.peak_ram else "",
+            size(sum(item.written for item in done)),
         )
     )
     header = ("stage", "ran", "cached", "time", "wall", "peak RAM", "written")

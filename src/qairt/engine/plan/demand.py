@@ -55,7 +55,8 @@ def decide(plan: Plan, cache: StageCache, asked: Collection[str] = ()) -> None:
             is_asked = item.name in asked
             if item.entry is None:
                 item.on_demand = not (is_asked or fields or id(item) in whole or _is_wanted(plan, item))
-                item.reason = NOT_NEEDED if item.on_demand else item.reason
+                if item.on_demand:
+                    item.reason, item.cleared = NOT_NEEDED, None
             elif not item.entry.is_whole and (
                 is_asked or id(item) in whole or (fields and not _has(cache, item, fields))
             ):

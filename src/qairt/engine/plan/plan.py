@@ -179,7 +179,7 @@ class _Planning:
             entry=entry,
             last=last,
             expected=expected,
-            bytes=entry.new_bytes if entry else expected.bytes,
+            bytes=min(entry.new_bytes, entry.bytes_here) if entry else expected.bytes,
             tools=tools,
         )
         if entry is not None and (source := replaced_source(item, entry)) is not None:

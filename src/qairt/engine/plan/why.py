@@ -82,9 +82,11 @@ class Summary:
 
     root_causes: tuple[RootCause, ...]
     items: int
+    """Without those on demand, as `on_demand` counts."""
     cached: int
     stale: int
     new: int
+    on_demand: int
 
     def lines(self) -> list[str]:
         """A line for each cause, and one for what reverting it would save."""
@@ -144,13 +146,14 @@ def summary(plan: Plan, recipe: Recipe) -> Summary:
         leaves = tuple(leaf.text for leaf in item.cause.leaves)
         groups.setdefault((item.cause.kind, *(leaves or (_group_name(item.cause),))), []).append(item)
     root_causes = [_root_cause(items, plan, by_name, recipe) for items in groups.values()]
-    everything = list(plan.items)
+    everything = [item for item in plan.items if not item.on_demand]
     return Summary(
         root_causes=tuple(sorted(root_causes, key=lambda root: (-root.stale, -root.new))),
         items=len(everything),
         cached=sum(item.cached for item in everything),
         stale=sum(item.stale for item in everything),
         new=sum(item.runs and not item.stale for item in everything),
+        on_demand=sum(item.on_demand for item in plan.items),
     )
 
 

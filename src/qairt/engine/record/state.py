@@ -91,6 +91,16 @@ class ItemState:
     """What it was before that."""
 
     @property
+    def written(self) -> int:
+        """Bytes of its files. Records of earlier versions hold only what it added to the disk."""
+        return self.size or self.bytes
+
+    @property
+    def ended_as(self) -> ItemStatus:
+        """How it ended in this run, whatever was cleared since."""
+        return self.before if self.status == "cleared" and self.before in MADE else self.status
+
+    @property
     def name(self) -> str:
         return f"{self.stage} {self.label}"
 
@@ -155,7 +165,7 @@ class RunState:
     log: deque[ev.LogLine] = field(default_factory=lambda: deque(maxlen=_LINES_KEPT))
     samples: deque[ev.ResourceSample] = field(default_factory=lambda: deque(maxlen=_SAMPLES_KEPT))
     peak_ram: int = 0
-    """Bytes, of the whole process tree."""
+    """Bytes, of the whole process tree; at least what one item took, which may lie between two samples."""
     stage_starts: list[tuple[float, str]] = field(default_factory=list)
     """When each stage started; some of their items may come from other runs."""
     stage_states: dict[str, StageState] = field(default_factory=dict)
@@ -247,13 +257,13 @@ class RunState:
                 item.bytes, item.size = event.bytes, event.size
                 item.directory = event.directory
                 self._stage(event).ended = event.time
-                _take_usage(item, event)
+                self._take_usage(item, event)
             case ev.ItemFailedEvent():
                 item = self._enter(event.stage, event.label, "failed")
                 item.error, item.log, item.ended = event.error, event.log, event.time
                 item.seconds = event.time - item.started if item.started is not None else 0.0
                 self._stage(event).ended = event.time
-                _take_usage(item, event)
+                self._take_usage(item, event)
             case ev.ItemSkipped():
                 item = self._enter(event.stage, event.label, event.kind)
                 item.message, item.ended = event.because, event.time
@@ -274,7 +284,7 @@ class RunState:
         changed = False
         for item in self.items.values():
             moment = cleared.get(item.key)
-            if moment is not None and item.status in MADE and moment > (item.ended or 0.0):
+            if moment is not None and item.status in MADE - {"on_demand"} and moment > (item.ended or 0.0):
                 item.before, item.status, item.cleared = item.status, "cleared", moment
                 changed = True
             elif moment is None and item.status == "cleared" and item.before in MADE:
@@ -293,6 +303,10 @@ class RunState:
 
     def count(self, *statuses: ItemStatus) -> int:
         return sum(item.status in statuses for item in self.items.values())
+
+    def ended(self, *statuses: ItemStatus) -> list[ItemState]:
+        """The items that ended so in this run, whatever was cleared since."""
+        return [item for item in self.items.values() if item.ended_as in statuses]
 
     def stages(self) -> list[str]:
         """Stages in order."""
@@ -360,7 +374,7 @@ class RunState:
     def _item(self, stage: str, label: str) -> ItemState:
         return self.items.setdefault((stage, label), ItemState(stage, label))
 
-
-def _take_usage(item: ItemState, event: ev.ItemFinished | ev.ItemFailedEvent) -> None:
-    item.peak_rss, item.cpu_seconds = event.peak_rss, event.cpu_seconds
-    item.bytes_read, item.bytes_written = event.bytes_read, event.bytes_written
+    def _take_usage(self, item: ItemState, event: ev.ItemFinished | ev.ItemFailedEvent) -> None:
+        item.peak_rss, item.cpu_seconds = event.peak_rss, event.cpu_seconds
+        item.bytes_read, item.bytes_written = event.bytes_read, event.bytes_written
+        self.peak_ram = max(self.peak_ram, item.peak_rss)

@@ -43,11 +43,11 @@ class Ending:
 def ending_of(state: RunState, cache: StageCache) -> Ending:
     """Reads the cache entry of every item: not for the thread of a screen."""
     items = list(state.items.values())
-    reused = [entry for item in items if item.status == "cached" and (entry := cache.present(item.key))]
+    reused = [entry for item in state.ended("cached") if (entry := cache.present(item.key))]
     return Ending(
         made=tuple(_made(items, cache)),
         seconds_saved=sum(entry.seconds for entry in reused),
-        bytes_written=sum(item.size or item.bytes for item in items if item.status in ("done", "warn")),
+        bytes_written=sum(item.written for item in state.ended("done", "warn")),
         warnings=tuple(_warnings(state)),
     )
 
@@ -75,7 +75,7 @@ def _folder(name: str, folder: Path) -> Made:
 
 def _warnings(state: RunState) -> Iterator[str]:
     for item in state.items.values():
-        if item.status == "warn":
+        if item.ended_as == "warn":
             yield f"{item.name}: {item.message}"
     for line in state.log:
         if line.level != "info":

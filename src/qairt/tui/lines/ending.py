@@ -97,7 +97,7 @@ def _next(state: RunState, ending: Ending | None, look: Look) -> Iterator[_Line]
 def _outcome(state: RunState) -> Iterator[_Line]:
     mark = {"done": "✓", "failed": "×", "interrupted": "?"}.get(state.status, "▶")
     role = state.status if state.status in ("done", "failed", "interrupted", "running") else "waiting"
-    ran, cached = state.count("done", "warn"), state.count("cached")
+    ran, cached = len(state.ended("done", "warn")), len(state.ended("cached"))
     yield "", f"{mark} {state.status} in {duration(state.seconds)}", f"bold $state-{role}"
     made = f"{count(ran, 'item')} made, {cached} reused from the cache"
     failed = state.count("failed")
@@ -133,7 +133,7 @@ def _files(made: Made) -> Iterator[_Line]:
 def _time(state: RunState, ending: Ending | None) -> Iterator[_Line]:
     yield "took", duration(state.seconds), ""
     if ending is not None and ending.seconds_saved >= 1:
-        reused = count(state.count("cached"), "item")
+        reused = count(len(state.ended("cached")), "item")
         yield "saved", f"{duration(ending.seconds_saved)} of work: {reused} reused from the cache", "$state-cached"
     if state.peak_ram:
         of = f" of {size(state.ram)}" if state.ram else ""

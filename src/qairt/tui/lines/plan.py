@@ -176,10 +176,9 @@ def head_lines(name: str, cache: str, plan: PlanTable, summary: Summary, memory:
         counts.append(f"{cleared} cleared {look.mark('cleared')}")
     if summary.new:
         counts.append(f"{summary.new} new")
-    on_demand = sum(item.on_demand for row in plan.rows for item in row.items)
-    if on_demand:
-        counts.append(f"{on_demand} on demand {look.mark('on_demand')}")
-    if summary.cached + on_demand == summary.items:
+    if summary.on_demand:
+        counts.append(f"{summary.on_demand} on demand {look.mark('on_demand')}")
+    if summary.cached == summary.items:
         counts.append("nothing to run")
     else:
         counts.append(in_words(plan.eta))
