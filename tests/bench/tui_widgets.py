@@ -29,7 +29,8 @@ from textual.timer import Timer
 from textual.widgets import DataTable
 
 from qairt.engine.record import events as ev
-from qairt.engine.record.state import ItemStatus, RunState
+from qairt.engine.record.item_state import ItemStatus
+from qairt.engine.record.state import RunState
 from qairt.tui.terminal.glyphs import MARKS
 from qairt.tui.themes import VARIABLE_DEFAULTS
 from qairt.tui.widgets.matrix import StageMatrix

@@ -12,7 +12,7 @@ from textual.app import App
 from textual.color import Color
 from textual.theme import Theme
 
-from qairt.engine.record.state import ItemStatus
+from qairt.engine.record.item_state import ItemStatus
 from qairt.tui.themes import DEFAULT_THEME, VARIABLE_DEFAULTS, load_themes, read_theme, register_all, shipped_themes
 
 SHIPPED = {"qairt-dark", "qairt-light", "high-contrast", "colorblind", "mono"}

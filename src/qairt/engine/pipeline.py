@@ -281,7 +281,7 @@ class Pipeline(LastResult):
     def _planner(self, env: Env, options: RunOptions) -> Planner:
         uncached = frozenset(stage.name for stage in self._stages if not self._reuses(stage.config))
         return Planner(
-            stages=requested(self._stages, options),
+            stages=requested(self._stages, options.until, options.force),
             env=env,
             cache=self.cache,
             force=options.force,

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from qairt.engine.record.state import ItemStatus
+from qairt.engine.record.item_state import ItemStatus
 from qairt.engine.record.summary import RunSummary
 from qairt.recipe.configs import BASE
 from qairt.verify.result import QUANTIZED, LayerCost, ModelFidelity, PartFidelity, TokenFidelity, VectorFidelity

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from qairt.amounts import count, duration
 from qairt.engine.cache.entry import Entry
-from qairt.engine.record.state import MADE, RunState
+from qairt.engine.record.item_state import MADE
+from qairt.engine.record.state import RunState
 from qairt.engine.record.summary import RunSummary
 from qairt.report.recorded import RecordedRun
 

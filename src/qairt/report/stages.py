@@ -8,7 +8,8 @@ from pathlib import Path
 
 from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.output_record import OutputRecords
-from qairt.engine.record.state import MADE, ItemState, RunState
+from qairt.engine.record.item_state import MADE, ItemState
+from qairt.engine.record.state import RunState
 from qairt.engine.run.gallery import page_in
 from qairt.report.facts import Output, Reason, StageLine, StageUsage
 

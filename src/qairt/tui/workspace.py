@@ -14,7 +14,8 @@ from qairt.engine.cache.entry import Entry
 from qairt.engine.cache.manifest_words import ManifestReader
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.folder import RunFolder, run_folders
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.item_state import ItemState
+from qairt.engine.record.state import RunState
 from qairt.project import PlanResult, Project
 from qairt.tui.background import BackgroundWork
 from qairt.tui.session import EngineSession, HostSession, PlanSession, ReplaySession

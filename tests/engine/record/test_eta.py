@@ -23,7 +23,8 @@ from qairt.engine.record.eta import (
     remaining,
     wall_seconds,
 )
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.item_state import ItemState
+from qairt.engine.record.state import RunState
 
 
 def state(*items: ItemState, **fields: object) -> RunState:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from qairt.engine.record.item_state import ItemState
 from qairt.engine.record.progress import Progress, progress_of
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.state import RunState
 
 
 def item(name: str, status: str, seconds: float, **fields: object) -> ItemState:

@@ -14,7 +14,8 @@ from toy_stages import Fan, FanConfig, Source, SourceConfig
 from qairt import Pipeline, RunOptions
 from qairt.engine.record import events as ev
 from qairt.engine.record.events import parse_event, read_events
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.item_state import ItemState
+from qairt.engine.record.state import RunState
 
 
 def planned(label: str, cached: bool = False, seconds: float = 10.0) -> dict[str, Any]:

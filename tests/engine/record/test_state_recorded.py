@@ -11,7 +11,8 @@ from simulated_runs import Kind, compile_plan, simulation_of, write_run
 
 from qairt.engine.record import events as ev
 from qairt.engine.record.events import EventTail, read_events
-from qairt.engine.record.state import BUSY, RunState
+from qairt.engine.record.item_state import BUSY
+from qairt.engine.record.state import RunState
 
 
 def folded(path: Path) -> RunState:

@@ -13,7 +13,8 @@ from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Footer, Input, Static
 
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.item_state import ItemState
+from qairt.engine.record.state import RunState
 from qairt.tui.keymap import bindings
 from qairt.tui.screens.log import LogScreen
 from qairt.tui.terminal.glyphs import Look

@@ -10,7 +10,8 @@ from textual.content import Content
 
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.record import events as ev
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.item_state import ItemState
+from qairt.engine.record.state import RunState
 from qairt.engine.run.options import RunOptions
 from qairt.tui.lines.detail import detail_lines
 from qairt.tui.terminal.glyphs import Look

@@ -10,7 +10,8 @@ from qairt.cli import exit_codes
 from qairt.cli.console import emit, report, table
 from qairt.cli.failures import report_item
 from qairt.cli.text.place import shown
-from qairt.engine.record.state import MADE, ItemState, RunState
+from qairt.engine.record.item_state import MADE, ItemState
+from qairt.engine.record.state import RunState
 
 if TYPE_CHECKING:
     from qairt.cli.watch.watcher import Watcher

@@ -10,8 +10,9 @@ from pathlib import Path
 from qairt.cli.watch.watcher import clock
 from qairt.engine.record.events import AnyEvent, EventTail, RunFinished, RunStarted
 from qairt.engine.record.folder import RunFolder, run_folders
+from qairt.engine.record.item_state import MADE, UNMADE, ItemState
 from qairt.engine.record.sentences import format_event, nothing_written
-from qairt.engine.record.state import MADE, UNMADE, ItemState, RunState
+from qairt.engine.record.state import RunState
 from qairt.engine.record.tool_lines import folded
 from qairt.errors import RecipeError
 from qairt.files import open_regular

@@ -13,8 +13,9 @@ from qairt.cli.watch.watcher import Watcher, clock
 from qairt.engine.record import events as ev
 from qairt.engine.record import sentences as messages
 from qairt.engine.record.eta import SmoothEta, in_words
+from qairt.engine.record.item_state import BUSY
 from qairt.engine.record.progress import progress_of
-from qairt.engine.record.state import BUSY, RunState
+from qairt.engine.record.state import RunState
 
 QUIET_SECONDS = 10.0
 """After this long without a line, the running items are listed."""

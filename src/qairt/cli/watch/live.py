@@ -13,8 +13,8 @@ from qairt.cli.watch.watcher import Watcher
 from qairt.engine.record import events as ev
 from qairt.engine.record import sentences as messages
 from qairt.engine.record.eta import SmoothEta, done_of, in_words, is_overdue
+from qairt.engine.record.item_state import BUSY
 from qairt.engine.record.progress import finished_of_work, progress_of
-from qairt.engine.record.state import BUSY
 from qairt.printable import printable
 
 if TYPE_CHECKING:

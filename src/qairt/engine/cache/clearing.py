@@ -16,7 +16,8 @@ from qairt.engine.cache.store import Store
 from qairt.engine.cache.trash import Cleared
 from qairt.engine.record.events import read_events
 from qairt.engine.record.folder import live_runs
-from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, RunState
+from qairt.engine.record.item_state import BUSY, MADE, UNMADE, ItemState
+from qairt.engine.record.state import RunState
 from qairt.errors import CacheError
 
 Scope = Literal["item", "row", "stage"]

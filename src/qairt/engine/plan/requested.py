@@ -10,28 +10,27 @@ from qairt.recipe.names import nearest
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from qairt.engine.run.options import RunOptions
     from qairt.engine.stage import AnyStage
 
 
-def requested(stages: Sequence[AnyStage], options: RunOptions) -> Sequence[AnyStage]:
-    """The stages up to `options.until`.
+def requested(stages: Sequence[AnyStage], until: str | None, force: Collection[str]) -> Sequence[AnyStage]:
+    """The stages up to `until`.
 
     Raises:
-        RecipeError: the options name an unknown stage, or force one after the last.
+        RecipeError: one of the names is unknown, or a stage after the last is forced.
     """
     names = [stage.name for stage in stages]
-    for name in options.force:
+    for name in force:
         require_stage(name, names)
-    if options.until is None:
+    if until is None:
         return stages
-    require_stage(options.until, names)
-    end = names.index(options.until) + 1
+    require_stage(until, names)
+    end = names.index(until) + 1
     for name in names[end:]:
-        if name in options.force:
+        if name in force:
             raise RecipeError(
-                f"{name} cannot be forced: it comes after {options.until}, where the run ends",
-                remedy=f"leave out --force {name} or --until {options.until}",
+                f"{name} cannot be forced: it comes after {until}, where the run ends",
+                remedy=f"leave out --force {name} or --until {until}",
             )
     return stages[:end]
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from math import exp, inf, log, sqrt
 from typing import TYPE_CHECKING
 
-from qairt.engine.record.state import BUSY, MADE, UNMADE
+from qairt.engine.record.item_state import BUSY, MADE, UNMADE
 
 if TYPE_CHECKING:
-    from qairt.engine.record.state import ItemState, RunState
+    from qairt.engine.record.item_state import ItemState
+    from qairt.engine.record.state import RunState
 
 _DASH = "\N{EN DASH}"
 

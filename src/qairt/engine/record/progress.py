@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from qairt.engine.record.eta import done_of
-from qairt.engine.record.state import BUSY, MADE, ItemStatus
+from qairt.engine.record.item_state import BUSY, MADE, ItemStatus
 
 if TYPE_CHECKING:
     from qairt.engine.record.state import RunState

@@ -9,7 +9,8 @@ from pathlib import Path
 from qairt.amounts import about, count, duration, size
 from qairt.engine.record import events as ev
 from qairt.engine.record.eta import in_words, is_overdue, remaining
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.item_state import ItemState
+from qairt.engine.record.state import RunState
 
 _TAIL = 6
 """Lines of a tool that are repeated with a failure."""

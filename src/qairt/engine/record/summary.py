@@ -10,8 +10,9 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from qairt.engine.record.events import EventTail
 from qairt.engine.record.folder import Liveness, RunFolder
+from qairt.engine.record.item_state import ItemState, ItemStatus
 from qairt.engine.record.metrics_file import MetricsFile
-from qairt.engine.record.state import ItemState, ItemStatus, RunState
+from qairt.engine.record.state import RunState
 from qairt.files import read_regular
 
 SummaryState = Literal["running", "done", "failed", "interrupted", "unknown"]

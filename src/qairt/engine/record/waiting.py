@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from qairt.engine.record.state import BUSY, MADE, ItemState, RunState
+from qairt.engine.record.item_state import BUSY, MADE, ItemState
+from qairt.engine.record.state import RunState
 
 
 def waits_for(item: ItemState, run: RunState) -> str:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from qairt.engine.cache.cache import StageCache
 from qairt.engine.cache.entry import ENTRY
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.item_state import ItemState
+from qairt.engine.record.state import RunState
 from qairt.files import files_below
 
 _LARGEST = 6

@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.folder import Request
-from qairt.engine.record.state import BUSY, RunState
+from qairt.engine.record.item_state import BUSY
+from qairt.engine.record.state import RunState
 from qairt.engine.run.scheduler import Scheduler
 from qairt.engine.run.stop import Cancellations
 

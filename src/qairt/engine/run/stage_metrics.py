@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from qairt.engine.record import events as ev
+from qairt.engine.record.item_state import BUSY, MADE, ItemState
 from qairt.engine.record.metrics_file import MetricsFile
-from qairt.engine.record.state import BUSY, MADE, ItemState, RunState, StageState
+from qairt.engine.record.state import RunState, StageState
 
 if TYPE_CHECKING:
     from pydantic import JsonValue

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from qairt.engine.record.folder import RunFolder
+from qairt.engine.record.item_state import BUSY
 from qairt.engine.record.sentences import nothing_written
-from qairt.engine.record.state import BUSY
 from qairt.tui.actions.plan import PlanActions
 from qairt.tui.workspace import Workspace
 

@@ -6,7 +6,8 @@ import time
 
 from qairt.amounts import count, duration
 from qairt.engine.record.folder import Action
-from qairt.engine.record.state import BUSY, UNMADE, ItemState, RunState
+from qairt.engine.record.item_state import BUSY, UNMADE, ItemState
+from qairt.engine.record.state import RunState
 from qairt.errors import QairtError
 from qairt.tui.actions.plan import PlanActions
 from qairt.tui.lines.matrix import percent

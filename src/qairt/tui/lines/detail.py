@@ -13,8 +13,9 @@ from qairt.engine.cache.manifest_words import CURRENT
 from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.plan.planned import PlannedItem, short
 from qairt.engine.record.eta import is_overdue
+from qairt.engine.record.item_state import ItemState
 from qairt.engine.record.sentences import stopped
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.state import RunState
 from qairt.engine.record.waiting import waits_for
 from qairt.tui.lines.matrix import percent, plain
 from qairt.tui.lines.plan import spread

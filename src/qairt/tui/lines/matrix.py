@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from qairt.amounts import short_age
 from qairt.engine.axes import label
 from qairt.engine.record.eta import done_of, is_blended, is_overdue, left_of, wall_seconds
-from qairt.engine.record.state import BUSY, MADE, UNMADE, ItemState, ItemStatus, RunState
+from qairt.engine.record.item_state import BUSY, MADE, UNMADE, ItemState, ItemStatus
+from qairt.engine.record.state import RunState
 
 ItemKey = tuple[str, str]
 """Stage and label of an item."""

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from textual.content import Content
 
 from qairt.amounts import duration
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.item_state import ItemState
+from qairt.engine.record.state import RunState
 from qairt.tui.lines.matrix import ItemKey, plain
 from qairt.tui.terminal.glyphs import Look, in_words
 

@@ -17,7 +17,8 @@ from qairt.engine.plan.announce import planned_entries
 from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.plan.why import Summary
 from qairt.engine.record.eta import Eta, in_words, remaining, wall_seconds
-from qairt.engine.record.state import ItemState, ItemStatus, RunState
+from qairt.engine.record.item_state import ItemState, ItemStatus
+from qairt.engine.record.state import RunState
 from qairt.errors import QairtError, RecipeError
 from qairt.tui.lines.matrix import clock, matrix_rows, plain
 from qairt.tui.lines.runs import cut

@@ -10,7 +10,7 @@ from pathlib import PurePath
 from rich.cells import cell_len, set_cell_size
 
 from qairt.amounts import age, count, size
-from qairt.engine.record.state import ItemStatus
+from qairt.engine.record.item_state import ItemStatus
 from qairt.engine.record.summary import RunSummary, SummaryState
 from qairt.tui.lines.matrix import clock
 from qairt.tui.terminal.glyphs import Look

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from itertools import groupby
 from typing import Literal
 
-from qairt.engine.record.state import BUSY, MADE, ItemState, ItemStatus
+from qairt.engine.record.item_state import BUSY, MADE, ItemState, ItemStatus
 from qairt.tui.lines.matrix import Cell, ItemKey, Matrix, MatrixRow, clock, time_left
 
 Kind = Literal["only", "folded", "open", "part"]

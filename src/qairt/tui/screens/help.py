@@ -14,7 +14,7 @@ from textual.containers import Vertical, VerticalScroll
 from textual.screen import ModalScreen
 from textual.widgets import Input, Static
 
-from qairt.engine.record.state import ItemStatus
+from qairt.engine.record.item_state import ItemStatus
 from qairt.tui.key_names import SCOPES, effective, key_names
 from qairt.tui.keymap import KEYS, bindings
 from qairt.tui.terminal.glyphs import MARKS, Look, in_words

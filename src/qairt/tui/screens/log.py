@@ -16,8 +16,9 @@ from textual.screen import Screen
 from textual.widgets import Footer, Input, Static
 
 from qairt.amounts import count, size
+from qairt.engine.record.item_state import BUSY
 from qairt.engine.record.sentences import nothing_written
-from qairt.engine.record.state import BUSY, RunState
+from qairt.engine.record.state import RunState
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.runs import cut
 from qairt.tui.terminal.glyphs import Look

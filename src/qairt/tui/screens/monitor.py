@@ -16,9 +16,10 @@ from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.eta import SmoothEta, in_words
 from qairt.engine.record.events import Event, ResourceSample
+from qairt.engine.record.item_state import BUSY, UNMADE, ItemState
 from qairt.engine.record.progress import finished_of_work, progress_of
 from qairt.engine.record.sentences import failures, nothing_written
-from qairt.engine.record.state import BUSY, UNMADE, ItemState, RunState
+from qairt.engine.record.state import RunState
 from qairt.engine.settings_in_force import RecipeValue
 from qairt.tui.key import MonitorAction
 from qairt.tui.keymap import bindings

@@ -6,7 +6,8 @@ from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.item_state import ItemState
+from qairt.engine.record.state import RunState
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.matrix import ItemKey, plain
 from qairt.tui.lines.needs import NeedsLine, needs_lines

@@ -14,7 +14,7 @@ from textual.screen import ModalScreen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
-from qairt.engine.record.state import ItemStatus
+from qairt.engine.record.item_state import ItemStatus
 from qairt.tui.keymap import bindings
 from qairt.tui.terminal.glyphs import MARKS, Look, in_words
 

@@ -11,7 +11,8 @@ from textual.widgets import Static
 
 from qairt.engine.cache.entry import Entry
 from qairt.engine.plan.planned import PlannedItem
-from qairt.engine.record.state import ItemState, RunState
+from qairt.engine.record.item_state import ItemState
+from qairt.engine.record.state import RunState
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.detail import detail_lines
 from qairt.tui.terminal.glyphs import Look

@@ -8,7 +8,7 @@ from typing import Literal
 
 from rich.cells import cell_len, set_cell_size
 
-from qairt.engine.record.state import ItemStatus
+from qairt.engine.record.item_state import ItemStatus
 from qairt.tui.lines.matrix import Cell, Matrix
 from qairt.tui.lines.stage_rows import ShownRow, cells_of_bar
 from qairt.tui.terminal.glyphs import Look

@@ -10,7 +10,8 @@ from textual.geometry import Region, Size
 from textual.scroll_view import ScrollView
 from textual.strip import Strip
 
-from qairt.engine.record.state import ItemStatus, RunState
+from qairt.engine.record.item_state import ItemStatus
+from qairt.engine.record.state import RunState
 from qairt.tui.lines.matrix import EMPTY, Matrix, matrix_rows
 from qairt.tui.lines.stage_rows import ShownRow, StageGroup, shown_rows, stage_groups
 from qairt.tui.terminal.glyphs import Look
