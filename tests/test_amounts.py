@@ -2,7 +2,7 @@
 
 import pytest
 
-from qairt.amounts import about, age, compact, count, duration, parse_size, size
+from qairt.amounts import about, age, compact, count, duration, option_size, parse_size, size
 
 
 @pytest.mark.parametrize(
@@ -40,6 +40,15 @@ def test_parse_size(text, bytes_):
     assert parse_size(text) == bytes_
 
 
+@pytest.mark.parametrize(
+    ("needed", "option"),
+    [(999, "999"), (1_000_001, "1001K"), (3_012_400, "3013K"), (24_012_300_000, "24013M"), (2 * 10**12 + 1, "2001G")],
+)
+def test_the_option_that_allows_a_size(needed, option):
+    assert option_size(needed) == option
+    assert parse_size(option) >= needed
+
+
 @pytest.mark.parametrize("text", ["", "8X", "G", "-1G", "8iB", "1,5G"])
 def test_what_is_no_size(text):
     with pytest.raises(ValueError, match=r"is not a size; write for example 8G, 500M or 16GiB"):
@@ -47,5 +56,5 @@ def test_what_is_no_size(text):
 
 
 def test_no_memory_at_all():
-    with pytest.raises(ValueError, match=r"'0' leaves no memory at all"):
+    with pytest.raises(ValueError, match=r"'0' is not above zero"):
         parse_size("0")

@@ -61,6 +61,12 @@ def count(number: int, noun: str, plural: str | None = None) -> str:
     return f"{number:,} {noun if number == 1 else plural or noun + 's'}"
 
 
+def option_size(count: int) -> str:
+    """Bytes as an option takes them, rounded up to four digits or more: `24013M`."""
+    unit = next((unit for unit in "GMK" if count > 1000 * _UNITS[unit]), "")
+    return f"{-(-count // _UNITS[unit])}{unit}"
+
+
 def parse_size(text: str) -> int:
     """Bytes of `8G`, `500MB`, `1.5 GiB` or a plain number.
 
@@ -76,5 +82,5 @@ def parse_size(text: str) -> int:
     base = 1024 ** "KMGT".index(unit) * 1024 if binary else _UNITS[unit]
     total = int(float(number) * base)
     if total <= 0:
-        raise ValueError(f"{text!r} leaves no memory at all")
+        raise ValueError(f"{text!r} is not above zero")
     return total

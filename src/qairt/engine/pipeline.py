@@ -180,6 +180,7 @@ class Pipeline(LastResult):
             QairtError: from the first stage that cannot run with these settings.
         """
         env = env or self.env()
+        self.cache.require_folder()
         for stage in self._stages:
             self.check_stage(stage, env, tools=tools)
         if tools:

@@ -121,7 +121,7 @@ def test_what_cannot_be_is_refused_before_it_starts(tmp_path):
         made.construct(options(disk=BIG // 2))
     assert str(caught.value) == (
         f"{tmp_path}: the run takes at least 1 MB of disk at its peak, and --disk allows 500 kB\n"
-        "  allow more, or set `keep: bundle` in the recipe, which deletes all else once it is used"
+        "  give --disk 1050K or more, or set `keep: bundle` in the recipe, which deletes all else once it is used"
     )
     assert list(made.cache.entries()) == []
     require_within_limit(made.plan(), options(disk=2 * BIG), made.state_folder)

@@ -60,6 +60,15 @@ def test_a_file_where_a_folder_should_be(tmp_path):
     assert (tmp_path / "file").read_text() == "mine"
 
 
+def test_a_file_in_the_place_of_the_cache_is_told_as_that(tmp_path):
+    (tmp_path / "file").write_text("mine")
+    made = pipeline(tmp_path / "file", {"visualization": {"enable": True}})
+    for attempt in (made.check, made.plan, lambda: run(made)):
+        with pytest.raises(CacheError, match=rf"cannot be written: {tmp_path}/file is not a folder"):
+            attempt()
+    assert (tmp_path / "file").read_text() == "mine"
+
+
 @pytest.mark.skipif(os.getuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written(tmp_path):
     (tmp_path / "locked").mkdir(mode=0o500)

@@ -88,15 +88,27 @@ class StageCache:
         except OSError as error:
             raise unwritable(error, _WHAT, self._root, instead=_INSTEAD) from error
 
+    def require_folder(self) -> Path:
+        """Check, without creating anything, that nothing else is in the place of the folder.
+
+        Returns:
+            The folder, or as much of its path as exists.
+
+        Raises:
+            CacheError: something else is.
+        """
+        there = next((path for path in (self._root, *self._root.parents) if os.path.lexists(path)), self._root)
+        if not there.is_dir():
+            raise _unwritable(self._root, f"{there} is not a folder", _INSTEAD)
+        return there
+
     def require_writable(self) -> None:
         """Check, without creating anything, that the folder can be written.
 
         Raises:
             CacheError: it cannot, or something else is in its place.
         """
-        there = next((path for path in (self._root, *self._root.parents) if os.path.lexists(path)), self._root)
-        if not there.is_dir():
-            raise _unwritable(self._root, f"{there} is not a folder", _INSTEAD)
+        there = self.require_folder()
         if not os.access(there, os.W_OK | os.X_OK):
             at = "it" if there == self._root else str(there)
             raise _unwritable(self._root, f"{at} is read-only for this user", f"make it writable, or {_INSTEAD}")

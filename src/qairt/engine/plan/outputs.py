@@ -183,10 +183,10 @@ def _require_free_of_cache(directory: Path, stages: Sequence[AnyStage], cache_di
 
 def _require_writable(directory: Path, where: str, cache_dir: Path) -> None:
     there = next((path for path in (directory, *directory.parents) if os.path.lexists(path)), directory)
-    if not there.is_dir():
-        raise RecipeError(f"{there} is not a folder", where=where, remedy="move it away, or choose another folder")
     if there == cache_dir or there in cache_dir.parents:
         return  # the cache directory as a whole is checked once: see StageCache.require_writable
+    if not there.is_dir():
+        raise RecipeError(f"{there} is not a folder", where=where, remedy="move it away, or choose another folder")
     if not os.access(there, os.W_OK | os.X_OK):
         raise RecipeError(
             f"{there} cannot be written", where=where, remedy="make it writable, or choose another folder"

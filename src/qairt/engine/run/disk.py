@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from qairt.amounts import size
+from qairt.amounts import option_size, size
 from qairt.engine.cache.store import Store
 from qairt.engine.plan.disk import DiskLimit, least_disk, peak_disk, within
 from qairt.engine.plan.planned import Plan
@@ -49,7 +49,8 @@ def require_within_limit(plan: Plan, options: RunOptions, state_folder: Path) ->
         raise CacheError(
             f"the run takes at least {size(there + least)} of disk at its peak, and --disk allows {size(options.disk)}",
             where=str(state_folder.parent),
-            remedy="allow more, or set `keep: bundle` in the recipe, which deletes all else once it is used",
+            remedy=f"give --disk {option_size(there + least)} or more, or set `keep: bundle` in the recipe, "
+            "which deletes all else once it is used",
         )
     return limit
 
