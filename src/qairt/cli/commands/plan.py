@@ -81,6 +81,7 @@ def print_plan(
     from qairt.cli.text.estimate import at_most_lines
     from qairt.cli.text.next_step import after_plan, tell_next
     from qairt.cli.text.plan import disk_lines, expected, plan_lines
+    from qairt.engine.plan.memory import memory_warnings
     from qairt.engine.run.disk import expected_peak, require_within_limit
     from qairt.engine.run.options import RunOptions
     from qairt.machine import available_cores
@@ -91,14 +92,15 @@ def print_plan(
     env = pipeline.env(options)
     planned = pipeline.plan(options, env)
     disk = expected_peak(planned, options, require_within_limit(planned, options, pipeline.state_folder))
+    notes = [*pipeline.notes(), *memory_warnings(planned, options.ram)]
     chip = at_most(env, planned, pipeline.state_folder)
     if display.as_json:
         eta = asdict(expected(planned, jobs, options.ram))
         at_best = None if chip is None else asdict(chip)
         eta |= {"peak_disk": disk}
-        emit_json({**planned.as_dict(), "estimate": eta, "at_most": at_best, "notices": pipeline.notes()})
+        emit_json({**planned.as_dict(), "estimate": eta, "at_most": at_best, "notices": notes})
         return
-    for note in pipeline.notes():
+    for note in notes:
         report_note(note)
     for line in plan_lines(planned, jobs=jobs, memory=options.ram, brief=display.brief):
         emit(line)

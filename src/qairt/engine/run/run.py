@@ -8,6 +8,7 @@ from collections.abc import Callable
 from contextlib import closing, suppress
 
 from qairt.engine.axes import Coord
+from qairt.engine.plan.memory import memory_warnings
 from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.plan.reads import is_outdated, replaced_source
 from qairt.engine.record import events as ev
@@ -221,8 +222,10 @@ class Run:
         except QairtError as error:
             self._finish(plan, "failed", 0.0, str(error))
             raise
-        if warning is not None:
-            self._stream.emit(ev.LogLine(level="warning", message=warning))
+        tight = [] if self._options.scheduler else memory_warnings(plan, self._options.ram)
+        for message in (warning, *tight):
+            if message is not None:
+                self._stream.emit(ev.LogLine(level="warning", message=message))
 
     def _note_cached(self, item: PlannedItem) -> None:
         if item.key not in self._cached and item.name not in self._executed:
