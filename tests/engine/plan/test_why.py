@@ -53,6 +53,20 @@ def differing(folder: Path, text: str, *words: str) -> tuple[Pipeline, dict[str,
     return pipeline, {item.name: key_diff(plan, item, pipeline.recipe) for item in plan.items}
 
 
+def test_a_damaged_result_is_told_as_that_by_every_plan_until_it_is_made_again(made: Path) -> None:
+    *_, item = toys(made, PLAIN).plan().items
+    assert item.entry is not None
+    (item.entry.directory / "output.json").write_text("{}")
+    for _ in range(2):
+        pipeline = toys(made, PLAIN)
+        again = next(other for other in pipeline.plan().to_run() if other.name == item.name)
+        assert again.reason == "its result was damaged or removed"
+        assert again.stale
+        assert summary(pipeline.plan(), pipeline.recipe).lines() == ["1 of 1 stale item: its result was damaged or removed"]
+    assert toys(made, PLAIN).construct(INLINE).executed == [item.name]
+    assert toys(made, PLAIN).plan().to_run() == []
+
+
 def test_a_setting_is_the_root_of_all_that_follows(made: Path) -> None:
     pipeline, diffs = differing(made, PLAIN.replace("suffix: a", "suffix: b"))
     own = diffs["fan ar1"]

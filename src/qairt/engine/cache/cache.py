@@ -35,7 +35,7 @@ from qairt.engine.digests import shared_digests
 from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.stage import AnyStage, StageConfig, StageOutput
 from qairt.errors import CacheError, unwritable
-from qairt.files import files_below, make_folder, open_regular, require_writable, set_aside, write_atomic
+from qairt.files import BAD, files_below, make_folder, open_regular, require_writable, set_aside, write_atomic
 from qairt.folders import flush_tree, put_in_place, temporary_folder
 
 _NOT_STAGES = {"runs", "blobs", "locks", "trash"}
@@ -149,6 +149,10 @@ class StageCache:
         self.blobs.release_damaged(file["sha256"] for file in entry.files.values())
         with suppress(OSError):  # a read-only cache: it stays, and is not used
             set_aside(entry.directory)
+
+    def was_set_aside(self, stage_name: str, key: str) -> bool:
+        """Whether an entry of `key` was damaged, and nothing has deleted what is left of it."""
+        return any(self._root.glob(f"{stage_name}/{BAD}{stage_name}_{key[:8]}*"))
 
     def retire_if_damaged(self, entries: Iterable[Entry], path: Path) -> None:
         """Set the entry that holds `path` aside if its content, read anew, is not what was stored."""

@@ -27,6 +27,8 @@ CHANGES: frozenset[Kind] = frozenset(
 """Kinds that mean something changed since an item was made."""
 NEW = "not built yet"
 """The reason of an item that was never made."""
+DAMAGED = "its result was damaged or removed"
+"""The reason of an item whose entry cannot be used, or is gone."""
 EARLIER = "was made by an earlier version of qairt, which did not record which parts of the model it depends on"
 """Why an item runs whose entry does not say whether a facet that it depends on has changed."""
 NEVER = "this stage, or one before it, is never reused"
@@ -48,7 +50,7 @@ def cause_of(item: PlannedItem, known: Mapping[str, Entry], *, forced: bool, nev
     elif item.last is None:
         return _never_made(item)
     elif item.last.key == item.key:
-        cause = Cause("removed", item.name, note="its result was damaged or removed")
+        cause = Cause("removed", item.name, note=DAMAGED)
     else:
         return _changed(item, item.last, known)
     return cause, cause.text

@@ -14,7 +14,7 @@ from qairt.engine.cache.entry import newest_by_item
 from qairt.engine.cache.journal import cleared_at
 from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.libraries import minor_versions
-from qairt.engine.plan.cause import NEVER, cause_of
+from qairt.engine.plan.cause import DAMAGED, NEVER, cause_of
 from qairt.engine.plan.costs import CostHistory, Expectation, size_bucket
 from qairt.engine.plan.demand import decide, kept_of
 from qairt.engine.plan.key import StageFacts, interchangeable_entry, item_inputs
@@ -190,6 +190,8 @@ class _Planning:
             item.cleared = self._cleared[key]
             note = when_cleared(item.cleared, time.time(), "`qairt cache undo`")
             item.cause, item.reason = Cause("removed", name, note=note), note
+        elif entry is None and reusable and self._cache.was_set_aside(stage.name, key):
+            item.cause, item.reason = Cause("removed", name, note=DAMAGED), DAMAGED
         elif entry is None:
             never = "enable_cache is false" if uncached else NEVER if self._stateful else ""
             item.cause, item.reason = cause_of(item, self.plan.known, forced=forced, never=never)

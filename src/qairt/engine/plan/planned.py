@@ -244,7 +244,8 @@ class PlannedItem:
     @property
     def stale(self) -> bool:
         """It was made before and is rebuilt."""
-        return self.runs and (self.last is not None or self.cleared is not None)
+        lost = self.cause is not None and self.cause.kind == "removed" and self.cause.item == self.name
+        return self.runs and (self.last is not None or lost)
 
 
 @dataclass
