@@ -26,6 +26,7 @@ from qairt.engine.plan.requested import requested
 from qairt.engine.record.events import Event
 from qairt.engine.record.folder import RunFolder, new_run_folder
 from qairt.engine.record.known_caches import remember_cache
+from qairt.engine.record.metrics_file import MetricsFile
 from qairt.engine.run.options import RunOptions, RunResult
 from qairt.engine.run.output_run import prepare_outputs
 from qairt.engine.run.run import Run
@@ -260,6 +261,8 @@ class Pipeline(LastResult):
         planner.env.choices.keep()
         if self.manifest.is_damaged():
             self.warnings.append(f"{self.manifest.path} is damaged; it will be rewritten")
+        if (metrics := MetricsFile(self.state_folder)).is_damaged():
+            self.warnings.append(f"{metrics.path} is damaged; it will be set aside, and the scores in it are not shown")
         with self._new_run_folder() as folder:
             notices = self.all_notices() if self.log_level not in ("warning", "error") else ()
             warnings = self.warnings if self.log_level != "error" else ()

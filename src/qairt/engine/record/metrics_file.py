@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from filelock import FileLock
 
-from qairt.files import read_json, write_atomic
+from qairt.files import read_json, set_aside, write_atomic
 
 if TYPE_CHECKING:
     from pydantic import JsonValue
@@ -25,11 +26,11 @@ class MetricsFile:
 
     def read(self) -> dict[str, JsonValue]:
         """All sections by name; empty if the file is absent or damaged."""
-        try:
-            content = read_json(self.path)
-        except (OSError, ValueError):
-            return {}
-        return content if isinstance(content, dict) else {}
+        return self._sections() or {}
+
+    def is_damaged(self) -> bool:
+        """Whether the file exists but does not hold sections: the next change sets it aside."""
+        return os.path.lexists(self.path) and self._sections() is None
 
     def section(self, name: str) -> dict[str, JsonValue]:
         """One section; empty if there is none."""
@@ -43,6 +44,15 @@ class MetricsFile:
             OSError: the file cannot be written.
         """
         with FileLock(self.path.with_suffix(".lock")):
+            if self.is_damaged():
+                set_aside(self.path)
             content = self.read()
             change(content)
             write_atomic(self.path, json.dumps(content, indent=2, default=str) + "\n")
+
+    def _sections(self) -> dict[str, JsonValue] | None:
+        try:
+            content = read_json(self.path)
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None
