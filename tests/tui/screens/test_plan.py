@@ -12,7 +12,7 @@ from textual.widgets import Static
 
 from qairt.engine.pipeline import Pipeline
 from qairt.engine.run.options import RunOptions
-from qairt.errors import QairtError, RecipeError
+from qairt.errors import ModelError, QairtError, RecipeError
 from qairt.project import PlanResult
 from qairt.recipe import Recipe
 from qairt.tui.lines.plan import as_text, faults_of, laid_out, plan_table
@@ -213,6 +213,15 @@ async def test_faults_are_shown_in_place_and_edited_where_they_are(made: Path) -
         app.plan.show(PlanResult(fixed, fixed.plan()))
         await pilot.pause()
         assert "5 items: 5 cached" in app.text()
+
+
+async def test_a_fault_of_a_file_is_no_error_in_the_recipe() -> None:
+    app = Host(ModelError("the file is truncated", where="/x/model.safetensors", remedy="download it again"))
+    async with app.run_test(size=(80, 24)) as pilot:
+        await pilot.pause()
+        shown = app.text()
+        assert "1 error keeps the recipe from running. Press e to open it in the editor." in shown
+        assert "× /x/model.safetensors  the file is truncated" in shown
 
 
 async def test_names_with_markup_are_shown_as_they_are(tmp_path: Path) -> None:

@@ -321,9 +321,12 @@ class PlanScreen(Screen[None]):
 
     def _head_lines(self, look: Look) -> list[str]:
         if self._table is None or self._summary is None:
-            errors = (
-                f"{count(len(self._faults), 'error')} in the recipe. Press e to open the selected one in the editor."
-            )
+            several = len(self._faults)
+            if any(fault.line for fault in self._faults):
+                errors = f"{count(several, 'error')} in the recipe. Press e to open the selected one in the editor."
+            else:
+                keep = "keeps" if several == 1 else "keep"
+                errors = f"{count(several, 'error')} {keep} the recipe from running. Press e to open it in the editor."
             return [look.text(f"plan  {plain(self._recipe_name)}"), errors]
         pipeline = self._planned.pipeline
         cache = str(pipeline.cache_dir) if pipeline is not None else ""
