@@ -71,6 +71,27 @@ async def test_the_palette_finds_what_keys_do(tmp_path):
         await until(pilot, lambda: isinstance(app.screen, ClearScreen))
 
 
+async def test_the_palette_names_no_key_of_another_pane(tmp_path):
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
+        app.workspace.open_monitor()
+        monitor = app.workspace.monitor
+        await until(pilot, lambda: app.screen is monitor)
+        monitor.matrix.select(("fan", "ar1"))
+        await until(pilot, lambda: not monitor.feed.display)
+        for pane, own, of_another in (
+            (2, "Fold all stages", "Go to the next error."),
+            (4, "Go to the next error.", "Fold all stages"),
+        ):
+            await pilot.press(str(pane))
+            await until(pilot, lambda pane=pane: monitor.focused is monitor.panes[pane - 1])
+            told = "\n".join(command.help for command in app.get_system_commands(monitor))
+            assert own in told
+            assert of_another not in told
+            assert "Clear cached results" in told
+
+
 class EvilScreen(Screen[None]):
     TEXT = "\x1b]0;owned\x07\x1b[31m\x9b2J\u202e[bold]x"
 

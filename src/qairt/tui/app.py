@@ -324,11 +324,14 @@ class QairtApp(App[int]):
         return key_names(binding.key, ascii=True) if ascii_only else super().get_key_display(binding)
 
     def get_system_commands(self, screen: Screen[object]) -> Iterator[SystemCommand]:
-        """For the palette: everything that a key does on this screen."""
+        """For the palette: everything that a key does on this screen now, in the pane that has the focus too."""
+        places = (screen.focused, *(screen.focused.ancestors if screen.focused is not None else (screen, self)))
         for scope in (*scopes_of(screen), "global"):
             for key in KEYS[scope]:
-                if key.action != "command_palette":
-                    run = partial(self.call_later, self.run_action, key.action, screen if scope != "global" else self)
+                method = f"action_{key.action.partition('(')[0]}"
+                place = next((place for place in places if hasattr(place, method)), None)
+                if place is not None and key.action != "command_palette":
+                    run = partial(self.call_later, self.run_action, key.action, place)
                     names = key_names(key.keys, ascii=self.workspace.look.ascii)
                     yield SystemCommand(key.label, f"{key.help} ({names})", run)
 

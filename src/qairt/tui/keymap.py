@@ -231,7 +231,7 @@ def bindings(scope: str) -> list[BindingType]:
 
 
 _SCOPES = {
-    "MonitorScreen": ("monitor", "matrix", "tree"),
+    "MonitorScreen": ("monitor", "matrix", "log", "tree", "list"),
     "PlanScreen": ("plan", "list"),
     "WhyScreen": ("why", "list"),
     "LogScreen": ("log", "list"),

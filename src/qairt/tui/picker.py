@@ -11,7 +11,7 @@ from pathlib import Path
 
 from textual.app import App, ComposeResult
 from textual.driver import Driver
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 from textual.widgets.option_list import Option
 from textual.worker import Worker
 
@@ -24,6 +24,7 @@ from qairt.tui.look import Appearance, choose_look
 from qairt.tui.settings import load_settings
 from qairt.tui.terminal.driver import ResilientDriver
 from qairt.tui.themes import VARIABLE_DEFAULTS, load_themes, register_all
+from qairt.tui.widgets.key_footer import KeyFooter
 from qairt.tui.widgets.row_list import RowList
 
 _REFRESH_SECONDS = 3.0
@@ -74,7 +75,7 @@ class PickerApp(App[Choice]):
         yield self._columns
         yield self._list
         yield self._filter
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.animation_level = "none"

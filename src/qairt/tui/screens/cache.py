@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 from textual.worker import Worker, WorkerState
 
 from qairt.amounts import count, size
@@ -36,6 +36,7 @@ from qairt.tui.screens.clear import ClearChoice, ClearScreen
 from qairt.tui.screens.leave import ConfirmScreen
 from qairt.tui.terminal.clipboard import copy
 from qairt.tui.terminal.glyphs import Look
+from qairt.tui.widgets.key_footer import KeyFooter
 from qairt.tui.widgets.row_list import RowList
 
 
@@ -111,7 +112,7 @@ class CacheScreen(Screen[None]):
         yield self._list
         yield self._detail
         yield self._input
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self._list.focus()

@@ -7,12 +7,13 @@ from typing import ClassVar
 from textual.app import ComposeResult
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from qairt.amounts import duration
 from qairt.tui.command import RunningCommand
 from qairt.tui.keymap import bindings
 from qairt.tui.terminal.glyphs import Look
+from qairt.tui.widgets.key_footer import KeyFooter
 from qairt.tui.widgets.log_view import LogView
 
 _REFRESH_SECONDS = 0.25
@@ -39,7 +40,7 @@ class CommandScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield self._head
         yield self.view
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.view.open(self._command.log, self._command.verb)

@@ -10,7 +10,7 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from qairt.engine.record.folder import RunFolder
@@ -20,6 +20,7 @@ from qairt.tui.lines.compare import CompareLine, compare_lines, compare_markdown
 from qairt.tui.lines.runs import cut
 from qairt.tui.terminal.clipboard import copy
 from qairt.tui.terminal.glyphs import Look
+from qairt.tui.widgets.key_footer import KeyFooter
 
 
 class ComparePane(VerticalScroll):
@@ -95,7 +96,7 @@ class CompareScreen(Screen[None]):
     def compose(self) -> ComposeResult:
         yield self._head
         yield self._pane
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self._pane.focus()

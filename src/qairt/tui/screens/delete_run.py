@@ -5,12 +5,13 @@ from __future__ import annotations
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from qairt.engine.record.summary import RunSummary
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.runs import plain, recipe_name
 from qairt.tui.terminal.glyphs import Look
+from qairt.tui.widgets.key_footer import KeyFooter
 
 
 class DeleteRunScreen(ModalScreen[bool]):
@@ -40,7 +41,7 @@ class DeleteRunScreen(ModalScreen[bool]):
                 "\n\ny delete    n keep",
                 markup=False,
             )
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes)

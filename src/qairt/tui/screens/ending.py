@@ -9,7 +9,7 @@ from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from qairt.engine.record.state import RunState
 from qairt.engine.run.ending import Ending
@@ -17,6 +17,7 @@ from qairt.tui.keymap import bindings
 from qairt.tui.lines.ending import Quality, can_export, ending_lines
 from qairt.tui.lines.matrix import plain
 from qairt.tui.terminal.glyphs import Look
+from qairt.tui.widgets.key_footer import KeyFooter
 
 _TWO_COLUMNS = 110
 """Columns of a window in which the page stands in two."""
@@ -68,7 +69,7 @@ class EndingScreen(Screen[None]):
         yield self._head
         with VerticalScroll():
             yield from self._columns
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self._draw()

@@ -13,7 +13,7 @@ from typing import ClassVar
 from textual.app import ComposeResult, SuspendNotSupported
 from textual.binding import BindingType
 from textual.screen import Screen
-from textual.widgets import Footer, Input, Static
+from textual.widgets import Input, Static
 
 from qairt.amounts import count, size
 from qairt.engine.record.item_state import BUSY
@@ -22,6 +22,7 @@ from qairt.engine.record.state import RunState
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.runs import cut
 from qairt.tui.terminal.glyphs import Look
+from qairt.tui.widgets.key_footer import KeyFooter
 from qairt.tui.widgets.log_view import LogView, is_for_screen
 
 _REFRESH_SECONDS = 0.25
@@ -72,7 +73,7 @@ class LogScreen(Screen[None]):
         yield self._head
         yield self.view
         yield self._input
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self.view.open(self._path, self._title, self._nothing)

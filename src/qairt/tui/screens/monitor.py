@@ -9,7 +9,7 @@ from pathlib import Path
 from textual.app import ComposeResult
 from textual.screen import Screen
 from textual.widget import Widget
-from textual.widgets import Footer, Input
+from textual.widgets import Input
 
 from qairt.engine.cache.entry import Entry
 from qairt.engine.cache.sentences import when_cleared
@@ -29,6 +29,7 @@ from qairt.tui.screens.monitor_panes import MonitorPanes
 from qairt.tui.session import EngineSession
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.detail import Detail
+from qairt.tui.widgets.key_footer import KeyFooter
 from qairt.tui.widgets.log_view import LogView
 from qairt.tui.widgets.matrix import StageMatrix
 from qairt.tui.widgets.overall import OverallBar
@@ -102,7 +103,7 @@ class MonitorScreen(Screen[None]):
         yield self._body
         yield self.line
         yield self.filter_input
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     @property
     def panes(self) -> tuple[Widget, ...]:

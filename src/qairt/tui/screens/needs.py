@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from qairt.engine.record.item_state import ItemState
 from qairt.engine.record.state import RunState
@@ -12,6 +12,7 @@ from qairt.tui.keymap import bindings
 from qairt.tui.lines.matrix import ItemKey, plain
 from qairt.tui.lines.needs import NeedsLine, needs_lines
 from qairt.tui.terminal.glyphs import Look
+from qairt.tui.widgets.key_footer import KeyFooter
 from qairt.tui.widgets.row_list import RowList
 
 
@@ -35,7 +36,7 @@ class NeedsScreen(Screen[ItemKey | None]):
     def compose(self) -> ComposeResult:
         yield Static(self._look.text(f" {plain(self._item.name)}"), id="head", markup=False)
         yield self._list
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self._list.focus()

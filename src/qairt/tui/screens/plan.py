@@ -9,7 +9,7 @@ from textual.app import ComposeResult
 from textual.content import Content
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 from textual.worker import Worker, WorkerState
 
 from qairt.amounts import count
@@ -38,6 +38,7 @@ from qairt.tui.lines.runs import cut
 from qairt.tui.screens.messages import EditRequested
 from qairt.tui.terminal import clipboard
 from qairt.tui.terminal.glyphs import Look
+from qairt.tui.widgets.key_footer import KeyFooter
 from qairt.tui.widgets.row_list import RowList
 
 _VERDICT_COLUMN = 2
@@ -139,7 +140,7 @@ class PlanScreen(Screen[None]):
         yield self._reason
         yield self._below
         yield self._notes
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self._rows.focus()

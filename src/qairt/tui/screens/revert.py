@@ -6,12 +6,13 @@ from textual.app import ComposeResult
 from textual.containers import VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from qairt.recipe.edit import LineChange
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.matrix import plain
 from qairt.tui.terminal.glyphs import Look
+from qairt.tui.widgets.key_footer import KeyFooter
 
 
 class RevertScreen(ModalScreen[bool]):
@@ -44,7 +45,7 @@ class RevertScreen(ModalScreen[bool]):
                 "y change it    n keep it",
             )
             yield Static(self._look.text("\n".join(lines)), markup=False)
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def action_answer(self, yes: bool) -> None:
         self.dismiss(yes)

@@ -12,7 +12,7 @@ from textual import work
 from textual.app import ComposeResult
 from textual.message import Message
 from textual.screen import Screen
-from textual.widgets import DataTable, Footer, Input, Static
+from textual.widgets import DataTable, Input, Static
 from textual.worker import Worker, WorkerState
 
 from qairt.engine.record.runs import delete_run, find_folder, run_summaries
@@ -38,6 +38,7 @@ from qairt.tui.screens.delete_run import DeleteRunScreen
 from qairt.tui.screens.messages import OpenRunRequested
 from qairt.tui.terminal.clipboard import copy
 from qairt.tui.terminal.glyphs import Look
+from qairt.tui.widgets.key_footer import KeyFooter
 
 _RELOAD_SECONDS = 5.0
 
@@ -104,7 +105,7 @@ class RunsScreen(Screen[None]):
         yield self._table
         yield self._detail
         yield self._input
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self._table.focus()

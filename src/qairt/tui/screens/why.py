@@ -8,7 +8,7 @@ from collections.abc import Callable
 from textual.app import ComposeResult
 from textual.content import Content
 from textual.screen import Screen
-from textual.widgets import Footer, Static
+from textual.widgets import Static
 
 from qairt.engine.plan.planned import Plan, PlannedItem
 from qairt.engine.plan.why import Difference, KeyDiff, key_diff
@@ -21,6 +21,7 @@ from qairt.tui.screens.messages import EditRequested, RecipeChanged
 from qairt.tui.screens.revert import RevertScreen
 from qairt.tui.terminal import clipboard
 from qairt.tui.terminal.glyphs import Look
+from qairt.tui.widgets.key_footer import KeyFooter
 from qairt.tui.widgets.row_list import RowList
 
 
@@ -75,7 +76,7 @@ class WhyScreen(Screen[None]):
         yield self._rows
         yield self._full
         yield self._below
-        yield Footer(show_command_palette=False)
+        yield KeyFooter()
 
     def on_mount(self) -> None:
         self._rows.focus()
