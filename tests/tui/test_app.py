@@ -71,6 +71,24 @@ async def test_the_palette_finds_what_keys_do(tmp_path):
         await until(pilot, lambda: isinstance(app.screen, ClearScreen))
 
 
+async def test_a_key_that_means_nothing_now_says_why(tmp_path):
+    app = toy_app(tmp_path, launch=LaunchOptions(start=True))
+    async with app.run_test(size=SIZE) as pilot:
+        await until(pilot, lambda: app.session.state.status == "done" and not app.workspace.run.is_active)
+        app.workspace.open_monitor()
+        await until(pilot, lambda: app.screen is app.workspace.monitor)
+        for key, reason in (
+            ("space", "no run is active"),
+            ("r", "nothing to run again: no item failed or was interrupted"),
+        ):
+            app.clear_notifications()
+            await pilot.press(key)
+            await until(pilot, lambda reason=reason: reason in toasts(app))
+        app.clear_notifications()
+        await pilot.press("j")
+        assert "no run is active" not in toasts(app)
+
+
 async def test_the_palette_names_no_key_of_another_pane(tmp_path):
     app = toy_app(tmp_path, launch=LaunchOptions(start=True))
     async with app.run_test(size=SIZE) as pilot:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from textual.app import ComposeResult
+from textual.events import Key
 from textual.screen import Screen
 from textual.widget import Widget
 from textual.widgets import Input
@@ -16,7 +17,7 @@ from qairt.engine.cache.sentences import when_cleared
 from qairt.engine.plan.planned import PlannedItem
 from qairt.engine.record.eta import SmoothEta, in_words
 from qairt.engine.record.events import Event, ResourceSample
-from qairt.engine.record.item_state import BUSY, UNMADE, ItemState
+from qairt.engine.record.item_state import BUSY, ItemState
 from qairt.engine.record.progress import finished_of_work, progress_of
 from qairt.engine.record.sentences import failures, nothing_written
 from qairt.engine.record.state import RunState
@@ -24,6 +25,7 @@ from qairt.engine.settings_in_force import RecipeValue
 from qairt.tui.key import MonitorAction
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.matrix import ItemKey
+from qairt.tui.lines.refusals import refusals
 from qairt.tui.screens.messages import ActionRequested
 from qairt.tui.screens.monitor_panes import MonitorPanes
 from qairt.tui.session import EngineSession
@@ -80,7 +82,7 @@ class MonitorScreen(Screen[None]):
         self._sample: ResourceSample | None = None
         """The one the profiler shows."""
         self._solo = 0
-        self._usable: dict[str, bool] = {}
+        self._refused: dict[str, str] = {}
         """Which keys do something now; those not listed always do."""
         self._user_moved = False
         self._session: EngineSession | None = None
@@ -152,8 +154,8 @@ class MonitorScreen(Screen[None]):
             self.feed.show(self._events(), self._said(self.selected) if self.selected else "")
         if self.log_view.display:
             self.log_view.refresh_from_file()
-        if (usable := self._usable_now()) != self._usable:  # refreshing rebuilds the footer
-            self._usable = usable
+        if (refused := self._refusals()) != self._refused:  # refreshing rebuilds the footer
+            self._refused = refused
             self.refresh_bindings()
 
     def show_recipe(self, values: RecipeValue | None) -> None:
@@ -299,9 +301,14 @@ class MonitorScreen(Screen[None]):
     def on_input_submitted(self, event: Input.Submitted) -> None:
         self._leave_filter()
 
-    def on_key(self) -> None:
+    def on_key(self, event: Key) -> None:
         if self.focused is self.matrix and self.state.items:
             self._user_moved = True
+        own = next((bindings for node, bindings in self._binding_chain if node is self), None)
+        actions = {binding.action for binding in (own.key_to_bindings.get(event.key, ()) if own else ())}
+        for request, reason in self._refusals().items():
+            if f"request('{request}')" in actions:
+                self.notify(reason)
 
     def action_manifest(self) -> None:
         self.action_pane(5)
@@ -312,7 +319,7 @@ class MonitorScreen(Screen[None]):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         """Hide keys from the footer while they do nothing."""
-        return self._usable_now().get(str(parameters[0]), True) if action == "request" else True
+        return action != "request" or str(parameters[0]) not in self._refusals()
 
     # Inside
 
@@ -330,17 +337,9 @@ class MonitorScreen(Screen[None]):
         """Refresh panes that were hidden and may be visible now."""
         self._shown_item, self._sample = None, None
 
-    def _usable_now(self) -> dict[str, bool]:
+    def _refusals(self) -> dict[str, str]:
         starting = self.state.status == "planned" and self._session is not None and self._session.kind == "thread"
-        running, item = self.state.status == "running" or starting, self.selected
-        unfinished = any(each.status in UNMADE for each in self.state.items.values())
-        return {
-            "pause": running,
-            "cancel_run": running,
-            "cancel_item": running and item is not None and item.status in BUSY | {"waiting", "ready"},
-            "detach": running,
-            "retry": unfinished,
-        }
+        return refusals(self.state, self.selected, starting=starting)
 
     def _show_alone(self, number: int) -> None:
         for each in range(1, 6):
