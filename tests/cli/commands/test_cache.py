@@ -96,7 +96,7 @@ def test_show(qairt, finished):
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
 def test_what_is_not_there(qairt, finished, words, err):
-    for command in ("show", "clear"):
+    for command in ("list", "show", "clear"):
         said = qairt("cache", command, *words, *HERE)
         assert (said.code, said.err) == (2, err)
 

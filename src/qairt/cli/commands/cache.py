@@ -15,7 +15,6 @@ from qairt.cli.find_store import (
     EntrySelection,
     find_entries,
     find_store,
-    known_stage,
     open_for,
     planned_items,
     unused_entries,
@@ -56,7 +55,7 @@ def list_entries(*, selection: EntrySelection, cache_dir: CacheDir = None, as_js
     """
     chosen = selection.resolved()
     store = find_store(chosen.recipe, cache_dir)
-    entries = store.entries(known_stage(store, chosen.stage), chosen.item)
+    entries = find_entries(store, chosen.stage, chosen.item)
     if as_json:
         emit_json({"cache_dir": str(store.cache_dir), "entries": [as_data(entry) for entry in entries]})
         return
