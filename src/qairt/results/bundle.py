@@ -12,7 +12,7 @@ from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError
 from qairt.files import copy_file, files_below, sha256_of
 from qairt.recipe.output_settings import model_name
-from qairt.results.new_folder import new_folder
+from qairt.results.new_folder import new_folder, require_new
 from qairt.stages.export_bundle import Bundle, ExportBundleInput, contents_of, geniex_id, require_possible
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ def export(run: FinishedRun, directory: Path, form: Format | None = None) -> lis
     """
     from qairt.bundle.metadata import read_metadata
 
+    require_new(directory)
     (item,) = run.items("export_bundle")
     output = run.output(item, Bundle)
     metadata = read_metadata(output.bundle)

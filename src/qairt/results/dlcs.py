@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from qairt.engine.stage import StageOutput
 from qairt.errors import RecipeError
 from qairt.files import copy_file
-from qairt.results.new_folder import new_folder
+from qairt.results.new_folder import new_folder, require_new
 from qairt.results.workfolder import placed
 
 if TYPE_CHECKING:
@@ -30,6 +30,7 @@ def export_dlcs(run: FinishedRun, directory: Path) -> list[Path]:
         QairtError: `directory` is not empty, or cannot be written.
         RecipeError: the recipe makes none.
     """
+    require_new(directory)
     if run.settings.backend == "CPU":
         raise RecipeError(
             "with backend CPU there are no DLCs", where=run.recipe.where("backend"), remedy="set backend: HTP"

@@ -12,7 +12,7 @@ from qairt.engine.axes import Coord
 from qairt.errors import RecipeError
 from qairt.files import copy_file, files_below, read_text
 from qairt.recipe.configs import BASE
-from qairt.results.new_folder import new_folder
+from qairt.results.new_folder import new_folder, require_new
 from qairt.stages.concurrencies import concurrencies_of
 from qairt.stages.mha_to_sha_conversion import SingleHeadPart
 from qairt.stages.quantization import Quantized
@@ -41,6 +41,7 @@ def export_importer_files(run: FinishedRun, directory: Path) -> list[Path]:
     from qairt.quant.encodings_json import read_encodings
     from qairt.toolchain.sdk.importer_files import UseCase, write_importer_files
 
+    require_new(directory)
     _require_own_encodings(run)
     quantized = run.only_output("quantization", Quantized)
     assert quantized.own_encodings is not None

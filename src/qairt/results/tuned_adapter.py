@@ -13,7 +13,7 @@ from qairt.errors import QuantizationError, RecipeError
 from qairt.files import read_text, sha256_of
 from qairt.notify import Notify
 from qairt.results.finished import FinishedRun
-from qairt.results.new_folder import new_folder
+from qairt.results.new_folder import new_folder, require_new
 from qairt.stages.facts import model_of, open_quantized, sizes_of
 from qairt.stages.quantization import Quantized
 
@@ -59,6 +59,7 @@ def tune_adapter(
     from qairt.quant.execution import Execution
     from qairt.quant.tune.adapter import tune_adapter as train
 
+    require_new(directory)
     adapter = _adapter(run, name)
     quantized = run.only_output("quantization", Quantized)
     device = torch_device(run.settings.execution_environment.device)

@@ -22,7 +22,7 @@ from qairt.engine.stage import StageOutput
 from qairt.files import link_or_copy
 from qairt.graph.weights_file import write_weights
 from qairt.results.exported_weights import exported_weights
-from qairt.results.new_folder import new_folder
+from qairt.results.new_folder import new_folder, require_new
 from qairt.stages.export import WEIGHTS, is_external
 from qairt.stages.prepare_exports import prepare_config
 
@@ -53,6 +53,7 @@ def export_workfolder(run: FinishedRun, directory: Path) -> list[Path]:
         CacheError: a stage has not finished; names it.
         QairtError: `directory` is not empty, or cannot be written.
     """
+    require_new(directory)
     places = dict(_places(run))
     with new_folder(directory) as work:
         for target, source in places.items():
