@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import ast
 import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import qairt
 from qairt.files import append_line, read_lines, set_aside, write_atomic
 
 
@@ -48,3 +50,17 @@ def test_a_pipe_is_written_to_and_stays(tmp_path):
         write_atomic(pipe, "all of it")
         assert read.result(60) == b"all of it"
     assert pipe.is_fifo()
+
+
+def test_no_text_is_written_or_read_in_the_encoding_of_a_locale():
+    found = []
+    for path in Path(qairt.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and "encoding" not in {keyword.arg for keyword in node.keywords}:
+                called = ast.unparse(node.func)
+                modes = [str(arg.value) for arg in node.args if isinstance(arg, ast.Constant)]
+                writes = called.endswith(".write_text") or (called.endswith(".read_text") and not node.args)
+                opens = called == "open" and not any("b" in mode for mode in modes)
+                if writes or opens:
+                    found.append(f"{path}:{node.lineno}: {ast.unparse(node)}")
+    assert found == []

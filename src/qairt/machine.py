@@ -37,8 +37,8 @@ def available_memory() -> int:
 
 def _container_limit() -> int | None:
     try:
-        most = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-        used = int(Path("/sys/fs/cgroup/memory.current").read_text())
+        most = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
+        used = int(Path("/sys/fs/cgroup/memory.current").read_text(encoding="utf-8"))
         return None if most == "max" else max(int(most) - used, 0)
     except (OSError, ValueError):
         return None
@@ -50,7 +50,7 @@ def total_memory() -> int:
 
     physical = int(psutil.virtual_memory().total)
     try:
-        most = Path("/sys/fs/cgroup/memory.max").read_text().strip()
+        most = Path("/sys/fs/cgroup/memory.max").read_text(encoding="utf-8").strip()
     except OSError:
         return physical
     return min(physical, int(most)) if most.isdigit() else physical
@@ -88,7 +88,7 @@ def _cpu_information() -> dict[str, str]:
     """`/proc/cpuinfo` of the first processor; empty on other systems."""
     found: dict[str, str] = {}
     try:
-        with Path("/proc/cpuinfo").open() as file:
+        with Path("/proc/cpuinfo").open(encoding="utf-8") as file:
             for line in file:
                 name, separator, value = line.partition(":")
                 if not separator:

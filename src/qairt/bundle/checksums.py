@@ -13,7 +13,7 @@ NAME = "SHA256SUMS"
 def write_checksums(folder: Path) -> dict[str, str]:
     """Write the digests of all files in the folder; returns them by name."""
     digests = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files_below(folder)}
-    (folder / NAME).write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()))
+    (folder / NAME).write_text("".join(f"{digest}  {name}\n" for name, digest in digests.items()), encoding="utf-8")
     return digests
 
 

@@ -258,7 +258,7 @@ def _write_genie(
         files = GenieFiles(binaries, extensions=HTP_EXTENSIONS)
         found = genie_embedding_config(config, _tokenizer(contents), context_size=size, files=files)
         _write_json(folder / GENIE_CONFIG, found)
-        (folder / run_scripts.GENIE_SCRIPT).write_text(embedding_script(htp=soc.htp))
+        (folder / run_scripts.GENIE_SCRIPT).write_text(embedding_script(htp=soc.htp), encoding="utf-8")
         return
     affixes, adds_bos = genie_affixes(_tokenizer(contents), config.bos_token_id)
     lora = None
@@ -284,7 +284,8 @@ def _write_genie(
             between=between_turns(_tokenizer(contents), affixes, config.eos_token_ids),
             adds_bos=adds_bos,
             concurrencies={name: lora.argument(name) for name in lora.names} if lora else {},
-        )
+        ),
+        encoding="utf-8",
     )
 
 
@@ -319,7 +320,7 @@ def _write_ort(
     script = run_scripts.ort_script(
         prompt_affixes(tokenizer), context_size=size, window=max(chains), on_npu=on_npu, concurrencies=[*concurrencies]
     )
-    (folder / run_scripts.ORT_SCRIPT).write_text(script)
+    (folder / run_scripts.ORT_SCRIPT).write_text(script, encoding="utf-8")
 
 
 def _tokenizer(contents: Contents) -> Tokenizer:
@@ -330,4 +331,4 @@ def _tokenizer(contents: Contents) -> Tokenizer:
 
 
 def _write_json(path: Path, content: Mapping[str, object]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -66,7 +66,9 @@ class BundleMetadata(BaseModel):
 
 
 def write_metadata(path: Path, content: Mapping[str, object]) -> None:
-    path.write_text(yaml.safe_dump(dict(content), sort_keys=False, width=120, default_flow_style=None))
+    path.write_text(
+        yaml.safe_dump(dict(content), sort_keys=False, width=120, default_flow_style=None), encoding="utf-8"
+    )
 
 
 def read_metadata(folder: Path) -> BundleMetadata | None:

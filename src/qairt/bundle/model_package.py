@@ -44,8 +44,8 @@ def write_package_files(package: Path, name: str, *, on_npu: bool) -> None:
         "components": {_MODEL: _PLACE},
         "additional_metadata": {"producer": {"tool": "qairt", "tool_version": __version__}},
     }
-    (package / _PLACE / COMPONENT).write_text(json.dumps(component, indent=2) + "\n")
-    (package / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n")
+    (package / _PLACE / COMPONENT).write_text(json.dumps(component, indent=2) + "\n", encoding="utf-8")
+    (package / MANIFEST).write_text(json.dumps(manifest, indent=2) + "\n", encoding="utf-8")
 
 
 def packaged_bundle(package: Path) -> Path | None:

@@ -70,7 +70,7 @@ def _complete() -> int:
     """Print completions for the shell. A failure prints nothing: it would land in the middle of the prompt."""
     from contextlib import redirect_stderr
 
-    with open(os.devnull, "w") as nowhere, redirect_stderr(nowhere):
+    with open(os.devnull, "w", encoding="utf-8") as nowhere, redirect_stderr(nowhere):
         try:
             from qairt.cli.app import command_line
 

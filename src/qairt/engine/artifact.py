@@ -62,7 +62,7 @@ OutT = TypeVar("OutT", bound=StageOutput)
 def write_output(output: StageOutput, directory: Path) -> None:
     """Write the fields of `output` into `directory`, paths relative to it."""
     relative = output.moved(directory, Path())
-    (directory / OUTPUT_FILE).write_text(relative.model_dump_json(indent=1) + "\n")
+    (directory / OUTPUT_FILE).write_text(relative.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
 def read_output(output_type: type[OutT], directory: Path, absent: Collection[str] = ()) -> OutT:

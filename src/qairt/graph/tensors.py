@@ -46,4 +46,4 @@ class GraphSignature(BaseModel):
         return TypeAdapter(cls).validate_json(read_regular(path))
 
     def write(self, path: Path) -> None:
-        path.write_text(self.model_dump_json(indent=1) + "\n")
+        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")

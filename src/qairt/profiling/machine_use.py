@@ -44,10 +44,10 @@ def _physical_use() -> int:
 def _container_use() -> int | None:
     """Of a container with a memory limit; None without one."""
     try:
-        if not (_CGROUP / "memory.max").read_text().strip().isdigit():
+        if not (_CGROUP / "memory.max").read_text(encoding="utf-8").strip().isdigit():
             return None
-        used = int((_CGROUP / "memory.current").read_text())
-        kept = dict(line.split() for line in (_CGROUP / "memory.stat").read_text().splitlines())
+        used = int((_CGROUP / "memory.current").read_text(encoding="utf-8"))
+        kept = dict(line.split() for line in (_CGROUP / "memory.stat").read_text(encoding="utf-8").splitlines())
         return max(used - int(kept.get("active_file", 0)) - int(kept.get("inactive_file", 0)), 0)
     except (OSError, ValueError):
         return None

@@ -95,7 +95,7 @@ class Checkpoint:
         """Record one more finished block; arguments as the fields of `Done`."""
         layer = self._layers
         encodings = self._folder / f"layer-{layer}.encodings"
-        encodings.write_text(write_encodings(Encodings(params=dict(params))))
+        encodings.write_text(write_encodings(Encodings(params=dict(params))), encoding="utf-8")
         self._record(encodings)
         for name, held in ((f"layer-{layer}", tensors), (f"state-{layer}", state)):
             path = self._folder / f"{name}.safetensors"

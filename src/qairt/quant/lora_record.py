@@ -58,7 +58,7 @@ class LoraRecord(BaseModel):
         return cls.model_validate_json(read_regular(path))
 
     def write(self, path: Path) -> None:
-        path.write_text(self.model_dump_json(indent=1) + "\n")
+        path.write_text(self.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
     def stored(self, values: Mapping[str, Floats]) -> dict[str, NDArray[np.generic]]:
         """Values of branch inputs as the integers that a graph reads."""

@@ -32,7 +32,7 @@ def to_html(report: RunReport, folder: Path) -> str:
     environment = _environment(autoescape=True)
     environment.filters |= {"commands": _commands, "breakable": _breakable}
     environment.filters["link"] = lambda page: _link(page, folder)
-    style = (resources.files("qairt.report") / "templates" / "report.css").read_text()
+    style = (resources.files("qairt.report") / "templates" / "report.css").read_text(encoding="utf-8")
     return _rendered(environment, "report.html.j2", report, style=Markup(style))
 
 

@@ -27,7 +27,7 @@ def write_metadata(path: Path, adapters: Mapping[str, Adapter]) -> None:
         "max_alpha_scale": max((abs(each) for found in scalings.values() for each in found), default=0.0),
         "peft_configs": {name: _peft_settings(adapter) for name, adapter in adapters.items()},
     }
-    path.write_text(json.dumps(plain, indent=1) + "\n")
+    path.write_text(json.dumps(plain, indent=1) + "\n", encoding="utf-8")
 
 
 def read_metadata(path: Path) -> LoRAAdapterMetadata:

@@ -130,7 +130,7 @@ def adapted_files(result: QuantizationResult, lora: LoraCalibration, task: Task,
     own: dict[str, Path] = {}
     for name, found in result.own_encodings.items():
         own[name] = directory / f"{name}.encodings"
-        own[name].write_text(write_encodings(found))
+        own[name].write_text(write_encodings(found), encoding="utf-8")
     weights = None
     if lora.constants:
         weights = directory / "branch_weights.safetensors"

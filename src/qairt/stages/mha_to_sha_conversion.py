@@ -102,7 +102,7 @@ class MhaToShaConversion(Stage[MhaToShaConfig, MhaToShaInput, SingleHeadPart]):
             head_weights.touch()
             heads = SingleHeads(files.load(source.onnx), found)
         files.save(heads.model, onnx)
-        encodings.write_text(write_encodings(heads.encodings))
+        encodings.write_text(write_encodings(heads.encodings), encoding="utf-8")
         context.progress(0.5, "comparing with the original graph")
         vectors = part_vectors.read(source.test_vectors)
         error = part_vectors.largest_relative_error(

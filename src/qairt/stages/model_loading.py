@@ -121,7 +121,7 @@ class ModelLoading(Stage[ModelLoadingConfig, StageInput, LoadedModel]):
         for notice in check_tokenizer(opened, description.config, str(source)):
             print(notice)
         model = context.directory / "model.json"
-        model.write_text(description.config.model_dump_json(indent=1) + "\n")
+        model.write_text(description.config.model_dump_json(indent=1) + "\n", encoding="utf-8")
         tokenizer = context.directory / "tokenizer"
         tokenizer.mkdir()
         opened.save(tokenizer)

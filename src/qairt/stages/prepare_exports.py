@@ -239,7 +239,7 @@ def _bind_embedding(source: PrepareExportsInput, config: DecoderConfig, ar: int,
     files.save(bound, onnx, by_reference=source.weights is None)
     activations = {name: each for name, each in found.activations.items() if name not in constants}
     held = {name: found.activations[name] for name in constants}
-    encodings.write_text(write_encodings(Encodings(activations, {**found.params, **held})))
+    encodings.write_text(write_encodings(Encodings(activations, {**found.params, **held})), encoding="utf-8")
 
 
 def is_embedding(env: Env) -> bool:

@@ -261,14 +261,14 @@ def _write(result: QuantizationResult, config: DecoderConfig, rotation: Rotation
     from qairt.stages.pictures.encodings import GridSizes
 
     encodings, encodings_061 = directory / "model.encodings", None
-    encodings.write_text(write_encodings(result.encodings))
+    encodings.write_text(write_encodings(result.encodings), encoding="utf-8")
     if not fits_version_061(result.encodings):
         print("model_0.6.1.encodings is not written: version 0.6.1 of the format cannot hold these blocks of weights")
     else:
         encodings_061 = directory / "model_0.6.1.encodings"
-        encodings_061.write_text(write_encodings(result.encodings, "0.6.1"))
+        encodings_061.write_text(write_encodings(result.encodings, "0.6.1"), encoding="utf-8")
     grid_sizes = directory / "grid_sizes.json"
-    grid_sizes.write_text(GridSizes.of(result.encodings, Structure(config)).model_dump_json() + "\n")
+    grid_sizes.write_text(GridSizes.of(result.encodings, Structure(config)).model_dump_json() + "\n", encoding="utf-8")
     reference = directory / "reference.safetensors"
     result.reference.save(reference)
     exported_reference, changed_weights, rotation_file = None, None, None
@@ -280,7 +280,7 @@ def _write(result: QuantizationResult, config: DecoderConfig, rotation: Rotation
         result.overlay.folder.rename(changed_weights)
     if rotation is not None:
         rotation_file = directory / "rotation.json"
-        rotation_file.write_text(rotation.to_json())
+        rotation_file.write_text(rotation.to_json(), encoding="utf-8")
     return Quantized(
         encodings=encodings,
         encodings_061=encodings_061,

@@ -175,7 +175,7 @@ class SplitModel(Stage[SplitModelConfig, SplitModelInput, SplitPart]):
         kept = read_encodings_of(source.encodings, {*split.tensor_names(cut), *inside})
         for residual, handed_on in inside.items():
             kept.activations[handed_on] = kept.activations.pop(residual)
-        encodings.write_text(write_encodings(kept))
+        encodings.write_text(write_encodings(kept), encoding="utf-8")
         context.progress(0.3, "running the part on real text")
         vectors = directory / "test_vectors.safetensors"
         floors = [float(mask.minimum[0]) for name, mask in kept.activations.items() if is_mask(name)]

@@ -21,7 +21,7 @@ def write_traceback(error: BaseException) -> str:
     lines = traceback.format_exception(error)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a") as file:
+        with path.open("a", encoding="utf-8") as file:
             file.write(time.strftime("%Y-%m-%d %H:%M:%S\n") + "".join(lines) + "\n")
     except OSError as problem:
         return f"the screen failed: {what} (the traceback could not be written to {path}: {problem.strerror})"

@@ -123,4 +123,4 @@ def key_table_markdown() -> str:
 
 
 if __name__ == "__main__":
-    Path(__file__).with_name("keys.md").write_text(key_table_markdown())
+    Path(__file__).with_name("keys.md").write_text(key_table_markdown(), encoding="utf-8")

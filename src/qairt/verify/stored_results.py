@@ -99,7 +99,7 @@ class StoredResults:
     def _store(self, result: BaseModel, key: ResultKey, seconds: float) -> None:
         try:
             with self.cache.making(STAGE, key.digest) as work:
-                (work / FIDELITY).write_text(result.model_dump_json(indent=1) + "\n")
+                (work / FIDELITY).write_text(result.model_dump_json(indent=1) + "\n", encoding="utf-8")
                 self.cache.publish(work, NewEntry(key.digest, STAGE, key.label, keys.plain(key.inputs), seconds))
         except (OSError, CacheError) as error:
             if not self._is_unwritable:

@@ -199,7 +199,7 @@ def live_runs(state_folder: Path) -> list[RunFolder]:
 def boot_id() -> str:
     """An id of this boot of the machine; empty if the system has none."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text(encoding="utf-8").strip()
     except OSError:
         return ""
 

@@ -105,7 +105,7 @@ class InlineExecutor(_OnThisMachine):
         try:
             run_job(job, progress)
         except QairtError as error:
-            with item.log.open("a") as log:
+            with item.log.open("a", encoding="utf-8") as log:
                 log.write(f"{type(error).__name__}: {error}\n")
             raise ItemFailed.from_error(error, stage=item.stage, label=item.label) from error
         except OSError as error:
@@ -134,7 +134,7 @@ class ProcessExecutor(_OnThisMachine):
     def run(self, job: Job, item: ItemLog, progress: Progress, stop: Stop, report_usage: ReportUsage) -> None:
         folder = Path(tempfile.mkdtemp(dir=job.directory.parent, prefix=".making-job-"))
         try:
-            (folder / "job.json").write_text(job.model_dump_json())
+            (folder / "job.json").write_text(job.model_dump_json(), encoding="utf-8")
             item.log.parent.mkdir(parents=True, exist_ok=True)
             with item.log.open("ab") as log:
                 child = self._start(job, folder, log)

@@ -74,7 +74,7 @@ def _end_children() -> None:
 def _children() -> list[int]:
     """None where the system does not list them: what is left is then ended with the group, by the engine."""
     with suppress(OSError):
-        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text(encoding="utf-8").split()]
     return []
 
 

@@ -62,7 +62,7 @@ def _descendants(pid: int) -> list[int]:
     found: list[int] = []
     with suppress(OSError, ValueError):
         for tasks in Path(f"/proc/{pid}/task").glob("*/children"):
-            for child in map(int, tasks.read_text().split()):
+            for child in map(int, tasks.read_text(encoding="utf-8").split()):
                 found += [child, *_descendants(child)]
     return found
 
@@ -85,7 +85,7 @@ def _seen(pid: int) -> Usage:
 def _bytes_moved(pid: int | str = "self") -> tuple[int, int]:
     """Read and written; (0, 0) if the system does not count them."""
     try:
-        lines = Path(f"/proc/{pid}/io").read_text().splitlines()
+        lines = Path(f"/proc/{pid}/io").read_text(encoding="utf-8").splitlines()
         counts = {name: int(count) for name, _, count in (line.partition(":") for line in lines)}
         return max(counts["rchar"], counts["read_bytes"]), max(counts["wchar"], counts["write_bytes"])
     except (OSError, ValueError, KeyError):
@@ -108,6 +108,6 @@ def _peak_rss() -> int:
 def _high_water(pid: int | str) -> int:
     """The peak memory of a process in bytes; 0 if the system does not report it."""
     try:
-        return int(Path(f"/proc/{pid}/status").read_text().partition("VmHWM:")[2].split()[0]) * 1024
+        return int(Path(f"/proc/{pid}/status").read_text(encoding="utf-8").partition("VmHWM:")[2].split()[0]) * 1024
     except (OSError, IndexError, ValueError):
         return 0

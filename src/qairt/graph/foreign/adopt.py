@@ -63,7 +63,7 @@ def adopt(
     original = Original(encodings.parent)
     adopted = read_adopted(source, source_encodings, io_names or {}, original.keep)
     _write_weights(adopted.model, weights)
-    encodings.write_text(write_encodings(adopted.encodings))
+    encodings.write_text(write_encodings(adopted.encodings), encoding="utf-8")
     files.save(adopted.model, onnx)
     if adopted.rewritten is not None:
         original.compare(onnx, adopted.rewritten.angles, threads=threads)

@@ -17,7 +17,7 @@ def gpu_names() -> tuple[str, ...]:
     found = []
     for path in sorted(Path("/proc/driver/nvidia/gpus").glob("*/information")):
         try:
-            lines = path.read_text().splitlines()
+            lines = path.read_text(encoding="utf-8").splitlines()
         except OSError:
             continue
         found += [line.partition(":")[2].strip() for line in lines if line.startswith("Model")]

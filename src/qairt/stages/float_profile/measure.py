@@ -199,15 +199,15 @@ def _write(
     profile_file, predictions, memory = (
         directory / name for name in ("profile.json", "predictions.jsonl", "memory.json")
     )
-    profile_file.write_text(profile.model_dump_json(indent=1) + "\n")
+    profile_file.write_text(profile.model_dump_json(indent=1) + "\n", encoding="utf-8")
     lines = predictions_of(profile, strip_special_tokens=True)
-    predictions.write_text("".join(line.model_dump_json() + "\n" for line in lines))
-    memory.write_text(timeline.model_dump_json() + "\n")
+    predictions.write_text("".join(line.model_dump_json() + "\n" for line in lines), encoding="utf-8")
+    memory.write_text(timeline.model_dump_json() + "\n", encoding="utf-8")
     if tables is None:
         return ProfiledModel(profile=profile_file, predictions=predictions, memory=memory)
     operators, markdown = directory / "operators.json", directory / "operators.md"
-    operators.write_text(json.dumps([table.model_dump() for table in tables], indent=1) + "\n")
-    markdown.write_text(operators_markdown(tables))
+    operators.write_text(json.dumps([table.model_dump() for table in tables], indent=1) + "\n", encoding="utf-8")
+    markdown.write_text(operators_markdown(tables), encoding="utf-8")
     return ProfiledModel(
         profile=profile_file,
         predictions=predictions,

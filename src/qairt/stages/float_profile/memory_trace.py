@@ -101,5 +101,5 @@ class MemoryTrace:
 
 def _resident() -> int:
     if sys.platform == "linux":
-        return int(Path("/proc/self/statm").read_text().split()[1]) * _PAGE
+        return int(Path("/proc/self/statm").read_text(encoding="utf-8").split()[1]) * _PAGE
     return int(psutil.Process().memory_info().rss)

@@ -84,7 +84,7 @@ def run_under_nsys(job: Job, report: Path, *, cuda: bool) -> None:
     """
     nsys = find_nsys()
     file = report.with_name("job.json")
-    file.write_text(job.model_dump_json())
+    file.write_text(job.model_dump_json(), encoding="utf-8")
     line = command(nsys, report, file, cuda=cuda)
     print(" ".join(line), flush=True)
     code = subprocess.run(

@@ -102,13 +102,13 @@ def run(job: CompileJob) -> None:
 
 def main() -> None:
     result: CompileResult = {"fixed_addresses": fix_addresses()}
-    with open(sys.argv[1]) as file:
+    with open(sys.argv[1], encoding="utf-8") as file:
         job: CompileJob = json.load(file)
     try:
         run(job)
     except Exception as error:
         result["error"] = str(error)
-    with open("result.json", "w") as file:
+    with open("result.json", "w", encoding="utf-8") as file:
         json.dump(result, file)
     sys.stdout.flush()
     sys.stderr.flush()

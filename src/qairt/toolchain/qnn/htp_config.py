@@ -72,4 +72,4 @@ def write_configs(folder: Path, binary: BinarySpec, graph_names: Sequence[str], 
 
 
 def _write(path: Path, content: Mapping[str, JsonValue]) -> None:
-    path.write_text(json.dumps(content, indent=2) + "\n")
+    path.write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")

@@ -67,7 +67,7 @@ def run_job(folder: Path, job: CompileJob, *, where: str, progress: Progress = s
     Raises:
         ToolchainError: it failed or died; lists the operations that the NPU rejects, if that was the reason.
     """
-    (folder / "job.json").write_text(json.dumps(job))
+    (folder / "job.json").write_text(json.dumps(job), encoding="utf-8")
 
     def on_line(line: str) -> None:
         step = step_of(line)

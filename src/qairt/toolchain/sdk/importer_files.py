@@ -89,8 +89,8 @@ def write_importer_files(
     for name, use_case in use_cases.items():
         save_file(dict(use_case.weights), folder / f"{name}.safetensors")
         (folder / f"{name}.safetensors").chmod(0o644)
-        (folder / f"{name}.encodings").write_text(write_encodings(use_case.encodings))
-    (folder / WEIGHT_LIST).write_text("".join(f"{name}\n" for name in use_cases[base].weights))
+        (folder / f"{name}.encodings").write_text(write_encodings(use_case.encodings), encoding="utf-8")
+    (folder / WEIGHT_LIST).write_text("".join(f"{name}\n" for name in use_cases[base].weights), encoding="utf-8")
     listed = [
         {
             "name": name,
@@ -101,7 +101,7 @@ def write_importer_files(
         }
         for name in use_cases
     ]
-    (folder / USE_CASES).write_text(yaml.safe_dump({"use_case": listed}, sort_keys=False))
+    (folder / USE_CASES).write_text(yaml.safe_dump({"use_case": listed}, sort_keys=False), encoding="utf-8")
     samples = write_inputs(folder, vectors, inputs)
     float_dlc, dlc = f"{onnx.stem}.dlc", f"{onnx.stem}_quantized.dlc"
     calls = [
@@ -115,7 +115,7 @@ def write_importer_files(
     script = folder / SCRIPT
     block = json.dumps(genie_block(onnx.stem, [*use_cases]))
     after = _AFTER.format(imported=IMPORTED, block=block)
-    script.write_text(_BEFORE + "".join(f"{shlex.join(call)}\n" for call in calls) + after)
+    script.write_text(_BEFORE + "".join(f"{shlex.join(call)}\n" for call in calls) + after, encoding="utf-8")
     script.chmod(0o755)
 
 

@@ -59,5 +59,5 @@ def write_inputs(folder: Path, vectors: Path, inputs: Sequence[TensorSpec]) -> P
         file.write_bytes(np.ascontiguousarray(values, dtype="<f4").tobytes())
         entries.append(f"{spec.name}:={file.relative_to(folder)}")
     path = folder / INPUT_LIST
-    path.write_text(" ".join(entries) + "\n")
+    path.write_text(" ".join(entries) + "\n", encoding="utf-8")
     return path

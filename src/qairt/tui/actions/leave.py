@@ -59,7 +59,7 @@ class LeaveActions:
 def logout_warning() -> str:
     """A sentence when this machine kills a user's processes at logout, which would end the run too."""
     try:
-        text = Path("/etc/systemd/logind.conf").read_text()
+        text = Path("/etc/systemd/logind.conf").read_text(encoding="utf-8")
     except OSError:
         return ""
     settings = dict(line.split("=", 1) for line in text.splitlines() if "=" in line and not line.startswith("#"))

@@ -125,7 +125,7 @@ class ClusterExecutor:
             self._transfer.send(contents, check)
             answer = self._answer(packed, item, progress, stop, report_usage)
             if answer.log != read_text(item.log):
-                item.log.write_text(answer.log)  # some of it may not have come while it was made
+                item.log.write_text(answer.log, encoding="utf-8")  # some of it may not have come while it was made
             report_usage(answer.usage)
             if answer.unavailable:
                 raise Unavailable(f"{answer.unavailable}, on {host}")
@@ -296,7 +296,7 @@ def _pass_on(call: Call, item: ItemLog, progress: Progress, report_usage: Report
     """What the worker has told since the last time: into the log and the run's events."""
     for told in call.take_told():
         if "log" in told:
-            with item.log.open("a") as log:
+            with item.log.open("a", encoding="utf-8") as log:
                 log.write(told["log"])
         elif "usage" in told:
             report_usage(Usage.model_validate(told["usage"]))
