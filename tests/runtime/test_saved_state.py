@@ -9,9 +9,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_models import TINY, save_tiny
 from tiny_parts import make_parts, measured_encodings
 
 from qairt.errors import CacheError, GenerationError, GraphError
+from qairt.model.describe import describe_model
+from qairt.model.parameters import open_parameters
 from qairt.runtime.chain import PartChain
 from qairt.runtime.saved_state import Owner, SavedState, read_state, write_state
 
@@ -154,3 +157,29 @@ def test_tensors_of_another_model_are_refused(parts, config):
         chain.resume(other)
         with pytest.raises(GraphError, match="the state's past_key_0_in is uint8 "):
             chain.prefill(IDS[:6])
+
+
+@pytest.mark.parametrize(
+    ("variant", "saved", "ids", "expected"),
+    [("exaone4", 6, 20, 6), ("exaone4", 20, 26, 20), ("exaone4", 20, 12, 0), ("exaone4", 6, 5, 4), ("lfm2", 20, 26, 20),
+     ("lfm2", 20, 12, 0)],
+)  # fmt: skip
+def test_windows_and_short_convolutions_go_on_from_a_whole_state(tmp_path: Path, variant, saved, ids, expected):
+    family, changes = TINY[variant]
+    save_tiny(tmp_path, family, **changes)
+    config = describe_model(tmp_path).config
+    parameters = open_parameters(tmp_path, config)
+    text = [token % config.vocab_size for token in IDS]
+    encodings = measured_encodings(parameters, text)
+    parts = make_parts(tmp_path, parameters, ars=[1, 8], cl=CL, num_splits=2, encodings=encodings)
+    with PartChain(parts, config) as chain:
+        chain.prefill(text[:saved])
+        write_state(tmp_path / "a.state", chain.saved(), OWNER)
+    with PartChain(parts, config) as chain:
+        chain.resume(read_state(tmp_path / "a.state", OWNER))
+        after = [chain.prefill(text[:ids]), chain.decode(text[ids])]
+        assert chain.reused == expected
+    with PartChain(parts, config) as chain:
+        alone = [chain.prefill(text[:ids]), chain.decode(text[ids])]
+    for resumed, whole in zip(after, alone, strict=True):
+        np.testing.assert_allclose(resumed, whole, atol=0.02 * np.abs(whole).max())

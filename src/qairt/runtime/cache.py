@@ -64,30 +64,32 @@ class KVCache:
                 slots[:, :, -count:] = fresh[:, :, -count:][:, :, -slots.shape[2] :]
         self.length += count
 
-    def usable(self, count: int, held: int) -> int:
-        """How many of the first `count` tokens of a state that holds `held` can be put: short convolutions keep the
-        last tokens only, so that no beginning can be cut out."""
-        return count if count == held or all(map(is_key_or_value, self._slots)) else 0
+    def usable(self, kept: Mapping[str, Array], count: int, held: int) -> int:
+        """How many of the first `count` tokens of a state of `held` tokens can be put. Short convolutions, and windows
+        that are full, keep the last tokens only, so that no beginning can be cut out."""
+        whole = all(is_key_or_value(name) and each.shape[token_axis(name)] == held for name, each in kept.items())
+        return count if count == held or whole else 0
 
     def kept(self) -> dict[str, Array]:
-        """Copies of the slots that hold tokens; of short convolutions, of all.
+        """Copies of the slots that hold tokens: of a window, its last ones; of short convolutions, all.
 
         Raises:
             GenerationError: the oldest tokens are gone.
         """
         taken: dict[str, Array] = {}
+        most = max(slots.shape[token_axis(name)] for name, slots in self._slots.items() if is_key_or_value(name))
+        if self.length > most:
+            raise GenerationError(
+                f"the context is full: of its {self.length} tokens, the first are no longer in the cache",
+                where="--save-state",
+                remedy="lower --max-new-tokens, or shorten the prompt",
+            )
         for name, slots in self._slots.items():
             axis = token_axis(name)
             if not is_key_or_value(name):
                 taken[name] = slots.copy()
                 continue
-            if self.length > slots.shape[axis]:
-                raise GenerationError(
-                    f"the context is full: of its {self.length} tokens, the first are no longer in the cache",
-                    where="--save-state",
-                    remedy="lower --max-new-tokens, or shorten the prompt",
-                )
-            first = slots.shape[axis] - self.length
+            first = max(slots.shape[axis] - self.length, 0)
             taken[name] = (slots[..., first:] if axis == 3 else slots[:, :, first:]).copy()
         return taken
 
@@ -101,16 +103,19 @@ class KVCache:
             axis, held = token_axis(name), kept.get(name)
             wanted = list(slots.shape)
             if held is not None and held.ndim == len(wanted) and is_key_or_value(name):
-                wanted[axis] = max(held.shape[axis], count)
+                wanted[axis] = max(held.shape[axis], min(count, slots.shape[axis]))
             if held is None or (held.dtype, list(held.shape)) != (slots.dtype, wanted):
                 has = "missing" if held is None else f"{held.dtype} {list(held.shape)}"
                 raise GraphError(f"the state's {name} is {has}, the graphs take {slots.dtype} {list(slots.shape)}")
             if not is_key_or_value(name):
                 slots[...] = held if count else slots
-            elif axis == 3:
-                slots[..., slots.shape[3] - count :] = held[..., :count]
+                continue
+            size, end = slots.shape[axis], min(count, held.shape[axis])
+            first = max(end - size, 0)
+            if axis == 3:
+                slots[..., size - end + first :] = held[..., first:end]
             else:
-                slots[:, :, slots.shape[2] - count :] = held[:, :, :count]
+                slots[:, :, size - end + first :] = held[:, :, first:end]
         self.length = count
 
 

@@ -118,7 +118,8 @@ class PartChain:
     def prefill(self, ids: Sequence[int]) -> Logits:
         if self._state is not None and self.length == 0:
             require_room(len(ids), self.room, self.context_length)
-            self.reused = self._cache.usable(self._state.shared_with(ids), len(self._state.tokens))
+            shared, held = self._state.shared_with(ids), len(self._state.tokens)
+            self.reused = self._cache.usable(self._state.cache, shared, held)
             self._cache.put(self._state.cache, self.reused)
             self._ids = list(ids[: self.reused])
             ids = ids[self.reused :]

@@ -3,7 +3,7 @@
 A SafeTensors file:
 
     tokens                int64 [tokens]
-    past_key_0_in …       as in `KVCache`, without padding: [KV, 1, D, tokens]
+    past_key_0_in …       as in `KVCache`, without padding: [KV, 1, D, tokens]; the last tokens of a window
     past_value_0_in …     [KV, 1, tokens, D]
     metadata              what computed them (`Owner`), and the digest of all tensors
 

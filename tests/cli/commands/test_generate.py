@@ -59,6 +59,18 @@ def test_a_state_shortens_reading_and_changes_no_token(qairt, recipe, place):
     assert found.data["tokens"] == plain["tokens"]
     said = qairt("generate", path, second, "--load-state", "a.state", "--raw", "--max-new-tokens", "2", *cache)
     assert said.err.startswith("16 prompt tokens (14 of them saved) in ")
+    said = qairt("generate", path, "Another one", "--load-state", "a.state", "--raw", "--max-new-tokens", "2", *cache)
+    assert "Note: nothing of a.state was reused: the prompt begins with other tokens, or " in said.err
+
+
+def test_an_answer_whose_state_cannot_be_saved_is_told(qairt, recipe, place):
+    path, *cache = recipe
+    words = ("--raw", "--max-new-tokens", "1000", "--save-state", "full.state", *cache)
+    said = qairt("generate", path, "The quick fox", "--json", *words)
+    assert (said.code, said.data["stop_reason"]) == (2, "context")
+    assert len(said.data["tokens"]) > 1
+    assert said.err.startswith("Error: --save-state: the context is full: of its ")
+    assert not (place / "full.state").exists()
 
 
 @pytest.mark.parametrize(

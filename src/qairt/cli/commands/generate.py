@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from qairt.cli.console import emit, emit_json, report, styled
+from qairt.cli.failures import report_note
 from qairt.cli.options import (
     ActiveAdapters,
     CacheDir,
@@ -124,11 +126,20 @@ def generate(
     text = sys.stdin.read() if given == "-" else given
     active = active_adapters(concurrency, strength)
     states.require_possible(target)
-    result = _answer(pipeline, text, target, sampling, active, states, show=not as_json)
-    if as_json:
-        emit_json(result.model_dump(mode="json") | {"target": target, **asdict(active)})
-    else:
-        report(styled(summary(result), "dim", stream=sys.stderr))
+
+    def tell(answer: Answer) -> None:
+        result = answer.result if as_json else _streamed(answer)
+        if as_json:
+            emit_json(result.model_dump(mode="json") | {"target": target, **asdict(active)})
+        else:
+            report(styled(summary(result), "dim", stream=sys.stderr))
+        if states.load_state is not None and not result.reused_tokens:
+            report_note(
+                f"nothing of {states.load_state} was reused: the prompt begins with other tokens, or (in a model with"
+                " short convolutions or windows) not with all tokens of the state"
+            )
+
+    _answer(pipeline, text, target, sampling, active, states, tell)
 
 
 def _answer(
@@ -138,10 +149,9 @@ def _answer(
     options: SamplingOptions,
     active: ActiveAdapters,
     states: StateFiles,
-    *,
-    show: bool,
-) -> GenerationResult:
-    """Run the model until the answer ends; `show` prints each piece when it is generated."""
+    tell: Callable[[Answer], None],
+) -> None:
+    """`tell` the answer while it is generated, and save the state then."""
     from qairt.runtime.sampling import Sampling
 
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed)
@@ -149,15 +159,14 @@ def _answer(
     if target == "genie":
         model = pipeline.genie_model(active.concurrency, active.strengths)
         with model.answer(text, sampling, max_new_tokens=most, chat=chat, notify=report) as from_genie:
-            return _streamed(from_genie) if show else from_genie.result
+            tell(from_genie)
+        return
     with pipeline.generator(target, report, concurrency=active.concurrency, strengths=active.strengths) as generator:
         if states.load_state is not None:
             pipeline.load_state(cast("Resumable", generator), states.load_state, **asdict(active))
-        answer = pipeline.answer(generator, text, sampling, max_new_tokens=most, chat=chat)
-        result = _streamed(answer) if show else answer.result
+        tell(pipeline.answer(generator, text, sampling, max_new_tokens=most, chat=chat))
         if states.save_state is not None:
             pipeline.save_state(cast("Resumable", generator), states.save_state, **asdict(active))
-        return result
 
 
 def _streamed(answer: Answer) -> GenerationResult:
