@@ -69,6 +69,7 @@ def test_an_answer_whose_state_cannot_be_saved_is_told(qairt, recipe, place):
     said = qairt("generate", path, "The quick fox", "--json", *words)
     assert (said.code, said.data["stop_reason"]) == (2, "context")
     assert len(said.data["tokens"]) > 1
+    assert said.data["error"]["where"] == "--save-state"
     assert said.err.startswith("Error: --save-state: the context is full: of its ")
     assert not (place / "full.state").exists()
 

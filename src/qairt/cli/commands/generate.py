@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, cast
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, cast
 import typer
 
 from qairt.cli.console import emit, emit_json, report, styled
-from qairt.cli.failures import report_note
+from qairt.cli.failures import as_data, report_failure, report_note
 from qairt.cli.options import (
     ActiveAdapters,
     CacheDir,
@@ -23,7 +23,7 @@ from qairt.cli.options import (
     Strengths,
     active_adapters,
 )
-from qairt.errors import RecipeError
+from qairt.errors import QairtError, RecipeError
 from qairt.recipe.configs import BASE
 
 if TYPE_CHECKING:
@@ -127,19 +127,40 @@ def generate(
     active = active_adapters(concurrency, strength)
     states.require_possible(target)
 
-    def tell(answer: Answer) -> None:
-        result = answer.result if as_json else _streamed(answer)
-        if as_json:
-            emit_json(result.model_dump(mode="json") | {"target": target, **asdict(active)})
-        else:
-            report(styled(summary(result), "dim", stream=sys.stderr))
-        if states.load_state is not None and not result.reused_tokens:
-            report_note(
-                f"nothing of {states.load_state} was reused: the prompt begins with other tokens, or (in a model with"
-                " short convolutions or windows) not with all tokens of the state"
-            )
+    about = {"target": target, **asdict(active)}
+    _answer(pipeline, text, target, sampling, active, states, _Telling(states, about, as_json))
 
-    _answer(pipeline, text, target, sampling, active, states, tell)
+
+@dataclass(frozen=True)
+class _Telling:
+    """Prints an answer."""
+
+    states: StateFiles
+    about: Mapping[str, object]
+    """What JSON says besides the answer."""
+    as_json: bool
+
+    def __call__(self, answer: Answer, save: Callable[[], None]) -> None:
+        """Print it while it is generated; then save the state, and an answer stays told if that fails."""
+        result = answer.result if self.as_json else _streamed(answer)
+        if not self.as_json:
+            report(styled(summary(result), "dim", stream=sys.stderr))
+        if self.states.load_state is not None and not result.reused_tokens:
+            report_note(
+                f"nothing of {self.states.load_state} was reused: the prompt begins with other tokens, or (in a model"
+                " with short convolutions or windows) not with all tokens of the state"
+            )
+        if not self.as_json:
+            save()
+            return
+        data = {**result.model_dump(mode="json"), **self.about}
+        try:
+            save()
+        except QairtError as error:
+            emit_json(data | {"error": as_data(error)})
+            report_failure(error)
+            raise typer.Exit(error.exit_code) from error
+        emit_json(data)
 
 
 def _answer(
@@ -149,9 +170,9 @@ def _answer(
     options: SamplingOptions,
     active: ActiveAdapters,
     states: StateFiles,
-    tell: Callable[[Answer], None],
+    tell: _Telling,
 ) -> None:
-    """`tell` the answer while it is generated, and save the state then."""
+    """Have the answer told while it is generated, and the state saved then."""
     from qairt.runtime.sampling import Sampling
 
     sampling = Sampling(temperature=options.temperature, top_k=options.top_k, top_p=options.top_p, seed=options.seed)
@@ -159,14 +180,16 @@ def _answer(
     if target == "genie":
         model = pipeline.genie_model(active.concurrency, active.strengths)
         with model.answer(text, sampling, max_new_tokens=most, chat=chat, notify=report) as from_genie:
-            tell(from_genie)
+            tell(from_genie, lambda: None)
         return
     with pipeline.generator(target, report, concurrency=active.concurrency, strengths=active.strengths) as generator:
         if states.load_state is not None:
             pipeline.load_state(cast("Resumable", generator), states.load_state, **asdict(active))
-        tell(pipeline.answer(generator, text, sampling, max_new_tokens=most, chat=chat))
-        if states.save_state is not None:
-            pipeline.save_state(cast("Resumable", generator), states.save_state, **asdict(active))
+        path, resumable = states.save_state, cast("Resumable", generator)
+        tell(
+            pipeline.answer(generator, text, sampling, max_new_tokens=most, chat=chat),
+            lambda: pipeline.save_state(resumable, path, **asdict(active)) if path is not None else None,
+        )
 
 
 def _streamed(answer: Answer) -> GenerationResult:
