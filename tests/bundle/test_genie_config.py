@@ -76,7 +76,7 @@ def test_keys_that_genie_reads_wrongly_are_refused(kv_heads: int, head_dim: int,
     if runs:
         assert made(config)
         return
-    with pytest.raises(ModelError, match=rf" {kv_heads * head_dim} here, is not a multiple of 8\n  remove "):
+    with pytest.raises(ModelError, match=rf" {kv_heads * head_dim} here, is not a multiple of 8\n  leave "):
         made(config)
 
 

@@ -34,7 +34,7 @@ def test_a_window_counts_where_the_context_exceeds_it() -> None:
     assert refused(CONFIG, 4097) == (
         "stages.prepare_exports.context_length: Genie computes no mask for layers with windowed attention, which look "
         "back 4,096 of the context's 4,097 tokens\n"
-        "  use at most 4096, where the windows hide nothing; or remove export_bundle from the recipe: "
+        "  use at most 4096, where the windows hide nothing; or leave export_bundle out of the recipe: "
         "run the graphs by `qairt generate`, and hand them on by `qairt export RECIPE DIR --layout workfolder`"
     )
 
@@ -44,7 +44,7 @@ def test_short_convolutions_are_refused() -> None:
     assert refused(config, 32) == (
         "gemma2: Genie keeps keys and values only, and layers with a short convolution keep what it reads of the last 2"
         " tokens\n"
-        "  remove export_bundle from the recipe: "
+        "  leave export_bundle out of the recipe: "
         "run the graphs by `qairt generate`, and hand them on by `qairt export RECIPE DIR --layout workfolder`"
     )
 
@@ -53,6 +53,6 @@ def test_a_second_rotary_embedding_is_refused() -> None:
     config = CONFIG.model_copy(update={"local_rotary": LocalRotary(theta=1e4)})
     assert refused(config, 32) == (
         "gemma2: Genie computes one rotary embedding, and the model's windowed layers have one of their own\n"
-        "  remove export_bundle from the recipe: "
+        "  leave export_bundle out of the recipe: "
         "run the graphs by `qairt generate`, and hand them on by `qairt export RECIPE DIR --layout workfolder`"
     )

@@ -81,6 +81,16 @@ def test_a_prompt_that_is_too_long_is_known_before_anything_is_made(finished: LL
     assert own.genie_model().binaries.missing() == 3
 
 
+def test_a_model_that_genie_cannot_run_is_refused_before_anything_is_made(finished: LLMPipeline, tmp_path: Path):
+    model = bare(finished, tmp_path).genie_model()
+    other = dataclasses.replace(model, config=model.config.model_copy(update={"num_kv_heads": 1, "head_dim": 18}))
+    asked = {"max_new_tokens": 2, "chat": False, "notify": lambda line: None}
+    for attempt in (lambda: other.answer("Hello", None, **asked), lambda: other.dialog(lambda line: None)):
+        with pytest.raises(ModelError, match="is not a multiple of 8\n  use --target cpu or "), attempt():
+            pass
+    assert model.binaries.missing() == 3
+
+
 def test_a_seed_that_genie_does_not_take(finished: LLMPipeline, tmp_path: Path):
     own = bare(finished, tmp_path)
     words = ("generate", own.recipe.source, "Hi", "--target", "genie", "--cache-dir", own.cache_dir)

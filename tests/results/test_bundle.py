@@ -4,10 +4,14 @@ import resource
 from pathlib import Path
 
 import pytest
+import yaml
+from tiny_models import TINY
+from tiny_recipe import write_recipe
 
 from qairt.bundle.checksums import write_checksums
-from qairt.errors import CacheError, QairtError
+from qairt.errors import CacheError, ModelError, QairtError
 from qairt.files import files_below, sha256_of
+from qairt.llm import LLMPipeline
 from qairt.results.bundle import copy_bundle
 
 
@@ -69,3 +73,13 @@ def test_an_impossible_destination(bundle: Path):
     (bundle.parent / "full" / "file").touch()
     with pytest.raises(QairtError, match="it exists and is not empty"):
         copy_bundle(bundle, bundle.parent / "full", recorded(bundle))
+
+
+def test_without_the_stage_the_model_says_why_there_is_no_bundle(tmp_path: Path):
+    recipe = write_recipe(tmp_path, family="lfm2", backend="CPU", **TINY["lfm2"][1])
+    content = yaml.safe_load(recipe.read_text())
+    del content["stages"]["export_bundle"]
+    recipe.write_text(yaml.safe_dump(content, sort_keys=False))
+    with pytest.raises(ModelError, match=r"leave export_bundle out of the recipe: run the graphs by `qairt generate`"):
+        LLMPipeline.from_recipe(recipe).export(tmp_path / "out")
+    assert not (tmp_path / "out").exists()

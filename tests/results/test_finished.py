@@ -80,4 +80,7 @@ def test_before_a_run_it_names_what_is_missing(finished: LLMPipeline, tmp_path: 
     with pytest.raises(CacheError) as raised:
         run.items("quantize")
     assert str(raised.value).startswith("quantize ar1-split1: 6 of 6 items of quantize are not built yet")
-    assert raised.value.remedy == f"qairt run {recipe} backend=CPU"
+    assert raised.value.remedy == f"qairt run {recipe} backend=CPU --cache-dir {tmp_path}"
+    own = LLMPipeline.from_recipe(recipe, ["backend=CPU"])
+    assert own.cache_dir != tmp_path
+    assert own.finished().recipe_arguments == f"{recipe} backend=CPU"

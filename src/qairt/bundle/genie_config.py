@@ -108,7 +108,7 @@ def genie_config(
             f"Genie gives wrong answers when num_key_value_heads x head_dim, {width} here,"
             f" is not a multiple of {_KV_MULTIPLE}",
             where=config.family,
-            remedy=f"remove export_bundle from the recipe: {GRAPHS}",
+            remedy=f"leave export_bundle out of the recipe: {GRAPHS}",
         )
     if not config.eos_token_ids:
         raise ModelError(

@@ -27,13 +27,13 @@ def require_one_kind(config: DecoderConfig, *, context_size: int, program: str) 
             f"{program} keeps keys and values only, and layers with a short convolution keep what it reads of the last"
             f" {config.convolution.length - 1} tokens",
             where=config.family,
-            remedy=f"remove export_bundle from the recipe: {GRAPHS}",
+            remedy=f"leave export_bundle out of the recipe: {GRAPHS}",
         )
     if config.local_rotary is not None:
         raise ModelError(
             f"{program} computes one rotary embedding, and the model's windowed layers have one of their own",
             where=config.family,
-            remedy=f"remove export_bundle from the recipe: {GRAPHS}",
+            remedy=f"leave export_bundle out of the recipe: {GRAPHS}",
         )
     if config.sliding_window is None or config.windowed_layers == () or context_size <= config.sliding_window:
         return
@@ -41,6 +41,6 @@ def require_one_kind(config: DecoderConfig, *, context_size: int, program: str) 
         f"{program} computes no mask for layers with windowed attention, which look back "
         f"{config.sliding_window:,} of the context's {context_size:,} tokens",
         where="stages.prepare_exports.context_length",
-        remedy=f"use at most {config.sliding_window}, where the windows hide nothing; or remove export_bundle from the"
+        remedy=f"use at most {config.sliding_window}, where the windows hide nothing; or leave export_bundle out of the"
         f" recipe: {GRAPHS}",
     )

@@ -36,6 +36,8 @@ def export(run: FinishedRun, directory: Path, form: Format | None = None) -> lis
     from qairt.bundle.metadata import read_metadata
 
     require_new(directory)
+    if all(planned.stage.name != "export_bundle" for planned in run.plan.stages):
+        require_possible(run.env, form)
     (item,) = run.items("export_bundle")
     output = run.output(item, Bundle)
     metadata = read_metadata(output.bundle)

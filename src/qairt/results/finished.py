@@ -15,6 +15,7 @@ from qairt.engine.rebuilding import rebuild
 from qairt.engine.stage import StageOutput
 from qairt.errors import CacheError, ModelError, RecipeError
 from qairt.files import read_regular
+from qairt.recipe.files import default_cache_dir
 from qairt.stages.facts import model_of, settings_of
 from qairt.stages.model_loading import LoadedModel
 from qairt.stages.prepare_exports import is_embedding
@@ -57,8 +58,11 @@ class FinishedRun:
 
     @cached_property
     def recipe_arguments(self) -> str:
-        """The recipe and its overrides as arguments of a command, for remedies."""
-        return shlex.join([str(self.recipe.source or "RECIPE"), *self.recipe.overrides])
+        """The recipe, its overrides and the cache directory if it is not the recipe's own, as arguments of a command,
+        for remedies."""
+        own = Path(self.settings.cache_dir or default_cache_dir(self.recipe.source)).absolute()
+        elsewhere = [] if own == self._pipeline.cache_dir else ["--cache-dir", str(self._pipeline.cache_dir)]
+        return shlex.join([str(self.recipe.source or "RECIPE"), *self.recipe.overrides, *elsewhere])
 
     @property
     def is_embedding(self) -> bool:

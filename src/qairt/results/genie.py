@@ -10,7 +10,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from qairt.errors import GenerationError, RecipeError
+from qairt.errors import GenerationError, ModelError, RecipeError
 from qairt.notify import Notify
 from qairt.recipe.configs import BASE
 from qairt.results.concurrency import require_concurrency
@@ -53,6 +53,19 @@ class GenieModel:
 
         return seconds_per_token(self.parts)
 
+    def require_runnable(self) -> None:
+        """
+        Raises:
+            ModelError: Genie cannot run the model.
+        """
+        from qairt.bundle.compose import require_runnable
+
+        try:
+            require_runnable(self.config, "genie", context_size=self.context_length)
+        except ModelError as error:
+            remedy = "use --target cpu or --target htp-emulator, which run every model"
+            raise ModelError(error.what, where=error.where, remedy=remedy) from error
+
     @contextmanager
     def dialog(self, notify: Notify, sampling: Sampling | None = None, *, endless: bool = False) -> Iterator[Dialog]:
         """Genie with the model, in its own process; missing binaries are compiled first. With LoRA, the concurrency of
@@ -64,12 +77,14 @@ class GenieModel:
 
         Raises:
             ToolchainNotAvailable: the installed wheel has no Genie.
+            ModelError: Genie cannot run the model.
             ItemFailed: a binary cannot be compiled.
             ToolchainError: Genie refused the model; quotes its message.
         """
         from qairt.toolchain.genie import dialog as genie
 
         genie.require()
+        self.require_runnable()
         binaries = self.binaries.build(notify)
         with ExitStack() as stack:
             lora = stack.enter_context(self.adapters.written()) if self.adapters is not None else None
@@ -96,6 +111,7 @@ class GenieModel:
         from qairt.toolchain.genie import dialog as genie
 
         genie.require()
+        self.require_runnable()
         if max_new_tokens < 1:
             raise GenerationError(f"{max_new_tokens} is out of range", where="max_new_tokens", remedy="use 1 or more")
         if sampling is not None and sampling.seed > LARGEST_SEED:

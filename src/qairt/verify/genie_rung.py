@@ -98,9 +98,9 @@ class GenieRung(RungInGenie):
         return self.model.binaries
 
     def seconds_to_run(self) -> float:
-        from qairt.bundle.windows import require_one_kind
+        from qairt.bundle.compose import require_runnable
 
-        require_one_kind(self.model.config, context_size=self.model.context_length, program="Genie")
+        require_runnable(self.model.config, "genie", context_size=self.model.context_length)
         return self.model.seconds_per_token * (PROMPT + NEW - 1)
 
     def measure(
