@@ -208,11 +208,11 @@ def die_at_the_second():
     if len(rungs) == 2:
         os.kill(os.getpid(), signal.SIGKILL)
 
-def half_written(path, text):
+def half_written(path, text, encoding):
     if path.name == "fidelity.json":
         write(path, text[: len(text) // 2])
         die_at_the_second()
-    return write(path, text)
+    return write(path, text, encoding)
 
 def not_yet_in_its_place(source, target):
     if Path(target).parent.name == "verify":
@@ -275,7 +275,7 @@ def test_rungs_that_are_not_built_yet_are_skipped_with_the_reason(recipe: Path, 
     pipeline = LLMPipeline.from_recipe(recipe, cache_dir=tmp_path)
     with pytest.raises(CacheError, match="model_loading all: nothing to compare with yet") as caught:
         pipeline.verify()
-    assert caught.value.remedy == f"qairt run {recipe}"
+    assert caught.value.remedy == f"qairt run {recipe} --cache-dir {tmp_path}"
     assert pipeline.construct(RunOptions(until="quantization", executor="inline")).status == "done"
     with pytest.raises(CacheError, match="no rung is built yet"):
         pipeline.verify()
@@ -283,7 +283,8 @@ def test_rungs_that_are_not_built_yet_are_skipped_with_the_reason(recipe: Path, 
     found = pipeline.verify()
     assert [rung.rung for rung in found.rungs] == ["export", "prepare_exports"]
     assert [skipped.rung for skipped in found.skipped] == [*RUNGS[2:], *TOKEN_RUNGS]
-    assert found.skipped[0].why == f"6 of 6 items are not built yet: split_model ar1-split1; qairt run {recipe}"
+    command = f"qairt run {recipe} --cache-dir {tmp_path}"
+    assert found.skipped[0].why == f"6 of 6 items are not built yet: split_model ar1-split1; {command}"
     assert found.first_below() is None
 
 

@@ -7,6 +7,7 @@ import os
 import signal
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 import wait
@@ -217,7 +218,7 @@ def test_before_a_run_it_names_the_command_to_run(qairt, finished):
         said = qairt("evaluate", path, "--cache-dir", "fresh", "--target", target)
         assert said.code == 1
         assert "not built yet" in said.err
-        assert f"  qairt run {path}\n" in said.err
+        assert f"  qairt run {path} --cache-dir {Path.cwd() / 'fresh'}\n" in said.err
     assert qairt("evaluate").code == 2
     assert qairt("evaluate", path, "--cache-dir", "fresh", "--list").code == 2
 

@@ -374,7 +374,7 @@ def test_a_recipe_for_the_processor_makes_nothing_for_a_device(qairt, recipe, ph
 def test_before_a_run_it_names_the_command_to_run(qairt, recipe, phone):
     said = qairt("execute", recipe[0], "hello", "--cache-dir", "fresh")
     assert said.code == 1
-    assert f"  qairt run {recipe[0]}\n" in said.err
+    assert f"  qairt run {recipe[0]} --cache-dir {Path.cwd() / 'fresh'}\n" in said.err
 
 
 def test_no_device_several_devices_and_one_that_is_not_ready(qairt, recipe, phone, tmp_path):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import sys
+from pathlib import Path
 
 import pytest
 from ort_package import read_package, supported
@@ -126,11 +127,11 @@ def test_before_a_run_it_names_the_command_to_run(qairt, recipe):
     path = recipe[0]
     said = qairt("generate", path, "Hi", "--cache-dir", "fresh")
     assert said.code == 1
-    assert f"  qairt run {path}\n" in said.err
+    assert f"  qairt run {path} --cache-dir {Path.cwd() / 'fresh'}\n" in said.err
     said = qairt("export", path, "out", "--cache-dir", "fresh")
     assert said.code == 1
     assert said.err.startswith("Error: export_bundle all: it is not built yet")
-    assert said.err.endswith(f"  qairt run {path}\n")
+    assert said.err.endswith(f"  qairt run {path} --cache-dir {Path.cwd() / 'fresh'}\n")
 
 
 def test_export_copies_and_compares(qairt, recipe, place):

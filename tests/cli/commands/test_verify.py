@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 
 import pytest
 from tiny_recipe import write_recipe
@@ -257,4 +258,4 @@ def test_before_a_run_it_names_the_command_to_run(qairt, recipe):
     said = qairt("verify", path, "--cache-dir", "fresh")
     assert said.code == 1
     assert said.err.startswith("Error: model_loading all: nothing to compare with yet: not built yet")
-    assert said.err.endswith(f"  qairt run {path}\n")
+    assert said.err.endswith(f"  qairt run {path} --cache-dir {Path.cwd() / 'fresh'}\n")
