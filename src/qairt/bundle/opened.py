@@ -158,10 +158,13 @@ def _unique(names: Iterable[str | None]) -> list[str]:
 def read_object(path: Path) -> Mapping[str, object]:
     """
     Raises:
-        QairtError: it is not a JSON object.
+        QairtError: it cannot be read, or is not a JSON object.
     """
     try:
         found = read_json(path)
+    except OSError as error:
+        what = f"it cannot be read: {error.strerror or error}"
+        raise QairtError(what, where=path.name, remedy="export the bundle again") from error
     except ValueError as error:
         raise QairtError(f"it is not valid JSON: {error}", where=path.name, remedy="export the bundle again") from error
     if not isinstance(found, dict):
@@ -170,9 +173,10 @@ def read_object(path: Path) -> Mapping[str, object]:
 
 
 def extensions_of(bundle: OpenedBundle) -> Mapping[str, object]:
-    """The content of `htp_backend_ext_config.json`; empty if it is missing or cannot be read."""
+    """The content of `htp_backend_ext_config.json`; empty if it is missing.
+
+    Raises:
+        QairtError: it cannot be read, or is not a JSON object.
+    """
     path = bundle.file(bundle.extensions or HTP_EXTENSIONS)
-    try:
-        return read_object(path) if path.is_file() else {}
-    except QairtError:
-        return {}
+    return read_object(path) if path.is_file() else {}

@@ -108,6 +108,17 @@ def test_another_chip(genie_bundle: Path):
     ]
 
 
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [(b"{", "it is not valid JSON: "), (b"\xff\xfe", "it is not valid JSON: "), (b"[]", "it is not a JSON object")],
+)
+def test_a_backend_configuration_that_cannot_be_read(genie_bundle: Path, content: bytes, what: str):
+    (genie_bundle / "htp_backend_ext_config.json").write_bytes(content)
+    (fault,) = [found for found in check_bundle(genie_bundle) if found.subject == "chip"]
+    assert fault.status == "error"
+    assert fault.text.startswith(f"htp_backend_ext_config.json: {what}")
+
+
 def test_a_binary_too_large_for_the_chip(genie_bundle: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("qairt.bundle.check.graphs.CONTEXT_BYTES", 1000)
     found = faults(genie_bundle)

@@ -10,7 +10,7 @@ from qairt.bundle.check.files import AGAIN
 from qairt.bundle.compiled import CompiledBinary, CompiledGraph, compiled
 from qairt.bundle.metadata import BundleGraph
 from qairt.bundle.opened import OpenedBundle, extensions_of
-from qairt.errors import Finding, GraphError, ToolchainError
+from qairt.errors import Finding, GraphError, QairtError, ToolchainError
 from qairt.runtime.chain_checks import require_chain
 from qairt.runtime.parts import PartGraph
 from qairt.toolchain.comparison import differences
@@ -91,7 +91,11 @@ def _chips(bundle: OpenedBundle, binaries: Sequence[CompiledBinary]) -> Iterator
     if bundle.metadata is not None and bundle.metadata.soc is not None and bundle.metadata.soc.id != soc:
         text = f"the binaries are for {_chip(soc)}, but metadata.yaml says {bundle.metadata.soc.name}"
         yield Finding("chip", "error", text, OTHER_CHIP)
-    extensions = extensions_of(bundle)
+    try:
+        extensions = extensions_of(bundle)
+    except QairtError as error:
+        yield Finding("chip", "error", f"{error.where}: {error.what}", error.remedy)
+        return
     devices = extensions.get("devices")
     device = devices[0] if isinstance(devices, list) and devices else {}
     stated = value_at(device, "soc_model") or value_at(device, "soc_id")

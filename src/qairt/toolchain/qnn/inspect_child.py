@@ -165,6 +165,8 @@ def read(library: str, path: str) -> BinaryContents:
     handle, found = c_void_p(), POINTER(BinaryV3)()
     if create(ctypes.byref(handle)):
         return {"error": "libQnnSystem cannot create a context"}
+    if not os.path.getsize(path):
+        return {"error": "it is empty"}
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, mmap.MAP_PRIVATE) as content:
         address = c_void_p(ctypes.addressof(c_uint8.from_buffer(content)))
         code = metadata(handle, address, len(content), ctypes.byref(found))

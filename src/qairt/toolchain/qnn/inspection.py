@@ -51,7 +51,8 @@ def inspect_binary(path: Path) -> Inspection:
     try:
         content = parse_json(done.stdout)
     except ValueError:
-        content = {"error": f"reading it ended with code {done.returncode} {done.stderr.strip()[-200:]}"}
+        last = done.stderr.strip().rpartition("\n")[2][-200:]
+        content = {"error": f"reading it ended with code {done.returncode}{': ' if last else ''}{last}"}
     if "error" in content:
         raise ToolchainError(
             f"it cannot be read as a context binary: {content['error']}", where=path.name, remedy="rebuild it"
