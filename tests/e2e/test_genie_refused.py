@@ -91,6 +91,14 @@ def test_a_model_that_genie_cannot_run_is_refused_before_anything_is_made(finish
     assert model.binaries.missing() == 3
 
 
+def test_a_prompt_with_a_nul(finished: LLMPipeline, tmp_path: Path):
+    model = bare(finished, tmp_path).genie_model()
+    asked = {"max_new_tokens": 2, "chat": False, "notify": lambda line: None}
+    with pytest.raises(GenerationError, match="NUL character"), model.answer("a\0b", None, **asked):
+        pass
+    assert model.binaries.missing() == 3
+
+
 def test_a_seed_that_genie_does_not_take(finished: LLMPipeline, tmp_path: Path):
     own = bare(finished, tmp_path)
     words = ("generate", own.recipe.source, "Hi", "--target", "genie", "--cache-dir", own.cache_dir)

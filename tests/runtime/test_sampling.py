@@ -30,6 +30,12 @@ def test_a_low_temperature_sharpens_and_a_high_one_flattens():
     np.testing.assert_allclose(hot, np.full(5, 0.2), atol=0.01)
 
 
+@pytest.mark.parametrize("temperature", [1e-30, 1e-308, 5e-324])
+def test_the_lowest_temperatures_are_greedy(temperature):
+    assert set(np.flatnonzero(draw(20, temperature=temperature))) == {1}
+    assert TokenSampler(Sampling(temperature=temperature)).pick(np.array([-np.inf, 3e38, -3e38], np.float32)) == 1
+
+
 def test_top_k_keeps_the_k_likeliest():
     candidates, probabilities = distribution(LOGITS, Sampling(temperature=1, top_k=2))
     assert candidates.tolist() == [1, 3]

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import select
 import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import wait
 
 from qairt.child_process import python_command, python_environment
-from qairt.toolchain import genie, qnn
+from qairt.toolchain import genie, qnn, vendor_process
 from qairt.toolchain.qnn import process as qnn_process
 
 SHADOWS = ("random", "json", "config", "process")
@@ -63,3 +65,25 @@ def test_our_scripts_import_nothing_of_qairt_or_of_their_folders(script: str, tm
     loaded = f"import sys, runpy; runpy.run_path({str(tmp_path / script)!r}); print('qairt' in sys.modules)"
     done = subprocess.run([sys.executable, "-P", "-c", loaded], cwd=tmp_path, capture_output=True, text=True)
     assert (done.stdout, done.stderr) == ("False\n", "")
+
+
+def test_the_last_lines_are_read_though_the_program_ends_between_two_looks(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+):
+    """The first look finds nothing, as the program writes and ends right after it."""
+    real, looks = select.select, []
+
+    def look(*arguments):
+        looks.append(arguments)
+        if len(looks) > 1:
+            return real(*arguments)
+        (tmp_path / "go").touch()
+        wait.until(lambda: (tmp_path / "ended").exists())
+        (output,) = arguments[0]
+        wait.until(lambda: real([output], [], [], 0)[0])
+        return [], [], []
+
+    monkeypatch.setattr(select, "select", look)
+    script = "while ! test -e go; do :; done; echo first; echo last; touch ended"
+    ended = vendor_process.run(["sh", "-c", script], cwd=tmp_path, env=os.environ)
+    assert (ended.code, ended.lines) == (0, ["first", "last"])

@@ -117,6 +117,12 @@ class GenieModel:
         if sampling is not None and sampling.seed > LARGEST_SEED:
             raise GenerationError(f"{sampling.seed} is out of range", where="seed", remedy=f"use 0 to {LARGEST_SEED}")
         text, is_bare = prompt_text(self.tokenizer, prompt, chat=chat)
+        if "\0" in text:
+            raise GenerationError(
+                "it contains a NUL character, which Genie takes for the end of the text",
+                where="prompt",
+                remedy="remove it, or use --target cpu",
+            )
         ids = self.tokenizer.encode(text, add_special_tokens=is_bare)
         require_known(ids, self.config.vocab_size)
         new = min(max_new_tokens, genie.room_after(len(ids), self.context_length))

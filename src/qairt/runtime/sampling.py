@@ -78,8 +78,9 @@ def distribution(logits: Logits, sampling: Sampling) -> tuple[NDArray[np.int64],
     candidates = np.flatnonzero(logits >= threshold)
     order = np.argsort(-logits[candidates], kind="stable")[:count]
     candidates = candidates[order]
-    scaled = logits[candidates].astype(np.float64) / sampling.temperature
-    probabilities = np.exp(scaled - scaled[0])
+    below = logits[candidates].astype(np.float64) - float(logits[candidates[0]])
+    with np.errstate(over="ignore"):  # of a tiny temperature: all but the most likely are -inf
+        probabilities = np.exp(below / sampling.temperature)
     probabilities /= probabilities.sum()
     if sampling.top_p < 1:
         before = np.cumsum(probabilities) - probabilities

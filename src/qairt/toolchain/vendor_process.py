@@ -96,13 +96,14 @@ def _lines_of(child: subprocess.Popen[bytes], output: IO[bytes]) -> Iterator[byt
     """The lines that a child writes until it ends. What it started may keep its output open: that is not waited for."""
     unfinished = b""
     while True:
+        ended = child.poll() is not None  # before looking: what it wrote until then is found below
         if select.select([output], [], [], _ENDED_POLL_S)[0]:
             data = os.read(output.fileno(), 1 << 16)
             if not data:
                 break
             *whole, unfinished = (unfinished + data).split(b"\n")
             yield from (line + b"\n" for line in whole)
-        elif child.poll() is not None:
+        elif ended:
             break
     if unfinished:
         yield unfinished

@@ -201,11 +201,11 @@ def _streamed(answer: Answer) -> GenerationResult:
 
 def summary(result: GenerationResult) -> str:
     """`36 prompt tokens in 1.2 s, opening graphs 0.8 s, 9 tokens at 4.1 per second`."""
-    from qairt.amounts import duration
+    from qairt.amounts import count, duration
 
     held = f" ({result.reused_tokens} of them saved)" if result.reused_tokens else ""
-    first = f"{result.prompt_tokens} prompt tokens{held} in {duration(result.prefill_s)}"
+    first = f"{count(result.prompt_tokens, 'prompt token')}{held} in {duration(result.prefill_s)}"
     loading = f", opening graphs {duration(result.load_s)}" if result.load_s >= 0.05 else ""
     speed = f" at {result.tokens_per_second:.2f} per second" if result.tokens_per_second else ""
     why = {"max_new_tokens": " (stopped: --max-new-tokens)", "context": " (stopped: the context is full)"}
-    return f"{first}{loading}, {len(result.tokens)} tokens{speed}{why.get(result.stop_reason, '')}"
+    return f"{first}{loading}, {count(len(result.tokens), 'token')}{speed}{why.get(result.stop_reason, '')}"

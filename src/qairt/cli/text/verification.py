@@ -61,7 +61,7 @@ def layer_lines(rung: RungFidelity) -> list[str]:
 def token_lines(found: TokenFidelity, most: float) -> list[str]:
     """The tokens of both runtimes, one line each, and their first difference."""
     read, each = count(len(found.prompt), "token"), duration(found.seconds_a_token)
-    lines = [styled(f"{found.name}: {len(found.found)} tokens after {read} of text, {each} per token", "bold")]
+    lines = [styled(f"{found.name}: {count(len(found.found), 'token')} after {read} of text, {each} per token", "bold")]
     width_ = max(len(str(token)) for token in (*found.cpu, *found.found))
     for name, tokens in (("cpu", found.cpu), (found.rung, found.found)):
         lines.append(f"  {name:<{max(len(found.rung), 3)}}  " + " ".join(f"{token:>{width_}}" for token in tokens))
