@@ -4,9 +4,11 @@
    cache is read at its full length however full it is; that of a layer with an attention window is no longer than the
    window. Of the embedding only the rows of the call's tokens are read. Of a mixture of experts all are read, since a
    graph computes them all.
-2. Decoding: a call gives one token, so tokens per second are at most bandwidth / bytes of a call.
-3. Reading a prompt: a call takes `ar` tokens. It takes at least the time to read its bytes, and at least that of its
-   operations (two per weight and token, and attention) at the NPU's published peak.
+2. Weights count with the fewest bits that the recipe can give them, without scales. The size of a binary would count
+   too much: it holds the instructions of every graph, of which a call reads one graph's.
+3. A call takes at least the time to read its bytes, and at least that of its operations (two per weight and token, and
+   attention) at the NPU's published peak. It gives one token, or reads `ar` tokens of a prompt; the tokens of a prompt
+   that do not fill a call count without padding, since a shorter AR may read them.
 
 A ceiling is what no program can exceed. Real runs stay below it; how far, only a device can tell.
 """
@@ -28,7 +30,7 @@ from qairt.stages.quantization import QuantizationConfig
 from qairt.stages.split_model import parts_of
 from qairt.toolchain.base import BINARY_SUFFIX
 from qairt.toolchain.chip_sheet import ChipSheet, sheet_of
-from qairt.toolchain.limits import bits_per_weight, part_limit
+from qairt.toolchain.limits import bits_per_weight, least_bits_of_head, least_bits_of_layers, part_limit
 from qairt.toolchain.soc import BLOCK_QUANTIZATION_SINCE, WEIGHT_SHARING_SINCE, Soc
 
 if TYPE_CHECKING:
@@ -54,7 +56,7 @@ class PartSize:
     name: str
     bytes: int
     read: int
-    """Bytes that one call reads of it."""
+    """Bytes of weights that one call must read of it."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,7 @@ class Workload:
 
     parts: tuple[PartSize, ...]
     measured: bool
-    """Sizes are those of the finished binaries; else they follow from the bits of the weights."""
+    """The parts' bytes are those of the finished binaries; else they follow from the bits of the weights."""
     operations: int
     """Multiplications and additions of the weights for one token."""
     attention: int
@@ -87,12 +89,12 @@ class Workload:
     """Has block-quantized (LPBQ) weights."""
     experts: tuple[int, int] | None = None
     """How many a token is given to, and how many each layer has; None without."""
-    not_chosen: float = 0.0
-    """The share of the weights read that is of experts which a token is not given to."""
+    idle_expert_bytes: int = 0
+    """Of the weights that a call must read, those of experts which its token is not given to."""
 
     @property
     def weights_read(self) -> int:
-        """Bytes of weights that one call reads."""
+        """Bytes of weights that one call must read."""
         return sum(part.read for part in self.parts)
 
     def cache_bytes(self, context: ContextLength) -> int:
@@ -100,7 +102,7 @@ class Workload:
         return self.kv_bytes * context.slots
 
     def call_bytes(self, context: ContextLength) -> int:
-        """Bytes that one call reads."""
+        """Bytes that one call must read."""
         return self.weights_read + self.cache_bytes(context)
 
 
@@ -115,7 +117,7 @@ class Ceiling:
     prompt: float | None
     """Tokens per second while reading a prompt."""
     first_token: float | None
-    """Seconds to read the prompt."""
+    """Seconds to read the prompt; None also where the context has no room for it and a token more."""
     dram: int
     """Bytes of all binaries and one KV cache."""
 
@@ -180,35 +182,30 @@ def workload_of(env: Env, plan: Plan) -> Workload:
     """
     technique: TechniqueConfig | None = env.facts.get("technique")
     config = model_of(env).config if has_model(env) else None
-    table = config.vocab_size * config.hidden_size if config else 0
     binaries = _finished_binaries(plan)
-    parts = [_part_size(part, technique, table, binaries.get(part.index)) for part in parts_of(env)]
+    parts = [_part_size(part, technique, binaries.get(part.index)) for part in parts_of(env)]
     prepared = prepare_config(env)
-    linears = sum(part.weight_bytes for part in parts_of(env)) // 4 - table
     return Workload(
         parts=tuple(parts),
         measured=len(binaries) == len(parts),
-        operations=2 * linears,
+        operations=2 * sum(part.weight_bytes - part.embedding_bytes for part in parts_of(env)) // 4,
         attention=4 * config.num_heads * config.head_dim if config else 0,
         kv_bytes=2 * config.num_kv_heads * config.head_dim * _kv_bits(env, technique) // 8 if config else 0,
         contexts=tuple(ContextLength(cl, _slots(config, cl)) for cl in sorted(prepared.context_length)),
         prompt_ar=max(prepared.arn),
         needs_blocks=technique is not None and technique.needs_block_quantization,
         experts=None if config is None or config.experts is None else (config.experts.chosen, config.experts.count),
-        not_chosen=_not_chosen(config, linears),
+        idle_expert_bytes=_idle_expert_bytes(config, technique),
     )
 
 
-def _not_chosen(config: DecoderConfig | None, linears: int) -> float:
-    """See `Workload`.
-
-    Args:
-        linears: weights that a token reads.
-    """
+def _idle_expert_bytes(config: DecoderConfig | None, technique: TechniqueConfig | None) -> int:
+    """See `Workload`."""
     if config is None or config.experts is None:
-        return 0.0
-    of_experts = 3 * config.hidden_size * config.experts.width * config.num_layers
-    return of_experts * (config.experts.count - config.experts.chosen) / linears
+        return 0
+    one = 3 * config.hidden_size * config.experts.width
+    idle = config.num_layers * (config.experts.count - config.experts.chosen)
+    return idle * one * least_bits_of_layers(technique) // 8
 
 
 def estimate(workload: Workload, soc: Soc, sheet: ChipSheet, *, prompt_tokens: int) -> ChipEstimate:
@@ -219,30 +216,33 @@ def estimate(workload: Workload, soc: Soc, sheet: ChipSheet, *, prompt_tokens: i
     """
     ceilings = []
     for context in workload.contexts:
-        call_bytes = workload.call_bytes(context)
-        call = _prompt_call(workload, sheet, context)
-        calls = math.ceil(prompt_tokens / workload.prompt_ar)
+        step, call = (_seconds(workload, sheet, context, tokens=tokens) for tokens in (1, workload.prompt_ar))
+        prompt = _seconds(
+            workload, sheet, context, tokens=prompt_tokens, calls=math.ceil(prompt_tokens / workload.prompt_ar)
+        )
         ceilings.append(
             Ceiling(
                 cl=context.cl,
-                call_bytes=call_bytes,
-                decode=sheet.bandwidth / call_bytes if sheet.bandwidth else None,
+                call_bytes=workload.call_bytes(context),
+                decode=1 / step if step else None,
                 prompt=workload.prompt_ar / call if call else None,
-                first_token=calls * call if call and prompt_tokens < context.cl else None,
+                first_token=prompt if prompt_tokens < context.cl else None,
                 dram=sum(part.bytes for part in workload.parts) + workload.cache_bytes(context),
             )
         )
     return ChipEstimate(soc, sheet, tuple(_obstacles(workload, soc)), tuple(ceilings))
 
 
-def _prompt_call(workload: Workload, sheet: ChipSheet, context: ContextLength) -> float | None:
-    """Seconds of a call that reads `prompt_ar` tokens."""
+def _seconds(
+    workload: Workload, sheet: ChipSheet, context: ContextLength, *, tokens: int, calls: int = 1
+) -> float | None:
+    """The least that so many tokens take, read in so many calls; None where the chip's bandwidth is not published."""
     if not sheet.bandwidth:
         return None
-    reading = workload.call_bytes(context) / sheet.bandwidth
+    reading = calls * workload.call_bytes(context) / sheet.bandwidth
     if not sheet.tops:
         return reading
-    operations = workload.prompt_ar * (workload.operations + workload.attention * context.slots)
+    operations = tokens * (workload.operations + workload.attention * context.slots)
     return max(reading, operations / (sheet.tops * 1e12))
 
 
@@ -277,20 +277,17 @@ def _finished_binaries(plan: Plan) -> dict[int, int]:
     }
 
 
-def _part_size(part: Part, technique: TechniqueConfig | None, table: int, binary: int | None) -> PartSize:
+def _part_size(part: Part, technique: TechniqueConfig | None, binary: int | None) -> PartSize:
     """
     Args:
-        table: weights of the embedding, and of lm_head.
         binary: bytes of its binary, if it is finished.
     """
     precisions = technique.module_precisions if technique is not None else ModulePrecisions()
-    embedding, head = (
-        table * bits // 8 * held
-        for bits, held in ((precisions.embedding, part.has_embedding), (precisions.lm_head, part.has_head))
-    )
-    rest = part.weight_bytes // 4 - table * (part.has_embedding + part.has_head)
-    size = binary if binary is not None else embedding + head + rest * bits_per_weight(technique) // 8
-    return PartSize(f"part {part.index} of {part.of}", size, size - min(size, embedding))
+    embedding, head = part.embedding_bytes // 4 * precisions.embedding // 8, part.head_bytes // 4
+    layers = (part.weight_bytes - part.embedding_bytes - part.head_bytes) // 4
+    size = embedding + (head * precisions.lm_head + layers * bits_per_weight(technique)) // 8
+    read = (head * least_bits_of_head(technique) + layers * least_bits_of_layers(technique)) // 8
+    return PartSize(f"part {part.index} of {part.of}", size if binary is None else binary, read)
 
 
 def _slots(config: DecoderConfig | None, cl: int) -> int:

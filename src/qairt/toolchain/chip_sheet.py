@@ -12,6 +12,8 @@ from qairt.errors import RecipeError
 from qairt.toolchain.soc import SOCS
 
 _BRIEF = "Qualcomm's product brief"
+_MOST = 1_000_000
+"""GB/s or TOPS that may be given."""
 
 
 @dataclass(frozen=True)
@@ -53,12 +55,13 @@ def sheet_of(name: str, *, bandwidth_gb_s: float | None = None, tops: float | No
         tops: peak of the NPU in 1e12 operations a second.
 
     Raises:
-        RecipeError: a given number is not positive.
+        RecipeError: a given number is not positive, or more than any chip has.
     """
     sheet = SHEETS[name]
-    for option, value in (("--bandwidth", bandwidth_gb_s), ("--tops", tops)):
-        if value is not None and not value > 0:
-            raise RecipeError(f"{value:g} is not a positive number", where=option, remedy=f"give {option} a number")
+    for option, value, unit in (("--bandwidth", bandwidth_gb_s, "GB/s"), ("--tops", tops, "TOPS")):
+        if value is not None and not 0 < value <= _MOST:
+            what = f"{value:g} {unit} is not the figure of a chip"
+            raise RecipeError(what, where=option, remedy=f"give a number above 0, up to {_MOST:,}")
     return ChipSheet(
         *((bandwidth_gb_s * 1e9, "given") if bandwidth_gb_s is not None else (sheet.bandwidth, sheet.bandwidth_source)),
         *((tops, "given") if tops is not None else (sheet.tops, sheet.tops_source)),

@@ -58,6 +58,22 @@ def bits_of_layers(technique: TechniqueConfig | None) -> int:
     return 4 if technique is not None and technique.needs_block_quantization else 8
 
 
+_LEAST_BITS = 4
+"""Of a weight in an external graph, whose encodings may be any."""
+
+
+def least_bits_of_layers(technique: TechniqueConfig | None) -> int:
+    """The fewest bits that a weight of the layers can have."""
+    if technique is None:
+        return _LEAST_BITS
+    return min([technique.bits, *technique.module_precisions.custom.values()])
+
+
+def least_bits_of_head(technique: TechniqueConfig | None) -> int:
+    """The fewest bits that a weight of lm_head can have."""
+    return _LEAST_BITS if technique is None else technique.module_precisions.lm_head
+
+
 def require_parts_fit(
     parts: Sequence[Part], *, bits_per_weight: float = 8, replan: Callable[[int], Sequence[Part]] | None = None
 ) -> None:

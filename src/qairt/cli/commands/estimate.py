@@ -60,6 +60,7 @@ def estimate(
     """
     from qairt.cli.find_recipe import open_pipeline
     from qairt.cli.text.estimate import estimate_lines
+    from qairt.errors import RecipeError
     from qairt.results.estimate import PROMPT_TOKENS, latest_timing, workload_of
     from qairt.results.estimate import estimate as estimate_chip
     from qairt.toolchain.chip_sheet import sheet_of
@@ -67,9 +68,12 @@ def estimate(
 
     run = open_pipeline(recipe, overrides, cache_dir).finished()
     run.require_generating()
+    if run.settings.backend == "CPU":
+        what = "with backend CPU there are no graphs for an NPU"
+        raise RecipeError(what, where=run.recipe.where("backend"), remedy="set backend: HTP")
     workload, built_for = workload_of(run.env, run.plan), parse_soc(run.settings.soc_details).name
     prompt = assumptions.prompt or PROMPT_TOKENS
-    chips = [soc_named(name, where="--soc") for name in assumptions.soc or SOCS]
+    chips = dict.fromkeys(soc_named(name, where="--soc") for name in assumptions.soc or SOCS)
     found = [
         estimate_chip(
             workload,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from qairt.amounts import size
 from qairt.cli.console import styled, table, wrapped
-from qairt.report.format import rate, wait
+from qairt.report.format import NONE, rate, wait
 
 if TYPE_CHECKING:
     from qairt.device.genie_output import Timing
@@ -58,7 +58,7 @@ def experts_sentence(workload: Workload) -> str:
     """What a mixture of experts costs: the bytes of experts that are read in vain."""
     assert workload.experts is not None
     chosen, count = workload.experts
-    idle = size(round(workload.weights_read * workload.not_chosen))
+    idle = size(workload.idle_expert_bytes)
     return f"all {count} experts of each layer, {idle} for those it is not given to: it is given to {chosen}"
 
 
@@ -88,7 +88,7 @@ def _chip_table(chips: Sequence[ChipEstimate], built_for: str, prompt: int) -> l
                     f"{ceiling.cl:,}",
                     rate(ceiling.decode),
                     rate(ceiling.prompt) + (" b" if ceiling.prompt and chip.sheet.tops is None else ""),
-                    wait(ceiling.first_token),
+                    wait(ceiling.first_token) if prompt < ceiling.cl else NONE,
                     size(ceiling.dram),
                     "" if place else ("no" if chip.obstacles else "yes"),
                 )
@@ -104,8 +104,11 @@ def _chip_table(chips: Sequence[ChipEstimate], built_for: str, prompt: int) -> l
         "DRAM",
         "fits",
     )
+    signs = ["* the recipe's chip", "? memory bandwidth not published"]
+    if any(prompt >= ceiling.cl for chip in chips for ceiling in chip.ceilings):
+        signs.append(f"{NONE} no room for the prompt and an answer")
     return [
-        styled("At most (* the recipe's chip; ? memory bandwidth not published):", "bold"),
+        styled(f"At most ({'; '.join(signs)}):", "bold"),
         *table(rows, header=header, right=(1, 2, 3, 4, 5, 6, 7)),
     ]
 
