@@ -282,13 +282,13 @@ def test_a_configuration_that_names_no_architecture(tmp_path: Path) -> None:
         ({"hidden_size": "many"}, 'hidden_size is "many", not a positive number'),
         ({"tie_word_embeddings": "yes"}, 'tie_word_embeddings is "yes", not true or false'),
         ({"layer_types": "full_attention"}, 'layer_types is "full_attention", not a list of names'),
-        ({"rope_scaling": "linear"}, "rope_scaling is 'linear', not a mapping"),
+        ({"rope_scaling": "linear"}, 'rope_scaling is "linear", not a mapping'),
         (
             {"rope_scaling": {"rope_type": "linear", "factor": "2.0x"}},
             "rope_scaling.factor is '2.0x', not a number",
         ),
         ({"rope_scaling": {"rope_type": "linear", "factor": -1}}, "rope_scaling.factor is -1, not a positive number"),
-        ({"rope_parameters": {"rope_theta": True}}, "rope_theta is True, not a positive number"),
+        ({"rope_parameters": {"rope_theta": True}}, "rope_theta is true, not a positive number"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0, not a positive number"),
         (
             {"num_key_value_heads": 3},

@@ -167,7 +167,7 @@ def treatment(family: Family, key: str) -> Treatment:
     """What becomes of a key of a family's `config.json`."""
     if key in REFUSED:
         return "refused"
-    if key in _READ or key in family.defaults:
+    if key in _READ or key in family.defaults or key in family.also_read:
         return "read"
     return "harmless" if key in _HARMLESS or key in _WINDOWS or key in family.unread else "unknown"
 

@@ -5,14 +5,18 @@
 2. `rope_theta` and `partial_rotary_factor` beside the mapping count where the mapping has none.
 3. `original_max_position_embeddings` beside the mapping counts even where the mapping has one.
 4. Phi-3 calls longrope `su` or `yarn`.
-5. Families whose windowed layers rotate differently have a mapping for each type of layer.
+5. Families whose windowed layers rotate differently have a mapping for each type of layer. In these, `rope_scaling` is
+   added to the mapping of full_attention, whose `rope_type` hides the old key `type`; a mapping for all layers in
+   `rope_parameters` is not read, and rule 3 does not apply.
 6. Hunyuan's `dynamic` with `alpha` is the plain embedding with theta * alpha ** (d / (d - 2)).
 
-Source: `RotaryEmbeddingConfigMixin` of transformers 5, `Phi3Config`, and `HunYuanDenseV1RotaryEmbedding`.
+Source: `RotaryEmbeddingConfigMixin` of transformers 5, `Gemma3TextConfig`, `Olmo3Config`, `Phi3Config`, and
+`HunYuanDenseV1RotaryEmbedding`.
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 
 from pydantic import JsonValue
@@ -42,25 +46,36 @@ class RopeParameters:
         self._family = family
         scaling, parameters = stated.get("rope_scaling"), stated.get("rope_parameters")
         self.key = "rope_scaling" if scaling else "rope_parameters"
-        self.values, self._local = self._mappings(scaling or parameters or dict(family.rope_parameters))
-        self.replaced = parameters if scaling and parameters and scaling != parameters else None
+        self.values: dict[str, JsonValue]
+        self._local: dict[str, JsonValue] | None = None
+        self._unread: list[str] = []
+        if family.local_rope_theta is None:
+            usual = dict(family.rope_parameters)
+            self.values = self._shared(scaling or (usual if parameters is None else parameters))
+        else:
+            self.values, self._local = self._by_layer_type(scaling, parameters)
+        has_replaced = family.local_rope_theta is None and scaling and parameters and scaling != parameters
+        self.replaced = parameters if has_replaced else None
         """`rope_parameters` that `rope_scaling` takes the place of."""
         for key, default in (("rope_theta", family.rope_theta), ("partial_rotary_factor", family.partial_rotary)):
             self.values.setdefault(key, stated.get(key, default))
         if self._local is not None:
-            self._local.setdefault("rope_theta", stated.get("rope_local_base_freq", family.local_rope_theta))
+            theta = family.local_rope_theta
+            is_read = "rope_local_base_freq" in family.also_read
+            self._local.setdefault("rope_theta", stated.get("rope_local_base_freq", theta) if is_read else theta)
         kind = self._kind()
         trained_at = stated.get("original_max_position_embeddings")
         if trained_at is None:
             trained_at = family.defaults.get("original_max_position_embeddings")
-        if kind in _MOVED and trained_at is not None:
+        if kind in _MOVED and trained_at is not None and self._local is None:
             self.values["original_max_position_embeddings"] = trained_at
 
     @property
     def unknown(self) -> list[str]:
-        """Keys of the mapping that no kind of rotary embedding reads."""
+        """Keys of the mapping that are not read."""
         own = {"alpha"} if self._family.alpha_rotary else set()
-        return sorted(f"{self.key}.{key}" for key in self.values.keys() - KNOWN_KEYS - own)
+        unread = (f"{self.key}.{key}" for key in self.values.keys() - KNOWN_KEYS - own)
+        return sorted({*unread, *self._unread})
 
     @property
     def _alpha(self) -> float:
@@ -92,7 +107,8 @@ class RopeParameters:
     def _theta(self, values: Mapping[str, JsonValue]) -> float:
         value = values["rope_theta"]
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            raise ModelError(f"rope_theta is {value!r}, not a positive number", where=self._where, remedy=PUBLISHED)
+            what = f"rope_theta is {json.dumps(value)}, not a positive number"
+            raise ModelError(what, where=self._where, remedy=PUBLISHED)
         return float(value)
 
     def _scaling(self, values: Mapping[str, JsonValue], max_position_embeddings: int) -> dict[str, JsonValue] | None:
@@ -119,22 +135,47 @@ class RopeParameters:
             )
         return part
 
-    def _mappings(self, value: JsonValue) -> tuple[dict[str, JsonValue], dict[str, JsonValue] | None]:
-        """The settings of most layers, and windowed layers' own."""
+    def _mapping(self, key: str, value: JsonValue) -> dict[str, JsonValue]:
         if not isinstance(value, dict):
-            raise ModelError(f"{self.key} is {value!r}, not a mapping", where=self._where, remedy=PUBLISHED)
-        nested = {key: dict(inner) for key, inner in value.items() if isinstance(inner, dict)}
-        if self._family.local_rope_theta is not None:
-            if nested:
-                return nested.get(_FULL, {}), nested.get(_LOCAL, {})
-            return dict(value), {}
+            raise ModelError(f"{key} is {json.dumps(value)}, not a mapping", where=self._where, remedy=PUBLISHED)
+        return dict(value)
+
+    def _shared(self, value: JsonValue) -> dict[str, JsonValue]:
+        """The settings of all layers."""
+        mapping = self._mapping(self.key, value)
+        nested = [key for key, inner in mapping.items() if isinstance(inner, dict)]
         if nested:
             raise ModelError(
                 f"{self.key} gives different settings for {' and '.join(nested)} layers, which is not supported",
                 where=self._where,
                 remedy="use a model whose layers share their rotary embedding",
             )
-        return dict(value), None
+        return mapping
+
+    def _by_layer_type(
+        self, scaling: JsonValue, parameters: JsonValue
+    ) -> tuple[dict[str, JsonValue], dict[str, JsonValue]]:
+        """Rule 5: the settings of layers without windows, and of those with them."""
+        default: JsonValue = {_FULL: {"rope_type": "default"}, _LOCAL: {"rope_type": "default"}}
+        by_type = self._mapping("rope_parameters", default if parameters is None else parameters)
+        self._unread += [f"rope_parameters.{key}" for key in by_type.keys() - {_FULL, _LOCAL}]
+        full, local = (
+            self._mapping(f"rope_parameters.{kind}", {} if by_type.get(kind) is None else by_type[kind])
+            for kind in (_FULL, _LOCAL)
+        )
+        if not scaling:
+            return full, local
+        added = self._mapping("rope_scaling", scaling)
+        if by_type.get(_FULL) is None:
+            raise ModelError(
+                f"rope_parameters has no {_FULL} settings that rope_scaling could be added to",
+                where=self._where,
+                remedy=f"move rope_scaling to rope_parameters.{_FULL}",
+            )
+        full |= added
+        if full.get("rope_type") == "default" and added.get("type", "default") != "default":
+            self._unread += [f"rope_scaling.{key}" for key in added.keys() - {"rope_type", "rope_theta"}]
+        return full, local
 
     def _kind(self) -> JsonValue:
         kind = self.values.get("rope_type") or self.values.get("type") or "default"

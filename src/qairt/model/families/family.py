@@ -107,6 +107,8 @@ class Family:
     """Module of a layer as the model stores it -> as `qairt.model.layout` names it."""
     aliases: Mapping[str, str] = field(default_factory=dict)
     """Key of config.json that transformers writes too -> the key that it stands for."""
+    also_read: Sequence[str] = ()
+    """Keys that transformers reads though its class has no such field."""
     unread: Sequence[str] = ()
     """Keys that published configurations hold and transformers does not read either."""
     optional: Mapping[str, Any] = field(default_factory=dict)

@@ -82,7 +82,6 @@ def gemma_values(keys: ConfigValues, windowed: Callable[[int], bool]) -> Values:
         "norms": NORMS,
         "embedding_multiplier": sqrt(keys.number("hidden_size")),
         "attention_scale": keys.number("query_pre_attn_scalar") ** -0.5,
-        "score_cap": keys.optional_number("attn_logit_softcapping"),
         "logits_cap": keys.optional_number("final_logit_softcapping"),
         "sliding_window": window if layers else None,
         "windowed_layers": list(layers) if layers and window is not None else None,
@@ -92,7 +91,8 @@ def gemma_values(keys: ConfigValues, windowed: Callable[[int], bool]) -> Values:
 def _read(keys: ConfigValues) -> Values:
     if keys.flag("use_bidirectional_attention"):
         raise keys.not_supported("attention in both directions is not supported for generating models")
-    return gemma_values(keys, lambda layer: layer % 2 == 0)
+    score_cap = keys.optional_number("attn_logit_softcapping")
+    return {**gemma_values(keys, lambda layer: layer % 2 == 0), "score_cap": score_cap}
 
 
 FAMILY = Family(
