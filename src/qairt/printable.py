@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 _UNSAFE = (
     *(code for code in range(0x20) if chr(code) not in "\t\n"),
@@ -35,6 +36,17 @@ _REMOVED = dict.fromkeys(_INVISIBLE)
 def printable(text: str) -> str:
     r"""`text` with `\x1b` for an escape, and so on; tabs and line ends are kept."""
     return text if text.isprintable() else text.translate(_ESCAPED)
+
+
+def as_written(value: object) -> str:
+    """A value as people write it in YAML: `true`, `null`, `'text'`, `[1, 2]`, `{a: 1}`."""
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {as_written(inner)}' for key, inner in value.items())}}}"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(map(as_written, value))}]"
+    if value is None or isinstance(value, bool):
+        return "null" if value is None else str(value).lower()
+    return repr(value)
 
 
 def printable_json(document: str) -> str:

@@ -108,6 +108,15 @@ def stage_config(
         config = config_type.model_validate({**values, **({"output": output} if output else {})})
     except ValidationError as error:
         raise combined(faults_from_pydantic(error, recipe, path, config_type, elsewhere)) from error
+    faults: list[RecipeError] = []
+    for index, override in enumerate(config.overrides):
+        try:
+            config.changed(override.set)
+        except ValidationError as error:
+            place = (*path, "overrides", str(index), "set")
+            faults += faults_from_pydantic(error, recipe, place, config_type, elsewhere)
+    if faults:
+        raise combined(faults)
     make_config_files_absolute(recipe, path, config)
     return config
 

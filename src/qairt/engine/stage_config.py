@@ -2,28 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar, Self
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import ConfigDict, Field, JsonValue, field_validator
 
 from qairt.engine.axes import Coord
 from qairt.recipe.output_settings import OutputSettings
 from qairt.recipe.settings import Keep
+from qairt.settings_model import SettingsModel
 
 
-class Override(BaseModel):
+class Override(SettingsModel):
     """One entry of a stage's `overrides`: settings for the coordinates that match."""
-
-    model_config = ConfigDict(extra="forbid")
 
     where: dict[str, int]
     set: dict[str, object]
 
 
-class StageConfig(BaseModel):
+class StageConfig(SettingsModel):
     """Settings of a stage; unknown keys are an error."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(validate_default=True)
 
     not_in_key: ClassVar[frozenset[str]] = frozenset({"overrides", "output", "enable_cache", "checkpoint", "keep"})
     """Fields that do not change what an item holds: lists of axis values, where reports go, and what is kept."""
@@ -57,10 +57,16 @@ class StageConfig(BaseModel):
         for override in self.overrides:
             if all(position.get(axis) == value for axis, value in override.where.items()):
                 changes |= override.set
-        if not changes:
-            return self
+        return self.changed(changes) if changes else self
+
+    def changed(self, changes: Mapping[str, object]) -> Self:
+        """These settings with some others, as an override sets them.
+
+        Raises:
+            pydantic.ValidationError: one is unknown or wrong.
+        """
         kept = {name: getattr(self, name) for name in self.model_fields_set if name != "overrides"}
-        here = type(self).model_validate(kept | changes)
+        here = type(self).model_validate(kept | dict(changes))
         for name in type(self).model_fields.keys() - kept.keys() - changes.keys() - {"overrides"}:
             setattr(here, name, getattr(self, name))  # a default: a file's is absolute by now
             here.model_fields_set.discard(name)

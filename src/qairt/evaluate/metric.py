@@ -10,9 +10,10 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, ClassVar, Protocol, TypeVar, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import ConfigDict, Field, JsonValue
 
 from qairt.recipe.files import RecipeFile
+from qairt.settings_model import SettingsModel
 
 if TYPE_CHECKING:
     from qairt.evaluate.subject import Subject
@@ -22,14 +23,14 @@ Sums = Mapping[str, float]
 """Numbers that add up over the tokens of a text."""
 
 
-class Metric(BaseModel, ABC):
+class Metric(SettingsModel, ABC):
     """One measure of a model. Its fields are the arguments that a recipe gives it.
 
     Your own metric is a subclass of `TextMetric`, or of this class with a method `measure(self, subject) -> float`;
     register it with `register_metric`.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     name: ClassVar[str]
     version: ClassVar[int] = 1

@@ -6,11 +6,12 @@ import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, field_validator
+from pydantic import ConfigDict, Field, JsonValue, field_validator
 
 from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
 from qairt.quant.measure.activation_ranges import ActivationRanges
+from qairt.settings_model import SettingsModel
 
 Technique = Literal["minmax", "lpbq"]
 _LPBQ_SETTINGS = {
@@ -26,11 +27,11 @@ _LPBQ_SETTINGS = {
 }
 
 
-class ModulePrecisions(BaseModel):
+class ModulePrecisions(SettingsModel):
     """Bits by module: weights other than the decoder layers' linears, keys and values, and linears that differ from the
     rest."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     lm_head: Literal[8] = 8
     """Symmetric, per channel."""
@@ -57,10 +58,10 @@ class ModulePrecisions(BaseModel):
         return custom
 
 
-class AutoPrecision(BaseModel):
+class AutoPrecision(SettingsModel):
     """The target of mixed 4- and 8-bit weights: one of these."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     budget_mb: Annotated[float, Field(gt=0)] | None = None
     """Maximum size of all weights in MB (1,000,000 bytes): linears, embedding, lm_head and norms."""
@@ -75,10 +76,10 @@ class AutoPrecision(BaseModel):
             raise ValueError("auto_precision: set one of budget_mb, max_ppl_increase and max_size_increase")
 
 
-class TechniqueConfig(BaseModel):
+class TechniqueConfig(SettingsModel):
     """How weights are quantized."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     technique: Technique
     """minmax: one scale per output channel, from its largest weight. lpbq: 4-bit blocks whose scales are integers

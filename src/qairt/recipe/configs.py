@@ -20,6 +20,7 @@ from pydantic import (
 )
 
 from qairt.recipe.files import RecipeFile
+from qairt.settings_model import SettingsModel
 
 if TYPE_CHECKING:
     from peft import PeftConfig
@@ -27,10 +28,8 @@ else:
     PeftConfig = Any  # peft takes seconds to import, and only its objects are stored here
 
 
-class EvaluatorConfig(BaseModel):
+class EvaluatorConfig(SettingsModel):
     """How a model is evaluated. Each entry of `metrics` has a `name`; its other keys are that metric's arguments."""
-
-    model_config = ConfigDict(extra="forbid")
 
     context_length: Annotated[int, Field(gt=1)] = 2048
     """Tokens per chunk of text. Default in a recipe: the context length of its graphs."""
@@ -41,10 +40,8 @@ class EvaluatorConfig(BaseModel):
     """A folder to which the scores of each evaluation are written as JSON, relative to the recipe's file."""
 
 
-class GeneratorConfig(BaseModel):
+class GeneratorConfig(SettingsModel):
     """How text is generated."""
-
-    model_config = ConfigDict(extra="forbid")
 
     context_length: Annotated[int, Field(gt=0)] | None = None
     """Tokens of prompt and answer together. Default: the longest context length of the graphs. Graphs of shorter ones
@@ -53,10 +50,8 @@ class GeneratorConfig(BaseModel):
     """The most tokens per call while a prompt is read: graphs of larger ARs are not used. Default: the largest AR."""
 
 
-class ExporterConfig(BaseModel):
+class ExporterConfig(SettingsModel):
     """Base of exporter settings."""
-
-    model_config = ConfigDict(extra="forbid")
 
 
 class OnnxExporterConfig(ExporterConfig):
@@ -78,10 +73,8 @@ def _or_gguf(value: Any, as_folder: ValidatorFunctionWrapHandler) -> Path:
     return found
 
 
-class LoRAAdapterConfig(BaseModel):
+class LoRAAdapterConfig(SettingsModel):
     """One LoRA adapter."""
-
-    model_config = ConfigDict(extra="forbid")
 
     path: Annotated[DirectoryPath, WrapValidator(_or_gguf), RecipeFile("file or folder")]
     """A folder saved by PEFT, or a GGUF file of llama.cpp."""
@@ -99,10 +92,8 @@ class LoRAAdapterMetadata(BaseModel):
     """By adapter."""
 
 
-class LoRAConcurrencyConfig(BaseModel):
+class LoRAConcurrencyConfig(SettingsModel):
     """A group of adapters that are active together, and the text they are calibrated on."""
-
-    model_config = ConfigDict(extra="forbid")
 
     adapters: list[str]
     calibration_dataset: Annotated[str, RecipeFile()]
@@ -124,10 +115,10 @@ class LoRAConcurrencyConfig(BaseModel):
         return self
 
 
-class LoRAFeatureConfig(BaseModel):
+class LoRAFeatureConfig(SettingsModel):
     """LoRA as a feature of the pipeline."""
 
-    model_config = ConfigDict(extra="forbid", populate_by_name=True)
+    model_config = ConfigDict(populate_by_name=True)
 
     adapters: dict[_Name, LoRAAdapterConfig] = Field(default_factory=dict)
     concurrencies: dict[_Name, LoRAConcurrencyConfig] = Field(

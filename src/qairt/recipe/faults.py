@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, get_args
 
 from qairt.errors import RecipeError
+from qairt.printable import as_written
 from qairt.recipe.names import nearest
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ _MAX_SHOWN = 80
 
 
 def _shown(value: object) -> str:
-    text = repr(value)
+    text = as_written(value)
     return text if len(text) <= _MAX_SHOWN else f"{text[: _MAX_SHOWN - 1]}…"
 
 
@@ -49,6 +50,8 @@ def unknown_key(
     """
     names = list(known)
     parent = path[-2] if len(path) > 1 else whole
+    if parent == "set" and path[-4] == "overrides":
+        parent = path[-5]
     key = path[-1]
     here = nearest(key, names)
     by_name: dict[str, list[str]] = {}

@@ -10,9 +10,10 @@ import os
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
 from qairt.files import expanded
+from qairt.settings_model import SettingsModel
 
 OutputKind = Literal["prediction", "visualization"]
 KINDS: tuple[OutputKind, ...] = ("prediction", "visualization")
@@ -36,20 +37,20 @@ def _check_save_dir(save_dir: str | None) -> str | None:
 SaveDir = Annotated[str | None, AfterValidator(_check_save_dir)]
 
 
-class PredictionOutput(BaseModel):
+class PredictionOutput(SettingsModel):
     """The model's answers at this stage."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(validate_default=True)
 
     enable: bool = False
     save_dir: SaveDir = None
     """Relative to the stage's output directory, which is `.`, or absolute. Default: `pred`."""
 
 
-class VisualizationOutput(BaseModel):
+class VisualizationOutput(SettingsModel):
     """Pictures and pages."""
 
-    model_config = ConfigDict(extra="forbid", validate_default=True)
+    model_config = ConfigDict(validate_default=True)
 
     enable: bool | None = None
     """true: drawn at the end of every run. Not set: when `qairt report` first shows them, or with the stage's
@@ -58,19 +59,15 @@ class VisualizationOutput(BaseModel):
     """Relative to the stage's output directory, which is `.`, or absolute. Default: `viz`."""
 
 
-class ModelPrediction(BaseModel):
+class ModelPrediction(SettingsModel):
     """How a model's predictions are written."""
-
-    model_config = ConfigDict(extra="forbid")
 
     strip_special_tokens: bool = False
     """Remove tokens such as `<|im_end|>` from `text_clean`."""
 
 
-class ModelVisualization(BaseModel):
+class ModelVisualization(SettingsModel):
     """How a model's pictures are shown."""
-
-    model_config = ConfigDict(extra="forbid")
 
     max_images: Annotated[int, Field(ge=0)] = 16
     """Pictures in the gallery; 0 for no gallery."""
@@ -78,19 +75,15 @@ class ModelVisualization(BaseModel):
     """Width of a picture in the gallery, in pixels."""
 
 
-class ModelOutput(BaseModel):
+class ModelOutput(SettingsModel):
     """Output settings of one model."""
-
-    model_config = ConfigDict(extra="forbid")
 
     prediction: ModelPrediction = Field(default_factory=ModelPrediction)
     visualization: ModelVisualization = Field(default_factory=ModelVisualization)
 
 
-class OutputSettings(BaseModel):
+class OutputSettings(SettingsModel):
     """A stage's human-readable outputs. Changing them rebuilds no item."""
-
-    model_config = ConfigDict(extra="forbid")
 
     preset: str = DEFAULT_PRESET
     """Name of a file with defaults for these settings: `output/NAME.yaml` and `model/MODEL/output/NAME.yaml`, beside

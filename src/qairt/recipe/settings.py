@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PrivateAttr, field_validator, model_validator
+from pydantic import BeforeValidator, Field, PrivateAttr, field_validator, model_validator
 
 from qairt.errors import RecipeError
 from qairt.recipe.configs import EvaluatorConfig, GeneratorConfig, LoRAFeatureConfig
 from qairt.recipe.files import RecipeFile
+from qairt.settings_model import SettingsModel
 
 
 def _lower(value: object) -> object:
@@ -26,10 +27,8 @@ LogLevel = Annotated[Literal["trace", "debug", "info", "warning", "error"], Befo
 Keep = Literal["all", "results", "bundle"]
 
 
-class MinSqnrConfig(BaseModel):
+class MinSqnrConfig(SettingsModel):
     """The SQNR in dB that every output of a rung must reach, over all tokens except the text's first."""
-
-    model_config = ConfigDict(extra="forbid")
 
     export: float = 60.0
     """The float graph built from the model."""
@@ -47,10 +46,8 @@ class MinSqnrConfig(BaseModel):
     """The compiled parts on a device."""
 
 
-class VerifyConfig(BaseModel):
+class VerifyConfig(SettingsModel):
     """How results are checked."""
-
-    model_config = ConfigDict(extra="forbid")
 
     artifacts: Literal["size", "full"] = "size"
     """How cached files are checked before they are reused. `size`: by size, and by content where a file has changed
@@ -84,19 +81,15 @@ class VerifyConfig(BaseModel):
         return value
 
 
-class ExecutionEnvironment(BaseModel):
+class ExecutionEnvironment(SettingsModel):
     """Where qairt itself computes; the results do not depend on it."""
-
-    model_config = ConfigDict(extra="forbid")
 
     device: Annotated[str, Field(pattern=r"^(auto|cpu|cuda(:\d+)?)$")] = "auto"
     """The device for quantization and evaluation: `cpu`, `cuda`, `cuda:1`; `auto`: a GPU if torch can use one."""
 
 
-class RecipeSettings(BaseModel):
+class RecipeSettings(SettingsModel):
     """The settings that apply to all stages."""
-
-    model_config = ConfigDict(extra="forbid")
 
     model_id_or_path: Annotated[str | None, RecipeFile("file or folder", or_hub_id=True)] = None
     """A Hugging Face folder or id, or a GGUF file; a path is relative to the recipe's file. Not needed if

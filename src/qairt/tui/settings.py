@@ -11,11 +11,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from qairt.files import write_atomic
 from qairt.recipe.names import nearest
 from qairt.recipe.yaml_file import NotAMapping, YamlFile, describe_error, read_yaml
+from qairt.settings_model import SettingsModel
 from qairt.tui.key_names import wrong_keys
 from qairt.tui.terminal.glyphs import GraphStyle
 from qairt.tui.terminal.notice import NotifyBy
@@ -26,10 +27,10 @@ _PREFIX = "QAIRT_"
 """Of the environment variables that are settings."""
 
 
-class UserSettings(BaseModel):
+class UserSettings(SettingsModel):
     """How the terminal interface behaves for this user."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     theme: str = DEFAULT_THEME
     ascii: bool = False
@@ -45,7 +46,7 @@ class UserSettings(BaseModel):
     """How the end of a run that took a minute or more is announced: `auto`, `bell` or `off`."""
     notify_command: str | None = None
     """A shell command run then as well; `$1` is the sentence, `$QAIRT_STATE` is done or failed."""
-    keys: dict[str, str] = {}
+    keys: dict[str, str] = Field(default_factory=dict)
     """Keys by action id: `{item.clear: ctrl+x}`."""
     store: object = None
     """Where results are shared: `qairt.engine.shared_store.settings` reads and checks it."""

@@ -17,11 +17,12 @@ from typing import Literal
 from urllib.parse import urlsplit
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import ConfigDict, Field, ValidationError, field_validator
 
 from qairt.errors import RecipeError
 from qairt.files import read_text
 from qairt.recipe.yaml_file import NotAMapping, describe_error, read_yaml
+from qairt.settings_model import SettingsModel
 from qairt.user_folder import config_folder
 
 VARIABLE = "QAIRT_STORE"
@@ -30,10 +31,10 @@ SCHEMES = (*CLOUDS, "http", "https", "file")
 _KINDS = "s3://…, gs://…, az://…, https://…, http://… or file:/…"
 
 
-class StoreSettings(BaseModel):
+class StoreSettings(SettingsModel):
     """The store of a user."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     url: str
     mode: Literal["read", "read-write"] = "read"

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
+
+from qairt.settings_model import SettingsModel
 
 Method = Literal["minmax", "percentile", "mse"]
 
 
-class ActivationRanges(BaseModel):
+class ActivationRanges(SettingsModel):
     """How the range of an activation is derived from its values on the calibration text."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(frozen=True)
 
     method: Method = "minmax"
     """minmax: the extremes. percentile: all but the outermost values. mse: the range whose grid has the least squared
