@@ -11,7 +11,7 @@ from qairt.errors import QuantizationError, RecipeError
 from qairt.model.config import DecoderConfig, Experts
 from qairt.quant.config import ModulePrecisions, TechniqueConfig
 from qairt.recipe.files import shipped_recipes
-from qairt.stages.technique_file import load_technique
+from qairt.stages.technique_file import check_technique, load_technique
 
 SHIPPED = shipped_recipes() / "quantization"
 
@@ -98,7 +98,7 @@ def test_what_needs_a_whole_layer_is_refused_for_experts_before_work(settings: d
     assert str(error.value) == (
         f"{where}: it needs all weights of a layer in memory, and a mixture of experts is quantized one expert at a"
         " time\n"
-        "  use a technique without it: balanced, fast or minmax"
+        "  set stages.quantization.recipe to balanced.yaml, fast.yaml or minmax.yaml"
     )
 
 
@@ -110,6 +110,39 @@ def test_a_block_size_that_does_not_divide_the_width_of_an_expert() -> None:
         "model.layers.0.mlp.experts.down_proj.weight: block_size 64 does not divide its input width 48\n"
         "  use block_size 16, or the minmax technique"
     )
+
+
+@pytest.mark.parametrize(
+    ("changes", "where", "what", "remedy"),
+    [
+        (
+            {},
+            "FILE:14",
+            "distillation_steps: it needs all weights of a layer in memory, and a mixture of experts is quantized one"
+            " expert at a time",
+            "set stages.quantization.recipe to balanced.yaml, fast.yaml or minmax.yaml",
+        ),
+        (
+            {"distillation_steps": 0, "block_size": 48},
+            "stages.quantization.technique",
+            "model.layers.0.self_attn.q_proj.weight: block_size 48 does not divide its input width 64",
+            "use block_size 64 or 32 or 16, or the minmax technique",
+        ),
+        (
+            {"distillation_steps": 0, "module_precisions": {"custom": {"down": 8}}},
+            "stages.quantization.technique",
+            "module_precisions.custom.down: it matches no linear of the model",
+            "an expression must match the whole name: .*down.*",
+        ),
+    ],
+)
+def test_a_technique_that_cannot_quantize_a_model_is_named_by_file_and_line(changes, where, what, remedy) -> None:
+    experts = CONFIG.model_copy(update={"experts": Experts(count=4, chosen=2, width=64)})
+    best = SHIPPED / "best.yaml"
+    with pytest.raises(QuantizationError) as raised:
+        check_technique(best, changes, experts)
+    assert str(raised.value) == f"{where.replace('FILE', str(best))}: {what}\n  {remedy}"
+    check_technique(best, {"distillation_steps": 0}, experts)
 
 
 def test_settings_load_without_torch() -> None:

@@ -206,6 +206,12 @@ REFUSED = [
         r"model.layers.0.self_attn.q_proj.weight: block_size 48 does not divide its input width 64",
     ),
     (
+        "stages.quantization.technique={module_precisions: {custom: {'.*no_proj': 8}}}",
+        QuantizationError,
+        r"command line: stages.quantization.technique: module_precisions.custom..\*no_proj: it matches no linear of the"
+        r" model\n  the nearest names: model.layers",
+    ),
+    (
         "stages.quantization.calibration_text=missing.txt",
         RecipeError,
         "command line: stages.quantization.calibration_text: missing.txt was not found in .* or .*plan0\n"

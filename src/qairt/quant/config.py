@@ -14,6 +14,8 @@ from qairt.quant.measure.activation_ranges import ActivationRanges
 from qairt.settings_model import SettingsModel
 
 Technique = Literal["minmax", "lpbq"]
+CUSTOM = "module_precisions.custom"
+"""The setting that gives bits to linears by name."""
 _LPBQ_SETTINGS = {
     "block_size",
     "decompressed_bitwidth",
@@ -218,7 +220,7 @@ class TechniqueConfig(SettingsModel):
     def _refuse(settings: Mapping[str, bool], why: str) -> None:
         for setting, is_used in settings.items():
             if is_used:
-                remedy = "use a technique without it: balanced, fast or minmax"
+                remedy = "set stages.quantization.recipe to balanced.yaml, fast.yaml or minmax.yaml"
                 raise QuantizationError(why, where=setting, remedy=remedy)
 
 

@@ -14,9 +14,8 @@ import re
 from qairt.errors import QuantizationError
 from qairt.model.config import DecoderConfig
 from qairt.model.layout import ROUTING, graph_shape, layer_weight_shapes
-from qairt.quant.config import ModulePrecisions
+from qairt.quant.config import CUSTOM, ModulePrecisions
 
-SETTING = "module_precisions.custom"
 _WEIGHT = ".weight"
 _OTHERS = {"lm_head": "lm_head", "model.embed_tokens": "embedding", "model.norm": "rms_norm"}
 
@@ -67,4 +66,4 @@ def _no_match(pattern: str, modules: list[str]) -> QuantizationError:
     else:
         close = difflib.get_close_matches(pattern, modules, n=3, cutoff=0.0)
         remedy = f"the nearest names: {', '.join(close)}"
-    return QuantizationError("it matches no linear of the model", where=f"{SETTING}.{pattern}", remedy=remedy)
+    return QuantizationError("it matches no linear of the model", where=f"{CUSTOM}.{pattern}", remedy=remedy)

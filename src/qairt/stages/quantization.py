@@ -42,7 +42,7 @@ from qairt.stages.lora_calibration import (
 )
 from qairt.stages.mixed_precision import PerplexityGrowth
 from qairt.stages.prepare_exports import is_embedding, lengths_of
-from qairt.stages.technique_file import load_technique
+from qairt.stages.technique_file import check_technique, load_technique
 
 if TYPE_CHECKING:
     from qairt.model.config import DecoderConfig
@@ -124,7 +124,7 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
 
     def check(self, env: Env) -> None:
         technique = self._technique(env)
-        technique.check(model_of(env).config)
+        check_technique(self._technique_file(env), self.config.technique, model_of(env).config)
         if settings_of(env).execution_environment.device.startswith("cuda"):
             from qairt.model.device import torch_device
 
@@ -250,8 +250,11 @@ class Quantization(Stage[QuantizationConfig, QuantizationInput, Quantized]):
         draw_grids(GridSizes.model_validate_json(read_regular(item.output.grid_sizes)), context.directory)
 
     def _technique(self, env: Env) -> TechniqueConfig:
-        path = require_file(env, "stages.quantization.recipe", self.config.recipe)
+        path = self._technique_file(env)
         return env.once("technique", lambda: load_technique(path, self.config.technique))
+
+    def _technique_file(self, env: Env) -> Path:
+        return require_file(env, "stages.quantization.recipe", self.config.recipe)
 
 
 def _write(result: QuantizationResult, config: DecoderConfig, rotation: Rotation | None, directory: Path) -> Quantized:

@@ -171,7 +171,7 @@ def test_an_embedding_model_has_no_costs_and_keeps_4_bits(tmp_path: Path) -> Non
         TechniqueConfig.model_validate(settings).check(config)
     assert str(error.value) == (
         "auto_precision.budget_mb: it needs predictions of the next token, which an embedding model does not make\n"
-        "  use a technique without it: balanced, fast or minmax"
+        "  set stages.quantization.recipe to balanced.yaml, fast.yaml or minmax.yaml"
     )
 
 
