@@ -72,6 +72,25 @@ def test_a_recipe_with_true_in_place_of_a_number(tmp_path, capsys, override, wha
     assert capsys.readouterr().err.startswith(f"Error: command line: {what}\n  change its value")
 
 
+@pytest.mark.parametrize(
+    ("override", "what"),
+    [
+        ("stages.export.onnx=3", "stages.export.onnx: input should be a path, not 3"),
+        ("evaluator.metrics=[{name: [true, null]}]", "there is no metric [true, null]"),
+        ("stages.prepare_exports.arn=null", "stages.prepare_exports.arn: input should be a valid list, not null"),
+        (
+            "stages.prepare_exports.arn={a: [null, x, 1.5]}",
+            "stages.prepare_exports.arn: input should be a valid list, not {a: [null, 'x', 1.5]}",
+        ),
+    ],
+)
+def test_wrong_values_are_shown_as_they_are_written(tmp_path, capsys, override, what):
+    recipe = write_recipe(tmp_path)
+    capsys.readouterr()
+    assert main(["plan", str(recipe), override]) == 2
+    assert capsys.readouterr().err.startswith(f"Error: command line: {what}\n")
+
+
 def test_an_unknown_setting_in_an_override_is_named(tmp_path, capsys):
     recipe = write_recipe(tmp_path)
     capsys.readouterr()

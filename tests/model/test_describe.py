@@ -282,13 +282,29 @@ def test_a_configuration_that_names_no_architecture(tmp_path: Path) -> None:
         ({"hidden_size": "many"}, 'hidden_size is "many", not a positive number'),
         ({"tie_word_embeddings": "yes"}, 'tie_word_embeddings is "yes", not true or false'),
         ({"layer_types": "full_attention"}, 'layer_types is "full_attention", not a list of names'),
-        ({"rope_scaling": "linear"}, 'rope_scaling is "linear", not a mapping'),
+        ({"rope_scaling": "linear"}, "rope_scaling is 'linear', not a mapping"),
         (
             {"rope_scaling": {"rope_type": "linear", "factor": "2.0x"}},
             "rope_scaling.factor is '2.0x', not a number",
         ),
         ({"rope_scaling": {"rope_type": "linear", "factor": -1}}, "rope_scaling.factor is -1, not a positive number"),
         ({"rope_parameters": {"rope_theta": True}}, "rope_theta is true, not a positive number"),
+        ({"rope_theta": None, "rope_parameters": "removed"}, "rope_theta is null, not a positive number"),
+        (
+            {"rope_parameters": {"rope_type": "linear", "factor": [None, True]}},
+            "rope_parameters.factor is [null, true], not a number",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "dynamic", "factor": False}},
+            "rope_parameters.factor is false, not a number",
+        ),
+        (
+            {"rope_parameters": {"rope_type": "yarn", "factor": 2, "original_max_position_embeddings": 1.5}},
+            "rope_parameters.original_max_position_embeddings is 1.5, not a whole number above 1",
+        ),
+        ({"hidden_act": None}, "hidden_act is null, not the name of an activation"),
+        ({"architectures": [None]}, "architectures is [null], not a list of names"),
+        ({"max_position_embeddings": 1.5}, "max_position_embeddings is 1.5, not a whole number"),
         ({"num_hidden_layers": 0}, "num_hidden_layers is 0, not a positive number"),
         (
             {"num_key_value_heads": 3},

@@ -10,6 +10,7 @@ from pydantic import JsonValue, ValidationError
 from qairt.errors import RecipeError
 from qairt.evaluate.metric import Metric, TextMetric, arguments_of
 from qairt.evaluate.registry import registered_metrics
+from qairt.printable import as_written
 from qairt.recipe.faults import faults_from_pydantic
 from qairt.recipe.file_settings import argument_path
 from qairt.recipe.names import nearest
@@ -108,11 +109,12 @@ def _metric(entry: Mapping[str, JsonValue], recipe: Recipe, path: Sequence[str |
         raise RecipeError(
             "this metric has no name", where=where, remedy=f"set `name:` to one of {', '.join(sorted(known))}"
         )
-    if name not in known:
-        close = nearest(str(name), known)
+    if not isinstance(name, str) or name not in known:
+        shown = name if isinstance(name, str) else as_written(name)
+        close = nearest(shown, known)
         remedy = f"the metrics are {', '.join(sorted(known))}"
         raise RecipeError(
-            f"there is no metric {name}", where=where, remedy=f"did you mean {close}? {remedy}" if close else remedy
+            f"there is no metric {shown}", where=where, remedy=f"did you mean {close}? {remedy}" if close else remedy
         )
     metric = known[name]
     try:

@@ -14,6 +14,7 @@ from qairt.model.notes import Notes
 from qairt.model.storage import Storage
 from qairt.model.tokenizer_files import ADDED_TOKENS, read_tokenizer_files
 from qairt.model.weights import WeightSource, listed, missing_weight
+from qairt.printable import as_written
 
 if TYPE_CHECKING:
     from qairt.model.gguf.weights import GgufWeights
@@ -203,7 +204,8 @@ def _check_rotary(config: DecoderConfig, where: Path) -> None:
         finite = False
     if not finite:
         raise ModelError(
-            f"the rotary scaling gives no finite angles: rope_theta {config.rope_theta:g}, {config.rope_scaling}",
+            f"the rotary scaling gives no finite angles: rope_theta {config.rope_theta:g}, "
+            f"{as_written(config.rope_scaling)}",
             where=str(where),
             remedy="use the config.json that was published with the model",
         )

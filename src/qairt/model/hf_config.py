@@ -59,7 +59,7 @@ def read_hf_config(directory: Path, tensors: Collection[str], notes: Notes) -> D
     unknown = unknown_keys(family, stated)
     rope = RopeParameters(stated, family, str(path))
     _tell_rope(rope, notes)
-    trained_at = int(keys.number("max_position_embeddings"))
+    trained_at = keys.integer("max_position_embeddings")
     shape = _shape(keys)
     values: dict[str, object] = {
         "family": family.name,
@@ -138,6 +138,9 @@ def family_of(stated: Mapping[str, JsonValue], path: Path) -> Family:
         return family
     if family is not None and is_embedding_model(path.parent) and str(architectures[0]).endswith("Model"):
         return family  # the decoder without a head
+    if not all(isinstance(each, str) for each in architectures):
+        what = f"architectures is {json.dumps(stated_architectures)}, not a list of names"
+        raise ModelError(what, where=str(path), remedy=PUBLISHED)
     name = str(architectures[0]) if architectures else model_type
     if not model_type:
         lacks = "it states no model_type" if name else "it states neither model_type nor architectures"
@@ -153,7 +156,9 @@ def _activation(keys: ConfigValues, family: Family) -> str:
     if key not in family.defaults:
         return "silu"
     stated = keys.value(key)
-    if not isinstance(stated, str) or stated not in _ACTIVATIONS:
+    if not isinstance(stated, str):
+        raise keys.fault(key, stated, "the name of an activation")
+    if stated not in _ACTIVATIONS:
         raise keys.not_supported(f"{family.name} with {stated} activations is not supported")
     return _ACTIVATIONS[stated]
 

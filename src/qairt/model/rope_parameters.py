@@ -16,7 +16,6 @@ Source: `RotaryEmbeddingConfigMixin` of transformers 5, `Gemma3TextConfig`, `Olm
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 
 from pydantic import JsonValue
@@ -25,6 +24,7 @@ from qairt.errors import ModelError
 from qairt.model.config_values import PUBLISHED
 from qairt.model.families.family import Family
 from qairt.model.rope_scaling import KNOWN_KEYS, normalise_rope_scaling, number
+from qairt.printable import as_written
 
 _MOVED = ("llama3", "yarn", "longrope")
 _FULL, _LOCAL = "full_attention", "sliding_attention"
@@ -107,7 +107,7 @@ class RopeParameters:
     def _theta(self, values: Mapping[str, JsonValue]) -> float:
         value = values["rope_theta"]
         if isinstance(value, bool) or not isinstance(value, int | float) or value <= 0:
-            what = f"rope_theta is {json.dumps(value)}, not a positive number"
+            what = f"rope_theta is {as_written(value)}, not a positive number"
             raise ModelError(what, where=self._where, remedy=PUBLISHED)
         return float(value)
 
@@ -137,7 +137,7 @@ class RopeParameters:
 
     def _mapping(self, key: str, value: JsonValue) -> dict[str, JsonValue]:
         if not isinstance(value, dict):
-            raise ModelError(f"{key} is {json.dumps(value)}, not a mapping", where=self._where, remedy=PUBLISHED)
+            raise ModelError(f"{key} is {as_written(value)}, not a mapping", where=self._where, remedy=PUBLISHED)
         return dict(value)
 
     def _shared(self, value: JsonValue) -> dict[str, JsonValue]:
@@ -185,7 +185,7 @@ class RopeParameters:
             self.values["rope_type"] = kind
             if kind != "longrope":
                 raise ModelError(
-                    f"rotary scaling type {kind!r} does not exist for phi3",
+                    f"rotary scaling type {as_written(kind)} does not exist for phi3",
                     where=self._where,
                     remedy=PUBLISHED,
                 )

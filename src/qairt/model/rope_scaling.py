@@ -8,6 +8,7 @@ from math import isfinite, log, sqrt
 from pydantic import JsonValue
 
 from qairt.errors import ModelError
+from qairt.printable import as_written
 
 _PUBLISHED = "use the config.json that was published with the model"
 SUPPORTED = ("linear", "dynamic", "yarn", "llama3", "longrope")
@@ -19,6 +20,7 @@ _REQUIRED = {
     "llama3": ("factor", "low_freq_factor", "high_freq_factor"),
     "longrope": (),
 }
+_TRAINED_AT = "original_max_position_embeddings"
 _TABLES = ("short_factor", "long_factor")
 _OPTIONAL = {"yarn": ("attention_factor", "beta_fast", "beta_slow", "mscale", "mscale_all_dim", "truncate")}
 KNOWN_KEYS = frozenset(
@@ -66,11 +68,14 @@ def _normalised(values: dict[str, JsonValue], max_position_embeddings: int, wher
         return None
     if not isinstance(rope_type, str) or rope_type not in SUPPORTED:
         raise ModelError(
-            f"rotary scaling type {rope_type!r} is not supported",
+            f"rotary scaling type {as_written(rope_type)} is not supported",
             where=where,
             remedy=f"supported: default, {', '.join(SUPPORTED)}",
         )
-    trained_at = int(number(values, "original_max_position_embeddings", max_position_embeddings))
+    stated = number(values, _TRAINED_AT, max_position_embeddings)
+    trained_at = int(stated)
+    if trained_at != stated or trained_at < 2:
+        raise ValueError(f"{_TRAINED_AT} is {as_written(stated)}, not a whole number above 1")
     if rope_type == "dynamic":
         # Its frequencies follow from the longest context of the config, whatever else that says.
         trained_at = max_position_embeddings
@@ -88,7 +93,7 @@ def _normalised(values: dict[str, JsonValue], max_position_embeddings: int, wher
     for key in _REQUIRED[rope_type]:
         scaling[key] = float(number(values, key))
         if number(values, key) <= 0:
-            raise ValueError(f"{key} is {values[key]!r}, not a positive number")
+            raise ValueError(f"{key} is {as_written(values[key])}, not a positive number")
     if rope_type == "longrope":
         scaling |= _longrope(values, trained_at, max_position_embeddings)
     for key in _OPTIONAL.get(rope_type, ()):
@@ -103,7 +108,7 @@ def _longrope(values: Mapping[str, JsonValue], trained_at: int, longest: int) ->
     for key in _TABLES:
         table = values.get(key)
         if not isinstance(table, list) or not table or not all(_is_number(each) and each for each in table):
-            raise ValueError(f"{key} is {table!r}, not a list of numbers other than 0")
+            raise ValueError(f"{key} is {as_written(table)}, not a list of numbers other than 0")
         found[key] = table
     factor = number(values, "factor", longest / trained_at)
     usual = 1.0 if factor <= 1 else sqrt(1 + log(factor) / log(trained_at))
@@ -121,12 +126,12 @@ def number(settings: Mapping[str, JsonValue], key: str, default: float | None = 
         ValueError: it is not a number.
     """
     value = settings.get(key)
-    if not value and default is not None:
+    if (value is None or (value == 0 and not isinstance(value, bool))) and default is not None:
         return default
     try:
         read = float(value) if isinstance(value, str) else value
     except ValueError:
         read = None
     if isinstance(read, bool) or not isinstance(read, int | float) or not isfinite(read):
-        raise ValueError(f"{key} is {value!r}, not a number")
+        raise ValueError(f"{key} is {as_written(value)}, not a number")
     return read

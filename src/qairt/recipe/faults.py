@@ -117,6 +117,7 @@ _IN_PLAIN_WORDS = {
     "dict_type": "input should be a mapping",
     "bool_parsing": "input should be true or false",
     "bool_type": "input should be true or false",
+    "path_type": "input should be a path",
 }
 """Messages for the pydantic error types whose own messages speak of Python."""
 
