@@ -10,11 +10,9 @@ from qairt.errors import ModelError
 from qairt.model.chat import MAX_PROMPT, render_chat
 
 MESSAGES = [{"role": "user", "content": "hi"}]
+PUBLISHED = "\n  use the template that was published with the model, or a prompt without a template"
 OTHER_ROLES = "\n  use the roles that the model supports, or a prompt without a template"
-STOPPED = (
-    "the chat template was stopped after 2 s: it may loop without end\n"
-    "  use the template that was published with the model, or a prompt without a template"
-)
+STOPPED = f"the chat template was stopped after 2 s: it may loop without end{PUBLISHED}"
 LOOP = "{% for i in range(99999) %}" * 3 + "{% endfor %}" * 3
 
 
@@ -44,7 +42,7 @@ def fault(template: str) -> str:
 )
 def test_a_template_cannot_do_harm(template: str, expected: str) -> None:
     found = fault(template)
-    assert found == STOPPED if expected == STOPPED else expected in found and found.endswith(OTHER_ROLES)
+    assert found == STOPPED if expected == STOPPED else expected in found and found.endswith(PUBLISHED)
 
 
 def test_a_thread_has_the_same_limit() -> None:
@@ -54,4 +52,18 @@ def test_a_thread_has_the_same_limit() -> None:
 
 def test_a_fault_that_the_template_writes_is_cut() -> None:
     found = fault("{{ raise_exception('x' * 5000) }}")
-    assert found == f"the chat template cannot render these messages: {'x' * 300}{OTHER_ROLES}"
+    assert found == f"the chat template rejects these messages: {'x' * 300}{OTHER_ROLES}"
+
+
+@pytest.mark.parametrize(
+    ("template", "why"),
+    [
+        ("{% for m in messages %}\n{{ m.content }", "line 2: unexpected '}'"),
+        ("{% if true %}", "line 1: Unexpected end of template. Jinja was looking for the following tags"),
+        ("hi\n{{ 'a' | no_such_filter }}", "line 2: No filter named 'no_such_filter'."),
+    ],
+)
+def test_a_malformed_template_is_named_by_line(template: str, why: str) -> None:
+    found = fault(template)
+    assert found.startswith(f"the chat template is not Jinja: {why}")
+    assert found.endswith(PUBLISHED)

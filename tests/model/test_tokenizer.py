@@ -213,20 +213,30 @@ def test_templates_render_as_in_transformers(template: str, expected: str, smoll
 
 
 @pytest.mark.parametrize(
-    ("template", "reason"),
+    ("template", "what", "use"),
     [
-        ("{{ raise_exception('roles must alternate') }}", "roles must alternate"),
-        ("{{ messages.__class__.__mro__ }}", "access to attribute '__class__' of 'list' object is unsafe."),
-        ("{% for %}", "Expected an expression, got 'end of statement block'"),
+        (
+            "{{ raise_exception('roles must alternate') }}",
+            "the chat template rejects these messages: roles must alternate",
+            "the roles that the model supports",
+        ),
+        (
+            "{{ messages.__class__.__mro__ }}",
+            "the chat template cannot render these messages: access to attribute '__class__' of 'list' object is"
+            " unsafe.",
+            "the template that was published with the model",
+        ),
+        (
+            "{% for %}",
+            "the chat template is not Jinja: line 1: Expected an expression, got 'end of statement block'",
+            "the template that was published with the model",
+        ),
     ],
 )
-def test_a_template_that_fails_or_escapes(template: str, reason: str, smollm: Tokenizer) -> None:
+def test_a_template_that_fails_or_escapes(template: str, what: str, use: str, smollm: Tokenizer) -> None:
     with pytest.raises(ModelError) as raised:
         Tokenizer(smollm.fast, {}, template).apply_chat_template([])
-    assert str(raised.value) == (
-        f"the chat template cannot render these messages: {reason}\n"
-        "  use the roles that the model supports, or a prompt without a template"
-    )
+    assert str(raised.value) == f"{what}\n  use {use}, or a prompt without a template"
 
 
 def test_no_chat_template(smollm: Tokenizer) -> None:

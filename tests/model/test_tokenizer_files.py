@@ -223,13 +223,16 @@ def test_a_mark_that_the_model_does_not_have_is_refused(tmp_path):
     )
 
 
-def test_a_template_that_rejects_everything_is_told(tmp_path):
-    tokenizer = Tokenizer.open(
-        write_tokenizer(tmp_path, tokenizer_config={"chat_template": "{{ raise_exception('no') }}"})
-    )
-    assert told(tokenizer) == [
-        "the chat template rejects a plain conversation: the chat template cannot render these messages: no"
-    ]
+@pytest.mark.parametrize(
+    ("template", "said"),
+    [
+        ("{{ raise_exception('no') }}", "the chat template rejects a plain conversation: no"),
+        ("{{ 1 / 0 }}", "the chat template cannot render a plain conversation: division by zero"),
+        ("{% for %}", "the chat template is not Jinja: line 1: Expected an expression, got 'end of statement block'"),
+    ],
+)
+def test_a_template_that_renders_nothing_is_told(template, said, tmp_path):
+    assert told(Tokenizer.open(write_tokenizer(tmp_path, tokenizer_config={"chat_template": template}))) == [said]
 
 
 def test_a_tokenizer_of_another_model(tmp_path):

@@ -62,6 +62,13 @@ def render_chat(template: str, messages: Sequence[Message], **variables: object)
         last = child.stderr.decode(errors="replace").strip().splitlines()[-1:]
         raise _cannot_render(*last or [f"its process ended with code {child.returncode}"])
     answer: dict[str, str] = json.loads(child.stdout)
+    if "malformed" in answer:
+        raise ModelError(f"the chat template is not Jinja: {answer['malformed']}", remedy=_PUBLISHED)
+    if "rejection" in answer:
+        raise ModelError(
+            f"the chat template rejects these messages: {answer['rejection']}",
+            remedy="use the roles that the model supports, or a prompt without a template",
+        )
     if "fault" in answer:
         raise _cannot_render(answer["fault"])
     return answer["text"]
@@ -71,28 +78,31 @@ def render_here(template: str, messages: Sequence[Message], variables: Mapping[s
     """Render in this process, without limits.
 
     Raises:
-        Exception: whatever the template raises.
+        RejectedError: the template takes no such messages.
+        jinja2.TemplateSyntaxError: it is malformed.
+        Exception: whatever else it leads to.
     """
     stated = [{key: value for key, value in message.items() if value is not None} for message in messages]
     return _compiled(template).render(messages=stated, **variables)
 
 
+class RejectedError(Exception):
+    """What a template says of messages that it does not take."""
+
+
+_PUBLISHED = "use the template that was published with the model, or a prompt without a template"
+
+
 def _too_slow() -> ModelError:
-    return ModelError(
-        f"the chat template was stopped after {CPU_SECONDS} s: it may loop without end",
-        remedy="use the template that was published with the model, or a prompt without a template",
-    )
+    what = f"the chat template was stopped after {CPU_SECONDS} s: it may loop without end"
+    return ModelError(what, remedy=_PUBLISHED)
 
 
 def _cannot_render(why: str) -> ModelError:
-    return ModelError(
-        f"the chat template cannot render these messages: {why}",
-        remedy="use the roles that the model supports, or a prompt without a template",
-    )
+    return ModelError(f"the chat template cannot render these messages: {why}", remedy=_PUBLISHED)
 
 
 def _compiled(template: str) -> Template:
-    from jinja2 import TemplateError
     from jinja2.ext import Extension, loopcontrols
     from jinja2.nodes import Node
     from jinja2.parser import Parser
@@ -108,7 +118,7 @@ def _compiled(template: str) -> Template:
             return parser.parse_statements(("name:endgeneration",), drop_needle=True)
 
     def raise_exception(message: str) -> None:
-        raise TemplateError(message)
+        raise RejectedError(message)
 
     def tojson(
         value: object,

@@ -1,6 +1,7 @@
 """The process that renders one chat template, within limits of time and memory.
 
-The conversation comes as JSON on standard input; `{"text": …}` or `{"fault": …}` goes to standard output.
+The conversation comes as JSON on standard input; one of `{"text": …}`, `{"malformed": …}`, `{"rejection":
+…}` and `{"fault": …}` goes to standard output.
 """
 
 from __future__ import annotations
@@ -9,13 +10,15 @@ import json
 import resource
 import sys
 
-from qairt.model.chat import CPU_SECONDS, MAX_PROMPT, MEMORY, render_here
+from qairt.model.chat import CPU_SECONDS, MAX_PROMPT, MEMORY, RejectedError, render_here
 
 _LONGEST_FAULT = 300
 """Characters of a fault's text, which the template chooses."""
 
 
 def main() -> None:
+    from jinja2 import TemplateSyntaxError
+
     job = json.load(sys.stdin)
     limit()
     try:
@@ -23,6 +26,10 @@ def main() -> None:
         if len(text) > MAX_PROMPT:
             raise ValueError(f"it writes more than {MAX_PROMPT:,} characters")
         answer = {"text": text}
+    except TemplateSyntaxError as error:
+        answer = {"malformed": f"line {error.lineno}: {error.message}"[:_LONGEST_FAULT]}
+    except RejectedError as error:
+        answer = {"rejection": f"{error}"[:_LONGEST_FAULT]}
     except MemoryError:
         answer = {"fault": f"it needs more than {MEMORY >> 30} GB of memory"}
     except Exception as error:  # a template can raise anything

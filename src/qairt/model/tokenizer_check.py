@@ -90,7 +90,7 @@ def _marks(tokenizer: Tokenizer, outside: dict[str, int], where: str) -> Iterato
         return
     prompt, fault = _prompt(tokenizer)
     if fault is not None:
-        yield f"the chat template rejects a plain conversation: {fault.what}"
+        yield fault.what.replace("these messages", "a plain conversation")
     for mark in dict.fromkeys(_MARK.findall(prompt)):
         if mark in outside:
             raise ModelError(
