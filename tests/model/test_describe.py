@@ -192,7 +192,15 @@ def test_no_weights(tmp_path: Path) -> None:
             {"model_type": "falcon_mamba", "architectures": ["FalconMambaForCausalLM"]},
             "'FalconMambaForCausalLM' is not supported: it needs a state-space scan (Mamba)",
         ),
-        ({"model_type": "persimmon", "architectures": None}, "'persimmon' is not supported"),
+        ({"model_type": "helium", "architectures": None}, "'helium' is not supported"),
+        (
+            {"model_type": "olmo", "architectures": ["OlmoForCausalLM"]},
+            "'OlmoForCausalLM' is not supported: it needs norms without weights",
+        ),
+        (
+            {"model_type": "new", "architectures": ["NewForCausalLM"], "alibi": True},
+            "'NewForCausalLM' is not supported: it needs attention biases by distance (ALiBi)",
+        ),
         (
             {"architectures": ["LlamaForSequenceClassification"]},
             "'LlamaForSequenceClassification' is not supported: it needs a head other than the language model's",
