@@ -72,6 +72,7 @@ def subject_on(
             "config": config,
             "tokenizer": tokenizer,
             "context_length": 32,
+            "answer_length": 64,
             "identity": f"identity of {target}",
             "state_folder": tmp_path / "state",
             "open_parameters": lambda: parameters,

@@ -42,3 +42,6 @@ def test_answers_are_generated_once(subject_on):
     assert len(opened) == 2
     GenerationMetric(prompts=PROMPTS, max_new_tokens=5).measure(subject)
     assert len(opened) == 3, "a longer answer is another one"
+    subject.answer_length = 8
+    both.measure(subject)
+    assert len(opened) == 4, "and so is one in a shorter context"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import contextmanager
 from types import SimpleNamespace
 
 import pytest
@@ -13,6 +14,7 @@ from qairt.errors import EvaluationError, ModelError
 from qairt.evaluate.run import check
 from qairt.evaluate.tasks import LmEval, Mmlu
 from qairt.model.reference import Reference
+from qairt.runtime.torch_target import TorchGenerator
 
 
 @pytest.fixture
@@ -113,6 +115,22 @@ def test_answers_end_at_the_stop_texts(asked):
     assert 0 < len(whole) <= 6
     (cut,) = model.generate_until([request("Hello", {"until": [whole[2]], "max_gen_toks": 6})])
     assert cut == whole[: whole.index(whole[2])]
+
+
+def test_an_answer_to_a_prompt_that_a_shorter_context_cuts_is_another_one(asked, parameters):
+    prompt = request("a prompt that is longer than one of the contexts", {"until": [], "max_gen_toks": 4})
+
+    def within(length):
+        @contextmanager
+        def generator():
+            yield TorchGenerator(Reference(parameters, keep_weights=True), length)
+
+        model = asked("torch", answer_length=length, open_generator=generator)
+        return model.generate_until([prompt])
+
+    whole, cut = within(64), within(16)
+    assert whole != cut, "the model sees other tokens"
+    assert (within(64), within(16)) == (whole, cut)
 
 
 def test_an_error_of_ours_keeps_its_place_and_remedy(subject_on, monkeypatch):

@@ -41,7 +41,8 @@ class GenerationMetric(Metric):
         from qairt.evaluate.measured import MeasuredPieces, piece_of
 
         measured = MeasuredPieces(subject.state_folder, subject.identity)
-        pieces = [piece_of(question.model_dump(mode="json")) for question in self.prompts]
+        length = subject.answer_length  # where it ends, an answer is cut
+        pieces = [piece_of([length, question.model_dump(mode="json")]) for question in self.prompts]
         what = f"{self.title} of {len(pieces)} answers"
         pending = [index for index, piece in enumerate(pieces) if measured.get(self, piece) is None]
         if pending:

@@ -136,7 +136,8 @@ class LmEvalModel(LM):  # type: ignore[misc]
 
     def generate_until(self, requests: Sequence[LmEvalRequest], disable_tqdm: bool = False) -> list[str]:
         """For each prompt, the answer up to the first of the stop texts."""
-        pieces = [piece_of(["until", *map(str, request.args)]) for request in requests]
+        length = self._subject.answer_length  # a prompt that leaves no room for the answer is cut
+        pieces = [piece_of(["until", length, *map(str, request.args)]) for request in requests]
         pending = [at for at, piece in enumerate(pieces) if self._measured.get(self._metric, piece) is None]
         if pending:
             with self._subject.open_generator() as generator:

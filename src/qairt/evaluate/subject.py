@@ -50,6 +50,8 @@ class Subject:
     tokenizer: Tokenizer
     context_length: int
     """Tokens per chunk."""
+    answer_length: int
+    """Tokens of a prompt and its answer together, where the model generates."""
     identity: str
     """A digest of everything that its scores depend on besides metric and text."""
     state_folder: Path

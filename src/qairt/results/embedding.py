@@ -16,7 +16,6 @@ from qairt.results.finished import FinishedRun
 from qairt.results.generation import opened_generator
 from qairt.runtime.generator import require_known
 from qairt.stages.facts import model_of
-from qairt.stages.prepare_exports import lengths_of
 
 if TYPE_CHECKING:
     from qairt.model.tokenizer import Tokenizer
@@ -72,7 +71,7 @@ def embed(
             remedy=f"qairt generate {run.recipe_arguments} TEXT",
         )
     read = [_prefix(run, prompt) + text for text in texts]
-    longest = run.settings.generator.context_length or max(lengths_of(run.env)[1])
+    longest = run.context_length or run.config.max_position_embeddings
     words = zip(read, texts, strict=True)
     ids = [_ids(run.tokenizer, text, given, longest, run.config.vocab_size) for text, given in words]
     with _opened(run, target, longest, notify) as vector_of:

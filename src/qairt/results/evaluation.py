@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from qairt import keys
 from qairt.engine.cache.entry import files_digest
+from qairt.engine.libraries import minor_versions
 from qairt.engine.record.folder import run_folders
 from qairt.engine.record.summary import FILE as SUMMARY
 from qairt.engine.record.summary import read_summary
@@ -28,7 +29,6 @@ from qairt.results.finished import FinishedRun
 from qairt.results.generation import Target, opened_generator
 from qairt.stages.concurrencies import described
 from qairt.stages.facts import model_of, open_quantized, settings_of
-from qairt.stages.prepare_exports import prepare_config
 from qairt.stages.quantization import Quantized
 
 if TYPE_CHECKING:
@@ -51,6 +51,14 @@ _ARTIFACTS: Mapping[EvaluationTarget, tuple[str, ...]] = {
     "ssh": ("quantize", "export_bundle"),
 }
 """The stages whose items a target runs, besides the model."""
+_COMPUTED_WITH: Mapping[EvaluationTarget, tuple[str, ...]] = {
+    "torch": ("torch",),
+    "quantsim": ("torch",),
+    "cpu": ("onnxruntime", "torch"),
+    "device": ("torch",),
+    "ssh": ("torch",),
+}
+"""The packages that compute the numbers here; those of the float model that a target is compared with too."""
 
 
 class Evaluation:
@@ -152,6 +160,7 @@ class Evaluation:
             config=config,
             tokenizer=tokenizer,
             context_length=self._context_length(parts),
+            answer_length=self._answer_length,
             identity=self._identity(parts),
             state_folder=run.state_folder,
             open_parameters=lambda: open_quantized(model_of(self._env).source, config, None, None),
@@ -172,6 +181,7 @@ class Evaluation:
             "target": self._target,
             "model": self._key("model_loading"),
             "artifacts": {stage: self._files(stage) for stage in _ARTIFACTS[self._target]},
+            "computed_with": minor_versions(_COMPUTED_WITH[self._target]),
             "parts": sorted(part.signature.name for of_ar in parts.values() for part in of_ar),
         }
         if self._concurrency != BASE:
@@ -209,7 +219,7 @@ class Evaluation:
             parameters, encodings = self._simulation()
             branches = float_branches(self._run, self._concurrency, parameters)
             simulated = Simulated(parameters, encodings, keep_weights=True, branches=branches)
-            generator = TorchGenerator(simulated, self._graphs_length() or self._run.config.max_position_embeddings)
+            generator = TorchGenerator(simulated, self._answer_length)
         else:
             target: Target = "torch" if self._target == "torch" else "cpu"
             with opened_generator(self._run, target, silent, self._concurrency) as opened:
@@ -229,12 +239,10 @@ class Evaluation:
         records = {item.key: item.record for item in self._run.items(stage)}
         return keys.digest({key: record and files_digest(record.files) for key, record in records.items()})
 
-    def _graphs_length(self) -> int | None:
-        """The context length of the graphs; None when the recipe builds none."""
-        length = self._run.settings.generator.context_length
-        if length is not None or "prepare_exports" not in self._env.configs:
-            return length
-        return max(prepare_config(self._env).context_length)
+    @property
+    def _answer_length(self) -> int:
+        """Tokens of a prompt and its answer together."""
+        return self._run.context_length or self._run.config.max_position_embeddings
 
     def _context_length(self, parts: Mapping[int, Sequence[PartGraph]]) -> int:
         """Tokens per chunk.
@@ -244,7 +252,7 @@ class Evaluation:
         """
         config, evaluator = self._run.config, self._run.settings.evaluator
         length = evaluator.context_length
-        graphs = self._graphs_length()
+        graphs = self._run.context_length
         if "context_length" not in evaluator.model_fields_set:
             length = graphs if graphs is not None else min(length, config.max_position_embeddings)
         held = min((part.signature.cl for of_ar in parts.values() for part in of_ar), default=length)

@@ -18,7 +18,7 @@ from qairt.files import read_regular
 from qairt.recipe.files import default_cache_dir
 from qairt.stages.facts import model_of, settings_of
 from qairt.stages.model_loading import LoadedModel
-from qairt.stages.prepare_exports import is_embedding
+from qairt.stages.prepare_exports import is_embedding, prepare_config
 from qairt.stages.quantize import QuantizedPart
 
 if TYPE_CHECKING:
@@ -170,6 +170,15 @@ class FinishedRun:
     @property
     def tokenizer_file(self) -> Path:
         return self._loaded.tokenizer / "tokenizer.json"
+
+    @property
+    def context_length(self) -> int | None:
+        """Tokens of prompt and answer together that the recipe generates with, or of a text that it embeds: the
+        generator's, or the longest of the graphs; None where the recipe states neither."""
+        stated = self.settings.generator.context_length
+        if stated is not None or "prepare_exports" not in self.env.configs:
+            return stated
+        return max(prepare_config(self.env).context_length)
 
     @cached_property
     def quantized_parts(self) -> dict[int, list[PartGraph]]:

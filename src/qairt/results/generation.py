@@ -12,7 +12,6 @@ from qairt.recipe.configs import BASE
 from qairt.results.concurrency import float_branches, require_concurrency, stored_branches
 from qairt.results.finished import FinishedRun
 from qairt.stages.facts import model_of
-from qairt.stages.prepare_exports import prepare_config
 
 if TYPE_CHECKING:
     from qairt.runtime.generator import Generator
@@ -61,8 +60,8 @@ def _open(run: FinishedRun, target: Target, notify: Notify, concurrency: str) ->
         parameters = open_parameters(model_of(run.env).source, config)
         branches = float_branches(run, concurrency, parameters)
         reference = Reference(parameters, keep_weights=True, branches=branches)
-        length = run.settings.generator.sequence_length
-        return TorchGenerator(reference, max(prepare_config(run.env).context_length), length)
+        length = run.context_length or config.max_position_embeddings
+        return TorchGenerator(reference, length, run.settings.generator.sequence_length)
     stored = stored_branches(run, concurrency)
     if target == "htp-emulator":
         from qairt.runtime.emulator import EmulatedGenerator

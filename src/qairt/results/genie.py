@@ -176,7 +176,7 @@ def genie_model(run: FinishedRun, concurrency: str = BASE, *, starts_short: bool
     adapted = require_concurrency(run, concurrency) is not None
     config, tokenizer = run.config, run.tokenizer
     lengths = prepare_config(run.env).context_length
-    wanted = run.settings.generator.context_length or max(lengths)
+    wanted = run.context_length or max(lengths)
     if wanted not in lengths:
         raise RecipeError(
             f"no graph has context length {wanted}",

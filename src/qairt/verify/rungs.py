@@ -133,7 +133,7 @@ class Rungs:
 
     @cached_property
     def cl(self) -> int:
-        return self._run.settings.generator.context_length or max(self._context_lengths)
+        return self._run.context_length or max(self._context_lengths)
 
     @property
     def _context_lengths(self) -> list[int]:
