@@ -15,6 +15,7 @@ from qairt.evaluate.metric import TextMetric
 from qairt.evaluate.subject import Subject
 from qairt.evaluate.text_model import EvaluationText, Ids, TextKey
 from qairt.files import read_text
+from qairt.quant.measure.chunks import spread_chunks
 from qairt.recipe.files import is_path
 
 SHIPPED = "dev.txt"
@@ -69,8 +70,7 @@ def chunks_of(metric: TextMetric, subject: Subject) -> list[Ids]:
             if available
             else "give a longer text, or set evaluator.context_length to fewer tokens",
         )
-    starts = np.arange(wanted) * available // wanted * length
-    return [ids[start : start + length] for start in starts]
+    return spread_chunks(ids, wanted, length)
 
 
 def _read(metric: TextMetric, subject: Subject) -> EvaluationText:

@@ -11,6 +11,16 @@ from qairt import amounts
 from qairt.errors import QuantizationError
 
 
+def spread(count: int, available: int) -> NDArray[np.int64]:
+    """`count` of `available` places, evenly spread, ascending from 0."""
+    return np.arange(count, dtype=np.int64) * available // count
+
+
+def spread_chunks(ids: NDArray[np.int64], count: int, length: int) -> list[NDArray[np.int64]]:
+    """`count` of the chunks of `length` tokens that a text has, evenly spread; it has as many."""
+    return [ids[place * length : (place + 1) * length] for place in spread(count, len(ids) // length)]
+
+
 def chunks_of(
     tokens: Sequence[int] | NDArray[np.integer], *, count: int, length: int, where: str
 ) -> list[NDArray[np.int64]]:
@@ -33,8 +43,7 @@ def chunks_of(
             remedy="use a longer text"
             + (f", or set calibration_chunks to {available}" if available else " or a smaller calibration_length"),
         )
-    starts = (np.arange(count) * available // count) * length
-    return [ids[start : start + length] for start in starts]
+    return spread_chunks(ids, count, length)
 
 
 def most_chunks(
@@ -63,9 +72,9 @@ def other_chunks(
     calibration chunks themselves if the text has no others."""
     ids = np.asarray(tokens, np.int64)
     available = len(ids) // length
-    used = {place * available // count for place in range(count)}
+    used = {*spread(count, available).tolist()}
     places = np.array([place for place in range(available) if place not in used] or sorted(used))
-    chosen = places[np.arange(min(wanted, len(places))) * len(places) // min(wanted, len(places))]
+    chosen = places[spread(min(wanted, len(places)), len(places))]
     return [ids[place * length : (place + 1) * length] for place in chosen]
 
 

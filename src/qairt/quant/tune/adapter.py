@@ -32,13 +32,12 @@ from qairt.quant.measure.overlay_ops import OverlayOps
 from qairt.quant.simulate import SimulatedOps
 from qairt.quant.threads import one_thread_each
 from qairt.quant.tune.adam import Adam
-from qairt.quant.tune.blocks import Backward, run_backward, run_forward
+from qairt.quant.tune.blocks import HEAD_TOKENS, Backward, run_backward, run_forward
 from qairt.quant.tune.branch_folding import BranchFolding
 from qairt.quant.tune.training import train
 
 HELD_OUT = 2
 """Chunks that the loss is measured on, before and after."""
-HEAD_TOKENS = 128
 
 Chunk = NDArray[np.integer]
 Floats = NDArray[np.float32]

@@ -16,6 +16,9 @@ from qairt.model.torch_ops import TorchOps
 
 T = TypeVar("T")
 
+HEAD_TOKENS = 128
+"""Tokens that go through the head at once, because it may be far wider than a block."""
+
 Forward = Callable[[int, Tensor], Tensor]
 """A layer and a chunk's hidden state [1, tokens, hidden] -> the layer's output."""
 Backward = Callable[[Tensor, Tensor], tuple[Tensor, T]]

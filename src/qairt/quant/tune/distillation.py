@@ -43,7 +43,7 @@ from qairt.quant.simulate import SimulatedOps
 from qairt.quant.structure import Structure
 from qairt.quant.threads import one_thread_each
 from qairt.quant.tune.adam import Adam
-from qairt.quant.tune.blocks import Backward, outputs_of_blocks, run_backward, run_forward
+from qairt.quant.tune.blocks import HEAD_TOKENS, Backward, outputs_of_blocks, run_backward, run_forward
 from qairt.quant.tune.half import half_where_faster
 from qairt.quant.tune.training import train
 from qairt.quant.weight_grid import rounded_weight
@@ -52,8 +52,6 @@ HELD_OUT = 4
 """Chunks that the loss is measured on, before and after."""
 GROUP = 16
 """Chunks that go through the float model together."""
-HEAD_TOKENS = 128
-"""Tokens that go through the head at once, because it may be far wider than a block."""
 
 Chunk = NDArray[np.integer]
 

@@ -37,12 +37,9 @@ from qairt.quant.encodings import Encoding
 from qairt.quant.measure.block_forward import block_forward
 from qairt.quant.measure.overlay_ops import OverlayOps
 from qairt.quant.precisions import linear_shapes
-from qairt.quant.tune.blocks import Backward, run_backward, run_forward
+from qairt.quant.tune.blocks import HEAD_TOKENS, Backward, run_backward, run_forward
 from qairt.quant.tune.half import half_where_faster
 from qairt.quant.weight_grid import rounded_weight
-
-HEAD_TOKENS = 128
-"""Tokens that go through the head at once, because it may be far wider than a block."""
 
 
 def output_costs(
