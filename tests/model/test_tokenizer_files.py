@@ -133,6 +133,7 @@ def test_added_tokens_json_counts_only_without_those_of_the_configuration(tmp_pa
             "added_tokens_decoder: 257 has no content",
         ),
         ({"added_tokens": {"<tool>": "x"}}, "added_tokens", "the id of '<tool>' is 'x'"),
+        ({"added_tokens": {"<tool>": True}}, "added_tokens", "the id of '<tool>' is true"),
     ],
 )
 def test_files_of_another_form_are_refused(files, name, message, tmp_path):

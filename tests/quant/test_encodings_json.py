@@ -152,7 +152,9 @@ def test_version_2_0_0_takes_weights_from_the_graph_when_it_is_told() -> None:
     ("text", "message"),
     [
         ("{", "not a valid encodings file: it is not JSON: "),
-        ("[]", "its top level is a list, not a mapping"),
+        ("[]", "its top level is not a mapping"),
+        ("null", "its top level is not a mapping"),
+        ('{"version": null}', "its version is null"),
         ('{"version": "3.0"}', "its version is '3.0'"),
         ('{"version": "1.0.0", "activation_encodings": []}', "it has no param_encodings"),
         (

@@ -83,6 +83,7 @@ FORM = "write GROUP@PLACE: NAME, such as output/torch@pipeline.torch_profiler.ou
     [
         ("output/torch: default", f"output/torch names no place inside a stage\n  {FORM}"),
         ("output/torch@verify: default", f"output/torch@verify names no place inside a stage\n  {FORM}"),
+        ("null", f"null is not an entry of defaults\n  {FORM}"),
         ("base", f"'base' is not an entry of defaults\n  {FORM}"),
         (
             "output/torc@pipeline.torch_profiler.output: default",

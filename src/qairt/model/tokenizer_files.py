@@ -20,6 +20,7 @@ from pydantic import JsonValue
 from qairt.errors import ModelError
 from qairt.files import read_regular
 from qairt.model.json_file import read_json_object
+from qairt.printable import as_written
 
 ADDED_TOKENS = "added_tokens.json"
 NAMED = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
@@ -67,8 +68,8 @@ def read_tokenizer_files(directory: Path) -> TokenizerFiles:
         used += ["special_tokens_map.json", ADDED_TOKENS]
         special = {*_named_texts(settings), *_extra_texts(settings)}
         for text, number in _optional(directory / ADDED_TOKENS).items():
-            if not isinstance(number, int):
-                raise _malformed(directory / ADDED_TOKENS, f"the id of {text!r} is {number!r}")
+            if isinstance(number, bool) or not isinstance(number, int):
+                raise _malformed(directory / ADDED_TOKENS, f"the id of {text!r} is {as_written(number)}")
             listed[number] = {"content": text, "special": text in special, "normalized": text not in special}
         listed |= own
     named = set(_named_texts(settings))

@@ -25,6 +25,7 @@ from pydantic import JsonValue
 
 from qairt.errors import QuantizationError
 from qairt.files import open_regular, parse_json, read_text
+from qairt.printable import as_written
 from qairt.quant.encoding_entries import CHANNEL_AXIS, EntryError, decode_061, decode_100, decode_200
 from qairt.quant.encodings import Encoding, Encodings, Floats, Integers
 
@@ -241,13 +242,13 @@ class _Reading:
         except ValueError as error:
             raise self._unreadable(f"it is not JSON: {error}") from error
         if not isinstance(document, dict):
-            raise self._unreadable(f"its top level is a {type(document).__name__}, not a mapping")
+            raise self._unreadable("its top level is not a mapping")
         # Some files of version 0.6.1 do not state their version.
         version = document.get("version", "0.6.1")
         if version == "2.0.0":
             return self._read_200(document, initializers)
         if version not in VERSIONS:
-            raise self._unreadable(f"its version is {version!r}")
+            raise self._unreadable(f"its version is {as_written(version)}")
         activations, params = (self._read_group(document, key, version) for key in GROUPS)
         return Encodings(activations, params)
 

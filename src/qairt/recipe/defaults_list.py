@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from qairt.errors import RecipeError
+from qairt.printable import as_written
 from qairt.recipe.faults import combined
 from qairt.recipe.files import shipped_recipes
 from qairt.recipe.names import nearest
@@ -89,7 +90,7 @@ def _mounts(recipe: Recipe, entry: object, where: str) -> Iterator[_Mount]:
         RecipeError: it has another form, or there is no such file.
     """
     if not isinstance(entry, Mapping) or len(entry) != 1:
-        raise RecipeError(f"{entry!r} is not an entry of defaults", where=where, remedy=_FORM)
+        raise RecipeError(f"{as_written(entry)} is not an entry of defaults", where=where, remedy=_FORM)
     ((key, name),) = entry.items()
     while isinstance(name, Mapping) and len(name) == 1:  # a plain key with dots means nesting
         ((step, name),) = name.items()

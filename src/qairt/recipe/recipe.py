@@ -13,6 +13,7 @@ import yaml
 
 from qairt.errors import RecipeError
 from qairt.files import write_atomic
+from qairt.printable import as_written
 from qairt.recipe.faults import combined, faults_from_schema
 from qairt.recipe.olive import refuse_olive, refuse_olive_file
 from qairt.recipe.places import COMMAND_LINE, LocatedMapping, key_in, paths_below
@@ -182,7 +183,7 @@ class Recipe(LocatedMapping):
             key = key_in(container, step)
             if key is None:
                 raise RecipeError(
-                    f"{assignment!r} sets something inside {'.'.join(steps[:count])}, which is {container!r}",
+                    f"{assignment!r} sets something inside {'.'.join(steps[:count])}, which is {as_written(container)}",
                     where=COMMAND_LINE,
                     remedy="use an index that exists" if isinstance(container, list) else "set it as a whole",
                 )

@@ -143,8 +143,9 @@ def _exceptions(found: Precisions, recipe: Recipe, name: str, path: KeyPath) -> 
         for _, entry in entries:
             _exception(found, str(entry["module_name"]), entry["exceptions"] or {}, path)
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        is_read = not isinstance(error, OSError | ValueError)
         raise RecipeError(
-            f"{file} is not an exceptions file: {type(error).__name__} {error}",
+            f"{file} is not an exceptions file: {'an entry is not {module_name, exceptions}' if is_read else error}",
             where=recipe.where(path),
             remedy="use JSON with module_list and name_list",
         ) from error

@@ -11,6 +11,7 @@ from pydantic import BaseModel
 from pydantic_core import ErrorDetails
 
 from qairt.files import read_text
+from qairt.printable import as_written
 from qairt.recipe.names import nearest
 
 _LONGEST = 60
@@ -109,7 +110,7 @@ def _value(value: object) -> str:
         return ", not empty"
     if isinstance(value, (dict, list)):
         return ", not a mapping" if isinstance(value, dict) else ", not a list"
-    shown = repr(value)
+    shown = as_written(value)
     return f", not {shown if len(shown) <= _LONGEST else shown[:_LONGEST] + '...'}"
 
 

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from qairt.errors import ModelError
 from qairt.model.gguf.file import GgufArray, GgufHeader
+from qairt.printable import as_written
 
 
 class GgufFields:
@@ -43,7 +44,7 @@ class GgufFields:
     def integer(self, key: str, default: int | None = None) -> int:
         value = self._number(key, default)
         if not isinstance(value, int):
-            raise TypeError(f"{self._prefix}{key} is {value!r}")
+            raise TypeError(f"{self._prefix}{key} is {as_written(value)}")
         return value
 
     def real(self, key: str, default: float | None = None) -> float:
@@ -75,7 +76,7 @@ class GgufFields:
                 remedy="convert the model again with llama.cpp's convert_hf_to_gguf.py",
             )
         if not isinstance(value, int | float):
-            raise TypeError(f"{self._prefix}{key} is {value!r}")
+            raise TypeError(f"{self._prefix}{key} is {as_written(value)}")
         return value
 
 
