@@ -50,7 +50,7 @@ def unknown_key(
     """
     names = list(known)
     parent = path[-2] if len(path) > 1 else whole
-    if parent == "set" and path[-4] == "overrides":
+    if parent == "set" and list(path[-4:-3]) == ["overrides"]:
         parent = path[-5]
     key = path[-1]
     here = nearest(key, names)
