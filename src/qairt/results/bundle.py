@@ -36,8 +36,9 @@ def export(run: FinishedRun, directory: Path, form: Format | None = None) -> lis
     from qairt.bundle.metadata import read_metadata
 
     require_new(directory)
-    if all(planned.stage.name != "export_bundle" for planned in run.plan.stages):
-        require_possible(run.env, form)
+    stages = {planned.stage.name for planned in run.plan.stages}
+    if "export_bundle" not in stages and {"model_loading", "prepare_exports"} <= stages:
+        require_possible(run.env, form)  # where there can be no bundle, adding the stage is no remedy
     (item,) = run.items("export_bundle")
     output = run.output(item, Bundle)
     metadata = read_metadata(output.bundle)
