@@ -83,7 +83,7 @@ def test_what_is_cleared_shows_everywhere_until_it_is_back(place):
     terminal.pass_results()
     terminal.send("j" * 12)
     terminal.wait_for("4 Run")  # join wrote nothing: the feed stands there
-    terminal.wait_for("done: nothing was written; it took")
+    terminal.wait_for("done: it logged nothing; it took")
     terminal.send("c")
     terminal.wait_for("frees 51 B at the next prune")
     terminal.send("y")

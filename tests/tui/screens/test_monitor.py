@@ -39,7 +39,7 @@ async def test_an_empty_log_says_what_became_of_its_item(tmp_path):
     async with app.run_test(size=SIZE) as pilot:
         await until(pilot, lambda: app.session.state.status == "failed" and not app.workspace.run.is_active)
         app.workspace.monitor.matrix.select(("source", "all"))
-        await until(pilot, lambda: "done: nothing was written; it took" in shown(app))
+        await until(pilot, lambda: "done: it logged nothing; it took" in shown(app))
         app.workspace.monitor.matrix.select(("join", "all"))
         await until(pilot, lambda: "not run: fan ar2 failed" in shown(app))
 

@@ -46,3 +46,15 @@ async def test_a_remark_stays_before_connection_and_process(width: int, rest: st
         app.status.show("toy.yaml", RUN, 0.0, connection="in this program", remark="")
         assert app.status.line.startswith(START)
         assert ("in this program" in app.status.line) == (width > 60)
+
+
+@pytest.mark.parametrize("remark", ["", "1 failed: fan ar2"])
+async def test_a_long_name_hides_neither_status_nor_remark(remark: str) -> None:
+    app = Host()
+    async with app.run_test(size=(80, 5)) as pilot:
+        app.status.show("llama-3.2-1b-instruct-" * 5, RUN, 0.0, connection="in this program", remark=remark)
+        await pilot.pause()
+        assert app.status.line.startswith(" qairt  llama-3.2-")
+        assert "…  run 0001 × failed 00:00:00 " in app.status.line
+        assert remark in app.status.line
+        assert len(app.status.line) <= 80

@@ -95,17 +95,17 @@ def nothing_written(item: ItemState, log: Path | None = None) -> str:
         case "on_demand":
             return "on demand: nobody needs it, so it was not made"
         case "cached":
-            return "cached: nothing was written" if log is not None else "cached: the log of its run is gone"
+            return "cached: it logged nothing" if log is not None else "cached: the log of its run is gone"
         case "done" | "warn":
-            return f"done: nothing was written{took}"
+            return f"done: it logged nothing{took}"
         case "running" | "quiet":
-            return "running: nothing was written yet"
+            return "running: it has logged nothing yet"
         case "shared":
             return "another run is building it: its log is there"
         case "failed":
-            return f"failed: nothing was written{took}"
+            return f"failed: it logged nothing{took}"
         case "blocked" | "cancelled" | "interrupted":
-            return f"not run: {item.message}" if item.message else f"{item.status}: nothing was written"
+            return f"not run: {item.message}" if item.message else f"{item.status}: it logged nothing"
     return f"{item.status}: it has not run yet"
 
 

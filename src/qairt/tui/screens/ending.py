@@ -16,6 +16,7 @@ from qairt.engine.run.ending import Ending
 from qairt.tui.keymap import bindings
 from qairt.tui.lines.ending import Quality, can_export, ending_lines
 from qairt.tui.lines.matrix import plain
+from qairt.tui.lines.runs import cut
 from qairt.tui.terminal.glyphs import Look
 from qairt.tui.widgets.key_footer import KeyFooter
 
@@ -122,7 +123,9 @@ class EndingScreen(Screen[None]):
 
     def _draw(self) -> None:
         name, run = plain(self._recipe_name), plain(self._state.run_id)
-        self._head.update(self._look.text(f" qairt  {name}  run {run}"))
+        before, after = " qairt  ", f"  run {run}"
+        name = cut(name, max(self.size.width - len(before) - len(after), 8), self._look)
+        self._head.update(self._look.text(f"{before}{name}{after}"))
         is_wide = self.size.width >= _TWO_COLUMNS
         self.set_class(is_wide, "two-columns")
         width = max((self.size.width // 2 if is_wide else self.size.width) - 3, 0)

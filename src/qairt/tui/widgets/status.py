@@ -18,6 +18,7 @@ from qairt.tui.terminal.glyphs import Look
 _ROLES = {"running": "running", "done": "done", "failed": "failed", "interrupted": "interrupted", "planned": "waiting"}
 _AROUND_REMARK = 3
 """Columns between the remark and what is left of it, and after it."""
+_SHORTEST_NAME = 12
 
 
 class StatusLine(Widget):
@@ -71,8 +72,10 @@ class StatusLine(Widget):
         needed = cell_len(remark) + _AROUND_REMARK if remark else 0
         while len(parts) > 4 and _width(parts) + needed > room:
             parts.pop()
-        while len(parts) > 3 and _width(parts) > room:
-            parts.pop()
+        surplus = _width(parts) + needed - room
+        if surplus > 0:  # of a long name, rather than of what the run does
+            text, role = parts[1]
+            parts[1] = (f" {cut(text.strip(), max(cell_len(text) - surplus - 2, _SHORTEST_NAME), self.look)} ", role)
         left = room - _width(parts)
         if remark and left > _AROUND_REMARK:
             remark = cut(remark, left - _AROUND_REMARK, self.look)
