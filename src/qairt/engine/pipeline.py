@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -212,7 +213,7 @@ class Pipeline(LastResult):
         """
         env = env or self.env(options)
         self.check(env, tools=False)
-        return self._planner(env, options or RunOptions()).plan()
+        return self._planned(self._planner(env, options or RunOptions()))
 
     def plan_finished(self) -> tuple[Env, Plan]:
         """The plan with everything that is there, also what the next run would not reuse, and its environment.
@@ -222,7 +223,14 @@ class Pipeline(LastResult):
         """
         env = self.env()
         self.check(env, tools=False)
-        return env, replace(self._planner(env, RunOptions()), uncached=frozenset(), store=None, finished=True).plan()
+        planner = replace(self._planner(env, RunOptions()), uncached=frozenset(), store=None, finished=True)
+        return env, self._planned(planner)
+
+    def _planned(self, planner: Planner) -> Plan:
+        try:
+            return planner.plan()
+        except RecipeError as error:
+            raise self._located(error) from error
 
     # Running
 
@@ -249,6 +257,8 @@ class Pipeline(LastResult):
         try:
             self.result = self._execute(planner, options)
             return self
+        except RecipeError as error:
+            raise self._located(error) from error
         except OSError as error:
             place = error.filename or self.state_folder
             instead = "choose another cache directory with --cache-dir"
@@ -279,8 +289,13 @@ class Pipeline(LastResult):
         folder = new_run_folder(self.state_folder)
         source = str(self.recipe.source.absolute()) if self.recipe.source else ""
         remember_cache(self.cache_dir)
-        with folder.held(source, self.recipe.overrides, detached=self.detached):
-            yield folder
+        try:
+            with folder.held(source, self.recipe.overrides, detached=self.detached):
+                yield folder
+        except RecipeError:
+            if not self.detached and not folder.events.exists():  # nothing was announced
+                shutil.rmtree(folder.path, ignore_errors=True)
+            raise
 
     def _planner(self, env: Env, options: RunOptions) -> Planner:
         uncached = frozenset(stage.name for stage in self._stages if not self._reuses(stage.config))

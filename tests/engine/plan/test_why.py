@@ -16,6 +16,7 @@ from qairt.engine.plan.planned import short
 from qairt.engine.plan.why import key_diff, summary
 from qairt.engine.record.state import RunState
 from qairt.engine.run.options import RunOptions
+from qairt.errors import RecipeError
 from qairt.llm import LLMPipeline
 from qairt.recipe import Recipe
 
@@ -220,3 +221,18 @@ def test_one_field_of_a_real_recipe_marks_just_the_items_that_hold_it(tmp_path: 
     row = key_diff(plan, quantized, pipeline.recipe).rows[0]
     assert (row.field, row.cached, row.now) == ("quantization.technique.technique", "minmax", "lpbq")
     assert row.origin.endswith("recipes/quantization/lpbq.yaml:2")
+
+
+def test_overrides_that_are_for_no_item_are_refused(tmp_path: Path) -> None:
+    overrides = "".join(f"\n    - {{where: {{{where}}}, set: {{suffix: x}}}}" for where in ("ar: 1", "ar: 3", "cl: 1"))
+    pipeline = toys(tmp_path, PLAIN.replace("    arn: [1, 2]\n", f"    arn: [1, 2]\n    overrides:{overrides}\n"))
+    for attempt in (pipeline.plan, lambda: pipeline.construct(INLINE)):
+        with pytest.raises(RecipeError) as caught:
+            attempt()
+        assert [str(fault) for fault in caught.value.faults] == [
+            f"{tmp_path}/toy.yaml:{line}: stages.fan.overrides.{index}.where: no item has {what}\n"
+            "  the items of fan: ar1, ar2"
+            for line, index, what in ((8, 1, "ar 3"), (9, 2, "cl 1"))
+        ]
+    assert list(pipeline.cache.entries()) == []
+    assert list((pipeline.state_folder / "runs").iterdir()) == []

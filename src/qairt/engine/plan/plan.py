@@ -20,6 +20,7 @@ from qairt.engine.plan.demand import decide, kept_of
 from qairt.engine.plan.key import StageFacts, interchangeable_entry, item_inputs
 from qairt.engine.plan.machine_speed import MachineSpeed, kept_speed
 from qairt.engine.plan.outputs import planned_outputs
+from qairt.engine.plan.overrides import require_overrides_apply
 from qairt.engine.plan.planned import Cause, Plan, PlannedItem, PlannedOutput, StagePlan
 from qairt.engine.plan.reads import replaced_source
 from qairt.engine.plan.stored_items import look_up
@@ -64,6 +65,7 @@ class Planner:
 
         Raises:
             ContractViolation: a stage described work that its contract does not allow; names the stage.
+            RecipeError: overrides of a stage's settings are for no item of it.
         """
         planning = _Planning(self, made)
         for stage in self.stages:
@@ -116,6 +118,7 @@ class _Planning:
         handles = {coord: self._handle(item, read=needs_artifacts and described) for coord, item in sources.items()}
         expansion = stage.expand(handles, self._env) if described else stage.dry_expand(handles, self._env)
         check_expansion(stage, handles, expansion, self._env, first=not self.plan.stages)
+        require_overrides_apply(stage, expansion.tasks)
         facts = self._facts_of(stage)
         items = [self._item(stage, task, [sources[coord] for coord in task.sources], facts) for task in expansion.tasks]
         if self._store is not None:
