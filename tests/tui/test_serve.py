@@ -88,7 +88,7 @@ async def test_a_browser_shows_the_plan_and_starts_nothing(served, tmp_path):
         await page.press("?")
         assert "Show why the selected items will run." in await page.until_shown("Show why")
         await page.press("q")
-        assert "plan  recipe.yaml" in await page.until_shown("Root cause: 31 new items")
+        assert "plan  recipe.yaml" in await page.until_shown("model_loading all: not built yet")
         await page.press("\r")
         await page.press("?")
         await page.until_shown("Show why")

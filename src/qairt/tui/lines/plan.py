@@ -274,7 +274,8 @@ def _padded(row: list[str], widths: list[int], look: Look) -> list[str]:
 
 def below_lines(table: PlanTable, summary: Summary, memory: int, look: Look) -> list[str]:
     """Text below the table: root causes, what reverting them would save, what exceeds the memory limit."""
-    causes = summary.lines()
+    is_first = all(root.cause.kind == "new" for root in summary.root_causes)  # nothing to explain
+    causes = [] if is_first else summary.lines()
     found = [f"Root cause{'' if len(summary.root_causes) == 1 else 's'}: {causes[0]}", *causes[1:]] if causes else []
     for row in table.rows:
         if memory and row.peak_ram > memory:
