@@ -308,3 +308,28 @@ def test_a_part_over_the_limit_says_which_num_splits_fits(recipe: Path, monkeypa
         planned(recipe).plan()
     wanted = caught.value.remedy.split()[3]
     assert planned(recipe, f"stages.split_model.num_splits={wanted}").plan().to_run()
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ([], []),
+        (["stages.quantize.act_bitwidth=16", "stages.quantize.bias_bitwidth=32"], []),
+        (
+            ["stages.quantize.act_bitwidth=8"],
+            [
+                "stages.quantize.act_bitwidth: 8 changes nothing, since the encodings have 16 bits:"
+                " set stages.quantization.act_bitwidth"
+            ],
+        ),
+        (["stages.quantize.act_bitwidth=8", "stages.quantization.act_bitwidth=8"], []),
+        (
+            ["stages.quantize.bias_bitwidth=8"],
+            ["stages.quantize.bias_bitwidth: 8 changes nothing: biases have 32 bits"],
+        ),
+    ],
+)
+def test_a_bit_width_that_changes_nothing_is_told(recipe: Path, changes: list[str], told: list[str]):
+    pipeline = planned(recipe, *changes)
+    pipeline.plan()
+    assert [notice for notice in pipeline.all_notices() if "changes nothing" in notice] == told

@@ -34,6 +34,7 @@ from qairt.stages.export import adopted_graph
 from qairt.stages.facets import CHAT_TEMPLATE, GENERATION, GRAPH, TOKENIZER, model_facets
 from qairt.stages.facts import has_model, settings_of
 from qairt.stages.prepare_exports import is_embedding
+from qairt.stages.quantization import QuantizationConfig
 from qairt.stages.split_model import part_at
 from qairt.stages.toolchain_choice import ToolchainChoice, paths_of, toolchain_of, uses_sdk
 from qairt.stages.toolchain_stage import ToolchainStage
@@ -140,6 +141,23 @@ class Quantize(ToolchainStage[QuantizeConfig, QuantizeInput, QuantizedPart]):
     def check_tools(self, env: Env) -> None:
         if settings_of(env).backend == "HTP":
             super().check_tools(env)
+
+    def notices(self, env: Env) -> Sequence[str]:
+        quantization = env.configs.get("quantization")
+        if uses_sdk(self.config):
+            return ()
+        found = []
+        bits = quantization.act_bitwidth if isinstance(quantization, QuantizationConfig) else self.config.act_bitwidth
+        if "act_bitwidth" in self.config.model_fields_set and self.config.act_bitwidth != bits:
+            found.append(
+                f"stages.quantize.act_bitwidth: {self.config.act_bitwidth} changes nothing, since the encodings have"
+                f" {bits} bits: set stages.quantization.act_bitwidth"
+            )
+        if self.config.bias_bitwidth != 32:
+            found.append(
+                f"stages.quantize.bias_bitwidth: {self.config.bias_bitwidth} changes nothing: biases have 32 bits"
+            )
+        return found
 
     def check_files(self, env: Env) -> None:
         graph = adopted_graph(env)
