@@ -108,7 +108,7 @@ def test_the_commands(tmp_path: Path) -> None:
     }
     generates_none = (
         f"Error: {model}: this is an embedding model: it makes a vector of a text, and generates none\n"
-        f"  qairt embed {path} TEXT …\n"
+        f"  qairt embed {path} --cache-dir {path.parent / 'cache'} TEXT …\n"
     )
     refusals |= dict.fromkeys([("generate", path, "Hi"), ("estimate", path)], generates_none)
     for words, message in refusals.items():

@@ -234,12 +234,13 @@ def test_kill_9_loses_only_what_was_running(tmp_path):
         ".construct(RunOptions(jobs=2))"
     )
     child = subprocess.Popen([sys.executable, "-c", code])
-    until(
-        lambda: (
-            child.poll() is not None
-            or (list(tmp_path.rglob("upper.ar2.log")) and len(list(tmp_path.glob("*/fan/fan_*/cache_entry.json"))) == 2)
-        )
-    )
+    state = tmp_path / "pipeline_state"
+
+    def third_stage_runs() -> bool:
+        made = len(list(state.glob("fan/fan_*/cache_entry.json")))
+        return made == 2 and any(state.glob("runs/*/logs/upper.ar2.log"))
+
+    until(lambda: child.poll() is not None or third_stage_runs())
     child.kill()
     child.wait()
     before = {entry.directory: entry.timestamp for entry in pipeline(tmp_path).cache.entries()}

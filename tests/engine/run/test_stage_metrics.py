@@ -150,7 +150,7 @@ def test_what_is_reused_keeps_what_its_own_run_wrote(tmp_path):
 
 def test_a_file_that_cannot_be_written_does_not_end_the_run(tmp_path):
     made = pipeline(tmp_path)
-    (tmp_path / "pipeline_state" / "metrics.json").mkdir(parents=True)
+    (tmp_path / "pipeline_state" / "metrics.lock").mkdir(parents=True)
     result = made.construct(INLINE)
     assert result.status == "done"
     events = read_events(made.state_folder / "runs" / "0001" / "events.jsonl")
