@@ -333,3 +333,18 @@ def test_a_bit_width_that_changes_nothing_is_told(recipe: Path, changes: list[st
     pipeline = planned(recipe, *changes)
     pipeline.plan()
     assert [notice for notice in pipeline.all_notices() if "changes nothing" in notice] == told
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ("stages.quantization.act_bitwidth=12", "input should be 8 or 16, not 12"),
+        ("stages.quantization.kv_bitwidth=4", "input should be 8 or 16, not 4"),
+        ("stages.quantization.mask_floor=5", "input should be less than 0, not 5"),
+        ("stages.quantize.act_bitwidth=12", "input should be 8 or 16, not 12"),
+        ("stages.quantize.bias_bitwidth=16", "input should be 8 or 32, not 16"),
+    ],
+)
+def test_what_no_graph_can_hold_is_refused_before_anything_runs(recipe: Path, change: str, told: str):
+    with pytest.raises(RecipeError, match=f"{change.partition('=')[0]}: {told}"):
+        planned(recipe, change)

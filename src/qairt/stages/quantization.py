@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, JsonValue
 
@@ -66,9 +66,9 @@ class QuantizationConfig(StageConfig):
     """Number of calibration sequences."""
     calibration_length: Annotated[int, Field(gt=1)] = 512
     """Tokens per sequence."""
-    act_bitwidth: int = 16
-    kv_bitwidth: int = 8
-    mask_floor: float | None = None
+    act_bitwidth: Literal[8, 16] = 16
+    kv_bitwidth: Literal[8, 16] = 8
+    mask_floor: Annotated[float, Field(lt=0)] | None = None
     """Value of masked positions in the additive attention mask. Default: depends on the model family."""
 
 

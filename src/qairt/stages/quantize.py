@@ -6,9 +6,9 @@ import warnings
 from collections import Counter
 from collections.abc import Collection, Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, JsonValue
+from pydantic import JsonValue
 
 from qairt.amounts import count
 from qairt.engine.axes import Coord, value_of
@@ -43,9 +43,9 @@ from qairt.stages.toolchain_stage import ToolchainStage
 class QuantizeConfig(ToolchainChoice):
     """Bit widths that the encodings do not define, and which toolchain writes the DLC."""
 
-    act_bitwidth: Annotated[int, Field(ge=8, le=16)] = 16
+    act_bitwidth: Literal[8, 16] = 16
     """Must match the encodings."""
-    bias_bitwidth: int = 32
+    bias_bitwidth: Literal[8, 32] = 32
 
     def key_fields(self) -> dict[str, JsonValue]:
         """The bit widths are told to the quantizer of an SDK only; elsewhere they change nothing."""
