@@ -231,7 +231,7 @@ SETTINGS: dict[str, tuple[Change, frozenset[str]]] = {
     "stages.convert.toolchain": (word(SDK_CHAIN[0]), since("convert")),
     "stages.quantize.toolchain": (word(*SDK_CHAIN), since("convert")),
     "stages.quantize.act_bitwidth": (word("stages.quantize.act_bitwidth=8"), NOTHING),
-    "stages.quantize.bias_bitwidth": (word("stages.quantize.bias_bitwidth=16"), NOTHING),
+    "stages.quantize.bias_bitwidth": (word("stages.quantize.bias_bitwidth=8"), NOTHING),
     "stages.generate_context_binary.toolchain": (
         word(*SDK_CHAIN, "stages.generate_context_binary.toolchain=sdk"),
         since("convert"),

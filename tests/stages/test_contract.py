@@ -138,7 +138,7 @@ CHANGED: dict[tuple[str, str], Any] = {
     ("convert", "toolchain"): "qnn",
     ("quantize", "toolchain"): "qnn",
     ("quantize", "act_bitwidth"): 8,
-    ("quantize", "bias_bitwidth"): 16,
+    ("quantize", "bias_bitwidth"): 8,
     ("generate_context_binary", "toolchain"): "sdk",
     ("generate_context_binary", "optimization_level"): 1,
     ("generate_context_binary", "emulate"): "all",
