@@ -34,20 +34,21 @@ def test_each_part_of_the_plan_has_its_share_of_the_expected_time():
     )
     parts = (found.cached, found.done, found.running, found.lost, found.cancelled)
     assert parts == pytest.approx((0.2, 0.1, 0.1, 0.2, 0.1))
-    assert found.finished == pytest.approx(0.1 / 0.8)
+    assert found.reported == pytest.approx(0.1)
+    assert found.certain == pytest.approx(0.2 / 0.8)
 
 
 def test_what_failed_or_was_cancelled_is_no_progress():
     lost = [item("a", "done", 1), item("b", "failed", 500), item("c", "blocked", 500), item("d", "cancelled", 999)]
-    assert progress_of(state(*lost), 0.0).finished == pytest.approx(1 / 2000)
+    assert progress_of(state(*lost), 0.0).certain == pytest.approx(1 / 2000)
 
 
-def test_an_item_that_runs_is_not_finished_however_long_it_takes():
+def test_the_clock_makes_nothing_certain_however_long_an_item_runs():
     running = state(item("a", "running", 38, started=0.0))
-    assert progress_of(running, 221.0).finished == 0
+    assert progress_of(running, 221.0).certain == 0
     assert progress_of(running, 221.0).running == pytest.approx(0.95)
 
 
 def test_a_run_with_nothing_to_do_is_finished():
-    assert progress_of(state(item("a", "cached", 10)), 0.0).finished == 1.0
+    assert progress_of(state(item("a", "cached", 10)), 0.0).certain == 1.0
     assert progress_of(RunState(), 0.0) == Progress()

@@ -99,4 +99,4 @@ class EventLines(Watcher):
 
 
 def _percent(state: RunState, now: float) -> str:
-    return f"{int(100 * progress_of(state, now).finished)}%"
+    return f"{int(100 * progress_of(state, now).certain)}%"

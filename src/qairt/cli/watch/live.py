@@ -119,7 +119,7 @@ class LiveRegion(Watcher):
             line.append(f"  {done_of(item, now):4.0%}  {duration(now - (item.started or now))}{expected}")
             line.append(f"  {printable(item.message)}", style="dim")
         foot = Table.grid(padding=(0, 2))
-        bar = ProgressBar(total=1.0, completed=progress.finished, width=_BAR)
+        bar = ProgressBar(total=1.0, completed=progress.certain, width=_BAR)
         rest = "stopping running items" if self._stop.is_set() else f"{in_words(left)} left"
-        foot.add_row(bar, f"{int(100 * progress.finished):3}%", f"{finished} of {total} items", rest)
+        foot.add_row(bar, f"{int(100 * progress.certain):3}%", f"{finished} of {total} items", rest)
         return Group(*lines, foot)

@@ -30,17 +30,20 @@ class Progress:
     """Failed, or blocked by a failure."""
     cancelled: float = 0.0
     """Cancelled, or not finished when the run ended."""
+    reported: float = 0.0
+    """Of `running`, what those items report."""
 
     @property
-    def finished(self) -> float:
-        """The share of this run's own work in finished items, 0 … 1; 1 where there is no work."""
+    def certain(self) -> float:
+        """The share of this run's own work that is done for sure, 0 … 1: finished items, and what running ones report,
+        but nothing by the clock; 1 where there is no work."""
         work = 1 - self.cached
-        return min(self.done / work, 1.0) if work > 1e-9 else 1.0
+        return min((self.done + self.reported) / work, 1.0) if work > 1e-9 else 1.0
 
 
 def progress_of(state: RunState, now: float) -> Progress:
     """The progress of a run at `now`. An item counts as much as the seconds that it is expected to take."""
-    cached = done = running = lost = cancelled = total = 0.0
+    cached = done = running = reported = lost = cancelled = total = 0.0
     for item in state.items.values():
         if item.status == "on_demand":
             continue
@@ -52,14 +55,16 @@ def progress_of(state: RunState, now: float) -> Progress:
         elif status == "done" or status == "warn":
             done += weight
         elif status in BUSY:
-            running += weight * done_of(item, now)
+            part = weight * done_of(item, now)
+            running += part
+            reported += part if item.fraction else 0.0
         elif status in _LOST:
             lost += weight
         elif status in _CANCELLED:
             cancelled += weight
     if not total:
         return Progress()
-    return Progress(cached / total, done / total, running / total, lost / total, cancelled / total)
+    return Progress(*(share / total for share in (cached, done, running, lost, cancelled, reported)))
 
 
 def finished_of_work(state: RunState) -> tuple[int, int]:
